@@ -1,0 +1,66 @@
+"""The four fusion tasks as data: folders, loss recipe and colour rule.  Nothing else in the package knows a task by name."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the two sources of a pair lie below a data set's folder."""
+
+    subset: str  # sub-folder of the data set, "" for none
+    a: str  # folder of source A
+    b: str  # folder of source B
+
+
+@dataclass(frozen=True)
+class Task:
+    """What distinguishes one fusion task from another."""
+
+    id: str  # 'ivf', used in options and weights names
+    title: str
+    sources: tuple[Sources, ...]
+    target: str  # intensity target of the loss: 'max' or 'mean' of the sources
+    loss_weights: tuple[float, float, float]  # intensity, gradient, SSIM
+    ssim_share: str  # weights of A and B in the SSIM term: 'gradient' (share of mean gradient) or 'equal'
+    color: str  # whose chroma the result takes: 'a', 'b' or 'weighted' (both)
+
+    @property
+    def folder(self) -> str:
+        """Name of the task's folder below a root, e.g. 'IVF'."""
+        return self.id.upper()
+
+
+_ALL = (
+    Task("ivf", "infrared + visible", (Sources("", "infrared", "visible"),), "max", (20, 20, 10), "gradient", "b"),
+    Task("mef", "multi-exposure", (Sources("", "low", "over"),), "mean", (20, 20, 10), "equal", "weighted"),
+    Task("mff", "multi-focus", (Sources("", "imageA", "imageB"),), "mean", (20, 20, 10), "gradient", "weighted"),
+    Task(
+        "mif",
+        "medical CT/PET/SPECT + MRI",
+        (
+            Sources("CT-MRI", "CT", "MRI"),
+            Sources("PET-MRI", "PET", "MRI"),
+            Sources("SPECT-MRI", "SPECT", "MRI"),
+            Sources("", "CT", "MRI"),
+        ),
+        "max",
+        (20, 100, 50),
+        "equal",
+        "a",
+    ),
+)
+TASKS: dict[str, Task] = {task.id: task for task in _ALL}
+
+
+def find_task(name: str) -> Task:
+    """Task of an id or a data set name: 'ivf', 'IVF', 'IVF_MSRS' and the older 'VIF' all give the IVF task.
+
+    Raises:
+        ValueError: no task has that name.
+    """
+    stem = name.replace("-", "_").split("_")[0].lower()
+    task = TASKS.get({"vif": "ivf"}.get(stem, stem))
+    if task is None:
+        known = ", ".join(t.folder for t in _ALL)
+        raise ValueError(f"unknown task {name!r}; a data set is called TASK or TASK_NAME with TASK one of {known}")
+    return task
