@@ -1,0 +1,26 @@
+"""Shared fixtures.  Only this file knows where development images lie: $ADASFFUSE_DATA, else ../shared/data."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder with train/ and test/ in the layout of the README; tests that need it skip where it is absent."""
+    root = Path(os.environ.get("ADASFFUSE_DATA", ROOT.parent / "shared" / "data"))
+    if not (root / "test").is_dir():
+        pytest.skip(f"no development images in {root}; set ADASFFUSE_DATA")
+    return root
+
+
+@pytest.fixture(scope="session")
+def metrics_reference(data_root: Path) -> Path:
+    """Folder with reference metric values, beside the development images."""
+    folder = data_root.parent / "metrics_reference"
+    if not folder.is_dir():
+        pytest.skip(f"no reference metric values in {folder}")
+    return folder
