@@ -1,0 +1,156 @@
+"""AdaSFFuse (arXiv 2508.15505): embed, split, fuse band by band, merge, refine, decode."""
+
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adasffuse.models.mamba import SCAN_ORDERS, SpatialFrequencyMambaBlock
+from adasffuse.models.spectral import POOL
+from adasffuse.models.wavelet import AdaIWAT, AdaWAT, reconstruction_penalty
+
+HEADS = ("direct", "blend")
+_SLOPE = 0.2  # of the LeakyReLU in embedding and decoder
+_MULTIPLE = 2 * POOL  # height and width inside the network: half resolution must still pool evenly
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Shape of the network; the defaults are the size `base` of the paper."""
+
+    channels: int = 64  # C, even; a multiple of 4
+    band_blocks: int = 2  # N1, Mamba blocks on each band
+    full_blocks: int = 4  # N2, Mamba blocks at full resolution
+    head: int = 64  # head size of the scan
+    state: int = 64  # state size of the scan
+    scan: str = "bidirectional"  # or 'raster'
+    output: str = "blend"  # or 'direct', the paper's decoder alone
+    frequency: bool = True  # FFT branch of the mixer
+    spatial: bool = True  # 3x3 branch of the mixer
+    trained_filters: bool = True  # False keeps the wavelet filters at Haar
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "head", "state"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name} must be positive, got {getattr(self, name)}")
+        if self.channels % 4:
+            raise ValueError(f"model.channels must be a multiple of 4 (the decoder quarters it), got {self.channels}")
+        for name in ("band_blocks", "full_blocks"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"model.{name} must not be negative, got {getattr(self, name)}")
+        for name, known in (("scan", SCAN_ORDERS), ("output", HEADS)):
+            value = getattr(self, name)
+            if value not in known:
+                near = get_close_matches(str(value), known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"model.{name} must be one of {', '.join(known)}, got {value!r}{hint}")
+
+
+SIZES = {
+    "base": ModelOptions(),
+    "small": ModelOptions(channels=32, band_blocks=1, full_blocks=2, head=32, state=32),
+}
+
+
+class AdaSFFuse(nn.Module):
+    """Fuses the luminance of two registered pictures; the result does not depend on their order.
+
+    Args:
+        options: shape of the network.
+    """
+
+    def __init__(self, options: ModelOptions = SIZES["base"]) -> None:
+        super().__init__()
+        self.options = options
+        c = options.channels
+        block = {k: v for k, v in asdict(options).items() if k in ("head", "state", "frequency", "spatial")}
+        block["order"] = options.scan
+        self.embed = nn.Conv2d(1, c, 3, padding=1)
+        self.split = AdaWAT(c)
+        self.low_blocks = nn.Sequential(*(SpatialFrequencyMambaBlock(c, **block) for _ in range(options.band_blocks)))
+        self.high_blocks = nn.Sequential(
+            *(SpatialFrequencyMambaBlock(3 * c, **block) for _ in range(options.band_blocks))
+        )
+        self.merge = AdaIWAT()
+        self.full_blocks = nn.Sequential(*(SpatialFrequencyMambaBlock(c, **block) for _ in range(options.full_blocks)))
+        self.decode = nn.Sequential(
+            nn.Conv2d(c, c // 2, 3, padding=1),
+            nn.LeakyReLU(_SLOPE),
+            nn.Conv2d(c // 2, c // 4, 3, padding=1),
+            nn.LeakyReLU(_SLOPE),
+            nn.Conv2d(c // 4, 1, 3, padding=1),
+        )
+        if options.output == "blend":
+            self.blend = BlendHead(c)
+            nn.init.zeros_(self.decode[-1].bias)
+            with torch.no_grad():
+                self.decode[-1].weight.mul_(0.1)  # the first picture is close to the mean of the sources
+        if not options.trained_filters:
+            for transform in (self.split, self.merge):
+                transform.low_pass.requires_grad_(False)
+                transform.high_pass.requires_grad_(False)
+
+    def forward(self, source_a: Tensor, source_b: Tensor) -> Tensor:
+        """Fuse luminance (B, 1, H, W) in [0, 1], any H, W >= 1, into (B, 1, H, W), not clamped.
+
+        Raises:
+            ValueError: the sources are not two (B, 1, H, W) of the same shape.
+        """
+        if source_a.ndim != 4 or source_a.shape[1] != 1 or source_a.shape != source_b.shape:
+            raise ValueError(
+                "AdaSFFuse needs two luminance batches (B, 1, H, W) of one shape, "
+                f"got {tuple(source_a.shape)} and {tuple(source_b.shape)}"
+            )
+        height, width = source_a.shape[-2:]
+        sources = torch.stack([source_a, source_b]).flatten(0, 1)  # (2B, 1, H, W)
+        sources = pad_to_multiple(sources, _MULTIPLE)
+        features = F.leaky_relu(self.embed(sources).contiguous(memory_format=torch.channels_last), _SLOPE)
+        low, high = (sum_sources(band) for band in self.split(features))  # (B, C, H/2, W/2), (B, 3C, H/2, W/2)
+        low = self.low_blocks(low)
+        high = self.high_blocks(high)
+        fused = self.full_blocks(self.merge(low, high).contiguous(memory_format=torch.channels_last))  # (B, C, H, W)
+        out = self.decode(fused)
+        if self.options.output == "blend":
+            out = out + self.blend(fused, features, sources)
+        return out[..., :height, :width]
+
+    def filter_penalty(self) -> Tensor:
+        """Distance of the trained wavelet filters from perfect reconstruction, a scalar (0 for Haar)."""
+        return reconstruction_penalty(self.split, self.merge)
+
+
+class BlendHead(nn.Module):
+    """Weighted mean of the sources: one logit per source and pixel from (fused features, its embedding), softmax."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = channels // 2
+        self.from_fused = nn.Conv2d(channels, hidden, 3, padding=1)
+        self.from_source = nn.Conv2d(channels, hidden, 3, padding=1, bias=False)
+        self.logit = nn.Conv2d(hidden, 1, 3, padding=1, bias=False)  # a bias would cancel in the softmax
+
+    def forward(self, fused: Tensor, features: Tensor, sources: Tensor) -> Tensor:
+        """fused (B, C, H, W), features (S*B, C, H, W), sources (S*B, 1, H, W), source by source, to (B, 1, H, W)."""
+        count = features.shape[0] // fused.shape[0]
+        hidden = self.from_source(features) + self.from_fused(fused).repeat(count, 1, 1, 1)
+        logits = self.logit(F.leaky_relu(hidden, _SLOPE))
+        weights = logits.float().unflatten(0, (count, -1)).softmax(dim=0)
+        return (weights * sources.unflatten(0, (count, -1))).sum(dim=0)
+
+
+def sum_sources(bands: Tensor) -> Tensor:
+    """Frequency-segmented fusion: bands of all sources, (2B, ...), added to (B, ...); the same for either order."""
+    a, b = bands.chunk(2)
+    return a + b
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Extend (B, C, H, W) at the bottom and right to multiples; by reflection, by replication where that is too short."""
+    height, width = x.shape[-2:]
+    bottom, right = -height % multiple, -width % multiple
+    for pad, size in (((0, right, 0, 0), width), ((0, 0, 0, bottom), height)):
+        if any(pad):
+            x = F.pad(x, pad, mode="reflect" if max(pad) < size else "replicate")
+    return x

@@ -1,0 +1,95 @@
+"""Frequency branch of the mixer (paper, spatial-frequency Mamba block): a learned 2-D filter applied between FFTs.
+
+The 3x3 branch beside it covers fine detail, so this one works on what the 3x3 window cannot see: the input is averaged
+over POOL x POOL pixels, transformed, filtered, transformed back and enlarged bilinearly, at 1/POOL^2 of the cost of a
+full-size transform.  Each channel's transfer function is a weighted sum of shared basis functions of the frequency
+(radians aside, in cycles per pooled pixel), so one set of weights serves any image size:
+
+    H_c(f) = sum_k w_ck R_i(|f|) Y_j(angle f),   R_i = exp(-(|f| / f_i)^2),  Y = 1, cos 2a, sin 2a, i cos a, i sin a
+
+f_i shrinks geometrically, which makes the filter finer near zero frequency (reach up to REACH pooled pixels).  Even
+terms are real and odd ones imaginary: H is Hermitian, so a real image stays real.  Weights start at zero.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+POOL = 4  # pixels per side that are averaged before the transform
+CUTOFFS = (0.5, 0.25, 0.125, 0.0625)  # f_i, cycles per pooled pixel; 0.5 is the pooled grid's own limit
+REACH = 8  # pooled pixels of mirrored border on each side; the widest basis has fallen below 1e-2 of its peak there
+
+
+class SpectralFilter(nn.Module):
+    """Per-channel 2-D frequency filter of (B, C, H, W); H and W multiples of POOL.  Output shape and dtype as input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(channels, 5 * len(CUTOFFS)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            pooled = F.avg_pool2d(x, POOL).float()
+            filtered = self.filter(pooled)
+        return F.interpolate(filtered.to(x.dtype), scale_factor=POOL, mode="bilinear")
+
+    def filter(self, x: Tensor) -> Tensor:
+        """The filter itself, on the pooled grid: (B, C, h, w) float32 to the same; borders continue mirrored."""
+        height, width = x.shape[-2:]
+        top, left = min(REACH, height), min(REACH, width)
+        size = (_fast_length(height + 2 * top), _fast_length(width + 2 * left))
+        padded = _mirror(_mirror(x, top, size[0], dim=2), left, size[1], dim=3)
+        spectrum = torch.fft.rfft2(padded.contiguous()) * self.response(size)
+        out = torch.fft.irfft2(spectrum, s=size)
+        return out[..., top : top + height, left : left + width]
+
+    def response(self, size: tuple[int, int]) -> Tensor:
+        """Transfer function (C, size[0], size[1] // 2 + 1), complex64, on the grid of `rfft2`."""
+        even, odd = spectral_basis(size, self.weight.device)
+        weight = self.weight.float()
+        real = weight[:, : len(even)] @ even.flatten(1)
+        imaginary = weight[:, len(even) :] @ odd.flatten(1)
+        return torch.complex(real, imaginary).unflatten(1, even.shape[1:])
+
+
+def spectral_basis(size: tuple[int, int], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Even (3n, H, W//2 + 1) and odd (2n, H, W//2 + 1) basis functions on the grid of `rfft2`, n = len(CUTOFFS).
+
+    Odd functions are zero at the Nyquist rows and columns, where a frequency is its own negative.
+    """
+    fy = torch.fft.fftfreq(size[0], device=device)[:, None]
+    fx = torch.fft.rfftfreq(size[1], device=device)[None, :]
+    radius2 = fy.square() + fx.square()
+    # cos 2a and sin 2a of a direction jump at zero frequency; |f|^2 / (|f|^2 + f_i^2) makes them smooth there.
+    even, odd = [], []
+    for cutoff in CUTOFFS:
+        radial = torch.exp(-radius2 / cutoff**2)
+        soft = radial / (radius2 + cutoff**2)
+        even += [radial, soft * (fx.square() - fy.square()), soft * 2 * fx * _without_nyquist(fy, size[0])]
+        slope = radial / (radius2 + cutoff**2).sqrt()
+        odd += [slope * _without_nyquist(fx, size[1]), slope * _without_nyquist(fy, size[0])]
+    return torch.stack([e.expand_as(radius2) for e in even]), torch.stack([o.expand_as(radius2) for o in odd])
+
+
+def _without_nyquist(frequency: Tensor, length: int) -> Tensor:
+    return torch.where(frequency.abs() * 2 * length >= length, 0.0, frequency)
+
+
+def _mirror(x: Tensor, before: int, total: int, dim: int) -> Tensor:
+    """Extend dimension `dim` to `total` samples by half-sample reflection, `before` of them in front."""
+    length = x.shape[dim]
+    index = torch.arange(-before, total - before, device=x.device) % (2 * length)
+    return x.index_select(dim, torch.where(index < length, index, 2 * length - 1 - index))
+
+
+def _fast_length(n: int) -> int:
+    """Smallest even length >= n whose only prime factors are 2, 3 and 5."""
+    n += n % 2
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += 2

@@ -1,0 +1,93 @@
+"""Adaptive approximate wavelet transform, AdaWAT and AdaIWAT (paper, adaptive wavelet section): trainable two-tap filters.
+
+The four 2-D kernels LL, LH, HL, HH of the paper are outer products of one low-pass and one high-pass filter, so the
+strided grouped convolution is computed as its two separable halves: first along rows of pixels, then along columns.
+High bands lie channel by channel, three bands each: band k of channel c is map 3c + k, with k = LH, HL, HH
+(first letter: filter along the width, second: along the height).  Shapes: B batch, C channels, H x W pixels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_HAAR = 0.5**0.5
+
+
+class AdaWAT(nn.Module):
+    """Analysis: one low and three high half-resolution bands; the filters start as orthonormal Haar and are trained.
+
+    With `enhance` each band is then refined as in the paper: low by a depthwise 3x3 convolution of dilation 3, high by
+    a 3x3 convolution that sees the three bands of one channel; both followed by GELU.
+    """
+
+    def __init__(self, channels: int, enhance: bool = True) -> None:
+        super().__init__()
+        self.low_pass = nn.Parameter(torch.tensor([_HAAR, _HAAR]))
+        self.high_pass = nn.Parameter(torch.tensor([_HAAR, -_HAAR]))
+        self.enhance = enhance
+        if enhance:
+            self.enhance_low = nn.Conv2d(channels, channels, 3, padding=3, dilation=3, groups=channels)
+            self.enhance_high = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=channels)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Split (B, C, H, W), H and W even, into low (B, C, H/2, W/2) and high (B, 3C, H/2, W/2).
+
+        Raises:
+            ValueError: H or W is odd.
+        """
+        low, high = self.split(x)
+        if self.enhance:
+            low = F.gelu(self.enhance_low(low))
+            high = F.gelu(self.enhance_high(high))
+        return low, high
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The bare transform, without enhancement; shapes and errors as in `forward`."""
+        height, width = x.shape[-2:]
+        if height % 2 or width % 2:
+            raise ValueError(f"AdaWAT needs even height and width, got {height}x{width}; pad the input first")
+        left, right = x[..., 0::2], x[..., 1::2]
+        low_w = self.low_pass[0] * left + self.low_pass[1] * right  # (B, C, H, W/2)
+        high_w = self.high_pass[0] * left + self.high_pass[1] * right
+        low = self._filter_height(low_w, self.low_pass)  # (B, C, H/2, W/2)
+        bands = (
+            self._filter_height(low_w, self.high_pass),
+            self._filter_height(high_w, self.low_pass),
+            self._filter_height(high_w, self.high_pass),
+        )
+        return low, torch.stack(bands, dim=2).flatten(1, 2)
+
+    @staticmethod
+    def _filter_height(x: Tensor, taps: Tensor) -> Tensor:
+        return taps[0] * x[..., 0::2, :] + taps[1] * x[..., 1::2, :]
+
+
+class AdaIWAT(nn.Module):
+    """Synthesis: the transposed operation of `AdaWAT.split` with filters of its own, orthonormal Haar at the start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low_pass = nn.Parameter(torch.tensor([_HAAR, _HAAR]))
+        self.high_pass = nn.Parameter(torch.tensor([_HAAR, -_HAAR]))
+
+    def forward(self, low: Tensor, high: Tensor) -> Tensor:
+        """Merge low (B, C, H/2, W/2) and high (B, 3C, H/2, W/2) into (B, C, H, W)."""
+        lh, hl, hh = high.unflatten(1, (-1, 3)).unbind(2)
+        low_w = self._interleave(low, lh, dim=2)  # (B, C, H, W/2)
+        high_w = self._interleave(hl, hh, dim=2)
+        return self._interleave(low_w, high_w, dim=3)
+
+    def _interleave(self, low: Tensor, high: Tensor, dim: int) -> Tensor:
+        pair = [self.low_pass[i] * low + self.high_pass[i] * high for i in (0, 1)]
+        return torch.stack(pair, dim=dim + 1).flatten(dim, dim + 1)
+
+
+def reconstruction_penalty(analysis: AdaWAT, synthesis: AdaIWAT) -> Tensor:
+    """How far trained filters are from perfect reconstruction: squared distance of synthesis x analysis from identity.
+
+    Two-tap filters act on pairs of neighbours, so a split followed by a merge is the 2x2 matrix S A with the filters
+    as columns of S and rows of A; off-diagonal entries are aliasing.  A scalar, zero for Haar.
+    """
+    rows = torch.stack([analysis.low_pass, analysis.high_pass])
+    columns = torch.stack([synthesis.low_pass, synthesis.high_pass], dim=1)
+    return (columns @ rows - torch.eye(2, dtype=rows.dtype, device=rows.device)).square().sum()
