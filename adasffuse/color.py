@@ -1,0 +1,80 @@
+"""Full-range BT.601 YCbCr, and the colour of a fused picture.  Arrays are float32, (H, W) gray or (H, W, 3) RGB.
+
+Y = 0.299 R + 0.587 G + 0.114 B, Cb = (B - Y) / 1.772, Cr = (R - Y) / 1.402: ITU-R BT.601's equations on the full
+range, as in JFIF 1.02.  Y lies in [0, 1]; Cb and Cr lie in [-0.5, 0.5], 0 being neutral (128 in 8-bit files).
+"""
+
+import cv2
+import numpy as np
+
+_CB_SCALE, _CR_SCALE = np.float32(1.772), np.float32(1.402)
+_G_FROM_CB, _G_FROM_CR = np.float32(0.114 * 1.772 / 0.587), np.float32(0.299 * 1.402 / 0.587)
+
+
+def luminance(pixels: np.ndarray) -> np.ndarray:
+    """Y of BT.601, (H, W) float32 in [0, 1], of gray (H, W) or RGB (H, W, 3) pixels in [0, 1]."""
+    if pixels.ndim == 2:
+        return pixels.astype(np.float32, copy=False)
+    gray = cv2.cvtColor(np.ascontiguousarray(pixels, dtype=np.float32), cv2.COLOR_RGB2GRAY)
+    return np.clip(gray, 0, 1)  # the three weights add up to 1 only up to rounding
+
+
+def rgb_to_ycbcr(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Y in [0, 1], Cb and Cr in [-0.5, 0.5], each (H, W) float32, of (H, W, 3) RGB in [0, 1]."""
+    y = luminance(rgb)
+    return y, (rgb[..., 2] - y) / _CB_SCALE, (rgb[..., 0] - y) / _CR_SCALE
+
+
+def ycbcr_to_rgb(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> np.ndarray:
+    """(H, W, 3) float32 RGB, the inverse of `rgb_to_ycbcr`; out of gamut it leaves [0, 1]."""
+    return np.stack([y + _CR_SCALE * cr, y - _G_FROM_CB * cb - _G_FROM_CR * cr, y + _CB_SCALE * cb], axis=-1)
+
+
+def fit_gamut(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Shrink (Cb, Cr) towards neutral, hue kept, just until RGB lies in [0, 1]; Y in [0, 1] is never touched."""
+    offset = ycbcr_to_rgb(np.zeros_like(y), cb, cr)  # RGB = Y + scale * offset
+    room = np.where(offset > 0, 1 - y[..., None], y[..., None])
+    scale = (room / np.maximum(np.abs(offset), np.float32(1e-12))).min(axis=-1).clip(max=1)
+    return cb * scale, cr * scale
+
+
+def rebuild_color(luma: np.ndarray, a: np.ndarray, b: np.ndarray, rule: str) -> np.ndarray:
+    """The fused picture for saving: fused luminance with the sources' chroma.
+
+    Rule 'weighted' mixes the chroma points (Cb, Cr) of both sources pixel by pixel, each weighed by its own distance
+    from neutral: c = (|ca| ca + |cb| cb) / (|ca| + |cb|), neutral where both are.  Cb and Cr share the weight (rather
+    than having one each), so that the hue lies between the sources' hues and no colour exceeds the stronger one.
+
+    Luminance is rounded to its 8-bit level before colour is added: the rounded Y of the saved file is that level.
+
+    Args:
+        luma: (H, W) fused luminance, clamped to [0, 1].
+        a, b: the sources in [0, 1], (H, W) or (H, W, 3), of the same height and width.
+        rule: whose chroma the result takes: 'a', 'b' or 'weighted' (both).
+    Returns:
+        uint8 (H, W, 3) RGB, or (H, W) gray where no source that the rule uses has chroma.
+    Raises:
+        ValueError: unknown rule, or heights and widths differ.
+    """
+    sources = {"a": (a,), "b": (b,), "weighted": (a, b)}.get(rule)
+    if sources is None:
+        raise ValueError(f"colour rule must be 'a', 'b' or 'weighted', got {rule!r}")
+    if not luma.shape == a.shape[:2] == b.shape[:2]:
+        raise ValueError(f"rebuild_color needs one height and width, got {luma.shape}, {a.shape[:2]} and {b.shape[:2]}")
+    levels = np.rint(np.clip(luma, 0, 1) * 255).astype(np.uint8)
+    colored = [source for source in sources if source.ndim == 3 and (source != source[..., :1]).any()]
+    if not colored:
+        return levels
+    cb, cr = _weighted_chroma([rgb_to_ycbcr(source)[1:] for source in colored])
+    y = levels.astype(np.float32) / np.float32(255)
+    return np.rint(ycbcr_to_rgb(y, *fit_gamut(y, cb, cr)).clip(0, 1) * 255).astype(np.uint8)
+
+
+def _weighted_chroma(chroma: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of (Cb, Cr) points weighted by their distance from neutral; one source alone keeps its own."""
+    if len(chroma) == 1:
+        return chroma[0]
+    weights = [np.hypot(cb, cr) for cb, cr in chroma]
+    total = np.maximum(sum(weights), np.float32(1e-12))
+    cb, cr = (sum(w * points[i] for w, points in zip(weights, chroma)) / total for i in (0, 1))
+    return cb, cr
