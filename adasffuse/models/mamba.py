@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adasffuse.models.scan import scan
-from adasffuse.models.spectral import SpectralFilter
+from adasffuse.models.spectral import SpectralFilter, enlarge, pool
 
 SCAN_ORDERS = ("raster", "bidirectional")
 
@@ -72,7 +72,7 @@ class Mixer(nn.Module):
         height, width = u.shape[-2:]
         gate = self.to_gate(u)
         inner = gate.shape[1] - self.heads
-        tokens = self._branches(self.to_stacked(u)).permute(0, 2, 3, 1).flatten(1, 2)  # (B, H*W, stacked)
+        tokens = self._branches(u).permute(0, 2, 3, 1).flatten(1, 2)  # (B, H*W, stacked)
         x, B, C = tokens.split([inner, self.state, self.state], dim=-1)
         z, dt = gate.permute(0, 2, 3, 1).flatten(1, 2).split([inner, self.heads], dim=-1)
         dt = F.softplus(dt.float() + self.dt_bias)
@@ -81,11 +81,12 @@ class Mixer(nn.Module):
         y = self.norm(y.flatten(2)) * F.silu(z)
         return self.out(y.unflatten(1, (height, width)).permute(0, 3, 1, 2))
 
-    def _branches(self, stacked: Tensor) -> Tensor:
-        parts = [F.silu(self.spatial(stacked))] if self.spatial is not None else []
-        if self.frequency is not None:
-            parts.append(self.frequency(stacked))
-        return parts[0] + parts[1] if len(parts) == 2 else parts[0]
+    def _branches(self, u: Tensor) -> Tensor:
+        """SiLU(3x3) + frequency filter of the stacked (x, B, C)."""
+        parts = [F.silu(self.spatial(self.to_stacked(u)))] if self.spatial is not None else []
+        if self.frequency is not None:  # pooling commutes with the projection and is cheaper before it
+            parts.append(enlarge(self.frequency(self.to_stacked(pool(u)))))
+        return sum(parts[1:], parts[0])
 
 
 class GatedMLP(nn.Module):

@@ -74,70 +74,94 @@ def scan_chunked(
 ) -> Tensor:
     """The scan as matrix products within chunks and a short recurrence from chunk to chunk; any length, any device.
 
-    Decay runs in float32 or wider, and only differences of its running sums are exponentiated, all of them <= 0, so
-    nothing overflows however fast a head forgets.
+    The decay from source j to reader i of a chunk, exp(c_i - c_j) with c the running sum of dt * A, is applied as one
+    factor on the sources and one on the readers, so that no matrix of exponentials per head is formed and C B^T is
+    shared by all heads.  Both factors are centred on the middle of the chunk's total decay; where a head forgets so
+    fast that they could still leave float32's range, the chunk is halved until they cannot.
     """
     batch, length, heads, _ = x.shape
+    log_decay = dt * A  # float32 or wider, (G, L, E)
+    while chunk > 1 and _largest_total(log_decay, chunk) > _LARGEST_TOTAL:
+        chunk //= 2
     pad = -length % chunk
-    if pad:  # steps with dt = 0 change nothing
-        x, B, C = (F.pad(t, (0, 0) * (t.ndim - 2) + (0, pad)) for t in (x, B, C))
-        dt = F.pad(dt, (0, 0, 0, pad))
-    steps = (length + pad) // chunk
+    padded = (F.pad(t, (0, 0) * (t.ndim - 2) + (0, pad)) if pad else t for t in (x, dt, B, C, log_decay))
+    # From here: S chunks of K steps, dt = 0 in padded steps, which therefore change nothing.
+    x_, dt, B, C, log_decay = (t.unflatten(1, (-1, chunk)) for t in padded)  # (G, S, K, ...)
+    affinity = C @ B.transpose(-1, -2)  # (G, S, K, K): reader, source
 
-    log_decay = (dt * A).transpose(1, 2).unflatten(2, (steps, chunk))  # (G, E, S, K), S chunks of K steps
-    total = log_decay.cumsum(-1)
-    whole = total[..., -1:]
-    # Backward heads count from the end: the running sum that excludes step t itself, negated, makes a later source
-    # j and an earlier reader i differ by the decay of the steps i .. j - 1.
     forward = heads - backward_heads
-    clock = torch.cat([total[:, :forward], (log_decay - total)[:, forward:]], dim=1)
-    lag = clock[..., :, None] - clock[..., None, :]  # (G, E, S, K, K): reader i, source j
-    seen = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).tril()
-    unseen = ~torch.stack([seen] * forward + [seen.T] * backward_heads)[:, None]  # (E, 1, K, K)
-    within = lag.masked_fill(unseen, -torch.inf).exp()
-    entered = torch.cat([total[:, :forward], (whole + log_decay - total)[:, forward:]], dim=1).exp()  # (G, E, S, K)
-    left = torch.cat([(whole - total)[:, :forward], (total - log_decay)[:, forward:]], dim=1).exp()
+    parts = []
+    for first, last, backward in ((0, forward, False), (forward, heads, True)):
+        if first == last:
+            continue
+        a = log_decay[..., first:last]
+        total = a.cumsum(2)
+        whole = total[:, :, -1:]
+        clock = a - total if backward else total  # reader i minus source j is the log decay between them
+        middle = -0.5 * whole if backward else 0.5 * whole
+        reader = (clock - middle).exp()  # (G, S, K, E)
+        source = dt[..., first:last] * (middle - clock).exp()
+        half = (0.5 * whole[:, :, 0]).exp().repeat_interleave(x.shape[-1], dim=-1).unsqueeze(2)  # (G, S, 1, E*P)
+        weighted = (x_[..., first:last, :] * source.to(x.dtype).unsqueeze(-1)).flatten(3)  # (G, S, K, E*P)
+        seen = affinity.triu() if backward else affinity.tril()
+        gained = half * (B.transpose(-1, -2) @ weighted)  # (G, S, N, E*P)
+        carried = half * _Carry.apply(gained, half.square(), backward)
+        y = (seen @ weighted + C @ carried.to(C.dtype)).unflatten(3, (last - first, -1))
+        parts.append(y * reader.to(y.dtype).unsqueeze(-1))
+    y = torch.cat(parts, dim=3) if len(parts) == 2 else parts[0]
+    return y.flatten(1, 2)[:, :length] + D.to(y.dtype)[:, None] * x
 
-    B, C = (t.unflatten(1, (steps, chunk)) for t in (B, C))  # (G, S, K, N)
-    affinity = (C @ B.transpose(-1, -2)).unsqueeze(1)  # (G, 1, S, K, K), shared by all heads
-    weighted = (x * dt.to(x.dtype)[..., None]).unflatten(1, (steps, chunk)).permute(0, 3, 1, 2, 4)  # (G, E, S, K, P)
-    inside = (affinity * within.to(x.dtype)) @ weighted
-    gained = (B.unsqueeze(1) * left[..., None].to(x.dtype)).transpose(-1, -2) @ weighted  # (G, E, S, N, P)
-    carried = _carry(gained, whole[..., 0].exp(), forward)
-    outside = (C.unsqueeze(1) * entered[..., None].to(x.dtype)) @ carried.to(x.dtype)
-    y = (inside + outside).permute(0, 2, 3, 1, 4).reshape(batch, steps * chunk, heads, -1)
-    y = y + D.to(x.dtype)[:, None] * x
-    return y[:, :length]
+
+_LARGEST_TOTAL = 120.0  # exp(+-60) leaves room for sums and products in float32 and bfloat16
 
 
-def _carry(gained: Tensor, decay: Tensor, forward: int) -> Tensor:
-    """State that enters each chunk: carried[s] = decay[s-1] * carried[s-1] + gained[s-1] (reversed for backward heads).
+def _largest_total(log_decay: Tensor, chunk: int) -> float:
+    """Upper bound of the decay exponent that one chunk accumulates."""
+    return chunk * -log_decay.detach().min().item()
 
-    gained (G, E, S, N, P), decay (G, E, S).  Two levels (groups of about sqrt(S) chunks) keep the Python loops short.
+
+class _Carry(torch.autograd.Function):
+    """State that enters each chunk: carried[s + 1] = decay[s] * carried[s] + gained[s], carried[0] = 0.
+
+    gained (G, S, N, M), decay (G, S, 1, M); backward runs from the last chunk to the first.  The gradient is the same
+    recurrence in the other direction.
     """
-    gained = torch.cat([gained[:, :forward], gained[:, forward:].flip(2)], dim=1).to(decay.dtype)
-    decay = torch.cat([decay[:, :forward], decay[:, forward:].flip(2)], dim=1)[..., None, None]
-    count = gained.shape[2]
-    group = max(1, int(count**0.5))
-    pad = -count % group
-    gained, decay = (F.pad(t, (0, 0, 0, 0, 0, pad)).unflatten(2, (-1, group)) for t in (gained, decay))
 
-    state = torch.zeros_like(gained[:, :, :, 0])  # within groups, all groups at once
-    passed = torch.ones_like(decay[:, :, :, 0])
-    states, reach = [], []
-    for k in range(group):
-        states.append(state)
-        reach.append(passed)
-        state = decay[:, :, :, k] * state + gained[:, :, :, k]
-        passed = decay[:, :, :, k] * passed
-    entering = torch.zeros_like(state[:, :, 0])  # from group to group
-    entries = []
-    for s in range(state.shape[2]):
-        entries.append(entering)
-        entering = passed[:, :, s] * entering + state[:, :, s]
-    carried = torch.stack(states, 3) + torch.stack(reach, 3) * torch.stack(entries, 2).unsqueeze(3)
-    carried = carried.flatten(2, 3)[:, :, :count]
-    return torch.cat([carried[:, :forward], carried[:, forward:].flip(2)], dim=1)
+    @staticmethod
+    def forward(ctx, gained: Tensor, decay: Tensor, backward: bool) -> Tensor:
+        carried = _carry(gained.to(decay.dtype), decay, backward)
+        ctx.save_for_backward(carried, decay)
+        ctx.backward_order, ctx.dtype = backward, gained.dtype
+        return carried
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        carried, decay = ctx.saved_tensors
+        gained_gradient = _carry(gradient.to(decay.dtype), decay, not ctx.backward_order)
+        decay_gradient = (gained_gradient * carried).sum(2, keepdim=True)
+        return gained_gradient.to(ctx.dtype), decay_gradient, None
+
+
+def _carry(gained: Tensor, decay: Tensor, backward: bool) -> Tensor:
+    """The recurrence of `_Carry` in two levels (groups of about sqrt(S) chunks), which keeps the Python loops short."""
+    count = gained.shape[1]
+    group = max(1, int(count**0.5))
+    pad = (0, 0, 0, 0, -count % group, 0) if backward else (0, 0, 0, 0, 0, -count % group)
+    gained, decay = (F.pad(t, pad).unflatten(1, (-1, group)) for t in (gained, decay))  # (G, groups, group, ...)
+    carried, passed = torch.zeros_like(gained), torch.ones_like(decay)
+    last, step = (0, -1) if backward else (group - 1, 1)
+    order = range(group)[::step]
+    for previous, k in zip(order, order[1:]):  # within groups, all groups at once, from an empty state
+        torch.addcmul(gained[:, :, previous], decay[:, :, previous], carried[:, :, previous], out=carried[:, :, k])
+        torch.mul(decay[:, :, previous], passed[:, :, previous], out=passed[:, :, k])
+    entering = torch.zeros_like(gained[:, 0, 0])
+    for s in range(gained.shape[1])[::step]:  # from group to group
+        leaving = torch.addcmul(gained[:, s, last], decay[:, s, last], carried[:, s, last])
+        leaving.addcmul_(decay[:, s, last] * passed[:, s, last], entering)
+        carried[:, s].addcmul_(passed[:, s], entering.unsqueeze(1))
+        entering = leaving
+    carried = carried.flatten(1, 2)
+    return carried[:, -count:] if backward else carried[:, :count]
 
 
 @functools.cache

@@ -21,27 +21,20 @@ REACH = 8  # pooled pixels of mirrored border on each side; the widest basis has
 
 
 class SpectralFilter(nn.Module):
-    """Per-channel 2-D frequency filter of (B, C, H, W); H and W multiples of POOL.  Output shape and dtype as input."""
+    """Per-channel 2-D filter of a pooled grid (B, C, h, w), to the same shape and dtype; borders continue mirrored."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(channels, 5 * len(CUTOFFS)))
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            pooled = F.avg_pool2d(x, POOL).float()
-            filtered = self.filter(pooled)
-        return F.interpolate(filtered.to(x.dtype), scale_factor=POOL, mode="bilinear")
-
-    def filter(self, x: Tensor) -> Tensor:
-        """The filter itself, on the pooled grid: (B, C, h, w) float32 to the same; borders continue mirrored."""
         height, width = x.shape[-2:]
         top, left = min(REACH, height), min(REACH, width)
         size = (_fast_length(height + 2 * top), _fast_length(width + 2 * left))
-        padded = _mirror(_mirror(x, top, size[0], dim=2), left, size[1], dim=3)
-        spectrum = torch.fft.rfft2(padded.contiguous()) * self.response(size)
-        out = torch.fft.irfft2(spectrum, s=size)
-        return out[..., top : top + height, left : left + width]
+        with torch.autocast(x.device.type, enabled=False):  # transforms in float32
+            padded = _mirror(_mirror(x.float().contiguous(), top, size[0], dim=2), left, size[1], dim=3)
+            out = torch.fft.irfft2(torch.fft.rfft2(padded) * self.response(size), s=size)
+        return out[..., top : top + height, left : left + width].to(x.dtype)
 
     def response(self, size: tuple[int, int]) -> Tensor:
         """Transfer function (C, size[0], size[1] // 2 + 1), complex64, on the grid of `rfft2`."""
@@ -50,6 +43,16 @@ class SpectralFilter(nn.Module):
         real = weight[:, : len(even)] @ even.flatten(1)
         imaginary = weight[:, len(even) :] @ odd.flatten(1)
         return torch.complex(real, imaginary).unflatten(1, even.shape[1:])
+
+
+def pool(x: Tensor) -> Tensor:
+    """Means over POOL x POOL pixels: (B, C, H, W), H and W multiples of POOL, to (B, C, H/POOL, W/POOL)."""
+    return x.unflatten(3, (-1, POOL)).unflatten(2, (-1, POOL)).mean(dim=(3, 5))
+
+
+def enlarge(x: Tensor) -> Tensor:
+    """Bilinear enlargement by POOL, the way back from `pool`."""
+    return F.interpolate(x.contiguous(memory_format=torch.channels_last), scale_factor=POOL, mode="bilinear")
 
 
 def spectral_basis(size: tuple[int, int], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
