@@ -1,0 +1,16 @@
+"""Metrics of image fusion with named conventions: `evaluate` one picture, collect scores in a `ScoreTable`."""
+
+from adasffuse.metrics.conventions import CONVENTIONS, DEFAULT_METRICS, METRICS, Definition, Metric
+from adasffuse.metrics.evaluation import MetricWarning, evaluate
+from adasffuse.metrics.table import ScoreTable
+
+__all__ = [
+    "CONVENTIONS",
+    "DEFAULT_METRICS",
+    "METRICS",
+    "Definition",
+    "Metric",
+    "MetricWarning",
+    "ScoreTable",
+    "evaluate",
+]

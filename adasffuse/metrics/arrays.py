@@ -1,0 +1,74 @@
+"""Bringing what a caller has (arrays, tensors, 8-bit, 16-bit, float, gray, colour) onto one scale: Y on 0..255."""
+
+import cv2
+import numpy as np
+import torch
+from numpy import ndarray
+
+_FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
+
+
+def to_scale(image, name: str, data_range: float | None = None) -> ndarray:
+    """Any supported picture as float64 (H, W) or (H, W, 3) on 0..255.
+
+    Args:
+        image: array (H, W), (H, W, 1) or RGB (H, W, 3), or a tensor, which may be (1, H, W) or (3, H, W) as well.
+        name: what to call it in messages.
+        data_range: value of full white in a float picture; 8- and 16-bit pictures know theirs.
+    Raises:
+        ValueError: NaN or infinite pixels, another shape or type, or a float picture outside [0, data_range].
+    """
+    pixels = _channels_last(image, name)
+    full = _FULL_SCALE.get(pixels.dtype)
+    if full is None:
+        full = _float_range(pixels, name, data_range)
+    return pixels.astype(np.float64) * (255.0 / full)
+
+
+def to_luminance(image, name: str, data_range: float | None = None) -> ndarray:
+    """Y of BT.601 on 0..255 as an 8-bit file holds it: float64 (H, W) of whole numbers.  Arguments as in `to_scale`."""
+    pixels = to_scale(image, name, data_range)
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels.astype(np.float32), cv2.COLOR_RGB2GRAY).astype(np.float64)
+    return np.rint(pixels)
+
+
+def check_same_size(**images: ndarray) -> None:
+    """Raise a ValueError naming every shape unless all pictures have one height and width."""
+    if len({image.shape[:2] for image in images.values()}) > 1:
+        shapes = ", ".join(f"{name} {image.shape}" for name, image in images.items())
+        raise ValueError(
+            f"pictures of one pair must have one height and width, got {shapes}; resize or register them first"
+        )
+
+
+def _channels_last(image, name: str) -> ndarray:
+    pixels = np.asarray(image)
+    if isinstance(image, torch.Tensor):
+        pixels = image.detach().cpu().numpy()
+        while pixels.ndim > 3 and pixels.shape[0] == 1:
+            pixels = pixels[0]
+        if pixels.ndim == 3 and pixels.shape[0] in (1, 3):
+            pixels = np.moveaxis(pixels, 0, -1)
+    if pixels.ndim == 3 and pixels.shape[-1] == 1:
+        pixels = pixels[..., 0]
+    if pixels.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] == 3)):
+        raise ValueError(f"{name} must be one gray (H, W) or RGB (H, W, 3) picture, got shape {tuple(pixels.shape)}")
+    return pixels
+
+
+def _float_range(pixels: ndarray, name: str, data_range: float | None) -> float:
+    """The stated range of a float picture, once its pixels are known to keep to it."""
+    if not np.issubdtype(pixels.dtype, np.floating):
+        raise ValueError(f"{name} has type {pixels.dtype}; give uint8, uint16 or float")
+    if data_range is None or not data_range > 0:
+        raise ValueError(f"{name} is {pixels.dtype}: state data_range, the value of full white, e.g. 1.0 or 255.0")
+    low, high = float(pixels.min()), float(pixels.max())
+    if not np.isfinite([low, high]).all():
+        bad = int((~np.isfinite(pixels)).sum())
+        raise ValueError(f"{name} has {bad} NaN or infinite pixels of {pixels.shape}; repair them before scoring")
+    if low < 0 or high > data_range:
+        raise ValueError(
+            f"{name} spans {low:g}..{high:g}, outside 0..{data_range:g}; clip it or state another data_range"
+        )
+    return float(data_range)

@@ -1,0 +1,36 @@
+"""Gray-level histograms and entropies.  Images are float64 (H, W) on 0..255."""
+
+import numpy as np
+from numpy import ndarray
+
+
+def gray_levels(image: ndarray) -> ndarray:
+    """uint8-like codes round(image), int64 (H, W), clipped to 0..255."""
+    return np.clip(np.rint(image), 0, 255).astype(np.int64)
+
+
+def stretch(image: ndarray) -> ndarray:
+    """Lowest value to 0, highest to 255, rounded half up; a flat image stays as it is."""
+    low, high = image.min(), image.max()
+    return image if low == high else np.floor((image - low) / (high - low) * 255 + 0.5)
+
+
+def value_codes(image: ndarray) -> tuple[ndarray, int]:
+    """(code of every pixel, number of codes), one code per exact value; whole numbers 0..255 are their own codes."""
+    whole = image.astype(np.int64)
+    if np.array_equal(whole, image) and whole.min() >= 0 and whole.max() <= 255:
+        return whole.ravel(), 256
+    values, codes = np.unique(image, return_inverse=True)
+    return codes.ravel(), len(values)
+
+
+def joint_histogram(first: tuple[ndarray, int], second: tuple[ndarray, int]) -> ndarray:
+    """Joint probabilities (n1, n2) of two code images as `value_codes` returns them."""
+    (x, nx), (y, ny) = first, second
+    return np.bincount(x * ny + y, minlength=nx * ny).reshape(nx, ny) / x.size
+
+
+def entropy_of(probabilities: ndarray, base: float = 2) -> float:
+    """-sum p log p over the p above 0."""
+    p = probabilities[probabilities > 0]
+    return float(abs(-np.sum(p * np.log(p)) / np.log(base)))
