@@ -1,0 +1,142 @@
+"""Source pairs made from one sharp, well exposed photograph, for training and for the built-in samples.
+
+Pictures are float32 in [0, 1], (H, W) gray or (H, W, 3) RGB.  All randomness comes from the caller's generator.
+"""
+
+import cv2
+import numpy as np
+
+RESPONSE = 2.2  # exponent of the usual camera response: value = exposure ** (1 / 2.2)
+
+
+def defocus_pair(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    radius: tuple[float, float] = (1.0, 6.0),
+    edge: tuple[float, float] = (0.5, 4.0),
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A multi-focus pair: a random near region is in focus in one picture, the rest in the other.
+
+    What is out of focus is blurred, the near region spreading over the far one as in the alpha-matte boundary
+    defocus model of Ma et al., IEEE Trans. Image Process. 2020, doi:10.1109/TIP.2020.3018261.  One pair in four has a
+    strip that is in focus in both.  Which of a and b is focused near is random.
+
+    Args:
+        image: (H, W) sharp luminance in [0, 1].
+        rng: source of all randomness.
+        radius: range of the blur's radius in pixels; a disc, or a Gaussian of the same variance.
+        edge: range of the standard deviation, in pixels, that softens the region's border.
+    Returns:
+        (a, b, truth): float32 (H, W), truth being the sharp image.
+    Raises:
+        ValueError: `image` is not (H, W).
+    """
+    image = _gray(image, "defocus_pair")
+    depth = _random_depth(image, rng)
+    cut = rng.uniform(0.25, 0.75)
+    overlap = rng.uniform(0.05, 0.2) if rng.random() < 0.25 else 0.0
+    far, near = np.quantile(depth[:: 1 + depth.shape[0] // 64, :: 1 + depth.shape[1] // 64], [cut, cut - overlap])
+    softness = rng.uniform(*edge)
+    radii, gaussian = rng.uniform(*radius, size=2), bool(rng.random() < 0.3)
+    a = focus_near(image, _soft(depth > near, softness), radii[0], gaussian)
+    b = focus_far(image, _soft(depth > far, softness), radii[1], gaussian)
+    return (a, b, image) if rng.random() < 0.5 else (b, a, image)
+
+
+def exposure_pair(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A multi-exposure pair: 1 to 3.5 stops under and over, with sensor noise, clipping and 8-bit steps.
+
+    Args:
+        image: (H, W) luminance in [0, 1].
+        rng: source of all randomness.
+    Returns:
+        (low, over, truth): float32 (H, W), truth being the image.
+    Raises:
+        ValueError: `image` is not (H, W).
+    """
+    image = _gray(image, "exposure_pair")
+    response, noise = rng.uniform(1.8, 2.6), rng.uniform(0, 0.001)
+    stops = rng.uniform(1, 3.5, size=2)
+    low, over = (expose(image, s, response, noise, rng) for s in (-stops[0], stops[1]))
+    return low, over, image
+
+
+def focus_near(image: np.ndarray, near: np.ndarray, radius: float, gaussian: bool = False) -> np.ndarray:
+    """The near region (weights `near`, (H, W) in [0, 1]) sharp, the rest blurred by `radius` pixels."""
+    near = near if image.ndim == 2 else near[..., None]
+    return near * image + (1 - near) * blur(image, radius, gaussian)
+
+
+def focus_far(image: np.ndarray, near: np.ndarray, radius: float, gaussian: bool = False) -> np.ndarray:
+    """The far region sharp; the near one is a blurred layer in front of it, whose blur spreads over the border."""
+    near = near if image.ndim == 2 else near[..., None]
+    cover = blur(near, radius, gaussian).reshape(near.shape)
+    return blur(near * image, radius, gaussian) + (1 - cover) * image
+
+
+def blur(image: np.ndarray, radius: float, gaussian: bool = False) -> np.ndarray:
+    """Defocus by a disc of `radius` pixels, or by a Gaussian of the same variance (sigma = radius / 2)."""
+    if gaussian:
+        return cv2.GaussianBlur(image, (0, 0), radius / 2)
+    reach = int(np.ceil(radius))
+    grid = np.arange(-reach, reach + 1, dtype=np.float32)
+    disc = np.clip(radius + 0.5 - np.hypot(grid, grid[:, None]), 0, 1)  # its rim is antialiased
+    return cv2.filter2D(image, -1, disc / disc.sum())
+
+
+def expose(
+    image: np.ndarray,
+    stops: float,
+    response: float = RESPONSE,
+    noise: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> np.ndarray:
+    """A photograph taken `stops` brighter: scene light is image ** response; clipped and rounded to 8-bit steps.
+
+    Args:
+        image: light-independent values in [0, 1]; beyond 1 for scenes brighter than a normal exposure shows.
+        stops: factor of two each; negative for under-exposure.
+        response: exponent of the camera response.
+        noise: standard deviation of the sensor's noise, as a share of its full well.
+        rng: its source; needed where noise is not 0.
+    """
+    light = np.power(image, response) * np.float32(2.0**stops)
+    if noise:
+        light = light + np.float32(noise) * rng.standard_normal(image.shape, dtype=np.float32)
+    levels = np.rint(np.power(np.clip(light, 0, 1), 1 / response) * 255)
+    return (levels / 255).astype(np.float32)
+
+
+def smooth_noise(height: int, width: int, cells: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """(height, width) float32 noise of about unit variance, `cells` = (rows, columns) of blobs over the picture."""
+    return cv2.resize(rng.standard_normal(cells, dtype=np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def _gray(image: np.ndarray, caller: str) -> np.ndarray:
+    if image.ndim != 2:
+        raise ValueError(f"{caller} needs (H, W) luminance, got {image.shape}")
+    return np.ascontiguousarray(image, dtype=np.float32)
+
+
+def _soft(mask: np.ndarray, sigma: float) -> np.ndarray:
+    return cv2.GaussianBlur(mask.astype(np.float32), (0, 0), sigma)
+
+
+def _random_depth(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A smooth random map, (H, W) float32: clouds, a tilted plane, a blob, or the picture's own coarse shapes."""
+    height, width = image.shape
+    kind = rng.choice(["clouds", "plane", "blob", "shapes"])
+    clouds = smooth_noise(height, width, rng.integers(3, 9, size=2), rng)
+    if kind == "clouds":
+        return clouds
+    if kind == "shapes":  # real borders of focus follow the objects
+        coarse = cv2.GaussianBlur(image, (0, 0), rng.uniform(1.5, 4))
+        return rng.choice([-1, 1]).astype(np.float32) * coarse / np.float32(coarse.std() + 1e-3) + clouds
+    x = np.linspace(-1, 1, width, dtype=np.float32) - np.float32(rng.uniform(-0.5, 0.5))
+    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] - np.float32(rng.uniform(-0.5, 0.5))
+    wobble = np.float32(rng.uniform(0, 0.3)) * clouds
+    if kind == "plane":
+        angle = rng.uniform(0, 2 * np.pi)
+        return np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y + wobble
+    aspect = np.float32(rng.uniform(0.5, 2))
+    return wobble - np.hypot(x * aspect, y / aspect)
