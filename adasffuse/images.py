@@ -17,19 +17,11 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
-_FORMATS = (
-    "PNG",
-    "JPEG",
-    "MPO",
-    "TIFF",
-    "BMP",
-    "WEBP",
-)  # what the suffixes stand for; MPO is what some phones call JPEG
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # the only decoders that Pillow may try
+_DEEP_MODE = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR  # stored depth, alpha dropped, turned as EXIF says
 _EXPECTED = "expected a PNG, JPEG, TIFF, BMP or WebP picture"
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_TIFF_BITS_PER_SAMPLE = 258
-_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 turn the picture by a quarter
-# What Pillow raises on damaged files, beside its own UnidentifiedImageError (an OSError).
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION, _PLANAR_CONFIGURATION = 258, 262, 274, 284  # TIFF and EXIF tags
+# What the decoders raise on damaged files, beside Pillow's UnidentifiedImageError (an OSError).
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -40,6 +32,7 @@ _DAMAGE = (
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
+    cv2.error,
 )
 
 
@@ -109,7 +102,7 @@ def folder_range(paths: Iterable[str | Path]) -> tuple[float, float] | None:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) in pixels of what `read_image` would return, from the header alone where Pillow knows the format.
+    """(height, width) in pixels of what `read_image` would return, from the header alone unless it is turned by a quarter.
 
     Raises:
         ImageError: the file is missing, empty or no picture (damage behind the header shows in `read_image`).
@@ -118,10 +111,11 @@ def image_size(path: str | Path) -> tuple[int, int]:
     data = _read_bytes(path)
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            width, height = image.size
-            return (width, height) if image.getexif().get(_ORIENTATION, 1) >= 5 else (height, width)
+            if image.getexif().get(_ORIENTATION, 1) < 5:  # not turned by a quarter
+                return image.height, image.width
     except _DAMAGE:
-        return _decode(path)[0].shape[:2]
+        pass  # decoding says what is wrong
+    return _decode(path)[0].shape[:2]
 
 
 def write_png(path: str | Path, pixels: np.ndarray) -> None:
@@ -178,25 +172,26 @@ def _decode(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             notices = _notices(image, path)
-            deep = _is_deep(image, data)
-            if not deep:
+            if not _is_deep(image, data):
                 return _decode_8bit(image), notices
-            if image.format == "PNG":
-                image.load()  # OpenCV would decode a truncated PNG silently, Pillow refuses it
+            image.load()  # OpenCV would decode a truncated PNG silently, Pillow refuses it
+            plain = image.format != "TIFF" or _plain_layout(image)
+            values = cv2.imdecode(np.frombuffer(data, np.uint8), _DEEP_MODE) if plain else None
     except UnidentifiedImageError:
-        if not data.startswith(_TIFF_SIGNATURES):  # some deep TIFFs are beyond Pillow, not beyond OpenCV
-            raise ImageError(f"{path}: not a readable picture; {_EXPECTED}, convert it or take it out") from None
-        notices = ()
+        kind = "a truncated or unusual TIFF" if data[:2] in (b"II", b"MM") else "not a readable picture"
+        raise ImageError(f"{path}: {kind}; {_EXPECTED}, convert it or take it out") from None
     except _DAMAGE as error:
         raise ImageError(f"{path}: damaged or truncated ({error}); {_EXPECTED}, copy or export it again") from error
-    return _decode_deep(data, path), notices
+    if values is None:
+        raise ImageError(f"{path}: an unusual layout of more than 8 bits per channel; export it as 16-bit PNG")
+    return values if values.ndim == 2 else values[..., ::-1], notices
 
 
 def _notices(image: Image.Image, path: Path) -> tuple[str, ...]:
     notices = []
-    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+    if {"A", "a"} & set(image.getbands()) or "transparency" in image.info:
         notices.append(f"{path}: alpha channel dropped")
-    if image.format in ("TIFF", "WEBP", "PNG") and getattr(image, "n_frames", 1) > 1:
+    if image.format != "JPEG" and getattr(image, "n_frames", 1) > 1:  # phones hide previews in JPEG
         notices.append(f"{path}: holds {image.n_frames} pages or frames, only the first is read")
     return tuple(notices)
 
@@ -205,27 +200,19 @@ def _is_deep(image: Image.Image, data: bytes) -> bool:
     """Whether the opened file holds more than 8 bits per channel."""
     if image.format == "PNG":
         return data[24] > 8  # bit depth of the IHDR chunk
-    if image.format == "TIFF":
-        return max(image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (1,))) > 8
-    return False
+    return image.format == "TIFF" and max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8
+
+
+def _plain_layout(image: Image.Image) -> bool:
+    """Whether a deep TIFF is one that OpenCV decodes rightly: black is 0, and colour channels lie interleaved."""
+    planes_apart = image.tag_v2.get(_PLANAR_CONFIGURATION, 1) == 2 and len(image.getbands()) > 1
+    return not planes_apart and image.tag_v2.get(_PHOTOMETRIC) != 0
 
 
 def _decode_8bit(image: Image.Image) -> np.ndarray:
     image = ImageOps.exif_transpose(image)
     gray = image.mode in ("1", "L", "LA", "La")
     return np.array(image.convert("L" if gray else "RGB"))
-
-
-def _decode_deep(data: bytes, path: Path) -> np.ndarray:
-    try:
-        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        values = None
-    if values is None:
-        raise ImageError(f"{path}: damaged, truncated or an unusual TIFF; {_EXPECTED}, export it again as 16-bit PNG")
-    if values.ndim == 2:
-        return values
-    return values[..., 0] if values.shape[2] < 3 else values[..., 2::-1]
 
 
 def _window(values: np.ndarray, value_range: tuple[float, float], path: Path) -> np.ndarray:
