@@ -1,4 +1,4 @@
-"""The four fusion tasks as data: folders, loss recipe and colour rule.  Nothing else in the package knows a task by name."""
+"""The four fusion tasks as data: folders, loss recipe and colour rule.  Nothing else knows a task by name."""
 
 from dataclasses import dataclass
 

@@ -147,7 +147,7 @@ def sum_sources(bands: Tensor) -> Tensor:
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Extend (B, C, H, W) at the bottom and right to multiples; by reflection, by replication where that is too short."""
+    """Extend (B, C, H, W) below and right to multiples, by reflection, or replication where that is too short."""
     height, width = x.shape[-2:]
     bottom, right = -height % multiple, -width % multiple
     for pad, size in (((0, right, 0, 0), width), ((0, 0, 0, bottom), height)):

@@ -5,11 +5,12 @@ Per head, with a scalar decay, state S (P x N), input x (P) and shared B, C (N):
     S_t = exp(dt_t * A) * S_(t-1) + dt_t * outer(x_t, B_t),        y_t = S_t C_t + D * x_t
 
 Shapes: G batch, L length, E heads, P head size, N state size.  x (G, L, E, P), dt (G, L, E) >= 0, A and D (E,) with
-A <= 0, B and C (G, L, N); the result has the shape of x.  The last `backward_heads` heads run from the end to the start.
+A <= 0, B and C (G, L, N); the result has the shape of x.  The last `backward_heads` heads run backward.
 """
 
 import functools
 import warnings
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -79,7 +80,7 @@ def scan_chunked(
     shared by all heads.  Both factors are centred on the middle of the chunk's total decay; where a head forgets so
     fast that they could still leave float32's range, the chunk is halved until they cannot.
     """
-    batch, length, heads, _ = x.shape
+    length, heads = x.shape[1:3]
     log_decay = dt * A  # float32 or wider, (G, L, E)
     while chunk > 1 and _largest_total(log_decay, chunk) > _LARGEST_TOTAL:
         chunk //= 2
@@ -151,7 +152,7 @@ def _carry(gained: Tensor, decay: Tensor, backward: bool) -> Tensor:
     carried, passed = torch.zeros_like(gained), torch.ones_like(decay)
     last, step = (0, -1) if backward else (group - 1, 1)
     order = range(group)[::step]
-    for previous, k in zip(order, order[1:]):  # within groups, all groups at once, from an empty state
+    for previous, k in pairwise(order):  # within groups, all groups at once, from an empty state
         torch.addcmul(gained[:, :, previous], decay[:, :, previous], carried[:, :, previous], out=carried[:, :, k])
         torch.mul(decay[:, :, previous], passed[:, :, previous], out=passed[:, :, k])
     entering = torch.zeros_like(gained[:, 0, 0])
@@ -170,9 +171,7 @@ def _fused_scan():
         from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
     except ModuleNotFoundError as error:  # absent is fine; a broken install is worth a warning
         if error.name != "mamba_ssm":
-            warnings.warn(
-                f"mamba_ssm is installed but does not import ({error}); using the PyTorch scan", stacklevel=2
-            )
+            warnings.warn(f"mamba_ssm is installed but does not import ({error}); using the PyTorch scan", stacklevel=2)
         return None
     return mamba_chunk_scan_combined
 

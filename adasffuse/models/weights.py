@@ -1,0 +1,85 @@
+"""Weights files: safetensors with the model's shape, task and training record in the header."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from adasffuse.models.network import AdaSFFuse, ModelOptions
+
+
+class WeightsError(ValueError):
+    """A weights file is missing, damaged, foreign or of another size than asked for."""
+
+
+def save_weights(path: str | Path, state: dict[str, torch.Tensor], options: ModelOptions, task: str, **record) -> None:
+    """Write `state` (a state dict of `AdaSFFuse`) with what is needed to rebuild the network; atomic.
+
+    Args:
+        record: JSON values kept in the header, e.g. steps and seed.
+    """
+    path = Path(path)
+    header = {"format": "adasffuse", "task": task, "model": json.dumps(asdict(options)), "record": json.dumps(record)}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, temporary, metadata=header)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_weights(path: str | Path) -> tuple[AdaSFFuse, str]:
+    """The network a weights file holds, in evaluation mode on the CPU, and the id of its task.
+
+    Raises:
+        WeightsError: no such file, not a whole safetensors file, not written by AdaSFFuse, or damaged; a network is
+            never returned with parameters that the file does not give.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"weights file {path} does not exist")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is no whole safetensors file ({error}); a checkpoint or a broken download? "
+            "Training writes weights.safetensors beside its checkpoints"
+        ) from None
+    if header.get("format") != "adasffuse":
+        raise WeightsError(f"{path} was not written by AdaSFFuse; pass a weights.safetensors of this project's trainer")
+    try:
+        model = AdaSFFuse(ModelOptions(**json.loads(header["model"])))
+        model.load_state_dict({name: value.float() for name, value in state.items()})
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path} does not fit the network that its header describes: {error}") from None
+    return model.eval(), header["task"]
+
+
+def released_weights(task: str, size: str) -> Path:
+    """Path of the weights that ship with the package, their SHA-256 checked against the card beside them.
+
+    Raises:
+        WeightsError: none are released for this task and size (lists those that are), or the file is damaged.
+    """
+    folder = Path(str(resources.files("adasffuse") / "weights"))
+    path = folder / f"{task}_{size}.safetensors"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.safetensors"))) or "none"
+        raise WeightsError(f"no weights of size {size!r} are released for task {task!r}; released: {known}")
+    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    if file_sha256(path) != card["sha256"]:
+        raise WeightsError(f"{path} differs from the released file (SHA-256); reinstall the package")
+    return path
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,187 @@
+"""Options of a training run: one JSON file, parsed into validated frozen dataclasses."""
+
+import json
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
+from math import cos, pi
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from adasffuse.losses import LossOptions
+from adasffuse.models import SIZES, ModelOptions
+from adasffuse.tasks import find_task
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where training pairs come from."""
+
+    root_path: str  # folder that holds the data sets, e.g. datasets/train
+    datasets: tuple[str, ...]  # names below it: TASK or TASK_NAME
+    sharp_folder: str = (
+        ""  # folder below root_path of all-in-focus photographs from which focus pairs are made on the fly
+    )
+    sharp_exclude: tuple[str, ...] = ()  # stems (shell patterns) of them that stay out
+    sharp_share: float = 0.5  # share of samples made from them, where sharp_folder is given
+    validation: tuple[str, ...] = ()  # stems (shell patterns) held out of training and validated on
+    crop: int = 128  # pixels per side of a training crop
+    workers: int = 0  # loader processes per rank
+
+    def __post_init__(self) -> None:
+        if self.crop < 16:
+            raise ValueError(f"data.crop must be at least 16 pixels, got {self.crop}")
+        if not 0 <= self.sharp_share <= 1:
+            raise ValueError(f"data.sharp_share must lie in [0, 1], got {self.sharp_share}")
+        if self.workers < 0:
+            raise ValueError(f"data.workers must not be negative, got {self.workers}")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Optimisation."""
+
+    steps: int = 20000  # updates
+    batch_size: int = 16  # pairs per update, summed over processes
+    lr: float = 2e-4  # Adam step size
+    schedule: str = "step"  # 'step': times `gamma` at each milestone; 'cosine': to zero at the end
+    milestones: tuple[float, ...] = (0.5, 0.75, 0.9)  # shares of `steps`
+    gamma: float = 0.5
+    warmup: int = 100  # steps of linear growth from 0 to lr
+    clip: float = 1.0  # largest gradient norm, 0 for no clipping
+    ema: float = 0.999  # decay of the averaged weights, which are the ones released
+    precision: str = "float32"  # or 'bfloat16': autocast; FFT, running sums and losses stay float32
+    seed: int = 0
+    init: str = ""  # weights file to start from, "" for random
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "lr", "gamma"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"train.{name} must be positive, got {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"train.ema must lie in [0, 1), got {self.ema}")
+        for name, known in (("schedule", ("step", "cosine")), ("precision", ("float32", "bfloat16"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"train.{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+
+    def lr_at(self, step: int) -> float:
+        """Step size of update number `step`, counted from 0."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        if self.schedule == "cosine":
+            return self.lr * 0.5 * (1 + cos(pi * (step - self.warmup) / max(1, self.steps - self.warmup)))
+        return self.lr * self.gamma ** sum(step >= m * self.steps for m in self.milestones)
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """How often a run reports and saves, in steps; 0 for never."""
+
+    scalars: int = 20
+    panel: int = 500
+    validate: int = 500
+    checkpoint: int = 500
+    keep: int = 2  # checkpoints kept
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            if getattr(self, f.name) < (f.name == "keep"):
+                raise ValueError(f"log.{f.name} is too small: {getattr(self, f.name)}")
+
+
+@dataclass(frozen=True)
+class Options:
+    """A training run."""
+
+    name: str  # of the run: files go to checkpoint/<name>/
+    task: str  # 'ivf', 'mef', 'mff' or 'mif'
+    data: DataOptions
+    size: str = "base"  # model size that `model` starts from
+    model: ModelOptions = field(default_factory=ModelOptions)
+    loss: LossOptions = field(default_factory=LossOptions)
+    train: TrainOptions = field(default_factory=TrainOptions)
+    log: LogOptions = field(default_factory=LogOptions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `parse_options` gives the same options back."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+def load_options(path: str | Path, root_path: str | None = None) -> Options:
+    """Read an options file; `root_path`, where given, replaces its `data.root_path`.
+
+    Raises:
+        ValueError: not JSON, an unknown or missing key, a wrong type or an impossible value; names file and key.
+        FileNotFoundError: there is no such file; lists the options files beside it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        beside = ", ".join(sorted(p.name for p in path.parent.glob("*.json"))) or "none"
+        raise FileNotFoundError(f"options file {path} does not exist; JSON files in {path.parent}: {beside}")
+    try:
+        options = parse_options(json.loads(path.read_text(encoding="utf-8")))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error}); comments and trailing commas are not allowed") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return replace(options, data=replace(options.data, root_path=root_path)) if root_path else options
+
+
+def parse_options(values: dict[str, Any]) -> Options:
+    """Options from parsed JSON; `model` starts from the named size and `loss` from the task's recipe.
+
+    Raises:
+        ValueError: as `load_options`.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"options must be a JSON object, got {type(values).__name__}")
+    values = dict(values)
+    base = {}
+    size = values.get("size", "base")
+    if size not in SIZES:
+        raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
+    base["model"] = SIZES[size]
+    if isinstance(values.get("task"), str):
+        task = find_task(values["task"])
+        values["task"] = task.id
+        base["loss"] = LossOptions.for_task(task)
+    return _build(Options, values, "", base)
+
+
+def _build(cls: type, values: Any, where: str, base: dict[str, Any] | None = None) -> Any:
+    """Fill dataclass `cls` from parsed JSON; `where` is the dotted path in messages, `base` holds starting objects."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{where} must be a JSON object, got {type(values).__name__}")
+    types = get_type_hints(cls)
+    given = {}
+    for key, value in values.items():
+        dotted = f"{where}.{key}" if where else key
+        if key not in types:
+            near = get_close_matches(key, types, n=1)
+            raise ValueError(f"unknown option {dotted}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        if is_dataclass(types[key]):
+            start = (base or {}).get(key)
+            given[key] = _build(types[key], value if start is None else {**asdict(start), **value}, dotted)
+        else:
+            given[key] = _check(types[key], value, dotted)
+    given = {**{k: v for k, v in (base or {}).items() if k not in given}, **given}
+    missing = [f.name for f in fields(cls) if f.name not in given and _required(f)]
+    if missing:
+        raise ValueError(f"missing option {', '.join(f'{where}.{m}' if where else m for m in missing)}")
+    return cls(**given)
+
+
+def _required(f: Field) -> bool:
+    return f.default is MISSING and f.default_factory is MISSING
+
+
+def _check(kind: Any, value: Any, where: str) -> Any:
+    """Scalar or tuple of type `kind`; integers pass as floats, booleans never as numbers."""
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{where} must be a list, got {value!r}")
+        return tuple(_check(get_args(kind)[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+    accepted: type | UnionType = int | float if kind is float else kind
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"{where} must be {kind.__name__}, got {value!r}")
+    return kind(value)

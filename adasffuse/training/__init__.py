@@ -1,0 +1,5 @@
+"""Training: one process, or several under torchrun."""
+
+from adasffuse.training.trainer import train
+
+__all__ = ["train"]

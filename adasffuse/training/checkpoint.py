@@ -1,0 +1,46 @@
+"""Checkpoints: the whole state of a run, written so that a crash at any moment leaves a whole one behind."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_NAME = re.compile(r"step_(\d+)\.pt")
+
+
+def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
+    """Write `folder/step_<step>.pt` (temporary name, sync, rename), then drop all but the newest `keep`.
+
+    Raises:
+        OSError: the disk is full or the folder not writable; older checkpoints are untouched.
+    """
+    path = folder / f"step_{step:08d}.pt"
+    temporary = folder / f".{path.name}.{os.getpid()}"
+    try:
+        with open(temporary, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as RuntimeError
+        raise OSError(f"cannot write checkpoint {path}: {error}; earlier checkpoints are intact") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    for _, old in _checkpoints(folder)[:-keep]:
+        old.unlink()
+    return path
+
+
+def load_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None:
+    """State of the newest checkpoint in `folder`, None where there is none.  Refuses pickles that would run code."""
+    found = _checkpoints(folder)
+    if not found:
+        return None
+    return torch.load(found[-1][1], map_location=device, weights_only=True)
+
+
+def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    matches = ((_NAME.fullmatch(path.name), path) for path in folder.glob("step_*.pt"))
+    return sorted((int(match[1]), path) for match, path in matches if match)
