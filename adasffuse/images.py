@@ -69,7 +69,7 @@ def read_image(path: str | Path, value_range: tuple[float, float] | None = None)
     if values.ndim == 3 and (values == values[..., :1]).all():
         values = values[..., 0]
     if values.dtype == np.uint8:
-        return Picture(values.astype(np.float32) / np.float32(255), notices)
+        return Picture(np.divide(values, np.float32(255), dtype=np.float32), notices)
     if values.dtype == np.uint16 and value_range is None:
         low, high = int(values.min()), int(values.max())
         if high - low < 65535 / 4:
@@ -102,7 +102,7 @@ def folder_range(paths: Iterable[str | Path]) -> tuple[float, float] | None:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) in pixels of what `read_image` would return, from the header alone unless it is turned by a quarter.
+    """(height, width) in pixels of what `read_image` returns, from the header unless it has to be turned by a quarter.
 
     Raises:
         ImageError: the file is missing, empty or no picture (damage behind the header shows in `read_image`).
@@ -111,7 +111,8 @@ def image_size(path: str | Path) -> tuple[int, int]:
     data = _read_bytes(path)
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            if image.getexif().get(_ORIENTATION, 1) < 5:  # not turned by a quarter
+            no_exif = image.format == "PNG" and b"eXIf" not in data  # asking Pillow would decode the picture
+            if no_exif or image.getexif().get(_ORIENTATION, 1) < 5:
                 return image.height, image.width
     except _DAMAGE:
         pass  # decoding says what is wrong
@@ -210,9 +211,9 @@ def _plain_layout(image: Image.Image) -> bool:
 
 
 def _decode_8bit(image: Image.Image) -> np.ndarray:
-    image = ImageOps.exif_transpose(image)
-    gray = image.mode in ("1", "L", "LA", "La")
-    return np.array(image.convert("L" if gray else "RGB"))
+    ImageOps.exif_transpose(image, in_place=True)
+    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    return np.asarray(image if image.mode == mode else image.convert(mode))
 
 
 def _window(values: np.ndarray, value_range: tuple[float, float], path: Path) -> np.ndarray:

@@ -1,54 +1,112 @@
-"""Metrics of edges: SF, AG, Qabf.  Images are float64 (H, W) on 0..255."""
+"""Metrics of edges: SF, AG, edge intensity, Qabf, Nabf.  Images are float64 (H, W) on 0..255."""
+
+import math
 
 import cv2
 import numpy as np
 from numpy import ndarray
 
+from adasffuse.metrics.windows import filter_same, strips
 
-def spatial_frequency(fused: ndarray) -> float:
-    """SF, sqrt(RF^2 + CF^2), RF and CF being RMS differences of neighbours in rows and columns."""
-    if min(fused.shape) < 2:
+_SMOOTH, _STEP = np.array([1.0, 2.0, 1.0]), np.array([-1.0, 0.0, 1.0])  # Sobel's taps
+
+
+def spatial_frequency(fused: ndarray, all_pixels: bool = False) -> float:
+    """SF, sqrt(RF^2 + CF^2), RF and CF being the RMS differences of neighbours in rows and in columns."""
+    height, width = fused.shape
+    if min(height, width) < 2:
         return float("nan")
-    row, column = np.diff(fused, axis=1), np.diff(fused, axis=0)
-    return float(np.sqrt(np.mean(row * row) + np.mean(column * column)))
+    row, column = (np.diff(fused, axis=axis).ravel() for axis in (1, 0))
+    counts = (height * width,) * 2 if all_pixels else (row.size, column.size)
+    return math.sqrt(float(row @ row) / counts[0] + float(column @ column) / counts[1])
 
 
-def average_gradient(fused: ndarray) -> float:
-    """AG, mean of sqrt((gx^2 + gy^2) / 2) with central differences inside and one-sided ones on the border."""
-    if min(fused.shape) < 2:
+def average_gradient(fused: ndarray, all_pixels: bool = True) -> float:
+    """AG, mean of sqrt((gx^2 + gy^2) / 2), central differences inside, one-sided ones on the border."""
+    height, width = fused.shape
+    if min(height, width) < 2:
         return float("nan")
-    gy, gx = np.gradient(fused)
-    return float(np.mean(np.sqrt((gx * gx + gy * gy) / 2)))
+    total = 0.0
+    for rows in strips(height):
+        top, bottom = max(rows.start - 1, 0), min(rows.stop + 1, height)
+        part = fused[top:bottom]
+        gy, gx = np.gradient(part)
+        inner = slice(rows.start - top, rows.stop - top)
+        total += float(np.sqrt((gx[inner] ** 2 + gy[inner] ** 2) * 0.5).sum())
+    return total / (height * width if all_pixels else (height - 1) * (width - 1))
 
 
-def edge_preservation(a: ndarray, b: ndarray, fused: ndarray) -> float:
+def edge_intensity(fused: ndarray) -> float:
+    """EI, mean Sobel gradient magnitude of F with replicated borders."""
+    return float(_strength(*_sobel(fused, cv2.BORDER_REPLICATE)).mean())
+
+
+def edge_preservation(a: ndarray, b: ndarray, fused: ndarray, equal_as_published: bool = True) -> float:
     """Qabf, how much of the sources' Sobel edges survives in strength and orientation."""
-    strength_f, angle_f = _sobel(fused)
-    total = weight = 0.0
-    for source in (a, b):
-        strength, angle = _sobel(source)
-        total += float(np.sum(_preserved(strength, angle, strength_f, angle_f) * strength))
-        weight += float(strength.sum())
-    return total / weight if weight > 0 else float("nan")
+    gradients = [_sobel(image, cv2.BORDER_CONSTANT) for image in (a, b, fused)]
+    kept = weight = 0.0
+    for rows in strips(fused.shape[0]):
+        *sources, (strength_f, angle_f) = [_polar(gx[rows], gy[rows]) for gx, gy in gradients]
+        for strength, angle in sources:
+            q = _preserved(strength, angle, strength_f, angle_f, equal_as_published)
+            kept += float(np.vdot(q, strength))
+            weight += float(strength.sum())
+    return kept / weight if weight > 0 else float("nan")
 
 
-def _sobel(image: ndarray) -> tuple[ndarray, ndarray]:
-    """Strength and angle (-pi/2, pi/2] of the Sobel gradient with zeros around the image."""
-    gx = cv2.Sobel(image, cv2.CV_64F, 1, 0, borderType=cv2.BORDER_CONSTANT)
-    gy = cv2.Sobel(image, cv2.CV_64F, 0, 1, borderType=cv2.BORDER_CONSTANT)
-    strength = np.sqrt(gx * gx + gy * gy)
+def fusion_artifacts(a: ndarray, b: ndarray, fused: ndarray) -> float:
+    """Nabf, share of edges in F that neither source has."""
+    strengths, angles = [], []
+    for image in (a, b, fused):
+        gx, gy = (g / 8 for g in _sobel(image, cv2.BORDER_REFLECT_101))
+        strengths.append(_strength(gx, gy))
+        angles.append(np.arctan2(gx, gy))
+    *sources, strength_f = strengths
+    invented = np.logical_and(*(strength_f > strength for strength in sources))
+    lost = weight = 0.0
+    for strength, angle in zip(sources, angles):
+        largest = np.maximum(strength, strength_f)
+        relative = np.divide(np.minimum(strength, strength_f), largest, out=np.zeros_like(largest), where=largest > 0)
+        turn = np.abs(np.abs(_fold(angle) - _fold(angles[-1])) - np.pi / 2) * 2 / np.pi
+        kept = np.sqrt(0.9999 / (1 + np.exp(-19 * (relative - 0.5))) * 0.9995 / (1 + np.exp(-22 * (turn - 0.5))))
+        importance = np.where(strength >= 2, strength**1.5, 0.001)
+        lost += float(np.sum((1 - kept)[invented] * importance[invented]))
+        weight += float(importance.sum())
+    return lost / weight
+
+
+def _fold(angle: ndarray) -> ndarray:
+    """Angles of directions, -pi..pi, to those of lines, -pi/2..pi/2."""
+    return angle - np.pi * np.sign(angle) * (np.abs(angle) > np.pi / 2)
+
+
+def _sobel(image: ndarray, border: int) -> tuple[ndarray, ndarray]:
+    """Sobel differences (to the right, downwards)."""
+    return filter_same(image, _STEP, _SMOOTH, border), filter_same(image, _SMOOTH, _STEP, border)
+
+
+def _strength(gx: ndarray, gy: ndarray) -> ndarray:
+    return np.sqrt(gx * gx + gy * gy)
+
+
+def _polar(gx: ndarray, gy: ndarray) -> tuple[ndarray, ndarray]:
+    """Strength, and angle of the line in -pi/2..pi/2, pi/2 where gx is 0."""
     upright = gx == 0
-    gx[upright] = 1
-    angle = np.arctan(-gy / gx)  # the sign matters: angles next to an upright edge (pi/2) lie far from it on one side
+    # the sign of gy matters: beside an upright line's pi/2 one turn is short, the other long
+    angle = np.arctan(-gy / np.where(upright, 1, gx))
     angle[upright] = np.pi / 2
-    return strength, angle
+    return _strength(gx, gy), angle
 
 
-def _preserved(strength: ndarray, angle: ndarray, strength_f: ndarray, angle_f: ndarray) -> ndarray:
+def _preserved(
+    strength: ndarray, angle: ndarray, strength_f: ndarray, angle_f: ndarray, equal_as_published: bool
+) -> ndarray:
     """Q of every pixel: sigmoids of the relative strength and of the relative angle, multiplied."""
     largest = np.maximum(strength, strength_f)
     relative = np.minimum(strength, strength_f)
-    equal = relative == largest
-    np.divide(relative, largest, out=relative, where=~equal)  # equal strengths keep their strength itself, as published
+    differ = relative != largest
+    np.divide(relative, largest, out=relative, where=differ)
+    if not equal_as_published:
+        relative[~differ] = 1
     turn = 1 - np.abs(angle - angle_f) / (np.pi / 2)
-    return 0.9994 / (1 + np.exp(-15 * (relative - 0.5))) * 0.9879 / (1 + np.exp(-22 * (turn - 0.8)))
+    return 0.9994 * 0.9879 / ((1 + np.exp(-15 * (relative - 0.5))) * (1 + np.exp(-22 * (turn - 0.8))))

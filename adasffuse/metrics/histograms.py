@@ -4,15 +4,10 @@ import numpy as np
 from numpy import ndarray
 
 
-def gray_levels(image: ndarray) -> ndarray:
-    """uint8-like codes round(image), int64 (H, W), clipped to 0..255."""
-    return np.clip(np.rint(image), 0, 255).astype(np.int64)
-
-
-def stretch(image: ndarray) -> ndarray:
-    """Lowest value to 0, highest to 255, rounded half up; a flat image stays as it is."""
-    low, high = image.min(), image.max()
-    return image if low == high else np.floor((image - low) / (high - low) * 255 + 0.5)
+def gray_histogram(image: ndarray) -> ndarray:
+    """Share of each of the 256 gray levels round(image)."""
+    levels = np.clip(np.rint(image), 0, 255).astype(np.int64)
+    return np.bincount(levels.ravel(), minlength=256) / image.size
 
 
 def value_codes(image: ndarray) -> tuple[ndarray, int]:
@@ -30,7 +25,7 @@ def joint_histogram(first: tuple[ndarray, int], second: tuple[ndarray, int]) -> 
     return np.bincount(x * ny + y, minlength=nx * ny).reshape(nx, ny) / x.size
 
 
-def entropy_of(probabilities: ndarray, base: float = 2) -> float:
-    """-sum p log p over the p above 0."""
+def entropy_of(probabilities: ndarray) -> float:
+    """-sum p ln p over the p above 0, in nats."""
     p = probabilities[probabilities > 0]
-    return float(abs(-np.sum(p * np.log(p)) / np.log(base)))
+    return abs(float(np.sum(p * np.log(p))))

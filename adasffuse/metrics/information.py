@@ -1,9 +1,13 @@
-"""Metrics that count gray levels: EN, MI.  Images are float64 (H, W) on 0..255."""
+"""Metrics that count gray levels: EN, MI, NMI, cross entropy, Qncie, TE.  Images are float64 (H, W) on 0..255."""
+
+import math
 
 import numpy as np
 from numpy import ndarray
 
-from adasffuse.metrics.histograms import entropy_of, gray_levels, joint_histogram, value_codes
+from adasffuse.metrics.histograms import entropy_of, gray_histogram, joint_histogram, value_codes
+
+_NAN = float("nan")
 
 
 def entropy(fused: ndarray) -> float:
@@ -11,21 +15,72 @@ def entropy(fused: ndarray) -> float:
 
     Range 0..8, higher is better.  Rewards noise and stretched contrast: any flat histogram scores 8.
     """
-    return entropy_of(np.bincount(gray_levels(fused).ravel(), minlength=256) / fused.size)
+    return entropy_of(gray_histogram(fused)) / math.log(2)
 
 
-def mutual_information(a: ndarray, b: ndarray, fused: ndarray, base: float = np.e) -> float:
-    """MI, I(A; F) + I(B; F) from joint histograms of gray values; base e gives nats, 2 bits.
-
-    Higher is better, at least 0.  Rewards a copy of one source, and noise that both sources share.
-    """
+def mutual_information(
+    a: ndarray, b: ndarray, fused: ndarray, base: float = math.e, saturated_bin: bool = False
+) -> float:
+    """MI, I(A; F) + I(B; F) with I(X; Y) = H(X) + H(Y) - H(X, Y), from histograms of the exact gray values."""
     codes = value_codes(fused)
-    return sum(_information(joint_histogram(value_codes(source), codes)) for source in (a, b)) / float(np.log(base))
+    both = [_information(value_codes(source), codes, saturated_bin)[0] for source in (a, b)]
+    return sum(both) / math.log(base)
 
 
-def _information(joint: ndarray) -> float:
-    """Mutual information in nats of a joint probability table."""
-    outer = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
-    some = joint > 0
-    p = joint[some]
-    return max(float(np.sum(p * np.log(p / outer[some]))), 0.0)
+def normalized_mutual_information(a: ndarray, b: ndarray, fused: ndarray) -> float:
+    """NMI (Qmi), 2 (I(A; F) / (H(A) + H(F)) + I(B; F) / (H(B) + H(F)))."""
+    codes = value_codes(fused)
+    total = 0.0
+    for source in (a, b):
+        information, h_source, h_fused = _information(value_codes(source), codes)
+        total += 2 * information / (h_source + h_fused) if h_source + h_fused > 0 else _NAN
+    return total
+
+
+def cross_entropy(a: ndarray, b: ndarray, fused: ndarray) -> float:
+    """CE, mean over A and B of sum p log2(p / q), p a source's and q the fused histogram, where both are above 0."""
+    q = gray_histogram(fused)
+    divergences = []
+    for p in (gray_histogram(a), gray_histogram(b)):
+        common = (p > 0) & (q > 0)
+        divergences.append(float(np.sum(p[common] * np.log2(p[common] / q[common]))))
+    return sum(divergences) / 2
+
+
+def nonlinear_correlation_entropy(a: ndarray, b: ndarray, fused: ndarray) -> float:
+    """Qncie, 1 + sum (l/3) log_256(l/3) over the eigenvalues l of the 3x3 matrix of nonlinear correlations."""
+    codes = [value_codes(image) for image in (a, b, fused)]
+    matrix = np.eye(3)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        matrix[i, j] = matrix[j, i] = _information(codes[i], codes[j])[0] / math.log(256)
+    shares = np.linalg.eigvalsh(matrix) / 3
+    shares = shares[shares > 0]
+    return 1 + float(np.sum(shares * np.log(shares))) / math.log(256)
+
+
+def tsallis_information(
+    a: ndarray, b: ndarray, fused: ndarray, order: float = 1.85, transposed_margins: bool = False
+) -> float:
+    """TE, Tsallis mutual information of F with A plus that with B: (1 - sum p(x,y)^q / (p(x) p(y))^(q-1)) / (1 - q)."""
+    codes = value_codes(fused)
+    total = 0.0
+    for source in (a, b):
+        joint = joint_histogram(value_codes(source), codes)
+        rows, columns = joint.sum(axis=1), joint.sum(axis=0)
+        outer = np.outer(columns, rows) if transposed_margins else np.outer(rows, columns)
+        some = (outer > 0) & (joint > 0)
+        total += (1 - float(np.sum(joint[some] ** order / outer[some] ** (order - 1)))) / (1 - order)
+    return total
+
+
+def _information(
+    first: tuple[ndarray, int], second: tuple[ndarray, int], saturated_bin: bool = False
+) -> tuple[float, float, float]:
+    """(I(X; Y), H(X), H(Y)) in nats of two code images; `saturated_bin` merges 254 with 255 in H(X, Y) alone."""
+    joint = joint_histogram(first, second)
+    h_first, h_second = entropy_of(joint.sum(axis=1)), entropy_of(joint.sum(axis=0))
+    if saturated_bin:
+        joint[254] += joint[255]
+        joint[:, 254] += joint[:, 255]
+        joint = joint[:255, :255]
+    return h_first + h_second - entropy_of(joint), h_first, h_second

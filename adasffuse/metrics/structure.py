@@ -1,22 +1,220 @@
-"""Structural similarity.  Images are float64 (H, W) on 0..255."""
+"""Structural similarity and the fusion indices built on it.  Images are float64 (H, W) on 0..255."""
 
+import math
+
+import cv2
+import numpy as np
 from numpy import ndarray
 
-from adasffuse.metrics.windows import LocalMoments, fits, uniform
+from adasffuse.metrics.windows import LocalMoments, filter_same, fits, gaussian, strips, uniform
+
+_GAUSSIAN_11 = gaussian(11, 1.5)
+_GAUSSIAN_7 = gaussian(7, 1.5)
+_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM; MEF-SSIM uses the first three
+_NAN = float("nan")
 
 
-def structural_similarity(a: ndarray, b: ndarray, fused: ndarray) -> float:
-    """SSIM(A, F) + SSIM(B, F)."""
-    if not fits(fused, 7):
-        return float("nan")
-    moments = LocalMoments(uniform(7), a=a, b=b, fused=fused)
-    return sum(float(_ssim_map(moments, source, "fused", 49 / 48).mean()) for source in ("a", "b"))
-
-
-def _ssim_map(moments: LocalMoments, x: str, y: str, correction: float) -> ndarray:
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    mx, my = moments.mean(x), moments.mean(y)
-    structure = (2 * correction * moments.covariance(x, y) + c2) / (
-        correction * (moments.covariance(x, x) + moments.covariance(y, y)) + c2
+def structural_similarity(
+    a: ndarray,
+    b: ndarray,
+    fused: ndarray,
+    taps: ndarray = _GAUSSIAN_11,
+    sample_covariance: bool = False,
+    dynamic_range: float = 255.0,
+    pad: bool = False,
+    mean: bool = False,
+) -> float:
+    """SSIM, the sum (or mean) of SSIM(A, F) and SSIM(B, F)."""
+    if not fits(fused, len(taps)) and not pad:
+        return _NAN
+    total = sum(
+        ssim(source, fused, taps, sample_covariance, dynamic_range, pad) for source in (a, b)
     )
+    return total / 2 if mean else total
+
+
+def ssim(
+    x: ndarray,
+    y: ndarray,
+    taps: ndarray = _GAUSSIAN_11,
+    sample_covariance: bool = False,
+    dynamic_range: float = 255.0,
+    pad: bool = False,
+) -> float:
+    """SSIM index of two pictures: the mean of its map."""
+    return _ssim_and_contrast(x, y, taps, sample_covariance, dynamic_range, pad)[0]
+
+
+def ssim_of_reference(reference: ndarray, fused: ndarray) -> float:
+    """SSIM_GT, SSIM(R, F) of the fused image and the true one."""
+    return ssim(reference, fused) if fits(fused, 11) else _NAN
+
+
+def multi_scale_ssim(a: ndarray, b: ndarray, fused: ndarray) -> float:
+    """MS_SSIM, mean of MS-SSIM(A, F) and MS-SSIM(B, F)."""
+    return 0.5 * (ms_ssim(a, fused) + ms_ssim(b, fused))
+
+
+def ms_ssim(x: ndarray, y: ndarray) -> float:
+    """MS-SSIM of two pictures; NaN where the fifth scale is smaller than its window."""
+    product = 1.0
+    for scale, weight in enumerate(_SCALE_WEIGHTS):
+        if scale:
+            x, y = _halve(x), _halve(y)
+        if not fits(x, 11):
+            return _NAN
+        whole, contrast = _ssim_and_contrast(x, y, _GAUSSIAN_11)
+        product *= max(whole if scale == len(_SCALE_WEIGHTS) - 1 else contrast, 0.0) ** weight
+    return product
+
+
+def mef_ssim(a: ndarray, b: ndarray, fused: ndarray, scales: int = 3) -> float:
+    """MEF_SSIM, structure of F against the block-wise ideal that both sources allow, over `scales` scales."""
+    weights = np.array(_SCALE_WEIGHTS[:scales])
+    if min(fused.shape) < 11 * 2 ** (scales - 1):
+        return _NAN
+    product = 1.0
+    for scale, weight in enumerate(weights / weights.sum()):
+        if scale:
+            a, b, fused = _halve(a), _halve(b), _halve(fused)
+        total = sum(float(_mef_map(a[rows], b[rows], fused[rows]).sum()) for rows in strips(fused.shape[0], 11))
+        product *= (total / ((fused.shape[0] - 10) * (fused.shape[1] - 10))) ** weight
+    return product
+
+
+def piella_quality(a: ndarray, b: ndarray, fused: ndarray, edges: bool = False, weighted: bool = False) -> float:
+    """Q, or Qw when `weighted`, of Piella and Heijmans; of the gradient magnitudes when `edges`."""
+    if not fits(fused, 11):
+        return _NAN
+    if edges:
+        a, b, fused = _prewitt(a), _prewitt(b), _prewitt(fused)
+    moments = LocalMoments(_GAUSSIAN_11, {"a": a, "b": b, "fused": fused})
+    saliency_a, saliency_b = moments.variance("a"), moments.variance("b")
+    both_flat = saliency_a + saliency_b == 0
+    saliency_a, saliency_b = saliency_a + 0.5 * both_flat, saliency_b + 0.5 * both_flat
+    share = saliency_a / (saliency_a + saliency_b)
+    quality = share * _ssim_map(moments, "a") + (1 - share) * _ssim_map(moments, "b")
+    if not weighted:
+        return float(quality.mean())
+    weight = np.maximum(saliency_a, saliency_b)
+    return float(np.sum(weight * quality) / weight.sum())
+
+
+def piella_edge_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
+    """Qe, Qw of the pictures times Qw of their gradient magnitudes."""
+    return piella_quality(a, b, fused, weighted=True) * piella_quality(a, b, fused, edges=True, weighted=True)
+
+
+def yang_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
+    """Qy: where the sources agree, the variance-weighted SSIM of F with both, elsewhere the larger of the two."""
+    if not fits(fused, 11):
+        return _NAN
+    moments = LocalMoments(_GAUSSIAN_7, {"a": a, "b": b, "fused": fused})
+    with_a, with_b = (_tiny_ssim_map(moments, source, "fused") for source in ("a", "b"))
+    share = moments.variance("a") / (moments.variance("a") + moments.variance("b"))
+    agree = _tiny_ssim_map(moments, "a", "b") >= 0.75
+    return _mean_of_numbers(np.where(agree, share * with_a + (1 - share) * with_b, np.maximum(with_a, with_b)))
+
+
+def cvejic_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
+    """Qc: SSIM of F with A and B, weighted by the sources' shares of covariance with F."""
+    if not fits(fused, 11):
+        return _NAN
+    moments = LocalMoments(_GAUSSIAN_7, {"a": a, "b": b, "fused": fused})
+    covariance_a, covariance_b = moments.covariance("a", "fused"), moments.covariance("b", "fused")
+    share = covariance_a / (covariance_a + covariance_b)
+    quality = share * _tiny_ssim_map(moments, "a", "fused") + (1 - share) * _tiny_ssim_map(moments, "b", "fused")
+    quality[share < 0] = 0
+    quality[share > 1] = 1
+    return _mean_of_numbers(quality)
+
+
+def _ssim_and_contrast(
+    x: ndarray,
+    y: ndarray,
+    taps: ndarray,
+    sample_covariance: bool = False,
+    dynamic_range: float = 255.0,
+    pad: bool = False,
+) -> tuple[float, float]:
+    """Means of the SSIM map and of its contrast-structure factor."""
+    k = len(taps)
+    if pad:
+        x, y = (cv2.copyMakeBorder(z, *(k // 2,) * 4, cv2.BORDER_REPLICATE) for z in (x, y))
+    c1, c2 = (0.01 * dynamic_range) ** 2, (0.03 * dynamic_range) ** 2
+    correction = k * k / (k * k - 1) if sample_covariance else 1.0
+    whole = contrast = 0.0
+    for rows in strips(x.shape[0], k):
+        moments = LocalMoments(taps, {"x": x[rows], "y": y[rows]})
+        structure = 2 * correction * moments.covariance("x", "y") + c2
+        structure /= correction * (moments.variance("x") + moments.variance("y")) + c2
+        contrast += float(structure.sum())
+        mx, my = moments.mean("x"), moments.mean("y")
+        whole += float(np.sum((2 * mx * my + c1) / (mx * mx + my * my + c1) * structure))
+    count = (x.shape[0] - k + 1) * (x.shape[1] - k + 1)
+    return whole / count, contrast / count
+
+
+def _ssim_map(moments: LocalMoments, source: str) -> ndarray:
+    """SSIM map of a source and F with the usual constants for 0..255."""
+    c1, c2 = 2.55**2, 7.65**2
+    mx, my = moments.mean(source), moments.mean("fused")
+    structure = 2 * moments.covariance(source, "fused") + c2
+    structure /= moments.variance(source) + moments.variance("fused") + c2
     return (2 * mx * my + c1) / (mx * mx + my * my + c1) * structure
+
+
+def _tiny_ssim_map(moments: LocalMoments, x: str, y: str) -> ndarray:
+    """SSIM map whose constants, 2e-16, do no more than avoid 0/0."""
+    c = 2e-16
+    mx, my = moments.mean(x), moments.mean(y)
+    above = (2 * mx * my + c) * (2 * moments.covariance(x, y) + c)
+    return above / ((mx * mx + my * my + c) * (moments.variance(x) + moments.variance(y) + c))
+
+
+def _mean_of_numbers(quality: ndarray) -> float:
+    """Mean without NaN pixels."""
+    kept = quality[~np.isnan(quality)]
+    return float(kept.mean()) if kept.size else _NAN
+
+
+def _prewitt(image: ndarray) -> ndarray:
+    """Prewitt gradient magnitude with zeros around the image."""
+    ones, step = np.ones(3), np.array([-1.0, 0.0, 1.0])
+    return np.hypot(filter_same(image, step, ones), filter_same(image, ones, step))
+
+
+def _halve(image: ndarray) -> ndarray:
+    """Means of 2x2 pixels; an odd last row or column is doubled."""
+    height, width = image.shape
+    even = np.pad(image, ((0, height % 2), (0, width % 2)), mode="edge")
+    return (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
+
+
+def _mef_map(a: ndarray, b: ndarray, fused: ndarray) -> ndarray:
+    """Contrast-structure map of F against r, the sources' centred blocks mixed by their contrast.
+
+    r = sum_k alpha_k (x_k - mean_k) never exists as pixels: its variances and covariances follow from the sources'.
+    """
+    plain = LocalMoments(uniform(11), {"a": a, "b": b})
+    smooth = LocalMoments(_GAUSSIAN_11, {"a": a, "b": b, "fused": fused})
+    squares = {key: 121 * plain.covariance(*key) for key in ("aa", "bb", "ab")}
+    lengths = [np.sqrt(np.maximum(squares[key], 0)) for key in ("aa", "bb")]
+    of_sum = np.sqrt(np.maximum(squares["aa"] + squares["bb"] + 2 * squares["ab"], 0))
+    eps = np.finfo(np.float64).eps
+    consistency = np.clip((of_sum + eps) / (lengths[0] + lengths[1] + eps), eps, 1 - eps)
+    power = np.minimum(np.tan(np.pi / 2 * consistency), 10)
+    contrast = [length + 0.001 for length in lengths]
+    weights = [(c / 11) ** power + eps for c in contrast]
+    alpha, beta = (w / (weights[0] + weights[1]) / c for w, c in zip(weights, contrast))
+
+    def of_mixture(aa: ndarray, ab: ndarray, bb: ndarray) -> ndarray:
+        return np.maximum(alpha * alpha * aa + 2 * alpha * beta * ab + beta * beta * bb, 0)
+
+    length = np.sqrt(of_mixture(squares["aa"], squares["ab"], squares["bb"]))
+    longest = np.maximum(*contrast)
+    scale = np.divide(longest, length, out=np.ones_like(length), where=length > 0)
+    c = 7.65**2
+    covariance = scale * (alpha * smooth.covariance("a", "fused") + beta * smooth.covariance("b", "fused"))
+    variance = scale**2 * of_mixture(smooth.variance("a"), smooth.covariance("a", "b"), smooth.variance("b"))
+    return (2 * covariance + c) / (variance + smooth.variance("fused") + c)

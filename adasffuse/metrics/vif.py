@@ -1,13 +1,26 @@
 """Visual information fidelity of fused images.  Images are float64 (H, W) on 0..255."""
 
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
 import numpy as np
 from numpy import ndarray
 
-from adasffuse.metrics.windows import LocalMoments, filter_valid, fits, gaussian
+from adasffuse.metrics.windows import LocalMoments, filter_valid, fits, gaussian, strips
 
-_NOISE = 2.0  # variance of the visual noise
 _EPSILON = 1e-10
 _WINDOWS = (17, 9, 5, 3)  # per scale, sigma a fifth of it
+_SMALLEST = 41  # pixels: below, the last scale has no window left
+_HAN_NOISE = 0.005 * 255**2
+_HAN_WEIGHTS = (1 / 2.15, 0.0, 0.15 / 2.15, 1 / 2.15)
+
+
+class _Information(NamedTuple):
+    """Maps over window positions."""
+
+    gain: ndarray  # of the channel from the source to F
+    kept: ndarray  # information on the source that F holds
+    full: ndarray  # information that the source itself holds
 
 
 def visual_information_fidelity(a: ndarray, b: ndarray, fused: ndarray) -> float:
@@ -15,35 +28,53 @@ def visual_information_fidelity(a: ndarray, b: ndarray, fused: ndarray) -> float
     return sum(vif_terms((a, b), fused))
 
 
-def vif_terms(sources: tuple[ndarray, ...], fused: ndarray) -> list[float]:
-    """VIF(source, F) of each source, NaN for a flat source or below 41 pixels."""
-    if not fits(fused, 41):
+def vif_terms(sources: Sequence[ndarray], fused: ndarray, noise: float = 2.0) -> list[float]:
+    """Pixel-domain VIF(source, F) of each source; NaN for a flat source and for images below 41 pixels."""
+    if not fits(fused, _SMALLEST):
         return [float("nan")] * len(sources)
-    images = {"fused": fused, **{str(i): source for i, source in enumerate(sources)}}
-    images = {name: image - image.flat[0] for name, image in images.items()}  # VIF looks at variances only
-    gained, available = np.zeros(len(sources)), np.zeros(len(sources))
+    kept, full = np.zeros(len(sources)), np.zeros(len(sources))
+    for _, informations in _scales(sources, fused, noise):
+        kept += [float(information.kept.sum()) for information in informations]
+        full += [float(information.full.sum()) for information in informations]
+    return [float(k / f) if f > 0 else float("nan") for k, f in zip(kept, full)]
+
+
+def han_information_fidelity(a: ndarray, b: ndarray, fused: ndarray) -> float:
+    """VIFF of Han et al.: per window the source with the smaller gain, weighted sum over four scales."""
+    if not fits(fused, _SMALLEST):
+        return float("nan")
+    kept, full = np.zeros(len(_WINDOWS)), np.zeros(len(_WINDOWS))
+    for scale, (of_a, of_b) in _scales((a, b), fused, _HAN_NOISE):
+        from_a = of_a.gain < of_b.gain
+        kept[scale] += float(np.sum(np.where(from_a, of_a.kept, of_b.kept) + 1e-7))
+        full[scale] += float(np.sum(np.where(from_a, of_a.full, of_b.full) + 1e-7))
+    return float(np.dot(_HAN_WEIGHTS, kept / full))
+
+
+def _scales(
+    sources: Sequence[ndarray], fused: ndarray, noise: float
+) -> Iterator[tuple[int, list[_Information]]]:
+    """(scale, information of each source) strip by strip, over the four scales."""
+    names = [str(i) for i in range(len(sources))]
+    images = dict(zip([*names, "fused"], [*sources, fused]))
+    images = {name: image - image.flat[0] for name, image in images.items()}  # flat images get variance 0 exactly
     for scale, size in enumerate(_WINDOWS):
         taps = gaussian(size, size / 5)
         if scale:
-            images = {name: filter_valid(image, taps)[::2, ::2] for name, image in images.items()}
-        moments = LocalMoments(taps, **images)
-        for i in range(len(sources)):
-            information = _information(
-                moments.variance(str(i)), moments.variance("fused"), moments.covariance(str(i), "fused")
-            )
-            gained[i] += information[0]
-            available[i] += information[1]
-    return [float(g / n) if n > 0 else float("nan") for g, n in zip(gained, available)]
+            images = {name: filter_valid(image, taps)[::2, ::2].copy() for name, image in images.items()}
+        for rows in strips(images["fused"].shape[0], size):
+            moments = LocalMoments(taps, {name: image[rows] for name, image in images.items()})
+            yield scale, [_information(moments, name, noise) for name in names]
 
 
-def _information(source: ndarray, fused: ndarray, covariance: ndarray) -> tuple[float, float]:
-    """Information (in bans) that F holds of the source, and that the source holds, given local variances."""
-    gain = covariance / (source + _EPSILON)
-    distortion = fused - gain * covariance
-    flat_source, lost = source < _EPSILON, fused < _EPSILON
-    inverted = gain < 0
-    distortion = np.where(flat_source | inverted, fused, distortion)
-    gain[flat_source | lost | inverted] = 0
-    distortion = np.maximum(np.where(lost, 0, distortion), _EPSILON)
-    kept = np.log10(1 + gain * gain * source / (distortion + _NOISE))
-    return float(kept.sum()), float(np.log10(1 + np.where(flat_source, 0, source) / _NOISE).sum())
+def _information(moments: LocalMoments, source: str, noise: float) -> _Information:
+    """The model F = gain * source + distortion in every window, and what passes such a channel, in log10 units."""
+    variance = moments.variance(source)
+    covariance = moments.covariance(source, "fused")
+    variance_f = moments.variance("fused")
+    gain = covariance / (np.maximum(variance, 0) + _EPSILON)
+    gain[(variance < _EPSILON) | (variance_f < _EPSILON) | (gain < 0)] = 0
+    distortion = np.maximum(variance_f - gain * covariance, _EPSILON)
+    kept = np.log10(1 + gain * gain * variance / (distortion + noise))
+    full = np.log10(1 + np.where(variance < _EPSILON, 0, variance) / noise)
+    return _Information(gain, kept, full)

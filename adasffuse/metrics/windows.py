@@ -1,8 +1,12 @@
 """Local windows: separable filters on the 'valid' area, and the local moments that structural metrics are made of."""
 
+from collections.abc import Iterator, Mapping
+
 import cv2
 import numpy as np
 from numpy import ndarray
+
+_STRIP = 48  # rows worked on at once: temporaries of that size stay in the processor's cache
 
 
 def gaussian(size: int, sigma: float) -> ndarray:
@@ -19,12 +23,15 @@ def uniform(size: int) -> ndarray:
 
 def filter_valid(image: ndarray, taps: ndarray) -> ndarray:
     """Correlate rows and columns with k `taps` wherever the window lies inside: (H, W) to (H-k+1, W-k+1)."""
-    k = len(taps)
+    k, before = len(taps), len(taps) // 2  # OpenCV's anchor
     height, width = image.shape
-    before = k // 2  # OpenCV's anchor
-    return cv2.sepFilter2D(image, cv2.CV_64F, taps, taps)[
-        before : before + height - k + 1, before : before + width - k + 1
-    ]
+    same = cv2.sepFilter2D(image, cv2.CV_64F, taps, taps)
+    return same[before : before + height - k + 1, before : before + width - k + 1]
+
+
+def filter_same(image: ndarray, rows: ndarray, columns: ndarray, border: int = cv2.BORDER_CONSTANT) -> ndarray:
+    """Correlate every row with `rows` and every column with `columns`, zeros (or another OpenCV border) around."""
+    return cv2.sepFilter2D(image, cv2.CV_64F, rows, columns, borderType=border)
 
 
 def fits(image: ndarray, size: int) -> bool:
@@ -32,32 +39,35 @@ def fits(image: ndarray, size: int) -> bool:
     return min(image.shape) >= size
 
 
+def strips(height: int, window: int = 1) -> Iterator[slice]:
+    """Slices of rows that overlap by `window` - 1, so that each window position lies in exactly one of them."""
+    for top in range(0, height - window + 1, _STRIP):
+        yield slice(top, min(top + _STRIP + window - 1, height))
+
+
 class LocalMoments:
-    """Means, variances and covariances of pictures in a sliding window, each computed once.
+    """Means, variances and covariances of named pictures in a sliding window, each computed once."""
 
-    Variances are taken about a constant near the picture's mean, so that a flat picture has variance 0 exactly.
-    """
-
-    def __init__(self, taps: ndarray, **images: ndarray) -> None:
+    def __init__(self, taps: ndarray, images: Mapping[str, ndarray]) -> None:
         self._taps = taps
-        self._shift = {name: float(image.flat[0]) for name, image in images.items()}
-        self._centered = {name: image - self._shift[name] for name, image in images.items()}
-        self._means = {name: filter_valid(image, taps) for name, image in self._centered.items()}
-        self._products: dict[tuple[str, str], ndarray] = {}
+        self._images = images
+        self._means: dict[str, ndarray] = {}
+        self._covariances: dict[tuple[str, str], ndarray] = {}
 
     def mean(self, name: str) -> ndarray:
         """Weighted mean of one picture in every window."""
-        return self._means[name] + self._shift[name]
+        if name not in self._means:
+            self._means[name] = filter_valid(self._images[name], self._taps)
+        return self._means[name]
 
     def covariance(self, first: str, second: str) -> ndarray:
-        """Weighted population covariance of two pictures, or the variance where both names are the same."""
+        """Weighted population covariance E[xy] - E[x] E[y] of two pictures."""
         key = (first, second) if first <= second else (second, first)
-        if key not in self._products:
-            product = filter_valid(self._centered[first] * self._centered[second], self._taps)
-            product -= self._means[first] * self._means[second]
-            self._products[key] = product
-        return self._products[key]
+        if key not in self._covariances:
+            moment = filter_valid(self._images[first] * self._images[second], self._taps)
+            self._covariances[key] = moment - self.mean(first) * self.mean(second)
+        return self._covariances[key]
 
     def variance(self, name: str) -> ndarray:
-        """Weighted population variance; what rounding makes negative becomes 0."""
-        return np.maximum(self.covariance(name, name), 0)
+        """Weighted population variance; rounding may leave it slightly below 0."""
+        return self.covariance(name, name)

@@ -37,7 +37,10 @@ class AdaWAT(nn.Module):
         """
         low, high = self.split(x)
         if self.enhance:
-            low = F.gelu(self.enhance_low(low))
+            # float32: oneDNN's bfloat16 weight gradient of a dilated depthwise channels-last convolution is wrong
+            # (seen with torch 2.15 on the CPU: single taps off by up to infinity).
+            with torch.autocast(low.device.type, enabled=False):
+                low = F.gelu(self.enhance_low(low.float()))
             high = F.gelu(self.enhance_high(high))
         return low, high
 
