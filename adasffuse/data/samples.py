@@ -110,9 +110,13 @@ def _lit_from_one_side() -> Sample:
 
 
 def _launch_pad() -> Sample:
+    """The rocket at dusk, its foot in a floodlight three stops brighter."""
     photo = _photograph("rocket", 0.5625)
-    note = "Photograph 'rocket' (SpaceX, public domain). Lamps clip in one, towers and clouds drown in the other."
-    return _exposures("rocket", "Rocket at dusk, simulated exposures", photo, (-1.2, 1.7), note)
+    y, x = np.mgrid[-0.95 : 0.05 : photo.shape[0] * 1j, -0.75 : 0.75 : photo.shape[1] * 1j].astype(np.float32)
+    floodlight = np.exp(-((x / 0.6) ** 2) - (y / 0.25) ** 2)[..., None]
+    note = "Photograph 'rocket' (SpaceX, public domain), floodlight added. Pad clips in one, towers drown in the other."
+    scene = photo * 2 ** (3 * floodlight / RESPONSE)
+    return _exposures("rocket", "Rocket at dusk, simulated exposures", scene, (-2, 1.5), note)
 
 
 def _exposures(name: str, title: str, scene: np.ndarray, stops: tuple[float, float], note: str) -> Sample:

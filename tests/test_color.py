@@ -1,0 +1,101 @@
+"""Colour of the fused picture: luminance exact, hue of the right source."""
+
+import cv2
+import numpy as np
+import pytest
+
+from adasffuse.color import fit_gamut, luminance, rebuild_color, rgb_to_ycbcr, ycbcr_to_rgb
+
+RNG = np.random.default_rng(0)
+RGB = RNG.random((40, 30, 3), dtype=np.float32)
+OTHER = RNG.random((40, 30, 3), dtype=np.float32)
+LUMA = RNG.random((40, 30), dtype=np.float32)
+
+
+def test_luminance_weights_and_range():
+    primaries = np.eye(3, dtype=np.float32)[None]
+    assert luminance(primaries)[0] == pytest.approx([0.299, 0.587, 0.114], abs=1e-6)
+    assert luminance(np.ones((2, 2, 3), np.float32)).max() <= 1
+    assert luminance(LUMA) is LUMA
+
+
+def test_ycbcr_of_the_primaries():
+    _, cb, cr = rgb_to_ycbcr(np.eye(3, dtype=np.float32)[None])
+    assert cb[0] == pytest.approx([-0.168736, -0.331264, 0.5], abs=1e-6)  # JFIF 1.02
+    assert cr[0] == pytest.approx([0.5, -0.418688, -0.081312], abs=1e-6)
+
+
+def test_ycbcr_agrees_with_opencv_and_inverts():
+    y, cb, cr = rgb_to_ycbcr(RGB)
+    assert np.allclose(ycbcr_to_rgb(y, cb, cr), RGB, atol=2e-6)
+    reference = cv2.cvtColor(RGB, cv2.COLOR_RGB2YCrCb)  # Y, Cr, Cb around 0.5; its factors have three digits
+    assert np.allclose(np.dstack([y, cr + 0.5, cb + 0.5]), reference, atol=1e-3)
+
+
+def test_own_luminance_gives_the_image_back():
+    levels = np.rint(20 + RGB * 215).astype(np.uint8)  # away from the border of the gamut
+    image = levels.astype(np.float32) / 255
+    back = rebuild_color(luminance(image), image, LUMA, "a")
+    assert np.abs(back.astype(int) - levels).max() <= 1  # luminance was rounded on the way
+
+
+@pytest.mark.parametrize("rule", ["a", "b", "weighted"])
+def test_rounded_luminance_survives(rule):
+    fused = rebuild_color(LUMA, RGB, OTHER, rule)
+    assert fused.shape == (40, 30, 3) and fused.dtype == np.uint8
+    levels = np.rint(luminance(fused.astype(np.float32) / 255) * 255)
+    assert np.abs(levels - np.rint(LUMA * 255)).max() == 0
+
+
+def test_gamut_keeps_luminance_and_hue():
+    y, cb, cr = np.float32([[0.95]]), np.float32([[0.1]]), np.float32([[-0.2]])
+    cb2, cr2 = fit_gamut(y, cb, cr)
+    rgb = ycbcr_to_rgb(y, cb2, cr2)
+    assert rgb.min() >= 0 and rgb.max() == pytest.approx(1)  # just fits
+    assert luminance(rgb)[0, 0] == pytest.approx(0.95, abs=1e-6)
+    assert cb2 / cr2 == pytest.approx(cb / cr) and np.hypot(cb2, cr2) < np.hypot(cb, cr)
+
+
+def test_colour_inside_the_gamut_is_left_alone():
+    y, cb, cr = rgb_to_ycbcr(0.3 + 0.4 * RGB)
+    assert all(np.array_equal(old, new) for old, new in zip((cb, cr), fit_gamut(y, cb, cr)))
+
+
+def test_black_and_white_hold_no_colour():
+    fused = rebuild_color(np.float32([[0, 1]]), RGB[:1, :2], RGB[:1, :2], "a")
+    assert fused.tolist() == [[[0, 0, 0], [255, 255, 255]]]
+
+
+def test_weighted_chroma_is_a_weighted_mean():
+    def chroma_of(image):
+        _, cb, cr = rgb_to_ycbcr(image.astype(np.float32) / 255)
+        return np.array([cb[0, 0], cr[0, 0]])
+
+    a = ycbcr_to_rgb(*np.float32([[[0.5]], [[0.1]], [[0.0]]]))
+    b = ycbcr_to_rgb(*np.float32([[[0.5]], [[0.0]], [[0.05]]]))
+    half = np.float32([[0.5]])
+    expected = np.array([0.1 * 0.1, 0.05 * 0.05]) / 0.15  # each point times its own distance, over their sum
+    assert chroma_of(rebuild_color(half, a, b, "weighted")) == pytest.approx(expected, abs=0.005)
+    neutral = np.full((1, 1, 3), 0.5, np.float32)
+    assert chroma_of(rebuild_color(half, a, neutral, "weighted")) == pytest.approx([0.1, 0], abs=0.005)
+
+
+def test_weighted_chroma_does_not_depend_on_order():
+    assert np.array_equal(rebuild_color(LUMA, RGB, OTHER, "weighted"), rebuild_color(LUMA, OTHER, RGB, "weighted"))
+
+
+def test_gray_where_the_rule_finds_no_chroma():
+    assert rebuild_color(LUMA, LUMA, RGB, "a").shape == (40, 30)
+    assert rebuild_color(LUMA, LUMA, np.dstack([LUMA] * 3), "weighted").shape == (40, 30)
+    assert rebuild_color(LUMA, LUMA, RGB, "weighted").shape == (40, 30, 3)
+
+
+def test_luminance_is_clamped_and_rounded():
+    assert rebuild_color(np.float32([[-1, 0.5, 2]]), *np.zeros((2, 1, 3), np.float32), "a").tolist() == [[0, 128, 255]]
+
+
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match="'a', 'b' or 'weighted', got 'c'"):
+        rebuild_color(LUMA, RGB, RGB, "c")
+    with pytest.raises(ValueError, match=r"one height and width, got \(40, 30\), \(40, 30\) and \(39, 30\)"):
+        rebuild_color(LUMA, RGB, RGB[1:], "a")

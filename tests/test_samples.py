@@ -1,0 +1,89 @@
+"""The built-in samples: complete, always the same, honest about what is simulated, and worth fusing."""
+
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from adasffuse.color import luminance
+from adasffuse.data.pairs import find_pairs, pair_folders, read_pair
+from adasffuse.data.samples import sample_pairs, write_samples
+from adasffuse.tasks import TASKS
+
+
+def sharpness(image: np.ndarray) -> np.ndarray:
+    """Local gradient energy of the luminance."""
+    y = luminance(image.astype(np.float32) / 255)
+    return cv2.blur(cv2.Sobel(y, -1, 1, 0) ** 2 + cv2.Sobel(y, -1, 0, 1) ** 2, (15, 15))
+
+
+@pytest.mark.parametrize("task_id", TASKS)
+def test_every_task_has_registered_pairs(task_id):
+    samples = sample_pairs(task_id)
+    assert len(samples) >= 2 and len({sample.name for sample in samples}) == len(samples)
+    for sample in samples:
+        assert sample.a.dtype == sample.b.dtype == np.uint8
+        assert sample.a.shape[:2] == sample.b.shape[:2] and min(sample.a.shape[:2]) >= 200
+        assert "simulated" in sample.title and sample.note
+
+
+@pytest.mark.parametrize("task_id", ["ivf", "mef", "mff"])
+def test_each_source_is_sharper_somewhere(task_id):
+    for sample in sample_pairs(task_id):
+        better = sharpness(sample.a) > sharpness(sample.b)
+        assert 0.05 < better.mean() < 0.95, sample.name
+
+
+def test_each_medical_source_is_brighter_somewhere():
+    for sample in sample_pairs("mif"):
+        difference = luminance(sample.a / np.float32(255)) - luminance(sample.b / np.float32(255))
+        assert min((difference > 0.1).mean(), (difference < -0.1).mean()) > 0.05, sample.name
+
+
+def test_medical_samples_cover_every_subset():
+    assert [sample.subset for sample in sample_pairs("mif")] == ["CT-MRI", "PET-MRI", "SPECT-MRI"]
+    assert [sample.a.ndim for sample in sample_pairs("mif")] == [2, 3, 3]
+
+
+def test_samples_are_always_the_same_and_quick():
+    start = time.perf_counter()
+    first = [sample for task_id in TASKS for sample in sample_pairs(task_id)]
+    assert time.perf_counter() - start < 10  # 0.5 s on two idle cores
+    again = [sample for task_id in TASKS for sample in sample_pairs(task_id)]
+    assert all(np.array_equal(x.a, y.a) and np.array_equal(x.b, y.b) for x, y in zip(first, again))
+
+
+def test_people_in_the_street_are_hot_and_dark():
+    street = sample_pairs("ivf")[0]
+    hot = street.a > 180
+    assert 0.01 < hot.mean() < 0.15
+    assert np.median(luminance(street.b.astype(np.float32) / 255)[hot]) < 0.2
+
+
+def test_written_samples_are_found_as_pairs(tmp_path):
+    write_samples(tmp_path)
+    for task in TASKS.values():
+        samples = {sample.name: sample for sample in sample_pairs(task.id)}
+        for folder in pair_folders(tmp_path, task.folder):
+            pairs, problems = find_pairs(folder.folder_a, folder.folder_b)
+            assert problems == []
+            for pair in pairs:
+                sample = samples.pop(pair.stem)
+                for picture, levels in zip(read_pair(pair), (sample.a, sample.b)):
+                    assert np.array_equal(np.rint(picture.pixels * 255), levels)
+        assert samples == {}
+
+
+def test_samples_need_no_network():
+    """In a fresh process in which opening any connection fails."""
+    code = (
+        "import socket\n"
+        "def refuse(*_): raise AssertionError('network used')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "from adasffuse.data.samples import sample_pairs\n"
+        "[sample_pairs(t) for t in ('ivf', 'mef', 'mff', 'mif')]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
