@@ -99,13 +99,15 @@ def pair_folders(
     return list(found.values())
 
 
-def read_pair(pair: Pair, value_range: tuple[float, float] | None = None) -> tuple[Picture, Picture]:
-    """Both pictures of a pair; `value_range` as in `adasffuse.images.read_image`.
+def read_pair(
+    pair: Pair, range_a: tuple[float, float] | None = None, range_b: tuple[float, float] | None = None
+) -> tuple[Picture, Picture]:
+    """Both pictures of a pair; each range is the `value_range` of `adasffuse.images.read_image`.
 
     Raises:
         ImageError: a file cannot be read, or the two differ in height or width.
     """
-    a, b = (read_image(path, value_range) for path in (pair.path_a, pair.path_b))
+    a, b = read_image(pair.path_a, range_a), read_image(pair.path_b, range_b)
     if a.pixels.shape[:2] != b.pixels.shape[:2]:
         (height_a, width_a), (height_b, width_b) = a.pixels.shape[:2], b.pixels.shape[:2]
         raise ImageError(

@@ -1,0 +1,133 @@
+"""Command line of the four fusion scripts: fuse the data set of a task, report, score."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from adasffuse.baselines import BASELINES
+from adasffuse.color import luminance
+from adasffuse.data.pairs import PairFolder, pair_folders, read_pair
+from adasffuse.data.samples import sample_pairs, write_samples
+from adasffuse.images import read_image
+from adasffuse.inference.folder import FolderReport, fuse_folder
+from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, load_fuser
+from adasffuse.metrics import DEFAULT_METRICS, ScoreTable, evaluate
+from adasffuse.tasks import Task, find_task
+
+METHOD = "AdaSFFuse"
+COMPARED = ("average", "max", "laplacian")  # baselines scored beside the network
+
+
+def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=f"Fuse {task.title} pairs in colour and score the results. "
+        "Without --root_path the built-in sample pairs are fused with the released weights.",
+    )
+    a, b = task.sources[0].a, task.sources[0].b
+    parser.add_argument("--root_path", type=Path, help="folder of data sets: pairs lie in ROOT/DATASET/FOLDER")
+    parser.add_argument("--dataset", default=task.folder, help="data set below it, TASK or TASK_NAME (%(default)s)")
+    parser.add_argument("--A_dir", help=f"folder of source A, below the data set or a full path (default: {a})")
+    parser.add_argument("--B_dir", help=f"folder of source B (default: {b})")
+    parser.add_argument(
+        "--model_path", "--weights", help="weights file of your own training (default: released weights)"
+    )
+    parser.add_argument("--size", choices=("base", "small"), default="small", help="released weights (%(default)s)")
+    parser.add_argument(
+        "--save_dir", type=Path, default=Path("results"), help="results go to SAVE_DIR/DATASET (%(default)s)"
+    )
+    parser.add_argument(
+        "--tile",
+        type=int,
+        default=DEFAULT_TILE,
+        help="larger pictures are fused in tiles of this side, a multiple of 8; 0: never (%(default)s)",
+    )
+    parser.add_argument(
+        "--tile_overlap",
+        type=int,
+        default=DEFAULT_OVERLAP,
+        help="pixels that tiles share, a multiple of 8 (%(default)s)",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    parser.add_argument(
+        "--range",
+        nargs="+",
+        metavar=("LOW", "HIGH"),
+        help="values of 16-bit files that become black and white, "
+        "or 'folder': lowest and highest of all files (default: 0 65535)",
+    )
+    parser.add_argument(
+        "--stretch", action="store_true", help="spread each result to 0..255; only to reproduce published numbers"
+    )
+    parser.add_argument("--no_scores", action="store_true", help="fuse only, print no scores")
+    return parser.parse_args(argv)
+
+
+def run(task_id: str, argv: list[str] | None = None) -> int:
+    """Fuse and score as the arguments say; the exit status: 0, or 1 where anything failed."""
+    task = find_task(task_id)
+    args = parse_args(task, argv)
+    try:
+        value_range = _value_range(args.range)
+        if find_task(args.dataset) != task:
+            raise ValueError(f"--dataset {args.dataset} is no {task.folder} data set; use its own test script")
+        fuser = load_fuser(task.id, args.size, args.model_path, args.device, args.tile, args.tile_overlap)
+        jobs = _sample_jobs(task, args) if args.root_path is None else _jobs(args)
+        reports = []
+        for folder, save_dir in jobs:
+            report = fuse_folder(fuser, folder, save_dir, value_range, args.stretch)
+            reports.append(report)
+            print(report.summary())
+            for notice in dict.fromkeys(report.notices):
+                print(f"notice: {notice}")
+            if report.fused and not args.no_scores:
+                print(score(report).text())
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 1 if any(report.failed for report in reports) else 0
+
+
+def score(report: FolderReport) -> ScoreTable:
+    """Metrics of the saved files of a folder, and of the baselines on the same pairs."""
+    table = ScoreTable(DEFAULT_METRICS)
+    for pair in report.fused:
+        a, b = (luminance(picture.pixels) for picture in read_pair(pair))
+        saved = luminance(read_image(report.save_dir / f"{pair.stem}.png").pixels)
+        results = {METHOD: saved, **{name: BASELINES[name](a, b) for name in COMPARED}}
+        for method, fused in results.items():
+            scores = evaluate(_levels(a), _levels(b), _levels(fused), DEFAULT_METRICS, data_range=255)
+            table.add(method, pair.stem, a.shape, scores)
+    return table
+
+
+def _jobs(args: argparse.Namespace) -> list[tuple[PairFolder, Path]]:
+    folders = pair_folders(args.root_path, args.dataset, args.A_dir, args.B_dir)
+    return [(folder, args.save_dir / folder.name) for folder in folders]
+
+
+def _sample_jobs(task: Task, args: argparse.Namespace) -> list[tuple[PairFolder, Path]]:
+    """Write the samples below the results and fuse them there: SAVE_DIR/samples/IVF/{infrared,visible,fused}."""
+    root = args.save_dir / "samples"
+    write_samples(root)
+    print("built-in samples (no --root_path given):")
+    for sample in sample_pairs(task.id):
+        print(f"  {sample.name}: {sample.title}")
+    return [(folder, folder.folder_a.parent / "fused") for folder in pair_folders(root, task.folder)]
+
+
+def _value_range(values: list[str] | None) -> tuple[float, float] | str | None:
+    if values is None or values == ["folder"]:
+        return values and "folder"
+    try:
+        low, high = (float(value) for value in values)
+    except ValueError:
+        raise ValueError(f"--range takes LOW HIGH in the files' values, or 'folder'; got {' '.join(values)}") from None
+    if not low < high:
+        raise ValueError(f"--range needs LOW < HIGH, got {low:g} {high:g}")
+    return low, high
+
+
+def _levels(luma: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(luma, 0, 1) * 255)

@@ -1,0 +1,55 @@
+"""Fusing pictures of any size in overlapping tiles that blend smoothly.  Shapes: (1, 1, H, W) float."""
+
+from collections.abc import Callable
+from itertools import product
+
+import torch
+from torch import Tensor
+
+GRID = 8  # tiles start at multiples of this, so that wavelet and pooling cells fall as in the whole picture
+
+
+def fuse_tiled(fuse: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor, tile: int, overlap: int) -> Tensor:
+    """`fuse(a, b)` of a picture, tile by tile; neighbours cross-fade over `overlap` pixels.
+
+    Args:
+        fuse: maps two (1, 1, h, w) to one.
+        a, b: the sources, (1, 1, H, W).
+        tile: largest side of a tile in pixels, a multiple of 8, larger than `overlap`.
+        overlap: pixels that neighbouring tiles share, a multiple of 8.
+    Raises:
+        ValueError: tile or overlap is impossible.
+    """
+    if overlap < 0 or overlap % GRID or tile % GRID or tile <= overlap:
+        raise ValueError(
+            f"tile and overlap must be multiples of {GRID} with tile > overlap >= 0, got tile {tile}, overlap {overlap}"
+        )
+    height, width = a.shape[-2:]
+    result, weight = torch.zeros_like(a), torch.zeros_like(a)
+    for (top, bottom), (left, right) in product(spans(height, tile, overlap), spans(width, tile, overlap)):
+        window = (..., slice(top, bottom), slice(left, right))
+        ramp = _ramp(top, bottom, height, overlap, a)[:, None] * _ramp(left, right, width, overlap, a)
+        result[window] += ramp * fuse(a[window], b[window])
+        weight[window] += ramp
+    return result / weight
+
+
+def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
+    """Start and end of the tiles along one side; the last is moved back so that it is not a sliver."""
+    if length <= tile:
+        return [(0, length)]
+    last = -(-(length - tile) // GRID) * GRID  # the last tile may be up to GRID - 1 pixels shorter
+    count = -(-last // (tile - overlap))
+    starts = [min(k * (tile - overlap), last) for k in range(count + 1)]
+    return [(start, min(start + tile, length)) for start in starts]
+
+
+def _ramp(start: int, end: int, length: int, overlap: int, like: Tensor) -> Tensor:
+    """Weights along a tile's side: raised cosine over the overlap, except at the picture's border."""
+    position = torch.arange(end - start, dtype=like.dtype, device=like.device) + 0.5
+    weight = torch.ones_like(position)
+    fade = max(overlap, 1)
+    for distance, inner in ((position, start > 0), (end - start - position, end < length)):
+        if inner:
+            weight = weight * torch.sin(0.5 * torch.pi * (distance / fade).clamp(max=1)).square()
+    return weight

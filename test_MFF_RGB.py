@@ -1,0 +1,16 @@
+"""Fuse multi-focus pairs in colour and score them.
+
+python test_MFF_RGB.py --root_path DATA/test --dataset MFF        (without arguments: built-in samples)
+"""
+
+import sys
+
+from adasffuse.inference.cli import run
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run("mff", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
