@@ -1,4 +1,4 @@
-"""Adaptive approximate wavelet transform, AdaWAT and AdaIWAT (paper, adaptive wavelet section): trained two-tap filters.
+"""Adaptive approximate wavelet transform, AdaWAT and AdaIWAT (paper, adaptive wavelet section), two-tap filters.
 
 The four 2-D kernels LL, LH, HL, HH of the paper are outer products of one low-pass and one high-pass filter, so the
 strided grouped convolution is computed as its two separable halves: first along rows of pixels, then along columns.

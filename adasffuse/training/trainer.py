@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
+from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from adasffuse.data.crops import LumaPair, StepSampler, TrainingCrops
@@ -182,8 +183,8 @@ def _report(
         with torch.no_grad():
             a, b = (batch[name][:4].to(run.processes.device) for name in ("a", "b"))
             fused = run.average.module(a, b)
-        rows = torch.cat([torch.cat(list(t.clamp(0, 1)), dim=1) for t in (a, b, fused)], dim=2)  # (1, 4H, 3W)
-        log.add_image("A, B, fused", rows.cpu(), run.step)
+        columns = torch.stack([a, b, fused], dim=1).flatten(0, 1)  # A, B, fused of the first pair, then the next
+        log.add_image("A, B, fused", make_grid(columns.clamp(0, 1).cpu(), nrow=3), run.step)
     if validation and due(options.validate):
         values = run.validate(validation)
         for name, value in {"total": sum(values.values()), **values}.items():
