@@ -1,16 +1,7 @@
 """Metrics of image fusion with named conventions: `evaluate` one picture, collect scores in a `ScoreTable`."""
 
-from adasffuse.metrics.conventions import CONVENTIONS, DEFAULT_METRICS, METRICS, Definition, Metric
+from adasffuse.metrics.conventions import CONVENTIONS, DEFAULT_METRICS, METRICS, Metric, explain
 from adasffuse.metrics.evaluation import MetricWarning, evaluate
 from adasffuse.metrics.table import ScoreTable
 
-__all__ = [
-    "CONVENTIONS",
-    "DEFAULT_METRICS",
-    "METRICS",
-    "Definition",
-    "Metric",
-    "MetricWarning",
-    "ScoreTable",
-    "evaluate",
-]
+__all__ = ["CONVENTIONS", "DEFAULT_METRICS", "METRICS", "Metric", "MetricWarning", "ScoreTable", "evaluate", "explain"]

@@ -1,9 +1,10 @@
 """Bringing what a caller has (arrays, tensors, 8-bit, 16-bit, float, gray, colour) onto one scale: Y on 0..255."""
 
-import cv2
 import numpy as np
 import torch
 from numpy import ndarray
+
+from adasffuse.color import luminance
 
 _FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 
@@ -25,12 +26,9 @@ def to_scale(image, name: str, data_range: float | None = None) -> ndarray:
     return pixels.astype(np.float64) * (255.0 / full)
 
 
-def to_luminance(image, name: str, data_range: float | None = None) -> ndarray:
-    """Y of BT.601 on 0..255 as an 8-bit file holds it: float64 (H, W) of whole numbers.  Arguments as in `to_scale`."""
-    pixels = to_scale(image, name, data_range)
-    if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels.astype(np.float32), cv2.COLOR_RGB2GRAY).astype(np.float64)
-    return np.rint(pixels)
+def rounded_luminance(picture: ndarray) -> ndarray:
+    """Y of BT.601 as an 8-bit file holds it: float64 (H, W) of whole numbers, of a picture from `to_scale`."""
+    return np.rint(luminance(picture / 255).astype(np.float64) * 255) if picture.ndim == 3 else np.rint(picture)
 
 
 def check_same_size(**images: ndarray) -> None:

@@ -3,21 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from inspect import signature
+from inspect import cleandoc, signature
 
 from numpy import ndarray
 
-from adasffuse.metrics.gradients import average_gradient, edge_preservation, spatial_frequency
-from adasffuse.metrics.information import entropy, mutual_information
-from adasffuse.metrics.intensity import (
-    correlation,
-    mean_squared_error,
-    peak_signal_to_noise,
-    standard_deviation,
-    sum_of_correlations_of_differences,
-)
-from adasffuse.metrics.structure import structural_similarity
-from adasffuse.metrics.vif import visual_information_fidelity
+from adasffuse.metrics import features, gradients, information, intensity, perception, phase, structure, vif
+from adasffuse.metrics.color import chroma_difference
+from adasffuse.metrics.windows import gaussian, uniform
 
 DEFAULT_METRICS = ("EN", "SD", "SF", "MI", "SCD", "VIFF", "Qabf", "SSIM")
 
@@ -36,16 +28,27 @@ class Definition:
 
     function: Callable[..., float]
     choices: Mapping[str, object] = field(default_factory=dict)
-    note: str = ""  # how it differs from the definition that one would expect
+    note: str = ""  # what a reader of the number should know
 
     @property
-    def inputs(self) -> list[str]:
-        """The pictures the function takes."""
-        return [name for name in signature(self.function).parameters if name in ("a", "b", "fused", "reference")]
+    def inputs(self) -> tuple[str, ...]:
+        """The pictures the function takes, by name."""
+        return tuple(name for name in signature(self.function).parameters if name in PICTURES)
 
     def score(self, images: Mapping[str, ndarray]) -> float:
-        """The score of float64 (H, W) pictures on 0..255, given by name."""
-        return self.function(**{name: images[name] for name in self.inputs}, **self.choices)
+        """The score of float64 pictures on 0..255, given by name."""
+        return float(self.function(**{name: images[name] for name in self.inputs}, **self.choices))
+
+
+@dataclass(frozen=True)
+class Convention:
+    """A named set of definitions."""
+
+    source: str
+    metrics: Mapping[str, Definition]
+
+
+PICTURES = ("a", "b", "fused", "reference", "color_a", "color_b", "color_fused")  # what a metric may ask for
 
 
 def choose(function: Callable[..., float], note: str = "", **choices: object) -> Definition:
@@ -58,30 +61,179 @@ METRICS: dict[str, Metric] = {
     "SD": Metric("standard deviation"),
     "SF": Metric("spatial frequency"),
     "AG": Metric("average gradient"),
+    "EI": Metric("edge intensity"),
     "MI": Metric("mutual information"),
+    "NMI": Metric("normalised mutual information"),
+    "CE": Metric("cross entropy", "lower"),
+    "Qncie": Metric("nonlinear correlation information entropy"),
+    "TE": Metric("Tsallis mutual information"),
+    "FMI_pixel": Metric("feature mutual information, pixels"),
+    "FMI_gradient": Metric("feature mutual information, gradients"),
+    "FMI_edge": Metric("feature mutual information, edge maps"),
+    "FMI_dct": Metric("feature mutual information, cosine transform"),
+    "FMI_wavelet": Metric("feature mutual information, wavelet"),
     "MSE": Metric("mean squared error", "lower"),
+    "RMSE": Metric("'root' mean squared error of VIFB", "lower"),
     "PSNR": Metric("peak signal-to-noise ratio"),
     "CC": Metric("correlation coefficient"),
     "SCD": Metric("sum of the correlations of differences"),
     "VIFF": Metric("visual information fidelity"),
     "Qabf": Metric("edge preservation, Xydeas-Petrovic"),
+    "Nabf": Metric("fusion artifacts, Shreyamsha Kumar", "lower"),
     "SSIM": Metric("structural similarity"),
+    "MS_SSIM": Metric("multi-scale structural similarity"),
+    "MEF_SSIM": Metric("multi-exposure structural similarity"),
+    "Q": Metric("fusion quality, Piella"),
+    "Qw": Metric("weighted fusion quality, Piella"),
+    "Qe": Metric("edge-dependent fusion quality, Piella"),
+    "Qy": Metric("similarity, Yang"),
+    "Qc": Metric("similarity, Cvejic"),
+    "Qcv": Metric("perceptual error, Chen-Varshney", "lower"),
+    "Qcb": Metric("perceptual contrast, Chen-Blum"),
+    "QP": Metric("phase congruency, Zhao"),
+    "CIEDE2000": Metric("chroma difference to the coloured source", "lower"),
+    "PSNR_GT": Metric("PSNR against a reference"),
+    "SSIM_GT": Metric("SSIM against a reference"),
 }
-CONVENTIONS: dict[str, dict[str, Definition]] = {
-    "adasffuse": {
-        "EN": choose(entropy),
-        "SD": choose(standard_deviation),
-        "SF": choose(spatial_frequency),
-        "AG": choose(average_gradient),
-        "MI": choose(mutual_information),
-        "MSE": choose(mean_squared_error),
-        "PSNR": choose(peak_signal_to_noise),
-        "CC": choose(correlation),
-        "SCD": choose(sum_of_correlations_of_differences),
-        "VIFF": choose(visual_information_fidelity),
-        "Qabf": choose(edge_preservation),
-        "SSIM": choose(structural_similarity),
-    },
+
+_TWELVE = {
+    "EN": choose(information.entropy),
+    "SD": choose(intensity.standard_deviation),
+    "SF": choose(gradients.spatial_frequency),
+    "AG": choose(gradients.average_gradient),
+    "MI": choose(information.mutual_information, "nats, sum of both sources"),
+    "MSE": choose(intensity.mean_squared_error, "0..255 scale"),
+    "PSNR": choose(intensity.peak_signal_to_noise, "the peak is the maximum of F, not 255"),
+    "CC": choose(intensity.correlation),
+    "SCD": choose(intensity.sum_of_correlations_of_differences),
+    "VIFF": choose(
+        vif.visual_information_fidelity,
+        "sum of two VIFs, not Han's index; a flat source is NaN here, where the authors' evaluator counts it as 1",
+    ),
+    "Qabf": choose(gradients.edge_preservation, "equal strengths count as the strength itself"),
+    "SSIM": choose(
+        structure.structural_similarity,
+        "sum of both sources; 7x7 uniform window, sample covariance",
+        taps=uniform(7),
+        sample_covariance=True,
+    ),
+}
+_FURTHER = {  # of metrics on which there is one definition in use, or ours
+    "EI": choose(gradients.edge_intensity),
+    "NMI": choose(information.normalized_mutual_information),
+    "CE": choose(information.cross_entropy),
+    "Qncie": choose(information.nonlinear_correlation_entropy),
+    "TE": choose(information.tsallis_information),
+    "FMI_pixel": choose(features.feature_mutual_information),
+    "FMI_gradient": choose(features.feature_mutual_information, feature="gradient"),
+    "FMI_edge": choose(features.feature_mutual_information, feature="edge"),
+    "FMI_dct": choose(features.feature_mutual_information, feature="dct"),
+    "FMI_wavelet": choose(features.feature_mutual_information, feature="wavelet"),
+    "Nabf": choose(gradients.fusion_artifacts),
+    "MS_SSIM": choose(structure.multi_scale_ssim, "mean of both sources"),
+    "MEF_SSIM": choose(structure.mef_ssim),
+    "Q": choose(structure.piella_quality),
+    "Qw": choose(structure.piella_quality, weighted=True),
+    "Qe": choose(structure.piella_edge_quality),
+    "Qy": choose(structure.yang_quality),
+    "Qc": choose(structure.cvejic_quality),
+    "Qcv": choose(perception.chen_varshney_quality),
+    "Qcb": choose(perception.chen_blum_quality),
+    "QP": choose(phase.phase_congruency_quality),
+    "CIEDE2000": choose(chroma_difference),
+    "PSNR_GT": choose(intensity.peak_signal_to_noise_of_reference),
+    "SSIM_GT": choose(structure.ssim_of_reference),
+}
+_OWN = ("Qcb", "Qcv", "Qabf", "EN", "SD", "EI", "CE")  # VIFB and MEFB agree with the above
+_BENCHMARK = {
+    **{name: {**_TWELVE, **_FURTHER}[name] for name in _OWN},
+    "AG": choose(gradients.average_gradient, "sum divided by (H - 1)(W - 1)", all_pixels=False),
+    "SF": choose(gradients.spatial_frequency, "sums divided by H W", all_pixels=True),
+    "PSNR": choose(intensity.peak_signal_to_root_error, "from the RMSE that is none: some 40 dB above the usual"),
+    "SD": choose(intensity.standard_deviation, "called variance in VIFB"),
+    "CE": choose(information.cross_entropy, "a divergence that may be negative"),
+}
+
+CONVENTIONS: dict[str, Convention] = {
+    "adasffuse": Convention(
+        "AdaSFFuse's evaluator for EN, SD, SF, AG, MI, MSE, PSNR, CC, SCD, VIFF, Qabf, SSIM; what it lacks is added",
+        {**_TWELVE, **_FURTHER},
+    ),
+    "vifb": Convention(
+        "benchmark VIFB (xingchenzhang/VIFB)",
+        {
+            **_BENCHMARK,
+            "RMSE": choose(intensity.root_mean_squared_error, "sqrt(sum of squares) / (H W)"),
+            "MI": choose(information.mutual_information, "nats, sum of both sources"),
+            "SSIM": choose(structure.structural_similarity, "sum of both sources", taps=gaussian(11, 1.5)),
+        },
+    ),
+    "mefb": Convention(
+        "benchmark MEFB (xingchenzhang/MEFB)",
+        {
+            **_BENCHMARK,
+            **{name: _FURTHER[name] for name in ("NMI", "Qncie", "FMI_edge", "MEF_SSIM", "Q", "Qc", "Qy", "QP")},
+            "Qcb": choose(perception.chen_blum_quality, "divided by 255 before stretching", divided_first=True),
+            "TE": choose(
+                information.tsallis_information,
+                "margins transposed, a slip in the code that makes it depend on brightness",
+                stretched=True,
+                transposed_margins=True,
+            ),
+            "Qw": choose(
+                structure.piella_quality, "of the gradient images alone, not of the pictures", weighted=True, edges=True
+            ),
+            "VIFF": choose(vif.han_information_fidelity, "Han's fusion VIF, not a sum of two"),
+        },
+    ),
+    "tang": Convention(
+        "General Evaluation Metric of Linfeng-Tang/Image-Fusion",
+        {
+            **{name: _TWELVE[name] for name in ("EN", "SD", "SF", "CC", "SCD", "VIFF", "Qabf")},
+            "AG": choose(gradients.average_gradient, "sum divided by (H - 1)(W - 1)", all_pixels=False),
+            "MI": choose(
+                information.mutual_information,
+                "bits, sum of both; gray 254 and 255 share a bin of the joint histogram",
+                base=2,
+                saturated_bin=True,
+            ),
+            "MSE": choose(intensity.mean_squared_error, "of pictures on 0..1", full_scale=255.0),
+            "PSNR": choose(
+                intensity.peak_signal_to_noise, "peak 255 over an MSE on 0..1: 48.13 dB too high", peak=255.0 * 255.0
+            ),
+            "SSIM": choose(
+                structure.structural_similarity,
+                "mean of both; constants for range 1 on pictures of range 255",
+                taps=gaussian(11, 1.5),
+                dynamic_range=1.0,
+                pad=True,
+                mean=True,
+            ),
+            "MS_SSIM": choose(structure.mef_ssim, "called MS_SSIM there, is MEF_SSIM with 3 scales"),
+            "Nabf": choose(gradients.fusion_artifacts, "fused picture first, as the function documents"),
+            "FMI_pixel": choose(
+                features.feature_mutual_information, "called pixel there, is of edge maps", feature="edge"
+            ),
+            "FMI_dct": _FURTHER["FMI_dct"],
+            "FMI_wavelet": _FURTHER["FMI_wavelet"],
+        },
+    ),
+    "clean": Convention(
+        "the original papers, without known faults; metrics without an agreed definition for two sources are left out",
+        {
+            **{name: _TWELVE[name] for name in ("EN", "SD", "SCD")},
+            **{
+                name: _FURTHER[name]
+                for name in ("NMI", "Qncie", "TE", "FMI_gradient", "Nabf", "MS_SSIM", "MEF_SSIM", "Qy")
+            },
+            **{name: _FURTHER[name] for name in ("CIEDE2000", "PSNR_GT", "SSIM_GT")},
+            "SF": choose(gradients.spatial_frequency, "sums divided by H W, as in the paper", all_pixels=True),
+            "MI": choose(information.mutual_information, "bits, sum of both sources", base=2),
+            "VIFF": choose(vif.han_information_fidelity, "Han's fusion VIF, the paper of that name"),
+            "Qabf": choose(gradients.edge_preservation, "equal strengths count as 1", equal_as_published=False),
+            "SSIM": choose(structure.structural_similarity, "mean of both sources", taps=gaussian(11, 1.5), mean=True),
+        },
+    ),
 }
 
 
@@ -93,13 +245,48 @@ def definitions(metrics: Sequence[str], convention: str) -> dict[str, Definition
     """
     if convention not in CONVENTIONS:
         raise ValueError(f"unknown convention {convention!r}; there are {', '.join(CONVENTIONS)}")
-    table = CONVENTIONS[convention]
+    table = CONVENTIONS[convention].metrics
     for name in metrics:
         if name not in METRICS:
-            near = get_close_matches(name.upper(), {n.upper() for n in METRICS}, n=1)
-            hint = "".join(f"; did you mean {n!r}?" for n in METRICS if n.upper() in near)
-            raise ValueError(f"unknown metric {name!r}{hint or '; there are ' + ', '.join(METRICS)}")
+            raise ValueError(f"unknown metric {name!r}{_suggestion(name)}")
         if name not in table:
-            where = ", ".join(other for other in CONVENTIONS if name in CONVENTIONS[other])
+            where = ", ".join(other for other in CONVENTIONS if name in CONVENTIONS[other].metrics)
             raise ValueError(f"convention {convention!r} does not define {name}; these do: {where}")
     return {name: table[name] for name in metrics}
+
+
+def explain(metric: str) -> str:
+    """Definition and source of a metric, and what each convention means by it.
+
+    Raises:
+        ValueError: unknown metric.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}{_suggestion(metric)}")
+    tables = {name: c.metrics[metric] for name, c in CONVENTIONS.items() if metric in c.metrics}
+    lines = [f"{metric}: {METRICS[metric].title}; {METRICS[metric].better} is better", ""]
+    for function in dict.fromkeys(definition.function for definition in tables.values()):
+        lines += [cleandoc(function.__doc__ or ""), ""]
+    lines.append("Conventions:")
+    for name in CONVENTIONS:
+        if name in tables:
+            definition = tables[name]
+            choices = ", ".join(f"{key}={_plain(value)}" for key, value in definition.choices.items())
+            note = f"  ({definition.note})" if definition.note else ""
+            lines.append(f"  {name}: {definition.function.__name__}({choices}){note}")
+        else:
+            lines.append(f"  {name}: not defined")
+    return "\n".join(lines)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, ndarray):
+        return f"{len(value)} {'equal' if value.max() == value.min() else 'Gaussian'} taps"
+    return repr(value)
+
+
+def _suggestion(name: str) -> str:
+    near = get_close_matches(name.lower(), [known.lower() for known in METRICS], n=1)
+    return (
+        "".join(f"; did you mean {m!r}?" for m in METRICS if m.lower() in near) or f"; there are {', '.join(METRICS)}"
+    )

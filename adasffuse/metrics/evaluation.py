@@ -1,12 +1,14 @@
 """Scoring one fused picture."""
 
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy import ndarray
 
-from adasffuse.metrics.arrays import check_same_size, to_luminance
-from adasffuse.metrics.conventions import DEFAULT_METRICS, definitions
+from adasffuse.metrics.arrays import check_same_size, rounded_luminance, to_scale
+from adasffuse.metrics.conventions import DEFAULT_METRICS, Definition, definitions
 
 
 class MetricWarning(UserWarning):
@@ -21,6 +23,7 @@ def evaluate(
     convention: str = "adasffuse",
     data_range: float | None = None,
     reference=None,
+    per_channel: bool = False,
 ) -> dict[str, float]:
     """Score one fused picture of sources a and b.
 
@@ -32,27 +35,54 @@ def evaluate(
         convention: name out of `CONVENTIONS`.
         data_range: value of full white in float pictures, e.g. 1.0; required for them.
         reference: the true all-in-focus (or otherwise ideal) picture, for metrics that compare with it.
+        per_channel: score red, green and blue of a coloured `fused` instead of Y and take the mean, as VIFB does.
     Returns:
         name to score in the order asked for; NaN, with one `MetricWarning`, where a metric is undefined, for example
         on flat pictures or on ones smaller than its window.
     Raises:
-        ValueError: unknown metric or convention, shapes that differ, NaN pixels, floats outside the stated range.
+        ValueError: unknown metric or convention, a metric that needs a reference without one, shapes that differ, NaN
+            pixels, floats outside the stated range.
     """
-    given = {"a": a, "b": b, "fused": fused}
-    if reference is not None:
-        given["reference"] = reference
-    images = {name: to_luminance(image, name, data_range) for name, image in given.items()}
-    check_same_size(**images)
-    scores = {}
-    for name, definition in definitions(metrics, convention).items():
-        with np.errstate(all="ignore"):  # undefined scores are reported once, below
-            scores[name] = float(definition.score(images))
-    undefined = [name for name, score in scores.items() if np.isnan(score)]
+    table = definitions(metrics, convention)
+    if reference is None:
+        check_reference_not_needed(table)
+    given = {"a": a, "b": b, "fused": fused} | ({} if reference is None else {"reference": reference})
+    pictures = {name: to_scale(image, name, data_range) for name, image in given.items()}
+    check_same_size(**pictures)
+    views = list(_channels(pictures)) if per_channel and pictures["fused"].ndim == 3 else [_luminances(pictures)]
+    with np.errstate(all="ignore"):  # undefined scores are reported once, below
+        scores = {
+            name: sum(definition.score(images) for images in views) / len(views) for name, definition in table.items()
+        }
+    undefined = [name for name, score in scores.items() if math.isnan(score)]
     if undefined:
-        height, width = images["fused"].shape
+        height, width = pictures["fused"].shape[:2]
         warnings.warn(
-            f"{', '.join(undefined)}: undefined for these {width}x{height} pictures (flat, or too small), NaN returned",
+            f"{', '.join(undefined)}: undefined for these {width}x{height} pictures (flat, gray or too small), "
+            "NaN returned",
             MetricWarning,
             stacklevel=2,
         )
     return scores
+
+
+def check_reference_not_needed(table: Mapping[str, Definition]) -> None:
+    """Raise a ValueError naming the metrics of the table that compare with a reference."""
+    names = [name for name, definition in table.items() if "reference" in definition.inputs]
+    if names:
+        raise ValueError(f"{', '.join(names)} compare with a true picture: give a reference, or leave them out")
+
+
+def _luminances(pictures: Mapping[str, ndarray]) -> dict[str, ndarray]:
+    """Rounded Y of every picture, and the pictures themselves for colour metrics."""
+    colors = {f"color_{name}": picture for name, picture in pictures.items()}
+    return colors | {name: rounded_luminance(picture) for name, picture in pictures.items()}
+
+
+def _channels(pictures: Mapping[str, ndarray]) -> Iterator[dict[str, ndarray]]:
+    """Each colour channel as a set of gray pictures; gray sources are the same in all of them."""
+    colors = {f"color_{name}": picture for name, picture in pictures.items()}
+    for channel in range(3):
+        yield colors | {
+            name: np.rint(picture[..., channel] if picture.ndim == 3 else picture) for name, picture in pictures.items()
+        }

@@ -12,17 +12,32 @@ _SMOOTH, _STEP = np.array([1.0, 2.0, 1.0]), np.array([-1.0, 0.0, 1.0])  # Sobel'
 
 
 def spatial_frequency(fused: ndarray, all_pixels: bool = False) -> float:
-    """SF, sqrt(RF^2 + CF^2), RF and CF being the RMS differences of neighbours in rows and in columns."""
+    """SF, sqrt(RF^2 + CF^2), RF and CF being the RMS differences of neighbours in rows and in columns.
+
+    Eskicioglu and Fisher, IEEE Trans. Communications 43(12), 1995, 10.1109/26.477498.  0..361 gray levels, higher is
+    sharper.  Rewards noise, ringing and stretched contrast.
+
+    Args:
+        fused: (H, W); a single row or column scores NaN.
+        all_pixels: divide both sums by H W, not by the number of differences.
+    """
     height, width = fused.shape
     if min(height, width) < 2:
         return float("nan")
     row, column = (np.diff(fused, axis=axis).ravel() for axis in (1, 0))
     counts = (height * width,) * 2 if all_pixels else (row.size, column.size)
-    return math.sqrt(float(row @ row) / counts[0] + float(column @ column) / counts[1])
+    return math.sqrt(float(np.sum(row * row)) / counts[0] + float(np.sum(column * column)) / counts[1])
 
 
 def average_gradient(fused: ndarray, all_pixels: bool = True) -> float:
-    """AG, mean of sqrt((gx^2 + gy^2) / 2), central differences inside, one-sided ones on the border."""
+    """AG, mean of sqrt((gx^2 + gy^2) / 2), central differences inside, one-sided ones on the border.
+
+    At least 0, in gray levels, higher is sharper.  Rewards noise, ringing and stretched contrast.
+
+    Args:
+        fused: (H, W); a single row or column scores NaN.
+        all_pixels: divide the sum by H W, else by (H - 1)(W - 1).
+    """
     height, width = fused.shape
     if min(height, width) < 2:
         return float("nan")
@@ -37,25 +52,46 @@ def average_gradient(fused: ndarray, all_pixels: bool = True) -> float:
 
 
 def edge_intensity(fused: ndarray) -> float:
-    """EI, mean Sobel gradient magnitude of F with replicated borders."""
+    """EI, mean Sobel gradient magnitude of F with replicated borders.
+
+    0..1141 gray levels, higher is sharper.  Rewards noise, ringing and stretched contrast.
+    """
     return float(_strength(*_sobel(fused, cv2.BORDER_REPLICATE)).mean())
 
 
 def edge_preservation(a: ndarray, b: ndarray, fused: ndarray, equal_as_published: bool = True) -> float:
-    """Qabf, how much of the sources' Sobel edges survives in strength and orientation."""
+    """Qabf, how much of the sources' Sobel edges survives in strength and orientation.
+
+    Xydeas and Petrovic, Electronics Letters 36(4), 2000, 10.1049/el:20000267:
+    Q = sum (Q_AF g_A + Q_BF g_B) / sum (g_A + g_B), Q_XF = S(G; 0.9994, -15, 0.5) S(A; 0.9879, -22, 0.8) with
+    S(x; t, k, d) = t / (1 + exp(k (x - d))), G = smaller / larger strength, A = 1 - |angle_X - angle_F| / (pi / 2).
+    0..0.975, higher is better.  Edges of both sources at one place compete, so that no F reaches the best value; strong
+    edges rule.
+
+    Args:
+        a, b, fused: (H, W); flat sources score NaN.
+        equal_as_published: where both strengths are equal, take that strength for G, as the MATLAB code in circulation
+            does; else 1, as the equation says.
+    """
     gradients = [_sobel(image, cv2.BORDER_CONSTANT) for image in (a, b, fused)]
     kept = weight = 0.0
     for rows in strips(fused.shape[0]):
         *sources, (strength_f, angle_f) = [_polar(gx[rows], gy[rows]) for gx, gy in gradients]
         for strength, angle in sources:
             q = _preserved(strength, angle, strength_f, angle_f, equal_as_published)
-            kept += float(np.vdot(q, strength))
+            kept += float(np.sum(q * strength))
             weight += float(strength.sum())
     return kept / weight if weight > 0 else float("nan")
 
 
 def fusion_artifacts(a: ndarray, b: ndarray, fused: ndarray) -> float:
-    """Nabf, share of edges in F that neither source has."""
+    """Nabf, weighted share of edges that F has and neither source has.
+
+    Shreyamsha Kumar's modification of Petrovic and Xydeas' measure: sum over pixels with g_F > g_A and g_F > g_B of
+    (1 - Q_AF) w_A + (1 - Q_BF) w_B, divided by sum (w_A + w_B); Q_XF as the root of sigmoids of strength (0.9999, -19,
+    0.5) and angle (0.9995, -22, 0.5), w = g^1.5, 0.001 below g = 2, g a Sobel magnitude / 8 with mirrored borders.
+    0..1, lower is better.  Rewards blur: an F without edges scores 0.
+    """
     strengths, angles = [], []
     for image in (a, b, fused):
         gx, gy = (g / 8 for g in _sobel(image, cv2.BORDER_REFLECT_101))

@@ -10,6 +10,20 @@ def gray_histogram(image: ndarray) -> ndarray:
     return np.bincount(levels.ravel(), minlength=256) / image.size
 
 
+def stretch(image: ndarray, divided_first: bool = False) -> ndarray:
+    """Lowest value to 0, highest to 255, halves rounded up; an all-zero image stays, another flat one becomes NaN.
+
+    `divided_first` works on image / 255, which moves some exact halves.
+    """
+    image = image / 255 if divided_first else image
+    low, high = image.min(), image.max()
+    if low == high:
+        return image if low == 0 else np.full_like(image, np.nan)
+    scaled = (image - low) / (high - low) * 255
+    whole = np.floor(scaled)
+    return whole + (scaled - whole >= 0.5)
+
+
 def value_codes(image: ndarray) -> tuple[ndarray, int]:
     """(code of every pixel, number of codes), one code per exact value; whole numbers 0..255 are their own codes."""
     whole = image.astype(np.int64)

@@ -15,45 +15,69 @@ def standard_deviation(fused: ndarray) -> float:
 
 
 def mean_squared_error(a: ndarray, b: ndarray, fused: ndarray, full_scale: float = 1.0) -> float:
-    """MSE, mean of the two mean squared errors of F against A and B; pixels are divided by `full_scale` first."""
+    """MSE, mean of the mean squared errors of F against A and B, of pixels divided by `full_scale`.
+
+    At least 0, in squared gray levels, lower is better.  Rewards the plain average of the sources, its minimum.
+    """
     return 0.5 * (_squared_error(a, fused) + _squared_error(b, fused)) / full_scale**2
 
 
 def root_mean_squared_error(a: ndarray, b: ndarray, fused: ndarray) -> float:
-    """RMSE, mean over A and B of sqrt(sum (X - F)^2) / (H W)."""
+    """RMSE, mean over A and B of sqrt(sum (X - F)^2) / (H W); no root mean square in spite of its name.
+
+    Lower is better.  Shrinks with the number of pixels: comparable only at one size.  Rewards the plain average.
+    """
     return 0.5 * sum(math.sqrt(_squared_error(source, fused) / fused.size) for source in (a, b))
 
 
 def peak_signal_to_noise(a: ndarray, b: ndarray, fused: ndarray, peak: float | None = None) -> float:
-    """PSNR, 10 log10(peak^2 / MSE) in dB."""
+    """PSNR, 10 log10(peak^2 / MSE) in dB, MSE being the mean over both sources; peak None is the maximum of F.
+
+    Higher is better; inf when F equals both sources, -inf for a black F with peak None, NaN when all are black then.
+    Rewards the plain average of the sources; a peak taken from F rewards one bright pixel.
+    """
     return _decibel(float(fused.max()) if peak is None else peak, mean_squared_error(a, b, fused))
 
 
 def peak_signal_to_root_error(a: ndarray, b: ndarray, fused: ndarray) -> float:
-    """PSNR, 10 log10(255^2 / RMSE)."""
+    """PSNR of VIFB and MEFB, 10 log10(255^2 / RMSE), RMSE as `root_mean_squared_error` has it.
+
+    Some 40 dB above the usual value and growing with the number of pixels.  Higher is better; inf without errors.
+    """
     return _decibel(255.0, root_mean_squared_error(a, b, fused))
 
 
 def peak_signal_to_noise_of_reference(reference: ndarray, fused: ndarray) -> float:
-    """PSNR_GT, 10 log10(255^2 / mean (R - F)^2) in dB."""
+    """PSNR_GT, 10 log10(255^2 / mean (R - F)^2) in dB against the true image R; higher is better, inf for R.
+
+    Rewards blur over misplaced detail of the same energy.
+    """
     return _decibel(255.0, _squared_error(reference, fused))
 
 
 def correlation(a: ndarray, b: ndarray, fused: ndarray) -> float:
-    """CC, mean of the Pearson correlations of F with A and with B."""
+    """CC, mean of the Pearson correlations of F with A and with B.
+
+    -1..1, higher is better; NaN where an image is flat.  Rewards the plain average; blind to contrast and brightness.
+    """
     f = _centered(fused)
     return 0.5 * (_pearson(_centered(a), f) + _pearson(_centered(b), f))
 
 
 def sum_of_correlations_of_differences(a: ndarray, b: ndarray, fused: ndarray) -> float:
-    """SCD, r(F - B, A) + r(F - A, B) with r Pearson's correlation."""
+    """SCD, r(F - B, A) + r(F - A, B) with r Pearson's correlation.
+
+    Aslantas and Bendes, AEU International Journal of Electronics and Communications 69(12), 2015,
+    10.1016/j.aeue.2015.09.004.  -2..2, higher is better; NaN where a difference or a source is flat.  Rewards the sum
+    of the sources over any sensible picture, and contrast beyond that of both.
+    """
     a, b, f = _centered(a), _centered(b), _centered(fused)
     return _pearson(f - b, a) + _pearson(f - a, b)
 
 
 def _squared_error(x: ndarray, y: ndarray) -> float:
     difference = (x - y).ravel()
-    return float(difference @ difference) / difference.size
+    return _dot(difference, difference) / difference.size
 
 
 def _decibel(peak: float, error: float) -> float:
@@ -68,5 +92,10 @@ def _centered(image: ndarray) -> ndarray:
 
 def _pearson(x: ndarray, y: ndarray) -> float:
     """Correlation of two centred images, NaN where one is flat."""
-    scale = math.sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / scale if scale > 0 else float("nan")
+    scale = math.sqrt(_dot(x, x) * _dot(y, y))
+    return _dot(x, y) / scale if scale > 0 else float("nan")
+
+
+def _dot(x: ndarray, y: ndarray) -> float:
+    """Sum of products, not by BLAS, whose last digits depend on the number of threads."""
+    return float(np.einsum("i,i->", x, y))

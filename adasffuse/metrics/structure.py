@@ -1,7 +1,5 @@
 """Structural similarity and the fusion indices built on it.  Images are float64 (H, W) on 0..255."""
 
-import math
-
 import cv2
 import numpy as np
 from numpy import ndarray
@@ -11,6 +9,7 @@ from adasffuse.metrics.windows import LocalMoments, filter_same, fits, gaussian,
 _GAUSSIAN_11 = gaussian(11, 1.5)
 _GAUSSIAN_7 = gaussian(7, 1.5)
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM; MEF-SSIM uses the first three
+_FLAT = 1e-8  # rounding noise of a variance is far below, the least variance of whole numbers far above
 _NAN = float("nan")
 
 
@@ -24,12 +23,24 @@ def structural_similarity(
     pad: bool = False,
     mean: bool = False,
 ) -> float:
-    """SSIM, the sum (or mean) of SSIM(A, F) and SSIM(B, F)."""
+    """SSIM, the sum (or mean) of SSIM(A, F) and SSIM(B, F).
+
+    Wang, Bovik, Sheikh and Simoncelli, IEEE Trans. Image Processing 13(4), 2004, 10.1109/TIP.2003.819861.  -2..2 (mean:
+    -1..1), higher is better.  Rewards the plain average of the sources; flat regions count as much as detail.
+
+    Args:
+        a, b, fused: (H, W).
+        taps: of the separable window.
+        sample_covariance: divide by N - 1.
+        dynamic_range: L in the constants (0.01 L)^2 and (0.03 L)^2.
+        pad: replicate borders and average the full map, else only where the window lies inside.
+        mean: divide the sum by 2.
+    Returns:
+        NaN where the window does not fit.
+    """
     if not fits(fused, len(taps)) and not pad:
         return _NAN
-    total = sum(
-        ssim(source, fused, taps, sample_covariance, dynamic_range, pad) for source in (a, b)
-    )
+    total = sum(ssim(source, fused, taps, sample_covariance, dynamic_range, pad) for source in (a, b))
     return total / 2 if mean else total
 
 
@@ -46,12 +57,20 @@ def ssim(
 
 
 def ssim_of_reference(reference: ndarray, fused: ndarray) -> float:
-    """SSIM_GT, SSIM(R, F) of the fused image and the true one."""
+    """SSIM_GT, SSIM(R, F) with the true image R: 11x11 Gaussian of sigma 1.5, constants for 0..255.
+
+    Wang et al. 2004, 10.1109/TIP.2003.819861.  -1..1, higher is better; NaN below 11 pixels.
+    """
     return ssim(reference, fused) if fits(fused, 11) else _NAN
 
 
 def multi_scale_ssim(a: ndarray, b: ndarray, fused: ndarray) -> float:
-    """MS_SSIM, mean of MS-SSIM(A, F) and MS-SSIM(B, F)."""
+    """MS_SSIM, mean of MS-SSIM(A, F) and MS-SSIM(B, F).
+
+    Wang, Simoncelli and Bovik, Asilomar 2003, 10.1109/ACSSC.2003.1292216: 5 scales, 11x11 Gaussian of sigma 1.5, 2x2
+    means between them.  0..1, higher is better; a scale with a negative mean makes its term 0.  Rewards the plain
+    average.  NaN below 176 pixels, where the window does not fit the last scale.
+    """
     return 0.5 * (ms_ssim(a, fused) + ms_ssim(b, fused))
 
 
@@ -69,7 +88,15 @@ def ms_ssim(x: ndarray, y: ndarray) -> float:
 
 
 def mef_ssim(a: ndarray, b: ndarray, fused: ndarray, scales: int = 3) -> float:
-    """MEF_SSIM, structure of F against the block-wise ideal that both sources allow, over `scales` scales."""
+    """MEF_SSIM, contrast and structure of F against the block-wise ideal made of both sources, over `scales` scales.
+
+    Ma, Zeng and Wang, IEEE Trans. Image Processing 24(11), 2015, 10.1109/TIP.2015.2442920: 11x11 blocks, the ideal has
+    the highest contrast and a structure weighted by contrast.  About 0..1, higher is better.  Blind to brightness,
+    which multi-exposure fusion is about.
+
+    Returns:
+        NaN where a side is below 11 * 2^(scales - 1) pixels.
+    """
     weights = np.array(_SCALE_WEIGHTS[:scales])
     if min(fused.shape) < 11 * 2 ** (scales - 1):
         return _NAN
@@ -83,7 +110,16 @@ def mef_ssim(a: ndarray, b: ndarray, fused: ndarray, scales: int = 3) -> float:
 
 
 def piella_quality(a: ndarray, b: ndarray, fused: ndarray, edges: bool = False, weighted: bool = False) -> float:
-    """Q, or Qw when `weighted`, of Piella and Heijmans; of the gradient magnitudes when `edges`."""
+    """Q, mean of share SSIM(A, F) + (1 - share) SSIM(B, F), share = var A / (var A + var B) in each window.
+
+    Piella and Heijmans, ICIP 2003, 10.1109/ICIP.2003.1247209, in its public form with 11x11 Gaussian SSIM maps in place
+    of the paper's universal quality index.  -1..1, higher is better.  Rewards detail of the livelier source alone.
+
+    Args:
+        a, b, fused: (H, W); below 11 pixels NaN.
+        edges: take Prewitt gradient magnitudes of all pictures.
+        weighted: Qw, weigh windows by the larger variance.
+    """
     if not fits(fused, 11):
         return _NAN
     if edges:
@@ -101,28 +137,43 @@ def piella_quality(a: ndarray, b: ndarray, fused: ndarray, edges: bool = False, 
 
 
 def piella_edge_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
-    """Qe, Qw of the pictures times Qw of their gradient magnitudes."""
+    """Qe, Qw of the pictures times Qw of their Prewitt gradient magnitudes (exponent 1).
+
+    Piella and Heijmans, ICIP 2003, 10.1109/ICIP.2003.1247209; see `piella_quality`.  At most 1, higher is better.
+    """
     return piella_quality(a, b, fused, weighted=True) * piella_quality(a, b, fused, edges=True, weighted=True)
 
 
 def yang_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
-    """Qy: where the sources agree, the variance-weighted SSIM of F with both, elsewhere the larger of the two."""
+    """Qy, where SSIM(A, B) >= 0.75 the variance-weighted SSIM of F with both, elsewhere the larger of the two.
+
+    Yang, Zhang, Wang and Liu, Information Fusion 9(2), 2008, 156-160; 7x7 Gaussian of sigma 1.5, constants 2e-16.
+    At most 1, higher is better.  Rewards a copy of one source where they differ.  Windows in which both sources are
+    flat do not count; public code lets rounding noise decide there.  NaN below 11 pixels.
+    """
     if not fits(fused, 11):
         return _NAN
-    moments = LocalMoments(_GAUSSIAN_7, {"a": a, "b": b, "fused": fused})
+    moments = LocalMoments(_GAUSSIAN_7, {"a": a, "b": b, "fused": fused}, floor=_FLAT)
     with_a, with_b = (_tiny_ssim_map(moments, source, "fused") for source in ("a", "b"))
-    share = moments.variance("a") / (moments.variance("a") + moments.variance("b"))
+    with np.errstate(invalid="ignore"):
+        share = moments.variance("a") / (moments.variance("a") + moments.variance("b"))
     agree = _tiny_ssim_map(moments, "a", "b") >= 0.75
     return _mean_of_numbers(np.where(agree, share * with_a + (1 - share) * with_b, np.maximum(with_a, with_b)))
 
 
 def cvejic_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
-    """Qc: SSIM of F with A and B, weighted by the sources' shares of covariance with F."""
+    """Qc, SSIM of F with A and B weighted by share = cov(A, F) / (cov(A, F) + cov(B, F)); 0 below, 1 above 0..1.
+
+    Cvejic, Loza, Bull and Canagarajah, Int. J. Signal Processing 2(3), 2005, 178-182; 7x7 Gaussian of sigma 1.5.
+    At most 1, higher is better.  Rewards a reversed source: a share above 1 counts as a perfect window.  Windows
+    without covariance do not count; public code lets rounding noise decide there.  NaN below 11 pixels.
+    """
     if not fits(fused, 11):
         return _NAN
-    moments = LocalMoments(_GAUSSIAN_7, {"a": a, "b": b, "fused": fused})
+    moments = LocalMoments(_GAUSSIAN_7, {"a": a, "b": b, "fused": fused}, floor=_FLAT)
     covariance_a, covariance_b = moments.covariance("a", "fused"), moments.covariance("b", "fused")
-    share = covariance_a / (covariance_a + covariance_b)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = covariance_a / (covariance_a + covariance_b)
     quality = share * _tiny_ssim_map(moments, "a", "fused") + (1 - share) * _tiny_ssim_map(moments, "b", "fused")
     quality[share < 0] = 0
     quality[share > 1] = 1

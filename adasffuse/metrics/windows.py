@@ -46,11 +46,16 @@ def strips(height: int, window: int = 1) -> Iterator[slice]:
 
 
 class LocalMoments:
-    """Means, variances and covariances of named pictures in a sliding window, each computed once."""
+    """Means, variances and covariances of named pictures in a sliding window, each computed once.
 
-    def __init__(self, taps: ndarray, images: Mapping[str, ndarray]) -> None:
+    Covariances below `floor` in size become 0: in a flat window they are rounding noise, which a metric that divides by
+    them must not see.
+    """
+
+    def __init__(self, taps: ndarray, images: Mapping[str, ndarray], floor: float = 0.0) -> None:
         self._taps = taps
         self._images = images
+        self._floor = floor
         self._means: dict[str, ndarray] = {}
         self._covariances: dict[tuple[str, str], ndarray] = {}
 
@@ -65,7 +70,10 @@ class LocalMoments:
         key = (first, second) if first <= second else (second, first)
         if key not in self._covariances:
             moment = filter_valid(self._images[first] * self._images[second], self._taps)
-            self._covariances[key] = moment - self.mean(first) * self.mean(second)
+            moment -= self.mean(first) * self.mean(second)
+            if self._floor:
+                moment[np.abs(moment) < self._floor] = 0
+            self._covariances[key] = moment
         return self._covariances[key]
 
     def variance(self, name: str) -> ndarray:

@@ -1,0 +1,32 @@
+"""How far the colours of a fused picture drift from those of its sources.  Pictures are float64 RGB on 0..255."""
+
+import numpy as np
+from numpy import ndarray
+from skimage.color import deltaE_ciede2000, rgb2lab
+
+
+def chroma_difference(color_a: ndarray, color_b: ndarray, color_fused: ndarray) -> float:
+    """CIEDE2000 between the chroma of F and that of the coloured source, both taken at the source's lightness.
+
+    Sharma, Wu and Dalal, Color Research and Application 30(1), 2005, 10.1002/col.20070.  Lightness is F's to change
+    and does not count.  Mean over pixels; of two coloured sources, mean over both.  At least 0, about 1 is just visible, lower
+    is better.  Rewards a copy of a source; with two coloured sources none can reach 0 unless they agree.
+
+    Args:
+        color_a, color_b, color_fused: (H, W, 3) sRGB, or (H, W) for gray, on 0..255.
+    Returns:
+        NaN where neither source has colour; a gray F is compared as such.
+    """
+    sources = [rgb for rgb in (_rgb(color_a), _rgb(color_b)) if (rgb != rgb[..., :1]).any()]
+    if not sources:
+        return float("nan")
+    fused = rgb2lab(_rgb(color_fused) / 255)
+    differences = []
+    for source in sources:
+        lab = rgb2lab(source / 255)
+        differences.append(float(np.mean(deltaE_ciede2000(lab, np.dstack([lab[..., 0], fused[..., 1:]])))))
+    return sum(differences) / len(differences)
+
+
+def _rgb(image: ndarray) -> ndarray:
+    return image if image.ndim == 3 else np.dstack([image] * 3)

@@ -1,0 +1,206 @@
+"""Scoring folders of fused pictures: worker processes, a cache by content, one table."""
+
+import functools
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+import scipy
+import torch
+from tqdm import tqdm
+
+from adasffuse.baselines import BASELINES
+from adasffuse.color import luminance
+from adasffuse.data.pairs import Pair, PairProblem, find_pairs
+from adasffuse.images import ImageError, read_image
+from adasffuse.metrics.conventions import DEFAULT_METRICS, definitions
+from adasffuse.metrics.evaluation import MetricWarning, check_reference_not_needed, evaluate
+from adasffuse.metrics.table import ScoreTable
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is computed for every picture."""
+
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    convention: str = "adasffuse"
+    per_channel: bool = False
+    cache: Path | None = None  # folder of remembered scores
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One fused picture to score."""
+
+    method: str
+    pair: Pair
+    fused: Path | None  # None: the baseline named `method` is computed
+    reference: Path | None
+    settings: Settings
+
+
+def score_folders(
+    source_a: str | Path,
+    source_b: str | Path,
+    fused: Mapping[str, str | Path],
+    baselines: Sequence[str] = (),
+    reference: str | Path | None = None,
+    settings: Settings = Settings(),  # noqa: B008  (frozen)
+    workers: int | None = None,
+    progress: bool = True,
+) -> ScoreTable:
+    """Score folders of fused pictures, whose files match the sources by stem.
+
+    Args:
+        source_a, source_b: folders of the sources.
+        fused: method name to folder.
+        baselines: names out of `BASELINES`, fused here and now.
+        reference: folder of true pictures, for metrics that compare with them.
+        settings: metrics, convention and cache.
+        workers: processes, all cores if None; the scores do not depend on it.
+        progress: show a progress bar where standard error is a terminal.
+    Raises:
+        ImageError: a folder or file is missing, has no partner, cannot be read, or differs in size.
+        ValueError: unknown metric, convention or baseline; a method named twice; nothing to score.
+    """
+    table = definitions(settings.metrics, settings.convention)
+    if reference is None:
+        check_reference_not_needed(table)
+    unknown = [name for name in baselines if name not in BASELINES]
+    if unknown:
+        raise ValueError(f"unknown baseline {unknown[0]!r}; there are {', '.join(BASELINES)}")
+    twice = [name for name in baselines if name in fused]
+    if twice:
+        raise ValueError(
+            f"{twice[0]!r} names a baseline and a folder; name the folder otherwise: OTHER={fused[twice[0]]}"
+        )
+    if not fused and not baselines:
+        raise ValueError("nothing to score: give folders of fused pictures or baselines")
+    pairs = _matched(source_a, source_b)
+    references = _partners(pairs, reference, source_a) if reference is not None else {}
+    jobs = [
+        _Job(method, pair, files.get(pair.stem), references.get(pair.stem), settings)
+        for method, files in [
+            *((name, {}) for name in baselines),
+            *((name, _partners(pairs, folder, source_a)) for name, folder in fused.items()),
+        ]
+        for pair in pairs
+    ]
+    scores = ScoreTable(settings.metrics, settings.convention)
+    for job, (size, values) in zip(jobs, _run(jobs, workers, progress)):
+        scores.add(job.method, job.pair.stem, size, values)
+    return scores
+
+
+def _matched(folder_a: str | Path, folder_b: str | Path) -> list[Pair]:
+    """Pairs of two folders; a file without partner is an error, a file that is no picture is passed over."""
+    pairs, problems = find_pairs(folder_a, folder_b)
+    _raise_unless_harmless(problems)
+    return pairs
+
+
+def _partners(pairs: Sequence[Pair], folder: str | Path, source_a: str | Path) -> dict[str, Path]:
+    """Stem to file of a folder that must hold one picture per pair."""
+    return {pair.stem: pair.path_a for pair in _matched(folder, source_a)}
+
+
+def _raise_unless_harmless(problems: Iterable[PairProblem]) -> None:
+    reasons = [problem.reason for problem in problems if not problem.reason.endswith("skipped")]
+    if reasons:
+        more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
+        raise ImageError("; ".join(reasons[:3]) + more + "; add the missing files or take the others out")
+
+
+def _run(
+    jobs: Sequence[_Job], workers: int | None, progress: bool
+) -> Iterable[tuple[tuple[int, int], dict[str, float]]]:
+    """Results in the order of the jobs."""
+    workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
+    show = functools.partial(tqdm, total=len(jobs), desc="scoring", unit="picture", disable=None if progress else True)
+    if workers <= 1:
+        yield from show(map(_score, jobs))
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_use_one_thread) as pool:
+        yield from show(pool.map(_score, jobs))
+
+
+def _use_one_thread() -> None:
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def _score(job: _Job) -> tuple[tuple[int, int], dict[str, float]]:
+    """Size and scores of one fused picture; only what the cache lacks is computed."""
+    paths = {"a": job.pair.path_a, "b": job.pair.path_b, "fused": job.fused, "reference": job.reference}
+    paths = {name: path for name, path in paths.items() if path is not None}
+    settings = job.settings
+    entry = _cache_entry(job, paths) if settings.cache else None
+    known = json.loads(entry.read_text()) if entry and entry.is_file() else {"scores": {}}
+    wanted = {metric: f"{settings.convention}/{metric}" for metric in settings.metrics}
+    missing = [metric for metric, key in wanted.items() if key not in known["scores"]]
+    if missing or "size" not in known:
+        pictures = {name: read_image(path).pixels for name, path in paths.items()}
+        _check_sizes(pictures, paths)
+        if job.fused is None:
+            pictures["fused"] = BASELINES[job.method](*(luminance(pictures[name]) for name in ("a", "b")))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MetricWarning)  # the table counts what is undefined
+            scores = evaluate(
+                **pictures,
+                metrics=missing,
+                convention=settings.convention,
+                data_range=1.0,
+                per_channel=settings.per_channel,
+            )
+        known["size"] = pictures["fused"].shape[:2]
+        known["scores"] |= {wanted[metric]: score for metric, score in scores.items()}
+        if entry:
+            _write(entry, json.dumps(known))
+    height, width = known["size"]
+    return (height, width), {metric: known["scores"][key] for metric, key in wanted.items()}
+
+
+def _check_sizes(pictures: Mapping[str, np.ndarray], paths: Mapping[str, Path]) -> None:
+    if len({picture.shape[:2] for picture in pictures.values()}) > 1:
+        sizes = ", ".join(f"{paths[name]} is {p.shape[1]}x{p.shape[0]}" for name, p in pictures.items())
+        raise ImageError(f"sizes differ: {sizes} pixels; fuse and save at the sources' size")
+
+
+def _cache_entry(job: _Job, paths: Mapping[str, Path]) -> Path:
+    """The file that remembers the scores of these very pictures under this very code."""
+    digest = hashlib.sha256(_code_digest().encode())
+    digest.update(f"{job.method if job.fused is None else ''}/{job.settings.per_channel}/{list(paths)}".encode())
+    for path in paths.values():
+        try:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        except OSError as error:
+            raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+    name = digest.hexdigest()
+    return job.settings.cache / name[:2] / f"{name}.json"
+
+
+@functools.cache
+def _code_digest() -> str:
+    """Hash of everything that decides on a score: our source files and the versions of the libraries."""
+    digest = hashlib.sha256(" ".join([np.__version__, scipy.__version__, cv2.__version__]).encode())
+    package = Path(__file__).resolve().parents[1]
+    modules = [package / name for name in ("baselines.py", "color.py", "images.py")]
+    for path in [*sorted(Path(__file__).parent.glob("*.py")), *modules]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all, also when several processes write it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text)
+    os.replace(partial, path)
