@@ -7,6 +7,7 @@ Several:       torchrun --nproc_per_node 4 train_AdaSFFuse.py --opt options/trai
 import argparse
 import sys
 
+from adasffuse.allocator import keep_freed_memory
 from adasffuse.options import load_options
 from adasffuse.training import train
 
@@ -23,6 +24,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
+    keep_freed_memory()
     try:
         options = load_options(args.opt, root_path=args.root_path)
         weights = train(options, args.out_dir, args.device)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adasffuse.allocator import keep_freed_memory
 from adasffuse.baselines import BASELINES
 from adasffuse.color import luminance
 from adasffuse.data.pairs import PairFolder, pair_folders, read_pair
@@ -68,6 +69,7 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
     """Fuse and score as the arguments say; the exit status: 0, or 1 where anything failed."""
     task = find_task(task_id)
     args = parse_args(task, argv)
+    keep_freed_memory()
     try:
         value_range = _value_range(args.range)
         if find_task(args.dataset) != task:
