@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from adasffuse.models.mamba import SCAN_ORDERS, SpatialFrequencyMambaBlock
 from adasffuse.models.spectral import POOL
+from adasffuse.models.strips import apply_block, apply_locally
 from adasffuse.models.wavelet import AdaIWAT, AdaWAT, reconstruction_penalty
 
 HEADS = ("direct", "blend")
@@ -106,15 +107,57 @@ class AdaSFFuse(nn.Module):
         height, width = source_a.shape[-2:]
         sources = torch.stack([source_a, source_b]).flatten(0, 1)  # (2B, 1, H, W)
         sources = pad_to_multiple(sources, _MULTIPLE)
-        features = F.leaky_relu(self.embed(sources).contiguous(memory_format=torch.channels_last), _SLOPE)
-        low, high = (sum_sources(band) for band in self.split(features))  # (B, C, H/2, W/2), (B, 3C, H/2, W/2)
+        in_strips = sources.device.type == "cpu" and not torch.is_grad_enabled()
+        out = self._fuse_in_strips(sources) if in_strips else self._fuse_whole(sources)
+        return out[..., :height, :width]
+
+    def _fuse_whole(self, sources: Tensor) -> Tensor:
+        features = self.embed_sources(sources)  # (2B, C, H, W)
+        low, high = self.analyse(features)  # (B, C, H/2, W/2), (B, 3C, H/2, W/2)
         low = self.low_blocks(low)
         high = self.high_blocks(high)
-        fused = self.full_blocks(self.merge(low, high).contiguous(memory_format=torch.channels_last))  # (B, C, H, W)
+        fused = self.full_blocks(self.synthesise(low, high))  # (B, C, H, W)
+        return self.reconstruct(fused, features, sources)  # (B, 1, H, W)
+
+    def _fuse_in_strips(self, sources: Tensor) -> Tensor:
+        """The same steps on the CPU without gradients, see `adasffuse.models.strips`."""
+        c = self.options.channels
+        batch = len(sources) // 2
+
+        def analyse(sources: Tensor) -> tuple[Tensor, Tensor]:
+            return self.analyse(self.embed_sources(sources))
+
+        def reconstruct(fused: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor]:
+            sources = torch.cat([a, b])
+            return (self.reconstruct(fused, self.embed_sources(sources), sources),)
+
+        low, high = apply_locally(analyse, (sources,), halo=8, channels=8 * c)
+        for block in self.low_blocks:
+            low = apply_block(block, low)
+        for block in self.high_blocks:
+            high = apply_block(block, high)
+        fused = self.synthesise(low, high)
+        for block in self.full_blocks:
+            fused = apply_block(block, fused)
+        return apply_locally(reconstruct, (fused, *sources.split(batch)), halo=4, channels=4 * c)[0]
+
+    def embed_sources(self, sources: Tensor) -> Tensor:
+        """Feature embedding, shared by all sources: (2B, 1, H, W) to (2B, C, H, W)."""
+        return F.leaky_relu(self.embed(sources).contiguous(memory_format=torch.channels_last), _SLOPE)
+
+    def analyse(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """AdaWAT of each source, then frequency-segmented fusion: bands (B, C, H/2, W/2) and (B, 3C, H/2, W/2)."""
+        low, high = self.split(features)
+        return sum_sources(low), sum_sources(high)
+
+    def synthesise(self, low: Tensor, high: Tensor) -> Tensor:
+        """AdaIWAT of the fused bands: (B, C, H, W)."""
+        return self.merge(low, high).contiguous(memory_format=torch.channels_last)
+
+    def reconstruct(self, fused: Tensor, features: Tensor, sources: Tensor) -> Tensor:
+        """Decoder, beside a blend of the sources where the output is 'blend': (B, 1, H, W)."""
         out = self.decode(fused)
-        if self.options.output == "blend":
-            out = out + self.blend(fused, features, sources)
-        return out[..., :height, :width]
+        return out + self.blend(fused, features, sources) if self.options.output == "blend" else out
 
     def filter_penalty(self) -> Tensor:
         """Distance of the trained wavelet filters from perfect reconstruction, a scalar (0 for Haar)."""

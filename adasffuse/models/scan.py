@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CHUNK = 64
+_LARGEST_TOTAL = 120.0  # exponent: exp(+-60) leaves room for sums and products in float32 and bfloat16
 
 
 def scan_reference(
@@ -82,43 +83,74 @@ def scan_chunked(
     """
     length, heads = x.shape[1:3]
     log_decay = dt * A  # float32 or wider, (G, L, E)
-    while chunk > 1 and _largest_total(log_decay, chunk) > _LARGEST_TOTAL:
-        chunk //= 2
+    chunk = safe_chunk(log_decay, chunk)
     pad = -length % chunk
     padded = (F.pad(t, (0, 0) * (t.ndim - 2) + (0, pad)) if pad else t for t in (x, dt, B, C, log_decay))
     # From here: S chunks of K steps, dt = 0 in padded steps, which therefore change nothing.
     x_, dt, B, C, log_decay = (t.unflatten(1, (-1, chunk)) for t in padded)  # (G, S, K, ...)
     affinity = C @ B.transpose(-1, -2)  # (G, S, K, K): reader, source
-
-    forward = heads - backward_heads
     parts = []
-    for first, last, backward in ((0, forward, False), (forward, heads, True)):
-        if first == last:
-            continue
-        a = log_decay[..., first:last]
-        total = a.cumsum(2)
-        whole = total[:, :, -1:]
-        clock = a - total if backward else total  # reader i minus source j is the log decay between them
-        middle = -0.5 * whole if backward else 0.5 * whole
-        reader = (clock - middle).exp()  # (G, S, K, E)
-        source = dt[..., first:last] * (middle - clock).exp()
-        half = (0.5 * whole[:, :, 0]).exp().repeat_interleave(x.shape[-1], dim=-1).unsqueeze(2)  # (G, S, 1, E*P)
-        weighted = (x_[..., first:last, :] * source.to(x.dtype).unsqueeze(-1)).flatten(3)  # (G, S, K, E*P)
-        seen = affinity.triu() if backward else affinity.tril()
-        gained = half * (B.transpose(-1, -2) @ weighted)  # (G, S, N, E*P)
-        carried = half * _Carry.apply(gained, half.square(), backward)
-        y = (seen @ weighted + C @ carried.to(C.dtype)).unflatten(3, (last - first, -1))
-        parts.append(y * reader.to(y.dtype).unsqueeze(-1))
+    for some, backward in directions(heads, backward_heads):
+        reader, source, half = decay_factors(dt[..., some], log_decay[..., some], backward)
+        weighted = weigh(x_[..., some, :], source)
+        gained = gained_state(weighted, B, half)
+        carried = _Carry.apply(gained, repeat_heads(half.square(), gained), backward)
+        parts.append(read_chunks(affinity, weighted, C, carried, reader, half, backward))
     y = torch.cat(parts, dim=3) if len(parts) == 2 else parts[0]
     return y.flatten(1, 2)[:, :length] + D.to(y.dtype)[:, None] * x
 
 
-_LARGEST_TOTAL = 120.0  # exp(+-60) leaves room for sums and products in float32 and bfloat16
+def safe_chunk(log_decay: Tensor, chunk: int) -> int:
+    """Largest halving of `chunk` over which no head's decay exponent can exceed what the factors allow."""
+    fastest = -log_decay.detach().min().item()
+    while chunk > 1 and chunk * fastest > _LARGEST_TOTAL:
+        chunk //= 2
+    return chunk
 
 
-def _largest_total(log_decay: Tensor, chunk: int) -> float:
-    """Upper bound of the decay exponent that one chunk accumulates."""
-    return chunk * -log_decay.detach().min().item()
+def directions(heads: int, backward_heads: int) -> list[tuple[slice, bool]]:
+    """The heads of each direction that is in use, and whether it is backward."""
+    forward = heads - backward_heads
+    both = ((slice(0, forward), False), (slice(forward, heads), True))
+    return [(some, backward) for some, backward in both if some.start < some.stop]
+
+
+def decay_factors(dt: Tensor, log_decay: Tensor, backward: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Factors of readers and sources (G, S, K, E), and half a chunk's decay (G, S, 1, E); dt and log_decay as these.
+
+    Source j reaches reader i with reader_i * source_j / dt_j, the chunk's end (where it is carried on) with
+    half * source_j, and what was carried in reaches reader i with half * reader_i.
+    """
+    total = log_decay.cumsum(2)
+    middle = 0.5 * total[:, :, -1:]
+    clock = log_decay - total + middle if backward else total - middle
+    return clock.exp(), dt * torch.exp(-clock), middle.exp()
+
+
+def weigh(x: Tensor, source: Tensor) -> Tensor:
+    """Inputs of chunks (G, S, K, E, P) times their source factors, heads side by side: (G, S, K, E*P)."""
+    return (x * source.to(x.dtype).unsqueeze(-1)).flatten(3)
+
+
+def gained_state(weighted: Tensor, B: Tensor, half: Tensor) -> Tensor:
+    """State that each chunk adds, (G, S, N, E*P)."""
+    gained = B.transpose(-1, -2) @ weighted
+    return repeat_heads(half, gained) * gained
+
+
+def repeat_heads(factor: Tensor, like: Tensor) -> Tensor:
+    """(G, S, 1, E) repeated over each head's channels: (G, S, 1, E*P)."""
+    return factor.repeat_interleave(like.shape[-1] // factor.shape[-1], dim=-1)
+
+
+def read_chunks(
+    affinity: Tensor, weighted: Tensor, C: Tensor, carried: Tensor, reader: Tensor, half: Tensor, backward: bool
+) -> Tensor:
+    """Outputs of chunks (G, S, K, E, P) from their own inputs and the state carried into them."""
+    seen = affinity.triu() if backward else affinity.tril()
+    carried = repeat_heads(half, carried) * carried
+    y = (seen @ weighted + C @ carried.to(C.dtype)).unflatten(3, (reader.shape[-1], -1))
+    return y * reader.to(y.dtype).unsqueeze(-1)
 
 
 class _Carry(torch.autograd.Function):
@@ -130,7 +162,7 @@ class _Carry(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, gained: Tensor, decay: Tensor, backward: bool) -> Tensor:
-        carried = _carry(gained.to(decay.dtype), decay, backward)
+        carried = carry(gained.to(decay.dtype), decay, backward)
         ctx.save_for_backward(carried, decay)
         ctx.backward_order, ctx.dtype = backward, gained.dtype
         return carried
@@ -138,12 +170,12 @@ class _Carry(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         carried, decay = ctx.saved_tensors
-        gained_gradient = _carry(gradient.to(decay.dtype), decay, not ctx.backward_order)
+        gained_gradient = carry(gradient.to(decay.dtype), decay, not ctx.backward_order)
         decay_gradient = (gained_gradient * carried).sum(2, keepdim=True)
         return gained_gradient.to(ctx.dtype), decay_gradient, None
 
 
-def _carry(gained: Tensor, decay: Tensor, backward: bool) -> Tensor:
+def carry(gained: Tensor, decay: Tensor, backward: bool) -> Tensor:
     """The recurrence of `_Carry` in two levels (groups of about sqrt(S) chunks), which keeps the Python loops short."""
     count = gained.shape[1]
     group = max(1, int(count**0.5))

@@ -1,0 +1,165 @@
+"""Inference on the CPU in strips of rows: the same network, with all large intermediate maps small enough for the cache.
+
+On a CPU most of the time of a straightforward forward pass goes into moving feature maps of a whole picture through
+memory, several times per layer.  Local layers are therefore applied strip by strip (with the neighbouring rows they
+look at), and a Mamba block in two sweeps: the first fills the branches (x, B, C) and sums up what each chunk of the
+scan adds to the state, the second reads the scan out and applies gate, output and MLP while a strip is in the cache.
+Every step calls the functions that the whole-picture form calls; only the order of work differs.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adasffuse.models import scan
+from adasffuse.models.mamba import Mixer, SpatialFrequencyMambaBlock
+from adasffuse.models.spectral import POOL, enlarge, pool
+
+ROWS = 16  # a strip's height is a multiple of this: whole pooling cells, and whole chunks at any width divisible by 4
+_STRIP_BYTES = 4 << 20  # size of the widest map of a strip; the processor's own cache holds a few of these
+
+
+def strips(height: int, width: int, channels: int) -> Iterator[tuple[int, int]]:
+    """First row and end of the strips of a map with this many float32 channels."""
+    rows = max(ROWS, _STRIP_BYTES // (4 * width * channels) // ROWS * ROWS)
+    return ((top, min(top + rows, height)) for top in range(0, height, rows))
+
+
+def apply_locally(layer: Callable[..., tuple[Tensor, ...]], inputs: tuple[Tensor, ...], halo: int, channels: int):
+    """`layer(*inputs)` strip by strip, for layers whose outputs depend on at most `halo` rows around them.
+
+    Args:
+        layer: maps tensors (B, C, H, W) of one height to a tuple of tensors at full, or half, height.
+        halo: rows, even.
+        channels: the widest intermediate map, for choosing the strips' height.
+    """
+    height, width = inputs[0].shape[-2:]
+    results: list[Tensor] = []
+    for top, bottom in strips(height, width, channels):
+        first, end = max(0, top - halo), min(height, bottom + halo)
+        parts = layer(*(x[..., first:end, :] for x in inputs))
+        scales = [(end - first) // part.shape[-2] for part in parts]  # 1, or 2 for half resolution
+        if not results:
+            results = [_empty_map(part, height // scale) for part, scale in zip(parts, scales)]
+        for result, part, scale in zip(results, parts, scales):
+            start = (top - first) // scale
+            rows = (bottom - top) // scale
+            result[..., top // scale : bottom // scale, :] = part[..., start : start + rows, :]
+    return tuple(results)
+
+
+def apply_block(block: SpatialFrequencyMambaBlock, x: Tensor) -> Tensor:
+    """A Mamba block on (B, C, H, W), in place where the memory is channels-last; returns the result."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    mixer = block.mixer
+    batch, _, height, width = x.shape
+    stacked_channels = mixer.to_stacked.out_channels
+    layout = list(strips(height, width, stacked_channels))
+
+    low = _frequency_map(block, x, layout) if mixer.frequency is not None else None
+    A = -mixer.log_A.float().exp()
+    tokens = dt = None
+    for top, bottom in layout:
+        u = _with_halo(block, x, top, bottom)
+        branches = _branches(mixer, u, low, top, bottom).permute(0, 2, 3, 1).flatten(1, 2)
+        gate = F.conv2d(u[..., 1:-1, :], mixer.to_gate.weight[-mixer.heads :])
+        if tokens is None:  # whole chunks; dt = 0 in the last one's spare steps, which therefore change nothing
+            length = _whole_chunks(height * width)
+            tokens = branches.new_empty(batch, length, stacked_channels)
+            dt = x.new_zeros(batch, length, mixer.heads, dtype=torch.float32)
+            tokens[:, height * width :] = 0
+        here = slice(top * width, bottom * width)
+        tokens[:, here] = branches
+        dt[:, here] = F.softplus(gate.permute(0, 2, 3, 1).flatten(1, 2).float() + mixer.dt_bias)
+
+    chunk = scan.safe_chunk(dt * A, scan.CHUNK)
+    carried = _carried_states(mixer, tokens, dt, A, [top * width for top, _ in layout], chunk)
+    for top, bottom in layout:
+        here = slice(top * width, _whole_chunks(bottom * width))
+        y = _read_strip(mixer, tokens, dt, A, carried, here, chunk)[:, : (bottom - top) * width]
+        strip = x[..., top:bottom, :]
+        z = F.conv2d(block.mixer_norm(strip), mixer.to_gate.weight[: -mixer.heads])
+        y = mixer.norm(y).unflatten(1, (bottom - top, width)).permute(0, 3, 1, 2) * F.silu(z)
+        strip = strip + mixer.out(y)
+        x[..., top:bottom, :] = strip + block.mlp(block.mlp_norm(strip))
+    return x
+
+
+def _frequency_map(block: SpatialFrequencyMambaBlock, x: Tensor, layout: list[tuple[int, int]]) -> Tensor:
+    """The filtered branch on the pooled grid."""
+    pooled = torch.cat([pool(block.mixer_norm(x[..., top:bottom, :])) for top, bottom in layout], dim=2)
+    return block.mixer.frequency(block.mixer.to_stacked(pooled)).contiguous(memory_format=torch.channels_last)
+
+
+def _with_halo(block: SpatialFrequencyMambaBlock, x: Tensor, top: int, bottom: int) -> Tensor:
+    """Normalised rows top - 1 .. bottom of x; zero outside, where the 3x3 convolution sees zeros."""
+    first, end = max(0, top - 1), min(x.shape[-2], bottom + 1)
+    u = block.mixer_norm(x[..., first:end, :])
+    return F.pad(u, (0, 0, first - (top - 1), bottom + 1 - end))
+
+
+def _branches(mixer: Mixer, u: Tensor, low: Tensor | None, top: int, bottom: int) -> Tensor:
+    """Rows top .. bottom of the stacked (x, B, C), from normalised rows with a halo of one and the pooled branch."""
+    parts = []
+    if mixer.spatial is not None:
+        conv = mixer.spatial
+        spatial = F.conv2d(mixer.to_stacked(u), conv.weight, conv.bias, padding=(0, 1), groups=conv.groups)
+        parts.append(F.silu(spatial, inplace=True))
+    if low is not None:
+        first, end = top // POOL, bottom // POOL
+        rows = torch.arange(first - 1, end + 1, device=low.device).clamp(0, low.shape[2] - 1)
+        parts.append(enlarge(low[:, :, rows])[:, :, POOL:-POOL])
+    return parts[0].add_(parts[1]) if len(parts) == 2 else parts[0]
+
+
+def _chunks(mixer: Mixer, tokens: Tensor, dt: Tensor, A: Tensor, here: slice, chunk: int) -> tuple[Tensor, ...]:
+    """x (G, S, K, E, P), B, C (G, S, K, N), dt and its log decay (G, S, K, E) of some tokens."""
+    strip, steps = (t[:, here].unflatten(1, (-1, chunk)) for t in (tokens, dt))
+    x, B, C = strip.split([strip.shape[-1] - 2 * mixer.state, mixer.state, mixer.state], dim=-1)
+    return x.unflatten(-1, (mixer.heads, -1)), B, C, steps, steps * A
+
+
+def _carried_states(
+    mixer: Mixer, tokens: Tensor, dt: Tensor, A: Tensor, starts: list[int], chunk: int
+) -> dict[bool, tuple[Tensor, Tensor]]:
+    """Per direction: the state carried into every chunk (G, S, N, E*P) and half a chunk's decay (G, S, 1, E)."""
+    gained: dict[bool, list[tuple[Tensor, Tensor]]] = {}
+    for here in map(slice, starts, [*starts[1:], tokens.shape[1]]):
+        x, B, _, steps, log_decay = _chunks(mixer, tokens, dt, A, here, chunk)
+        for some, backward in scan.directions(mixer.heads, mixer.backward_heads):
+            _, source, half = scan.decay_factors(steps[..., some], log_decay[..., some], backward)
+            state = scan.gained_state(scan.weigh(x[..., some, :], source), B, half).float()
+            gained.setdefault(backward, []).append((state, half))
+    carried = {}
+    for backward, parts in gained.items():
+        states, halves = (torch.cat(t, dim=1) for t in zip(*parts))
+        carried[backward] = scan.carry(states, scan.repeat_heads(halves.square(), states), backward), halves
+    return carried
+
+
+def _read_strip(mixer: Mixer, tokens: Tensor, dt: Tensor, A: Tensor, carried: dict, here: slice, chunk: int) -> Tensor:
+    """Output of the scan for some tokens, (G, L, E*P)."""
+    x, B, C, steps, log_decay = _chunks(mixer, tokens, dt, A, here, chunk)
+    affinity = C @ B.transpose(-1, -2)
+    chunks = slice(here.start // chunk, here.stop // chunk)
+    parts = []
+    for some, backward in scan.directions(mixer.heads, mixer.backward_heads):
+        reader, source, _ = scan.decay_factors(steps[..., some], log_decay[..., some], backward)
+        states, half = (t[:, chunks] for t in carried[backward])
+        weighted = scan.weigh(x[..., some, :], source)
+        parts.append(scan.read_chunks(affinity, weighted, C, states, reader, half, backward))
+    y = torch.cat(parts, dim=3) if len(parts) == 2 else parts[0]
+    return (y + mixer.D.to(y.dtype)[:, None] * x).flatten(1, 2).flatten(2)
+
+
+def _whole_chunks(length: int) -> int:
+    return -(-length // scan.CHUNK) * scan.CHUNK
+
+
+def _empty_map(like: Tensor, height: int) -> Tensor:
+    batch, channels, _, width = like.shape
+    return torch.empty(
+        batch, channels, height, width, dtype=like.dtype, device=like.device, memory_format=torch.channels_last
+    )
