@@ -58,19 +58,20 @@ def enlarge(x: Tensor) -> Tensor:
 def spectral_basis(size: tuple[int, int], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Even (3n, H, W//2 + 1) and odd (2n, H, W//2 + 1) basis functions on the grid of `rfft2`, n = len(CUTOFFS).
 
-    Odd functions are zero at the Nyquist rows and columns, where a frequency is its own negative.
+    What is odd in a frequency is zero at its Nyquist row or column, where it is its own negative.
     """
     fy = torch.fft.fftfreq(size[0], device=device)[:, None]
     fx = torch.fft.rfftfreq(size[1], device=device)[None, :]
+    odd_x, odd_y = _without_nyquist(fx, size[1]), _without_nyquist(fy, size[0])
     radius2 = fy.square() + fx.square()
     # cos 2a and sin 2a of a direction jump at zero frequency; |f|^2 / (|f|^2 + f_i^2) makes them smooth there.
     even, odd = [], []
     for cutoff in CUTOFFS:
         radial = torch.exp(-radius2 / cutoff**2)
         soft = radial / (radius2 + cutoff**2)
-        even += [radial, soft * (fx.square() - fy.square()), soft * 2 * fx * _without_nyquist(fy, size[0])]
+        even += [radial, soft * (fx.square() - fy.square()), soft * 2 * odd_x * odd_y]
         slope = radial / (radius2 + cutoff**2).sqrt()
-        odd += [slope * _without_nyquist(fx, size[1]), slope * _without_nyquist(fy, size[0])]
+        odd += [slope * odd_x, slope * odd_y]
     return torch.stack([e.expand_as(radius2) for e in even]), torch.stack([o.expand_as(radius2) for o in odd])
 
 

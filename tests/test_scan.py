@@ -1,0 +1,162 @@
+"""The chunked scan against the recurrence written out step by step, and against hand-computed values."""
+
+import sys
+import types
+
+import pytest
+import torch
+
+from adasffuse.models import scan, scan_chunked, scan_reference
+from adasffuse.models.scan import _fused_scan, _scan_triton, safe_chunk
+
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}  # relative to the largest value
+
+
+def inputs(length: int, decay: float, dtype=torch.float64, seed: int = 0, batch: int = 2) -> list[torch.Tensor]:
+    """Random x, dt, A, B, C, D of four heads; dt * A is at most `decay` per step, dt between 0 and 0.1."""
+    torch.manual_seed(seed)
+    heads, head, state = 4, 3, 5
+    x, dt = torch.randn(batch, length, heads, head), 0.1 * torch.rand(batch, length, heads)
+    B, C = torch.randn(2, batch, length, state)
+    A = -10 * decay * torch.tensor([1.0, 0.5, 0.01, 1e-4])
+    return [t.to(dtype) for t in (x, dt, A, B, C, torch.randn(heads))]
+
+
+def with_gradients(scan, tensors: list[torch.Tensor], **arguments) -> list[torch.Tensor]:
+    """Result, and gradients of a random weighted sum of it towards all six inputs."""
+    leaves = [t.clone().requires_grad_() for t in tensors]
+    y = scan(*leaves, **arguments)
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y.dtype)
+    return [y.detach(), *torch.autograd.grad((y * weights).sum(), leaves)]
+
+
+def assert_close_to_largest(actual: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
+    assert actual.isfinite().all()
+    largest = expected.abs().max().clamp(min=1e-3)  # the gradient of A is 0 where nothing decays
+    assert (actual - expected).abs().max() <= tolerance * largest
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("backward_heads", [0, 2, 4])
+@pytest.mark.parametrize("length, chunk", [(1, 8), (7, 8), (8, 8), (37, 8), (64, 16), (130, 64)])
+def test_agrees_with_the_recurrence(length, chunk, backward_heads, dtype):
+    tensors = inputs(length, decay=1.0)
+    expected = with_gradients(scan_reference, tensors, backward_heads=backward_heads)
+    actual = with_gradients(scan_chunked, [t.to(dtype) for t in tensors], backward_heads=backward_heads, chunk=chunk)
+    for got, wanted in zip(actual, expected):
+        assert_close_to_largest(got, wanted, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("total", [1, 50, 119, 121, 200, 1000])
+def test_strong_decay_stays_exact(total, dtype):
+    """`total` is the exponent a chunk of 64 steps accumulates in the fastest head."""
+    tensors = inputs(100, decay=total / 64)
+    tensors[1].fill_(0.1)
+    expected = with_gradients(scan_reference, tensors, backward_heads=1)
+    for got, wanted in zip(with_gradients(scan_chunked, [t.to(dtype) for t in tensors], backward_heads=1), expected):
+        assert_close_to_largest(got, wanted, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("dt", [0.0, 1e-12, 1e-6])
+def test_small_steps_stay_exact(dt, dtype):
+    tensors = inputs(70, decay=1.0)
+    tensors[1].fill_(dt)
+    expected = with_gradients(scan_reference, tensors, backward_heads=2)
+    for got, wanted in zip(with_gradients(scan_chunked, [t.to(dtype) for t in tensors], backward_heads=2), expected):
+        assert_close_to_largest(got, wanted, TOLERANCE[dtype])
+
+
+def test_decay_that_jumps_from_step_to_step():
+    tensors = inputs(90, decay=1.0)
+    tensors[1][:, ::7] = 30.0  # one step forgets everything, the others next to nothing
+    tensors[1][:, 3::7] = 0.0
+    expected = with_gradients(scan_reference, tensors, backward_heads=2)
+    for got, wanted in zip(with_gradients(scan_chunked, tensors, backward_heads=2), expected):
+        assert_close_to_largest(got, wanted, 1e-10)
+
+
+def test_long_sequences_carry_the_state_over_many_chunks():
+    tensors = inputs(701, decay=0.01, batch=1)
+    for backward_heads in (0, 4):
+        expected = scan_reference(*tensors, backward_heads=backward_heads)
+        actual = scan_chunked(*tensors, backward_heads=backward_heads, chunk=8)
+        assert_close_to_largest(actual, expected, 1e-10)
+
+
+def test_gradients_agree_with_finite_differences():
+    tensors = [t.requires_grad_() for t in inputs(5, decay=0.5, batch=1)]
+    assert torch.autograd.gradcheck(lambda *t: scan_chunked(*t, backward_heads=2, chunk=2), tensors)
+
+
+@pytest.mark.parametrize("form", [scan_reference, scan_chunked, scan])
+def test_one_impulse_halves_with_every_step(form):
+    one, zero = torch.ones(1, 3, 1), torch.zeros(1, 3, 2, 1)
+    x = zero.clone()
+    x[0, 0, 0], x[0, 2, 1] = 1, 1  # first pixel for the forward head, last one for the backward head
+    half = -torch.full((2,), 2.0).log()
+    y = form(x, torch.ones(1, 3, 2), half, one, one, torch.zeros(2), backward_heads=1)
+    assert y[0, :, 0, 0].tolist() == pytest.approx([1, 0.5, 0.25])
+    assert y[0, :, 1, 0].tolist() == pytest.approx([0.25, 0.5, 1])
+    skip = form(x, torch.zeros(1, 3, 2), half, one, one, torch.tensor([3.0, 4.0]), backward_heads=1)
+    torch.testing.assert_close(skip, x * torch.tensor([3.0, 4.0])[:, None])  # dt = 0: D alone
+
+
+def test_backward_heads_read_the_reversed_sequence():
+    x, dt, A, B, C, D = inputs(37, decay=1.0)
+    backward = scan_chunked(x, dt, A, B, C, D, backward_heads=4, chunk=8)
+    reversed_forward = scan_chunked(*(t.flip(1) for t in (x, dt)), A, B.flip(1), C.flip(1), D, chunk=8).flip(1)
+    torch.testing.assert_close(backward, reversed_forward)
+
+
+def test_the_chunk_shrinks_where_the_decay_would_leave_the_range():
+    decay = torch.full((1, 4, 1), -3.0)
+    assert safe_chunk(decay, 32) == 32  # 96 in a chunk
+    assert safe_chunk(decay, 64) == 32  # 192
+    assert safe_chunk(1e6 * decay, 64) == 1
+
+
+def test_unknown_backend():
+    with pytest.raises(ValueError, match="backend must be 'auto', 'torch' or 'triton', got 'cuda'"):
+        scan(*inputs(4, 1.0), backend="cuda")
+
+
+def test_triton_needs_cuda_tensors():
+    with pytest.raises(RuntimeError, match=r"needs mamba_ssm and CUDA tensors \(x is on cpu\); use 'auto'"):
+        scan(*inputs(4, 1.0), backend="triton")
+
+
+@pytest.mark.parametrize("backward_heads", [0, 1, 4])
+def test_the_kernel_is_called_with_its_own_layout(backward_heads):
+    """A stand-in with mamba_ssm's signature (B and C with a group axis) must give the same result."""
+
+    def kernel(x, dt, A, B, C, chunk_size, D):
+        assert B.shape[2] == C.shape[2] == 1 and all(t.is_contiguous() for t in (x, dt, B, C))
+        return scan_reference(x, dt, A, B.squeeze(2), C.squeeze(2), D)
+
+    tensors = inputs(9, decay=1.0)
+    expected = scan_reference(*tensors, backward_heads=backward_heads)
+    torch.testing.assert_close(_scan_triton(kernel, *tensors, backward_heads, 8), expected)
+
+
+def test_a_broken_install_of_the_kernel_is_worth_a_warning(monkeypatch):
+    for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.triton"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    _fused_scan.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="mamba_ssm is installed but does not import"):
+            assert _fused_scan() is None
+    finally:
+        _fused_scan.cache_clear()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+def test_agrees_on_the_gpu(backend):
+    if backend == "triton":
+        pytest.importorskip("mamba_ssm")
+    tensors = inputs(200, decay=0.5)
+    expected = scan_reference(*tensors, backward_heads=2)
+    actual = scan(*(t.float().cuda() for t in tensors), backward_heads=2, backend=backend)
+    assert_close_to_largest(actual.cpu(), expected, 1e-3)

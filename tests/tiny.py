@@ -1,0 +1,46 @@
+"""What several tests need: a network and a data set small enough for seconds on one CPU core."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from adasffuse.images import write_png
+from adasffuse.models import AdaSFFuse, ModelOptions
+from adasffuse.models.weights import save_weights
+
+SHAPE = {"channels": 8, "band_blocks": 1, "full_blocks": 1, "head": 8, "state": 8}
+
+
+def network(seed: int = 0, **changes) -> AdaSFFuse:
+    """A tiny network with every part at work: what starts at zero (spectral filters) gets random values."""
+    torch.manual_seed(seed)
+    model = AdaSFFuse(ModelOptions(**{**SHAPE, **changes}))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.1)
+    return model.eval()
+
+
+def write_weights(path: Path, task: str, **changes) -> Path:
+    """A weights file of `network(**changes)`."""
+    model = network(**changes)
+    save_weights(path, model.state_dict(), model.options, task, steps=0, seed=0)
+    return path
+
+
+def texture(height: int, width: int, seed: int) -> np.ndarray:
+    """A picture with edges and grain, (H, W) uint8."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (-(-height // 8), -(-width // 8)))
+    image = np.kron(coarse, np.ones((8, 8)))[:height, :width] + rng.normal(0, 8, (height, width))
+    return image.clip(0, 255).astype(np.uint8)
+
+
+def write_ivf(root: Path, stems: tuple[str, ...] = ("1", "2", "3"), size: tuple[int, int] = (40, 48)) -> Path:
+    """Gray infrared-visible pairs in the layout of data sets below `root`, which is returned."""
+    for number, stem in enumerate(stems):
+        write_png(root / "IVF/infrared" / f"{stem}.png", texture(*size, seed=2 * number))
+        write_png(root / "IVF/visible" / f"{stem}.png", texture(*size, seed=2 * number + 1))
+    return root
