@@ -11,6 +11,8 @@ from torch import Tensor
 
 from adasffuse.tasks import Task
 
+_FLAT = 1e-6  # mean gradient of a flat pair: not zero, but what rounding leaves of it
+
 
 @dataclass(frozen=True)
 class LossOptions:
@@ -76,7 +78,7 @@ def gradient_share(gradient_a: Tensor, gradient_b: Tensor) -> Tensor:
     """Share (B,) of A in the mean gradient magnitude of each pair, 0.5 where both sources are flat."""
     mean_a, mean_b = gradient_a.mean(dim=(1, 2, 3)), gradient_b.mean(dim=(1, 2, 3))
     total = mean_a + mean_b
-    return torch.where(total > 0, mean_a / total.clamp(min=torch.finfo(total.dtype).tiny), 0.5)
+    return torch.where(total > _FLAT, mean_a / total.clamp(min=_FLAT), 0.5)
 
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
-from math import cos, pi
+from math import cos, isfinite, pi
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -58,6 +58,11 @@ class TrainOptions:
         for name in ("steps", "batch_size", "lr", "gamma"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"train.{name} must be positive, got {getattr(self, name)}")
+        for name in ("warmup", "clip"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"train.{name} must not be negative, got {getattr(self, name)}")
+        if not all(0 <= milestone <= 1 for milestone in self.milestones):
+            raise ValueError(f"train.milestones are shares of train.steps in [0, 1], got {list(self.milestones)}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"train.ema must lie in [0, 1), got {self.ema}")
         for name, known in (("schedule", ("step", "cosine")), ("precision", ("float32", "bfloat16"))):
@@ -138,7 +143,7 @@ def parse_options(values: dict[str, Any]) -> Options:
     values = dict(values)
     base = {}
     size = values.get("size", "base")
-    if size not in SIZES:
+    if not isinstance(size, str) or size not in SIZES:
         raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
     base["model"] = SIZES[size]
     if isinstance(values.get("task"), str):
@@ -161,7 +166,9 @@ def _build(cls: type, values: Any, where: str, base: dict[str, Any] | None = Non
             raise ValueError(f"unknown option {dotted}" + (f"; did you mean {near[0]!r}?" if near else ""))
         if is_dataclass(types[key]):
             start = (base or {}).get(key)
-            given[key] = _build(types[key], value if start is None else {**asdict(start), **value}, dotted)
+            if start is not None and isinstance(value, dict):
+                value = {**asdict(start), **value}
+            given[key] = _build(types[key], value, dotted)
         else:
             given[key] = _check(types[key], value, dotted)
     given = {**{k: v for k, v in (base or {}).items() if k not in given}, **given}
@@ -184,4 +191,6 @@ def _check(kind: Any, value: Any, where: str) -> Any:
     accepted: type | UnionType = int | float if kind is float else kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"{where} must be {kind.__name__}, got {value!r}")
+    if kind is float and not isfinite(value):  # Python's JSON parser lets NaN and Infinity through
+        raise ValueError(f"{where} must be a finite number, got {value}")
     return kind(value)

@@ -1,0 +1,175 @@
+"""Loss terms by hand, and SSIM against scikit-image and torchmetrics."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from adasffuse.losses import LossOptions, fusion_loss, gradient_magnitude, gradient_share, ssim
+from adasffuse.tasks import TASKS
+
+ONES = LossOptions(intensity=1, gradient=1, ssim=1, target="max", ssim_share="equal")
+
+
+def random_images(count: int, height: int = 24, width: int = 31, seed: int = 0) -> torch.Tensor:
+    return torch.rand(count, 1, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def constant(value: float, count: int = 1) -> torch.Tensor:
+    return torch.full((count, 1, 16, 16), value)
+
+
+def step(height: float, at: int = 8) -> torch.Tensor:
+    """Zero left of column `at`, `height` from there on."""
+    return (height * (torch.arange(16) >= at)).expand(1, 1, 16, 16).float()
+
+
+@pytest.mark.parametrize(
+    "task, weights, target, share",
+    [
+        ("ivf", (20, 20, 10), "max", "gradient"),
+        ("mef", (20, 20, 10), "mean", "equal"),
+        ("mff", (20, 20, 10), "mean", "gradient"),
+        ("mif", (20, 100, 50), "max", "equal"),
+    ],
+)
+def test_recipes_of_the_paper(task, weights, target, share):
+    recipe = LossOptions.for_task(TASKS[task])
+    assert (recipe.intensity, recipe.gradient, recipe.ssim) == weights
+    assert (recipe.target, recipe.ssim_share) == (target, share)
+
+
+def test_gradient_of_a_ramp_and_of_a_step():
+    ramp = (torch.arange(8.0) * 0.1).expand(1, 1, 6, 8)
+    assert gradient_magnitude(ramp)[0, 0, :, 1:-1].tolist() == 6 * [pytest.approx(6 * [0.8])]  # (1 + 2 + 1) * 2 * 0.1
+    assert gradient_magnitude(ramp)[0, 0, :, 0].tolist() == pytest.approx(6 * [0.4])  # replicated border
+    edges = gradient_magnitude(step(0.5))[0, 0, 3]
+    assert edges.nonzero().flatten().tolist() == [7, 8] and edges[7].item() == pytest.approx(2.0)
+    torch.testing.assert_close(gradient_magnitude(ramp.mT), gradient_magnitude(ramp).mT)
+
+
+def test_terms_of_flat_images():
+    a, b, fused = constant(0.2), constant(0.6), constant(0.5)
+    terms = fusion_loss(fused, a, b, ONES)
+    assert terms["intensity"].item() == pytest.approx(0.1)  # |0.5 - max|
+    assert terms["gradient"].item() == pytest.approx(0, abs=1e-6)
+
+    def flat(x: float, y: float) -> float:  # structure term is 1
+        return (2 * x * y + 1e-4) / (x * x + y * y + 1e-4)
+
+    assert terms["ssim"].item() == pytest.approx(1 - (flat(0.2, 0.5) + flat(0.6, 0.5)) / 2, rel=1e-3)
+    mean = fusion_loss(fused, a, b, LossOptions(target="mean"))
+    assert mean["intensity"].item() == pytest.approx(20 * 0.1)  # |0.5 - 0.4|
+
+
+def test_gradient_term_wants_the_stronger_edge():
+    a, b = step(0.5), step(0.25)
+    assert fusion_loss(a, a, b, ONES)["gradient"].item() == 0
+    weak = fusion_loss(b, a, b, ONES)["gradient"].item()
+    assert weak == pytest.approx(2 * 4 * 0.25 / 16)  # 4 * 0.25 too little in two of sixteen columns
+
+
+def test_perfect_result_of_equal_sources_costs_nothing():
+    a = random_images(2)
+    for task in TASKS.values():
+        terms = fusion_loss(a, a, a, LossOptions.for_task(task))
+        assert sum(terms.values()).item() == pytest.approx(0, abs=1e-4)
+
+
+def test_weights_scale_their_terms_and_swapping_sources_changes_nothing():
+    a, b, fused = random_images(3).chunk(3)
+    once, recipe = fusion_loss(fused, a, b, ONES), LossOptions(2, 3, 5, "max", "equal")
+    scaled = fusion_loss(fused, b, a, recipe)
+    for name, weight in (("intensity", 2), ("gradient", 3), ("ssim", 5)):
+        assert scaled[name].item() == pytest.approx(weight * once[name].item(), rel=1e-5)
+
+
+def test_terms_are_means_over_pairs():
+    a, b, fused = (random_images(2, seed=s) for s in range(3))
+    for options in (ONES, LossOptions()):
+        together = fusion_loss(fused, a, b, options)
+        singles = [fusion_loss(fused[i : i + 1], a[i : i + 1], b[i : i + 1], options) for i in (0, 1)]
+        for name, value in together.items():
+            assert value.item() == pytest.approx((singles[0][name] + singles[1][name]).item() / 2, rel=1e-5)
+
+
+def test_gradient_share():
+    def share(a: torch.Tensor, b: torch.Tensor) -> float:
+        return gradient_share(gradient_magnitude(a), gradient_magnitude(b)).item()
+
+    assert share(step(0.6), step(0.2)) == pytest.approx(0.75)
+    assert share(step(0.2), step(0.6)) == pytest.approx(0.25)
+    assert share(step(0.3), constant(0.9)) == pytest.approx(1, abs=1e-5)
+    assert share(constant(0.1), step(0.3)) == pytest.approx(0, abs=1e-5)
+    assert share(constant(0.1), constant(0.9)) == 0.5
+
+
+def test_share_weighs_the_similarities():
+    a, b, fused = step(0.6), step(0.2, at=4), random_images(1, 16, 16)
+    terms = fusion_loss(fused, a, b, LossOptions(ssim=1, ssim_share="gradient"))
+    expected = 1 - (0.75 * ssim(a, fused) + 0.25 * ssim(b, fused))
+    assert terms["ssim"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_truth_replaces_the_sources_only_where_it_is_known():
+    a, b, fused, truth = (random_images(2, seed=s) for s in range(4))
+    truth[0] = torch.nan  # unknown for the first pair
+    mixed = fusion_loss(fused, a, b, LossOptions(target="mean"), truth)
+    unknown = fusion_loss(fused[:1], a[:1], b[:1], LossOptions(target="mean"))
+    known = fusion_loss(fused[1:], truth[1:], truth[1:], LossOptions(target="mean"))
+    for name, value in mixed.items():
+        assert value.item() == pytest.approx((unknown[name] + known[name]).item() / 2, rel=1e-5)
+    perfect = fusion_loss(truth[1:], a[1:], b[1:], LossOptions(), truth[1:])
+    assert sum(perfect.values()).item() == pytest.approx(0, abs=1e-4)
+
+
+def test_unknown_truth_leaves_no_nan_in_the_gradient():
+    a, b, truth = (random_images(2, seed=s) for s in range(3))
+    truth[0] = torch.nan
+    fused = random_images(2, seed=4).requires_grad_()
+    sum(fusion_loss(fused, a, b, LossOptions(), truth).values()).backward()
+    assert fused.grad.isfinite().all() and fused.grad.flatten(1).any(dim=1).all()
+
+
+def test_ssim_agrees_with_scikit_image():
+    x, y = random_images(3, seed=1), random_images(3, seed=2)
+    y = 0.7 * x + 0.3 * y
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    expected = [structural_similarity(x[i, 0].numpy(), y[i, 0].numpy(), **options) for i in range(3)]
+    np.testing.assert_allclose(ssim(x, y), expected, rtol=1e-4)
+    np.testing.assert_allclose(ssim(x.double(), y.double()), expected, rtol=1e-5)
+
+
+def test_ssim_agrees_with_torchmetrics():
+    x, y = random_images(3, seed=1), random_images(3, seed=2).sqrt()
+    _, full = structural_similarity_index_measure(y, x, sigma=1.5, data_range=1.0, return_full_image=True)
+    expected = full[..., 5:-5, 5:-5].mean(dim=(1, 2, 3))  # windows that lie inside the image
+    torch.testing.assert_close(ssim(x, y), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (1, 20), (10, 30), (5, 4)])
+def test_ssim_of_small_images_is_finite_and_one_for_equal_ones(height, width):
+    x, y = random_images(2, height, width).chunk(2)
+    assert ssim(x, y).isfinite().all()
+    assert ssim(x, x).item() == pytest.approx(1, abs=1e-5)
+
+
+def test_ssim_has_finite_gradients_at_flat_images():
+    x = constant(0.5).requires_grad_()
+    ssim(x, constant(0.5)).sum().backward()
+    assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"gradient": -1}, "loss.gradient must not be negative, got -1"),
+        ({"filters": -0.5}, "loss.filters must not be negative, got -0.5"),
+        ({"target": "min"}, "loss.target must be one of max, mean, got 'min'"),
+        ({"ssim_share": "a"}, "loss.ssim_share must be one of gradient, equal, got 'a'"),
+    ],
+)
+def test_impossible_recipes(values, message):
+    with pytest.raises(ValueError, match=message):
+        LossOptions(**values)
