@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Sampler
 
 from adasffuse.color import luminance
 from adasffuse.data.pairs import Pair, find_pairs, pair_folders, read_pair
-from adasffuse.data.synthesis import defocus_pair
+from adasffuse.data.synthesis import defocus_pair, unequal_brightness
 from adasffuse.images import IMAGE_SUFFIXES, ImageError, read_image
 from adasffuse.options import DataOptions
 
@@ -42,7 +42,8 @@ class TrainingCrops(Dataset):
     """
 
     def __init__(self, options: DataOptions, seed: int = 0) -> None:
-        self.crop, self.seed, self.share = options.crop, seed, options.sharp_share
+        self.crop, self.seed = options.crop, seed
+        self.share, self.difference = options.sharp_share, options.sharp_difference
         pairs, self.validation = load_pairs(options)
         self.pairs = pairs
         self.sharp = load_sharp(options) if options.sharp_folder else []
@@ -60,7 +61,9 @@ class TrainingCrops(Dataset):
         if self.sharp and rng.random() < self.share:
             name, photo = self.sharp[rng.integers(len(self.sharp))]
             (window,) = random_crop([photo], self.crop + 2 * _MARGIN, rng)
-            images = [t[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN] for t in defocus_pair(window, rng)]
+            a, b, truth = defocus_pair(window, rng)
+            images = [*unequal_brightness(a, b, self.difference, rng), truth]
+            images = [t[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN] for t in images]
         else:
             pair = self.pairs[index]
             name = pair.name

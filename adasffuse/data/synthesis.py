@@ -61,6 +61,19 @@ def exposure_pair(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarr
     return low, over, image
 
 
+def unequal_brightness(
+    a: np.ndarray, b: np.ndarray, difference: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both pictures with a gain and an offset in opposite directions, as when exposure drifts between two shots.
+
+    Args:
+        difference: largest difference of the gains; offsets differ by up to half of it.
+    """
+    gain, offset = rng.uniform(-0.5, 0.5, size=2).astype(np.float32) * np.float32(difference)
+    pair = a * (1 + gain) + offset / 2, b * (1 - gain) - offset / 2
+    return pair[0].clip(0, 1), pair[1].clip(0, 1)
+
+
 def focus_near(image: np.ndarray, near: np.ndarray, radius: float, gaussian: bool = False) -> np.ndarray:
     """The near region (weights `near`, (H, W) in [0, 1]) sharp, the rest blurred by `radius` pixels."""
     near = near if image.ndim == 2 else near[..., None]
