@@ -1,6 +1,7 @@
 """Checkpoints: the whole state of a run, written so that a crash at any moment leaves a whole one behind."""
 
 import os
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 
 _NAME = re.compile(r"step_(\d+)\.pt")
+_CONTENT = {"step", "model", "average", "optimizer", "options"}
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
@@ -17,7 +19,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
         OSError: the disk is full or the folder not writable; older checkpoints are untouched.
     """
     path = folder / f"step_{step:08d}.pt"
-    temporary = folder / f".{path.name}.{os.getpid()}"
+    temporary = folder / ".checkpoint.part"  # one name for all: what a killed process leaves is overwritten
     try:
         with open(temporary, "wb") as file:
             torch.save(state, file)
@@ -34,11 +36,25 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
 
 
 def load_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """State of the newest checkpoint in `folder`, None where there is none.  Refuses pickles that would run code."""
+    """State of the newest checkpoint in `folder`, None where there is none.
+
+    Raises:
+        ValueError: it is damaged, holds something else, or is a pickle that would run code (which is not run).
+    """
     found = _checkpoints(folder)
     if not found:
         return None
-    return torch.load(found[-1][1], map_location=device, weights_only=True)
+    path = found[-1][1]
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        if not isinstance(state, dict) or not state.keys() >= _CONTENT:
+            raise ValueError("not written by this trainer")
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        reason = str(error).split(".")[0] or type(error).__name__
+        raise ValueError(
+            f"{path} is no usable checkpoint ({reason}); remove it to continue from the one before"
+        ) from None
+    return state
 
 
 def _checkpoints(folder: Path) -> list[tuple[int, Path]]:

@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from adasffuse.inference.fuser import pick_device
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -41,12 +43,14 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
 
     Args:
         device: 'auto' (a GPU per process where there is one, else the CPU), or a torch device.
+    Raises:
+        ValueError: no such device here.
     """
     world = int(os.environ.get("WORLD_SIZE", 1))
     rank, local = int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
-    if device == "auto":
-        device = f"cuda:{local % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
-    chosen = torch.device(device)
+    chosen = pick_device(device)
+    if device == "auto" and chosen.type == "cuda":
+        chosen = torch.device(f"cuda:{local % torch.cuda.device_count()}")
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if world > 1:

@@ -63,8 +63,8 @@ def train(options: Options, out_dir: str | Path = "checkpoint", device: str = "a
                 _report(run, terms, batch, data.validation, log, bar)
             due = options.log.checkpoint and run.step % options.log.checkpoint == 0
             if processes.main and (stopping or due or run.step == options.train.steps):
+                run.save_weights(folder / WEIGHTS_FILE)  # first: a last checkpoint means that nothing is left to do
                 save_checkpoint(folder, run.step, run.state(), options.log.keep)
-                run.save_weights(folder / WEIGHTS_FILE)
             if stopping:
                 break
         if log is not None:

@@ -1,0 +1,96 @@
+"""Kill a training run at random moments and show that nothing is lost: it must end like one that never stopped.
+
+python scripts/kill_training.py --kills 20        (a tiny network on the built-in samples, in a temporary folder)
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from adasffuse.data.samples import write_samples
+from adasffuse.options import Options, parse_options
+from adasffuse.training import train
+from adasffuse.training.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+NEVER = 10**9  # steps: a run that only a kill ends
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20, help="(default: %(default)s)")
+    parser.add_argument("--longest", type=float, default=1.0, help="seconds of training before a kill (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    moments = random.Random(args.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_samples(root / "data")
+        options = tiny_run(root / "data", NEVER)
+        (root / "run.json").write_text(json.dumps(options.to_dict()), encoding="utf-8")
+        run = root / "killed" / options.name
+        step = 0
+        for kill in range(1, args.kills + 1):
+            reached = train_and_kill(root, run, moments.uniform(0, args.longest))
+            if reached <= step:
+                print(f"error: kill {kill}: no progress, step {reached} after step {step}", file=sys.stderr)
+                return 1
+            print(f"kill {kill}: whole checkpoint of step {reached}, {len(list(run.glob('.*')))} partial files")
+            step = reached
+        options = tiny_run(root / "data", step + 3)
+        continued, unbroken = (load_file(train(options, root / name, "cpu")) for name in ("killed", "unbroken"))
+    same = all(torch.equal(continued[name], unbroken[name]) for name in unbroken)
+    print(f"weights of step {step + 3}: {'equal to' if same else 'different from'} those of a run that never stopped")
+    return 0 if same else 1
+
+
+def tiny_run(data: Path, steps: int) -> Options:
+    """Options of a run that spends much of its time on writing checkpoints; the step size is constant."""
+    return parse_options(
+        {
+            "name": "tiny",
+            "task": "ivf",
+            "data": {"root_path": str(data), "datasets": ["IVF"], "crop": 16},
+            "model": {"channels": 8, "band_blocks": 1, "full_blocks": 1, "head": 8, "state": 8},
+            "train": {"steps": steps, "batch_size": 2, "milestones": [], "warmup": 2},
+            "log": {"scalars": 0, "panel": 0, "validate": 0, "checkpoint": 1},
+        }
+    )
+
+
+def train_and_kill(root: Path, run: Path, seconds: float) -> int:
+    """Start or continue the run, kill it `seconds` after its first new checkpoint; the step of the newest one."""
+    before = set(run.glob("step_*.pt"))
+    command = [sys.executable, "train_AdaSFFuse.py", "--opt", str(root / "run.json"), "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums depend on it
+    process = subprocess.Popen(
+        [*command, "--out_dir", str(root / "killed")], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+    )
+    try:
+        while process.poll() is None and set(run.glob("step_*.pt")) <= before:
+            time.sleep(0.01)
+        time.sleep(seconds)
+        if process.poll() is not None:
+            raise RuntimeError(f"training ended by itself with status {process.returncode}: {' '.join(command)}")
+    finally:
+        process.kill()
+        process.wait()
+    state = load_checkpoint(run, torch.device("cpu"))
+    return state["step"] if state else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""Training samples: the same whoever draws them, aligned, and never from pictures that are held out."""
+
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import texture, write_ivf
+
+from adasffuse.data.crops import StepSampler, TrainingCrops, load_pairs, load_sharp, random_crop
+from adasffuse.data.pairs import find_pairs, pair_folders
+from adasffuse.images import ImageError, write_png
+from adasffuse.options import DataOptions, load_options
+
+
+def data_options(root, **changes) -> DataOptions:
+    return DataOptions(**{"root_path": str(root), "datasets": ("IVF",), "crop": 24, **changes})
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = write_ivf(tmp_path_factory.mktemp("data"), ("day_1", "day_2", "night_1", "night_2", "night_3"))
+    for number, name in enumerate(("park", "pier", "urban_1", "urban_2")):
+        write_png(root / "sharp" / f"{name}.png", texture(64, 70, seed=50 + number))
+    return root
+
+
+def same(one: dict, two: dict) -> bool:
+    return one["name"] == two["name"] and all(torch.equal(one[k].nan_to_num(-1), two[k].nan_to_num(-1)) for k in "ab")
+
+
+def test_a_sample_depends_on_its_number_alone(root):
+    options = data_options(root, sharp_folder="sharp")
+    ordered = TrainingCrops(options, seed=3)
+    shuffled = TrainingCrops(options, seed=3)
+    numbers = [17, 0, 4, 203, 5, 3, 17]
+    expected = {n: ordered[n] for n in sorted(set(numbers))}
+    assert all(same(shuffled[n], expected[n]) for n in numbers)
+    other = TrainingCrops(options, seed=4)
+    assert not all(same(other[n], expected[n]) for n in numbers)
+
+
+def test_a_sample_has_the_stated_form(root):
+    sample = TrainingCrops(data_options(root))[0]
+    assert set(sample) == {"a", "b", "truth", "name"} and sample["name"].startswith("IVF/")
+    for name in ("a", "b", "truth"):
+        assert sample[name].shape == (1, 24, 24) and sample[name].dtype == torch.float32
+    assert sample["truth"].isnan().all()
+    assert all(sample[n].min() >= 0 and sample[n].max() <= 1 for n in "ab")
+
+
+def test_an_epoch_visits_every_pair_once_in_an_order_of_its_own(root):
+    data = TrainingCrops(data_options(root))
+    epochs = [[data[n]["name"] for n in range(5 * e, 5 * e + 5)] for e in range(4)]
+    assert all(len(set(names)) == 5 for names in epochs)
+    assert len({tuple(names) for names in epochs}) > 1
+    assert not same(data[0], data[5 + epochs[1].index(epochs[0][0])])  # another crop in the next epoch
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 6])
+def test_shares_of_all_ranks_make_up_the_batch(world):
+    whole = list(StepSampler(6, start=2, steps=5))
+    shares = [list(StepSampler(6, 2, 5, rank, world)) for rank in range(world)]
+    assert [[n for share in step for n in share] for step in zip(*shares)] == whole
+    assert whole == [[6 * s + i for i in range(6)] for s in (2, 3, 4)]
+    assert len(StepSampler(6, 2, 5)) == 3
+
+
+def test_two_ranks_draw_what_one_process_draws(root):
+    options = data_options(root, sharp_folder="sharp")
+    one = TrainingCrops(options)
+    ranks = [TrainingCrops(options) for _ in range(2)]
+    shares = [list(StepSampler(4, 0, 3, rank, 2)) for rank in (0, 1)]
+    for numbers, *split in zip(StepSampler(4, 0, 3), *shares):
+        drawn = [ranks[rank][n] for rank in (0, 1) for n in split[rank]]
+        assert all(same(a, one[n]) for a, n in zip(drawn, numbers))
+
+
+def test_nothing_is_left_to_do_at_the_end():
+    assert list(StepSampler(4, start=5, steps=5)) == [] and len(StepSampler(4, start=9, steps=5)) == 0
+
+
+def test_processes_must_divide_the_batch():
+    with pytest.raises(ValueError, match=r"train\.batch_size 6 must be a multiple of the 4 processes"):
+        StepSampler(6, 0, 1, rank=0, world=4)
+
+
+def test_validation_stems_are_held_out(root):
+    training, validation = load_pairs(data_options(root, validation=("night_[12]", "day_2", "nothing*")))
+    assert [pair.name for pair in training] == ["IVF/day_1", "IVF/night_3"]
+    assert [pair.name for pair in validation] == ["IVF/day_2", "IVF/night_1", "IVF/night_2"]
+    data = TrainingCrops(data_options(root, validation=("night*", "day_2")))
+    assert {data[n]["name"] for n in range(20)} == {"IVF/day_1"}
+
+
+def test_excluded_photographs_stay_out(root):
+    options = data_options(root, sharp_folder="sharp", sharp_exclude=("urban_*",), sharp_share=1.0)
+    assert [name for name, _ in load_sharp(options)] == ["sharp/park", "sharp/pier"]
+    data = TrainingCrops(options)
+    assert {data[n]["name"] for n in range(30)} == {"sharp/park", "sharp/pier"}
+    held = data_options(root, sharp_folder="sharp", sharp_exclude=("urban_*",), validation=("pier",))
+    assert [name for name, _ in load_sharp(held)] == ["sharp/park"]
+
+
+def test_photographs_give_focus_pairs_with_a_known_truth(root):
+    sample = TrainingCrops(data_options(root, sharp_folder="sharp", sharp_share=1.0))[0]
+    truth = sample["truth"]
+    assert truth.shape == (1, 24, 24) and truth.isfinite().all()
+    assert not torch.equal(sample["a"], sample["b"])
+    nearest = torch.minimum((sample["a"] - truth).abs(), (sample["b"] - truth).abs())
+    assert nearest.mean() < (sample["a"] - sample["b"]).abs().mean()  # somewhere each is the sharp one
+
+
+@pytest.mark.parametrize("share, expected", [(0.0, 0), (0.5, 100), (1.0, 200)])
+def test_share_of_photographs(root, share, expected):
+    data = TrainingCrops(data_options(root, sharp_folder="sharp", sharp_share=share, crop=16))
+    made = sum(data[n]["name"].startswith("sharp/") for n in range(200))
+    assert abs(made - expected) <= (30 if share == 0.5 else 0)  # four standard deviations
+
+
+def test_crops_of_both_sources_are_aligned_and_take_every_turn():
+    index = np.arange(20 * 12, dtype=np.uint8).reshape(20, 12)
+    seen = set()
+    for seed in range(200):
+        a, b = random_crop([index, index], 8, np.random.default_rng(seed))
+        assert np.array_equal(a, b) and a.dtype == np.float32
+        corners = np.rint(255 * a[[0, 0, -1], [0, -1, 0]]).astype(int)
+        seen.add((corners[1] - corners[0], corners[2] - corners[0]))
+    assert len(seen) == 8  # four turns, flipped or not
+
+
+def test_crops_reach_every_border_and_stay_inside():
+    rows = np.repeat(np.arange(20, dtype=np.uint8)[:, None], 9, axis=1)
+    values = {v for s in range(100) for v in np.unique(random_crop([rows], 8, np.random.default_rng(s))[0])}
+    assert np.allclose(sorted(values), np.arange(20) / 255)
+
+
+def test_a_picture_of_the_crops_size_is_whole():
+    image = texture(16, 16, seed=1)
+    (crop,) = random_crop([image], 16, np.random.default_rng(0))
+    assert sorted(crop.ravel()) == sorted(image.ravel().astype(np.float32) / 255)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 40), (40, 5)])
+def test_small_pictures_are_extended(size):
+    (crop,) = random_crop([np.full(size, 51, np.uint8)], 16, np.random.default_rng(0))
+    assert crop.shape == (16, 16) and np.allclose(crop, 0.2)
+
+
+def test_all_problems_are_listed_at_once(tmp_path):
+    root = write_ivf(tmp_path, ("1", "2", "3", "4"))
+    (root / "IVF/visible/1.png").unlink()
+    write_png(root / "IVF/visible/2.png", texture(10, 10, seed=0))
+    broken = root / "IVF/infrared/3.png"
+    broken.write_bytes(broken.read_bytes()[:100])
+    (root / "IVF/infrared/notes.txt").write_text("no picture")
+    with pytest.raises(ImageError) as caught:
+        TrainingCrops(data_options(root))
+    message = str(caught.value)
+    assert message.startswith("4 problems in the training data:")
+    for part in ("1.png has no partner in", "sizes differ: ", "3.png: damaged or truncated", "notes.txt is not a pict"):
+        assert part in message
+
+
+def test_missing_data_set(tmp_path):
+    with pytest.raises(ImageError, match=r"no source folders for IVF: looked for .*infrared"):
+        TrainingCrops(data_options(tmp_path))
+
+
+def test_nothing_left_to_train_on(root):
+    with pytest.raises(ImageError, match=r"no training pair is left in .* after data\.validation took its share"):
+        TrainingCrops(data_options(root, validation=("*",)))
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"sharp_folder": "nowhere"}, r"data\.sharp_folder .*nowhere is not a folder"),
+        ({"sharp_folder": "sharp", "sharp_exclude": ("*",)}, "holds no photograph that sharp_exclude lets through"),
+    ],
+)
+def test_missing_photographs(root, changes, message):
+    with pytest.raises(ImageError, match=message):
+        TrainingCrops(data_options(root, **changes))
+
+
+def test_every_shipped_options_file_finds_its_data(data_root):
+    """The validation patterns hold something out and leave most of it (names only, nothing is decoded)."""
+    if not (data_root / "train").is_dir():
+        pytest.skip("no training images")
+    for path in (Path(__file__).parents[1] / "options").glob("*.json"):
+        data = load_options(path, root_path=str(data_root / "train")).data
+        stems = []
+        for dataset in data.datasets:
+            for folder in pair_folders(data.root_path, dataset):
+                stems += [pair.stem for pair in find_pairs(folder.folder_a, folder.folder_b)[0]]
+        held = [s for s in stems if any(fnmatch(s, p) for p in data.validation)]
+        assert 0 < len(held) < len(stems) / 2, path.name
