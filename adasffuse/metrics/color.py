@@ -9,8 +9,8 @@ def chroma_difference(color_a: ndarray, color_b: ndarray, color_fused: ndarray) 
     """CIEDE2000 between the chroma of F and that of the coloured source, both taken at the source's lightness.
 
     Sharma, Wu and Dalal, Color Research and Application 30(1), 2005, 10.1002/col.20070.  Lightness is F's to change
-    and does not count.  Mean over pixels; of two coloured sources, mean over both.  At least 0, about 1 is just visible, lower
-    is better.  Rewards a copy of a source; with two coloured sources none can reach 0 unless they agree.
+    and does not count.  Mean over pixels; of two coloured sources, mean over both.  At least 0, about 1 is just
+    visible, lower is better.  Rewards a copy of a source; with two coloured sources none can reach 0 unless they agree.
 
     Args:
         color_a, color_b, color_fused: (H, W, 3) sRGB, or (H, W) for gray, on 0..255.

@@ -53,7 +53,7 @@ def score_folders(
     fused: Mapping[str, str | Path],
     baselines: Sequence[str] = (),
     reference: str | Path | None = None,
-    settings: Settings = Settings(),  # noqa: B008  (frozen)
+    settings: Settings = Settings(),
     workers: int | None = None,
     progress: bool = True,
 ) -> ScoreTable:

@@ -24,9 +24,9 @@ def spatial_frequency(fused: ndarray, all_pixels: bool = False) -> float:
     height, width = fused.shape
     if min(height, width) < 2:
         return float("nan")
-    row, column = (np.diff(fused, axis=axis).ravel() for axis in (1, 0))
+    row, column = (np.diff(fused, axis=axis) for axis in (1, 0))
     counts = (height * width,) * 2 if all_pixels else (row.size, column.size)
-    return math.sqrt(float(np.sum(row * row)) / counts[0] + float(np.sum(column * column)) / counts[1])
+    return math.sqrt(sum(float(np.einsum("ij,ij->", d, d)) / n for d, n in zip((row, column), counts)))
 
 
 def average_gradient(fused: ndarray, all_pixels: bool = True) -> float:
@@ -127,10 +127,10 @@ def _strength(gx: ndarray, gy: ndarray) -> ndarray:
 
 def _polar(gx: ndarray, gy: ndarray) -> tuple[ndarray, ndarray]:
     """Strength, and angle of the line in -pi/2..pi/2, pi/2 where gx is 0."""
-    upright = gx == 0
-    # the sign of gy matters: beside an upright line's pi/2 one turn is short, the other long
-    angle = np.arctan(-gy / np.where(upright, 1, gx))
-    angle[upright] = np.pi / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # the sign of gy matters: beside an upright line's pi/2 one turn is short, the other long
+        angle = np.arctan(-gy / gx)
+    angle[gx == 0] = np.pi / 2
     return _strength(gx, gy), angle
 
 

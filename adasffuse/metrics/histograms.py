@@ -26,8 +26,9 @@ def stretch(image: ndarray, divided_first: bool = False) -> ndarray:
 
 def value_codes(image: ndarray) -> tuple[ndarray, int]:
     """(code of every pixel, number of codes), one code per exact value; whole numbers 0..255 are their own codes."""
-    whole = image.astype(np.int64)
-    if np.array_equal(whole, image) and whole.min() >= 0 and whole.max() <= 255:
+    with np.errstate(invalid="ignore"):  # what does not fit is found by comparing
+        whole = image.astype(np.uint8)
+    if np.array_equal(whole, image):
         return whole.ravel(), 256
     values, codes = np.unique(image, return_inverse=True)
     return codes.ravel(), len(values)
@@ -36,7 +37,8 @@ def value_codes(image: ndarray) -> tuple[ndarray, int]:
 def joint_histogram(first: tuple[ndarray, int], second: tuple[ndarray, int]) -> ndarray:
     """Joint probabilities (n1, n2) of two code images as `value_codes` returns them."""
     (x, nx), (y, ny) = first, second
-    return np.bincount(x * ny + y, minlength=nx * ny).reshape(nx, ny) / x.size
+    joint = x.astype(np.uint16 if nx == ny == 256 else np.int64) * ny + y
+    return np.bincount(joint, minlength=nx * ny).reshape(nx, ny) / x.size
 
 
 def entropy_of(probabilities: ndarray) -> float:

@@ -1,5 +1,7 @@
 """Structural similarity and the fusion indices built on it.  Images are float64 (H, W) on 0..255."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy import ndarray
@@ -40,20 +42,9 @@ def structural_similarity(
     """
     if not fits(fused, len(taps)) and not pad:
         return _NAN
-    total = sum(ssim(source, fused, taps, sample_covariance, dynamic_range, pad) for source in (a, b))
+    terms = _ssim_terms((a, b), fused, taps, sample_covariance, dynamic_range, pad)
+    total = sum(similarity for similarity, _ in terms)
     return total / 2 if mean else total
-
-
-def ssim(
-    x: ndarray,
-    y: ndarray,
-    taps: ndarray = _GAUSSIAN_11,
-    sample_covariance: bool = False,
-    dynamic_range: float = 255.0,
-    pad: bool = False,
-) -> float:
-    """SSIM index of two pictures: the mean of its map."""
-    return _ssim_and_contrast(x, y, taps, sample_covariance, dynamic_range, pad)[0]
 
 
 def ssim_of_reference(reference: ndarray, fused: ndarray) -> float:
@@ -61,7 +52,7 @@ def ssim_of_reference(reference: ndarray, fused: ndarray) -> float:
 
     Wang et al. 2004, 10.1109/TIP.2003.819861.  -1..1, higher is better; NaN below 11 pixels.
     """
-    return ssim(reference, fused) if fits(fused, 11) else _NAN
+    return _ssim_terms((reference,), fused)[0][0] if fits(fused, 11) else _NAN
 
 
 def multi_scale_ssim(a: ndarray, b: ndarray, fused: ndarray) -> float:
@@ -82,8 +73,8 @@ def ms_ssim(x: ndarray, y: ndarray) -> float:
             x, y = _halve(x), _halve(y)
         if not fits(x, 11):
             return _NAN
-        whole, contrast = _ssim_and_contrast(x, y, _GAUSSIAN_11)
-        product *= max(whole if scale == len(_SCALE_WEIGHTS) - 1 else contrast, 0.0) ** weight
+        ((similarity, contrast),) = _ssim_terms((x,), y)
+        product *= max(similarity if scale == len(_SCALE_WEIGHTS) - 1 else contrast, 0.0) ** weight
     return product
 
 
@@ -129,7 +120,8 @@ def piella_quality(a: ndarray, b: ndarray, fused: ndarray, edges: bool = False, 
     both_flat = saliency_a + saliency_b == 0
     saliency_a, saliency_b = saliency_a + 0.5 * both_flat, saliency_b + 0.5 * both_flat
     share = saliency_a / (saliency_a + saliency_b)
-    quality = share * _ssim_map(moments, "a") + (1 - share) * _ssim_map(moments, "b")
+    with_a, with_b = (_ssim_maps(moments, source, "fused")[0] for source in ("a", "b"))
+    quality = share * with_a + (1 - share) * with_b
     if not weighted:
         return float(quality.mean())
     weight = np.maximum(saliency_a, saliency_b)
@@ -154,10 +146,10 @@ def yang_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
     if not fits(fused, 11):
         return _NAN
     moments = LocalMoments(_GAUSSIAN_7, {"a": a, "b": b, "fused": fused}, floor=_FLAT)
-    with_a, with_b = (_tiny_ssim_map(moments, source, "fused") for source in ("a", "b"))
+    with_a, with_b = (_ssim_maps(moments, source, "fused", 0)[0] for source in ("a", "b"))
     with np.errstate(invalid="ignore"):
         share = moments.variance("a") / (moments.variance("a") + moments.variance("b"))
-    agree = _tiny_ssim_map(moments, "a", "b") >= 0.75
+    agree = _ssim_maps(moments, "a", "b", 0)[0] >= 0.75
     return _mean_of_numbers(np.where(agree, share * with_a + (1 - share) * with_b, np.maximum(with_a, with_b)))
 
 
@@ -174,53 +166,49 @@ def cvejic_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
     covariance_a, covariance_b = moments.covariance("a", "fused"), moments.covariance("b", "fused")
     with np.errstate(divide="ignore", invalid="ignore"):
         share = covariance_a / (covariance_a + covariance_b)
-    quality = share * _tiny_ssim_map(moments, "a", "fused") + (1 - share) * _tiny_ssim_map(moments, "b", "fused")
+    with_a, with_b = (_ssim_maps(moments, source, "fused", 0)[0] for source in ("a", "b"))
+    quality = share * with_a + (1 - share) * with_b
     quality[share < 0] = 0
     quality[share > 1] = 1
     return _mean_of_numbers(quality)
 
 
-def _ssim_and_contrast(
-    x: ndarray,
-    y: ndarray,
-    taps: ndarray,
+def _ssim_terms(
+    sources: Sequence[ndarray],
+    fused: ndarray,
+    taps: ndarray = _GAUSSIAN_11,
     sample_covariance: bool = False,
     dynamic_range: float = 255.0,
     pad: bool = False,
-) -> tuple[float, float]:
-    """Means of the SSIM map and of its contrast-structure factor."""
-    k = len(taps)
+) -> list[tuple[float, float]]:
+    """Of every source with F, the means of the SSIM map and of its contrast-structure factor."""
+    k, names = len(taps), [str(i) for i in range(len(sources))]
+    images = dict(zip([*names, "fused"], [*sources, fused]))
     if pad:
-        x, y = (cv2.copyMakeBorder(z, *(k // 2,) * 4, cv2.BORDER_REPLICATE) for z in (x, y))
-    c1, c2 = (0.01 * dynamic_range) ** 2, (0.03 * dynamic_range) ** 2
+        images = {n: cv2.copyMakeBorder(x, *(k // 2,) * 4, cv2.BORDER_REPLICATE) for n, x in images.items()}
+    height, width = images["fused"].shape
     correction = k * k / (k * k - 1) if sample_covariance else 1.0
-    whole = contrast = 0.0
-    for rows in strips(x.shape[0], k):
-        moments = LocalMoments(taps, {"x": x[rows], "y": y[rows]})
-        structure = 2 * correction * moments.covariance("x", "y") + c2
-        structure /= correction * (moments.variance("x") + moments.variance("y")) + c2
-        contrast += float(structure.sum())
-        mx, my = moments.mean("x"), moments.mean("y")
-        whole += float(np.sum((2 * mx * my + c1) / (mx * mx + my * my + c1) * structure))
-    count = (x.shape[0] - k + 1) * (x.shape[1] - k + 1)
-    return whole / count, contrast / count
+    sums = np.zeros((len(sources), 2))
+    for rows in strips(height, k):
+        moments = LocalMoments(taps, {name: image[rows] for name, image in images.items()})
+        for i, name in enumerate(names):
+            maps = _ssim_maps(moments, name, "fused", dynamic_range, correction)
+            sums[i] += [float(part.sum()) for part in maps]
+    return [(float(s), float(c)) for s, c in sums / ((height - k + 1) * (width - k + 1))]
 
 
-def _ssim_map(moments: LocalMoments, source: str) -> ndarray:
-    """SSIM map of a source and F with the usual constants for 0..255."""
-    c1, c2 = 2.55**2, 7.65**2
-    mx, my = moments.mean(source), moments.mean("fused")
-    structure = 2 * moments.covariance(source, "fused") + c2
-    structure /= moments.variance(source) + moments.variance("fused") + c2
-    return (2 * mx * my + c1) / (mx * mx + my * my + c1) * structure
+def _ssim_maps(
+    moments: LocalMoments, x: str, y: str, dynamic_range: float = 255.0, correction: float = 1.0
+) -> tuple[ndarray, ndarray]:
+    """SSIM map of two pictures, and its contrast-structure factor; variances are multiplied by `correction`.
 
-
-def _tiny_ssim_map(moments: LocalMoments, x: str, y: str) -> ndarray:
-    """SSIM map whose constants, 2e-16, do no more than avoid 0/0."""
-    c = 2e-16
+    A range of 0 makes both constants 2e-16, which do no more than avoid 0/0.
+    """
+    c1, c2 = ((k * dynamic_range) ** 2 or 2e-16 for k in (0.01, 0.03))
     mx, my = moments.mean(x), moments.mean(y)
-    above = (2 * mx * my + c) * (2 * moments.covariance(x, y) + c)
-    return above / ((mx * mx + my * my + c) * (moments.variance(x) + moments.variance(y) + c))
+    structure = 2 * correction * moments.covariance(x, y) + c2
+    structure /= correction * (moments.variance(x) + moments.variance(y)) + c2
+    return (2 * mx * my + c1) / (mx * mx + my * my + c1) * structure, structure
 
 
 def _mean_of_numbers(quality: ndarray) -> float:

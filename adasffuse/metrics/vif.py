@@ -85,9 +85,11 @@ def _information(moments: LocalMoments, source: str, noise: float) -> _Informati
     variance = moments.variance(source)
     covariance = moments.covariance(source, "fused")
     variance_f = moments.variance("fused")
-    gain = covariance / (np.maximum(variance, 0) + _EPSILON)
-    gain[(variance < _EPSILON) | (variance_f < _EPSILON) | (gain < 0)] = 0
+    flat = variance < _EPSILON
+    variance = np.where(flat, 0, variance)
+    gain = np.maximum(covariance / (variance + _EPSILON), 0)
+    gain[flat | (variance_f < _EPSILON)] = 0
     distortion = np.maximum(variance_f - gain * covariance, _EPSILON)
     kept = np.log10(1 + gain * gain * variance / (distortion + noise))
-    full = np.log10(1 + np.where(variance < _EPSILON, 0, variance) / noise)
+    full = np.log10(1 + variance / noise)
     return _Information(gain, kept, full)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-_STRIP = 48  # rows worked on at once: temporaries of that size stay in the processor's cache
+_STRIP = 64  # rows worked on at once: temporaries of that size stay in the processor's cache
 
 
 def gaussian(size: int, sigma: float) -> ndarray:
