@@ -5,6 +5,7 @@ Several:       torchrun --nproc_per_node 4 train_AdaSFFuse.py --opt options/trai
 """
 
 import argparse
+import os
 import sys
 
 from adasffuse.allocator import keep_freed_memory
@@ -31,7 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"weights: {weights}")
+    if os.environ.get("RANK", "0") == "0":  # once, not by every process of torchrun
+        print(f"weights: {weights}")
     return 0
 
 

@@ -48,7 +48,7 @@ def train(options: Options, out_dir: str | Path = "checkpoint", device: str = "a
         state = load_checkpoint(folder, processes.device)
         if state is not None:
             run.restore(state)
-        log = SummaryWriter(folder / "log", purge_step=run.step) if processes.main else None
+        log = SummaryWriter(folder / "log", purge_step=run.step + 1) if processes.main else None
         if processes.main:
             _write_json(folder / "options.json", options.to_dict())
         sampler = StepSampler(options.train.batch_size, run.step, options.train.steps, processes.rank, processes.world)

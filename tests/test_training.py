@@ -1,0 +1,353 @@
+"""The trainer: it learns, it continues exactly where it stopped, and several processes equal one."""
+
+import importlib.util
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny import SHAPE, network, texture, write_ivf, write_weights
+
+import train_AdaSFFuse
+from adasffuse.images import write_png
+from adasffuse.models import ModelOptions
+from adasffuse.models.weights import load_weights
+from adasffuse.options import Options, parse_options
+from adasffuse.training import train
+from adasffuse.training.checkpoint import load_checkpoint, save_checkpoint
+from adasffuse.training.processes import Processes, join_processes
+from adasffuse.training.trainer import Run
+
+ROOT = Path(__file__).parents[1]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_ivf(tmp_path_factory.mktemp("data"), ("1", "2", "3", "val"))
+
+
+def run_options(root: Path, steps: int = 6, name: str = "run", **sections) -> Options:
+    """A tiny IVF run on the pairs below `root`; `sections` change keys of the options' sections."""
+    values = {
+        "data": {"root_path": str(root), "datasets": ["IVF"], "validation": ["val"], "crop": 16},
+        "model": SHAPE,
+        "train": {"steps": steps, "batch_size": 2, "lr": 1e-3, "warmup": 2, "ema": 0.9},
+        "log": {"scalars": 1, "panel": 0, "validate": 0, "checkpoint": 0},
+    }
+    for key, changes in sections.items():
+        values[key] = {**values.get(key, {}), **changes}
+    return parse_options({"name": name, "task": "ivf", **values})
+
+
+def scalars(folder: Path, tag: str) -> list[float]:
+    events = EventAccumulator(str(folder / "log"))
+    events.Reload()
+    return [event.value for event in events.Scalars(tag)]
+
+
+def assert_same_run(one: Path, two: Path) -> None:
+    """Checkpoints and weights of two runs hold the same bits."""
+    states = [load_checkpoint(folder, CPU) for folder in (one, two)]
+    assert states[0]["step"] == states[1]["step"]
+    for key in ("model", "average"):
+        assert all(torch.equal(v, states[1][key][name]) for name, v in states[0][key].items())
+    for index, moments in states[0]["optimizer"]["state"].items():
+        assert all(torch.equal(v, states[1]["optimizer"]["state"][index][name]) for name, v in moments.items())
+    weights = [load_file(folder / "weights.safetensors") for folder in (one, two)]
+    assert all(torch.equal(v, weights[1][name]) for name, v in weights[0].items())
+
+
+def stop_at(monkeypatch, step: int, number: int = signal.SIGTERM) -> None:
+    """Send a signal to this process in the middle of an update."""
+    update = Run.update
+
+    def interrupted(run: Run, batch: dict) -> dict:
+        if run.step + 1 == step:
+            os.kill(os.getpid(), number)
+        return update(run, batch)
+
+    monkeypatch.setattr(Run, "update", interrupted)
+
+
+def test_a_run_learns_and_leaves_what_it_promises(root, tmp_path):
+    options = run_options(root, steps=40, log={"panel": 20, "validate": 20, "checkpoint": 15}, train={"lr": 5e-3})
+    weights = train(options, tmp_path, "cpu")
+    folder = tmp_path / "run"
+    assert weights == folder / "weights.safetensors"
+    assert sorted(p.name for p in folder.glob("*")) == [
+        "log",
+        "options.json",
+        "step_00000030.pt",
+        "step_00000040.pt",  # the newest two are kept
+        "weights.safetensors",
+    ]
+    assert parse_options(json.loads((folder / "options.json").read_text())) == options
+    loss = scalars(folder, "loss/total")
+    assert len(loss) == 40 and np.mean(loss[-10:]) < 0.8 * np.mean(loss[:10])
+    parts = sum(np.array(scalars(folder, f"loss/{name}")) for name in ("intensity", "gradient", "ssim"))
+    np.testing.assert_allclose(parts, loss, rtol=1e-5)
+    assert scalars(folder, "lr")[:3] == pytest.approx([2.5e-3, 5e-3, 5e-3])
+    validation = scalars(folder, "validation/total")
+    assert len(validation) == 2 and validation[1] < validation[0]
+    events = EventAccumulator(str(folder / "log"))
+    events.Reload()
+    assert len(events.Images("A, B, fused")) == 2
+    model, task = load_weights(weights)
+    assert task == "ivf" and model.options == ModelOptions(**SHAPE)
+
+
+def test_weights_are_the_running_average(root, tmp_path):
+    train(run_options(root, steps=3), tmp_path, "cpu")
+    state = load_checkpoint(tmp_path / "run", CPU)
+    weights = load_file(tmp_path / "run/weights.safetensors")
+    assert all(torch.equal(weights[name], state["average"][f"module.{name}"]) for name in weights)
+    assert any(not torch.equal(weights[name], state["model"][name]) for name in weights)
+
+
+def test_average_by_hand(root):
+    run = Run(run_options(root, train={"ema": 0.75}), Processes(0, 1, CPU))
+    values = []
+    for value in (1.0, 2.0, 6.0):
+        with torch.no_grad():
+            run.model.embed.bias.fill_(value)
+        run.average.update_parameters(run.model)
+        values.append(run.average.module.embed.bias[0].item())
+    assert values == pytest.approx([1, 1.25, 2.4375])  # the first is copied
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_continues_bit_for_bit(root, tmp_path, monkeypatch, number):
+    options = run_options(root, steps=5)
+    train(options, tmp_path / "unbroken", "cpu")
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3, number)
+        train(options, tmp_path / "stopped", "cpu")
+    assert signal.getsignal(number) is before
+    state = load_checkpoint(tmp_path / "stopped/run", CPU)
+    assert state["step"] == 3  # the update is finished, then all is saved
+    train(options, tmp_path / "stopped", "cpu")
+    assert_same_run(tmp_path / "stopped/run", tmp_path / "unbroken/run")
+    assert scalars(tmp_path / "stopped/run", "loss/total") == scalars(tmp_path / "unbroken/run", "loss/total")
+
+
+def test_loader_processes_change_nothing(root, tmp_path):
+    for workers in (0, 2):
+        train(run_options(root, steps=2, data={"workers": workers}), tmp_path / str(workers), "cpu")
+    assert_same_run(tmp_path / "0/run", tmp_path / "2/run")
+
+
+def test_a_finished_run_is_left_as_it_is(root, tmp_path):
+    options = run_options(root, steps=2)
+    weights = train(options, tmp_path, "cpu")
+    content = weights.read_bytes()
+    assert train(options, tmp_path, "cpu") == weights and weights.read_bytes() == content
+
+
+def test_two_processes_equal_one(root, tmp_path):
+    """Same samples and global batch; losses agree to 1e-4, weights to a tenth of Adam's step."""
+    options = run_options(root, steps=4, train={"batch_size": 4}, loss={"filters": 1.0})
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(options.to_dict()))
+    assert train_AdaSFFuse.main(["--opt", str(path), "--out_dir", str(tmp_path / "one"), "--device", "cpu"]) == 0
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    script = ["train_AdaSFFuse.py", "--opt", str(path), "--out_dir", str(tmp_path / "two"), "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launcher, *script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("weights: ") == 1
+    one, two = tmp_path / "one/run", tmp_path / "two/run"
+    for term in ("total", "intensity", "gradient", "ssim", "filters"):
+        np.testing.assert_allclose(scalars(one, f"loss/{term}"), scalars(two, f"loss/{term}"), rtol=1e-4, atol=1e-6)
+    states = [load_checkpoint(folder, CPU)["model"] for folder in (one, two)]
+    for name, value in states[0].items():
+        assert (states[1][name] - value).abs().max() < 1e-4, name
+
+
+def test_kills_lose_nothing():
+    """Two SIGKILLs at random moments; scripts/kill_training.py does as many as it is asked for."""
+    spec = importlib.util.spec_from_file_location("kill_training", ROOT / "scripts/kill_training.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.main(["--kills", "2", "--longest", "0.5", "--seed", str(int.from_bytes(os.urandom(2)))]) == 0
+
+
+def test_partial_files_are_ignored_and_overwritten(root, tmp_path):
+    options = run_options(root, steps=3)
+    train(options, tmp_path / "clean", "cpu")
+    folder = tmp_path / "dirty/run"
+    folder.mkdir(parents=True)
+    for name in (".checkpoint.part", ".step_00000009.pt.77", "step_00000009.pt.tmp", ".weights.safetensors.77"):
+        (folder / name).write_bytes(b"half")
+    train(options, tmp_path / "dirty", "cpu")
+    assert_same_run(folder, tmp_path / "clean/run")
+    assert not (folder / ".checkpoint.part").exists()
+
+
+def checkpoint_state(step: int) -> dict:
+    return {"step": step, "model": {}, "average": {}, "optimizer": {}, "options": {}}
+
+
+def test_the_newest_checkpoint_counts_and_older_ones_go(tmp_path):
+    for step in (5, 100000000, 20):
+        save_checkpoint(tmp_path, step, checkpoint_state(step), keep=3)
+    assert load_checkpoint(tmp_path, CPU)["step"] == 100000000
+    save_checkpoint(tmp_path, 100000001, checkpoint_state(100000001), keep=2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step_100000000.pt", "step_100000001.pt"]
+    assert load_checkpoint(tmp_path / "none", CPU) is None
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_others(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, 1, checkpoint_state(1), keep=1)
+
+    def full_disk(state, file):
+        file.write(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file: No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match=r"cannot write checkpoint .*step_00000002\.pt: .*No space left.*are intact"):
+        save_checkpoint(tmp_path, 2, checkpoint_state(2), keep=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["step_00000001.pt"]
+    assert load_checkpoint(tmp_path, CPU)["step"] == 1
+
+
+class Bomb:
+    """A pickle of it would create a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(root, tmp_path, capsys):
+    options = run_options(root)
+    (tmp_path / "run").mkdir()
+    torch.save(Bomb(tmp_path / "exploded"), tmp_path / "run/step_00000001.pt")
+    (tmp_path / "run.json").write_text(json.dumps(options.to_dict()))
+    assert train_AdaSFFuse.main(["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path)]) == 1
+    assert "step_00000001.pt is no usable checkpoint" in capsys.readouterr().err
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated", pickle.dumps([1, 2])])
+def test_a_damaged_checkpoint_is_named(root, tmp_path, content):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/step_00000007.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"step_00000007\.pt is no usable checkpoint \(.+\); remove it to continue"):
+        train(run_options(root), tmp_path, "cpu")
+
+
+def test_a_foreign_checkpoint_is_named(root, tmp_path):
+    (tmp_path / "run").mkdir()
+    torch.save({"state_dict": {}}, tmp_path / "run/step_00000007.pt")
+    with pytest.raises(ValueError, match=r"step_00000007\.pt is no usable checkpoint \(not written by this trainer\)"):
+        train(run_options(root), tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("section, changes", [("model", {"state": 16}), ("model", {"output": "direct"})])
+def test_a_checkpoint_of_another_network_is_refused(root, tmp_path, section, changes):
+    train(run_options(root, steps=1), tmp_path, "cpu")
+    with pytest.raises(ValueError, match=r"run 'run' was made with another model .* choose another name"):
+        train(run_options(root, steps=2, **{section: changes}), tmp_path, "cpu")
+
+
+def test_a_loss_that_is_not_finite_names_step_terms_and_pictures(root, tmp_path, capsys):
+    options = run_options(root, train={"lr": 1e30, "warmup": 0, "clip": 0})
+    (tmp_path / "run.json").write_text(json.dumps(options.to_dict()))
+    assert train_AdaSFFuse.main(["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path)]) == 1
+    message = capsys.readouterr().err
+    assert "error: loss or gradient is not finite in step 1: {'intensity': " in message
+    assert "pictures: IVF/" in message and "Lower train.lr" in message
+    assert not (tmp_path / "run/weights.safetensors").exists()  # nothing broken is released
+
+
+def test_starting_from_weights(root, tmp_path):
+    start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5)
+    options = run_options(root, train={"init": str(start)})
+    run = Run(options, Processes(0, 1, CPU))
+    expected = network(5).state_dict()
+    assert all(torch.equal(v, expected[name]) for name, v in run.model.state_dict().items())
+    with pytest.raises(ValueError, match=r"train\.init .*start\.safetensors holds a network of another shape"):
+        Run(run_options(root, train={"init": str(start)}, model={"state": 16}), Processes(0, 1, CPU))
+
+
+def test_half_precision_trains_and_validates(root, tmp_path):
+    options = run_options(root, steps=2, train={"precision": "bfloat16"}, log={"validate": 1, "panel": 1})
+    train(options, tmp_path, "cpu")
+    half, full = scalars(tmp_path / "run", "validation/total"), scalars(tmp_path / "run", "loss/total")
+    assert len(half) == 2 and np.isfinite(half + full).all()
+
+
+def test_photographs_and_a_known_truth(tmp_path):
+    for name in "ab":
+        write_png(tmp_path / "MFF" / f"image{name.upper()}" / "1.png", texture(40, 40, seed=ord(name)))
+        write_png(tmp_path / "sharp" / f"{name}.png", texture(64, 64, seed=ord(name)))
+    values = run_options(tmp_path, steps=2).to_dict() | {"task": "mff"}
+    values["data"] |= {"datasets": ["MFF"], "sharp_folder": "sharp", "sharp_share": 0.5}
+    weights = train(parse_options(values), tmp_path, "cpu")
+    assert load_weights(weights)[1] == "mff"
+
+
+def test_missing_pictures_stop_the_run_before_anything_is_written(tmp_path, capsys):
+    root = write_ivf(tmp_path / "data", ("1", "2"))
+    (root / "IVF/visible/2.png").unlink()
+    (tmp_path / "run.json").write_text(json.dumps(run_options(root).to_dict()))
+    assert train_AdaSFFuse.main(["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path / "out")]) == 1
+    assert "1 problems in the training data" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--opt", "nowhere.json"], "options file nowhere.json does not exist"),
+        (["--device", "gpu"], "unknown device 'gpu'; use auto, cpu, cuda or cuda:N"),
+        (["--root_path", "/nowhere"], "no source folders for IVF"),
+    ],
+)
+def test_wrong_arguments(root, tmp_path, capsys, arguments, message):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(run_options(root).to_dict()))
+    assert train_AdaSFFuse.main(["--opt", str(path), "--out_dir", str(tmp_path), *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_unknown_arguments_and_options(root, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        train_AdaSFFuse.main(["--opt", "x.json", "--option", "1"])
+    assert caught.value.code == 2 and "unrecognized arguments: --option" in capsys.readouterr().err
+    values = run_options(root).to_dict()
+    values["train"]["batchsize"] = 4
+    (tmp_path / "run.json").write_text(json.dumps(values))
+    assert train_AdaSFFuse.main(["--opt", str(tmp_path / "run.json")]) == 1
+    assert "run.json: unknown option train.batchsize; did you mean 'batch_size'?" in capsys.readouterr().err
+
+
+def test_main_trains_and_says_where_the_weights_are(root, tmp_path, capsys):
+    values = run_options("elsewhere", steps=1).to_dict()
+    (tmp_path / "run.json").write_text(json.dumps(values))
+    arguments = ["--opt", str(tmp_path / "run.json"), "--root_path", str(root), "--out_dir", str(tmp_path)]
+    assert train_AdaSFFuse.main([*arguments, "--device", "cpu", "--local-rank", "0"]) == 0
+    assert capsys.readouterr().out == f"weights: {tmp_path}/run/weights.safetensors\n"
+
+
+def test_a_single_process_needs_no_group(monkeypatch):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    with join_processes("cpu") as processes:
+        assert processes == Processes(0, 1, CPU) and processes.main
+        assert processes.any(True) and not processes.any(False)
+        assert processes.mean(torch.tensor([3.0])).item() == 3
+    with pytest.raises(ValueError, match="unknown device 'xyz'"), join_processes("xyz"):
+        pass
