@@ -11,7 +11,7 @@ from adasffuse.baselines import BASELINES
 from adasffuse.color import luminance
 from adasffuse.data.pairs import PairFolder, pair_folders, read_pair
 from adasffuse.data.samples import sample_pairs, write_samples
-from adasffuse.images import read_image
+from adasffuse.images import ImageError, read_image
 from adasffuse.inference.folder import FolderReport, fuse_folder
 from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, load_fuser
 from adasffuse.metrics import DEFAULT_METRICS, ScoreTable, evaluate
@@ -76,10 +76,15 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
             raise ValueError(f"--dataset {args.dataset} is no {task.folder} data set; use its own test script")
         fuser = load_fuser(task.id, args.size, args.model_path, args.device, args.tile, args.tile_overlap)
         jobs = _sample_jobs(task, args) if args.root_path is None else _jobs(args)
-        reports = []
+        failed = False
         for folder, save_dir in jobs:
-            report = fuse_folder(fuser, folder, save_dir, value_range, args.stretch)
-            reports.append(report)
+            try:
+                report = fuse_folder(fuser, folder, save_dir, value_range, args.stretch)
+            except ImageError as error:  # the other subsets are fused all the same
+                print(f"error: {error}", file=sys.stderr)
+                failed = True
+                continue
+            failed |= bool(report.failed)
             print(report.summary())
             for notice in dict.fromkeys(report.notices):
                 print(f"notice: {notice}")
@@ -88,14 +93,14 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 1 if any(report.failed for report in reports) else 0
+    return int(failed)
 
 
 def score(report: FolderReport) -> ScoreTable:
     """Metrics of the saved files of a folder, and of the baselines on the same pairs."""
     table = ScoreTable(DEFAULT_METRICS)
     for pair in report.fused:
-        a, b = (luminance(picture.pixels) for picture in read_pair(pair))
+        a, b = (luminance(picture.pixels) for picture in read_pair(pair, *report.ranges))
         saved = luminance(read_image(report.save_dir / f"{pair.stem}.png").pixels)
         results = {METHOD: saved, **{name: BASELINES[name](a, b) for name in COMPARED}}
         for method, fused in results.items():

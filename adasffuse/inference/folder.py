@@ -20,6 +20,7 @@ class FolderReport:
     fused: list[Pair] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)  # name and reason
     notices: list[str] = field(default_factory=list)
+    ranges: tuple[tuple[float, float] | None, ...] = (None, None)  # values read as black and white, of A and B
     seconds: float = 0.0  # spent on reading, fusing and writing
 
     def summary(self) -> str:
@@ -48,14 +49,14 @@ def fuse_folder(
     report = FolderReport(folder.name, save_dir, failed=[(p.name, p.reason) for p in problems])
     for name, reason in report.failed:
         tqdm.write(f"failed: {folder.name}/{name}: {reason}")
-    range_a = range_b = value_range
     if value_range == "folder":
-        range_a = folder_range(pair.path_a for pair in pairs)
-        range_b = folder_range(pair.path_b for pair in pairs)
+        report.ranges = folder_range(p.path_a for p in pairs), folder_range(p.path_b for p in pairs)
+    else:
+        report.ranges = value_range, value_range
     started = time.perf_counter()
     for pair in tqdm(pairs, desc=folder.name, unit="pair"):
         try:
-            a, b = read_pair(pair, range_a, range_b)
+            a, b = read_pair(pair, *report.ranges)
             write_png(save_dir / f"{pair.stem}.png", fuser.fuse(a.pixels, b.pixels, stretch))
         except (ValueError, OSError) as error:
             report.failed.append((pair.stem, str(error)))

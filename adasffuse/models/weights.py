@@ -56,11 +56,14 @@ def load_weights(path: str | Path) -> tuple[AdaSFFuse, str]:
     if header.get("format") != "adasffuse":
         raise WeightsError(f"{path} was not written by AdaSFFuse; pass a weights.safetensors of this project's trainer")
     try:
+        task = header["task"]
         model = AdaSFFuse(ModelOptions(**json.loads(header["model"])))
         model.load_state_dict({name: value.float() for name, value in state.items()})
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise WeightsError(f"{path} does not fit the network that its header describes: {error}") from None
-    return model.eval(), header["task"]
+    if not all(value.isfinite().all() for value in state.values()):
+        raise WeightsError(f"{path} holds values that are not finite; the training run diverged")
+    return model.eval(), task
 
 
 def released_weights(task: str, size: str) -> Path:

@@ -1,0 +1,167 @@
+"""The fuser: inputs of all kinds, colour by the task's rule, the whole picture or tiles."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import network, texture, write_weights
+
+import adasffuse
+from adasffuse.color import luminance
+from adasffuse.inference import Fuser, load_fuser
+from adasffuse.inference.fuser import as_unit_range, pick_device
+from adasffuse.models.weights import WeightsError
+from adasffuse.tasks import TASKS
+
+
+class Mean(torch.nn.Module):
+    """Stands in for the network."""
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a + b) / 2
+
+
+def color(height: int = 12, width: int = 20, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def gray(height: int = 12, width: int = 20, seed: int = 0) -> np.ndarray:
+    return texture(height, width, seed)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return write_weights(tmp_path / "ivf.safetensors", "ivf")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (11, 1), (7, 13), (16, 16)])
+def test_results_have_the_size_of_the_sources(weights, size):
+    fuser = load_fuser("ivf", weights=weights, device="cpu")
+    result = fuser.fuse(gray(*size), color(*size))
+    assert result.shape == (*size, 3) and result.dtype == np.uint8
+    assert fuser.fuse(gray(*size), gray(*size, seed=1)).shape == size
+
+
+@pytest.mark.parametrize("task, colored", [("ivf", "b"), ("mif", "a"), ("mef", "ab"), ("mff", "ab")])
+def test_colour_follows_the_tasks_rule(task, colored):
+    fuser = Fuser(Mean(), TASKS[task])
+    assert fuser.fuse(color(), gray()).ndim == (3 if "a" in colored else 2)
+    assert fuser.fuse(gray(), color()).ndim == (3 if "b" in colored else 2)
+    assert fuser.fuse(gray(), gray(seed=1)).ndim == 2
+
+
+def test_luminance_is_that_of_the_network():
+    a, b = gray(), color(seed=2)
+    result = Fuser(Mean(), TASKS["ivf"]).fuse(a, b)
+    expected = (a / 255 + luminance(b / np.float32(255))) / 2
+    assert abs(luminance(result / np.float32(255)) - np.rint(expected * 255) / 255).max() < 1 / 255
+
+
+def test_results_are_clamped_and_rounded_never_stretched():
+    class Fixed(torch.nn.Module):
+        def forward(self, a, b):
+            return torch.tensor([[[[-0.5, 0.25, 0.5019, 1.7]]]])
+
+    fuser, source = Fuser(Fixed(), TASKS["ivf"]), np.zeros((1, 4), np.uint8)
+    assert fuser.fuse(source, source).tolist() == [[0, 64, 128, 255]]
+    fuser.model = Mean()
+    narrow = np.array([[100, 110, 120]], np.uint8)
+    assert fuser.fuse(narrow, narrow).tolist() == [[100, 110, 120]]
+    assert fuser.fuse(narrow, narrow, stretch=True).tolist() == [[0, 128, 255]]
+    assert fuser.fuse(source, source, stretch=True).tolist() == [[0, 0, 0, 0]]  # flat: nothing to spread
+
+
+def test_types_give_the_same_result():
+    fuser = Fuser(network(), TASKS["ivf"])
+    a, b = gray(), color()
+    expected = fuser.fuse(a, b)
+    for kind in (np.float32, np.float64):
+        assert np.array_equal(fuser.fuse(a.astype(kind) / 255, b.astype(kind) / 255), expected)
+    assert np.array_equal(fuser.fuse(a.astype(np.uint16) * 257, b), expected)  # 65535 / 255
+    assert np.array_equal(fuser.fuse(a[::-1][::-1], np.asfortranarray(b)), expected)
+
+
+def test_sources_are_left_untouched():
+    a, b = gray().astype(np.float32) / 255, color().astype(np.float32) / 255
+    before = a.copy(), b.copy()
+    Fuser(network(), TASKS["mef"]).fuse(a, b)
+    assert np.array_equal(a, before[0]) and np.array_equal(b, before[1])
+
+
+@pytest.mark.parametrize(
+    "pixels, message",
+    [
+        (np.zeros((4, 4, 4), np.uint8), r"source A must be \(H, W\) gray or \(H, W, 3\) RGB, got shape \(4, 4, 4\)"),
+        (np.zeros(4, np.uint8), r"got shape \(4,\)"),
+        (np.zeros((4, 4), np.int32), r"source A must be uint8, uint16 or float in \[0, 1\], got int32"),
+        (np.zeros((4, 4), bool), "got bool"),
+        (np.full((4, 4), 255.0), r"source A has float values outside \[0, 1\] or NaN; scale it first"),
+        (np.full((4, 4), -0.1), "outside"),
+        (np.full((4, 4), np.nan), "or NaN"),
+        (np.zeros((4, 5), np.uint8), r"one height and width, got \(4, 5\) and \(4, 4\)"),
+    ],
+)
+def test_sources_that_cannot_be_used(pixels, message):
+    with pytest.raises(ValueError, match=message):
+        Fuser(Mean(), TASKS["ivf"]).fuse(pixels, np.zeros((4, 4), np.uint8))
+
+
+def test_unit_range():
+    assert as_unit_range(np.array([[0, 255]], np.uint8), "x").tolist() == [[0, 1]]
+    assert as_unit_range(np.array([[0, 65535]], np.uint16), "x").tolist() == [[0, 1]]
+    assert as_unit_range([[0.0, 0.5]], "x").dtype == np.float32
+
+
+def test_only_larger_pictures_are_tiled():
+    sizes = []
+
+    class Recording(Mean):
+        def forward(self, a, b):
+            sizes.append(tuple(a.shape[-2:]))
+            return super().forward(a, b)
+
+    fuser = Fuser(Recording(), TASKS["ivf"], tile=32, tile_overlap=8)
+    a, b = (gray(32, 90, seed) / np.float32(255) for seed in (0, 1))
+    fuser.fuse_luminance(a[:, :32], b[:, :32])
+    assert sizes == [(32, 32)]
+    sizes.clear()
+    np.testing.assert_allclose(fuser.fuse_luminance(a, b), (a + b) / 2, atol=1e-6)
+    assert len(sizes) > 1 and max(max(size) for size in sizes) <= 32
+    sizes.clear()
+    fuser.tile = 0
+    fuser.fuse_luminance(a, b)
+    assert sizes == [(32, 90)]
+
+
+@pytest.mark.parametrize("tile, overlap", [(-8, 0), (20, 8), (32, 4), (32, 32), (32, -8)])
+def test_impossible_tiles(tile, overlap):
+    with pytest.raises(ValueError, match=rf"multiples of 8 with tile > tile_overlap .* got {tile} and {overlap}"):
+        Fuser(Mean(), TASKS["ivf"], tile=tile, tile_overlap=overlap)
+
+
+def test_load_fuser(weights):
+    fuser = load_fuser("ivf", weights=str(weights), device="cpu", tile=64, tile_overlap=16)
+    assert fuser.task is TASKS["ivf"] and (fuser.tile, fuser.tile_overlap) == (64, 16)
+    expected = Fuser(network(), TASKS["ivf"]).fuse(gray(), color())
+    assert np.array_equal(fuser.fuse(gray(), color()), expected)
+    assert adasffuse.load_fuser is load_fuser
+
+
+def test_weights_of_another_task_are_refused(weights, tmp_path):
+    with pytest.raises(WeightsError, match=r"ivf\.safetensors was trained for task 'ivf', not 'mef'"):
+        load_fuser("mef", weights=weights)
+    general = write_weights(tmp_path / "general.safetensors", "general")
+    assert load_fuser("mef", weights=general, device="cpu").task.id == "mef"
+
+
+def test_unknown_task_and_device(weights):
+    with pytest.raises(ValueError, match="unknown task 'xyz'"):
+        load_fuser("xyz", weights=weights)
+    with pytest.raises(ValueError, match="unknown device 'gpu'; use auto, cpu, cuda or cuda:N"):
+        load_fuser("ivf", weights=weights, device="gpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu():
+    assert pick_device("auto") == torch.device("cpu")
+    with pytest.raises(ValueError, match=r"device 'cuda:1' is not available: .* no CUDA GPU; use --device cpu"):
+        pick_device("cuda:1")

@@ -1,0 +1,80 @@
+"""Tiles cover a picture once, start on the network's grid and blend without a seam."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from tiny import network
+
+from adasffuse.inference.tiling import GRID, fuse_tiled, spans
+
+LAYOUTS = [(16, 8), (24, 8), (32, 0), (64, 32), (8, 0), (40, 32)]
+LENGTHS = [1, 7, 8, 15, 16, 17, 33, 63, 64, 65, 100, 200]
+
+
+def mean(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return (a + b) / 2
+
+
+@pytest.mark.parametrize("tile, overlap", LAYOUTS)
+@pytest.mark.parametrize("length", LENGTHS)
+def test_spans_cover_a_side(length, tile, overlap):
+    parts = spans(length, tile, overlap)
+    assert parts[0][0] == 0 and parts[-1][1] == length
+    assert all(start % GRID == 0 and 0 < end - start <= tile for start, end in parts)
+    for (start, end), (next_start, next_end) in pairwise(parts):
+        assert start < next_start and end < next_end
+        assert end - next_start >= overlap
+
+
+def test_spans_by_hand():
+    assert spans(100, 128, 32) == [(0, 100)]
+    assert spans(64, 32, 8) == [(0, 32), (24, 56), (32, 64)]
+    assert spans(50, 32, 8) == [(0, 32), (24, 50)]
+
+
+@pytest.mark.parametrize("tile, overlap", LAYOUTS)
+@pytest.mark.parametrize("height, width", [(1, 100), (64, 64), (37, 81), (8, 200)])
+def test_a_local_operation_is_not_changed_by_tiles(height, width, tile, overlap):
+    a, b = torch.rand(2, 1, 1, height, width, dtype=torch.float64)
+    torch.testing.assert_close(fuse_tiled(mean, a, b, tile, overlap), mean(a, b))
+
+
+def test_tiles_never_exceed_their_size():
+    seen = []
+
+    def record(a, b):
+        seen.append(tuple(a.shape[-2:]))
+        return a
+
+    a = torch.rand(1, 1, 50, 90)
+    fuse_tiled(record, a, a, 32, 16)
+    assert len(seen) > 1 and max(max(size) for size in seen) <= 32
+
+
+def test_neighbours_cross_fade():
+    """Tiles that differ by a constant meet in a monotone ramp over the overlap, without a step."""
+    values = iter([0.0, 1.0])
+    a = torch.zeros(1, 1, 8, 48)
+    row = fuse_tiled(lambda a, b: torch.full_like(a, next(values)), a, a, 32, 16)[0, 0, 0]  # tiles 0..32 and 16..48
+    assert row[:16].eq(0).all() and row[32:].eq(1).all()
+    steps = row[15:33].diff()
+    assert (steps >= 0).all() and steps.max() < 0.15
+    torch.testing.assert_close(row[16:32] + row[16:32].flip(0), torch.ones(16))
+
+
+@pytest.mark.parametrize("tile, overlap", [(32, 32), (8, 16), (20, 8), (32, 4), (32, -8), (0, 0)])
+def test_impossible_layouts(tile, overlap):
+    a = torch.rand(1, 1, 8, 8)
+    with pytest.raises(ValueError, match=rf"multiples of 8 .* got tile {tile}, overlap {overlap}"):
+        fuse_tiled(mean, a, a, tile, overlap)
+
+
+def test_tiles_of_the_network_agree_with_the_whole_picture():
+    """A pattern without any long-range structure: tiles see the same cells, away from their borders."""
+    model = network(frequency=False)
+    a, b = torch.rand(2, 1, 1, 64, 72, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole, tiled = model(a, b), fuse_tiled(model, a, b, 48, 32)
+    error = (tiled - whole).square().mean()
+    assert 10 * torch.log10(1 / error) > 30

@@ -1,0 +1,180 @@
+"""Weights files: what was saved comes back, and nothing else is ever taken for weights."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from tiny import SHAPE, network, write_weights
+
+from adasffuse.models import ModelOptions, weights
+from adasffuse.models.weights import WeightsError, file_sha256, load_weights, released_weights, save_weights
+from adasffuse.tasks import TASKS
+
+
+def rewrite(path, change_state=lambda state: state, **header):
+    """The same file with other tensors or header entries (None removes one)."""
+    with safe_open(path, framework="pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        header = {k: v for k, v in {**file.metadata(), **header}.items() if v is not None}
+    save_file(change_state(state), path, metadata=header)
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_weights(tmp_path / "w.safetensors", "mif", output="direct")
+
+
+def test_round_trip(path):
+    model, task = load_weights(path)
+    expected = network(output="direct")
+    assert task == "mif" and model.options == ModelOptions(**SHAPE, output="direct") and not model.training
+    assert model.state_dict().keys() == expected.state_dict().keys()
+    assert all(torch.equal(v, expected.state_dict()[k]) for k, v in model.state_dict().items())
+    a, b = torch.rand(2, 1, 1, 9, 14)
+    with torch.no_grad():
+        assert torch.equal(model(a, b), expected(a, b))
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_the_header_keeps_the_record(tmp_path):
+    model = network()
+    save_weights(tmp_path / "w", model.state_dict(), model.options, "ivf", steps=12, seed=3, run="r")
+    with safe_open(tmp_path / "w", framework="pt") as file:
+        assert json.loads(file.metadata()["record"]) == {"steps": 12, "seed": 3, "run": "r"}
+
+
+def test_half_precision_files_load_as_float32(path):
+    model, _ = load_weights(rewrite(path, lambda state: {k: v.half() for k, v in state.items()}))
+    assert {v.dtype for v in model.state_dict().values()} == {torch.float32}
+
+
+def test_a_failed_save_keeps_the_older_file(path, monkeypatch):
+    before = path.read_bytes()
+
+    def full_disk(state, temporary, metadata):
+        temporary.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(weights, "save_file", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        save_weights(path, network().state_dict(), ModelOptions(**SHAPE), "mif")
+    assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(WeightsError, match=r"weights file .*none\.safetensors does not exist"):
+        load_weights(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, 2000, -1])
+def test_truncated_file(path, keep):
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(
+        WeightsError, match=r"w\.safetensors is no whole safetensors file \(.+\); a checkpoint or a broke"
+    ):
+        load_weights(path)
+
+
+def test_a_checkpoint_is_no_weights_file(path):
+    torch.save(network().state_dict(), path)
+    with pytest.raises(WeightsError, match=r"no whole safetensors file .* Training writes weights\.safetensors beside"):
+        load_weights(path)
+
+
+def test_a_foreign_safetensors_file(path):
+    save_file({"layer.weight": torch.zeros(3)}, path)
+    with pytest.raises(WeightsError, match=r"w\.safetensors was not written by AdaSFFuse"):
+        load_weights(path)
+
+
+def wider(state):
+    return {k: torch.cat([v, v]) if k == "embed.bias" else v for k, v in state.items()}
+
+
+def without_bias(state):
+    return {k: v for k, v in state.items() if k != "embed.bias"}
+
+
+def with_another(state):
+    return {**state, "extra": torch.zeros(1)}
+
+
+@pytest.mark.parametrize(
+    "change, header, reason",
+    [
+        (wider, {}, "size mismatch for embed.bias"),
+        (without_bias, {}, "Missing key.*embed.bias"),
+        (with_another, {}, "Unexpected key.*extra"),
+        (dict, {"model": json.dumps({**SHAPE, "channels": 16, "output": "direct"})}, "size mismatch"),
+        (dict, {"model": json.dumps({**SHAPE, "channels": 7})}, "model.channels must be a multiple of 4"),
+        (dict, {"model": json.dumps({"chanels": 8})}, "unexpected keyword argument 'chanels'"),
+        (dict, {"model": "[1]"}, "must be a mapping"),
+        (dict, {"model": "{"}, "Expecting property name"),
+        (dict, {"model": None}, "'model'"),
+        (dict, {"task": None}, "'task'"),
+    ],
+)
+def test_a_file_that_does_not_fit_its_own_header(path, change, header, reason):
+    rewrite(path, change, **header)
+    with pytest.raises(WeightsError, match=rf"(?s)w\.safetensors does not fit the network that its header .*{reason}"):
+        load_weights(path)
+
+
+def test_weights_of_a_diverged_run(path):
+    rewrite(path, lambda state: {**state, "embed.bias": torch.full_like(state["embed.bias"], torch.nan)})
+    with pytest.raises(WeightsError, match="holds values that are not finite; the training run diverged"):
+        load_weights(path)
+
+
+@pytest.fixture
+def release(tmp_path, monkeypatch):
+    """A package folder with released weights for MEF in the size small."""
+    monkeypatch.setattr(weights.resources, "files", lambda package: tmp_path)
+    (tmp_path / "weights").mkdir()
+    path = write_weights(tmp_path / "weights/mef_small.safetensors", "mef")
+    path.with_suffix(".json").write_text(json.dumps({"sha256": file_sha256(path)}))
+    return path
+
+
+def test_released_weights_match_their_card(release):
+    assert released_weights("mef", "small") == release
+
+
+def test_a_changed_release_is_refused(release):
+    write_weights(release, "mef", seed=1)
+    with pytest.raises(
+        WeightsError, match=r"mef_small\.safetensors differs from the released file \(SHA-256\); reinst"
+    ):
+        released_weights("mef", "small")
+
+
+def test_what_is_not_released_is_never_made_up(release):
+    with pytest.raises(
+        WeightsError, match="no weights of size 'base' are released for task 'mef'; released: mef_small"
+    ):
+        released_weights("mef", "base")
+    release.unlink()
+    with pytest.raises(WeightsError, match="task 'mef'; released: none"):
+        released_weights("mef", "small")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_shipped_weights_load(task):
+    try:
+        path = released_weights(task, "small")
+    except WeightsError as error:
+        if "are released" not in str(error):
+            raise
+        pytest.skip(str(error))
+    model, made_for = load_weights(path)
+    assert made_for in (task, "general") and model.options.channels == 32
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert card["task"] == made_for and card["parameters"] == sum(p.numel() for p in model.parameters())
+
+
+def test_sha256_of_known_bytes(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert file_sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
