@@ -72,7 +72,7 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
     keep_freed_memory()
     try:
         value_range = _value_range(args.range)
-        if find_task(args.dataset) != task:
+        if find_task(args.dataset.split("/")[0]) != task:  # MIF/PET-MRI is one subset
             raise ValueError(f"--dataset {args.dataset} is no {task.folder} data set; use its own test script")
         fuser = load_fuser(task.id, args.size, args.model_path, args.device, args.tile, args.tile_overlap)
         jobs = _sample_jobs(task, args) if args.root_path is None else _jobs(args)

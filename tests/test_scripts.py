@@ -1,0 +1,431 @@
+"""The four fusion scripts through their `main(argv)`: built-in samples, real pairs, and every kind of bad input."""
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import texture, write_ivf, write_weights
+
+from adasffuse.data.pairs import find_pairs, pair_folders
+from adasffuse.data.samples import sample_pairs, write_samples
+from adasffuse.images import image_size, read_image, write_png
+from adasffuse.inference import load_fuser
+from adasffuse.models.weights import WeightsError, released_weights
+from adasffuse.tasks import TASKS
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.filterwarnings("ignore:.*undefined for these")  # small pictures on purpose; tables count them
+METRICS = ("EN", "SD", "SF", "MI", "SCD", "VIFF", "Qabf", "SSIM")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Weights files of a tiny network, one per task."""
+    folder = tmp_path_factory.mktemp("weights")
+    return {task: write_weights(folder / f"{task}.safetensors", task) for task in TASKS}
+
+
+@pytest.fixture
+def run(weights, tmp_path, capsys):
+    """Call a task's script with a tiny network and results in `tmp_path/out`; status, standard output and errors."""
+
+    def call(task: str, *arguments) -> tuple[int, str, str]:
+        defaults = ["--model_path", weights[task], "--save_dir", tmp_path / "out"]
+        main = import_module(f"test_{task.upper()}_RGB").main
+        status = main([str(argument) for argument in (*defaults, *arguments)])
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def files(folder: Path) -> list[str]:
+    """All files below a folder, hidden ones included: nothing half-written may be left."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_without_data_the_samples_are_fused(task, run, tmp_path):
+    scores = task in ("ivf", "mif")
+    status, out, _ = run(task, *([] if scores else ["--no_scores"]))
+    samples = sample_pairs(task)
+    assert status == 0 and len(samples) >= 2
+    assert out.startswith("built-in samples (no --root_path given):\n")
+    for sample in samples:
+        assert f"  {sample.name}: {sample.title}" in out
+        folder = tmp_path / "out/samples" / task.upper() / sample.subset / "fused"
+        assert image_size(folder / f"{sample.name}.png") == sample.a.shape[:2]
+    assert ("convention adasffuse, n = " in out) is scores
+    if scores:
+        assert all(f"\n{method} " in out for method in ("AdaSFFuse", "average", "max", "laplacian"))
+        assert all(metric in out for metric in METRICS)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_real_pairs(task, data_root, run, tmp_path):
+    """The smallest pair of each folder of the task's test data."""
+    expected = {}
+    for folder in pair_folders(data_root / "test", task.upper()):
+        pairs, _ = find_pairs(folder.folder_a, folder.folder_b)
+        pair = min(pairs, key=lambda pair: np.prod(image_size(pair.path_a)))
+        for path, source in ((pair.path_a, folder.folder_a), (pair.path_b, folder.folder_b)):
+            target = tmp_path / "data" / source.relative_to(data_root / "test")
+            target.mkdir(parents=True)
+            shutil.copy(path, target)
+        expected[f"{folder.name}/{pair.stem}.png"] = image_size(pair.path_a)
+    status, out, err = run(task, "--root_path", tmp_path / "data", *(["--no_scores"] if task != "ivf" else []))
+    assert status == 0, out + err
+    assert files(tmp_path / "out") == sorted(expected)
+    assert {name: image_size(tmp_path / "out" / name) for name in expected} == expected
+    assert out.count("1 pairs fused") == len(expected) == (3 if task == "mif" else 1)
+
+
+def test_all_three_subsets_of_mif_in_one_call(run, tmp_path):
+    write_samples(tmp_path / "data")
+    status, out, _ = run("mif", "--root_path", tmp_path / "data", "--no_scores")
+    assert status == 0
+    for sample in sample_pairs("mif"):
+        assert f"MIF/{sample.subset}: 1 pairs fused" in out
+        fused = read_image(tmp_path / "out/MIF" / sample.subset / f"{sample.name}.png").pixels
+        assert fused.shape == sample.a.shape  # gray for CT-MRI, the functional image's colours for the others
+
+
+def test_one_empty_subset_does_not_stop_the_others(run, tmp_path):
+    write_samples(tmp_path / "data")
+    (broken,) = (tmp_path / "data/MIF/PET-MRI/MRI").iterdir()
+    broken.unlink()
+    status, out, err = run("mif", "--root_path", tmp_path / "data", "--no_scores")
+    assert status == 1 and f"error: no pictures in {broken.parent}" in err
+    assert "MIF/CT-MRI: 1 pairs fused" in out and "MIF/SPECT-MRI: 1 pairs fused" in out
+
+
+def test_one_subset_by_name(run, tmp_path):
+    write_samples(tmp_path / "data")
+    assert run("mif", "--root_path", tmp_path / "data", "--dataset", "MIF/PET-MRI", "--no_scores")[0] == 0
+    assert [name.split("/")[1] for name in files(tmp_path / "out")] == ["PET-MRI"]
+
+
+@pytest.mark.parametrize(
+    "made, arguments, results",
+    [
+        ("IVF", [], "IVF"),
+        ("VIF", [], "IVF"),
+        ("IVF_NIGHT", ["--dataset", "IVF_NIGHT"], "IVF_NIGHT"),
+        ("IVF", ["--dataset", "VIF"], "VIF"),
+    ],
+)
+def test_names_of_data_sets(run, tmp_path, made, arguments, results):
+    root = write_ivf(tmp_path / "data", ("1",))
+    if made != "IVF":
+        (root / "IVF").rename(root / made)
+    status, _, err = run("ivf", "--root_path", root, "--no_scores", *arguments)
+    assert status == 0, err
+    (name,) = files(tmp_path / "out")
+    assert name in (f"{results}/1.png", f"{made}/1.png")
+
+
+@pytest.mark.parametrize("full_paths", [False, True])
+def test_folders_of_other_names(run, tmp_path, full_paths):
+    base = write_ivf(tmp_path / "data", ("1",)) / "IVF"
+    (base / "infrared").rename(base / "thermal")
+    folder = base / "thermal" if full_paths else "thermal"
+    status, _, err = run("ivf", "--root_path", tmp_path / "data", "--A_dir", folder, "--no_scores")
+    assert status == 0, err
+    assert files(tmp_path / "out") == ["IVF/1.png"]
+
+
+def no_partner(base: Path) -> None:
+    (base / "visible/bad.png").unlink()
+
+
+def other_size(base: Path) -> None:
+    write_png(base / "visible/bad.png", texture(9, 14, seed=1))
+
+
+def truncated(base: Path) -> None:
+    data = (base / "infrared/bad.png").read_bytes()
+    (base / "infrared/bad.png").write_bytes(data[: len(data) // 2])
+
+
+def empty(base: Path) -> None:
+    (base / "visible/bad.png").write_bytes(b"")
+
+
+def no_picture(base: Path) -> None:
+    (base / "visible/bad.png").write_text("I am not a picture")
+
+
+def foreign_file(base: Path) -> None:
+    for name in ("infrared", "visible"):
+        (base / name / "bad.png").unlink()
+    (base / "infrared/bad.txt").write_text("notes")
+
+
+def same_stem(base: Path) -> None:
+    shutil.copy(base / "infrared/good.png", base / "infrared/bad.bmp")
+
+
+def float_values(base: Path) -> None:
+    cv2.imwrite(str(base / "infrared/bad.tiff"), np.full((40, 48), 300.5, np.float32))
+    (base / "infrared/bad.png").unlink()
+
+
+@pytest.mark.parametrize(
+    "damage, reason",
+    [
+        (no_partner, "failed: bad: {base}/infrared/bad.png has no partner in {base}/visible"),
+        (other_size, "failed: bad: sizes differ: {base}/infrared/bad.png is 48x40, {base}/visible/bad.png is 14x9 pix"),
+        (truncated, "failed: bad: {base}/infrared/bad.png: damaged or truncated ("),
+        (empty, "failed: bad: {base}/visible/bad.png: the file is empty; expected a PNG"),
+        (no_picture, "failed: bad: {base}/visible/bad.png: not a readable picture; expected a PNG"),
+        (foreign_file, "failed: bad.txt: {base}/infrared/bad.txt is not a picture file ("),
+        (same_stem, "failed: bad: bad.bmp and bad.png in {base}/infrared share one stem; keep one of them"),
+        (
+            float_values,
+            "failed: bad: {base}/infrared/bad.tiff: float32 values have no fixed black and white; give --ra",
+        ),
+    ],
+)
+def test_one_bad_pair_does_not_stop_the_rest(run, tmp_path, damage, reason):
+    base = write_ivf(tmp_path / "data", ("bad", "good", "zebra")) / "IVF"
+    damage(base)
+    status, out, _ = run("ivf", "--root_path", tmp_path / "data", "--no_scores")
+    assert status == 1
+    assert "IVF: 2 pairs fused, " in out and f", 1 failed -> {tmp_path}/out/IVF" in out
+    assert "  " + reason.format(base=base) in out
+    assert files(tmp_path / "out") == ["IVF/good.png", "IVF/zebra.png"]
+
+
+@pytest.mark.parametrize(
+    "missing, message",
+    [
+        ("IVF", "no source folders for IVF: looked for {base}/infrared, {base}/visible"),
+        ("IVF/visible", "{base}/visible"),
+    ],
+)
+def test_missing_folders(run, tmp_path, missing, message):
+    root = write_ivf(tmp_path / "data")
+    shutil.rmtree(root / missing)
+    status, out, err = run("ivf", "--root_path", root)
+    assert status == 1 and err.startswith("error: ") and message.format(base=root / "IVF") in err
+    assert out == "" and not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_pictures(run, tmp_path):
+    root = write_ivf(tmp_path / "data", ("1",))
+    (root / "IVF/visible/1.png").unlink()
+    status, _, err = run("ivf", "--root_path", root)
+    assert status == 1 and f"error: no pictures in {root}/IVF/visible" in err
+
+
+def test_results_below_a_file(run, tmp_path):
+    root = write_ivf(tmp_path / "data", ("1",))
+    (tmp_path / "file").touch()
+    status, out, _ = run("ivf", "--root_path", root, "--save_dir", tmp_path / "file")
+    assert status == 1 and "0 pairs fused, 1 failed" in out
+    assert f"failed: 1: cannot write {tmp_path}/file/IVF/1.png" in out and "choose a folder that is writable" in out
+    status, _, err = run("ivf", "--save_dir", tmp_path / "file")
+    assert status == 1 and f"error: cannot write {tmp_path}/file/samples/IVF" in err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_unwritable_output_folder(run, tmp_path):
+    root = write_ivf(tmp_path / "data", ("1",))
+    (tmp_path / "locked").mkdir(mode=0o500)
+    status, out, _ = run("ivf", "--root_path", root, "--save_dir", tmp_path / "locked")
+    assert status == 1 and "cannot write" in out and "Permission denied" in out
+    assert files(tmp_path / "locked") == []
+
+
+def truncated_weights(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def foreign_weights(path: Path) -> None:
+    torch.save({"model": {}}, path)
+
+
+def weights_of_another_task(path: Path) -> None:
+    write_weights(path, "mef")
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (Path.unlink, "weights file {path} does not exist"),
+        (truncated_weights, "{path} is no whole safetensors file ("),
+        (foreign_weights, "{path} is no whole safetensors file ("),
+        (weights_of_another_task, "{path} was trained for task 'mef', not 'ivf'"),
+    ],
+)
+def test_bad_weights_fuse_nothing(run, tmp_path, damage, message):
+    path = write_weights(tmp_path / "my.safetensors", "ivf")
+    damage(path)
+    status, out, err = run("ivf", "--root_path", write_ivf(tmp_path / "data"), "--weights", path)
+    assert status == 1 and err.startswith("error: " + message.format(path=path))
+    assert out == "" and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--dataset", "MEF"], "--dataset MEF is no IVF data set; use its own test script"),
+        (["--dataset", "XYZ"], "unknown task 'XYZ'"),
+        (
+            ["--tile", "100"],
+            "tile and tile_overlap must be multiples of 8 with tile > tile_overlap (or tile 0), got 100",
+        ),
+        (["--tile", "64", "--tile_overlap", "64"], "got 64 and 64"),
+        (["--device", "gpu"], "unknown device 'gpu'; use auto, cpu, cuda or cuda:N"),
+        (["--range", "5"], "--range takes LOW HIGH in the files' values, or 'folder'; got 5"),
+        (["--range", "auto"], "--range takes LOW HIGH in the files' values, or 'folder'; got auto"),
+        (["--range", "9", "3"], "--range needs LOW < HIGH, got 9 3"),
+        (["--range", "nan", "3"], "--range needs LOW < HIGH, got nan 3"),
+    ],
+)
+def test_impossible_arguments(run, tmp_path, arguments, message):
+    status, out, err = run("ivf", "--root_path", write_ivf(tmp_path / "data", ("1",)), *arguments)
+    assert status == 1 and err.startswith("error: ") and message in err
+    assert out == "" and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--rootpath", "x"], ["--size", "large"], ["--tile", "big"]])
+def test_unknown_arguments(run, arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run("mef", *arguments)
+    assert caught.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+def write_variants(folder: Path) -> dict[str, int]:
+    """One picture in every file form that is read, 40x48; name of the file to the channels of what comes out."""
+    folder.mkdir(parents=True)
+    luma = texture(40, 48, seed=3)
+    rgb = np.stack([luma, luma // 2, 255 - luma], axis=-1)
+    Image.fromarray(luma).save(folder / "gray.png")
+    Image.fromarray(rgb).save(folder / "rgb.png")
+    Image.fromarray(rgb).save(folder / "jpeg.jpg", quality=95)
+    Image.fromarray(np.dstack([rgb, luma])).save(folder / "rgba.png")
+    Image.fromarray(rgb).quantize(16).save(folder / "palette.png")
+    cv2.imwrite(str(folder / "gray16.png"), luma.astype(np.uint16) * 257)
+    cv2.imwrite(str(folder / "rgb16.tiff"), rgb[..., ::-1].astype(np.uint16) * 257)
+    return {"gray": 1, "rgb": 3, "jpeg": 3, "rgba": 3, "palette": 3, "gray16": 1, "rgb16": 3}
+
+
+def test_every_form_of_picture(run, tmp_path):
+    base = tmp_path / "data/IVF"
+    channels = write_variants(base / "visible")
+    for stem in channels:
+        write_png(base / "infrared" / f"{stem}.png", texture(40, 48, seed=4))
+    status, out, _ = run("ivf", "--root_path", tmp_path / "data")
+    assert status == 0 and f"IVF: {len(channels)} pairs fused" in out
+    assert out.count("notice: ") == 1 and f"notice: {base}/visible/rgba.png: alpha channel dropped" in out
+    fused = {stem: read_image(tmp_path / f"out/IVF/{stem}.png").pixels for stem in channels}
+    assert {stem: 1 if pixels.ndim == 2 else 3 for stem, pixels in fused.items()} == channels
+    assert np.array_equal(fused["gray"], fused["gray16"])
+    assert np.array_equal(fused["rgb"], fused["rgb16"]) and np.array_equal(fused["rgb"], fused["rgba"])
+
+
+def write_deep(root: Path, factor: float, kind=np.uint16, suffix: str = "png") -> Path:
+    """Two gray pairs whose values are `factor` times 8-bit ones; the darkest is 0, the brightest 255 * factor."""
+    for number, stem in enumerate("12"):
+        for seed, name in ((number, "infrared"), (number + 2, "visible")):
+            luma = texture(40, 48, seed)
+            luma[0, :2] = 0, 255
+            (root / "IVF" / name).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(root / "IVF" / name / f"{stem}.{suffix}"), (luma.astype(float) * factor).astype(kind))
+    return root
+
+
+@pytest.mark.parametrize("arguments", [["--range", "0", "2550"], ["--range", "folder"]])
+@pytest.mark.parametrize("kind, suffix", [(np.uint16, "png"), (np.float32, "tiff")])
+def test_a_value_range_gives_the_pictures_and_scores_of_8_bit_files(run, tmp_path, arguments, kind, suffix):
+    """Values up to 2550 of 65535: nearly black without a range."""
+    _, expected, _ = run("ivf", "--root_path", write_deep(tmp_path / "plain", 1, np.uint8))
+    plain = {name: (tmp_path / "out" / name).read_bytes() for name in files(tmp_path / "out")}
+    status, out, _ = run("ivf", "--root_path", write_deep(tmp_path / "deep", 10, kind, suffix), *arguments)
+    assert status == 0 and "notice" not in out
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in files(tmp_path / "out")} == plain
+    table = expected[expected.index("convention") :]
+    assert out[out.index("convention") :] == table
+
+
+def test_a_narrow_16_bit_file_is_noticed(run, tmp_path):
+    status, out, _ = run("ivf", "--root_path", write_deep(tmp_path / "deep", 10), "--no_scores")
+    assert status == 0 and out.count("notice: ") == 4
+    assert "infrared/1.png: uses only 0..2550 of 0..65535; --range LOW HIGH or --range folder would widen it" in out
+    assert read_image(tmp_path / "out/IVF/1.png").pixels.max() < 0.5
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 17), (17, 1), (2, 3), (31, 45)])
+def test_small_and_odd_sizes(run, tmp_path, size):
+    root = write_ivf(tmp_path / "data", ("small",), size)
+    write_ivf(tmp_path / "data", ("large",), (48, 64))
+    status, out, err = run("ivf", "--root_path", root)
+    assert status == 0, err
+    assert image_size(tmp_path / "out/IVF/small.png") == size
+    assert "n = 2" in out
+    if min(size) < 7:  # too small for some metrics: left out of their means, with the count
+        assert "(-1)" in out
+
+
+def test_tiles_and_stretch_reach_the_fuser(run, tmp_path):
+    root = write_ivf(tmp_path / "data", ("1",), (70, 90))
+    results = {}
+    for arguments in (["--tile", "0"], ["--tile", "48", "--tile_overlap", "32"], ["--stretch"]):
+        assert run("ivf", "--root_path", root, "--no_scores", *arguments)[0] == 0
+        results[arguments[-1]] = read_image(tmp_path / "out/IVF/1.png").pixels
+    difference = abs(results["32"] - results["0"])
+    assert difference.max() > 0 and 10 * np.log10(1 / np.square(difference).mean()) > 30
+    assert results["--stretch"].min() == 0 and results["--stretch"].max() == 1
+
+
+def test_a_second_run_replaces_its_results(run, tmp_path):
+    root = write_ivf(tmp_path / "data", ("1",))
+    for _ in range(2):
+        assert run("ivf", "--root_path", root, "--no_scores")[0] == 0
+        assert files(tmp_path / "out") == ["IVF/1.png"]
+        before = (tmp_path / "out/IVF/1.png").read_bytes()
+    (root / "IVF/visible/1.png").write_bytes(b"")
+    assert run("ivf", "--root_path", root, "--no_scores")[0] == 1
+    assert (tmp_path / "out/IVF/1.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_tiles_of_released_weights_agree_with_the_whole_picture(task):
+    """Within 45 dB at a quarter of the default tile and the default overlap; no step at the tiles' borders."""
+    try:
+        released_weights(task, "small")
+    except WeightsError as error:
+        pytest.skip(str(error))
+    sample = sample_pairs(task)[-1]
+    a, b = (cv2.resize(x if x.ndim == 2 else x[..., 1], (320, 256)) / np.float32(255) for x in (sample.a, sample.b))
+    fuser = load_fuser(task, device="cpu", tile=256)
+    tiled = fuser.fuse_luminance(a, b)
+    fuser.tile = 0
+    difference = tiled - fuser.fuse_luminance(a, b)
+    assert 10 * np.log10(1 / np.square(difference).mean()) > 45
+    assert abs(np.diff(difference, axis=1)).max() < 4 / 255
+
+
+@pytest.mark.parametrize("arguments", [[], ["."], ["ROOT"], ["tests"]])
+def test_pytest_never_collects_the_scripts(tmp_path, arguments):
+    """The scripts at the top are called test_*.py; with this project's settings pytest leaves them alone."""
+    for script in ROOT.glob("test_*.py"):
+        (tmp_path / script.name).write_text("def test_script():\n    raise SystemExit('collected')\n")
+    assert len(list(tmp_path.iterdir())) >= 5
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/test_real.py").write_text("def test_real():\n    pass\n")
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    arguments = [str(tmp_path) if argument == "ROOT" else argument for argument in arguments]
+    done = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert [line for line in done.stdout.splitlines() if "::" in line] == ["tests/test_real.py::test_real"]
