@@ -141,9 +141,9 @@ def test_a_stopped_run_continues_bit_for_bit(root, tmp_path, monkeypatch, number
 
 
 def test_loader_processes_change_nothing(root, tmp_path):
-    for workers in (0, 2):
+    for workers in (0, 1):
         train(run_options(root, steps=2, data={"workers": workers}), tmp_path / str(workers), "cpu")
-    assert_same_run(tmp_path / "0/run", tmp_path / "2/run")
+    assert_same_run(tmp_path / "0/run", tmp_path / "1/run")
 
 
 def test_a_finished_run_is_left_as_it_is(root, tmp_path):
@@ -178,7 +178,7 @@ def test_kills_lose_nothing():
     spec = importlib.util.spec_from_file_location("kill_training", ROOT / "scripts/kill_training.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    assert script.main(["--kills", "2", "--longest", "0.5", "--seed", str(int.from_bytes(os.urandom(2)))]) == 0
+    assert script.main(["--kills", "2", "--longest", "0.3", "--seed", str(int.from_bytes(os.urandom(2)))]) == 0
 
 
 def test_partial_files_are_ignored_and_overwritten(root, tmp_path):
@@ -240,7 +240,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(root, tmp_path, capsys):
     assert not (tmp_path / "exploded").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated", pickle.dumps([1, 2])])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated", pickle.dumps([1, 2], protocol=2)])
 def test_a_damaged_checkpoint_is_named(root, tmp_path, content):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/step_00000007.pt").write_bytes(content)
