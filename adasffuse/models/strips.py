@@ -1,4 +1,4 @@
-"""Inference on the CPU in strips of rows: the same network, with all large intermediate maps small enough for the cache.
+"""Inference on the CPU in strips of rows: the same network, its large intermediate maps small enough for the cache.
 
 On a CPU most of the time of a straightforward forward pass goes into moving feature maps of a whole picture through
 memory, several times per layer.  Local layers are therefore applied strip by strip (with the neighbouring rows they
