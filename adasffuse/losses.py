@@ -23,10 +23,11 @@ class LossOptions:
     ssim: float = 10.0  # weight of 1 - (a SSIM(A, fused) + b SSIM(B, fused))
     target: str = "max"  # intensity target: 'max' or 'mean' of the sources; a known truth replaces it
     ssim_share: str = "gradient"  # a and b: 'gradient' (share of mean gradient) or 'equal'
+    vif: float = 0.0  # weight of the visual information of both sources that the result lacks; not in the paper
     filters: float = 0.0  # weight of the wavelet filters' distance from perfect reconstruction
 
     def __post_init__(self) -> None:
-        for name in ("intensity", "gradient", "ssim", "filters"):
+        for name in ("intensity", "gradient", "ssim", "vif", "filters"):
             if getattr(self, name) < 0:
                 raise ValueError(f"loss.{name} must not be negative, got {getattr(self, name)}")
         for name, known in (("target", ("max", "mean")), ("ssim_share", ("gradient", "equal"))):
@@ -42,7 +43,7 @@ class LossOptions:
 def fusion_loss(
     fused: Tensor, source_a: Tensor, source_b: Tensor, options: LossOptions, truth: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Weighted loss terms 'intensity', 'gradient' and 'ssim', scalars; their sum is the loss.
+    """Weighted loss terms 'intensity', 'gradient', 'ssim' and, where it has a weight, 'vif'; the loss is their sum.
 
     Args:
         truth: the ideal result, with NaN throughout the pairs whose ideal is unknown.  Where it is known it takes
@@ -60,11 +61,15 @@ def fusion_loss(
         source_a, source_b, target = (torch.where(known, truth, t) for t in (source_a, source_b, target))
         gradient = torch.where(known, gradient_magnitude(truth), gradient)
     similarity = share * ssim(source_a, fused) + (1 - share) * ssim(source_b, fused)
-    return {
+    terms = {
         "intensity": options.intensity * F.l1_loss(fused, target),
         "gradient": options.gradient * F.l1_loss(gradient_magnitude(fused), gradient),
         "ssim": options.ssim * (1 - similarity).mean(),
     }
+    if options.vif:
+        lost = [(1 - visual_information(source, fused)).clamp(min=0) for source in (source_a, source_b)]
+        terms["vif"] = options.vif * (lost[0] + lost[1]).mean()
+    return terms
 
 
 def gradient_magnitude(image: Tensor) -> Tensor:
@@ -87,18 +92,44 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     Wang et al., IEEE Trans. Image Process. 2004, doi:10.1109/TIP.2003.819861.  Images below 11 pixels on a side
     use the largest window that fits.
     """
-    window = _gaussian(min(11, *x.shape[-2:]), 1.5, x)
-
-    def blur(t: Tensor) -> Tensor:
-        channels = t.shape[1]
-        t = F.conv2d(t, window.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
-        return F.conv2d(t, window.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
-
-    mean_x, mean_y, xx, yy, xy = blur(torch.cat([x, y, x * x, y * y, x * y], dim=1)).chunk(5, dim=1)
-    variance_x, variance_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
+    mean_x, mean_y, variance_x, variance_y, covariance = _local_moments(x, y, min(11, *x.shape[-2:]), 1.5)
     luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
     structure = (2 * covariance + 0.03**2) / (variance_x + variance_y + 0.03**2)
     return (luminance * structure).mean(dim=(1, 2, 3))
+
+
+def visual_information(source: Tensor, fused: Tensor) -> Tensor:
+    """Pixel-domain visual information fidelity (VIF-P) of the fused image for one source, per pair, (B,).
+
+    Sheikh and Bovik, IEEE Trans. Image Process. 2006, doi:10.1109/TIP.2005.859378, four scales with Gaussian windows of
+    17, 9, 5 and 3 pixels (sigma a fifth) and noise variance 2 on grey levels 0..255, as `adasffuse.metrics` computes
+    it.  1 for a copy; more where contrast is raised.  A flat source counts as kept.  Needs 41 pixels on a side.
+    """
+    noise, tiny = 2.0, 1e-6
+    x, y = source * 255, fused * 255
+    kept = total = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+    for scale, size in enumerate((17, 9, 5, 3)):
+        if scale:
+            x, y = (_blur(t, size, size / 5)[..., ::2, ::2] for t in (x, y))
+        _, _, variance_x, variance_y, covariance = _local_moments(x, y, size, size / 5)
+        variance_x, variance_y = variance_x.clamp(min=0), variance_y.clamp(min=0)
+        gain = (covariance / (variance_x + tiny)).clamp(min=0)
+        unrelated = (variance_y - gain * covariance).clamp(min=tiny)
+        kept = kept + torch.log1p(gain.square() * variance_x / (unrelated + noise)).sum(dim=(1, 2, 3))
+        total = total + torch.log1p(variance_x / noise).sum(dim=(1, 2, 3))
+    return torch.where(total > tiny, kept / total.clamp(min=tiny), 1.0)
+
+
+def _local_moments(x: Tensor, y: Tensor, size: int, sigma: float) -> tuple[Tensor, ...]:
+    """Means of x and y, their variances and covariance in Gaussian windows inside the image."""
+    mean_x, mean_y, xx, yy, xy = _blur(torch.cat([x, y, x * x, y * y, x * y], dim=1), size, sigma).chunk(5, dim=1)
+    return mean_x, mean_y, xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
+
+
+def _blur(x: Tensor, size: int, sigma: float) -> Tensor:
+    window, channels = _gaussian(size, sigma, x), x.shape[1]
+    x = F.conv2d(x, window.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+    return F.conv2d(x, window.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
 
 
 def _gaussian(size: int, sigma: float, like: Tensor) -> Tensor:
