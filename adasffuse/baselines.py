@@ -58,10 +58,14 @@ def guided_filter_fusion(a: ndarray, b: ndarray) -> ndarray:
 
 
 def mertens(a: ndarray, b: ndarray) -> ndarray:
-    """Exposure fusion of Mertens, Kautz and Van Reeth (Computer Graphics Forum 2009), as OpenCV implements it."""
+    """Exposure fusion: a pyramid blend weighted by contrast and well-exposedness, as OpenCV implements it.
+
+    Mertens, Kautz and Van Reeth, Computer Graphics Forum 28(1), 2009, 10.1111/j.1467-8659.2008.01171.x, with the
+    paper's exponents of 1; gray pictures have no saturation to weigh.
+    """
     levels = [np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8) for x in (a, b)]
-    merged = cv2.createMergeMertens().process([cv2.merge([x, x, x]) for x in levels])
-    return merged[..., 0].clip(0, 1).astype(a.dtype)
+    merge = cv2.createMergeMertens(contrast_weight=1, saturation_weight=0, exposure_weight=1)
+    return merge.process(levels).reshape(a.shape).clip(0, 1).astype(a.dtype)
 
 
 def _guided_filter(image: ndarray, guide: ndarray, radius: int, eps: float) -> ndarray:

@@ -1,7 +1,6 @@
 """Bringing what a caller has (arrays, tensors, 8-bit, 16-bit, float, gray, colour) onto one scale: Y on 0..255."""
 
 import numpy as np
-import torch
 from numpy import ndarray
 
 from adasffuse.color import luminance
@@ -41,9 +40,9 @@ def check_same_size(**images: ndarray) -> None:
 
 
 def _channels_last(image, name: str) -> ndarray:
-    pixels = np.asarray(image)
-    if isinstance(image, torch.Tensor):
-        pixels = image.detach().cpu().numpy()
+    is_tensor = hasattr(image, "detach")  # not isinstance: scoring files should not have to load PyTorch
+    pixels = image.detach().cpu().numpy() if is_tensor else np.asarray(image)
+    if is_tensor:
         while pixels.ndim > 3 and pixels.shape[0] == 1:
             pixels = pixels[0]
         if pixels.ndim == 3 and pixels.shape[0] in (1, 3):

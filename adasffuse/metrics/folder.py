@@ -14,7 +14,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import scipy
-import torch
 from tqdm import tqdm
 
 from adasffuse.baselines import BASELINES
@@ -128,13 +127,10 @@ def _run(
     if workers <= 1:
         yield from show(map(_score, jobs))
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_use_one_thread) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    ) as pool:
         yield from show(pool.map(_score, jobs))
-
-
-def _use_one_thread() -> None:
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
 
 
 def _score(job: _Job) -> tuple[tuple[int, int], dict[str, float]]:

@@ -104,6 +104,8 @@ def tsallis_information(
     """
     if stretched:
         a, b, fused = stretch(a), stretch(b), stretch(fused)
+        if any(np.isnan(image).any() for image in (a, b, fused)):  # flat ones cannot be stretched
+            return _NAN
     codes = value_codes(fused)
     total = 0.0
     for source in (a, b):

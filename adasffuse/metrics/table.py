@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from adasffuse.metrics.conventions import METRICS, definitions
 
@@ -69,7 +68,7 @@ class ScoreTable:
             sign = 1 if METRICS[metric].better == "lower" else -1
             column = np.array([sign * means[method][metric] for method in methods])
             placed = np.full(len(methods), np.nan)
-            placed[~np.isnan(column)] = rankdata(column[~np.isnan(column)])
+            placed[~np.isnan(column)] = _rank(column[~np.isnan(column)])
             for method, rank in zip(methods, placed):
                 ranks[method][metric] = float(rank)
         return ranks
@@ -161,6 +160,13 @@ class ScoreTable:
                 line.append(skipped.format(cell, missing[metric]) if missing[metric] else cell)
             lines.append([*line, f"{mean_ranks[method]:.2f}"])
         return lines
+
+
+def _rank(values: np.ndarray) -> np.ndarray:
+    """1 for the smallest; equal values share the mean of their places."""
+    below = (values < values[:, None]).sum(axis=1)
+    equal = (values == values[:, None]).sum(axis=1)
+    return below + (equal + 1) / 2
 
 
 def _mean(values: list[float]) -> float:

@@ -1,0 +1,282 @@
+"""Metrics on pictures made here: hand-computed values, identities, other libraries, and bad input."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity as skimage_ssim
+
+from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, METRICS, MetricWarning, ScoreTable, evaluate, explain
+from adasffuse.metrics.color import chroma_difference
+from adasffuse.metrics.conventions import definitions
+from adasffuse.metrics.features import _meyer_taps, _wavelet, feature_mutual_information
+from adasffuse.metrics.gradients import average_gradient, edge_intensity, edge_preservation, spatial_frequency
+from adasffuse.metrics.information import cross_entropy, entropy, mutual_information, tsallis_information
+from adasffuse.metrics.intensity import peak_signal_to_noise, sum_of_correlations_of_differences
+from adasffuse.metrics.structure import ms_ssim, piella_edge_quality, piella_quality, structural_similarity
+from adasffuse.metrics.vif import vif_terms
+from adasffuse.metrics.windows import filter_valid, gaussian, strips, uniform
+
+BOARD = 255.0 * ((np.arange(64)[:, None] + np.arange(64)) % 2)  # every neighbour differs by one full step
+RAMP = np.tile(np.arange(64.0), (64, 1))
+
+
+def scene(seed: int = 0, height: int = 64, width: int = 64) -> np.ndarray:
+    """A smooth texture, uint8."""
+    noise = np.random.default_rng(seed).normal(size=(height + 6, width + 6))
+    smooth = filter_valid(noise, gaussian(7, 1.5))
+    return np.clip(128 + 300 * smooth, 0, 255).astype(np.uint8)
+
+
+TRIPLE = {"a": scene(0), "b": scene(1), "fused": scene(2)}
+FLOATS = {name: image.astype(np.float64) for name, image in TRIPLE.items()}
+
+
+# hand-computed values
+
+
+def test_sharpness_of_a_checkerboard_and_a_ramp():
+    assert spatial_frequency(BOARD) == pytest.approx(255 * 2**0.5)
+    assert spatial_frequency(BOARD, all_pixels=True) == pytest.approx(255 * (2 * 63 / 64) ** 0.5)
+    assert average_gradient(RAMP) == pytest.approx(0.5**0.5)
+    assert edge_intensity(RAMP) == pytest.approx((62 * 8 + 2 * 4) / 64)  # half the step on replicated borders
+
+
+def test_entropy_and_information_of_two_levels():
+    assert entropy(BOARD) == pytest.approx(1)
+    assert mutual_information(BOARD, RAMP, BOARD, base=2) == pytest.approx(1)  # 1 bit from A, none from the ramp
+    assert cross_entropy(BOARD, BOARD, BOARD) == 0
+    assert tsallis_information(BOARD, BOARD, BOARD) == pytest.approx(2 * (1 - 2 * 0.5**1.85 / 0.25**0.85) / -0.85)
+
+
+def test_saturated_bin_merges_254_and_255_in_the_joint_histogram_alone():
+    image = np.repeat([[254.0, 255.0]], 8, axis=0)
+    assert mutual_information(image, image, image, base=2) == pytest.approx(2)
+    assert mutual_information(image, image, image, base=2, saturated_bin=True) == pytest.approx(4)  # H + H - 0, twice
+
+
+def test_psnr_uses_the_peak_it_says():
+    white = np.full((8, 8), 100.0)
+    assert peak_signal_to_noise(white - 1, white + 1, white) == pytest.approx(40)
+    assert peak_signal_to_noise(white - 1, white + 1, white, peak=255.0) == pytest.approx(10 * math.log10(255**2))
+
+
+def test_sum_of_the_sources_has_the_best_scd():
+    a, b = FLOATS["a"], FLOATS["b"]
+    assert sum_of_correlations_of_differences(a, b, a + b) == pytest.approx(2)
+
+
+def test_qabf_of_identical_pictures():
+    best = 0.9994 / (1 + math.exp(-7.5)) * 0.9879 / (1 + math.exp(-4.4))
+    a = FLOATS["a"]
+    assert edge_preservation(a, a, a, equal_as_published=False) == pytest.approx(best)
+    assert best < 0.976
+
+
+def test_swapping_the_sources_changes_nothing():
+    ours = evaluate(TRIPLE["a"], TRIPLE["b"], TRIPLE["fused"])
+    assert evaluate(TRIPLE["b"], TRIPLE["a"], TRIPLE["fused"]) == pytest.approx(ours, rel=1e-12)
+
+
+def test_piella_edge_quality_is_the_product():
+    pictures = FLOATS.values()
+    expected = piella_quality(*pictures, weighted=True) * piella_quality(*pictures, weighted=True, edges=True)
+    assert piella_edge_quality(*pictures) == expected
+
+
+def test_identical_pictures_have_full_feature_information():
+    for feature in ("pixel", "gradient", "edge", "dct", "wavelet"):
+        assert feature_mutual_information(*[FLOATS["a"]] * 3, feature) == 1
+
+
+def test_chroma_difference_looks_at_chroma_alone():
+    red = np.zeros((4, 4, 3))
+    red[..., 0] = 200
+    gray = np.full((4, 4), 50.0)
+    assert chroma_difference(gray, red, red) == pytest.approx(0, abs=1e-6)
+    assert chroma_difference(gray, red, gray) > 20  # the colour is lost
+    assert math.isnan(chroma_difference(gray, gray, red))  # nobody owns colour
+
+
+# independent libraries
+
+
+def test_ssim_equals_scikit_image():
+    a, b, fused = FLOATS.values()
+    expected = sum(skimage_ssim(x, fused, data_range=255) for x in (a, b))
+    assert structural_similarity(a, b, fused, uniform(7), sample_covariance=True) == pytest.approx(expected, rel=1e-10)
+
+
+def test_gaussian_ssim_equals_scikit_image():
+    a, b, fused = FLOATS.values()
+    options = {"data_range": 255, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    expected = sum(skimage_ssim(x, fused, **options) for x in (a, b)) / 2
+    assert structural_similarity(a, b, fused, mean=True) == pytest.approx(expected, rel=1e-10)
+
+
+def test_ms_ssim_of_a_picture_with_itself_is_1_and_needs_176_pixels():
+    picture = scene(3, 176, 208).astype(np.float64)
+    assert ms_ssim(picture, picture) == pytest.approx(1)
+    assert math.isnan(ms_ssim(picture[:160], picture[:160]))
+
+
+def test_vif_equals_torchmetrics_and_sewar():
+    functional = pytest.importorskip("torchmetrics.functional.image")
+    sewar = pytest.importorskip("sewar.full_ref")
+    a, fused = FLOATS["a"], np.rint(0.5 * (FLOATS["a"] + FLOATS["b"]))
+    ours = vif_terms((a,), fused)[0]
+    tensors = (torch.from_numpy(image)[None, None] for image in (fused, a))
+    assert ours == pytest.approx(functional.visual_information_fidelity(*tensors).item(), rel=1e-6)
+    assert ours == pytest.approx(sewar.vifp(a.astype(np.uint8), fused.astype(np.uint8)), rel=1e-9)
+
+
+def test_mutual_information_equals_scikit_learn():
+    score = pytest.importorskip("sklearn.metrics").mutual_info_score
+    a, b, fused = (image.ravel() for image in FLOATS.values())
+    expected = score(a, fused) + score(b, fused)
+    assert mutual_information(*FLOATS.values()) == pytest.approx(expected, rel=1e-10)
+
+
+def test_wavelet_transform_equals_pywavelets():
+    pywt = pytest.importorskip("pywt")
+    low = _meyer_taps()
+    high = -low[::-1] * (-1.0) ** np.arange(62)
+    wavelet = pywt.Wavelet("meyer", [low, high, low[::-1], high[::-1]])
+    approximation, (horizontal, vertical, diagonal) = pywt.dwt2(scene(5, 70, 83).astype(float), wavelet, "symmetric")
+    expected = np.block([[approximation, vertical], [horizontal, diagonal]])
+    assert np.allclose(_wavelet(scene(5, 70, 83).astype(float)), expected, atol=1e-9)
+
+
+# input
+
+
+@pytest.mark.parametrize("height", (1, 17, 64, 65, 200))
+def test_strips_hold_every_window_once(height):
+    for window in (1, 7, 17):
+        counts = [rows.stop - rows.start - window + 1 for rows in strips(height, window)]
+        assert sum(counts) == max(height - window + 1, 0)
+        assert all(count > 0 for count in counts)
+
+
+def test_every_form_of_one_picture_scores_the_same():
+    expected = evaluate(**TRIPLE)
+    forms = {
+        "float32 on 0..1": ({n: (x / 255).astype(np.float32) for n, x in TRIPLE.items()}, 1.0),
+        "float64 on 0..255": (FLOATS, 255.0),
+        "uint16": ({n: x.astype(np.uint16) * 257 for n, x in TRIPLE.items()}, None),
+        "equal channels": ({n: np.dstack([x] * 3) for n, x in TRIPLE.items()}, None),
+        "one channel": ({n: x[..., None] for n, x in TRIPLE.items()}, None),
+        "tensor (1, 1, H, W)": ({n: torch.from_numpy(x)[None, None] for n, x in TRIPLE.items()}, None),
+        "tensor (3, H, W)": ({n: torch.from_numpy(x).expand(3, -1, -1) for n, x in TRIPLE.items()}, None),
+        "not contiguous": ({n: np.repeat(x, 2, axis=1)[:, ::2] for n, x in TRIPLE.items()}, None),
+    }
+    for form, (images, data_range) in forms.items():
+        assert evaluate(**images, data_range=data_range) == expected, form
+
+
+def test_color_is_scored_on_rounded_bt601_luminance():
+    rgb = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    y = np.rint(rgb @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+    assert evaluate(TRIPLE["a"], TRIPLE["b"], rgb) == pytest.approx(evaluate(TRIPLE["a"], TRIPLE["b"], y), rel=1e-3)
+
+
+def test_per_channel_is_the_mean_over_channels():
+    rgb = np.dstack([scene(seed) for seed in (7, 8, 9)])
+    gray = TRIPLE["a"]
+    whole = evaluate(gray, rgb, np.roll(rgb, 1, axis=-1), per_channel=True)
+    parts = [evaluate(gray, rgb[..., k], rgb[..., k - 1]) for k in range(3)]
+    assert whole == pytest.approx({name: sum(part[name] for part in parts) / 3 for name in whole})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fused": TRIPLE["fused"][:, :63]}, r"one height and width.*fused \(64, 63\)"),
+        ({"fused": TRIPLE["fused"].astype(np.float32)}, "state data_range"),
+        ({"fused": TRIPLE["fused"].astype(np.float32), "data_range": 1.0}, r"fused spans .* outside 0\.\.1"),
+        ({"fused": FLOATS["fused"] * np.nan, "data_range": 255.0}, "fused has 4096 NaN"),
+        ({"fused": np.zeros((2, 64, 64), np.uint8)}, r"fused must be one gray \(H, W\)"),
+        ({"fused": TRIPLE["fused"].astype(np.int32)}, "fused has type int32"),
+        ({"metrics": ("ssim",)}, "did you mean 'SSIM'"),
+        ({"metrics": ("VIFF",), "convention": "vifb"}, "'vifb' does not define VIFF; these do: adasffuse"),
+        ({"convention": "matlab"}, "unknown convention 'matlab'"),
+        ({"metrics": ("PSNR_GT",)}, "give a reference"),
+    ],
+)
+def test_bad_input_says_what_is_wrong(change, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(**(TRIPLE | change))
+
+
+def test_reference_metrics_compare_with_the_reference():
+    scores = evaluate(**TRIPLE, metrics=("PSNR_GT", "SSIM_GT"), reference=TRIPLE["fused"])
+    assert scores == {"PSNR_GT": math.inf, "SSIM_GT": pytest.approx(1)}
+
+
+def test_undefined_scores_are_nan_with_one_warning():
+    flat = np.full((64, 64), 9, np.uint8)
+    with pytest.warns(MetricWarning, match="SCD, VIFF") as caught:
+        scores = evaluate(flat, TRIPLE["b"], TRIPLE["fused"])
+    assert len(caught) == 1
+    assert math.isnan(scores["VIFF"])
+
+
+# conventions
+
+
+def test_every_metric_is_explained_and_in_use():
+    for metric in METRICS:
+        text = explain(metric)
+        assert METRICS[metric].better in text
+        assert all(name in text for name in CONVENTIONS)
+    assert "base=2" in explain("MI")
+    with pytest.raises(ValueError, match="did you mean 'VIFF'"):
+        explain("vif")
+
+
+def test_conventions_differ_as_documented():
+    def score(metric, convention):
+        return evaluate(**TRIPLE, metrics=(metric,), convention=convention)[metric]
+
+    assert score("MI", "clean") == pytest.approx(score("MI", "adasffuse") / math.log(2))
+    assert score("MSE", "tang") == pytest.approx(score("MSE", "adasffuse") / 255**2)
+    true_peak = 10 * math.log10(255**2 / score("MSE", "adasffuse"))
+    assert score("PSNR", "tang") == pytest.approx(true_peak + 20 * math.log10(255))
+    assert set(DEFAULT_METRICS) <= set(definitions(DEFAULT_METRICS, "adasffuse"))
+
+
+# the table
+
+
+def test_table_skips_nan_ranks_and_marks():
+    table = ScoreTable(("EN", "CE"))
+    for method, values in {"x": [(1, 5), (3, math.nan)], "y": [(4, 2), (4, 2)], "z": [(0, 9), (0, 9)]}.items():
+        for i, (en, ce) in enumerate(values):
+            table.add(method, f"p{i}", (10 + i, 20), {"EN": en, "CE": ce})
+    assert table.means("x") == {"EN": 2.0, "CE": 5.0}
+    assert table.skipped("x") == {"EN": 0, "CE": 1}
+    assert table.ranks()["y"] == {"EN": 1.0, "CE": 1.0}  # higher entropy, lower cross entropy
+    assert table.mean_ranks() == {"x": 2.0, "y": 1.0, "z": 3.0}
+    text = table.text()
+    assert "convention adasffuse, n = 2 (20-20 x 10-11 px" in text
+    assert "5.000+ (-1)" in text and "4.000*" in text
+    assert "**4.000**" in table.markdown() and r"\underline{5.000} ({-}1)" in table.latex()
+    content = json.loads(table.json())
+    assert content["methods"]["x"]["mean"]["CE"] == 5.0
+    assert content["pictures"][1]["scores"]["CE"] is None
+    assert table.csv().splitlines()[2] == "x,p1,11,20,adasffuse,3.0,nan"
+
+
+def test_table_keeps_infinite_scores_apart_from_undefined_ones():
+    table = ScoreTable(("PSNR",))
+    table.add("copy", "p", (4, 4), {"PSNR": math.inf})
+    assert table.skipped("copy") == {"PSNR": 0}
+    assert json.loads(table.json())["pictures"][0]["scores"]["PSNR"] == "inf"
+    assert table.means("copy")["PSNR"] == math.inf
+
+
+def test_table_refuses_incomplete_scores():
+    with pytest.raises(ValueError, match=r"m, p: no score for CE"):
+        ScoreTable(("EN", "CE")).add("m", "p", (4, 4), {"EN": 1.0})
