@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 POOL = 4  # pixels per side that are averaged before the transform
 CUTOFFS = (0.5, 0.25, 0.125, 0.0625)  # f_i, cycles per pooled pixel; 0.5 is the pooled grid's own limit
-REACH = 8  # pooled pixels of mirrored border on each side; the widest basis has fallen below 1e-2 of its peak there
+REACH = 8  # pooled pixels of mirrored border on each side; what reaches across it is below 5e-2 of a basis' peak
 
 
 class SpectralFilter(nn.Module):
