@@ -6,7 +6,9 @@ import scipy.fft
 from numpy import ndarray
 from numpy.lib.stride_tricks import sliding_window_view
 
-_CHUNK = 4096  # windows at once
+from adasffuse.metrics.windows import filter_same
+
+_CHUNK = 1024  # windows at once
 
 
 def feature_mutual_information(a: ndarray, b: ndarray, fused: ndarray, feature: str = "pixel") -> float:
@@ -121,8 +123,10 @@ def _decimate(image: ndarray, taps: ndarray, axis: int) -> ndarray:
     reach = len(taps) - 1
     padding = [(reach, reach) if i == axis else (0, 0) for i in range(2)]
     mirrored = np.pad(image, padding, mode="symmetric")
-    windows = sliding_window_view(mirrored, len(taps), axis=axis)
-    return np.take(windows, range(1, windows.shape[axis], 2), axis=axis) @ taps[::-1]
+    alone = np.ones(1)
+    along = filter_same(mirrored, *((taps[::-1], alone) if axis else (alone, taps[::-1])))
+    first = len(taps) // 2 + 1
+    return np.take(along, range(first, first + image.shape[axis] + reach - 1, 2), axis=axis)
 
 
 def _meyer_taps() -> ndarray:
