@@ -1,0 +1,230 @@
+"""Time and memory of the network on this machine, beside the machine's own matrix and transform rates.
+
+python scripts/benchmark.py --size small base --resolutions 640x480 1280x960 --precision float32 bfloat16 --profile
+
+Every row is measured in a fresh process: peak memory above what importing takes, the first picture, then the median
+and spread of the following ones.  The floor is what the matrix products and transforms alone would take at the rates
+measured in the same run.  Weights are random, which changes neither time nor memory.
+"""
+
+import argparse
+import json
+import math
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from adasffuse.allocator import keep_freed_memory
+from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, pick_device
+from adasffuse.inference.tiling import fuse_tiled
+from adasffuse.models import SIZES, AdaSFFuse
+
+COLUMNS = (
+    "size",
+    "pixels",
+    "precision",
+    "first_s",
+    "median_s",
+    "spread_s",
+    "GFLOP",
+    "floor_s",
+    "over_floor",
+    "peak_MB",
+)
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", nargs="+", choices=SIZES, default=list(SIZES), help="model sizes (all)")
+    parser.add_argument("--resolutions", nargs="+", default=["640x480"], metavar="WxH", help="(%(default)s)")
+    parser.add_argument("--precision", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
+    parser.add_argument("--batch", type=int, default=1, help="pairs at once (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="timed pictures after the first (%(default)s)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (%(default)s)")
+    parser.add_argument("--device", default="auto", help="(%(default)s)")
+    parser.add_argument(
+        "--tile", type=int, default=DEFAULT_TILE, help="tile for larger pictures, 0: never (%(default)s)"
+    )
+    parser.add_argument("--library", action="store_true", help="without the allocator setting that the scripts make")
+    parser.add_argument("--profile", action="store_true", help="print the operators that take most time")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="PNG of time and memory against pixels")
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # measure one row in this process: size,WxH,precision
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    torch.set_num_threads(args.threads)
+    if args.one:
+        print(json.dumps(measure(args, *args.one.split(","))))
+        return 0
+    rates = {"float32": matrix_rate(args, torch.float32), "bfloat16": matrix_rate(args, torch.bfloat16)}
+    transform = transform_rate(args)
+    print(f"device {pick_device(args.device)}, {args.threads} threads, torch {torch.__version__}; matrix products:")
+    print(
+        f"  {rates['float32']:.0f} GFLOP/s float32, {rates['bfloat16']:.0f} bfloat16; FFT {transform:.2f} ns per sample"
+    )
+    rows = []
+    for size in args.size:
+        for resolution in args.resolutions:
+            for precision in args.precision:
+                row = run_alone(argv if argv is not None else sys.argv[1:], f"{size},{resolution},{precision}")
+                row["floor_s"] = row["GFLOP"] / rates[precision] + row["fft_samples"] * transform * 1e-9
+                row["over_floor"] = row["median_s"] / row["floor_s"]
+                rows.append(row)
+    print(format_rows(rows))
+    for row in rows if args.profile else ():
+        print(f"\n{row['size']} {row['pixels']} {row['precision']}\n{row['profile']}")
+    if args.json:
+        args.json.write_text(json.dumps({"rates": rates, "fft_ns": transform, "rows": rows}, indent=2) + "\n")
+    if args.plot:
+        plot(rows, args.plot)
+    return 0
+
+
+def run_alone(argv: list[str], one: str) -> dict:
+    """One row, measured in a fresh process."""
+    command = [sys.executable, os.path.abspath(__file__), *argv, "--one", one]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"measuring {one} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(args: argparse.Namespace, size: str, resolution: str, precision: str) -> dict:
+    """Times, operations and peak memory of one network at one resolution, in this process."""
+    if not args.library:
+        keep_freed_memory()
+    device = pick_device(args.device)
+    width, height = (int(side) for side in resolution.split("x"))
+    before = peak_memory(device)
+    model = AdaSFFuse(SIZES[size]).to(device, memory_format=torch.channels_last).eval()
+    a, b = (torch.rand(args.batch, 1, height, width, device=device) for _ in range(2))
+
+    def fuse() -> None:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            if args.tile and max(height, width) > args.tile:
+                fuse_tiled(model, a, b, args.tile, DEFAULT_OVERLAP)
+            else:
+                model(a, b)
+
+    first, *times = (seconds(fuse, device) for _ in range(args.repeats + 1))
+    peak = peak_memory(device) - before
+    with FlopCounterMode(display=False) as counter:
+        fuse()
+    row = {
+        "size": size,
+        "pixels": f"{args.batch}x{width}x{height}",
+        "precision": precision,
+        "first_s": first,
+        "median_s": statistics.median(times),
+        "spread_s": max(times) - min(times),
+        "GFLOP": counter.get_total_flops() / 1e9,
+        "fft_samples": fft_samples(fuse),
+        "peak_MB": peak / 2**20,
+    }
+    if args.profile:
+        with profile(activities=list(ProfilerActivity) if device.type == "cuda" else [ProfilerActivity.CPU]) as trace:
+            fuse()
+        row["profile"] = trace.key_averages().table(sort_by="self_cpu_time_total", row_limit=15)
+    return row
+
+
+def seconds(action: Callable[[], None], device: torch.device) -> float:
+    """Wall-clock seconds of an action, work queued on the device included."""
+    started = time.perf_counter()
+    action()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def peak_memory(device: torch.device) -> int:
+    """Largest memory of this process so far, in bytes: of the GPU, or resident in RAM."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def fft_samples(action: Callable[[], None]) -> int:
+    """Real samples that an action transforms, forward and backward together."""
+    total, kept = 0, (torch.fft.rfft2, torch.fft.irfft2)
+
+    def forward(x, *args, **kwargs):
+        nonlocal total
+        total += x.numel()
+        return kept[0](x, *args, **kwargs)
+
+    def backward(x, *args, **kwargs):
+        nonlocal total
+        result = kept[1](x, *args, **kwargs)
+        total += result.numel()
+        return result
+
+    torch.fft.rfft2, torch.fft.irfft2 = forward, backward
+    try:
+        action()
+    finally:
+        torch.fft.rfft2, torch.fft.irfft2 = kept
+    return total
+
+
+def matrix_rate(args: argparse.Namespace, dtype: torch.dtype) -> float:
+    """Best GFLOP/s of a 1x1 convolution of 64 to 256 channels in channels-last memory, the network's usual product."""
+    device = pick_device(args.device)
+    x = torch.rand(1, 64, 128, 128, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    weight = torch.rand(256, 64, 1, 1, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    best = min(seconds(lambda: torch.nn.functional.conv2d(x, weight), device) for _ in range(50))
+    return 2 * 64 * 256 * 128 * 128 / best / 1e9
+
+
+def transform_rate(args: argparse.Namespace) -> float:
+    """Best nanoseconds per real sample and direction of a 2-D FFT of the size that the frequency branch uses."""
+    device = pick_device(args.device)
+    x = torch.rand(64, 144, 180, device=device)
+    best = min(seconds(lambda: torch.fft.irfft2(torch.fft.rfft2(x), s=x.shape[1:]), device) for _ in range(20))
+    return best / (2 * x.numel()) * 1e9
+
+
+def format_rows(rows: list[dict]) -> str:
+    """The rows as a table."""
+    cells = [COLUMNS, *([_text(row[name]) for name in COLUMNS] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(COLUMNS))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in cells)
+
+
+def _text(value: object) -> str:
+    return str(value) if isinstance(value, str) else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def plot(rows: list[dict], path: Path) -> None:
+    """Time and peak memory against pixels, one line per size and precision."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4))
+    for label in dict.fromkeys((row["size"], row["precision"]) for row in rows):
+        mine = [row for row in rows if (row["size"], row["precision"]) == label]
+        pixels = [math.prod(int(n) for n in row["pixels"].split("x")) for row in mine]
+        for axis, name in zip(axes, ("median_s", "peak_MB")):
+            axis.loglog(pixels, [row[name] for row in mine], "o-", label=" ".join(label))
+            axis.set(xlabel="pixels", ylabel={"median_s": "seconds per call", "peak_MB": "peak memory, MB"}[name])
+    axes[0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
