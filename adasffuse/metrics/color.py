@@ -17,16 +17,16 @@ def chroma_difference(color_a: ndarray, color_b: ndarray, color_fused: ndarray) 
     Returns:
         NaN where neither source has colour; a gray F is compared as such.
     """
-    sources = [rgb for rgb in (_rgb(color_a), _rgb(color_b)) if (rgb != rgb[..., :1]).any()]
+    sources = [image for image in (color_a, color_b) if _has_color(image)]
     if not sources:
         return float("nan")
-    fused = rgb2lab(_rgb(color_fused) / 255)
+    chroma = rgb2lab(color_fused / 255)[..., 1:] if _has_color(color_fused) else np.zeros((*color_fused.shape[:2], 2))
     differences = []
     for source in sources:
         lab = rgb2lab(source / 255)
-        differences.append(float(np.mean(deltaE_ciede2000(lab, np.dstack([lab[..., 0], fused[..., 1:]])))))
+        differences.append(float(np.mean(deltaE_ciede2000(lab, np.dstack([lab[..., :1], chroma])))))
     return sum(differences) / len(differences)
 
 
-def _rgb(image: ndarray) -> ndarray:
-    return image if image.ndim == 3 else np.dstack([image] * 3)
+def _has_color(image: ndarray) -> bool:
+    return image.ndim == 3 and bool((image != image[..., :1]).any())
