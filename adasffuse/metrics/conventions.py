@@ -144,9 +144,9 @@ _FURTHER = {  # of metrics on which there is one definition in use, or ours
     "PSNR_GT": choose(intensity.peak_signal_to_noise_of_reference),
     "SSIM_GT": choose(structure.ssim_of_reference),
 }
-_OWN = ("Qcb", "Qcv", "Qabf", "EN", "SD", "EI", "CE")  # VIFB and MEFB agree with the above
+_AGREED = ("Qcb", "Qcv", "Qabf", "EN", "EI")  # VIFB and MEFB compute these as above
 _BENCHMARK = {
-    **{name: {**_TWELVE, **_FURTHER}[name] for name in _OWN},
+    **{name: {**_TWELVE, **_FURTHER}[name] for name in _AGREED},
     "AG": choose(gradients.average_gradient, "sum divided by (H - 1)(W - 1)", all_pixels=False),
     "SF": choose(gradients.spatial_frequency, "sums divided by H W", all_pixels=True),
     "PSNR": choose(intensity.peak_signal_to_root_error, "from the RMSE that is none: some 40 dB above the usual"),
@@ -276,6 +276,7 @@ def explain(metric: str) -> str:
             lines.append(f"  {name}: {definition.function.__name__}({choices}){note}")
         else:
             lines.append(f"  {name}: not defined")
+    lines += ["", "Sources:", *(f"  {name}: {convention.source}" for name, convention in CONVENTIONS.items())]
     return "\n".join(lines)
 
 
