@@ -25,6 +25,7 @@ class DataOptions:
     sharp_exclude: tuple[str, ...] = ()  # stems (shell patterns) of them that stay out
     sharp_share: float = 0.5  # share of samples made from them, where sharp_folder is given
     sharp_difference: float = 0.0  # largest difference in brightness between the two pictures made from one
+    sharp_radius: float = 6.0  # largest blur in them, radius in pixels
     validation: tuple[str, ...] = ()  # stems (shell patterns) held out of training and validated on
     crop: int = 128  # pixels per side of a training crop
     workers: int = 0  # loader processes per rank
@@ -34,6 +35,8 @@ class DataOptions:
             raise ValueError(f"data.crop must be at least 16 pixels, got {self.crop}")
         if not 0 <= self.sharp_share <= 1:
             raise ValueError(f"data.sharp_share must lie in [0, 1], got {self.sharp_share}")
+        if not 1 <= self.sharp_radius <= 16:
+            raise ValueError(f"data.sharp_radius must lie in [1, 16] pixels, got {self.sharp_radius}")
         if not 0 <= self.sharp_difference < 1:
             raise ValueError(f"data.sharp_difference must lie in [0, 1), got {self.sharp_difference}")
         if self.workers < 0:

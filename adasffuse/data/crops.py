@@ -43,7 +43,7 @@ class TrainingCrops(Dataset):
 
     def __init__(self, options: DataOptions, seed: int = 0) -> None:
         self.crop, self.seed = options.crop, seed
-        self.share, self.difference = options.sharp_share, options.sharp_difference
+        self.share, self.difference, self.radius = options.sharp_share, options.sharp_difference, options.sharp_radius
         pairs, self.validation = load_pairs(options)
         self.pairs = pairs
         self.sharp = load_sharp(options) if options.sharp_folder else []
@@ -61,7 +61,7 @@ class TrainingCrops(Dataset):
         if self.sharp and rng.random() < self.share:
             name, photo = self.sharp[rng.integers(len(self.sharp))]
             (window,) = random_crop([photo], self.crop + 2 * _MARGIN, rng)
-            a, b, truth = defocus_pair(window, rng)
+            a, b, truth = defocus_pair(window, rng, radius=(1.0, self.radius))
             images = [*unequal_brightness(a, b, self.difference, rng), truth]
             images = [t[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN] for t in images]
         else:
