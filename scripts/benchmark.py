@@ -113,7 +113,7 @@ def measure(args: argparse.Namespace, size: str, resolution: str, precision: str
 
     def fuse() -> None:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            if args.tile and max(height, width) > args.tile:
+            if args.tile and height * width > args.tile**2:
                 fuse_tiled(model, a, b, args.tile, DEFAULT_OVERLAP)
             else:
                 model(a, b)

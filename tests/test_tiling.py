@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import network
 
-from adasffuse.inference.tiling import GRID, fuse_tiled, spans
+from adasffuse.inference.tiling import GRID, fuse_tiled, spans, tile_shape
 
 LAYOUTS = [(16, 8), (24, 8), (32, 0), (64, 32), (8, 0), (40, 32)]
 LENGTHS = [1, 7, 8, 15, 16, 17, 33, 63, 64, 65, 100, 200]
@@ -49,14 +49,21 @@ def test_tiles_never_exceed_their_size():
 
     a = torch.rand(1, 1, 50, 90)
     fuse_tiled(record, a, a, 32, 16)
-    assert len(seen) > 1 and max(max(size) for size in seen) <= 32
+    assert len(seen) > 1 and max(height * width for height, width in seen) <= 32 * 32
+
+
+def test_tiles_are_bands_of_full_width_where_those_are_not_too_thin():
+    """The scan reads rows: a cut across them changes the context of every pixel, a cut between them hardly."""
+    assert tile_shape(600, 900, 1024, 128) == (600, 900)  # small enough as a whole
+    assert tile_shape(3072, 4096, 1024, 128) == (256, 4096)
+    assert tile_shape(3072, 8000, 1024, 128) == (1024, 1024)  # bands of 128 rows would be all overlap
 
 
 def test_neighbours_cross_fade():
     """Tiles that differ by a constant meet in a monotone ramp over the overlap, without a step."""
     values = iter([0.0, 1.0])
-    a = torch.zeros(1, 1, 8, 48)
-    row = fuse_tiled(lambda a, b: torch.full_like(a, next(values)), a, a, 32, 16)[0, 0, 0]  # tiles 0..32 and 16..48
+    a = torch.zeros(1, 1, 48, 32)
+    row = fuse_tiled(lambda a, b: torch.full_like(a, next(values)), a, a, 32, 16)[0, 0, :, 0]  # rows 0..32 and 16..48
     assert row[:16].eq(0).all() and row[32:].eq(1).all()
     steps = row[15:33].diff()
     assert (steps >= 0).all() and steps.max() < 0.15

@@ -43,7 +43,8 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         "--tile",
         type=int,
         default=DEFAULT_TILE,
-        help="larger pictures are fused in tiles of this side, a multiple of 8; 0: never (%(default)s)",
+        help="pictures of more than TILE x TILE pixels are fused in tiles of that area; a multiple of 8; 0: never "
+        "(%(default)s)",
     )
     parser.add_argument(
         "--tile_overlap",

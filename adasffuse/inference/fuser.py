@@ -23,7 +23,8 @@ class Fuser:
         model: the network.
         task: gives the colour rule.
         device: where the network runs.
-        tile: pictures with a longer side are fused in tiles of this many pixels, a multiple of 8; 0 never.
+        tile: pictures of more than tile x tile pixels are fused in tiles of that area, as wide as the picture where
+            possible; a multiple of 8; 0 never.
         tile_overlap: pixels that neighbouring tiles share, a multiple of 8.
     """
 
@@ -72,7 +73,7 @@ class Fuser:
         if a.shape != b.shape:
             raise ValueError(f"the sources must have one height and width, got {a.shape} and {b.shape}")
         source_a, source_b = (self._to_tensor(x) for x in (a, b))
-        if self.tile and max(a.shape) > self.tile:
+        if self.tile and a.size > self.tile**2:
             fused = fuse_tiled(self.model, source_a, source_b, self.tile, self.tile_overlap)
         else:
             fused = self.model(source_a, source_b)

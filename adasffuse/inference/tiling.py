@@ -1,4 +1,8 @@
-"""Fusing pictures of any size in overlapping tiles that blend smoothly.  Shapes: (1, 1, H, W) float."""
+"""Fusing pictures of any size in overlapping tiles that blend smoothly.  Shapes: (1, 1, H, W) float.
+
+Tiles are bands as wide as the picture wherever memory allows: the scan reads the picture row by row, so a band sees
+what the whole picture shows it, while a cut across the rows changes the context of every pixel.
+"""
 
 from collections.abc import Callable
 from itertools import product
@@ -15,7 +19,7 @@ def fuse_tiled(fuse: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor, t
     Args:
         fuse: maps two (1, 1, h, w) to one.
         a, b: the sources, (1, 1, H, W).
-        tile: largest side of a tile in pixels, a multiple of 8, larger than `overlap`.
+        tile: a tile has at most tile x tile pixels; a multiple of 8, larger than `overlap`.
         overlap: pixels that neighbouring tiles share, a multiple of 8.
     Raises:
         ValueError: tile or overlap is impossible.
@@ -25,13 +29,23 @@ def fuse_tiled(fuse: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor, t
             f"tile and overlap must be multiples of {GRID} with tile > overlap >= 0, got tile {tile}, overlap {overlap}"
         )
     height, width = a.shape[-2:]
+    rows, columns = tile_shape(height, width, tile, overlap)
     result, weight = torch.zeros_like(a), torch.zeros_like(a)
-    for (top, bottom), (left, right) in product(spans(height, tile, overlap), spans(width, tile, overlap)):
+    for (top, bottom), (left, right) in product(spans(height, rows, overlap), spans(width, columns, overlap)):
         window = (..., slice(top, bottom), slice(left, right))
         ramp = _ramp(top, bottom, height, overlap, a)[:, None] * _ramp(left, right, width, overlap, a)
         result[window] += ramp * fuse(a[window], b[window])
         weight[window] += ramp
     return result / weight
+
+
+def tile_shape(height: int, width: int, tile: int, overlap: int) -> tuple[int, int]:
+    """Rows and columns of the tiles: the whole picture, bands of its full width, or squares where bands get too thin."""
+    if height * width <= tile * tile:
+        return height, width
+    rows = tile * tile // width // GRID * GRID
+    least = max(overlap + GRID, 1.5 * overlap)  # thinner bands would mostly overlap
+    return (rows, width) if rows >= least else (tile, tile)
 
 
 def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
