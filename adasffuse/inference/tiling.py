@@ -40,7 +40,7 @@ def fuse_tiled(fuse: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor, t
 
 
 def tile_shape(height: int, width: int, tile: int, overlap: int) -> tuple[int, int]:
-    """Rows and columns of the tiles: the whole picture, bands of its full width, or squares where bands get too thin."""
+    """Rows and columns of tiles: the whole picture, bands of its full width, or squares where bands are too thin."""
     if height * width <= tile * tile:
         return height, width
     rows = tile * tile // width // GRID * GRID
