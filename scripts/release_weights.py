@@ -42,6 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     weights = args.run / WEIGHTS_FILE
     options = parse_options(json.loads((args.run / "options.json").read_text(encoding="utf-8")))
     model, task = load_weights(weights)
+    recipe = options.to_dict()
+    recipe["data"]["root_path"] = Path(options.data.root_path).name  # where it lay on this machine helps nobody
     with safe_open(weights, framework="pt") as file:
         record = json.loads(file.metadata()["record"])
     card = {
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         "sha256": file_sha256(weights),
         "data": args.data,
         "record": record,
-        "options": options.to_dict(),
+        "options": recipe,
         "hardware": args.hardware,
         "convention": "adasffuse",
         "scores": {dataset: scores for name in args.datasets for dataset, scores in score(args, task, weights, name)},
