@@ -11,6 +11,7 @@ from torch import Tensor
 
 from adasffuse.tasks import Task
 
+SMALLEST_VIF = 41  # pixels on a side that the four scales of visual information need
 _FLAT = 1e-6  # mean gradient of a flat pair: not zero, but what rounding leaves of it
 
 

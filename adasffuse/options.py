@@ -8,7 +8,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from adasffuse.losses import LossOptions
+from adasffuse.losses import SMALLEST_VIF, LossOptions
 from adasffuse.models import SIZES, ModelOptions
 from adasffuse.tasks import find_task
 
@@ -112,6 +112,10 @@ class Options:
     loss: LossOptions = field(default_factory=LossOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
     log: LogOptions = field(default_factory=LogOptions)
+
+    def __post_init__(self) -> None:
+        if self.loss.vif and self.data.crop < SMALLEST_VIF:
+            raise ValueError(f"loss.vif needs data.crop of at least {SMALLEST_VIF} pixels, got {self.data.crop}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `parse_options` gives the same options back."""
