@@ -19,9 +19,10 @@ _MULTIPLE = 2 * POOL  # height and width inside the network: half resolution mus
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Shape of the network; the defaults are the size `base` of the paper."""
+    """Shape of the network; the defaults are the paper's.  `SIZES` names the shapes that are released."""
 
-    channels: int = 64  # C, even; a multiple of 4
+    patch: int = 1  # pixels per side that one token holds; 1 is the paper's
+    channels: int = 64  # C, a multiple of 4
     band_blocks: int = 2  # N1, Mamba blocks on each band
     full_blocks: int = 4  # N2, Mamba blocks at full resolution
     head: int = 64  # head size of the scan
@@ -33,7 +34,7 @@ class ModelOptions:
     trained_filters: bool = True  # False keeps the wavelet filters at Haar
 
     def __post_init__(self) -> None:
-        for name in ("channels", "head", "state"):
+        for name in ("patch", "channels", "head", "state"):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name} must be positive, got {getattr(self, name)}")
         if self.channels % 4:
@@ -50,8 +51,9 @@ class ModelOptions:
 
 
 SIZES = {
-    "base": ModelOptions(),
-    "small": ModelOptions(channels=32, band_blocks=1, full_blocks=2, head=32, state=32),
+    "base": ModelOptions(patch=2),
+    "small": ModelOptions(patch=2, channels=32, band_blocks=1, full_blocks=2, head=32, state=32),
+    "paper": ModelOptions(output="direct", scan="raster"),
 }
 
 
@@ -65,10 +67,10 @@ class AdaSFFuse(nn.Module):
     def __init__(self, options: ModelOptions = SIZES["base"]) -> None:
         super().__init__()
         self.options = options
-        c = options.channels
+        c, planes = options.channels, options.patch**2
         block = {k: v for k, v in asdict(options).items() if k in ("head", "state", "frequency", "spatial")}
         block["order"] = options.scan
-        self.embed = nn.Conv2d(1, c, 3, padding=1)
+        self.embed = nn.Conv2d(planes, c, 3, padding=1)
         self.split = AdaWAT(c)
         self.low_blocks = nn.Sequential(*(SpatialFrequencyMambaBlock(c, **block) for _ in range(options.band_blocks)))
         self.high_blocks = nn.Sequential(
@@ -81,10 +83,10 @@ class AdaSFFuse(nn.Module):
             nn.LeakyReLU(_SLOPE),
             nn.Conv2d(c // 2, c // 4, 3, padding=1),
             nn.LeakyReLU(_SLOPE),
-            nn.Conv2d(c // 4, 1, 3, padding=1),
+            nn.Conv2d(c // 4, planes, 3, padding=1),
         )
         if options.output == "blend":
-            self.blend = BlendHead(c)
+            self.blend = BlendHead(c, planes)
             nn.init.zeros_(self.decode[-1].bias)
             with torch.no_grad():
                 self.decode[-1].weight.mul_(0.1)  # the first picture is close to the mean of the sources
@@ -106,18 +108,20 @@ class AdaSFFuse(nn.Module):
             )
         height, width = source_a.shape[-2:]
         sources = torch.stack([source_a, source_b]).flatten(0, 1)  # (2B, 1, H, W)
-        sources = pad_to_multiple(sources, _MULTIPLE)
+        sources = pad_to_multiple(sources, _MULTIPLE * self.options.patch)
+        sources = F.pixel_unshuffle(sources, self.options.patch)  # (2B, P, H/p, W/p), P = p * p pixels of a patch
         in_strips = sources.device.type == "cpu" and not torch.is_grad_enabled()
         out = self._fuse_in_strips(sources) if in_strips else self._fuse_whole(sources)
-        return out[..., :height, :width]
+        return F.pixel_shuffle(out, self.options.patch)[..., :height, :width]
 
     def _fuse_whole(self, sources: Tensor) -> Tensor:
+        """Sources (2B, P, H, W) to (B, P, H, W); here and below H x W counts patches of P pixels."""
         features = self.embed_sources(sources)  # (2B, C, H, W)
         low, high = self.analyse(features)  # (B, C, H/2, W/2), (B, 3C, H/2, W/2)
         low = self.low_blocks(low)
         high = self.high_blocks(high)
         fused = self.full_blocks(self.synthesise(low, high))  # (B, C, H, W)
-        return self.reconstruct(fused, features, sources)  # (B, 1, H, W)
+        return self.reconstruct(fused, features, sources)  # (B, P, H, W)
 
     def _fuse_in_strips(self, sources: Tensor) -> Tensor:
         """The same steps on the CPU without gradients, see `adasffuse.models.strips`."""
@@ -142,7 +146,7 @@ class AdaSFFuse(nn.Module):
         return apply_locally(reconstruct, (fused, *sources.split(batch)), halo=4, channels=4 * c)[0]
 
     def embed_sources(self, sources: Tensor) -> Tensor:
-        """Feature embedding, shared by all sources: (2B, 1, H, W) to (2B, C, H, W)."""
+        """Feature embedding, shared by all sources: (2B, P, H, W) to (2B, C, H, W)."""
         return F.leaky_relu(self.embed(sources).contiguous(memory_format=torch.channels_last), _SLOPE)
 
     def analyse(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,7 +159,7 @@ class AdaSFFuse(nn.Module):
         return self.merge(low, high).contiguous(memory_format=torch.channels_last)
 
     def reconstruct(self, fused: Tensor, features: Tensor, sources: Tensor) -> Tensor:
-        """Decoder, beside a blend of the sources where the output is 'blend': (B, 1, H, W)."""
+        """Decoder, beside a blend of the sources where the output is 'blend': (B, P, H, W)."""
         out = self.decode(fused)
         return out + self.blend(fused, features, sources) if self.options.output == "blend" else out
 
@@ -167,15 +171,15 @@ class AdaSFFuse(nn.Module):
 class BlendHead(nn.Module):
     """Weighted mean of the sources: one logit per source and pixel from (fused features, its embedding), softmax."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, planes: int = 1) -> None:
         super().__init__()
         hidden = channels // 2
         self.from_fused = nn.Conv2d(channels, hidden, 3, padding=1)
         self.from_source = nn.Conv2d(channels, hidden, 3, padding=1, bias=False)
-        self.logit = nn.Conv2d(hidden, 1, 3, padding=1, bias=False)  # a bias would cancel in the softmax
+        self.logit = nn.Conv2d(hidden, planes, 3, padding=1, bias=False)  # a bias would cancel in the softmax
 
     def forward(self, fused: Tensor, features: Tensor, sources: Tensor) -> Tensor:
-        """fused (B, C, H, W), features (S*B, C, H, W), sources (S*B, 1, H, W), source by source, to (B, 1, H, W)."""
+        """fused (B, C, H, W), features (S*B, C, H, W), sources (S*B, P, H, W), source by source, to (B, P, H, W)."""
         count = features.shape[0] // fused.shape[0]
         hidden = self.from_source(features) + self.from_fused(fused).repeat(count, 1, 1, 1)
         logits = self.logit(F.leaky_relu(hidden, _SLOPE))
