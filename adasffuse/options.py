@@ -1,6 +1,7 @@
 """Options of a training run: one JSON file, parsed into validated frozen dataclasses."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from math import cos, isfinite, pi
@@ -11,6 +12,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 from adasffuse.losses import SMALLEST_VIF, LossOptions
 from adasffuse.models import SIZES, ModelOptions
 from adasffuse.tasks import find_task
+
+GENERAL = "general"  # task of a run, and of weights, that serve several tasks
+_SHORT = ("task", "data", "loss")  # options of a run's only part, where they stand at the top of the file
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class DataOptions:
     sharp_radius: float = 6.0  # largest blur in them, radius in pixels
     validation: tuple[str, ...] = ()  # stems (shell patterns) held out of training and validated on
     crop: int = 128  # pixels per side of a training crop
-    workers: int = 0  # loader processes per rank
+    workers: int = 0  # loader processes per rank; of several parts the largest number counts
 
     def __post_init__(self) -> None:
         if self.crop < 16:
@@ -101,29 +105,75 @@ class LogOptions:
 
 
 @dataclass(frozen=True)
-class Options:
-    """A training run."""
+class PartOptions:
+    """One share of a run's samples: pairs of one task from one root, with their loss."""
 
-    name: str  # of the run: files go to checkpoint/<name>/
     task: str  # 'ivf', 'mef', 'mff' or 'mif'
     data: DataOptions
+    loss: LossOptions = field(default_factory=LossOptions)  # `parse_options` starts from the task's recipe
+    weight: float = 1.0  # its share of every batch, relative to the weights of the other parts
+
+    def __post_init__(self) -> None:
+        if self.weight <= 0:
+            raise ValueError(f"weight must be positive, got {self.weight}; leave the part out instead")
+        if self.loss.vif and self.data.crop < SMALLEST_VIF:
+            raise ValueError(f"loss.vif needs data.crop of at least {SMALLEST_VIF} pixels, got {self.data.crop}")
+
+
+@dataclass(frozen=True)
+class Options:
+    """A training run.  A file gives `parts`, or `task`, `data` and `loss` of its only part at the top."""
+
+    name: str  # of the run: files go to checkpoint/<name>/
+    parts: tuple[PartOptions, ...]
     size: str = "base"  # model size that `model` starts from
     model: ModelOptions = field(default_factory=ModelOptions)
-    loss: LossOptions = field(default_factory=LossOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
     log: LogOptions = field(default_factory=LogOptions)
 
     def __post_init__(self) -> None:
-        if self.loss.vif and self.data.crop < SMALLEST_VIF:
-            raise ValueError(f"loss.vif needs data.crop of at least {SMALLEST_VIF} pixels, got {self.data.crop}")
+        if not self.parts:
+            raise ValueError("parts must hold at least one part")
+        crops = {part.data.crop for part in self.parts}
+        if len(crops) > 1:
+            listed = ", ".join(f"{label}: {part.data.crop}" for label, part in zip(self.labels, self.parts))
+            raise ValueError(f"data.crop must be the same in all parts, got {listed}")
+
+    @property
+    def task(self) -> str:
+        """The task of all parts, 'general' where they differ; weights files carry it."""
+        tasks = {part.task for part in self.parts}
+        return tasks.pop() if len(tasks) == 1 else GENERAL
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A name per part for logs: its task, numbered where several parts have the same one ('ivf_1', 'ivf_2')."""
+        tasks = [part.task for part in self.parts]
+        return tuple(t if tasks.count(t) == 1 else f"{t}_{tasks[: i + 1].count(t)}" for i, t in enumerate(tasks))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `parse_options` gives the same options back."""
         return json.loads(json.dumps(asdict(self)))
 
+    def with_root(self, root_path: str) -> "Options":
+        """The same run on data below `root_path`.  Of several parts, those that name an absolute root keep it.
+
+        Raises:
+            ValueError: there are several parts and all name an absolute root.
+        """
+        alone = len(self.parts) == 1
+        moved = [alone or not Path(part.data.root_path).is_absolute() for part in self.parts]
+        if not any(moved):
+            raise ValueError(f"--root_path {root_path} replaces nothing: data.root_path of every part is absolute")
+        parts = (
+            replace(part, data=replace(part.data, root_path=root_path)) if move else part
+            for part, move in zip(self.parts, moved)
+        )
+        return replace(self, parts=tuple(parts))
+
 
 def load_options(path: str | Path, root_path: str | None = None) -> Options:
-    """Read an options file; `root_path`, where given, replaces its `data.root_path`.
+    """Read an options file; `root_path`, where given, replaces its roots as `Options.with_root` says.
 
     Raises:
         ValueError: not JSON, an unknown or missing key, a wrong type or an impossible value; names file and key.
@@ -135,11 +185,11 @@ def load_options(path: str | Path, root_path: str | None = None) -> Options:
         raise FileNotFoundError(f"options file {path} does not exist; JSON files in {path.parent}: {beside}")
     try:
         options = parse_options(json.loads(path.read_text(encoding="utf-8")))
+        return options.with_root(root_path) if root_path else options
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON ({error}); comments and trailing commas are not allowed") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return replace(options, data=replace(options.data, root_path=root_path)) if root_path else options
 
 
 def parse_options(values: dict[str, Any]) -> Options:
@@ -150,30 +200,61 @@ def parse_options(values: dict[str, Any]) -> Options:
     """
     if not isinstance(values, dict):
         raise ValueError(f"options must be a JSON object, got {type(values).__name__}")
-    values = dict(values)
-    base = {}
+    _check_names(values, [f.name for f in fields(Options)] + list(_SHORT), "")
     size = values.get("size", "base")
     if not isinstance(size, str) or size not in SIZES:
         raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
-    base["model"] = SIZES[size]
-    if isinstance(values.get("task"), str):
+    if "name" not in values:
+        raise ValueError("missing option name")
+    whole = {key: value for key, value in values.items() if key not in ("parts", *_SHORT)}
+    return _build(Options, whole, "", {"model": SIZES[size], "parts": _parse_parts(values)})
+
+
+def _parse_parts(values: dict[str, Any]) -> tuple[PartOptions, ...]:
+    """The parts of a run: its list `parts`, or the only one, whose options stand at the top."""
+    short = {key: values[key] for key in _SHORT if key in values}
+    if "parts" not in values:
+        return (_parse_part(short),)
+    if short:
+        raise ValueError(f"{', '.join(short)} and parts exclude each other; move {', '.join(short)} into the parts")
+    if not isinstance(values["parts"], list | tuple):
+        raise ValueError(f"parts must be a list, got {values['parts']!r}")
+    parts = []
+    for number, part in enumerate(values["parts"]):
+        try:
+            parts.append(_parse_part(part))
+        except ValueError as error:
+            raise ValueError(f"parts[{number}]: {error}") from None
+    return tuple(parts)
+
+
+def _parse_part(values: Any) -> PartOptions:
+    base = {}
+    if isinstance(values, dict) and isinstance(values.get("task"), str):
         task = find_task(values["task"])
-        values["task"] = task.id
+        values = {**values, "task": task.id}
         base["loss"] = LossOptions.for_task(task)
-    return _build(Options, values, "", base)
+    return _build(PartOptions, values, "", base)
+
+
+def _check_names(values: dict[str, Any], known: Iterable[str], where: str) -> None:
+    known = list(known)
+    for key in values:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"unknown option {f'{where}.' if where else ''}{key}{hint}")
 
 
 def _build(cls: type, values: Any, where: str, base: dict[str, Any] | None = None) -> Any:
     """Fill dataclass `cls` from parsed JSON; `where` is the dotted path in messages, `base` holds starting objects."""
     if not isinstance(values, dict):
-        raise ValueError(f"{where} must be a JSON object, got {type(values).__name__}")
+        raise ValueError(f"{where or 'a part'} must be a JSON object, got {type(values).__name__}")
     types = get_type_hints(cls)
+    _check_names(values, types, where)
     given = {}
     for key, value in values.items():
         dotted = f"{where}.{key}" if where else key
-        if key not in types:
-            near = get_close_matches(key, types, n=1)
-            raise ValueError(f"unknown option {dotted}" + (f"; did you mean {near[0]!r}?" if near else ""))
         if is_dataclass(types[key]):
             start = (base or {}).get(key)
             if start is not None and isinstance(value, dict):

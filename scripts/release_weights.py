@@ -43,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     options = parse_options(json.loads((args.run / "options.json").read_text(encoding="utf-8")))
     model, task = load_weights(weights)
     recipe = options.to_dict()
-    recipe["data"]["root_path"] = Path(options.data.root_path).name  # where it lay on this machine helps nobody
+    for part in recipe["parts"]:
+        part["data"]["root_path"] = Path(part["data"]["root_path"]).name  # where it lay on this machine helps nobody
     with safe_open(weights, framework="pt") as file:
         record = json.loads(file.metadata()["record"])
     card = {

@@ -1,6 +1,7 @@
 """Training samples: the same whoever draws them, aligned, and never from pictures that are held out."""
 
 from fnmatch import fnmatch
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import torch
 from tiny import texture, write_ivf
 
 from adasffuse.data.crops import StepSampler, TrainingCrops, load_pairs, load_sharp, random_crop
+from adasffuse.data.mixture import MixedCrops, turn
 from adasffuse.data.pairs import find_pairs, pair_folders
 from adasffuse.images import ImageError, write_png
-from adasffuse.options import DataOptions, load_options
+from adasffuse.options import DataOptions, PartOptions, load_options
 
 
 def data_options(root, **changes) -> DataOptions:
@@ -190,10 +192,46 @@ def test_every_shipped_options_file_finds_its_data(data_root):
     if not (data_root / "train").is_dir():
         pytest.skip("no training images")
     for path in (Path(__file__).parents[1] / "options").glob("*.json"):
-        data = load_options(path, root_path=str(data_root / "train")).data
-        stems = []
-        for dataset in data.datasets:
-            for folder in pair_folders(data.root_path, dataset):
-                stems += [pair.stem for pair in find_pairs(folder.folder_a, folder.folder_b)[0]]
-        held = [s for s in stems if any(fnmatch(s, p) for p in data.validation)]
-        assert 0 < len(held) < len(stems) / 2, path.name
+        for part in load_options(path, root_path=str(data_root / "train")).parts:
+            stems = []
+            for dataset in part.data.datasets:
+                for folder in pair_folders(part.data.root_path, dataset):
+                    stems += [pair.stem for pair in find_pairs(folder.folder_a, folder.folder_b)[0]]
+            held = [s for s in stems if any(fnmatch(s, p) for p in part.data.validation)]
+            assert 0 < len(held) < len(stems) / 2, path.name
+
+
+def test_turns_of_equal_parts_alternate():
+    turns = [turn(n, [Fraction(1, 3)] * 3) for n in range(7)]
+    assert turns == [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (0, 2)]
+
+
+@pytest.mark.parametrize("weights", [(1,), (1, 1), (3, 1), (0.5, 0.25, 0.2, 0.05), (1, 2, 3, 7.5)])
+def test_turns_keep_the_shares(weights):
+    """Every part counts its own samples without a gap, and a batch of 16 is within 2 samples of the shares."""
+    shares = [Fraction(weight) / sum(map(Fraction, weights)) for weight in weights]
+    counts = [0] * len(shares)
+    for batch in range(20):
+        before = list(counts)
+        for n in range(16 * batch, 16 * batch + 16):
+            part, own = turn(n, shares)
+            assert own == counts[part]
+            counts[part] += 1
+        assert all(abs(now - then - 16 * share) < 2 for now, then, share in zip(counts, before, shares))
+    assert all(abs(count - 320 * share) < 1 for count, share in zip(counts, shares))
+
+
+def test_samples_of_parts_are_those_of_each_part_alone(root):
+    parts = [PartOptions("ivf", data_options(root)), PartOptions("ivf", data_options(root), weight=2)]
+    mixed, alone = MixedCrops(parts, seed=5), TrainingCrops(data_options(root), seed=5)
+    samples = [mixed[n] for n in range(9)]
+    assert [sample["part"] for sample in samples] == [1, 0, 1, 1, 0, 1, 1, 0, 1]
+    assert all(same(sample, alone[n]) for n, sample in enumerate(s for s in samples if s["part"] == 0))
+    assert not any(same(sample, alone[n]) for n, sample in enumerate(s for s in samples if s["part"] == 1))
+    assert same(MixedCrops(parts, seed=5)[7], samples[7])  # whoever draws it
+
+
+def test_problems_of_all_parts_are_listed(root, tmp_path):
+    parts = [PartOptions("ivf", data_options(tmp_path / name)) for name in ("here", "there")]
+    with pytest.raises(ImageError, match=r"(?s)no source folders for IVF: looked for .*here.*no source .*there"):
+        MixedCrops([parts[0], PartOptions("ivf", data_options(root)), parts[1]])

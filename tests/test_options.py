@@ -2,13 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from adasffuse.losses import LossOptions
-from adasffuse.models import SIZES, AdaSFFuse, ModelOptions
-from adasffuse.options import TrainOptions, load_options, parse_options
+from adasffuse.models import SIZES, AdaSFFuse
+from adasffuse.options import PartOptions, TrainOptions, load_options, parse_options
 from adasffuse.tasks import TASKS
 
 SHIPPED = sorted((Path(__file__).parents[1] / "options").glob("*.json"))
@@ -19,29 +20,45 @@ def changed(**changes) -> dict:
     return {**MINIMAL, **changes}
 
 
+def part(task: str = "ivf", root: str = "data", crop: int = 64, **changes) -> dict:
+    return {"task": task, "data": {"root_path": root, "datasets": [task.upper()], "crop": crop}, **changes}
+
+
+def with_parts(*parts) -> dict:
+    return {"name": "run", "parts": list(parts)}
+
+
 def with_data(**changes) -> dict:
     return changed(data={**MINIMAL["data"], **changes})
+
+
+def shipped_parts() -> list[PartOptions]:
+    return [part for path in SHIPPED for part in load_options(path).parts]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_options(path):
     options = load_options(path)
     assert path.stem.startswith(f"train_AdaSFFuse_{options.task}")
-    assert options.size in SIZES and options.data.validation and options.data.crop % 8 == 0
-    assert all(name.startswith(options.task.upper()) for name in options.data.datasets)
-    assert not any("test" in text for text in (options.data.root_path, *options.data.datasets))
+    assert options.size in SIZES
+    for part in options.parts:
+        assert part.data.validation and part.data.crop % 8 == 0
+        assert all(name.startswith(part.task.upper()) for name in part.data.datasets)
+        assert not any("test" in text for text in (part.data.root_path, *part.data.datasets))
 
 
 def test_every_task_has_options_and_names_of_runs_differ():
-    assert {load_options(path).task for path in SHIPPED} == set(TASKS)
+    assert {load_options(path).task for path in SHIPPED} >= set(TASKS)
     assert {f"train_AdaSFFuse_{task}" for task in TASKS} <= {path.stem for path in SHIPPED}
     assert len({load_options(path).name for path in SHIPPED}) == len(SHIPPED)
 
 
 def test_urban_photographs_stay_out_of_training():
-    for path in SHIPPED:
-        data = load_options(path).data
-        assert not data.sharp_folder or "urban_*" in data.sharp_exclude
+    assert all(not part.data.sharp_folder or "urban_*" in part.data.sharp_exclude for part in shipped_parts())
+
+
+def roots(path: Path, root_path: str | None = None) -> list[str]:
+    return [part.data.root_path for part in load_options(path, root_path).parts]
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -54,11 +71,26 @@ def test_to_dict_and_back(path):
 def test_defaults_come_from_size_and_task():
     small = parse_options(changed(size="small", task="MIF", model={"scan": "raster"}, loss={"intensity": 1}))
     assert small.task == "mif"
-    assert small.model == ModelOptions(32, 1, 2, 32, 32, scan="raster")
-    assert small.loss == LossOptions(1, 100, 50, "max", "equal")
+    assert small.model == replace(SIZES["small"], scan="raster")
+    assert small.parts[0].loss == replace(LossOptions.for_task(TASKS["mif"]), intensity=1)
     base = parse_options(MINIMAL)
-    assert base.model == SIZES["base"] and base.loss == LossOptions(20, 20, 10, "max", "gradient")
-    assert base.data.datasets == ("IVF",)
+    assert base.model == SIZES["base"] and base.parts[0].loss == LossOptions.for_task(TASKS["ivf"])
+    assert base.parts[0].data.datasets == ("IVF",)
+
+
+def test_the_short_form_is_one_part():
+    short = {"loss": {"ssim": 3}, **MINIMAL}
+    assert parse_options(short) == parse_options(with_parts(part(crop=128, loss={"ssim": 3})))
+
+
+def test_parts_start_from_the_recipes_of_their_tasks():
+    options = parse_options(with_parts(part(), part("MEF", weight=2, loss={"gradient": 7})))
+    assert options.task == "general" and options.labels == ("ivf", "mef")
+    assert [p.weight for p in options.parts] == [1, 2] and options.parts[0].loss == LossOptions.for_task(TASKS["ivf"])
+    assert options.parts[1].loss == replace(LossOptions.for_task(TASKS["mef"]), gradient=7)
+    again = parse_options(with_parts(part(), part("mef"), part()))
+    assert again.labels == ("ivf_1", "mef", "ivf_2")
+    assert parse_options(with_parts(part(), part())).task == "ivf"
 
 
 def test_options_are_frozen():
@@ -69,8 +101,18 @@ def test_options_are_frozen():
 def test_root_path_replaces_the_one_in_the_file(tmp_path):
     path = tmp_path / "run.json"
     path.write_text(json.dumps(MINIMAL))
-    assert load_options(path, root_path="elsewhere").data.root_path == "elsewhere"
-    assert load_options(path).data.root_path == "data"
+    assert roots(path, "elsewhere") == ["elsewhere"] and roots(path) == ["data"]
+    path.write_text(json.dumps(with_data(root_path="/data")))
+    assert roots(path, "elsewhere") == ["elsewhere"]
+
+
+def test_absolute_roots_of_several_parts_stay(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(with_parts(part(root="data"), part(root="/own"), part(root="more"))))
+    assert roots(path, "elsewhere") == ["elsewhere", "/own", "elsewhere"]
+    path.write_text(json.dumps(with_parts(part(root="/data"), part(root="/own"))))
+    with pytest.raises(ValueError, match=r"--root_path elsewhere replaces nothing: data\.root_path of every part is"):
+        load_options(path, "elsewhere")
 
 
 @pytest.mark.parametrize(
@@ -80,15 +122,26 @@ def test_root_path_replaces_the_one_in_the_file(tmp_path):
         (changed(trian={}), "unknown option trian; did you mean 'train'?"),
         (with_data(xyzzy=1), "unknown option data.xyzzy$"),
         (changed(task="ixf"), "unknown task 'ixf'; .* TASK one of IVF, MEF, MFF, MIF"),
-        (changed(size="bass"), "size must be one of base, small, got 'bass'"),
-        (changed(size=["base"]), r"size must be one of base, small, got \['base'\]"),
+        (changed(size="bass"), "size must be one of base, small, .*got 'bass'"),
+        (changed(size=["base"]), r"size must be one of base, small, .*got \['base'\]"),
         (changed(task=3), "task must be str, got 3"),
-        ({"task": "ivf"}, "missing option name, data"),
+        ({"task": "ivf"}, "missing option name"),
+        ({"name": "run", "task": "ivf"}, "missing option data"),
+        (changed(dat={}), "unknown option dat; did you mean 'data'?"),
         (changed(data={}), "missing option data.root_path, data.datasets"),
         (changed(data=[]), "data must be a JSON object, got list"),
         (changed(model=3), "model must be a JSON object, got int"),
         (changed(loss=["max"]), "loss must be a JSON object, got list"),
         (changed(train=None), "train must be a JSON object, got NoneType"),
+        (changed(parts=[part()]), "task, data and parts exclude each other; move task, data into the parts"),
+        ({"name": "run", "parts": {}}, "parts must be a list, got {}"),
+        ({"name": "run", "parts": []}, "parts must hold at least one part"),
+        (with_parts(part(), 3), r"parts\[1\]: a part must be a JSON object, got int"),
+        (with_parts(part(), {"task": "mef"}), r"parts\[1\]: missing option data"),
+        (with_parts(part(wait=2)), r"parts\[0\]: unknown option wait; did you mean 'weight'?"),
+        (with_parts(part(), part(weight=0)), r"parts\[1\]: weight must be positive, got 0"),
+        (with_parts(part(crop=8)), r"parts\[0\]: data.crop must be at least 16 pixels"),
+        (with_parts(part(), part("mef", crop=96)), "data.crop must be the same in all parts, got ivf: 64, mef: 96"),
         ([], "options must be a JSON object, got list"),
         (changed(train={"lr": "2e-4"}), "train.lr must be float, got '2e-4'"),
         (changed(train={"lr": True}), "train.lr must be float, got True"),

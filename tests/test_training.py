@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,21 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import SHAPE, network, texture, write_ivf, write_weights
+from torch.utils.data import default_collate
 
 import train_AdaSFFuse
+from adasffuse.data.mixture import MixedCrops
 from adasffuse.images import write_png
-from adasffuse.models import ModelOptions
+from adasffuse.inference import load_fuser
+from adasffuse.losses import LossOptions
 from adasffuse.models.weights import load_weights
-from adasffuse.options import Options, parse_options
+from adasffuse.options import Options, PartOptions, parse_options
+from adasffuse.tasks import TASKS
 from adasffuse.training import train
 from adasffuse.training.checkpoint import load_checkpoint, save_checkpoint
 from adasffuse.training.processes import Processes, join_processes
-from adasffuse.training.trainer import Run
+from adasffuse.training.run import Run
+from adasffuse.training.terms import Terms, merged
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -32,20 +38,32 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    return write_ivf(tmp_path_factory.mktemp("data"), ("1", "2", "3", "val"))
+    root = write_ivf(tmp_path_factory.mktemp("data"), ("1", "2", "3", "val"))
+    for number, folder in enumerate(("low", "over")):
+        for stem in ("1", "2", "val"):
+            write_png(root / "MEF" / folder / f"{stem}.png", texture(40, 48, seed=20 + 2 * int(stem, 36) + number))
+    return root
 
 
-def run_options(root: Path, steps: int = 6, name: str = "run", **sections) -> Options:
-    """A tiny IVF run on the pairs below `root`; `sections` change keys of the options' sections."""
+def run_options(root: Path, steps: int = 6, name: str = "run", task: str = "ivf", **sections) -> Options:
+    """A tiny run on the pairs below `root`; `sections` change keys of the options' sections."""
     values = {
         "data": {"root_path": str(root), "datasets": ["IVF"], "validation": ["val"], "crop": 16},
-        "model": SHAPE,
+        "model": {"patch": 1, **SHAPE},
         "train": {"steps": steps, "batch_size": 2, "lr": 1e-3, "warmup": 2, "ema": 0.9},
         "log": {"scalars": 1, "panel": 0, "validate": 0, "checkpoint": 0},
     }
     for key, changes in sections.items():
         values[key] = {**values.get(key, {}), **changes}
-    return parse_options({"name": name, "task": "ivf", **values})
+    return parse_options({"name": name, "task": task, **values})
+
+
+def mixed_options(root: Path, steps: int = 3, **sections) -> Options:
+    """A run of two parts with different losses: three IVF samples for each MEF sample."""
+    options = run_options(root, steps, **sections)
+    data = replace(options.parts[0].data, datasets=("MEF",))
+    mef = PartOptions("mef", data, LossOptions(intensity=5, gradient=1, ssim=2, target="mean", ssim_share="equal"))
+    return replace(options, parts=(replace(options.parts[0], weight=3), mef))
 
 
 def scalars(folder: Path, tag: str) -> list[float]:
@@ -102,7 +120,7 @@ def test_a_run_learns_and_leaves_what_it_promises(root, tmp_path):
     events.Reload()
     assert len(events.Images("A, B, fused")) == 2
     model, task = load_weights(weights)
-    assert task == "ivf" and model.options == ModelOptions(**SHAPE)
+    assert task == "ivf" and model.options == options.model
 
 
 def test_weights_are_the_running_average(root, tmp_path):
@@ -153,9 +171,40 @@ def test_a_finished_run_is_left_as_it_is(root, tmp_path):
     assert train(options, tmp_path, "cpu") == weights and weights.read_bytes() == content
 
 
+def test_a_run_of_several_parts(root, tmp_path):
+    options = mixed_options(root, train={"batch_size": 4}, log={"validate": 3})
+    weights = train(options, tmp_path, "cpu")
+    assert load_weights(weights)[1] == "general"
+    assert all(load_fuser(task, weights=weights, device="cpu").task.id == task for task in TASKS)
+    logged = {name: np.array(scalars(tmp_path / "run", f"loss/{name}")) for name in ("total", "ivf/total", "mef/total")}
+    np.testing.assert_allclose(logged["total"], 0.75 * logged["ivf/total"] + 0.25 * logged["mef/total"], rtol=1e-5)
+    assert len(scalars(tmp_path / "run", "validation/mef/ssim")) == 1
+
+
+def test_the_loss_of_a_batch_is_the_mean_of_its_samples(root):
+    run = Run(mixed_options(root, loss={"filters": 2.0}), Processes(0, 1, CPU))
+    data = MixedCrops(run.options.parts)
+    whole, terms = run.loss(run.model, default_collate([data[n] for n in range(6)]))
+    single = [run.loss(run.model, default_collate([data[n]])) for n in range(6)]
+    assert whole.item() == pytest.approx(np.mean([loss.item() for loss, _ in single]), rel=1e-5)
+    together = merged(terms for _, terms in single)
+    assert together.means() == pytest.approx(terms.means(), rel=1e-5) and terms.means()["total"] == pytest.approx(
+        whole.item()
+    )
+    assert terms.counts == {"ivf": 5, "mef": 1} and "mef/filters" not in terms.means()
+
+
+def test_terms_by_hand():
+    terms = Terms()
+    terms.sums.update({("ivf", "ssim"): 6.0, ("ivf", "vif"): -3.0, ("mef", "ssim"): 2.0})
+    terms.counts.update({"ivf": 3, "mef": 1})
+    expected = {"total": 1.25, "ssim": 2.0, "vif": -0.75, "ivf/total": 1, "ivf/ssim": 2, "ivf/vif": -1}
+    assert terms.means() == expected | {"mef/total": 2, "mef/ssim": 2}
+
+
 def test_two_processes_equal_one(root, tmp_path):
     """Same samples and global batch; losses agree to 1e-4, weights to a tenth of Adam's step."""
-    options = run_options(root, steps=4, train={"batch_size": 4}, loss={"filters": 1.0})
+    options = mixed_options(root, steps=4, train={"batch_size": 4}, loss={"filters": 1.0})
     path = tmp_path / "run.json"
     path.write_text(json.dumps(options.to_dict()))
     assert train_AdaSFFuse.main(["--opt", str(path), "--out_dir", str(tmp_path / "one"), "--device", "cpu"]) == 0
@@ -166,7 +215,7 @@ def test_two_processes_equal_one(root, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("weights: ") == 1
     one, two = tmp_path / "one/run", tmp_path / "two/run"
-    for term in ("total", "intensity", "gradient", "ssim", "filters"):
+    for term in ("total", "intensity", "gradient", "ssim", "filters", "ivf/total", "mef/ssim"):
         np.testing.assert_allclose(scalars(one, f"loss/{term}"), scalars(two, f"loss/{term}"), rtol=1e-4, atol=1e-6)
     states = [load_checkpoint(folder, CPU)["model"] for folder in (one, two)]
     for name, value in states[0].items():
@@ -267,7 +316,7 @@ def test_a_loss_that_is_not_finite_names_step_terms_and_pictures(root, tmp_path,
     (tmp_path / "run.json").write_text(json.dumps(options.to_dict()))
     assert train_AdaSFFuse.main(["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path)]) == 1
     message = capsys.readouterr().err
-    assert "error: loss or gradient is not finite in step 1: {'intensity': " in message
+    assert "error: loss or gradient is not finite in step 1: {'total': nan, 'intensity': " in message
     assert "pictures: IVF/" in message and "Lower train.lr" in message
     assert not (tmp_path / "run/weights.safetensors").exists()  # nothing broken is released
 
@@ -293,9 +342,8 @@ def test_photographs_and_a_known_truth(tmp_path):
     for name in "ab":
         write_png(tmp_path / "MFF" / f"image{name.upper()}" / "1.png", texture(40, 40, seed=ord(name)))
         write_png(tmp_path / "sharp" / f"{name}.png", texture(64, 64, seed=ord(name)))
-    values = run_options(tmp_path, steps=2).to_dict() | {"task": "mff"}
-    values["data"] |= {"datasets": ["MFF"], "sharp_folder": "sharp", "sharp_share": 0.5}
-    weights = train(parse_options(values), tmp_path, "cpu")
+    data = {"datasets": ["MFF"], "sharp_folder": "sharp", "sharp_share": 0.5}
+    weights = train(run_options(tmp_path, steps=2, task="mff", data=data), tmp_path, "cpu")
     assert load_weights(weights)[1] == "mff"
 
 
@@ -348,6 +396,6 @@ def test_a_single_process_needs_no_group(monkeypatch):
     with join_processes("cpu") as processes:
         assert processes == Processes(0, 1, CPU) and processes.main
         assert processes.any(True) and not processes.any(False)
-        assert processes.mean(torch.tensor([3.0])).item() == 3
+        assert processes.gather({"step": 3}) == [{"step": 3}]
     with pytest.raises(ValueError, match="unknown device 'xyz'"), join_processes("xyz"):
         pass

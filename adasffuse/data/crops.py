@@ -41,8 +41,9 @@ class TrainingCrops(Dataset):
         ImageError: a folder is missing, pairs do not match, files cannot be read, or nothing is left; lists all.
     """
 
-    def __init__(self, options: DataOptions, seed: int = 0) -> None:
+    def __init__(self, options: DataOptions, seed: int = 0, part: int = 0) -> None:
         self.crop, self.seed = options.crop, seed
+        self.stream = (part,) if part else ()  # end of every key, so that parts of a run draw independently
         self.share, self.difference, self.radius = options.sharp_share, options.sharp_difference, options.sharp_radius
         pairs, self.validation = load_pairs(options)
         self.pairs = pairs
@@ -55,9 +56,9 @@ class TrainingCrops(Dataset):
     def __getitem__(self, n: int) -> dict[str, Tensor | str]:
         epoch, position = divmod(n, len(self))
         if self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self))
+            self._order = epoch, np.random.default_rng([self.seed, epoch, *self.stream]).permutation(len(self))
         index = int(self._order[1][position])
-        rng = np.random.default_rng([self.seed, epoch, index])
+        rng = np.random.default_rng([self.seed, epoch, index, *self.stream])
         if self.sharp and rng.random() < self.share:
             name, photo = self.sharp[rng.integers(len(self.sharp))]
             (window,) = random_crop([photo], self.crop + 2 * _MARGIN, rng)

@@ -1,15 +1,17 @@
-"""One training process, or several started by torchrun: rank, device and the sums they share."""
+"""One training process, or several started by torchrun: rank, device and what they share."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from adasffuse.inference.fuser import pick_device
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,21 @@ class Processes:
         """Whether this process writes files and reports."""
         return self.rank == 0
 
-    def mean(self, values: Tensor) -> Tensor:
-        """Mean of a tensor over all processes."""
-        if self.world > 1:
-            dist.all_reduce(values)
-            values = values / self.world
+    def gather(self, value: T) -> list[T]:
+        """The values that all processes pass, in the order of their ranks; any picklable object."""
+        if self.world == 1:
+            return [value]
+        values: list[T] = [value] * self.world
+        dist.all_gather_object(values, value)
         return values
 
     def any(self, flag: bool) -> bool:
         """Whether any process says yes; all get the same answer."""
-        return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
+        if self.world == 1:
+            return flag
+        raised = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(raised)
+        return bool(raised > 0)
 
 
 @contextmanager
