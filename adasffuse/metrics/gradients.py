@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from adasffuse.metrics.windows import filter_same, strips
+from adasffuse.metrics.windows import filter_same, strips, with_border
 
 _SMOOTH, _STEP = np.array([1.0, 2.0, 1.0]), np.array([-1.0, 0.0, 1.0])  # Sobel's taps
 
@@ -44,10 +44,11 @@ def average_gradient(fused: ndarray, all_pixels: bool = True) -> float:
     total = 0.0
     for rows in strips(height):
         top, bottom = max(rows.start - 1, 0), min(rows.stop + 1, height)
-        part = fused[top:bottom]
-        gy, gx = np.gradient(part)
-        inner = slice(rows.start - top, rows.stop - top)
-        total += float(np.sqrt((gx[inner] ** 2 + gy[inner] ** 2) * 0.5).sum())
+        gy, gx = (g[rows.start - top : rows.stop - top] for g in np.gradient(fused[top:bottom]))
+        gx *= gx
+        gx += np.square(gy, out=gy)
+        gx *= 0.5
+        total += float(np.sqrt(gx, out=gx).sum())
     return total / (height * width if all_pixels else (height - 1) * (width - 1))
 
 
@@ -73,15 +74,14 @@ def edge_preservation(a: ndarray, b: ndarray, fused: ndarray, equal_as_published
         equal_as_published: where both strengths are equal, take that strength for G, as the MATLAB code in circulation
             does; else 1, as the equation says.
     """
-    gradients = [_sobel(image, cv2.BORDER_CONSTANT) for image in (a, b, fused)]
     kept = weight = 0.0
     for rows in strips(fused.shape[0]):
-        *sources, (strength_f, angle_f) = [_polar(gx[rows], gy[rows]) for gx, gy in gradients]
-        for strength, angle in sources:
-            q = _preserved(strength, angle, strength_f, angle_f, equal_as_published)
-            kept += float(np.sum(q * strength))
+        strength_f, angle_f = _polar(fused, rows)
+        for source in (a, b):
+            strength, angle = _polar(source, rows)
+            kept += float(_preserved(strength, angle, strength_f, angle_f, equal_as_published).sum())
             weight += float(strength.sum())
-    return kept / weight if weight > 0 else float("nan")
+    return 0.9994 * 0.9879 * kept / weight if weight > 0 else float("nan")
 
 
 def fusion_artifacts(a: ndarray, b: ndarray, fused: ndarray) -> float:
@@ -125,24 +125,39 @@ def _strength(gx: ndarray, gy: ndarray) -> ndarray:
     return np.sqrt(gx * gx + gy * gy)
 
 
-def _polar(gx: ndarray, gy: ndarray) -> tuple[ndarray, ndarray]:
-    """Strength, and angle of the line in -pi/2..pi/2, pi/2 where gx is 0."""
+def _polar(image: ndarray, rows: slice) -> tuple[ndarray, ndarray]:
+    """Sobel strength in some rows, zeros around the image, and angle of the line, -pi/2..pi/2, -pi/2 where gx is 0."""
+    gx, gy = (g[1:-1, 1:-1] for g in _sobel(with_border(image, rows, cv2.BORDER_CONSTANT), cv2.BORDER_CONSTANT))
     with np.errstate(divide="ignore", invalid="ignore"):
-        # the sign of gy matters: beside an upright line's pi/2 one turn is short, the other long
-        angle = np.arctan(-gy / gx)
-    angle[gx == 0] = np.pi / 2
-    return _strength(gx, gy), angle
+        # the sign of gy matters: beside an upright line's -pi/2 one turn is short, the other long
+        angle = gy / gx
+    np.arctan(angle, out=angle)
+    np.copyto(angle, -np.pi / 2, where=gx == 0)
+    gx *= gx
+    gy *= gy
+    gx += gy
+    return np.sqrt(gx, out=gx), angle
 
 
 def _preserved(
     strength: ndarray, angle: ndarray, strength_f: ndarray, angle_f: ndarray, equal_as_published: bool
 ) -> ndarray:
-    """Q of every pixel: sigmoids of the relative strength and of the relative angle, multiplied."""
-    largest = np.maximum(strength, strength_f)
+    """Strength times both sigmoids of every pixel, of relative strength and of relative angle, without their maxima."""
     relative = np.minimum(strength, strength_f)
-    differ = relative != largest
-    np.divide(relative, largest, out=relative, where=differ)
-    if not equal_as_published:
-        relative[~differ] = 1
-    turn = 1 - np.abs(angle - angle_f) / (np.pi / 2)
-    return 0.9994 * 0.9879 / ((1 + np.exp(-15 * (relative - 0.5))) * (1 + np.exp(-22 * (turn - 0.8))))
+    with np.errstate(invalid="ignore"):
+        relative /= np.maximum(strength, strength_f)
+    np.copyto(relative, strength if equal_as_published else 1.0, where=strength == strength_f)
+    turn = np.abs(angle - angle_f)
+    turn *= 2 / np.pi
+    below = _one_plus_exp(relative, -15, 0.5)
+    below *= _one_plus_exp(turn, 22, 1 - 0.8)  # of the turn, which is 1 - relative angle
+    return np.divide(strength, below, out=below)
+
+
+def _one_plus_exp(x: ndarray, slope: float, center: float) -> ndarray:
+    """1 + exp(slope (x - center)), in place."""
+    x -= center
+    x *= slope
+    np.exp(x, out=x)
+    x += 1
+    return x

@@ -205,10 +205,21 @@ def _ssim_maps(
     A range of 0 makes both constants 2e-16, which do no more than avoid 0/0.
     """
     c1, c2 = ((k * dynamic_range) ** 2 or 2e-16 for k in (0.01, 0.03))
-    mx, my = moments.mean(x), moments.mean(y)
-    structure = 2 * correction * moments.covariance(x, y) + c2
-    structure /= correction * (moments.variance(x) + moments.variance(y)) + c2
-    return (2 * mx * my + c1) / (mx * mx + my * my + c1) * structure, structure
+    structure = _ratio(moments.covariance(x, y), moments.variance(x), moments.variance(y), correction, c2)
+    similarity = _ratio(moments.mean_product(x, y), moments.mean_product(x, x), moments.mean_product(y, y), 1.0, c1)
+    similarity *= structure
+    return similarity, structure
+
+
+def _ratio(xy: ndarray, xx: ndarray, yy: ndarray, factor: float, constant: float) -> ndarray:
+    """(2 f xy + c) / (f (xx + yy) + c), with no more temporaries than needed: they cost more than the arithmetic."""
+    above, below = xy * (2 * factor), xx + yy
+    if factor != 1:
+        below *= factor
+    above += constant
+    below += constant
+    above /= below
+    return above
 
 
 def _mean_of_numbers(quality: ndarray) -> float:

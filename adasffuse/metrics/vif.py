@@ -19,8 +19,8 @@ class _Information(NamedTuple):
     """Maps over window positions."""
 
     gain: ndarray  # of the channel from the source to F
-    kept: ndarray  # information on the source that F holds
-    full: ndarray  # information that the source itself holds
+    kept: ndarray  # 1 + signal-to-noise ratio of that channel; its logarithm is the information that F holds
+    full: ndarray  # the same of a channel that adds visual noise alone: information that the source itself holds
 
 
 def visual_information_fidelity(a: ndarray, b: ndarray, fused: ndarray) -> float:
@@ -42,8 +42,9 @@ def vif_terms(sources: Sequence[ndarray], fused: ndarray, noise: float = 2.0) ->
         return [float("nan")] * len(sources)
     kept, full = np.zeros(len(sources)), np.zeros(len(sources))
     for _, informations in _scales(sources, fused, noise):
-        kept += [float(information.kept.sum()) for information in informations]
-        full += [float(information.full.sum()) for information in informations]
+        for source, information in enumerate(informations):
+            kept[source] += _sum_of_logs(information.kept)
+            full[source] += _sum_of_logs(information.full)
     return [float(k / f) if f > 0 else float("nan") for k, f in zip(kept, full)]
 
 
@@ -61,35 +62,58 @@ def han_information_fidelity(a: ndarray, b: ndarray, fused: ndarray) -> float:
     kept, full = np.zeros(len(_WINDOWS)), np.zeros(len(_WINDOWS))
     for scale, (of_a, of_b) in _scales((a, b), fused, _HAN_NOISE):
         from_a = of_a.gain < of_b.gain
-        kept[scale] += float(np.sum(np.where(from_a, of_a.kept, of_b.kept) + 1e-7))
-        full[scale] += float(np.sum(np.where(from_a, of_a.full, of_b.full) + 1e-7))
+        kept[scale] += float(np.sum(np.log10(np.where(from_a, of_a.kept, of_b.kept)) + 1e-7))
+        full[scale] += float(np.sum(np.log10(np.where(from_a, of_a.full, of_b.full)) + 1e-7))
     return float(np.dot(_HAN_WEIGHTS, kept / full))
 
 
-def _scales(sources: Sequence[ndarray], fused: ndarray, noise: float) -> Iterator[tuple[int, list[_Information]]]:
-    """(scale, information of each source) strip by strip, over the four scales."""
+def _sum_of_logs(factors: ndarray) -> float:
+    """Sum of the logarithms of a map, as logarithms of products of 32: those of 8-bit images stay below 1e126."""
+    return sum(float(np.log(np.prod(factors[i : i + 32], axis=0)).sum()) for i in range(0, len(factors), 32))
+
+
+def _scales(sources: Sequence[ndarray], fused: ndarray, noise: float) -> Iterator[tuple[int, Iterator[_Information]]]:
+    """(scale, information of each source in turn) strip by strip, over the four scales."""
     names = [str(i) for i in range(len(sources))]
     images = dict(zip([*names, "fused"], [*sources, fused]))
-    images = {name: image - image.flat[0] for name, image in images.items()}  # flat images get variance 0 exactly
     for scale, size in enumerate(_WINDOWS):
         taps = gaussian(size, size / 5)
         if scale:
-            images = {name: filter_valid(image, taps)[::2, ::2].copy() for name, image in images.items()}
+            images = {name: _decimate(image, taps) for name, image in images.items()}
         for rows in strips(images["fused"].shape[0], size):
-            moments = LocalMoments(taps, {name: image[rows] for name, image in images.items()})
-            yield scale, [_information(moments, name, noise) for name in names]
+            # less a constant, so that flat images get variance 0 exactly
+            moments = LocalMoments(taps, {name: image[rows] - image[0, 0] for name, image in images.items()})
+            yield scale, (_information(moments, name, noise) for name in names)
+
+
+def _decimate(image: ndarray, taps: ndarray) -> ndarray:
+    """Every second pixel of the filtered image; strips have an even number of rows."""
+    return np.concatenate([filter_valid(image[rows], taps)[::2, ::2] for rows in strips(len(image), len(taps))])
 
 
 def _information(moments: LocalMoments, source: str, noise: float) -> _Information:
-    """The model F = gain * source + distortion in every window, and what passes such a channel, in log10 units."""
-    variance = moments.variance(source)
+    """The model F = gain * source + distortion in every window, and what passes such a channel.
+
+    Works in place: temporaries of whole strips cost more time than the arithmetic.
+    """
+    variance, variance_f = moments.variance(source), moments.variance("fused")
     covariance = moments.covariance(source, "fused")
-    variance_f = moments.variance("fused")
     flat = variance < _EPSILON
-    variance = np.where(flat, 0, variance)
-    gain = np.maximum(covariance / (variance + _EPSILON), 0)
-    gain[flat | (variance_f < _EPSILON)] = 0
-    distortion = np.maximum(variance_f - gain * covariance, _EPSILON)
-    kept = np.log10(1 + gain * gain * variance / (distortion + noise))
-    full = np.log10(1 + variance / noise)
+    flat_f = variance_f < _EPSILON
+    gain = variance + _EPSILON
+    np.divide(covariance, gain, out=gain)
+    np.maximum(gain, 0, out=gain)
+    if flat.any() or flat_f.any():
+        variance = np.where(flat, 0, variance)
+        gain[flat | flat_f] = 0
+    distorted = gain * covariance
+    np.subtract(variance_f, distorted, out=distorted)
+    np.maximum(distorted, _EPSILON, out=distorted)
+    distorted += noise
+    kept = gain * gain
+    kept *= variance
+    kept /= distorted
+    kept += 1
+    full = variance / noise
+    full += 1
     return _Information(gain, kept, full)

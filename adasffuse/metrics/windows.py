@@ -25,13 +25,23 @@ def filter_valid(image: ndarray, taps: ndarray) -> ndarray:
     """Correlate rows and columns with k `taps` wherever the window lies inside: (H, W) to (H-k+1, W-k+1)."""
     k, before = len(taps), len(taps) // 2  # OpenCV's anchor
     height, width = image.shape
-    same = cv2.sepFilter2D(image, cv2.CV_64F, taps, taps)
+    if taps.min() == taps.max():  # running sums: exact for whole numbers
+        same = cv2.boxFilter(image, cv2.CV_64F, (k, k), normalize=False)
+        same *= taps[0] ** 2
+    else:
+        same = cv2.sepFilter2D(image, cv2.CV_64F, taps, taps)
     return same[before : before + height - k + 1, before : before + width - k + 1]
 
 
 def filter_same(image: ndarray, rows: ndarray, columns: ndarray, border: int = cv2.BORDER_CONSTANT) -> ndarray:
     """Correlate every row with `rows` and every column with `columns`, zeros (or another OpenCV border) around."""
     return cv2.sepFilter2D(image, cv2.CV_64F, rows, columns, borderType=border)
+
+
+def with_border(image: ndarray, rows: slice, border: int) -> ndarray:
+    """The rows and one more pixel on each side: of the image where it has them, else as OpenCV's `border` says."""
+    top, bottom = max(rows.start - 1, 0), min(rows.stop + 1, image.shape[0])
+    return cv2.copyMakeBorder(image[top:bottom], top - rows.start + 1, rows.stop + 1 - bottom, 1, 1, border)
 
 
 def fits(image: ndarray, size: int) -> bool:
@@ -57,6 +67,7 @@ class LocalMoments:
         self._images = images
         self._floor = floor
         self._means: dict[str, ndarray] = {}
+        self._mean_products: dict[tuple[str, str], ndarray] = {}
         self._covariances: dict[tuple[str, str], ndarray] = {}
 
     def mean(self, name: str) -> ndarray:
@@ -65,12 +76,19 @@ class LocalMoments:
             self._means[name] = filter_valid(self._images[name], self._taps)
         return self._means[name]
 
+    def mean_product(self, first: str, second: str) -> ndarray:
+        """Product E[x] E[y] of the means of two pictures."""
+        key = (first, second) if first <= second else (second, first)
+        if key not in self._mean_products:
+            self._mean_products[key] = self.mean(first) * self.mean(second)
+        return self._mean_products[key]
+
     def covariance(self, first: str, second: str) -> ndarray:
         """Weighted population covariance E[xy] - E[x] E[y] of two pictures."""
         key = (first, second) if first <= second else (second, first)
         if key not in self._covariances:
             moment = filter_valid(self._images[first] * self._images[second], self._taps)
-            moment -= self.mean(first) * self.mean(second)
+            moment -= self.mean_product(first, second)
             if self._floor:
                 moment[np.abs(moment) < self._floor] = 0
             self._covariances[key] = moment
