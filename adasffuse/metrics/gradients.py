@@ -133,10 +133,9 @@ def _polar(image: ndarray, rows: slice) -> tuple[ndarray, ndarray]:
         angle = gy / gx
     np.arctan(angle, out=angle)
     np.copyto(angle, -np.pi / 2, where=gx == 0)
-    gx *= gx
-    gy *= gy
-    gx += gy
-    return np.sqrt(gx, out=gx), angle
+    strength = gx * gx
+    strength += np.square(gy, out=gy)
+    return np.sqrt(strength, out=strength), angle
 
 
 def _preserved(

@@ -194,6 +194,7 @@ def _ssim_terms(
         for i, name in enumerate(names):
             maps = _ssim_maps(moments, name, "fused", dynamic_range, correction)
             sums[i] += [float(part.sum()) for part in maps]
+            moments.forget(name)
     return [(float(s), float(c)) for s, c in sums / ((height - k + 1) * (width - k + 1))]
 
 

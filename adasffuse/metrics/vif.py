@@ -83,12 +83,18 @@ def _scales(sources: Sequence[ndarray], fused: ndarray, noise: float) -> Iterato
         for rows in strips(images["fused"].shape[0], size):
             # less a constant, so that flat images get variance 0 exactly
             moments = LocalMoments(taps, {name: image[rows] - image[0, 0] for name, image in images.items()})
-            yield scale, (_information(moments, name, noise) for name in names)
+            yield scale, _informations(moments, names, noise)
 
 
 def _decimate(image: ndarray, taps: ndarray) -> ndarray:
     """Every second pixel of the filtered image; strips have an even number of rows."""
     return np.concatenate([filter_valid(image[rows], taps)[::2, ::2] for rows in strips(len(image), len(taps))])
+
+
+def _informations(moments: LocalMoments, names: Sequence[str], noise: float) -> Iterator[_Information]:
+    for name in names:
+        yield _information(moments, name, noise)
+        moments.forget(name)
 
 
 def _information(moments: LocalMoments, source: str, noise: float) -> _Information:

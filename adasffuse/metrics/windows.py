@@ -94,6 +94,13 @@ class LocalMoments:
             self._covariances[key] = moment
         return self._covariances[key]
 
+    def forget(self, name: str) -> None:
+        """Free the moments of a picture that is done with: memory that stays in the cache is what makes strips fast."""
+        self._means.pop(name, None)
+        for moments in (self._mean_products, self._covariances):
+            for key in [key for key in moments if name in key]:
+                del moments[key]
+
     def variance(self, name: str) -> ndarray:
         """Weighted population variance; rounding may leave it slightly below 0."""
         return self.covariance(name, name)
