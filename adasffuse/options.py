@@ -13,6 +13,8 @@ from adasffuse.losses import SMALLEST_VIF, LossOptions
 from adasffuse.models import SIZES, ModelOptions
 from adasffuse.tasks import find_task
 
+VALIDATION_METRICS = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
+TRUTH_METRICS = ("PSNR_GT",)  # of held-out pairs whose ideal result is known
 GENERAL = "general"  # task of a run, and of weights, that serve several tasks
 _SHORT = ("task", "data", "loss")  # options of a run's only part, where they stand at the top of the file
 
@@ -23,13 +25,15 @@ class DataOptions:
 
     root_path: str  # folder that holds the data sets, e.g. datasets/train
     datasets: tuple[str, ...]  # names below it: TASK or TASK_NAME
-    sharp_folder: str = (
-        ""  # folder below root_path of all-in-focus photographs from which focus pairs are made on the fly
-    )
+    sharp_folder: str = ""  # folder below root_path of sharp photographs from which pairs are made on the fly
     sharp_exclude: tuple[str, ...] = ()  # stems (shell patterns) of them that stay out
-    sharp_share: float = 0.5  # share of samples made from them, where sharp_folder is given
+    sharp_share: float = 0.5  # share of samples that are multi-focus pairs made from them
     sharp_difference: float = 0.0  # largest difference in brightness between the two pictures made from one
     sharp_radius: float = 6.0  # largest blur in them, radius in pixels
+    exposures: float = 0.0  # share of samples that are multi-exposure pairs made from them; needs sharp_share 0
+    exposures_truth: bool = True  # whether the photograph is the target of these, instead of what the loss says
+    jitter: float = 0.0  # random gain, gamma and offset, as the task allows, one for all pictures of a sample
+    cache_mb: float = 4096  # memory of each process for decoded pictures; what exceeds it is decoded for each sample
     validation: tuple[str, ...] = ()  # stems (shell patterns) held out of training and validated on
     crop: int = 128  # pixels per side of a training crop
     workers: int = 0  # loader processes per rank; of several parts the largest number counts
@@ -37,14 +41,32 @@ class DataOptions:
     def __post_init__(self) -> None:
         if self.crop < 16:
             raise ValueError(f"data.crop must be at least 16 pixels, got {self.crop}")
-        if not 0 <= self.sharp_share <= 1:
-            raise ValueError(f"data.sharp_share must lie in [0, 1], got {self.sharp_share}")
+        for name in ("sharp_share", "exposures"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"data.{name} must lie in [0, 1], got {getattr(self, name)}")
+        if not 0 <= self.jitter <= 0.5:
+            raise ValueError(f"data.jitter must lie in [0, 0.5], got {self.jitter}")
+        self._check_photographs()
         if not 1 <= self.sharp_radius <= 16:
             raise ValueError(f"data.sharp_radius must lie in [1, 16] pixels, got {self.sharp_radius}")
         if not 0 <= self.sharp_difference < 1:
             raise ValueError(f"data.sharp_difference must lie in [0, 1), got {self.sharp_difference}")
-        if self.workers < 0:
-            raise ValueError(f"data.workers must not be negative, got {self.workers}")
+        for name in ("workers", "cache_mb"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"data.{name} must not be negative, got {getattr(self, name)}")
+
+    def _check_photographs(self) -> None:
+        if self.exposures and not self.sharp_folder:
+            raise ValueError("data.exposures makes pairs from the photographs in data.sharp_folder; name that folder")
+        if self.exposures and self.sharp_share:
+            raise ValueError(
+                f"data.exposures {self.exposures} and data.sharp_share {self.sharp_share} exclude each other; "
+                "set one to 0, or make two parts"
+            )
+        if not self.datasets and not (self.sharp_folder and 1 in (self.sharp_share, self.exposures)):
+            raise ValueError(
+                "data.datasets is empty: name a data set, or give data.sharp_folder with sharp_share or exposures 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -63,12 +85,16 @@ class TrainOptions:
     precision: str = "float32"  # or 'bfloat16': autocast; FFT, running sums and losses stay float32
     seed: int = 0
     init: str = ""  # weights file to start from, "" for random
+    accumulate: int = 1  # micro-batches per update, where a whole batch exceeds the memory; results agree
+    compile: bool = False  # torch.compile: slow start, faster updates
+    skip_nonfinite: int = 0  # batches of non-finite loss or gradient that are left out before the run stops
+    prefetch: int = 2  # batches that each loader process prepares ahead
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "lr", "gamma"):
+        for name in ("steps", "batch_size", "lr", "gamma", "accumulate", "prefetch"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"train.{name} must be positive, got {getattr(self, name)}")
-        for name in ("warmup", "clip"):
+        for name in ("warmup", "clip", "skip_nonfinite"):
             if getattr(self, name) < 0:
                 raise ValueError(f"train.{name} must not be negative, got {getattr(self, name)}")
         if not all(0 <= milestone <= 1 for milestone in self.milestones):
@@ -90,18 +116,23 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class LogOptions:
-    """How often a run reports and saves, in steps; 0 for never."""
+    """How often a run reports and saves, in steps; 0 for never.  Validation also comes after the last step."""
 
     scalars: int = 20
-    panel: int = 500
+    panel: int = 500  # pictures of the current batch; 0 also leaves out those of validation
     validate: int = 500
     checkpoint: int = 500
-    keep: int = 2  # checkpoints kept
+    keep: int = 2  # newest checkpoints kept
+    best: str = "VIFF+Qabf+SSIM"  # what the best validation has most of: metrics with '+' between them, or 'loss'
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            if getattr(self, f.name) < (f.name == "keep"):
-                raise ValueError(f"log.{f.name} is too small: {getattr(self, f.name)}")
+        for name in ("scalars", "panel", "validate", "checkpoint", "keep"):
+            if getattr(self, name) < (name == "keep"):
+                raise ValueError(f"log.{name} is too small: {getattr(self, name)}")
+        known = (*VALIDATION_METRICS, *TRUTH_METRICS, "loss")
+        for name in self.best.split("+"):
+            if name not in known:
+                raise ValueError(f"log.best adds up names out of {', '.join(known)}; got {self.best!r}")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ class Task:
     loss_weights: tuple[float, float, float]  # intensity, gradient, SSIM
     ssim_share: str  # weights of A and B in the SSIM term: 'gradient' (share of mean gradient) or 'equal'
     color: str  # whose chroma the result takes: 'a', 'b' or 'weighted' (both)
+    jitter: tuple[str, ...] = ("gain", "gamma", "offset")  # photometric changes that training pairs may undergo
 
     @property
     def folder(self) -> str:
@@ -32,7 +33,16 @@ class Task:
 
 _ALL = (
     Task("ivf", "infrared + visible", (Sources("", "infrared", "visible"),), "max", (20, 20, 10), "gradient", "b"),
-    Task("mef", "multi-exposure", (Sources("", "low", "over"),), "mean", (20, 20, 10), "equal", "weighted"),
+    Task(
+        "mef",
+        "multi-exposure",
+        (Sources("", "low", "over"),),
+        "mean",
+        (20, 20, 10),
+        "equal",
+        "weighted",
+        ("gamma",),  # clipped pixels stay black or white: the network has to know them
+    ),
     Task("mff", "multi-focus", (Sources("", "imageA", "imageB"),), "mean", (20, 20, 10), "gradient", "weighted"),
     Task(
         "mif",
@@ -47,6 +57,7 @@ _ALL = (
         (20, 100, 50),
         "equal",
         "a",
+        ("gain", "gamma"),  # the background stays black
     ),
 )
 TASKS: dict[str, Task] = {task.id: task for task in _ALL}

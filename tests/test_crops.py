@@ -1,5 +1,6 @@
 """Training samples: the same whoever draws them, aligned, and never from pictures that are held out."""
 
+from dataclasses import replace
 from fnmatch import fnmatch
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,8 @@ import torch
 from tiny import texture, write_ivf
 
 from adasffuse.data.crops import StepSampler, TrainingCrops, load_pairs, load_sharp, random_crop
+from adasffuse.data.heldout import centre
+from adasffuse.data.luma import LumaCache
 from adasffuse.data.mixture import MixedCrops, turn
 from adasffuse.data.pairs import find_pairs, pair_folders
 from adasffuse.images import ImageError, write_png
@@ -86,10 +89,12 @@ def test_nothing_is_left_to_do_at_the_end():
 def test_processes_must_divide_the_batch():
     with pytest.raises(ValueError, match=r"train\.batch_size 6 must be a multiple of the 4 processes"):
         StepSampler(6, 0, 1, rank=0, world=4)
+    with pytest.raises(ValueError, match=r"8 must be a multiple of the 2 processes times train\.accumulate 3"):
+        StepSampler(8, 0, 1, rank=0, world=2, accumulate=3)
 
 
 def test_validation_stems_are_held_out(root):
-    training, validation = load_pairs(data_options(root, validation=("night_[12]", "day_2", "nothing*")))
+    training, validation = load_pairs(data_options(root, validation=("night_[12]", "day_2", "nothing*")), LumaCache(1))
     assert [pair.name for pair in training] == ["IVF/day_1", "IVF/night_3"]
     assert [pair.name for pair in validation] == ["IVF/day_2", "IVF/night_1", "IVF/night_2"]
     data = TrainingCrops(data_options(root, validation=("night*", "day_2")))
@@ -98,11 +103,12 @@ def test_validation_stems_are_held_out(root):
 
 def test_excluded_photographs_stay_out(root):
     options = data_options(root, sharp_folder="sharp", sharp_exclude=("urban_*",), sharp_share=1.0)
-    assert [name for name, _ in load_sharp(options)] == ["sharp/park", "sharp/pier"]
+    assert [photo.name for photo in load_sharp(options, LumaCache(1))[0]] == ["sharp/park", "sharp/pier"]
     data = TrainingCrops(options)
     assert {data[n]["name"] for n in range(30)} == {"sharp/park", "sharp/pier"}
     held = data_options(root, sharp_folder="sharp", sharp_exclude=("urban_*",), validation=("pier",))
-    assert [name for name, _ in load_sharp(held)] == ["sharp/park"]
+    training, validation = load_sharp(held, LumaCache(1))
+    assert [photo.name for photo in training] == ["sharp/park"] and [pair.name for pair in validation] == ["sharp/pier"]
 
 
 def test_photographs_give_focus_pairs_with_a_known_truth(root):
@@ -112,6 +118,57 @@ def test_photographs_give_focus_pairs_with_a_known_truth(root):
     assert not torch.equal(sample["a"], sample["b"])
     nearest = torch.minimum((sample["a"] - truth).abs(), (sample["b"] - truth).abs())
     assert nearest.mean() < (sample["a"] - sample["b"]).abs().mean()  # somewhere each is the sharp one
+
+
+def test_photographs_give_exposure_pairs(root):
+    options = data_options(root, sharp_folder="sharp", sharp_share=0.0, exposures=1.0)
+    sample = TrainingCrops(options)[0]
+    assert sample["name"].startswith("sharp/")
+    assert sample["a"].mean() < sample["truth"].mean() < sample["b"].mean()
+    blind = TrainingCrops(replace(options, exposures_truth=False))[0]
+    assert same(blind, sample) and blind["truth"].isnan().all() and not sample["truth"].isnan().any()
+
+
+def test_photographs_alone_make_a_part(root):
+    data = TrainingCrops(data_options(root, datasets=(), sharp_folder="sharp", sharp_share=1.0))
+    assert len(data) == 4 and data[9]["truth"].isfinite().all()
+
+
+def test_jitter_changes_brightness_alone_and_all_pictures_alike(root):
+    options = data_options(root, sharp_folder="sharp", sharp_share=0.5)
+    plain, changed = TrainingCrops(options), TrainingCrops(replace(options, jitter=0.2), allowed=("offset",))
+    for n in range(10):
+        before, after = plain[n], changed[n]
+        assert before["name"] == after["name"] and before["truth"].isnan().equal(after["truth"].isnan())
+        inside = [(t > 0.01) & (t < 0.99) for t in (after["a"], after["b"])]
+        offsets = torch.cat([(after[k] - before[k])[mask] for k, mask in zip("ab", inside)])
+        assert offsets.max() - offsets.min() < 1e-6 and 0 < offsets.abs().max() <= 0.1
+
+
+@pytest.mark.parametrize("megabytes", [0, 0.004, 1])
+def test_the_cache_changes_no_sample(root, megabytes):
+    """Pictures of 40x48 pixels: room for none, for one of five pairs, for all."""
+    options = data_options(root, sharp_folder="sharp", cache_mb=megabytes)
+    data, expected = TrainingCrops(options), TrainingCrops(replace(options, cache_mb=100))
+    kept = sum(scene.kept is not None for scene in data.pairs)
+    assert kept == {0: 0, 0.004: 1, 1: 5}[megabytes]
+    assert all(same(data[n], expected[n]) for n in range(12))
+
+
+def test_held_out_photographs_give_the_same_pairs_in_every_run(root):
+    options = data_options(root, sharp_folder="sharp", validation=("night*", "pier", "urban_1"))
+    one, two = (TrainingCrops(options, seed).validation for seed in (0, 1))
+    assert [p.name for p in one] == ["IVF/night_1", "IVF/night_2", "IVF/night_3", "sharp/pier", "sharp/urban_1"]
+    for first, second in zip(one, two):
+        assert np.array_equal(first.a, second.a) and np.array_equal(first.b, second.b)
+    assert all(pair.truth is None for pair in one[:3]) and one[3].truth.shape == one[3].a.shape == (41, 41)
+    assert not np.array_equal(one[3].a, one[3].b)
+
+
+def test_held_out_pictures_are_centres_of_a_usable_size():
+    image = np.arange(300 * 20).reshape(300, 20)
+    middle = centre(image)
+    assert middle.shape == (256, 41) and np.array_equal(middle[:, :20], image[22:278])
 
 
 @pytest.mark.parametrize("share, expected", [(0.0, 0), (0.5, 100), (1.0, 200)])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.data import camera
 
-from adasffuse.data.synthesis import blur, defocus_pair, expose, exposure_pair, focus_far, focus_near
+from adasffuse.data.synthesis import blur, defocus_pair, expose, exposure_pair, focus_far, focus_near, jitter
 
 NOISE = np.random.default_rng(0).random((96, 96), dtype=np.float32)
 
@@ -84,3 +84,25 @@ def test_exposure_pair_is_darker_and_brighter():
 def test_colour_is_refused(make):
     with pytest.raises(ValueError, match=rf"{make.__name__} needs \(H, W\) luminance, got \(4, 4, 3\)"):
         make(np.zeros((4, 4, 3), np.float32), np.random.default_rng(0))
+
+
+def test_jitter_by_hand():
+    class Draws:
+        values = iter((0.5, 1.0, -0.2))
+
+        def uniform(self, low, high):
+            assert (low, high) == (-1, 1)
+            return next(self.values)
+
+    image = np.float32([[0, 0.5, 1, np.nan]])
+    (result,) = jitter([image], 1, ("gain", "gamma", "offset"), Draws())
+    assert result.dtype == np.float32
+    assert result[0].tolist() == pytest.approx([0, 1.5 * 0.25 - 0.1, 1, np.nan], nan_ok=True)  # clipped at both ends
+
+
+def test_jitter_leaves_what_is_not_allowed():
+    black_and_white = np.float32([[0, 1]])
+    for seed in range(20):
+        (result,) = jitter([black_and_white], 0.5, ("gamma",), np.random.default_rng(seed))
+        assert result.tolist() == [[0, 1]]
+        assert jitter([NOISE], 0.5, (), np.random.default_rng(seed))[0] == pytest.approx(NOISE)

@@ -1,7 +1,6 @@
-"""Training samples: aligned random crops of the luminance of pairs, and focus pairs made from sharp photographs."""
+"""Training samples: aligned random crops of the luminance of pairs, and pairs made from sharp photographs."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -10,80 +9,91 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from adasffuse.color import luminance
-from adasffuse.data.pairs import Pair, find_pairs, pair_folders, read_pair
-from adasffuse.data.synthesis import defocus_pair, unequal_brightness
-from adasffuse.images import IMAGE_SUFFIXES, ImageError, read_image
+from adasffuse.data.heldout import MARGIN, HeldOut, held_out_exposures, held_out_focus, held_out_pair
+from adasffuse.data.luma import LumaCache, LumaFiles, decode
+from adasffuse.data.pairs import find_pairs, pair_folders
+from adasffuse.data.synthesis import JITTER_KINDS, defocus_pair, exposure_pair, jitter, unequal_brightness
+from adasffuse.images import IMAGE_SUFFIXES, ImageError
 from adasffuse.options import DataOptions
-
-_MARGIN = 16  # pixels around a crop of a sharp photograph, so that its synthetic blur is right up to the border
-
-
-@dataclass(frozen=True)
-class LumaPair:
-    """Luminance of a pair, (H, W) uint8 each: decoded once, kept for the whole run."""
-
-    name: str
-    a: np.ndarray
-    b: np.ndarray
 
 
 class TrainingCrops(Dataset):
     """Endless training samples, numbered 0, 1, 2, ...: sample n is the same whoever draws it.
 
     An epoch visits every training pair once in an order keyed on (seed, epoch); crop, flips and quarter turns are
-    keyed on (seed, epoch, pair).  With sharp photographs, a share of the samples is made from one of them instead.
+    keyed on (seed, epoch, pair).  With photographs, a share of the samples is made from one of them instead; without
+    pairs, an epoch has as many samples as there are photographs.
 
     A sample is a dict of float32 tensors in [0, 1]: 'a', 'b' and 'truth', each (1, crop, crop), truth NaN where it is
     unknown, and 'name'.
 
+    Args:
+        part: number of the part of a run that these samples are of; each has random draws of its own.
+        allowed: the kinds of photometric jitter that the task allows, see `synthesis.jitter`.
     Raises:
         ImageError: a folder is missing, pairs do not match, files cannot be read, or nothing is left; lists all.
     """
 
-    def __init__(self, options: DataOptions, seed: int = 0, part: int = 0) -> None:
-        self.crop, self.seed = options.crop, seed
+    def __init__(
+        self, options: DataOptions, seed: int = 0, part: int = 0, allowed: tuple[str, ...] = JITTER_KINDS
+    ) -> None:
+        self.options, self.seed, self.allowed = options, seed, allowed
         self.stream = (part,) if part else ()  # end of every key, so that parts of a run draw independently
-        self.share, self.difference, self.radius = options.sharp_share, options.sharp_difference, options.sharp_radius
-        pairs, self.validation = load_pairs(options)
-        self.pairs = pairs
-        self.sharp = load_sharp(options) if options.sharp_folder else []
+        self.share = options.sharp_share or options.exposures  # of samples made from photographs
+        cache = LumaCache(options.cache_mb)
+        self.pairs, self.validation = load_pairs(options, cache)
+        self.sharp, held = load_sharp(options, cache) if options.sharp_folder else ([], [])
+        self.validation += held
         self._order: tuple[int, np.ndarray] = (-1, np.arange(0))
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.pairs) or len(self.sharp)
 
     def __getitem__(self, n: int) -> dict[str, Tensor | str]:
         epoch, position = divmod(n, len(self))
         if self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng([self.seed, epoch, *self.stream]).permutation(len(self))
+            order = np.random.default_rng([self.seed, epoch, *self.stream]).permutation(len(self))
+            self._order = epoch, order
         index = int(self._order[1][position])
         rng = np.random.default_rng([self.seed, epoch, index, *self.stream])
         if self.sharp and rng.random() < self.share:
-            name, photo = self.sharp[rng.integers(len(self.sharp))]
-            (window,) = random_crop([photo], self.crop + 2 * _MARGIN, rng)
-            a, b, truth = defocus_pair(window, rng, radius=(1.0, self.radius))
-            images = [*unequal_brightness(a, b, self.difference, rng), truth]
-            images = [t[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN] for t in images]
+            photo = self.sharp[rng.integers(len(self.sharp))]
+            name, images = photo.name, self._made(photo.images()[0], rng)
         else:
-            pair = self.pairs[index]
-            name = pair.name
-            images = random_crop([pair.a, pair.b], self.crop, rng)
+            name = self.pairs[index].name
+            images = random_crop(self.pairs[index].images(), self.options.crop, rng)
             images.append(np.full_like(images[0], np.nan))
+        if self.options.jitter:
+            images = jitter(images, self.options.jitter, self.allowed, rng)
         a, b, truth = (torch.from_numpy(np.ascontiguousarray(t, dtype=np.float32))[None] for t in images)
         return {"a": a, "b": b, "truth": truth, "name": name}
+
+    def _made(self, photo: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        """Both sources and the truth, made from a random window of a photograph."""
+        options = self.options
+        if options.exposures:
+            (window,) = random_crop([photo], options.crop, rng)
+            low, over, truth = exposure_pair(window, rng)
+            return [low, over, truth if options.exposures_truth else np.full_like(truth, np.nan)]
+        (window,) = random_crop([photo], options.crop + 2 * MARGIN, rng)
+        a, b, truth = defocus_pair(window, rng, radius=(1.0, options.sharp_radius))
+        images = [*unequal_brightness(a, b, options.sharp_difference, rng), truth]
+        return [t[MARGIN:-MARGIN, MARGIN:-MARGIN] for t in images]
 
 
 class StepSampler(Sampler[list[int]]):
     """Sample numbers of one rank's share of each update, from update `start` on: any world size draws the same set.
 
     Raises:
-        ValueError: the processes do not divide the batch.
+        ValueError: the processes, or the micro-batches of each, do not divide the batch.
     """
 
-    def __init__(self, batch_size: int, start: int, steps: int, rank: int = 0, world: int = 1) -> None:
-        if batch_size % world:
-            raise ValueError(f"train.batch_size {batch_size} must be a multiple of the {world} processes")
+    def __init__(
+        self, batch_size: int, start: int, steps: int, rank: int = 0, world: int = 1, accumulate: int = 1
+    ) -> None:
+        if batch_size % (world * accumulate):
+            micro = f" times train.accumulate {accumulate}" if accumulate > 1 else ""
+            raise ValueError(f"train.batch_size {batch_size} must be a multiple of the {world} processes{micro}")
         self.batch_size, self.start, self.steps = batch_size, start, steps
         self.share = batch_size // world
         self.offset = rank * self.share
@@ -97,7 +107,7 @@ class StepSampler(Sampler[list[int]]):
             yield list(range(first, first + self.share))
 
 
-def load_pairs(options: DataOptions) -> tuple[list[LumaPair], list[LumaPair]]:
+def load_pairs(options: DataOptions, cache: LumaCache) -> tuple[list[LumaFiles], list[HeldOut]]:
     """Training and validation pairs of all data sets; every problem is found before anything is trained."""
     training, validation, problems = [], [], []
     for dataset in options.datasets:
@@ -105,33 +115,47 @@ def load_pairs(options: DataOptions) -> tuple[list[LumaPair], list[LumaPair]]:
             pairs, unmatched = find_pairs(folder.folder_a, folder.folder_b)
             problems += [problem.reason for problem in unmatched]
             for pair in pairs:
+                name, paths = f"{folder.name}/{pair.stem}", (pair.path_a, pair.path_b)
                 try:
-                    images = _luma_pair(pair, f"{folder.name}/{pair.stem}")
+                    if _matches(pair.stem, options.validation):
+                        validation.append(held_out_pair(name, paths, *decode(paths)))
+                    else:
+                        training.append(cache.open(name, *paths))
                 except ImageError as error:
                     problems.append(str(error))
-                    continue
-                held = any(fnmatch(pair.stem, pattern) for pattern in options.validation)
-                (validation if held else training).append(images)
-    if problems:
-        raise ImageError(f"{len(problems)} problems in the training data:\n  " + "\n  ".join(problems))
-    if not training:
+    _raise_all(problems)
+    if options.datasets and not training:
         raise ImageError(f"no training pair is left in {options.root_path} after data.validation took its share")
     return training, validation
 
 
-def load_sharp(options: DataOptions) -> list[tuple[str, np.ndarray]]:
-    """Names and luminance (H, W) uint8 of the photographs in `sharp_folder`, less the excluded ones."""
+def load_sharp(options: DataOptions, cache: LumaCache) -> tuple[list[LumaFiles], list[HeldOut]]:
+    """Photographs in `sharp_folder` to train on, and pairs made from those held out; neither has the excluded ones."""
     folder = Path(options.root_path, options.sharp_folder)
     if not folder.is_dir():
         raise ImageError(f"data.sharp_folder {folder} is not a folder")
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES)
-    kept = [f for f in files if not any(fnmatch(f.stem, p) for p in options.sharp_exclude + options.validation)]
-    if not kept:
+    training, validation, problems = [], [], []
+    for file in sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES):
+        name = f"{folder.name}/{file.stem}"
+        if _matches(file.stem, options.sharp_exclude):
+            continue
+        try:
+            if not _matches(file.stem, options.validation):
+                training.append(cache.open(name, file))
+            elif options.sharp_share:
+                validation.append(held_out_focus(name, file, *decode((file,)), len(validation), options.sharp_radius))
+            elif options.exposures:
+                truth = options.exposures_truth
+                validation.append(held_out_exposures(name, file, *decode((file,)), len(validation), truth))
+        except ImageError as error:
+            problems.append(str(error))
+    _raise_all(problems)
+    if not training:
         raise ImageError(f"data.sharp_folder {folder} holds no photograph that sharp_exclude lets through")
-    return [(f"{folder.name}/{f.stem}", _to_bytes(luminance(read_image(f).pixels))) for f in kept]
+    return training, validation
 
 
-def random_crop(images: list[np.ndarray], size: int, rng: np.random.Generator) -> list[np.ndarray]:
+def random_crop(images: Sequence[np.ndarray], size: int, rng: np.random.Generator) -> list[np.ndarray]:
     """The same random square of (H, W) uint8 images with the same flips and quarter turns, float32 in [0, 1].
 
     Images smaller than the square are extended by reflection.
@@ -149,10 +173,10 @@ def random_crop(images: list[np.ndarray], size: int, rng: np.random.Generator) -
     return crops
 
 
-def _luma_pair(pair: Pair, name: str) -> LumaPair:
-    a, b = read_pair(pair)
-    return LumaPair(name, _to_bytes(luminance(a.pixels)), _to_bytes(luminance(b.pixels)))
+def _matches(stem: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(stem, pattern) for pattern in patterns)
 
 
-def _to_bytes(luma: np.ndarray) -> np.ndarray:
-    return np.rint(luma * 255).astype(np.uint8)
+def _raise_all(problems: list[str]) -> None:
+    if problems:
+        raise ImageError(f"{len(problems)} problems in the training data:\n  " + "\n  ".join(problems))

@@ -9,12 +9,14 @@ from torch.utils.data import Dataset
 from adasffuse.data.crops import TrainingCrops
 from adasffuse.images import ImageError
 from adasffuse.options import PartOptions
+from adasffuse.tasks import TASKS
 
 
 class MixedCrops(Dataset):
     """Endless training samples of all parts, numbered 0, 1, 2, ...: sample n is the same whoever draws it.
 
     `turn` says which part gives sample n.  A sample is that of `TrainingCrops` and 'part', the number of its part.
+    `validation` holds the held-out pairs of all parts, each with its part's number.
 
     Raises:
         ImageError: something is wrong with the pictures of some parts; lists everything.
@@ -24,11 +26,12 @@ class MixedCrops(Dataset):
         self.parts, problems = [], []
         for number, part in enumerate(parts):
             try:
-                self.parts.append(TrainingCrops(part.data, seed, number))
+                self.parts.append(TrainingCrops(part.data, seed, number, TASKS[part.task].jitter))
             except ImageError as error:
                 problems.append(str(error))
         if problems:
             raise ImageError("\n".join(problems))
+        self.validation = [(number, pair) for number, part in enumerate(self.parts) for pair in part.validation]
         total = sum(Fraction(part.weight) for part in parts)
         self.shares = [Fraction(part.weight) / total for part in parts]
 

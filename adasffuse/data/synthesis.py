@@ -3,9 +3,12 @@
 Pictures are float32 in [0, 1], (H, W) gray or (H, W, 3) RGB.  All randomness comes from the caller's generator.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
+JITTER_KINDS = ("gain", "gamma", "offset")
 RESPONSE = 2.2  # exponent of the usual camera response: value = exposure ** (1 / 2.2)
 
 
@@ -72,6 +75,21 @@ def unequal_brightness(
     gain, offset = rng.uniform(-0.5, 0.5, size=2).astype(np.float32) * np.float32(difference)
     pair = a * (1 + gain) + offset / 2, b * (1 - gain) - offset / 2
     return pair[0].clip(0, 1), pair[1].clip(0, 1)
+
+
+def jitter(
+    images: Sequence[np.ndarray], strength: float, kinds: Sequence[str], rng: np.random.Generator
+) -> list[np.ndarray]:
+    """gain * image ** gamma + offset, clipped to [0, 1]: one random choice for all images of a sample.
+
+    Args:
+        images: sources and truth of one sample; NaN stays NaN.
+        strength: gain lies in 1 -+ strength, gamma in 2 ** -+strength, offset in -+strength / 2.
+        kinds: which of 'gain', 'gamma' and 'offset' are changed; all three are drawn in any case.
+    """
+    draws = {kind: np.float32(rng.uniform(-strength, strength)) for kind in JITTER_KINDS}
+    gain, gamma, offset = (draws[kind] if kind in kinds else np.float32(0) for kind in JITTER_KINDS)
+    return [((1 + gain) * np.power(image, np.exp2(gamma)) + offset / 2).clip(0, 1) for image in images]
 
 
 def focus_near(image: np.ndarray, near: np.ndarray, radius: float, gaussian: bool = False) -> np.ndarray:
