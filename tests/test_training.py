@@ -1,12 +1,17 @@
 """The trainer: it learns, it continues exactly where it stopped, and several processes equal one."""
 
+import csv
+import hashlib
 import importlib.util
 import json
 import os
 import pickle
+import re
+import resource
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,14 +28,18 @@ from adasffuse.data.mixture import MixedCrops
 from adasffuse.images import write_png
 from adasffuse.inference import load_fuser
 from adasffuse.losses import LossOptions
+from adasffuse.metrics import evaluate
+from adasffuse.models import AdaSFFuse
 from adasffuse.models.weights import load_weights
 from adasffuse.options import Options, PartOptions, parse_options
 from adasffuse.tasks import TASKS
 from adasffuse.training import train
 from adasffuse.training.checkpoint import load_checkpoint, save_checkpoint
+from adasffuse.training.log import CsvLog
 from adasffuse.training.processes import Processes, join_processes
 from adasffuse.training.run import Run
 from adasffuse.training.terms import Terms, merged
+from adasffuse.training.validation import Judged, best_score, mean_scores, validate
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -102,7 +111,11 @@ def test_a_run_learns_and_leaves_what_it_promises(root, tmp_path):
     folder = tmp_path / "run"
     assert weights == folder / "weights.safetensors"
     assert sorted(p.name for p in folder.glob("*")) == [
+        "best.pt",
+        "best.safetensors",
         "log",
+        "log.csv",
+        "manifest.json",
         "options.json",
         "step_00000030.pt",
         "step_00000040.pt",  # the newest two are kept
@@ -184,8 +197,13 @@ def test_a_run_of_several_parts(root, tmp_path):
 def test_the_loss_of_a_batch_is_the_mean_of_its_samples(root):
     run = Run(mixed_options(root, loss={"filters": 2.0}), Processes(0, 1, CPU))
     data = MixedCrops(run.options.parts)
-    whole, terms = run.loss(run.model, default_collate([data[n] for n in range(6)]))
-    single = [run.loss(run.model, default_collate([data[n]])) for n in range(6)]
+
+    def loss(*numbers: int) -> tuple[torch.Tensor, Terms]:
+        batch = default_collate([data[n] for n in numbers])
+        return run.loss(*run.fuse(run.model, batch), batch["part"])
+
+    whole, terms = loss(*range(6))
+    single = [loss(n) for n in range(6)]
     assert whole.item() == pytest.approx(np.mean([loss.item() for loss, _ in single]), rel=1e-5)
     together = merged(terms for _, terms in single)
     assert together.means() == pytest.approx(terms.means(), rel=1e-5) and terms.means()["total"] == pytest.approx(
@@ -208,10 +226,8 @@ def test_two_processes_equal_one(root, tmp_path):
     path = tmp_path / "run.json"
     path.write_text(json.dumps(options.to_dict()))
     assert train_AdaSFFuse.main(["--opt", str(path), "--out_dir", str(tmp_path / "one"), "--device", "cpu"]) == 0
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     script = ["train_AdaSFFuse.py", "--opt", str(path), "--out_dir", str(tmp_path / "two"), "--device", "cpu"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*launcher, *script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = torchrun(script, seconds=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("weights: ") == 1
     one, two = tmp_path / "one/run", tmp_path / "two/run"
@@ -220,6 +236,245 @@ def test_two_processes_equal_one(root, tmp_path):
     states = [load_checkpoint(folder, CPU)["model"] for folder in (one, two)]
     for name, value in states[0].items():
         assert (states[1][name] - value).abs().max() < 1e-4, name
+
+
+def states_of(options: Options) -> tuple[dict, dict]:
+    """Parameters and gradients after the first update."""
+    run = Run(options, Processes(0, 1, CPU))
+    data = MixedCrops(options.parts)
+    run.update(default_collate([data[n] for n in range(options.train.batch_size)]))
+    return dict(run.model.named_parameters()), {name: p.grad for name, p in run.model.named_parameters()}
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(root):
+    """To 1e-4 of the largest gradient (float32 sums in another order)."""
+    options = mixed_options(root, train={"batch_size": 8, "clip": 0}, loss={"filters": 1.0})
+    _, whole = states_of(options)
+    largest = max(gradient.abs().max() for gradient in whole.values())
+    for accumulate in (2, 4):
+        _, parts = states_of(replace(options, train=replace(options.train, accumulate=accumulate)))
+        assert all((parts[name] - gradient).abs().max() < 1e-4 * largest for name, gradient in whole.items())
+
+
+def test_accumulation_must_divide_the_batch(root, tmp_path):
+    with pytest.raises(ValueError, match=r"train\.batch_size 2 must be a multiple of the 1 processes times train\.acc"):
+        train(run_options(root, train={"accumulate": 3}), tmp_path, "cpu")
+
+
+def test_a_compiled_network_is_the_same_network(root, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
+    for name in ("plain", "compiled"):
+        train(run_options(root, steps=2, train={"compile": name == "compiled"}), tmp_path / name, "cpu")
+    assert len(compiled) == 1 and isinstance(compiled[0], AdaSFFuse)
+    assert_same_run(tmp_path / "plain/run", tmp_path / "compiled/run")
+
+
+def poison(monkeypatch, *steps: int) -> None:
+    """Make one picture of these updates NaN."""
+    update = Run.update
+
+    def poisoned(run: Run, batch: dict) -> Terms:
+        if run.step in steps:
+            batch["a"][0] = torch.nan
+        return update(run, batch)
+
+    monkeypatch.setattr(Run, "update", poisoned)
+
+
+def test_batches_that_are_not_finite_are_skipped_as_often_as_allowed(root, tmp_path, monkeypatch):
+    options = run_options(root, steps=4, train={"skip_nonfinite": 1}, log={"scalars": 0})
+    poison(monkeypatch, 1)
+    with pytest.warns(UserWarning, match=r"not finite in step 1: .*pictures: IVF/.*; batch skipped, 1 of 1 allowed"):
+        train(options, tmp_path, "cpu")
+    state = load_checkpoint(tmp_path / "run", CPU)
+    assert state["skipped"] == 1 and all(value.isfinite().all() for value in state["model"].values())
+    assert {state["optimizer"]["state"][0]["step"].item(), state["average"]["n_averaged"].item()} == {3}
+    assert [(row["step"], row["kind"]) for row in table(tmp_path / "run")] == [("2", "skipped")]
+    poison(monkeypatch, 4)
+    with pytest.raises(
+        FloatingPointError, match=r"in step 4: .*\(1 such batches were skipped before, as train\.skip_n"
+    ):
+        train(replace(options, train=replace(options.train, steps=6)), tmp_path, "cpu")
+
+
+def table(folder: Path) -> list[dict]:
+    with open(folder / "log.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_table_holds_what_tensorboard_holds(root, tmp_path):
+    options = mixed_options(root, steps=4, train={"batch_size": 4}, log={"validate": 2})
+    train(options, tmp_path, "cpu")
+    folder = tmp_path / "run"
+    rows = {kind: [row for row in table(folder) if row["kind"] == kind] for kind in ("train", "validation")}
+    assert [row["step"] for row in rows["train"]] == ["1", "2", "3", "4"]
+    assert [row["step"] for row in rows["validation"]] == ["2", "4"]
+    for name in ("total", "mef/ssim", "ivf/gradient"):
+        assert [float(row[name]) for row in rows["train"]] == pytest.approx(scalars(folder, f"loss/{name}"), rel=1e-5)
+    for name in ("total", "VIFF", "Qabf", "SSIM", "SCD", "MI", "ivf/VIFF", "mef/total"):
+        logged = scalars(folder, f"validation/{name}")
+        assert [float(row[name]) for row in rows["validation"]] == pytest.approx(logged, rel=1e-5)
+
+
+def test_the_table_drops_what_comes_after_the_step_it_continues_from(tmp_path):
+    path = tmp_path / "log.csv"
+    log = CsvLog(path, 0)
+    log.write(1, "train", {"total": 2.5})
+    log.write(2, "validation", {"total": 1.0, "VIFF": 0.5})
+    log.write(3, "train", {"total": 2.0})
+    with open(path, "a") as file:
+        file.write("4,tra")  # killed here
+    log = CsvLog(path, 2)
+    log.write(3, "train", {"total": 1.5})
+    assert path.read_text() == "step,kind,total,VIFF\n1,train,2.5,\n2,validation,1,0.5\n3,train,1.5,\n"
+
+
+def test_validation_scores_are_those_of_the_metrics(root):
+    """Pairs of 40x48 pixels, smaller than visual information needs, are extended for loss and metrics alike."""
+    options = run_options(root, loss={"vif": 1.0}, data={"crop": 48})
+    run, data = Run(options, Processes(0, 1, CPU)), MixedCrops(options.parts)
+    means, panel = validate(run, data.validation)
+    ((_, pair),) = data.validation
+    assert pair.a.shape == (41, 48)
+    with torch.no_grad():
+        fused = run.average.module(*(torch.from_numpy(x / 255).float()[None, None] for x in (pair.a, pair.b)))
+    fused = fused[0, 0].clamp(0, 1).mul(255).round().byte().numpy()
+    scores = evaluate(pair.a, pair.b, fused, ("VIFF", "Qabf", "SSIM", "SCD", "MI"))
+    assert scores == pytest.approx({name: means[name] for name in scores}, abs=1e-12)
+    assert means["total"] == pytest.approx(sum(means[k] for k in ("intensity", "gradient", "ssim", "vif")))
+    assert panel.dtype == np.uint8 and panel.shape[2] == 3
+    assert best_score(means, "VIFF+Qabf") == scores["VIFF"] + scores["Qabf"]
+    assert best_score(means, "loss") == -means["total"] and np.isnan(best_score(means, "VIFF+PSNR_GT"))
+
+
+def test_metrics_of_parts_count_alike():
+    judged = [
+        Judged("ivf", "1", Terms(), {"VIFF": 1.0, "MI": 2.0}, {}),
+        Judged("ivf", "2", Terms(), {"VIFF": 3.0, "MI": float("nan")}, {}),
+        Judged("mff", "3", Terms(), {"VIFF": 6.0, "MI": 4.0, "PSNR_GT": 30.0}, {}),
+    ]
+    overall = {"VIFF": 4.0, "MI": 3.0, "PSNR_GT": 30.0}
+    ivf, mff = {"ivf/VIFF": 2.0, "ivf/MI": 2.0}, {"mff/VIFF": 6.0, "mff/MI": 4.0, "mff/PSNR_GT": 30.0}
+    assert mean_scores(judged) == overall | ivf | mff
+    assert mean_scores(judged[:2]) == {"VIFF": 2.0, "MI": 2.0}
+
+
+def test_the_best_validation_is_kept(root, tmp_path, monkeypatch):
+    scores = iter([1.0, 3.0, 2.0, float("nan"), 3.5])
+    monkeypatch.setattr("adasffuse.training.trainer.best_score", lambda means, name: next(scores))
+    options = run_options(root, steps=3, log={"validate": 1, "scalars": 0})
+    train(options, tmp_path, "cpu")
+    folder = tmp_path / "run"
+    best = torch.load(folder / "best.pt", weights_only=True)
+    assert best["step"] == 2 and best["best"] == {"name": "VIFF+Qabf+SSIM", "score": 3.0, "step": 2}
+    weights = load_file(folder / "best.safetensors")
+    assert all(torch.equal(value, best["average"][f"module.{name}"]) for name, value in weights.items())
+    train(replace(options, train=replace(options.train, steps=4)), tmp_path, "cpu")  # NaN is never best
+    assert torch.load(folder / "best.pt", weights_only=True)["step"] == 2
+    train(replace(options, train=replace(options.train, steps=5)), tmp_path, "cpu")
+    assert torch.load(folder / "best.pt", weights_only=True)["step"] == 5
+
+
+def test_held_out_photographs_are_scored_against_their_truth(tmp_path):
+    for name in "ab":
+        write_png(tmp_path / "sharp" / f"{name}.png", texture(80, 80, seed=ord(name)))
+    data = {"datasets": [], "sharp_folder": "sharp", "sharp_share": 1.0, "validation": ["b"]}
+    options = run_options(tmp_path, 1, task="mff", data=data, log={"validate": 1, "best": "PSNR_GT"})
+    train(options, tmp_path, "cpu")
+    best = torch.load(tmp_path / "run/best.pt", weights_only=True)["best"]
+    assert scalars(tmp_path / "run", "validation/PSNR_GT") == [pytest.approx(best["score"])] and best["score"] > 10
+    unknown = replace(options.parts[0].data, sharp_share=0.0, exposures=1.0, exposures_truth=False)
+    unknown = replace(options, parts=(replace(options.parts[0], data=unknown),))
+    with pytest.raises(ValueError, match=r"log\.best asks for PSNR_GT, but no held-out pair has a known truth"):
+        train(unknown, tmp_path / "2", "cpu")
+
+
+def test_a_manifest_says_what_a_run_was_made_of(root, tmp_path):
+    data = write_ivf(tmp_path / "data", ("1", "val"))
+    options = run_options(data, steps=1)
+    train(options, tmp_path, "cpu")
+    manifest = json.loads((tmp_path / "run/manifest.json").read_text())
+    assert parse_options(manifest["options"]) == options and manifest["seed"] == 0
+    files = {file["name"]: file for file in manifest["data"]["files"]}
+    assert {file["role"] for name, file in files.items() if "val" in name} == {"validation"} and len(files) == 4
+    content = (data / "IVF/visible/1.png").read_bytes()
+    assert files["IVF/visible/1.png"] == {
+        "part": "ivf",
+        "role": "training",
+        "name": "IVF/visible/1.png",
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    (start,) = manifest["starts"]
+    assert start["packages"]["torch"] == torch.__version__ and start["hardware"]["processes"] == 1
+    write_png(data / "IVF/visible/1.png", texture(40, 48, seed=99))
+    with pytest.warns(UserWarning, match="the pictures differ from those that run 'run' was started with"):
+        train(run_options(data, steps=2), tmp_path, "cpu")
+    starts = json.loads((tmp_path / "run/manifest.json").read_text())["starts"]
+    assert [start["step"] for start in starts] == [0, 1]
+
+
+@contextmanager
+def largest_file(size: int):
+    """No file may grow beyond `size` bytes: what a full disk does to a program, without one."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room, what", [(100_000, "checkpoint .*step_00000004.pt"), (20_000, "weights .*run.weights")])
+def test_a_full_disk_leaves_the_previous_checkpoint(root, tmp_path, capsys, room, what):
+    options = run_options(root, steps=2)
+    train(options, tmp_path, "cpu")
+    weights = (tmp_path / "run/weights.safetensors").read_bytes()
+    assert 20_000 < len(weights) < 100_000 < (tmp_path / "run/step_00000002.pt").stat().st_size
+    (tmp_path / "run.json").write_text(json.dumps(run_options(root, steps=4).to_dict()))
+    arguments = ["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path), "--device", "cpu"]
+    with largest_file(room):
+        assert train_AdaSFFuse.main(arguments) == 1
+    assert re.search(rf"error: cannot write {what}.*: .*earlier checkpoints are intact", capsys.readouterr().err)
+    assert sorted(p.name for p in (tmp_path / "run").glob("*.pt")) == ["step_00000002.pt"]
+    assert not list((tmp_path / "run").glob(".*")) and load_checkpoint(tmp_path / "run", CPU)["step"] == 2
+    assert train_AdaSFFuse.main(arguments) == 0  # room again
+    train(run_options(root, steps=4), tmp_path / "unbroken", "cpu")
+    assert_same_run(tmp_path / "run", tmp_path / "unbroken/run")
+
+
+FAILING = """
+import sys, time
+sys.path.insert(0, {root!r})
+import train_AdaSFFuse
+from adasffuse.training.run import Run
+update = Run.update
+def broken(run, batch):
+    if run.step == 1 and run.processes.rank == 1:
+        raise ValueError("picture 7 is upside down")
+    return update(run, batch)
+Run.update = broken
+sys.exit(train_AdaSFFuse.main())
+"""
+
+
+def test_a_process_that_fails_ends_all(root, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps(run_options(root, steps=10**6).to_dict()))
+    (tmp_path / "failing.py").write_text(FAILING.format(root=str(ROOT)))
+    arguments = ["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path), "--device", "cpu"]
+    done = torchrun([str(tmp_path / "failing.py"), *arguments], seconds=60)
+    assert done.returncode != 0 and "error: picture 7 is upside down" in done.stderr
+    assert "process 0 ends because process 1 failed: picture 7 is upside down" in done.stderr
+
+
+def torchrun(script: list[str], seconds: float) -> subprocess.CompletedProcess:
+    """Run a script in two processes on one thread each."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*launcher, *script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=seconds
+    )
 
 
 def test_kills_lose_nothing():

@@ -19,7 +19,19 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
         OSError: the disk is full or the folder not writable; older checkpoints are untouched.
     """
     path = folder / f"step_{step:08d}.pt"
-    temporary = folder / ".checkpoint.part"  # one name for all: what a killed process leaves is overwritten
+    write_state(path, state)
+    for _, old in _checkpoints(folder)[:-keep]:
+        old.unlink()
+    return path
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a state so that `path` holds a whole one at any moment, the old or the new.
+
+    Raises:
+        OSError: the disk is full or the folder not writable; what was there is untouched.
+    """
+    temporary = path.parent / ".checkpoint.part"  # one name for all: what a killed process leaves is overwritten
     try:
         with open(temporary, "wb") as file:
             torch.save(state, file)
@@ -30,9 +42,6 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
         raise OSError(f"cannot write checkpoint {path}: {error}; earlier checkpoints are intact") from error
     finally:
         temporary.unlink(missing_ok=True)
-    for _, old in _checkpoints(folder)[:-keep]:
-        old.unlink()
-    return path
 
 
 def load_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None:

@@ -1,6 +1,8 @@
 """One training process, or several started by torchrun: rank, device and what they share."""
 
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +14,12 @@ import torch.distributed as dist
 from adasffuse.inference.fuser import pick_device
 
 T = TypeVar("T")
+_FAILED = "adasffuse/failed"  # key of the message of the first process that fails
+_POLL = 5.0  # seconds between looks for it
+
+
+class PeerError(ConnectionError):
+    """Another process of the run has failed."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +68,48 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
         chosen = torch.device(f"cuda:{local % torch.cuda.device_count()}")
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    if world > 1:
-        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    try:
+    if world == 1:
         yield Processes(rank, world, chosen)
+        return
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    with _failing_together(rank):
+        yield Processes(rank, world, chosen)
+    dist.destroy_process_group()  # after a failure it could wait for the others, which wait for this process
+
+
+@contextmanager
+def _failing_together(rank: int) -> Iterator[None]:
+    """Tell the other processes why this one fails, and end this one soon after any other has failed."""
+    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    done = threading.Event()
+    threading.Thread(target=_watch, args=(store, rank, done), daemon=True).start()
+    try:
+        yield
+    except BaseException as error:
+        first = _failure(store)
+        if first and isinstance(error, RuntimeError):  # the consequence of another's failure
+            raise PeerError(f"process {rank} ends because {first}") from None
+        if first == "":
+            store.set(_FAILED, f"process {rank} failed: {error or type(error).__name__}")
+        raise
     finally:
-        if world > 1:
-            dist.destroy_process_group()
+        done.set()
+
+
+def _watch(store: dist.TCPStore, rank: int, done: threading.Event) -> None:
+    """End this process when another has failed, even while it waits for that one deep inside a library."""
+    while not done.wait(_POLL):
+        first = _failure(store)
+        if first is None:
+            return
+        if first and not done.wait(_POLL):  # it may be about to say so itself
+            print(f"error: process {rank} ends because {first}", file=sys.stderr, flush=True)
+            os._exit(1)
+
+
+def _failure(store: dist.TCPStore) -> str | None:
+    """Message of the first process that failed, "" where none has; None where the store's host has ended."""
+    try:
+        return store.get(_FAILED).decode() if store.check([_FAILED]) else ""
+    except RuntimeError:
+        return None

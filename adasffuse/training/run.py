@@ -1,5 +1,9 @@
 """The state of a training run, network, averaged network, optimiser, step, and what one update does to it."""
 
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from math import isfinite
 from typing import Any
 
 import torch
@@ -12,7 +16,7 @@ from adasffuse.models import AdaSFFuse
 from adasffuse.models.weights import load_weights
 from adasffuse.options import Options, parse_options
 from adasffuse.training.processes import Processes
-from adasffuse.training.terms import Terms
+from adasffuse.training.terms import Terms, merged
 
 
 class Run:
@@ -31,51 +35,64 @@ class Run:
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(options.train.ema))
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.train.lr)
         self.parallel: nn.Module = DistributedDataParallel(self.model) if processes.world > 1 else self.model
+        self.trained: nn.Module = torch.compile(self.parallel) if options.train.compile else self.parallel
+        self.skipped = 0  # batches left out because their loss or gradient was not finite
+        self.best: dict[str, Any] = {}  # 'name' as `log.best` says, 'score' and 'step' of the best validation
 
     def update(self, batch: dict[str, Any]) -> Terms:
-        """One optimiser step; returns the loss terms of this process's samples."""
+        """One optimiser step; returns the loss terms of this process's samples.
+
+        Raises:
+            FloatingPointError: loss or gradient is not finite, and `train.skip_nonfinite` such batches were skipped.
+        """
         train = self.options.train
         for group in self.optimizer.param_groups:
             group["lr"] = train.lr_at(self.step)
         self.optimizer.zero_grad()
-        loss, terms = self.loss(self.parallel, batch)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), train.clip or torch.inf)
-        if not (loss.isfinite() and norm.isfinite()):
-            raise FloatingPointError(
-                f"loss or gradient is not finite in step {self.step}: {terms.means()}, gradient norm {norm.item()}; "
-                f"pictures: {', '.join(batch['name'])}. Lower train.lr or look at these pictures"
-            )
-        self.optimizer.step()
-        self.average.update_parameters(self.model)
+        terms = Terms()
+        for number in range(train.accumulate):
+            micro = {name: values[number :: train.accumulate] for name, values in batch.items()}
+            last = number == train.accumulate - 1
+            with nullcontext() if last or self.parallel is self.model else self.parallel.no_sync():
+                fused, images = self.fuse(self.trained, micro)
+                loss, some = self.loss(fused, images, micro["part"])
+                (loss / train.accumulate).backward()
+            terms.add(some)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), train.clip or torch.inf).item()
+        if self.processes.any(not (terms.finite and isfinite(norm))):
+            self._skip(terms, norm, batch["name"])
+        else:
+            self.optimizer.step()
+            self.average.update_parameters(self.model)
         self.step += 1
         return terms
 
-    def loss(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, Terms]:
-        """Mean over a batch's samples of the loss of each one's part, and its terms.
-
-        The network runs in the chosen precision, the losses in float32.
-
-        Args:
-            batch: 'a', 'b' and 'truth', (B, 1, H, W), and 'part', (B,), the number of each sample's part.
-        """
+    def fuse(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, list[Tensor]]:
+        """Result of a network in the chosen precision, (B, 1, H, W) float32, and 'a', 'b', 'truth' on its device."""
         device, low_precision = self.processes.device, self.options.train.precision == "bfloat16"
         images = [batch[name].to(device, non_blocking=True) for name in ("a", "b", "truth")]
         with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
             fused = model(*images[:2])
-        images = [fused.float(), *images]
-        names, values, counts = [], [], {}
-        for number in batch["part"].unique().tolist():
-            members = (batch["part"] == number).nonzero()[:, 0]
-            counts[self.options.labels[number]] = len(members)
-            chosen = [image if len(members) == len(image) else image[members.to(device)] for image in images]
+        return fused.float(), images
+
+    def loss(self, fused: Tensor, images: Sequence[Tensor], part: Tensor) -> tuple[Tensor, Terms]:
+        """Mean over a batch's samples of the loss of each one's part, and its terms; in float32.
+
+        Args:
+            fused: (B, 1, H, W).
+            images: sources a and b and the truth, of that shape; NaN where the truth is unknown.
+            part: (B,) the number of each sample's part, on the CPU.
+        """
+        names, values, terms = [], [], Terms()
+        for number in part.unique().tolist():
+            label, members = self.options.labels[number], (part == number).nonzero()[:, 0].to(fused.device)
+            chosen = [t if len(members) == len(t) else t[members] for t in (fused, *images)]
+            terms.counts[label] = len(members)
             for name, value in self._part_loss(*chosen, self.options.parts[number].loss).items():
-                names.append((self.options.labels[number], name))
+                names.append((label, name))
                 values.append(value * len(members))  # a mean over pairs becomes a sum
         sums = torch.stack(values)
-        terms = Terms()
         terms.sums.update(dict(zip(names, sums.tolist())))
-        terms.counts.update(counts)
         return sums.sum() / len(fused), terms
 
     def _part_loss(self, fused: Tensor, a: Tensor, b: Tensor, truth: Tensor, options: LossOptions) -> dict[str, Tensor]:
@@ -85,14 +102,42 @@ class Run:
             terms["filters"] = options.filters * self.model.filter_penalty()
         return terms
 
+    def _skip(self, terms: Terms, norm: float, names: Sequence[str]) -> None:
+        """Count a batch whose loss or gradient is not finite, on all processes; too many end the run."""
+        reports = self.processes.gather((terms, list(names)))
+        guilty = [report for report in reports if not report[0].finite] or reports
+        message = (
+            f"loss or gradient is not finite in step {self.step}: {merged(t for t, _ in reports).means()}, "
+            f"gradient norm {norm}; pictures: {', '.join(name for _, some in guilty for name in some)}"
+        )
+        allowed = self.options.train.skip_nonfinite
+        if self.skipped >= allowed:
+            already = f" ({self.skipped} such batches were skipped before, as train.skip_nonfinite allows)"
+            raise FloatingPointError(f"{message}{already * (allowed > 0)}. Lower train.lr or look at these pictures")
+        self.skipped += 1
+        if self.processes.main:
+            warnings.warn(f"{message}; batch skipped, {self.skipped} of {allowed} allowed", stacklevel=3)
+
+    def is_best(self, score: float) -> bool:
+        """Whether this step's validation beats all before by the score that `log.best` names; it is remembered then."""
+        name = self.options.log.best
+        comparable = self.best.get("name") == name
+        if not isfinite(score) or (comparable and score <= self.best["score"]):
+            return False
+        self.best = {"name": name, "score": score, "step": self.step}
+        return True
+
     def state(self) -> dict[str, Any]:
-        """All that a continued run needs."""
+        """All that a continued run needs.  The sampler's position, the schedule and all draws follow from the step."""
         return {
             "step": self.step,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "options": self.options.to_dict(),
+            "skipped": self.skipped,
+            "best": self.best,
+            "rng": torch.get_rng_state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -112,3 +157,6 @@ class Run:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
+        self.skipped, self.best = state.get("skipped", 0), state.get("best", {})  # older checkpoints lack them
+        if "rng" in state:
+            torch.set_rng_state(state["rng"].cpu())

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import isfinite
 
 
 @dataclass
@@ -17,6 +18,11 @@ class Terms:
         for mine, theirs in ((self.sums, other.sums), (self.counts, other.counts)):
             for key, value in theirs.items():  # Counter's own addition would drop what is negative
                 mine[key] += value
+
+    @property
+    def finite(self) -> bool:
+        """Whether no sum is NaN or infinite."""
+        return all(isfinite(value) for value in self.sums.values())
 
     def means(self) -> dict[str, float]:
         """'total', each term, and, where there are several parts, 'ivf/total' and 'ivf/ssim' of each part.

@@ -9,20 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from safetensors import SafetensorError
 from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 from tqdm import tqdm
 
-from adasffuse.data.crops import LumaPair, StepSampler
+from adasffuse.data.crops import StepSampler
 from adasffuse.data.mixture import MixedCrops
 from adasffuse.models.weights import save_weights
-from adasffuse.options import Options
-from adasffuse.training.checkpoint import load_checkpoint, save_checkpoint
-from adasffuse.training.processes import join_processes
+from adasffuse.options import TRUTH_METRICS, Options
+from adasffuse.training.checkpoint import load_checkpoint, save_checkpoint, write_state
+from adasffuse.training.log import RunLog
+from adasffuse.training.manifest import write_manifest
+from adasffuse.training.processes import Processes, join_processes
 from adasffuse.training.run import Run
-from adasffuse.training.terms import Terms, merged
+from adasffuse.training.terms import merged
+from adasffuse.training.validation import best_score, validate
 
 WEIGHTS_FILE = "weights.safetensors"
 
@@ -34,42 +36,38 @@ def train(options: Options, out_dir: str | Path = "checkpoint", device: str = "a
 
     Raises:
         ImageError: something is wrong with the training pictures; the message lists everything.
-        ValueError: the folder holds a run with other options, or processes do not divide the batch.
+        ValueError: the folder holds a run with other options, processes do not divide the batch, or `log.best` asks for
+            what the held-out pairs cannot give.
         FloatingPointError: a loss or gradient is not finite; names step, terms and pictures.
+        OSError: a file cannot be written; earlier checkpoints are intact.
     """
     folder = Path(out_dir) / options.name
     with join_processes(device) as processes, _stop_requested() as stop:
         data = MixedCrops(options.parts, options.train.seed)
-        validation = [(number, pair) for number, part in enumerate(data.parts) for pair in part.validation]
-        if processes.main:
-            folder.mkdir(parents=True, exist_ok=True)
+        _check_best(options, data)
         run = Run(options, processes)
-        state = load_checkpoint(folder, processes.device)
-        if state is not None:
-            run.restore(state)
-        log = SummaryWriter(folder / "log", purge_step=run.step + 1) if processes.main else None
+        loader = _loader(options, data, processes, _prepare(folder, run))
+        log = None
         if processes.main:
             _write_json(folder / "options.json", options.to_dict())
-        sampler = StepSampler(options.train.batch_size, run.step, options.train.steps, processes.rank, processes.world)
-        workers = max(part.data.workers for part in options.parts)
-        loader = DataLoader(data, batch_sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
-
+            write_manifest(folder / "manifest.json", run, data)
+            log = RunLog(folder, run.step)
         bar = tqdm(loader, initial=run.step, total=options.train.steps, desc=options.name, disable=not processes.main)
         for batch in bar:
+            skipped = run.skipped
             terms = run.update(batch)
-            stopping = processes.any(stop())
-            if _due(run, options.log.scalars):
+            stopping, ending = processes.any(stop()), run.step == options.train.steps
+            if _due(run, options.log.scalars) or run.skipped > skipped:
                 means = merged(processes.gather(terms)).means()
                 bar.set_postfix({k: f"{v:.3f}" for k, v in means.items() if "/" not in k}, refresh=False)
                 if log is not None:
-                    for name, value in means.items():
-                        log.add_scalar(f"loss/{name}", value, run.step)
-                    log.add_scalar("lr", run.optimizer.param_groups[0]["lr"], run.step)
-            if log is not None:
-                _report(run, batch, validation, log)
-            due = _due(run, options.log.checkpoint)
-            if processes.main and (stopping or due or run.step == options.train.steps):
-                save_averaged(run, folder / WEIGHTS_FILE)  # first: a last checkpoint means that nothing is left to do
+                    log.training(run.step, means, run.optimizer.param_groups[0]["lr"], run.skipped > skipped)
+            if log is not None and _due(run, options.log.panel):
+                log.picture(run.step, "A, B, fused", _batch_panel(run, batch))
+            if data.validation and (_due(run, options.log.validate) or (ending and options.log.validate)):
+                _validate(run, data, log, folder)
+            if processes.main and (stopping or ending or _due(run, options.log.checkpoint)):
+                _save_averaged(run, folder / WEIGHTS_FILE)  # first: a last checkpoint means that nothing is left to do
                 save_checkpoint(folder, run.step, run.state(), options.log.keep)
             if stopping:
                 break
@@ -78,44 +76,73 @@ def train(options: Options, out_dir: str | Path = "checkpoint", device: str = "a
     return folder / WEIGHTS_FILE
 
 
-@torch.no_grad()
-def validate(run: Run, pairs: list[tuple[int, LumaPair]], largest: int = 256) -> dict[str, float]:
-    """Mean loss terms of the averaged network over the centres of held-out pairs, each with its part's number."""
-    terms = Terms()
-    for part, pair in pairs:
-        batch = {name: _centre(image, largest) for name, image in (("a", pair.a), ("b", pair.b))}
-        batch["truth"] = torch.full_like(batch["a"], torch.nan)
-        terms.add(run.loss(run.average.module, {**batch, "part": torch.tensor([part])})[1])
-    return terms.means()
+def _prepare(folder: Path, run: Run) -> int:
+    """Make the run's folder, or take up the newest checkpoint in it; the step where the run stands."""
+    if run.processes.main:
+        folder.mkdir(parents=True, exist_ok=True)
+    state = load_checkpoint(folder, run.processes.device)
+    if state is not None:
+        run.restore(state)
+    return run.step
 
 
-def save_averaged(run: Run, path: Path) -> None:
+def _loader(options: Options, data: MixedCrops, processes: Processes, start: int) -> DataLoader:
+    """This process's share of every batch from step `start` on."""
+    train, workers = options.train, max(part.data.workers for part in options.parts)
+    sampler = StepSampler(train.batch_size, start, train.steps, processes.rank, processes.world, train.accumulate)
+    return DataLoader(
+        data,
+        batch_sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        prefetch_factor=train.prefetch if workers else None,
+        pin_memory=processes.device.type == "cuda",
+    )
+
+
+def _validate(run: Run, data: MixedCrops, log: RunLog | None, folder: Path) -> None:
+    """Score the held-out pairs, log that, and keep the state and weights of the best score."""
+    means, panel = validate(run, data.validation)
+    better = run.is_best(best_score(means, run.options.log.best))
+    if log is None:
+        return
+    log.validation(run.step, means)
+    if panel is not None and run.options.log.panel:
+        log.picture(run.step, "validation", panel)
+    if better:
+        _save_averaged(run, folder / "best.safetensors", score=run.best)
+        write_state(folder / "best.pt", run.state())
+
+
+def _check_best(options: Options, data: MixedCrops) -> None:
+    """Refuse a `log.best` that no held-out pair can score."""
+    asked = [name for name in TRUTH_METRICS if name in options.log.best.split("+")]
+    if asked and data.validation and all(pair.truth is None for _, pair in data.validation):
+        raise ValueError(
+            f"log.best asks for {', '.join(asked)}, but no held-out pair has a known truth; "
+            "hold photographs of data.sharp_folder out with data.validation, or choose another score"
+        )
+
+
+def _save_averaged(run: Run, path: Path, **record) -> None:
     """Write the averaged weights."""
-    record = {"steps": run.step, "seed": run.options.train.seed, "run": run.options.name}
-    save_weights(path, run.average.module.state_dict(), run.options.model, run.options.task, **record)
+    record = {"steps": run.step, "seed": run.options.train.seed, "run": run.options.name, **record}
+    try:
+        save_weights(path, run.average.module.state_dict(), run.options.model, run.options.task, **record)
+    except (SafetensorError, OSError) as error:
+        raise OSError(f"cannot write weights {path}: {error}; earlier checkpoints are intact") from error
+
+
+@torch.no_grad()
+def _batch_panel(run: Run, batch: dict) -> np.ndarray:
+    """Up to four samples, a row each: A, B and fused; (H, W, 3) uint8."""
+    fused, (a, b, _) = run.fuse(run.average.module, {name: batch[name][:4] for name in ("a", "b", "truth")})
+    grid = make_grid(torch.stack([a, b, fused], dim=1).flatten(0, 1).clamp(0, 1).nan_to_num().cpu(), nrow=3)
+    return (grid * 255).round().byte().permute(1, 2, 0).numpy()
 
 
 def _due(run: Run, every: int) -> bool:
     return every > 0 and run.step % every == 0
-
-
-def _report(run: Run, batch: dict, validation: list[tuple[int, LumaPair]], log: SummaryWriter) -> None:
-    options = run.options.log
-    if _due(run, options.panel):
-        with torch.no_grad():
-            a, b = (batch[name][:4].to(run.processes.device) for name in ("a", "b"))
-            fused = run.average.module(a, b)
-        columns = torch.stack([a, b, fused], dim=1).flatten(0, 1)  # A, B, fused of the first pair, then the next
-        log.add_image("A, B, fused", make_grid(columns.clamp(0, 1).cpu(), nrow=3), run.step)
-    if validation and _due(run, options.validate):
-        for name, value in validate(run, validation).items():
-            log.add_scalar(f"validation/{name}", value, run.step)
-
-
-def _centre(image: np.ndarray, largest: int) -> Tensor:
-    top, left = (max(0, (side - largest) // 2) for side in image.shape)
-    crop = image[top : top + largest, left : left + largest]
-    return torch.from_numpy(crop.astype(np.float32) / 255)[None, None]
 
 
 def _write_json(path: Path, values: dict) -> None:

@@ -1,0 +1,82 @@
+"""What a run reports while it goes: TensorBoard events in `log/`, and the same numbers in `log.csv`."""
+
+import csv
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+
+
+class RunLog:
+    """Writes both logs of a run; rows and events after `step`, where the run continues, are dropped."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self.events = SummaryWriter(folder / "log", purge_step=step + 1)
+        self.table = CsvLog(folder / "log.csv", step)
+
+    def training(self, step: int, means: Mapping[str, float], lr: float, skipped: bool = False) -> None:
+        """Loss terms of the batch of this step, and its step size; of a batch that was skipped, in the table alone."""
+        self.table.write(step, "skipped" if skipped else "train", {**means, "lr": lr})
+        if not skipped:
+            self._scalars(step, "loss", means)
+            self.events.add_scalar("lr", lr, step)
+
+    def validation(self, step: int, means: Mapping[str, float]) -> None:
+        """Loss terms and metrics of the held-out pairs."""
+        self._scalars(step, "validation", means)
+        self.table.write(step, "validation", means)
+
+    def picture(self, step: int, name: str, picture: np.ndarray) -> None:
+        """An (H, W, 3) uint8 picture, in TensorBoard alone."""
+        self.events.add_image(name, picture, step, dataformats="HWC")
+
+    def close(self) -> None:
+        self.events.close()
+
+    def _scalars(self, step: int, group: str, means: Mapping[str, float]) -> None:
+        for name, value in means.items():
+            self.events.add_scalar(f"{group}/{name}", value, step)
+
+
+class CsvLog:
+    """A table with the columns step, kind and every name that occurs; one row per call of `write`.
+
+    Rows after `step`, and one that a killed process left unfinished, are dropped at the start.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path, self.columns, self.rows = path, ["step", "kind"], []
+        if path.exists():
+            text = path.read_text(encoding="utf-8")
+            lines = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
+            self.rows = [{k: v for k, v in line.items() if k and v} for line in lines if _step(line) <= step]
+            self.columns = list(dict.fromkeys([*self.columns, *(name for row in self.rows for name in row)]))
+        self._rewrite()
+
+    def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """Append a row; a new name adds a column, empty in the rows before."""
+        row = {"step": step, "kind": kind, **{name: f"{value:.6g}" for name, value in values.items()}}
+        self.rows.append(row)
+        new = [name for name in row if name not in self.columns]
+        self.columns += new
+        if new:
+            self._rewrite()
+        else:
+            with open(self.path, "a", newline="", encoding="utf-8") as file:
+                csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+
+    def _rewrite(self) -> None:
+        temporary = self.path.with_name(f".{self.path.name}.part")
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(temporary, self.path)
+
+
+def _step(line: Mapping[str, str | None]) -> float:
+    """Step of a row, infinite where it holds none."""
+    text = line.get("step") or ""
+    return int(text) if text.isdigit() else float("inf")

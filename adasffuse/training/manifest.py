@@ -1,0 +1,108 @@
+"""What a run was made of: options, data fingerprint, package versions, commit, hardware, and when it was started."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adasffuse.data.mixture import MixedCrops
+from adasffuse.models.weights import file_sha256
+from adasffuse.training.run import Run
+
+_PACKAGES = ("adasffuse", "torchvision", "numpy", "scipy", "opencv-python-headless", "pillow", "safetensors")
+_PACKAGES += ("mamba-ssm", "triton")
+
+
+def write_manifest(path: Path, run: Run, data: MixedCrops) -> None:
+    """Write the manifest of a run, or note in it that the run continues, with a warning where its data has changed."""
+    files = sorted(data_files(run, data), key=lambda file: (file["name"], file["role"], file["part"]))
+    fingerprint = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    before = _read(path) if run.step else {}
+    if before and before["data"]["sha256"] != fingerprint:
+        warnings.warn(
+            f"the pictures differ from those that run {run.options.name!r} was started with "
+            f"(see {path}); it will not end as it would have",
+            stacklevel=2,
+        )
+    manifest: dict[str, Any] = {
+        "options": run.options.to_dict(),
+        "seed": run.options.train.seed,
+        "starts": [*before.get("starts", []), _start(run)],
+        "data": {"sha256": fingerprint, "files": files},
+    }
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def data_files(run: Run, data: MixedCrops) -> Iterator[dict[str, Any]]:
+    """Every picture file of a run: its part, role ('training' or 'validation'), name below the root, size and hash."""
+    seen: dict[Path, str] = {}
+    for label, options, part in zip(run.options.labels, run.options.parts, data.parts):
+        for role, scenes in (("training", [*part.pairs, *part.sharp]), ("validation", part.validation)):
+            for path in (path for scene in scenes for path in scene.paths):
+                if path not in seen:
+                    seen[path] = file_sha256(path)
+                name = Path(os.path.relpath(path, options.data.root_path)).as_posix()
+                size = path.stat().st_size
+                yield {"part": label, "role": role, "name": name, "bytes": size, "sha256": seen[path]}
+
+
+def _start(run: Run) -> dict[str, Any]:
+    """When, where and with which software the run started or continued."""
+    device = run.processes.device
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "step": run.step,
+        "git_commit": git_commit(),
+        "python": platform.python_version(),
+        "packages": {"torch": torch.__version__} | {name: v for name in _PACKAGES if (v := _version(name))},
+        "hardware": {
+            "system": platform.platform(),
+            "device": gpu or platform.machine(),
+            "cpu_cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "processes": run.processes.world,
+        },
+    }
+
+
+def git_commit() -> str | None:
+    """Commit of the source tree this package lies in, with '+' where files have changed since; None without git."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit, changes = (
+            subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=True, timeout=20).stdout
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.strip() + "+" * bool(changes.strip())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """An earlier manifest, empty where there is none that can be read."""
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        return manifest if "sha256" in manifest["data"] and isinstance(manifest["starts"], list) else {}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}

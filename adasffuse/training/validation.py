@@ -1,0 +1,105 @@
+"""Validation during training: loss terms and metrics of the averaged network on held-out pairs."""
+
+import math
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adasffuse.data.heldout import HeldOut
+from adasffuse.metrics import MetricWarning, evaluate
+from adasffuse.options import TRUTH_METRICS, VALIDATION_METRICS
+from adasffuse.panel import contact_sheet
+from adasffuse.training.run import Run
+from adasffuse.training.terms import Terms, merged
+
+CONVENTION = "adasffuse"
+SHOWN = 4  # pairs of a panel
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One held-out pair, fused and scored."""
+
+    part: str  # label of its part
+    name: str
+    terms: Terms
+    scores: dict[str, float]
+    pictures: dict[str, np.ndarray]  # (H, W) uint8 by caption; empty where the pair is not shown
+
+
+def validate(run: Run, pairs: Sequence[tuple[int, HeldOut]]) -> tuple[dict[str, float], np.ndarray | None]:
+    """Means over all pairs, and a panel of some of them (sources, fused, truth where it is known).
+
+    Every process judges its share of the pairs; all get the same means.  Keys are 'total' and the loss terms, the
+    metrics, and, in a run of several parts, all of them per part ('ivf/VIFF').  A metric is the mean over the pairs
+    where it is defined, and across parts the mean of the parts.
+
+    Args:
+        pairs: held-out pairs, each with its part's number.
+    Returns:
+        the means by name, and the panel, (H, W, 3) uint8, on the main process, None on others.
+    """
+    rank, world = run.processes.rank, run.processes.world
+    shown = {round(i * (len(pairs) - 1) / max(1, SHOWN - 1)) for i in range(SHOWN)}
+    mine = [(i, _judge(run, *pairs[i], show=i in shown)) for i in range(rank, len(pairs), world)]
+    judged = [
+        pair for _, pair in sorted((p for share in run.processes.gather(mine) for p in share), key=lambda p: p[0])
+    ]
+    means = merged(pair.terms for pair in judged).means() | mean_scores(judged)
+    rows = [[(f"{p.name} {k}", image) for k, image in p.pictures.items()] for p in judged if p.pictures]
+    return means, contact_sheet(rows) if run.processes.main else None
+
+
+def mean_scores(judged: Sequence[Judged]) -> dict[str, float]:
+    """Metrics: per part the mean over pairs where they are defined, overall the mean of the parts."""
+    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for pair in judged:
+        for name, score in pair.scores.items():
+            if not math.isnan(score):
+                values[name][pair.part].append(score)
+    parts = {name: {part: sum(v) / len(v) for part, v in by_part.items()} for name, by_part in values.items()}
+    means = {name: sum(by_part.values()) / len(by_part) for name, by_part in parts.items()}
+    if len({pair.part for pair in judged}) > 1:
+        means |= {f"{part}/{name}": value for name, by_part in parts.items() for part, value in by_part.items()}
+    return means
+
+
+def best_score(means: dict[str, float], wanted: str) -> float:
+    """Sum of the means that `log.best` names; 'loss' is the negative total loss, what is not there counts as NaN."""
+    known = {**means, "loss": -means["total"]}
+    return sum(known.get(name, math.nan) for name in wanted.split("+"))
+
+
+@torch.no_grad()
+def _judge(run: Run, part: int, pair: HeldOut, show: bool) -> Judged:
+    """Fuse a pair with the averaged network, round to 8 bits, score."""
+    images = {"a": pair.a, "b": pair.b} | ({} if pair.truth is None else {"truth": pair.truth})
+    batch = {name: _tensor(image) for name, image in images.items()}
+    batch.setdefault("truth", torch.full_like(batch["a"], math.nan))
+    fused, tensors = run.fuse(run.average.module, batch)
+    _, terms = run.loss(fused, tensors, torch.tensor([part]))
+    levels = {name: _levels(image) for name, image in images.items()}
+    result = _levels(fused[0, 0].cpu().numpy())
+    names = VALIDATION_METRICS if pair.truth is None else VALIDATION_METRICS + TRUTH_METRICS
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MetricWarning)  # undefined ones are left out of the means
+        scores = evaluate(levels["a"], levels["b"], result, names, CONVENTION, reference=levels.get("truth"))
+    return Judged(run.options.labels[part], pair.name, terms, scores, {**levels, "fused": result} if show else {})
+
+
+def _tensor(image: np.ndarray) -> Tensor:
+    """(1, 1, H, W) float32 in [0, 1]."""
+    scale = 255 if image.dtype == np.uint8 else 1
+    return torch.from_numpy(image.astype(np.float32) / scale)[None, None]
+
+
+def _levels(image: np.ndarray) -> np.ndarray:
+    """(H, W) uint8, as a saved file holds it; a network that diverged gives NaN, shown as black."""
+    if image.dtype == np.uint8:
+        return image
+    return np.rint(np.nan_to_num(image).clip(0, 1) * 255).astype(np.uint8)
