@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from adasffuse.baselines import BASELINES
+from adasffuse.data.pairs import Pair
 from adasffuse.images import write_png
 from adasffuse.metrics import evaluate
 from adasffuse.metrics import folder as folder_module
@@ -95,6 +97,66 @@ def test_cache_computes_only_what_is_new(data, monkeypatch):
     write_png(data / "data" / "IVF" / "infrared" / "p1.png", np.zeros((48, 51), np.uint8))
     assert run(data, "--baselines", "average", "--metrics", "EN") == 0
     assert calls[9:] == [["EN"]]  # the picture that changed
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"size": [48, 50]}',
+        '{"size": 4, "scores": {}}',
+        '{"size": [48, 50], "scores": {"a": "b"}}',
+    ],
+)
+def test_damaged_cache_entries_are_computed_anew(data, damage):
+    assert run(data, "--baselines", "average", "--csv", data / "1.csv") == 0
+    entries = sorted((data / "cache").rglob("*.json"))
+    assert len(entries) == 3
+    intact = [json.loads(entry.read_text()) for entry in entries]
+    for entry in entries:
+        entry.write_text(damage)
+    assert run(data, "--baselines", "average", "--csv", data / "2.csv") == 0
+    assert (data / "1.csv").read_text() == (data / "2.csv").read_text()
+    assert [json.loads(entry.read_text()) for entry in entries] == intact
+
+
+def test_cache_that_is_no_text_is_computed_anew(data):
+    assert run(data, "--baselines", "average", "--csv", data / "1.csv") == 0
+    for entry in (data / "cache").rglob("*.json"):
+        entry.write_bytes(bytes(range(128, 256)))
+    assert run(data, "--baselines", "average", "--csv", data / "2.csv") == 0
+    assert (data / "1.csv").read_text() == (data / "2.csv").read_text()
+
+
+def test_cache_forgets_what_was_unused_for_longest(data, monkeypatch):
+    monkeypatch.setattr(folder_module, "_CACHE_ENTRIES", 4)
+    assert run(data, "--baselines", "average", "--metrics", "EN") == 0
+    old = sorted((data / "cache").rglob("*.json"))
+    for entry in old:
+        os.utime(entry, (1, 1))
+    assert run(data, "--baselines", "max", "--metrics", "EN") == 0
+    entries = set((data / "cache").rglob("*.json"))
+    assert len(entries) == 4 and len(entries & set(old)) == 1  # the three new ones and one of the old
+    kept = entries & set(old)
+    for entry in entries - kept:
+        os.utime(entry, (1, 1))
+    assert run(data, "--baselines", "average", "--metrics", "EN") == 0  # reads the kept one, adds two
+    assert kept <= set((data / "cache").rglob("*.json"))
+
+
+def test_pairs_are_read_with_their_value_range(tmp_path):
+    """12-bit sources in 16-bit files score as their 8-bit copies do."""
+    low = np.random.default_rng(0).integers(0, 256, (2, 48, 50), dtype=np.uint16)
+    for name, pixels in zip("ab", low):
+        cv2.imwrite(str(tmp_path / f"{name}16.png"), pixels * 16)
+        write_png(tmp_path / f"{name}8.png", pixels.astype(np.uint8))
+    pairs = {bits: Pair("p", tmp_path / f"a{bits}.png", tmp_path / f"b{bits}.png") for bits in (8, 16)}
+    plain = folder_module.score_pairs([pairs[8]], {"average": None}, workers=1)
+    ranged = folder_module.score_pairs([pairs[16]], {"average": None}, workers=1, ranges=((0, 4080), (0, 4080)))
+    assert ranged.rows[0].scores == pytest.approx(plain.rows[0].scores, rel=1e-3)
 
 
 def test_reference_adds_its_metrics(data, capsys):

@@ -3,6 +3,7 @@
 import json
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,8 +17,8 @@ from adasffuse.metrics.gradients import average_gradient, edge_intensity, edge_p
 from adasffuse.metrics.information import cross_entropy, entropy, mutual_information, tsallis_information
 from adasffuse.metrics.intensity import peak_signal_to_noise, sum_of_correlations_of_differences
 from adasffuse.metrics.structure import ms_ssim, piella_edge_quality, piella_quality, structural_similarity
-from adasffuse.metrics.vif import vif_terms
-from adasffuse.metrics.windows import filter_valid, gaussian, strips, uniform
+from adasffuse.metrics.vif import _decimate, _sum_of_logs, vif_terms
+from adasffuse.metrics.windows import filter_valid, gaussian, strips, uniform, with_border
 
 BOARD = 255.0 * ((np.arange(64)[:, None] + np.arange(64)) % 2)  # every neighbour differs by one full step
 RAMP = np.tile(np.arange(64.0), (64, 1))
@@ -158,6 +159,45 @@ def test_strips_hold_every_window_once(height):
         counts = [rows.stop - rows.start - window + 1 for rows in strips(height, window)]
         assert sum(counts) == max(height - window + 1, 0)
         assert all(count > 0 for count in counts)
+
+
+@pytest.mark.parametrize("taps", (uniform(7), gaussian(7, 1.5), gaussian(4, 1)))
+def test_valid_filter_is_the_weighted_sum_of_every_window(taps):
+    image, k = FLOATS["a"][:20, :31], len(taps)
+    windows = np.lib.stride_tricks.sliding_window_view(image, (k, k))
+    assert np.allclose(filter_valid(image, taps), np.einsum("ijkl,k,l", windows, taps, taps), rtol=1e-13)
+
+
+@pytest.mark.parametrize("border", (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101))
+def test_rows_with_border_are_cut_from_the_bordered_image(border):
+    image = FLOATS["a"]
+    whole = cv2.copyMakeBorder(image, 1, 1, 1, 1, border)
+    for rows in (slice(0, 64), slice(0, 9), slice(9, 40), slice(40, 64)):
+        assert np.array_equal(with_border(image, rows, border), whole[rows.start : rows.stop + 2])
+
+
+@pytest.mark.parametrize("height", (41, 72, 73, 200))
+def test_decimation_in_strips_takes_every_second_window(height):
+    image, taps = scene(0, height, 50).astype(np.float64), gaussian(9, 1.8)
+    assert np.allclose(_decimate(image, taps), filter_valid(image, taps)[::2, ::2], rtol=1e-13)
+
+
+def test_sum_of_logs_of_the_largest_factors_does_not_overflow():
+    """1 + 127.5^2 / 2 is the most that 8-bit pictures give."""
+    factors = np.full((64, 5), 1 + 127.5**2 / 2)
+    factors[:3] = 1 + 1e-12
+    assert _sum_of_logs(factors) == pytest.approx(np.log1p(factors - 1).sum(), rel=1e-12)
+
+
+def test_scores_do_not_depend_on_the_height_of_strips(monkeypatch):
+    from adasffuse.metrics import windows
+
+    a, b = scene(0, 150, 90), scene(1, 150, 90)
+    images = {"a": a, "b": b, "fused": (a // 2 + b // 2).astype(np.uint8)}
+    metrics = ("AG", "VIFF", "Qabf", "SSIM", "MEF_SSIM")
+    expected = evaluate(**images, metrics=metrics)
+    monkeypatch.setattr(windows, "_STRIP", 16)
+    assert evaluate(**images, metrics=metrics) == pytest.approx(expected, rel=1e-12)
 
 
 def test_every_form_of_one_picture_scores_the_same():

@@ -2,20 +2,17 @@
 
 import argparse
 import sys
-import warnings
+import time
 from pathlib import Path
 
-import numpy as np
-
 from adasffuse.allocator import keep_freed_memory
-from adasffuse.baselines import BASELINES
-from adasffuse.color import luminance
-from adasffuse.data.pairs import PairFolder, pair_folders, read_pair
+from adasffuse.data.pairs import PairFolder, pair_folders
 from adasffuse.data.samples import sample_pairs, write_samples
-from adasffuse.images import ImageError, read_image
+from adasffuse.images import ImageError
 from adasffuse.inference.folder import FolderReport, fuse_folder
 from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, load_fuser
-from adasffuse.metrics import DEFAULT_METRICS, MetricWarning, ScoreTable, evaluate
+from adasffuse.metrics import ScoreTable
+from adasffuse.metrics.folder import score_pairs
 from adasffuse.tasks import Task, find_task
 
 METHOD = "AdaSFFuse"
@@ -91,7 +88,10 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
             for notice in dict.fromkeys(report.notices):
                 print(f"notice: {notice}")
             if report.fused and not args.no_scores:
-                print(score(report).text())
+                started = time.perf_counter()
+                table = score(report)
+                print(f"{report.name}: {len(table.rows)} pictures scored in {time.perf_counter() - started:.1f} s")
+                print(table.text())
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -100,17 +100,8 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
 
 def score(report: FolderReport) -> ScoreTable:
     """Metrics of the saved files of a folder, and of the baselines on the same pairs."""
-    table = ScoreTable(DEFAULT_METRICS)
-    for pair in report.fused:
-        a, b = (luminance(picture.pixels) for picture in read_pair(pair, *report.ranges))
-        saved = luminance(read_image(report.save_dir / f"{pair.stem}.png").pixels)
-        results = {METHOD: saved, **{name: BASELINES[name](a, b) for name in COMPARED}}
-        for method, fused in results.items():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", MetricWarning)  # the table counts what is undefined
-                scores = evaluate(_levels(a), _levels(b), _levels(fused), DEFAULT_METRICS, data_range=255)
-            table.add(method, pair.stem, a.shape, scores)
-    return table
+    saved = {pair.stem: report.save_dir / f"{pair.stem}.png" for pair in report.fused}
+    return score_pairs(report.fused, {METHOD: saved} | dict.fromkeys(COMPARED), ranges=report.ranges)
 
 
 def _jobs(args: argparse.Namespace) -> list[tuple[PairFolder, Path]]:
@@ -138,7 +129,3 @@ def _value_range(values: list[str] | None) -> tuple[float, float] | str | None:
     if not low < high:
         raise ValueError(f"--range needs LOW < HIGH, got {low:g} {high:g}")
     return low, high
-
-
-def _levels(luma: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(luma, 0, 1) * 255)

@@ -227,7 +227,9 @@ CONVENTIONS: dict[str, Convention] = {
                 for name in ("NMI", "Qncie", "TE", "FMI_gradient", "Nabf", "MS_SSIM", "MEF_SSIM", "Qy")
             },
             **{name: _FURTHER[name] for name in ("CIEDE2000", "PSNR_GT", "SSIM_GT")},
-            "SF": choose(gradients.spatial_frequency, "sums divided by H W, as in the paper", all_pixels=True),
+            "SF": choose(
+                gradients.spatial_frequency, "sums divided by H W, as others quote the paper", all_pixels=True
+            ),
             "MI": choose(information.mutual_information, "bits, sum of both sources", base=2),
             "VIFF": choose(vif.han_information_fidelity, "Han's fusion VIF, the paper of that name"),
             "Qabf": choose(gradients.edge_preservation, "equal strengths count as 1", equal_as_published=False),

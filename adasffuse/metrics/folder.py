@@ -1,5 +1,6 @@
 """Scoring folders of fused pictures: worker processes, a cache by content, one table."""
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -24,6 +25,12 @@ from adasffuse.metrics.conventions import DEFAULT_METRICS, definitions
 from adasffuse.metrics.evaluation import MetricWarning, check_reference_not_needed, evaluate
 from adasffuse.metrics.table import ScoreTable
 
+_WORTH_A_WORKER = 20  # pictures: starting a process takes about as long as scoring them
+_CACHE_ENTRIES = 20_000  # remembered pictures, about 1 KB each; those unused for longest are forgotten
+
+
+Ranges = tuple[tuple[float, float] | None, tuple[float, float] | None]  # values of A and B that are black and white
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -44,6 +51,7 @@ class _Job:
     fused: Path | None  # None: the baseline named `method` is computed
     reference: Path | None
     settings: Settings
+    ranges: Ranges = (None, None)
 
 
 def score_folders(
@@ -64,7 +72,7 @@ def score_folders(
         baselines: names out of `BASELINES`, fused here and now.
         reference: folder of true pictures, for metrics that compare with them.
         settings: metrics, convention and cache.
-        workers: processes, all cores if None; the scores do not depend on it.
+        workers: processes; None: all cores, or fewer where there is little to do.  The scores do not depend on it.
         progress: show a progress bar where standard error is a terminal.
     Raises:
         ImageError: a folder or file is missing, has no partner, cannot be read, or differs in size.
@@ -85,17 +93,36 @@ def score_folders(
         raise ValueError("nothing to score: give folders of fused pictures or baselines")
     pairs = _matched(source_a, source_b)
     references = _partners(pairs, reference, source_a) if reference is not None else {}
+    methods = dict.fromkeys(baselines) | {n: _partners(pairs, folder, source_a) for n, folder in fused.items()}
+    return score_pairs(pairs, methods, references, settings, workers, progress)
+
+
+def score_pairs(
+    pairs: Sequence[Pair],
+    methods: Mapping[str, Mapping[str, Path] | None],
+    references: Mapping[str, Path] | None = None,
+    settings: Settings = Settings(),
+    workers: int | None = None,
+    progress: bool = True,
+    ranges: Ranges = (None, None),
+) -> ScoreTable:
+    """Score fused pictures of pairs already found; arguments not named here as in `score_folders`.
+
+    Args:
+        methods: by name, in the table's order, the fused picture of every stem, or None for the baseline of that name.
+        references: the true picture of every stem, for metrics that compare with it.
+        ranges: the `value_range` of `adasffuse.images.read_image` for A and for B.
+    """
     jobs = [
-        _Job(method, pair, files.get(pair.stem), references.get(pair.stem), settings)
-        for method, files in [
-            *((name, {}) for name in baselines),
-            *((name, _partners(pairs, folder, source_a)) for name, folder in fused.items()),
-        ]
+        _Job(name, pair, files and files[pair.stem], (references or {}).get(pair.stem), settings, ranges)
+        for name, files in methods.items()
         for pair in pairs
     ]
     scores = ScoreTable(settings.metrics, settings.convention)
     for job, (size, values) in zip(jobs, _run(jobs, workers, progress)):
         scores.add(job.method, job.pair.stem, size, values)
+    if settings.cache:
+        _forget_oldest(settings.cache)
     return scores
 
 
@@ -122,7 +149,9 @@ def _run(
     jobs: Sequence[_Job], workers: int | None, progress: bool
 ) -> Iterable[tuple[tuple[int, int], dict[str, float]]]:
     """Results in the order of the jobs."""
-    workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
+    if workers is None:
+        workers = min(len(os.sched_getaffinity(0)), len(jobs) // _WORTH_A_WORKER)
+    workers = min(workers, len(jobs))
     show = functools.partial(tqdm, total=len(jobs), desc="scoring", unit="picture", disable=None if progress else True)
     if workers <= 1:
         yield from show(map(_score, jobs))
@@ -139,11 +168,12 @@ def _score(job: _Job) -> tuple[tuple[int, int], dict[str, float]]:
     paths = {name: path for name, path in paths.items() if path is not None}
     settings = job.settings
     entry = _cache_entry(job, paths) if settings.cache else None
-    known = json.loads(entry.read_text()) if entry and entry.is_file() else {"scores": {}}
+    known = _remembered(entry) if entry else {"scores": {}}
     wanted = {metric: f"{settings.convention}/{metric}" for metric in settings.metrics}
     missing = [metric for metric, key in wanted.items() if key not in known["scores"]]
     if missing or "size" not in known:
-        pictures = {name: read_image(path).pixels for name, path in paths.items()}
+        ranges = dict(zip("ab", job.ranges))
+        pictures = {name: read_image(path, ranges.get(name)).pixels for name, path in paths.items()}
         _check_sizes(pictures, paths)
         if job.fused is None:
             pictures["fused"] = BASELINES[job.method](*(luminance(pictures[name]) for name in ("a", "b")))
@@ -173,7 +203,8 @@ def _check_sizes(pictures: Mapping[str, np.ndarray], paths: Mapping[str, Path]) 
 def _cache_entry(job: _Job, paths: Mapping[str, Path]) -> Path:
     """The file that remembers the scores of these very pictures under this very code."""
     digest = hashlib.sha256(_code_digest().encode())
-    digest.update(f"{job.method if job.fused is None else ''}/{job.settings.per_channel}/{list(paths)}".encode())
+    baseline = job.method if job.fused is None else ""
+    digest.update(f"{baseline}/{job.settings.per_channel}/{job.ranges}/{list(paths)}".encode())
     for path in paths.values():
         try:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -181,6 +212,30 @@ def _cache_entry(job: _Job, paths: Mapping[str, Path]) -> Path:
             raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
     name = digest.hexdigest()
     return job.settings.cache / name[:2] / f"{name}.json"
+
+
+def _remembered(entry: Path) -> dict:
+    """What an entry holds: the size of the fused picture and its scores; nothing where it is absent or damaged."""
+    try:
+        known = json.loads(entry.read_text(encoding="utf-8"))
+        height, width = known["size"]
+        if not all(isinstance(value, float) for value in known["scores"].values()):
+            raise ValueError("a score is no number")
+        entry.touch()  # the entries used last are kept
+        return {"size": (int(height), int(width)), "scores": known["scores"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {"scores": {}}
+
+
+def _forget_oldest(cache: Path) -> None:
+    """Delete the entries unused for longest where there are more than `_CACHE_ENTRIES`; others may do so as well."""
+    ages = []
+    for path in cache.glob("??/*.json"):
+        with contextlib.suppress(OSError):
+            ages.append((path.stat().st_mtime, path))
+    for _, path in sorted(ages)[: max(len(ages) - _CACHE_ENTRIES, 0)]:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 @functools.cache
@@ -198,5 +253,5 @@ def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all, also when several processes write it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)

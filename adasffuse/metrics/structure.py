@@ -139,9 +139,9 @@ def piella_edge_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
 def yang_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
     """Qy, where SSIM(A, B) >= 0.75 the variance-weighted SSIM of F with both, elsewhere the larger of the two.
 
-    Yang, Zhang, Wang and Liu, Information Fusion 9(2), 2008, 156-160; 7x7 Gaussian of sigma 1.5, constants 2e-16.
-    At most 1, higher is better.  Rewards a copy of one source where they differ.  Windows in which both sources are
-    flat do not count; public code lets rounding noise decide there.  NaN below 11 pixels.
+    Yang, Zhang, Wang and Liu, Information Fusion 9(2), 2008, 156-160, 10.1016/j.inffus.2006.09.001; 7x7 Gaussian of
+    sigma 1.5, constants 2e-16.  At most 1, higher is better.  Rewards a copy of one source where they differ.  Windows
+    in which both sources are flat do not count; public code lets rounding noise decide there.  NaN below 11 pixels.
     """
     if not fits(fused, 11):
         return _NAN
