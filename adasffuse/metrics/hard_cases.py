@@ -1,0 +1,151 @@
+"""Scores of the cases in `adasffuse.data.hard_cases`: what the pixel maximum and the paper's recipe get wrong.
+
+Pictures are luminance (H, W), all of one case on one scale, 0..255 or 0..1; masks are bool (H, W).  Every score lies in
+[0, 1], and is NaN where the case has nothing to measure.
+"""
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+from numpy import ndarray
+
+from adasffuse.color import luminance
+from adasffuse.data.hard_cases import GlareCase, NightCase
+from adasffuse.metrics.windows import LocalMoments, filter_valid, fits, uniform
+
+HARD_CASE_SCORES = ("recovery", "fog", "targets", "detail")
+_WINDOW = 7
+_VISIBLE = 2 / 255  # local contrast, as a share of full white, below which a source shows no structure
+_RING = 7  # pixels around a target, beyond a gap, that it is compared with
+_GAP = 2  # pixels: blur of a target's border belongs to neither
+
+
+def structure_kept(source: ndarray, fused: ndarray, mask: ndarray, data_range: float = 255.0) -> float:
+    """How much of a source's local structure the fused picture holds, with the right sign.
+
+    The mean, over 7x7 windows wholly inside the mask, of the slope cov(S, F) / var(S) clipped to [0, 1], weighted by
+    the standard deviation of S.  The source itself scores 1, a flat picture or the source's negative 0, and
+    w S + (1 - w) flat scores w.  Higher is better.  Unpunished: structure added from elsewhere, a wrong brightness and
+    contrast above the source's.  Noise scores a little above 0, since negative slopes count as 0.
+
+    Args:
+        source, fused: luminance (H, W).
+        mask: where.
+        data_range: value of full white; windows in which S varies by less than 2/255 of it do not count.
+    Returns:
+        NaN where no window lies inside the mask or S is flat there.
+    """
+    if not fits(source, _WINDOW):
+        return float("nan")
+    images = {"s": source.astype(np.float64), "f": fused.astype(np.float64)}
+    moments = LocalMoments(uniform(_WINDOW), images)
+    inside = filter_valid(mask.astype(np.float64), uniform(_WINDOW)) > 1 - 0.5 / _WINDOW**2
+    contrast = np.sqrt(np.maximum(moments.variance("s"), 0))
+    inside &= contrast >= _VISIBLE * data_range
+    if not inside.any():
+        return float("nan")
+    slope = moments.covariance("s", "f")[inside] / moments.variance("s")[inside]
+    return float(np.average(slope.clip(0, 1), weights=contrast[inside]))
+
+
+def glare_recovery(infrared: ndarray, fused: ndarray, saturated: ndarray, data_range: float = 255.0) -> float:
+    """Recovery, the infrared picture's structure that shows where glare has clipped the visible one.
+
+    `structure_kept` of the infrared picture inside `saturated`: 1 for the infrared picture, 0 for the visible one and
+    for the pixel maximum, 0.5 for the average.  Higher is better.  Rewards copying the infrared picture.
+    """
+    return structure_kept(infrared, fused, saturated, data_range)
+
+
+def fog(infrared: ndarray, visible: ndarray, fused: ndarray, dark: ndarray) -> float:
+    """Fog, how far dark background is lifted: (mean F - mean V) / (mean I - mean V) over `dark`, clipped to [0, 1].
+
+    0 for the visible picture (as dark as night is) and for anything darker, 1 for the infrared picture and the pixel
+    maximum, 0.5 for the average.  Lower is better.  Rewards darkness, also where the infrared background holds
+    something worth seeing: only the mean level counts.
+
+    Returns:
+        NaN where the mask is empty or the infrared picture is not brighter there.
+    """
+    if not dark.any():
+        return float("nan")
+    night, gray, level = (float(image[dark].mean(dtype=np.float64)) for image in (visible, infrared, fused))
+    return float(np.clip((level - night) / (gray - night), 0, 1)) if gray > night else float("nan")
+
+
+def target_contrast(infrared: ndarray, fused: ndarray, targets: ndarray) -> float:
+    """Targets, contrast of hot targets to their surroundings, as a share of the infrared picture's, at most 1.
+
+    Of every connected target, mean inside minus mean over a ring of 7 pixels that starts 2 pixels off and leaves out
+    other targets; fused over infrared, clipped to [0, 1]; the mean over targets, weighted by the root of their area.
+    1 for the infrared picture, 0 where targets are as dark as their surroundings or darker.  Higher is better.
+    Rewards a bright silhouette without any detail in it, and a halo around it if that is dark.
+
+    Returns:
+        NaN without targets that are hotter than their surroundings.
+    """
+    count, labels = cv2.connectedComponents(targets.astype(np.uint8), connectivity=8)
+    anywhere = _grown(targets, _GAP)
+    shares, weights = [], []
+    for label in range(1, count):
+        target = labels == label
+        ring = _grown(target, _GAP + _RING) & ~anywhere
+        if not ring.any():
+            continue
+        hot, shown = (
+            float(image[target].mean(dtype=np.float64) - image[ring].mean(dtype=np.float64))
+            for image in (infrared, fused)
+        )
+        if hot > 0:
+            shares.append(min(max(shown / hot, 0.0), 1.0))
+            weights.append(float(target.sum()) ** 0.5)
+    return float(np.average(shares, weights=weights)) if shares else float("nan")
+
+
+def lit_detail(visible: ndarray, fused: ndarray, detail: ndarray, data_range: float = 255.0) -> float:
+    """Detail, the visible picture's structure that shows where it alone has any: lettering, windows, lane marks.
+
+    `structure_kept` of the visible picture inside `detail`: 1 for the visible picture, near 0 for the infrared one,
+    0.5 or little more for the average.  Higher is better.  Rewards copying the visible picture.
+    """
+    return structure_kept(visible, fused, detail, data_range)
+
+
+def score_hard_case(case: GlareCase | NightCase, fused: ndarray, data_range: float = 255.0) -> dict[str, float]:
+    """The scores in `HARD_CASE_SCORES` of a `GlareCase` or `NightCase`, NaN for masks that it does not have.
+
+    The sources are scaled to `data_range` and their luminance rounded to 8 bits, as a fuser's file would hold them.
+
+    Args:
+        case: what `adasffuse.data.hard_cases` makes, pictures in [0, 1].
+        fused: luminance (H, W) in 0..data_range.
+        data_range: value of full white in `fused`.
+    Raises:
+        ValueError: `fused` has another height and width than the case.
+    """
+    if fused.shape != case.infrared.shape:
+        raise ValueError(f"the fused luminance must be {case.infrared.shape} as the case is, got {fused.shape}")
+    infrared, visible = (np.rint(x * 255.0) * (data_range / 255) for x in (case.infrared, luminance(case.visible)))
+    scores = dict.fromkeys(HARD_CASE_SCORES, float("nan"))
+    scores["recovery"] = glare_recovery(infrared, fused, case.saturated, data_range)
+    if isinstance(case, NightCase):
+        scores["fog"] = fog(infrared, visible, fused, case.dark)
+        scores["targets"] = target_contrast(infrared, fused, case.targets)
+        scores["detail"] = lit_detail(visible, fused, case.detail, data_range)
+    return scores
+
+
+def hard_case_total(scores: Mapping[str, float]) -> float:
+    """The mean of recovery, 1 - fog, targets and detail: 1 is best, 0 worst, NaN if one of them is.
+
+    Either source alone scores about 0.5, the average of both about 0.5.  What it rewards wrongly: pasting the sources
+    together along hard borders scores 1, seams and all; colour, noise, halos and flicker do not count; neither does
+    infrared structure outside glare and targets.  It says nothing about ordinary pictures: read it beside the metrics.
+    """
+    return (scores["recovery"] + (1 - scores["fog"]) + scores["targets"] + scores["detail"]) / 4
+
+
+def _grown(mask: ndarray, pixels: int) -> ndarray:
+    size = 2 * pixels + 1
+    return cv2.dilate(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))) > 0

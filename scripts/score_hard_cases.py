@@ -1,0 +1,152 @@
+"""Score infrared-visible fusion on hard cases: rendered streets at night, and glare laid over pairs of your own.
+
+python scripts/score_hard_cases.py --count 8 --out panels
+python scripts/score_hard_cases.py --infrared DATA/infrared --visible DATA/visible --weights mine.safetensors
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy import ndarray
+from tqdm import tqdm
+
+from adasffuse.allocator import keep_freed_memory
+from adasffuse.baselines import BASELINES
+from adasffuse.color import luminance
+from adasffuse.data.hard_cases import GlareCase, NightCase, glare_pair, night_scene
+from adasffuse.data.pairs import find_pairs, read_pair
+from adasffuse.images import write_png
+from adasffuse.inference import load_fuser
+from adasffuse.metrics.hard_cases import HARD_CASE_SCORES, hard_case_total, score_hard_case
+from adasffuse.panel import contact_sheet
+
+Fuse = Callable[[ndarray, ndarray], ndarray]
+Scores = dict[str, dict[str, dict[str, float]]]  # of every method, of every case
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", nargs="+", default=[], metavar="FILE", help="files to score (released weights)")
+    parser.add_argument("--size", choices=("base", "small"), default="small", help="which released ones (%(default)s)")
+    parser.add_argument("--infrared", type=Path, metavar="DIR", help="pairs to lay glare over; needs --visible")
+    parser.add_argument("--visible", type=Path, metavar="DIR")
+    parser.add_argument("--baselines", default=",".join(BASELINES), metavar="LIST", help="(%(default)s)")
+    parser.add_argument("--count", type=int, default=8, help="cases of each kind; pairs evenly spaced (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other cases (%(default)s)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="save what every method makes of every case, as PNG")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="scores of every case")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    args = parser.parse_args(argv)
+    if bool(args.infrared) != bool(args.visible):
+        parser.error("--infrared and --visible go together")
+    if args.count < 1 or args.seed < 0:
+        parser.error(f"--count must be 1 or more and --seed 0 or more, got {args.count} and {args.seed}")
+    if unknown := set(filter(None, args.baselines.split(","))) - set(BASELINES):
+        parser.error(f"no baseline {', '.join(sorted(unknown))}; there are {', '.join(BASELINES)}")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    keep_freed_memory()
+    try:
+        methods = fusion_methods(args)
+        scores: Scores = {}
+        for name, case in tqdm(cases(args), desc="hard cases", unit="case"):
+            fused = {
+                method: np.rint(fuse(case.infrared, luminance(case.visible)).clip(0, 1) * 255)
+                for method, fuse in methods.items()
+            }
+            scores[name] = {method: score_hard_case(case, image) for method, image in fused.items()}
+            if args.out:
+                write_png(args.out / f"{name}.png", panel(case, fused, scores[name]))
+        print(table(scores))
+        if args.json:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            args.json.write_text(json.dumps(as_json(scores), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def fusion_methods(args: argparse.Namespace) -> dict[str, Fuse]:
+    """Networks, baselines, and each source alone as what to compare with."""
+    files = {Path(file).stem: file for file in args.weights} or {f"AdaSFFuse {args.size}": None}
+    methods = {name: load_fuser("ivf", args.size, file, args.device).fuse_luminance for name, file in files.items()}
+    methods |= {name: BASELINES[name] for name in args.baselines.split(",") if name}
+    return methods | {"infrared alone": lambda a, b: a, "visible alone": lambda a, b: b}
+
+
+def cases(args: argparse.Namespace) -> Iterator[tuple[str, GlareCase | NightCase]]:
+    """Named cases; each depends on the seed and its number alone."""
+    for number in range(args.count):
+        yield f"night_{number:02d}", night_scene(np.random.default_rng((args.seed, 0, number)))
+    if args.infrared:
+        pairs, _ = find_pairs(args.infrared, args.visible)
+        for number, pair in enumerate(pairs[:: max(1, len(pairs) // args.count)][: args.count]):
+            infrared, visible = (picture.pixels for picture in read_pair(pair))
+            yield f"glare_{pair.stem}", glare_pair(infrared, visible, np.random.default_rng((args.seed, 1, number)))
+
+
+def panel(case: GlareCase | NightCase, fused: dict[str, ndarray], scores: dict[str, dict[str, float]]) -> ndarray:
+    """The sources in the first row, what the methods make of them below, each with its scores."""
+    shown = [(name, image.astype(np.uint8)) for name, image in fused.items() if not name.endswith(" alone")]
+    shown = [(f"{name}: {caption(scores[name])}", image) for name, image in shown]
+    sources = [(name, np.rint(getattr(case, name) * 255).astype(np.uint8)) for name in ("infrared", "visible")]
+    return contact_sheet([sources, *(shown[i : i + 3] for i in range(0, len(shown), 3))], height=320)
+
+
+def caption(scores: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in scores.items() if not math.isnan(value))
+
+
+def mean_scores(scores: Scores, method: str, kind: str = "") -> dict[str, float]:
+    """Means over the cases whose names start with `kind` and that have the score."""
+    rows = [by_method[method] for name, by_method in scores.items() if name.startswith(kind)]
+    values = {score: [row[score] for row in rows if not math.isnan(row[score])] for score in HARD_CASE_SCORES}
+    return {score: sum(v) / len(v) if v else math.nan for score, v in values.items()}
+
+
+def table(scores: Scores) -> str:
+    """One line per method, the best total first; recovery of night scenes and of glare pairs apart and together."""
+    kinds = {kind: sum(name.startswith(kind) for name in scores) for kind in ("night", "glare")}
+    head = ["method", "recovery night↑", "pairs↑", "all↑", "fog↓", "targets↑", "detail↑", "total↑"]
+    lines = []
+    for method in next(iter(scores.values())):
+        mean = mean_scores(scores, method)
+        recoveries = {f"recovery {kind}": mean_scores(scores, method, kind)["recovery"] for kind in kinds}
+        total = hard_case_total(mean)
+        lines.append((total, [method, *cells({**recoveries, **mean, "total": total})]))
+    lines.sort(key=lambda line: -line[0])
+    rows = [head, *(row for _, row in lines)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    text = ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]) for row in rows]
+    note = "total: mean of recovery (all), 1 - fog, targets and detail; fog, targets and detail are of night scenes"
+    return "\n".join([f"n = {kinds['night']} night scenes, {kinds['glare']} pairs with glare", *text, note])
+
+
+def cells(values: dict[str, float]) -> list[str]:
+    return ["n/a" if math.isnan(value) else f"{value:.3f}" for value in values.values()]
+
+
+def as_json(scores: Scores) -> dict:
+    """Means, totals and the scores of every case; null where a case has no such score."""
+
+    def plain(values: dict[str, float]) -> dict[str, float | None]:
+        return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+    means = {method: mean_scores(scores, method) for method in next(iter(scores.values()))}
+    return {
+        "methods": {method: plain({**mean, "total": hard_case_total(mean)}) for method, mean in means.items()},
+        "cases": {name: {m: plain(s) for m, s in by_method.items()} for name, by_method in scores.items()},
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
