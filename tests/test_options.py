@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adasffuse.losses import LossOptions
-from adasffuse.models import SIZES, AdaSFFuse
+from adasffuse.models import SIZES, AdaSFFuse, ModelOptions
 from adasffuse.options import PartOptions, TrainOptions, load_options, parse_options
 from adasffuse.tasks import TASKS
 
@@ -51,6 +51,21 @@ def test_every_task_has_options_and_names_of_runs_differ():
     assert {load_options(path).task for path in SHIPPED} >= set(TASKS)
     assert {f"train_AdaSFFuse_{task}" for task in TASKS} <= {path.stem for path in SHIPPED}
     assert len({load_options(path).name for path in SHIPPED}) == len(SHIPPED)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_paper_s_recipe(task):
+    """Loss weights by the table of tasks, decoder alone, raster scan, one token per pixel, real pairs only."""
+    options = load_options(Path(__file__).parents[1] / f"options/train_AdaSFFuse_{task}_paper.json")
+    (part,) = options.parts
+    assert part.loss == LossOptions.for_task(TASKS[task]) and part.task == options.task == task
+    assert options.model == ModelOptions(patch=1, output="direct", scan="raster")
+    assert not (part.data.sharp_folder or part.data.jitter or part.data.exposures)
+
+
+def test_the_general_recipe_mixes_all_tasks():
+    options = load_options(Path(__file__).parents[1] / "options/train_AdaSFFuse_general_small.json")
+    assert options.task == "general" and options.labels == tuple(TASKS) and options.model == SIZES["small"]
 
 
 def test_urban_photographs_stay_out_of_training():
