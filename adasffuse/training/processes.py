@@ -14,7 +14,7 @@ import torch.distributed as dist
 from adasffuse.inference.fuser import pick_device
 
 T = TypeVar("T")
-_FAILED = "adasffuse/failed"  # key of the message of the first process that fails
+_FAILED = "failed"  # key of the message of the first process that fails
 _POLL = 5.0  # seconds between looks for it
 
 
@@ -81,6 +81,9 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
 def _failing_together(rank: int) -> Iterator[None]:
     """Tell the other processes why this one fails, and end this one soon after any other has failed."""
     store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    store = dist.PrefixStore(
+        f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store
+    )  # it outlives restarts
     done = threading.Event()
     threading.Thread(target=_watch, args=(store, rank, done), daemon=True).start()
     try:
@@ -96,7 +99,7 @@ def _failing_together(rank: int) -> Iterator[None]:
         done.set()
 
 
-def _watch(store: dist.TCPStore, rank: int, done: threading.Event) -> None:
+def _watch(store: dist.Store, rank: int, done: threading.Event) -> None:
     """End this process when another has failed, even while it waits for that one deep inside a library."""
     while not done.wait(_POLL):
         first = _failure(store)
@@ -107,7 +110,7 @@ def _watch(store: dist.TCPStore, rank: int, done: threading.Event) -> None:
             os._exit(1)
 
 
-def _failure(store: dist.TCPStore) -> str | None:
+def _failure(store: dist.Store) -> str | None:
     """Message of the first process that failed, "" where none has; None where the store's host has ended."""
     try:
         return store.get(_FAILED).decode() if store.check([_FAILED]) else ""
