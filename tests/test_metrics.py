@@ -2,20 +2,37 @@
 
 import json
 import math
+import re
+import warnings
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from skimage.measure import shannon_entropy
+from skimage.metrics import normalized_mutual_information, peak_signal_noise_ratio
 from skimage.metrics import structural_similarity as skimage_ssim
 
-from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, METRICS, MetricWarning, ScoreTable, evaluate, explain
+from adasffuse.metrics import (
+    CONVENTIONS,
+    DEFAULT_METRICS,
+    METRICS,
+    MetricWarning,
+    ScoreTable,
+    evaluate,
+    explain,
+    information,
+)
 from adasffuse.metrics.color import chroma_difference
 from adasffuse.metrics.conventions import definitions
 from adasffuse.metrics.features import _meyer_taps, _wavelet, feature_mutual_information
 from adasffuse.metrics.gradients import average_gradient, edge_intensity, edge_preservation, spatial_frequency
 from adasffuse.metrics.information import cross_entropy, entropy, mutual_information, tsallis_information
-from adasffuse.metrics.intensity import peak_signal_to_noise, sum_of_correlations_of_differences
+from adasffuse.metrics.intensity import (
+    peak_signal_to_noise,
+    peak_signal_to_noise_of_reference,
+    sum_of_correlations_of_differences,
+)
 from adasffuse.metrics.structure import ms_ssim, piella_edge_quality, piella_quality, structural_similarity
 from adasffuse.metrics.vif import _decimate, _sum_of_logs, vif_terms
 from adasffuse.metrics.windows import filter_valid, gaussian, strips, uniform, with_border
@@ -138,6 +155,16 @@ def test_mutual_information_equals_scikit_learn():
     a, b, fused = (image.ravel() for image in FLOATS.values())
     expected = score(a, fused) + score(b, fused)
     assert mutual_information(*FLOATS.values()) == pytest.approx(expected, rel=1e-10)
+
+
+def test_counting_metrics_equal_scikit_image():
+    a, b, fused = FLOATS.values()
+    # scikit-image's form is (H(X) + H(F)) / H(X, F), from which 2 I(X; F) / (H(X) + H(F)) = 2 (1 - 1 / form)
+    expected = sum(2 * (1 - 1 / normalized_mutual_information(x, fused, bins=256)) for x in (a, b))
+    assert information.normalized_mutual_information(a, b, fused) == pytest.approx(expected, rel=1e-10)
+    assert entropy(fused) == pytest.approx(shannon_entropy(fused), rel=1e-12)
+    expected = peak_signal_noise_ratio(a, fused, data_range=255)
+    assert peak_signal_to_noise_of_reference(a, fused) == pytest.approx(expected, rel=1e-12)
 
 
 def test_wavelet_transform_equals_pywavelets():
@@ -263,7 +290,33 @@ def test_undefined_scores_are_nan_with_one_warning():
     assert math.isnan(scores["VIFF"])
 
 
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("shape", [(1, 64), (64, 1), (1, 1), (2, 2), (6, 100), (40, 100)])
+def test_tiny_pictures_and_single_rows_never_raise(shape, convention):
+    a, b, fused = (np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8) for seed in range(3))
+    metrics = tuple(CONVENTIONS[convention].metrics)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scores = evaluate(a, b, fused, metrics, convention, reference=a)
+    undefined = {name for name, score in scores.items() if math.isnan(score)}
+    assert len(caught) == bool(undefined)
+    windowed = {"VIFF": 41, "SSIM": 7 if convention == "adasffuse" else 11, "MEF_SSIM": 44, "SF": 2, "AG": 2}
+    windowed |= {name: 3 for name in metrics if name.startswith("FMI")}
+    if convention == "tang":
+        del windowed["SSIM"]  # padded
+    assert undefined >= {name for name, size in windowed.items() if name in metrics and min(shape) < size}
+
+
 # conventions
+
+
+def test_every_metric_says_what_it_is():
+    """Which way is better, and what it rewards or overlooks wrongly."""
+    for convention in CONVENTIONS.values():
+        for name, definition in convention.metrics.items():
+            text = definition.function.__doc__.lower()
+            assert "higher is" in text or "lower is" in text, name
+            assert re.search(r"rewards|blind|rule|ignored", text), name
 
 
 def test_every_metric_is_explained_and_in_use():

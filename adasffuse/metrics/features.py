@@ -6,7 +6,7 @@ import scipy.fft
 from numpy import ndarray
 from numpy.lib.stride_tricks import sliding_window_view
 
-from adasffuse.metrics.windows import filter_same
+from adasffuse.metrics.windows import filter_same, fits
 
 _CHUNK = 1024  # windows at once
 
@@ -16,16 +16,16 @@ def feature_mutual_information(a: ndarray, b: ndarray, fused: ndarray, feature: 
 
     Haghighat, Aghagolzadeh and Seyedarabi, Computers and Electrical Engineering 37(5), 2011,
     10.1016/j.compeleceng.2011.07.012, in its fast form.  0..1, higher is better.  A window's values are taken for
-    probabilities and their joint distribution is guessed from their correlation.  On edge maps most windows are empty
-    and count 1: any F scores high.
+    probabilities and their joint distribution is guessed from their correlation.  Rewards blank
+    edge maps: most of their windows are empty and count 1, so that any F scores high.
 
     Args:
         a, b, fused: (H, W); below 3 pixels NaN.
         feature: 'pixel', 'gradient' (along rows), 'edge' (thinned Sobel edges), 'dct' or 'wavelet' (Meyer, one level).
     """
-    a, b, fused = (_FEATURES[feature](image) for image in (a, b, fused))
-    if min(fused.shape) < 3:
+    if not fits(fused, 3):
         return float("nan")
+    a, b, fused = (_FEATURES[feature](image) for image in (a, b, fused))
     windows_f = _windows(fused)
     both = [_information(_windows(source), windows_f) for source in (a, b)]
     return float(sum(both) / 2)
@@ -86,7 +86,7 @@ def _deviations(p: ndarray) -> ndarray:
 
 
 def _gradient(image: ndarray) -> ndarray:
-    return np.gradient(image, axis=1) if image.shape[1] > 1 else np.zeros_like(image)
+    return np.gradient(image, axis=1)
 
 
 def _sobel_edges(image: ndarray) -> ndarray:

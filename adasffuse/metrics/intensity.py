@@ -43,14 +43,15 @@ def peak_signal_to_root_error(a: ndarray, b: ndarray, fused: ndarray) -> float:
     """PSNR of VIFB and MEFB, 10 log10(255^2 / RMSE), RMSE as `root_mean_squared_error` has it.
 
     Some 40 dB above the usual value and growing with the number of pixels.  Higher is better; inf without errors.
+    Rewards the plain average, and large pictures.
     """
     return _decibel(255.0, root_mean_squared_error(a, b, fused))
 
 
 def peak_signal_to_noise_of_reference(reference: ndarray, fused: ndarray) -> float:
-    """PSNR_GT, 10 log10(255^2 / mean (R - F)^2) in dB against the true image R; higher is better, inf for R.
+    """PSNR_GT, 10 log10(255^2 / mean (R - F)^2) in dB against the true image R; higher is better.
 
-    Rewards blur over misplaced detail of the same energy.
+    At least 0 for pictures on 0..255, inf for R itself.  Rewards blur over misplaced detail of the same energy.
     """
     return _decibel(255.0, _squared_error(reference, fused))
 

@@ -50,7 +50,8 @@ def structural_similarity(
 def ssim_of_reference(reference: ndarray, fused: ndarray) -> float:
     """SSIM_GT, SSIM(R, F) with the true image R: 11x11 Gaussian of sigma 1.5, constants for 0..255.
 
-    Wang et al. 2004, 10.1109/TIP.2003.819861.  -1..1, higher is better; NaN below 11 pixels.
+    Wang et al. 2004, 10.1109/TIP.2003.819861.  -1..1, higher is better; NaN below 11 pixels.  Rewards right pixels in
+    flat regions as much as right detail.
     """
     return _ssim_terms((reference,), fused)[0][0] if fits(fused, 11) else _NAN
 
@@ -86,7 +87,7 @@ def mef_ssim(a: ndarray, b: ndarray, fused: ndarray, scales: int = 3) -> float:
     which multi-exposure fusion is about.
 
     Returns:
-        NaN where a side is below 11 * 2^(scales - 1) pixels.
+        NaN where a side is below 11 * 2^(scales - 1) pixels, or the mean of a scale below 0 (F reverses the ideal).
     """
     weights = np.array(_SCALE_WEIGHTS[:scales])
     if min(fused.shape) < 11 * 2 ** (scales - 1):
@@ -132,6 +133,7 @@ def piella_edge_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
     """Qe, Qw of the pictures times Qw of their Prewitt gradient magnitudes (exponent 1).
 
     Piella and Heijmans, ICIP 2003, 10.1109/ICIP.2003.1247209; see `piella_quality`.  At most 1, higher is better.
+    Rewards sharp edges of the livelier source; two negative terms would count as a good one.
     """
     return piella_quality(a, b, fused, weighted=True) * piella_quality(a, b, fused, edges=True, weighted=True)
 
