@@ -16,8 +16,8 @@ def feature_mutual_information(a: ndarray, b: ndarray, fused: ndarray, feature: 
 
     Haghighat, Aghagolzadeh and Seyedarabi, Computers and Electrical Engineering 37(5), 2011,
     10.1016/j.compeleceng.2011.07.012, in its fast form.  0..1, higher is better.  A window's values are taken for
-    probabilities and their joint distribution is guessed from their correlation.  Rewards blank
-    edge maps: most of their windows are empty and count 1, so that any F scores high.
+    probabilities and their joint distribution is guessed from their correlation.  Rewards any F on edge maps, most
+    windows of which are empty and count 1.
 
     Args:
         a, b, fused: (H, W); below 3 pixels NaN.

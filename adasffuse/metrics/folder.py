@@ -28,7 +28,6 @@ from adasffuse.metrics.table import ScoreTable
 _WORTH_A_WORKER = 20  # pictures: starting a process takes about as long as scoring them
 _CACHE_ENTRIES = 20_000  # remembered pictures, about 1 KB each; those unused for longest are forgotten
 
-
 Ranges = tuple[tuple[float, float] | None, tuple[float, float] | None]  # values of A and B that are black and white
 
 
@@ -221,10 +220,11 @@ def _remembered(entry: Path) -> dict:
         height, width = known["size"]
         if not all(isinstance(value, float) for value in known["scores"].values()):
             raise ValueError("a score is no number")
-        entry.touch()  # the entries used last are kept
-        return {"size": (int(height), int(width)), "scores": known["scores"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {"scores": {}}
+    with contextlib.suppress(OSError):
+        entry.touch()  # what was used last is kept
+    return {"size": (int(height), int(width)), "scores": known["scores"]}
 
 
 def _forget_oldest(cache: Path) -> None:

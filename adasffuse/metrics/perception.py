@@ -35,7 +35,8 @@ def chen_blum_quality(a: ndarray, b: ndarray, fused: ndarray, divided_first: boo
 
     Chen and Blum, Image and Vision Computing 27(10), 2009, 1421-1432: contrast sensitivity exp(-(r/15.387)^2) - 0.7622
     exp(-(r/1.3456)^2), contrast |G2 / G4 - 1| of Gaussians, masking C^3 / (C^2 + 0.0001), ratio smaller / larger.
-    0..1, higher is better.  All pictures are stretched to 0..255 first; black regions are decided by faint differences.
+    0..1, higher is better.  All pictures are stretched to 0..255 first; black regions are ruled by
+    faint differences.
     """
     radius = _radius(fused.shape, 1 / 30)
     sensitivity = np.exp(-((radius / 15.3870) ** 2)) - 0.7622 * np.exp(-((radius / 1.3456) ** 2))
