@@ -155,20 +155,38 @@ def test_average_by_hand(root):
     assert values == pytest.approx([1, 1.25, 2.4375])  # the first is copied
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_run_continues_bit_for_bit(root, tmp_path, monkeypatch, number):
+@pytest.mark.parametrize("number, workers", [(signal.SIGTERM, 0), (signal.SIGINT, 2)])
+def test_a_stopped_run_continues_bit_for_bit(root, tmp_path, monkeypatch, number, workers):
+    """In the middle of an epoch; the run that never stops has no loader processes."""
     options = run_options(root, steps=5)
     train(options, tmp_path / "unbroken", "cpu")
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
         stop_at(patch, 3, number)
-        train(options, tmp_path / "stopped", "cpu")
+        train(run_options(root, steps=5, data={"workers": workers}), tmp_path / "stopped", "cpu")
     assert signal.getsignal(number) is before
     state = load_checkpoint(tmp_path / "stopped/run", CPU)
     assert state["step"] == 3  # the update is finished, then all is saved
     train(options, tmp_path / "stopped", "cpu")
     assert_same_run(tmp_path / "stopped/run", tmp_path / "unbroken/run")
     assert scalars(tmp_path / "stopped/run", "loss/total") == scalars(tmp_path / "unbroken/run", "loss/total")
+
+
+@pytest.mark.parametrize("signalled", [True, False])
+def test_a_signal_that_also_ends_the_loader_s_processes(root, tmp_path, monkeypatch, signalled):
+    def dying(options: Options, data: MixedCrops, *_):
+        yield default_collate([data[0], data[1]])
+        if signalled:
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("DataLoader worker exited unexpectedly")
+
+    monkeypatch.setattr("adasffuse.training.trainer._loader", dying)
+    if signalled:
+        train(run_options(root), tmp_path, "cpu")
+        assert load_checkpoint(tmp_path / "run", CPU)["step"] == 1
+    else:
+        with pytest.raises(RuntimeError, match="worker exited"):
+            train(run_options(root), tmp_path, "cpu")
 
 
 def test_loader_processes_change_nothing(root, tmp_path):

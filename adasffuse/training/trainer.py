@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,7 +52,9 @@ def train(options: Options, out_dir: str | Path = "checkpoint", device: str = "a
             _write_json(folder / "options.json", options.to_dict())
             write_manifest(folder / "manifest.json", run, data)
             log = RunLog(folder, run.step)
-        bar = tqdm(loader, initial=run.step, total=options.train.steps, desc=options.name, disable=not processes.main)
+        saved = run.step
+        batches = _until_stopped(loader, stop)
+        bar = tqdm(batches, initial=run.step, total=options.train.steps, desc=options.name, disable=not processes.main)
         for batch in bar:
             skipped = run.skipped
             terms = run.update(batch)
@@ -66,11 +68,13 @@ def train(options: Options, out_dir: str | Path = "checkpoint", device: str = "a
                 log.picture(run.step, "A, B, fused", _batch_panel(run, batch))
             if data.validation and (_due(run, options.log.validate) or (ending and options.log.validate)):
                 _validate(run, data, log, folder)
-            if processes.main and (stopping or ending or _due(run, options.log.checkpoint)):
-                _save_averaged(run, folder / WEIGHTS_FILE)  # first: a last checkpoint means that nothing is left to do
-                save_checkpoint(folder, run.step, run.state(), options.log.keep)
+            if stopping or ending or _due(run, options.log.checkpoint):
+                _save(run, folder)
+                saved = run.step
             if stopping:
                 break
+        if run.step > saved:  # stopped between two updates
+            _save(run, folder)
         if log is not None:
             log.close()
     return folder / WEIGHTS_FILE
@@ -98,6 +102,22 @@ def _loader(options: Options, data: MixedCrops, processes: Processes, start: int
         prefetch_factor=train.prefetch if workers else None,
         pin_memory=processes.device.type == "cuda",
     )
+
+
+def _until_stopped(loader: DataLoader, stop: Callable[[], bool]) -> Iterator[dict]:
+    """Batches of a loader, until a signal to the whole process group has ended its workers as well."""
+    try:
+        yield from loader
+    except RuntimeError:  # a worker exited
+        if not stop():
+            raise
+
+
+def _save(run: Run, folder: Path) -> None:
+    """Write weights and checkpoint; the weights first: a last checkpoint means that nothing is left to do."""
+    if run.processes.main:
+        _save_averaged(run, folder / WEIGHTS_FILE)
+        save_checkpoint(folder, run.step, run.state(), run.options.log.keep)
 
 
 def _validate(run: Run, data: MixedCrops, log: RunLog | None, folder: Path) -> None:
@@ -152,7 +172,7 @@ def _write_json(path: Path, values: dict) -> None:
 
 
 @contextmanager
-def _stop_requested() -> Iterator:
+def _stop_requested() -> Iterator[Callable[[], bool]]:
     """A function that says whether SIGTERM or SIGINT came; the handlers are put back at the end."""
     received: list[int] = []
     previous = {s: signal.signal(s, lambda number, _: received.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
