@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from adasffuse.baselines import BASELINES
-from adasffuse.data.pairs import Pair
+from adasffuse.data.pairs import Pair, find_pairs
 from adasffuse.images import write_png
+from adasffuse.inference import cli
+from adasffuse.inference.folder import FolderReport
 from adasffuse.metrics import evaluate
 from adasffuse.metrics import folder as folder_module
 
@@ -68,6 +70,24 @@ def test_scores_are_those_of_evaluate(data):
     fused = np.rint(BASELINES["average"](a.astype(float), b @ np.array([0.299, 0.587, 0.114]))).astype(np.uint8)
     expected = evaluate(a, y.astype(np.uint8), fused)
     assert {name: float(row[name]) for name in expected} == pytest.approx(expected, rel=1e-2)
+
+
+def test_fusion_scripts_score_as_this_script_does(data):
+    pairs, _ = find_pairs(data / "data/IVF/infrared", data / "data/IVF/visible")
+    table = cli.score(FolderReport("IVF", data / "mean", fused=pairs))
+    assert table.methods == ["AdaSFFuse", "average", "max", "laplacian"]
+    expected = data / "expected.csv"
+    assert (
+        run(data, "--fused", f"AdaSFFuse={data / 'mean'}", "--baselines", "average,max,laplacian", "--csv", expected)
+        == 0
+    )
+    assert sorted(table.csv().splitlines()) == sorted(expected.read_text().splitlines())
+
+
+def test_few_pictures_start_no_worker(data, monkeypatch):
+    monkeypatch.setattr(folder_module, "ProcessPoolExecutor", None)  # not callable
+    sources = (data / "data/IVF/infrared", data / "data/IVF/visible")
+    assert len(folder_module.score_folders(*sources, {"mean": data / "mean"}).rows) == 3
 
 
 def test_any_number_of_workers_gives_the_same_numbers(data):
