@@ -16,7 +16,11 @@ from adasffuse.training import train
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--opt", required=True, help="options file (JSON), see options/")
-    parser.add_argument("--root_path", help="folder of the training data sets, instead of the options' data.root_path")
+    parser.add_argument(
+        "--root_path",
+        help="folder of the training data sets, instead of the options' data.root_path; "
+        "of several parts, those whose own is an absolute path keep it",
+    )
     parser.add_argument("--out_dir", default="checkpoint", help="folder of the runs (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--local_rank", "--local-rank", help=argparse.SUPPRESS)  # torch.distributed.launch passes it

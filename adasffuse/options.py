@@ -33,7 +33,7 @@ class DataOptions:
     exposures: float = 0.0  # share of samples that are multi-exposure pairs made from them; needs sharp_share 0
     exposures_truth: bool = True  # whether the photograph is the target of these, instead of what the loss says
     jitter: float = 0.0  # random gain, gamma and offset, as the task allows, one for all pictures of a sample
-    cache_mb: float = 4096  # memory of each process for decoded pictures; what exceeds it is decoded for each sample
+    cache_mb: float = 4096  # megabytes of decoded pictures kept per part; the others are decoded for each sample
     validation: tuple[str, ...] = ()  # stems (shell patterns) held out of training and validated on
     crop: int = 128  # pixels per side of a training crop
     workers: int = 0  # loader processes per rank; of several parts the largest number counts

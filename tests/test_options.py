@@ -188,7 +188,7 @@ def test_absolute_roots_of_several_parts_stay(tmp_path):
         (with_data(workers=-1), "data.workers must not be negative, got -1"),
         (changed(log={"keep": 0}), "log.keep is too small: 0"),
         (changed(log={"panel": -1}), "log.panel is too small: -1"),
-        (changed(loss={"target": "sum"}), "loss.target must be one of max, mean, got 'sum'"),
+        (changed(loss={"target": "sum"}), "loss.target must be one of max, mean.*, got 'sum'"),
         (changed(model={"output": "blnd"}), "model.output must be one of direct, blend, got 'blnd'; did you mean"),
         (changed(model={"channels": 30}), "model.channels must be a multiple of 4"),
     ],

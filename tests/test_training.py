@@ -174,7 +174,7 @@ def test_a_stopped_run_continues_bit_for_bit(root, tmp_path, monkeypatch, number
 
 @pytest.mark.parametrize("signalled", [True, False])
 def test_a_signal_that_also_ends_the_loader_s_processes(root, tmp_path, monkeypatch, signalled):
-    def dying(options: Options, data: MixedCrops, *_):
+    def dying(options: Options, data: MixedCrops, *_, **__):
         yield default_collate([data[0], data[1]])
         if signalled:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -240,7 +240,7 @@ def test_terms_by_hand():
 
 def test_two_processes_equal_one(root, tmp_path):
     """Same samples and global batch; losses agree to 1e-4, weights to a tenth of Adam's step."""
-    options = mixed_options(root, steps=4, train={"batch_size": 4}, loss={"filters": 1.0})
+    options = mixed_options(root, steps=4, train={"batch_size": 4}, loss={"filters": 1.0}, log={"validate": 2})
     path = tmp_path / "run.json"
     path.write_text(json.dumps(options.to_dict()))
     assert train_AdaSFFuse.main(["--opt", str(path), "--out_dir", str(tmp_path / "one"), "--device", "cpu"]) == 0
@@ -251,6 +251,8 @@ def test_two_processes_equal_one(root, tmp_path):
     one, two = tmp_path / "one/run", tmp_path / "two/run"
     for term in ("total", "intensity", "gradient", "ssim", "filters", "ivf/total", "mef/ssim"):
         np.testing.assert_allclose(scalars(one, f"loss/{term}"), scalars(two, f"loss/{term}"), rtol=1e-4, atol=1e-6)
+    for name in ("total", "VIFF", "mef/Qabf"):  # each process scores one of the two pairs
+        np.testing.assert_allclose(scalars(one, f"validation/{name}"), scalars(two, f"validation/{name}"), rtol=1e-3)
     states = [load_checkpoint(folder, CPU)["model"] for folder in (one, two)]
     for name, value in states[0].items():
         assert (states[1][name] - value).abs().max() < 1e-4, name
@@ -462,13 +464,24 @@ def test_a_full_disk_leaves_the_previous_checkpoint(root, tmp_path, capsys, room
     assert_same_run(tmp_path / "run", tmp_path / "unbroken/run")
 
 
+def test_machines_that_do_not_share_the_folder(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(Processes, "gather", lambda self, step: [500, step])
+    with pytest.raises(
+        ValueError, match=r"checkpoints of different steps \(\[500, 0\]\) in .*run; all machines must sh"
+    ):
+        train(run_options(root), tmp_path, "cpu")
+
+
 FAILING = """
-import sys, time
+import sys
 sys.path.insert(0, {root!r})
+import torch
 import train_AdaSFFuse
 from adasffuse.training.run import Run
 update = Run.update
 def broken(run, batch):
+    if run.step == 1:
+        torch.save(run.average.state_dict(), f"{folder}/average_{{run.processes.rank}}.pt")
     if run.step == 1 and run.processes.rank == 1:
         raise ValueError("picture 7 is upside down")
     return update(run, batch)
@@ -478,12 +491,15 @@ sys.exit(train_AdaSFFuse.main())
 
 
 def test_a_process_that_fails_ends_all(root, tmp_path):
+    """Within a minute and with its message; until then the averaged weights were the same in both."""
     (tmp_path / "run.json").write_text(json.dumps(run_options(root, steps=10**6).to_dict()))
-    (tmp_path / "failing.py").write_text(FAILING.format(root=str(ROOT)))
+    (tmp_path / "failing.py").write_text(FAILING.format(root=str(ROOT), folder=str(tmp_path)))
     arguments = ["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path), "--device", "cpu"]
     done = torchrun([str(tmp_path / "failing.py"), *arguments], seconds=60)
     assert done.returncode != 0 and "error: picture 7 is upside down" in done.stderr
     assert "process 0 ends because process 1 failed: picture 7 is upside down" in done.stderr
+    averages = [torch.load(tmp_path / f"average_{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert all(torch.equal(value, averages[1][name]) for name, value in averages[0].items())
 
 
 def torchrun(script: list[str], seconds: float) -> subprocess.CompletedProcess:

@@ -46,14 +46,14 @@ def train(options: Options, out_dir: str | Path = "checkpoint", device: str = "a
         data = MixedCrops(options.parts, options.train.seed)
         _check_best(options, data)
         run = Run(options, processes)
-        loader = _loader(options, data, processes, _prepare(folder, run))
+        _take_up(run, folder)
         log = None
         if processes.main:
             _write_json(folder / "options.json", options.to_dict())
             write_manifest(folder / "manifest.json", run, data)
             log = RunLog(folder, run.step)
         saved = run.step
-        batches = _until_stopped(loader, stop)
+        batches = _until_stopped(_loader(options, data, processes, start=run.step), stop)
         bar = tqdm(batches, initial=run.step, total=options.train.steps, desc=options.name, disable=not processes.main)
         for batch in bar:
             skipped = run.skipped
@@ -80,14 +80,18 @@ def train(options: Options, out_dir: str | Path = "checkpoint", device: str = "a
     return folder / WEIGHTS_FILE
 
 
-def _prepare(folder: Path, run: Run) -> int:
-    """Make the run's folder, or take up the newest checkpoint in it; the step where the run stands."""
+def _take_up(run: Run, folder: Path) -> None:
+    """Continue from the newest checkpoint in the run's folder, which is made where there is none."""
     if run.processes.main:
         folder.mkdir(parents=True, exist_ok=True)
     state = load_checkpoint(folder, run.processes.device)
     if state is not None:
         run.restore(state)
-    return run.step
+    steps = run.processes.gather(run.step)
+    if len(set(steps)) > 1:
+        raise ValueError(
+            f"processes find checkpoints of different steps ({steps}) in {folder}; all machines must share that folder"
+        )
 
 
 def _loader(options: Options, data: MixedCrops, processes: Processes, start: int) -> DataLoader:
