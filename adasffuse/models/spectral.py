@@ -11,6 +11,8 @@ f_i shrinks geometrically, which makes the filter finer near zero frequency (rea
 terms are real and odd ones imaginary: H is Hermitian, so a real image stays real.  Weights start at zero.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -47,7 +49,7 @@ class SpectralFilter(nn.Module):
 
 def pool(x: Tensor) -> Tensor:
     """Means over POOL x POOL pixels: (B, C, H, W), H and W multiples of POOL, to (B, C, H/POOL, W/POOL)."""
-    return x.unflatten(3, (-1, POOL)).unflatten(2, (-1, POOL)).mean(dim=(3, 5))
+    return F.avg_pool2d(x, POOL)
 
 
 def enlarge(x: Tensor) -> Tensor:
@@ -55,6 +57,7 @@ def enlarge(x: Tensor) -> Tensor:
     return F.interpolate(x.contiguous(memory_format=torch.channels_last), scale_factor=POOL, mode="bilinear")
 
 
+@functools.lru_cache(maxsize=16)
 def spectral_basis(size: tuple[int, int], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Even (3n, H, W//2 + 1) and odd (2n, H, W//2 + 1) basis functions on the grid of `rfft2`, n = len(CUTOFFS).
 

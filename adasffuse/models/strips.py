@@ -18,7 +18,7 @@ from adasffuse.models.mamba import Mixer, SpatialFrequencyMambaBlock
 from adasffuse.models.spectral import POOL, enlarge, pool
 
 ROWS = 16  # a strip's height is a multiple of this: whole pooling cells, and whole chunks at any width divisible by 4
-_STRIP_BYTES = 4 << 20  # size of the widest map of a strip; the processor's own cache holds a few of these
+_STRIP_BYTES = 8 << 20  # size of the widest map of a strip; the last-level cache holds a few of these
 
 
 def strips(height: int, width: int, channels: int) -> Iterator[tuple[int, int]]:
