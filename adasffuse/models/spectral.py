@@ -58,6 +58,7 @@ def enlarge(x: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what one call of the network keeps, another may train with
 def spectral_basis(size: tuple[int, int], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Even (3n, H, W//2 + 1) and odd (2n, H, W//2 + 1) basis functions on the grid of `rfft2`, n = len(CUTOFFS).
 
