@@ -292,3 +292,11 @@ def test_problems_of_all_parts_are_listed(root, tmp_path):
     parts = [PartOptions("ivf", data_options(tmp_path / name)) for name in ("here", "there")]
     with pytest.raises(ImageError, match=r"(?s)no source folders for IVF: looked for .*here.*no source .*there"):
         MixedCrops([parts[0], PartOptions("ivf", data_options(root)), parts[1]])
+
+
+def test_glare_changes_the_visible_picture_alone(root):
+    plain, glaring = (TrainingCrops(data_options(root, glare=share)) for share in (0.0, 1.0))
+    sample, crop = glaring[4], plain[4]
+    assert torch.equal(sample["a"], crop["a"]) and sample["truth"].isnan().all()
+    assert (sample["b"] >= crop["b"] - 1 / 255).all() and sample["b"].max() == 1 and not same(sample, crop)
+    assert same(glaring[4], sample)

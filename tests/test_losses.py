@@ -6,7 +6,17 @@ import torch
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from adasffuse.losses import LossOptions, fusion_loss, gradient_magnitude, gradient_share, ssim
+from adasffuse.losses import (
+    LossOptions,
+    correlation,
+    edge_preservation,
+    fusion_loss,
+    gradient_magnitude,
+    gradient_share,
+    salient_target,
+    ssim,
+)
+from adasffuse.metrics import evaluate
 from adasffuse.tasks import TASKS
 
 ONES = LossOptions(intensity=1, gradient=1, ssim=1, target="max", ssim_share="equal")
@@ -166,10 +176,48 @@ def test_ssim_has_finite_gradients_at_flat_images():
     [
         ({"gradient": -1}, "loss.gradient must not be negative, got -1"),
         ({"filters": -0.5}, "loss.filters must not be negative, got -0.5"),
-        ({"target": "min"}, "loss.target must be one of max, mean, got 'min'"),
+        ({"target": "min"}, "loss.target must be one of max, mean, salient, got 'min'"),
         ({"ssim_share": "a"}, "loss.ssim_share must be one of gradient, equal, got 'a'"),
     ],
 )
 def test_impossible_recipes(values, message):
     with pytest.raises(ValueError, match=message):
         LossOptions(**values)
+
+
+def test_optional_terms_equal_their_metrics():
+    inside = torch.nn.functional.pad(torch.ones(1, 1, 60, 66), (2, 2, 2, 2))  # the metric has zeros around the images
+    a, b, noise = (torch.round(random_images(1, 64, 70, seed=s) * 255) * inside for s in range(3))
+    fused = torch.round(0.5 * a + 0.3 * b + 0.2 * noise)
+    gray = [t[0, 0].numpy().astype(np.uint8) for t in (a, b, fused)]
+    scores = evaluate(*gray, metrics=("Qabf", "SCD"))
+    a, b, fused = (t.double() / 255 for t in (a, b, fused))
+    kept = correlation(fused - b, a) + correlation(fused - a, b)
+    assert kept.item() == pytest.approx(scores["SCD"], rel=1e-9)
+    assert edge_preservation(a, b, fused).item() == pytest.approx(scores["Qabf"], rel=1e-3)
+
+
+def test_edges_of_a_copy_are_kept_and_those_of_a_flat_picture_are_lost():
+    a = random_images(2)
+    assert edge_preservation(a, a, a).tolist() == pytest.approx(2 * [0.9994 * 0.9879 / (1 + np.exp(-4.4))], rel=1e-3)
+    assert max(edge_preservation(a, a, torch.full_like(a, 0.5)).tolist()) < 0.01
+
+
+def test_optional_terms_have_finite_gradients_at_flat_images():
+    recipe = LossOptions(vif=1, edges=1, correlation=1, target="salient")
+    for a, b in ((0.5, 0.5), (0.2, 1.0)):
+        sources = torch.full((1, 1, 48, 48), a), torch.full((1, 1, 48, 48), b)
+        fused = torch.full((1, 1, 48, 48), 0.5, requires_grad=True)
+        sum(fusion_loss(fused, *sources, recipe).values()).backward()
+        assert fused.grad.isfinite().all()
+
+
+def test_salient_target_shows_hot_targets_keeps_the_night_and_dims_white():
+    infrared, visible = torch.full((1, 1, 128, 128), 0.4), torch.full((1, 1, 128, 128), 0.1)
+    infrared[..., 60:68, 60:68] = 0.9  # hot
+    visible[..., 100:, :] = 1.0  # clipped
+    target = salient_target(infrared, visible)
+    assert target[0, 0, 64, 64].item() == pytest.approx(0.9)
+    assert target[0, 0, 5:50, 5:50].max().item() == pytest.approx(0.1)  # no fog
+    assert target[0, 0, 120, 20].item() == pytest.approx(0.7)  # half way from white to the infrared picture
+    assert salient_target(infrared[..., :1, :5], visible[..., :1, :5]).isfinite().all()

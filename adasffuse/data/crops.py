@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from adasffuse.data.hard_cases import add_glare
 from adasffuse.data.heldout import MARGIN, HeldOut, held_out_exposures, held_out_focus, held_out_pair
 from adasffuse.data.luma import LumaCache, LumaFiles, decode
 from adasffuse.data.pairs import find_pairs, pair_folders
@@ -62,6 +63,8 @@ class TrainingCrops(Dataset):
         else:
             name = self.pairs[index].name
             images = random_crop(self.pairs[index].images(), self.options.crop, rng)
+            if self.options.glare and rng.random() < self.options.glare:
+                images[1] = add_glare(np.ascontiguousarray(images[1]), rng)[0]
             images.append(np.full_like(images[0], np.nan))
         if self.options.jitter:
             images = jitter(images, self.options.jitter, self.allowed, rng)
