@@ -119,7 +119,7 @@ def test_only_larger_pictures_are_tiled():
             sizes.append(tuple(a.shape[-2:]))
             return super().forward(a, b)
 
-    fuser = Fuser(Recording(), TASKS["ivf"], tile=32, tile_overlap=8)
+    fuser = Fuser(Recording(), TASKS["ivf"], tile=32, tile_overlap=16)
     a, b = (gray(32, 90, seed) / np.float32(255) for seed in (0, 1))
     fuser.fuse_luminance(a[:, :32], b[:, :32])
     assert sizes == [(32, 32)]
@@ -132,9 +132,9 @@ def test_only_larger_pictures_are_tiled():
     assert sizes == [(32, 90)]
 
 
-@pytest.mark.parametrize("tile, overlap", [(-8, 0), (20, 8), (32, 4), (32, 32), (32, -8)])
+@pytest.mark.parametrize("tile, overlap", [(-16, 0), (40, 16), (32, 8), (32, 32), (32, -16)])
 def test_impossible_tiles(tile, overlap):
-    with pytest.raises(ValueError, match=rf"multiples of 8 with tile > tile_overlap .* got {tile} and {overlap}"):
+    with pytest.raises(ValueError, match=rf"multiples of 16 with tile > tile_overlap .* got {tile} and {overlap}"):
         Fuser(Mean(), TASKS["ivf"], tile=tile, tile_overlap=overlap)
 
 

@@ -280,7 +280,7 @@ def test_bad_weights_fuse_nothing(run, tmp_path, damage, message):
         (["--dataset", "XYZ"], "unknown task 'XYZ'"),
         (
             ["--tile", "100"],
-            "tile and tile_overlap must be multiples of 8 with tile > tile_overlap (or tile 0), got 100",
+            "tile and tile_overlap must be multiples of 16 with tile > tile_overlap (or tile 0), got 100",
         ),
         (["--tile", "64", "--tile_overlap", "64"], "got 64 and 64"),
         (["--device", "gpu"], "unknown device 'gpu'; use auto, cpu, cuda or cuda:N"),

@@ -8,8 +8,8 @@ from tiny import network
 
 from adasffuse.inference.tiling import GRID, fuse_tiled, spans, tile_shape
 
-LAYOUTS = [(16, 8), (24, 8), (32, 0), (64, 32), (8, 0), (40, 32)]
-LENGTHS = [1, 7, 8, 15, 16, 17, 33, 63, 64, 65, 100, 200]
+LAYOUTS = [(32, 16), (48, 16), (64, 0), (128, 64), (16, 0), (80, 64)]
+LENGTHS = [1, 15, 16, 31, 32, 33, 65, 127, 128, 129, 200, 400]
 
 
 def mean(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -29,12 +29,12 @@ def test_spans_cover_a_side(length, tile, overlap):
 
 def test_spans_by_hand():
     assert spans(100, 128, 32) == [(0, 100)]
-    assert spans(64, 32, 8) == [(0, 32), (24, 56), (32, 64)]
-    assert spans(50, 32, 8) == [(0, 32), (24, 50)]
+    assert spans(128, 64, 16) == [(0, 64), (48, 112), (64, 128)]
+    assert spans(100, 64, 16) == [(0, 64), (48, 100)]
 
 
 @pytest.mark.parametrize("tile, overlap", LAYOUTS)
-@pytest.mark.parametrize("height, width", [(1, 100), (64, 64), (37, 81), (8, 200)])
+@pytest.mark.parametrize("height, width", [(1, 200), (128, 128), (75, 161), (16, 400)])
 def test_a_local_operation_is_not_changed_by_tiles(height, width, tile, overlap):
     a, b = torch.rand(2, 1, 1, height, width, dtype=torch.float64)
     torch.testing.assert_close(fuse_tiled(mean, a, b, tile, overlap), mean(a, b))
@@ -70,10 +70,10 @@ def test_neighbours_cross_fade():
     torch.testing.assert_close(row[16:32] + row[16:32].flip(0), torch.ones(16))
 
 
-@pytest.mark.parametrize("tile, overlap", [(32, 32), (8, 16), (20, 8), (32, 4), (32, -8), (0, 0)])
+@pytest.mark.parametrize("tile, overlap", [(32, 32), (16, 32), (40, 16), (32, 8), (32, -16), (0, 0)])
 def test_impossible_layouts(tile, overlap):
     a = torch.rand(1, 1, 8, 8)
-    with pytest.raises(ValueError, match=rf"multiples of 8 .* got tile {tile}, overlap {overlap}"):
+    with pytest.raises(ValueError, match=rf"multiples of 16 .* got tile {tile}, overlap {overlap}"):
         fuse_tiled(mean, a, a, tile, overlap)
 
 

@@ -10,7 +10,7 @@ from adasffuse.data.pairs import PairFolder, pair_folders
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.images import ImageError
 from adasffuse.inference.folder import FolderReport, fuse_folder
-from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, load_fuser
+from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, PRECISIONS, load_fuser
 from adasffuse.metrics import ScoreTable
 from adasffuse.metrics.folder import score_pairs
 from adasffuse.tasks import Task, find_task
@@ -40,16 +40,22 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         "--tile",
         type=int,
         default=DEFAULT_TILE,
-        help="pictures of more than TILE x TILE pixels are fused in tiles of that area; a multiple of 8; 0: never "
+        help="pictures of more than TILE x TILE pixels are fused in tiles of that area; a multiple of 16; 0: never "
         "(%(default)s)",
     )
     parser.add_argument(
         "--tile_overlap",
         type=int,
         default=DEFAULT_OVERLAP,
-        help="pixels that tiles share, a multiple of 8 (%(default)s)",
+        help="pixels that tiles share, a multiple of 16 (%(default)s)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="arithmetic of the network; auto: bfloat16 where the processor has it (%(default)s)",
+    )
     parser.add_argument(
         "--range",
         nargs="+",
@@ -73,7 +79,9 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
         value_range = _value_range(args.range)
         if find_task(args.dataset.split("/")[0]) != task:  # MIF/PET-MRI is one subset
             raise ValueError(f"--dataset {args.dataset} is no {task.folder} data set; use its own test script")
-        fuser = load_fuser(task.id, args.size, args.model_path, args.device, args.tile, args.tile_overlap)
+        fuser = load_fuser(
+            task.id, args.size, args.model_path, args.device, args.tile, args.tile_overlap, args.precision
+        )
         jobs = _sample_jobs(task, args) if args.root_path is None else _jobs(args)
         failed = False
         for folder, save_dir in jobs:

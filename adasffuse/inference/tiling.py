@@ -10,7 +10,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-GRID = 8  # tiles start at multiples of this, so that wavelet and pooling cells fall as in the whole picture
+GRID = 16  # tiles start at multiples of this, so that wavelet and pooling cells fall as in the whole picture
 
 
 def fuse_tiled(fuse: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor, tile: int, overlap: int) -> Tensor:
@@ -19,8 +19,8 @@ def fuse_tiled(fuse: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor, t
     Args:
         fuse: maps two (1, 1, h, w) to one.
         a, b: the sources, (1, 1, H, W).
-        tile: a tile has at most tile x tile pixels; a multiple of 8, larger than `overlap`.
-        overlap: pixels that neighbouring tiles share, a multiple of 8.
+        tile: a tile has at most tile x tile pixels; a multiple of 16, larger than `overlap`.
+        overlap: pixels that neighbouring tiles share, a multiple of 16.
     Raises:
         ValueError: tile or overlap is impossible.
     """
