@@ -1,0 +1,141 @@
+"""Score multi-focus fusion against the truth, on pairs made from sharp photographs: PSNR and SSIM of the 8-bit result.
+
+python scripts/score_focus.py --photographs DATA/MFF_sharp --pattern "urban_*" --weights mine.safetensors --json s.json
+
+One picture of a pair is sharp in a random near region, the other in the rest.  What is out of focus is blurred by a
+disc of 2 to 6 pixels radius, the near region spreading over the far one; a Gaussian softens the region's border.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy import ndarray
+from tqdm import tqdm
+
+from adasffuse.allocator import keep_freed_memory
+from adasffuse.baselines import BASELINES
+from adasffuse.color import luminance
+from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
+from adasffuse.images import IMAGE_SUFFIXES, ImageError, read_image, write_png
+from adasffuse.inference import load_fuser
+from adasffuse.inference.cli import METHOD
+from adasffuse.inference.fuser import PRECISIONS
+from adasffuse.metrics import ScoreTable, evaluate
+from adasffuse.panel import contact_sheet
+
+METRICS = ("PSNR_GT", "SSIM_GT")
+RADIUS = (2.0, 6.0)  # pixels
+MARGIN = 16  # pixels around a pair that are cut off, where the blur does not know what lies beyond
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photographs", type=Path, required=True, metavar="DIR", help="folder of sharp photographs")
+    parser.add_argument("--pattern", default="*", help="stems of those to take, e.g. 'urban_*' (%(default)s)")
+    parser.add_argument("--count", type=int, metavar="N", help="only N of them, evenly spaced")
+    parser.add_argument(
+        "--weights", default="released", metavar="FILE", help="weights file, or 'released' (%(default)s)"
+    )
+    parser.add_argument("--size", choices=("base", "small"), default="small", help="of released weights (%(default)s)")
+    parser.add_argument("--baselines", default="laplacian,gff,average,max", metavar="LIST", help="(%(default)s)")
+    parser.add_argument("--edge", type=float, default=4.0, help="standard deviation of the border, px (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other pairs (%(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the network (%(default)s)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="save a panel of every pair, results and errors")
+    parser.add_argument("--markdown", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    args = parser.parse_args(argv)
+    if unknown := set(filter(None, args.baselines.split(","))) - set(BASELINES):
+        parser.error(f"no baseline {', '.join(sorted(unknown))}; there are {', '.join(BASELINES)}")
+    if not args.edge > 0 or args.seed < 0 or (args.count is not None and args.count < 1):
+        parser.error("--edge must be positive, --seed 0 or more, --count 1 or more")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    keep_freed_memory()
+    try:
+        weights = None if args.weights == "released" else args.weights
+        fuser = load_fuser("mff", args.size, weights, args.device, precision=args.precision)
+        methods = {METHOD: fuser.fuse_luminance} | {n: BASELINES[n] for n in args.baselines.split(",") if n}
+        table = ScoreTable(METRICS)
+        files = photographs(args.photographs, args.pattern, args.count)
+        for name, a, b, truth in tqdm(pairs(files, args.edge, args.seed), total=len(files), unit="pair"):
+            fused = {m: to_levels(fuse(as_float(a), as_float(b))) for m, fuse in methods.items()}
+            for method, image in fused.items():
+                table.add(method, name, image.shape, evaluate(a, b, image, METRICS, reference=truth))
+            if args.out:
+                write_png(args.out / f"{name}.png", panel(a, b, truth, fused))
+        print(table.text())
+        for name in ("markdown", "json"):
+            if path := getattr(args, name):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(getattr(table, name)(), encoding="utf-8")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def photographs(folder: Path, pattern: str, count: int | None) -> list[Path]:
+    """Picture files whose stems match, sorted; `count` evenly spaced ones where it is given.
+
+    Raises:
+        ImageError: none matches.
+    """
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    files = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES and fnmatch(f.stem, pattern)]
+    if not files:
+        raise ImageError(f"no photograph {pattern!r} in {folder}; give another --photographs or --pattern")
+    return [files[i] for i in sorted({round(i) for i in np.linspace(0, len(files) - 1, count or len(files))})]
+
+
+def pairs(files: list[Path], edge: float, seed: int) -> Iterator[tuple[str, ndarray, ndarray, ndarray]]:
+    """Name, both sources and truth, (H, W) uint8, of every photograph; a pair depends on seed and name alone."""
+    for file in files:
+        image = np.rint(luminance(read_image(file).pixels) * 255).astype(np.uint8)
+        if min(image.shape) < 4 * MARGIN:
+            raise ImageError(f"{file}: {image.shape[1]}x{image.shape[0]} pixels are too few to make a pair from")
+        rng = np.random.default_rng([seed, *file.stem.encode()])
+        images = (*map(to_levels, focus_pair(as_float(image), edge, rng)), image)
+        a, b, truth = (t[MARGIN:-MARGIN, MARGIN:-MARGIN] for t in images)
+        yield file.stem, a, b, truth
+
+
+def focus_pair(image: ndarray, edge: float, rng: np.random.Generator) -> tuple[ndarray, ndarray]:
+    """A photograph, (H, W) in [0, 1], focused near and focused far; every other one has borders that follow objects."""
+    height, width = image.shape
+    depth = smooth_noise(height, width, tuple(rng.integers(3, 9, size=2)), rng)
+    if rng.random() < 0.5:
+        coarse = cv2.GaussianBlur(image, (0, 0), rng.uniform(1.5, 4))
+        depth = depth + coarse / np.float32(coarse.std() + 1e-3)
+    near = (depth > np.quantile(depth, rng.uniform(0.25, 0.75))).astype(np.float32)
+    near = cv2.GaussianBlur(near, (0, 0), edge)
+    radii = rng.uniform(*RADIUS, size=2)
+    return focus_near(image, near, radii[0]), focus_far(image, near, radii[1])
+
+
+def panel(a: ndarray, b: ndarray, truth: ndarray, fused: dict[str, ndarray]) -> ndarray:
+    """Sources and truth, the results, and the errors of these, eight times enlarged around gray."""
+    errors = {m: np.clip(128 + 8 * (image.astype(int) - truth), 0, 255).astype(np.uint8) for m, image in fused.items()}
+    sources = [("near in focus", a), ("far in focus", b), ("truth", truth)]
+    return contact_sheet([sources, [*fused.items()], [(f"{m}: error x 8", e) for m, e in errors.items()]], height=320)
+
+
+def as_float(image: ndarray) -> ndarray:
+    return image.astype(np.float32) / np.float32(255)
+
+
+def to_levels(image: ndarray) -> ndarray:
+    return np.rint(image.clip(0, 1) * 255).astype(np.uint8)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

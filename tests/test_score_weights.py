@@ -1,0 +1,199 @@
+"""scripts/score_weights.py and scripts/score_focus.py, on pairs and photographs made here with a tiny network."""
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data as photographs
+from tiny import texture, write_ivf, write_weights
+
+from adasffuse.baselines import BASELINES
+from adasffuse.color import luminance, rgb_to_ycbcr
+from adasffuse.data.pairs import find_pairs
+from adasffuse.data.samples import sample_pairs, write_samples
+from adasffuse.images import read_image, write_png
+from adasffuse.inference import cli, load_fuser
+from adasffuse.metrics import ScoreTable, evaluate
+from adasffuse.metrics.folder import score_folders
+from adasffuse.models.weights import file_sha256
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import score_focus
+import score_weights
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*undefined for these")
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Call score_weights.py with a tiny general network; its output and the two files it writes."""
+    weights = write_weights(tmp_path / "tiny.safetensors", "general")
+
+    def call(*arguments) -> tuple[str, dict, str]:
+        common = ["--weights", weights, "--workers", 1, "--cache", tmp_path / "cache"]
+        files = ["--json", tmp_path / "s/s.json", "--markdown", tmp_path / "s/s.md"]
+        assert score_weights.main([str(a) for a in (*common, *files, *arguments)]) == 0, capsys.readouterr().err
+        text = (tmp_path / "s/s.md").read_text()
+        assert str(tmp_path) not in text  # no machine paths
+        return capsys.readouterr().out, json.loads((tmp_path / "s/s.json").read_text()), text
+
+    return call
+
+
+def test_pictures_and_scores_are_those_of_the_fusion_scripts(run, tmp_path):
+    root = write_ivf(tmp_path / "data")
+    out, content, markdown = run("--root_path", root, "--datasets", "IVF", "--out", tmp_path / "fused")
+    script = ["--root_path", root, "--model_path", tmp_path / "tiny.safetensors", "--save_dir", tmp_path / "script"]
+    assert cli.run("ivf", [*map(str, script), "--no_scores"]) == 0
+    for name in ("1.png", "2.png", "3.png"):
+        assert (tmp_path / "fused/IVF" / name).read_bytes() == (tmp_path / "script/IVF" / name).read_bytes()
+    sources = root / "IVF/infrared", root / "IVF/visible"
+    expected = score_folders(*sources, {"AdaSFFuse": tmp_path / "script/IVF"}, list(BASELINES), workers=1)
+    scores = content["sets"]["IVF"]
+    for method in expected.methods:
+        assert scores[method] == pytest.approx(expected.means(method), abs=6e-5)
+    assert scores["pairs"] == 3 and set(scores["mean_rank"]) == set(expected.methods)
+    assert content["weights"] == {"tiny.safetensors": file_sha256(tmp_path / "tiny.safetensors")}
+    assert f"place {scores['place']} of 6" in out or "first" in out
+    assert markdown.count("\n### ") == 1 and "| EN | SD | SF |" in markdown
+
+
+def test_en_sd_and_sf_do_not_count_in_the_rank():
+    table = ScoreTable((*score_weights.RANKED, *score_weights.REPORTED))
+    good = dict.fromkeys(score_weights.RANKED, 1.0) | dict.fromkeys(score_weights.REPORTED, 0.0)
+    table.add("AdaSFFuse", "1", (8, 8), good)
+    table.add("max", "1", (8, 8), {name: 1 - value for name, value in good.items()})
+    scored = score_weights.Scored("x", *(score_weights.columns(table, m) for m in (score_weights.RANKED, ("EN",))))
+    assert scored.table.mean_ranks() == {"AdaSFFuse": 1, "max": 2} and scored.place() == 1
+    assert scored.verdict() == "mean rank 1.00, first; best other: max 2.00"
+
+
+def test_sets_outside_the_layout_and_a_choice_of_pairs(run, tmp_path):
+    write_ivf(tmp_path, stems=tuple("12345")).joinpath("IVF").rename(tmp_path / "streets")
+    _, content, _ = run("--extra", tmp_path / "streets", "--pairs", 3, "--out", tmp_path / "fused")
+    assert content["sets"]["streets"]["pairs"] == 3
+    assert sorted(p.stem for p in (tmp_path / "fused/streets").iterdir()) == ["1", "3", "5"]
+
+
+def test_exposures_get_mef_ssim_and_colour_mertens(run, tmp_path):
+    write_samples(tmp_path / "data")
+    _, content, markdown = run("--root_path", tmp_path / "data", "--datasets", "MEF", "--pairs", 1)
+    scores = content["sets"]["MEF"]["MEF_SSIM"]
+    assert set(scores) == {"AdaSFFuse", *BASELINES, *score_weights.COLOR_MERTENS}
+    sample = sample_pairs("mef")[0]
+    fused = cv2.createMergeMertens(1, 1, 1).process([sample.a, sample.b])
+    expected = evaluate(sample.a, sample.b, np.rint(fused.clip(0, 1) * 255).astype(np.uint8), ["MEF_SSIM"])
+    assert scores["mertens colour"] == pytest.approx(expected["MEF_SSIM"], abs=1e-6)
+    assert "MEF-SSIM: AdaSFFuse" in markdown and "White (>= 254)" in markdown
+
+
+def test_clipped_highlights_count_what_a_source_holds(tmp_path):
+    """Left half: A holds it, B is white; right half: both are white."""
+    a, b = np.full((4, 8), 255, np.uint8), np.full((4, 8), 255, np.uint8)
+    a[:, :4] = 100
+    for name, image in (("low", a), ("over", b), ("ours", np.where(np.arange(8) < 1, b, a))):
+        write_png(tmp_path / name / "1.png", image)
+    pairs, _ = find_pairs(tmp_path / "low", tmp_path / "over")
+    methods = {"ours": {"1": tmp_path / "ours/1.png"}, "average": None, "max": None}
+    assert score_weights.clipped_highlights(pairs, methods) == {"ours": 0.25, "average": 0.0, "max": 1.0}
+
+
+def test_medical_results_keep_the_chroma(run, tmp_path):
+    write_samples(tmp_path / "data")
+    _, content, markdown = run("--root_path", tmp_path / "data", "--datasets", "MIF", "--out", tmp_path / "fused")
+    assert list(content["sets"]) == ["MIF/CT-MRI", "MIF/PET-MRI", "MIF/SPECT-MRI"]
+    assert "chroma" not in content["sets"]["MIF/CT-MRI"]
+    for subset in ("PET-MRI", "SPECT-MRI"):
+        chroma = content["sets"][f"MIF/{subset}"]["chroma"]
+        assert chroma["max_angle_degrees"] < 0.01 and 0 < chroma["gamut_forced"] < 1
+        assert chroma["within_levels"] == 1 and chroma["max_levels"] <= 1 and chroma["forced_within_levels"] == 1
+    assert "Chroma: largest turn before rounding" in markdown
+
+
+def test_chroma_fidelity_sees_a_change_of_colour(tmp_path):
+    source = np.full((8, 8, 3), (120, 90, 80), np.uint8)
+    write_png(tmp_path / "a.png", source)
+    write_png(tmp_path / "kept.png", source + np.uint8(20))
+    write_png(tmp_path / "lost.png", np.full((8, 8), 96, np.uint8))
+    write_png(tmp_path / "dark.png", np.full((8, 8, 3), (3, 0, 0), np.uint8))  # all the colour that Y = 1 allows
+    pair = score_weights.Pair("1", tmp_path / "a.png", tmp_path / "a.png")
+    results = {n: score_weights.chroma_fidelity([pair], {"1": tmp_path / f"{n}.png"}) for n in ("kept", "lost", "dark")}
+    assert results["kept"]["within_levels"] == 1 and results["kept"]["gamut_forced"] == 0
+    assert results["lost"]["within_levels"] == 0
+    _, cb, cr = rgb_to_ycbcr(source / np.float32(255))
+    assert results["lost"]["max_levels"] == pytest.approx(255 * max(abs(cb[0, 0]), abs(cr[0, 0])), abs=0.01)
+    assert results["dark"]["gamut_forced"] == 1 and results["dark"]["forced_within_levels"] == 1
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--extra", "{tmp}"], "holds the two folders of no task; expected infrared/ and visible/, low/ and over/"),
+        (["--root_path", "{tmp}", "--datasets", "IVF"], "no source folders for IVF"),
+        (["--root_path", "{tmp}", "--datasets", "DOGS"], "unknown task 'DOGS'"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, tmp_path, capsys):
+    assert score_weights.main([a.format(tmp=tmp_path) for a in arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error
+
+
+def test_a_pair_that_cannot_be_fused_is_no_table(tmp_path, capsys):
+    root = write_ivf(tmp_path / "data")
+    write_png(root / "IVF/visible/2.png", texture(40, 40, 0))
+    weights = write_weights(tmp_path / "w.safetensors", "ivf")
+    assert score_weights.main(["--weights", str(weights), "--root_path", str(root), "--datasets", "IVF"]) == 1
+    assert "error: IVF: 1 pairs not fused, the first: 2: sizes differ" in capsys.readouterr().err
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for name in ("camera", "coffee", "chelsea"):
+        write_png(tmp_path / "photos" / f"urban_{name}.png", getattr(photographs, name)()[:200, :180])
+    write_png(tmp_path / "photos/bsd.png", texture(160, 160, 0))
+    return tmp_path / "photos"
+
+
+def test_focus_pairs(photos):
+    files = score_focus.photographs(photos, "urban_*", None)
+    assert [f.stem for f in files] == ["urban_camera", "urban_chelsea", "urban_coffee"]
+    made = {name: images for name, *images in score_focus.pairs(files, edge=4.0, seed=0)}
+    again = {name: images for name, *images in score_focus.pairs(files[::-1], edge=4.0, seed=0)}
+    other = {name: images for name, *images in score_focus.pairs(files, edge=4.0, seed=1)}
+    for file in files:
+        a, b, truth = made[file.stem]
+        assert a.shape == b.shape == truth.shape == (168, 148) and a.dtype == truth.dtype == np.uint8
+        whole = np.rint(luminance(read_image(file).pixels) * 255)
+        assert np.array_equal(truth, whole[16:-16, 16:-16])
+        exact = [(x == truth).mean() for x in (a, b)]
+        assert all(0.1 < share < 0.95 for share in exact)  # each is sharp somewhere, neither everywhere
+        assert all(np.array_equal(x, y) for x, y in zip(made[file.stem], again[file.stem]))
+        assert not np.array_equal(a, other[file.stem][0])
+
+
+def test_focus_scores(photos, tmp_path, capsys):
+    weights = write_weights(tmp_path / "tiny.safetensors", "mff")
+    files = ["--json", tmp_path / "f.json", "--markdown", tmp_path / "f.md", "--out", tmp_path / "panels"]
+    arguments = ["--photographs", photos, "--pattern", "urban_*", "--count", 2, "--weights", weights, *files]
+    assert score_focus.main([str(a) for a in arguments]) == 0
+    assert "n = 2" in capsys.readouterr().out and "| laplacian |" in (tmp_path / "f.md").read_text()
+    content = json.loads((tmp_path / "f.json").read_text())
+    assert list(content["methods"]) == ["AdaSFFuse", "laplacian", "gff", "average", "max"]
+    assert len(list((tmp_path / "panels").iterdir())) == 2
+    name, a, b, truth = next(score_focus.pairs([photos / "urban_camera.png"], 4.0, 0))
+    scores = {p["method"]: p["scores"] for p in content["pictures"] if p["name"] == name}
+    fused = load_fuser("mff", weights=weights, device="cpu").fuse(a, b)
+    error = np.square(fused.astype(float) - truth).mean()
+    assert scores["AdaSFFuse"]["PSNR_GT"] == pytest.approx(10 * np.log10(255**2 / error))
+    assert scores["gff"]["PSNR_GT"] > scores["average"]["PSNR_GT"] + 3  # focus fusion beats the mean by far
+
+
+def test_no_photograph(photos, tmp_path, capsys):
+    weights = write_weights(tmp_path / "tiny.safetensors", "mff")
+    arguments = ["--weights", weights, "--photographs", photos, "--pattern", "cat_*"]
+    assert score_focus.main([str(a) for a in arguments]) == 1
+    assert "no photograph 'cat_*'" in capsys.readouterr().err
