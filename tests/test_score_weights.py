@@ -44,7 +44,7 @@ def run(tmp_path, capsys):
 
 
 def test_pictures_and_scores_are_those_of_the_fusion_scripts(run, tmp_path):
-    root = write_ivf(tmp_path / "data")
+    root = write_ivf(tmp_path / "data", size=(72, 80))
     out, content, markdown = run("--root_path", root, "--datasets", "IVF", "--out", tmp_path / "fused")
     script = ["--root_path", root, "--model_path", tmp_path / "tiny.safetensors", "--save_dir", tmp_path / "script"]
     assert cli.run("ivf", [*map(str, script), "--no_scores"]) == 0
