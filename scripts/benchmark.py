@@ -11,15 +11,13 @@ import argparse
 import json
 import math
 import os
-import resource
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measuring import format_rows, peak_memory, run_alone, seconds
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -75,14 +73,16 @@ def main(argv: list[str] | None = None) -> int:
         f"  {rates['float32']:.0f} GFLOP/s float32, {rates['bfloat16']:.0f} bfloat16; FFT {transform:.2f} ns per sample"
     )
     rows = []
+    command = [sys.executable, os.path.abspath(__file__), *(sys.argv[1:] if argv is None else argv), "--one"]
     for size in args.size:
         for resolution in args.resolutions:
             for precision in args.precision:
-                row = run_alone(argv if argv is not None else sys.argv[1:], f"{size},{resolution},{precision}")
+                one = f"{size},{resolution},{precision}"
+                row = run_alone([*command, one], one)
                 row["floor_s"] = row["GFLOP"] / rates[precision] + row["fft_samples"] * transform * 1e-9
                 row["over_floor"] = row["median_s"] / row["floor_s"]
                 rows.append(row)
-    print(format_rows(rows))
+    print(format_rows(COLUMNS, rows))
     for row in rows if args.profile else ():
         print(f"\n{row['size']} {row['pixels']} {row['precision']}\n{row['profile']}")
     if args.json:
@@ -90,15 +90,6 @@ def main(argv: list[str] | None = None) -> int:
     if args.plot:
         plot(rows, args.plot)
     return 0
-
-
-def run_alone(argv: list[str], one: str) -> dict:
-    """One row, measured in a fresh process."""
-    command = [sys.executable, os.path.abspath(__file__), *argv, "--one", one]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"measuring {one} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure(args: argparse.Namespace, size: str, resolution: str, precision: str) -> dict:
@@ -140,22 +131,6 @@ def measure(args: argparse.Namespace, size: str, resolution: str, precision: str
     return row
 
 
-def seconds(action: Callable[[], None], device: torch.device) -> float:
-    """Wall-clock seconds of an action, work queued on the device included."""
-    started = time.perf_counter()
-    action()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
-
-
-def peak_memory(device: torch.device) -> int:
-    """Largest memory of this process so far, in bytes: of the GPU, or resident in RAM."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def fft_samples(action: Callable[[], None]) -> int:
     """Real samples that an action transforms, forward and backward together."""
     total, kept = 0, (torch.fft.rfft2, torch.fft.irfft2)
@@ -194,17 +169,6 @@ def transform_rate(args: argparse.Namespace) -> float:
     x = torch.rand(64, 144, 180, device=device)
     best = min(seconds(lambda: torch.fft.irfft2(torch.fft.rfft2(x), s=x.shape[1:]), device) for _ in range(20))
     return best / (2 * x.numel()) * 1e9
-
-
-def format_rows(rows: list[dict]) -> str:
-    """The rows as a table."""
-    cells = [COLUMNS, *([_text(row[name]) for name in COLUMNS] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(COLUMNS))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in cells)
-
-
-def _text(value: object) -> str:
-    return str(value) if isinstance(value, str) else f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
 def plot(rows: list[dict], path: Path) -> None:

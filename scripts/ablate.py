@@ -1,0 +1,439 @@
+"""Train and tabulate variants of one options file: what each part of network and loss buys.
+
+python scripts/ablate.py --opt options/train_AdaSFFuse_ivf_small.json --root_path DATA/train --steps 1200 --jobs 2
+
+Every row of the table is the options file with one thing changed, trained from random weights once per seed by the
+ordinary trainer, in a folder of its own below --out.  Run the same command again to go on after an interruption: what
+is finished (its last validation is in its log) is not repeated, what was begun continues from its newest checkpoint.
+--dry_run lists what would run, --jobs 0 only tabulates what is finished.
+
+Scores are those of the validation after the last step.  The spread of a row is the largest minus the smallest score of
+its seeds.  A score is equal ('=') to the reference's where the means differ by no more than the larger of both spreads;
+a row all of whose scores are is called equal.  A run of several parts gives a table of the mean over the parts, then
+one for each part; a change of the loss applies to all parts.
+"""
+
+import argparse
+import csv
+import fcntl
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import Any, get_type_hints
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from adasffuse.data.heldout import SIZE
+from adasffuse.losses import LossOptions
+from adasffuse.models import AdaSFFuse
+from adasffuse.models.mamba import SCAN_ORDERS
+from adasffuse.models.network import HEADS
+from adasffuse.options import (
+    TRUTH_METRICS,
+    VALIDATION_METRICS,
+    LogOptions,
+    Options,
+    PartOptions,
+    load_options,
+    parse_options,
+)
+from adasffuse.tasks import TASKS
+from adasffuse.training.validation import CONVENTION
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE = "reference"
+METRICS = (*VALIDATION_METRICS, *TRUTH_METRICS)  # more is better in all of them
+TERMS = tuple(name for name, kind in get_type_hints(LossOptions).items() if kind is float)  # each has a weight
+
+
+@dataclass(frozen=True)
+class Row:
+    """One change of the options file."""
+
+    what: str  # for people
+    model: Mapping[str, Any] = field(default_factory=dict)  # changed options of the network
+    without: str = ""  # loss term whose weight becomes zero
+    paper_loss: bool = False  # each task's loss of the paper
+
+    def applied(self, options: Options) -> Options:
+        """The options with this change.
+
+        Raises:
+            ValueError: the change makes no network, or leaves a part without a loss.
+        """
+        parts = tuple(replace(part, loss=self._loss(part)) for part in options.parts)
+        changed = replace(options, model=replace(options.model, **self.model), parts=parts)
+        for label, part in zip(changed.labels, parts):
+            if not any(getattr(part.loss, term) for term in TERMS):
+                raise ValueError(f"part {label} has no other loss term")
+        return changed
+
+    def _loss(self, part: PartOptions) -> LossOptions:
+        if self.paper_loss:
+            return LossOptions.for_task(TASKS[part.task])
+        return replace(part.loss, **{self.without: 0.0}) if self.without else part.loss
+
+
+ROWS: dict[str, Row] = {
+    REFERENCE: Row("the options file itself"),
+    "haar": Row("wavelet filters stay Haar", {"trained_filters": False}),
+    "no_fft": Row("without FFT branch", {"frequency": False}),
+    "no_spatial": Row("without spatial (3x3) branch", {"spatial": False}),
+    **{order: Row(f"{order} scan", {"scan": order}) for order in SCAN_ORDERS},
+    **{head: Row(f"{head} head", {"output": head}) for head in HEADS},
+    **{f"n1_{n}": Row(f"N1 = {n} blocks on each band", {"band_blocks": n}) for n in range(3)},
+    **{f"n2_{n}": Row(f"N2 = {n} blocks at full resolution", {"full_blocks": n}) for n in range(4)},
+    **{f"patch_{n}": Row(f"{n}x{n} pixels per token", {"patch": n}) for n in (1, 2)},
+    **{f"no_{term}_loss": Row(f"loss without its {term} term", without=term) for term in TERMS},
+    "paper_loss": Row("the paper's loss", paper_loss=True),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training run: a row of the table with one seed."""
+
+    row: str
+    seed: int
+    options: Options
+    folder: Path
+
+    def scores(self) -> dict[str, float] | None:
+        """Names and values of the validation after the last step; None where that has not come yet."""
+        try:
+            text = (self.folder / "log.csv").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        for line in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
+            if line["kind"] == "validation" and line["step"] == str(self.options.train.steps):
+                return {name: float(v) for name, v in line.items() if v and name not in ("step", "kind")}
+        return None
+
+    def state(self) -> str:
+        """'finished', 'continues after step N' or 'new'."""
+        if self.scores() is not None:
+            return "finished"
+        saved = [int(found[1]) for p in self.folder.glob("step_*.pt") if (found := re.search(r"(\d+)\.pt$", p.name))]
+        return f"continues after step {max(saved)}" if saved else "new"
+
+    def check(self) -> None:
+        """Raise a ValueError where the folder holds a run of other options."""
+        path = self.folder / "options.json"
+        if not path.exists():
+            return
+        before = parse_options(json.loads(path.read_text(encoding="utf-8")))
+        for name, mine in vars(comparable(self.options)).items():
+            if getattr(comparable(before), name) != mine:
+                raise ValueError(f"{self.folder} holds a run of other options ({name} differs); choose another --out")
+
+    def seconds_per_step(self) -> float | None:
+        """Median between the log's entries; None where there are too few."""
+        events = EventAccumulator(str(self.folder / "log"))
+        events.Reload()
+        entries = events.Scalars("lr") if "lr" in events.Tags()["scalars"] else []
+        gaps = [(b.wall_time - a.wall_time) / (b.step - a.step) for a, b in pairwise(entries) if b.step > a.step]
+        return statistics.median(gaps) if gaps else None
+
+    def manifest(self) -> dict[str, Any]:
+        return json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+
+
+def comparable(options: Options) -> Options:
+    """Options without what does not change the result: where the data lies, how it is loaded, what is logged."""
+    parts = (replace(part, data=replace(part.data, root_path="", workers=0, cache_mb=0)) for part in options.parts)
+    return replace(options, parts=tuple(parts), log=LogOptions())
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--opt", type=Path, required=True, help="options file (JSON) of the reference, see options/")
+    parser.add_argument("--root_path", help="folder of the training data sets, as for train_AdaSFFuse.py")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: 0 1 2)")
+    parser.add_argument("--steps", type=int, help="updates of every run (default: the options file's)")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        choices=ROWS,
+        default=list(ROWS),
+        metavar="NAME",
+        help=f"the reference is always among them (default: all): {', '.join(ROWS)}",
+    )
+    parser.add_argument("--out", type=Path, help="folder of the runs (default: checkpoint/ablation/NAME OF THE RUN)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here, e.g. docs/ablation.md")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once, of one thread each (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument("--dry_run", action="store_true", help="list the runs and train nothing")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        options = load_options(args.opt, root_path=args.root_path)
+        trials = plan(options, args)
+        for trial in trials:
+            trial.check()
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if args.dry_run:
+        for trial in trials:
+            print(f"{trial.row:22} seed {trial.seed}  {trial.state():28} {ROWS[trial.row].what}")
+        return 0
+    if args.jobs:
+        run_all([trial for trial in trials if trial.scores() is None], args.jobs, args.device)
+    finished = [trial for trial in trials if trial.scores() is not None]
+    if any(trial.row == REFERENCE for trial in finished):
+        text = report(args.opt.name, finished, args.seeds)
+        print(text)
+        if args.markdown:
+            args.markdown.parent.mkdir(parents=True, exist_ok=True)
+            args.markdown.write_text(text, encoding="utf-8")
+    if len(finished) < len(trials):
+        print(f"error: {len(trials) - len(finished)} of {len(trials)} runs are not finished", file=sys.stderr)
+    return int(len(finished) < len(trials))
+
+
+def plan(options: Options, args: argparse.Namespace) -> list[Trial]:
+    """All runs, seed by seed, so that an early table has all rows.  Rows that change nothing are named and left out.
+
+    Raises:
+        ValueError: the options hold no pair out, so that nothing would be scored.
+    """
+    if not any(part.data.validation for part in options.parts):
+        raise ValueError(f"{args.opt} holds no pairs out (data.validation): nothing would be scored")
+    out = args.out or Path("checkpoint", "ablation", options.name)
+    steps = args.steps or options.train.steps
+    log = replace(
+        options.log, scalars=max(1, steps // 100), panel=0, validate=steps, checkpoint=max(1, steps // 20), keep=1
+    )
+    options = replace(options, train=replace(options.train, steps=steps, init=""), log=log)
+    variants = {}
+    for name in dict.fromkeys([REFERENCE, *args.rows]):
+        try:
+            changed = ROWS[name].applied(options)
+            AdaSFFuse(changed.model)  # refuses shapes that cannot be
+        except ValueError as error:
+            print(f"{name}: left out: {error}", file=sys.stderr)
+            continue
+        if changed == options and name != REFERENCE:
+            print(f"{name}: left out: the reference itself", file=sys.stderr)
+            continue
+        variants[name] = changed
+    trials = []
+    for seed in dict.fromkeys(args.seeds):
+        for name, changed in variants.items():
+            run = f"{name}_seed{seed}"
+            trials.append(
+                Trial(name, seed, replace(changed, name=run, train=replace(changed.train, seed=seed)), out / run)
+            )
+    return trials
+
+
+def run_all(trials: Sequence[Trial], jobs: int, device: str) -> None:
+    """Train, `jobs` processes at once.  SIGTERM and SIGINT let each save its state and start no other."""
+    waiting, running, done, told = deque(trials), {}, 0, False
+    with stop_requested() as stop:
+        while running or (waiting and not stop):
+            while waiting and len(running) < jobs and not stop:
+                trial = waiting.popleft()
+                process = start(trial, device)
+                if process is None:
+                    print(f"{trial.folder.name}: another process is training it", flush=True)
+                else:
+                    running[trial.folder] = trial, process
+            if stop and not told:
+                for _, process in running.values():
+                    process.terminate()
+                told = True
+            for trial, process in list(running.values()):
+                if process.poll() is not None:
+                    del running[trial.folder]
+                    done += 1
+                    print(f"[{done}/{len(trials)}] {trial.folder.name}: {outcome(trial, process)}", flush=True)
+            time.sleep(0.1 if running else 0)
+
+
+def start(trial: Trial, device: str) -> subprocess.Popen | None:
+    """The ordinary trainer on one thread, in a process of its own; None where some process is at this run already."""
+    trial.folder.mkdir(parents=True, exist_ok=True)
+    request = trial.folder.with_suffix(".json")
+    request.write_text(json.dumps(trial.options.to_dict(), indent=2) + "\n", encoding="utf-8")
+    command = [sys.executable, ROOT / "train_AdaSFFuse.py", "--opt", request, "--out_dir", trial.folder.parent]
+    with open(trial.folder / "lock", "w") as lock, open(trial.folder / "output.txt", "a") as output:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        return subprocess.Popen(
+            [*command, "--device", device],
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            pass_fds=[lock.fileno()],  # locked until that process ends, even if this one is killed before
+        )
+
+
+def outcome(trial: Trial, process: subprocess.Popen) -> str:
+    """How a run has ended."""
+    scores = trial.scores()
+    if scores is not None:
+        return ", ".join(f"{name} {scores[name]:.4g}" for name in METRICS if name in scores)
+    if process.returncode <= 0:  # it has ended well, or a signal has ended it
+        state = trial.state()
+        if state.endswith(f" {trial.options.train.steps}"):
+            return "no score: data.validation matches no picture"
+        return f"stopped; {state}"
+    lines = (trial.folder / "output.txt").read_text(encoding="utf-8").strip().splitlines()
+    return f"failed: {lines[-1] if lines else f'status {process.returncode}'}"
+
+
+@contextmanager
+def stop_requested() -> Iterator[list[int]]:
+    """A list that SIGTERM and SIGINT fill; the handlers are put back at the end."""
+    received: list[int] = []
+    previous = {s: signal.signal(s, lambda number, _: received.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def report(name: str, trials: Sequence[Trial], seeds: Sequence[int]) -> str:
+    """The Markdown page: what was done, then the tables.  `trials` are finished, the reference's among them."""
+    by_row: dict[str, list[Trial]] = {}
+    for trial in trials:
+        by_row.setdefault(trial.row, []).append(trial)
+    manifests = [trial.manifest() for trial in trials]
+    options, pictures = by_row[REFERENCE][0].options, {manifest["data"]["sha256"] for manifest in manifests}
+    commits = sorted({short_commit(start["git_commit"]) for manifest in manifests for start in manifest["starts"]})
+    pairs = held_out_pairs(manifests[0]["data"]["files"])
+    lines = [
+        f"# Ablation of `{name}`",
+        "",
+        "Written by `scripts/ablate.py`. Each row changes one thing of the reference and is trained from random "
+        f"weights: {options.train.steps} steps of {options.train.batch_size} crops of {options.parts[0].data.crop} x "
+        f"{options.parts[0].data.crop} pixels, {options.train.precision}, seeds {', '.join(map(str, seeds))}, "
+        f"commit {', '.join(commits)} ('+': with changes).",
+        "",
+        f"Reference: {describe(options)}.",
+        "",
+        f"Scores: convention `{CONVENTION}`, averaged weights after the last step, means over the held-out pairs "
+        f"({', '.join(f'{label}: {count}' for label, count in pairs.items())}; their centres, at most {SIZE} x {SIZE} "
+        "pixels), then over the seeds; in parentheses the spread of the seeds, largest minus smallest. More is better. "
+        "`=`: no further from the reference than the larger of both spreads; `+` better, `-` worse. Without marks "
+        "there are not two seeds to tell. Time per step is relative to the reference and indicative: other work on "
+        "the machine counts.",
+    ]
+    if len(pictures) > 1:
+        lines += ["", "**The pictures changed between these runs; rows are not comparable.**"]
+    labels = options.labels if len(options.parts) > 1 else ()
+    for prefix, title in (("", "Mean over the parts" if labels else ""), *((f"{x}/", f"Part {x}") for x in labels)):
+        results = {row: part_scores(some, prefix) for row, some in by_row.items()}
+        if any(results[REFERENCE]):
+            lines += ["", *([f"## {title}", ""] if title else []), *table(by_row, results, len(seeds))]
+    return "\n".join(lines) + "\n"
+
+
+def describe(options: Options) -> str:
+    """The reference in a line: network, then the loss of each part."""
+    model = options.model
+    parts = [f"{model.channels} channels", f"patch {model.patch}", f"N1 = {model.band_blocks}"]
+    parts += [f"N2 = {model.full_blocks}", f"{model.scan} scan", f"{model.output} head"]
+    parts += ["trained wavelet filters" if model.trained_filters else "Haar filters"]
+    parts += [f"no {name} branch" for name in ("frequency", "spatial") if not getattr(model, name)]
+    for label, part in zip(options.labels, options.parts):
+        weights = ", ".join(f"{term} {w:g}" for term in TERMS if (w := getattr(part.loss, term)))
+        parts.append(f"loss of {label}: {weights}, target {part.loss.target}")
+    return "; ".join(parts)
+
+
+def held_out_pairs(files: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Number of validation pairs of each part: the pictures of a pair share their stem, in folders side by side."""
+    found: dict[str, set[tuple[PurePosixPath, str]]] = {}
+    for file in files:
+        if file["role"] == "validation":
+            path = PurePosixPath(file["name"])
+            found.setdefault(file["part"], set()).add((path.parent.parent, path.stem))
+    return {part: len(names) for part, names in found.items()}
+
+
+def short_commit(commit: str | None) -> str:
+    return "unknown" if commit is None else commit[:10] + "+" * commit.endswith("+")
+
+
+def part_scores(trials: Sequence[Trial], prefix: str) -> dict[str, list[float]]:
+    """The metrics of some runs, one value for each, from the columns that start with `prefix`."""
+    scores = [trial.scores() or {} for trial in trials]
+    names = [name for name in METRICS if all(prefix + name in some for some in scores)]
+    return {name: [some[prefix + name] for some in scores] for name in names}
+
+
+def table(
+    by_row: Mapping[str, Sequence[Trial]], results: Mapping[str, Mapping[str, Sequence[float]]], seeds: int
+) -> list[str]:
+    """Lines of a Markdown table, the reference first."""
+    reference = results[REFERENCE]
+    times = {row: [t for trial in some if (t := trial.seconds_per_step())] for row, some in by_row.items()}
+    lines = [
+        f"| row | change | parameters | time per step | {' | '.join(reference)} | against the reference |",
+        f"| --- | --- | --: | --: |{' --: |' * len(reference)} --- |",
+    ]
+    for row, trials in by_row.items():
+        name = row if len(trials) == seeds else f"{row} ({len(trials)} of {seeds} seeds)"
+        parameters = sum(p.numel() for p in AdaSFFuse(trials[0].options.model).parameters())
+        ratio = (
+            statistics.mean(times[row]) / statistics.mean(times[REFERENCE])
+            if all((times[row], times[REFERENCE]))
+            else 0
+        )
+        cells = [name, ROWS[row].what, f"{parameters / 1e3:.0f} k", f"{ratio:.2f}" if ratio else ""]
+        marks = []
+        for metric, expected in reference.items():
+            values = results[row].get(metric)
+            mark = "" if row == REFERENCE or values is None else compare(values, expected)
+            marks.append(mark)
+            cells.append(score_text(values, mark) if values else "")
+        lines.append(f"| {' | '.join([*cells, '' if row == REFERENCE else verdict(marks)])} |")
+    return lines
+
+
+def score_text(values: Sequence[float], mark: str) -> str:
+    """Mean, spread and mark: '0.912 (0.004) ='."""
+    mean, spread = statistics.mean(values), max(values) - min(values)
+    digits = 2 if abs(mean) >= 10 else 3
+    parts = [f"{mean:.{digits}f}", f"({spread:.{digits}f})" if len(values) > 1 else "", mark]
+    return " ".join(part for part in parts if part)
+
+
+def compare(values: Sequence[float], reference: Sequence[float]) -> str:
+    """'=' where the means differ by no more than the larger spread, else '+' or '-'; '' with fewer than two seeds."""
+    if min(len(values), len(reference)) < 2:
+        return ""
+    difference = statistics.mean(values) - statistics.mean(reference)
+    spread = max(max(some) - min(some) for some in (values, reference))
+    return "=" if abs(difference) <= spread else "+" if difference > 0 else "-"
+
+
+def verdict(marks: Sequence[str]) -> str:
+    """A row's marks in a word; '' where some are missing."""
+    if not all(marks):
+        return ""
+    better, worse = "+" in marks, "-" in marks
+    return "mixed" if better and worse else "better" if better else "worse" if worse else "equal"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

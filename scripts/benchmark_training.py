@@ -1,0 +1,221 @@
+"""Training speed on this machine: patches per second, where a step's time goes, peak memory, scaling of processes.
+
+python scripts/benchmark_training.py --size small base --precision float32 bfloat16 --crop 128 --batch 4 --processes 2
+
+Every row is measured in a fresh process (or so many, under torchrun) on pictures written to a temporary folder, with
+the trainer's own loader, loss and update.  Rates come from undisturbed steps; the shares come from further steps in
+which the end of each part is waited for:
+
+data       waiting for the loader (with --workers 0: reading, cropping and stacking)
+forward    the network, sources sent to the device included
+loss       its terms
+backward   gradients, with several processes their exchange included
+optimiser  the rest: clearing and clipping gradients, Adam, running average of the weights
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from measuring import format_rows, peak_memory, run_alone, seconds, wait_for
+
+from adasffuse.allocator import keep_freed_memory
+from adasffuse.data.mixture import MixedCrops
+from adasffuse.images import write_png
+from adasffuse.models import SIZES
+from adasffuse.options import Options, parse_options
+from adasffuse.training import trainer
+from adasffuse.training.processes import Processes, join_processes
+from adasffuse.training.run import Run
+
+PARTS = ("data", "forward", "loss", "backward", "optimiser")
+COLUMNS = ("size", "precision", "crop", "batch", "processes", "patches_s", "step_s", "spread_s", *PARTS, "peak_MB")
+NEVER = 10**9  # steps: the benchmark ends the loader, not the options
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", nargs="+", choices=SIZES, default=["small", "base"], help="(small base)")
+    parser.add_argument("--precision", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
+    parser.add_argument("--crop", type=int, nargs="+", default=[128], help="pixels per side (128)")
+    parser.add_argument("--batch", type=int, nargs="+", default=[4], help="patches per step and process (4)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of each process (%(default)s)")
+    parser.add_argument("--workers", type=int, default=0, help="loader processes of each process (%(default)s)")
+    parser.add_argument("--processes", type=int, default=1, help="also measure this many at once (%(default)s)")
+    parser.add_argument("--device", default="auto", help="(%(default)s)")
+    parser.add_argument("--warmup", type=int, default=2, help="steps that are not timed (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=10, help="steps for the rate, and for the shares (%(default)s)")
+    parser.add_argument("--pictures", default="640x480", metavar="WxH", help="of the pictures (%(default)s)")
+    parser.add_argument("--cache_mb", type=float, default=4096, help="0: every crop decodes its files (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # measure a row here: size,precision,crop,batch ROOT
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    if args.one:
+        row = measure(args, args.one[0], args.one[1])
+        if row is not None:
+            print(json.dumps(row), flush=True)
+        return 0
+    command = [os.path.abspath(__file__), *(sys.argv[1:] if argv is None else argv)]
+    wanted = [",".join(map(str, v)) for v in itertools.product(args.size, args.precision, args.crop, args.batch)]
+    rows = []
+    with tempfile.TemporaryDirectory() as root:
+        try:
+            for one in wanted:
+                run_options(args, one, root, 1)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        write_pictures(Path(root), *(int(side) for side in args.pictures.split("x")))
+        for one in wanted:
+            alone: dict[str, Any] = {}
+            for count in sorted({1, args.processes}):
+                launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}"]
+                launch = [sys.executable, *(launch if count > 1 else [])]
+                row = run_alone([*launch, *command, "--one", one, root], f"{one} in {count} processes")
+                alone = alone or row
+                row["scaling"] = row["patches_s"] / (count * alone["patches_s"])
+                rows.append(row)
+    print(
+        f"device {rows[0]['device']}, torch {torch.__version__}; each process: {args.threads} threads, {args.workers} "
+        "loader processes, its own batch; parts are shares of a step"
+    )
+    print(format_rows((*COLUMNS, "scaling") if args.processes > 1 else COLUMNS, rows))
+    if args.json:
+        args.json.write_text(json.dumps({"torch": torch.__version__, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def write_pictures(root: Path, width: int, height: int, count: int = 8) -> None:
+    """Infrared-visible pairs of smooth noise, gray and colour, in the layout of data sets."""
+    random = np.random.default_rng(0)
+    for number in range(count):
+        for folder, shape in (("infrared", (height, width)), ("visible", (height, width, 3))):
+            noise = cv2.GaussianBlur(random.normal(size=shape), (0, 0), 3)
+            pixels = 127 + 60 * noise / noise.std() + random.normal(size=shape)  # structure, and some grain
+            write_png(root / "IVF" / folder / f"{number}.png", pixels.clip(0, 255).astype(np.uint8))
+
+
+def run_options(args: argparse.Namespace, one: str, root: str, world: int) -> Options:
+    """Options of the run to measure: the task's loss, and the size's network."""
+    size, precision, crop, batch = one.split(",")
+    data = {"root_path": root, "datasets": ["IVF"], "crop": int(crop)}
+    return parse_options(
+        {
+            "name": "benchmark",
+            "task": "ivf",
+            "size": size,
+            "data": {**data, "workers": args.workers, "cache_mb": args.cache_mb},
+            "train": {"steps": NEVER, "batch_size": int(batch) * world, "precision": precision},
+        }
+    )
+
+
+def measure(args: argparse.Namespace, one: str, root: str) -> dict[str, Any] | None:
+    """Rate, shares and peak memory of training in this process; under torchrun None in all but the first."""
+    keep_freed_memory()
+    torch.set_num_threads(args.threads)
+    with join_processes(args.device) as processes:
+        before = peak_memory(processes.device)
+        options = run_options(args, one, root, processes.world)
+        run, data = Run(options, processes), MixedCrops(options.parts)
+        batches = iter(trainer._loader(options, data, processes, start=0))  # the trainer's own, on purpose
+
+        def step() -> None:
+            run.update(next(batches))
+
+        for _ in range(args.warmup):
+            step()
+        times = [seconds(step, processes.device) for _ in range(args.repeats)]
+        shares = measure_shares(run, batches, args.repeats)
+        peak = peak_memory(processes.device) - before
+        return describe(options, processes, times, shares, peak) if processes.main else None
+
+
+def describe(
+    options: Options, processes: Processes, times: list[float], shares: dict[str, float], peak: int
+) -> dict[str, Any]:
+    """A row of the table."""
+    part, batch, median = options.parts[0], options.train.batch_size, statistics.median(times)
+    return {
+        "device": str(processes.device),
+        "threads": torch.get_num_threads(),
+        "workers": part.data.workers,
+        "size": options.size,
+        "precision": options.train.precision,
+        "crop": part.data.crop,
+        "batch": batch // processes.world,
+        "processes": processes.world,
+        "patches_s": batch / median,
+        "step_s": median,
+        "spread_s": max(times) - min(times),
+        **shares,
+        "peak_MB": peak / 2**20,
+    }
+
+
+def measure_shares(run: Run, batches: Iterator[dict], steps: int) -> dict[str, float]:
+    """Share of each of `PARTS` in the time of some steps; their sum is 1."""
+    spent: Counter[str] = Counter()
+    device = run.processes.device
+    with (
+        timed(run, "fuse", spent, "forward", device),
+        timed(run, "loss", spent, "loss", device),
+        timed(torch.Tensor, "backward", spent, "backward", device),
+    ):
+        for _ in range(steps):
+            started = time.perf_counter()
+            batch = next(batches)
+            loaded = time.perf_counter()
+            spent["data"] += loaded - started
+            run.update(batch)
+            wait_for(device)
+            spent["update"] += time.perf_counter() - loaded
+    spent["optimiser"] = spent["update"] - spent["forward"] - spent["loss"] - spent["backward"]
+    total = spent["data"] + spent["update"]
+    return {name: spent[name] / total for name in PARTS}
+
+
+@contextmanager
+def timed(owner: Any, name: str, spent: Counter[str], part: str, device: torch.device) -> Iterator[None]:
+    """Adds the seconds in the function `owner.name`, its queued work included, to `spent[part]`."""
+    function: Callable = getattr(owner, name)
+    own = name in vars(owner)
+
+    @wraps(function)
+    def timing(*args, **kwargs):
+        started = time.perf_counter()
+        result = function(*args, **kwargs)
+        wait_for(device)
+        spent[part] += time.perf_counter() - started
+        return result
+
+    setattr(owner, name, timing)
+    try:
+        yield
+    finally:
+        if own:
+            setattr(owner, name, function)
+        else:
+            delattr(owner, name)  # an object's method lies in its class
+
+
+if __name__ == "__main__":
+    sys.exit(main())
