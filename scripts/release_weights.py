@@ -1,7 +1,10 @@
 """Turn a finished run into released weights: copy them into the package, with a card (data, steps, scores, SHA-256).
 
 python scripts/release_weights.py --run checkpoint/ivf_small --score_root DATA/test --datasets IVF IVF_MSRS \
-    --data "201 RoadScene pairs" --limits "small network, trained on a CPU"
+    --extra DATA/detection/LLVIP --data "201 RoadScene pairs" --limits "small network" --half
+
+Weights of several tasks (`general`) are scored on data sets of each.  With --half, parameters are stored in half
+precision except those of HALF_KEEPS; the scores on the card are always those of the very file that is released.
 """
 
 import argparse
@@ -13,73 +16,178 @@ import tempfile
 from pathlib import Path
 
 from safetensors import safe_open
+from safetensors.torch import load_file
+from score_weights import dataset_folders, default_cache, extra_folder, score_sets
 
 from adasffuse.allocator import keep_freed_memory
-from adasffuse.data.pairs import pair_folders
-from adasffuse.inference import cli, fuse_folder, load_fuser
-from adasffuse.models.weights import file_sha256, load_weights
-from adasffuse.options import parse_options
+from adasffuse.inference import load_fuser
+from adasffuse.inference.fuser import PRECISIONS
+from adasffuse.metrics.folder import Settings
+from adasffuse.models.weights import file_sha256, load_weights, save_weights
+from adasffuse.options import Options, parse_options
 from adasffuse.training.trainer import WEIGHTS_FILE
 
 RELEASED = Path(__file__).resolve().parents[1] / "adasffuse" / "weights"
+# Ends of the names of what stays float32 in half-precision files: A, dt, D of the scan, wavelet and spectral filters.
+HALF_KEEPS = (".log_A", ".dt_bias", ".D", ".low_pass", ".high_pass", ".frequency.weight")
 LICENCE = "weights fitted to images with research terms of their owners; the code alone is MIT"
+DATA_LICENCES = {  # as the repositories that we had the pictures from state them
+    "ivf": "RoadScene (hanna-xu/RoadScene): no licence stated, asks for citation",
+    "mef": "MEFB (xingchenzhang/MEFB): no licence stated, asks for citation",
+    "mff": "Lytro triples (uzeful/IFCNN), MFFW and MFI-WHU (xingchenzhang/MFIF), classic gray pairs "
+    "(yuliu316316/MFIF): no licence stated, ask for citation",
+    "mif": "AANLIB slices of the Whole Brain Atlas (xianming-gu/Havard-Medical-Image-Fusion-Datasets): no licence "
+    "stated, asks for citation",
+    "photographs": "Berkeley segmentation images (CBSD68, BSD100): no licence stated, research use",
+}
+PET_LIMIT = (
+    "The PET-MRI split is not subject-independent: its training and test slices come from the same few cases, so these "
+    "scores say little about other patients."
+)
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of a training run")
-    parser.add_argument("--score_root", type=Path, required=True, help="folder of data sets to score on")
-    parser.add_argument("--datasets", nargs="+", required=True, help="data sets below it")
+    parser.add_argument("--file", default=WEIGHTS_FILE, help="weights in it, e.g. best.safetensors (%(default)s)")
+    parser.add_argument("--half", action="store_true", help="store in half precision, but for A, dt, D and the filters")
+    parser.add_argument("--score_root", type=Path, help="folder of data sets to score on")
+    parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="data sets below it")
+    parser.add_argument(
+        "--extra", nargs="+", default=[], type=Path, metavar="DIR", help="sets outside the usual layout"
+    )
     parser.add_argument("--data", required=True, help="what the weights were fitted to, for the card")
     parser.add_argument("--limits", required=True, help="what users should know, for the card")
-    parser.add_argument("--hardware", default="2 CPU cores", help="(default: %(default)s)")
-    return parser.parse_args(argv)
+    parser.add_argument("--data_licence", help="terms of these data (default: those of the development data)")
+    parser.add_argument("--hardware", help="(default: what the run's manifest says)")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="of the network for scoring (%(default)s)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that score (all cores)")
+    args = parser.parse_args(argv)
+    if not (args.datasets or args.extra) or bool(args.datasets) != bool(args.score_root):
+        parser.error("give --score_root with --datasets, or --extra, or all three")
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     keep_freed_memory()
-    weights = args.run / WEIGHTS_FILE
-    options = parse_options(json.loads((args.run / "options.json").read_text(encoding="utf-8")))
-    model, task = load_weights(weights)
-    recipe = options.to_dict()
-    for part in recipe["parts"]:
-        part["data"]["root_path"] = Path(part["data"]["root_path"]).name  # where it lay on this machine helps nobody
-    with safe_open(weights, framework="pt") as file:
-        record = json.loads(file.metadata()["record"])
-    card = {
-        "task": task,
-        "size": options.size,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "sha256": file_sha256(weights),
-        "data": args.data,
-        "record": record,
-        "options": recipe,
-        "hardware": args.hardware,
-        "convention": "adasffuse",
-        "scores": {dataset: scores for name in args.datasets for dataset, scores in score(args, task, weights, name)},
-        "licence": LICENCE,
-        "limits": args.limits,
-    }
-    target = RELEASED / f"{task}_{options.size}.safetensors"
-    temporary = target.with_name(f".{target.name}")
-    shutil.copyfile(weights, temporary)
-    os.replace(temporary, target)
-    target.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    try:
+        target = release(args)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print(f"released {target}")
     return 0
 
 
-def score(args: argparse.Namespace, task: str, weights: Path, dataset: str):
-    """Name and mean scores per method of each folder of a data set, fused with these weights and saved as PNG."""
-    fuser = load_fuser(task, weights=weights)
-    for folder in pair_folders(args.score_root, dataset):
-        with tempfile.TemporaryDirectory() as results:
-            report = fuse_folder(fuser, folder, Path(results))
-            table = cli.score(report)
-            print(f"{folder.name}\n{table.text()}", flush=True)
-            means = {m: {k: round(v, 4) for k, v in table.means(m).items()} for m in table.methods}
-            yield folder.name, {"pairs": len(report.fused), **means}
+def release(args: argparse.Namespace) -> Path:
+    """Score what will be released, then put it and its card into the package; nothing is changed where this fails."""
+    options = parse_options(json.loads((args.run / "options.json").read_text(encoding="utf-8")))
+    with tempfile.TemporaryDirectory() as folder:
+        model, task = load_weights(args.run / args.file)
+        target = RELEASED / f"{task}_{options.size}.safetensors"
+        weights = Path(folder, target.name)
+        (write_half if args.half else shutil.copyfile)(args.run / args.file, weights)
+        card = {
+            "task": task,
+            "size": options.size,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "stored_as": "float16, but float32 for A, dt, D and the filters" if args.half else "float32",
+            "sha256": file_sha256(weights),
+            "data": args.data,
+            "record": json.loads(header(weights)["record"]),
+            "options": recipe(options),
+            **trained_with(args.run, args.hardware),
+            **score(args, weights),
+            "licence": LICENCE,
+            "data_licence": args.data_licence or data_licence(options),
+            "limits": limits(args.limits, options),
+        }
+        temporary = target.with_name(f".{target.name}")
+        shutil.copyfile(weights, temporary)
+        os.replace(temporary, target)
+    target.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    return target
+
+
+def write_half(source: Path, target: Path) -> None:
+    """The weights of a file in half precision, except those of HALF_KEEPS; its header is kept.
+
+    Raises:
+        ValueError: a value exceeds what half precision can hold.
+    """
+    state = load_file(source)
+    for name, value in state.items():
+        if not f".{name}".endswith(HALF_KEEPS):
+            state[name] = value.half()
+            if not state[name].isfinite().all():
+                raise ValueError(f"{source}: {name} exceeds half precision; release it without --half")
+    model, task = load_weights(source)
+    save_weights(target, state, model.options, task, **json.loads(header(source)["record"]))
+
+
+def header(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as file:
+        return file.metadata()
+
+
+def recipe(options: Options) -> dict:
+    """The run's options without where things lay on this machine, which helps nobody."""
+    values = options.to_dict()
+    for part in values["parts"]:
+        part["data"]["root_path"] = Path(part["data"]["root_path"]).name
+    if init := options.train.init:
+        values["train"]["init"] = Path(*Path(init).parts[-2:]).as_posix()  # run and file
+    return values
+
+
+def trained_with(run: Path, hardware: str | None) -> dict:
+    """Hardware, versions and data fingerprint out of the run's manifest, as far as it has one."""
+    path = run / "manifest.json"
+    if not path.is_file():
+        return {"hardware": hardware or "not recorded"}
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    start = manifest["starts"][-1]
+    found = start["hardware"]
+    described = f"{found['device']}, {found['cpu_cores']} CPU cores, {found['processes']} process(es)"
+    return {
+        "hardware": hardware or described,
+        "torch": start["packages"]["torch"],
+        "git_commit": start["git_commit"],
+        "data_sha256": manifest["data"]["sha256"],
+    }
+
+
+def score(args: argparse.Namespace, weights: Path) -> dict:
+    """Convention, precision and mean scores of every method on every set."""
+    sets = [found for name in args.datasets for found in dataset_folders(args.score_root, name)]
+    sets += [extra_folder(path) for path in args.extra]
+    fusers = {
+        task.id: load_fuser(task.id, weights=weights, device=args.device, precision=args.precision) for task, _ in sets
+    }
+    settings, scores = Settings(cache=default_cache()), {}
+    for scored in score_sets(sets, fusers, settings, workers=args.workers):
+        print(f"{scored.name}: {scored.verdict()}\n{scored.table.text()}", flush=True)
+        scores[scored.name] = scored.to_dict()
+    precisions = sorted({fuser.precision for fuser in fusers.values()})
+    return {"convention": settings.convention, "scored_in": ", ".join(precisions), "scores": scores}
+
+
+def data_licence(options: Options) -> str:
+    """Terms of the development data that the run's parts used."""
+    used = [part.task for part in options.parts if part.data.datasets]
+    used += ["photographs" for part in options.parts if part.data.sharp_folder]
+    return "; ".join(DATA_LICENCES[name] for name in dict.fromkeys(used))
+
+
+def limits(text: str, options: Options) -> str:
+    """What users should know; whoever trained on the PET-MRI slices says how they were split."""
+    names = [name for part in options.parts for name in part.data.datasets]
+    pet = any(name.startswith("MIF") and ("/" not in name or "PET" in name) for name in names)
+    return f"{text} {PET_LIMIT}" if pet and "subject-independent" not in text else text
 
 
 if __name__ == "__main__":
