@@ -14,6 +14,7 @@ VARIANTS = [
     {},
     {"output": "direct"},
     {"scan": "raster"},
+    {"scan": "cross"},
     {"frequency": False},
     {"spatial": False},
     {"band_blocks": 0, "full_blocks": 2},
@@ -185,10 +186,14 @@ def test_wrong_shapes(a, b):
         ({"channels": 0}, "model.channels must be positive, got 0"),
         ({"state": -1}, "model.state must be positive, got -1"),
         ({"full_blocks": -1}, "model.full_blocks must not be negative, got -1"),
-        ({"scan": "rastr"}, "model.scan must be one of raster, bidirectional, got 'rastr'; did you mean 'raster'"),
+        (
+            {"scan": "rastr"},
+            "model.scan must be one of raster, bidirectional, cross, got 'rastr'; did you mean 'raster'",
+        ),
         ({"output": "blnd"}, "model.output must be one of direct, blend, got 'blnd'; did you mean 'blend'"),
         ({"head": 7}, "head size 7 does not divide the inner width 16"),
         ({"head": 16}, r"a bidirectional scan needs an even number of heads, got 16 / 16 = 1"),
+        ({"head": 16, "scan": "cross"}, r"a cross scan needs an even number of heads, got 16 / 16 = 1"),
         ({"frequency": False, "spatial": False}, "the mixer needs its spatial branch, its frequency branch or both"),
     ],
 )
@@ -199,6 +204,23 @@ def test_impossible_networks(changes, message):
 
 def test_an_odd_number_of_heads_runs_one_way():
     assert network(head=16, scan="raster")(*sources(8, 8)).shape == (1, 1, 8, 8)
+
+
+def test_half_of_the_heads_of_a_cross_scan_go_through_columns():
+    """A pixel reaches what comes after it in the order of its head, and nothing else."""
+    height, width, row, column = 3, 5, 1, 2
+    mixer = Mixer(4, head=4, state=3, order="cross")
+    x, dt = torch.rand(1, height * width, 2, 4), torch.rand(1, height * width, 2)
+    B, C = torch.rand(2, 1, height * width, 3)
+    changed = x.clone()
+    changed[:, row * width + column] += 1
+    with torch.no_grad():
+        out = [mixer._scan(t, dt, -mixer.log_A.exp(), B, C, width) for t in (x, changed)]
+    reached = (out[1] - out[0]).abs().sum(dim=(0, 3)).unflatten(0, (height, width)) > 1e-6  # (H, W, heads)
+    for i in range(height):
+        for j in range(width):
+            assert reached[i, j, 0] == ((i, j) >= (row, column))
+            assert reached[i, j, 1] == ((j, i) >= (column, row))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from adasffuse.models import scan, scan_chunked, scan_reference
-from adasffuse.models.scan import _fused_scan, _scan_triton, safe_chunk
+from adasffuse.models.scan import _fused_scan, _scan_triton, safe_chunk, scan_columns
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}  # relative to the largest value
 
@@ -108,6 +108,21 @@ def test_backward_heads_read_the_reversed_sequence():
     backward = scan_chunked(x, dt, A, B, C, D, backward_heads=4, chunk=8)
     reversed_forward = scan_chunked(*(t.flip(1) for t in (x, dt)), A, B.flip(1), C.flip(1), D, chunk=8).flip(1)
     torch.testing.assert_close(backward, reversed_forward)
+
+
+@pytest.mark.parametrize("height, width", [(6, 7), (1, 9), (9, 1)])
+def test_columns_agree_with_the_recurrence_in_that_order(height, width):
+    tensors = inputs(height * width, decay=1.0)
+    order = [row * width + column for column in range(width) for row in range(height)]
+
+    def reference(x, dt, A, B, C, D):
+        y = torch.empty_like(x)
+        y[:, order] = scan_reference(x[:, order], dt[:, order], A, B[:, order], C[:, order], D)
+        return y
+
+    actual = with_gradients(scan_columns, tensors, width=width)
+    for got, wanted in zip(actual, with_gradients(reference, tensors)):
+        assert_close_to_largest(got, wanted, TOLERANCE[torch.float64])
 
 
 def test_the_chunk_shrinks_where_the_decay_would_leave_the_range():

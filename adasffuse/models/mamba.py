@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adasffuse.models.scan import scan
+from adasffuse.models.scan import scan, scan_columns
 from adasffuse.models.spectral import SpectralFilter, enlarge, pool
 
-SCAN_ORDERS = ("raster", "bidirectional")
+SCAN_ORDERS = ("raster", "bidirectional", "cross")
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -33,10 +33,11 @@ class Mixer(nn.Module):
         dim: channels in and out.
         head: head size P; dim * 2 / head heads.
         state: state size N, shared B and C.
-        order: 'raster', or 'bidirectional': half of the heads run backward, at the same cost.
+        order: 'raster' (row after row); 'bidirectional': half of the heads run backward; 'cross': half of the heads run
+            column after column.  All cost the same but for a copy.
         frequency: False leaves the frequency branch out; spatial: False the 3x3 branch.
     Raises:
-        ValueError: the heads do not divide the width, or an odd number of heads is to run both ways.
+        ValueError: the heads do not divide the width, or an odd number of heads is to run two ways.
     """
 
     def __init__(
@@ -49,11 +50,12 @@ class Mixer(nn.Module):
         if inner % head:
             raise ValueError(f"head size {head} does not divide the inner width {inner} (twice {dim} channels)")
         self.heads = inner // head
-        if order == "bidirectional" and self.heads % 2:
-            raise ValueError(f"a bidirectional scan needs an even number of heads, got {inner} / {head} = {self.heads}")
+        if order != "raster" and self.heads % 2:
+            raise ValueError(f"a {order} scan needs an even number of heads, got {inner} / {head} = {self.heads}")
         if not (frequency or spatial):
             raise ValueError("the mixer needs its spatial branch, its frequency branch or both")
         self.backward_heads = self.heads // 2 if order == "bidirectional" else 0
+        self.row_heads = self.heads // 2 if order == "cross" else self.heads  # the others go through columns
         self.state = state
         stacked = inner + 2 * state
         self.to_stacked = nn.Conv2d(dim, stacked, 1, bias=False)
@@ -77,9 +79,18 @@ class Mixer(nn.Module):
         z, dt = gate.permute(0, 2, 3, 1).flatten(1, 2).split([inner, self.heads], dim=-1)
         dt = F.softplus(dt.float() + self.dt_bias)
         A = -self.log_A.float().exp()
-        y = scan(x.unflatten(-1, (self.heads, -1)), dt, A, B, C, self.D, self.backward_heads)
+        y = self._scan(x.unflatten(-1, (self.heads, -1)), dt, A, B, C, width)
         y = self.norm(y.flatten(2)) * F.silu(z)
         return self.out(y.unflatten(1, (height, width)).permute(0, 3, 1, 2))
+
+    def _scan(self, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, width: int) -> Tensor:
+        """The heads that go through rows, then those that go through columns."""
+        rows = self.row_heads
+        if rows == self.heads:
+            return scan(x, dt, A, B, C, self.D, self.backward_heads)
+        across = scan(x[:, :, :rows], dt[..., :rows], A[:rows], B, C, self.D[:rows])
+        down = scan_columns(x[:, :, rows:], dt[..., rows:], A[rows:], B, C, self.D[rows:], width)
+        return torch.cat([across, down], dim=2)
 
     def _branches(self, u: Tensor) -> Tensor:
         """SiLU(3x3) + frequency filter of the stacked (x, B, C)."""

@@ -27,7 +27,7 @@ class ModelOptions:
     full_blocks: int = 4  # N2, Mamba blocks at full resolution
     head: int = 64  # head size of the scan
     state: int = 64  # state size of the scan
-    scan: str = "bidirectional"  # or 'raster'
+    scan: str = "bidirectional"  # or 'raster', 'cross'
     output: str = "blend"  # or 'direct', the paper's decoder alone
     frequency: bool = True  # FFT branch of the mixer
     spatial: bool = True  # 3x3 branch of the mixer

@@ -71,6 +71,16 @@ def scan(
     return scan_chunked(x, dt, A, B, C, D, backward_heads, chunk)
 
 
+def scan_columns(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, width: int) -> Tensor:
+    """The scan through the pixels of a map, given row after row as everywhere, in the order column after column."""
+
+    def transposed(t: Tensor, side: int) -> Tensor:
+        return t.unflatten(1, (-1, side)).transpose(1, 2).flatten(1, 2)
+
+    x, dt, B, C = (transposed(t, width) for t in (x, dt, B, C))
+    return transposed(scan(x, dt, A, B, C, D), x.shape[1] // width)
+
+
 def scan_chunked(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, backward_heads: int = 0, chunk: int = CHUNK
 ) -> Tensor:

@@ -76,9 +76,12 @@ def apply_block(block: SpatialFrequencyMambaBlock, x: Tensor) -> Tensor:
 
     chunk = scan.safe_chunk(dt * A, scan.CHUNK)
     carried = _carried_states(mixer, tokens, dt, A, [top * width for top, _ in layout], chunk)
+    columns = _columns(mixer, tokens[:, : height * width], dt, A, width) if mixer.row_heads < mixer.heads else None
     for top, bottom in layout:
         here = slice(top * width, _whole_chunks(bottom * width))
         y = _read_strip(mixer, tokens, dt, A, carried, here, chunk)[:, : (bottom - top) * width]
+        if columns is not None:
+            y = torch.cat([y, columns[:, top * width : bottom * width]], dim=2)
         strip = x[..., top:bottom, :]
         z = F.conv2d(block.mixer_norm(strip), mixer.to_gate.weight[: -mixer.heads])
         y = mixer.norm(y).unflatten(1, (bottom - top, width)).permute(0, 3, 1, 2) * F.silu(z)
@@ -128,7 +131,7 @@ def _carried_states(
     gained: dict[bool, list[tuple[Tensor, Tensor]]] = {}
     for here in map(slice, starts, [*starts[1:], tokens.shape[1]]):
         x, B, _, steps, log_decay = _chunks(mixer, tokens, dt, A, here, chunk)
-        for some, backward in scan.directions(mixer.heads, mixer.backward_heads):
+        for some, backward in scan.directions(mixer.row_heads, mixer.backward_heads):
             _, source, half = scan.decay_factors(steps[..., some], log_decay[..., some], backward)
             state = scan.gained_state(scan.weigh(x[..., some, :], source), B, half).float()
             gained.setdefault(backward, []).append((state, half))
@@ -140,18 +143,27 @@ def _carried_states(
 
 
 def _read_strip(mixer: Mixer, tokens: Tensor, dt: Tensor, A: Tensor, carried: dict, here: slice, chunk: int) -> Tensor:
-    """Output of the scan for some tokens, (G, L, E*P)."""
+    """Output of the scan through rows for some tokens, (G, L, E*P)."""
     x, B, C, steps, log_decay = _chunks(mixer, tokens, dt, A, here, chunk)
     affinity = C @ B.transpose(-1, -2)
     chunks = slice(here.start // chunk, here.stop // chunk)
     parts = []
-    for some, backward in scan.directions(mixer.heads, mixer.backward_heads):
+    for some, backward in scan.directions(mixer.row_heads, mixer.backward_heads):
         reader, source, _ = scan.decay_factors(steps[..., some], log_decay[..., some], backward)
         states, half = (t[:, chunks] for t in carried[backward])
         weighted = scan.weigh(x[..., some, :], source)
         parts.append(scan.read_chunks(affinity, weighted, C, states, reader, half, backward))
     y = torch.cat(parts, dim=3) if len(parts) == 2 else parts[0]
-    return (y + mixer.D.to(y.dtype)[:, None] * x).flatten(1, 2).flatten(2)
+    rows = slice(0, mixer.row_heads)
+    return (y + mixer.D[rows].to(y.dtype)[:, None] * x[..., rows, :]).flatten(1, 2).flatten(2)
+
+
+def _columns(mixer: Mixer, tokens: Tensor, dt: Tensor, A: Tensor, width: int) -> Tensor:
+    """Output of the heads that go through columns, (G, L, E*P), of the whole map: a column crosses all strips."""
+    inner, rows = tokens.shape[-1] - 2 * mixer.state, mixer.row_heads
+    x, B, C = tokens.split([inner, mixer.state, mixer.state], dim=-1)
+    x, dt = x.unflatten(-1, (mixer.heads, -1))[:, :, rows:], dt[:, : tokens.shape[1], rows:]
+    return scan.scan_columns(x, dt, A[rows:], B, C, mixer.D[rows:], width).flatten(2)
 
 
 def _whole_chunks(length: int) -> int:
