@@ -134,7 +134,9 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"\nfirst in mean rank on {sum(s.place() == 1 for s in results)} of {len(results)} sets")
+    first = [scored for scored in results if scored.place() == 1]
+    shared = sum("shared" in scored.verdict() for scored in first)
+    print(f"\nfirst in mean rank on {len(first)} of {len(results)} sets, {shared} of them shared with another method")
     return 0
 
 

@@ -69,6 +69,8 @@ def test_en_sd_and_sf_do_not_count_in_the_rank():
     scored = score_weights.Scored("x", *(score_weights.columns(table, m) for m in (score_weights.RANKED, ("EN",))))
     assert scored.table.mean_ranks() == {"AdaSFFuse": 1, "max": 2} and scored.place() == 1
     assert scored.verdict() == "mean rank 1.00, first; best other: max 2.00"
+    scored.table.add("gff", "1", (8, 8), good)
+    assert scored.place() == 1 and scored.verdict() == "mean rank 1.50, first, shared with gff; best other: gff 1.50"
 
 
 def test_sets_outside_the_layout_and_a_choice_of_pairs(run, tmp_path):
