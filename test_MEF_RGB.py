@@ -5,10 +5,13 @@ python test_MEF_RGB.py --root_path DATA/test --dataset MEF        (without argum
 
 import sys
 
-from adasffuse.inference.cli import run
+from adasffuse.process import prepare_process
 
 
 def main(argv: list[str] | None = None) -> int:
+    prepare_process()
+    from adasffuse.inference.cli import run  # loads PyTorch
+
     return run("mef", argv)
 
 

@@ -8,9 +8,7 @@ import argparse
 import os
 import sys
 
-from adasffuse.allocator import keep_freed_memory
-from adasffuse.options import load_options
-from adasffuse.training import train
+from adasffuse.process import prepare_process
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -29,7 +27,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    keep_freed_memory()
+    prepare_process()
+    from adasffuse.options import load_options  # these load PyTorch
+    from adasffuse.training import train
+
     try:
         options = load_options(args.opt, root_path=args.root_path)
         weights = train(options, args.out_dir, args.device)

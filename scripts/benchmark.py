@@ -21,10 +21,10 @@ from measuring import format_rows, peak_memory, run_alone, seconds
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from adasffuse.allocator import keep_freed_memory
 from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, pick_device
 from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import SIZES, AdaSFFuse
+from adasffuse.process import SPINS, keep_freed_memory
 
 COLUMNS = (
     "size",
@@ -52,7 +52,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--tile", type=int, default=DEFAULT_TILE, help="tile for larger pictures, 0: never (%(default)s)"
     )
-    parser.add_argument("--library", action="store_true", help="without the allocator setting that the scripts make")
+    parser.add_argument("--library", action="store_true", help="without the process settings that the scripts make")
     parser.add_argument("--profile", action="store_true", help="print the operators that take most time")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="PNG of time and memory against pixels")
@@ -72,6 +72,8 @@ def main(argv: list[str] | None = None) -> int:
     print(
         f"  {rates['float32']:.0f} GFLOP/s float32, {rates['bfloat16']:.0f} bfloat16; FFT {transform:.2f} ns per sample"
     )
+    if not args.library:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # for the processes that measure
     rows = []
     command = [sys.executable, os.path.abspath(__file__), *(sys.argv[1:] if argv is None else argv), "--one"]
     for size in args.size:

@@ -33,11 +33,11 @@ import numpy as np
 import torch
 from measuring import format_rows, peak_memory, run_alone, seconds, wait_for
 
-from adasffuse.allocator import keep_freed_memory
 from adasffuse.data.mixture import MixedCrops
 from adasffuse.images import write_png
 from adasffuse.models import SIZES
 from adasffuse.options import Options, parse_options
+from adasffuse.process import keep_freed_memory
 from adasffuse.training import trainer
 from adasffuse.training.processes import Processes, join_processes
 from adasffuse.training.run import Run

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from adasffuse.allocator import keep_freed_memory
 from adasffuse.baselines import BASELINES
 from adasffuse.color import luminance
 from adasffuse.data.pairs import find_pairs, pair_folders, read_pair
@@ -22,6 +21,7 @@ from adasffuse.metrics import DEFAULT_METRICS, ScoreTable, evaluate
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.mamba import Mixer
 from adasffuse.models.spectral import SpectralFilter
+from adasffuse.process import keep_freed_memory
 from adasffuse.tasks import TASKS, find_task
 
 COMPARED = ("average", "max", "laplacian")

@@ -19,12 +19,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from score_weights import dataset_folders, default_cache, extra_folder, score_sets
 
-from adasffuse.allocator import keep_freed_memory
 from adasffuse.inference import load_fuser
 from adasffuse.inference.fuser import PRECISIONS
 from adasffuse.metrics.folder import Settings
 from adasffuse.models.weights import file_sha256, load_weights, save_weights
 from adasffuse.options import Options, parse_options
+from adasffuse.process import keep_freed_memory
 from adasffuse.training.trainer import WEIGHTS_FILE
 
 RELEASED = Path(__file__).resolve().parents[1] / "adasffuse" / "weights"

@@ -17,7 +17,6 @@ import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
-from adasffuse.allocator import keep_freed_memory
 from adasffuse.baselines import BASELINES
 from adasffuse.color import luminance
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
@@ -27,6 +26,7 @@ from adasffuse.inference.cli import METHOD
 from adasffuse.inference.fuser import PRECISIONS
 from adasffuse.metrics import ScoreTable, evaluate
 from adasffuse.panel import contact_sheet
+from adasffuse.process import keep_freed_memory
 
 METRICS = ("PSNR_GT", "SSIM_GT")
 RADIUS = (2.0, 6.0)  # pixels

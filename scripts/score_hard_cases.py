@@ -15,7 +15,6 @@ import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
-from adasffuse.allocator import keep_freed_memory
 from adasffuse.baselines import BASELINES
 from adasffuse.color import luminance
 from adasffuse.data.hard_cases import GlareCase, NightCase, glare_pair, night_scene
@@ -24,6 +23,7 @@ from adasffuse.images import write_png
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.hard_cases import HARD_CASE_SCORES, hard_case_total, score_hard_case
 from adasffuse.panel import contact_sheet
+from adasffuse.process import keep_freed_memory
 
 Fuse = Callable[[ndarray, ndarray], ndarray]
 Scores = dict[str, dict[str, dict[str, float]]]  # of every method, of every case

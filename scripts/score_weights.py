@@ -22,7 +22,6 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from adasffuse.allocator import keep_freed_memory
 from adasffuse.baselines import BASELINES
 from adasffuse.color import fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
 from adasffuse.data.pairs import Pair, PairFolder, find_pairs, pair_folders, read_pair
@@ -33,6 +32,7 @@ from adasffuse.inference.fuser import PRECISIONS
 from adasffuse.metrics import ScoreTable
 from adasffuse.metrics.folder import Settings, score_pairs
 from adasffuse.models.weights import file_sha256, released_weights
+from adasffuse.process import keep_freed_memory
 from adasffuse.tasks import TASKS, Task, find_task
 
 RANKED = ("VIFF", "Qabf", "SSIM", "SCD", "MI")

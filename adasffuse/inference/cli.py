@@ -5,7 +5,6 @@ import sys
 import time
 from pathlib import Path
 
-from adasffuse.allocator import keep_freed_memory
 from adasffuse.data.pairs import PairFolder, pair_folders
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.images import ImageError
@@ -74,7 +73,6 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
     """Fuse and score as the arguments say; the exit status: 0, or 1 where anything failed."""
     task = find_task(task_id)
     args = parse_args(task, argv)
-    keep_freed_memory()
     try:
         value_range = _value_range(args.range)
         if find_task(args.dataset.split("/")[0]) != task:  # MIF/PET-MRI is one subset

@@ -22,8 +22,9 @@ _STRIP_BYTES = 8 << 20  # size of the widest map of a strip; the last-level cach
 
 
 def strips(height: int, width: int, channels: int) -> Iterator[tuple[int, int]]:
-    """First row and end of the strips of a map with this many float32 channels."""
-    rows = max(ROWS, _STRIP_BYTES // (4 * width * channels) // ROWS * ROWS)
+    """First row and end of the strips of a map with this many channels."""
+    item = 2 if torch.is_autocast_enabled("cpu") else 4
+    rows = max(ROWS, _STRIP_BYTES // (item * width * channels) // ROWS * ROWS)
     return ((top, min(top + rows, height)) for top in range(0, height, rows))
 
 
