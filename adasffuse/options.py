@@ -11,11 +11,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from adasffuse.losses import SMALLEST_VIF, LossOptions
 from adasffuse.models import SIZES, ModelOptions
-from adasffuse.tasks import find_task
+from adasffuse.tasks import GENERAL, find_task
 
 VALIDATION_METRICS = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
 TRUTH_METRICS = ("PSNR_GT",)  # of held-out pairs whose ideal result is known
-GENERAL = "general"  # task of a run, and of weights, that serve several tasks
 _SHORT = ("task", "data", "loss")  # options of a run's only part, where they stand at the top of the file
 
 

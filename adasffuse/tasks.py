@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+GENERAL = "general"  # instead of a task's id: of a run, and of weights, that serve several tasks
+
 
 @dataclass(frozen=True)
 class Sources:

@@ -29,7 +29,9 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--A_dir", help=f"folder of source A, below the data set or a full path (default: {a})")
     parser.add_argument("--B_dir", help=f"folder of source B (default: {b})")
     parser.add_argument(
-        "--model_path", "--weights", help="weights file of your own training (default: released weights)"
+        "--model_path",
+        "--weights",
+        help="weights file of your own training, or 'general': released ones of all tasks (default: this task's)",
     )
     parser.add_argument("--size", choices=("base", "small"), default="small", help="released weights (%(default)s)")
     parser.add_argument(

@@ -10,7 +10,7 @@ from adasffuse.color import luminance, rebuild_color
 from adasffuse.inference.tiling import GRID, fuse_tiled
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, released_weights
-from adasffuse.tasks import Task, find_task
+from adasffuse.tasks import GENERAL, Task, find_task
 
 DEFAULT_TILE = 1536
 DEFAULT_OVERLAP = 64
@@ -110,7 +110,8 @@ def load_fuser(
     Args:
         task: 'ivf', 'mef', 'mff' or 'mif'.
         size: 'small' or 'base', which released weights to take.
-        weights: a weights file that the trainer wrote, instead of the released ones.
+        weights: a weights file that the trainer wrote, instead of the released ones of the task; or 'general', the
+            released ones that serve all tasks.
         device: 'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
         tile, tile_overlap, precision: as in `Fuser`.
     Raises:
@@ -118,9 +119,10 @@ def load_fuser(
         WeightsError: no such weights, damaged or foreign ones, or made for another task.
     """
     chosen = find_task(task)
-    path = Path(weights) if weights else released_weights(chosen.id, size)
+    released = chosen.id if not weights else GENERAL if weights == GENERAL else None
+    path = released_weights(released, size) if released else Path(weights)
     model, made_for = load_weights(path)
-    if made_for not in (chosen.id, "general"):
+    if made_for not in (chosen.id, GENERAL):
         raise WeightsError(f"{path} was trained for task {made_for!r}, not {chosen.id!r}")
     return Fuser(model, chosen, pick_device(device), tile, tile_overlap, precision)
 
