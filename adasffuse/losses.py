@@ -27,7 +27,7 @@ class LossOptions:
     intensity: float = 20.0  # weight of L1(fused, target)
     gradient: float = 20.0  # weight of L1(|grad fused|, max |grad sources|)
     ssim: float = 10.0  # weight of 1 - (a SSIM(A, fused) + b SSIM(B, fused))
-    target: str = "max"  # intensity target: 'max', 'mean' or 'salient', see TARGETS; a known truth replaces it
+    target: str = "max"  # intensity target: 'max', 'mean', 'salient' or 'exposed'; a known truth replaces it
     ssim_share: str = "gradient"  # a and b: 'gradient' (share of mean gradient) or 'equal'
     vif: float = 0.0  # weight of the visual information of both sources that the result lacks
     edges: float = 0.0  # weight of the sources' edges that the result lacks, 1 - Qabf
@@ -104,10 +104,21 @@ def salient_target(source_a: Tensor, source_b: Tensor) -> Tensor:
     return shown - 0.5 * white * (source_b - source_a).clamp(min=0)
 
 
+def exposed_target(source_a: Tensor, source_b: Tensor) -> Tensor:
+    """Mean of both sources weighted by how well each pixel is exposed, exp(-(x - 1/2)^2 / (2 sigma^2)).
+
+    The measure is that of Mertens et al., Pacific Graphics 2007, doi:10.1109/PG.2007.17; sigma is 0.3 instead of 0.2 so
+    that of two pixels the brighter one in the scene stays the brighter one, nearly always, without any blur.
+    """
+    weight_a, weight_b = (torch.exp(-(source - 0.5).square() / (2 * 0.3**2)) for source in (source_a, source_b))
+    return (weight_a * source_a + weight_b * source_b) / (weight_a + weight_b)
+
+
 TARGETS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "max": torch.maximum,
     "mean": lambda source_a, source_b: (source_a + source_b) / 2,
     "salient": salient_target,
+    "exposed": exposed_target,
 }
 
 

@@ -10,6 +10,7 @@ from adasffuse.losses import (
     LossOptions,
     correlation,
     edge_preservation,
+    exposed_target,
     fusion_loss,
     gradient_magnitude,
     gradient_share,
@@ -176,7 +177,7 @@ def test_ssim_has_finite_gradients_at_flat_images():
     [
         ({"gradient": -1}, "loss.gradient must not be negative, got -1"),
         ({"filters": -0.5}, "loss.filters must not be negative, got -0.5"),
-        ({"target": "min"}, "loss.target must be one of max, mean, salient, got 'min'"),
+        ({"target": "min"}, "loss.target must be one of max, mean, salient, exposed, got 'min'"),
         ({"ssim_share": "a"}, "loss.ssim_share must be one of gradient, equal, got 'a'"),
     ],
 )
@@ -221,3 +222,11 @@ def test_salient_target_shows_hot_targets_keeps_the_night_and_dims_white():
     assert target[0, 0, 5:50, 5:50].max().item() == pytest.approx(0.1)  # no fog
     assert target[0, 0, 120, 20].item() == pytest.approx(0.7)  # half way from white to the infrared picture
     assert salient_target(infrared[..., :1, :5], visible[..., :1, :5]).isfinite().all()
+
+
+def test_exposed_target_trusts_the_well_exposed_pixel():
+    low, over = torch.tensor([0.4, 0.0, 0.5]).view(1, 1, 1, 3), torch.tensor([1.0, 0.6, 0.5]).view(1, 1, 1, 3)
+    clipped, dark = np.exp(-0.25 / 0.18), np.exp(-0.01 / 0.18)  # weights of values 0 and 1, and of 0.4 and 0.6
+    expected = [(dark * 0.4 + clipped) / (dark + clipped), dark * 0.6 / (dark + clipped), 0.5]
+    assert exposed_target(low, over).flatten().tolist() == pytest.approx(expected)
+    assert torch.equal(exposed_target(low, over), exposed_target(over, low))
