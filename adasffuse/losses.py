@@ -107,8 +107,8 @@ def salient_target(source_a: Tensor, source_b: Tensor) -> Tensor:
 def exposed_target(source_a: Tensor, source_b: Tensor) -> Tensor:
     """Mean of both sources weighted by how well each pixel is exposed, exp(-(x - 1/2)^2 / (2 sigma^2)).
 
-    The measure is that of Mertens et al., Exposure Fusion, Pacific Graphics 2007; sigma is 0.3 instead of 0.2 so that of
-    two pixels the brighter one in the scene stays the brighter one, nearly always, without any blur.
+    The measure is that of Mertens et al., Exposure Fusion, Pacific Graphics 2007; sigma is 0.3 instead of 0.2, so that
+    of two pixels the brighter one in the scene stays the brighter one, nearly always, without any blur.
     """
     weight_a, weight_b = (torch.exp(-(source - 0.5).square() / (2 * 0.3**2)) for source in (source_a, source_b))
     return (weight_a * source_a + weight_b * source_b) / (weight_a + weight_b)
