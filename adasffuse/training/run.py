@@ -13,8 +13,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from adasffuse.losses import LossOptions, fusion_loss
 from adasffuse.models import AdaSFFuse
-from adasffuse.models.weights import load_weights
+from adasffuse.models.weights import load_weights, released_weights
 from adasffuse.options import Options, parse_options
+from adasffuse.tasks import GENERAL
 from adasffuse.training.processes import Processes
 from adasffuse.training.terms import Terms, merged
 
@@ -27,7 +28,8 @@ class Run:
         torch.manual_seed(options.train.seed)
         model = AdaSFFuse(options.model)
         if options.train.init:
-            start, _ = load_weights(options.train.init)
+            released = options.train.init == GENERAL
+            start, _ = load_weights(released_weights(GENERAL, options.size) if released else options.train.init)
             if start.options != options.model:
                 raise ValueError(f"train.init {options.train.init} holds a network of another shape: {start.options}")
             model = start.train()
