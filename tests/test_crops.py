@@ -48,7 +48,7 @@ def test_a_sample_depends_on_its_number_alone(root):
 
 def test_a_sample_has_the_stated_form(root):
     sample = TrainingCrops(data_options(root))[0]
-    assert set(sample) == {"a", "b", "truth", "name"} and sample["name"].startswith("IVF/")
+    assert set(sample) == {"a", "b", "truth", "shown_b", "name"} and sample["name"].startswith("IVF/")
     for name in ("a", "b", "truth"):
         assert sample[name].shape == (1, 24, 24) and sample[name].dtype == torch.float32
     assert sample["truth"].isnan().all()
@@ -251,6 +251,9 @@ def test_every_shipped_options_file_finds_its_data(data_root):
     for path in (Path(__file__).parents[1] / "options").glob("*.json"):
         for part in load_options(path, root_path=str(data_root / "train")).parts:
             stems = []
+            if not part.data.datasets:  # photographs alone
+                photographs = Path(part.data.root_path, part.data.sharp_folder)
+                stems = [f.stem for f in photographs.iterdir()]
             for dataset in part.data.datasets:
                 for folder in pair_folders(part.data.root_path, dataset):
                     stems += [pair.stem for pair in find_pairs(folder.folder_a, folder.folder_b)[0]]
@@ -294,9 +297,9 @@ def test_problems_of_all_parts_are_listed(root, tmp_path):
         MixedCrops([parts[0], PartOptions("ivf", data_options(root)), parts[1]])
 
 
-def test_glare_changes_the_visible_picture_alone(root):
+def test_glare_is_shown_to_the_network_and_hidden_from_the_loss(root):
     plain, glaring = (TrainingCrops(data_options(root, glare=share)) for share in (0.0, 1.0))
     sample, crop = glaring[4], plain[4]
-    assert torch.equal(sample["a"], crop["a"]) and sample["truth"].isnan().all()
-    assert (sample["b"] >= crop["b"] - 1 / 255).all() and sample["b"].max() == 1 and not same(sample, crop)
-    assert same(glaring[4], sample)
+    assert same(sample, crop) and torch.equal(crop["shown_b"], crop["b"])
+    assert (sample["shown_b"] >= sample["b"] - 1 / 255).all() and sample["shown_b"].max() == 1 > sample["b"].max()
+    assert torch.equal(glaring[4]["shown_b"], sample["shown_b"])

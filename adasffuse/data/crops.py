@@ -26,7 +26,7 @@ class TrainingCrops(Dataset):
     pairs, an epoch has as many samples as there are photographs.
 
     A sample is a dict of float32 tensors in [0, 1]: 'a', 'b' and 'truth', each (1, crop, crop), truth NaN where it is
-    unknown, and 'name'.
+    unknown; 'shown_b', what the network is shown for b: b itself, or with a dazzling light in it; and 'name'.
 
     Args:
         part: number of the part of a run that these samples are of; each has random draws of its own.
@@ -63,13 +63,13 @@ class TrainingCrops(Dataset):
         else:
             name = self.pairs[index].name
             images = random_crop(self.pairs[index].images(), self.options.crop, rng)
-            if self.options.glare and rng.random() < self.options.glare:
-                images[1] = add_glare(np.ascontiguousarray(images[1]), rng)[0]
             images.append(np.full_like(images[0], np.nan))
         if self.options.jitter:
             images = jitter(images, self.options.jitter, self.allowed, rng)
-        a, b, truth = (torch.from_numpy(np.ascontiguousarray(t, dtype=np.float32))[None] for t in images)
-        return {"a": a, "b": b, "truth": truth, "name": name}
+        dazzled = bool(self.options.glare) and rng.random() < self.options.glare
+        images.append(add_glare(np.ascontiguousarray(images[1]), rng)[0] if dazzled else images[1])
+        a, b, truth, shown = (torch.from_numpy(np.ascontiguousarray(t, dtype=np.float32))[None] for t in images)
+        return {"a": a, "b": b, "truth": truth, "shown_b": shown, "name": name}
 
     def _made(self, photo: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
         """Both sources and the truth, made from a random window of a photograph."""

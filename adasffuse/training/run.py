@@ -70,11 +70,15 @@ class Run:
         return terms
 
     def fuse(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, list[Tensor]]:
-        """Result of a network in the chosen precision, (B, 1, H, W) float32, and 'a', 'b', 'truth' on its device."""
+        """Result of a network in the chosen precision, (B, 1, H, W) float32, and 'a', 'b', 'truth' on its device.
+
+        The network is shown 'shown_b' for b, where the batch has it.
+        """
         device, low_precision = self.processes.device, self.options.train.precision == "bfloat16"
         images = [batch[name].to(device, non_blocking=True) for name in ("a", "b", "truth")]
         with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
-            fused = model(*images[:2])
+            shown = batch["shown_b"].to(device, non_blocking=True) if "shown_b" in batch else images[1]
+            fused = model(images[0], shown)
         return fused.float(), images
 
     def loss(self, fused: Tensor, images: Sequence[Tensor], part: Tensor) -> tuple[Tensor, Terms]:
