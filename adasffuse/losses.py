@@ -1,8 +1,9 @@
-"""Training loss: the paper's intensity, gradient and structural similarity terms, and three optional ones.
+"""Training loss: the paper's intensity, gradient and structural similarity terms, and optional ones.
 
 The paper's recipe (arXiv 2508.15505, loss section) is `LossOptions.for_task`.  The optional terms are differentiable
-forms of fusion metrics, of what the result keeps of the sources' visual information (VIF), edges (Qabf) and
-differences (SCD); a network trained with them is partly judged by what it was trained for.
+forms of fusion metrics, of what the result keeps of the sources' visual information (VIF), edges (Qabf), differences
+(SCD) and structure whatever the exposure (MEF-SSIM); a network trained with them is partly judged by what it was
+trained for.
 Shapes: images are (B, 1, H, W) float luminance in [0, 1]; every term is a mean over pairs.
 """
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from adasffuse.tasks import Task
 
-SMALLEST_VIF = 41  # pixels on a side that the four scales of visual information need
+SMALLEST = {"vif": 41, "exposure": 44}  # pixels on a side that the scales of these terms need
 _FLAT = 1e-6  # mean gradient of a flat pair: not zero, but what rounding leaves of it
 
 
@@ -32,10 +33,11 @@ class LossOptions:
     vif: float = 0.0  # weight of the visual information of both sources that the result lacks
     edges: float = 0.0  # weight of the sources' edges that the result lacks, 1 - Qabf
     correlation: float = 0.0  # weight of 2 - SCD: result less one source should be the other
+    exposure: float = 0.0  # weight of the structure of multi-exposure sources that the result lacks, 1 - MEF-SSIM
     filters: float = 0.0  # weight of the wavelet filters' distance from perfect reconstruction
 
     def __post_init__(self) -> None:
-        for name in ("intensity", "gradient", "ssim", "vif", "edges", "correlation", "filters"):
+        for name in ("intensity", "gradient", "ssim", "vif", "edges", "correlation", "exposure", "filters"):
             if getattr(self, name) < 0:
                 raise ValueError(f"loss.{name} must not be negative, got {getattr(self, name)}")
         for name, known in (("target", tuple(TARGETS)), ("ssim_share", ("gradient", "equal"))):
@@ -84,6 +86,8 @@ def fusion_loss(
         if truth is not None:  # both sources are the truth there, and the result less the truth should be nothing
             kept = torch.where(known.flatten(), 2.0, kept)
         terms["correlation"] = options.correlation * (2 - kept).mean()
+    if options.exposure:
+        terms["exposure"] = options.exposure * (1 - exposure_structure(source_a, source_b, fused)).mean()
     return terms
 
 
@@ -186,6 +190,56 @@ def edge_preservation(source_a: Tensor, source_b: Tensor, fused: Tensor) -> Tens
     return kept / total
 
 
+def exposure_structure(source_a: Tensor, source_b: Tensor, fused: Tensor) -> Tensor:
+    """MEF-SSIM, contrast and structure of the result against the block-wise ideal of both sources, per pair, (B,).
+
+    Ma, Zeng and Wang, IEEE Trans. Image Processing 2015, doi:10.1109/TIP.2015.2442920, on grey levels 0..255 over three
+    scales, as `adasffuse.metrics` computes it; blind to brightness.  A scale counts at least 0.001.  Needs 44 pixels.
+    """
+    images = [image * 255 for image in (source_a, source_b, fused)]
+    kept = torch.ones(len(fused), dtype=fused.dtype, device=fused.device)
+    for scale, weight in enumerate((0.0448, 0.2856, 0.3001)):  # those of MS-SSIM
+        if scale:
+            images = [F.avg_pool2d(_even(image), 2) for image in images]
+        kept = kept * _structure_map(*images).mean(dim=(1, 2, 3)).clamp(min=1e-3) ** (weight / 0.6305)
+    return kept
+
+
+def _structure_map(a: Tensor, b: Tensor, fused: Tensor) -> Tensor:
+    """Contrast-structure map of the result against r, the sources' centred 11x11 blocks mixed by their contrast.
+
+    r = alpha (a - mean a) + beta (b - mean b) never exists as pixels: its moments follow from the sources'.
+    """
+    _, _, aa, bb, ab = _moments(a, b, lambda x: F.avg_pool2d(x, 11, stride=1))
+    length_a, length_b = (121 * aa).clamp(min=0).sqrt(), (121 * bb).clamp(min=0).sqrt()
+    of_sum = (121 * (aa + bb + 2 * ab)).clamp(min=0).sqrt()
+    consistency = ((of_sum + _FLAT) / (length_a + length_b + _FLAT)).clamp(_FLAT, 1 - _FLAT)
+    power = torch.tan(math.pi / 2 * consistency).clamp(max=10)
+    contrast_a, contrast_b = length_a + 1e-3, length_b + 1e-3
+    share = torch.sigmoid(power * (contrast_a / contrast_b).log())  # c_a^p / (c_a^p + c_b^p)
+    alpha, beta = share / contrast_a, (1 - share) / contrast_b
+    length = (121 * _mixed(alpha, beta, aa, bb, ab)).sqrt()
+    scale = torch.where(length > 0, torch.maximum(contrast_a, contrast_b) / length.clamp(min=_FLAT), 1.0)
+    alpha, beta = scale * alpha, scale * beta
+
+    _, _, aa, ff, af = _local_moments(a, fused, 11, 1.5)
+    _, _, bb, _, bf = _local_moments(b, fused, 11, 1.5)
+    *_, ab = _local_moments(a, b, 11, 1.5)
+    constant = 7.65**2
+    variance = _mixed(alpha, beta, aa, bb, ab) + ff
+    return (2 * (alpha * af + beta * bf) + constant) / (variance + constant)
+
+
+def _mixed(alpha: Tensor, beta: Tensor, aa: Tensor, bb: Tensor, ab: Tensor) -> Tensor:
+    """Variance of alpha a + beta b."""
+    return (alpha * alpha * aa + 2 * alpha * beta * ab + beta * beta * bb).clamp(min=0)
+
+
+def _even(x: Tensor) -> Tensor:
+    """An odd last row or column of (B, C, H, W) doubled."""
+    return F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
+
+
 def correlation(x: Tensor, y: Tensor) -> Tensor:
     """Pearson correlation of each pair of images, (B,); 0 where one of them is flat."""
     x, y = (t - t.mean(dim=(1, 2, 3), keepdim=True) for t in (x, y))
@@ -209,7 +263,11 @@ def _sobel(image: Tensor) -> Tensor:
 
 def _local_moments(x: Tensor, y: Tensor, size: int, sigma: float) -> tuple[Tensor, ...]:
     """Means of x and y, their variances and covariance in Gaussian windows inside the image."""
-    mean_x, mean_y, xx, yy, xy = _blur(torch.cat([x, y, x * x, y * y, x * y], dim=1), size, sigma).chunk(5, dim=1)
+    return _moments(x, y, lambda t: _blur(t, size, sigma))
+
+
+def _moments(x: Tensor, y: Tensor, window_mean: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
+    mean_x, mean_y, xx, yy, xy = window_mean(torch.cat([x, y, x * x, y * y, x * y], dim=1)).chunk(5, dim=1)
     return mean_x, mean_y, xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from adasffuse.losses import SMALLEST_VIF, LossOptions
+from adasffuse.losses import SMALLEST, LossOptions
 from adasffuse.models import SIZES, ModelOptions
 from adasffuse.tasks import GENERAL, find_task
 
@@ -147,8 +147,9 @@ class PartOptions:
     def __post_init__(self) -> None:
         if self.weight <= 0:
             raise ValueError(f"weight must be positive, got {self.weight}; leave the part out instead")
-        if self.loss.vif and self.data.crop < SMALLEST_VIF:
-            raise ValueError(f"loss.vif needs data.crop of at least {SMALLEST_VIF} pixels, got {self.data.crop}")
+        for term, smallest in SMALLEST.items():
+            if getattr(self.loss, term) and self.data.crop < smallest:
+                raise ValueError(f"loss.{term} needs data.crop of at least {smallest} pixels, got {self.data.crop}")
 
 
 @dataclass(frozen=True)

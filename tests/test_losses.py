@@ -11,6 +11,7 @@ from adasffuse.losses import (
     correlation,
     edge_preservation,
     exposed_target,
+    exposure_structure,
     fusion_loss,
     gradient_magnitude,
     gradient_share,
@@ -205,7 +206,7 @@ def test_edges_of_a_copy_are_kept_and_those_of_a_flat_picture_are_lost():
 
 
 def test_optional_terms_have_finite_gradients_at_flat_images():
-    recipe = LossOptions(vif=1, edges=1, correlation=1, target="salient")
+    recipe = LossOptions(vif=1, edges=1, correlation=1, exposure=1, target="salient")
     for a, b in ((0.5, 0.5), (0.2, 1.0)):
         sources = torch.full((1, 1, 48, 48), a), torch.full((1, 1, 48, 48), b)
         fused = torch.full((1, 1, 48, 48), 0.5, requires_grad=True)
@@ -230,3 +231,12 @@ def test_exposed_target_trusts_the_well_exposed_pixel():
     expected = [(dark * 0.4 + clipped) / (dark + clipped), dark * 0.6 / (dark + clipped), 0.5]
     assert exposed_target(low, over).flatten().tolist() == pytest.approx(expected)
     assert torch.equal(exposed_target(low, over), exposed_target(over, low))
+
+
+def test_exposure_term_equals_its_metric():
+    a, b = (torch.nn.functional.interpolate(random_images(1, 9, 9, seed), (61, 70), mode="bicubic") for seed in (0, 1))
+    a, b = (torch.round((0.6 * a).clamp(0, 1) * 255)), torch.round((0.3 + b).clamp(0, 1) * 255)
+    fused = torch.round(0.4 * a + 0.6 * b + 4 * random_images(1, 61, 70, seed=2))
+    expected = evaluate(*(t[0, 0].numpy().astype(np.uint8) for t in (a, b, fused)), metrics=("MEF_SSIM",))["MEF_SSIM"]
+    assert exposure_structure(*(t.double() / 255 for t in (a, b, fused))).item() == pytest.approx(expected, rel=1e-4)
+    assert exposure_structure(a / 255, b / 255, fused / 255).item() == pytest.approx(expected, rel=1e-3)
