@@ -37,7 +37,7 @@ from adasffuse.data.mixture import MixedCrops
 from adasffuse.images import write_png
 from adasffuse.models import SIZES
 from adasffuse.options import Options, parse_options
-from adasffuse.process import keep_freed_memory
+from adasffuse.process import SPINS, keep_freed_memory
 from adasffuse.training import trainer
 from adasffuse.training.processes import Processes, join_processes
 from adasffuse.training.run import Run
@@ -75,6 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     command = [os.path.abspath(__file__), *(sys.argv[1:] if argv is None else argv)]
     wanted = [",".join(map(str, v)) for v in itertools.product(args.size, args.precision, args.crop, args.batch)]
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # for the processes that measure, as the trainer sets it
     rows = []
     with tempfile.TemporaryDirectory() as root:
         try:

@@ -33,7 +33,7 @@ from adasffuse.metrics import ScoreTable
 from adasffuse.metrics.folder import Settings, score_pairs
 from adasffuse.models.weights import file_sha256, released_weights
 from adasffuse.process import keep_freed_memory
-from adasffuse.tasks import TASKS, Task, find_task
+from adasffuse.tasks import GENERAL, TASKS, Task, find_task
 
 RANKED = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
 REPORTED = ("EN", "SD", "SF")
@@ -85,7 +85,9 @@ class Scored:
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default=RELEASED, metavar="FILE", help="weights file, or 'released' (%(default)s)")
+    parser.add_argument(
+        "--weights", default=RELEASED, metavar="FILE", help="weights file, 'released' or 'general' (%(default)s)"
+    )
     parser.add_argument("--size", choices=("base", "small"), default="small", help="of released weights (%(default)s)")
     parser.add_argument("--root_path", type=Path, metavar="DIR", help="folder of data sets")
     parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="e.g. IVF_MSRS, MIF, MIF/PET-MRI")
@@ -110,8 +112,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     keep_freed_memory()
-    weights = None if args.weights == RELEASED else Path(args.weights)
     try:
+        weights = None if args.weights == RELEASED else Path(args.weights)
+        if args.weights == GENERAL:
+            weights = released_weights(GENERAL, args.size)
         sets = [found for name in args.datasets for found in dataset_folders(args.root_path, name)]
         sets += [extra_folder(path) for path in args.extra]
         network = {"size": args.size, "weights": weights, "device": args.device, "precision": args.precision}

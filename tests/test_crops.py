@@ -161,14 +161,14 @@ def test_held_out_photographs_give_the_same_pairs_in_every_run(root):
     assert [p.name for p in one] == ["IVF/night_1", "IVF/night_2", "IVF/night_3", "sharp/pier", "sharp/urban_1"]
     for first, second in zip(one, two):
         assert np.array_equal(first.a, second.a) and np.array_equal(first.b, second.b)
-    assert all(pair.truth is None for pair in one[:3]) and one[3].truth.shape == one[3].a.shape == (41, 41)
+    assert all(pair.truth is None for pair in one[:3]) and one[3].truth.shape == one[3].a.shape == (44, 44)
     assert not np.array_equal(one[3].a, one[3].b)
 
 
 def test_held_out_pictures_are_centres_of_a_usable_size():
     image = np.arange(300 * 20).reshape(300, 20)
     middle = centre(image)
-    assert middle.shape == (256, 41) and np.array_equal(middle[:, :20], image[22:278])
+    assert middle.shape == (256, 44) and np.array_equal(middle[:, :20], image[22:278])
 
 
 @pytest.mark.parametrize("share, expected", [(0.0, 0), (0.5, 100), (1.0, 200)])

@@ -90,6 +90,13 @@ def test_few_pictures_start_no_worker(data, monkeypatch):
     assert len(folder_module.score_folders(*sources, {"mean": data / "mean"}).rows) == 3
 
 
+def test_systems_that_do_not_say_which_cores_a_process_may_use(data, monkeypatch):
+    pairs, _ = find_pairs(data / "data/IVF/infrared", data / "data/IVF/visible")
+    expected = folder_module.score_pairs(pairs, {"average": None}).rows
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # macOS, Windows
+    assert folder_module.score_pairs(pairs, {"average": None}).rows == expected
+
+
 def test_any_number_of_workers_gives_the_same_numbers(data):
     for workers in (1, 2):
         assert (

@@ -39,7 +39,7 @@ def shipped_parts() -> list[PartOptions]:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_options(path):
     options = load_options(path)
-    assert path.stem.startswith(f"train_AdaSFFuse_{options.task}")
+    assert path.stem.startswith((f"train_AdaSFFuse_{options.task}", "ablation_"))
     assert options.size in SIZES
     for part in options.parts:
         assert part.data.validation and part.data.crop % 8 == 0

@@ -61,6 +61,14 @@ def test_pictures_and_scores_are_those_of_the_fusion_scripts(run, tmp_path):
     assert markdown.count("\n### ") == 1 and "| EN | SD | SF |" in markdown
 
 
+def test_the_released_general_weights(run, tmp_path, monkeypatch):
+    names = []
+    tiny = tmp_path / "tiny.safetensors"
+    monkeypatch.setattr(score_weights, "released_weights", lambda task, size: names.append((task, size)) or tiny)
+    _, content, _ = run("--weights", "general", "--root_path", write_ivf(tmp_path / "data"), "--datasets", "IVF")
+    assert names == [("general", "small")] and list(content["weights"]) == [tiny.name]
+
+
 def test_en_sd_and_sf_do_not_count_in_the_rank():
     table = ScoreTable((*score_weights.RANKED, *score_weights.REPORTED))
     good = dict.fromkeys(score_weights.RANKED, 1.0) | dict.fromkeys(score_weights.REPORTED, 0.0)

@@ -351,12 +351,12 @@ def test_the_table_drops_what_comes_after_the_step_it_continues_from(tmp_path):
 
 
 def test_validation_scores_are_those_of_the_metrics(root):
-    """Pairs of 40x48 pixels, smaller than visual information needs, are extended for loss and metrics alike."""
+    """Pairs of 40x48 pixels, smaller than some loss terms need, are extended for loss and metrics alike."""
     options = run_options(root, loss={"vif": 1.0}, data={"crop": 48})
     run, data = Run(options, Processes(0, 1, CPU)), MixedCrops(options.parts)
     means, panel = validate(run, data.validation)
     ((_, pair),) = data.validation
-    assert pair.a.shape == (41, 48)
+    assert pair.a.shape == (44, 48)
     with torch.no_grad():
         fused = run.average.module(*(torch.from_numpy(x / 255).float()[None, None] for x in (pair.a, pair.b)))
     fused = fused[0, 0].clamp(0, 1).mul(255).round().byte().numpy()
@@ -500,6 +500,34 @@ def test_a_process_that_fails_ends_all(root, tmp_path):
     assert "process 0 ends because process 1 failed: picture 7 is upside down" in done.stderr
     averages = [torch.load(tmp_path / f"average_{rank}.pt", weights_only=True) for rank in (0, 1)]
     assert all(torch.equal(value, averages[1][name]) for name, value in averages[0].items())
+
+
+STOPPED = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+import train_AdaSFFuse
+from adasffuse.training import trainer
+loader = trainer._loader
+def dying(options, data, processes, start):
+    for number, batch in enumerate(loader(options, data, processes, start)):
+        if number == 2 and processes.rank == {rank}:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise RuntimeError("DataLoader worker exited unexpectedly")
+        yield batch
+trainer._loader = dying
+sys.exit(train_AdaSFFuse.main())
+"""
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_all_processes_stop_where_the_loader_of_one_was_ended(root, tmp_path, rank):
+    """The other one still has batches, and would wait in its next update for ever, or lose the steps before."""
+    (tmp_path / "run.json").write_text(json.dumps(run_options(root, steps=10**6).to_dict()))
+    (tmp_path / "stopped.py").write_text(STOPPED.format(root=str(ROOT), rank=rank))
+    arguments = ["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path), "--device", "cpu"]
+    done = torchrun([str(tmp_path / "stopped.py"), *arguments], seconds=60)
+    assert done.returncode == 0, done.stderr
+    assert load_checkpoint(tmp_path / "run", CPU)["step"] == 2
 
 
 def torchrun(script: list[str], seconds: float) -> subprocess.CompletedProcess:
@@ -688,3 +716,16 @@ def test_a_single_process_needs_no_group(monkeypatch):
         assert processes.gather({"step": 3}) == [{"step": 3}]
     with pytest.raises(ValueError, match="unknown device 'xyz'"), join_processes("xyz"):
         pass
+
+
+@pytest.mark.parametrize("name, expected", [("auto", "cuda:1"), ("cuda", "cuda:1"), ("cuda:0", "cuda:0")])
+def test_every_process_of_a_machine_takes_its_own_gpu(monkeypatch, name, expected):
+    """Without a GPU: PyTorch refuses to make 'cuda' without a number the current device."""
+    chosen = []
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    with join_processes(name) as processes:
+        assert [processes.device] == chosen == [torch.device(expected)]

@@ -149,7 +149,7 @@ def _run(
 ) -> Iterable[tuple[tuple[int, int], dict[str, float]]]:
     """Results in the order of the jobs."""
     if workers is None:
-        workers = min(len(os.sched_getaffinity(0)), len(jobs) // _WORTH_A_WORKER)
+        workers = min(_cores(), len(jobs) // _WORTH_A_WORKER)
     workers = min(workers, len(jobs))
     show = functools.partial(tqdm, total=len(jobs), desc="scoring", unit="picture", disable=None if progress else True)
     if workers <= 1:
@@ -159,6 +159,11 @@ def _run(
         workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
     ) as pool:
         yield from show(pool.map(_score, jobs))
+
+
+def _cores() -> int:
+    """Processor cores that this process may use, where the system says which; else all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _score(job: _Job) -> tuple[tuple[int, int], dict[str, float]]:

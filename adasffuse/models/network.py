@@ -19,7 +19,7 @@ _MULTIPLE = 2 * POOL  # height and width inside the network: half resolution mus
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Shape of the network; the defaults are the paper's.  `SIZES` names the shapes that are released."""
+    """Shape of the network; widths and depths default to the paper's, of which `SIZES["paper"]` is the whole shape."""
 
     patch: int = 1  # pixels per side that one token holds; 1 is the paper's
     channels: int = 64  # C, a multiple of 4

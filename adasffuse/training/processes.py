@@ -57,14 +57,15 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
     """Join the process group that torchrun's environment describes; without one, be a single process.
 
     Args:
-        device: 'auto' (a GPU per process where there is one, else the CPU), or a torch device.
+        device: 'auto' (a GPU per process where there is one, else the CPU), 'cuda' (a GPU per process), or a torch
+            device.
     Raises:
         ValueError: no such device here.
     """
     world = int(os.environ.get("WORLD_SIZE", 1))
     rank, local = int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
     chosen = pick_device(device)
-    if device == "auto" and chosen.type == "cuda":
+    if chosen.type == "cuda" and chosen.index is None:
         chosen = torch.device(f"cuda:{local % torch.cuda.device_count()}")
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)

@@ -53,7 +53,7 @@ def train(options: Options, out_dir: str | Path = "checkpoint", device: str = "a
             write_manifest(folder / "manifest.json", run, data)
             log = RunLog(folder, run.step)
         saved = run.step
-        batches = _until_stopped(_loader(options, data, processes, start=run.step), stop)
+        batches = _until_stopped(_loader(options, data, processes, start=run.step), stop, processes)
         bar = tqdm(batches, initial=run.step, total=options.train.steps, desc=options.name, disable=not processes.main)
         for batch in bar:
             skipped = run.skipped
@@ -84,7 +84,7 @@ def _take_up(run: Run, folder: Path) -> None:
     """Continue from the newest checkpoint in the run's folder, which is made where there is none."""
     if run.processes.main:
         folder.mkdir(parents=True, exist_ok=True)
-    state = load_checkpoint(folder, run.processes.device)
+    state = load_checkpoint(folder, torch.device("cpu"))  # `restore` moves what belongs on a GPU; Adam's counts do not
     if state is not None:
         run.restore(state)
     steps = run.processes.gather(run.step)
@@ -108,13 +108,22 @@ def _loader(options: Options, data: MixedCrops, processes: Processes, start: int
     )
 
 
-def _until_stopped(loader: DataLoader, stop: Callable[[], bool]) -> Iterator[dict]:
-    """Batches of a loader, until a signal to the whole process group has ended its workers as well."""
-    try:
-        yield from loader
-    except RuntimeError:  # a worker exited
-        if not stop():
-            raise
+def _until_stopped(loader: DataLoader, stop: Callable[[], bool], processes: Processes) -> Iterator[dict]:
+    """Batches of a loader, until a signal to the whole process group has ended the workers of any process as well.
+
+    All processes end after the same batch: one that went on would wait for the others in its next update.
+    """
+    batches = iter(loader)
+    while True:
+        try:
+            batch = next(batches, None)
+        except RuntimeError:  # a worker exited
+            if not stop():
+                raise
+            batch = None
+        if processes.any(batch is None):
+            return
+        yield batch
 
 
 def _save(run: Run, folder: Path) -> None:

@@ -1,0 +1,31 @@
+"""Fusing a folder while pictures are read ahead and written behind: every pair is reported once, in order."""
+
+import numpy as np
+from tiny import network, texture, write_ivf
+
+from adasffuse.data.pairs import PairFolder
+from adasffuse.images import read_image, write_png
+from adasffuse.inference.folder import fuse_folder
+from adasffuse.inference.fuser import Fuser
+from adasffuse.tasks import TASKS
+
+
+def test_pairs_that_fail_in_reading_or_writing_leave_the_others_whole(tmp_path):
+    root = write_ivf(tmp_path, tuple("12345678")) / "IVF"
+    folders = root / "infrared", root / "visible"
+    write_png(folders[1] / "3.png", texture(10, 10, seed=0))  # another size than its partner
+    (folders[0] / "5.png").write_bytes(b"no picture")
+    (tmp_path / "fused/8.png").mkdir(parents=True)  # in the way, and the last one to be written
+    fuser = Fuser(network(), TASKS["ivf"], precision="float32")
+    report = fuse_folder(fuser, PairFolder("IVF", *folders), tmp_path / "fused")
+    assert [pair.stem for pair in report.fused] == list("12467")
+    assert {name: reason.split(":")[0].split(" ")[0] for name, reason in report.failed} == {
+        "3": "sizes",
+        "5": str(folders[0] / "5.png"),
+        "8": "cannot",
+    }
+    assert sorted(path.name for path in (tmp_path / "fused").iterdir()) == [f"{n}.png" for n in "124678"]
+    for pair in report.fused:  # each file holds its own pair
+        expected = fuser.fuse(*(read_image(path).pixels for path in (pair.path_a, pair.path_b)))
+        saved = np.rint(read_image(tmp_path / f"fused/{pair.stem}.png").pixels * 255)
+        assert np.array_equal(saved, expected)
