@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -19,7 +20,7 @@ from adasffuse.data.pairs import Pair, PairFolder, find_pairs, read_pair
 from adasffuse.images import folder_range, write_png
 from adasffuse.inference.fuser import Fuser, as_unit_range
 
-_AHEAD = 2  # pairs that are read before, or wait to be written after, the one that is fused
+_AHEAD = 1  # pairs that are read before, or wait to be written after, the one that is fused
 
 
 @dataclass
@@ -40,7 +41,7 @@ class FolderReport:
         """Errors of this pair are noted and shown, and end nothing else."""
         try:
             yield
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, MemoryError, RuntimeError, cv2.error) as error:  # PyTorch: RuntimeError
             self.failed.append((pair.stem, str(error)))
             tqdm.write(f"failed: {self.name}/{pair.stem}: {error}")
 
