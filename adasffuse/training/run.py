@@ -152,6 +152,7 @@ class Run:
         Raises:
             ValueError: it belongs to a run of another network or task.
         """
+        state["options"]["model"].setdefault("patch", 1)  # older checkpoints lack it
         before = parse_options(state["options"])
         for name in ("task", "model"):
             if getattr(before, name) != getattr(self.options, name):

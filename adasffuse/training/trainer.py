@@ -169,8 +169,12 @@ def _save_averaged(run: Run, path: Path, **record) -> None:
 @torch.no_grad()
 def _batch_panel(run: Run, batch: dict) -> np.ndarray:
     """Up to four samples, a row each: A, B and fused; (H, W, 3) uint8."""
-    fused, (a, b, _) = run.fuse(run.average.module, {name: batch[name][:4] for name in ("a", "b", "truth", "shown_b")})
-    grid = make_grid(torch.stack([a, b, fused], dim=1).flatten(0, 1).clamp(0, 1).nan_to_num().cpu(), nrow=3)
+    some = {name: batch[name][:4] for name in ("a", "b", "truth", "shown_b")}
+    fused, (a, *_) = run.fuse(run.average.module, some)
+    grid = make_grid(
+        torch.stack([a, some["shown_b"].to(a.device), fused], dim=1).flatten(0, 1).clamp(0, 1).nan_to_num().cpu(),
+        nrow=3,
+    )
     return (grid * 255).round().byte().permute(1, 2, 0).numpy()
 
 
