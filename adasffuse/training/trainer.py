@@ -171,10 +171,8 @@ def _batch_panel(run: Run, batch: dict) -> np.ndarray:
     """Up to four samples, a row each: A, B and fused; (H, W, 3) uint8."""
     some = {name: batch[name][:4] for name in ("a", "b", "truth", "shown_b")}
     fused, (a, *_) = run.fuse(run.average.module, some)
-    grid = make_grid(
-        torch.stack([a, some["shown_b"].to(a.device), fused], dim=1).flatten(0, 1).clamp(0, 1).nan_to_num().cpu(),
-        nrow=3,
-    )
+    columns = torch.stack([a, some["shown_b"].to(a.device), fused], dim=1).flatten(0, 1)
+    grid = make_grid(columns.clamp(0, 1).nan_to_num().cpu(), nrow=3)
     return (grid * 255).round().byte().permute(1, 2, 0).numpy()
 
 
