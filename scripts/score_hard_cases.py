@@ -77,7 +77,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def fusion_methods(args: argparse.Namespace) -> dict[str, Fuse]:
     """Networks, baselines, and each source alone as what to compare with."""
-    files = {Path(file).stem: file for file in args.weights} or {f"AdaSFFuse {args.size}": None}
+    stems = [Path(file).stem for file in args.weights]
+    names = stems if len(set(stems)) == len(stems) else args.weights  # runs all call theirs weights.safetensors
+    files = dict(zip(names, args.weights)) or {f"AdaSFFuse {args.size}": None}
     methods = {name: load_fuser("ivf", args.size, file, args.device).fuse_luminance for name, file in files.items()}
     methods |= {name: BASELINES[name] for name in args.baselines.split(",") if name}
     return methods | {"infrared alone": lambda a, b: a, "visible alone": lambda a, b: b}

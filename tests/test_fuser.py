@@ -1,5 +1,6 @@
 """The fuser: inputs of all kinds, colour by the task's rule, the whole picture or tiles."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -7,8 +8,10 @@ from tiny import network, texture, write_weights
 
 import adasffuse
 from adasffuse.color import luminance
+from adasffuse.data.samples import sample_pairs
 from adasffuse.inference import Fuser, load_fuser
-from adasffuse.inference.fuser import as_unit_range, pick_device
+from adasffuse.inference.fuser import as_unit_range, pick_device, pick_precision
+from adasffuse.models import SIZES
 from adasffuse.models.weights import WeightsError
 from adasffuse.tasks import TASKS
 
@@ -165,3 +168,28 @@ def test_no_gpu():
     assert pick_device("auto") == torch.device("cpu")
     with pytest.raises(ValueError, match=r"device 'cuda:1' is not available: .* no CUDA GPU; use --device cpu"):
         pick_device("cuda:1")
+
+
+def test_general_weights_serve_every_task():
+    for task in TASKS:
+        fuser = load_fuser(task, weights="general", device="cpu")
+        assert fuser.task is TASKS[task] and fuser.model.options == SIZES["small"]
+    with pytest.raises(WeightsError, match="no weights of size 'paper' are released for task 'general'"):
+        load_fuser("ivf", size="paper", weights="general")
+
+
+def test_precision_of_this_machine_and_by_name():
+    cpu = torch.device("cpu")
+    assert pick_precision("auto", cpu) in ("float32", "bfloat16")
+    assert [pick_precision(name, cpu) for name in ("float32", "bfloat16")] == ["float32", "bfloat16"]
+    with pytest.raises(ValueError, match="precision must be one of auto, float32, bfloat16, got 'half'"):
+        pick_precision("half", cpu)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_bfloat16_keeps_the_picture(task):
+    """Released weights: at least 48 dB between the precisions."""
+    sample = sample_pairs(task)[0]
+    a, b = (cv2.resize(luminance(as_unit_range(x, "x")), (160, 128)) for x in (sample.a, sample.b))
+    exact, fast = (load_fuser(task, device="cpu", precision=p).fuse_luminance(a, b) for p in ("float32", "bfloat16"))
+    assert 10 * np.log10(1 / np.square(exact - fast).mean()) > 48

@@ -407,7 +407,7 @@ def test_tiles_of_released_weights_agree_with_the_whole_picture(task):
         pytest.skip(str(error))
     sample = sample_pairs(task)[-1]
     a, b = (cv2.resize(x if x.ndim == 2 else x[..., 1], (320, 256)) / np.float32(255) for x in (sample.a, sample.b))
-    fuser = load_fuser(task, device="cpu", tile=256)
+    fuser = load_fuser(task, device="cpu", tile=256, precision="float32")
     tiled = fuser.fuse_luminance(a, b)
     fuser.tile = 0
     difference = tiled - fuser.fuse_luminance(a, b)
