@@ -31,6 +31,7 @@ class DataOptions:
     sharp_radius: float = 6.0  # largest blur in them, radius in pixels
     exposures: float = 0.0  # share of samples that are multi-exposure pairs made from them; needs sharp_share 0
     exposures_truth: bool = True  # whether the photograph is the target of these, instead of what the loss says
+    dim: float = 0.0  # share of pairs whose picture A (the infrared one) is darkened to 0.2 .. 0.7 of its values
     glare: float = 0.0  # share of samples whose picture B (the visible one) is shown with a dazzling light in it
     jitter: float = 0.0  # random gain, gamma and offset, as the task allows, one for all pictures of a sample
     cache_mb: float = 4096  # megabytes of decoded pictures kept per part; the others are decoded for each sample
@@ -41,7 +42,7 @@ class DataOptions:
     def __post_init__(self) -> None:
         if self.crop < 16:
             raise ValueError(f"data.crop must be at least 16 pixels, got {self.crop}")
-        for name in ("sharp_share", "exposures", "glare"):
+        for name in ("sharp_share", "exposures", "dim", "glare"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.{name} must lie in [0, 1], got {getattr(self, name)}")
         if not 0 <= self.jitter <= 0.5:

@@ -303,3 +303,11 @@ def test_glare_is_shown_to_the_network_and_hidden_from_the_loss(root):
     assert same(sample, crop) and torch.equal(crop["shown_b"], crop["b"])
     assert (sample["shown_b"] >= sample["b"] - 1 / 255).all() and sample["shown_b"].max() == 1 > sample["b"].max()
     assert torch.equal(glaring[4]["shown_b"], sample["shown_b"])
+
+
+def test_dimming_scales_the_infrared_picture_alone(root):
+    plain, dimmed = (TrainingCrops(data_options(root, dim=share))[4] for share in (0.0, 1.0))
+    bright = plain["a"] > 0.1
+    factors = dimmed["a"][bright] / plain["a"][bright]
+    assert 0.2 <= factors.min() and factors.max() <= 0.7 and factors.max() - factors.min() < 1e-5
+    assert torch.equal(dimmed["b"], plain["b"])

@@ -63,6 +63,8 @@ class TrainingCrops(Dataset):
         else:
             name = self.pairs[index].name
             images = random_crop(self.pairs[index].images(), self.options.crop, rng)
+            if self.options.dim and rng.random() < self.options.dim:
+                images[0] = images[0] * np.float32(rng.uniform(0.2, 0.7))
             images.append(np.full_like(images[0], np.nan))
         if self.options.jitter:
             images = jitter(images, self.options.jitter, self.allowed, rng)
