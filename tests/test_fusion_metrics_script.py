@@ -74,7 +74,7 @@ def test_scores_are_those_of_evaluate(data):
 
 def test_fusion_scripts_score_as_this_script_does(data):
     pairs, _ = find_pairs(data / "data/IVF/infrared", data / "data/IVF/visible")
-    table = cli.score(FolderReport("IVF", data / "mean", fused=pairs))
+    table = cli.score(FolderReport("IVF", data / "mean", "float32 on cpu", fused=pairs))
     assert table.methods == ["AdaSFFuse", "average", "max", "laplacian"]
     expected = data / "expected.csv"
     assert (

@@ -400,19 +400,19 @@ def test_a_second_run_replaces_its_results(run, tmp_path):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_tiles_of_released_weights_agree_with_the_whole_picture(task):
-    """Within 45 dB at a quarter of the default tile and the default overlap; no step at the tiles' borders."""
+    """Within 45 dB and without a step at a third of the default tile's side and the default overlap."""
     try:
         released_weights(task, "small")
     except WeightsError as error:
         pytest.skip(str(error))
     sample = sample_pairs(task)[-1]
-    a, b = (cv2.resize(x if x.ndim == 2 else x[..., 1], (320, 256)) / np.float32(255) for x in (sample.a, sample.b))
-    fuser = load_fuser(task, device="cpu", tile=256, precision="float32")
+    a, b = (cv2.resize(x if x.ndim == 2 else x[..., 1], (640, 768)) / np.float32(255) for x in (sample.a, sample.b))
+    fuser = load_fuser(task, device="cpu", tile=512, precision="float32")
     tiled = fuser.fuse_luminance(a, b)
     fuser.tile = 0
     difference = tiled - fuser.fuse_luminance(a, b)
     assert 10 * np.log10(1 / np.square(difference).mean()) > 45
-    assert abs(np.diff(difference, axis=1)).max() < 4 / 255
+    assert abs(np.diff(difference, axis=1)).max() < 8 / 255
 
 
 @pytest.mark.parametrize("arguments", [[], ["."], ["ROOT"], ["tests"]])
