@@ -28,7 +28,8 @@ class LossOptions:
     intensity: float = 20.0  # weight of L1(fused, target)
     gradient: float = 20.0  # weight of L1(|grad fused|, max |grad sources|)
     ssim: float = 10.0  # weight of 1 - (a SSIM(A, fused) + b SSIM(B, fused))
-    target: str = "max"  # intensity target: 'max', 'mean', 'salient' or 'exposed'; a known truth replaces it
+    signed: bool = False  # gradient term: the vector of the stronger source's gradient instead of its magnitude
+    target: str = "max"  # intensity target, a name in `TARGETS`; a known truth replaces it
     ssim_share: str = "gradient"  # a and b: 'gradient' (share of mean gradient) or 'equal'
     vif: float = 0.0  # weight of the visual information of both sources that the result lacks
     edges: float = 0.0  # weight of the sources' edges that the result lacks, 1 - Qabf
@@ -60,8 +61,9 @@ def fusion_loss(
             the place of target, largest gradient and both sources.
     """
     target = TARGETS[options.target](source_a, source_b)
-    gradient_a, gradient_b = gradient_magnitude(source_a), gradient_magnitude(source_b)
-    gradient = torch.maximum(gradient_a, gradient_b)
+    sobel_a, sobel_b = _sobel(source_a), _sobel(source_b)
+    gradient_a, gradient_b = (sobel.abs().sum(dim=1, keepdim=True) for sobel in (sobel_a, sobel_b))
+    gradient = torch.where(gradient_a >= gradient_b, sobel_a, sobel_b)  # (B, 2, H, W)
     if options.ssim_share == "gradient":
         share = gradient_share(gradient_a, gradient_b)
     else:
@@ -69,11 +71,11 @@ def fusion_loss(
     if truth is not None:
         known = truth[:, :1, :1, :1].isfinite()
         source_a, source_b, target = (torch.where(known, truth, t) for t in (source_a, source_b, target))
-        gradient = torch.where(known, gradient_magnitude(truth), gradient)
+        gradient = torch.where(known, _sobel(truth), gradient)
     similarity = share * ssim(source_a, fused) + (1 - share) * ssim(source_b, fused)
     terms = {
         "intensity": options.intensity * F.l1_loss(fused, target),
-        "gradient": options.gradient * F.l1_loss(gradient_magnitude(fused), gradient),
+        "gradient": options.gradient * _gradient_distance(_sobel(fused), gradient, options.signed),
         "ssim": options.ssim * (1 - similarity).mean(),
     }
     if options.vif:
@@ -118,17 +120,47 @@ def exposed_target(source_a: Tensor, source_b: Tensor) -> Tensor:
     return (weight_a * source_a + weight_b * source_b) / (weight_a + weight_b)
 
 
+def mertens_target(source_a: Tensor, source_b: Tensor) -> Tensor:
+    """Exposure fusion: a pyramid blend weighted by contrast and by how well each pixel is exposed.
+
+    Mertens, Kautz and Van Reeth, Computer Graphics Forum 2009, doi:10.1111/j.1467-8659.2008.01171.x, exponents 1, for
+    gray pictures.  The pyramid ends where a level is 1 or 2 pixels small.
+    """
+    sources = torch.stack([source_a, source_b])
+    laplace = sources.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[None, None]
+    contrast = F.conv2d(F.pad(sources.flatten(0, 1), (1, 1, 1, 1), mode="reflect"), laplace).abs()
+    weights = contrast.view_as(sources) * torch.exp(-(sources - 0.5).square() / (2 * 0.2**2)) + 1e-12
+    weights = weights / weights.sum(dim=0)
+    levels = []
+    while min(sources.shape[-2:]) > 2:
+        coarse = _halved(sources)
+        levels.append((weights * (sources - _doubled(coarse, sources))).sum(dim=0))
+        sources, weights = coarse, _halved(weights)
+    fused = (weights * sources).sum(dim=0)
+    for level in reversed(levels):
+        fused = level + _doubled(fused, level)
+    return fused.clamp(0, 1)
+
+
 TARGETS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "max": torch.maximum,
     "mean": lambda source_a, source_b: (source_a + source_b) / 2,
     "salient": salient_target,
     "exposed": exposed_target,
+    "mertens": mertens_target,
 }
 
 
 def gradient_magnitude(image: Tensor) -> Tensor:
     """|Sobel x| + |Sobel y| with replicated borders, same shape as the image."""
     return _sobel(image).abs().sum(dim=1, keepdim=True)
+
+
+def _gradient_distance(gradient: Tensor, wanted: Tensor, signed: bool) -> Tensor:
+    """Mean L1 distance of two gradients (B, 2, H, W), as vectors or as magnitudes |x| + |y|."""
+    if signed:
+        return (gradient - wanted).abs().sum(dim=1).mean()
+    return (gradient.abs().sum(dim=1) - wanted.abs().sum(dim=1)).abs().mean()
 
 
 def gradient_share(gradient_a: Tensor, gradient_b: Tensor) -> Tensor:
@@ -259,6 +291,25 @@ def _sobel(image: Tensor) -> Tensor:
     smooth, difference = image.new_tensor([1.0, 2.0, 1.0]), image.new_tensor([-1.0, 0.0, 1.0])
     kernels = torch.stack([torch.outer(smooth, difference), torch.outer(difference, smooth)]).unsqueeze(1)
     return F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), kernels)
+
+
+def _halved(x: Tensor) -> Tensor:
+    """Next level of a Gaussian pyramid, (..., H, W) to (..., ceil(H / 2), ceil(W / 2)); H, W > 2."""
+    return _binomial(x)[..., ::2, ::2]
+
+
+def _doubled(x: Tensor, like: Tensor) -> Tensor:
+    """A level of a pyramid at the size of the finer one."""
+    sparse = torch.zeros_like(like)
+    sparse[..., ::2, ::2] = 4 * x
+    return _binomial(sparse)
+
+
+def _binomial(x: Tensor) -> Tensor:
+    """Smoothed by the 5x5 window of image pyramids (1, 4, 6, 4, 1), borders mirrored."""
+    window = x.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    padded = F.pad(x.reshape(-1, 1, *x.shape[-2:]), (2, 2, 2, 2), mode="reflect")
+    return F.conv2d(padded, torch.outer(window, window)[None, None]).view_as(x)
 
 
 def _local_moments(x: Tensor, y: Tensor, size: int, sigma: float) -> tuple[Tensor, ...]:

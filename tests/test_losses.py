@@ -6,6 +6,7 @@ import torch
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from adasffuse.baselines import mertens
 from adasffuse.losses import (
     LossOptions,
     correlation,
@@ -15,6 +16,7 @@ from adasffuse.losses import (
     fusion_loss,
     gradient_magnitude,
     gradient_share,
+    mertens_target,
     salient_target,
     ssim,
 )
@@ -178,7 +180,7 @@ def test_ssim_has_finite_gradients_at_flat_images():
     [
         ({"gradient": -1}, "loss.gradient must not be negative, got -1"),
         ({"filters": -0.5}, "loss.filters must not be negative, got -0.5"),
-        ({"target": "min"}, "loss.target must be one of max, mean, salient, exposed, got 'min'"),
+        ({"target": "min"}, "loss.target must be one of max, mean, salient, exposed, mertens, got 'min'"),
         ({"ssim_share": "a"}, "loss.ssim_share must be one of gradient, equal, got 'a'"),
     ],
 )
@@ -231,6 +233,30 @@ def test_exposed_target_trusts_the_well_exposed_pixel():
     expected = [(dark * 0.4 + clipped) / (dark + clipped), dark * 0.6 / (dark + clipped), 0.5]
     assert exposed_target(low, over).flatten().tolist() == pytest.approx(expected)
     assert torch.equal(exposed_target(low, over), exposed_target(over, low))
+
+
+def test_mertens_target_is_that_of_opencv_but_for_its_rounding():
+    rng = torch.Generator().manual_seed(0)
+    scene = torch.nn.functional.interpolate(torch.rand(1, 1, 9, 9, generator=rng), (65, 65), mode="bicubic")
+    scene = (scene + 0.1 * torch.rand(1, 1, 65, 65, generator=rng)).clamp(0, 1)
+    low, over = (scene * 0.5).mul(255).round() / 255, (scene * 1.6).clamp(max=1).mul(255).round() / 255
+    fused = mertens_target(low, over)
+    expected = mertens(low[0, 0].numpy(), over[0, 0].numpy())
+    error = np.abs(fused[0, 0].numpy() - expected)
+    assert error.mean() < 1e-3 and error.max() < 0.02
+    torch.testing.assert_close(mertens_target(low, low), low, atol=1e-6, rtol=0)  # the pyramid gives back what it took
+
+
+def test_signed_gradients_punish_an_edge_turned_around():
+    a, b = step(0.5), constant(0.0)
+    turned = 0.5 - a
+    plain, signed = (
+        fusion_loss(turned, a, b, LossOptions(gradient=1, signed=signed))["gradient"].item() for signed in (False, True)
+    )
+    assert plain == pytest.approx(0, abs=1e-7)
+    assert signed == pytest.approx(2 * 2 * 2 / 16)  # Sobel's answer 4 x 0.5 in two of 16 columns, twice
+    right = fusion_loss(a, b, a, LossOptions(gradient=1, signed=True))["gradient"].item()
+    assert right == pytest.approx(0, abs=1e-7)
 
 
 def test_exposure_term_equals_its_metric():

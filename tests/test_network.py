@@ -18,6 +18,7 @@ VARIANTS = [
     {"frequency": False},
     {"spatial": False},
     {"band_blocks": 0, "full_blocks": 2},
+    {"ordered": True},
 ]
 
 
@@ -45,6 +46,21 @@ def test_order_of_the_sources_does_not_matter(output):
     with torch.inference_mode():
         torch.testing.assert_close(model(a, b), model(b, a), atol=1e-6, rtol=0)
         assert (model(a, b) - model(a, a)).abs().max() > 1e-3  # and both of them do
+
+
+def test_an_ordered_network_tells_its_sources_apart_once_trained():
+    model, alike = network(ordered=True), network()
+    a, b = sources(19, 26, batch=2)
+    model.load_state_dict(model.state_dict() | alike.state_dict())
+    torch.nn.init.zeros_(model.embed_order.weight)
+    torch.nn.init.zeros_(model.embed_order.bias)
+    assert torch.equal(model(a, b), alike(a, b))  # as at the start of its training
+    torch.nn.init.constant_(model.embed_order.bias, 0.1)
+    assert (model(a, b) - model(b, a)).abs().max() > 1e-3
+    with torch.no_grad():
+        alike.embed.bias += 0.1
+    both = torch.cat([a, b])
+    torch.testing.assert_close(model.embed_sources(both)[:2], alike.embed_sources(both)[:2])
 
 
 @pytest.mark.parametrize("changes", VARIANTS)

@@ -638,6 +638,15 @@ def test_a_loss_that_is_not_finite_names_step_terms_and_pictures(root, tmp_path,
     assert not (tmp_path / "run/weights.safetensors").exists()  # nothing broken is released
 
 
+def test_an_ordered_network_starts_from_one_that_is_not(root, tmp_path):
+    start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5)
+    run = Run(run_options(root, train={"init": str(start)}, model={"ordered": True}), Processes(0, 1, CPU))
+    state, expected = run.model.state_dict(), network(5).state_dict()
+    assert all(torch.equal(state.pop(name), value) for name, value in expected.items())
+    assert list(state) == ["embed_order.weight", "embed_order.bias"]
+    assert not any(value.any() for value in state.values())
+
+
 def test_starting_from_weights(root, tmp_path):
     start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5)
     options = run_options(root, train={"init": str(start)})

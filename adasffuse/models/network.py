@@ -29,6 +29,7 @@ class ModelOptions:
     state: int = 64  # state size of the scan
     scan: str = "bidirectional"  # or 'raster', 'cross'
     output: str = "blend"  # or 'direct', the paper's decoder alone
+    ordered: bool = False  # A and B are embedded differently, so that the network knows which of them is infrared
     frequency: bool = True  # FFT branch of the mixer
     spatial: bool = True  # 3x3 branch of the mixer
     trained_filters: bool = True  # False keeps the wavelet filters at Haar
@@ -58,7 +59,7 @@ SIZES = {
 
 
 class AdaSFFuse(nn.Module):
-    """Fuses the luminance of two registered pictures; the result does not depend on their order.
+    """Fuses the luminance of two registered pictures; unless `ordered`, the result does not depend on their order.
 
     Args:
         options: shape of the network.
@@ -71,6 +72,10 @@ class AdaSFFuse(nn.Module):
         block = {k: v for k, v in asdict(options).items() if k in ("head", "state", "frequency", "spatial")}
         block["order"] = options.scan
         self.embed = nn.Conv2d(planes, c, 3, padding=1)
+        if options.ordered:
+            self.embed_order = nn.Conv2d(planes, c, 3, padding=1)
+            nn.init.zeros_(self.embed_order.weight)
+            nn.init.zeros_(self.embed_order.bias)
         self.split = AdaWAT(c)
         self.low_blocks = nn.Sequential(*(SpatialFrequencyMambaBlock(c, **block) for _ in range(options.band_blocks)))
         self.high_blocks = nn.Sequential(
@@ -146,8 +151,15 @@ class AdaSFFuse(nn.Module):
         return apply_locally(reconstruct, (fused, *sources.split(batch)), halo=4, channels=4 * c)[0]
 
     def embed_sources(self, sources: Tensor) -> Tensor:
-        """Feature embedding, shared by all sources: (2B, P, H, W) to (2B, C, H, W)."""
-        return F.leaky_relu(self.embed(sources).contiguous(memory_format=torch.channels_last), _SLOPE)
+        """Feature embedding, (2B, P, H, W) to (2B, C, H, W): shared by all sources, or its own for A and for B.
+
+        Of an `ordered` network, A's kernels are `embed` plus `embed_order`, B's `embed` minus it; zero at first.
+        """
+        features = self.embed(sources)
+        if self.options.ordered:
+            a, b = self.embed_order(sources).chunk(2)
+            features = features + torch.cat([a, -b])
+        return F.leaky_relu(features.contiguous(memory_format=torch.channels_last), _SLOPE)
 
     def analyse(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """AdaWAT of each source, then frequency-segmented fusion: bands (B, C, H/2, W/2) and (B, 3C, H/2, W/2)."""

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -28,11 +29,7 @@ class Run:
         torch.manual_seed(options.train.seed)
         model = AdaSFFuse(options.model)
         if options.train.init:
-            released = options.train.init == GENERAL
-            start, _ = load_weights(released_weights(GENERAL, options.size) if released else options.train.init)
-            if start.options != options.model:
-                raise ValueError(f"train.init {options.train.init} holds a network of another shape: {start.options}")
-            model = start.train()
+            _start_from(model, options.train.init, options.size)
         self.model = model.to(processes.device, memory_format=torch.channels_last)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(options.train.ema))
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.train.lr)
@@ -167,3 +164,11 @@ class Run:
         self.skipped, self.best = state.get("skipped", 0), state.get("best", {})  # older checkpoints lack them
         if "rng" in state:
             torch.set_rng_state(state["rng"].cpu())
+
+
+def _start_from(model: AdaSFFuse, init: str, size: str) -> None:
+    """Give a network the weights that `train.init` names; one that is `ordered` may start from one that is not."""
+    start, _ = load_weights(released_weights(GENERAL, size) if init == GENERAL else init)
+    if start.options not in (model.options, replace(model.options, ordered=False)):
+        raise ValueError(f"train.init {init} holds a network of another shape: {start.options}")
+    model.load_state_dict(model.state_dict() | start.state_dict())
