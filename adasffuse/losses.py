@@ -28,9 +28,9 @@ class LossOptions:
     intensity: float = 20.0  # weight of L1(fused, target)
     gradient: float = 20.0  # weight of L1(|grad fused|, max |grad sources|)
     ssim: float = 10.0  # weight of 1 - (a SSIM(A, fused) + b SSIM(B, fused))
-    signed: bool = False  # gradient term: the vector of the stronger source's gradient instead of its magnitude
     target: str = "max"  # intensity target, a name in `TARGETS`; a known truth replaces it
     ssim_share: str = "gradient"  # a and b: 'gradient' (share of mean gradient) or 'equal'
+    signed: bool = False  # gradient term: the vector of the stronger source's gradient instead of its magnitude
     vif: float = 0.0  # weight of the visual information of both sources that the result lacks
     edges: float = 0.0  # weight of the sources' edges that the result lacks, 1 - Qabf
     correlation: float = 0.0  # weight of 2 - SCD: result less one source should be the other
