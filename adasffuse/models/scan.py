@@ -10,7 +10,6 @@ A <= 0, B and C (G, L, N); the result has the shape of x.  The last `backward_he
 
 import functools
 import warnings
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -172,7 +171,7 @@ class _Carry(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, gained: Tensor, decay: Tensor, backward: bool) -> Tensor:
-        carried = carry(gained.to(decay.dtype), decay, backward)
+        carried = carry(gained.to(decay.dtype, copy=True), decay, backward)
         ctx.save_for_backward(carried, decay)
         ctx.backward_order, ctx.dtype = backward, gained.dtype
         return carried
@@ -180,31 +179,40 @@ class _Carry(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         carried, decay = ctx.saved_tensors
-        gained_gradient = carry(gradient.to(decay.dtype), decay, not ctx.backward_order)
+        gained_gradient = carry(gradient.to(decay.dtype, copy=True), decay, not ctx.backward_order)
         decay_gradient = (gained_gradient * carried).sum(2, keepdim=True)
         return gained_gradient.to(ctx.dtype), decay_gradient, None
 
 
 def carry(gained: Tensor, decay: Tensor, backward: bool) -> Tensor:
-    """The recurrence of `_Carry` in two levels (groups of about sqrt(S) chunks), which keeps the Python loops short."""
-    count = gained.shape[1]
+    """The recurrence of `_Carry`, in the memory of `gained`, which is returned.
+
+    In two levels, groups of about sqrt(S) chunks, which keeps the Python loops short.
+    """
+    count, step = gained.shape[1], -1 if backward else 1
     group = max(1, int(count**0.5))
-    pad = (0, 0, 0, 0, -count % group, 0) if backward else (0, 0, 0, 0, 0, -count % group)
-    gained, decay = (F.pad(t, pad).unflatten(1, (-1, group)) for t in (gained, decay))  # (G, groups, group, ...)
-    carried, passed = torch.zeros_like(gained), torch.ones_like(decay)
-    last, step = (0, -1) if backward else (group - 1, 1)
-    order = range(group)[::step]
-    for previous, k in pairwise(order):  # within groups, all groups at once, from an empty state
-        torch.addcmul(gained[:, :, previous], decay[:, :, previous], carried[:, :, previous], out=carried[:, :, k])
-        torch.mul(decay[:, :, previous], passed[:, :, previous], out=passed[:, :, k])
-    entering = torch.zeros_like(gained[:, 0, 0])
-    for s in range(gained.shape[1])[::step]:  # from group to group
-        leaving = torch.addcmul(gained[:, s, last], decay[:, s, last], carried[:, s, last])
-        leaving.addcmul_(decay[:, s, last] * passed[:, s, last], entering)
-        carried[:, s].addcmul_(passed[:, s], entering.unsqueeze(1))
-        entering = leaving
-    carried = carried.flatten(1, 2)
-    return carried[:, -count:] if backward else carried[:, :count]
+    first, last = (count % group, count) if backward else (0, count - count % group)  # of whole groups
+    grouped, rest = slice(first, last), slice(first) if backward else slice(last, count)
+    states, factors = (t[:, grouped].unflatten(1, (-1, group)) for t in (gained, decay))  # (G, groups, group, ...)
+    leaving = _carry_on(states, factors, torch.zeros_like(states[:, :, 0]), step)  # all groups at once, from nothing
+    passed = torch.zeros_like(factors)
+    through = _carry_on(passed, factors, torch.ones_like(factors[:, :, 0]), step)  # what is left of a unit
+    entering = torch.zeros_like(gained[:, 0])
+    for g in range(states.shape[1])[::step]:
+        states[:, g].addcmul_(passed[:, g], entering.unsqueeze(1))
+        entering = torch.addcmul(leaving[:, g], through[:, g], entering)
+    _carry_on(gained[:, rest], decay[:, rest], entering, step)
+    return gained
+
+
+def _carry_on(gained: Tensor, decay: Tensor, state: Tensor, step: int) -> Tensor:
+    """Replace what chunks (..., S, N, M) add by the state that enters them; returns the state that leaves the last."""
+    for k in range(gained.shape[-3])[::step]:
+        here = gained.select(-3, k)
+        leaving = torch.addcmul(here, decay.select(-3, k), state)
+        here.copy_(state)
+        state = leaving
+    return state
 
 
 @functools.cache

@@ -129,17 +129,19 @@ def _carried_states(
     mixer: Mixer, tokens: Tensor, dt: Tensor, A: Tensor, starts: list[int], chunk: int
 ) -> dict[bool, tuple[Tensor, Tensor]]:
     """Per direction: the state carried into every chunk (G, S, N, E*P) and half a chunk's decay (G, S, 1, E)."""
-    gained: dict[bool, list[tuple[Tensor, Tensor]]] = {}
+    carried: dict[bool, tuple[Tensor, Tensor]] = {}
     for here in map(slice, starts, [*starts[1:], tokens.shape[1]]):
         x, B, _, steps, log_decay = _chunks(mixer, tokens, dt, A, here, chunk)
+        chunks = slice(here.start // chunk, here.stop // chunk)
         for some, backward in scan.directions(mixer.row_heads, mixer.backward_heads):
             _, source, half = scan.decay_factors(steps[..., some], log_decay[..., some], backward)
-            state = scan.gained_state(scan.weigh(x[..., some, :], source), B, half).float()
-            gained.setdefault(backward, []).append((state, half))
-    carried = {}
-    for backward, parts in gained.items():
-        states, halves = (torch.cat(t, dim=1) for t in zip(*parts))
-        carried[backward] = scan.carry(states, scan.repeat_heads(halves.square(), states), backward), halves
+            parts = scan.gained_state(scan.weigh(x[..., some, :], source), B, half), half
+            if backward not in carried:
+                carried[backward] = tuple(_empty_chunks(part, tokens.shape[1] // chunk) for part in parts)
+            for whole, part in zip(carried[backward], parts):
+                whole[:, chunks] = part
+    for backward, (states, halves) in carried.items():
+        scan.carry(states, scan.repeat_heads(halves.square(), states), backward)
     return carried
 
 
@@ -169,6 +171,11 @@ def _columns(mixer: Mixer, tokens: Tensor, dt: Tensor, A: Tensor, width: int) ->
 
 def _whole_chunks(length: int) -> int:
     return -(-length // scan.CHUNK) * scan.CHUNK
+
+
+def _empty_chunks(like: Tensor, count: int) -> Tensor:
+    """Room for `count` chunks, (G, S, ...), in float32."""
+    return torch.empty(like.shape[0], count, *like.shape[2:], dtype=torch.float32, device=like.device)
 
 
 def _empty_map(like: Tensor, height: int) -> Tensor:
