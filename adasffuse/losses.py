@@ -31,6 +31,8 @@ class LossOptions:
     target: str = "max"  # intensity target, a name in `TARGETS`; a known truth replaces it
     ssim_share: str = "gradient"  # a and b: 'gradient' (share of mean gradient) or 'equal'
     signed: bool = False  # gradient term: the vector of the stronger source's gradient instead of its magnitude
+    imitate: bool = False  # gradient and SSIM terms compare with the target too, instead of with the sources
+    evenly: bool = False  # vif term: of each source the square, so that none is given up for the other
     vif: float = 0.0  # weight of the visual information of both sources that the result lacks
     edges: float = 0.0  # weight of the sources' edges that the result lacks, 1 - Qabf
     correlation: float = 0.0  # weight of 2 - SCD: result less one source should be the other
@@ -72,7 +74,10 @@ def fusion_loss(
         known = truth[:, :1, :1, :1].isfinite()
         source_a, source_b, target = (torch.where(known, truth, t) for t in (source_a, source_b, target))
         gradient = torch.where(known, _sobel(truth), gradient)
-    similarity = share * ssim(source_a, fused) + (1 - share) * ssim(source_b, fused)
+    if options.imitate:
+        gradient, similarity = _sobel(target), ssim(target, fused)
+    else:
+        similarity = share * ssim(source_a, fused) + (1 - share) * ssim(source_b, fused)
     terms = {
         "intensity": options.intensity * F.l1_loss(fused, target),
         "gradient": options.gradient * _gradient_distance(_sobel(fused), gradient, options.signed),
@@ -80,6 +85,7 @@ def fusion_loss(
     }
     if options.vif:
         lost = [(1 - visual_information(source, fused)).clamp(min=0) for source in (source_a, source_b)]
+        lost = [share.square() if options.evenly else share for share in lost]
         terms["vif"] = options.vif * (lost[0] + lost[1]).mean()
     if options.edges:
         terms["edges"] = options.edges * (1 - edge_preservation(source_a, source_b, fused)).mean()

@@ -5,10 +5,11 @@ import torch
 from tiny import SHAPE, network
 
 from adasffuse.models import SIZES, AdaSFFuse, ModelOptions, strips
+from adasffuse.models.heads import BlendHead
 from adasffuse.models.mamba import Mixer
-from adasffuse.models.network import BlendHead, pad_to_multiple
+from adasffuse.models.network import pad_to_multiple
 
-HEADS = ["direct", "blend"]
+HEADS = ["direct", "blend", "pyramid"]
 SIZES_IN_PIXELS = [(1, 1), (1, 13), (13, 1), (2, 2), (3, 5), (8, 8), (17, 40), (37, 21)]
 VARIANTS = [
     {},
@@ -19,6 +20,8 @@ VARIANTS = [
     {"spatial": False},
     {"band_blocks": 0, "full_blocks": 2},
     {"ordered": True},
+    {"output": "pyramid"},
+    {"output": "pyramid", "patch": 2},
 ]
 
 
@@ -206,7 +209,7 @@ def test_wrong_shapes(a, b):
             {"scan": "rastr"},
             "model.scan must be one of raster, bidirectional, cross, got 'rastr'; did you mean 'raster'",
         ),
-        ({"output": "blnd"}, "model.output must be one of direct, blend, got 'blnd'; did you mean 'blend'"),
+        ({"output": "blnd"}, "model.output must be one of direct, blend, pyramid, got 'blnd'; did you mean 'blend'"),
         ({"head": 7}, "head size 7 does not divide the inner width 16"),
         ({"head": 16}, r"a bidirectional scan needs an even number of heads, got 16 / 16 = 1"),
         ({"head": 16, "scan": "cross"}, r"a cross scan needs an even number of heads, got 16 / 16 = 1"),

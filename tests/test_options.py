@@ -193,7 +193,10 @@ def test_absolute_roots_of_several_parts_stay(tmp_path):
         (changed(log={"keep": 0}), "log.keep is too small: 0"),
         (changed(log={"panel": -1}), "log.panel is too small: -1"),
         (changed(loss={"target": "sum"}), "loss.target must be one of max, mean.*, got 'sum'"),
-        (changed(model={"output": "blnd"}), "model.output must be one of direct, blend, got 'blnd'; did you mean"),
+        (
+            changed(model={"output": "blnd"}),
+            "model.output must be one of direct, blend, pyramid, got 'blnd'; did",
+        ),
         (changed(model={"channels": 30}), "model.channels must be a multiple of 4"),
     ],
 )

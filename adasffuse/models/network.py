@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adasffuse.models.heads import LEVELS, SLOPE, BlendHead, PyramidHead
 from adasffuse.models.mamba import SCAN_ORDERS, SpatialFrequencyMambaBlock
 from adasffuse.models.spectral import POOL
 from adasffuse.models.strips import apply_block, apply_locally
 from adasffuse.models.wavelet import AdaIWAT, AdaWAT, reconstruction_penalty
 
-HEADS = ("direct", "blend")
-_SLOPE = 0.2  # of the LeakyReLU in embedding and decoder
-_MULTIPLE = 2 * POOL  # height and width inside the network: half resolution must still pool evenly
+HEADS = ("direct", "blend", "pyramid")
+_MULTIPLE = max(2 * POOL, 2**LEVELS)  # patches on a side: half resolution must still pool evenly, and the pyramid
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ModelOptions:
     head: int = 64  # head size of the scan
     state: int = 64  # state size of the scan
     scan: str = "bidirectional"  # or 'raster', 'cross'
-    output: str = "blend"  # or 'direct', the paper's decoder alone
+    output: str = "blend"  # 'direct': the paper's decoder alone; 'blend', 'pyramid': beside a blend
     ordered: bool = False  # A and B are embedded differently, so that the network knows which of them is infrared
     frequency: bool = True  # FFT branch of the mixer
     spatial: bool = True  # 3x3 branch of the mixer
@@ -52,8 +52,8 @@ class ModelOptions:
 
 
 SIZES = {
-    "base": ModelOptions(patch=2),
-    "small": ModelOptions(patch=2, channels=32, band_blocks=1, full_blocks=2, head=32, state=32),
+    "base": ModelOptions(patch=2, output="pyramid"),
+    "small": ModelOptions(patch=2, channels=32, band_blocks=1, full_blocks=2, head=32, state=32, output="pyramid"),
     "paper": ModelOptions(output="direct", scan="raster"),
 }
 
@@ -85,13 +85,13 @@ class AdaSFFuse(nn.Module):
         self.full_blocks = nn.Sequential(*(SpatialFrequencyMambaBlock(c, **block) for _ in range(options.full_blocks)))
         self.decode = nn.Sequential(
             nn.Conv2d(c, c // 2, 3, padding=1),
-            nn.LeakyReLU(_SLOPE),
+            nn.LeakyReLU(SLOPE),
             nn.Conv2d(c // 2, c // 4, 3, padding=1),
-            nn.LeakyReLU(_SLOPE),
+            nn.LeakyReLU(SLOPE),
             nn.Conv2d(c // 4, planes, 3, padding=1),
         )
-        if options.output == "blend":
-            self.blend = BlendHead(c, planes)
+        if options.output != "direct":
+            self.blend = BlendHead(c, planes) if options.output == "blend" else PyramidHead(c, options.patch)
             nn.init.zeros_(self.decode[-1].bias)
             with torch.no_grad():
                 self.decode[-1].weight.mul_(0.1)  # the first picture is close to the mean of the sources
@@ -136,9 +136,14 @@ class AdaSFFuse(nn.Module):
         def analyse(sources: Tensor) -> tuple[Tensor, Tensor]:
             return self.analyse(self.embed_sources(sources))
 
-        def reconstruct(fused: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor]:
+        def pooled(fused: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            features = self.embed_sources(torch.cat([a, b]))
+            return F.avg_pool2d(fused, 2), *F.avg_pool2d(features, 2).chunk(2)
+
+        def reconstruct(fused: Tensor, a: Tensor, b: Tensor, *bands: Tensor) -> tuple[Tensor]:
             sources = torch.cat([a, b])
-            return (self.reconstruct(fused, self.embed_sources(sources), sources),)
+            known = (bands[0], torch.cat(bands[1:])) if bands else None
+            return (self.reconstruct(fused, self.embed_sources(sources), sources, known),)
 
         low, high = apply_locally(analyse, (sources,), halo=8, channels=8 * c)
         for block in self.low_blocks:
@@ -148,7 +153,12 @@ class AdaSFFuse(nn.Module):
         fused = self.synthesise(low, high)
         for block in self.full_blocks:
             fused = apply_block(block, fused)
-        return apply_locally(reconstruct, (fused, *sources.split(batch)), halo=4, channels=4 * c)[0]
+        inputs = (fused, *sources.split(batch))
+        if self.options.output == "pyramid":
+            coarse, *features = apply_locally(pooled, inputs, halo=2, channels=4 * c)
+            result, low = self.blend.coarse_bands(coarse, torch.cat(features), sources)
+            inputs += (result, *low.split(batch))
+        return apply_locally(reconstruct, inputs, halo=4, channels=4 * c)[0]
 
     def embed_sources(self, sources: Tensor) -> Tensor:
         """Feature embedding, (2B, P, H, W) to (2B, C, H, W): shared by all sources, or its own for A and for B.
@@ -159,7 +169,7 @@ class AdaSFFuse(nn.Module):
         if self.options.ordered:
             a, b = self.embed_order(sources).chunk(2)
             features = features + torch.cat([a, -b])
-        return F.leaky_relu(features.contiguous(memory_format=torch.channels_last), _SLOPE)
+        return F.leaky_relu(features.contiguous(memory_format=torch.channels_last), SLOPE)
 
     def analyse(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """AdaWAT of each source, then frequency-segmented fusion: bands (B, C, H/2, W/2) and (B, 3C, H/2, W/2)."""
@@ -170,33 +180,22 @@ class AdaSFFuse(nn.Module):
         """AdaIWAT of the fused bands: (B, C, H, W)."""
         return self.merge(low, high).contiguous(memory_format=torch.channels_last)
 
-    def reconstruct(self, fused: Tensor, features: Tensor, sources: Tensor) -> Tensor:
-        """Decoder, beside a blend of the sources where the output is 'blend': (B, P, H, W)."""
+    def reconstruct(
+        self, fused: Tensor, features: Tensor, sources: Tensor, bands: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Decoder, beside a blend of the sources unless the output is 'direct': (B, P, H, W).
+
+        Args:
+            bands: the pyramid's, where they are known already, see `PyramidHead`.
+        """
         out = self.decode(fused)
-        return out + self.blend(fused, features, sources) if self.options.output == "blend" else out
+        if self.options.output == "direct":
+            return out
+        return out + self.blend(fused, features, sources, *([] if bands is None else [bands]))
 
     def filter_penalty(self) -> Tensor:
         """Distance of the trained wavelet filters from perfect reconstruction, a scalar (0 for Haar)."""
         return reconstruction_penalty(self.split, self.merge)
-
-
-class BlendHead(nn.Module):
-    """Weighted mean of the sources: one logit per source and pixel from (fused features, its embedding), softmax."""
-
-    def __init__(self, channels: int, planes: int = 1) -> None:
-        super().__init__()
-        hidden = channels // 2
-        self.from_fused = nn.Conv2d(channels, hidden, 3, padding=1)
-        self.from_source = nn.Conv2d(channels, hidden, 3, padding=1, bias=False)
-        self.logit = nn.Conv2d(hidden, planes, 3, padding=1, bias=False)  # a bias would cancel in the softmax
-
-    def forward(self, fused: Tensor, features: Tensor, sources: Tensor) -> Tensor:
-        """fused (B, C, H, W), features (S*B, C, H, W), sources (S*B, P, H, W), source by source, to (B, P, H, W)."""
-        count = features.shape[0] // fused.shape[0]
-        hidden = self.from_source(features) + self.from_fused(fused).repeat(count, 1, 1, 1)
-        logits = self.logit(F.leaky_relu(hidden, _SLOPE))
-        weights = logits.float().unflatten(0, (count, -1)).softmax(dim=0)
-        return (weights * sources.unflatten(0, (count, -1))).sum(dim=0)
 
 
 def sum_sources(bands: Tensor) -> Tensor:

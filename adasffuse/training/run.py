@@ -167,8 +167,16 @@ class Run:
 
 
 def _start_from(model: AdaSFFuse, init: str, size: str) -> None:
-    """Give a network the weights that `train.init` names; one that is `ordered` may start from one that is not."""
+    """Give a network the weights that `train.init` names.
+
+    An `ordered` network may start from one that is not, and a 'pyramid' from a 'blend'; both then do what that does, or
+    nearly.
+    """
     start, _ = load_weights(released_weights(GENERAL, size) if init == GENERAL else init)
-    if start.options not in (model.options, replace(model.options, ordered=False)):
+    spread = model.options.output == "pyramid" and start.options.output == "blend"
+    reached = replace(start.options, output="pyramid" if spread else start.options.output)
+    if model.options not in (reached, replace(reached, ordered=True)):
         raise ValueError(f"train.init {init} holds a network of another shape: {start.options}")
     model.load_state_dict(model.state_dict() | start.state_dict())
+    if spread:
+        model.blend.start_as_blend()

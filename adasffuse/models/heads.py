@@ -1,0 +1,84 @@
+"""Heads that weigh the sources: one softmax over the sources per pixel, or one per pixel and band of a pyramid.
+
+S sources lie one after the other in the batch, (S*B, ...); P planes are the pixels of a patch.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LEVELS = 3  # of the pyramid above its finest band; height and width in patches are multiples of 2 ** LEVELS
+SLOPE = 0.2  # of the LeakyReLU
+
+
+class BlendHead(nn.Module):
+    """Weighted mean of the sources: one logit per source and pixel from (fused features, its embedding), softmax."""
+
+    def __init__(self, channels: int, planes: int = 1, kernel: int = 3) -> None:
+        super().__init__()
+        hidden = channels // 2
+        self.from_fused = nn.Conv2d(channels, hidden, kernel, padding=kernel // 2)
+        self.from_source = nn.Conv2d(channels, hidden, kernel, padding=kernel // 2, bias=False)
+        self.logit = nn.Conv2d(hidden, planes, 3, padding=1, bias=False)  # a bias would cancel in the softmax
+
+    def forward(self, fused: Tensor, features: Tensor, sources: Tensor) -> Tensor:
+        """fused (B, C, H, W), features (S*B, C, H, W) and sources (S*B, P, H, W) to (B, P, H, W)."""
+        count = features.shape[0] // fused.shape[0]
+        hidden = self.from_source(features) + self.from_fused(fused).repeat(count, 1, 1, 1)
+        logits = self.logit(F.leaky_relu(hidden, SLOPE))
+        weights = logits.float().unflatten(0, (count, -1)).softmax(dim=0)
+        return (weights * sources.unflatten(0, (count, -1))).sum(dim=0)
+
+
+class PyramidHead(BlendHead):
+    """Blend of Laplacian pyramids: fine detail is weighed pixel by pixel, what is coarser by smooth weights.
+
+    With patches of 2x2 pixels the bands hold what is finer than 4 pixels, octaves up to 16 pixels, and the rest.  Where
+    sources differ much in brightness, weights that follow every pixel would make edges that no source has.
+    Burt and Adelson, IEEE Trans. Communications 1983, doi:10.1109/TCOM.1983.1095851.
+    """
+
+    def __init__(self, channels: int, patch: int = 1) -> None:
+        super().__init__(channels, patch**2)
+        self.patch = patch
+        self.coarse = nn.ModuleList(BlendHead(channels, kernel=1) for _ in range(LEVELS))
+
+    def forward(
+        self, fused: Tensor, features: Tensor, sources: Tensor, bands: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """As in `BlendHead`; `bands` is what `coarse_bands` gives, where it is known already."""
+        if bands is None:
+            bands = self.coarse_bands(F.avg_pool2d(fused, 2), F.avg_pool2d(features, 2), sources)
+        result, low = bands
+        return result + super().forward(fused, features, sources - low)
+
+    def coarse_bands(self, fused: Tensor, features: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
+        """The bands above the finest, of the result, (B, P, H, W), and of the sources, (S*B, P, H, W).
+
+        Args:
+            fused, features: means over 2x2 patches, (B, C, H/2, W/2) and (S*B, C, H/2, W/2).
+            sources: (S*B, P, H, W).
+        """
+        levels = [(fused, features, F.avg_pool2d(sources.mean(dim=1, keepdim=True), 2))]
+        while len(levels) < LEVELS:
+            levels.append(tuple(F.avg_pool2d(t, 2) for t in levels[-1]))
+        fused, features, low = levels[-1]
+        result = self.coarse[-1](fused, features, low)
+        for head, (fused, features, image) in zip(self.coarse[-2::-1], levels[-2::-1]):
+            result = _enlarged(result, 2) + head(fused, features, image - _enlarged(low, 2))
+            low = image
+        return self._as_patches(result), self._as_patches(low)
+
+    def start_as_blend(self) -> None:
+        """Give every band the finest one's weights, the mean of its pixels': what a `BlendHead` does, nearly."""
+        for head in self.coarse:
+            head.from_fused.bias.data.copy_(self.from_fused.bias)
+            for own, fine in ((head.from_fused, self.from_fused), (head.from_source, self.from_source)):
+                own.weight.data.copy_(fine.weight.sum(dim=(2, 3), keepdim=True))  # features of cells vary little
+            head.logit.weight.data.copy_(self.logit.weight.mean(dim=0, keepdim=True))
+
+    def _as_patches(self, cells: Tensor) -> Tensor:
+        return F.pixel_unshuffle(_enlarged(cells, 2 * self.patch), self.patch)
+
+
+def _enlarged(x: Tensor, factor: int) -> Tensor:
+    return F.interpolate(x, scale_factor=factor, mode="bilinear")
