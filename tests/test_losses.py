@@ -259,6 +259,24 @@ def test_signed_gradients_punish_an_edge_turned_around():
     assert right == pytest.approx(0, abs=1e-7)
 
 
+def test_imitation_compares_with_the_target_alone():
+    a, b = random_images(2).chunk(2)
+    recipe = LossOptions(intensity=1, gradient=1, ssim=1, target="mean", imitate=True)
+    same = fusion_loss((a + b) / 2, a, b, recipe)
+    assert all(value.item() == pytest.approx(0, abs=1e-6) for value in same.values())
+
+
+def test_an_even_loss_of_visual_information_prefers_a_bit_of_both():
+    a, b = random_images(2, 64, 64).chunk(2)
+    mixed = (a + b) / 2
+    plain, even = (
+        [fusion_loss(fused, a, b, LossOptions(vif=1, evenly=evenly))["vif"].item() for fused in (a, mixed)]
+        for evenly in (False, True)
+    )
+    assert even[0] == pytest.approx(plain[0] ** 2, rel=1e-4)  # the copy of A loses nothing of A
+    assert even[1] / even[0] < plain[1] / plain[0]
+
+
 def test_exposure_term_equals_its_metric():
     a, b = (torch.nn.functional.interpolate(random_images(1, 9, 9, seed), (61, 70), mode="bicubic") for seed in (0, 1))
     a, b = (torch.round((0.6 * a).clamp(0, 1) * 255)), torch.round((0.3 + b).clamp(0, 1) * 255)

@@ -5,7 +5,7 @@ import torch
 from tiny import SHAPE, network
 
 from adasffuse.models import SIZES, AdaSFFuse, ModelOptions, strips
-from adasffuse.models.heads import BlendHead
+from adasffuse.models.heads import BlendHead, PyramidHead
 from adasffuse.models.mamba import Mixer
 from adasffuse.models.network import pad_to_multiple
 
@@ -157,6 +157,43 @@ def test_blend_lies_between_the_sources_and_keeps_what_they_share():
     assert (out >= values.amin(0) - 1e-6).all() and (out <= values.amax(0) + 1e-6).all()
     same = values[:1].expand(3, 1, 9, 9)
     torch.testing.assert_close(head(torch.randn(1, 8, 9, 9), features, same), same[:1])
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_a_pyramid_gives_back_sources_that_agree_and_moves_with_their_brightness(patch):
+    torch.manual_seed(0)
+    head = PyramidHead(8, patch)
+    same = torch.rand(1, patch**2, 16, 24).repeat(2, 1, 1, 1)
+    fused, features = torch.randn(1, 8, 16, 24), torch.randn(2, 8, 16, 24)
+    torch.testing.assert_close(head(fused, features, same), same[:1], atol=1e-6, rtol=0)
+    other = torch.rand(2, patch**2, 16, 24)
+    torch.testing.assert_close(head(fused, features, other + 0.2), head(fused, features, other) + 0.2)
+
+
+def test_a_pyramid_of_equal_weights_is_the_mean_and_a_sure_one_is_the_source():
+    head = PyramidHead(8)
+    for blend in (head, *head.coarse):
+        torch.nn.init.zeros_(blend.logit.weight)
+    sources = torch.rand(2, 1, 16, 24)
+    fused, features = torch.zeros(1, 8, 16, 24), torch.stack([torch.ones(8, 16, 24), -torch.ones(8, 16, 24)])
+    torch.testing.assert_close(head(fused, features, sources), sources.mean(0, keepdim=True))
+    for blend in (head, *head.coarse):
+        torch.nn.init.zeros_(blend.from_fused.bias)
+        torch.nn.init.constant_(blend.from_source.weight, 100.0)
+        torch.nn.init.zeros_(blend.logit.weight)
+        blend.logit.weight.data[:, :, 1, 1] = 1.0
+    torch.testing.assert_close(head(fused, features, sources), sources[:1])
+
+
+def test_a_pyramid_can_start_as_a_blend():
+    torch.manual_seed(0)
+    blend, head = BlendHead(8), PyramidHead(8)
+    head.load_state_dict(head.state_dict() | blend.state_dict())
+    head.start_as_blend()
+    fused, features = torch.randn(1, 8, 1, 1).expand(1, 8, 16, 24), torch.randn(2, 8, 1, 1).expand(2, 8, 16, 24)
+    sources = torch.rand(2, 1, 16, 24)
+    inside = (..., slice(8, -8), slice(8, -8))  # away from the zeros that convolutions see outside
+    torch.testing.assert_close(head(fused, features, sources)[inside], blend(fused, features, sources)[inside])
 
 
 def test_blend_starts_from_a_sensible_picture():

@@ -638,6 +638,14 @@ def test_a_loss_that_is_not_finite_names_step_terms_and_pictures(root, tmp_path,
     assert not (tmp_path / "run/weights.safetensors").exists()  # nothing broken is released
 
 
+def test_a_pyramid_starts_from_a_blend(root, tmp_path):
+    start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5)
+    run = Run(run_options(root, train={"init": str(start)}, model={"output": "pyramid"}), Processes(0, 1, CPU))
+    state, expected = run.model.state_dict(), network(5).state_dict()
+    assert all(torch.equal(state[name], value) for name, value in expected.items())
+    assert torch.equal(state["blend.coarse.1.logit.weight"], expected["blend.logit.weight"])
+
+
 def test_an_ordered_network_starts_from_one_that_is_not(root, tmp_path):
     start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5)
     run = Run(run_options(root, train={"init": str(start)}, model={"ordered": True}), Processes(0, 1, CPU))
