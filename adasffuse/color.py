@@ -27,15 +27,21 @@ def rgb_to_ycbcr(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def ycbcr_to_rgb(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> np.ndarray:
     """(H, W, 3) float32 RGB, the inverse of `rgb_to_ycbcr`; out of gamut it leaves [0, 1]."""
-    return np.stack([y + _CR_SCALE * cr, y - _G_FROM_CB * cb - _G_FROM_CR * cr, y + _CB_SCALE * cb], axis=-1)
+    return cv2.merge([y + offset for offset in _offsets(cb, cr)])
 
 
 def fit_gamut(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Shrink (Cb, Cr) towards neutral, hue kept, just until RGB lies in [0, 1]; Y in [0, 1] is never touched."""
-    offset = ycbcr_to_rgb(np.zeros_like(y), cb, cr)  # RGB = Y + scale * offset
-    room = np.where(offset > 0, 1 - y[..., None], y[..., None])
-    scale = (room / np.maximum(np.abs(offset), np.float32(1e-12))).min(axis=-1).clip(max=1)
+    scale, above = np.ones_like(y), 1 - y
+    for offset in _offsets(cb, cr):
+        room = np.where(offset > 0, above, y)
+        np.minimum(scale, room / np.maximum(np.abs(offset), np.float32(1e-12)), out=scale)
     return cb * scale, cr * scale
+
+
+def _offsets(cb: np.ndarray, cr: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """R, G and B less Y."""
+    return _CR_SCALE * cr, -_G_FROM_CB * cb - _G_FROM_CR * cr, _CB_SCALE * cb
 
 
 def rebuild_color(luma: np.ndarray, a: np.ndarray, b: np.ndarray, rule: str) -> np.ndarray:
