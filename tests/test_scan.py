@@ -1,14 +1,13 @@
-"""The chunked scan against the recurrence written out step by step, and against hand-computed values."""
-
-import sys
-import types
+"""The forms of the scan against the recurrence written out step by step, and against hand-computed values."""
 
 import pytest
 import torch
 
 from adasffuse.models import scan, scan_chunked, scan_reference
-from adasffuse.models.scan import _fused_scan, _scan_triton, safe_chunk, scan_columns
+from adasffuse.models.pairwise import scan_pairwise
+from adasffuse.models.scan import safe_chunk, scan_columns
 
+FORMS = [scan_chunked, scan_pairwise]
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}  # relative to the largest value
 
 
@@ -26,7 +25,7 @@ def with_gradients(scan, tensors: list[torch.Tensor], **arguments) -> list[torch
     """Result, and gradients of a random weighted sum of it towards all six inputs."""
     leaves = [t.clone().requires_grad_() for t in tensors]
     y = scan(*leaves, **arguments)
-    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y.dtype)
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(y)
     return [y.detach(), *torch.autograd.grad((y * weights).sum(), leaves)]
 
 
@@ -36,61 +35,68 @@ def assert_close_to_largest(actual: torch.Tensor, expected: torch.Tensor, tolera
     assert (actual - expected).abs().max() <= tolerance * largest
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("backward_heads", [0, 2, 4])
 @pytest.mark.parametrize("length, chunk", [(1, 8), (7, 8), (8, 8), (37, 8), (64, 16), (130, 64)])
-def test_agrees_with_the_recurrence(length, chunk, backward_heads, dtype):
+def test_agrees_with_the_recurrence(form, length, chunk, backward_heads, dtype):
     tensors = inputs(length, decay=1.0)
     expected = with_gradients(scan_reference, tensors, backward_heads=backward_heads)
-    actual = with_gradients(scan_chunked, [t.to(dtype) for t in tensors], backward_heads=backward_heads, chunk=chunk)
+    actual = with_gradients(form, [t.to(dtype) for t in tensors], backward_heads=backward_heads, chunk=chunk)
     for got, wanted in zip(actual, expected):
         assert_close_to_largest(got, wanted, TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("total", [1, 50, 119, 121, 200, 1000])
-def test_strong_decay_stays_exact(total, dtype):
+@pytest.mark.parametrize("total", [1, 50, 119, 121, 200, 1000, 100_000])
+def test_strong_decay_stays_exact(form, total, dtype):
     """`total` is the exponent a chunk of 64 steps accumulates in the fastest head."""
     tensors = inputs(100, decay=total / 64)
     tensors[1].fill_(0.1)
     expected = with_gradients(scan_reference, tensors, backward_heads=1)
-    for got, wanted in zip(with_gradients(scan_chunked, [t.to(dtype) for t in tensors], backward_heads=1), expected):
+    for got, wanted in zip(with_gradients(form, [t.to(dtype) for t in tensors], backward_heads=1), expected):
         assert_close_to_largest(got, wanted, TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("dt", [0.0, 1e-12, 1e-6])
-def test_small_steps_stay_exact(dt, dtype):
+def test_small_steps_stay_exact(form, dt, dtype):
     tensors = inputs(70, decay=1.0)
     tensors[1].fill_(dt)
     expected = with_gradients(scan_reference, tensors, backward_heads=2)
-    for got, wanted in zip(with_gradients(scan_chunked, [t.to(dtype) for t in tensors], backward_heads=2), expected):
+    for got, wanted in zip(with_gradients(form, [t.to(dtype) for t in tensors], backward_heads=2), expected):
         assert_close_to_largest(got, wanted, TOLERANCE[dtype])
 
 
-def test_decay_that_jumps_from_step_to_step():
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_decay_that_jumps_from_step_to_step(form, dtype):
     tensors = inputs(90, decay=1.0)
     tensors[1][:, ::7] = 30.0  # one step forgets everything, the others next to nothing
     tensors[1][:, 3::7] = 0.0
     expected = with_gradients(scan_reference, tensors, backward_heads=2)
-    for got, wanted in zip(with_gradients(scan_chunked, tensors, backward_heads=2), expected):
-        assert_close_to_largest(got, wanted, 1e-10)
+    for got, wanted in zip(with_gradients(form, [t.to(dtype) for t in tensors], backward_heads=2), expected):
+        assert_close_to_largest(got, wanted, TOLERANCE[dtype])
 
 
-def test_long_sequences_carry_the_state_over_many_chunks():
-    tensors = inputs(701, decay=0.01, batch=1)
+@pytest.mark.parametrize("form, chunk", [(scan_chunked, 8), (scan_pairwise, 8), (scan_pairwise, 1)])
+def test_long_sequences_carry_the_state_over_many_chunks(form, chunk):
+    tensors = inputs(1201, decay=0.01, batch=1)  # chunks of one step: three levels of groups
     for backward_heads in (0, 4):
         expected = scan_reference(*tensors, backward_heads=backward_heads)
-        actual = scan_chunked(*tensors, backward_heads=backward_heads, chunk=8)
+        actual = form(*tensors, backward_heads=backward_heads, chunk=chunk)
         assert_close_to_largest(actual, expected, 1e-10)
 
 
-def test_gradients_agree_with_finite_differences():
+@pytest.mark.parametrize("form", FORMS)
+def test_gradients_agree_with_finite_differences(form):
     tensors = [t.requires_grad_() for t in inputs(5, decay=0.5, batch=1)]
-    assert torch.autograd.gradcheck(lambda *t: scan_chunked(*t, backward_heads=2, chunk=2), tensors)
+    assert torch.autograd.gradcheck(lambda *t: form(*t, backward_heads=2, chunk=2), tensors)
 
 
-@pytest.mark.parametrize("form", [scan_reference, scan_chunked, scan])
+@pytest.mark.parametrize("form", [scan_reference, *FORMS, scan])
 def test_one_impulse_halves_with_every_step(form):
     one, zero = torch.ones(1, 3, 1), torch.zeros(1, 3, 2, 1)
     x = zero.clone()
@@ -130,48 +136,3 @@ def test_the_chunk_shrinks_where_the_decay_would_leave_the_range():
     assert safe_chunk(decay, 32) == 32  # 96 in a chunk
     assert safe_chunk(decay, 64) == 32  # 192
     assert safe_chunk(1e6 * decay, 64) == 1
-
-
-def test_unknown_backend():
-    with pytest.raises(ValueError, match="backend must be 'auto', 'torch' or 'triton', got 'cuda'"):
-        scan(*inputs(4, 1.0), backend="cuda")
-
-
-def test_triton_needs_cuda_tensors():
-    with pytest.raises(RuntimeError, match=r"needs mamba_ssm and CUDA tensors \(x is on cpu\); use 'auto'"):
-        scan(*inputs(4, 1.0), backend="triton")
-
-
-@pytest.mark.parametrize("backward_heads", [0, 1, 4])
-def test_the_kernel_is_called_with_its_own_layout(backward_heads):
-    """A stand-in with mamba_ssm's signature (B and C with a group axis) must give the same result."""
-
-    def kernel(x, dt, A, B, C, chunk_size, D):
-        assert B.shape[2] == C.shape[2] == 1 and all(t.is_contiguous() for t in (x, dt, B, C))
-        return scan_reference(x, dt, A, B.squeeze(2), C.squeeze(2), D)
-
-    tensors = inputs(9, decay=1.0)
-    expected = scan_reference(*tensors, backward_heads=backward_heads)
-    torch.testing.assert_close(_scan_triton(kernel, *tensors, backward_heads, 8), expected)
-
-
-def test_a_broken_install_of_the_kernel_is_worth_a_warning(monkeypatch):
-    for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.triton"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    _fused_scan.cache_clear()
-    try:
-        with pytest.warns(UserWarning, match="mamba_ssm is installed but does not import"):
-            assert _fused_scan() is None
-    finally:
-        _fused_scan.cache_clear()
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-@pytest.mark.parametrize("backend", ["torch", "triton"])
-def test_agrees_on_the_gpu(backend):
-    if backend == "triton":
-        pytest.importorskip("mamba_ssm")
-    tensors = inputs(200, decay=0.5)
-    expected = scan_reference(*tensors, backward_heads=2)
-    actual = scan(*(t.float().cuda() for t in tensors), backward_heads=2, backend=backend)
-    assert_close_to_largest(actual.cpu(), expected, 1e-3)

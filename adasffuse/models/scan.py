@@ -6,14 +6,15 @@ Per head, with a scalar decay, state S (P x N), input x (P) and shared B, C (N):
 
 Shapes: G batch, L length, E heads, P head size, N state size.  x (G, L, E, P), dt (G, L, E) >= 0, A and D (E,) with
 A <= 0, B and C (G, L, N); the result has the shape of x.  The last `backward_heads` heads run backward.
+Other forms, for GPUs, and the choice between all: `adasffuse.models.backends`.
 """
-
-import functools
-import warnings
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from adasffuse.models import backends
+from adasffuse.models.pairwise import scan_pairwise
 
 CHUNK = 64
 _LARGEST_TOTAL = 120.0  # exponent: exp(+-60) leaves room for sums and products in float32 and bfloat16
@@ -55,19 +56,22 @@ def scan(
 
     Args:
         chunk: steps that are handled by one matrix product; changes time and memory, not the result.
-        backend: 'torch' (any device), 'triton' (`mamba_ssm`, CUDA only) or 'auto' (triton where it can be used).
+        backend: 'torch', 'compiled' (any device), 'triton' (`mamba_ssm`, CUDA only) or 'auto', the fastest here, see
+            `adasffuse.models.backends`.
     Raises:
         ValueError: unknown backend.
         RuntimeError: backend 'triton' without `mamba_ssm` or without CUDA tensors.
     """
-    if backend not in ("auto", "torch", "triton"):
-        raise ValueError(f"backend must be 'auto', 'torch' or 'triton', got {backend!r}")
-    fused = _fused_scan() if backend != "torch" and x.is_cuda else None
-    if fused is not None:
-        return _scan_triton(fused, x, dt, A, B, C, D, backward_heads, chunk)
+    backends.check(backend)
+    tensors = (x, dt, A, B, C, D)
+    backend = backends.pick(backend, tensors, backward_heads, chunk)
+    if backend == "compiled":
+        return backends.scan_compiled(*tensors, backward_heads, chunk)
     if backend == "triton":
-        raise RuntimeError(f"backend 'triton' needs mamba_ssm and CUDA tensors (x is on {x.device}); use 'auto'")
-    return scan_chunked(x, dt, A, B, C, D, backward_heads, chunk)
+        if not x.is_cuda or backends.fused_scan() is None:
+            raise RuntimeError(f"backend 'triton' needs mamba_ssm and CUDA tensors (x is on {x.device}); use 'auto'")
+        return backends.scan_triton(*tensors, backward_heads, chunk)
+    return (scan_pairwise if x.is_cuda else scan_chunked)(*tensors, backward_heads, chunk)
 
 
 def scan_columns(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, width: int) -> Tensor:
@@ -130,6 +134,8 @@ def decay_factors(dt: Tensor, log_decay: Tensor, backward: bool) -> tuple[Tensor
     Source j reaches reader i with reader_i * source_j / dt_j, the chunk's end (where it is carried on) with
     half * source_j, and what was carried in reaches reader i with half * reader_i.
     """
+    if log_decay.shape[2] == 1:  # one step may still forget more than `safe_chunk` can share out
+        log_decay = log_decay.clamp(min=-_LARGEST_TOTAL)
     total = log_decay.cumsum(2)
     middle = 0.5 * total[:, :, -1:]
     clock = log_decay - total + middle if backward else total - middle
@@ -213,28 +219,3 @@ def _carry_on(gained: Tensor, decay: Tensor, state: Tensor, step: int) -> Tensor
         here.copy_(state)
         state = leaving
     return state
-
-
-@functools.cache
-def _fused_scan():
-    try:
-        from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
-    except ModuleNotFoundError as error:  # absent is fine; a broken install is worth a warning
-        if error.name != "mamba_ssm":
-            warnings.warn(f"mamba_ssm is installed but does not import ({error}); using the PyTorch scan", stacklevel=2)
-        return None
-    return mamba_chunk_scan_combined
-
-
-def _scan_triton(fused, x, dt, A, B, C, D, backward_heads: int, chunk: int) -> Tensor:
-    """`mamba_ssm`'s kernel; backward heads are a second call on the reversed sequence."""
-    forward = x.shape[2] - backward_heads
-
-    def one_way(heads: slice, order) -> Tensor:
-        args = [order(t).contiguous() for t in (x[:, :, heads], dt[:, :, heads], B.unsqueeze(2), C.unsqueeze(2))]
-        return order(fused(args[0], args[1], A[heads], args[2], args[3], chunk_size=chunk, D=D[heads]))
-
-    parts = [one_way(slice(0, forward), lambda t: t)] if forward else []
-    if backward_heads:
-        parts.append(one_way(slice(forward, None), lambda t: t.flip(1)))
-    return torch.cat(parts, dim=2)
