@@ -7,6 +7,7 @@ the threads that read and write pictures, all wait for the one that lost its cor
 """
 
 import ctypes
+import logging
 import os
 import sys
 
@@ -16,10 +17,25 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # mal
 
 
 def prepare_process() -> None:
-    """Both settings.  Call it before PyTorch is loaded; the variable GOMP_SPINCOUNT, where set, keeps its value."""
+    """Both settings, and `show_messages`.
+
+    Call it before PyTorch is loaded; the variable GOMP_SPINCOUNT, where set, keeps its value.
+    """
     if "torch" not in sys.modules:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     keep_freed_memory()
+    show_messages()
+
+
+def show_messages() -> None:
+    """Show what the package logs, such as the backend that was chosen for the scan, as lines on standard error.
+
+    A program that has set up logging itself keeps its handlers and levels.
+    """
+    log = logging.getLogger("adasffuse")
+    if log.level == logging.NOTSET and not logging.getLogger().handlers:
+        logging.basicConfig(format="%(message)s")
+        log.setLevel(logging.INFO)
 
 
 def keep_freed_memory() -> bool:

@@ -34,7 +34,7 @@ def test_the_fastest_is_kept_and_logged(caplog):
         assert fastest(CASE, actions, lambda action, device: seconds[action()]) == "triton"
     assert backends.chosen == {CASE: "triton"}
     message = "scan on cpu: triton (0.21 ms; compiled 0.35, torch 0.80) for 4 x 3 channels, up to 512 steps, float32"
-    assert caplog.messages == [message]
+    assert caplog.messages == ["scan on cpu: trying torch, compiled, triton, which may take a minute", message]
 
 
 def test_what_fails_is_no_candidate():
@@ -212,4 +212,6 @@ def test_agrees_on_the_gpu(backend, backward_heads, dtype):
     actual = with_gradients(lambda *t: scan(*t, backward_heads, backend=backend), low)
     for got, wanted in zip(actual, expected):
         assert_close_to_largest(got.cpu(), wanted, ON_GPU[dtype])
-    assert list(backends.chosen) == ([case_of([t.requires_grad_() for t in low], backward_heads)] if backend == "auto" else [])
+    assert list(backends.chosen) == (
+        [case_of([t.requires_grad_() for t in low], backward_heads)] if backend == "auto" else []
+    )

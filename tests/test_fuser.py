@@ -170,6 +170,23 @@ def test_no_gpu():
         pick_device("cuda:1")
 
 
+def test_a_gpu_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for count, gpus in ((1, "one GPU, cuda:0"), (4, "4 GPUs, cuda:0 to cuda:3")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        with pytest.raises(ValueError, match=f"device 'cuda:7' is not available: this PyTorch sees {gpus}$"):
+            pick_device("cuda:7")
+        assert pick_device(f"cuda:{count - 1}").index == count - 1 and pick_device("cuda").index is None
+
+
+def test_precision_is_that_of_the_gpu_asked_for(monkeypatch):
+    monkeypatch.setattr(
+        torch.cuda, "get_device_capability", lambda device: {0: (7, 5), 1: (8, 0), 2: (9, 0)}[device.index]
+    )
+    precisions = [pick_precision("auto", torch.device("cuda", index)) for index in range(3)]
+    assert precisions == ["float32", "bfloat16", "bfloat16"]
+
+
 def test_general_weights_serve_every_task():
     for task in TASKS:
         fuser = load_fuser(task, weights="general", device="cpu")

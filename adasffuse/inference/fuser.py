@@ -1,5 +1,6 @@
 """The fuser: network, task and colour rule together, from two pictures to one."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from adasffuse.color import luminance, rebuild_color
+from adasffuse.inference.graphs import Replays
 from adasffuse.inference.tiling import GRID, fuse_tiled
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, released_weights
@@ -18,7 +20,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 class Fuser:
-    """Fuses pairs of pictures of one task.
+    """Fuses pairs of pictures of one task.  On CUDA, shapes that come again are fused by a graph, see `Replays`.
 
     Args:
         model: the network.
@@ -48,6 +50,7 @@ class Fuser:
         self.precision = pick_precision(precision, self.device)
         self.model = model.to(self.device, memory_format=torch.channels_last).eval()
         self.task, self.tile, self.tile_overlap = task, tile, tile_overlap
+        self._replays = Replays()
 
     def fuse(self, a: np.ndarray, b: np.ndarray, stretch: bool = False) -> np.ndarray:
         """Fuse two registered pictures in colour.
@@ -85,11 +88,12 @@ class Fuser:
         if a.shape != b.shape:
             raise ValueError(f"the sources must have one height and width, got {a.shape} and {b.shape}")
         source_a, source_b = (self._to_tensor(x) for x in (a, b))
+        network = partial(self._replays, self.model)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             if self.tile and a.size > self.tile**2:
-                fused = fuse_tiled(self.model, source_a, source_b, self.tile, self.tile_overlap)
+                fused = fuse_tiled(network, source_a, source_b, self.tile, self.tile_overlap)
             else:
-                fused = self.model(source_a, source_b)
+                fused = network(source_a, source_b)
         return fused[0, 0].float().clamp(0, 1).cpu().numpy()
 
     def _to_tensor(self, luma: np.ndarray) -> Tensor:
@@ -139,8 +143,13 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ValueError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r} is not available: this PyTorch sees no CUDA GPU; use --device cpu")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not count:
+            raise ValueError(f"device {name!r} is not available: this PyTorch sees no CUDA GPU; use --device cpu")
+        if device.index is not None and device.index >= count:
+            gpus = "one GPU, cuda:0" if count == 1 else f"{count} GPUs, cuda:0 to cuda:{count - 1}"
+            raise ValueError(f"device {name!r} is not available: this PyTorch sees {gpus}")
     return device
 
 
@@ -157,7 +166,7 @@ def pick_precision(name: str, device: torch.device) -> str:
     if name != "auto":
         return name
     if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
         native = device.type == "cpu" and _cpu_multiplies_bfloat16()
     return "bfloat16" if native else "float32"

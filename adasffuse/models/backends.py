@@ -117,6 +117,8 @@ def fastest(
 
     An action that fails is no candidate; a warning says why.  Where all fail the last error is raised.
     """
+    if not chosen:
+        _log.info("scan on %s: trying %s, which may take a minute", case.device, ", ".join(actions))
     times: dict[str, float] = {}
     failure: Exception | None = None
     for name, action in actions.items():

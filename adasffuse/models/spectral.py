@@ -12,6 +12,8 @@ terms are real and odd ones imaginary: H is Hermitian, so a real image stays rea
 """
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +43,8 @@ class SpectralFilter(nn.Module):
     def response(self, size: tuple[int, int]) -> Tensor:
         """Transfer function (C, size[0], size[1] // 2 + 1), complex64, on the grid of `rfft2`."""
         even, odd = spectral_basis(size, self.weight.device)
+        for kept in _keepers:
+            kept.append((even, odd))
         weight = self.weight.float()
         real = weight[:, : len(even)] @ even.flatten(1)
         imaginary = weight[:, len(even) :] @ odd.flatten(1)
@@ -55,6 +59,20 @@ def pool(x: Tensor) -> Tensor:
 def enlarge(x: Tensor) -> Tensor:
     """Bilinear enlargement by POOL, the way back from `pool`."""
     return F.interpolate(x.contiguous(memory_format=torch.channels_last), scale_factor=POOL, mode="bilinear")
+
+
+_keepers: list[list] = []
+
+
+@contextmanager
+def keeping_bases() -> Iterator[list]:
+    """The bases used within, in a list that keeps them: a captured CUDA graph reads them after the cache let go."""
+    kept: list = []
+    _keepers.append(kept)
+    try:
+        yield kept
+    finally:
+        _keepers.pop()
 
 
 @functools.lru_cache(maxsize=16)
