@@ -530,6 +530,27 @@ def test_all_processes_stop_where_the_loader_of_one_was_ended(root, tmp_path, ra
     assert load_checkpoint(tmp_path / "run", CPU)["step"] == 2
 
 
+PATIENT = """
+import sys, time
+sys.path.insert(0, {root!r})
+from datetime import timedelta
+import torch.distributed as dist
+from adasffuse.training.processes import join_processes
+join = dist.init_process_group
+dist.init_process_group = lambda backend: join(backend, timeout=timedelta(seconds=2))
+with join_processes("cpu") as processes:
+    with processes.waiting_for_main():
+        time.sleep(5 * processes.main)
+    processes.any(True)
+"""
+
+
+def test_the_others_wait_for_the_main_process_longer_than_the_group_does(tmp_path):
+    (tmp_path / "patient.py").write_text(PATIENT.format(root=str(ROOT)))
+    done = torchrun([str(tmp_path / "patient.py")], seconds=60)
+    assert done.returncode == 0, done.stderr
+
+
 def torchrun(script: list[str], seconds: float) -> subprocess.CompletedProcess:
     """Run a script in two processes on one thread each."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -679,6 +700,40 @@ def test_photographs_and_a_known_truth(tmp_path):
     data = {"datasets": ["MFF"], "sharp_folder": "sharp", "sharp_share": 0.5}
     weights = train(run_options(tmp_path, steps=2, task="mff", data=data), tmp_path, "cpu")
     assert load_weights(weights)[1] == "mff"
+
+
+def tf32() -> bool:
+    """Whether cuDNN may round the inputs of float32 convolutions."""
+    cudnn = torch.backends.cudnn
+    return cudnn.conv.fp32_precision == "tf32" if hasattr(cudnn, "conv") else cudnn.allow_tf32
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_loss_is_computed_without_tf32_and_the_network_as_the_user_likes(root, monkeypatch, allowed):
+    """Forward and backward, of both; the switch is what cuDNN reads, on machines without a GPU as well."""
+    seen = {}
+
+    class Watched(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, name):
+            ctx.name, seen[name] = name, tf32()
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            seen[ctx.name + " gradient"] = tf32()
+            return gradient, None
+
+    loss, network = Run.loss, AdaSFFuse.reconstruct
+    monkeypatch.setattr(Run, "loss", lambda run, fused, *rest: loss(run, Watched.apply(fused, "loss"), *rest))
+    monkeypatch.setattr(AdaSFFuse, "reconstruct", lambda *args: Watched.apply(network(*args), "network"))
+    options = run_options(root)
+    run = Run(options, Processes(0, 1, CPU))
+    batch = default_collate([MixedCrops(options.parts)[i] for i in range(2)])
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    run.update(batch)
+    assert seen == {"network": allowed, "loss": False, "loss gradient": False, "network gradient": allowed}
+    assert tf32() == allowed
 
 
 def test_missing_pictures_stop_the_run_before_anything_is_written(tmp_path, capsys):

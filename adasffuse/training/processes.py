@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -16,6 +17,7 @@ from adasffuse.inference.fuser import pick_device
 T = TypeVar("T")
 _FAILED = "failed"  # key of the message of the first process that fails
 _POLL = 5.0  # seconds between looks for it
+_PATIENCE = timedelta(days=7)  # of processes that wait for the main one
 
 
 class PeerError(ConnectionError):
@@ -50,6 +52,18 @@ class Processes:
         raised = torch.tensor(float(flag), device=self.device)
         dist.all_reduce(raised)
         return bool(raised > 0)
+
+    @contextmanager
+    def waiting_for_main(self) -> Iterator[None]:
+        """All leave this block together, however long the main process takes inside.
+
+        Any other wait ends with an error after the process group's timeout, which is ten minutes with NCCL.
+        """
+        patient = dist.new_group(timeout=_PATIENCE, backend="gloo") if self.world > 1 else None
+        yield
+        if patient is not None:
+            dist.barrier(patient)
+            dist.destroy_process_group(patient)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from adasffuse.models import AdaSFFuse
 from adasffuse.models.weights import load_weights, released_weights
 from adasffuse.options import Options, parse_options
 from adasffuse.tasks import GENERAL
+from adasffuse.training.precision import exact_convolutions
 from adasffuse.training.processes import Processes
 from adasffuse.training.terms import Terms, merged
 
@@ -54,8 +55,9 @@ class Run:
             last = number == train.accumulate - 1
             with nullcontext() if last or self.parallel is self.model else self.parallel.no_sync():
                 fused, images = self.fuse(self.trained, micro)
-                loss, some = self.loss(fused, images, micro["part"])
-                (loss / train.accumulate).backward()
+                with exact_convolutions(fused):
+                    loss, some = self.loss(fused, images, micro["part"])
+                    (loss / train.accumulate).backward()
             terms.add(some)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), train.clip or torch.inf).item()
         if self.processes.any(not (terms.finite and isfinite(norm))):

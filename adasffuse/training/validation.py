@@ -14,6 +14,7 @@ from adasffuse.data.heldout import HeldOut
 from adasffuse.metrics import MetricWarning, evaluate
 from adasffuse.options import TRUTH_METRICS, VALIDATION_METRICS
 from adasffuse.panel import contact_sheet
+from adasffuse.training.precision import exact_convolutions
 from adasffuse.training.run import Run
 from adasffuse.training.terms import Terms, merged
 
@@ -82,7 +83,8 @@ def _judge(run: Run, part: int, pair: HeldOut, show: bool) -> Judged:
     batch = {name: _tensor(image) for name, image in images.items()}
     batch.setdefault("truth", torch.full_like(batch["a"], math.nan))
     fused, tensors = run.fuse(run.average.module, batch)
-    _, terms = run.loss(fused, tensors, torch.tensor([part]))
+    with exact_convolutions(fused):
+        _, terms = run.loss(fused, tensors, torch.tensor([part]))
     levels = {name: _levels(image) for name, image in images.items()}
     result = _levels(fused[0, 0].cpu().numpy())
     names = VALIDATION_METRICS if pair.truth is None else VALIDATION_METRICS + TRUTH_METRICS
