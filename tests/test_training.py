@@ -539,8 +539,8 @@ from adasffuse.training.processes import join_processes
 join = dist.init_process_group
 dist.init_process_group = lambda backend: join(backend, timeout=timedelta(seconds=2))
 with join_processes("cpu") as processes:
-    with processes.waiting_for_main():
-        time.sleep(5 * processes.main)
+    time.sleep(5 * processes.main)
+    processes.wait_for_main("breakfast")
     processes.any(True)
 """
 

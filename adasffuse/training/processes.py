@@ -3,10 +3,10 @@
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -17,7 +17,7 @@ from adasffuse.inference.fuser import pick_device
 T = TypeVar("T")
 _FAILED = "failed"  # key of the message of the first process that fails
 _POLL = 5.0  # seconds between looks for it
-_PATIENCE = timedelta(days=7)  # of processes that wait for the main one
+_GLANCE = 0.2  # seconds between looks of processes that wait for the main one
 
 
 class PeerError(ConnectionError):
@@ -31,6 +31,7 @@ class Processes:
     rank: int
     world: int
     device: torch.device
+    store: dist.Store | None = None  # what several processes say to each other outside of collectives
 
     @property
     def main(self) -> bool:
@@ -53,17 +54,17 @@ class Processes:
         dist.all_reduce(raised)
         return bool(raised > 0)
 
-    @contextmanager
-    def waiting_for_main(self) -> Iterator[None]:
-        """All leave this block together, however long the main process takes inside.
+    def wait_for_main(self, step: str) -> None:
+        """Return when the main process calls this as well, however long it takes; once per name of a step.
 
-        Any other wait ends with an error after the process group's timeout, which is ten minutes with NCCL.
+        A collective would fail after the process group's timeout, which is ten minutes with NCCL.
         """
-        patient = dist.new_group(timeout=_PATIENCE, backend="gloo") if self.world > 1 else None
-        yield
-        if patient is not None:
-            dist.barrier(patient)
-            dist.destroy_process_group(patient)
+        if self.store is None:
+            return
+        if self.main:
+            self.store.set(step, "done")
+        while not self.store.check([step]):
+            time.sleep(_GLANCE)
 
 
 @contextmanager
@@ -87,13 +88,13 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
         yield Processes(rank, world, chosen)
         return
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    with _failing_together(rank):
-        yield Processes(rank, world, chosen)
+    with _failing_together(rank) as store:
+        yield Processes(rank, world, chosen, store)
     dist.destroy_process_group()  # after a failure it could wait for the others, which wait for this process
 
 
 @contextmanager
-def _failing_together(rank: int) -> Iterator[None]:
+def _failing_together(rank: int) -> Iterator[dist.Store]:
     """Tell the other processes why this one fails, and end this one soon after any other has failed."""
     store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     store = dist.PrefixStore(
@@ -102,7 +103,7 @@ def _failing_together(rank: int) -> Iterator[None]:
     done = threading.Event()
     threading.Thread(target=_watch, args=(store, rank, done), daemon=True).start()
     try:
-        yield
+        yield store
     except BaseException as error:
         first = _failure(store)
         if first and isinstance(error, RuntimeError):  # the consequence of another's failure

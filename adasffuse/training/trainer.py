@@ -48,11 +48,11 @@ def train(options: Options, out_dir: str | Path = "checkpoint", device: str = "a
         run = Run(options, processes)
         _take_up(run, folder)
         log = None
-        with processes.waiting_for_main():  # it reads every picture file for the manifest
-            if processes.main:
-                _write_json(folder / "options.json", options.to_dict())
-                write_manifest(folder / "manifest.json", run, data)
-                log = RunLog(folder, run.step)
+        if processes.main:
+            _write_json(folder / "options.json", options.to_dict())
+            write_manifest(folder / "manifest.json", run, data)  # reads every picture file
+            log = RunLog(folder, run.step)
+        processes.wait_for_main("manifest")
         saved = run.step
         batches = _until_stopped(_loader(options, data, processes, start=run.step), stop, processes)
         bar = tqdm(batches, initial=run.step, total=options.train.steps, desc=options.name, disable=not processes.main)
