@@ -5,25 +5,47 @@ python scripts/benchmark.py --size small base --resolutions 640x480 1280x960 --p
 Every row is measured in a fresh process: peak memory above what importing takes, the first picture, then the median
 and spread of the following ones.  The floor is what the matrix products and transforms alone would take at the rates
 measured in the same run.  Weights are random, which changes neither time nor memory.
+
+python scripts/benchmark.py --device cuda --size base --precision bfloat16 --backend auto triton compiled torch
+
+On a GPU pictures are replayed as the fuser replays them (--no_graph: not), and the floor is the larger of two: all
+operations at the rate of a large product, and all bytes that no fusing saves (see `measuring.least_work`) at the rate
+of a large copy.  `share` is the floor's part of the measured time, `next` the operator that takes most of it; below the
+table stands what was chosen for the scan, and why.
 """
 
 import argparse
+import itertools
 import json
 import math
 import os
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
-from measuring import format_rows, peak_memory, run_alone, seconds
+from measuring import (
+    against_floor,
+    backend_used,
+    ceilings,
+    forget_peak,
+    format_rows,
+    largest_operator,
+    least_work,
+    peak_memory,
+    run_alone,
+    scan_messages,
+    seconds,
+)
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, pick_device
+from adasffuse.inference.graphs import Replays
 from adasffuse.inference.tiling import fuse_tiled
-from adasffuse.models import SIZES, AdaSFFuse
+from adasffuse.models import SIZES, AdaSFFuse, backends
 from adasffuse.process import SPINS, keep_freed_memory
 
 COLUMNS = (
@@ -38,6 +60,8 @@ COLUMNS = (
     "over_floor",
     "peak_MB",
 )
+ON_GPU = ("backend", "GB", "bound", "share", "next")  # columns added there
+GOALS = {("base", "1x640x480", "bfloat16"): {"median_s": 8e-3, "peak_MB": 1500}}  # on an H200
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -50,13 +74,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (%(default)s)")
     parser.add_argument("--device", default="auto", help="(%(default)s)")
     parser.add_argument(
+        "--backend", nargs="+", choices=("auto", *backends.BACKENDS), default=["auto"], help="of the scan (%(default)s)"
+    )
+    parser.add_argument("--no_graph", action="store_true", help="on a GPU: without CUDA graphs")
+    parser.add_argument(
         "--tile", type=int, default=DEFAULT_TILE, help="tile for larger pictures, 0: never (%(default)s)"
     )
     parser.add_argument("--library", action="store_true", help="without the process settings that the scripts make")
     parser.add_argument("--profile", action="store_true", help="print the operators that take most time")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="PNG of time and memory against pixels")
-    parser.add_argument("--one", help=argparse.SUPPRESS)  # measure one row in this process: size,WxH,precision
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # measure a row here: size,WxH,precision,backend
     return parser.parse_args(argv)
 
 
@@ -66,25 +94,38 @@ def main(argv: list[str] | None = None) -> int:
     if args.one:
         print(json.dumps(measure(args, *args.one.split(","))))
         return 0
-    rates = {"float32": matrix_rate(args, torch.float32), "bfloat16": matrix_rate(args, torch.bfloat16)}
-    transform = transform_rate(args)
-    print(f"device {pick_device(args.device)}, {args.threads} threads, torch {torch.__version__}; matrix products:")
-    print(
-        f"  {rates['float32']:.0f} GFLOP/s float32, {rates['bfloat16']:.0f} bfloat16; FFT {transform:.2f} ns per sample"
-    )
+    device = pick_device(args.device)
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        rates, transform = ceilings(device), 0.0
+        further = f"copies {rates['copy']:.0f} GB/s"
+    else:
+        rates = {"float32": matrix_rate(device, torch.float32), "bfloat16": matrix_rate(device, torch.bfloat16)}
+        transform = transform_rate(device)
+        further = f"FFT {transform:.2f} ns per sample"
+    print(f"device {device}, {args.threads} threads, torch {torch.__version__}; matrix products:")
+    print(f"  {rates['float32']:.0f} GFLOP/s float32, {rates['bfloat16']:.0f} bfloat16; {further}")
     if not args.library:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # for the processes that measure
     rows = []
     command = [sys.executable, os.path.abspath(__file__), *(sys.argv[1:] if argv is None else argv), "--one"]
-    for size in args.size:
-        for resolution in args.resolutions:
-            for precision in args.precision:
-                one = f"{size},{resolution},{precision}"
-                row = run_alone([*command, one], one)
-                row["floor_s"] = row["GFLOP"] / rates[precision] + row["fft_samples"] * transform * 1e-9
-                row["over_floor"] = row["median_s"] / row["floor_s"]
-                rows.append(row)
-    print(format_rows(COLUMNS, rows))
+    for case in itertools.product(args.size, args.resolutions, args.precision, args.backend):
+        row = run_alone([*command, ",".join(case)], ",".join(case))
+        if on_gpu:
+            row |= against_floor(row["median_s"], row["precision"], row["GFLOP"], row["GB"], rates)
+        else:
+            row["floor_s"] = row["GFLOP"] / rates[row["precision"]] + row["fft_samples"] * transform * 1e-9
+        row["over_floor"] = row["median_s"] / row["floor_s"]
+        rows.append(row)
+    print(format_rows(COLUMNS + ON_GPU * on_gpu, rows))
+    for message in dict.fromkeys(message for row in rows for message in row["messages"]):
+        print(message)
+    for row in rows if on_gpu else ():
+        limits = GOALS.get((row["size"], row["pixels"], row["precision"]))
+        if limits:
+            reached = all(row[name] <= limit for name, limit in limits.items())
+            goal = ", ".join(f"{name} {limit}" for name, limit in limits.items())
+            print(f"goal of {row['size']} ({goal}) with {row['backend']}: {'' if reached else 'not '}reached")
     for row in rows if args.profile else ():
         print(f"\n{row['size']} {row['pixels']} {row['precision']}\n{row['profile']}")
     if args.json:
@@ -94,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def measure(args: argparse.Namespace, size: str, resolution: str, precision: str) -> dict:
+def measure(args: argparse.Namespace, size: str, resolution: str, precision: str, backend: str) -> dict:
     """Times, operations and peak memory of one network at one resolution, in this process."""
     if not args.library:
         keep_freed_memory()
@@ -103,18 +144,30 @@ def measure(args: argparse.Namespace, size: str, resolution: str, precision: str
     before = peak_memory(device)
     model = AdaSFFuse(SIZES[size]).to(device, memory_format=torch.channels_last).eval()
     a, b = (torch.rand(args.batch, 1, height, width, device=device) for _ in range(2))
+    replays = Replays()
 
-    def fuse() -> None:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+    def fuse(network: Callable = model, scan: str = backend) -> None:
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"),
+            backends.using(scan),
+        ):
             if args.tile and height * width > args.tile**2:
-                fuse_tiled(model, a, b, args.tile, DEFAULT_OVERLAP)
+                fuse_tiled(network, a, b, args.tile, DEFAULT_OVERLAP)
             else:
-                model(a, b)
+                network(a, b)
 
-    first, *times = (seconds(fuse, device) for _ in range(args.repeats + 1))
+    def usual() -> None:
+        fuse(model if args.no_graph else partial(replays, model))
+
+    with scan_messages() as messages:
+        first = seconds(usual, device)
+    if device.type == "cuda":  # what choosing a backend took is no peak of fusing, capturing a graph is
+        forget_peak(device)
+        for _ in range(2):
+            usual()
+    times = [seconds(usual, device) for _ in range(args.repeats)]
     peak = peak_memory(device) - before
-    with FlopCounterMode(display=False) as counter:
-        fuse()
     row = {
         "size": size,
         "pixels": f"{args.batch}x{width}x{height}",
@@ -122,14 +175,21 @@ def measure(args: argparse.Namespace, size: str, resolution: str, precision: str
         "first_s": first,
         "median_s": statistics.median(times),
         "spread_s": max(times) - min(times),
-        "GFLOP": counter.get_total_flops() / 1e9,
-        "fft_samples": fft_samples(fuse),
         "peak_MB": peak / 2**20,
+        "backend": backend_used(backend),
+        "messages": messages,
     }
+    if device.type == "cuda":
+        row["GFLOP"], row["GB"] = least_work(lambda: fuse(scan="torch"))
+        row["next"] = largest_operator(fuse)
+    else:
+        with FlopCounterMode(display=False) as counter:
+            fuse()
+        row |= {"GFLOP": counter.get_total_flops() / 1e9, "fft_samples": fft_samples(fuse)}
     if args.profile:
         with profile(activities=list(ProfilerActivity) if device.type == "cuda" else [ProfilerActivity.CPU]) as trace:
             fuse()
-        row["profile"] = trace.key_averages().table(sort_by="self_cpu_time_total", row_limit=15)
+        row["profile"] = trace.key_averages().table(sort_by=f"self_{device.type}_time_total", row_limit=15)
     return row
 
 
@@ -156,18 +216,16 @@ def fft_samples(action: Callable[[], None]) -> int:
     return total
 
 
-def matrix_rate(args: argparse.Namespace, dtype: torch.dtype) -> float:
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Best GFLOP/s of a 1x1 convolution of 64 to 256 channels in channels-last memory, the network's usual product."""
-    device = pick_device(args.device)
     x = torch.rand(1, 64, 128, 128, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
     weight = torch.rand(256, 64, 1, 1, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
     best = min(seconds(lambda: torch.nn.functional.conv2d(x, weight), device) for _ in range(50))
     return 2 * 64 * 256 * 128 * 128 / best / 1e9
 
 
-def transform_rate(args: argparse.Namespace) -> float:
+def transform_rate(device: torch.device) -> float:
     """Best nanoseconds per real sample and direction of a 2-D FFT of the size that the frequency branch uses."""
-    device = pick_device(args.device)
     x = torch.rand(64, 144, 180, device=device)
     best = min(seconds(lambda: torch.fft.irfft2(torch.fft.rfft2(x), s=x.shape[1:]), device) for _ in range(20))
     return best / (2 * x.numel()) * 1e9
@@ -181,8 +239,8 @@ def plot(rows: list[dict], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4))
-    for label in dict.fromkeys((row["size"], row["precision"]) for row in rows):
-        mine = [row for row in rows if (row["size"], row["precision"]) == label]
+    for label in dict.fromkeys((row["size"], row["precision"], row["backend"]) for row in rows):
+        mine = [row for row in rows if (row["size"], row["precision"], row["backend"]) == label]
         pixels = [math.prod(int(n) for n in row["pixels"].split("x")) for row in mine]
         for axis, name in zip(axes, ("median_s", "peak_MB")):
             axis.loglog(pixels, [row[name] for row in mine], "o-", label=" ".join(label))

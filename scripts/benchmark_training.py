@@ -11,6 +11,10 @@ forward    the network, sources sent to the device included
 loss       its terms
 backward   gradients, with several processes their exchange included
 optimiser  the rest: clearing and clipping gradients, Adam, running average of the weights
+
+On a GPU the floor is three times that of a forward pass (see `measuring.least_work`; the backward pass makes two
+products of each), at the rates of a large product and a large copy; `share` is its part of a step, `next` the operator
+that takes most of the GPU's time.  Below the table stands what was chosen for the scan, and why.
 """
 
 import argparse
@@ -31,11 +35,25 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from measuring import format_rows, peak_memory, run_alone, seconds, wait_for
+from measuring import (
+    against_floor,
+    backend_used,
+    ceilings,
+    forget_peak,
+    format_rows,
+    largest_operator,
+    least_work,
+    peak_memory,
+    run_alone,
+    scan_messages,
+    seconds,
+    wait_for,
+)
 
 from adasffuse.data.mixture import MixedCrops
 from adasffuse.images import write_png
-from adasffuse.models import SIZES
+from adasffuse.inference.fuser import pick_device
+from adasffuse.models import SIZES, backends
 from adasffuse.options import Options, parse_options
 from adasffuse.process import SPINS, keep_freed_memory
 from adasffuse.training import trainer
@@ -44,6 +62,8 @@ from adasffuse.training.run import Run
 
 PARTS = ("data", "forward", "loss", "backward", "optimiser")
 COLUMNS = ("size", "precision", "crop", "batch", "processes", "patches_s", "step_s", "spread_s", *PARTS, "peak_MB")
+ON_GPU = ("backend", "GFLOP", "GB", "bound", "floor_s", "share", "next")  # columns added there
+GOALS = {("base", "bfloat16", 128): 1000}  # patches per second on an H200
 NEVER = 10**9  # steps: the benchmark ends the loader, not the options
 
 
@@ -57,6 +77,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=0, help="loader processes of each process (%(default)s)")
     parser.add_argument("--processes", type=int, default=1, help="also measure this many at once (%(default)s)")
     parser.add_argument("--device", default="auto", help="(%(default)s)")
+    parser.add_argument("--backend", choices=("auto", *backends.BACKENDS), default="auto", help="of the scan (auto)")
     parser.add_argument("--warmup", type=int, default=2, help="steps that are not timed (%(default)s)")
     parser.add_argument("--repeats", type=int, default=10, help="steps for the rate, and for the shares (%(default)s)")
     parser.add_argument("--pictures", default="640x480", metavar="WxH", help="of the pictures (%(default)s)")
@@ -98,7 +119,22 @@ def main(argv: list[str] | None = None) -> int:
         f"device {rows[0]['device']}, torch {torch.__version__}; each process: {args.threads} threads, {args.workers} "
         "loader processes, its own batch; parts are shares of a step"
     )
-    print(format_rows((*COLUMNS, "scaling") if args.processes > 1 else COLUMNS, rows))
+    on_gpu = rows[0]["device"].startswith("cuda")
+    if on_gpu:
+        best = ceilings(pick_device(args.device))
+        print(", ".join(f"{name} {rate:.0f} {'GB' if name == 'copy' else 'GFLOP'}/s" for name, rate in best.items()))
+        for row in rows:
+            row |= against_floor(row["step_s"], row["precision"], row["GFLOP"], row["GB"], best)
+    print(format_rows((*COLUMNS, *["scaling"] * (args.processes > 1), *ON_GPU * on_gpu), rows))
+    for message in dict.fromkeys(message for row in rows for message in row["messages"]):
+        print(message)
+    for row in rows if on_gpu else ():
+        goal = GOALS.get((row["size"], row["precision"], row["crop"]))
+        if goal:
+            reached = "" if row["patches_s"] / row["processes"] >= goal else "not "
+            print(
+                f"goal of {row['size']} ({goal} patches per second and GPU) at batch {row['batch']}: {reached}reached"
+            )
     if args.json:
         args.json.write_text(json.dumps({"torch": torch.__version__, "rows": rows}, indent=2) + "\n", encoding="utf-8")
     return 0
@@ -133,7 +169,7 @@ def measure(args: argparse.Namespace, one: str, root: str) -> dict[str, Any] | N
     """Rate, shares and peak memory of training in this process; under torchrun None in all but the first."""
     keep_freed_memory()
     torch.set_num_threads(args.threads)
-    with join_processes(args.device) as processes:
+    with join_processes(args.device) as processes, backends.using(args.backend), scan_messages() as messages:
         before = peak_memory(processes.device)
         options = run_options(args, one, root, processes.world)
         run, data = Run(options, processes), MixedCrops(options.parts)
@@ -144,10 +180,22 @@ def measure(args: argparse.Namespace, one: str, root: str) -> dict[str, Any] | N
 
         for _ in range(args.warmup):
             step()
+        forget_peak(processes.device)
         times = [seconds(step, processes.device) for _ in range(args.repeats)]
         shares = measure_shares(run, batches, args.repeats)
         peak = peak_memory(processes.device) - before
-        return describe(options, processes, times, shares, peak) if processes.main else None
+        row = {"backend": backend_used(args.backend), "messages": messages}
+        if processes.device.type == "cuda":
+            row["next"] = largest_operator(step)  # by all processes: their gradients meet
+            row |= step_work(run, next(batches))
+        return row | describe(options, processes, times, shares, peak) if processes.main else None
+
+
+def step_work(run: Run, batch: dict[str, Any]) -> dict[str, float]:
+    """The least that a step must compute and move: three times a forward pass."""
+    with torch.no_grad(), backends.using("torch"):
+        gflop, gigabytes = least_work(lambda: run.fuse(run.model, batch))
+    return {"GFLOP": 3 * gflop, "GB": 3 * gigabytes}
 
 
 def describe(

@@ -1,13 +1,26 @@
-"""What the benchmark scripts share: seconds, peak memory, measuring in a fresh process, and a table of the results."""
+"""What the benchmark scripts share: seconds, peak memory, measuring in a fresh process, a table of the results; on GPUs
+the least that a network must compute and move, what the GPU can at best, and the backends chosen for the scan.
+"""
 
 import json
+import logging
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from unittest.mock import patch
 
 import torch
+from torch import Tensor
+from torch.autograd import DeviceType
+from torch.profiler import profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from adasffuse.models import backends, mamba
 
 
 def seconds(action: Callable[[], object], device: torch.device) -> float:
@@ -29,6 +42,117 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def forget_peak(device: torch.device) -> None:
+    """What a GPU held before no longer counts as its peak."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def ceilings(device: torch.device, side: int = 8192, megabytes: int = 1024) -> dict[str, float]:
+    """Best GFLOP/s of a large product in 'float32' and 'bfloat16', and GB/s read and written of a large 'copy'."""
+    best = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = torch.randn(2, side, side, device=device).to(dtype)
+        best[str(dtype).removeprefix("torch.")] = 2 * side**3 / _quickest(lambda a=a, b=b: a @ b, device) / 1e9
+    source = torch.randn(megabytes * 2**18, device=device)
+    target = torch.empty_like(source)
+    return best | {"copy": 2 * source.nbytes / _quickest(lambda: target.copy_(source), device) / 1e9}
+
+
+def _quickest(action: Callable[[], object], device: torch.device) -> float:
+    return min(seconds(action, device) for _ in range(10))
+
+
+def least_work(forward: Callable[[], object]) -> tuple[float, float]:
+    """GFLOP and GB of a network's forward pass that no fusing of kernels saves.
+
+    Operations are those of convolutions and products; of the scan they can be counted where it runs on 'torch'.  Bytes
+    are what convolutions, products, transforms and scans
+    read and write, each once; all that lies between them counts as fused into one of them, and so does the inside of
+    a scan.
+    """
+    scans = sys.modules["adasffuse.models.scan"]  # the package's `scan` is the function
+    original, traffic = scans.scan, _Traffic()
+
+    def scan(*args, **kwargs) -> Tensor:
+        with traffic.paused():
+            y = original(*args, **kwargs)
+        traffic.bytes += sum(t.nbytes for t in (*args[:6], y))
+        return y
+
+    with (
+        patch.object(mamba, "scan", scan),
+        patch.object(scans, "scan", scan),
+        FlopCounterMode(display=False) as operations,
+        traffic,
+    ):
+        forward()
+    return operations.get_total_flops() / 1e9, traffic.bytes / 1e9
+
+
+class _Traffic(TorchDispatchMode):
+    """Sums up the bytes that products and transforms read and write."""
+
+    _aten = torch.ops.aten
+    COUNTED = (_aten.convolution, _aten.mm, _aten.bmm, _aten.addmm, _aten.baddbmm, _aten._fft_r2c, _aten._fft_c2r)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes, self._counting = 0, True
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if self._counting and function.overloadpacket in self.COUNTED:
+            self.bytes += sum(t.nbytes for t in tree_leaves((args, kwargs, result)) if isinstance(t, Tensor))
+        return result
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self._counting = False
+        yield
+        self._counting = True
+
+
+def against_floor(
+    seconds: float, precision: str, gflop: float, gigabytes: float, best: dict[str, float]
+) -> dict[str, float | str]:
+    """What sets the floor ('FLOP' or 'GB'), its seconds, and the share of the measured seconds that it makes up."""
+    times = {"FLOP": gflop / best[precision], "GB": gigabytes / best["copy"]}
+    bound = max(times, key=times.__getitem__)
+    return {"bound": bound, "floor_s": times[bound], "share": times[bound] / seconds}
+
+
+def largest_operator(action: Callable[[], object]) -> str:
+    """The operator whose kernels take most of a GPU's time, with its share: the next bottleneck."""
+    with profile() as trace:
+        action()
+        torch.cuda.synchronize()
+    operators = [event for event in trace.key_averages() if event.device_type == DeviceType.CPU]
+    largest = max(operators, key=lambda event: event.self_device_time_total)
+    return f"{largest.key} {largest.self_device_time_total / sum(e.self_device_time_total for e in operators):.0%}"
+
+
+@contextmanager
+def scan_messages() -> Iterator[list[str]]:
+    """What is logged about the scan's backends within."""
+    messages: list[str] = []
+    handler, log = logging.Handler(), logging.getLogger(backends.__name__)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield messages
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+def backend_used(asked: str) -> str:
+    """Names of the backends that scans ran on when this was asked for."""
+    return asked if asked != "auto" else "+".join(sorted(set(backends.chosen.values()))) or "torch"
 
 
 def run_alone(command: Sequence[str], what: str) -> dict:

@@ -1,13 +1,19 @@
 """The benchmarks of inference and of training run and report what they promise."""
 
 import json
+import logging
 import sys
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
+from tiny import network
+
+from adasffuse.models import backends, scan_reference
+from adasffuse.models.backends import using
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -63,3 +69,56 @@ def test_impossible_options_are_named_before_anything_is_measured(script, capsys
 def test_a_measurement_that_fails_says_why(script):
     with pytest.raises(SystemExit, match=r"measuring it failed:\n.*no such thing"):
         script("measuring").run_alone([sys.executable, "-c", "raise SystemExit('no such thing')"], "it")
+
+
+def test_the_least_work_of_a_network_by_hand(script):
+    """A 1x1 convolution and a transform: what they read and write, and two operations per product."""
+    least_work = script("measuring").least_work
+    x, weight = torch.rand(1, 4, 8, 8), torch.rand(6, 4, 1, 1)
+    gflop, gigabytes = least_work(lambda: torch.fft.rfft(torch.nn.functional.conv2d(x, weight).sigmoid()))
+    assert gflop * 1e9 == pytest.approx(2 * 4 * 6 * 64)
+    assert gigabytes * 1e9 == pytest.approx(4 * (4 * 64 + 4 * 6 + 6 * 64) + 4 * 6 * 64 + 8 * 6 * 8 * 5)
+
+
+@pytest.mark.parametrize("order", ["bidirectional", "cross"])
+def test_a_scan_counts_as_one_pass_over_its_tensors(script, order):
+    model, sources = network(scan=order), torch.rand(2, 1, 1, 16, 16)
+    with torch.enable_grad():  # whole maps, as on a GPU
+        _, gigabytes = script("measuring").least_work(lambda: model(*sources))
+        with using("compiled"), patch.object(backends, "scan_compiled", scan_reference_at_any_chunk):
+            _, other = script("measuring").least_work(lambda: model(*sources))
+    assert gigabytes == other  # whatever happens inside
+
+
+def scan_reference_at_any_chunk(*arguments):
+    return scan_reference(*arguments[:7])
+
+
+def test_the_floor_is_the_larger_of_operations_and_bytes(script):
+    best = {"float32": 100.0, "bfloat16": 1000.0, "copy": 10.0}
+    against_floor = script("measuring").against_floor
+    assert against_floor(0.8, "bfloat16", 100.0, 4.0, best) == {"bound": "GB", "floor_s": 0.4, "share": 0.5}
+    assert against_floor(4.0, "float32", 100.0, 4.0, best) == {"bound": "FLOP", "floor_s": 1.0, "share": 0.25}
+
+
+def test_ceilings_and_messages(script):
+    measuring = script("measuring")
+    best = measuring.ceilings(torch.device("cpu"), side=64, megabytes=1)
+    assert set(best) == {"float32", "bfloat16", "copy"} and min(best.values()) > 0
+    with measuring.scan_messages() as messages:
+        logging.getLogger("adasffuse.models.backends").info("scan on %s", "cuda:0")
+    logging.getLogger("adasffuse.models.backends").info("later")
+    assert messages == ["scan on cuda:0"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_benchmarks_on_the_gpu(script, tmp_path, capsys):
+    arguments = ["--size", "small", "--precision", "bfloat16", "--repeats", "2", "--device", "cuda"]
+    out = tmp_path / "rows.json"
+    assert script("benchmark").main([*arguments, "--resolutions", "64x48", "--json", str(out)]) == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    assert 0 < row["share"] < 1 and row["backend"] in capsys.readouterr().out
+    arguments += ["--crop", "32", "--pictures", "64x48", "--json", str(out)]
+    assert script("benchmark_training").main(arguments) == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    assert 0 < row["share"] < 1 and "scan on cuda:0" in capsys.readouterr().out
