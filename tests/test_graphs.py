@@ -1,14 +1,18 @@
 """Replayed CUDA graphs: which calls are captured, with a stand-in, and on a GPU that they change nothing."""
 
 import functools
+import sys
 import warnings
 
 import pytest
 import torch
 from tiny import network
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from adasffuse.inference import graphs
 from adasffuse.inference.graphs import PIXELS, RECENT, Replays
+from adasffuse.models.mamba import SCAN_ORDERS
+from adasffuse.models.pairwise import scan_pairwise
 from adasffuse.models.spectral import keeping_bases, spectral_basis
 
 
@@ -100,6 +104,28 @@ def test_a_failed_capture_is_said_once(log):
             warnings.simplefilter("error")
             assert torch.equal(replays(torch.add, a, a), a + a)
     assert log == ["capture"]
+
+
+class NeverAsking(TorchDispatchMode):
+    """Refuses operators whose result, or its shape, the program has to wait for."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal", "is_nonzero")
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert function.overloadpacket.__name__ not in self.WAITING
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("order", SCAN_ORDERS)
+def test_the_network_never_asks_for_a_value(monkeypatch, order):
+    """As on a GPU, with the scan that runs there: a graph could not be captured, and eager kernels would wait."""
+    monkeypatch.setattr(sys.modules["adasffuse.models.scan"], "scan_chunked", scan_pairwise)
+    model, sources = network(scan=order), torch.rand(2, 1, 1, 30, 44)
+    for precision in (torch.float32, torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16), NeverAsking():
+            model(*sources)  # gradients are on: whole maps instead of strips
+    with pytest.raises(AssertionError), NeverAsking():
+        sources.max().item()
 
 
 def test_the_bases_of_a_graph_stay():

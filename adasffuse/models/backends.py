@@ -1,10 +1,12 @@
 """Which implementation of the scan runs, and how the fastest one is found.
 
-'torch': PyTorch's operators, `scan_chunked` on the CPU and `scan_pairwise` on a GPU; 'compiled': the same
-through `torch.compile`; 'triton': the kernels of `mamba_ssm`, on CUDA.  'auto' is 'torch' wherever there is no CUDA.
+'torch': PyTorch's operators, `scan_chunked` on the CPU and `scan_pairwise` on a GPU; 'compiled': `scan_pairwise`
+through `torch.compile`; 'triton': the kernels of `mamba_ssm`, on CUDA, which multiply float32 as TF32.  'auto' is
+'torch' wherever there is no CUDA.
 
 On CUDA the first call of every case (device, precision, heads, length to a power of two, with or without gradient) runs
 what can be used on its own tensors and keeps the fastest; the logger `adasffuse.models.backends` says which and why.
+The time to launch kernels counts, as it does in training; a CUDA graph later saves that of any backend.
 Results agree within rounding, not bit for bit, and two runs, or two processes of one run, may choose differently: for
 results that repeat bit for bit, name the backend with `using`.  While a CUDA graph is captured, and inside a network
 that `torch.compile` sees as a whole, nothing can be timed: a new case is 'torch' there.
