@@ -3,6 +3,7 @@
 import functools
 import sys
 import warnings
+from itertools import product
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from adasffuse.inference import graphs
 from adasffuse.inference.graphs import PIXELS, RECENT, Replays
 from adasffuse.models.mamba import SCAN_ORDERS
+from adasffuse.models.network import HEADS
 from adasffuse.models.pairwise import scan_pairwise
 from adasffuse.models.spectral import keeping_bases, spectral_basis
 
@@ -116,11 +118,11 @@ class NeverAsking(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("order", SCAN_ORDERS)
-def test_the_network_never_asks_for_a_value(monkeypatch, order):
+@pytest.mark.parametrize("order, output", [*product(SCAN_ORDERS, ["blend"]), *product(["cross"], HEADS)])
+def test_the_network_never_asks_for_a_value(monkeypatch, order, output):
     """As on a GPU, with the scan that runs there: a graph could not be captured, and eager kernels would wait."""
     monkeypatch.setattr(sys.modules["adasffuse.models.scan"], "scan_chunked", scan_pairwise)
-    model, sources = network(scan=order), torch.rand(2, 1, 1, 30, 44)
+    model, sources = network(scan=order, output=output), torch.rand(2, 1, 1, 30, 44)
     for precision in (torch.float32, torch.bfloat16):
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16), NeverAsking():
             model(*sources)  # gradients are on: whole maps instead of strips
