@@ -100,10 +100,10 @@ def fusion_loss(
 
 
 def salient_target(source_a: Tensor, source_b: Tensor) -> Tensor:
-    """Infrared (A) targets on the visible picture (B), which stays dark where it is dark and shows A where it is white.
+    """Infrared (A) targets on the visible picture (B), which stays dark where it is dark.
 
     Where A stands out from its surroundings (a Gaussian window of sigma 16 pixels) by 0.05 to 0.25, the target goes
-    over from B to max(A, B); where B comes within 0.1 of white, brightness is lowered towards A by up to a half.
+    over from B to max(A, B).
     """
     surroundings = F.avg_pool2d(source_a, 8, ceil_mode=True, count_include_pad=False)
     size = min(9, 2 * ((min(surroundings.shape[-2:]) - 1) // 2) + 1)
@@ -111,9 +111,7 @@ def salient_target(source_a: Tensor, source_b: Tensor) -> Tensor:
     surroundings = _blur(F.pad(surroundings, (half,) * 4, mode="replicate"), size, 2.0)
     surroundings = F.interpolate(surroundings, source_a.shape[-2:], mode="bilinear")
     hot = ((source_a - surroundings - 0.05) / 0.2).clamp(0, 1)
-    shown = torch.lerp(source_b, torch.maximum(source_a, source_b), hot)
-    white = ((source_b - 0.9) / 0.1).clamp(0, 1)
-    return shown - 0.5 * white * (source_b - source_a).clamp(min=0)
+    return torch.lerp(source_b, torch.maximum(source_a, source_b), hot)
 
 
 def exposed_target(source_a: Tensor, source_b: Tensor) -> Tensor:

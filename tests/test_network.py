@@ -167,7 +167,9 @@ def test_a_pyramid_gives_back_sources_that_agree_and_moves_with_their_brightness
     fused, features = torch.randn(1, 8, 16, 24), torch.randn(2, 8, 16, 24)
     torch.testing.assert_close(head(fused, features, same), same[:1], atol=1e-6, rtol=0)
     other = torch.rand(2, patch**2, 16, 24)
-    torch.testing.assert_close(head(fused, features, other + 0.2), head(fused, features, other) + 0.2)
+    result = head(fused, features, other)
+    torch.testing.assert_close(head(fused, features, other + 0.2), result + 0.2)
+    assert (other.amin(0) <= result[0]).all() and (result[0] <= other.amax(0)).all()  # no halo
 
 
 def test_a_pyramid_of_equal_weights_is_the_mean_and_a_sure_one_is_the_source():

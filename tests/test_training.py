@@ -106,7 +106,8 @@ def stop_at(monkeypatch, step: int, number: int = signal.SIGTERM) -> None:
 
 
 def test_a_run_learns_and_leaves_what_it_promises(root, tmp_path):
-    options = run_options(root, steps=40, log={"panel": 20, "validate": 20, "checkpoint": 15}, train={"lr": 5e-3})
+    logged = {"panel": 20, "validate": 20, "checkpoint": 15}
+    options = run_options(root, steps=40, log=logged, train={"lr": 5e-3}, model={"output": "direct"})
     weights = train(options, tmp_path, "cpu")
     folder = tmp_path / "run"
     assert weights == folder / "weights.safetensors"
@@ -668,19 +669,19 @@ def test_a_pyramid_starts_from_a_blend(root, tmp_path):
 
 
 def test_an_ordered_network_starts_from_one_that_is_not(root, tmp_path):
-    start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5)
+    start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5, output="pyramid")
     run = Run(run_options(root, train={"init": str(start)}, model={"ordered": True}), Processes(0, 1, CPU))
-    state, expected = run.model.state_dict(), network(5).state_dict()
+    state, expected = run.model.state_dict(), network(5, output="pyramid").state_dict()
     assert all(torch.equal(state.pop(name), value) for name, value in expected.items())
     assert list(state) == ["embed_order.weight", "embed_order.bias"]
     assert not any(value.any() for value in state.values())
 
 
 def test_starting_from_weights(root, tmp_path):
-    start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5)
+    start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5, output="pyramid")
     options = run_options(root, train={"init": str(start)})
     run = Run(options, Processes(0, 1, CPU))
-    expected = network(5).state_dict()
+    expected = network(5, output="pyramid").state_dict()
     assert all(torch.equal(v, expected[name]) for name, v in run.model.state_dict().items())
     with pytest.raises(ValueError, match=r"train\.init .*start\.safetensors holds a network of another shape"):
         Run(run_options(root, train={"init": str(start)}, model={"state": 16}), Processes(0, 1, CPU))

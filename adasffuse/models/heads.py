@@ -33,7 +33,8 @@ class PyramidHead(BlendHead):
     """Blend of Laplacian pyramids: fine detail is weighed pixel by pixel, what is coarser by smooth weights.
 
     With patches of 2x2 pixels the bands hold what is finer than 4 pixels, octaves up to 16 pixels, and the rest.  Where
-    sources differ much in brightness, weights that follow every pixel would make edges that no source has.
+    sources differ much in brightness, weights that follow every pixel would make edges that no source has.  No pixel is
+    darker or brighter than in all sources: bands weighed differently cannot leave halos.
     Burt and Adelson, IEEE Trans. Communications 1983, doi:10.1109/TCOM.1983.1095851.
     """
 
@@ -49,7 +50,9 @@ class PyramidHead(BlendHead):
         if bands is None:
             bands = self.coarse_bands(F.avg_pool2d(fused, 2), F.avg_pool2d(features, 2), sources)
         result, low = bands
-        return result + super().forward(fused, features, sources - low)
+        result = result + super().forward(fused, features, sources - low)
+        pixels = sources.unflatten(0, (features.shape[0] // fused.shape[0], -1))
+        return result.clamp(pixels.amin(dim=0), pixels.amax(dim=0))
 
     def coarse_bands(self, fused: Tensor, features: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
         """The bands above the finest, of the result, (B, P, H, W), and of the sources, (S*B, P, H, W).
