@@ -32,7 +32,7 @@ class DataOptions:
     exposures: float = 0.0  # share of samples that are multi-exposure pairs made from them; needs sharp_share 0
     exposures_truth: bool = True  # whether the photograph is the target of these, instead of what the loss says
     dim: float = 0.0  # share of pairs whose picture A (the infrared one) is darkened to 0.2 .. 0.7 of its values
-    glare: float = 0.0  # share of samples whose picture B (the visible one) is shown with a dazzling light in it
+    glare: float = 0.0  # share of samples whose B (the visible one), half the time as at night, is shown with glare
     jitter: float = 0.0  # random gain, gamma and offset, as the task allows, one for all pictures of a sample
     cache_mb: float = 4096  # megabytes of decoded pictures kept per part; the others are decoded for each sample
     validation: tuple[str, ...] = ()  # stems (shell patterns) held out of training and validated on

@@ -299,10 +299,16 @@ def test_problems_of_all_parts_are_listed(root, tmp_path):
 
 def test_glare_is_shown_to_the_network_and_hidden_from_the_loss(root):
     plain, glaring = (TrainingCrops(data_options(root, glare=share)) for share in (0.0, 1.0))
-    sample, crop = glaring[4], plain[4]
-    assert same(sample, crop) and torch.equal(crop["shown_b"], crop["b"])
-    assert (sample["shown_b"] >= sample["b"] - 1 / 255).all() and sample["shown_b"].max() == 1 > sample["b"].max()
-    assert torch.equal(glaring[4]["shown_b"], sample["shown_b"])
+    nights = 0
+    for n in range(12):
+        sample, crop = glaring[n], plain[n]
+        assert torch.equal(sample["a"], crop["a"]) and torch.equal(crop["shown_b"], crop["b"])
+        factors = sample["b"][crop["b"] > 0.1] / crop["b"][crop["b"] > 0.1]
+        assert factors.max() - factors.min() < 1e-5 and (factors.max() == 1 or 0.1 <= factors.max() <= 0.5)
+        nights += bool(factors.max() < 1)
+        assert (sample["shown_b"] >= sample["b"] - 1 / 255).all() and sample["shown_b"].max() == 1 > sample["b"].max()
+        assert torch.equal(glaring[n]["shown_b"], sample["shown_b"])
+    assert 2 <= nights <= 10  # half of them, before the light is added
 
 
 def test_dimming_scales_the_infrared_picture_alone(root):

@@ -68,8 +68,11 @@ class TrainingCrops(Dataset):
             images.append(np.full_like(images[0], np.nan))
         if self.options.jitter:
             images = jitter(images, self.options.jitter, self.allowed, rng)
-        dazzled = bool(self.options.glare) and rng.random() < self.options.glare
-        images.append(add_glare(np.ascontiguousarray(images[1]), rng)[0] if dazzled else images[1])
+        images.append(images[1])
+        if self.options.glare and rng.random() < self.options.glare:
+            if rng.random() < 0.5:
+                images[1] = images[1] * np.float32(rng.uniform(0.1, 0.5))
+            images[3] = add_glare(np.ascontiguousarray(images[1]), rng)[0]
         a, b, truth, shown = (torch.from_numpy(np.ascontiguousarray(t, dtype=np.float32))[None] for t in images)
         return {"a": a, "b": b, "truth": truth, "shown_b": shown, "name": name}
 
