@@ -306,7 +306,8 @@ def test_glare_is_shown_to_the_network_and_hidden_from_the_loss(root):
         factors = sample["b"][crop["b"] > 0.1] / crop["b"][crop["b"] > 0.1]
         assert factors.max() - factors.min() < 1e-5 and (factors.max() == 1 or 0.1 <= factors.max() <= 0.5)
         nights += bool(factors.max() < 1)
-        assert (sample["shown_b"] >= sample["b"] - 1 / 255).all() and sample["shown_b"].max() == 1 > sample["b"].max()
+        assert (sample["shown_b"] >= sample["b"] - 1 / 255).all() and sample["shown_b"].max() == 1
+        assert (sample["shown_b"] > sample["b"] + 0.05).any()
         assert torch.equal(glaring[n]["shown_b"], sample["shown_b"])
     assert 2 <= nights <= 10  # half of them, before the light is added
 
