@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adasffuse.pyramid import blend_pyramids
 from adasffuse.tasks import Task
 
 SMALLEST = {"vif": 41, "exposure": 44}  # pixels on a side that the scales of these terms need
@@ -135,15 +136,7 @@ def mertens_target(source_a: Tensor, source_b: Tensor) -> Tensor:
     contrast = F.conv2d(F.pad(sources.flatten(0, 1), (1, 1, 1, 1), mode="reflect"), laplace).abs()
     weights = contrast.view_as(sources) * torch.exp(-(sources - 0.5).square() / (2 * 0.2**2)) + 1e-12
     weights = weights / weights.sum(dim=0)
-    levels = []
-    while min(sources.shape[-2:]) > 2:
-        coarse = _halved(sources)
-        levels.append((weights * (sources - _doubled(coarse, sources))).sum(dim=0))
-        sources, weights = coarse, _halved(weights)
-    fused = (weights * sources).sum(dim=0)
-    for level in reversed(levels):
-        fused = level + _doubled(fused, level)
-    return fused.clamp(0, 1)
+    return blend_pyramids(sources, weights).clamp(0, 1)
 
 
 TARGETS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -295,25 +288,6 @@ def _sobel(image: Tensor) -> Tensor:
     smooth, difference = image.new_tensor([1.0, 2.0, 1.0]), image.new_tensor([-1.0, 0.0, 1.0])
     kernels = torch.stack([torch.outer(smooth, difference), torch.outer(difference, smooth)]).unsqueeze(1)
     return F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), kernels)
-
-
-def _halved(x: Tensor) -> Tensor:
-    """Next level of a Gaussian pyramid, (..., H, W) to (..., ceil(H / 2), ceil(W / 2)); H, W > 2."""
-    return _binomial(x)[..., ::2, ::2]
-
-
-def _doubled(x: Tensor, like: Tensor) -> Tensor:
-    """A level of a pyramid at the size of the finer one."""
-    sparse = torch.zeros_like(like)
-    sparse[..., ::2, ::2] = 4 * x
-    return _binomial(sparse)
-
-
-def _binomial(x: Tensor) -> Tensor:
-    """Smoothed by the 5x5 window of image pyramids (1, 4, 6, 4, 1), borders mirrored."""
-    window = x.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
-    padded = F.pad(x.reshape(-1, 1, *x.shape[-2:]), (2, 2, 2, 2), mode="reflect")
-    return F.conv2d(padded, torch.outer(window, window)[None, None]).view_as(x)
 
 
 def _local_moments(x: Tensor, y: Tensor, size: int, sigma: float) -> tuple[Tensor, ...]:

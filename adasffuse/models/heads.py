@@ -3,8 +3,11 @@
 S sources lie one after the other in the batch, (S*B, ...); P planes are the pixels of a patch.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from adasffuse.pyramid import blend_pyramids
 
 LEVELS = 3  # of the pyramid above its finest band; height and width in patches are multiples of 2 ** LEVELS
 SLOPE = 0.2  # of the LeakyReLU
@@ -22,26 +25,34 @@ class BlendHead(nn.Module):
 
     def forward(self, fused: Tensor, features: Tensor, sources: Tensor) -> Tensor:
         """fused (B, C, H, W), features (S*B, C, H, W) and sources (S*B, P, H, W) to (B, P, H, W)."""
+        weights = self.weights(fused, features)
+        return (weights * sources.view_as(weights)).sum(dim=0)
+
+    def weights(self, fused: Tensor, features: Tensor) -> Tensor:
+        """Of every source and pixel, (S, B, P, H, W) float32."""
         count = features.shape[0] // fused.shape[0]
         hidden = self.from_source(features) + self.from_fused(fused).repeat(count, 1, 1, 1)
         logits = self.logit(F.leaky_relu(hidden, SLOPE))
-        weights = logits.float().unflatten(0, (count, -1)).softmax(dim=0)
-        return (weights * sources.unflatten(0, (count, -1))).sum(dim=0)
+        return logits.float().unflatten(0, (count, -1)).softmax(dim=0)
 
 
 class PyramidHead(BlendHead):
     """Blend of Laplacian pyramids: fine detail is weighed pixel by pixel, what is coarser by smooth weights.
 
-    With patches of 2x2 pixels the bands hold what is finer than 4 pixels, octaves up to 16 pixels, and the rest.  Where
-    sources differ much in brightness, weights that follow every pixel would make edges that no source has.  No pixel is
-    darker or brighter than in all sources: bands weighed differently cannot leave halos.
-    Burt and Adelson, IEEE Trans. Communications 1983, doi:10.1109/TCOM.1983.1095851.
+    With patches of 2x2 pixels the bands hold what is finer than 4 pixels, octaves up to 16 pixels, and the rest.  The
+    rest is blended cell by cell or, to a share that the network chooses for each cell (`reach`), over all coarser
+    octaves, which keeps the order of brightness across a picture, as exposure fusion does.  Where sources differ much
+    in brightness, weights that follow every pixel would make edges that no source has.  No pixel is darker or brighter
+    than in all sources: bands weighed differently cannot leave halos.
     """
 
     def __init__(self, channels: int, patch: int = 1) -> None:
         super().__init__(channels, patch**2)
         self.patch = patch
         self.coarse = nn.ModuleList(BlendHead(channels, kernel=1) for _ in range(LEVELS))
+        self.reach = nn.Conv2d(channels, 1, 1)
+        nn.init.zeros_(self.reach.weight)
+        nn.init.constant_(self.reach.bias, -2.0)
 
     def forward(
         self, fused: Tensor, features: Tensor, sources: Tensor, bands: tuple[Tensor, Tensor] | None = None
@@ -65,7 +76,11 @@ class PyramidHead(BlendHead):
         while len(levels) < LEVELS:
             levels.append(tuple(F.avg_pool2d(t, 2) for t in levels[-1]))
         fused, features, low = levels[-1]
-        result = self.coarse[-1](fused, features, low)
+        weights = self.coarse[-1].weights(fused, features)
+        images = low.view_as(weights)
+        here = (weights * images).sum(dim=0)
+        far = torch.sigmoid(self.reach(fused).float())
+        result = torch.lerp(here, blend_pyramids(images, weights), far)
         for head, (fused, features, image) in zip(self.coarse[-2::-1], levels[-2::-1]):
             result = _enlarged(result, 2) + head(fused, features, image - _enlarged(low, 2))
             low = image

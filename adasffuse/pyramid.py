@@ -1,0 +1,47 @@
+"""Blending of Gaussian and Laplacian pyramids (Burt and Adelson, IEEE Trans. Communications 1983).
+
+doi:10.1109/TCOM.1983.1095851.  Images are (..., H, W) tensors.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def blend_pyramids(images: Tensor, weights: Tensor) -> Tensor:
+    """Sum over sources of the Laplacian pyramids of the images, each weighted by the Gaussian one of its weights.
+
+    Args:
+        images, weights: (S, ..., H, W); the weights add up to 1 over the sources.
+    Returns:
+        (..., H, W); the pyramid ends where a level is 1 or 2 pixels small.
+    """
+    levels = []
+    while min(images.shape[-2:]) > 2:
+        coarse = halved(images)
+        levels.append((weights * (images - doubled(coarse, images))).sum(dim=0))
+        images, weights = coarse, halved(weights)
+    blended = (weights * images).sum(dim=0)
+    for level in reversed(levels):
+        blended = level + doubled(blended, level)
+    return blended
+
+
+def halved(x: Tensor) -> Tensor:
+    """Next level of a Gaussian pyramid, (..., H, W) to (..., ceil(H / 2), ceil(W / 2)); H, W > 2."""
+    return _binomial(x)[..., ::2, ::2]
+
+
+def doubled(x: Tensor, like: Tensor) -> Tensor:
+    """A level of a pyramid at the size of the finer one."""
+    sparse = torch.zeros_like(like)
+    sparse[..., ::2, ::2] = 4 * x
+    return _binomial(sparse)
+
+
+def _binomial(x: Tensor) -> Tensor:
+    """Smoothed by the 5x5 window of image pyramids (1, 4, 6, 4, 1), borders mirrored."""
+    window = x.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    padded = F.pad(x.reshape(-1, 1, *x.shape[-2:]), (2, 2, 2, 2), mode="reflect")
+    with torch.autocast(x.device.type, enabled=False):  # bfloat16 has too few digits for an image
+        return F.conv2d(padded, torch.outer(window, window)[None, None]).view_as(x)
