@@ -33,6 +33,7 @@ class DataOptions:
     exposures_truth: bool = True  # whether the photograph is the target of these, instead of what the loss says
     dim: float = 0.0  # share of pairs whose picture A (the infrared one) is darkened to 0.2 .. 0.7 of its values
     glare: float = 0.0  # share of samples whose B (the visible one), half the time as at night, is shown with glare
+    zoom: float = 1.0  # largest random enlargement of pairs: cameras of more, or smoother, pixels
     jitter: float = 0.0  # random gain, gamma and offset, as the task allows, one for all pictures of a sample
     cache_mb: float = 4096  # megabytes of decoded pictures kept per part; the others are decoded for each sample
     validation: tuple[str, ...] = ()  # stems (shell patterns) held out of training and validated on
@@ -47,6 +48,8 @@ class DataOptions:
                 raise ValueError(f"data.{name} must lie in [0, 1], got {getattr(self, name)}")
         if not 0 <= self.jitter <= 0.5:
             raise ValueError(f"data.jitter must lie in [0, 0.5], got {self.jitter}")
+        if not 1 <= self.zoom <= 4:
+            raise ValueError(f"data.zoom must lie in [1, 4], got {self.zoom}")
         self._check_photographs()
         if not 1 <= self.sharp_radius <= 16:
             raise ValueError(f"data.sharp_radius must lie in [1, 16] pixels, got {self.sharp_radius}")

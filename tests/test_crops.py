@@ -312,6 +312,17 @@ def test_glare_is_shown_to_the_network_and_hidden_from_the_loss(root):
     assert 2 <= nights <= 10  # half of them, before the light is added
 
 
+def test_zoom_enlarges_both_pictures_alike(root):
+    plain, zoomed = (TrainingCrops(data_options(root, zoom=zoom)) for zoom in (1.0, 3.0))
+    flatter = 0
+    for n in range(8):
+        sample = zoomed[n]
+        assert all(sample[k].shape == plain[n][k].shape and 0 <= sample[k].min() <= sample[k].max() <= 1 for k in "ab")
+        assert same(sample, zoomed[n])
+        flatter += bool(sample["a"].diff().abs().mean() < plain[n]["a"].diff().abs().mean())
+    assert flatter >= 6  # differences between neighbours shrink
+
+
 def test_dimming_scales_the_infrared_picture_alone(root):
     plain, dimmed = (TrainingCrops(data_options(root, dim=share))[4] for share in (0.0, 1.0))
     bright = plain["a"] > 0.1

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -62,7 +63,7 @@ class TrainingCrops(Dataset):
             name, images = photo.name, self._made(photo.images()[0], rng)
         else:
             name = self.pairs[index].name
-            images = random_crop(self.pairs[index].images(), self.options.crop, rng)
+            images = self._cut(self.pairs[index].images(), rng)
             if self.options.dim and rng.random() < self.options.dim:
                 images[0] = images[0] * np.float32(rng.uniform(0.2, 0.7))
             images.append(np.full_like(images[0], np.nan))
@@ -75,6 +76,14 @@ class TrainingCrops(Dataset):
             images[3] = add_glare(np.ascontiguousarray(images[1]), rng)[0]
         a, b, truth, shown = (torch.from_numpy(np.ascontiguousarray(t, dtype=np.float32))[None] for t in images)
         return {"a": a, "b": b, "truth": truth, "shown_b": shown, "name": name}
+
+    def _cut(self, pair: Sequence[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+        """The same random window of both pictures, enlarged at random."""
+        size = self.options.crop
+        if self.options.zoom == 1:
+            return random_crop(pair, size, rng)
+        window = random_crop(pair, round(size / rng.uniform(1, self.options.zoom)), rng)
+        return [cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC).clip(0, 1) for image in window]
 
     def _made(self, photo: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
         """Both sources and the truth, made from a random window of a photograph."""
