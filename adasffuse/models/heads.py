@@ -54,13 +54,9 @@ class PyramidHead(BlendHead):
         nn.init.zeros_(self.reach.weight)
         nn.init.constant_(self.reach.bias, -2.0)
 
-    def forward(
-        self, fused: Tensor, features: Tensor, sources: Tensor, bands: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
-        """As in `BlendHead`; `bands` is what `coarse_bands` gives, where it is known already."""
-        if bands is None:
-            bands = self.coarse_bands(F.avg_pool2d(fused, 2), F.avg_pool2d(features, 2), sources)
-        result, low = bands
+    def forward(self, fused: Tensor, features: Tensor, sources: Tensor, *bands: Tensor) -> Tensor:
+        """As in `BlendHead`; `bands` are what `coarse_bands` gives, where they are known already."""
+        result, low = bands or self.coarse_bands(F.avg_pool2d(fused, 2), F.avg_pool2d(features, 2), sources)
         result = result + super().forward(fused, features, sources - low)
         pixels = sources.unflatten(0, (features.shape[0] // fused.shape[0], -1))
         return result.clamp(pixels.amin(dim=0), pixels.amax(dim=0))

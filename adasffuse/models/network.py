@@ -29,7 +29,7 @@ class ModelOptions:
     state: int = 64  # state size of the scan
     scan: str = "bidirectional"  # or 'raster', 'cross'
     output: str = "blend"  # 'direct': the paper's decoder alone; 'blend', 'pyramid': beside a blend
-    ordered: bool = False  # A and B are embedded differently, so that the network knows which of them is infrared
+    ordered: bool = False  # A and B are embedded differently, so that the network knows which is which
     frequency: bool = True  # FFT branch of the mixer
     spatial: bool = True  # 3x3 branch of the mixer
     trained_filters: bool = True  # False keeps the wavelet filters at Haar
@@ -142,8 +142,8 @@ class AdaSFFuse(nn.Module):
 
         def reconstruct(fused: Tensor, a: Tensor, b: Tensor, *bands: Tensor) -> tuple[Tensor]:
             sources = torch.cat([a, b])
-            known = (bands[0], torch.cat(bands[1:])) if bands else None
-            return (self.reconstruct(fused, self.embed_sources(sources), sources, known),)
+            known = (bands[0], torch.cat(bands[1:])) if bands else ()
+            return (self.reconstruct(fused, self.embed_sources(sources), sources, *known),)
 
         low, high = apply_locally(analyse, (sources,), halo=8, channels=8 * c)
         for block in self.low_blocks:
@@ -180,18 +180,16 @@ class AdaSFFuse(nn.Module):
         """AdaIWAT of the fused bands: (B, C, H, W)."""
         return self.merge(low, high).contiguous(memory_format=torch.channels_last)
 
-    def reconstruct(
-        self, fused: Tensor, features: Tensor, sources: Tensor, bands: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
+    def reconstruct(self, fused: Tensor, features: Tensor, sources: Tensor, *bands: Tensor) -> Tensor:
         """Decoder, beside a blend of the sources unless the output is 'direct': (B, P, H, W).
 
         Args:
-            bands: the pyramid's, where they are known already, see `PyramidHead`.
+            bands: the pyramid's coarse ones, where they are known already, see `PyramidHead`.
         """
         out = self.decode(fused)
         if self.options.output == "direct":
             return out
-        return out + self.blend(fused, features, sources, *([] if bands is None else [bands]))
+        return out + self.blend(fused, features, sources, *bands)
 
     def filter_penalty(self) -> Tensor:
         """Distance of the trained wavelet filters from perfect reconstruction, a scalar (0 for Haar)."""
