@@ -88,7 +88,7 @@ class TrainOptions:
     ema: float = 0.999  # decay of the averaged weights, which are the ones released
     precision: str = "float32"  # or 'bfloat16': autocast; FFT, running sums and losses stay float32
     seed: int = 0
-    init: str = ""  # weights to start from: a file, 'general' for the released ones of all tasks, "" for random
+    init: str = ""  # weights to start from: a .safetensors file, released ones by name ('ivf_small'), "" for random
     accumulate: int = 1  # micro-batches per update, where a whole batch exceeds the memory; results agree
     compile: bool = False  # torch.compile: slow start, faster updates
     skip_nonfinite: int = 0  # batches of non-finite loss or gradient that are left out before the run stops

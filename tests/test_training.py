@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +29,8 @@ from adasffuse.images import write_png
 from adasffuse.inference import load_fuser
 from adasffuse.losses import LossOptions
 from adasffuse.metrics import evaluate
-from adasffuse.models import AdaSFFuse
-from adasffuse.models.weights import load_weights
+from adasffuse.models import SIZES, AdaSFFuse
+from adasffuse.models.weights import WeightsError, load_weights, released_weights
 from adasffuse.options import Options, PartOptions, parse_options
 from adasffuse.tasks import TASKS
 from adasffuse.training import train
@@ -660,23 +660,6 @@ def test_a_loss_that_is_not_finite_names_step_terms_and_pictures(root, tmp_path,
     assert not (tmp_path / "run/weights.safetensors").exists()  # nothing broken is released
 
 
-def test_a_pyramid_starts_from_a_blend(root, tmp_path):
-    start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5)
-    run = Run(run_options(root, train={"init": str(start)}, model={"output": "pyramid"}), Processes(0, 1, CPU))
-    state, expected = run.model.state_dict(), network(5).state_dict()
-    assert all(torch.equal(state[name], value) for name, value in expected.items())
-    assert torch.equal(state["blend.coarse.1.logit.weight"], expected["blend.logit.weight"])
-
-
-def test_an_ordered_network_starts_from_one_that_is_not(root, tmp_path):
-    start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5, output="pyramid")
-    run = Run(run_options(root, train={"init": str(start)}, model={"ordered": True}), Processes(0, 1, CPU))
-    state, expected = run.model.state_dict(), network(5, output="pyramid").state_dict()
-    assert all(torch.equal(state.pop(name), value) for name, value in expected.items())
-    assert list(state) == ["embed_order.weight", "embed_order.bias"]
-    assert not any(value.any() for value in state.values())
-
-
 def test_starting_from_weights(root, tmp_path):
     start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5, output="pyramid")
     options = run_options(root, train={"init": str(start)})
@@ -685,6 +668,17 @@ def test_starting_from_weights(root, tmp_path):
     assert all(torch.equal(v, expected[name]) for name, v in run.model.state_dict().items())
     with pytest.raises(ValueError, match=r"train\.init .*start\.safetensors holds a network of another shape"):
         Run(run_options(root, train={"init": str(start)}, model={"state": 16}), Processes(0, 1, CPU))
+    with pytest.raises(WeightsError, match="no weights of size 'tiny' are released for task 'ivf'; released: general_"):
+        Run(run_options(root, train={"init": "ivf_tiny"}), Processes(0, 1, CPU))
+
+
+def test_starting_from_smaller_released_weights(root):
+    options = run_options(root, model=asdict(SIZES["base"]), train={"init": "general_small"})
+    run = Run(options, Processes(0, 1, CPU))
+    released, _ = load_weights(released_weights("general", "small"))
+    sources = torch.rand(2, 1, 1, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(run.model.eval()(*sources), released(*sources), atol=1e-3, rtol=0)
 
 
 def test_half_precision_trains_and_validates(root, tmp_path):

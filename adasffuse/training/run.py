@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -14,9 +13,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from adasffuse.losses import LossOptions, fusion_loss
 from adasffuse.models import AdaSFFuse
+from adasffuse.models.growth import inherit
 from adasffuse.models.weights import load_weights, released_weights
 from adasffuse.options import Options, parse_options
-from adasffuse.tasks import GENERAL
 from adasffuse.training.precision import exact_convolutions
 from adasffuse.training.processes import Processes
 from adasffuse.training.terms import Terms, merged
@@ -30,7 +29,7 @@ class Run:
         torch.manual_seed(options.train.seed)
         model = AdaSFFuse(options.model)
         if options.train.init:
-            _start_from(model, options.train.init, options.size)
+            _start_from(model, options.train.init)
         self.model = model.to(processes.device, memory_format=torch.channels_last)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(options.train.ema))
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.train.lr)
@@ -168,17 +167,16 @@ class Run:
             torch.set_rng_state(state["rng"].cpu())
 
 
-def _start_from(model: AdaSFFuse, init: str, size: str) -> None:
-    """Give a network the weights that `train.init` names.
+def _start_from(model: AdaSFFuse, init: str) -> None:
+    """Give a network the weights that `train.init` names, a file or released ones such as 'general_small'.
 
-    An `ordered` network may start from one that is not, and a 'pyramid' from a 'blend'; both then do what that does, or
-    nearly.
+    Raises:
+        WeightsError: no such weights.
+        ValueError: they are those of a network that this one cannot start from, see `inherit`.
     """
-    start, _ = load_weights(released_weights(GENERAL, size) if init == GENERAL else init)
-    spread = model.options.output == "pyramid" and start.options.output == "blend"
-    reached = replace(start.options, output="pyramid" if spread else start.options.output)
-    if model.options not in (reached, replace(reached, ordered=True)):
-        raise ValueError(f"train.init {init} holds a network of another shape: {start.options}")
-    model.load_state_dict(model.state_dict() | start.state_dict())
-    if spread:
-        model.blend.start_as_blend()
+    task, _, size = init.rpartition("_")
+    start, _ = load_weights(init if init.endswith(".safetensors") else released_weights(task, size))
+    try:
+        inherit(model, start)
+    except ValueError as error:
+        raise ValueError(f"train.init {init} holds {error}") from None

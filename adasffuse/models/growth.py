@@ -1,0 +1,80 @@
+"""A network that starts from a trained one and does what that does: ordered, with a pyramid for a blend, or larger.
+
+A larger network is grown as in Net2Net (Chen, Goodfellow and Shlens, ICLR 2016, arXiv:1511.05641): every channel is
+copied, what reads a channel shares its weight among the copies, and added blocks pass on what they get.  The shares are
+random, so that training drives the copies apart, and add up to 1.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from adasffuse.models.network import AdaSFFuse, ModelOptions
+
+_WIDTHS = ("channels", "head", "state")
+_DEPTHS = ("band_blocks", "full_blocks")
+_UNEVEN = 0.25  # standard deviation of a copy's share
+_BANDS = 3  # high bands of a channel, which lie side by side
+# The dimension of a block's parameters that counts the channels passing through it.
+_PASSING = {"mixer_norm": 0, "to_stacked": 1, "to_gate": 1, "out": 0, "mlp_norm": 0, "expand": 1, "project": 0}
+
+
+def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
+    """Give `model` the parameters of `start`, after which it does what that does (from 'blend' to 'pyramid': nearly).
+
+    `model` may be `ordered`, have a 'pyramid' where `start` has a 'blend', have more blocks, and be a whole number of
+    times as wide, in channels, head and state alike.
+
+    Raises:
+        ValueError: `model` is none of these.
+    """
+    factor = model.options.channels // start.options.channels
+    if not _reaches(start.options, model.options, factor):
+        raise ValueError(f"a network of another shape: {start.options}")
+    given = start.state_dict() if factor == 1 else dict(_widened(start, model, factor))
+    model.load_state_dict(model.state_dict() | given)
+    for name in ("low_blocks", "high_blocks", "full_blocks"):
+        for block in getattr(model, name)[len(getattr(start, name)) :]:
+            nn.init.zeros_(block.mixer.out.weight)
+            nn.init.zeros_(block.mlp.project.weight)
+    if model.options.output != start.options.output:
+        model.blend.start_as_blend()
+
+
+def _reaches(start: ModelOptions, model: ModelOptions, factor: int) -> bool:
+    """Whether a network of shape `start` can become one of shape `model`, `factor` times as wide."""
+    wider = {name: factor * getattr(start, name) for name in _WIDTHS}
+    deeper = {name: max(getattr(start, name), getattr(model, name)) for name in _DEPTHS}
+    spread = start.output == "blend" and model.output == "pyramid"
+    changed = {"output": model.output if spread else start.output, "ordered": start.ordered or model.ordered}
+    return model == replace(start, **wider, **deeper, **changed)
+
+
+def _widened(start: AdaSFFuse, model: AdaSFFuse, factor: int) -> Iterator[tuple[str, Tensor]]:
+    """Names and values of `start`'s parameters in the shapes that `model` has."""
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    for name, value in start.state_dict().items():
+        part = name.split(".")[-2:][0]
+        for dim, wide in enumerate(shapes[name]):
+            narrow = value.shape[dim]
+            if wide == narrow:
+                continue
+            bands = part == "enhance_high" or (name.startswith("high_blocks") and _PASSING.get(part) == dim)
+            single = (factor * narrow - wide) // (factor - 1)  # the gate's last rows are one per head, and stay
+            rows, rest = value.split([narrow - single, single], dim)
+            copies = rows.unflatten(dim, (-1, 1, _BANDS if bands else 1))
+            copies = copies.repeat_interleave(factor, dim + 1)
+            if dim == 1:
+                copies = copies * _shares(copies, dim + 1)
+            value = torch.cat([copies.flatten(dim, dim + 2), rest], dim)
+        # A state is summed over its copies, so the scan's output is `factor` times as large; with D as large, too, the
+        # normalisation behind it takes the factor out.
+        yield name, factor * value if name.endswith("mixer.D") else value
+
+
+def _shares(copies: Tensor, dim: int) -> Tensor:
+    """Random numbers of mean 1 / n for the n copies along `dim`, which add up to 1."""
+    uneven = _UNEVEN * torch.randn_like(copies)
+    return 1 / copies.shape[dim] + uneven - uneven.mean(dim, keepdim=True)

@@ -1,0 +1,78 @@
+"""A network that inherits another one's parameters does what that does."""
+
+import pytest
+import torch
+from tiny import SHAPE, network
+from torch import Tensor
+
+from adasffuse.models import AdaSFFuse
+from adasffuse.models.growth import inherit
+
+TWICE = {name: 2 * SHAPE[name] for name in ("channels", "head", "state")}
+
+
+def grown(start: AdaSFFuse, **changes) -> AdaSFFuse:
+    """A network of another shape than `network`'s that inherits from `start`."""
+    model = network(1, **changes)
+    inherit(model, start)
+    return model
+
+
+def fused(model: AdaSFFuse) -> Tensor:
+    sources = torch.rand(2, 1, 1, 48, 64, generator=torch.manual_seed(3))
+    with torch.no_grad():
+        return model(*sources)
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+@pytest.mark.parametrize("shape", [{"output": "pyramid", "ordered": True, "patch": 2}, {"output": "direct"}])
+def test_a_wider_and_deeper_network_does_the_same(shape, factor):
+    start = network(5, **shape)
+    wider = {name: factor * SHAPE[name] for name in TWICE}
+    model = grown(start, **shape, **wider, band_blocks=2, full_blocks=3)
+    expected = fused(start)
+    assert (fused(network(1, **shape, **wider)) - expected).abs().max() > 0.05  # not by chance
+    torch.testing.assert_close(fused(model), expected, atol=2e-3, rtol=0)  # the norms' epsilon counts the copies
+
+
+def test_copies_drift_apart_in_training():
+    model = grown(network(5), **TWICE).train()
+    weight = model.full_blocks[0].mlp.expand.weight  # two copies of every row lie side by side; so do their gradients
+    sources = torch.rand(2, 1, 1, 32, 32)
+    model(*sources).square().mean().backward()
+    gradient = weight.grad.unflatten(0, (-1, 2))
+    torch.testing.assert_close(*weight.detach().unflatten(0, (-1, 2)).sum(2).unbind(1))  # what they read adds up alike
+    difference = (gradient[:, 0] - gradient[:, 1]).norm() / gradient.norm()
+    assert difference > 0.1
+
+
+def test_a_pyramid_inherits_from_a_blend():
+    start = network(5)
+    model = grown(start, output="pyramid")
+    state, expected = model.state_dict(), start.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in expected.items())
+    assert torch.equal(state["blend.coarse.1.logit.weight"], expected["blend.logit.weight"])
+
+
+def test_an_ordered_network_inherits_from_one_that_is_not():
+    start = network(5, output="pyramid")
+    model = AdaSFFuse(grown(start, output="pyramid", ordered=True).options)
+    inherit(model, start)
+    state = model.state_dict()
+    assert all(torch.equal(state.pop(name), value) for name, value in start.state_dict().items())
+    assert list(state) == ["embed_order.weight", "embed_order.bias"]
+    assert not any(value.any() for value in state.values())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"state": 16}, {"channels": 16}, {"channels": 12, "head": 12, "state": 12}, {"patch": 2}, {"scan": "cross"}],
+    ids=str,
+)
+def test_other_shapes_are_refused(changes):
+    with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
+        grown(network(5), **changes)
+    with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
+        grown(network(5, ordered=True))  # what tells A from B cannot be left out
+    with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
+        grown(network(5, full_blocks=2))
