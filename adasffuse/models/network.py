@@ -115,6 +115,7 @@ class AdaSFFuse(nn.Module):
         sources = torch.stack([source_a, source_b]).flatten(0, 1)  # (2B, 1, H, W)
         sources = pad_to_multiple(sources, _MULTIPLE * self.options.patch)
         sources = F.pixel_unshuffle(sources, self.options.patch)  # (2B, P, H/p, W/p), P = p * p pixels of a patch
+        sources = sources.contiguous(memory_format=torch.channels_last)
         in_strips = sources.device.type == "cpu" and not torch.is_grad_enabled()
         out = self._fuse_in_strips(sources) if in_strips else self._fuse_whole(sources)
         return F.pixel_shuffle(out, self.options.patch)[..., :height, :width]
@@ -169,7 +170,7 @@ class AdaSFFuse(nn.Module):
         if self.options.ordered:
             a, b = self.embed_order(sources).chunk(2)
             features = features + torch.cat([a, -b])
-        return F.leaky_relu(features.contiguous(memory_format=torch.channels_last), SLOPE)
+        return F.leaky_relu(features, SLOPE)
 
     def analyse(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """AdaWAT of each source, then frequency-segmented fusion: bands (B, C, H/2, W/2) and (B, 3C, H/2, W/2)."""
@@ -178,7 +179,7 @@ class AdaSFFuse(nn.Module):
 
     def synthesise(self, low: Tensor, high: Tensor) -> Tensor:
         """AdaIWAT of the fused bands: (B, C, H, W)."""
-        return self.merge(low, high).contiguous(memory_format=torch.channels_last)
+        return self.merge(low, high)
 
     def reconstruct(self, fused: Tensor, features: Tensor, sources: Tensor, *bands: Tensor) -> Tensor:
         """Decoder, beside a blend of the sources unless the output is 'direct': (B, P, H, W).

@@ -147,10 +147,10 @@ def weigh(x: Tensor, source: Tensor) -> Tensor:
     return (x * source.to(x.dtype).unsqueeze(-1)).flatten(3)
 
 
-def gained_state(weighted: Tensor, B: Tensor, half: Tensor) -> Tensor:
-    """State that each chunk adds, (G, S, N, E*P)."""
+def gained_state(weighted: Tensor, B: Tensor, half: Tensor, out: Tensor | None = None) -> Tensor:
+    """State that each chunk adds, (G, S, N, E*P), in the memory of `out` where it is given."""
     gained = B.transpose(-1, -2) @ weighted
-    return repeat_heads(half, gained) * gained
+    return torch.mul(repeat_heads(half, gained), gained, out=out)
 
 
 def repeat_heads(factor: Tensor, like: Tensor) -> Tensor:

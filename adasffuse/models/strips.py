@@ -59,20 +59,22 @@ def apply_block(block: SpatialFrequencyMambaBlock, x: Tensor) -> Tensor:
     stacked_channels = mixer.to_stacked.out_channels
     layout = list(strips(height, width, stacked_channels))
 
-    low = _frequency_map(block, x, layout) if mixer.frequency is not None else None
+    u, low = _normalised(block, x, layout)
     A = -mixer.log_A.float().exp()
     tokens = dt = None
     for top, bottom in layout:
-        u = _with_halo(block, x, top, bottom)
-        branches = _branches(mixer, u, low, top, bottom).permute(0, 2, 3, 1).flatten(1, 2)
-        gate = F.conv2d(u[..., 1:-1, :], mixer.to_gate.weight[-mixer.heads :])
+        branches = [part.permute(0, 2, 3, 1).flatten(1, 2) for part in _branches(mixer, u, low, top, bottom)]
+        gate = F.conv2d(u[..., top + 1 : bottom + 1, :], mixer.to_gate.weight[-mixer.heads :])
         if tokens is None:  # whole chunks; dt = 0 in the last one's spare steps, which therefore change nothing
             length = _whole_chunks(height * width)
-            tokens = branches.new_empty(batch, length, stacked_channels)
+            tokens = branches[0].new_empty(batch, length, stacked_channels)
             dt = x.new_zeros(batch, length, mixer.heads, dtype=torch.float32)
             tokens[:, height * width :] = 0
         here = slice(top * width, bottom * width)
-        tokens[:, here] = branches
+        if len(branches) == 2:
+            torch.add(*branches, out=tokens[:, here])
+        else:
+            tokens[:, here] = branches[0]
         dt[:, here] = F.softplus(gate.permute(0, 2, 3, 1).flatten(1, 2).float() + mixer.dt_bias)
 
     chunk = scan.safe_chunk(dt * A, scan.CHUNK)
@@ -84,38 +86,45 @@ def apply_block(block: SpatialFrequencyMambaBlock, x: Tensor) -> Tensor:
         if columns is not None:
             y = torch.cat([y, columns[:, top * width : bottom * width]], dim=2)
         strip = x[..., top:bottom, :]
-        z = F.conv2d(block.mixer_norm(strip), mixer.to_gate.weight[: -mixer.heads])
+        z = F.conv2d(u[..., top + 1 : bottom + 1, :], mixer.to_gate.weight[: -mixer.heads])
         y = mixer.norm(y).unflatten(1, (bottom - top, width)).permute(0, 3, 1, 2) * F.silu(z)
-        strip = strip + mixer.out(y)
-        x[..., top:bottom, :] = strip + block.mlp(block.mlp_norm(strip))
+        strip = strip.add_(mixer.out(y))
+        strip.add_(block.mlp(block.mlp_norm(strip)))
     return x
 
 
-def _frequency_map(block: SpatialFrequencyMambaBlock, x: Tensor, layout: list[tuple[int, int]]) -> Tensor:
-    """The filtered branch on the pooled grid."""
-    pooled = torch.cat([pool(block.mixer_norm(x[..., top:bottom, :])) for top, bottom in layout], dim=2)
-    return block.mixer.frequency(block.mixer.to_stacked(pooled)).contiguous(memory_format=torch.channels_last)
+def _normalised(
+    block: SpatialFrequencyMambaBlock, x: Tensor, layout: list[tuple[int, int]]
+) -> tuple[Tensor, Tensor | None]:
+    """What the mixer gets, with a row of zeros above and below, as the 3x3 convolution sees it; its filtered branch."""
+    batch, channels, height, width = x.shape
+    u, pooled = None, []
+    for top, bottom in layout:
+        rows = block.mixer_norm(x[..., top:bottom, :])
+        if u is None:
+            u = _empty_map(rows, height + 2)
+            u[..., 0, :] = u[..., -1, :] = 0
+        u[..., top + 1 : bottom + 1, :] = rows
+        pooled.append(pool(rows))
+    if block.mixer.frequency is None:
+        return u, None
+    low = block.mixer.frequency(block.mixer.to_stacked(torch.cat(pooled, dim=2)))
+    return u, low.contiguous(memory_format=torch.channels_last)
 
 
-def _with_halo(block: SpatialFrequencyMambaBlock, x: Tensor, top: int, bottom: int) -> Tensor:
-    """Normalised rows top - 1 .. bottom of x; zero outside, where the 3x3 convolution sees zeros."""
-    first, end = max(0, top - 1), min(x.shape[-2], bottom + 1)
-    u = block.mixer_norm(x[..., first:end, :])
-    return F.pad(u, (0, 0, first - (top - 1), bottom + 1 - end))
-
-
-def _branches(mixer: Mixer, u: Tensor, low: Tensor | None, top: int, bottom: int) -> Tensor:
-    """Rows top .. bottom of the stacked (x, B, C), from normalised rows with a halo of one and the pooled branch."""
+def _branches(mixer: Mixer, u: Tensor, low: Tensor | None, top: int, bottom: int) -> list[Tensor]:
+    """Rows top .. bottom of the stacked (x, B, C), to be added, from what `_normalised` gives."""
     parts = []
     if mixer.spatial is not None:
         conv = mixer.spatial
-        spatial = F.conv2d(mixer.to_stacked(u), conv.weight, conv.bias, padding=(0, 1), groups=conv.groups)
+        stacked = mixer.to_stacked(u[..., top : bottom + 2, :])  # with the rows above and below
+        spatial = F.conv2d(stacked, conv.weight, conv.bias, padding=(0, 1), groups=conv.groups)
         parts.append(F.silu(spatial, inplace=True))
     if low is not None:
         first, end = top // POOL, bottom // POOL
         rows = torch.arange(first - 1, end + 1, device=low.device).clamp(0, low.shape[2] - 1)
         parts.append(enlarge(low[:, :, rows])[:, :, POOL:-POOL])
-    return parts[0].add_(parts[1]) if len(parts) == 2 else parts[0]
+    return parts
 
 
 def _chunks(mixer: Mixer, tokens: Tensor, dt: Tensor, A: Tensor, here: slice, chunk: int) -> tuple[Tensor, ...]:
@@ -135,11 +144,13 @@ def _carried_states(
         chunks = slice(here.start // chunk, here.stop // chunk)
         for some, backward in scan.directions(mixer.row_heads, mixer.backward_heads):
             _, source, half = scan.decay_factors(steps[..., some], log_decay[..., some], backward)
-            parts = scan.gained_state(scan.weigh(x[..., some, :], source), B, half), half
+            weighted = scan.weigh(x[..., some, :], source)
             if backward not in carried:
-                carried[backward] = tuple(_empty_chunks(part, tokens.shape[1] // chunk) for part in parts)
-            for whole, part in zip(carried[backward], parts):
-                whole[:, chunks] = part
+                shapes = (mixer.state, weighted.shape[-1]), half.shape[2:]
+                carried[backward] = tuple(dt.new_empty(len(dt), dt.shape[1] // chunk, *shape) for shape in shapes)
+            states, halves = (whole[:, chunks] for whole in carried[backward])
+            scan.gained_state(weighted, B, half, out=states)
+            halves.copy_(half)
     for backward, (states, halves) in carried.items():
         scan.carry(states, scan.repeat_heads(halves.square(), states), backward)
     return carried
@@ -171,11 +182,6 @@ def _columns(mixer: Mixer, tokens: Tensor, dt: Tensor, A: Tensor, width: int) ->
 
 def _whole_chunks(length: int) -> int:
     return -(-length // scan.CHUNK) * scan.CHUNK
-
-
-def _empty_chunks(like: Tensor, count: int) -> Tensor:
-    """Room for `count` chunks, (G, S, ...), in float32."""
-    return torch.empty(like.shape[0], count, *like.shape[2:], dtype=torch.float32, device=like.device)
 
 
 def _empty_map(like: Tensor, height: int) -> Tensor:

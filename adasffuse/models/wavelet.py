@@ -49,20 +49,21 @@ class AdaWAT(nn.Module):
         height, width = x.shape[-2:]
         if height % 2 or width % 2:
             raise ValueError(f"AdaWAT needs even height and width, got {height}x{width}; pad the input first")
-        left, right = x[..., 0::2], x[..., 1::2]
-        low_w = self.low_pass[0] * left + self.low_pass[1] * right  # (B, C, H, W/2)
+        x = x.permute(0, 2, 3, 1)  # channels last, (B, H, W, C)
+        left, right = x[:, :, 0::2], x[:, :, 1::2]
+        low_w = self.low_pass[0] * left + self.low_pass[1] * right  # (B, H, W/2, C)
         high_w = self.high_pass[0] * left + self.high_pass[1] * right
-        low = self._filter_height(low_w, self.low_pass)  # (B, C, H/2, W/2)
+        low = self._filter_height(low_w, self.low_pass)  # (B, H/2, W/2, C)
         bands = (
             self._filter_height(low_w, self.high_pass),
             self._filter_height(high_w, self.low_pass),
             self._filter_height(high_w, self.high_pass),
         )
-        return low, torch.stack(bands, dim=2).flatten(1, 2)
+        return low.permute(0, 3, 1, 2), torch.stack(bands, dim=4).flatten(3).permute(0, 3, 1, 2)
 
     @staticmethod
     def _filter_height(x: Tensor, taps: Tensor) -> Tensor:
-        return taps[0] * x[..., 0::2, :] + taps[1] * x[..., 1::2, :]
+        return taps[0] * x[:, 0::2] + taps[1] * x[:, 1::2]
 
 
 class AdaIWAT(nn.Module):
@@ -74,11 +75,11 @@ class AdaIWAT(nn.Module):
         self.high_pass = nn.Parameter(torch.tensor([_HAAR, -_HAAR]))
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        """Merge low (B, C, H/2, W/2) and high (B, 3C, H/2, W/2) into (B, C, H, W)."""
-        lh, hl, hh = high.unflatten(1, (-1, 3)).unbind(2)
-        low_w = self._interleave(low, lh, dim=2)  # (B, C, H, W/2)
-        high_w = self._interleave(hl, hh, dim=2)
-        return self._interleave(low_w, high_w, dim=3)
+        """Merge low (B, C, H/2, W/2) and high (B, 3C, H/2, W/2) into (B, C, H, W), in channels-last memory."""
+        lh, hl, hh = high.permute(0, 2, 3, 1).unflatten(3, (-1, 3)).unbind(4)  # (B, H/2, W/2, C)
+        low_w = self._interleave(low.permute(0, 2, 3, 1), lh, dim=1)  # (B, H, W/2, C)
+        high_w = self._interleave(hl, hh, dim=1)
+        return self._interleave(low_w, high_w, dim=2).permute(0, 3, 1, 2)
 
     def _interleave(self, low: Tensor, high: Tensor, dim: int) -> Tensor:
         pair = [self.low_pass[i] * low + self.high_pass[i] * high for i in (0, 1)]
