@@ -97,12 +97,11 @@ def _normalised(
     block: SpatialFrequencyMambaBlock, x: Tensor, layout: list[tuple[int, int]]
 ) -> tuple[Tensor, Tensor | None]:
     """What the mixer gets, with a row of zeros above and below, as the 3x3 convolution sees it; its filtered branch."""
-    batch, channels, height, width = x.shape
     u, pooled = None, []
     for top, bottom in layout:
         rows = block.mixer_norm(x[..., top:bottom, :])
         if u is None:
-            u = _empty_map(rows, height + 2)
+            u = _empty_map(rows, x.shape[2] + 2)
             u[..., 0, :] = u[..., -1, :] = 0
         u[..., top + 1 : bottom + 1, :] = rows
         pooled.append(pool(rows))
