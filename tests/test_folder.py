@@ -1,11 +1,16 @@
-"""Fusing a folder while pictures are read ahead and written behind: every pair is reported once, in order."""
+"""Fusing a folder, some pairs at once: every pair is reported once, in order."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
+import torch
 from tiny import network, texture, write_ivf
 
 from adasffuse.data.pairs import PairFolder
 from adasffuse.images import read_image, write_png
-from adasffuse.inference.folder import fuse_folder
+from adasffuse.inference.folder import _Turns, fuse_folder
 from adasffuse.inference.fuser import Fuser
 from adasffuse.tasks import TASKS
 
@@ -29,3 +34,38 @@ def test_pairs_that_fail_in_reading_or_writing_leave_the_others_whole(tmp_path):
         expected = fuser.fuse(*(read_image(path).pixels for path in (pair.path_a, pair.path_b)))
         saved = np.rint(read_image(tmp_path / f"fused/{pair.stem}.png").pixels * 255)
         assert np.array_equal(saved, expected)
+
+
+@pytest.fixture
+def four_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_two_small_pictures_are_fused_at_once_with_half_of_the_threads_each(four_threads):
+    meeting = threading.Barrier(2, timeout=30)
+
+    def fuse(turns: _Turns) -> int:
+        with turns.one(640 * 480):
+            meeting.wait()  # for the other one, which must have its turn now, too
+            return torch.get_num_threads()
+
+    with _Turns(torch.device("cpu")) as turns, ThreadPoolExecutor(2) as pool:
+        assert [job.result() for job in [pool.submit(fuse, turns) for _ in range(2)]] == [2, 2]
+    assert torch.get_num_threads() == 4
+
+
+def test_a_large_picture_is_fused_alone_with_all_threads(four_threads):
+    def fuse(turns: _Turns) -> int:
+        with turns.one(4096 * 3072):
+            return torch.get_num_threads()
+
+    with _Turns(torch.device("cpu")) as turns, ThreadPoolExecutor(1) as pool:
+        with turns.one(640 * 480):
+            large = pool.submit(fuse, turns)
+            with pytest.raises(TimeoutError):
+                large.result(timeout=0.2)
+        assert large.result(timeout=30) == 4
+    assert torch.get_num_threads() == 4
