@@ -4,7 +4,8 @@ python scripts/benchmark.py --size small base --resolutions 640x480 1280x960 --p
 
 Every row is measured in a fresh process: peak memory above what importing takes, the first picture, then the median
 and spread of the following ones.  The floor is what the matrix products and transforms alone would take at the rates
-measured in the same run.  Weights are random, which changes neither time nor memory.
+measured in the same run.  Weights are the released general ones, random where there are none of that size; of random
+ones some make the scan forget faster than it can in chunks of the usual length, which costs time and memory.
 
 python scripts/benchmark.py --device cuda --size base --precision bfloat16 --backend auto triton compiled torch
 
@@ -46,7 +47,9 @@ from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, pick_device
 from adasffuse.inference.graphs import Replays
 from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import SIZES, AdaSFFuse, backends
+from adasffuse.models.weights import WeightsError, load_weights, released_weights
 from adasffuse.process import SPINS, keep_freed_memory
+from adasffuse.tasks import GENERAL
 
 COLUMNS = (
     "size",
@@ -135,6 +138,15 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def network(size: str) -> AdaSFFuse:
+    """The released network for all tasks, or one with random weights where none is released."""
+    try:
+        return load_weights(released_weights(GENERAL, size))[0]
+    except WeightsError:
+        torch.manual_seed(0)
+        return AdaSFFuse(SIZES[size])
+
+
 def measure(args: argparse.Namespace, size: str, resolution: str, precision: str, backend: str) -> dict:
     """Times, operations and peak memory of one network at one resolution, in this process."""
     if not args.library:
@@ -142,7 +154,7 @@ def measure(args: argparse.Namespace, size: str, resolution: str, precision: str
     device = pick_device(args.device)
     width, height = (int(side) for side in resolution.split("x"))
     before = peak_memory(device)
-    model = AdaSFFuse(SIZES[size]).to(device, memory_format=torch.channels_last).eval()
+    model = network(size).to(device, memory_format=torch.channels_last).eval()
     a, b = (torch.rand(args.batch, 1, height, width, device=device) for _ in range(2))
     replays = Replays()
 

@@ -64,6 +64,14 @@ def test_an_ordered_network_inherits_from_one_that_is_not():
     assert not any(value.any() for value in state.values())
 
 
+def test_a_network_without_residual_inherits_from_one_with_it():
+    start = network(5, output="pyramid")
+    model = grown(start, output="pyramid", residual=False)
+    torch.nn.init.zeros_(start.decode[-1].weight)
+    torch.nn.init.zeros_(start.decode[-1].bias)
+    torch.testing.assert_close(fused(model), fused(start))
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"state": 16}, {"channels": 16}, {"channels": 12, "head": 12, "state": 12}, {"patch": 2}, {"scan": "cross"}],
@@ -76,3 +84,5 @@ def test_other_shapes_are_refused(changes):
         grown(network(5, ordered=True))  # what tells A from B cannot be left out
     with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
         grown(network(5, full_blocks=2))
+    with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
+        grown(network(5, residual=False))

@@ -1,4 +1,4 @@
-"""A network that starts from a trained one and does what that does: ordered, with a pyramid for a blend, or larger.
+"""A network that starts from a trained one and does what that does, exactly or nearly: with another head, or larger.
 
 A larger network is grown as in Net2Net (Chen, Goodfellow and Shlens, ICLR 2016, arXiv:1511.05641): every channel is
 copied, what reads a channel shares its weight among the copies, and added blocks pass on what they get.  The shares are
@@ -22,10 +22,11 @@ _PASSING = {"mixer_norm": 0, "to_stacked": 1, "to_gate": 1, "out": 0, "mlp_norm"
 
 
 def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
-    """Give `model` the parameters of `start`, after which it does what that does (from 'blend' to 'pyramid': nearly).
+    """Give `model` the parameters of `start`, after which it does what that does.
 
-    `model` may be `ordered`, have a 'pyramid' where `start` has a 'blend', have more blocks, and be a whole number of
-    times as wide, in channels, head and state alike.
+    `model` may be `ordered`, have more blocks, and be a whole number of times as wide, in channels, head and state
+    alike.  It may also have a 'pyramid' for a 'blend', which does nearly the same, or lack the decoder's `residual`,
+    which is then missing.
 
     Raises:
         ValueError: `model` is none of these.
@@ -34,7 +35,8 @@ def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
     if not _reaches(start.options, model.options, factor):
         raise ValueError(f"a network of another shape: {start.options}")
     given = start.state_dict() if factor == 1 else dict(_widened(start, model, factor))
-    model.load_state_dict(model.state_dict() | given)
+    own = model.state_dict()
+    model.load_state_dict(own | {name: value for name, value in given.items() if name in own})
     for name in ("low_blocks", "high_blocks", "full_blocks"):
         for block in getattr(model, name)[len(getattr(start, name)) :]:
             nn.init.zeros_(block.mixer.out.weight)
@@ -48,7 +50,11 @@ def _reaches(start: ModelOptions, model: ModelOptions, factor: int) -> bool:
     wider = {name: factor * getattr(start, name) for name in _WIDTHS}
     deeper = {name: max(getattr(start, name), getattr(model, name)) for name in _DEPTHS}
     spread = start.output == "blend" and model.output == "pyramid"
-    changed = {"output": model.output if spread else start.output, "ordered": start.ordered or model.ordered}
+    changed = {
+        "output": model.output if spread else start.output,
+        "ordered": start.ordered or model.ordered,
+        "residual": start.residual and model.residual,
+    }
     return model == replace(start, **wider, **deeper, **changed)
 
 
@@ -56,6 +62,8 @@ def _widened(start: AdaSFFuse, model: AdaSFFuse, factor: int) -> Iterator[tuple[
     """Names and values of `start`'s parameters in the shapes that `model` has."""
     shapes = {name: value.shape for name, value in model.state_dict().items()}
     for name, value in start.state_dict().items():
+        if name not in shapes:
+            continue
         part = name.split(".")[-2:][0]
         for dim, wide in enumerate(shapes[name]):
             narrow = value.shape[dim]

@@ -28,7 +28,8 @@ class ModelOptions:
     head: int = 64  # head size of the scan
     state: int = 64  # state size of the scan
     scan: str = "bidirectional"  # or 'raster', 'cross'
-    output: str = "blend"  # 'direct': the paper's decoder alone; 'blend', 'pyramid': beside a blend
+    output: str = "blend"  # 'direct': the paper's decoder; 'blend', 'pyramid': a weighted mean of the sources
+    residual: bool = True  # the decoder's picture is added to the weighted mean
     ordered: bool = False  # A and B are embedded differently, so that the network knows which is which
     frequency: bool = True  # FFT branch of the mixer
     spatial: bool = True  # 3x3 branch of the mixer
@@ -83,15 +84,18 @@ class AdaSFFuse(nn.Module):
         )
         self.merge = AdaIWAT()
         self.full_blocks = nn.Sequential(*(SpatialFrequencyMambaBlock(c, **block) for _ in range(options.full_blocks)))
-        self.decode = nn.Sequential(
-            nn.Conv2d(c, c // 2, 3, padding=1),
-            nn.LeakyReLU(SLOPE),
-            nn.Conv2d(c // 2, c // 4, 3, padding=1),
-            nn.LeakyReLU(SLOPE),
-            nn.Conv2d(c // 4, planes, 3, padding=1),
-        )
-        if options.output != "direct":
+        blended = options.output != "direct"
+        if options.residual or not blended:
+            self.decode = nn.Sequential(
+                nn.Conv2d(c, c // 2, 3, padding=1),
+                nn.LeakyReLU(SLOPE),
+                nn.Conv2d(c // 2, c // 4, 3, padding=1),
+                nn.LeakyReLU(SLOPE),
+                nn.Conv2d(c // 4, planes, 3, padding=1),
+            )
+        if blended:
             self.blend = BlendHead(c, planes) if options.output == "blend" else PyramidHead(c, options.patch)
+        if blended and options.residual:
             nn.init.zeros_(self.decode[-1].bias)
             with torch.no_grad():
                 self.decode[-1].weight.mul_(0.1)  # the first picture is close to the mean of the sources
@@ -182,15 +186,15 @@ class AdaSFFuse(nn.Module):
         return self.merge(low, high)
 
     def reconstruct(self, fused: Tensor, features: Tensor, sources: Tensor, *bands: Tensor) -> Tensor:
-        """Decoder, beside a blend of the sources unless the output is 'direct': (B, P, H, W).
+        """Decoder, blend of the sources, or both added, as `output` and `residual` say: (B, P, H, W).
 
         Args:
             bands: the pyramid's coarse ones, where they are known already, see `PyramidHead`.
         """
-        out = self.decode(fused)
         if self.options.output == "direct":
-            return out
-        return out + self.blend(fused, features, sources, *bands)
+            return self.decode(fused)
+        blended = self.blend(fused, features, sources, *bands)
+        return blended + self.decode(fused) if self.options.residual else blended
 
     def filter_penalty(self) -> Tensor:
         """Distance of the trained wavelet filters from perfect reconstruction, a scalar (0 for Haar)."""
