@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adasffuse.pyramid import blend_pyramids
+from adasffuse.exposure import exposure_fusion
 from adasffuse.tasks import Task
 
 SMALLEST = {"vif": 41, "exposure": 44}  # pixels on a side that the scales of these terms need
@@ -125,26 +125,12 @@ def exposed_target(source_a: Tensor, source_b: Tensor) -> Tensor:
     return (weight_a * source_a + weight_b * source_b) / (weight_a + weight_b)
 
 
-def mertens_target(source_a: Tensor, source_b: Tensor) -> Tensor:
-    """Exposure fusion: a pyramid blend weighted by contrast and by how well each pixel is exposed.
-
-    Mertens, Kautz and Van Reeth, Computer Graphics Forum 2009, doi:10.1111/j.1467-8659.2008.01171.x, exponents 1, for
-    gray pictures.  The pyramid ends where a level is 1 or 2 pixels small.
-    """
-    sources = torch.stack([source_a, source_b])
-    laplace = sources.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[None, None]
-    contrast = F.conv2d(F.pad(sources.flatten(0, 1), (1, 1, 1, 1), mode="reflect"), laplace).abs()
-    weights = contrast.view_as(sources) * torch.exp(-(sources - 0.5).square() / (2 * 0.2**2)) + 1e-12
-    weights = weights / weights.sum(dim=0)
-    return blend_pyramids(sources, weights).clamp(0, 1)
-
-
 TARGETS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "max": torch.maximum,
     "mean": lambda source_a, source_b: (source_a + source_b) / 2,
     "salient": salient_target,
     "exposed": exposed_target,
-    "mertens": mertens_target,
+    "mertens": exposure_fusion,
 }
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny import SHAPE, network
 
+from adasffuse.exposure import exposure_fusion
 from adasffuse.models import SIZES, AdaSFFuse, ModelOptions, strips
 from adasffuse.models.heads import BlendHead, PyramidHead
 from adasffuse.models.mamba import Mixer
@@ -22,6 +23,7 @@ VARIANTS = [
     {"ordered": True},
     {"output": "pyramid"},
     {"output": "pyramid", "patch": 2},
+    {"output": "pyramid", "patch": 2, "exposure": True, "residual": False},
 ]
 
 
@@ -288,3 +290,17 @@ def test_cpu_and_gpu_agree():
     with torch.no_grad():
         expected = model(a, b)
         torch.testing.assert_close(model.cuda()(a.cuda(), b.cuda()).cpu(), expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_a_pyramid_can_start_as_exposure_fusion(patch):
+    torch.manual_seed(0)
+    head = PyramidHead(8, patch, exposure=True)
+    head.start_as_exposure_fusion()
+    pictures = torch.nn.functional.interpolate(torch.rand(2, 1, 4 * patch, 6 * patch), scale_factor=8, mode="bicubic")
+    pictures = pictures.clamp(0, 1).unsqueeze(1)  # smooth ones, which bands of another shape split alike
+    sources = torch.nn.functional.pixel_unshuffle(pictures.flatten(0, 1), patch)
+    fused, features = torch.randn(1, 8, 32, 48), torch.randn(2, 8, 32, 48)
+    result = torch.nn.functional.pixel_shuffle(head(fused, features, sources), patch)
+    expected = exposure_fusion(*pictures)
+    assert (result - expected).abs().mean() < 0.4 * (expected - pictures.mean(0)).abs().mean()

@@ -25,8 +25,8 @@ def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
     """Give `model` the parameters of `start`, after which it does what that does.
 
     `model` may be `ordered`, have more blocks, and be a whole number of times as wide, in channels, head and state
-    alike.  It may also have a 'pyramid' for a 'blend', which does nearly the same, or lack the decoder's `residual`,
-    which is then missing.
+    alike.  It may also have a 'pyramid' for a 'blend', which does nearly the same, lack the decoder's `residual`, which
+    is then missing, or know about `exposure`, and then begins with that alone.
 
     Raises:
         ValueError: `model` is none of these.
@@ -43,6 +43,8 @@ def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
             nn.init.zeros_(block.mlp.project.weight)
     if model.options.output != start.options.output:
         model.blend.start_as_blend()
+    if model.options.exposure and not start.options.exposure:
+        model.blend.start_as_exposure_fusion()
 
 
 def _reaches(start: ModelOptions, model: ModelOptions, factor: int) -> bool:
@@ -53,6 +55,7 @@ def _reaches(start: ModelOptions, model: ModelOptions, factor: int) -> bool:
     changed = {
         "output": model.output if spread else start.output,
         "ordered": start.ordered or model.ordered,
+        "exposure": start.exposure or model.exposure,
         "residual": start.residual and model.residual,
     }
     return model == replace(start, **wider, **deeper, **changed)

@@ -30,6 +30,7 @@ class ModelOptions:
     scan: str = "bidirectional"  # or 'raster', 'cross'
     output: str = "blend"  # 'direct': the paper's decoder; 'blend', 'pyramid': a weighted mean of the sources
     residual: bool = True  # the decoder's picture is added to the weighted mean
+    exposure: bool = False  # the weights of a 'pyramid' start from those of exposure fusion
     ordered: bool = False  # A and B are embedded differently, so that the network knows which is which
     frequency: bool = True  # FFT branch of the mixer
     spatial: bool = True  # 3x3 branch of the mixer
@@ -94,7 +95,8 @@ class AdaSFFuse(nn.Module):
                 nn.Conv2d(c // 4, planes, 3, padding=1),
             )
         if blended:
-            self.blend = BlendHead(c, planes) if options.output == "blend" else PyramidHead(c, options.patch)
+            pyramid = options.output == "pyramid"
+            self.blend = PyramidHead(c, options.patch, options.exposure) if pyramid else BlendHead(c, planes)
         if blended and options.residual:
             nn.init.zeros_(self.decode[-1].bias)
             with torch.no_grad():

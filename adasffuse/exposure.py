@@ -1,0 +1,35 @@
+"""Exposure fusion without learning: pixels weighed by contrast and by how well they are exposed.
+
+Mertens, Kautz and Van Reeth, Computer Graphics Forum 2009, doi:10.1111/j.1467-8659.2008.01171.x, exponents 1, for gray
+pictures in [0, 1].
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adasffuse.pyramid import blend_pyramids
+
+_SIGMA = 0.2  # of the Gaussian that calls middle gray well exposed
+_NOTHING = 1e-12  # weight of what has no contrast in any source
+
+
+def exposure_fusion(source_a: Tensor, source_b: Tensor) -> Tensor:
+    """Blend (B, 1, H, W) by pyramids that end where a level is 1 or 2 pixels small."""
+    sources = torch.stack([source_a, source_b])
+    return blend_pyramids(sources, exposure_weights(sources)).clamp(0, 1)
+
+
+def exposure_weights(sources: Tensor, faint: float = 0.0) -> Tensor:
+    """Weights of the pixels of S sources (S, B, 1, H, W), to the same shape, float32, adding up to 1 over the sources.
+
+    Args:
+        faint: contrast that is added to every pixel, so that noise decides nothing in flat regions.
+    """
+    sources = sources.float()
+    laplace = sources.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[None, None]
+    with torch.autocast(sources.device.type, enabled=False):  # bfloat16 has too few digits for an image
+        contrast = F.conv2d(F.pad(sources.flatten(0, 1), (1, 1, 1, 1), mode="reflect"), laplace).abs()
+    exposed = torch.exp(-(sources - 0.5).square() / (2 * _SIGMA**2))
+    weights = (contrast.view_as(sources) + faint) * exposed + _NOTHING
+    return weights / weights.sum(dim=0)
