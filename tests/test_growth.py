@@ -5,7 +5,7 @@ import torch
 from tiny import SHAPE, network
 from torch import Tensor
 
-from adasffuse.models import AdaSFFuse
+from adasffuse.models import AdaSFFuse, ModelOptions
 from adasffuse.models.growth import inherit
 
 TWICE = {name: 2 * SHAPE[name] for name in ("channels", "head", "state")}
@@ -72,6 +72,13 @@ def test_a_network_without_residual_inherits_from_one_with_it():
     torch.testing.assert_close(fused(model), fused(start))
 
 
+def test_a_network_with_residual_inherits_from_one_without_it():
+    start = network(5, output="pyramid", residual=False)
+    model = AdaSFFuse(ModelOptions(**{**SHAPE, "output": "pyramid"}))
+    inherit(model, start)
+    torch.testing.assert_close(fused(model), fused(start))
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"state": 16}, {"channels": 16}, {"channels": 12, "head": 12, "state": 12}, {"patch": 2}, {"scan": "cross"}],
@@ -84,5 +91,3 @@ def test_other_shapes_are_refused(changes):
         grown(network(5, ordered=True))  # what tells A from B cannot be left out
     with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
         grown(network(5, full_blocks=2))
-    with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
-        grown(network(5, residual=False))

@@ -24,7 +24,7 @@ _PASSING = {"mixer_norm": 0, "to_stacked": 1, "to_gate": 1, "out": 0, "mlp_norm"
 def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
     """Give `model` the parameters of `start`, after which it does what that does.
 
-    `model` may be `ordered`, have more blocks, and be a whole number of times as wide, in channels, head and state
+    `model` may be `ordered`, have more blocks or the decoder's `residual`, and be a whole number of times as wide, in channels, head and state
     alike.  It may also have a 'pyramid' for a 'blend', which does nearly the same, lack the decoder's `residual`, which
     is then missing, or know about `exposure`, and then begins with that alone.
 
@@ -43,6 +43,8 @@ def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
             nn.init.zeros_(block.mlp.project.weight)
     if model.options.output != start.options.output:
         model.blend.start_as_blend()
+    if model.options.residual and not start.options.residual:
+        nn.init.zeros_(model.decode[-1].weight)
     if model.options.exposure and not start.options.exposure:
         model.blend.start_as_exposure_fusion()
 
@@ -56,7 +58,7 @@ def _reaches(start: ModelOptions, model: ModelOptions, factor: int) -> bool:
         "output": model.output if spread else start.output,
         "ordered": start.ordered or model.ordered,
         "exposure": start.exposure or model.exposure,
-        "residual": start.residual and model.residual,
+        "residual": model.residual,
     }
     return model == replace(start, **wider, **deeper, **changed)
 
