@@ -250,6 +250,8 @@ def test_wrong_shapes(a, b):
             {"scan": "rastr"},
             "model.scan must be one of raster, bidirectional, cross, got 'rastr'; did you mean 'raster'",
         ),
+        ({"output": "direct", "residual": False}, "model.residual false leaves nothing of model.output 'direct'"),
+        ({"exposure": True}, "model.exposure needs model.output 'pyramid', got 'blend'"),
         ({"output": "blnd"}, "model.output must be one of direct, blend, pyramid, got 'blnd'; did you mean 'blend'"),
         ({"head": 7}, "head size 7 does not divide the inner width 16"),
         ({"head": 16}, r"a bidirectional scan needs an even number of heads, got 16 / 16 = 1"),

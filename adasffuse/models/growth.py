@@ -24,9 +24,9 @@ _PASSING = {"mixer_norm": 0, "to_stacked": 1, "to_gate": 1, "out": 0, "mlp_norm"
 def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
     """Give `model` the parameters of `start`, after which it does what that does.
 
-    `model` may be `ordered`, have more blocks or the decoder's `residual`, and be a whole number of times as wide, in channels, head and state
-    alike.  It may also have a 'pyramid' for a 'blend', which does nearly the same, lack the decoder's `residual`, which
-    is then missing, or know about `exposure`, and then begins with that alone.
+    `model` may be `ordered`, have more blocks, or the decoder's `residual`, and be a whole number of times as wide, in
+    channels, head and state alike.  It may also have a 'pyramid' for a 'blend', which does nearly the same, lack the
+    residual that `start` has, or know about `exposure`, and then begins with that alone.
 
     Raises:
         ValueError: `model` is none of these.
