@@ -52,9 +52,7 @@ class ModelOptions:
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(f"model.{name} must be one of {', '.join(known)}, got {value!r}{hint}")
         if self.output == "direct" and not self.residual:
-            raise ValueError(
-                "model.residual false leaves nothing of model.output 'direct'; choose 'blend' or 'pyramid'"
-            )
+            raise ValueError("model.residual false leaves nothing of model.output 'direct'; choose 'pyramid'")
         if self.exposure and self.output != "pyramid":
             raise ValueError(f"model.exposure needs model.output 'pyramid', got {self.output!r}")
 

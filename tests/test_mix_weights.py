@@ -1,0 +1,62 @@
+"""Mixed weights are the mean of the parameters, and a weaker residual is the decoder's picture times a factor."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from tiny import network, write_weights
+
+from adasffuse.models.weights import load_weights
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+from mix_weights import main as mix
+
+
+def test_a_mean_weighted_by_shares(tmp_path):
+    a, b = (write_weights(tmp_path / f"{name}.safetensors", "ivf", seed=seed) for name, seed in (("a", 1), ("b", 2)))
+    out = tmp_path / "mean.safetensors"
+    assert mix([f"{a}=1", f"{b}=3", "--out", str(out)]) == 0
+    mixed, task = load_weights(out)
+    assert task == "ivf"
+    for name, value in mixed.state_dict().items():
+        expected = 0.25 * network(1).state_dict()[name] + 0.75 * network(2).state_dict()[name]
+        torch.testing.assert_close(value, expected)
+    with safe_open(out, framework="pt") as file:
+        record = json.loads(file.metadata()["record"])
+    assert record == {"mean_of": [{"share": 1.0, "steps": 0, "seed": 0}, {"share": 3.0, "steps": 0, "seed": 0}]}
+
+
+def test_a_weaker_residual(tmp_path):
+    start = write_weights(tmp_path / "a.safetensors", "ivf", output="pyramid")
+    out = tmp_path / "calm.safetensors"
+    assert mix([str(start), "--residual", "0.25", "--out", str(out)]) == 0
+    whole, calm = network(output="pyramid"), load_weights(out)[0]
+    a, b = torch.rand(2, 1, 1, 32, 32)
+    features = []
+    whole.decode.register_forward_hook(lambda _, __, out: features.append(out))
+    with torch.no_grad():
+        difference = whole(a, b) - calm(a, b)
+        torch.testing.assert_close(difference, 0.75 * features[0], atol=1e-5, rtol=0)
+    assert difference.abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    "files, options, message",
+    [
+        (["a=x"], [], "a=x: expected FILE or FILE=SHARE with a number"),
+        (["a=0"], [], "a=0: the share must be positive"),
+        (["none.safetensors"], [], "weights file none.safetensors does not exist"),
+        (["{a}", "{b}"], [], "b.safetensors (mef, "),
+        (["{a}", "{c}"], [], "differs from"),
+        (["{c}"], ["--residual", "0.5"], "c.safetensors has none"),
+    ],
+)
+def test_what_cannot_be_mixed_is_refused(tmp_path, capsys, files, options, message):
+    shapes = {"a": ("ivf", {}), "b": ("mef", {}), "c": ("ivf", {"residual": False})}
+    paths = {n: write_weights(tmp_path / f"{n}.safetensors", task, **changes) for n, (task, changes) in shapes.items()}
+    out = tmp_path / "out.safetensors"
+    assert mix([*(name.format(**paths) for name in files), *options, "--out", str(out)]) == 1
+    assert message in capsys.readouterr().err and not out.exists()
