@@ -1,6 +1,7 @@
 """Weights files: what was saved comes back, and nothing else is ever taken for weights."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tiny import SHAPE, network, write_weights
 
-from adasffuse.models import ModelOptions, weights
+from adasffuse.models import ModelOptions
 from adasffuse.models.weights import WeightsError, file_sha256, load_weights, released_weights, save_weights
 from adasffuse.tasks import TASKS
 
@@ -54,11 +55,11 @@ def test_half_precision_files_load_as_float32(path):
 def test_a_failed_save_keeps_the_older_file(path, monkeypatch):
     before = path.read_bytes()
 
-    def full_disk(state, temporary, metadata):
-        temporary.write_bytes(b"half")
+    def full_disk(temporary, data):
+        temporary.touch()
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(weights, "save_file", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save_weights(path, network().state_dict(), ModelOptions(**SHAPE), "mif")
     assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == [path.name]
@@ -178,3 +179,9 @@ def test_the_shipped_weights_load(task):
 def test_sha256_of_known_bytes(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert file_sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_weights_are_as_readable_as_other_files(tmp_path):
+    other = tmp_path / "other"
+    other.touch()
+    assert write_weights(tmp_path / "w.safetensors", "ivf").stat().st_mode == other.stat().st_mode

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from adasffuse.models.network import AdaSFFuse, ModelOptions
 
@@ -28,7 +28,8 @@ def save_weights(path: str | Path, state: dict[str, torch.Tensor], options: Mode
     header = {"format": "adasffuse", "task": task, "model": json.dumps(asdict(options)), "record": json.dumps(record)}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, temporary, metadata=header)
+        # `save_file` would make a file that nobody else may read.
+        temporary.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in state.items()}, metadata=header))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
