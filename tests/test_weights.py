@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tiny import SHAPE, network, write_weights
 
-from adasffuse.models import ModelOptions
+from adasffuse.models import ModelOptions, weights
 from adasffuse.models.weights import WeightsError, file_sha256, load_weights, released_weights, save_weights
 from adasffuse.tasks import TASKS
 
