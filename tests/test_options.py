@@ -68,7 +68,7 @@ def test_the_general_recipe_mixes_all_tasks():
     assert (
         options.task == "general"
         and {part.task for part in options.parts} == set(TASKS)
-        and options.model == SIZES["small"]
+        and options.model == replace(SIZES["small"], exposure=True)
     )
 
 

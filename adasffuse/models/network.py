@@ -142,21 +142,15 @@ class AdaSFFuse(nn.Module):
     def _fuse_in_strips(self, sources: Tensor) -> Tensor:
         """The same steps on the CPU without gradients, see `adasffuse.models.strips`."""
         c = self.options.channels
-        batch = len(sources) // 2
 
-        def analyse(sources: Tensor) -> tuple[Tensor, Tensor]:
-            return self.analyse(self.embed_sources(sources))
+        def analyse(sources: Tensor) -> tuple[Tensor, ...]:
+            features = self.embed_sources(sources)
+            return *self.analyse(features), features, F.avg_pool2d(features, 2)
 
-        def pooled(fused: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            features = self.embed_sources(torch.cat([a, b]))
-            return F.avg_pool2d(fused, 2), *F.avg_pool2d(features, 2).chunk(2)
+        def reconstruct(*maps: Tensor) -> tuple[Tensor]:
+            return (self.reconstruct(*maps),)
 
-        def reconstruct(fused: Tensor, a: Tensor, b: Tensor, *bands: Tensor) -> tuple[Tensor]:
-            sources = torch.cat([a, b])
-            known = (bands[0], torch.cat(bands[1:])) if bands else ()
-            return (self.reconstruct(fused, self.embed_sources(sources), sources, *known),)
-
-        low, high = apply_locally(analyse, (sources,), halo=8, channels=8 * c)
+        low, high, features, coarse_features = apply_locally(analyse, (sources,), halo=8, channels=8 * c)
         for block in self.low_blocks:
             low = apply_block(block, low)
         for block in self.high_blocks:
@@ -164,12 +158,10 @@ class AdaSFFuse(nn.Module):
         fused = self.synthesise(low, high)
         for block in self.full_blocks:
             fused = apply_block(block, fused)
-        inputs = (fused, *sources.split(batch))
+        maps = (fused, features, sources)
         if self.options.output == "pyramid":
-            coarse, *features = apply_locally(pooled, inputs, halo=2, channels=4 * c)
-            result, low = self.blend.coarse_bands(coarse, torch.cat(features), sources)
-            inputs += (result, *low.split(batch))
-        return apply_locally(reconstruct, inputs, halo=4, channels=4 * c)[0]
+            maps += self.blend.coarse_bands(F.avg_pool2d(fused, 2), coarse_features, sources)
+        return apply_locally(reconstruct, maps, halo=4, channels=4 * c)[0]
 
     def embed_sources(self, sources: Tensor) -> Tensor:
         """Feature embedding, (2B, P, H, W) to (2B, C, H, W): shared by all sources, or its own for A and for B.
