@@ -1,5 +1,7 @@
 """The fuser: inputs of all kinds, colour by the task's rule, the whole picture or tiles."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -11,13 +13,15 @@ from adasffuse.color import luminance
 from adasffuse.data.samples import sample_pairs
 from adasffuse.inference import Fuser, load_fuser
 from adasffuse.inference.fuser import as_unit_range, pick_device, pick_precision
-from adasffuse.models import SIZES
+from adasffuse.models import SIZES, ModelOptions
 from adasffuse.models.weights import WeightsError
 from adasffuse.tasks import TASKS
 
 
 class Mean(torch.nn.Module):
     """Stands in for the network."""
+
+    options = ModelOptions()
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return (a + b) / 2
@@ -190,7 +194,7 @@ def test_precision_is_that_of_the_gpu_asked_for(monkeypatch):
 def test_general_weights_serve_every_task():
     for task in TASKS:
         fuser = load_fuser(task, weights="general", device="cpu")
-        assert fuser.task is TASKS[task] and fuser.model.options == SIZES["small"]
+        assert fuser.task is TASKS[task] and fuser.model.options == replace(SIZES["small"], exposure=True)
     with pytest.raises(WeightsError, match="no weights of size 'paper' are released for task 'general'"):
         load_fuser("ivf", size="paper", weights="general")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import network
 
-from adasffuse.inference.tiling import GRID, fuse_tiled, spans, tile_shape
+from adasffuse.inference.tiling import GRID, even_out, fuse_tiled, spans, tile_shape
 
 LAYOUTS = [(32, 16), (48, 16), (64, 0), (128, 64), (16, 0), (80, 64)]
 LENGTHS = [1, 15, 16, 31, 32, 33, 65, 127, 128, 129, 200, 400]
@@ -85,3 +85,16 @@ def test_tiles_of_the_network_agree_with_the_whole_picture():
         whole, tiled = model(a, b), fuse_tiled(model, a, b, 48, 32)
     error = (tiled - whole).square().mean()
     assert 10 * torch.log10(1 / error) > 30
+
+
+def test_tiles_of_another_brightness_are_evened_out():
+    a = torch.rand(1, 1, 200, 150)
+
+    def fuse(a, b):  # brightness depends on the whole of what it sees
+        return 0.5 * a + 0.5 * b.mean()
+
+    b = torch.linspace(0, 1, 200)[None, None, :, None].expand_as(a)
+    whole, tiled = fuse(a, b), fuse_tiled(fuse, a, b, 64, 32)
+    error, rest = ((x - whole).abs().mean() for x in (tiled, even_out(tiled, fuse, a, b, 64**2)))
+    assert rest < 0.3 * error and error > 0.1
+    torch.testing.assert_close(even_out(whole, fuse, a, b, 64**2), whole, atol=2e-3, rtol=0)

@@ -4,12 +4,15 @@ Tiles are bands as wide as the picture wherever memory allows: the scan reads th
 what the whole picture shows it, while a cut across the rows changes the context of every pixel.
 """
 
+import math
 from collections.abc import Callable
 from itertools import product
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+_EVENED = 16  # reduced pixels over which a tile's brightness is compared with the whole picture's
 GRID = 16  # tiles start at multiples of this, so that wavelet and pooling cells fall as in the whole picture
 
 
@@ -37,6 +40,24 @@ def fuse_tiled(fuse: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor, t
         result[window] += ramp * fuse(a[window], b[window])
         weight[window] += ramp
     return result / weight
+
+
+def even_out(tiled: Tensor, fuse: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor, pixels: int) -> Tensor:
+    """A result of `fuse_tiled` with the brightness, over distances of several tens of pixels, of the whole picture.
+
+    A network whose weights reach over a whole picture makes each tile as bright as fits the tile.  What the picture as
+    a whole should look like is seen where it is reduced by a whole number of times to at most `pixels` pixels.
+    """
+    height, width = a.shape[-2:]
+    factor = math.ceil((height * width / pixels) ** 0.5)
+    small = fuse(_means(a, factor), _means(b, factor)).float()
+    drift = _means(small - _means(tiled, factor), _EVENED)
+    return tiled + F.interpolate(drift, (height, width), mode="bilinear")
+
+
+def _means(x: Tensor, size: int) -> Tensor:
+    """Means over size x size pixels, at the lower and right border over what there is."""
+    return F.avg_pool2d(x, size, ceil_mode=True, count_include_pad=False)
 
 
 def tile_shape(height: int, width: int, tile: int, overlap: int) -> tuple[int, int]:
