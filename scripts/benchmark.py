@@ -45,7 +45,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, pick_device
 from adasffuse.inference.graphs import Replays
-from adasffuse.inference.tiling import even_out, fuse_tiled
+from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import SIZES, AdaSFFuse, backends
 from adasffuse.models.weights import WeightsError, load_weights, released_weights
 from adasffuse.process import SPINS, keep_freed_memory
@@ -165,9 +165,7 @@ def measure(args: argparse.Namespace, size: str, resolution: str, precision: str
             backends.using(scan),
         ):
             if args.tile and height * width > args.tile**2:
-                tiled = fuse_tiled(network, a, b, args.tile, DEFAULT_OVERLAP)
-                if model.options.exposure:
-                    even_out(tiled, network, a, b, args.tile**2)
+                fuse_tiled(network, a, b, args.tile, DEFAULT_OVERLAP, model.options.exposure)
             else:
                 network(a, b)
 

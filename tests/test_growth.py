@@ -91,3 +91,7 @@ def test_other_shapes_are_refused(changes):
         grown(network(5, ordered=True))  # what tells A from B cannot be left out
     with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
         grown(network(5, full_blocks=2))
+    with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
+        grown(network(5, **TWICE))  # a smaller network cannot hold a larger one
+    with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
+        grown(network(5, output="direct"), residual=False)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from adasffuse.color import luminance, rebuild_color
 from adasffuse.inference.graphs import Replays
-from adasffuse.inference.tiling import GRID, even_out, fuse_tiled
+from adasffuse.inference.tiling import GRID, fuse_tiled
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, released_weights
 from adasffuse.tasks import GENERAL, Task, find_task
@@ -91,9 +91,8 @@ class Fuser:
         network = partial(self._replays, self.model)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             if self.tile and a.size > self.tile**2:
-                fused = fuse_tiled(network, source_a, source_b, self.tile, self.tile_overlap)
-                if self.model.options.exposure:
-                    fused = even_out(fused, network, source_a, source_b, self.tile**2)
+                even = self.model.options.exposure  # its weights reach over the whole picture
+                fused = fuse_tiled(network, source_a, source_b, self.tile, self.tile_overlap, even)
             else:
                 fused = network(source_a, source_b)
         return fused[0, 0].float().clamp(0, 1).cpu().numpy()

@@ -16,7 +16,9 @@ _EVENED = 16  # reduced pixels over which a tile's brightness is compared with t
 GRID = 16  # tiles start at multiples of this, so that wavelet and pooling cells fall as in the whole picture
 
 
-def fuse_tiled(fuse: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor, tile: int, overlap: int) -> Tensor:
+def fuse_tiled(
+    fuse: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor, tile: int, overlap: int, even: bool = False
+) -> Tensor:
     """`fuse(a, b)` of a picture, tile by tile; neighbours cross-fade over `overlap` pixels.
 
     Args:
@@ -24,6 +26,7 @@ def fuse_tiled(fuse: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor, t
         a, b: the sources, (1, 1, H, W).
         tile: a tile has at most tile x tile pixels; a multiple of 16, larger than `overlap`.
         overlap: pixels that neighbouring tiles share, a multiple of 16.
+        even: give the tiles the brightness of the whole picture, see `even_out`.
     Raises:
         ValueError: tile or overlap is impossible.
     """
@@ -39,7 +42,8 @@ def fuse_tiled(fuse: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor, t
         ramp = _ramp(top, bottom, height, overlap, a)[:, None] * _ramp(left, right, width, overlap, a)
         result[window] += ramp * fuse(a[window], b[window])
         weight[window] += ramp
-    return result / weight
+    tiled = result / weight
+    return even_out(tiled, fuse, a, b, tile**2) if even else tiled
 
 
 def even_out(tiled: Tensor, fuse: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor, pixels: int) -> Tensor:

@@ -6,7 +6,7 @@ random, so that training drives the copies apart, and add up to 1.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +60,7 @@ def _reaches(start: ModelOptions, model: ModelOptions, factor: int) -> bool:
         "exposure": start.exposure or model.exposure,
         "residual": model.residual,
     }
-    return model == replace(start, **wider, **deeper, **changed)
+    return asdict(model) == asdict(start) | wider | deeper | changed
 
 
 def _widened(start: AdaSFFuse, model: AdaSFFuse, factor: int) -> Iterator[tuple[str, Tensor]]:

@@ -58,8 +58,8 @@ class PyramidHead(BlendHead):
         super().__init__(channels, patch**2)
         self.patch = patch
         self.coarse = nn.ModuleList(BlendHead(channels, kernel=1) for _ in range(LEVELS))
-        self.reach = _constant(channels, -2.0)
-        self.trust = _constant(channels, 1.0) if exposure else None
+        self.reach = _constant(nn.Conv2d(channels, 1, 1), -2.0)
+        self.trust = _constant(nn.Conv2d(channels, 1, 1), 1.0) if exposure else None
 
     def forward(self, fused: Tensor, features: Tensor, sources: Tensor, *bands: Tensor) -> Tensor:
         """As in `BlendHead`; `bands` are what `coarse_bands` gives, where they are known already."""
@@ -111,9 +111,8 @@ class PyramidHead(BlendHead):
         """Let the weights be those of exposure fusion alone, over all octaves."""
         for head in (self, *self.coarse):
             nn.init.zeros_(head.logit.weight)
-        for gate, value in ((self.reach, 3.0), (self.trust, 1.0)):
-            nn.init.zeros_(gate.weight)
-            nn.init.constant_(gate.bias, value)
+        _constant(self.reach, 3.0)
+        _constant(self.trust, 1.0)
 
     def start_as_blend(self) -> None:
         """Give every band the finest one's weights, the mean of its pixels': what a `BlendHead` does, nearly."""
@@ -127,9 +126,8 @@ class PyramidHead(BlendHead):
         return F.pixel_unshuffle(_enlarged(cells, 2 * self.patch), self.patch)
 
 
-def _constant(channels: int, value: float) -> nn.Conv2d:
-    """A map of one channel that is `value` everywhere until it is trained."""
-    layer = nn.Conv2d(channels, 1, 1)
+def _constant(layer: nn.Conv2d, value: float) -> nn.Conv2d:
+    """The layer, whose output is `value` everywhere until it is trained."""
     nn.init.zeros_(layer.weight)
     nn.init.constant_(layer.bias, value)
     return layer
