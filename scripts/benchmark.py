@@ -158,16 +158,16 @@ def measure(args: argparse.Namespace, size: str, resolution: str, precision: str
     a, b = (torch.rand(args.batch, 1, height, width, device=device) for _ in range(2))
     replays = Replays()
 
-    def fuse(network: Callable = model, scan: str = backend) -> None:
+    def fuse(whole: Callable = model, scan: str = backend) -> None:
         with (
             torch.inference_mode(),
             torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"),
             backends.using(scan),
         ):
             if args.tile and height * width > args.tile**2:
-                fuse_tiled(network, a, b, args.tile, DEFAULT_OVERLAP, model.options.exposure)
+                fuse_tiled(model, a, b, args.tile, DEFAULT_OVERLAP)
             else:
-                network(a, b)
+                whole(a, b)
 
     def usual() -> None:
         fuse(model if args.no_graph else partial(replays, model))

@@ -719,9 +719,9 @@ def test_the_loss_is_computed_without_tf32_and_the_network_as_the_user_likes(roo
             seen[ctx.name + " gradient"] = tf32()
             return gradient, None
 
-    loss, network = Run.loss, AdaSFFuse.reconstruct
+    loss, network = Run.loss, AdaSFFuse.compose
     monkeypatch.setattr(Run, "loss", lambda run, fused, *rest: loss(run, Watched.apply(fused, "loss"), *rest))
-    monkeypatch.setattr(AdaSFFuse, "reconstruct", lambda *args: Watched.apply(network(*args), "network"))
+    monkeypatch.setattr(AdaSFFuse, "compose", lambda *args: Watched.apply(network(*args), "network"))
     options = run_options(root)
     run = Run(options, Processes(0, 1, CPU))
     batch = default_collate([MixedCrops(options.parts)[i] for i in range(2)])

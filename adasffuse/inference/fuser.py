@@ -1,6 +1,5 @@
 """The fuser: network, task and colour rule together, from two pictures to one."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,13 +87,11 @@ class Fuser:
         if a.shape != b.shape:
             raise ValueError(f"the sources must have one height and width, got {a.shape} and {b.shape}")
         source_a, source_b = (self._to_tensor(x) for x in (a, b))
-        network = partial(self._replays, self.model)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             if self.tile and a.size > self.tile**2:
-                even = self.model.options.exposure  # its weights reach over the whole picture
-                fused = fuse_tiled(network, source_a, source_b, self.tile, self.tile_overlap, even)
+                fused = fuse_tiled(self.model, source_a, source_b, self.tile, self.tile_overlap)
             else:
-                fused = network(source_a, source_b)
+                fused = self._replays(self.model, source_a, source_b)
         return fused[0, 0].float().clamp(0, 1).cpu().numpy()
 
     def _to_tensor(self, luma: np.ndarray) -> Tensor:

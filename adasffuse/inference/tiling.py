@@ -1,32 +1,45 @@
-"""Fusing pictures of any size in overlapping tiles that blend smoothly.  Shapes: (1, 1, H, W) float.
+"""Fusing pictures of any size: the network looks at overlapping tiles, the picture is composed as a whole.
 
 Tiles are bands as wide as the picture wherever memory allows: the scan reads the picture row by row, so a band sees
 what the whole picture shows it, while a cut across the rows changes the context of every pixel.
 """
 
-import math
 from collections.abc import Callable
 from itertools import product
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-_EVENED = 16  # reduced pixels over which a tile's brightness is compared with the whole picture's
+from adasffuse.models.network import AdaSFFuse, pad_to_multiple
+
 GRID = 16  # tiles start at multiples of this, so that wavelet and pooling cells fall as in the whole picture
 
 
-def fuse_tiled(
-    fuse: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor, tile: int, overlap: int, even: bool = False
-) -> Tensor:
-    """`fuse(a, b)` of a picture, tile by tile; neighbours cross-fade over `overlap` pixels.
+def fuse_tiled(network: AdaSFFuse, a: Tensor, b: Tensor, tile: int, overlap: int) -> Tensor:
+    """The network's picture (1, 1, H, W) of sources of that shape, its guide made tile by tile.
+
+    Brightness over the whole picture, which multi-exposure and the coarse octaves need, is therefore no tile's guess.
 
     Args:
-        fuse: maps two (1, 1, h, w) to one.
-        a, b: the sources, (1, 1, H, W).
+        tile, overlap: as in `guide_tiled`.
+    Raises:
+        ValueError: tile or overlap is impossible.
+    """
+    height, width = a.shape[-2:]
+    a, b = (pad_to_multiple(x, network.multiple) for x in (a, b))
+    return network.compose(a, b, guide_tiled(network.guide, a, b, tile, overlap))[..., :height, :width]
+
+
+def guide_tiled(
+    guide: Callable[[Tensor, Tensor], tuple[Tensor, ...]], a: Tensor, b: Tensor, tile: int, overlap: int
+) -> tuple[Tensor, ...]:
+    """`guide(a, b)` tile by tile; neighbours cross-fade over `overlap` pixels.
+
+    Args:
+        guide: makes maps (N, C, h, w) of two (1, 1, H, W), each reduced by a divisor of 16.
+        a, b: the sources, (1, 1, H, W); these divisors divide H and W.
         tile: a tile has at most tile x tile pixels; a multiple of 16, larger than `overlap`.
         overlap: pixels that neighbouring tiles share, a multiple of 16.
-        even: give the tiles the brightness of the whole picture, see `even_out`.
     Raises:
         ValueError: tile or overlap is impossible.
     """
@@ -35,33 +48,36 @@ def fuse_tiled(
             f"tile and overlap must be multiples of {GRID} with tile > overlap >= 0, got tile {tile}, overlap {overlap}"
         )
     height, width = a.shape[-2:]
-    rows, columns = tile_shape(height, width, tile, overlap)
-    result, weight = torch.zeros_like(a), torch.zeros_like(a)
-    for (top, bottom), (left, right) in product(spans(height, rows, overlap), spans(width, columns, overlap)):
-        window = (..., slice(top, bottom), slice(left, right))
-        ramp = _ramp(top, bottom, height, overlap, a)[:, None] * _ramp(left, right, width, overlap, a)
-        result[window] += ramp * fuse(a[window], b[window])
-        weight[window] += ramp
-    tiled = result / weight
-    return even_out(tiled, fuse, a, b, tile**2) if even else tiled
+    high, wide = tile_shape(height, width, tile, overlap)
+    tiles = product(_fading(height, high, overlap, a), _fading(width, wide, overlap, a))
+    whole: list[Tensor] = []
+    for (rows, row_shares), (columns, column_shares) in tiles:
+        maps = guide(a[..., rows, columns], b[..., rows, columns])
+        scales = [(rows.stop - rows.start) // m.shape[-2] for m in maps]
+        if not whole:
+            whole = [m.new_zeros(*m.shape[:2], height // k, width // k) for m, k in zip(maps, scales)]
+        for total, m, k in zip(whole, maps, scales):
+            shares = _means(row_shares, k)[:, None] * _means(column_shares, k)
+            total[..., _divided(rows, k), _divided(columns, k)] += shares * m
+    return tuple(whole)
 
 
-def even_out(tiled: Tensor, fuse: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor, pixels: int) -> Tensor:
-    """A result of `fuse_tiled` with the brightness, over distances of several tens of pixels, of the whole picture.
-
-    A network whose weights reach over a whole picture makes each tile as bright as fits the tile.  What the picture as
-    a whole should look like is seen where it is reduced by a whole number of times to at most `pixels` pixels.
-    """
-    height, width = a.shape[-2:]
-    factor = math.ceil((height * width / pixels) ** 0.5)
-    small = fuse(_means(a, factor), _means(b, factor)).float()
-    drift = _means(small - _means(tiled, factor), _EVENED)
-    return tiled + F.interpolate(drift, (height, width), mode="bilinear")
+def _fading(length: int, tile: int, overlap: int, like: Tensor) -> list[tuple[slice, Tensor]]:
+    """Tiles along one side, and each pixel's share of them: cross-fading, together 1."""
+    tiles = [slice(start, end) for start, end in spans(length, tile, overlap)]
+    ramps = [_ramp(t.start, t.stop, length, overlap, like) for t in tiles]
+    total = like.new_zeros(length)
+    for t, ramp in zip(tiles, ramps):
+        total[t] += ramp
+    return [(t, ramp / total[t]) for t, ramp in zip(tiles, ramps)]
 
 
 def _means(x: Tensor, size: int) -> Tensor:
-    """Means over size x size pixels, at the lower and right border over what there is."""
-    return F.avg_pool2d(x, size, ceil_mode=True, count_include_pad=False)
+    return x.unflatten(0, (-1, size)).mean(dim=1)
+
+
+def _divided(pixels: slice, size: int) -> slice:
+    return slice(pixels.start // size, pixels.stop // size)
 
 
 def tile_shape(height: int, width: int, tile: int, overlap: int) -> tuple[int, int]:

@@ -3,6 +3,8 @@
 S sources lie one after the other in the batch, (S*B, ...); P planes are the pixels of a patch.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,7 +19,11 @@ _LEAST = 1e-4  # exposure weights below this are no smaller
 
 
 class BlendHead(nn.Module):
-    """Weighted mean of the sources: one logit per source and pixel from (fused features, its embedding), softmax."""
+    """Weighted mean of the sources: one logit per source and pixel from (fused features, its embedding), softmax.
+
+    Features become a guide, a tuple of maps with few channels; guide and sources become a picture.  Guides of the tiles
+    of a picture can be joined, so that pictures of any size are composed as a whole.
+    """
 
     def __init__(self, channels: int, planes: int = 1, kernel: int = 3) -> None:
         super().__init__()
@@ -26,19 +32,24 @@ class BlendHead(nn.Module):
         self.from_source = nn.Conv2d(channels, hidden, kernel, padding=kernel // 2, bias=False)
         self.logit = nn.Conv2d(hidden, planes, 3, padding=1, bias=False)  # a bias would cancel in the softmax
 
-    def forward(self, fused: Tensor, features: Tensor, sources: Tensor, prior: Tensor | None = None) -> Tensor:
-        """fused (B, C, H, W), features (S*B, C, H, W) and sources (S*B, P, H, W) to (B, P, H, W)."""
-        weights = self.weights(fused, features, prior)
-        return (weights * sources.view_as(weights)).sum(dim=0)
-
-    def weights(self, fused: Tensor, features: Tensor, prior: Tensor | None = None) -> Tensor:
-        """Of every source and pixel, (S, B, P, H, W) float32; `prior` (S*B, P, H, W) is added to the logits."""
+    def forward(self, fused: Tensor, features: Tensor) -> Tensor:
+        """Logits (S*B, P, H, W), float32, from fused features (B, C, H, W) and embeddings (S*B, C, H, W)."""
         count = features.shape[0] // fused.shape[0]
         hidden = self.from_source(features) + self.from_fused(fused).repeat(count, 1, 1, 1)
-        logits = self.logit(F.leaky_relu(hidden, SLOPE)).float()
-        if prior is not None:
-            logits = logits + prior
-        return logits.unflatten(0, (count, -1)).softmax(dim=0)
+        return self.logit(F.leaky_relu(hidden, SLOPE)).float()
+
+    def fine_guide(self, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
+        """Maps of the guide that need the features at full resolution; arguments as of `forward`."""
+        return (self(fused, features),)
+
+    def coarse_guide(self, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
+        """The other maps of the guide, from the means of the features over 2x2 patches."""
+        return ()
+
+    def compose(self, sources: Tensor, guide: Sequence[Tensor]) -> Tensor:
+        """sources (S, B, P, H, W) and the guide, fine maps before coarse ones, to (B, P, H, W)."""
+        (logits,) = guide
+        return (_shares(logits, sources) * sources).sum(dim=0)
 
 
 class PyramidHead(BlendHead):
@@ -52,6 +63,8 @@ class PyramidHead(BlendHead):
 
     With `exposure` every band's weights are those of exposure fusion, to a power that the network chooses for each cell
     (`trust`, 1 at first), times the network's own.
+
+    The guide holds the logits of each band, with `exposure` its trust after them, and `reach` at last.
     """
 
     def __init__(self, channels: int, patch: int = 1, exposure: bool = False) -> None:
@@ -61,51 +74,43 @@ class PyramidHead(BlendHead):
         self.reach = _constant(nn.Conv2d(channels, 1, 1), -2.0)
         self.trust = _constant(nn.Conv2d(channels, 1, 1), 1.0) if exposure else None
 
-    def forward(self, fused: Tensor, features: Tensor, sources: Tensor, *bands: Tensor) -> Tensor:
-        """As in `BlendHead`; `bands` are what `coarse_bands` gives, where they are known already."""
-        result, low = bands or self.coarse_bands(F.avg_pool2d(fused, 2), F.avg_pool2d(features, 2), sources)
-        count = features.shape[0] // fused.shape[0]
-        prior = self._prior(fused, self._exposed(sources, count))
-        result = result + super().forward(fused, features, sources - low, prior)
-        pixels = sources.unflatten(0, (count, -1))
-        return result.clamp(pixels.amin(dim=0), pixels.amax(dim=0))
+    def fine_guide(self, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
+        return self._band_guide(self, fused, features)
 
-    def coarse_bands(self, fused: Tensor, features: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
-        """The bands above the finest, of the result, (B, P, H, W), and of the sources, (S*B, P, H, W).
+    def coarse_guide(self, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
+        guide: tuple[Tensor, ...] = ()
+        for head in self.coarse:
+            if guide:
+                fused, features = F.avg_pool2d(fused, 2), F.avg_pool2d(features, 2)
+            guide += self._band_guide(head, fused, features)
+        return (*guide, self.reach(fused).float())
 
-        Args:
-            fused, features: means over 2x2 patches, (B, C, H/2, W/2) and (S*B, C, H/2, W/2).
-            sources: (S*B, P, H, W).
-        """
-        exposed = self._exposed(sources, features.shape[0] // fused.shape[0])
-        levels = [(fused, features, _cells(sources), _cells(exposed))]
-        while len(levels) < LEVELS:
-            levels.append(tuple(_halved(x) for x in levels[-1]))
-        fused, features, low, exposed = levels[-1]
-        weights = self.coarse[-1].weights(fused, features, self._prior(fused, exposed))
-        images = low.view_as(weights)
-        here = (weights * images).sum(dim=0)
-        far = torch.sigmoid(self.reach(fused).float())
-        result = torch.lerp(here, blend_pyramids(images, weights), far)
-        for head, (fused, features, image, exposed) in zip(self.coarse[-2::-1], levels[-2::-1]):
-            detail = head(fused, features, image - _enlarged(low, 2), self._prior(fused, exposed))
-            result = _enlarged(result, 2) + detail
-            low = image
-        return self._as_patches(result), self._as_patches(low)
+    def _band_guide(self, head: BlendHead, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
+        logits = head(fused, features)
+        return (logits,) if self.trust is None else (logits, self.trust(fused).float())
 
-    def _exposed(self, sources: Tensor, count: int) -> Tensor | None:
-        """Weights of exposure fusion, (S*B, P, H, W), where they are asked for."""
+    def compose(self, sources: Tensor, guide: Sequence[Tensor]) -> Tensor:
+        *maps, reach = guide
+        images = _levels(sources)
         if self.trust is None:
-            return None
-        images = F.pixel_shuffle(sources, self.patch).unflatten(0, (count, -1))
-        return F.pixel_unshuffle(exposure_weights(images, _FAINT).flatten(0, 1), self.patch)
+            weights = [_shares(logits, x) for logits, x in zip(maps, images)]
+        else:
+            bands = zip(maps[::2], maps[1::2], images, _levels(self._exposed(sources)))
+            weights = [_shares(logits, x, trust * e.clamp(min=_LEAST).log()) for logits, trust, x, e in bands]
+        low, weight = images.pop(), weights.pop()
+        result = torch.lerp((weight * low).sum(dim=0), blend_pyramids(low, weight), torch.sigmoid(reach))
+        while len(images) > 1:
+            image = images.pop()
+            result = _enlarged(result, 2) + (weights.pop() * (image - _enlarged(low, 2))).sum(dim=0)
+            low = image
+        detail = sources - self._as_patches(low)
+        result = self._as_patches(result) + (weights.pop() * detail).sum(dim=0)
+        return result.clamp(sources.amin(dim=0), sources.amax(dim=0))
 
-    def _prior(self, fused: Tensor, exposed: Tensor | None) -> Tensor | None:
-        """What these weights add to the logits of their band."""
-        if exposed is None:
-            return None
-        trust = self.trust(fused).float().repeat(exposed.shape[0] // fused.shape[0], 1, 1, 1)
-        return trust * exposed.clamp(min=_LEAST).log()
+    def _exposed(self, sources: Tensor) -> Tensor:
+        """Weights of exposure fusion, (S, B, P, H, W)."""
+        weights = exposure_weights(F.pixel_shuffle(sources, self.patch), _FAINT)
+        return F.pixel_unshuffle(weights, self.patch)
 
     def start_as_exposure_fusion(self) -> None:
         """Let the weights be those of exposure fusion alone, over all octaves."""
@@ -126,6 +131,19 @@ class PyramidHead(BlendHead):
         return F.pixel_unshuffle(_enlarged(cells, 2 * self.patch), self.patch)
 
 
+def _shares(logits: Tensor, images: Tensor, prior: Tensor | float = 0.0) -> Tensor:
+    """Softmax over the sources of logits (S*B, P, H, W) plus `prior`, shaped like `images` (S, B, P, H, W)."""
+    return (logits.view_as(images) + prior).softmax(dim=0)
+
+
+def _levels(x: Tensor) -> list[Tensor]:
+    """x (S, B, P, H, W), and means over 2x2, 4x4 and 8x8 patches of all their pixels, down to (S, B, 1, H/8, W/8)."""
+    levels = [x, _halved(x.mean(dim=2, keepdim=True))]
+    while len(levels) <= LEVELS:
+        levels.append(_halved(levels[-1]))
+    return levels
+
+
 def _constant(layer: nn.Conv2d, value: float) -> nn.Conv2d:
     """The layer, whose output is `value` everywhere until it is trained."""
     nn.init.zeros_(layer.weight)
@@ -133,14 +151,10 @@ def _constant(layer: nn.Conv2d, value: float) -> nn.Conv2d:
     return layer
 
 
-def _cells(x: Tensor | None) -> Tensor | None:
-    """Means over 2x2 patches of all their pixels, (N, P, H, W) to (N, 1, H/2, W/2)."""
-    return x if x is None else _halved(x.mean(dim=1, keepdim=True))
-
-
-def _halved(x: Tensor | None) -> Tensor | None:
-    return x if x is None else F.avg_pool2d(x, 2)
+def _halved(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x.flatten(0, 1), 2).unflatten(0, x.shape[:2])
 
 
 def _enlarged(x: Tensor, factor: int) -> Tensor:
-    return F.interpolate(x, scale_factor=factor, mode="bilinear")
+    planes = x.flatten(0, -4)  # (B, 1, H, W)
+    return F.interpolate(planes, scale_factor=factor, mode="bilinear").unflatten(0, x.shape[:-3])

@@ -90,6 +90,7 @@ class AdaSFFuse(nn.Module):
         self.merge = AdaIWAT()
         self.full_blocks = nn.Sequential(*(SpatialFrequencyMambaBlock(c, **block) for _ in range(options.full_blocks)))
         blended = options.output != "direct"
+        self.decode = self.blend = None
         if options.residual or not blended:
             self.decode = nn.Sequential(
                 nn.Conv2d(c, c // 2, 3, padding=1),
@@ -110,6 +111,11 @@ class AdaSFFuse(nn.Module):
                 transform.low_pass.requires_grad_(False)
                 transform.high_pass.requires_grad_(False)
 
+    @property
+    def multiple(self) -> int:
+        """Pixels: height and width are extended to multiples of this, 16 at most."""
+        return _MULTIPLE * self.options.patch
+
     def forward(self, source_a: Tensor, source_b: Tensor) -> Tensor:
         """Fuse luminance (B, 1, H, W) in [0, 1], any H, W >= 1, into (B, 1, H, W), not clamped.
 
@@ -121,34 +127,55 @@ class AdaSFFuse(nn.Module):
                 "AdaSFFuse needs two luminance batches (B, 1, H, W) of one shape, "
                 f"got {tuple(source_a.shape)} and {tuple(source_b.shape)}"
             )
-        height, width = source_a.shape[-2:]
-        sources = torch.stack([source_a, source_b]).flatten(0, 1)  # (2B, 1, H, W)
-        sources = pad_to_multiple(sources, _MULTIPLE * self.options.patch)
-        sources = F.pixel_unshuffle(sources, self.options.patch)  # (2B, P, H/p, W/p), P = p * p pixels of a patch
-        sources = sources.contiguous(memory_format=torch.channels_last)
-        in_strips = sources.device.type == "cpu" and not torch.is_grad_enabled()
-        out = self._fuse_in_strips(sources) if in_strips else self._fuse_whole(sources)
-        return F.pixel_shuffle(out, self.options.patch)[..., :height, :width]
+        return self.compose(source_a, source_b, self.guide(source_a, source_b))
 
-    def _fuse_whole(self, sources: Tensor) -> Tensor:
-        """Sources (2B, P, H, W) to (B, P, H, W); here and below H x W counts patches of P pixels."""
+    def guide(self, source_a: Tensor, source_b: Tensor) -> tuple[Tensor, ...]:
+        """What the network finds out about the sources, all that `compose` needs beside them.
+
+        Returns:
+            maps (N, K, h, w) with few channels; h and w are those of the sources, extended, divided by 1, 2, 4, ...,
+            all divisors of `multiple`.
+        """
+        sources = self._as_patches(source_a, source_b)
+        in_strips = sources.device.type == "cpu" and not torch.is_grad_enabled()
+        return self._guide_in_strips(sources) if in_strips else self._guide_whole(sources)
+
+    def compose(self, source_a: Tensor, source_b: Tensor, guide: tuple[Tensor, ...]) -> Tensor:
+        """The fused picture (B, 1, H, W), not clamped, from the sources (B, 1, H, W) and their `guide`."""
+        sources = self._as_patches(source_a, source_b).unflatten(0, (2, -1))  # (2, B, P, H/p, W/p)
+        if self.options.output == "direct":
+            (fused,) = guide
+        elif self.options.residual:
+            residual, *guide = guide
+            fused = self.blend.compose(sources, guide) + residual
+        else:
+            fused = self.blend.compose(sources, guide)
+        height, width = source_a.shape[-2:]
+        return F.pixel_shuffle(fused, self.options.patch)[..., :height, :width]
+
+    def _as_patches(self, source_a: Tensor, source_b: Tensor) -> Tensor:
+        """Both sources, extended, (2B, P, H/p, W/p): P = p * p pixels of a patch."""
+        sources = torch.stack([source_a, source_b]).flatten(0, 1)  # (2B, 1, H, W)
+        sources = pad_to_multiple(sources, self.multiple)
+        sources = F.pixel_unshuffle(sources, self.options.patch)
+        return sources.contiguous(memory_format=torch.channels_last)
+
+    def _guide_whole(self, sources: Tensor) -> tuple[Tensor, ...]:
+        """Guide of sources (2B, P, H, W); here and below H x W counts patches of P pixels."""
         features = self.embed_sources(sources)  # (2B, C, H, W)
         low, high = self.analyse(features)  # (B, C, H/2, W/2), (B, 3C, H/2, W/2)
         low = self.low_blocks(low)
         high = self.high_blocks(high)
         fused = self.full_blocks(self.synthesise(low, high))  # (B, C, H, W)
-        return self.reconstruct(fused, features, sources)  # (B, P, H, W)
+        return self.fine_guide(fused, features) + self.coarse_guide(*(F.avg_pool2d(x, 2) for x in (fused, features)))
 
-    def _fuse_in_strips(self, sources: Tensor) -> Tensor:
+    def _guide_in_strips(self, sources: Tensor) -> tuple[Tensor, ...]:
         """The same steps on the CPU without gradients, see `adasffuse.models.strips`."""
         c = self.options.channels
 
         def analyse(sources: Tensor) -> tuple[Tensor, ...]:
             features = self.embed_sources(sources)
             return *self.analyse(features), features, F.avg_pool2d(features, 2)
-
-        def reconstruct(*maps: Tensor) -> tuple[Tensor]:
-            return (self.reconstruct(*maps),)
 
         low, high, features, coarse_features = apply_locally(analyse, (sources,), halo=8, channels=8 * c)
         for block in self.low_blocks:
@@ -158,10 +185,8 @@ class AdaSFFuse(nn.Module):
         fused = self.synthesise(low, high)
         for block in self.full_blocks:
             fused = apply_block(block, fused)
-        maps = (fused, features, sources)
-        if self.options.output == "pyramid":
-            maps += self.blend.coarse_bands(F.avg_pool2d(fused, 2), coarse_features, sources)
-        return apply_locally(reconstruct, maps, halo=4, channels=4 * c)[0]
+        fine = apply_locally(self.fine_guide, (fused, features), halo=4, channels=4 * c)
+        return fine + self.coarse_guide(F.avg_pool2d(fused, 2), coarse_features)
 
     def embed_sources(self, sources: Tensor) -> Tensor:
         """Feature embedding, (2B, P, H, W) to (2B, C, H, W): shared by all sources, or its own for A and for B.
@@ -183,16 +208,14 @@ class AdaSFFuse(nn.Module):
         """AdaIWAT of the fused bands: (B, C, H, W)."""
         return self.merge(low, high)
 
-    def reconstruct(self, fused: Tensor, features: Tensor, sources: Tensor, *bands: Tensor) -> Tensor:
-        """Decoder, blend of the sources, or both added, as `output` and `residual` say: (B, P, H, W).
+    def fine_guide(self, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
+        """The decoder's picture (B, P, H, W), where it is asked for, then the head's maps, see `BlendHead`."""
+        decoded = (self.decode(fused),) if self.decode is not None else ()
+        return decoded + (self.blend.fine_guide(fused, features) if self.blend is not None else ())
 
-        Args:
-            bands: the pyramid's coarse ones, where they are known already, see `PyramidHead`.
-        """
-        if self.options.output == "direct":
-            return self.decode(fused)
-        blended = self.blend(fused, features, sources, *bands)
-        return blended + self.decode(fused) if self.options.residual else blended
+    def coarse_guide(self, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
+        """The head's coarse maps from means over 2x2 patches, see `BlendHead`."""
+        return self.blend.coarse_guide(fused, features) if self.blend is not None else ()
 
     def filter_penalty(self) -> Tensor:
         """Distance of the trained wavelet filters from perfect reconstruction, a scalar (0 for Haar)."""
