@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from collections import Counter
 from importlib import import_module
@@ -10,7 +11,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from tiny import network
+from tiny import network, write_ivf
 
 from adasffuse.models import backends, scan_reference
 from adasffuse.models.backends import using
@@ -33,6 +34,22 @@ def test_inference_benchmark(script, tmp_path, capsys):
     assert row["pixels"] == "1x40x24" and row["median_s"] > 0 and row["GFLOP"] > 0
     assert row["over_floor"] == pytest.approx(row["median_s"] / row["floor_s"])
     assert "over_floor" in capsys.readouterr().out
+
+
+def test_folder_benchmark(script, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent))  # of the process that measures
+    write_ivf(tmp_path)
+    arguments = ["--root_path", str(tmp_path), "--pairs", "4", "--rounds", "2", "--threads", "1", "--device", "cpu"]
+    assert script("benchmark_folder").main(arguments) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0].startswith("4 pairs of IVF, small in ") and ", 1 threads: start " in lines[0]
+    for line in lines[1:]:
+        alone, folder, ratio = (float(x) for x in re.findall(r"[\d.]+", line))
+        assert ratio == pytest.approx(folder / alone, rel=0.2)
+    assert len(lines) == 3
+    (tmp_path / "IVF/visible/2.png").write_bytes(b"broken")
+    assert script("benchmark_folder").main(arguments) == 1
+    assert "b/000001.png: not a readable picture" in capfd.readouterr().err
 
 
 def test_training_benchmark_of_one_and_two_processes(script, tmp_path, capsys):

@@ -1,0 +1,132 @@
+"""What fusing a folder of pairs costs beside the network: reading, colour and writing, which should overlap with it.
+
+python scripts/benchmark_folder.py --task ivf --size small --pairs 100
+python scripts/benchmark_folder.py --task ivf --root_path DATA/test --dataset IVF_MSRS
+
+The pairs are those of a data set, or the task's built-in samples at 640x480, in turn until there are so many.  A round
+fuses all of them twice: luminance that lies in memory, one pair after another with all threads ('network'), and copies
+of the files as `test_*_RGB.py` does, scores left out ('folder').  `ratio` is the folder's time over the network's,
+`start` the seconds from starting Python until the network was ready, `first` the first picture.
+"""
+
+import argparse
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from adasffuse.color import luminance
+from adasffuse.data.pairs import PairFolder, find_pairs, pair_folders, read_pair
+from adasffuse.data.samples import sample_pairs
+from adasffuse.images import write_png
+from adasffuse.inference import Fuser, fuse_folder, load_fuser
+from adasffuse.inference.fuser import as_unit_range
+from adasffuse.process import SPINS, keep_freed_memory
+from adasffuse.tasks import TASKS
+
+SIZE = 640, 480  # of the built-in pairs, width and height
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=TASKS, default="ivf", help="(%(default)s)")
+    parser.add_argument("--size", choices=("base", "small"), default="small", help="released weights (%(default)s)")
+    parser.add_argument("--root_path", type=Path, help="folder of data sets (default: built-in samples)")
+    parser.add_argument("--dataset", help="data set below it, of several subsets the first (default: the task's)")
+    parser.add_argument("--pairs", type=int, default=100, help="number of pairs (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=2, help="(%(default)s)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (%(default)s)")
+    parser.add_argument("--device", default="auto", help="(%(default)s)")
+    parser.add_argument("--launched", type=float, help=argparse.SUPPRESS)  # measure here, in a process begun then
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    if args.launched is None:  # with the setting of OpenMP that the test scripts make before they load PyTorch
+        command = [sys.executable, os.path.abspath(__file__), *(sys.argv[1:] if argv is None else argv)]
+        environment = {"GOMP_SPINCOUNT": SPINS} | os.environ
+        return subprocess.run([*command, "--launched", str(time.time())], env=environment, check=False).returncode
+    try:
+        measure(args)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Print what the rounds take in this process.
+
+    Raises:
+        ValueError, OSError: no such data, or a pair cannot be fused.
+    """
+    keep_freed_memory()
+    torch.set_num_threads(args.threads)
+    fuser = load_fuser(args.task, args.size, device=args.device)
+    start = time.time() - args.launched
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        name = TASKS[args.task].folder
+        if args.root_path is None:
+            write_samples(root / "samples", args.task)
+            originals = PairFolder(name, root / "samples/a", root / "samples/b")
+        else:
+            originals = pair_folders(args.root_path, args.dataset or name)[0]
+        folder = PairFolder(originals.name, root / "a", root / "b")
+        copy_pairs(originals, folder, args.pairs)
+        lumas = list(read_lumas(folder))
+
+        first = network_seconds(fuser, lumas[:1])
+        print(f"{args.pairs} pairs of {folder.name}, {args.size} in {fuser.precision} on {fuser.device}", end=", ")
+        print(f"{args.threads} threads: start {start:.2f} s, first {first:.3f} s")
+        for _ in range(args.rounds):
+            alone = network_seconds(fuser, lumas)
+            report = fuse_folder(fuser, folder, root / "fused")
+            if report.failed:
+                raise ValueError(report.summary())
+            print(f"network {alone:.2f} s, folder {report.seconds:.2f} s, ratio {report.seconds / alone:.3f}")
+
+
+def write_samples(root: Path, task: str) -> None:
+    """The task's samples, enlarged, in folders a and b."""
+    for sample in sample_pairs(task):
+        for side, picture in (("a", sample.a), ("b", sample.b)):
+            write_png(root / side / f"{sample.name}.png", cv2.resize(picture, SIZE, interpolation=cv2.INTER_CUBIC))
+
+
+def copy_pairs(originals: PairFolder, folder: PairFolder, count: int) -> None:
+    """So many pairs, the originals in turn."""
+    pairs, _ = find_pairs(originals.folder_a, originals.folder_b)
+    for side in (folder.folder_a, folder.folder_b):
+        side.mkdir()
+    for number, pair in zip(range(count), itertools.cycle(pairs)):
+        shutil.copy(pair.path_a, folder.folder_a / f"{number:06d}{pair.path_a.suffix}")
+        shutil.copy(pair.path_b, folder.folder_b / f"{number:06d}{pair.path_b.suffix}")
+
+
+def read_lumas(folder: PairFolder) -> Iterator[tuple[np.ndarray, ...]]:
+    """Luminance of both pictures of each pair, (H, W) float32 in [0, 1]."""
+    for pair in find_pairs(folder.folder_a, folder.folder_b)[0]:
+        yield tuple(luminance(as_unit_range(picture.pixels, "picture")) for picture in read_pair(pair))
+
+
+def network_seconds(fuser: Fuser, lumas: list[tuple[np.ndarray, ...]]) -> float:
+    """What the network takes for these pairs, one after another."""
+    started = time.perf_counter()
+    for pair in lumas:
+        fuser.fuse_luminance(*pair)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    sys.exit(main())
