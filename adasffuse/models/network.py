@@ -164,6 +164,7 @@ class AdaSFFuse(nn.Module):
         """Guide of sources (2B, P, H, W); here and below H x W counts patches of P pixels."""
         features = self.embed_sources(sources)  # (2B, C, H, W)
         low, high = self.analyse(features)  # (B, C, H/2, W/2), (B, 3C, H/2, W/2)
+        features = rounded(features)
         low = self.low_blocks(low)
         high = self.high_blocks(high)
         fused = self.full_blocks(self.synthesise(low, high))  # (B, C, H, W)
@@ -175,7 +176,8 @@ class AdaSFFuse(nn.Module):
 
         def analyse(sources: Tensor) -> tuple[Tensor, ...]:
             features = self.embed_sources(sources)
-            return *self.analyse(features), features, F.avg_pool2d(features, 2)
+            bands, features = self.analyse(features), rounded(features)
+            return *bands, features, F.avg_pool2d(features, 2)
 
         low, high, features, coarse_features = apply_locally(analyse, (sources,), halo=8, channels=8 * c)
         for block in self.low_blocks:
@@ -193,16 +195,17 @@ class AdaSFFuse(nn.Module):
 
         Of an `ordered` network, A's kernels are `embed` plus `embed_order`, B's `embed` minus it; zero at first.
         """
-        features = self.embed(sources)
-        if self.options.ordered:
-            a, b = self.embed_order(sources).chunk(2)
-            features = features + torch.cat([a, -b])
+        with torch.autocast(sources.device.type, enabled=False):  # bfloat16 holds fewer levels than the pictures
+            features = self.embed(sources)
+            if self.options.ordered:
+                a, b = self.embed_order(sources).chunk(2)
+                features = features + torch.cat([a, -b])
         return F.leaky_relu(features, SLOPE)
 
     def analyse(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """AdaWAT of each source, then frequency-segmented fusion: bands (B, C, H/2, W/2) and (B, 3C, H/2, W/2)."""
         low, high = self.split(features)
-        return sum_sources(low), sum_sources(high)
+        return rounded(sum_sources(low)), rounded(sum_sources(high))
 
     def synthesise(self, low: Tensor, high: Tensor) -> Tensor:
         """AdaIWAT of the fused bands: (B, C, H, W)."""
@@ -226,6 +229,12 @@ def sum_sources(bands: Tensor) -> Tensor:
     """Frequency-segmented fusion: bands of all sources, (2B, ...), added to (B, ...); the same for either order."""
     a, b = bands.chunk(2)
     return a + b
+
+
+def rounded(x: Tensor) -> Tensor:
+    """x in the precision of autocast, where that is on: what comes before must be exact, what follows need not."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
