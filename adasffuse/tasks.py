@@ -25,6 +25,7 @@ class Task:
     loss_weights: tuple[float, float, float]  # intensity, gradient, SSIM
     ssim_share: str  # weights of A and B in the SSIM term: 'gradient' (share of mean gradient) or 'equal'
     color: str  # whose chroma the result takes: 'a', 'b' or 'weighted' (both)
+    night: bool = False  # the brightness of source B can be preferred to that of A, see `Fuser`
     jitter: tuple[str, ...] = ("gain", "gamma", "offset")  # photometric changes that training pairs may undergo
 
     @property
@@ -34,7 +35,9 @@ class Task:
 
 
 _ALL = (
-    Task("ivf", "infrared + visible", (Sources("", "infrared", "visible"),), "max", (20, 20, 10), "gradient", "b"),
+    Task(
+        "ivf", "infrared + visible", (Sources("", "infrared", "visible"),), "max", (20, 20, 10), "gradient", "b", True
+    ),
     Task(
         "mef",
         "multi-exposure",
@@ -43,7 +46,7 @@ _ALL = (
         (20, 20, 10),
         "equal",
         "weighted",
-        ("gamma",),  # clipped pixels stay black or white: the network has to know them
+        jitter=("gamma",),  # clipped pixels stay black or white: the network has to know them
     ),
     Task("mff", "multi-focus", (Sources("", "imageA", "imageB"),), "mean", (20, 20, 10), "gradient", "weighted"),
     Task(
@@ -59,7 +62,7 @@ _ALL = (
         (20, 100, 50),
         "equal",
         "a",
-        ("gain", "gamma"),  # the background stays black
+        jitter=("gain", "gamma"),  # the background stays black
     ),
 )
 TASKS: dict[str, Task] = {task.id: task for task in _ALL}

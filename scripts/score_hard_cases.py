@@ -9,6 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", nargs="+", default=[], metavar="FILE", help="files to score (released weights)")
     parser.add_argument("--size", choices=("base", "small"), default="small", help="which released ones (%(default)s)")
+    parser.add_argument("--night", type=float, default=0.0, metavar="LOGIT", help="of the fuser (%(default)s)")
     parser.add_argument("--infrared", type=Path, metavar="DIR", help="pairs to lay glare over; needs --visible")
     parser.add_argument("--visible", type=Path, metavar="DIR")
     parser.add_argument("--baselines", default=",".join(BASELINES), metavar="LIST", help="(%(default)s)")
@@ -80,7 +82,8 @@ def fusion_methods(args: argparse.Namespace) -> dict[str, Fuse]:
     stems = [Path(file).stem for file in args.weights]
     names = stems if len(set(stems)) == len(stems) else args.weights  # runs all call theirs weights.safetensors
     files = dict(zip(names, args.weights)) or {f"AdaSFFuse {args.size}": None}
-    methods = {name: load_fuser("ivf", args.size, file, args.device).fuse_luminance for name, file in files.items()}
+    load = partial(load_fuser, "ivf", args.size, device=args.device, night=args.night)
+    methods = {name: load(weights=file).fuse_luminance for name, file in files.items()}
     methods |= {name: BASELINES[name] for name in args.baselines.split(",") if name}
     return methods | {"infrared alone": lambda a, b: a, "visible alone": lambda a, b: b}
 

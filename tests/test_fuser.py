@@ -1,5 +1,6 @@
 """The fuser: inputs of all kinds, colour by the task's rule, the whole picture or tiles."""
 
+import math
 from dataclasses import replace
 
 import cv2
@@ -138,6 +139,30 @@ def test_only_larger_pictures_are_tiled():
     fuser.tile = 0
     whole = fuser.fuse_luminance(a, b)
     assert sizes == [(32, 90)] and 0 < abs(tiled - whole).mean() < 0.01
+
+
+@pytest.mark.parametrize("night", [0.0, math.log(3), -math.log(3)])
+def test_nights_take_the_brightness_of_the_visible_picture_by_the_odds_asked_for(night):
+    model = network(output="pyramid", patch=2, residual=False)
+    for head in (model.blend, *model.blend.coarse):
+        torch.nn.init.zeros_(head.logit.weight)  # all weights are equal
+    infrared, visible = np.full((2, 64, 64), [[[0.6]], [[0.2]]], np.float32)
+    infrared[::2] += 0.1  # fine detail is still weighed equally
+    infrared[1::2] -= 0.1
+    fused = Fuser(model, TASKS["ivf"], night=night, precision="float32").fuse_luminance(infrared, visible)
+    share = math.exp(night) / (1 + math.exp(night))  # of the visible picture
+    expected = share * 0.2 + (1 - share) * 0.6 + 0.5 * (infrared - 0.6)
+    np.testing.assert_allclose(fused[16:-16], expected[16:-16], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "task, output, night", [("mff", "pyramid", 4), ("ivf", "blend", 4), ("ivf", "pyramid", math.nan)]
+)
+def test_nights_of_other_tasks_and_networks_are_refused(task, output, night):
+    with pytest.raises(
+        ValueError, match=f"night must be a finite number, of infrared .* got {night} for task '{task}'"
+    ):
+        Fuser(network(output=output), TASKS[task], night=night)
 
 
 @pytest.mark.parametrize("tile, overlap", [(-16, 0), (40, 16), (32, 8), (32, 32), (32, -16)])

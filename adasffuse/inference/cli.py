@@ -57,6 +57,14 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         default="auto",
         help="arithmetic of the network; auto: bfloat16 where the processor has it (%(default)s)",
     )
+    if task.night:
+        parser.add_argument(
+            "--night",
+            type=float,
+            default=0.0,
+            metavar="LOGIT",
+            help="let the visible picture decide how bright smooth regions are: 4 keeps nights dark (%(default)s)",
+        )
     parser.add_argument(
         "--range",
         nargs="+",
@@ -80,7 +88,14 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
         if find_task(args.dataset.split("/")[0]) != task:  # MIF/PET-MRI is one subset
             raise ValueError(f"--dataset {args.dataset} is no {task.folder} data set; use its own test script")
         fuser = load_fuser(
-            task.id, args.size, args.model_path, args.device, args.tile, args.tile_overlap, args.precision
+            task.id,
+            args.size,
+            args.model_path,
+            args.device,
+            args.tile,
+            args.tile_overlap,
+            args.precision,
+            args.night if task.night else 0.0,
         )
         jobs = _sample_jobs(task, args) if args.root_path is None else _jobs(args)
         failed = False

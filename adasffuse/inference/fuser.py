@@ -1,5 +1,6 @@
 """The fuser: network, task and colour rule together, from two pictures to one."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,9 @@ class Fuser:
             possible; a multiple of 16; 0 never.
         tile_overlap: pixels that neighbouring tiles share, a multiple of 16.
         precision: of the network's arithmetic, 'float32', 'bfloat16', or 'auto', the faster one of this machine.
+        night: infrared and visible: by how much, as a logit, the visible picture decides how bright smooth regions are.
+            0 leaves that to the network, which lays the infrared's gray background over dark scenes; 4 keeps nights
+            dark and hot targets bright.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class Fuser:
         tile: int = DEFAULT_TILE,
         tile_overlap: int = DEFAULT_OVERLAP,
         precision: str = "auto",
+        night: float = 0.0,
     ) -> None:
         if tile < 0 or tile % GRID or tile_overlap < 0 or tile_overlap % GRID or 0 < tile <= tile_overlap:
             raise ValueError(
@@ -49,6 +54,14 @@ class Fuser:
         self.precision = pick_precision(precision, self.device)
         self.model = model.to(self.device, memory_format=torch.channels_last).eval()
         self.task, self.tile, self.tile_overlap = task, tile, tile_overlap
+        pyramid = model.options.output == "pyramid"
+        if night and not (task.night and pyramid and math.isfinite(night)):
+            raise ValueError(
+                f"night must be a finite number, of infrared and visible pictures and a network whose model.output is "
+                f"'pyramid'; got {night:g} for task {task.id!r}, model.output {model.options.output!r}"
+            )
+        if pyramid:
+            model.blend.lean = night
         self._replays = Replays()
 
     def fuse(self, a: np.ndarray, b: np.ndarray, stretch: bool = False) -> np.ndarray:
@@ -106,6 +119,7 @@ def load_fuser(
     tile: int = DEFAULT_TILE,
     tile_overlap: int = DEFAULT_OVERLAP,
     precision: str = "auto",
+    night: float = 0.0,
 ) -> Fuser:
     """Fuser of a task with released weights, or with a weights file of your own.
 
@@ -115,9 +129,9 @@ def load_fuser(
         weights: a weights file that the trainer wrote, instead of the released ones of the task; or 'general', the
             released ones that serve all tasks.
         device: 'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
-        tile, tile_overlap, precision: as in `Fuser`.
+        tile, tile_overlap, precision, night: as in `Fuser`.
     Raises:
-        ValueError: unknown task or precision, or impossible tile size.
+        ValueError: unknown task or precision, impossible tile size, or `night` where it has no meaning.
         WeightsError: no such weights, damaged or foreign ones, or made for another task.
     """
     chosen = find_task(task)
@@ -126,7 +140,7 @@ def load_fuser(
     model, made_for = load_weights(path)
     if made_for not in (chosen.id, GENERAL):
         raise WeightsError(f"{path} was trained for task {made_for!r}, not {chosen.id!r}")
-    return Fuser(model, chosen, pick_device(device), tile, tile_overlap, precision)
+    return Fuser(model, chosen, pick_device(device), tile, tile_overlap, precision, night)
 
 
 def pick_device(name: str) -> torch.device:

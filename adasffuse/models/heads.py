@@ -49,7 +49,7 @@ class BlendHead(nn.Module):
     def compose(self, sources: Tensor, guide: Sequence[Tensor]) -> Tensor:
         """sources (S, B, P, H, W) and the guide, fine maps before coarse ones, to (B, P, H, W)."""
         (logits,) = guide
-        return (_shares(logits, sources) * sources).sum(dim=0)
+        return (logits.view_as(sources).softmax(dim=0) * sources).sum(dim=0)
 
 
 class PyramidHead(BlendHead):
@@ -73,6 +73,7 @@ class PyramidHead(BlendHead):
         self.coarse = nn.ModuleList(BlendHead(channels, kernel=1) for _ in range(LEVELS))
         self.reach = _constant(nn.Conv2d(channels, 1, 1), -2.0)
         self.trust = _constant(nn.Conv2d(channels, 1, 1), 1.0) if exposure else None
+        self.lean = 0.0  # added to the last source's logits in the rest; no part of the weights
 
     def fine_guide(self, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
         return self._band_guide(self, fused, features)
@@ -93,10 +94,14 @@ class PyramidHead(BlendHead):
         *maps, reach = guide
         images = _levels(sources)
         if self.trust is None:
-            weights = [_shares(logits, x) for logits, x in zip(maps, images)]
+            logits = [band.view_as(x) for band, x in zip(maps, images)]
         else:
-            bands = zip(maps[::2], maps[1::2], images, _levels(self._exposed(sources)))
-            weights = [_shares(logits, x, trust * e.clamp(min=_LEAST).log()) for logits, trust, x, e in bands]
+            bands = zip(maps[::2], maps[1::2], _levels(self._exposed(sources)))
+            logits = [band.view_as(e) + trust * e.clamp(min=_LEAST).log() for band, trust, e in bands]
+        if self.lean:
+            order = torch.arange(len(sources), device=sources.device).view(-1, 1, 1, 1, 1)
+            logits[-1] = logits[-1] + self.lean * order
+        weights = [band.softmax(dim=0) for band in logits]
         low, weight = images.pop(), weights.pop()
         result = torch.lerp((weight * low).sum(dim=0), blend_pyramids(low, weight), torch.sigmoid(reach))
         while len(images) > 1:
@@ -129,11 +134,6 @@ class PyramidHead(BlendHead):
 
     def _as_patches(self, cells: Tensor) -> Tensor:
         return F.pixel_unshuffle(_enlarged(cells, 2 * self.patch), self.patch)
-
-
-def _shares(logits: Tensor, images: Tensor, prior: Tensor | float = 0.0) -> Tensor:
-    """Softmax over the sources of logits (S*B, P, H, W) plus `prior`, shaped like `images` (S, B, P, H, W)."""
-    return (logits.view_as(images) + prior).softmax(dim=0)
 
 
 def _levels(x: Tensor) -> list[Tensor]:
