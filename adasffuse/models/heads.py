@@ -93,15 +93,7 @@ class PyramidHead(BlendHead):
     def compose(self, sources: Tensor, guide: Sequence[Tensor]) -> Tensor:
         *maps, reach = guide
         images = _levels(sources)
-        if self.trust is None:
-            logits = [band.view_as(x) for band, x in zip(maps, images)]
-        else:
-            bands = zip(maps[::2], maps[1::2], _levels(self._exposed(sources)))
-            logits = [band.view_as(e) + trust * e.clamp(min=_LEAST).log() for band, trust, e in bands]
-        if self.lean:
-            order = torch.arange(len(sources), device=sources.device).view(-1, 1, 1, 1, 1)
-            logits[-1] = logits[-1] + self.lean * order
-        weights = [band.softmax(dim=0) for band in logits]
+        weights = [logits.softmax(dim=0) for logits in self._logits(maps, images)]
         low, weight = images.pop(), weights.pop()
         result = torch.lerp((weight * low).sum(dim=0), blend_pyramids(low, weight), torch.sigmoid(reach))
         while len(images) > 1:
@@ -111,6 +103,18 @@ class PyramidHead(BlendHead):
         detail = sources - self._as_patches(low)
         result = self._as_patches(result) + (weights.pop() * detail).sum(dim=0)
         return result.clamp(sources.amin(dim=0), sources.amax(dim=0))
+
+    def _logits(self, maps: Sequence[Tensor], images: Sequence[Tensor]) -> list[Tensor]:
+        """Of each band, shaped like its images: the network's, with those of exposure and with `lean`."""
+        if self.trust is None:
+            logits = [band.view_as(x) for band, x in zip(maps, images)]
+        else:
+            bands = zip(maps[::2], maps[1::2], _levels(self._exposed(images[0])))
+            logits = [band.view_as(e) + trust * e.clamp(min=_LEAST).log() for band, trust, e in bands]
+        if self.lean:
+            order = torch.arange(len(images[0]), device=images[0].device).view(-1, 1, 1, 1, 1)
+            logits[-1] = logits[-1] + self.lean * order
+        return logits
 
     def _exposed(self, sources: Tensor) -> Tensor:
         """Weights of exposure fusion, (S, B, P, H, W)."""
