@@ -143,6 +143,7 @@ def test_only_larger_pictures_are_tiled():
 
 @pytest.mark.parametrize("night", [0.0, math.log(3), -math.log(3)])
 def test_nights_take_the_brightness_of_the_visible_picture_by_the_odds_asked_for(night):
+    """All of them where that is black, none where it is white."""
     model = network(output="pyramid", patch=2, residual=False)
     for head in (model.blend, *model.blend.coarse):
         torch.nn.init.zeros_(head.logit.weight)  # all weights are equal
@@ -150,7 +151,7 @@ def test_nights_take_the_brightness_of_the_visible_picture_by_the_odds_asked_for
     infrared[::2] += 0.1  # fine detail is still weighed equally
     infrared[1::2] -= 0.1
     fused = Fuser(model, TASKS["ivf"], night=night, precision="float32").fuse_luminance(infrared, visible)
-    share = math.exp(night) / (1 + math.exp(night))  # of the visible picture
+    share = 1 / (1 + math.exp(-night * (1 - 0.2)))  # of the visible picture
     expected = share * 0.2 + (1 - share) * 0.6 + 0.5 * (infrared - 0.6)
     np.testing.assert_allclose(fused[16:-16], expected[16:-16], atol=1e-5)
 

@@ -63,7 +63,7 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
             type=float,
             default=0.0,
             metavar="LOGIT",
-            help="let the visible picture decide how bright smooth regions are: 4 keeps nights dark (%(default)s)",
+            help="let the visible picture decide how bright dark regions are: 6 keeps nights dark (%(default)s)",
         )
     parser.add_argument(
         "--range",

@@ -30,9 +30,9 @@ class Fuser:
             possible; a multiple of 16; 0 never.
         tile_overlap: pixels that neighbouring tiles share, a multiple of 16.
         precision: of the network's arithmetic, 'float32', 'bfloat16', or 'auto', the faster one of this machine.
-        night: infrared and visible: by how much, as a logit, the visible picture decides how bright smooth regions are.
-            0 leaves that to the network, which lays the infrared's gray background over dark scenes; 4 keeps nights
-            dark and hot targets bright.
+        night: infrared and visible: added to the visible picture's logits in the coarsest band, times its darkness.  0
+            leaves the brightness of smooth regions to the network, which lays the infrared's gray background over dark
+            scenes; 6 keeps nights dark and hot targets bright.
     """
 
     def __init__(

@@ -73,7 +73,7 @@ class PyramidHead(BlendHead):
         self.coarse = nn.ModuleList(BlendHead(channels, kernel=1) for _ in range(LEVELS))
         self.reach = _constant(nn.Conv2d(channels, 1, 1), -2.0)
         self.trust = _constant(nn.Conv2d(channels, 1, 1), 1.0) if exposure else None
-        self.lean = 0.0  # added to the last source's logits in the rest; no part of the weights
+        self.lean = 0.0  # added to the second source's logits in the rest where that is black; no part of the weights
 
     def fine_guide(self, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
         return self._band_guide(self, fused, features)
@@ -112,8 +112,8 @@ class PyramidHead(BlendHead):
             bands = zip(maps[::2], maps[1::2], _levels(self._exposed(images[0])))
             logits = [band.view_as(e) + trust * e.clamp(min=_LEAST).log() for band, trust, e in bands]
         if self.lean:
-            order = torch.arange(len(images[0]), device=images[0].device).view(-1, 1, 1, 1, 1)
-            logits[-1] = logits[-1] + self.lean * order
+            first, last = logits[-1]
+            logits[-1] = torch.stack([first, last + self.lean * (1 - images[-1][-1])])
         return logits
 
     def _exposed(self, sources: Tensor) -> Tensor:
