@@ -4,8 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers() -> None:
+    """Tests draw the same numbers in any order and on any worker."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
