@@ -104,6 +104,19 @@ def test_tiles_of_the_network_agree_with_the_whole_picture(changes):
     assert tiled.shape == whole.shape and 10 * torch.log10(1 / error) > 30
 
 
+@pytest.mark.parametrize("patch", [3, 4])
+def test_tiles_of_larger_patches_start_on_the_network_s_own_grid(patch):
+    """Cells of 8 x 8 patches have 24 or 32 pixels."""
+    model, sizes = network(frequency=False, patch=patch, output="pyramid"), []
+    guide, (a, b) = model.guide, torch.rand(2, 1, 1, 200, 90, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole = model(a, b)
+        model.guide = lambda a, b: sizes.append(tuple(a.shape[-2:])) or guide(a, b)
+        tiled = fuse_tiled(model, a, b, 112, 32)
+    assert len(sizes) > 1 and all(side % model.multiple == 0 for size in sizes for side in size)
+    assert tiled.shape == whole.shape and 10 * torch.log10(1 / (tiled - whole).square().mean()) > 30
+
+
 def test_exposure_fusion_in_tiles_sees_the_whole_picture():
     """Its pyramid reaches over all octaves: tiles composed one by one were each as bright as fits the tile."""
     model = network(patch=2, output="pyramid", residual=False, exposure=True, frequency=False)

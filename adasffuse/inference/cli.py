@@ -57,11 +57,11 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         default="auto",
         help="arithmetic of the network; auto: bfloat16 where the processor has it (%(default)s)",
     )
+    parser.set_defaults(night=0.0)
     if task.night:
         parser.add_argument(
             "--night",
             type=float,
-            default=0.0,
             metavar="LOGIT",
             help="let the visible picture decide how bright dark regions are: 6 keeps nights dark (%(default)s)",
         )
@@ -95,7 +95,7 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
             args.tile,
             args.tile_overlap,
             args.precision,
-            args.night if task.night else 0.0,
+            args.night,
         )
         jobs = _sample_jobs(task, args) if args.root_path is None else _jobs(args)
         failed = False

@@ -4,6 +4,7 @@ Tiles are bands as wide as the picture wherever memory allows: the scan reads th
 what the whole picture shows it, while a cut across the rows changes the context of every pixel.
 """
 
+import math
 from collections.abc import Callable
 from itertools import product
 
@@ -27,44 +28,52 @@ def fuse_tiled(network: AdaSFFuse, a: Tensor, b: Tensor, tile: int, overlap: int
     """
     height, width = a.shape[-2:]
     a, b = (pad_to_multiple(x, network.multiple) for x in (a, b))
-    return network.compose(a, b, guide_tiled(network.guide, a, b, tile, overlap))[..., :height, :width]
+    grid = math.lcm(GRID, network.multiple)  # GRID but for patches of more than 2x2 pixels
+    tile, overlap = tile // grid * grid, -(-overlap // grid) * grid
+    return network.compose(a, b, guide_tiled(network.guide, a, b, tile, overlap, grid))[..., :height, :width]
 
 
 def guide_tiled(
-    guide: Callable[[Tensor, Tensor], tuple[Tensor, ...]], a: Tensor, b: Tensor, tile: int, overlap: int
+    guide: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
+    a: Tensor,
+    b: Tensor,
+    tile: int,
+    overlap: int,
+    grid: int = GRID,
 ) -> tuple[Tensor, ...]:
     """`guide(a, b)` tile by tile; neighbours cross-fade over `overlap` pixels.
 
     Args:
-        guide: makes maps (N, C, h, w) of two (1, 1, H, W), each reduced by a divisor of 16.
+        guide: makes maps (N, C, h, w) of two (1, 1, H, W), each reduced by a divisor of `grid`.
         a, b: the sources, (1, 1, H, W); these divisors divide H and W.
-        tile: a tile has at most tile x tile pixels; a multiple of 16, larger than `overlap`.
-        overlap: pixels that neighbouring tiles share, a multiple of 16.
+        tile: a tile has at most tile x tile pixels; a multiple of `grid`, larger than `overlap`.
+        overlap: pixels that neighbouring tiles share, a multiple of `grid`.
+        grid: tiles start at multiples of this.
     Raises:
         ValueError: tile or overlap is impossible.
     """
-    if overlap < 0 or overlap % GRID or tile % GRID or tile <= overlap:
+    if overlap < 0 or overlap % grid or tile % grid or tile <= overlap:
         raise ValueError(
-            f"tile and overlap must be multiples of {GRID} with tile > overlap >= 0, got tile {tile}, overlap {overlap}"
+            f"tile and overlap must be multiples of {grid} with tile > overlap >= 0, got tile {tile}, overlap {overlap}"
         )
     height, width = a.shape[-2:]
-    high, wide = tile_shape(height, width, tile, overlap)
-    tiles = product(_fading(height, high, overlap, a), _fading(width, wide, overlap, a))
+    high, wide = tile_shape(height, width, tile, overlap, grid)
+    tiles = product(_fading(height, high, overlap, grid, a), _fading(width, wide, overlap, grid, a))
     whole: list[Tensor] = []
     for (rows, row_shares), (columns, column_shares) in tiles:
         maps = guide(a[..., rows, columns], b[..., rows, columns])
         scales = [(rows.stop - rows.start) // m.shape[-2] for m in maps]
         if not whole:
-            whole = [m.new_zeros(*m.shape[:2], height // k, width // k) for m, k in zip(maps, scales)]
+            whole = [a.new_zeros(*m.shape[:2], height // k, width // k) for m, k in zip(maps, scales)]
         for total, m, k in zip(whole, maps, scales):
             shares = _means(row_shares, k)[:, None] * _means(column_shares, k)
             total[..., _divided(rows, k), _divided(columns, k)] += shares * m
     return tuple(whole)
 
 
-def _fading(length: int, tile: int, overlap: int, like: Tensor) -> list[tuple[slice, Tensor]]:
+def _fading(length: int, tile: int, overlap: int, grid: int, like: Tensor) -> list[tuple[slice, Tensor]]:
     """Tiles along one side, and each pixel's share of them: cross-fading, together 1."""
-    tiles = [slice(start, end) for start, end in spans(length, tile, overlap)]
+    tiles = [slice(start, end) for start, end in spans(length, tile, overlap, grid)]
     ramps = [_ramp(t.start, t.stop, length, overlap, like) for t in tiles]
     total = like.new_zeros(length)
     for t, ramp in zip(tiles, ramps):
@@ -80,20 +89,20 @@ def _divided(pixels: slice, size: int) -> slice:
     return slice(pixels.start // size, pixels.stop // size)
 
 
-def tile_shape(height: int, width: int, tile: int, overlap: int) -> tuple[int, int]:
+def tile_shape(height: int, width: int, tile: int, overlap: int, grid: int = GRID) -> tuple[int, int]:
     """Rows and columns of tiles: the whole picture, bands of its full width, or squares where bands are too thin."""
     if height * width <= tile * tile:
         return height, width
-    rows = tile * tile // width // GRID * GRID
-    least = max(overlap + GRID, 1.5 * overlap)  # thinner bands would mostly overlap
+    rows = tile * tile // width // grid * grid
+    least = max(overlap + grid, 1.5 * overlap)  # thinner bands would mostly overlap
     return (rows, width) if rows >= least else (tile, tile)
 
 
-def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
+def spans(length: int, tile: int, overlap: int, grid: int = GRID) -> list[tuple[int, int]]:
     """Start and end of the tiles along one side; the last is moved back so that it is not a sliver."""
     if length <= tile:
         return [(0, length)]
-    last = -(-(length - tile) // GRID) * GRID  # the last tile may be up to GRID - 1 pixels shorter
+    last = -(-(length - tile) // grid) * grid  # the last tile may be up to grid - 1 pixels shorter
     count = -(-last // (tile - overlap))
     starts = [min(k * (tile - overlap), last) for k in range(count + 1)]
     return [(start, min(start + tile, length)) for start in starts]

@@ -113,7 +113,7 @@ class AdaSFFuse(nn.Module):
 
     @property
     def multiple(self) -> int:
-        """Pixels: height and width are extended to multiples of this, 16 at most."""
+        """Pixels: height and width are extended to multiples of this, 16 with patches of 2x2."""
         return _MULTIPLE * self.options.patch
 
     def forward(self, source_a: Tensor, source_b: Tensor) -> Tensor:
