@@ -10,7 +10,7 @@ from adasffuse.process import prepare_process
 
 def main(argv: list[str] | None = None) -> int:
     prepare_process()
-    from adasffuse.inference.cli import run  # loads PyTorch
+    from adasffuse.cli.fuse import run  # loads PyTorch
 
     return run("mff", argv)
 

@@ -1,4 +1,4 @@
-"""Score folders of fused pictures: a table on the terminal, and CSV, JSON, Markdown, LaTeX and plots on request.
+"""Score folders of fused images: a table on the terminal, and CSV, JSON, Markdown, LaTeX and plots on request.
 
 python test_fusion_metrics.py --root_path data/test --dataset IVF --fused ours=results/IVF --baselines average,gff
 python test_fusion_metrics.py --source_a ir --source_b vis --fused a=results/a b=results/b --metrics all --csv s.csv
@@ -10,8 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-from adasffuse.baselines import BASELINES
-from adasffuse.data.pairs import pair_folders
+from adasffuse.classical.baselines import BASELINES
+from adasffuse.images.pairs import pair_folders
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
 from adasffuse.metrics.folder import Settings, score_folders
 
@@ -26,7 +26,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     what = parser.add_argument_group("what to score")
     what.add_argument("--fused", nargs="+", default=[], metavar="[NAME=]DIR", help="one folder per method")
     what.add_argument("--baselines", default="", metavar="LIST", help=f"computed on the fly: {','.join(BASELINES)}")
-    what.add_argument("--reference", type=Path, metavar="DIR", help="true pictures; adds PSNR_GT and SSIM_GT")
+    what.add_argument("--reference", type=Path, metavar="DIR", help="true images; adds PSNR_GT and SSIM_GT")
     how = parser.add_argument_group("how to score")
     how.add_argument("--metrics", default=",".join(DEFAULT_METRICS), help="comma-separated, or 'all' (%(default)s)")
     how.add_argument("--convention", default="adasffuse", choices=CONVENTIONS, help="(%(default)s)")

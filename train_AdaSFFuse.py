@@ -28,8 +28,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     prepare_process()
-    from adasffuse.options import load_options  # these load PyTorch
     from adasffuse.training import train
+    from adasffuse.training.options import load_options  # these load PyTorch
 
     try:
         options = load_options(args.opt, root_path=args.root_path)

@@ -1,4 +1,4 @@
-"""AdaSFFuse: task-generalised fusion of two registered pictures (Wang et al., arXiv 2508.15505).
+"""AdaSFFuse: task-generalised fusion of two registered images (Wang et al., arXiv 2508.15505).
 
 from adasffuse import load_fuser
 fused = load_fuser("ivf").fuse(infrared, visible)      # uint8 arrays in, uint8 array out
@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import public names on first use, so that scoring pictures does not load the network and the reverse."""
+    """Import public names on first use, so that scoring images does not load the network and the reverse."""
     if name not in _PUBLIC:
         raise AttributeError(f"module 'adasffuse' has no attribute {name!r}")
     from importlib import import_module

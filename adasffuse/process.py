@@ -3,7 +3,7 @@
 Memory: large feature maps are otherwise returned to the system and faulted in again each time, which costs a network of
 large, short-lived tensors about half of its time (Linux, glibc).
 Threads: OpenMP's threads otherwise spin while they wait for each other, and when anything else needs a core, such as
-the threads that read and write pictures, all wait for the one that lost its core (GNU OpenMP).
+the threads that read and write images, all wait for the one that lost its core (GNU OpenMP).
 """
 
 import ctypes

@@ -35,11 +35,12 @@ from typing import Any, get_type_hints
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from adasffuse.data.heldout import SIZE
-from adasffuse.losses import LossOptions
+from adasffuse.losses.fusion import LossOptions
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.mamba import SCAN_ORDERS
 from adasffuse.models.network import HEADS
-from adasffuse.options import (
+from adasffuse.tasks import TASKS
+from adasffuse.training.options import (
     TRUTH_METRICS,
     VALIDATION_METRICS,
     LogOptions,
@@ -48,7 +49,6 @@ from adasffuse.options import (
     load_options,
     parse_options,
 )
-from adasffuse.tasks import TASKS
 from adasffuse.training.validation import CONVENTION
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,7 +92,7 @@ ROWS: dict[str, Row] = {
     "no_spatial": Row("without spatial (3x3) branch", {"spatial": False}),
     **{order: Row(f"{order} scan", {"scan": order}) for order in SCAN_ORDERS},
     **{head: Row(f"{head} head", {"output": head}) for head in HEADS},
-    "no_residual": Row("without the decoder's picture", {"residual": False}),
+    "no_residual": Row("without the decoder's image", {"residual": False}),
     "exposure": Row("weights start from exposure fusion", {"exposure": True}),
     "ordered": Row("A and B are embedded differently", {"ordered": True}),
     **{f"n1_{n}": Row(f"N1 = {n} blocks on each band", {"band_blocks": n}) for n in range(3)},
@@ -296,7 +296,7 @@ def outcome(trial: Trial, process: subprocess.Popen) -> str:
     if process.returncode <= 0:  # it has ended well, or a signal has ended it
         state = trial.state()
         if state.endswith(f" {trial.options.train.steps}"):
-            return "no score: data.validation matches no picture"
+            return "no score: data.validation matches no image"
         return f"stopped; {state}"
     lines = (trial.folder / "output.txt").read_text(encoding="utf-8").strip().splitlines()
     return f"failed: {lines[-1] if lines else f'status {process.returncode}'}"
@@ -320,7 +320,7 @@ def report(name: str, trials: Sequence[Trial], seeds: Sequence[int]) -> str:
     for trial in trials:
         by_row.setdefault(trial.row, []).append(trial)
     manifests = [trial.manifest() for trial in trials]
-    options, pictures = by_row[REFERENCE][0].options, {manifest["data"]["sha256"] for manifest in manifests}
+    options, images = by_row[REFERENCE][0].options, {manifest["data"]["sha256"] for manifest in manifests}
     commits = sorted({short_commit(start["git_commit"]) for manifest in manifests for start in manifest["starts"]})
     pairs = held_out_pairs(manifests[0]["data"]["files"])
     lines = [
@@ -340,8 +340,8 @@ def report(name: str, trials: Sequence[Trial], seeds: Sequence[int]) -> str:
         "there are not two seeds to tell. Time per step is relative to the reference and indicative: other work on "
         "the machine counts.",
     ]
-    if len(pictures) > 1:
-        lines += ["", "**The pictures changed between these runs; rows are not comparable.**"]
+    if len(images) > 1:
+        lines += ["", "**The images changed between these runs; rows are not comparable.**"]
     labels = options.labels if len(options.parts) > 1 else ()
     for prefix, title in (("", "Mean over the parts" if labels else ""), *((f"{x}/", f"Part {x}") for x in labels)):
         results = {row: part_scores(some, prefix) for row, some in by_row.items()}
@@ -364,7 +364,7 @@ def describe(options: Options) -> str:
 
 
 def held_out_pairs(files: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Number of validation pairs of each part: the pictures of a pair share their stem, in folders side by side."""
+    """Number of validation pairs of each part: the images of a pair share their stem, in folders side by side."""
     found: dict[str, set[tuple[PurePosixPath, str]]] = {}
     for file in files:
         if file["role"] == "validation":

@@ -2,14 +2,14 @@
 
 python scripts/benchmark.py --size small base --resolutions 640x480 1280x960 --precision float32 bfloat16 --profile
 
-Every row is measured in a fresh process: peak memory above what importing takes, the first picture, then the median
+Every row is measured in a fresh process: peak memory above what importing takes, the first image, then the median
 and spread of the following ones.  The floor is what the matrix products and transforms alone would take at the rates
 measured in the same run.  Weights are the released general ones, random where there are none of that size; of random
 ones some make the scan forget faster than it can in chunks of the usual length, which costs time and memory.
 
 python scripts/benchmark.py --device cuda --size base --precision bfloat16 --backend auto triton compiled torch
 
-On a GPU pictures are replayed as the fuser replays them (--no_graph: not), and the floor is the larger of two: all
+On a GPU images are replayed as the fuser replays them (--no_graph: not), and the floor is the larger of two: all
 operations at the rate of a large product, and all bytes that no fusing saves (see `measuring.least_work`) at the rate
 of a large copy.  `share` is the floor's part of the measured time, `next` the operator that takes most of it; below the
 table stands what was chosen for the scan, and why.
@@ -43,7 +43,8 @@ from measuring import (
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, pick_device
+from adasffuse.device import pick_device
+from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE
 from adasffuse.inference.graphs import Replays
 from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import SIZES, AdaSFFuse, backends
@@ -64,7 +65,7 @@ COLUMNS = (
     "peak_MB",
 )
 ON_GPU = ("backend", "GB", "bound", "share", "next")  # columns added there
-ENOUGH = 30  # seconds of timed pictures after which no further one is begun
+ENOUGH = 30  # seconds of timed images after which no further one is begun
 GOALS = {("base", "1x640x480", "bfloat16"): {"median_s": 8e-3, "peak_MB": 1500}}  # on an H200
 
 
@@ -78,7 +79,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--repeats",
         type=int,
         default=5,
-        help="timed pictures after the first, fewer of those that take over 30 s together (%(default)s)",
+        help="timed images after the first, fewer of those that take over 30 s together (%(default)s)",
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (%(default)s)")
     parser.add_argument("--device", default="auto", help="(%(default)s)")
@@ -86,9 +87,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--backend", nargs="+", choices=("auto", *backends.BACKENDS), default=["auto"], help="of the scan (%(default)s)"
     )
     parser.add_argument("--no_graph", action="store_true", help="on a GPU: without CUDA graphs")
-    parser.add_argument(
-        "--tile", type=int, default=DEFAULT_TILE, help="tile for larger pictures, 0: never (%(default)s)"
-    )
+    parser.add_argument("--tile", type=int, default=DEFAULT_TILE, help="tile for larger images, 0: never (%(default)s)")
     parser.add_argument("--library", action="store_true", help="without the process settings that the scripts make")
     parser.add_argument("--profile", action="store_true", help="print the operators that take most time")
     parser.add_argument("--json", type=Path, metavar="FILE")

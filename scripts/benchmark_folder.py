@@ -6,7 +6,7 @@ python scripts/benchmark_folder.py --task ivf --root_path DATA/test --dataset IV
 The pairs are those of a data set, or the task's built-in samples at 640x480, in turn until there are so many.  A round
 fuses all of them twice: luminance that lies in memory, one pair after another with all threads ('network'), and copies
 of the files as `test_*_RGB.py` does, scores left out ('folder').  `ratio` is the folder's time over the network's,
-`start` the seconds from starting Python until the network was ready, `first` the first picture.
+`start` the seconds from starting Python until the network was ready, `first` the first image.
 """
 
 import argparse
@@ -24,10 +24,10 @@ import cv2
 import numpy as np
 import torch
 
-from adasffuse.color import luminance
-from adasffuse.data.pairs import PairFolder, find_pairs, pair_folders, read_pair
 from adasffuse.data.samples import sample_pairs
-from adasffuse.images import write_png
+from adasffuse.images.color import luminance
+from adasffuse.images.pairs import PairFolder, find_pairs, pair_folders, read_pair
+from adasffuse.images.read import write_png
 from adasffuse.inference import Fuser, fuse_folder, load_fuser
 from adasffuse.inference.fuser import as_unit_range
 from adasffuse.process import SPINS, keep_freed_memory
@@ -100,8 +100,8 @@ def measure(args: argparse.Namespace) -> None:
 def write_samples(root: Path, task: str) -> None:
     """The task's samples, enlarged, in folders a and b."""
     for sample in sample_pairs(task):
-        for side, picture in (("a", sample.a), ("b", sample.b)):
-            write_png(root / side / f"{sample.name}.png", cv2.resize(picture, SIZE, interpolation=cv2.INTER_CUBIC))
+        for side, image in (("a", sample.a), ("b", sample.b)):
+            write_png(root / side / f"{sample.name}.png", cv2.resize(image, SIZE, interpolation=cv2.INTER_CUBIC))
 
 
 def copy_pairs(originals: PairFolder, folder: PairFolder, count: int) -> None:
@@ -115,9 +115,9 @@ def copy_pairs(originals: PairFolder, folder: PairFolder, count: int) -> None:
 
 
 def read_lumas(folder: PairFolder) -> Iterator[tuple[np.ndarray, ...]]:
-    """Luminance of both pictures of each pair, (H, W) float32 in [0, 1]."""
+    """Luminance of both images of each pair, (H, W) float32 in [0, 1]."""
     for pair in find_pairs(folder.folder_a, folder.folder_b)[0]:
-        yield tuple(luminance(as_unit_range(picture.pixels, "picture")) for picture in read_pair(pair))
+        yield tuple(luminance(as_unit_range(image.pixels, "image")) for image in read_pair(pair))
 
 
 def network_seconds(fuser: Fuser, lumas: list[tuple[np.ndarray, ...]]) -> float:

@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def scene(height: int, width: int) -> dict[str, ndarray]:
-    """Two textured pictures and their mean, float64 whole numbers on 0..255."""
+    """Two textured images and their mean, float64 whole numbers on 0..255."""
     random = np.random.default_rng(0)
     a, b = (
         sum(cv2.GaussianBlur(random.normal(size=(height, width)), (0, 0), sigma) * 40 * sigma for sigma in (1, 4, 16))

@@ -2,7 +2,7 @@
 
 python scripts/benchmark_training.py --size small base --precision float32 bfloat16 --crop 128 --batch 4 --processes 2
 
-Every row is measured in a fresh process (or so many, under torchrun) on pictures written to a temporary folder, with
+Every row is measured in a fresh process (or so many, under torchrun) on images written to a temporary folder, with
 the trainer's own loader, loss and update.  Rates come from undisturbed steps; the shares come from further steps in
 which the end of each part is waited for:
 
@@ -51,12 +51,12 @@ from measuring import (
 )
 
 from adasffuse.data.mixture import MixedCrops
-from adasffuse.images import write_png
-from adasffuse.inference.fuser import pick_device
+from adasffuse.device import pick_device
+from adasffuse.images.read import write_png
 from adasffuse.models import SIZES, backends
-from adasffuse.options import Options, parse_options
 from adasffuse.process import SPINS, keep_freed_memory
 from adasffuse.training import trainer
+from adasffuse.training.options import Options, parse_options
 from adasffuse.training.processes import Processes, join_processes
 from adasffuse.training.run import Run
 
@@ -80,7 +80,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--backend", choices=("auto", *backends.BACKENDS), default="auto", help="of the scan (auto)")
     parser.add_argument("--warmup", type=int, default=2, help="steps that are not timed (%(default)s)")
     parser.add_argument("--repeats", type=int, default=10, help="steps for the rate, and for the shares (%(default)s)")
-    parser.add_argument("--pictures", default="640x480", metavar="WxH", help="of the pictures (%(default)s)")
+    parser.add_argument("--images", default="640x480", metavar="WxH", help="of the images (%(default)s)")
     parser.add_argument("--cache_mb", type=float, default=4096, help="0: every crop decodes its files (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # measure a row here: size,precision,crop,batch ROOT
@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        write_pictures(Path(root), *(int(side) for side in args.pictures.split("x")))
+        write_images(Path(root), *(int(side) for side in args.images.split("x")))
         for one in wanted:
             alone: dict[str, Any] = {}
             for count in sorted({1, args.processes}):
@@ -140,7 +140,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def write_pictures(root: Path, width: int, height: int, count: int = 8) -> None:
+def write_images(root: Path, width: int, height: int, count: int = 8) -> None:
     """Infrared-visible pairs of smooth noise, gray and colour, in the layout of data sets."""
     random = np.random.default_rng(0)
     for number in range(count):

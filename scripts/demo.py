@@ -1,13 +1,13 @@
-"""Fuse the built-in sample pairs of all four tasks, print the scores and write one panel picture."""
+"""Fuse the built-in sample pairs of all four tasks, print the scores and write one panel image."""
 
 import argparse
 import sys
 from pathlib import Path
 
+from adasffuse.cli import fuse as cli
 from adasffuse.data.samples import sample_pairs
-from adasffuse.images import read_image, write_png
-from adasffuse.inference import cli
-from adasffuse.panel import contact_sheet
+from adasffuse.images.panel import contact_sheet
+from adasffuse.images.read import read_image, write_png
 from adasffuse.tasks import TASKS
 
 

@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file
 
 from adasffuse.data.samples import write_samples
-from adasffuse.options import Options, parse_options
 from adasffuse.training import train
 from adasffuse.training.checkpoint import load_checkpoint
+from adasffuse.training.options import Options, parse_options
 
 ROOT = Path(__file__).resolve().parents[1]
 NEVER = 10**9  # steps: a run that only a kill ends

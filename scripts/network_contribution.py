@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from adasffuse.baselines import BASELINES
-from adasffuse.color import luminance
-from adasffuse.data.pairs import find_pairs, pair_folders, read_pair
+from adasffuse.classical.baselines import BASELINES
+from adasffuse.images.color import luminance
+from adasffuse.images.pairs import find_pairs, pair_folders, read_pair
 from adasffuse.inference import Fuser, load_fuser
 from adasffuse.metrics import DEFAULT_METRICS, ScoreTable, evaluate
 from adasffuse.models import AdaSFFuse
@@ -110,7 +110,7 @@ def report(fuser: Fuser, name: str, pairs: list) -> None:
     table, distances = ScoreTable(DEFAULT_METRICS), {}
     methods = {**variants(fuser), **{f"baseline {n}": BASELINES[n] for n in COMPARED}}
     for pair in tqdm(pairs, desc=name, unit="pair"):
-        a, b = (luminance(picture.pixels) for picture in read_pair(pair))
+        a, b = (luminance(image.pixels) for image in read_pair(pair))
         fused = {method: np.rint(fuse(a, b).clip(0, 1) * 255) for method, fuse in methods.items()}
         for method, image in fused.items():
             scores = evaluate(np.rint(a * 255), np.rint(b * 255), image, DEFAULT_METRICS, data_range=255)

@@ -19,19 +19,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from score_weights import dataset_folders, default_cache, extra_folder, score_sets
 
+from adasffuse.device import PRECISIONS
 from adasffuse.inference import load_fuser
-from adasffuse.inference.fuser import PRECISIONS
 from adasffuse.metrics.folder import Settings
 from adasffuse.models.weights import file_sha256, load_weights, save_weights
-from adasffuse.options import Options, parse_options
 from adasffuse.process import keep_freed_memory
+from adasffuse.training.options import Options, parse_options
 from adasffuse.training.trainer import WEIGHTS_FILE
 
 RELEASED = Path(__file__).resolve().parents[1] / "adasffuse" / "weights"
 # Ends of the names of what stays float32 in half-precision files: A, dt, D of the scan, wavelet and spectral filters.
 HALF_KEEPS = (".log_A", ".dt_bias", ".D", ".low_pass", ".high_pass", ".frequency.weight")
 LICENCE = "weights fitted to images with research terms of their owners; the code alone is MIT"
-DATA_LICENCES = {  # as the repositories that we had the pictures from state them
+DATA_LICENCES = {  # as the repositories that we had the images from state them
     "ivf": "RoadScene (hanna-xu/RoadScene): no licence stated, asks for citation",
     "mef": "MEFB (xingchenzhang/MEFB): no licence stated, asks for citation",
     "mff": "Lytro triples (uzeful/IFCNN), MFFW and MFI-WHU (xingchenzhang/MFIF), classic gray pairs "

@@ -2,7 +2,7 @@
 
 python scripts/score_focus.py --photographs DATA/MFF_sharp --pattern "urban_*" --weights mine.safetensors --json s.json
 
-One picture of a pair is sharp in a random near region, the other in the rest.  What is out of focus is blurred by a
+One image of a pair is sharp in a random near region, the other in the rest.  What is out of focus is blurred by a
 disc of 2 to 6 pixels radius, the near region spreading over the far one; a Gaussian softens the region's border.
 """
 
@@ -17,15 +17,15 @@ import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
-from adasffuse.baselines import BASELINES
-from adasffuse.color import luminance
+from adasffuse.classical.baselines import BASELINES
+from adasffuse.cli.fuse import METHOD
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
-from adasffuse.images import IMAGE_SUFFIXES, ImageError, read_image, write_png
+from adasffuse.device import PRECISIONS
+from adasffuse.images.color import luminance
+from adasffuse.images.panel import contact_sheet
+from adasffuse.images.read import IMAGE_SUFFIXES, ImageError, read_image, write_png
 from adasffuse.inference import load_fuser
-from adasffuse.inference.cli import METHOD
-from adasffuse.inference.fuser import PRECISIONS
 from adasffuse.metrics import ScoreTable, evaluate
-from adasffuse.panel import contact_sheet
 from adasffuse.process import keep_freed_memory
 
 METRICS = ("PSNR_GT", "SSIM_GT")
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def photographs(folder: Path, pattern: str, count: int | None) -> list[Path]:
-    """Picture files whose stems match, sorted; `count` evenly spaced ones where it is given.
+    """Image files whose stems match, sorted; `count` evenly spaced ones where it is given.
 
     Raises:
         ImageError: none matches.

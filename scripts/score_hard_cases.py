@@ -16,15 +16,15 @@ import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
-from adasffuse.baselines import BASELINES
-from adasffuse.color import luminance
-from adasffuse.data.hard_cases import GlareCase, NightCase, glare_pair, night_scene
-from adasffuse.data.pairs import find_pairs, read_pair
-from adasffuse.images import write_png
+from adasffuse.classical.baselines import BASELINES
+from adasffuse.images.color import luminance
+from adasffuse.images.pairs import find_pairs, read_pair
+from adasffuse.images.panel import contact_sheet
+from adasffuse.images.read import write_png
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.hard_cases import HARD_CASE_SCORES, hard_case_total, score_hard_case
-from adasffuse.panel import contact_sheet
 from adasffuse.process import keep_freed_memory
+from adasffuse.scenes.hard_cases import GlareCase, NightCase, glare_pair, night_scene
 
 Fuse = Callable[[ndarray, ndarray], ndarray]
 Scores = dict[str, dict[str, dict[str, float]]]  # of every method, of every case
@@ -95,7 +95,7 @@ def cases(args: argparse.Namespace) -> Iterator[tuple[str, GlareCase | NightCase
     if args.infrared:
         pairs, _ = find_pairs(args.infrared, args.visible)
         for number, pair in enumerate(pairs[:: max(1, len(pairs) // args.count)][: args.count]):
-            infrared, visible = (picture.pixels for picture in read_pair(pair))
+            infrared, visible = (image.pixels for image in read_pair(pair))
             yield f"glare_{pair.stem}", glare_pair(infrared, visible, np.random.default_rng((args.seed, 1, number)))
 
 

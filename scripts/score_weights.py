@@ -22,13 +22,13 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from adasffuse.baselines import BASELINES
-from adasffuse.color import fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
-from adasffuse.data.pairs import Pair, PairFolder, find_pairs, pair_folders, read_pair
-from adasffuse.images import ImageError, read_image, write_png
+from adasffuse.classical.baselines import BASELINES
+from adasffuse.cli.fuse import METHOD
+from adasffuse.device import PRECISIONS
+from adasffuse.images.color import fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
+from adasffuse.images.pairs import Pair, PairFolder, find_pairs, pair_folders, read_pair
+from adasffuse.images.read import ImageError, read_image, write_png
 from adasffuse.inference import Fuser, fuse_folder, load_fuser
-from adasffuse.inference.cli import METHOD
-from adasffuse.inference.fuser import PRECISIONS
 from adasffuse.metrics import ScoreTable
 from adasffuse.metrics.folder import Settings, score_pairs
 from adasffuse.models.weights import file_sha256, released_weights
@@ -93,7 +93,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="e.g. IVF_MSRS, MIF, MIF/PET-MRI")
     parser.add_argument("--extra", nargs="+", default=[], type=Path, metavar="DIR", help="with infrared/ and visible/")
     parser.add_argument("--pairs", type=int, metavar="N", help="of every set only N pairs, evenly spaced")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="keep the fused pictures in DIR/NAME")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="keep the fused images in DIR/NAME")
     parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help="of scores (%(default)s)")
     parser.add_argument("--no_cache", dest="cache", action="store_const", const=None)
     parser.add_argument("--workers", type=int, metavar="N", help="processes that score (all cores)")
@@ -177,7 +177,7 @@ def score_sets(
         fusers: by id of the task.
         settings: convention and cache of the scores; its metrics are not used.
         pairs: of every set only so many pairs, evenly spaced.
-        out: where fused pictures are kept.
+        out: where fused images are kept.
     Raises:
         ImageError: a pair cannot be read or fused.
     """
@@ -237,7 +237,7 @@ def color_mertens(pairs: Sequence[Pair], where: Path) -> dict[str, dict[str, Pat
     """Method to stem to file of OpenCV's exposure fusion in colour, saved as PNG below `where`."""
     files: dict[str, dict[str, Path]] = {method: {} for method in COLOR_MERTENS}
     for pair in pairs:
-        a, b = (np.rint(picture.pixels * 255).astype(np.uint8) for picture in read_pair(pair))
+        a, b = (np.rint(image.pixels * 255).astype(np.uint8) for image in read_pair(pair))
         sources = [p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in (a, b)]
         for number, (method, exponents) in enumerate(COLOR_MERTENS.items()):
             fused = cv2.createMergeMertens(*exponents).process(sources)
@@ -247,10 +247,10 @@ def color_mertens(pairs: Sequence[Pair], where: Path) -> dict[str, dict[str, Pat
 
 
 def clipped_highlights(pairs: Sequence[Pair], methods: Mapping[str, Mapping[str, Path] | None]) -> dict[str, float]:
-    """Of the pixels that a source holds (Y within HELD), the share that a result shows white; mean over pictures."""
+    """Of the pixels that a source holds (Y within HELD), the share that a result shows white; mean over images."""
     shares: dict[str, list[float]] = {method: [] for method in methods}
     for pair in pairs:
-        a, b = (luminance(picture.pixels) for picture in read_pair(pair))
+        a, b = (luminance(image.pixels) for image in read_pair(pair))
         held = np.logical_or(*((levels(y) >= HELD[0]) & (levels(y) <= HELD[1]) for y in (a, b)))
         for method, files in methods.items():
             fused = luminance(read_image(files[pair.stem]).pixels) if files else BASELINES[method](a, b)
@@ -259,7 +259,7 @@ def clipped_highlights(pairs: Sequence[Pair], methods: Mapping[str, Mapping[str,
 
 
 def chroma_fidelity(pairs: Sequence[Pair], files: Mapping[str, Path]) -> dict[str, float]:
-    """How well saved pictures keep the chroma of source A, over all pixels of all pairs in which it has colour.
+    """How well saved images keep the chroma of source A, over all pixels of all pairs in which it has colour.
 
     Returns:
         max_angle_degrees: largest turn of the chroma before rounding, where it is one level or more;

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from tiny import SHAPE, texture, write_ivf
 
-from adasffuse.images import write_png
-from adasffuse.losses import LossOptions
-from adasffuse.options import parse_options
+from adasffuse.images.read import write_png
+from adasffuse.losses.fusion import LossOptions
 from adasffuse.training import train
+from adasffuse.training.options import parse_options
 from adasffuse.training.run import Run
 
 _SPEC = importlib.util.spec_from_file_location("ablate", Path(__file__).parents[1] / "scripts" / "ablate.py")

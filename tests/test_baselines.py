@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from adasffuse.baselines import BASELINES, laplacian
+from adasffuse.classical.baselines import BASELINES, laplacian
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_mertens_prefers_what_is_well_exposed():
 
 
 @pytest.mark.parametrize("name", ["road09573_laplacian", "ctmri37009_laplacian"])
-def test_laplacian_pyramid_equals_the_reference_pictures(metrics_reference, name):
+def test_laplacian_pyramid_equals_the_reference_images(metrics_reference, name):
     folder = metrics_reference / "cases" / name
     a, b, fused = (cv2.imread(str(folder / f"{letter}.png"), cv2.IMREAD_GRAYSCALE) for letter in "ABF")
     ours = np.rint(laplacian(a / 255, b / 255) * 255)

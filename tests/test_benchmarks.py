@@ -49,13 +49,13 @@ def test_folder_benchmark(script, tmp_path, capfd, monkeypatch):
     assert len(lines) == 3
     (tmp_path / "IVF/visible/2.png").write_bytes(b"broken")
     assert script("benchmark_folder").main(arguments) == 1
-    assert "b/000001.png: not a readable picture" in capfd.readouterr().err
+    assert "b/000001.png: not a readable image" in capfd.readouterr().err
 
 
 def test_training_benchmark_of_one_and_two_processes(script, tmp_path, capsys):
     benchmark, out = script("benchmark_training"), tmp_path / "rows.json"
     arguments = ["--size", "small", "--precision", "float32", "--crop", "16", "--batch", "2", "--threads", "1"]
-    arguments += ["--warmup", "1", "--repeats", "2", "--processes", "2", "--pictures", "40x24", "--device", "cpu"]
+    arguments += ["--warmup", "1", "--repeats", "2", "--processes", "2", "--images", "40x24", "--device", "cpu"]
     assert benchmark.main([*arguments, "--json", str(out)]) == 0
     one, two = json.loads(out.read_text())["rows"]
     for row, processes in ((one, 1), (two, 2)):
@@ -135,7 +135,7 @@ def test_benchmarks_on_the_gpu(script, tmp_path, capsys):
     assert script("benchmark").main([*arguments, "--resolutions", "64x48", "--json", str(out)]) == 0
     (row,) = json.loads(out.read_text())["rows"]
     assert 0 < row["share"] < 1 and row["backend"] in capsys.readouterr().out
-    arguments += ["--crop", "32", "--pictures", "64x48", "--json", str(out)]
+    arguments += ["--crop", "32", "--images", "64x48", "--json", str(out)]
     assert script("benchmark_training").main(arguments) == 0
     (row,) = json.loads(out.read_text())["rows"]
     assert 0 < row["share"] < 1 and "scan on cuda:0" in capsys.readouterr().out

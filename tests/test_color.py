@@ -1,10 +1,10 @@
-"""Colour of the fused picture: luminance exact, hue of the right source."""
+"""Colour of the fused image: luminance exact, hue of the right source."""
 
 import cv2
 import numpy as np
 import pytest
 
-from adasffuse.color import fit_gamut, luminance, rebuild_color, rgb_to_ycbcr, ycbcr_to_rgb
+from adasffuse.images.color import fit_gamut, luminance, rebuild_color, rgb_to_ycbcr, ycbcr_to_rgb
 
 RNG = np.random.default_rng(0)
 RGB = RNG.random((40, 30, 3), dtype=np.float32)

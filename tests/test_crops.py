@@ -1,4 +1,4 @@
-"""Training samples: the same whoever draws them, aligned, and never from pictures that are held out."""
+"""Training samples: the same whoever draws them, aligned, and never from images that are held out."""
 
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -14,9 +14,10 @@ from adasffuse.data.crops import StepSampler, TrainingCrops, load_pairs, load_sh
 from adasffuse.data.heldout import centre
 from adasffuse.data.luma import LumaCache
 from adasffuse.data.mixture import MixedCrops, turn
-from adasffuse.data.pairs import find_pairs, pair_folders
-from adasffuse.images import ImageError, write_png
-from adasffuse.options import DataOptions, PartOptions, load_options
+from adasffuse.data.options import DataOptions
+from adasffuse.images.pairs import find_pairs, pair_folders
+from adasffuse.images.read import ImageError, write_png
+from adasffuse.training.options import PartOptions, load_options
 
 
 def data_options(root, **changes) -> DataOptions:
@@ -134,7 +135,7 @@ def test_photographs_alone_make_a_part(root):
     assert len(data) == 4 and data[9]["truth"].isfinite().all()
 
 
-def test_jitter_changes_brightness_alone_and_all_pictures_alike(root):
+def test_jitter_changes_brightness_alone_and_all_images_alike(root):
     options = data_options(root, sharp_folder="sharp", sharp_share=0.5)
     plain, changed = TrainingCrops(options), TrainingCrops(replace(options, jitter=0.2), allowed=("offset",))
     for n in range(10):
@@ -147,7 +148,7 @@ def test_jitter_changes_brightness_alone_and_all_pictures_alike(root):
 
 @pytest.mark.parametrize("megabytes", [0, 0.004, 1])
 def test_the_cache_changes_no_sample(root, megabytes):
-    """Pictures of 40x48 pixels: room for none, for one of five pairs, for all."""
+    """Images of 40x48 pixels: room for none, for one of five pairs, for all."""
     options = data_options(root, sharp_folder="sharp", cache_mb=megabytes)
     data, expected = TrainingCrops(options), TrainingCrops(replace(options, cache_mb=100))
     kept = sum(scene.kept is not None for scene in data.pairs)
@@ -165,7 +166,7 @@ def test_held_out_photographs_give_the_same_pairs_in_every_run(root):
     assert not np.array_equal(one[3].a, one[3].b)
 
 
-def test_held_out_pictures_are_centres_of_a_usable_size():
+def test_held_out_images_are_centres_of_a_usable_size():
     image = np.arange(300 * 20).reshape(300, 20)
     middle = centre(image)
     assert middle.shape == (256, 44) and np.array_equal(middle[:, :20], image[22:278])
@@ -195,14 +196,14 @@ def test_crops_reach_every_border_and_stay_inside():
     assert np.allclose(sorted(values), np.arange(20) / 255)
 
 
-def test_a_picture_of_the_crops_size_is_whole():
+def test_an_image_of_the_crops_size_is_whole():
     image = texture(16, 16, seed=1)
     (crop,) = random_crop([image], 16, np.random.default_rng(0))
     assert sorted(crop.ravel()) == sorted(image.ravel().astype(np.float32) / 255)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (40, 5)])
-def test_small_pictures_are_extended(size):
+def test_small_images_are_extended(size):
     (crop,) = random_crop([np.full(size, 51, np.uint8)], 16, np.random.default_rng(0))
     assert crop.shape == (16, 16) and np.allclose(crop, 0.2)
 
@@ -213,12 +214,13 @@ def test_all_problems_are_listed_at_once(tmp_path):
     write_png(root / "IVF/visible/2.png", texture(10, 10, seed=0))
     broken = root / "IVF/infrared/3.png"
     broken.write_bytes(broken.read_bytes()[:100])
-    (root / "IVF/infrared/notes.txt").write_text("no picture")
+    (root / "IVF/infrared/notes.txt").write_text("no image")
     with pytest.raises(ImageError) as caught:
         TrainingCrops(data_options(root))
     message = str(caught.value)
     assert message.startswith("4 problems in the training data:")
-    for part in ("1.png has no partner in", "sizes differ: ", "3.png: damaged or truncated", "notes.txt is not a pict"):
+    reasons = "1.png has no partner in", "sizes differ: ", "3.png: damaged or truncated", "notes.txt is not an image"
+    for part in reasons:
         assert part in message
 
 
@@ -312,7 +314,7 @@ def test_glare_is_shown_to_the_network_and_hidden_from_the_loss(root):
     assert 2 <= nights <= 10  # half of them, before the light is added
 
 
-def test_zoom_enlarges_both_pictures_alike(root):
+def test_zoom_enlarges_both_images_alike(root):
     plain, zoomed = (TrainingCrops(data_options(root, zoom=zoom)) for zoom in (1.0, 3.0))
     flatter = 0
     for n in range(8):
@@ -323,7 +325,7 @@ def test_zoom_enlarges_both_pictures_alike(root):
     assert flatter >= 6  # differences between neighbours shrink
 
 
-def test_dimming_scales_the_infrared_picture_alone(root):
+def test_dimming_scales_the_infrared_image_alone(root):
     plain, dimmed = (TrainingCrops(data_options(root, dim=share))[4] for share in (0.0, 1.0))
     bright = plain["a"] > 0.1
     factors = dimmed["a"][bright] / plain["a"][bright]

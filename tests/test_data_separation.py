@@ -1,4 +1,4 @@
-"""No picture that is scored is trained or validated on: by content, for every options file, on development data."""
+"""No image that is scored is trained or validated on: by content, for every options file, on development data."""
 
 import functools
 import shutil
@@ -12,10 +12,10 @@ from tiny import write_ivf
 
 from adasffuse.data import crops, luma
 from adasffuse.data.mixture import MixedCrops
-from adasffuse.images import IMAGE_SUFFIXES
+from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.models.weights import file_sha256
-from adasffuse.options import Options, load_options
 from adasffuse.training import manifest
+from adasffuse.training.options import Options, load_options
 
 OPTIONS = sorted((Path(__file__).parents[1] / "options").glob("*.json"))
 KEPT_OUT = ("test", "detection", "segmentation")  # folders beside train/
@@ -52,7 +52,7 @@ def test_there_are_options():
 
 
 @pytest.mark.parametrize("path", OPTIONS, ids=lambda path: path.stem)
-def test_no_scored_picture_is_trained_or_validated_on(path, data_root):
+def test_no_scored_image_is_trained_or_validated_on(path, data_root):
     kept_out = hashes(file for folder in KEPT_OUT for file in (data_root / folder).rglob("*"))
     kept_out |= hashes((data_root / "train").rglob(f"{SCORED_PHOTOGRAPHS}.*"))
     assert len(kept_out) > 50
@@ -68,7 +68,7 @@ def test_scored_photographs_are_excluded(path):
             assert SCORED_PHOTOGRAPHS in part.data.sharp_exclude
 
 
-def test_a_shared_picture_would_be_found(tmp_path):
+def test_a_shared_image_would_be_found(tmp_path):
     """Under another name, in training or in validation."""
     write_ivf(tmp_path / "train", stems=tuple("1234"))
     options = load_options(OPTIONS[0].with_name("train_AdaSFFuse_ivf_paper.json"), str(tmp_path / "train"))

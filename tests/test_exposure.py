@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from adasffuse.exposure import exposure_weights
+from adasffuse.classical.exposure import exposure_weights
 
 
 def test_flat_pixels_are_weighed_by_their_exposure():

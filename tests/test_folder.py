@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny import network, texture, write_ivf
 
-from adasffuse.data.pairs import PairFolder
-from adasffuse.images import read_image, write_png
+from adasffuse.images.pairs import PairFolder
+from adasffuse.images.read import read_image, write_png
 from adasffuse.inference.folder import _Turns, fuse_folder
 from adasffuse.inference.fuser import Fuser
 from adasffuse.tasks import TASKS
@@ -19,7 +19,7 @@ def test_pairs_that_fail_in_reading_or_writing_leave_the_others_whole(tmp_path):
     root = write_ivf(tmp_path, tuple("12345678")) / "IVF"
     folders = root / "infrared", root / "visible"
     write_png(folders[1] / "3.png", texture(10, 10, seed=0))  # another size than its partner
-    (folders[0] / "5.png").write_bytes(b"no picture")
+    (folders[0] / "5.png").write_bytes(b"no image")
     (tmp_path / "fused/8.png").mkdir(parents=True)  # in the way, and the last one to be written
     fuser = Fuser(network(), TASKS["ivf"], precision="float32")
     report = fuse_folder(fuser, PairFolder("IVF", *folders), tmp_path / "fused")
@@ -44,7 +44,7 @@ def four_threads():
     torch.set_num_threads(before)
 
 
-def test_two_small_pictures_are_fused_at_once_with_half_of_the_threads_each(four_threads):
+def test_two_small_images_are_fused_at_once_with_half_of_the_threads_each(four_threads):
     meeting = threading.Barrier(2, timeout=30)
 
     def fuse(turns: _Turns) -> int:
@@ -57,7 +57,7 @@ def test_two_small_pictures_are_fused_at_once_with_half_of_the_threads_each(four
     assert torch.get_num_threads() == 4
 
 
-def test_a_large_picture_is_fused_alone_with_all_threads(four_threads):
+def test_a_large_image_is_fused_alone_with_all_threads(four_threads):
     def fuse(turns: _Turns) -> int:
         with turns.one(4096 * 3072):
             return torch.get_num_threads()

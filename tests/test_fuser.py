@@ -1,4 +1,4 @@
-"""The fuser: inputs of all kinds, colour by the task's rule, the whole picture or tiles."""
+"""The fuser: inputs of all kinds, colour by the task's rule, the whole image or tiles."""
 
 import math
 from dataclasses import replace
@@ -10,10 +10,11 @@ import torch
 from tiny import network, texture, write_weights
 
 import adasffuse
-from adasffuse.color import luminance
 from adasffuse.data.samples import sample_pairs
+from adasffuse.device import pick_device, pick_precision
+from adasffuse.images.color import luminance
 from adasffuse.inference import Fuser, load_fuser
-from adasffuse.inference.fuser import as_unit_range, pick_device, pick_precision
+from adasffuse.inference.fuser import as_unit_range
 from adasffuse.models import SIZES, ModelOptions
 from adasffuse.models.weights import WeightsError
 from adasffuse.tasks import TASKS
@@ -119,7 +120,7 @@ def test_unit_range():
     assert as_unit_range([[0.0, 0.5]], "x").dtype == np.float32
 
 
-def test_only_larger_pictures_are_tiled():
+def test_only_larger_images_are_tiled():
     sizes, model = [], network()
     guide = model.guide
 
@@ -142,7 +143,7 @@ def test_only_larger_pictures_are_tiled():
 
 
 @pytest.mark.parametrize("night", [0.0, math.log(3), -math.log(3)])
-def test_nights_take_the_brightness_of_the_visible_picture_by_the_odds_asked_for(night):
+def test_nights_take_the_brightness_of_the_visible_image_by_the_odds_asked_for(night):
     """All of them where that is black, none where it is white."""
     model = network(output="pyramid", patch=2, residual=False)
     for head in (model.blend, *model.blend.coarse):
@@ -151,7 +152,7 @@ def test_nights_take_the_brightness_of_the_visible_picture_by_the_odds_asked_for
     infrared[::2] += 0.1  # fine detail is still weighed equally
     infrared[1::2] -= 0.1
     fused = Fuser(model, TASKS["ivf"], night=night, precision="float32").fuse_luminance(infrared, visible)
-    share = 1 / (1 + math.exp(-night * (1 - 0.2)))  # of the visible picture
+    share = 1 / (1 + math.exp(-night * (1 - 0.2)))  # of the visible image
     expected = share * 0.2 + (1 - share) * 0.6 + 0.5 * (infrared - 0.6)
     np.testing.assert_allclose(fused[16:-16], expected[16:-16], atol=1e-5)
 
@@ -235,7 +236,7 @@ def test_precision_of_this_machine_and_by_name():
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_bfloat16_keeps_the_picture(task):
+def test_bfloat16_keeps_the_image(task):
     """Released weights: at least 48 dB between the precisions."""
     sample = sample_pairs(task)[0]
     a, b = (cv2.resize(luminance(as_unit_range(x, "x")), (160, 128)) for x in (sample.a, sample.b))

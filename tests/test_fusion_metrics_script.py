@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from adasffuse.baselines import BASELINES
-from adasffuse.data.pairs import Pair, find_pairs
-from adasffuse.images import write_png
-from adasffuse.inference import cli
+from adasffuse.classical.baselines import BASELINES
+from adasffuse.cli import fuse as cli
+from adasffuse.images.pairs import Pair, find_pairs
+from adasffuse.images.read import write_png
 from adasffuse.inference.folder import FolderReport
 from adasffuse.metrics import evaluate
 from adasffuse.metrics import folder as folder_module
@@ -84,7 +84,7 @@ def test_fusion_scripts_score_as_this_script_does(data):
     assert sorted(table.csv().splitlines()) == sorted(expected.read_text().splitlines())
 
 
-def test_few_pictures_start_no_worker(data, monkeypatch):
+def test_few_images_start_no_worker(data, monkeypatch):
     monkeypatch.setattr(folder_module, "ProcessPoolExecutor", None)  # not callable
     sources = (data / "data/IVF/infrared", data / "data/IVF/visible")
     assert len(folder_module.score_folders(*sources, {"mean": data / "mean"}).rows) == 3
@@ -123,7 +123,7 @@ def test_cache_computes_only_what_is_new(data, monkeypatch):
     assert calls[3:] == [["SF"]] * 3 + [["EN", "SF"]] * 3  # a new metric of the old method, all of the new one
     write_png(data / "data" / "IVF" / "infrared" / "p1.png", np.zeros((48, 51), np.uint8))
     assert run(data, "--baselines", "average", "--metrics", "EN") == 0
-    assert calls[9:] == [["EN"]]  # the picture that changed
+    assert calls[9:] == [["EN"]]  # the image that changed
 
 
 @pytest.mark.parametrize(

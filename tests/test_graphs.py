@@ -34,7 +34,7 @@ def log():
 
 @pytest.fixture
 def call(log):
-    """Calls a stand-in network on a picture of this size; `log` says what ran."""
+    """Calls a stand-in network on an image of this size; `log` says what ran."""
 
     def model(a, b):
         log.append(("model", *a.shape[-2:]))
@@ -59,7 +59,7 @@ def call(log):
     return call
 
 
-def test_the_second_picture_of_a_shape_is_captured_and_later_ones_replayed(call, log):
+def test_the_second_image_of_a_shape_is_captured_and_later_ones_replayed(call, log):
     for size in ((4, 6), (4, 8), (4, 6), (4, 6)):
         call(*size)
     assert log == [("model", 4, 6), ("model", 4, 8), ("capture", 4, 6), ("replay", 4, 6), ("replay", 4, 6)]
@@ -80,7 +80,7 @@ def test_memory_is_bounded_and_old_shapes_make_room(call, log, monkeypatch):
     assert log == [("model", 10, 4)]  # forgotten
 
 
-def test_training_the_cpu_and_large_pictures_run_as_usual(log):
+def test_training_the_cpu_and_large_images_run_as_usual(log):
     replays = Replays(lambda *_: log.append("capture"))
     small, large = source(4, 4), torch.zeros(1).expand(1, 1, 1, PIXELS + 1).as_subclass(OnCuda)
     for _ in range(3):
@@ -152,7 +152,7 @@ def test_the_bases_of_a_graph_stay():
 @pytest.mark.parametrize("changes", [{}, {"output": "pyramid", "patch": 2}, EXPOSURE])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_graph_changes_nothing_on_the_gpu(precision, changes):
-    """Replays equal the network, for new pictures, after new weights, and after the caches are gone."""
+    """Replays equal the network, for new images, after new weights, and after the caches are gone."""
     model, replays = network(**changes).cuda().to(memory_format=torch.channels_last), Replays()
     fuse = functools.partial(replays, model)
     torch.manual_seed(0)

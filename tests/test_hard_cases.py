@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from tiny import texture, write_ivf, write_weights
 
-from adasffuse.color import luminance
-from adasffuse.data.hard_cases import add_glare, glare_pair, night_scene
+from adasffuse.images.color import luminance
 from adasffuse.metrics.hard_cases import (
     HARD_CASE_SCORES,
     fog,
@@ -19,9 +18,10 @@ from adasffuse.metrics.hard_cases import (
     structure_kept,
     target_contrast,
 )
+from adasffuse.scenes.hard_cases import add_glare, glare_pair, night_scene
 
-PICTURE = texture(96, 128, seed=0) / np.float32(255)
-EVERYWHERE = np.ones(PICTURE.shape, bool)
+IMAGE = texture(96, 128, seed=0) / np.float32(255)
+EVERYWHERE = np.ones(IMAGE.shape, bool)
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +35,10 @@ def levels(image):
 
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_the_mask_is_the_clipped_area_and_glare_only_brightens(channels):
-    visible = np.broadcast_to(
-        0.9 * PICTURE.reshape(*PICTURE.shape, *(1 for _ in channels)), (*PICTURE.shape, *channels)
-    )
+    visible = np.broadcast_to(0.9 * IMAGE.reshape(*IMAGE.shape, *(1 for _ in channels)), (*IMAGE.shape, *channels))
     for seed in range(10):
         glared, mask = add_glare(visible, np.random.default_rng(seed))
-        assert glared.dtype == np.float32 and glared.shape == visible.shape and mask.shape == PICTURE.shape
+        assert glared.dtype == np.float32 and glared.shape == visible.shape and mask.shape == IMAGE.shape
         assert np.array_equal(mask, (glared == 1).reshape(*mask.shape, -1).all(axis=-1))
         assert (glared >= visible - 1e-6).all() and glared.max() <= 1
         assert 0.001 < mask.mean() < 0.4
@@ -57,8 +55,8 @@ def test_a_light_lies_where_it_is_put_and_is_as_large_as_asked():
 
 def test_cases_depend_on_the_generator_alone():
     for make in (
-        lambda rng: add_glare(PICTURE, rng),
-        lambda rng: list(vars(glare_pair(PICTURE, PICTURE, rng)).values()),
+        lambda rng: add_glare(IMAGE, rng),
+        lambda rng: list(vars(glare_pair(IMAGE, IMAGE, rng)).values()),
         lambda rng: list(vars(night_scene(rng, (64, 80))).values()),
     ):
         first, again, other = (make(np.random.default_rng(seed)) for seed in (1, 1, 2))
@@ -155,9 +153,7 @@ def test_target_contrast_by_hand():
 
 def test_the_total_by_hand():
     assert hard_case_total({"recovery": 1.0, "fog": 0.25, "targets": 0.5, "detail": 0.0}) == pytest.approx(2.25 / 4)
-    assert np.isnan(
-        hard_case_total(score_hard_case(glare_pair(PICTURE, PICTURE, np.random.default_rng(0)), 255 * PICTURE))
-    )
+    assert np.isnan(hard_case_total(score_hard_case(glare_pair(IMAGE, IMAGE, np.random.default_rng(0)), 255 * IMAGE)))
 
 
 def test_what_is_refused(night):

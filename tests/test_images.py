@@ -1,4 +1,4 @@
-"""Reading and writing picture files: every kind of file, every kind of damage."""
+"""Reading and writing image files: every kind of file, every kind of damage."""
 
 import io
 import os
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adasffuse.images import ImageError, folder_range, image_size, read_image, write_png
+from adasffuse.images.read import ImageError, folder_range, image_size, read_image, write_png
 
 RGB = np.add.outer(np.arange(0, 90, 5), np.arange(0, 130, 10))[..., None].astype(np.uint8) + np.uint8([0, 20, 36])
 GRAY = RGB[..., 0]  # 18 x 13, values 0..205
@@ -66,8 +66,8 @@ def test_palette_and_one_bit_files(tmp_path):
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 @pytest.mark.parametrize("image", [GRAY, RGB], ids=["gray", "rgb"])
 def test_16_bit_files_are_divided_by_65535(tmp_path, suffix, image):
-    picture = read_image(save_deep(tmp_path / f"d.{suffix}", image.astype(np.uint16) * 257))
-    assert np.allclose(picture.pixels, image / 255, atol=1e-6) and picture.notices == ()
+    loaded = read_image(save_deep(tmp_path / f"d.{suffix}", image.astype(np.uint16) * 257))
+    assert np.allclose(loaded.pixels, image / 255, atol=1e-6) and loaded.notices == ()
 
 
 def test_16_bit_with_alpha_keeps_its_depth(tmp_path):
@@ -75,16 +75,16 @@ def test_16_bit_with_alpha_keeps_its_depth(tmp_path):
 
     deep = RGB.astype(np.uint16) * 257
     cv2.imwrite(str(tmp_path / "d.png"), np.dstack([deep[..., ::-1], deep[..., 0]]))
-    picture = read_image(tmp_path / "d.png")
-    assert np.allclose(picture.pixels, RGB / 255, atol=1e-6) and "alpha channel dropped" in picture.notices[0]
+    image = read_image(tmp_path / "d.png")
+    assert np.allclose(image.pixels, RGB / 255, atol=1e-6) and "alpha channel dropped" in image.notices[0]
 
 
 def test_16_bit_range(tmp_path):
     path = save_deep(tmp_path / "d.png", GRAY.astype(np.uint16) * 10 + 20000)
     assert "uses only 20000..22050 of 0..65535" in read_image(path).notices[0]
-    picture = read_image(path, (20000, 21000))
-    assert picture.notices == ()
-    assert np.allclose(picture.pixels, np.clip(GRAY / 100, 0, 1), atol=1e-6)
+    image = read_image(path, (20000, 21000))
+    assert image.notices == ()
+    assert np.allclose(image.pixels, np.clip(GRAY / 100, 0, 1), atol=1e-6)
     with pytest.raises(ImageError, match="two increasing numbers LOW HIGH, got 5 5"):
         read_image(path, (5, 5))
 
@@ -133,7 +133,7 @@ def test_truncated_16_bit_files_are_refused(tmp_path, suffix):
         read_image(path)
 
 
-def test_files_that_are_no_pictures(tmp_path):
+def test_files_that_are_no_images(tmp_path):
     empty, text, gif = tmp_path / "empty.png", tmp_path / "text.png", tmp_path / "gif.png"
     empty.touch()
     text.write_text("hello")
@@ -141,8 +141,8 @@ def test_files_that_are_no_pictures(tmp_path):
     for path, words in [
         (tmp_path / "none.png", "none.png: no such file; expected a PNG"),
         (empty, "empty.png: the file is empty"),
-        (text, "text.png: not a readable picture; expected a PNG"),
-        (gif, "gif.png: not a readable picture"),
+        (text, "text.png: not a readable image; expected a PNG"),
+        (gif, "gif.png: not a readable image"),
         (tmp_path, "cannot be read .*directory"),
     ]:
         with pytest.raises(ImageError, match=words):
@@ -169,9 +169,9 @@ def test_exif_orientation_is_applied(tmp_path, name):
 
 def test_only_the_first_page_is_read(tmp_path):
     path = save(tmp_path / "pages.tif", GRAY, save_all=True, append_images=[Image.fromarray(GRAY // 2)])
-    picture = read_image(path)
-    assert np.array_equal(np.rint(picture.pixels * 255), GRAY)
-    assert "holds 2 pages or frames, only the first is read" in picture.notices[0]
+    image = read_image(path)
+    assert np.array_equal(np.rint(image.pixels * 255), GRAY)
+    assert "holds 2 pages or frames, only the first is read" in image.notices[0]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (5, 7), (5, 7, 3), (1, 1, 3)])

@@ -6,9 +6,9 @@ import torch
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from adasffuse.baselines import mertens
-from adasffuse.exposure import exposure_fusion
-from adasffuse.losses import (
+from adasffuse.classical.baselines import mertens
+from adasffuse.classical.exposure import exposure_fusion
+from adasffuse.losses.fusion import (
     LossOptions,
     correlation,
     edge_preservation,
@@ -201,7 +201,7 @@ def test_optional_terms_equal_their_metrics():
     assert edge_preservation(a, b, fused).item() == pytest.approx(scores["Qabf"], rel=1e-3)
 
 
-def test_edges_of_a_copy_are_kept_and_those_of_a_flat_picture_are_lost():
+def test_edges_of_a_copy_are_kept_and_those_of_a_flat_image_are_lost():
     a = random_images(2)
     assert edge_preservation(a, a, a).tolist() == pytest.approx(2 * [0.9994 * 0.9879 / (1 + np.exp(-4.4))], rel=1e-3)
     assert max(edge_preservation(a, a, torch.full_like(a, 0.5)).tolist()) < 0.01

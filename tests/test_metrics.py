@@ -1,4 +1,4 @@
-"""Metrics on pictures made here: hand-computed values, identities, other libraries, and bad input."""
+"""Metrics on images made here: hand-computed values, identities, other libraries, and bad input."""
 
 import json
 import math
@@ -86,7 +86,7 @@ def test_sum_of_the_sources_has_the_best_scd():
     assert sum_of_correlations_of_differences(a, b, a + b) == pytest.approx(2)
 
 
-def test_qabf_of_identical_pictures():
+def test_qabf_of_identical_images():
     best = 0.9994 / (1 + math.exp(-7.5)) * 0.9879 / (1 + math.exp(-4.4))
     a = FLOATS["a"]
     assert edge_preservation(a, a, a, equal_as_published=False) == pytest.approx(best)
@@ -99,12 +99,12 @@ def test_swapping_the_sources_changes_nothing():
 
 
 def test_piella_edge_quality_is_the_product():
-    pictures = FLOATS.values()
-    expected = piella_quality(*pictures, weighted=True) * piella_quality(*pictures, weighted=True, edges=True)
-    assert piella_edge_quality(*pictures) == expected
+    images = FLOATS.values()
+    expected = piella_quality(*images, weighted=True) * piella_quality(*images, weighted=True, edges=True)
+    assert piella_edge_quality(*images) == expected
 
 
-def test_identical_pictures_have_full_feature_information():
+def test_identical_images_have_full_feature_information():
     for feature in ("pixel", "gradient", "edge", "dct", "wavelet"):
         assert feature_mutual_information(*[FLOATS["a"]] * 3, feature) == 1
 
@@ -134,10 +134,10 @@ def test_gaussian_ssim_equals_scikit_image():
     assert structural_similarity(a, b, fused, mean=True) == pytest.approx(expected, rel=1e-10)
 
 
-def test_ms_ssim_of_a_picture_with_itself_is_1_and_needs_176_pixels():
-    picture = scene(3, 176, 208).astype(np.float64)
-    assert ms_ssim(picture, picture) == pytest.approx(1)
-    assert math.isnan(ms_ssim(picture[:160], picture[:160]))
+def test_ms_ssim_of_an_image_with_itself_is_1_and_needs_176_pixels():
+    image = scene(3, 176, 208).astype(np.float64)
+    assert ms_ssim(image, image) == pytest.approx(1)
+    assert math.isnan(ms_ssim(image[:160], image[:160]))
 
 
 def test_vif_equals_torchmetrics_and_sewar():
@@ -210,7 +210,7 @@ def test_decimation_in_strips_takes_every_second_window(height):
 
 
 def test_sum_of_logs_of_the_largest_factors_does_not_overflow():
-    """1 + 127.5^2 / 2 is the most that 8-bit pictures give."""
+    """1 + 127.5^2 / 2 is the most that 8-bit images give."""
     factors = np.full((64, 5), 1 + 127.5**2 / 2)
     factors[:3] = 1 + 1e-12
     assert _sum_of_logs(factors) == pytest.approx(np.log1p(factors - 1).sum(), rel=1e-12)
@@ -227,7 +227,7 @@ def test_scores_do_not_depend_on_the_height_of_strips(monkeypatch):
     assert evaluate(**images, metrics=metrics) == pytest.approx(expected, rel=1e-12)
 
 
-def test_every_form_of_one_picture_scores_the_same():
+def test_every_form_of_one_image_scores_the_same():
     expected = evaluate(**TRIPLE)
     forms = {
         "float32 on 0..1": ({n: (x / 255).astype(np.float32) for n, x in TRIPLE.items()}, 1.0),
@@ -292,7 +292,7 @@ def test_undefined_scores_are_nan_with_one_warning():
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
 @pytest.mark.parametrize("shape", [(1, 64), (64, 1), (1, 1), (2, 2), (6, 100), (40, 100)])
-def test_tiny_pictures_and_single_rows_never_raise(shape, convention):
+def test_tiny_images_and_single_rows_never_raise(shape, convention):
     a, b, fused = (np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8) for seed in range(3))
     metrics = tuple(CONVENTIONS[convention].metrics)
     with warnings.catch_warnings(record=True) as caught:
@@ -358,7 +358,7 @@ def test_table_skips_nan_ranks_and_marks():
     assert "**4.000**" in table.markdown() and r"\underline{5.000} ({-}1)" in table.latex()
     content = json.loads(table.json())
     assert content["methods"]["x"]["mean"]["CE"] == 5.0
-    assert content["pictures"][1]["scores"]["CE"] is None
+    assert content["images"][1]["scores"]["CE"] is None
     assert table.csv().splitlines()[2] == "x,p1,11,20,adasffuse,3.0,nan"
 
 
@@ -366,7 +366,7 @@ def test_table_keeps_infinite_scores_apart_from_undefined_ones():
     table = ScoreTable(("PSNR",))
     table.add("copy", "p", (4, 4), {"PSNR": math.inf})
     assert table.skipped("copy") == {"PSNR": 0}
-    assert json.loads(table.json())["pictures"][0]["scores"]["PSNR"] == "inf"
+    assert json.loads(table.json())["images"][0]["scores"]["PSNR"] == "inf"
     assert table.means("copy")["PSNR"] == math.inf
 
 

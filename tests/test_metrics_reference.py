@@ -176,7 +176,7 @@ def edge_cases(root: Path) -> dict:
     return json.loads((root / "edge_cases" / "values.json").read_text())["cases"]
 
 
-def test_degenerate_pictures_score_as_stated(metrics_reference):
+def test_degenerate_images_score_as_stated(metrics_reference):
     for name, values in edge_cases(metrics_reference).items():
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -195,7 +195,7 @@ def test_degenerate_pictures_score_as_stated(metrics_reference):
 
 @pytest.mark.filterwarnings("ignore::adasffuse.metrics.MetricWarning")
 @pytest.mark.parametrize("convention", CONVENTIONS)
-def test_no_metric_raises_on_degenerate_pictures(metrics_reference, convention):
+def test_no_metric_raises_on_degenerate_images(metrics_reference, convention):
     metrics = tuple(CONVENTIONS[convention].metrics)
     for name in edge_cases(metrics_reference):
         images = read_case(metrics_reference / "edge_cases" / name)

@@ -1,4 +1,4 @@
-"""Mixed weights are the mean of the parameters, and a weaker residual is the decoder's picture times a factor."""
+"""Mixed weights are the mean of the parameters, and a weaker residual is the decoder's image times a factor."""
 
 import json
 import sys

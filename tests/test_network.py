@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from tiny import SHAPE, network
 
-from adasffuse.exposure import exposure_fusion
+from adasffuse.classical.exposure import exposure_fusion
 from adasffuse.models import SIZES, AdaSFFuse, ModelOptions, strips
 from adasffuse.models.heads import BlendHead, PyramidHead
 from adasffuse.models.mamba import Mixer
@@ -209,7 +209,7 @@ def test_a_pyramid_can_start_as_a_blend():
     )
 
 
-def test_blend_starts_from_a_sensible_picture():
+def test_blend_starts_from_a_sensible_image():
     for seed in range(3):
         torch.manual_seed(seed)
         model = AdaSFFuse(SIZES["small"])
@@ -308,10 +308,10 @@ def test_a_pyramid_can_start_as_exposure_fusion(patch):
     torch.manual_seed(0)
     head = PyramidHead(8, patch, exposure=True)
     head.start_as_exposure_fusion()
-    pictures = F.interpolate(torch.rand(2, 1, 4 * patch, 6 * patch), scale_factor=8, mode="bicubic")
-    pictures = pictures.clamp(0, 1).unsqueeze(1)  # smooth ones, which bands of another shape split alike
-    sources = F.pixel_unshuffle(pictures.flatten(0, 1), patch)
+    images = F.interpolate(torch.rand(2, 1, 4 * patch, 6 * patch), scale_factor=8, mode="bicubic")
+    images = images.clamp(0, 1).unsqueeze(1)  # smooth ones, which bands of another shape split alike
+    sources = F.pixel_unshuffle(images.flatten(0, 1), patch)
     fused, features = torch.randn(1, 8, 32, 48), torch.randn(2, 8, 32, 48)
     result = F.pixel_shuffle(blended(head, fused, features, sources), patch)
-    expected = exposure_fusion(*pictures)
-    assert (result - expected).abs().mean() < 0.4 * (expected - pictures.mean(0)).abs().mean()
+    expected = exposure_fusion(*images)
+    assert (result - expected).abs().mean() < 0.4 * (expected - images.mean(0)).abs().mean()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from adasffuse.losses import LossOptions
+from adasffuse.losses.fusion import LossOptions
 from adasffuse.models import SIZES, AdaSFFuse, ModelOptions
-from adasffuse.options import PartOptions, TrainOptions, load_options, parse_options
 from adasffuse.tasks import TASKS
+from adasffuse.training.options import PartOptions, TrainOptions, load_options, parse_options
 
 SHIPPED = sorted((Path(__file__).parents[1] / "options").glob("*.json"))
 MINIMAL = {"name": "run", "task": "ivf", "data": {"root_path": "data", "datasets": ["IVF"]}}

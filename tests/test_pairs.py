@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adasffuse.data.pairs import Pair, find_pairs, pair_folders, read_pair
-from adasffuse.images import ImageError, write_png
+from adasffuse.images.pairs import Pair, find_pairs, pair_folders, read_pair
+from adasffuse.images.read import ImageError, write_png
 
 
 def touch(root: Path, *names: str) -> None:
@@ -42,12 +42,12 @@ def test_two_files_with_one_stem(tmp_path):
     assert f"1.jpg and 1.png in {tmp_path}/a share one stem; keep one of them" in reasons(problems)
 
 
-def test_a_file_that_is_no_picture_is_reported_and_skipped(tmp_path):
+def test_a_file_that_is_no_image_is_reported_and_skipped(tmp_path):
     touch(tmp_path, "a/1.png", "a/1.txt", "a/notes.md", "b/1.png", "b/sub/7.png")
     pairs, problems = find_pairs(tmp_path / "a", tmp_path / "b")
     assert [pair.stem for pair in pairs] == ["1"]
     assert [problem.name for problem in problems] == ["1.txt", "notes.md"]
-    assert "notes.md is not a picture file (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp); skipped" in reasons(problems)
+    assert "notes.md is not an image file (.bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp); skipped" in reasons(problems)
 
 
 def test_system_files_are_ignored(tmp_path):
@@ -66,7 +66,7 @@ def test_missing_folder_names_what_is_there_instead(tmp_path):
 def test_empty_folder(tmp_path):
     touch(tmp_path, "a/1.png")
     (tmp_path / "b").mkdir()
-    with pytest.raises(ImageError, match=r"no pictures in .*/b; put files ending in \.bmp"):
+    with pytest.raises(ImageError, match=r"no images in .*/b; put files ending in \.bmp"):
         find_pairs(tmp_path / "a", tmp_path / "b")
 
 

@@ -15,7 +15,7 @@ from adasffuse.models.mamba import Mixer
 from adasffuse.models.spectral import SpectralFilter
 from adasffuse.models.wavelet import AdaIWAT, AdaWAT
 from adasffuse.models.weights import file_sha256, load_weights, released_weights
-from adasffuse.options import parse_options
+from adasffuse.training.options import parse_options
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import release_weights
@@ -99,7 +99,7 @@ def test_hardware_and_data_come_from_the_manifest(release, tmp_path):
 
 
 def test_half_precision(release, tmp_path):
-    """Smaller, almost the same picture, and what must stay float32 is bit for bit what it was."""
+    """Smaller, almost the same image, and what must stay float32 is bit for bit what it was."""
     write_ivf(tmp_path / "data", size=(72, 80))
     path, card = release(("ivf",), ("IVF",), "--half")
     state, whole = load_file(path), network().state_dict()

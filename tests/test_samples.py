@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from adasffuse.color import luminance
-from adasffuse.data.pairs import find_pairs, pair_folders, read_pair
 from adasffuse.data.samples import sample_pairs, write_samples
+from adasffuse.images.color import luminance
+from adasffuse.images.pairs import find_pairs, pair_folders, read_pair
 from adasffuse.tasks import TASKS
 
 
@@ -72,8 +72,8 @@ def test_written_samples_are_found_as_pairs(tmp_path):
             assert problems == []
             for pair in pairs:
                 sample = samples.pop(pair.stem)
-                for picture, levels in zip(read_pair(pair), (sample.a, sample.b)):
-                    assert np.array_equal(np.rint(picture.pixels * 255), levels)
+                for image, levels in zip(read_pair(pair), (sample.a, sample.b)):
+                    assert np.array_equal(np.rint(image.pixels * 255), levels)
         assert samples == {}
 
 

@@ -10,12 +10,13 @@ import pytest
 from skimage import data as photographs
 from tiny import texture, write_ivf, write_weights
 
-from adasffuse.baselines import BASELINES
-from adasffuse.color import luminance, rgb_to_ycbcr
-from adasffuse.data.pairs import find_pairs
+from adasffuse.classical.baselines import BASELINES
+from adasffuse.cli import fuse as cli
 from adasffuse.data.samples import sample_pairs, write_samples
-from adasffuse.images import read_image, write_png
-from adasffuse.inference import cli, load_fuser
+from adasffuse.images.color import luminance, rgb_to_ycbcr
+from adasffuse.images.pairs import find_pairs
+from adasffuse.images.read import read_image, write_png
+from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
 from adasffuse.metrics.folder import score_folders
 from adasffuse.models.weights import file_sha256
@@ -43,7 +44,7 @@ def run(tmp_path, capsys):
     return call
 
 
-def test_pictures_and_scores_are_those_of_the_fusion_scripts(run, tmp_path):
+def test_images_and_scores_are_those_of_the_fusion_scripts(run, tmp_path):
     root = write_ivf(tmp_path / "data", size=(72, 80))
     out, content, markdown = run("--root_path", root, "--datasets", "IVF", "--out", tmp_path / "fused")
     script = ["--root_path", root, "--model_path", tmp_path / "tiny.safetensors", "--save_dir", tmp_path / "script"]
@@ -195,7 +196,7 @@ def test_focus_scores(photos, tmp_path, capsys):
     assert list(content["methods"]) == ["AdaSFFuse", "laplacian", "gff", "average", "max"]
     assert len(list((tmp_path / "panels").iterdir())) == 2
     name, a, b, truth = next(score_focus.pairs([photos / "urban_camera.png"], 4.0, 0))
-    scores = {p["method"]: p["scores"] for p in content["pictures"] if p["name"] == name}
+    scores = {p["method"]: p["scores"] for p in content["images"] if p["name"] == name}
     fused = load_fuser("mff", weights=weights, device="cpu").fuse(a, b)
     error = np.square(fused.astype(float) - truth).mean()
     assert scores["AdaSFFuse"]["PSNR_GT"] == pytest.approx(10 * np.log10(255**2 / error))

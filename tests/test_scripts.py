@@ -14,15 +14,15 @@ import torch
 from PIL import Image
 from tiny import texture, write_ivf, write_weights
 
-from adasffuse.data.pairs import find_pairs, pair_folders
 from adasffuse.data.samples import sample_pairs, write_samples
-from adasffuse.images import image_size, read_image, write_png
+from adasffuse.images.pairs import find_pairs, pair_folders
+from adasffuse.images.read import image_size, read_image, write_png
 from adasffuse.inference import load_fuser
 from adasffuse.models.weights import WeightsError, released_weights
 from adasffuse.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
-pytestmark = pytest.mark.filterwarnings("ignore:.*undefined for these")  # small pictures on purpose; tables count them
+pytestmark = pytest.mark.filterwarnings("ignore:.*undefined for these")  # small images on purpose; tables count them
 METRICS = ("EN", "SD", "SF", "MI", "SCD", "VIFF", "Qabf", "SSIM")
 
 
@@ -102,7 +102,7 @@ def test_one_empty_subset_does_not_stop_the_others(run, tmp_path):
     (broken,) = (tmp_path / "data/MIF/PET-MRI/MRI").iterdir()
     broken.unlink()
     status, out, err = run("mif", "--root_path", tmp_path / "data", "--no_scores")
-    assert status == 1 and f"error: no pictures in {broken.parent}" in err
+    assert status == 1 and f"error: no images in {broken.parent}" in err
     assert "MIF/CT-MRI: 1 pairs fused" in out and "MIF/SPECT-MRI: 1 pairs fused" in out
 
 
@@ -158,8 +158,8 @@ def empty(base: Path) -> None:
     (base / "visible/bad.png").write_bytes(b"")
 
 
-def no_picture(base: Path) -> None:
-    (base / "visible/bad.png").write_text("I am not a picture")
+def no_image(base: Path) -> None:
+    (base / "visible/bad.png").write_text("I am not an image")
 
 
 def foreign_file(base: Path) -> None:
@@ -184,8 +184,8 @@ def float_values(base: Path) -> None:
         (other_size, "failed: bad: sizes differ: {base}/infrared/bad.png is 48x40, {base}/visible/bad.png is 14x9 pix"),
         (truncated, "failed: bad: {base}/infrared/bad.png: damaged or truncated ("),
         (empty, "failed: bad: {base}/visible/bad.png: the file is empty; expected a PNG"),
-        (no_picture, "failed: bad: {base}/visible/bad.png: not a readable picture; expected a PNG"),
-        (foreign_file, "failed: bad.txt: {base}/infrared/bad.txt is not a picture file ("),
+        (no_image, "failed: bad: {base}/visible/bad.png: not a readable image; expected a PNG"),
+        (foreign_file, "failed: bad.txt: {base}/infrared/bad.txt is not an image file ("),
         (same_stem, "failed: bad: bad.bmp and bad.png in {base}/infrared share one stem; keep one of them"),
         (
             float_values,
@@ -218,11 +218,11 @@ def test_missing_folders(run, tmp_path, missing, message):
     assert out == "" and not (tmp_path / "out").exists()
 
 
-def test_a_folder_without_pictures(run, tmp_path):
+def test_a_folder_without_images(run, tmp_path):
     root = write_ivf(tmp_path / "data", ("1",))
     (root / "IVF/visible/1.png").unlink()
     status, _, err = run("ivf", "--root_path", root)
-    assert status == 1 and f"error: no pictures in {root}/IVF/visible" in err
+    assert status == 1 and f"error: no images in {root}/IVF/visible" in err
 
 
 def test_results_below_a_file(run, tmp_path):
@@ -305,7 +305,7 @@ def test_unknown_arguments(run, arguments, capsys):
 
 
 def write_variants(folder: Path) -> dict[str, int]:
-    """One picture in every file form that is read, 40x48; name of the file to the channels of what comes out."""
+    """One image in every file form that is read, 40x48; name of the file to the channels of what comes out."""
     folder.mkdir(parents=True)
     luma = texture(40, 48, seed=3)
     rgb = np.stack([luma, luma // 2, 255 - luma], axis=-1)
@@ -319,7 +319,7 @@ def write_variants(folder: Path) -> dict[str, int]:
     return {"gray": 1, "rgb": 3, "jpeg": 3, "rgba": 3, "palette": 3, "gray16": 1, "rgb16": 3}
 
 
-def test_every_form_of_picture(run, tmp_path):
+def test_every_form_of_image(run, tmp_path):
     base = tmp_path / "data/IVF"
     channels = write_variants(base / "visible")
     for stem in channels:
@@ -346,7 +346,7 @@ def write_deep(root: Path, factor: float, kind=np.uint16, suffix: str = "png") -
 
 @pytest.mark.parametrize("arguments", [["--range", "0", "2550"], ["--range", "folder"]])
 @pytest.mark.parametrize("kind, suffix", [(np.uint16, "png"), (np.float32, "tiff")])
-def test_a_value_range_gives_the_pictures_and_scores_of_8_bit_files(run, tmp_path, arguments, kind, suffix):
+def test_a_value_range_gives_the_images_and_scores_of_8_bit_files(run, tmp_path, arguments, kind, suffix):
     """Values up to 2550 of 65535: nearly black without a range."""
     _, expected, _ = run("ivf", "--root_path", write_deep(tmp_path / "plain", 1, np.uint8))
     plain = {name: (tmp_path / "out" / name).read_bytes() for name in files(tmp_path / "out")}
@@ -411,7 +411,7 @@ def test_a_second_run_replaces_its_results(run, tmp_path):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_tiles_of_released_weights_agree_with_the_whole_picture(task):
+def test_tiles_of_released_weights_agree_with_the_whole_image(task):
     """Within 50 dB and without a step at a third of the default tile's side and the default overlap."""
     try:
         released_weights(task, "small")

@@ -37,7 +37,7 @@ def test_equals_filtering_with_the_full_complex_transform(height, width):
     padded = np.pad(x.numpy().astype(float), padding, mode="symmetric")
     H = transfer_function(layer.weight.detach().double().numpy(), size)
     filtered = np.fft.ifft2(np.fft.fft2(padded) * H)
-    assert abs(filtered.imag).max() < 1e-12  # Hermitian: a real picture stays real
+    assert abs(filtered.imag).max() < 1e-12  # Hermitian: a real image stays real
     expected = filtered.real[..., top : top + height, left : left + width]
     actual = layer(x)
     assert actual.shape == x.shape and actual.dtype == x.dtype
@@ -92,7 +92,7 @@ def test_reaches_beyond_the_window_of_the_other_branch():
     x[0, 0, 16, 16] = 1
     layer = random_filter(1)
     out = layer(x)[0, 0].abs()
-    assert out[16, 22:].max() > 1e-2 * out.max()  # 6 pooled pixels, 24 pixels of the picture
+    assert out[16, 22:].max() > 1e-2 * out.max()  # 6 pooled pixels, 24 pixels of the image
 
 
 def test_transforms_stay_in_float32_under_autocast():

@@ -1,4 +1,4 @@
-"""Tiles cover a picture once, start on the network's grid and blend without a seam."""
+"""Tiles cover an image once, start on the network's grid and blend without a seam."""
 
 from itertools import pairwise
 
@@ -38,7 +38,7 @@ def test_spans_by_hand():
 @pytest.mark.parametrize("tile, overlap", LAYOUTS)
 @pytest.mark.parametrize("height, width", [(16, 208), (128, 128), (80, 176), (16, 400)])
 def test_maps_of_local_operations_are_not_changed_by_tiles(height, width, tile, overlap):
-    """At full resolution and reduced, whatever the numbers of pictures and channels."""
+    """At full resolution and reduced, whatever the numbers of images and channels."""
     a, b = torch.rand(2, 1, 1, height, width, dtype=torch.float64)
 
     def maps(a, b):
@@ -87,14 +87,14 @@ def test_impossible_layouts(tile, overlap):
 
 
 @pytest.mark.parametrize("output", HEADS)
-def test_one_tile_is_the_whole_picture(output):
+def test_one_tile_is_the_whole_image(output):
     model, (a, b) = network(output=output), torch.rand(2, 1, 1, 50, 75)
     with torch.no_grad():
         torch.testing.assert_close(fuse_tiled(model, a, b, 80, 16), model(a, b))
 
 
 @pytest.mark.parametrize("changes", [{}, {"patch": 2, "output": "pyramid"}, {"output": "direct"}])
-def test_tiles_of_the_network_agree_with_the_whole_picture(changes):
+def test_tiles_of_the_network_agree_with_the_whole_image(changes):
     """A pattern without any long-range structure: tiles see the same cells, away from their borders."""
     model = network(frequency=False, **changes)
     a, b = torch.rand(2, 1, 1, 70, 72, generator=torch.Generator().manual_seed(0))
@@ -117,7 +117,7 @@ def test_tiles_of_larger_patches_start_on_the_network_s_own_grid(patch):
     assert tiled.shape == whole.shape and 10 * torch.log10(1 / (tiled - whole).square().mean()) > 30
 
 
-def test_exposure_fusion_in_tiles_sees_the_whole_picture():
+def test_exposure_fusion_in_tiles_sees_the_whole_image():
     """Its pyramid reaches over all octaves: tiles composed one by one were each as bright as fits the tile."""
     model = network(patch=2, output="pyramid", residual=False, exposure=True, frequency=False)
     model.blend.start_as_exposure_fusion()

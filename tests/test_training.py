@@ -25,17 +25,17 @@ from torch.utils.data import default_collate
 
 import train_AdaSFFuse
 from adasffuse.data.mixture import MixedCrops
-from adasffuse.images import write_png
+from adasffuse.images.read import write_png
 from adasffuse.inference import load_fuser
-from adasffuse.losses import LossOptions
+from adasffuse.losses.fusion import LossOptions
 from adasffuse.metrics import evaluate
 from adasffuse.models import SIZES, AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, released_weights
-from adasffuse.options import Options, PartOptions, parse_options
 from adasffuse.tasks import TASKS
 from adasffuse.training import train
 from adasffuse.training.checkpoint import load_checkpoint, save_checkpoint
 from adasffuse.training.log import CsvLog
+from adasffuse.training.options import Options, PartOptions, parse_options
 from adasffuse.training.processes import Processes, join_processes
 from adasffuse.training.run import Run
 from adasffuse.training.terms import Terms, merged
@@ -292,7 +292,7 @@ def test_a_compiled_network_is_the_same_network(root, tmp_path, monkeypatch):
 
 
 def poison(monkeypatch, *steps: int) -> None:
-    """Make one picture of these updates NaN."""
+    """Make one image of these updates NaN."""
     update = Run.update
 
     def poisoned(run: Run, batch: dict) -> Terms:
@@ -306,7 +306,7 @@ def poison(monkeypatch, *steps: int) -> None:
 def test_batches_that_are_not_finite_are_skipped_as_often_as_allowed(root, tmp_path, monkeypatch):
     options = run_options(root, steps=4, train={"skip_nonfinite": 1}, log={"scalars": 0})
     poison(monkeypatch, 1)
-    with pytest.warns(UserWarning, match=r"not finite in step 1: .*pictures: IVF/.*; batch skipped, 1 of 1 allowed"):
+    with pytest.warns(UserWarning, match=r"not finite in step 1: .*images: IVF/.*; batch skipped, 1 of 1 allowed"):
         train(options, tmp_path, "cpu")
     state = load_checkpoint(tmp_path / "run", CPU)
     assert state["skipped"] == 1 and all(value.isfinite().all() for value in state["model"].values())
@@ -430,7 +430,7 @@ def test_a_manifest_says_what_a_run_was_made_of(root, tmp_path):
     (start,) = manifest["starts"]
     assert start["packages"]["torch"] == torch.__version__ and start["hardware"]["processes"] == 1
     write_png(data / "IVF/visible/1.png", texture(40, 48, seed=99))
-    with pytest.warns(UserWarning, match="the pictures differ from those that run 'run' was started with"):
+    with pytest.warns(UserWarning, match="the images differ from those that run 'run' was started with"):
         train(run_options(data, steps=2), tmp_path, "cpu")
     starts = json.loads((tmp_path / "run/manifest.json").read_text())["starts"]
     assert [start["step"] for start in starts] == [0, 1]
@@ -484,7 +484,7 @@ def broken(run, batch):
     if run.step == 1:
         torch.save(run.average.state_dict(), f"{folder}/average_{{run.processes.rank}}.pt")
     if run.step == 1 and run.processes.rank == 1:
-        raise ValueError("picture 7 is upside down")
+        raise ValueError("image 7 is upside down")
     return update(run, batch)
 Run.update = broken
 sys.exit(train_AdaSFFuse.main())
@@ -497,8 +497,8 @@ def test_a_process_that_fails_ends_all(root, tmp_path):
     (tmp_path / "failing.py").write_text(FAILING.format(root=str(ROOT), folder=str(tmp_path)))
     arguments = ["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path), "--device", "cpu"]
     done = torchrun([str(tmp_path / "failing.py"), *arguments], seconds=60)
-    assert done.returncode != 0 and "error: picture 7 is upside down" in done.stderr
-    assert "process 0 ends because process 1 failed: picture 7 is upside down" in done.stderr
+    assert done.returncode != 0 and "error: image 7 is upside down" in done.stderr
+    assert "process 0 ends because process 1 failed: image 7 is upside down" in done.stderr
     averages = [torch.load(tmp_path / f"average_{rank}.pt", weights_only=True) for rank in (0, 1)]
     assert all(torch.equal(value, averages[1][name]) for name, value in averages[0].items())
 
@@ -650,13 +650,13 @@ def test_a_checkpoint_of_another_network_is_refused(root, tmp_path, section, cha
         train(run_options(root, steps=2, **{section: changes}), tmp_path, "cpu")
 
 
-def test_a_loss_that_is_not_finite_names_step_terms_and_pictures(root, tmp_path, capsys):
+def test_a_loss_that_is_not_finite_names_step_terms_and_images(root, tmp_path, capsys):
     options = run_options(root, train={"lr": 1e30, "warmup": 0, "clip": 0})
     (tmp_path / "run.json").write_text(json.dumps(options.to_dict()))
     assert train_AdaSFFuse.main(["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path)]) == 1
     message = capsys.readouterr().err
     assert "error: loss or gradient is not finite in step 1: {'total': nan, 'intensity': " in message
-    assert "pictures: IVF/" in message and "Lower train.lr" in message
+    assert "images: IVF/" in message and "Lower train.lr" in message
     assert not (tmp_path / "run/weights.safetensors").exists()  # nothing broken is released
 
 
@@ -731,7 +731,7 @@ def test_the_loss_is_computed_without_tf32_and_the_network_as_the_user_likes(roo
     assert tf32() == allowed
 
 
-def test_missing_pictures_stop_the_run_before_anything_is_written(tmp_path, capsys):
+def test_missing_images_stop_the_run_before_anything_is_written(tmp_path, capsys):
     root = write_ivf(tmp_path / "data", ("1", "2"))
     (root / "IVF/visible/2.png").unlink()
     (tmp_path / "run.json").write_text(json.dumps(run_options(root).to_dict()))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from adasffuse.losses import LossOptions, fusion_loss, visual_information
+from adasffuse.losses.fusion import LossOptions, fusion_loss, visual_information
 from adasffuse.metrics import evaluate
-from adasffuse.options import parse_options
+from adasffuse.training.options import parse_options
 
 IMAGES = torch.rand(3, 1, 1, 64, 72, generator=torch.Generator().manual_seed(0), dtype=torch.float64).mul(255).round()
 

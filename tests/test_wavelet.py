@@ -11,7 +11,7 @@ from adasffuse.models.wavelet import reconstruction_penalty
 SIZES = [(2, 2), (8, 6), (2, 10), (16, 34)]
 
 
-def picture(height: int, width: int, channels: int = 3) -> torch.Tensor:
+def image(height: int, width: int, channels: int = 3) -> torch.Tensor:
     return torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(0)).double()
 
 
@@ -24,7 +24,7 @@ def test_bands_of_two_by_two_pixels():
 
 @pytest.mark.parametrize("height, width", SIZES)
 def test_split_then_merge_is_the_input(height, width):
-    x = picture(height, width)
+    x = image(height, width)
     merged = AdaIWAT().double()(*AdaWAT(3, enhance=False).double()(x))
     assert merged.shape == x.shape
     torch.testing.assert_close(merged, x, rtol=0, atol=1e-6)  # float32 value of sqrt(1/2) in the filters
@@ -34,7 +34,7 @@ def test_split_then_merge_is_the_input(height, width):
 
 @pytest.mark.parametrize("height, width", SIZES)
 def test_agrees_with_pywavelets(height, width):
-    x = picture(height, width)
+    x = image(height, width)
     low, high = AdaWAT(3, enhance=False).double()(x)
     expected_low, details = pywt.dwt2(x.numpy(), "haar")
     np.testing.assert_allclose(low.detach(), expected_low, atol=1e-6)
@@ -46,7 +46,7 @@ def test_agrees_with_pywavelets(height, width):
 @pytest.mark.filterwarnings("ignore")  # pytorch_wavelets imports pkg_resources
 def test_agrees_with_pytorch_wavelets():
     pytorch_wavelets = pytest.importorskip("pytorch_wavelets", reason="needs pytorch_wavelets and setuptools<81")
-    x = picture(16, 34).float()
+    x = image(16, 34).float()
     low, high = AdaWAT(3, enhance=False)(x)
     expected_low, (expected_high,) = pytorch_wavelets.DWTForward(J=1, wave="haar", mode="zero")(x)
     torch.testing.assert_close(low, expected_low)
@@ -62,7 +62,7 @@ def test_kernels_are_outer_products_of_trained_filters():
         split.high_pass.copy_(torch.tensor([0.8, -0.3]))
     filters = {"L": split.low_pass, "H": split.high_pass}
     bank = torch.stack([torch.outer(filters[name[1]], filters[name[0]]) for name in ("LL", "LH", "HL", "HH")])
-    x = picture(6, 8, channels=1).float()
+    x = image(6, 8, channels=1).float()
     expected = torch.nn.functional.conv2d(x, bank.unsqueeze(1), stride=2)
     torch.testing.assert_close(torch.cat(split(x), dim=1), expected)
 

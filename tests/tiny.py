@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adasffuse.images import write_png
+from adasffuse.images.read import write_png
 from adasffuse.models import AdaSFFuse, ModelOptions
 from adasffuse.models.weights import save_weights
 
@@ -31,7 +31,7 @@ def write_weights(path: Path, task: str, **changes) -> Path:
 
 
 def texture(height: int, width: int, seed: int) -> np.ndarray:
-    """A picture with edges and grain, (H, W) uint8."""
+    """An image with edges and grain, (H, W) uint8."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (-(-height // 8), -(-width // 8)))
     image = np.kron(coarse, np.ones((8, 8)))[:height, :width] + rng.normal(0, 8, (height, width))

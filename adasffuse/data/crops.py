@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from adasffuse.data.hard_cases import add_glare
 from adasffuse.data.heldout import MARGIN, HeldOut, held_out_exposures, held_out_focus, held_out_pair
 from adasffuse.data.luma import LumaCache, LumaFiles, decode
-from adasffuse.data.pairs import find_pairs, pair_folders
+from adasffuse.data.options import DataOptions
 from adasffuse.data.synthesis import JITTER_KINDS, defocus_pair, exposure_pair, jitter, unequal_brightness
-from adasffuse.images import IMAGE_SUFFIXES, ImageError
-from adasffuse.options import DataOptions
+from adasffuse.images.pairs import find_pairs, pair_folders
+from adasffuse.images.read import IMAGE_SUFFIXES, ImageError
+from adasffuse.scenes.hard_cases import add_glare
 
 
 class TrainingCrops(Dataset):
@@ -78,7 +78,7 @@ class TrainingCrops(Dataset):
         return {"a": a, "b": b, "truth": truth, "shown_b": shown, "name": name}
 
     def _cut(self, pair: Sequence[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
-        """The same random window of both pictures, enlarged at random."""
+        """The same random window of both images, enlarged at random."""
         size = self.options.crop
         if self.options.zoom == 1:
             return random_crop(pair, size, rng)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from adasffuse.data.synthesis import defocus_pair, exposure_pair
-from adasffuse.losses import SMALLEST
 
 SIZE = 256  # largest height and width that is validated on
+LEAST = 44  # smallest height and width: losses and metrics of several scales need it
 MARGIN = 16  # pixels around the part of a photograph that is used, so that its synthetic blur is right at the border
 _SEED = 20250815  # of the pairs made from photographs, the same in every run
 
@@ -50,4 +50,4 @@ def centre(image: np.ndarray, largest: int = SIZE) -> np.ndarray:
     """
     top, left = (max(0, (side - largest) // 2) for side in image.shape)
     crop = image[top : top + largest, left : left + largest]
-    return np.pad(crop, [(0, max(0, max(SMALLEST.values()) - side)) for side in crop.shape], mode="symmetric")
+    return np.pad(crop, [(0, max(0, LEAST - side)) for side in crop.shape], mode="symmetric")

@@ -1,18 +1,18 @@
-"""Luminance of training pictures: decoded once and kept, as far as the stated memory reaches."""
+"""Luminance of training images: decoded once and kept, as far as the stated memory reaches."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from adasffuse.color import luminance
-from adasffuse.data.pairs import Pair, read_pair
-from adasffuse.images import read_image
+from adasffuse.images.color import luminance
+from adasffuse.images.pairs import Pair, read_pair
+from adasffuse.images.read import read_image
 
 
 @dataclass(frozen=True)
 class LumaFiles:
-    """One photograph, or the two pictures of a pair."""
+    """One photograph, or the two images of a pair."""
 
     name: str
     paths: tuple[Path, ...]
@@ -24,7 +24,7 @@ class LumaFiles:
 
 
 class LumaCache:
-    """Opens pictures and keeps them decoded until `megabytes` (of 2**20 bytes) are full."""
+    """Opens images and keeps them decoded until `megabytes` (of 2**20 bytes) are full."""
 
     def __init__(self, megabytes: float) -> None:
         self.free = megabytes * 2**20
@@ -48,5 +48,5 @@ def decode(paths: tuple[Path, ...]) -> tuple[np.ndarray, ...]:
     Raises:
         ImageError: as `LumaCache.open`.
     """
-    pictures = read_pair(Pair("", *paths)) if len(paths) == 2 else [read_image(path) for path in paths]
-    return tuple(np.rint(luminance(picture.pixels) * 255).astype(np.uint8) for picture in pictures)
+    images = read_pair(Pair("", *paths)) if len(paths) == 2 else [read_image(path) for path in paths]
+    return tuple(np.rint(luminance(image.pixels) * 255).astype(np.uint8) for image in images)

@@ -2,14 +2,23 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Protocol
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from adasffuse.data.crops import TrainingCrops
-from adasffuse.images import ImageError
-from adasffuse.options import PartOptions
+from adasffuse.data.options import DataOptions
+from adasffuse.images.read import ImageError
 from adasffuse.tasks import TASKS
+
+
+class Part(Protocol):
+    """What a part of a run says about its samples."""
+
+    task: str  # id of the task
+    data: DataOptions
+    weight: float  # its share of the samples, relative to the other parts'
 
 
 class MixedCrops(Dataset):
@@ -19,10 +28,10 @@ class MixedCrops(Dataset):
     `validation` holds the held-out pairs of all parts, each with its part's number.
 
     Raises:
-        ImageError: something is wrong with the pictures of some parts; lists everything.
+        ImageError: something is wrong with the images of some parts; lists everything.
     """
 
-    def __init__(self, parts: Sequence[PartOptions], seed: int = 0) -> None:
+    def __init__(self, parts: Sequence[Part], seed: int = 0) -> None:
         self.parts, problems = [], []
         for number, part in enumerate(parts):
             try:

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from skimage import data as photographs
 
-from adasffuse.data.scenes import head, night_street
 from adasffuse.data.synthesis import RESPONSE, expose, focus_far, focus_near, smooth_noise
-from adasffuse.images import write_png
+from adasffuse.images.read import write_png
+from adasffuse.scenes.sample_scenes import head, night_street
 from adasffuse.tasks import find_task
 
 # Outlines of what stands in front, (x, y) in pixels of the full photograph.

@@ -1,6 +1,6 @@
 """Source pairs made from one sharp, well exposed photograph, for training and for the built-in samples.
 
-Pictures are float32 in [0, 1], (H, W) gray or (H, W, 3) RGB.  All randomness comes from the caller's generator.
+Images are float32 in [0, 1], (H, W) gray or (H, W, 3) RGB.  All randomness comes from the caller's generator.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def defocus_pair(
     radius: tuple[float, float] = (1.0, 6.0),
     edge: tuple[float, float] = (0.5, 4.0),
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A multi-focus pair: a random near region is in focus in one picture, the rest in the other.
+    """A multi-focus pair: a random near region is in focus in one image, the rest in the other.
 
     What is out of focus is blurred, the near region spreading over the far one as in the alpha-matte boundary
     defocus model of Ma et al., IEEE Trans. Image Process. 2020, doi:10.1109/TIP.2020.3018261.  One pair in four has a
@@ -67,7 +67,7 @@ def exposure_pair(image: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarr
 def unequal_brightness(
     a: np.ndarray, b: np.ndarray, difference: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both pictures with a gain and an offset in opposite directions, as when exposure drifts between two shots.
+    """Both images with a gain and an offset in opposite directions, as when exposure drifts between two shots.
 
     Args:
         difference: largest difference of the gains; offsets differ by up to half of it.
@@ -139,7 +139,7 @@ def expose(
 
 
 def smooth_noise(height: int, width: int, cells: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """(height, width) float32 noise of about unit variance, `cells` = (rows, columns) of blobs over the picture."""
+    """(height, width) float32 noise of about unit variance, `cells` = (rows, columns) of blobs over the image."""
     return cv2.resize(rng.standard_normal(cells, dtype=np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
 
 
@@ -154,7 +154,7 @@ def _soft(mask: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _random_depth(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A smooth random map, (H, W) float32: clouds, a tilted plane, a blob, or the picture's own coarse shapes."""
+    """A smooth random map, (H, W) float32: clouds, a tilted plane, a blob, or the image's own coarse shapes."""
     height, width = image.shape
     kind = rng.choice(["clouds", "plane", "blob", "shapes"])
     clouds = smooth_noise(height, width, rng.integers(3, 9, size=2), rng)

@@ -15,12 +15,12 @@ import cv2
 import torch
 from tqdm import tqdm
 
-from adasffuse.color import luminance
-from adasffuse.data.pairs import Pair, PairFolder, find_pairs, read_pair
-from adasffuse.images import folder_range, write_png
+from adasffuse.images.color import luminance
+from adasffuse.images.pairs import Pair, PairFolder, find_pairs, read_pair
+from adasffuse.images.read import folder_range, write_png
 from adasffuse.inference.fuser import Fuser, as_unit_range
 
-_LARGE = 1 << 20  # pixels from which on a picture gets all threads: they share its work well, and memory is bounded
+_LARGE = 1 << 20  # pixels from which on an image gets all threads: they share its work well, and memory is bounded
 
 
 @dataclass
@@ -71,7 +71,7 @@ def fuse_folder(
         value_range: (low, high) of 16-bit files, 'folder' for one window over all files of each source, or None.
         stretch: as in `Fuser.fuse`.
     Raises:
-        ImageError: a source folder is missing or holds no picture.
+        ImageError: a source folder is missing or holds no image.
     """
     pairs, problems = find_pairs(folder.folder_a, folder.folder_b)
     report = FolderReport(
@@ -106,9 +106,9 @@ def fuse_folder(
 
 
 class _Turns:
-    """Turns at the network: on a CPU with several threads two small pictures at once, each with half of the threads.
+    """Turns at the network: on a CPU with several threads two small images at once, each with half of the threads.
 
-    Threads that work on one picture wait for each other after every layer; on two cores, two pictures at once take a
+    Threads that work on one image wait for each other after every layer; on two cores, two images at once take a
     tenth less time.  Within the context PyTorch's number of threads is changed.
     """
 

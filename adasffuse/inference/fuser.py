@@ -1,4 +1,4 @@
-"""The fuser: network, task and colour rule together, from two pictures to one."""
+"""The fuser: network, task and colour rule together, from two images to one."""
 
 import math
 from pathlib import Path
@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adasffuse.color import luminance, rebuild_color
+from adasffuse.device import pick_device, pick_precision
+from adasffuse.images.color import luminance, rebuild_color
 from adasffuse.inference.graphs import Replays
 from adasffuse.inference.tiling import GRID, fuse_tiled
 from adasffuse.models import AdaSFFuse
@@ -16,21 +17,20 @@ from adasffuse.tasks import GENERAL, Task, find_task
 
 DEFAULT_TILE = 1536
 DEFAULT_OVERLAP = 64
-PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 class Fuser:
-    """Fuses pairs of pictures of one task.  On CUDA, shapes that come again are fused by a graph, see `Replays`.
+    """Fuses pairs of images of one task.  On CUDA, shapes that come again are fused by a graph, see `Replays`.
 
     Args:
         model: the network.
         task: gives the colour rule.
         device: where the network runs.
-        tile: pictures of more than tile x tile pixels are fused in tiles of that area, as wide as the picture where
+        tile: images of more than tile x tile pixels are fused in tiles of that area, as wide as the image where
             possible; a multiple of 16; 0 never.
         tile_overlap: pixels that neighbouring tiles share, a multiple of 16.
         precision: of the network's arithmetic, 'float32', 'bfloat16', or 'auto', the faster one of this machine.
-        night: infrared and visible: added to the visible picture's logits in the coarsest band, times its darkness.  0
+        night: infrared and visible: added to the visible image's logits in the coarsest band, times its darkness.  0
             leaves the brightness of smooth regions to the network, which lays the infrared's gray background over dark
             scenes; 6 keeps nights dark and hot targets bright.
     """
@@ -57,7 +57,7 @@ class Fuser:
         pyramid = model.options.output == "pyramid"
         if night and not (task.night and pyramid and math.isfinite(night)):
             raise ValueError(
-                f"night must be a finite number, of infrared and visible pictures and a network whose model.output is "
+                f"night must be a finite number, of infrared and visible images and a network whose model.output is "
                 f"'pyramid'; got {night:g} for task {task.id!r}, model.output {model.options.output!r}"
             )
         if pyramid:
@@ -65,7 +65,7 @@ class Fuser:
         self._replays = Replays()
 
     def fuse(self, a: np.ndarray, b: np.ndarray, stretch: bool = False) -> np.ndarray:
-        """Fuse two registered pictures in colour.
+        """Fuse two registered images in colour.
 
         Args:
             a, b: the task's sources in its order (infrared, visible), (H, W) gray or (H, W, 3) RGB of one height and
@@ -141,52 +141,6 @@ def load_fuser(
     if made_for not in (chosen.id, GENERAL):
         raise WeightsError(f"{path} was trained for task {made_for!r}, not {chosen.id!r}")
     return Fuser(model, chosen, pick_device(device), tile, tile_overlap, precision, night)
-
-
-def pick_device(name: str) -> torch.device:
-    """Torch device of a `--device` value; 'auto' is the GPU where there is one.
-
-    Raises:
-        ValueError: no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if not count:
-            raise ValueError(f"device {name!r} is not available: this PyTorch sees no CUDA GPU; use --device cpu")
-        if device.index is not None and device.index >= count:
-            gpus = "one GPU, cuda:0" if count == 1 else f"{count} GPUs, cuda:0 to cuda:{count - 1}"
-            raise ValueError(f"device {name!r} is not available: this PyTorch sees {gpus}")
-    return device
-
-
-def pick_precision(name: str, device: torch.device) -> str:
-    """Precision of a `--precision` value; 'auto' is bfloat16 where the processor multiplies it, else float32.
-
-    With the released weights both agree to at least 48 dB PSNR on the built-in samples.
-
-    Raises:
-        ValueError: unknown precision.
-    """
-    if name not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {name!r}")
-    if name != "auto":
-        return name
-    if device.type == "cuda":
-        native = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:
-        native = device.type == "cpu" and _cpu_multiplies_bfloat16()
-    return "bfloat16" if native else "float32"
-
-
-def _cpu_multiplies_bfloat16() -> bool:
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private, therefore asked for with care
-    return any(getattr(torch.cpu, name, bool)() for name in checks)
 
 
 def as_unit_range(pixels: np.ndarray, name: str) -> np.ndarray:

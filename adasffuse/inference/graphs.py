@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from adasffuse.models.spectral import keeping_bases
 
-PIXELS = 2**20  # of all captured shapes; larger pictures keep a GPU busy anyway, and a graph keeps its memory
+PIXELS = 2**20  # of all captured shapes; larger images keep a GPU busy anyway, and a graph keeps its memory
 RECENT = 32  # calls after which a shape that did not come again is forgotten
 
 
@@ -51,7 +51,7 @@ class CapturedNetwork:
 
 
 class Replays:
-    """Calls a network on pairs of pictures; on CUDA, without gradients, shapes that come again are replayed.
+    """Calls a network on pairs of images; on CUDA, without gradients, shapes that come again are replayed.
 
     A shape's first pair runs as usual, the second is captured (and fused twice more for it), later ones are replayed.
     At most `PIXELS` pixels are captured; each keeps what its feature maps take.  A shape that does not come for

@@ -1,7 +1,7 @@
-"""Fusing pictures of any size: the network looks at overlapping tiles, the picture is composed as a whole.
+"""Fusing images of any size: the network looks at overlapping tiles, the image is composed as a whole.
 
-Tiles are bands as wide as the picture wherever memory allows: the scan reads the picture row by row, so a band sees
-what the whole picture shows it, while a cut across the rows changes the context of every pixel.
+Tiles are bands as wide as the image wherever memory allows: the scan reads the image row by row, so a band sees
+what the whole image shows it, while a cut across the rows changes the context of every pixel.
 """
 
 import math
@@ -13,13 +13,13 @@ from torch import Tensor
 
 from adasffuse.models.network import AdaSFFuse, pad_to_multiple
 
-GRID = 16  # tiles start at multiples of this, so that wavelet and pooling cells fall as in the whole picture
+GRID = 16  # tiles start at multiples of this, so that wavelet and pooling cells fall as in the whole image
 
 
 def fuse_tiled(network: AdaSFFuse, a: Tensor, b: Tensor, tile: int, overlap: int) -> Tensor:
-    """The network's picture (1, 1, H, W) of sources of that shape, its guide made tile by tile.
+    """The network's image (1, 1, H, W) of sources of that shape, its guide made tile by tile.
 
-    Brightness over the whole picture, which multi-exposure and the coarse octaves need, is therefore no tile's guess.
+    Brightness over the whole image, which multi-exposure and the coarse octaves need, is therefore no tile's guess.
 
     Args:
         tile, overlap: as in `guide_tiled`.
@@ -90,7 +90,7 @@ def _divided(pixels: slice, size: int) -> slice:
 
 
 def tile_shape(height: int, width: int, tile: int, overlap: int, grid: int = GRID) -> tuple[int, int]:
-    """Rows and columns of tiles: the whole picture, bands of its full width, or squares where bands are too thin."""
+    """Rows and columns of tiles: the whole image, bands of its full width, or squares where bands are too thin."""
     if height * width <= tile * tile:
         return height, width
     rows = tile * tile // width // grid * grid
@@ -109,7 +109,7 @@ def spans(length: int, tile: int, overlap: int, grid: int = GRID) -> list[tuple[
 
 
 def _ramp(start: int, end: int, length: int, overlap: int, like: Tensor) -> Tensor:
-    """Weights along a tile's side: raised cosine over the overlap, except at the picture's border."""
+    """Weights along a tile's side: raised cosine over the overlap, except at the image's border."""
     position = torch.arange(end - start, dtype=like.dtype, device=like.device) + 0.5
     weight = torch.ones_like(position)
     fade = max(overlap, 1)

@@ -1,4 +1,4 @@
-"""Metrics of image fusion with named conventions: `evaluate` one picture, collect scores in a `ScoreTable`."""
+"""Metrics of image fusion with named conventions: `evaluate` one image, collect scores in a `ScoreTable`."""
 
 from adasffuse.metrics.conventions import CONVENTIONS, DEFAULT_METRICS, METRICS, Metric, explain
 from adasffuse.metrics.evaluation import MetricWarning, evaluate

@@ -3,20 +3,20 @@
 import numpy as np
 from numpy import ndarray
 
-from adasffuse.color import luminance
+from adasffuse.images.color import luminance
 
 _FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 
 
 def to_scale(image, name: str, data_range: float | None = None) -> ndarray:
-    """Any supported picture as float64 (H, W) or (H, W, 3) on 0..255.
+    """Any supported image as float64 (H, W) or (H, W, 3) on 0..255.
 
     Args:
         image: array (H, W), (H, W, 1) or RGB (H, W, 3), or a tensor, which may be (1, H, W) or (3, H, W) as well.
         name: what to call it in messages.
-        data_range: value of full white in a float picture; 8- and 16-bit pictures know theirs.
+        data_range: value of full white in a float image; 8- and 16-bit images know theirs.
     Raises:
-        ValueError: NaN or infinite pixels, another shape or type, or a float picture outside [0, data_range].
+        ValueError: NaN or infinite pixels, another shape or type, or a float image outside [0, data_range].
     """
     pixels = _channels_last(image, name)
     full = _FULL_SCALE.get(pixels.dtype)
@@ -25,17 +25,17 @@ def to_scale(image, name: str, data_range: float | None = None) -> ndarray:
     return pixels.astype(np.float64) * (255.0 / full)
 
 
-def rounded_luminance(picture: ndarray) -> ndarray:
-    """Y of BT.601 as an 8-bit file holds it: float64 (H, W) of whole numbers, of a picture from `to_scale`."""
-    return np.rint(luminance(picture / 255).astype(np.float64) * 255) if picture.ndim == 3 else np.rint(picture)
+def rounded_luminance(image: ndarray) -> ndarray:
+    """Y of BT.601 as an 8-bit file holds it: float64 (H, W) of whole numbers, of an image from `to_scale`."""
+    return np.rint(luminance(image / 255).astype(np.float64) * 255) if image.ndim == 3 else np.rint(image)
 
 
 def check_same_size(**images: ndarray) -> None:
-    """Raise a ValueError naming every shape unless all pictures have one height and width."""
+    """Raise a ValueError naming every shape unless all images have one height and width."""
     if len({image.shape[:2] for image in images.values()}) > 1:
         shapes = ", ".join(f"{name} {image.shape}" for name, image in images.items())
         raise ValueError(
-            f"pictures of one pair must have one height and width, got {shapes}; resize or register them first"
+            f"images of one pair must have one height and width, got {shapes}; resize or register them first"
         )
 
 
@@ -50,12 +50,12 @@ def _channels_last(image, name: str) -> ndarray:
     if pixels.ndim == 3 and pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
     if pixels.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] == 3)):
-        raise ValueError(f"{name} must be one gray (H, W) or RGB (H, W, 3) picture, got shape {tuple(pixels.shape)}")
+        raise ValueError(f"{name} must be one gray (H, W) or RGB (H, W, 3) image, got shape {tuple(pixels.shape)}")
     return pixels
 
 
 def _float_range(pixels: ndarray, name: str, data_range: float | None) -> float:
-    """The stated range of a float picture, once its pixels are known to keep to it."""
+    """The stated range of a float image, once its pixels are known to keep to it."""
     if not np.issubdtype(pixels.dtype, np.floating):
         raise ValueError(f"{name} has type {pixels.dtype}; give uint8, uint16 or float")
     if data_range is None or not data_range > 0:

@@ -1,4 +1,4 @@
-"""How far the colours of a fused picture drift from those of its sources.  Pictures are float64 RGB on 0..255."""
+"""How far the colours of a fused image drift from those of its sources.  Images are float64 RGB on 0..255."""
 
 import numpy as np
 from numpy import ndarray

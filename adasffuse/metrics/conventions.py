@@ -24,7 +24,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Definition:
-    """How one convention computes one metric: a function of pictures and the choices made for it."""
+    """How one convention computes one metric: a function of images and the choices made for it."""
 
     function: Callable[..., float]
     choices: Mapping[str, object] = field(default_factory=dict)
@@ -32,11 +32,11 @@ class Definition:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The pictures the function takes, by name."""
-        return tuple(name for name in signature(self.function).parameters if name in PICTURES)
+        """The images the function takes, by name."""
+        return tuple(name for name in signature(self.function).parameters if name in IMAGES)
 
     def score(self, images: Mapping[str, ndarray]) -> float:
-        """The score of float64 pictures on 0..255, given by name."""
+        """The score of float64 images on 0..255, given by name."""
         return float(self.function(**{name: images[name] for name in self.inputs}, **self.choices))
 
 
@@ -48,7 +48,7 @@ class Convention:
     metrics: Mapping[str, Definition]
 
 
-PICTURES = ("a", "b", "fused", "reference", "color_a", "color_b", "color_fused")  # what a metric may ask for
+IMAGES = ("a", "b", "fused", "reference", "color_a", "color_b", "color_fused")  # what a metric may ask for
 
 
 def choose(function: Callable[..., float], note: str = "", **choices: object) -> Definition:
@@ -181,7 +181,7 @@ CONVENTIONS: dict[str, Convention] = {
                 transposed_margins=True,
             ),
             "Qw": choose(
-                structure.piella_quality, "of the gradient images alone, not of the pictures", weighted=True, edges=True
+                structure.piella_quality, "of the gradient images alone, not of the images", weighted=True, edges=True
             ),
             "VIFF": choose(vif.han_information_fidelity, "Han's fusion VIF, not a sum of two"),
         },
@@ -197,20 +197,20 @@ CONVENTIONS: dict[str, Convention] = {
                 base=2,
                 saturated_bin=True,
             ),
-            "MSE": choose(intensity.mean_squared_error, "of pictures on 0..1", full_scale=255.0),
+            "MSE": choose(intensity.mean_squared_error, "of images on 0..1", full_scale=255.0),
             "PSNR": choose(
                 intensity.peak_signal_to_noise, "peak 255 over an MSE on 0..1: 48.13 dB too high", peak=255.0 * 255.0
             ),
             "SSIM": choose(
                 structure.structural_similarity,
-                "mean of both; constants for range 1 on pictures of range 255",
+                "mean of both; constants for range 1 on images of range 255",
                 taps=gaussian(11, 1.5),
                 dynamic_range=1.0,
                 pad=True,
                 mean=True,
             ),
             "MS_SSIM": choose(structure.mef_ssim, "called MS_SSIM there, is MEF_SSIM with 3 scales"),
-            "Nabf": choose(gradients.fusion_artifacts, "fused picture first, as the function documents"),
+            "Nabf": choose(gradients.fusion_artifacts, "fused image first, as the function documents"),
             "FMI_pixel": choose(
                 features.feature_mutual_information, "called pixel there, is of edge maps", feature="edge"
             ),

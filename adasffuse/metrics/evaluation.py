@@ -1,4 +1,4 @@
-"""Scoring one fused picture."""
+"""Scoring one fused image."""
 
 import math
 import warnings
@@ -12,7 +12,7 @@ from adasffuse.metrics.conventions import DEFAULT_METRICS, Definition, definitio
 
 
 class MetricWarning(UserWarning):
-    """A metric is not defined for the pictures at hand; its score is NaN."""
+    """A metric is not defined for the images at hand; its score is NaN."""
 
 
 def evaluate(
@@ -25,20 +25,20 @@ def evaluate(
     reference=None,
     per_channel: bool = False,
 ) -> dict[str, float]:
-    """Score one fused picture of sources a and b.
+    """Score one fused image of sources a and b.
 
-    All pictures are first reduced to Y of BT.601, rounded to 0..255, as a saved 8-bit file holds it.
+    All images are first reduced to Y of BT.601, rounded to 0..255, as a saved 8-bit file holds it.
 
     Args:
         a, b, fused: arrays or tensors of one height and width, gray (H, W) or RGB (H, W, 3), uint8, uint16 or float.
         metrics: names out of `METRICS` that the convention defines.
         convention: name out of `CONVENTIONS`.
-        data_range: value of full white in float pictures, e.g. 1.0; required for them.
-        reference: the true all-in-focus (or otherwise ideal) picture, for metrics that compare with it.
+        data_range: value of full white in float images, e.g. 1.0; required for them.
+        reference: the true all-in-focus (or otherwise ideal) image, for metrics that compare with it.
         per_channel: score red, green and blue of a coloured `fused` instead of Y and take the mean, as VIFB does.
     Returns:
         name to score in the order asked for; NaN, with one `MetricWarning`, where a metric is undefined, for example
-        on flat pictures or on ones smaller than its window.
+        on flat images or on ones smaller than its window.
     Raises:
         ValueError: unknown metric or convention, a metric that needs a reference without one, shapes that differ, NaN
             pixels, floats outside the stated range.
@@ -47,18 +47,18 @@ def evaluate(
     if reference is None:
         check_reference_not_needed(table)
     given = {"a": a, "b": b, "fused": fused} | ({} if reference is None else {"reference": reference})
-    pictures = {name: to_scale(image, name, data_range) for name, image in given.items()}
-    check_same_size(**pictures)
-    views = list(_channels(pictures)) if per_channel and pictures["fused"].ndim == 3 else [_luminances(pictures)]
+    scaled = {name: to_scale(image, name, data_range) for name, image in given.items()}
+    check_same_size(**scaled)
+    views = list(_channels(scaled)) if per_channel and scaled["fused"].ndim == 3 else [_luminances(scaled)]
     with np.errstate(all="ignore"):  # undefined scores are reported once, below
         scores = {
             name: sum(definition.score(images) for images in views) / len(views) for name, definition in table.items()
         }
     undefined = [name for name, score in scores.items() if math.isnan(score)]
     if undefined:
-        height, width = pictures["fused"].shape[:2]
+        height, width = scaled["fused"].shape[:2]
         warnings.warn(
-            f"{', '.join(undefined)}: undefined for these {width}x{height} pictures (flat, gray or too small), "
+            f"{', '.join(undefined)}: undefined for these {width}x{height} images (flat, gray or too small), "
             "NaN returned",
             MetricWarning,
             stacklevel=2,
@@ -70,19 +70,19 @@ def check_reference_not_needed(table: Mapping[str, Definition]) -> None:
     """Raise a ValueError naming the metrics of the table that compare with a reference."""
     names = [name for name, definition in table.items() if "reference" in definition.inputs]
     if names:
-        raise ValueError(f"{', '.join(names)} compare with a true picture: give a reference, or leave them out")
+        raise ValueError(f"{', '.join(names)} compare with a true image: give a reference, or leave them out")
 
 
-def _luminances(pictures: Mapping[str, ndarray]) -> dict[str, ndarray]:
-    """Rounded Y of every picture, and the pictures themselves for colour metrics."""
-    colors = {f"color_{name}": picture for name, picture in pictures.items()}
-    return colors | {name: rounded_luminance(picture) for name, picture in pictures.items()}
+def _luminances(images: Mapping[str, ndarray]) -> dict[str, ndarray]:
+    """Rounded Y of every image, and the images themselves for colour metrics."""
+    colors = {f"color_{name}": image for name, image in images.items()}
+    return colors | {name: rounded_luminance(image) for name, image in images.items()}
 
 
-def _channels(pictures: Mapping[str, ndarray]) -> Iterator[dict[str, ndarray]]:
-    """Each colour channel as a set of gray pictures; gray sources are the same in all of them."""
-    colors = {f"color_{name}": picture for name, picture in pictures.items()}
+def _channels(images: Mapping[str, ndarray]) -> Iterator[dict[str, ndarray]]:
+    """Each colour channel as a set of gray images; gray sources are the same in all of them."""
+    colors = {f"color_{name}": image for name, image in images.items()}
     for channel in range(3):
         yield colors | {
-            name: np.rint(picture[..., channel] if picture.ndim == 3 else picture) for name, picture in pictures.items()
+            name: np.rint(image[..., channel] if image.ndim == 3 else image) for name, image in images.items()
         }

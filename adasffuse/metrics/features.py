@@ -12,7 +12,7 @@ _CHUNK = 1024  # windows at once
 
 
 def feature_mutual_information(a: ndarray, b: ndarray, fused: ndarray, feature: str = "pixel") -> float:
-    """FMI, mean over 3x3 windows of 2 I(X; F) / (H(X) + H(F)), averaged over X = A, B, of a feature of the pictures.
+    """FMI, mean over 3x3 windows of 2 I(X; F) / (H(X) + H(F)), averaged over X = A, B, of a feature of the images.
 
     Haghighat, Aghagolzadeh and Seyedarabi, Computers and Electrical Engineering 37(5), 2011,
     10.1016/j.compeleceng.2011.07.012, in its fast form.  0..1, higher is better.  A window's values are taken for

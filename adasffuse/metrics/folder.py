@@ -1,4 +1,4 @@
-"""Scoring folders of fused pictures: worker processes, a cache by content, one table."""
+"""Scoring folders of fused images: worker processes, a cache by content, one table."""
 
 import contextlib
 import functools
@@ -17,23 +17,23 @@ import numpy as np
 import scipy
 from tqdm import tqdm
 
-from adasffuse.baselines import BASELINES
-from adasffuse.color import luminance
-from adasffuse.data.pairs import Pair, PairProblem, find_pairs
-from adasffuse.images import ImageError, read_image
+from adasffuse.classical.baselines import BASELINES
+from adasffuse.images.color import luminance
+from adasffuse.images.pairs import Pair, PairProblem, find_pairs
+from adasffuse.images.read import ImageError, read_image
 from adasffuse.metrics.conventions import DEFAULT_METRICS, definitions
 from adasffuse.metrics.evaluation import MetricWarning, check_reference_not_needed, evaluate
 from adasffuse.metrics.table import ScoreTable
 
-_WORTH_A_WORKER = 20  # pictures: starting a process takes about as long as scoring them
-_CACHE_ENTRIES = 20_000  # remembered pictures, about 1 KB each; those unused for longest are forgotten
+_WORTH_A_WORKER = 20  # images: starting a process takes about as long as scoring them
+_CACHE_ENTRIES = 20_000  # remembered images, about 1 KB each; those unused for longest are forgotten
 
 Ranges = tuple[tuple[float, float] | None, tuple[float, float] | None]  # values of A and B that are black and white
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is computed for every picture."""
+    """What is computed for every image."""
 
     metrics: tuple[str, ...] = DEFAULT_METRICS
     convention: str = "adasffuse"
@@ -43,7 +43,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class _Job:
-    """One fused picture to score."""
+    """One fused image to score."""
 
     method: str
     pair: Pair
@@ -63,13 +63,13 @@ def score_folders(
     workers: int | None = None,
     progress: bool = True,
 ) -> ScoreTable:
-    """Score folders of fused pictures, whose files match the sources by stem.
+    """Score folders of fused images, whose files match the sources by stem.
 
     Args:
         source_a, source_b: folders of the sources.
         fused: method name to folder.
         baselines: names out of `BASELINES`, fused here and now.
-        reference: folder of true pictures, for metrics that compare with them.
+        reference: folder of true images, for metrics that compare with them.
         settings: metrics, convention and cache.
         workers: processes; None: all cores, or fewer where there is little to do.  The scores do not depend on it.
         progress: show a progress bar where standard error is a terminal.
@@ -89,7 +89,7 @@ def score_folders(
             f"{twice[0]!r} names a baseline and a folder; name the folder otherwise: OTHER={fused[twice[0]]}"
         )
     if not fused and not baselines:
-        raise ValueError("nothing to score: give folders of fused pictures or baselines")
+        raise ValueError("nothing to score: give folders of fused images or baselines")
     pairs = _matched(source_a, source_b)
     references = _partners(pairs, reference, source_a) if reference is not None else {}
     methods = dict.fromkeys(baselines) | {n: _partners(pairs, folder, source_a) for n, folder in fused.items()}
@@ -105,12 +105,12 @@ def score_pairs(
     progress: bool = True,
     ranges: Ranges = (None, None),
 ) -> ScoreTable:
-    """Score fused pictures of pairs already found; arguments not named here as in `score_folders`.
+    """Score fused images of pairs already found; arguments not named here as in `score_folders`.
 
     Args:
-        methods: by name, in the table's order, the fused picture of every stem, or None for the baseline of that name.
-        references: the true picture of every stem, for metrics that compare with it.
-        ranges: the `value_range` of `adasffuse.images.read_image` for A and for B.
+        methods: by name, in the table's order, the fused image of every stem, or None for the baseline of that name.
+        references: the true image of every stem, for metrics that compare with it.
+        ranges: the `value_range` of `adasffuse.images.read.read_image` for A and for B.
     """
     jobs = [
         _Job(name, pair, files and files[pair.stem], (references or {}).get(pair.stem), settings, ranges)
@@ -126,14 +126,14 @@ def score_pairs(
 
 
 def _matched(folder_a: str | Path, folder_b: str | Path) -> list[Pair]:
-    """Pairs of two folders; a file without partner is an error, a file that is no picture is passed over."""
+    """Pairs of two folders; a file without partner is an error, a file that is no image is passed over."""
     pairs, problems = find_pairs(folder_a, folder_b)
     _raise_unless_harmless(problems)
     return pairs
 
 
 def _partners(pairs: Sequence[Pair], folder: str | Path, source_a: str | Path) -> dict[str, Path]:
-    """Stem to file of a folder that must hold one picture per pair."""
+    """Stem to file of a folder that must hold one image per pair."""
     return {pair.stem: pair.path_a for pair in _matched(folder, source_a)}
 
 
@@ -151,7 +151,7 @@ def _run(
     if workers is None:
         workers = min(_cores(), len(jobs) // _WORTH_A_WORKER)
     workers = min(workers, len(jobs))
-    show = functools.partial(tqdm, total=len(jobs), desc="scoring", unit="picture", disable=None if progress else True)
+    show = functools.partial(tqdm, total=len(jobs), desc="scoring", unit="image", disable=None if progress else True)
     if workers <= 1:
         yield from show(map(_score, jobs))
         return
@@ -167,7 +167,7 @@ def _cores() -> int:
 
 
 def _score(job: _Job) -> tuple[tuple[int, int], dict[str, float]]:
-    """Size and scores of one fused picture; only what the cache lacks is computed."""
+    """Size and scores of one fused image; only what the cache lacks is computed."""
     paths = {"a": job.pair.path_a, "b": job.pair.path_b, "fused": job.fused, "reference": job.reference}
     paths = {name: path for name, path in paths.items() if path is not None}
     settings = job.settings
@@ -177,20 +177,20 @@ def _score(job: _Job) -> tuple[tuple[int, int], dict[str, float]]:
     missing = [metric for metric, key in wanted.items() if key not in known["scores"]]
     if missing or "size" not in known:
         ranges = dict(zip("ab", job.ranges))
-        pictures = {name: read_image(path, ranges.get(name)).pixels for name, path in paths.items()}
-        _check_sizes(pictures, paths)
+        images = {name: read_image(path, ranges.get(name)).pixels for name, path in paths.items()}
+        _check_sizes(images, paths)
         if job.fused is None:
-            pictures["fused"] = BASELINES[job.method](*(luminance(pictures[name]) for name in ("a", "b")))
+            images["fused"] = BASELINES[job.method](*(luminance(images[name]) for name in ("a", "b")))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MetricWarning)  # the table counts what is undefined
             scores = evaluate(
-                **pictures,
+                **images,
                 metrics=missing,
                 convention=settings.convention,
                 data_range=1.0,
                 per_channel=settings.per_channel,
             )
-        known["size"] = pictures["fused"].shape[:2]
+        known["size"] = images["fused"].shape[:2]
         known["scores"] |= {wanted[metric]: score for metric, score in scores.items()}
         if entry:
             _write(entry, json.dumps(known))
@@ -198,14 +198,14 @@ def _score(job: _Job) -> tuple[tuple[int, int], dict[str, float]]:
     return (height, width), {metric: known["scores"][key] for metric, key in wanted.items()}
 
 
-def _check_sizes(pictures: Mapping[str, np.ndarray], paths: Mapping[str, Path]) -> None:
-    if len({picture.shape[:2] for picture in pictures.values()}) > 1:
-        sizes = ", ".join(f"{paths[name]} is {p.shape[1]}x{p.shape[0]}" for name, p in pictures.items())
+def _check_sizes(images: Mapping[str, np.ndarray], paths: Mapping[str, Path]) -> None:
+    if len({image.shape[:2] for image in images.values()}) > 1:
+        sizes = ", ".join(f"{paths[name]} is {p.shape[1]}x{p.shape[0]}" for name, p in images.items())
         raise ImageError(f"sizes differ: {sizes} pixels; fuse and save at the sources' size")
 
 
 def _cache_entry(job: _Job, paths: Mapping[str, Path]) -> Path:
-    """The file that remembers the scores of these very pictures under this very code."""
+    """The file that remembers the scores of these very images under this very code."""
     digest = hashlib.sha256(_code_digest().encode())
     baseline = job.method if job.fused is None else ""
     digest.update(f"{baseline}/{job.settings.per_channel}/{job.ranges}/{list(paths)}".encode())
@@ -219,7 +219,7 @@ def _cache_entry(job: _Job, paths: Mapping[str, Path]) -> Path:
 
 
 def _remembered(entry: Path) -> dict:
-    """What an entry holds: the size of the fused picture and its scores; nothing where it is absent or damaged."""
+    """What an entry holds: the size of the fused image and its scores; nothing where it is absent or damaged."""
     try:
         known = json.loads(entry.read_text(encoding="utf-8"))
         height, width = known["size"]
@@ -248,7 +248,7 @@ def _code_digest() -> str:
     """Hash of everything that decides on a score: our source files and the versions of the libraries."""
     digest = hashlib.sha256(" ".join([np.__version__, scipy.__version__, cv2.__version__]).encode())
     package = Path(__file__).resolve().parents[1]
-    modules = [package / name for name in ("baselines.py", "color.py", "images.py")]
+    modules = [package / name for name in ("classical/baselines.py", "images/color.py", "images/read.py")]
     for path in [*sorted(Path(__file__).parent.glob("*.py")), *modules]:
         digest.update(path.read_bytes())
     return digest.hexdigest()

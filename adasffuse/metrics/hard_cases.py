@@ -1,6 +1,6 @@
-"""Scores of the cases in `adasffuse.data.hard_cases`: what the pixel maximum and the paper's recipe get wrong.
+"""Scores of the cases in `adasffuse.scenes.hard_cases`: what the pixel maximum and the paper's recipe get wrong.
 
-Pictures are luminance (H, W), all of one case on one scale, 0..255 or 0..1; masks are bool (H, W).  Every score lies in
+Images are luminance (H, W), all of one case on one scale, 0..255 or 0..1; masks are bool (H, W).  Every score lies in
 [0, 1], and is NaN where the case has nothing to measure.
 """
 
@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from adasffuse.color import luminance
-from adasffuse.data.hard_cases import GlareCase, NightCase
+from adasffuse.images.color import luminance
 from adasffuse.metrics.windows import LocalMoments, filter_valid, fits, uniform
+from adasffuse.scenes.hard_cases import GlareCase, NightCase
 
 HARD_CASE_SCORES = ("recovery", "fog", "targets", "detail")
 _WINDOW = 7
@@ -22,10 +22,10 @@ _GAP = 2  # pixels: blur of a target's border belongs to neither
 
 
 def structure_kept(source: ndarray, fused: ndarray, mask: ndarray, data_range: float = 255.0) -> float:
-    """How much of a source's local structure the fused picture holds, with the right sign.
+    """How much of a source's local structure the fused image holds, with the right sign.
 
     The mean, over 7x7 windows wholly inside the mask, of the slope cov(S, F) / var(S) clipped to [0, 1], weighted by
-    the standard deviation of S.  The source itself scores 1, a flat picture or the source's negative 0, and
+    the standard deviation of S.  The source itself scores 1, a flat image or the source's negative 0, and
     w S + (1 - w) flat scores w.  Higher is better.  Unpunished: structure added from elsewhere, a wrong brightness and
     contrast above the source's.  Noise scores a little above 0, since negative slopes count as 0.
 
@@ -50,10 +50,10 @@ def structure_kept(source: ndarray, fused: ndarray, mask: ndarray, data_range: f
 
 
 def glare_recovery(infrared: ndarray, fused: ndarray, saturated: ndarray, data_range: float = 255.0) -> float:
-    """Recovery, the infrared picture's structure that shows where glare has clipped the visible one.
+    """Recovery, the infrared image's structure that shows where glare has clipped the visible one.
 
-    `structure_kept` of the infrared picture inside `saturated`: 1 for the infrared picture, 0 for the visible one and
-    for the pixel maximum, 0.5 for the average.  Higher is better.  Rewards copying the infrared picture.
+    `structure_kept` of the infrared image inside `saturated`: 1 for the infrared image, 0 for the visible one and
+    for the pixel maximum, 0.5 for the average.  Higher is better.  Rewards copying the infrared image.
     """
     return structure_kept(infrared, fused, saturated, data_range)
 
@@ -61,12 +61,12 @@ def glare_recovery(infrared: ndarray, fused: ndarray, saturated: ndarray, data_r
 def fog(infrared: ndarray, visible: ndarray, fused: ndarray, dark: ndarray) -> float:
     """Fog, how far dark background is lifted: (mean F - mean V) / (mean I - mean V) over `dark`, clipped to [0, 1].
 
-    0 for the visible picture (as dark as night is) and for anything darker, 1 for the infrared picture and the pixel
+    0 for the visible image (as dark as night is) and for anything darker, 1 for the infrared image and the pixel
     maximum, 0.5 for the average.  Lower is better.  Rewards darkness, also where the infrared background holds
     something worth seeing: only the mean level counts.
 
     Returns:
-        NaN where the mask is empty or the infrared picture is not brighter there.
+        NaN where the mask is empty or the infrared image is not brighter there.
     """
     if not dark.any():
         return float("nan")
@@ -75,11 +75,11 @@ def fog(infrared: ndarray, visible: ndarray, fused: ndarray, dark: ndarray) -> f
 
 
 def target_contrast(infrared: ndarray, fused: ndarray, targets: ndarray) -> float:
-    """Targets, contrast of hot targets to their surroundings, as a share of the infrared picture's, at most 1.
+    """Targets, contrast of hot targets to their surroundings, as a share of the infrared image's, at most 1.
 
     Of every connected target, mean inside minus mean over a ring of 7 pixels that starts 2 pixels off and leaves out
     other targets; fused over infrared, clipped to [0, 1]; the mean over targets, weighted by the root of their area.
-    1 for the infrared picture, 0 where targets are as dark as their surroundings or darker.  Higher is better.
+    1 for the infrared image, 0 where targets are as dark as their surroundings or darker.  Higher is better.
     Rewards a bright silhouette without any detail in it, and a halo around it if that is dark.
 
     Returns:
@@ -104,10 +104,10 @@ def target_contrast(infrared: ndarray, fused: ndarray, targets: ndarray) -> floa
 
 
 def lit_detail(visible: ndarray, fused: ndarray, detail: ndarray, data_range: float = 255.0) -> float:
-    """Detail, the visible picture's structure that shows where it alone has any: lettering, windows, lane marks.
+    """Detail, the visible image's structure that shows where it alone has any: lettering, windows, lane marks.
 
-    `structure_kept` of the visible picture inside `detail`: 1 for the visible picture, near 0 for the infrared one,
-    0.5 or little more for the average.  Higher is better.  Rewards copying the visible picture.
+    `structure_kept` of the visible image inside `detail`: 1 for the visible image, near 0 for the infrared one,
+    0.5 or little more for the average.  Higher is better.  Rewards copying the visible image.
     """
     return structure_kept(visible, fused, detail, data_range)
 
@@ -118,7 +118,7 @@ def score_hard_case(case: GlareCase | NightCase, fused: ndarray, data_range: flo
     The sources are scaled to `data_range` and their luminance rounded to 8 bits, as a fuser's file would hold them.
 
     Args:
-        case: what `adasffuse.data.hard_cases` makes, pictures in [0, 1].
+        case: what `adasffuse.scenes.hard_cases` makes, images in [0, 1].
         fused: luminance (H, W) in 0..data_range.
         data_range: value of full white in `fused`.
     Raises:
@@ -141,7 +141,7 @@ def hard_case_total(scores: Mapping[str, float]) -> float:
 
     Either source alone scores about 0.5, the average of both about 0.5.  What it rewards wrongly: pasting the sources
     together along hard borders scores 1, seams and all; colour, noise, halos and flicker do not count; neither does
-    infrared structure outside glare and targets.  It says nothing about ordinary pictures: read it beside the metrics.
+    infrared structure outside glare and targets.  It says nothing about ordinary images: read it beside the metrics.
     """
     return (scores["recovery"] + (1 - scores["fog"]) + scores["targets"] + scores["detail"]) / 4
 

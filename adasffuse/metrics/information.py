@@ -98,7 +98,7 @@ def tsallis_information(
     Args:
         a, b, fused: (H, W).
         order: q.
-        stretched: stretch each picture to 0..255 first.
+        stretched: stretch each image to 0..255 first.
         transposed_margins: divide by p(y) p(x) at (x, y) instead of p(x) p(y), as the MATLAB code in circulation does;
             what is then measured is no information.
     """

@@ -43,7 +43,7 @@ def peak_signal_to_root_error(a: ndarray, b: ndarray, fused: ndarray) -> float:
     """PSNR of VIFB and MEFB, 10 log10(255^2 / RMSE), RMSE as `root_mean_squared_error` has it.
 
     Some 40 dB above the usual value and growing with the number of pixels.  Higher is better; inf without errors.
-    Rewards the plain average, and large pictures.
+    Rewards the plain average, and large images.
     """
     return _decibel(255.0, root_mean_squared_error(a, b, fused))
 
@@ -51,7 +51,7 @@ def peak_signal_to_root_error(a: ndarray, b: ndarray, fused: ndarray) -> float:
 def peak_signal_to_noise_of_reference(reference: ndarray, fused: ndarray) -> float:
     """PSNR_GT, 10 log10(255^2 / mean (R - F)^2) in dB against the true image R; higher is better.
 
-    At least 0 for pictures on 0..255, inf for R itself.  Rewards blur over misplaced detail of the same energy.
+    At least 0 for images on 0..255, inf for R itself.  Rewards blur over misplaced detail of the same energy.
     """
     return _decibel(255.0, _squared_error(reference, fused))
 
@@ -70,7 +70,7 @@ def sum_of_correlations_of_differences(a: ndarray, b: ndarray, fused: ndarray) -
 
     Aslantas and Bendes, AEU International Journal of Electronics and Communications 69(12), 2015,
     10.1016/j.aeue.2015.09.004.  -2..2, higher is better; NaN where a difference or a source is flat.  Rewards the sum
-    of the sources over any sensible picture, and contrast beyond that of both.
+    of the sources over any sensible image, and contrast beyond that of both.
     """
     a, b, f = _centered(a), _centered(b), _centered(fused)
     return _pearson(f - b, a) + _pearson(f - a, b)

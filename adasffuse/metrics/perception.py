@@ -15,7 +15,7 @@ def chen_varshney_quality(a: ndarray, b: ndarray, fused: ndarray, divided_first:
 
     Chen and Varshney, Information Fusion 8(2), 2007, 193-207: sum s_A D_A + s_B D_B over sum s_A + s_B, s = block sum
     of Sobel magnitude^5, D = mean square of X - F after the Mannos-Sakrison filter 2.6 (0.0192 + 0.144 r)
-    exp(-(0.144 r)^1.1).  At least 0, lower is better.  All pictures are stretched to 0..255 first, so that contrast and
+    exp(-(0.144 r)^1.1).  At least 0, lower is better.  All images are stretched to 0..255 first, so that contrast and
     brightness are ignored; few strong edges rule.  NaN for flat sources.
     """
     a, b, fused = (stretch(image, divided_first) for image in (a, b, fused))
@@ -35,7 +35,7 @@ def chen_blum_quality(a: ndarray, b: ndarray, fused: ndarray, divided_first: boo
 
     Chen and Blum, Image and Vision Computing 27(10), 2009, 1421-1432: contrast sensitivity exp(-(r/15.387)^2) - 0.7622
     exp(-(r/1.3456)^2), contrast |G2 / G4 - 1| of Gaussians, masking C^3 / (C^2 + 0.0001), ratio smaller / larger.
-    0..1, higher is better.  All pictures are stretched to 0..255 first; black regions are ruled by
+    0..1, higher is better.  All images are stretched to 0..255 first; black regions are ruled by
     faint differences.
     """
     radius = _radius(fused.shape, 1 / 30)

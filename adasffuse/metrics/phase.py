@@ -19,7 +19,7 @@ def phase_congruency_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
     Zhao, Laganiere and Liu, Int. J. Innovative Computing, Information and Control 3(6A), 2007, 1433-1447, on Kovesi's
     phase congruency (4 scales, 6 orientations); windows are 11x11 Gaussians, features those above 0.1, and the best of
     A, B and their maximum counts.  At most about 1, higher is better.  Blind to contrast and brightness.  NaN where no
-    source has a feature or a picture is flat.
+    source has a feature or an image is flat.
     """
     (phase_a, *moments_a), (phase_b, *moments_b), maps_f = (phase_congruency(image) for image in (a, b, fused))
     from_a = phase_a > phase_b

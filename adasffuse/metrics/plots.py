@@ -1,4 +1,4 @@
-"""Pictures of a score table; needs matplotlib (extra `plots`)."""
+"""Images of a score table; needs matplotlib (extra `plots`)."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from adasffuse.metrics.table import ScoreTable
 
 
 def save_plots(table: ScoreTable, folder: str | Path) -> list[Path]:
-    """A box plot per metric over the pictures (`METRIC.png`), and the methods' ranks (`ranks.png`).
+    """A box plot per metric over the images (`METRIC.png`), and the methods' ranks (`ranks.png`).
 
     Raises:
         ModuleNotFoundError: matplotlib is missing; the message says how to install it.

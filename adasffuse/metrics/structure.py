@@ -67,7 +67,7 @@ def multi_scale_ssim(a: ndarray, b: ndarray, fused: ndarray) -> float:
 
 
 def ms_ssim(x: ndarray, y: ndarray) -> float:
-    """MS-SSIM of two pictures; NaN where the fifth scale is smaller than its window."""
+    """MS-SSIM of two images; NaN where the fifth scale is smaller than its window."""
     product = 1.0
     for scale, weight in enumerate(_SCALE_WEIGHTS):
         if scale:
@@ -109,7 +109,7 @@ def piella_quality(a: ndarray, b: ndarray, fused: ndarray, edges: bool = False, 
 
     Args:
         a, b, fused: (H, W); below 11 pixels NaN.
-        edges: take Prewitt gradient magnitudes of all pictures.
+        edges: take Prewitt gradient magnitudes of all images.
         weighted: Qw, weigh windows by the larger variance.
     """
     if not fits(fused, 11):
@@ -130,7 +130,7 @@ def piella_quality(a: ndarray, b: ndarray, fused: ndarray, edges: bool = False, 
 
 
 def piella_edge_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
-    """Qe, Qw of the pictures times Qw of their Prewitt gradient magnitudes (exponent 1).
+    """Qe, Qw of the images times Qw of their Prewitt gradient magnitudes (exponent 1).
 
     Piella and Heijmans, ICIP 2003, 10.1109/ICIP.2003.1247209; see `piella_quality`.  At most 1, higher is better.
     Rewards sharp edges of the livelier source; two negative terms would count as a good one.
@@ -203,7 +203,7 @@ def _ssim_terms(
 def _ssim_maps(
     moments: LocalMoments, x: str, y: str, dynamic_range: float = 255.0, correction: float = 1.0
 ) -> tuple[ndarray, ndarray]:
-    """SSIM map of two pictures, and its contrast-structure factor; variances are multiplied by `correction`.
+    """SSIM map of two images, and its contrast-structure factor; variances are multiplied by `correction`.
 
     A range of 0 makes both constants 2e-16, which do no more than avoid 0/0.
     """

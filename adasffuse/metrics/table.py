@@ -1,4 +1,4 @@
-"""A table of scores: one row per method and picture, means per method, as text, CSV, JSON, Markdown and LaTeX."""
+"""A table of scores: one row per method and image, means per method, as text, CSV, JSON, Markdown and LaTeX."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from adasffuse.metrics.conventions import METRICS, definitions
 
 @dataclass(frozen=True)
 class Row:
-    """The scores of one fused picture."""
+    """The scores of one fused image."""
 
     method: str
     name: str  # stem of the pair
@@ -24,7 +24,7 @@ class Row:
 
 
 class ScoreTable:
-    """Scores of several methods on several pictures, under one named convention."""
+    """Scores of several methods on several images, under one named convention."""
 
     def __init__(self, metrics: Sequence[str], convention: str = "adasffuse") -> None:
         definitions(metrics, convention)  # names an unknown one
@@ -33,7 +33,7 @@ class ScoreTable:
         self.rows: list[Row] = []
 
     def add(self, method: str, name: str, size: tuple[int, int], scores: Mapping[str, float]) -> None:
-        """Add the scores, in every metric of the table, of one fused picture of `size` (height, width)."""
+        """Add the scores, in every metric of the table, of one fused image of `size` (height, width)."""
         missing = [metric for metric in self.metrics if metric not in scores]
         if missing:
             raise ValueError(f"{method}, {name}: no score for {', '.join(missing)}")
@@ -50,14 +50,14 @@ class ScoreTable:
         return np.array([row.scores[metric] for row in self.rows if row.method == method], dtype=np.float64)
 
     def means(self, method: str) -> dict[str, float]:
-        """Mean per metric over the pictures with a score (not NaN); NaN where there is none."""
+        """Mean per metric over the images with a score (not NaN); NaN where there is none."""
         values = {metric: self.values(method, metric) for metric in self.metrics}
         return {
             metric: float(v[~np.isnan(v)].mean()) if (~np.isnan(v)).any() else math.nan for metric, v in values.items()
         }
 
     def skipped(self, method: str) -> dict[str, int]:
-        """Number of pictures without a score, per metric."""
+        """Number of images without a score, per metric."""
         return {metric: int(np.isnan(self.values(method, metric)).sum()) for metric in self.metrics}
 
     def ranks(self) -> dict[str, dict[str, float]]:
@@ -78,7 +78,7 @@ class ScoreTable:
         return {method: _mean(list(ranks.values())) for method, ranks in self.ranks().items()}
 
     def describe(self) -> str:
-        """One line: convention, number of pictures scored and their sizes."""
+        """One line: convention, number of images scored and their sizes."""
         counts = {method: sum(row.method == method for row in self.rows) for method in self.methods}
         n = str(next(iter(counts.values()), 0))
         if len(set(counts.values())) > 1:
@@ -87,7 +87,7 @@ class ScoreTable:
 
     def text(self) -> str:
         """The table for a terminal; * marks the best mean of a column, + the second best, (-k) that k were skipped."""
-        note = "* best, + second best; (-k): mean without k pictures that have no score; arrows: better"
+        note = "* best, + second best; (-k): mean without k images that have no score; arrows: better"
         cells = self._cells("{}*", "{}+", "{} (-{})")
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
         lines = [
@@ -116,7 +116,7 @@ class ScoreTable:
         return "\n".join([*begin, *body, r"\bottomrule", r"\end{tabular}", ""])
 
     def csv(self) -> str:
-        """Every picture's scores in full precision: method, name, height, width, convention, metrics."""
+        """Every image's scores in full precision: method, name, height, width, convention, metrics."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["method", "name", "height", "width", "convention", *self.metrics])
@@ -126,7 +126,7 @@ class ScoreTable:
         return out.getvalue()
 
     def json(self) -> str:
-        """Means, ranks and every picture's scores as JSON; what is NaN or infinite becomes null or a string."""
+        """Means, ranks and every image's scores as JSON; what is NaN or infinite becomes null or a string."""
         ranks = self.mean_ranks()
         methods = {
             method: {
@@ -137,12 +137,12 @@ class ScoreTable:
             }
             for method in self.methods
         }
-        pictures = [
+        images = [
             {"method": row.method, "name": row.name, "size": list(row.size), "scores": _plain(row.scores)}
             for row in self.rows
         ]
         better = {metric: METRICS[metric].better for metric in self.metrics}
-        content = {"convention": self.convention, "better": better, "methods": methods, "pictures": pictures}
+        content = {"convention": self.convention, "better": better, "methods": methods, "images": images}
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
     def _cells(self, best: str, second: str, skipped: str) -> list[list[str]]:

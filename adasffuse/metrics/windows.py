@@ -56,7 +56,7 @@ def strips(height: int, window: int = 1) -> Iterator[slice]:
 
 
 class LocalMoments:
-    """Means, variances and covariances of named pictures in a sliding window, each computed once.
+    """Means, variances and covariances of named images in a sliding window, each computed once.
 
     Covariances below `floor` in size become 0: in a flat window they are rounding noise, which a metric that divides by
     them must not see.
@@ -71,20 +71,20 @@ class LocalMoments:
         self._covariances: dict[tuple[str, str], ndarray] = {}
 
     def mean(self, name: str) -> ndarray:
-        """Weighted mean of one picture in every window."""
+        """Weighted mean of one image in every window."""
         if name not in self._means:
             self._means[name] = filter_valid(self._images[name], self._taps)
         return self._means[name]
 
     def mean_product(self, first: str, second: str) -> ndarray:
-        """Product E[x] E[y] of the means of two pictures."""
+        """Product E[x] E[y] of the means of two images."""
         key = (first, second) if first <= second else (second, first)
         if key not in self._mean_products:
             self._mean_products[key] = self.mean(first) * self.mean(second)
         return self._mean_products[key]
 
     def covariance(self, first: str, second: str) -> ndarray:
-        """Weighted population covariance E[xy] - E[x] E[y] of two pictures."""
+        """Weighted population covariance E[xy] - E[x] E[y] of two images."""
         key = (first, second) if first <= second else (second, first)
         if key not in self._covariances:
             moment = filter_valid(self._images[first] * self._images[second], self._taps)
@@ -95,7 +95,7 @@ class LocalMoments:
         return self._covariances[key]
 
     def forget(self, name: str) -> None:
-        """Free the moments of a picture that is done with: memory that stays in the cache is what makes strips fast."""
+        """Free the moments of an image that is done with: memory that stays in the cache is what makes strips fast."""
         self._means.pop(name, None)
         for moments in (self._mean_products, self._covariances):
             for key in [key for key in moments if name in key]:

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adasffuse.exposure import exposure_weights
-from adasffuse.pyramid import blend_pyramids
+from adasffuse.classical.exposure import exposure_weights
+from adasffuse.classical.pyramid import blend_pyramids
 
 LEVELS = 3  # of the pyramid above its finest band; height and width in patches are multiples of 2 ** LEVELS
 SLOPE = 0.2  # of the LeakyReLU
@@ -21,8 +21,8 @@ _LEAST = 1e-4  # exposure weights below this are no smaller
 class BlendHead(nn.Module):
     """Weighted mean of the sources: one logit per source and pixel from (fused features, its embedding), softmax.
 
-    Features become a guide, a tuple of maps with few channels; guide and sources become a picture.  Guides of the tiles
-    of a picture can be joined, so that pictures of any size are composed as a whole.
+    Features become a guide, a tuple of maps with few channels; guide and sources become an image.  Guides of the tiles
+    of an image can be joined, so that images of any size are composed as a whole.
     """
 
     def __init__(self, channels: int, planes: int = 1, kernel: int = 3) -> None:
@@ -57,7 +57,7 @@ class PyramidHead(BlendHead):
 
     With patches of 2x2 pixels the bands hold what is finer than 4 pixels, octaves up to 16 pixels, and the rest.  The
     rest is blended cell by cell or, to a share that the network chooses for each cell (`reach`), over all coarser
-    octaves, which keeps the order of brightness across a picture, as exposure fusion does.  Where sources differ much
+    octaves, which keeps the order of brightness across an image, as exposure fusion does.  Where sources differ much
     in brightness, weights that follow every pixel would make edges that no source has.  No pixel is darker or brighter
     than in all sources: bands weighed differently cannot leave halos.
 

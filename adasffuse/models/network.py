@@ -29,7 +29,7 @@ class ModelOptions:
     state: int = 64  # state size of the scan
     scan: str = "bidirectional"  # or 'raster', 'cross'
     output: str = "blend"  # 'direct': the paper's decoder; 'blend', 'pyramid': a weighted mean of the sources
-    residual: bool = True  # the decoder's picture is added to the weighted mean
+    residual: bool = True  # the decoder's image is added to the weighted mean
     exposure: bool = False  # the weights of a 'pyramid' start from those of exposure fusion
     ordered: bool = False  # A and B are embedded differently, so that the network knows which is which
     frequency: bool = True  # FFT branch of the mixer
@@ -65,7 +65,7 @@ SIZES = {
 
 
 class AdaSFFuse(nn.Module):
-    """Fuses the luminance of two registered pictures; unless `ordered`, the result does not depend on their order.
+    """Fuses the luminance of two registered images; unless `ordered`, the result does not depend on their order.
 
     Args:
         options: shape of the network.
@@ -105,7 +105,7 @@ class AdaSFFuse(nn.Module):
         if blended and options.residual:
             nn.init.zeros_(self.decode[-1].bias)
             with torch.no_grad():
-                self.decode[-1].weight.mul_(0.1)  # the first picture is close to the mean of the sources
+                self.decode[-1].weight.mul_(0.1)  # the first image is close to the mean of the sources
         if not options.trained_filters:
             for transform in (self.split, self.merge):
                 transform.low_pass.requires_grad_(False)
@@ -141,7 +141,7 @@ class AdaSFFuse(nn.Module):
         return self._guide_in_strips(sources) if in_strips else self._guide_whole(sources)
 
     def compose(self, source_a: Tensor, source_b: Tensor, guide: tuple[Tensor, ...]) -> Tensor:
-        """The fused picture (B, 1, H, W), not clamped, from the sources (B, 1, H, W) and their `guide`."""
+        """The fused image (B, 1, H, W), not clamped, from the sources (B, 1, H, W) and their `guide`."""
         sources = self._as_patches(source_a, source_b).unflatten(0, (2, -1))  # (2, B, P, H/p, W/p)
         if self.options.output == "direct":
             (fused,) = guide
@@ -195,7 +195,7 @@ class AdaSFFuse(nn.Module):
 
         Of an `ordered` network, A's kernels are `embed` plus `embed_order`, B's `embed` minus it; zero at first.
         """
-        with torch.autocast(sources.device.type, enabled=False):  # bfloat16 holds fewer levels than the pictures
+        with torch.autocast(sources.device.type, enabled=False):  # bfloat16 holds fewer levels than the images
             features = self.embed(sources)
             if self.options.ordered:
                 a, b = self.embed_order(sources).chunk(2)
@@ -212,7 +212,7 @@ class AdaSFFuse(nn.Module):
         return self.merge(low, high)
 
     def fine_guide(self, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
-        """The decoder's picture (B, P, H, W), where it is asked for, then the head's maps, see `BlendHead`."""
+        """The decoder's image (B, P, H, W), where it is asked for, then the head's maps, see `BlendHead`."""
         decoded = (self.decode(fused),) if self.decode is not None else ()
         return decoded + (self.blend.fine_guide(fused, features) if self.blend is not None else ())
 

@@ -1,10 +1,10 @@
 """Inference on the CPU in strips of rows: the same network, its large intermediate maps small enough for the cache.
 
-On a CPU most of the time of a straightforward forward pass goes into moving feature maps of a whole picture through
+On a CPU most of the time of a straightforward forward pass goes into moving feature maps of a whole image through
 memory, several times per layer.  Local layers are therefore applied strip by strip (with the neighbouring rows they
 look at), and a Mamba block in two sweeps: the first fills the branches (x, B, C) and sums up what each chunk of the
 scan adds to the state, the second reads the scan out and applies gate, output and MLP while a strip is in the cache.
-Every step calls the functions that the whole-picture form calls; only the order of work differs.
+Every step calls the functions that the whole-image form calls; only the order of work differs.
 """
 
 from collections.abc import Callable, Iterator

@@ -28,9 +28,9 @@ class RunLog:
         self._scalars(step, "validation", means)
         self.table.write(step, "validation", means)
 
-    def picture(self, step: int, name: str, picture: np.ndarray) -> None:
-        """An (H, W, 3) uint8 picture, in TensorBoard alone."""
-        self.events.add_image(name, picture, step, dataformats="HWC")
+    def image(self, step: int, name: str, image: np.ndarray) -> None:
+        """An (H, W, 3) uint8 image, in TensorBoard alone."""
+        self.events.add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
         self.events.close()

@@ -29,7 +29,7 @@ def write_manifest(path: Path, run: Run, data: MixedCrops) -> None:
     before = _read(path) if run.step else {}
     if before and before["data"]["sha256"] != fingerprint:
         warnings.warn(
-            f"the pictures differ from those that run {run.options.name!r} was started with "
+            f"the images differ from those that run {run.options.name!r} was started with "
             f"(see {path}); it will not end as it would have",
             stacklevel=2,
         )
@@ -45,7 +45,7 @@ def write_manifest(path: Path, run: Run, data: MixedCrops) -> None:
 
 
 def data_files(run: Run, data: MixedCrops) -> Iterator[dict[str, Any]]:
-    """Every picture file of a run: its part, role ('training' or 'validation'), name below the root, size and hash."""
+    """Every image file of a run: its part, role ('training' or 'validation'), name below the root, size and hash."""
     seen: dict[Path, str] = {}
     for label, options, part in zip(run.options.labels, run.options.parts, data.parts):
         for role, scenes in (("training", [*part.pairs, *part.sharp]), ("validation", part.validation)):

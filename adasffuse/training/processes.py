@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from adasffuse.inference.fuser import pick_device
+from adasffuse.device import pick_device
 
 T = TypeVar("T")
 _FAILED = "failed"  # key of the message of the first process that fails

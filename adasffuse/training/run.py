@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from adasffuse.losses import LossOptions, fusion_loss
+from adasffuse.losses.fusion import LossOptions, fusion_loss
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.growth import inherit
 from adasffuse.models.weights import load_weights, released_weights
-from adasffuse.options import Options, parse_options
+from adasffuse.training.options import Options, parse_options
 from adasffuse.training.precision import exact_convolutions
 from adasffuse.training.processes import Processes
 from adasffuse.training.terms import Terms, merged
@@ -112,12 +112,12 @@ class Run:
         guilty = [report for report in reports if not report[0].finite] or reports
         message = (
             f"loss or gradient is not finite in step {self.step}: {merged(t for t, _ in reports).means()}, "
-            f"gradient norm {norm}; pictures: {', '.join(name for _, some in guilty for name in some)}"
+            f"gradient norm {norm}; images: {', '.join(name for _, some in guilty for name in some)}"
         )
         allowed = self.options.train.skip_nonfinite
         if self.skipped >= allowed:
             already = f" ({self.skipped} such batches were skipped before, as train.skip_nonfinite allows)"
-            raise FloatingPointError(f"{message}{already * (allowed > 0)}. Lower train.lr or look at these pictures")
+            raise FloatingPointError(f"{message}{already * (allowed > 0)}. Lower train.lr or look at these images")
         self.skipped += 1
         if self.processes.main:
             warnings.warn(f"{message}; batch skipped, {self.skipped} of {allowed} allowed", stacklevel=3)

@@ -17,10 +17,10 @@ from tqdm import tqdm
 from adasffuse.data.crops import StepSampler
 from adasffuse.data.mixture import MixedCrops
 from adasffuse.models.weights import save_weights
-from adasffuse.options import TRUTH_METRICS, Options
 from adasffuse.training.checkpoint import load_checkpoint, save_checkpoint, write_state
 from adasffuse.training.log import RunLog
 from adasffuse.training.manifest import write_manifest
+from adasffuse.training.options import TRUTH_METRICS, Options
 from adasffuse.training.processes import Processes, join_processes
 from adasffuse.training.run import Run
 from adasffuse.training.terms import merged
@@ -35,10 +35,10 @@ def train(options: Options, out_dir: str | Path = "checkpoint", device: str = "a
     Continues from the newest checkpoint in that folder.  SIGTERM and SIGINT finish the step, save and return.
 
     Raises:
-        ImageError: something is wrong with the training pictures; the message lists everything.
+        ImageError: something is wrong with the training images; the message lists everything.
         ValueError: the folder holds a run with other options, processes do not divide the batch, or `log.best` asks for
             what the held-out pairs cannot give.
-        FloatingPointError: a loss or gradient is not finite; names step, terms and pictures.
+        FloatingPointError: a loss or gradient is not finite; names step, terms and images.
         OSError: a file cannot be written; earlier checkpoints are intact.
     """
     folder = Path(out_dir) / options.name
@@ -50,7 +50,7 @@ def train(options: Options, out_dir: str | Path = "checkpoint", device: str = "a
         log = None
         if processes.main:
             _write_json(folder / "options.json", options.to_dict())
-            write_manifest(folder / "manifest.json", run, data)  # reads every picture file
+            write_manifest(folder / "manifest.json", run, data)  # reads every image file
             log = RunLog(folder, run.step)
         processes.wait_for_main("manifest")
         saved = run.step
@@ -66,7 +66,7 @@ def train(options: Options, out_dir: str | Path = "checkpoint", device: str = "a
                 if log is not None:
                     log.training(run.step, means, run.optimizer.param_groups[0]["lr"], run.skipped > skipped)
             if log is not None and _due(run, options.log.panel):
-                log.picture(run.step, "A, B, fused", _batch_panel(run, batch))
+                log.image(run.step, "A, B, fused", _batch_panel(run, batch))
             if data.validation and (_due(run, options.log.validate) or (ending and options.log.validate)):
                 _validate(run, data, log, folder)
             if stopping or ending or _due(run, options.log.checkpoint):
@@ -142,7 +142,7 @@ def _validate(run: Run, data: MixedCrops, log: RunLog | None, folder: Path) -> N
         return
     log.validation(run.step, means)
     if panel is not None and run.options.log.panel:
-        log.picture(run.step, "validation", panel)
+        log.image(run.step, "validation", panel)
     if better:
         _save_averaged(run, folder / "best.safetensors", score=run.best)
         write_state(folder / "best.pt", run.state())

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from adasffuse.data.heldout import HeldOut
+from adasffuse.images.panel import contact_sheet
 from adasffuse.metrics import MetricWarning, evaluate
-from adasffuse.options import TRUTH_METRICS, VALIDATION_METRICS
-from adasffuse.panel import contact_sheet
+from adasffuse.training.options import TRUTH_METRICS, VALIDATION_METRICS
 from adasffuse.training.precision import exact_convolutions
 from adasffuse.training.run import Run
 from adasffuse.training.terms import Terms, merged
@@ -30,7 +30,7 @@ class Judged:
     name: str
     terms: Terms
     scores: dict[str, float]
-    pictures: dict[str, np.ndarray]  # (H, W) uint8 by caption; empty where the pair is not shown
+    images: dict[str, np.ndarray]  # (H, W) uint8 by caption; empty where the pair is not shown
 
 
 def validate(run: Run, pairs: Sequence[tuple[int, HeldOut]]) -> tuple[dict[str, float], np.ndarray | None]:
@@ -52,7 +52,7 @@ def validate(run: Run, pairs: Sequence[tuple[int, HeldOut]]) -> tuple[dict[str, 
         pair for _, pair in sorted((p for share in run.processes.gather(mine) for p in share), key=lambda p: p[0])
     ]
     means = merged(pair.terms for pair in judged).means() | mean_scores(judged)
-    rows = [[(f"{p.name} {k}", image) for k, image in p.pictures.items()] for p in judged if p.pictures]
+    rows = [[(f"{p.name} {k}", image) for k, image in p.images.items()] for p in judged if p.images]
     return means, contact_sheet(rows) if run.processes.main else None
 
 

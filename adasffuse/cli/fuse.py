@@ -5,11 +5,12 @@ import sys
 import time
 from pathlib import Path
 
-from adasffuse.data.pairs import PairFolder, pair_folders
 from adasffuse.data.samples import sample_pairs, write_samples
-from adasffuse.images import ImageError
+from adasffuse.device import PRECISIONS
+from adasffuse.images.pairs import PairFolder, pair_folders
+from adasffuse.images.read import ImageError
 from adasffuse.inference.folder import FolderReport, fuse_folder
-from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, PRECISIONS, load_fuser
+from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, load_fuser
 from adasffuse.metrics import ScoreTable
 from adasffuse.metrics.folder import score_pairs
 from adasffuse.tasks import Task, find_task
@@ -41,7 +42,7 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         "--tile",
         type=int,
         default=DEFAULT_TILE,
-        help="pictures of more than TILE x TILE pixels are fused in tiles of that area; a multiple of 16; 0: never "
+        help="images of more than TILE x TILE pixels are fused in tiles of that area; a multiple of 16; 0: never "
         "(%(default)s)",
     )
     parser.add_argument(
@@ -63,7 +64,7 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
             "--night",
             type=float,
             metavar="LOGIT",
-            help="let the visible picture decide how bright dark regions are: 6 keeps nights dark (%(default)s)",
+            help="let the visible image decide how bright dark regions are: 6 keeps nights dark (%(default)s)",
         )
     parser.add_argument(
         "--range",
@@ -113,7 +114,7 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
             if report.fused and not args.no_scores:
                 started = time.perf_counter()
                 table = score(report)
-                print(f"{report.name}: {len(table.rows)} pictures scored in {time.perf_counter() - started:.1f} s")
+                print(f"{report.name}: {len(table.rows)} images scored in {time.perf_counter() - started:.1f} s")
                 print(table.text())
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adasffuse.exposure import exposure_fusion
+from adasffuse.classical.exposure import exposure_fusion
 from adasffuse.tasks import Task
 
 SMALLEST = {"vif": 41, "exposure": 44}  # pixels on a side that the scales of these terms need
@@ -101,7 +101,7 @@ def fusion_loss(
 
 
 def salient_target(source_a: Tensor, source_b: Tensor) -> Tensor:
-    """Infrared (A) targets on the visible picture (B), which stays dark where it is dark.
+    """Infrared (A) targets on the visible image (B), which stays dark where it is dark.
 
     Where A stands out from its surroundings (a Gaussian window of sigma 16 pixels) by 0.05 to 0.25, the target goes
     over from B to max(A, B).

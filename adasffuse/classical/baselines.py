@@ -61,7 +61,7 @@ def mertens(a: ndarray, b: ndarray) -> ndarray:
     """Exposure fusion: a pyramid blend weighted by contrast and well-exposedness, as OpenCV implements it.
 
     Mertens, Kautz and Van Reeth, Computer Graphics Forum 28(1), 2009, 10.1111/j.1467-8659.2008.01171.x, with the
-    paper's exponents of 1; gray pictures have no saturation to weigh.
+    paper's exponents of 1; gray images have no saturation to weigh.
     """
     levels = [np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8) for x in (a, b)]
     merge = cv2.createMergeMertens(contrast_weight=1, saturation_weight=0, exposure_weight=1)

@@ -1,4 +1,4 @@
-"""Reading and writing picture files.  Pixels are float32 in [0, 1], (H, W) gray or (H, W, 3) RGB.
+"""Reading and writing image files.  Pixels are float32 in [0, 1], (H, W) gray or (H, W, 3) RGB.
 
 Pillow decodes the common 8-bit files, once, and refuses truncated ones.  It would reduce 16-bit colour to 8 bits
 without saying so: OpenCV decodes deeper files.
@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # the only decoders that Pillow may try
 _DEEP_MODE = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR  # stored depth, alpha dropped, turned as EXIF says
-_EXPECTED = "expected a PNG, JPEG, TIFF, BMP or WebP picture"
+_EXPECTED = "expected a PNG, JPEG, TIFF, BMP or WebP image"
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION, _PLANAR_CONFIGURATION = 258, 262, 274, 284  # TIFF and EXIF tags
 # What the decoders raise on damaged files, beside Pillow's UnidentifiedImageError (an OSError).
 _DAMAGE = (
@@ -37,18 +37,18 @@ _DAMAGE = (
 
 
 class ImageError(ValueError):
-    """A picture file or a folder of pictures that cannot be used; the message names it and says what to do."""
+    """An image file or a folder of images that cannot be used; the message names it and says what to do."""
 
 
 @dataclass(frozen=True)
-class Picture:
+class SourceImage:
     """A decoded file."""
 
     pixels: np.ndarray  # float32 in [0, 1], (H, W) gray or (H, W, 3) RGB
     notices: tuple[str, ...] = ()  # what a user should know, e.g. that alpha was dropped; each names the file
 
 
-def read_image(path: str | Path, value_range: tuple[float, float] | None = None) -> Picture:
+def read_image(path: str | Path, value_range: tuple[float, float] | None = None) -> SourceImage:
     """Decode one PNG, JPEG, TIFF, BMP or WebP file, turned as its EXIF orientation asks.
 
     A colour file whose channels are all equal comes back gray.  Alpha is dropped, and of several pages or frames only
@@ -60,7 +60,7 @@ def read_image(path: str | Path, value_range: tuple[float, float] | None = None)
             clipped.  8-bit files always span 0..255.  Without it 16-bit files span 0..65535, with a notice when less
             than a quarter of that is used.
     Raises:
-        ImageError: the file is missing, empty, truncated or no such picture; it holds floating-point, signed or 32-bit
+        ImageError: the file is missing, empty, truncated or no such image; it holds floating-point, signed or 32-bit
             values and no `value_range` says what is black and white; a value is NaN or infinite; or `value_range` is
             not two increasing numbers.
     """
@@ -69,7 +69,7 @@ def read_image(path: str | Path, value_range: tuple[float, float] | None = None)
     if values.ndim == 3 and (values == values[..., :1]).all():
         values = values[..., 0]
     if values.dtype == np.uint8:
-        return Picture(np.divide(values, np.float32(255), dtype=np.float32), notices)
+        return SourceImage(np.divide(values, np.float32(255), dtype=np.float32), notices)
     if values.dtype == np.uint16 and value_range is None:
         low, high = int(values.min()), int(values.max())
         if high - low < 65535 / 4:
@@ -81,13 +81,13 @@ def read_image(path: str | Path, value_range: tuple[float, float] | None = None)
         raise ImageError(
             f"{path}: {values.dtype} values have no fixed black and white; give --range LOW HIGH in the file's units"
         )
-    return Picture(_window(values, value_range, path), notices)
+    return SourceImage(_window(values, value_range, path), notices)
 
 
 def folder_range(paths: Iterable[str | Path]) -> tuple[float, float] | None:
     """Lowest and highest value over all files of more than 8 bits, None where there is none: a `value_range`.
 
-    One window for a whole folder keeps brightness comparable between its pictures, and nothing is clipped.  Files that
+    One window for a whole folder keeps brightness comparable between its images, and nothing is clipped.  Files that
     cannot be read are passed over; `read_image` reports them.
     """
     extremes = []
@@ -105,13 +105,13 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """(height, width) in pixels of what `read_image` returns, from the header unless it has to be turned by a quarter.
 
     Raises:
-        ImageError: the file is missing, empty or no picture (damage behind the header shows in `read_image`).
+        ImageError: the file is missing, empty or no image (damage behind the header shows in `read_image`).
     """
     path = Path(path)
     data = _read_bytes(path)
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            no_exif = image.format == "PNG" and b"eXIf" not in data  # asking Pillow would decode the picture
+            no_exif = image.format == "PNG" and b"eXIf" not in data  # asking Pillow would decode the image
             if no_exif or image.getexif().get(_ORIENTATION, 1) < 5:
                 return image.height, image.width
     except _DAMAGE:
@@ -179,7 +179,7 @@ def _decode(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
             plain = image.format != "TIFF" or _plain_layout(image)
             values = cv2.imdecode(np.frombuffer(data, np.uint8), _DEEP_MODE) if plain else None
     except UnidentifiedImageError:
-        kind = "a truncated or unusual TIFF" if data[:2] in (b"II", b"MM") else "not a readable picture"
+        kind = "a truncated or unusual TIFF" if data[:2] in (b"II", b"MM") else "not a readable image"
         raise ImageError(f"{path}: {kind}; {_EXPECTED}, convert it or take it out") from None
     except _DAMAGE as error:
         raise ImageError(f"{path}: damaged or truncated ({error}); {_EXPECTED}, copy or export it again") from error

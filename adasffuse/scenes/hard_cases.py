@@ -1,6 +1,6 @@
-"""Cases that fusion of infrared and visible pictures gets wrong: lens glare over a pair, and rendered streets at night.
+"""Cases that fusion of infrared and visible images gets wrong: lens glare over a pair, and rendered streets at night.
 
-Pictures are float32 in [0, 1], (H, W) gray or (H, W, 3) RGB; masks are bool (H, W).  All randomness comes from the
+Images are float32 in [0, 1], (H, W) gray or (H, W, 3) RGB; masks are bool (H, W).  All randomness comes from the
 caller's generator.  The streets are simulations: they show what a method has to do, not how a real instrument sees.
 """
 
@@ -11,17 +11,17 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from adasffuse.color import luminance
 from adasffuse.data.synthesis import RESPONSE
+from adasffuse.images.color import luminance
 
 
 @dataclass(frozen=True)
 class GlareCase:
-    """A pair with glare over the visible picture."""
+    """A pair with glare over the visible image."""
 
     infrared: ndarray
     visible: ndarray
-    saturated: ndarray  # mask: glare has clipped the visible picture
+    saturated: ndarray  # mask: glare has clipped the visible image
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class NightCase:
 
     infrared: ndarray  # (H, W)
     visible: ndarray  # (H, W, 3)
-    saturated: ndarray  # mask: glare has clipped the visible picture
+    saturated: ndarray  # mask: glare has clipped the visible image
     targets: ndarray  # mask: people and warm vehicles, hot in infrared, outside the glare
-    dark: ndarray  # mask: night in the visible picture, ordinary gray in the infrared one, no target
-    detail: ndarray  # mask: lit structure that only the visible picture shows
+    dark: ndarray  # mask: night in the visible image, ordinary gray in the infrared one, no target
+    detail: ndarray  # mask: lit structure that only the visible image shows
 
 
 # Glare ------------------------------------------------------------------------------------------------------------
@@ -58,7 +58,7 @@ def add_glare(
         radius: range of the core's radius as a share of the shorter side.
         falloff: range of n.
     Returns:
-        The picture with glare, float32 of the same shape, and the mask of pixels clipped in all channels, whatever
+        The image with glare, float32 of the same shape, and the mask of pixels clipped in all channels, whatever
         clipped them.
     Raises:
         ValueError: `visible` is neither (H, W) nor (H, W, 3).
@@ -89,9 +89,9 @@ def add_glare(
 
 
 def glare_pair(infrared: ndarray, visible: ndarray, rng: np.random.Generator) -> GlareCase:
-    """A real pair with glare laid where the infrared picture has something to show.
+    """A real pair with glare laid where the infrared image has something to show.
 
-    Of 12 random places the one of highest contrast in the infrared picture is taken, so that there is something to
+    Of 12 random places the one of highest contrast in the infrared image is taken, so that there is something to
     recover.  Arguments as in `add_glare`, `infrared` being registered to `visible`.
 
     Raises:
@@ -147,7 +147,7 @@ class _Lamp:
 
 @dataclass
 class _Street:
-    """Camera, what stands in the street, and the layers of the picture; world units are metres."""
+    """Camera, what stands in the street, and the layers of the image; world units are metres."""
 
     rng: np.random.Generator
     height: int
@@ -205,7 +205,7 @@ def night_scene(rng: np.random.Generator, size: tuple[int, int] = (240, 320)) ->
     for _, paint, arguments in sorted(objects, key=lambda item: -item[0]):  # the nearest last
         paint(street, *arguments)
 
-    infrared = _thermal_picture(street)
+    infrared = _thermal_image(street)
     lights = street.project([car + np.array([side * 0.68, 0.68, 0]) for side in (-1, 1)]) / _SUPERSAMPLING - 0.25
     visible, saturated = add_glare(_photograph(street), rng, lights, radius=(0.04, 0.085), falloff=(2.4, 3.2))
     targets = _reduced(street.targets.astype(np.float32)) > 0.5
@@ -518,7 +518,7 @@ def _paint_car(street: _Street, place: ndarray, driving: bool) -> None:
 
 
 def _photograph(street: _Street) -> ndarray:
-    """The visible picture, RGB: bloom of bright lights, exposure, noise of the sensor, response."""
+    """The visible image, RGB: bloom of bright lights, exposure, noise of the sensor, response."""
     light = np.minimum(street.radiance, 8)
     bright = np.maximum(light - 0.2, 0)
     scale = street.height / 480
@@ -530,8 +530,8 @@ def _photograph(street: _Street) -> ndarray:
     return np.power(np.clip(exposure + noise, 0, 1), np.float32(1 / RESPONSE))
 
 
-def _thermal_picture(street: _Street) -> ndarray:
-    """The infrared picture: blur of the optics, columns of unequal gain, noise."""
+def _thermal_image(street: _Street) -> ndarray:
+    """The infrared image: blur of the optics, columns of unequal gain, noise."""
     rng, heat = street.rng, cv2.GaussianBlur(street.heat, (0, 0), 0.8 * _SUPERSAMPLING)
     heat = _reduced(heat)
     heat += 0.004 * rng.standard_normal((1, heat.shape[1]), dtype=np.float32)
@@ -542,7 +542,7 @@ def _thermal_picture(street: _Street) -> ndarray:
 def _measured_masks(
     infrared: ndarray, visible: ndarray, targets: ndarray, saturated: ndarray
 ) -> tuple[ndarray, ndarray]:
-    """Dark background and lit detail by what both pictures show, without noise, away from targets and glare."""
+    """Dark background and lit detail by what both images show, without noise, away from targets and glare."""
     busy = _grown(targets | saturated, 9)
     smooth_infrared, smooth_visible = (cv2.GaussianBlur(image, (0, 0), 2.5) for image in (infrared, visible))
     dark = (smooth_visible < 0.18) & (smooth_infrared - smooth_visible > 0.15) & ~busy

@@ -1,6 +1,6 @@
 """Rendered scenes for the built-in samples: a street at night and a head, each as two imagers might see it.
 
-Nothing here is measured: the infrared, CT, MRI, PET and SPECT pictures are simulations that show what a fusion method
+Nothing here is measured: the infrared, CT, MRI, PET and SPECT images are simulations that show what a fusion method
 has to do, not how a scene of this kind looks to a real instrument.
 """
 
@@ -44,7 +44,7 @@ class _Canvas:
 
 
 def night_street() -> tuple[np.ndarray, np.ndarray]:
-    """Simulated infrared (256, 352) and visible (256, 352, 3) pictures of a street at night, uint8.
+    """Simulated infrared (256, 352) and visible (256, 352, 3) images of a street at night, uint8.
 
     People are hot and nearly invisible in the dark; lettering, lane marks, lit windows and brickwork have no heat.
     """
@@ -157,7 +157,7 @@ def head(seed: int, size: int = 256) -> dict[str, np.ndarray]:
         seed: picks folds of the cortex, position and size of a lesion.
         size: height and width in pixels.
     Returns:
-        uint8 pictures: 'CT' and 'MRI' (size, size) gray, 'PET' and 'SPECT' (size, size, 3) in a rainbow-like and a
+        uint8 images: 'CT' and 'MRI' (size, size) gray, 'PET' and 'SPECT' (size, size, 3) in a rainbow-like and a
         purple-orange colour map on black.
     """
     rng = np.random.default_rng(seed)

@@ -1,14 +1,14 @@
 """Exposure fusion without learning: pixels weighed by contrast and by how well they are exposed.
 
 Mertens, Kautz and Van Reeth, Computer Graphics Forum 2009, doi:10.1111/j.1467-8659.2008.01171.x, exponents 1, for gray
-pictures in [0, 1].
+images in [0, 1].
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adasffuse.pyramid import blend_pyramids
+from adasffuse.classical.pyramid import blend_pyramids
 
 _SIGMA = 0.2  # of the Gaussian that calls middle gray well exposed
 _NOTHING = 1e-12  # weight of what has no contrast in any source

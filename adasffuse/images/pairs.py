@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from adasffuse.images import IMAGE_SUFFIXES, ImageError, Picture, read_image
+from adasffuse.images.read import IMAGE_SUFFIXES, ImageError, SourceImage, read_image
 from adasffuse.tasks import Sources, find_task
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}  # hidden files (.DS_Store, ._copy.png) are ignored as well
@@ -37,16 +37,16 @@ class PairFolder:
 
 
 def find_pairs(folder_a: str | Path, folder_b: str | Path) -> tuple[list[Pair], list[PairProblem]]:
-    """Pairs sorted by stem, and what forms none: a stem without partner, a stem twice, a file that is no picture.
+    """Pairs sorted by stem, and what forms none: a stem without partner, a stem twice, a file that is no image.
 
     Hidden files, `Thumbs.db`, `desktop.ini` and sub-folders are passed over.
 
     Raises:
-        ImageError: a folder is missing (the message says what is there instead) or holds no picture.
+        ImageError: a folder is missing (the message says what is there instead) or holds no image.
     """
     folder_a, folder_b = Path(folder_a), Path(folder_b)
-    files_a, problems = _pictures_by_stem(folder_a)
-    files_b, problems_b = _pictures_by_stem(folder_b)
+    files_a, problems = _images_by_stem(folder_a)
+    files_b, problems_b = _images_by_stem(folder_b)
     problems += problems_b
     pairs = []
     for stem in sorted(files_a.keys() | files_b.keys()):
@@ -101,8 +101,8 @@ def pair_folders(
 
 def read_pair(
     pair: Pair, range_a: tuple[float, float] | None = None, range_b: tuple[float, float] | None = None
-) -> tuple[Picture, Picture]:
-    """Both pictures of a pair; each range is the `value_range` of `adasffuse.images.read_image`.
+) -> tuple[SourceImage, SourceImage]:
+    """Both images of a pair; each range is the `value_range` of `adasffuse.images.read.read_image`.
 
     Raises:
         ImageError: a file cannot be read, or the two differ in height or width.
@@ -117,20 +117,20 @@ def read_pair(
     return a, b
 
 
-def _pictures_by_stem(folder: Path) -> tuple[dict[str, list[Path]], list[PairProblem]]:
+def _images_by_stem(folder: Path) -> tuple[dict[str, list[Path]], list[PairProblem]]:
     if not folder.is_dir():
         raise ImageError(f"no folder {folder}; {_contents(_nearest_folder(folder))}")
-    pictures, problems = defaultdict(list), []
+    images, problems = defaultdict(list), []
     for file in sorted(folder.iterdir()):
         if file.name.startswith(".") or file.name.lower() in _SYSTEM_FILES or file.is_dir():
             continue
         if file.suffix.lower() in IMAGE_SUFFIXES:
-            pictures[file.stem].append(file)
+            images[file.stem].append(file)
         else:
-            problems.append(PairProblem(file.name, f"{file} is not a picture file ({_suffixes()}); skipped"))
-    if not pictures:
-        raise ImageError(f"no pictures in {folder}; put files ending in {_suffixes()} there")
-    return pictures, problems
+            problems.append(PairProblem(file.name, f"{file} is not an image file ({_suffixes()}); skipped"))
+    if not images:
+        raise ImageError(f"no images in {folder}; put files ending in {_suffixes()} there")
+    return images, problems
 
 
 def _suffixes() -> str:

@@ -1,4 +1,4 @@
-"""Full-range BT.601 YCbCr, and the colour of a fused picture.  Arrays are float32, (H, W) gray or (H, W, 3) RGB.
+"""Full-range BT.601 YCbCr, and the colour of a fused image.  Arrays are float32, (H, W) gray or (H, W, 3) RGB.
 
 Y = 0.299 R + 0.587 G + 0.114 B, Cb = (B - Y) / 1.772, Cr = (R - Y) / 1.402: ITU-R BT.601's equations on the full
 range, as in JFIF 1.02.  Y lies in [0, 1]; Cb and Cr lie in [-0.5, 0.5], 0 being neutral (128 in 8-bit files).
@@ -45,7 +45,7 @@ def _offsets(cb: np.ndarray, cr: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
 
 
 def rebuild_color(luma: np.ndarray, a: np.ndarray, b: np.ndarray, rule: str) -> np.ndarray:
-    """The fused picture for saving: fused luminance with the sources' chroma.
+    """The fused image for saving: fused luminance with the sources' chroma.
 
     Rule 'weighted' mixes the chroma points (Cb, Cr) of both sources pixel by pixel, each weighed by its own distance
     from neutral: c = (|ca| ca + |cb| cb) / (|ca| + |cb|), neutral where both are.  Cb and Cr share the weight (rather

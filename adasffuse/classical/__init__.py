@@ -1,0 +1,1 @@
+"""Fusion without learning: baselines, exposure fusion, pyramids."""

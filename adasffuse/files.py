@@ -1,0 +1,58 @@
+"""Files that are whole or not there at all, and names that are safe to show."""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
+    """A new file beside `path` to write to; at the end of the block it takes the place of `path`, in one step.
+
+    Where the block fails, or is interrupted, `path` stays as it was and the new file is removed.  Folders are made
+    where needed.  The new file has a short name of its own, whatever the length of `path`'s.
+
+    Args:
+        path: the file to be written or replaced.
+        sync: also wait until the content lies on the disk, for what must outlive a power cut.
+    Raises:
+        OSError: folder or file cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".part-{secrets.token_hex(8)}{path.suffix[:8]}")
+    temporary.open("xb").close()
+    try:
+        yield temporary
+        if sync:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file whole or not at all; errors as `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | Path, content: str) -> None:
+    """Write UTF-8 text, lines ending as given, whole or not at all; errors as `replacing`."""
+    write_bytes(path, content.encode("utf-8", "surrogateescape"))
+
+
+def write_with(path: str | Path, write: Callable[[Path], object]) -> None:
+    """Let `write(temporary)` make the file, whole or not at all; errors as `replacing` and those of `write`."""
+    with replacing(path) as temporary:
+        write(temporary)
+
+
+def printable(text: object) -> str:
+    """A file name or message for the terminal: control characters and undecodable bytes are escaped."""
+    shown = str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in shown)

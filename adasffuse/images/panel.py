@@ -1,0 +1,33 @@
+"""Contact sheets: rows of images with a caption above each, for looking at results side by side."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+_CAPTION = 26  # pixels of height for a caption
+_GAP = 6
+
+
+def contact_sheet(rows: Sequence[Sequence[tuple[str, np.ndarray]]], height: int = 240) -> np.ndarray:
+    """One RGB image, (H, W, 3) uint8, with every image scaled to `height` below its caption (ASCII).
+
+    Args:
+        rows: rows of (caption, image), image uint8 (H, W) gray or (H, W, 3) RGB; rows may differ in length.
+    """
+    strips = [np.hstack([_captioned(caption, image, height) for caption, image in row]) for row in rows]
+    width = max(strip.shape[1] for strip in strips)
+    padded = [np.pad(s, ((0, _GAP), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in strips]
+    return np.vstack(padded)
+
+
+def _captioned(caption: str, image: np.ndarray, height: int) -> np.ndarray:
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    width = max(1, round(image.shape[1] * height / image.shape[0]))
+    method = cv2.INTER_AREA if image.shape[0] > height else cv2.INTER_CUBIC
+    scaled = cv2.resize(image, (width, height), interpolation=method)
+    strip = np.full((_CAPTION, width, 3), 255, np.uint8)
+    scale = min(0.5, 0.5 * width / max(1, cv2.getTextSize(caption, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0]))
+    cv2.putText(strip, caption, (2, _CAPTION - 8), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.pad(np.vstack([strip, scaled]), ((0, 0), (0, _GAP), (0, 0)), constant_values=255)

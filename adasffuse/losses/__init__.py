@@ -1,0 +1,1 @@
+"""Training losses: the paper's terms and differentiable forms of the metrics."""

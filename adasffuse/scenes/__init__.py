@@ -1,0 +1,1 @@
+"""Rendered scenes with a known truth: night streets, glare, head phantoms."""
