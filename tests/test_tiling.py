@@ -7,15 +7,11 @@ import torch
 import torch.nn.functional as F
 from tiny import network
 
-from adasffuse.inference.tiling import GRID, fuse_tiled, guide_tiled, spans, tile_shape
-from adasffuse.models.network import HEADS
+from adasffuse.inference.tiling import GRID, fuse_tiled, spans, tile_shape, tiled_maps
+from adasffuse.models.network import OUTPUTS
 
 LAYOUTS = [(32, 16), (48, 16), (64, 0), (128, 64), (16, 0), (80, 64)]
 LENGTHS = [1, 15, 16, 31, 32, 33, 65, 127, 128, 129, 200, 400]
-
-
-def mean(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return (a + b) / 2
 
 
 @pytest.mark.parametrize("tile, overlap", LAYOUTS)
@@ -39,24 +35,23 @@ def test_spans_by_hand():
 @pytest.mark.parametrize("height, width", [(16, 208), (128, 128), (80, 176), (16, 400)])
 def test_maps_of_local_operations_are_not_changed_by_tiles(height, width, tile, overlap):
     """At full resolution and reduced, whatever the numbers of images and channels."""
-    a, b = torch.rand(2, 1, 1, height, width, dtype=torch.float64)
+    sources = torch.rand(3, 1, 1, height, width, dtype=torch.float64)
 
-    def maps(a, b):
-        return mean(a, b), F.avg_pool2d(torch.cat([a, b]), 2), F.pixel_unshuffle(a, 16)
+    def maps(sources):
+        return sources.mean(dim=0), F.avg_pool2d(sources.flatten(0, 1), 2), F.pixel_unshuffle(sources[0], 16)
 
-    for tiled, whole in zip(guide_tiled(maps, a, b, tile, overlap), maps(a, b)):
+    for tiled, whole in zip(tiled_maps(maps, sources, tile, overlap), maps(sources)):
         torch.testing.assert_close(tiled, whole)
 
 
 def test_tiles_never_exceed_their_size():
     seen = []
 
-    def record(a, b):
-        seen.append(tuple(a.shape[-2:]))
-        return (a,)
+    def record(sources):
+        seen.append(tuple(sources.shape[-2:]))
+        return (sources[0],)
 
-    a = torch.rand(1, 1, 64, 96)
-    guide_tiled(record, a, a, 32, 16)
+    tiled_maps(record, torch.rand(2, 1, 1, 64, 96), 32, 16)
     assert len(seen) > 1 and max(height * width for height, width in seen) <= 32 * 32
 
 
@@ -70,8 +65,8 @@ def test_tiles_are_bands_of_full_width_where_those_are_not_too_thin():
 def test_neighbours_cross_fade():
     """Tiles that differ by a constant meet in a monotone ramp over the overlap, without a step."""
     values = iter([0.0, 1.0])
-    a = torch.zeros(1, 1, 48, 32)
-    (tiled,) = guide_tiled(lambda a, b: (torch.full_like(a, next(values)),), a, a, 32, 16)  # rows 0..32 and 16..48
+    sources = torch.zeros(2, 1, 1, 48, 32)
+    (tiled,) = tiled_maps(lambda x: (torch.full_like(x[0], next(values)),), sources, 32, 16)  # rows 0..32 and 16..48
     row = tiled[0, 0, :, 0]
     assert row[:16].eq(0).all() and row[32:].eq(1).all()
     steps = row[15:33].diff()
@@ -81,25 +76,24 @@ def test_neighbours_cross_fade():
 
 @pytest.mark.parametrize("tile, overlap", [(32, 32), (16, 32), (40, 16), (32, 8), (32, -16), (0, 0)])
 def test_impossible_layouts(tile, overlap):
-    a = torch.rand(1, 1, 16, 16)
     with pytest.raises(ValueError, match=rf"multiples of 16 .* got tile {tile}, overlap {overlap}"):
-        guide_tiled(mean, a, a, tile, overlap)
+        tiled_maps(lambda sources: (sources[0],), torch.rand(2, 1, 1, 16, 16), tile, overlap)
 
 
-@pytest.mark.parametrize("output", HEADS)
+@pytest.mark.parametrize("output", OUTPUTS)
 def test_one_tile_is_the_whole_image(output):
-    model, (a, b) = network(output=output), torch.rand(2, 1, 1, 50, 75)
+    model, sources = network(output=output), torch.rand(2, 1, 1, 50, 75)
     with torch.no_grad():
-        torch.testing.assert_close(fuse_tiled(model, a, b, 80, 16), model(a, b))
+        torch.testing.assert_close(fuse_tiled(model, sources, 80, 16), model(sources))
 
 
-@pytest.mark.parametrize("changes", [{}, {"patch": 2, "output": "pyramid"}, {"output": "direct"}])
+@pytest.mark.parametrize("changes", [{}, {"patch": 2}, {"output": "direct"}])
 def test_tiles_of_the_network_agree_with_the_whole_image(changes):
     """A pattern without any long-range structure: tiles see the same cells, away from their borders."""
-    model = network(frequency=False, **changes)
-    a, b = torch.rand(2, 1, 1, 70, 72, generator=torch.Generator().manual_seed(0))
+    model = network(far_sighted=False, **changes)
+    sources = torch.rand(3, 1, 1, 70, 72, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        whole, tiled = model(a, b), fuse_tiled(model, a, b, 48, 32)
+        whole, tiled = model(sources), fuse_tiled(model, sources, 48, 32)
     error = (tiled - whole).square().mean()
     assert tiled.shape == whole.shape and 10 * torch.log10(1 / error) > 30
 
@@ -107,24 +101,24 @@ def test_tiles_of_the_network_agree_with_the_whole_image(changes):
 @pytest.mark.parametrize("patch", [3, 4])
 def test_tiles_of_larger_patches_start_on_the_network_s_own_grid(patch):
     """Cells of 8 x 8 patches have 24 or 32 pixels."""
-    model, sizes = network(frequency=False, patch=patch, output="pyramid"), []
-    guide, (a, b) = model.guide, torch.rand(2, 1, 1, 200, 90, generator=torch.Generator().manual_seed(0))
+    model, sizes = network(far_sighted=False, patch=patch), []
+    weight_maps, sources = model.weight_maps, torch.rand(2, 1, 1, 200, 90, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        whole = model(a, b)
-        model.guide = lambda a, b: sizes.append(tuple(a.shape[-2:])) or guide(a, b)
-        tiled = fuse_tiled(model, a, b, 112, 32)
+        whole = model(sources)
+        model.weight_maps = lambda x: sizes.append(tuple(x.shape[-2:])) or weight_maps(x)
+        tiled = fuse_tiled(model, sources, 112, 32)
     assert len(sizes) > 1 and all(side % model.multiple == 0 for size in sizes for side in size)
     assert tiled.shape == whole.shape and 10 * torch.log10(1 / (tiled - whole).square().mean()) > 30
 
 
 def test_exposure_fusion_in_tiles_sees_the_whole_image():
     """Its pyramid reaches over all octaves: tiles composed one by one were each as bright as fits the tile."""
-    model = network(patch=2, output="pyramid", residual=False, exposure=True, frequency=False)
-    model.blend.start_as_exposure_fusion()
+    model = network(patch=2, residual=False, exposure=True, far_sighted=False)
+    model.head.start_as_exposure_fusion()
     a = torch.linspace(0, 1, 128)[None, None, :, None].expand(1, 1, 128, 96).contiguous()
     b = 0.8 * a.flip(-1).flip(-2).roll(30, dims=-1) + 0.1 * torch.rand(1, 1, 128, 96)
     with torch.no_grad():
-        whole, tiled = model(a, b), fuse_tiled(model, a, b, 64, 32)
+        whole, tiled = model(a, b), fuse_tiled(model, torch.stack([a, b]), 64, 32)
         alone = torch.cat([model(x, y) for x, y in zip(a.split(32, dim=2), b.split(32, dim=2))], dim=2)
     torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
     assert (alone - whole).abs().mean() > 1e-3

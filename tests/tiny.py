@@ -9,17 +9,23 @@ from adasffuse.images.read import write_png
 from adasffuse.models import AdaSFFuse, ModelOptions
 from adasffuse.models.weights import save_weights
 
-SHAPE = {"channels": 8, "band_blocks": 1, "full_blocks": 1, "head": 8, "state": 8}
+SHAPE = {"channels": 8, "band_blocks": 1, "full_blocks": 1, "head_dim": 8, "d_state": 8}
 
 
-def network(seed: int = 0, **changes) -> AdaSFFuse:
-    """A tiny network with every part at work: what starts at zero (spectral filters) gets random values."""
+def network(seed: int = 0, far_sighted: bool = True, **changes) -> AdaSFFuse:
+    """A tiny network with every part at work: what starts at zero (spectral filters) gets random values.
+
+    One that is not far-sighted has no frequency branch, so that a pixel depends little on what lies far from it.
+    """
     torch.manual_seed(seed)
     model = AdaSFFuse(ModelOptions(**{**SHAPE, **changes}))
     with torch.no_grad():
         for parameter in model.parameters():
             if not parameter.any():
                 parameter.normal_(std=0.1)
+        for name, parameter in model.named_parameters():
+            if "frequency" in name and not far_sighted:
+                parameter.zero_()
     return model.eval()
 
 

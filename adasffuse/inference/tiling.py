@@ -16,36 +16,33 @@ from adasffuse.models.network import AdaSFFuse, pad_to_multiple
 GRID = 16  # tiles start at multiples of this, so that wavelet and pooling cells fall as in the whole image
 
 
-def fuse_tiled(network: AdaSFFuse, a: Tensor, b: Tensor, tile: int, overlap: int) -> Tensor:
-    """The network's image (1, 1, H, W) of sources of that shape, its guide made tile by tile.
+def fuse_tiled(network: AdaSFFuse, sources: Tensor, tile: int, overlap: int, night: float = 0.0) -> Tensor:
+    """The network's image (1, 1, H, W) of S sources (S, 1, 1, H, W), its weight maps made tile by tile.
 
     Brightness over the whole image, which multi-exposure and the coarse octaves need, is therefore no tile's guess.
 
     Args:
-        tile, overlap: as in `guide_tiled`.
+        tile, overlap: as in `tiled_maps`.
+        night: as in `PyramidHead.compose`.
     Raises:
         ValueError: tile or overlap is impossible.
     """
-    height, width = a.shape[-2:]
-    a, b = (pad_to_multiple(x, network.multiple) for x in (a, b))
+    height, width = sources.shape[-2:]
+    extended = pad_to_multiple(sources.flatten(0, 1), network.multiple).unflatten(0, sources.shape[:2])
     grid = math.lcm(GRID, network.multiple)  # GRID but for patches of more than 2x2 pixels
     tile, overlap = tile // grid * grid, -(-overlap // grid) * grid
-    return network.compose(a, b, guide_tiled(network.guide, a, b, tile, overlap, grid))[..., :height, :width]
+    maps = tiled_maps(network.weight_maps, extended, tile, overlap, grid)
+    return network.compose(extended, maps, night)[..., :height, :width]
 
 
-def guide_tiled(
-    guide: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
-    a: Tensor,
-    b: Tensor,
-    tile: int,
-    overlap: int,
-    grid: int = GRID,
+def tiled_maps(
+    weight_maps: Callable[[Tensor], tuple[Tensor, ...]], sources: Tensor, tile: int, overlap: int, grid: int = GRID
 ) -> tuple[Tensor, ...]:
-    """`guide(a, b)` tile by tile; neighbours cross-fade over `overlap` pixels.
+    """`weight_maps(sources)` tile by tile; neighbours cross-fade over `overlap` pixels.
 
     Args:
-        guide: makes maps (N, C, h, w) of two (1, 1, H, W), each reduced by a divisor of `grid`.
-        a, b: the sources, (1, 1, H, W); these divisors divide H and W.
+        weight_maps: makes maps (N, C, h, w) of sources, each reduced by a divisor of `grid`.
+        sources: (S, 1, 1, H, W); these divisors divide H and W.
         tile: a tile has at most tile x tile pixels; a multiple of `grid`, larger than `overlap`.
         overlap: pixels that neighbouring tiles share, a multiple of `grid`.
         grid: tiles start at multiples of this.
@@ -56,15 +53,15 @@ def guide_tiled(
         raise ValueError(
             f"tile and overlap must be multiples of {grid} with tile > overlap >= 0, got tile {tile}, overlap {overlap}"
         )
-    height, width = a.shape[-2:]
+    height, width = sources.shape[-2:]
     high, wide = tile_shape(height, width, tile, overlap, grid)
-    tiles = product(_fading(height, high, overlap, grid, a), _fading(width, wide, overlap, grid, a))
+    tiles = product(_fading(height, high, overlap, grid, sources), _fading(width, wide, overlap, grid, sources))
     whole: list[Tensor] = []
     for (rows, row_shares), (columns, column_shares) in tiles:
-        maps = guide(a[..., rows, columns], b[..., rows, columns])
+        maps = weight_maps(sources[..., rows, columns])
         scales = [(rows.stop - rows.start) // m.shape[-2] for m in maps]
         if not whole:
-            whole = [a.new_zeros(*m.shape[:2], height // k, width // k) for m, k in zip(maps, scales)]
+            whole = [sources.new_zeros(*m.shape[:2], height // k, width // k) for m, k in zip(maps, scales)]
         for total, m, k in zip(whole, maps, scales):
             shares = _means(row_shares, k)[:, None] * _means(column_shares, k)
             total[..., _divided(rows, k), _divided(columns, k)] += shares * m

@@ -1,4 +1,4 @@
-"""A network that starts from a trained one and does what that does, exactly or nearly: with another head, or larger.
+"""A network that starts from a trained one and does what that does, exactly or nearly: larger, or ordered.
 
 A larger network is grown as in Net2Net (Chen, Goodfellow and Shlens, ICLR 2016, arXiv:1511.05641): every channel is
 copied, what reads a channel shares its weight among the copies, and added blocks pass on what they get.  The shares are
@@ -13,20 +13,20 @@ from torch import Tensor, nn
 
 from adasffuse.models.network import AdaSFFuse, ModelOptions
 
-_WIDTHS = ("channels", "head", "state")
+_WIDTHS = ("channels", "head_dim", "d_state")
 _DEPTHS = ("band_blocks", "full_blocks")
 _UNEVEN = 0.25  # standard deviation of a copy's share
 _BANDS = 3  # high bands of a channel, which lie side by side
 # The dimension of a block's parameters that counts the channels passing through it.
-_PASSING = {"mixer_norm": 0, "to_stacked": 1, "to_gate": 1, "out": 0, "mlp_norm": 0, "expand": 1, "project": 0}
+_PASSING = {"mixer_norm": 0, "xBC_proj": 1, "z_dt_proj": 1, "out_proj": 0, "mlp_norm": 0, "expand": 1, "project": 0}
 
 
 def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
     """Give `model` the parameters of `start`, after which it does what that does.
 
     `model` may be `ordered`, have more blocks, or the decoder's `residual`, and be a whole number of times as wide, in
-    channels, head and state alike.  It may also have a 'pyramid' for a 'blend', which does nearly the same, lack the
-    residual that `start` has, or know about `exposure`, and then begins with that alone.
+    channels, head_dim and d_state alike.  It may also lack the residual that `start` has, or know about `exposure`, and
+    then begins with that alone.
 
     Raises:
         ValueError: `model` is none of these.
@@ -39,23 +39,19 @@ def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
     model.load_state_dict(own | {name: value for name, value in given.items() if name in own})
     for name in ("low_blocks", "high_blocks", "full_blocks"):
         for block in getattr(model, name)[len(getattr(start, name)) :]:
-            nn.init.zeros_(block.mixer.out.weight)
+            nn.init.zeros_(block.mixer.out_proj.weight)
             nn.init.zeros_(block.mlp.project.weight)
-    if model.options.output != start.options.output:
-        model.blend.start_as_blend()
     if model.options.residual and not start.options.residual:
         nn.init.zeros_(model.decode[-1].weight)
     if model.options.exposure and not start.options.exposure:
-        model.blend.start_as_exposure_fusion()
+        model.head.start_as_exposure_fusion()
 
 
 def _reaches(start: ModelOptions, model: ModelOptions, factor: int) -> bool:
     """Whether a network of shape `start` can become one of shape `model`, `factor` times as wide."""
     wider = {name: factor * getattr(start, name) for name in _WIDTHS}
     deeper = {name: max(getattr(start, name), getattr(model, name)) for name in _DEPTHS}
-    spread = start.output == "blend" and model.output == "pyramid"
     changed = {
-        "output": model.output if spread else start.output,
         "ordered": start.ordered or model.ordered,
         "exposure": start.exposure or model.exposure,
         "residual": model.residual,

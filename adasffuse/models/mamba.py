@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adasffuse.models.scan import scan, scan_columns
 from adasffuse.models.spectral import SpectralFilter, enlarge, pool
+from adasffuse.models.ssd import scan
 
-SCAN_ORDERS = ("raster", "bidirectional", "cross")
+SCAN_ORDERS = ("raster", "bidirectional")
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -26,78 +26,62 @@ class ChannelNorm(nn.LayerNorm):
 class Mixer(nn.Module):
     """Mamba-2 mixer whose short convolution is a spatial and a frequency branch, added.
 
-    Linear to z, (x, B, C) and dt; (x, B, C) becomes SiLU(depthwise 3x3) + inverse FFT(filter * FFT); SSD scan over the
+    Linear to z, xBC = (x, B, C) and dt; xBC becomes SiLU(depthwise 3x3) + inverse FFT(filter * FFT); SSD scan over the
     raster of pixels; LayerNorm; gate with SiLU(z); linear out.
 
     Args:
         dim: channels in and out.
-        head: head size P; dim * 2 / head heads.
-        state: state size N, shared B and C.
-        order: 'raster' (row after row); 'bidirectional': half of the heads run backward; 'cross': half of the heads run
-            column after column.  All cost the same but for a copy.
-        frequency: False leaves the frequency branch out; spatial: False the 3x3 branch.
+        head_dim: head size P; dim * 2 / head_dim heads.
+        d_state: state size N, shared B and C.
+        order: 'raster' (row after row); 'bidirectional': half of the heads run backward, at the same cost.
     Raises:
         ValueError: the heads do not divide the width, or an odd number of heads is to run two ways.
     """
 
-    def __init__(
-        self, dim: int, head: int, state: int, order: str = "raster", frequency: bool = True, spatial: bool = True
-    ) -> None:
+    def __init__(self, dim: int, head_dim: int, d_state: int, order: str = "raster") -> None:
         super().__init__()
         inner = 2 * dim
         if order not in SCAN_ORDERS:
             raise ValueError(f"scan order must be one of {SCAN_ORDERS}, got {order!r}")
-        if inner % head:
-            raise ValueError(f"head size {head} does not divide the inner width {inner} (twice {dim} channels)")
-        self.heads = inner // head
-        if order != "raster" and self.heads % 2:
-            raise ValueError(f"a {order} scan needs an even number of heads, got {inner} / {head} = {self.heads}")
-        if not (frequency or spatial):
-            raise ValueError("the mixer needs its spatial branch, its frequency branch or both")
+        if inner % head_dim:
+            raise ValueError(f"head size {head_dim} does not divide the inner width {inner} (twice {dim} channels)")
+        self.heads = inner // head_dim
+        if order == "bidirectional" and self.heads % 2:
+            raise ValueError(f"a {order} scan needs an even number of heads, got {inner} / {head_dim} = {self.heads}")
         self.backward_heads = self.heads // 2 if order == "bidirectional" else 0
-        self.row_heads = self.heads // 2 if order == "cross" else self.heads  # the others go through columns
-        self.state = state
-        stacked = inner + 2 * state
-        self.to_stacked = nn.Conv2d(dim, stacked, 1, bias=False)
-        self.to_gate = nn.Conv2d(dim, inner + self.heads, 1, bias=False)
-        self.spatial = nn.Conv2d(stacked, stacked, 3, padding=1, groups=stacked) if spatial else None
-        self.frequency = SpectralFilter(stacked) if frequency else None
+        self.d_state = d_state
+        stacked = inner + 2 * d_state
+        self.xBC_proj = nn.Conv2d(dim, stacked, 1, bias=False)
+        self.z_dt_proj = nn.Conv2d(dim, inner + self.heads, 1, bias=False)
+        self.spatial = nn.Conv2d(stacked, stacked, 3, padding=1, groups=stacked)
+        self.frequency = SpectralFilter(stacked)
         # Mamba-2's starting values: A in [1, 16], dt log-uniform in [0.001, 0.1] through the bias, D = 1.
-        self.log_A = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
+        self.A_log = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
         dt = torch.exp(torch.empty(self.heads).uniform_(math.log(1e-3), math.log(1e-1)))
         self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # inverse softplus
         self.D = nn.Parameter(torch.ones(self.heads))
         self.norm = nn.LayerNorm(inner)
-        self.out = nn.Conv2d(inner, dim, 1, bias=False)
+        self.out_proj = nn.Conv2d(inner, dim, 1, bias=False)
 
     def forward(self, u: Tensor) -> Tensor:
+        """(B, dim, H, W), H and W multiples of the frequency branch's POOL, to the same shape."""
         height, width = u.shape[-2:]
-        gate = self.to_gate(u)
-        inner = gate.shape[1] - self.heads
-        tokens = self._branches(u).permute(0, 2, 3, 1).flatten(1, 2)  # (B, H*W, stacked)
-        x, B, C = tokens.split([inner, self.state, self.state], dim=-1)
-        z, dt = gate.permute(0, 2, 3, 1).flatten(1, 2).split([inner, self.heads], dim=-1)
-        dt = F.softplus(dt.float() + self.dt_bias)
-        A = -self.log_A.float().exp()
-        y = self._scan(x.unflatten(-1, (self.heads, -1)), dt, A, B, C, width)
+        inner = self.norm.normalized_shape[0]
+        xBC = self._branches(u).permute(0, 2, 3, 1).flatten(1, 2)  # (B, H*W, stacked)
+        x, B, C = xBC.split([inner, self.d_state, self.d_state], dim=-1)
+        z, dt = self.z_dt_proj(u).permute(0, 2, 3, 1).flatten(1, 2).split([inner, self.heads], dim=-1)
+        wide = torch.promote_types(dt.dtype, torch.float32)  # of what is summed up over many pixels
+        dt = F.softplus(dt.to(wide) + self.dt_bias.to(wide))
+        A = -self.A_log.to(wide).exp()
+        y = scan(x.unflatten(-1, (self.heads, -1)), dt, A, B, C, self.D, self.backward_heads)
         y = self.norm(y.flatten(2)) * F.silu(z)
-        return self.out(y.unflatten(1, (height, width)).permute(0, 3, 1, 2))
-
-    def _scan(self, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, width: int) -> Tensor:
-        """The heads that go through rows, then those that go through columns."""
-        rows = self.row_heads
-        if rows == self.heads:
-            return scan(x, dt, A, B, C, self.D, self.backward_heads)
-        across = scan(x[:, :, :rows], dt[..., :rows], A[:rows], B, C, self.D[:rows])
-        down = scan_columns(x[:, :, rows:], dt[..., rows:], A[rows:], B, C, self.D[rows:], width)
-        return torch.cat([across, down], dim=2)
+        return self.out_proj(y.unflatten(1, (height, width)).permute(0, 3, 1, 2))
 
     def _branches(self, u: Tensor) -> Tensor:
-        """SiLU(3x3) + frequency filter of the stacked (x, B, C)."""
-        parts = [F.silu(self.spatial(self.to_stacked(u)))] if self.spatial is not None else []
-        if self.frequency is not None:  # pooling commutes with the projection and is cheaper before it
-            parts.append(enlarge(self.frequency(self.to_stacked(pool(u)))))
-        return sum(parts[1:], parts[0])
+        """SiLU(3x3) + frequency filter of the stacked xBC, (B, stacked, H, W)."""
+        spatial = F.silu(self.spatial(self.xBC_proj(u)))
+        pooled = self.xBC_proj(pool(u))  # pooling commutes with the projection and is cheaper before it
+        return spatial + enlarge(self.frequency(pooled))
 
 
 class GatedMLP(nn.Module):
@@ -119,10 +103,10 @@ class SpatialFrequencyMambaBlock(nn.Module):
     H and W are multiples of the frequency branch's POOL.  Arguments and errors as in `Mixer`.
     """
 
-    def __init__(self, dim: int, **mixer) -> None:
+    def __init__(self, dim: int, head_dim: int, d_state: int, order: str = "raster") -> None:
         super().__init__()
         self.mixer_norm = ChannelNorm(dim)
-        self.mixer = Mixer(dim, **mixer)
+        self.mixer = Mixer(dim, head_dim, d_state, order)
         self.mlp_norm = ChannelNorm(dim)
         self.mlp = GatedMLP(dim)
 

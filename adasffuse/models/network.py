@@ -1,19 +1,19 @@
 """AdaSFFuse (arXiv 2508.15505): embed, split, fuse band by band, merge, refine, decode."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adasffuse.models.heads import LEVELS, SLOPE, BlendHead, PyramidHead
+from adasffuse.models.heads import LEVELS, SLOPE, PyramidHead, wide
 from adasffuse.models.mamba import SCAN_ORDERS, SpatialFrequencyMambaBlock
 from adasffuse.models.spectral import POOL
-from adasffuse.models.strips import apply_block, apply_locally
-from adasffuse.models.wavelet import AdaIWAT, AdaWAT, reconstruction_penalty
+from adasffuse.models.wavelet import AdaIWAT, AdaWAT
 
-HEADS = ("direct", "blend", "pyramid")
+OUTPUTS = ("direct", "pyramid")
 _MULTIPLE = max(2 * POOL, 2**LEVELS)  # patches on a side: half resolution must still pool evenly, and the pyramid
 
 
@@ -25,19 +25,16 @@ class ModelOptions:
     channels: int = 64  # C, a multiple of 4
     band_blocks: int = 2  # N1, Mamba blocks on each band
     full_blocks: int = 4  # N2, Mamba blocks at full resolution
-    head: int = 64  # head size of the scan
-    state: int = 64  # state size of the scan
-    scan: str = "bidirectional"  # or 'raster', 'cross'
-    output: str = "blend"  # 'direct': the paper's decoder; 'blend', 'pyramid': a weighted mean of the sources
-    residual: bool = True  # the decoder's image is added to the weighted mean
+    head_dim: int = 64  # head size of the scan
+    d_state: int = 64  # state size of the scan
+    scan: str = "bidirectional"  # or 'raster'
+    output: str = "pyramid"  # a blend of the sources; 'direct': the paper's decoder alone
+    residual: bool = True  # the decoder's image is added to the blend, where the sources differ
     exposure: bool = False  # the weights of a 'pyramid' start from those of exposure fusion
-    ordered: bool = False  # A and B are embedded differently, so that the network knows which is which
-    frequency: bool = True  # FFT branch of the mixer
-    spatial: bool = True  # 3x3 branch of the mixer
-    trained_filters: bool = True  # False keeps the wavelet filters at Haar
+    ordered: bool = False  # the first source is embedded differently, so that the network knows which it is
 
     def __post_init__(self) -> None:
-        for name in ("patch", "channels", "head", "state"):
+        for name in ("patch", "channels", "head_dim", "d_state"):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name} must be positive, got {getattr(self, name)}")
         if self.channels % 4:
@@ -45,7 +42,7 @@ class ModelOptions:
         for name in ("band_blocks", "full_blocks"):
             if getattr(self, name) < 0:
                 raise ValueError(f"model.{name} must not be negative, got {getattr(self, name)}")
-        for name, known in (("scan", SCAN_ORDERS), ("output", HEADS)):
+        for name, known in (("scan", SCAN_ORDERS), ("output", OUTPUTS)):
             value = getattr(self, name)
             if value not in known:
                 near = get_close_matches(str(value), known, n=1)
@@ -58,14 +55,20 @@ class ModelOptions:
 
 
 SIZES = {
-    "base": ModelOptions(patch=2, output="pyramid"),
-    "small": ModelOptions(patch=2, channels=32, band_blocks=1, full_blocks=2, head=32, state=32, output="pyramid"),
+    "base": ModelOptions(patch=2),
+    "small": ModelOptions(patch=2, channels=32, band_blocks=1, full_blocks=2, head_dim=32, d_state=32),
     "paper": ModelOptions(output="direct", scan="raster"),
 }
 
 
 class AdaSFFuse(nn.Module):
-    """Fuses the luminance of two registered images; unless `ordered`, the result does not depend on their order.
+    """Fuses the luminance of S >= 2 registered images into one.
+
+    Unless `ordered`, the result does not depend on the order of the sources; with it the first is of another kind than
+    the others (the infrared image, CT, PET or SPECT), whose order does not matter.
+
+    With a 'pyramid' the result lies between the sources but for the decoder's residual, which is at most as large as
+    their difference: fusing an image with itself gives that image, and black in all sources stays black.
 
     Args:
         options: shape of the network.
@@ -75,23 +78,23 @@ class AdaSFFuse(nn.Module):
         super().__init__()
         self.options = options
         c, planes = options.channels, options.patch**2
-        block = {k: v for k, v in asdict(options).items() if k in ("head", "state", "frequency", "spatial")}
-        block["order"] = options.scan
+
+        def blocks(channels: int, count: int) -> nn.Sequential:
+            one = (channels, options.head_dim, options.d_state, options.scan)
+            return nn.Sequential(*(SpatialFrequencyMambaBlock(*one) for _ in range(count)))
+
         self.embed = nn.Conv2d(planes, c, 3, padding=1)
         if options.ordered:
             self.embed_order = nn.Conv2d(planes, c, 3, padding=1)
             nn.init.zeros_(self.embed_order.weight)
             nn.init.zeros_(self.embed_order.bias)
         self.split = AdaWAT(c)
-        self.low_blocks = nn.Sequential(*(SpatialFrequencyMambaBlock(c, **block) for _ in range(options.band_blocks)))
-        self.high_blocks = nn.Sequential(
-            *(SpatialFrequencyMambaBlock(3 * c, **block) for _ in range(options.band_blocks))
-        )
+        self.low_blocks = blocks(c, options.band_blocks)
+        self.high_blocks = blocks(3 * c, options.band_blocks)
         self.merge = AdaIWAT()
-        self.full_blocks = nn.Sequential(*(SpatialFrequencyMambaBlock(c, **block) for _ in range(options.full_blocks)))
-        blended = options.output != "direct"
-        self.decode = self.blend = None
-        if options.residual or not blended:
+        self.full_blocks = blocks(c, options.full_blocks)
+        self.decode = self.head = None
+        if options.residual:
             self.decode = nn.Sequential(
                 nn.Conv2d(c, c // 2, 3, padding=1),
                 nn.LeakyReLU(SLOPE),
@@ -99,136 +102,117 @@ class AdaSFFuse(nn.Module):
                 nn.LeakyReLU(SLOPE),
                 nn.Conv2d(c // 4, planes, 3, padding=1),
             )
-        if blended:
-            pyramid = options.output == "pyramid"
-            self.blend = PyramidHead(c, options.patch, options.exposure) if pyramid else BlendHead(c, planes)
-        if blended and options.residual:
-            nn.init.zeros_(self.decode[-1].bias)
-            with torch.no_grad():
-                self.decode[-1].weight.mul_(0.1)  # the first image is close to the mean of the sources
-        if not options.trained_filters:
-            for transform in (self.split, self.merge):
-                transform.low_pass.requires_grad_(False)
-                transform.high_pass.requires_grad_(False)
+        if options.output == "pyramid":
+            self.head = PyramidHead(c, options.patch, options.exposure)
+            if options.residual:
+                nn.init.zeros_(self.decode[-1].bias)
+                with torch.no_grad():
+                    self.decode[-1].weight.mul_(0.1)  # the first image is close to the mean of the sources
 
     @property
     def multiple(self) -> int:
         """Pixels: height and width are extended to multiples of this, 16 with patches of 2x2."""
         return _MULTIPLE * self.options.patch
 
-    def forward(self, source_a: Tensor, source_b: Tensor) -> Tensor:
-        """Fuse luminance (B, 1, H, W) in [0, 1], any H, W >= 1, into (B, 1, H, W), not clamped.
+    def forward(self, *sources: Tensor | Sequence[Tensor]) -> Tensor:
+        """Fuse luminance in [0, 1] of S >= 2 sources, each (B, 1, H, W), any H, W >= 1, into (B, 1, H, W), not clamped.
 
+        Args:
+            sources: the tensors one by one, or one sequence of them.
         Raises:
-            ValueError: the sources are not two (B, 1, H, W) of the same shape.
+            ValueError: the sources are not two or more (B, 1, H, W) of one shape.
         """
-        if source_a.ndim != 4 or source_a.shape[1] != 1 or source_a.shape != source_b.shape:
-            raise ValueError(
-                "AdaSFFuse needs two luminance batches (B, 1, H, W) of one shape, "
-                f"got {tuple(source_a.shape)} and {tuple(source_b.shape)}"
-            )
-        return self.compose(source_a, source_b, self.guide(source_a, source_b))
+        stacked = stack_sources(*sources)
+        return self.compose(stacked, self.weight_maps(stacked))
 
-    def guide(self, source_a: Tensor, source_b: Tensor) -> tuple[Tensor, ...]:
-        """What the network finds out about the sources, all that `compose` needs beside them.
+    def weight_maps(self, sources: Tensor) -> tuple[Tensor, ...]:
+        """What the network finds out about sources (S, B, 1, H, W), all that `compose` needs beside them.
 
         Returns:
-            maps (N, K, h, w) with few channels; h and w are those of the sources, extended, divided by 1, 2, 4, ...,
-            all divisors of `multiple`.
+            the decoder's image, where there is one, and the head's weight maps: (N, K, h, w) with few channels; h and w
+            are those of the sources, extended, divided by 1, 2, 4, ..., all divisors of `multiple`.
         """
-        sources = self._as_patches(source_a, source_b)
-        in_strips = sources.device.type == "cpu" and not torch.is_grad_enabled()
-        return self._guide_in_strips(sources) if in_strips else self._guide_whole(sources)
-
-    def compose(self, source_a: Tensor, source_b: Tensor, guide: tuple[Tensor, ...]) -> Tensor:
-        """The fused image (B, 1, H, W), not clamped, from the sources (B, 1, H, W) and their `guide`."""
-        sources = self._as_patches(source_a, source_b).unflatten(0, (2, -1))  # (2, B, P, H/p, W/p)
-        if self.options.output == "direct":
-            (fused,) = guide
-        elif self.options.residual:
-            residual, *guide = guide
-            fused = self.blend.compose(sources, guide) + residual
-        else:
-            fused = self.blend.compose(sources, guide)
-        height, width = source_a.shape[-2:]
-        return F.pixel_shuffle(fused, self.options.patch)[..., :height, :width]
-
-    def _as_patches(self, source_a: Tensor, source_b: Tensor) -> Tensor:
-        """Both sources, extended, (2B, P, H/p, W/p): P = p * p pixels of a patch."""
-        sources = torch.stack([source_a, source_b]).flatten(0, 1)  # (2B, 1, H, W)
-        sources = pad_to_multiple(sources, self.multiple)
-        sources = F.pixel_unshuffle(sources, self.options.patch)
-        return sources.contiguous(memory_format=torch.channels_last)
-
-    def _guide_whole(self, sources: Tensor) -> tuple[Tensor, ...]:
-        """Guide of sources (2B, P, H, W); here and below H x W counts patches of P pixels."""
-        features = self.embed_sources(sources)  # (2B, C, H, W)
-        low, high = self.analyse(features)  # (B, C, H/2, W/2), (B, 3C, H/2, W/2)
+        count = len(sources)
+        features = self.embed_sources(self._as_patches(sources), count)  # (S*B, C, H, W), in patches here and below
+        low, high = self.analyse(features, count)  # (B, C, H/2, W/2), (B, 3C, H/2, W/2)
         features = rounded(features)
         low = self.low_blocks(low)
         high = self.high_blocks(high)
-        fused = self.full_blocks(self.synthesise(low, high))  # (B, C, H, W)
-        return self.fine_guide(fused, features) + self.coarse_guide(*(F.avg_pool2d(x, 2) for x in (fused, features)))
+        fused = self.full_blocks(self.merge(low, high))  # (B, C, H, W)
+        decoded = (wide(self.decode(fused)),) if self.decode is not None else ()
+        if self.head is None:
+            return decoded
+        halved = (F.avg_pool2d(x, 2) for x in (fused, features))
+        return decoded + self.head.fine_maps(fused, features) + self.head.coarse_maps(*halved)
 
-    def _guide_in_strips(self, sources: Tensor) -> tuple[Tensor, ...]:
-        """The same steps on the CPU without gradients, see `adasffuse.models.strips`."""
-        c = self.options.channels
+    def compose(self, sources: Tensor, maps: tuple[Tensor, ...], night: float = 0.0) -> Tensor:
+        """The fused image (B, 1, H, W), not clamped, from the sources (S, B, 1, H, W) and their `weight_maps`.
 
-        def analyse(sources: Tensor) -> tuple[Tensor, ...]:
-            features = self.embed_sources(sources)
-            bands, features = self.analyse(features), rounded(features)
-            return *bands, features, F.avg_pool2d(features, 2)
-
-        low, high, features, coarse_features = apply_locally(analyse, (sources,), halo=8, channels=8 * c)
-        for block in self.low_blocks:
-            low = apply_block(block, low)
-        for block in self.high_blocks:
-            high = apply_block(block, high)
-        fused = self.synthesise(low, high)
-        for block in self.full_blocks:
-            fused = apply_block(block, fused)
-        fine = apply_locally(self.fine_guide, (fused, features), halo=4, channels=4 * c)
-        return fine + self.coarse_guide(F.avg_pool2d(fused, 2), coarse_features)
-
-    def embed_sources(self, sources: Tensor) -> Tensor:
-        """Feature embedding, (2B, P, H, W) to (2B, C, H, W): shared by all sources, or its own for A and for B.
-
-        Of an `ordered` network, A's kernels are `embed` plus `embed_order`, B's `embed` minus it; zero at first.
+        Args:
+            night: see `PyramidHead.compose`.
         """
+        height, width = sources.shape[-2:]
+        patches = self._as_patches(sources).unflatten(0, sources.shape[:2])  # (S, B, P, H/p, W/p)
+        if self.head is None:
+            (fused,) = maps
+        elif self.decode is None:
+            fused = self.head.compose(patches, maps, night)
+        else:
+            residual, *maps = maps
+            difference = patches.amax(dim=0) - patches.amin(dim=0)
+            fused = self.head.compose(patches, maps, night) + residual.clamp(-difference, difference)
+        return F.pixel_shuffle(fused, self.options.patch)[..., :height, :width]
+
+    def _as_patches(self, sources: Tensor) -> Tensor:
+        """Sources (S, B, 1, H, W), extended, (S*B, P, H/p, W/p): P = p * p pixels of a patch."""
+        extended = pad_to_multiple(sources.flatten(0, 1), self.multiple)
+        patches = F.pixel_unshuffle(extended, self.options.patch)
+        return patches.contiguous(memory_format=torch.channels_last)
+
+    def embed_sources(self, sources: Tensor, count: int) -> Tensor:
+        """Feature embedding, (S*B, P, H, W) to (S*B, C, H, W): shared by all S = `count` sources.
+
+        Of an `ordered` network, the first source's kernels are `embed` plus `embed_order`, those of the others `embed`
+        minus it; zero at first.
+        """
+        sources = sources.to(self.embed.weight.dtype)
         with torch.autocast(sources.device.type, enabled=False):  # bfloat16 holds fewer levels than the images
             features = self.embed(sources)
             if self.options.ordered:
-                a, b = self.embed_order(sources).chunk(2)
-                features = features + torch.cat([a, -b])
+                order = self.embed_order(sources)
+                first = len(order) // count
+                features = features + torch.cat([order[:first], -order[first:]])
         return F.leaky_relu(features, SLOPE)
 
-    def analyse(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def analyse(self, features: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """AdaWAT of each source, then frequency-segmented fusion: bands (B, C, H/2, W/2) and (B, 3C, H/2, W/2)."""
         low, high = self.split(features)
-        return rounded(sum_sources(low)), rounded(sum_sources(high))
-
-    def synthesise(self, low: Tensor, high: Tensor) -> Tensor:
-        """AdaIWAT of the fused bands: (B, C, H, W)."""
-        return self.merge(low, high)
-
-    def fine_guide(self, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
-        """The decoder's image (B, P, H, W), where it is asked for, then the head's maps, see `BlendHead`."""
-        decoded = (self.decode(fused),) if self.decode is not None else ()
-        return decoded + (self.blend.fine_guide(fused, features) if self.blend is not None else ())
-
-    def coarse_guide(self, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
-        """The head's coarse maps from means over 2x2 patches, see `BlendHead`."""
-        return self.blend.coarse_guide(fused, features) if self.blend is not None else ()
-
-    def filter_penalty(self) -> Tensor:
-        """Distance of the trained wavelet filters from perfect reconstruction, a scalar (0 for Haar)."""
-        return reconstruction_penalty(self.split, self.merge)
+        return rounded(add_sources(low, count)), rounded(add_sources(high, count))
 
 
-def sum_sources(bands: Tensor) -> Tensor:
-    """Frequency-segmented fusion: bands of all sources, (2B, ...), added to (B, ...); the same for either order."""
-    a, b = bands.chunk(2)
-    return a + b
+def stack_sources(*sources: Tensor | Sequence[Tensor]) -> Tensor:
+    """S >= 2 tensors (B, 1, H, W), one by one or as one sequence, as (S, B, 1, H, W).
+
+    Raises:
+        ValueError: fewer than two, another shape, or shapes that differ.
+    """
+    if len(sources) == 1:
+        (sources,) = sources
+    shapes = [tuple(source.shape) for source in sources]
+    if len(shapes) < 2 or len(set(shapes)) > 1 or len(shapes[0]) != 4 or shapes[0][1] != 1:
+        raise ValueError(f"AdaSFFuse needs two or more luminance batches (B, 1, H, W) of one shape, got {shapes}")
+    return torch.stack(tuple(sources))
+
+
+def add_sources(bands: Tensor, count: int) -> Tensor:
+    """Frequency-segmented fusion: bands of all S = `count` sources, (S*B, ...), to twice their mean, (B, ...).
+
+    Of two sources that is their sum, as in the paper; of more it keeps the size that the blocks were trained with.
+    """
+    first, *others = bands.chunk(count)
+    for band in others:
+        first = first + band
+    return first if count == 2 else first * (2 / count)
 
 
 def rounded(x: Tensor) -> Tensor:

@@ -11,12 +11,9 @@ f_i shrinks geometrically, which makes the filter finer near zero frequency (rea
 terms are real and odd ones imaginary: H is Hermitian, so a real image stays real.  Weights start at zero.
 """
 
-import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 import torch.nn.functional as F
+from scipy.fft import next_fast_len
 from torch import Tensor, nn
 
 POOL = 4  # pixels per side that are averaged before the transform
@@ -35,17 +32,16 @@ class SpectralFilter(nn.Module):
         height, width = x.shape[-2:]
         top, left = min(REACH, height), min(REACH, width)
         size = (_fast_length(height + 2 * top), _fast_length(width + 2 * left))
-        with torch.autocast(x.device.type, enabled=False):  # transforms in float32
-            padded = _mirror(_mirror(x.float().contiguous(), top, size[0], dim=2), left, size[1], dim=3)
-            out = torch.fft.irfft2(torch.fft.rfft2(padded) * self.response(size), s=size)
+        wide = torch.promote_types(x.dtype, torch.float32)  # of the transforms
+        with torch.autocast(x.device.type, enabled=False):
+            padded = _mirror(_mirror(x.to(wide).contiguous(), top, size[0], dim=2), left, size[1], dim=3)
+            out = torch.fft.irfft2(torch.fft.rfft2(padded) * self.response(size, wide), s=size)
         return out[..., top : top + height, left : left + width].to(x.dtype)
 
-    def response(self, size: tuple[int, int]) -> Tensor:
-        """Transfer function (C, size[0], size[1] // 2 + 1), complex64, on the grid of `rfft2`."""
-        even, odd = spectral_basis(size, self.weight.device)
-        for kept in _keepers:
-            kept.append((even, odd))
-        weight = self.weight.float()
+    def response(self, size: tuple[int, int], dtype: torch.dtype = torch.float32) -> Tensor:
+        """Complex transfer function (C, size[0], size[1] // 2 + 1) on the grid of `rfft2`, parts of type `dtype`."""
+        even, odd = spectral_basis(size, self.weight.device, dtype)
+        weight = self.weight.to(dtype)
         real = weight[:, : len(even)] @ even.flatten(1)
         imaginary = weight[:, len(even) :] @ odd.flatten(1)
         return torch.complex(real, imaginary).unflatten(1, even.shape[1:])
@@ -61,29 +57,15 @@ def enlarge(x: Tensor) -> Tensor:
     return F.interpolate(x.contiguous(memory_format=torch.channels_last), scale_factor=POOL, mode="bilinear")
 
 
-_keepers: list[list] = []
-
-
-@contextmanager
-def keeping_bases() -> Iterator[list]:
-    """The bases used within, in a list that keeps them: a captured CUDA graph reads them after the cache let go."""
-    kept: list = []
-    _keepers.append(kept)
-    try:
-        yield kept
-    finally:
-        _keepers.pop()
-
-
-@functools.lru_cache(maxsize=16)
-@torch.inference_mode(False)  # what one call of the network keeps, another may train with
-def spectral_basis(size: tuple[int, int], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+def spectral_basis(
+    size: tuple[int, int], device: torch.device | None = None, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
     """Even (3n, H, W//2 + 1) and odd (2n, H, W//2 + 1) basis functions on the grid of `rfft2`, n = len(CUTOFFS).
 
     What is odd in a frequency is zero at its Nyquist row or column, where it is its own negative.
     """
-    fy = torch.fft.fftfreq(size[0], device=device)[:, None]
-    fx = torch.fft.rfftfreq(size[1], device=device)[None, :]
+    fy = torch.fft.fftfreq(size[0], device=device, dtype=dtype)[:, None]
+    fx = torch.fft.rfftfreq(size[1], device=device, dtype=dtype)[None, :]
     odd_x, odd_y = _without_nyquist(fx, size[1]), _without_nyquist(fy, size[0])
     radius2 = fy.square() + fx.square()
     # cos 2a and sin 2a of a direction jump at zero frequency; |f|^2 / (|f|^2 + f_i^2) makes them smooth there.
@@ -110,12 +92,4 @@ def _mirror(x: Tensor, before: int, total: int, dim: int) -> Tensor:
 
 def _fast_length(n: int) -> int:
     """Smallest even length >= n whose only prime factors are 2, 3 and 5."""
-    n += n % 2
-    while True:
-        rest = n
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return n
-        n += 2
+    return 2 * next_fast_len(-(-n // 2), real=True)

@@ -39,8 +39,11 @@ class AdaWAT(nn.Module):
         if self.enhance:
             # float32: oneDNN's bfloat16 weight gradient of a dilated depthwise channels-last convolution is wrong
             # (seen with torch 2.15 on the CPU: single taps off by up to infinity).
+            layer, wide = self.enhance_low, torch.promote_types(low.dtype, torch.float32)
+            weight, bias = layer.weight.to(wide), layer.bias.to(wide)
             with torch.autocast(low.device.type, enabled=False):
-                low = F.gelu(self.enhance_low(low.float()))
+                refined = F.conv2d(low.to(wide), weight, bias, padding=3, dilation=3, groups=layer.groups)
+            low = F.gelu(refined).to(x.dtype)
             high = F.gelu(self.enhance_high(high))
         return low, high
 
@@ -84,14 +87,3 @@ class AdaIWAT(nn.Module):
     def _interleave(self, low: Tensor, high: Tensor, dim: int) -> Tensor:
         pair = [self.low_pass[i] * low + self.high_pass[i] * high for i in (0, 1)]
         return torch.stack(pair, dim=dim + 1).flatten(dim, dim + 1)
-
-
-def reconstruction_penalty(analysis: AdaWAT, synthesis: AdaIWAT) -> Tensor:
-    """How far trained filters are from perfect reconstruction: squared distance of synthesis x analysis from identity.
-
-    Two-tap filters act on pairs of neighbours, so a split followed by a merge is the 2x2 matrix S A with the filters
-    as columns of S and rows of A; off-diagonal entries are aliasing.  A scalar, zero for Haar.
-    """
-    rows = torch.stack([analysis.low_pass, analysis.high_pass])
-    columns = torch.stack([synthesis.low_pass, synthesis.high_pass], dim=1)
-    return (columns @ rows - torch.eye(2, dtype=rows.dtype, device=rows.device)).square().sum()

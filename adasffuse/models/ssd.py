@@ -1,0 +1,210 @@
+"""State-space duality (SSD) scan of Mamba-2 (Dao and Gu, arXiv 2405.21060): the recurrence and its chunked form.
+
+Per head, with a scalar decay, state h (P x N), input x (P) and shared B, C (N):
+
+    h_t = exp(dt_t * A) * h_(t-1) + dt_t * outer(x_t, B_t),        y_t = h_t C_t + D * x_t
+
+Shapes: G batch, L length, E heads, P head_dim, N d_state.  x (G, L, E, P), dt (G, L, E) >= 0, A and D (E,) with
+A <= 0, B and C (G, L, N); the result has the shape of x.  The last `backward_heads` heads run backward.
+
+`scan` cuts the sequence into chunks.  Within a chunk the decays between all pairs of steps form a matrix, so that the
+chunk is a few matrix products; the chunk states are passed on by matrices of the same kind.  Exponents are never
+positive, so any decay is safe, and no decision looks at a value, so the form exports and can be captured.
+"""
+
+import functools
+import math
+import warnings
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CHUNK = 64
+_FORGOTTEN = -32.0  # exponent of one step: exp(-32) is nothing, and larger sums would cost float32 its last digits
+_LOG2_E = math.log2(math.e)
+_SMALLEST = -100.0  # exponent of 2 below which nothing is left; smaller ones give denormal numbers, which are slow
+_GROUP = 32  # chunks whose states one matrix passes on
+_PAIRS = 1 << 20  # elements of decay matrices that are worked on at a time where the device is a CPU
+
+
+def scan_reference(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, backward_heads: int = 0
+) -> Tensor:
+    """The recurrence above, one step after the other: what the chunked form is tested against."""
+
+    def one_way(x: Tensor, dt: Tensor, A: Tensor, steps: range) -> Tensor:
+        state = x.new_zeros(*x.shape[:1], *x.shape[2:], B.shape[-1])  # (G, E, P, N)
+        rows: list[Tensor] = [x[:, 0]] * len(steps)
+        for t in steps:
+            gained = torch.einsum("ge,gep,gn->gepn", dt[:, t], x[:, t], B[:, t])
+            state = torch.exp(dt[:, t] * A)[..., None, None] * state + gained
+            rows[t] = torch.einsum("gepn,gn->gep", state, C[:, t])
+        return torch.stack(rows, dim=1)
+
+    length, heads = x.shape[1:3]
+    first = heads - backward_heads
+    forward = one_way(x[:, :, :first], dt[:, :, :first], A[:first], range(length))
+    backward = one_way(x[:, :, first:], dt[:, :, first:], A[first:], range(length)[::-1])
+    return torch.cat([forward, backward], dim=2) + D[:, None] * x
+
+
+def scan(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    backward_heads: int = 0,
+    chunk: int = CHUNK,
+    backend: str = "auto",
+) -> Tensor:
+    """State-space scan of sequences of any length, on any device; shapes as in the module's docstring.
+
+    Args:
+        dt: float32 or wider, whatever the dtype of x, B and C.
+        chunk: steps of a chunk; changes time and memory, not the result.
+        backend: 'torch'; 'triton', the kernels of `mamba_ssm`, on CUDA, which multiply float32 as TF32; or 'auto',
+            'triton' for bfloat16 and float16 on CUDA where `mamba_ssm` is installed, else 'torch'.
+    Raises:
+        ValueError: unknown backend.
+        RuntimeError: backend 'triton' without `mamba_ssm` or without CUDA tensors.
+    """
+    if backend not in ("auto", "torch", "triton"):
+        raise ValueError(f"backend must be 'auto', 'torch' or 'triton', got {backend!r}")
+    usable = x.is_cuda and backend != "torch" and fused_scan() is not None
+    if backend == "triton" and not usable:
+        raise RuntimeError(f"backend 'triton' needs mamba_ssm and CUDA tensors (x is on {x.device}); use 'auto'")
+    if usable and (backend == "triton" or x.dtype in (torch.bfloat16, torch.float16)):
+        return _scan_triton(x, dt, A, B, C, D, backward_heads, chunk)
+    return _scan_chunked(x, dt, A, B, C, D, backward_heads, chunk)
+
+
+def _scan_chunked(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, backward_heads: int, chunk: int
+) -> Tensor:
+    """Here S chunks of K steps, and R = G * S chunks of the whole batch."""
+    batch, length, heads, _ = x.shape
+    backward = (torch.arange(heads, device=x.device) >= heads - backward_heads)[:, None]  # (E, 1)
+    pad = -length % chunk  # dt = 0 in padded steps, which therefore change nothing
+    padded = (F.pad(t, (0, 0) * (t.ndim - 2) + (0, pad)) if pad else t for t in (x, dt, B, C))
+    xs, dts, Bs, Cs = (t.unflatten(1, (-1, chunk)).flatten(0, 1) for t in padded)  # (R, K, ...)
+    local, gained, enter, total = _within_chunks(xs, dts, A, Bs, Cs, backward)
+    per_sequence = (t.unflatten(0, (batch, -1)).transpose(1, 2) for t in (gained.flatten(2), total))
+    with torch.autocast(x.device.type, enabled=False):  # chunk states in float32
+        states = entering_states(*per_sequence, backward.unsqueeze(1))  # (G, E, S, N * P)
+    states = states.transpose(1, 2).flatten(0, 1).view_as(gained).to(C.dtype)  # (R, E, N, P)
+    y = torch.addcmul(local, enter.to(local.dtype).unsqueeze(-1), Cs.unsqueeze(1) @ states)
+    y = torch.addcmul(y.transpose(1, 2), D.to(y.dtype)[:, None], xs)
+    return y.unflatten(0, (batch, -1)).flatten(1, 2)[:, :length]
+
+
+def _within_chunks(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, backward: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`_one_part`, on a CPU a few chunks at a time, so that the decay matrices stay in the cache."""
+    chunks, steps, heads = dt.shape
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or chunks * heads * steps**2 <= _PAIRS:
+        return _one_part(x, dt, A, B, C, backward)
+    some = max(1, _PAIRS // (heads * steps**2))
+    pieces = zip(*(t.split(some) for t in (x, dt, B, C)))
+    parts = [_one_part(x, dt, A, B, C, backward) for x, dt, B, C in pieces]
+    return tuple(torch.cat(tensors) for tensors in zip(*parts))
+
+
+def _one_part(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, backward: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What each chunk does alone.
+
+    Args:
+        x: (R, K, E, P); dt (R, K, E); B, C (R, K, N); backward (E, 1).
+    Returns:
+        what its steps read of each other (R, E, K, P), the state it adds (R, E, N, P) in float32, the decay from its
+        entry to each step (R, E, K), and the exponent of its whole decay (R, E).
+    """
+    pair, enter, leave, total = decays((dt * A).transpose(1, 2), backward, own=True)
+    B, C = B.unsqueeze(1), C.unsqueeze(1)  # shared by the heads
+    given = (x * dt.to(x.dtype).unsqueeze(-1)).transpose(1, 2)  # (R, E, K, P)
+    affinity = C @ B.mT  # (R, 1, K, K): reader, source
+    local = (affinity * pair.to(affinity.dtype)) @ given
+    gained = B.mT @ (given * leave.to(x.dtype).unsqueeze(-1))
+    return local, gained.to(total.dtype), enter, total
+
+
+def decays(log_decay: Tensor, backward: Tensor, own: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What remains on all ways through a run of K steps.
+
+    Args:
+        log_decay: (..., K), the exponent of every step, not positive.
+        backward: (..., 1), whether the run goes from its last step to its first.
+        own: whether a step reads what it adds itself, or only what came before.
+    Returns:
+        from each source to each reader (..., reader, source), 0 where the reader comes first; from outside to each
+        reader and from each source to outside (..., K); and the exponent of the whole run (...).
+    """
+    log_decay = log_decay.clamp(min=_FORGOTTEN) * _LOG2_E
+    until = log_decay.cumsum(-1)
+    before, total = until - log_decay, until[..., -1:]
+    source = torch.where(backward, -before, until)
+    reader = source if own else torch.where(backward, -until, before)
+    end = torch.where(backward, 0.0, total)
+    step = torch.arange(log_decay.shape[-1], device=log_decay.device)
+    later = step[:, None] - step  # reader less source
+    ahead = torch.where(backward.unsqueeze(-1), -later, later)
+    exponent = reader.unsqueeze(-1) - source.unsqueeze(-2)  # the largest tensor: powers of 2 take a third of exp's time
+    pair = exponent.clamp_(_SMALLEST, 1).exp2_() * (ahead >= (0 if own else 1))  # rounding may make 0 positive
+    return pair, (reader - end + total).exp2(), (end - source).exp2(), total.squeeze(-1) / _LOG2_E
+
+
+def entering_states(gained: Tensor, log_decay: Tensor, backward: Tensor) -> Tensor:
+    """State passing: entering[s + 1] = exp(log_decay[s]) * entering[s] + gained[s], 0 before the first chunk.
+
+    gained (G, E, S, M), log_decay (G, E, S), backward (E, 1, 1).  Groups of chunks, then groups of groups, until one
+    is left.
+    """
+    count = gained.shape[2]
+    group = min(_GROUP, count)
+    pad = -count % group
+    gained = F.pad(gained, (0, 0, 0, pad)).unflatten(2, (-1, group))  # (G, E, groups, group, M)
+    pair, enter, leave, total = decays(F.pad(log_decay, (0, pad)).unflatten(2, (-1, group)), backward, own=False)
+    state = pair @ gained
+    if gained.shape[2] > 1:
+        leaving = (leave.unsqueeze(-2) @ gained).squeeze(-2)  # (G, E, groups, M)
+        state = state + enter.unsqueeze(-1) * entering_states(leaving, total, backward).unsqueeze(-2)
+    return state.flatten(2, 3)[:, :, :count]
+
+
+@functools.cache
+def fused_scan() -> Callable[..., Tensor] | None:
+    """`mamba_ssm`'s scan, None where it is not installed."""
+    try:
+        from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
+    except ImportError as error:  # absent is fine; a broken install is worth a warning
+        if error.name != "mamba_ssm":
+            warnings.warn(f"mamba_ssm is installed but does not import ({error}); using the PyTorch scan", stacklevel=2)
+        return None
+    return mamba_chunk_scan_combined
+
+
+def _scan_triton(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, backward_heads: int, chunk: int
+) -> Tensor:
+    """`mamba_ssm`'s kernels in one call: backward heads read the reversed sequence, with a B and C of their own.
+
+    The kernels give every group of heads, all of one size, its B and C.
+    """
+    forward = x.shape[2] - backward_heads
+    group = math.gcd(forward, backward_heads)
+
+    def turned(t: Tensor) -> Tensor:
+        return torch.cat([t[:, :, :forward], t[:, :, forward:].flip(1)], dim=2) if backward_heads else t
+
+    def grouped(t: Tensor) -> Tensor:
+        t = t.unsqueeze(2)
+        ways = t.expand(-1, -1, forward // group, -1), t.flip(1).expand(-1, -1, backward_heads // group, -1)
+        return torch.cat(ways, dim=2)
+
+    return turned(fused_scan()(turned(x), turned(dt), A, grouped(B), grouped(C), chunk_size=chunk, D=D))
