@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from adasffuse.losses.fusion import LossOptions, fusion_loss, visual_information
+from adasffuse.losses.fusion import LossOptions, fusion_loss
+from adasffuse.losses.metrics import visual_information
 from adasffuse.metrics import evaluate
 from adasffuse.training.options import parse_options
 
@@ -27,8 +28,8 @@ def test_a_copy_and_a_flat_source_lose_nothing():
 def test_the_term_is_there_only_with_a_weight_and_has_a_finite_gradient():
     a, b, fused = IMAGES / 255
     fused = fused.clone().requires_grad_()
-    assert "vif" not in fusion_loss(fused, a, b, LossOptions())
-    fusion_loss(fused, a, b, LossOptions(vif=1))["vif"].backward()
+    assert "vif" not in fusion_loss(fused, [a, b], LossOptions())
+    fusion_loss(fused, [a, b], LossOptions(vif=1))["vif"].backward()
     assert fused.grad.isfinite().all() and fused.grad.abs().max() > 0
 
 

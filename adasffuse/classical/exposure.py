@@ -14,9 +14,8 @@ _SIGMA = 0.2  # of the Gaussian that calls middle gray well exposed
 _NOTHING = 1e-12  # weight of what has no contrast in any source
 
 
-def exposure_fusion(source_a: Tensor, source_b: Tensor) -> Tensor:
-    """Blend (B, 1, H, W) by pyramids that end where a level is 1 or 2 pixels small."""
-    sources = torch.stack([source_a, source_b])
+def exposure_fusion(sources: Tensor) -> Tensor:
+    """Blend (B, 1, H, W) of S sources (S, B, 1, H, W) by pyramids that end where a level is 1 or 2 pixels small."""
     return blend_pyramids(sources, exposure_weights(sources)).clamp(0, 1)
 
 

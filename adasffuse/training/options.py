@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from adasffuse.data.options import DataOptions
-from adasffuse.losses.fusion import SMALLEST, LossOptions
+from adasffuse.losses.fusion import LossOptions
+from adasffuse.losses.metrics import SMALLEST
 from adasffuse.models import SIZES, ModelOptions
 from adasffuse.options import build, check_names
 from adasffuse.tasks import GENERAL, find_task

@@ -101,9 +101,7 @@ class Run:
 
     def _part_loss(self, fused: Tensor, a: Tensor, b: Tensor, truth: Tensor, options: LossOptions) -> dict[str, Tensor]:
         """Loss terms, means over pairs, of samples of one part."""
-        terms = fusion_loss(fused, a, b, options, truth)
-        if options.filters:
-            terms["filters"] = options.filters * self.model.filter_penalty()
+        terms = fusion_loss(fused, [a, b], options, truth)
         return terms
 
     def _skip(self, terms: Terms, norm: float, names: Sequence[str]) -> None:

@@ -1,0 +1,167 @@
+"""Differentiable forms of fusion metrics, per sample; who trains with them is partly judged by what was trained for.
+
+Shapes: images are (B, 1, H, W) float luminance in [0, 1], S sources are (S, B, 1, H, W); every result is (B,).
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SMALLEST = {"vif": 41, "exposure": 44}  # pixels on a side that the scales of these terms need
+FLAT = 1e-6  # mean gradient of a flat pair: not zero, but what rounding leaves of it
+
+
+def ssim(x: Tensor, y: Tensor) -> Tensor:
+    """Mean structural similarity per sample: 11x11 Gaussian window of sigma 1.5 inside the image, range 1.
+
+    Wang et al., IEEE Trans. Image Process. 2004, doi:10.1109/TIP.2003.819861.  Images below 11 pixels on a side
+    use the largest window that fits.
+    """
+    mean_x, mean_y, variance_x, variance_y, covariance = _local_moments(x, y, min(11, *x.shape[-2:]), 1.5)
+    luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
+    structure = (2 * covariance + 0.03**2) / (variance_x + variance_y + 0.03**2)
+    return (luminance * structure).mean(dim=(1, 2, 3))
+
+
+def visual_information(source: Tensor, fused: Tensor) -> Tensor:
+    """Pixel-domain visual information fidelity (VIF-P) of the fused image for one source.
+
+    Sheikh and Bovik, IEEE Trans. Image Process. 2006, doi:10.1109/TIP.2005.859378, four scales with Gaussian windows of
+    17, 9, 5 and 3 pixels (sigma a fifth) and noise variance 2 on grey levels 0..255, as `adasffuse.metrics` computes
+    it.  1 for a copy; more where contrast is raised.  A flat source counts as kept.  Needs 41 pixels on a side.
+    """
+    noise, tiny = 2.0, 1e-6
+    x, y = source * 255, fused * 255
+    kept = total = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+    for scale, size in enumerate((17, 9, 5, 3)):
+        if scale:
+            x, y = (_blur(t, size, size / 5)[..., ::2, ::2] for t in (x, y))
+        _, _, variance_x, variance_y, covariance = _local_moments(x, y, size, size / 5)
+        variance_x, variance_y = variance_x.clamp(min=0), variance_y.clamp(min=0)
+        gain = (covariance / (variance_x + tiny)).clamp(min=0)
+        unrelated = (variance_y - gain * covariance).clamp(min=tiny)
+        kept = kept + torch.log1p(gain.square() * variance_x / (unrelated + noise)).sum(dim=(1, 2, 3))
+        total = total + torch.log1p(variance_x / noise).sum(dim=(1, 2, 3))
+    return torch.where(total > tiny, kept / total.clamp(min=tiny), 1.0)
+
+
+def edge_preservation(sources: Tensor, fused: Tensor) -> Tensor:
+    """Qabf, how much of the sources' Sobel edges the fused image keeps in strength and direction, 0..0.975.
+
+    Xydeas and Petrovic, Electronics Letters 2000, doi:10.1049/el:20000267, on grey levels 0..255, with the constants
+    of `adasffuse.metrics` and a quotient of one for equal strengths, as the equation says; its sums run over S sources.
+    """
+    strength_f, angle_f = _edges(fused)
+    kept = total = torch.zeros(len(fused), dtype=fused.dtype, device=fused.device)
+    for source in sources:
+        strength, angle = _edges(source)
+        relative = torch.minimum(strength, strength_f) / torch.maximum(strength, strength_f)
+        turn = 1 - (angle - angle_f).abs() * (2 / math.pi)
+        quality = 0.9994 * torch.sigmoid(15 * (relative - 0.5)) * 0.9879 * torch.sigmoid(22 * (turn - 0.8))
+        kept = kept + (quality * strength).sum(dim=(1, 2, 3))
+        total = total + strength.sum(dim=(1, 2, 3))
+    return kept / total
+
+
+def exposure_structure(sources: Tensor, fused: Tensor) -> Tensor:
+    """MEF-SSIM, contrast and structure of the result against the block-wise ideal of all sources.
+
+    Ma, Zeng and Wang, IEEE Trans. Image Processing 2015, doi:10.1109/TIP.2015.2442920, on grey levels 0..255 over three
+    scales, as `adasffuse.metrics` computes it; blind to brightness.  A scale counts at least 0.001.  Needs 44 pixels.
+    """
+    images = torch.cat([sources, fused.unsqueeze(0)]) * 255  # (S + 1, B, 1, H, W)
+    kept = torch.ones(len(fused), dtype=fused.dtype, device=fused.device)
+    for scale, weight in enumerate((0.0448, 0.2856, 0.3001)):  # those of MS-SSIM
+        if scale:
+            images = F.avg_pool2d(_even(images.flatten(0, 1)), 2).unflatten(0, images.shape[:2])
+        structure = _structure_map(list(images[:-1]), images[-1]).mean(dim=(1, 2, 3))
+        kept = kept * structure.clamp(min=1e-3) ** (weight / 0.6305)
+    return kept
+
+
+def _structure_map(sources: list[Tensor], fused: Tensor) -> Tensor:
+    """Contrast-structure map of the result against r, the sources' centred 11x11 blocks mixed by their contrast.
+
+    r = sum of alpha_k (s_k - mean s_k) never exists as pixels: its moments follow from the sources' covariances.
+    """
+    block = _covariances(sources, lambda x: F.avg_pool2d(x, 11, stride=1))
+    lengths = [(121 * block[k][k]).clamp(min=0).sqrt() for k in range(len(sources))]
+    of_sum = (121 * sum(sum(row) for row in block)).clamp(min=0).sqrt()
+    consistency = ((of_sum + FLAT) / (sum(lengths) + FLAT)).clamp(FLAT, 1 - FLAT)
+    power = torch.tan(math.pi / 2 * consistency).clamp(max=10)
+    contrasts = torch.stack([length + 1e-3 for length in lengths])
+    alphas = torch.softmax(power * contrasts.log(), dim=0) / contrasts  # c_k^p / sum of c^p, over c_k
+    length = (121 * _mixed_variance(alphas, block)).sqrt()
+    scale = torch.where(length > 0, contrasts.amax(dim=0) / length.clamp(min=FLAT), 1.0)
+    alphas = scale * alphas
+
+    local = _covariances([*sources, fused], lambda x: _blur(x, 11, 1.5))
+    constant = 7.65**2
+    variance = _mixed_variance(alphas, [row[:-1] for row in local[:-1]]) + local[-1][-1]
+    shared = sum(alpha * row[-1] for alpha, row in zip(alphas, local))
+    return (2 * shared + constant) / (variance + constant)
+
+
+def _covariances(images: list[Tensor], window_mean: Callable[[Tensor], Tensor]) -> list[list[Tensor]]:
+    """Local covariance of image i and image j, [i][j]."""
+    means = [window_mean(x) for x in images]
+    count = range(len(images))
+    half = {(i, j): window_mean(images[i] * images[j]) - means[i] * means[j] for i in count for j in count if i <= j}
+    return [[half[min(i, j), max(i, j)] for j in count] for i in count]
+
+
+def _mixed_variance(alphas: Tensor, covariances: list[list[Tensor]]) -> Tensor:
+    """Variance of the sum of alpha_k s_k."""
+    total = sum(a * b * value for a, row in zip(alphas, covariances) for b, value in zip(alphas, row))
+    return total.clamp(min=0)
+
+
+def _even(x: Tensor) -> Tensor:
+    """An odd last row or column of (B, C, H, W) doubled."""
+    return F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
+
+
+def correlation(x: Tensor, y: Tensor) -> Tensor:
+    """Pearson correlation of each pair of images, (B,); 0 where one of them is flat."""
+    x, y = (t - t.mean(dim=(1, 2, 3), keepdim=True) for t in (x, y))
+    power = x.square().sum(dim=(1, 2, 3)) * y.square().sum(dim=(1, 2, 3))
+    return (x * y).sum(dim=(1, 2, 3)) / power.clamp(min=FLAT**2).sqrt()
+
+
+def _edges(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Sobel strength on grey levels, at least a little, and angle of the line, -pi/2..pi/2, inside the image."""
+    gx, gy = sobel(image * 255)[..., 1:-1, 1:-1].split(1, dim=1)
+    flat = torch.where(gx < 0, -FLAT, FLAT)  # keeps the quotient and its gradient finite
+    return (gx.square() + gy.square() + FLAT).sqrt(), torch.atan(gy / (gx + flat))
+
+
+def sobel(image: Tensor) -> Tensor:
+    """Differences to the right and downwards, (B, 2, H, W), borders replicated."""
+    smooth, difference = image.new_tensor([1.0, 2.0, 1.0]), image.new_tensor([-1.0, 0.0, 1.0])
+    kernels = torch.stack([torch.outer(smooth, difference), torch.outer(difference, smooth)]).unsqueeze(1)
+    return F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), kernels)
+
+
+def _local_moments(x: Tensor, y: Tensor, size: int, sigma: float) -> tuple[Tensor, ...]:
+    """Means of x and y, their variances and covariance in Gaussian windows inside the image."""
+    return _moments(x, y, lambda t: _blur(t, size, sigma))
+
+
+def _moments(x: Tensor, y: Tensor, window_mean: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
+    mean_x, mean_y, xx, yy, xy = window_mean(torch.cat([x, y, x * x, y * y, x * y], dim=1)).chunk(5, dim=1)
+    return mean_x, mean_y, xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
+
+
+def _blur(x: Tensor, size: int, sigma: float) -> Tensor:
+    window, channels = _gaussian(size, sigma, x), x.shape[1]
+    x = F.conv2d(x, window.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+    return F.conv2d(x, window.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+
+
+def _gaussian(size: int, sigma: float, like: Tensor) -> Tensor:
+    offset = torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2
+    weights = torch.exp(-0.5 * (offset / sigma) ** 2)
+    return weights / weights.sum()
