@@ -1,5 +1,6 @@
 """Reading image files: pixels as float32 in [0, 1], with depth, value window and no-data mask."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,16 +42,33 @@ def read_image(
             signed or 32-bit values and no `value_range` says what is black and white; or `value_range` is not two
             increasing numbers.  The message names the file and says what to do.
     """
-    path = Path(path)
     with open_image(path) as file:
-        stored = file.decode()
-        valid = valid_mask(stored, no_data, thermal)
-        notices = list(stored.notices)
-        if valid is not None and not valid.any():
-            notices.append("holds no data at all")
-        values, colour_notices = _colour(stored, value_range)
-        window, window_notices = _window(stored, values, valid, value_range, file.depth, path)
-        notices += colour_notices + window_notices
+        image = interpret(file.decode(), file.depth, str(path), value_range, no_data, thermal)
+    valid = None if image.valid is None else upright(image.valid, file.orientation)
+    return replace(image, pixels=upright(image.pixels, file.orientation), valid=valid)
+
+
+def interpret(
+    stored: Stored,
+    depth: str,
+    name: str,
+    value_range: tuple[float, float] | None = None,
+    no_data: float | None = None,
+    thermal: bool = False,
+) -> Image:
+    """What stored values mean: an image in sRGB on [0, 1]; arguments and errors as of `read_image`.
+
+    Args:
+        depth: '8', '16' or 'float'.
+        name: what errors and notices call it.
+    """
+    valid = valid_mask(stored, no_data, thermal)
+    notices = list(stored.notices)
+    if valid is not None and not valid.any():
+        notices.append("holds no data at all")
+    values, colour_notices = _colour(stored, value_range)
+    window, window_notices = _window(stored, values, valid, value_range, depth, name)
+    notices += colour_notices + window_notices
     pixels = _unit(values, *window)
     if stored.inverted:
         np.subtract(1, pixels, out=pixels)
@@ -59,9 +77,7 @@ def read_image(
         pixels[~valid] = 0
     if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
         pixels = np.ascontiguousarray(pixels[..., 0])
-    pixels = upright(pixels, file.orientation)
-    valid = None if valid is None else upright(valid, file.orientation)
-    return Image(pixels, file.depth, window, valid, tuple(f"{path}: {notice}" for notice in notices))
+    return Image(pixels, depth, window, valid, tuple(f"{name}: {notice}" for notice in notices))
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -141,20 +157,20 @@ def _window(
     valid: np.ndarray | None,
     value_range: tuple[float, float] | None,
     depth: str,
-    path: Path,
+    name: str,
 ) -> tuple[tuple[float, float], list[str]]:
     """Values that become 0 and 1, and notices."""
     if value_range is not None:
         low, high = (float(value) for value in value_range)
         if not (np.isfinite([low, high]).all() and low < high):
-            raise ImageError(f"{path}: a value range is two increasing numbers LOW HIGH, got {low:g} {high:g}")
+            raise ImageError(f"{name}: a value range is two increasing numbers LOW HIGH, got {low:g} {high:g}")
         if depth != "8" or stored.span is None:
             return (low, high), []
         shown = f"{low:g} {high:g}"
         return stored.span, [f"has 8 bits per channel, which always span 0..255; the range {shown} is not used"]
     if stored.span is None:
         raise ImageError(
-            f"{path}: {values.dtype} values have no fixed black and white; "
+            f"{name}: {values.dtype} values have no fixed black and white; "
             "give a value range for this source, LOW HIGH in the file's units, or 'folder'"
         )
     used = values if valid is None else values[valid]

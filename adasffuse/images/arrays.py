@@ -1,0 +1,103 @@
+"""Images that a caller holds in memory: NumPy arrays, tensors, PIL images; each as an `Image`, or refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as pillow
+from PIL import ImageOps
+
+from adasffuse.images.formats import Stored
+from adasffuse.images.image import Image, ImageError
+from adasffuse.images.read import interpret, read_image
+
+_DEEP_MODES = ("I", "F")  # of Pillow, and those that start with "I;16": measurements, taken as they are
+_CONVERTED_MODES = ("P", "PA", "RGBA", "RGBa", "RGBX", "HSV", "YCbCr")  # of Pillow, to RGB
+_DEPTHS = {np.dtype(np.uint8): "8", np.dtype(np.uint16): "16"}
+
+
+def as_image(
+    source: Any,
+    name: str = "the image",
+    value_range: tuple[float, float] | None = None,
+    no_data: float | None = None,
+    thermal: bool = False,
+) -> Image:
+    """Any image that a caller may hold.
+
+    Args:
+        source: a path; an `Image`; a PIL image of any mode but LAB; an array (H, W), (H, W, 1), RGB (H, W, 3) or RGBA
+            (H, W, 4); or a tensor (H, W), or (C, H, W) with 1, 3 or 4 channels.  Alpha is dropped with a notice.
+            uint8 spans 0..255, uint16 0..65535, float [0, 1]; other integers, and float of another span, need a
+            `value_range`.  NaN and infinity mean "no data".
+        name: what errors and notices call it.
+        value_range, no_data, thermal: as in `read_image`.
+    Raises:
+        ImageError: another type, shape or span, always with the name.
+    """
+    if isinstance(source, Image):
+        return source
+    if isinstance(source, str | Path):
+        return read_image(source, value_range, no_data, thermal)
+    stored = _from_pillow(source, name) if isinstance(source, pillow.Image) else _from_array(source, name)
+    kind = stored.values.dtype.kind
+    if kind not in "uif":
+        raise ImageError(f"{name}: has values of type {stored.values.dtype}; give uint8, uint16 or float in [0, 1]")
+    if kind == "f" and value_range is None:
+        finite = stored.values[np.isfinite(stored.values) & (stored.values != (np.inf if no_data is None else no_data))]
+        if finite.size and not (finite.min() >= 0 and finite.max() <= 1):
+            raise ImageError(
+                f"{name}: has float values {finite.min():g} to {finite.max():g}, outside [0, 1]; scale it, or give its "
+                "value range, LOW HIGH"
+            )
+    depth = _DEPTHS.get(stored.values.dtype, "float" if kind == "f" or stored.values.itemsize > 2 else "16")
+    return interpret(stored, depth, name, value_range, no_data, thermal)
+
+
+def _from_pillow(image: pillow.Image, name: str) -> Stored:
+    image = ImageOps.exif_transpose(image)
+    profile = image.info.get("icc_profile") or None
+    has_alpha = "transparency" in image.info or bool({"A", "a"} & set(image.getbands()))
+    notices = ("alpha channel dropped",) if has_alpha else ()
+    if image.mode in _DEEP_MODES or image.mode.startswith("I;16"):
+        values = np.asarray(image)
+        if values.dtype.kind == "u":
+            values = values.astype(values.dtype.newbyteorder("="))
+        return Stored(values, "gray", notices, _span(values))
+    if image.mode == "CMYK":
+        return Stored(np.asarray(image), "cmyk", notices, (0, 255), profile=profile)
+    if image.mode in ("1", "L", "LA", "La"):
+        return Stored(np.asarray(image.convert("L")), "gray", notices, (0, 255), profile=profile)
+    if image.mode != "RGB" and image.mode not in _CONVERTED_MODES:
+        raise ImageError(f"{name}: is a PIL image of mode {image.mode}; convert it to RGB first")
+    return Stored(np.asarray(image.convert("RGB")), "rgb", notices, (0, 255), profile=profile)
+
+
+def _from_array(source: Any, name: str) -> Stored:
+    is_tensor = hasattr(source, "detach")  # not isinstance: what scores files should not have to load PyTorch
+    if is_tensor:
+        source = source.detach().cpu()
+        values = (source.float() if source.dtype.is_floating_point and source.dtype.itemsize < 4 else source).numpy()
+    else:
+        values = np.asarray(source)
+    wanted = "(H, W) or (C, H, W)" if is_tensor else "(H, W) or (H, W, C)"
+    channels = values.shape[0 if is_tensor else -1] if values.ndim == 3 else 1
+    if values.size == 0 or values.ndim not in (2, 3) or channels not in (1, 3, 4):
+        hint = ""
+        if values.ndim == 3:
+            other = values.shape[-1 if is_tensor else 0]
+            hint = f"; move the channels {'first' if is_tensor else 'last'}" if other in (1, 3, 4) else ""
+        raise ImageError(f"{name}: must be {wanted} with C 1, 3 or 4, got shape {tuple(values.shape)}{hint}")
+    if values.ndim == 3 and is_tensor:
+        values = np.moveaxis(values, 0, -1)
+    notices = ("alpha channel dropped",) if channels == 4 else ()
+    if values.ndim == 3:
+        values = values[..., 0] if channels == 1 else values[..., :3]
+    return Stored(values, "gray" if values.ndim == 2 else "rgb", notices, _span(values))
+
+
+def _span(values: np.ndarray) -> tuple[float, float] | None:
+    """Values of black and white, None where the type does not say."""
+    if values.dtype.kind == "f":
+        return (0, 1)
+    return (0, np.iinfo(values.dtype).max) if values.dtype in _DEPTHS else None
