@@ -210,7 +210,7 @@ def test_weights_by_name_run_folder_and_file(release, path, tmp_path):
 
 
 def test_weights_that_are_nowhere_name_the_released_ones(release):
-    with pytest.raises(WeightsError, match="weights file ivf_huge does not exist; .* released weights .mef_small"):
+    with pytest.raises(WeightsError, match=r"weights file ivf_huge does not exist; .* released weights .mef_small"):
         find_weights("ivf_huge", "ivf")
     with pytest.raises(WeightsError, match="no weights of size 'base' are released for task 'mef'"):
         find_weights("mef", "mef", "base")
