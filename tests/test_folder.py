@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import network, texture, write_ivf
 
-from adasffuse.images.pairs import PairFolder
+from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.read import read_image, write_png
 from adasffuse.inference.folder import _Turns, fuse_folder
 from adasffuse.inference.fuser import Fuser
@@ -22,7 +22,7 @@ def test_pairs_that_fail_in_reading_or_writing_leave_the_others_whole(tmp_path):
     (folders[0] / "5.png").write_bytes(b"no image")
     (tmp_path / "fused/8.png").mkdir(parents=True)  # in the way, and the last one to be written
     fuser = Fuser(network(), TASKS["ivf"], precision="float32")
-    report = fuse_folder(fuser, PairFolder("IVF", *folders), tmp_path / "fused")
+    report = fuse_folder(fuser, SceneFolder("IVF", folders), tmp_path / "fused")
     assert [pair.stem for pair in report.fused] == list("12467")
     assert {name: reason.split(":")[0].split(" ")[0] for name, reason in report.failed} == {
         "3": "sizes",
@@ -31,7 +31,7 @@ def test_pairs_that_fail_in_reading_or_writing_leave_the_others_whole(tmp_path):
     }
     assert sorted(path.name for path in (tmp_path / "fused").iterdir()) == [f"{n}.png" for n in "124678"]
     for pair in report.fused:  # each file holds its own pair
-        expected = fuser.fuse(*(read_image(path).pixels for path in (pair.path_a, pair.path_b)))
+        expected = fuser.fuse(*(read_image(path).pixels for path in pair.paths))
         saved = np.rint(read_image(tmp_path / f"fused/{pair.stem}.png").pixels * 255)
         assert np.array_equal(saved, expected)
 

@@ -15,7 +15,7 @@ from PIL import Image
 from tiny import texture, write_ivf, write_weights
 
 from adasffuse.data.samples import sample_pairs, write_samples
-from adasffuse.images.pairs import find_pairs, pair_folders
+from adasffuse.images.pairs import find_scenes, scene_folders
 from adasffuse.images.read import image_size, read_image, write_png
 from adasffuse.inference import load_fuser
 from adasffuse.models.weights import WeightsError, released_weights
@@ -72,14 +72,14 @@ def test_without_data_the_samples_are_fused(task, run, tmp_path):
 def test_real_pairs(task, data_root, run, tmp_path):
     """The smallest pair of each folder of the task's test data."""
     expected = {}
-    for folder in pair_folders(data_root / "test", task.upper()):
-        pairs, _ = find_pairs(folder.folder_a, folder.folder_b)
-        pair = min(pairs, key=lambda pair: np.prod(image_size(pair.path_a)))
-        for path, source in ((pair.path_a, folder.folder_a), (pair.path_b, folder.folder_b)):
+    for folder in scene_folders(data_root / "test", task.upper()):
+        pairs, _ = find_scenes(folder.folders)
+        pair = min(pairs, key=lambda pair: np.prod(image_size(pair.paths[0])))
+        for path, source in zip(pair.paths, folder.folders):
             target = tmp_path / "data" / source.relative_to(data_root / "test")
             target.mkdir(parents=True)
             shutil.copy(path, target)
-        expected[f"{folder.name}/{pair.stem}.png"] = image_size(pair.path_a)
+        expected[f"{folder.name}/{pair.stem}.png"] = image_size(pair.paths[0])
     status, out, err = run(task, "--root_path", tmp_path / "data", *(["--no_scores"] if task != "ivf" else []))
     assert status == 0, out + err
     assert files(tmp_path / "out") == sorted(expected)

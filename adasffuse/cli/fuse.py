@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.device import PRECISIONS
-from adasffuse.images.pairs import PairFolder, pair_folders
+from adasffuse.images.pairs import SceneFolder, scene_folders
 from adasffuse.images.read import ImageError
 from adasffuse.inference.folder import FolderReport, fuse_folder
 from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, load_fuser
@@ -128,19 +128,19 @@ def score(report: FolderReport) -> ScoreTable:
     return score_pairs(report.fused, {METHOD: saved} | dict.fromkeys(COMPARED), ranges=report.ranges)
 
 
-def _jobs(args: argparse.Namespace) -> list[tuple[PairFolder, Path]]:
-    folders = pair_folders(args.root_path, args.dataset, args.A_dir, args.B_dir)
+def _jobs(args: argparse.Namespace) -> list[tuple[SceneFolder, Path]]:
+    folders = scene_folders(args.root_path, args.dataset, args.A_dir, args.B_dir)
     return [(folder, args.save_dir / folder.name) for folder in folders]
 
 
-def _sample_jobs(task: Task, args: argparse.Namespace) -> list[tuple[PairFolder, Path]]:
+def _sample_jobs(task: Task, args: argparse.Namespace) -> list[tuple[SceneFolder, Path]]:
     """Write the samples below the results and fuse them there: SAVE_DIR/samples/IVF/{infrared,visible,fused}."""
     root = args.save_dir / "samples"
     write_samples(root)
     print("built-in samples (no --root_path given):")
     for sample in sample_pairs(task.id):
         print(f"  {sample.name}: {sample.title}")
-    return [(folder, folder.folder_a.parent / "fused") for folder in pair_folders(root, task.folder)]
+    return [(folder, folder.folders[0].parent / "fused") for folder in scene_folders(root, task.folder)]
 
 
 def _value_range(values: list[str] | None) -> tuple[float, float] | str | None:

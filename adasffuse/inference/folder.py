@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from adasffuse.images.color import luminance
-from adasffuse.images.pairs import Pair, PairFolder, find_pairs, read_pair
+from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene
 from adasffuse.images.read import folder_range, write_png
 from adasffuse.inference.fuser import Fuser, as_unit_range
 
@@ -30,14 +30,14 @@ class FolderReport:
     name: str
     save_dir: Path
     network: str  # precision and device of the network
-    fused: list[Pair] = field(default_factory=list)
+    fused: list[Scene] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)  # name and reason
     notices: list[str] = field(default_factory=list)
     ranges: tuple[tuple[float, float] | None, ...] = (None, None)  # values read as black and white, of A and B
     seconds: float = 0.0  # spent on reading, fusing and writing
 
     @contextmanager
-    def blaming(self, pair: Pair) -> Iterator[None]:
+    def blaming(self, pair: Scene) -> Iterator[None]:
         """Errors of this pair are noted and shown, and end nothing else."""
         try:
             yield
@@ -45,7 +45,7 @@ class FolderReport:
             self.failed.append((pair.stem, str(error)))
             tqdm.write(f"failed: {self.name}/{pair.stem}: {error}")
 
-    def finish(self, pair: Pair, job: Future) -> None:
+    def finish(self, pair: Scene, job: Future) -> None:
         """Wait until a pair is written, and count it."""
         with self.blaming(pair):
             self.notices += job.result()
@@ -60,7 +60,7 @@ class FolderReport:
 
 def fuse_folder(
     fuser: Fuser,
-    folder: PairFolder,
+    folder: SceneFolder,
     save_dir: Path,
     value_range: tuple[float, float] | str | None = None,
     stretch: bool = False,
@@ -73,21 +73,21 @@ def fuse_folder(
     Raises:
         ImageError: a source folder is missing or holds no image.
     """
-    pairs, problems = find_pairs(folder.folder_a, folder.folder_b)
+    pairs, problems = find_scenes(folder.folders)
     report = FolderReport(
         folder.name, save_dir, f"{fuser.precision} on {fuser.device}", failed=[(p.name, p.reason) for p in problems]
     )
     for name, reason in report.failed:
         tqdm.write(f"failed: {folder.name}/{name}: {reason}")
     if value_range == "folder":
-        report.ranges = folder_range(p.path_a for p in pairs), folder_range(p.path_b for p in pairs)
+        report.ranges = folder_range(p.paths[0] for p in pairs), folder_range(p.paths[1] for p in pairs)
     else:
         report.ranges = value_range, value_range
     started = time.perf_counter()
     with _Turns(fuser.device) as turns, ThreadPoolExecutor(turns.places + 1) as pool:
 
-        def fuse(pair: Pair) -> list[str]:
-            a, b = read_pair(pair, *report.ranges)
+        def fuse(pair: Scene) -> list[str]:
+            a, b = read_scene(pair, *report.ranges)
             pixels = as_unit_range(a.pixels, "source A"), as_unit_range(b.pixels, "source B")
             lumas = [luminance(p) for p in pixels]
             with turns.one(lumas[0].size):
