@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adasffuse.images.read import IMAGE_SUFFIXES, ImageError, SourceImage, read_image
+from adasffuse.images.image import Image, ImageError
+from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 from adasffuse.tasks import Sources, find_task
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}  # hidden files (.DS_Store, ._copy.png) are ignored as well
@@ -146,7 +147,7 @@ def read_scene(
     ranges: Sequence[tuple[float, float] | None] | None = None,
     no_data: Sequence[float | None] | None = None,
     thermal: Sequence[bool] | None = None,
-) -> list[SourceImage]:
+) -> list[Image]:
     """The images of a scene, in the order of its sources.
 
     Args:
@@ -155,7 +156,11 @@ def read_scene(
         ImageError: a file cannot be read, or the images differ in height or width.
     """
     none = [None] * len(scene.paths)
-    images = [read_image(path, value_range) for path, value_range in zip(scene.paths, ranges or none, strict=True)]
+    options = zip(ranges or none, no_data or none, thermal or none, strict=True)
+    images = [
+        read_image(path, value_range, missing, bool(hot))
+        for path, (value_range, missing, hot) in zip(scene.paths, options, strict=True)
+    ]
     if len({image.pixels.shape[:2] for image in images}) > 1:
         sizes = [f"{p} is {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(scene.paths, images)]
         raise ImageError(f"sizes differ: {', '.join(sizes)} pixels; register them to one size first")

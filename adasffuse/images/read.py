@@ -9,12 +9,14 @@ import os
 import struct
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image as PilImage
+from PIL import ImageOps, UnidentifiedImageError
+
+from adasffuse.images.image import Image, ImageError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # the only decoders that Pillow may try
@@ -31,24 +33,17 @@ _DAMAGE = (
     TypeError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
+    PilImage.DecompressionBombError,
     cv2.error,
 )
 
 
-class ImageError(ValueError):
-    """An image file or a folder of images that cannot be used; the message names it and says what to do."""
-
-
-@dataclass(frozen=True)
-class SourceImage:
-    """A decoded file."""
-
-    pixels: np.ndarray  # float32 in [0, 1], (H, W) gray or (H, W, 3) RGB
-    notices: tuple[str, ...] = ()  # what a user should know, e.g. that alpha was dropped; each names the file
-
-
-def read_image(path: str | Path, value_range: tuple[float, float] | None = None) -> SourceImage:
+def read_image(
+    path: str | Path,
+    value_range: tuple[float, float] | None = None,
+    no_data: float | None = None,
+    thermal: bool = False,
+) -> Image:
     """Decode one PNG, JPEG, TIFF, BMP or WebP file, turned as its EXIF orientation asks.
 
     A colour file whose channels are all equal comes back gray.  Alpha is dropped, and of several pages or frames only
@@ -69,19 +64,18 @@ def read_image(path: str | Path, value_range: tuple[float, float] | None = None)
     if values.ndim == 3 and (values == values[..., :1]).all():
         values = values[..., 0]
     if values.dtype == np.uint8:
-        return SourceImage(np.divide(values, np.float32(255), dtype=np.float32), notices)
+        return Image(np.divide(values, np.float32(255), dtype=np.float32), notices=notices)
     if values.dtype == np.uint16 and value_range is None:
         low, high = int(values.min()), int(values.max())
         if high - low < 65535 / 4:
-            notices += (
-                f"{path}: uses only {low}..{high} of 0..65535; --range LOW HIGH or --range folder would widen it",
-            )
+            notices += (f"{path}: uses only {low}..{high} of 0..65535; a value range would widen it",)
         value_range = (0, 65535)
     if value_range is None:
         raise ImageError(
-            f"{path}: {values.dtype} values have no fixed black and white; give --range LOW HIGH in the file's units"
+            f"{path}: {values.dtype} values have no fixed black and white; give a value range in the file's units"
         )
-    return SourceImage(_window(values, value_range, path), notices)
+    depth = "16" if values.dtype == np.uint16 else "float"
+    return Image(_window(values, value_range, path), depth, value_range, notices=notices)
 
 
 def folder_range(paths: Iterable[str | Path]) -> tuple[float, float] | None:
@@ -110,7 +104,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     path = Path(path)
     data = _read_bytes(path)
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with PilImage.open(io.BytesIO(data), formats=_FORMATS) as image:
             no_exif = image.format == "PNG" and b"eXIf" not in data  # asking Pillow would decode the image
             if no_exif or image.getexif().get(_ORIENTATION, 1) < 5:
                 return image.height, image.width
@@ -171,7 +165,7 @@ def _decode(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """File values as stored, (H, W) or (H, W, 3) RGB, uint8 or deeper, and notices."""
     data = _read_bytes(path)
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with PilImage.open(io.BytesIO(data), formats=_FORMATS) as image:
             notices = _notices(image, path)
             if not _is_deep(image, data):
                 return _decode_8bit(image), notices
@@ -188,7 +182,7 @@ def _decode(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     return values if values.ndim == 2 else values[..., ::-1], notices
 
 
-def _notices(image: Image.Image, path: Path) -> tuple[str, ...]:
+def _notices(image: PilImage.Image, path: Path) -> tuple[str, ...]:
     notices = []
     if {"A", "a"} & set(image.getbands()) or "transparency" in image.info:
         notices.append(f"{path}: alpha channel dropped")
@@ -197,20 +191,20 @@ def _notices(image: Image.Image, path: Path) -> tuple[str, ...]:
     return tuple(notices)
 
 
-def _is_deep(image: Image.Image, data: bytes) -> bool:
+def _is_deep(image: PilImage.Image, data: bytes) -> bool:
     """Whether the opened file holds more than 8 bits per channel."""
     if image.format == "PNG":
         return data[24] > 8  # bit depth of the IHDR chunk
     return image.format == "TIFF" and max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8
 
 
-def _plain_layout(image: Image.Image) -> bool:
+def _plain_layout(image: PilImage.Image) -> bool:
     """Whether a deep TIFF is one that OpenCV decodes rightly: black is 0, and colour channels lie interleaved."""
     planes_apart = image.tag_v2.get(_PLANAR_CONFIGURATION, 1) == 2 and len(image.getbands()) > 1
     return not planes_apart and image.tag_v2.get(_PHOTOMETRIC) != 0
 
 
-def _decode_8bit(image: Image.Image) -> np.ndarray:
+def _decode_8bit(image: PilImage.Image) -> np.ndarray:
     ImageOps.exif_transpose(image, in_place=True)
     mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     return np.asarray(image if image.mode == mode else image.convert(mode))
