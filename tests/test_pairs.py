@@ -72,7 +72,7 @@ def test_missing_folder_names_what_is_there_instead(tmp_path):
 def test_empty_folder(tmp_path):
     touch(tmp_path, "a/1.png")
     (tmp_path / "b").mkdir()
-    with pytest.raises(ImageError, match=r"no images in .*/b; put files ending in \.bmp"):
+    with pytest.raises(ImageError, match=r"no images in .*/b; put files ending in \."):
         find_scenes((tmp_path / "a", tmp_path / "b"))
 
 

@@ -20,15 +20,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from adasffuse.images.color import luminance
+from adasffuse.images.color import luminance, rebuild_color
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene
 from adasffuse.images.ranges import RangeSpec, resolve_range
-from adasffuse.images.write import quantise, result_depth, write_image
+from adasffuse.images.write import DEPTHS, quantise, result_depth, suffix_of, write_image
 from adasffuse.inference.fuser import Fuser, as_unit_range
 from adasffuse.tasks import Task
-
-SUFFIXES = {"8": ".png", "16": ".png", "float": ".tif"}  # of results, by depth
 
 _LARGE = 1 << 20  # pixels from which on an image gets all threads: they share its work well, and memory is bounded
 _COLORFUL = 0.02  # mean difference of the largest and smallest channel from which on an image counts as coloured
@@ -111,7 +109,7 @@ def fuse_folder(
     report = FolderReport(folder.name, save_dir, f"{fuser.precision} on {fuser.device}")
     report.failed = [(problem.name, problem.reason) for problem in problems if not problem.harmless]
     columns = list(zip(*(scene.paths for scene in scenes))) or [()] * len(none)
-    report.ranges = tuple(resolve_range(*source) for source in zip(specs, columns, no_data))
+    report.ranges = tuple(resolve_range(*source) for source in zip(specs, columns, no_data, thermal))
     started, done = time.perf_counter(), []
     with _Turns(fuser.device) as turns, ThreadPoolExecutor(turns.places + 1) as pool:
 
@@ -119,7 +117,7 @@ def fuse_folder(
             images = read_scene(scene, report.ranges, no_data, thermal)
             deep = result_depth(depth, [image.depth for image in images])
             fused = _fuse_images(fuser, images, turns, stretch, deep)
-            target = save_dir / f"{scene.stem}{SUFFIXES[deep]}"
+            target = save_dir / f"{scene.stem}{suffix_of(deep)}"
             _save(target, fused, deep)
             return _Fused(scene, target, images)
 
@@ -160,8 +158,9 @@ def _fuse_images(fuser: Fuser, images: Sequence[Image], turns: "_Turns", stretch
     lumas = [luminance(p) for p in pixels]
     with turns.one(lumas[0].size):
         luma = fuser.fuse_luminance(*lumas)
-    fused = fuser.color(luma, *pixels, stretch)
-    return fused if depth == "8" else quantise(fused / np.float32(255), depth)
+    if stretch:
+        luma = (luma - luma.min()) / max(float(np.ptp(luma)), 1e-12)
+    return quantise(rebuild_color(luma, pixels, fuser.task.color, depth), depth)
 
 
 def _save(path: Path, fused: np.ndarray, depth: str) -> None:
@@ -188,7 +187,7 @@ def _refuse_to_overwrite(save_dir: Path, folder: SceneFolder, scenes: Sequence[S
             raise ImageError(f"results would lie among the sources in {source}; choose another folder for them")
     sources = {path.resolve() for scene in scenes for path in scene.paths}
     for scene in scenes:
-        for suffix in set(SUFFIXES.values()):
+        for suffix in map(suffix_of, DEPTHS):
             if place / f"{scene.stem}{suffix}" in sources:
                 raise ImageError(
                     f"the result {save_dir / (scene.stem + suffix)} would overwrite a source; "
@@ -219,7 +218,7 @@ def _notices(
     """What a user should know of a folder; what holds for many files is said once, with their number."""
     notices = [problem.reason for problem in problems if problem.harmless]
     for source, spec, window in zip(folder.folders, specs, ranges):
-        if window is not None and window != spec:
+        if window is not None and spec is not None and spec.kind != "fixed":
             notices.append(f"{source}: the values {window[0]:g} to {window[1]:g} become black to white")
     paths_of: dict[str, list[Path]] = defaultdict(list)
     for one in done:
