@@ -49,8 +49,6 @@ def say(text: object, stream: TextIO | None = None) -> None:
         stream: standard output where None.
     """
     stream = stream or sys.stdout
-    if stream is None:  # the process was started without it
-        return
     try:
         print(printable(text), file=stream, flush=True)
     except OSError:
@@ -87,19 +85,26 @@ def prepare_process() -> None:
     Threads: OpenMP's threads otherwise spin while they wait for each other, and when anything else needs a core, such
     as the threads that read and write images, all wait for the one that lost its core (GNU OpenMP).  The variable
     GOMP_SPINCOUNT, where set, keeps its value.
-    Output: what the terminal's encoding lacks is shown as '?', instead of ending the program.
+    Output: see `make_printing_safe`.
     """
     if "torch" not in sys.modules:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     keep_freed_memory()
-    print_any_character()
+    make_printing_safe()
     show_messages()
 
 
-def print_any_character() -> None:
-    """Let standard output and error replace characters that their encoding lacks, such as arrows in ASCII."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+def make_printing_safe() -> None:
+    """Let standard output and error show '?' for what their encoding lacks, such as arrows in ASCII.
+
+    One that the process was started without leads nowhere from now on: libraries expect it, and the next file that is
+    opened must not take its place.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (stays open)
+        elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
 
 

@@ -335,7 +335,7 @@ def write_deep(root: Path, factor: float, kind=np.uint16, suffix: str = "png") -
     for number, stem in enumerate("12"):
         for seed, name in ((number, "infrared"), (number + 2, "visible")):
             luma = texture(40, 48, seed)
-    luma[:2, :4] = 0, 0, 255, 255  # blocks of 2 x 2: single pixels do not count
+            luma[:2, :4] = 0, 0, 255, 255  # blocks of 2 x 2: single pixels do not count
             (root / "IVF" / name).mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(root / "IVF" / name / f"{stem}.{suffix}"), (luma.astype(float) * factor).astype(kind))
     return root

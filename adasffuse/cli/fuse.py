@@ -4,11 +4,11 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.device import PRECISIONS
+from adasffuse.files import one_line
 from adasffuse.images.pairs import SceneError, SceneFolder, scene_folders
 from adasffuse.images.ranges import RangeSpec, parse_range
 from adasffuse.inference.folder import FolderReport, SaveError, fuse_folder
@@ -126,10 +126,10 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
             except SaveError:
                 raise
             except (ValueError, OSError) as error:  # the other subsets are fused all the same
-                say(f"error: {error}{_advice(error)}", sys.stderr)
+                say(f"error: {one_line(error)}{_advice(error)}", sys.stderr)
                 failed = True
     except (ValueError, OSError) as error:
-        say(f"error: {error}{_advice(error)}", sys.stderr)
+        say(f"error: {one_line(error)}{_advice(error)}", sys.stderr)
         return 1
     return int(failed)
 
@@ -171,7 +171,7 @@ def _fuse(
     )
     say(report.summary())
     for notice in report.notices:
-        say(f"notice: {notice}")
+        say(f"notice: {one_line(notice)}")
     return report
 
 
@@ -229,12 +229,7 @@ def _given_path(text: str) -> Path:
 
 def _advice(error: Exception) -> str:
     """The options that would help, where the error knows better folders or patterns."""
-    if isinstance(error, SceneError) and error.folders:
-        return _options(("--A_dir", "--B_dir"), error.folders)
-    if isinstance(error, SceneError) and error.patterns:
-        return _options(("--pattern_a", "--pattern_b"), error.patterns)
-    return ""
-
-
-def _options(names: Sequence[str], values: Sequence[object]) -> str:
-    return f" ({' '.join(f'{name} {shlex.quote(str(value))}' for name, value in zip(names, values))})"
+    if not isinstance(error, SceneError) or not (error.folders or error.patterns):
+        return ""
+    options = [*zip(("--A_dir", "--B_dir"), error.folders), *zip(("--pattern_a", "--pattern_b"), error.patterns)]
+    return f"; try {' '.join(f'{name} {shlex.quote(str(value))}' for name, value in options)}"

@@ -135,10 +135,7 @@ def scene_folders(
                     f"{present[0]} is there, its partner {missing[-1]} is not; add it, or rename the former"
                 )
     if not found:
-        looked = ", ".join(dict.fromkeys(missing))
-        raise SceneError(
-            f"no source folders for {dataset}: looked for {looked}; {_contents(base if base.is_dir() else root)}"
-        )
+        raise _no_source_folders(dataset, base if base.is_dir() else root, missing)
     return list(found.values())
 
 
@@ -314,6 +311,20 @@ def _no_images(folders: Sequence[Path], empty: dict[Path, Counter[Path]]) -> Sce
         return SceneError(f"{message}: give the sub-folder as the folder of that source")
     better = [path / common[0] if path in empty else path for path in folders]
     return SceneError(f"{message}: give {better[folders.index(folder)]} as the folder of that source", folders=better)
+
+
+def _no_source_folders(dataset: str, place: Path, missing: Sequence[str]) -> SceneError:
+    """The error for a data set without the folders looked for, which may hold all images in one folder."""
+    looked = ", ".join(dict.fromkeys(missing))
+    message = f"no source folders for {dataset}: looked for {looked}; {_contents(place)}"
+    images = _look_into(place)[0].images if place.is_dir() else []
+    patterns, count = _tell_apart([path.stem for path in images])
+    if not count:
+        return SceneError(message)
+    message += (
+        f"; give {place} for both sources, with patterns: {patterns[0]!r} and {patterns[1]!r} match {count} pairs"
+    )
+    return SceneError(message, (place, place), patterns)
 
 
 def _same_folder(folder: Path, listing: _Listing) -> SceneError:

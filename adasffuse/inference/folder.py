@@ -4,7 +4,6 @@ While the network works on some scenes, others are read, coloured and written.
 """
 
 import errno
-import sys
 import tempfile
 import threading
 import time
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from adasffuse.files import one_line
 from adasffuse.images.color import luminance, rebuild_color
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene
@@ -65,7 +65,7 @@ class FolderReport:
         """Number of results, seconds for each and their folder in one line, then a line per failure."""
         pace = f", {self.seconds / len(self.fused):.2f} s per pair in {self.network}" if self.fused else ""
         lines = [f"{self.name}: {len(self.fused)} pairs fused{pace}, {len(self.failed)} failed -> {self.save_dir}"]
-        return "\n".join(lines + [f"  failed: {name}: {reason}" for name, reason in self.failed])
+        return "\n".join(lines + [one_line(f"  failed: {name}: {reason}") for name, reason in self.failed])
 
 
 def fuse_folder(
@@ -123,7 +123,7 @@ def fuse_folder(
 
         jobs = [pool.submit(fuse, scene) for scene in scenes]
         try:
-            bar = tqdm(zip(scenes, jobs), folder.name, len(scenes), unit="pair", disable=None if sys.stderr else True)
+            bar = tqdm(zip(scenes, jobs), folder.name, len(scenes), unit="pair", disable=None)
             for scene, job in bar:
                 with report.blaming(scene):
                     done.append(job.result())
