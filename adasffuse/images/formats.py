@@ -55,7 +55,7 @@ _SIGNATURES = (
     ("BMP", rb"BM"),
     ("WebP", rb"RIFF....WEBP"),
     ("GIF", rb"GIF8[79]a"),
-    ("Netpbm", rb"P[1-6]\s"),
+    ("Netpbm", rb"P[1-6][\s#]"),
     ("JPEG 2000", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
     ("AVIF", rb"....ftyp(avi[fs]|mif1|msf1)"),
 )
@@ -268,7 +268,7 @@ def _open_tiff(file: BinaryIO) -> ImageFile:
     def decode() -> Stored:
         _judge_tiff(page, file)
         values = page.asarray(maxworkers=1)
-        values = values.reshape(page.shaped[1:])[:, 0]  # (planes, height, width, samples) of the first slice
+        values = values.reshape(page.shaped)[:, 0]  # (planes, height, width, samples) of the first slice
         values = np.moveaxis(values, 0, -1).reshape(page.imagelength, page.imagewidth, -1)
         stored = _tiff_colour(page, values)
         several = ("holds several pages or frames, only the first is read",) if _more_pages(tiff) else ()
@@ -319,7 +319,7 @@ def _tiff_colour(page: tifffile.TiffPage, values: np.ndarray) -> Stored:
     common = {"span": span, "no_data": _tiff_no_data(page), "profile": page.iccprofile}
     if photometric == _PALETTE:
         palette = np.asarray(page.colormap)
-        scale = 257 if palette.max() > 255 else 1  # some writers store 8-bit colours
+        scale = 256 if palette.max() > 255 else 1  # some writers store 8-bit colours
         rgb = (np.moveaxis(palette, 0, -1) // scale).astype(np.uint8)[values[..., 0]]
         return Stored(rgb, "rgb", span=(0, 255))
     if photometric in (_CIELAB, _ICCLAB) and samples >= 3 and unsigned and bits in (8, 16):

@@ -12,7 +12,7 @@ import numpy as np
 from adasffuse.images.color import luminance
 
 _SMALLEST_AREA = 0.01  # of the image: a border without data
-_NEARLY_ZERO = 0.02  # of the image's brightest values: what surrounds a scene that was clipped at zero
+_NEARLY_ZERO, _DARK = 0.02, 0.1  # of the image's brightest values: what surrounds a scene that was clipped at zero
 _RIM = 2.0  # pixels beside missing ones that a warp has mixed with them
 _CUT_OFF, _FULL = np.float32(2.5 / 255), np.float32(5 / 255)  # range of block means: no content, and content
 _BLOCK, _STEP = 8, 4  # pixels
@@ -21,10 +21,11 @@ _BLOCK, _STEP = 8, 4  # pixels
 def thermal_border_mask(values: np.ndarray) -> np.ndarray:
     """Where a thermal image holds no data: exact 0 in a large area joined to the border, as a warp leaves it.
 
-    Such an area has at least 1 % of the image's pixels and ends abruptly.  A cold sky that the camera clipped at zero
-    fades into its surroundings: where at least half of the pixels just beyond the area (3 to 4 px away) are nearly zero
-    (2 % of the image's 99th percentile), it is data.  When in doubt the area is taken for missing, since a source that
-    is 0 has little to show there.  An image that is 0 everywhere has no border; see `without_empty` for it.
+    Such an area has at least 1 % of the image's pixels, lies around a convex rest (at least half of it outside the
+    convex hull of what is not 0), and ends abruptly.  A cold sky that the camera clipped at zero is data: mostly it
+    lies between other things, and it fades into its surroundings: 3 to 4 px beyond the area the median is at most 2 %
+    of the image's 99th percentile, or at most 10 % and still rising (at most three quarters of the median 7 to 8 px
+    beyond).  An image that is 0 everywhere has no border; see `without_empty` for it.
 
     Args:
         values: (H, W), any real or boolean type, as stored.
@@ -41,12 +42,16 @@ def thermal_border_mask(values: np.ndarray) -> np.ndarray:
     large = [label for label in np.unique(border) if label > 0 and areas[label] >= _SMALLEST_AREA * zero.size]
     if not large:
         return missing
-    with np.errstate(invalid="ignore"):
-        bright = np.nanpercentile(values[~zero].astype(np.float64), 99)
+    finite = ~zero & np.isfinite(values)
+    bright = np.percentile(np.abs(values[finite].astype(np.float64)), 99) if finite.any() else 0.0
+    around = ~_convex_hull(~np.isin(labels, large))
     for label in large:
         area = labels == label
-        ring = _grown(area, 4) & ~_grown(area, 2)
-        if not ring.any() or (np.abs(values[ring].astype(np.float64)) <= _NEARLY_ZERO * abs(bright)).mean() < 0.5:
+        if around[area].mean() < 0.5:
+            continue
+        near, far = (_median(values, finite & _grown(area, r) & ~_grown(area, r - 2)) for r in (4, 8))
+        fades = near <= _NEARLY_ZERO * bright or (near <= _DARK * bright and near <= 0.75 * far)
+        if not fades:
             missing |= area
     return missing
 
@@ -88,21 +93,22 @@ def fill_missing(
 def content(source: np.ndarray, valid: np.ndarray | None = None) -> float:
     """How much content a source has as a whole, 0 to 1: 0 for a flat frame, also a noisy one.
 
-    The range of the means of 8 x 8 blocks (every 4 pixels): 0 up to 2.5 of 255 levels, 1 from 5 levels on, smooth in
-    between.  Noise of 2 levels does not move the means; a hot target of 5 x 5 pixels does.
+    The range of the means of 8 x 8 blocks (every 4 pixels; smaller blocks in images below 16 pixels): 0 up to 2.5 of
+    255 levels, 1 from 5 levels on, smooth in between.  Noise of 2 levels does not move the means; a hot target of
+    5 x 5 pixels does.
 
     Args:
         source: (H, W) or (H, W, 3) float32 in [0, 1].
         valid: (H, W) bool; blocks that touch pixels without data do not count.
     """
     luma = luminance(source)
-    block = min(_BLOCK, *luma.shape)
-    means = cv2.blur(luma, (block, block), anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
+    block = [min(_BLOCK, max(1, n // 2)) for n in luma.shape]
+    means = cv2.blur(luma, block[::-1], anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
     inside = np.zeros(luma.shape, bool)
-    rows, columns = (np.unique([*range(0, n - block + 1, _STEP), n - block]) for n in luma.shape)
+    rows, columns = (np.unique([*range(0, n - b + 1, _STEP), n - b]) for n, b in zip(luma.shape, block))
     inside[np.ix_(rows, columns)] = True
     if valid is not None:
-        whole = cv2.erode(valid.astype(np.uint8), np.ones((block, block), np.uint8), anchor=(0, 0))
+        whole = cv2.erode(valid.astype(np.uint8), np.ones(block, np.uint8), anchor=(0, 0))
         inside &= whole.astype(bool)
     if not inside.any():
         return 0.0
@@ -198,6 +204,21 @@ def _distance(inside: np.ndarray) -> np.ndarray:
     if inside.all():
         return np.full(inside.shape, np.float32(1e6))
     return cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+
+def _convex_hull(inside: np.ndarray) -> np.ndarray:
+    """(H, W) bool: convex hull of the largest connected part."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=4)
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    points = cv2.findNonZero((labels == largest).astype(np.uint8))
+    hull = np.zeros(inside.shape, np.uint8)
+    cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
+    return hull.astype(bool)
+
+
+def _median(values: np.ndarray, where: np.ndarray) -> float:
+    """Median of the values' sizes; infinite where there are none."""
+    return float(np.median(np.abs(values[where].astype(np.float64)))) if where.any() else np.inf
 
 
 def _grown(area: np.ndarray, pixels: int) -> np.ndarray:

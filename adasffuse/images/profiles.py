@@ -11,6 +11,7 @@ import numpy as np
 from PIL import ImageCms
 
 _RELATIVE_COLORIMETRIC = 1
+_NO_OPTIMIZATION = 0x100  # with its default tables, dark 16-bit values would be off by up to 20 of 255 levels
 _PROFILE_SPACES = {"gray": "GRAY", "rgb": "RGB", "cmyk": "CMYK"}  # names of the ICC specification
 _GRID = np.stack(np.meshgrid(*[np.linspace(0, 255, 9)] * 3), axis=-1).reshape(1, -1, 3).astype(np.uint8)
 
@@ -94,6 +95,7 @@ def _transform(values: np.ndarray, profile: bytes, space: str, dtype: np.dtype) 
         outcolorspace="rgb",
         outdtype=np.dtype(dtype),
         intent=_RELATIVE_COLORIMETRIC,
+        flags=_NO_OPTIMIZATION,
     )
 
 

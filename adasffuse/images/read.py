@@ -150,9 +150,8 @@ def _window(
             raise ImageError(f"{path}: a value range is two increasing numbers LOW HIGH, got {low:g} {high:g}")
         if depth != "8" or stored.span is None:
             return (low, high), []
-        return stored.span, [
-            f"has 8 bits per channel, which always span 0..255; the range {low:g} {high:g} is not used"
-        ]
+        shown = f"{low:g} {high:g}"
+        return stored.span, [f"has 8 bits per channel, which always span 0..255; the range {shown} is not used"]
     if stored.span is None:
         raise ImageError(
             f"{path}: {values.dtype} values have no fixed black and white; "
