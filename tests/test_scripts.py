@@ -1,9 +1,12 @@
 """The four fusion scripts through their `main(argv)`: built-in samples, real pairs, and every kind of bad input."""
 
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -299,6 +302,156 @@ def test_unknown_arguments(run, arguments, capsys):
         run("mef", *arguments)
     assert caught.value.code == 2
     assert arguments[0] in capsys.readouterr().err
+
+
+def test_two_folders_without_a_root(run, tmp_path):
+    """Never the built-in samples: what was named is fused, or nothing."""
+    base = write_ivf(tmp_path / "data", ("1",)) / "IVF"
+    folders = ["--A_dir", base / "infrared", "--B_dir", base / "visible"]
+    status, out, err = run("ivf", "--no_scores", *folders)
+    assert (status, err) == (0, "") and "samples" not in out and files(tmp_path / "out") == ["IVF/1.png"]
+    assert run("ivf", "--no_scores", "--dataset", "IVF_MINE", *folders)[0] == 0
+    assert files(tmp_path / "out") == ["IVF/1.png", "IVF_MINE/1.png"]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--A_dir", "{base}/infrared"], "--A_dir needs --root_path, or both --A_dir and --B_dir; without any of them"),
+        (["--B_dir", "visible"], "--B_dir needs --root_path, or both"),
+        (["--dataset", "IVF_MINE"], "--dataset needs --root_path, or both"),
+        (["--pattern_b", "VIS_*"], "--pattern_b needs --root_path, or both"),
+        (
+            ["--A_dir", "{base}/infrared", "--B_dir", "{base}/vis"],
+            "no folder {base}/vis; {base} holds infrared/",
+        ),
+        (["--A_dir", "{base}/infrared", "--B_dir", "{base}/link"], "two sources are one and the same folder"),
+        (["--root_path", "{base}/..", "--B_dir", "infrared"], "two sources are one and the same folder"),
+        (["--root_path", "{base}/..", "--pattern_a", "IR"], "a pattern has one '*'"),
+    ],
+)
+def test_mistakes_that_are_refused(run, tmp_path, arguments, message):
+    base = write_ivf(tmp_path / "data") / "IVF"
+    link = base / "link"
+    link.symlink_to(base / "infrared")
+    status, out, err = run("ivf", *(argument.format(base=base) for argument in arguments))
+    assert status == 1 and out == "" and err.startswith("error: " + message.format(base=base)), err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_advised_works(run, tmp_path):
+    """Names that differ in their beginning, images in sub-folders, and both sources in one folder."""
+    base = write_ivf(tmp_path / "data") / "IVF"
+    for number in "123":
+        (base / f"infrared/{number}.png").rename(base / f"infrared/IR_{number}.png")
+        (base / f"visible/{number}.png").rename(base / f"visible/VIS_{number}.png")
+    root = ["--root_path", tmp_path / "data", "--no_scores"]
+
+    def advice() -> list[str]:
+        status, _, err = run("ivf", *root)
+        assert status == 1 and err.startswith("error: ") and err.count("\n") == 1
+        return shlex.split(err.partition("; try ")[2])
+
+    def advised(count: int) -> None:
+        status, out, err = run("ivf", *root, *advice())
+        assert status == 0 and f"{count} pairs fused" in out, err
+
+    assert advice() == ["--pattern_a", "IR_*", "--pattern_b", "VIS_*"]
+    advised(3)
+    assert files(tmp_path / "out") == ["IVF/1.png", "IVF/2.png", "IVF/3.png"]
+    for name in ("infrared", "visible"):
+        (base / name / "test set").mkdir()
+        for path in (base / name).glob("*.png"):
+            path.rename(base / name / "test set" / f"0{path.stem[-1]}.png")
+    folders = [base / name / "test set" for name in ("infrared", "visible")]
+    assert advice() == ["--A_dir", str(folders[0]), "--B_dir", str(folders[1])]
+    advised(3)
+    for folder, word in zip(folders, ("ir", "co")):
+        for path in folder.iterdir():
+            path.rename(base / f"{path.stem}_{word}.png")
+    shutil.rmtree(base / "infrared")
+    shutil.rmtree(base / "visible")
+    both = ["--A_dir", str(base), "--B_dir", str(base)]
+    assert advice() == [*both, "--pattern_a", "*_ir", "--pattern_b", "*_co"]
+    advised(3)
+
+
+def test_labels_beside_images_are_a_notice(run, tmp_path):
+    base = write_ivf(tmp_path / "data", ("1", "2")) / "IVF"
+    for stem in "12":
+        (base / f"visible/{stem}.txt").write_text("0 0.5 0.5 0.1 0.2")
+    status, out, err = run("ivf", "--root_path", tmp_path / "data", "--no_scores")
+    assert (status, err) == (0, "") and "2 pairs fused" in out and "0 failed" in out
+    assert f"notice: {base}/visible also holds 1.txt, 2.txt, no images by name" in out
+
+
+def test_a_data_set_written_as_on_windows(run, tmp_path):
+    write_samples(tmp_path / "data")
+    assert run("mif", "--root_path", tmp_path / "data", "--dataset", "MIF\\PET-MRI", "--no_scores")[0] == 0
+    assert [name.split("/")[1] for name in files(tmp_path / "out")] == ["PET-MRI"]
+
+
+def test_no_name_writes_control_characters_to_the_terminal(run, tmp_path):
+    base = write_ivf(tmp_path / "data", ("1",)) / "IVF"
+    (base / "visible/\x1b[2J\n.png").write_bytes(b"no image")
+    (base / "infrared/\x1b[2J\n.png").write_bytes(b"no image")
+    status, out, _ = run("ivf", "--root_path", tmp_path / "data", "--no_scores")
+    assert status == 1 and "  failed: \\x1b[2J\\n: " in out and "\x1b" not in out and out.count("\n") == 2
+
+
+def test_results_over_sources_are_refused(run, tmp_path):
+    base = write_ivf(tmp_path / "data") / "IVF"
+    arguments = ["--A_dir", base / "infrared", "--B_dir", base / "visible", "--dataset", "IVF"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/IVF").symlink_to(base / "visible")
+    status, out, err = run("ivf", *arguments, "--save_dir", tmp_path / "mine")
+    assert status == 1 and out == "" and f"error: results would lie among the sources in {base}/visible" in err
+
+
+@pytest.mark.parametrize("name", ["file", "run", "general", "ivf_small", "general_small"])
+def test_every_way_to_name_weights(run, tmp_path, weights, name):
+    named = name
+    if name in ("file", "run"):
+        (tmp_path / "run").mkdir()
+        shutil.copy(weights["ivf"], tmp_path / "run/weights.safetensors")
+        named = tmp_path / "run" / ("weights.safetensors" if name == "file" else "")
+    root = write_ivf(tmp_path / "data", ("1",))
+    assert run("ivf", "--root_path", root, "--no_scores", "--weights", named)[0] == 0
+
+
+def start_script(*arguments, **environment) -> subprocess.Popen:
+    """The infrared-visible script as a process of its own."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])} | environment
+    command = [sys.executable, ROOT / "test_IVF_RGB.py", *arguments]
+    return subprocess.Popen(list(map(str, command)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_whole_files(tmp_path, weights, number, status):
+    base = write_ivf(tmp_path / "data", ("1",), (96, 128)) / "IVF"
+    for folder in (base / "infrared", base / "visible"):
+        for copy in range(3000):
+            os.link(folder / "1.png", folder / f"c{copy}.png")
+    arguments = ["--root_path", tmp_path / "data", "--save_dir", tmp_path / "out", "--weights", weights["ivf"]]
+    with start_script(*arguments) as process:
+        while process.poll() is None and not list(tmp_path.glob("out/IVF/*.png")):
+            time.sleep(0.05)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == status and out == b"", err
+    assert err.count(b"\n") == 1 and b"files written so far are whole" in err
+    names = files(tmp_path / "out/IVF")
+    assert names and all(image_size(tmp_path / "out/IVF" / name) == (96, 128) for name in names)
+
+
+def test_without_a_home_and_in_ascii(tmp_path, weights):
+    root = write_ivf(tmp_path / "data", ("1",))
+    arguments = ["--root_path", root, "--save_dir", tmp_path / "out", "--weights", weights["ivf"]]
+    nowhere = {name: "/proc/nowhere" for name in ("HOME", "XDG_CACHE_HOME", "TMPDIR")}
+    with start_script(*arguments, PYTHONIOENCODING="ascii", PYTHONUTF8="0", LC_ALL="C", **nowhere) as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert b"EN?" in out and b"AdaSFFuse" in out and files(tmp_path / "out") == ["IVF/1.png"]
 
 
 def write_variants(folder: Path) -> dict[str, int]:
