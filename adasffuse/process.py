@@ -1,4 +1,4 @@
-"""What belongs to a whole process: its speed, its printing and its end.  Only programs call this, never the package."""
+"""What belongs to a whole process: its memory, its printing and its end.  Programs call this, never an import."""
 
 import ctypes
 import logging
@@ -14,7 +14,7 @@ from adasffuse.files import printable
 
 SPINS = "2000"  # rounds of waiting before a thread sleeps; the default is some billions
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
 
 
 class Terminated(BaseException):
@@ -89,7 +89,7 @@ def prepare_process() -> None:
     """
     if "torch" not in sys.modules:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
-    keep_freed_memory()
+    keep_freed_memory(one_arena=True)
     make_printing_safe()
     show_messages()
 
@@ -119,9 +119,11 @@ def show_messages() -> None:
         log.setLevel(logging.INFO)
 
 
-def keep_freed_memory() -> bool:
-    """Ask glibc's malloc to reuse freed blocks of any size instead of unmapping them; call it before large tensors.
+def keep_freed_memory(one_arena: bool = False) -> bool:
+    """Ask glibc's malloc to reuse freed blocks of any size, up to 512 MiB, instead of unmapping them.
 
+    Args:
+        one_arena: also let all threads share one heap, which keeps the process smaller.
     Returns:
         Whether it took effect; False, without any change, where the C library is not glibc.
     """
@@ -131,5 +133,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    settings = ((_M_MMAP_MAX, 0), (_M_ARENA_MAX, 1), (_M_TOP_PAD, 64 << 20), (_M_TRIM_THRESHOLD, 2**31 - 1))
-    return all([mallopt(name, value) for name, value in settings])
+    settings = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 512 << 20} | ({_M_ARENA_MAX: 1} if one_arena else {})
+    return all([mallopt(name, value) for name, value in settings.items()])

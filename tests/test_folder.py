@@ -17,10 +17,11 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import read_image
-from adasffuse.images.write import quantise, write_image, write_png
+from adasffuse.images.write import write_image, write_png
 from adasffuse.inference import folder as folder_module
 from adasffuse.inference.folder import SaveError, _Turns, fuse_folder
 from adasffuse.inference.fuser import Fuser
+from adasffuse.models import ModelOptions
 from adasffuse.tasks import TASKS
 
 
@@ -52,7 +53,7 @@ def test_pairs_that_fail_in_reading_or_writing_leave_the_others_whole(fuser, tmp
     }
     assert files(tmp_path / "fused") == [f"{n}.png" for n in "124678"]
     for pair in report.fused:  # each file holds its own pair
-        expected = fuser.fuse(*(read_image(path).pixels for path in pair.paths))
+        expected = fuser.fuse(pair.paths)
         saved = np.rint(read_image(tmp_path / f"fused/{pair.stem}.png").pixels * 255)
         assert np.array_equal(saved, expected)
 
@@ -92,28 +93,28 @@ def test_a_large_image_is_fused_alone_with_all_threads(four_threads):
     assert torch.get_num_threads() == 4
 
 
-class MeanOfSources:
-    """In place of a fuser: the mean of any number of gray sources."""
+class Mean(torch.nn.Module):
+    """In place of a network: the mean of any number of sources."""
 
-    device, precision, task = torch.device("cpu"), "float32", TASKS["mef"]
+    options = ModelOptions()
 
-    def fuse_luminance(self, *lumas: np.ndarray) -> np.ndarray:
-        return np.mean(lumas, axis=0)
+    def weight_maps(self, sources: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return ()
 
-    def fuse(self, images, stretch: bool = False, depth: str = "8") -> np.ndarray:
-        return quantise(self.fuse_luminance(*(image.pixels for image in images)), depth)
+    def compose(self, sources: torch.Tensor, maps: tuple[torch.Tensor, ...], night: float = 0.0) -> torch.Tensor:
+        return sources.mean(dim=0)
 
 
 @pytest.mark.parametrize("count", [3, 5])
 def test_any_number_of_sources(tmp_path, count):
     folders = tuple(tmp_path / str(number) for number in range(count))
     for number, folder in enumerate(folders):
-        write_png(folder / "1.png", np.full((4, 6), 20 * number, np.uint8))
-    report = fuse_folder(MeanOfSources(), SceneFolder("MEF", folders), tmp_path / "out")
+        write_png(folder / "1.png", np.uint8([[20 * number, 0, 255, 90]]))
+    report = fuse_folder(Fuser(Mean(), TASKS["mef"]), SceneFolder("MEF", folders), tmp_path / "out")
     assert report.failed == [] and report.ranges == (None,) * count
-    assert (np.rint(read_image(report.files["1"]).pixels * 255) == 10 * (count - 1)).all()
+    assert (np.rint(read_image(report.files["1"]).pixels * 255) == [[10 * (count - 1), 0, 255, 90]]).all()
     with pytest.raises(ValueError, match=f"{count} source folders need as many ranges, got 2"):
-        fuse_folder(MeanOfSources(), SceneFolder("MEF", folders), tmp_path / "out", ranges=(None, None))
+        fuse_folder(Fuser(Mean(), TASKS["mef"]), SceneFolder("MEF", folders), tmp_path / "out", ranges=(None, None))
 
 
 def test_nothing_is_printed_by_the_package(fuser, tmp_path, capsys):

@@ -1,10 +1,12 @@
 """The fuser: inputs of all kinds, colour by the task's rule, the whole image or tiles."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from tiny import network, texture, write_weights
@@ -12,9 +14,11 @@ from tiny import network, texture, write_weights
 import adasffuse
 from adasffuse.data.samples import sample_pairs
 from adasffuse.device import pick_device, pick_precision
+from adasffuse.images.arrays import as_image
 from adasffuse.images.color import luminance
+from adasffuse.images.read import read_image
+from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, load_fuser
-from adasffuse.inference.fuser import as_unit_range
 from adasffuse.models import SIZES, ModelOptions
 from adasffuse.models.weights import WeightsError
 from adasffuse.tasks import TASKS
@@ -25,8 +29,11 @@ class Mean(torch.nn.Module):
 
     options = ModelOptions()
 
-    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return (a + b) / 2
+    def weight_maps(self, sources: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return ()
+
+    def compose(self, sources: torch.Tensor, maps: tuple[torch.Tensor, ...], night: float = 0.0) -> torch.Tensor:
+        return sources.mean(dim=0)
 
 
 def color(height: int = 12, width: int = 20, seed: int = 0) -> np.ndarray:
@@ -67,7 +74,7 @@ def test_luminance_is_that_of_the_network():
 
 def test_results_are_clamped_and_rounded_never_stretched():
     class Fixed(Mean):
-        def forward(self, a, b):
+        def compose(self, sources, maps, night=0.0):
             return torch.tensor([[[[-0.5, 0.25, 0.5019, 1.7]]]])
 
     fuser, source = Fuser(Fixed(), TASKS["ivf"]), np.zeros((1, 4), np.uint8)
@@ -79,14 +86,55 @@ def test_results_are_clamped_and_rounded_never_stretched():
     assert fuser.fuse(source, source, stretch=True).tolist() == [[0, 0, 0, 0]]  # flat: nothing to spread
 
 
-def test_types_give_the_same_result():
+def test_types_give_the_same_result(tmp_path):
     fuser = Fuser(network(), TASKS["ivf"])
     a, b = gray(), color()
     expected = fuser.fuse(a, b)
     for kind in (np.float32, np.float64):
-        assert np.array_equal(fuser.fuse(a.astype(kind) / 255, b.astype(kind) / 255), expected)
+        assert np.array_equal(fuser.fuse(a.astype(kind) / 255, b.astype(kind) / 255, depth="8"), expected)
     assert np.array_equal(fuser.fuse(a.astype(np.uint16) * 257, b), expected)  # 65535 / 255
     assert np.array_equal(fuser.fuse(a[::-1][::-1], np.asfortranarray(b)), expected)
+    assert np.array_equal(fuser.fuse(torch.from_numpy(a), torch.from_numpy(b).permute(2, 0, 1)), expected)
+    assert np.array_equal(fuser.fuse([PIL.Image.fromarray(a), PIL.Image.fromarray(b)]), expected)
+    write_image(tmp_path / "a.png", a)
+    assert np.array_equal(fuser.fuse(tmp_path / "a.png", read_image(tmp_path / "a.png")), fuser.fuse(a, a))
+
+
+def test_results_are_as_deep_as_the_shallowest_source_or_as_asked_for():
+    fuser = Fuser(Mean(), TASKS["ivf"])
+    deep, real = gray().astype(np.uint16) * 200, gray() / np.float32(300)
+    assert [fuser.fuse(a, b).dtype for a, b in ((gray(), deep), (deep, deep), (deep, real), (real, real))] == [
+        np.uint8,
+        np.uint16,
+        np.uint16,
+        np.float32,
+    ]
+    assert np.array_equal(fuser.fuse(deep, deep), deep)
+    np.testing.assert_allclose(fuser.fuse(real, real), real, atol=1e-6)
+    assert fuser.fuse(deep, deep, depth="8").dtype == np.uint8
+
+
+def test_ranges_and_no_data_are_of_the_source_they_are_given_for():
+    fuser = Fuser(Mean(), TASKS["mff"])
+    counts = np.array([[7200, 7710, 8220, 8220]], np.uint16)
+    other = np.array([[0, 0.5, 1, 0.2]], np.float32)
+    np.testing.assert_allclose(fuser.fuse(counts, other, range_a=(7200, 8220), depth="float")[0, :3], [0, 0.5, 1])
+    same = fuser.fuse(other, counts, range_b=(7200, 8220), depth="float")
+    assert np.array_equal(same, fuser.fuse(counts, other, range_a=(7200, 8220), depth="float"))
+    missing = fuser.fuse(other, np.array([[0, 0.5, -1, -1]], np.float32), range_b=(0, 1), no_data_b=-1)
+    np.testing.assert_allclose(missing, other, atol=1e-6)
+
+
+def test_two_fusers_of_one_network_do_not_change_each_other():
+    model = network(patch=2)
+    plain, night = Fuser(model, TASKS["ivf"]), Fuser(model, TASKS["ivf"], night=6.0)
+    a, b = gray(48, 64), gray(48, 64, seed=1) // 4
+    expected = plain.fuse(a, b)
+    assert not np.array_equal(night.fuse(a, b), expected)
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda k: (night if k % 2 else plain).fuse(a, b), range(8)))
+    assert all(np.array_equal(result, results[k % 2]) for k, result in enumerate(results))
+    assert np.array_equal(results[0], expected)
 
 
 def test_sources_are_left_untouched():
@@ -99,36 +147,52 @@ def test_sources_are_left_untouched():
 @pytest.mark.parametrize(
     "pixels, message",
     [
-        (np.zeros((4, 4, 4), np.uint8), r"source A must be \(H, W\) gray or \(H, W, 3\) RGB, got shape \(4, 4, 4\)"),
+        (np.zeros((4, 4, 5), np.uint8), r"source A: must be \(H, W\) or \(H, W, C\) .*, got shape \(4, 4, 5\)"),
+        (np.zeros((3, 4, 5), np.uint8), r"got shape \(3, 4, 5\); move the channels last"),
+        (torch.zeros(5, 6, 3), r"got shape \(5, 6, 3\); move the channels first"),
         (np.zeros(4, np.uint8), r"got shape \(4,\)"),
-        (np.zeros((4, 4), np.int32), r"source A must be uint8, uint16 or float in \[0, 1\], got int32"),
-        (np.zeros((4, 4), bool), "got bool"),
-        (np.full((4, 4), 255.0), r"source A has float values outside \[0, 1\] or NaN; scale it first"),
+        (np.zeros((4, 4), np.int32), "source A: int32 values have no fixed black and white; give a value range"),
+        (np.zeros((4, 4), bool), "source A: has values of type bool; give uint8, uint16 or float"),
+        (np.full((4, 4), 255.0), r"source A: has float values 255 to 255, outside \[0, 1\]; scale it, or give"),
         (np.full((4, 4), -0.1), "outside"),
-        (np.full((4, 4), np.nan), "or NaN"),
-        (np.zeros((4, 5), np.uint8), r"one height and width, got \(4, 5\) and \(4, 4\)"),
+        (PIL.Image.new("LAB", (4, 4)), "source A: is a PIL image of mode LAB; convert it to RGB first"),
+        (np.zeros((4, 5), np.uint8), "one height and width, got source A 5x4, source B 4x4; register them first"),
+        ("nowhere.png", "nowhere.png: no such file"),
     ],
 )
 def test_sources_that_cannot_be_used(pixels, message):
     with pytest.raises(ValueError, match=message):
         Fuser(Mean(), TASKS["ivf"]).fuse(pixels, np.zeros((4, 4), np.uint8))
+    with pytest.raises(ValueError, match="fusing needs two or more sources, got 1"):
+        Fuser(Mean(), TASKS["ivf"]).fuse([np.zeros((4, 4), np.uint8)])
 
 
-def test_unit_range():
-    assert as_unit_range(np.array([[0, 255]], np.uint8), "x").tolist() == [[0, 1]]
-    assert as_unit_range(np.array([[0, 65535]], np.uint16), "x").tolist() == [[0, 1]]
-    assert as_unit_range([[0.0, 0.5]], "x").dtype == np.float32
+@pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA", "HSV", "YCbCr", "CMYK", "I;16", "F"])
+def test_pil_images_of_other_modes_are_what_they_show(mode):
+    levels = np.zeros((8, 12, 3), np.uint8)
+    levels[:, 4:8], levels[:, 8:] = (255, 0, 0), 255  # black, red, white
+    if mode in ("I;16", "F", "1", "LA"):
+        levels[:, 4:8] = 0
+    if mode == "I;16":
+        image = PIL.Image.fromarray(levels[..., 0].astype(np.uint16) * 257)
+    elif mode == "F":
+        image = PIL.Image.fromarray(levels[..., 0] / np.float32(255))
+    else:
+        image = PIL.Image.fromarray(levels).convert(mode)
+    fused = Fuser(Mean(), TASKS["mff"]).fuse(image, image, depth="8")
+    expected = levels if (levels != levels[..., :1]).any() else levels[..., 0]
+    assert abs(fused.astype(int) - expected).max() <= 2  # rounding of HSV and YCbCr
 
 
 def test_only_larger_images_are_tiled():
     sizes, model = [], network()
-    guide = model.guide
+    weight_maps = model.weight_maps
 
-    def record(a, b):
-        sizes.append(tuple(a.shape[-2:]))
-        return guide(a, b)
+    def record(sources):
+        sizes.append(tuple(sources.shape[-2:]))
+        return weight_maps(sources)
 
-    model.guide = record
+    model.weight_maps = record
     fuser = Fuser(model, TASKS["ivf"], tile=32, tile_overlap=16, precision="float32")
     a, b = (gray(32, 90, seed) / np.float32(255) for seed in (0, 1))
     fuser.fuse_luminance(a[:, :32], b[:, :32])
@@ -146,7 +210,7 @@ def test_only_larger_images_are_tiled():
 def test_nights_take_the_brightness_of_the_visible_image_by_the_odds_asked_for(night):
     """All of them where that is black, none where it is white."""
     model = network(output="pyramid", patch=2, residual=False)
-    for head in (model.blend, *model.blend.coarse):
+    for head in (model.head.detail, *model.head.coarse):
         torch.nn.init.zeros_(head.logit.weight)  # all weights are equal
     infrared, visible = np.full((2, 64, 64), [[[0.6]], [[0.2]]], np.float32)
     infrared[::2] += 0.1  # fine detail is still weighed equally
@@ -158,7 +222,7 @@ def test_nights_take_the_brightness_of_the_visible_image_by_the_odds_asked_for(n
 
 
 @pytest.mark.parametrize(
-    "task, output, night", [("mff", "pyramid", 4), ("ivf", "blend", 4), ("ivf", "pyramid", math.nan)]
+    "task, output, night", [("mff", "pyramid", 4), ("ivf", "direct", 4), ("ivf", "pyramid", math.nan)]
 )
 def test_nights_of_other_tasks_and_networks_are_refused(task, output, night):
     with pytest.raises(
@@ -239,6 +303,6 @@ def test_precision_of_this_machine_and_by_name():
 def test_bfloat16_keeps_the_image(task):
     """Released weights: at least 48 dB between the precisions."""
     sample = sample_pairs(task)[0]
-    a, b = (cv2.resize(luminance(as_unit_range(x, "x")), (160, 128)) for x in (sample.a, sample.b))
+    a, b = (cv2.resize(luminance(as_image(x).pixels), (160, 128)) for x in (sample.a, sample.b))
     exact, fast = (load_fuser(task, device="cpu", precision=p).fuse_luminance(a, b) for p in ("float32", "bfloat16"))
     assert 10 * np.log10(1 / np.square(exact - fast).mean()) > 48

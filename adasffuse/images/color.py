@@ -78,14 +78,20 @@ def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, de
     sizes = [luma.shape, *(source.shape[:2] for source in sources)]
     if len(set(sizes)) > 1:
         raise ValueError(f"rebuild_color needs one height and width, got {', '.join(map(str, sizes))}")
-    y = np.clip(luma, 0, 1).astype(np.float32, copy=False)
-    if _LEVELS[depth]:
-        y = np.rint(y * _LEVELS[depth]) / _LEVELS[depth]
+    exact = np.clip(luma, 0, 1).astype(np.float32, copy=False)
+    levels = _LEVELS[depth]
+    y = np.rint(exact * levels) / levels if levels else exact
     colored = [source for source in used if source.ndim == 3 and (source != source[..., :1]).any()]
     if not colored:
         return y
     cb, cr = _weighted_chroma([rgb_to_ycbcr(source)[1:] for source in colored])
-    return ycbcr_to_rgb(y, *fit_gamut(y, cb, cr)).clip(0, 1)
+    rgb = ycbcr_to_rgb(y, *fit_gamut(exact, cb, cr)).clip(0, 1)
+    if levels:  # near black and white, clipping what rounding has pushed out of gamut may have moved Y by a level
+        moved = np.rint(luminance(np.rint(rgb * levels) / levels) * levels) != np.rint(exact * levels)
+        if moved.any():
+            one = y[moved][:, None], *(chroma[moved][:, None] for chroma in (cb, cr))
+            rgb[moved] = ycbcr_to_rgb(one[0], *fit_gamut(*one)).clip(0, 1)[:, 0]
+    return rgb
 
 
 def _weighted_chroma(chroma: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

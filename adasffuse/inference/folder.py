@@ -20,12 +20,11 @@ import torch
 from tqdm import tqdm
 
 from adasffuse.files import one_line
-from adasffuse.images.color import luminance, rebuild_color
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene
 from adasffuse.images.ranges import RangeSpec, resolve_range
-from adasffuse.images.write import DEPTHS, quantise, result_depth, suffix_of, write_image
-from adasffuse.inference.fuser import Fuser, as_unit_range
+from adasffuse.images.write import DEPTHS, result_depth, suffix_of, write_image
+from adasffuse.inference.fuser import Fuser
 from adasffuse.tasks import Task
 
 _LARGE = 1 << 20  # pixels from which on an image gets all threads: they share its work well, and memory is bounded
@@ -154,13 +153,11 @@ class _Fused:
 
 def _fuse_images(fuser: Fuser, images: Sequence[Image], turns: "_Turns", stretch: bool, depth: str) -> np.ndarray:
     """The fused image, rounded to its depth; the network is used in turn."""
-    pixels = [as_unit_range(image.pixels, f"source {number}") for number, image in enumerate(images, 1)]
-    lumas = [luminance(p) for p in pixels]
+    prepared = fuser.prepare(*images)
+    lumas = prepared.lumas
     with turns.one(lumas[0].size):
         luma = fuser.fuse_luminance(*lumas)
-    if stretch:
-        luma = (luma - luma.min()) / max(float(np.ptp(luma)), 1e-12)
-    return quantise(rebuild_color(luma, pixels, fuser.task.color, depth), depth)
+    return fuser.finish(luma, prepared, stretch, depth)
 
 
 def _save(path: Path, fused: np.ndarray, depth: str) -> None:

@@ -1,19 +1,25 @@
-"""The fuser: network, task and colour rule together, from two images to one."""
+"""The fuser: network, task and colour rule together, from two or more images to one."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from adasffuse.device import pick_device, pick_precision
+from adasffuse.images.arrays import as_image
 from adasffuse.images.color import luminance, rebuild_color
-from adasffuse.images.write import quantise
-from adasffuse.inference.graphs import Replays
+from adasffuse.images.no_data import complete, without_empty
+from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.tiling import GRID, fuse_tiled
 from adasffuse.models import AdaSFFuse
+from adasffuse.models.network import stack_sources
 from adasffuse.models.weights import WeightsError, find_weights, load_weights
+from adasffuse.process import keep_freed_memory
 from adasffuse.tasks import GENERAL, Task, find_task
 
 DEFAULT_TILE = 1536
@@ -21,10 +27,16 @@ DEFAULT_OVERLAP = 64
 
 
 class Fuser:
-    """Fuses pairs of images of one task.  On CUDA, shapes that come again are fused by a graph, see `Replays`.
+    """Fuses registered images of one task.  Any number of fusers may share a network, and threads a fuser.
+
+    What all sources agree on stays as it is.  Where a source holds no data, and where it has no content at all (a flat
+    frame), the others are shown; see `adasffuse.images.no_data`.
+
+    On a CPU with glibc, making a fuser sets glibc to keep freed memory (`adasffuse.process.keep_freed_memory`), for the
+    whole process; without that, each image takes 1.5 to 2 times as long.  Results do not depend on it.
 
     Args:
-        model: the network.
+        model: the network; it is moved to the device and set to evaluation.
         task: gives the colour rule.
         device: where the network runs.
         tile: images of more than tile x tile pixels are fused in tiles of that area, as wide as the image where
@@ -34,6 +46,8 @@ class Fuser:
         night: infrared and visible: added to the visible image's logits in the coarsest band, times its darkness.  0
             leaves the brightness of smooth regions to the network, which lays the infrared's gray background over dark
             scenes; 6 keeps nights dark and hot targets bright.
+    Raises:
+        ValueError: impossible tile size, unknown precision, or `night` where it has no meaning.
     """
 
     def __init__(
@@ -51,65 +65,118 @@ class Fuser:
                 f"tile and tile_overlap must be multiples of {GRID} with tile > tile_overlap (or tile 0), "
                 f"got {tile} and {tile_overlap}"
             )
-        self.device = torch.device(device)
-        self.precision = pick_precision(precision, self.device)
-        self.model = model.to(self.device, memory_format=torch.channels_last).eval()
-        self.task, self.tile, self.tile_overlap = task, tile, tile_overlap
-        pyramid = model.options.output == "pyramid"
-        if night and not (task.night and pyramid and math.isfinite(night)):
+        if night and not (task.night and model.options.output == "pyramid" and math.isfinite(night)):
             raise ValueError(
                 f"night must be a finite number, of infrared and visible images and a network whose model.output is "
                 f"'pyramid'; got {night:g} for task {task.id!r}, model.output {model.options.output!r}"
             )
-        if pyramid:
-            model.blend.lean = night
-        self._replays = Replays()
+        self.device = torch.device(device)
+        self.precision = pick_precision(precision, self.device)
+        self.model = model.to(self.device, memory_format=torch.channels_last).eval()
+        self.task, self.tile, self.tile_overlap, self.night = task, tile, tile_overlap, night
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
-    def fuse(self, a: np.ndarray, b: np.ndarray, stretch: bool = False) -> np.ndarray:
-        """Fuse two registered images in colour.
+    def fuse(
+        self,
+        *sources: Any,
+        stretch: bool = False,
+        depth: str = "auto",
+        range_a: tuple[float, float] | None = None,
+        range_b: tuple[float, float] | None = None,
+        no_data_a: float | None = None,
+        no_data_b: float | None = None,
+    ) -> np.ndarray:
+        """Fuse registered images in colour.
 
         Args:
-            a, b: the task's sources in its order (infrared, visible), (H, W) gray or (H, W, 3) RGB of one height and
-                width; uint8, uint16 (divided by 65535) or float in [0, 1].
+            sources: two or more images of one height and width, one by one or as one sequence, in the task's order
+                (infrared, visible): arrays, tensors, PIL images, paths or `Image`, see `adasffuse.images.arrays`.
             stretch: spread the result's luminance to 0..255, only to reproduce published numbers.
+            depth: of the result, '8', '16', 'float' or 'auto': 8 bits unless all sources are deeper.
+            range_a, range_b: (LOW, HIGH) in the sources' units that become black and white, of the first source and of
+                the others; not for 8 bits, which always span 0..255.
+            no_data_a, no_data_b: values that mean "no data", of the first source and of the others.
         Returns:
-            uint8 (H, W, 3) RGB, or (H, W) gray where the sources that give colour have none.
+            (H, W, 3) RGB, or (H, W) gray where the sources that give colour have none: uint8, uint16, or float32 in
+            [0, 1].  0 where no source holds data.
         Raises:
-            ValueError: shapes differ, another type, or float values outside [0, 1].
+            ImageError: a source is none of these images.
+            ValueError: fewer than two sources, sizes differ, or unknown depth.
         """
-        a, b = as_unit_range(a, "source A"), as_unit_range(b, "source B")
-        return self.color(self.fuse_luminance(luminance(a), luminance(b)), a, b, stretch)
+        prepared = self.prepare(*sources, range_a=range_a, range_b=range_b, no_data_a=no_data_a, no_data_b=no_data_b)
+        return self.finish(self.fuse_luminance(*prepared.lumas), prepared, stretch, depth)
 
-    def color(self, luma: np.ndarray, a: np.ndarray, b: np.ndarray, stretch: bool = False) -> np.ndarray:
-        """The last step of `fuse`: fused luminance (H, W) in [0, 1] with the sources' chroma; result as there.
+    def prepare(
+        self,
+        *sources: Any,
+        range_a: tuple[float, float] | None = None,
+        range_b: tuple[float, float] | None = None,
+        no_data_a: float | None = None,
+        no_data_b: float | None = None,
+    ) -> "Prepared":
+        """The first step of `fuse`, before the network; arguments and errors as there."""
+        if len(sources) == 1 and isinstance(sources[0], Sequence) and not isinstance(sources[0], str):
+            (sources,) = sources
+        images = []
+        for k, source in enumerate(sources):
+            value_range, no_data = (range_b, no_data_b) if k else (range_a, no_data_a)
+            thermal = k < len(self.task.thermal) and self.task.thermal[k]
+            images.append(as_image(source, source_name(k), value_range, no_data, thermal))
+        if len(images) < 2:
+            raise ValueError(f"fusing needs two or more sources, got {len(images)}")
+        sizes = [image.pixels.shape[:2] for image in images]
+        if len(set(sizes)) > 1:
+            listed = ", ".join(f"{source_name(k)} {width}x{height}" for k, (height, width) in enumerate(sizes))
+            raise ValueError(f"the sources must have one height and width, got {listed}; register them first")
+        pixels, known = complete([image.pixels for image in images], [image.valid for image in images])
+        return Prepared(pixels, known, tuple(image.depth for image in images))
 
-        Args:
-            a, b: the sources as float32 in [0, 1].
-            stretch: as in `fuse`.
-        """
+    def finish(self, luma: np.ndarray, prepared: "Prepared", stretch: bool = False, depth: str = "auto") -> np.ndarray:
+        """The last step of `fuse`: fused luminance (H, W) in [0, 1] with the sources' chroma; arguments as there."""
+        if prepared.known is not None:
+            luma = np.where(prepared.known, luma, 0)
         if stretch:
             luma = (luma - luma.min()) / max(float(np.ptp(luma)), 1e-12)
-        return quantise(rebuild_color(luma, (a, b), self.task.color), "8")
+        depth = result_depth(depth, prepared.depths)
+        return quantise(rebuild_color(luma, prepared.pixels, self.task.color, depth), depth)
 
     @torch.inference_mode()
-    def fuse_luminance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Fuse luminance (H, W) float32 in [0, 1]; the result is clamped to [0, 1].
+    def fuse_luminance(self, *lumas: np.ndarray) -> np.ndarray:
+        """Fuse luminance (H, W) float32 in [0, 1] of two or more sources; the result is clamped to [0, 1].
 
         Raises:
-            ValueError: the shapes differ.
+            ValueError: fewer than two sources, or the shapes differ.
         """
-        if a.shape != b.shape:
-            raise ValueError(f"the sources must have one height and width, got {a.shape} and {b.shape}")
-        source_a, source_b = (self._to_tensor(x) for x in (a, b))
+        sources = stack_sources(*(self._to_tensor(luma) for luma in without_empty(lumas)))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            if self.tile and a.size > self.tile**2:
-                fused = fuse_tiled(self.model, source_a, source_b, self.tile, self.tile_overlap)
+            if self.tile and lumas[0].size > self.tile**2:
+                fused = fuse_tiled(self.model, sources, self.tile, self.tile_overlap, self.night)
             else:
-                fused = self._replays(self.model, source_a, source_b)
+                fused = self.model.compose(sources, self.model.weight_maps(sources), self.night)
         return fused[0, 0].float().clamp(0, 1).cpu().numpy()
 
     def _to_tensor(self, luma: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(luma, dtype=np.float32))[None, None].to(self.device)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Sources as the network takes them."""
+
+    pixels: list[np.ndarray]  # per source float32 in [0, 1], (H, W) or (H, W, 3), completed from the others
+    known: np.ndarray | None  # (H, W) bool, False where no source holds data; None: data everywhere
+    depths: tuple[str, ...]  # of the sources
+
+    @property
+    def lumas(self) -> list[np.ndarray]:
+        """Luminance of each source, (H, W) float32."""
+        return [luminance(pixels) for pixels in self.pixels]
+
+
+def source_name(k: int) -> str:
+    """What messages call source number k: 'source A', 'source B', ..., then by number."""
+    return f"source {chr(ord('A') + k) if k < 26 else k + 1}"
 
 
 def load_fuser(
@@ -140,21 +207,3 @@ def load_fuser(
     if made_for not in (chosen.id, GENERAL):
         raise WeightsError(f"{path} was trained for task {made_for!r}, not {chosen.id!r}")
     return Fuser(model, chosen, pick_device(device), tile, tile_overlap, precision, night)
-
-
-def as_unit_range(pixels: np.ndarray, name: str) -> np.ndarray:
-    """Pixels as float32 in [0, 1] from uint8, uint16 or float.
-
-    Raises:
-        ValueError: another type or shape, or float values outside [0, 1]; the message starts with `name`.
-    """
-    pixels = np.asarray(pixels)
-    if pixels.ndim != 2 and (pixels.ndim != 3 or pixels.shape[2] != 3):
-        raise ValueError(f"{name} must be (H, W) gray or (H, W, 3) RGB, got shape {pixels.shape}")
-    if pixels.dtype in (np.uint8, np.uint16):
-        return pixels.astype(np.float32) / np.iinfo(pixels.dtype).max
-    if pixels.dtype.kind != "f":
-        raise ValueError(f"{name} must be uint8, uint16 or float in [0, 1], got {pixels.dtype}")
-    if pixels.size and not (pixels.min() >= 0 and pixels.max() <= 1):  # NaN fails as well
-        raise ValueError(f"{name} has float values outside [0, 1] or NaN; scale it first")
-    return pixels.astype(np.float32, copy=False)

@@ -209,10 +209,10 @@ def add_sources(bands: Tensor, count: int) -> Tensor:
 
     Of two sources that is their sum, as in the paper; of more it keeps the size that the blocks were trained with.
     """
-    first, *others = bands.chunk(count)
-    for band in others:
-        first = first + band
-    return first if count == 2 else first * (2 / count)
+    if count == 2:
+        first, second = bands.chunk(2)
+        return first + second
+    return (wide(bands).unflatten(0, (count, -1)).sum(dim=0) * (2 / count)).to(bands.dtype)  # in any order alike
 
 
 def rounded(x: Tensor) -> Tensor:
