@@ -183,10 +183,13 @@ def test_files_that_are_no_images(tmp_path):
     empty, text = tmp_path / "empty.png", tmp_path / "text.png"
     empty.touch()
     text.write_text("hello")
+    dicom = tmp_path / "scan.tif"
+    dicom.write_bytes(b"II*\0" + bytes(124) + b"DICM" + bytes(100))
     for path, words in [
         (tmp_path / "none.png", "none.png: no such file; expected a PNG"),
         (empty, "empty.png: the file is empty"),
         (text, "text.png: not a readable image; expected a PNG"),
+        (dicom, "scan.tif: not a readable image"),
         (tmp_path, "cannot be read .*directory"),
     ]:
         with pytest.raises(ImageError, match=words):

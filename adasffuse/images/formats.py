@@ -6,6 +6,7 @@ Header and limits are judged before memory for pixels is asked for.
 """
 
 import io
+import logging
 import math
 import re
 import stat
@@ -34,6 +35,8 @@ from PIL import (
 
 from adasffuse.images.image import ImageError
 
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # or what it finds in damaged files goes to stderr
+
 MAX_BYTES = 2**32  # of a file
 MAX_PIXELS = 2**30  # of an image, e.g. 32768 x 32768
 EXPECTED = "expected a PNG, JPEG, TIFF, BMP, WebP, GIF, PGM, PPM, JPEG 2000 or AVIF image"
@@ -59,7 +62,7 @@ _SIGNATURES = (
     ("JPEG 2000", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
     ("AVIF", rb"....ftyp(avi[fs]|mif1|msf1)"),
 )
-_HEAD = 32  # bytes that are looked at to find the format
+HEAD = 132  # bytes that are looked at to find the format
 _ORIENTATION, _ICC_PROFILE, _GDAL_NODATA, _SMALLEST, _LARGEST = 274, 34675, 42113, 340, 341  # TIFF and EXIF tags
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9  # photometric
 # What the decoders raise on damaged files: Pillow and tifffile many kinds, imagecodecs RuntimeError.
@@ -115,7 +118,7 @@ def open_image(path: str | Path) -> Iterator[ImageFile]:
     path = Path(path)
     try:
         with _regular_file(path) as file:
-            kind = image_format(file.read(_HEAD))
+            kind = image_format(file.read(HEAD))
             file.seek(0)
             if kind is None:
                 raise ImageError(f"{path}: not a readable image; {EXPECTED}, convert it or take it out")
@@ -135,7 +138,9 @@ def open_image(path: str | Path) -> Iterator[ImageFile]:
 
 
 def image_format(head: bytes) -> str | None:
-    """Name of the format that a file's first 32 bytes show, None where it is none that is read here."""
+    """Name of the format that a file's first HEAD bytes show, None where it is none that is read here."""
+    if head[128:132] == b"DICM":  # its first bytes may be those of a TIFF
+        return None
     return next((name for name, pattern in _SIGNATURES if re.match(pattern, head, re.DOTALL)), None)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from adasffuse.images.color import luminance
 
-_SMALLEST_AREA = 0.01  # of the image: a border without data
+_SMALLEST_AREA = 0.005  # of the image: a border without data
 _NEARLY_ZERO, _DARK = 0.02, 0.1  # of the image's brightest values: what surrounds a scene that was clipped at zero
 _RIM = 2.0  # pixels beside missing ones that a warp has mixed with them
 _CUT_OFF, _FULL = np.float32(2.5 / 255), np.float32(5 / 255)  # range of block means: no content, and content
@@ -21,7 +21,7 @@ _BLOCK, _STEP = 8, 4  # pixels
 def thermal_border_mask(values: np.ndarray) -> np.ndarray:
     """Where a thermal image holds no data: exact 0 in a large area joined to the border, as a warp leaves it.
 
-    Such an area has at least 1 % of the image's pixels, lies around a convex rest (at least half of it outside the
+    Such an area has at least 0.5 % of the image's pixels, lies around a convex rest (at least half of it outside the
     convex hull of what is not 0), and ends abruptly.  A cold sky that the camera clipped at zero is data: mostly it
     lies between other things, and it fades into its surroundings: 3 to 4 px beyond the area the median is at most 2 %
     of the image's 99th percentile, or at most 10 % and still rising (at most three quarters of the median 7 to 8 px

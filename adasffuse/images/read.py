@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adasffuse.images.formats import Stored, image_format, open_image
+from adasffuse.images.formats import HEAD, Stored, image_format, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.no_data import thermal_border_mask
 from adasffuse.images.profiles import lab_to_srgb, to_srgb
@@ -82,7 +82,7 @@ def is_image(path: str | Path) -> bool:
         if not path.is_file() or path.stat().st_size == 0:
             return False
         with path.open("rb") as file:
-            return image_format(file.read(32)) is not None
+            return image_format(file.read(HEAD)) is not None
     except OSError:
         return False
 
