@@ -277,6 +277,12 @@ def test_images_in_sub_folders_only(tmp_path):
         find_scenes((tmp_path / "a", tmp_path / "b"))
     assert str(caught.value).startswith(message)
     assert caught.value.folders == (tmp_path / "a/test", tmp_path / "b/test")
+    os.replace(tmp_path / "b/test", tmp_path / "elsewhere")  # behind a link; a second one leads around in a circle
+    (tmp_path / "b/test").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "b/test/round").symlink_to(tmp_path / "b")
+    with pytest.raises(SceneError) as caught:
+        find_scenes((tmp_path / "a", tmp_path / "b"))
+    assert caught.value.folders == (tmp_path / "a/test", tmp_path / "b/test")
     assert len(find_scenes(caught.value.folders)[0]) == 1
 
 

@@ -295,7 +295,14 @@ def test_impossible_arguments(run, tmp_path, arguments, message):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--range", "0", "9"], ["--save_dir", ""], ["--rootpath", "x"], ["--size", "large"], ["--tile", "big"]],
+    [
+        ["--range", "0", "9"],
+        ["--save_dir", ""],
+        ["--weights", ""],
+        ["--rootpath", "x"],
+        ["--size", "large"],
+        ["--tile", "big"],
+    ],
 )
 def test_unknown_arguments(run, arguments, capsys):
     with pytest.raises(SystemExit) as caught:

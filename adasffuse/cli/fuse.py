@@ -47,6 +47,7 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--model_path",
         "--weights",
+        type=_given,
         help="weights file, folder of a training run, or released weights by name: general, ivf_small, general_base, "
         "... (default: this task's)",
     )
@@ -220,11 +221,15 @@ def _range(option: str, words: list[str] | None) -> RangeSpec | None:
         raise ValueError(f"{option}: {error}") from None
 
 
-def _given_path(text: str) -> Path:
-    """A path that is not empty, as that of a shell variable that was never set is."""
+def _given(text: str) -> str:
+    """A value that is not empty, as a shell variable that was never set is."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("the path is empty")
-    return Path(text)
+        raise argparse.ArgumentTypeError("the value is empty")
+    return text
+
+
+def _given_path(text: str) -> Path:
+    return Path(_given(text))
 
 
 def _advice(error: Exception) -> str:

@@ -177,9 +177,9 @@ def _groups(folders: Sequence[Path]) -> tuple[list[tuple[list[int], _Listing]], 
     for folder in folders:
         if not folder.is_dir():
             raise SceneError(f"no folder {folder}; {_contents(_nearest_folder(folder))}")
-    numbers: dict[Path, list[int]] = defaultdict(list)
+    numbers: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, folder in enumerate(folders):
-        numbers[folder.resolve()].append(number)
+        numbers[_identity(folder)].append(number)
     groups, problems, empty = [], [], {}
     for members in numbers.values():
         listing, others, below = _look_into(folders[members[0]])
@@ -224,6 +224,12 @@ def _ignored(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM_FILES
 
 
+def _identity(path: str | Path) -> tuple[int, int]:
+    """What is equal for all names of one file or folder."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
 def _kind(path: Path) -> str:
     """What a directory entry is that is neither a file nor a folder."""
     if path.is_fifo():
@@ -236,9 +242,14 @@ def _kind(path: Path) -> str:
 
 
 def _images_below(folder: Path) -> Counter[Path]:
-    """Number of image files in each folder below, by names alone."""
+    """Number of image files in each folder below, by names alone; links are followed, each folder counts once."""
     counts: Counter[Path] = Counter()
-    for place, names, files in os.walk(folder):
+    seen = set()
+    for place, names, files in os.walk(folder, followlinks=True):
+        if _identity(place) in seen:
+            names.clear()
+            continue
+        seen.add(_identity(place))
         names[:] = sorted(name for name in names if not name.startswith("."))
         if Path(place) != folder:
             count = sum(not _ignored(name) and Path(name).suffix.lower() in IMAGE_SUFFIXES for name in files)
