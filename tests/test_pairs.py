@@ -311,6 +311,15 @@ def test_what_is_no_regular_file_is_named_and_never_opened(tmp_path):
     assert kinds == ["a pipe", "a link to nothing", "a device"]
 
 
+def test_what_a_folder_without_images_holds_instead(tmp_path):
+    touch(tmp_path, "a/1.txt", "b/1.png")
+    os.mkfifo(tmp_path / "a/1.png")
+    with pytest.raises(
+        SceneError, match=r"no images in .*/a; put .*; .*/1\.png is no regular file \(a pipe\).* 1\.txt"
+    ):
+        find_scenes((tmp_path / "a", tmp_path / "b"))
+
+
 def test_a_folder_called_skipped_hides_no_missing_partner(tmp_path):
     touch(tmp_path, "a/1.png", "a/2.png", "skipped/1.png")
     _, problems = find_scenes((tmp_path / "a", tmp_path / "skipped"))

@@ -116,9 +116,19 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
     args = parse_args(task, argv)
     try:
         ranges = [_range(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
-        fuser = _load_fuser(task, args)
+        dataset = _dataset(task, args.dataset)
+        fuser = load_fuser(
+            task.id,
+            args.size,
+            args.model_path,
+            args.device,
+            args.tile,
+            args.tile_overlap,
+            args.precision,
+            args.night,
+        )
         failed = False
-        for folder, save_dir in _jobs(task, args):
+        for folder, save_dir in _jobs(task, dataset, args):
             try:
                 report = _fuse(fuser, folder, save_dir, ranges, args)
                 failed |= bool(report.failed)
@@ -140,20 +150,16 @@ def score(report: FolderReport) -> ScoreTable:
     return score_pairs(report.fused, {METHOD: report.files} | dict.fromkeys(COMPARED), ranges=report.ranges)
 
 
-def _load_fuser(task: Task, args: argparse.Namespace) -> Fuser:
-    dataset = args.dataset or task.folder
-    if find_task(dataset.replace("\\", "/").split("/")[0]) != task:  # MIF/PET-MRI is one subset
-        raise ValueError(f"--dataset {dataset} is no {task.folder} data set; use its own test script")
-    return load_fuser(
-        task.id,
-        args.size,
-        args.model_path,
-        args.device,
-        args.tile,
-        args.tile_overlap,
-        args.precision,
-        args.night,
-    )
+def _dataset(task: Task, given: str | None) -> str:
+    """The data set's name, with slashes as separators: 'IVF_MSRS', 'MIF/PET-MRI' (one subset)."""
+    if given is None:
+        return task.folder
+    parts = given.replace("\\", "/").rstrip("/").split("/")
+    if find_task(parts[0]) != task:
+        raise ValueError(f"--dataset {given} is no {task.folder} data set; use its own test script")
+    if ".." in parts:
+        raise ValueError(f"--dataset {given} leaves the folder of data sets; results go to a folder of its name")
+    return "/".join(parts)
 
 
 def _fuse(
@@ -183,19 +189,17 @@ def _print_scores(report: FolderReport) -> None:
     say(table.text())
 
 
-def _jobs(task: Task, args: argparse.Namespace) -> list[tuple[SceneFolder, Path]]:
+def _jobs(task: Task, dataset: str, args: argparse.Namespace) -> list[tuple[SceneFolder, Path]]:
     """Folders to fuse, each with the folder of its results.
 
     Raises:
         ValueError: the arguments name some sources, but not all.
     """
-    dataset = args.dataset or task.folder
     if args.root_path is not None:
         folders = scene_folders(args.root_path, dataset, args.A_dir, args.B_dir)
         return [(folder, args.save_dir / folder.name) for folder in folders]
     if args.A_dir is not None and args.B_dir is not None:
-        name = dataset.replace("\\", "/")
-        return [(SceneFolder(name, (args.A_dir, args.B_dir)), args.save_dir / name)]
+        return [(SceneFolder(dataset, (args.A_dir, args.B_dir)), args.save_dir / dataset)]
     for option in ("A_dir", "B_dir", "dataset", "pattern_a", "pattern_b"):
         if getattr(args, option) is not None:
             raise ValueError(

@@ -188,7 +188,7 @@ def _groups(folders: Sequence[Path]) -> tuple[list[tuple[list[int], _Listing]], 
             empty[listing.folder] = below
         groups.append((members, listing))
     if empty:
-        raise _no_images(folders, empty)
+        raise _no_images(folders, empty, problems)
     return groups, problems
 
 
@@ -307,11 +307,14 @@ def _match(folders: Sequence[Path], sources: Sequence[dict[str, list[Path]]]) ->
     return scenes, problems
 
 
-def _no_images(folders: Sequence[Path], empty: dict[Path, Counter[Path]]) -> SceneError:
+def _no_images(
+    folders: Sequence[Path], empty: dict[Path, Counter[Path]], problems: Sequence[SceneProblem]
+) -> SceneError:
     """The error for folders without images, which names those below them that have some."""
     for folder, below in empty.items():
         if not below:
-            return SceneError(f"no images in {folder}; put files ending in {_suffixes()} there")
+            others = "".join(f"; {problem.reason}" for problem in problems)
+            return SceneError(f"no images in {folder}; put files ending in {_suffixes()} there{others}")
     folder, below = next(iter(empty.items()))
     listed = [f"{place} holds {count}" for place, count in below.items()]
     message = f"no images in {folder} itself; {', '.join(listed[:6])}{' ...' * (len(listed) > 6)}"
