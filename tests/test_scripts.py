@@ -189,7 +189,7 @@ def float_values(base: Path) -> None:
         (same_stem, "failed: bad: bad.bmp and bad.png in {base}/infrared share one stem; keep one of them"),
         (
             float_values,
-            "failed: bad: {base}/infrared/bad.tiff: float32 values have no fixed black and white; give --ra",
+            "failed: bad: {base}/infrared/bad.tiff: float32 values have no fixed black and white; give a v",
         ),
     ],
 )
@@ -338,7 +338,7 @@ def write_deep(root: Path, factor: float, kind=np.uint16, suffix: str = "png") -
     for number, stem in enumerate("12"):
         for seed, name in ((number, "infrared"), (number + 2, "visible")):
             luma = texture(40, 48, seed)
-            luma[0, :2] = 0, 255
+            luma[:2, :2], luma[:2, 2:4] = 0, 255  # a single pixel counts as a stray one
             (root / "IVF" / name).mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(root / "IVF" / name / f"{stem}.{suffix}"), (luma.astype(float) * factor).astype(kind))
     return root
@@ -360,7 +360,7 @@ def test_a_value_range_gives_the_images_and_scores_of_8_bit_files(run, tmp_path,
 def test_a_narrow_16_bit_file_is_noticed(run, tmp_path):
     status, out, _ = run("ivf", "--root_path", write_deep(tmp_path / "deep", 10), "--no_scores")
     assert status == 0 and out.count("notice: ") == 4
-    assert "infrared/1.png: uses only 0..2550 of 0..65535; --range LOW HIGH or --range folder would widen it" in out
+    assert "infrared/1.png: uses only 0..2550 of 0..65535; give a value range for this source, e.g. 0 2550, or" in out
     assert read_image(tmp_path / "out/IVF/1.png").pixels.max() < 0.5
 
 
