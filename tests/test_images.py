@@ -429,6 +429,16 @@ def test_cmyk(tmp_path, suffix):
     assert "CMYK converted to RGB without a profile" in image.notices[0]
 
 
+def test_cmyk_of_16_bits(tmp_path):
+    inks = np.zeros((6, 7, 4), np.uint16)
+    inks[:3, :, 1] = 65535  # magenta
+    tifffile.imwrite(tmp_path / "a.tif", inks, photometric="separated")
+    for value_range in (None, (0, 65535)):
+        image = read_image(tmp_path / "a.tif", value_range)
+        assert image.pixels[0, 0].tolist() == [1, 0, 1] and image.pixels[5, 5].tolist() == [1, 1, 1]
+        assert image.depth == "16"
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_lab(tmp_path, dtype):
     inside = (60 + RGB.astype(float) / 3) / 255

@@ -14,7 +14,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -277,7 +277,7 @@ def _open_tiff(file: BinaryIO) -> ImageFile:
         values = np.moveaxis(values, 0, -1).reshape(page.imagelength, page.imagewidth, -1)
         stored = _tiff_colour(page, values)
         several = ("holds several pages or frames, only the first is read",) if _more_pages(tiff) else ()
-        return Stored(**{**vars(stored), "notices": several + stored.notices})
+        return replace(stored, notices=several + stored.notices)
 
     return ImageFile(page.imagelength, page.imagewidth, depth, orientation, decode)
 

@@ -128,7 +128,8 @@ def _colour(stored: Stored, value_range: tuple[float, float] | None) -> tuple[np
     if stored.space == "lab":
         return lab_to_srgb(values, np.uint8 if stored.span[1] == 255 else np.uint16), []
     whole = values.dtype in (np.uint8, np.uint16) and stored.span == (0, np.iinfo(values.dtype).max)
-    if not whole or stored.inverted or (value_range is not None and values.dtype != np.uint8):
+    measured = not whole or stored.inverted or (value_range is not None and values.dtype != np.uint8)
+    if measured and stored.space != "cmyk":
         return values, ["its ICC profile is ignored: its values are measurements"] if stored.profile else []
     neutral = values.ndim == 3 and stored.space == "rgb" and bool((values == values[..., :1]).all())
     values, notices = to_srgb(values, stored.space, stored.profile)
