@@ -311,7 +311,7 @@ def test_twelve_bits_in_jpeg_are_no_damage(tmp_path):
     data = bytearray(save(tmp_path / "a.jpg", GRAY).read_bytes())
     data[data.index(b"\xff\xc0") + 4] = 12
     (tmp_path / "a.jpg").write_bytes(data)
-    with pytest.raises(ImageError, match="of an unusual kind .JPEG of 12 bits per channel.; export it as PNG"):
+    with pytest.raises(ImageError, match=r"of an unusual kind \(JPEG of 12 bits per channel\); export it as PNG"):
         read_image(tmp_path / "a.jpg")
 
 
