@@ -127,6 +127,14 @@ def test_folder_names_and_full_paths_can_be_given(tmp_path):
     assert folder.name == "MIF" and folder.folders[0] == tmp_path / "IVF/ir"
 
 
+def test_a_root_that_is_a_level_too_high_or_too_low(tmp_path):
+    touch(tmp_path, "data/test/MIF/PET-MRI/PET/1.png", "data/test/MIF/PET-MRI/MRI/1.png", "data/train/x.png")
+    for root in (tmp_path / "data", tmp_path / "data/test/MIF"):
+        with pytest.raises(SceneError, match=rf"; as folder of data sets give {tmp_path}/data/test$") as caught:
+            scene_folders(root, "MIF")
+        assert scene_folders(caught.value.root, "MIF")
+
+
 def test_nothing_found_lists_what_was_looked_for_and_what_is_there(tmp_path):
     touch(tmp_path, "IVF/ir/1.png")
     with pytest.raises(ImageError, match=r"looked for .*IVF/infrared, .*IVF/visible; .*IVF holds ir/"):

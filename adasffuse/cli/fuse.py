@@ -238,7 +238,10 @@ def _given_path(text: str) -> Path:
 
 def _advice(error: Exception) -> str:
     """The options that would help, where the error knows better folders or patterns."""
-    if not isinstance(error, SceneError) or not (error.folders or error.patterns):
+    if not isinstance(error, SceneError):
         return ""
     options = [*zip(("--A_dir", "--B_dir"), error.folders), *zip(("--pattern_a", "--pattern_b"), error.patterns)]
-    return f"; try {' '.join(f'{name} {shlex.quote(str(value))}' for name, value in options)}"
+    if error.root:
+        options.append(("--root_path", error.root))
+    words = [f"{name} {shlex.quote(str(value))}" for name, value in options]
+    return f"; try {' '.join(words)}" if words else ""

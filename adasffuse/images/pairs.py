@@ -51,11 +51,13 @@ class SceneFolder:
 
 
 class SceneError(ImageError):
-    """Folders in which no scene is found as they were given; `folders` or `patterns`, where set, would find some."""
+    """Folders in which no scene is found as they were given; `folders`, `patterns` or `root`, where set, would help."""
 
-    def __init__(self, message: str, folders: Sequence[Path] = (), patterns: Sequence[str] = ()) -> None:
+    def __init__(
+        self, message: str, folders: Sequence[Path] = (), patterns: Sequence[str] = (), root: Path | None = None
+    ) -> None:
         super().__init__(message)
-        self.folders, self.patterns = tuple(folders), tuple(patterns)
+        self.folders, self.patterns, self.root = tuple(folders), tuple(patterns), root
 
 
 def find_scenes(
@@ -135,7 +137,7 @@ def scene_folders(
                     f"{present[0]} is there, its partner {missing[-1]} is not; add it, or rename the former"
                 )
     if not found:
-        raise _no_source_folders(dataset, base if base.is_dir() else root, missing)
+        raise _no_source_folders(dataset, root, base, missing)
     return list(found.values())
 
 
@@ -327,10 +329,14 @@ def _no_images(
     return SceneError(f"{message}: give {better[folders.index(folder)]} as the folder of that source", folders=better)
 
 
-def _no_source_folders(dataset: str, place: Path, missing: Sequence[str]) -> SceneError:
-    """The error for a data set without the folders looked for, which may hold all images in one folder."""
+def _no_source_folders(dataset: str, root: Path, base: Path, missing: Sequence[str]) -> SceneError:
+    """The error for a data set without the folders looked for: of another root, or with all images in one folder."""
+    place = base if base.is_dir() else root
     looked = ", ".join(dict.fromkeys(missing))
     message = f"no source folders for {dataset}: looked for {looked}; {_contents(place)}"
+    for other in _folders_around(root):
+        if any(all((other / dataset / s.subset / f).is_dir() for f in s.folders) for s in _candidates(dataset)):
+            return SceneError(f"{message}; as folder of data sets give {other}", root=other)
     images = _look_into(place)[0].images if place.is_dir() else []
     patterns, count = _tell_apart([path.stem for path in images])
     if not count:
@@ -432,6 +438,12 @@ def _contents(folder: Path) -> str:
     names = sorted(item.name + "/" * item.is_dir() for item in folder.iterdir() if not item.name.startswith("."))
     listed = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     return f"{folder} holds {listed}" if names else f"{folder} is empty"
+
+
+def _folders_around(root: Path) -> list[Path]:
+    """The folder above and those directly below; a folder of data sets is easily given a level too high or low."""
+    below = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    return [root.absolute().parent, *sorted(below)]
 
 
 def _dataset_folder(root: Path, dataset: str) -> Path:
