@@ -74,7 +74,8 @@ def test_scores_are_those_of_evaluate(data):
 
 def test_fusion_scripts_score_as_this_script_does(data):
     pairs, _ = find_scenes((data / "data/IVF/infrared", data / "data/IVF/visible"))
-    table = cli.score(FolderReport("IVF", data / "mean", "float32 on cpu", fused=pairs))
+    saved = {pair.stem: data / "mean" / f"{pair.stem}.png" for pair in pairs}
+    table = cli.score(FolderReport("IVF", data / "mean", "float32 on cpu", fused=pairs, files=saved))
     assert table.methods == ["AdaSFFuse", "average", "max", "laplacian"]
     expected = data / "expected.csv"
     assert (

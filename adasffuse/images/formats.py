@@ -6,6 +6,7 @@ Header and limits are judged before memory for pixels is asked for.
 """
 
 import io
+import logging
 import math
 import re
 import stat
@@ -13,7 +14,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,6 +34,8 @@ from PIL import (
 )
 
 from adasffuse.images.image import ImageError
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # or what it finds in damaged files goes to stderr
 
 MAX_BYTES = 2**32  # of a file
 MAX_PIXELS = 2**30  # of an image, e.g. 32768 x 32768
@@ -59,7 +62,7 @@ _SIGNATURES = (
     ("JPEG 2000", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
     ("AVIF", rb"....ftyp(avi[fs]|mif1|msf1)"),
 )
-_HEAD = 32  # bytes that are looked at to find the format
+HEAD = 132  # bytes that are looked at to find the format
 _ORIENTATION, _ICC_PROFILE, _GDAL_NODATA, _SMALLEST, _LARGEST = 274, 34675, 42113, 340, 341  # TIFF and EXIF tags
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9  # photometric
 # What the decoders raise on damaged files: Pillow and tifffile many kinds, imagecodecs RuntimeError.
@@ -77,6 +80,7 @@ _DAMAGE = (
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
+    tifffile.TiffFileError,
 )
 
 
@@ -115,7 +119,7 @@ def open_image(path: str | Path) -> Iterator[ImageFile]:
     path = Path(path)
     try:
         with _regular_file(path) as file:
-            kind = image_format(file.read(_HEAD))
+            kind = image_format(file.read(HEAD))
             file.seek(0)
             if kind is None:
                 raise ImageError(f"{path}: not a readable image; {EXPECTED}, convert it or take it out")
@@ -135,7 +139,9 @@ def open_image(path: str | Path) -> Iterator[ImageFile]:
 
 
 def image_format(head: bytes) -> str | None:
-    """Name of the format that a file's first 32 bytes show, None where it is none that is read here."""
+    """Name of the format that a file's first HEAD bytes show, None where it is none that is read here."""
+    if head[128:132] == b"DICM":  # its first bytes may be those of a TIFF
+        return None
     return next((name for name, pattern in _SIGNATURES if re.match(pattern, head, re.DOTALL)), None)
 
 
@@ -170,10 +176,12 @@ def _regular_file(path: Path) -> Iterator[BinaryIO]:
 def _open_pillow(data: bytes, kind: str) -> ImageFile:
     if kind == "Netpbm" and (header := _netpbm_header(data)) and header[3] > 255:
         return _open_deep_netpbm(data, *header)
+    bits = _bits(data, kind)
+    if kind == "JPEG" and bits > 8:
+        raise NotImplementedError(f"JPEG of {bits} bits per channel")
     image = _PILLOW[kind](io.BytesIO(data))
     if image.width * image.height > MAX_PIXELS:
         return ImageFile(image.height, image.width, "8", 1, image.tell)  # refused by the caller
-    bits = _bits(data, kind)
     notices = _pillow_notices(image, kind, bits)
     profile = image.info.get("icc_profile") or None
     deep_codec = {"PNG": imagecodecs.png_decode, "JPEG 2000": imagecodecs.jpeg2k_decode}.get(kind)
@@ -206,6 +214,16 @@ def _bits(data: bytes, kind: str) -> int:
         start = data.find(b"av1C")
         flags = data[start + 6] if start >= 0 else 0
         return 8 if not flags & 64 else 12 if flags & 32 else 10
+    return _jpeg_bits(data) if kind == "JPEG" else 8
+
+
+def _jpeg_bits(data: bytes) -> int:
+    """Precision that a JPEG's frame header states."""
+    place = 2
+    while place + 5 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:  # up to the start of the scan
+        if 0xC0 <= data[place + 1] <= 0xC3:  # start of frame
+            return data[place + 4]
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
     return 8
 
 
@@ -272,7 +290,7 @@ def _open_tiff(file: BinaryIO) -> ImageFile:
         values = np.moveaxis(values, 0, -1).reshape(page.imagelength, page.imagewidth, -1)
         stored = _tiff_colour(page, values)
         several = ("holds several pages or frames, only the first is read",) if _more_pages(tiff) else ()
-        return Stored(**{**vars(stored), "notices": several + stored.notices})
+        return replace(stored, notices=several + stored.notices)
 
     return ImageFile(page.imagelength, page.imagewidth, depth, orientation, decode)
 
@@ -297,6 +315,8 @@ def _judge_tiff(page: tifffile.TiffPage, file: BinaryIO) -> None:
     """Refuse what the header promises and the file cannot hold, before memory is asked for."""
     if page.dtype is None:
         raise NotImplementedError(f"{page.bitspersample} bits per channel, sample format {page.sampleformat}")
+    if page.compression not in tifffile.TIFF.DECOMPRESSORS:
+        raise NotImplementedError(f"compression {getattr(page.compression, 'name', page.compression)}")
     samples = page.imagewidth * page.imagelength * page.samplesperpixel * max(page.imagedepth, 1)
     if samples > 4 * MAX_PIXELS or math.prod(page.chunks) > 4 * MAX_PIXELS:
         raise ValueError(f"{samples} values, more than the limit of {4 * MAX_PIXELS}")

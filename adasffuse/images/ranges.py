@@ -133,4 +133,4 @@ def _percentiles(
         counts += np.histogram(used, bins=_BINS, range=(low, high))[0]
     share = np.cumsum(counts) / counts.sum()
     step = (high - low) / (_BINS - 1)
-    return low + step * np.searchsorted(share, spec.low / 100), low + step * np.searchsorted(share, spec.high / 100)
+    return tuple(float(low + step * np.searchsorted(share, percent / 100)) for percent in (spec.low, spec.high))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adasffuse.images.formats import Stored, image_format, open_image
+from adasffuse.images.formats import HEAD, Stored, image_format, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.no_data import thermal_border_mask
 from adasffuse.images.profiles import lab_to_srgb, to_srgb
@@ -98,7 +98,7 @@ def is_image(path: str | Path) -> bool:
         if not path.is_file() or path.stat().st_size == 0:
             return False
         with path.open("rb") as file:
-            return image_format(file.read(32)) is not None
+            return image_format(file.read(HEAD)) is not None
     except OSError:
         return False
 
@@ -144,7 +144,8 @@ def _colour(stored: Stored, value_range: tuple[float, float] | None) -> tuple[np
     if stored.space == "lab":
         return lab_to_srgb(values, np.uint8 if stored.span[1] == 255 else np.uint16), []
     whole = values.dtype in (np.uint8, np.uint16) and stored.span == (0, np.iinfo(values.dtype).max)
-    if not whole or stored.inverted or (value_range is not None and values.dtype != np.uint8):
+    measured = not whole or stored.inverted or (value_range is not None and values.dtype != np.uint8)
+    if measured and stored.space != "cmyk":
         return values, ["its ICC profile is ignored: its values are measurements"] if stored.profile else []
     neutral = values.ndim == 3 and stored.space == "rgb" and bool((values == values[..., :1]).all())
     values, notices = to_srgb(values, stored.space, stored.profile)

@@ -100,7 +100,9 @@ def write_png(path: str | Path, pixels: np.ndarray) -> None:
 
 
 def _png(pixels: np.ndarray) -> bytes:
-    _, data = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1])
+    written, data = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1])
+    if not written:
+        raise ImageError(f"PNG files cannot hold {pixels.shape[1]} x {pixels.shape[0]} pixels; write a .tif file")
     return data.tobytes()
 
 
