@@ -64,7 +64,8 @@ def test_a_source_without_content_leaves_the_other_one(fuser):
     rng = np.random.default_rng(0)
     for side, image in enumerate(sources(fuser.task.id)):
         for level in LEVELS[fuser.task.id]:
-            flat = np.full(image.shape[:2], level) + (level % 3) * rng.standard_normal(image.shape[:2])  # some with noise
+            noise = (level % 3) * rng.standard_normal(image.shape[:2])  # none, or that of a sensor
+            flat = np.full(image.shape[:2], level) + noise
             pair = [image, image]
             pair[1 - side] = flat.clip(0, 255).round().astype(np.uint8)
             assert psnr(fuser.fuse(pair), image) >= 35, (side, level)
