@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from adasffuse.data.samples import write_samples
 from adasffuse.training import train
-from adasffuse.training.checkpoint import load_checkpoint
+from adasffuse.training.checkpoint import load_checkpoint, newest_checkpoint
 from adasffuse.training.options import Options, parse_options
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,8 +65,8 @@ def tiny_run(data: Path, steps: int) -> Options:
             "task": "ivf",
             "data": {"root_path": str(data), "datasets": ["IVF"], "crop": 16},
             "model": {"channels": 8, "band_blocks": 1, "full_blocks": 1, "head": 8, "state": 8},
-            "train": {"steps": steps, "batch_size": 2, "milestones": [], "warmup": 2},
-            "log": {"scalars": 0, "panel": 0, "validate": 0, "checkpoint": 1},
+            "train": {"steps": steps, "batch_size": 2, "warmup": 2},
+            "log": {"panel": 0, "validate": 0, "checkpoint": 1},
         }
     )
 
@@ -88,8 +88,8 @@ def train_and_kill(root: Path, run: Path, seconds: float) -> int:
     finally:
         process.kill()
         process.wait()
-    state = load_checkpoint(run, torch.device("cpu"))
-    return state["step"] if state else 0
+    newest = newest_checkpoint(run)
+    return load_checkpoint(newest)["step"] if newest else 0
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ class PairProblem:
 
     name: str  # the file or stem
     reason: str  # a sentence for the user
+    harmless: bool = False  # worth a notice only: no pair is missing because of it
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _images_by_stem(folder: Path) -> tuple[dict[str, list[Path]], list[PairProbl
         if file.suffix.lower() in IMAGE_SUFFIXES:
             images[file.stem].append(file)
         else:
-            problems.append(PairProblem(file.name, f"{file} is not an image file ({_suffixes()}); skipped"))
+            problems.append(PairProblem(file.name, f"{file} is not an image file ({_suffixes()}); skipped", True))
     if not images:
         raise ImageError(f"no images in {folder}; put files ending in {_suffixes()} there")
     return images, problems

@@ -1,70 +1,203 @@
-"""Weights files: safetensors with the model's shape, task and training record in the header."""
+"""Weights files: safetensors with the model's shape, task, training record and a digest in the header.
+
+A file is judged by its header, the network's shape and the tensors' names, shapes and types, before anything of the
+size that it promises is allocated; then its tensors must have the digest that it states.
+"""
 
 import hashlib
 import json
-import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
+from adasffuse.files import write_bytes
 from adasffuse.models.network import AdaSFFuse, ModelOptions
+from adasffuse.options import build, shown
+from adasffuse.tasks import GENERAL, TASKS
+
+RUN_WEIGHTS = "weights.safetensors"  # what training writes beside its checkpoints
+# Smallest and largest values of the numbers among `ModelOptions`; no more is ever allocated.
+MODEL_BOUNDS = {
+    "patch": (1, 8),
+    "channels": (4, 512),
+    "band_blocks": (0, 16),
+    "full_blocks": (0, 16),
+    "head": (1, 1024),
+    "state": (1, 512),
+}
+# Whether files without a digest load: until the released ones are written again, of which the cards hold a SHA-256.
+ACCEPT_WITHOUT_DIGEST = True
+_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # of safetensors and of torch
 
 
 class WeightsError(ValueError):
     """A weights file is missing, damaged, foreign or of another size than asked for."""
 
 
-def save_weights(path: str | Path, state: dict[str, torch.Tensor], options: ModelOptions, task: str, **record) -> None:
+def save_weights(path: str | Path, state: dict[str, Tensor], options: ModelOptions, task: str, **record) -> None:
     """Write `state` (a state dict of `AdaSFFuse`) with what is needed to rebuild the network; atomic.
 
     Args:
+        state: tensors of float32, float16 or bfloat16.
         record: JSON values kept in the header, e.g. steps and seed.
+    Raises:
+        WeightsError: a tensor has another type.
+        OSError: the file cannot be written.
     """
-    path = Path(path)
+    state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    for name, value in state.items():
+        if _type(value) not in _TYPES.values():
+            raise WeightsError(
+                f"cannot write {path}: {name} is {_type(value)}; weights are {', '.join(_TYPES.values())}"
+            )
     header = {"format": "adasffuse", "task": task, "model": json.dumps(asdict(options)), "record": json.dumps(record)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        # `save_file` would make a file that nobody else may read.
-        temporary.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in state.items()}, metadata=header))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, save(state, metadata={**header, "digest": digest(state)}))
 
 
-def load_weights(path: str | Path) -> tuple[AdaSFFuse, str]:
+def load_weights(path: str | Path, without_digest: bool = ACCEPT_WITHOUT_DIGEST) -> tuple[AdaSFFuse, str]:
     """The network a weights file holds, in evaluation mode on the CPU, and the id of its task.
 
+    Args:
+        without_digest: accept files that state no digest.
     Raises:
         WeightsError: no such file, not a whole safetensors file, not written by AdaSFFuse, or damaged; a network is
             never returned with parameters that the file does not give.
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"weights file {path} does not exist")
+        known = "is no regular file" if path.exists() else "does not exist"
+        raise WeightsError(f"weights file {path} {known}")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
+            model, task = _described(path, header, {name: file.get_slice(name) for name in file.keys()})  # noqa: SIM118
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"{path} is no whole safetensors file ({error}); a checkpoint or a broken download? "
             "Training writes weights.safetensors beside its checkpoints"
         ) from None
+    if "digest" in header or not without_digest:
+        _check_digest(path, header, state)
+    if not all(value.isfinite().all() for value in state.values()):
+        raise WeightsError(f"{path} holds values that are not finite; the training run diverged")
+    if not any(value.any() for value in state.values()):
+        raise WeightsError(f"{path} holds nothing but zeros; take another file")
+    model.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
+    return model.eval(), task
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256, in hexadecimal, of the names, types, shapes and bytes of some tensors, in the order of the names."""
+    sha = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        sha.update(f"{name} {_type(value)} {list(value.shape)}\n".encode())
+        sha.update(value.reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
+
+
+def check_model_bounds(model: Mapping[str, Any], where: str = "") -> None:
+    """Refuse shapes of a network that no computer holds.
+
+    Raises:
+        ValueError: a number lies outside `MODEL_BOUNDS`; the message starts with `where`, its name and the limits.
+    """
+    for name, (low, high) in MODEL_BOUNDS.items():
+        if name in model and not low <= model[name] <= high:
+            raise ValueError(f"{where}{name} must lie in {low} .. {high}, got {shown(model[name])}")
+
+
+def _type(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
+
+
+def _described(path: Path, header: Mapping[str, str], given: Mapping[str, Any]) -> tuple[AdaSFFuse, str]:
+    """The network that a header describes, without memory for its parameters, and its task.
+
+    Args:
+        given: the file's tensors, unread.
+    Raises:
+        WeightsError: the header describes no network, or the tensors are not those of that network.
+    """
     if header.get("format") != "adasffuse":
         raise WeightsError(f"{path} was not written by AdaSFFuse; pass a weights.safetensors of this project's trainer")
     try:
-        task = header["task"]
-        model = AdaSFFuse(ModelOptions(**json.loads(header["model"])))
-        model.load_state_dict({name: value.float() for name, value in state.items()})
-    except (RuntimeError, TypeError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path} does not fit the network that its header describes: {error}") from None
-    if not all(value.isfinite().all() for value in state.values()):
-        raise WeightsError(f"{path} holds values that are not finite; the training run diverged")
-    return model.eval(), task
+        task, values = header["task"], json.loads(header["model"])
+        if task not in (*TASKS, GENERAL):
+            raise ValueError(f"unknown task {shown(task)}")
+        options = build(ModelOptions, values, "model")
+        check_model_bounds(asdict(options), "model.")
+        with torch.device("meta"):
+            model = AdaSFFuse(options)
+        _check_tensors(model.state_dict(), given)
+    except (RuntimeError, TypeError, ValueError, KeyError, RecursionError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise WeightsError(f"{path} does not fit the network that its header describes: {reason}") from None
+    return model, task
+
+
+def _check_tensors(wanted: Mapping[str, Tensor], given: Mapping[str, Any]) -> None:
+    """Refuse tensors of other names, shapes or types than a network's."""
+    for words, names in (("missing", wanted.keys() - given.keys()), ("unexpected", given.keys() - wanted.keys())):
+        if names:
+            raise ValueError(f"{words} tensors {', '.join(sorted(names)[:5])}")
+    for name, tensor in given.items():
+        if list(tensor.get_shape()) != list(wanted[name].shape):
+            raise ValueError(f"{name} has the shape {tensor.get_shape()} instead of {list(wanted[name].shape)}")
+        if tensor.get_dtype() not in _TYPES:
+            raise ValueError(f"{name} is {tensor.get_dtype()}; weights are {', '.join(_TYPES)}")
+
+
+def _check_digest(path: Path, header: Mapping[str, str], state: Mapping[str, Tensor]) -> None:
+    if "digest" not in header:
+        raise WeightsError(f"{path} states no digest of its tensors; it was written by an older version: train again")
+    if header["digest"] != digest(state):
+        raise WeightsError(f"{path} is damaged: its tensors do not have the digest that it states; take a whole copy")
+
+
+def find_weights(name: str | Path | None, task: str, size: str = "small") -> Path:
+    """The weights file that a user names: every option that takes weights goes through here.
+
+    Args:
+        name: a weights file; a run's folder (its `weights.safetensors`); the name of released weights, whole
+            ('ivf_small', 'general_base') or without the size ('general'); None or '' for those released for `task`.
+        task: id of the task whose released weights are the default.
+        size: 'small' or 'base', of released weights named without it.
+    Raises:
+        WeightsError: nothing of that name; says what is looked for.
+    """
+    if not name:
+        return released_weights(task, size)
+    released = [known.rsplit("_", 1) for known in released_names()]  # (what they serve, size)
+    for serves, known_size in released:
+        if str(name) == f"{serves}_{known_size}":
+            return released_weights(serves, known_size)
+        if str(name) == serves:
+            return released_weights(serves, size)
+    path = Path(name)
+    if path.is_dir():
+        if not (path / RUN_WEIGHTS).is_file():
+            raise WeightsError(f"folder {path} holds no {RUN_WEIGHTS}; give a run's folder or a weights file")
+        return path / RUN_WEIGHTS
+    if not path.is_file():
+        raise WeightsError(
+            f"weights file {path} does not exist; expected a weights file, a run's folder or released weights "
+            f"({', '.join(released_names()) or 'none'})"
+        )
+    return path
+
+
+def released_names() -> list[str]:
+    """Names of the weights that ship with the package: 'ivf_small', 'general_base', ..."""
+    return sorted(path.stem for path in _released_folder().glob("*.safetensors"))
 
 
 def released_weights(task: str, size: str) -> Path:
@@ -73,10 +206,9 @@ def released_weights(task: str, size: str) -> Path:
     Raises:
         WeightsError: none are released for this task and size (lists those that are), or the file is damaged.
     """
-    folder = Path(str(resources.files("adasffuse") / "weights"))
-    path = folder / f"{task}_{size}.safetensors"
+    path = _released_folder() / f"{task}_{size}.safetensors"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.safetensors"))) or "none"
+        known = ", ".join(released_names()) or "none"
         raise WeightsError(f"no weights of size {size!r} are released for task {task!r}; released: {known}")
     card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     if file_sha256(path) != card["sha256"]:
@@ -84,6 +216,11 @@ def released_weights(task: str, size: str) -> Path:
     return path
 
 
+def _released_folder() -> Path:
+    return Path(str(resources.files("adasffuse") / "weights"))
+
+
 def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
