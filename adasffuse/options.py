@@ -23,8 +23,8 @@ def load_json(path: str | Path) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file; lists the JSON files beside it.
-        ValueError: no regular file, larger than `LARGEST_FILE`, no JSON, nested too deeply, or a key stands twice in one
-            object.  Nothing larger than the file is ever allocated.
+        ValueError: no regular file, larger than `LARGEST_FILE`, no JSON, nested too deeply, or a key stands twice in
+            one object.  Nothing larger than the file is ever allocated.
     """
     path = Path(path)
     if not path.exists():

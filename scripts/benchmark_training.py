@@ -52,6 +52,7 @@ from measuring import (
 
 from adasffuse.data.mixture import MixedCrops
 from adasffuse.device import pick_device
+from adasffuse.files import write_text
 from adasffuse.images.read import write_png
 from adasffuse.models import SIZES, backends
 from adasffuse.process import SPINS, keep_freed_memory
@@ -136,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"goal of {row['size']} ({goal} patches per second and GPU) at batch {row['batch']}: {reached}reached"
             )
     if args.json:
-        args.json.write_text(json.dumps({"torch": torch.__version__, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+        write_text(args.json, json.dumps({"torch": torch.__version__, "rows": rows}, indent=2) + "\n")
     return 0
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from adasffuse.files import PARTIAL
+
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows: runs are not locked there
@@ -49,3 +51,9 @@ def run_lock(folder: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
         yield
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a killed process left of files that it was writing; only for who holds the folder's lock."""
+    for path in folder.glob(f"{PARTIAL}*"):
+        path.unlink(missing_ok=True)

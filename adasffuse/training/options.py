@@ -125,8 +125,8 @@ class Options:
             raise ValueError(f"data.crop must be the same in all parts, got {listed}")
         if self.train.batch_size * max(crops) ** 2 > LARGEST_BATCH:
             raise ValueError(
-                f"train.batch_size {self.train.batch_size} crops of data.crop {max(crops)} x {max(crops)} pixels are more "
-                f"than a batch may hold, {LARGEST_BATCH} pixels"
+                f"train.batch_size {self.train.batch_size} crops of data.crop {max(crops)} x {max(crops)} pixels "
+                f"are more than a batch may hold, {LARGEST_BATCH} pixels"
             )
 
     @property

@@ -26,7 +26,7 @@ from adasffuse.training.checkpoint import (
     unusable,
     write_state,
 )
-from adasffuse.training.lock import run_lock
+from adasffuse.training.lock import remove_partial, run_lock
 from adasffuse.training.log import RunLog
 from adasffuse.training.manifest import write_manifest
 from adasffuse.training.options import TRUTH_METRICS, LogOptions, Options
@@ -67,6 +67,7 @@ def train(
         if processes.main:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(run_lock(folder))
+            remove_partial(folder)
         changes = _take_up(run, folder)
         log = None
         if processes.main:
