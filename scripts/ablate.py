@@ -297,7 +297,7 @@ def start(trial: Trial, device: str) -> subprocess.Popen:
             [*command, "--out", trial.folder.parent],
             stdout=output,
             stderr=output,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},  # the same package
         )
 
 

@@ -5,6 +5,7 @@ from fnmatch import fnmatch
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -214,14 +215,42 @@ def test_all_problems_are_listed_at_once(tmp_path):
     write_png(root / "IVF/visible/2.png", texture(10, 10, seed=0))
     broken = root / "IVF/infrared/3.png"
     broken.write_bytes(broken.read_bytes()[:100])
-    (root / "IVF/infrared/notes.txt").write_text("no image")
     with pytest.raises(ImageError) as caught:
         TrainingCrops(data_options(root))
     message = str(caught.value)
-    assert message.startswith("4 problems in the training data:")
-    reasons = "1.png has no partner in", "sizes differ: ", "3.png: damaged or truncated", "notes.txt is not an image"
+    assert message.startswith("3 problems in the training data:")
+    reasons = "1.png has no partner in", "sizes differ: ", "3.png: damaged or truncated"
     for part in reasons:
         assert part in message
+
+
+def test_files_that_are_no_images_are_a_notice(tmp_path, caplog):
+    root = write_ivf(tmp_path, ("1", "2"))
+    for stem in "12":
+        (root / "IVF/visible" / f"{stem}.txt").write_text("0 0.5 0.5 0.1 0.1")  # a label
+    with caplog.at_level("WARNING", "adasffuse"):
+        data = TrainingCrops(data_options(root))
+    assert [pair.name for pair in data.pairs] == ["IVF/1", "IVF/2"]
+    assert [record.message.count(".txt is not an image") for record in caplog.records] == [1, 1]
+
+
+def test_a_stem_that_looks_like_a_suffix_still_needs_its_partner(tmp_path):
+    root = write_ivf(tmp_path, ("scene.txt", "2"))
+    (root / "IVF/visible/scene.txt.png").unlink()
+    with pytest.raises(ImageError, match=r"scene\.txt\.png has no partner in"):
+        TrainingCrops(data_options(root))
+
+
+def test_the_stated_ranges_are_those_of_each_source(tmp_path):
+    """16-bit files of values 1000 and 2000: black and white of source A, middle and beyond of source B."""
+    pixels = np.full((40, 40), 1000, np.uint16)
+    pixels[:, 20:] = 2000
+    for folder in ("infrared", "visible"):
+        (tmp_path / "IVF" / folder).mkdir(parents=True)
+        assert cv2.imwrite(str(tmp_path / "IVF" / folder / "1.png"), pixels)
+    options = data_options(tmp_path, range_a=(1000, 2000), range_b=(0, 2000), cache_mb=0)
+    a, b = TrainingCrops(options).pairs[0].images()
+    assert np.unique(a).tolist() == [0, 255] and np.unique(b).tolist() == [128, 255]
 
 
 def test_missing_data_set(tmp_path):

@@ -33,7 +33,7 @@ from adasffuse.models import SIZES, AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, released_weights
 from adasffuse.tasks import TASKS
 from adasffuse.training import train
-from adasffuse.training.checkpoint import CheckpointError, load_checkpoint, newest_checkpoint, save_checkpoint
+from adasffuse.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
 from adasffuse.training.log import CsvLog
 from adasffuse.training.options import Options, PartOptions, parse_options
 from adasffuse.training.processes import Processes, join_processes
@@ -551,7 +551,7 @@ def test_partial_files_are_ignored_and_removed(root, tmp_path):
 
 
 def checkpoint_state(step: int) -> dict:
-    sections = dict.fromkeys(("model", "average", "optimizer", "options", "best"), {})
+    sections = {key: {} for key in ("model", "average", "optimizer", "options", "best")}
     return {"step": step, **sections, "rng": torch.get_rng_state()}
 
 
@@ -616,7 +616,7 @@ def test_a_foreign_checkpoint_is_named(root, tmp_path):
 @pytest.mark.parametrize("section, changes", [("model", {"state": 16}), ("model", {"output": "direct"})])
 def test_a_checkpoint_of_another_network_is_refused(root, tmp_path, section, changes):
     train(run_options(root, steps=1), tmp_path, "cpu")
-    with pytest.raises(ValueError, match=r"run 'run' was begun with other options: model\.\w+ .* instead of .*; choose another name"):
+    with pytest.raises(ValueError, match=r"run 'run' was begun with other options: model\.\w+ .*; choose another name"):
         train(run_options(root, steps=2, **{section: changes}), tmp_path, "cpu")
 
 

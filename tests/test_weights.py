@@ -10,16 +10,24 @@ from safetensors.torch import save_file
 from tiny import SHAPE, network, write_weights
 
 from adasffuse.models import ModelOptions, weights
-from adasffuse.models.weights import WeightsError, file_sha256, load_weights, released_weights, save_weights
+from adasffuse.models.weights import (
+    WeightsError,
+    digest,
+    file_sha256,
+    find_weights,
+    load_weights,
+    released_weights,
+    save_weights,
+)
 from adasffuse.tasks import TASKS
 
 
 def rewrite(path, change_state=lambda state: state, **header):
-    """The same file with other tensors or header entries (None removes one)."""
+    """The same file with other tensors, their digest, or header entries (None removes one)."""
     with safe_open(path, framework="pt") as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        header = {k: v for k, v in {**file.metadata(), **header}.items() if v is not None}
-    save_file(change_state(state), path, metadata=header)
+        state = change_state({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a dict)
+        header = {**file.metadata(), "digest": digest(state), **header}
+    save_file(state, path, metadata={k: v for k, v in header.items() if v is not None})
     return path
 
 
@@ -106,16 +114,24 @@ def with_another(state):
 @pytest.mark.parametrize(
     "change, header, reason",
     [
-        (wider, {}, "size mismatch for embed.bias"),
-        (without_bias, {}, "Missing key.*embed.bias"),
-        (with_another, {}, "Unexpected key.*extra"),
-        (dict, {"model": json.dumps({**SHAPE, "channels": 16, "output": "direct"})}, "size mismatch"),
+        (wider, {}, r"embed.bias has the shape \[16\] instead of \[8\]"),
+        (without_bias, {}, "missing tensors embed.bias"),
+        (with_another, {}, "unexpected tensors extra"),
+        (dict, {"model": json.dumps({**SHAPE, "channels": 16, "output": "direct"})}, "has the shape .* instead of"),
         (dict, {"model": json.dumps({**SHAPE, "channels": 7})}, "model.channels must be a multiple of 4"),
-        (dict, {"model": json.dumps({"chanels": 8})}, "unexpected keyword argument 'chanels'"),
-        (dict, {"model": "[1]"}, "must be a mapping"),
+        (dict, {"model": json.dumps({"chanels": 8})}, "unknown option model.chanels; did you mean 'channels'"),
+        (dict, {"model": "[1]"}, "model must be a JSON object, got list"),
         (dict, {"model": "{"}, "Expecting property name"),
         (dict, {"model": None}, "'model'"),
         (dict, {"task": None}, "'task'"),
+        (dict, {"task": "\x1b[31m"}, "unknown task"),
+        (dict, {"model": json.dumps({**SHAPE, "full_blocks": 10**9})}, "model.full_blocks must lie in 0 .. 16, got 1000000"),
+        (dict, {"model": json.dumps({**SHAPE, "channels": 10**12})}, "model.channels must lie in 4 .. 512"),
+        (dict, {"model": json.dumps({**SHAPE, "channels": "8"})}, "model.channels must be int, got '8'"),
+        (dict, {"model": "[" * 10**5}, "recursion"),
+        (lambda s: {k: v.to(torch.float8_e4m3fn) for k, v in s.items()}, {}, "is F8_E4M3; weights are F32, F16, BF16"),
+        (lambda s: {k: v.double() for k, v in s.items()}, {}, "is F64; weights are F32, F16, BF16"),
+        (lambda s: {k: v.int() for k, v in s.items()}, {}, "is I32; weights are F32, F16, BF16"),
     ],
 )
 def test_a_file_that_does_not_fit_its_own_header(path, change, header, reason):

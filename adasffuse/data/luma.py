@@ -8,6 +8,7 @@ import numpy as np
 
 from adasffuse.data.options import DataOptions
 from adasffuse.images.color import luminance
+from adasffuse.images.pairs import Pair, read_pair
 from adasffuse.images.read import ImageError, read_image
 
 
@@ -60,12 +61,11 @@ def decode(paths: Sequence[Path], readings: Sequence[Reading] = ()) -> tuple[np.
     Raises:
         ImageError: as `LumaCache.open`.
     """
-    readings = readings or [Reading()] * len(paths)
-    images = [read_image(path, reading.window) for path, reading in zip(paths, readings)]
-    for path, image in zip(paths, images):
-        if image.pixels.shape[:2] != images[0].pixels.shape[:2]:
-            sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (i.pixels.shape for i in (images[0], image)))
-            raise ImageError(f"{paths[0]} and {path} differ in size, {sizes}; register them first")
+    windows = [reading.window for reading in readings] or [None] * len(paths)
+    if len(paths) == 2:
+        images = read_pair(Pair("", *paths), *windows)
+    else:
+        images = [read_image(path, window) for path, window in zip(paths, windows)]
     return tuple(np.rint(luminance(image.pixels) * 255).astype(np.uint8) for image in images)
 
 
