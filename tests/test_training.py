@@ -11,6 +11,9 @@ import resource
 import signal
 import subprocess
 import sys
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -33,7 +36,8 @@ from adasffuse.models import SIZES, AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, released_weights
 from adasffuse.tasks import TASKS
 from adasffuse.training import train
-from adasffuse.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
+from adasffuse.training.checkpoint import CheckpointError, load_checkpoint, newest_checkpoint, save_checkpoint
+from adasffuse.training.lock import InUseError, run_lock
 from adasffuse.training.log import CsvLog
 from adasffuse.training.options import Options, PartOptions, parse_options
 from adasffuse.training.processes import Processes, join_processes
@@ -618,6 +622,190 @@ def test_a_checkpoint_of_another_network_is_refused(root, tmp_path, section, cha
     train(run_options(root, steps=1), tmp_path, "cpu")
     with pytest.raises(ValueError, match=r"run 'run' was begun with other options: model\.\w+ .*; choose another name"):
         train(run_options(root, steps=2, **{section: changes}), tmp_path, "cpu")
+
+
+def record(folder: Path) -> list[bytes]:
+    return [
+        (folder / name).read_bytes() for name in ("options.json", "manifest.json", "log.csv", "weights.safetensors")
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes, refused",
+    [
+        ({"train": {"lr": 2e-3}}, r"train\.lr 0\.001 instead of 0\.002"),
+        (
+            {"train": {"batch_size": 1, "ema": 0.8}},
+            r"train\.batch_size 2 instead of 1, train\.ema 0\.9 inst",
+        ),
+        ({"train": {"seed": 7}}, r"train\.seed 0 instead of 7"),
+        ({"train": {"precision": "bfloat16"}}, r"train\.precision"),
+        ({"data": {"crop": 24}}, r"parts\[0\]\.data\.crop 16 instead of 24"),
+        ({"data": {"validation": []}}, r"parts\[0\]\.data\.validation \['val'\] instead of \[\]"),
+        (
+            {"loss": {"vif": 1}, "data": {"crop": 48}},
+            r"parts\[0\]\.data\.crop .*, parts\[0\]\.loss\.vif 0\.0 ",
+        ),
+        ({"task": "mff"}, r"parts\[0\]\.task 'ivf' instead of 'mff'"),
+    ],
+)
+def test_a_run_does_not_continue_with_other_options(root, tmp_path, changes, refused):
+    """Refused by name, and what the folder says of the run stays as it was."""
+    train(run_options(root, steps=1), tmp_path, "cpu")
+    before = record(tmp_path / "run")
+    with pytest.raises(ValueError, match=rf"run 'run' was begun with other options: {refused}.*choose another name"):
+        train(run_options(root, steps=2, **changes), tmp_path, "cpu")
+    assert record(tmp_path / "run") == before
+
+
+def test_another_number_of_parts_is_another_run(root, tmp_path):
+    train(run_options(root, steps=1), tmp_path, "cpu")
+    with pytest.raises(ValueError, match=r"parts\[1\]\.task None instead of 'mef'"):
+        train(mixed_options(root), tmp_path, "cpu")
+
+
+def test_what_may_change_is_recorded_with_each_start(root, tmp_path):
+    train(run_options(root, steps=1), tmp_path, "cpu")
+    changes = {"log": {"checkpoint": 1, "keep": 5}, "data": {"cache_mb": 0, "workers": 1}, "train": {"accumulate": 2}}
+    train(run_options(root, steps=2, **changes), tmp_path, "cpu")
+    starts = json.loads((tmp_path / "run/manifest.json").read_text())["starts"]
+    assert [start["changed"] for start in starts] == [
+        {},
+        {
+            "parts[0].data.cache_mb": {"before": 4096.0, "now": 0.0},
+            "parts[0].data.workers": {"before": 0, "now": 1},
+            "train.steps": {"before": 1, "now": 2},
+            "train.accumulate": {"before": 1, "now": 2},
+            "log.checkpoint": {"before": 0, "now": 1},
+            "log.keep": {"before": 2, "now": 5},
+        },
+    ]
+    assert json.loads((tmp_path / "run/options.json").read_text())["log"]["keep"] == 5
+
+
+def test_a_refused_batch_leaves_the_record_alone(root, tmp_path):
+    train(run_options(root, steps=1), tmp_path, "cpu")
+    before = record(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"train\.batch_size 2 must be a multiple"):
+        train(run_options(root, steps=2, train={"accumulate": 3}), tmp_path, "cpu")
+    assert record(tmp_path / "run") == before
+
+
+def test_a_second_training_in_a_folder_is_refused(root, tmp_path):
+    """It names the first one's process, which ends at the signal and leaves a run that continues."""
+    (tmp_path / "run.json").write_text(json.dumps(run_options(root, steps=10**6).to_dict()))
+    arguments = ["--opt", tmp_path / "run.json", "--out_dir", tmp_path, "--device", "cpu"]
+    command = [sys.executable, "train_AdaSFFuse.py", *map(str, arguments)]
+    first = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
+    try:
+        while first.poll() is None and not (tmp_path / "run/log.csv").exists():
+            time.sleep(0.05)
+        with pytest.raises(InUseError, match=rf"run is in use by another training, process {first.pid} on "):
+            train(run_options(root), tmp_path, "cpu")
+        first.terminate()
+        assert first.wait(timeout=60) == 0 and b"Traceback" not in first.stderr.read()
+    finally:
+        first.kill()
+        first.communicate()
+    reached = newest_state(tmp_path / "run")["step"]
+    train(run_options(root, steps=reached + 1), tmp_path, "cpu")
+
+
+def test_a_lock_ends_with_its_training(tmp_path):
+    with run_lock(tmp_path), pytest.raises(InUseError, match=f"process {os.getpid()} on "), run_lock(tmp_path):
+        pass
+    with run_lock(tmp_path):
+        pass
+
+
+def test_training_in_a_thread(root, tmp_path):
+    """Python lets only the main thread handle signals; the result is the same."""
+    options = run_options(root, steps=2)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(train, options, tmp_path / "thread", "cpu").result()
+    train(options, tmp_path / "main", "cpu")
+    assert_same_run(tmp_path / "thread/run", tmp_path / "main/run")
+
+
+def test_images_whose_names_are_not_utf_8(tmp_path):
+    data = write_ivf(tmp_path / "data", ("1", "val"))
+    for folder in ("infrared", "visible"):
+        os.rename(data / "IVF" / folder / "1.png", os.fsencode(data / "IVF" / folder) + b"/\xff\xe9.png")
+    train(run_options(data, steps=1), tmp_path, "cpu")
+    train(run_options(data, steps=2), tmp_path, "cpu")
+    names = [file["name"] for file in json.loads((tmp_path / "run/manifest.json").read_text())["data"]["files"]]
+    assert "IVF/infrared/\udcff\udce9.png" in names
+
+
+def damages(state: dict, content: bytes) -> dict[str, dict | bytes]:
+    """Ways in which a checkpoint can be wrong: other states, or other bytes."""
+    name, value = next(iter(state["model"].items()))
+    moments = state["optimizer"]["state"]
+
+    def model(changed: object) -> dict:
+        return {**state, "model": {**state["model"], name: changed}}
+
+    flipped = bytearray(content)
+    flipped[len(flipped) // 2] ^= 16
+    return {
+        "half of it": content[: len(content) // 2],
+        "a flipped bit": bytes(flipped),
+        "nothing": b"",
+        "text": b"step 1\n",
+        "another shape": model(value[..., None]),
+        "a huge shape": model(value.flatten()[:1].expand(10**12)),
+        "another type": model(value.double()),
+        "not finite": model(torch.full_like(value, torch.nan)),
+        "no tensor": model([1.0]),
+        "sparse": model(torch.sparse_coo_tensor([[0]], [1.0], (10**9,))),
+        "a missing tensor": {**state, "model": {k: v for k, v in state["model"].items() if k != name}},
+        "step as text": {**state, "step": "1"},
+        "negative step": {**state, "step": -1},
+        "endless step": {**state, "step": 10**30},
+        "other random numbers": {**state, "rng": torch.zeros(3)},
+        "options of nothing": {**state, "options": {}},
+        "options of another version": {**state, "options": {**state["options"], "speed": 3}},
+        "other moments": {**state, "optimizer": {"state": {**moments, 0: {"step": 1}}}},
+        "moments of others": {**state, "optimizer": {"state": {**moments, 10**6: moments[0]}}},
+        "best of something": {**state, "best": {"name": 3}},
+    }
+
+
+def test_every_damage_of_a_checkpoint_is_one_error_that_names_it(root, tmp_path):
+    options = run_options(root, steps=1)
+    train(options, tmp_path, "cpu")
+    path = newest_checkpoint(tmp_path / "run")
+    content = path.read_bytes()
+    for what, damaged in damages(load_checkpoint(path), content).items():
+        path.write_bytes(damaged) if isinstance(damaged, bytes) else torch.save(damaged, path)
+        with pytest.raises(CheckpointError) as caught:
+            train(run_options(root, steps=2), tmp_path, "cpu")
+        message = str(caught.value)
+        assert re.fullmatch(
+            r"\S*step_00000001\.pt is no usable checkpoint \(.+\); remove it to continue .*", message
+        ), what
+        assert len(message) < 500, what
+    path.write_bytes(content)
+    train(run_options(root, steps=2), tmp_path, "cpu")  # nothing was changed by the attempts
+
+
+def test_a_compressed_checkpoint_is_not_unpacked(tmp_path):
+    """A megabyte that would become a gigabyte."""
+    with zipfile.ZipFile(tmp_path / "step_1.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(2**20))
+    with pytest.raises(CheckpointError, match="its content is compressed"):
+        load_checkpoint(tmp_path / "step_1.pt")
+
+
+@pytest.mark.parametrize(
+    "name, message", [("mps", "not available"), ("xpu:0", "not available"), ("meta", "unknown device")]
+)
+def test_devices_that_are_not_there(root, tmp_path, capsys, name, message):
+    (tmp_path / "run.json").write_text(json.dumps(run_options(root).to_dict()))
+    arguments = ["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path), "--device", name]
+    assert train_AdaSFFuse.main(arguments) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0] and repr(name) in lines[0]
 
 
 def test_a_loss_that_is_not_finite_names_step_terms_and_images(root, tmp_path, capsys):

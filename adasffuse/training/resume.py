@@ -1,10 +1,9 @@
 """What a run that continues may do otherwise than before, and what it may not."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
-from adasffuse.training.options import Options, parse_options
+from adasffuse.training.options import Options
 
 # Options that leave what is learnt as it is, and the length of the run.  `size` is only where `model` started from.
 MAY_CHANGE = r"name|size|train\.(steps|accumulate)|log\.\w+|parts\[\d+\]\.data\.(root_path|workers|cache_mb)"
@@ -12,15 +11,13 @@ MAY_CHANGE = r"name|size|train\.(steps|accumulate)|log\.\w+|parts\[\d+\]\.data\.
 Changes = dict[str, tuple[Any, Any]]  # option: before, now
 
 
-def changed_options(before: Mapping[str, Any], now: Options) -> Changes:
+def changed_options(before: Options, now: Options) -> Changes:
     """Options that differ from those of the checkpoint that a run continues from; all of them may.
 
-    Args:
-        before: plain values, as the checkpoint holds them.
     Raises:
         ValueError: some must not; names them.
     """
-    old, new = (_flat(options.to_dict()) for options in (parse_options(dict(before)), now))
+    old, new = (_flat(options.to_dict()) for options in (before, now))
     missing = object()
     changes = {}
     for key in dict.fromkeys([*old, *new]):

@@ -29,7 +29,7 @@ from adasffuse.training.checkpoint import (
 from adasffuse.training.lock import remove_partial, run_lock
 from adasffuse.training.log import RunLog
 from adasffuse.training.manifest import write_manifest
-from adasffuse.training.options import TRUTH_METRICS, LogOptions, Options
+from adasffuse.training.options import TRUTH_METRICS, LogOptions, Options, parse_options
 from adasffuse.training.processes import Processes, join_processes
 from adasffuse.training.resume import Changes, changed_options
 from adasffuse.training.run import Prepare, Run
@@ -107,7 +107,11 @@ def _take_up(run: Run, folder: Path) -> Changes:
     path = newest_checkpoint(folder)
     if path is not None:
         state = load_checkpoint(path)
-        changes = changed_options(state["options"], run.options)
+        try:
+            before = parse_options(state["options"])
+        except ValueError as error:
+            raise unusable(path, error) from None
+        changes = changed_options(before, run.options)
         try:
             run.restore(state)
         except CheckpointError as error:
