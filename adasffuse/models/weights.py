@@ -81,7 +81,7 @@ def load_weights(path: str | Path, without_digest: bool = ACCEPT_WITHOUT_DIGEST)
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{path} is no whole safetensors file ({error}); a checkpoint or a broken download? "
+            f"{path} is no whole safetensors file ({str(error)[:200]}); a checkpoint or a broken download? "
             "Training writes weights.safetensors beside its checkpoints"
         ) from None
     if "digest" in header or not without_digest:
@@ -139,7 +139,7 @@ def _described(path: Path, header: Mapping[str, str], given: Mapping[str, Any]) 
             model = AdaSFFuse(options)
         _check_tensors(model.state_dict(), given)
     except (RuntimeError, TypeError, ValueError, KeyError, RecursionError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)[:500]
         raise WeightsError(f"{path} does not fit the network that its header describes: {reason}") from None
     return model, task
 

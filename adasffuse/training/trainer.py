@@ -68,7 +68,7 @@ def train(
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(run_lock(folder))
             remove_partial(folder)
-        changes = _take_up(run, folder)
+        changes = take_up(run, folder)
         log = None
         if processes.main:
             write_text(folder / "options.json", json.dumps(options.to_dict(), indent=2) + "\n")
@@ -101,7 +101,7 @@ def train(
     return folder / RUN_WEIGHTS
 
 
-def _take_up(run: Run, folder: Path) -> Changes:
+def take_up(run: Run, folder: Path) -> Changes:
     """Continue from the newest checkpoint in the run's folder, where there is one; options that differ from its own."""
     changes: Changes = {}
     path = newest_checkpoint(folder)
