@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.images.pairs import pair_folders
+from adasffuse.images.pairs import scene_folders
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
 from adasffuse.metrics.folder import Settings, score_folders
 
@@ -71,11 +71,11 @@ def score(args: argparse.Namespace) -> ScoreTable:
     """The table that the arguments ask for."""
     source_a, source_b = args.source_a, args.source_b
     if args.dataset:
-        folders = pair_folders(args.root_path, args.dataset)
+        folders = scene_folders(args.root_path, args.dataset)
         if len(folders) > 1:
             names = ", ".join(folder.name for folder in folders)
             raise ValueError(f"{args.dataset} holds several sets; choose one of them as --dataset: {names}")
-        source_a, source_b = folders[0].folder_a, folders[0].folder_b
+        source_a, source_b = folders[0].folders
     settings = Settings(metric_names(args), args.convention, args.per_channel, args.cache)
     baselines = [name for name in args.baselines.split(",") if name]
     return score_folders(source_a, source_b, methods(args.fused), baselines, args.reference, settings, args.workers)

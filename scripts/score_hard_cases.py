@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.images.color import luminance
-from adasffuse.images.pairs import find_pairs, read_pair
+from adasffuse.images.pairs import find_scenes, read_scene
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import write_png
 from adasffuse.inference import load_fuser
@@ -93,9 +93,9 @@ def cases(args: argparse.Namespace) -> Iterator[tuple[str, GlareCase | NightCase
     for number in range(args.count):
         yield f"night_{number:02d}", night_scene(np.random.default_rng((args.seed, 0, number)))
     if args.infrared:
-        pairs, _ = find_pairs(args.infrared, args.visible)
+        pairs, _ = find_scenes((args.infrared, args.visible))
         for number, pair in enumerate(pairs[:: max(1, len(pairs) // args.count)][: args.count]):
-            infrared, visible = (image.pixels for image in read_pair(pair))
+            infrared, visible = (image.pixels for image in read_scene(pair))
             yield f"glare_{pair.stem}", glare_pair(infrared, visible, np.random.default_rng((args.seed, 1, number)))
 
 

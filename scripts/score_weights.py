@@ -26,7 +26,7 @@ from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.fuse import METHOD
 from adasffuse.device import PRECISIONS
 from adasffuse.images.color import fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
-from adasffuse.images.pairs import Pair, PairFolder, find_pairs, pair_folders, read_pair
+from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene, scene_folders
 from adasffuse.images.read import ImageError, read_image, write_png
 from adasffuse.inference import Fuser, fuse_folder, load_fuser
 from adasffuse.metrics import ScoreTable
@@ -144,12 +144,12 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def dataset_folders(root: Path, dataset: str) -> list[tuple[Task, PairFolder]]:
+def dataset_folders(root: Path, dataset: str) -> list[tuple[Task, SceneFolder]]:
     """Task and folders of a data set below a root, one entry per subset."""
-    return [(find_task(Path(dataset).parts[0]), folder) for folder in pair_folders(root, dataset)]
+    return [(find_task(Path(dataset).parts[0]), folder) for folder in scene_folders(root, dataset)]
 
 
-def extra_folder(path: Path) -> tuple[Task, PairFolder]:
+def extra_folder(path: Path) -> tuple[Task, SceneFolder]:
     """Task and folders of pairs that lie outside the usual layout; the names of its folders tell the task.
 
     Raises:
@@ -157,14 +157,15 @@ def extra_folder(path: Path) -> tuple[Task, PairFolder]:
     """
     for task in TASKS.values():
         for sources in task.sources:
-            if (path / sources.a).is_dir() and (path / sources.b).is_dir():
-                return task, PairFolder(path.resolve().name, path / sources.a, path / sources.b)
-    known = ", ".join(dict.fromkeys(f"{s.a}/ and {s.b}/" for task in TASKS.values() for s in task.sources))
+            folders = tuple(path / name for name in sources.folders)
+            if all(folder.is_dir() for folder in folders):
+                return task, SceneFolder(path.resolve().name, folders)
+    known = ", ".join(dict.fromkeys("/ and ".join(s.folders) + "/" for task in TASKS.values() for s in task.sources))
     raise ImageError(f"{path} holds the two folders of no task; expected {known}")
 
 
 def score_sets(
-    sets: Sequence[tuple[Task, PairFolder]],
+    sets: Sequence[tuple[Task, SceneFolder]],
     fusers: Mapping[str, Fuser],
     settings: Settings,
     pairs: int | None = None,
@@ -188,7 +189,7 @@ def score_sets(
             yield score_set(fusers[task.id], chosen, save_dir, settings, workers)
 
 
-def score_set(fuser: Fuser, folder: PairFolder, save_dir: Path, settings: Settings, workers: int | None) -> Scored:
+def score_set(fuser: Fuser, folder: SceneFolder, save_dir: Path, settings: Settings, workers: int | None) -> Scored:
     """Fuse a folder of pairs to `save_dir`, score the files and the baselines."""
     report = fuse_folder(fuser, folder, save_dir)
     if report.failed:
@@ -213,13 +214,13 @@ def score_set(fuser: Fuser, folder: PairFolder, save_dir: Path, settings: Settin
     return Scored(folder.name, columns(whole, RANKED), columns(whole, REPORTED), checks)
 
 
-def some_pairs(folder: PairFolder, count: int, where: Path) -> PairFolder:
+def some_pairs(folder: SceneFolder, count: int, where: Path) -> SceneFolder:
     """A copy below `where` of `count` evenly spaced pairs of a folder, or of all where there are fewer."""
-    pairs, _ = find_pairs(folder.folder_a, folder.folder_b)
+    pairs, _ = find_scenes(folder.folders)
     chosen = sorted({round(i) for i in np.linspace(0, len(pairs) - 1, count)})
-    copy = PairFolder(folder.name, where / folder.folder_a.name, where / folder.folder_b.name)
+    copy = SceneFolder(folder.name, tuple(where / source.name for source in folder.folders))
     for pair in (pairs[i] for i in chosen):
-        for source, target in ((pair.path_a, copy.folder_a), (pair.path_b, copy.folder_b)):
+        for source, target in zip(pair.paths, copy.folders):
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
     return copy
@@ -233,11 +234,11 @@ def columns(table: ScoreTable, metrics: tuple[str, ...]) -> ScoreTable:
     return chosen
 
 
-def color_mertens(pairs: Sequence[Pair], where: Path) -> dict[str, dict[str, Path]]:
+def color_mertens(pairs: Sequence[Scene], where: Path) -> dict[str, dict[str, Path]]:
     """Method to stem to file of OpenCV's exposure fusion in colour, saved as PNG below `where`."""
     files: dict[str, dict[str, Path]] = {method: {} for method in COLOR_MERTENS}
     for pair in pairs:
-        a, b = (np.rint(image.pixels * 255).astype(np.uint8) for image in read_pair(pair))
+        a, b = (np.rint(image.pixels * 255).astype(np.uint8) for image in read_scene(pair))
         sources = [p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in (a, b)]
         for number, (method, exponents) in enumerate(COLOR_MERTENS.items()):
             fused = cv2.createMergeMertens(*exponents).process(sources)
@@ -246,11 +247,11 @@ def color_mertens(pairs: Sequence[Pair], where: Path) -> dict[str, dict[str, Pat
     return files
 
 
-def clipped_highlights(pairs: Sequence[Pair], methods: Mapping[str, Mapping[str, Path] | None]) -> dict[str, float]:
+def clipped_highlights(pairs: Sequence[Scene], methods: Mapping[str, Mapping[str, Path] | None]) -> dict[str, float]:
     """Of the pixels that a source holds (Y within HELD), the share that a result shows white; mean over images."""
     shares: dict[str, list[float]] = {method: [] for method in methods}
     for pair in pairs:
-        a, b = (luminance(image.pixels) for image in read_pair(pair))
+        a, b = (luminance(image.pixels) for image in read_scene(pair))
         held = np.logical_or(*((levels(y) >= HELD[0]) & (levels(y) <= HELD[1]) for y in (a, b)))
         for method, files in methods.items():
             fused = luminance(read_image(files[pair.stem]).pixels) if files else BASELINES[method](a, b)
@@ -258,7 +259,7 @@ def clipped_highlights(pairs: Sequence[Pair], methods: Mapping[str, Mapping[str,
     return {method: float(np.mean(values)) for method, values in shares.items()}
 
 
-def chroma_fidelity(pairs: Sequence[Pair], files: Mapping[str, Path]) -> dict[str, float]:
+def chroma_fidelity(pairs: Sequence[Scene], files: Mapping[str, Path]) -> dict[str, float]:
     """How well saved images keep the chroma of source A, over all pixels of all pairs in which it has colour.
 
     Returns:
@@ -271,7 +272,7 @@ def chroma_fidelity(pairs: Sequence[Pair], files: Mapping[str, Path]) -> dict[st
     """
     turns, forced, free_off, forced_off = [], [], [], []
     for pair in pairs:
-        source, saved = read_image(pair.path_a).pixels, read_image(files[pair.stem]).pixels
+        source, saved = read_image(pair.paths[0]).pixels, read_image(files[pair.stem]).pixels
         if source.ndim == 2:
             continue
         saved = saved if saved.ndim == 3 else np.repeat(saved[..., None], 3, axis=2)

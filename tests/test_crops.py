@@ -13,10 +13,10 @@ from tiny import texture, write_ivf
 
 from adasffuse.data.crops import StepSampler, TrainingCrops, load_pairs, load_sharp, random_crop
 from adasffuse.data.heldout import centre
-from adasffuse.data.luma import LumaCache
+from adasffuse.data.luma import LumaCache, fill_gaps
 from adasffuse.data.mixture import MixedCrops, turn
 from adasffuse.data.options import DataOptions
-from adasffuse.images.pairs import find_pairs, pair_folders
+from adasffuse.images.pairs import find_scenes, scene_folders
 from adasffuse.images.read import ImageError, write_png
 from adasffuse.training.options import PartOptions, load_options
 
@@ -215,6 +215,7 @@ def test_all_problems_are_listed_at_once(tmp_path):
     write_png(root / "IVF/visible/2.png", texture(10, 10, seed=0))
     broken = root / "IVF/infrared/3.png"
     broken.write_bytes(broken.read_bytes()[:100])
+    (root / "IVF/infrared/notes.txt").write_text("no image")  # harmless
     with pytest.raises(ImageError) as caught:
         TrainingCrops(data_options(root))
     message = str(caught.value)
@@ -231,7 +232,8 @@ def test_files_that_are_no_images_are_a_notice(tmp_path, caplog):
     with caplog.at_level("WARNING", "adasffuse"):
         data = TrainingCrops(data_options(root))
     assert [pair.name for pair in data.pairs] == ["IVF/1", "IVF/2"]
-    assert [record.message.count(".txt is not an image") for record in caplog.records] == [1, 1]
+    (notice,) = (record.message for record in caplog.records)
+    assert "1.txt, 2.txt" in notice
 
 
 def test_a_stem_that_looks_like_a_suffix_still_needs_its_partner(tmp_path):
@@ -251,6 +253,42 @@ def test_the_stated_ranges_are_those_of_each_source(tmp_path):
     options = data_options(tmp_path, range_a=(1000, 2000), range_b=(0, 2000), cache_mb=0)
     a, b = TrainingCrops(options).pairs[0].images()
     assert np.unique(a).tolist() == [0, 255] and np.unique(b).tolist() == [128, 255]
+
+
+@pytest.mark.parametrize("words", [("folder",), ("0%", "100%")])
+def test_ranges_over_the_whole_folder(tmp_path, words):
+    """Files of 100..200 and 300..500: black is 100, white 500, in all of them."""
+    for stem, low, high in (("1", 100, 200), ("2", 300, 500)):
+        pixels = np.full((40, 40), low, np.uint16)
+        pixels[:, 20:] = high
+        for folder in ("infrared", "visible"):
+            (tmp_path / "IVF" / folder).mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(tmp_path / "IVF" / folder / f"{stem}.png"), pixels)
+    data = TrainingCrops(data_options(tmp_path, range_a=words, range_b=(0, 1000)))
+    levels = [[np.unique(image).tolist() for image in pair.images()] for pair in data.pairs]
+    expected = [[[0, 64], [26, 51]], [[128, 255], [76, 128]]]
+    np.testing.assert_allclose(levels, expected, atol=1)
+
+
+def test_what_holds_no_data_shows_the_other_source(tmp_path):
+    root = write_ivf(tmp_path, ("1",))
+    infrared = cv2.imread(str(root / "IVF/infrared/1.png"), cv2.IMREAD_GRAYSCALE)
+    infrared[:, :10] = 7
+    infrared[infrared == 7] = 6
+    infrared[:, :10] = 7
+    cv2.imwrite(str(root / "IVF/infrared/1.png"), infrared)
+    visible = cv2.imread(str(root / "IVF/visible/1.png"), cv2.IMREAD_GRAYSCALE)
+    a, b = TrainingCrops(data_options(root, no_data_a=7)).pairs[0].images()
+    assert np.array_equal(a[:, :10], visible[:, :10]) and np.array_equal(a[:, 10:], infrared[:, 10:])
+    assert np.array_equal(b, visible)
+
+
+def test_gaps_of_several_sources_by_hand():
+    lumas = [np.array([[0.2, 0.4, 0.6]]), np.array([[0.8, 0.9, 1.0]]), np.array([[0.1, 0.3, 0.5]])]
+    masks = [np.array([[False, True, False]]), None, np.array([[True, False, False]])]
+    filled = fill_gaps(lumas, masks)
+    np.testing.assert_allclose(filled, [[[0.45, 0.4, 1.0]], [[0.8, 0.9, 1.0]], [[0.1, 0.65, 1.0]]])
+    assert fill_gaps(lumas[:2], [np.zeros((1, 3), bool)] * 2)[0].tolist() == [[0, 0, 0]]
 
 
 def test_missing_data_set(tmp_path):
@@ -286,8 +324,8 @@ def test_every_shipped_options_file_finds_its_data(data_root):
                 photographs = Path(part.data.root_path, part.data.sharp_folder)
                 stems = [f.stem for f in photographs.iterdir()]
             for dataset in part.data.datasets:
-                for folder in pair_folders(part.data.root_path, dataset):
-                    stems += [pair.stem for pair in find_pairs(folder.folder_a, folder.folder_b)[0]]
+                for folder in scene_folders(part.data.root_path, dataset):
+                    stems += [pair.stem for pair in find_scenes(folder.folders)[0]]
             held = [s for s in stems if any(fnmatch(s, p) for p in part.data.validation)]
             assert 0 < len(held) < len(stems) / 2, path.name
 

@@ -12,7 +12,7 @@ import pytest
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli import fuse as cli
-from adasffuse.images.pairs import Pair, find_pairs
+from adasffuse.images.pairs import Scene, find_scenes
 from adasffuse.images.read import write_png
 from adasffuse.inference.folder import FolderReport
 from adasffuse.metrics import evaluate
@@ -73,8 +73,9 @@ def test_scores_are_those_of_evaluate(data):
 
 
 def test_fusion_scripts_score_as_this_script_does(data):
-    pairs, _ = find_pairs(data / "data/IVF/infrared", data / "data/IVF/visible")
-    table = cli.score(FolderReport("IVF", data / "mean", "float32 on cpu", fused=pairs))
+    pairs, _ = find_scenes((data / "data/IVF/infrared", data / "data/IVF/visible"))
+    saved = {pair.stem: data / "mean" / f"{pair.stem}.png" for pair in pairs}
+    table = cli.score(FolderReport("IVF", data / "mean", "float32 on cpu", fused=pairs, files=saved))
     assert table.methods == ["AdaSFFuse", "average", "max", "laplacian"]
     expected = data / "expected.csv"
     assert (
@@ -91,7 +92,7 @@ def test_few_images_start_no_worker(data, monkeypatch):
 
 
 def test_systems_that_do_not_say_which_cores_a_process_may_use(data, monkeypatch):
-    pairs, _ = find_pairs(data / "data/IVF/infrared", data / "data/IVF/visible")
+    pairs, _ = find_scenes((data / "data/IVF/infrared", data / "data/IVF/visible"))
     expected = folder_module.score_pairs(pairs, {"average": None}).rows
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)  # macOS, Windows
     assert folder_module.score_pairs(pairs, {"average": None}).rows == expected
@@ -180,7 +181,7 @@ def test_pairs_are_read_with_their_value_range(tmp_path):
     for name, pixels in zip("ab", low):
         cv2.imwrite(str(tmp_path / f"{name}16.png"), pixels * 16)
         write_png(tmp_path / f"{name}8.png", pixels.astype(np.uint8))
-    pairs = {bits: Pair("p", tmp_path / f"a{bits}.png", tmp_path / f"b{bits}.png") for bits in (8, 16)}
+    pairs = {bits: Scene("p", (tmp_path / f"a{bits}.png", tmp_path / f"b{bits}.png")) for bits in (8, 16)}
     plain = folder_module.score_pairs([pairs[8]], {"average": None}, workers=1)
     ranged = folder_module.score_pairs([pairs[16]], {"average": None}, workers=1, ranges=((0, 4080), (0, 4080)))
     assert ranged.rows[0].scores == pytest.approx(plain.rows[0].scores, rel=1e-3)

@@ -16,7 +16,7 @@ from adasffuse.data.luma import LumaCache, LumaFiles, decode, readings_of
 from adasffuse.data.options import DataOptions
 from adasffuse.data.synthesis import JITTER_KINDS, defocus_pair, exposure_pair, jitter, unequal_brightness
 from adasffuse.files import printable
-from adasffuse.images.pairs import find_pairs, pair_folders
+from adasffuse.images.pairs import find_scenes, scene_folders
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError
 from adasffuse.scenes.hard_cases import add_glare
 
@@ -134,16 +134,16 @@ def load_pairs(options: DataOptions, cache: LumaCache) -> tuple[list[LumaFiles],
     Files that are no images, such as labels, are a notice.
     """
     training, validation, problems = [], [], []
-    readings = readings_of(options)
     for dataset in options.datasets:
-        for folder in pair_folders(options.root_path, dataset):
-            pairs, unmatched = find_pairs(folder.folder_a, folder.folder_b)
+        for folder in scene_folders(options.root_path, dataset):
+            pairs, unmatched = find_scenes(folder.folders)
             problems += [problem.reason for problem in unmatched if not problem.harmless]
             for problem in unmatched:
                 if problem.harmless:
                     _log.warning("%s", printable(problem.reason))
+            readings = readings_of(options, [pair.paths for pair in pairs])
             for pair in pairs:
-                name, paths = f"{folder.name}/{pair.stem}", (pair.path_a, pair.path_b)
+                name, paths = f"{folder.name}/{pair.stem}", pair.paths
                 try:
                     if _matches(pair.stem, options.validation):
                         validation.append(held_out_pair(name, paths, *decode(paths, readings)))

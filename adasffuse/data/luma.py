@@ -8,8 +8,8 @@ import numpy as np
 
 from adasffuse.data.options import DataOptions
 from adasffuse.images.color import luminance
-from adasffuse.images.pairs import Pair, read_pair
-from adasffuse.images.read import ImageError, read_image
+from adasffuse.images.pairs import Scene, read_scene
+from adasffuse.images.ranges import parse_range, resolve_range
 
 
 @dataclass(frozen=True)
@@ -56,29 +56,42 @@ class LumaCache:
 def decode(paths: Sequence[Path], readings: Sequence[Reading] = ()) -> tuple[np.ndarray, ...]:
     """Luminance, (H, W) uint8 each, of one photograph or of a scene.
 
+    Where a file holds no data it takes on what the other files of the scene show (their mean), and 0 where none has
+    any: what is missing then asks nothing of the network.
+
     Args:
         readings: one for each path, or none: as the depth of each file says.
     Raises:
         ImageError: as `LumaCache.open`.
     """
-    windows = [reading.window for reading in readings] or [None] * len(paths)
-    if len(paths) == 2:
-        images = read_pair(Pair("", *paths), *windows)
-    else:
-        images = [read_image(path, window) for path, window in zip(paths, windows)]
-    return tuple(np.rint(luminance(image.pixels) * 255).astype(np.uint8) for image in images)
+    windows, no_data = [reading.window for reading in readings], [reading.no_data for reading in readings]
+    images = read_scene(Scene("", tuple(paths)), windows or None, no_data or None)
+    lumas = [luminance(image.pixels) for image in images]
+    if any(image.valid is not None for image in images):
+        lumas = fill_gaps(lumas, [image.valid for image in images])
+    return tuple(np.rint(luma * 255).astype(np.uint8) for luma in lumas)
 
 
-def readings_of(options: DataOptions) -> tuple[Reading, Reading]:
-    """How the options say that files of source A and of source B are read.
+def fill_gaps(lumas: Sequence[np.ndarray], valid: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    """Each luminance, (H, W) in [0, 1], with the mean of the others where it holds no data, 0 where none does.
 
-    Raises:
-        ImageError: a range that only a whole folder tells.
+    Args:
+        valid: (H, W) bool for each, False where there is no data; None: data everywhere.
     """
-    words = {"data.range_a": options.range_a, "data.range_b": options.range_b}
-    windows = []
-    for name, range_ in words.items():
-        if any(isinstance(word, str) for word in range_):
-            raise ImageError(f"{name} {list(range_)}: training takes [LOW, HIGH] in the files' units")
-        windows.append((float(range_[0]), float(range_[1])) if range_ else None)
-    return Reading(windows[0], options.no_data_a), Reading(windows[1], options.no_data_b)
+    masks = [np.ones(luma.shape, bool) if mask is None else mask for luma, mask in zip(lumas, valid)]
+    held = sum(mask.astype(np.float32) for mask in masks)
+    mean = sum(np.where(mask, luma, 0) for luma, mask in zip(lumas, masks)) / np.maximum(held, 1)
+    return [np.where(mask, luma, mean) for luma, mask in zip(lumas, masks)]
+
+
+def readings_of(options: DataOptions, scenes: Sequence[Sequence[Path]]) -> tuple[Reading, ...]:
+    """How the options say that the files of source A and of source B are read.
+
+    Args:
+        scenes: the files of each scene of one folder, over which 'folder' and percentages are taken.
+    """
+    sources = (options.range_a, options.no_data_a), (options.range_b, options.no_data_b)
+    return tuple(
+        Reading(resolve_range(parse_range(words or None), [paths[number] for paths in scenes], no_data), no_data)
+        for number, (words, no_data) in enumerate(sources)
+    )

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from adasffuse.options import bounded, check_bounds, shown
+from adasffuse.images.ranges import parse_range
+from adasffuse.options import bounded, check_bounds
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,10 @@ class DataOptions:
     def __post_init__(self) -> None:
         check_bounds(self, "data")
         for name in ("range_a", "range_b"):
-            check_range(getattr(self, name), f"data.{name}")
+            try:
+                parse_range(getattr(self, name) or None)
+            except ValueError as error:
+                raise ValueError(f"data.{name}: {error}") from None
         self._check_photographs()
 
     def _check_photographs(self) -> None:
@@ -53,24 +57,3 @@ class DataOptions:
             raise ValueError(
                 "data.datasets is empty: name a data set, or give data.sharp_folder with sharp_share or exposures 1"
             )
-
-
-def check_range(words: tuple[float | str, ...], where: str) -> None:
-    """Refuse what is no range: two numbers LOW < HIGH, 'folder', two percentages '1%' '99%', or nothing.
-
-    Raises:
-        ValueError: names the option and what is possible.
-    """
-    if not words or words == ("folder",):
-        return
-    values = [float(word) for word in words if isinstance(word, int | float)]
-    if not values and all(isinstance(word, str) and word.endswith("%") for word in words):
-        values = [float(word[:-1]) if word[:-1].replace(".", "", 1).isdecimal() else -1.0 for word in words]
-        possible = all(0 <= value <= 100 for value in values)
-    else:
-        possible = len(values) == len(words)
-    if not (possible and len(values) == 2 and values[0] < values[1]):
-        raise ValueError(
-            f'{where} must be [LOW, HIGH] in the files\' units, ["folder"], or two percentages such as ["1%", "99%"]; '
-            f"got {shown(list(words))}"
-        )

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.images.color import luminance
-from adasffuse.images.pairs import Pair, PairProblem, find_pairs
+from adasffuse.images.pairs import Scene, SceneProblem, find_scenes
 from adasffuse.images.read import ImageError, read_image
 from adasffuse.metrics.conventions import DEFAULT_METRICS, definitions
 from adasffuse.metrics.evaluation import MetricWarning, check_reference_not_needed, evaluate
@@ -46,7 +46,7 @@ class _Job:
     """One fused image to score."""
 
     method: str
-    pair: Pair
+    pair: Scene
     fused: Path | None  # None: the baseline named `method` is computed
     reference: Path | None
     settings: Settings
@@ -97,7 +97,7 @@ def score_folders(
 
 
 def score_pairs(
-    pairs: Sequence[Pair],
+    pairs: Sequence[Scene],
     methods: Mapping[str, Mapping[str, Path] | None],
     references: Mapping[str, Path] | None = None,
     settings: Settings = Settings(),
@@ -125,20 +125,22 @@ def score_pairs(
     return scores
 
 
-def _matched(folder_a: str | Path, folder_b: str | Path) -> list[Pair]:
+def _matched(folder_a: str | Path, folder_b: str | Path) -> list[Scene]:
     """Pairs of two folders; a file without partner is an error, a file that is no image is passed over."""
-    pairs, problems = find_pairs(folder_a, folder_b)
+    pairs, problems = find_scenes((folder_a, folder_b))
     _raise_unless_harmless(problems)
     return pairs
 
 
-def _partners(pairs: Sequence[Pair], folder: str | Path, source_a: str | Path) -> dict[str, Path]:
+def _partners(pairs: Sequence[Scene], folder: str | Path, source_a: str | Path) -> dict[str, Path]:
     """Stem to file of a folder that must hold one image per pair."""
-    return {pair.stem: pair.path_a for pair in _matched(folder, source_a)}
+    if Path(folder).is_dir() and Path(source_a).is_dir() and os.path.samefile(folder, source_a):
+        return {pair.stem: pair.paths[0] for pair in pairs}  # the source itself, to be scored
+    return {pair.stem: pair.paths[0] for pair in _matched(folder, source_a)}
 
 
-def _raise_unless_harmless(problems: Iterable[PairProblem]) -> None:
-    reasons = [problem.reason for problem in problems if not problem.reason.endswith("skipped")]
+def _raise_unless_harmless(problems: Iterable[SceneProblem]) -> None:
+    reasons = [problem.reason for problem in problems if not problem.harmless]
     if reasons:
         more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
         raise ImageError("; ".join(reasons[:3]) + more + "; add the missing files or take the others out")
@@ -168,7 +170,7 @@ def _cores() -> int:
 
 def _score(job: _Job) -> tuple[tuple[int, int], dict[str, float]]:
     """Size and scores of one fused image; only what the cache lacks is computed."""
-    paths = {"a": job.pair.path_a, "b": job.pair.path_b, "fused": job.fused, "reference": job.reference}
+    paths = {"a": job.pair.paths[0], "b": job.pair.paths[1], "fused": job.fused, "reference": job.reference}
     paths = {name: path for name, path in paths.items() if path is not None}
     settings = job.settings
     entry = _cache_entry(job, paths) if settings.cache else None

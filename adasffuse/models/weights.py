@@ -36,6 +36,8 @@ MODEL_BOUNDS = {
 ACCEPT_WITHOUT_DIGEST = True
 _TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # of safetensors and of torch
 
+RUN_WEIGHTS = "weights.safetensors"  # what training writes beside its checkpoints
+
 
 class WeightsError(ValueError):
     """A weights file is missing, damaged, foreign or of another size than asked for."""

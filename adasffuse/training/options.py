@@ -245,7 +245,7 @@ def _merged(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 def _parse_part(values: dict[str, Any]) -> PartOptions:
     base = {}
     if isinstance(values.get("task"), str):
-        task = find_task(values["task"])
+        task = find_task(values["task"][:100])
         values = {**values, "task": task.id}
         base["loss"] = LossOptions.for_task(task)
     return build(PartOptions, values, "", base)
