@@ -476,6 +476,17 @@ def test_a_process_that_fails_ends_all(root, tmp_path):
     assert all(torch.equal(value, averages[1][name]) for name, value in averages[0].items())
 
 
+def test_all_processes_end_where_the_main_one_is_refused(root, tmp_path):
+    """The other one waits for it outside of an update."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run.json").write_text(json.dumps(run_options(root, steps=10**6).to_dict()))
+    arguments = ["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path), "--device", "cpu"]
+    with run_lock(tmp_path / "run"):
+        done = torchrun(["train_AdaSFFuse.py", *arguments], seconds=60)
+    assert done.returncode != 0 and f"run is in use by another training, process {os.getpid()} on" in done.stderr
+    assert not (tmp_path / "run/options.json").exists()
+
+
 STOPPED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})

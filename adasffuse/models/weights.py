@@ -23,6 +23,7 @@ from adasffuse.options import build, shown
 from adasffuse.tasks import GENERAL, TASKS
 
 RUN_WEIGHTS = "weights.safetensors"  # what training writes beside its checkpoints
+LARGEST_FILE = 2**32  # bytes of a weights file; the largest network has fewer
 # Smallest and largest values of the numbers among `ModelOptions`; no more is ever allocated.
 MODEL_BOUNDS = {
     "patch": (1, 8),
@@ -76,6 +77,10 @@ def load_weights(path: str | Path, without_digest: bool = ACCEPT_WITHOUT_DIGEST)
     if not path.is_file():
         known = "is no regular file" if path.exists() else "does not exist"
         raise WeightsError(f"weights file {path} {known}")
+    if path.stat().st_size > LARGEST_FILE:
+        raise WeightsError(
+            f"{path} is no whole safetensors file of this project: it has more than {LARGEST_FILE} bytes"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
