@@ -5,14 +5,16 @@ python train_AdaSFFuse.py --opt options/train_AdaSFFuse_ivf.json
 
 import sys
 
-from adasffuse.process import prepare_process
+from adasffuse.process import run_program
 
 
 def main(argv: list[str] | None = None) -> int:
-    prepare_process()
-    from adasffuse.cli.train import run  # loads PyTorch
+    def program() -> int:
+        from adasffuse.cli.train import run  # loads PyTorch, after the settings of the process
 
-    return run(argv)
+        return run(argv)
+
+    return run_program(program)
 
 
 if __name__ == "__main__":

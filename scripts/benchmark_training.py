@@ -174,7 +174,7 @@ def measure(args: argparse.Namespace, one: str, root: str) -> dict[str, Any] | N
         before = peak_memory(processes.device)
         options = run_options(args, one, root, processes.world)
         run, data = Run(options, processes), MixedCrops(options.parts)
-        batches = iter(trainer._loader(options, data, processes, start=0))  # the trainer's own, on purpose
+        batches = iter(trainer.make_loader(options, data, processes, start=0))
 
         def step() -> None:
             run.update(next(batches))

@@ -14,7 +14,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from safetensors import safe_open
 from safetensors.torch import load_file
 from score_weights import dataset_folders, default_cache, extra_folder, score_sets
 
@@ -22,7 +21,7 @@ from adasffuse.device import PRECISIONS
 from adasffuse.files import replacing, write_text
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.folder import Settings
-from adasffuse.models.weights import RUN_WEIGHTS, file_sha256, load_weights, save_weights
+from adasffuse.models.weights import RUN_WEIGHTS, file_sha256, load_weights, read_record, save_weights
 from adasffuse.process import keep_freed_memory
 from adasffuse.training.options import Options, load_options
 
@@ -97,7 +96,7 @@ def release(args: argparse.Namespace) -> Path:
             "stored_as": "float16, but float32 for A, dt, D and the filters" if args.half else "float32",
             "sha256": file_sha256(weights),
             "data": args.data,
-            "record": json.loads(header(weights)["record"]),
+            "record": read_record(weights),
             "options": recipe(options),
             **trained_with(args.run, args.hardware),
             **score(args, weights),
@@ -124,12 +123,7 @@ def write_half(source: Path, target: Path) -> None:
             if not state[name].isfinite().all():
                 raise ValueError(f"{source}: {name} exceeds half precision; release it without --half")
     model, task = load_weights(source)
-    save_weights(target, state, model.options, task, **json.loads(header(source)["record"]))
-
-
-def header(path: Path) -> dict[str, str]:
-    with safe_open(path, framework="pt") as file:
-        return file.metadata()
+    save_weights(target, state, model.options, task, **read_record(source))
 
 
 def recipe(options: Options) -> dict:

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from adasffuse.files import printable
+from adasffuse.process import say
 from adasffuse.training import train
 from adasffuse.training.options import load_options
 from adasffuse.training.processes import recorded
@@ -15,7 +15,8 @@ DESCRIPTION = """Train AdaSFFuse.
 One process:   python train_AdaSFFuse.py --opt options/train_AdaSFFuse_ivf.json
 Several:       torchrun --nproc_per_node 4 train_AdaSFFuse.py --opt options/train_AdaSFFuse_ivf.json
 
-Ctrl-C and SIGTERM finish the step, save and end with status 0; the same command continues.
+Ctrl-C and SIGTERM finish the step, save and end with status 0; the same command continues.  Before the first step they
+end with 130 and 143.
 """
 
 
@@ -47,13 +48,10 @@ def run(argv: list[str] | None = None) -> int:
     except (*expected, RuntimeError) as error:
         if not several and not isinstance(error, expected):
             raise
-        print(printable(f"error: {error}"), file=sys.stderr)  # of several, a process whose sibling ended, too
+        say(f"error: {error}", sys.stderr)  # of several, a process whose sibling ended, too
         return 1
-    except KeyboardInterrupt:  # before the trainer listens for signals
-        print("interrupted before the first step; nothing is lost", file=sys.stderr)
-        return 130
     if os.environ.get("RANK", "0") == "0":  # once, not by every process of torchrun
-        print(printable(f"weights: {weights}"))
+        say(f"weights: {weights}")
     return 0
 
 

@@ -101,6 +101,19 @@ def load_weights(path: str | Path, without_digest: bool = ACCEPT_WITHOUT_DIGEST)
     return model.eval(), task
 
 
+def read_record(path: str | Path) -> dict[str, Any]:
+    """What a weights file says about its training: steps, seed, name of the run.
+
+    Raises:
+        WeightsError: it is no weights file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {})["record"])
+    except (SafetensorError, OSError, ValueError, KeyError, RecursionError) as error:
+        raise WeightsError(f"{path} holds no training record ({str(error)[:200]})") from None
+
+
 def digest(state: Mapping[str, Tensor]) -> str:
     """SHA-256, in hexadecimal, of the names, types, shapes and bytes of some tensors, in the order of the names."""
     sha = hashlib.sha256()

@@ -77,7 +77,7 @@ def train(
             stack.callback(log.close)
         processes.wait_for_main("manifest", stop)
         saved, every = run.step, LogOptions.every(options.train.steps)
-        batches = _until_stopped(_loader(options, data, processes, start=run.step), stop, processes)
+        batches = _until_stopped(make_loader(options, data, processes, start=run.step), stop, processes)
         bar = tqdm(batches, initial=run.step, total=options.train.steps, desc=options.name, disable=not processes.main)
         for batch in bar:
             terms = run.update(batch)
@@ -124,7 +124,7 @@ def take_up(run: Run, folder: Path) -> Changes:
     return changes
 
 
-def _loader(options: Options, data: MixedCrops, processes: Processes, start: int) -> DataLoader:
+def make_loader(options: Options, data: MixedCrops, processes: Processes, start: int) -> DataLoader:
     """This process's share of every batch from step `start` on."""
     workers = max(part.data.workers for part in options.parts)
     return DataLoader(
