@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+PARTIAL = ".part-"  # how the names of unfinished files begin
+
 
 @contextmanager
 def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
@@ -22,7 +24,7 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".part-{secrets.token_hex(8)}{path.suffix[:8]}")
+    temporary = path.with_name(f"{PARTIAL}{secrets.token_hex(8)}{path.suffix[:8]}")
     temporary.open("xb").close()
     try:
         yield temporary

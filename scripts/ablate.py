@@ -2,9 +2,10 @@
 
 python scripts/ablate.py --opt options/train_AdaSFFuse_ivf_small.json --root_path DATA/train --steps 1200 --jobs 2
 
-Every row of the table is the options file with one thing changed, trained from random weights once per seed by the
-ordinary trainer, in a folder of its own below --out.  Run the same command again to go on after an interruption: what
-is finished (its last validation is in its log) is not repeated, what was begun continues from its newest checkpoint.
+Every row of the table is the options file, or the network as it starts, with one thing changed, trained from random
+weights once per seed by the ordinary trainer, in a folder of its own below --out.  Run the same command again to go on
+after an interruption: what is finished (its last validation is in its log) is not repeated, what was begun continues
+from its newest checkpoint.
 --dry_run lists what would run, --jobs 0 only tabulates what is finished.
 
 Scores are those of the validation after the last step.  The spread of a row is the largest minus the smallest score of
@@ -15,7 +16,6 @@ one for each part; a change of the loss applies to all parts.
 
 import argparse
 import csv
-import fcntl
 import json
 import os
 import re
@@ -32,14 +32,15 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, get_type_hints
 
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from adasffuse.data.heldout import SIZE
+from adasffuse.files import write_text
 from adasffuse.losses.fusion import LossOptions
 from adasffuse.models import AdaSFFuse
-from adasffuse.models.mamba import SCAN_ORDERS
-from adasffuse.models.network import HEADS
 from adasffuse.tasks import TASKS
+from adasffuse.training import train
 from adasffuse.training.options import (
     TRUTH_METRICS,
     VALIDATION_METRICS,
@@ -47,7 +48,6 @@ from adasffuse.training.options import (
     Options,
     PartOptions,
     load_options,
-    parse_options,
 )
 from adasffuse.training.validation import CONVENTION
 
@@ -59,12 +59,17 @@ TERMS = tuple(name for name, kind in get_type_hints(LossOptions).items() if kind
 
 @dataclass(frozen=True)
 class Row:
-    """One change of the options file."""
+    """One change of the options file, or of the network as it starts.
+
+    A branch whose last parameters are zero and stay so gives zero: it is not there.
+    """
 
     what: str  # for people
     model: Mapping[str, Any] = field(default_factory=dict)  # changed options of the network
     without: str = ""  # loss term whose weight becomes zero
     paper_loss: bool = False  # each task's loss of the paper
+    fixed: tuple[str, ...] = ()  # ends of the names of parameters that stay as they start
+    zero: tuple[str, ...] = ()  # ends of the names of parameters that are zero and stay so
 
     def applied(self, options: Options) -> Options:
         """The options with this change.
@@ -79,6 +84,21 @@ class Row:
                 raise ValueError(f"part {label} has no other loss term")
         return changed
 
+    def prepare(self, model: AdaSFFuse) -> None:
+        """Fix parameters of a network before it is trained.
+
+        Raises:
+            ValueError: the network has none of these parameters.
+        """
+        for ends in (*self.fixed, *self.zero):
+            parameters = [value for name, value in model.named_parameters() if f".{name}".endswith(ends)]
+            if not parameters:
+                raise ValueError(f"the network has no parameters whose names end with {ends}")
+            for parameter in parameters:
+                parameter.requires_grad_(False)
+                if ends in self.zero:
+                    torch.nn.init.zeros_(parameter)
+
     def _loss(self, part: PartOptions) -> LossOptions:
         if self.paper_loss:
             return LossOptions.for_task(TASKS[part.task])
@@ -87,11 +107,11 @@ class Row:
 
 ROWS: dict[str, Row] = {
     REFERENCE: Row("the options file itself"),
-    "haar": Row("wavelet filters stay Haar", {"trained_filters": False}),
-    "no_fft": Row("without FFT branch", {"frequency": False}),
-    "no_spatial": Row("without spatial (3x3) branch", {"spatial": False}),
-    **{order: Row(f"{order} scan", {"scan": order}) for order in SCAN_ORDERS},
-    **{head: Row(f"{head} head", {"output": head}) for head in HEADS},
+    "haar": Row("wavelet filters stay Haar", fixed=(".low_pass", ".high_pass")),
+    "no_fft": Row("without FFT branch", zero=(".frequency.weight",)),
+    "no_spatial": Row("without spatial (3x3) branch", zero=(".spatial.weight", ".spatial.bias")),
+    **{order: Row(f"{order} scan", {"scan": order}) for order in ("raster", "bidirectional")},
+    **{head: Row(f"{head} head", {"output": head}) for head in ("direct", "pyramid")},
     "no_residual": Row("without the decoder's image", {"residual": False}),
     "exposure": Row("weights start from exposure fusion", {"exposure": True}),
     "ordered": Row("A and B are embedded differently", {"ordered": True}),
@@ -135,7 +155,7 @@ class Trial:
         path = self.folder / "options.json"
         if not path.exists():
             return
-        before = parse_options(json.loads(path.read_text(encoding="utf-8")))
+        before = load_options(path)
         for name, mine in vars(comparable(self.options)).items():
             if getattr(comparable(before), name) != mine:
                 raise ValueError(f"{self.folder} holds a run of other options ({name} differs); choose another --out")
@@ -177,17 +197,21 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, of one thread each (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--dry_run", action="store_true", help="list the runs and train nothing")
+    parser.add_argument("--train", choices=ROWS, help=argparse.SUPPRESS)  # one run, here
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
+        if args.train:
+            train_row(args)
+            return 0
         options = load_options(args.opt, root_path=args.root_path)
         trials = plan(options, args)
         for trial in trials:
             trial.check()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if args.dry_run:
@@ -201,8 +225,7 @@ def main(argv: list[str] | None = None) -> int:
         text = report(args.opt.name, finished, args.seeds)
         print(text)
         if args.markdown:
-            args.markdown.parent.mkdir(parents=True, exist_ok=True)
-            args.markdown.write_text(text, encoding="utf-8")
+            write_text(args.markdown, text)
     if len(finished) < len(trials):
         print(f"error: {len(trials) - len(finished)} of {len(trials)} runs are not finished", file=sys.stderr)
     return int(len(finished) < len(trials))
@@ -218,19 +241,18 @@ def plan(options: Options, args: argparse.Namespace) -> list[Trial]:
         raise ValueError(f"{args.opt} holds no pairs out (data.validation): nothing would be scored")
     out = args.out or Path("checkpoint", "ablation", options.name)
     steps = args.steps or options.train.steps
-    log = replace(
-        options.log, scalars=max(1, steps // 100), panel=0, validate=steps, checkpoint=max(1, steps // 20), keep=1
-    )
+    log = replace(options.log, panel=0, validate=steps, checkpoint=max(1, steps // 20), keep=1)
     options = replace(options, train=replace(options.train, steps=steps, init=""), log=log)
     variants = {}
     for name in dict.fromkeys([REFERENCE, *args.rows]):
         try:
             changed = ROWS[name].applied(options)
-            AdaSFFuse(changed.model)  # refuses shapes that cannot be
+            ROWS[name].prepare(AdaSFFuse(changed.model))  # refuses what cannot be
         except ValueError as error:
             print(f"{name}: left out: {error}", file=sys.stderr)
             continue
-        if changed == options and name != REFERENCE:
+        fixed = ROWS[name].fixed or ROWS[name].zero
+        if changed == options and name != REFERENCE and not fixed:
             print(f"{name}: left out: the reference itself", file=sys.stderr)
             continue
         variants[name] = changed
@@ -251,11 +273,7 @@ def run_all(trials: Sequence[Trial], jobs: int, device: str) -> None:
         while running or (waiting and not stop):
             while waiting and len(running) < jobs and not stop:
                 trial = waiting.popleft()
-                process = start(trial, device)
-                if process is None:
-                    print(f"{trial.folder.name}: another process is training it", flush=True)
-                else:
-                    running[trial.folder] = trial, process
+                running[trial.folder] = trial, start(trial, device)
             if stop and not told:
                 for _, process in running.values():
                     process.terminate()
@@ -268,24 +286,24 @@ def run_all(trials: Sequence[Trial], jobs: int, device: str) -> None:
             time.sleep(0.1 if running else 0)
 
 
-def start(trial: Trial, device: str) -> subprocess.Popen | None:
-    """The ordinary trainer on one thread, in a process of its own; None where some process is at this run already."""
+def start(trial: Trial, device: str) -> subprocess.Popen:
+    """The ordinary trainer on one thread, in a process of its own, which locks the run's folder."""
     trial.folder.mkdir(parents=True, exist_ok=True)
     request = trial.folder.with_suffix(".json")
-    request.write_text(json.dumps(trial.options.to_dict(), indent=2) + "\n", encoding="utf-8")
-    command = [sys.executable, ROOT / "train_AdaSFFuse.py", "--opt", request, "--out_dir", trial.folder.parent]
-    with open(trial.folder / "lock", "w") as lock, open(trial.folder / "output.txt", "a") as output:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return None
+    write_text(request, json.dumps(trial.options.to_dict(), indent=2) + "\n")
+    command = [sys.executable, Path(__file__).resolve(), "--train", trial.row, "--opt", request, "--device", device]
+    with open(trial.folder / "output.txt", "a") as output:
         return subprocess.Popen(
-            [*command, "--device", device],
+            [*command, "--out", trial.folder.parent],
             stdout=output,
             stderr=output,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            pass_fds=[lock.fileno()],  # locked until that process ends, even if this one is killed before
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},  # the same package
         )
+
+
+def train_row(args: argparse.Namespace) -> None:
+    """Train one run in this process; errors as `train`."""
+    train(load_options(args.opt), args.out, args.device, ROWS[args.train].prepare)
 
 
 def outcome(trial: Trial, process: subprocess.Popen) -> str:
@@ -355,8 +373,6 @@ def describe(options: Options) -> str:
     model = options.model
     parts = [f"{model.channels} channels", f"patch {model.patch}", f"N1 = {model.band_blocks}"]
     parts += [f"N2 = {model.full_blocks}", f"{model.scan} scan", f"{model.output} head"]
-    parts += ["trained wavelet filters" if model.trained_filters else "Haar filters"]
-    parts += [f"no {name} branch" for name in ("frequency", "spatial") if not getattr(model, name)]
     for label, part in zip(options.labels, options.parts):
         weights = ", ".join(f"{term} {w:g}" for term in TERMS if (w := getattr(part.loss, term)))
         parts.append(f"loss of {label}: {weights}, target {part.loss.target}")
@@ -374,7 +390,9 @@ def held_out_pairs(files: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def short_commit(commit: str | None) -> str:
-    return "unknown" if commit is None else commit[:10] + "+" * commit.endswith("+")
+    if commit is None:
+        return "unknown"
+    return f"{commit[:10]}+" if commit.endswith("+") else commit[:10]
 
 
 def part_scores(trials: Sequence[Trial], prefix: str) -> dict[str, list[float]]:
@@ -396,7 +414,7 @@ def table(
     ]
     for row, trials in by_row.items():
         name = row if len(trials) == seeds else f"{row} ({len(trials)} of {seeds} seeds)"
-        parameters = sum(p.numel() for p in AdaSFFuse(trials[0].options.model).parameters())
+        parameters = trained_parameters(trials[0])
         ratio = (
             statistics.mean(times[row]) / statistics.mean(times[REFERENCE])
             if all((times[row], times[REFERENCE]))
@@ -411,6 +429,13 @@ def table(
             cells.append(score_text(values, mark) if values else "")
         lines.append(f"| {' | '.join([*cells, '' if row == REFERENCE else verdict(marks)])} |")
     return lines
+
+
+def trained_parameters(trial: Trial) -> int:
+    """Number of parameters that a run trains."""
+    model = AdaSFFuse(trial.options.model)
+    ROWS[trial.row].prepare(model)
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def score_text(values: Sequence[float], mark: str) -> str:

@@ -52,6 +52,7 @@ from measuring import (
 
 from adasffuse.data.mixture import MixedCrops
 from adasffuse.device import pick_device
+from adasffuse.files import write_text
 from adasffuse.images.read import write_png
 from adasffuse.models import SIZES, backends
 from adasffuse.process import SPINS, keep_freed_memory
@@ -136,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"goal of {row['size']} ({goal} patches per second and GPU) at batch {row['batch']}: {reached}reached"
             )
     if args.json:
-        args.json.write_text(json.dumps({"torch": torch.__version__, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+        write_text(args.json, json.dumps({"torch": torch.__version__, "rows": rows}, indent=2) + "\n")
     return 0
 
 
@@ -173,7 +174,7 @@ def measure(args: argparse.Namespace, one: str, root: str) -> dict[str, Any] | N
         before = peak_memory(processes.device)
         options = run_options(args, one, root, processes.world)
         run, data = Run(options, processes), MixedCrops(options.parts)
-        batches = iter(trainer._loader(options, data, processes, start=0))  # the trainer's own, on purpose
+        batches = iter(trainer.make_loader(options, data, processes, start=0))
 
         def step() -> None:
             run.update(next(batches))

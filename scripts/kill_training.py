@@ -17,8 +17,9 @@ import torch
 from safetensors.torch import load_file
 
 from adasffuse.data.samples import write_samples
+from adasffuse.files import write_text
 from adasffuse.training import train
-from adasffuse.training.checkpoint import load_checkpoint
+from adasffuse.training.checkpoint import load_checkpoint, newest_checkpoint
 from adasffuse.training.options import Options, parse_options
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         root = Path(folder)
         write_samples(root / "data")
         options = tiny_run(root / "data", NEVER)
-        (root / "run.json").write_text(json.dumps(options.to_dict()), encoding="utf-8")
+        write_text(root / "run.json", json.dumps(options.to_dict()))
         run = root / "killed" / options.name
         step = 0
         for kill in range(1, args.kills + 1):
@@ -58,15 +59,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def tiny_run(data: Path, steps: int) -> Options:
-    """Options of a run that spends much of its time on writing checkpoints; the step size is constant."""
+    """Options of a run that spends much of its time on writing checkpoints; step sizes do not depend on `steps`."""
     return parse_options(
         {
             "name": "tiny",
             "task": "ivf",
             "data": {"root_path": str(data), "datasets": ["IVF"], "crop": 16},
-            "model": {"channels": 8, "band_blocks": 1, "full_blocks": 1, "head": 8, "state": 8},
-            "train": {"steps": steps, "batch_size": 2, "milestones": [], "warmup": 2},
-            "log": {"scalars": 0, "panel": 0, "validate": 0, "checkpoint": 1},
+            "model": {"channels": 8, "band_blocks": 1, "full_blocks": 1, "head_dim": 8, "d_state": 8},
+            "train": {"steps": steps, "batch_size": 2, "lr": 1e3, "warmup": NEVER},  # 1e-6 per step
+            "log": {"panel": 0, "validate": 0, "checkpoint": 1},
         }
     )
 
@@ -88,8 +89,8 @@ def train_and_kill(root: Path, run: Path, seconds: float) -> int:
     finally:
         process.kill()
         process.wait()
-    state = load_checkpoint(run, torch.device("cpu"))
-    return state["step"] if state else 0
+    newest = newest_checkpoint(run)
+    return load_checkpoint(newest)["step"] if newest else 0
 
 
 if __name__ == "__main__":

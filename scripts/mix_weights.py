@@ -9,15 +9,13 @@ training.  `release_weights.py --file` releases the result.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from release_weights import header
 from torch import Tensor
 
 from adasffuse.models import AdaSFFuse
-from adasffuse.models.weights import WeightsError, load_weights, save_weights
+from adasffuse.models.weights import WeightsError, load_weights, read_record, save_weights
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -43,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     state = mean([(network.state_dict(), share) for (network, _), (_, share) in zip(networks, parts)])
     for name in ("decode.4.weight", "decode.4.bias") if args.residual != 1 else ():
         state[name] *= args.residual
-    record = {"mean_of": [{"share": share} | json.loads(header(path)["record"]) for path, share in parts]}
+    record = {"mean_of": [{"share": share} | read_record(path) for path, share in parts]}
     record |= {"residual": args.residual} if args.residual != 1 else {}
     save_weights(args.out, state, model.options, task, **record)
     return 0

@@ -9,27 +9,25 @@ precision except those of HALF_KEEPS; the scores on the card are always those of
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from safetensors import safe_open
 from safetensors.torch import load_file
 from score_weights import dataset_folders, default_cache, extra_folder, score_sets
 
 from adasffuse.device import PRECISIONS
+from adasffuse.files import replacing, write_text
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.folder import Settings
-from adasffuse.models.weights import file_sha256, load_weights, save_weights
+from adasffuse.models.weights import RUN_WEIGHTS, file_sha256, load_weights, read_record, save_weights
 from adasffuse.process import keep_freed_memory
-from adasffuse.training.options import Options, parse_options
-from adasffuse.training.trainer import WEIGHTS_FILE
+from adasffuse.training.options import Options, load_options
 
 RELEASED = Path(__file__).resolve().parents[1] / "adasffuse" / "weights"
 # Ends of the names of what stays float32 in half-precision files: A, dt, D of the scan, wavelet and spectral filters.
-HALF_KEEPS = (".log_A", ".dt_bias", ".D", ".low_pass", ".high_pass", ".frequency.weight")
+HALF_KEEPS = (".A_log", ".dt_bias", ".D", ".low_pass", ".high_pass", ".frequency.weight")
 LICENCE = "weights fitted to images with research terms of their owners; the code alone is MIT"
 DATA_LICENCES = {  # as the repositories that we had the images from state them
     "ivf": "RoadScene (hanna-xu/RoadScene): no licence stated, asks for citation",
@@ -49,7 +47,7 @@ PET_LIMIT = (
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of a training run")
-    parser.add_argument("--file", default=WEIGHTS_FILE, help="weights in it, e.g. best.safetensors (%(default)s)")
+    parser.add_argument("--file", default=RUN_WEIGHTS, help="weights in it, e.g. best.safetensors (%(default)s)")
     parser.add_argument("--half", action="store_true", help="store in half precision, but for A, dt, D and the filters")
     parser.add_argument("--score_root", type=Path, help="folder of data sets to score on")
     parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="data sets below it")
@@ -85,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def release(args: argparse.Namespace) -> Path:
     """Score what will be released, then put it and its card into the package; nothing is changed where this fails."""
-    options = parse_options(json.loads((args.run / "options.json").read_text(encoding="utf-8")))
+    options = load_options(args.run / "options.json")
     with tempfile.TemporaryDirectory() as folder:
         model, task = load_weights(args.run / args.file)
         target = RELEASED / f"{task}_{options.size}.safetensors"
@@ -98,7 +96,7 @@ def release(args: argparse.Namespace) -> Path:
             "stored_as": "float16, but float32 for A, dt, D and the filters" if args.half else "float32",
             "sha256": file_sha256(weights),
             "data": args.data,
-            "record": json.loads(header(weights)["record"]),
+            "record": read_record(weights),
             "options": recipe(options),
             **trained_with(args.run, args.hardware),
             **score(args, weights),
@@ -106,10 +104,9 @@ def release(args: argparse.Namespace) -> Path:
             "data_licence": args.data_licence or data_licence(options),
             "limits": limits(args.limits, options),
         }
-        temporary = target.with_name(f".{target.name}")
-        shutil.copyfile(weights, temporary)
-        os.replace(temporary, target)
-    target.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        with replacing(target) as temporary:
+            shutil.copyfile(weights, temporary)
+    write_text(target.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
     return target
 
 
@@ -126,12 +123,7 @@ def write_half(source: Path, target: Path) -> None:
             if not state[name].isfinite().all():
                 raise ValueError(f"{source}: {name} exceeds half precision; release it without --half")
     model, task = load_weights(source)
-    save_weights(target, state, model.options, task, **json.loads(header(source)["record"]))
-
-
-def header(path: Path) -> dict[str, str]:
-    with safe_open(path, framework="pt") as file:
-        return file.metadata()
+    save_weights(target, state, model.options, task, **read_record(source))
 
 
 def recipe(options: Options) -> dict:

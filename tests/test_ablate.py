@@ -8,12 +8,16 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import SHAPE, texture, write_ivf
+from torch.utils.data import default_collate
 
+from adasffuse.data.mixture import MixedCrops
 from adasffuse.images.read import write_png
 from adasffuse.losses.fusion import LossOptions
 from adasffuse.training import train
 from adasffuse.training.options import parse_options
+from adasffuse.training.processes import Processes
 from adasffuse.training.run import Run
 
 _SPEC = importlib.util.spec_from_file_location("ablate", Path(__file__).parents[1] / "scripts" / "ablate.py")
@@ -53,7 +57,7 @@ class Here:
 
     def __init__(self, trial, device) -> None:
         self.returncode = 0
-        train(trial.options, trial.folder.parent, device)
+        train(trial.options, trial.folder.parent, device, ablate.ROWS[trial.row].prepare)
 
     def poll(self) -> int:
         return self.returncode
@@ -74,7 +78,7 @@ def test_a_dry_run_lists_all_rows_and_why_some_are_left_out(call, tmp_path):
     listed = [line.split()[0] for line in out.splitlines()]
     reasons = {name: reason for name, _, reason in (line.split(": ", 2) for line in err.splitlines())}
     same = {"bidirectional", "pyramid", "n1_1", "n2_1", "patch_1", "paper_loss"}
-    same |= {f"no_{term}_loss" for term in ("vif", "edges", "correlation", "exposure", "filters")}
+    same |= {f"no_{term}_loss" for term in ("vif", "edges", "correlation", "exposure")}
     assert reasons == dict.fromkeys(same, "the reference itself")
     assert listed == [name for name in ablate.ROWS if name not in same] * 3
     assert listed[0] == "reference" and "haar" in listed and "no_gradient_loss" in listed
@@ -83,19 +87,43 @@ def test_a_dry_run_lists_all_rows_and_why_some_are_left_out(call, tmp_path):
 
 def test_rows_that_cannot_be_are_left_out(call):
     only_ssim = {**IVF, "loss": {"intensity": 0, "gradient": 0}}
-    _, out, err = call("--dry_run", "--rows", "no_spatial", "no_ssim_loss", "haar", parts=(only_ssim,), frequency=False)
-    assert "no_spatial: left out: the mixer needs its spatial branch" in err
+    blocks = {"band_blocks": 0, "full_blocks": 0}
+    _, out, err = call("--dry_run", "--rows", "no_spatial", "no_ssim_loss", "haar", parts=(only_ssim,), **blocks)
+    assert "no_spatial: left out: the network has no parameters whose names end with .spatial.weight" in err
     assert "no_ssim_loss: left out: part ivf has no other loss term" in err
     assert {line.split()[0] for line in out.splitlines()} == {"reference", "haar"}
 
 
+@pytest.mark.parametrize(
+    "row, ends, zero",
+    [
+        ("haar", (".low_pass", ".high_pass"), False),
+        ("no_fft", (".frequency.weight",), True),
+        ("no_spatial", (".spatial.weight", ".spatial.bias"), True),
+    ],
+)
+def test_rows_that_fix_parameters_keep_them_in_training(root, row, ends, zero):
+    options = parse_options({"name": "tiny", "parts": [IVF], "model": {"patch": 1, **SHAPE}}).with_root(str(root))
+    run = Run(options, Processes(0, 1, torch.device("cpu")), ablate.ROWS[row].prepare)
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    data = MixedCrops(options.parts)
+    for number in (0, 1):
+        run.update(default_collate([data[2 * number], data[2 * number + 1]]))
+    for model in (run.model, run.average.module):
+        state = model.state_dict()
+        fixed = {name for name in state if f".{name}".endswith(ends)}
+        assert fixed and all(torch.equal(state[name], before[name]) for name in fixed)
+        assert not (zero and any(state[name].any() for name in fixed))
+    assert any(not torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
+
+
 def test_a_row_changes_one_thing_of_all_parts():
-    options = parse_options({"name": "tiny", "parts": [{**IVF, "loss": {"filters": 3}}, MEF]})
+    options = parse_options({"name": "tiny", "parts": [{**IVF, "loss": {"vif": 0, "correlation": 3}}, MEF]})
     losses = [part.loss for part in ablate.ROWS["no_gradient_loss"].applied(options).parts]
-    assert [loss.gradient for loss in losses] == [0, 0] and [loss.filters for loss in losses] == [3, 0]
+    assert [loss.gradient for loss in losses] == [0, 0] and [loss.correlation for loss in losses] == [3, 0]
     paper = ablate.ROWS["paper_loss"].applied(options)
     assert [part.loss for part in paper.parts] == [LossOptions(), LossOptions(target="mean", ssim_share="equal")]
-    assert ablate.ROWS["haar"].applied(options).model.trained_filters is False
+    assert ablate.ROWS["haar"].applied(options) == options
 
 
 def test_an_interrupted_ablation_goes_on_and_gives_the_same_table(call, monkeypatch, tmp_path):
@@ -201,7 +229,7 @@ def test_two_processes_never_train_one_run(call, tmp_path):
     with open(tmp_path / "out" / "reference_seed0" / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         status, out, _ = call("--rows", "reference", "--seeds", "0")
-    assert status == 1 and "reference_seed0: another process is training it" in out
+    assert status == 1 and "reference_seed0 is in use by another training" in out
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from fnmatch import fnmatch
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,7 @@ from tiny import texture, write_ivf
 
 from adasffuse.data.crops import StepSampler, TrainingCrops, load_pairs, load_sharp, random_crop
 from adasffuse.data.heldout import centre
-from adasffuse.data.luma import LumaCache
+from adasffuse.data.luma import LumaCache, fill_gaps
 from adasffuse.data.mixture import MixedCrops, turn
 from adasffuse.data.options import DataOptions
 from adasffuse.images.pairs import find_scenes, scene_folders
@@ -222,6 +223,72 @@ def test_all_problems_are_listed_at_once(tmp_path):
     reasons = "1.png has no partner in", "sizes differ: ", "3.png: damaged or truncated"
     for part in reasons:
         assert part in message
+
+
+def test_files_that_are_no_images_are_a_notice(tmp_path, caplog):
+    root = write_ivf(tmp_path, ("1", "2"))
+    for stem in "12":
+        (root / "IVF/visible" / f"{stem}.txt").write_text("0 0.5 0.5 0.1 0.1")  # a label
+    with caplog.at_level("WARNING", "adasffuse"):
+        data = TrainingCrops(data_options(root))
+    assert [pair.name for pair in data.pairs] == ["IVF/1", "IVF/2"]
+    (notice,) = (record.message for record in caplog.records)
+    assert "1.txt, 2.txt" in notice
+
+
+def test_a_stem_that_looks_like_a_suffix_still_needs_its_partner(tmp_path):
+    root = write_ivf(tmp_path, ("scene.txt", "2"))
+    (root / "IVF/visible/scene.txt.png").unlink()
+    with pytest.raises(ImageError, match=r"scene\.txt\.png has no partner in"):
+        TrainingCrops(data_options(root))
+
+
+def test_the_stated_ranges_are_those_of_each_source(tmp_path):
+    """16-bit files of values 1000 and 2000: black and white of source A, middle and beyond of source B."""
+    pixels = np.full((40, 40), 1000, np.uint16)
+    pixels[:, 20:] = 2000
+    for folder in ("infrared", "visible"):
+        (tmp_path / "IVF" / folder).mkdir(parents=True)
+        assert cv2.imwrite(str(tmp_path / "IVF" / folder / "1.png"), pixels)
+    options = data_options(tmp_path, range_a=(1000, 2000), range_b=(0, 2000), cache_mb=0)
+    a, b = TrainingCrops(options).pairs[0].images()
+    assert np.unique(a).tolist() == [0, 255] and np.unique(b).tolist() == [128, 255]
+
+
+@pytest.mark.parametrize("words", [("folder",), ("0%", "100%")])
+def test_ranges_over_the_whole_folder(tmp_path, words):
+    """Files of 100..200 and 300..500: black is 100, white 500, in all of them."""
+    for stem, low, high in (("1", 100, 200), ("2", 300, 500)):
+        pixels = np.full((40, 40), low, np.uint16)
+        pixels[:, 20:] = high
+        for folder in ("infrared", "visible"):
+            (tmp_path / "IVF" / folder).mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(tmp_path / "IVF" / folder / f"{stem}.png"), pixels)
+    data = TrainingCrops(data_options(tmp_path, range_a=words, range_b=(0, 1000)))
+    levels = [[np.unique(image).tolist() for image in pair.images()] for pair in data.pairs]
+    expected = [[[0, 64], [26, 51]], [[128, 255], [76, 128]]]
+    np.testing.assert_allclose(levels, expected, atol=1)
+
+
+def test_what_holds_no_data_shows_the_other_source(tmp_path):
+    root = write_ivf(tmp_path, ("1",))
+    infrared = cv2.imread(str(root / "IVF/infrared/1.png"), cv2.IMREAD_GRAYSCALE)
+    infrared[:, :10] = 7
+    infrared[infrared == 7] = 6
+    infrared[:, :10] = 7
+    cv2.imwrite(str(root / "IVF/infrared/1.png"), infrared)
+    visible = cv2.imread(str(root / "IVF/visible/1.png"), cv2.IMREAD_GRAYSCALE)
+    a, b = TrainingCrops(data_options(root, no_data_a=7)).pairs[0].images()
+    assert np.array_equal(a[:, :10], visible[:, :10]) and np.array_equal(a[:, 10:], infrared[:, 10:])
+    assert np.array_equal(b, visible)
+
+
+def test_gaps_of_several_sources_by_hand():
+    lumas = [np.array([[0.2, 0.4, 0.6]]), np.array([[0.8, 0.9, 1.0]]), np.array([[0.1, 0.3, 0.5]])]
+    masks = [np.array([[False, True, False]]), None, np.array([[True, False, False]])]
+    filled = fill_gaps(lumas, masks)
+    np.testing.assert_allclose(filled, [[[0.45, 0.4, 1.0]], [[0.8, 0.9, 1.0]], [[0.1, 0.65, 1.0]]])
+    assert fill_gaps(lumas[:2], [np.zeros((1, 3), bool)] * 2)[0].tolist() == [[0, 0, 0]]
 
 
 def test_missing_data_set(tmp_path):

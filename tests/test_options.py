@@ -1,7 +1,9 @@
 """Options files: what they give, and what is wrong with those that cannot be used."""
 
+import hashlib
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +114,63 @@ def test_parts_start_from_the_recipes_of_their_tasks():
     assert parse_options(with_parts(part(), part())).task == "ivf"
 
 
+def expanded(part: dict, shared: dict) -> list[dict]:
+    """The parts below an object, each with all that it shares written out."""
+    own = {**shared, **{key: value for key, value in part.items() if key != "parts"}}
+    for key in ("data", "loss"):
+        if key in shared or key in part:
+            own[key] = {**shared.get(key, {}), **part.get(key, {})}
+    return [whole for inner in part["parts"] for whole in expanded(inner, own)] if "parts" in part else [own]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_what_parts_share_is_what_each_would_say(path):
+    values = json.loads(path.read_text())
+    shared = {key: values.pop(key) for key in ("task", "data", "loss", "parts") if key in values}
+    assert parse_options({**values, "parts": expanded(shared, {})}) == load_options(path)
+
+
+# SHA-256 of the parts of the recipes as they were when every part wrote out its own loss and data.
+WRITTEN_OUT = {
+    "ablation_small": "aa095848a62ab1ab71c54c32e7c58729ceb2d6293cb61a4f7038798dc224ee3b",
+    "train_AdaSFFuse_general": "eab95b6081d1c0e735a314a000f04efcc43b6fc8e282f508010b4472052f0d9c",
+    "train_AdaSFFuse_general_small": "aab5ae2e3ff48d9213e10c03a3b1cd050023e5ea4a69930e783c5f6720abc846",
+    "train_AdaSFFuse_mef": "0ec2c09cd4fdf75a2ec94b265621986d5022f9fe017bd28cc7a894d8cbab8f97",
+    "train_AdaSFFuse_mef_small": "3fa0bfc697d310f4f25cf0c80495b0e287c294a5fb12b98d0c2907f14eeae4e5",
+    "train_AdaSFFuse_mif": "8521c88c9d2c3a027a2c2b99170a04c8fed44658254504fa38cc92afe8c12de1",
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN_OUT)
+def test_recipes_with_shared_blocks_are_those_from_before(name):
+    parts = load_options(SHIPPED[0].with_name(f"{name}.json")).to_dict()["parts"]
+    for part in parts:
+        for key in ("range_a", "range_b", "no_data_a", "no_data_b"):  # came later
+            del part["data"][key]
+    assert hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest() == WRITTEN_OUT[name]
+
+
+def test_a_part_overrides_what_it_shares():
+    inner = [{"weight": 2}, {"data": {"datasets": ["MEF_2"]}, "loss": {"ssim": 1}}]
+    group = {"task": "mef", "loss": {"gradient": 7}, "parts": inner}
+    shared = {"data": {"root_path": "data", "datasets": ["MEF"]}, "loss": {"ssim": 3}}
+    options = parse_options({"name": "run", **shared, "parts": [{"task": "ivf"}, group]})
+    assert [part.task for part in options.parts] == ["ivf", "mef", "mef"]
+    assert [part.loss.ssim for part in options.parts] == [3, 3, 1]
+    assert [part.loss.gradient for part in options.parts] == [20, 7, 7]
+    assert [part.weight for part in options.parts] == [1, 2, 1]
+    assert options.parts[0].loss == replace(LossOptions.for_task(TASKS["ivf"]), ssim=3)
+    assert options.parts[2].data.datasets == ("MEF_2",) and options.parts[2].data.root_path == "data"
+
+
+def test_cards_of_released_weights_hold_options_that_parse():
+    cards = sorted((Path(__file__).parents[1] / "adasffuse/weights").glob("*.json"))
+    assert len(cards) >= 10
+    for card in cards:
+        options = parse_options(json.loads(card.read_text())["options"])
+        assert card.stem == f"{options.task}_{options.size}"
+
+
 def test_options_are_frozen():
     with pytest.raises(AttributeError, match="cannot assign"):
         parse_options(MINIMAL).task = "mef"
@@ -152,46 +211,49 @@ def test_absolute_roots_of_several_parts_stay(tmp_path):
         (changed(model=3), "model must be a JSON object, got int"),
         (changed(loss=["max"]), "loss must be a JSON object, got list"),
         (changed(train=None), "train must be a JSON object, got NoneType"),
-        (changed(parts=[part()]), "task, data and parts exclude each other; move task, data into the parts"),
+        (
+            with_parts({"parts": [{"parts": [part()]}]}),
+            r"parts\[0\].parts\[0\]: parts of parts cannot hold parts again",
+        ),
+        (with_parts({"parts": [part(), part(wait=2)]}), r"parts\[0\].parts\[1\]: unknown option wait; did you mean"),
+        ({**with_parts(part()), "loss": {"sim": 1}}, r"parts\[0\]: unknown option loss.sim; did you mean 'ssim'"),
         ({"name": "run", "parts": {}}, "parts must be a list, got {}"),
         ({"name": "run", "parts": []}, "parts must hold at least one part"),
         (with_parts(part(), 3), r"parts\[1\]: a part must be a JSON object, got int"),
         (with_parts(part(), {"task": "mef"}), r"parts\[1\]: missing option data"),
         (with_parts(part(wait=2)), r"parts\[0\]: unknown option wait; did you mean 'weight'?"),
-        (with_parts(part(), part(weight=0)), r"parts\[1\]: weight must be positive, got 0"),
-        (with_parts(part(crop=8)), r"parts\[0\]: data.crop must be at least 16 pixels"),
+        (with_parts(part(), part(weight=0)), r"parts\[1\]: weight must lie in 1e-06 .. 1e\+06, got 0"),
+        (with_parts(part(crop=8)), r"parts\[0\]: data.crop must lie in 16 .. 4096, got 8"),
         (with_parts(part(), part("mef", crop=96)), "data.crop must be the same in all parts, got ivf: 64, mef: 96"),
         ([], "options must be a JSON object, got list"),
         (changed(train={"lr": "2e-4"}), "train.lr must be float, got '2e-4'"),
         (changed(train={"lr": True}), "train.lr must be float, got True"),
         (changed(train={"steps": 1.5}), "train.steps must be int, got 1.5"),
-        (changed(model={"frequency": 1}), "model.frequency must be bool, got 1"),
+        (changed(model={"residual": 1}), "model.residual must be bool, got 1"),
         (with_data(datasets="IVF"), "data.datasets must be a list, got 'IVF'"),
         (with_data(datasets=["IVF", 3]), r"data.datasets\[1\] must be str, got 3"),
-        (changed(train={"lr": 0}), "train.lr must be positive, got 0"),
+        (changed(train={"lr": 0}), "train.lr must lie in 1e-12 .. 1e.06, got 0"),
         (changed(train={"lr": math.nan}), "train.lr must be a finite number, got nan"),
         (changed(loss={"gradient": math.inf}), "loss.gradient must be a finite number, got inf"),
-        (changed(train={"batch_size": -2}), "train.batch_size must be positive, got -2"),
-        (changed(train={"clip": -1.0}), "train.clip must not be negative, got -1.0"),
-        (changed(train={"warmup": -1}), "train.warmup must not be negative, got -1"),
-        (changed(train={"milestones": [0.5, 9000]}), "train.milestones are shares of train.steps in .*, got .*9000"),
-        (changed(train={"ema": 1}), r"train.ema must lie in \[0, 1\), got 1"),
+        (changed(train={"batch_size": -2}), "train.batch_size must lie in 1 .. 65536, got -2"),
+        (changed(train={"clip": -1.0}), "train.clip must lie in 0 .. 1e.09, got -1.0"),
+        (changed(train={"warmup": -1}), "train.warmup must lie in 0 .. 1e.09, got -1"),
+        (changed(train={"ema": 1}), r"train.ema must lie in 0 .. 0.999999, got 1"),
         (changed(train={"schedule": "steps"}), "train.schedule must be one of step, cosine, got 'steps'"),
         (changed(train={"precision": "float16"}), "train.precision must be one of float32, bfloat16, got 'float16'"),
-        (with_data(crop=8), "data.crop must be at least 16 pixels, got 8"),
-        (with_data(sharp_share=1.5), r"data.sharp_share must lie in \[0, 1\], got 1.5"),
+        (with_data(crop=8), "data.crop must lie in 16 .. 4096, got 8"),
+        (with_data(sharp_share=1.5), "data.sharp_share must lie in 0 .. 1, got 1.5"),
         (with_data(exposures=0.5), "data.exposures makes pairs from the photographs in data.sharp_folder; name that"),
         (with_data(exposures=0.5, sharp_folder="x"), "data.exposures 0.5 and data.sharp_share 0.5 exclude each other"),
-        (with_data(exposures=2, sharp_folder="x"), r"data.exposures must lie in \[0, 1\], got 2"),
+        (with_data(exposures=2, sharp_folder="x"), "data.exposures must lie in 0 .. 1, got 2"),
         (with_data(datasets=[]), "data.datasets is empty: name a data set, or give data.sharp_folder with sharp_share"),
-        (with_data(jitter=0.7), r"data.jitter must lie in \[0, 0.5\], got 0.7"),
-        (with_data(cache_mb=-1), "data.cache_mb must not be negative, got -1"),
-        (changed(train={"accumulate": 0}), "train.accumulate must be positive, got 0"),
-        (changed(train={"skip_nonfinite": -1}), "train.skip_nonfinite must not be negative, got -1"),
+        (with_data(jitter=0.7), "data.jitter must lie in 0 .. 0.5, got 0.7"),
+        (with_data(cache_mb=-1), "data.cache_mb must lie in 0 .. 1e.07, got -1"),
+        (changed(train={"accumulate": 0}), "train.accumulate must lie in 1 .. 65536, got 0"),
         (changed(log={"best": "VIFF+Qab"}), "log.best adds up names out of VIFF, .*PSNR_GT, loss; got 'VIFF.Qab'"),
-        (with_data(workers=-1), "data.workers must not be negative, got -1"),
-        (changed(log={"keep": 0}), "log.keep is too small: 0"),
-        (changed(log={"panel": -1}), "log.panel is too small: -1"),
+        (with_data(workers=-1), "data.workers must lie in 0 .. 256, got -1"),
+        (changed(log={"keep": 0}), "log.keep must lie in 1 .. 1e.06, got 0"),
+        (changed(log={"panel": -1}), "log.panel must lie in 0 .. 1e.09, got -1"),
         (changed(loss={"target": "sum"}), "loss.target must be one of max, mean.*, got 'sum'"),
         (
             changed(model={"output": "blnd"}),
@@ -231,11 +293,9 @@ def test_a_missing_file_lists_those_beside_it(tmp_path):
 
 
 def test_step_schedule():
-    train = TrainOptions(steps=100, lr=1.0, warmup=4, milestones=(0.5, 0.75), gamma=0.1)
+    train = TrainOptions(steps=100, lr=1.0, warmup=4, schedule="step")
     assert [train.lr_at(step) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
-    assert [train.lr_at(step) for step in (4, 49)] == [1, 1]
-    assert [train.lr_at(step) for step in (50, 74)] == pytest.approx([0.1, 0.1])
-    assert [train.lr_at(step) for step in (75, 99)] == pytest.approx([0.01, 0.01])
+    assert [train.lr_at(step) for step in (4, 49, 50, 74, 75, 89, 90, 99)] == [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
 
 
 def test_cosine_schedule():
@@ -253,3 +313,142 @@ def test_no_warmup():
 @pytest.mark.parametrize("size", SIZES)
 def test_sizes_build(size):
     assert AdaSFFuse(parse_options(changed(size=size)).model).options == SIZES[size]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"data": {"crop": 10**9}}, "data.crop must lie in 16 .. 4096, got 1000000000"),
+        (
+            {"train": {"lr": 10**400}},
+            "train.lr must be a number of at most 64 bits, got an integer of more",
+        ),
+        ({"train": {"steps": 10**30}}, "train.steps must be a number of at most 64 bits"),
+        ({"train": {"steps": 10**10}}, "train.steps must lie in 1 .. 1e.09, got 10000000000"),
+        ({"train": {"seed": -1}}, "train.seed must lie in 0 .. 4.6"),
+        ({"model": {"channels": 4 * 10**9}}, "model.channels must lie in 4 .. 512, got 4000000000"),
+        ({"model": {"full_blocks": 10**9}}, "model.full_blocks must lie in 0 .. 16"),
+        ({"loss": {"vif": 1e300}}, "loss.vif must lie in 0 .. 1e.06, got 1e.300"),
+        (
+            {"train": {"batch_size": 60000}, "data": {"crop": 4096}},
+            "train.batch_size 60000 crops of data.crop 4096 x 4096",
+        ),
+        ({"train": {"schedule": "x" * 10**6}}, r"train.schedule must have at most 4096 characters, got 1000000"),
+        ({"data": {"datasets": ["IVF"] * 2000}}, "data.datasets must have at most 1000 entries, got 2000"),
+        ({"train": {"init": "a\nb"}}, r"train.init must not hold control characters, got 'a\\nb'"),
+        ({"x" * 5000: 1}, r"unknown option 'xxxx.*\.\.\..*x'"),
+        ({"parts": [{}] * 5000, "task": "ivf"}, "parts must be at most 100, got 5000"),
+    ],
+)
+def test_absurd_values_are_refused_by_name_before_anything_is_made_of_them(changes, message):
+    values = {**MINIMAL, **changes}
+    values["data"] = {**MINIMAL["data"], **changes.get("data", {})}
+    with pytest.raises(ValueError, match=message) as caught:
+        parse_options(values)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        " ",
+        "../x",
+        "/abs",
+        "a/b",
+        "a\\b",
+        "C:",
+        "a\x1b[31m",
+        "a\nb",
+        "a\x00",
+        "\ud800",
+        "x" * 201,
+        "\u00e4" * 101,
+    ],
+)
+def test_names_of_runs_are_names_of_folders(name):
+    with pytest.raises(ValueError, match=r"^name must"):
+        parse_options(changed(name=name))
+
+
+def test_a_name_may_have_spaces_and_letters_of_any_language():
+    assert parse_options(changed(name="Übung 1, 夜")).name == "Übung 1, 夜"
+
+
+NO_RANGES = ([5, 5], [9, 1], ["1%", 3], ["99%", "1%"], ["-1%", "5%"], ["0%", "101%"], ["a%", "b%"], [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    "words, possible",
+    [([], True), ([0, 4095], True), (["folder"], True), (["1%", "99.5%"], True)]
+    + [([w], False) for w in ("1%", 3, "all")]
+    + [
+        (w, False)
+        for w in ([5, 5], [9, 1], ["1%", 3], ["99%", "1%"], ["-1%", "5%"], ["0%", "101%"], ["a%", "b%"], [1, 2, 3])
+    ],
+)
+def test_ranges_of_the_data(words, possible):
+    for key in ("range_a", "range_b"):
+        if possible:
+            assert list(getattr(parse_options(with_data(**{key: words})).parts[0].data, key)) == words
+        else:
+            with pytest.raises(ValueError, match=rf"data\.{key}: .*value range"):
+                parse_options(with_data(**{key: words}))
+
+
+def test_no_data_values():
+    data = parse_options(with_data(no_data_a=-9999, no_data_b=None)).parts[0].data
+    assert data.no_data_a == -9999.0 and data.no_data_b is None
+    with pytest.raises(ValueError, match=r"data\.no_data_a must be float or null, got 'x'"):
+        parse_options(with_data(no_data_a="x"))
+
+
+def written(folder: Path, content: str | bytes) -> Path:
+    path = folder / "run.json"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_a_byte_order_mark_is_accepted(tmp_path):
+    text = json.dumps(MINIMAL)
+    assert load_options(written(tmp_path, b"\xef\xbb\xbf" + text.encode())) == parse_options(MINIMAL)
+    with pytest.raises(ValueError, match=r"run\.json: not JSON \(the file is not UTF-8 text\); save it as UTF-8"):
+        load_options(written(tmp_path, text.encode("utf-16")))
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ('{"name": "a", "name": "b"}', "option 'name' stands twice in one object"),
+        ('{"name": "a", "train": {"lr": 1, "steps": 2, "lr": 3}}', "option 'lr' stands twice in one object"),
+        ('{"name": "a", "train": {"lr": 1e400}}', "train.lr must be a finite number, got inf"),
+        ('{"name": "a", "train": {"lr": 1' + "0" * 5000 + "}}", "train.lr must be a finite number, got inf"),
+        ('{"name": "a", "train": {"steps": -1' + "0" * 5000 + "}}", "train.steps must be int, got -inf"),
+        ('{"name": "a", "train": {"lr": NaN}}', "train.lr must be a finite number, got nan"),
+        ("[" * 5000 + "]" * 5000, "brackets are nested too deeply|options must be a JSON object, got list"),
+        (
+            '{"name": "a", "train": {"lr": ' + "[" * 5000 + "]" * 5000 + "}}",
+            "nested too deeply|train.lr must be float, got",
+        ),
+        ('{"name": "a", "parts": ' * 300 + "1" + "}" * 300, "parts must be a list, got {"),
+        ('"' + "x" * 2**20 + '"', "is no options file: it has more than 1048576 bytes"),
+    ],
+)
+def test_odd_files_are_one_clear_error(tmp_path, text, message):
+    values = json.dumps({key: value for key, value in MINIMAL.items() if key != "name"})
+    if text.startswith('{"name": "a", "train"'):
+        text = f"{values[:-1]}, {text[1:]}"
+    with pytest.raises(ValueError, match=message) as caught:
+        load_options(written(tmp_path, text))
+    assert "run.json" in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_what_is_no_regular_file_is_never_opened(tmp_path):
+    """Reading these would wait for ever, or fill the memory."""
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    for path in (tmp_path / "pipe.json", tmp_path / "zero.json", tmp_path):
+        with pytest.raises(ValueError, match="is no regular file"):
+            load_options(path)

@@ -107,7 +107,7 @@ def test_half_precision(release, tmp_path):
     kept = set()
     for module, name in names.items():
         for kind, parameters in (
-            (Mixer, ("log_A", "dt_bias", "D")),
+            (Mixer, ("A_log", "dt_bias", "D")),
             (SpectralFilter, ("weight",)),
             (AdaWAT, ("low_pass", "high_pass")),
             (AdaIWAT, ("low_pass", "high_pass")),

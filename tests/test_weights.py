@@ -1,6 +1,7 @@
 """Weights files: what was saved comes back, and nothing else is ever taken for weights."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tiny import SHAPE, network, write_weights
 from adasffuse.models import ModelOptions, weights
 from adasffuse.models.weights import (
     WeightsError,
+    digest,
     file_sha256,
     find_weights,
     load_weights,
@@ -22,11 +24,11 @@ from adasffuse.tasks import TASKS
 
 
 def rewrite(path, change_state=lambda state: state, **header):
-    """The same file with other tensors or header entries (None removes one)."""
+    """The same file with other tensors, their digest, or header entries (None removes one)."""
     with safe_open(path, framework="pt") as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        header = {k: v for k, v in {**file.metadata(), **header}.items() if v is not None}
-    save_file(change_state(state), path, metadata=header)
+        state = change_state({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a dict)
+        header = {**file.metadata(), "digest": digest(state), **header}
+    save_file(state, path, metadata={k: v for k, v in header.items() if v is not None})
     return path
 
 
@@ -113,16 +115,28 @@ def with_another(state):
 @pytest.mark.parametrize(
     "change, header, reason",
     [
-        (wider, {}, "size mismatch for embed.bias"),
-        (without_bias, {}, "Missing key.*embed.bias"),
-        (with_another, {}, "Unexpected key.*extra"),
-        (dict, {"model": json.dumps({**SHAPE, "channels": 16, "output": "direct"})}, "size mismatch"),
+        (wider, {}, r"embed.bias has the shape \[16\] instead of \[8\]"),
+        (without_bias, {}, "missing tensors embed.bias"),
+        (with_another, {}, "unexpected tensors extra"),
+        (dict, {"model": json.dumps({**SHAPE, "channels": 16, "output": "direct"})}, "has the shape .* instead of"),
         (dict, {"model": json.dumps({**SHAPE, "channels": 7})}, "model.channels must be a multiple of 4"),
-        (dict, {"model": json.dumps({"chanels": 8})}, "unexpected keyword argument 'chanels'"),
-        (dict, {"model": "[1]"}, "must be a mapping"),
+        (dict, {"model": json.dumps({"chanels": 8})}, "unknown option model.chanels; did you mean 'channels'"),
+        (dict, {"model": "[1]"}, "model must be a JSON object, got list"),
         (dict, {"model": "{"}, "Expecting property name"),
         (dict, {"model": None}, "'model'"),
         (dict, {"task": None}, "'task'"),
+        (dict, {"task": "\x1b[31m"}, "unknown task"),
+        (
+            dict,
+            {"model": json.dumps({**SHAPE, "full_blocks": 10**9})},
+            "model.full_blocks must lie in 0 .. 16, got 10",
+        ),
+        (dict, {"model": json.dumps({**SHAPE, "channels": 10**12})}, "model.channels must lie in 4 .. 512"),
+        (dict, {"model": json.dumps({**SHAPE, "channels": "8"})}, "model.channels must be int, got '8'"),
+        (dict, {"model": "[" * 10**5}, "recursion"),
+        (lambda s: {k: v.to(torch.float8_e4m3fn) for k, v in s.items()}, {}, "is F8_E4M3; weights are F32, F16, BF16"),
+        (lambda s: {k: v.double() for k, v in s.items()}, {}, "is F64; weights are F32, F16, BF16"),
+        (lambda s: {k: v.int() for k, v in s.items()}, {}, "is I32; weights are F32, F16, BF16"),
     ],
 )
 def test_a_file_that_does_not_fit_its_own_header(path, change, header, reason):
@@ -135,6 +149,71 @@ def test_weights_of_a_diverged_run(path):
     rewrite(path, lambda state: {**state, "embed.bias": torch.full_like(state["embed.bias"], torch.nan)})
     with pytest.raises(WeightsError, match="holds values that are not finite; the training run diverged"):
         load_weights(path)
+
+
+def test_a_changed_tensor_is_noticed(path):
+    """One bit of one parameter, in a file that is whole in every other way."""
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"w\.safetensors is damaged: its tensors do not have the digest"):
+        load_weights(path)
+
+
+def test_a_file_without_a_digest(path):
+    rewrite(path, digest=None)
+    assert load_weights(path, without_digest=True)[1] == "mif"
+    with pytest.raises(WeightsError, match=r"w\.safetensors states no digest of its tensors"):
+        load_weights(path, without_digest=False)
+
+
+def test_a_digest_depends_on_names_types_shapes_and_values():
+    tensors = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor(3.0)}
+    same = {"b": torch.tensor(3.0), "a": torch.tensor([1.0, 0.0, 2.0])[::2]}
+    assert digest(tensors) == digest(same)
+    others = (
+        {"c": tensors["a"], "b": tensors["b"]},
+        {**tensors, "a": tensors["a"].half()},
+        {**tensors, "a": tensors["a"][None]},
+        {**tensors, "a": tensors["a"].flip(0)},
+        {"a": tensors["a"]},
+    )
+    assert len({digest(some) for some in (tensors, *others)}) == 1 + len(others)
+
+
+def test_nothing_but_zeros_is_refused(path):
+    rewrite(path, lambda state: {name: torch.zeros_like(value) for name, value in state.items()})
+    with pytest.raises(WeightsError, match=r"w\.safetensors holds nothing but zeros"):
+        load_weights(path)
+
+
+def test_only_types_that_load_are_written(tmp_path):
+    model = network()
+    state = {name: value.double() for name, value in model.state_dict().items()}
+    with pytest.raises(WeightsError, match=r"embed\.bias is float64; weights are float32, float16, bfloat16"):
+        save_weights(tmp_path / "w", {"embed.bias": state["embed.bias"]}, model.options, "ivf")
+    assert not (tmp_path / "w").exists()
+
+
+def test_loading_leaves_random_numbers_and_the_default_type_alone(path, monkeypatch):
+    expected = {name: value.clone() for name, value in load_weights(path)[0].state_dict().items()}
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    torch.set_default_dtype(torch.float64)
+    try:
+        loaded = load_weights(path)[0].state_dict()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(value.dtype == torch.float32 and torch.equal(value, expected[name]) for name, value in loaded.items())
+
+
+def test_what_is_no_regular_file_is_never_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "zero.safetensors").symlink_to("/dev/zero")
+    for path in (tmp_path / "pipe.safetensors", tmp_path / "zero.safetensors", tmp_path):
+        with pytest.raises(WeightsError, match="is no regular file"):
+            load_weights(path)
 
 
 @pytest.fixture
@@ -157,6 +236,18 @@ def test_a_changed_release_is_refused(release):
         WeightsError, match=r"mef_small\.safetensors differs from the released file \(SHA-256\); reinst"
     ):
         released_weights("mef", "small")
+
+
+def test_a_name_stands_for_a_file_a_run_or_released_weights(release, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(WeightsError, match=r"folder .*run holds no weights\.safetensors"):
+        find_weights(run, "mef")
+    own = write_weights(run / "weights.safetensors", "mef")
+    assert find_weights(run, "mef") == find_weights(str(own), "mef") == own
+    assert find_weights("mef_small", "ivf") == find_weights("mef", "ivf") == find_weights("", "mef") == release
+    with pytest.raises(WeightsError, match=r"weights file mef_bas does not exist; expected .* \(mef_small\)"):
+        find_weights("mef_bas", "mef")
 
 
 def test_what_is_not_released_is_never_made_up(release):

@@ -1,5 +1,6 @@
 """Training samples: aligned random crops of the luminance of pairs, and pairs made from sharp photographs."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,12 +12,15 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from adasffuse.data.heldout import MARGIN, HeldOut, held_out_exposures, held_out_focus, held_out_pair
-from adasffuse.data.luma import LumaCache, LumaFiles, decode
+from adasffuse.data.luma import LumaCache, LumaFiles, decode, readings_of
 from adasffuse.data.options import DataOptions
 from adasffuse.data.synthesis import JITTER_KINDS, defocus_pair, exposure_pair, jitter, unequal_brightness
+from adasffuse.files import printable
 from adasffuse.images.pairs import find_scenes, scene_folders
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError
 from adasffuse.scenes.hard_cases import add_glare
+
+_log = logging.getLogger(__name__)
 
 
 class TrainingCrops(Dataset):
@@ -125,19 +129,26 @@ class StepSampler(Sampler[list[int]]):
 
 
 def load_pairs(options: DataOptions, cache: LumaCache) -> tuple[list[LumaFiles], list[HeldOut]]:
-    """Training and validation pairs of all data sets; every problem is found before anything is trained."""
+    """Training and validation pairs of all data sets; every problem is found before anything is trained.
+
+    Files that are no images, such as labels, are a notice.
+    """
     training, validation, problems = [], [], []
     for dataset in options.datasets:
         for folder in scene_folders(options.root_path, dataset):
             pairs, unmatched = find_scenes(folder.folders)
             problems += [problem.reason for problem in unmatched if not problem.harmless]
+            for problem in unmatched:
+                if problem.harmless:
+                    _log.warning("%s", printable(problem.reason))
+            readings = readings_of(options, [pair.paths for pair in pairs])
             for pair in pairs:
                 name, paths = f"{folder.name}/{pair.stem}", pair.paths
                 try:
                     if _matches(pair.stem, options.validation):
-                        validation.append(held_out_pair(name, paths, *decode(paths)))
+                        validation.append(held_out_pair(name, paths, *decode(paths, readings)))
                     else:
-                        training.append(cache.open(name, *paths))
+                        training.append(cache.open(name, *paths, readings=readings))
                 except ImageError as error:
                     problems.append(str(error))
     _raise_all(problems)
@@ -152,7 +163,7 @@ def load_sharp(options: DataOptions, cache: LumaCache) -> tuple[list[LumaFiles],
     if not folder.is_dir():
         raise ImageError(f"data.sharp_folder {folder} is not a folder")
     training, validation, problems = [], [], []
-    for file in sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES):
+    for file in sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()):
         name = f"{folder.name}/{file.stem}"
         if _matches(file.stem, options.sharp_exclude):
             continue

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from adasffuse.images.ranges import parse_range
+from adasffuse.options import bounded, check_bounds
+
 
 @dataclass(frozen=True)
 class DataOptions:
@@ -9,40 +12,38 @@ class DataOptions:
 
     root_path: str  # folder that holds the data sets, e.g. datasets/train
     datasets: tuple[str, ...]  # names below it: TASK or TASK_NAME
+    range_a: tuple[
+        float | str, ...
+    ] = ()  # of source A's deeper files, as --range_a: [LOW, HIGH], ["folder"], ["1%", "99%"]
+    range_b: tuple[float | str, ...] = ()  # of source B's
+    no_data_a: float | None = None  # value that means "no data" in source A's files
+    no_data_b: float | None = None
     sharp_folder: str = ""  # folder below root_path of sharp photographs from which pairs are made on the fly
     sharp_exclude: tuple[str, ...] = ()  # stems (shell patterns) of them that stay out
-    sharp_share: float = 0.5  # share of samples that are multi-focus pairs made from them
-    sharp_difference: float = 0.0  # largest difference in brightness between the two images made from one
-    sharp_radius: float = 6.0  # largest blur in them, radius in pixels
-    exposures: float = 0.0  # share of samples that are multi-exposure pairs made from them; needs sharp_share 0
+    sharp_share: float = bounded(0.5, 0, 1)  # share of samples that are multi-focus pairs made from them
+    sharp_difference: float = bounded(0.0, 0, 0.99)  # largest difference in brightness between the two made from one
+    sharp_radius: float = bounded(6.0, 1, 16)  # largest blur in them, radius in pixels
+    exposures: float = bounded(
+        0.0, 0, 1
+    )  # share of samples that are multi-exposure pairs made from them; sharp_share 0
     exposures_truth: bool = True  # whether the photograph is the target of these, instead of what the loss says
-    dim: float = 0.0  # share of pairs whose image A (the infrared one) is darkened to 0.2 .. 0.7 of its values
-    glare: float = 0.0  # share of samples whose B (the visible one), half the time as at night, is shown with glare
-    zoom: float = 1.0  # largest random enlargement of pairs: cameras of more, or smoother, pixels
-    jitter: float = 0.0  # random gain, gamma and offset, as the task allows, one for all images of a sample
-    cache_mb: float = 4096  # megabytes of decoded images kept per part; the others are decoded for each sample
+    dim: float = bounded(0.0, 0, 1)  # share of pairs whose image A (the infrared one) is darkened to 0.2 .. 0.7 of it
+    glare: float = bounded(0.0, 0, 1)  # share of samples whose B (the visible one), half as at night, has glare
+    zoom: float = bounded(1.0, 1, 4)  # largest random enlargement of pairs: cameras of more, or smoother, pixels
+    jitter: float = bounded(0.0, 0, 0.5)  # random gain, gamma and offset, as the task allows, one for all of a sample
+    cache_mb: float = bounded(4096.0, 0, 1e7)  # megabytes of decoded images kept per part; others are decoded each time
     validation: tuple[str, ...] = ()  # stems (shell patterns) held out of training and validated on
-    crop: int = 128  # pixels per side of a training crop
-    workers: int = 0  # loader processes per rank; of several parts the largest number counts
+    crop: int = bounded(128, 16, 4096)  # pixels per side of a training crop
+    workers: int = bounded(0, 0, 256)  # loader processes per rank; of several parts the largest number counts
 
     def __post_init__(self) -> None:
-        if self.crop < 16:
-            raise ValueError(f"data.crop must be at least 16 pixels, got {self.crop}")
-        for name in ("sharp_share", "exposures", "dim", "glare"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"data.{name} must lie in [0, 1], got {getattr(self, name)}")
-        if not 0 <= self.jitter <= 0.5:
-            raise ValueError(f"data.jitter must lie in [0, 0.5], got {self.jitter}")
-        if not 1 <= self.zoom <= 4:
-            raise ValueError(f"data.zoom must lie in [1, 4], got {self.zoom}")
+        check_bounds(self, "data")
+        for name in ("range_a", "range_b"):
+            try:
+                parse_range(getattr(self, name) or None)
+            except ValueError as error:
+                raise ValueError(f"data.{name}: {error}") from None
         self._check_photographs()
-        if not 1 <= self.sharp_radius <= 16:
-            raise ValueError(f"data.sharp_radius must lie in [1, 16] pixels, got {self.sharp_radius}")
-        if not 0 <= self.sharp_difference < 1:
-            raise ValueError(f"data.sharp_difference must lie in [0, 1), got {self.sharp_difference}")
-        for name in ("workers", "cache_mb"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"data.{name} must not be negative, got {getattr(self, name)}")
 
     def _check_photographs(self) -> None:
         if self.exposures and not self.sharp_folder:

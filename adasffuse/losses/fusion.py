@@ -23,6 +23,7 @@ from adasffuse.losses.metrics import (
     ssim,
     visual_information,
 )
+from adasffuse.options import bounded, check_bounds, shown
 from adasffuse.tasks import Task
 
 TARGETS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -34,27 +35,25 @@ TARGETS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class LossOptions:
-    """Recipe of the loss; `for_task` gives the paper's."""
+    """Recipe of the loss; `for_task` gives the paper's.  Weights lie in 0 .. 1e6; 0 leaves a term out."""
 
-    intensity: float = 20.0  # weight of L1(fused, target)
-    gradient: float = 20.0  # weight of L1(|grad fused|, max |grad sources|)
-    ssim: float = 10.0  # weight of 1 - (a SSIM(A, fused) + b SSIM(B, fused))
+    intensity: float = bounded(20.0, 0, 1e6)  # weight of L1(fused, target)
+    gradient: float = bounded(20.0, 0, 1e6)  # weight of L1(|grad fused|, max |grad sources|)
+    ssim: float = bounded(10.0, 0, 1e6)  # weight of 1 - (a SSIM(A, fused) + b SSIM(B, fused))
     target: str = "max"  # intensity target, a name in `TARGETS`; a known truth replaces it
     ssim_share: str = "gradient"  # a and b: 'gradient' (share of mean gradient) or 'equal'
     signed: bool = False  # gradient term: the vector of the stronger source's gradient instead of its magnitude
     evenly: bool = False  # vif term: of each source the square, so that none is given up for the other
-    vif: float = 0.0  # weight of the visual information of both sources that the result lacks
-    edges: float = 0.0  # weight of the sources' edges that the result lacks, 1 - Qabf
-    correlation: float = 0.0  # weight of 2 - SCD: result less one source should be the other
-    exposure: float = 0.0  # weight of the structure of multi-exposure sources that the result lacks, 1 - MEF-SSIM
+    vif: float = bounded(0.0, 0, 1e6)  # weight of the visual information of both sources that the result lacks
+    edges: float = bounded(0.0, 0, 1e6)  # weight of the sources' edges that the result lacks, 1 - Qabf
+    correlation: float = bounded(0.0, 0, 1e6)  # weight of 2 - SCD: result less one source should be the other
+    exposure: float = bounded(0.0, 0, 1e6)  # weight of multi-exposure structure that the result lacks, 1 - MEF-SSIM
 
     def __post_init__(self) -> None:
-        for name in ("intensity", "gradient", "ssim", "vif", "edges", "correlation", "exposure"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"loss.{name} must not be negative, got {getattr(self, name)}")
+        check_bounds(self, "loss")
         for name, known in (("target", tuple(TARGETS)), ("ssim_share", ("gradient", "equal"))):
             if getattr(self, name) not in known:
-                raise ValueError(f"loss.{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+                raise ValueError(f"loss.{name} must be one of {', '.join(known)}, got {shown(getattr(self, name))}")
 
     @classmethod
     def for_task(cls, task: Task) -> "LossOptions":

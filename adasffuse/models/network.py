@@ -12,6 +12,7 @@ from adasffuse.models.heads import LEVELS, SLOPE, PyramidHead, wide
 from adasffuse.models.mamba import SCAN_ORDERS, SpatialFrequencyMambaBlock
 from adasffuse.models.spectral import POOL
 from adasffuse.models.wavelet import AdaIWAT, AdaWAT
+from adasffuse.options import bounded, check_bounds, shown
 
 OUTPUTS = ("direct", "pyramid")
 _MULTIPLE = max(2 * POOL, 2**LEVELS)  # patches on a side: half resolution must still pool evenly, and the pyramid
@@ -21,12 +22,12 @@ _MULTIPLE = max(2 * POOL, 2**LEVELS)  # patches on a side: half resolution must 
 class ModelOptions:
     """Shape of the network; widths and depths default to the paper's, of which `SIZES["paper"]` is the whole shape."""
 
-    patch: int = 1  # pixels per side that one token holds; 1 is the paper's
-    channels: int = 64  # C, a multiple of 4
-    band_blocks: int = 2  # N1, Mamba blocks on each band
-    full_blocks: int = 4  # N2, Mamba blocks at full resolution
-    head_dim: int = 64  # head size of the scan
-    d_state: int = 64  # state size of the scan
+    patch: int = bounded(1, 1, 8)  # pixels per side that one token holds; 1 is the paper's
+    channels: int = bounded(64, 4, 512)  # C, a multiple of 4
+    band_blocks: int = bounded(2, 0, 16)  # N1, Mamba blocks on each band
+    full_blocks: int = bounded(4, 0, 16)  # N2, Mamba blocks at full resolution
+    head_dim: int = bounded(64, 1, 1024)  # head size of the scan
+    d_state: int = bounded(64, 1, 512)  # state size of the scan
     scan: str = "bidirectional"  # or 'raster'
     output: str = "pyramid"  # a blend of the sources; 'direct': the paper's decoder alone
     residual: bool = True  # the decoder's image is added to the blend, where the sources differ
@@ -34,20 +35,15 @@ class ModelOptions:
     ordered: bool = False  # the first source is embedded differently, so that the network knows which it is
 
     def __post_init__(self) -> None:
-        for name in ("patch", "channels", "head_dim", "d_state"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"model.{name} must be positive, got {getattr(self, name)}")
+        check_bounds(self, "model")
         if self.channels % 4:
             raise ValueError(f"model.channels must be a multiple of 4 (the decoder quarters it), got {self.channels}")
-        for name in ("band_blocks", "full_blocks"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"model.{name} must not be negative, got {getattr(self, name)}")
         for name, known in (("scan", SCAN_ORDERS), ("output", OUTPUTS)):
             value = getattr(self, name)
             if value not in known:
                 near = get_close_matches(str(value), known, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"model.{name} must be one of {', '.join(known)}, got {value!r}{hint}")
+                raise ValueError(f"model.{name} must be one of {', '.join(known)}, got {shown(value)}{hint}")
         if self.output == "direct" and not self.residual:
             raise ValueError("model.residual false leaves nothing of model.output 'direct'; choose 'pyramid'")
         if self.exposure and self.output != "pyramid":

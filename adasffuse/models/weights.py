@@ -1,17 +1,29 @@
-"""Weights files: safetensors with the model's shape, task and training record in the header."""
+"""Weights files: safetensors with the model's shape, task, training record and a digest in the header.
+
+A file is judged by its header, the network's shape and the tensors' names, shapes and types, before anything of the
+size that it promises is allocated; then its tensors must have the digest that it states.
+"""
 
 import hashlib
 import json
-import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
+from adasffuse.files import write_bytes
 from adasffuse.models.network import AdaSFFuse, ModelOptions
+from adasffuse.options import build, shown
+from adasffuse.tasks import GENERAL, TASKS
+
+LARGEST_FILE = 2**32  # bytes of a weights file; the largest network has fewer
+_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # of safetensors and of torch
 
 RUN_WEIGHTS = "weights.safetensors"  # what training writes beside its checkpoints
 
@@ -20,21 +32,24 @@ class WeightsError(ValueError):
     """A weights file is missing, damaged, foreign or of another size than asked for."""
 
 
-def save_weights(path: str | Path, state: dict[str, torch.Tensor], options: ModelOptions, task: str, **record) -> None:
+def save_weights(path: str | Path, state: dict[str, Tensor], options: ModelOptions, task: str, **record) -> None:
     """Write `state` (a state dict of `AdaSFFuse`) with what is needed to rebuild the network; atomic.
 
     Args:
+        state: tensors of float32, float16 or bfloat16.
         record: JSON values kept in the header, e.g. steps and seed.
+    Raises:
+        WeightsError: a tensor has another type.
+        OSError: the file cannot be written.
     """
-    path = Path(path)
+    state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    for name, value in state.items():
+        if _type(value) not in _TYPES.values():
+            raise WeightsError(
+                f"cannot write {path}: {name} is {_type(value)}; weights are {', '.join(_TYPES.values())}"
+            )
     header = {"format": "adasffuse", "task": task, "model": json.dumps(asdict(options)), "record": json.dumps(record)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        # `save_file` would make a file that nobody else may read.
-        temporary.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in state.items()}, metadata=header))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, save(state, metadata={**header, "digest": digest(state)}))
 
 
 def load_weights(path: str | Path) -> tuple[AdaSFFuse, str]:
@@ -46,27 +61,99 @@ def load_weights(path: str | Path) -> tuple[AdaSFFuse, str]:
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"weights file {path} does not exist")
+        known = "is no regular file" if path.exists() else "does not exist"
+        raise WeightsError(f"weights file {path} {known}")
+    if path.stat().st_size > LARGEST_FILE:
+        raise WeightsError(
+            f"{path} is no whole safetensors file of this project: it has more than {LARGEST_FILE} bytes"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
+            model, task = _described(path, header, {name: file.get_slice(name) for name in file.keys()})  # noqa: SIM118
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{path} is no whole safetensors file ({error}); a checkpoint or a broken download? "
+            f"{path} is no whole safetensors file ({str(error)[:200]}); a checkpoint or a broken download? "
             "Training writes weights.safetensors beside its checkpoints"
         ) from None
+    _check_digest(path, header, state)
+    if not all(value.isfinite().all() for value in state.values()):
+        raise WeightsError(f"{path} holds values that are not finite; the training run diverged")
+    if not any(value.any() for value in state.values()):
+        raise WeightsError(f"{path} holds nothing but zeros; take another file")
+    model.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
+    return model.eval(), task
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """What a weights file says about its training: steps, seed, name of the run.
+
+    Raises:
+        WeightsError: it is no weights file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {})["record"])
+    except (SafetensorError, OSError, ValueError, KeyError, RecursionError) as error:
+        raise WeightsError(f"{path} holds no training record ({str(error)[:200]})") from None
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256, in hexadecimal, of the names, types, shapes and bytes of some tensors, in the order of the names."""
+    sha = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        sha.update(f"{name} {_type(value)} {list(value.shape)}\n".encode())
+        sha.update(value.reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
+
+
+def _type(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
+
+
+def _described(path: Path, header: Mapping[str, str], given: Mapping[str, Any]) -> tuple[AdaSFFuse, str]:
+    """The network that a header describes, without memory for its parameters, and its task.
+
+    Args:
+        given: the file's tensors, unread.
+    Raises:
+        WeightsError: the header describes no network, or the tensors are not those of that network.
+    """
     if header.get("format") != "adasffuse":
         raise WeightsError(f"{path} was not written by AdaSFFuse; pass a weights.safetensors of this project's trainer")
     try:
-        task = header["task"]
-        model = AdaSFFuse(ModelOptions(**json.loads(header["model"])))
-        model.load_state_dict({name: value.float() for name, value in state.items()})
-    except (RuntimeError, TypeError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path} does not fit the network that its header describes: {error}") from None
-    if not all(value.isfinite().all() for value in state.values()):
-        raise WeightsError(f"{path} holds values that are not finite; the training run diverged")
-    return model.eval(), task
+        task, values = header["task"], json.loads(header["model"])
+        if task not in (*TASKS, GENERAL):
+            raise ValueError(f"unknown task {shown(task)}")
+        options = build(ModelOptions, values, "model")
+        with torch.device("meta"):
+            model = AdaSFFuse(options)
+        _check_tensors(model.state_dict(), given)
+    except (RuntimeError, TypeError, ValueError, KeyError, RecursionError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)[:500]
+        raise WeightsError(f"{path} does not fit the network that its header describes: {reason}") from None
+    return model, task
+
+
+def _check_tensors(wanted: Mapping[str, Tensor], given: Mapping[str, Any]) -> None:
+    """Refuse tensors of other names, shapes or types than a network's."""
+    for words, names in (("missing", wanted.keys() - given.keys()), ("unexpected", given.keys() - wanted.keys())):
+        if names:
+            raise ValueError(f"{words} tensors {', '.join(sorted(names)[:5])}")
+    for name, tensor in given.items():
+        if list(tensor.get_shape()) != list(wanted[name].shape):
+            raise ValueError(f"{name} has the shape {tensor.get_shape()} instead of {list(wanted[name].shape)}")
+        if tensor.get_dtype() not in _TYPES:
+            raise ValueError(f"{name} is {tensor.get_dtype()}; weights are {', '.join(_TYPES)}")
+
+
+def _check_digest(path: Path, header: Mapping[str, str], state: Mapping[str, Tensor]) -> None:
+    if "digest" not in header:
+        raise WeightsError(f"{path} states no digest of its tensors; it was written by an older version: train again")
+    if header["digest"] != digest(state):
+        raise WeightsError(f"{path} is damaged: its tensors do not have the digest that it states; take a whole copy")
 
 
 def find_weights(name: str | Path | None, task: str, size: str = "small") -> Path:
@@ -128,4 +215,5 @@ def _released_folder() -> Path:
 
 def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,15 +1,31 @@
 """Checkpoints: the whole state of a run, written so that a crash at any moment leaves a whole one behind."""
 
-import os
-import pickle
 import re
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
-_NAME = re.compile(r"step_(\d+)\.pt")
-_CONTENT = {"step", "model", "average", "optimizer", "options"}
+from adasffuse.files import replacing
+
+MOST_STEPS = 10**9
+_NAME = re.compile(r"step_(\d{1,12})\.pt")
+_CONTENT = {
+    "step": int,
+    "model": dict,
+    "average": dict,
+    "optimizer": dict,
+    "options": dict,
+    "best": dict,
+    "rng": Tensor,
+}
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint, or not of this network."""
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
@@ -20,7 +36,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
     """
     path = folder / f"step_{step:08d}.pt"
     write_state(path, state)
-    for _, old in _checkpoints(folder)[:-keep]:
+    for old in _checkpoints(folder)[:-keep]:
         old.unlink()
     return path
 
@@ -31,41 +47,113 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     Raises:
         OSError: the disk is full or the folder not writable; what was there is untouched.
     """
-    temporary = path.parent / ".checkpoint.part"  # one name for all: what a killed process leaves is overwritten
     try:
-        with open(temporary, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with replacing(path, sync=True) as temporary:
+            torch.save(state, temporary)
     except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as RuntimeError
         raise OSError(f"cannot write checkpoint {path}: {error}; earlier checkpoints are intact") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
-def load_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """State of the newest checkpoint in `folder`, None where there is none.
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint in `folder` of the most steps, None where there is none."""
+    found = _checkpoints(folder)
+    return found[-1] if found else None
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint, on the CPU.
+
+    Nothing larger than the file is allocated, and its checksums are compared, before its content is looked at.
 
     Raises:
-        ValueError: it is damaged, holds something else, or is a pickle that would run code (which is not run).
+        CheckpointError: it is damaged, holds something else, or is a pickle that would run code (which is not run).
     """
-    found = _checkpoints(folder)
-    if not found:
-        return None
-    path = found[-1][1]
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
-        if not isinstance(state, dict) or not state.keys() >= _CONTENT:
-            raise ValueError("not written by this trainer")
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        reason = str(error).split(".")[0] or type(error).__name__
-        raise ValueError(
-            f"{path} is no usable checkpoint ({reason}); remove it to continue from the one before"
-        ) from None
+        _check_archive(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        _check_content(state)
+    except Exception as error:  # a damaged pickle can raise anything, MemoryError and RecursionError among them
+        raise unusable(path, error) from None
     return state
 
 
-def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
+def unusable(path: Path, error: Exception) -> CheckpointError:
+    """The error of a checkpoint that cannot be used: its name, why, and what to do."""
+    lines = str(error).strip().splitlines()
+    reason = lines[0].split(". ")[0][:200] if lines else type(error).__name__
+    return CheckpointError(f"{path} is no usable checkpoint ({reason}); remove it to continue from the one before")
+
+
+def check_tensors(what: str, given: Any, wanted: Mapping[str, Tensor]) -> None:
+    """Refuse a state dict of other names, shapes or types than wanted, or with values that are not finite.
+
+    Raises:
+        CheckpointError: names the first difference.
+    """
+    if not isinstance(given, dict) or given.keys() != wanted.keys():
+        raise CheckpointError(f"its {what} is that of another network")
+    for name, value in wanted.items():
+        _check_tensor(f"{what} {name}", given[name], value)
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
+    """Take up Adam's moments; step sizes and the like stay as they are.
+
+    Raises:
+        CheckpointError: they are not those of this network.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    moments = state.get("state") if isinstance(state, dict) else None
+    if not isinstance(moments, dict) or not moments.keys() <= set(range(len(parameters))):
+        raise CheckpointError("its optimizer is that of another network")
+    for index, moment in moments.items():
+        shape = parameters[index].detach().cpu()
+        check_tensors("optimizer", moment, {"step": torch.tensor(0.0), "exp_avg": shape, "exp_avg_sq": shape})
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _check_tensor(name: str, value: Any, wanted: Tensor) -> None:
+    if not isinstance(value, Tensor) or isinstance(value, nn.UninitializedParameter) or value.layout != torch.strided:
+        raise CheckpointError(f"{name} is no tensor")
+    if (value.shape, value.dtype, value.device) != (wanted.shape, wanted.dtype, torch.device("cpu")):
+        raise CheckpointError(f"{name} is {value.dtype} {list(value.shape)}, not {wanted.dtype} {list(wanted.shape)}")
+    if not value.isfinite().all():
+        raise CheckpointError(f"{name} holds values that are not finite")
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what is no whole zip archive of uncompressed files, as torch.save writes it."""
+    if not path.is_file():
+        raise CheckpointError("no regular file")
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise CheckpointError("its content is compressed")
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise CheckpointError("its content is larger than the file")
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise CheckpointError(f"{damaged} in it is damaged")
+
+
+def _check_content(state: Any) -> None:
+    """Refuse what was not written by this trainer."""
+    if not isinstance(state, dict) or not state.keys() >= _CONTENT.keys():
+        raise CheckpointError("not written by this trainer")
+    for name, kind in _CONTENT.items():
+        if not isinstance(state[name], kind) or isinstance(state[name], bool):
+            raise CheckpointError(f"its {name} is no {kind.__name__}")
+    if not 0 <= state["step"] <= MOST_STEPS:
+        raise CheckpointError(f"its step is {state['step']:.3g}")
+    rng = torch.get_rng_state()
+    if (state["rng"].dtype, state["rng"].shape) != (rng.dtype, rng.shape) or state["rng"].layout != torch.strided:
+        raise CheckpointError("its rng is no state of random numbers")
+    best = state["best"]
+    wanted = {"name": str, "score": float, "step": int}
+    if best and (best.keys() != wanted.keys() or any(not isinstance(best[k], kind) for k, kind in wanted.items())):
+        raise CheckpointError("its best is no score")
+
+
+def _checkpoints(folder: Path) -> list[Path]:
     matches = ((_NAME.fullmatch(path.name), path) for path in folder.glob("step_*.pt"))
-    return sorted((int(match[1]), path) for match, path in matches if match)
+    return [path for _, path in sorted((int(match[1]), path) for match, path in matches if match)]

@@ -1,12 +1,14 @@
 """What a run reports while it goes: TensorBoard events in `log/`, and the same numbers in `log.csv`."""
 
 import csv
-import os
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
+
+from adasffuse.files import write_text
 
 
 class RunLog:
@@ -16,12 +18,11 @@ class RunLog:
         self.events = SummaryWriter(folder / "log", purge_step=step + 1)
         self.table = CsvLog(folder / "log.csv", step)
 
-    def training(self, step: int, means: Mapping[str, float], lr: float, skipped: bool = False) -> None:
-        """Loss terms of the batch of this step, and its step size; of a batch that was skipped, in the table alone."""
-        self.table.write(step, "skipped" if skipped else "train", {**means, "lr": lr})
-        if not skipped:
-            self._scalars(step, "loss", means)
-            self.events.add_scalar("lr", lr, step)
+    def training(self, step: int, means: Mapping[str, float], lr: float) -> None:
+        """Loss terms of the batch of this step, and its step size."""
+        self.table.write(step, "train", {**means, "lr": lr})
+        self._scalars(step, "loss", means)
+        self.events.add_scalar("lr", lr, step)
 
     def validation(self, step: int, means: Mapping[str, float]) -> None:
         """Loss terms and metrics of the held-out pairs."""
@@ -49,9 +50,13 @@ class CsvLog:
     def __init__(self, path: Path, step: int) -> None:
         self.path, self.columns, self.rows = path, ["step", "kind"], []
         if path.exists():
-            text = path.read_text(encoding="utf-8")
-            lines = list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
-            self.rows = [{k: v for k, v in line.items() if k and v} for line in lines if _step(line) <= step]
+            text = path.read_text(encoding="utf-8", errors="replace")
+            lines = list(csv.DictReader(text[: text.rfind("\n") + 1].replace("\0", "").splitlines()))
+            self.rows = [
+                {k: v for k, v in line.items() if k and isinstance(v, str) and v}
+                for line in lines
+                if _step(line) <= step
+            ]
             self.columns = list(dict.fromkeys([*self.columns, *(name for row in self.rows for name in row)]))
         self._rewrite()
 
@@ -68,15 +73,14 @@ class CsvLog:
                 csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
 
     def _rewrite(self) -> None:
-        temporary = self.path.with_name(f".{self.path.name}.part")
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(temporary, self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())
 
 
 def _step(line: Mapping[str, str | None]) -> float:
     """Step of a row, infinite where it holds none."""
     text = line.get("step") or ""
-    return int(text) if text.isdigit() else float("inf")
+    return int(text) if text.isdecimal() and len(text) < 20 else float("inf")

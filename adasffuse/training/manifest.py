@@ -15,15 +15,21 @@ from typing import Any
 import torch
 
 from adasffuse.data.mixture import MixedCrops
+from adasffuse.files import write_text
 from adasffuse.models.weights import file_sha256
+from adasffuse.training.resume import Changes
 from adasffuse.training.run import Run
 
 _PACKAGES = ("adasffuse", "torchvision", "numpy", "scipy", "opencv-python-headless", "pillow", "safetensors")
 _PACKAGES += ("mamba-ssm", "triton")
 
 
-def write_manifest(path: Path, run: Run, data: MixedCrops) -> None:
-    """Write the manifest of a run, or note in it that the run continues, with a warning where its data has changed."""
+def write_manifest(path: Path, run: Run, data: MixedCrops, changes: Changes) -> None:
+    """Write the manifest of a run, or note in it that the run continues, with a warning where its data has changed.
+
+    Args:
+        changes: options that differ from those of the start before; this start lists them.
+    """
     files = sorted(data_files(run, data), key=lambda file: (file["name"], file["role"], file["part"]))
     fingerprint = hashlib.sha256(json.dumps(files).encode()).hexdigest()
     before = _read(path) if run.step else {}
@@ -36,12 +42,10 @@ def write_manifest(path: Path, run: Run, data: MixedCrops) -> None:
     manifest: dict[str, Any] = {
         "options": run.options.to_dict(),
         "seed": run.options.train.seed,
-        "starts": [*before.get("starts", []), _start(run)],
+        "starts": [*before.get("starts", []), _start(run, changes)],
         "data": {"sha256": fingerprint, "files": files},
     }
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(manifest, indent=2) + "\n")
 
 
 def data_files(run: Run, data: MixedCrops) -> Iterator[dict[str, Any]]:
@@ -57,13 +61,14 @@ def data_files(run: Run, data: MixedCrops) -> Iterator[dict[str, Any]]:
                 yield {"part": label, "role": role, "name": name, "bytes": size, "sha256": seen[path]}
 
 
-def _start(run: Run) -> dict[str, Any]:
+def _start(run: Run, changes: Changes) -> dict[str, Any]:
     """When, where and with which software the run started or continued."""
     device = run.processes.device
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "step": run.step,
+        "changed": {key: {"before": before, "now": now} for key, (before, now) in changes.items()},
         "git_commit": git_commit(),
         "python": platform.python_version(),
         "packages": {"torch": torch.__version__} | {name: v for name in _PACKAGES if (v := _version(name))},
@@ -89,7 +94,7 @@ def git_commit() -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit.strip() + "+" * bool(changes.strip())
+    return f"{commit.strip()}+" if changes.strip() else commit.strip()
 
 
 def _version(package: str) -> str | None:
@@ -104,5 +109,5 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         return manifest if "sha256" in manifest["data"] and isinstance(manifest["starts"], list) else {}
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return {}

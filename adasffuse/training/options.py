@@ -1,4 +1,8 @@
-"""Options of a training run: one JSON file, parsed into validated frozen dataclasses."""
+"""Options of a training run: one JSON file, parsed into validated frozen dataclasses.
+
+A file gives `parts`, a list; or one part, whose options (`task`, `data`, `loss`) stand at the top.  What stands beside
+`parts` is the default of every one of them, key by key.  A part may in turn hold `parts`, which share what it says.
+"""
 
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -10,49 +14,41 @@ from adasffuse.data.options import DataOptions
 from adasffuse.losses.fusion import LossOptions
 from adasffuse.losses.metrics import SMALLEST
 from adasffuse.models import SIZES, ModelOptions
-from adasffuse.options import build, check_names
+from adasffuse.options import bounded, build, check_bounds, check_names, load_json, shown
 from adasffuse.tasks import GENERAL, find_task
 
 VALIDATION_METRICS = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
 TRUTH_METRICS = ("PSNR_GT",)  # of held-out pairs whose ideal result is known
-_SHORT = ("task", "data", "loss")  # options of a run's only part, where they stand at the top of the file
+LARGEST_BATCH = 2**30  # pixels of all crops of a batch
+MOST_PARTS = 100
+LONGEST_NAME = 200  # bytes of the name of a run, which is that of its folder
+_STEPS_DOWN = (0.5, 0.75, 0.9)  # shares of the steps at which the schedule 'step' halves the step size
+_SHARED = ("task", "data", "loss")  # options of a part that may stand at the top of the file
 
 
 @dataclass(frozen=True)
 class TrainOptions:
     """Optimisation."""
 
-    steps: int = 20000  # updates
-    batch_size: int = 16  # pairs per update, summed over processes
-    lr: float = 2e-4  # Adam step size
-    schedule: str = "step"  # 'step': times `gamma` at each milestone; 'cosine': to zero at the end
-    milestones: tuple[float, ...] = (0.5, 0.75, 0.9)  # shares of `steps`
-    gamma: float = 0.5
-    warmup: int = 100  # steps of linear growth from 0 to lr
-    clip: float = 1.0  # largest gradient norm, 0 for no clipping
-    ema: float = 0.999  # decay of the averaged weights, which are the ones released
+    steps: int = bounded(20000, 1, 10**9)  # updates
+    batch_size: int = bounded(16, 1, 65536)  # pairs per update, summed over processes
+    lr: float = bounded(2e-4, 1e-12, 1e6)  # Adam step size
+    schedule: str = "step"  # 'step': halved after 50, 75 and 90 % of the steps; 'cosine': to zero at the end
+    warmup: int = bounded(100, 0, 10**9)  # steps of linear growth from 0 to lr
+    clip: float = bounded(1.0, 0, 1e9)  # largest gradient norm, 0 for no clipping
+    ema: float = bounded(0.999, 0, 0.999999)  # decay of the averaged weights, which are the ones released
     precision: str = "float32"  # or 'bfloat16': autocast; FFT, running sums and losses stay float32
-    seed: int = 0
-    init: str = ""  # weights to start from: a .safetensors file, released ones by name ('ivf_small'), "" for random
-    accumulate: int = 1  # micro-batches per update, where a whole batch exceeds the memory; results agree
-    compile: bool = False  # torch.compile: slow start, faster updates
-    skip_nonfinite: int = 0  # batches of non-finite loss or gradient that are left out before the run stops
-    prefetch: int = 2  # batches that each loader process prepares ahead
+    seed: int = bounded(0, 0, 2**62)
+    init: str = (
+        ""  # weights to start from, named as for `--weights`: a file, a run's folder, 'ivf_small'; "" for random
+    )
+    accumulate: int = bounded(1, 1, 65536)  # micro-batches per update, where a whole batch exceeds the memory
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "lr", "gamma", "accumulate", "prefetch"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"train.{name} must be positive, got {getattr(self, name)}")
-        for name in ("warmup", "clip", "skip_nonfinite"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"train.{name} must not be negative, got {getattr(self, name)}")
-        if not all(0 <= milestone <= 1 for milestone in self.milestones):
-            raise ValueError(f"train.milestones are shares of train.steps in [0, 1], got {list(self.milestones)}")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"train.ema must lie in [0, 1), got {self.ema}")
+        check_bounds(self, "train")
         for name, known in (("schedule", ("step", "cosine")), ("precision", ("float32", "bfloat16"))):
             if getattr(self, name) not in known:
-                raise ValueError(f"train.{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+                raise ValueError(f"train.{name} must be one of {', '.join(known)}, got {shown(getattr(self, name))}")
 
     def lr_at(self, step: int) -> float:
         """Step size of update number `step`, counted from 0."""
@@ -60,28 +56,33 @@ class TrainOptions:
             return self.lr * (step + 1) / self.warmup
         if self.schedule == "cosine":
             return self.lr * 0.5 * (1 + cos(pi * (step - self.warmup) / max(1, self.steps - self.warmup)))
-        return self.lr * self.gamma ** sum(step >= m * self.steps for m in self.milestones)
+        return self.lr * 0.5 ** sum(step >= share * self.steps for share in _STEPS_DOWN)
 
 
 @dataclass(frozen=True)
 class LogOptions:
-    """How often a run reports and saves, in steps; 0 for never.  Validation also comes after the last step."""
+    """How often a run reports and saves, in steps; 0 for never.  Validation also comes after the last step.
 
-    scalars: int = 20
-    panel: int = 500  # images of the current batch; 0 also leaves out those of validation
-    validate: int = 500
-    checkpoint: int = 500
-    keep: int = 2  # newest checkpoints kept
+    Loss terms are logged about a thousand times per run, see `every`.
+    """
+
+    panel: int = bounded(500, 0, 10**9)  # images of the current batch; 0 also leaves out those of validation
+    validate: int = bounded(500, 0, 10**9)
+    checkpoint: int = bounded(500, 0, 10**9)
+    keep: int = bounded(2, 1, 10**6)  # newest checkpoints kept
     best: str = "VIFF+Qabf+SSIM"  # what the best validation has most of: metrics with '+' between them, or 'loss'
 
     def __post_init__(self) -> None:
-        for name in ("scalars", "panel", "validate", "checkpoint", "keep"):
-            if getattr(self, name) < (name == "keep"):
-                raise ValueError(f"log.{name} is too small: {getattr(self, name)}")
+        check_bounds(self, "log")
         known = (*VALIDATION_METRICS, *TRUTH_METRICS, "loss")
         for name in self.best.split("+"):
             if name not in known:
-                raise ValueError(f"log.best adds up names out of {', '.join(known)}; got {self.best!r}")
+                raise ValueError(f"log.best adds up names out of {', '.join(known)}; got {shown(self.best)}")
+
+    @staticmethod
+    def every(steps: int) -> int:
+        """Steps from one entry of the loss terms to the next, in a run of so many steps."""
+        return max(1, steps // 1000)
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,10 @@ class PartOptions:
     task: str  # 'ivf', 'mef', 'mff' or 'mif'
     data: DataOptions
     loss: LossOptions = field(default_factory=LossOptions)  # `parse_options` starts from the task's recipe
-    weight: float = 1.0  # its share of every batch, relative to the weights of the other parts
+    weight: float = bounded(1.0, 1e-6, 1e6)  # its share of every batch, relative to the weights of the other parts
 
     def __post_init__(self) -> None:
-        if self.weight <= 0:
-            raise ValueError(f"weight must be positive, got {self.weight}; leave the part out instead")
+        check_bounds(self, "")
         for term, smallest in SMALLEST.items():
             if getattr(self.loss, term) and self.data.crop < smallest:
                 raise ValueError(f"loss.{term} needs data.crop of at least {smallest} pixels, got {self.data.crop}")
@@ -103,7 +103,7 @@ class PartOptions:
 
 @dataclass(frozen=True)
 class Options:
-    """A training run.  A file gives `parts`, or `task`, `data` and `loss` of its only part at the top."""
+    """A training run."""
 
     name: str  # of the run: files go to checkpoint/<name>/
     parts: tuple[PartOptions, ...]
@@ -113,12 +113,20 @@ class Options:
     log: LogOptions = field(default_factory=LogOptions)
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         if not self.parts:
             raise ValueError("parts must hold at least one part")
+        if len(self.parts) > MOST_PARTS:
+            raise ValueError(f"parts must be at most {MOST_PARTS}, got {len(self.parts)}")
         crops = {part.data.crop for part in self.parts}
         if len(crops) > 1:
             listed = ", ".join(f"{label}: {part.data.crop}" for label, part in zip(self.labels, self.parts))
             raise ValueError(f"data.crop must be the same in all parts, got {listed}")
+        if self.train.batch_size * max(crops) ** 2 > LARGEST_BATCH:
+            raise ValueError(
+                f"train.batch_size {self.train.batch_size} crops of data.crop {max(crops)} x {max(crops)} pixels "
+                f"are more than a batch may hold, {LARGEST_BATCH} pixels"
+            )
 
     @property
     def task(self) -> str:
@@ -153,6 +161,20 @@ class Options:
         return replace(self, parts=tuple(parts))
 
 
+def check_name(name: str) -> None:
+    """Refuse names of runs that are no name of a folder, or would lead elsewhere.
+
+    Raises:
+        ValueError: it is empty, '.' or '..', holds a slash or control characters, or is too long.
+    """
+    printable = name.isprintable() and not set(name) & set("/\\:")
+    if not printable or name.strip() in ("", ".", "..") or len(name.encode()) > LONGEST_NAME:
+        raise ValueError(
+            f"name must be the name of a folder, without / \\ : and control characters and of at most {LONGEST_NAME} "
+            f"bytes, got {shown(name)}; --out_dir says where that folder lies"
+        )
+
+
 def load_options(path: str | Path, root_path: str | None = None) -> Options:
     """Read an options file; `root_path`, where given, replaces its roots as `Options.with_root` says.
 
@@ -160,15 +182,10 @@ def load_options(path: str | Path, root_path: str | None = None) -> Options:
         ValueError: not JSON, an unknown or missing key, a wrong type or an impossible value; names file and key.
         FileNotFoundError: there is no such file; lists the options files beside it.
     """
-    path = Path(path)
-    if not path.is_file():
-        beside = ", ".join(sorted(p.name for p in path.parent.glob("*.json"))) or "none"
-        raise FileNotFoundError(f"options file {path} does not exist; JSON files in {path.parent}: {beside}")
+    values = load_json(path)
     try:
-        options = parse_options(json.loads(path.read_text(encoding="utf-8")))
+        options = parse_options(values)
         return options.with_root(root_path) if root_path else options
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON ({error}); comments and trailing commas are not allowed") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -181,38 +198,53 @@ def parse_options(values: dict[str, Any]) -> Options:
     """
     if not isinstance(values, dict):
         raise ValueError(f"options must be a JSON object, got {type(values).__name__}")
-    check_names(values, [f.name for f in fields(Options)] + list(_SHORT), "")
+    check_names(values, [f.name for f in fields(Options)] + list(_SHARED), "")
     size = values.get("size", "base")
     if not isinstance(size, str) or size not in SIZES:
-        raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
+        raise ValueError(f"size must be one of {', '.join(SIZES)}, got {shown(size)}")
     if "name" not in values:
         raise ValueError("missing option name")
-    whole = {key: value for key, value in values.items() if key not in ("parts", *_SHORT)}
-    return build(Options, whole, "", {"model": SIZES[size], "parts": _parse_parts(values)})
+    whole = {key: value for key, value in values.items() if key not in ("parts", *_SHARED)}
+    part = {key: values[key] for key in ("parts", *_SHARED) if key in values}
+    return build(Options, whole, "", {"model": SIZES[size], "parts": tuple(_parse_parts(part, {}))})
 
 
-def _parse_parts(values: dict[str, Any]) -> tuple[PartOptions, ...]:
-    """The parts of a run: its list `parts`, or the only one, whose options stand at the top."""
-    short = {key: values[key] for key in _SHORT if key in values}
+def _parse_parts(values: Any, shared: dict[str, Any], depth: int = 0) -> list[PartOptions]:
+    """The parts that an object describes: itself, or those of its list `parts`, which share what stands beside that."""
+    if not isinstance(values, dict):
+        raise ValueError(f"a part must be a JSON object, got {type(values).__name__}")
+    own = _merged(shared, {key: value for key, value in values.items() if key != "parts"})
     if "parts" not in values:
-        return (_parse_part(short),)
-    if short:
-        raise ValueError(f"{', '.join(short)} and parts exclude each other; move {', '.join(short)} into the parts")
+        return [_parse_part(own)]
     if not isinstance(values["parts"], list | tuple):
-        raise ValueError(f"parts must be a list, got {values['parts']!r}")
+        raise ValueError(f"parts must be a list, got {shown(values['parts'])}")
+    if depth == 2:
+        raise ValueError("parts of parts cannot hold parts again")
+    if len(values["parts"]) > MOST_PARTS:
+        raise ValueError(f"parts must be at most {MOST_PARTS}, got {len(values['parts'])}")
     parts = []
     for number, part in enumerate(values["parts"]):
         try:
-            parts.append(_parse_part(part))
+            parts += _parse_parts(part, own, depth + 1)
         except ValueError as error:
-            raise ValueError(f"parts[{number}]: {error}") from None
-    return tuple(parts)
+            separator = "." if str(error).startswith("parts[") else ": "
+            raise ValueError(f"parts[{number}]{separator}{error}") from None
+    return parts
 
 
-def _parse_part(values: Any) -> PartOptions:
+def _merged(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """What a part says itself, and below it what it shares with others; `data` and `loss` key by key."""
+    both = {**shared, **own}
+    for key in ("data", "loss"):
+        if isinstance(shared.get(key), dict) and isinstance(own.get(key), dict):
+            both[key] = {**shared[key], **own[key]}
+    return both
+
+
+def _parse_part(values: dict[str, Any]) -> PartOptions:
     base = {}
-    if isinstance(values, dict) and isinstance(values.get("task"), str):
-        task = find_task(values["task"])
+    if isinstance(values.get("task"), str):
+        task = find_task(values["task"][:100])
         values = {**values, "task": task.id}
         base["loss"] = LossOptions.for_task(task)
     return build(PartOptions, values, "", base)

@@ -31,11 +31,6 @@ def exact_convolutions(fused: Tensor) -> Iterator[None]:
 
 def _set_tf32(value: Any) -> Any:
     """Set cuDNN's precision of float32 convolutions, None: no TF32; returns the setting before."""
-    cudnn = torch.backends.cudnn
-    if hasattr(cudnn, "conv"):  # since torch 2.9; the old switch raises where the new ones disagree
-        owner, name, exact = cudnn.conv, "fp32_precision", "ieee"
-    else:
-        owner, name, exact = cudnn, "allow_tf32", False
-    before = getattr(owner, name)
-    setattr(owner, name, exact if value is None else value)
+    before = torch.backends.cudnn.conv.fp32_precision
+    torch.backends.cudnn.conv.fp32_precision = "ieee" if value is None else value
     return before

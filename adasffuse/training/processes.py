@@ -1,27 +1,20 @@
 """One training process, or several started by torchrun: rank, device and what they share."""
 
 import os
-import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing.errors import record
 
 from adasffuse.device import pick_device
 
 T = TypeVar("T")
-_FAILED = "failed"  # key of the message of the first process that fails
-_POLL = 5.0  # seconds between looks for it
 _GLANCE = 0.2  # seconds between looks of processes that wait for the main one
-
-
-class PeerError(ConnectionError):
-    """Another process of the run has failed."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +47,10 @@ class Processes:
         dist.all_reduce(raised)
         return bool(raised > 0)
 
-    def wait_for_main(self, step: str) -> None:
-        """Return when the main process calls this as well, however long it takes; once per name of a step.
+    def wait_for_main(self, step: str, stop: Callable[[], bool]) -> None:
+        """Return when the main process calls this as well, however long it takes, or when `stop` says so.
+
+        Each name of a step serves once.
 
         A collective would fail after the process group's timeout, which is ten minutes with NCCL.
         """
@@ -63,7 +58,7 @@ class Processes:
             return
         if self.main:
             self.store.set(step, "done")
-        while not self.store.check([step]):
+        while not (self.store.check([step]) or stop()):
             time.sleep(_GLANCE)
 
 
@@ -88,47 +83,15 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
         yield Processes(rank, world, chosen)
         return
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    with _failing_together(rank) as store:
-        yield Processes(rank, world, chosen, store)
-    dist.destroy_process_group()  # after a failure it could wait for the others, which wait for this process
-
-
-@contextmanager
-def _failing_together(rank: int) -> Iterator[dist.Store]:
-    """Tell the other processes why this one fails, and end this one soon after any other has failed."""
     store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-    store = dist.PrefixStore(
-        f"attempt_{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store
-    )  # it outlives restarts
-    done = threading.Event()
-    threading.Thread(target=_watch, args=(store, rank, done), daemon=True).start()
-    try:
-        yield store
-    except BaseException as error:
-        first = _failure(store)
-        if first and isinstance(error, RuntimeError):  # the consequence of another's failure
-            raise PeerError(f"process {rank} ends because {first}") from None
-        if first == "":
-            store.set(_FAILED, f"process {rank} failed: {error or type(error).__name__}")
-        raise
-    finally:
-        done.set()
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store outlives restarts
+    yield Processes(rank, world, chosen, dist.PrefixStore(f"attempt_{attempt}", store))
+    dist.destroy_process_group()  # not after a failure: it could wait for the others, which wait for this process
 
 
-def _watch(store: dist.Store, rank: int, done: threading.Event) -> None:
-    """End this process when another has failed, even while it waits for that one deep inside a library."""
-    while not done.wait(_POLL):
-        first = _failure(store)
-        if first is None:
-            return
-        if first and not done.wait(_POLL):  # it may be about to say so itself
-            print(f"error: process {rank} ends because {first}", file=sys.stderr, flush=True)
-            os._exit(1)
+def recorded(function: Callable[..., T]) -> Callable[..., T]:
+    """A function whose failure torchrun reports as the cause of the run's end; without torchrun the function itself.
 
-
-def _failure(store: dist.Store) -> str | None:
-    """Message of the first process that failed, "" where none has; None where the store's host has ended."""
-    try:
-        return store.get(_FAILED).decode() if store.check([_FAILED]) else ""
-    except RuntimeError:
-        return None
+    torchrun ends the other processes as soon as one has failed, and shows the error of the first.
+    """
+    return record(function) if "TORCHELASTIC_ERROR_FILE" in os.environ else function

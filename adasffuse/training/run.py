@@ -1,7 +1,6 @@
 """The state of a training run, network, averaged network, optimiser, step, and what one update does to it."""
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from math import isfinite
 from typing import Any
@@ -11,38 +10,48 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from adasffuse.losses.fusion import LossOptions, fusion_loss
+from adasffuse.losses.fusion import fusion_loss
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.growth import inherit
-from adasffuse.models.weights import load_weights, released_weights
-from adasffuse.training.options import Options, parse_options
+from adasffuse.models.weights import find_weights, load_weights
+from adasffuse.training.checkpoint import check_tensors, restore_optimizer
+from adasffuse.training.options import Options
 from adasffuse.training.precision import exact_convolutions
 from adasffuse.training.processes import Processes
 from adasffuse.training.terms import Terms, merged
 
+Prepare = Callable[[AdaSFFuse], object]
+
 
 class Run:
-    """Network, averaged network and optimiser of a training run, with the number of updates made."""
+    """Network, averaged network and optimiser of a training run, with the number of updates made.
 
-    def __init__(self, options: Options, processes: Processes) -> None:
+    Args:
+        prepare: is given the network as it starts, and may fix some of its parameters, as the ablation does.
+    Raises:
+        WeightsError: no such weights as `train.init` names.
+        ValueError: they are those of a network that this one cannot start from.
+    """
+
+    def __init__(self, options: Options, processes: Processes, prepare: Prepare | None = None) -> None:
         self.options, self.processes, self.step = options, processes, 0
         torch.manual_seed(options.train.seed)
         model = AdaSFFuse(options.model)
         if options.train.init:
-            _start_from(model, options.train.init)
+            _start_from(model, options)
+        if prepare is not None:
+            prepare(model)
         self.model = model.to(processes.device, memory_format=torch.channels_last)
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(options.train.ema))
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.train.lr)
         self.parallel: nn.Module = DistributedDataParallel(self.model) if processes.world > 1 else self.model
-        self.trained: nn.Module = torch.compile(self.parallel) if options.train.compile else self.parallel
-        self.skipped = 0  # batches left out because their loss or gradient was not finite
         self.best: dict[str, Any] = {}  # 'name' as `log.best` says, 'score' and 'step' of the best validation
 
     def update(self, batch: dict[str, Any]) -> Terms:
         """One optimiser step; returns the loss terms of this process's samples.
 
         Raises:
-            FloatingPointError: loss or gradient is not finite, and `train.skip_nonfinite` such batches were skipped.
+            FloatingPointError: loss or gradient is not finite; names step, terms and images.
         """
         train = self.options.train
         for group in self.optimizer.param_groups:
@@ -53,17 +62,16 @@ class Run:
             micro = {name: values[number :: train.accumulate] for name, values in batch.items()}
             last = number == train.accumulate - 1
             with nullcontext() if last or self.parallel is self.model else self.parallel.no_sync():
-                fused, images = self.fuse(self.trained, micro)
+                fused, images = self.fuse(self.parallel, micro)
                 with exact_convolutions(fused):
                     loss, some = self.loss(fused, images, micro["part"])
                     (loss / train.accumulate).backward()
             terms.add(some)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), train.clip or torch.inf).item()
         if self.processes.any(not (terms.finite and isfinite(norm))):
-            self._skip(terms, norm, batch["name"])
-        else:
-            self.optimizer.step()
-            self.average.update_parameters(self.model)
+            self._refuse(terms, norm, batch["name"])
+        self.optimizer.step()
+        self.average.update_parameters(self.model)
         self.step += 1
         return terms
 
@@ -90,35 +98,24 @@ class Run:
         names, values, terms = [], [], Terms()
         for number in part.unique().tolist():
             label, members = self.options.labels[number], (part == number).nonzero()[:, 0].to(fused.device)
-            chosen = [t if len(members) == len(t) else t[members] for t in (fused, *images)]
+            some, a, b, truth = (t if len(members) == len(t) else t[members] for t in (fused, *images))
             terms.counts[label] = len(members)
-            for name, value in self._part_loss(*chosen, self.options.parts[number].loss).items():
+            for name, value in fusion_loss(some, [a, b], self.options.parts[number].loss, truth).items():
                 names.append((label, name))
                 values.append(value * len(members))  # a mean over pairs becomes a sum
         sums = torch.stack(values)
         terms.sums.update(dict(zip(names, sums.tolist())))
         return sums.sum() / len(fused), terms
 
-    def _part_loss(self, fused: Tensor, a: Tensor, b: Tensor, truth: Tensor, options: LossOptions) -> dict[str, Tensor]:
-        """Loss terms, means over pairs, of samples of one part."""
-        terms = fusion_loss(fused, [a, b], options, truth)
-        return terms
-
-    def _skip(self, terms: Terms, norm: float, names: Sequence[str]) -> None:
-        """Count a batch whose loss or gradient is not finite, on all processes; too many end the run."""
+    def _refuse(self, terms: Terms, norm: float, names: Sequence[str]) -> None:
+        """End the run because the loss or gradient of a batch is not finite; on all processes at once."""
         reports = self.processes.gather((terms, list(names)))
         guilty = [report for report in reports if not report[0].finite] or reports
-        message = (
+        raise FloatingPointError(
             f"loss or gradient is not finite in step {self.step}: {merged(t for t, _ in reports).means()}, "
-            f"gradient norm {norm}; images: {', '.join(name for _, some in guilty for name in some)}"
+            f"gradient norm {norm}; images: {', '.join(name for _, some in guilty for name in some)}. "
+            "Lower train.lr or look at these images"
         )
-        allowed = self.options.train.skip_nonfinite
-        if self.skipped >= allowed:
-            already = f" ({self.skipped} such batches were skipped before, as train.skip_nonfinite allows)"
-            raise FloatingPointError(f"{message}{already * (allowed > 0)}. Lower train.lr or look at these images")
-        self.skipped += 1
-        if self.processes.main:
-            warnings.warn(f"{message}; batch skipped, {self.skipped} of {allowed} allowed", stacklevel=3)
 
     def is_best(self, score: float) -> bool:
         """Whether this step's validation beats all before by the score that `log.best` names; it is remembered then."""
@@ -130,50 +127,39 @@ class Run:
         return True
 
     def state(self) -> dict[str, Any]:
-        """All that a continued run needs.  The sampler's position, the schedule and all draws follow from the step."""
+        """All that a continued run needs.  The sampler's position, the schedule and all draws follow from the step.
+
+        Keys are those of `checkpoint.load_checkpoint`.
+        """
         return {
             "step": self.step,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "options": self.options.to_dict(),
-            "skipped": self.skipped,
             "best": self.best,
             "rng": torch.get_rng_state(),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take up a saved state.
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up a saved state, all of it or nothing; its options are not looked at.
 
         Raises:
-            ValueError: it belongs to a run of another network or task.
+            CheckpointError: it belongs to another network, or holds values that are not finite.
         """
-        state["options"]["model"].setdefault("patch", 1)  # older checkpoints lack it
-        before = parse_options(state["options"])
-        for name in ("task", "model"):
-            if getattr(before, name) != getattr(self.options, name):
-                raise ValueError(
-                    f"checkpoint of run {self.options.name!r} was made with another {name} ({getattr(before, name)}); "
-                    "choose another name or remove its folder"
-                )
+        for name, module in (("model", self.model), ("average", self.average)):
+            check_tensors(name, state[name], {k: v.detach().cpu() for k, v in module.state_dict().items()})
+        restore_optimizer(self.optimizer, state["optimizer"])
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
-        self.skipped, self.best = state.get("skipped", 0), state.get("best", {})  # older checkpoints lack them
-        if "rng" in state:
-            torch.set_rng_state(state["rng"].cpu())
+        self.step, self.best = state["step"], state["best"]
+        torch.set_rng_state(state["rng"])
 
 
-def _start_from(model: AdaSFFuse, init: str) -> None:
-    """Give a network the weights that `train.init` names, a file or released ones such as 'general_small'.
-
-    Raises:
-        WeightsError: no such weights.
-        ValueError: they are those of a network that this one cannot start from, see `inherit`.
-    """
-    task, _, size = init.rpartition("_")
-    start, _ = load_weights(init if init.endswith(".safetensors") else released_weights(task, size))
+def _start_from(model: AdaSFFuse, options: Options) -> None:
+    """Give a network the weights that `train.init` names; errors as `Run`."""
+    init = options.train.init
+    start, _ = load_weights(find_weights(init, options.task, options.size))
     try:
         inherit(model, start)
     except ValueError as error:

@@ -1,10 +1,10 @@
 """The training loop: draw, fuse, loss, update, average, log, save.  A rerun continues from the newest checkpoint."""
 
 import json
-import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,55 +16,77 @@ from tqdm import tqdm
 
 from adasffuse.data.crops import StepSampler
 from adasffuse.data.mixture import MixedCrops
-from adasffuse.models.weights import save_weights
-from adasffuse.training.checkpoint import load_checkpoint, save_checkpoint, write_state
+from adasffuse.files import write_text
+from adasffuse.models.weights import RUN_WEIGHTS, save_weights
+from adasffuse.training.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    newest_checkpoint,
+    save_checkpoint,
+    unusable,
+    write_state,
+)
+from adasffuse.training.lock import remove_partial, run_lock
 from adasffuse.training.log import RunLog
 from adasffuse.training.manifest import write_manifest
-from adasffuse.training.options import TRUTH_METRICS, Options
+from adasffuse.training.options import TRUTH_METRICS, LogOptions, Options, parse_options
 from adasffuse.training.processes import Processes, join_processes
-from adasffuse.training.run import Run
+from adasffuse.training.resume import Changes, changed_options
+from adasffuse.training.run import Prepare, Run
 from adasffuse.training.terms import merged
 from adasffuse.training.validation import best_score, validate
 
-WEIGHTS_FILE = "weights.safetensors"
 
-
-def train(options: Options, out_dir: str | Path = "checkpoint", device: str = "auto") -> Path:
+def train(
+    options: Options, out_dir: str | Path = "checkpoint", device: str = "auto", prepare: Prepare | None = None
+) -> Path:
     """Train as `options` say; all files go to `out_dir/<options.name>/`.  Returns the path of the weights.
 
-    Continues from the newest checkpoint in that folder.  SIGTERM and SIGINT finish the step, save and return.
+    Continues from the newest checkpoint in that folder.  SIGTERM and SIGINT finish the step, save and return; in a
+    thread, where Python lets no one handle signals, they are left alone.
 
+    Args:
+        prepare: is given the network before it is trained, see `Run`.
     Raises:
         ImageError: something is wrong with the training images; the message lists everything.
+        InUseError: another process trains in that folder.
+        CheckpointError: the newest checkpoint is damaged.
         ValueError: the folder holds a run with other options, processes do not divide the batch, or `log.best` asks for
             what the held-out pairs cannot give.
         FloatingPointError: a loss or gradient is not finite; names step, terms and images.
         OSError: a file cannot be written; earlier checkpoints are intact.
     """
     folder = Path(out_dir) / options.name
-    with join_processes(device) as processes, _stop_requested() as stop:
+    with ExitStack() as stack:
+        processes = stack.enter_context(join_processes(device))
+        stop = stack.enter_context(_stop_requested())
         data = MixedCrops(options.parts, options.train.seed)
         _check_best(options, data)
-        run = Run(options, processes)
-        _take_up(run, folder)
+        _sampler(options, processes, start=0)  # refuses batches that cannot be shared
+        run = Run(options, processes, prepare)
+        if processes.main:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(run_lock(folder))
+            remove_partial(folder)
+        changes = take_up(run, folder)
         log = None
         if processes.main:
-            _write_json(folder / "options.json", options.to_dict())
-            write_manifest(folder / "manifest.json", run, data)  # reads every image file
+            write_text(folder / "options.json", json.dumps(options.to_dict(), indent=2) + "\n")
+            write_manifest(folder / "manifest.json", run, data, changes)  # reads every image file
             log = RunLog(folder, run.step)
-        processes.wait_for_main("manifest")
-        saved = run.step
-        batches = _until_stopped(_loader(options, data, processes, start=run.step), stop, processes)
+            stack.callback(log.close)
+        processes.wait_for_main("manifest", stop)
+        saved, every = run.step, LogOptions.every(options.train.steps)
+        batches = _until_stopped(make_loader(options, data, processes, start=run.step), stop, processes)
         bar = tqdm(batches, initial=run.step, total=options.train.steps, desc=options.name, disable=not processes.main)
         for batch in bar:
-            skipped = run.skipped
             terms = run.update(batch)
             stopping, ending = processes.any(stop()), run.step == options.train.steps
-            if _due(run, options.log.scalars) or run.skipped > skipped:
+            if _due(run, every):
                 means = merged(processes.gather(terms)).means()
                 bar.set_postfix({k: f"{v:.3f}" for k, v in means.items() if "/" not in k}, refresh=False)
                 if log is not None:
-                    log.training(run.step, means, run.optimizer.param_groups[0]["lr"], run.skipped > skipped)
+                    log.training(run.step, means, run.optimizer.param_groups[0]["lr"])
             if log is not None and _due(run, options.log.panel):
                 log.image(run.step, "A, B, fused", _batch_panel(run, batch))
             if data.validation and (_due(run, options.log.validate) or (ending and options.log.validate)):
@@ -76,37 +98,47 @@ def train(options: Options, out_dir: str | Path = "checkpoint", device: str = "a
                 break
         if run.step > saved:  # stopped between two updates
             _save(run, folder)
-        if log is not None:
-            log.close()
-    return folder / WEIGHTS_FILE
+    return folder / RUN_WEIGHTS
 
 
-def _take_up(run: Run, folder: Path) -> None:
-    """Continue from the newest checkpoint in the run's folder, which is made where there is none."""
-    if run.processes.main:
-        folder.mkdir(parents=True, exist_ok=True)
-    state = load_checkpoint(folder, torch.device("cpu"))  # `restore` moves what belongs on a GPU; Adam's counts do not
-    if state is not None:
-        run.restore(state)
+def take_up(run: Run, folder: Path) -> Changes:
+    """Continue from the newest checkpoint in the run's folder, where there is one; options that differ from its own."""
+    changes: Changes = {}
+    path = newest_checkpoint(folder)
+    if path is not None:
+        state = load_checkpoint(path)
+        try:
+            before = parse_options(state["options"])
+        except ValueError as error:
+            raise unusable(path, error) from None
+        changes = changed_options(before, run.options)
+        try:
+            run.restore(state)
+        except CheckpointError as error:
+            raise unusable(path, error) from None
     steps = run.processes.gather(run.step)
     if len(set(steps)) > 1:
         raise ValueError(
             f"processes find checkpoints of different steps ({steps}) in {folder}; all machines must share that folder"
         )
+    return changes
 
 
-def _loader(options: Options, data: MixedCrops, processes: Processes, start: int) -> DataLoader:
+def make_loader(options: Options, data: MixedCrops, processes: Processes, start: int) -> DataLoader:
     """This process's share of every batch from step `start` on."""
-    train, workers = options.train, max(part.data.workers for part in options.parts)
-    sampler = StepSampler(train.batch_size, start, train.steps, processes.rank, processes.world, train.accumulate)
+    workers = max(part.data.workers for part in options.parts)
     return DataLoader(
         data,
-        batch_sampler=sampler,
+        batch_sampler=_sampler(options, processes, start),
         num_workers=workers,
         persistent_workers=workers > 0,
-        prefetch_factor=train.prefetch if workers else None,
         pin_memory=processes.device.type == "cuda",
     )
+
+
+def _sampler(options: Options, processes: Processes, start: int) -> StepSampler:
+    train = options.train
+    return StepSampler(train.batch_size, start, train.steps, processes.rank, processes.world, train.accumulate)
 
 
 def _until_stopped(loader: DataLoader, stop: Callable[[], bool], processes: Processes) -> Iterator[dict]:
@@ -130,7 +162,7 @@ def _until_stopped(loader: DataLoader, stop: Callable[[], bool], processes: Proc
 def _save(run: Run, folder: Path) -> None:
     """Write weights and checkpoint; the weights first: a last checkpoint means that nothing is left to do."""
     if run.processes.main:
-        _save_averaged(run, folder / WEIGHTS_FILE)
+        _save_averaged(run, folder / RUN_WEIGHTS)
         save_checkpoint(folder, run.step, run.state(), run.options.log.keep)
 
 
@@ -181,16 +213,16 @@ def _due(run: Run, every: int) -> bool:
     return every > 0 and run.step % every == 0
 
 
-def _write_json(path: Path, values: dict) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
 @contextmanager
 def _stop_requested() -> Iterator[Callable[[], bool]]:
-    """A function that says whether SIGTERM or SIGINT came; the handlers are put back at the end."""
+    """A function that says whether SIGTERM or SIGINT came; the handlers are put back at the end.
+
+    In a thread, where Python lets no one set handlers, it never says so.
+    """
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
     previous = {s: signal.signal(s, lambda number, _: received.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield lambda: bool(received)

@@ -1,0 +1,59 @@
+"""Command line of `train_AdaSFFuse.py`: read the options, train, say where the weights are."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from adasffuse.process import say
+from adasffuse.training import train
+from adasffuse.training.options import load_options
+from adasffuse.training.processes import recorded
+
+DESCRIPTION = """Train AdaSFFuse.
+
+One process:   python train_AdaSFFuse.py --opt options/train_AdaSFFuse_ivf.json
+Several:       torchrun --nproc_per_node 4 train_AdaSFFuse.py --opt options/train_AdaSFFuse_ivf.json
+
+Ctrl-C and SIGTERM finish the step, save and end with status 0; the same command continues.  Before the first step they
+end with 130 and 143.
+"""
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--opt", required=True, help="options file (JSON), see options/")
+    parser.add_argument(
+        "--root_path",
+        help="folder of the training data sets, instead of the options' data.root_path; "
+        "of several parts, those whose own is an absolute path keep it",
+    )
+    parser.add_argument("--out_dir", default="checkpoint", help="folder of the runs (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument("--local_rank", "--local-rank", help=argparse.SUPPRESS)  # torch.distributed.launch passes it
+    return parser.parse_args(argv)
+
+
+def run(argv: list[str] | None = None) -> int:
+    """Train as the arguments say.
+
+    Returns:
+        the exit status: 0 also where a signal ended the run early and it was saved, 1 after an error.
+    """
+    args = parse_args(argv)
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    expected = (ValueError, OSError, FloatingPointError)
+    try:
+        weights = recorded(_train)(args)
+    except (*expected, RuntimeError) as error:
+        if not several and not isinstance(error, expected):
+            raise
+        say(f"error: {error}", sys.stderr)  # of several, a process whose sibling ended, too
+        return 1
+    if os.environ.get("RANK", "0") == "0":  # once, not by every process of torchrun
+        say(f"weights: {weights}")
+    return 0
+
+
+def _train(args: argparse.Namespace) -> Path:
+    return train(load_options(args.opt, root_path=args.root_path), args.out_dir, args.device)

@@ -1,0 +1,59 @@
+"""One training at a time in a run's folder."""
+
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from adasffuse.files import PARTIAL
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows: runs are not locked there
+    fcntl = None
+
+LOCK_FILE = "lock"
+
+
+class InUseError(OSError):
+    """Another process trains in this folder."""
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run's folder, which must exist; the system releases it when this process ends, however.
+
+    The file `lock` names the process that held it last and stays where it is: a file that is removed while another
+    process opens it would be locked twice.
+
+    Raises:
+        InUseError: another training holds it; names its process.
+    """
+    if fcntl is None:
+        yield
+        return
+    with open(folder / LOCK_FILE, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read(200).strip() or "an unknown process"
+            raise InUseError(
+                f"{folder} is in use by another training, {holder}; wait for it, or choose another name"
+            ) from None
+        except OSError as error:  # some network file systems have no locks
+            warnings.warn(
+                f"{folder} cannot be locked ({error}); make sure that nothing else trains there", stacklevel=3
+            )
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a killed process left of files that it was writing; only for who holds the folder's lock."""
+    for path in folder.glob(f"{PARTIAL}*"):
+        path.unlink(missing_ok=True)
