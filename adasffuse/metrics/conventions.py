@@ -257,6 +257,14 @@ def definitions(metrics: Sequence[str], convention: str) -> dict[str, Definition
     return {name: table[name] for name in metrics}
 
 
+def find_metric(name: str) -> str:
+    """The metric of a name in any mix of capitals and with spaces around it; a name that is none comes back as it is."""
+    for metric in METRICS:
+        if metric.lower() == name.strip().lower():
+            return metric
+    return name
+
+
 def explain(metric: str) -> str:
     """Definition and source of a metric, and what each convention means by it.
 
