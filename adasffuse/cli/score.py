@@ -103,7 +103,8 @@ def run(args: argparse.Namespace) -> int:
         show(f"notice: {len(table.notices) - _NOTICES} more notices of this kind", sys.stderr)
     show(table.text() if table.rows else "\n".join(table.notes()))
     for method in table.empty_methods:
-        show(f"error: no image of {method} could be scored", sys.stderr)
+        reason = next(one.reason for one in table.unscored if one.method == method)
+        show(f"error: no image of {method} could be scored: {reason}", sys.stderr)
     return 0 if written and table.rows and not table.empty_methods else 1
 
 

@@ -34,9 +34,7 @@ def show(text: str, stream: TextIO | None = None) -> None:
         text = text.translate(_PLAIN).encode(encoding, "backslashreplace").decode(encoding)
     try:
         print(text, file=stream, flush=True)
-    except (
-        BrokenPipeError
-    ):  # the reader has seen enough; the interpreter must not fail again when it flushes at its end
+    except BrokenPipeError:  # nobody reads any more; the interpreter flushes once more at its end, which must not fail
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     except OSError as error:

@@ -258,7 +258,7 @@ def definitions(metrics: Sequence[str], convention: str) -> dict[str, Definition
 
 
 def find_metric(name: str) -> str:
-    """The metric of a name in any mix of capitals and with spaces around it; a name that is none comes back as it is."""
+    """The metric of a name in any mix of capitals, spaces around it or not; an unknown name comes back as it is."""
     for metric in METRICS:
         if metric.lower() == name.strip().lower():
             return metric
