@@ -19,8 +19,10 @@ from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.fuse import METHOD
+from adasffuse.cli.terminal import end_well, show
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
 from adasffuse.device import PRECISIONS
+from adasffuse.files import write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError, read_image, write_png
@@ -61,6 +63,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     keep_freed_memory()
+    return end_well(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
     try:
         weights = None if args.weights == "released" else args.weights
         fuser = load_fuser("mff", args.size, weights, args.device, precision=args.precision)
@@ -73,13 +79,13 @@ def main(argv: list[str] | None = None) -> int:
                 table.add(method, name, image.shape, evaluate(a, b, image, METRICS, reference=truth))
             if args.out:
                 write_png(args.out / f"{name}.png", panel(a, b, truth, fused))
-        print(table.text())
         for name in ("markdown", "json"):
-            if path := getattr(args, name):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(getattr(table, name)(), encoding="utf-8")
+            path = getattr(args, name)
+            if path:
+                write_text(path, getattr(table, name)())
+        show(table.text())
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        show(f"error: {error}", sys.stderr)
         return 1
     return 0
 

@@ -17,6 +17,8 @@ from numpy import ndarray
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
+from adasffuse.cli.terminal import end_well, show
+from adasffuse.files import write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import find_pairs, read_pair
 from adasffuse.images.panel import contact_sheet
@@ -56,6 +58,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     keep_freed_memory()
+    return end_well(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
     try:
         methods = fusion_methods(args)
         scores: Scores = {}
@@ -67,12 +73,11 @@ def main(argv: list[str] | None = None) -> int:
             scores[name] = {method: score_hard_case(case, image) for method, image in fused.items()}
             if args.out:
                 write_png(args.out / f"{name}.png", panel(case, fused, scores[name]))
-        print(table(scores))
         if args.json:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
-            args.json.write_text(json.dumps(as_json(scores), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            write_text(args.json, json.dumps(as_json(scores), indent=1, allow_nan=False) + "\n")
+        show(table(scores))
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        show(f"error: {error}", sys.stderr)
         return 1
     return 0
 

@@ -10,7 +10,6 @@ a result clips though a source holds them; coloured medical sets the fidelity of
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -24,13 +23,17 @@ from numpy import ndarray
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.fuse import METHOD
+from adasffuse.cli.terminal import end_well, show
 from adasffuse.device import PRECISIONS
+from adasffuse.files import write_text
 from adasffuse.images.color import fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
 from adasffuse.images.pairs import Pair, PairFolder, find_pairs, pair_folders, read_pair
 from adasffuse.images.read import ImageError, read_image, write_png
 from adasffuse.inference import Fuser, fuse_folder, load_fuser
 from adasffuse.metrics import ScoreTable
+from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings, score_pairs
+from adasffuse.metrics.workers import WorkerError
 from adasffuse.models.weights import file_sha256, released_weights
 from adasffuse.process import keep_freed_memory
 from adasffuse.tasks import GENERAL, TASKS, Task, find_task
@@ -55,7 +58,7 @@ class Scored:
 
     @property
     def pairs(self) -> int:
-        return len(self.table.rows) // len(self.table.methods)
+        return len(self.table.common_names())
 
     def place(self) -> int:
         """Ours among all methods by mean rank, 1 the first; ties share the better place."""
@@ -112,6 +115,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     keep_freed_memory()
+    return end_well(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
     try:
         weights = None if args.weights == RELEASED else Path(args.weights)
         if args.weights == GENERAL:
@@ -122,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
         fusers = {task.id: load_fuser(task.id, **network) for task, _ in sets}
         results = []
         for scored in score_sets(sets, fusers, Settings(cache=args.cache), args.pairs, args.out, args.workers):
-            print(f"\n{scored.name}: {scored.verdict()}\n{as_text(scored)}", flush=True)
+            show(f"\n{scored.name}: {scored.verdict()}\n{as_text(scored)}")
             results.append(scored)
         files = {weights or released_weights(task, args.size) for task in fusers}
         hashes = {path.name: file_sha256(path) for path in sorted(files)}
@@ -132,15 +139,15 @@ def main(argv: list[str] | None = None) -> int:
             "json": as_json(hashes, precision, results),
         }
         for name, text in reports.items():
-            if path := getattr(args, name):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+            path = getattr(args, name)
+            if path:
+                write_text(path, text)
+    except (ValueError, OSError, WorkerError) as error:
+        show(f"error: {error}", sys.stderr)
         return 1
     first = [scored for scored in results if scored.place() == 1]
     shared = sum("shared" in scored.verdict() for scored in first)
-    print(f"\nfirst in mean rank on {len(first)} of {len(results)} sets, {shared} of them shared with another method")
+    show(f"\nfirst in mean rank on {len(first)} of {len(results)} sets, {shared} of them shared with another method")
     return 0
 
 
@@ -180,6 +187,7 @@ def score_sets(
         out: where fused images are kept.
     Raises:
         ImageError: a pair cannot be read or fused.
+        WorkerError: a scoring process was killed.
     """
     for task, folder in sets:
         with tempfile.TemporaryDirectory() as temporary:
@@ -369,11 +377,6 @@ def as_json(hashes: Mapping[str, str], precision: str, results: Sequence[Scored]
 def rounded(value: float, digits: int = 4) -> float | None:
     """JSON has no NaN: null."""
     return round(value, digits) if np.isfinite(value) else None
-
-
-def default_cache() -> Path:
-    """Where test_fusion_metrics.py keeps its scores."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "adasffuse" / "metrics"
 
 
 if __name__ == "__main__":

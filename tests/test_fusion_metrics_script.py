@@ -453,7 +453,7 @@ def test_signals_end_scoring_in_one_line_and_leave_no_process(data, number, stat
     """A fused image of millions of pixels keeps both workers busy when the signal comes."""
     for folder in (data / "data/IVF/infrared", data / "data/IVF/visible"):
         for name in ("large1", "large2"):
-            write_png(folder / f"{name}.png", np.random.default_rng(0).integers(0, 256, (3000, 3000), dtype=np.uint8))
+            write_png(folder / f"{name}.png", np.random.default_rng(0).integers(0, 256, (1500, 1500), dtype=np.uint8))
     process = start(data, "--baselines", "average", "--metrics", "all", "--workers", "2", "--no_cache")
     while not (workers := children(process.pid)) or len(workers) < 2:
         assert process.poll() is None

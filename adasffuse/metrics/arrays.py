@@ -40,6 +40,11 @@ def check_same_size(**images: ndarray) -> None:
 
 
 def _channels_last(image, name: str) -> ndarray:
+    if isinstance(image, (list, tuple)) and len(image) > 1 and all(np.ndim(one) >= 2 for one in image):
+        raise ValueError(
+            f"{name} is a sequence of {len(image)} images: metrics compare two sources, a and b; score more than two "
+            "sources two at a time"
+        )
     is_tensor = hasattr(image, "detach")  # not isinstance: scoring files should not have to load PyTorch
     pixels = image.detach().cpu().numpy() if is_tensor else np.asarray(image)
     if is_tensor:

@@ -17,10 +17,7 @@ from typing import Any
 
 import cv2
 
-_START = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from adasffuse.metrics.workers import serve; serve()"
-)
+_START = "import sys; sys.path[:] = sys.argv[1:]; from adasffuse.metrics.workers import serve; serve()"
 
 
 class WorkerError(RuntimeError):
@@ -82,7 +79,7 @@ def serve() -> None:
     while True:
         try:
             function, job = pickle.load(sys.stdin.buffer)
-        except EOFError:
+        except (EOFError, pickle.UnpicklingError):  # closed, perhaps in the middle of a job
             return
         try:
             answer = function(job)
@@ -97,9 +94,11 @@ class _Worker:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            [sys.executable, "-c", _START, *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
         )
-        self._send(sys.path)
 
     def call(self, function: Callable[[Any], Any], job: Any) -> Any:
         self._send((function, job))
