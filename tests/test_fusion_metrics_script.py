@@ -408,6 +408,16 @@ def test_a_full_disk_is_no_harm_to_cache_or_csv(data, capsys, monkeypatch):
     assert (data / "s.csv").read_text() == before and not list(data.glob(".part*"))
 
 
+def test_links_stay_links_and_devices_devices(data, capsys):
+    os.mkfifo(data / "pipe")  # stands for /dev/stdout and /dev/null
+    (data / "link.csv").symlink_to(data / "s.csv")
+    files = ["--csv", data / "link.csv", "--json", data / "pipe"]
+    assert run(data, "--baselines", "average", "--metrics", "EN", *files) == 1
+    assert f"cannot write {data / 'pipe'}: not a regular file" in capsys.readouterr().err
+    assert (data / "pipe").is_fifo() and (data / "link.csv").is_symlink()
+    assert (data / "s.csv").read_text().count("\n") == 4
+
+
 def test_no_home(monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
 

@@ -279,9 +279,9 @@ def test_bad_input_says_what_is_wrong(change, message):
 
 def test_more_than_two_sources_are_refused():
     a, b, fused = TRIPLE.values()
-    with pytest.raises(ValueError, match="takes two sources.*two at a time"):
+    with pytest.raises(ValueError, match=r"takes two sources.*two at a time"):
         evaluate(a, b, a, fused)
-    with pytest.raises(ValueError, match="a is a sequence of 3 images.*two at a time"):
+    with pytest.raises(ValueError, match=r"a is a sequence of 3 images.*two at a time"):
         evaluate([a, b, a], b, fused)
 
 
