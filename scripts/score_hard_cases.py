@@ -26,7 +26,8 @@ from adasffuse.images.read import write_png
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.hard_cases import HARD_CASE_SCORES, hard_case_total, score_hard_case
 from adasffuse.process import keep_freed_memory
-from adasffuse.scenes.hard_cases import GlareCase, NightCase, glare_pair, night_scene
+from adasffuse.scenes.glare import GlareCase, glare_pair
+from adasffuse.scenes.street import NightCase, night_scene
 
 Fuse = Callable[[ndarray, ndarray], ndarray]
 Scores = dict[str, dict[str, dict[str, float]]]  # of every method, of every case

@@ -16,7 +16,7 @@ from adasffuse.data.options import DataOptions
 from adasffuse.data.synthesis import JITTER_KINDS, defocus_pair, exposure_pair, jitter, unequal_brightness
 from adasffuse.images.pairs import find_pairs, pair_folders
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError
-from adasffuse.scenes.hard_cases import add_glare
+from adasffuse.scenes.glare import add_glare
 
 
 class TrainingCrops(Dataset):

@@ -1,4 +1,4 @@
-"""Scores of the cases in `adasffuse.scenes.hard_cases`: what the pixel maximum and the paper's recipe get wrong.
+"""Scores of the cases in `adasffuse.scenes`: what the pixel maximum and the paper's recipe get wrong.
 
 Images are luminance (H, W), all of one case on one scale, 0..255 or 0..1; masks are bool (H, W).  Every score lies in
 [0, 1], and is NaN where the case has nothing to measure.
@@ -12,7 +12,8 @@ from numpy import ndarray
 
 from adasffuse.images.color import luminance
 from adasffuse.metrics.windows import LocalMoments, filter_valid, fits, uniform
-from adasffuse.scenes.hard_cases import GlareCase, NightCase
+from adasffuse.scenes.glare import GlareCase
+from adasffuse.scenes.street import NightCase
 
 HARD_CASE_SCORES = ("recovery", "fog", "targets", "detail")
 _WINDOW = 7
@@ -118,7 +119,7 @@ def score_hard_case(case: GlareCase | NightCase, fused: ndarray, data_range: flo
     The sources are scaled to `data_range` and their luminance rounded to 8 bits, as a fuser's file would hold them.
 
     Args:
-        case: what `adasffuse.scenes.hard_cases` makes, images in [0, 1].
+        case: what `adasffuse.scenes` makes, images in [0, 1].
         fused: luminance (H, W) in 0..data_range.
         data_range: value of full white in `fused`.
     Raises:
