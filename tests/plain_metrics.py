@@ -84,9 +84,9 @@ def tsallis_information_transposed(a, b, f) -> float:
     return total
 
 
-def stretch(image: ndarray, scale: float = 1.0) -> ndarray:
-    """Lowest level to 0, highest to 255, halves up; `scale` multiplies the image first."""
-    image = image * scale if scale == 1 else image / round(1 / scale)
+def stretch(image: ndarray, divisor: float = 1.0) -> ndarray:
+    """Lowest level of image / divisor to 0, highest to 255, halves up."""
+    image = image / divisor
     levels = (image - image.min()) / (image.max() - image.min()) * 255
     return np.where(levels - np.floor(levels) >= 0.5, np.ceil(levels), np.floor(levels))
 
@@ -116,9 +116,7 @@ def edge_preservation_with_equal_as_1(a, b, f) -> float:
     strength_f, angle_f = _polar(f)
     for x in (a, b):
         strength, angle = _polar(x)
-        ratio = np.minimum(strength, strength_f) / np.where(
-            strength + strength_f > 0, np.maximum(strength, strength_f), 1
-        )
+        ratio = relative(strength, strength_f)
         ratio[strength == strength_f] = 1
         turn = 1 - np.abs(angle - angle_f) / (np.pi / 2)
         q = 0.9994 / (1 + np.exp(-15 * (ratio - 0.5))) * 0.9879 / (1 + np.exp(-22 * (turn - 0.8)))
@@ -151,9 +149,7 @@ def fusion_artifacts(a, b, f) -> float:
     (strength_a, _), (strength_b, _), (strength_f, angle_f) = maps
     lost = weight = 0.0
     for strength, angle in maps[:2]:
-        ratio = np.minimum(strength, strength_f) / np.where(
-            strength + strength_f > 0, np.maximum(strength, strength_f), 1
-        )
+        ratio = relative(strength, strength_f)
         turn = np.abs(np.abs(angle - angle_f) - np.pi / 2) / (np.pi / 2)
         q = np.sqrt(0.9999 / (1 + np.exp(-19 * (ratio - 0.5))) * 0.9995 / (1 + np.exp(-22 * (turn - 0.5))))
         w = np.where(strength >= 2, strength**1.5, 0.001)
@@ -357,15 +353,15 @@ def chen_varshney(a, b, f) -> float:
     return error / weight
 
 
-def chen_blum(a, b, f, scale: float = 1.0) -> float:
-    """Of images times `scale`, which moves exact halves in stretching."""
+def chen_blum(a, b, f, divisor: float = 1.0) -> float:
+    """Of images over a divisor, which moves exact halves in stretching."""
 
     def sensitivity(r: ndarray) -> ndarray:
         return np.exp(-((r / 15.3870) ** 2)) - 0.7622 * np.exp(-((r / 1.3456) ** 2))
 
     contrasts = []
     for image in (a, b, f):
-        seen = contrast_filtered(stretch(image, scale), 1 / 30, sensitivity)
+        seen = contrast_filtered(stretch(image, divisor), 1 / 30, sensitivity)
         y, x = np.mgrid[-15:16, -15:16]
         means = [
             convolve2d(seen, np.exp(-(x**2 + y**2) / (2 * s * s)) / (2 * np.pi * s * s), mode="same") for s in (2, 4)
@@ -494,7 +490,7 @@ PLAIN = {
     "mefb": {
         **_BENCHMARK,
         **{name: _SHARED[name] for name in ("NMI", "Qncie", "FMI_edge", "MEF_SSIM", "Q", "Qc", "Qy")},
-        "Qcb": lambda a, b, f: chen_blum(a, b, f, scale=1 / 255),
+        "Qcb": lambda a, b, f: chen_blum(a, b, f, divisor=255),
         "TE": tsallis_information_transposed,
         "Qw": piella_of_edges,
         "VIFF": han_information_fidelity,
