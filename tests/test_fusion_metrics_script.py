@@ -297,6 +297,20 @@ def test_images_that_cannot_be_used_are_named_and_the_rest_is_scored(data, capsy
     assert "notes.txt is not an image" in shown.err
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_names_that_are_no_text_are_scored_and_shown_escaped(data, capsys, workers):
+    odd = os.fsdecode(b"p\xff\x1b[31m")
+    for folder in ("data/IVF/infrared", "data/IVF/visible", "mean"):
+        (data / folder / "p1.png").rename(data / folder / f"{odd}.png")
+    (data / "mean" / f"{odd}.png").write_bytes(b"damaged")
+    files = ["--csv", data / "s.csv", "--json", data / "s.json", "--workers", workers]
+    assert run(data, "--fused", data / "mean", "--baselines", "average", *files) == 0
+    shown = capsys.readouterr()
+    assert "not scored: p\\xff\\x1b[31m of mean" in shown.out and "\x1b" not in shown.out + shown.err
+    assert b"average,p\xff\x1b[31m," in (data / "s.csv").read_bytes()
+    assert json.loads((data / "s.json").read_text())["unscored"][0]["name"] == odd
+
+
 def test_a_damaged_source_is_named_once_for_all_methods(data, capsys):
     (data / "data/IVF/visible/p1.png").write_bytes(b"")
     assert run(data, "--baselines", "average,max", "--fused", data / "mean") == 0

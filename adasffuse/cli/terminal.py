@@ -43,7 +43,13 @@ def show(text: str, stream: TextIO | None = None) -> None:
 
 
 def end_well(command: Callable[[], int]) -> int:
-    """Run a command; Ctrl-C gives status 130 and SIGTERM 143, one line each, after everything has been cleaned up."""
+    """Run a command; Ctrl-C gives status 130 and SIGTERM 143, one line each, after everything has been cleaned up.
+
+    Args:
+        command: returns its exit status.
+    Returns:
+        The command's status, 130 or 143.
+    """
 
     def terminate(*_: object) -> None:
         raise SystemExit(TERMINATED)

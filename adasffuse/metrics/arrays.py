@@ -26,7 +26,13 @@ def to_scale(image, name: str, data_range: float | None = None) -> ndarray:
 
 
 def rounded_luminance(image: ndarray) -> ndarray:
-    """Y of BT.601 as an 8-bit file holds it: float64 (H, W) of whole numbers, of an image from `to_scale`."""
+    """Y of BT.601 as an 8-bit file holds it: float64 (H, W) of whole numbers, of an image from `to_scale`.
+
+    Args:
+        image: float64 (H, W) or (H, W, 3) RGB on 0..255.
+    Returns:
+        float64 (H, W), whole numbers 0..255.
+    """
     return np.rint(luminance(image / 255).astype(np.float64) * 255) if image.ndim == 3 else np.rint(image)
 
 

@@ -22,6 +22,8 @@ def default_cache() -> Path | None:
 def recall(entry: Path) -> dict:
     """What an entry holds.
 
+    Args:
+        entry: file of one fused image.
     Returns:
         'scores', name to float, and 'size', (height, width) of the fused image; 'scores' alone, empty, where the entry
         is absent, damaged or cannot be read.
@@ -41,6 +43,9 @@ def recall(entry: Path) -> dict:
 def remember(entry: Path, known: dict) -> str:
     """Write an entry.
 
+    Args:
+        entry: file of one fused image.
+        known: 'size' and 'scores' as `recall` returns them.
     Returns:
         '' or why it cannot be written: no permission, a full disk.
     """
@@ -52,7 +57,11 @@ def remember(entry: Path, known: dict) -> str:
 
 
 def forget_oldest(cache: Path) -> None:
-    """Delete the entries unused for longest where there are more than 20,000; others may do so at the same time."""
+    """Delete the entries unused for longest where there are more than 20,000; others may do so at the same time.
+
+    Args:
+        cache: folder of entries; it need not exist.
+    """
     ages = []
     with contextlib.suppress(OSError):
         for path in cache.glob("??/*.json"):

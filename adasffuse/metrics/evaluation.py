@@ -73,7 +73,13 @@ def evaluate(
 
 
 def check_reference_not_needed(table: Mapping[str, Definition]) -> None:
-    """Raise a ValueError naming the metrics of the table that compare with a reference."""
+    """Raise a ValueError naming the metrics of the table that compare with a reference.
+
+    Args:
+        table: name to definition.
+    Raises:
+        ValueError: a metric of the table compares with a reference.
+    """
     names = [name for name, definition in table.items() if "reference" in definition.inputs]
     if names:
         raise ValueError(f"{', '.join(names)} compare with a true image: give a reference, or leave them out")

@@ -75,7 +75,12 @@ class ScoreTable:
         self.rows.append(Row(method, name, size, {metric: float(scores[metric]) for metric in self.metrics}))
 
     def add_unscored(self, method: str, name: str, reason: str) -> None:
-        """Note that a method's image of a pair could not be scored, and why."""
+        """Note that a method's image of a pair could not be scored, and why.
+
+        Args:
+            method, name: whose image, and the stem of its pair.
+            reason: a sentence that names the file.
+        """
         self.unscored.append(Unscored(method, name, reason))
 
     @property
@@ -225,7 +230,7 @@ class ScoreTable:
         return out.getvalue()
 
     def json(self) -> str:
-        """Means, ranks, every image's scores and what was not scored; NaN becomes null, infinity 'inf' or '-inf'."""
+        """Means, ranks, every image's scores, what was not scored; NaN becomes null, infinity 'inf' or '-inf'."""
         ranks = self.mean_ranks()
         methods = {
             method: {

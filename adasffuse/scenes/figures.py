@@ -9,7 +9,12 @@ from adasffuse.scenes.world import Lamp, Street, irradiance_on_figures
 
 
 def paint_post(street: Street, lamp: Lamp) -> None:
-    """A lamp post with its arm and its bright head."""
+    """A lamp post with its arm and its bright head.
+
+    Args:
+        street: its layers are painted on.
+        lamp: position and colour.
+    """
     x, y, z = lamp.position
     foot = x + np.sign(x) * 0.7
     for start, stop, metres in (((foot, 0, z), (foot, y, z), 0.13), ((foot, y, z), (x, y + 0.1, z), 0.09)):
@@ -24,7 +29,12 @@ def paint_post(street: Street, lamp: Lamp) -> None:
 
 
 def paint_person(street: Street, x: float, z: float) -> None:
-    """Someone walking, in dark clothes: legs, trunk, arms and head with their own warmth, rounded by soft shading."""
+    """Someone walking, in dark clothes: legs, trunk, arms and head with their own warmth, rounded by soft shading.
+
+    Args:
+        street: its layers are painted on.
+        x, z: place in metres, to the right and away from the camera.
+    """
     rng = street.rng
     unit = street.focal / z  # pixels per metre
     base = street.project([(x, 0.0, z)])[0]
@@ -63,7 +73,13 @@ def paint_person(street: Street, x: float, z: float) -> None:
 
 
 def paint_car(street: Street, place: ndarray, driving: bool) -> None:
-    """A car seen from the front: body and cabin as projected boxes, face with grille, lamps, plate and wheels."""
+    """A car seen from the front: body and cabin as projected boxes, face with grille, lamps, plate and wheels.
+
+    Args:
+        street: its layers are painted on.
+        place: (3,) metres, the middle of its front on the ground.
+        driving: engine and tyres are warm, headlights on.
+    """
     rng = street.rng
     unit = street.focal / place[2]
     paint = rng.uniform(0.03, 0.25) * rng.uniform(0.5, 1.0, 3)

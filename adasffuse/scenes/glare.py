@@ -78,8 +78,14 @@ def glare_pair(infrared: ndarray, visible: ndarray, rng: np.random.Generator) ->
     """A real pair with glare laid where the infrared image has something to show.
 
     Of 12 random places the one of highest contrast in the infrared image is taken, so that there is something to
-    recover.  Arguments as in `add_glare`, `infrared` being registered to `visible`.
+    recover.
 
+    Args:
+        infrared: (H, W) or (H, W, 3) in [0, 1], registered to `visible`.
+        visible: (H, W) or (H, W, 3) in [0, 1].
+        rng: source of all randomness.
+    Returns:
+        The pair, `infrared` as luminance (H, W).
     Raises:
         ValueError: heights and widths differ.
     """

@@ -42,6 +42,8 @@ def night_scene(rng: np.random.Generator, size: tuple[int, int] = (240, 320)) ->
     Args:
         rng: source of all randomness.
         size: (height, width) in pixels, at least 64 each.
+    Returns:
+        float32 images in [0, 1] and bool masks, all of that size.
     Raises:
         ValueError: `size` is smaller.
     """

@@ -26,7 +26,11 @@ _NEON = ((1, 0.25, 0.2), (0.25, 0.9, 1), (0.4, 1, 0.5), (1, 0.9, 0.7), (1, 0.6, 
 
 
 def render_surroundings(street: Street) -> None:
-    """Light and heat of ground, fronts and sky at every pixel, by intersecting its ray with their planes."""
+    """Light and heat of ground, fronts and sky at every pixel, by intersecting its ray with their planes.
+
+    Args:
+        street: gets its layers `radiance`, `heat` and `targets`, the latter empty.
+    """
     rng = street.rng
     columns = ((np.arange(street.width) - street.vanishing[0]) / street.focal).astype(np.float32)[None]
     rows = ((street.vanishing[1] - np.arange(street.height)) / street.focal).astype(np.float32)[:, None]

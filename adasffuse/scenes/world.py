@@ -32,7 +32,13 @@ class Street:
     targets: ndarray | None = None  # (H, W) bool
 
     def project(self, points) -> ndarray:
-        """(N, 2) pixels of (N, 3) metres."""
+        """(N, 2) pixels of (N, 3) metres.
+
+        Args:
+            points: (N, 3) metres to the right, up and away from the camera.
+        Returns:
+            (N, 2) pixels, x and y.
+        """
         x, y, z = np.asarray(points, np.float64).T
         return np.stack(
             [self.vanishing[0] + self.focal * x / z, self.vanishing[1] - self.focal * (y - self.eye) / z], axis=1
@@ -40,7 +46,16 @@ class Street:
 
 
 def irradiance(street: Street, point: ndarray, normal: ndarray, people: Sequence[tuple[float, float]]) -> ndarray:
-    """RGB light of all lamps on surface points, with the soft shadows that people at (x, z) cast."""
+    """RGB light of all lamps on surface points, with the soft shadows that people at (x, z) cast.
+
+    Args:
+        street: its lamps.
+        point: (..., 3) metres.
+        normal: (..., 3) or (3,) unit vectors.
+        people: (x, z) in metres.
+    Returns:
+        (..., 3) float32 RGB.
+    """
     total = np.full(point.shape, 0.007, np.float32) * np.float32([0.8, 0.9, 1.2])
     for lamp in street.lamps:
         way = lamp.position.astype(np.float32) - point
@@ -66,6 +81,13 @@ def irradiance(street: Street, point: ndarray, normal: ndarray, people: Sequence
 
 
 def irradiance_on_figures(street: Street, points: ndarray) -> ndarray:
-    """Light on a rounded thing's near side, without shadows of people (it would stand in its own)."""
+    """Light on a rounded thing's near side, without shadows of people (it would stand in its own).
+
+    Args:
+        street: its lamps.
+        points: (..., 3) metres.
+    Returns:
+        (..., 3) float32 RGB.
+    """
     normals = np.float32([(0, 0.3, -0.95), (0.7, 0.3, -0.6), (-0.7, 0.3, -0.6)])
     return np.mean([irradiance(street, points, normal, []) for normal in normals], axis=0)
