@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from adasffuse.images.color import fit_gamut, luminance, rebuild_color, rgb_to_ycbcr, ycbcr_to_rgb
+from adasffuse.images.write import quantise
 
 RNG = np.random.default_rng(0)
 RGB = RNG.random((40, 30, 3), dtype=np.float32)
@@ -35,16 +36,53 @@ def test_ycbcr_agrees_with_opencv_and_inverts():
 def test_own_luminance_gives_the_image_back():
     levels = np.rint(20 + RGB * 215).astype(np.uint8)  # away from the border of the gamut
     image = levels.astype(np.float32) / 255
-    back = rebuild_color(luminance(image), image, LUMA, "a")
-    assert np.abs(back.astype(int) - levels).max() <= 1  # luminance was rounded on the way
+    back = rebuild_color(luminance(image), (image, LUMA), "a")
+    assert np.abs(quantise(back, "8").astype(int) - levels).max() <= 1  # luminance was rounded on the way
 
 
 @pytest.mark.parametrize("rule", ["a", "b", "weighted"])
-def test_rounded_luminance_survives(rule):
-    fused = rebuild_color(LUMA, RGB, OTHER, rule)
-    assert fused.shape == (40, 30, 3) and fused.dtype == np.uint8
-    levels = np.rint(luminance(fused.astype(np.float32) / 255) * 255)
-    assert np.abs(levels - np.rint(LUMA * 255)).max() == 0
+@pytest.mark.parametrize(("depth", "white"), [("8", 255), ("16", 65535)])
+def test_rounded_luminance_survives(rule, depth, white):
+    fused = rebuild_color(LUMA, (RGB, OTHER), rule, depth)
+    assert fused.shape == (40, 30, 3) and fused.dtype == np.float32
+    saved = quantise(fused, depth).astype(np.float64) / white
+    levels = np.rint(saved @ [0.299, 0.587, 0.114] * white)
+    assert np.abs(levels - np.rint(LUMA * white)).max() == 0
+
+
+def test_luminance_of_floating_point_results_is_not_rounded():
+    fused = rebuild_color(LUMA, (RGB, OTHER), "weighted", "float")
+    assert luminance(fused) == pytest.approx(LUMA, abs=1e-6)
+
+
+def two_source_form(luma, a, b, rule):
+    """The rule for two sources as it was first released, to 8 bits, written out."""
+    y = np.rint(np.clip(luma, 0, 1) * 255).astype(np.uint8).astype(np.float32) / np.float32(255)
+    points = [rgb_to_ycbcr(source)[1:] for source in {"a": (a,), "b": (b,), "weighted": (a, b)}[rule]]
+    (cb, cr) = points[0]
+    if rule == "weighted":
+        wa, wb = (np.hypot(*point) for point in points)
+        total = np.maximum(wa + wb, np.float32(1e-12))
+        cb, cr = ((wa * points[0][i] + wb * points[1][i]) / total for i in (0, 1))
+    return np.rint(ycbcr_to_rgb(y, *fit_gamut(y, cb, cr)).clip(0, 1) * 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("rule", ["a", "b", "weighted"])
+def test_two_sources_give_what_they_always_gave(rule):
+    fused = quantise(rebuild_color(LUMA, (RGB, OTHER), rule), "8")
+    assert np.array_equal(fused, two_source_form(LUMA, RGB, OTHER, rule))
+
+
+def test_many_sources():
+    sources = [RGB, OTHER, LUMA, RGB[::-1].copy(), OTHER[:, ::-1].copy()]
+    fused = rebuild_color(LUMA, sources, "weighted", "float")
+    assert fused == pytest.approx(rebuild_color(LUMA, sources[::-1], "weighted", "float"), abs=1e-5)  # no order
+    chroma = [np.stack(rgb_to_ycbcr(source)[1:]) for source in sources if source.ndim == 3]
+    weights = [np.linalg.norm(point, axis=0) for point in chroma]
+    mean = sum(w * point for w, point in zip(weights, chroma)) / sum(weights)
+    assert fused == pytest.approx(ycbcr_to_rgb(LUMA, *fit_gamut(LUMA, *mean)), abs=1e-5)
+    first = rebuild_color(LUMA, sources, "a")
+    assert np.array_equal(first, rebuild_color(LUMA, sources[:2], "a"))
 
 
 def test_gamut_keeps_luminance_and_hue():
@@ -62,40 +100,45 @@ def test_colour_inside_the_gamut_is_left_alone():
 
 
 def test_black_and_white_hold_no_colour():
-    fused = rebuild_color(np.float32([[0, 1]]), RGB[:1, :2], RGB[:1, :2], "a")
-    assert fused.tolist() == [[[0, 0, 0], [255, 255, 255]]]
+    fused = rebuild_color(np.float32([[0, 1]]), [RGB[:1, :2]] * 2, "a")
+    assert fused.tolist() == [[[0, 0, 0], [1, 1, 1]]]
 
 
 def test_weighted_chroma_is_a_weighted_mean():
     def chroma_of(image):
-        _, cb, cr = rgb_to_ycbcr(image.astype(np.float32) / 255)
+        _, cb, cr = rgb_to_ycbcr(image)
         return np.array([cb[0, 0], cr[0, 0]])
 
     a = ycbcr_to_rgb(*np.float32([[[0.5]], [[0.1]], [[0.0]]]))
     b = ycbcr_to_rgb(*np.float32([[[0.5]], [[0.0]], [[0.05]]]))
     half = np.float32([[0.5]])
     expected = np.array([0.1 * 0.1, 0.05 * 0.05]) / 0.15  # each point times its own distance, over their sum
-    assert chroma_of(rebuild_color(half, a, b, "weighted")) == pytest.approx(expected, abs=0.005)
+    assert chroma_of(rebuild_color(half, (a, b), "weighted")) == pytest.approx(expected, abs=0.005)
     neutral = np.full((1, 1, 3), 0.5, np.float32)
-    assert chroma_of(rebuild_color(half, a, neutral, "weighted")) == pytest.approx([0.1, 0], abs=0.005)
+    assert chroma_of(rebuild_color(half, (a, neutral), "weighted")) == pytest.approx([0.1, 0], abs=0.005)
 
 
 def test_weighted_chroma_does_not_depend_on_order():
-    assert np.array_equal(rebuild_color(LUMA, RGB, OTHER, "weighted"), rebuild_color(LUMA, OTHER, RGB, "weighted"))
+    assert np.array_equal(rebuild_color(LUMA, (RGB, OTHER), "weighted"), rebuild_color(LUMA, (OTHER, RGB), "weighted"))
 
 
 def test_gray_where_the_rule_finds_no_chroma():
-    assert rebuild_color(LUMA, LUMA, RGB, "a").shape == (40, 30)
-    assert rebuild_color(LUMA, LUMA, np.dstack([LUMA] * 3), "weighted").shape == (40, 30)
-    assert rebuild_color(LUMA, LUMA, RGB, "weighted").shape == (40, 30, 3)
+    assert rebuild_color(LUMA, (LUMA, RGB), "a").shape == (40, 30)
+    assert rebuild_color(LUMA, (LUMA, np.dstack([LUMA] * 3)), "weighted").shape == (40, 30)
+    assert rebuild_color(LUMA, (LUMA, RGB), "weighted").shape == (40, 30, 3)
 
 
 def test_luminance_is_clamped_and_rounded():
-    assert rebuild_color(np.float32([[-1, 0.5, 2]]), *np.zeros((2, 1, 3), np.float32), "a").tolist() == [[0, 128, 255]]
+    fused = rebuild_color(np.float32([[-1, 0.5, 2]]), np.zeros((2, 1, 3), np.float32), "a")
+    assert fused.tolist() == [[0, np.float32(128 / 255), 1]]
 
 
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="'a', 'b' or 'weighted', got 'c'"):
-        rebuild_color(LUMA, RGB, RGB, "c")
-    with pytest.raises(ValueError, match=r"one height and width, got \(40, 30\), \(40, 30\) and \(39, 30\)"):
-        rebuild_color(LUMA, RGB, RGB[1:], "a")
+        rebuild_color(LUMA, (RGB, RGB), "c")
+    with pytest.raises(ValueError, match=r"one height and width, got \(40, 30\), \(40, 30\), \(39, 30\)"):
+        rebuild_color(LUMA, (RGB, RGB[1:]), "a")
+    with pytest.raises(ValueError, match="two or more sources, got 1"):
+        rebuild_color(LUMA, [RGB], "a")
+    with pytest.raises(ValueError, match="depth must be '8', '16' or 'float', got '12'"):
+        rebuild_color(LUMA, (RGB, RGB), "a", "12")

@@ -4,10 +4,13 @@ Y = 0.299 R + 0.587 G + 0.114 B, Cb = (B - Y) / 1.772, Cr = (R - Y) / 1.402: ITU
 range, as in JFIF 1.02.  Y lies in [0, 1]; Cb and Cr lie in [-0.5, 0.5], 0 being neutral (128 in 8-bit files).
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 _CB_SCALE, _CR_SCALE = np.float32(1.772), np.float32(1.402)
+_LEVELS = {"8": np.float32(255), "16": np.float32(65535), "float": None}  # white, per depth
 _G_FROM_CB, _G_FROM_CR = np.float32(0.114 * 1.772 / 0.587), np.float32(0.299 * 1.402 / 0.587)
 
 
@@ -44,36 +47,45 @@ def _offsets(cb: np.ndarray, cr: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
     return _CR_SCALE * cr, -_G_FROM_CB * cb - _G_FROM_CR * cr, _CB_SCALE * cb
 
 
-def rebuild_color(luma: np.ndarray, a: np.ndarray, b: np.ndarray, rule: str) -> np.ndarray:
-    """The fused image for saving: fused luminance with the sources' chroma.
+def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, depth: str = "8") -> np.ndarray:
+    """The fused image: fused luminance with the sources' chroma.
 
-    Rule 'weighted' mixes the chroma points (Cb, Cr) of both sources pixel by pixel, each weighed by its own distance
-    from neutral: c = (|ca| ca + |cb| cb) / (|ca| + |cb|), neutral where both are.  Cb and Cr share the weight (rather
-    than having one each), so that the hue lies between the sources' hues and no colour exceeds the stronger one.
+    Rule 'weighted' mixes the chroma points (Cb, Cr) of all sources pixel by pixel, each weighed by its own distance
+    from neutral: c = (|c1| c1 + |c2| c2 + ...) / (|c1| + |c2| + ...), neutral where all are.  Cb and Cr share the
+    weight (rather than having one each), so that the hue lies between the sources' hues and no colour exceeds the
+    strongest one.
 
-    Luminance is rounded to its 8-bit level before colour is added: the rounded Y of the saved file is that level.
+    Luminance is rounded to a level of `depth` before colour is added: the rounded Y of the saved file is that level.
 
     Args:
-        luma: (H, W) fused luminance, clamped to [0, 1].
-        a, b: the sources in [0, 1], (H, W) or (H, W, 3), of the same height and width.
-        rule: whose chroma the result takes: 'a', 'b' or 'weighted' (both).
+        luma: (H, W) fused luminance; what lies outside [0, 1] is clipped.
+        sources: S >= 2 sources in [0, 1], (H, W) or (H, W, 3), of the same height and width.
+        rule: whose chroma the result takes: 'a' (the first source), 'b' (the second) or 'weighted' (all).
+        depth: of the file that the result is written to, '8', '16' or 'float' (luminance is not rounded).
     Returns:
-        uint8 (H, W, 3) RGB, or (H, W) gray where no source that the rule uses has chroma.
+        float32 in [0, 1], for `quantise` or `write_image`: (H, W, 3) RGB, or (H, W) gray where no source that the
+        rule uses has chroma.
     Raises:
-        ValueError: unknown rule, or heights and widths differ.
+        ValueError: unknown rule or depth, fewer than two sources, or heights and widths differ.
     """
-    sources = {"a": (a,), "b": (b,), "weighted": (a, b)}.get(rule)
-    if sources is None:
+    used = {"a": sources[:1], "b": sources[1:2], "weighted": sources}.get(rule)
+    if used is None:
         raise ValueError(f"colour rule must be 'a', 'b' or 'weighted', got {rule!r}")
-    if not luma.shape == a.shape[:2] == b.shape[:2]:
-        raise ValueError(f"rebuild_color needs one height and width, got {luma.shape}, {a.shape[:2]} and {b.shape[:2]}")
-    levels = np.rint(np.clip(luma, 0, 1) * 255).astype(np.uint8)
-    colored = [source for source in sources if source.ndim == 3 and (source != source[..., :1]).any()]
+    if depth not in _LEVELS:
+        raise ValueError(f"depth must be '8', '16' or 'float', got {depth!r}")
+    if len(sources) < 2:
+        raise ValueError(f"rebuild_color needs two or more sources, got {len(sources)}")
+    sizes = [luma.shape, *(source.shape[:2] for source in sources)]
+    if len(set(sizes)) > 1:
+        raise ValueError(f"rebuild_color needs one height and width, got {', '.join(map(str, sizes))}")
+    y = np.clip(luma, 0, 1).astype(np.float32, copy=False)
+    if _LEVELS[depth]:
+        y = np.rint(y * _LEVELS[depth]) / _LEVELS[depth]
+    colored = [source for source in used if source.ndim == 3 and (source != source[..., :1]).any()]
     if not colored:
-        return levels
+        return y
     cb, cr = _weighted_chroma([rgb_to_ycbcr(source)[1:] for source in colored])
-    y = levels.astype(np.float32) / np.float32(255)
-    return np.rint(ycbcr_to_rgb(y, *fit_gamut(y, cb, cr)).clip(0, 1) * 255).astype(np.uint8)
+    return ycbcr_to_rgb(y, *fit_gamut(y, cb, cr)).clip(0, 1)
 
 
 def _weighted_chroma(chroma: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

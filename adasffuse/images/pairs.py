@@ -4,7 +4,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from adasffuse.images.read import IMAGE_SUFFIXES, ImageError, SourceImage, read_image
+from adasffuse.images.image import Image, ImageError
+from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 from adasffuse.tasks import Sources, find_task
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}  # hidden files (.DS_Store, ._copy.png) are ignored as well
@@ -101,7 +102,7 @@ def pair_folders(
 
 def read_pair(
     pair: Pair, range_a: tuple[float, float] | None = None, range_b: tuple[float, float] | None = None
-) -> tuple[SourceImage, SourceImage]:
+) -> tuple[Image, Image]:
     """Both images of a pair; each range is the `value_range` of `adasffuse.images.read.read_image`.
 
     Raises:

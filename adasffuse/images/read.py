@@ -1,226 +1,182 @@
-"""Reading and writing image files.  Pixels are float32 in [0, 1], (H, W) gray or (H, W, 3) RGB.
+"""Reading image files: pixels as float32 in [0, 1], with depth, value window and no-data mask."""
 
-Pillow decodes the common 8-bit files, once, and refuses truncated ones.  It would reduce 16-bit colour to 8 bits
-without saying so: OpenCV decodes deeper files.
-"""
-
-import io
-import os
-import struct
-import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")  # the only decoders that Pillow may try
-_DEEP_MODE = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR  # stored depth, alpha dropped, turned as EXIF says
-_EXPECTED = "expected a PNG, JPEG, TIFF, BMP or WebP image"
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION, _PLANAR_CONFIGURATION = 258, 262, 274, 284  # TIFF and EXIF tags
-# What the decoders raise on damaged files, beside Pillow's UnidentifiedImageError (an OSError).
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    cv2.error,
+from adasffuse.images.formats import HEAD, Stored, image_format, open_image
+from adasffuse.images.image import Image, ImageError
+from adasffuse.images.no_data import thermal_border_mask
+from adasffuse.images.profiles import lab_to_srgb, to_srgb
+from adasffuse.images.write import write_png  # noqa: F401  (callers still look for it here)
+
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif"}
+    | {".pgm", ".ppm", ".pnm", ".pbm", ".jp2", ".j2k", ".avif"}
 )
 
 
-class ImageError(ValueError):
-    """An image file or a folder of images that cannot be used; the message names it and says what to do."""
+def read_image(
+    path: str | Path,
+    value_range: tuple[float, float] | None = None,
+    no_data: float | None = None,
+    thermal: bool = False,
+) -> Image:
+    """Read one PNG, JPEG, TIFF, BMP, WebP, GIF, PGM, PPM, JPEG 2000 or AVIF file, upright and in sRGB.
 
-
-@dataclass(frozen=True)
-class SourceImage:
-    """A decoded file."""
-
-    pixels: np.ndarray  # float32 in [0, 1], (H, W) gray or (H, W, 3) RGB
-    notices: tuple[str, ...] = ()  # what a user should know, e.g. that alpha was dropped; each names the file
-
-
-def read_image(path: str | Path, value_range: tuple[float, float] | None = None) -> SourceImage:
-    """Decode one PNG, JPEG, TIFF, BMP or WebP file, turned as its EXIF orientation asks.
-
-    A colour file whose channels are all equal comes back gray.  Alpha is dropped, and of several pages or frames only
-    the first is read, each with a notice.
+    The content decides on the format, not the suffix.  Colours are converted to sRGB by the file's ICC profile; a file
+    whose channels are all equal comes back gray.  Alpha is dropped, and of several pages only the first is read, each
+    with a notice.  Resolution (dots per inch) and other metadata are not kept.
 
     Args:
-        path: the file; its content decides on the format, not its suffix.
-        value_range: (black, white) in the file's units for files of more than 8 bits per channel; values beyond are
-            clipped.  8-bit files always span 0..255.  Without it 16-bit files span 0..65535, with a notice when less
-            than a quarter of that is used.
+        path: a regular file of at most 2**32 bytes and 2**30 pixels.
+        value_range: (LOW, HIGH) in the file's units, that become 0 and 1, for files of more than 8 bits per channel;
+            values beyond are clipped.  Without it unsigned files span all values of their bits (16: 0..65535), with a
+            notice where less than a quarter of that is used.  8-bit files always span 0..255.
+        no_data: a value, in the file's units, that means "no data", besides NaN, infinity and the file's own value
+            (tag GDAL_NODATA).  A colour pixel holds no data where all its channels have that value.
+        thermal: exact 0 in a large area joined to the border is no data, too, see `thermal_border_mask`.
     Raises:
-        ImageError: the file is missing, empty, truncated or no such image; it holds floating-point, signed or 32-bit
-            values and no `value_range` says what is black and white; a value is NaN or infinite; or `value_range` is
-            not two increasing numbers.
+        ImageError: no such file, no regular one, too large, empty, damaged or no image; it holds floating-point,
+            signed or 32-bit values and no `value_range` says what is black and white; or `value_range` is not two
+            increasing numbers.  The message names the file and says what to do.
     """
     path = Path(path)
-    values, notices = _decode(path)
-    if values.ndim == 3 and (values == values[..., :1]).all():
-        values = values[..., 0]
-    if values.dtype == np.uint8:
-        return SourceImage(np.divide(values, np.float32(255), dtype=np.float32), notices)
-    if values.dtype == np.uint16 and value_range is None:
-        low, high = int(values.min()), int(values.max())
-        if high - low < 65535 / 4:
-            notices += (
-                f"{path}: uses only {low}..{high} of 0..65535; --range LOW HIGH or --range folder would widen it",
-            )
-        value_range = (0, 65535)
-    if value_range is None:
-        raise ImageError(
-            f"{path}: {values.dtype} values have no fixed black and white; give --range LOW HIGH in the file's units"
-        )
-    return SourceImage(_window(values, value_range, path), notices)
-
-
-def folder_range(paths: Iterable[str | Path]) -> tuple[float, float] | None:
-    """Lowest and highest value over all files of more than 8 bits, None where there is none: a `value_range`.
-
-    One window for a whole folder keeps brightness comparable between its images, and nothing is clipped.  Files that
-    cannot be read are passed over; `read_image` reports them.
-    """
-    extremes = []
-    for path in paths:
-        try:
-            values, _ = _decode(Path(path))
-        except ImageError:
-            continue
-        if values.dtype != np.uint8 and np.isfinite(values).all():
-            extremes += [float(values.min()), float(values.max())]
-    return (min(extremes), max(extremes)) if extremes else None
+    with open_image(path) as file:
+        stored = file.decode()
+        valid = valid_mask(stored, no_data, thermal)
+        notices = list(stored.notices)
+        if valid is not None and not valid.any():
+            notices.append("holds no data at all")
+        values, colour_notices = _colour(stored, value_range)
+        window, window_notices = _window(stored, values, valid, value_range, file.depth, path)
+        notices += colour_notices + window_notices
+    pixels = _unit(values, *window)
+    if stored.inverted:
+        np.subtract(1, pixels, out=pixels)
+        window = window[::-1]
+    if valid is not None:
+        pixels[~valid] = 0
+    if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
+        pixels = np.ascontiguousarray(pixels[..., 0])
+    pixels = upright(pixels, file.orientation)
+    valid = None if valid is None else upright(valid, file.orientation)
+    return Image(pixels, file.depth, window, valid, tuple(f"{path}: {notice}" for notice in notices))
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) in pixels of what `read_image` returns, from the header unless it has to be turned by a quarter.
+    """(height, width) in pixels of what `read_image` returns, from the header.
 
     Raises:
-        ImageError: the file is missing, empty or no image (damage behind the header shows in `read_image`).
+        ImageError: as `read_image`, for what the header shows.
     """
+    with open_image(path) as file:
+        turned = file.orientation >= 5
+        return (file.width, file.height) if turned else (file.height, file.width)
+
+
+def is_image(path: str | Path) -> bool:
+    """Whether a regular file's first bytes are those of a format that `read_image` knows."""
     path = Path(path)
-    data = _read_bytes(path)
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            no_exif = image.format == "PNG" and b"eXIf" not in data  # asking Pillow would decode the image
-            if no_exif or image.getexif().get(_ORIENTATION, 1) < 5:
-                return image.height, image.width
-    except _DAMAGE:
-        pass  # decoding says what is wrong
-    return _decode(path)[0].shape[:2]
-
-
-def write_png(path: str | Path, pixels: np.ndarray) -> None:
-    """Write uint8 (H, W) gray or (H, W, 3) RGB pixels as PNG, making the folder where needed.
-
-    The file appears whole or not at all: it is written under a temporary name beside `path`, then renamed.
-
-    Raises:
-        ImageError: the folder or file cannot be written; an older file of that name stays as it was.
-        ValueError: `pixels` has another shape or type.
-    """
-    path = Path(path)
-    if (
-        pixels.dtype != np.uint8
-        or pixels.size == 0
-        or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3))
-    ):
-        raise ValueError(f"write_png needs uint8 (H, W) or (H, W, 3), got {pixels.dtype} {pixels.shape}")
-    _, data = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1])
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    except OSError as error:
-        raise ImageError(f"cannot write {path}: {error.strerror or error}; choose a folder that is writable") from error
-    finally:
-        _remove(partial)
-
-
-def _remove(path: Path) -> None:
-    """Delete a file if it is there; a folder that cannot even be looked into holds none of ours."""
-    try:
-        path.unlink()
+        if not path.is_file() or path.stat().st_size == 0:
+            return False
+        with path.open("rb") as file:
+            return image_format(file.read(HEAD)) is not None
     except OSError:
-        return
+        return False
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such file; {_EXPECTED}, check the name") from None
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror}); {_EXPECTED}") from error
-    if not data:
-        raise ImageError(f"{path}: the file is empty; {_EXPECTED}, copy or export it again")
-    return data
+def valid_mask(stored: Stored, no_data: float | None, thermal: bool) -> np.ndarray | None:
+    """(H, W) bool, False where a file holds no data, None where it holds data everywhere; as in `read_image`."""
+    values = stored.values
+    invalid = np.zeros(values.shape[:2], bool)
+    if values.dtype.kind == "f":
+        finite = np.isfinite(values)
+        invalid |= ~(finite if values.ndim == 2 else finite.all(axis=2))
+    if stored.space != "lab":
+        for missing in (stored.no_data, no_data):
+            if missing is not None:
+                same = values == _in_units_of(values, missing)
+                invalid |= same if values.ndim == 2 else same.all(axis=2)
+    if thermal:
+        zero = values if values.ndim == 2 else values.any(axis=2)
+        invalid |= thermal_border_mask(zero)
+    return ~invalid if invalid.any() else None
 
 
-def _decode(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """File values as stored, (H, W) or (H, W, 3) RGB, uint8 or deeper, and notices."""
-    data = _read_bytes(path)
-    try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            notices = _notices(image, path)
-            if not _is_deep(image, data):
-                return _decode_8bit(image), notices
-            image.load()  # OpenCV would decode a truncated PNG silently, Pillow refuses it
-            plain = image.format != "TIFF" or _plain_layout(image)
-            values = cv2.imdecode(np.frombuffer(data, np.uint8), _DEEP_MODE) if plain else None
-    except UnidentifiedImageError:
-        kind = "a truncated or unusual TIFF" if data[:2] in (b"II", b"MM") else "not a readable image"
-        raise ImageError(f"{path}: {kind}; {_EXPECTED}, convert it or take it out") from None
-    except _DAMAGE as error:
-        raise ImageError(f"{path}: damaged or truncated ({error}); {_EXPECTED}, copy or export it again") from error
-    if values is None:
-        raise ImageError(f"{path}: an unusual layout of more than 8 bits per channel; export it as 16-bit PNG")
-    return values if values.ndim == 2 else values[..., ::-1], notices
+def _in_units_of(values: np.ndarray, missing: float) -> float:
+    """A value as the file can hold it: -3.4028234663852886e38 of a float32 file is its smallest number."""
+    with np.errstate(over="ignore"):
+        return values.dtype.type(missing) if values.dtype.kind == "f" else missing
 
 
-def _notices(image: Image.Image, path: Path) -> tuple[str, ...]:
-    notices = []
-    if {"A", "a"} & set(image.getbands()) or "transparency" in image.info:
-        notices.append(f"{path}: alpha channel dropped")
-    if image.format != "JPEG" and getattr(image, "n_frames", 1) > 1:  # phones hide previews in JPEG
-        notices.append(f"{path}: holds {image.n_frames} pages or frames, only the first is read")
-    return tuple(notices)
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn (H, W) or (H, W, 3) pixels as an EXIF orientation, 1..8, asks."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
-def _is_deep(image: Image.Image, data: bytes) -> bool:
-    """Whether the opened file holds more than 8 bits per channel."""
-    if image.format == "PNG":
-        return data[24] > 8  # bit depth of the IHDR chunk
-    return image.format == "TIFF" and max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8
+def _colour(stored: Stored, value_range: tuple[float, float] | None) -> tuple[np.ndarray, list[str]]:
+    """Gray or RGB values, and what was done to them."""
+    values = stored.values
+    if stored.space == "lab":
+        return lab_to_srgb(values, np.uint8 if stored.span[1] == 255 else np.uint16), []
+    whole = values.dtype in (np.uint8, np.uint16) and stored.span == (0, np.iinfo(values.dtype).max)
+    measured = not whole or stored.inverted or (value_range is not None and values.dtype != np.uint8)
+    if measured and stored.space != "cmyk":
+        return values, ["its ICC profile is ignored: its values are measurements"] if stored.profile else []
+    neutral = values.ndim == 3 and stored.space == "rgb" and bool((values == values[..., :1]).all())
+    values, notices = to_srgb(values, stored.space, stored.profile)
+    return values[..., 1] if neutral and values.ndim == 3 else values, list(notices)
 
 
-def _plain_layout(image: Image.Image) -> bool:
-    """Whether a deep TIFF is one that OpenCV decodes rightly: black is 0, and colour channels lie interleaved."""
-    planes_apart = image.tag_v2.get(_PLANAR_CONFIGURATION, 1) == 2 and len(image.getbands()) > 1
-    return not planes_apart and image.tag_v2.get(_PHOTOMETRIC) != 0
+def _window(
+    stored: Stored,
+    values: np.ndarray,
+    valid: np.ndarray | None,
+    value_range: tuple[float, float] | None,
+    depth: str,
+    path: Path,
+) -> tuple[tuple[float, float], list[str]]:
+    """Values that become 0 and 1, and notices."""
+    if value_range is not None:
+        low, high = (float(value) for value in value_range)
+        if not (np.isfinite([low, high]).all() and low < high):
+            raise ImageError(f"{path}: a value range is two increasing numbers LOW HIGH, got {low:g} {high:g}")
+        if depth != "8" or stored.span is None:
+            return (low, high), []
+        shown = f"{low:g} {high:g}"
+        return stored.span, [f"has 8 bits per channel, which always span 0..255; the range {shown} is not used"]
+    if stored.span is None:
+        raise ImageError(
+            f"{path}: {values.dtype} values have no fixed black and white; "
+            "give a value range for this source, LOW HIGH in the file's units, or 'folder'"
+        )
+    used = values if valid is None else values[valid]
+    if depth == "8" or used.size == 0:
+        return stored.span, []
+    low, high, full = used.min(), used.max(), stored.span[1]
+    if high - low >= full / 4 or stored.span == (0, 1):
+        return stored.span, []
+    return stored.span, [
+        f"uses only {low}..{high} of 0..{full}; give a value range for this source, e.g. {low} {high}, or 'folder'"
+    ]
 
 
-def _decode_8bit(image: Image.Image) -> np.ndarray:
-    ImageOps.exif_transpose(image, in_place=True)
-    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
-    return np.asarray(image if image.mode == mode else image.convert(mode))
-
-
-def _window(values: np.ndarray, value_range: tuple[float, float], path: Path) -> np.ndarray:
-    """(values - black) / (white - black), clipped to [0, 1], float32."""
-    low, high = map(float, value_range)
-    if not (np.isfinite([low, high]).all() and low < high):
-        raise ImageError(f"{path}: a value range is two increasing numbers LOW HIGH, got {low:g} {high:g}")
-    if not np.isfinite(values).all():
-        raise ImageError(f"{path}: holds NaN or infinite values; replace them before fusing")
-    return np.clip((values.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
+def _unit(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """(values - low) / (high - low), clipped to [0, 1], float32; what is not finite becomes 0."""
+    if (low, high) == (0, 255) and values.dtype == np.uint8:
+        return np.divide(values, np.float32(255), dtype=np.float32)
+    exact = np.float32 if values.dtype in (np.uint8, np.uint16, np.float16) else np.float64
+    pixels = values.astype(exact)
+    if values.dtype.kind == "f":
+        pixels[~np.isfinite(pixels)] = low
+    pixels -= low
+    pixels /= high - low
+    return pixels.clip(0, 1, out=pixels).astype(np.float32, copy=False)

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import Pair, PairFolder, find_pairs, read_pair
-from adasffuse.images.read import folder_range, write_png
+from adasffuse.images.ranges import parse_range, resolve_range
+from adasffuse.images.write import write_png
 from adasffuse.inference.fuser import Fuser, as_unit_range
 
 _LARGE = 1 << 20  # pixels from which on an image gets all threads: they share its work well, and memory is bounded
@@ -80,7 +81,8 @@ def fuse_folder(
     for name, reason in report.failed:
         tqdm.write(f"failed: {folder.name}/{name}: {reason}")
     if value_range == "folder":
-        report.ranges = folder_range(p.path_a for p in pairs), folder_range(p.path_b for p in pairs)
+        whole = parse_range("folder")
+        report.ranges = tuple(resolve_range(whole, paths) for paths in zip(*((p.path_a, p.path_b) for p in pairs)))
     else:
         report.ranges = value_range, value_range
     started = time.perf_counter()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.color import luminance, rebuild_color
+from adasffuse.images.write import quantise
 from adasffuse.inference.graphs import Replays
 from adasffuse.inference.tiling import GRID, fuse_tiled
 from adasffuse.models import AdaSFFuse
@@ -88,7 +89,7 @@ class Fuser:
         """
         if stretch:
             luma = (luma - luma.min()) / max(float(np.ptp(luma)), 1e-12)
-        return rebuild_color(luma, a, b, self.task.color)
+        return quantise(rebuild_color(luma, (a, b), self.task.color), "8")
 
     @torch.inference_mode()
     def fuse_luminance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:

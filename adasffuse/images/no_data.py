@@ -1,0 +1,232 @@
+"""Regions where a source holds no data, and sources without content: the other sources are shown there.
+
+The network returns x where all its sources equal x.  So it is enough to give a source the others' values where it has
+none of its own: the fused image then shows them, without a change of the network.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from adasffuse.images.color import luminance
+
+_SMALLEST_AREA = 0.005  # of the image: a border without data
+_NEARLY_ZERO, _DARK = 0.02, 0.1  # of the image's brightest values: what surrounds a scene that was clipped at zero
+_RIM = 2.0  # pixels beside missing ones that a warp has mixed with them
+_CUT_OFF, _FULL = np.float32(2.5 / 255), np.float32(5 / 255)  # range of block means: no content, and content
+_BLOCK, _STEP = 8, 4  # pixels
+
+
+def thermal_border_mask(values: np.ndarray) -> np.ndarray:
+    """Where a thermal image holds no data: exact 0 in a large area joined to the border, as a warp leaves it.
+
+    Such an area has at least 0.5 % of the image's pixels, lies around a convex rest (at least half of it outside the
+    convex hull of what is not 0), and ends abruptly.  A cold sky that the camera clipped at zero is data: mostly it
+    lies between other things, and it fades into its surroundings: 3 to 4 px beyond the area the median is at most 2 %
+    of the image's 99th percentile, or at most 10 % and still rising (at most three quarters of the median 7 to 8 px
+    beyond).  An image that is 0 everywhere has no border; see `without_empty` for it.
+
+    Args:
+        values: (H, W), any real or boolean type, as stored.
+    Returns:
+        (H, W) bool, True where data is missing.
+    """
+    zero = values == 0
+    missing = np.zeros(zero.shape, bool)
+    if not zero.any() or zero.all():
+        return missing
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(zero.astype(np.uint8), connectivity=4)
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    areas = stats[:, cv2.CC_STAT_AREA]
+    large = [label for label in np.unique(border) if label > 0 and areas[label] >= _SMALLEST_AREA * zero.size]
+    if not large:
+        return missing
+    finite = ~zero & np.isfinite(values)
+    bright = np.percentile(np.abs(values[finite].astype(np.float64)), 99) if finite.any() else 0.0
+    around = ~_convex_hull(~np.isin(labels, large))
+    for label in large:
+        area = labels == label
+        if around[area].mean() < 0.5:
+            continue
+        near, far = (_median(values, finite & _grown(area, r) & ~_grown(area, r - 2)) for r in (4, 8))
+        fades = near <= _NEARLY_ZERO * bright or (near <= _DARK * bright and near <= 0.75 * far)
+        if not fades:
+            missing |= area
+    return missing
+
+
+def fill_missing(
+    sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None], feather: int = 16
+) -> tuple[list[np.ndarray], np.ndarray | None]:
+    """Give every source the others' values where it holds no data, faded in over `feather` pixels.
+
+    The fade lies inside the valid region, so that neither a seam nor the dark rim of a warp shows: the first two
+    pixels beside missing ones count as missing, then the source's share grows smoothly from 0 to 1.  Beside holes of
+    fewer than feather^2 pixels (dead pixels) the fade takes 3 pixels.
+
+    Args:
+        sources: S >= 2 sources, float32 in [0, 1], (H, W) or (H, W, 3), of one height and width.
+        valids: per source (H, W) bool, False where it holds no data, or None.
+        feather: pixels, at least 1.
+    Returns:
+        The sources in the shapes given (a gray one takes the others' luminance), and (H, W) bool, False where no
+        source holds data (the sources are 0 there), or None where some source holds data everywhere.
+    Raises:
+        ValueError: other numbers of masks than of sources, or heights and widths differ.
+    """
+    if len(valids) != len(sources):
+        raise ValueError(f"fill_missing needs one mask (or None) per source, got {len(valids)} for {len(sources)}")
+    sizes = {s.shape[:2] for s in sources} | {v.shape for v in valids if v is not None}
+    if len(sizes) > 1:
+        raise ValueError(f"fill_missing needs one height and width, got {sorted(sizes)}")
+    if all(valid is None or valid.all() for valid in valids):
+        return list(sources), None
+    shares = [_share(valid, feather) for valid in valids]
+    filled = [_filled(index, sources, shares) for index in range(len(sources))]
+    if any(valid is None for valid in valids):
+        return filled, None
+    anywhere = np.logical_or.reduce(valids)
+    return filled, None if anywhere.all() else anywhere
+
+
+def content(source: np.ndarray, valid: np.ndarray | None = None) -> float:
+    """How much content a source has as a whole, 0 to 1: 0 for a flat frame, also a noisy one.
+
+    The range of the means of 8 x 8 blocks (every 4 pixels; smaller blocks in images below 16 pixels): 0 up to 2.5 of
+    255 levels, 1 from 5 levels on, smooth in between.  Noise of 2 levels does not move the means; a hot target of
+    5 x 5 pixels does.
+
+    Args:
+        source: (H, W) or (H, W, 3) float32 in [0, 1].
+        valid: (H, W) bool; blocks that touch pixels without data do not count.
+    """
+    luma = luminance(source)
+    block = [min(_BLOCK, max(1, n // 2)) for n in luma.shape]
+    means = cv2.blur(luma, block[::-1], anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
+    inside = np.zeros(luma.shape, bool)
+    rows, columns = (np.unique([*range(0, n - b + 1, _STEP), n - b]) for n, b in zip(luma.shape, block))
+    inside[np.ix_(rows, columns)] = True
+    if valid is not None:
+        whole = cv2.erode(valid.astype(np.uint8), np.ones(block, np.uint8), anchor=(0, 0))
+        inside &= whole.astype(bool)
+    if not inside.any():
+        return 0.0
+    means = means[inside]
+    return float(_smooth_step((means.max() - means.min() - _CUT_OFF) / (_FULL - _CUT_OFF)))
+
+
+def without_empty(sources: Sequence[np.ndarray], contents: Sequence[float] | None = None) -> list[np.ndarray]:
+    """Blend sources without content towards the mean of the others, weighted by their content.
+
+    A source with content c takes (1 - c) of that mean, times the largest content among the others: where no source
+    has content, nothing changes.
+
+    Args:
+        sources: S >= 2 sources, float32 in [0, 1], (H, W) or (H, W, 3), of one height and width.
+        contents: `content` of each, where it is known.
+    Returns:
+        The sources, in the shapes given.
+    """
+    contents = [content(source) for source in sources] if contents is None else list(contents)
+    result = []
+    for index, source in enumerate(sources):
+        weights = [0.0 if other == index else c for other, c in enumerate(contents)]
+        amount = (1 - contents[index]) * max(weights)
+        if amount > 0:
+            total = sum(weights)
+            mean = sum(
+                np.float32(weight / total) * _like(source, other) for weight, other in zip(weights, sources) if weight
+            )
+            source = (np.float32(1 - amount) * source + np.float32(amount) * mean).clip(0, 1)
+        result.append(source)
+    return result
+
+
+def complete(
+    sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None]
+) -> tuple[list[np.ndarray], np.ndarray | None]:
+    """Sources as the network takes them: missing regions filled, sources without content replaced.
+
+    Content is judged on what each source holds itself, before it is filled.
+
+    Args, returns and raises as `fill_missing`.
+    """
+    contents = [content(source, valid) for source, valid in zip(sources, valids)]
+    filled, anywhere = fill_missing(sources, valids)
+    return without_empty(filled, contents), anywhere
+
+
+def _share(valid: np.ndarray | None, feather: int) -> np.ndarray | None:
+    """A source's own share, (H, W) float32 in [0, 1]: 0 where data is missing, None for 1 everywhere."""
+    if valid is None or valid.all():
+        return None
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((~valid).astype(np.uint8), connectivity=8)
+    is_large = stats[:, cv2.CC_STAT_AREA] >= feather**2
+    is_large[0] = False  # label 0 is what is valid
+    large = is_large[labels]
+    share = _smooth_step((_distance(~large) - _RIM) / feather)
+    small = ~valid & ~large
+    if small.any():
+        share *= _smooth_step(_distance(~small) / 3)
+    return np.where(valid, np.maximum(share, np.float32(1e-6)), 0)  # own values where the others have none
+
+
+def _filled(index: int, sources: Sequence[np.ndarray], shares: Sequence[np.ndarray | None]) -> np.ndarray:
+    """Source `index`: own values times own share, the others' times what is left, over the sum of these weights."""
+    source, own = sources[index], shares[index]
+    if own is None:
+        return source
+    others = [i for i in range(len(sources)) if i != index]
+    left = 1 - own
+    weights = [left if shares[i] is None else left * shares[i] for i in others]
+    total = own + sum(weights)
+    scale = np.divide(1, total, out=np.zeros_like(total), where=total > 0)
+    result = _times(own * scale, source)
+    for i, weight in zip(others, weights):
+        result += _times(weight * scale, _like(source, sources[i]))
+    return result.clip(0, 1)
+
+
+def _times(weight: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    return pixels * (weight if pixels.ndim == 2 else weight[..., None])
+
+
+def _like(source: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """`other` as gray or RGB, whichever `source` is."""
+    if source.ndim == 2:
+        return luminance(other)
+    return other if other.ndim == 3 else np.repeat(other[..., None], 3, axis=2)
+
+
+def _distance(inside: np.ndarray) -> np.ndarray:
+    """Pixels to the nearest False, (H, W) float32; large where there is none."""
+    if inside.all():
+        return np.full(inside.shape, np.float32(1e6))
+    return cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+
+def _convex_hull(inside: np.ndarray) -> np.ndarray:
+    """(H, W) bool: convex hull of the largest connected part."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=4)
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    points = cv2.findNonZero((labels == largest).astype(np.uint8))
+    hull = np.zeros(inside.shape, np.uint8)
+    cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
+    return hull.astype(bool)
+
+
+def _median(values: np.ndarray, where: np.ndarray) -> float:
+    """Median of the values' sizes; infinite where there are none."""
+    return float(np.median(np.abs(values[where].astype(np.float64)))) if where.any() else np.inf
+
+
+def _grown(area: np.ndarray, pixels: int) -> np.ndarray:
+    size = 2 * pixels + 1
+    return cv2.dilate(area.astype(np.uint8), np.ones((size, size), np.uint8)).astype(bool)
+
+
+def _smooth_step(t: np.ndarray) -> np.ndarray:
+    """0 below 0, 1 above 1, 3 t^2 - 2 t^3 between."""
+    t = np.clip(t, 0, 1)
+    return t * t * (3 - 2 * t)

@@ -1,0 +1,136 @@
+"""Value ranges: which values of deep files (more than 8 bits per channel) become black and white."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from adasffuse.images.formats import open_image
+from adasffuse.images.image import ImageError
+from adasffuse.images.read import valid_mask
+
+_BINS = 65536  # of the histogram that percentiles are taken from
+
+
+@dataclass(frozen=True)
+class RangeSpec:
+    """What a user asks for.  kind 'fixed': the values; 'folder': all values of a folder; 'percentiles': a part."""
+
+    kind: str
+    low: float = 0.0  # in the files' units, or percent
+    high: float = 0.0
+
+
+def parse_range(words: str | Sequence[str | float] | None) -> RangeSpec | None:
+    """The range that an option asks for: LOW HIGH, 'folder', two percentages such as '1%' '99%', or None.
+
+    Args:
+        words: one word or two, as strings or numbers; a single string may hold both: '7200 8220'.
+    Raises:
+        ValueError: something else, or not LOW < HIGH, or percentages outside 0..100.
+    """
+    if words is None:
+        return None
+    words = words.split() if isinstance(words, str) else list(words)
+    shown = " ".join(str(word) for word in words)
+    if words == ["folder"]:
+        return RangeSpec("folder")
+    texts = [str(word).strip() for word in words]
+    percent = [text.endswith("%") for text in texts]
+    try:
+        low, high = (float(text.removesuffix("%")) for text in texts)
+    except ValueError:
+        low = high = np.nan
+    if not np.isfinite([low, high]).all() or percent[0] != percent[1]:
+        raise ValueError(
+            "a value range is two numbers LOW HIGH in the files' units, 'folder', or two percentages such as 1% 99%; "
+            f"got {shown!r}"
+        )
+    if not low < high:
+        raise ValueError(f"a value range needs LOW < HIGH, got {shown}")
+    if percent[0] and not (low >= 0 and high <= 100):
+        raise ValueError(f"percentages of a value range lie in 0..100, got {shown}")
+    return RangeSpec("percentiles" if percent[0] else "fixed", low, high)
+
+
+def resolve_range(
+    spec: RangeSpec | None, paths: Iterable[str | Path], no_data: float | None = None, thermal: bool = False
+) -> tuple[float, float] | None:
+    """The `value_range` of `read_image` for all files of one source; None where the default of each file serves.
+
+    'folder': one window for all deep files keeps brightness comparable between images.  It reaches from the lowest to
+    the highest value that a block of 2 x 2 pixels has throughout: a dead pixel or a dead line counts for nothing, a
+    hot target of 2 x 2 pixels is not clipped.  'percentiles': of all values of all deep files together, from a
+    histogram of 65536 bins within that window.  Values without data do not count.  One file is held at a time.  Files
+    of 8 bits are passed over, and so are files that cannot be read (`read_image` reports them).
+
+    Args:
+        spec: as `parse_range` returns it.
+        paths: the source's files.
+        no_data, thermal: as in `read_image`.
+    """
+    if spec is None:
+        return None
+    if spec.kind == "fixed":
+        return spec.low, spec.high
+    paths = list(paths)
+    extremes = [_steady_extremes(*image) for image in _deep_images(paths, no_data, thermal)]
+    extremes = [pair for pair in extremes if pair is not None]
+    if not extremes:
+        return None
+    low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
+    if spec.kind == "percentiles" and low < high:
+        low, high = _percentiles(spec, _deep_images(paths, no_data, thermal), low, high)
+    if not low < high:  # one value everywhere
+        high = low + max(1.0, abs(low) * 1e-6)
+    return low, high
+
+
+def _deep_images(
+    paths: Sequence[str | Path], no_data: float | None, thermal: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Values and mask of the deep files among `paths`, one after the other."""
+    for path in paths:
+        try:
+            with open_image(path) as file:
+                if file.depth == "8":
+                    continue
+                stored = file.decode()
+                valid = valid_mask(stored, no_data, thermal)
+        except ImageError:
+            continue
+        if stored.span != (0, 1) and stored.space != "lab":
+            yield stored.values, valid
+
+
+def _steady_extremes(values: np.ndarray, valid: np.ndarray | None) -> tuple[float, float] | None:
+    """Lowest and highest value that a block of 2 x 2 pixels has throughout; None where there is no data."""
+    if valid is not None and not valid.any():
+        return None
+    largest, smallest = _blocks(values, np.maximum), _blocks(values, np.minimum)
+    if valid is not None:
+        whole = _blocks(valid, np.minimum)
+        if whole.any():
+            largest, smallest = largest[whole], smallest[whole]
+        else:  # no block is whole: take single pixels
+            largest = smallest = values[valid]
+    return float(largest.min()), float(smallest.max())
+
+
+def _blocks(values: np.ndarray, of: np.ufunc) -> np.ndarray:
+    """Minimum or maximum of all blocks of 2 x 2 pixels (1 pixel in a direction that has no more)."""
+    rows = of(values[:-1], values[1:]) if len(values) > 1 else values
+    return of(rows[:, :-1], rows[:, 1:]) if rows.shape[1] > 1 else rows
+
+
+def _percentiles(
+    spec: RangeSpec, images: Iterable[tuple[np.ndarray, np.ndarray | None]], low: float, high: float
+) -> tuple[float, float]:
+    counts = np.zeros(_BINS, np.int64)
+    for values, valid in images:
+        used = (values if valid is None else values[valid]).astype(np.float64).clip(low, high)
+        counts += np.histogram(used, bins=_BINS, range=(low, high))[0]
+    share = np.cumsum(counts) / counts.sum()
+    step = (high - low) / (_BINS - 1)
+    return tuple(float(low + step * np.searchsorted(share, percent / 100)) for percent in (spec.low, spec.high))

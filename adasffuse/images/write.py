@@ -1,0 +1,124 @@
+"""Writing image files at 8 bits, 16 bits or as floating-point numbers; a file is whole or not there at all."""
+
+import errno
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tifffile
+
+from adasffuse.files import write_bytes
+from adasffuse.images.image import ImageError
+
+DEPTHS = ("8", "16", "float")  # from shallow to deep
+_DTYPES = {"8": np.uint8, "16": np.uint16, "float": np.float32}
+_SMALLEST, _LARGEST = 340, 341  # TIFF tags: values of black and white
+
+
+def quantise(pixels: np.ndarray, depth: str) -> np.ndarray:
+    """Pixels in [0, 1] (beyond: clipped) as they are stored: uint8 (0..255), uint16 (0..65535) or float32 (0..1).
+
+    This is the one rounding on the way from a network to a file: to the nearest level.
+
+    Raises:
+        ValueError: unknown depth, no floating-point pixels, or NaN.
+    """
+    if depth not in _DTYPES:
+        raise ValueError(f"depth must be '8', '16' or 'float', got {depth!r}")
+    pixels = np.asarray(pixels)
+    if pixels.dtype.kind != "f" or np.isnan(pixels).any():
+        raise ValueError(f"quantise needs floating-point pixels without NaN, got {pixels.dtype}")
+    clipped = pixels.clip(0, 1)
+    dtype = _DTYPES[depth]
+    if depth == "float":
+        return clipped.astype(dtype)
+    return np.rint(clipped * np.iinfo(dtype).max).astype(dtype)
+
+
+def result_depth(option: str, depths: Iterable[str]) -> str:
+    """Depth of a result: '8', '16' or 'float' as the option says; 'auto': that of the shallowest source.
+
+    Args:
+        option: 'auto', '8', '16' or 'float'.
+        depths: `Image.depth` of the sources.
+    Raises:
+        ValueError: unknown option.
+    """
+    if option in DEPTHS:
+        return option
+    if option != "auto":
+        raise ValueError(f"depth must be 'auto', '8', '16' or 'float', got {option!r}")
+    return min(depths, key=DEPTHS.index)
+
+
+def suffix_of(depth: str) -> str:
+    """Suffix of files of a depth: '.png', or '.tif' for floating-point numbers."""
+    return ".tif" if depth == "float" else ".png"
+
+
+def write_image(path: str | Path, pixels: np.ndarray, depth: str = "8") -> None:
+    """Write gray or sRGB pixels as PNG or TIFF, making the folder where needed.
+
+    The suffix decides: .png (depth '8' and '16'), .tif or .tiff (any depth, deflate).  Floating-point files state in
+    their tags that 0 is black and 1 is white, so that `read_image` needs no range for them.
+
+    Args:
+        path: the file; one that is there is replaced, in one step.
+        pixels: (H, W) or (H, W, 3), floating-point in [0, 1], or uint8 or uint16 as `quantise` returns them.
+        depth: '8', '16' or 'float', of floating-point pixels; other arrays keep their own.
+    Raises:
+        ImageError: the folder or file cannot be written; an older file of that name stays as it was.
+        ValueError: another shape or type of pixels, or a suffix that cannot hold the depth.
+    """
+    path = Path(path)
+    if pixels.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
+        raise ValueError(f"write_image needs (H, W) or (H, W, 3) pixels, got {pixels.dtype} {pixels.shape}")
+    if pixels.dtype not in (np.uint8, np.uint16):
+        pixels = quantise(pixels, depth)
+    suffix = path.suffix.lower()
+    if suffix in (".tif", ".tiff"):
+        content = _tiff(pixels)
+    elif suffix == ".png" and pixels.dtype != np.float32:
+        content = _png(pixels)
+    else:
+        wanted = ".tif" if pixels.dtype == np.float32 else ".png or .tif"
+        raise ValueError(f"{path}: {pixels.dtype} pixels are written to files ending in {wanted}")
+    try:
+        write_bytes(path, content)
+    except OSError as error:
+        cure = "free some space" if error.errno == errno.ENOSPC else "choose a folder that is writable"
+        raise ImageError(f"cannot write {path}: {error.strerror or error}; {cure}") from error
+
+
+def write_png(path: str | Path, pixels: np.ndarray) -> None:
+    """`write_image` under its older name, for uint8 pixels."""
+    if pixels.dtype != np.uint8:
+        raise ValueError(f"write_png needs uint8 (H, W) or (H, W, 3), got {pixels.dtype} {pixels.shape}")
+    write_image(path, pixels)
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    written, data = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1])
+    if not written:
+        raise ImageError(f"PNG files cannot hold {pixels.shape[1]} x {pixels.shape[0]} pixels; write a .tif file")
+    return data.tobytes()
+
+
+def _tiff(pixels: np.ndarray) -> bytes:
+    channels = 1 if pixels.ndim == 2 else 3
+    extremes = []
+    if pixels.dtype == np.float32:
+        span = ((_SMALLEST, 0.0), (_LARGEST, 1.0))
+        extremes = [(tag, "f", channels, (value,) * channels, True) for tag, value in span]
+    file = io.BytesIO()
+    tifffile.imwrite(
+        file,
+        pixels,
+        photometric="minisblack" if channels == 1 else "rgb",
+        compression="zlib",
+        metadata=None,
+        extratags=extremes,
+    )
+    return file.getvalue()

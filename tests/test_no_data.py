@@ -1,0 +1,195 @@
+"""Regions without data and sources without content: the other sources are shown, without ring or seam."""
+
+import cv2
+import numpy as np
+import pytest
+
+from adasffuse.images.color import luminance
+from adasffuse.images.no_data import complete, content, fill_missing, thermal_border_mask, without_empty
+
+RNG = np.random.default_rng(0)
+
+
+def scene(height: int = 120, width: int = 160, seed: int = 0) -> np.ndarray:
+    """Smooth, (H, W) float32 in 0.2..0.8."""
+    noise = np.random.default_rng(seed).random((height, width), dtype=np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 12)
+    return (0.2 + 0.6 * (smooth - smooth.min()) / np.ptp(smooth)).astype(np.float32)
+
+
+def warped(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The image turned by 8 degrees about its centre, black outside, and where it really shows something."""
+    height, width = image.shape
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), 8, 0.95)
+    return tuple(cv2.warpAffine(x, turn, (width, height)) for x in (image, np.ones_like(image)))
+
+
+# ---- Border of a thermal image
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_the_black_border_of_a_warp_is_found(dtype):
+    image, inside = warped(scene())
+    values = (image * (1 if dtype == np.float32 else np.iinfo(dtype).max)).astype(dtype)
+    assert np.array_equal(thermal_border_mask(values), values == 0)
+    assert np.array_equal(thermal_border_mask(values)[inside == 0], np.ones((inside == 0).sum(), bool))
+
+
+def test_a_clipped_sky_is_data():
+    rows = np.arange(120, dtype=np.float32)[:, None]
+    sky = (rows - 50).clip(0) * 2 + RNG.normal(0, 0.7, (120, 160))  # rises slowly from zero
+    assert not thermal_border_mask(sky.clip(0, 255).astype(np.uint8)).any()
+
+
+def test_a_sky_between_buildings_is_data():
+    values = np.full((100, 120), 90, np.uint8)
+    values[:60, 30:80] = 0  # ends abruptly, but other things surround it
+    assert not thermal_border_mask(values).any()
+
+
+def test_dark_objects_and_dead_pixels_are_data():
+    values = np.full((100, 100), 90, np.uint8)
+    values[40:70, 40:70] = 0  # not joined to the border
+    values[0:5, 0:5] = 0  # joined, but small
+    assert not thermal_border_mask(values).any()
+
+
+def test_images_without_border():
+    assert not thermal_border_mask(np.zeros((20, 30), np.uint8)).any()
+    assert not thermal_border_mask(np.full((20, 30), 7, np.uint8)).any()
+    values = np.full((20, 30), np.nan, np.float32)
+    values[:5] = 0
+    assert thermal_border_mask(values)[:5].all()
+
+
+# ---- Filling
+
+
+def test_a_warped_source_shows_the_other_without_ring_or_seam():
+    other = scene(seed=1)
+    thermal, inside = warped(scene(seed=2))
+    (filled, same), anywhere = fill_missing([thermal, other], [inside > 0, None])
+    assert same is other and anywhere is None and filled.dtype == np.float32
+    assert np.array_equal(filled[inside == 0], other[inside == 0])
+    bounds = np.minimum(scene(seed=2).min(), other), np.maximum(scene(seed=2).max(), other)
+    assert (filled >= bounds[0] - 1e-5).all()  # no dark ring: the warp's half-dark rim is gone
+    steps = [np.abs(np.diff(x, axis=axis)).max() for x in (filled, other) for axis in (0, 1)]
+    assert max(steps[:2]) < max(steps[2:]) + 1.5 * 0.6 / 16 + 0.01  # no seam: the slope of the fade, not a step
+    far = cv2.erode((inside > 0).astype(np.uint8), np.ones((41, 41)), borderValue=1).astype(bool)
+    assert np.array_equal(filled[far], thermal[far])
+
+
+def test_where_no_source_holds_data():
+    a, b = np.full((40, 60), 0.3, np.float32), np.full((40, 60), 0.7, np.float32)
+    valid_a, valid_b = np.ones((2, 40, 60), bool)
+    valid_a[:, 30:], valid_b[:10] = False, False
+    (filled_a, filled_b), anywhere = fill_missing([a, b], [valid_a, valid_b])
+    assert np.array_equal(anywhere, valid_a | valid_b)
+    assert not filled_a[~anywhere].any() and not filled_b[~anywhere].any()
+    assert filled_a[~valid_a & valid_b] == pytest.approx(0.7) and filled_b[valid_a & ~valid_b] == pytest.approx(0.3)
+    assert filled_a[:9, :29] == pytest.approx(0.3)  # kept up to its border: the other has nothing there
+
+
+def test_three_sources_share_the_gap():
+    sources = [np.full((40, 60), level, np.float32) for level in (0.1, 0.4, 0.8)]
+    valids = [np.ones((40, 60), bool), None, np.ones((40, 60), bool)]
+    valids[0][:, 40:] = False
+    filled, anywhere = fill_missing(sources, valids)
+    assert anywhere is None and filled[0][:, 40:] == pytest.approx(0.6) and filled[0][:, :20] == pytest.approx(0.1)
+    valids[2][:, 30:] = False
+    filled, _ = fill_missing(sources, valids)
+    assert filled[0][:, 50:] == pytest.approx(0.4) and np.abs(np.diff(filled[0], axis=1)).max() < 0.05
+
+
+def test_a_dead_pixel_leaves_its_surroundings_alone():
+    valid = np.ones((41, 41), bool)
+    valid[20, 20] = False
+    (filled, _), _ = fill_missing([np.full((41, 41), 0.2, np.float32), np.ones((41, 41), np.float32)], [valid, None])
+    assert filled[20, 20] == 1 and (filled == np.float32(0.2)).sum() > 41 * 41 - 40
+
+
+def test_colour_and_gray_sources_fill_each_other():
+    color = np.tile(np.float32([0.9, 0.3, 0.1]), (20, 20, 1))
+    gray = np.full((20, 20), 0.5, np.float32)
+    half = np.ones((20, 20), bool)
+    half[:, 10:] = False
+    (filled, _), _ = fill_missing([gray, color], [half, None], feather=4)
+    assert filled.shape == (20, 20) and filled[:, 10:] == pytest.approx(luminance(color)[0, 0])
+    (filled, _), _ = fill_missing([color, gray], [half, None], feather=4)
+    assert filled.shape == (20, 20, 3) and filled[:, 10:] == pytest.approx(0.5)
+
+
+def test_nothing_is_done_where_nothing_is_missing():
+    sources = [scene(), scene(seed=1)]
+    filled, anywhere = fill_missing(sources, [None, np.ones((120, 160), bool)])
+    assert all(new is old for new, old in zip(filled, sources)) and anywhere is None
+
+
+def test_wrong_arguments():
+    image = np.zeros((4, 5), np.float32)
+    with pytest.raises(ValueError, match=r"one mask \(or None\) per source, got 1 for 2"):
+        fill_missing([image, image], [None])
+    with pytest.raises(ValueError, match="one height and width"):
+        fill_missing([image, image], [None, np.ones((5, 4), bool)])
+
+
+# ---- Content
+
+
+@pytest.mark.parametrize("level", [0, 0.5, 224 / 255, 1])
+@pytest.mark.parametrize("sigma", [0, 2])
+def test_flat_frames_have_no_content(level, sigma):
+    frame = level + RNG.normal(0, sigma / 255, (1024, 1280)).astype(np.float32)
+    assert content(frame.clip(0, 1).astype(np.float32)) < 0.01
+
+
+@pytest.mark.parametrize("place", [(40, 60), (43, 61), (0, 0), (95, 123)])
+def test_a_small_hot_target_is_content(place):
+    frame = 0.4 + RNG.normal(0, 1 / 255, (100, 128)).astype(np.float32)
+    frame[place[0] : place[0] + 5, place[1] : place[1] + 5] += 60 / 255
+    assert content(frame.astype(np.float32)) == 1
+
+
+def test_content_grows_smoothly_between_two_ranges():
+    ramp = [content(np.repeat(np.float32([[0.5] * 32, [0.5 + step / 255] * 32]), 16, axis=0)) for step in range(7)]
+    assert ramp[:3] == [0, 0, 0] and 0 < ramp[3] < ramp[4] < 1 and ramp[5:] == pytest.approx([1, 1], abs=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 50), (7, 7, 3)])
+def test_content_of_small_images(shape):
+    assert content(np.full(shape, 0.5, np.float32)) == 0
+    assert shape == (1, 1) or content(np.linspace(0, 1, np.prod(shape), dtype=np.float32).reshape(shape)) > 0
+
+
+def test_content_is_judged_on_valid_pixels():
+    frame = np.full((64, 64), 0.5, np.float32)
+    frame[:, 40:] = 0
+    valid = frame > 0
+    assert content(frame) == 1 and content(frame, valid) == 0
+    assert content(frame, np.zeros_like(valid)) == 0
+
+
+def test_empty_sources_become_the_others():
+    image, flat = scene(), np.full((120, 160), 0.9, np.float32)
+    assert np.array_equal(without_empty([flat, image])[0], image)
+    assert np.array_equal(without_empty([image, flat])[1], image)
+    assert without_empty([image, flat])[0] is image
+    both = [flat, flat * np.float32(0.5)]
+    assert all(new is old for new, old in zip(without_empty(both), both))  # all empty
+    third = scene(seed=3)
+    assert without_empty([flat, image, third])[0] == pytest.approx((image + third) / 2, abs=1e-6)
+    assert without_empty([flat, flat, third])[1] == pytest.approx(third, abs=1e-6)
+
+
+def test_a_weak_source_is_blended():
+    weak = np.full((32, 32), 0.5, np.float32)
+    weak[16:] += 3.75 / 255  # half way between no content and content
+    blended = without_empty([weak, scene(32, 32)])[0]
+    assert blended == pytest.approx((weak + scene(32, 32)) / 2, abs=0.01)
+
+
+def test_a_flat_frame_with_a_black_border_is_replaced_as_a_whole():
+    flat, image = np.full((120, 160), 0.6, np.float32), scene()
+    flat[:, :30] = 0
+    sources, anywhere = complete([flat, image], [flat > 0, None])
+    assert sources[0] == pytest.approx(image, abs=1e-6) and anywhere is None

@@ -1,0 +1,114 @@
+"""Value ranges: what an option means, and one window for the deep files of a folder."""
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
+from adasffuse.images.read import read_image
+
+
+@pytest.mark.parametrize(
+    ("words", "spec"),
+    [
+        (None, None),
+        (["7200", "8220"], RangeSpec("fixed", 7200, 8220)),
+        ([18, 38.5], RangeSpec("fixed", 18, 38.5)),
+        ("-20 150", RangeSpec("fixed", -20, 150)),
+        ("folder", RangeSpec("folder")),
+        (["folder"], RangeSpec("folder")),
+        (["1%", "99.5%"], RangeSpec("percentiles", 1, 99.5)),
+    ],
+)
+def test_what_an_option_means(words, spec):
+    assert parse_range(words) == spec
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["low", "high"], "two numbers LOW HIGH in the files' units, 'folder', or two percentages .* got 'low high'"),
+        (["5"], "got '5'"),
+        ([], "got ''"),
+        (["1", "2", "3"], "got '1 2 3'"),
+        (["1%", "99"], "got '1% 99'"),
+        (["nan", "inf"], "got 'nan inf'"),
+        (["9", "5"], "needs LOW < HIGH, got 9 5"),
+        (["5", "5"], "needs LOW < HIGH"),
+        (["-1%", "99%"], r"percentages of a value range lie in 0\.\.100"),
+    ],
+)
+def test_what_is_no_range(words, message):
+    with pytest.raises(ValueError, match=message):
+        parse_range(words)
+
+
+def test_a_fixed_range_needs_no_files(tmp_path):
+    assert resolve_range(parse_range(["3", "4"]), [tmp_path / "none"]) == (3, 4)
+    assert resolve_range(None, [tmp_path / "none"]) is None
+
+
+def test_one_window_for_all_deep_files_of_a_folder(tmp_path):
+    files = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    for file, base in zip(files, (7000, 7500)):
+        tifffile.imwrite(file, (base + np.tile(np.linspace(0, 100, 30), (20, 1))).astype(np.uint16))
+    Image.fromarray(np.full((4, 4), 9, np.uint8)).save(tmp_path / "8bit.png")
+    (tmp_path / "broken.tif").write_bytes(b"II*\0broken")
+    low, high = resolve_range(parse_range("folder"), [*files, tmp_path / "8bit.png", tmp_path / "broken.tif"])
+    assert low == pytest.approx(7000, abs=4) and high == pytest.approx(7600, abs=4)  # of blocks of 2 x 2
+    assert resolve_range(parse_range("folder"), [tmp_path / "8bit.png"]) is None
+
+
+def test_dead_pixels_and_lines_do_not_count_but_small_targets_do(tmp_path):
+    values = np.full((40, 50), 7000, np.uint16)
+    values[3, 4], values[20, 30], values[:, 10] = 65535, 0, 60000
+    values[30:32, 40:42] = 9000  # a hot target of four pixels
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    window = resolve_range(parse_range("folder"), [tmp_path / "a.tif"])
+    assert window == (7000, 9000)
+    target = read_image(tmp_path / "a.tif", window).pixels[30:32, 40:42]
+    assert target.min() == 1
+
+
+def test_missing_values_do_not_count(tmp_path):
+    values = np.full((20, 30), 20.0, np.float32)
+    values[10:, :] = 30
+    values[:5], values[5:8] = np.nan, -9999
+    tag = [(42113, "s", 0, "-9999", True)]
+    tifffile.imwrite(tmp_path / "a.tif", values, extratags=tag)
+    assert resolve_range(parse_range("folder"), [tmp_path / "a.tif"]) == (20, 30)
+    values[:8] = 0
+    tifffile.imwrite(tmp_path / "b.tif", values)
+    assert resolve_range(parse_range("folder"), [tmp_path / "b.tif"]) == (0, 30)
+    assert resolve_range(parse_range("folder"), [tmp_path / "b.tif"], no_data=0) == (20, 30)
+    assert resolve_range(parse_range("folder"), [tmp_path / "b.tif"], thermal=True) == (20, 30)
+    values[:] = np.nan
+    tifffile.imwrite(tmp_path / "c.tif", values)
+    assert resolve_range(parse_range("folder"), [tmp_path / "c.tif"]) is None
+
+
+def test_percentiles_are_of_all_files_together(tmp_path):
+    for number in range(10):  # 0..999 in ten files
+        values = np.arange(100 * number, 100 * number + 100).repeat(4).reshape(100, 4)
+        tifffile.imwrite(tmp_path / f"{number}.tif", values.astype(np.uint16))
+    files = sorted(tmp_path.iterdir())
+    low, high = resolve_range(parse_range(["10%", "90%"]), files)
+    assert (low, high) == pytest.approx((100, 900), abs=2)
+    assert resolve_range(parse_range(["0%", "100%"]), files) == pytest.approx((0, 999), abs=2)
+
+
+@pytest.mark.parametrize("words", ["folder", ["1%", "99%"]])
+def test_one_value_everywhere_is_a_window_all_the_same(tmp_path, words):
+    tifffile.imwrite(tmp_path / "a.tif", np.full((5, 5), 300, np.uint16))
+    low, high = resolve_range(parse_range(words), [tmp_path / "a.tif"])
+    assert low == 300 < high
+    assert not read_image(tmp_path / "a.tif", (low, high)).pixels.any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1)])
+def test_thin_images(tmp_path, shape):
+    values = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape) + 5
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    low, high = resolve_range(parse_range("folder"), [tmp_path / "a.tif"])
+    assert low >= 5 and low < high
