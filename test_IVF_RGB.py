@@ -5,14 +5,16 @@ python test_IVF_RGB.py --root_path DATA/test --dataset IVF        (without argum
 
 import sys
 
-from adasffuse.process import prepare_process
+from adasffuse.process import run_program
 
 
 def main(argv: list[str] | None = None) -> int:
-    prepare_process()
-    from adasffuse.cli.fuse import run  # loads PyTorch
+    def program() -> int:
+        from adasffuse.cli.fuse import run  # loads PyTorch, after the settings of the process
 
-    return run("ivf", argv)
+        return run("ivf", argv)
+
+    return run_program(program)
 
 
 if __name__ == "__main__":

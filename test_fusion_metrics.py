@@ -1,8 +1,21 @@
-"""Score folders of fused images; see `python test_fusion_metrics.py --help` and `adasffuse/cli/score.py`."""
+"""Score folders of fused images; `--help` and `adasffuse/cli/score.py` say how.
+
+python test_fusion_metrics.py --root_path data/test --dataset IVF --fused ours=results/IVF --baselines average,gff
+"""
 
 import sys
 
-from adasffuse.cli.score import main
+from adasffuse.process import run_program
+
+
+def main(argv: list[str] | None = None) -> int:
+    def program() -> int:
+        from adasffuse.cli.score import run  # loads OpenCV and SciPy, once the settings of the process are made
+
+        return run(argv)
+
+    return run_program(program)
+
 
 if __name__ == "__main__":
     sys.exit(main())

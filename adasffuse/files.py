@@ -60,3 +60,8 @@ def printable(text: object) -> str:
     """A file name or message for the terminal: control characters and undecodable bytes are escaped."""
     shown = str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in shown)
+
+
+def one_line(text: object) -> str:
+    """`printable` text in which line breaks are escaped, too: a name may hold one."""
+    return printable(text).replace("\n", "\\n")

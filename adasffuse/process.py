@@ -1,30 +1,111 @@
-"""Settings of the whole process that make PyTorch fast on CPUs; programs choose them, importing the package never does.
-
-Memory: large feature maps are otherwise returned to the system and faulted in again each time, which costs a network of
-large, short-lived tensors about half of its time (Linux, glibc).
-Threads: OpenMP's threads otherwise spin while they wait for each other, and when anything else needs a core, such as
-the threads that read and write images, all wait for the one that lost its core (GNU OpenMP).
-"""
+"""What belongs to a whole process: its speed, its printing and its end.  Only programs call this, never the package."""
 
 import ctypes
 import logging
 import os
+import signal
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO
+
+from adasffuse.files import printable
 
 SPINS = "2000"  # rounds of waiting before a thread sleeps; the default is some billions
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8  # malloc.h
 
 
-def prepare_process() -> None:
-    """Both settings, and `show_messages`.
+class Terminated(BaseException):
+    """SIGTERM arrived; like KeyboardInterrupt it passes through every `except Exception`."""
 
-    Call it before PyTorch is loaded; the variable GOMP_SPINCOUNT, where set, keeps its value.
+
+def run_program(program: Callable[[], int]) -> int:
+    """Run a command line program to its end, whichever that is, and return the exit status.
+
+    Ctrl-C ends it with 130 and SIGTERM with 143, each with one line on standard error; a second one kills.  Called in
+    a thread that is not the main one, no signal is handled.
+
+    Args:
+        program: does all the work, PyTorch's import included, and returns an exit status.
+    """
+    prepare_process()
+    with _signals_raise():
+        try:
+            return program()
+        except KeyboardInterrupt:
+            say("interrupted; files written so far are whole", sys.stderr)
+            return 128 + signal.SIGINT
+        except Terminated:
+            say("terminated; files written so far are whole", sys.stderr)
+            return 128 + signal.SIGTERM
+
+
+def say(text: object, stream: TextIO | None = None) -> None:
+    """Print a line that cannot fail: names are escaped, and a closed or full output loses it without an error.
+
+    Args:
+        stream: standard output where None.
+    """
+    stream = stream or sys.stdout
+    try:
+        print(printable(text), file=stream, flush=True)
+    except OSError:
+        with suppress(OSError, ValueError):  # whatever is left in the buffer goes nowhere, at the end of Python as well
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """SIGINT and SIGTERM raise an exception in the main thread, once; the handlers of before come back at the end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    endings = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+
+    def end(number: int, frame: object) -> None:
+        for one in endings:
+            signal.signal(one, signal.SIG_DFL)
+        raise endings[number]
+
+    before = {number: signal.signal(number, end) for number in endings}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def prepare_process() -> None:
+    """All settings below; call it before PyTorch is loaded.
+
+    Memory: large feature maps are otherwise returned to the system and faulted in again each time, which costs a
+    network of large, short-lived tensors about half of its time (Linux, glibc).
+    Threads: OpenMP's threads otherwise spin while they wait for each other, and when anything else needs a core, such
+    as the threads that read and write images, all wait for the one that lost its core (GNU OpenMP).  The variable
+    GOMP_SPINCOUNT, where set, keeps its value.
+    Output: see `make_printing_safe`.
     """
     if "torch" not in sys.modules:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     keep_freed_memory()
+    make_printing_safe()
     show_messages()
+
+
+def make_printing_safe() -> None:
+    """Let standard output and error show '?' for what their encoding lacks, such as arrows in ASCII.
+
+    One that the process was started without leads nowhere from now on: libraries expect it, and the next file that is
+    opened must not take its place.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (stays open)
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 def show_messages() -> None:

@@ -7,11 +7,10 @@ GENERAL = "general"  # instead of a task's id: of a run, and of weights, that se
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the two sources of a pair lie below a data set's folder."""
+    """Where the sources of a scene lie below a data set's folder."""
 
     subset: str  # sub-folder of the data set, "" for none
-    a: str  # folder of source A
-    b: str  # folder of source B
+    folders: tuple[str, ...]  # one per source, in the task's order
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,7 @@ class Task:
     ssim_share: str  # weights of A and B in the SSIM term: 'gradient' (share of mean gradient) or 'equal'
     color: str  # whose chroma the result takes: 'a', 'b' or 'weighted' (both)
     night: bool = False  # the brightness of source B can be preferred to that of A, see `Fuser`
+    thermal: tuple[bool, ...] = ()  # per source, whether it shows temperature; () for no source
     jitter: tuple[str, ...] = ("gain", "gamma", "offset")  # photometric changes that training pairs may undergo
 
     @property
@@ -36,27 +36,35 @@ class Task:
 
 _ALL = (
     Task(
-        "ivf", "infrared + visible", (Sources("", "infrared", "visible"),), "max", (20, 20, 10), "gradient", "b", True
+        "ivf",
+        "infrared + visible",
+        (Sources("", ("infrared", "visible")),),
+        "max",
+        (20, 20, 10),
+        "gradient",
+        "b",
+        night=True,
+        thermal=(True, False),
     ),
     Task(
         "mef",
         "multi-exposure",
-        (Sources("", "low", "over"),),
+        (Sources("", ("low", "over")),),
         "mean",
         (20, 20, 10),
         "equal",
         "weighted",
         jitter=("gamma",),  # clipped pixels stay black or white: the network has to know them
     ),
-    Task("mff", "multi-focus", (Sources("", "imageA", "imageB"),), "mean", (20, 20, 10), "gradient", "weighted"),
+    Task("mff", "multi-focus", (Sources("", ("imageA", "imageB")),), "mean", (20, 20, 10), "gradient", "weighted"),
     Task(
         "mif",
         "medical CT/PET/SPECT + MRI",
         (
-            Sources("CT-MRI", "CT", "MRI"),
-            Sources("PET-MRI", "PET", "MRI"),
-            Sources("SPECT-MRI", "SPECT", "MRI"),
-            Sources("", "CT", "MRI"),
+            Sources("CT-MRI", ("CT", "MRI")),
+            Sources("PET-MRI", ("PET", "MRI")),
+            Sources("SPECT-MRI", ("SPECT", "MRI")),
+            Sources("", ("CT", "MRI")),
         ),
         "max",
         (20, 100, 50),

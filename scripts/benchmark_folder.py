@@ -26,7 +26,7 @@ import torch
 
 from adasffuse.data.samples import sample_pairs
 from adasffuse.images.color import luminance
-from adasffuse.images.pairs import PairFolder, find_pairs, pair_folders, read_pair
+from adasffuse.images.pairs import SceneFolder, find_scenes, read_scene, scene_folders
 from adasffuse.images.read import write_png
 from adasffuse.inference import Fuser, fuse_folder, load_fuser
 from adasffuse.inference.fuser import as_unit_range
@@ -79,10 +79,10 @@ def measure(args: argparse.Namespace) -> None:
         name = TASKS[args.task].folder
         if args.root_path is None:
             write_samples(root / "samples", args.task)
-            originals = PairFolder(name, root / "samples/a", root / "samples/b")
+            originals = SceneFolder(name, (root / "samples/a", root / "samples/b"))
         else:
-            originals = pair_folders(args.root_path, args.dataset or name)[0]
-        folder = PairFolder(originals.name, root / "a", root / "b")
+            originals = scene_folders(args.root_path, args.dataset or name)[0]
+        folder = SceneFolder(originals.name, (root / "a", root / "b"))
         copy_pairs(originals, folder, args.pairs)
         lumas = list(read_lumas(folder))
 
@@ -104,20 +104,20 @@ def write_samples(root: Path, task: str) -> None:
             write_png(root / side / f"{sample.name}.png", cv2.resize(image, SIZE, interpolation=cv2.INTER_CUBIC))
 
 
-def copy_pairs(originals: PairFolder, folder: PairFolder, count: int) -> None:
+def copy_pairs(originals: SceneFolder, folder: SceneFolder, count: int) -> None:
     """So many pairs, the originals in turn."""
-    pairs, _ = find_pairs(originals.folder_a, originals.folder_b)
-    for side in (folder.folder_a, folder.folder_b):
+    pairs, _ = find_scenes(originals.folders)
+    for side in folder.folders:
         side.mkdir()
     for number, pair in zip(range(count), itertools.cycle(pairs)):
-        shutil.copy(pair.path_a, folder.folder_a / f"{number:06d}{pair.path_a.suffix}")
-        shutil.copy(pair.path_b, folder.folder_b / f"{number:06d}{pair.path_b.suffix}")
+        shutil.copy(pair.paths[0], folder.folders[0] / f"{number:06d}{pair.paths[0].suffix}")
+        shutil.copy(pair.paths[1], folder.folders[1] / f"{number:06d}{pair.paths[1].suffix}")
 
 
-def read_lumas(folder: PairFolder) -> Iterator[tuple[np.ndarray, ...]]:
+def read_lumas(folder: SceneFolder) -> Iterator[tuple[np.ndarray, ...]]:
     """Luminance of both images of each pair, (H, W) float32 in [0, 1]."""
-    for pair in find_pairs(folder.folder_a, folder.folder_b)[0]:
-        yield tuple(luminance(as_unit_range(image.pixels, "image")) for image in read_pair(pair))
+    for pair in find_scenes(folder.folders)[0]:
+        yield tuple(luminance(as_unit_range(image.pixels, "image")) for image in read_scene(pair))
 
 
 def network_seconds(fuser: Fuser, lumas: list[tuple[np.ndarray, ...]]) -> float:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.images.color import luminance
-from adasffuse.images.pairs import find_pairs, pair_folders, read_pair
+from adasffuse.images.pairs import find_scenes, read_scene, scene_folders
 from adasffuse.inference import Fuser, load_fuser
 from adasffuse.metrics import DEFAULT_METRICS, ScoreTable, evaluate
 from adasffuse.models import AdaSFFuse
@@ -95,8 +95,8 @@ def main(argv: list[str] | None = None) -> int:
     task = find_task(args.task)
     try:
         fuser = load_fuser(task.id, args.size, args.model_path, args.device)
-        for folder in pair_folders(args.root_path, args.dataset or task.folder):
-            pairs, _ = find_pairs(folder.folder_a, folder.folder_b)
+        for folder in scene_folders(args.root_path, args.dataset or task.folder):
+            pairs, _ = find_scenes(folder.folders)
             chosen = pairs[:: max(1, len(pairs) // args.pairs)][: args.pairs]
             report(fuser, folder.name, chosen)
     except (ValueError, OSError) as error:
@@ -110,7 +110,7 @@ def report(fuser: Fuser, name: str, pairs: list) -> None:
     table, distances = ScoreTable(DEFAULT_METRICS), {}
     methods = {**variants(fuser), **{f"baseline {n}": BASELINES[n] for n in COMPARED}}
     for pair in tqdm(pairs, desc=name, unit="pair"):
-        a, b = (luminance(image.pixels) for image in read_pair(pair))
+        a, b = (luminance(image.pixels) for image in read_scene(pair))
         fused = {method: np.rint(fuse(a, b).clip(0, 1) * 255) for method, fuse in methods.items()}
         for method, image in fused.items():
             scores = evaluate(np.rint(a * 255), np.rint(b * 255), image, DEFAULT_METRICS, data_range=255)

@@ -19,16 +19,15 @@ from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.fuse import METHOD
-from adasffuse.cli.terminal import end_well, show
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
 from adasffuse.device import PRECISIONS
-from adasffuse.files import write_text
+from adasffuse.files import one_line, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError, read_image, write_png
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
-from adasffuse.process import keep_freed_memory
+from adasffuse.process import run_program, say
 
 METRICS = ("PSNR_GT", "SSIM_GT")
 RADIUS = (2.0, 6.0)  # pixels
@@ -62,8 +61,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    keep_freed_memory()
-    return end_well(lambda: run(args))
+    return run_program(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
             path = getattr(args, name)
             if path:
                 write_text(path, getattr(table, name)())
-        show(table.text())
+        say(table.text())
     except (ValueError, OSError) as error:
-        show(f"error: {error}", sys.stderr)
+        say(f"error: {one_line(error)}", sys.stderr)
         return 1
     return 0
 

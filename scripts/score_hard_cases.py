@@ -17,15 +17,14 @@ from numpy import ndarray
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.terminal import end_well, show
-from adasffuse.files import write_text
+from adasffuse.files import one_line, write_text
 from adasffuse.images.color import luminance
-from adasffuse.images.pairs import find_pairs, read_pair
+from adasffuse.images.pairs import find_scenes, read_scene
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import write_png
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.hard_cases import HARD_CASE_SCORES, hard_case_total, score_hard_case
-from adasffuse.process import keep_freed_memory
+from adasffuse.process import run_program, say
 from adasffuse.scenes.glare import GlareCase, glare_pair
 from adasffuse.scenes.street import NightCase, night_scene
 
@@ -58,8 +57,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    keep_freed_memory()
-    return end_well(lambda: run(args))
+    return run_program(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,9 +74,9 @@ def run(args: argparse.Namespace) -> int:
                 write_png(args.out / f"{name}.png", panel(case, fused, scores[name]))
         if args.json:
             write_text(args.json, json.dumps(as_json(scores), indent=1, allow_nan=False) + "\n")
-        show(table(scores))
+        say(table(scores))
     except (ValueError, OSError) as error:
-        show(f"error: {error}", sys.stderr)
+        say(f"error: {one_line(error)}", sys.stderr)
         return 1
     return 0
 
@@ -99,9 +97,9 @@ def cases(args: argparse.Namespace) -> Iterator[tuple[str, GlareCase | NightCase
     for number in range(args.count):
         yield f"night_{number:02d}", night_scene(np.random.default_rng((args.seed, 0, number)))
     if args.infrared:
-        pairs, _ = find_pairs(args.infrared, args.visible)
+        pairs, _ = find_scenes((args.infrared, args.visible))
         for number, pair in enumerate(pairs[:: max(1, len(pairs) // args.count)][: args.count]):
-            infrared, visible = (image.pixels for image in read_pair(pair))
+            infrared, visible = (image.pixels for image in read_scene(pair))
             yield f"glare_{pair.stem}", glare_pair(infrared, visible, np.random.default_rng((args.seed, 1, number)))
 
 

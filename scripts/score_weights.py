@@ -23,11 +23,10 @@ from numpy import ndarray
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.fuse import METHOD
-from adasffuse.cli.terminal import end_well, show
 from adasffuse.device import PRECISIONS
-from adasffuse.files import write_text
+from adasffuse.files import one_line, write_text
 from adasffuse.images.color import fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
-from adasffuse.images.pairs import Pair, PairFolder, find_pairs, pair_folders, read_pair
+from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene, scene_folders
 from adasffuse.images.read import ImageError, read_image, write_png
 from adasffuse.inference import Fuser, fuse_folder, load_fuser
 from adasffuse.metrics import ScoreTable
@@ -35,7 +34,7 @@ from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings, score_pairs
 from adasffuse.metrics.workers import WorkerError
 from adasffuse.models.weights import file_sha256, released_weights
-from adasffuse.process import keep_freed_memory
+from adasffuse.process import run_program, say
 from adasffuse.tasks import GENERAL, TASKS, Task, find_task
 
 RANKED = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
@@ -114,8 +113,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    keep_freed_memory()
-    return end_well(lambda: run(args))
+    return run_program(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -129,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
         fusers = {task.id: load_fuser(task.id, **network) for task, _ in sets}
         results = []
         for scored in score_sets(sets, fusers, Settings(cache=args.cache), args.pairs, args.out, args.workers):
-            show(f"\n{scored.name}: {scored.verdict()}\n{as_text(scored)}")
+            say(f"\n{scored.name}: {scored.verdict()}\n{as_text(scored)}")
             results.append(scored)
         files = {weights or released_weights(task, args.size) for task in fusers}
         hashes = {path.name: file_sha256(path) for path in sorted(files)}
@@ -143,20 +141,20 @@ def run(args: argparse.Namespace) -> int:
             if path:
                 write_text(path, text)
     except (ValueError, OSError, WorkerError) as error:
-        show(f"error: {error}", sys.stderr)
+        say(f"error: {one_line(error)}", sys.stderr)
         return 1
     first = [scored for scored in results if scored.place() == 1]
     shared = sum("shared" in scored.verdict() for scored in first)
-    show(f"\nfirst in mean rank on {len(first)} of {len(results)} sets, {shared} of them shared with another method")
+    say(f"\nfirst in mean rank on {len(first)} of {len(results)} sets, {shared} of them shared with another method")
     return 0
 
 
-def dataset_folders(root: Path, dataset: str) -> list[tuple[Task, PairFolder]]:
+def dataset_folders(root: Path, dataset: str) -> list[tuple[Task, SceneFolder]]:
     """Task and folders of a data set below a root, one entry per subset."""
-    return [(find_task(Path(dataset).parts[0]), folder) for folder in pair_folders(root, dataset)]
+    return [(find_task(Path(dataset).parts[0]), folder) for folder in scene_folders(root, dataset)]
 
 
-def extra_folder(path: Path) -> tuple[Task, PairFolder]:
+def extra_folder(path: Path) -> tuple[Task, SceneFolder]:
     """Task and folders of pairs that lie outside the usual layout; the names of its folders tell the task.
 
     Raises:
@@ -164,14 +162,15 @@ def extra_folder(path: Path) -> tuple[Task, PairFolder]:
     """
     for task in TASKS.values():
         for sources in task.sources:
-            if (path / sources.a).is_dir() and (path / sources.b).is_dir():
-                return task, PairFolder(path.resolve().name, path / sources.a, path / sources.b)
-    known = ", ".join(dict.fromkeys(f"{s.a}/ and {s.b}/" for task in TASKS.values() for s in task.sources))
+            folders = tuple(path / name for name in sources.folders)
+            if all(folder.is_dir() for folder in folders):
+                return task, SceneFolder(path.resolve().name, folders)
+    known = ", ".join(dict.fromkeys("/ and ".join(s.folders) + "/" for task in TASKS.values() for s in task.sources))
     raise ImageError(f"{path} holds the two folders of no task; expected {known}")
 
 
 def score_sets(
-    sets: Sequence[tuple[Task, PairFolder]],
+    sets: Sequence[tuple[Task, SceneFolder]],
     fusers: Mapping[str, Fuser],
     settings: Settings,
     pairs: int | None = None,
@@ -196,7 +195,7 @@ def score_sets(
             yield score_set(fusers[task.id], chosen, save_dir, settings, workers)
 
 
-def score_set(fuser: Fuser, folder: PairFolder, save_dir: Path, settings: Settings, workers: int | None) -> Scored:
+def score_set(fuser: Fuser, folder: SceneFolder, save_dir: Path, settings: Settings, workers: int | None) -> Scored:
     """Fuse a folder of pairs to `save_dir`, score the files and the baselines."""
     report = fuse_folder(fuser, folder, save_dir)
     if report.failed:
@@ -221,13 +220,13 @@ def score_set(fuser: Fuser, folder: PairFolder, save_dir: Path, settings: Settin
     return Scored(folder.name, columns(whole, RANKED), columns(whole, REPORTED), checks)
 
 
-def some_pairs(folder: PairFolder, count: int, where: Path) -> PairFolder:
+def some_pairs(folder: SceneFolder, count: int, where: Path) -> SceneFolder:
     """A copy below `where` of `count` evenly spaced pairs of a folder, or of all where there are fewer."""
-    pairs, _ = find_pairs(folder.folder_a, folder.folder_b)
+    pairs, _ = find_scenes(folder.folders)
     chosen = sorted({round(i) for i in np.linspace(0, len(pairs) - 1, count)})
-    copy = PairFolder(folder.name, where / folder.folder_a.name, where / folder.folder_b.name)
+    copy = SceneFolder(folder.name, tuple(where / source.name for source in folder.folders))
     for pair in (pairs[i] for i in chosen):
-        for source, target in ((pair.path_a, copy.folder_a), (pair.path_b, copy.folder_b)):
+        for source, target in zip(pair.paths, copy.folders):
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
     return copy
@@ -241,11 +240,11 @@ def columns(table: ScoreTable, metrics: tuple[str, ...]) -> ScoreTable:
     return chosen
 
 
-def color_mertens(pairs: Sequence[Pair], where: Path) -> dict[str, dict[str, Path]]:
+def color_mertens(pairs: Sequence[Scene], where: Path) -> dict[str, dict[str, Path]]:
     """Method to stem to file of OpenCV's exposure fusion in colour, saved as PNG below `where`."""
     files: dict[str, dict[str, Path]] = {method: {} for method in COLOR_MERTENS}
     for pair in pairs:
-        a, b = (np.rint(image.pixels * 255).astype(np.uint8) for image in read_pair(pair))
+        a, b = (np.rint(image.pixels * 255).astype(np.uint8) for image in read_scene(pair))
         sources = [p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in (a, b)]
         for number, (method, exponents) in enumerate(COLOR_MERTENS.items()):
             fused = cv2.createMergeMertens(*exponents).process(sources)
@@ -254,11 +253,11 @@ def color_mertens(pairs: Sequence[Pair], where: Path) -> dict[str, dict[str, Pat
     return files
 
 
-def clipped_highlights(pairs: Sequence[Pair], methods: Mapping[str, Mapping[str, Path] | None]) -> dict[str, float]:
+def clipped_highlights(pairs: Sequence[Scene], methods: Mapping[str, Mapping[str, Path] | None]) -> dict[str, float]:
     """Of the pixels that a source holds (Y within HELD), the share that a result shows white; mean over images."""
     shares: dict[str, list[float]] = {method: [] for method in methods}
     for pair in pairs:
-        a, b = (luminance(image.pixels) for image in read_pair(pair))
+        a, b = (luminance(image.pixels) for image in read_scene(pair))
         held = np.logical_or(*((levels(y) >= HELD[0]) & (levels(y) <= HELD[1]) for y in (a, b)))
         for method, files in methods.items():
             fused = luminance(read_image(files[pair.stem]).pixels) if files else BASELINES[method](a, b)
@@ -266,7 +265,7 @@ def clipped_highlights(pairs: Sequence[Pair], methods: Mapping[str, Mapping[str,
     return {method: float(np.mean(values)) for method, values in shares.items()}
 
 
-def chroma_fidelity(pairs: Sequence[Pair], files: Mapping[str, Path]) -> dict[str, float]:
+def chroma_fidelity(pairs: Sequence[Scene], files: Mapping[str, Path]) -> dict[str, float]:
     """How well saved images keep the chroma of source A, over all pixels of all pairs in which it has colour.
 
     Returns:
@@ -279,7 +278,7 @@ def chroma_fidelity(pairs: Sequence[Pair], files: Mapping[str, Path]) -> dict[st
     """
     turns, forced, free_off, forced_off = [], [], [], []
     for pair in pairs:
-        source, saved = read_image(pair.path_a).pixels, read_image(files[pair.stem]).pixels
+        source, saved = read_image(pair.paths[0]).pixels, read_image(files[pair.stem]).pixels
         if source.ndim == 2:
             continue
         saved = saved if saved.ndim == 3 else np.repeat(saved[..., None], 3, axis=2)

@@ -1,10 +1,14 @@
-"""Process settings: made by programs alone, before PyTorch is loaded, and never over the user's own."""
+"""A process's settings, printing and end: of programs alone, before PyTorch is loaded, never over the user's own."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
+
+from adasffuse.process import run_program
 
 PROGRAM = """
 import os
@@ -50,3 +54,102 @@ def test_scripts_load_pytorch_after_the_settings():
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def start(program: str, **settings) -> subprocess.Popen:
+    """A Python process that runs `program`."""
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | settings
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | settings.pop("env", {})
+    return subprocess.Popen([sys.executable, "-c", program], env=environment, **settings)
+
+
+WAITING = """
+import sys, time
+from adasffuse.process import run_program
+
+def program():
+    try:
+        print("ready", flush=True)
+        time.sleep(600)
+    finally:
+        print("tidied up", flush=True)
+
+sys.exit(run_program(program))
+"""
+
+
+@pytest.mark.parametrize("number, status, line", [(signal.SIGINT, 130, b"interrupted"), (signal.SIGTERM, 143, b"term")])
+def test_signals_end_a_program_with_one_line(number, status, line):
+    with start(WAITING) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == status and out == b"tidied up\n"
+    assert err.startswith(line) and err.count(b"\n") == 1
+
+
+def test_a_second_signal_kills():
+    stuck = WAITING.replace('print("tidied up", flush=True)', 'print("tidying", flush=True); time.sleep(600)')
+    with start(stuck) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == b"tidying\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == -signal.SIGTERM
+
+
+def test_the_handlers_of_before_come_back():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert run_program(lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        run_program(lambda: 1 // 0)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_program_runs_in_a_thread_and_handles_no_signals_there():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def program() -> int:
+        seen.append(signal.getsignal(signal.SIGTERM))
+        return 0
+
+    thread = threading.Thread(target=lambda: seen.append(run_program(program)))
+    thread.start()
+    thread.join(60)
+    assert seen == [before, 0]
+
+
+SAYING = r"""
+import sys
+from adasffuse.process import run_program, say
+
+def program():
+    for _ in range(3):
+        say("EN\u2191 caf\udce9 \x1b[31m")
+    say("to standard error", sys.stderr)
+    return 5
+
+sys.exit(run_program(program))
+"""
+
+
+def test_what_the_encoding_lacks_is_replaced_and_control_characters_are_escaped():
+    with start(SAYING, env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 5 and err == b"to standard error\n"
+    assert out == b"EN? caf\\xe9 \\x1b[31m\n" * 3
+
+
+def test_an_output_that_takes_nothing_is_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with start(SAYING, stdout=writing) as process:
+        os.close(writing)
+        assert process.communicate(timeout=60)[1] == b"to standard error\n" and process.returncode == 5
+
+
+def test_a_process_without_output():
+    """What is opened next must not become its standard error."""
+    program = f"import os; os.close(1); os.close(2); os.execv({sys.executable!r}, ['python', '-c', {SAYING!r}])"
+    with start(program) as process:
+        assert process.communicate(timeout=60) == (b"", b"") and process.returncode == 5

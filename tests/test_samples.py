@@ -9,7 +9,7 @@ import pytest
 
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.images.color import luminance
-from adasffuse.images.pairs import find_pairs, pair_folders, read_pair
+from adasffuse.images.pairs import find_scenes, read_scene, scene_folders
 from adasffuse.tasks import TASKS
 
 
@@ -69,12 +69,12 @@ def test_written_samples_are_found_as_pairs(tmp_path):
     write_samples(tmp_path)
     for task in TASKS.values():
         samples = {sample.name: sample for sample in sample_pairs(task.id)}
-        for folder in pair_folders(tmp_path, task.folder):
-            pairs, problems = find_pairs(folder.folder_a, folder.folder_b)
+        for folder in scene_folders(tmp_path, task.folder):
+            pairs, problems = find_scenes(folder.folders)
             assert problems == []
             for pair in pairs:
                 sample = samples.pop(pair.stem)
-                for image, levels in zip(read_pair(pair), (sample.a, sample.b)):
+                for image, levels in zip(read_scene(pair), (sample.a, sample.b)):
                     assert np.array_equal(np.rint(image.pixels * 255), levels)
         assert samples == {}
 

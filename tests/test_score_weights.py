@@ -14,7 +14,7 @@ from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli import fuse as cli
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.images.color import luminance, rgb_to_ycbcr
-from adasffuse.images.pairs import find_pairs
+from adasffuse.images.pairs import find_scenes
 from adasffuse.images.read import read_image, write_png
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
@@ -107,7 +107,7 @@ def test_clipped_highlights_count_what_a_source_holds(tmp_path):
     a[:, :4] = 100
     for name, image in (("low", a), ("over", b), ("ours", np.where(np.arange(8) < 1, b, a))):
         write_png(tmp_path / name / "1.png", image)
-    pairs, _ = find_pairs(tmp_path / "low", tmp_path / "over")
+    pairs, _ = find_scenes((tmp_path / "low", tmp_path / "over"))
     methods = {"ours": {"1": tmp_path / "ours/1.png"}, "average": None, "max": None}
     assert score_weights.clipped_highlights(pairs, methods) == {"ours": 0.25, "average": 0.0, "max": 1.0}
 
@@ -130,7 +130,7 @@ def test_chroma_fidelity_sees_a_change_of_colour(tmp_path):
     write_png(tmp_path / "kept.png", source + np.uint8(20))
     write_png(tmp_path / "lost.png", np.full((8, 8), 96, np.uint8))
     write_png(tmp_path / "dark.png", np.full((8, 8, 3), (3, 0, 0), np.uint8))  # all the colour that Y = 1 allows
-    pair = score_weights.Pair("1", tmp_path / "a.png", tmp_path / "a.png")
+    pair = score_weights.Scene("1", (tmp_path / "a.png", tmp_path / "a.png"))
     results = {n: score_weights.chroma_fidelity([pair], {"1": tmp_path / f"{n}.png"}) for n in ("kept", "lost", "dark")}
     assert results["kept"]["within_levels"] == 1 and results["kept"]["gamut_forced"] == 0
     assert results["lost"]["within_levels"] == 0

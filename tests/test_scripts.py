@@ -1,9 +1,12 @@
 """The four fusion scripts through their `main(argv)`: built-in samples, real pairs, and every kind of bad input."""
 
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from PIL import Image
 from tiny import texture, write_ivf, write_weights
 
 from adasffuse.data.samples import sample_pairs, write_samples
-from adasffuse.images.pairs import find_pairs, pair_folders
+from adasffuse.images.pairs import find_scenes, scene_folders
 from adasffuse.images.read import image_size, read_image, write_png
 from adasffuse.inference import load_fuser
 from adasffuse.models.weights import WeightsError, released_weights
@@ -72,14 +75,14 @@ def test_without_data_the_samples_are_fused(task, run, tmp_path):
 def test_real_pairs(task, data_root, run, tmp_path):
     """The smallest pair of each folder of the task's test data."""
     expected = {}
-    for folder in pair_folders(data_root / "test", task.upper()):
-        pairs, _ = find_pairs(folder.folder_a, folder.folder_b)
-        pair = min(pairs, key=lambda pair: np.prod(image_size(pair.path_a)))
-        for path, source in ((pair.path_a, folder.folder_a), (pair.path_b, folder.folder_b)):
+    for folder in scene_folders(data_root / "test", task.upper()):
+        pairs, _ = find_scenes(folder.folders)
+        pair = min(pairs, key=lambda pair: np.prod(image_size(pair.paths[0])))
+        for path, source in zip(pair.paths, folder.folders):
             target = tmp_path / "data" / source.relative_to(data_root / "test")
             target.mkdir(parents=True)
             shutil.copy(path, target)
-        expected[f"{folder.name}/{pair.stem}.png"] = image_size(pair.path_a)
+        expected[f"{folder.name}/{pair.stem}.png"] = image_size(pair.paths[0])
     status, out, err = run(task, "--root_path", tmp_path / "data", *(["--no_scores"] if task != "ivf" else []))
     assert status == 0, out + err
     assert files(tmp_path / "out") == sorted(expected)
@@ -162,12 +165,6 @@ def no_image(base: Path) -> None:
     (base / "visible/bad.png").write_text("I am not an image")
 
 
-def foreign_file(base: Path) -> None:
-    for name in ("infrared", "visible"):
-        (base / name / "bad.png").unlink()
-    (base / "infrared/bad.txt").write_text("notes")
-
-
 def same_stem(base: Path) -> None:
     shutil.copy(base / "infrared/good.png", base / "infrared/bad.bmp")
 
@@ -185,11 +182,10 @@ def float_values(base: Path) -> None:
         (truncated, "failed: bad: {base}/infrared/bad.png: damaged or truncated ("),
         (empty, "failed: bad: {base}/visible/bad.png: the file is empty; expected a PNG"),
         (no_image, "failed: bad: {base}/visible/bad.png: not a readable image; expected a PNG"),
-        (foreign_file, "failed: bad.txt: {base}/infrared/bad.txt is not an image file ("),
         (same_stem, "failed: bad: bad.bmp and bad.png in {base}/infrared share one stem; keep one of them"),
         (
             float_values,
-            "failed: bad: {base}/infrared/bad.tiff: float32 values have no fixed black and white; give --ra",
+            "failed: bad: {base}/infrared/bad.tiff: float32 values have no fixed black and white; give ",
         ),
     ],
 )
@@ -226,11 +222,12 @@ def test_a_folder_without_images(run, tmp_path):
 
 
 def test_results_below_a_file(run, tmp_path):
-    root = write_ivf(tmp_path / "data", ("1",))
+    """One error, whatever the number of pairs."""
+    root = write_ivf(tmp_path / "data", ("1", "2", "3"))
     (tmp_path / "file").touch()
-    status, out, _ = run("ivf", "--root_path", root, "--save_dir", tmp_path / "file")
-    assert status == 1 and "0 pairs fused, 1 failed" in out
-    assert f"failed: 1: cannot write {tmp_path}/file/IVF/1.png" in out and "choose a folder that is writable" in out
+    status, out, err = run("ivf", "--root_path", root, "--save_dir", tmp_path / "file")
+    assert status == 1 and out == ""
+    assert err.startswith(f"error: cannot write results to {tmp_path}/file/IVF: ") and err.count("\n") == 1
     status, _, err = run("ivf", "--save_dir", tmp_path / "file")
     assert status == 1 and f"error: cannot write {tmp_path}/file/samples/IVF" in err
 
@@ -239,8 +236,8 @@ def test_results_below_a_file(run, tmp_path):
 def test_unwritable_output_folder(run, tmp_path):
     root = write_ivf(tmp_path / "data", ("1",))
     (tmp_path / "locked").mkdir(mode=0o500)
-    status, out, _ = run("ivf", "--root_path", root, "--save_dir", tmp_path / "locked")
-    assert status == 1 and "cannot write" in out and "Permission denied" in out
+    status, out, err = run("ivf", "--root_path", root, "--save_dir", tmp_path / "locked")
+    assert status == 1 and out == "" and "cannot write results" in err and "Permission denied" in err
     assert files(tmp_path / "locked") == []
 
 
@@ -284,10 +281,10 @@ def test_bad_weights_fuse_nothing(run, tmp_path, damage, message):
         ),
         (["--tile", "64", "--tile_overlap", "64"], "got 64 and 64"),
         (["--device", "gpu"], "unknown device 'gpu'; use auto, cpu, cuda or cuda:N"),
-        (["--range", "5"], "--range takes LOW HIGH in the files' values, or 'folder'; got 5"),
-        (["--range", "auto"], "--range takes LOW HIGH in the files' values, or 'folder'; got auto"),
-        (["--range", "9", "3"], "--range needs LOW < HIGH, got 9 3"),
-        (["--range", "nan", "3"], "--range needs LOW < HIGH, got nan 3"),
+        (["--range_a", "5"], "error: --range_a: "),
+        (["--range_b", "auto"], "error: --range_b: "),
+        (["--range_a", "9", "3"], "error: --range_a: "),
+        (["--range_b", "nan", "3"], "error: --range_b: "),
     ],
 )
 def test_impossible_arguments(run, tmp_path, arguments, message):
@@ -296,12 +293,165 @@ def test_impossible_arguments(run, tmp_path, arguments, message):
     assert out == "" and not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("arguments", [["--rootpath", "x"], ["--size", "large"], ["--tile", "big"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--range", "0", "9"], ["--save_dir", ""], ["--rootpath", "x"], ["--size", "large"], ["--tile", "big"]],
+)
 def test_unknown_arguments(run, arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         run("mef", *arguments)
     assert caught.value.code == 2
     assert arguments[0] in capsys.readouterr().err
+
+
+def test_two_folders_without_a_root(run, tmp_path):
+    """Never the built-in samples: what was named is fused, or nothing."""
+    base = write_ivf(tmp_path / "data", ("1",)) / "IVF"
+    folders = ["--A_dir", base / "infrared", "--B_dir", base / "visible"]
+    status, out, err = run("ivf", "--no_scores", *folders)
+    assert (status, err) == (0, "") and "samples" not in out and files(tmp_path / "out") == ["IVF/1.png"]
+    assert run("ivf", "--no_scores", "--dataset", "IVF_MINE", *folders)[0] == 0
+    assert files(tmp_path / "out") == ["IVF/1.png", "IVF_MINE/1.png"]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--A_dir", "{base}/infrared"], "--A_dir needs --root_path, or both --A_dir and --B_dir; without any of them"),
+        (["--B_dir", "visible"], "--B_dir needs --root_path, or both"),
+        (["--dataset", "IVF_MINE"], "--dataset needs --root_path, or both"),
+        (["--pattern_b", "VIS_*"], "--pattern_b needs --root_path, or both"),
+        (
+            ["--A_dir", "{base}/infrared", "--B_dir", "{base}/vis"],
+            "no folder {base}/vis; {base} holds infrared/",
+        ),
+        (["--A_dir", "{base}/infrared", "--B_dir", "{base}/link"], "two sources are one and the same folder"),
+        (["--root_path", "{base}/..", "--B_dir", "infrared"], "two sources are one and the same folder"),
+        (["--root_path", "{base}/..", "--pattern_a", "IR"], "a pattern has one '*'"),
+    ],
+)
+def test_mistakes_that_are_refused(run, tmp_path, arguments, message):
+    base = write_ivf(tmp_path / "data") / "IVF"
+    link = base / "link"
+    link.symlink_to(base / "infrared")
+    status, out, err = run("ivf", *(argument.format(base=base) for argument in arguments))
+    assert status == 1 and out == "" and err.startswith("error: " + message.format(base=base)), err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_advised_works(run, tmp_path):
+    """Names that differ in their beginning, images in sub-folders, and both sources in one folder."""
+    base = write_ivf(tmp_path / "data") / "IVF"
+    for number in "123":
+        (base / f"infrared/{number}.png").rename(base / f"infrared/IR_{number}.png")
+        (base / f"visible/{number}.png").rename(base / f"visible/VIS_{number}.png")
+    root = ["--root_path", tmp_path / "data", "--no_scores"]
+
+    def advice() -> list[str]:
+        status, _, err = run("ivf", *root)
+        assert status == 1 and err.startswith("error: ") and err.count("\n") == 1
+        return shlex.split(err.partition("; try ")[2])
+
+    def advised(count: int) -> None:
+        status, out, err = run("ivf", *root, *advice())
+        assert status == 0 and f"{count} pairs fused" in out, err
+
+    assert advice() == ["--pattern_a", "IR_*", "--pattern_b", "VIS_*"]
+    advised(3)
+    assert files(tmp_path / "out") == ["IVF/1.png", "IVF/2.png", "IVF/3.png"]
+    for name in ("infrared", "visible"):
+        (base / name / "test set").mkdir()
+        for path in (base / name).glob("*.png"):
+            path.rename(base / name / "test set" / f"0{path.stem[-1]}.png")
+    folders = [base / name / "test set" for name in ("infrared", "visible")]
+    assert advice() == ["--A_dir", str(folders[0]), "--B_dir", str(folders[1])]
+    advised(3)
+    for folder, word in zip(folders, ("ir", "co")):
+        for path in folder.iterdir():
+            path.rename(base / f"{path.stem}_{word}.png")
+    shutil.rmtree(base / "infrared")
+    shutil.rmtree(base / "visible")
+    both = ["--A_dir", str(base), "--B_dir", str(base)]
+    assert advice() == [*both, "--pattern_a", "*_ir", "--pattern_b", "*_co"]
+    advised(3)
+
+
+def test_labels_beside_images_are_a_notice(run, tmp_path):
+    base = write_ivf(tmp_path / "data", ("1", "2")) / "IVF"
+    for stem in "12":
+        (base / f"visible/{stem}.txt").write_text("0 0.5 0.5 0.1 0.2")
+    status, out, err = run("ivf", "--root_path", tmp_path / "data", "--no_scores")
+    assert (status, err) == (0, "") and "2 pairs fused" in out and "0 failed" in out
+    assert f"notice: {base}/visible also holds 1.txt, 2.txt, no images by name" in out
+
+
+def test_a_data_set_written_as_on_windows(run, tmp_path):
+    write_samples(tmp_path / "data")
+    assert run("mif", "--root_path", tmp_path / "data", "--dataset", "MIF\\PET-MRI", "--no_scores")[0] == 0
+    assert [name.split("/")[1] for name in files(tmp_path / "out")] == ["PET-MRI"]
+
+
+def test_no_name_writes_control_characters_to_the_terminal(run, tmp_path):
+    base = write_ivf(tmp_path / "data", ("1",)) / "IVF"
+    (base / "visible/\x1b[2J\n.png").write_bytes(b"no image")
+    (base / "infrared/\x1b[2J\n.png").write_bytes(b"no image")
+    status, out, _ = run("ivf", "--root_path", tmp_path / "data", "--no_scores")
+    assert status == 1 and "  failed: \\x1b[2J\\n: " in out and "\x1b" not in out and out.count("\n") == 2
+
+
+def test_results_over_sources_are_refused(run, tmp_path):
+    base = write_ivf(tmp_path / "data") / "IVF"
+    arguments = ["--A_dir", base / "infrared", "--B_dir", base / "visible", "--dataset", "IVF"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/IVF").symlink_to(base / "visible")
+    status, out, err = run("ivf", *arguments, "--save_dir", tmp_path / "mine")
+    assert status == 1 and out == "" and f"error: results would lie among the sources in {base}/visible" in err
+
+
+@pytest.mark.parametrize("name", ["file", "run", "general", "ivf_small", "general_small"])
+def test_every_way_to_name_weights(run, tmp_path, weights, name):
+    named = name
+    if name in ("file", "run"):
+        (tmp_path / "run").mkdir()
+        shutil.copy(weights["ivf"], tmp_path / "run/weights.safetensors")
+        named = tmp_path / "run" / ("weights.safetensors" if name == "file" else "")
+    root = write_ivf(tmp_path / "data", ("1",))
+    assert run("ivf", "--root_path", root, "--no_scores", "--weights", named)[0] == 0
+
+
+def start_script(*arguments, **environment) -> subprocess.Popen:
+    """The infrared-visible script as a process of its own."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])} | environment
+    command = [sys.executable, ROOT / "test_IVF_RGB.py", *arguments]
+    return subprocess.Popen(list(map(str, command)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_whole_files(tmp_path, weights, number, status):
+    base = write_ivf(tmp_path / "data", ("1",), (96, 128)) / "IVF"
+    for folder in (base / "infrared", base / "visible"):
+        for copy in range(3000):
+            os.link(folder / "1.png", folder / f"c{copy}.png")
+    arguments = ["--root_path", tmp_path / "data", "--save_dir", tmp_path / "out", "--weights", weights["ivf"]]
+    with start_script(*arguments) as process:
+        while process.poll() is None and not list(tmp_path.glob("out/IVF/*.png")):
+            time.sleep(0.05)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == status and out == b"", err
+    assert err.count(b"\n") == 1 and b"files written so far are whole" in err
+    names = files(tmp_path / "out/IVF")
+    assert names and all(image_size(tmp_path / "out/IVF" / name) == (96, 128) for name in names)
+
+
+def test_without_a_home_and_in_ascii(tmp_path, weights):
+    root = write_ivf(tmp_path / "data", ("1",))
+    arguments = ["--root_path", root, "--save_dir", tmp_path / "out", "--weights", weights["ivf"]]
+    nowhere = {name: "/proc/nowhere" for name in ("HOME", "XDG_CACHE_HOME", "TMPDIR")}
+    with start_script(*arguments, PYTHONIOENCODING="ascii", PYTHONUTF8="0", LC_ALL="C", **nowhere) as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert b"EN?" in out and b"AdaSFFuse" in out and files(tmp_path / "out") == ["IVF/1.png"]
 
 
 def write_variants(folder: Path) -> dict[str, int]:
@@ -338,20 +488,31 @@ def write_deep(root: Path, factor: float, kind=np.uint16, suffix: str = "png") -
     for number, stem in enumerate("12"):
         for seed, name in ((number, "infrared"), (number + 2, "visible")):
             luma = texture(40, 48, seed)
-            luma[0, :2] = 0, 255
+            luma[:2, :4] = 0, 0, 255, 255  # blocks of 2 x 2: single pixels do not count
             (root / "IVF" / name).mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(root / "IVF" / name / f"{stem}.{suffix}"), (luma.astype(float) * factor).astype(kind))
     return root
 
 
-@pytest.mark.parametrize("arguments", [["--range", "0", "2550"], ["--range", "folder"]])
+@pytest.mark.parametrize(
+    "arguments", [["--range_a", "0", "2550", "--range_b", "0", "2550"], ["--range_a", "folder", "--range_b", "folder"]]
+)
 @pytest.mark.parametrize("kind, suffix", [(np.uint16, "png"), (np.float32, "tiff")])
 def test_a_value_range_gives_the_images_and_scores_of_8_bit_files(run, tmp_path, arguments, kind, suffix):
     """Values up to 2550 of 65535: nearly black without a range."""
     _, expected, _ = run("ivf", "--root_path", write_deep(tmp_path / "plain", 1, np.uint8))
     plain = {name: (tmp_path / "out" / name).read_bytes() for name in files(tmp_path / "out")}
-    status, out, _ = run("ivf", "--root_path", write_deep(tmp_path / "deep", 10, kind, suffix), *arguments)
-    assert status == 0 and "notice" not in out
+    status, out, _ = run(
+        "ivf", "--root_path", write_deep(tmp_path / "deep", 10, kind, suffix), "--depth", "8", *arguments
+    )
+    assert status == 0
+    windows = [line for line in out.splitlines() if line.startswith("notice: ")]
+    chosen = "the values 0 to 2550 become black to white"
+    assert windows == (
+        [f"notice: {tmp_path}/deep/IVF/{name}: {chosen}" for name in ("infrared", "visible")]
+        if "folder" in arguments
+        else []
+    )
     assert {name: (tmp_path / "out" / name).read_bytes() for name in files(tmp_path / "out")} == plain
     table = expected[expected.index("convention") :]
     assert out[out.index("convention") :] == table
@@ -359,8 +520,8 @@ def test_a_value_range_gives_the_images_and_scores_of_8_bit_files(run, tmp_path,
 
 def test_a_narrow_16_bit_file_is_noticed(run, tmp_path):
     status, out, _ = run("ivf", "--root_path", write_deep(tmp_path / "deep", 10), "--no_scores")
-    assert status == 0 and out.count("notice: ") == 4
-    assert "infrared/1.png: uses only 0..2550 of 0..65535; --range LOW HIGH or --range folder would widen it" in out
+    assert status == 0 and out.count("notice: ") == 1  # equal ones are said once
+    assert "infrared/1.png: uses only 0..2550 of 0..65535" in out and "(and 3 more files)" in out
     assert read_image(tmp_path / "out/IVF/1.png").pixels.max() < 0.5
 
 

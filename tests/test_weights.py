@@ -10,7 +10,14 @@ from safetensors.torch import save_file
 from tiny import SHAPE, network, write_weights
 
 from adasffuse.models import ModelOptions, weights
-from adasffuse.models.weights import WeightsError, file_sha256, load_weights, released_weights, save_weights
+from adasffuse.models.weights import (
+    WeightsError,
+    file_sha256,
+    find_weights,
+    load_weights,
+    released_weights,
+    save_weights,
+)
 from adasffuse.tasks import TASKS
 
 
@@ -185,3 +192,25 @@ def test_weights_are_as_readable_as_other_files(tmp_path):
     other = tmp_path / "other"
     other.touch()
     assert write_weights(tmp_path / "w.safetensors", "ivf").stat().st_mode == other.stat().st_mode
+
+
+def test_weights_by_name_run_folder_and_file(release, path, tmp_path):
+    """One function for every option that takes weights."""
+    for name in (None, "", "mef", "mef_small"):
+        assert find_weights(name, "mef") == release
+    assert find_weights(path, "mef") == path and find_weights(str(path), "mef", "base") == path
+    run = tmp_path / "runs/night"
+    run.mkdir(parents=True)
+    with pytest.raises(
+        WeightsError, match=r"night holds no weights\.safetensors; give a run's folder or a weights file"
+    ):
+        find_weights(run, "mef")
+    path.rename(run / "weights.safetensors")
+    assert find_weights(run, "mef") == run / "weights.safetensors"
+
+
+def test_weights_that_are_nowhere_name_the_released_ones(release):
+    with pytest.raises(WeightsError, match=r"weights file ivf_huge does not exist; .* released weights .mef_small"):
+        find_weights("ivf_huge", "ivf")
+    with pytest.raises(WeightsError, match="no weights of size 'base' are released for task 'mef'"):
+        find_weights("mef", "mef", "base")

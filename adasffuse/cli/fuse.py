@@ -1,18 +1,21 @@
 """Command line of the four fusion scripts: fuse the data set of a task, report, score."""
 
 import argparse
+import shlex
 import sys
 import time
 from pathlib import Path
 
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.device import PRECISIONS
-from adasffuse.images.pairs import PairFolder, pair_folders
-from adasffuse.images.read import ImageError
-from adasffuse.inference.folder import FolderReport, fuse_folder
-from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, load_fuser
+from adasffuse.files import one_line
+from adasffuse.images.pairs import SceneError, SceneFolder, scene_folders
+from adasffuse.images.ranges import RangeSpec, parse_range
+from adasffuse.inference.folder import FolderReport, SaveError, fuse_folder
+from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, Fuser, load_fuser
 from adasffuse.metrics import ScoreTable
 from adasffuse.metrics.folder import score_pairs
+from adasffuse.process import say
 from adasffuse.tasks import Task, find_task
 
 METHOD = "AdaSFFuse"
@@ -24,19 +27,32 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         description=f"Fuse {task.title} pairs in colour and score the results. "
         "Without --root_path the built-in sample pairs are fused with the released weights.",
     )
-    a, b = task.sources[0].a, task.sources[0].b
-    parser.add_argument("--root_path", type=Path, help="folder of data sets: pairs lie in ROOT/DATASET/FOLDER")
-    parser.add_argument("--dataset", default=task.folder, help="data set below it, TASK or TASK_NAME (%(default)s)")
-    parser.add_argument("--A_dir", help=f"folder of source A, below the data set or a full path (default: {a})")
-    parser.add_argument("--B_dir", help=f"folder of source B (default: {b})")
+    a, b = task.sources[0].folders
+    parser.add_argument("--root_path", type=_given_path, help="folder of data sets: images lie in ROOT/DATASET/FOLDER")
+    parser.add_argument("--dataset", help=f"data set below it, TASK or TASK_NAME (default: {task.folder})")
+    parser.add_argument(
+        "--A_dir",
+        type=_given_path,
+        help=f"folder of source A, below the data set or a path of its own (default: {a}); with --B_dir and without "
+        "--root_path, any two folders",
+    )
+    parser.add_argument("--B_dir", type=_given_path, help=f"folder of source B (default: {b})")
+    parser.add_argument(
+        "--pattern_a",
+        metavar="NAME",
+        help="how the files of source A are called, * being what both sources share: 'IR_*', '*_ir'; with patterns "
+        "both sources may lie in one folder (default: '*', equal names)",
+    )
+    parser.add_argument("--pattern_b", metavar="NAME", help="the same for source B")
     parser.add_argument(
         "--model_path",
         "--weights",
-        help="weights file of your own training, or 'general': released ones of all tasks (default: this task's)",
+        help="weights file, folder of a training run, or released weights by name: general, ivf_small, general_base, "
+        "... (default: this task's)",
     )
     parser.add_argument("--size", choices=("base", "small"), default="small", help="released weights (%(default)s)")
     parser.add_argument(
-        "--save_dir", type=Path, default=Path("results"), help="results go to SAVE_DIR/DATASET (%(default)s)"
+        "--save_dir", type=_given_path, default=Path("results"), help="results go to SAVE_DIR/DATASET (%(default)s)"
     )
     parser.add_argument(
         "--tile",
@@ -66,12 +82,25 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
             metavar="LOGIT",
             help="let the visible image decide how bright dark regions are: 6 keeps nights dark (%(default)s)",
         )
+    for source in "ab":
+        parser.add_argument(
+            f"--range_{source}",
+            nargs="+",
+            metavar=("LOW", "HIGH"),
+            help=f"values of files of source {source.upper()} deeper than 8 bits that become black and white; or "
+            "'folder', lowest and highest of the whole folder; or two percentages of its values, 1%% 99%%",
+        )
+        parser.add_argument(
+            f"--no_data_{source}",
+            type=float,
+            metavar="VALUE",
+            help=f"value of source {source.upper()} that means 'no data', besides NaN and the file's own",
+        )
     parser.add_argument(
-        "--range",
-        nargs="+",
-        metavar=("LOW", "HIGH"),
-        help="values of 16-bit files that become black and white, "
-        "or 'folder': lowest and highest of all files (default: 0 65535)",
+        "--depth",
+        choices=("auto", "8", "16", "float"),
+        default="auto",
+        help="bits of the results; float: TIFF; auto: 8 unless all sources are deeper (%(default)s)",
     )
     parser.add_argument(
         "--stretch", action="store_true", help="spread each result to 0..255; only to reproduce published numbers"
@@ -85,71 +114,122 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
     task = find_task(task_id)
     args = parse_args(task, argv)
     try:
-        value_range = _value_range(args.range)
-        if find_task(args.dataset.split("/")[0]) != task:  # MIF/PET-MRI is one subset
-            raise ValueError(f"--dataset {args.dataset} is no {task.folder} data set; use its own test script")
-        fuser = load_fuser(
-            task.id,
-            args.size,
-            args.model_path,
-            args.device,
-            args.tile,
-            args.tile_overlap,
-            args.precision,
-            args.night,
-        )
-        jobs = _sample_jobs(task, args) if args.root_path is None else _jobs(args)
+        ranges = [_range(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
+        fuser = _load_fuser(task, args)
         failed = False
-        for folder, save_dir in jobs:
+        for folder, save_dir in _jobs(task, args):
             try:
-                report = fuse_folder(fuser, folder, save_dir, value_range, args.stretch)
-            except ImageError as error:  # the other subsets are fused all the same
-                print(f"error: {error}", file=sys.stderr)
+                report = _fuse(fuser, folder, save_dir, ranges, args)
+                failed |= bool(report.failed)
+                if report.fused and not args.no_scores:
+                    _print_scores(report)
+            except SaveError:
+                raise
+            except (ValueError, OSError) as error:  # the other subsets are fused all the same
+                say(f"error: {one_line(error)}{_advice(error)}", sys.stderr)
                 failed = True
-                continue
-            failed |= bool(report.failed)
-            print(report.summary())
-            for notice in dict.fromkeys(report.notices):
-                print(f"notice: {notice}")
-            if report.fused and not args.no_scores:
-                started = time.perf_counter()
-                table = score(report)
-                print(f"{report.name}: {len(table.rows)} images scored in {time.perf_counter() - started:.1f} s")
-                print(table.text())
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {one_line(error)}{_advice(error)}", sys.stderr)
         return 1
     return int(failed)
 
 
 def score(report: FolderReport) -> ScoreTable:
-    """Metrics of the saved files of a folder, and of the baselines on the same pairs."""
-    saved = {pair.stem: report.save_dir / f"{pair.stem}.png" for pair in report.fused}
-    return score_pairs(report.fused, {METHOD: saved} | dict.fromkeys(COMPARED), ranges=report.ranges)
+    """Metrics of the saved files of a folder, and of the baselines on the same scenes, read in the same ranges."""
+    return score_pairs(report.fused, {METHOD: report.files} | dict.fromkeys(COMPARED), ranges=report.ranges)
 
 
-def _jobs(args: argparse.Namespace) -> list[tuple[PairFolder, Path]]:
-    folders = pair_folders(args.root_path, args.dataset, args.A_dir, args.B_dir)
-    return [(folder, args.save_dir / folder.name) for folder in folders]
+def _load_fuser(task: Task, args: argparse.Namespace) -> Fuser:
+    dataset = args.dataset or task.folder
+    if find_task(dataset.replace("\\", "/").split("/")[0]) != task:  # MIF/PET-MRI is one subset
+        raise ValueError(f"--dataset {dataset} is no {task.folder} data set; use its own test script")
+    return load_fuser(
+        task.id,
+        args.size,
+        args.model_path,
+        args.device,
+        args.tile,
+        args.tile_overlap,
+        args.precision,
+        args.night,
+    )
 
 
-def _sample_jobs(task: Task, args: argparse.Namespace) -> list[tuple[PairFolder, Path]]:
+def _fuse(
+    fuser: Fuser, folder: SceneFolder, save_dir: Path, ranges: list[RangeSpec | None], args: argparse.Namespace
+) -> FolderReport:
+    """Fuse one folder and print what became of it."""
+    report = fuse_folder(
+        fuser,
+        folder,
+        save_dir,
+        ranges=ranges,
+        no_data=(args.no_data_a, args.no_data_b),
+        patterns=(args.pattern_a, args.pattern_b),
+        depth=args.depth,
+        stretch=args.stretch,
+    )
+    say(report.summary())
+    for notice in report.notices:
+        say(f"notice: {one_line(notice)}")
+    return report
+
+
+def _print_scores(report: FolderReport) -> None:
+    started = time.perf_counter()
+    table = score(report)
+    say(f"{report.name}: {len(table.rows)} images scored in {time.perf_counter() - started:.1f} s")
+    say(table.text())
+
+
+def _jobs(task: Task, args: argparse.Namespace) -> list[tuple[SceneFolder, Path]]:
+    """Folders to fuse, each with the folder of its results.
+
+    Raises:
+        ValueError: the arguments name some sources, but not all.
+    """
+    dataset = args.dataset or task.folder
+    if args.root_path is not None:
+        folders = scene_folders(args.root_path, dataset, args.A_dir, args.B_dir)
+        return [(folder, args.save_dir / folder.name) for folder in folders]
+    if args.A_dir is not None and args.B_dir is not None:
+        name = dataset.replace("\\", "/")
+        return [(SceneFolder(name, (args.A_dir, args.B_dir)), args.save_dir / name)]
+    for option in ("A_dir", "B_dir", "dataset", "pattern_a", "pattern_b"):
+        if getattr(args, option) is not None:
+            raise ValueError(
+                f"--{option} needs --root_path, or both --A_dir and --B_dir; without any of them the samples are fused"
+            )
+    return _sample_jobs(task, args)
+
+
+def _sample_jobs(task: Task, args: argparse.Namespace) -> list[tuple[SceneFolder, Path]]:
     """Write the samples below the results and fuse them there: SAVE_DIR/samples/IVF/{infrared,visible,fused}."""
     root = args.save_dir / "samples"
     write_samples(root)
-    print("built-in samples (no --root_path given):")
+    say("built-in samples (no --root_path given):")
     for sample in sample_pairs(task.id):
-        print(f"  {sample.name}: {sample.title}")
-    return [(folder, folder.folder_a.parent / "fused") for folder in pair_folders(root, task.folder)]
+        say(f"  {sample.name}: {sample.title}")
+    return [(folder, folder.folders[0].parent / "fused") for folder in scene_folders(root, task.folder)]
 
 
-def _value_range(values: list[str] | None) -> tuple[float, float] | str | None:
-    if values is None or values == ["folder"]:
-        return values and "folder"
+def _range(option: str, words: list[str] | None) -> RangeSpec | None:
     try:
-        low, high = (float(value) for value in values)
-    except ValueError:
-        raise ValueError(f"--range takes LOW HIGH in the files' values, or 'folder'; got {' '.join(values)}") from None
-    if not low < high:
-        raise ValueError(f"--range needs LOW < HIGH, got {low:g} {high:g}")
-    return low, high
+        return parse_range(words)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
+
+
+def _given_path(text: str) -> Path:
+    """A path that is not empty, as that of a shell variable that was never set is."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
+
+
+def _advice(error: Exception) -> str:
+    """The options that would help, where the error knows better folders or patterns."""
+    if not isinstance(error, SceneError) or not (error.folders or error.patterns):
+        return ""
+    options = [*zip(("--A_dir", "--B_dir"), error.folders), *zip(("--pattern_a", "--pattern_b"), error.patterns)]
+    return f"; try {' '.join(f'{name} {shlex.quote(str(value))}' for name, value in options)}"

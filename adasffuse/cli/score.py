@@ -14,15 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.terminal import end_well, show
-from adasffuse.files import write_text
-from adasffuse.images.pairs import pair_folders
+from adasffuse.files import one_line, write_text
+from adasffuse.images.pairs import scene_folders
+from adasffuse.images.ranges import RangeSpec, parse_range
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.conventions import find_metric
-from adasffuse.metrics.folder import Range, Settings, score_folders
+from adasffuse.metrics.folder import Settings, score_folders
 from adasffuse.metrics.plots import figures, save_plots
 from adasffuse.metrics.workers import WorkerError
+from adasffuse.process import say
 
 _REPORTS = ("csv", "json", "markdown", "latex")
 _NOTICES = 10  # lines
@@ -40,10 +41,20 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
             f"--range_{side}",
             nargs="+",
             metavar=("LOW", "HIGH"),
-            help=f"values of source {side.upper()} that are black and white in files of more than 8 bits, "
-            "or 'folder': one window over all of them",
+            help=f"values of files of source {side.upper()} deeper than 8 bits that become black and white; or "
+            "'folder', lowest and highest of the whole folder; or two percentages of its values, 1%% 99%%",
         )
-        sources.add_argument(f"--no_data_{side}", type=float, metavar="VALUE", help="value that means 'no data'")
+        sources.add_argument(
+            f"--no_data_{side}",
+            type=float,
+            metavar="VALUE",
+            help=f"value of source {side.upper()} that means 'no data', besides NaN and the file's own",
+        )
+        sources.add_argument(
+            f"--pattern_{side}",
+            metavar="NAME",
+            help=f"how the files of source {side.upper()} are called, * being the name of the scene: 'IR_*', '*_ir'",
+        )
     what = parser.add_argument_group("what to score")
     what.add_argument("--fused", nargs="+", default=[], metavar="[NAME=]DIR", help="one folder per method")
     what.add_argument(
@@ -74,37 +85,32 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command.
+def run(argv: list[str] | None = None) -> int:
+    """Score as the arguments say: files first, then the table on the terminal.
 
     Returns:
-        The exit status: 0, 1 (see the module's text), 130 after Ctrl-C, 143 after SIGTERM.
+        The exit status, see the module's text.
     """
     args = parse_args(argv)
-    return end_well(lambda: run(args))
-
-
-def run(args: argparse.Namespace) -> int:
-    """Score as the arguments say: files first, then the table on the terminal."""
     try:
         if args.explain:
-            show(explain(find_metric(args.explain)))
+            say(explain(find_metric(args.explain)))
             return 0
         if args.plots:
             figures()  # missing libraries are found out before the work, not after it
         table = score(args)
     except (ValueError, OSError, ModuleNotFoundError, WorkerError) as error:
-        show(f"error: {error}", sys.stderr)
+        say(f"error: {one_line(error)}", sys.stderr)
         return 1
     written = write_reports(table, args)
     for notice in table.notices[:_NOTICES]:
-        show(f"notice: {notice}", sys.stderr)
+        say(f"notice: {one_line(notice)}", sys.stderr)
     if len(table.notices) > _NOTICES:
-        show(f"notice: {len(table.notices) - _NOTICES} more notices of this kind", sys.stderr)
-    show(table.text() if table.rows else "\n".join(table.notes()))
+        say(f"notice: {len(table.notices) - _NOTICES} more notices of this kind", sys.stderr)
+    say(table.text() if table.rows else "\n".join(table.notes()))
     for method in table.empty_methods:
         reason = next(one.reason for one in table.unscored if one.method == method)
-        show(f"error: no image of {method} could be scored: {reason}", sys.stderr)
+        say(f"error: no image of {method} could be scored: {reason}", sys.stderr)
     return 0 if written and table.rows and not table.empty_methods else 1
 
 
@@ -117,13 +123,13 @@ def write_reports(table: ScoreTable, args: argparse.Namespace) -> bool:
             try:
                 write_text(path, getattr(table, name)())
             except OSError as error:
-                show(f"error: cannot write {path}: {error.strerror or error}", sys.stderr)
+                say(f"error: cannot write {path}: {error.strerror or error}", sys.stderr)
                 written = False
     if args.plots and table.rows:
         try:
             save_plots(table, args.plots)
         except OSError as error:
-            show(f"error: cannot write plots to {args.plots}: {error.strerror or error}", sys.stderr)
+            say(f"error: cannot write plots to {args.plots}: {error.strerror or error}", sys.stderr)
             written = False
     return written
 
@@ -136,11 +142,11 @@ def score(args: argparse.Namespace) -> ScoreTable:
     """
     source_a, source_b = args.source_a, args.source_b
     if args.dataset:
-        folders = pair_folders(args.root_path, args.dataset)
+        folders = scene_folders(args.root_path, args.dataset)
         if len(folders) > 1:
             names = ", ".join(folder.name for folder in folders)
             raise ValueError(f"{args.dataset} holds several sets; choose one of them as --dataset: {names}")
-        source_a, source_b = folders[0].folder_a, folders[0].folder_b
+        source_a, source_b = folders[0].folders
     return score_folders(
         source_a,
         source_b,
@@ -149,8 +155,9 @@ def score(args: argparse.Namespace) -> ScoreTable:
         args.reference,
         Settings(metric_names(args), args.convention, args.per_channel, args.cache),
         args.workers,
-        ranges=(parse_range(args.range_a, "--range_a"), parse_range(args.range_b, "--range_b")),
+        ranges=(range_of("--range_a", args.range_a), range_of("--range_b", args.range_b)),
         no_data=(args.no_data_a, args.no_data_b),
+        patterns=(args.pattern_a, args.pattern_b),
     )
 
 
@@ -198,24 +205,9 @@ def _named_folder(text: str) -> tuple[str, Path]:
     return next((split for split in splits if split[1].is_dir()), splits[0])
 
 
-def parse_range(words: Sequence[str] | None, option: str) -> Range:
-    """What --range_a and --range_b mean: nothing, LOW HIGH, or 'folder'.
-
-    Raises:
-        ValueError: neither two increasing numbers nor 'folder'.
-    """
-    if words is None:
-        return None
-    if list(words) == ["folder"]:
-        return "folder"
+def range_of(option: str, words: Sequence[str] | None) -> RangeSpec | None:
+    """What an option for a value range asks for; errors, of type ValueError, name the option."""
     try:
-        low, high = (float(word) for word in words)
-    except ValueError:
-        raise ValueError(f"{option} takes LOW HIGH in the files' values, or 'folder'; got {' '.join(words)}") from None
-    if not low < high:
-        raise ValueError(f"{option} needs LOW < HIGH, got {low:g} {high:g}")
-    return low, high
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        return parse_range(words)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None

@@ -14,7 +14,7 @@ from adasffuse.data.heldout import MARGIN, HeldOut, held_out_exposures, held_out
 from adasffuse.data.luma import LumaCache, LumaFiles, decode
 from adasffuse.data.options import DataOptions
 from adasffuse.data.synthesis import JITTER_KINDS, defocus_pair, exposure_pair, jitter, unequal_brightness
-from adasffuse.images.pairs import find_pairs, pair_folders
+from adasffuse.images.pairs import find_scenes, scene_folders
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError
 from adasffuse.scenes.glare import add_glare
 
@@ -128,11 +128,11 @@ def load_pairs(options: DataOptions, cache: LumaCache) -> tuple[list[LumaFiles],
     """Training and validation pairs of all data sets; every problem is found before anything is trained."""
     training, validation, problems = [], [], []
     for dataset in options.datasets:
-        for folder in pair_folders(options.root_path, dataset):
-            pairs, unmatched = find_pairs(folder.folder_a, folder.folder_b)
-            problems += [problem.reason for problem in unmatched]
+        for folder in scene_folders(options.root_path, dataset):
+            pairs, unmatched = find_scenes(folder.folders)
+            problems += [problem.reason for problem in unmatched if not problem.harmless]
             for pair in pairs:
-                name, paths = f"{folder.name}/{pair.stem}", (pair.path_a, pair.path_b)
+                name, paths = f"{folder.name}/{pair.stem}", pair.paths
                 try:
                     if _matches(pair.stem, options.validation):
                         validation.append(held_out_pair(name, paths, *decode(paths)))

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from adasffuse.images.color import luminance
-from adasffuse.images.pairs import Pair, read_pair
-from adasffuse.images.read import read_image
+from adasffuse.images.pairs import Scene, read_scene
 
 
 @dataclass(frozen=True)
@@ -48,5 +47,5 @@ def decode(paths: tuple[Path, ...]) -> tuple[np.ndarray, ...]:
     Raises:
         ImageError: as `LumaCache.open`.
     """
-    images = read_pair(Pair("", *paths)) if len(paths) == 2 else [read_image(path) for path in paths]
+    images = read_scene(Scene("", paths))
     return tuple(np.rint(luminance(image.pixels) * 255).astype(np.uint8) for image in images)

@@ -66,8 +66,8 @@ def write_samples(root: str | Path) -> None:
         for sample in sample_pairs(task_id):
             sources = folders[sample.subset]
             base = Path(root) / task.folder / sample.subset
-            write_png(base / sources.a / f"{sample.name}.png", sample.a)
-            write_png(base / sources.b / f"{sample.name}.png", sample.b)
+            for folder, image in zip(sources.folders, (sample.a, sample.b)):
+                write_png(base / folder / f"{sample.name}.png", image)
 
 
 def _street() -> Sample:

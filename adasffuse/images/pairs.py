@@ -1,6 +1,13 @@
-"""Finding the pairs of a data set: two folders whose files match by stem, `<root>/<dataset>/<folder>`."""
+"""Finding the scenes of a data set: files of two or more folders that show the same, `<root>/<dataset>/<folder>`.
 
-from collections import defaultdict
+Files belong together where their stems are equal, or what stands for `*` in a pattern per source: `IR_*` and `VIS_*`.
+"""
+
+import itertools
+import os
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,129 +16,390 @@ from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 from adasffuse.tasks import Sources, find_task
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}  # hidden files (.DS_Store, ._copy.png) are ignored as well
+_SEPARATORS = "_-. "  # between the common part of a name and what tells the sources apart
+_FIRST_SOURCES = ("ir", "tir", "lwir", "nir", "infrared", "thermal", "low", "under", "a", "ct", "pet", "spect")
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two files that show one scene."""
+class Scene:
+    """Files that show one scene."""
 
-    stem: str  # file name without suffix, the same in both folders
-    path_a: Path
-    path_b: Path
+    stem: str  # the name that they share: file name without suffix, or what stands for `*` in the patterns; NFC
+    paths: tuple[Path, ...]  # one per source, in the order of the folders
 
 
 @dataclass(frozen=True)
-class PairProblem:
-    """Something in the folders that forms no pair."""
+class SceneProblem:
+    """Something in the folders that belongs to no scene."""
 
-    name: str  # the file or stem
+    name: str  # the stem, or the folder where it is about several files
     reason: str  # a sentence for the user
+    kind: str  # 'unpaired' or 'duplicate'; harmless: 'not_image', 'special', 'subfolder', 'other_name'
+
+    @property
+    def harmless(self) -> bool:
+        """Whether it is worth a notice only: no scene is missing because of it."""
+        return self.kind not in ("unpaired", "duplicate")
 
 
 @dataclass(frozen=True)
-class PairFolder:
-    """The two folders of one set of pairs."""
+class SceneFolder:
+    """The folders of one set of scenes."""
 
     name: str  # data set, and the subset where there is one: 'IVF_MSRS', 'MIF/PET-MRI'
-    folder_a: Path
-    folder_b: Path
+    folders: tuple[Path, ...]  # one per source
 
 
-def find_pairs(folder_a: str | Path, folder_b: str | Path) -> tuple[list[Pair], list[PairProblem]]:
-    """Pairs sorted by stem, and what forms none: a stem without partner, a stem twice, a file that is no image.
+class SceneError(ImageError):
+    """Folders in which no scene is found as they were given; `folders` or `patterns`, where set, would find some."""
 
-    Hidden files, `Thumbs.db`, `desktop.ini` and sub-folders are passed over.
+    def __init__(self, message: str, folders: Sequence[Path] = (), patterns: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.folders, self.patterns = tuple(folders), tuple(patterns)
 
+
+def find_scenes(
+    folders: Sequence[str | Path], patterns: Sequence[str | None] | None = None
+) -> tuple[list[Scene], list[SceneProblem]]:
+    """Scenes sorted by stem, and what belongs to none.
+
+    Names are compared in Unicode's composed form (NFC): macOS writes another one than Linux and Windows.  Hidden
+    files, `Thumbs.db` and `desktop.ini` are passed over.  Anything else that is left out is named: files that are no
+    images, pipes and devices, images in sub-folders and images of other names than the patterns.
+
+    Args:
+        folders: one per source; one folder alone gives each of its images.
+        patterns: per source a file name, with or without suffix, in which one `*` stands for what the sources of a
+            scene share, e.g. 'IR_*', '*_ir' or '*_co.png'; None is '*'.  With patterns all sources may lie in one
+            folder; a file that fits several of its patterns belongs to the longest one.
     Raises:
-        ImageError: a folder is missing (the message says what is there instead) or holds no image.
+        SceneError: a folder is missing (the message says what is there instead) or holds no image, two sources are
+            one folder, or no file has a partner.
+        ValueError: patterns and folders differ in number, or a pattern has not one `*`.
     """
-    folder_a, folder_b = Path(folder_a), Path(folder_b)
-    files_a, problems = _images_by_stem(folder_a)
-    files_b, problems_b = _images_by_stem(folder_b)
-    problems += problems_b
-    pairs = []
-    for stem in sorted(files_a.keys() | files_b.keys()):
-        sides = files_a.get(stem, []), files_b.get(stem, [])
-        for files, other in zip(sides, (folder_b, folder_a)):
-            if files and not all(sides):
-                problems.append(PairProblem(stem, f"{files[0]} has no partner in {other}"))
-            if len(files) > 1:
-                names = " and ".join(file.name for file in files)
-                problems.append(PairProblem(stem, f"{names} in {files[0].parent} share one stem; keep one of them"))
-        if len(sides[0]) == len(sides[1]) == 1:
-            pairs.append(Pair(stem, sides[0][0], sides[1][0]))
-    return pairs, problems
+    folders = [Path(folder) for folder in folders]
+    if patterns is not None and len(patterns) != len(folders):
+        raise ValueError(f"{len(folders)} folders need as many patterns, got {len(patterns)}")
+    given = patterns is not None and any(patterns)
+    patterns = [pattern or "*" for pattern in patterns or [None] * len(folders)]
+    for pattern in patterns:
+        if pattern.count("*") != 1:
+            raise ValueError(f"a pattern has one '*', for the name that the sources share, got {pattern!r}")
+    groups, problems = _groups(folders)
+    sources: list[dict[str, list[Path]]] = [{} for _ in folders]
+    for numbers, listing in groups:
+        if len({patterns[number] for number in numbers}) < len(numbers):
+            raise _same_folder(folders[numbers[0]], listing)
+        by_name, others = _by_shared_name(listing, [patterns[number] for number in numbers])
+        problems += others
+        for number, files in zip(numbers, by_name):
+            sources[number] = files
+    scenes, unmatched = _match(folders, sources)
+    for folder, pattern, files in zip(folders, patterns, sources):
+        if not files:
+            raise SceneError(f"no image in {folder} is called like {pattern!r}; {_contents(folder)}")
+    if not scenes and all(problem.kind == "unpaired" for problem in unmatched):
+        raise _nothing_matches(folders, sources, suggest=not given and len(folders) == 2)
+    return scenes, unmatched + problems
 
 
-def pair_folders(
-    root: str | Path, dataset: str, a_dir: str | None = None, b_dir: str | None = None
-) -> list[PairFolder]:
+def scene_folders(
+    root: str | Path, dataset: str, a_dir: str | Path | None = None, b_dir: str | Path | None = None
+) -> list[SceneFolder]:
     """The folders that hold a data set's sources: `<root>/<dataset>/<folder>`, for MIF one entry per subset found.
 
     Args:
         root: folder of data sets.
-        dataset: TASK or TASK_NAME, e.g. 'IVF' (older name 'VIF') or 'IVF_MSRS', or one subset, e.g. 'MIF/CT-MRI'.
+        dataset: TASK or TASK_NAME, e.g. 'IVF' (older name 'VIF') or 'IVF_MSRS', or one subset, e.g. 'MIF/CT-MRI', on
+            any system also written 'MIF\\CT-MRI'.
         a_dir, b_dir: other names of the two folders, or full paths to them.
     Raises:
-        ImageError: nothing found (the message lists what was looked for and what is there), or half a subset is.
+        SceneError: nothing found (the message lists what was looked for and what is there), or half a subset is.
         ValueError: `dataset` names no task.
     """
-    root = Path(root)
+    root, dataset = Path(root), dataset.replace("\\", "/")
     base = _dataset_folder(root, dataset)
     found, missing = {}, []
     for source in _candidates(dataset):
-        folders = [_resolve(base / source.subset, name) for name in (a_dir or source.a, b_dir or source.b)]
+        names = [given or name for given, name in zip((a_dir, b_dir), source.folders)]
+        folders = tuple(_resolve(base / source.subset, name) for name in names)
         present = [folder for folder in folders if folder.is_dir()]
-        if len(present) == 2:
+        if len(present) == len(folders):
             below = folders[0].is_relative_to(base / source.subset)  # a full path has no subset
             name = (base.relative_to(root) / (source.subset if below else "")).as_posix()
-            found.setdefault(tuple(folders), PairFolder(name, *folders))
+            found.setdefault(folders, SceneFolder(name, folders))
         else:
             missing += [str(folder) for folder in folders if folder not in present]
             if present and source.subset and not (a_dir or b_dir):
-                raise ImageError(
+                raise SceneError(
                     f"{present[0]} is there, its partner {missing[-1]} is not; add it, or rename the former"
                 )
     if not found:
-        looked = ", ".join(dict.fromkeys(missing))
-        raise ImageError(
-            f"no source folders for {dataset}: looked for {looked}; {_contents(base if base.is_dir() else root)}"
-        )
+        raise _no_source_folders(dataset, base if base.is_dir() else root, missing)
     return list(found.values())
 
 
-def read_pair(
-    pair: Pair, range_a: tuple[float, float] | None = None, range_b: tuple[float, float] | None = None
-) -> tuple[Image, Image]:
-    """Both images of a pair; each range is the `value_range` of `adasffuse.images.read.read_image`.
+def read_scene(
+    scene: Scene,
+    ranges: Sequence[tuple[float, float] | None] | None = None,
+    no_data: Sequence[float | None] | None = None,
+    thermal: Sequence[bool] | None = None,
+) -> list[Image]:
+    """The images of a scene, in the order of its sources.
 
+    Args:
+        ranges, no_data, thermal: one entry per source, or None for none; as in `adasffuse.images.read.read_image`.
     Raises:
-        ImageError: a file cannot be read, or the two differ in height or width.
+        ImageError: a file cannot be read, or the images differ in height or width.
     """
-    a, b = read_image(pair.path_a, range_a), read_image(pair.path_b, range_b)
-    if a.pixels.shape[:2] != b.pixels.shape[:2]:
-        (height_a, width_a), (height_b, width_b) = a.pixels.shape[:2], b.pixels.shape[:2]
-        raise ImageError(
-            f"sizes differ: {pair.path_a} is {width_a}x{height_a}, {pair.path_b} is {width_b}x{height_b} pixels; "
-            "register both to one size first"
-        )
-    return a, b
+    none = [None] * len(scene.paths)
+    options = zip(ranges or none, no_data or none, thermal or none, strict=True)
+    images = [
+        read_image(path, value_range, missing, bool(hot))
+        for path, (value_range, missing, hot) in zip(scene.paths, options, strict=True)
+    ]
+    if len({image.pixels.shape[:2] for image in images}) > 1:
+        sizes = [f"{p} is {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(scene.paths, images)]
+        raise ImageError(f"sizes differ: {', '.join(sizes)} pixels; register them to one size first")
+    return images
 
 
-def _images_by_stem(folder: Path) -> tuple[dict[str, list[Path]], list[PairProblem]]:
-    if not folder.is_dir():
-        raise ImageError(f"no folder {folder}; {_contents(_nearest_folder(folder))}")
-    images, problems = defaultdict(list), []
-    for file in sorted(folder.iterdir()):
-        if file.name.startswith(".") or file.name.lower() in _SYSTEM_FILES or file.is_dir():
+@dataclass(frozen=True)
+class _Listing:
+    """What one folder holds."""
+
+    folder: Path
+    images: list[Path]
+
+
+def _groups(folders: Sequence[Path]) -> tuple[list[tuple[list[int], _Listing]], list[SceneProblem]]:
+    """Each different folder once, with the numbers of the sources that lie in it; links do not make a difference."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise SceneError(f"no folder {folder}; {_contents(_nearest_folder(folder))}")
+    numbers: dict[Path, list[int]] = defaultdict(list)
+    for number, folder in enumerate(folders):
+        numbers[folder.resolve()].append(number)
+    groups, problems, empty = [], [], {}
+    for members in numbers.values():
+        listing, others, below = _look_into(folders[members[0]])
+        problems += others
+        if not listing.images:
+            empty[listing.folder] = below
+        groups.append((members, listing))
+    if empty:
+        raise _no_images(folders, empty)
+    return groups, problems
+
+
+def _look_into(folder: Path) -> tuple[_Listing, list[SceneProblem], Counter[Path]]:
+    """Images of a folder; what else is in it, as problems; and how many images lie in which folder below it."""
+    images, foreign, problems = [], [], []
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise SceneError(f"cannot look into {folder}: {error.strerror}") from error
+    for path in entries:
+        if _ignored(path.name) or path.is_dir():
             continue
-        if file.suffix.lower() in IMAGE_SUFFIXES:
-            images[file.stem].append(file)
+        if path.suffix.lower() not in IMAGE_SUFFIXES:
+            foreign.append(path.name)
+        elif os.path.isfile(path):
+            images.append(path)
         else:
-            problems.append(PairProblem(file.name, f"{file} is not an image file ({_suffixes()}); skipped"))
-    if not images:
-        raise ImageError(f"no images in {folder}; put files ending in {_suffixes()} there")
-    return images, problems
+            reason = f"{path} is no regular file ({_kind(path)}), it is left out"
+            problems.append(SceneProblem(path.stem, reason, "special"))
+    if foreign:
+        reason = f"{folder} also holds {_some(foreign)}, no {'image' if len(foreign) == 1 else 'images'} by name"
+        problems.append(SceneProblem(str(folder), reason, "not_image"))
+    below = _images_below(folder)
+    if images and below:
+        places = ", ".join(f"{count} in {place}" for place, count in below.items())
+        reason = f"images in sub-folders of {folder} are left out: {places}; give such a folder itself to use them"
+        problems.append(SceneProblem(str(folder), reason, "subfolder"))
+    return _Listing(folder, images), problems, below
+
+
+def _ignored(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _SYSTEM_FILES
+
+
+def _kind(path: Path) -> str:
+    """What a directory entry is that is neither a file nor a folder."""
+    if path.is_fifo():
+        return "a pipe"
+    if path.is_socket():
+        return "a socket"
+    if path.is_char_device() or path.is_block_device():
+        return "a device"
+    return "a link to nothing" if path.is_symlink() else "unreadable"
+
+
+def _images_below(folder: Path) -> Counter[Path]:
+    """Number of image files in each folder below, by names alone."""
+    counts: Counter[Path] = Counter()
+    for place, names, files in os.walk(folder):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        if Path(place) != folder:
+            count = sum(not _ignored(name) and Path(name).suffix.lower() in IMAGE_SUFFIXES for name in files)
+            if count:
+                counts[Path(place)] = count
+    return counts
+
+
+def _by_shared_name(
+    listing: _Listing, patterns: Sequence[str]
+) -> tuple[list[dict[str, list[Path]]], list[SceneProblem]]:
+    """Per pattern the images that fit it, by the part of the name that stands for `*`; the longest pattern first."""
+    order = sorted(range(len(patterns)), key=lambda number: -len(patterns[number]))
+    sources: list[dict[str, list[Path]]] = [defaultdict(list) for _ in patterns]
+    others = []
+    for path in listing.images:
+        shared = {number: _shared_name(path, patterns[number]) for number in order}
+        fitting = [number for number in order if shared[number]]
+        if fitting:
+            sources[fitting[0]][shared[fitting[0]]].append(path)
+        else:
+            others.append(path.name)
+    if not others:
+        return sources, []
+    reason = f"{listing.folder} also holds {_some(others)}, not called like {' or '.join(map(repr, patterns))}"
+    return sources, [SceneProblem(str(listing.folder), reason, "other_name")]
+
+
+def _shared_name(path: Path, pattern: str) -> str:
+    """What stands for `*` where a file's name fits the pattern, else ''."""
+    name = path.name if Path(pattern).suffix.lower() in IMAGE_SUFFIXES else path.stem
+    name, pattern = (unicodedata.normalize("NFC", text) for text in (name, pattern))
+    before, after = pattern.split("*")
+    if len(name) <= len(before) + len(after) or not (name.startswith(before) and name.endswith(after)):
+        return ""
+    return name[len(before) : len(name) - len(after)]
+
+
+def _match(folders: Sequence[Path], sources: Sequence[dict[str, list[Path]]]) -> tuple[list[Scene], list[SceneProblem]]:
+    """Scenes, and the names that are missing from a source or stand for several of its files."""
+    scenes, problems = [], []
+    for stem in sorted(set().union(*sources)):
+        files = [source.get(stem, []) for source in sources]
+        lacking = [str(folder) for folder, there in zip(folders, files) if not there]
+        if lacking:
+            there = next(paths[0] for paths in files if paths)
+            problems.append(SceneProblem(stem, f"{there} has no partner in {' and '.join(lacking)}", "unpaired"))
+        for paths in files:
+            if len(paths) > 1:
+                names = " and ".join(path.name for path in paths)
+                reason = f"{names} in {paths[0].parent} share one stem; keep one of them"
+                problems.append(SceneProblem(stem, reason, "duplicate"))
+        if all(len(paths) == 1 for paths in files):
+            scenes.append(Scene(stem, tuple(paths[0] for paths in files)))
+    return scenes, problems
+
+
+def _no_images(folders: Sequence[Path], empty: dict[Path, Counter[Path]]) -> SceneError:
+    """The error for folders without images, which names those below them that have some."""
+    for folder, below in empty.items():
+        if not below:
+            return SceneError(f"no images in {folder}; put files ending in {_suffixes()} there")
+    folder, below = next(iter(empty.items()))
+    listed = [f"{place} holds {count}" for place, count in below.items()]
+    message = f"no images in {folder} itself; {', '.join(listed[:6])}{' ...' * (len(listed) > 6)}"
+    # Of several sub-folders, the first one whose name all sources have.
+    choices = {path: {place.relative_to(path) for place in below} for path, below in empty.items()}
+    common = sorted(set.intersection(*choices.values()))
+    if not common:
+        return SceneError(f"{message}: give the sub-folder as the folder of that source")
+    better = [path / common[0] if path in empty else path for path in folders]
+    return SceneError(f"{message}: give {better[folders.index(folder)]} as the folder of that source", folders=better)
+
+
+def _no_source_folders(dataset: str, place: Path, missing: Sequence[str]) -> SceneError:
+    """The error for a data set without the folders looked for, which may hold all images in one folder."""
+    looked = ", ".join(dict.fromkeys(missing))
+    message = f"no source folders for {dataset}: looked for {looked}; {_contents(place)}"
+    images = _look_into(place)[0].images if place.is_dir() else []
+    patterns, count = _tell_apart([path.stem for path in images])
+    if not count:
+        return SceneError(message)
+    message += (
+        f"; give {place} for both sources, with patterns: {patterns[0]!r} and {patterns[1]!r} match {count} pairs"
+    )
+    return SceneError(message, (place, place), patterns)
+
+
+def _same_folder(folder: Path, listing: _Listing) -> SceneError:
+    message = f"two sources are one and the same folder, {folder}: each image would be fused with itself"
+    patterns, count = _tell_apart([path.stem for path in listing.images])
+    if count:
+        message += f"; the patterns {patterns[0]!r} and {patterns[1]!r} would tell {count} pairs of its files apart"
+    return SceneError(message, patterns=patterns)
+
+
+def _nothing_matches(folders: Sequence[Path], sources: Sequence[dict[str, list[Path]]], suggest: bool) -> SceneError:
+    named = ", ".join(f"{next(iter(files.values()))[0].name} in {folder}" for folder, files in zip(folders, sources))
+    message = f"no image has a partner of the same name: {named}"
+    patterns, count = _suggest([list(files) for files in sources]) if suggest else ((), 0)
+    if count:
+        message += f"; the patterns {patterns[0]!r} and {patterns[1]!r} would match {count} of them"
+    return SceneError(message, patterns=patterns)
+
+
+def _suggest(names: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], int]:
+    """Patterns under which most names of two sources match, and how many do; () and 0 where none would.
+
+    The names of each source share a beginning (IR_, VIS_) or an end; what both sources' shares have in common is left
+    to the `*`.
+    """
+    best: tuple[tuple[str, ...], int] = ((), 0)
+    for backwards in (False, True):
+        turned = [[name[::-1] if backwards else name for name in group] for group in names]
+        shares = [_common_start(group) for group in turned]
+        tail = len(_common_start([share[::-1] for share in shares]))
+        heads = [share[: len(share) - tail] for share in shares]
+        between = shares[0][len(heads[0]) :]
+        between = between[: len(between) - len(between.lstrip(_SEPARATORS))]
+        heads = [head + between for head in heads]
+        kept = [{name[len(head) :] for name in group} - {""} for head, group in zip(heads, turned)]
+        count = len(kept[0] & kept[1])
+        if count > best[1]:
+            patterns = tuple("*" + head[::-1] if backwards else head + "*" for head in heads)
+            best = patterns, count
+    return best
+
+
+def _common_start(names: Sequence[str]) -> str:
+    """The longest string that all names begin with."""
+    first, last = min(names), max(names)
+    length = next((n for n, (one, other) in enumerate(zip(first, last)) if one != other), min(len(first), len(last)))
+    return first[:length]
+
+
+def _tell_apart(stems: Sequence[str]) -> tuple[tuple[str, ...], int]:
+    """Patterns that split the files of one folder in two sources by the first or last word of their names."""
+    candidates = []
+    for backwards in (False, True):
+        groups: dict[str, set[str]] = defaultdict(set)
+        for stem in stems:
+            turned = stem[::-1] if backwards else stem
+            cut = min((turned.find(mark) for mark in _SEPARATORS if mark in turned), default=-1) + 1
+            if 0 < cut < len(turned):
+                groups[turned[:cut][::-1] if backwards else turned[:cut]].add(turned[cut:])
+        common = sorted(groups, key=lambda word: (-len(groups[word]), word))[:8]
+        words = sorted(common, key=lambda word: (word.strip(_SEPARATORS).lower() not in _FIRST_SOURCES, word))
+        for first, second in itertools.combinations(words, 2):
+            spoken = not any(
+                word.strip(_SEPARATORS).isdigit() for word in (first, second)
+            )  # of two ways, the one that is no counter
+            patterns = tuple("*" + word if backwards else word + "*" for word in (first, second))
+            candidates.append((len(groups[first] & groups[second]), spoken, patterns))
+    count, _, patterns = max(candidates, key=lambda candidate: candidate[:2], default=(0, False, ()))
+    return (patterns, count) if count else ((), 0)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _suffixes() -> str:
@@ -164,9 +432,9 @@ def _dataset_folder(root: Path, dataset: str) -> Path:
 def _candidates(dataset: str) -> list[Sources]:
     """Where a task's sources may lie: in its subsets, and any of them directly in the data set's folder."""
     sources = find_task(Path(dataset).parts[0] if dataset else "").sources
-    return list(dict.fromkeys([*sources, *(Sources("", source.a, source.b) for source in sources)]))
+    return list(dict.fromkeys([*sources, *(Sources("", source.folders) for source in sources)]))
 
 
-def _resolve(base: Path, name: str) -> Path:
+def _resolve(base: Path, name: str | Path) -> Path:
     """A folder given by name below `base`, or as a path of its own."""
     return base / name if (base / name).is_dir() or not Path(name).is_dir() else Path(name)

@@ -13,7 +13,7 @@ from adasffuse.images.write import quantise
 from adasffuse.inference.graphs import Replays
 from adasffuse.inference.tiling import GRID, fuse_tiled
 from adasffuse.models import AdaSFFuse
-from adasffuse.models.weights import WeightsError, load_weights, released_weights
+from adasffuse.models.weights import WeightsError, find_weights, load_weights
 from adasffuse.tasks import GENERAL, Task, find_task
 
 DEFAULT_TILE = 1536
@@ -127,8 +127,7 @@ def load_fuser(
     Args:
         task: 'ivf', 'mef', 'mff' or 'mif'.
         size: 'small' or 'base', which released weights to take.
-        weights: a weights file that the trainer wrote, instead of the released ones of the task; or 'general', the
-            released ones that serve all tasks.
+        weights: other weights than those released for the task, see `adasffuse.models.weights.find_weights`.
         device: 'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
         tile, tile_overlap, precision, night: as in `Fuser`.
     Raises:
@@ -136,8 +135,7 @@ def load_fuser(
         WeightsError: no such weights, damaged or foreign ones, or made for another task.
     """
     chosen = find_task(task)
-    released = chosen.id if not weights else GENERAL if weights == GENERAL else None
-    path = released_weights(released, size) if released else Path(weights)
+    path = find_weights(weights, chosen.id, size)
     model, made_for = load_weights(path)
     if made_for not in (chosen.id, GENERAL):
         raise WeightsError(f"{path} was trained for task {made_for!r}, not {chosen.id!r}")

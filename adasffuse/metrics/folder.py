@@ -16,8 +16,11 @@ from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.images.color import luminance
-from adasffuse.images.pairs import Pair, PairProblem, find_pairs
-from adasffuse.images.read import ImageError, folder_range, read_image
+from adasffuse.images.image import ImageError
+from adasffuse.images.no_data import fill_missing
+from adasffuse.images.pairs import Scene, SceneProblem, find_scenes
+from adasffuse.images.ranges import RangeSpec, resolve_range
+from adasffuse.images.read import read_image
 from adasffuse.metrics.cache import forget_oldest, recall, remember
 from adasffuse.metrics.conventions import DEFAULT_METRICS, definitions
 from adasffuse.metrics.evaluation import MetricWarning, check_reference_not_needed, evaluate
@@ -26,8 +29,6 @@ from adasffuse.metrics.workers import available_cores, can_start_workers, map_in
 
 _WORTH_A_WORKER = 20  # images: starting a process takes about as long as scoring them
 _SHOWN = 3  # problems of one folder that are spelled out
-
-Range = tuple[float, float] | str | None  # (LOW, HIGH) in the file's units, 'folder' or the default of the file's depth
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class _Job:
     """One fused image to score."""
 
     method: str
-    pair: Pair
+    scene: Scene
     fused: Path | None  # None: the baseline named `method` is computed
     reference: Path | None
     settings: Settings
@@ -55,7 +56,7 @@ class _Job:
     @property
     def paths(self) -> dict[str, Path]:
         """The files to read by the names that metrics know them by."""
-        paths = {"a": self.pair.path_a, "b": self.pair.path_b, "fused": self.fused, "reference": self.reference}
+        paths = {"a": self.scene.paths[0], "b": self.scene.paths[1], "fused": self.fused, "reference": self.reference}
         return {name: path for name, path in paths.items() if path is not None}
 
 
@@ -79,10 +80,11 @@ def score_folders(
     settings: Settings = Settings(),
     workers: int | None = None,
     progress: bool = True,
-    ranges: tuple[Range, Range] = (None, None),
+    ranges: tuple[RangeSpec | None, RangeSpec | None] = (None, None),
     no_data: tuple[float | None, float | None] = (None, None),
+    patterns: tuple[str | None, str | None] | None = None,
 ) -> ScoreTable:
-    """Score folders of fused images, whose files match the sources by stem.
+    """Score folders of fused images, whose files are called as the scenes of the sources.
 
     What cannot be scored (a missing, damaged or differently sized image, a folder that does not exist) is listed in the
     table's `unscored`, and everything else is scored.
@@ -95,9 +97,11 @@ def score_folders(
         settings: metrics, convention and cache.
         workers: processes; None: all cores, or fewer where there is little to do.  The scores do not depend on it.
         progress: show a progress bar where standard error is a terminal.
-        ranges: for A and for B the values that are black and white in files of more than 8 bits: (LOW, HIGH) in the
-            files' units, 'folder' for one window over all files of the source, or None.
-        no_data: for A and for B a value, in the files' units, that means "no data".
+        ranges: for A and for B which values are black and white in files of more than 8 bits, as
+            `adasffuse.images.ranges.parse_range` returns it.
+        no_data: for A and for B a value, in the files' units, that means "no data".  Where one source holds no data
+            it counts as equal to the other one.  Exact 0 in thermal images counts as it is.
+        patterns: how the files of A and of B are called, see `adasffuse.images.pairs.find_scenes`.
     Raises:
         ImageError: a source folder or that of the references is missing or holds no image, or no two sources match.
         ValueError: unknown metric, convention or baseline; a method named twice; nothing to score.
@@ -115,34 +119,35 @@ def score_folders(
         )
     if not fused and not baselines:
         raise ValueError("nothing to score: give folders of fused images or baselines")
-    pairs, problems = find_pairs(source_a, source_b)
-    if not pairs:
+    scenes, problems = find_scenes((source_a, source_b), patterns)
+    if not scenes:
         raise ImageError(f"no file of {source_a} matches one of {source_b}: {_some(p.reason for p in problems)}")
     notices = _notices(problems)
     known = {problem.name for problem in problems}
     methods: dict[str, Mapping[str, Path] | None] = dict.fromkeys(baselines)
     reasons: dict[tuple[str, str], str] = {}  # (method, stem) to why there is no fused image
     for name, folder in fused.items():
-        methods[name], lacking, more = _matching(pairs, folder, source_a, known)
+        methods[name], lacking, more = _matching(scenes, folder, known)
         reasons |= {(name, stem): reason for stem, reason in lacking.items()}
         notices += more
     references = None
     if reference is not None:
-        references, lacking, more = _matching(pairs, reference, source_a, known)
+        references, lacking, more = _matching(scenes, reference, known)
         if not references:
             raise ImageError(f"no true image in {reference}: {_some(lacking.values())}")
         notices += more
-    windows = tuple(
-        folder_range(paths) if window == "folder" else window
-        for window, paths in zip(ranges, ([p.path_a for p in pairs], [p.path_b for p in pairs]))
-    )
-    scores = score_pairs(pairs, methods, references, settings, workers, progress, windows, no_data, reasons)
+    columns = [[scene.paths[number] for scene in scenes] for number in (0, 1)]
+    windows = tuple(resolve_range(*source) for source in zip(ranges, columns, no_data))
+    for letter, spec, window in zip("AB", ranges, windows):
+        if window is not None and spec.kind != "fixed":
+            notices.append(f"values of source {letter} shown as black and white: {window[0]:g} {window[1]:g}")
+    scores = score_pairs(scenes, methods, references, settings, workers, progress, windows, no_data, reasons)
     scores.notices[:0] = notices
     return scores
 
 
 def score_pairs(
-    pairs: Sequence[Pair],
+    scenes: Sequence[Scene],
     methods: Mapping[str, Mapping[str, Path] | None],
     references: Mapping[str, Path] | None = None,
     settings: Settings = Settings(),
@@ -152,37 +157,45 @@ def score_pairs(
     no_data: tuple[float | None, ...] = (None, None),
     reasons: Mapping[tuple[str, str], str] | None = None,
 ) -> ScoreTable:
-    """Score fused images of pairs already found; arguments not named here as in `score_folders`.
+    """Score fused images of scenes of two sources; arguments not named here as in `score_folders`.
 
     Args:
+        scenes: as `adasffuse.images.pairs.find_scenes` returns them.
         methods: by name, in the table's order, the fused image of every stem, or None for the baseline of that name.
         references: the true image of every stem, for metrics that compare with it.
         ranges: (LOW, HIGH) of A and of B, or None.
         reasons: why a fused image is missing, by method and stem.
     Raises:
+        ValueError: a scene has more than two sources; metrics compare two with the fused image.
         WorkerError: a worker process was killed.
     """
+    for scene in scenes:
+        if len(scene.paths) != 2:
+            raise ValueError(
+                f"{scene.stem} has {len(scene.paths)} sources: metrics compare two sources with the fused image; score "
+                "longer stacks two sources at a time"
+            )
     reasons = reasons or {}
     table = ScoreTable(settings.metrics, settings.convention)
     jobs = []
     for method, files in methods.items():
-        for pair in pairs:
-            if files is not None and pair.stem not in files:
-                reason = reasons.get((method, pair.stem), "there is no fused image of it")
-                table.add_unscored(method, pair.stem, reason)
-            elif references is not None and pair.stem not in references:
-                table.add_unscored(method, pair.stem, "there is no true image of it")
+        for scene in scenes:
+            if files is not None and scene.stem not in files:
+                reason = reasons.get((method, scene.stem), "there is no fused image of it")
+                table.add_unscored(method, scene.stem, reason)
+            elif references is not None and scene.stem not in references:
+                table.add_unscored(method, scene.stem, "there is no true image of it")
             else:
-                fused = None if files is None else files[pair.stem]
-                reference = (references or {}).get(pair.stem)
-                jobs.append(_Job(method, pair, fused, reference, settings, tuple(ranges), tuple(no_data)))
+                fused = None if files is None else files[scene.stem]
+                reference = (references or {}).get(scene.stem)
+                jobs.append(_Job(method, scene, fused, reference, settings, tuple(ranges), tuple(no_data)))
     cache_trouble = ""
     with contextlib.closing(_run(jobs, workers, progress)) as results:
         for job, result in zip(jobs, results):
             if result.scores is None:
-                table.add_unscored(job.method, job.pair.stem, result.failure)
+                table.add_unscored(job.method, job.scene.stem, result.failure)
             else:
-                table.add(job.method, job.pair.stem, result.size, result.scores)
+                table.add(job.method, job.scene.stem, result.size, result.scores)
             table.notices += [notice for notice in result.notices if notice not in table.notices]
             cache_trouble = cache_trouble or result.cache_trouble
     if cache_trouble:
@@ -195,25 +208,26 @@ def score_pairs(
 
 
 def _matching(
-    pairs: Sequence[Pair], folder: str | Path, source_a: str | Path, known: Set[str]
+    scenes: Sequence[Scene], folder: str | Path, known: Set[str]
 ) -> tuple[dict[str, Path], dict[str, str], list[str]]:
-    """Stem to file of a folder that should hold one image per pair; stem to reason where it does not; notices.
+    """Stem to file of a folder that should hold one image per scene; stem to reason where it does not; notices.
 
-    `known` are the names in the source folders of which problems have been reported.
+    `known` are names of source files that form no scene: images of these have been reported.
     """
+    stems = {scene.stem for scene in scenes}
     try:
-        matches, problems = find_pairs(folder, source_a)
+        images, problems = find_scenes((folder,))
     except (ImageError, OSError) as error:  # no such folder, or nothing in it: the other folders are scored
-        return {}, dict.fromkeys((pair.stem for pair in pairs), str(error)), []
-    stems = {pair.stem for pair in pairs}
-    files = {match.stem: match.path_a for match in matches if match.stem in stems}
-    found = {problem.name: problem.reason for problem in problems}
-    lacking = {stem: found.get(stem, f"{folder} holds no image of it") for stem in stems - files.keys()}
-    surplus = [problem for problem in problems if problem.name not in lacking and problem.name not in known]
-    return files, lacking, _notices(surplus)
+        return {}, dict.fromkeys(stems, str(error)), []
+    files = {image.stem: image.paths[0] for image in images if image.stem in stems}
+    reasons = {problem.name: problem.reason for problem in problems}
+    lacking = {stem: reasons.get(stem, f"{folder} holds no image of it") for stem in stems - files.keys()}
+    notices = _notices([problem for problem in problems if problem.name not in lacking])
+    surplus = [f"{image.paths[0]} belongs to no scene" for image in images if image.stem not in stems | known]
+    return files, lacking, notices + ([_some(surplus)] if surplus else [])
 
 
-def _notices(problems: Sequence[PairProblem]) -> list[str]:
+def _notices(problems: Sequence[SceneProblem]) -> list[str]:
     return [_some(problem.reason for problem in problems)] if problems else []
 
 
@@ -279,10 +293,8 @@ def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], 
     Raises:
         ImageError: a file cannot be read, or heights and widths differ.
     """
-    options = {name: {} for name in paths}
-    for name, window, no_data in zip("ab", job.ranges, job.no_data):
-        options[name] = {"value_range": window} | ({} if no_data is None else {"no_data": no_data})
-    files = {name: read_image(path, **options[name]) for name, path in paths.items()}
+    windows, no_data = dict(zip("ab", job.ranges)), dict(zip("ab", job.no_data))
+    files = {name: read_image(path, windows.get(name), no_data.get(name)) for name, path in paths.items()}
     images = {name: file.pixels for name, file in files.items()}
     notices = tuple(notice for file in files.values() for notice in file.notices)
     (height, width), first = images["a"].shape[:2], paths["a"]
@@ -290,6 +302,7 @@ def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], 
         if image.shape[:2] != (height, width):
             sizes = f"{first} is {width}x{height}, {paths[name]} is {image.shape[1]}x{image.shape[0]} pixels"
             raise ImageError(f"sizes differ: {sizes}; fuse and save at the sources' size")
+    images["a"], images["b"] = fill_missing((images["a"], images["b"]), (files["a"].valid, files["b"].valid))[0]
     if job.fused is None:
         images["fused"] = BASELINES[job.method](luminance(images["a"]), luminance(images["b"]))
     return images, notices

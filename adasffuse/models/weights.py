@@ -13,6 +13,8 @@ from safetensors.torch import save
 
 from adasffuse.models.network import AdaSFFuse, ModelOptions
 
+RUN_WEIGHTS = "weights.safetensors"  # what training writes beside its checkpoints
+
 
 class WeightsError(ValueError):
     """A weights file is missing, damaged, foreign or of another size than asked for."""
@@ -67,21 +69,61 @@ def load_weights(path: str | Path) -> tuple[AdaSFFuse, str]:
     return model.eval(), task
 
 
+def find_weights(name: str | Path | None, task: str, size: str = "small") -> Path:
+    """The weights file that a user names: every option that takes weights goes through here.
+
+    Args:
+        name: a weights file; a run's folder (its `weights.safetensors`); the name of released weights, whole
+            ('ivf_small', 'general_base') or without the size ('general'); None or '' for those released for `task`.
+        task: id of the task whose released weights are the default.
+        size: 'small' or 'base', of released weights named without it.
+    Raises:
+        WeightsError: nothing of that name; says what is looked for.
+    """
+    if not name:
+        return released_weights(task, size)
+    released = [known.rsplit("_", 1) for known in released_names()]  # (what they serve, size)
+    for serves, known_size in released:
+        if str(name) == f"{serves}_{known_size}":
+            return released_weights(serves, known_size)
+        if str(name) == serves:
+            return released_weights(serves, size)
+    path = Path(name)
+    if path.is_dir():
+        if not (path / RUN_WEIGHTS).is_file():
+            raise WeightsError(f"folder {path} holds no {RUN_WEIGHTS}; give a run's folder or a weights file")
+        return path / RUN_WEIGHTS
+    if not path.is_file():
+        raise WeightsError(
+            f"weights file {path} does not exist; expected a weights file, a run's folder or released weights "
+            f"({', '.join(released_names()) or 'none'})"
+        )
+    return path
+
+
+def released_names() -> list[str]:
+    """Names of the weights that ship with the package: 'ivf_small', 'general_base', ..."""
+    return sorted(path.stem for path in _released_folder().glob("*.safetensors"))
+
+
 def released_weights(task: str, size: str) -> Path:
     """Path of the weights that ship with the package, their SHA-256 checked against the card beside them.
 
     Raises:
         WeightsError: none are released for this task and size (lists those that are), or the file is damaged.
     """
-    folder = Path(str(resources.files("adasffuse") / "weights"))
-    path = folder / f"{task}_{size}.safetensors"
+    path = _released_folder() / f"{task}_{size}.safetensors"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.safetensors"))) or "none"
+        known = ", ".join(released_names()) or "none"
         raise WeightsError(f"no weights of size {size!r} are released for task {task!r}; released: {known}")
     card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     if file_sha256(path) != card["sha256"]:
         raise WeightsError(f"{path} differs from the released file (SHA-256); reinstall the package")
     return path
+
+
+def _released_folder() -> Path:
+    return Path(str(resources.files("adasffuse") / "weights"))
 
 
 def file_sha256(path: str | Path) -> str:
