@@ -472,7 +472,7 @@ def test_links_stay_links_and_devices_devices(data, capsys):
     assert (data / "s.csv").read_text().count("\n") == 4
 
 
-def test_no_home(monkeypatch):
+def test_no_home_is_a_notice(data, capsys, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
 
     def unknown():
@@ -480,6 +480,10 @@ def test_no_home(monkeypatch):
 
     monkeypatch.setattr(Path, "home", unknown)
     assert cache.default_cache() is None
+    assert run(data, "--baselines", "average", "--metrics", "EN") == 0
+    assert "notice: no home folder is known" in capsys.readouterr().err
+    assert run(data, "--baselines", "average", "--metrics", "EN", "--no_cache") == 0
+    assert capsys.readouterr().err == ""
 
 
 # Endings, and programs that are no well-behaved script.

@@ -73,7 +73,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     how.add_argument("--per_channel", action="store_true", help="mean over R, G, B of coloured results, as VIFB does")
     how.add_argument("--workers", type=int, metavar="N", help="processes (all cores)")
     how.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help="(%(default)s)")
-    how.add_argument("--no_cache", dest="cache", action="store_const", const=None, help="compute everything anew")
+    how.add_argument("--no_cache", action="store_true", help="compute everything anew and remember nothing")
     how.add_argument("--explain", metavar="METRIC", help="print what a metric means in each convention, and exit")
     output = parser.add_argument_group("output")
     for name in _REPORTS:
@@ -102,6 +102,8 @@ def run(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, ModuleNotFoundError, WorkerError) as error:
         say(f"error: {one_line(error)}", sys.stderr)
         return 1
+    if args.cache is None and not args.no_cache:
+        table.notices.append("no home folder is known: scores are not remembered; --cache DIR says where to")
     written = write_reports(table, args)
     for notice in table.notices[:_NOTICES]:
         say(f"notice: {one_line(notice)}", sys.stderr)
@@ -153,7 +155,7 @@ def score(args: argparse.Namespace) -> ScoreTable:
         methods(args.fused),
         [name.lower() for name in listed(args.baselines)],
         args.reference,
-        Settings(metric_names(args), args.convention, args.per_channel, args.cache),
+        Settings(metric_names(args), args.convention, args.per_channel, None if args.no_cache else args.cache),
         args.workers,
         ranges=(range_of("--range_a", args.range_a), range_of("--range_b", args.range_b)),
         no_data=(args.no_data_a, args.no_data_b),
