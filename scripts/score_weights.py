@@ -32,7 +32,6 @@ from adasffuse.inference import Fuser, fuse_folder, load_fuser
 from adasffuse.metrics import ScoreTable
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings, score_pairs
-from adasffuse.metrics.workers import WorkerError
 from adasffuse.models.weights import file_sha256, released_weights
 from adasffuse.process import run_program, say
 from adasffuse.tasks import GENERAL, TASKS, Task, find_task
@@ -140,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
             path = getattr(args, name)
             if path:
                 write_text(path, text)
-    except (ValueError, OSError, WorkerError) as error:
+    except (ValueError, OSError) as error:
         say(f"error: {one_line(error)}", sys.stderr)
         return 1
     first = [scored for scored in results if scored.place() == 1]
@@ -186,7 +185,6 @@ def score_sets(
         out: where fused images are kept.
     Raises:
         ImageError: a pair cannot be read or fused.
-        WorkerError: a scoring process was killed.
     """
     for task, folder in sets:
         with tempfile.TemporaryDirectory() as temporary:

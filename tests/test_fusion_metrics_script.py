@@ -569,9 +569,16 @@ def test_scripts_without_a_guard_and_threads_can_score(data):
     assert out.endswith("\n0\n") and error == "" and (data / "thread.csv").exists()
 
 
-def test_a_worker_that_dies_is_one_line():
-    with pytest.raises(WorkerError, match="ended with status 7; fewer workers need less memory"):
-        list(map_in_processes(os._exit, [7, 7], 2))
+def test_a_worker_that_dies_costs_its_own_job_alone():
+    dead, *others = map_in_processes(eval, ["__import__('os')._exit(7)", "1", "2", "3"], 2)
+    assert isinstance(dead, WorkerError) and others == [1, 2, 3]
+    assert str(dead) == "a scoring process ended with status 7; fewer workers need less memory"
+
+
+def test_an_image_over_which_a_worker_dies_is_named(data, capsys, monkeypatch):
+    monkeypatch.setattr(folder_module, "map_in_processes", lambda _, jobs, __: (WorkerError("killed") for _ in jobs))
+    assert run(data, "--baselines", "average", "--workers", 2) == 1
+    assert "not scored: p0, p1, p2 of average: killed" in capsys.readouterr().out
 
 
 def test_errors_of_workers_reach_the_caller():

@@ -22,7 +22,6 @@ from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.conventions import find_metric
 from adasffuse.metrics.folder import Settings, score_folders
 from adasffuse.metrics.plots import figures, save_plots
-from adasffuse.metrics.workers import WorkerError
 from adasffuse.process import say
 
 _REPORTS = ("csv", "json", "markdown", "latex")
@@ -99,7 +98,7 @@ def run(argv: list[str] | None = None) -> int:
         if args.plots:
             figures()  # missing libraries are found out before the work, not after it
         table = score(args)
-    except (ValueError, OSError, ModuleNotFoundError, WorkerError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         say(f"error: {one_line(error)}", sys.stderr)
         return 1
     if args.cache is None and not args.no_cache:
@@ -140,7 +139,7 @@ def score(args: argparse.Namespace) -> ScoreTable:
     """The table that the arguments ask for.
 
     Raises:
-        ImageError, ValueError, WorkerError: see `score_folders`.
+        ImageError, ValueError: see `score_folders`.
     """
     source_a, source_b = args.source_a, args.source_b
     if args.dataset:

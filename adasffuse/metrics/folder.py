@@ -25,7 +25,7 @@ from adasffuse.metrics.cache import forget_oldest, recall, remember
 from adasffuse.metrics.conventions import DEFAULT_METRICS, definitions
 from adasffuse.metrics.evaluation import MetricWarning, check_reference_not_needed, evaluate
 from adasffuse.metrics.table import ScoreTable
-from adasffuse.metrics.workers import available_cores, can_start_workers, map_in_processes
+from adasffuse.metrics.workers import WorkerError, available_cores, can_start_workers, map_in_processes
 
 _WORTH_A_WORKER = 20  # images: starting a process takes about as long as scoring them
 _SHOWN = 3  # problems of one folder that are spelled out
@@ -167,7 +167,6 @@ def score_pairs(
         reasons: why a fused image is missing, by method and stem.
     Raises:
         ValueError: a scene has more than two sources; metrics compare two with the fused image.
-        WorkerError: a worker process was killed.
     """
     for scene in scenes:
         if len(scene.paths) != 2:
@@ -248,7 +247,8 @@ def _run(jobs: Sequence[_Job], workers: int | None, progress: bool) -> Iterator[
         yield from show(map(_score, jobs))
         return
     with contextlib.closing(map_in_processes(_score, jobs, workers)) as results:
-        yield from show(results)
+        for result in show(results):
+            yield _Result(failure=str(result)) if isinstance(result, WorkerError) else result
 
 
 def _score(job: _Job) -> _Result:

@@ -21,7 +21,7 @@ _START = "import sys; sys.path[:] = sys.argv[1:]; from adasffuse.metrics.workers
 
 
 class WorkerError(RuntimeError):
-    """A worker process ended before its work was done."""
+    """A worker process ended before its work was done, e.g. because the system killed it for want of memory."""
 
 
 def available_cores() -> int:
@@ -35,7 +35,7 @@ def can_start_workers() -> bool:
 
 
 def map_in_processes(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Iterator[Any]:
-    """Results of `function(job)` in the order of the jobs.
+    """Results of `function(job)` in the order of the jobs; a `WorkerError` where the worker died over the job.
 
     Where the iteration ends early, by an error, a signal or because it is closed, the workers are killed.
 
@@ -44,30 +44,37 @@ def map_in_processes(function: Callable[[Any], Any], jobs: Sequence[Any], worker
         jobs: what can be pickled, and so can the results.
         workers: processes, at least 1.
     Raises:
-        WorkerError: a worker was killed, e.g. by the system for want of memory, or could not start.
         Exception: whatever `function` raised.
+        OSError: no process can be started.
     """
     processes: list[_Worker] = []
     threads = ThreadPoolExecutor(workers)
     free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
 
+    def start() -> _Worker:
+        processes.append(_Worker())
+        return processes[-1]
+
     def call(job: Any) -> Any:
         worker = free.get()
         try:
             return worker.call(function, job)
+        except WorkerError as error:
+            worker = start()  # for the jobs that are left
+            return error
         finally:
             free.put(worker)
 
     try:
         for _ in range(workers):
-            processes.append(_Worker())
-            free.put(processes[-1])
+            free.put(start())
         yield from threads.map(call, jobs)
     finally:
-        for process in processes:
+        for process in list(processes):
             process.kill()  # threads that wait for a result see the end of its pipe
         threads.shutdown(cancel_futures=True)
-        for process in processes:
+        for process in processes:  # with those that threads started meanwhile
+            process.kill()
             process.close()
 
 
