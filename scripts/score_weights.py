@@ -204,7 +204,10 @@ def score_set(fuser: Fuser, folder: SceneFolder, save_dir: Path, settings: Setti
 
     def score(methods: Mapping, metrics: tuple[str, ...]) -> ScoreTable:
         chosen = Settings(metrics, settings.convention, settings.per_channel, settings.cache)
-        return score_pairs(pairs, methods, settings=chosen, workers=workers)
+        table = score_pairs(pairs, methods, settings=chosen, workers=workers)
+        if table.unscored:  # a table for a card is complete or none
+            raise ImageError(f"{folder.name}: {'; '.join(table.notes())}")
+        return table
 
     whole = score(methods, (*RANKED, *REPORTED))
     checks: dict[str, dict[str, float]] = {}
