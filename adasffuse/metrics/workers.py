@@ -92,8 +92,11 @@ def serve() -> None:
             answer = function(job)
         except Exception as error:
             answer = error
-        pickle.dump(answer, answers)
-        answers.flush()
+        try:
+            pickle.dump(answer, answers)
+            answers.flush()
+        except BrokenPipeError:  # the caller was killed; nothing is left to flush at the end of Python
+            os._exit(1)
 
 
 class _Worker:
