@@ -214,7 +214,11 @@ GRAY, COLORS = [texture(40, 48, seed) for seed in (0, 1)], [jet(seed) for seed i
     [
         (GRAY, COLORS, ""),
         (GRAY, GRAY[::-1], ""),
-        (COLORS, GRAY, "have colour and all in {visible} are gray: the folders may be swapped"),
+        (
+            COLORS,
+            GRAY,
+            "all images in {visible} are gray and all in {infrared} have colour: the folders may be swapped",
+        ),
         (COLORS, COLORS[::-1], "2 of 2 images in {infrared} have colour, 0.png for one: false colours are no temp"),
         ([GRAY[0], COLORS[0]], COLORS, "1 of 2 images in {infrared} have colour, 1.png for one: false colours are no"),
         (GRAY, GRAY, "the sources of every scene are equal, pixel by pixel"),
@@ -230,12 +234,14 @@ def test_swapped_sources_false_colors_and_equal_sources_are_named(fuser, tmp_pat
     assert expected in "".join(report.notices)
 
 
-def test_colors_of_other_tasks_are_no_mistake(tmp_path):
+def test_colors_of_medical_images_belong_to_the_functional_one(tmp_path):
     fuser = Fuser(network(), TASKS["mif"], precision="float32")
     write_folder(tmp_path / "PET", COLORS)
     write_folder(tmp_path / "MRI", GRAY)
-    folder = SceneFolder("MIF", (tmp_path / "PET", tmp_path / "MRI"))
-    assert fuse_folder(fuser, folder, tmp_path / "out").notices == []
+    right, swapped = (tmp_path / "PET", tmp_path / "MRI"), (tmp_path / "MRI", tmp_path / "PET")
+    assert fuse_folder(fuser, SceneFolder("MIF", right), tmp_path / "out").notices == []
+    (notice,) = fuse_folder(fuser, SceneFolder("MIF", swapped), tmp_path / "out").notices
+    assert notice.endswith(f"{tmp_path}/PET have colour: the folders may be swapped")
 
 
 def test_harmless_files_are_notices(fuser, tmp_path):

@@ -290,7 +290,7 @@ def test_white_is_zero(tmp_path, dtype):
 
 
 def test_one_bit_and_palette_tiff(tmp_path):
-    for compression in ("group4", "raw"):
+    for compression in ("packbits", "raw"):
         save(tmp_path / "b.tif", Image.fromarray(GRAY > 90), compression=compression)
         assert np.array_equal(read_image(tmp_path / "b.tif").pixels, (GRAY > 90).astype(np.float32))
     palette = Image.fromarray(RGB).quantize(16)
@@ -298,9 +298,34 @@ def test_one_bit_and_palette_tiff(tmp_path):
     assert np.array_equal(np.rint(pixels * 255), np.asarray(palette.convert("RGB")))
 
 
+def test_a_compression_that_is_not_read_is_no_damage(tmp_path):
+    data = bytearray(save(tmp_path / "a.tif", GRAY).read_bytes())
+    entry = struct.pack("<HHI", 259, 3, 1)  # the tag of the compression
+    data[data.index(entry) + 8 : data.index(entry) + 10] = struct.pack("<H", 34676)  # SGI LogLuv
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(ImageError, match=r"of an unusual kind \(compression SGILOG.*\); export it as PNG"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_twelve_bits_in_jpeg_are_no_damage(tmp_path):
+    data = bytearray(save(tmp_path / "a.jpg", GRAY).read_bytes())
+    data[data.index(b"\xff\xc0") + 4] = 12
+    (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(ImageError, match=r"of an unusual kind \(JPEG of 12 bits per channel\); export it as PNG"):
+        read_image(tmp_path / "a.jpg")
+
+
 def test_twelve_bits_in_a_tiff_span_their_own_range(tmp_path):
     even = GRAY[:, :12].astype(np.uint16) * 16
-    tifffile.imwrite(tmp_path / "a.tif", even, bitspersample=12, photometric="minisblack")
+    bits = np.unpackbits(even.astype(">u2").view(np.uint8).reshape(18, 12, 2), axis=2)[:, :, 4:]
+    save(tmp_path / "a.tif", np.packbits(bits).reshape(18, 18))  # 18 bytes are 12 values
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    for tag, kind, old, new in [(256, 4, 18, 12), (258, 3, 8, 12)]:  # width, bits per value
+        for code in ("<HHII", "<HHIHxx"):
+            before = struct.pack(code, tag, kind if code.endswith("I") else 3, 1, old)
+            if before in data:
+                data[data.index(before) + 8] = new
+    (tmp_path / "a.tif").write_bytes(data)
     assert read_image(tmp_path / "a.tif").window == (0, 4095)
     assert np.allclose(read_image(tmp_path / "a.tif").pixels, even / 4095, atol=1e-6)
 

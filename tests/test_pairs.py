@@ -127,6 +127,14 @@ def test_folder_names_and_full_paths_can_be_given(tmp_path):
     assert folder.name == "MIF" and folder.folders[0] == tmp_path / "IVF/ir"
 
 
+def test_a_root_that_is_a_level_too_high_or_too_low(tmp_path):
+    touch(tmp_path, "data/test/MIF/PET-MRI/PET/1.png", "data/test/MIF/PET-MRI/MRI/1.png", "data/train/x.png")
+    for root in (tmp_path / "data", tmp_path / "data/test/MIF"):
+        with pytest.raises(SceneError, match=rf"; as folder of data sets give {tmp_path}/data/test$") as caught:
+            scene_folders(root, "MIF")
+        assert scene_folders(caught.value.root, "MIF")
+
+
 def test_nothing_found_lists_what_was_looked_for_and_what_is_there(tmp_path):
     touch(tmp_path, "IVF/ir/1.png")
     with pytest.raises(ImageError, match=r"looked for .*IVF/infrared, .*IVF/visible; .*IVF holds ir/"):
@@ -277,6 +285,12 @@ def test_images_in_sub_folders_only(tmp_path):
         find_scenes((tmp_path / "a", tmp_path / "b"))
     assert str(caught.value).startswith(message)
     assert caught.value.folders == (tmp_path / "a/test", tmp_path / "b/test")
+    os.replace(tmp_path / "b/test", tmp_path / "elsewhere")  # behind a link; a second one leads around in a circle
+    (tmp_path / "b/test").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "b/test/round").symlink_to(tmp_path / "b")
+    with pytest.raises(SceneError) as caught:
+        find_scenes((tmp_path / "a", tmp_path / "b"))
+    assert caught.value.folders == (tmp_path / "a/test", tmp_path / "b/test")
     assert len(find_scenes(caught.value.folders)[0]) == 1
 
 
@@ -303,6 +317,15 @@ def test_what_is_no_regular_file_is_named_and_never_opened(tmp_path):
     ]
     kinds = [problem.reason.partition("(")[2].partition(")")[0] for problem in problems[1:]]
     assert kinds == ["a pipe", "a link to nothing", "a device"]
+
+
+def test_what_a_folder_without_images_holds_instead(tmp_path):
+    touch(tmp_path, "a/1.txt", "b/1.png")
+    os.mkfifo(tmp_path / "a/1.png")
+    with pytest.raises(
+        SceneError, match=r"no images in .*/a; put .*; .*/1\.png is no regular file \(a pipe\).* 1\.txt"
+    ):
+        find_scenes((tmp_path / "a", tmp_path / "b"))
 
 
 def test_a_folder_called_skipped_hides_no_missing_partner(tmp_path):

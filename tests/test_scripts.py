@@ -275,6 +275,7 @@ def test_bad_weights_fuse_nothing(run, tmp_path, damage, message):
     [
         (["--dataset", "MEF"], "--dataset MEF is no IVF data set; use its own test script"),
         (["--dataset", "XYZ"], "unknown task 'XYZ'"),
+        (["--dataset", "IVF/../../elsewhere"], "--dataset IVF/../../elsewhere leaves the folder of data sets"),
         (
             ["--tile", "100"],
             "tile and tile_overlap must be multiples of 16 with tile > tile_overlap (or tile 0), got 100",
@@ -295,7 +296,14 @@ def test_impossible_arguments(run, tmp_path, arguments, message):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--range", "0", "9"], ["--save_dir", ""], ["--rootpath", "x"], ["--size", "large"], ["--tile", "big"]],
+    [
+        ["--range", "0", "9"],
+        ["--save_dir", ""],
+        ["--weights", ""],
+        ["--rootpath", "x"],
+        ["--size", "large"],
+        ["--tile", "big"],
+    ],
 )
 def test_unknown_arguments(run, arguments, capsys):
     with pytest.raises(SystemExit) as caught:

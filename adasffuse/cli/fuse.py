@@ -47,6 +47,7 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--model_path",
         "--weights",
+        type=_given,
         help="weights file, folder of a training run, or released weights by name: general, ivf_small, general_base, "
         "... (default: this task's)",
     )
@@ -115,9 +116,19 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
     args = parse_args(task, argv)
     try:
         ranges = [_range(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
-        fuser = _load_fuser(task, args)
+        dataset = _dataset(task, args.dataset)
+        fuser = load_fuser(
+            task.id,
+            args.size,
+            args.model_path,
+            args.device,
+            args.tile,
+            args.tile_overlap,
+            args.precision,
+            args.night,
+        )
         failed = False
-        for folder, save_dir in _jobs(task, args):
+        for folder, save_dir in _jobs(task, dataset, args):
             try:
                 report = _fuse(fuser, folder, save_dir, ranges, args)
                 failed |= bool(report.failed)
@@ -139,20 +150,16 @@ def score(report: FolderReport) -> ScoreTable:
     return score_pairs(report.fused, {METHOD: report.files} | dict.fromkeys(COMPARED), ranges=report.ranges)
 
 
-def _load_fuser(task: Task, args: argparse.Namespace) -> Fuser:
-    dataset = args.dataset or task.folder
-    if find_task(dataset.replace("\\", "/").split("/")[0]) != task:  # MIF/PET-MRI is one subset
-        raise ValueError(f"--dataset {dataset} is no {task.folder} data set; use its own test script")
-    return load_fuser(
-        task.id,
-        args.size,
-        args.model_path,
-        args.device,
-        args.tile,
-        args.tile_overlap,
-        args.precision,
-        args.night,
-    )
+def _dataset(task: Task, given: str | None) -> str:
+    """The data set's name, with slashes as separators: 'IVF_MSRS', 'MIF/PET-MRI' (one subset)."""
+    if given is None:
+        return task.folder
+    parts = given.replace("\\", "/").rstrip("/").split("/")
+    if find_task(parts[0]) != task:
+        raise ValueError(f"--dataset {given} is no {task.folder} data set; use its own test script")
+    if ".." in parts:
+        raise ValueError(f"--dataset {given} leaves the folder of data sets; results go to a folder of its name")
+    return "/".join(parts)
 
 
 def _fuse(
@@ -182,19 +189,17 @@ def _print_scores(report: FolderReport) -> None:
     say(table.text())
 
 
-def _jobs(task: Task, args: argparse.Namespace) -> list[tuple[SceneFolder, Path]]:
+def _jobs(task: Task, dataset: str, args: argparse.Namespace) -> list[tuple[SceneFolder, Path]]:
     """Folders to fuse, each with the folder of its results.
 
     Raises:
         ValueError: the arguments name some sources, but not all.
     """
-    dataset = args.dataset or task.folder
     if args.root_path is not None:
         folders = scene_folders(args.root_path, dataset, args.A_dir, args.B_dir)
         return [(folder, args.save_dir / folder.name) for folder in folders]
     if args.A_dir is not None and args.B_dir is not None:
-        name = dataset.replace("\\", "/")
-        return [(SceneFolder(name, (args.A_dir, args.B_dir)), args.save_dir / name)]
+        return [(SceneFolder(dataset, (args.A_dir, args.B_dir)), args.save_dir / dataset)]
     for option in ("A_dir", "B_dir", "dataset", "pattern_a", "pattern_b"):
         if getattr(args, option) is not None:
             raise ValueError(
@@ -220,16 +225,23 @@ def _range(option: str, words: list[str] | None) -> RangeSpec | None:
         raise ValueError(f"{option}: {error}") from None
 
 
-def _given_path(text: str) -> Path:
-    """A path that is not empty, as that of a shell variable that was never set is."""
+def _given(text: str) -> str:
+    """A value that is not empty, as a shell variable that was never set is."""
     if not text.strip():
-        raise argparse.ArgumentTypeError("the path is empty")
-    return Path(text)
+        raise argparse.ArgumentTypeError("the value is empty")
+    return text
+
+
+def _given_path(text: str) -> Path:
+    return Path(_given(text))
 
 
 def _advice(error: Exception) -> str:
     """The options that would help, where the error knows better folders or patterns."""
-    if not isinstance(error, SceneError) or not (error.folders or error.patterns):
+    if not isinstance(error, SceneError):
         return ""
     options = [*zip(("--A_dir", "--B_dir"), error.folders), *zip(("--pattern_a", "--pattern_b"), error.patterns)]
-    return f"; try {' '.join(f'{name} {shlex.quote(str(value))}' for name, value in options)}"
+    if error.root:
+        options.append(("--root_path", error.root))
+    words = [f"{name} {shlex.quote(str(value))}" for name, value in options]
+    return f"; try {' '.join(words)}" if words else ""

@@ -80,6 +80,7 @@ _DAMAGE = (
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
+    tifffile.TiffFileError,
 )
 
 
@@ -175,10 +176,12 @@ def _regular_file(path: Path) -> Iterator[BinaryIO]:
 def _open_pillow(data: bytes, kind: str) -> ImageFile:
     if kind == "Netpbm" and (header := _netpbm_header(data)) and header[3] > 255:
         return _open_deep_netpbm(data, *header)
+    bits = _bits(data, kind)
+    if kind == "JPEG" and bits > 8:
+        raise NotImplementedError(f"JPEG of {bits} bits per channel")
     image = _PILLOW[kind](io.BytesIO(data))
     if image.width * image.height > MAX_PIXELS:
         return ImageFile(image.height, image.width, "8", 1, image.tell)  # refused by the caller
-    bits = _bits(data, kind)
     notices = _pillow_notices(image, kind, bits)
     profile = image.info.get("icc_profile") or None
     deep_codec = {"PNG": imagecodecs.png_decode, "JPEG 2000": imagecodecs.jpeg2k_decode}.get(kind)
@@ -211,6 +214,16 @@ def _bits(data: bytes, kind: str) -> int:
         start = data.find(b"av1C")
         flags = data[start + 6] if start >= 0 else 0
         return 8 if not flags & 64 else 12 if flags & 32 else 10
+    return _jpeg_bits(data) if kind == "JPEG" else 8
+
+
+def _jpeg_bits(data: bytes) -> int:
+    """Precision that a JPEG's frame header states."""
+    place = 2
+    while place + 5 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:  # up to the start of the scan
+        if 0xC0 <= data[place + 1] <= 0xC3:  # start of frame
+            return data[place + 4]
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
     return 8
 
 
@@ -302,6 +315,8 @@ def _judge_tiff(page: tifffile.TiffPage, file: BinaryIO) -> None:
     """Refuse what the header promises and the file cannot hold, before memory is asked for."""
     if page.dtype is None:
         raise NotImplementedError(f"{page.bitspersample} bits per channel, sample format {page.sampleformat}")
+    if page.compression not in tifffile.TIFF.DECOMPRESSORS:
+        raise NotImplementedError(f"compression {getattr(page.compression, 'name', page.compression)}")
     samples = page.imagewidth * page.imagelength * page.samplesperpixel * max(page.imagedepth, 1)
     if samples > 4 * MAX_PIXELS or math.prod(page.chunks) > 4 * MAX_PIXELS:
         raise ValueError(f"{samples} values, more than the limit of {4 * MAX_PIXELS}")

@@ -51,11 +51,13 @@ class SceneFolder:
 
 
 class SceneError(ImageError):
-    """Folders in which no scene is found as they were given; `folders` or `patterns`, where set, would find some."""
+    """Folders in which no scene is found as they were given; `folders`, `patterns` or `root`, where set, would help."""
 
-    def __init__(self, message: str, folders: Sequence[Path] = (), patterns: Sequence[str] = ()) -> None:
+    def __init__(
+        self, message: str, folders: Sequence[Path] = (), patterns: Sequence[str] = (), root: Path | None = None
+    ) -> None:
         super().__init__(message)
-        self.folders, self.patterns = tuple(folders), tuple(patterns)
+        self.folders, self.patterns, self.root = tuple(folders), tuple(patterns), root
 
 
 def find_scenes(
@@ -135,7 +137,7 @@ def scene_folders(
                     f"{present[0]} is there, its partner {missing[-1]} is not; add it, or rename the former"
                 )
     if not found:
-        raise _no_source_folders(dataset, base if base.is_dir() else root, missing)
+        raise _no_source_folders(dataset, root, base, missing)
     return list(found.values())
 
 
@@ -177,9 +179,9 @@ def _groups(folders: Sequence[Path]) -> tuple[list[tuple[list[int], _Listing]], 
     for folder in folders:
         if not folder.is_dir():
             raise SceneError(f"no folder {folder}; {_contents(_nearest_folder(folder))}")
-    numbers: dict[Path, list[int]] = defaultdict(list)
+    numbers: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, folder in enumerate(folders):
-        numbers[folder.resolve()].append(number)
+        numbers[_identity(folder)].append(number)
     groups, problems, empty = [], [], {}
     for members in numbers.values():
         listing, others, below = _look_into(folders[members[0]])
@@ -188,7 +190,7 @@ def _groups(folders: Sequence[Path]) -> tuple[list[tuple[list[int], _Listing]], 
             empty[listing.folder] = below
         groups.append((members, listing))
     if empty:
-        raise _no_images(folders, empty)
+        raise _no_images(folders, empty, problems)
     return groups, problems
 
 
@@ -224,6 +226,12 @@ def _ignored(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM_FILES
 
 
+def _identity(path: str | Path) -> tuple[int, int]:
+    """What is equal for all names of one file or folder."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
 def _kind(path: Path) -> str:
     """What a directory entry is that is neither a file nor a folder."""
     if path.is_fifo():
@@ -236,9 +244,14 @@ def _kind(path: Path) -> str:
 
 
 def _images_below(folder: Path) -> Counter[Path]:
-    """Number of image files in each folder below, by names alone."""
+    """Number of image files in each folder below, by names alone; links are followed, each folder counts once."""
     counts: Counter[Path] = Counter()
-    for place, names, files in os.walk(folder):
+    seen = set()
+    for place, names, files in os.walk(folder, followlinks=True):
+        if _identity(place) in seen:
+            names.clear()
+            continue
+        seen.add(_identity(place))
         names[:] = sorted(name for name in names if not name.startswith("."))
         if Path(place) != folder:
             count = sum(not _ignored(name) and Path(name).suffix.lower() in IMAGE_SUFFIXES for name in files)
@@ -296,11 +309,14 @@ def _match(folders: Sequence[Path], sources: Sequence[dict[str, list[Path]]]) ->
     return scenes, problems
 
 
-def _no_images(folders: Sequence[Path], empty: dict[Path, Counter[Path]]) -> SceneError:
+def _no_images(
+    folders: Sequence[Path], empty: dict[Path, Counter[Path]], problems: Sequence[SceneProblem]
+) -> SceneError:
     """The error for folders without images, which names those below them that have some."""
     for folder, below in empty.items():
         if not below:
-            return SceneError(f"no images in {folder}; put files ending in {_suffixes()} there")
+            others = "".join(f"; {problem.reason}" for problem in problems)
+            return SceneError(f"no images in {folder}; put files ending in {_suffixes()} there{others}")
     folder, below = next(iter(empty.items()))
     listed = [f"{place} holds {count}" for place, count in below.items()]
     message = f"no images in {folder} itself; {', '.join(listed[:6])}{' ...' * (len(listed) > 6)}"
@@ -313,10 +329,14 @@ def _no_images(folders: Sequence[Path], empty: dict[Path, Counter[Path]]) -> Sce
     return SceneError(f"{message}: give {better[folders.index(folder)]} as the folder of that source", folders=better)
 
 
-def _no_source_folders(dataset: str, place: Path, missing: Sequence[str]) -> SceneError:
-    """The error for a data set without the folders looked for, which may hold all images in one folder."""
+def _no_source_folders(dataset: str, root: Path, base: Path, missing: Sequence[str]) -> SceneError:
+    """The error for a data set without the folders looked for: of another root, or with all images in one folder."""
+    place = base if base.is_dir() else root
     looked = ", ".join(dict.fromkeys(missing))
     message = f"no source folders for {dataset}: looked for {looked}; {_contents(place)}"
+    for other in _folders_around(root):
+        if any(all((other / dataset / s.subset / f).is_dir() for f in s.folders) for s in _candidates(dataset)):
+            return SceneError(f"{message}; as folder of data sets give {other}", root=other)
     images = _look_into(place)[0].images if place.is_dir() else []
     patterns, count = _tell_apart([path.stem for path in images])
     if not count:
@@ -418,6 +438,12 @@ def _contents(folder: Path) -> str:
     names = sorted(item.name + "/" * item.is_dir() for item in folder.iterdir() if not item.name.startswith("."))
     listed = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
     return f"{folder} holds {listed}" if names else f"{folder} is empty"
+
+
+def _folders_around(root: Path) -> list[Path]:
+    """The folder above and those directly below; a folder of data sets is easily given a level too high or low."""
+    below = [path for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    return [root.absolute().parent, *sorted(below)]
 
 
 def _dataset_folder(root: Path, dataset: str) -> Path:

@@ -63,8 +63,9 @@ class FolderReport:
 
     def summary(self) -> str:
         """Number of results, seconds for each and their folder in one line, then a line per failure."""
-        pace = f", {self.seconds / len(self.fused):.2f} s per pair in {self.network}" if self.fused else ""
-        lines = [f"{self.name}: {len(self.fused)} pairs fused{pace}, {len(self.failed)} failed -> {self.save_dir}"]
+        scene = "pair" if len(self.ranges) == 2 else "scene"
+        pace = f", {self.seconds / len(self.fused):.2f} s per {scene} in {self.network}" if self.fused else ""
+        lines = [f"{self.name}: {len(self.fused)} {scene}s fused{pace}, {len(self.failed)} failed -> {self.save_dir}"]
         return "\n".join(lines + [one_line(f"  failed: {name}: {reason}") for name, reason in self.failed])
 
 
@@ -123,7 +124,7 @@ def fuse_folder(
 
         jobs = [pool.submit(fuse, scene) for scene in scenes]
         try:
-            bar = tqdm(zip(scenes, jobs), folder.name, len(scenes), unit="pair", disable=None)
+            bar = tqdm(zip(scenes, jobs), one_line(folder.name), len(scenes), unit="scene", disable=None)
             for scene, job in bar:
                 with report.blaming(scene):
                     done.append(job.result())
@@ -229,27 +230,24 @@ def _notices(
         notices.append(f"{paths[0]}: {text}{more}")
     if done and all(one.all_equal for one in done):
         notices.append("the sources of every scene are equal, pixel by pixel; were the same images given twice?")
-    for number, hot in enumerate(task.thermal):
-        if hot:
-            notices += _false_colors(folder, done, number)
-    return notices
+    return notices + _colour_notices(task, folder, done)
 
 
-def _false_colors(folder: SceneFolder, done: Sequence[_Fused], thermal: int) -> list[str]:
-    """Notice of colour in the thermal source of that number, which may be the visible one by mistake."""
-    colored = [one for one in done if one.colorful[thermal]]
-    if not colored:
-        return []
-    source, path = folder.folders[thermal], colored[0].scene.paths[thermal]
-    others = [number for number in range(len(folder.folders)) if number != thermal]
-    if len(colored) == len(done) and not any(one.colorful[number] for one in done for number in others):
-        return [
-            f"all images in {source} have colour and all in {folder.folders[others[0]]} are gray: the folders may be "
-            "swapped; if not, the thermal images are in false colours, of which only the luminance is used"
-        ]
+def _colour_notices(task: Task, folder: SceneFolder, done: Sequence[_Fused]) -> list[str]:
+    """Notices of colour where the task expects none: sources swapped, or a thermal source in false colours."""
+    numbers = range(len(folder.folders))
+    colored = [[one for one in done if one.colorful[number]] for number in numbers]
+    giver = {"a": 0, "b": 1}.get(task.color)  # the source whose colours the result takes
+    if giver is not None and done and not colored[giver]:
+        full = [number for number in numbers if len(colored[number]) == len(done)]
+        if full:
+            gray, other = folder.folders[giver], folder.folders[full[0]]
+            return [f"all images in {gray} are gray and all in {other} have colour: the folders may be swapped"]
     return [
-        f"{len(colored)} of {len(done)} images in {source} have colour, {path.name} for one: false colours are no "
-        "temperature, only their luminance is used; export thermal images in gray"
+        f"{len(some)} of {len(done)} images in {source} have colour, {some[0].scene.paths[number].name} for one: false "
+        "colours are no temperature, only their luminance is used; export thermal images in gray"
+        for number, (source, some) in enumerate(zip(folder.folders, colored))
+        if some and task.thermal and task.thermal[number]
     ]
 
 
