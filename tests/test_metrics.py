@@ -150,13 +150,6 @@ def test_vif_equals_torchmetrics_and_sewar():
     assert ours == pytest.approx(sewar.vifp(a.astype(np.uint8), fused.astype(np.uint8)), rel=1e-9)
 
 
-def test_mutual_information_equals_scikit_learn():
-    score = pytest.importorskip("sklearn.metrics").mutual_info_score
-    a, b, fused = (image.ravel() for image in FLOATS.values())
-    expected = score(a, fused) + score(b, fused)
-    assert mutual_information(*FLOATS.values()) == pytest.approx(expected, rel=1e-10)
-
-
 def test_counting_metrics_equal_scikit_image():
     a, b, fused = FLOATS.values()
     # scikit-image's form is (H(X) + H(F)) / H(X, F), from which 2 I(X; F) / (H(X) + H(F)) = 2 (1 - 1 / form)

@@ -5,6 +5,7 @@ code under test, so a clone without any data proves the metrics.
 """
 
 import json
+import math
 import warnings
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from adasffuse.metrics import CONVENTIONS, evaluate
 from adasffuse.metrics.features import _wavelet
 
 FOLDER = Path(__file__).parent / "reference"
-VALUES = json.loads((FOLDER / "values.json").read_text(encoding="utf-8"))["authors_evaluator"]
+CONTENT = json.loads((FOLDER / "values.json").read_text(encoding="utf-8"))
+VALUES, DEGENERATE = CONTENT["authors_evaluator"], CONTENT["degenerate"]
 # Without a second form: QP (phase congruency) agrees with public code where the data are, CIEDE2000 is computed by
 # scikit-image; test_metrics.py has what is known of them by hand.  Of FMI_wavelet the transform is compared below.
 WITHOUT = {"QP", "CIEDE2000", "FMI_wavelet"}
@@ -47,6 +49,36 @@ def test_the_default_convention_agrees_with_the_authors_evaluator(name):
     scores = evaluate(**read_case(name), metrics=tuple(VALUES[name]))
     assert scores == pytest.approx(VALUES[name], rel=1e-9)
     assert len(scores) == 12
+
+
+@pytest.mark.filterwarnings("ignore::adasffuse.metrics.MetricWarning")
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_degenerate_images_score_as_the_authors_evaluator_says(name):
+    """But for VIFF: theirs counts a flat source (0/0) as perfectly kept, ours is undefined."""
+    a, b, fused = read_case("street").values()
+    flat, black = np.full_like(a, 128), np.zeros_like(a)
+    images = {
+        "flat_fused": (a, b, flat),
+        "copies": (a, a, a),
+        "flat_a": (flat, b, fused),
+        "all_black": (black, black, black),
+        "black_sources": (black, black, fused),
+    }[name]
+    expected = {metric: float(value) for metric, value in DEGENERATE[name].items()}
+    if name in ("flat_a", "all_black", "black_sources"):
+        expected["VIFF"] = math.nan
+    scores = evaluate(*images, metrics=tuple(expected))
+    assert scores == pytest.approx(expected, rel=1e-9, abs=1e-9, nan_ok=True)
+
+
+@pytest.mark.filterwarnings("ignore::adasffuse.metrics.MetricWarning")
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_no_metric_raises_on_degenerate_images(convention):
+    a, b, fused = read_case("street").values()
+    flat, black = np.full_like(a, 128), np.zeros_like(a)
+    for images in ((a, b, flat), (a, a, a), (flat, b, fused), (black, black, black), (black, black, fused)):
+        scores = evaluate(*images, tuple(CONVENTIONS[convention].metrics), convention, reference=images[1])
+        assert all(isinstance(score, float) for score in scores.values())
 
 
 def test_the_authors_evaluator_or_a_restatement_stands_behind_every_definition():
