@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.fuse import METHOD
+from adasffuse.cli.score import listed
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
 from adasffuse.device import PRECISIONS
 from adasffuse.files import one_line, write_text
@@ -52,7 +53,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--markdown", type=Path, metavar="FILE")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
-    if unknown := set(filter(None, args.baselines.split(","))) - set(BASELINES):
+    args.baselines = listed([args.baselines])
+    unknown = set(args.baselines) - set(BASELINES)
+    if unknown:
         parser.error(f"no baseline {', '.join(sorted(unknown))}; there are {', '.join(BASELINES)}")
     if not args.edge > 0 or args.seed < 0 or (args.count is not None and args.count < 1):
         parser.error("--edge must be positive, --seed 0 or more, --count 1 or more")
@@ -68,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         weights = None if args.weights == "released" else args.weights
         fuser = load_fuser("mff", args.size, weights, args.device, precision=args.precision)
-        methods = {METHOD: fuser.fuse_luminance} | {n: BASELINES[n] for n in args.baselines.split(",") if n}
+        methods = {METHOD: fuser.fuse_luminance} | {n: BASELINES[n] for n in args.baselines}
         table = ScoreTable(METRICS)
         files = photographs(args.photographs, args.pattern, args.count)
         for name, a, b, truth in tqdm(pairs(files, args.edge, args.seed), total=len(files), unit="pair"):

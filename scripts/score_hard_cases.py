@@ -17,6 +17,7 @@ from numpy import ndarray
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
+from adasffuse.cli.score import listed
 from adasffuse.files import one_line, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import find_scenes, read_scene
@@ -50,7 +51,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--infrared and --visible go together")
     if args.count < 1 or args.seed < 0:
         parser.error(f"--count must be 1 or more and --seed 0 or more, got {args.count} and {args.seed}")
-    if unknown := set(filter(None, args.baselines.split(","))) - set(BASELINES):
+    args.baselines = listed([args.baselines])
+    unknown = set(args.baselines) - set(BASELINES)
+    if unknown:
         parser.error(f"no baseline {', '.join(sorted(unknown))}; there are {', '.join(BASELINES)}")
     return args
 
@@ -88,7 +91,7 @@ def fusion_methods(args: argparse.Namespace) -> dict[str, Fuse]:
     files = dict(zip(names, args.weights)) or {f"AdaSFFuse {args.size}": None}
     load = partial(load_fuser, "ivf", args.size, device=args.device, night=args.night)
     methods = {name: load(weights=file).fuse_luminance for name, file in files.items()}
-    methods |= {name: BASELINES[name] for name in args.baselines.split(",") if name}
+    methods |= {name: BASELINES[name] for name in args.baselines}
     return methods | {"infrared alone": lambda a, b: a, "visible alone": lambda a, b: b}
 
 
