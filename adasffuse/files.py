@@ -1,5 +1,6 @@
 """Files that are whole or not there at all, and names that are safe to show."""
 
+import errno
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -14,15 +15,18 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
     """A new file beside `path` to write to; at the end of the block it takes the place of `path`, in one step.
 
     Where the block fails, or is interrupted, `path` stays as it was and the new file is removed.  Folders are made
-    where needed.  The new file has a short name of its own, whatever the length of `path`'s.
+    where needed.  The new file has a short name of its own, whatever the length of `path`'s.  A link stays a link: what
+    it points to is replaced.
 
     Args:
         path: the file to be written or replaced.
         sync: also wait until the content lies on the disk, for what must outlive a power cut.
     Raises:
-        OSError: folder or file cannot be written, or the disk is full.
+        OSError: folder or file cannot be written, the disk is full, or `path` is a folder, a device or a pipe.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{PARTIAL}{secrets.token_hex(8)}{path.suffix[:8]}")
     temporary.open("xb").close()

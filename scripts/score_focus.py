@@ -19,14 +19,16 @@ from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.fuse import METHOD
+from adasffuse.cli.score import listed
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
 from adasffuse.device import PRECISIONS
+from adasffuse.files import one_line, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError, read_image, write_png
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
-from adasffuse.process import keep_freed_memory
+from adasffuse.process import run_program, say
 
 METRICS = ("PSNR_GT", "SSIM_GT")
 RADIUS = (2.0, 6.0)  # pixels
@@ -51,7 +53,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--markdown", type=Path, metavar="FILE")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args(argv)
-    if unknown := set(filter(None, args.baselines.split(","))) - set(BASELINES):
+    args.baselines = listed([args.baselines])
+    unknown = set(args.baselines) - set(BASELINES)
+    if unknown:
         parser.error(f"no baseline {', '.join(sorted(unknown))}; there are {', '.join(BASELINES)}")
     if not args.edge > 0 or args.seed < 0 or (args.count is not None and args.count < 1):
         parser.error("--edge must be positive, --seed 0 or more, --count 1 or more")
@@ -60,11 +64,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    keep_freed_memory()
+    return run_program(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
     try:
         weights = None if args.weights == "released" else args.weights
         fuser = load_fuser("mff", args.size, weights, args.device, precision=args.precision)
-        methods = {METHOD: fuser.fuse_luminance} | {n: BASELINES[n] for n in args.baselines.split(",") if n}
+        methods = {METHOD: fuser.fuse_luminance} | {n: BASELINES[n] for n in args.baselines}
         table = ScoreTable(METRICS)
         files = photographs(args.photographs, args.pattern, args.count)
         for name, a, b, truth in tqdm(pairs(files, args.edge, args.seed), total=len(files), unit="pair"):
@@ -73,13 +80,13 @@ def main(argv: list[str] | None = None) -> int:
                 table.add(method, name, image.shape, evaluate(a, b, image, METRICS, reference=truth))
             if args.out:
                 write_png(args.out / f"{name}.png", panel(a, b, truth, fused))
-        print(table.text())
         for name in ("markdown", "json"):
-            if path := getattr(args, name):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(getattr(table, name)(), encoding="utf-8")
+            path = getattr(args, name)
+            if path:
+                write_text(path, getattr(table, name)())
+        say(table.text())
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {one_line(error)}", sys.stderr)
         return 1
     return 0
 

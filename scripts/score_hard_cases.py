@@ -17,14 +17,17 @@ from numpy import ndarray
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
+from adasffuse.cli.score import listed
+from adasffuse.files import one_line, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import find_scenes, read_scene
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import write_png
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.hard_cases import HARD_CASE_SCORES, hard_case_total, score_hard_case
-from adasffuse.process import keep_freed_memory
-from adasffuse.scenes.hard_cases import GlareCase, NightCase, glare_pair, night_scene
+from adasffuse.process import run_program, say
+from adasffuse.scenes.glare import GlareCase, glare_pair
+from adasffuse.scenes.street import NightCase, night_scene
 
 Fuse = Callable[[ndarray, ndarray], ndarray]
 Scores = dict[str, dict[str, dict[str, float]]]  # of every method, of every case
@@ -48,14 +51,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--infrared and --visible go together")
     if args.count < 1 or args.seed < 0:
         parser.error(f"--count must be 1 or more and --seed 0 or more, got {args.count} and {args.seed}")
-    if unknown := set(filter(None, args.baselines.split(","))) - set(BASELINES):
+    args.baselines = listed([args.baselines])
+    unknown = set(args.baselines) - set(BASELINES)
+    if unknown:
         parser.error(f"no baseline {', '.join(sorted(unknown))}; there are {', '.join(BASELINES)}")
     return args
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    keep_freed_memory()
+    return run_program(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
     try:
         methods = fusion_methods(args)
         scores: Scores = {}
@@ -67,12 +75,11 @@ def main(argv: list[str] | None = None) -> int:
             scores[name] = {method: score_hard_case(case, image) for method, image in fused.items()}
             if args.out:
                 write_png(args.out / f"{name}.png", panel(case, fused, scores[name]))
-        print(table(scores))
         if args.json:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
-            args.json.write_text(json.dumps(as_json(scores), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            write_text(args.json, json.dumps(as_json(scores), indent=1, allow_nan=False) + "\n")
+        say(table(scores))
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {one_line(error)}", sys.stderr)
         return 1
     return 0
 
@@ -84,7 +91,7 @@ def fusion_methods(args: argparse.Namespace) -> dict[str, Fuse]:
     files = dict(zip(names, args.weights)) or {f"AdaSFFuse {args.size}": None}
     load = partial(load_fuser, "ivf", args.size, device=args.device, night=args.night)
     methods = {name: load(weights=file).fuse_luminance for name, file in files.items()}
-    methods |= {name: BASELINES[name] for name in args.baselines.split(",") if name}
+    methods |= {name: BASELINES[name] for name in args.baselines}
     return methods | {"infrared alone": lambda a, b: a, "visible alone": lambda a, b: b}
 
 

@@ -10,7 +10,6 @@ a result clips though a source holds them; coloured medical sets the fidelity of
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -25,14 +24,16 @@ from numpy import ndarray
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.fuse import METHOD
 from adasffuse.device import PRECISIONS
+from adasffuse.files import one_line, write_text
 from adasffuse.images.color import fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene, scene_folders
 from adasffuse.images.read import ImageError, read_image, write_png
 from adasffuse.inference import Fuser, fuse_folder, load_fuser
 from adasffuse.metrics import ScoreTable
+from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings, score_pairs
 from adasffuse.models.weights import file_sha256, released_weights
-from adasffuse.process import keep_freed_memory
+from adasffuse.process import run_program, say
 from adasffuse.tasks import GENERAL, TASKS, Task, find_task
 
 RANKED = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
@@ -55,7 +56,7 @@ class Scored:
 
     @property
     def pairs(self) -> int:
-        return len(self.table.rows) // len(self.table.methods)
+        return len(self.table.common_names())
 
     def place(self) -> int:
         """Ours among all methods by mean rank, 1 the first; ties share the better place."""
@@ -111,7 +112,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    keep_freed_memory()
+    return run_program(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
     try:
         weights = None if args.weights == RELEASED else Path(args.weights)
         if args.weights == GENERAL:
@@ -122,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
         fusers = {task.id: load_fuser(task.id, **network) for task, _ in sets}
         results = []
         for scored in score_sets(sets, fusers, Settings(cache=args.cache), args.pairs, args.out, args.workers):
-            print(f"\n{scored.name}: {scored.verdict()}\n{as_text(scored)}", flush=True)
+            say(f"\n{scored.name}: {scored.verdict()}\n{as_text(scored)}")
             results.append(scored)
         files = {weights or released_weights(task, args.size) for task in fusers}
         hashes = {path.name: file_sha256(path) for path in sorted(files)}
@@ -132,15 +136,15 @@ def main(argv: list[str] | None = None) -> int:
             "json": as_json(hashes, precision, results),
         }
         for name, text in reports.items():
-            if path := getattr(args, name):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
+            path = getattr(args, name)
+            if path:
+                write_text(path, text)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {one_line(error)}", sys.stderr)
         return 1
     first = [scored for scored in results if scored.place() == 1]
     shared = sum("shared" in scored.verdict() for scored in first)
-    print(f"\nfirst in mean rank on {len(first)} of {len(results)} sets, {shared} of them shared with another method")
+    say(f"\nfirst in mean rank on {len(first)} of {len(results)} sets, {shared} of them shared with another method")
     return 0
 
 
@@ -200,7 +204,10 @@ def score_set(fuser: Fuser, folder: SceneFolder, save_dir: Path, settings: Setti
 
     def score(methods: Mapping, metrics: tuple[str, ...]) -> ScoreTable:
         chosen = Settings(metrics, settings.convention, settings.per_channel, settings.cache)
-        return score_pairs(pairs, methods, settings=chosen, workers=workers)
+        table = score_pairs(pairs, methods, settings=chosen, workers=workers)
+        if table.unscored:  # a table for a card is complete or none
+            raise ImageError(f"{folder.name}: {'; '.join(table.notes())}")
+        return table
 
     whole = score(methods, (*RANKED, *REPORTED))
     checks: dict[str, dict[str, float]] = {}
@@ -370,11 +377,6 @@ def as_json(hashes: Mapping[str, str], precision: str, results: Sequence[Scored]
 def rounded(value: float, digits: int = 4) -> float | None:
     """JSON has no NaN: null."""
     return round(value, digits) if np.isfinite(value) else None
-
-
-def default_cache() -> Path:
-    """Where test_fusion_metrics.py keeps its scores."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "adasffuse" / "metrics"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,15 @@
 """The script test_fusion_metrics.py on small folders made here."""
 
+import contextlib
 import csv
+import errno
 import importlib.util
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -12,11 +18,18 @@ import pytest
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli import fuse as cli
+from adasffuse.cli import score as score_command
+from adasffuse.images.color import luminance
+from adasffuse.images.no_data import fill_missing
 from adasffuse.images.pairs import Scene, find_scenes
-from adasffuse.images.read import write_png
+from adasffuse.images.read import read_image, write_png
 from adasffuse.inference.folder import FolderReport
-from adasffuse.metrics import evaluate
+from adasffuse.metrics import METRICS, cache, evaluate
 from adasffuse.metrics import folder as folder_module
+from adasffuse.metrics.conventions import find_metric
+from adasffuse.metrics.workers import WorkerError, map_in_processes
+
+ROOT = Path(__file__).resolve().parents[1]
 
 _SPEC = importlib.util.spec_from_file_location(
     "test_fusion_metrics_program", Path(__file__).resolve().parents[1] / "test_fusion_metrics.py"
@@ -86,7 +99,7 @@ def test_fusion_scripts_score_as_this_script_does(data):
 
 
 def test_few_images_start_no_worker(data, monkeypatch):
-    monkeypatch.setattr(folder_module, "ProcessPoolExecutor", None)  # not callable
+    monkeypatch.setattr(folder_module, "map_in_processes", None)  # not callable
     sources = (data / "data/IVF/infrared", data / "data/IVF/visible")
     assert len(folder_module.score_folders(*sources, {"mean": data / "mean"}).rows) == 3
 
@@ -160,7 +173,7 @@ def test_cache_that_is_no_text_is_computed_anew(data):
 
 
 def test_cache_forgets_what_was_unused_for_longest(data, monkeypatch):
-    monkeypatch.setattr(folder_module, "_CACHE_ENTRIES", 4)
+    monkeypatch.setattr(cache, "_ENTRIES", 4)
     assert run(data, "--baselines", "average", "--metrics", "EN") == 0
     old = sorted((data / "cache").rglob("*.json"))
     for entry in old:
@@ -227,7 +240,7 @@ def test_explain(capsys):
     [
         ([], "nothing to score"),
         (["--baselines", "median"], "unknown baseline 'median'; there are average"),
-        (["--baselines", "average", "--metrics", "ssim"], "did you mean 'SSIM'"),
+        (["--baselines", "average", "--metrics", "ssimm"], "did you mean 'SSIM'"),
         (["--baselines", "average", "--metrics", "SSIM_GT"], "give a reference"),
         (["--fused", "{data}/nothing"], "no folder"),
         (["--fused", "a={data}/mean", "a={data}/mean"], "two folders are called 'a'"),
@@ -240,15 +253,338 @@ def test_mistakes_are_one_line(data, capsys, arguments, message):
     assert error.startswith("error: ") and message in error
 
 
-def test_unequal_stems_and_sizes_name_the_file(data, capsys):
+# One image that cannot be scored never stops the others.
+
+
+def scored_names(table: Path) -> dict[str, list[str]]:
+    """Method to names of the images in a CSV file."""
+    names: dict[str, list[str]] = {}
+    for row in csv.DictReader(table.open()):
+        names.setdefault(row["method"], []).append(row["name"])
+    return names
+
+
+def test_a_method_that_lacks_an_image_is_compared_on_those_that_all_have(data, capsys):
     (data / "mean" / "p1.png").rename(data / "mean" / "q1.png")
-    assert run(data, "--fused", data / "mean") == 1
-    assert "p1.png has no partner" in capsys.readouterr().err
-    (data / "mean" / "q1.png").rename(data / "mean" / "p1.png")
-    write_png(data / "mean" / "p1.png", np.zeros((48, 40), np.uint8))
-    assert run(data, "--fused", data / "mean") == 1
+    files = ["--csv", data / "s.csv", "--json", data / "s.json"]
+    assert run(data, "--fused", data / "mean", "--baselines", "average", *files) == 0
+    shown = capsys.readouterr()
+    assert "n = 2 (" in shown.out and "images scored: average 3, mean 2; means and ranks are over the 2 " in shown.out
+    assert f"not scored: p1 of mean: {data / 'mean'} holds no image of it" in shown.out
+    assert "mean/q1.png belongs to no scene" in shown.err
+    assert scored_names(data / "s.csv") == {"average": ["p0", "p1", "p2"], "mean": ["p0", "p2"]}  # no work is lost
+    content = json.loads((data / "s.json").read_text())
+    assert content["compared"] == 2 and [one["name"] for one in content["unscored"]] == ["p1"]
+    rows = {(row["method"], row["name"]): row for row in csv.DictReader((data / "s.csv").open())}
+    mean_entropy = sum(float(rows["average", name]["EN"]) for name in ("p0", "p2")) / 2
+    assert content["methods"]["average"]["mean"]["EN"] == pytest.approx(mean_entropy)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_images_that_cannot_be_used_are_named_and_the_rest_is_scored(data, capsys, workers):
+    (data / "mean" / "p0.png").write_bytes((data / "mean" / "p0.png").read_bytes()[:200])  # truncated
+    (data / "mean" / "p1.png").unlink()
+    os.mkfifo(data / "mean" / "p1.png")
+    for i in range(3, 6):
+        for folder in (data / "data/IVF/infrared", data / "data/IVF/visible", data / "mean"):
+            write_png(folder / f"p{i}.png", np.random.default_rng(i).integers(0, 256, (48, 50), dtype=np.uint8))
+    write_png(data / "mean" / "p3.png", np.zeros((48, 40), np.uint8))
+    (data / "mean" / "p4.png").unlink()
+    (data / "mean" / "p4.png").symlink_to("/dev/zero")
+    (data / "mean" / "notes.txt").write_text("not an image")
+    assert run(data, "--fused", data / "mean", "--csv", data / "s.csv", "--workers", workers) == 0
+    shown = capsys.readouterr()
+    assert scored_names(data / "s.csv") == {"mean": ["p2", "p5"]}
+    for words in ("p0 of mean: ", "mean/p1.png is no regular file", "mean/p3.png is 40x48", "mean/p4.png is no reg"):
+        assert words in shown.out
+    assert "also holds notes.txt, no image by name" in shown.err
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_names_that_are_no_text_are_scored_and_shown_escaped(data, capsys, workers):
+    odd = os.fsdecode(b"p\xff\x1b[31m")
+    for folder in ("data/IVF/infrared", "data/IVF/visible", "mean"):
+        (data / folder / "p1.png").rename(data / folder / f"{odd}.png")
+    (data / "mean" / f"{odd}.png").write_bytes(b"damaged")
+    files = ["--csv", data / "s.csv", "--json", data / "s.json", "--workers", workers]
+    assert run(data, "--fused", data / "mean", "--baselines", "average", *files) == 0
+    shown = capsys.readouterr()
+    assert "not scored: p\\xff\\x1b[31m of mean" in shown.out and "\x1b" not in shown.out + shown.err
+    assert b"average,p\xff\x1b[31m," in (data / "s.csv").read_bytes()
+    assert json.loads((data / "s.json").read_text())["unscored"][0]["name"] == odd
+
+
+def test_a_damaged_source_is_named_once_for_all_methods(data, capsys):
+    (data / "data/IVF/visible/p1.png").write_bytes(b"")
+    assert run(data, "--baselines", "average,max", "--fused", data / "mean") == 0
+    out = capsys.readouterr().out
+    assert out.count("not scored") == 1 and "not scored: p1 of all methods: " in out and "visible/p1.png" in out
+
+
+def test_a_method_without_any_image_is_an_error_and_the_others_are_scored(data, capsys):
+    (data / "empty").mkdir()
+    fused = ["--fused", data / "mean", data / "empty", f"typo={data / 'meen'}"]
+    assert run(data, *fused, "--csv", data / "s.csv") == 1
     error = capsys.readouterr().err
-    assert "sizes differ" in error and "mean/p1.png is 40x48" in error
+    assert "no image of empty could be scored: no images in" in error
+    assert "no image of typo could be scored: no folder" in error
+    assert scored_names(data / "s.csv") == {"mean": ["p0", "p1", "p2"]}
+
+
+def test_methods_without_a_common_image_are_not_ranked(data, capsys):
+    for name, kept in (("x", "p0"), ("y", "p1")):
+        write_png(data / name / f"{kept}.png", cv2.imread(str(data / "mean" / f"{kept}.png"), cv2.IMREAD_GRAYSCALE))
+    assert run(data, "--fused", data / "x", data / "y") == 0
+    out = capsys.readouterr().out
+    assert "n = x 1, y 1" in out and "no image is common to all, so means are not comparable" in out
+    assert [line.split()[-1] for line in out.splitlines() if line.startswith(("x ", "y "))] == ["n/a", "n/a"]
+
+
+def test_a_folder_called_skipped_hides_nothing(data, capsys):
+    (data / "mean").rename(data / "skipped")
+    (data / "skipped/p2.png").unlink()
+    assert run(data, "--fused", data / "skipped") == 0
+    assert "not scored: p2 of skipped" in capsys.readouterr().out
+
+
+# Folders and metrics as people write them.
+
+
+def test_names_with_an_equals_sign(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("lr=0.1/IVF", "runs/lr=0.1/MEF", "plain"):
+        Path(folder).mkdir(parents=True)
+    found = score_command.methods(["lr=0.1/IVF", "ours=runs/lr=0.1/MEF", "a=b=plain", "other=absent"])
+    assert found == {
+        "IVF": Path("lr=0.1/IVF"),
+        "ours": Path("runs/lr=0.1/MEF"),
+        "a=b": Path("plain"),
+        "other": Path("absent"),
+    }
+
+
+@pytest.mark.parametrize("words", [["VIFF, Qabf"], ["VIFF,", "Qabf"], ["viff,QABF,"], ["VIFF", "Qabf"]])
+def test_metrics_as_people_write_them(data, words):
+    assert run(data, "--baselines", "Average, max", "--metrics", *words, "--csv", data / "s.csv") == 0
+    row = next(csv.DictReader((data / "s.csv").open()))
+    assert list(row)[5:] == ["VIFF", "Qabf"]
+    assert list(scored_names(data / "s.csv")) == ["average", "max"]
+
+
+def test_metric_names_differ_by_more_than_capitals():
+    assert len({name.lower() for name in METRICS}) == len(METRICS)
+    assert find_metric(" ssim ") == "SSIM" and find_metric("nothing") == "nothing"
+
+
+def test_ranges_are_those_of_the_files(data):
+    """12-bit sources in 16-bit files score as their 8-bit copies do, with the range given or found."""
+    for name in ("p0", "p1", "p2"):
+        for side in ("infrared", "visible"):
+            file = data / "data/IVF" / side / f"{name}.png"
+            pixels = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+            pixels[:2, :2], pixels[-2:, -2:] = 0, 255  # 'folder' trusts no single pixel
+            cv2.imwrite(str(file), pixels)
+            (data / "deep/IVF" / side).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(data / "deep/IVF" / side / f"{name}.png"), pixels.astype(np.uint16) * 16)
+    assert run(data, "--baselines", "average", "--csv", data / "8.csv") == 0
+    ranges = ["--range_a", 0, 4080, "--range_b", "folder"]
+    assert run(data, "--root_path", data / "deep", "--baselines", "average", "--csv", data / "16.csv", *ranges) == 0
+    shallow, deep = (list(csv.DictReader((data / f"{bits}.csv").open())) for bits in (8, 16))
+    for row, other in zip(shallow, deep):
+        assert float(row["SSIM"]) == pytest.approx(float(other["SSIM"]), rel=1e-3)
+
+
+@pytest.mark.parametrize("words", [["5", "5"], ["low", "high"], ["1"]])
+def test_impossible_ranges_name_their_option(data, capsys, words):
+    assert run(data, "--baselines", "average", "--range_b", *words) == 1
+    assert "error: --range_b: a value range" in capsys.readouterr().err
+
+
+def test_where_a_source_holds_no_data_it_counts_as_equal_to_the_other(data):
+    for name in ("p0", "p1", "p2"):
+        file = data / "data/IVF/infrared" / f"{name}.png"
+        pixels = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE).clip(1, 255)
+        pixels[:, :20] = 0
+        write_png(file, pixels)
+    options = ["--baselines", "average", "--metrics", "MSE", "--csv", data / "s.csv"]
+    assert run(data, *options) == 0
+    before = [float(row["MSE"]) for row in csv.DictReader((data / "s.csv").open())]
+    assert run(data, *options, "--no_data_a", 0) == 0
+    after = [float(row["MSE"]) for row in csv.DictReader((data / "s.csv").open())]
+    for name, plain, filled in zip(("p0", "p1", "p2"), before, after):
+        a = read_image(data / f"data/IVF/infrared/{name}.png", no_data=0)
+        b = read_image(data / f"data/IVF/visible/{name}.png")
+        sources = fill_missing((a.pixels, luminance(b.pixels)), (a.valid, None))[0]
+        levels = [np.rint(255 * source).astype(np.uint8) for source in (*sources, sum(sources) / 2)]
+        assert filled == pytest.approx(evaluate(*levels, ["MSE"])["MSE"], rel=0.02) and filled < plain
+
+
+def test_sources_are_paired_by_patterns(data):
+    """Results are called as what the sources share."""
+    together = data / "together"
+    together.mkdir()
+    for side, prefix in (("infrared", "IR"), ("visible", "VIS")):
+        for file in (data / "data/IVF" / side).iterdir():
+            file.rename(together / f"{prefix}_{file.name}")
+    arguments = ["--source_a", together, "--source_b", together, "--pattern_a", "IR_*", "--pattern_b", "VIS_*"]
+    arguments += ["--fused", data / "mean", "--csv", data / "s.csv"]
+    assert program.main([*map(str, arguments)]) == 0
+    assert scored_names(data / "s.csv") == {"mean": ["p0", "p1", "p2"]}
+
+
+def test_more_than_two_sources_are_refused(data):
+    with pytest.raises(ValueError, match="p has 3 sources: metrics compare two"):
+        folder_module.score_pairs([Scene("p", (Path("a"), Path("b"), Path("c")))], {"average": None})
+
+
+# The cache saves time and never costs a result.
+
+
+def test_a_cache_that_cannot_be_written_is_a_notice(data, capsys):
+    (data / "file").write_text("")
+    assert run(data, "--baselines", "average", "--cache", data / "file/below") == 0
+    shown = capsys.readouterr()
+    assert "n = 3" in shown.out and shown.err.count("notice: the cache ") == 1 and "file/below" in shown.err
+
+
+def test_a_full_disk_is_no_harm_to_cache_or_csv(data, capsys, monkeypatch):
+    assert run(data, "--baselines", "average", "--no_cache", "--csv", data / "s.csv") == 0
+    before = (data / "s.csv").read_text()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert run(data, "--baselines", "max", "--csv", data / "s.csv") == 1
+    shown = capsys.readouterr()
+    assert "\nmax " in shown.out and f"cannot write {data / 's.csv'}: No space left" in shown.err
+    assert "notice: the cache" in shown.err
+    assert (data / "s.csv").read_text() == before and not list(data.glob(".part*"))
+
+
+def test_links_stay_links_and_devices_devices(data, capsys):
+    os.mkfifo(data / "pipe")  # stands for /dev/stdout and /dev/null
+    (data / "link.csv").symlink_to(data / "s.csv")
+    files = ["--csv", data / "link.csv", "--json", data / "pipe"]
+    assert run(data, "--baselines", "average", "--metrics", "EN", *files) == 1
+    assert f"cannot write {data / 'pipe'}: not a regular file" in capsys.readouterr().err
+    assert (data / "pipe").is_fifo() and (data / "link.csv").is_symlink()
+    assert (data / "s.csv").read_text().count("\n") == 4
+
+
+def test_no_home_is_a_notice(data, capsys, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def unknown():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    assert cache.default_cache() is None
+    assert run(data, "--baselines", "average", "--metrics", "EN") == 0
+    assert "notice: no home folder is known" in capsys.readouterr().err
+    assert run(data, "--baselines", "average", "--metrics", "EN", "--no_cache") == 0
+    assert capsys.readouterr().err == ""
+
+
+# Endings, and programs that are no well-behaved script.
+
+
+def start(data, *arguments, code: str = "", **environment: str) -> subprocess.Popen:
+    """The script, or other code, in a process group of its own."""
+    command = ["-c", code] if code else [str(ROOT / "test_fusion_metrics.py")]
+    arguments = ["--root_path", str(data / "data"), "--dataset", "IVF", *map(str, arguments)]
+    return subprocess.Popen(
+        [sys.executable, *command, *([] if code else arguments)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=data,
+        start_new_session=True,
+    )
+
+
+def test_any_output_encoding_and_a_reader_that_leaves(data):
+    process = start(data, "--baselines", "average", "--csv", data / "s.csv", PYTHONIOENCODING="ascii:strict")
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 0 and "VIFF?" in out and error == ""
+    process = start(data, "--baselines", "average", "--csv", data / "t.csv")
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait(timeout=60) == 0
+    assert (data / "s.csv").read_text() == (data / "t.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "term")]
+)
+def test_signals_end_scoring_in_one_line_and_leave_no_process(data, number, status, word):
+    """A fused image of millions of pixels keeps both workers busy when the signal comes."""
+    for folder in (data / "data/IVF/infrared", data / "data/IVF/visible"):
+        for name in ("large1", "large2"):
+            write_png(folder / f"{name}.png", np.random.default_rng(0).integers(0, 256, (1500, 1500), dtype=np.uint8))
+    process = start(data, "--baselines", "average", "--metrics", "all", "--workers", "2", "--no_cache")
+    while not (workers := children(process.pid)) or len(workers) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    while b"serve" not in b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in workers):
+        time.sleep(0.01)
+    os.killpg(process.pid, number)
+    out, error = process.communicate(timeout=60)
+    lines = [line for line in error.splitlines() if line and "scoring:" not in line]
+    assert (process.returncode, out) == (status, "") and len(lines) == 1 and word in lines[0]
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):  # without an end if one is left behind
+        time.sleep(0.01)
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
+
+
+UNGUARDED = """
+from adasffuse.metrics.folder import score_folders
+table = score_folders("data/IVF/infrared", "data/IVF/visible", {}, ["average"], workers=2)
+print(len(table.rows))
+"""
+IN_A_THREAD = """
+from threading import Thread
+from adasffuse.cli.score import run
+arguments = "--root_path data --dataset IVF --baselines average --workers 2 --csv thread.csv".split()
+thread = Thread(target=lambda: print(run(arguments)))
+thread.start()
+thread.join()
+"""
+
+
+def test_scripts_without_a_guard_and_threads_can_score(data):
+    (data / "unguarded.py").write_text(UNGUARDED)
+    process = start(data, code="import runpy; runpy.run_path('unguarded.py', run_name='__main__')")
+    assert process.communicate(timeout=60) == ("3\n", "") and process.returncode == 0
+    process = start(data, code=IN_A_THREAD)
+    out, error = process.communicate(timeout=60)
+    assert out.endswith("\n0\n") and error == "" and (data / "thread.csv").exists()
+
+
+def test_a_worker_that_dies_costs_its_own_job_alone():
+    dead, *others = map_in_processes(eval, ["__import__('os')._exit(7)", "1", "2", "3"], 2)
+    assert isinstance(dead, WorkerError) and others == [1, 2, 3]
+    assert str(dead) == "a scoring process ended with status 7; fewer workers need less memory"
+
+
+def test_an_image_over_which_a_worker_dies_is_named(data, capsys, monkeypatch):
+    monkeypatch.setattr(folder_module, "map_in_processes", lambda _, jobs, __: (WorkerError("killed") for _ in jobs))
+    assert run(data, "--baselines", "average", "--workers", 2) == 1
+    assert "not scored: p0, p1, p2 of average: killed" in capsys.readouterr().out
+
+
+def test_errors_of_workers_reach_the_caller():
+    assert list(map_in_processes(abs, [-1, 2, -3], 2)) == [1, 2, 3]
+    with pytest.raises(TypeError):
+        list(map_in_processes(abs, [1, "x", 3], 2))
 
 
 def test_sources_are_required(capsys):

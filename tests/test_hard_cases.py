@@ -18,7 +18,8 @@ from adasffuse.metrics.hard_cases import (
     structure_kept,
     target_contrast,
 )
-from adasffuse.scenes.hard_cases import add_glare, glare_pair, night_scene
+from adasffuse.scenes.glare import add_glare, glare_pair
+from adasffuse.scenes.street import night_scene
 
 IMAGE = texture(96, 128, seed=0) / np.float32(255)
 EVERYWHERE = np.ones(IMAGE.shape, bool)

@@ -150,13 +150,6 @@ def test_vif_equals_torchmetrics_and_sewar():
     assert ours == pytest.approx(sewar.vifp(a.astype(np.uint8), fused.astype(np.uint8)), rel=1e-9)
 
 
-def test_mutual_information_equals_scikit_learn():
-    score = pytest.importorskip("sklearn.metrics").mutual_info_score
-    a, b, fused = (image.ravel() for image in FLOATS.values())
-    expected = score(a, fused) + score(b, fused)
-    assert mutual_information(*FLOATS.values()) == pytest.approx(expected, rel=1e-10)
-
-
 def test_counting_metrics_equal_scikit_image():
     a, b, fused = FLOATS.values()
     # scikit-image's form is (H(X) + H(F)) / H(X, F), from which 2 I(X; F) / (H(X) + H(F)) = 2 (1 - 1 / form)
@@ -277,6 +270,14 @@ def test_bad_input_says_what_is_wrong(change, message):
         evaluate(**(TRIPLE | change))
 
 
+def test_more_than_two_sources_are_refused():
+    a, b, fused = TRIPLE.values()
+    with pytest.raises(ValueError, match=r"takes two sources.*two at a time"):
+        evaluate(a, b, a, fused)
+    with pytest.raises(ValueError, match=r"a is a sequence of 3 images.*two at a time"):
+        evaluate([a, b, a], b, fused)
+
+
 def test_reference_metrics_compare_with_the_reference():
     scores = evaluate(**TRIPLE, metrics=("PSNR_GT", "SSIM_GT"), reference=TRIPLE["fused"])
     assert scores == {"PSNR_GT": math.inf, "SSIM_GT": pytest.approx(1)}
@@ -317,6 +318,7 @@ def test_every_metric_says_what_it_is():
             text = definition.function.__doc__.lower()
             assert "higher is" in text or "lower is" in text, name
             assert re.search(r"rewards|blind|rule|ignored", text), name
+            assert "args:" in text and "returns:" in text, name
 
 
 def test_every_metric_is_explained_and_in_use():
@@ -341,6 +343,39 @@ def test_conventions_differ_as_documented():
 
 
 # the table
+
+
+def filled_table(values: dict[str, dict[str, float]], metric: str = "EN") -> ScoreTable:
+    """A table of one metric: method to image to score."""
+    table = ScoreTable((metric,))
+    for method, scores in values.items():
+        for name, score in scores.items():
+            table.add(method, name, (8, 8), {metric: score})
+    return table
+
+
+def test_a_missing_score_ranks_last_and_ties_share():
+    undefined = {"p": math.nan}
+    table = filled_table({"x": undefined, "y": {"p": 2.0}, "z": undefined, "w": {"p": 2.0}, "v": {"p": -math.inf}})
+    assert {m: r["EN"] for m, r in table.ranks().items()} == {"x": 4.5, "y": 1.5, "z": 4.5, "w": 1.5, "v": 3}
+    assert table.mean_ranks()["x"] == 4.5
+    text = table.text()
+    assert "n/a: no score, ranks last" in text and "n/a*" not in text and "n/a+" not in text
+    assert filled_table({"x": undefined, "y": undefined}).mean_ranks() == {"x": 1.5, "y": 1.5}
+    lower_is_better = filled_table({"x": undefined, "y": {"p": 9.0}}, "CE")
+    assert lower_is_better.mean_ranks() == {"x": 2, "y": 1}
+
+
+def test_methods_are_compared_on_the_images_that_all_have():
+    table = filled_table({"x": {"p": 1.0, "q": 100.0}, "y": {"p": 2.0}})
+    table.add_unscored("y", "q", "y/q.png: damaged")
+    assert table.means("x") == {"EN": 1.0} and table.mean_ranks() == {"x": 2, "y": 1}
+    assert "n = 1 (8x8 px)" in table.text() and "images scored: x 2, y 1" in table.text()
+    assert "not scored: q of y: y/q.png: damaged" in table.markdown() and "% not scored: q of y" in table.latex()
+    content = json.loads(table.json())
+    assert content["compared"] == 1 and content["methods"]["x"]["n"] == 2
+    assert content["unscored"] == [{"method": "y", "name": "q", "reason": "y/q.png: damaged"}]
+    assert table.csv().count("\n") == 4  # every score is kept
 
 
 def test_table_skips_nan_ranks_and_marks():

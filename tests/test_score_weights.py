@@ -161,6 +161,19 @@ def test_a_pair_that_cannot_be_fused_is_no_table(tmp_path, capsys):
     assert "error: IVF: 1 pairs not fused, the first: 2: sizes differ" in capsys.readouterr().err
 
 
+def test_an_image_that_cannot_be_scored_is_no_table(tmp_path, capsys, monkeypatch):
+    root, weights = write_ivf(tmp_path / "data"), write_weights(tmp_path / "w.safetensors", "ivf")
+
+    def damaged(*_, **__):
+        table = ScoreTable(("EN",))
+        table.add_unscored("max", "2", "2.png: damaged")
+        return table
+
+    monkeypatch.setattr(score_weights, "score_pairs", damaged)
+    assert score_weights.main(["--weights", str(weights), "--root_path", str(root), "--datasets", "IVF"]) == 1
+    assert "error: IVF: not scored: 2 of max: 2.png: damaged" in capsys.readouterr().err
+
+
 @pytest.fixture
 def photos(tmp_path):
     for name in ("camera", "coffee", "chelsea"):

@@ -10,12 +10,24 @@ _LEVELS = 4  # of the Laplacian pyramid
 
 
 def average(a: ndarray, b: ndarray) -> ndarray:
-    """Mean of both sources."""
+    """Mean of both sources.
+
+    Args:
+        a, b: (H, W) float luminance in [0, 1].
+    Returns:
+        (H, W) of the same type, in [0, 1].
+    """
     return (a + b) / 2
 
 
 def maximum(a: ndarray, b: ndarray) -> ndarray:
-    """The brighter source at every pixel."""
+    """The brighter source at every pixel.
+
+    Args:
+        a, b: (H, W) float luminance in [0, 1].
+    Returns:
+        (H, W) of the same type, in [0, 1].
+    """
     return np.maximum(a, b)
 
 
@@ -23,6 +35,11 @@ def laplacian(a: ndarray, b: ndarray) -> ndarray:
     """Laplacian pyramid of 4 levels: the detail of larger absolute value (A's where equal), the mean of the bases.
 
     Burt and Adelson, IEEE Trans. Commun. 1983, 10.1109/TCOM.1983.1095851, with OpenCV's 5-tap pyramid.
+
+    Args:
+        a, b: (H, W) float luminance in [0, 1].
+    Returns:
+        (H, W) of the same type, in [0, 1].
     """
     bases, details = [a, b], []
     for _ in range(_LEVELS):
@@ -42,6 +59,11 @@ def guided_filter_fusion(a: ndarray, b: ndarray) -> ndarray:
     Li, Kang and Hu, IEEE Trans. Image Process. 2013, 10.1109/TIP.2013.2244222, with its parameters: 31x31 mean filter,
     3x3 Laplacian, 11x11 Gaussian of sigma 5, guided filters (r 45, eps 0.3) for the base and (r 7, eps 1e-6) for the
     detail.
+
+    Args:
+        a, b: (H, W) float luminance in [0, 1].
+    Returns:
+        (H, W) of the same type, in [0, 1].
     """
     sources = [a.astype(np.float64), b.astype(np.float64)]
     bases = [cv2.blur(source, (31, 31)) for source in sources]
@@ -62,6 +84,11 @@ def mertens(a: ndarray, b: ndarray) -> ndarray:
 
     Mertens, Kautz and Van Reeth, Computer Graphics Forum 28(1), 2009, 10.1111/j.1467-8659.2008.01171.x, with the
     paper's exponents of 1; gray images have no saturation to weigh.
+
+    Args:
+        a, b: (H, W) float luminance in [0, 1].
+    Returns:
+        (H, W) of the same type, in [0, 1].
     """
     levels = [np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8) for x in (a, b)]
     merge = cv2.createMergeMertens(contrast_weight=1, saturation_weight=0, exposure_weight=1)

@@ -18,7 +18,7 @@ from adasffuse.data.synthesis import JITTER_KINDS, defocus_pair, exposure_pair, 
 from adasffuse.files import printable
 from adasffuse.images.pairs import find_scenes, scene_folders
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError
-from adasffuse.scenes.hard_cases import add_glare
+from adasffuse.scenes.glare import add_glare
 
 _log = logging.getLogger(__name__)
 

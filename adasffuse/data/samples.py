@@ -16,7 +16,8 @@ from skimage import data as photographs
 
 from adasffuse.data.synthesis import RESPONSE, expose, focus_far, focus_near, smooth_noise
 from adasffuse.images.read import write_png
-from adasffuse.scenes.sample_scenes import head, night_street
+from adasffuse.scenes.head import head
+from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import find_task
 
 # Outlines of what stands in front, (x, y) in pixels of the full photograph.
@@ -70,8 +71,9 @@ def write_samples(root: str | Path) -> None:
 
 
 def _street() -> Sample:
-    infrared, visible = night_street()
-    note = "Rendered by AdaSFFuse. People are hot but dark; sign, lane marks, windows and bricks show only to the eye."
+    scene = night_scene(np.random.default_rng(14), (256, 352))  # a seed with people, signs and windows in full view
+    note = "Rendered by AdaSFFuse. People are hot but dark; signs, crossing and lit windows show only to the eye."
+    infrared, visible = _levels(scene.infrared), _levels(scene.visible)
     return Sample("street", "Night street, simulated infrared, rendered scene", infrared, visible, note)
 
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from adasffuse.scenes.glare import RESPONSE
+from adasffuse.scenes.texture import smooth_noise
+
 JITTER_KINDS = ("gain", "gamma", "offset")
-RESPONSE = 2.2  # exponent of the usual camera response: value = exposure ** (1 / 2.2)
 
 
 def defocus_pair(
@@ -136,11 +138,6 @@ def expose(
         light = light + np.float32(noise) * rng.standard_normal(image.shape, dtype=np.float32)
     levels = np.rint(np.power(np.clip(light, 0, 1), 1 / response) * 255)
     return (levels / 255).astype(np.float32)
-
-
-def smooth_noise(height: int, width: int, cells: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """(height, width) float32 noise of about unit variance, `cells` = (rows, columns) of blobs over the image."""
-    return cv2.resize(rng.standard_normal(cells, dtype=np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def _gray(image: np.ndarray, caller: str) -> np.ndarray:

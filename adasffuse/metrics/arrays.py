@@ -26,7 +26,13 @@ def to_scale(image, name: str, data_range: float | None = None) -> ndarray:
 
 
 def rounded_luminance(image: ndarray) -> ndarray:
-    """Y of BT.601 as an 8-bit file holds it: float64 (H, W) of whole numbers, of an image from `to_scale`."""
+    """Y of BT.601 as an 8-bit file holds it: float64 (H, W) of whole numbers, of an image from `to_scale`.
+
+    Args:
+        image: float64 (H, W) or (H, W, 3) RGB on 0..255.
+    Returns:
+        float64 (H, W), whole numbers 0..255.
+    """
     return np.rint(luminance(image / 255).astype(np.float64) * 255) if image.ndim == 3 else np.rint(image)
 
 
@@ -40,6 +46,11 @@ def check_same_size(**images: ndarray) -> None:
 
 
 def _channels_last(image, name: str) -> ndarray:
+    if isinstance(image, (list, tuple)) and len(image) > 1 and all(np.ndim(one) >= 2 for one in image):
+        raise ValueError(
+            f"{name} is a sequence of {len(image)} images: metrics compare two sources, a and b; score more than two "
+            "sources two at a time"
+        )
     is_tensor = hasattr(image, "detach")  # not isinstance: scoring files should not have to load PyTorch
     pixels = image.detach().cpu().numpy() if is_tensor else np.asarray(image)
     if is_tensor:

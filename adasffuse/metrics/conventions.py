@@ -36,7 +36,13 @@ class Definition:
         return tuple(name for name in signature(self.function).parameters if name in IMAGES)
 
     def score(self, images: Mapping[str, ndarray]) -> float:
-        """The score of float64 images on 0..255, given by name."""
+        """The score of float64 images on 0..255, given by name.
+
+        Args:
+            images: at least those in `inputs`, (H, W) or (H, W, 3).
+        Returns:
+            The score; NaN where it is undefined.
+        """
         return float(self.function(**{name: images[name] for name in self.inputs}, **self.choices))
 
 
@@ -52,7 +58,13 @@ IMAGES = ("a", "b", "fused", "reference", "color_a", "color_b", "color_fused")  
 
 
 def choose(function: Callable[..., float], note: str = "", **choices: object) -> Definition:
-    """An entry of a convention's table."""
+    """An entry of a convention's table.
+
+    Args:
+        function: of images by name, see `IMAGES`.
+        note: what a reader of the number should know.
+        choices: further arguments of the function.
+    """
     return Definition(function, choices, note)
 
 
@@ -242,6 +254,11 @@ CONVENTIONS: dict[str, Convention] = {
 def definitions(metrics: Sequence[str], convention: str) -> dict[str, Definition]:
     """The convention's definitions of the named metrics, in that order.
 
+    Args:
+        metrics: names out of `METRICS`.
+        convention: name out of `CONVENTIONS`.
+    Returns:
+        Name to definition.
     Raises:
         ValueError: unknown convention or metric, or the convention does not define it.
     """
@@ -257,9 +274,27 @@ def definitions(metrics: Sequence[str], convention: str) -> dict[str, Definition
     return {name: table[name] for name in metrics}
 
 
+def find_metric(name: str) -> str:
+    """The metric of a name in any mix of capitals, spaces around it or not; an unknown name comes back as it is.
+
+    Args:
+        name: as a person writes it.
+    Returns:
+        A key of `METRICS`, or `name`.
+    """
+    for metric in METRICS:
+        if metric.lower() == name.strip().lower():
+            return metric
+    return name
+
+
 def explain(metric: str) -> str:
     """Definition and source of a metric, and what each convention means by it.
 
+    Args:
+        metric: name out of `METRICS`.
+    Returns:
+        Several lines of text.
     Raises:
         ValueError: unknown metric.
     """

@@ -25,9 +25,10 @@ def evaluate(
     reference=None,
     per_channel: bool = False,
 ) -> dict[str, float]:
-    """Score one fused image of sources a and b.
+    """Score one fused image of two sources a and b.
 
-    All images are first reduced to Y of BT.601, rounded to 0..255, as a saved 8-bit file holds it.
+    All images are first reduced to Y of BT.601, rounded to 0..255, as a saved 8-bit file holds it.  The metrics of the
+    field are defined for two sources; a result of a longer stack can be scored against any two of its images.
 
     Args:
         a, b, fused: arrays or tensors of one height and width, gray (H, W) or RGB (H, W, 3), uint8, uint16 or float.
@@ -41,8 +42,13 @@ def evaluate(
         on flat images or on ones smaller than its window.
     Raises:
         ValueError: unknown metric or convention, a metric that needs a reference without one, shapes that differ, NaN
-            pixels, floats outside the stated range.
+            pixels, floats outside the stated range, more than two sources.
     """
+    if isinstance(metrics, str) or not all(isinstance(name, str) for name in metrics):
+        raise ValueError(
+            "evaluate(a, b, fused, metrics=(NAME, ...)) takes two sources, the fused image and names of metrics; score "
+            "more than two sources two at a time"
+        )
     table = definitions(metrics, convention)
     if reference is None:
         check_reference_not_needed(table)
@@ -67,7 +73,13 @@ def evaluate(
 
 
 def check_reference_not_needed(table: Mapping[str, Definition]) -> None:
-    """Raise a ValueError naming the metrics of the table that compare with a reference."""
+    """Raise a ValueError naming the metrics of the table that compare with a reference.
+
+    Args:
+        table: name to definition.
+    Raises:
+        ValueError: a metric of the table compares with a reference.
+    """
     names = [name for name, definition in table.items() if "reference" in definition.inputs]
     if names:
         raise ValueError(f"{', '.join(names)} compare with a true image: give a reference, or leave them out")

@@ -22,6 +22,8 @@ def feature_mutual_information(a: ndarray, b: ndarray, fused: ndarray, feature: 
     Args:
         a, b, fused: (H, W); below 3 pixels NaN.
         feature: 'pixel', 'gradient' (along rows), 'edge' (thinned Sobel edges), 'dct' or 'wavelet' (Meyer, one level).
+    Returns:
+        The score.
     """
     if not fits(fused, 3):
         return float("nan")

@@ -1,15 +1,12 @@
-"""Scoring folders of fused images: worker processes, a cache by content, one table."""
+"""Scoring folders of fused images: one image that cannot be scored never stops the others."""
 
 import contextlib
 import functools
 import hashlib
-import json
-import os
+import stat
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -19,16 +16,19 @@ from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.images.color import luminance
+from adasffuse.images.image import ImageError
+from adasffuse.images.no_data import fill_missing
 from adasffuse.images.pairs import Scene, SceneProblem, find_scenes
-from adasffuse.images.read import ImageError, read_image
+from adasffuse.images.ranges import RangeSpec, resolve_range
+from adasffuse.images.read import read_image
+from adasffuse.metrics.cache import forget_oldest, recall, remember
 from adasffuse.metrics.conventions import DEFAULT_METRICS, definitions
 from adasffuse.metrics.evaluation import MetricWarning, check_reference_not_needed, evaluate
 from adasffuse.metrics.table import ScoreTable
+from adasffuse.metrics.workers import WorkerError, available_cores, can_start_workers, map_in_processes
 
 _WORTH_A_WORKER = 20  # images: starting a process takes about as long as scoring them
-_CACHE_ENTRIES = 20_000  # remembered images, about 1 KB each; those unused for longest are forgotten
-
-Ranges = tuple[tuple[float, float] | None, tuple[float, float] | None]  # values of A and B that are black and white
+_SHOWN = 3  # problems of one folder that are spelled out
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,29 @@ class _Job:
     """One fused image to score."""
 
     method: str
-    pair: Scene
+    scene: Scene
     fused: Path | None  # None: the baseline named `method` is computed
     reference: Path | None
     settings: Settings
-    ranges: Ranges = (None, None)
+    ranges: tuple[tuple[float, float] | None, ...]  # of A and B
+    no_data: tuple[float | None, ...]  # of A and B
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """The files to read by the names that metrics know them by."""
+        paths = {"a": self.scene.paths[0], "b": self.scene.paths[1], "fused": self.fused, "reference": self.reference}
+        return {name: path for name, path in paths.items() if path is not None}
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What became of a job."""
+
+    size: tuple[int, int] = (0, 0)  # height, width
+    scores: Mapping[str, float] | None = None
+    failure: str = ""  # why there are no scores
+    notices: tuple[str, ...] = ()  # what a user should know about the files
+    cache_trouble: str = ""  # why the scores could not be remembered
 
 
 def score_folders(
@@ -62,8 +80,14 @@ def score_folders(
     settings: Settings = Settings(),
     workers: int | None = None,
     progress: bool = True,
+    ranges: tuple[RangeSpec | None, RangeSpec | None] = (None, None),
+    no_data: tuple[float | None, float | None] = (None, None),
+    patterns: tuple[str | None, str | None] | None = None,
 ) -> ScoreTable:
-    """Score folders of fused images, whose files match the sources by stem.
+    """Score folders of fused images, whose files are called as the scenes of the sources.
+
+    What cannot be scored (a missing, damaged or differently sized image, a folder that does not exist) is listed in the
+    table's `unscored`, and everything else is scored.
 
     Args:
         source_a, source_b: folders of the sources.
@@ -73,8 +97,13 @@ def score_folders(
         settings: metrics, convention and cache.
         workers: processes; None: all cores, or fewer where there is little to do.  The scores do not depend on it.
         progress: show a progress bar where standard error is a terminal.
+        ranges: for A and for B which values are black and white in files of more than 8 bits, as
+            `adasffuse.images.ranges.parse_range` returns it.
+        no_data: for A and for B a value, in the files' units, that means "no data".  Where one source holds no data
+            it counts as equal to the other one.  Exact 0 in thermal images counts as it is.
+        patterns: how the files of A and of B are called, see `adasffuse.images.pairs.find_scenes`.
     Raises:
-        ImageError: a folder or file is missing, has no partner, cannot be read, or differs in size.
+        ImageError: a source folder or that of the references is missing or holds no image, or no two sources match.
         ValueError: unknown metric, convention or baseline; a method named twice; nothing to score.
     """
     table = definitions(settings.metrics, settings.convention)
@@ -90,99 +119,157 @@ def score_folders(
         )
     if not fused and not baselines:
         raise ValueError("nothing to score: give folders of fused images or baselines")
-    pairs = _matched(source_a, source_b)
-    references = _partners(pairs, reference, source_a) if reference is not None else {}
-    methods = dict.fromkeys(baselines) | {n: _partners(pairs, folder, source_a) for n, folder in fused.items()}
-    return score_pairs(pairs, methods, references, settings, workers, progress)
+    scenes, problems = find_scenes((source_a, source_b), patterns)
+    if not scenes:
+        raise ImageError(f"no file of {source_a} matches one of {source_b}: {_some(p.reason for p in problems)}")
+    notices = _notices(problems)
+    known = {problem.name for problem in problems}
+    methods: dict[str, Mapping[str, Path] | None] = dict.fromkeys(baselines)
+    reasons: dict[tuple[str, str], str] = {}  # (method, stem) to why there is no fused image
+    for name, folder in fused.items():
+        methods[name], lacking, more = _matching(scenes, folder, known)
+        reasons |= {(name, stem): reason for stem, reason in lacking.items()}
+        notices += more
+    references = None
+    if reference is not None:
+        references, lacking, more = _matching(scenes, reference, known)
+        if not references:
+            raise ImageError(f"no true image in {reference}: {_some(lacking.values())}")
+        notices += more
+    columns = [[scene.paths[number] for scene in scenes] for number in (0, 1)]
+    windows = tuple(resolve_range(*source) for source in zip(ranges, columns, no_data))
+    for letter, spec, window in zip("AB", ranges, windows):
+        if window is not None and spec.kind != "fixed":
+            notices.append(f"values of source {letter} shown as black and white: {window[0]:g} {window[1]:g}")
+    scores = score_pairs(scenes, methods, references, settings, workers, progress, windows, no_data, reasons)
+    scores.notices[:0] = notices
+    return scores
 
 
 def score_pairs(
-    pairs: Sequence[Scene],
+    scenes: Sequence[Scene],
     methods: Mapping[str, Mapping[str, Path] | None],
     references: Mapping[str, Path] | None = None,
     settings: Settings = Settings(),
     workers: int | None = None,
     progress: bool = True,
-    ranges: Ranges = (None, None),
+    ranges: tuple[tuple[float, float] | None, ...] = (None, None),
+    no_data: tuple[float | None, ...] = (None, None),
+    reasons: Mapping[tuple[str, str], str] | None = None,
 ) -> ScoreTable:
-    """Score fused images of pairs already found; arguments not named here as in `score_folders`.
+    """Score fused images of scenes of two sources; arguments not named here as in `score_folders`.
 
     Args:
+        scenes: as `adasffuse.images.pairs.find_scenes` returns them.
         methods: by name, in the table's order, the fused image of every stem, or None for the baseline of that name.
         references: the true image of every stem, for metrics that compare with it.
-        ranges: the `value_range` of `adasffuse.images.read.read_image` for A and for B.
+        ranges: (LOW, HIGH) of A and of B, or None.
+        reasons: why a fused image is missing, by method and stem.
+    Raises:
+        ValueError: a scene has more than two sources; metrics compare two with the fused image.
     """
-    jobs = [
-        _Job(name, pair, files and files[pair.stem], (references or {}).get(pair.stem), settings, ranges)
-        for name, files in methods.items()
-        for pair in pairs
-    ]
-    scores = ScoreTable(settings.metrics, settings.convention)
-    for job, (size, values) in zip(jobs, _run(jobs, workers, progress)):
-        scores.add(job.method, job.pair.stem, size, values)
+    for scene in scenes:
+        if len(scene.paths) != 2:
+            raise ValueError(
+                f"{scene.stem} has {len(scene.paths)} sources: metrics compare two sources with the fused image; score "
+                "longer stacks two sources at a time"
+            )
+    reasons = reasons or {}
+    table = ScoreTable(settings.metrics, settings.convention)
+    jobs = []
+    for method, files in methods.items():
+        for scene in scenes:
+            if files is not None and scene.stem not in files:
+                reason = reasons.get((method, scene.stem), "there is no fused image of it")
+                table.add_unscored(method, scene.stem, reason)
+            elif references is not None and scene.stem not in references:
+                table.add_unscored(method, scene.stem, "there is no true image of it")
+            else:
+                fused = None if files is None else files[scene.stem]
+                reference = (references or {}).get(scene.stem)
+                jobs.append(_Job(method, scene, fused, reference, settings, tuple(ranges), tuple(no_data)))
+    cache_trouble = ""
+    with contextlib.closing(_run(jobs, workers, progress)) as results:
+        for job, result in zip(jobs, results):
+            if result.scores is None:
+                table.add_unscored(job.method, job.scene.stem, result.failure)
+            else:
+                table.add(job.method, job.scene.stem, result.size, result.scores)
+            table.notices += [notice for notice in result.notices if notice not in table.notices]
+            cache_trouble = cache_trouble or result.cache_trouble
+    if cache_trouble:
+        table.notices.append(
+            f"the cache {settings.cache} cannot be used ({cache_trouble}): nothing is remembered there"
+        )
     if settings.cache:
-        _forget_oldest(settings.cache)
-    return scores
+        forget_oldest(settings.cache)
+    return table
 
 
-def _matched(folder_a: str | Path, folder_b: str | Path) -> list[Scene]:
-    """Pairs of two folders; a file without partner is an error, a file that is no image is passed over."""
-    pairs, problems = find_scenes((folder_a, folder_b))
-    _raise_unless_harmless(problems)
-    return pairs
+def _matching(
+    scenes: Sequence[Scene], folder: str | Path, known: Set[str]
+) -> tuple[dict[str, Path], dict[str, str], list[str]]:
+    """Stem to file of a folder that should hold one image per scene; stem to reason where it does not; notices.
+
+    `known` are names of source files that form no scene: images of these have been reported.
+    """
+    stems = {scene.stem for scene in scenes}
+    try:
+        images, problems = find_scenes((folder,))
+    except (ImageError, OSError) as error:  # no such folder, or nothing in it: the other folders are scored
+        return {}, dict.fromkeys(stems, str(error)), []
+    files = {image.stem: image.paths[0] for image in images if image.stem in stems}
+    reasons = {problem.name: problem.reason for problem in problems}
+    lacking = {stem: reasons.get(stem, f"{folder} holds no image of it") for stem in stems - files.keys()}
+    notices = _notices([problem for problem in problems if problem.name not in lacking])
+    surplus = [f"{image.paths[0]} belongs to no scene" for image in images if image.stem not in stems | known]
+    return files, lacking, notices + ([_some(surplus)] if surplus else [])
 
 
-def _partners(pairs: Sequence[Scene], folder: str | Path, source_a: str | Path) -> dict[str, Path]:
-    """Stem to file of a folder that must hold one image per pair."""
-    if Path(folder).is_dir() and Path(source_a).is_dir() and os.path.samefile(folder, source_a):
-        return {pair.stem: pair.paths[0] for pair in pairs}  # the source itself, to be scored
-    return {pair.stem: pair.paths[0] for pair in _matched(folder, source_a)}
+def _notices(problems: Sequence[SceneProblem]) -> list[str]:
+    return [_some(problem.reason for problem in problems)] if problems else []
 
 
-def _raise_unless_harmless(problems: Iterable[SceneProblem]) -> None:
-    reasons = [problem.reason for problem in problems if not problem.harmless]
-    if reasons:
-        more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
-        raise ImageError("; ".join(reasons[:3]) + more + "; add the missing files or take the others out")
+def _some(reasons: Iterable[str]) -> str:
+    """The first few sentences, and how many more there are."""
+    reasons = list(dict.fromkeys(reasons))
+    more = f" (and {len(reasons) - _SHOWN} more)" if len(reasons) > _SHOWN else ""
+    return "; ".join(reasons[:_SHOWN]) + more
 
 
-def _run(
-    jobs: Sequence[_Job], workers: int | None, progress: bool
-) -> Iterable[tuple[tuple[int, int], dict[str, float]]]:
+def _run(jobs: Sequence[_Job], workers: int | None, progress: bool) -> Iterator[_Result]:
     """Results in the order of the jobs."""
     if workers is None:
-        workers = min(_cores(), len(jobs) // _WORTH_A_WORKER)
+        workers = min(available_cores(), len(jobs) // _WORTH_A_WORKER)
     workers = min(workers, len(jobs))
     show = functools.partial(tqdm, total=len(jobs), desc="scoring", unit="image", disable=None if progress else True)
-    if workers <= 1:
+    if workers <= 1 or not can_start_workers():
         yield from show(map(_score, jobs))
         return
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
-        yield from show(pool.map(_score, jobs))
+    with contextlib.closing(map_in_processes(_score, jobs, workers)) as results:
+        for result in show(results):
+            yield _Result(failure=str(result)) if isinstance(result, WorkerError) else result
 
 
-def _cores() -> int:
-    """Processor cores that this process may use, where the system says which; else all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _score(job: _Job) -> _Result:
+    """Size and scores of one fused image, or why there are none; only what the cache lacks is computed."""
+    try:
+        return _score_or_raise(job)
+    except (ValueError, OSError, MemoryError, cv2.error) as error:
+        return _Result(failure=str(error) or type(error).__name__)
 
 
-def _score(job: _Job) -> tuple[tuple[int, int], dict[str, float]]:
-    """Size and scores of one fused image; only what the cache lacks is computed."""
-    paths = {"a": job.pair.paths[0], "b": job.pair.paths[1], "fused": job.fused, "reference": job.reference}
-    paths = {name: path for name, path in paths.items() if path is not None}
-    settings = job.settings
+def _score_or_raise(job: _Job) -> _Result:
+    paths, settings = job.paths, job.settings
+    for path in paths.values():
+        _check_regular(path)
     entry = _cache_entry(job, paths) if settings.cache else None
-    known = _remembered(entry) if entry else {"scores": {}}
+    known = recall(entry) if entry else {"scores": {}}
     wanted = {metric: f"{settings.convention}/{metric}" for metric in settings.metrics}
     missing = [metric for metric, key in wanted.items() if key not in known["scores"]]
+    notices, cache_trouble = (), ""
     if missing or "size" not in known:
-        ranges = dict(zip("ab", job.ranges))
-        images = {name: read_image(path, ranges.get(name)).pixels for name, path in paths.items()}
-        _check_sizes(images, paths)
-        if job.fused is None:
-            images["fused"] = BASELINES[job.method](*(luminance(images[name]) for name in ("a", "b")))
+        images, notices = _read(job, paths)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MetricWarning)  # the table counts what is undefined
             scores = evaluate(
@@ -194,55 +281,57 @@ def _score(job: _Job) -> tuple[tuple[int, int], dict[str, float]]:
             )
         known["size"] = images["fused"].shape[:2]
         known["scores"] |= {wanted[metric]: score for metric, score in scores.items()}
-        if entry:
-            _write(entry, json.dumps(known))
-    height, width = known["size"]
-    return (height, width), {metric: known["scores"][key] for metric, key in wanted.items()}
+        if entry and not notices:  # what a user should know about a file is found out by reading it
+            cache_trouble = remember(entry, known)
+    scores = {metric: known["scores"][key] for metric, key in wanted.items()}
+    return _Result(tuple(known["size"]), scores, notices=notices, cache_trouble=cache_trouble)
 
 
-def _check_sizes(images: Mapping[str, np.ndarray], paths: Mapping[str, Path]) -> None:
-    if len({image.shape[:2] for image in images.values()}) > 1:
-        sizes = ", ".join(f"{paths[name]} is {p.shape[1]}x{p.shape[0]}" for name, p in images.items())
-        raise ImageError(f"sizes differ: {sizes} pixels; fuse and save at the sources' size")
+def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Pixels, float32 in [0, 1], by name, the baseline among them, and notices.
+
+    Raises:
+        ImageError: a file cannot be read, or heights and widths differ.
+    """
+    windows, no_data = dict(zip("ab", job.ranges)), dict(zip("ab", job.no_data))
+    files = {name: read_image(path, windows.get(name), no_data.get(name)) for name, path in paths.items()}
+    images = {name: file.pixels for name, file in files.items()}
+    notices = tuple(notice for file in files.values() for notice in file.notices)
+    (height, width), first = images["a"].shape[:2], paths["a"]
+    for name, image in images.items():
+        if image.shape[:2] != (height, width):
+            sizes = f"{first} is {width}x{height}, {paths[name]} is {image.shape[1]}x{image.shape[0]} pixels"
+            raise ImageError(f"sizes differ: {sizes}; fuse and save at the sources' size")
+    images["a"], images["b"] = fill_missing((images["a"], images["b"]), (files["a"].valid, files["b"].valid))[0]
+    if job.fused is None:
+        images["fused"] = BASELINES[job.method](luminance(images["a"]), luminance(images["b"]))
+    return images, notices
+
+
+def _check_regular(path: Path) -> None:
+    """A pipe would wait forever, a device never end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+    if not stat.S_ISREG(mode):
+        raise ImageError(f"{path}: not a regular file")
 
 
 def _cache_entry(job: _Job, paths: Mapping[str, Path]) -> Path:
     """The file that remembers the scores of these very images under this very code."""
     digest = hashlib.sha256(_code_digest().encode())
     baseline = job.method if job.fused is None else ""
-    digest.update(f"{baseline}/{job.settings.per_channel}/{job.ranges}/{list(paths)}".encode())
+    choices = f"{baseline}/{job.settings.per_channel}/{job.ranges}/{job.no_data}/{list(paths)}"
+    digest.update(choices.encode())
     for path in paths.values():
         try:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError as error:
             raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
     name = digest.hexdigest()
     return job.settings.cache / name[:2] / f"{name}.json"
-
-
-def _remembered(entry: Path) -> dict:
-    """What an entry holds: the size of the fused image and its scores; nothing where it is absent or damaged."""
-    try:
-        known = json.loads(entry.read_text(encoding="utf-8"))
-        height, width = known["size"]
-        if not all(isinstance(value, float) for value in known["scores"].values()):
-            raise ValueError("a score is no number")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {"scores": {}}
-    with contextlib.suppress(OSError):
-        entry.touch()  # what was used last is kept
-    return {"size": (int(height), int(width)), "scores": known["scores"]}
-
-
-def _forget_oldest(cache: Path) -> None:
-    """Delete the entries unused for longest where there are more than `_CACHE_ENTRIES`; others may do so as well."""
-    ages = []
-    for path in cache.glob("??/*.json"):
-        with contextlib.suppress(OSError):
-            ages.append((path.stat().st_mtime, path))
-    for _, path in sorted(ages)[: max(len(ages) - _CACHE_ENTRIES, 0)]:
-        with contextlib.suppress(OSError):
-            path.unlink()
 
 
 @functools.cache
@@ -250,15 +339,7 @@ def _code_digest() -> str:
     """Hash of everything that decides on a score: our source files and the versions of the libraries."""
     digest = hashlib.sha256(" ".join([np.__version__, scipy.__version__, cv2.__version__]).encode())
     package = Path(__file__).resolve().parents[1]
-    modules = [package / name for name in ("classical/baselines.py", "images/color.py", "images/read.py")]
-    for path in [*sorted(Path(__file__).parent.glob("*.py")), *modules]:
+    modules = [package / "classical" / "baselines.py", *(package / "images").glob("*.py")]
+    for path in sorted([*(package / "metrics").glob("*.py"), *modules]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all, also when several processes write it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

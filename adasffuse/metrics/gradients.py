@@ -20,6 +20,8 @@ def spatial_frequency(fused: ndarray, all_pixels: bool = False) -> float:
     Args:
         fused: (H, W); a single row or column scores NaN.
         all_pixels: divide both sums by H W, not by the number of differences.
+    Returns:
+        The score.
     """
     height, width = fused.shape
     if min(height, width) < 2:
@@ -37,6 +39,8 @@ def average_gradient(fused: ndarray, all_pixels: bool = True) -> float:
     Args:
         fused: (H, W); a single row or column scores NaN.
         all_pixels: divide the sum by H W, else by (H - 1)(W - 1).
+    Returns:
+        The score.
     """
     height, width = fused.shape
     if min(height, width) < 2:
@@ -56,6 +60,11 @@ def edge_intensity(fused: ndarray) -> float:
     """EI, mean Sobel gradient magnitude of F with replicated borders.
 
     0..1141 gray levels, higher is sharper.  Rewards noise, ringing and stretched contrast.
+
+    Args:
+        fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score.
     """
     return float(_strength(*_sobel(fused, cv2.BORDER_REPLICATE)).mean())
 
@@ -73,6 +82,8 @@ def edge_preservation(a: ndarray, b: ndarray, fused: ndarray, equal_as_published
         a, b, fused: (H, W); flat sources score NaN.
         equal_as_published: where both strengths are equal, take that strength for G, as the MATLAB code in circulation
             does; else 1, as the equation says.
+    Returns:
+        The score.
     """
     kept = weight = 0.0
     for rows in strips(fused.shape[0]):
@@ -91,6 +102,11 @@ def fusion_artifacts(a: ndarray, b: ndarray, fused: ndarray) -> float:
     pixels with g_F > g_A and g_F > g_B of (1 - Q_AF) w_A + (1 - Q_BF) w_B, divided by sum (w_A + w_B); Q_XF as the root
     of sigmoids of strength (0.9999, -19, 0.5) and angle (0.9995, -22, 0.5), w = g^1.5, 0.001 below g = 2, g a Sobel
     magnitude / 8 with mirrored borders.  0..1, lower is better.  Rewards blur: an F without edges scores 0.
+
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score.
     """
     strengths, angles = [], []
     for image in (a, b, fused):

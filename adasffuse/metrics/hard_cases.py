@@ -1,4 +1,4 @@
-"""Scores of the cases in `adasffuse.scenes.hard_cases`: what the pixel maximum and the paper's recipe get wrong.
+"""Scores of the cases in `adasffuse.scenes`: what the pixel maximum and the paper's recipe get wrong.
 
 Images are luminance (H, W), all of one case on one scale, 0..255 or 0..1; masks are bool (H, W).  Every score lies in
 [0, 1], and is NaN where the case has nothing to measure.
@@ -12,7 +12,8 @@ from numpy import ndarray
 
 from adasffuse.images.color import luminance
 from adasffuse.metrics.windows import LocalMoments, filter_valid, fits, uniform
-from adasffuse.scenes.hard_cases import GlareCase, NightCase
+from adasffuse.scenes.glare import GlareCase
+from adasffuse.scenes.street import NightCase
 
 HARD_CASE_SCORES = ("recovery", "fog", "targets", "detail")
 _WINDOW = 7
@@ -54,6 +55,13 @@ def glare_recovery(infrared: ndarray, fused: ndarray, saturated: ndarray, data_r
 
     `structure_kept` of the infrared image inside `saturated`: 1 for the infrared image, 0 for the visible one and
     for the pixel maximum, 0.5 for the average.  Higher is better.  Rewards copying the infrared image.
+
+    Args:
+        infrared, fused: luminance (H, W).
+        saturated: bool (H, W), where glare has clipped the visible image.
+        data_range: value of full white.
+    Returns:
+        NaN where nothing is saturated or the infrared image is flat there.
     """
     return structure_kept(infrared, fused, saturated, data_range)
 
@@ -65,6 +73,9 @@ def fog(infrared: ndarray, visible: ndarray, fused: ndarray, dark: ndarray) -> f
     maximum, 0.5 for the average.  Lower is better.  Rewards darkness, also where the infrared background holds
     something worth seeing: only the mean level counts.
 
+    Args:
+        infrared, visible, fused: luminance (H, W), on one scale.
+        dark: bool (H, W).
     Returns:
         NaN where the mask is empty or the infrared image is not brighter there.
     """
@@ -82,6 +93,9 @@ def target_contrast(infrared: ndarray, fused: ndarray, targets: ndarray) -> floa
     1 for the infrared image, 0 where targets are as dark as their surroundings or darker.  Higher is better.
     Rewards a bright silhouette without any detail in it, and a halo around it if that is dark.
 
+    Args:
+        infrared, fused: luminance (H, W), on one scale.
+        targets: bool (H, W).
     Returns:
         NaN without targets that are hotter than their surroundings.
     """
@@ -108,6 +122,13 @@ def lit_detail(visible: ndarray, fused: ndarray, detail: ndarray, data_range: fl
 
     `structure_kept` of the visible image inside `detail`: 1 for the visible image, near 0 for the infrared one,
     0.5 or little more for the average.  Higher is better.  Rewards copying the visible image.
+
+    Args:
+        visible, fused: luminance (H, W).
+        detail: bool (H, W).
+        data_range: value of full white.
+    Returns:
+        NaN where there is no detail.
     """
     return structure_kept(visible, fused, detail, data_range)
 
@@ -118,7 +139,7 @@ def score_hard_case(case: GlareCase | NightCase, fused: ndarray, data_range: flo
     The sources are scaled to `data_range` and their luminance rounded to 8 bits, as a fuser's file would hold them.
 
     Args:
-        case: what `adasffuse.scenes.hard_cases` makes, images in [0, 1].
+        case: what `adasffuse.scenes` makes, images in [0, 1].
         fused: luminance (H, W) in 0..data_range.
         data_range: value of full white in `fused`.
     Raises:
@@ -142,6 +163,11 @@ def hard_case_total(scores: Mapping[str, float]) -> float:
     Either source alone scores about 0.5, the average of both about 0.5.  What it rewards wrongly: pasting the sources
     together along hard borders scores 1, seams and all; colour, noise, halos and flicker do not count; neither does
     infrared structure outside glare and targets.  It says nothing about ordinary images: read it beside the metrics.
+
+    Args:
+        scores: the four of `HARD_CASE_SCORES`.
+    Returns:
+        0..1 or NaN.
     """
     return (scores["recovery"] + (1 - scores["fog"]) + scores["targets"] + scores["detail"]) / 4
 

@@ -5,15 +5,24 @@ from numpy import ndarray
 
 
 def gray_histogram(image: ndarray) -> ndarray:
-    """Share of each of the 256 gray levels round(image)."""
+    """Share of each of the 256 gray levels round(image).
+
+    Args:
+        image: (H, W) on 0..255; other values are clipped.
+    Returns:
+        (256,) float64 of sum 1.
+    """
     levels = np.clip(np.rint(image), 0, 255).astype(np.int64)
     return np.bincount(levels.ravel(), minlength=256) / image.size
 
 
 def stretch(image: ndarray, divided_first: bool = False) -> ndarray:
     """Lowest value to 0, highest to 255, halves rounded up; an all-zero image stays, another flat one becomes NaN.
-
-    `divided_first` works on image / 255, which moves some exact halves.
+    Args:
+        image: (H, W).
+        divided_first: work on image / 255, which moves some exact halves.
+    Returns:
+        (H, W) float64, whole numbers 0..255, or NaN everywhere.
     """
     image = image / 255 if divided_first else image
     low, high = image.min(), image.max()
@@ -25,7 +34,13 @@ def stretch(image: ndarray, divided_first: bool = False) -> ndarray:
 
 
 def value_codes(image: ndarray) -> tuple[ndarray, int]:
-    """(code of every pixel, number of codes), one code per exact value; whole numbers 0..255 are their own codes."""
+    """(code of every pixel, number of codes), one code per exact value; whole numbers 0..255 are their own codes.
+
+    Args:
+        image: (H, W) of any values.
+    Returns:
+        Integer codes (H * W,) and how many different ones there may be.
+    """
     with np.errstate(invalid="ignore"):  # what does not fit is found by comparing
         whole = image.astype(np.uint8)
     if np.array_equal(whole, image):
@@ -35,13 +50,25 @@ def value_codes(image: ndarray) -> tuple[ndarray, int]:
 
 
 def joint_histogram(first: tuple[ndarray, int], second: tuple[ndarray, int]) -> ndarray:
-    """Joint probabilities (n1, n2) of two code images as `value_codes` returns them."""
+    """Joint probabilities (n1, n2) of two code images as `value_codes` returns them.
+
+    Args:
+        first, second: codes of two images of one size, and their numbers of codes.
+    Returns:
+        (n1, n2) float64 of sum 1.
+    """
     (x, nx), (y, ny) = first, second
     joint = x.astype(np.uint16 if nx == ny == 256 else np.int64) * ny + y
     return np.bincount(joint, minlength=nx * ny).reshape(nx, ny) / x.size
 
 
 def entropy_of(probabilities: ndarray) -> float:
-    """-sum p ln p over the p above 0, in nats."""
+    """-sum p ln p over the p above 0, in nats.
+
+    Args:
+        probabilities: of any shape, sum 1.
+    Returns:
+        At least 0.
+    """
     p = probabilities[probabilities > 0]
     return abs(float(np.sum(p * np.log(p))))

@@ -14,6 +14,11 @@ def entropy(fused: ndarray) -> float:
     """EN, Shannon entropy of the gray levels in bits: -sum p log2 p over the 256-bin histogram of round(F).
 
     Range 0..8, higher is better.  Rewards noise and stretched contrast: any flat histogram scores 8.
+
+    Args:
+        fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score.
     """
     return entropy_of(gray_histogram(fused)) / math.log(2)
 
@@ -31,6 +36,8 @@ def mutual_information(
         base: of the logarithm; e gives nats, 2 bits.
         saturated_bin: let gray 254 and 255 share one bin of the joint histogram only, as `uint8 + 1` does in MATLAB.
             Images must then be whole numbers in 0..255.
+    Returns:
+        The score.
     """
     codes = value_codes(fused)
     both = [_information(value_codes(source), codes, saturated_bin)[0] for source in (a, b)]
@@ -42,6 +49,11 @@ def normalized_mutual_information(a: ndarray, b: ndarray, fused: ndarray) -> flo
 
     Hossny, Nahavandi and Creighton, Electronics Letters 44(18), 2008, 10.1049/el:20081754.  0..2, higher is better.
     Rewards a copy of one source (that term is then 1).  NaN where a source and F are both flat.
+
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score; NaN where a source and F are both flat.
     """
     codes = value_codes(fused)
     total = 0.0
@@ -57,6 +69,11 @@ def cross_entropy(a: ndarray, b: ndarray, fused: ndarray) -> float:
     Bulanon, Burks and Alchanatis, Biosystems Engineering 103(1), 2009, 10.1016/j.biosystemseng.2009.02.009.  Lower is
     better.  Rather a Kullback-Leibler divergence, and one that forgets levels which F lacks: F may score below 0 by
     dropping levels.  Blind to where pixels lie.
+
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score.
     """
     q = gray_histogram(fused)
     divergences = []
@@ -72,6 +89,11 @@ def nonlinear_correlation_entropy(a: ndarray, b: ndarray, fused: ndarray) -> flo
     The correlation of two images is H(X) + H(Y) - H(X, Y) with logarithms of base 256.  Wang, Shen and Zhang, Physica D
     200, 2005, 287-295.  1 - log_256(3) = 0.80188 (all independent) .. 1, higher is better.  Rewards sources that
     resemble each other, whatever F is; differences between methods show in the third digit.
+
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score.
     """
     codes = [value_codes(image) for image in (a, b, fused)]
     matrix = np.eye(3)
@@ -101,6 +123,8 @@ def tsallis_information(
         stretched: stretch each image to 0..255 first.
         transposed_margins: divide by p(y) p(x) at (x, y) instead of p(x) p(y), as the MATLAB code in circulation does;
             what is then measured is no information.
+    Returns:
+        The score.
     """
     if stretched:
         a, b, fused = stretch(a), stretch(b), stretch(fused)

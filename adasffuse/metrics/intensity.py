@@ -10,6 +10,11 @@ def standard_deviation(fused: ndarray) -> float:
     """SD, population standard deviation of F in gray levels, 0..127.5; higher is better (contrast).
 
     Rewards noise and contrast stretching, which no source asked for.
+
+    Args:
+        fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score.
     """
     return float(fused.std())
 
@@ -18,6 +23,12 @@ def mean_squared_error(a: ndarray, b: ndarray, fused: ndarray, full_scale: float
     """MSE, mean of the mean squared errors of F against A and B, of pixels divided by `full_scale`.
 
     At least 0, in squared gray levels, lower is better.  Rewards the plain average of the sources, its minimum.
+
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+        full_scale: what pixels are divided by first.
+    Returns:
+        The score.
     """
     return 0.5 * (_squared_error(a, fused) + _squared_error(b, fused)) / full_scale**2
 
@@ -26,6 +37,11 @@ def root_mean_squared_error(a: ndarray, b: ndarray, fused: ndarray) -> float:
     """RMSE, mean over A and B of sqrt(sum (X - F)^2) / (H W); no root mean square in spite of its name.
 
     Lower is better.  Shrinks with the number of pixels: comparable only at one size.  Rewards the plain average.
+
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score, at least 0.
     """
     return 0.5 * sum(math.sqrt(_squared_error(source, fused) / fused.size) for source in (a, b))
 
@@ -35,6 +51,12 @@ def peak_signal_to_noise(a: ndarray, b: ndarray, fused: ndarray, peak: float | N
 
     Higher is better; inf when F equals both sources, -inf for a black F with peak None, NaN when all are black then.
     Rewards the plain average of the sources; a peak taken from F rewards one bright pixel.
+
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+        peak: gray level; None: the maximum of F.
+    Returns:
+        The score in dB, see above for infinite ones.
     """
     return _decibel(float(fused.max()) if peak is None else peak, mean_squared_error(a, b, fused))
 
@@ -44,6 +66,11 @@ def peak_signal_to_root_error(a: ndarray, b: ndarray, fused: ndarray) -> float:
 
     Some 40 dB above the usual value and growing with the number of pixels.  Higher is better; inf without errors.
     Rewards the plain average, and large images.
+
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score in dB.
     """
     return _decibel(255.0, root_mean_squared_error(a, b, fused))
 
@@ -52,6 +79,11 @@ def peak_signal_to_noise_of_reference(reference: ndarray, fused: ndarray) -> flo
     """PSNR_GT, 10 log10(255^2 / mean (R - F)^2) in dB against the true image R; higher is better.
 
     At least 0 for images on 0..255, inf for R itself.  Rewards blur over misplaced detail of the same energy.
+
+    Args:
+        reference, fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score in dB.
     """
     return _decibel(255.0, _squared_error(reference, fused))
 
@@ -60,6 +92,11 @@ def correlation(a: ndarray, b: ndarray, fused: ndarray) -> float:
     """CC, mean of the Pearson correlations of F with A and with B.
 
     -1..1, higher is better; NaN where an image is flat.  Rewards the plain average; blind to contrast and brightness.
+
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score; NaN where an image is flat.
     """
     f = _centered(fused)
     return 0.5 * (_pearson(_centered(a), f) + _pearson(_centered(b), f))
@@ -71,6 +108,11 @@ def sum_of_correlations_of_differences(a: ndarray, b: ndarray, fused: ndarray) -
     Aslantas and Bendes, AEU International Journal of Electronics and Communications 69(12), 2015,
     10.1016/j.aeue.2015.09.004.  -2..2, higher is better; NaN where a difference or a source is flat.  Rewards the sum
     of the sources over any sensible image, and contrast beyond that of both.
+
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score; NaN where a difference or a source is flat.
     """
     a, b, f = _centered(a), _centered(b), _centered(fused)
     return _pearson(f - b, a) + _pearson(f - a, b)

@@ -17,6 +17,12 @@ def chen_varshney_quality(a: ndarray, b: ndarray, fused: ndarray, divided_first:
     of Sobel magnitude^5, D = mean square of X - F after the Mannos-Sakrison filter 2.6 (0.0192 + 0.144 r)
     exp(-(0.144 r)^1.1).  At least 0, lower is better.  All images are stretched to 0..255 first, so that contrast and
     brightness are ignored; few strong edges rule.  NaN for flat sources.
+
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+        divided_first: see `stretch`.
+    Returns:
+        The score; NaN for flat sources.
     """
     a, b, fused = (stretch(image, divided_first) for image in (a, b, fused))
     radius = _radius(fused.shape, 1 / 8)
@@ -37,6 +43,12 @@ def chen_blum_quality(a: ndarray, b: ndarray, fused: ndarray, divided_first: boo
     exp(-(r/1.3456)^2), contrast |G2 / G4 - 1| of Gaussians, masking C^3 / (C^2 + 0.0001), ratio smaller / larger.
     0..1, higher is better.  All images are stretched to 0..255 first; black regions are ruled by
     faint differences.
+
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+        divided_first: see `stretch`.
+    Returns:
+        The score; NaN where an image is flat.
     """
     radius = _radius(fused.shape, 1 / 30)
     sensitivity = np.exp(-((radius / 15.3870) ** 2)) - 0.7622 * np.exp(-((radius / 1.3456) ** 2))

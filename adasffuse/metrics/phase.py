@@ -20,6 +20,11 @@ def phase_congruency_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
     phase congruency (4 scales, 6 orientations); windows are 11x11 Gaussians, features those above 0.1, and the best of
     A, B and their maximum counts.  At most about 1, higher is better.  Blind to contrast and brightness.  NaN where no
     source has a feature or an image is flat.
+
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score; NaN where no source has a feature or an image is flat.
     """
     (phase_a, *moments_a), (phase_b, *moments_b), maps_f = (phase_congruency(image) for image in (a, b, fused))
     from_a = phase_a > phase_b
@@ -35,7 +40,13 @@ def phase_congruency_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
 
 
 def phase_congruency(image: ndarray) -> tuple[ndarray, ndarray, ndarray]:
-    """Phase congruency, and the maximum and minimum moment of its covariance over six orientations (Kovesi)."""
+    """Phase congruency, and the maximum and minimum moment of its covariance over six orientations (Kovesi).
+
+    Args:
+        image: (H, W) float64.
+    Returns:
+        Three maps (H, W); phase congruency lies in 0..1.
+    """
     radial, angular = _log_gabor(image.shape)
     spectrum = scipy.fft.fft2(image)
     energies = amplitudes = xx = yy = xy = 0

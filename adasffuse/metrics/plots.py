@@ -1,9 +1,11 @@
 """Images of a score table; needs matplotlib (extra `plots`)."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from adasffuse.files import write_with
 from adasffuse.metrics.conventions import METRICS
 from adasffuse.metrics.table import ScoreTable
 
@@ -11,13 +13,16 @@ from adasffuse.metrics.table import ScoreTable
 def save_plots(table: ScoreTable, folder: str | Path) -> list[Path]:
     """A box plot per metric over the images (`METRIC.png`), and the methods' ranks (`ranks.png`).
 
+    Args:
+        table: at least one method with scores.
+        folder: where the PNG files go; it is made where needed.
+    Returns:
+        The files.
     Raises:
+        OSError: a file cannot be written.
         ModuleNotFoundError: matplotlib is missing; the message says how to install it.
     """
-    figure_class = _figure_class()
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
+    figure_class, files = figures(), []
     for metric in table.metrics:
         figure = figure_class(figsize=(1.5 + 1.1 * len(table.methods), 3.6), layout="constrained")
         axes = figure.subplots()
@@ -26,10 +31,10 @@ def save_plots(table: ScoreTable, folder: str | Path) -> list[Path]:
         axes.set_xticks(range(1, len(columns) + 1), table.methods, rotation=20)
         axes.set_title(f"{metric}: {METRICS[metric].title} ({METRICS[metric].better} is better)", fontsize=9)
         figure.supxlabel(table.describe(), fontsize=7)
-        files.append(folder / f"{metric}.png")
-        figure.savefig(files[-1], dpi=130)
-    files.append(folder / "ranks.png")
-    _ranks(table, figure_class).savefig(files[-1], dpi=130)
+        files.append(Path(folder) / f"{metric}.png")
+        write_with(files[-1], partial(figure.savefig, dpi=130))
+    files.append(Path(folder) / "ranks.png")
+    write_with(files[-1], partial(_ranks(table, figure_class).savefig, dpi=130))
     return files
 
 
@@ -50,7 +55,12 @@ def _ranks(table: ScoreTable, figure_class):
     return figure
 
 
-def _figure_class():
+def figures():
+    """Matplotlib's class of figures.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is missing; the message says how to install it.
+    """
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:

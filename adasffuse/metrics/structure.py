@@ -52,6 +52,11 @@ def ssim_of_reference(reference: ndarray, fused: ndarray) -> float:
 
     Wang et al. 2004, 10.1109/TIP.2003.819861.  -1..1, higher is better; NaN below 11 pixels.  Rewards right pixels in
     flat regions as much as right detail.
+
+    Args:
+        reference, fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score; NaN where the window does not fit.
     """
     return _ssim_terms((reference,), fused)[0][0] if fits(fused, 11) else _NAN
 
@@ -62,12 +67,23 @@ def multi_scale_ssim(a: ndarray, b: ndarray, fused: ndarray) -> float:
     Wang, Simoncelli and Bovik, Asilomar 2003, 10.1109/ACSSC.2003.1292216: 5 scales, 11x11 Gaussian of sigma 1.5, 2x2
     means between them.  0..1, higher is better; a scale with a negative mean makes its term 0.  Rewards the plain
     average.  NaN below 176 pixels, where the window does not fit the last scale.
+
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score; NaN below 176 pixels.
     """
     return 0.5 * (ms_ssim(a, fused) + ms_ssim(b, fused))
 
 
 def ms_ssim(x: ndarray, y: ndarray) -> float:
-    """MS-SSIM of two images; NaN where the fifth scale is smaller than its window."""
+    """MS-SSIM of two images; NaN where the fifth scale is smaller than its window.
+
+    Args:
+        x, y: (H, W) float64 on 0..255.
+    Returns:
+        0..1; NaN below 176 pixels.
+    """
     product = 1.0
     for scale, weight in enumerate(_SCALE_WEIGHTS):
         if scale:
@@ -86,6 +102,9 @@ def mef_ssim(a: ndarray, b: ndarray, fused: ndarray, scales: int = 3) -> float:
     the highest contrast and a structure weighted by contrast.  About 0..1, higher is better.  Blind to brightness,
     which multi-exposure fusion is about.
 
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+        scales: 1 to 5.
     Returns:
         NaN where a side is below 11 * 2^(scales - 1) pixels, or the mean of a scale below 0 (F reverses the ideal).
     """
@@ -111,6 +130,8 @@ def piella_quality(a: ndarray, b: ndarray, fused: ndarray, edges: bool = False, 
         a, b, fused: (H, W); below 11 pixels NaN.
         edges: take Prewitt gradient magnitudes of all images.
         weighted: Qw, weigh windows by the larger variance.
+    Returns:
+        The score.
     """
     if not fits(fused, 11):
         return _NAN
@@ -134,6 +155,11 @@ def piella_edge_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
 
     Piella and Heijmans, ICIP 2003, 10.1109/ICIP.2003.1247209; see `piella_quality`.  At most 1, higher is better.
     Rewards sharp edges of the livelier source; two negative terms would count as a good one.
+
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score; NaN below 11 pixels.
     """
     return piella_quality(a, b, fused, weighted=True) * piella_quality(a, b, fused, edges=True, weighted=True)
 
@@ -144,6 +170,11 @@ def yang_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
     Yang, Zhang, Wang and Liu, Information Fusion 9(2), 2008, 156-160, 10.1016/j.inffus.2006.09.001; 7x7 Gaussian of
     sigma 1.5, constants 2e-16.  At most 1, higher is better.  Rewards a copy of one source where they differ.  Windows
     in which both sources are flat do not count; public code lets rounding noise decide there.  NaN below 11 pixels.
+
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score; NaN below 11 pixels or where no window counts.
     """
     if not fits(fused, 11):
         return _NAN
@@ -161,6 +192,11 @@ def cvejic_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
     Cvejic, Loza, Bull and Canagarajah, Int. J. Signal Processing 2(3), 2005, 178-182; 7x7 Gaussian of sigma 1.5.
     At most 1, higher is better.  Rewards a reversed source: a share above 1 counts as a perfect window.  Windows
     without covariance do not count; public code lets rounding noise decide there.  NaN below 11 pixels.
+
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
+    Returns:
+        The score; NaN below 11 pixels or where no window counts.
     """
     if not fits(fused, 11):
         return _NAN

@@ -6,11 +6,14 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
+from scipy.stats import rankdata
 
 from adasffuse.metrics.conventions import METRICS, definitions
+
+_NAMES_SHOWN = 5  # images that a line spells out
 
 
 @dataclass(frozen=True)
@@ -23,71 +26,170 @@ class Row:
     scores: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Unscored:
+    """An image of a method that has no scores."""
+
+    method: str
+    name: str  # stem of the pair
+    reason: str
+
+
 class ScoreTable:
-    """Scores of several methods on several images, under one named convention."""
+    """Scores of several methods on several images, under one named convention.
+
+    Means and ranks compare methods on the images that all of them have.  Where no image is common to all, each mean is
+    over the method's own images and nothing is ranked.  A mean that does not exist ranks last.
+    """
 
     def __init__(self, metrics: Sequence[str], convention: str = "adasffuse") -> None:
-        definitions(metrics, convention)  # names an unknown one
+        """An empty table.
+
+        Args:
+            metrics: names out of `METRICS`.
+            convention: name out of `CONVENTIONS`.
+        Raises:
+            ValueError: unknown metric or convention, or the convention does not define the metric.
+        """
+        definitions(metrics, convention)
         self.metrics = tuple(metrics)
         self.convention = convention
         self.rows: list[Row] = []
+        self.unscored: list[Unscored] = []
+        self.notices: list[str] = []  # what a user should know about folders, files and cache
 
     def add(self, method: str, name: str, size: tuple[int, int], scores: Mapping[str, float]) -> None:
-        """Add the scores, in every metric of the table, of one fused image of `size` (height, width)."""
+        """Add the scores of one fused image.
+
+        Args:
+            method, name: whose image, and the stem of its pair.
+            size: (height, width) in pixels.
+            scores: metric to score, NaN where it is undefined.
+        Raises:
+            ValueError: a metric of the table is not among the scores.
+        """
         missing = [metric for metric in self.metrics if metric not in scores]
         if missing:
             raise ValueError(f"{method}, {name}: no score for {', '.join(missing)}")
         size = (int(size[0]), int(size[1]))
         self.rows.append(Row(method, name, size, {metric: float(scores[metric]) for metric in self.metrics}))
 
+    def add_unscored(self, method: str, name: str, reason: str) -> None:
+        """Note that a method's image of a pair could not be scored, and why.
+
+        Args:
+            method, name: whose image, and the stem of its pair.
+            reason: a sentence that names the file.
+        """
+        self.unscored.append(Unscored(method, name, reason))
+
     @property
     def methods(self) -> list[str]:
-        """Method names in the order they were added."""
+        """Names of the methods that have scores, in the order they were added."""
         return list(dict.fromkeys(row.method for row in self.rows))
 
+    @property
+    def empty_methods(self) -> list[str]:
+        """Names of the methods none of whose images could be scored."""
+        return list(dict.fromkeys(one.method for one in self.unscored if one.method not in self.methods))
+
+    def names(self, method: str) -> list[str]:
+        """Stems of the images that a method was scored on."""
+        return [row.name for row in self.rows if row.method == method]
+
+    def common_names(self) -> set[str]:
+        """Stems of the images that every method was scored on."""
+        names: dict[str, set[str]] = {}
+        for row in self.rows:
+            names.setdefault(row.method, set()).add(row.name)
+        return set.intersection(*names.values()) if names else set()
+
+    def _compared_rows(self, method: str) -> list[Row]:
+        """The rows that a method's means are made of."""
+        common = self.common_names()
+        return [row for row in self.rows if row.method == method and (row.name in common or not common)]
+
     def values(self, method: str, metric: str) -> np.ndarray:
-        """All scores of a method in one metric, NaN included."""
-        return np.array([row.scores[metric] for row in self.rows if row.method == method], dtype=np.float64)
+        """Scores of a method in one metric that its mean is made of, NaN included: (N,) float64."""
+        return np.array([row.scores[metric] for row in self._compared_rows(method)], dtype=np.float64)
 
     def means(self, method: str) -> dict[str, float]:
         """Mean per metric over the images with a score (not NaN); NaN where there is none."""
-        values = {metric: self.values(method, metric) for metric in self.metrics}
-        return {
-            metric: float(v[~np.isnan(v)].mean()) if (~np.isnan(v)).any() else math.nan for metric, v in values.items()
-        }
+        rows, means = self._compared_rows(method), {}
+        for metric in self.metrics:
+            values = [row.scores[metric] for row in rows if not math.isnan(row.scores[metric])]
+            means[metric] = float(np.mean(values)) if values else math.nan
+        return means
 
     def skipped(self, method: str) -> dict[str, int]:
         """Number of images without a score, per metric."""
-        return {metric: int(np.isnan(self.values(method, metric)).sum()) for metric in self.metrics}
+        rows = self._compared_rows(method)
+        return {metric: sum(math.isnan(row.scores[metric]) for row in rows) for metric in self.metrics}
 
     def ranks(self) -> dict[str, dict[str, float]]:
-        """Rank of every method in every metric by its mean, 1 the best, ties share; NaN where it has no mean."""
+        """Rank of every method in every metric by its mean.
+
+        Returns:
+            method to metric to rank: 1 the best, equal means share the mean of their places, methods without a mean
+            share the last ones; NaN where no image is common to all methods.
+        """
         methods, ranks = self.methods, {method: {} for method in self.methods}
         means = {method: self.means(method) for method in methods}
+        ranked = bool(self.common_names())
         for metric in self.metrics:
             sign = 1 if METRICS[metric].better == "lower" else -1
             column = np.array([sign * means[method][metric] for method in methods])
-            placed = np.full(len(methods), np.nan)
-            placed[~np.isnan(column)] = _rank(column[~np.isnan(column)])
-            for method, rank in zip(methods, placed):
+            known = ~np.isnan(column)
+            places = np.full(len(methods), (known.sum() + 1 + len(methods)) / 2)  # mean of the last places
+            places[known] = rankdata(column[known])
+            if not ranked:
+                places[:] = math.nan
+            for method, rank in zip(methods, places):
                 ranks[method][metric] = float(rank)
         return ranks
 
     def mean_ranks(self) -> dict[str, float]:
-        """Mean over the metrics of each method's rank."""
-        return {method: _mean(list(ranks.values())) for method, ranks in self.ranks().items()}
+        """Mean over the metrics of each method's rank; NaN where nothing is ranked."""
+        return {method: float(np.mean(list(ranks.values()))) for method, ranks in self.ranks().items()}
 
     def describe(self) -> str:
-        """One line: convention, number of images scored and their sizes."""
-        counts = {method: sum(row.method == method for row in self.rows) for method in self.methods}
-        n = str(next(iter(counts.values()), 0))
-        if len(set(counts.values())) > 1:
+        """One line: convention, number of images compared and their sizes."""
+        common = self.common_names()
+        sizes = _sizes([row.size for row in self.rows if row.name in common or not common])
+        counts = {method: len(self.names(method)) for method in self.methods}
+        n = str(len(common))
+        if not common and counts:
             n = ", ".join(f"{method} {count}" for method, count in counts.items())
-        return f"convention {self.convention}, n = {n} ({_sizes([row.size for row in self.rows])})"
+        return f"convention {self.convention}, n = {n} ({sizes})"
+
+    def notes(self) -> list[str]:
+        """Sentences that belong below the table: which images were compared, and which were not scored and why."""
+        lines, common = [], self.common_names()
+        counts = {method: len(self.names(method)) for method in self.methods}
+        if len(set(counts.values())) > 1 or any(count > len(common) for count in counts.values()):
+            scored = ", ".join(f"{method} {count}" for method, count in counts.items())
+            if common:
+                lines.append(
+                    f"images scored: {scored}; means and ranks are over the {len(common)} that all methods have"
+                )
+            else:
+                lines.append(f"images scored: {scored}; no image is common to all, so means are not comparable")
+        groups: dict[str, list[Unscored]] = {}
+        for one in self.unscored:
+            groups.setdefault(one.reason, []).append(one)
+        everyone = {*self.methods, *self.empty_methods}
+        for reason, group in groups.items():
+            names, methods = list(dict.fromkeys(one.name for one in group)), {one.method for one in group}
+            whose = "all methods" if methods == everyone and len(everyone) > 1 else ", ".join(sorted(methods))
+            lines.append(f"not scored: {_some_of(names)} of {whose}: {reason}")
+        return lines
 
     def text(self) -> str:
         """The table for a terminal; * marks the best mean of a column, + the second best, (-k) that k were skipped."""
-        note = "* best, + second best; (-k): mean without k images that have no score; arrows: better"
+        note = (
+            "* best, + second best; (-k): mean without k images that have no score; n/a: no score, ranks last; "
+            "arrows: better"
+        )
         cells = self._cells("{}*", "{}+", "{} (-{})")
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
         lines = [
@@ -97,14 +199,15 @@ class ScoreTable:
             for row in cells
         ]
         rule = "-" * len(lines[0])
-        return "\n".join([self.describe(), lines[0], rule, *lines[1:], rule, note])
+        return "\n".join([self.describe(), lines[0], rule, *lines[1:], rule, note, *self.notes()])
 
     def markdown(self) -> str:
         """The table in Markdown: best in bold, second best underlined."""
         cells = self._cells("**{}**", "<u>{}</u>", "{} (-{})")
         lines = ["| " + " | ".join(row) + " |" for row in cells]
         lines.insert(1, "|" + " --- |" + " ---: |" * (len(cells[0]) - 1))
-        return "\n".join([*lines, "", f"{self.describe()}. Best in bold, second best underlined.", ""])
+        notes = [f"{self.describe()}. Best in bold, second best underlined.", *self.notes()]
+        return "\n".join([*lines, "", "\n\n".join(notes), ""])
 
     def latex(self) -> str:
         """The table as a LaTeX tabular (package booktabs): best in bold, second best underlined."""
@@ -112,7 +215,8 @@ class ScoreTable:
         cells = [[_latex(cell) for cell in row] for row in cells]
         head, *body = (" & ".join(row) + r" \\" for row in cells)
         columns = "l" + "r" * (len(cells[0]) - 1)
-        begin = [f"% {self.describe()}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule"]
+        notes = [f"% {note}" for note in (self.describe(), *self.notes())]
+        begin = [*notes, rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule"]
         return "\n".join([*begin, *body, r"\bottomrule", r"\end{tabular}", ""])
 
     def csv(self) -> str:
@@ -126,11 +230,11 @@ class ScoreTable:
         return out.getvalue()
 
     def json(self) -> str:
-        """Means, ranks and every image's scores as JSON; what is NaN or infinite becomes null or a string."""
+        """Means, ranks, every image's scores, what was not scored; NaN becomes null, infinity 'inf' or '-inf'."""
         ranks = self.mean_ranks()
         methods = {
             method: {
-                "n": sum(row.method == method for row in self.rows),
+                "n": len(self.names(method)),
                 "mean": _plain(self.means(method)),
                 "skipped": self.skipped(method),
                 "mean_rank": _plain(ranks)[method],
@@ -142,7 +246,8 @@ class ScoreTable:
             for row in self.rows
         ]
         better = {metric: METRICS[metric].better for metric in self.metrics}
-        content = {"convention": self.convention, "better": better, "methods": methods, "images": images}
+        content = {"convention": self.convention, "better": better, "compared": len(self.common_names())}
+        content |= {"methods": methods, "images": images, "unscored": [asdict(one) for one in self.unscored]}
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
     def _cells(self, best: str, second: str, skipped: str) -> list[list[str]]:
@@ -150,28 +255,27 @@ class ScoreTable:
         ranks, mean_ranks = self.ranks(), self.mean_ranks()
         arrows = {"higher": "↑", "lower": "↓"}
         lines = [["method", *(metric + arrows[METRICS[metric].better] for metric in self.metrics), "mean rank"]]
+        means = {method: self.means(method) for method in self.methods}
         for method in self.methods:
-            means, missing, line = self.means(method), self.skipped(method), [method]
+            missing, line = self.skipped(method), [method]
             for metric in self.metrics:
-                cell = _number(means[metric])
-                order = sorted({ranks[m][metric] for m in self.methods if not math.isnan(ranks[m][metric])})
-                if len(self.methods) > 1 and ranks[method][metric] in order[:2]:
-                    cell = (best if ranks[method][metric] == order[0] else second).format(cell)
+                cell = _number(means[method][metric])
+                known = [m for m in self.methods if not math.isnan(means[m][metric])]
+                places = sorted({ranks[m][metric] for m in known})
+                if method in known and len(self.methods) > 1:
+                    if ranks[method][metric] == places[0]:
+                        cell = best.format(cell)
+                    elif ranks[method][metric] == places[1]:
+                        cell = second.format(cell)
                 line.append(skipped.format(cell, missing[metric]) if missing[metric] else cell)
-            lines.append([*line, f"{mean_ranks[method]:.2f}"])
+            lines.append([*line, "n/a" if math.isnan(mean_ranks[method]) else f"{mean_ranks[method]:.2f}"])
         return lines
 
 
-def _rank(values: np.ndarray) -> np.ndarray:
-    """1 for the smallest; equal values share the mean of their places."""
-    below = (values < values[:, None]).sum(axis=1)
-    equal = (values == values[:, None]).sum(axis=1)
-    return below + (equal + 1) / 2
-
-
-def _mean(values: list[float]) -> float:
-    kept = [value for value in values if not math.isnan(value)]
-    return sum(kept) / len(kept) if kept else math.nan
+def _some_of(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more
 
 
 def _number(value: float) -> str:

@@ -30,6 +30,8 @@ def visual_information_fidelity(a: ndarray, b: ndarray, fused: ndarray) -> float
     9, 5 and 3 pixels, sum log10(1 + g^2 s_X / (s_v + 2)) / sum log10(1 + s_X / 2), F = g X + v.  At least 0, 2 for
     identical images, higher is better.  Rewards stretched contrast (beyond 2 even), and the source with more texture.
 
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
     Returns:
         NaN where a source is flat (0/0) or a side is below 41 pixels.
     """
@@ -37,7 +39,15 @@ def visual_information_fidelity(a: ndarray, b: ndarray, fused: ndarray) -> float
 
 
 def vif_terms(sources: Sequence[ndarray], fused: ndarray, noise: float = 2.0) -> list[float]:
-    """Pixel-domain VIF(source, F) of each source; NaN for a flat source and for images below 41 pixels."""
+    """Pixel-domain VIF(source, F) of each source; NaN for a flat source and for images below 41 pixels.
+
+    Args:
+        sources: each (H, W) float64 on 0..255.
+        fused: (H, W).
+        noise: variance of the visual noise, squared gray levels.
+    Returns:
+        One value per source, at least 0, 1 for the source itself.
+    """
     if not fits(fused, _SMALLEST):
         return [float("nan")] * len(sources)
     kept, full = np.zeros(len(sources)), np.zeros(len(sources))
@@ -54,6 +64,8 @@ def han_information_fidelity(a: ndarray, b: ndarray, fused: ndarray) -> float:
     Han, Cai, Cao and Xu, Information Fusion 14(2), 2013, 127-135; noise variance 0.005 * 255^2, weights
     (1, 0, 0.15, 1) / 2.15.  At least 0, 1 for identical images, higher is better.  Rewards stretched contrast.
 
+    Args:
+        a, b, fused: (H, W) float64 luminance on 0..255.
     Returns:
         NaN where a side is below 41 pixels; flat sources score 1, by the 1e-7 that the authors add to each window.
     """

@@ -10,19 +10,39 @@ _STRIP = 64  # rows worked on at once: temporaries of that size stay in the proc
 
 
 def gaussian(size: int, sigma: float) -> ndarray:
-    """`size` taps of a Gaussian, sum 1."""
+    """`size` taps of a Gaussian, sum 1.
+
+    Args:
+        size: number of taps.
+        sigma: standard deviation in pixels.
+    Returns:
+        (size,) float64.
+    """
     x = np.arange(size) - (size - 1) / 2
     taps = np.exp(-(x**2) / (2 * sigma**2))
     return taps / taps.sum()
 
 
 def uniform(size: int) -> ndarray:
-    """`size` equal taps, sum 1."""
+    """`size` equal taps, sum 1.
+
+    Args:
+        size: number of taps.
+    Returns:
+        (size,) float64.
+    """
     return np.full(size, 1 / size)
 
 
 def filter_valid(image: ndarray, taps: ndarray) -> ndarray:
-    """Correlate rows and columns with k `taps` wherever the window lies inside: (H, W) to (H-k+1, W-k+1)."""
+    """Correlate rows and columns with k `taps` wherever the window lies inside: (H, W) to (H-k+1, W-k+1).
+
+    Args:
+        image: (H, W) float64.
+        taps: (k,), k at most H and W.
+    Returns:
+        (H - k + 1, W - k + 1) float64.
+    """
     k, before = len(taps), len(taps) // 2  # OpenCV's anchor
     height, width = image.shape
     if taps.min() == taps.max():  # running sums: exact for whole numbers
@@ -34,23 +54,51 @@ def filter_valid(image: ndarray, taps: ndarray) -> ndarray:
 
 
 def filter_same(image: ndarray, rows: ndarray, columns: ndarray, border: int = cv2.BORDER_CONSTANT) -> ndarray:
-    """Correlate every row with `rows` and every column with `columns`, zeros (or another OpenCV border) around."""
+    """Correlate every row with `rows` and every column with `columns`, zeros (or another OpenCV border) around.
+
+    Args:
+        image: (H, W) float64.
+        rows, columns: taps, odd numbers of them.
+        border: one of OpenCV's BORDER constants.
+    Returns:
+        (H, W) float64.
+    """
     return cv2.sepFilter2D(image, cv2.CV_64F, rows, columns, borderType=border)
 
 
 def with_border(image: ndarray, rows: slice, border: int) -> ndarray:
-    """The rows and one more pixel on each side: of the image where it has them, else as OpenCV's `border` says."""
+    """The rows and one more pixel on each side: of the image where it has them, else as OpenCV's `border` says.
+
+    Args:
+        image: (H, W).
+        rows: a slice within 0..H.
+        border: one of OpenCV's BORDER constants.
+    Returns:
+        (rows + 2, W + 2).
+    """
     top, bottom = max(rows.start - 1, 0), min(rows.stop + 1, image.shape[0])
     return cv2.copyMakeBorder(image[top:bottom], top - rows.start + 1, rows.stop + 1 - bottom, 1, 1, border)
 
 
 def fits(image: ndarray, size: int) -> bool:
-    """Whether a `size` x `size` window fits into the image."""
+    """Whether a `size` x `size` window fits into the image.
+
+    Args:
+        image: (H, W).
+        size: of the window in pixels.
+    """
     return min(image.shape) >= size
 
 
 def strips(height: int, window: int = 1) -> Iterator[slice]:
-    """Slices of rows that overlap by `window` - 1, so that each window position lies in exactly one of them."""
+    """Slices of rows that overlap by `window` - 1, so that each window position lies in exactly one of them.
+
+    Args:
+        height: rows of the image.
+        window: rows of a window.
+    Returns:
+        Slices of at most 64 + window - 1 rows, from top to bottom.
+    """
     for top in range(0, height - window + 1, _STRIP):
         yield slice(top, min(top + _STRIP + window - 1, height))
 

@@ -1,0 +1,214 @@
+"""Score folders of fused images: a table on the terminal, and CSV, JSON, Markdown, LaTeX and plots on request.
+
+python test_fusion_metrics.py --root_path data/test --dataset IVF --fused ours=results/IVF --baselines average,gff
+python test_fusion_metrics.py --source_a ir --source_b vis --fused a=results/a b=results/b --metrics all --csv s.csv
+python test_fusion_metrics.py --explain VIFF
+
+An image that is missing or damaged is named and left out; means and ranks are over the images that all methods have.
+Exit status: 0, or 1 where nothing could be scored, a method has no image at all or a file could not be written.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from adasffuse.classical.baselines import BASELINES
+from adasffuse.files import one_line, write_text
+from adasffuse.images.pairs import scene_folders
+from adasffuse.images.ranges import RangeSpec, parse_range
+from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
+from adasffuse.metrics.cache import default_cache
+from adasffuse.metrics.conventions import find_metric
+from adasffuse.metrics.folder import Settings, score_folders
+from adasffuse.metrics.plots import figures, save_plots
+from adasffuse.process import say
+
+_REPORTS = ("csv", "json", "markdown", "latex")
+_NOTICES = 10  # lines
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    sources = parser.add_argument_group("sources, either two folders or a data set of a task")
+    sources.add_argument("--source_a", type=Path, metavar="DIR")
+    sources.add_argument("--source_b", type=Path, metavar="DIR")
+    sources.add_argument("--root_path", type=Path, metavar="DIR", help="folder of data sets")
+    sources.add_argument("--dataset", metavar="NAME", help="e.g. IVF, IVF_MSRS or MIF/CT-MRI")
+    for side in "ab":
+        sources.add_argument(
+            f"--range_{side}",
+            nargs="+",
+            metavar=("LOW", "HIGH"),
+            help=f"values of files of source {side.upper()} deeper than 8 bits that become black and white; or "
+            "'folder', lowest and highest of the whole folder; or two percentages of its values, 1%% 99%%",
+        )
+        sources.add_argument(
+            f"--no_data_{side}",
+            type=float,
+            metavar="VALUE",
+            help=f"value of source {side.upper()} that means 'no data', besides NaN and the file's own",
+        )
+        sources.add_argument(
+            f"--pattern_{side}",
+            metavar="NAME",
+            help=f"how the files of source {side.upper()} are called, * being the name of the scene: 'IR_*', '*_ir'",
+        )
+    what = parser.add_argument_group("what to score")
+    what.add_argument("--fused", nargs="+", default=[], metavar="[NAME=]DIR", help="one folder per method")
+    what.add_argument(
+        "--baselines", nargs="+", default=[], metavar="LIST", help=f"computed on the fly: {','.join(BASELINES)}"
+    )
+    what.add_argument("--reference", type=Path, metavar="DIR", help="true images; adds PSNR_GT and SSIM_GT")
+    how = parser.add_argument_group("how to score")
+    how.add_argument(
+        "--metrics",
+        nargs="+",
+        default=list(DEFAULT_METRICS),
+        metavar="LIST",
+        help=f"comma-separated, or 'all' ({','.join(DEFAULT_METRICS)})",
+    )
+    how.add_argument("--convention", default="adasffuse", choices=CONVENTIONS, help="(%(default)s)")
+    how.add_argument("--per_channel", action="store_true", help="mean over R, G, B of coloured results, as VIFB does")
+    how.add_argument("--workers", type=int, metavar="N", help="processes (all cores)")
+    how.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help="(%(default)s)")
+    how.add_argument("--no_cache", action="store_true", help="compute everything anew and remember nothing")
+    how.add_argument("--explain", metavar="METRIC", help="print what a metric means in each convention, and exit")
+    output = parser.add_argument_group("output")
+    for name in _REPORTS:
+        output.add_argument(f"--{name}", type=Path, metavar="FILE")
+    output.add_argument("--plots", type=Path, metavar="DIR", help="a box plot per metric and the ranks as PNG")
+    args = parser.parse_args(argv)
+    if not args.explain and bool(args.source_a and args.source_b) == bool(args.root_path and args.dataset):
+        parser.error("give either --source_a and --source_b, or --root_path and --dataset")
+    return args
+
+
+def run(argv: list[str] | None = None) -> int:
+    """Score as the arguments say: files first, then the table on the terminal.
+
+    Returns:
+        The exit status, see the module's text.
+    """
+    args = parse_args(argv)
+    try:
+        if args.explain:
+            say(explain(find_metric(args.explain)))
+            return 0
+        if args.plots:
+            figures()  # missing libraries are found out before the work, not after it
+        table = score(args)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        say(f"error: {one_line(error)}", sys.stderr)
+        return 1
+    if args.cache is None and not args.no_cache:
+        table.notices.append("no home folder is known: scores are not remembered; --cache DIR says where to")
+    written = write_reports(table, args)
+    for notice in table.notices[:_NOTICES]:
+        say(f"notice: {one_line(notice)}", sys.stderr)
+    if len(table.notices) > _NOTICES:
+        say(f"notice: {len(table.notices) - _NOTICES} more notices of this kind", sys.stderr)
+    say(table.text() if table.rows else "\n".join(table.notes()))
+    for method in table.empty_methods:
+        reason = next(one.reason for one in table.unscored if one.method == method)
+        say(f"error: no image of {method} could be scored: {reason}", sys.stderr)
+    return 0 if written and table.rows and not table.empty_methods else 1
+
+
+def write_reports(table: ScoreTable, args: argparse.Namespace) -> bool:
+    """Write the files asked for, each whole or not at all; whether all could be written."""
+    written = True
+    for name in _REPORTS:
+        path = getattr(args, name)
+        if path:
+            try:
+                write_text(path, getattr(table, name)())
+            except OSError as error:
+                say(f"error: cannot write {path}: {error.strerror or error}", sys.stderr)
+                written = False
+    if args.plots and table.rows:
+        try:
+            save_plots(table, args.plots)
+        except OSError as error:
+            say(f"error: cannot write plots to {args.plots}: {error.strerror or error}", sys.stderr)
+            written = False
+    return written
+
+
+def score(args: argparse.Namespace) -> ScoreTable:
+    """The table that the arguments ask for.
+
+    Raises:
+        ImageError, ValueError: see `score_folders`.
+    """
+    source_a, source_b = args.source_a, args.source_b
+    if args.dataset:
+        folders = scene_folders(args.root_path, args.dataset)
+        if len(folders) > 1:
+            names = ", ".join(folder.name for folder in folders)
+            raise ValueError(f"{args.dataset} holds several sets; choose one of them as --dataset: {names}")
+        source_a, source_b = folders[0].folders
+    return score_folders(
+        source_a,
+        source_b,
+        methods(args.fused),
+        [name.lower() for name in listed(args.baselines)],
+        args.reference,
+        Settings(metric_names(args), args.convention, args.per_channel, None if args.no_cache else args.cache),
+        args.workers,
+        ranges=(range_of("--range_a", args.range_a), range_of("--range_b", args.range_b)),
+        no_data=(args.no_data_a, args.no_data_b),
+        patterns=(args.pattern_a, args.pattern_b),
+    )
+
+
+def listed(words: Sequence[str]) -> list[str]:
+    """The names in words such as 'VIFF,Qabf' or 'VIFF,' 'Qabf'."""
+    return [name.strip() for word in words for name in word.split(",") if name.strip()]
+
+
+def metric_names(args: argparse.Namespace) -> tuple[str, ...]:
+    """Metrics asked for; 'all' leaves out what needs a reference without one, a reference adds them."""
+    table = CONVENTIONS[args.convention].metrics
+    against_truth = [name for name, definition in table.items() if "reference" in definition.inputs]
+    names = [find_metric(name) for name in listed(args.metrics)]
+    if [name.lower() for name in names] == ["all"]:
+        return tuple(name for name in table if args.reference or name not in against_truth)
+    if names == list(DEFAULT_METRICS):  # what of the default the convention has
+        names = [name for name in names if name in table]
+    return tuple(dict.fromkeys([*names, *(against_truth if args.reference else [])]))
+
+
+def methods(fused: Sequence[str]) -> dict[str, Path]:
+    """Method name to folder; without NAME= the folder's own name.
+
+    A text that is an existing folder as a whole is that folder, whatever '=' it has: runs/lr=0.1/IVF.  Of several '='
+    the first counts behind which an existing folder is named.
+
+    Raises:
+        ValueError: two folders have one name.
+    """
+    found: dict[str, Path] = {}
+    for text in fused:
+        name, folder = _named_folder(text)
+        name = name or folder.resolve().name
+        if name in found:
+            raise ValueError(f"two folders are called {name!r}: {found[name]} and {folder}; name them NAME=DIR")
+        found[name] = folder
+    return found
+
+
+def _named_folder(text: str) -> tuple[str, Path]:
+    if "=" not in text or Path(text).is_dir():
+        return "", Path(text)
+    places = [place for place, letter in enumerate(text) if letter == "="]
+    splits = [(text[:place], Path(text[place + 1 :])) for place in places]
+    return next((split for split in splits if split[1].is_dir()), splits[0])
+
+
+def range_of(option: str, words: Sequence[str] | None) -> RangeSpec | None:
+    """What an option for a value range asks for; errors, of type ValueError, name the option."""
+    try:
+        return parse_range(words)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
