@@ -4,15 +4,13 @@ python scripts/benchmark.py --size small base --resolutions 640x480 1280x960 --p
 
 Every row is measured in a fresh process: peak memory above what importing takes, the first image, then the median
 and spread of the following ones.  The floor is what the matrix products and transforms alone would take at the rates
-measured in the same run.  Weights are the released general ones, random where there are none of that size; of random
-ones some make the scan forget faster than it can in chunks of the usual length, which costs time and memory.
+measured in the same run.  Weights are the released general ones, random where there are none of that size.
 
-python scripts/benchmark.py --device cuda --size base --precision bfloat16 --backend auto triton compiled torch
+python scripts/benchmark.py --device cuda --size base --precision bfloat16
 
-On a GPU images are replayed as the fuser replays them (--no_graph: not), and the floor is the larger of two: all
-operations at the rate of a large product, and all bytes that no fusing saves (see `measuring.least_work`) at the rate
-of a large copy.  `share` is the floor's part of the measured time, `next` the operator that takes most of it; below the
-table stands what was chosen for the scan, and why.
+On a GPU the floor is the larger of two: all operations at the rate of a large product, and all bytes that no fusing of
+kernels saves (see `measuring.least_work`) at the rate of a large copy.  `share` is the floor's part of the measured
+time, `next` the operator that takes most of it.
 """
 
 import argparse
@@ -23,21 +21,17 @@ import os
 import statistics
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import torch
 from measuring import (
     against_floor,
-    backend_used,
     ceilings,
-    forget_peak,
     format_rows,
     largest_operator,
     least_work,
     peak_memory,
     run_alone,
-    scan_messages,
     seconds,
 )
 from torch.profiler import ProfilerActivity, profile
@@ -45,9 +39,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adasffuse.device import pick_device
 from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE
-from adasffuse.inference.graphs import Replays
 from adasffuse.inference.tiling import fuse_tiled
-from adasffuse.models import SIZES, AdaSFFuse, backends
+from adasffuse.models import SIZES, AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, released_weights
 from adasffuse.process import SPINS, keep_freed_memory
 from adasffuse.tasks import GENERAL
@@ -64,7 +57,7 @@ COLUMNS = (
     "over_floor",
     "peak_MB",
 )
-ON_GPU = ("backend", "GB", "bound", "share", "next")  # columns added there
+ON_GPU = ("GB", "bound", "share", "next")  # columns added there
 ENOUGH = 30  # seconds of timed images after which no further one is begun
 GOALS = {("base", "1x640x480", "bfloat16"): {"median_s": 8e-3, "peak_MB": 1500}}  # on an H200
 
@@ -83,16 +76,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (%(default)s)")
     parser.add_argument("--device", default="auto", help="(%(default)s)")
-    parser.add_argument(
-        "--backend", nargs="+", choices=("auto", *backends.BACKENDS), default=["auto"], help="of the scan (%(default)s)"
-    )
-    parser.add_argument("--no_graph", action="store_true", help="on a GPU: without CUDA graphs")
     parser.add_argument("--tile", type=int, default=DEFAULT_TILE, help="tile for larger images, 0: never (%(default)s)")
-    parser.add_argument("--library", action="store_true", help="without the process settings that the scripts make")
+    parser.add_argument("--library", action="store_true", help="with what a fuser sets, not with all that scripts set")
     parser.add_argument("--profile", action="store_true", help="print the operators that take most time")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="PNG of time and memory against pixels")
-    parser.add_argument("--one", help=argparse.SUPPRESS)  # measure a row here: size,WxH,precision,backend
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # measure a row here: size,WxH,precision
     return parser.parse_args(argv)
 
 
@@ -117,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # for the processes that measure
     rows = []
     command = [sys.executable, os.path.abspath(__file__), *(sys.argv[1:] if argv is None else argv), "--one"]
-    for case in itertools.product(args.size, args.resolutions, args.precision, args.backend):
+    for case in itertools.product(args.size, args.resolutions, args.precision):
         row = run_alone([*command, ",".join(case)], ",".join(case))
         if on_gpu:
             row |= against_floor(row["median_s"], row["precision"], row["GFLOP"], row["GB"], rates)
@@ -126,14 +115,12 @@ def main(argv: list[str] | None = None) -> int:
         row["over_floor"] = row["median_s"] / row["floor_s"]
         rows.append(row)
     print(format_rows(COLUMNS + ON_GPU * on_gpu, rows))
-    for message in dict.fromkeys(message for row in rows for message in row["messages"]):
-        print(message)
     for row in rows if on_gpu else ():
         limits = GOALS.get((row["size"], row["pixels"], row["precision"]))
         if limits:
             reached = all(row[name] <= limit for name, limit in limits.items())
             goal = ", ".join(f"{name} {limit}" for name, limit in limits.items())
-            print(f"goal of {row['size']} ({goal}) with {row['backend']}: {'' if reached else 'not '}reached")
+            print(f"goal of {row['size']} ({goal}): {'' if reached else 'not '}reached")
     for row in rows if args.profile else ():
         print(f"\n{row['size']} {row['pixels']} {row['precision']}\n{row['profile']}")
     if args.json:
@@ -152,40 +139,26 @@ def network(size: str) -> AdaSFFuse:
         return AdaSFFuse(SIZES[size])
 
 
-def measure(args: argparse.Namespace, size: str, resolution: str, precision: str, backend: str) -> dict:
+def measure(args: argparse.Namespace, size: str, resolution: str, precision: str) -> dict:
     """Times, operations and peak memory of one network at one resolution, in this process."""
-    if not args.library:
-        keep_freed_memory()
+    keep_freed_memory(one_arena=not args.library)
     device = pick_device(args.device)
     width, height = (int(side) for side in resolution.split("x"))
     before = peak_memory(device)
     model = network(size).to(device, memory_format=torch.channels_last).eval()
-    a, b = (torch.rand(args.batch, 1, height, width, device=device) for _ in range(2))
-    replays = Replays()
+    sources = torch.rand(2, args.batch, 1, height, width, device=device)
 
-    def fuse(whole: Callable = model, scan: str = backend) -> None:
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"),
-            backends.using(scan),
-        ):
+    def fuse() -> None:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             if args.tile and height * width > args.tile**2:
-                fuse_tiled(model, a, b, args.tile, DEFAULT_OVERLAP)
+                fuse_tiled(model, sources, args.tile, DEFAULT_OVERLAP)
             else:
-                whole(a, b)
+                model(sources)
 
-    def usual() -> None:
-        fuse(model if args.no_graph else partial(replays, model))
-
-    with scan_messages() as messages:
-        first = seconds(usual, device)
-    if device.type == "cuda":  # what choosing a backend took is no peak of fusing, capturing a graph is
-        forget_peak(device)
-        for _ in range(2):
-            usual()
-    times = [seconds(usual, device)]
+    first = seconds(fuse, device)
+    times = [seconds(fuse, device)]
     while len(times) < args.repeats and sum(times) < ENOUGH:
-        times.append(seconds(usual, device))
+        times.append(seconds(fuse, device))
     peak = peak_memory(device) - before
     row = {
         "size": size,
@@ -195,11 +168,9 @@ def measure(args: argparse.Namespace, size: str, resolution: str, precision: str
         "median_s": statistics.median(times),
         "spread_s": max(times) - min(times),
         "peak_MB": peak / 2**20,
-        "backend": backend_used(backend),
-        "messages": messages,
     }
     if device.type == "cuda":
-        row["GFLOP"], row["GB"] = least_work(lambda: fuse(scan="torch"))
+        row["GFLOP"], row["GB"] = least_work(fuse)
         row["next"] = largest_operator(fuse)
     else:
         with FlopCounterMode(display=False) as counter:
@@ -258,8 +229,8 @@ def plot(rows: list[dict], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4))
-    for label in dict.fromkeys((row["size"], row["precision"], row["backend"]) for row in rows):
-        mine = [row for row in rows if (row["size"], row["precision"], row["backend"]) == label]
+    for label in dict.fromkeys((row["size"], row["precision"]) for row in rows):
+        mine = [row for row in rows if (row["size"], row["precision"]) == label]
         pixels = [math.prod(int(n) for n in row["pixels"].split("x")) for row in mine]
         for axis, name in zip(axes, ("median_s", "peak_MB")):
             axis.loglog(pixels, [row[name] for row in mine], "o-", label=" ".join(label))

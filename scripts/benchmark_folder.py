@@ -29,7 +29,6 @@ from adasffuse.images.color import luminance
 from adasffuse.images.pairs import SceneFolder, find_scenes, read_scene, scene_folders
 from adasffuse.images.read import write_png
 from adasffuse.inference import Fuser, fuse_folder, load_fuser
-from adasffuse.inference.fuser import as_unit_range
 from adasffuse.process import SPINS, keep_freed_memory
 from adasffuse.tasks import TASKS
 
@@ -117,7 +116,7 @@ def copy_pairs(originals: SceneFolder, folder: SceneFolder, count: int) -> None:
 def read_lumas(folder: SceneFolder) -> Iterator[tuple[np.ndarray, ...]]:
     """Luminance of both images of each pair, (H, W) float32 in [0, 1]."""
     for pair in find_scenes(folder.folders)[0]:
-        yield tuple(luminance(as_unit_range(image.pixels, "image")) for image in read_scene(pair))
+        yield tuple(luminance(image.pixels) for image in read_scene(pair))
 
 
 def network_seconds(fuser: Fuser, lumas: list[tuple[np.ndarray, ...]]) -> float:

@@ -37,7 +37,6 @@ import numpy as np
 import torch
 from measuring import (
     against_floor,
-    backend_used,
     ceilings,
     forget_peak,
     format_rows,
@@ -45,7 +44,6 @@ from measuring import (
     least_work,
     peak_memory,
     run_alone,
-    scan_messages,
     seconds,
     wait_for,
 )
@@ -54,7 +52,7 @@ from adasffuse.data.mixture import MixedCrops
 from adasffuse.device import pick_device
 from adasffuse.files import write_text
 from adasffuse.images.read import write_png
-from adasffuse.models import SIZES, backends
+from adasffuse.models import SIZES
 from adasffuse.process import SPINS, keep_freed_memory
 from adasffuse.training import trainer
 from adasffuse.training.options import Options, parse_options
@@ -63,7 +61,7 @@ from adasffuse.training.run import Run
 
 PARTS = ("data", "forward", "loss", "backward", "optimiser")
 COLUMNS = ("size", "precision", "crop", "batch", "processes", "patches_s", "step_s", "spread_s", *PARTS, "peak_MB")
-ON_GPU = ("backend", "GFLOP", "GB", "bound", "floor_s", "share", "next")  # columns added there
+ON_GPU = ("GFLOP", "GB", "bound", "floor_s", "share", "next")  # columns added there
 GOALS = {("base", "bfloat16", 128): 1000}  # patches per second on an H200
 NEVER = 10**9  # steps: the benchmark ends the loader, not the options
 
@@ -78,7 +76,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=0, help="loader processes of each process (%(default)s)")
     parser.add_argument("--processes", type=int, default=1, help="also measure this many at once (%(default)s)")
     parser.add_argument("--device", default="auto", help="(%(default)s)")
-    parser.add_argument("--backend", choices=("auto", *backends.BACKENDS), default="auto", help="of the scan (auto)")
     parser.add_argument("--warmup", type=int, default=2, help="steps that are not timed (%(default)s)")
     parser.add_argument("--repeats", type=int, default=10, help="steps for the rate, and for the shares (%(default)s)")
     parser.add_argument("--images", default="640x480", metavar="WxH", help="of the images (%(default)s)")
@@ -127,8 +124,6 @@ def main(argv: list[str] | None = None) -> int:
         for row in rows:
             row |= against_floor(row["step_s"], row["precision"], row["GFLOP"], row["GB"], best)
     print(format_rows((*COLUMNS, *["scaling"] * (args.processes > 1), *ON_GPU * on_gpu), rows))
-    for message in dict.fromkeys(message for row in rows for message in row["messages"]):
-        print(message)
     for row in rows if on_gpu else ():
         goal = GOALS.get((row["size"], row["precision"], row["crop"]))
         if goal:
@@ -168,9 +163,9 @@ def run_options(args: argparse.Namespace, one: str, root: str, world: int) -> Op
 
 def measure(args: argparse.Namespace, one: str, root: str) -> dict[str, Any] | None:
     """Rate, shares and peak memory of training in this process; under torchrun None in all but the first."""
-    keep_freed_memory()
+    keep_freed_memory(one_arena=True)
     torch.set_num_threads(args.threads)
-    with join_processes(args.device) as processes, backends.using(args.backend), scan_messages() as messages:
+    with join_processes(args.device) as processes:
         before = peak_memory(processes.device)
         options = run_options(args, one, root, processes.world)
         run, data = Run(options, processes), MixedCrops(options.parts)
@@ -185,7 +180,7 @@ def measure(args: argparse.Namespace, one: str, root: str) -> dict[str, Any] | N
         times = [seconds(step, processes.device) for _ in range(args.repeats)]
         shares = measure_shares(run, batches, args.repeats)
         peak = peak_memory(processes.device) - before
-        row = {"backend": backend_used(args.backend), "messages": messages}
+        row: dict[str, Any] = {}
         if processes.device.type == "cuda":
             row["next"] = largest_operator(step)  # by all processes: their gradients meet
             row |= step_work(run, next(batches))
@@ -194,7 +189,7 @@ def measure(args: argparse.Namespace, one: str, root: str) -> dict[str, Any] | N
 
 def step_work(run: Run, batch: dict[str, Any]) -> dict[str, float]:
     """The least that a step must compute and move: three times a forward pass."""
-    with torch.no_grad(), backends.using("torch"):
+    with torch.no_grad():
         gflop, gigabytes = least_work(lambda: run.fuse(run.model, batch))
     return {"GFLOP": 3 * gflop, "GB": 3 * gigabytes}
 

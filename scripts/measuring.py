@@ -1,9 +1,8 @@
 """What the benchmark scripts share: seconds, peak memory, measuring in a fresh process, a table of the results; on GPUs
-the least that a network must compute and move, what the GPU can at best, and the backends chosen for the scan.
+the least that a network must compute and move, and what the GPU can at best.
 """
 
 import json
-import logging
 import resource
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from adasffuse.models import backends, mamba
+from adasffuse.models import mamba
 
 
 def seconds(action: Callable[[], object], device: torch.device) -> float:
@@ -68,13 +67,10 @@ def _quickest(action: Callable[[], object], device: torch.device) -> float:
 def least_work(forward: Callable[[], object]) -> tuple[float, float]:
     """GFLOP and GB of a network's forward pass that no fusing of kernels saves.
 
-    Operations are those of convolutions and products; of the scan they can be counted where it runs on 'torch'.  Bytes
-    are what convolutions, products, transforms and scans
-    read and write, each once; all that lies between them counts as fused into one of them, and so does the inside of
-    a scan.
+    Operations are those of convolutions and products.  Bytes are what convolutions, products, transforms and scans read
+    and write, each once; all that lies between them counts as fused into one of them, and so does the inside of a scan.
     """
-    scans = sys.modules["adasffuse.models.scan"]  # the package's `scan` is the function
-    original, traffic = scans.scan, _Traffic()
+    original, traffic = mamba.scan, _Traffic()
 
     def scan(*args, **kwargs) -> Tensor:
         with traffic.paused():
@@ -84,7 +80,6 @@ def least_work(forward: Callable[[], object]) -> tuple[float, float]:
 
     with (
         patch.object(mamba, "scan", scan),
-        patch.object(scans, "scan", scan),
         FlopCounterMode(display=False) as operations,
         traffic,
     ):
@@ -132,27 +127,6 @@ def largest_operator(action: Callable[[], object]) -> str:
     operators = [event for event in trace.key_averages() if event.device_type == DeviceType.CPU]
     largest = max(operators, key=lambda event: event.self_device_time_total)
     return f"{largest.key} {largest.self_device_time_total / sum(e.self_device_time_total for e in operators):.0%}"
-
-
-@contextmanager
-def scan_messages() -> Iterator[list[str]]:
-    """What is logged about the scan's backends within."""
-    messages: list[str] = []
-    handler, log = logging.Handler(), logging.getLogger(backends.__name__)
-    handler.emit = lambda record: messages.append(record.getMessage())
-    before = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield messages
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(before)
-
-
-def backend_used(asked: str) -> str:
-    """Names of the backends that scans ran on when this was asked for."""
-    return asked if asked != "auto" else "+".join(sorted(set(backends.chosen.values()))) or "torch"
 
 
 def run_alone(command: Sequence[str], what: str) -> dict:

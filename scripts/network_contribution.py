@@ -91,7 +91,7 @@ def variants(fuser: Fuser) -> dict[str, Callable[[np.ndarray, np.ndarray], np.nd
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    keep_freed_memory()
+    keep_freed_memory(one_arena=True)
     task = find_task(args.task)
     try:
         fuser = load_fuser(task.id, args.size, args.model_path, args.device)

@@ -174,7 +174,7 @@ def test_ssim_has_finite_gradients_at_flat_images():
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"gradient": -1}, "loss.gradient must not be negative, got -1"),
+        ({"gradient": -1}, r"loss.gradient must lie in 0 \.\. 1e\+06, got -1"),
         ({"target": "min"}, "loss.target must be one of max, mean, mertens, got 'min'"),
         ({"ssim_share": "a"}, "loss.ssim_share must be one of gradient, equal, got 'a'"),
     ],

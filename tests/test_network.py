@@ -191,9 +191,9 @@ def test_wrong_shapes(a, b):
     "changes, message",
     [
         ({"channels": 6}, "model.channels must be a multiple of 4 .*, got 6"),
-        ({"channels": 0}, "model.channels must be positive, got 0"),
-        ({"d_state": -1}, "model.d_state must be positive, got -1"),
-        ({"full_blocks": -1}, "model.full_blocks must not be negative, got -1"),
+        ({"channels": 0}, r"model.channels must lie in 4 \.\. 512, got 0"),
+        ({"d_state": -1}, r"model.d_state must lie in 1 \.\. 512, got -1"),
+        ({"full_blocks": -1}, r"model.full_blocks must lie in 0 \.\. 16, got -1"),
         (
             {"scan": "rastr"},
             "model.scan must be one of raster, bidirectional, got 'rastr'; did you mean 'raster'",

@@ -256,8 +256,8 @@ def test_absolute_roots_of_several_parts_stay(tmp_path):
         (changed(log={"panel": -1}), "log.panel must lie in 0 .. 1e.09, got -1"),
         (changed(loss={"target": "sum"}), "loss.target must be one of max, mean.*, got 'sum'"),
         (
-            changed(model={"output": "blnd"}),
-            "model.output must be one of direct, blend, pyramid, got 'blnd'; did",
+            changed(model={"output": "pyramyd"}),
+            "model.output must be one of direct, pyramid, got 'pyramyd'; did",
         ),
         (changed(model={"channels": 30}), "model.channels must be a multiple of 4"),
     ],

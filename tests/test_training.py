@@ -759,7 +759,8 @@ def damages(state: dict, content: bytes) -> dict[str, dict | bytes]:
         return {**state, "model": {**state["model"], name: changed}}
 
     flipped = bytearray(content)
-    flipped[len(flipped) // 2] ^= 16
+    stored = value.numpy().tobytes()
+    flipped[content.index(stored) + len(stored) // 2] ^= 16
     return {
         "half of it": content[: len(content) // 2],
         "a flipped bit": bytes(flipped),
