@@ -843,6 +843,13 @@ def test_starting_from_weights(root, tmp_path):
         Run(run_options(root, train={"init": "ivf_tiny"}), Processes(0, 1, CPU))
 
 
+def test_starting_from_the_folder_of_another_run(root, tmp_path):
+    train(run_options(root, steps=1, name="first"), tmp_path, "cpu")
+    run = Run(run_options(root, train={"init": str(tmp_path / "first")}), Processes(0, 1, CPU))
+    expected = load_file(tmp_path / "first/weights.safetensors")
+    assert all(torch.equal(value, expected[name]) for name, value in run.model.state_dict().items())
+
+
 def test_starting_from_smaller_released_weights(root):
     options = run_options(root, model=asdict(SIZES["base"]) | {"exposure": True}, train={"init": "general_small"})
     run = Run(options, Processes(0, 1, CPU))
