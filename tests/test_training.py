@@ -784,6 +784,7 @@ def damages(state: dict, content: bytes) -> dict[str, dict | bytes]:
     }
 
 
+@pytest.mark.filterwarnings("ignore:.*[Ss]parse.*invariant")
 def test_every_damage_of_a_checkpoint_is_one_error_that_names_it(root, tmp_path):
     options = run_options(root, steps=1)
     train(options, tmp_path, "cpu")
