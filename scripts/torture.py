@@ -1,6 +1,6 @@
 """Give the package's doors malformed files and show that each is refused in one clear error, or accepted, in time.
 
-python scripts/torture.py                     (1,400 cases, about a minute; --kinds, --count and --seed choose others)
+python scripts/torture.py                     (1,293 cases, half a minute; --kinds, --count and --seed choose others)
 
 Kinds: images, weights files, checkpoints and options files that were cut, flipped, zeroed, padded or rewritten; special
 files (pipes, devices, folders, dangling links, sockets); and odd names.  Every case goes through the door that users

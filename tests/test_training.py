@@ -785,6 +785,7 @@ def damages(state: dict, content: bytes) -> dict[str, dict | bytes]:
     }
 
 
+@pytest.mark.filterwarnings("ignore:.*[Ss]parse.*invariant")
 def test_every_damage_of_a_checkpoint_is_one_error_that_names_it(root, tmp_path):
     options = run_options(root, steps=1)
     train(options, tmp_path, "cpu")
@@ -842,6 +843,13 @@ def test_starting_from_weights(root, tmp_path):
         Run(run_options(root, train={"init": str(start)}, model={"d_state": 16}), Processes(0, 1, CPU))
     with pytest.raises(WeightsError, match=r"weights file ivf_tiny does not exist; .*general_small"):
         Run(run_options(root, train={"init": "ivf_tiny"}), Processes(0, 1, CPU))
+
+
+def test_starting_from_the_folder_of_another_run(root, tmp_path):
+    train(run_options(root, steps=1, name="first"), tmp_path, "cpu")
+    run = Run(run_options(root, train={"init": str(tmp_path / "first")}), Processes(0, 1, CPU))
+    expected = load_file(tmp_path / "first/weights.safetensors")
+    assert all(torch.equal(value, expected[name]) for name, value in run.model.state_dict().items())
 
 
 def test_starting_from_smaller_released_weights(root):
