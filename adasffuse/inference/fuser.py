@@ -1,5 +1,6 @@
 """The fuser: network, task and colour rule together, from two or more images to one."""
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ DEFAULT_OVERLAP = 64
 
 
 class Fuser:
-    """Fuses registered images of one task.  Any number of fusers may share a network, and threads a fuser.
+    """Fuses registered images of one task.  Threads may share a fuser.
 
     What all sources agree on stays as it is.  Where a source holds no data, and where it has no content at all (a flat
     frame), the others are shown; see `adasffuse.images.no_data`.
@@ -36,7 +37,7 @@ class Fuser:
     whole process; without that, each image takes 1.5 to 2 times as long.  Results do not depend on it.
 
     Args:
-        model: the network; it is moved to the device and set to evaluation.
+        model: the network, of which the fuser takes a copy: whatever happens to either later, the other stays.
         task: gives the colour rule.
         device: where the network runs.
         tile: images of more than tile x tile pixels are fused in tiles of that area, as wide as the image where
@@ -72,7 +73,7 @@ class Fuser:
             )
         self.device = torch.device(device)
         self.precision = pick_precision(precision, self.device)
-        self.model = model.to(self.device, memory_format=torch.channels_last).eval()
+        self.model = copy.deepcopy(model).to(self.device, memory_format=torch.channels_last).eval()
         self.task, self.tile, self.tile_overlap, self.night = task, tile, tile_overlap, night
         if self.device.type == "cpu":
             keep_freed_memory()
