@@ -146,8 +146,9 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
 
 
 def score(report: FolderReport) -> ScoreTable:
-    """Metrics of the saved files of a folder, and of the baselines on the same scenes, read in the same ranges."""
-    return score_pairs(report.fused, {METHOD: report.files} | dict.fromkeys(COMPARED), ranges=report.ranges)
+    """Metrics of the saved files of a folder, and of the baselines on the same scenes, read as they were fused."""
+    methods = {METHOD: report.files} | dict.fromkeys(COMPARED)
+    return score_pairs(report.fused, methods, ranges=report.ranges, no_data=report.no_data)
 
 
 def _dataset(task: Task, given: str | None) -> str:

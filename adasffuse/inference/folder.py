@@ -48,6 +48,7 @@ class FolderReport:
     failed: list[tuple[str, str]] = field(default_factory=list)  # name and reason
     notices: list[str] = field(default_factory=list)
     ranges: tuple[tuple[float, float] | None, ...] = (None, None)  # values read as black and white, per source
+    no_data: tuple[float | None, ...] = (None, None)  # values read as "no data", per source
     seconds: float = 0.0  # spent on reading, fusing and writing
 
     @contextmanager
@@ -106,7 +107,7 @@ def fuse_folder(
     scenes, problems = find_scenes(folder.folders, patterns)
     _refuse_to_overwrite(save_dir, folder, scenes)
     _try_to_write(save_dir)
-    report = FolderReport(folder.name, save_dir, f"{fuser.precision} on {fuser.device}")
+    report = FolderReport(folder.name, save_dir, f"{fuser.precision} on {fuser.device}", no_data=tuple(no_data))
     report.failed = [(problem.name, problem.reason) for problem in problems if not problem.harmless]
     columns = list(zip(*(scene.paths for scene in scenes))) or [()] * len(none)
     report.ranges = tuple(resolve_range(*source) for source in zip(specs, columns, no_data, thermal))
