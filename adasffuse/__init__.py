@@ -3,7 +3,7 @@
 from adasffuse import load_fuser
 fused = load_fuser("ivf").fuse(infrared, visible)      # uint8 arrays in, uint8 array out
 
-`__init__.pyi` lists the public names.  They are imported on first use, so that scoring images does not load the network.
+`__init__.pyi` lists the public names; they are imported on first use, so that scoring does not load the network.
 """
 
 import lazy_loader
