@@ -16,7 +16,7 @@ from scoring import CHROMA_LEVELS, CLIPPED, HELD, RANKED, REPORTED, Scored, chos
 
 from adasffuse.cli.fuse import METHOD
 from adasffuse.device import PRECISIONS
-from adasffuse.files import one_line, write_text
+from adasffuse.files import printable, write_text
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
             if path:
                 write_text(path, text)
     except (ValueError, OSError) as error:
-        say(f"error: {one_line(error)}", sys.stderr)
+        say(f"error: {printable(error)}", sys.stderr)
         return 1
     first = [scored for scored in results if scored.place() == 1]
     shared = sum("shared" in scored.verdict() for scored in first)

@@ -16,7 +16,7 @@ BELOW = {  # room: what its files may import, beside themselves
     "files": set(),
     "process": {"files"},
     "images": TABLES,
-    "classical": TABLES,
+    "classical": TABLES | {"images"},
     "scenes": TABLES | {"images"},
     "models": TABLES | {"classical"},
     "losses": TABLES | {"classical"},

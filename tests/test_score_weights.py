@@ -15,7 +15,8 @@ from adasffuse.cli import fuse as cli
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.images.color import luminance, rgb_to_ycbcr
 from adasffuse.images.pairs import find_scenes
-from adasffuse.images.read import read_image, write_png
+from adasffuse.images.read import read_image
+from adasffuse.images.write import write_image
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
 from adasffuse.metrics.folder import score_folders
@@ -107,7 +108,7 @@ def test_clipped_highlights_count_what_a_source_holds(tmp_path):
     a, b = np.full((4, 8), 255, np.uint8), np.full((4, 8), 255, np.uint8)
     a[:, :4] = 100
     for name, image in (("low", a), ("over", b), ("ours", np.where(np.arange(8) < 1, b, a))):
-        write_png(tmp_path / name / "1.png", image)
+        write_image(tmp_path / name / "1.png", image)
     pairs, _ = find_scenes((tmp_path / "low", tmp_path / "over"))
     methods = {"ours": {"1": tmp_path / "ours/1.png"}, "average": None, "max": None}
     assert scoring.clipped_highlights(pairs, methods) == {"ours": 0.25, "average": 0.0, "max": 1.0}
@@ -127,10 +128,10 @@ def test_medical_results_keep_the_chroma(run, tmp_path):
 
 def test_chroma_fidelity_sees_a_change_of_colour(tmp_path):
     source = np.full((8, 8, 3), (120, 90, 80), np.uint8)
-    write_png(tmp_path / "a.png", source)
-    write_png(tmp_path / "kept.png", source + np.uint8(20))
-    write_png(tmp_path / "lost.png", np.full((8, 8), 96, np.uint8))
-    write_png(tmp_path / "dark.png", np.full((8, 8, 3), (3, 0, 0), np.uint8))  # all the colour that Y = 1 allows
+    write_image(tmp_path / "a.png", source)
+    write_image(tmp_path / "kept.png", source + np.uint8(20))
+    write_image(tmp_path / "lost.png", np.full((8, 8), 96, np.uint8))
+    write_image(tmp_path / "dark.png", np.full((8, 8, 3), (3, 0, 0), np.uint8))  # all the colour that Y = 1 allows
     pair = scoring.Scene("1", (tmp_path / "a.png", tmp_path / "a.png"))
     results = {n: scoring.chroma_fidelity([pair], {"1": tmp_path / f"{n}.png"}) for n in ("kept", "lost", "dark")}
     assert results["kept"]["within_levels"] == 1 and results["kept"]["gamut_forced"] == 0
@@ -156,7 +157,7 @@ def test_mistakes_are_one_line(arguments, message, tmp_path, capsys):
 
 def test_a_pair_that_cannot_be_fused_is_no_table(tmp_path, capsys):
     root = write_ivf(tmp_path / "data")
-    write_png(root / "IVF/visible/2.png", texture(40, 40, 0))
+    write_image(root / "IVF/visible/2.png", texture(40, 40, 0))
     weights = write_weights(tmp_path / "w.safetensors", "ivf")
     assert score_weights.main(["--weights", str(weights), "--root_path", str(root), "--datasets", "IVF"]) == 1
     assert "error: IVF: 1 pairs not fused, the first: 2: sizes differ" in capsys.readouterr().err
@@ -178,8 +179,8 @@ def test_an_image_that_cannot_be_scored_is_no_table(tmp_path, capsys, monkeypatc
 @pytest.fixture
 def photos(tmp_path):
     for name in ("camera", "coffee", "chelsea"):
-        write_png(tmp_path / "photos" / f"urban_{name}.png", getattr(photographs, name)()[:200, :180])
-    write_png(tmp_path / "photos/bsd.png", texture(160, 160, 0))
+        write_image(tmp_path / "photos" / f"urban_{name}.png", getattr(photographs, name)()[:200, :180])
+    write_image(tmp_path / "photos/bsd.png", texture(160, 160, 0))
     return tmp_path / "photos"
 
 

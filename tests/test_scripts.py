@@ -19,7 +19,8 @@ from tiny import texture, write_ivf, write_weights
 
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.images.pairs import find_scenes, scene_folders
-from adasffuse.images.read import image_size, read_image, write_png
+from adasffuse.images.read import image_size, read_image
+from adasffuse.images.write import write_image
 from adasffuse.inference import load_fuser
 from adasffuse.models.weights import WeightsError, released_weights
 from adasffuse.tasks import TASKS
@@ -149,7 +150,7 @@ def no_partner(base: Path) -> None:
 
 
 def other_size(base: Path) -> None:
-    write_png(base / "visible/bad.png", texture(9, 14, seed=1))
+    write_image(base / "visible/bad.png", texture(9, 14, seed=1))
 
 
 def truncated(base: Path) -> None:
@@ -481,7 +482,7 @@ def test_every_form_of_image(run, tmp_path):
     base = tmp_path / "data/IVF"
     channels = write_variants(base / "visible")
     for stem in channels:
-        write_png(base / "infrared" / f"{stem}.png", texture(40, 48, seed=4))
+        write_image(base / "infrared" / f"{stem}.png", texture(40, 48, seed=4))
     status, out, _ = run("ivf", "--root_path", tmp_path / "data")
     assert status == 0 and f"IVF: {len(channels)} pairs fused" in out
     assert out.count("notice: ") == 1 and f"notice: {base}/visible/rgba.png: alpha channel dropped" in out

@@ -9,7 +9,6 @@ from adasffuse.images.formats import HEAD, Stored, image_format, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.no_data import thermal_border_mask
 from adasffuse.images.profiles import lab_to_srgb, to_srgb
-from adasffuse.images.write import write_png  # noqa: F401  (callers still look for it here)
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif"}
