@@ -59,11 +59,6 @@ def write_with(path: str | Path, write: Callable[[Path], object]) -> None:
 
 
 def printable(text: object) -> str:
-    """A file name or message for the terminal: control characters and undecodable bytes are escaped."""
+    """A name or message as one line for the terminal: line breaks, control characters and odd bytes are escaped."""
     shown = str(text).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in shown)
-
-
-def one_line(text: object) -> str:
-    """`printable` text in which line breaks are escaped, too: a name may hold one."""
-    return printable(text).replace("\n", "\\n")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)

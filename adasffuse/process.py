@@ -43,14 +43,15 @@ def run_program(program: Callable[[], int]) -> int:
 
 
 def say(text: object, stream: TextIO | None = None) -> None:
-    """Print a line that cannot fail: names are escaped, and a closed or full output loses it without an error.
+    """Print a text that cannot fail: a closed or full output loses it without an error.
 
     Args:
+        text: one line or several; `printable` escapes the rest, so a name that may hold line breaks goes through it.
         stream: standard output where None.
     """
     stream = stream or sys.stdout
     try:
-        print(printable(text), file=stream, flush=True)
+        print("\n".join(map(printable, str(text).split("\n"))), file=stream, flush=True)
     except OSError:
         with suppress(OSError, ValueError):  # whatever is left in the buffer goes nowhere, at the end of Python as well
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

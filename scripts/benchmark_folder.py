@@ -27,7 +27,7 @@ import torch
 from adasffuse.data.samples import sample_pairs
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import SceneFolder, find_scenes, read_scene, scene_folders
-from adasffuse.images.read import write_png
+from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, fuse_folder, load_fuser
 from adasffuse.process import SPINS, keep_freed_memory
 from adasffuse.tasks import TASKS
@@ -100,7 +100,7 @@ def write_samples(root: Path, task: str) -> None:
     """The task's samples, enlarged, in folders a and b."""
     for sample in sample_pairs(task):
         for side, image in (("a", sample.a), ("b", sample.b)):
-            write_png(root / side / f"{sample.name}.png", cv2.resize(image, SIZE, interpolation=cv2.INTER_CUBIC))
+            write_image(root / side / f"{sample.name}.png", cv2.resize(image, SIZE, interpolation=cv2.INTER_CUBIC))
 
 
 def copy_pairs(originals: SceneFolder, folder: SceneFolder, count: int) -> None:

@@ -51,7 +51,7 @@ from measuring import (
 from adasffuse.data.mixture import MixedCrops
 from adasffuse.device import pick_device
 from adasffuse.files import write_text
-from adasffuse.images.read import write_png
+from adasffuse.images.write import write_image
 from adasffuse.models import SIZES
 from adasffuse.process import SPINS, keep_freed_memory
 from adasffuse.training import trainer
@@ -143,7 +143,7 @@ def write_images(root: Path, width: int, height: int, count: int = 8) -> None:
         for folder, shape in (("infrared", (height, width)), ("visible", (height, width, 3))):
             noise = cv2.GaussianBlur(random.normal(size=shape), (0, 0), 3)
             pixels = 127 + 60 * noise / noise.std() + random.normal(size=shape)  # structure, and some grain
-            write_png(root / "IVF" / folder / f"{number}.png", pixels.clip(0, 255).astype(np.uint8))
+            write_image(root / "IVF" / folder / f"{number}.png", pixels.clip(0, 255).astype(np.uint8))
 
 
 def run_options(args: argparse.Namespace, one: str, root: str, world: int) -> Options:

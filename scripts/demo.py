@@ -7,7 +7,8 @@ from pathlib import Path
 from adasffuse.cli import fuse as cli
 from adasffuse.data.samples import sample_pairs
 from adasffuse.images.panel import contact_sheet
-from adasffuse.images.read import read_image, write_png
+from adasffuse.images.read import read_image
+from adasffuse.images.write import write_image
 from adasffuse.tasks import TASKS
 
 
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
             row += [(f"{task.folder}: {sample.title}, A", sample.a), ("B", sample.b), ("fused", fused)]
         rows.append(row)
     panel = args.save_dir / "panel.png"
-    write_png(panel, contact_sheet(rows))
+    write_image(panel, contact_sheet(rows))
     print(f"\npanel of all samples: {panel}")
     return 0
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import find_scenes, read_scene, scene_folders
+from adasffuse.images.write import quantise
 from adasffuse.inference import Fuser, load_fuser
 from adasffuse.metrics import DEFAULT_METRICS, ScoreTable, evaluate
 from adasffuse.models import AdaSFFuse
@@ -111,11 +112,12 @@ def report(fuser: Fuser, name: str, pairs: list) -> None:
     methods = {**variants(fuser), **{f"baseline {n}": BASELINES[n] for n in COMPARED}}
     for pair in tqdm(pairs, desc=name, unit="pair"):
         a, b = (luminance(image.pixels) for image in read_scene(pair))
-        fused = {method: np.rint(fuse(a, b).clip(0, 1) * 255) for method, fuse in methods.items()}
+        fused = {method: quantise(fuse(a, b), "8") for method, fuse in methods.items()}
+        levels = [quantise(x, "8") for x in (a, b)]
         for method, image in fused.items():
-            scores = evaluate(np.rint(a * 255), np.rint(b * 255), image, DEFAULT_METRICS, data_range=255)
+            scores = evaluate(*levels, image, DEFAULT_METRICS)
             table.add(method, pair.stem, a.shape, scores)
-            error = np.mean((image - fused["network"]) ** 2)
+            error = np.mean((image.astype(float) - fused["network"]) ** 2)
             distances.setdefault(method, []).append(10 * np.log10(255**2 / error) if error else np.inf)
     print(f"{name}\n{table.text()}")
     for method, values in distances.items():

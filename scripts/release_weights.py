@@ -15,11 +15,12 @@ import tempfile
 from pathlib import Path
 
 from safetensors.torch import load_file
-from score_weights import dataset_folders, default_cache, extra_folder, score_sets
+from scoring import chosen_sets, score_sets
 
 from adasffuse.device import PRECISIONS
 from adasffuse.files import replacing, write_text
 from adasffuse.inference import load_fuser
+from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings
 from adasffuse.models.weights import RUN_WEIGHTS, file_sha256, load_weights, read_record, save_weights
 from adasffuse.process import keep_freed_memory
@@ -155,8 +156,7 @@ def trained_with(run: Path, hardware: str | None) -> dict:
 
 def score(args: argparse.Namespace, weights: Path) -> dict:
     """Convention, precision and mean scores of every method on every set."""
-    sets = [found for name in args.datasets for found in dataset_folders(args.score_root, name)]
-    sets += [extra_folder(path) for path in args.extra]
+    sets = chosen_sets(args.score_root, args.datasets, args.extra)
     fusers = {
         task.id: load_fuser(task.id, weights=weights, device=args.device, precision=args.precision) for task, _ in sets
     }

@@ -22,10 +22,11 @@ from adasffuse.cli.fuse import METHOD
 from adasffuse.cli.score import listed
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
 from adasffuse.device import PRECISIONS
-from adasffuse.files import one_line, write_text
+from adasffuse.files import printable, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.panel import contact_sheet
-from adasffuse.images.read import IMAGE_SUFFIXES, ImageError, read_image, write_png
+from adasffuse.images.read import IMAGE_SUFFIXES, ImageError, read_image
+from adasffuse.images.write import quantise, write_image
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
 from adasffuse.process import run_program, say
@@ -75,18 +76,18 @@ def run(args: argparse.Namespace) -> int:
         table = ScoreTable(METRICS)
         files = photographs(args.photographs, args.pattern, args.count)
         for name, a, b, truth in tqdm(pairs(files, args.edge, args.seed), total=len(files), unit="pair"):
-            fused = {m: to_levels(fuse(as_float(a), as_float(b))) for m, fuse in methods.items()}
+            fused = {m: quantise(fuse(as_float(a), as_float(b)), "8") for m, fuse in methods.items()}
             for method, image in fused.items():
                 table.add(method, name, image.shape, evaluate(a, b, image, METRICS, reference=truth))
             if args.out:
-                write_png(args.out / f"{name}.png", panel(a, b, truth, fused))
+                write_image(args.out / f"{name}.png", panel(a, b, truth, fused))
         for name in ("markdown", "json"):
             path = getattr(args, name)
             if path:
                 write_text(path, getattr(table, name)())
         say(table.text())
     except (ValueError, OSError) as error:
-        say(f"error: {one_line(error)}", sys.stderr)
+        say(f"error: {printable(error)}", sys.stderr)
         return 1
     return 0
 
@@ -107,12 +108,12 @@ def photographs(folder: Path, pattern: str, count: int | None) -> list[Path]:
 def pairs(files: list[Path], edge: float, seed: int) -> Iterator[tuple[str, ndarray, ndarray, ndarray]]:
     """Name, both sources and truth, (H, W) uint8, of every photograph; a pair depends on seed and name alone."""
     for file in files:
-        image = np.rint(luminance(read_image(file).pixels) * 255).astype(np.uint8)
+        image = quantise(luminance(read_image(file).pixels), "8")
         if min(image.shape) < 4 * MARGIN:
             raise ImageError(f"{file}: {image.shape[1]}x{image.shape[0]} pixels are too few to make a pair from")
         rng = np.random.default_rng([seed, *file.stem.encode()])
-        images = (*map(to_levels, focus_pair(as_float(image), edge, rng)), image)
-        a, b, truth = (t[MARGIN:-MARGIN, MARGIN:-MARGIN] for t in images)
+        near, far = (quantise(x, "8") for x in focus_pair(as_float(image), edge, rng))
+        a, b, truth = (x[MARGIN:-MARGIN, MARGIN:-MARGIN] for x in (near, far, image))
         yield file.stem, a, b, truth
 
 
@@ -138,10 +139,6 @@ def panel(a: ndarray, b: ndarray, truth: ndarray, fused: dict[str, ndarray]) -> 
 
 def as_float(image: ndarray) -> ndarray:
     return image.astype(np.float32) / np.float32(255)
-
-
-def to_levels(image: ndarray) -> ndarray:
-    return np.rint(image.clip(0, 1) * 255).astype(np.uint8)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.score import listed
-from adasffuse.files import one_line, write_text
+from adasffuse.files import printable, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import find_scenes, read_scene
 from adasffuse.images.panel import contact_sheet
-from adasffuse.images.read import write_png
+from adasffuse.images.write import quantise, write_image
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.hard_cases import HARD_CASE_SCORES, hard_case_total, score_hard_case
 from adasffuse.process import run_program, say
@@ -69,17 +69,16 @@ def run(args: argparse.Namespace) -> int:
         scores: Scores = {}
         for name, case in tqdm(cases(args), desc="hard cases", unit="case"):
             fused = {
-                method: np.rint(fuse(case.infrared, luminance(case.visible)).clip(0, 1) * 255)
-                for method, fuse in methods.items()
+                method: quantise(fuse(case.infrared, luminance(case.visible)), "8") for method, fuse in methods.items()
             }
-            scores[name] = {method: score_hard_case(case, image) for method, image in fused.items()}
+            scores[name] = {method: score_hard_case(case, image.astype(float)) for method, image in fused.items()}
             if args.out:
-                write_png(args.out / f"{name}.png", panel(case, fused, scores[name]))
+                write_image(args.out / f"{name}.png", panel(case, fused, scores[name]))
         if args.json:
             write_text(args.json, json.dumps(as_json(scores), indent=1, allow_nan=False) + "\n")
         say(table(scores))
     except (ValueError, OSError) as error:
-        say(f"error: {one_line(error)}", sys.stderr)
+        say(f"error: {printable(error)}", sys.stderr)
         return 1
     return 0
 
@@ -108,9 +107,9 @@ def cases(args: argparse.Namespace) -> Iterator[tuple[str, GlareCase | NightCase
 
 def panel(case: GlareCase | NightCase, fused: dict[str, ndarray], scores: dict[str, dict[str, float]]) -> ndarray:
     """The sources in the first row, what the methods make of them below, each with its scores."""
-    shown = [(name, image.astype(np.uint8)) for name, image in fused.items() if not name.endswith(" alone")]
+    shown = [(name, image) for name, image in fused.items() if not name.endswith(" alone")]
     shown = [(f"{name}: {caption(scores[name])}", image) for name, image in shown]
-    sources = [(name, np.rint(getattr(case, name) * 255).astype(np.uint8)) for name in ("infrared", "visible")]
+    sources = [(name, quantise(getattr(case, name), "8")) for name in ("infrared", "visible")]
     return contact_sheet([sources, *(shown[i : i + 3] for i in range(0, len(shown), 3))], height=320)
 
 

@@ -13,7 +13,7 @@ from tiny import SHAPE, texture, write_ivf
 from torch.utils.data import default_collate
 
 from adasffuse.data.mixture import MixedCrops
-from adasffuse.images.read import write_png
+from adasffuse.images.write import write_image
 from adasffuse.losses.fusion import LossOptions
 from adasffuse.training import train
 from adasffuse.training.options import parse_options
@@ -33,7 +33,7 @@ def root(tmp_path_factory):
     root = write_ivf(tmp_path_factory.mktemp("data"), ("1", "2", "val", "val2"))
     for number, folder in enumerate(("low", "over")):
         for stem in ("1", "val"):
-            write_png(root / "MEF" / folder / f"{stem}.png", texture(40, 48, seed=20 + 2 * int(stem, 36) + number))
+            write_image(root / "MEF" / folder / f"{stem}.png", texture(40, 48, seed=20 + 2 * int(stem, 36) + number))
     return root
 
 

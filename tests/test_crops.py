@@ -17,7 +17,8 @@ from adasffuse.data.luma import LumaCache, fill_gaps
 from adasffuse.data.mixture import MixedCrops, turn
 from adasffuse.data.options import DataOptions
 from adasffuse.images.pairs import find_scenes, scene_folders
-from adasffuse.images.read import ImageError, write_png
+from adasffuse.images.read import ImageError
+from adasffuse.images.write import write_image
 from adasffuse.training.options import PartOptions, load_options
 
 
@@ -29,7 +30,7 @@ def data_options(root, **changes) -> DataOptions:
 def root(tmp_path_factory):
     root = write_ivf(tmp_path_factory.mktemp("data"), ("day_1", "day_2", "night_1", "night_2", "night_3"))
     for number, name in enumerate(("park", "pier", "urban_1", "urban_2")):
-        write_png(root / "sharp" / f"{name}.png", texture(64, 70, seed=50 + number))
+        write_image(root / "sharp" / f"{name}.png", texture(64, 70, seed=50 + number))
     return root
 
 
@@ -212,7 +213,7 @@ def test_small_images_are_extended(size):
 def test_all_problems_are_listed_at_once(tmp_path):
     root = write_ivf(tmp_path, ("1", "2", "3", "4"))
     (root / "IVF/visible/1.png").unlink()
-    write_png(root / "IVF/visible/2.png", texture(10, 10, seed=0))
+    write_image(root / "IVF/visible/2.png", texture(10, 10, seed=0))
     broken = root / "IVF/infrared/3.png"
     broken.write_bytes(broken.read_bytes()[:100])
     (root / "IVF/infrared/notes.txt").write_text("no image")  # harmless

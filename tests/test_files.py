@@ -54,7 +54,7 @@ def test_a_folder_is_not_replaced(tmp_path):
 
 
 def test_names_for_the_terminal():
-    assert printable("plain ä.png\nnext line") == "plain ä.png\nnext line"
+    assert printable("plain ä.png\nnext line") == r"plain ä.png\nnext line"
     assert printable("\x1b[31mred\x07\r\x7f") == r"\x1b[31mred\x07\r\x7f"
     assert printable(b"caf\xe9".decode("utf-8", "surrogateescape")) == r"caf\xe9"  # a name that is no UTF-8
     assert printable(Path("a\u202eb")) == r"a\u202eb"  # turns the direction of text

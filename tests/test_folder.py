@@ -17,7 +17,7 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import read_image
-from adasffuse.images.write import write_image, write_png
+from adasffuse.images.write import write_image
 from adasffuse.inference import folder as folder_module
 from adasffuse.inference.folder import SaveError, _Turns, fuse_folder
 from adasffuse.inference.fuser import Fuser
@@ -41,7 +41,7 @@ def files(folder: Path) -> list[str]:
 
 def test_pairs_that_fail_in_reading_or_writing_leave_the_others_whole(fuser, tmp_path):
     folders = ivf_folder(write_ivf(tmp_path, tuple("12345678"))).folders
-    write_png(folders[1] / "3.png", texture(10, 10, seed=0))  # another size than its partner
+    write_image(folders[1] / "3.png", texture(10, 10, seed=0))  # another size than its partner
     (folders[0] / "5.png").write_bytes(b"no image")
     (tmp_path / "fused/8.png").mkdir(parents=True)  # in the way, and the last one to be written
     report = fuse_folder(fuser, SceneFolder("IVF", folders), tmp_path / "fused")
@@ -109,7 +109,7 @@ class Mean(torch.nn.Module):
 def test_any_number_of_sources(tmp_path, count):
     folders = tuple(tmp_path / str(number) for number in range(count))
     for number, folder in enumerate(folders):
-        write_png(folder / "1.png", np.uint8([[20 * number, 0, 255, 90]]))
+        write_image(folder / "1.png", np.uint8([[20 * number, 0, 255, 90]]))
     report = fuse_folder(Fuser(Mean(), TASKS["mef"]), SceneFolder("MEF", folders), tmp_path / "out")
     assert report.failed == [] and report.ranges == (None,) * count
     assert (np.rint(read_image(report.files["1"]).pixels * 255) == [[10 * (count - 1), 0, 255, 90]]).all()
@@ -163,8 +163,8 @@ def test_each_source_has_its_own_range_and_the_chosen_window_is_told(fuser, tmp_
     celsius, luma = texture(40, 48, 1), texture(40, 48, 2)
     celsius[:2, :4] = 0, 0, 255, 255
     infrared, visible = ivf_folder(tmp_path).folders
-    write_png(infrared / "1.png", celsius)
-    write_png(visible / "1.png", luma)
+    write_image(infrared / "1.png", celsius)
+    write_image(visible / "1.png", luma)
     plain = fuse_folder(fuser, ivf_folder(tmp_path), tmp_path / "out").files["1"].read_bytes()
     (infrared / "1.png").unlink()
     tifffile.imwrite(infrared / "1.tif", (18 + celsius / 255 * 20).astype(np.float32))
@@ -198,7 +198,7 @@ def test_results_never_lie_among_the_sources_nor_replace_one(fuser, tmp_path):
 
 def write_folder(folder: Path, images: list[np.ndarray]) -> None:
     for number, image in enumerate(images):
-        write_png(folder / f"{number}.png", image)
+        write_image(folder / f"{number}.png", image)
 
 
 def jet(seed: int) -> np.ndarray:
@@ -249,7 +249,7 @@ def test_harmless_files_are_notices(fuser, tmp_path):
     write_ivf(tmp_path)
     infrared, visible = ivf_folder(tmp_path).folders
     (visible / "1.txt").write_text("0 0.5 0.5 0.1 0.2")
-    write_png(infrared / "older/7.png", GRAY[0])
+    write_image(infrared / "older/7.png", GRAY[0])
     os.mkfifo(infrared / "9.png")
     report = fuse_folder(fuser, ivf_folder(tmp_path), tmp_path / "out")
     assert len(report.fused) == 3 and report.failed == []

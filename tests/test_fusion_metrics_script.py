@@ -22,7 +22,8 @@ from adasffuse.cli import score as score_command
 from adasffuse.images.color import luminance
 from adasffuse.images.no_data import fill_missing
 from adasffuse.images.pairs import Scene, find_scenes
-from adasffuse.images.read import read_image, write_png
+from adasffuse.images.read import read_image
+from adasffuse.images.write import write_image
 from adasffuse.inference.folder import FolderReport
 from adasffuse.metrics import METRICS, cache, evaluate
 from adasffuse.metrics import folder as folder_module
@@ -46,9 +47,9 @@ def data(tmp_path, monkeypatch):
     for i in range(3):
         a, b = (cv2.GaussianBlur(random.uniform(0, 255, (48, 50 + i)), (0, 0), 2) * 2 - 128 for _ in range(2))
         a, b = (np.clip(np.rint(x), 0, 255).astype(np.uint8) for x in (a, b))
-        write_png(tmp_path / "data" / "IVF" / "infrared" / f"p{i}.png", a)
-        write_png(tmp_path / "data" / "IVF" / "visible" / f"p{i}.png", np.dstack([b, b, b // 2]))
-        write_png(tmp_path / "mean" / f"p{i}.png", ((a.astype(int) + b) // 2).astype(np.uint8))
+        write_image(tmp_path / "data" / "IVF" / "infrared" / f"p{i}.png", a)
+        write_image(tmp_path / "data" / "IVF" / "visible" / f"p{i}.png", np.dstack([b, b, b // 2]))
+        write_image(tmp_path / "mean" / f"p{i}.png", ((a.astype(int) + b) // 2).astype(np.uint8))
     return tmp_path
 
 
@@ -135,7 +136,7 @@ def test_cache_computes_only_what_is_new(data, monkeypatch):
     assert (data / "1.csv").read_text() == (data / "2.csv").read_text()
     assert run(data, "--baselines", "average,max", "--metrics", "EN,SF") == 0
     assert calls[3:] == [["SF"]] * 3 + [["EN", "SF"]] * 3  # a new metric of the old method, all of the new one
-    write_png(data / "data" / "IVF" / "infrared" / "p1.png", np.zeros((48, 51), np.uint8))
+    write_image(data / "data" / "IVF" / "infrared" / "p1.png", np.zeros((48, 51), np.uint8))
     assert run(data, "--baselines", "average", "--metrics", "EN") == 0
     assert calls[9:] == [["EN"]]  # the image that changed
 
@@ -193,7 +194,7 @@ def test_pairs_are_read_with_their_value_range(tmp_path):
     low = np.random.default_rng(0).integers(0, 256, (2, 48, 50), dtype=np.uint16)
     for name, pixels in zip("ab", low):
         cv2.imwrite(str(tmp_path / f"{name}16.png"), pixels * 16)
-        write_png(tmp_path / f"{name}8.png", pixels.astype(np.uint8))
+        write_image(tmp_path / f"{name}8.png", pixels.astype(np.uint8))
     pairs = {bits: Scene("p", (tmp_path / f"a{bits}.png", tmp_path / f"b{bits}.png")) for bits in (8, 16)}
     plain = folder_module.score_pairs([pairs[8]], {"average": None}, workers=1)
     ranged = folder_module.score_pairs([pairs[16]], {"average": None}, workers=1, ranges=((0, 4080), (0, 4080)))
@@ -212,7 +213,7 @@ def test_all_metrics_of_a_convention(data, capsys):
 
 
 def test_undefined_scores_are_counted(data, capsys):
-    write_png(data / "data" / "IVF" / "infrared" / "p1.png", np.full((48, 51), 7, np.uint8))
+    write_image(data / "data" / "IVF" / "infrared" / "p1.png", np.full((48, 51), 7, np.uint8))
     assert run(data, "--baselines", "average") == 0
     assert "(-1)" in capsys.readouterr().out
 
@@ -287,8 +288,8 @@ def test_images_that_cannot_be_used_are_named_and_the_rest_is_scored(data, capsy
     os.mkfifo(data / "mean" / "p1.png")
     for i in range(3, 6):
         for folder in (data / "data/IVF/infrared", data / "data/IVF/visible", data / "mean"):
-            write_png(folder / f"p{i}.png", np.random.default_rng(i).integers(0, 256, (48, 50), dtype=np.uint8))
-    write_png(data / "mean" / "p3.png", np.zeros((48, 40), np.uint8))
+            write_image(folder / f"p{i}.png", np.random.default_rng(i).integers(0, 256, (48, 50), dtype=np.uint8))
+    write_image(data / "mean" / "p3.png", np.zeros((48, 40), np.uint8))
     (data / "mean" / "p4.png").unlink()
     (data / "mean" / "p4.png").symlink_to("/dev/zero")
     (data / "mean" / "notes.txt").write_text("not an image")
@@ -333,7 +334,7 @@ def test_a_method_without_any_image_is_an_error_and_the_others_are_scored(data, 
 
 def test_methods_without_a_common_image_are_not_ranked(data, capsys):
     for name, kept in (("x", "p0"), ("y", "p1")):
-        write_png(data / name / f"{kept}.png", cv2.imread(str(data / "mean" / f"{kept}.png"), cv2.IMREAD_GRAYSCALE))
+        write_image(data / name / f"{kept}.png", cv2.imread(str(data / "mean" / f"{kept}.png"), cv2.IMREAD_GRAYSCALE))
     assert run(data, "--fused", data / "x", data / "y") == 0
     out = capsys.readouterr().out
     assert "n = x 1, y 1" in out and "no image is common to all, so means are not comparable" in out
@@ -405,7 +406,7 @@ def test_where_a_source_holds_no_data_it_counts_as_equal_to_the_other(data):
         file = data / "data/IVF/infrared" / f"{name}.png"
         pixels = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE).clip(1, 255)
         pixels[:, :20] = 0
-        write_png(file, pixels)
+        write_image(file, pixels)
     options = ["--baselines", "average", "--metrics", "MSE", "--csv", data / "s.csv"]
     assert run(data, *options) == 0
     before = [float(row["MSE"]) for row in csv.DictReader((data / "s.csv").open())]
@@ -521,7 +522,7 @@ def test_signals_end_scoring_in_one_line_and_leave_no_process(data, number, stat
     """A fused image of millions of pixels keeps both workers busy when the signal comes."""
     for folder in (data / "data/IVF/infrared", data / "data/IVF/visible"):
         for name in ("large1", "large2"):
-            write_png(folder / f"{name}.png", np.random.default_rng(0).integers(0, 256, (1500, 1500), dtype=np.uint8))
+            write_image(folder / f"{name}.png", np.random.default_rng(0).integers(0, 256, (1500, 1500), dtype=np.uint8))
     process = start(data, "--baselines", "average", "--metrics", "all", "--workers", "2", "--no_cache")
     while not (workers := children(process.pid)) or len(workers) < 2:
         assert process.poll() is None

@@ -12,10 +12,9 @@ from adasffuse.losses.fusion import (
     LossOptions,
     differences_kept,
     fusion_loss,
-    gradient_magnitude,
     gradient_shares,
 )
-from adasffuse.losses.metrics import correlation, edge_preservation, exposure_structure, ssim
+from adasffuse.losses.metrics import correlation, edge_preservation, exposure_structure, sobel, ssim
 from adasffuse.metrics import evaluate
 from adasffuse.tasks import TASKS
 
@@ -48,6 +47,11 @@ def test_recipes_of_the_paper(task, weights, target, share):
     recipe = LossOptions.for_task(TASKS[task])
     assert (recipe.intensity, recipe.gradient, recipe.ssim) == weights
     assert (recipe.target, recipe.ssim_share) == (target, share)
+
+
+def gradient_magnitude(image: torch.Tensor) -> torch.Tensor:
+    """|Sobel x| + |Sobel y|, (B, 1, H, W)."""
+    return sobel(image).abs().sum(dim=1, keepdim=True)
 
 
 def test_gradient_of_a_ramp_and_of_a_step():

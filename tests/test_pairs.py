@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from adasffuse.images.pairs import Scene, SceneError, find_scenes, read_scene, scene_folders
-from adasffuse.images.read import ImageError, write_png
+from adasffuse.images.read import ImageError
+from adasffuse.images.write import write_image
 
 
 def touch(root: Path, *names: str) -> None:
@@ -146,15 +147,15 @@ def test_nothing_found_lists_what_was_looked_for_and_what_is_there(tmp_path):
 
 
 def test_read_pair(tmp_path):
-    write_png(tmp_path / "a/1.png", np.zeros((4, 6), np.uint8))
-    write_png(tmp_path / "b/1.png", np.full((4, 6), 255, np.uint8))
+    write_image(tmp_path / "a/1.png", np.zeros((4, 6), np.uint8))
+    write_image(tmp_path / "b/1.png", np.full((4, 6), 255, np.uint8))
     a, b = read_scene(find_scenes((tmp_path / "a", tmp_path / "b"))[0][0])
     assert a.pixels.max() == 0 and b.pixels.min() == 1
 
 
 def test_partners_of_different_size(tmp_path):
-    write_png(tmp_path / "a/1.png", np.zeros((4, 6), np.uint8))
-    write_png(tmp_path / "b/1.png", np.zeros((6, 4), np.uint8))
+    write_image(tmp_path / "a/1.png", np.zeros((4, 6), np.uint8))
+    write_image(tmp_path / "b/1.png", np.zeros((6, 4), np.uint8))
     pair = find_scenes((tmp_path / "a", tmp_path / "b"))[0][0]
     with pytest.raises(ImageError, match=r"sizes differ: .*a/1\.png is 6x4, .*b/1\.png is 4x6 pixels; register"):
         read_scene(pair)
@@ -164,9 +165,9 @@ def test_partners_of_different_size(tmp_path):
 def test_scenes_of_any_number_of_sources(tmp_path, count):
     folders = [tmp_path / f"source{number}" for number in range(count)]
     for number, folder in enumerate(folders):
-        write_png(folder / "1.png", np.full((4, 6), 10 * number, np.uint8))
-        write_png(folder / "2.png", np.zeros((4, 6 + (number == 1)), np.uint8))
-    write_png(folders[-1] / "3.png", np.zeros((4, 6), np.uint8))
+        write_image(folder / "1.png", np.full((4, 6), 10 * number, np.uint8))
+        write_image(folder / "2.png", np.zeros((4, 6 + (number == 1)), np.uint8))
+    write_image(folders[-1] / "3.png", np.zeros((4, 6), np.uint8))
     scenes, problems = find_scenes(folders)
     assert [scene.stem for scene in scenes] == ["1", "2"] and all(len(scene.paths) == count for scene in scenes)
     others = " and ".join(map(str, folders[:-1]))

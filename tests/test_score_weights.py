@@ -15,7 +15,8 @@ from adasffuse.cli import fuse as cli
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.images.color import luminance, rgb_to_ycbcr
 from adasffuse.images.pairs import find_scenes
-from adasffuse.images.read import read_image, write_png
+from adasffuse.images.read import read_image
+from adasffuse.images.write import write_image
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
 from adasffuse.metrics.folder import score_folders
@@ -24,6 +25,7 @@ from adasffuse.models.weights import file_sha256
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import score_focus
 import score_weights
+import scoring
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*undefined for these")
 
@@ -71,11 +73,11 @@ def test_the_released_general_weights(run, tmp_path, monkeypatch):
 
 
 def test_en_sd_and_sf_do_not_count_in_the_rank():
-    table = ScoreTable((*score_weights.RANKED, *score_weights.REPORTED))
-    good = dict.fromkeys(score_weights.RANKED, 1.0) | dict.fromkeys(score_weights.REPORTED, 0.0)
+    table = ScoreTable((*scoring.RANKED, *scoring.REPORTED))
+    good = dict.fromkeys(scoring.RANKED, 1.0) | dict.fromkeys(scoring.REPORTED, 0.0)
     table.add("AdaSFFuse", "1", (8, 8), good)
     table.add("max", "1", (8, 8), {name: 1 - value for name, value in good.items()})
-    scored = score_weights.Scored("x", *(score_weights.columns(table, m) for m in (score_weights.RANKED, ("EN",))))
+    scored = scoring.Scored("x", *(scoring.columns(table, m) for m in (scoring.RANKED, ("EN",))))
     assert scored.table.mean_ranks() == {"AdaSFFuse": 1, "max": 2} and scored.place() == 1
     assert scored.verdict() == "mean rank 1.00, first; best other: max 2.00"
     scored.table.add("gff", "1", (8, 8), good)
@@ -93,7 +95,7 @@ def test_exposures_get_mef_ssim_and_colour_mertens(run, tmp_path):
     write_samples(tmp_path / "data")
     _, content, markdown = run("--root_path", tmp_path / "data", "--datasets", "MEF", "--pairs", 1)
     scores = content["sets"]["MEF"]["MEF_SSIM"]
-    assert set(scores) == {"AdaSFFuse", *BASELINES, *score_weights.COLOR_MERTENS}
+    assert set(scores) == {"AdaSFFuse", *BASELINES, *scoring.COLOR_MERTENS}
     sample = sample_pairs("mef")[0]
     fused = cv2.createMergeMertens(1, 1, 1).process([sample.a, sample.b])
     expected = evaluate(sample.a, sample.b, np.rint(fused.clip(0, 1) * 255).astype(np.uint8), ["MEF_SSIM"])
@@ -106,10 +108,10 @@ def test_clipped_highlights_count_what_a_source_holds(tmp_path):
     a, b = np.full((4, 8), 255, np.uint8), np.full((4, 8), 255, np.uint8)
     a[:, :4] = 100
     for name, image in (("low", a), ("over", b), ("ours", np.where(np.arange(8) < 1, b, a))):
-        write_png(tmp_path / name / "1.png", image)
+        write_image(tmp_path / name / "1.png", image)
     pairs, _ = find_scenes((tmp_path / "low", tmp_path / "over"))
     methods = {"ours": {"1": tmp_path / "ours/1.png"}, "average": None, "max": None}
-    assert score_weights.clipped_highlights(pairs, methods) == {"ours": 0.25, "average": 0.0, "max": 1.0}
+    assert scoring.clipped_highlights(pairs, methods) == {"ours": 0.25, "average": 0.0, "max": 1.0}
 
 
 def test_medical_results_keep_the_chroma(run, tmp_path):
@@ -126,12 +128,12 @@ def test_medical_results_keep_the_chroma(run, tmp_path):
 
 def test_chroma_fidelity_sees_a_change_of_colour(tmp_path):
     source = np.full((8, 8, 3), (120, 90, 80), np.uint8)
-    write_png(tmp_path / "a.png", source)
-    write_png(tmp_path / "kept.png", source + np.uint8(20))
-    write_png(tmp_path / "lost.png", np.full((8, 8), 96, np.uint8))
-    write_png(tmp_path / "dark.png", np.full((8, 8, 3), (3, 0, 0), np.uint8))  # all the colour that Y = 1 allows
-    pair = score_weights.Scene("1", (tmp_path / "a.png", tmp_path / "a.png"))
-    results = {n: score_weights.chroma_fidelity([pair], {"1": tmp_path / f"{n}.png"}) for n in ("kept", "lost", "dark")}
+    write_image(tmp_path / "a.png", source)
+    write_image(tmp_path / "kept.png", source + np.uint8(20))
+    write_image(tmp_path / "lost.png", np.full((8, 8), 96, np.uint8))
+    write_image(tmp_path / "dark.png", np.full((8, 8, 3), (3, 0, 0), np.uint8))  # all the colour that Y = 1 allows
+    pair = scoring.Scene("1", (tmp_path / "a.png", tmp_path / "a.png"))
+    results = {n: scoring.chroma_fidelity([pair], {"1": tmp_path / f"{n}.png"}) for n in ("kept", "lost", "dark")}
     assert results["kept"]["within_levels"] == 1 and results["kept"]["gamut_forced"] == 0
     assert results["lost"]["within_levels"] == 0
     _, cb, cr = rgb_to_ycbcr(source / np.float32(255))
@@ -155,7 +157,7 @@ def test_mistakes_are_one_line(arguments, message, tmp_path, capsys):
 
 def test_a_pair_that_cannot_be_fused_is_no_table(tmp_path, capsys):
     root = write_ivf(tmp_path / "data")
-    write_png(root / "IVF/visible/2.png", texture(40, 40, 0))
+    write_image(root / "IVF/visible/2.png", texture(40, 40, 0))
     weights = write_weights(tmp_path / "w.safetensors", "ivf")
     assert score_weights.main(["--weights", str(weights), "--root_path", str(root), "--datasets", "IVF"]) == 1
     assert "error: IVF: 1 pairs not fused, the first: 2: sizes differ" in capsys.readouterr().err
@@ -169,7 +171,7 @@ def test_an_image_that_cannot_be_scored_is_no_table(tmp_path, capsys, monkeypatc
         table.add_unscored("max", "2", "2.png: damaged")
         return table
 
-    monkeypatch.setattr(score_weights, "score_pairs", damaged)
+    monkeypatch.setattr(scoring, "score_pairs", damaged)
     assert score_weights.main(["--weights", str(weights), "--root_path", str(root), "--datasets", "IVF"]) == 1
     assert "error: IVF: not scored: 2 of max: 2.png: damaged" in capsys.readouterr().err
 
@@ -177,8 +179,8 @@ def test_an_image_that_cannot_be_scored_is_no_table(tmp_path, capsys, monkeypatc
 @pytest.fixture
 def photos(tmp_path):
     for name in ("camera", "coffee", "chelsea"):
-        write_png(tmp_path / "photos" / f"urban_{name}.png", getattr(photographs, name)()[:200, :180])
-    write_png(tmp_path / "photos/bsd.png", texture(160, 160, 0))
+        write_image(tmp_path / "photos" / f"urban_{name}.png", getattr(photographs, name)()[:200, :180])
+    write_image(tmp_path / "photos/bsd.png", texture(160, 160, 0))
     return tmp_path / "photos"
 
 

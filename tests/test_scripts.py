@@ -19,7 +19,8 @@ from tiny import texture, write_ivf, write_weights
 
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.images.pairs import find_scenes, scene_folders
-from adasffuse.images.read import image_size, read_image, write_png
+from adasffuse.images.read import read_image
+from adasffuse.images.write import write_image
 from adasffuse.inference import load_fuser
 from adasffuse.models.weights import WeightsError, released_weights
 from adasffuse.tasks import TASKS
@@ -49,6 +50,12 @@ def run(weights, tmp_path, capsys):
     return call
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    """(height, width) from an image's header."""
+    with Image.open(path) as image:
+        return image.height, image.width
+
+
 def files(folder: Path) -> list[str]:
     """All files below a folder, hidden ones included: nothing half-written may be left."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
@@ -64,7 +71,7 @@ def test_without_data_the_samples_are_fused(task, run, tmp_path):
     for sample in samples:
         assert f"  {sample.name}: {sample.title}" in out
         folder = tmp_path / "out/samples" / task.upper() / sample.subset / "fused"
-        assert image_size(folder / f"{sample.name}.png") == sample.a.shape[:2]
+        assert size_of(folder / f"{sample.name}.png") == sample.a.shape[:2]
     assert ("convention adasffuse, n = " in out) is scores
     if scores:
         assert all(f"\n{method} " in out for method in ("AdaSFFuse", "average", "max", "laplacian"))
@@ -77,16 +84,16 @@ def test_real_pairs(task, data_root, run, tmp_path):
     expected = {}
     for folder in scene_folders(data_root / "test", task.upper()):
         pairs, _ = find_scenes(folder.folders)
-        pair = min(pairs, key=lambda pair: np.prod(image_size(pair.paths[0])))
+        pair = min(pairs, key=lambda pair: np.prod(size_of(pair.paths[0])))
         for path, source in zip(pair.paths, folder.folders):
             target = tmp_path / "data" / source.relative_to(data_root / "test")
             target.mkdir(parents=True)
             shutil.copy(path, target)
-        expected[f"{folder.name}/{pair.stem}.png"] = image_size(pair.paths[0])
+        expected[f"{folder.name}/{pair.stem}.png"] = size_of(pair.paths[0])
     status, out, err = run(task, "--root_path", tmp_path / "data", *(["--no_scores"] if task != "ivf" else []))
     assert status == 0, out + err
     assert files(tmp_path / "out") == sorted(expected)
-    assert {name: image_size(tmp_path / "out" / name) for name in expected} == expected
+    assert {name: size_of(tmp_path / "out" / name) for name in expected} == expected
     assert out.count("1 pairs fused") == len(expected) == (3 if task == "mif" else 1)
 
 
@@ -149,7 +156,7 @@ def no_partner(base: Path) -> None:
 
 
 def other_size(base: Path) -> None:
-    write_png(base / "visible/bad.png", texture(9, 14, seed=1))
+    write_image(base / "visible/bad.png", texture(9, 14, seed=1))
 
 
 def truncated(base: Path) -> None:
@@ -449,7 +456,7 @@ def test_an_interrupted_run_leaves_whole_files(tmp_path, weights, number, status
     assert process.returncode == status and out == b"", err
     assert err.count(b"\n") == 1 and b"files written so far are whole" in err
     names = files(tmp_path / "out/IVF")
-    assert names and all(image_size(tmp_path / "out/IVF" / name) == (96, 128) for name in names)
+    assert names and all(size_of(tmp_path / "out/IVF" / name) == (96, 128) for name in names)
 
 
 def test_without_a_home_and_in_ascii(tmp_path, weights):
@@ -481,7 +488,7 @@ def test_every_form_of_image(run, tmp_path):
     base = tmp_path / "data/IVF"
     channels = write_variants(base / "visible")
     for stem in channels:
-        write_png(base / "infrared" / f"{stem}.png", texture(40, 48, seed=4))
+        write_image(base / "infrared" / f"{stem}.png", texture(40, 48, seed=4))
     status, out, _ = run("ivf", "--root_path", tmp_path / "data")
     assert status == 0 and f"IVF: {len(channels)} pairs fused" in out
     assert out.count("notice: ") == 1 and f"notice: {base}/visible/rgba.png: alpha channel dropped" in out
@@ -539,7 +546,7 @@ def test_small_and_odd_sizes(run, tmp_path, size):
     write_ivf(tmp_path / "data", ("large",), (48, 64))
     status, out, err = run("ivf", "--root_path", root)
     assert status == 0, err
-    assert image_size(tmp_path / "out/IVF/small.png") == size
+    assert size_of(tmp_path / "out/IVF/small.png") == size
     assert "n = 2" in out
     if min(size) < 7:  # too small for some metrics: left out of their means, with the count
         assert "(-1)" in out

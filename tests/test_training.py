@@ -28,7 +28,7 @@ from torch.utils.data import default_collate
 
 import train_AdaSFFuse
 from adasffuse.data.mixture import MixedCrops
-from adasffuse.images.read import write_png
+from adasffuse.images.write import write_image
 from adasffuse.inference import load_fuser
 from adasffuse.losses.fusion import LossOptions
 from adasffuse.metrics import evaluate
@@ -54,7 +54,7 @@ def root(tmp_path_factory):
     root = write_ivf(tmp_path_factory.mktemp("data"), ("1", "2", "3", "val"))
     for number, folder in enumerate(("low", "over")):
         for stem in ("1", "2", "val"):
-            write_png(root / "MEF" / folder / f"{stem}.png", texture(40, 48, seed=20 + 2 * int(stem, 36) + number))
+            write_image(root / "MEF" / folder / f"{stem}.png", texture(40, 48, seed=20 + 2 * int(stem, 36) + number))
     return root
 
 
@@ -372,7 +372,7 @@ def test_the_best_validation_is_kept(root, tmp_path, monkeypatch):
 
 def test_held_out_photographs_are_scored_against_their_truth(tmp_path):
     for name in "ab":
-        write_png(tmp_path / "sharp" / f"{name}.png", texture(80, 80, seed=ord(name)))
+        write_image(tmp_path / "sharp" / f"{name}.png", texture(80, 80, seed=ord(name)))
     data = {"datasets": [], "sharp_folder": "sharp", "sharp_share": 1.0, "validation": ["b"]}
     options = run_options(tmp_path, 1, task="mff", data=data, log={"validate": 1, "best": "PSNR_GT"})
     train(options, tmp_path, "cpu")
@@ -402,7 +402,7 @@ def test_a_manifest_says_what_a_run_was_made_of(root, tmp_path):
     }
     (start,) = manifest["starts"]
     assert start["packages"]["torch"] == torch.__version__ and start["hardware"]["processes"] == 1
-    write_png(data / "IVF/visible/1.png", texture(40, 48, seed=99))
+    write_image(data / "IVF/visible/1.png", texture(40, 48, seed=99))
     with pytest.warns(UserWarning, match="the images differ from those that run 'run' was started with"):
         train(run_options(data, steps=2), tmp_path, "cpu")
     starts = json.loads((tmp_path / "run/manifest.json").read_text())["starts"]
@@ -870,8 +870,8 @@ def test_half_precision_trains_and_validates(root, tmp_path):
 
 def test_photographs_and_a_known_truth(tmp_path):
     for name in "ab":
-        write_png(tmp_path / "MFF" / f"image{name.upper()}" / "1.png", texture(40, 40, seed=ord(name)))
-        write_png(tmp_path / "sharp" / f"{name}.png", texture(64, 64, seed=ord(name)))
+        write_image(tmp_path / "MFF" / f"image{name.upper()}" / "1.png", texture(40, 40, seed=ord(name)))
+        write_image(tmp_path / "sharp" / f"{name}.png", texture(64, 64, seed=ord(name)))
     data = {"datasets": ["MFF"], "sharp_folder": "sharp", "sharp_share": 0.5}
     weights = train(run_options(tmp_path, steps=2, task="mff", data=data), tmp_path, "cpu")
     assert load_weights(weights)[1] == "mff"

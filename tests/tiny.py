@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adasffuse.images.read import write_png
+from adasffuse.images.write import write_image
 from adasffuse.models import AdaSFFuse, ModelOptions
 from adasffuse.models.weights import save_weights
 
@@ -47,6 +47,6 @@ def texture(height: int, width: int, seed: int) -> np.ndarray:
 def write_ivf(root: Path, stems: tuple[str, ...] = ("1", "2", "3"), size: tuple[int, int] = (40, 48)) -> Path:
     """Gray infrared-visible pairs in the layout of data sets below `root`, which is returned."""
     for number, stem in enumerate(stems):
-        write_png(root / "IVF/infrared" / f"{stem}.png", texture(*size, seed=2 * number))
-        write_png(root / "IVF/visible" / f"{stem}.png", texture(*size, seed=2 * number + 1))
+        write_image(root / "IVF/infrared" / f"{stem}.png", texture(*size, seed=2 * number))
+        write_image(root / "IVF/visible" / f"{stem}.png", texture(*size, seed=2 * number + 1))
     return root

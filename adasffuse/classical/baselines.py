@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
+from adasffuse.images.write import quantise
+
 _LEVELS = 4  # of the Laplacian pyramid
 
 
@@ -90,7 +92,7 @@ def mertens(a: ndarray, b: ndarray) -> ndarray:
     Returns:
         (H, W) of the same type, in [0, 1].
     """
-    levels = [np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8) for x in (a, b)]
+    levels = [quantise(x, "8") for x in (a, b)]
     merge = cv2.createMergeMertens(contrast_weight=1, saturation_weight=0, exposure_weight=1)
     return merge.process(levels).reshape(a.shape).clip(0, 1).astype(a.dtype)
 

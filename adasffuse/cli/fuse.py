@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.device import PRECISIONS
-from adasffuse.files import one_line
+from adasffuse.files import printable
 from adasffuse.images.pairs import SceneError, SceneFolder, scene_folders
 from adasffuse.images.ranges import RangeSpec, parse_range
 from adasffuse.inference.folder import FolderReport, SaveError, fuse_folder
@@ -137,10 +137,10 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
             except SaveError:
                 raise
             except (ValueError, OSError) as error:  # the other subsets are fused all the same
-                say(f"error: {one_line(error)}{_advice(error)}", sys.stderr)
+                say(f"error: {printable(error)}{_advice(error)}", sys.stderr)
                 failed = True
     except (ValueError, OSError) as error:
-        say(f"error: {one_line(error)}{_advice(error)}", sys.stderr)
+        say(f"error: {printable(error)}{_advice(error)}", sys.stderr)
         return 1
     return int(failed)
 
@@ -179,7 +179,7 @@ def _fuse(
     )
     say(report.summary())
     for notice in report.notices:
-        say(f"notice: {one_line(notice)}")
+        say(f"notice: {printable(notice)}")
     return report
 
 

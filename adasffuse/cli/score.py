@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.files import one_line, write_text
+from adasffuse.files import printable, write_text
 from adasffuse.images.pairs import scene_folders
 from adasffuse.images.ranges import RangeSpec, parse_range
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
@@ -99,13 +99,13 @@ def run(argv: list[str] | None = None) -> int:
             figures()  # missing libraries are found out before the work, not after it
         table = score(args)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        say(f"error: {one_line(error)}", sys.stderr)
+        say(f"error: {printable(error)}", sys.stderr)
         return 1
     if args.cache is None and not args.no_cache:
         table.notices.append("no home folder is known: scores are not remembered; --cache DIR says where to")
     written = write_reports(table, args)
     for notice in table.notices[:_NOTICES]:
-        say(f"notice: {one_line(notice)}", sys.stderr)
+        say(f"notice: {printable(notice)}", sys.stderr)
     if len(table.notices) > _NOTICES:
         say(f"notice: {len(table.notices) - _NOTICES} more notices of this kind", sys.stderr)
     say(table.text() if table.rows else "\n".join(table.notes()))

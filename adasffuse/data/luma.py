@@ -10,6 +10,7 @@ from adasffuse.data.options import DataOptions
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import Scene, read_scene
 from adasffuse.images.ranges import parse_range, resolve_range
+from adasffuse.images.write import quantise
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def decode(paths: Sequence[Path], readings: Sequence[Reading] = ()) -> tuple[np.
     lumas = [luminance(image.pixels) for image in images]
     if any(image.valid is not None for image in images):
         lumas = fill_gaps(lumas, [image.valid for image in images])
-    return tuple(np.rint(luma * 255).astype(np.uint8) for luma in lumas)
+    return tuple(quantise(luma, "8") for luma in lumas)
 
 
 def fill_gaps(lumas: Sequence[np.ndarray], valid: Sequence[np.ndarray | None]) -> list[np.ndarray]:

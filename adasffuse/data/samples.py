@@ -15,7 +15,7 @@ import numpy as np
 from skimage import data as photographs
 
 from adasffuse.data.synthesis import RESPONSE, expose, focus_far, focus_near, smooth_noise
-from adasffuse.images.read import write_png
+from adasffuse.images.write import quantise, write_image
 from adasffuse.scenes.head import head
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import find_task
@@ -67,13 +67,13 @@ def write_samples(root: str | Path) -> None:
             sources = folders[sample.subset]
             base = Path(root) / task.folder / sample.subset
             for folder, image in zip(sources.folders, (sample.a, sample.b)):
-                write_png(base / folder / f"{sample.name}.png", image)
+                write_image(base / folder / f"{sample.name}.png", image)
 
 
 def _street() -> Sample:
     scene = night_scene(np.random.default_rng(14), (256, 352))  # a seed with people, signs and windows in full view
     note = "Rendered by AdaSFFuse. People are hot but dark; signs, crossing and lit windows show only to the eye."
-    infrared, visible = _levels(scene.infrared), _levels(scene.visible)
+    infrared, visible = quantise(scene.infrared, "8"), quantise(scene.visible, "8")
     return Sample("street", "Night street, simulated infrared, rendered scene", infrared, visible, note)
 
 
@@ -99,7 +99,9 @@ def _smoke() -> Sample:
     note = (
         "Photograph 'camera' (CC0). Smoke hides the man from the eye, not his heat; the skyline shows only to the eye."
     )
-    return Sample("smoke", "Man behind smoke, simulated infrared", _levels(infrared), _levels(visible), note)
+    return Sample(
+        "smoke", "Man behind smoke, simulated infrared", quantise(infrared, "8"), quantise(visible, "8"), note
+    )
 
 
 def _lit_from_one_side() -> Sample:
@@ -123,7 +125,7 @@ def _launch_pad() -> Sample:
 
 def _exposures(name: str, title: str, scene: np.ndarray, stops: tuple[float, float], note: str) -> Sample:
     rng = np.random.default_rng(3)
-    low, over = (_levels(expose(scene, s, noise=0.0004, rng=rng)) for s in stops)
+    low, over = (quantise(expose(scene, s, noise=0.0004, rng=rng), "8") for s in stops)
     return Sample(name, title, low, over, note)
 
 
@@ -145,7 +147,8 @@ def _coffee() -> Sample:
 
 def _focus(name: str, title: str, photo: np.ndarray, near: np.ndarray, radius: float, note: str) -> Sample:
     near = cv2.GaussianBlur(near.astype(np.float32), (0, 0), 1.0)
-    return Sample(name, title, _levels(focus_near(photo, near, radius)), _levels(focus_far(photo, near, radius)), note)
+    a, b = (quantise(focus(photo, near, radius), "8") for focus in (focus_near, focus_far))
+    return Sample(name, title, a, b, note)
 
 
 def _head(seed: int, modality: str, gain: str) -> Sample:
@@ -165,10 +168,6 @@ def _outline(points: str, shape: tuple[int, ...], scale: float) -> np.ndarray:
     """(H, W) uint8 mask, 1 inside the polygon 'x,y x,y ...' given in pixels of the unscaled photograph."""
     corners = np.array([point.split(",") for point in points.split()], float) * scale
     return cv2.fillPoly(np.zeros(shape[:2], np.uint8), [np.rint(corners).astype(np.int32)], 1)
-
-
-def _levels(image: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
 _SAMPLES: dict[str, tuple[Callable[[], Sample], ...]] = {

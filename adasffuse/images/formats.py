@@ -62,7 +62,7 @@ _SIGNATURES = (
     ("JPEG 2000", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
     ("AVIF", rb"....ftyp(avi[fs]|mif1|msf1)"),
 )
-HEAD = 132  # bytes that are looked at to find the format
+_HEAD = 132  # bytes that are looked at to find the format
 _ORIENTATION, _ICC_PROFILE, _GDAL_NODATA, _SMALLEST, _LARGEST = 274, 34675, 42113, 340, 341  # TIFF and EXIF tags
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9  # photometric
 # What the decoders raise on damaged files: Pillow and tifffile many kinds, imagecodecs RuntimeError.
@@ -119,7 +119,7 @@ def open_image(path: str | Path) -> Iterator[ImageFile]:
     path = Path(path)
     try:
         with _regular_file(path) as file:
-            kind = image_format(file.read(HEAD))
+            kind = _image_format(file.read(_HEAD))
             file.seek(0)
             if kind is None:
                 raise ImageError(f"{path}: not a readable image; {EXPECTED}, convert it or take it out")
@@ -138,8 +138,8 @@ def open_image(path: str | Path) -> Iterator[ImageFile]:
         raise ImageError(f"{path}: damaged or truncated ({error}); {EXPECTED}, copy or export it again") from error
 
 
-def image_format(head: bytes) -> str | None:
-    """Name of the format that a file's first HEAD bytes show, None where it is none that is read here."""
+def _image_format(head: bytes) -> str | None:
+    """Name of the format that a file's first _HEAD bytes show, None where it is none that is read here."""
     if head[128:132] == b"DICM":  # its first bytes may be those of a TIFF
         return None
     return next((name for name, pattern in _SIGNATURES if re.match(pattern, head, re.DOTALL)), None)

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from adasffuse.images.formats import HEAD, Stored, image_format, open_image
+from adasffuse.images.formats import Stored, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.no_data import thermal_border_mask
 from adasffuse.images.profiles import lab_to_srgb, to_srgb
-from adasffuse.images.write import write_png  # noqa: F401  (callers still look for it here)
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif"}
@@ -78,29 +77,6 @@ def interpret(
     if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
         pixels = np.ascontiguousarray(pixels[..., 0])
     return Image(pixels, depth, window, valid, tuple(f"{name}: {notice}" for notice in notices))
-
-
-def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) in pixels of what `read_image` returns, from the header.
-
-    Raises:
-        ImageError: as `read_image`, for what the header shows.
-    """
-    with open_image(path) as file:
-        turned = file.orientation >= 5
-        return (file.width, file.height) if turned else (file.height, file.width)
-
-
-def is_image(path: str | Path) -> bool:
-    """Whether a regular file's first bytes are those of a format that `read_image` knows."""
-    path = Path(path)
-    try:
-        if not path.is_file() or path.stat().st_size == 0:
-            return False
-        with path.open("rb") as file:
-            return image_format(file.read(HEAD)) is not None
-    except OSError:
-        return False
 
 
 def valid_mask(stored: Stored, no_data: float | None, thermal: bool) -> np.ndarray | None:

@@ -92,13 +92,6 @@ def write_image(path: str | Path, pixels: np.ndarray, depth: str = "8") -> None:
         raise ImageError(f"cannot write {path}: {error.strerror or error}; {cure}") from error
 
 
-def write_png(path: str | Path, pixels: np.ndarray) -> None:
-    """`write_image` under its older name, for uint8 pixels."""
-    if pixels.dtype != np.uint8:
-        raise ValueError(f"write_png needs uint8 (H, W) or (H, W, 3), got {pixels.dtype} {pixels.shape}")
-    write_image(path, pixels)
-
-
 def _png(pixels: np.ndarray) -> bytes:
     written, data = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1])
     if not written:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from adasffuse.files import one_line
+from adasffuse.files import printable
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene
 from adasffuse.images.ranges import RangeSpec, resolve_range
@@ -66,7 +66,7 @@ class FolderReport:
         scene = "pair" if len(self.ranges) == 2 else "scene"
         pace = f", {self.seconds / len(self.fused):.2f} s per {scene} in {self.network}" if self.fused else ""
         lines = [f"{self.name}: {len(self.fused)} {scene}s fused{pace}, {len(self.failed)} failed -> {self.save_dir}"]
-        return "\n".join(lines + [one_line(f"  failed: {name}: {reason}") for name, reason in self.failed])
+        return "\n".join(lines + [printable(f"  failed: {name}: {reason}") for name, reason in self.failed])
 
 
 def fuse_folder(
@@ -124,7 +124,7 @@ def fuse_folder(
 
         jobs = [pool.submit(fuse, scene) for scene in scenes]
         try:
-            bar = tqdm(zip(scenes, jobs), one_line(folder.name), len(scenes), unit="scene", disable=None)
+            bar = tqdm(zip(scenes, jobs), printable(folder.name), len(scenes), unit="scene", disable=None)
             for scene, job in bar:
                 with report.blaming(scene):
                     done.append(job.result())

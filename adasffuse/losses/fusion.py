@@ -109,11 +109,6 @@ def fusion_loss(
     return terms
 
 
-def gradient_magnitude(image: Tensor) -> Tensor:
-    """|Sobel x| + |Sobel y| with replicated borders, same shape as the image."""
-    return sobel(image).abs().sum(dim=1, keepdim=True)
-
-
 def gradient_shares(magnitudes: Tensor) -> Tensor:
     """Share (S, B) of each source in the mean gradient magnitudes (S, B, 1, H, W), equal where all sources are flat."""
     means = magnitudes.mean(dim=(2, 3, 4))

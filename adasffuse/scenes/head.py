@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from adasffuse.images.write import quantise
 from adasffuse.scenes.texture import smooth_noise
 
 _PET_MAP = ((0, 0, 0), (20, 10, 120), (0, 110, 230), (0, 190, 120), (150, 220, 0), (250, 200, 0), (240, 50, 0))
@@ -75,4 +76,4 @@ def _colored(values: np.ndarray, color_map: tuple) -> np.ndarray:
 def _noisy(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
     """uint8 of an image in [0, 1] with Gaussian noise."""
     image = image + np.float32(sigma) * rng.standard_normal(image.shape, dtype=np.float32)
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return quantise(image, "8")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adasffuse.data.heldout import HeldOut
 from adasffuse.images.panel import contact_sheet
+from adasffuse.images.write import quantise
 from adasffuse.metrics import MetricWarning, evaluate
 from adasffuse.training.options import TRUTH_METRICS, VALIDATION_METRICS
 from adasffuse.training.precision import exact_convolutions
@@ -104,4 +105,4 @@ def _levels(image: np.ndarray) -> np.ndarray:
     """(H, W) uint8, as a saved file holds it; a network that diverged gives NaN, shown as black."""
     if image.dtype == np.uint8:
         return image
-    return np.rint(np.nan_to_num(image).clip(0, 1) * 255).astype(np.uint8)
+    return quantise(np.nan_to_num(image), "8")

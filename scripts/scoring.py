@@ -1,0 +1,247 @@
+"""Fusing and scoring sets of pairs as the programs do it: the saved files, beside simple methods.
+
+Methods are ranked by VIFF, Qabf, SSIM, SCD and MI; EN, SD and SF reward noise and are reported without a rank.
+Multi-exposure sets also get MEF-SSIM, with OpenCV's Mertens fusion in colour beside the others, and the highlights that
+a result clips though a source holds them; coloured medical sets the fidelity of the chroma.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from adasffuse.classical.baselines import BASELINES
+from adasffuse.cli.fuse import METHOD
+from adasffuse.images.color import fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
+from adasffuse.images.image import ImageError
+from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene, scene_folders
+from adasffuse.images.read import read_image
+from adasffuse.images.write import quantise, write_image
+from adasffuse.inference import Fuser, fuse_folder
+from adasffuse.metrics import ScoreTable
+from adasffuse.metrics.folder import Settings, score_pairs
+from adasffuse.tasks import TASKS, Task, find_task
+
+RANKED = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
+REPORTED = ("EN", "SD", "SF")
+# Contrast, saturation and exposure exponents of Mertens fusion in colour: the paper's, and OpenCV's defaults.
+COLOR_MERTENS = {"mertens colour": (1, 1, 1), "mertens colour, OpenCV defaults": (1, 1, 0)}
+CLIPPED, HELD = 254, (20, 235)  # levels: a result from the first on is white, a source within the others shows detail
+CHROMA_LEVELS = 2  # how far Cb and Cr of a saved file may be off
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of one set of pairs."""
+
+    name: str
+    table: ScoreTable  # metrics RANKED
+    reported: ScoreTable  # metrics REPORTED
+    checks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # what only this task asks for
+
+    @property
+    def pairs(self) -> int:
+        return len(self.table.common_names())
+
+    def place(self) -> int:
+        """Ours among all methods by mean rank, 1 the first; ties share the better place."""
+        ranks = self.table.mean_ranks()
+        return 1 + sum(rank < ranks[METHOD] for rank in ranks.values())
+
+    def verdict(self) -> str:
+        """Mean rank and place in words, with the best other method."""
+        ranks = self.table.mean_ranks()
+        other = min((method for method in ranks if method != METHOD), key=ranks.__getitem__)
+        place = "first" if self.place() == 1 else f"place {self.place()} of {len(ranks)}"
+        if ranks[other] == ranks[METHOD]:
+            place += f", shared with {other}"
+        return f"mean rank {ranks[METHOD]:.2f}, {place}; best other: {other} {ranks[other]:.2f}"
+
+    def to_dict(self) -> dict:
+        """Plain JSON values, means rounded to 4 digits."""
+        means = {m: self.table.means(m) | self.reported.means(m) for m in self.table.methods}
+        return {
+            "pairs": self.pairs,
+            **{m: {k: rounded(v) for k, v in scores.items()} for m, scores in means.items()},
+            "mean_rank": {m: rounded(rank) for m, rank in self.table.mean_ranks().items()},
+            "place": self.place(),
+            **{name: {k: rounded(v, 6) for k, v in values.items()} for name, values in self.checks.items()},
+        }
+
+
+def chosen_sets(root: Path | None, datasets: Sequence[str], extra: Sequence[Path]) -> list[tuple[Task, SceneFolder]]:
+    """Task and folders of data sets below a root, one entry per subset, and of pairs that lie outside of that layout.
+
+    Raises:
+        SceneError: a data set or one of its folders is missing.
+        ImageError: the folders of an extra set are those of no task.
+    """
+    sets = []
+    for name in datasets:
+        sets += [(find_task(Path(name).parts[0]), folder) for folder in scene_folders(root, name)]
+    return sets + [extra_folder(path) for path in extra]
+
+
+def extra_folder(path: Path) -> tuple[Task, SceneFolder]:
+    """Task and folders of pairs that lie outside the usual layout; the names of its folders tell the task.
+
+    Raises:
+        ImageError: no task has such folders.
+    """
+    for task in TASKS.values():
+        for sources in task.sources:
+            folders = tuple(path / name for name in sources.folders)
+            if all(folder.is_dir() for folder in folders):
+                return task, SceneFolder(path.resolve().name, folders)
+    known = ", ".join(dict.fromkeys("/ and ".join(s.folders) + "/" for task in TASKS.values() for s in task.sources))
+    raise ImageError(f"{path} holds the two folders of no task; expected {known}")
+
+
+def score_sets(
+    sets: Sequence[tuple[Task, SceneFolder]],
+    fusers: Mapping[str, Fuser],
+    settings: Settings,
+    pairs: int | None = None,
+    out: Path | None = None,
+    workers: int | None = None,
+) -> Iterator[Scored]:
+    """Fuse and score sets of pairs, one after the other.
+
+    Args:
+        fusers: by id of the task.
+        settings: convention and cache of the scores; its metrics are not used.
+        pairs: of every set only so many pairs, evenly spaced.
+        out: where fused images are kept.
+    Raises:
+        ImageError: a pair cannot be read or fused.
+    """
+    for task, folder in sets:
+        with tempfile.TemporaryDirectory() as temporary:
+            chosen = some_pairs(folder, pairs, Path(temporary)) if pairs else folder
+            save_dir = (out or Path(temporary, "fused")) / folder.name
+            yield score_set(fusers[task.id], chosen, save_dir, settings, workers)
+
+
+def score_set(fuser: Fuser, folder: SceneFolder, save_dir: Path, settings: Settings, workers: int | None) -> Scored:
+    """Fuse a folder of pairs to `save_dir`, score the files and the baselines."""
+    report = fuse_folder(fuser, folder, save_dir)
+    if report.failed:
+        name, reason = report.failed[0]
+        raise ImageError(f"{folder.name}: {len(report.failed)} pairs not fused, the first: {name}: {reason}")
+    pairs = report.fused
+    methods = {METHOD: {pair.stem: save_dir / f"{pair.stem}.png" for pair in pairs}} | dict.fromkeys(BASELINES)
+
+    def score(methods: Mapping, metrics: tuple[str, ...]) -> ScoreTable:
+        chosen = Settings(metrics, settings.convention, settings.per_channel, settings.cache)
+        table = score_pairs(pairs, methods, settings=chosen, workers=workers)
+        if table.unscored:  # a table for a card is complete or none
+            raise ImageError(f"{folder.name}: {'; '.join(table.notes())}")
+        return table
+
+    whole = score(methods, (*RANKED, *REPORTED))
+    checks: dict[str, dict[str, float]] = {}
+    if fuser.task.id == "mef":
+        with tempfile.TemporaryDirectory() as temporary:
+            table = score(methods | color_mertens(pairs, Path(temporary)), ("MEF_SSIM",))
+        checks["MEF_SSIM"] = {method: table.means(method)["MEF_SSIM"] for method in table.methods}
+        checks["clipped_highlights"] = clipped_highlights(pairs, methods)
+    if fuser.task.color == "a" and (chroma := chroma_fidelity(pairs, methods[METHOD])):
+        checks["chroma"] = chroma
+    return Scored(folder.name, columns(whole, RANKED), columns(whole, REPORTED), checks)
+
+
+def some_pairs(folder: SceneFolder, count: int, where: Path) -> SceneFolder:
+    """A copy below `where` of `count` evenly spaced pairs of a folder, or of all where there are fewer."""
+    pairs, _ = find_scenes(folder.folders)
+    chosen = sorted({round(i) for i in np.linspace(0, len(pairs) - 1, count)})
+    copy = SceneFolder(folder.name, tuple(where / source.name for source in folder.folders))
+    for pair in (pairs[i] for i in chosen):
+        for source, target in zip(pair.paths, copy.folders):
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+    return copy
+
+
+def columns(table: ScoreTable, metrics: tuple[str, ...]) -> ScoreTable:
+    """The same rows with some of the metrics, so that only these are ranked."""
+    chosen = ScoreTable(metrics, table.convention)
+    for row in table.rows:
+        chosen.add(row.method, row.name, row.size, row.scores)
+    return chosen
+
+
+def color_mertens(pairs: Sequence[Scene], where: Path) -> dict[str, dict[str, Path]]:
+    """Method to stem to file of OpenCV's exposure fusion in colour, saved as PNG below `where`."""
+    files: dict[str, dict[str, Path]] = {method: {} for method in COLOR_MERTENS}
+    for pair in pairs:
+        a, b = (quantise(image.pixels, "8") for image in read_scene(pair))
+        sources = [p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in (a, b)]
+        for number, (method, exponents) in enumerate(COLOR_MERTENS.items()):
+            fused = cv2.createMergeMertens(*exponents).process(sources)
+            files[method][pair.stem] = where / str(number) / f"{pair.stem}.png"
+            write_image(files[method][pair.stem], fused)
+    return files
+
+
+def clipped_highlights(pairs: Sequence[Scene], methods: Mapping[str, Mapping[str, Path] | None]) -> dict[str, float]:
+    """Of the pixels that a source holds (Y within HELD), the share that a result shows white; mean over images."""
+    shares: dict[str, list[float]] = {method: [] for method in methods}
+    for pair in pairs:
+        a, b = (luminance(image.pixels) for image in read_scene(pair))
+        levels = [quantise(y, "8") for y in (a, b)]
+        held = np.logical_or(*((y >= HELD[0]) & (y <= HELD[1]) for y in levels))
+        for method, files in methods.items():
+            fused = luminance(read_image(files[pair.stem]).pixels) if files else BASELINES[method](a, b)
+            shares[method].append(float((quantise(fused, "8") >= CLIPPED)[held].mean()) if held.any() else 0.0)
+    return {method: float(np.mean(values)) for method, values in shares.items()}
+
+
+def chroma_fidelity(pairs: Sequence[Scene], files: Mapping[str, Path]) -> dict[str, float]:
+    """How well saved images keep the chroma of source A, over all pixels of all pairs in which it has colour.
+
+    Returns:
+        max_angle_degrees: largest turn of the chroma before rounding, where it is one level or more;
+        gamut_forced: share of coloured pixels that the gamut shrank;
+        within_levels: share of the other pixels whose Cb and Cr in the file are within CHROMA_LEVELS of the source's,
+        which 8-bit sources allow to hold exactly; max_levels: their largest difference;
+        forced_within_levels: share of shrunk pixels that are as near to what the gamut allows.
+        Empty where nothing has colour.
+    """
+    turns, forced, free_off, forced_off = [], [], [], []
+    for pair in pairs:
+        source, saved = read_image(pair.paths[0]).pixels, read_image(files[pair.stem]).pixels
+        if source.ndim == 2:
+            continue
+        saved = saved if saved.ndim == 3 else np.repeat(saved[..., None], 3, axis=2)
+        _, cb, cr = rgb_to_ycbcr(source)
+        y = quantise(luminance(saved), "8") / np.float32(255)
+        colored = np.hypot(cb, cr) * 255 >= 1
+        fitted = fit_gamut(y, cb, cr)
+        _, *before_rounding = rgb_to_ycbcr(ycbcr_to_rgb(y, *fitted))
+        turn = np.angle((before_rounding[0] + 1j * before_rounding[1]) * (cb - 1j * cr), deg=True)
+        turns.append(np.abs(turn)[np.hypot(*fitted) * 255 >= 1])
+        shrunk = np.hypot(*fitted) < np.hypot(cb, cr) * np.float32(1 - 1e-5)
+        forced.append(shrunk[colored])
+        _, *of_file = rgb_to_ycbcr(saved)
+        off = np.maximum(*(np.abs(chroma - target) * 255 for chroma, target in zip(of_file, fitted)))
+        free_off.append(off[~shrunk])
+        forced_off.append(off[shrunk])
+    if not forced:
+        return {}
+    off, off_forced = np.concatenate(free_off), np.concatenate(forced_off)
+    return {
+        "max_angle_degrees": float(max((t.max() for t in turns if t.size), default=0.0)),
+        "gamut_forced": float(np.concatenate(forced).mean()),
+        "within_levels": float((off <= CHROMA_LEVELS).mean()) if off.size else 1.0,
+        "max_levels": float(off.max(initial=0)),
+        "forced_within_levels": float((off_forced <= CHROMA_LEVELS).mean()) if off_forced.size else 1.0,
+    }
+
+
+def rounded(value: float, digits: int = 4) -> float | None:
+    """JSON has no NaN: null."""
+    return round(value, digits) if np.isfinite(value) else None

@@ -1,0 +1,30 @@
+"""The package's public names: all listed, none imported before it is used."""
+
+import os
+import subprocess
+import sys
+
+NAMES = ["AdaSFFuse", "Fuser", "TASKS", "evaluate", "load_fuser"]
+
+FRESH = """
+import importlib, sys
+import adasffuse
+
+heavy = {"torch", "cv2", "numpy"} & set(sys.modules)
+assert not heavy, heavy
+listed = [name for name in dir(adasffuse) if not name.startswith("_")]
+before = adasffuse.load_fuser
+assert importlib.reload(adasffuse) is adasffuse and adasffuse.load_fuser is before
+from adasffuse import *
+assert load_fuser is before
+print(*listed)
+print(adasffuse.__version__)
+"""
+
+
+def test_public_names_are_listed_and_imported_on_first_use():
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", FRESH], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    names, version = done.stdout.splitlines()
+    assert names.split() == NAMES and version == "0.1.0"
