@@ -13,7 +13,7 @@ from tiny import texture, write_ivf
 
 from adasffuse.data.crops import StepSampler, TrainingCrops, load_pairs, load_sharp, random_crop
 from adasffuse.data.heldout import centre
-from adasffuse.data.luma import LumaCache, fill_gaps
+from adasffuse.data.luma import LumaCache
 from adasffuse.data.mixture import MixedCrops, turn
 from adasffuse.data.options import DataOptions
 from adasffuse.images.pairs import find_scenes, scene_folders
@@ -280,16 +280,9 @@ def test_what_holds_no_data_shows_the_other_source(tmp_path):
     cv2.imwrite(str(root / "IVF/infrared/1.png"), infrared)
     visible = cv2.imread(str(root / "IVF/visible/1.png"), cv2.IMREAD_GRAYSCALE)
     a, b = TrainingCrops(data_options(root, no_data_a=7)).pairs[0].images()
-    assert np.array_equal(a[:, :10], visible[:, :10]) and np.array_equal(a[:, 10:], infrared[:, 10:])
+    assert np.array_equal(a[:, :10], visible[:, :10]) and np.array_equal(a[:, 30:], infrared[:, 30:])
+    assert np.array_equal(a[:, 10:12], visible[:, 10:12])  # the fade lies inside of the view, as in fusing
     assert np.array_equal(b, visible)
-
-
-def test_gaps_of_several_sources_by_hand():
-    lumas = [np.array([[0.2, 0.4, 0.6]]), np.array([[0.8, 0.9, 1.0]]), np.array([[0.1, 0.3, 0.5]])]
-    masks = [np.array([[False, True, False]]), None, np.array([[True, False, False]])]
-    filled = fill_gaps(lumas, masks)
-    np.testing.assert_allclose(filled, [[[0.45, 0.4, 1.0]], [[0.8, 0.9, 1.0]], [[0.1, 0.65, 1.0]]])
-    assert fill_gaps(lumas[:2], [np.zeros((1, 3), bool)] * 2)[0].tolist() == [[0, 0, 0]]
 
 
 def test_missing_data_set(tmp_path):

@@ -19,6 +19,7 @@ from adasffuse.files import printable
 from adasffuse.images.pairs import find_scenes, scene_folders
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError
 from adasffuse.scenes.glare import add_glare
+from adasffuse.tasks import find_task
 
 _log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def load_pairs(options: DataOptions, cache: LumaCache) -> tuple[list[LumaFiles],
             for problem in unmatched:
                 if problem.harmless:
                     _log.warning("%s", printable(problem.reason))
-            readings = readings_of(options, [pair.paths for pair in pairs])
+            readings = readings_of(options, [pair.paths for pair in pairs], find_task(dataset))
             for pair in pairs:
                 name, paths = f"{folder.name}/{pair.stem}", pair.paths
                 try:

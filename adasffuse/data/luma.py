@@ -8,9 +8,11 @@ import numpy as np
 
 from adasffuse.data.options import DataOptions
 from adasffuse.images.color import luminance
+from adasffuse.images.no_data import fill_missing
 from adasffuse.images.pairs import Scene, read_scene
 from adasffuse.images.ranges import parse_range, resolve_range
 from adasffuse.images.write import quantise
+from adasffuse.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Reading:
 
     window: tuple[float, float] | None = None  # values of deeper files that become 0 and 1
     no_data: float | None = None  # value that means "no data"
+    thermal: bool = False  # exact 0 in a large area joined to the border is no data, too
 
 
 @dataclass(frozen=True)
@@ -57,42 +60,32 @@ class LumaCache:
 def decode(paths: Sequence[Path], readings: Sequence[Reading] = ()) -> tuple[np.ndarray, ...]:
     """Luminance, (H, W) uint8 each, of one photograph or of a scene.
 
-    Where a file holds no data it takes on what the other files of the scene show (their mean), and 0 where none has
-    any: what is missing then asks nothing of the network.
+    Where a file holds no data it takes on what the other files of the scene show, as in fusing: see `fill_missing`.
 
     Args:
         readings: one for each path, or none: as the depth of each file says.
     Raises:
         ImageError: as `LumaCache.open`.
     """
-    windows, no_data = [reading.window for reading in readings], [reading.no_data for reading in readings]
-    images = read_scene(Scene("", tuple(paths)), windows or None, no_data or None)
+    readings = readings or [Reading()] * len(paths)
+    read = zip(*((reading.window, reading.no_data, reading.thermal) for reading in readings))
+    images = read_scene(Scene("", tuple(paths)), *read)
     lumas = [luminance(image.pixels) for image in images]
-    if any(image.valid is not None for image in images):
-        lumas = fill_gaps(lumas, [image.valid for image in images])
+    if len(images) > 1:
+        lumas, _ = fill_missing(lumas, [image.valid for image in images])
     return tuple(quantise(luma, "8") for luma in lumas)
 
 
-def fill_gaps(lumas: Sequence[np.ndarray], valid: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-    """Each luminance, (H, W) in [0, 1], with the mean of the others where it holds no data, 0 where none does.
-
-    Args:
-        valid: (H, W) bool for each, False where there is no data; None: data everywhere.
-    """
-    masks = [np.ones(luma.shape, bool) if mask is None else mask for luma, mask in zip(lumas, valid)]
-    held = sum(mask.astype(np.float32) for mask in masks)
-    mean = sum(np.where(mask, luma, 0) for luma, mask in zip(lumas, masks)) / np.maximum(held, 1)
-    return [np.where(mask, luma, mean) for luma, mask in zip(lumas, masks)]
-
-
-def readings_of(options: DataOptions, scenes: Sequence[Sequence[Path]]) -> tuple[Reading, ...]:
-    """How the options say that the files of source A and of source B are read.
+def readings_of(options: DataOptions, scenes: Sequence[Sequence[Path]], task: Task) -> tuple[Reading, ...]:
+    """How the files of source A and of source B are read: as the options say, and thermal ones of a task as such.
 
     Args:
         scenes: the files of each scene of one folder, over which 'folder' and percentages are taken.
     """
     sources = (options.range_a, options.no_data_a), (options.range_b, options.no_data_b)
-    return tuple(
-        Reading(resolve_range(parse_range(words or None), [paths[number] for paths in scenes], no_data), no_data)
-        for number, (words, no_data) in enumerate(sources)
-    )
+    readings = []
+    for number, (words, no_data) in enumerate(sources):
+        thermal = number < len(task.thermal) and task.thermal[number]
+        files = [paths[number] for paths in scenes]
+        readings.append(Reading(resolve_range(parse_range(words or None), files, no_data, thermal), no_data, thermal))
+    return tuple(readings)
