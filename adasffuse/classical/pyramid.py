@@ -33,7 +33,7 @@ def halved(x: Tensor) -> Tensor:
 
 
 def doubled(x: Tensor, like: Tensor) -> Tensor:
-    """A level of a pyramid at the size of the finer one."""
+    """A level of a pyramid, (..., ceil(H / 2), ceil(W / 2)), at the size of the finer one, `like` (..., H, W)."""
     sparse = torch.zeros_like(like)
     sparse[..., ::2, ::2] = 4 * x
     return _binomial(sparse)

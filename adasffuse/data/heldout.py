@@ -37,14 +37,14 @@ def held_out_focus(name: str, path: Path, photo: np.ndarray, number: int, radius
 
 
 def held_out_exposures(name: str, path: Path, photo: np.ndarray, number: int, truth: bool) -> HeldOut:
-    """A multi-exposure pair made from the centre of a photograph; `truth`: whether that is its ideal result."""
+    """A multi-exposure pair made from the centre of a photograph, (H, W) uint8; `truth`: whether that is its ideal."""
     window = centre(photo).astype(np.float32) / 255
     low, over, image = exposure_pair(window, np.random.default_rng([_SEED, number]))
     return HeldOut(name, (path,), low, over, image if truth else None)
 
 
 def centre(image: np.ndarray, largest: int = SIZE) -> np.ndarray:
-    """The middle of an image, at most `largest` pixels high and wide.
+    """The middle of an image (H, W), at most `largest` pixels high and wide.
 
     It is extended by reflection where it is smaller than what losses and metrics of several scales need.
     """

@@ -72,7 +72,11 @@ def unequal_brightness(
     """Both images with a gain and an offset in opposite directions, as when exposure drifts between two shots.
 
     Args:
+        a, b: (H, W) float32 in [0, 1].
         difference: largest difference of the gains; offsets differ by up to half of it.
+        rng: source of all randomness.
+    Returns:
+        both, (H, W) float32, clipped to [0, 1].
     """
     gain, offset = rng.uniform(-0.5, 0.5, size=2).astype(np.float32) * np.float32(difference)
     pair = a * (1 + gain) + offset / 2, b * (1 - gain) - offset / 2
@@ -85,7 +89,7 @@ def jitter(
     """gain * image ** gamma + offset, clipped to [0, 1]: one random choice for all images of a sample.
 
     Args:
-        images: sources and truth of one sample; NaN stays NaN.
+        images: sources and truth of one sample, (H, W) float32 in [0, 1]; NaN stays NaN.
         strength: gain lies in 1 -+ strength, gamma in 2 ** -+strength, offset in -+strength / 2.
         kinds: which of 'gain', 'gamma' and 'offset' are changed; all three are drawn in any case.
     """
@@ -95,20 +99,29 @@ def jitter(
 
 
 def focus_near(image: np.ndarray, near: np.ndarray, radius: float, gaussian: bool = False) -> np.ndarray:
-    """The near region (weights `near`, (H, W) in [0, 1]) sharp, the rest blurred by `radius` pixels."""
+    """The near region sharp, the rest blurred by `radius` pixels.
+
+    Args:
+        image: (H, W) or (H, W, 3) in [0, 1].
+        near: (H, W) in [0, 1], how much each pixel belongs to the near region.
+        radius, gaussian: as in `blur`.
+    """
     near = near if image.ndim == 2 else near[..., None]
     return near * image + (1 - near) * blur(image, radius, gaussian)
 
 
 def focus_far(image: np.ndarray, near: np.ndarray, radius: float, gaussian: bool = False) -> np.ndarray:
-    """The far region sharp; the near one is a blurred layer in front of it, whose blur spreads over the border."""
+    """The far region sharp; the near one is a blurred layer in front of it, whose blur spreads over the border.
+
+    Arguments and result as of `focus_near`.
+    """
     near = near if image.ndim == 2 else near[..., None]
     cover = blur(near, radius, gaussian).reshape(near.shape)
     return blur(near * image, radius, gaussian) + (1 - cover) * image
 
 
 def blur(image: np.ndarray, radius: float, gaussian: bool = False) -> np.ndarray:
-    """Defocus by a disc of `radius` pixels, or by a Gaussian of the same variance (sigma = radius / 2)."""
+    """Defocus of (H, W) or (H, W, 3) by a disc of `radius` pixels, or a Gaussian of the same variance (radius / 2)."""
     if gaussian:
         return cv2.GaussianBlur(image, (0, 0), radius / 2)
     reach = int(np.ceil(radius))
@@ -127,7 +140,7 @@ def expose(
     """A photograph taken `stops` brighter: scene light is image ** response; clipped and rounded to 8-bit steps.
 
     Args:
-        image: light-independent values in [0, 1]; beyond 1 for scenes brighter than a normal exposure shows.
+        image: (H, W) or (H, W, 3), light-independent values in [0, 1]; beyond 1 for scenes brighter than a normal exposure shows.
         stops: factor of two each; negative for under-exposure.
         response: exponent of the camera response.
         noise: standard deviation of the sensor's noise, as a share of its full well.

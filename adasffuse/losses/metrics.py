@@ -19,6 +19,11 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
 
     Wang et al., IEEE Trans. Image Process. 2004, doi:10.1109/TIP.2003.819861.  Images below 11 pixels on a side
     use the largest window that fits.
+
+    Args:
+        x, y: (B, 1, H, W) in [0, 1].
+    Returns:
+        (B,), at most 1.
     """
     mean_x, mean_y, variance_x, variance_y, covariance = _local_moments(x, y, min(11, *x.shape[-2:]), 1.5)
     luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
@@ -53,6 +58,12 @@ def edge_preservation(sources: Tensor, fused: Tensor) -> Tensor:
 
     Xydeas and Petrovic, Electronics Letters 2000, doi:10.1049/el:20000267, on grey levels 0..255, with the constants
     of `adasffuse.metrics` and a quotient of one for equal strengths, as the equation says; its sums run over S sources.
+
+    Args:
+        sources: S of (B, 1, H, W) in [0, 1], a sequence or one tensor.
+        fused: (B, 1, H, W).
+    Returns:
+        (B,).
     """
     strength_f, angle_f = _edges(fused)
     kept = total = torch.zeros(len(fused), dtype=fused.dtype, device=fused.device)
@@ -70,7 +81,13 @@ def exposure_structure(sources: Tensor, fused: Tensor) -> Tensor:
     """MEF-SSIM, contrast and structure of the result against the block-wise ideal of all sources.
 
     Ma, Zeng and Wang, IEEE Trans. Image Processing 2015, doi:10.1109/TIP.2015.2442920, on grey levels 0..255 over three
-    scales, as `adasffuse.metrics` computes it; blind to brightness.  A scale counts at least 0.001.  Needs 44 pixels.
+    scales, as `adasffuse.metrics` computes it; blind to brightness.  A scale counts at least 0.001.
+
+    Args:
+        sources: (S, B, 1, H, W) in [0, 1], H and W at least 44.
+        fused: (B, 1, H, W).
+    Returns:
+        (B,), at most 1.
     """
     images = torch.cat([sources, fused.unsqueeze(0)]) * 255  # (S + 1, B, 1, H, W)
     kept = torch.ones(len(fused), dtype=fused.dtype, device=fused.device)

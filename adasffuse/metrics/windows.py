@@ -119,20 +119,20 @@ class LocalMoments:
         self._covariances: dict[tuple[str, str], ndarray] = {}
 
     def mean(self, name: str) -> ndarray:
-        """Weighted mean of one image in every window."""
+        """Weighted mean of one image, (H, W), in every window inside it: (H - k + 1, W - k + 1) for k taps."""
         if name not in self._means:
             self._means[name] = filter_valid(self._images[name], self._taps)
         return self._means[name]
 
     def mean_product(self, first: str, second: str) -> ndarray:
-        """Product E[x] E[y] of the means of two images."""
+        """Product E[x] E[y] of the means of two images, shaped like `mean`."""
         key = (first, second) if first <= second else (second, first)
         if key not in self._mean_products:
             self._mean_products[key] = self.mean(first) * self.mean(second)
         return self._mean_products[key]
 
     def covariance(self, first: str, second: str) -> ndarray:
-        """Weighted population covariance E[xy] - E[x] E[y] of two images."""
+        """Weighted population covariance E[xy] - E[x] E[y] of two images, shaped like `mean`."""
         key = (first, second) if first <= second else (second, first)
         if key not in self._covariances:
             moment = filter_valid(self._images[first] * self._images[second], self._taps)
@@ -150,5 +150,5 @@ class LocalMoments:
                 del moments[key]
 
     def variance(self, name: str) -> ndarray:
-        """Weighted population variance; rounding may leave it slightly below 0."""
+        """Weighted population variance, shaped like `mean`; rounding may leave it slightly below 0."""
         return self.covariance(name, name)

@@ -64,7 +64,7 @@ class PyramidHead(nn.Module):
         return self._band_maps(self.detail, fused, features)
 
     def coarse_maps(self, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
-        """The other weight maps, from the means of the features over 2x2 patches."""
+        """The other weight maps, from the means over 2x2 patches of `fine_maps`' features: (B, C, H/2, W/2), (S*B, ...)."""
         maps: tuple[Tensor, ...] = ()
         for head in self.coarse:
             if maps:
@@ -124,7 +124,7 @@ class PyramidHead(nn.Module):
 
 
 def wide(x: Tensor) -> Tensor:
-    """x in float32 where it has fewer digits."""
+    """A tensor of any shape in float32 where it has fewer digits."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 

@@ -20,6 +20,7 @@ class ChannelNorm(nn.LayerNorm):
     """Layer normalisation over the channels of each pixel of (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -93,6 +94,7 @@ class GatedMLP(nn.Module):
         self.project = nn.Conv2d(2 * dim, dim, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, dim, H, W) to the same shape."""
         gate, value = self.expand(x).chunk(2, dim=1)
         return self.project(F.silu(gate) * value)
 
@@ -111,5 +113,6 @@ class SpatialFrequencyMambaBlock(nn.Module):
         self.mlp = GatedMLP(dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, dim, H, W) to the same shape."""
         x = x + self.mixer(self.mixer_norm(x))
         return x + self.mlp(self.mlp_norm(x))

@@ -29,6 +29,7 @@ class SpectralFilter(nn.Module):
         self.weight = nn.Parameter(torch.zeros(channels, 5 * len(CUTOFFS)))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) of any size to the same shape and dtype."""
         height, width = x.shape[-2:]
         top, left = min(REACH, height), min(REACH, width)
         size = (_fast_length(height + 2 * top), _fast_length(width + 2 * left))
@@ -53,7 +54,7 @@ def pool(x: Tensor) -> Tensor:
 
 
 def enlarge(x: Tensor) -> Tensor:
-    """Bilinear enlargement by POOL, the way back from `pool`."""
+    """Bilinear enlargement, the way back from `pool`: (B, C, h, w) to (B, C, h * POOL, w * POOL)."""
     return F.interpolate(x.contiguous(memory_format=torch.channels_last), scale_factor=POOL, mode="bilinear")
 
 
