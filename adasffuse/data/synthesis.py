@@ -140,7 +140,8 @@ def expose(
     """A photograph taken `stops` brighter: scene light is image ** response; clipped and rounded to 8-bit steps.
 
     Args:
-        image: (H, W) or (H, W, 3), light-independent values in [0, 1]; beyond 1 for scenes brighter than a normal exposure shows.
+        image: (H, W) or (H, W, 3), light-independent values in [0, 1]; beyond 1 for scenes brighter than a normal
+            exposure shows.
         stops: factor of two each; negative for under-exposure.
         response: exponent of the camera response.
         noise: standard deviation of the sensor's noise, as a share of its full well.

@@ -64,7 +64,7 @@ class PyramidHead(nn.Module):
         return self._band_maps(self.detail, fused, features)
 
     def coarse_maps(self, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
-        """The other weight maps, from the means over 2x2 patches of `fine_maps`' features: (B, C, H/2, W/2), (S*B, ...)."""
+        """The other weight maps, from 2x2 means of the features of `fine_maps`: (B, C, H/2, W/2), (S*B, ...)."""
         maps: tuple[Tensor, ...] = ()
         for head in self.coarse:
             if maps:
