@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from adasffuse.images.color import luminance
-from adasffuse.images.no_data import complete, content, fill_missing, thermal_border_mask, without_empty
+from adasffuse.images.no_data import (
+    complete,
+    content,
+    fill_missing,
+    find_gaps,
+    thermal_border_mask,
+    without_empty,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -131,6 +138,46 @@ def test_wrong_arguments():
         fill_missing([image, image], [None])
     with pytest.raises(ValueError, match="one height and width"):
         fill_missing([image, image], [None, np.ones((5, 4), bool)])
+
+
+# ---- Gaps
+
+
+def test_a_source_is_continued_beside_the_others_without_an_edge():
+    other = scene(seed=1)
+    valid = np.ones(other.shape, bool)
+    valid[:, 100:] = False
+    gap, none = find_gaps([np.where(valid, other - np.float32(0.15), 0), other], [valid, None])
+    assert none is None and np.array_equal(gap.others, other)
+    assert gap.extended == pytest.approx(other - 0.15, abs=1e-6)  # its own values, and those of the others less 0.15
+    assert gap.share[:, 98:].max() < 1e-5 and not gap.share[:, 100:].any() and (gap.share[:, :80] == 1).all()
+    assert (np.diff(gap.share, axis=1) <= 0).all()
+
+
+def test_a_source_equal_to_the_other_is_continued_as_that():
+    image = scene()
+    valid = np.ones(image.shape, bool)
+    valid[30:70, 50:] = valid[5, 5] = False
+    gap = find_gaps([np.where(valid, image, 0), image], [valid, None])[0]
+    assert np.array_equal(gap.extended, image)
+
+
+def test_a_source_without_any_data_or_content_is_continued_as_the_others():
+    image, nothing = scene(), np.zeros((120, 160), bool)
+    gap = find_gaps([np.zeros_like(image), image], [nothing, None])[0]
+    assert np.array_equal(gap.extended, image) and not gap.share.any()
+    half = ~nothing
+    half[:60] = False
+    assert find_gaps([np.where(half, np.float32(0.7), 0), image], [half, None])[0].extended == pytest.approx(image)
+
+
+def test_a_source_keeps_its_whole_share_where_the_others_have_nothing():
+    image, valid = scene(), np.ones((2, 120, 160), bool)
+    valid[0, :, 100:] = valid[1, :, :90] = False
+    gap_a, gap_b = find_gaps([image, image[::-1]], list(valid))
+    assert (gap_a.share[:, :90] == 1).all() and (gap_b.share[:, 100:] == 1).all()
+    assert not gap_a.share[:, 100:].any() and not gap_b.share[:, :90].any()
+    assert find_gaps([image, image], [None, np.ones((120, 160), bool)]) == [None, None]
 
 
 # ---- Content

@@ -1,10 +1,13 @@
 """Regions where a source holds no data, and sources without content: the other sources are shown there.
 
-The network returns x where all its sources equal x.  So it is enough to give a source the others' values where it has
-none of its own: the fused image then shows them, without a change of the network.
+The network returns x where all its sources equal x: given the others' values, a source shows them.  At the edge of a
+region without data that alone leaves a ring.  A fade from a source's values to the others' is detail that neither
+holds, and fusion brings detail out.  So the network is given sources continued without an edge, and what it makes of
+them fades into the others afterwards: see `Gap`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -88,6 +91,40 @@ def fill_missing(
         return filled, None
     anywhere = np.logical_or.reduce(valids)
     return filled, None if anywhere.all() else anywhere
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The regions in which a source holds no data, as luminance, (H, W) float32."""
+
+    extended: np.ndarray  # the source: its own values, and where it has none the others' plus the difference beside
+    others: np.ndarray  # mean of the others
+    share: np.ndarray  # of what is fused with the source, 0 to 1; the rest of the fused image shows the others
+
+
+def find_gaps(
+    sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None], feather: int = 16
+) -> list[Gap | None]:
+    """For each source what the fusion of its regions without data needs; None where it holds data everywhere.
+
+    Shares are faded as in `fill_missing`; a source without content is replaced in `extended` as by `complete`.
+
+    Args as `fill_missing`.
+    """
+    if all(valid is None or valid.all() for valid in valids):
+        return [None] * len(sources)
+    lumas = [luminance(source) for source in sources]
+    contents = [content(luma, valid) for luma, valid in zip(lumas, valids)]
+    shares = [_share(valid, feather) for valid in valids]
+    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    extended = list(lumas)
+    for index, own in enumerate(shares):
+        if own is not None:
+            others, share, known = _others(index, lumas, shares)
+            found[index] = others, share
+            extended[index] = _extended(lumas[index], others, own, known, feather / 2)
+    extended = without_empty(extended, contents)
+    return [Gap(extended[k], *found[k]) if k in found else None for k in range(len(sources))]
 
 
 def content(source: np.ndarray, valid: np.ndarray | None = None) -> float:
@@ -186,6 +223,36 @@ def _filled(index: int, sources: Sequence[np.ndarray], shares: Sequence[np.ndarr
     for i, weight in zip(others, weights):
         result += _times(weight * scale, _like(source, sources[i]))
     return result.clip(0, 1)
+
+
+def _others(
+    index: int, lumas: Sequence[np.ndarray], shares: Sequence[np.ndarray | None]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean of the others weighted by their shares, source `index`'s share beside it, and where the mean is known."""
+    own = shares[index]
+    weights = [np.ones_like(own) if s is None else s for i, s in enumerate(shares) if i != index]
+    rest = [luma for i, luma in enumerate(lumas) if i != index]
+    total = sum(weights)
+    known = total > 0
+    mean = sum(weight * luma for weight, luma in zip(weights, rest)) / np.where(known, total, 1)
+    together = own + (1 - own) * total
+    return mean, np.divide(own, together, out=np.zeros_like(own), where=together > 0), known
+
+
+def _extended(luma: np.ndarray, others: np.ndarray, own: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
+    """A source continued where its own share is (nearly) 0: the others plus the nearest mean difference from them."""
+    inside = own > 1e-5
+    if not inside.any():
+        return others
+    weight = (inside & known).astype(np.float32)
+    mean, total = (cv2.GaussianBlur(x, (0, 0), sigma) for x in ((luma - others) * weight, weight))
+    difference = mean / np.maximum(total, np.float32(1e-6))
+    _, labels = cv2.distanceTransformWithLabels(
+        (~inside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    nearest = np.zeros(labels.max() + 1, np.float32)
+    nearest[labels[inside]] = difference[inside]
+    return np.where(inside, luma, (others + nearest[labels]).clip(0, 1))
 
 
 def _times(weight: np.ndarray, pixels: np.ndarray) -> np.ndarray:

@@ -156,9 +156,9 @@ class _Fused:
 def _fuse_images(fuser: Fuser, images: Sequence[Image], turns: "_Turns", stretch: bool, depth: str) -> np.ndarray:
     """The fused image, rounded to its depth; the network is used in turn."""
     prepared = fuser.prepare(*images)
-    lumas = prepared.lumas
-    with turns.one(lumas[0].size):
-        luma = fuser.fuse_luminance(*lumas)
+    height, width = images[0].pixels.shape[:2]
+    with turns.one(height * width):
+        luma = fuser.fuse_prepared(prepared)
     return fuser.finish(luma, prepared, stretch, depth)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
 from adasffuse.images.color import luminance, rebuild_color
-from adasffuse.images.no_data import complete, without_empty
+from adasffuse.images.no_data import Gap, complete, find_gaps, without_empty
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.tiling import GRID, fuse_tiled
 from adasffuse.models import AdaSFFuse
@@ -106,7 +106,7 @@ class Fuser:
             ValueError: fewer than two sources, sizes differ, or unknown depth.
         """
         prepared = self.prepare(*sources, range_a=range_a, range_b=range_b, no_data_a=no_data_a, no_data_b=no_data_b)
-        return self.finish(self.fuse_luminance(*prepared.lumas), prepared, stretch, depth)
+        return self.finish(self.fuse_prepared(prepared), prepared, stretch, depth)
 
     def prepare(
         self,
@@ -130,8 +130,23 @@ class Fuser:
         if len(set(sizes)) > 1:
             listed = ", ".join(f"{source_name(k)} {width}x{height}" for k, (height, width) in enumerate(sizes))
             raise ValueError(f"the sources must have one height and width, got {listed}; register them first")
-        pixels, known = complete([image.pixels for image in images], [image.valid for image in images])
-        return Prepared(pixels, known, tuple(image.depth for image in images))
+        stored, valids = [image.pixels for image in images], [image.valid for image in images]
+        pixels, known = complete(stored, valids)
+        return Prepared(pixels, known, tuple(image.depth for image in images), find_gaps(stored, valids))
+
+    def fuse_prepared(self, prepared: "Prepared") -> np.ndarray:
+        """The second step of `fuse`: fused luminance (H, W) float32 in [0, 1].
+
+        Where a source holds no data, the fusion of the others is shown; of one other, that one.
+        """
+        lumas, gaps = prepared.lumas, prepared.gaps
+        fused = self.fuse_luminance(*(luma if gap is None else gap.extended for luma, gap in zip(lumas, gaps)))
+        for k, gap in enumerate(gaps):
+            if gap is not None:
+                without = [*lumas[:k], gap.others, *lumas[k + 1 :]]
+                shown = without[1 - k] if len(lumas) == 2 else self.fuse_luminance(*without)
+                fused = shown + gap.share * (fused - shown)
+        return fused
 
     def finish(self, luma: np.ndarray, prepared: "Prepared", stretch: bool = False, depth: str = "auto") -> np.ndarray:
         """The last step of `fuse`: fused luminance (H, W) in [0, 1] with the sources' chroma; arguments as there."""
@@ -168,6 +183,7 @@ class Prepared:
     pixels: list[np.ndarray]  # per source float32 in [0, 1], (H, W) or (H, W, 3), completed from the others
     known: np.ndarray | None  # (H, W) bool, False where no source holds data; None: data everywhere
     depths: tuple[str, ...]  # of the sources
+    gaps: list[Gap | None]  # per source its regions without data, None for none
 
     @property
     def lumas(self) -> list[np.ndarray]:
