@@ -1,6 +1,7 @@
 """The fuser: inputs of all kinds, colour by the task's rule, the whole image or tiles."""
 
 import math
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from adasffuse.data.samples import sample_pairs
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
 from adasffuse.images.color import luminance
+from adasffuse.images.image import ImageNotice
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, load_fuser
@@ -123,6 +125,17 @@ def test_ranges_and_no_data_are_of_the_source_they_are_given_for():
     assert np.array_equal(same, fuser.fuse(counts, other, range_a=(7200, 8220), depth="float"))
     missing = fuser.fuse(other, np.array([[0, 0.5, -1, -1]], np.float32), range_b=(0, 1), no_data_b=-1)
     np.testing.assert_allclose(missing, other, atol=1e-6)
+
+
+def test_what_is_used_but_perhaps_not_meant_is_a_warning():
+    fuser, counts = Fuser(Mean(), TASKS["ivf"]), gray().astype(np.uint16) + 7200
+    with pytest.warns(ImageNotice, match=r"source A: uses only 7200\.\.\d+ of 0\.\.65535; give a value range"):
+        fuser.fuse(counts, color())
+    with pytest.warns(ImageNotice, match="source A: has colour; false colours are no temperature"):
+        fuser.fuse(color(), gray())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fuser.fuse(counts, color(), range_a=(7200, 7455))
 
 
 def test_two_fusers_of_one_network_do_not_change_each_other():

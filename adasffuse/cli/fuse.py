@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from adasffuse.cli.arguments import take_negative_numbers
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.device import PRECISIONS
 from adasffuse.files import printable
@@ -27,6 +28,7 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         description=f"Fuse {task.title} pairs in colour and score the results. "
         "Without --root_path the built-in sample pairs are fused with the released weights.",
     )
+    take_negative_numbers(parser)
     a, b = task.sources[0].folders
     parser.add_argument("--root_path", type=_given_path, help="folder of data sets: images lie in ROOT/DATASET/FOLDER")
     parser.add_argument("--dataset", help=f"data set below it, TASK or TASK_NAME (default: {task.folder})")

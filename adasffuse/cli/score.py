@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adasffuse.classical.baselines import BASELINES
+from adasffuse.cli.arguments import take_negative_numbers
 from adasffuse.files import printable, write_text
 from adasffuse.images.pairs import scene_folders
 from adasffuse.images.ranges import RangeSpec, parse_range
@@ -30,6 +31,7 @@ _NOTICES = 10  # lines
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    take_negative_numbers(parser)
     sources = parser.add_argument_group("sources, either two folders or a data set of a task")
     sources.add_argument("--source_a", type=Path, metavar="DIR")
     sources.add_argument("--source_b", type=Path, metavar="DIR")

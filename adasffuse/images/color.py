@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+_COLORFUL = 0.02  # mean difference of the largest and smallest channel from which on an image counts as coloured
 _CB_SCALE, _CR_SCALE = np.float32(1.772), np.float32(1.402)
 _LEVELS = {"8": np.float32(255), "16": np.float32(65535), "float": None}  # white, per depth
 _G_FROM_CB, _G_FROM_CR = np.float32(0.114 * 1.772 / 0.587), np.float32(0.299 * 1.402 / 0.587)
@@ -92,6 +93,12 @@ def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, de
             one = y[moved][:, None], *(chroma[moved][:, None] for chroma in (cb, cr))
             rgb[moved] = ycbcr_to_rgb(one[0], *fit_gamut(*one)).clip(0, 1)[:, 0]
     return rgb
+
+
+def is_colorful(pixels: np.ndarray) -> bool:
+    """Whether an image, (H, W) or (H, W, 3) in [0, 1], has more colour than a tint, judged by every 16th pixel."""
+    some = pixels[::4, ::4]
+    return pixels.ndim == 3 and float(np.mean(some.max(axis=2) - some.min(axis=2))) > _COLORFUL
 
 
 def _weighted_chroma(chroma: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

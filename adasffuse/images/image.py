@@ -9,6 +9,10 @@ class ImageError(ValueError):
     """An image file or a folder of images that cannot be used; the message names it and says what to do."""
 
 
+class ImageNotice(UserWarning):
+    """What a user should know about an image that is used all the same, such as a hardly used range of values."""
+
+
 @dataclass(frozen=True)
 class Image:
     """Pixels of one file, turned upright, in sRGB."""

@@ -407,12 +407,11 @@ def _tell_apart(stems: Sequence[str]) -> tuple[tuple[str, ...], int]:
         common = sorted(groups, key=lambda word: (-len(groups[word]), word))[:8]
         words = sorted(common, key=lambda word: (word.strip(_SEPARATORS).lower() not in _FIRST_SOURCES, word))
         for first, second in itertools.combinations(words, 2):
-            spoken = not any(
-                word.strip(_SEPARATORS).isdigit() for word in (first, second)
-            )  # of two ways, the one that is no counter
+            if any(word.strip(_SEPARATORS).isdigit() for word in (first, second)):
+                continue  # a counter tells scenes apart, not sources
             patterns = tuple("*" + word if backwards else word + "*" for word in (first, second))
-            candidates.append((len(groups[first] & groups[second]), spoken, patterns))
-    count, _, patterns = max(candidates, key=lambda candidate: candidate[:2], default=(0, False, ()))
+            candidates.append((len(groups[first] & groups[second]), patterns))
+    count, patterns = max(candidates, key=lambda candidate: candidate[0], default=(0, ()))
     return (patterns, count) if count else ((), 0)
 
 

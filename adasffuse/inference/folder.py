@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from adasffuse.files import printable
+from adasffuse.images.color import is_colorful
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene
 from adasffuse.images.ranges import RangeSpec, resolve_range
@@ -28,7 +29,6 @@ from adasffuse.inference.fuser import Fuser
 from adasffuse.tasks import Task
 
 _LARGE = 1 << 20  # pixels from which on an image gets all threads: they share its work well, and memory is bounded
-_COLORFUL = 0.02  # mean difference of the largest and smallest channel from which on an image counts as coloured
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what no later file will be spared
 
 
@@ -149,7 +149,7 @@ class _Fused:
             for source, image in zip(scene.paths, images)
             for notice in image.notices
         ]
-        self.colorful = tuple(_is_colorful(image.pixels) for image in images)
+        self.colorful = tuple(is_colorful(image.pixels) for image in images)
         self.all_equal = all(np.array_equal(images[0].pixels, image.pixels) for image in images[1:])
 
 
@@ -247,12 +247,6 @@ def _colour_notices(task: Task, folder: SceneFolder, done: Sequence[_Fused]) -> 
         for number, (source, some) in enumerate(zip(folder.folders, colored))
         if some and task.thermal and task.thermal[number]
     ]
-
-
-def _is_colorful(pixels: np.ndarray) -> bool:
-    """Whether an image in [0, 1] has more colour than a tint, judged by a sixteenth of its pixels."""
-    some = pixels[::4, ::4]
-    return pixels.ndim == 3 and float(np.mean(some.max(axis=2) - some.min(axis=2))) > _COLORFUL
 
 
 class _Turns:

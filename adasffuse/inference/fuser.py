@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
-from adasffuse.images.color import luminance, rebuild_color
+from adasffuse.images.color import is_colorful, luminance, rebuild_color
+from adasffuse.images.image import ImageNotice
 from adasffuse.images.no_data import Gap, complete, find_gaps, without_empty
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.tiling import GRID, fuse_tiled
@@ -104,8 +106,12 @@ class Fuser:
         Raises:
             ImageError: a source is none of these images.
             ValueError: fewer than two sources, sizes differ, or unknown depth.
+        Warns:
+            ImageNotice: what is used, but perhaps not as it was meant: a hardly used range, false colours as thermal.
         """
         prepared = self.prepare(*sources, range_a=range_a, range_b=range_b, no_data_a=no_data_a, no_data_b=no_data_b)
+        for notice in prepared.notices:
+            warnings.warn(notice, ImageNotice, stacklevel=2)
         return self.finish(self.fuse_prepared(prepared), prepared, stretch, depth)
 
     def prepare(
@@ -119,11 +125,14 @@ class Fuser:
         """The first step of `fuse`, before the network; arguments and errors as there."""
         if len(sources) == 1 and isinstance(sources[0], Sequence) and not isinstance(sources[0], str):
             (sources,) = sources
-        images = []
+        images, notices = [], []
         for k, source in enumerate(sources):
             value_range, no_data = (range_b, no_data_b) if k else (range_a, no_data_a)
             thermal = k < len(self.task.thermal) and self.task.thermal[k]
             images.append(as_image(source, source_name(k), value_range, no_data, thermal))
+            notices += images[-1].notices
+            if thermal and is_colorful(images[-1].pixels):
+                notices.append(f"{source_name(k)}: has colour; false colours are no temperature, luminance is used")
         if len(images) < 2:
             raise ValueError(f"fusing needs two or more sources, got {len(images)}")
         sizes = [image.pixels.shape[:2] for image in images]
@@ -132,7 +141,8 @@ class Fuser:
             raise ValueError(f"the sources must have one height and width, got {listed}; register them first")
         stored, valids = [image.pixels for image in images], [image.valid for image in images]
         pixels, known = complete(stored, valids)
-        return Prepared(pixels, known, tuple(image.depth for image in images), find_gaps(stored, valids))
+        depths = tuple(image.depth for image in images)
+        return Prepared(pixels, known, depths, find_gaps(stored, valids), tuple(notices))
 
     def fuse_prepared(self, prepared: "Prepared") -> np.ndarray:
         """The second step of `fuse`: fused luminance (H, W) float32 in [0, 1].
@@ -184,6 +194,7 @@ class Prepared:
     known: np.ndarray | None  # (H, W) bool, False where no source holds data; None: data everywhere
     depths: tuple[str, ...]  # of the sources
     gaps: list[Gap | None]  # per source its regions without data, None for none
+    notices: tuple[str, ...]  # what a user should know about the sources
 
     @property
     def lumas(self) -> list[np.ndarray]:
