@@ -481,6 +481,14 @@ def test_lab(tmp_path, dtype):
     assert "L*a*b* converted to sRGB" in image.notices[0]
 
 
+def test_a_range_of_another_file_is_a_notice(tmp_path):
+    values = np.arange(1000, 1200, dtype=np.uint16).reshape(10, 20)
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    (notice,) = read_image(tmp_path / "a.tif", (7200, 8220)).notices
+    assert notice.endswith("100% of its values lie outside the range 7200 8220; its values span 1000..1199")
+    assert read_image(tmp_path / "a.tif", (1000, 1100)).notices == ()
+
+
 def test_lab_has_colour(tmp_path):
     red = np.broadcast_to(np.uint8([138, 81, 70]), (8, 8, 3)).copy()  # sRGB red is L* 54, a* 81, b* 70 under D50
     tifffile.imwrite(tmp_path / "a.tif", red, photometric="cielab")

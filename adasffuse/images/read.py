@@ -14,6 +14,7 @@ IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif"}
     | {".pgm", ".ppm", ".pnm", ".pbm", ".jp2", ".j2k", ".avif"}
 )
+_CLIPPED = 0.9  # share of values beyond a range from which on it is hardly the right one
 
 
 def read_image(
@@ -142,7 +143,12 @@ def _window(
         if not (np.isfinite([low, high]).all() and low < high):
             raise ImageError(f"{name}: a value range is two increasing numbers LOW HIGH, got {low:g} {high:g}")
         if depth != "8" or stored.span is None:
-            return (low, high), []
+            used = values if valid is None else values[valid]
+            outside = np.mean((used < low) | (used > high)) if used.size else 0
+            if outside <= _CLIPPED:
+                return (low, high), []
+            spans = f"its values span {used.min():g}..{used.max():g}"
+            return (low, high), [f"{outside:.0%} of its values lie outside the range {low:g} {high:g}; {spans}"]
         shown = f"{low:g} {high:g}"
         return stored.span, [f"has 8 bits per channel, which always span 0..255; the range {shown} is not used"]
     if stored.span is None:
