@@ -79,10 +79,12 @@ TASKS: dict[str, Task] = {task.id: task for task in _ALL}
 def find_task(name: str) -> Task:
     """Task of an id or a data set name: 'ivf', 'IVF', 'IVF_MSRS' and the older 'VIF' all give the IVF task.
 
+    A subset may follow the data set: 'MIF/CT-MRI'.
+
     Raises:
         ValueError: no task has that name.
     """
-    stem = name.replace("-", "_").split("_")[0].lower()
+    stem = name.replace("\\", "/").split("/")[0].replace("-", "_").split("_")[0].lower()
     task = TASKS.get({"vif": "ivf"}.get(stem, stem))
     if task is None:
         known = ", ".join(t.folder for t in _ALL)
