@@ -79,6 +79,13 @@ def test_many_sources():
     assert np.array_equal(first, rebuild_color(LUMA, sources[:2], "a"))
 
 
+def test_colour_of_all_but_the_first_source():
+    gray = LUMA[::-1].copy()
+    expected = rebuild_color(LUMA, [gray, RGB], "b")
+    assert np.array_equal(rebuild_color(LUMA, [gray, gray, RGB], "b"), expected)
+    assert np.array_equal(rebuild_color(LUMA, [OTHER, RGB], "b"), expected)
+
+
 def test_gamut_keeps_luminance_and_hue():
     y, cb, cr = np.float32([[0.95]]), np.float32([[0.1]]), np.float32([[-0.2]])
     cb2, cr2 = fit_gamut(y, cb, cr)

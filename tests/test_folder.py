@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from tiny import network, texture, write_ivf
+from tiny import Mean, network, texture, write_ivf
 
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import SceneFolder
@@ -21,7 +21,6 @@ from adasffuse.images.write import write_image
 from adasffuse.inference import folder as folder_module
 from adasffuse.inference.folder import SaveError, _Turns, fuse_folder
 from adasffuse.inference.fuser import Fuser
-from adasffuse.models import ModelOptions
 from adasffuse.tasks import TASKS
 
 
@@ -91,18 +90,6 @@ def test_a_large_image_is_fused_alone_with_all_threads(four_threads):
                 large.result(timeout=0.2)
         assert large.result(timeout=30) == 4
     assert torch.get_num_threads() == 4
-
-
-class Mean(torch.nn.Module):
-    """In place of a network: the mean of any number of sources."""
-
-    options = ModelOptions()
-
-    def weight_maps(self, sources: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return ()
-
-    def compose(self, sources: torch.Tensor, maps: tuple[torch.Tensor, ...], night: float = 0.0) -> torch.Tensor:
-        return sources.mean(dim=0)
 
 
 @pytest.mark.parametrize("count", [3, 5])

@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from tiny import network, texture, write_weights
+from tiny import Mean, network, texture, write_weights
 
 import adasffuse
 from adasffuse.data.samples import sample_pairs
@@ -21,21 +21,9 @@ from adasffuse.images.image import ImageNotice
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, load_fuser
-from adasffuse.models import SIZES, ModelOptions
+from adasffuse.models import SIZES
 from adasffuse.models.weights import WeightsError
 from adasffuse.tasks import TASKS
-
-
-class Mean(torch.nn.Module):
-    """Stands in for the network."""
-
-    options = ModelOptions()
-
-    def weight_maps(self, sources: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return ()
-
-    def compose(self, sources: torch.Tensor, maps: tuple[torch.Tensor, ...], night: float = 0.0) -> torch.Tensor:
-        return sources.mean(dim=0)
 
 
 def color(height: int = 12, width: int = 20, seed: int = 0) -> np.ndarray:

@@ -12,6 +12,18 @@ from adasffuse.models.weights import save_weights
 SHAPE = {"channels": 8, "band_blocks": 1, "full_blocks": 1, "head_dim": 8, "d_state": 8}
 
 
+class Mean(torch.nn.Module):
+    """In place of a network: the mean of any number of sources."""
+
+    options = ModelOptions()
+
+    def weight_maps(self, sources: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return ()
+
+    def compose(self, sources: torch.Tensor, maps: tuple[torch.Tensor, ...], night: float = 0.0) -> torch.Tensor:
+        return sources.mean(dim=0)
+
+
 def network(seed: int = 0, far_sighted: bool = True, **changes) -> AdaSFFuse:
     """A tiny network with every part at work: what starts at zero (spectral filters) gets random values.
 

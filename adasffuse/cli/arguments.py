@@ -1,9 +1,36 @@
-"""What the command lines share beyond `argparse`."""
+"""Options that the command lines share."""
 
 import argparse
 import re
 
 
-def take_negative_numbers(parser: argparse.ArgumentParser) -> None:
-    """Let values such as -3.4e38, GDAL's usual "no data", pass as values; `argparse` takes exponents for options."""
+def add_source_options(parser: argparse.ArgumentParser, group: argparse._ArgumentGroup | None = None) -> None:
+    """Add how source A and source B are read, the same for fusing and scoring: names, range and no data.
+
+    Args:
+        group: where the help lists them; the parser's own list if None.
+    """
+    # Values such as -3.4e38, GDAL's usual "no data", are no options; argparse takes exponents for them.
     parser._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$|-inf$", re.IGNORECASE)
+    target = group or parser
+    for side in "ab":
+        source = f"source {side.upper()}"
+        target.add_argument(
+            f"--pattern_{side}",
+            metavar="NAME",
+            help=f"how the files of {source} are called, * being what both sources share: 'IR_*', '*_ir'; with "
+            "patterns both sources may lie in one folder (default: '*', equal names)",
+        )
+        target.add_argument(
+            f"--range_{side}",
+            nargs="+",
+            metavar=("LOW", "HIGH"),
+            help=f"values of files of {source} deeper than 8 bits that become black and white; or 'folder', lowest "
+            "and highest of the whole folder; or two percentages of its values, 1%% 99%%",
+        )
+        target.add_argument(
+            f"--no_data_{side}",
+            type=float,
+            metavar="VALUE",
+            help=f"value of {source} that means 'no data', besides NaN and the file's own",
+        )

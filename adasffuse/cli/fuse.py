@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from adasffuse.cli.arguments import take_negative_numbers
+from adasffuse.cli.arguments import add_source_options
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.device import PRECISIONS
 from adasffuse.files import printable
@@ -28,7 +28,6 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         description=f"Fuse {task.title} pairs in colour and score the results. "
         "Without --root_path the built-in sample pairs are fused with the released weights.",
     )
-    take_negative_numbers(parser)
     a, b = task.sources[0].folders
     parser.add_argument("--root_path", type=_given_path, help="folder of data sets: images lie in ROOT/DATASET/FOLDER")
     parser.add_argument("--dataset", help=f"data set below it, TASK or TASK_NAME (default: {task.folder})")
@@ -39,13 +38,7 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         "--root_path, any two folders",
     )
     parser.add_argument("--B_dir", type=_given_path, help=f"folder of source B (default: {b})")
-    parser.add_argument(
-        "--pattern_a",
-        metavar="NAME",
-        help="how the files of source A are called, * being what both sources share: 'IR_*', '*_ir'; with patterns "
-        "both sources may lie in one folder (default: '*', equal names)",
-    )
-    parser.add_argument("--pattern_b", metavar="NAME", help="the same for source B")
+    add_source_options(parser)
     parser.add_argument(
         "--model_path",
         "--weights",
@@ -84,20 +77,6 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
             type=float,
             metavar="LOGIT",
             help="let the visible image decide how bright dark regions are: 6 keeps nights dark (%(default)s)",
-        )
-    for source in "ab":
-        parser.add_argument(
-            f"--range_{source}",
-            nargs="+",
-            metavar=("LOW", "HIGH"),
-            help=f"values of files of source {source.upper()} deeper than 8 bits that become black and white; or "
-            "'folder', lowest and highest of the whole folder; or two percentages of its values, 1%% 99%%",
-        )
-        parser.add_argument(
-            f"--no_data_{source}",
-            type=float,
-            metavar="VALUE",
-            help=f"value of source {source.upper()} that means 'no data', besides NaN and the file's own",
         )
     parser.add_argument(
         "--depth",

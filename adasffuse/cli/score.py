@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.arguments import take_negative_numbers
+from adasffuse.cli.arguments import add_source_options
 from adasffuse.files import printable, write_text
 from adasffuse.images.pairs import scene_folders
 from adasffuse.images.ranges import RangeSpec, parse_range
@@ -31,31 +31,12 @@ _NOTICES = 10  # lines
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    take_negative_numbers(parser)
     sources = parser.add_argument_group("sources, either two folders or a data set of a task")
     sources.add_argument("--source_a", type=Path, metavar="DIR")
     sources.add_argument("--source_b", type=Path, metavar="DIR")
     sources.add_argument("--root_path", type=Path, metavar="DIR", help="folder of data sets")
     sources.add_argument("--dataset", metavar="NAME", help="e.g. IVF, IVF_MSRS or MIF/CT-MRI")
-    for side in "ab":
-        sources.add_argument(
-            f"--range_{side}",
-            nargs="+",
-            metavar=("LOW", "HIGH"),
-            help=f"values of files of source {side.upper()} deeper than 8 bits that become black and white; or "
-            "'folder', lowest and highest of the whole folder; or two percentages of its values, 1%% 99%%",
-        )
-        sources.add_argument(
-            f"--no_data_{side}",
-            type=float,
-            metavar="VALUE",
-            help=f"value of source {side.upper()} that means 'no data', besides NaN and the file's own",
-        )
-        sources.add_argument(
-            f"--pattern_{side}",
-            metavar="NAME",
-            help=f"how the files of source {side.upper()} are called, * being the name of the scene: 'IR_*', '*_ir'",
-        )
+    add_source_options(parser, sources)
     what = parser.add_argument_group("what to score")
     what.add_argument("--fused", nargs="+", default=[], metavar="[NAME=]DIR", help="one folder per method")
     what.add_argument(

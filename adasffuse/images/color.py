@@ -61,7 +61,7 @@ def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, de
     Args:
         luma: (H, W) fused luminance; what lies outside [0, 1] is clipped.
         sources: S >= 2 sources in [0, 1], (H, W) or (H, W, 3), of the same height and width.
-        rule: whose chroma the result takes: 'a' (the first source), 'b' (the second) or 'weighted' (all).
+        rule: whose chroma the result takes: 'a' (the first source), 'b' (the others) or 'weighted' (all).
         depth: of the file that the result is written to, '8', '16' or 'float' (luminance is not rounded).
     Returns:
         float32 in [0, 1], for `quantise` or `write_image`: (H, W, 3) RGB, or (H, W) gray where no source that the
@@ -69,7 +69,7 @@ def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, de
     Raises:
         ValueError: unknown rule or depth, fewer than two sources, or heights and widths differ.
     """
-    used = {"a": sources[:1], "b": sources[1:2], "weighted": sources}.get(rule)
+    used = {"a": sources[:1], "b": sources[1:], "weighted": sources}.get(rule)
     if used is None:
         raise ValueError(f"colour rule must be 'a', 'b' or 'weighted', got {rule!r}")
     if depth not in _LEVELS:
