@@ -213,6 +213,7 @@ def test_without_held_out_pairs_nothing_is_scored(call):
     assert status == 1 and "holds no pairs out (data.validation): nothing would be scored" in err
 
 
+@pytest.mark.slow
 def test_the_ordinary_trainer_runs_in_a_process_of_its_own(call, tmp_path):
     """One run that works, and one that fails: its last line is reported."""
     status, out, _ = call("--rows", "reference", "--seeds", "0", "--steps", "1", "--jobs", "2")
@@ -224,6 +225,7 @@ def test_the_ordinary_trainer_runs_in_a_process_of_its_own(call, tmp_path):
     assert "error: 1 of 1 runs are not finished" in err
 
 
+@pytest.mark.slow
 def test_two_processes_never_train_one_run(call, tmp_path):
     (tmp_path / "out" / "reference_seed0").mkdir(parents=True)
     with open(tmp_path / "out" / "reference_seed0" / "lock", "w") as lock:

@@ -32,6 +32,7 @@ def test_inference_benchmark(script, tmp_path, capsys):
     assert {"median_s", "over_floor"} <= set(row) and "over_floor" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_folder_benchmark(script, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent))  # of the process that measures
     write_ivf(tmp_path)
@@ -46,6 +47,7 @@ def test_folder_benchmark(script, tmp_path, capfd, monkeypatch):
     assert "b/000001.png: not a readable image" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_training_benchmark_of_one_and_two_processes(script, tmp_path, capsys):
     benchmark, out = script("benchmark_training"), tmp_path / "rows.json"
     arguments = ["--size", "small", "--precision", "float32", "--crop", "16", "--batch", "2", "--threads", "1"]

@@ -441,7 +441,9 @@ def start_script(*arguments, **environment) -> subprocess.Popen:
     return subprocess.Popen(list(map(str, command)), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    "number, status", [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_leaves_whole_files(tmp_path, weights, number, status):
     base = write_ivf(tmp_path / "data", ("1",), (96, 128)) / "IVF"
     for folder in (base / "infrared", base / "visible"):

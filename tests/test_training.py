@@ -476,6 +476,7 @@ def test_a_process_that_fails_ends_all(root, tmp_path):
     assert all(torch.equal(value, averages[1][name]) for name, value in averages[0].items())
 
 
+@pytest.mark.slow
 def test_all_processes_end_where_the_main_one_is_refused(root, tmp_path):
     """The other one waits for it outside of an update."""
     (tmp_path / "run").mkdir()
@@ -504,6 +505,7 @@ sys.exit(train_AdaSFFuse.main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_all_processes_stop_where_the_loader_of_one_was_ended(root, tmp_path, rank):
     """The other one still has batches, and would wait in its next update for ever, or lose the steps before."""
