@@ -37,7 +37,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", nargs="+", default=[], metavar="FILE", help="files to score (released weights)")
     parser.add_argument("--size", choices=("base", "small"), default="small", help="which released ones (%(default)s)")
-    parser.add_argument("--night", type=float, default=0.0, metavar="LOGIT", help="of the fuser (%(default)s)")
     parser.add_argument("--infrared", type=Path, metavar="DIR", help="pairs to lay glare over; needs --visible")
     parser.add_argument("--visible", type=Path, metavar="DIR")
     parser.add_argument("--baselines", default=",".join(BASELINES), metavar="LIST", help="(%(default)s)")
@@ -88,7 +87,7 @@ def fusion_methods(args: argparse.Namespace) -> dict[str, Fuse]:
     stems = [Path(file).stem for file in args.weights]
     names = stems if len(set(stems)) == len(stems) else args.weights  # runs all call theirs weights.safetensors
     files = dict(zip(names, args.weights)) or {f"AdaSFFuse {args.size}": None}
-    load = partial(load_fuser, "ivf", args.size, device=args.device, night=args.night)
+    load = partial(load_fuser, "ivf", args.size, device=args.device)
     methods = {name: load(weights=file).fuse_luminance for name, file in files.items()}
     methods |= {name: BASELINES[name] for name in args.baselines}
     return methods | {"infrared alone": lambda a, b: a, "visible alone": lambda a, b: b}

@@ -565,18 +565,6 @@ def test_tiles_and_stretch_reach_the_fuser(run, tmp_path):
     assert results["--stretch"].min() == 0 and results["--stretch"].max() == 1
 
 
-def test_nights_reach_the_fuser_of_infrared_and_visible_alone(run, tmp_path, capsys):
-    root, fused = write_ivf(tmp_path / "data", ("1",)), []
-    weights = write_weights(tmp_path / "pyramid.safetensors", "ivf", output="pyramid")
-    for night in ("0", "3", "0"):
-        assert run("ivf", "--root_path", root, "--no_scores", "--weights", weights, "--night", night)[0] == 0
-        fused.append(read_image(tmp_path / "out/IVF/1.png").pixels)
-    assert np.array_equal(fused[0], fused[2]) and abs(fused[0] - fused[1]).max() > 0.05
-    with pytest.raises(SystemExit):
-        run("mef", "--night", "3")
-    assert "--night" in capsys.readouterr().err
-
-
 def test_a_second_run_replaces_its_results(run, tmp_path):
     root = write_ivf(tmp_path / "data", ("1",))
     for _ in range(2):

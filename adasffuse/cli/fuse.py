@@ -70,14 +70,6 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         default="auto",
         help="arithmetic of the network; auto: bfloat16 where the processor has it (%(default)s)",
     )
-    parser.set_defaults(night=0.0)
-    if task.night:
-        parser.add_argument(
-            "--night",
-            type=float,
-            metavar="LOGIT",
-            help="let the visible image decide how bright dark regions are: 6 keeps nights dark (%(default)s)",
-        )
     parser.add_argument(
         "--depth",
         choices=("auto", "8", "16", "float"),
@@ -106,7 +98,6 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
             args.tile,
             args.tile_overlap,
             args.precision,
-            args.night,
         )
         failed = False
         for folder, save_dir in _jobs(task, dataset, args):

@@ -1,7 +1,6 @@
 """The fuser: network, task and colour rule together, from two or more images to one."""
 
 import copy
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,11 +45,8 @@ class Fuser:
             possible; a multiple of 16; 0 never.
         tile_overlap: pixels that neighbouring tiles share, a multiple of 16.
         precision: of the network's arithmetic, 'float32', 'bfloat16', or 'auto', the faster one of this machine.
-        night: infrared and visible: added to the visible image's logits in the coarsest band, times its darkness.  0
-            leaves the brightness of smooth regions to the network, which lays the infrared's gray background over dark
-            scenes; 6 keeps nights dark and hot targets bright.
     Raises:
-        ValueError: impossible tile size, unknown precision, or `night` where it has no meaning.
+        ValueError: impossible tile size, or unknown precision.
     """
 
     def __init__(
@@ -61,22 +57,16 @@ class Fuser:
         tile: int = DEFAULT_TILE,
         tile_overlap: int = DEFAULT_OVERLAP,
         precision: str = "auto",
-        night: float = 0.0,
     ) -> None:
         if tile < 0 or tile % GRID or tile_overlap < 0 or tile_overlap % GRID or 0 < tile <= tile_overlap:
             raise ValueError(
                 f"tile and tile_overlap must be multiples of {GRID} with tile > tile_overlap (or tile 0), "
                 f"got {tile} and {tile_overlap}"
             )
-        if night and not (task.night and model.options.output == "pyramid" and math.isfinite(night)):
-            raise ValueError(
-                f"night must be a finite number, of infrared and visible images and a network whose model.output is "
-                f"'pyramid'; got {night:g} for task {task.id!r}, model.output {model.options.output!r}"
-            )
         self.device = torch.device(device)
         self.precision = pick_precision(precision, self.device)
         self.model = copy.deepcopy(model).to(self.device, memory_format=torch.channels_last).eval()
-        self.task, self.tile, self.tile_overlap, self.night = task, tile, tile_overlap, night
+        self.task, self.tile, self.tile_overlap = task, tile, tile_overlap
         if self.device.type == "cpu":
             keep_freed_memory()
 
@@ -175,11 +165,12 @@ class Fuser:
             ValueError: fewer than two sources, or the shapes differ.
         """
         sources = stack_sources(*(self._to_tensor(luma) for luma in without_empty(lumas)))
+        kinds = self.task.kinds_of(len(sources))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             if self.tile and lumas[0].size > self.tile**2:
-                fused = fuse_tiled(self.model, sources, self.tile, self.tile_overlap, self.night)
+                fused = fuse_tiled(self.model, sources, self.tile, self.tile_overlap, kinds)
             else:
-                fused = self.model.compose(sources, self.model.weight_maps(sources), self.night)
+                fused = self.model.compose(sources, self.model.weight_maps(sources, kinds))
         return fused[0, 0].float().clamp(0, 1).cpu().numpy()
 
     def _to_tensor(self, luma: np.ndarray) -> Tensor:
@@ -215,7 +206,6 @@ def load_fuser(
     tile: int = DEFAULT_TILE,
     tile_overlap: int = DEFAULT_OVERLAP,
     precision: str = "auto",
-    night: float = 0.0,
 ) -> Fuser:
     """Fuser of a task with released weights, or with a weights file of your own.
 
@@ -224,9 +214,9 @@ def load_fuser(
         size: 'small' or 'base', which released weights to take.
         weights: other weights than those released for the task, see `adasffuse.models.weights.find_weights`.
         device: 'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
-        tile, tile_overlap, precision, night: as in `Fuser`.
+        tile, tile_overlap, precision: as in `Fuser`.
     Raises:
-        ValueError: unknown task or precision, impossible tile size, or `night` where it has no meaning.
+        ValueError: unknown task or precision, or impossible tile size.
         WeightsError: no such weights, damaged or foreign ones, or made for another task.
     """
     chosen = find_task(task)
@@ -234,4 +224,4 @@ def load_fuser(
     model, made_for = load_weights(path)
     if made_for not in (chosen.id, GENERAL):
         raise WeightsError(f"{path} was trained for task {made_for!r}, not {chosen.id!r}")
-    return Fuser(model, chosen, pick_device(device), tile, tile_overlap, precision, night)
+    return Fuser(model, chosen, pick_device(device), tile, tile_overlap, precision)

@@ -59,32 +59,32 @@ class PyramidHead(nn.Module):
         self.octave_share = _constant(nn.Conv2d(channels, 1, 1), -2.0)
         self.exposure_power = _constant(nn.Conv2d(channels, 1, 1), 1.0) if exposure else None
 
-    def fine_maps(self, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
-        """Weight maps that need features at full resolution: fused (B, C, H, W), of the sources (S*B, C, H, W)."""
-        return self._band_maps(self.detail, fused, features)
-
-    def coarse_maps(self, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
-        """The other weight maps, from 2x2 means of the features of `fine_maps`: (B, C, H/2, W/2), (S*B, ...)."""
-        maps: tuple[Tensor, ...] = ()
-        for head in self.coarse:
-            if maps:
-                fused, features = F.avg_pool2d(fused, 2), F.avg_pool2d(features, 2)
-            maps += self._band_maps(head, fused, features)
-        return (*maps, wide(self.octave_share(fused)))
-
-    def _band_maps(self, head: BandHead, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
-        logits = head(fused, features)
-        return (logits,) if self.exposure_power is None else (logits, wide(self.exposure_power(fused)))
-
-    def compose(self, sources: Tensor, maps: Sequence[Tensor], night: float = 0.0) -> Tensor:
-        """The blend (B, P, H, W) of sources (S, B, P, H, W) by their weight maps, fine ones before coarse ones.
+    def weight_maps(
+        self, fused: Tensor, features: Tensor, gains: Tensor | None = None, exposed: Sequence[bool] | None = None
+    ) -> tuple[Tensor, ...]:
+        """The weight maps, fine ones before coarse ones, from fused features (B, C, H, W) and embeddings (S*B, C, H, W).
 
         Args:
-            night: added to the logits of all sources but the first in the base, times each one's darkness.
+            gains: factors of the logits, (S*B, bands, 1, 1, 1).
+            exposed: of each sample, or of all, whether exposure fusion counts; None: it does.
         """
+        heads, maps = (self.detail, *self.coarse), []
+        with_power = self.exposure_power is not None and (exposed is None or any(exposed) or self.training)
+        for band, head in enumerate(heads):
+            if band:
+                fused, features = F.avg_pool2d(fused, 2), F.avg_pool2d(features, 2)
+            logits = head(fused, features)
+            maps.append(logits if gains is None else gains[:, band] * logits)
+            if with_power:
+                power = wide(self.exposure_power(fused))
+                maps.append(power if exposed is None else power * power.new_tensor(exposed)[:, None, None, None])
+        return (*maps, wide(self.octave_share(fused)))
+
+    def compose(self, sources: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        """The blend (B, P, H, W) of sources (S, B, P, H, W) by their weight maps, fine ones before coarse ones."""
         *bands, share = maps
         images = _levels(sources)
-        weights = [logits.softmax(dim=0) for logits in self._logits(bands, images, night)]
+        weights = [logits.softmax(dim=0) for logits in self._logits(bands, images)]
         base, weight = images.pop(), weights.pop()
         result = torch.lerp((weight * base).sum(dim=0), blend_pyramids(base, weight), torch.sigmoid(share))
         while len(images) > 1:
@@ -95,17 +95,12 @@ class PyramidHead(nn.Module):
         result = self._as_patches(result) + (weights.pop() * detail).sum(dim=0)
         return result.clamp(sources.amin(dim=0), sources.amax(dim=0))
 
-    def _logits(self, maps: Sequence[Tensor], images: Sequence[Tensor], night: float) -> list[Tensor]:
-        """Of each band, shaped like its images: the network's, with those of exposure and with `night`."""
-        if self.exposure_power is None:
-            logits = [band.view_as(x) for band, x in zip(maps, images)]
-        else:
-            bands = zip(maps[::2], maps[1::2], _levels(self._exposed(images[0])))
-            logits = [band.view_as(e) + power * e.clamp(min=_LEAST).log() for band, power, e in bands]
-        if night:
-            first, others = logits[-1][:1], logits[-1][1:]
-            logits[-1] = torch.cat([first, others + night * (1 - images[-1][1:])])
-        return logits
+    def _logits(self, maps: Sequence[Tensor], images: Sequence[Tensor]) -> list[Tensor]:
+        """Of each band, shaped like its images: the network's, with those of exposure where there are any."""
+        if len(maps) == 1 + LEVELS:
+            return [band.view_as(x) for band, x in zip(maps, images)]
+        bands = zip(maps[::2], maps[1::2], _levels(self._exposed(images[0])))
+        return [band.view_as(e) + power * e.clamp(min=_LEAST).log() for band, power, e in bands]
 
     def _exposed(self, sources: Tensor) -> Tensor:
         """Weights of exposure fusion, (S, B, P, H, W)."""
