@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scoring import RANKED, REPORTED
+from scoring import RANKED
 
 from adasffuse.cli.fuse import METHOD
 from adasffuse.files import printable, write_text
@@ -27,7 +27,6 @@ CARDS = ROOT / "adasffuse" / "weights"
 PUBLISHED = ROOT / "docs" / "published_scores.json"
 PAGES = tuple(ROOT / name for name in ("README.md", "docs/weights.md", "docs/comparison.md"))
 ALL = ("EN", "SD", "SF", "MI", "SCD", "VIFF", "Qabf", "SSIM")
-DIGITS = 3  # of the published means
 NOT_SCORED = "not scored"
 _REGION = re.compile(r"(<!-- table: (.+?) -->\n)(.*?)(<!-- end -->)", re.S)
 
@@ -46,7 +45,7 @@ class Row:
     def value(self, metric: str) -> float | None:
         """What is ranked and shown; None where a pair has no value."""
         score = self.scores.get(metric)
-        return None if score is None or self.missing.get(metric) else round(score, DIGITS)
+        return None if score is None or self.missing.get(metric) else round(score, digits(metric))
 
 
 @dataclass(frozen=True)
@@ -136,6 +135,11 @@ def load_sources(cards: Path, published: Path) -> Sources:
         rows = [published_row(row, content["methods"]) for row in content["rows"] if row["set"] == name]
         sets.append(Set(name, described["title"], described["pairs"], tuple(rows)))
     return Sources(dict(by_size), tuple(sets), content["methods"], content["convention"])
+
+
+def digits(metric: str) -> int:
+    """Digits of the published means."""
+    return 3 if metric in ALL else 4
 
 
 def published_row(row: Mapping, methods: Mapping[str, Mapping]) -> Row:
@@ -260,14 +264,14 @@ def scores_tables(sources: Sources) -> str:
             ranks = dict(scores["mean_rank"])
             mine = ranks.pop(METHOD)
             best = min(ranks, key=ranks.__getitem__)
-            cells = [f"`{file}`", str(scores["pairs"]), *(shown(own.pop(metric, None)) for metric in ALL)]
+            cells = [f"`{file}`", str(scores["pairs"]), *(shown(metric, own.pop(metric, None)) for metric in ALL)]
             lines.append([*cells, f"{mine:.1f}", str(scores["place"]), f"{best}, {ranks[best]:.1f}"])
             further[file] = own
         header = ["file", "pairs", *ALL, "mean rank", "place", "best simple method"]
         text.append(f"### {title}\n\n{markdown(header, lines)}")
         measured = dict.fromkeys(score for own in further.values() for score in own)
         if measured:
-            lines = [[score, *(shown(own.get(score), 4) for own in further.values())] for score in measured]
+            lines = [[name, *(shown(name, own.get(name)) for own in further.values())] for name in measured]
             text.append(markdown(["further scores", *(f"`{file}`" for file in further)], lines))
     return "\n".join(text)
 
@@ -306,7 +310,7 @@ def comparison(sources: Sources, one: Set) -> str:
     for row in sorted(rows, key=lambda row: ranks[row.name]):
         cells = [f"**{row.name}**" if row.ours else row.name]
         for metric in metrics:
-            cell = shown(row.scores.get(metric))
+            cell = shown(metric, row.scores.get(metric))
             if row.value(metric) == best[metric]:
                 cell = f"**{cell}**"
             if missing := row.missing.get(metric):
@@ -340,9 +344,9 @@ def methods_table(sources: Sources) -> str:
     return markdown(["method", "repository @ commit", "agreement with a published result", "notes"], lines)
 
 
-def shown(value: float | None, digits: int = DIGITS) -> str:
+def shown(metric: str, value: float | None) -> str:
     """A score for a table; '-' for none."""
-    return "-" if value is None else f"{value:.{digits}f}"
+    return "-" if value is None else f"{value:.{digits(metric)}f}"
 
 
 def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
