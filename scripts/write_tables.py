@@ -4,15 +4,15 @@ python scripts/write_tables.py            # rewrite what lies between <!-- table
 python scripts/write_tables.py --check    # exit status 1 where a page is out of date
 
 Ranks: 1 the best, equal values (as shown, three digits) share the better rank, a missing score is the last.  Each
-released file is ranked alone against all other methods, without our other files; the others are ranked among
-themselves.  A file counts on a set only where its card holds scores of as many pairs as the others were scored on.
+released file is ranked alone against all other methods, without our other files.  It counts on a set only where its
+card holds scores of as many pairs as the others were scored on.
 """
 
 import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -201,10 +201,17 @@ def places(row: Row, others: Sequence[Row]) -> str:
     return f"{place(row, others, RANKED)} / {place(row, others, ALL)}"
 
 
-def leader(rows: Sequence[Row], metrics: Sequence[str], published: bool = False) -> tuple[Row, float]:
-    """The row of the best mean rank among the rows, or the best published method among them, and that rank."""
+def rank_beside(row: Row, one: Set, ours: Collection[Row], metrics: Sequence[str]) -> float:
+    """Mean rank of another method, the mean over the rankings that each of our rows takes part in alone."""
+    others = [other for other in one.others if other is not row]
+    fields = [[*others, own] for own in ours] or [others]
+    return sum(mean_rank(row, field, metrics) for field in fields) / len(fields)
+
+
+def leader(rows: Sequence[Row], metrics: Sequence[str], published: bool = False) -> Row:
+    """The row of the best mean rank among the rows, or the best published method among them."""
     ranked = [item for item in zip(rows, mean_ranks(rows, metrics)) if item[0].published or not published]
-    return min(ranked, key=lambda item: item[1])
+    return min(ranked, key=lambda item: item[1])[0]
 
 
 def rewritten(text: str, tables: Mapping[str, str], page: str) -> str:
@@ -228,12 +235,15 @@ def ranks_table(sources: Sources) -> str:
     lines = []
     for one in sources.sets:
         cells, rows = [one.name, str(one.pairs), str(len(one.others))], sources.scored(one)
+        best = leader(one.others, RANKED, published=True)
         for size in sizes:
             row = rows.get(sources.default(one.name, size))
-            rank = f"{mean_rank(row, one.others, RANKED):.1f} ({places(row, one.others)})" if row else NOT_SCORED
-            cells.append(rank)
-        best, rank = leader(one.others, RANKED, published=True)
-        lines.append([*cells, f"{best.name}, {rank:.1f}"])
+            if row is None:
+                cells.append(NOT_SCORED)
+                continue
+            ranks = mean_rank(row, one.others, RANKED), rank_beside(best, one, [row], RANKED)
+            cells.append(f"{ranks[0]:.1f} : {ranks[1]:.1f} ({places(row, one.others)})")
+        lines.append([*cells, best.name])
     return markdown(["set", "pairs", "others", *(f"`{s}`" for s in sizes), "best published method"], lines)
 
 
@@ -284,8 +294,8 @@ def places_table(sources: Sources) -> str:
         cells = [places(rows[file], one.others) if file in rows else "" for file in sources.cards]
         for file in sources.serving(one.name).keys() - rows.keys():
             cells[list(sources.cards).index(file)] = NOT_SCORED
-        best = leader(one.others, RANKED)[0].name
-        published = [leader(one.others, metrics, published=True)[0].name for metrics in (RANKED, ALL)]
+        best = leader(one.others, RANKED).name
+        published = [leader(one.others, metrics, published=True).name for metrics in (RANKED, ALL)]
         lines.append([one.name, str(len(one.others)), *cells, best, " / ".join(published)])
     files = (f"`{file}`" for file in sources.cards)
     return markdown(["set", "others", *files, "best other method", "best published method"], lines)
@@ -299,11 +309,11 @@ def comparison_tables(sources: Sources) -> str:
 def comparison(sources: Sources, one: Set) -> str:
     """The table of one set and what is not in it."""
     ours = sources.scored(one)
-    rows = [*ours.values(), *one.others]
-    ranks = {}
+    rows, ranks = [*ours.values(), *one.others], {}
     for row in rows:
-        others = [other for other in one.others if other is not row]
-        ranks[row.name] = [mean_rank(row, others, metrics) for metrics in (RANKED, ALL)]
+        for metrics in (RANKED, ALL):
+            rank = mean_rank(row, one.others, metrics) if row.ours else rank_beside(row, one, ours.values(), metrics)
+            ranks.setdefault(row.name, []).append(rank)
     metrics = [*ALL, *dict.fromkeys(name for row in one.others for name in row.scores if name not in ALL)]
     best = {metric: max(v for row in rows if (v := row.value(metric)) is not None) for metric in metrics}
     lines = []
