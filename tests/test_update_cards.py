@@ -1,4 +1,4 @@
-"""scripts/update_cards.py: scores go onto the card of the very file that they were measured on; nothing else changes."""
+"""scripts/update_cards.py: scores go onto the card of the very file that was scored, and nothing else changes."""
 
 import json
 import sys
