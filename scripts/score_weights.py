@@ -1,9 +1,9 @@
 """Score table of a weights file beside simple methods: fuse every pair as the test_*_RGB.py scripts do, score the PNGs.
 
 python scripts/score_weights.py --weights released --size small --root_path DATA/test \
-    --datasets IVF IVF_MSRS MEF MFF MIF --extra DATA/detection/LLVIP --markdown scores.md --json scores.json
+    --datasets IVF IVF_MSRS IVF_LLVIP MEF MFF MIF --every IVF_LLVIP=2 --markdown scores.md --json scores.json
 
-`scoring.py` says what is scored.
+`scoring.py` says what is scored; `update_cards.py` puts the scores of released weights onto their cards.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scoring import CHROMA_LEVELS, CLIPPED, HELD, RANKED, REPORTED, Scored, chosen_sets, score_sets
+from scoring import CHROMA_LEVELS, CLIPPED, HELD, RANKED, REPORTED, Scored, chosen_sets, score_sets, set_and_step
 
 from adasffuse.cli.fuse import METHOD
 from adasffuse.device import PRECISIONS
@@ -37,6 +37,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="e.g. IVF_MSRS, MIF, MIF/PET-MRI")
     parser.add_argument("--extra", nargs="+", default=[], type=Path, metavar="DIR", help="with infrared/ and visible/")
     parser.add_argument("--pairs", type=int, metavar="N", help="of every set only N pairs, evenly spaced")
+    parser.add_argument(
+        "--every", nargs="+", default=[], type=set_and_step, metavar="NAME=N", help="of a set every Nth pair by name"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="keep the fused images in DIR/NAME")
     parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help="of scores (%(default)s)")
     parser.add_argument("--no_cache", dest="cache", action="store_const", const=None)
@@ -67,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
         network = {"size": args.size, "weights": weights, "device": args.device, "precision": args.precision}
         fusers = {task.id: load_fuser(task.id, **network) for task, _ in sets}
         results = []
-        for scored in score_sets(sets, fusers, Settings(cache=args.cache), args.pairs, args.out, args.workers):
+        settings = Settings(cache=args.cache)
+        for scored in score_sets(sets, fusers, settings, args.pairs, dict(args.every), args.out, args.workers):
             say(f"\n{scored.name}: {scored.verdict()}\n{as_text(scored)}")
             results.append(scored)
         files = {weights or released_weights(task, args.size) for task in fusers}

@@ -5,6 +5,7 @@ Multi-exposure sets also get MEF-SSIM, with OpenCV's Mertens fusion in colour be
 a result clips though a source holds them; coloured medical sets the fidelity of the chroma.
 """
 
+import argparse
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -106,6 +107,7 @@ def score_sets(
     fusers: Mapping[str, Fuser],
     settings: Settings,
     pairs: int | None = None,
+    every: Mapping[str, int] | None = None,
     out: Path | None = None,
     workers: int | None = None,
 ) -> Iterator[Scored]:
@@ -115,13 +117,20 @@ def score_sets(
         fusers: by id of the task.
         settings: convention and cache of the scores; its metrics are not used.
         pairs: of every set only so many pairs, evenly spaced.
+        every: by name of a set, N: of its pairs, sorted by name, only every Nth, from the first on.
         out: where fused images are kept.
     Raises:
         ImageError: a pair cannot be read or fused.
+        ValueError: `every` names a set that is not among these.
     """
+    every = every or {}
+    known = [folder.name for _, folder in sets]
+    for name in every.keys() - known:
+        raise ValueError(f"--every {name}: no such set; expected one of {', '.join(known)}")
     for task, folder in sets:
         with tempfile.TemporaryDirectory() as temporary:
-            chosen = some_pairs(folder, pairs, Path(temporary)) if pairs else folder
+            step = every.get(folder.name, 1)
+            chosen = some_pairs(folder, pairs, step, Path(temporary)) if pairs or step > 1 else folder
             save_dir = (out or Path(temporary, "fused")) / folder.name
             yield score_set(fusers[task.id], chosen, save_dir, settings, workers)
 
@@ -154,10 +163,23 @@ def score_set(fuser: Fuser, folder: SceneFolder, save_dir: Path, settings: Setti
     return Scored(folder.name, columns(whole, RANKED), columns(whole, REPORTED), checks)
 
 
-def some_pairs(folder: SceneFolder, count: int, where: Path) -> SceneFolder:
-    """A copy below `where` of `count` evenly spaced pairs of a folder, or of all where there are fewer."""
-    pairs, _ = find_scenes(folder.folders)
-    chosen = sorted({round(i) for i in np.linspace(0, len(pairs) - 1, count)})
+def set_and_step(text: str) -> tuple[str, int]:
+    """'IVF_LLVIP=2' taken apart.
+
+    Raises:
+        ArgumentTypeError: it is not a name and a positive whole number.
+    """
+    name, _, step = text.rpartition("=")
+    if not (name and step.isdecimal() and int(step)):
+        raise argparse.ArgumentTypeError(f"{text}: expected NAME=N, e.g. IVF_LLVIP=2")
+    return name, int(step)
+
+
+def some_pairs(folder: SceneFolder, count: int | None, step: int, where: Path) -> SceneFolder:
+    """A copy of a folder below `where`, with every `step`th pair; of these `count`, evenly spaced, or all of fewer."""
+    found, _ = find_scenes(folder.folders)
+    pairs = found[::step]
+    chosen = sorted({round(i) for i in np.linspace(0, len(pairs) - 1, count or len(pairs))})
     copy = SceneFolder(folder.name, tuple(where / source.name for source in folder.folders))
     for pair in (pairs[i] for i in chosen):
         for source, target in zip(pair.paths, copy.folders):

@@ -91,6 +91,16 @@ def test_sets_outside_the_layout_and_a_choice_of_pairs(run, tmp_path):
     assert sorted(p.stem for p in (tmp_path / "fused/streets").iterdir()) == ["1", "3", "5"]
 
 
+def test_every_second_pair_of_one_set(run, tmp_path):
+    write_ivf(tmp_path / "data", stems=tuple("12345"))
+    (tmp_path / "data/IVF").rename(tmp_path / "data/IVF_A")
+    write_ivf(tmp_path / "data", stems=tuple("123"))
+    sets = ["--root_path", tmp_path / "data", "--datasets", "IVF_A", "IVF", "--out", tmp_path / "fused"]
+    _, content, _ = run(*sets, "--every", "IVF_A=2")
+    assert [content["sets"][name]["pairs"] for name in ("IVF_A", "IVF")] == [3, 3]
+    assert sorted(p.stem for p in (tmp_path / "fused/IVF_A").iterdir()) == ["1", "3", "5"]
+
+
 def test_exposures_get_mef_ssim_and_colour_mertens(run, tmp_path):
     write_samples(tmp_path / "data")
     _, content, markdown = run("--root_path", tmp_path / "data", "--datasets", "MEF", "--pairs", 1)
@@ -223,3 +233,13 @@ def test_no_photograph(photos, tmp_path, capsys):
     arguments = ["--weights", weights, "--photographs", photos, "--pattern", "cat_*"]
     assert score_focus.main([str(a) for a in arguments]) == 1
     assert "no photograph 'cat_*'" in capsys.readouterr().err
+
+
+def test_every_of_a_set_that_is_not_scored(tmp_path, capsys):
+    arguments = ["--root_path", str(write_ivf(tmp_path)), "--datasets", "IVF", "--every", "IVF_X=2"]
+    weights = write_weights(tmp_path / "w.safetensors", "ivf")
+    assert score_weights.main(["--weights", str(weights), *arguments]) == 1
+    assert "error: --every IVF_X: no such set; expected one of IVF" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        score_weights.main([*arguments[:-1], "IVF"])
+    assert "IVF: expected NAME=N, e.g. IVF_LLVIP=2" in capsys.readouterr().err
