@@ -33,12 +33,12 @@ from adasffuse.tasks import Task
 def hot_over_visible(sources: Tensor) -> Tensor:
     """Brightness of the visible image with hot targets of the infrared one on it; sources (S, B, 1, H, W), infrared first.
 
-    Where the infrared image is the brighter one, its background counts half, what is hotter than its surroundings by
-    `_HOT` wholly: a dark night stays darker than the pixel maximum makes it, targets are as bright as there.
+    Where the infrared image is the brighter one, its background counts `_BACKGROUND`, what is hotter than its
+    surroundings by `_HOT` wholly: a dark night stays darker than the pixel maximum makes it, targets do not.
     """
     infrared, visible = sources[0], sources[1:].amax(dim=0)
     contrast = infrared - smooth(infrared, 14.0)
-    share = 0.5 + 0.5 * (contrast / _HOT).clamp(0, 1)
+    share = _BACKGROUND + (1 - _BACKGROUND) * (contrast / _HOT).clamp(0, 1)
     return visible + share * (infrared - visible).clamp(min=0)
 
 
@@ -48,7 +48,8 @@ TARGETS: dict[str, Callable[[Tensor], Tensor]] = {
     "mertens": exposure_fusion,
     "hot": hot_over_visible,
 }
-_HOT = 0.15
+_HOT = 0.15  # contrast, as a share of full white, from which on something hot counts wholly
+_BACKGROUND = 0.4
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from adasffuse.classical.pyramid import blend_pyramids
 LEVELS = 3  # of the pyramid above its finest band; height and width in patches are multiples of 2 ** LEVELS
 SLOPE = 0.2  # of the LeakyReLU
 _FAINT = 1e-3  # contrast that exposure weights do not tell from noise
+_NOISE = 0.01  # contrast below which a band's logarithm tells little apart
 _LEAST = 1e-4  # exposure weights below this are no smaller
 
 
@@ -44,20 +45,24 @@ class PyramidHead(nn.Module):
     much in brightness, weights that follow every pixel would make edges that no source has.  No pixel is darker or
     brighter than in all sources: bands weighed differently cannot leave halos.
 
+    With `contrast` each weight, but for those of the base, is multiplied by the source's contrast in that band to a
+    power that the network chooses for each cell (`contrast_power`, 2 at first): what stands out in a source is shown.
+
     With `exposure` every band's weights are those of exposure fusion, to a power that the network chooses for each cell
     (`exposure_power`, 1 at first), times the network's own.
 
-    The weight maps are the logits of each band, with `exposure` its power after them, and the octaves' share at last.
+    The weight maps are the logits of each band, the powers of contrast and exposure, and the octaves' share at last.
     Those of the tiles of an image can be joined, so that images of any size are composed as a whole.
     """
 
-    def __init__(self, channels: int, patch: int = 1, exposure: bool = False) -> None:
+    def __init__(self, channels: int, patch: int = 1, exposure: bool = False, contrast: bool = False) -> None:
         super().__init__()
         self.patch = patch
         self.detail = BandHead(channels, patch**2)
         self.coarse = nn.ModuleList(BandHead(channels, kernel=1) for _ in range(LEVELS))
         self.octave_share = _constant(nn.Conv2d(channels, 1, 1), -2.0)
         self.exposure_power = _constant(nn.Conv2d(channels, 1, 1), 1.0) if exposure else None
+        self.contrast_power = _constant(nn.Conv2d(channels, 1, 1), 2.0) if contrast else None
 
     def weight_maps(
         self, fused: Tensor, features: Tensor, gains: Tensor | None = None, exposed: Sequence[bool] | None = None
@@ -68,39 +73,60 @@ class PyramidHead(nn.Module):
             gains: factors of the logits, (S*B, bands, 1, 1, 1).
             exposed: of each sample, or of all, whether exposure fusion counts; None: it does.
         """
-        heads, maps = (self.detail, *self.coarse), []
-        with_power = self.exposure_power is not None and (exposed is None or any(exposed) or self.training)
-        for band, head in enumerate(heads):
+        logits, contrast, exposure = [], [], []
+        with_exposure = self.exposure_power is not None and (exposed is None or any(exposed) or self.training)
+        for band, head in enumerate((self.detail, *self.coarse)):
             if band:
                 fused, features = F.avg_pool2d(fused, 2), F.avg_pool2d(features, 2)
-            logits = head(fused, features)
-            maps.append(logits if gains is None else gains[:, band] * logits)
-            if with_power:
+            own = head(fused, features)
+            logits.append(own if gains is None else gains[:, band] * own)
+            if self.contrast_power is not None and band < LEVELS:
+                contrast.append(wide(self.contrast_power(fused)))
+            if with_exposure:
                 power = wide(self.exposure_power(fused))
-                maps.append(power if exposed is None else power * power.new_tensor(exposed)[:, None, None, None])
-        return (*maps, wide(self.octave_share(fused)))
+                exposure.append(power if exposed is None else power * power.new_tensor(exposed)[:, None, None, None])
+        return (*logits, *contrast, *exposure, wide(self.octave_share(fused)))
 
     def compose(self, sources: Tensor, maps: Sequence[Tensor]) -> Tensor:
-        """The blend (B, P, H, W) of sources (S, B, P, H, W) by their weight maps, fine ones before coarse ones."""
-        *bands, share = maps
+        """The blend (B, P, H, W) of sources (S, B, P, H, W) by their weight maps."""
+        logits, powers, share = maps[: LEVELS + 1], maps[LEVELS + 1 : -1], maps[-1]
+        contrast = powers[:LEVELS] if self.contrast_power is not None else ()
+        exposure = powers[len(contrast) :]
         images = _levels(sources)
-        weights = [logits.softmax(dim=0) for logits in self._logits(bands, images)]
-        base, weight = images.pop(), weights.pop()
+        exposed = _levels(self._exposed(sources)) if exposure else []
+
+        def weights(band: int, detail: Tensor) -> Tensor:
+            total = logits[band].view_as(detail)
+            if contrast and band < LEVELS:
+                total = total + contrast[band] * self._log_contrast(detail)
+            if exposure:
+                total = total + exposure[band] * exposed[band].clamp(min=_LEAST).log()
+            return total.softmax(dim=0)
+
+        base = images[LEVELS]
+        weight = weights(LEVELS, base)
         result = torch.lerp((weight * base).sum(dim=0), blend_pyramids(base, weight), torch.sigmoid(share))
-        while len(images) > 1:
-            image = images.pop()
-            result = _enlarged(result, 2) + (weights.pop() * (image - _enlarged(base, 2))).sum(dim=0)
-            base = image
+        for band in range(LEVELS - 1, 0, -1):
+            detail = images[band] - _enlarged(base, 2)
+            result = _enlarged(result, 2) + (weights(band, detail) * detail).sum(dim=0)
+            base = images[band]
         detail = sources - self._as_patches(base)
-        result = self._as_patches(result) + (weights.pop() * detail).sum(dim=0)
+        result = self._as_patches(result) + (weights(0, detail) * detail).sum(dim=0)
         return result.clamp(sources.amin(dim=0), sources.amax(dim=0))
 
-    def _logits(self, maps: Sequence[Tensor], images: Sequence[Tensor]) -> list[Tensor]:
-        """Of each band, shaped like its images: the network's, with those of exposure where there are any."""
-        if len(maps) == 1 + LEVELS:
-            return [band.view_as(x) for band, x in zip(maps, images)]
-        bands = zip(maps[::2], maps[1::2], _levels(self._exposed(images[0])))
-        return [band.view_as(e) + power * e.clamp(min=_LEAST).log() for band, power, e in bands]
+    def _log_contrast(self, detail: Tensor) -> Tensor:
+        """Logarithm of the mean magnitude of a band (S, B, P, H, W) around each pixel or cell.
+
+        Of the finest band it is taken over 2x2 pixels, and these over 3x3 neighbours; of the others over 3x3 cells.
+        """
+        magnitude, fine = detail.flatten(0, 1).abs(), detail.shape[2] == self.patch**2
+        if fine:
+            magnitude = F.avg_pool2d(F.pixel_shuffle(magnitude, self.patch), 2)
+        means = F.avg_pool2d(magnitude, 3, stride=1, padding=1, count_include_pad=False)
+        contrast = (means + _NOISE).log()
+        if fine:
+            contrast = F.pixel_unshuffle(F.interpolate(contrast, scale_factor=2, mode="bilinear"), self.patch)
+        return contrast.view_as(detail)
 
     def _exposed(self, sources: Tensor) -> Tensor:
         """Weights of exposure fusion, (S, B, P, H, W)."""

@@ -34,6 +34,7 @@ class ModelOptions:
     output: str = "pyramid"  # a blend of the sources; 'direct': the paper's decoder alone
     residual: bool = True  # the decoder's image is added to the blend, where the sources differ
     exposure: bool = False  # the weights of a 'pyramid' start from those of exposure fusion
+    contrast: bool = False  # and from the sources' contrast in each band
     kinds: tuple[str, ...] = ()  # kinds of sources that the network knows: each is embedded and weighed differently
 
     def __post_init__(self) -> None:
@@ -48,7 +49,7 @@ class ModelOptions:
                 raise ValueError(f"model.{name} must be one of {', '.join(known)}, got {shown(value)}{hint}")
         if self.output == "direct" and not self.residual:
             raise ValueError("model.residual false leaves nothing of model.output 'direct'; choose 'pyramid'")
-        for name in ("exposure", "kinds"):
+        for name in ("exposure", "contrast", "kinds"):
             if getattr(self, name) and self.output != "pyramid":
                 raise ValueError(f"model.{name} needs model.output 'pyramid', got {self.output!r}")
         for kind in self.kinds:
@@ -56,10 +57,11 @@ class ModelOptions:
                 raise ValueError(f"model.kinds lists some of {', '.join(KINDS)}, each once; got {shown(self.kinds)}")
 
 
+_ALL_TASKS = {"patch": 4, "exposure": True, "contrast": True, "kinds": KINDS}  # real sizes serve every task
 SIZES = {
-    "base": ModelOptions(patch=4, exposure=True, kinds=KINDS),
-    "small": ModelOptions(4, 32, band_blocks=1, full_blocks=2, head_dim=32, d_state=32, exposure=True, kinds=KINDS),
-    "tiny": ModelOptions(4, 16, band_blocks=1, full_blocks=0, head_dim=16, d_state=16, exposure=True, kinds=KINDS),
+    "base": ModelOptions(**_ALL_TASKS),
+    "small": ModelOptions(channels=32, band_blocks=1, full_blocks=2, head_dim=32, d_state=32, **_ALL_TASKS),
+    "tiny": ModelOptions(channels=16, band_blocks=1, full_blocks=0, head_dim=16, d_state=16, **_ALL_TASKS),
     "paper": ModelOptions(output="direct", scan="raster"),
 }
 
@@ -104,7 +106,7 @@ class AdaSFFuse(nn.Module):
                 nn.Conv2d(c // 4, planes, 3, padding=1),
             )
         if options.output == "pyramid":
-            self.head = PyramidHead(c, options.patch, options.exposure)
+            self.head = PyramidHead(c, options.patch, options.exposure, options.contrast)
             if options.residual:
                 nn.init.zeros_(self.decode[-1].bias)
                 with torch.no_grad():
