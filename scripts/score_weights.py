@@ -14,7 +14,7 @@ from pathlib import Path
 
 from scoring import CHROMA_LEVELS, CLIPPED, HELD, RANKED, Scored, chosen_sets, score_sets
 
-from adasffuse.cli.fuse import METHOD
+from adasffuse.cli.fuse import METHOD, identity_text
 from adasffuse.device import PRECISIONS
 from adasffuse.files import printable, write_text
 from adasffuse.inference import load_fuser
@@ -98,11 +98,7 @@ def as_text(scored: Scored) -> str:
 def check_lines(scored: Scored) -> list[str]:
     """What is no score of single results, or what only this task asks for, a line each."""
     checks = scored.checks
-    identity = checks["identity_error"]
-    lines = [
-        f"Identity error: largest {identity['largest']:.3f}, mean {identity['mean']:.4f} gray levels "
-        f"({identity['images']} images, each fused with itself)"
-    ]
+    lines = [identity_text(checks["identity_error"])]
     if "MEF_SSIM" in checks:
         lines.append("MEF-SSIM: " + ", ".join(f"{m} {v:.4f}" for m, v in checks["MEF_SSIM"].items()))
     if "clipped_highlights" in checks:

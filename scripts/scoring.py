@@ -1,9 +1,10 @@
 """Fusing and scoring sets of pairs as the programs do it: the saved files, beside simple methods.
 
 Methods are ranked by VIFF, Qabf, SSIM, SCD and MI; EN, SD and SF reward noise and are reported without a rank, as are
-spurious brightness and, of sets with a folder `Annotations` beside the sources, target retention.  Of every set some
-sources are fused with themselves.  Multi-exposure sets also get MEF-SSIM, with OpenCV's Mertens fusion in colour beside the others, and the highlights that
-a result clips though a source holds them; coloured medical sets the fidelity of the chroma.
+spurious brightness and, of infrared sets with a folder `Annotations` beside the sources, target retention.  The sources
+of two pairs of every set are fused with themselves.  Multi-exposure sets also get MEF-SSIM, with OpenCV's Mertens
+fusion in colour beside the others, and the highlights that a result clips though a source holds them; coloured medical
+sets the fidelity of the chroma.
 """
 
 import shutil
@@ -16,14 +17,14 @@ import cv2
 import numpy as np
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.fuse import METHOD
+from adasffuse.cli.fuse import METHOD, identity_of
 from adasffuse.images.color import fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene, scene_folders
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference import Fuser, fuse_folder
-from adasffuse.metrics import ScoreTable, identity_error
+from adasffuse.metrics import ScoreTable
 from adasffuse.metrics.folder import Settings, find_annotations, score_pairs
 from adasffuse.tasks import TASKS, Task, find_task
 
@@ -43,7 +44,9 @@ class Scored:
 
     name: str
     table: ScoreTable  # RANKED, and beside them REPORTED and perhaps Retention
-    checks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # what only this task asks for
+    checks: Mapping[str, Mapping[str, float]] = field(
+        default_factory=dict
+    )  # of fuser and task
 
     @property
     def pairs(self) -> int:
@@ -126,8 +129,7 @@ def score_sets(
             chosen = some_pairs(folder, pairs, Path(temporary)) if pairs else folder
             save_dir = (out or Path(temporary, "fused")) / folder.name
             boxes = folder.folders[0].parent / ANNOTATIONS
-            known = boxes if task.id == "ivf" and boxes.is_dir() else None
-            yield score_set(fusers[task.id], chosen, save_dir, settings, workers, known)
+            yield score_set(fusers[task.id], chosen, save_dir, settings, workers, boxes)
 
 
 def score_set(
@@ -138,7 +140,7 @@ def score_set(
     workers: int | None,
     boxes: Path | None = None,
 ) -> Scored:
-    """Fuse a folder of pairs to `save_dir`, score the files and the baselines; `boxes` holds Pascal VOC files."""
+    """Fuse a folder of pairs to `save_dir`, score files and baselines; `boxes` may hold those of infrared pairs."""
     report = fuse_folder(fuser, folder, save_dir)
     if report.failed:
         name, reason = report.failed[0]
@@ -146,7 +148,8 @@ def score_set(
     pairs = report.fused
     methods = {METHOD: {pair.stem: save_dir / f"{pair.stem}.png" for pair in pairs}} | dict.fromkeys(BASELINES)
 
-    annotations, _ = find_annotations(pairs, boxes, settings.classes)
+    annotated = fuser.task.id == "ivf" and boxes and any((boxes / f"{pair.stem}.xml").is_file() for pair in pairs)
+    annotations, _ = find_annotations(pairs, boxes if annotated else None, settings.classes)
 
     def score(methods: Mapping, metrics: tuple[str, ...], beside: tuple[str, ...] = ()) -> ScoreTable:
         chosen = replace(settings, metrics=metrics, beside=beside)
@@ -156,7 +159,7 @@ def score_set(
         return table
 
     whole = score(methods, RANKED, (*REPORTED, "Retention") if annotations else REPORTED)
-    checks: dict[str, dict[str, float]] = {"identity_error": identity(fuser, pairs)}
+    checks: dict[str, dict[str, float]] = {"identity_error": identity_of(fuser, spaced(pairs, IDENTITY_PAIRS))}
     if fuser.task.id == "mef":
         with tempfile.TemporaryDirectory() as temporary:
             table = score(methods | color_mertens(pairs, Path(temporary)), ("MEF_SSIM",))
@@ -181,14 +184,6 @@ def some_pairs(folder: SceneFolder, count: int, where: Path) -> SceneFolder:
 def spaced(pairs: Sequence[Scene], count: int) -> list[Scene]:
     """`count` evenly spaced pairs, or all where there are fewer."""
     return [pairs[i] for i in sorted({round(i) for i in np.linspace(0, len(pairs) - 1, count)})]
-
-
-def identity(fuser: Fuser, pairs: Sequence[Scene]) -> dict[str, float]:
-    """Largest and mean `identity_error` of both sources of IDENTITY_PAIRS pairs, and the number of these images."""
-    images = [image for pair in spaced(pairs, IDENTITY_PAIRS) for image in read_scene(pair)]
-    errors = [identity_error(fuser.fuse_luminance, luminance(image.pixels)) for image in images]
-    largest, mean = zip(*errors)
-    return {"images": len(images), "largest": max(largest), "mean": float(np.mean(mean))}
 
 
 def color_mertens(pairs: Sequence[Scene], where: Path) -> dict[str, dict[str, Path]]:

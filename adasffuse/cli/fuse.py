@@ -4,7 +4,7 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adasffuse.cli.arguments import add_source_options, add_truth_options, listed
@@ -13,7 +13,7 @@ from adasffuse.device import PRECISIONS
 from adasffuse.files import printable
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.color import luminance
-from adasffuse.images.pairs import SceneError, SceneFolder, read_scene, scene_folders
+from adasffuse.images.pairs import Scene, SceneError, SceneFolder, read_scene, scene_folders
 from adasffuse.images.ranges import RangeSpec, parse_range
 from adasffuse.inference.folder import FolderReport, SaveError, fuse_folder
 from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, Fuser, load_fuser
@@ -120,7 +120,7 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
                 failed |= bool(report.failed)
                 if report.fused and not args.no_scores:
                     _print_scores(report, task, args)
-                    say(identity_line(fuser, report))
+                    say(identity_text(identity_of(fuser, report.fused[:1], report.ranges, report.no_data)))
             except SaveError:
                 raise
             except (ValueError, OSError) as error:  # the other subsets are fused all the same
@@ -164,14 +164,30 @@ def score(
     return table
 
 
-def identity_line(fuser: Fuser, report: FolderReport) -> str:
-    """What happens where each source of the first scene is fused with itself, as a sentence."""
-    images = read_scene(report.fused[0], report.ranges, report.no_data)
+def identity_of(
+    fuser: Fuser,
+    scenes: Sequence[Scene],
+    ranges: Sequence[tuple[float, float] | None] | None = None,
+    no_data: Sequence[float | None] | None = None,
+) -> dict[str, float]:
+    """`identity_error` of a fuser on all sources of some scenes.
+
+    Args:
+        ranges, no_data: as in `adasffuse.images.pairs.read_scene`.
+    Returns:
+        images: number of sources; largest: of their largest errors; mean: of their mean errors; in gray levels.
+    """
+    images = [image for scene in scenes for image in read_scene(scene, ranges, no_data)]
     errors = [identity_error(fuser.fuse_luminance, luminance(image.pixels)) for image in images]
     largest, mean = zip(*errors)
+    return {"images": len(images), "largest": max(largest), "mean": sum(mean) / len(mean)}
+
+
+def identity_text(identity: Mapping[str, float]) -> str:
+    """What `identity_of` returns, as a line."""
     return (
-        f"identity error of {METHOD}: largest {max(largest):.3f}, mean {sum(mean) / len(mean):.4f} gray levels "
-        f"({len(images)} images, each fused with itself)"
+        f"Identity error of {METHOD}: largest {identity['largest']:.3f}, mean {identity['mean']:.4f} gray levels "
+        f"({identity['images']} images, each fused with itself)"
     )
 
 
