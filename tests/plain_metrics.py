@@ -494,7 +494,7 @@ def retention(a, b, f) -> float:
     """Of those among TARGETS that are people, pixel by pixel; their contrast in A has to be 10 or more."""
     height, width = a.shape
     kept = shown = 0.0
-    for name, left, top, right, bottom in TARGETS[:3]:
+    for _, left, top, right, bottom in TARGETS[:3]:
         contrasts = []
         for image in (a, f):
             inside, around = [], []

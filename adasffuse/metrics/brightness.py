@@ -18,7 +18,8 @@ def spurious_brightness(a: ndarray, b: ndarray, fused: ndarray) -> float:
     central differences, s = sqrt(H W) / 64 pixels, borders replicated.  In gray levels per s, at least 0, lower is
     better; 0 for each source and for fixed weighted means of sources and a constant.  Definition of this project.
     Rewards lost contrast: a flat F scores 0.  Blind to whatever is finer than s, to a wrong level without a gradient
-    and to the gradient's direction; borders between regions of A and of B count although each side is right.
+    and to the gradient's direction.  Borders between regions of A and of B count although each side is right, and so
+    does contrast of the scene that all exposures compress.
 
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.
