@@ -44,9 +44,7 @@ class Scored:
 
     name: str
     table: ScoreTable  # RANKED, and beside them REPORTED and perhaps Retention
-    checks: Mapping[str, Mapping[str, float]] = field(
-        default_factory=dict
-    )  # of fuser and task
+    checks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # of fuser and task
 
     @property
     def pairs(self) -> int:
