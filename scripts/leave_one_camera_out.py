@@ -10,7 +10,7 @@ are ranked together, by VIFF, Qabf, SSIM, SCD and MI and by all eight metrics; t
 """
 
 import argparse
-import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,23 +18,26 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from scoring import RANKED, REPORTED, columns, score_files, some_pairs
+from scoring import ANNOTATIONS, RANKED, some_pairs
 
+from adasffuse.classical.baselines import BASELINES
 from adasffuse.files import printable, write_text
+from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.pairs import SceneFolder, scene_folders
 from adasffuse.inference import fuse_folder, load_fuser
-from adasffuse.metrics import ScoreTable
+from adasffuse.metrics import DEFAULT_METRICS, ScoreTable
 from adasffuse.metrics.cache import default_cache
+from adasffuse.metrics.folder import Settings, find_annotations, score_pairs
 from adasffuse.metrics.hard_cases import hard_case_total, score_hard_case
 from adasffuse.models.weights import RUN_WEIGHTS, read_record
 from adasffuse.process import run_program, say
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import TASKS
 from adasffuse.training import train
-from adasffuse.training.options import Options, load_options
+from adasffuse.training.options import Options, load_options, parse_options
 
 TASK = TASKS["ivf"]
-EXTRA = ("spurious",)  # of each result, beside the eight
+BESIDE = ("Spurious", "Retention")  # scores beside the eight
 HARD_CASES = 3  # rendered night streets
 
 
@@ -90,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
             if args.jobs and not trial.finished():
                 say(f"{trial.recipe} without {trial.camera}")
                 train(trial.options, trial.out, args.device)
+                if not trial.finished():  # a signal has ended it
+                    break
         text = report([trial for trial in trials if trial.finished()], args)
         say(text)
         if args.markdown:
@@ -120,8 +125,6 @@ def adapted(options: Options, args: argparse.Namespace) -> Options:
     if args.size:
         values = options.to_dict() | {"size": args.size}
         del values["model"]  # that of the size
-        from adasffuse.training.options import parse_options
-
         options = parse_options(values)
     steps = args.steps or options.train.steps
     log = replace(options.log, panel=0, validate=0, checkpoint=max(1, steps // 10), keep=1)
@@ -163,34 +166,63 @@ def report(trials: Sequence[Trial], args: argparse.Namespace) -> str:
     for camera in dict.fromkeys(trial.camera for trial in trials):
         here = [trial for trial in trials if trial.camera == camera]
         root = next(p.data.root_path for p in here[0].options.parts if p.task == TASK.id)
+        folder = scene_folders(root, camera)[0]
         with TemporaryDirectory() as temporary:
-            folder = some_pairs(scene_folders(root, camera)[0], args.pairs, Path(temporary, "sources"))
-            table = scores(here, folder, Path(temporary), args)
+            chosen = some_pairs(folder, args.pairs, 1, Path(temporary, "sources"))
+            table = scores(here, chosen, folder.folders[0].parent / ANNOTATIONS, Path(temporary), args)
         rows = summary(table)
         places.append(rows)
         texts.append(f"### {camera}, {len(table.common_names())} pairs never trained on\n\n{markdown(rows)}")
     common = [m for m in places[0] if all(m in rows for rows in places)]
-    means = {m: {k: float(np.mean([rows[m][k] for rows in places])) for k in places[0][m]} for m in common}
+    names = list(dict.fromkeys(name for rows in places for name in rows[common[0]]))
+    means = {m: {name: mean([rows[m].get(name, math.nan) for rows in places]) for name in names} for m in common}
     texts.append(f"### Mean over {len(places)} cameras\n\n{markdown(means)}")
-    texts.append(f"Rendered night streets, {HARD_CASES} cases, mean of the networks of a recipe: " + nights(trials, args))
+    texts.append(
+        f"Rendered night streets, {HARD_CASES} cases, total, mean over a recipe's networks: " + nights(trials, args)
+    )
     return "\n\n".join(texts) + "\n"
 
 
-def scores(trials: Sequence[Trial], folder: SceneFolder, where: Path, args: argparse.Namespace) -> ScoreTable:
-    """Scores of what each recipe's network and the simple methods make of a folder of pairs."""
-    files = {}
+def scores(
+    trials: Sequence[Trial], folder: SceneFolder, boxes: Path, where: Path, args: argparse.Namespace
+) -> ScoreTable:
+    """Scores of what each recipe's network and the simple methods make of a folder of pairs.
+
+    Args:
+        boxes: folder that may hold an XML file of each pair.
+        where: the fused images go there.
+    """
+    files: dict[str, dict[str, Path] | None] = {}
     for trial in trials:
         fuser = load_fuser(TASK.id, weights=trial.weights, device=args.device)
         fused = fuse_folder(fuser, folder, where / trial.recipe)
         files[trial.recipe] = fused.files
-    return score_files(fused.fused, files, (*RANKED, *REPORTED), args.cache, args.workers)
+    annotations, _ = find_annotations(fused.fused, boxes if boxes.is_dir() else None, PEOPLE)
+    beside = BESIDE if annotations else BESIDE[:1]
+    settings = Settings(DEFAULT_METRICS, cache=args.cache, beside=beside)
+    methods = files | dict.fromkeys(BASELINES)
+    return score_pairs(fused.fused, methods, settings=settings, workers=args.workers, annotations=annotations)
 
 
 def summary(table: ScoreTable) -> dict[str, dict[str, float]]:
-    """Per method: both mean ranks, and the means of all scores."""
-    five, eight = columns(table, RANKED).mean_ranks(), columns(table, (*RANKED, *REPORTED)).mean_ranks()
+    """Per method, the best first: both mean ranks, and the means of all scores."""
+    five, eight = mean_ranks(table, RANKED), mean_ranks(table, DEFAULT_METRICS)
     rows = {m: {"rank of five": five[m], "rank of eight": eight[m], **table.means(m)} for m in table.methods}
     return dict(sorted(rows.items(), key=lambda item: item[1]["rank of five"]))
+
+
+def mean_ranks(table: ScoreTable, metrics: Sequence[str]) -> dict[str, float]:
+    """Mean rank of every method over some of a table's metrics."""
+    chosen = ScoreTable(metrics, table.convention)
+    for row in table.rows:
+        chosen.add(row.method, row.name, row.size, {name: row.scores[name] for name in metrics})
+    return chosen.mean_ranks()
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean of those that are numbers; NaN of none."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return sum(numbers) / len(numbers) if numbers else math.nan
 
 
 def nights(trials: Sequence[Trial], args: argparse.Namespace) -> str:

@@ -17,7 +17,7 @@ from numpy import ndarray
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.score import listed
+from adasffuse.cli.arguments import listed
 from adasffuse.files import printable, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import find_scenes, read_scene

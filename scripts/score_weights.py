@@ -12,9 +12,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scoring import CHROMA_LEVELS, CLIPPED, HELD, RANKED, REPORTED, Scored, chosen_sets, score_sets, set_and_step
+from scoring import CHROMA_LEVELS, CLIPPED, HELD, RANKED, Scored, chosen_sets, score_sets, set_and_step
 
-from adasffuse.cli.fuse import METHOD
+from adasffuse.cli.fuse import METHOD, identity_text
 from adasffuse.device import PRECISIONS
 from adasffuse.files import printable, write_text
 from adasffuse.inference import load_fuser
@@ -95,19 +95,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def as_text(scored: Scored) -> str:
-    """The table for a terminal, EN, SD and SF behind the ranks, and the checks below."""
-    lines = scored.table.text().splitlines()
-    lines[1] += "".join(f"{name:>8}" for name in REPORTED)
-    for number, method in enumerate(scored.table.methods):
-        lines[3 + number] += "".join(f"{value:8.3f}" for value in scored.reported.means(method).values())
-    rule = "-" * len(lines[1])
-    lines[2] = lines[3 + len(scored.table.methods)] = rule
-    return "\n".join([*lines, *check_lines(scored)])
+    """The table for a terminal, and the checks below."""
+    return "\n".join([scored.table.text(), *check_lines(scored)])
 
 
 def check_lines(scored: Scored) -> list[str]:
-    """What only this task asks for, a line each."""
-    lines, checks = [], scored.checks
+    """What is no score of single results, or what only this task asks for, a line each."""
+    checks = scored.checks
+    lines = [identity_text(checks["identity_error"])]
     if "MEF_SSIM" in checks:
         lines.append("MEF-SSIM: " + ", ".join(f"{m} {v:.4f}" for m, v in checks["MEF_SSIM"].items()))
     if "clipped_highlights" in checks:
@@ -130,15 +125,11 @@ def as_markdown(hashes: Mapping[str, str], precision: str, results: Sequence[Sco
     text = [f"Weights: {files}; {precision}.", ""]
     text += ["| set | pairs | " + " | ".join(RANKED) + " | result |", "| --- " + "| ---: " * 6 + "| --- |"]
     for scored in results:
-        means = " | ".join(f"{value:.3f}" for value in scored.table.means(METHOD).values())
+        scores = scored.table.means(METHOD)
+        means = " | ".join(f"{scores[name]:.3f}" for name in RANKED)
         text.append(f"| {scored.name} | {scored.pairs} | {means} | {scored.verdict()} |")
     for scored in results:
-        lines = scored.table.markdown().rstrip().splitlines()
-        lines[0] += "".join(f" {name} |" for name in REPORTED)
-        lines[1] += " ---: |" * len(REPORTED)
-        for number, method in enumerate(scored.table.methods):
-            lines[2 + number] += "".join(f" {value:.3f} |" for value in scored.reported.means(method).values())
-        text += ["", f"### {scored.name}", "", *lines]
+        text += ["", f"### {scored.name}", "", scored.table.markdown().rstrip()]
         for line in check_lines(scored):
             text += ["", line]
     return "\n".join(text) + "\n"

@@ -19,7 +19,7 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
-from adasffuse.metrics.folder import score_folders
+from adasffuse.metrics.folder import Settings, score_folders
 from adasffuse.models.weights import file_sha256
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -54,14 +54,19 @@ def test_images_and_scores_are_those_of_the_fusion_scripts(run, tmp_path):
     for name in ("1.png", "2.png", "3.png"):
         assert (tmp_path / "fused/IVF" / name).read_bytes() == (tmp_path / "script/IVF" / name).read_bytes()
     sources = root / "IVF/infrared", root / "IVF/visible"
-    expected = score_folders(*sources, {"AdaSFFuse": tmp_path / "script/IVF"}, list(BASELINES), workers=1)
+    settings = Settings(beside=("Spurious",))
+    fused = {"AdaSFFuse": tmp_path / "script/IVF"}
+    expected = score_folders(*sources, fused, list(BASELINES), settings=settings, workers=1)
     scores = content["sets"]["IVF"]
     for method in expected.methods:
         assert scores[method] == pytest.approx(expected.means(method), abs=6e-5)
     assert scores["pairs"] == 3 and set(scores["mean_rank"]) == set(expected.methods)
     assert content["weights"] == {"tiny.safetensors": file_sha256(tmp_path / "tiny.safetensors")}
     assert f"place {scores['place']} of 6" in out or "first" in out
-    assert markdown.count("\n### ") == 1 and "| EN | SD | SF |" in markdown
+    assert markdown.count("\n### ") == 1 and "| mean rank | EN↑ | SD↑ | SF↑ | Spurious↓ |" in markdown
+    identity = scores["identity_error"]
+    assert identity["images"] == 4 and 0 <= identity["mean"] <= identity["largest"] < 1
+    assert "Identity error of AdaSFFuse: largest" in out and "(4 images, each fused with itself)" in markdown
 
 
 def test_the_released_general_weights(run, tmp_path, monkeypatch):
@@ -73,15 +78,33 @@ def test_the_released_general_weights(run, tmp_path, monkeypatch):
 
 
 def test_en_sd_and_sf_do_not_count_in_the_rank():
-    table = ScoreTable((*scoring.RANKED, *scoring.REPORTED))
+    table = ScoreTable(scoring.RANKED, beside=scoring.REPORTED)
     good = dict.fromkeys(scoring.RANKED, 1.0) | dict.fromkeys(scoring.REPORTED, 0.0)
     table.add("AdaSFFuse", "1", (8, 8), good)
     table.add("max", "1", (8, 8), {name: 1 - value for name, value in good.items()})
-    scored = scoring.Scored("x", *(scoring.columns(table, m) for m in (scoring.RANKED, ("EN",))))
+    scored = scoring.Scored("x", table)
     assert scored.table.mean_ranks() == {"AdaSFFuse": 1, "max": 2} and scored.place() == 1
     assert scored.verdict() == "mean rank 1.00, first; best other: max 2.00"
     scored.table.add("gff", "1", (8, 8), good)
     assert scored.place() == 1 and scored.verdict() == "mean rank 1.50, first, shared with gff; best other: gff 1.50"
+
+
+def test_sets_with_annotations_get_target_retention(run, tmp_path):
+    root = write_ivf(tmp_path)
+    (root / "IVF/Annotations").mkdir()
+    box = "<xmin>9</xmin><ymin>9</ymin><xmax>16</xmax><ymax>16</ymax>"
+    content = f"<annotation><object><name>person</name><bndbox>{box}</bndbox></object></annotation>"
+    (root / "IVF/Annotations/2.xml").write_text(content)
+    infrared = np.full((40, 48), 20, np.uint8)
+    infrared[8:16, 8:16] = 200
+    write_image(root / "IVF/infrared/2.png", infrared)
+    write_image(root / "IVF/visible/2.png", np.full((40, 48), 90, np.uint8))
+    out, content, _ = run("--root_path", root, "--datasets", "IVF")
+    scores = content["sets"]["IVF"]
+    assert "Retention↑" in out and scores["average"]["Retention"] == pytest.approx(0.5)
+    assert scores["max"]["Retention"] == pytest.approx((200 - 90) / (200 - 20), abs=1e-4)
+    (root / "IVF/Annotations/2.xml").rename(root / "IVF/Annotations/other.xml")
+    assert "Retention" not in run("--root_path", root, "--datasets", "IVF")[0]
 
 
 def test_sets_outside_the_layout_and_a_choice_of_pairs(run, tmp_path):

@@ -31,10 +31,15 @@ from adasffuse.tasks import Task
 
 
 def hot_over_visible(sources: Tensor) -> Tensor:
-    """Brightness of the visible image with hot targets of the infrared one on it; sources (S, B, 1, H, W), infrared first.
+    """Brightness of the visible image with hot targets of the infrared one on it.
 
     Where the infrared image is the brighter one, its background counts `_BACKGROUND`, what is hotter than its
     surroundings by `_HOT` wholly: a dark night stays darker than the pixel maximum makes it, targets do not.
+
+    Args:
+        sources: (S, B, 1, H, W) in [0, 1], the infrared image first.
+    Returns:
+        (B, 1, H, W).
     """
     infrared, visible = sources[0], sources[1:].amax(dim=0)
     contrast = infrared - smooth(infrared, 14.0)

@@ -67,7 +67,7 @@ class PyramidHead(nn.Module):
     def weight_maps(
         self, fused: Tensor, features: Tensor, gains: Tensor | None = None, exposed: Sequence[bool] | None = None
     ) -> tuple[Tensor, ...]:
-        """The weight maps, fine ones before coarse ones, from fused features (B, C, H, W) and embeddings (S*B, C, H, W).
+        """The weight maps, from fused features (B, C, H, W) and embeddings (S*B, C, H, W); fine before coarse ones.
 
         Args:
             gains: factors of the logits, (S*B, bands, 1, 1, 1).
