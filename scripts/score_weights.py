@@ -20,9 +20,9 @@ from adasffuse.files import printable, write_text
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings
-from adasffuse.models.weights import file_sha256, released_weights
+from adasffuse.models import RELEASED_SIZES
+from adasffuse.models.weights import file_sha256, find_weights
 from adasffuse.process import run_program, say
-from adasffuse.tasks import GENERAL
 
 RELEASED = "released"
 
@@ -30,9 +30,12 @@ RELEASED = "released"
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--weights", default=RELEASED, metavar="FILE", help="weights file, 'released' or 'general' (%(default)s)"
+        "--weights",
+        default=RELEASED,
+        metavar="FILE",
+        help="weights file or name, or 'released' for the default ones (%(default)s)",
     )
-    parser.add_argument("--size", choices=("base", "small"), default="small", help="of released weights (%(default)s)")
+    parser.add_argument("--size", choices=RELEASED_SIZES, default="small", help="of released weights (%(default)s)")
     parser.add_argument("--root_path", type=Path, metavar="DIR", help="folder of data sets")
     parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="e.g. IVF_MSRS, MIF, MIF/PET-MRI")
     parser.add_argument("--extra", nargs="+", default=[], type=Path, metavar="DIR", help="with infrared/ and visible/")
@@ -63,9 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        weights = None if args.weights == RELEASED else Path(args.weights)
-        if args.weights == GENERAL:
-            weights = released_weights(GENERAL, args.size)
+        weights = None if args.weights == RELEASED else args.weights
         sets = chosen_sets(args.root_path, args.datasets, args.extra)
         network = {"size": args.size, "weights": weights, "device": args.device, "precision": args.precision}
         fusers = {task.id: load_fuser(task.id, **network) for task, _ in sets}
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         for scored in score_sets(sets, fusers, settings, args.pairs, dict(args.every), args.out, args.workers):
             say(f"\n{scored.name}: {scored.verdict()}\n{as_text(scored)}")
             results.append(scored)
-        files = {weights or released_weights(task, args.size) for task in fusers}
+        files = {find_weights(weights, task, args.size) for task in fusers}
         hashes = {path.name: file_sha256(path) for path in sorted(files)}
         precision = ", ".join(sorted({f"{fuser.precision} on {fuser.device.type}" for fuser in fusers.values()}))
         reports = {

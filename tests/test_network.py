@@ -95,7 +95,7 @@ def test_exposure_fusion_counts_for_exposures_alone():
 def test_kinds_that_do_not_fit_the_sources_are_refused(kinds):
     with pytest.raises(ValueError, match="kinds"):
         network(kinds=KINDS)(*sources(8, 8), kinds=kinds)
-    with pytest.raises(ValueError, match="model.kinds lists some of infrared, visible"):
+    with pytest.raises(ValueError, match=r"model\.kinds lists some of infrared, visible"):
         ModelOptions(kinds=("infrared", "infrared"))
 
 

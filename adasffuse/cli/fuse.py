@@ -20,6 +20,7 @@ from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, Fuser, load
 from adasffuse.metrics import ScoreTable, identity_error
 from adasffuse.metrics.conventions import scores_beside
 from adasffuse.metrics.folder import Settings, find_annotations, find_references, score_pairs
+from adasffuse.models import RELEASED_SIZES
 from adasffuse.process import say
 from adasffuse.tasks import Task, find_task
 
@@ -47,10 +48,10 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         "--model_path",
         "--weights",
         type=_given,
-        help="weights file, folder of a training run, or released weights by name: general, ivf_small, general_base, "
-        "... (default: this task's)",
+        help="weights file, folder of a training run, or released weights by name, e.g. general_small "
+        "(default: those that serve this task best)",
     )
-    parser.add_argument("--size", choices=("base", "small"), default="small", help="released weights (%(default)s)")
+    parser.add_argument("--size", choices=RELEASED_SIZES, default="small", help="released weights (%(default)s)")
     parser.add_argument(
         "--save_dir", type=_given_path, default=Path("results"), help="results go to SAVE_DIR/DATASET (%(default)s)"
     )

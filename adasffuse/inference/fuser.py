@@ -211,8 +211,8 @@ def load_fuser(
 
     Args:
         task: 'ivf', 'mef', 'mff' or 'mif'.
-        size: 'small' or 'base', which released weights to take.
-        weights: other weights than those released for the task, see `adasffuse.models.weights.find_weights`.
+        size: 'tiny', 'small' or 'base', which released weights to take.
+        weights: other weights than the default ones, see `adasffuse.models.weights.find_weights`.
         device: 'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
         tile, tile_overlap, precision: as in `Fuser`.
     Raises:

@@ -57,6 +57,7 @@ class ModelOptions:
                 raise ValueError(f"model.kinds lists some of {', '.join(KINDS)}, each once; got {shown(self.kinds)}")
 
 
+RELEASED_SIZES = ("tiny", "small", "base")
 _ALL_TASKS = {"patch": 4, "exposure": True, "contrast": True, "kinds": KINDS}  # real sizes serve every task
 SIZES = {
     "base": ModelOptions(**_ALL_TASKS),
