@@ -112,6 +112,8 @@ def plan(args: argparse.Namespace) -> list[Trial]:
         ValueError: an options file is wrong, or has nothing left without a camera.
     """
     recipes = {path.stem: adapted(load_options(path, args.root_path), args) for path in args.opt}
+    for name in recipes.keys() & BASELINES.keys():
+        raise ValueError(f"{name} is the name of a simple method; call the options file otherwise")
     cameras = args.cameras or sorted({camera for options in recipes.values() for camera in cameras_of(options)})
     return [
         Trial(recipe, camera, without_camera(options, camera, recipe), args.out)
