@@ -35,7 +35,7 @@ class SpectralFilter(nn.Module):
         size = (_fast_length(height + 2 * top), _fast_length(width + 2 * left))
         wide = torch.promote_types(x.dtype, torch.float32)  # of the transforms
         with torch.autocast(x.device.type, enabled=False):
-            rows = _mirror(x.permute(0, 2, 3, 1), top, size[0], dim=1)  # channels last: whole rows and pixels are copied
+            rows = _mirror(x.permute(0, 2, 3, 1), top, size[0], dim=1)  # channels last: whole pixels are copied
             padded = _mirror(rows, left, size[1], dim=2).permute(0, 3, 1, 2)
             padded = padded.to(wide, memory_format=torch.contiguous_format)
             out = torch.fft.irfft2(torch.fft.rfft2(padded) * self.response(size, wide), s=size)
