@@ -10,6 +10,10 @@ import cv2
 import numpy as np
 
 _COLORFUL = 0.02  # mean difference of the largest and smallest channel from which on an image counts as coloured
+_LEAST_CHROMA = np.float32(0.7)  # share of a warm colour that a fused image keeps
+_LEAST_LUMA = np.float32(0.95)  # share of a bright colour's luminance
+_WARM = 0.04, 0.16  # Cr beyond Cb: from where a colour is warm, and from where wholly
+_BRIGHT = 0.6, 0.8  # luminance, the same
 _CB_SCALE, _CR_SCALE = np.float32(1.772), np.float32(1.402)
 _LEVELS = {"8": np.float32(255), "16": np.float32(65535), "float": None}  # white, per depth
 _G_FROM_CB, _G_FROM_CR = np.float32(0.114 * 1.772 / 0.587), np.float32(0.299 * 1.402 / 0.587)
@@ -104,6 +108,38 @@ def is_gray(pixels: np.ndarray) -> bool:
         return True
     red, green, blue = (pixels[..., k] for k in range(3))  # whole planes: a fifth of the time of channel by channel
     return bool((red == green).all() and (green == blue).all())
+
+
+def keep_hot_colors(luma: np.ndarray, colored: np.ndarray) -> np.ndarray:
+    """Luminance at which high activity in an image of false colours stays visible.
+
+    In the colour maps of PET and SPECT red, orange and, at the top, white stand for high activity.  Red is darker than
+    bright tissue, with whose luminance nothing of it would be left; white and pale yellow turn gray and olive where
+    dark tissue gives the luminance.  So where a colour is warm, the luminance is moved towards what leaves `_LEAST_CHROMA`
+    of the chroma in gamut, and where it is bright, towards `_LEAST_LUMA` of its own luminance.  A quarter of what goes
+    beyond stays, and with it the structure of the tissue.  Other colours and gray images change nothing.
+
+    Args:
+        luma: (H, W) fused luminance in [0, 1].
+        colored: the image that gives the result its chroma, (H, W) or (H, W, 3) RGB in [0, 1].
+    Returns:
+        (H, W) float32.
+    """
+    if colored.ndim == 2:
+        return luma
+    own, cb, cr = rgb_to_ycbcr(colored)
+    warm = _LEAST_CHROMA * _ramp(cr - np.maximum(cb, 0), _WARM)
+    red, green, blue = _offsets(cb, cr)
+    darkest = np.maximum(-warm * np.minimum(np.minimum(red, green), blue), _LEAST_LUMA * own * _ramp(own, _BRIGHT))
+    brightest = 1 - warm * np.maximum(np.maximum(red, green), blue)
+    limited = np.clip(luma, darkest, brightest)
+    return limited + np.float32(0.25) * (luma - limited)
+
+
+def _ramp(x: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+    """0 up to the first end, 1 from the second on."""
+    low, high = ends
+    return ((x - np.float32(low)) * np.float32(1 / (high - low))).clip(0, 1)
 
 
 def is_colorful(pixels: np.ndarray) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
-from adasffuse.images.color import is_colorful, luminance, rebuild_color
+from adasffuse.images.color import is_colorful, keep_hot_colors, luminance, rebuild_color
 from adasffuse.images.image import ImageNotice
 from adasffuse.images.no_data import Gap, complete, find_gaps, without_empty
 from adasffuse.images.write import quantise, result_depth
@@ -154,6 +154,8 @@ class Fuser:
             luma = np.where(prepared.known, luma, 0)
         if stretch:
             luma = (luma - luma.min()) / max(float(np.ptp(luma)), 1e-12)
+        if self.task.color == "a":
+            luma = keep_hot_colors(luma, prepared.pixels[0])
         depth = result_depth(depth, prepared.depths)
         return quantise(rebuild_color(luma, prepared.pixels, self.task.color, depth), depth)
 
