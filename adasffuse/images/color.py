@@ -115,9 +115,9 @@ def keep_hot_colors(luma: np.ndarray, colored: np.ndarray) -> np.ndarray:
 
     In the colour maps of PET and SPECT red, orange and, at the top, white stand for high activity.  Red is darker than
     bright tissue, with whose luminance nothing of it would be left; white and pale yellow turn gray and olive where
-    dark tissue gives the luminance.  So where a colour is warm, the luminance is moved towards what leaves `_LEAST_CHROMA`
-    of the chroma in gamut, and where it is bright, towards `_LEAST_LUMA` of its own luminance.  A quarter of what goes
-    beyond stays, and with it the structure of the tissue.  Other colours and gray images change nothing.
+    dark tissue gives the luminance.  So where a colour is warm, the luminance is moved towards what leaves
+    `_LEAST_CHROMA` of the chroma in gamut, and where it is bright, towards `_LEAST_LUMA` of its own luminance.  A
+    quarter of what goes beyond stays, and with it the structure of the tissue.  Other colours change nothing.
 
     Args:
         luma: (H, W) fused luminance in [0, 1].
