@@ -74,6 +74,7 @@ class LossOptions:
     vif: float = bounded(0.0, 0, 1e6)  # weight of the visual information of both sources that the result lacks
     edges: float = bounded(0.0, 0, 1e6)  # weight of the sources' edges that the result lacks, 1 - Qabf
     correlation: float = bounded(0.0, 0, 1e6)  # weight of 2 - SCD: result less one source should be the other
+    decision: float = bounded(0.0, 0, 1e6)  # weight of L1 to the nearest source at every pixel: no vague mixtures
     targets: float = bounded(0.0, 0, 1e6)  # weight of the contrast of the first source's hot targets that is lost
     spurious: float = bounded(0.0, 0, 1e6)  # weight of coarse brightness gradients beyond those of all sources
     exposure: float = bounded(0.0, 0, 1e6)  # weight of multi-exposure structure that the result lacks, 1 - MEF-SSIM
@@ -135,6 +136,9 @@ def fusion_loss(
         terms["correlation"] = options.correlation * (2 - kept).mean()
     if options.exposure:
         terms["exposure"] = options.exposure * (1 - exposure_structure(sources, fused)).mean()
+    if options.decision:
+        nearest = (fused - sources).abs().amin(dim=0)
+        terms["decision"] = options.decision * nearest.mean()
     if options.targets:
         terms["targets"] = options.targets * targets_lost(sources[0], fused).mean()
     if options.spurious:
