@@ -29,10 +29,11 @@ from adasffuse.training.options import Options, load_options
 
 RELEASED = Path(__file__).resolve().parents[1] / "adasffuse" / "weights"
 # Ends of the names of what stays float32 in half-precision files: A, dt, D of the scan, wavelet and spectral filters.
-HALF_KEEPS = (".A_log", ".dt_bias", ".D", ".low_pass", ".high_pass", ".frequency.weight")
+HALF_KEEPS = (".A_log", ".dt_bias", ".D", ".low_pass", ".high_pass", ".frequency.weight", ".log_gain")
 LICENCE = "weights fitted to images with research terms of their owners; the code alone is MIT"
 DATA_LICENCES = {  # as the repositories that we had the images from state them
-    "ivf": "RoadScene (hanna-xu/RoadScene): no licence stated, asks for citation",
+    "ivf": "RoadScene (hanna-xu/RoadScene) and M3FD (TarDAL): no licence stated, ask for citation; MSRS (PIAFusion, "
+    "SuperFusion): MIT; EPFL RGB-NIR: none stated",
     "mef": "MEFB (xingchenzhang/MEFB): no licence stated, asks for citation",
     "mff": "Lytro triples (uzeful/IFCNN), MFFW and MFI-WHU (xingchenzhang/MFIF), classic gray pairs "
     "(yuliu316316/MFIF): no licence stated, ask for citation",

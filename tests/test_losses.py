@@ -368,4 +368,6 @@ def test_terms_of_targets_and_brightness_have_their_weights_and_finite_gradients
 def test_the_decision_term_is_the_distance_to_the_nearest_source():
     sources, options = [constant(0.2), constant(0.6)], LossOptions(decision=10.0)
     for value, distance in ((0.2, 0.0), (0.6, 0.0), (0.4, 0.2), (0.3, 0.1), (0.9, 0.3)):
-        assert fusion_loss(constant(value), sources, options)["decision"].item() == pytest.approx(10 * distance, abs=1e-6)
+        assert fusion_loss(constant(value), sources, options)["decision"].item() == pytest.approx(
+            10 * distance, abs=1e-6
+        )

@@ -22,7 +22,7 @@ from adasffuse.images.pairs import find_scenes, scene_folders
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import load_fuser
-from adasffuse.models.weights import WeightsError, released_weights
+from adasffuse.models import RELEASED_SIZES
 from adasffuse.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
@@ -423,7 +423,7 @@ def test_results_over_sources_are_refused(run, tmp_path):
     assert status == 1 and out == "" and f"error: results would lie among the sources in {base}/visible" in err
 
 
-@pytest.mark.parametrize("name", ["file", "run", "general", "ivf_small", "general_small"])
+@pytest.mark.parametrize("name", ["file", "run", "general", "general_small"])
 def test_every_way_to_name_weights(run, tmp_path, weights, name):
     named = name
     if name in ("file", "run"):
@@ -576,16 +576,13 @@ def test_a_second_run_replaces_its_results(run, tmp_path):
     assert (tmp_path / "out/IVF/1.png").read_bytes() == before
 
 
+@pytest.mark.parametrize("size", RELEASED_SIZES)
 @pytest.mark.parametrize("task", TASKS)
-def test_tiles_of_released_weights_agree_with_the_whole_image(task):
+def test_tiles_of_released_weights_agree_with_the_whole_image(task, size):
     """Within 50 dB and without a step at a third of the default tile's side and the default overlap."""
-    try:
-        released_weights(task, "small")
-    except WeightsError as error:
-        pytest.skip(str(error))
     sample = sample_pairs(task)[-1]
     a, b = (cv2.resize(x if x.ndim == 2 else x[..., 1], (640, 768)) / np.float32(255) for x in (sample.a, sample.b))
-    fuser = load_fuser(task, device="cpu", tile=512, precision="float32")
+    fuser = load_fuser(task, size, device="cpu", tile=512, precision="float32")
     tiled = fuser.fuse_luminance(a, b)
     fuser.tile = 0
     difference = tiled - fuser.fuse_luminance(a, b)

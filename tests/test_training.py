@@ -855,7 +855,7 @@ def test_starting_from_the_folder_of_another_run(root, tmp_path):
 
 
 def test_starting_from_smaller_released_weights(root):
-    options = run_options(root, model=asdict(SIZES["base"]) | {"exposure": True}, train={"init": "general_small"})
+    options = run_options(root, model=asdict(SIZES["base"]), train={"init": "general_small"})
     run = Run(options, Processes(0, 1, CPU))
     released, _ = load_weights(released_weights("general", "small"))
     sources = torch.rand(2, 1, 1, 32, 32)
