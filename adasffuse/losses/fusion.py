@@ -33,9 +33,9 @@ from adasffuse.tasks import Task
 def hot_over_visible(sources: Tensor) -> Tensor:
     """Brightness of the visible image with what is hot in the infrared one on it.
 
-    Where the infrared image is the brighter one, what is hotter than its surroundings by `_HOT` counts wholly, its
-    background little where the visible scene is dark and nearly wholly by day: a night stays darker than the pixel
-    maximum makes it, hot targets do not.
+    Where the infrared image is the brighter one, its background counts `_BACKGROUND`, what is hotter than its
+    surroundings by `_HOT` wholly: nights stay darker than the pixel maximum makes them, and what the visible image
+    shows in front of a bright background keeps its contrast.
 
     Args:
         sources: (S, B, 1, H, W) in [0, 1], the infrared image first.
@@ -43,11 +43,8 @@ def hot_over_visible(sources: Tensor) -> Tensor:
         (B, 1, H, W).
     """
     infrared, visible = sources[0], sources[1:].amax(dim=0)
-    around, surroundings = smooth(torch.cat([infrared, visible], dim=1), 14.0).split(1, dim=1)
-    (dark, least), (bright, most) = _BACKGROUND
-    background = least + (most - least) * ((surroundings - dark) / (bright - dark)).clamp(0, 1)
-    hot = ((infrared - around) / _HOT).clamp(0, 1)
-    return visible + torch.lerp(background, torch.ones_like(hot), hot) * (infrared - visible).clamp(min=0)
+    hot = ((infrared - smooth(infrared, 14.0)) / _HOT).clamp(0, 1)
+    return visible + (_BACKGROUND + (1 - _BACKGROUND) * hot) * (infrared - visible).clamp(min=0)
 
 
 TARGETS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -57,7 +54,7 @@ TARGETS: dict[str, Callable[[Tensor], Tensor]] = {
     "hot": hot_over_visible,
 }
 _HOT = 0.15  # contrast, as a share of full white, from which on something hot counts wholly
-_BACKGROUND = (0.1, 0.3), (0.35, 0.9)  # level of the visible surroundings, and the infrared background's share there
+_BACKGROUND = 0.35
 
 
 @dataclass(frozen=True)
