@@ -1,6 +1,6 @@
 """Train and tabulate variants of one options file: what each part of network and loss buys.
 
-python scripts/ablate.py --opt options/train_AdaSFFuse_ivf_small.json --root_path DATA/train --steps 1200 --jobs 2
+python scripts/ablate.py --opt options/train_AdaSFFuse_ivf.json --root_path DATA/train --steps 1200 --jobs 2
 
 Every row of the table is the options file, or the network as it starts, with one thing changed, trained from random
 weights once per seed by the ordinary trainer, in a folder of its own below --out.  Run the same command again to go on

@@ -1,6 +1,6 @@
 """Turn a finished run into released weights: copy them into the package, with a card (data, steps, scores, SHA-256).
 
-python scripts/release_weights.py --run checkpoint/ivf_small --score_root DATA/test \
+python scripts/release_weights.py --run checkpoint/ivf --score_root DATA/test \
     --datasets IVF IVF_MSRS IVF_LLVIP --every IVF_LLVIP=2 --data "201 RoadScene pairs" --limits "small network" --half
 
 Weights of several tasks (`general`) are scored on data sets of each.  With --half, parameters are stored in half
