@@ -1,5 +1,6 @@
 """AdaSFFuse (arXiv 2508.15505): embed, split, fuse band by band, merge, refine, decode."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -170,15 +171,17 @@ class AdaSFFuse(nn.Module):
             fused = self.head.compose(patches, maps)
         else:
             residual, *maps = maps
-            difference = patches.amax(dim=0) - patches.amin(dim=0)
+            difference = functools.reduce(torch.maximum, patches) - functools.reduce(torch.minimum, patches)
             fused = self.head.compose(patches, maps) + residual.clamp(-difference, difference)
-        return F.pixel_shuffle(fused, self.options.patch)[..., :height, :width]
+        pixels = fused.permute(0, 2, 3, 1).unflatten(3, 2 * (self.options.patch,)).transpose(2, 3)  # (B, h, p, w, p)
+        return pixels.flatten(3).flatten(1, 2).unsqueeze(1)[..., :height, :width]
 
     def _as_patches(self, sources: Tensor) -> Tensor:
         """Sources (S, B, 1, H, W), extended, (S*B, P, H/p, W/p): P = p * p pixels of a patch."""
         extended = pad_to_multiple(sources.flatten(0, 1), self.multiple)
-        patches = F.pixel_unshuffle(extended, self.options.patch)
-        return patches.contiguous(memory_format=torch.channels_last)
+        size = (-1, self.options.patch)
+        patches = extended.unflatten(3, size).unflatten(2, size).transpose(3, 4).flatten(4)  # (S*B, 1, h, w, P)
+        return patches.squeeze(1).permute(0, 3, 1, 2)  # in channels-last memory
 
     def embed_sources(self, sources: Tensor, known: Tensor | None = None) -> Tensor:
         """Feature embedding, (N, P, H, W) to (N, C, H, W), of the N = S*B images of all sources.
@@ -239,9 +242,8 @@ class SourceKinds(nn.Module):
         """(N, P, H, W) of known kinds to (N, C, H, W), each image with kernels of its own."""
         weight = embedding.weight + self.weight.unflatten(0, (len(self.names), -1))[known]  # (N, C, P, 3, 3)
         bias = embedding.bias + self.bias.unflatten(0, (len(self.names), -1))[known]
-        images = sources.flatten(0, 1).unsqueeze(0)  # one image of N groups of channels
-        out = F.conv2d(images, weight.flatten(0, 1), bias.flatten(), padding=1, groups=len(known))
-        return out.unflatten(1, (len(known), -1))[0].contiguous(memory_format=torch.channels_last)
+        kernels = zip(sources.split(1), weight, bias)  # one by one: groups of channels take four times as long
+        return torch.cat([F.conv2d(image, w, b, padding=1) for image, w, b in kernels])
 
     def logit_gains(self, known: Tensor) -> Tensor:
         """Factors of the logits of every image in every band, (N, bands, 1, 1, 1)."""
