@@ -164,9 +164,9 @@ def test_red_keeps_its_colour_and_white_its_brightness_whatever_the_tissue():
     cb, cr = rgb_to_ycbcr(red)[1:]
     kept = np.hypot(*fit_gamut(limited, cb, cr)) / np.hypot(cb, cr)
     assert kept.min() > 0.4 and np.hypot(*fit_gamut(luma, cb, cr))[0, 2] == 0  # nothing would have been left
-    assert np.all(np.diff(limited) > 0.1)  # the tissue's structure stays
+    assert np.all(np.diff(limited) > 0.05)  # the tissue's structure stays
     white = np.ones((1, 3, 3), np.float32)
-    assert keep_hot_colors(luma, white).min() == pytest.approx(0.95 * 0.75)
+    assert keep_hot_colors(luma, white).min() == pytest.approx(0.95 * 0.85)
     assert keep_hot_colors(np.full((1, 3), own), red) == pytest.approx(own)  # its own luminance stays
 
 

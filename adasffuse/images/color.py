@@ -12,6 +12,7 @@ import numpy as np
 _COLORFUL = 0.02  # mean difference of the largest and smallest channel from which on an image counts as coloured
 _LEAST_CHROMA = np.float32(0.7)  # share of a warm colour that a fused image keeps
 _LEAST_LUMA = np.float32(0.95)  # share of a bright colour's luminance
+_STRUCTURE = np.float32(0.15)  # share of the luminance beyond that
 _WARM = 0.04, 0.16  # Cr beyond Cb: from where a colour is warm, and from where wholly
 _BRIGHT = 0.6, 0.8  # luminance, the same
 _CB_SCALE, _CR_SCALE = np.float32(1.772), np.float32(1.402)
@@ -116,8 +117,8 @@ def keep_hot_colors(luma: np.ndarray, colored: np.ndarray) -> np.ndarray:
     In the colour maps of PET and SPECT red, orange and, at the top, white stand for high activity.  Red is darker than
     bright tissue, with whose luminance nothing of it would be left; white and pale yellow turn gray and olive where
     dark tissue gives the luminance.  So where a colour is warm, the luminance is moved towards what leaves
-    `_LEAST_CHROMA` of the chroma in gamut, and where it is bright, towards `_LEAST_LUMA` of its own luminance.  A
-    quarter of what goes beyond stays, and with it the structure of the tissue.  Other colours change nothing.
+    `_LEAST_CHROMA` of the chroma in gamut, and where it is bright, towards `_LEAST_LUMA` of its own luminance.  Of
+    what goes beyond, `_STRUCTURE` stays, and with it that of the tissue.  Other colours change nothing.
 
     Args:
         luma: (H, W) fused luminance in [0, 1].
@@ -133,7 +134,7 @@ def keep_hot_colors(luma: np.ndarray, colored: np.ndarray) -> np.ndarray:
     darkest = np.maximum(-warm * np.minimum(np.minimum(red, green), blue), _LEAST_LUMA * own * _ramp(own, _BRIGHT))
     brightest = 1 - warm * np.maximum(np.maximum(red, green), blue)
     limited = np.clip(luma, darkest, brightest)
-    return limited + np.float32(0.25) * (luma - limited)
+    return limited + _STRUCTURE * (luma - limited)
 
 
 def _ramp(x: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
