@@ -49,7 +49,7 @@ from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import SIZES, AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, released_weights
 from adasffuse.process import SPINS, keep_freed_memory
-from adasffuse.tasks import GENERAL
+from adasffuse.tasks import GENERAL, TASKS
 
 COLUMNS = (
     "size",
@@ -65,6 +65,7 @@ COLUMNS = (
     "peak_MB",
 )
 ON_GPU = ("GB", "bound", "share", "next")  # columns added there
+KINDS = TASKS["ivf"].kinds  # of the two sources
 ENOUGH = 30  # seconds of timed images after which no further one is begun
 GOALS = {("base", "1x640x480", "bfloat16"): {"median_s": 8e-3, "peak_MB": 1500}}  # on an H200
 
@@ -240,9 +241,11 @@ def measure(args: argparse.Namespace, size: str, resolution: str, precision: str
     def fuse() -> None:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             if args.tile and height * width > args.tile**2 and size not in REFERENCES:
-                fuse_tiled(model, sources, args.tile, DEFAULT_OVERLAP)
-            else:
+                fuse_tiled(model, sources, args.tile, DEFAULT_OVERLAP, KINDS)
+            elif size in REFERENCES:
                 model(sources)
+            else:
+                model(sources, kinds=KINDS)
 
     first = seconds(fuse, device)
     times = [seconds(fuse, device)]

@@ -61,6 +61,13 @@ def test_a_network_that_knows_kinds_inherits_from_one_that_does_not():
     assert not any(value.any() for value in state.values())
 
 
+def test_a_network_that_knows_contrast_inherits_from_one_that_does_not():
+    start = network(5, output="pyramid")
+    model = AdaSFFuse(ModelOptions(**{**SHAPE, "contrast": True}))
+    inherit(model, start)
+    torch.testing.assert_close(fused(model), fused(start))
+
+
 def test_a_network_without_residual_inherits_from_one_with_it():
     start = network(5, output="pyramid")
     model = grown(start, output="pyramid", residual=False)

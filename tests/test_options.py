@@ -144,7 +144,7 @@ def test_a_part_overrides_what_it_shares():
 
 def test_cards_of_released_weights_hold_options_that_parse():
     cards = sorted((Path(__file__).parents[1] / "adasffuse/weights").glob("*.json"))
-    assert len(cards) >= 10
+    assert len(cards) >= 3
     for card in cards:
         options = parse_options(json.loads(card.read_text())["options"])
         assert card.stem == f"{options.task}_{options.size}"

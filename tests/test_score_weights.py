@@ -72,9 +72,9 @@ def test_images_and_scores_are_those_of_the_fusion_scripts(run, tmp_path):
 def test_the_released_general_weights(run, tmp_path, monkeypatch):
     names = []
     tiny = tmp_path / "tiny.safetensors"
-    monkeypatch.setattr(score_weights, "released_weights", lambda task, size: names.append((task, size)) or tiny)
+    monkeypatch.setattr(score_weights, "find_weights", lambda *asked: names.append(asked) or tiny)
     _, content, _ = run("--weights", "general", "--root_path", write_ivf(tmp_path / "data"), "--datasets", "IVF")
-    assert names == [("general", "small")] and list(content["weights"]) == [tiny.name]
+    assert names == [("general", "ivf", "small")] and list(content["weights"]) == [tiny.name]
 
 
 def test_en_sd_and_sf_do_not_count_in_the_rank():

@@ -579,10 +579,10 @@ def test_a_second_run_replaces_its_results(run, tmp_path):
 @pytest.mark.parametrize("size", RELEASED_SIZES)
 @pytest.mark.parametrize("task", TASKS)
 def test_tiles_of_released_weights_agree_with_the_whole_image(task, size):
-    """Within 50 dB and without a step at a third of the default tile's side and the default overlap."""
+    """Within 50 dB and without a step, though these tiles have a tenth of the default ones' pixels."""
     sample = sample_pairs(task)[-1]
-    a, b = (cv2.resize(x if x.ndim == 2 else x[..., 1], (640, 768)) / np.float32(255) for x in (sample.a, sample.b))
-    fuser = load_fuser(task, size, device="cpu", tile=512, precision="float32")
+    a, b = (cv2.resize(x if x.ndim == 2 else x[..., 1], (640, 1024)) / np.float32(255) for x in (sample.a, sample.b))
+    fuser = load_fuser(task, size, device="cpu", tile=640, precision="float32")
     tiled = fuser.fuse_luminance(a, b)
     fuser.tile = 0
     difference = tiled - fuser.fuse_luminance(a, b)

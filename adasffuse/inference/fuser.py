@@ -24,8 +24,8 @@ from adasffuse.models.weights import WeightsError, find_weights, load_weights
 from adasffuse.process import keep_freed_memory
 from adasffuse.tasks import GENERAL, Task, find_task
 
-DEFAULT_TILE = 1536
-DEFAULT_OVERLAP = 64
+DEFAULT_TILE = 2048
+DEFAULT_OVERLAP = 128
 
 
 class Fuser:

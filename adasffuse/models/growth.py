@@ -24,9 +24,9 @@ _PASSING = {"mixer_norm": 0, "xBC_proj": 1, "z_dt_proj": 1, "out_proj": 0, "mlp_
 def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
     """Give `model` the parameters of `start`, after which it does what that does.
 
-    `model` may know `kinds`, have more blocks, or the decoder's `residual`, and be a whole number of times as wide, in
-    channels, head_dim and d_state alike.  It may also lack the residual that `start` has, or know about `exposure`, and
-    then begins with that alone.
+    `model` may know `kinds` or `contrast`, have more blocks or the decoder's `residual`, and be a whole number of times
+    as wide, in channels, head_dim and d_state alike.  It may also lack the residual that `start` has, or know about
+    `exposure`, and then begins with that alone.
 
     Raises:
         ValueError: `model` is none of these.
@@ -43,6 +43,8 @@ def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
             nn.init.zeros_(block.mlp.project.weight)
     if model.options.residual and not start.options.residual:
         nn.init.zeros_(model.decode[-1].weight)
+    if model.options.contrast and not start.options.contrast:
+        nn.init.zeros_(model.head.contrast_power.bias)
     if model.options.exposure and not start.options.exposure:
         model.head.start_as_exposure_fusion()
 
@@ -53,6 +55,7 @@ def _reaches(start: ModelOptions, model: ModelOptions, factor: int) -> bool:
     deeper = {name: max(getattr(start, name), getattr(model, name)) for name in _DEPTHS}
     changed = {
         "kinds": start.kinds or model.kinds,
+        "contrast": start.contrast or model.contrast,
         "exposure": start.exposure or model.exposure,
         "residual": model.residual,
     }
