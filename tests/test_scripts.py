@@ -22,7 +22,6 @@ from adasffuse.images.pairs import find_scenes, scene_folders
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import load_fuser
-from adasffuse.models import RELEASED_SIZES
 from adasffuse.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
@@ -576,7 +575,7 @@ def test_a_second_run_replaces_its_results(run, tmp_path):
     assert (tmp_path / "out/IVF/1.png").read_bytes() == before
 
 
-@pytest.mark.parametrize("size", RELEASED_SIZES)
+@pytest.mark.parametrize("size", ["tiny", "small", pytest.param("base", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("task", TASKS)
 def test_tiles_of_released_weights_agree_with_the_whole_image(task, size):
     """Within 50 dB and without a step, though these tiles have a tenth of the default ones' pixels."""
