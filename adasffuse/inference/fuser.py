@@ -25,7 +25,7 @@ from adasffuse.process import keep_freed_memory
 from adasffuse.tasks import GENERAL, Task, find_task
 
 DEFAULT_TILE = 2048
-DEFAULT_OVERLAP = 128
+DEFAULT_OVERLAP = 192
 
 
 class Fuser:
