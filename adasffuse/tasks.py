@@ -5,6 +5,9 @@ from dataclasses import dataclass
 GENERAL = "general"  # instead of a task's id: of a run, and of weights, that serve several tasks
 
 
+KINDS = ("infrared", "visible", "exposure", "focus", "scan", "mri")  # of sources; a scan: CT, PET or SPECT
+
+
 @dataclass(frozen=True)
 class Sources:
     """Where the sources of a scene lie below a data set's folder."""
@@ -23,8 +26,8 @@ class Task:
     target: str  # intensity target of the loss: 'max' or 'mean' of the sources
     loss_weights: tuple[float, float, float]  # intensity, gradient, SSIM
     ssim_share: str  # weights of A and B in the SSIM term: 'gradient' (share of mean gradient) or 'equal'
+    kinds: tuple[str, ...]  # of the sources; further ones are of the last kind
     color: str  # whose chroma the result takes: 'a', 'b' or 'weighted' (both)
-    night: bool = False  # the brightness of source B can be preferred to that of A, see `Fuser`
     thermal: tuple[bool, ...] = ()  # per source, whether it shows temperature; () for no source
     jitter: tuple[str, ...] = ("gain", "gamma", "offset")  # photometric changes that training pairs may undergo
 
@@ -32,6 +35,10 @@ class Task:
     def folder(self) -> str:
         """Name of the task's folder below a root, e.g. 'IVF'."""
         return self.id.upper()
+
+    def kinds_of(self, count: int) -> tuple[str, ...]:
+        """Kind of each of `count` sources."""
+        return (*self.kinds, *[self.kinds[-1]] * count)[:count]
 
 
 _ALL = (
@@ -42,8 +49,8 @@ _ALL = (
         "max",
         (20, 20, 10),
         "gradient",
+        ("infrared", "visible"),
         "b",
-        night=True,
         thermal=(True, False),
     ),
     Task(
@@ -53,10 +60,20 @@ _ALL = (
         "mean",
         (20, 20, 10),
         "equal",
+        ("exposure",),
         "weighted",
         jitter=("gamma",),  # clipped pixels stay black or white: the network has to know them
     ),
-    Task("mff", "multi-focus", (Sources("", ("imageA", "imageB")),), "mean", (20, 20, 10), "gradient", "weighted"),
+    Task(
+        "mff",
+        "multi-focus",
+        (Sources("", ("imageA", "imageB")),),
+        "mean",
+        (20, 20, 10),
+        "gradient",
+        ("focus",),
+        "weighted",
+    ),
     Task(
         "mif",
         "medical CT/PET/SPECT + MRI",
@@ -69,6 +86,7 @@ _ALL = (
         "max",
         (20, 100, 50),
         "equal",
+        ("scan", "mri"),
         "a",
         jitter=("gain", "gamma"),  # the background stays black
     ),

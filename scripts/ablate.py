@@ -1,6 +1,6 @@
 """Train and tabulate variants of one options file: what each part of network and loss buys.
 
-python scripts/ablate.py --opt options/train_AdaSFFuse_ivf_small.json --root_path DATA/train --steps 1200 --jobs 2
+python scripts/ablate.py --opt options/train_AdaSFFuse_ivf.json --root_path DATA/train --steps 1200 --jobs 2
 
 Every row of the table is the options file, or the network as it starts, with one thing changed, trained from random
 weights once per seed by the ordinary trainer, in a folder of its own below --out.  Run the same command again to go on
@@ -111,13 +111,16 @@ ROWS: dict[str, Row] = {
     "no_fft": Row("without FFT branch", zero=(".frequency.weight",)),
     "no_spatial": Row("without spatial (3x3) branch", zero=(".spatial.weight", ".spatial.bias")),
     **{order: Row(f"{order} scan", {"scan": order}) for order in ("raster", "bidirectional")},
-    **{head: Row(f"{head} head", {"output": head}) for head in ("direct", "pyramid")},
+    "direct": Row("direct head", {"output": "direct", "exposure": False, "contrast": False, "kinds": ()}),
+    "pyramid": Row("pyramid head", {"output": "pyramid"}),
     "no_residual": Row("without the decoder's image", {"residual": False}),
     "exposure": Row("weights start from exposure fusion", {"exposure": True}),
-    "ordered": Row("A and B are embedded differently", {"ordered": True}),
+    "contrast": Row("weights start from the sources' contrast", {"contrast": True}),
+    "no_contrast": Row("weights do not start from the sources' contrast", {"contrast": False}),
+    "no_kinds": Row("sources of all kinds are treated alike", {"kinds": ()}),
     **{f"n1_{n}": Row(f"N1 = {n} blocks on each band", {"band_blocks": n}) for n in range(3)},
     **{f"n2_{n}": Row(f"N2 = {n} blocks at full resolution", {"full_blocks": n}) for n in range(4)},
-    **{f"patch_{n}": Row(f"{n}x{n} pixels per token", {"patch": n}) for n in (1, 2)},
+    **{f"patch_{n}": Row(f"{n}x{n} pixels per token", {"patch": n}) for n in (1, 2, 4)},
     **{f"no_{term}_loss": Row(f"loss without its {term} term", without=term) for term in TERMS},
     "paper_loss": Row("the paper's loss", paper_loss=True),
 }

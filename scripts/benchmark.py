@@ -1,10 +1,13 @@
 """Time and memory of the network on this machine, beside the machine's own matrix and transform rates.
 
-python scripts/benchmark.py --size small base --resolutions 640x480 1280x960 --precision float32 bfloat16 --profile
+python scripts/benchmark.py --resolutions 640x480 1280x960 --precision float32 bfloat16 --references --profile
 
 Every row is measured in a fresh process: peak memory above what importing takes, the first image, then the median
 and spread of the following ones.  The floor is what the matrix products and transforms alone would take at the rates
 measured in the same run.  Weights are the released general ones, random where there are none of that size.
+
+With `--references` plain convolutions of the sizes of published networks (see `REFERENCES`) are measured in the same
+run, and a second table gives our time over theirs: a ratio holds from machine to machine better than milliseconds do.
 
 python scripts/benchmark.py --device cuda --size base --precision bfloat16
 
@@ -14,6 +17,7 @@ time, `next` the operator that takes most of it.
 """
 
 import argparse
+import functools
 import itertools
 import json
 import math
@@ -24,6 +28,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from measuring import (
     against_floor,
     ceilings,
@@ -34,6 +39,7 @@ from measuring import (
     run_alone,
     seconds,
 )
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -43,7 +49,7 @@ from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import SIZES, AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, released_weights
 from adasffuse.process import SPINS, keep_freed_memory
-from adasffuse.tasks import GENERAL
+from adasffuse.tasks import GENERAL, TASKS
 
 COLUMNS = (
     "size",
@@ -52,14 +58,79 @@ COLUMNS = (
     "first_s",
     "median_s",
     "spread_s",
+    "parameters",
     "GFLOP",
     "floor_s",
     "over_floor",
     "peak_MB",
 )
 ON_GPU = ("GB", "bound", "share", "next")  # columns added there
+KINDS = TASKS["ivf"].kinds  # of the two sources
 ENOUGH = 30  # seconds of timed images after which no further one is begun
 GOALS = {("base", "1x640x480", "bfloat16"): {"median_s": 8e-3, "peak_MB": 1500}}  # on an H200
+
+
+def mmdrfuse_sized() -> nn.Module:
+    """Two 3x3 convolutions of the stacked sources, 4 channels between: the 113 parameters of arXiv 2408.15641."""
+    return Stacked(nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 3, padding=1), nn.Tanh()))
+
+
+def mefnet_sized() -> nn.Module:
+    """Six 3x3 convolutions of 24 channels, dilated 1 to 16, and a 1x1, on 128 lines (arXiv 1907.10378), as weights."""
+    layers = []
+    for channels, dilation in zip((1, 24, 24, 24, 24, 24), (1, 2, 4, 8, 16, 1)):
+        layers += [nn.Conv2d(channels, 24, 3, padding=dilation, dilation=dilation, bias=False), nn.LeakyReLU(0.2)]
+    return Weighted(nn.Sequential(*layers, nn.Conv2d(24, 1, 1)), lines=128)
+
+
+def ifcnn_sized() -> nn.Module:
+    """64 channels: 7x7 and 3x3 on each source as RGB, the maximum, 3x3 and 1x1 (doi:10.1016/j.inffus.2019.07.011)."""
+    each = nn.Sequential(
+        nn.Conv2d(3, 64, 7, padding=3, bias=False), nn.Conv2d(64, 64, 3, padding=1, bias=False), nn.ReLU()
+    )
+    together = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1, bias=False), nn.ReLU(), nn.Conv2d(64, 3, 1))
+    return Maximum(each, together)
+
+
+REFERENCES = {"mmdrfuse-sized": mmdrfuse_sized, "mefnet-sized": mefnet_sized, "ifcnn-sized": ifcnn_sized}
+
+
+class Stacked(nn.Module):
+    """Two sources (2, B, 1, H, W) as channels of one image; (B, 1, H, W)."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, sources: Tensor) -> Tensor:
+        return self.layers(sources.transpose(0, 1).flatten(1, 2))
+
+
+class Weighted(nn.Module):
+    """Mean of sources (S, B, 1, H, W) by weights that are found at `lines` pixels of the shorter side; (B, 1, H, W)."""
+
+    def __init__(self, layers: nn.Module, lines: int) -> None:
+        super().__init__()
+        self.layers, self.lines = layers, lines
+
+    def forward(self, sources: Tensor) -> Tensor:
+        images = sources.flatten(0, 1)
+        scale = min(1.0, self.lines / min(images.shape[-2:]))
+        small = F.interpolate(images, scale_factor=scale, mode="bilinear")
+        weights = F.interpolate(self.layers(small), images.shape[-2:], mode="bilinear")
+        return (weights.view_as(sources).softmax(dim=0) * sources).sum(dim=0)
+
+
+class Maximum(nn.Module):
+    """The largest of each source's features, (S, B, 1, H, W) as RGB, becomes the result (B, 3, H, W)."""
+
+    def __init__(self, each: nn.Module, together: nn.Module) -> None:
+        super().__init__()
+        self.each, self.together = each, together
+
+    def forward(self, sources: Tensor) -> Tensor:
+        features = self.each(sources.flatten(0, 1).repeat(1, 3, 1, 1))
+        return self.together(functools.reduce(torch.maximum, features.chunk(len(sources))))
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -78,6 +149,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="(%(default)s)")
     parser.add_argument("--tile", type=int, default=DEFAULT_TILE, help="tile for larger images, 0: never (%(default)s)")
     parser.add_argument("--library", action="store_true", help="with what a fuser sets, not with all that scripts set")
+    parser.add_argument("--references", action="store_true", help="beside plain convolutions of published sizes")
     parser.add_argument("--profile", action="store_true", help="print the operators that take most time")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="PNG of time and memory against pixels")
@@ -106,7 +178,8 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # for the processes that measure
     rows = []
     command = [sys.executable, os.path.abspath(__file__), *(sys.argv[1:] if argv is None else argv), "--one"]
-    for case in itertools.product(args.size, args.resolutions, args.precision):
+    sizes = [*args.size, *(REFERENCES if args.references else ())]
+    for case in itertools.product(sizes, args.resolutions, args.precision):
         row = run_alone([*command, ",".join(case)], ",".join(case))
         if on_gpu:
             row |= against_floor(row["median_s"], row["precision"], row["GFLOP"], row["GB"], rates)
@@ -115,6 +188,9 @@ def main(argv: list[str] | None = None) -> int:
         row["over_floor"] = row["median_s"] / row["floor_s"]
         rows.append(row)
     print(format_rows(COLUMNS + ON_GPU * on_gpu, rows))
+    if args.references:
+        print("\nmedian over that of plain convolutions of the same pixels and precision:")
+        print(format_rows(("size", "pixels", "precision", *REFERENCES), ratios(rows)))
     for row in rows if on_gpu else ():
         limits = GOALS.get((row["size"], row["pixels"], row["precision"]))
         if limits:
@@ -130,8 +206,22 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def network(size: str) -> AdaSFFuse:
-    """The released network for all tasks, or one with random weights where none is released."""
+def ratios(rows: list[dict]) -> list[dict]:
+    """Of each row of ours: its median over that of each reference of the same pixels and precision."""
+    medians = {(row["size"], row["pixels"], row["precision"]): row["median_s"] for row in rows}
+    result = []
+    for row in rows:
+        if row["size"] not in REFERENCES:
+            case = {name: row[name] for name in ("size", "pixels", "precision")}
+            over = {name: row["median_s"] / medians[name, row["pixels"], row["precision"]] for name in REFERENCES}
+            result.append(case | over)
+    return result
+
+
+def network(size: str) -> nn.Module:
+    """The released network for all tasks, one with random weights where none is released, or a reference."""
+    if size in REFERENCES:
+        return REFERENCES[size]()
     try:
         return load_weights(released_weights(GENERAL, size))[0]
     except WeightsError:
@@ -150,10 +240,12 @@ def measure(args: argparse.Namespace, size: str, resolution: str, precision: str
 
     def fuse() -> None:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            if args.tile and height * width > args.tile**2:
-                fuse_tiled(model, sources, args.tile, DEFAULT_OVERLAP)
-            else:
+            if args.tile and height * width > args.tile**2 and size not in REFERENCES:
+                fuse_tiled(model, sources, args.tile, DEFAULT_OVERLAP, KINDS)
+            elif size in REFERENCES:
                 model(sources)
+            else:
+                model(sources, kinds=KINDS)
 
     first = seconds(fuse, device)
     times = [seconds(fuse, device)]
@@ -167,6 +259,7 @@ def measure(args: argparse.Namespace, size: str, resolution: str, precision: str
         "first_s": first,
         "median_s": statistics.median(times),
         "spread_s": max(times) - min(times),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "peak_MB": peak / 2**20,
     }
     if device.type == "cuda":

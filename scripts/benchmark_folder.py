@@ -29,6 +29,7 @@ from adasffuse.images.color import luminance
 from adasffuse.images.pairs import SceneFolder, find_scenes, read_scene, scene_folders
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, fuse_folder, load_fuser
+from adasffuse.models import RELEASED_SIZES
 from adasffuse.process import SPINS, keep_freed_memory
 from adasffuse.tasks import TASKS
 
@@ -38,7 +39,7 @@ SIZE = 640, 480  # of the built-in pairs, width and height
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=TASKS, default="ivf", help="(%(default)s)")
-    parser.add_argument("--size", choices=("base", "small"), default="small", help="released weights (%(default)s)")
+    parser.add_argument("--size", choices=RELEASED_SIZES, default="small", help="released weights (%(default)s)")
     parser.add_argument("--root_path", type=Path, help="folder of data sets (default: built-in samples)")
     parser.add_argument("--dataset", help="data set below it, of several subsets the first (default: the task's)")
     parser.add_argument("--pairs", type=int, default=100, help="number of pairs (%(default)s)")

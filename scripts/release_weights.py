@@ -1,10 +1,11 @@
 """Turn a finished run into released weights: copy them into the package, with a card (data, steps, scores, SHA-256).
 
-python scripts/release_weights.py --run checkpoint/ivf_small --score_root DATA/test --datasets IVF IVF_MSRS \
-    --extra DATA/detection/LLVIP --data "201 RoadScene pairs" --limits "small network" --half
+python scripts/release_weights.py --run checkpoint/ivf --score_root DATA/test \
+    --datasets IVF IVF_MSRS IVF_LLVIP --every IVF_LLVIP=2 --data "201 RoadScene pairs" --limits "small network" --half
 
 Weights of several tasks (`general`) are scored on data sets of each.  With --half, parameters are stored in half
 precision except those of HALF_KEEPS; the scores on the card are always those of the very file that is released.
+`update_cards.py` renews them without a run, `write_tables.py` writes the tables of the docs.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from safetensors.torch import load_file
-from scoring import chosen_sets, score_sets
+from scoring import chosen_sets, score_sets, set_and_step
 
 from adasffuse.device import PRECISIONS
 from adasffuse.files import replacing, write_text
@@ -28,10 +29,11 @@ from adasffuse.training.options import Options, load_options
 
 RELEASED = Path(__file__).resolve().parents[1] / "adasffuse" / "weights"
 # Ends of the names of what stays float32 in half-precision files: A, dt, D of the scan, wavelet and spectral filters.
-HALF_KEEPS = (".A_log", ".dt_bias", ".D", ".low_pass", ".high_pass", ".frequency.weight")
+HALF_KEEPS = (".A_log", ".dt_bias", ".D", ".low_pass", ".high_pass", ".frequency.weight", ".log_gain")
 LICENCE = "weights fitted to images with research terms of their owners; the code alone is MIT"
 DATA_LICENCES = {  # as the repositories that we had the images from state them
-    "ivf": "RoadScene (hanna-xu/RoadScene): no licence stated, asks for citation",
+    "ivf": "RoadScene (hanna-xu/RoadScene) and M3FD (TarDAL): no licence stated, ask for citation; MSRS (PIAFusion, "
+    "SuperFusion): MIT; EPFL RGB-NIR: none stated",
     "mef": "MEFB (xingchenzhang/MEFB): no licence stated, asks for citation",
     "mff": "Lytro triples (uzeful/IFCNN), MFFW and MFI-WHU (xingchenzhang/MFIF), classic gray pairs "
     "(yuliu316316/MFIF): no licence stated, ask for citation",
@@ -54,6 +56,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="data sets below it")
     parser.add_argument(
         "--extra", nargs="+", default=[], type=Path, metavar="DIR", help="sets outside the usual layout"
+    )
+    parser.add_argument(
+        "--every", nargs="+", default=[], type=set_and_step, metavar="NAME=N", help="of a set every Nth pair by name"
     )
     parser.add_argument("--data", required=True, help="what the weights were fitted to, for the card")
     parser.add_argument("--limits", required=True, help="what users should know, for the card")
@@ -161,7 +166,7 @@ def score(args: argparse.Namespace, weights: Path) -> dict:
         task.id: load_fuser(task.id, weights=weights, device=args.device, precision=args.precision) for task, _ in sets
     }
     settings, scores = Settings(cache=default_cache()), {}
-    for scored in score_sets(sets, fusers, settings, workers=args.workers):
+    for scored in score_sets(sets, fusers, settings, every=dict(args.every), workers=args.workers):
         print(f"{scored.name}: {scored.verdict()}\n{scored.table.text()}", flush=True)
         scores[scored.name] = scored.to_dict()
     precisions = sorted({fuser.precision for fuser in fusers.values()})

@@ -18,8 +18,8 @@ from numpy import ndarray
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
+from adasffuse.cli.arguments import listed
 from adasffuse.cli.fuse import METHOD
-from adasffuse.cli.score import listed
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
 from adasffuse.device import PRECISIONS
 from adasffuse.files import printable, write_text
@@ -29,6 +29,7 @@ from adasffuse.images.read import IMAGE_SUFFIXES, ImageError, read_image
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
+from adasffuse.models import RELEASED_SIZES
 from adasffuse.process import run_program, say
 
 METRICS = ("PSNR_GT", "SSIM_GT")
@@ -44,7 +45,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--weights", default="released", metavar="FILE", help="weights file, or 'released' (%(default)s)"
     )
-    parser.add_argument("--size", choices=("base", "small"), default="small", help="of released weights (%(default)s)")
+    parser.add_argument("--size", choices=RELEASED_SIZES, default="small", help="of released weights (%(default)s)")
     parser.add_argument("--baselines", default="laplacian,gff,average,max", metavar="LIST", help="(%(default)s)")
     parser.add_argument("--edge", type=float, default=4.0, help="standard deviation of the border, px (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other pairs (%(default)s)")

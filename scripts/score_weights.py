@@ -1,9 +1,9 @@
 """Score table of a weights file beside simple methods: fuse every pair as the test_*_RGB.py scripts do, score the PNGs.
 
 python scripts/score_weights.py --weights released --size small --root_path DATA/test \
-    --datasets IVF IVF_MSRS MEF MFF MIF --extra DATA/detection/LLVIP --markdown scores.md --json scores.json
+    --datasets IVF IVF_MSRS IVF_LLVIP MEF MFF MIF --every IVF_LLVIP=2 --markdown scores.md --json scores.json
 
-`scoring.py` says what is scored.
+`scoring.py` says what is scored; `update_cards.py` puts the scores of released weights onto their cards.
 """
 
 import argparse
@@ -12,17 +12,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scoring import CHROMA_LEVELS, CLIPPED, HELD, RANKED, REPORTED, Scored, chosen_sets, score_sets
+from scoring import CHROMA_LEVELS, CLIPPED, HELD, RANKED, Scored, chosen_sets, score_sets, set_and_step
 
-from adasffuse.cli.fuse import METHOD
+from adasffuse.cli.fuse import METHOD, identity_text
 from adasffuse.device import PRECISIONS
 from adasffuse.files import printable, write_text
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings
-from adasffuse.models.weights import file_sha256, released_weights
+from adasffuse.models import RELEASED_SIZES
+from adasffuse.models.weights import file_sha256, find_weights
 from adasffuse.process import run_program, say
-from adasffuse.tasks import GENERAL
 
 RELEASED = "released"
 
@@ -30,13 +30,19 @@ RELEASED = "released"
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--weights", default=RELEASED, metavar="FILE", help="weights file, 'released' or 'general' (%(default)s)"
+        "--weights",
+        default=RELEASED,
+        metavar="FILE",
+        help="weights file or name, or 'released' for the default ones (%(default)s)",
     )
-    parser.add_argument("--size", choices=("base", "small"), default="small", help="of released weights (%(default)s)")
+    parser.add_argument("--size", choices=RELEASED_SIZES, default="small", help="of released weights (%(default)s)")
     parser.add_argument("--root_path", type=Path, metavar="DIR", help="folder of data sets")
     parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="e.g. IVF_MSRS, MIF, MIF/PET-MRI")
     parser.add_argument("--extra", nargs="+", default=[], type=Path, metavar="DIR", help="with infrared/ and visible/")
     parser.add_argument("--pairs", type=int, metavar="N", help="of every set only N pairs, evenly spaced")
+    parser.add_argument(
+        "--every", nargs="+", default=[], type=set_and_step, metavar="NAME=N", help="of a set every Nth pair by name"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="keep the fused images in DIR/NAME")
     parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help="of scores (%(default)s)")
     parser.add_argument("--no_cache", dest="cache", action="store_const", const=None)
@@ -60,17 +66,16 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        weights = None if args.weights == RELEASED else Path(args.weights)
-        if args.weights == GENERAL:
-            weights = released_weights(GENERAL, args.size)
+        weights = None if args.weights == RELEASED else args.weights
         sets = chosen_sets(args.root_path, args.datasets, args.extra)
         network = {"size": args.size, "weights": weights, "device": args.device, "precision": args.precision}
         fusers = {task.id: load_fuser(task.id, **network) for task, _ in sets}
         results = []
-        for scored in score_sets(sets, fusers, Settings(cache=args.cache), args.pairs, args.out, args.workers):
+        settings = Settings(cache=args.cache)
+        for scored in score_sets(sets, fusers, settings, args.pairs, dict(args.every), args.out, args.workers):
             say(f"\n{scored.name}: {scored.verdict()}\n{as_text(scored)}")
             results.append(scored)
-        files = {weights or released_weights(task, args.size) for task in fusers}
+        files = {find_weights(weights, task, args.size) for task in fusers}
         hashes = {path.name: file_sha256(path) for path in sorted(files)}
         precision = ", ".join(sorted({f"{fuser.precision} on {fuser.device.type}" for fuser in fusers.values()}))
         reports = {
@@ -91,19 +96,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def as_text(scored: Scored) -> str:
-    """The table for a terminal, EN, SD and SF behind the ranks, and the checks below."""
-    lines = scored.table.text().splitlines()
-    lines[1] += "".join(f"{name:>8}" for name in REPORTED)
-    for number, method in enumerate(scored.table.methods):
-        lines[3 + number] += "".join(f"{value:8.3f}" for value in scored.reported.means(method).values())
-    rule = "-" * len(lines[1])
-    lines[2] = lines[3 + len(scored.table.methods)] = rule
-    return "\n".join([*lines, *check_lines(scored)])
+    """The table for a terminal, and the checks below."""
+    return "\n".join([scored.table.text(), *check_lines(scored)])
 
 
 def check_lines(scored: Scored) -> list[str]:
-    """What only this task asks for, a line each."""
-    lines, checks = [], scored.checks
+    """What is no score of single results, or what only this task asks for, a line each."""
+    checks = scored.checks
+    lines = [identity_text(checks["identity_error"])]
     if "MEF_SSIM" in checks:
         lines.append("MEF-SSIM: " + ", ".join(f"{m} {v:.4f}" for m, v in checks["MEF_SSIM"].items()))
     if "clipped_highlights" in checks:
@@ -126,15 +126,11 @@ def as_markdown(hashes: Mapping[str, str], precision: str, results: Sequence[Sco
     text = [f"Weights: {files}; {precision}.", ""]
     text += ["| set | pairs | " + " | ".join(RANKED) + " | result |", "| --- " + "| ---: " * 6 + "| --- |"]
     for scored in results:
-        means = " | ".join(f"{value:.3f}" for value in scored.table.means(METHOD).values())
+        scores = scored.table.means(METHOD)
+        means = " | ".join(f"{scores[name]:.3f}" for name in RANKED)
         text.append(f"| {scored.name} | {scored.pairs} | {means} | {scored.verdict()} |")
     for scored in results:
-        lines = scored.table.markdown().rstrip().splitlines()
-        lines[0] += "".join(f" {name} |" for name in REPORTED)
-        lines[1] += " ---: |" * len(REPORTED)
-        for number, method in enumerate(scored.table.methods):
-            lines[2 + number] += "".join(f" {value:.3f} |" for value in scored.reported.means(method).values())
-        text += ["", f"### {scored.name}", "", *lines]
+        text += ["", f"### {scored.name}", "", scored.table.markdown().rstrip()]
         for line in check_lines(scored):
             text += ["", line]
     return "\n".join(text) + "\n"

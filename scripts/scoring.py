@@ -1,21 +1,24 @@
 """Fusing and scoring sets of pairs as the programs do it: the saved files, beside simple methods.
 
-Methods are ranked by VIFF, Qabf, SSIM, SCD and MI; EN, SD and SF reward noise and are reported without a rank.
-Multi-exposure sets also get MEF-SSIM, with OpenCV's Mertens fusion in colour beside the others, and the highlights that
-a result clips though a source holds them; coloured medical sets the fidelity of the chroma.
+Methods are ranked by VIFF, Qabf, SSIM, SCD and MI; EN, SD and SF reward noise and are reported without a rank, as are
+spurious brightness and, of infrared sets with a folder `Annotations` beside the sources, target retention.  The sources
+of two pairs of every set are fused with themselves.  Multi-exposure sets also get MEF-SSIM, with OpenCV's Mertens
+fusion in colour beside the others, and the highlights that a result clips though a source holds them; coloured medical
+sets the fidelity of the chroma.
 """
 
+import argparse
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.fuse import METHOD
+from adasffuse.cli.fuse import METHOD, identity_of
 from adasffuse.images.color import fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene, scene_folders
@@ -23,11 +26,13 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference import Fuser, fuse_folder
 from adasffuse.metrics import ScoreTable
-from adasffuse.metrics.folder import Settings, score_pairs
+from adasffuse.metrics.folder import Settings, find_annotations, score_pairs
 from adasffuse.tasks import TASKS, Task, find_task
 
 RANKED = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
-REPORTED = ("EN", "SD", "SF")
+REPORTED = ("EN", "SD", "SF", "Spurious")
+ANNOTATIONS = "Annotations"  # folder of Pascal VOC files beside the sources
+IDENTITY_PAIRS = 2  # of every set, evenly spaced, whose sources are fused with themselves
 # Contrast, saturation and exposure exponents of Mertens fusion in colour: the paper's, and OpenCV's defaults.
 COLOR_MERTENS = {"mertens colour": (1, 1, 1), "mertens colour, OpenCV defaults": (1, 1, 0)}
 CLIPPED, HELD = 254, (20, 235)  # levels: a result from the first on is white, a source within the others shows detail
@@ -39,9 +44,8 @@ class Scored:
     """Scores of one set of pairs."""
 
     name: str
-    table: ScoreTable  # metrics RANKED
-    reported: ScoreTable  # metrics REPORTED
-    checks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # what only this task asks for
+    table: ScoreTable  # RANKED, and beside them REPORTED and perhaps Retention
+    checks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # of fuser and task
 
     @property
     def pairs(self) -> int:
@@ -63,7 +67,7 @@ class Scored:
 
     def to_dict(self) -> dict:
         """Plain JSON values, means rounded to 4 digits."""
-        means = {m: self.table.means(m) | self.reported.means(m) for m in self.table.methods}
+        means = {m: self.table.means(m) for m in self.table.methods}
         return {
             "pairs": self.pairs,
             **{m: {k: rounded(v) for k, v in scores.items()} for m, scores in means.items()},
@@ -106,6 +110,7 @@ def score_sets(
     fusers: Mapping[str, Fuser],
     settings: Settings,
     pairs: int | None = None,
+    every: Mapping[str, int] | None = None,
     out: Path | None = None,
     workers: int | None = None,
 ) -> Iterator[Scored]:
@@ -115,19 +120,34 @@ def score_sets(
         fusers: by id of the task.
         settings: convention and cache of the scores; its metrics are not used.
         pairs: of every set only so many pairs, evenly spaced.
+        every: by name of a set, N: of its pairs, sorted by name, only every Nth, from the first on.
         out: where fused images are kept.
     Raises:
         ImageError: a pair cannot be read or fused.
+        ValueError: `every` names a set that is not among these.
     """
+    every = every or {}
+    known = [folder.name for _, folder in sets]
+    for name in every.keys() - known:
+        raise ValueError(f"--every {name}: no such set; expected one of {', '.join(known)}")
     for task, folder in sets:
         with tempfile.TemporaryDirectory() as temporary:
-            chosen = some_pairs(folder, pairs, Path(temporary)) if pairs else folder
+            step = every.get(folder.name, 1)
+            chosen = some_pairs(folder, pairs, step, Path(temporary)) if pairs or step > 1 else folder
             save_dir = (out or Path(temporary, "fused")) / folder.name
-            yield score_set(fusers[task.id], chosen, save_dir, settings, workers)
+            boxes = folder.folders[0].parent / ANNOTATIONS
+            yield score_set(fusers[task.id], chosen, save_dir, settings, workers, boxes)
 
 
-def score_set(fuser: Fuser, folder: SceneFolder, save_dir: Path, settings: Settings, workers: int | None) -> Scored:
-    """Fuse a folder of pairs to `save_dir`, score the files and the baselines."""
+def score_set(
+    fuser: Fuser,
+    folder: SceneFolder,
+    save_dir: Path,
+    settings: Settings,
+    workers: int | None,
+    boxes: Path | None = None,
+) -> Scored:
+    """Fuse a folder of pairs to `save_dir`, score files and baselines; `boxes` may hold those of infrared pairs."""
     report = fuse_folder(fuser, folder, save_dir)
     if report.failed:
         name, reason = report.failed[0]
@@ -135,15 +155,18 @@ def score_set(fuser: Fuser, folder: SceneFolder, save_dir: Path, settings: Setti
     pairs = report.fused
     methods = {METHOD: {pair.stem: save_dir / f"{pair.stem}.png" for pair in pairs}} | dict.fromkeys(BASELINES)
 
-    def score(methods: Mapping, metrics: tuple[str, ...]) -> ScoreTable:
-        chosen = Settings(metrics, settings.convention, settings.per_channel, settings.cache)
-        table = score_pairs(pairs, methods, settings=chosen, workers=workers)
+    annotated = fuser.task.id == "ivf" and boxes and any((boxes / f"{pair.stem}.xml").is_file() for pair in pairs)
+    annotations, _ = find_annotations(pairs, boxes if annotated else None, settings.classes)
+
+    def score(methods: Mapping, metrics: tuple[str, ...], beside: tuple[str, ...] = ()) -> ScoreTable:
+        chosen = replace(settings, metrics=metrics, beside=beside)
+        table = score_pairs(pairs, methods, settings=chosen, workers=workers, annotations=annotations)
         if table.unscored:  # a table for a card is complete or none
             raise ImageError(f"{folder.name}: {'; '.join(table.notes())}")
         return table
 
-    whole = score(methods, (*RANKED, *REPORTED))
-    checks: dict[str, dict[str, float]] = {}
+    whole = score(methods, RANKED, (*REPORTED, "Retention") if annotations else REPORTED)
+    checks: dict[str, dict[str, float]] = {"identity_error": identity_of(fuser, spaced(pairs, IDENTITY_PAIRS))}
     if fuser.task.id == "mef":
         with tempfile.TemporaryDirectory() as temporary:
             table = score(methods | color_mertens(pairs, Path(temporary)), ("MEF_SSIM",))
@@ -151,27 +174,36 @@ def score_set(fuser: Fuser, folder: SceneFolder, save_dir: Path, settings: Setti
         checks["clipped_highlights"] = clipped_highlights(pairs, methods)
     if fuser.task.color == "a" and (chroma := chroma_fidelity(pairs, methods[METHOD])):
         checks["chroma"] = chroma
-    return Scored(folder.name, columns(whole, RANKED), columns(whole, REPORTED), checks)
+    return Scored(folder.name, whole, checks)
 
 
-def some_pairs(folder: SceneFolder, count: int, where: Path) -> SceneFolder:
-    """A copy below `where` of `count` evenly spaced pairs of a folder, or of all where there are fewer."""
-    pairs, _ = find_scenes(folder.folders)
-    chosen = sorted({round(i) for i in np.linspace(0, len(pairs) - 1, count)})
+def set_and_step(text: str) -> tuple[str, int]:
+    """'IVF_LLVIP=2' taken apart.
+
+    Raises:
+        ArgumentTypeError: it is not a name and a positive whole number.
+    """
+    name, _, step = text.rpartition("=")
+    if not (name and step.isdecimal() and int(step)):
+        raise argparse.ArgumentTypeError(f"{text}: expected NAME=N, e.g. IVF_LLVIP=2")
+    return name, int(step)
+
+
+def some_pairs(folder: SceneFolder, count: int | None, step: int, where: Path) -> SceneFolder:
+    """A copy of a folder below `where`, with every `step`th pair; of these `count`, evenly spaced, or all of fewer."""
+    found, _ = find_scenes(folder.folders)
+    pairs = found[::step]
     copy = SceneFolder(folder.name, tuple(where / source.name for source in folder.folders))
-    for pair in (pairs[i] for i in chosen):
+    for pair in spaced(pairs, count or len(pairs)):
         for source, target in zip(pair.paths, copy.folders):
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
     return copy
 
 
-def columns(table: ScoreTable, metrics: tuple[str, ...]) -> ScoreTable:
-    """The same rows with some of the metrics, so that only these are ranked."""
-    chosen = ScoreTable(metrics, table.convention)
-    for row in table.rows:
-        chosen.add(row.method, row.name, row.size, row.scores)
-    return chosen
+def spaced(pairs: Sequence[Scene], count: int) -> list[Scene]:
+    """`count` evenly spaced pairs, or all where there are fewer."""
+    return [pairs[i] for i in sorted({round(i) for i in np.linspace(0, len(pairs) - 1, count)})]
 
 
 def color_mertens(pairs: Sequence[Scene], where: Path) -> dict[str, dict[str, Path]]:

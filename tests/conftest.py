@@ -25,6 +25,21 @@ def data_root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def train_root(data_root: Path, tmp_path_factory) -> Path:
+    """Folder of training data sets: train/, and IVF_MSRS, the frames that train.txt lists of each labelled set."""
+    root = tmp_path_factory.mktemp("train")
+    for folder in (data_root / "train").iterdir():
+        (root / folder.name).symlink_to(folder)
+    for folder in ("infrared", "visible"):
+        (root / "IVF_MSRS" / folder).mkdir(parents=True)
+        for labelled in ("segmentation/MSRS", "detection/MSRS"):
+            for stem in (data_root / labelled / "train.txt").read_text().split():
+                (image,) = (data_root / labelled / folder).glob(f"{stem}.*")
+                (root / "IVF_MSRS" / folder / image.name).symlink_to(image)
+    return root
+
+
+@pytest.fixture(scope="session")
 def metrics_reference(data_root: Path) -> Path:
     """Folder with reference metric values, beside the development images."""
     folder = data_root.parent / "metrics_reference"

@@ -77,8 +77,10 @@ def test_a_dry_run_lists_all_rows_and_why_some_are_left_out(call, tmp_path):
     assert status == 0 and not (tmp_path / "out").exists()
     listed = [line.split()[0] for line in out.splitlines()]
     reasons = {name: reason for name, _, reason in (line.split(": ", 2) for line in err.splitlines())}
-    same = {"bidirectional", "pyramid", "n1_1", "n2_1", "patch_1", "paper_loss"}
-    same |= {f"no_{term}_loss" for term in ("vif", "edges", "correlation", "exposure")}
+    same = {"bidirectional", "pyramid", "n1_1", "n2_1", "patch_1", "paper_loss", "exposure", "contrast"}
+    same |= {
+        f"no_{term}_loss" for term in ("vif", "edges", "correlation", "exposure", "decision", "targets", "spurious")
+    }
     assert reasons == dict.fromkeys(same, "the reference itself")
     assert listed == [name for name in ablate.ROWS if name not in same] * 3
     assert listed[0] == "reference" and "haar" in listed and "no_gradient_loss" in listed

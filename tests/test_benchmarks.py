@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny import network, write_ivf
+from torch.utils.flop_counter import FlopCounterMode
 
 from adasffuse.models import mamba, scan_reference
 
@@ -30,6 +31,47 @@ def test_inference_benchmark(script, tmp_path, capsys):
     (row,) = json.loads(out.read_text())["rows"]
     assert row["pixels"] == "1x40x24" and row["GFLOP"] > 0 and row["floor_s"] > 0
     assert {"median_s", "over_floor"} <= set(row) and "over_floor" in capsys.readouterr().out
+
+
+def test_references_have_the_published_sizes(script):
+    """113 parameters, 26 thousand on 128 lines, 83 thousand; products counted by hand, at 640x480."""
+    benchmark = script("benchmark")
+    pixels, small, sources = 640 * 480, 170 * 128, torch.rand(2, 1, 1, 480, 640)
+    wide, narrow = 49 * 3 * 64, 9 * 64 * 64
+    expected = {
+        "mmdrfuse-sized": (113, pixels * 9 * (2 * 4 + 4)),
+        "mefnet-sized": (9 * 24 + 5 * 9 * 24 * 24 + 25, 2 * small * (9 * 24 + 5 * 9 * 24 * 24 + 24)),
+        "ifcnn-sized": (wide + 2 * narrow + 195, pixels * (2 * (wide + narrow) + narrow + 192)),
+    }
+    for name, (parameters, products) in expected.items():
+        model = benchmark.network(name).to("meta")
+        assert sum(p.numel() for p in model.parameters()) == parameters
+        with FlopCounterMode(display=False) as counter:
+            assert model(sources.to("meta")).shape[-2:] == (480, 640)
+        assert counter.get_total_flops() == 2 * products
+
+
+def test_ratios_compare_equal_pixels_and_precision(script):
+    benchmark = script("benchmark")
+    rows = [
+        {"size": size, "pixels": pixels, "precision": "float32", "median_s": seconds}
+        for pixels, factor in (("1x8x8", 1), ("1x16x16", 10))
+        for size, seconds in (("small", 6.0 * factor), *((name, 2.0 * factor) for name in benchmark.REFERENCES))
+    ]
+    rows[0]["median_s"] = 3.0
+    small, large = benchmark.ratios(rows)
+    assert [small[name] for name in benchmark.REFERENCES] == [1.5] * 3
+    assert [large[name] for name in benchmark.REFERENCES] == [3.0] * 3
+
+
+@pytest.mark.slow
+def test_benchmark_beside_references(script, tmp_path, capsys):
+    out = tmp_path / "rows.json"
+    arguments = ["--size", "small", "--resolutions", "40x24", "--precision", "float32", "bfloat16", "--repeats", "1"]
+    arguments += ["--references", "--threads", "1", "--device", "cpu", "--json", str(out)]
+    assert script("benchmark").main(arguments) == 0
+    assert len(json.loads(out.read_text())["rows"]) == 8
+    assert capsys.readouterr().out.count("ifcnn-sized") == 3  # two rows, and a column of the ratios
 
 
 @pytest.mark.slow

@@ -18,7 +18,8 @@ from adasffuse.training import manifest
 from adasffuse.training.options import Options, load_options
 
 OPTIONS = sorted((Path(__file__).parents[1] / "options").glob("*.json"))
-KEPT_OUT = ("test", "detection", "segmentation")  # folders beside train/
+KEPT_OUT = ("test", "detection/LLVIP", "detection/M3FD", "segmentation/PST900")  # folders beside train/
+LABELLED = ("detection/MSRS", "segmentation/MSRS")  # of which test.txt lists what is scored
 SCORED_PHOTOGRAPHS = "urban_*"  # multi-focus pairs made from them are scored
 sha256 = functools.cache(file_sha256)
 
@@ -52,11 +53,14 @@ def test_there_are_options():
 
 
 @pytest.mark.parametrize("path", OPTIONS, ids=lambda path: path.stem)
-def test_no_scored_image_is_trained_or_validated_on(path, data_root):
+def test_no_scored_image_is_trained_or_validated_on(path, data_root, train_root):
     kept_out = hashes(file for folder in KEPT_OUT for file in (data_root / folder).rglob("*"))
+    for labelled in LABELLED:
+        stems = set((data_root / labelled / "test.txt").read_text().split())
+        kept_out |= hashes(file for file in (data_root / labelled).rglob("*") if file.stem in stems)
     kept_out |= hashes((data_root / "train").rglob(f"{SCORED_PHOTOGRAPHS}.*"))
     assert len(kept_out) > 50
-    used = used_files(load_options(path, str(data_root / "train")))
+    used = used_files(load_options(path, str(train_root)))
     assert len(used) > 50
     assert not shared(used, kept_out)
 

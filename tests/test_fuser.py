@@ -1,6 +1,5 @@
 """The fuser: inputs of all kinds, colour by the task's rule, the whole image or tiles."""
 
-import math
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,7 +22,7 @@ from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, load_fuser
 from adasffuse.models import SIZES
 from adasffuse.models.weights import WeightsError
-from adasffuse.tasks import TASKS
+from adasffuse.tasks import KINDS, TASKS
 
 
 def color(height: int = 12, width: int = 20, seed: int = 0) -> np.ndarray:
@@ -64,7 +63,7 @@ def test_luminance_is_that_of_the_network():
 
 def test_results_are_clamped_and_rounded_never_stretched():
     class Fixed(Mean):
-        def compose(self, sources, maps, night=0.0):
+        def compose(self, sources, maps):
             return torch.tensor([[[[-0.5, 0.25, 0.5019, 1.7]]]])
 
     fuser, source = Fuser(Fixed(), TASKS["ivf"]), np.zeros((1, 4), np.uint8)
@@ -127,13 +126,13 @@ def test_what_is_used_but_perhaps_not_meant_is_a_warning():
 
 
 def test_two_fusers_of_one_network_do_not_change_each_other():
-    model = network(patch=2)
-    plain, night = Fuser(model, TASKS["ivf"]), Fuser(model, TASKS["ivf"], night=6.0)
+    model = network(patch=2, kinds=KINDS)
+    plain, other = Fuser(model, TASKS["ivf"]), Fuser(model, TASKS["mff"])
     a, b = gray(48, 64), gray(48, 64, seed=1) // 4
     expected = plain.fuse(a, b)
-    assert not np.array_equal(night.fuse(a, b), expected)
+    assert not np.array_equal(other.fuse(a, b), expected)
     with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda k: (night if k % 2 else plain).fuse(a, b), range(8)))
+        results = list(pool.map(lambda k: (other if k % 2 else plain).fuse(a, b), range(8)))
     assert all(np.array_equal(result, results[k % 2]) for k, result in enumerate(results))
     model.half().train()  # what becomes of the network later is no matter, and a fuser leaves it as it is
     assert np.array_equal(results[0], expected) and np.array_equal(plain.fuse(a, b), expected)
@@ -191,9 +190,9 @@ def test_only_larger_images_are_tiled():
     sizes, model = [], network()
     weight_maps = model.weight_maps
 
-    def record(sources):
+    def record(sources, kinds):
         sizes.append(tuple(sources.shape[-2:]))
-        return weight_maps(sources)
+        return weight_maps(sources, kinds)
 
     model.weight_maps = record
     fuser = Fuser(model, TASKS["ivf"], tile=32, tile_overlap=16, precision="float32")
@@ -207,31 +206,6 @@ def test_only_larger_images_are_tiled():
     fuser.tile = 0
     whole = fuser.fuse_luminance(a, b)
     assert sizes == [(32, 90)] and 0 < abs(tiled - whole).mean() < 0.01
-
-
-@pytest.mark.parametrize("night", [0.0, math.log(3), -math.log(3)])
-def test_nights_take_the_brightness_of_the_visible_image_by_the_odds_asked_for(night):
-    """All of them where that is black, none where it is white."""
-    model = network(output="pyramid", patch=2, residual=False)
-    for head in (model.head.detail, *model.head.coarse):
-        torch.nn.init.zeros_(head.logit.weight)  # all weights are equal
-    infrared, visible = np.full((2, 64, 64), [[[0.6]], [[0.2]]], np.float32)
-    infrared[::2] += 0.1  # fine detail is still weighed equally
-    infrared[1::2] -= 0.1
-    fused = Fuser(model, TASKS["ivf"], night=night, precision="float32").fuse_luminance(infrared, visible)
-    share = 1 / (1 + math.exp(-night * (1 - 0.2)))  # of the visible image
-    expected = share * 0.2 + (1 - share) * 0.6 + 0.5 * (infrared - 0.6)
-    np.testing.assert_allclose(fused[16:-16], expected[16:-16], atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    "task, output, night", [("mff", "pyramid", 4), ("ivf", "direct", 4), ("ivf", "pyramid", math.nan)]
-)
-def test_nights_of_other_tasks_and_networks_are_refused(task, output, night):
-    with pytest.raises(
-        ValueError, match=f"night must be a finite number, of infrared .* got {night} for task '{task}'"
-    ):
-        Fuser(network(output=output), TASKS[task], night=night)
 
 
 @pytest.mark.parametrize("tile, overlap", [(-16, 0), (40, 16), (32, 8), (32, 32), (32, -16)])

@@ -338,7 +338,7 @@ def test_methods_without_a_common_image_are_not_ranked(data, capsys):
     assert run(data, "--fused", data / "x", data / "y") == 0
     out = capsys.readouterr().out
     assert "n = x 1, y 1" in out and "no image is common to all, so means are not comparable" in out
-    assert [line.split()[-1] for line in out.splitlines() if line.startswith(("x ", "y "))] == ["n/a", "n/a"]
+    assert [line.split()[9] for line in out.splitlines() if line.startswith(("x ", "y "))] == ["n/a", "n/a"]
 
 
 def test_a_folder_called_skipped_hides_nothing(data, capsys):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from adasffuse.models import AdaSFFuse, ModelOptions
 from adasffuse.models.growth import inherit
+from adasffuse.tasks import KINDS
 
 TWICE = {name: 2 * SHAPE[name] for name in ("channels", "head_dim", "d_state")}
 
@@ -21,13 +22,17 @@ def grown(start: AdaSFFuse, **changes) -> AdaSFFuse:
 def fused(model: AdaSFFuse) -> Tensor:
     sources = torch.rand(2, 1, 1, 48, 64, generator=torch.manual_seed(3))
     with torch.no_grad():
-        return model(*sources)
+        return model(*sources, kinds=model.options.kinds[:2])
 
 
 @pytest.mark.parametrize("factor", [2, 3])
-@pytest.mark.parametrize("shape", [{"output": "pyramid", "ordered": True, "patch": 2}, {"output": "direct"}])
+@pytest.mark.parametrize("shape", [{"output": "pyramid", "kinds": KINDS, "patch": 2}, {"output": "direct"}])
 def test_a_wider_and_deeper_network_does_the_same(shape, factor):
     start = network(5, **shape)
+    if shape.get("kinds"):
+        torch.nn.init.normal_(start.kinds.weight, std=0.3)
+        torch.nn.init.normal_(start.kinds.bias)
+        torch.nn.init.normal_(start.kinds.log_gain)
     wider = {name: factor * SHAPE[name] for name in TWICE}
     model = grown(start, **shape, **wider, band_blocks=2, full_blocks=3)
     expected = fused(start)
@@ -46,14 +51,21 @@ def test_copies_drift_apart_in_training():
     assert difference > 0.1
 
 
-def test_an_ordered_network_inherits_from_one_that_is_not():
+def test_a_network_that_knows_kinds_inherits_from_one_that_does_not():
     start = network(5, output="pyramid")
-    model = AdaSFFuse(grown(start, output="pyramid", ordered=True).options)
+    model = AdaSFFuse(grown(start, output="pyramid", kinds=KINDS).options)
     inherit(model, start)
     state = model.state_dict()
     assert all(torch.equal(state.pop(name), value) for name, value in start.state_dict().items())
-    assert list(state) == ["embed_order.weight", "embed_order.bias"]
+    assert list(state) == ["kinds.weight", "kinds.bias", "kinds.log_gain"]
     assert not any(value.any() for value in state.values())
+
+
+def test_a_network_that_knows_contrast_inherits_from_one_that_does_not():
+    start = network(5, output="pyramid")
+    model = AdaSFFuse(ModelOptions(**{**SHAPE, "contrast": True}))
+    inherit(model, start)
+    torch.testing.assert_close(fused(model), fused(start))
 
 
 def test_a_network_without_residual_inherits_from_one_with_it():
@@ -86,7 +98,7 @@ def test_other_shapes_are_refused(changes):
     with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
         grown(network(5), **changes)
     with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
-        grown(network(5, ordered=True))  # what tells A from B cannot be left out
+        grown(network(5, kinds=KINDS))  # what is known of kinds cannot be left out
     with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
         grown(network(5, full_blocks=2))
     with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):

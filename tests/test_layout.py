@@ -24,7 +24,7 @@ BELOW = {  # room: what its files may import, beside themselves
     "metrics": TABLES | {"images", "classical", "scenes"},
     "inference": TABLES | {"images", "models"},
     "training": TABLES | {"images", "models", "losses", "data", "metrics"},
-    "cli": TABLES | {"images", "classical", "data", "metrics", "inference", "training"},
+    "cli": TABLES | {"images", "models", "classical", "data", "metrics", "inference", "training"},
 }
 PROGRAMS = [*ROOT.glob("*.py"), *(ROOT / "scripts").glob("*.py")]
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -13,8 +14,18 @@ from adasffuse.losses.fusion import (
     differences_kept,
     fusion_loss,
     gradient_shares,
+    hot_over_visible,
 )
-from adasffuse.losses.metrics import correlation, edge_preservation, exposure_structure, sobel, ssim
+from adasffuse.losses.metrics import (
+    correlation,
+    edge_preservation,
+    exposure_structure,
+    smooth,
+    sobel,
+    spurious_brightness,
+    ssim,
+    targets_lost,
+)
 from adasffuse.metrics import evaluate
 from adasffuse.tasks import TASKS
 
@@ -179,7 +190,7 @@ def test_ssim_has_finite_gradients_at_flat_images():
     "values, message",
     [
         ({"gradient": -1}, r"loss.gradient must lie in 0 \.\. 1e\+06, got -1"),
-        ({"target": "min"}, "loss.target must be one of max, mean, mertens, got 'min'"),
+        ({"target": "min"}, "loss.target must be one of max, mean, mertens, hot, got 'min'"),
         ({"ssim_share": "a"}, "loss.ssim_share must be one of gradient, equal, got 'a'"),
     ],
 )
@@ -297,3 +308,64 @@ def test_differences_kept_of_three_sources():
     )
     assert differences_kept(torch.stack([a, b, c]), a + b + c).item() == pytest.approx(expected * 2 / 3, rel=1e-4)
     assert correlation(a, a).item() == pytest.approx(1)
+
+
+def blob(height: int = 96, width: int = 128, size: float = 5.0, at: tuple[int, int] = (48, 64)) -> torch.Tensor:
+    """A Gaussian spot of height 1, (1, 1, H, W)."""
+    y, x = torch.arange(height)[:, None] - at[0], torch.arange(width) - at[1]
+    return torch.exp(-(y**2 + x**2) / (2 * size**2))[None, None]
+
+
+@pytest.mark.parametrize("sigma", [2.0, 6.0, 14.0])
+def test_smoothing_is_a_gaussian_mean(sigma):
+    image = blob(96, 125, size=9, at=(30, 50))
+    expected = gaussian_filter(image[0, 0].numpy(), sigma, mode="nearest")
+    np.testing.assert_allclose(smooth(image, sigma)[0, 0], expected, atol=0.02)
+    torch.testing.assert_close(smooth(torch.full((1, 2, 70, 50), 0.3), sigma), torch.full((1, 2, 70, 50), 0.3))
+
+
+def test_hot_targets_are_lost_by_as_much_as_their_contrast_fades():
+    infrared = 0.2 + 0.7 * blob()
+    flat = torch.full_like(infrared, 0.5)
+    assert targets_lost(infrared, infrared).item() == 0
+    assert targets_lost(infrared, infrared - 0.1).item() == pytest.approx(0, abs=1e-6)  # contrast counts, not the level
+    assert targets_lost(infrared, flat).item() == pytest.approx(1, abs=0.05)
+    assert targets_lost(infrared, (infrared + flat) / 2).item() == pytest.approx(0.5, abs=0.05)
+    assert targets_lost(flat, infrared).item() == 0  # nothing is hot
+
+
+def test_spurious_brightness_is_what_no_source_has():
+    a, b = 0.2 + 0.3 * blob(size=20), 0.1 + 0.2 * blob(size=12, at=(30, 30))
+    for fused in (a, b, 0.5 * a + 0.2):
+        assert spurious_brightness([a, b], fused).item() == 0
+    patch = spurious_brightness([a, b], a + 0.3 * blob(size=12, at=(70, 30))).item()
+    assert patch > 0.003 and spurious_brightness([a, b], 2 * a).item() > 0.003
+
+
+def test_the_hot_target_keeps_backgrounds_dark_and_targets_bright():
+    infrared, visible = torch.full((1, 1, 96, 128), 0.5), torch.full((1, 1, 96, 128), 0.1)
+    background = hot_over_visible(torch.stack([infrared, visible]))
+    torch.testing.assert_close(background, torch.full_like(background, 0.1 + 0.35 * 0.4))
+    infrared = infrared + 0.5 * blob(size=4)
+    target = hot_over_visible(torch.stack([infrared, visible]))
+    assert target.max() == infrared.max() and target[0, 0, 0, 0].item() == pytest.approx(0.24, abs=1e-3)
+    torch.testing.assert_close(hot_over_visible(torch.stack([visible, infrared])), infrared)  # a bright day stays
+
+
+def test_terms_of_targets_and_brightness_have_their_weights_and_finite_gradients():
+    options = LossOptions(target="hot", targets=3.0, spurious=50.0)
+    infrared, visible = 0.2 + 0.7 * blob(), torch.full((1, 1, 96, 128), 0.4)
+    fused = (0.3 + 0.2 * blob(at=(20, 20))).requires_grad_()
+    terms = fusion_loss(fused, [infrared, visible], options)
+    assert terms["targets"].item() == pytest.approx(3 * targets_lost(infrared, fused).item())
+    assert terms["spurious"].item() == pytest.approx(50 * spurious_brightness([infrared, visible], fused).item())
+    sum(terms.values()).backward()
+    assert fused.grad.isfinite().all() and fused.grad.any()
+
+
+def test_the_decision_term_is_the_distance_to_the_nearest_source():
+    sources, options = [constant(0.2), constant(0.6)], LossOptions(decision=10.0)
+    for value, distance in ((0.2, 0.0), (0.6, 0.0), (0.4, 0.2), (0.3, 0.1), (0.9, 0.3)):
+        assert fusion_loss(constant(value), sources, options)["decision"].item() == pytest.approx(
+            10 * distance, abs=1e-6
+        )

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 import plain_metrics
 import pytest
-from plain_metrics import PLAIN
+from plain_metrics import PLAIN, TARGETS
 from reference.render import render
 
+from adasffuse.images.boxes import Box
 from adasffuse.metrics import CONVENTIONS, evaluate
 from adasffuse.metrics.features import _wavelet
 
@@ -77,7 +78,7 @@ def test_no_metric_raises_on_degenerate_images(convention):
     a, b, fused = read_case("street").values()
     flat, black = np.full_like(a, 128), np.zeros_like(a)
     for images in ((a, b, flat), (a, a, a), (flat, b, fused), (black, black, black), (black, black, fused)):
-        scores = evaluate(*images, tuple(CONVENTIONS[convention].metrics), convention, reference=images[1])
+        scores = evaluate(*images, tuple(CONVENTIONS[convention].metrics), convention, reference=images[1], boxes=())
         assert all(isinstance(score, float) for score in scores.values())
 
 
@@ -96,10 +97,10 @@ def test_definitions_agree_with_plain_restatements(convention, metric, name):
         images = {key: image[30:60, 30:66] for key, image in images.items()}
     if metric == "MS_SSIM" and convention != "tang":
         images = {key: np.tile(image, (3, 3))[:177, :190] for key, image in images.items()}  # its least size is 176
-    reference = {"reference": images["b"]} if metric.endswith("_GT") else {}
+    known = {"reference": images["b"], "boxes": [Box(*target) for target in TARGETS]}
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # an undefined score proves nothing
-        score = evaluate(**images, **reference, metrics=(metric,), convention=convention)[metric]
+        score = evaluate(**images, **known, metrics=(metric,), convention=convention)[metric]
     floats = (image.astype(np.float64) for image in images.values())
     assert score == pytest.approx(PLAIN[convention][metric](*floats), rel=1e-9)
 

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from tiny import network, write_weights
 
 from adasffuse.models.weights import load_weights
+from adasffuse.tasks import KINDS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from mix_weights import main as mix
@@ -41,6 +42,28 @@ def test_a_weaker_residual(tmp_path):
     assert decoded.abs().max() > 1e-2
 
 
+def test_sharper_decisions_of_some_kinds(tmp_path):
+    start = write_weights(tmp_path / "a.safetensors", "general", patch=2, kinds=KINDS)
+    out = tmp_path / "sharp.safetensors"
+    changes = ["--logits", "focus=8", "--fine_logits", "infrared=2", "--residual_of", "focus=0"]
+    assert mix([str(start), *changes, "--out", str(out)]) == 0
+    whole, sharp = network(patch=2, kinds=KINDS), load_weights(out)[0]
+    sources = torch.rand(2, 1, 1, 32, 32)
+    with torch.no_grad():
+        (residual, *before), (none, *after) = (m.weight_maps(sources, ("focus", "focus")) for m in (whole, sharp))
+        assert residual.abs().max() > 1e-2 and none.abs().max() < 1e-6
+        for logits, sharper in zip(before[:-1], after[:-1]):
+            torch.testing.assert_close(sharper, 8 * logits)
+        kinds = ("infrared", "visible")
+        (_, *before), (_, *after) = (m.weight_maps(sources, kinds) for m in (whole, sharp))
+        for band, (logits, sharper) in enumerate(zip(before[:-1], after[:-1])):
+            torch.testing.assert_close(sharper[0], logits[0] * (2 if band < 3 else 1))
+            torch.testing.assert_close(sharper[1], logits[1])
+    with safe_open(out, framework="pt") as file:
+        record = json.loads(file.metadata()["record"])
+    assert record["logits"] == {"focus": 8} and record["fine_logits"] == {"infrared": 2}
+
+
 @pytest.mark.parametrize(
     "files, options, message",
     [
@@ -50,6 +73,7 @@ def test_a_weaker_residual(tmp_path):
         (["{a}", "{b}"], [], "b.safetensors (mef, "),
         (["{a}", "{c}"], [], "differs from"),
         (["{c}"], ["--residual", "0.5"], "c.safetensors has none"),
+        (["{a}"], ["--logits", "focus=8"], "the network knows no kind focus; it knows none"),
     ],
 )
 def test_what_cannot_be_mixed_is_refused(tmp_path, capsys, files, options, message):

@@ -9,6 +9,7 @@ from adasffuse.classical.exposure import exposure_fusion
 from adasffuse.models import SIZES, AdaSFFuse, ModelOptions
 from adasffuse.models.heads import PyramidHead
 from adasffuse.models.network import add_sources, pad_to_multiple
+from adasffuse.tasks import KINDS
 
 OUTPUTS = ["direct", "pyramid"]
 SIZES_IN_PIXELS = [(1, 1), (1, 13), (13, 1), (2, 2), (3, 5), (8, 8), (17, 40), (37, 21)]
@@ -16,7 +17,7 @@ VARIANTS = [
     {},
     {"output": "direct"},
     {"scan": "raster"},
-    {"ordered": True},
+    {"kinds": KINDS},
     {"band_blocks": 0, "full_blocks": 2},
     {"patch": 2},
     {"patch": 2, "exposure": True, "residual": False},
@@ -49,19 +50,53 @@ def test_order_of_the_sources_does_not_matter(output):
         assert (model(a, b) - model(a, a)).abs().max() > 1e-3  # and both of them do
 
 
-def test_an_ordered_network_tells_its_sources_apart_once_trained():
-    model, alike = network(ordered=True), network()
+def test_a_network_that_knows_kinds_starts_as_one_that_does_not():
+    alike, new = network(), AdaSFFuse(ModelOptions(**SHAPE, kinds=KINDS))
+    model = network(kinds=KINDS)
+    model.load_state_dict(new.state_dict() | alike.state_dict())
     a, b = sources(19, 26, batch=2)
-    model.load_state_dict(model.state_dict() | alike.state_dict())
-    torch.nn.init.zeros_(model.embed_order.weight)
-    torch.nn.init.zeros_(model.embed_order.bias)
-    assert torch.equal(model(a, b), alike(a, b))  # as at the start of its training
-    torch.nn.init.constant_(model.embed_order.bias, 0.1)
-    assert (model(a, b) - model(b, a)).abs().max() > 1e-3
+    for kinds in ((), ("infrared", "visible"), (("scan", "focus"), ("mri", "focus"))):
+        torch.testing.assert_close(model(a, b, kinds=kinds), alike(a, b), atol=1e-6, rtol=0)
+
+
+def test_sources_of_different_kinds_are_told_apart_and_those_of_one_kind_are_not():
+    model = network(kinds=KINDS)
+    a, b = sources(19, 26, batch=2)
     with torch.no_grad():
-        alike.embed.bias += 0.1
-    both = torch.cat([a, b])
-    torch.testing.assert_close(model.embed_sources(both, 2)[:2], alike.embed_sources(both, 2)[:2])
+        known = model(a, b, kinds=("infrared", "visible"))
+        torch.testing.assert_close(model(b, a, kinds=("visible", "infrared")), known, atol=1e-5, rtol=0)
+        assert (model(b, a, kinds=("infrared", "visible")) - known).abs().max() > 1e-2
+        alike = model(a, b, kinds=("focus", "focus"))
+        torch.testing.assert_close(model(b, a, kinds=("focus", "focus")), alike, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("changes", [{}, {"patch": 2, "exposure": True}], ids=str)
+def test_samples_of_several_kinds_in_one_batch_equal_each_alone(changes):
+    model = network(kinds=KINDS, **changes)
+    a, b = sources(18, 33, batch=3)
+    kinds = (("infrared", "exposure", "scan"), ("visible", "exposure", "mri"))
+    together = model(a, b, kinds=kinds)
+    for k, own in enumerate(zip(*kinds)):
+        alone = model(a[k : k + 1], b[k : k + 1], kinds=own)
+        torch.testing.assert_close(together[k : k + 1], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_exposure_fusion_counts_for_exposures_alone():
+    model = network(patch=2, exposure=True, kinds=KINDS)
+    a, b = sources(32, 48)
+    with torch.no_grad():
+        before = [model(a, b, kinds=(kind, kind)) for kind in ("exposure", "focus")]
+        model.head.exposure_power.bias += 1
+        after = [model(a, b, kinds=(kind, kind)) for kind in ("exposure", "focus")]
+    assert (after[0] - before[0]).abs().max() > 1e-3 and torch.equal(after[1], before[1])
+
+
+@pytest.mark.parametrize("kinds", [("infrared",), ("infrared", "sonar"), (("infrared",), ("visible", "visible"))])
+def test_kinds_that_do_not_fit_the_sources_are_refused(kinds):
+    with pytest.raises(ValueError, match="kinds"):
+        network(kinds=KINDS)(*sources(8, 8), kinds=kinds)
+    with pytest.raises(ValueError, match=r"model\.kinds lists some of infrared, visible"):
+        ModelOptions(kinds=("infrared", "infrared"))
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
@@ -107,8 +142,8 @@ def test_parameter_counts():
     paper, base = AdaSFFuse(SIZES["paper"]), count(SIZES["base"])
     filters = sum(p.numel() for name, p in paper.named_parameters() if "frequency" in name)
     assert 1.33e6 < count(SIZES["paper"]) - filters < 1.35e6  # the paper's network, but for our filters
-    assert count(SIZES["paper"]) < base <= 1.5e6
-    assert count(SIZES["small"]) < 0.25 * count(SIZES["base"])
+    assert count(SIZES["paper"]) < base <= 1.6e6
+    assert count(SIZES["tiny"]) < 0.3 * count(SIZES["small"]) < 0.3 * 0.25 * base
 
 
 def test_parameters_are_real_and_not_shared():
@@ -119,8 +154,7 @@ def test_parameters_are_real_and_not_shared():
 
 def blended(head: PyramidHead, fused: torch.Tensor, features: torch.Tensor, sources: torch.Tensor) -> torch.Tensor:
     """Sources (S*B, P, H, W) weighed by a head, (B, P, H, W)."""
-    maps = head.fine_maps(fused, features) + head.coarse_maps(F.avg_pool2d(fused, 2), F.avg_pool2d(features, 2))
-    return head.compose(sources.unflatten(0, (-1, len(fused))), maps)
+    return head.compose(sources.unflatten(0, (-1, len(fused))), head.weight_maps(fused, features))
 
 
 @pytest.mark.parametrize("patch", [1, 2])
@@ -252,11 +286,10 @@ def test_a_sequence_of_two_sources_is_the_two_source_form_bit_for_bit(changes):
 @pytest.mark.parametrize("count", [3, 5])
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
 def test_more_sources_in_any_order(changes, count):
-    """Of an ordered network the first source keeps its place; batches do not mix."""
+    """Batches do not mix."""
     model, images = network(**changes), stack(count, batch=2)
     result = model(images)
-    others = images[:1] + images[:0:-1] if changes.get("ordered") else images[::-1]
-    torch.testing.assert_close(model(others), result, atol=1e-5, rtol=0)
+    torch.testing.assert_close(model(images[::-1]), result, atol=1e-5, rtol=0)
     torch.testing.assert_close(model([x[1:] for x in images]), result[1:], atol=1e-5, rtol=0)
     for k, image in enumerate(images):  # every source counts
         changed = [*images[:k], 1 - image, *images[k + 1 :]]
@@ -291,7 +324,7 @@ def test_what_all_sources_agree_on_stays_and_the_residual_is_as_small_as_their_d
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("changes", [{"patch": 2, "exposure": True}, {"ordered": True}], ids=str)
+@pytest.mark.parametrize("changes", [{"patch": 2, "exposure": True}, {"kinds": KINDS}], ids=str)
 def test_networks_of_other_precision(changes, dtype):
     model, images = network(**changes), stack(2, 24, 40)
     expected = model(images)

@@ -1,6 +1,5 @@
 """Options files: what they give, and what is wrong with those that cannot be used."""
 
-import hashlib
 import json
 import math
 import os
@@ -70,7 +69,7 @@ def test_the_general_recipe_mixes_all_tasks():
     assert (
         options.task == "general"
         and {part.task for part in options.parts} == set(TASKS)
-        and options.model == replace(SIZES["small"], exposure=True)
+        and options.model == SIZES["small"]
     )
 
 
@@ -130,26 +129,6 @@ def test_what_parts_share_is_what_each_would_say(path):
     assert parse_options({**values, "parts": expanded(shared, {})}) == load_options(path)
 
 
-# SHA-256 of the parts of the recipes as they were when every part wrote out its own loss and data.
-WRITTEN_OUT = {
-    "ablation_small": "aa095848a62ab1ab71c54c32e7c58729ceb2d6293cb61a4f7038798dc224ee3b",
-    "train_AdaSFFuse_general": "eab95b6081d1c0e735a314a000f04efcc43b6fc8e282f508010b4472052f0d9c",
-    "train_AdaSFFuse_general_small": "aab5ae2e3ff48d9213e10c03a3b1cd050023e5ea4a69930e783c5f6720abc846",
-    "train_AdaSFFuse_mef": "0ec2c09cd4fdf75a2ec94b265621986d5022f9fe017bd28cc7a894d8cbab8f97",
-    "train_AdaSFFuse_mef_small": "3fa0bfc697d310f4f25cf0c80495b0e287c294a5fb12b98d0c2907f14eeae4e5",
-    "train_AdaSFFuse_mif": "8521c88c9d2c3a027a2c2b99170a04c8fed44658254504fa38cc92afe8c12de1",
-}
-
-
-@pytest.mark.parametrize("name", WRITTEN_OUT)
-def test_recipes_with_shared_blocks_are_those_from_before(name):
-    parts = load_options(SHIPPED[0].with_name(f"{name}.json")).to_dict()["parts"]
-    for part in parts:
-        for key in ("range_a", "range_b", "no_data_a", "no_data_b"):  # came later
-            del part["data"][key]
-    assert hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest() == WRITTEN_OUT[name]
-
-
 def test_a_part_overrides_what_it_shares():
     inner = [{"weight": 2}, {"data": {"datasets": ["MEF_2"]}, "loss": {"ssim": 1}}]
     group = {"task": "mef", "loss": {"gradient": 7}, "parts": inner}
@@ -165,7 +144,7 @@ def test_a_part_overrides_what_it_shares():
 
 def test_cards_of_released_weights_hold_options_that_parse():
     cards = sorted((Path(__file__).parents[1] / "adasffuse/weights").glob("*.json"))
-    assert len(cards) >= 10
+    assert len(cards) >= 3
     for card in cards:
         options = parse_options(json.loads(card.read_text())["options"])
         assert card.stem == f"{options.task}_{options.size}"
@@ -201,7 +180,7 @@ def test_absolute_roots_of_several_parts_stay(tmp_path):
         (with_data(xyzzy=1), "unknown option data.xyzzy$"),
         (changed(task="ixf"), "unknown task 'ixf'; .* TASK one of IVF, MEF, MFF, MIF"),
         (changed(size="bass"), "size must be one of base, small, .*got 'bass'"),
-        (changed(size=["base"]), r"size must be one of base, small, .*got \['base'\]"),
+        (changed(size=["base"]), r"size must be one of base, small, tiny, .*got \['base'\]"),
         (changed(task=3), "task must be str, got 3"),
         ({"task": "ivf"}, "missing option name"),
         ({"name": "run", "task": "ivf"}, "missing option data"),

@@ -19,7 +19,7 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
-from adasffuse.metrics.folder import score_folders
+from adasffuse.metrics.folder import Settings, score_folders
 from adasffuse.models.weights import file_sha256
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -54,34 +54,57 @@ def test_images_and_scores_are_those_of_the_fusion_scripts(run, tmp_path):
     for name in ("1.png", "2.png", "3.png"):
         assert (tmp_path / "fused/IVF" / name).read_bytes() == (tmp_path / "script/IVF" / name).read_bytes()
     sources = root / "IVF/infrared", root / "IVF/visible"
-    expected = score_folders(*sources, {"AdaSFFuse": tmp_path / "script/IVF"}, list(BASELINES), workers=1)
+    settings = Settings(beside=("Spurious",))
+    fused = {"AdaSFFuse": tmp_path / "script/IVF"}
+    expected = score_folders(*sources, fused, list(BASELINES), settings=settings, workers=1)
     scores = content["sets"]["IVF"]
     for method in expected.methods:
         assert scores[method] == pytest.approx(expected.means(method), abs=6e-5)
     assert scores["pairs"] == 3 and set(scores["mean_rank"]) == set(expected.methods)
     assert content["weights"] == {"tiny.safetensors": file_sha256(tmp_path / "tiny.safetensors")}
     assert f"place {scores['place']} of 6" in out or "first" in out
-    assert markdown.count("\n### ") == 1 and "| EN | SD | SF |" in markdown
+    assert markdown.count("\n### ") == 1 and "| mean rank | EN↑ | SD↑ | SF↑ | Spurious↓ |" in markdown
+    identity = scores["identity_error"]
+    assert identity["images"] == 4 and 0 <= identity["mean"] <= identity["largest"] < 1
+    assert "Identity error of AdaSFFuse: largest" in out and "(4 images, each fused with itself)" in markdown
 
 
 def test_the_released_general_weights(run, tmp_path, monkeypatch):
     names = []
     tiny = tmp_path / "tiny.safetensors"
-    monkeypatch.setattr(score_weights, "released_weights", lambda task, size: names.append((task, size)) or tiny)
+    monkeypatch.setattr(score_weights, "find_weights", lambda *asked: names.append(asked) or tiny)
     _, content, _ = run("--weights", "general", "--root_path", write_ivf(tmp_path / "data"), "--datasets", "IVF")
-    assert names == [("general", "small")] and list(content["weights"]) == [tiny.name]
+    assert names == [("general", "ivf", "small")] and list(content["weights"]) == [tiny.name]
 
 
 def test_en_sd_and_sf_do_not_count_in_the_rank():
-    table = ScoreTable((*scoring.RANKED, *scoring.REPORTED))
+    table = ScoreTable(scoring.RANKED, beside=scoring.REPORTED)
     good = dict.fromkeys(scoring.RANKED, 1.0) | dict.fromkeys(scoring.REPORTED, 0.0)
     table.add("AdaSFFuse", "1", (8, 8), good)
     table.add("max", "1", (8, 8), {name: 1 - value for name, value in good.items()})
-    scored = scoring.Scored("x", *(scoring.columns(table, m) for m in (scoring.RANKED, ("EN",))))
+    scored = scoring.Scored("x", table)
     assert scored.table.mean_ranks() == {"AdaSFFuse": 1, "max": 2} and scored.place() == 1
     assert scored.verdict() == "mean rank 1.00, first; best other: max 2.00"
     scored.table.add("gff", "1", (8, 8), good)
     assert scored.place() == 1 and scored.verdict() == "mean rank 1.50, first, shared with gff; best other: gff 1.50"
+
+
+def test_sets_with_annotations_get_target_retention(run, tmp_path):
+    root = write_ivf(tmp_path)
+    (root / "IVF/Annotations").mkdir()
+    box = "<xmin>9</xmin><ymin>9</ymin><xmax>16</xmax><ymax>16</ymax>"
+    content = f"<annotation><object><name>person</name><bndbox>{box}</bndbox></object></annotation>"
+    (root / "IVF/Annotations/2.xml").write_text(content)
+    infrared = np.full((40, 48), 20, np.uint8)
+    infrared[8:16, 8:16] = 200
+    write_image(root / "IVF/infrared/2.png", infrared)
+    write_image(root / "IVF/visible/2.png", np.full((40, 48), 90, np.uint8))
+    out, content, _ = run("--root_path", root, "--datasets", "IVF")
+    scores = content["sets"]["IVF"]
+    assert "Retention↑" in out and scores["average"]["Retention"] == pytest.approx(0.5)
+    assert scores["max"]["Retention"] == pytest.approx((200 - 90) / (200 - 20), abs=1e-4)
+    (root / "IVF/Annotations/2.xml").rename(root / "IVF/Annotations/other.xml")
+    assert "Retention" not in run("--root_path", root, "--datasets", "IVF")[0]
 
 
 def test_sets_outside_the_layout_and_a_choice_of_pairs(run, tmp_path):
@@ -89,6 +112,16 @@ def test_sets_outside_the_layout_and_a_choice_of_pairs(run, tmp_path):
     _, content, _ = run("--extra", tmp_path / "streets", "--pairs", 3, "--out", tmp_path / "fused")
     assert content["sets"]["streets"]["pairs"] == 3
     assert sorted(p.stem for p in (tmp_path / "fused/streets").iterdir()) == ["1", "3", "5"]
+
+
+def test_every_second_pair_of_one_set(run, tmp_path):
+    write_ivf(tmp_path / "data", stems=tuple("12345"))
+    (tmp_path / "data/IVF").rename(tmp_path / "data/IVF_A")
+    write_ivf(tmp_path / "data", stems=tuple("123"))
+    sets = ["--root_path", tmp_path / "data", "--datasets", "IVF_A", "IVF", "--out", tmp_path / "fused"]
+    _, content, _ = run(*sets, "--every", "IVF_A=2")
+    assert [content["sets"][name]["pairs"] for name in ("IVF_A", "IVF")] == [3, 3]
+    assert sorted(p.stem for p in (tmp_path / "fused/IVF_A").iterdir()) == ["1", "3", "5"]
 
 
 def test_exposures_get_mef_ssim_and_colour_mertens(run, tmp_path):
@@ -223,3 +256,13 @@ def test_no_photograph(photos, tmp_path, capsys):
     arguments = ["--weights", weights, "--photographs", photos, "--pattern", "cat_*"]
     assert score_focus.main([str(a) for a in arguments]) == 1
     assert "no photograph 'cat_*'" in capsys.readouterr().err
+
+
+def test_every_of_a_set_that_is_not_scored(tmp_path, capsys):
+    arguments = ["--root_path", str(write_ivf(tmp_path)), "--datasets", "IVF", "--every", "IVF_X=2"]
+    weights = write_weights(tmp_path / "w.safetensors", "ivf")
+    assert score_weights.main(["--weights", str(weights), *arguments]) == 1
+    assert "error: --every IVF_X: no such set; expected one of IVF" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        score_weights.main([*arguments[:-1], "IVF"])
+    assert "IVF: expected NAME=N, e.g. IVF_LLVIP=2" in capsys.readouterr().err

@@ -105,7 +105,7 @@ def test_tiles_of_larger_patches_start_on_the_network_s_own_grid(patch):
     weight_maps, sources = model.weight_maps, torch.rand(2, 1, 1, 200, 90, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         whole = model(sources)
-        model.weight_maps = lambda x: sizes.append(tuple(x.shape[-2:])) or weight_maps(x)
+        model.weight_maps = lambda x, kinds: sizes.append(tuple(x.shape[-2:])) or weight_maps(x)
         tiled = fuse_tiled(model, sources, 112, 32)
     assert len(sizes) > 1 and all(side % model.multiple == 0 for size in sizes for side in size)
     assert tiled.shape == whole.shape and 10 * torch.log10(1 / (tiled - whole).square().mean()) > 30

@@ -34,7 +34,7 @@ from adasffuse.losses.fusion import LossOptions
 from adasffuse.metrics import evaluate
 from adasffuse.models import SIZES, AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, released_weights
-from adasffuse.tasks import TASKS
+from adasffuse.tasks import KINDS, TASKS
 from adasffuse.training import train
 from adasffuse.training.checkpoint import CheckpointError, load_checkpoint, newest_checkpoint, save_checkpoint
 from adasffuse.training.lock import InUseError, run_lock
@@ -56,6 +56,9 @@ def root(tmp_path_factory):
         for stem in ("1", "2", "val"):
             write_image(root / "MEF" / folder / f"{stem}.png", texture(40, 48, seed=20 + 2 * int(stem, 36) + number))
     return root
+
+
+DIRECT = {"output": "direct", "exposure": False, "contrast": False, "kinds": []}  # the paper's head
 
 
 def run_options(root: Path, steps: int = 6, name: str = "run", task: str = "ivf", **sections) -> Options:
@@ -116,7 +119,7 @@ def stop_at(monkeypatch, step: int, number: int = signal.SIGTERM) -> None:
 
 def test_a_run_learns_and_leaves_what_it_promises(root, tmp_path):
     logged = {"panel": 20, "validate": 20, "checkpoint": 15}
-    options = run_options(root, steps=40, log=logged, train={"lr": 5e-3}, model={"output": "direct"})
+    options = run_options(root, steps=40, log=logged, train={"lr": 5e-3}, model=DIRECT)
     weights = train(options, tmp_path, "cpu")
     folder = tmp_path / "run"
     assert weights == folder / "weights.safetensors"
@@ -332,7 +335,8 @@ def test_validation_scores_are_those_of_the_metrics(root):
     ((_, pair),) = data.validation
     assert pair.a.shape == (44, 48)
     with torch.no_grad():
-        fused = run.average.module(*(torch.from_numpy(x / 255).float()[None, None] for x in (pair.a, pair.b)))
+        images = (torch.from_numpy(x / 255).float()[None, None] for x in (pair.a, pair.b))
+        fused = run.average.module(*images, kinds=("infrared", "visible"))
     fused = fused[0, 0].clamp(0, 1).mul(255).round().byte().numpy()
     scores = evaluate(pair.a, pair.b, fused, ("VIFF", "Qabf", "SSIM", "SCD", "MI"))
     assert scores == pytest.approx({name: means[name] for name in scores}, abs=1e-12)
@@ -632,7 +636,7 @@ def test_a_foreign_checkpoint_is_named(root, tmp_path):
         train(run_options(root), tmp_path, "cpu")
 
 
-@pytest.mark.parametrize("section, changes", [("model", {"d_state": 16}), ("model", {"output": "direct"})])
+@pytest.mark.parametrize("section, changes", [("model", {"d_state": 16}), ("model", DIRECT)])
 def test_a_checkpoint_of_another_network_is_refused(root, tmp_path, section, changes):
     train(run_options(root, steps=1), tmp_path, "cpu")
     with pytest.raises(ValueError, match=r"run 'run' was begun with other options: model\.\w+ .*; choose another name"):
@@ -836,10 +840,11 @@ def test_a_loss_that_is_not_finite_names_step_terms_and_images(root, tmp_path, c
 
 
 def test_starting_from_weights(root, tmp_path):
-    start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5, output="pyramid")
+    shape = {"exposure": True, "contrast": True, "kinds": KINDS}
+    start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5, **shape)
     options = run_options(root, train={"init": str(start)})
     run = Run(options, Processes(0, 1, CPU))
-    expected = network(5, output="pyramid").state_dict()
+    expected = network(5, **shape).state_dict()
     assert all(torch.equal(v, expected[name]) for name, v in run.model.state_dict().items())
     with pytest.raises(ValueError, match=r"train\.init .*start\.safetensors holds a network of another shape"):
         Run(run_options(root, train={"init": str(start)}, model={"d_state": 16}), Processes(0, 1, CPU))
@@ -855,7 +860,7 @@ def test_starting_from_the_folder_of_another_run(root, tmp_path):
 
 
 def test_starting_from_smaller_released_weights(root):
-    options = run_options(root, model=asdict(SIZES["base"]) | {"exposure": True}, train={"init": "general_small"})
+    options = run_options(root, model=asdict(SIZES["base"]), train={"init": "general_small"})
     run = Run(options, Processes(0, 1, CPU))
     released, _ = load_weights(released_weights("general", "small"))
     sources = torch.rand(2, 1, 1, 32, 32)

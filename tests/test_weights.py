@@ -10,13 +10,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tiny import SHAPE, network, write_weights
 
-from adasffuse.models import ModelOptions, weights
+from adasffuse.models import RELEASED_SIZES, SIZES, ModelOptions, weights
 from adasffuse.models.weights import (
     WeightsError,
     digest,
     file_sha256,
     find_weights,
     load_weights,
+    released_names,
     released_weights,
     save_weights,
 )
@@ -260,17 +261,23 @@ def test_what_is_not_released_is_never_made_up(release):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_shipped_weights_load(task):
-    try:
-        path = released_weights(task, "small")
-    except WeightsError as error:
-        if "are released" not in str(error):
-            raise
-        pytest.skip(str(error))
-    model, made_for = load_weights(path)
-    assert made_for in (task, "general") and model.options.channels == 32
-    card = json.loads(path.with_suffix(".json").read_text())
-    assert card["task"] == made_for and card["parameters"] == sum(p.numel() for p in model.parameters())
+def test_the_default_weights_are_the_task_s_own_or_those_for_all_tasks(release, task):
+    general = write_weights(release.with_name("general_small.safetensors"), "general")
+    general.with_suffix(".json").write_text(json.dumps({"sha256": file_sha256(general)}))
+    assert find_weights(None, task) == (release if task == "mef" else general)
+    with pytest.raises(WeightsError, match="no weights of size 'tiny' are released for task 'general'"):
+        find_weights(None, task, "tiny")
+
+
+def test_every_size_is_released_for_all_tasks_and_loads():
+    assert {f"general_{size}" for size in RELEASED_SIZES} <= set(released_names())
+    for name in released_names():
+        path = find_weights(name, "ivf")
+        model, made_for = load_weights(path)
+        serves, size = name.split("_")
+        assert made_for == serves and (serves != "general" or model.options == SIZES[size])
+        card = json.loads(path.with_suffix(".json").read_text())
+        assert card["task"] == made_for and card["parameters"] == sum(p.numel() for p in model.parameters())
 
 
 def test_sha256_of_known_bytes(tmp_path):

@@ -17,10 +17,10 @@ class Mean(torch.nn.Module):
 
     options = ModelOptions()
 
-    def weight_maps(self, sources: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def weight_maps(self, sources: torch.Tensor, kinds: tuple[str, ...] = ()) -> tuple[torch.Tensor, ...]:
         return ()
 
-    def compose(self, sources: torch.Tensor, maps: tuple[torch.Tensor, ...], night: float = 0.0) -> torch.Tensor:
+    def compose(self, sources: torch.Tensor, maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
         return sources.mean(dim=0)
 
 

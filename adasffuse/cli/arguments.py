@@ -2,6 +2,10 @@
 
 import argparse
 import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from adasffuse.images.boxes import PEOPLE
 
 
 def add_source_options(parser: argparse.ArgumentParser, group: argparse._ArgumentGroup | None = None) -> None:
@@ -34,3 +38,23 @@ def add_source_options(parser: argparse.ArgumentParser, group: argparse._Argumen
             metavar="VALUE",
             help=f"value of {source} that means 'no data', besides NaN and the file's own",
         )
+
+
+def add_truth_options(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add what is known about the scenes besides their sources: true images, and boxes around targets."""
+    target.add_argument("--reference", type=Path, metavar="DIR", help="true images; adds PSNR_GT and SSIM_GT")
+    target.add_argument(
+        "--boxes", type=Path, metavar="DIR", help="Pascal VOC files NAME.xml; adds Retention, of targets in source A"
+    )
+    target.add_argument(
+        "--classes",
+        nargs="+",
+        default=list(PEOPLE),
+        metavar="LIST",
+        help=f"comma-separated classes of boxes that are targets, or 'all' ({','.join(PEOPLE)})",
+    )
+
+
+def listed(words: Sequence[str]) -> list[str]:
+    """The names in words such as 'VIFF,Qabf' or 'VIFF,' 'Qabf'."""
+    return [name.strip() for word in words for name in word.split(",") if name.strip()]

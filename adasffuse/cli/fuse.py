@@ -4,18 +4,23 @@ import argparse
 import shlex
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from adasffuse.cli.arguments import add_source_options
+from adasffuse.cli.arguments import add_source_options, add_truth_options, listed
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.device import PRECISIONS
 from adasffuse.files import printable
-from adasffuse.images.pairs import SceneError, SceneFolder, scene_folders
+from adasffuse.images.boxes import PEOPLE
+from adasffuse.images.color import luminance
+from adasffuse.images.pairs import Scene, SceneError, SceneFolder, read_scene, scene_folders
 from adasffuse.images.ranges import RangeSpec, parse_range
 from adasffuse.inference.folder import FolderReport, SaveError, fuse_folder
 from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, Fuser, load_fuser
-from adasffuse.metrics import ScoreTable
-from adasffuse.metrics.folder import score_pairs
+from adasffuse.metrics import ScoreTable, identity_error
+from adasffuse.metrics.conventions import scores_beside
+from adasffuse.metrics.folder import Settings, find_annotations, find_references, score_pairs
+from adasffuse.models import RELEASED_SIZES
 from adasffuse.process import say
 from adasffuse.tasks import Task, find_task
 
@@ -43,10 +48,10 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         "--model_path",
         "--weights",
         type=_given,
-        help="weights file, folder of a training run, or released weights by name: general, ivf_small, general_base, "
-        "... (default: this task's)",
+        help="weights file, folder of a training run, or released weights by name, e.g. general_small "
+        "(default: those that serve this task best)",
     )
-    parser.add_argument("--size", choices=("base", "small"), default="small", help="released weights (%(default)s)")
+    parser.add_argument("--size", choices=RELEASED_SIZES, default="small", help="released weights (%(default)s)")
     parser.add_argument(
         "--save_dir", type=_given_path, default=Path("results"), help="results go to SAVE_DIR/DATASET (%(default)s)"
     )
@@ -70,14 +75,6 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         default="auto",
         help="arithmetic of the network; auto: bfloat16 where the processor has it (%(default)s)",
     )
-    parser.set_defaults(night=0.0)
-    if task.night:
-        parser.add_argument(
-            "--night",
-            type=float,
-            metavar="LOGIT",
-            help="let the visible image decide how bright dark regions are: 6 keeps nights dark (%(default)s)",
-        )
     parser.add_argument(
         "--depth",
         choices=("auto", "8", "16", "float"),
@@ -88,6 +85,7 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         "--stretch", action="store_true", help="spread each result to 0..255; only to reproduce published numbers"
     )
     parser.add_argument("--no_scores", action="store_true", help="fuse only, print no scores")
+    add_truth_options(parser)
     return parser.parse_args(argv)
 
 
@@ -106,7 +104,6 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
             args.tile,
             args.tile_overlap,
             args.precision,
-            args.night,
         )
         failed = False
         for folder, save_dir in _jobs(task, dataset, args):
@@ -114,7 +111,8 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
                 report = _fuse(fuser, folder, save_dir, ranges, args)
                 failed |= bool(report.failed)
                 if report.fused and not args.no_scores:
-                    _print_scores(report)
+                    _print_scores(report, task, args)
+                    say(identity_text(identity_of(fuser, report.fused[:1], report.ranges, report.no_data)))
             except SaveError:
                 raise
             except (ValueError, OSError) as error:  # the other subsets are fused all the same
@@ -126,10 +124,63 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
     return int(failed)
 
 
-def score(report: FolderReport) -> ScoreTable:
-    """Metrics of the saved files of a folder, and of the baselines on the same scenes, read as they were fused."""
+def score(
+    report: FolderReport,
+    task: str = "",
+    reference: Path | None = None,
+    boxes: Path | None = None,
+    classes: Sequence[str] = PEOPLE,
+) -> ScoreTable:
+    """Metrics of the saved files of a folder, and of the baselines on the same scenes, read as they were fused.
+
+    Args:
+        task: its id, which decides on what is printed beside the default metrics.
+        reference, boxes, classes: as in `adasffuse.metrics.folder.score_folders`.
+    Raises:
+        ImageError: a folder of true images or boxes is missing or of other scenes; a file of boxes is malformed.
+    """
     methods = {METHOD: report.files} | dict.fromkeys(COMPARED)
-    return score_pairs(report.fused, methods, ranges=report.ranges, no_data=report.no_data)
+    references, notices = find_references(report.fused, reference)
+    annotations, others = find_annotations(report.fused, boxes, classes)
+    beside = scores_beside(task, reference=reference is not None, boxes=boxes is not None)
+    table = score_pairs(
+        report.fused,
+        methods,
+        references,
+        Settings(beside=tuple(beside), classes=tuple(classes)),
+        ranges=report.ranges,
+        no_data=report.no_data,
+        annotations=annotations,
+    )
+    table.notices = notices + others  # of the images themselves fusing has told
+    return table
+
+
+def identity_of(
+    fuser: Fuser,
+    scenes: Sequence[Scene],
+    ranges: Sequence[tuple[float, float] | None] | None = None,
+    no_data: Sequence[float | None] | None = None,
+) -> dict[str, float]:
+    """`identity_error` of a fuser on all sources of some scenes.
+
+    Args:
+        ranges, no_data: as in `adasffuse.images.pairs.read_scene`.
+    Returns:
+        images: number of sources; largest: of their largest errors; mean: of their mean errors; in gray levels.
+    """
+    images = [image for scene in scenes for image in read_scene(scene, ranges, no_data)]
+    errors = [identity_error(fuser.fuse_luminance, luminance(image.pixels)) for image in images]
+    largest, mean = zip(*errors)
+    return {"images": len(images), "largest": max(largest), "mean": sum(mean) / len(mean)}
+
+
+def identity_text(identity: Mapping[str, float]) -> str:
+    """What `identity_of` returns, as a line."""
+    return (
+        f"Identity error of {METHOD}: largest {identity['largest']:.3f}, mean {identity['mean']:.4f} gray levels "
+        f"({identity['images']} images, each fused with itself)"
+    )
 
 
 def _dataset(task: Task, given: str | None) -> str:
@@ -164,9 +215,11 @@ def _fuse(
     return report
 
 
-def _print_scores(report: FolderReport) -> None:
+def _print_scores(report: FolderReport, task: Task, args: argparse.Namespace) -> None:
     started = time.perf_counter()
-    table = score(report)
+    table = score(report, task.id, args.reference, args.boxes, listed(args.classes))
+    for notice in table.notices:
+        say(f"notice: {printable(notice)}")
     say(f"{report.name}: {len(table.rows)} images scored in {time.perf_counter() - started:.1f} s")
     say(table.text())
 

@@ -14,16 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.arguments import add_source_options
+from adasffuse.cli.arguments import add_source_options, add_truth_options, listed
 from adasffuse.files import printable, write_text
 from adasffuse.images.pairs import scene_folders
 from adasffuse.images.ranges import RangeSpec, parse_range
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
 from adasffuse.metrics.cache import default_cache
-from adasffuse.metrics.conventions import find_metric
+from adasffuse.metrics.conventions import AGAINST_TRUTH, find_metric, scores_beside
 from adasffuse.metrics.folder import Settings, score_folders
 from adasffuse.metrics.plots import figures, save_plots
 from adasffuse.process import say
+from adasffuse.tasks import find_task
 
 _REPORTS = ("csv", "json", "markdown", "latex")
 _NOTICES = 10  # lines
@@ -42,7 +43,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     what.add_argument(
         "--baselines", nargs="+", default=[], metavar="LIST", help=f"computed on the fly: {','.join(BASELINES)}"
     )
-    what.add_argument("--reference", type=Path, metavar="DIR", help="true images; adds PSNR_GT and SSIM_GT")
+    add_truth_options(what)
     how = parser.add_argument_group("how to score")
     how.add_argument(
         "--metrics",
@@ -131,35 +132,47 @@ def score(args: argparse.Namespace) -> ScoreTable:
             names = ", ".join(folder.name for folder in folders)
             raise ValueError(f"{args.dataset} holds several sets; choose one of them as --dataset: {names}")
         source_a, source_b = folders[0].folders
+    metrics, beside = metric_names(args)
     return score_folders(
         source_a,
         source_b,
         methods(args.fused),
         [name.lower() for name in listed(args.baselines)],
         args.reference,
-        Settings(metric_names(args), args.convention, args.per_channel, None if args.no_cache else args.cache),
+        Settings(
+            metrics,
+            args.convention,
+            args.per_channel,
+            None if args.no_cache else args.cache,
+            beside,
+            tuple(listed(args.classes)),
+        ),
         args.workers,
         ranges=(range_of("--range_a", args.range_a), range_of("--range_b", args.range_b)),
         no_data=(args.no_data_a, args.no_data_b),
         patterns=(args.pattern_a, args.pattern_b),
+        boxes=args.boxes,
     )
 
 
-def listed(words: Sequence[str]) -> list[str]:
-    """The names in words such as 'VIFF,Qabf' or 'VIFF,' 'Qabf'."""
-    return [name.strip() for word in words for name in word.split(",") if name.strip()]
+def metric_names(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Metrics asked for, and those printed beside them without a rank.
 
-
-def metric_names(args: argparse.Namespace) -> tuple[str, ...]:
-    """Metrics asked for; 'all' leaves out what needs a reference without one, a reference adds them."""
+    'all' leaves out what needs a reference or boxes where there are none.  Beside the default stands what
+    `scores_beside` says, beside metrics that were named only what a reference and boxes add.
+    """
     table = CONVENTIONS[args.convention].metrics
-    against_truth = [name for name, definition in table.items() if "reference" in definition.inputs]
+    task = find_task(args.dataset).id if args.dataset else ""
+    extra = scores_beside(task, args.convention, args.reference is not None, args.boxes is not None)
     names = [find_metric(name) for name in listed(args.metrics)]
     if [name.lower() for name in names] == ["all"]:
-        return tuple(name for name in table if args.reference or name not in against_truth)
-    if names == list(DEFAULT_METRICS):  # what of the default the convention has
-        names = [name for name in names if name in table]
-    return tuple(dict.fromkeys([*names, *(against_truth if args.reference else [])]))
+        given = {"reference": args.reference, "boxes": args.boxes}
+        lacking = {name for name, folder in given.items() if folder is None}
+        return tuple(name for name in table if not lacking & set(table[name].inputs)), ()
+    if names == list(DEFAULT_METRICS):
+        return tuple(name for name in names if name in table), tuple(extra)  # what of the default the convention has
+    asked = [name for name in extra if name in (*AGAINST_TRUTH, "Retention")]
+    return tuple(dict.fromkeys(names)), tuple(name for name in asked if name not in names)
 
 
 def methods(fused: Sequence[str]) -> dict[str, Path]:

@@ -10,6 +10,11 @@ import cv2
 import numpy as np
 
 _COLORFUL = 0.02  # mean difference of the largest and smallest channel from which on an image counts as coloured
+_LEAST_CHROMA = np.float32(0.7)  # share of a warm colour that a fused image keeps
+_LEAST_LUMA = np.float32(0.95)  # share of a bright colour's luminance
+_STRUCTURE = np.float32(0.15)  # share of the luminance beyond that
+_WARM = 0.04, 0.16  # Cr beyond Cb: from where a colour is warm, and from where wholly
+_BRIGHT = 0.6, 0.8  # luminance, the same
 _CB_SCALE, _CR_SCALE = np.float32(1.772), np.float32(1.402)
 _LEVELS = {"8": np.float32(255), "16": np.float32(65535), "float": None}  # white, per depth
 _G_FROM_CB, _G_FROM_CR = np.float32(0.114 * 1.772 / 0.587), np.float32(0.299 * 1.402 / 0.587)
@@ -36,10 +41,12 @@ def ycbcr_to_rgb(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> np.ndarray:
 
 def fit_gamut(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Shrink (Cb, Cr) towards neutral, hue kept, just until RGB lies in [0, 1]; Y in [0, 1] is never touched."""
-    scale, above = np.ones_like(y), 1 - y
-    for offset in _offsets(cb, cr):
-        room = np.where(offset > 0, above, y)
-        np.minimum(scale, room / np.maximum(np.abs(offset), np.float32(1e-12)), out=scale)
+    red, green, blue = _offsets(cb, cr)
+    highest = np.maximum(np.maximum(red, green), blue)
+    lowest = np.minimum(np.minimum(red, green), blue)
+    least = np.float32(1e-12)
+    scale = np.minimum((1 - y) / np.maximum(highest, least), y / np.maximum(-lowest, least))
+    scale = np.minimum(scale, 1)
     return cb * scale, cr * scale
 
 
@@ -81,18 +88,59 @@ def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, de
         raise ValueError(f"rebuild_color needs one height and width, got {', '.join(map(str, sizes))}")
     exact = np.clip(luma, 0, 1).astype(np.float32, copy=False)
     levels = _LEVELS[depth]
-    y = np.rint(exact * levels) / levels if levels else exact
-    colored = [source for source in used if source.ndim == 3 and (source != source[..., :1]).any()]
+    level = np.rint(exact * levels) if levels else exact
+    y = level / levels if levels else exact
+    colored = [source for source in used if not is_gray(source)]
     if not colored:
         return y
     cb, cr = _weighted_chroma([rgb_to_ycbcr(source)[1:] for source in colored])
     rgb = ycbcr_to_rgb(y, *fit_gamut(exact, cb, cr)).clip(0, 1)
     if levels:  # near black and white, clipping what rounding has pushed out of gamut may have moved Y by a level
-        moved = np.rint(luminance(np.rint(rgb * levels) / levels) * levels) != np.rint(exact * levels)
+        moved = np.rint(luminance(np.rint(rgb * levels) / levels) * levels) != level
         if moved.any():
             one = y[moved][:, None], *(chroma[moved][:, None] for chroma in (cb, cr))
             rgb[moved] = ycbcr_to_rgb(one[0], *fit_gamut(*one)).clip(0, 1)[:, 0]
     return rgb
+
+
+def is_gray(pixels: np.ndarray) -> bool:
+    """Whether the channels of an image, (H, W) or (H, W, 3), are all equal."""
+    if pixels.ndim == 2:
+        return True
+    red, green, blue = (pixels[..., k] for k in range(3))  # whole planes: a fifth of the time of channel by channel
+    return bool((red == green).all() and (green == blue).all())
+
+
+def keep_hot_colors(luma: np.ndarray, colored: np.ndarray) -> np.ndarray:
+    """Luminance at which high activity in an image of false colours stays visible.
+
+    In the colour maps of PET and SPECT red, orange and, at the top, white stand for high activity.  Red is darker than
+    bright tissue, with whose luminance nothing of it would be left; white and pale yellow turn gray and olive where
+    dark tissue gives the luminance.  So where a colour is warm, the luminance is moved towards what leaves
+    `_LEAST_CHROMA` of the chroma in gamut, and where it is bright, towards `_LEAST_LUMA` of its own luminance.  Of
+    what goes beyond, `_STRUCTURE` stays, and with it that of the tissue.  Other colours change nothing.
+
+    Args:
+        luma: (H, W) fused luminance in [0, 1].
+        colored: the image that gives the result its chroma, (H, W) or (H, W, 3) RGB in [0, 1].
+    Returns:
+        (H, W) float32.
+    """
+    if colored.ndim == 2:
+        return luma
+    own, cb, cr = rgb_to_ycbcr(colored)
+    warm = _LEAST_CHROMA * _ramp(cr - np.maximum(cb, 0), _WARM)
+    red, green, blue = _offsets(cb, cr)
+    darkest = np.maximum(-warm * np.minimum(np.minimum(red, green), blue), _LEAST_LUMA * own * _ramp(own, _BRIGHT))
+    brightest = 1 - warm * np.maximum(np.maximum(red, green), blue)
+    limited = np.clip(luma, darkest, brightest)
+    return limited + _STRUCTURE * (luma - limited)
+
+
+def _ramp(x: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
+    """0 up to the first end, 1 from the second on."""
+    low, high = ends
+    return ((x - np.float32(low)) * np.float32(1 / (high - low))).clip(0, 1)
 
 
 def is_colorful(pixels: np.ndarray) -> bool:

@@ -141,15 +141,13 @@ def content(source: np.ndarray, valid: np.ndarray | None = None) -> float:
     luma = luminance(source)
     block = [min(_BLOCK, max(1, n // 2)) for n in luma.shape]
     means = cv2.blur(luma, block[::-1], anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
-    inside = np.zeros(luma.shape, bool)
-    rows, columns = (np.unique([*range(0, n - b + 1, _STEP), n - b]) for n, b in zip(luma.shape, block))
-    inside[np.ix_(rows, columns)] = True
+    corners = np.ix_(*([*range(0, n - b, _STEP), n - b] for n, b in zip(luma.shape, block)))
+    means = means[corners]
     if valid is not None:
         whole = cv2.erode(valid.astype(np.uint8), np.ones(block, np.uint8), anchor=(0, 0))
-        inside &= whole.astype(bool)
-    if not inside.any():
+        means = means[whole[corners].astype(bool)]
+    if means.size == 0:
         return 0.0
-    means = means[inside]
     return float(_smooth_step((means.max() - means.min() - _CUT_OFF) / (_FULL - _CUT_OFF)))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adasffuse.images.color import is_gray
 from adasffuse.images.formats import Stored, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.no_data import thermal_border_mask
@@ -75,7 +76,7 @@ def interpret(
         window = window[::-1]
     if valid is not None:
         pixels[~valid] = 0
-    if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
+    if pixels.ndim == 3 and is_gray(pixels):
         pixels = np.ascontiguousarray(pixels[..., 0])
     return Image(pixels, depth, window, valid, tuple(f"{name}: {notice}" for notice in notices))
 
@@ -124,7 +125,7 @@ def _colour(stored: Stored, value_range: tuple[float, float] | None) -> tuple[np
     measured = not whole or stored.inverted or (value_range is not None and values.dtype != np.uint8)
     if measured and stored.space != "cmyk":
         return values, ["its ICC profile is ignored: its values are measurements"] if stored.profile else []
-    neutral = values.ndim == 3 and stored.space == "rgb" and bool((values == values[..., :1]).all())
+    neutral = values.ndim == 3 and stored.space == "rgb" and is_gray(values)
     values, notices = to_srgb(values, stored.space, stored.profile)
     return values[..., 1] if neutral and values.ndim == 3 else values, list(notices)
 

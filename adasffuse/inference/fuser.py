@@ -1,7 +1,6 @@
 """The fuser: network, task and colour rule together, from two or more images to one."""
 
 import copy
-import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
-from adasffuse.images.color import is_colorful, luminance, rebuild_color
+from adasffuse.images.color import is_colorful, keep_hot_colors, luminance, rebuild_color
 from adasffuse.images.image import ImageNotice
 from adasffuse.images.no_data import Gap, complete, find_gaps, without_empty
 from adasffuse.images.write import quantise, result_depth
@@ -25,8 +24,8 @@ from adasffuse.models.weights import WeightsError, find_weights, load_weights
 from adasffuse.process import keep_freed_memory
 from adasffuse.tasks import GENERAL, Task, find_task
 
-DEFAULT_TILE = 1536
-DEFAULT_OVERLAP = 64
+DEFAULT_TILE = 2048
+DEFAULT_OVERLAP = 192
 
 
 class Fuser:
@@ -46,11 +45,8 @@ class Fuser:
             possible; a multiple of 16; 0 never.
         tile_overlap: pixels that neighbouring tiles share, a multiple of 16.
         precision: of the network's arithmetic, 'float32', 'bfloat16', or 'auto', the faster one of this machine.
-        night: infrared and visible: added to the visible image's logits in the coarsest band, times its darkness.  0
-            leaves the brightness of smooth regions to the network, which lays the infrared's gray background over dark
-            scenes; 6 keeps nights dark and hot targets bright.
     Raises:
-        ValueError: impossible tile size, unknown precision, or `night` where it has no meaning.
+        ValueError: impossible tile size, or unknown precision.
     """
 
     def __init__(
@@ -61,22 +57,16 @@ class Fuser:
         tile: int = DEFAULT_TILE,
         tile_overlap: int = DEFAULT_OVERLAP,
         precision: str = "auto",
-        night: float = 0.0,
     ) -> None:
         if tile < 0 or tile % GRID or tile_overlap < 0 or tile_overlap % GRID or 0 < tile <= tile_overlap:
             raise ValueError(
                 f"tile and tile_overlap must be multiples of {GRID} with tile > tile_overlap (or tile 0), "
                 f"got {tile} and {tile_overlap}"
             )
-        if night and not (task.night and model.options.output == "pyramid" and math.isfinite(night)):
-            raise ValueError(
-                f"night must be a finite number, of infrared and visible images and a network whose model.output is "
-                f"'pyramid'; got {night:g} for task {task.id!r}, model.output {model.options.output!r}"
-            )
         self.device = torch.device(device)
         self.precision = pick_precision(precision, self.device)
         self.model = copy.deepcopy(model).to(self.device, memory_format=torch.channels_last).eval()
-        self.task, self.tile, self.tile_overlap, self.night = task, tile, tile_overlap, night
+        self.task, self.tile, self.tile_overlap = task, tile, tile_overlap
         if self.device.type == "cpu":
             keep_freed_memory()
 
@@ -164,6 +154,8 @@ class Fuser:
             luma = np.where(prepared.known, luma, 0)
         if stretch:
             luma = (luma - luma.min()) / max(float(np.ptp(luma)), 1e-12)
+        if self.task.color == "a":
+            luma = keep_hot_colors(luma, prepared.pixels[0])
         depth = result_depth(depth, prepared.depths)
         return quantise(rebuild_color(luma, prepared.pixels, self.task.color, depth), depth)
 
@@ -175,11 +167,12 @@ class Fuser:
             ValueError: fewer than two sources, or the shapes differ.
         """
         sources = stack_sources(*(self._to_tensor(luma) for luma in without_empty(lumas)))
+        kinds = self.task.kinds_of(len(sources))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             if self.tile and lumas[0].size > self.tile**2:
-                fused = fuse_tiled(self.model, sources, self.tile, self.tile_overlap, self.night)
+                fused = fuse_tiled(self.model, sources, self.tile, self.tile_overlap, kinds)
             else:
-                fused = self.model.compose(sources, self.model.weight_maps(sources), self.night)
+                fused = self.model.compose(sources, self.model.weight_maps(sources, kinds))
         return fused[0, 0].float().clamp(0, 1).cpu().numpy()
 
     def _to_tensor(self, luma: np.ndarray) -> Tensor:
@@ -215,18 +208,17 @@ def load_fuser(
     tile: int = DEFAULT_TILE,
     tile_overlap: int = DEFAULT_OVERLAP,
     precision: str = "auto",
-    night: float = 0.0,
 ) -> Fuser:
     """Fuser of a task with released weights, or with a weights file of your own.
 
     Args:
         task: 'ivf', 'mef', 'mff' or 'mif'.
-        size: 'small' or 'base', which released weights to take.
-        weights: other weights than those released for the task, see `adasffuse.models.weights.find_weights`.
+        size: 'tiny', 'small' or 'base', which released weights to take.
+        weights: other weights than the default ones, see `adasffuse.models.weights.find_weights`.
         device: 'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
-        tile, tile_overlap, precision, night: as in `Fuser`.
+        tile, tile_overlap, precision: as in `Fuser`.
     Raises:
-        ValueError: unknown task or precision, impossible tile size, or `night` where it has no meaning.
+        ValueError: unknown task or precision, or impossible tile size.
         WeightsError: no such weights, damaged or foreign ones, or made for another task.
     """
     chosen = find_task(task)
@@ -234,4 +226,4 @@ def load_fuser(
     model, made_for = load_weights(path)
     if made_for not in (chosen.id, GENERAL):
         raise WeightsError(f"{path} was trained for task {made_for!r}, not {chosen.id!r}")
-    return Fuser(model, chosen, pick_device(device), tile, tile_overlap, precision, night)
+    return Fuser(model, chosen, pick_device(device), tile, tile_overlap, precision)

@@ -6,24 +6,25 @@ what the whole image shows it, while a cut across the rows changes the context o
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 
 import torch
 from torch import Tensor
 
-from adasffuse.models.network import AdaSFFuse, pad_to_multiple
+from adasffuse.models.network import AdaSFFuse, Kinds, pad_to_multiple
 
 GRID = 16  # tiles start at multiples of this, so that wavelet and pooling cells fall as in the whole image
 
 
-def fuse_tiled(network: AdaSFFuse, sources: Tensor, tile: int, overlap: int, night: float = 0.0) -> Tensor:
+def fuse_tiled(network: AdaSFFuse, sources: Tensor, tile: int, overlap: int, kinds: Kinds = ()) -> Tensor:
     """The network's image (1, 1, H, W) of S sources (S, 1, 1, H, W), its weight maps made tile by tile.
 
     Brightness over the whole image, which multi-exposure and the coarse octaves need, is therefore no tile's guess.
 
     Args:
         tile, overlap: as in `tiled_maps`.
-        night: as in `PyramidHead.compose`.
+        kinds: of the sources, see `AdaSFFuse.forward`.
     Raises:
         ValueError: tile or overlap is impossible.
     """
@@ -31,8 +32,8 @@ def fuse_tiled(network: AdaSFFuse, sources: Tensor, tile: int, overlap: int, nig
     extended = pad_to_multiple(sources.flatten(0, 1), network.multiple).unflatten(0, sources.shape[:2])
     grid = math.lcm(GRID, network.multiple)  # GRID but for patches of more than 2x2 pixels
     tile, overlap = tile // grid * grid, -(-overlap // grid) * grid
-    maps = tiled_maps(network.weight_maps, extended, tile, overlap, grid)
-    return network.compose(extended, maps, night)[..., :height, :width]
+    maps = tiled_maps(partial(network.weight_maps, kinds=kinds), extended, tile, overlap, grid)
+    return network.compose(extended, maps)[..., :height, :width]
 
 
 def tiled_maps(

@@ -19,18 +19,42 @@ from adasffuse.losses.metrics import (
     correlation,
     edge_preservation,
     exposure_structure,
+    smooth,
     sobel,
+    spurious_brightness,
     ssim,
+    targets_lost,
     visual_information,
 )
 from adasffuse.options import bounded, check_bounds, shown
 from adasffuse.tasks import Task
 
+
+def hot_over_visible(sources: Tensor) -> Tensor:
+    """Brightness of the visible image with what is hot in the infrared one on it.
+
+    Where the infrared image is the brighter one, its background counts `_BACKGROUND`, what is hotter than its
+    surroundings by `_HOT` wholly: nights stay darker than the pixel maximum makes them, and what the visible image
+    shows in front of a bright background keeps its contrast.
+
+    Args:
+        sources: (S, B, 1, H, W) in [0, 1], the infrared image first.
+    Returns:
+        (B, 1, H, W).
+    """
+    infrared, visible = sources[0], sources[1:].amax(dim=0)
+    hot = ((infrared - smooth(infrared, 14.0)) / _HOT).clamp(0, 1)
+    return visible + (_BACKGROUND + (1 - _BACKGROUND) * hot) * (infrared - visible).clamp(min=0)
+
+
 TARGETS: dict[str, Callable[[Tensor], Tensor]] = {
     "max": lambda sources: sources.amax(dim=0),
     "mean": lambda sources: sources.mean(dim=0),
     "mertens": exposure_fusion,
+    "hot": hot_over_visible,
 }
+_HOT = 0.15  # contrast, as a share of full white, from which on something hot counts wholly
+_BACKGROUND = 0.35
 
 
 @dataclass(frozen=True)
@@ -47,6 +71,9 @@ class LossOptions:
     vif: float = bounded(0.0, 0, 1e6)  # weight of the visual information of both sources that the result lacks
     edges: float = bounded(0.0, 0, 1e6)  # weight of the sources' edges that the result lacks, 1 - Qabf
     correlation: float = bounded(0.0, 0, 1e6)  # weight of 2 - SCD: result less one source should be the other
+    decision: float = bounded(0.0, 0, 1e6)  # weight of L1 to the nearest source at every pixel: no vague mixtures
+    targets: float = bounded(0.0, 0, 1e6)  # weight of the contrast of the first source's hot targets that is lost
+    spurious: float = bounded(0.0, 0, 1e6)  # weight of coarse brightness gradients beyond those of all sources
     exposure: float = bounded(0.0, 0, 1e6)  # weight of multi-exposure structure that the result lacks, 1 - MEF-SSIM
 
     def __post_init__(self) -> None:
@@ -106,6 +133,13 @@ def fusion_loss(
         terms["correlation"] = options.correlation * (2 - kept).mean()
     if options.exposure:
         terms["exposure"] = options.exposure * (1 - exposure_structure(sources, fused)).mean()
+    if options.decision:
+        nearest = (fused - sources).abs().amin(dim=0)
+        terms["decision"] = options.decision * nearest.mean()
+    if options.targets:
+        terms["targets"] = options.targets * targets_lost(sources[0], fused).mean()
+    if options.spurious:
+        terms["spurious"] = options.spurious * spurious_brightness(sources, fused).mean()
     return terms
 
 

@@ -4,13 +4,14 @@ Shapes: images are (B, 1, H, W) float luminance in [0, 1], S sources are (S, B, 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 SMALLEST = {"vif": 41, "exposure": 44}  # pixels on a side that the scales of these terms need
+HOT = 0.06  # brightness beyond its surroundings from which on something in an infrared image is a target
 FLAT = 1e-6  # mean gradient of a flat pair: not zero, but what rounding leaves of it
 
 
@@ -139,6 +140,70 @@ def _mixed_variance(alphas: Tensor, covariances: list[list[Tensor]]) -> Tensor:
 def _even(x: Tensor) -> Tensor:
     """An odd last row or column of (B, C, H, W) doubled."""
     return F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
+
+
+def spurious_brightness(sources: Sequence[Tensor], fused: Tensor) -> Tensor:
+    """Coarse luminance gradient beyond that of every source: patches of brightness that no source has.
+
+    The gradient of the image blurred by a Gaussian of sigma = sqrt(H W) / 64 pixels, at least 3, per sigma; what of
+    its magnitude exceeds the largest among the sources, a mean over pixels.
+
+    Args:
+        sources: S of (B, 1, H, W) in [0, 1], a sequence or one tensor.
+        fused: (B, 1, H, W).
+    Returns:
+        (B,), at least 0; 0 for each source itself.
+    """
+    height, width = fused.shape[-2:]
+    sigma = max(3.0, math.sqrt(height * width) / 64)
+    images = torch.cat([*sources, fused], dim=1)
+    strengths = _coarse_strength(smooth(images, sigma)) * sigma  # (B, S + 1, H - 1, W - 1)
+    return (strengths[:, -1] - strengths[:, :-1].amax(dim=1)).clamp(min=0).mean(dim=(1, 2))
+
+
+def targets_lost(infrared: Tensor, fused: Tensor) -> Tensor:
+    """Share of the contrast of hot targets that the fused image lacks.
+
+    A target is what the infrared image shows brighter than its surroundings (its Gaussian mean, over two widths) by
+    more than `HOT`; there the fused image should stand out as much from its own surroundings.
+
+    Args:
+        infrared, fused: (B, 1, H, W) in [0, 1].
+    Returns:
+        (B,), 0 for the infrared image itself and where nothing is hot; 1 where no target is seen.
+    """
+    both = torch.cat([infrared, fused], dim=1)
+    lost = total = torch.zeros(len(fused), dtype=fused.dtype, device=fused.device)
+    for sigma in (6.0, 14.0):
+        contrast, shown = (both - smooth(both, sigma)).split(1, dim=1)
+        hot = (contrast - HOT).clamp(min=0)
+        lost = lost + (hot * (1 - shown / contrast.clamp(min=HOT)).clamp(min=0)).sum(dim=(1, 2, 3))
+        total = total + hot.sum(dim=(1, 2, 3))
+    few = 1e-3 * infrared[0].numel() * HOT  # of pixels: a handful of warm ones are no target
+    return lost / (total + few)
+
+
+def smooth(x: Tensor, sigma: float) -> Tensor:
+    """Gaussian mean of (B, C, H, W), of the same size: borders are replicated.
+
+    Wide ones are blurred on a reduced copy.
+    """
+    height, width = x.shape[-2:]
+    factor = max(1, int(sigma // 3))
+    if factor > 1:
+        extended = F.pad(x, (0, -width % factor, 0, -height % factor), mode="replicate")
+        x = F.avg_pool2d(extended, factor)
+    reach = math.ceil(3 * sigma / factor)
+    x = _blur(F.pad(x, (reach,) * 4, mode="replicate"), 2 * reach + 1, sigma / factor)
+    if factor > 1:
+        x = F.interpolate(x, scale_factor=factor, mode="bilinear")[..., :height, :width]
+    return x
+
+
+def _coarse_strength(x: Tensor) -> Tensor:
+    """Magnitude of the differences to the right and downwards, (B, C, H - 1, W - 1)."""
+    across, down = x[..., :-1, 1:] - x[..., :-1, :-1], x[..., 1:, :-1] - x[..., :-1, :-1]
+    return (across.square() + down.square() + FLAT**2).sqrt()
 
 
 def correlation(x: Tensor, y: Tensor) -> Tensor:

@@ -2,6 +2,17 @@
 
 from adasffuse.metrics.conventions import CONVENTIONS, DEFAULT_METRICS, METRICS, Metric, explain
 from adasffuse.metrics.evaluation import MetricWarning, evaluate
+from adasffuse.metrics.identity import identity_error
 from adasffuse.metrics.table import ScoreTable
 
-__all__ = ["CONVENTIONS", "DEFAULT_METRICS", "METRICS", "Metric", "MetricWarning", "ScoreTable", "evaluate", "explain"]
+__all__ = [
+    "CONVENTIONS",
+    "DEFAULT_METRICS",
+    "METRICS",
+    "Metric",
+    "MetricWarning",
+    "ScoreTable",
+    "evaluate",
+    "explain",
+    "identity_error",
+]

@@ -8,7 +8,10 @@ from inspect import cleandoc, signature
 from numpy import ndarray
 
 from adasffuse.metrics import features, gradients, information, intensity, perception, phase, structure, vif
+from adasffuse.metrics.brightness import spurious_brightness
 from adasffuse.metrics.color import chroma_difference
+from adasffuse.metrics.identity import identity_error
+from adasffuse.metrics.targets import target_retention
 from adasffuse.metrics.windows import gaussian, uniform
 
 DEFAULT_METRICS = ("EN", "SD", "SF", "MI", "SCD", "VIFF", "Qabf", "SSIM")
@@ -20,6 +23,7 @@ class Metric:
 
     title: str
     better: str = "higher"  # or "lower"
+    ranked: bool = True  # False: printed behind the mean rank and never part of it
 
 
 @dataclass(frozen=True)
@@ -32,14 +36,14 @@ class Definition:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The images the function takes, by name."""
-        return tuple(name for name in signature(self.function).parameters if name in IMAGES)
+        """What the function takes, by name."""
+        return tuple(name for name in signature(self.function).parameters if name in INPUTS)
 
-    def score(self, images: Mapping[str, ndarray]) -> float:
+    def score(self, images: Mapping[str, object]) -> float:
         """The score of float64 images on 0..255, given by name.
 
         Args:
-            images: at least those in `inputs`, (H, W) or (H, W, 3).
+            images: at least those in `inputs`, (H, W) or (H, W, 3); boxes and classes as `target_retention` takes them.
         Returns:
             The score; NaN where it is undefined.
         """
@@ -54,14 +58,15 @@ class Convention:
     metrics: Mapping[str, Definition]
 
 
-IMAGES = ("a", "b", "fused", "reference", "color_a", "color_b", "color_fused")  # what a metric may ask for
+# What a metric may ask for: images, and the boxes of the scene with the classes of those that are targets.
+INPUTS = ("a", "b", "fused", "reference", "color_a", "color_b", "color_fused", "boxes", "classes")
 
 
 def choose(function: Callable[..., float], note: str = "", **choices: object) -> Definition:
     """An entry of a convention's table.
 
     Args:
-        function: of images by name, see `IMAGES`.
+        function: of images by name, see `INPUTS`.
         note: what a reader of the number should know.
         choices: further arguments of the function.
     """
@@ -106,7 +111,11 @@ METRICS: dict[str, Metric] = {
     "CIEDE2000": Metric("chroma difference to the coloured source", "lower"),
     "PSNR_GT": Metric("PSNR against a reference"),
     "SSIM_GT": Metric("SSIM against a reference"),
+    "Spurious": Metric("spurious brightness, gray levels", "lower", ranked=False),
+    "Retention": Metric("target retention, up to 1", ranked=False),
 }
+IDENTITY = "Identity"  # of fusers, see `identity_error`: explained as the metrics are, but none of a result
+AGAINST_TRUTH = ("PSNR_GT", "SSIM_GT")
 
 _TWELVE = {
     "EN": choose(information.entropy),
@@ -155,6 +164,8 @@ _FURTHER = {  # of metrics on which there is one definition in use, or ours
     "CIEDE2000": choose(chroma_difference),
     "PSNR_GT": choose(intensity.peak_signal_to_noise_of_reference),
     "SSIM_GT": choose(structure.ssim_of_reference),
+    "Spurious": choose(spurious_brightness),
+    "Retention": choose(target_retention, "targets are people unless --classes says otherwise"),
 }
 _AGREED = ("Qcb", "Qcv", "Qabf", "EN", "EI")  # VIFB and MEFB compute these as above
 _BENCHMARK = {
@@ -274,15 +285,31 @@ def definitions(metrics: Sequence[str], convention: str) -> dict[str, Definition
     return {name: table[name] for name in metrics}
 
 
+def scores_beside(task: str, convention: str = "adasffuse", reference: bool = False, boxes: bool = False) -> list[str]:
+    """What is printed beside the default metrics and takes no part in the mean rank.
+
+    Args:
+        task: id of the task, or "" where it is unknown; 'mef' adds MEF_SSIM.
+        convention: name out of `CONVENTIONS`; what it does not define is left out, but for what was asked for.
+        reference, boxes: whether true images and boxes were asked for.
+    Returns:
+        Names out of `METRICS`.
+    """
+    defined = CONVENTIONS[convention].metrics
+    names = [name for name in ("Spurious", *(("MEF_SSIM",) if task == "mef" else ())) if name in defined]
+    names += [name for name in AGAINST_TRUTH if reference and name in defined]
+    return [*names, "Retention"] if boxes else names
+
+
 def find_metric(name: str) -> str:
     """The metric of a name in any mix of capitals, spaces around it or not; an unknown name comes back as it is.
 
     Args:
         name: as a person writes it.
     Returns:
-        A key of `METRICS`, or `name`.
+        A key of `METRICS`, `IDENTITY`, or `name`.
     """
-    for metric in METRICS:
+    for metric in (*METRICS, IDENTITY):
         if metric.lower() == name.strip().lower():
             return metric
     return name
@@ -292,12 +319,15 @@ def explain(metric: str) -> str:
     """Definition and source of a metric, and what each convention means by it.
 
     Args:
-        metric: name out of `METRICS`.
+        metric: name out of `METRICS`, or `IDENTITY`.
     Returns:
         Several lines of text.
     Raises:
         ValueError: unknown metric.
     """
+    if metric == IDENTITY:
+        where = "Of a fuser, in no convention; printed by the fusion scripts and by scripts/score_weights.py."
+        return f"{IDENTITY}: identity error; lower is better\n\n{cleandoc(identity_error.__doc__ or '')}\n\n{where}"
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}{_suggestion(metric)}")
     tables = {name: c.metrics[metric] for name, c in CONVENTIONS.items() if metric in c.metrics}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy import ndarray
 
+from adasffuse.images.boxes import PEOPLE, Box
 from adasffuse.metrics.arrays import check_same_size, rounded_luminance, to_scale
 from adasffuse.metrics.conventions import DEFAULT_METRICS, Definition, definitions
 
@@ -24,6 +25,8 @@ def evaluate(
     data_range: float | None = None,
     reference=None,
     per_channel: bool = False,
+    boxes: Sequence[Box] | None = None,
+    classes: Sequence[str] = PEOPLE,
 ) -> dict[str, float]:
     """Score one fused image of two sources a and b.
 
@@ -37,12 +40,14 @@ def evaluate(
         data_range: value of full white in float images, e.g. 1.0; required for them.
         reference: the true all-in-focus (or otherwise ideal) image, for metrics that compare with it.
         per_channel: score red, green and blue of a coloured `fused` instead of Y and take the mean, as VIFB does.
+        boxes: around the objects of the scene, for Retention; empty where it has none.
+        classes: of the boxes that are targets, in any mix of capitals; ('all',): every box.
     Returns:
         name to score in the order asked for; NaN, with one `MetricWarning`, where a metric is undefined, for example
         on flat images or on ones smaller than its window.
     Raises:
-        ValueError: unknown metric or convention, a metric that needs a reference without one, shapes that differ, NaN
-            pixels, floats outside the stated range, more than two sources.
+        ValueError: unknown metric or convention, a metric that needs a reference or boxes without them, a box beyond
+            the image, shapes that differ, NaN pixels, floats outside the stated range, more than two sources.
     """
     if isinstance(metrics, str) or not all(isinstance(name, str) for name in metrics):
         raise ValueError(
@@ -50,39 +55,45 @@ def evaluate(
             "more than two sources two at a time"
         )
     table = definitions(metrics, convention)
-    if reference is None:
-        check_reference_not_needed(table)
+    check_given(table, reference is not None, boxes is not None)
     given = {"a": a, "b": b, "fused": fused} | ({} if reference is None else {"reference": reference})
     scaled = {name: to_scale(image, name, data_range) for name, image in given.items()}
     check_same_size(**scaled)
     views = list(_channels(scaled)) if per_channel and scaled["fused"].ndim == 3 else [_luminances(scaled)]
+    targets = {"boxes": boxes, "classes": classes}
     with np.errstate(all="ignore"):  # undefined scores are reported once, below
         scores = {
-            name: sum(definition.score(images) for images in views) / len(views) for name, definition in table.items()
+            name: sum(definition.score(images | targets) for images in views) / len(views)
+            for name, definition in table.items()
         }
     undefined = [name for name, score in scores.items() if math.isnan(score)]
     if undefined:
         height, width = scaled["fused"].shape[:2]
         warnings.warn(
-            f"{', '.join(undefined)}: undefined for these {width}x{height} images (flat, gray or too small), "
-            "NaN returned",
+            f"{', '.join(undefined)}: undefined for these {width}x{height} images (flat, gray, too small, without "
+            "targets), NaN returned",
             MetricWarning,
             stacklevel=2,
         )
     return scores
 
 
-def check_reference_not_needed(table: Mapping[str, Definition]) -> None:
-    """Raise a ValueError naming the metrics of the table that compare with a reference.
+def check_given(table: Mapping[str, Definition], reference: bool, boxes: bool) -> None:
+    """Raise a ValueError naming the metrics of the table that need what is not given.
 
     Args:
         table: name to definition.
+        reference, boxes: whether they are given.
     Raises:
-        ValueError: a metric of the table compares with a reference.
+        ValueError: a metric of the table compares with a reference or looks at boxes, and there are none.
     """
-    names = [name for name, definition in table.items() if "reference" in definition.inputs]
-    if names:
-        raise ValueError(f"{', '.join(names)} compare with a true image: give a reference, or leave them out")
+    for given, key, message in (
+        (reference, "reference", "compare with a true image: give a reference, or leave them out"),
+        (boxes, "boxes", "looks at boxes around targets: give boxes, or leave it out"),
+    ):
+        names = [name for name, definition in table.items() if key in definition.inputs]
+        if names and not given:
+            raise ValueError(f"{', '.join(names)} {message}")
 
 
 def _luminances(images: Mapping[str, ndarray]) -> dict[str, ndarray]:

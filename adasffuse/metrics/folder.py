@@ -15,6 +15,7 @@ import scipy
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
+from adasffuse.images.boxes import PEOPLE, Annotation, find_boxes, of_classes
 from adasffuse.images.color import luminance
 from adasffuse.images.image import ImageError
 from adasffuse.images.no_data import fill_missing
@@ -23,7 +24,7 @@ from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.metrics.cache import forget_oldest, recall, remember
 from adasffuse.metrics.conventions import DEFAULT_METRICS, definitions
-from adasffuse.metrics.evaluation import MetricWarning, check_reference_not_needed, evaluate
+from adasffuse.metrics.evaluation import MetricWarning, check_given, evaluate
 from adasffuse.metrics.table import ScoreTable
 from adasffuse.metrics.workers import WorkerError, available_cores, can_start_workers, map_in_processes
 
@@ -39,6 +40,13 @@ class Settings:
     convention: str = "adasffuse"
     per_channel: bool = False
     cache: Path | None = None  # folder of remembered scores
+    beside: tuple[str, ...] = ()  # metrics that are printed and not ranked
+    classes: tuple[str, ...] = PEOPLE  # of the boxes that are targets; ('all',): every box
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All metrics, each once."""
+        return tuple(dict.fromkeys([*self.metrics, *self.beside]))
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class _Job:
     scene: Scene
     fused: Path | None  # None: the baseline named `method` is computed
     reference: Path | None
+    annotation: Annotation | None
     settings: Settings
     ranges: tuple[tuple[float, float] | None, ...]  # of A and B
     no_data: tuple[float | None, ...]  # of A and B
@@ -58,6 +67,17 @@ class _Job:
         """The files to read by the names that metrics know them by."""
         paths = {"a": self.scene.paths[0], "b": self.scene.paths[1], "fused": self.fused, "reference": self.reference}
         return {name: path for name, path in paths.items() if path is not None}
+
+    def keys(self) -> dict[str, str]:
+        """The name under which the cache knows each metric; boxes belong to it where the metric looks at them."""
+        keys = {}
+        for metric, definition in definitions(self.settings.names, self.settings.convention).items():
+            keys[metric] = f"{self.settings.convention}/{metric}"
+            if "boxes" in definition.inputs:
+                annotation = self.annotation and (self.annotation.size, self.annotation.boxes)
+                content = repr((annotation, self.settings.classes))
+                keys[metric] += f"/{hashlib.sha256(content.encode(errors='surrogatepass')).hexdigest()}"
+        return keys
 
 
 @dataclass(frozen=True)
@@ -83,6 +103,7 @@ def score_folders(
     ranges: tuple[RangeSpec | None, RangeSpec | None] = (None, None),
     no_data: tuple[float | None, float | None] = (None, None),
     patterns: tuple[str | None, str | None] | None = None,
+    boxes: str | Path | None = None,
 ) -> ScoreTable:
     """Score folders of fused images, whose files are called as the scenes of the sources.
 
@@ -102,13 +123,14 @@ def score_folders(
         no_data: for A and for B a value, in the files' units, that means "no data".  Where one source holds no data
             it counts as equal to the other one.  Exact 0 in thermal images counts as it is.
         patterns: how the files of A and of B are called, see `adasffuse.images.pairs.find_scenes`.
+        boxes: folder of Pascal VOC files, `STEM.xml`, for metrics that look at targets.
     Raises:
-        ImageError: a source folder or that of the references is missing or holds no image, or no two sources match.
+        ImageError: a source folder or that of the references is missing or holds no image, or no two sources match; the
+            folder of the boxes is missing or holds those of no scene, or one of its files is malformed.
         ValueError: unknown metric, convention or baseline; a method named twice; nothing to score.
     """
-    table = definitions(settings.metrics, settings.convention)
-    if reference is None:
-        check_reference_not_needed(table)
+    table = definitions(settings.names, settings.convention)
+    check_given(table, reference is not None, boxes is not None)
     unknown = [name for name in baselines if name not in BASELINES]
     if unknown:
         raise ValueError(f"unknown baseline {unknown[0]!r}; there are {', '.join(BASELINES)}")
@@ -130,18 +152,17 @@ def score_folders(
         methods[name], lacking, more = _matching(scenes, folder, known)
         reasons |= {(name, stem): reason for stem, reason in lacking.items()}
         notices += more
-    references = None
-    if reference is not None:
-        references, lacking, more = _matching(scenes, reference, known)
-        if not references:
-            raise ImageError(f"no true image in {reference}: {_some(lacking.values())}")
-        notices += more
+    references, more = find_references(scenes, reference, known)
+    annotations, others = find_annotations(scenes, boxes, settings.classes)
+    notices += more + others
     columns = [[scene.paths[number] for scene in scenes] for number in (0, 1)]
     windows = tuple(resolve_range(*source) for source in zip(ranges, columns, no_data))
     for letter, spec, window in zip("AB", ranges, windows):
         if window is not None and spec.kind != "fixed":
             notices.append(f"values of source {letter} shown as black and white: {window[0]:g} {window[1]:g}")
-    scores = score_pairs(scenes, methods, references, settings, workers, progress, windows, no_data, reasons)
+    scores = score_pairs(
+        scenes, methods, references, settings, workers, progress, windows, no_data, reasons, annotations
+    )
     scores.notices[:0] = notices
     return scores
 
@@ -156,6 +177,7 @@ def score_pairs(
     ranges: tuple[tuple[float, float] | None, ...] = (None, None),
     no_data: tuple[float | None, ...] = (None, None),
     reasons: Mapping[tuple[str, str], str] | None = None,
+    annotations: Mapping[str, Annotation] | None = None,
 ) -> ScoreTable:
     """Score fused images of scenes of two sources; arguments not named here as in `score_folders`.
 
@@ -165,6 +187,7 @@ def score_pairs(
         references: the true image of every stem, for metrics that compare with it.
         ranges: (LOW, HIGH) of A and of B, or None.
         reasons: why a fused image is missing, by method and stem.
+        annotations: the boxes of every stem that has some, for metrics that look at targets.
     Raises:
         ValueError: a scene has more than two sources; metrics compare two with the fused image.
     """
@@ -175,7 +198,7 @@ def score_pairs(
                 "longer stacks two sources at a time"
             )
     reasons = reasons or {}
-    table = ScoreTable(settings.metrics, settings.convention)
+    table = ScoreTable(settings.metrics, settings.convention, settings.beside)
     jobs = []
     for method, files in methods.items():
         for scene in scenes:
@@ -187,7 +210,8 @@ def score_pairs(
             else:
                 fused = None if files is None else files[scene.stem]
                 reference = (references or {}).get(scene.stem)
-                jobs.append(_Job(method, scene, fused, reference, settings, tuple(ranges), tuple(no_data)))
+                annotation = (annotations or {}).get(scene.stem)
+                jobs.append(_Job(method, scene, fused, reference, annotation, settings, tuple(ranges), tuple(no_data)))
     cache_trouble = ""
     with contextlib.closing(_run(jobs, workers, progress)) as results:
         for job, result in zip(jobs, results):
@@ -204,6 +228,48 @@ def score_pairs(
     if settings.cache:
         forget_oldest(settings.cache)
     return table
+
+
+def find_references(
+    scenes: Sequence[Scene], folder: str | Path | None, known: Set[str] = frozenset()
+) -> tuple[dict[str, Path] | None, list[str]]:
+    """The true image of every stem that has one, and notices; None without a folder.
+
+    Args:
+        folder: of images that are called as the scenes.
+        known: names that belong to no scene and have been reported.
+    Raises:
+        ImageError: the folder is missing or holds no image of any scene.
+    """
+    if folder is None:
+        return None, []
+    references, lacking, notices = _matching(scenes, folder, known)
+    if not references:
+        raise ImageError(f"no true image in {folder}: {_some(lacking.values())}")
+    return references, notices
+
+
+def find_annotations(
+    scenes: Sequence[Scene], folder: str | Path | None, classes: Sequence[str] = PEOPLE
+) -> tuple[dict[str, Annotation] | None, list[str]]:
+    """The boxes of every stem that has a file of them, and notices of what is missing; None without a folder.
+
+    Args:
+        folder: of Pascal VOC files, `STEM.xml`.
+        classes: of the boxes that are targets.
+    Raises:
+        ImageError: see `adasffuse.images.boxes.find_boxes`.
+    """
+    if folder is None:
+        return None, []
+    found = find_boxes(folder, [scene.stem for scene in scenes])
+    missing = [f"{scene.stem}.xml" for scene in scenes if scene.stem not in found]
+    notices = [f"{folder} lacks {_some(missing)}: these images have no Retention"] if missing else []
+    boxes = [box for annotation in found.values() for box in annotation.boxes]
+    if not of_classes(boxes, classes):
+        there = ", ".join(sorted({box.name for box in boxes})) or "none"
+        notices.append(f"{folder} holds no box of {', '.join(classes)}; its classes: {there}")
+    return found, notices
 
 
 def _matching(
@@ -265,7 +331,7 @@ def _score_or_raise(job: _Job) -> _Result:
         _check_regular(path)
     entry = _cache_entry(job, paths) if settings.cache else None
     known = recall(entry) if entry else {"scores": {}}
-    wanted = {metric: f"{settings.convention}/{metric}" for metric in settings.metrics}
+    wanted = job.keys()
     missing = [metric for metric, key in wanted.items() if key not in known["scores"]]
     notices, cache_trouble = (), ""
     if missing or "size" not in known:
@@ -278,6 +344,8 @@ def _score_or_raise(job: _Job) -> _Result:
                 convention=settings.convention,
                 data_range=1.0,
                 per_channel=settings.per_channel,
+                boxes=job.annotation.boxes if job.annotation else (),
+                classes=settings.classes,
             )
         known["size"] = images["fused"].shape[:2]
         known["scores"] |= {wanted[metric]: score for metric, score in scores.items()}
@@ -291,7 +359,7 @@ def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], 
     """Pixels, float32 in [0, 1], by name, the baseline among them, and notices.
 
     Raises:
-        ImageError: a file cannot be read, or heights and widths differ.
+        ImageError: a file cannot be read, heights and widths differ, or the boxes are those of another image.
     """
     windows, no_data = dict(zip("ab", job.ranges)), dict(zip("ab", job.no_data))
     files = {name: read_image(path, windows.get(name), no_data.get(name)) for name, path in paths.items()}
@@ -302,6 +370,8 @@ def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], 
         if image.shape[:2] != (height, width):
             sizes = f"{first} is {width}x{height}, {paths[name]} is {image.shape[1]}x{image.shape[0]} pixels"
             raise ImageError(f"sizes differ: {sizes}; fuse and save at the sources' size")
+    if job.annotation:
+        job.annotation.check_size(height, width)
     images["a"], images["b"] = fill_missing((images["a"], images["b"]), (files["a"].valid, files["b"].valid))[0]
     if job.fused is None:
         images["fused"] = BASELINES[job.method](luminance(images["a"]), luminance(images["b"]))

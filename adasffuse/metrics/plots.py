@@ -48,7 +48,7 @@ def _ranks(table: ScoreTable, figure_class):
     axes.imshow(grid, cmap="RdYlGn_r", aspect="auto", vmin=1, vmax=max(len(methods), 2))
     for (row, column), rank in np.ndenumerate(grid):
         axes.text(column, row, f"{rank:.3g}", ha="center", va="center", fontsize=9)
-    axes.set_xticks(range(grid.shape[1]), [*table.metrics, "mean"], rotation=30)
+    axes.set_xticks(range(grid.shape[1]), [*table.ranked, "mean"], rotation=30)
     axes.set_yticks(range(len(methods)), methods)
     axes.set_title("rank of the mean, 1 is best", fontsize=10)
     figure.supxlabel(table.describe(), fontsize=7)

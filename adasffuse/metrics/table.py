@@ -42,17 +42,21 @@ class ScoreTable:
     over the method's own images and nothing is ranked.  A mean that does not exist ranks last.
     """
 
-    def __init__(self, metrics: Sequence[str], convention: str = "adasffuse") -> None:
+    def __init__(self, metrics: Sequence[str], convention: str = "adasffuse", beside: Sequence[str] = ()) -> None:
         """An empty table.
 
         Args:
-            metrics: names out of `METRICS`.
+            metrics: names out of `METRICS`; they are ranked, except those that never are (`Metric.ranked`).
             convention: name out of `CONVENTIONS`.
+            beside: further names, whose columns stand behind the mean rank and take no part in it.
         Raises:
             ValueError: unknown metric or convention, or the convention does not define the metric.
         """
-        definitions(metrics, convention)
-        self.metrics = tuple(metrics)
+        names = dict.fromkeys([*metrics, *beside])
+        definitions(names, convention)
+        self.ranked = tuple(name for name in dict.fromkeys(metrics) if METRICS[name].ranked)
+        self.beside = tuple(name for name in names if name not in self.ranked)
+        self.metrics = (*self.ranked, *self.beside)
         self.convention = convention
         self.rows: list[Row] = []
         self.unscored: list[Unscored] = []
@@ -127,7 +131,7 @@ class ScoreTable:
         return {metric: sum(math.isnan(row.scores[metric]) for row in rows) for metric in self.metrics}
 
     def ranks(self) -> dict[str, dict[str, float]]:
-        """Rank of every method in every metric by its mean.
+        """Rank of every method in every ranked metric by its mean.
 
         Returns:
             method to metric to rank: 1 the best, equal means share the mean of their places, methods without a mean
@@ -136,7 +140,7 @@ class ScoreTable:
         methods, ranks = self.methods, {method: {} for method in self.methods}
         means = {method: self.means(method) for method in methods}
         ranked = bool(self.common_names())
-        for metric in self.metrics:
+        for metric in self.ranked:
             sign = 1 if METRICS[metric].better == "lower" else -1
             column = np.array([sign * means[method][metric] for method in methods])
             known = ~np.isnan(column)
@@ -149,8 +153,11 @@ class ScoreTable:
         return ranks
 
     def mean_ranks(self) -> dict[str, float]:
-        """Mean over the metrics of each method's rank; NaN where nothing is ranked."""
-        return {method: float(np.mean(list(ranks.values()))) for method, ranks in self.ranks().items()}
+        """Mean over the ranked metrics of each method's rank; NaN where nothing is ranked."""
+        return {
+            method: float(np.mean(list(ranks.values()))) if ranks else math.nan
+            for method, ranks in self.ranks().items()
+        }
 
     def describe(self) -> str:
         """One line: convention, number of images compared and their sizes."""
@@ -190,6 +197,8 @@ class ScoreTable:
             "* best, + second best; (-k): mean without k images that have no score; n/a: no score, ranks last; "
             "arrows: better"
         )
+        if self.beside:
+            note += f"; of no rank: {', '.join(self.beside)}"
         cells = self._cells("{}*", "{}+", "{} (-{})")
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
         lines = [
@@ -206,7 +215,8 @@ class ScoreTable:
         cells = self._cells("**{}**", "<u>{}</u>", "{} (-{})")
         lines = ["| " + " | ".join(row) + " |" for row in cells]
         lines.insert(1, "|" + " --- |" + " ---: |" * (len(cells[0]) - 1))
-        notes = [f"{self.describe()}. Best in bold, second best underlined.", *self.notes()]
+        unranked = f" Of no rank: {', '.join(self.beside)}." if self.beside else ""
+        notes = [f"{self.describe()}. Best in bold, second best underlined.{unranked}", *self.notes()]
         return "\n".join([*lines, "", "\n\n".join(notes), ""])
 
     def latex(self) -> str:
@@ -246,7 +256,12 @@ class ScoreTable:
             for row in self.rows
         ]
         better = {metric: METRICS[metric].better for metric in self.metrics}
-        content = {"convention": self.convention, "better": better, "compared": len(self.common_names())}
+        content = {
+            "convention": self.convention,
+            "better": better,
+            "ranked": self.ranked,
+            "compared": len(self.common_names()),
+        }
         content |= {"methods": methods, "images": images, "unscored": [asdict(one) for one in self.unscored]}
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
@@ -254,21 +269,24 @@ class ScoreTable:
         """Header and one line per method, marked."""
         ranks, mean_ranks = self.ranks(), self.mean_ranks()
         arrows = {"higher": "↑", "lower": "↓"}
-        lines = [["method", *(metric + arrows[METRICS[metric].better] for metric in self.metrics), "mean rank"]]
+        headers = {metric: metric + arrows[METRICS[metric].better] for metric in self.metrics}
+        head = [*(headers[m] for m in self.ranked), "mean rank", *(headers[m] for m in self.beside)]
+        lines = [["method", *head]]
         means = {method: self.means(method) for method in self.methods}
         for method in self.methods:
-            missing, line = self.skipped(method), [method]
+            missing, cells = self.skipped(method), {}
             for metric in self.metrics:
                 cell = _number(means[method][metric])
                 known = [m for m in self.methods if not math.isnan(means[m][metric])]
-                places = sorted({ranks[m][metric] for m in known})
-                if method in known and len(self.methods) > 1:
+                if metric in self.ranked and method in known and len(self.methods) > 1:
+                    places = sorted({ranks[m][metric] for m in known})
                     if ranks[method][metric] == places[0]:
                         cell = best.format(cell)
                     elif ranks[method][metric] == places[1]:
                         cell = second.format(cell)
-                line.append(skipped.format(cell, missing[metric]) if missing[metric] else cell)
-            lines.append([*line, "n/a" if math.isnan(mean_ranks[method]) else f"{mean_ranks[method]:.2f}"])
+                cells[metric] = skipped.format(cell, missing[metric]) if missing[metric] else cell
+            rank = "n/a" if math.isnan(mean_ranks[method]) else f"{mean_ranks[method]:.2f}"
+            lines.append([method, *(cells[m] for m in self.ranked), rank, *(cells[m] for m in self.beside)])
         return lines
 
 

@@ -1,4 +1,4 @@
-"""A network that starts from a trained one and does what that does, exactly or nearly: larger, or ordered.
+"""A network that starts from a trained one and does what that does, exactly or nearly: larger, or of known kinds.
 
 A larger network is grown as in Net2Net (Chen, Goodfellow and Shlens, ICLR 2016, arXiv:1511.05641): every channel is
 copied, what reads a channel shares its weight among the copies, and added blocks pass on what they get.  The shares are
@@ -24,9 +24,9 @@ _PASSING = {"mixer_norm": 0, "xBC_proj": 1, "z_dt_proj": 1, "out_proj": 0, "mlp_
 def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
     """Give `model` the parameters of `start`, after which it does what that does.
 
-    `model` may be `ordered`, have more blocks, or the decoder's `residual`, and be a whole number of times as wide, in
-    channels, head_dim and d_state alike.  It may also lack the residual that `start` has, or know about `exposure`, and
-    then begins with that alone.
+    `model` may know `kinds` or `contrast`, have more blocks or the decoder's `residual`, and be a whole number of times
+    as wide, in channels, head_dim and d_state alike.  It may also lack the residual that `start` has, or know about
+    `exposure`, and then begins with that alone.
 
     Raises:
         ValueError: `model` is none of these.
@@ -43,6 +43,8 @@ def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
             nn.init.zeros_(block.mlp.project.weight)
     if model.options.residual and not start.options.residual:
         nn.init.zeros_(model.decode[-1].weight)
+    if model.options.contrast and not start.options.contrast:
+        nn.init.zeros_(model.head.contrast_power.bias)
     if model.options.exposure and not start.options.exposure:
         model.head.start_as_exposure_fusion()
 
@@ -52,7 +54,8 @@ def _reaches(start: ModelOptions, model: ModelOptions, factor: int) -> bool:
     wider = {name: factor * getattr(start, name) for name in _WIDTHS}
     deeper = {name: max(getattr(start, name), getattr(model, name)) for name in _DEPTHS}
     changed = {
-        "ordered": start.ordered or model.ordered,
+        "kinds": start.kinds or model.kinds,
+        "contrast": start.contrast or model.contrast,
         "exposure": start.exposure or model.exposure,
         "residual": model.residual,
     }

@@ -3,7 +3,8 @@
 Sources lie one after the other in the batch, (S*B, ...); P planes are the pixels of a patch; here H x W counts patches.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from adasffuse.classical.pyramid import blend_pyramids
 LEVELS = 3  # of the pyramid above its finest band; height and width in patches are multiples of 2 ** LEVELS
 SLOPE = 0.2  # of the LeakyReLU
 _FAINT = 1e-3  # contrast that exposure weights do not tell from noise
+_NOISE = 0.01  # contrast below which a band's logarithm tells little apart
 _LEAST = 1e-4  # exposure weights below this are no smaller
 
 
@@ -44,68 +46,91 @@ class PyramidHead(nn.Module):
     much in brightness, weights that follow every pixel would make edges that no source has.  No pixel is darker or
     brighter than in all sources: bands weighed differently cannot leave halos.
 
+    With `contrast` each weight, but for those of the base, is multiplied by the source's contrast in that band to a
+    power that the network chooses for each cell (`contrast_power`, 2 at first): what stands out in a source is shown.
+
     With `exposure` every band's weights are those of exposure fusion, to a power that the network chooses for each cell
     (`exposure_power`, 1 at first), times the network's own.
 
-    The weight maps are the logits of each band, with `exposure` its power after them, and the octaves' share at last.
+    The weight maps are the logits of each band, the powers of contrast and exposure, and the octaves' share at last.
     Those of the tiles of an image can be joined, so that images of any size are composed as a whole.
     """
 
-    def __init__(self, channels: int, patch: int = 1, exposure: bool = False) -> None:
+    def __init__(self, channels: int, patch: int = 1, exposure: bool = False, contrast: bool = False) -> None:
         super().__init__()
         self.patch = patch
         self.detail = BandHead(channels, patch**2)
         self.coarse = nn.ModuleList(BandHead(channels, kernel=1) for _ in range(LEVELS))
         self.octave_share = _constant(nn.Conv2d(channels, 1, 1), -2.0)
         self.exposure_power = _constant(nn.Conv2d(channels, 1, 1), 1.0) if exposure else None
+        self.contrast_power = _constant(nn.Conv2d(channels, 1, 1), 2.0) if contrast else None
 
-    def fine_maps(self, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
-        """Weight maps that need features at full resolution: fused (B, C, H, W), of the sources (S*B, C, H, W)."""
-        return self._band_maps(self.detail, fused, features)
-
-    def coarse_maps(self, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
-        """The other weight maps, from 2x2 means of the features of `fine_maps`: (B, C, H/2, W/2), (S*B, ...)."""
-        maps: tuple[Tensor, ...] = ()
-        for head in self.coarse:
-            if maps:
-                fused, features = F.avg_pool2d(fused, 2), F.avg_pool2d(features, 2)
-            maps += self._band_maps(head, fused, features)
-        return (*maps, wide(self.octave_share(fused)))
-
-    def _band_maps(self, head: BandHead, fused: Tensor, features: Tensor) -> tuple[Tensor, ...]:
-        logits = head(fused, features)
-        return (logits,) if self.exposure_power is None else (logits, wide(self.exposure_power(fused)))
-
-    def compose(self, sources: Tensor, maps: Sequence[Tensor], night: float = 0.0) -> Tensor:
-        """The blend (B, P, H, W) of sources (S, B, P, H, W) by their weight maps, fine ones before coarse ones.
+    def weight_maps(
+        self, fused: Tensor, features: Tensor, gains: Tensor | None = None, exposed: Sequence[bool] | None = None
+    ) -> tuple[Tensor, ...]:
+        """The weight maps, from fused features (B, C, H, W) and embeddings (S*B, C, H, W); fine before coarse ones.
 
         Args:
-            night: added to the logits of all sources but the first in the base, times each one's darkness.
+            gains: factors of the logits, (S*B, bands, 1, 1, 1).
+            exposed: of each sample, or of all, whether exposure fusion counts; None: it does.
         """
-        *bands, share = maps
-        images = _levels(sources)
-        weights = [logits.softmax(dim=0) for logits in self._logits(bands, images, night)]
-        base, weight = images.pop(), weights.pop()
-        result = torch.lerp((weight * base).sum(dim=0), blend_pyramids(base, weight), torch.sigmoid(share))
-        while len(images) > 1:
-            image = images.pop()
-            result = _enlarged(result, 2) + (weights.pop() * (image - _enlarged(base, 2))).sum(dim=0)
-            base = image
-        detail = sources - self._as_patches(base)
-        result = self._as_patches(result) + (weights.pop() * detail).sum(dim=0)
-        return result.clamp(sources.amin(dim=0), sources.amax(dim=0))
+        logits, contrast, exposure = [], [], []
+        with_exposure = self.exposure_power is not None and (exposed is None or any(exposed) or self.training)
+        for band, head in enumerate((self.detail, *self.coarse)):
+            if band:
+                fused, features = F.avg_pool2d(fused, 2), F.avg_pool2d(features, 2)
+            own = head(fused, features)
+            logits.append(own if gains is None else gains[:, band] * own)
+            if self.contrast_power is not None and band < LEVELS:
+                contrast.append(wide(self.contrast_power(fused)))
+            if with_exposure:
+                power = wide(self.exposure_power(fused))
+                exposure.append(power if exposed is None else power * power.new_tensor(exposed)[:, None, None, None])
+        return (*logits, *contrast, *exposure, wide(self.octave_share(fused)))
 
-    def _logits(self, maps: Sequence[Tensor], images: Sequence[Tensor], night: float) -> list[Tensor]:
-        """Of each band, shaped like its images: the network's, with those of exposure and with `night`."""
-        if self.exposure_power is None:
-            logits = [band.view_as(x) for band, x in zip(maps, images)]
-        else:
-            bands = zip(maps[::2], maps[1::2], _levels(self._exposed(images[0])))
-            logits = [band.view_as(e) + power * e.clamp(min=_LEAST).log() for band, power, e in bands]
-        if night:
-            first, others = logits[-1][:1], logits[-1][1:]
-            logits[-1] = torch.cat([first, others + night * (1 - images[-1][1:])])
-        return logits
+    def compose(self, sources: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        """The blend (B, P, H, W) of sources (S, B, P, H, W) by their weight maps."""
+        logits, powers, share = maps[: LEVELS + 1], maps[LEVELS + 1 : -1], maps[-1]
+        contrast = powers[:LEVELS] if self.contrast_power is not None else ()
+        exposure = powers[len(contrast) :]
+        images = _levels(sources)
+        exposed = _levels(self._exposed(sources)) if exposure else []
+
+        def weights(band: int, detail: Tensor) -> Sequence[Tensor]:
+            total = logits[band].view_as(detail)
+            if contrast and band < LEVELS:
+                total = total + contrast[band] * self._log_contrast(detail)
+            if exposure:
+                total = total + exposure[band] * exposed[band].clamp(min=_LEAST).log()
+            return _softmax(total)
+
+        base = images[LEVELS]
+        weight = torch.stack(tuple(weights(LEVELS, base)))
+        result = torch.lerp((weight * base).sum(dim=0), blend_pyramids(base, weight), torch.sigmoid(share))
+        for band in range(LEVELS - 1, 0, -1):
+            detail = images[band] - _enlarged(base, 2)
+            result = _blended(_enlarged(result, 2), weights(band, detail), detail)
+            base = images[band]
+        detail = sources - self._as_patches(base.flatten(0, 1)).view_as(sources)
+        result = _blended(self._as_patches(result), weights(0, detail), detail)
+        return result.clamp(functools.reduce(torch.minimum, sources), functools.reduce(torch.maximum, sources))
+
+    def _log_contrast(self, detail: Tensor) -> Tensor:
+        """Logarithm of the mean magnitude of a band (S, B, P, H, W) around each pixel or cell.
+
+        Of the finest band it is taken over 2x2 pixels, and these over 3x3 neighbours; of the others over 3x3 cells.
+        """
+        magnitude = detail.flatten(0, 1).abs()
+        if detail.shape[2] == 1:
+            means = F.avg_pool2d(magnitude, 3, stride=1, padding=1, count_include_pad=False)
+            return (means + _NOISE).log().view_as(detail)
+        with torch.autocast(detail.device.type, enabled=False):
+            mean = _kernel(_mean_of_2x2_and_3x3, self.patch, self.patch // 2, magnitude)
+            contrast = (_by_patches(magnitude, mean) + _NOISE).log()  # (S*B, P / 4, H, W)
+            twice = _kernel(
+                lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"), self.patch // 2, self.patch, detail
+            )
+            return _by_patches(contrast, twice).view_as(detail)
 
     def _exposed(self, sources: Tensor) -> Tensor:
         """Weights of exposure fusion, (S, B, P, H, W)."""
@@ -120,12 +145,65 @@ class PyramidHead(nn.Module):
         _constant(self.exposure_power, 1.0)
 
     def _as_patches(self, cells: Tensor) -> Tensor:
-        return F.pixel_unshuffle(_enlarged(cells, 2 * self.patch), self.patch)
+        """Enlarged bilinearly, a cell to 2x2 patches: (B, 1, h, w) to (B, P, 2h, 2w), in channels-last memory.
+
+        The pixels of a cell are a matrix times its 3x3 neighbourhood, which writes them in the order of the patches.
+        """
+        batch, _, height, width = cells.shape
+        side, size = 2 * self.patch, self.patch**2
+        with torch.autocast(cells.device.type, enabled=False):
+            ones = torch.eye(9, device=cells.device, dtype=cells.dtype).view(9, 1, 3, 3)  # in each neighbour alone
+            middle = F.interpolate(ones, scale_factor=side, mode="bilinear")[..., side:-side, side:-side]
+            bilinear = F.pixel_unshuffle(middle, self.patch).permute(0, 2, 3, 1).flatten(1)  # (9, 2 * 2 * P)
+            around = F.pad(cells, (1, 1, 1, 1), mode="replicate").unfold(2, 3, 1).unfold(3, 3, 1)  # (B, 1, h, w, 3, 3)
+            pixels = around.reshape(-1, 9) @ bilinear
+        patches = pixels.view(batch, height, width, 2, 2 * size).transpose(2, 3)  # (B, h, 2, w, 2 * P)
+        return patches.reshape(batch, 2 * height, 2 * width, size).permute(0, 3, 1, 2)
 
 
 def wide(x: Tensor) -> Tensor:
     """A tensor of any shape in float32 where it has fewer digits."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _blended(result: Tensor, weights: Sequence[Tensor], details: Tensor) -> Tensor:
+    """result (B, ...) and the details (S, B, ...) of all sources, weighed."""
+    for weight, detail in zip(weights, details):
+        result = torch.addcmul(result, weight, detail)
+    return result
+
+
+def _mean_of_2x2_and_3x3(pixels: Tensor) -> Tensor:
+    """Means over 2x2 pixels (B, 1, H, W), then over 3x3 of these, (B, 1, H / 2, W / 2)."""
+    return F.avg_pool2d(F.avg_pool2d(pixels, 2), 3, stride=1, padding=1)
+
+
+def _kernel(linear: Callable[[Tensor], Tensor], before: int, after: int, like: Tensor) -> Tensor:
+    """A linear function of images as a 3x3 convolution of their patches, (after**2, before**2, 3, 3).
+
+    Args:
+        linear: of images (B, 1, H, W), without a reach of more than one patch.
+        before, after: pixels per side of a patch of what it takes and of what it gives.
+        like: tells device and dtype.
+    """
+    planes = before**2
+    pixels = torch.eye(9 * planes, device=like.device, dtype=like.dtype).view(-1, planes, 3, 3)  # one of 3x3 patches
+    response = F.pixel_unshuffle(linear(F.pixel_shuffle(pixels, before)), after)[..., 1, 1]  # in the middle patch
+    return response.T.reshape(after**2, planes, 3, 3)
+
+
+def _by_patches(images: Tensor, kernel: Tensor) -> Tensor:
+    """A convolution of `_kernel` over images (B, P, H, W); the patches at the border are repeated beyond it."""
+    extended = F.pad(images, (1, 1, 1, 1), mode="replicate").contiguous(memory_format=torch.channels_last)
+    return F.conv2d(extended, kernel)
+
+
+def _softmax(logits: Tensor) -> Sequence[Tensor]:
+    """Weights of the sources, logits (S, ...): of two from one exponential for both, in a third of softmax's time."""
+    if len(logits) != 2:
+        return logits.softmax(dim=0).unbind(0)
+    first = torch.sigmoid(logits[0] - logits[1])
+    return first, 1 - first
 
 
 def _levels(x: Tensor) -> list[Tensor]:

@@ -1,5 +1,6 @@
 """AdaSFFuse (arXiv 2508.15505): embed, split, fuse band by band, merge, refine, decode."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,8 +14,10 @@ from adasffuse.models.mamba import SCAN_ORDERS, SpatialFrequencyMambaBlock
 from adasffuse.models.spectral import POOL
 from adasffuse.models.wavelet import AdaIWAT, AdaWAT
 from adasffuse.options import bounded, check_bounds, shown
+from adasffuse.tasks import KINDS
 
 OUTPUTS = ("direct", "pyramid")
+Kinds = Sequence[str | Sequence[str]]  # of S sources: one name each, or one for every sample
 _MULTIPLE = max(2 * POOL, 2**LEVELS)  # patches on a side: half resolution must still pool evenly, and the pyramid
 
 
@@ -32,7 +35,8 @@ class ModelOptions:
     output: str = "pyramid"  # a blend of the sources; 'direct': the paper's decoder alone
     residual: bool = True  # the decoder's image is added to the blend, where the sources differ
     exposure: bool = False  # the weights of a 'pyramid' start from those of exposure fusion
-    ordered: bool = False  # the first source is embedded differently, so that the network knows which it is
+    contrast: bool = False  # and from the sources' contrast in each band
+    kinds: tuple[str, ...] = ()  # kinds of sources that the network knows: each is embedded and weighed differently
 
     def __post_init__(self) -> None:
         check_bounds(self, "model")
@@ -46,13 +50,22 @@ class ModelOptions:
                 raise ValueError(f"model.{name} must be one of {', '.join(known)}, got {shown(value)}{hint}")
         if self.output == "direct" and not self.residual:
             raise ValueError("model.residual false leaves nothing of model.output 'direct'; choose 'pyramid'")
-        if self.exposure and self.output != "pyramid":
-            raise ValueError(f"model.exposure needs model.output 'pyramid', got {self.output!r}")
+        for name in ("exposure", "contrast", "kinds"):
+            if getattr(self, name) and self.output != "pyramid":
+                raise ValueError(f"model.{name} needs model.output 'pyramid', got {self.output!r}")
+        if self.contrast and self.patch > 1 and self.patch % 2:
+            raise ValueError(f"model.contrast needs a model.patch of 1 or an even one, got {self.patch}")
+        for kind in self.kinds:
+            if kind not in KINDS or self.kinds.count(kind) > 1:
+                raise ValueError(f"model.kinds lists some of {', '.join(KINDS)}, each once; got {shown(self.kinds)}")
 
 
+RELEASED_SIZES = ("tiny", "small", "base")
+_ALL_TASKS = {"patch": 4, "exposure": True, "contrast": True, "kinds": KINDS}  # real sizes serve every task
 SIZES = {
-    "base": ModelOptions(patch=2),
-    "small": ModelOptions(patch=2, channels=32, band_blocks=1, full_blocks=2, head_dim=32, d_state=32),
+    "base": ModelOptions(**_ALL_TASKS),
+    "small": ModelOptions(channels=32, band_blocks=1, full_blocks=2, head_dim=32, d_state=32, **_ALL_TASKS),
+    "tiny": ModelOptions(channels=16, band_blocks=1, full_blocks=0, head_dim=16, d_state=16, **_ALL_TASKS),
     "paper": ModelOptions(output="direct", scan="raster"),
 }
 
@@ -60,8 +73,8 @@ SIZES = {
 class AdaSFFuse(nn.Module):
     """Fuses the luminance of S >= 2 registered images into one.
 
-    Unless `ordered`, the result does not depend on the order of the sources; with it the first is of another kind than
-    the others (the infrared image, CT, PET or SPECT), whose order does not matter.
+    The result does not depend on the order of the sources.  A network that knows `kinds` may be told of each source
+    what it is, an infrared or a visible image; what it is not told it takes as of no known kind.
 
     With a 'pyramid' the result lies between the sources but for the decoder's residual, which is at most as large as
     their difference: fusing an image with itself gives that image, and black in all sources stays black.
@@ -80,10 +93,8 @@ class AdaSFFuse(nn.Module):
             return nn.Sequential(*(SpatialFrequencyMambaBlock(*one) for _ in range(count)))
 
         self.embed = nn.Conv2d(planes, c, 3, padding=1)
-        if options.ordered:
-            self.embed_order = nn.Conv2d(planes, c, 3, padding=1)
-            nn.init.zeros_(self.embed_order.weight)
-            nn.init.zeros_(self.embed_order.bias)
+        if options.kinds:
+            self.kinds = SourceKinds(options.kinds, self.embed, LEVELS + 1)
         self.split = AdaWAT(c)
         self.low_blocks = blocks(c, options.band_blocks)
         self.high_blocks = blocks(3 * c, options.band_blocks)
@@ -99,7 +110,7 @@ class AdaSFFuse(nn.Module):
                 nn.Conv2d(c // 4, planes, 3, padding=1),
             )
         if options.output == "pyramid":
-            self.head = PyramidHead(c, options.patch, options.exposure)
+            self.head = PyramidHead(c, options.patch, options.exposure, options.contrast)
             if options.residual:
                 nn.init.zeros_(self.decode[-1].bias)
                 with torch.no_grad():
@@ -110,26 +121,31 @@ class AdaSFFuse(nn.Module):
         """Pixels: height and width are extended to multiples of this, 16 with patches of 2x2."""
         return _MULTIPLE * self.options.patch
 
-    def forward(self, *sources: Tensor | Sequence[Tensor]) -> Tensor:
+    def forward(self, *sources: Tensor | Sequence[Tensor], kinds: Kinds = ()) -> Tensor:
         """Fuse luminance in [0, 1] of S >= 2 sources, each (B, 1, H, W), any H, W >= 1, into (B, 1, H, W), not clamped.
 
         Args:
             sources: the tensors one by one, or one sequence of them.
+            kinds: what each of the S sources is, a name in `options.kinds`, or B names where samples differ; nothing
+                for sources of no known kind, and of no meaning for a network that knows none.
         Raises:
-            ValueError: the sources are not two or more (B, 1, H, W) of one shape.
+            ValueError: the sources are not two or more (B, 1, H, W) of one shape, or the kinds do not fit them.
         """
         stacked = stack_sources(*sources)
-        return self.compose(stacked, self.weight_maps(stacked))
+        return self.compose(stacked, self.weight_maps(stacked, kinds))
 
-    def weight_maps(self, sources: Tensor) -> tuple[Tensor, ...]:
+    def weight_maps(self, sources: Tensor, kinds: Kinds = ()) -> tuple[Tensor, ...]:
         """What the network finds out about sources (S, B, 1, H, W), all that `compose` needs beside them.
 
+        Args:
+            kinds: as in `forward`.
         Returns:
             the decoder's image, where there is one, and the head's weight maps: (N, K, h, w) with few channels; h and w
             are those of the sources, extended, divided by 1, 2, 4, ..., all divisors of `multiple`.
         """
         count = len(sources)
-        features = self.embed_sources(self._as_patches(sources), count)  # (S*B, C, H, W), in patches here and below
+        known = self.kinds.numbers(kinds, sources) if self.options.kinds and kinds else None  # (S*B,)
+        features = self.embed_sources(self._as_patches(sources), known)  # (S*B, C, H, W), in patches here and below
         low, high = self.analyse(features, count)  # (B, C, H/2, W/2), (B, 3C, H/2, W/2)
         features = rounded(features)
         low = self.low_blocks(low)
@@ -138,52 +154,109 @@ class AdaSFFuse(nn.Module):
         decoded = (wide(self.decode(fused)),) if self.decode is not None else ()
         if self.head is None:
             return decoded
-        halved = (F.avg_pool2d(x, 2) for x in (fused, features))
-        return decoded + self.head.fine_maps(fused, features) + self.head.coarse_maps(*halved)
+        gains, exposed = None, None
+        if known is not None:
+            gains = self.kinds.logit_gains(known)
+            exposed = self.kinds.exposures(kinds, count)
+            decoded = tuple(self.kinds.residual_gain(known, count) * image for image in decoded)
+        return decoded + self.head.weight_maps(fused, features, gains, exposed)
 
-    def compose(self, sources: Tensor, maps: tuple[Tensor, ...], night: float = 0.0) -> Tensor:
-        """The fused image (B, 1, H, W), not clamped, from the sources (S, B, 1, H, W) and their `weight_maps`.
-
-        Args:
-            night: see `PyramidHead.compose`.
-        """
+    def compose(self, sources: Tensor, maps: tuple[Tensor, ...]) -> Tensor:
+        """The fused image (B, 1, H, W), not clamped, from the sources (S, B, 1, H, W) and their `weight_maps`."""
         height, width = sources.shape[-2:]
         patches = self._as_patches(sources).unflatten(0, sources.shape[:2])  # (S, B, P, H/p, W/p)
         if self.head is None:
             (fused,) = maps
         elif self.decode is None:
-            fused = self.head.compose(patches, maps, night)
+            fused = self.head.compose(patches, maps)
         else:
             residual, *maps = maps
-            difference = patches.amax(dim=0) - patches.amin(dim=0)
-            fused = self.head.compose(patches, maps, night) + residual.clamp(-difference, difference)
-        return F.pixel_shuffle(fused, self.options.patch)[..., :height, :width]
+            difference = functools.reduce(torch.maximum, patches) - functools.reduce(torch.minimum, patches)
+            fused = self.head.compose(patches, maps) + residual.clamp(-difference, difference)
+        pixels = fused.permute(0, 2, 3, 1).unflatten(3, 2 * (self.options.patch,)).transpose(2, 3)  # (B, h, p, w, p)
+        return pixels.flatten(3).flatten(1, 2).unsqueeze(1)[..., :height, :width]
 
     def _as_patches(self, sources: Tensor) -> Tensor:
         """Sources (S, B, 1, H, W), extended, (S*B, P, H/p, W/p): P = p * p pixels of a patch."""
         extended = pad_to_multiple(sources.flatten(0, 1), self.multiple)
-        patches = F.pixel_unshuffle(extended, self.options.patch)
-        return patches.contiguous(memory_format=torch.channels_last)
+        size = (-1, self.options.patch)
+        patches = extended.unflatten(3, size).unflatten(2, size).transpose(3, 4).flatten(4)  # (S*B, 1, h, w, P)
+        return patches.squeeze(1).permute(0, 3, 1, 2)  # in channels-last memory
 
-    def embed_sources(self, sources: Tensor, count: int) -> Tensor:
-        """Feature embedding, (S*B, P, H, W) to (S*B, C, H, W): shared by all S = `count` sources.
+    def embed_sources(self, sources: Tensor, known: Tensor | None = None) -> Tensor:
+        """Feature embedding, (N, P, H, W) to (N, C, H, W), of the N = S*B images of all sources.
 
-        Of an `ordered` network, the first source's kernels are `embed` plus `embed_order`, those of the others `embed`
-        minus it; zero at first.
+        Shared by all sources but for the kernels of their kinds, which are added; see `SourceKinds`.
+
+        Args:
+            known: (N,) number of each one's kind, None for sources of no known kind.
         """
         sources = sources.to(self.embed.weight.dtype)
         with torch.autocast(sources.device.type, enabled=False):  # bfloat16 holds fewer levels than the images
-            features = self.embed(sources)
-            if self.options.ordered:
-                order = self.embed_order(sources)
-                first = len(order) // count
-                features = features + torch.cat([order[:first], -order[first:]])
+            features = self.embed(sources) if known is None else self.kinds.embed(sources, known, self.embed)
         return F.leaky_relu(features, SLOPE)
 
     def analyse(self, features: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """AdaWAT of each source, then frequency-segmented fusion: bands (B, C, H/2, W/2) and (B, 3C, H/2, W/2)."""
         low, high = self.split(features)
         return rounded(add_sources(low, count)), rounded(add_sources(high, count))
+
+
+class SourceKinds(nn.Module):
+    """What a network knows about kinds of sources: of each its own share of the embedding, and how much it trusts.
+
+    All of it is zero at first: sources of all kinds are treated alike until training finds a difference.
+
+    Args:
+        names: of the kinds.
+        embedding: the shared convolution, to which that of a kind is added.
+        bands: of the pyramid, each with logits.
+    """
+
+    def __init__(self, names: Sequence[str], embedding: nn.Conv2d, bands: int) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.weight = nn.Parameter(
+            torch.zeros_like(embedding.weight).repeat(len(names), 1, 1, 1)
+        )  # (kinds * C, P, 3, 3)
+        self.bias = nn.Parameter(torch.zeros_like(embedding.bias).repeat(len(names)))
+        self.log_gain = nn.Parameter(torch.zeros(len(names), bands + 1))  # of each band's logits, and of the residual
+
+    def numbers(self, kinds: Kinds, sources: Tensor) -> Tensor:
+        """Number of the kind of every image of sources (S, B, ...), (S*B,) int64.
+
+        Raises:
+            ValueError: not S kinds, not B names for a source, or an unknown name.
+        """
+        count, batch = sources.shape[:2]
+        rows = [[kind] * batch if isinstance(kind, str) else list(kind) for kind in kinds]
+        if len(rows) != count or any(len(row) != batch for row in rows):
+            raise ValueError(f"{count} sources of {batch} samples need as many kinds, got {shown(kinds)}")
+        flat = [name for row in rows for name in row]
+        unknown = set(flat) - set(self.names)
+        if unknown:
+            raise ValueError(f"kinds must be some of {', '.join(self.names)}, got {shown(sorted(unknown))}")
+        return torch.tensor([self.names.index(name) for name in flat], device=sources.device)
+
+    def embed(self, sources: Tensor, known: Tensor, embedding: nn.Conv2d) -> Tensor:
+        """(N, P, H, W) of known kinds to (N, C, H, W), each image with kernels of its own."""
+        weight = embedding.weight + self.weight.unflatten(0, (len(self.names), -1))[known]  # (N, C, P, 3, 3)
+        bias = embedding.bias + self.bias.unflatten(0, (len(self.names), -1))[known]
+        kernels = zip(sources.split(1), weight, bias)  # one by one: groups of channels take four times as long
+        return torch.cat([F.conv2d(image, w, b, padding=1) for image, w, b in kernels])
+
+    def logit_gains(self, known: Tensor) -> Tensor:
+        """Factors of the logits of every image in every band, (N, bands, 1, 1, 1)."""
+        return self.log_gain[known, :-1].exp()[..., None, None, None]
+
+    def residual_gain(self, known: Tensor, count: int) -> Tensor:
+        """Factor of the decoder's image, (B, 1, 1, 1): the geometric mean of those of the sample's sources."""
+        return self.log_gain[known, -1].unflatten(0, (count, -1)).mean(dim=0).exp()[:, None, None, None]
+
+    def exposures(self, kinds: Kinds, count: int) -> Sequence[bool]:
+        """Of every sample, whether its sources are exposures; one value where all samples are alike."""
+        first = kinds[0]
+        return [name == "exposure" for name in ([first] if isinstance(first, str) else first)]
 
 
 def stack_sources(*sources: Tensor | Sequence[Tensor]) -> Tensor:

@@ -35,7 +35,9 @@ class SpectralFilter(nn.Module):
         size = (_fast_length(height + 2 * top), _fast_length(width + 2 * left))
         wide = torch.promote_types(x.dtype, torch.float32)  # of the transforms
         with torch.autocast(x.device.type, enabled=False):
-            padded = _mirror(_mirror(x.to(wide).contiguous(), top, size[0], dim=2), left, size[1], dim=3)
+            rows = _mirror(x.permute(0, 2, 3, 1), top, size[0], dim=1)  # channels last: whole pixels are copied
+            padded = _mirror(rows, left, size[1], dim=2).permute(0, 3, 1, 2)
+            padded = padded.to(wide, memory_format=torch.contiguous_format)
             out = torch.fft.irfft2(torch.fft.rfft2(padded) * self.response(size, wide), s=size)
         return out[..., top : top + height, left : left + width].to(x.dtype)
 
@@ -66,18 +68,17 @@ def spectral_basis(
     What is odd in a frequency is zero at its Nyquist row or column, where it is its own negative.
     """
     fy = torch.fft.fftfreq(size[0], device=device, dtype=dtype)[:, None]
-    fx = torch.fft.rfftfreq(size[1], device=device, dtype=dtype)[None, :]
+    fx = torch.fft.rfftfreq(size[1], device=device, dtype=dtype)
     odd_x, odd_y = _without_nyquist(fx, size[1]), _without_nyquist(fy, size[0])
-    radius2 = fy.square() + fx.square()
+    x2, y2 = fx.square(), fy.square()
+    radius2 = x2 + y2
+    cutoff2 = torch.tensor(CUTOFFS, device=device, dtype=dtype).square()[:, None, None]
+    radial, sum2 = torch.exp(-radius2 / cutoff2), radius2 + cutoff2  # (n, H, W//2 + 1)
     # cos 2a and sin 2a of a direction jump at zero frequency; |f|^2 / (|f|^2 + f_i^2) makes them smooth there.
-    even, odd = [], []
-    for cutoff in CUTOFFS:
-        radial = torch.exp(-radius2 / cutoff**2)
-        soft = radial / (radius2 + cutoff**2)
-        even += [radial, soft * (fx.square() - fy.square()), soft * 2 * odd_x * odd_y]
-        slope = radial / (radius2 + cutoff**2).sqrt()
-        odd += [slope * odd_x, slope * odd_y]
-    return torch.stack([e.expand_as(radius2) for e in even]), torch.stack([o.expand_as(radius2) for o in odd])
+    soft, slope = radial / sum2, radial * sum2.rsqrt()
+    even = torch.stack([radial, soft * (x2 - y2), soft * (2 * odd_x * odd_y)], dim=1)
+    odd = torch.stack([slope * odd_x, slope * odd_y], dim=1)
+    return even.flatten(0, 1), odd.flatten(0, 1)
 
 
 def _without_nyquist(frequency: Tensor, length: int) -> Tensor:

@@ -21,11 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 64
+CHUNK, SHORT_CHUNK = 64, 32  # steps; the shorter where its states, of up to as many numbers per channel, cost less
 _FORGOTTEN = -32.0  # exponent of one step: exp(-32) is nothing, and larger sums would cost float32 its last digits
 _LOG2_E = math.log2(math.e)
 _SMALLEST = -100.0  # exponent of 2 below which nothing is left; smaller ones give denormal numbers, which are slow
-_GROUP = 32  # chunks whose states one matrix passes on
+_GROUP = 16  # chunks whose states one matrix passes on
 _PAIRS = 1 << 20  # elements of decay matrices that are worked on at a time where the device is a CPU
 
 
@@ -58,14 +58,14 @@ def scan(
     C: Tensor,
     D: Tensor,
     backward_heads: int = 0,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     backend: str = "auto",
 ) -> Tensor:
     """State-space scan of sequences of any length, on any device; shapes as in the module's docstring.
 
     Args:
         dt: float32 or wider, whatever the dtype of x, B and C.
-        chunk: steps of a chunk; changes time and memory, not the result.
+        chunk: steps of a chunk, None for SHORT_CHUNK or CHUNK; changes time and memory, not the result.
         backend: 'torch'; 'triton', the kernels of `mamba_ssm`, on CUDA, which multiply float32 as TF32; or 'auto',
             'triton' for bfloat16 and float16 on CUDA where `mamba_ssm` is installed, else 'torch'.
     Raises:
@@ -74,6 +74,7 @@ def scan(
     """
     if backend not in ("auto", "torch", "triton"):
         raise ValueError(f"backend must be 'auto', 'torch' or 'triton', got {backend!r}")
+    chunk = chunk or (SHORT_CHUNK if B.shape[-1] <= SHORT_CHUNK else CHUNK)
     usable = x.is_cuda and backend != "torch" and fused_scan() is not None
     if backend == "triton" and not usable:
         raise RuntimeError(f"backend 'triton' needs mamba_ssm and CUDA tensors (x is on {x.device}); use 'auto'")
@@ -85,19 +86,24 @@ def scan(
 def _scan_chunked(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, backward_heads: int, chunk: int
 ) -> Tensor:
-    """Here S chunks of K steps, and R = G * S chunks of the whole batch."""
+    """Here S chunks of K steps, and R = G * S chunks of the whole batch.
+
+    What is multiplied by one number per step is so in the type of dt: PyTorch's CPU kernels repeat a bfloat16 number
+    along a row eight times as slowly as a float32 one.
+    """
     batch, length, heads, _ = x.shape
     backward = (torch.arange(heads, device=x.device) >= heads - backward_heads)[:, None]  # (E, 1)
     pad = -length % chunk  # dt = 0 in padded steps, which therefore change nothing
     padded = (F.pad(t, (0, 0) * (t.ndim - 2) + (0, pad)) if pad else t for t in (x, dt, B, C))
     xs, dts, Bs, Cs = (t.unflatten(1, (-1, chunk)).flatten(0, 1) for t in padded)  # (R, K, ...)
     local, gained, enter, total = _within_chunks(xs, dts, A, Bs, Cs, backward)
-    per_sequence = (t.unflatten(0, (batch, -1)).transpose(1, 2) for t in (gained.flatten(2), total))
+    per_sequence = (t.unflatten(0, (batch, -1)).transpose(1, 2) for t in (gained, total))
     with torch.autocast(x.device.type, enabled=False):  # chunk states in float32
-        states = entering_states(*per_sequence, backward.unsqueeze(1))  # (G, E, S, N * P)
-    states = states.transpose(1, 2).flatten(0, 1).view_as(gained).to(C.dtype)  # (R, E, N, P)
-    y = torch.addcmul(local, enter.to(local.dtype).unsqueeze(-1), Cs.unsqueeze(1) @ states)
-    y = torch.addcmul(y.transpose(1, 2), D.to(y.dtype)[:, None], xs)
+        states = entering_states(*per_sequence, backward.unsqueeze(1))  # (G, E, S, P * N)
+    states = states.transpose(1, 2).to(C.dtype).reshape(len(xs), -1, C.shape[-1])  # (R, E * P, N)
+    read = (Cs @ states.mT).view_as(xs)
+    y = torch.addcmul(local.transpose(1, 2).to(dt.dtype), enter.unsqueeze(-1), read.to(dt.dtype))
+    y = torch.addcmul(y, D.to(dt.dtype)[:, None], xs.to(dt.dtype)).to(x.dtype)
     return y.unflatten(0, (batch, -1)).flatten(1, 2)[:, :length]
 
 
@@ -122,16 +128,16 @@ def _one_part(
     Args:
         x: (R, K, E, P); dt (R, K, E); B, C (R, K, N); backward (E, 1).
     Returns:
-        what its steps read of each other (R, E, K, P), the state it adds (R, E, N, P) in float32, the decay from its
-        entry to each step (R, E, K), and the exponent of its whole decay (R, E).
+        what its steps read of each other (R, E, K, P), the state it adds (R, E, P * N) in the type of dt, the decay
+        from its entry to each step (R, K, E), and the exponent of its whole decay (R, E).
     """
     pair, enter, leave, total = decays((dt * A).transpose(1, 2), backward, own=True)
-    B, C = B.unsqueeze(1), C.unsqueeze(1)  # shared by the heads
-    given = (x * dt.to(x.dtype).unsqueeze(-1)).transpose(1, 2)  # (R, E, K, P)
-    affinity = C @ B.mT  # (R, 1, K, K): reader, source
-    local = (affinity * pair.to(affinity.dtype)) @ given
-    gained = B.mT @ (given * leave.to(x.dtype).unsqueeze(-1))
-    return local, gained.to(total.dtype), enter, total
+    given = x.to(dt.dtype) * dt.unsqueeze(-1)  # (R, K, E, P)
+    affinity = (C @ B.mT).to(dt.dtype).unsqueeze(1)  # (R, 1, K, K): reader, source; shared by the heads
+    local = (affinity * pair).to(x.dtype) @ given.transpose(1, 2).to(x.dtype)
+    left = (given * leave.transpose(1, 2).unsqueeze(-1)).to(x.dtype)
+    gained = left.flatten(2).mT @ B  # (R, E * P, N)
+    return local, gained.to(dt.dtype).view(len(x), x.shape[2], -1), enter.transpose(1, 2), total
 
 
 def decays(log_decay: Tensor, backward: Tensor, own: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -153,9 +159,9 @@ def decays(log_decay: Tensor, backward: Tensor, own: bool) -> tuple[Tensor, Tens
     end = torch.where(backward, 0.0, total)
     step = torch.arange(log_decay.shape[-1], device=log_decay.device)
     later = step[:, None] - step  # reader less source
-    ahead = torch.where(backward.unsqueeze(-1), -later, later)
+    ahead = torch.where(backward.unsqueeze(-1), -later, later) >= (0 if own else 1)
     exponent = reader.unsqueeze(-1) - source.unsqueeze(-2)  # the largest tensor: powers of 2 take a third of exp's time
-    pair = exponent.clamp_(_SMALLEST, 1).exp2_() * (ahead >= (0 if own else 1))  # rounding may make 0 positive
+    pair = exponent.clamp_(_SMALLEST, 1).exp2_() * ahead.to(exponent.dtype)  # rounding may make 0 positive
     return pair, (reader - end + total).exp2(), (end - source).exp2(), total.squeeze(-1) / _LOG2_E
 
 
@@ -166,14 +172,18 @@ def entering_states(gained: Tensor, log_decay: Tensor, backward: Tensor) -> Tens
     is left.
     """
     count = gained.shape[2]
-    group = min(_GROUP, count)
-    pad = -count % group
-    gained = F.pad(gained, (0, 0, 0, pad)).unflatten(2, (-1, group))  # (G, E, groups, group, M)
-    pair, enter, leave, total = decays(F.pad(log_decay, (0, pad)).unflatten(2, (-1, group)), backward, own=False)
+    groups = -(-count // _GROUP)
+    group = -(-count // groups)  # in groups of about one size, little or nothing is padded
+    pad = groups * group - count
+    if pad:
+        gained, log_decay = F.pad(gained, (0, 0, 0, pad)), F.pad(log_decay, (0, pad))
+    gained = gained.unflatten(2, (groups, group))  # (G, E, groups, group, M)
+    pair, enter, leave, total = decays(log_decay.unflatten(2, (groups, group)), backward, own=False)
     state = pair @ gained
-    if gained.shape[2] > 1:
+    if groups > 1:
         leaving = (leave.unsqueeze(-2) @ gained).squeeze(-2)  # (G, E, groups, M)
-        state = state + enter.unsqueeze(-1) * entering_states(leaving, total, backward).unsqueeze(-2)
+        entering = entering_states(leaving, total, backward)
+        state = torch.addcmul(state, enter.unsqueeze(-1), entering.unsqueeze(-2))
     return state.flatten(2, 3)[:, :, :count]
 
 

@@ -161,14 +161,14 @@ def find_weights(name: str | Path | None, task: str, size: str = "small") -> Pat
 
     Args:
         name: a weights file; a run's folder (its `weights.safetensors`); the name of released weights, whole
-            ('ivf_small', 'general_base') or without the size ('general'); None or '' for those released for `task`.
-        task: id of the task whose released weights are the default.
-        size: 'small' or 'base', of released weights named without it.
+            ('general_small', 'mff_base') or without the size ('general'); None or '' for the default of `task`.
+        task: id of the task.
+        size: 'tiny', 'small' or 'base', of released weights named without it.
     Raises:
         WeightsError: nothing of that name; says what is looked for.
     """
     if not name:
-        return released_weights(task, size)
+        return default_weights(task, size)
     released = [known.rsplit("_", 1) for known in released_names()]  # (what they serve, size)
     for serves, known_size in released:
         if str(name) == f"{serves}_{known_size}":
@@ -188,8 +188,18 @@ def find_weights(name: str | Path | None, task: str, size: str = "small") -> Pat
     return path
 
 
+def default_weights(task: str, size: str) -> Path:
+    """Released weights that serve a task best: its own where there are any, else those for all tasks.
+
+    Raises:
+        WeightsError: none are released of this size, or the file is damaged.
+    """
+    own = f"{task}_{size}" in released_names()
+    return released_weights(task if own else GENERAL, size)
+
+
 def released_names() -> list[str]:
-    """Names of the weights that ship with the package: 'ivf_small', 'general_base', ..."""
+    """Names of the weights that ship with the package: 'general_small', ..."""
     return sorted(path.stem for path in _released_folder().glob("*.safetensors"))
 
 

@@ -40,7 +40,7 @@ class TrainOptions:
     precision: str = "float32"  # or 'bfloat16': autocast; FFT, running sums and losses stay float32
     seed: int = bounded(0, 0, 2**62)
     init: str = (
-        ""  # weights to start from, named as for `--weights`: a file, a run's folder, 'ivf_small'; "" for random
+        ""  # weights to start from, named as for `--weights`: a file, a run's folder, 'general_small'; "" for random
     )
     accumulate: int = bounded(1, 1, 65536)  # micro-batches per update, where a whole batch exceeds the memory
 

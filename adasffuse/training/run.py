@@ -14,6 +14,7 @@ from adasffuse.losses.fusion import fusion_loss
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.growth import inherit
 from adasffuse.models.weights import find_weights, load_weights
+from adasffuse.tasks import TASKS
 from adasffuse.training.checkpoint import check_tensors, restore_optimizer
 from adasffuse.training.options import Options
 from adasffuse.training.precision import exact_convolutions
@@ -84,7 +85,9 @@ class Run:
         images = [batch[name].to(device, non_blocking=True) for name in ("a", "b", "truth")]
         with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
             shown = batch["shown_b"].to(device, non_blocking=True) if "shown_b" in batch else images[1]
-            fused = model(images[0], shown)
+            tasks = [TASKS[self.options.parts[number].task] for number in batch["part"].tolist()]
+            kinds = tuple(zip(*(task.kinds_of(2) for task in tasks)))
+            fused = model(images[0], shown, kinds=kinds)
         return fused.float(), images
 
     def loss(self, fused: Tensor, images: Sequence[Tensor], part: Tensor) -> tuple[Tensor, Terms]:

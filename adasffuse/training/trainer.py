@@ -202,7 +202,7 @@ def _save_averaged(run: Run, path: Path, **record) -> None:
 @torch.no_grad()
 def _batch_panel(run: Run, batch: dict) -> np.ndarray:
     """Up to four samples, a row each: A, B and fused; (H, W, 3) uint8."""
-    some = {name: batch[name][:4] for name in ("a", "b", "truth", "shown_b")}
+    some = {name: batch[name][:4] for name in ("a", "b", "truth", "shown_b", "part")}
     fused, (a, *_) = run.fuse(run.average.module, some)
     columns = torch.stack([a, some["shown_b"].to(a.device), fused], dim=1).flatten(0, 1)
     grid = make_grid(columns.clamp(0, 1).nan_to_num().cpu(), nrow=3)

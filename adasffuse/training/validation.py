@@ -82,10 +82,11 @@ def _judge(run: Run, part: int, pair: HeldOut, show: bool) -> Judged:
     """Fuse a pair with the averaged network, round to 8 bits, score."""
     images = {"a": pair.a, "b": pair.b} | ({} if pair.truth is None else {"truth": pair.truth})
     batch = {name: _tensor(image) for name, image in images.items()}
+    batch["part"] = torch.tensor([part])
     batch.setdefault("truth", torch.full_like(batch["a"], math.nan))
     fused, tensors = run.fuse(run.average.module, batch)
     with exact_convolutions(fused):
-        _, terms = run.loss(fused, tensors, torch.tensor([part]))
+        _, terms = run.loss(fused, tensors, batch["part"])
     levels = {name: _levels(image) for name, image in images.items()}
     result = _levels(fused[0, 0].cpu().numpy())
     names = VALIDATION_METRICS if pair.truth is None else VALIDATION_METRICS + TRUTH_METRICS

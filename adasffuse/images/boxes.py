@@ -1,0 +1,180 @@
+"""Boxes around objects: Pascal VOC files, one `STEM.xml` per scene.
+
+Everingham, Van Gool, Williams, Winn and Zisserman, International Journal of Computer Vision 88(2), 2010,
+10.1007/s11263-009-0275-4.  An `annotation` holds a `size` and `object`s with a `name` and a `bndbox`, whose xmin, ymin,
+xmax, ymax are the first and last pixel of the object, counted from 1.
+"""
+
+import math
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+from adasffuse.images.image import ImageError
+
+PEOPLE = ("person", "people", "pedestrian")  # what data sets call them
+ALL_CLASSES = "all"  # in place of names
+MAX_BYTES = 1 << 20  # of one file; a box takes about 300
+_EDGES = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True)
+class Box:
+    """An object in an image: its class and its edges in pixels, 0 being the image's left or upper border."""
+
+    name: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def __str__(self) -> str:
+        return f"a box of {self.name!r}, x {self.left:g} to {self.right:g}, y {self.top:g} to {self.bottom:g}"
+
+    def lies_within(self, height: int, width: int) -> bool:
+        """Whether no edge is beyond an image of this size in pixels."""
+        return min(self.left, self.top) >= 0 and self.right <= width and self.bottom <= height
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """The boxes of one image."""
+
+    path: Path
+    size: tuple[int, int] | None  # height, width of the image that was annotated; None where the file does not say
+    boxes: tuple[Box, ...]
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise unless these boxes can be those of an image of this size.
+
+        Args:
+            height, width: of the image, in pixels.
+        Raises:
+            ImageError: the file is of an image of another size, or a box reaches beyond the image.
+        """
+        if self.size not in (None, (height, width)):
+            raise ImageError(
+                f"{self.path}: its boxes are of an image of {self.size[1]}x{self.size[0]} pixels, this one has "
+                f"{width}x{height}; scale the boxes with the image"
+            )
+        for box in self.boxes:
+            if not box.lies_within(height, width):
+                raise ImageError(f"{self.path}: {box} reaches beyond the image of {width}x{height} pixels")
+
+
+def read_boxes(path: str | Path) -> Annotation:
+    """The boxes of one Pascal VOC file.
+
+    Files with a document type (DOCTYPE) are refused, since it may define entities that grow without bound or name other
+    files; Pascal VOC has none.  A coordinate of 0, which some tools write, is the image's border.
+
+    Args:
+        path: a regular file of at most 1 MiB.
+    Raises:
+        ImageError: no such file, too large, no XML or another kind of it, a box without a name, without four finite
+            coordinates, without area or beyond the size that the file states.  The message names the file.
+    """
+    path = Path(path)
+    root = _parse(path)
+    if root.tag != "annotation":
+        raise ImageError(f"{path}: expected a Pascal VOC file, <annotation>, got <{root.tag}>")
+    found = Annotation(path, _size(root, path), tuple(_box(item, path) for item in root.findall("object")))
+    if found.size is not None:
+        found.check_size(*found.size)
+    return found
+
+
+def of_classes(boxes: Iterable[Box], classes: Sequence[str]) -> list[Box]:
+    """The boxes of some classes.
+
+    Args:
+        classes: names in any mix of capitals; ('all',): every box.
+    """
+    names = {name.lower() for name in classes}
+    return [box for box in boxes if names == {ALL_CLASSES} or box.name.lower() in names]
+
+
+def find_boxes(folder: str | Path, stems: Iterable[str]) -> dict[str, Annotation]:
+    """The boxes of scenes: stem to content of `folder/STEM.xml`, without the scenes that have no such file.
+
+    Args:
+        folder: of the XML files.
+        stems: names of scenes, as `adasffuse.images.pairs.Scene` has them.
+    Raises:
+        ImageError: no such folder, or it holds a file of no scene at all; a file is not as `read_boxes` wants it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ImageError(f"no folder {folder}; give the folder of Pascal VOC files, STEM.xml for every scene")
+    files = {
+        unicodedata.normalize("NFC", path.stem): path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() == ".xml" and not path.name.startswith(".")
+    }
+    found = {stem: read_boxes(files[stem]) for stem in stems if stem in files}
+    if not found:
+        raise ImageError(f"{folder} holds boxes of no scene: {len(files)} XML files, none is called like an image")
+    return found
+
+
+def _parse(path: Path) -> ElementTree.Element:
+    """The root of an XML file without a document type."""
+    try:
+        if not path.is_file():
+            raise ImageError(f"{path}: no such file, or no regular one; expected a Pascal VOC file")
+        if path.stat().st_size > MAX_BYTES:
+            raise ImageError(f"{path}: more than {MAX_BYTES} bytes, too large for a Pascal VOC file")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+
+    def refuse(*_: object) -> None:
+        raise ImageError(f"{path}: has a DOCTYPE, which may define entities; Pascal VOC files have none, take it out")
+
+    check = expat.ParserCreate()  # judges in whatever encoding, before any entity is replaced
+    check.StartDoctypeDeclHandler = refuse
+    try:
+        check.Parse(content, True)
+        return ElementTree.fromstring(content)
+    except ImageError:
+        raise
+    except (expat.ExpatError, ElementTree.ParseError, LookupError, ValueError) as error:  # the last two: encodings
+        raise ImageError(f"{path}: not a readable XML file ({error})") from error
+
+
+def _size(root: ElementTree.Element, path: Path) -> tuple[int, int] | None:
+    """Height and width that the file states; some tools write 0 for unknown."""
+    values = [root.findtext(f"size/{name}") for name in ("height", "width")]
+    if None in values:
+        return None
+    try:
+        height, width = (int(value) for value in values)
+    except ValueError:
+        raise ImageError(f"{path}: <size> needs whole numbers, got height {values[0]!r}, width {values[1]!r}") from None
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def _box(item: ElementTree.Element, path: Path) -> Box:
+    """One <object>."""
+    name = (item.findtext("name") or "").strip()
+    if not name:
+        raise ImageError(f"{path}: an <object> has no <name>")
+    texts = [item.findtext(f"bndbox/{edge}") for edge in _EDGES]
+    try:
+        xmin, ymin, xmax, ymax = (float(text) for text in texts)
+    except (TypeError, ValueError):
+        xmin = ymin = xmax = ymax = math.nan
+    if not all(math.isfinite(value) for value in (xmin, ymin, xmax, ymax)):
+        raise ImageError(f"{path}: a box of {name!r} needs the numbers {', '.join(_EDGES)}, got {texts}")
+    box = Box(name, _first_edge(xmin), _first_edge(ymin), xmax, ymax)
+    if box.right <= box.left or box.bottom <= box.top:
+        raise ImageError(f"{path}: a box of {name!r} has no area: {dict(zip(_EDGES, texts))}")
+    return box
+
+
+def _first_edge(value: float) -> float:
+    """The edge before the first pixel, which counts from 1, or from 0 at the border."""
+    return 0.0 if value == 0 else value - 1

@@ -1,0 +1,62 @@
+"""What becomes of the targets of an infrared image.  Images are float64 (H, W) on 0..255."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy import ndarray
+
+from adasffuse.images.boxes import PEOPLE, Box, of_classes
+
+
+def target_retention(
+    a: ndarray, fused: ndarray, boxes: Sequence[Box], classes: Sequence[str] = PEOPLE, least: float = 10.0
+) -> float:
+    """Retention, contrast of boxed targets in F over their contrast in A, the infrared image.
+
+    Contrast of a box: its mean minus that of a ring around it, the box enlarged by half its width and height on each
+    side, without any other box, cut at the image's border.  Sum over the targets of F's contrasts divided by that of
+    A's; only targets whose contrast in A is at least `least` count.  1 for A itself, w for w A + (1 - w) flat, negative
+    where targets turn dark; higher is better up to 1, and beyond it the contrast is exaggerated.  Definition of this
+    project.  Blind to everything but the means of boxes and rings: to detail, shape, noise and the visible image; it
+    rewards copying A, and the hottest targets rule.
+
+    Args:
+        a, fused: (H, W) float64 luminance on 0..255, a of the infrared image.
+        boxes: all boxes of the scene.
+        classes: names, in any mix of capitals, of those that are targets; ('all',): every box.
+        least: gray levels.
+    Returns:
+        NaN where no target counts.
+    Raises:
+        ValueError: a box reaches beyond the image.
+    """
+    for box in boxes:
+        if not box.lies_within(*a.shape):
+            raise ValueError(f"{box} reaches beyond the image of {a.shape[1]}x{a.shape[0]} pixels")
+    taken = np.zeros(a.shape, bool)
+    for box in boxes:
+        taken[_area(box, 0)] = True
+    shown = kept = 0.0
+    for box in of_classes(boxes, classes):
+        inside, around = _area(box, 0), _area(box, 0.5)
+        ring = ~taken[around]
+        if not ring.any():
+            continue
+        contrast, after = (float(image[inside].mean() - image[around][ring].mean()) for image in (a, fused))
+        if contrast >= least:
+            shown += contrast
+            kept += after
+    return kept / shown if shown > 0 else float("nan")
+
+
+def _area(box: Box, margin: float) -> tuple[slice, slice]:
+    """Rows and columns whose centres lie in a box enlarged on each side by `margin` times its height and width."""
+    dy, dx = margin * (box.bottom - box.top), margin * (box.right - box.left)
+    return _pixels(box.top - dy, box.bottom + dy), _pixels(box.left - dx, box.right + dx)
+
+
+def _pixels(first: float, last: float) -> slice:
+    """Pixels whose centres, i + 0.5, lie between two edges; at least the one that holds the first edge."""
+    start = max(math.ceil(first - 0.5), 0)
+    return slice(start, max(math.ceil(last - 0.5), start + 1))

@@ -1,0 +1,251 @@
+"""How recipes do on a camera that they never saw: train without each camera in turn, score on that camera.
+
+python scripts/leave_one_camera_out.py --opt first.json second.json --root_path DATA/train --steps 1500
+
+A camera is a data set of infrared and visible pairs (IVF, IVF_MSRS, ...).  For every options file and camera a network
+is trained on everything but that camera's pairs, in a folder of its own below --out, and fuses pairs of that camera as
+the test scripts do.  Run the same command again to go on after an interruption.  All recipes and the simple methods
+are ranked together, by VIFF, Qabf, SSIM, SCD and MI and by all eight metrics; the last table is the mean over cameras.
+--jobs 0 only tabulates what is trained.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from scoring import ANNOTATIONS, RANKED, some_pairs
+
+from adasffuse.classical.baselines import BASELINES
+from adasffuse.files import printable, write_text
+from adasffuse.images.boxes import PEOPLE
+from adasffuse.images.pairs import SceneFolder, scene_folders
+from adasffuse.inference import fuse_folder, load_fuser
+from adasffuse.metrics import DEFAULT_METRICS, ScoreTable
+from adasffuse.metrics.cache import default_cache
+from adasffuse.metrics.folder import Settings, find_annotations, score_pairs
+from adasffuse.metrics.hard_cases import hard_case_total, score_hard_case
+from adasffuse.models.weights import RUN_WEIGHTS, read_record
+from adasffuse.process import run_program, say
+from adasffuse.scenes.street import night_scene
+from adasffuse.tasks import TASKS
+from adasffuse.training import train
+from adasffuse.training.options import Options, load_options, parse_options
+
+TASK = TASKS["ivf"]
+BESIDE = ("Spurious", "Retention")  # scores beside the eight
+HARD_CASES = 3  # rendered night streets
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training run: a recipe without a camera."""
+
+    recipe: str
+    camera: str
+    options: Options
+    out: Path
+
+    @property
+    def weights(self) -> Path:
+        return self.out / self.options.name / RUN_WEIGHTS
+
+    def finished(self) -> bool:
+        """Whether the weights are those of the last step."""
+        return self.weights.is_file() and read_record(self.weights)["steps"] == self.options.train.steps
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--opt", nargs="+", type=Path, required=True, metavar="FILE", help="options files, the recipes")
+    parser.add_argument("--root_path", help="folder of the training data sets, as for train_AdaSFFuse.py")
+    parser.add_argument("--cameras", nargs="+", metavar="NAME", help="data sets to leave out (all of infrared pairs)")
+    parser.add_argument("--size", help="of the networks, e.g. tiny (default: the options file's)")
+    parser.add_argument("--steps", type=int, help="updates of every run (default: the options file's)")
+    parser.add_argument("--pairs", type=int, default=20, help="of every camera, evenly spaced (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("checkpoint/cameras"), help="folder of runs (%(default)s)")
+    parser.add_argument("--jobs", type=int, choices=(0, 1), default=1, help="0: train nothing (%(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help="of scores (%(default)s)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that score (all cores)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here")
+    args = parser.parse_args(argv)
+    if args.pairs < 1 or (args.steps is not None and args.steps < 1):
+        parser.error("--pairs and --steps must be 1 or more")
+    if len({path.stem for path in args.opt}) < len(args.opt):
+        parser.error("--opt: options files need different names, which name the recipes")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    return run_program(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        trials = plan(args)
+        for trial in trials:
+            if args.jobs and not trial.finished():
+                say(f"{trial.recipe} without {trial.camera}")
+                train(trial.options, trial.out, args.device)
+                if not trial.finished():  # a signal has ended it
+                    break
+        text = report([trial for trial in trials if trial.finished()], args)
+        say(text)
+        if args.markdown:
+            write_text(args.markdown, text)
+    except (ValueError, OSError, FloatingPointError) as error:
+        say(f"error: {printable(error)}", sys.stderr)
+        return 1
+    return int(not all(trial.finished() for trial in trials))
+
+
+def plan(args: argparse.Namespace) -> list[Trial]:
+    """All runs, camera by camera, so that an early table compares all recipes.
+
+    Raises:
+        ValueError: an options file is wrong, or has nothing left without a camera.
+    """
+    recipes = {path.stem: adapted(load_options(path, args.root_path), args) for path in args.opt}
+    for name in recipes.keys() & BASELINES.keys():
+        raise ValueError(f"{name} is the name of a simple method; call the options file otherwise")
+    cameras = args.cameras or sorted({camera for options in recipes.values() for camera in cameras_of(options)})
+    return [
+        Trial(recipe, camera, without_camera(options, camera, recipe), args.out)
+        for camera in cameras
+        for recipe, options in recipes.items()
+    ]
+
+
+def adapted(options: Options, args: argparse.Namespace) -> Options:
+    """Options with the size and the steps of the command line, which save but do not validate."""
+    if args.size:
+        values = options.to_dict() | {"size": args.size}
+        del values["model"]  # that of the size
+        options = parse_options(values)
+    steps = args.steps or options.train.steps
+    log = replace(options.log, panel=0, validate=0, checkpoint=max(1, steps // 10), keep=1)
+    return replace(options, train=replace(options.train, steps=steps), log=log)
+
+
+def cameras_of(options: Options) -> list[str]:
+    """Data sets of the parts of infrared and visible images."""
+    return [name for part in options.parts if part.task == TASK.id for name in part.data.datasets]
+
+
+def without_camera(options: Options, camera: str, recipe: str) -> Options:
+    """The run without a data set; its parts that had others train on these, with their shares of the batch.
+
+    Raises:
+        ValueError: the options do not have that data set, or nothing else.
+    """
+    if camera not in cameras_of(options):
+        raise ValueError(f"{recipe} does not train on {camera}; its cameras are {', '.join(cameras_of(options))}")
+    parts = []
+    for part in options.parts:
+        datasets = tuple(name for name in part.data.datasets if name != camera or part.task != TASK.id)
+        if datasets == part.data.datasets:
+            parts.append(part)
+        elif datasets:
+            parts.append(replace(part, data=replace(part.data, datasets=datasets)))
+    if not any(part.task == TASK.id for part in parts):
+        raise ValueError(f"{recipe} trains on no infrared and visible pairs but those of {camera}")
+    whole, left = (sum(p.weight for p in some if p.task == TASK.id) for some in (options.parts, parts))
+    parts = [replace(p, weight=p.weight * whole / left) if p.task == TASK.id else p for p in parts]
+    return replace(options, name=f"{recipe}_without_{camera}", parts=tuple(parts))
+
+
+def report(trials: Sequence[Trial], args: argparse.Namespace) -> str:
+    """A table for each camera, and the means over them."""
+    if not trials:
+        raise ValueError("nothing is trained yet; leave --jobs away")
+    texts, places = [], []
+    for camera in dict.fromkeys(trial.camera for trial in trials):
+        here = [trial for trial in trials if trial.camera == camera]
+        root = next(p.data.root_path for p in here[0].options.parts if p.task == TASK.id)
+        folder = scene_folders(root, camera)[0]
+        with TemporaryDirectory() as temporary:
+            chosen = some_pairs(folder, args.pairs, 1, Path(temporary, "sources"))
+            table = scores(here, chosen, folder.folders[0].parent / ANNOTATIONS, Path(temporary), args)
+        rows = summary(table)
+        places.append(rows)
+        texts.append(f"### {camera}, {len(table.common_names())} pairs never trained on\n\n{markdown(rows)}")
+    common = [m for m in places[0] if all(m in rows for rows in places)]
+    names = list(dict.fromkeys(name for rows in places for name in rows[common[0]]))
+    means = {m: {name: mean([rows[m].get(name, math.nan) for rows in places]) for name in names} for m in common}
+    texts.append(f"### Mean over {len(places)} cameras\n\n{markdown(means)}")
+    texts.append(
+        f"Rendered night streets, {HARD_CASES} cases, total, mean over a recipe's networks: " + nights(trials, args)
+    )
+    return "\n\n".join(texts) + "\n"
+
+
+def scores(
+    trials: Sequence[Trial], folder: SceneFolder, boxes: Path, where: Path, args: argparse.Namespace
+) -> ScoreTable:
+    """Scores of what each recipe's network and the simple methods make of a folder of pairs.
+
+    Args:
+        boxes: folder that may hold an XML file of each pair.
+        where: the fused images go there.
+    """
+    files: dict[str, dict[str, Path] | None] = {}
+    for trial in trials:
+        fuser = load_fuser(TASK.id, weights=trial.weights, device=args.device)
+        fused = fuse_folder(fuser, folder, where / trial.recipe)
+        files[trial.recipe] = fused.files
+    annotations, _ = find_annotations(fused.fused, boxes if boxes.is_dir() else None, PEOPLE)
+    beside = BESIDE if annotations else BESIDE[:1]
+    settings = Settings(DEFAULT_METRICS, cache=args.cache, beside=beside)
+    methods = files | dict.fromkeys(BASELINES)
+    return score_pairs(fused.fused, methods, settings=settings, workers=args.workers, annotations=annotations)
+
+
+def summary(table: ScoreTable) -> dict[str, dict[str, float]]:
+    """Per method, the best first: both mean ranks, and the means of all scores."""
+    five, eight = mean_ranks(table, RANKED), mean_ranks(table, DEFAULT_METRICS)
+    rows = {m: {"rank of five": five[m], "rank of eight": eight[m], **table.means(m)} for m in table.methods}
+    return dict(sorted(rows.items(), key=lambda item: item[1]["rank of five"]))
+
+
+def mean_ranks(table: ScoreTable, metrics: Sequence[str]) -> dict[str, float]:
+    """Mean rank of every method over some of a table's metrics."""
+    chosen = ScoreTable(metrics, table.convention)
+    for row in table.rows:
+        chosen.add(row.method, row.name, row.size, {name: row.scores[name] for name in metrics})
+    return chosen.mean_ranks()
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean of those that are numbers; NaN of none."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return sum(numbers) / len(numbers) if numbers else math.nan
+
+
+def nights(trials: Sequence[Trial], args: argparse.Namespace) -> str:
+    """Mean total of rendered night streets, per recipe."""
+    cases = [night_scene(np.random.default_rng((1, 0, number))) for number in range(HARD_CASES)]
+    totals: dict[str, list[float]] = {}
+    for trial in trials:
+        fuser = load_fuser(TASK.id, weights=trial.weights, device=args.device)
+        for case in cases:
+            infrared, visible = (np.rint(x * 255).astype(np.uint8) for x in (case.infrared, case.visible))
+            fused = fuser.fuse_prepared(fuser.prepare(infrared, visible)) * 255
+            totals.setdefault(trial.recipe, []).append(hard_case_total(score_hard_case(case, fused)))
+    return ", ".join(f"{recipe} {np.mean(values):.3f}" for recipe, values in totals.items())
+
+
+def markdown(rows: Mapping[str, Mapping[str, float]]) -> str:
+    names = list(next(iter(rows.values())))
+    lines = [f"| method | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+    lines += [f"| {m} | " + " | ".join(f"{v:.3f}" for v in row.values()) + " |" for m, row in rows.items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

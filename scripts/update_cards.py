@@ -1,0 +1,94 @@
+"""Put scores that score_weights.py measured onto the cards of the released weights.
+
+python scripts/score_weights.py --weights general --size small --root_path DATA/test \
+    --datasets IVF IVF_MSRS IVF_LLVIP MEF MFF MIF --every IVF_LLVIP=2 --json scores.json
+python scripts/update_cards.py scores.json
+
+A score goes onto a card only where it was measured on the very file, by SHA-256.  Sets that no file of scores holds
+stay as they are; with --replace they leave the card.  `write_tables.py` then writes the tables of the docs.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from adasffuse.files import printable, write_text
+from adasffuse.tasks import GENERAL, find_task
+
+RELEASED = Path(__file__).resolve().parents[1] / "adasffuse" / "weights"
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scores", nargs="+", type=Path, metavar="FILE", help="what score_weights.py --json wrote")
+    parser.add_argument("--replace", action="store_true", help="sets that these files do not hold leave the card")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        old = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RELEASED.glob("*.json"))}
+        new: dict[Path, dict] = {}
+        for path in args.scores:
+            measured = json.loads(path.read_text(encoding="utf-8"))
+            for target in cards_of(measured, old, path):
+                if target not in new:
+                    new[target] = old[target] | ({"scores": {}} if args.replace else {})
+                new[target] = updated(new[target], measured, path)
+        for target, card in new.items():
+            write_text(target, json.dumps(card, indent=2) + "\n")
+            print(f"{target.name}: {', '.join(card['scores'])}")
+    except (ValueError, OSError) as error:
+        print(f"error: {printable(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def cards_of(measured: Mapping, cards: Mapping[Path, dict], where: Path) -> list[Path]:
+    """Paths of the cards of the files that scores were measured on.
+
+    Raises:
+        ValueError: one of the files is not released as it was scored.
+    """
+    by_sha = {card["sha256"]: path for path, card in cards.items()}
+    for name, sha in measured["weights"].items():
+        if sha not in by_sha:
+            raise ValueError(
+                f"{where}: scores of {name}, SHA-256 {sha[:12]}; no card in {RELEASED.name}/ is of that file"
+            )
+    return [by_sha[sha] for sha in measured["weights"].values()]
+
+
+def updated(card: Mapping, measured: Mapping, where: Path) -> dict:
+    """A card with the measured sets that its file was used for.
+
+    Raises:
+        ValueError: the card would hold scores of two conventions or precisions, or the file of a set cannot be told.
+    """
+    precision = ", ".join(sorted({text.split(" on ")[0] for text in measured["precision"].split(", ")}))
+    found = {"convention": measured["convention"], "scored_in": precision}
+    sets = {name: scores for name, scores in measured["sets"].items() if used_for(card, name, measured["weights"])}
+    kept = {name: scores for name, scores in card["scores"].items() if name not in sets}
+    for key, value in found.items():
+        if kept and card[key] != value:
+            raise ValueError(
+                f"{where}: {key} is {value}, but {card[key]} on the card of {card['task']} {card['size']} for "
+                f"{', '.join(kept)}; score these sets too, or drop them with --replace"
+            )
+    return {**card, **found, "scores": kept | sets}
+
+
+def used_for(card: Mapping, name: str, weights: Mapping[str, str]) -> bool:
+    """Whether a set was fused with a card's file, of all the files that were scored together."""
+    if len(weights) == 1:
+        return True
+    tasks = {file.split("_")[0] for file in weights}
+    task = find_task(name).id
+    return card["task"] == (task if task in tasks else GENERAL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""scripts/write_tables.py: the pages are those that it writes, and ranks follow the rules that the pages state."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import write_tables
+from write_tables import ALL, NOT_SCORED, RANKED, Row, mean_rank, place, rewritten
+
+# Rows of this project on the date of docs/published_scores.json, which competed there: EN SD SF MI SCD VIFF Qabf SSIM.
+FORMER = {
+    "IVF": [
+        (7.123, 40.544, 11.102, 3.102, 1.394, 0.940, 0.646, 1.433),
+        (7.108, 39.956, 11.086, 2.939, 1.420, 0.920, 0.637, 1.435),
+        (7.093, 39.480, 11.040, 2.872, 1.332, 0.875, 0.630, 1.459),
+        (7.078, 40.232, 11.048, 2.908, 1.329, 0.860, 0.625, 1.459),
+    ],
+    "MEF": [
+        (7.081, 59.501, 19.113, 3.677, 0.788, 1.531, 0.773, 1.163),
+        (7.185, 62.801, 20.544, 3.499, 0.849, 1.557, 0.769, 1.161),
+        (7.087, 59.558, 19.092, 3.685, 0.785, 1.526, 0.772, 1.164),
+        (7.165, 61.239, 20.450, 3.471, 0.792, 1.550, 0.761, 1.162),
+    ],
+}
+
+
+def sources() -> write_tables.Sources:
+    return write_tables.load_sources(write_tables.CARDS, write_tables.PUBLISHED)
+
+
+def row(name: str, **scores) -> Row:
+    return Row(name, scores)
+
+
+def test_the_pages_are_up_to_date(capsys):
+    assert write_tables.main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_equal_values_share_the_better_rank_and_a_missing_score_is_last():
+    rows = [row("a", VIFF=2.0), row("b", VIFF=1.0004), row("c", VIFF=1.0), row("d", VIFF=0.5), row("e")]
+    assert write_tables.mean_ranks(rows, ["VIFF"]) == [1, 2, 2, 4, 5]
+    some_missing = Row("f", {"VIFF": 3.0}, missing={"VIFF": 1})
+    assert mean_rank(some_missing, rows, ["VIFF"]) == 5 and mean_rank(rows[0], [some_missing], ["VIFF"]) == 1
+    assert mean_rank(row("g", VIFF=3.0, MI=0.0), [row("h", VIFF=0.0, MI=1.0)], ["VIFF", "MI"]) == 1.5
+
+
+def test_a_place_counts_the_others_that_do_better_beside_this_row():
+    """a leads b in two metrics of three, and c lies between them in all."""
+    a, b = row("a", VIFF=3, MI=3, SCD=1), row("b", VIFF=1, MI=1, SCD=3)
+    c = row("c", VIFF=2, MI=2, SCD=2)
+    metrics = ("VIFF", "MI", "SCD")
+    assert [place(x, [y for y in (a, b, c) if y is not x], metrics) for x in (a, b, c)] == [1, 3, 2]
+    assert place(a, [row("same", VIFF=3, MI=3, SCD=1)], metrics) == 1
+
+
+@pytest.mark.parametrize(
+    "name, method, all_eight, five",
+    [  # rows without an equal value in the table, as published beside the scores
+        ("IVF", "SFDFusion", 6.88, 9.80),
+        ("IVF", "ReFusion", 7.62, 10.00),
+        ("IVF", "former 0", 6.12, 5.80),
+        ("MEF", "max (baseline)", 6.62, 6.00),  # SCD has no value for nine pairs
+        ("MEF", "ReFusion", 8.00, 7.80),
+        ("MEF", "former 1", 4.38, 4.80),
+        ("MEF", "IFCNN", 10.50, 13.60),
+    ],
+)
+def test_ranks_are_those_published_with_the_scores(name, method, all_eight, five):
+    (others,) = [one.others for one in sources().sets if one.name == name]
+    former = [Row(f"former {n}", dict(zip(ALL, values))) for n, values in enumerate(FORMER[name])]
+    rows = [*others, *former]
+    for metrics, expected in ((ALL, all_eight), (RANKED, five)):
+        ranks = dict(zip((row.name for row in rows), write_tables.mean_ranks(rows, metrics)))
+        assert ranks[method] == pytest.approx(expected, abs=0.0051)
+
+
+def test_published_scores_are_complete():
+    content = json.loads(write_tables.PUBLISHED.read_text())
+    assert {row["method"] for row in content["rows"]} == set(content["methods"])
+    assert {row["set"] for row in content["rows"]} == set(content["sets"])
+    assert all(set(ALL) <= row["scores"].keys() for row in content["rows"])
+    published = [method for method in content["methods"].values() if not method.get("baseline")]
+    assert all(method["repository"] and method["commit"] and method["agreement"] for method in published)
+    assert not any("AdaSFFuse" in name for name in content["methods"])
+
+
+def test_marked_regions_are_rewritten_and_nothing_else():
+    text = "before\n<!-- table: a -->\nold\n<!-- end -->\nbetween\n<!-- table: b -->\n<!-- end -->\nafter\n"
+    new = rewritten(text, {"a": "| A \\1 |\n", "b": "| B |\n"}, "p.md")
+    assert new == text.replace("old\n", "| A \\1 |\n").replace("b -->\n", "b -->\n| B |\n")
+    assert rewritten(new, {"a": "| A \\1 |\n", "b": "| B |\n"}, "p.md") == new
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("no region\n", "p.md: expected regions"),
+        ("<!-- table: a -->\n", "p.md: expected regions"),
+        ("<!-- table: a -->\n<!-- table: a -->\n<!-- end -->\n", "p.md: expected regions"),
+        ("<!-- table: c -->\n<!-- end -->\n", "p.md: unknown table 'c'; known: a"),
+    ],
+)
+def test_a_page_with_a_mistake_is_an_error(text, message):
+    with pytest.raises(ValueError, match=message):
+        rewritten(text, {"a": "x"}, "p.md")
+
+
+def card(task: str, size: str, parameters: int, **scores) -> dict:
+    card = {"task": task, "size": size, "parameters": parameters, "stored_as": "float32", "sha256": "0" * 64}
+    return card | {"convention": "adasffuse", "scored_in": "float32", "scores": scores}
+
+
+def scores(pairs: int, value: float, **further) -> dict:
+    return {
+        "pairs": pairs,
+        "AdaSFFuse": dict.fromkeys(ALL, value),
+        "max": dict.fromkeys(ALL, 1.0),
+        "mean_rank": {"AdaSFFuse": 1.0, "max": 2.0},
+        "place": 1,
+        **further,
+    }
+
+
+@pytest.fixture
+def pages(tmp_path, monkeypatch):
+    """Cards of any names and one page with all tables; the page, and a function that writes or checks it."""
+    cards, page = tmp_path / "weights", tmp_path / "page.md"
+    cards.mkdir()
+    for name, content in {
+        "general_small": card("general", "small", 20, IVF=scores(20, 2.0), MFF=scores(10, 99.0, glow=0.25)),
+        "general_tiny": card("general", "tiny", 10, IVF=scores(20, 99.0), MFF=scores(9, 99.0)),
+        "mff_small": card("mff", "small", 21, MFF=scores(10, 1.5, chroma={"turn": 0.5}, MEF_SSIM={"AdaSFFuse": 0.125})),
+    }.items():
+        (cards / f"{name}.json").write_text(json.dumps(content))
+    page.write_text("".join(f"<!-- table: {name} -->\n<!-- end -->\n" for name in write_tables.TABLES))
+    monkeypatch.setattr(write_tables, "CARDS", cards)
+    monkeypatch.setattr(write_tables, "PAGES", (page,))
+    return page
+
+
+def test_check_says_which_page_is_out_of_date(pages, capsys):
+    before = pages.read_text()
+    assert write_tables.main(["--check"]) == 1 and "page.md is out of date" in capsys.readouterr().err
+    assert pages.read_text() == before
+    assert write_tables.main([]) == 0 and write_tables.main(["--check"]) == 0
+    pages.write_text(pages.read_text().replace("99.000", "98.000"))
+    assert write_tables.main(["--check"]) == 1
+
+
+def table(text: str, name: str) -> list[list[str]]:
+    """Cells of the lines of a table."""
+    lines = text.split(f"<!-- table: {name} -->\n")[1].split("<!-- end -->")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+
+
+def test_tables_of_any_cards(pages):
+    write_tables.main([])
+    text = pages.read_text()
+    ranks = {line[0]: line for line in table(text, "ranks")}
+    assert ranks["set"] == ["set", "pairs", "others", "`tiny`", "`small`", "best published method"]
+    assert ranks["IVF"][3].startswith("1.0 : ") and ranks["IVF"][3].endswith("(1 / 1)")
+    assert ranks["MFF"][3] == NOT_SCORED == ranks["MEF"][3]  # of nine pairs instead of ten; not at all
+    assert not ranks["MFF"][4].startswith("1.0")  # the task's own weights are the default, not the general ones
+    files = [line[0] for line in table(text, "files")[2:]]
+    assert files == ["`general_tiny`", "`general_small`", "`mff_small`"]
+    further = {line[0]: line[1:] for line in table(text, "scores")}
+    assert further["glow"] == ["-", "0.2500", "-"] and further["chroma turn"] == ["-", "-", "0.5000"]
+    assert further["MEF_SSIM"] == ["-", "-", "0.1250"]
+
+
+def test_our_rows_do_not_compete_with_each_other(pages):
+    """99 leads every column; beside the other methods alone, 2.0 has the rank that it would have without it."""
+    write_tables.main([])
+    text = pages.read_text()
+    (others,) = [one.others for one in sources().sets if one.name == "IVF"]
+    small = row("small", **dict.fromkeys(ALL, 2.0))
+    lines = {line[0]: line for line in table(text, "comparison")[: 4 + len(others)]}  # of IVF, the first set
+    expected = [f"{mean_rank(small, others, metrics):.2f}" for metrics in (RANKED, ALL)]
+    assert lines["**AdaSFFuse `general_small`**"][9:11] == expected
+    assert lines["**AdaSFFuse `general_tiny`**"][9:12] == ["1.00", "1.00", "1 / 1"]
+    places = {line[0]: line[1:] for line in table(text, "places")}
+    assert places["IVF"][:4] == ["15", "1 / 1", write_tables.places(small, others), ""]
+    assert places["MFF"][1:3] == [NOT_SCORED, "1 / 1"] and places["MEF"][1:4] == [NOT_SCORED, NOT_SCORED, ""]
+
+
+def test_other_methods_are_ranked_beside_each_of_our_rows_in_turn():
+    one = write_tables.Set("s", "", 1, (row("a", VIFF=2.0), row("b", VIFF=1.0)))
+    ours = [row("x", VIFF=3.0), row("y", VIFF=0.0)]
+    assert write_tables.rank_beside(one.others[0], one, ours, ["VIFF"]) == 1.5
+    assert write_tables.rank_beside(one.others[1], one, ours, ["VIFF"]) == 2.5
+    assert write_tables.rank_beside(one.others[1], one, [], ["VIFF"]) == 2
