@@ -23,6 +23,7 @@ from scoring import ANNOTATIONS, RANKED, some_pairs
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.files import printable, write_text
 from adasffuse.images.boxes import PEOPLE
+from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import SceneFolder, scene_folders
 from adasffuse.inference import fuse_folder, load_fuser
 from adasffuse.metrics import DEFAULT_METRICS, ScoreTable
@@ -35,6 +36,7 @@ from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import TASKS
 from adasffuse.training import train
 from adasffuse.training.options import Options, load_options, parse_options
+from adasffuse.training.resume import changed_options
 
 TASK = TASKS["ivf"]
 BESIDE = ("Spurious", "Retention")  # scores beside the eight
@@ -55,7 +57,14 @@ class Trial:
         return self.out / self.options.name / RUN_WEIGHTS
 
     def finished(self) -> bool:
-        """Whether the weights are those of the last step."""
+        """Whether the weights are those of the last step.
+
+        Raises:
+            ValueError: the folder holds a run of other options, whose weights say nothing about this recipe.
+        """
+        begun = self.weights.with_name("options.json")
+        if begun.is_file():
+            changed_options(load_options(begun), self.options)
         return self.weights.is_file() and read_record(self.weights)["steps"] == self.options.train.steps
 
 
@@ -193,17 +202,22 @@ def scores(
     Args:
         boxes: folder that may hold an XML file of each pair.
         where: the fused images go there.
+    Raises:
+        ImageError: a pair cannot be fused.
     """
     files: dict[str, dict[str, Path] | None] = {}
     for trial in trials:
         fuser = load_fuser(TASK.id, weights=trial.weights, device=args.device)
-        fused = fuse_folder(fuser, folder, where / trial.recipe)
-        files[trial.recipe] = fused.files
-    annotations, _ = find_annotations(fused.fused, boxes if boxes.is_dir() else None, PEOPLE)
+        report = fuse_folder(fuser, folder, where / trial.recipe)
+        if report.failed:
+            raise ImageError(report.summary())
+        files[trial.recipe] = report.files
+    pairs = report.fused  # the same of every recipe
+    annotations, _ = find_annotations(pairs, boxes if boxes.is_dir() else None, PEOPLE)
     beside = BESIDE if annotations else BESIDE[:1]
     settings = Settings(DEFAULT_METRICS, cache=args.cache, beside=beside)
     methods = files | dict.fromkeys(BASELINES)
-    return score_pairs(fused.fused, methods, settings=settings, workers=args.workers, annotations=annotations)
+    return score_pairs(pairs, methods, settings=settings, workers=args.workers, annotations=annotations)
 
 
 def summary(table: ScoreTable) -> dict[str, dict[str, float]]:

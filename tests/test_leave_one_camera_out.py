@@ -76,6 +76,18 @@ def test_all_recipes_are_trained_once_and_ranked_together(root, tmp_path, capsys
     assert [part["data"]["datasets"] for part in trained["parts"]] == [["IVF_OTHER"]]
 
 
+def test_weights_of_another_recipe_of_that_name_are_refused(root, tmp_path, capsys):
+    arguments = ["--opt", str(tmp_path / "first.json"), "--root_path", str(root), "--out", str(tmp_path / "out")]
+    arguments += ["--device", "cpu", "--cameras", "IVF", "--pairs", "1", "--workers", "1"]
+    assert cameras.main(arguments) == 0
+    values = json.loads((tmp_path / "first.json").read_text())
+    values["train"]["lr"] = 0.5
+    (tmp_path / "first.json").write_text(json.dumps(values))
+    capsys.readouterr()
+    assert cameras.main([*arguments, "--jobs", "0"]) == 1
+    assert "was begun with other options: train.lr 0.001 instead of 0.5" in capsys.readouterr().err
+
+
 def test_a_recipe_named_like_a_simple_method_is_refused(root, tmp_path, capsys):
     shutil.copy(tmp_path / "first.json", tmp_path / "max.json")
     assert cameras.main(["--opt", str(tmp_path / "max.json"), "--root_path", str(root), "--jobs", "0"]) == 1

@@ -157,7 +157,7 @@ class AdaSFFuse(nn.Module):
         gains, exposed = None, None
         if known is not None:
             gains = self.kinds.logit_gains(known)
-            exposed = self.kinds.exposures(kinds, count)
+            exposed = exposures(kinds)
             decoded = tuple(self.kinds.residual_gain(known, count) * image for image in decoded)
         return decoded + self.head.weight_maps(fused, features, gains, exposed)
 
@@ -253,10 +253,11 @@ class SourceKinds(nn.Module):
         """Factor of the decoder's image, (B, 1, 1, 1): the geometric mean of those of the sample's sources."""
         return self.log_gain[known, -1].unflatten(0, (count, -1)).mean(dim=0).exp()[:, None, None, None]
 
-    def exposures(self, kinds: Kinds, count: int) -> Sequence[bool]:
-        """Of every sample, whether its sources are exposures; one value where all samples are alike."""
-        first = kinds[0]
-        return [name == "exposure" for name in ([first] if isinstance(first, str) else first)]
+
+def exposures(kinds: Kinds) -> list[bool]:
+    """Of every sample, whether its sources are exposures; one value where all samples are alike."""
+    first = kinds[0]
+    return [name == "exposure" for name in ([first] if isinstance(first, str) else first)]
 
 
 def stack_sources(*sources: Tensor | Sequence[Tensor]) -> Tensor:
