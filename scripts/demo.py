@@ -10,7 +10,7 @@ from pathlib import Path
 from numpy import ndarray
 from PIL import Image
 
-from adasffuse.cli import fuse as cli
+from adasffuse.cli import task_script as cli
 from adasffuse.data.samples import Sample, sample_pairs
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import read_image

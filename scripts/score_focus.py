@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.arguments import listed
-from adasffuse.cli.fuse import METHOD
+from adasffuse.cli.task_script import METHOD
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
 from adasffuse.device import PRECISIONS
 from adasffuse.files import printable, write_text

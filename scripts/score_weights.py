@@ -14,7 +14,7 @@ from pathlib import Path
 
 from scoring import CHROMA_LEVELS, CLIPPED, HELD, RANKED, Scored, chosen_sets, score_sets, set_and_step
 
-from adasffuse.cli.fuse import METHOD, identity_text
+from adasffuse.cli.task_script import METHOD, identity_text
 from adasffuse.device import PRECISIONS
 from adasffuse.files import printable, write_text
 from adasffuse.inference import load_fuser

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.fuse import METHOD, identity_of
+from adasffuse.cli.task_script import METHOD, identity_of
 from adasffuse.images.color import fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene, scene_folders

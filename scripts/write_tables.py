@@ -18,7 +18,7 @@ from pathlib import Path
 
 from scoring import RANKED
 
-from adasffuse.cli.fuse import METHOD
+from adasffuse.cli.task_script import METHOD
 from adasffuse.files import printable, write_text
 from adasffuse.tasks import GENERAL, find_task
 

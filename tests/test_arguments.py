@@ -2,7 +2,7 @@
 
 import pytest
 
-from adasffuse.cli import fuse, score
+from adasffuse.cli import score, task_script
 from adasffuse.tasks import TASKS
 
 
@@ -10,7 +10,7 @@ from adasffuse.tasks import TASKS
 def test_negative_numbers_are_values(text):
     words = ["--no_data_a", text, "--range_b", text, "10"]
     for args in (
-        fuse.parse_args(TASKS["ivf"], words),
+        task_script.parse_args(TASKS["ivf"], words),
         score.parse_args(["--source_a", "a", "--source_b", "b", *words]),
     ):
         assert args.no_data_a == float(text) and args.range_b == [text, "10"]

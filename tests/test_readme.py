@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adasffuse.cli import fuse, score, train
+from adasffuse.cli import score, task_script, train
 from adasffuse.images.write import write_image
 from adasffuse.tasks import find_task
 
@@ -58,7 +58,7 @@ def test_commands_are_those_of_the_programs(page, monkeypatch):
         elif program.name == "test_fusion_metrics.py":
             score.parse_args(arguments)
         elif program.name.startswith("test_"):
-            fuse.parse_args(find_task(program.name.split("_")[1]), arguments)
+            task_script.parse_args(find_task(program.name.split("_")[1]), arguments)
         elif program.suffix == ".py":
             import_module(program.stem).parse_args(arguments)
 

@@ -11,7 +11,7 @@ from skimage import data as photographs
 from tiny import texture, write_ivf, write_weights
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli import fuse as cli
+from adasffuse.cli import task_script as cli
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.images.color import luminance, rgb_to_ycbcr
 from adasffuse.images.pairs import find_scenes

@@ -1,0 +1,75 @@
+"""The `adasffuse` command: one noun, and a verb for each thing that it does.
+
+A verb is a module of `adasffuse.cli` with `make_parser(prog)`, which makes its argument parser, and `run(argv, prog)`,
+which does the work and returns the exit status.  Only the module of the verb that was asked for is loaded.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from adasffuse.process import run_program, say
+
+
+@dataclass(frozen=True)
+class Command:
+    """A verb."""
+
+    module: str  # of `adasffuse.cli`
+    summary: str  # what it does, a line
+
+
+COMMANDS = {
+    "fuse": Command("fuse", "fuse two files, two folders, or pairs in one folder"),
+    "stack": Command("stack", "fuse exposure brackets and focus stacks, one folder per stack"),
+    "video": Command("video", "fuse two videos or folders of frames; --show: live"),
+    "align": Command("align", "register images that do not lie on each other, and save how"),
+    "score": Command("score", "score folders of fused images"),
+    "train": Command("train", "train a network"),
+    "export": Command("export", "write a network as ONNX or torch.export file"),
+    "info": Command("info", "say what this installation, a weights file or an image is"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status: 0 success, 1 something failed, 2 impossible arguments."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return run_program(lambda: _run(words))
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        say(usage())
+        return 0 if words else 2
+    if words[0] == "--version":
+        from adasffuse import __version__
+
+        say(f"adasffuse {__version__}")
+        return 0
+    verb = words[0]
+    if verb not in COMMANDS:
+        near = get_close_matches(verb, COMMANDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(COMMANDS)}"
+        say(f"error: unknown command {verb!r}; {hint}", sys.stderr)
+        return 2
+    module = importlib.import_module(f"adasffuse.cli.{COMMANDS[verb].module}")
+    return module.run(words[1:], prog=f"adasffuse {verb}")
+
+
+def usage() -> str:
+    """All verbs, a line for each."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {verb:<{width}}  {command.summary}" for verb, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: adasffuse COMMAND ...",
+            "",
+            "Fuse images of one scene: infrared + visible, exposures, focus settings, CT, PET or SPECT + MRI.",
+            "",
+            *lines,
+            "",
+            "adasffuse COMMAND --help says more; adasffuse --version.",
+        ]
+    )
