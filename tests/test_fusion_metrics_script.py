@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli import task_script as cli
 from adasffuse.cli import score as score_command
+from adasffuse.cli import task_script as cli
 from adasffuse.images.color import luminance
 from adasffuse.images.no_data import fill_missing
 from adasffuse.images.pairs import Scene, find_scenes

@@ -50,7 +50,7 @@ def room_of(module: str) -> str:
 
 def test_every_room_has_its_place():
     files = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
-    assert files | {path.parent.name for path in PACKAGE.glob("*/__init__.py")} <= set(BELOW)
+    assert files | {path.parent.name for path in PACKAGE.glob("*/__init__.py")} == set(BELOW)
 
 
 @pytest.mark.parametrize("room", BELOW)

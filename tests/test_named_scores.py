@@ -9,8 +9,8 @@ import pytest
 from tiny import texture, write_ivf, write_weights
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli import task_script as cli
 from adasffuse.cli import score as score_command
+from adasffuse.cli import task_script as cli
 from adasffuse.data.samples import write_samples
 from adasffuse.data.synthesis import exposure_pair
 from adasffuse.images.boxes import MAX_BYTES, Annotation, Box, find_boxes, of_classes, read_boxes

@@ -1,0 +1,1 @@
+"""Whether fusion helps: detectors and segmenters trained on each modality, and the report that compares them."""
