@@ -44,9 +44,7 @@ def _run(words: list[str]) -> int:
         say(usage())
         return 0 if words else 2
     if words[0] == "--version":
-        from adasffuse import __version__
-
-        say(f"adasffuse {__version__}")
+        say(f"adasffuse {importlib.import_module('adasffuse').__version__}")
         return 0
     verb = words[0]
     if verb not in COMMANDS:
