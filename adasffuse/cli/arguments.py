@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adasffuse.images.boxes import PEOPLE
+from adasffuse.images.ranges import RangeSpec, parse_range
 
 
 def add_source_options(parser: argparse.ArgumentParser, group: argparse._ArgumentGroup | None = None) -> None:
@@ -40,6 +41,59 @@ def add_source_options(parser: argparse.ArgumentParser, group: argparse._Argumen
         )
 
 
+def add_fusing_options(parser: argparse.ArgumentParser, *aliases: str) -> None:
+    """Add the network and how it runs, in two groups of the help, the same for everything that fuses.
+
+    Args:
+        aliases: further names of `--weights`; the value is `args.weights`.
+    """
+    # Imported here: the command line that scores shares this module, and does without PyTorch.
+    from adasffuse.device import PRECISIONS
+    from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE
+    from adasffuse.models import RELEASED_SIZES
+
+    network = parser.add_argument_group("network")
+    network.add_argument(
+        "--weights",
+        *aliases,
+        dest="weights",
+        type=given,
+        help="weights file, folder of a training run, or released weights by name, e.g. general_small "
+        "(default: those that serve this task best)",
+    )
+    network.add_argument("--size", choices=RELEASED_SIZES, default="small", help="released weights (%(default)s)")
+    network.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    network.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="arithmetic of the network; auto: bfloat16 where the processor has it (%(default)s)",
+    )
+    network.add_argument(
+        "--tile",
+        type=int,
+        default=DEFAULT_TILE,
+        help="images of more than TILE x TILE pixels are fused in tiles of that area; a multiple of 16; 0: never "
+        "(%(default)s)",
+    )
+    network.add_argument(
+        "--tile_overlap",
+        type=int,
+        default=DEFAULT_OVERLAP,
+        help="pixels that tiles share, a multiple of 16 (%(default)s)",
+    )
+    results = parser.add_argument_group("results")
+    results.add_argument(
+        "--depth",
+        choices=("auto", "8", "16", "float"),
+        default="auto",
+        help="bits of the results; float: TIFF; auto: 8 unless all sources are deeper (%(default)s)",
+    )
+    results.add_argument(
+        "--stretch", action="store_true", help="spread each result to 0..255; only to reproduce published numbers"
+    )
+
+
 def add_truth_options(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add what is known about the scenes besides their sources: true images, and boxes around targets."""
     target.add_argument("--reference", type=Path, metavar="DIR", help="true images; adds PSNR_GT and SSIM_GT")
@@ -58,3 +112,23 @@ def add_truth_options(target: argparse.ArgumentParser | argparse._ArgumentGroup)
 def listed(words: Sequence[str]) -> list[str]:
     """The names in words such as 'VIFF,Qabf' or 'VIFF,' 'Qabf'."""
     return [name.strip() for word in words for name in word.split(",") if name.strip()]
+
+
+def range_of(option: str, words: Sequence[str] | None) -> RangeSpec | None:
+    """What an option for a value range asks for; errors, of type ValueError, name the option."""
+    try:
+        return parse_range(words)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
+
+
+def given(text: str) -> str:
+    """A value that is not empty, as a shell variable that was never set is."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the value is empty")
+    return text
+
+
+def given_path(text: str) -> Path:
+    """A path that is not empty."""
+    return Path(given(text))

@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.arguments import add_source_options, add_truth_options, listed
+from adasffuse.cli.arguments import add_source_options, add_truth_options, listed, range_of
 from adasffuse.files import printable, write_text
 from adasffuse.images.pairs import scene_folders
-from adasffuse.images.ranges import RangeSpec, parse_range
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.conventions import AGAINST_TRUTH, find_metric, scores_beside
@@ -30,8 +29,9 @@ _REPORTS = ("csv", "json", "markdown", "latex")
 _NOTICES = 10  # lines
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
+    """The command line's parser; `prog` is what its help calls the program."""
+    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sources = parser.add_argument_group("sources, either two folders or a data set of a task")
     sources.add_argument("--source_a", type=Path, metavar="DIR")
     sources.add_argument("--source_b", type=Path, metavar="DIR")
@@ -62,19 +62,24 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     for name in _REPORTS:
         output.add_argument(f"--{name}", type=Path, metavar="FILE")
     output.add_argument("--plots", type=Path, metavar="DIR", help="a box plot per metric and the ranks as PNG")
+    return parser
+
+
+def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Namespace:
+    parser = make_parser(prog)
     args = parser.parse_args(argv)
     if not args.explain and bool(args.source_a and args.source_b) == bool(args.root_path and args.dataset):
         parser.error("give either --source_a and --source_b, or --root_path and --dataset")
     return args
 
 
-def run(argv: list[str] | None = None) -> int:
+def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     """Score as the arguments say: files first, then the table on the terminal.
 
     Returns:
         The exit status, see the module's text.
     """
-    args = parse_args(argv)
+    args = parse_args(argv, prog)
     try:
         if args.explain:
             say(explain(find_metric(args.explain)))
@@ -200,11 +205,3 @@ def _named_folder(text: str) -> tuple[str, Path]:
     places = [place for place, letter in enumerate(text) if letter == "="]
     splits = [(text[:place], Path(text[place + 1 :])) for place in places]
     return next((split for split in splits if split[1].is_dir()), splits[0])
-
-
-def range_of(option: str, words: Sequence[str] | None) -> RangeSpec | None:
-    """What an option for a value range asks for; errors, of type ValueError, name the option."""
-    try:
-        return parse_range(words)
-    except ValueError as error:
-        raise ValueError(f"{option}: {error}") from None

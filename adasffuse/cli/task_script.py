@@ -7,20 +7,25 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from adasffuse.cli.arguments import add_source_options, add_truth_options, listed
+from adasffuse.cli.arguments import (
+    add_fusing_options,
+    add_source_options,
+    add_truth_options,
+    given_path,
+    listed,
+    range_of,
+)
 from adasffuse.data.samples import sample_pairs, write_samples
-from adasffuse.device import PRECISIONS
 from adasffuse.files import printable
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import Scene, SceneError, SceneFolder, read_scene, scene_folders
-from adasffuse.images.ranges import RangeSpec, parse_range
+from adasffuse.images.ranges import RangeSpec
 from adasffuse.inference.folder import FolderReport, SaveError, fuse_folder
-from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, Fuser, load_fuser
+from adasffuse.inference.fuser import Fuser, load_fuser
 from adasffuse.metrics import ScoreTable, identity_error
 from adasffuse.metrics.conventions import scores_beside
 from adasffuse.metrics.folder import Settings, find_annotations, find_references, score_pairs
-from adasffuse.models import RELEASED_SIZES
 from adasffuse.process import say
 from adasffuse.tasks import Task, find_task
 
@@ -34,56 +39,20 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         "Without --root_path the built-in sample pairs are fused with the released weights.",
     )
     a, b = task.sources[0].folders
-    parser.add_argument("--root_path", type=_given_path, help="folder of data sets: images lie in ROOT/DATASET/FOLDER")
+    parser.add_argument("--root_path", type=given_path, help="folder of data sets: images lie in ROOT/DATASET/FOLDER")
     parser.add_argument("--dataset", help=f"data set below it, TASK or TASK_NAME (default: {task.folder})")
     parser.add_argument(
         "--A_dir",
-        type=_given_path,
+        type=given_path,
         help=f"folder of source A, below the data set or a path of its own (default: {a}); with --B_dir and without "
         "--root_path, any two folders",
     )
-    parser.add_argument("--B_dir", type=_given_path, help=f"folder of source B (default: {b})")
+    parser.add_argument("--B_dir", type=given_path, help=f"folder of source B (default: {b})")
     add_source_options(parser)
     parser.add_argument(
-        "--model_path",
-        "--weights",
-        type=_given,
-        help="weights file, folder of a training run, or released weights by name, e.g. general_small "
-        "(default: those that serve this task best)",
+        "--save_dir", type=given_path, default=Path("results"), help="results go to SAVE_DIR/DATASET (%(default)s)"
     )
-    parser.add_argument("--size", choices=RELEASED_SIZES, default="small", help="released weights (%(default)s)")
-    parser.add_argument(
-        "--save_dir", type=_given_path, default=Path("results"), help="results go to SAVE_DIR/DATASET (%(default)s)"
-    )
-    parser.add_argument(
-        "--tile",
-        type=int,
-        default=DEFAULT_TILE,
-        help="images of more than TILE x TILE pixels are fused in tiles of that area; a multiple of 16; 0: never "
-        "(%(default)s)",
-    )
-    parser.add_argument(
-        "--tile_overlap",
-        type=int,
-        default=DEFAULT_OVERLAP,
-        help="pixels that tiles share, a multiple of 16 (%(default)s)",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="auto",
-        help="arithmetic of the network; auto: bfloat16 where the processor has it (%(default)s)",
-    )
-    parser.add_argument(
-        "--depth",
-        choices=("auto", "8", "16", "float"),
-        default="auto",
-        help="bits of the results; float: TIFF; auto: 8 unless all sources are deeper (%(default)s)",
-    )
-    parser.add_argument(
-        "--stretch", action="store_true", help="spread each result to 0..255; only to reproduce published numbers"
-    )
+    add_fusing_options(parser, "--model_path")
     parser.add_argument("--no_scores", action="store_true", help="fuse only, print no scores")
     add_truth_options(parser)
     return parser.parse_args(argv)
@@ -94,12 +63,12 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
     task = find_task(task_id)
     args = parse_args(task, argv)
     try:
-        ranges = [_range(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
+        ranges = [range_of(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
         dataset = _dataset(task, args.dataset)
         fuser = load_fuser(
             task.id,
             args.size,
-            args.model_path,
+            args.weights,
             args.device,
             args.tile,
             args.tile_overlap,
@@ -251,24 +220,6 @@ def _sample_jobs(task: Task, args: argparse.Namespace) -> list[tuple[SceneFolder
     for sample in sample_pairs(task.id):
         say(f"  {sample.name}: {sample.title}")
     return [(folder, folder.folders[0].parent / "fused") for folder in scene_folders(root, task.folder)]
-
-
-def _range(option: str, words: list[str] | None) -> RangeSpec | None:
-    try:
-        return parse_range(words)
-    except ValueError as error:
-        raise ValueError(f"{option}: {error}") from None
-
-
-def _given(text: str) -> str:
-    """A value that is not empty, as a shell variable that was never set is."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the value is empty")
-    return text
-
-
-def _given_path(text: str) -> Path:
-    return Path(_given(text))
 
 
 def _advice(error: Exception) -> str:

@@ -20,8 +20,11 @@ end with 130 and 143.
 """
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
+    """The command line's parser; `prog` is what its help calls the program."""
+    parser = argparse.ArgumentParser(
+        prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--opt", required=True, help="options file (JSON), see options/")
     parser.add_argument(
         "--root_path",
@@ -31,16 +34,20 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out_dir", default="checkpoint", help="folder of the runs (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--local_rank", "--local-rank", help=argparse.SUPPRESS)  # torch.distributed.launch passes it
-    return parser.parse_args(argv)
+    return parser
 
 
-def run(argv: list[str] | None = None) -> int:
+def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Namespace:
+    return make_parser(prog).parse_args(argv)
+
+
+def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     """Train as the arguments say.
 
     Returns:
         the exit status: 0 also where a signal ended the run early and it was saved, 1 after an error.
     """
-    args = parse_args(argv)
+    args = parse_args(argv, prog)
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     expected = (ValueError, OSError, FloatingPointError)
     try:
