@@ -17,6 +17,7 @@ from adasffuse.images.color import is_colorful, keep_hot_colors, luminance, rebu
 from adasffuse.images.image import ImageNotice
 from adasffuse.images.no_data import Gap, complete, find_gaps, without_empty
 from adasffuse.images.write import quantise, result_depth
+from adasffuse.inference.forms import form_of, joined, of_scene, restored, split_batch
 from adasffuse.inference.tiling import GRID, fuse_tiled
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.network import stack_sources
@@ -69,6 +70,50 @@ class Fuser:
         self.task, self.tile, self.tile_overlap = task, tile, tile_overlap
         if self.device.type == "cpu":
             keep_freed_memory()
+
+    def __call__(
+        self,
+        *sources: Any,
+        depth: str = "auto",
+        range_a: tuple[float, float] | None = None,
+        range_b: tuple[float, float] | None = None,
+        no_data_a: float | None = None,
+        no_data_b: float | None = None,
+    ) -> Any:
+        """Fuse images, or a batch of them, and hand the result back in the form in which the sources came.
+
+        Args:
+            sources: two or more images as in `fuse`, one by one or as one sequence: `fuser(a, b)`, `fuser([a, b, c])`;
+                or a batch: `fuser([(a1, b1), (a2, b2)])`, `fuser([a1, a2], [b1, b2])`, tensors (B, C, H, W) or arrays
+                (B, H, W, C).
+            depth, range_a, range_b, no_data_a, no_data_b: as in `fuse`.
+        Returns:
+            For arrays, and where all sources are files, an array; for tensors a tensor on their device, without
+            gradient; for PIL images a PIL image.  Of several forms the first source that is no file decides.  Values
+            are as deep as the shallowest source's: uint8, uint16, or the sources' own floating-point type on [0, 1].
+            The result has as many channels as the sources that give it colour (RGBA counts as RGB, one channel keeps
+            its axis), also where they show no colour.  A batch of lists gives a list, of tensors or arrays one of them.
+        Raises:
+            ImageError, ValueError: as `fuse`; of a batch with the number of the scene, from 0.
+        Warns:
+            ImageNotice: as `fuse`.
+        """
+        options = {"range_a": range_a, "range_b": range_b, "no_data_a": no_data_a, "no_data_b": no_data_b}
+        scenes = split_batch(sources)
+        results = []
+        for number, scene in enumerate([sources] if scenes is None else scenes):
+            try:
+                images = scene[0] if len(scene) == 1 and isinstance(scene[0], list | tuple) else scene
+                prepared = self.prepare(*images, **options)
+                for notice in prepared.notices:
+                    warnings.warn(notice, ImageNotice, stacklevel=2)
+                fused = self.finish(self.fuse_prepared(prepared), prepared, depth=depth)
+                results.append(restored(fused, form_of(images, self.task.color)))
+            except ValueError as error:
+                if scenes is None:
+                    raise
+                raise of_scene(error, number, len(scenes)) from error
+        return results[0] if scenes is None else joined(results, sources)
 
     def fuse(
         self,

@@ -1,0 +1,143 @@
+"""The form in which a caller gives images and gets the result back: array, tensor or PIL image, alone or in batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as pillow
+from torch import Tensor
+
+from adasffuse.images.image import Image, ImageError
+
+_GRAY_MODES = ("1", "L", "LA", "La", "I", "F")  # of Pillow, and those that start with "I;16"
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a result is handed back."""
+
+    kind: str  # 'array', 'tensor' or 'pil'
+    channels: int  # at least: 0 for no axis of channels, 1 or 3
+    dtype: Any = None  # of floating-point results, NumPy's or PyTorch's; None: float32
+    device: torch.device | None = None  # of tensors
+
+
+def form_of(sources: Sequence[Any], color: str) -> Form:
+    """The form of a result: that of the first source that a caller holds in memory, an array where all are files.
+
+    Args:
+        sources: two or more images, see `adasffuse.images.arrays.as_image`.
+        color: the task's colour rule, 'a', 'b' or 'weighted': the result has the channels of the sources that give
+            colour, the most of them where they differ; RGBA counts as RGB.
+    """
+    held = [source for source in sources if not isinstance(source, str | Path | Image)]
+    givers = {"a": sources[:1], "b": sources[1:], "weighted": sources}[color]
+    channels = max((_channels(source) for source in givers), default=0)
+    first = held[0] if held else None
+    if isinstance(first, pillow.Image):
+        return Form("pil", channels)
+    kind = "tensor" if isinstance(first, Tensor) else "array"
+    real = [one.dtype for one in held if _kind_of(one) == kind and _is_real(one)]
+    return Form(kind, channels, real[0] if real else None, first.device if kind == "tensor" else None)
+
+
+def restored(fused: np.ndarray, form: Form) -> np.ndarray | Tensor | pillow.Image:
+    """A fused image, (H, W) or (H, W, 3) as `Fuser.finish` returns it, in the caller's form.
+
+    Returns:
+        array (H, W), (H, W, 1) or (H, W, 3); tensor with the channels first; PIL image of mode L, RGB, I;16 or F.
+    Raises:
+        ValueError: PIL has no mode for colour of 16 bits or floating point.
+    """
+    if fused.ndim == 2 and form.channels:
+        fused = np.repeat(fused[..., None], form.channels, axis=2)
+    if form.kind == "pil":
+        if fused.ndim == 3 and fused.dtype != np.uint8:
+            raise ValueError(f"PIL images have no mode for {fused.dtype} colour; give arrays, or depth='8'")
+        return pillow.fromarray(fused)
+    if form.kind == "tensor":
+        values = torch.from_numpy(np.ascontiguousarray(np.moveaxis(fused, -1, 0) if fused.ndim == 3 else fused))
+        return values.to(form.device, form.dtype if values.is_floating_point() else None)
+    return fused.astype(form.dtype) if form.dtype is not None and fused.dtype.kind == "f" else fused
+
+
+def split_batch(sources: Sequence[Any]) -> list[tuple[Any, ...]] | None:
+    """The scenes of a batch, each a tuple of its sources; None where the sources are those of one scene.
+
+    A batch is several lists, tensors (B, C, H, W) or arrays (B, H, W, C), one per source, or one list of scenes, each
+    a list or tuple of its sources.
+
+    Raises:
+        ValueError: some sources are batches and others are not, or their lengths differ.
+    """
+    if len(sources) == 1 and _is_list(sources[0]):
+        if not sources[0]:
+            raise ValueError("the list of images is empty; give two or more sources, or a list of scenes")
+        if not all(_is_list(scene) for scene in sources[0]):
+            if any(_is_list(scene) for scene in sources[0]):
+                raise ValueError("a list holds the images of one scene, or scenes that are lists themselves, not both")
+            return split_batch(sources[0])
+        return [tuple(scene) for scene in sources[0]]
+    batched = [_is_list(source) or getattr(source, "ndim", 0) == 4 for source in sources]
+    if not any(batched):
+        return None
+    if not all(batched):
+        raise ValueError("either all sources are batches or none is; an image of a batch is given alone as source[k]")
+    lengths = [len(source) for source in sources]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"batches must have one length, got {', '.join(map(str, lengths))}")
+    if not lengths[0]:
+        raise ValueError("the batch is empty")
+    return list(zip(*sources))
+
+
+def joined(results: list[Any], sources: Sequence[Any]) -> Any:
+    """The results of a batch: one tensor or array where all sources were, else a list.
+
+    Raises:
+        ValueError: results that would be one array have different shapes.
+    """
+    if len(sources) == 1 and _is_list(sources[0]):
+        sources = sources[0]
+    if not results or any(_is_list(source) for source in sources):
+        return results
+    if len({(result.shape, result.dtype) for result in results}) > 1:
+        raise ValueError("the results of this batch differ in shape or type; give it as lists of images")
+    return torch.stack(results) if isinstance(results[0], Tensor) else np.stack(results)
+
+
+def of_scene(error: ValueError, number: int, count: int) -> ValueError:
+    """An error with the number, from 0, of the scene that it concerns."""
+    kind = ImageError if isinstance(error, ImageError) else ValueError
+    return kind(f"scene {number} of {count}: {error}")
+
+
+def _is_list(source: Any) -> bool:
+    return isinstance(source, list | tuple)
+
+
+def _kind_of(source: Any) -> str:
+    return "tensor" if isinstance(source, Tensor) else "pil" if isinstance(source, pillow.Image) else "array"
+
+
+def _is_real(source: Any) -> bool:
+    return (
+        source.is_floating_point()
+        if isinstance(source, Tensor)
+        else getattr(source, "dtype", np.dtype("u1")).kind == "f"
+    )
+
+
+def _channels(source: Any) -> int:
+    """Channels of an image in memory, without alpha; 0 for no axis of channels, and for files."""
+    if isinstance(source, str | Path | Image):
+        return 0
+    if isinstance(source, pillow.Image):
+        return 0 if source.mode in _GRAY_MODES or source.mode.startswith("I;16") else 3
+    shape = np.shape(source)
+    if len(shape) != 3:
+        return 0
+    return min(shape[0] if isinstance(source, Tensor) else shape[-1], 3)
