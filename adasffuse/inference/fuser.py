@@ -20,8 +20,9 @@ from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.forms import form_of, joined, of_scene, restored, split_batch
 from adasffuse.inference.tiling import GRID, fuse_tiled
 from adasffuse.models import AdaSFFuse
+from adasffuse.models.hub import find_pretrained
 from adasffuse.models.network import stack_sources
-from adasffuse.models.weights import WeightsError, find_weights, load_weights
+from adasffuse.models.weights import WeightsError, default_weights, load_weights
 from adasffuse.process import keep_freed_memory
 from adasffuse.tasks import GENERAL, Task, find_task
 
@@ -259,7 +260,8 @@ def load_fuser(
     Args:
         task: 'ivf', 'mef', 'mff' or 'mif'.
         size: 'tiny', 'small' or 'base', which released weights to take.
-        weights: other weights than the default ones, see `adasffuse.models.weights.find_weights`.
+        weights: other weights than the default ones: a file, a folder, the name of released ones, or
+            'organisation/repository' on the Hugging Face Hub; see `adasffuse.models.hub.find_pretrained`.
         device: 'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
         tile, tile_overlap, precision: as in `Fuser`.
     Raises:
@@ -267,7 +269,7 @@ def load_fuser(
         WeightsError: no such weights, damaged or foreign ones, or made for another task.
     """
     chosen = find_task(task)
-    path = find_weights(weights, chosen.id, size)
+    path = find_pretrained(weights, chosen.id, size) if weights else default_weights(chosen.id, size)
     model, made_for = load_weights(path)
     if made_for not in (chosen.id, GENERAL):
         raise WeightsError(f"{path} was trained for task {made_for!r}, not {chosen.id!r}")

@@ -1,9 +1,11 @@
 """AdaSFFuse (arXiv 2508.15505): embed, split, fuse band by band, merge, refine, decode."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +16,7 @@ from adasffuse.models.mamba import SCAN_ORDERS, SpatialFrequencyMambaBlock
 from adasffuse.models.spectral import POOL
 from adasffuse.models.wavelet import AdaIWAT, AdaWAT
 from adasffuse.options import bounded, check_bounds, shown
-from adasffuse.tasks import KINDS
+from adasffuse.tasks import GENERAL, KINDS
 
 OUTPUTS = ("direct", "pyramid")
 Kinds = Sequence[str | Sequence[str]]  # of S sources: one name each, or one for every sample
@@ -115,6 +117,55 @@ class AdaSFFuse(nn.Module):
                 nn.init.zeros_(self.decode[-1].bias)
                 with torch.no_grad():
                     self.decode[-1].weight.mul_(0.1)  # the first image is close to the mean of the sources
+
+    @staticmethod
+    def from_pretrained(
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+    ) -> "AdaSFFuse":
+        """The network that a name stands for, in evaluation mode on the CPU, float32.
+
+        Args:
+            name: a folder as `save_pretrained` and training write it, a weights file, the name of released weights,
+                e.g. 'general_small', or 'organisation/repository' on the Hugging Face Hub (extra `hub`).
+            revision, token, cache_dir, local_files_only: as in `huggingface_hub.hf_hub_download`.
+        Raises:
+            WeightsError: nothing of that name, no connection, or damaged or foreign weights.
+        """
+        from adasffuse.models import hub, weights  # they stand above this module
+
+        options = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+        return weights.load_weights(hub.find_pretrained(name, **options))[0]
+
+    def save_pretrained(self, folder: str | Path, task: str = GENERAL, record: Mapping[str, Any] | None = None) -> None:
+        """Write the network as a folder that `from_pretrained` and `load_fuser(weights=folder)` read.
+
+        Arguments and errors: see `adasffuse.models.hub.save_pretrained`.
+        """
+        from adasffuse.models import hub
+
+        hub.save_pretrained(self, folder, task, record)
+
+    def push_to_hub(
+        self,
+        name: str,
+        task: str = GENERAL,
+        record: Mapping[str, Any] | None = None,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Upload the network to the Hugging Face Hub; the address of the commit.
+
+        Arguments and errors: see `adasffuse.models.hub.push_to_hub`.
+        """
+        from adasffuse.models import hub
+
+        return hub.push_to_hub(self, name, task, record, private=private, token=token)
 
     @property
     def multiple(self) -> int:

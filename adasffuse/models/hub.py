@@ -1,0 +1,149 @@
+"""Networks as folders, here or on the Hugging Face Hub: weights, their shape as `config.json`, and a card.
+
+`huggingface_hub` (extra `hub`) downloads and uploads.  Its mixin class for models is not used: it would make the
+package need it always, and it knows nothing of the task, the training record and the digest of a weights file, which
+`save_weights` writes and `load_weights` checks.
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from adasffuse.files import write_text
+from adasffuse.models.network import AdaSFFuse
+from adasffuse.models.weights import RUN_WEIGHTS, WeightsError, find_weights, save_weights
+from adasffuse.tasks import GENERAL
+
+CONFIG = "config.json"  # what the Hub counts downloads by
+CARD = "README.md"
+_NAME = re.compile(r"[\w.-]+/[\w.-]+")  # organisation or user, and repository
+
+
+def find_pretrained(
+    name: str | Path,
+    task: str = GENERAL,
+    size: str = "small",
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """The weights file that a name stands for, here or, as 'organisation/repository', on the Hub.
+
+    What exists here comes first; the network is asked only for a name of two parts that is no path.
+
+    Args:
+        name, task, size: as in `adasffuse.models.weights.find_weights`.
+        revision, token, cache_dir, local_files_only: as in `huggingface_hub.hf_hub_download`.
+    Raises:
+        WeightsError: nothing of that name, here or there, or no connection.
+    """
+    try:
+        return find_weights(name, task, size)
+    except WeightsError as error:
+        path = Path(name)
+        if path.exists() or path.parent.is_dir() or path.suffix == ".safetensors" or not _NAME.fullmatch(str(name)):
+            raise
+        absent = str(error)
+    try:
+        hub = _huggingface_hub()
+    except ModuleNotFoundError as error:
+        raise WeightsError(f"{absent}; or {error}") from None
+    try:
+        found = hub.hf_hub_download(
+            str(name),
+            RUN_WEIGHTS,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+    except (OSError, ValueError) as error:  # what the package raises without a connection, repository or file
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{absent}; nor could {RUN_WEIGHTS} of {name} be had from the Hub: {reason}") from error
+    return Path(found)
+
+
+def save_pretrained(
+    model: AdaSFFuse, folder: str | Path, task: str = GENERAL, record: Mapping[str, Any] | None = None
+) -> None:
+    """Write a network as a folder: weights.safetensors, config.json, and a card unless there is a README.md.
+
+    Args:
+        task: 'ivf', 'mef', 'mff' or 'mif', or 'general' for all.
+        record: JSON values kept in the weights file, e.g. steps and seed.
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    save_weights(folder / RUN_WEIGHTS, model.state_dict(), model.options, task, **(record or {}))
+    config = {"library_name": "adasffuse", "task": task, "model": asdict(model.options)}
+    write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+    if not (folder / CARD).exists():
+        write_text(folder / CARD, _card(model, task))
+
+
+def push_to_hub(
+    model: AdaSFFuse,
+    name: str,
+    task: str = GENERAL,
+    record: Mapping[str, Any] | None = None,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    message: str = "Upload AdaSFFuse weights",
+) -> str:
+    """Upload a network to the Hub as 'organisation/repository', which is made where there is none.
+
+    Args:
+        task, record: as in `save_pretrained`.
+        private, token: as in `huggingface_hub.HfApi.create_repo`.
+        message: of the commit.
+    Returns:
+        The address of the commit.
+    Raises:
+        ModuleNotFoundError: `huggingface_hub` is not installed.
+        OSError: no connection, or no permission.
+    """
+    api = _huggingface_hub().HfApi(token=token)
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(model, folder, task, record)
+        api.create_repo(name, private=private, exist_ok=True)
+        return str(api.upload_folder(repo_id=name, folder_path=folder, commit_message=message))
+
+
+def _huggingface_hub() -> ModuleType:
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError as error:
+        if error.name != "huggingface_hub":
+            raise
+        raise ModuleNotFoundError("the Hugging Face Hub needs: pip install adasffuse[hub]", name=error.name) from None
+    return huggingface_hub
+
+
+def _card(model: AdaSFFuse, task: str) -> str:
+    count = sum(parameter.numel() for parameter in model.parameters())
+    call = "ivf" if task == GENERAL else task
+    return f"""---
+library_name: adasffuse
+pipeline_tag: image-to-image
+tags: [image-fusion, {task}]
+---
+# AdaSFFuse, {task}: {count} parameters
+
+Fuses registered images of one scene into one (architecture: arXiv 2508.15505).
+
+```python
+from adasffuse import load_fuser
+fused = load_fuser("{call}", weights="FOLDER_OR_REPOSITORY")(a, b)
+```
+
+Say here on which data these weights were trained, and under which licence they may be used.
+"""
