@@ -109,11 +109,11 @@ def score(
         ImageError: a folder of true images or boxes is missing or of other scenes; a file of boxes is malformed.
     """
     methods = {METHOD: report.files} | dict.fromkeys(COMPARED)
-    references, notices = find_references(report.fused, reference)
-    annotations, others = find_annotations(report.fused, boxes, classes)
+    references, notices = find_references(report.finished, reference)
+    annotations, others = find_annotations(report.finished, boxes, classes)
     beside = scores_beside(task, reference=reference is not None, boxes=boxes is not None)
     table = score_pairs(
-        report.fused,
+        report.finished,
         methods,
         references,
         Settings(beside=tuple(beside), classes=tuple(classes)),

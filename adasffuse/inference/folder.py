@@ -4,13 +4,14 @@ While the network works on some scenes, others are read, coloured and written.
 """
 
 import errno
+import itertools
 import tempfile
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,11 +24,17 @@ from adasffuse.files import printable
 from adasffuse.images.color import is_colorful
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene
+from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import RangeSpec, resolve_range
-from adasffuse.images.write import DEPTHS, result_depth, suffix_of, write_image
-from adasffuse.inference.fuser import Fuser
+from adasffuse.images.write import DEPTHS, quantise, result_depth, suffix_of, write_image
+from adasffuse.inference.fuser import Fuser, source_name
+from adasffuse.inference.journal import Journal, settings_of, stamps
+from adasffuse.inference.ranks import Ranks
 from adasffuse.tasks import Task
 
+PANELS = "panels"  # folder below that of the results
+RESULT_SUFFIXES = (".png", ".tif", ".tiff")
+_PANEL_HEIGHT = 1080  # pixels, at most
 _LARGE = 1 << 20  # pixels from which on an image gets all threads: they share its work well, and memory is bounded
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what no later file will be spared
 
@@ -41,10 +48,11 @@ class FolderReport:
     """What became of a folder of scenes."""
 
     name: str
-    save_dir: Path
+    save_dir: Path  # or the file, of a single result
     network: str  # precision and device of the network
     fused: list[Scene] = field(default_factory=list)
-    files: dict[str, Path] = field(default_factory=dict)  # the result of each fused scene, by its stem
+    skipped: list[Scene] = field(default_factory=list)  # finished by an earlier run
+    files: dict[str, Path] = field(default_factory=dict)  # the result of each fused or skipped scene, by its stem
     failed: list[tuple[str, str]] = field(default_factory=list)  # name and reason
     notices: list[str] = field(default_factory=list)
     ranges: tuple[tuple[float, float] | None, ...] = (None, None)  # values read as black and white, per source
@@ -61,11 +69,18 @@ class FolderReport:
         except (ValueError, OSError, MemoryError, RuntimeError, cv2.error) as error:  # PyTorch: RuntimeError
             self.failed.append((scene.stem, str(error)))
 
+    @property
+    def finished(self) -> list[Scene]:
+        """All scenes that have a result now."""
+        return sorted([*self.fused, *self.skipped], key=lambda scene: scene.stem)
+
     def summary(self) -> str:
         """Number of results, seconds for each and their folder in one line, then a line per failure."""
         scene = "pair" if len(self.ranges) == 2 else "scene"
         pace = f", {self.seconds / len(self.fused):.2f} s per {scene} in {self.network}" if self.fused else ""
-        lines = [f"{self.name}: {len(self.fused)} {scene}s fused{pace}, {len(self.failed)} failed -> {self.save_dir}"]
+        skipped = f", {len(self.skipped)} finished before" if self.skipped else ""
+        counts = f"{len(self.fused)} {scene}s fused{pace}{skipped}, {len(self.failed)} failed"
+        lines = [f"{self.name}: {counts} -> {self.save_dir}"]
         return "\n".join(lines + [printable(f"  failed: {name}: {reason}") for name, reason in self.failed])
 
 
@@ -79,6 +94,7 @@ def fuse_folder(
     patterns: Sequence[str | None] | None = None,
     depth: str = "auto",
     stretch: bool = False,
+    ranks: Ranks | None = None,
 ) -> FolderReport:
     """Fuse all scenes of a folder to `save_dir/<stem>.png`, or .tif for floating point.
 
@@ -87,44 +103,164 @@ def fuse_folder(
 
     Args:
         folder: one folder per source, in the task's order.
-        ranges: per source what `adasffuse.images.ranges.parse_range` returns; one window for the whole folder.
-        no_data: per source a value, in the files' units, that means "no data".
         patterns: per source, how its files are called, see `adasffuse.images.pairs.find_scenes`.
-        depth: of the results, '8', '16', 'float' or 'auto': 8 bits unless all sources of a scene are deeper.
-        stretch: as in `Fuser.fuse`.
+        ranges, no_data, depth, stretch, ranks: as in `fuse_scenes`.
     Raises:
         ImageError: a source folder is missing or holds no image, no file has a partner, or a result would lie among
             the sources or overwrite one.
         SaveError: `save_dir` cannot be written, or its disk is full; what was written before stays.
         ValueError: an option has another number of entries than there are sources, or makes no sense.
     """
-    save_dir = Path(save_dir)
-    none = (None,) * len(folder.folders)
-    specs, no_data, thermal = ranges or none, no_data or none, fuser.task.thermal or (False,) * len(none)
-    for name, values in (("ranges", specs), ("no_data", no_data), ("thermal sources of this task", thermal)):
-        if len(values) != len(none):
-            raise ValueError(f"{len(none)} source folders need as many {name}, got {len(values)}")
+    wanted = WantedResults(ranges, no_data, depth, stretch)
+    return fuse_scenes(fuser, find_work(folder, save_dir, patterns), wanted, ranks=ranks)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Scenes to fuse, and where their results go."""
+
+    folder: SceneFolder  # where they lie
+    scenes: tuple[Scene, ...]
+    problems: tuple[SceneProblem, ...]  # what belongs to no scene
+    save_dir: Path
+    file: Path | None = None  # of the result, where one scene was given by its files
+
+    def result(self, scene: Scene, depth: str) -> Path:
+        """The file of a result of depth '8', '16' or 'float'."""
+        return self.file or self.save_dir / f"{scene.stem}{suffix_of(depth)}"
+
+    def panel(self, scene: Scene) -> Path:
+        """The file that shows the sources and the result of a scene side by side."""
+        if self.file:
+            return self.file.with_name(f"{self.file.stem}_panel.png")
+        return self.save_dir / PANELS / f"{scene.stem}.png"
+
+
+@dataclass(frozen=True)
+class WantedResults:
+    """How scenes are read, and what is written of each; None stands for one None per source."""
+
+    ranges: Sequence[RangeSpec | None] | None = None  # per source what `ranges.parse_range` returns: one window for all
+    no_data: Sequence[float | None] | None = None  # per source a value, in the files' units, that means "no data"
+    depth: str = "auto"  # '8', '16', 'float' or 'auto': 8 bits unless all sources of a scene are deeper
+    stretch: bool = False  # as in `Fuser.fuse`
+    panels: bool = False  # also an image of the sources and the result side by side
+
+    def resolved(self, task: Task, work: Work) -> "Reading":
+        """How the files of all scenes are read.
+
+        Raises:
+            ValueError: an option has another number of entries than there are sources.
+        """
+        none = (None,) * len(work.folder.folders)
+        specs, no_data, thermal = self.ranges or none, self.no_data or none, task.thermal or (False,) * len(none)
+        for name, values in (("ranges", specs), ("no_data", no_data), ("thermal sources of this task", thermal)):
+            if len(values) != len(none):
+                raise ValueError(f"{len(none)} source folders need as many {name}, got {len(values)}")
+        columns = list(zip(*(scene.paths for scene in work.scenes))) or [()] * len(none)
+        windows = tuple(resolve_range(*source) for source in zip(specs, columns, no_data, thermal))
+        return Reading(tuple(specs), windows, tuple(no_data), tuple(thermal))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the files of each source are read."""
+
+    specs: tuple[RangeSpec | None, ...]  # ranges as they were asked for
+    ranges: tuple[tuple[float, float] | None, ...]  # values read as black and white
+    no_data: tuple[float | None, ...]
+    thermal: tuple[bool, ...]
+
+    def read(self, scene: Scene) -> list[Image]:
+        """The images of a scene; errors as `read_scene`."""
+        return read_scene(scene, self.ranges, self.no_data, self.thermal)
+
+
+def find_work(folder: SceneFolder, save_dir: str | Path, patterns: Sequence[str | None] | None = None) -> Work:
+    """The scenes of a folder, with results in `save_dir`; arguments and errors as of `fuse_folder`."""
     scenes, problems = find_scenes(folder.folders, patterns)
-    _refuse_to_overwrite(save_dir, folder, scenes)
-    _try_to_write(save_dir)
-    report = FolderReport(folder.name, save_dir, f"{fuser.precision} on {fuser.device}", no_data=tuple(no_data))
-    report.failed = [(problem.name, problem.reason) for problem in problems if not problem.harmless]
-    columns = list(zip(*(scene.paths for scene in scenes))) or [()] * len(none)
-    report.ranges = tuple(resolve_range(*source) for source in zip(specs, columns, no_data, thermal))
+    work = Work(folder, tuple(scenes), tuple(problems), Path(save_dir))
+    _refuse_to_overwrite(work)
+    return work
+
+
+def work_of_files(paths: Sequence[str | Path], file: str | Path) -> Work:
+    """One scene, given by its files.
+
+    Args:
+        paths: one per source, in the task's order.
+        file: of the result, .png or .tif.
+    Raises:
+        ImageError: another suffix, two sources are one file, or the result would overwrite a source.
+    """
+    paths, file = tuple(Path(path) for path in paths), Path(file)
+    if file.suffix.lower() not in RESULT_SUFFIXES:
+        raise ImageError(f"{file}: results are written to files ending in {', '.join(RESULT_SUFFIXES)}, or to a folder")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ImageError(f"two sources are one and the same file, {paths[0]}: it would be fused with itself")
+    folder = SceneFolder(file.stem, tuple(path.parent for path in paths))
+    work = Work(folder, (Scene(file.stem, paths),), (), file.parent, file)
+    _refuse_to_overwrite(work)
+    return work
+
+
+def fuse_scenes(
+    fuser: Fuser,
+    work: Work,
+    wanted: WantedResults | None = None,
+    *,
+    resume: bool | None = None,
+    ranks: Ranks | None = None,
+) -> FolderReport:
+    """Fuse scenes; each result is there whole or not at all.
+
+    Args:
+        resume: True: scenes that an earlier run has finished, as its journal says, are skipped; False: all are fused
+            and noted in a journal, see `adasffuse.inference.journal`; None: without a journal.
+        ranks: processes that share the scenes; all get the report of all.
+    Raises:
+        SaveError: the folder of the results cannot be written, or its disk is full; what was written before stays.
+        ValueError: an option has another number of entries than there are sources, or makes no sense.
+    """
+    wanted, ranks = wanted or WantedResults(), ranks or Ranks()
+    reading = wanted.resolved(fuser.task, work)
+    _try_to_write(work.save_dir)
+    report = FolderReport(work.folder.name, work.file or work.save_dir, f"{fuser.precision} on {fuser.device}")
+    report.ranges, report.no_data = reading.ranges, reading.no_data
     started, done = time.perf_counter(), []
-    with _Turns(fuser.device) as turns, ThreadPoolExecutor(turns.places + 1) as pool:
+    with ExitStack() as stack:
+        journal = None
+        if resume is not None:
+            journal = stack.enter_context(open_journal(fuser, work, wanted, reading, resume, ranks.rank))
+        todo = []
+        for scene in ranks.share(work.scenes):
+            finished = journal.finished(scene) if journal else None
+            if finished:
+                report.skipped.append(scene)
+                report.files[scene.stem] = finished
+            else:
+                todo.append(scene)
+        turns = stack.enter_context(_Turns(fuser.device))
+        pool = stack.enter_context(ThreadPoolExecutor(turns.places + 1))
 
         def fuse(scene: Scene) -> _Fused:
-            images = read_scene(scene, report.ranges, no_data, thermal)
-            deep = result_depth(depth, [image.depth for image in images])
-            fused = _fuse_images(fuser, images, turns, stretch, deep)
-            target = save_dir / f"{scene.stem}{suffix_of(deep)}"
-            _save(target, fused, deep)
-            return _Fused(scene, target, images)
+            before = stamps(scene.paths)
+            images = reading.read(scene)
+            deep = result_depth(wanted.depth, [image.depth for image in images])
+            fused = _fuse_images(fuser, images, turns, wanted.stretch, deep)
+            written = [work.result(scene, deep)]
+            _save(written[0], fused, deep)
+            if wanted.panels:
+                written.append(work.panel(scene))
+                _save(written[1], panel_of(images, fused, fuser.task), "8")
+            if journal:
+                journal.note(scene, before, written)
+            return _Fused(scene, written[0], images)
 
-        jobs = [pool.submit(fuse, scene) for scene in scenes]
+        jobs = [pool.submit(fuse, scene) for scene in todo]
         try:
-            bar = tqdm(zip(scenes, jobs), printable(folder.name), len(scenes), unit="scene", disable=None)
+            hidden = None if ranks.main else True
+            bar = tqdm(zip(todo, jobs), printable(work.folder.name), len(todo), unit="scene", disable=hidden)
             for scene, job in bar:
                 with report.blaming(scene):
                     done.append(job.result())
@@ -132,11 +268,55 @@ def fuse_folder(
                     bar.set_postfix(failed=len(report.failed))
         finally:  # an interrupt waits only for the scenes that were begun
             pool.shutdown(cancel_futures=True)
-    report.fused = [one.scene for one in done]
-    report.files = {one.scene.stem: one.path for one in done}
-    report.notices = _notices(fuser.task, folder, problems, done, specs, report.ranges)
+    report.files |= {one.scene.stem: one.path for one in done}
     report.seconds = time.perf_counter() - started
+    done = _joined(report, done, ranks)
+    report.fused = [one.scene for one in done]
+    report.failed[:0] = [(problem.name, problem.reason) for problem in work.problems if not problem.harmless]
+    report.notices = _notices(fuser.task, work.folder, work.problems, done, reading.specs, report.ranges)
     return report
+
+
+def panel_of(images: Sequence[Image], fused: np.ndarray, task: Task) -> np.ndarray:
+    """Sources and result side by side, each below its name, (H, W, 3) uint8.
+
+    Args:
+        fused: uint8, uint16 or float32 in [0, 1], (H, W) or (H, W, 3).
+    """
+    top = np.iinfo(fused.dtype).max if fused.dtype.kind == "u" else 1
+    kinds = task.kinds_of(len(images))
+    row = [(f"{source_name(k)}: {kinds[k]}", quantise(image.pixels, "8")) for k, image in enumerate(images)]
+    row.append(("fused", quantise(fused / np.float32(top), "8")))
+    return contact_sheet([row], min(fused.shape[0], _PANEL_HEIGHT))
+
+
+def _joined(report: FolderReport, done: list["_Fused"], ranks: Ranks) -> list["_Fused"]:
+    """What all processes have fused, in the order of the stems; the rest of their reports is joined in this one's."""
+    parts = ranks.gather((report.skipped, report.failed, report.files, report.seconds, done))
+    skipped, failed, files, seconds, fused = zip(*parts)
+    report.skipped = sorted(itertools.chain(*skipped), key=lambda scene: scene.stem)
+    report.failed = sorted(itertools.chain(*failed))
+    report.files = {stem: path for one in files for stem, path in one.items()}
+    report.seconds = max(seconds)
+    return sorted(itertools.chain(*fused), key=lambda one: one.scene.stem)
+
+
+def open_journal(
+    fuser: Fuser, work: Work, wanted: WantedResults, reading: Reading, resume: bool, rank: int = 0
+) -> Journal:
+    """The journal of a folder of results; raises SaveError where an earlier one cannot be read."""
+    settings = settings_of(
+        fuser,
+        ranges=reading.ranges,
+        no_data=reading.no_data,
+        depth=wanted.depth,
+        stretch=wanted.stretch,
+        panels=wanted.panels,
+    )
+    try:
+        return Journal(work.save_dir, settings, resume, rank)
+    except OSError as error:
+        raise SaveError(f"cannot resume in {work.save_dir}: {error.strerror or error}") from error
 
 
 class _Fused:
@@ -178,20 +358,19 @@ def _save(path: Path, fused: np.ndarray, depth: str) -> None:
         raise
 
 
-def _refuse_to_overwrite(save_dir: Path, folder: SceneFolder, scenes: Sequence[Scene]) -> None:
+def _refuse_to_overwrite(work: Work) -> None:
     """Raise ImageError where results would lie in a source folder or take the place of a source."""
-    place = save_dir.resolve()
-    for source in folder.folders:
-        if source.resolve() == place:
-            raise ImageError(f"results would lie among the sources in {source}; choose another folder for them")
-    sources = {path.resolve() for scene in scenes for path in scene.paths}
-    for scene in scenes:
-        for suffix in map(suffix_of, DEPTHS):
-            if place / f"{scene.stem}{suffix}" in sources:
-                raise ImageError(
-                    f"the result {save_dir / (scene.stem + suffix)} would overwrite a source; "
-                    "choose another folder for the results"
-                )
+    sources = {path.resolve() for scene in work.scenes for path in scene.paths}
+    if work.file is None:
+        places = {work.save_dir.resolve(), (work.save_dir / PANELS).resolve()}
+        for source in work.folder.folders:
+            if source.resolve() in places:
+                raise ImageError(f"results would lie among the sources in {source}; choose another folder for them")
+    for scene in work.scenes:
+        for path in (*(work.result(scene, depth) for depth in DEPTHS), work.panel(scene)):
+            if path.resolve() in sources:
+                where = "file for the result" if work.file else "folder for the results"
+                raise ImageError(f"the result {path} would overwrite a source; choose another {where}")
 
 
 def _try_to_write(save_dir: Path) -> None:

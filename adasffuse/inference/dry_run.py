@@ -1,0 +1,71 @@
+"""What fusing scenes would do and what would fail, found out without the network and without writing anything."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adasffuse.images.image import Image
+from adasffuse.images.pairs import Scene
+from adasffuse.images.write import result_depth
+from adasffuse.inference.folder import FolderReport, Reading, WantedResults, Work, open_journal
+from adasffuse.inference.fuser import Fuser
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A scene that would be fused."""
+
+    scene: Scene
+    result: Path
+    size: tuple[int, int]  # pixels, (height, width)
+    depths: tuple[str, ...]  # of the sources, '8', '16' or 'float'
+    windows: tuple[tuple[float, float], ...]  # of each source the values read as black and white
+    replaces: bool  # the result is there already
+
+
+@dataclass
+class Plan:
+    """What would be done."""
+
+    planned: list[Planned] = field(default_factory=list)
+    skipped: list[Scene] = field(default_factory=list)  # finished by an earlier run
+    failed: list[tuple[str, str]] = field(default_factory=list)  # name and reason
+    notices: list[str] = field(default_factory=list)
+
+
+def plan_scenes(fuser: Fuser, work: Work, wanted: WantedResults, resume: bool = False) -> Plan:
+    """Read the files of all scenes, one scene at a time, as `fuse_scenes` would, and say what would come of it.
+
+    Memory and time that the network needs are not tried, nor whether the disk has room for the results.
+
+    Raises:
+        SaveError, ValueError: as `fuse_scenes`.
+    """
+    reading = wanted.resolved(fuser.task, work)
+    plan = Plan()
+    plan.failed = [(problem.name, problem.reason) for problem in work.problems if not problem.harmless]
+    plan.notices = [problem.reason for problem in work.problems if problem.harmless]
+    journal = open_journal(fuser, work, wanted, reading, resume) if resume else None
+    report = FolderReport(work.folder.name, work.save_dir, "")  # catches what `fuse_scenes` would catch
+    for scene in work.scenes:
+        if journal and journal.finished(scene):
+            plan.skipped.append(scene)
+            continue
+        with report.blaming(scene):
+            plan.planned.append(_planned(work, wanted, reading, scene, plan.notices))
+    plan.failed += report.failed
+    place = next(folder for folder in (work.save_dir, *work.save_dir.absolute().parents) if folder.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        plan.failed.append((str(work.save_dir), f"cannot write results there: {place} is no folder that is writable"))
+    return plan
+
+
+def _planned(work: Work, wanted: WantedResults, reading: Reading, scene: Scene, notices: list[str]) -> Planned:
+    images: list[Image] = reading.read(scene)
+    notices += [notice for image in images for notice in image.notices]
+    depths = tuple(image.depth for image in images)
+    result = work.result(scene, result_depth(wanted.depth, depths))
+    if result.exists() and not result.is_file():
+        raise OSError(f"cannot write {result}: it is there and no regular file")
+    windows = tuple(image.window for image in images)
+    return Planned(scene, result, images[0].pixels.shape[:2], depths, windows, result.exists())

@@ -1,0 +1,115 @@
+"""What is finished of a folder of results, so that an interrupted run can be resumed.
+
+Beside the results lies a hidden folder with one text file per process, a line for every result: what it was made from
+(path, size and time of change of each source), with which settings, and size and time of change of what was written.
+A result is finished if a line says so of just these sources and settings, and its files are still the ones written.
+"""
+
+import hashlib
+import importlib
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from adasffuse.images.pairs import Scene
+from adasffuse.inference.fuser import Fuser
+from adasffuse.models.weights import digest
+
+FOLDER = ".adasffuse"
+Stamp = list[str | int]  # path, size in bytes, time of the last change in nanoseconds
+
+
+class Journal:
+    """The finished results of one folder.  Threads may share a journal; processes have one each.
+
+    Nothing is written before the first result is noted.
+
+    Args:
+        save_dir: folder of the results.
+        settings: what `settings_of` returns.
+        resume: keep what earlier runs have noted; else this process starts anew.
+        rank: number of this process, which alone writes to its file.
+    Raises:
+        OSError: what is noted cannot be read.
+    """
+
+    def __init__(self, save_dir: Path, settings: str, resume: bool, rank: int = 0) -> None:
+        self._settings, self._resume, self._lock = settings, resume, threading.Lock()
+        self._path, self._file = save_dir / FOLDER / f"rank{rank}.jsonl", None
+        self._noted: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        if resume:
+            for path in sorted(self._path.parent.glob("rank*.jsonl")):
+                for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+                    self._remember(line)
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file:
+            self._file.close()
+
+    def finished(self, scene: Scene) -> Path | None:
+        """The result of a scene, if it is finished."""
+        for line in self._noted[scene.stem]:
+            if line["settings"] == self._settings and line["sources"] == stamps(scene.paths):
+                paths = [Path(stamp[0]) for stamp in line["results"]]
+                if line["results"] == stamps(paths):
+                    return paths[0]
+        return None
+
+    def note(self, scene: Scene, sources: Sequence[Stamp], results: Sequence[Path]) -> None:
+        """Note that the files of a scene's result are written; raises OSError where that cannot be noted.
+
+        Args:
+            sources: `stamps` of the scene's files, taken before they were read.
+            results: the fused image, and what else belongs to it.
+        """
+        line = {"stem": scene.stem, "settings": self._settings, "sources": sources, "results": stamps(results)}
+        with self._lock:
+            if self._file is None:
+                self._path.parent.mkdir(exist_ok=True)
+                self._file = open(self._path, "a" if self._resume else "w", encoding="utf-8")  # noqa: SIM115
+                self._file.write("\n")  # a run that was killed may have left half a line
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+
+    def _remember(self, line: str) -> None:
+        try:
+            noted = json.loads(line)
+            if {"stem", "settings", "sources", "results"} <= noted.keys() and noted["results"]:
+                self._noted[noted["stem"]].append(noted)
+        except (ValueError, AttributeError):
+            return  # half a line: its result is made again
+
+
+def stamps(paths: Sequence[Path]) -> list[Stamp]:
+    """What changes when a file does, of each file; size and time are -1 where there is none."""
+    found: list[Stamp] = []
+    for path in paths:
+        try:
+            status = path.stat()
+            found.append([str(path.absolute()), status.st_size, status.st_mtime_ns])
+        except OSError:
+            found.append([str(path.absolute()), -1, -1])
+    return found
+
+
+def settings_of(fuser: Fuser, **choices: Any) -> str:
+    """SHA-256, in hexadecimal, of all that decides on a result besides its sources.
+
+    Args:
+        choices: JSON values: depth, ranges and the like.
+    """
+    values = {
+        "version": importlib.import_module("adasffuse").__version__,
+        "task": fuser.task.id,
+        "weights": digest(fuser.model.state_dict()),
+        "tile": [fuser.tile, fuser.tile_overlap],
+        "arithmetic": [fuser.precision, fuser.device.type],
+        **choices,
+    }
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

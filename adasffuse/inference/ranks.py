@@ -1,0 +1,97 @@
+"""Several processes that share a folder of scenes: `torchrun --nproc_per_node 4 -m adasffuse fuse A B -o OUT`.
+
+They tell each other what they did through torchrun's key-value store: no collective, whose timeout would end a run in
+which one process has much more to do than another.
+"""
+
+import os
+import pickle
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+T = TypeVar("T")
+_GLANCE = 0.1  # seconds between looks into the store; between them, signals arrive
+_PATIENCE = 15.0  # seconds that a process which has failed waits for the main one to say why
+
+
+class Ranks:
+    """This process and its siblings; by default there are none.
+
+    Args:
+        rank: number of this process; 0 is the main one, which reports.
+        world: number of processes.
+        store: what they share, where they are several.
+    """
+
+    def __init__(self, rank: int = 0, world: int = 1, store: dist.Store | None = None) -> None:
+        self.rank, self.world, self._store, self._steps = rank, world, store, 0
+
+    @property
+    def main(self) -> bool:
+        """Whether this process reports."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """This process's part of a list that all have: every item belongs to one process."""
+        return list(items[self.rank :: self.world])
+
+    def gather(self, value: T) -> list[T]:
+        """The values that all processes pass, in the order of their ranks; waits for the slowest.
+
+        All processes call this in the same order.  The values are picklable.
+        """
+        if self._store is None:
+            return [value]
+        self._steps += 1
+        keys = [f"{self._steps}/{rank}" for rank in range(self.world)]
+        self._store.set(keys[self.rank], pickle.dumps(value).hex())
+        for key in keys:
+            self._wait(key)
+        return [pickle.loads(bytes.fromhex(self._store.get(key).decode())) for key in keys]
+
+    def leave(self, failed: bool) -> None:
+        """The end: the others go after the main process, as torchrun ends it with the first one that has failed."""
+        if self._store is None:
+            return
+        with suppress(RuntimeError):  # the store ends with the process that keeps it
+            if self.main:
+                self._store.set("end", "end")
+            else:
+                self._wait("end", _PATIENCE if failed else None)
+
+    def _wait(self, key: str, seconds: float | None = None) -> None:
+        began = time.monotonic()
+        while not self._store.check([key]):
+            if seconds is not None and time.monotonic() - began > seconds:
+                return
+            time.sleep(_GLANCE)
+
+
+@contextmanager
+def join_ranks() -> Iterator[Ranks]:
+    """Join the processes that torchrun's environment describes; without one, be a single process."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world == 1:
+        yield Ranks()
+        return
+    store, rank, world = next(iter(dist.rendezvous("env://")))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store outlives restarts
+    ranks = Ranks(rank, world, dist.PrefixStore(f"adasffuse_{attempt}", store))
+    failed = True
+    try:
+        yield ranks
+        failed = False
+    finally:
+        ranks.leave(failed)
+
+
+def own_device(name: str) -> str:
+    """A `--device` value for this process: of several on a machine, each takes a GPU of its own."""
+    if name not in ("auto", "cuda") or "LOCAL_RANK" not in os.environ or not torch.cuda.is_available():
+        return name
+    return f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
