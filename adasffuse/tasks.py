@@ -1,5 +1,7 @@
 """The four fusion tasks as data: folders, loss recipe and colour rule.  Nothing else knows a task by name."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 GENERAL = "general"  # instead of a task's id: of a run, and of weights, that serve several tasks
@@ -30,6 +32,7 @@ class Task:
     color: str  # whose chroma the result takes: 'a', 'b' or 'weighted' (both)
     thermal: tuple[bool, ...] = ()  # per source, whether it shows temperature; () for no source
     jitter: tuple[str, ...] = ("gain", "gamma", "offset")  # photometric changes that training pairs may undergo
+    words: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())  # in names of files of A, of B
 
     @property
     def folder(self) -> str:
@@ -52,6 +55,10 @@ _ALL = (
         ("infrared", "visible"),
         "b",
         thermal=(True, False),
+        words=(
+            frozenset({"infrared", "ir", "tir", "lwir", "mwir", "swir", "nir", "thermal", "flir"}),
+            frozenset({"visible", "vis", "vi", "rgb", "color", "colour", "co", "eo", "optical"}),
+        ),
     ),
     Task(
         "mef",
@@ -63,6 +70,10 @@ _ALL = (
         ("exposure",),
         "weighted",
         jitter=("gamma",),  # clipped pixels stay black or white: the network has to know them
+        words=(
+            frozenset({"low", "under", "underexposed", "dark", "short"}),
+            frozenset({"over", "high", "overexposed", "bright", "long"}),
+        ),
     ),
     Task(
         "mff",
@@ -73,6 +84,7 @@ _ALL = (
         "gradient",
         ("focus",),
         "weighted",
+        words=(frozenset({"imagea", "near", "foreground"}), frozenset({"imageb", "far", "background"})),
     ),
     Task(
         "mif",
@@ -89,6 +101,7 @@ _ALL = (
         ("scan", "mri"),
         "a",
         jitter=("gain", "gamma"),  # the background stays black
+        words=(frozenset({"ct", "pet", "spect"}), frozenset({"mri", "mr"})),
     ),
 )
 TASKS: dict[str, Task] = {task.id: task for task in _ALL}
@@ -108,3 +121,35 @@ def find_task(name: str) -> Task:
         known = ", ".join(t.folder for t in _ALL)
         raise ValueError(f"unknown task {name!r}; a data set is called TASK or TASK_NAME with TASK one of {known}")
     return task
+
+
+def guess_task(first: Sequence[str], second: Sequence[str]) -> tuple[Task, str, str] | None:
+    """The task that names of files and folders speak of, or None where they speak of none, or of several.
+
+    Args:
+        first, second: names that belong to source A and to source B: 'IR_*', 'thermal'.
+    Returns:
+        the task and the word that told it, of A and of B.
+    Raises:
+        ValueError: the sources seem to be in the other order.
+    """
+    words_a, words_b = _words(first), _words(second)
+    words_a, words_b = words_a - words_b, words_b - words_a  # what both say tells nothing: FLIR_1 and FLIR_1
+    found, swapped = [], []
+    for task in _ALL:
+        a, b = task.words
+        if words_a & a and words_b & b:
+            found.append((task, min(words_a & a), min(words_b & b)))
+        elif words_a & b and words_b & a:
+            swapped.append((task, min(words_a & b), min(words_b & a)))
+    if swapped and not found:
+        task, word_a, word_b = swapped[0]
+        raise ValueError(
+            f"source A is called {word_a!r} and source B {word_b!r}: for {task.title} give them in the other order, "
+            f"or say --task {task.id} if the names mislead"
+        )
+    return found[0] if len(found) == 1 else None
+
+
+def _words(names: Sequence[str]) -> set[str]:
+    return {word for name in names for word in re.split(r"[\W_\d]+", name.lower()) if word}

@@ -41,11 +41,14 @@ def add_source_options(parser: argparse.ArgumentParser, group: argparse._Argumen
         )
 
 
-def add_fusing_options(parser: argparse.ArgumentParser, *aliases: str) -> None:
-    """Add the network and how it runs, in two groups of the help, the same for everything that fuses.
+def add_fusing_options(
+    parser: argparse.ArgumentParser, *aliases: str, results: argparse._ArgumentGroup | None = None
+) -> None:
+    """Add the network and how it runs, as a group of the help, and the depth of results; for everything that fuses.
 
     Args:
         aliases: further names of `--weights`; the value is `args.weights`.
+        results: where the help lists options of results; a group of its own if None.
     """
     # Imported here: the command line that scores shares this module, and does without PyTorch.
     from adasffuse.device import PRECISIONS
@@ -58,8 +61,8 @@ def add_fusing_options(parser: argparse.ArgumentParser, *aliases: str) -> None:
         *aliases,
         dest="weights",
         type=given,
-        help="weights file, folder of a training run, or released weights by name, e.g. general_small "
-        "(default: those that serve this task best)",
+        help="weights file, folder of a training run, released weights by name, e.g. general_small, or a repository "
+        "of the Hugging Face Hub (default: those that serve this task best)",
     )
     network.add_argument("--size", choices=RELEASED_SIZES, default="small", help="released weights (%(default)s)")
     network.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
@@ -82,7 +85,7 @@ def add_fusing_options(parser: argparse.ArgumentParser, *aliases: str) -> None:
         default=DEFAULT_OVERLAP,
         help="pixels that tiles share, a multiple of 16 (%(default)s)",
     )
-    results = parser.add_argument_group("results")
+    results = results or parser.add_argument_group("results")
     results.add_argument(
         "--depth",
         choices=("auto", "8", "16", "float"),

@@ -29,6 +29,7 @@ COMMANDS = {
     "score": Command("score", "score folders of fused images"),
     "train": Command("train", "train a network"),
     "export": Command("export", "write a network as ONNX or torch.export file"),
+    "completion": Command("completion", "print the completion of this command for bash, zsh or tcsh"),
     "info": Command("info", "say what this installation, a weights file or an image is"),
 }
 
@@ -53,7 +54,15 @@ def _run(words: list[str]) -> int:
         say(f"error: unknown command {verb!r}; {hint}", sys.stderr)
         return 2
     module = importlib.import_module(f"adasffuse.cli.{COMMANDS[verb].module}")
-    return module.run(words[1:], prog=f"adasffuse {verb}")
+    return module.run(list(map(_underscored, words[1:])), prog=f"adasffuse {verb}")
+
+
+def _underscored(word: str) -> str:
+    """An option as it is called here, however it was typed: --dry-run is --dry_run."""
+    if not word.startswith("--") or len(word) == 2:
+        return word
+    name, equals, value = word[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"
 
 
 def usage() -> str:
@@ -68,6 +77,6 @@ def usage() -> str:
             "",
             *lines,
             "",
-            "adasffuse COMMAND --help says more; adasffuse --version.",
+            "adasffuse COMMAND --help says more; adasffuse --version.  Options may be typed with - or _: --dry-run.",
         ]
     )

@@ -23,6 +23,7 @@ from adasffuse.images.pairs import Scene, SceneError, SceneFolder, read_scene, s
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.inference.folder import FolderReport, SaveError, fuse_folder
 from adasffuse.inference.fuser import Fuser, load_fuser
+from adasffuse.inference.ranks import Ranks, join_ranks, own_device
 from adasffuse.metrics import ScoreTable, identity_error
 from adasffuse.metrics.conventions import scores_beside
 from adasffuse.metrics.folder import Settings, find_annotations, find_references, score_pairs
@@ -59,37 +60,47 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
 
 
 def run(task_id: str, argv: list[str] | None = None) -> int:
-    """Fuse and score as the arguments say; the exit status: 0, or 1 where anything failed."""
+    """Fuse and score as the arguments say; the exit status: 0, or 1 where anything failed.
+
+    Started by torchrun, all processes share each folder, and the first one reports.
+    """
     task = find_task(task_id)
     args = parse_args(task, argv)
-    try:
-        ranges = [range_of(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
-        dataset = _dataset(task, args.dataset)
-        fuser = load_fuser(
-            task.id,
-            args.size,
-            args.weights,
-            args.device,
-            args.tile,
-            args.tile_overlap,
-            args.precision,
-        )
-        failed = False
-        for folder, save_dir in _jobs(task, dataset, args):
-            try:
-                report = _fuse(fuser, folder, save_dir, ranges, args)
-                failed |= bool(report.failed)
-                if report.fused and not args.no_scores:
-                    _print_scores(report, task, args)
-                    say(identity_text(identity_of(fuser, report.fused[:1], report.ranges, report.no_data)))
-            except SaveError:
-                raise
-            except (ValueError, OSError) as error:  # the other subsets are fused all the same
+    with join_ranks() as ranks:
+        try:
+            return _run(task, args, ranks)
+        except (ValueError, OSError) as error:
+            if ranks.main or isinstance(error, SaveError):
                 say(f"error: {printable(error)}{_advice(error)}", sys.stderr)
-                failed = True
-    except (ValueError, OSError) as error:
-        say(f"error: {printable(error)}{_advice(error)}", sys.stderr)
-        return 1
+            return 1
+
+
+def _run(task: Task, args: argparse.Namespace, ranks: Ranks) -> int:
+    ranges = [range_of(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
+    dataset = _dataset(task, args.dataset)
+    fuser = load_fuser(
+        task.id,
+        args.size,
+        args.weights,
+        own_device(args.device),
+        args.tile,
+        args.tile_overlap,
+        args.precision,
+    )
+    failed = False
+    for folder, save_dir in _jobs(task, dataset, args, ranks):
+        try:
+            report = _fuse(fuser, folder, save_dir, ranges, args, ranks)
+            failed |= bool(report.failed)
+            if report.fused and ranks.main and not args.no_scores:
+                _print_scores(report, task, args)
+                say(identity_text(identity_of(fuser, report.fused[:1], report.ranges, report.no_data)))
+        except SaveError:
+            raise
+        except (ValueError, OSError) as error:  # the other subsets are fused all the same
+            if ranks.main:
+                say(f"error: {printable(error)}{_advice(error)}", sys.stderr)
+            failed = True
     return int(failed)
 
 
@@ -165,7 +176,12 @@ def _dataset(task: Task, given: str | None) -> str:
 
 
 def _fuse(
-    fuser: Fuser, folder: SceneFolder, save_dir: Path, ranges: list[RangeSpec | None], args: argparse.Namespace
+    fuser: Fuser,
+    folder: SceneFolder,
+    save_dir: Path,
+    ranges: list[RangeSpec | None],
+    args: argparse.Namespace,
+    ranks: Ranks,
 ) -> FolderReport:
     """Fuse one folder and print what became of it."""
     report = fuse_folder(
@@ -177,11 +193,18 @@ def _fuse(
         patterns=(args.pattern_a, args.pattern_b),
         depth=args.depth,
         stretch=args.stretch,
+        ranks=ranks,
     )
+    if ranks.main:
+        print_report(report)
+    return report
+
+
+def print_report(report: FolderReport) -> None:
+    """Print what became of a folder, and what a user should know of it."""
     say(report.summary())
     for notice in report.notices:
         say(f"notice: {printable(notice)}")
-    return report
 
 
 def _print_scores(report: FolderReport, task: Task, args: argparse.Namespace) -> None:
@@ -193,7 +216,7 @@ def _print_scores(report: FolderReport, task: Task, args: argparse.Namespace) ->
     say(table.text())
 
 
-def _jobs(task: Task, dataset: str, args: argparse.Namespace) -> list[tuple[SceneFolder, Path]]:
+def _jobs(task: Task, dataset: str, args: argparse.Namespace, ranks: Ranks) -> list[tuple[SceneFolder, Path]]:
     """Folders to fuse, each with the folder of its results.
 
     Raises:
@@ -209,16 +232,18 @@ def _jobs(task: Task, dataset: str, args: argparse.Namespace) -> list[tuple[Scen
             raise ValueError(
                 f"--{option} needs --root_path, or both --A_dir and --B_dir; without any of them the samples are fused"
             )
-    return _sample_jobs(task, args)
+    return _sample_jobs(task, args, ranks)
 
 
-def _sample_jobs(task: Task, args: argparse.Namespace) -> list[tuple[SceneFolder, Path]]:
+def _sample_jobs(task: Task, args: argparse.Namespace, ranks: Ranks) -> list[tuple[SceneFolder, Path]]:
     """Write the samples below the results and fuse them there: SAVE_DIR/samples/IVF/{infrared,visible,fused}."""
     root = args.save_dir / "samples"
-    write_samples(root)
-    say("built-in samples (no --root_path given):")
-    for sample in sample_pairs(task.id):
-        say(f"  {sample.name}: {sample.title}")
+    if ranks.main:
+        write_samples(root)
+        say("built-in samples (no --root_path given):")
+        for sample in sample_pairs(task.id):
+            say(f"  {sample.name}: {sample.title}")
+    ranks.gather("the samples are written")
     return [(folder, folder.folders[0].parent / "fused") for folder in scene_folders(root, task.folder)]
 
 

@@ -237,7 +237,7 @@ def fuse_scenes(
             finished = journal.finished(scene) if journal else None
             if finished:
                 report.skipped.append(scene)
-                report.files[scene.stem] = finished
+                report.files[scene.stem] = work.save_dir / finished.name
             else:
                 todo.append(scene)
         turns = stack.enter_context(_Turns(fuser.device))

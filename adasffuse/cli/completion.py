@@ -1,0 +1,53 @@
+"""`adasffuse completion SHELL`: the script that lets a shell complete this command."""
+
+import argparse
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+
+from adasffuse.process import say
+
+SHELLS = ("bash", "zsh", "tcsh")
+DESCRIPTION = """Print a shell's completion of the adasffuse command (needs: pip install adasffuse[completion]).
+
+  adasffuse completion bash > ~/.local/share/bash-completion/completions/adasffuse
+  adasffuse completion zsh > ~/.zfunc/_adasffuse            with fpath+=~/.zfunc before compinit in ~/.zshrc
+"""
+
+
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
+    """The command line's parser; `prog` is what its help calls the program."""
+    prog = prog or "adasffuse completion"
+    parser = argparse.ArgumentParser(
+        prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("shell", choices=SHELLS)
+    return parser
+
+
+def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Print the script; the exit status."""
+    args = make_parser(prog).parse_args(argv)
+    try:
+        import shtab
+    except ModuleNotFoundError:
+        say("error: shell completion needs: pip install adasffuse[completion]", sys.stderr)
+        return 1
+    say(shtab.complete(whole_parser(), args.shell))
+    return 0
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """One parser of the whole command, with the verbs as sub-commands."""
+    from adasffuse.cli.main import COMMANDS
+
+    parser = argparse.ArgumentParser("adasffuse")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    verbs = parser.add_subparsers(dest="command")
+    for verb, command in COMMANDS.items():
+        name = f"adasffuse.cli.{command.module}"
+        if importlib.util.find_spec(name):
+            own = importlib.import_module(name).make_parser(f"adasffuse {verb}")
+            verbs.add_parser(verb, parents=[own], add_help=False, help=command.summary)
+    return parser

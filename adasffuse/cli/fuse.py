@@ -1,0 +1,343 @@
+"""`adasffuse fuse`: two files, two folders, or the pairs of one folder, to one image each."""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adasffuse.cli.arguments import add_fusing_options, add_source_options, given_path, range_of
+from adasffuse.cli.task_script import print_report, score
+from adasffuse.files import printable
+from adasffuse.images.image import ImageError
+from adasffuse.images.pairs import SceneError, SceneFolder
+from adasffuse.inference.dry_run import Plan, plan_scenes
+from adasffuse.inference.folder import (
+    RESULT_SUFFIXES,
+    FolderReport,
+    SaveError,
+    WantedResults,
+    Work,
+    find_work,
+    fuse_scenes,
+    work_of_files,
+)
+from adasffuse.inference.fuser import Fuser, load_fuser
+from adasffuse.inference.ranks import Ranks, join_ranks, own_device
+from adasffuse.process import say
+from adasffuse.tasks import TASKS, Task, guess_task
+
+DESCRIPTION = """Fuse registered images: two files, two folders, or the pairs of one folder.
+
+  adasffuse fuse ir.png vis.png -o fused.png
+  adasffuse fuse infrared visible -o fused                               files of equal names are a pair
+  adasffuse fuse 'cam/IR_*.jpg' 'cam/VIS_*.jpg' -o fused                 what * stands for tells the pairs
+  adasffuse fuse cam --pattern_a 'IR_*' --pattern_b 'VIS_*' -o fused     the same, of any suffix
+  adasffuse fuse DATA/test/IVF -o fused                                  its folders infrared and visible
+"""
+EPILOG = """Exit status: 0 everything was fused, 1 something failed and is named (the rest was fused), 2 impossible
+arguments.  Several processes: torchrun --nproc_per_node 4 -m adasffuse fuse A B -o OUT."""
+_MAGIC = "*?["
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the arguments name as sources."""
+
+    paths: tuple[Path, ...]  # files, or folders, one per source
+    patterns: tuple[str | None, ...]  # of the files in folders
+    files: bool  # whether the paths are files
+
+
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
+    """The command line's parser; `prog` is what its help calls the program."""
+    prog = prog or "adasffuse fuse"
+    parser = argparse.ArgumentParser(
+        prog,
+        usage=f"{prog} A B -o OUT [options]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        type=given_path,
+        metavar="A B",
+        help="files or folders of source A and of source B, in the order of --task; a quoted name with one * is a "
+        "folder and a pattern; more than two folders: one per source",
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=given_path,
+        required=True,
+        metavar="OUT",
+        help=f"of two files: a file ({', '.join(RESULT_SUFFIXES)}) or a folder that exists; else a folder, made where "
+        "there is none",
+    )
+    parser.add_argument(
+        "--task",
+        type=str.lower,
+        choices=TASKS,
+        help="; ".join(f"{task.id}: {task.title}" for task in TASKS.values())
+        + " (default: what the names say, such as ir and vis)",
+    )
+    running = parser.add_argument_group("running")
+    running.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="read all files, say what would be done and what would fail, write nothing",
+    )
+    running.add_argument(
+        "--resume",
+        action="store_true",
+        help="skip what an earlier run has finished: the result is the file written then, its sources and all settings "
+        "are the same as then",
+    )
+    running.add_argument("--json", action="store_true", help="report as JSON on standard output")
+    running.add_argument("--scores", action="store_true", help="score the results, and simple baselines beside them")
+    results = parser.add_argument_group("results")
+    results.add_argument(
+        "--panel", action="store_true", help="also write sources and result side by side: OUT/panels/NAME.png"
+    )
+    add_fusing_options(parser, results=results)
+    add_source_options(parser, parser.add_argument_group("reading the sources"))
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None, prog: str | None = None) -> argparse.Namespace:
+    parser = make_parser(prog)
+    args = parser.parse_args(argv)
+    count = len(args.sources)
+    if count > 2 and (args.pattern_a or args.pattern_b):
+        parser.error("--pattern_a and --pattern_b are for one folder, or two")
+    if count > 2 and args.scores:
+        parser.error("--scores needs two sources")
+    if args.dry_run and args.scores:
+        parser.error("--dry_run fuses nothing; there is nothing to score")
+    return args
+
+
+def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Fuse as the arguments say; the exit status: 0 only if everything was fused."""
+    args = parse_args(argv, prog)
+    with join_ranks() as ranks:
+        try:
+            return _run(args, ranks)
+        except (ValueError, OSError) as error:
+            if ranks.main or isinstance(error, SaveError):
+                say(f"error: {printable(error)}{_advice(error)}", sys.stderr)
+            if ranks.main and args.json:
+                say(json.dumps({"ok": False, "error": str(error)}))
+            return 1
+
+
+def _run(args: argparse.Namespace, ranks: Ranks) -> int:
+    given = find_given(args)
+    work = _work(args, given)
+    task, reason = _task(args, given)
+    count = len(given.paths)
+    if count > 2 and len(task.kinds) > 1:
+        raise ValueError(f"{task.title} takes two sources, got {count}")
+    spec_a, spec_b = (range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab")
+    wanted = WantedResults(
+        (spec_a, *[spec_b] * (count - 1)),
+        (args.no_data_a, *[args.no_data_b] * (count - 1)),
+        args.depth,
+        args.stretch,
+        args.panel,
+    )
+    fuser = load_fuser(
+        task.id, args.size, args.weights, own_device(args.device), args.tile, args.tile_overlap, args.precision
+    )
+    if ranks.main and not args.json:
+        say(f"task {task.id}, {task.title} ({reason})")
+    if args.dry_run:
+        return _dry_run(fuser, work, wanted, args) if ranks.main else 0
+    report = fuse_scenes(fuser, work, wanted, resume=None if work.file else args.resume, ranks=ranks)
+    if ranks.main:
+        _tell(report, fuser, work, args)
+    return int(bool(report.failed))
+
+
+def find_given(args: argparse.Namespace) -> Given:
+    """The files or folders that the arguments name.
+
+    Raises:
+        ImageError: nothing is there; files and folders are mixed; or there are more than two files.
+    """
+    patterns = [args.pattern_a, args.pattern_b]
+    paths, found = [], []
+    for number, path in enumerate(args.sources):
+        option = patterns[number] if number < 2 else None
+        if not path.exists() and any(sign in str(path) for sign in _MAGIC):
+            if any(sign in str(path.parent) for sign in _MAGIC) or not _is_pattern(path.name):
+                raise ImageError(
+                    f"{path}: a pattern has one '*', in the name of the files, and no other sign of {_MAGIC}"
+                )
+            if option:
+                raise ImageError(f"{path} is a pattern itself; leave --pattern_{'ab'[number]} out")
+            path, option = path.parent, path.name
+        if not path.exists():
+            raise ImageError(f"{path}: no such file or folder")
+        paths.append(path)
+        found.append(option)
+    if len(paths) == 1:
+        if not paths[0].is_dir():
+            raise ImageError(f"{paths[0]} is one file; give two files, two folders, or a folder and two patterns")
+        sets = _source_folders(paths[0])
+        if len(sets) == 1 and not any((*found, patterns[1])):
+            return Given(sets[0], (None, None), files=False)
+        paths, found = paths * 2, [found[0], patterns[1]]
+    folders = [path.is_dir() for path in paths]
+    if any(folders) and not all(folders):
+        raise ImageError(
+            f"{paths[folders.index(False)]} is a file, {paths[folders.index(True)]} a folder; give two of a kind"
+        )
+    if all(folders):
+        return Given(tuple(paths), tuple(found), files=False)
+    if len(paths) > 2:
+        raise ImageError(
+            f"got {len(paths)} files; quote patterns ('cam/*.png') so that the shell leaves them alone, give two "
+            "folders, or fuse a stack with adasffuse stack"
+        )
+    if any(found):
+        raise ImageError("--pattern_a and --pattern_b are for folders; two files are a pair whatever they are called")
+    return Given(tuple(paths), tuple(found), files=True)
+
+
+def _source_folders(folder: Path) -> list[tuple[Path, ...]]:
+    """The folders of a task's sources in the folder of a data set: infrared and visible, for one."""
+    names = dict.fromkeys(sources.folders for task in TASKS.values() for sources in task.sources)
+    sets = [tuple(folder / name for name in group) for group in names]
+    return [paths for paths in sets if all(path.is_dir() for path in paths)]
+
+
+def _is_pattern(name: str) -> bool:
+    return name.count("*") == 1 and not any(sign in name for sign in "?[")
+
+
+def _task(args: argparse.Namespace, given: Given) -> tuple[Task, str]:
+    """The task, and who said so."""
+    if args.task:
+        return TASKS[args.task], "as --task says"
+    names = [
+        [path.stem, path.absolute().parent.name] if given.files else [path.name, pattern or ""]
+        for path, pattern in zip(given.paths, given.patterns)
+    ]
+    guess = guess_task(names[0], names[1])
+    if guess is None:
+        tasks = ", ".join(f"{task.id} ({task.title})" for task in TASKS.values())
+        raise ValueError(f"the names do not tell what is fused; say --task with one of {tasks}")
+    task, word_a, word_b = guess
+    return task, f"the names say {word_a} and {word_b}; --task changes it"
+
+
+def _work(args: argparse.Namespace, given: Given) -> Work:
+    """The scenes that the arguments name; errors as `find_work` and `work_of_files`."""
+    if given.files:
+        if args.resume:
+            raise ValueError("--resume is for folders; two files are fused at once")
+        out = args.out / f"{given.paths[0].stem}.png" if args.out.is_dir() else args.out
+        return work_of_files(given.paths, out)
+    name = " + ".join(dict.fromkeys(path.resolve().name for path in given.paths))
+    return find_work(SceneFolder(name, given.paths), args.out, given.patterns)
+
+
+def _dry_run(fuser: Fuser, work: Work, wanted: WantedResults, args: argparse.Namespace) -> int:
+    plan = plan_scenes(fuser, work, wanted, args.resume)
+    if args.json:
+        say(json.dumps(_plan_values(plan, fuser, work)))
+        return int(bool(plan.failed))
+    for one in plan.planned:
+        height, width = one.size
+        sources = " + ".join(
+            f"{path.name} ({'float' if depth == 'float' else depth + ' bits'}, {low:g} to {high:g})"
+            for path, depth, (low, high) in zip(one.scene.paths, one.depths, one.windows)
+        )
+        note = ", replaced" if one.replaces else ""
+        say(printable(f"  {one.scene.stem}: {width}x{height}, {sources} -> {one.result}{note}"))
+    for name, reason in plan.failed:
+        say(printable(f"  would fail: {name}: {reason}"))
+    for notice in dict.fromkeys(plan.notices):
+        say(f"notice: {printable(notice)}")
+    before = f", {len(plan.skipped)} finished before" if plan.skipped else ""
+    say(f"{len(plan.planned)} would be fused{before}, {len(plan.failed)} would fail; nothing was written")
+    return int(bool(plan.failed))
+
+
+def _tell(report: FolderReport, fuser: Fuser, work: Work, args: argparse.Namespace) -> None:
+    """Print the report and, where they are asked for, scores."""
+    table = score(report, fuser.task.id) if args.scores and report.finished else None
+    if args.json:
+        values = _report_values(report, fuser, work, args.panel)
+        if table:
+            values["scores"] = json.loads(table.json())
+        say(json.dumps(values))
+        return
+    print_report(report)
+    if args.panel and report.finished:
+        say(f"panels: {work.panel(report.finished[0]) if work.file else work.panel(report.finished[0]).parent}")
+    if table:
+        for notice in table.notices:
+            say(f"notice: {printable(notice)}")
+        say(table.text())
+
+
+def _plan_values(plan: Plan, fuser: Fuser, work: Work) -> dict[str, Any]:
+    """A plan as JSON values."""
+    return {
+        "ok": not plan.failed,
+        "dry_run": True,
+        "task": fuser.task.id,
+        "network": f"{fuser.precision} on {fuser.device}",
+        "planned": [
+            {
+                "name": one.scene.stem,
+                "sources": [str(path) for path in one.scene.paths],
+                "result": str(one.result),
+                "height": one.size[0],
+                "width": one.size[1],
+                "depths": list(one.depths),
+                "ranges": [list(window) for window in one.windows],
+                "replaces": one.replaces,
+            }
+            for one in plan.planned
+        ],
+        "skipped": [scene.stem for scene in plan.skipped],
+        "failed": [{"name": name, "reason": reason} for name, reason in plan.failed],
+        "notices": list(dict.fromkeys(plan.notices)),
+    }
+
+
+def _report_values(report: FolderReport, fuser: Fuser, work: Work, panels: bool) -> dict[str, Any]:
+    """A report as JSON values."""
+
+    def values(scene: Any) -> dict[str, Any]:
+        files = {"name": scene.stem, "sources": list(map(str, scene.paths)), "result": str(report.files[scene.stem])}
+        return files | ({"panel": str(work.panel(scene))} if panels else {})
+
+    return {
+        "ok": not report.failed,
+        "task": fuser.task.id,
+        "network": report.network,
+        "fused": [values(scene) for scene in report.fused],
+        "skipped": [values(scene) for scene in report.skipped],
+        "failed": [{"name": name, "reason": reason} for name, reason in report.failed],
+        "notices": report.notices,
+        "ranges": [list(window) if window else None for window in report.ranges],
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def _advice(error: Exception) -> str:
+    """The arguments that would help, where the error knows better folders or patterns."""
+    if not isinstance(error, SceneError) or not (error.folders or error.patterns):
+        return ""
+    words = [shlex.quote(str(folder)) for folder in error.folders]
+    words += [f"--pattern_{side} {shlex.quote(pattern)}" for side, pattern in zip("ab", error.patterns)]
+    return f"; try {' '.join(words)}"
