@@ -195,9 +195,8 @@ def find_given(args: argparse.Namespace) -> Given:
         paths, found = paths * 2, [found[0], patterns[1]]
     folders = [path.is_dir() for path in paths]
     if any(folders) and not all(folders):
-        raise ImageError(
-            f"{paths[folders.index(False)]} is a file, {paths[folders.index(True)]} a folder; give two of a kind"
-        )
+        file, folder = paths[folders.index(False)], paths[folders.index(True)]
+        raise ImageError(f"{file} is a file and {folder} a folder; give two files or two folders")
     if all(folders):
         return Given(tuple(paths), tuple(found), files=False)
     if len(paths) > 2:

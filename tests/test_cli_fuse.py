@@ -1,0 +1,359 @@
+"""`adasffuse fuse`: what is fused, what is refused, plans, resuming, reports, and several processes."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch.distributed as dist
+from PIL import Image
+from tiny import Mean, texture, write_ivf, write_weights
+
+from adasffuse.cli.main import main
+from adasffuse.images.pairs import SceneFolder
+from adasffuse.images.read import read_image
+from adasffuse.images.write import write_image
+from adasffuse.inference import Fuser, load_fuser
+from adasffuse.inference.folder import find_work, fuse_scenes
+from adasffuse.inference.ranks import Ranks
+from adasffuse.tasks import TASKS, guess_task
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """Weights of a tiny network for all tasks."""
+    return write_weights(tmp_path_factory.mktemp("weights") / "w.safetensors", "general")
+
+
+@pytest.fixture
+def run(weights, capsys):
+    """Call the command with a tiny network; status, standard output and errors."""
+
+    def call(*arguments) -> tuple[int, str, str]:
+        status = main(["fuse", *map(str, arguments), "--weights", str(weights)])
+        return status, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def pairs(tmp_path) -> Path:
+    """Folder with infrared/ and visible/ of three pairs."""
+    return write_ivf(tmp_path / "data") / "IVF"
+
+
+def files(folder: Path) -> list[str]:
+    """All files below a folder but the journal; half-written ones would be among them."""
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in found if not name.startswith(".adasffuse/"))
+
+
+def test_two_files(run, pairs, tmp_path, weights):
+    a, b = pairs / "infrared/1.png", pairs / "visible/1.png"
+    status, out, err = run(a, b, "-o", tmp_path / "fused.png")
+    assert (status, err) == (0, "") and "task ivf, infrared + visible (the names say infrared and visible" in out
+    expected = load_fuser("ivf", weights=weights, device="cpu").fuse(a, b)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "fused.png")), expected)
+    (tmp_path / "there").mkdir()
+    assert run(a, b, "-o", tmp_path / "there")[0] == 0 and files(tmp_path / "there") == ["1.png"]
+    assert run(a, b, "-o", tmp_path / "new/deep.tif", "--depth", "16", "--panel")[0] == 0
+    assert files(tmp_path / "new") == ["deep.tif", "deep_panel.png"] and not (tmp_path / "new/.adasffuse").exists()
+    assert read_image(tmp_path / "new/deep.tif").depth == "16"
+    assert files(pairs) == sorted(f"{folder}/{n}.png" for folder in ("infrared", "visible") for n in "123")
+
+
+def test_folders_patterns_and_data_sets_give_the_same_files(run, pairs, tmp_path):
+    assert run(pairs / "infrared", pairs / "visible", "-o", tmp_path / "folders")[0] == 0
+    assert run(pairs, "-o", tmp_path / "set")[0] == 0
+    assert run(pairs / "infrared/*.png", pairs / "visible/*", "-o", tmp_path / "globs")[0] == 0
+    (tmp_path / "cam").mkdir()
+    for folder, word in (("infrared", "IR"), ("visible", "VIS")):
+        for path in (pairs / folder).iterdir():
+            shutil.copy(path, tmp_path / "cam" / f"{word}_{path.name}")
+    cam = tmp_path / "cam"
+    assert run(cam, "--pattern_a", "IR_*", "--pattern-b", "VIS_*", "-o", tmp_path / "one")[0] == 0
+    assert run(cam / "IR_*", cam / "VIS_*.png", "-o", tmp_path / "both")[0] == 0
+    status, _, err = run(cam, "-o", tmp_path / "advised")
+    assert status == 1 and run(cam, *shlex.split(err.partition("; try ")[2]), "-o", tmp_path / "advised")[0] == 0
+    results = [
+        {name: (tmp_path / place / name).read_bytes() for name in files(tmp_path / place)}
+        for place in ("folders", "set", "globs", "one", "both", "advised")
+    ]
+    assert list(results[0]) == ["1.png", "2.png", "3.png"] and all(other == results[0] for other in results)
+
+
+def test_stacks_of_more_than_two_folders(run, tmp_path):
+    for number, name in enumerate(("under", "over", "more")):
+        write_image(tmp_path / name / "1.png", texture(40, 48, number))
+    folders = [tmp_path / name for name in ("under", "over", "more")]
+    assert run(*folders, "-o", tmp_path / "out")[0] == 0 and files(tmp_path / "out") == ["1.png"]
+    status, _, err = run(*folders, "-o", tmp_path / "ivf", "--task", "ivf")
+    assert status == 1 and "infrared + visible takes two sources, got 3" in err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            "{d}/infrared/1.png {d}/visible -o {t}/o",
+            "1.png is a file and {d}/visible a folder; give two files or two fold",
+        ),
+        (
+            "{d}/infrared/1.png {d}/infrared/2.png {d}/infrared/3.png -o {t}/o",
+            "got 3 files; quote patterns ('cam/*.png')",
+        ),
+        ("{d}/infrared/1.png -o {t}/o", "is one file; give two files, two folders, or a folder and two patterns"),
+        ("{d}/infrared/1.png {d}/infrared/1.png -o {t}/o.png", "two sources are one and the same file"),
+        ("{d}/infrared {d}/infrared -o {t}/o", "two sources are one and the same folder"),
+        ("{d}/infrared {d}/nowhere -o {t}/o", "{d}/nowhere: no such file or folder"),
+        ("{d}/infrared {d}/visible/[12].png -o {t}/o", "a pattern has one '*', in the name of the files"),
+        ("{d}/inf*/1.png {d}/visible/*.png -o {t}/o", "a pattern has one '*', in the name of the files"),
+        ("{d}/infrared {d}/visible -o {d}/visible", "results would lie among the sources in {d}/visible"),
+        ("{d}/infrared/1.png {d}/visible/1.png -o {d}/visible/1.png", "would overwrite a source; choose another file"),
+        (
+            "{d}/infrared/1.png {d}/visible/1.png -o {t}/o.jpg",
+            "o.jpg: results are written to files ending in .png, .tif",
+        ),
+        ("{d}/infrared/1.png {d}/visible/1.png -o {t}/o.png --resume", "--resume is for folders"),
+        ("{d}/infrared/1.png {d}/visible/1.png -o {t}/o.png --pattern_a *", "are for folders; two files are a pair"),
+        (
+            "{d}/visible {d}/infrared -o {t}/o",
+            "source A is called 'visible' and source B 'infrared': for infrared + visi",
+        ),
+        (
+            "{t}/x {t}/y -o {t}/o",
+            "the names do not tell what is fused; say --task with one of ivf (infrared + visible), m",
+        ),
+        ("{d}/infrared {d}/visible -o {t}/o --range_a 9 3", "--range_a: a value range needs LOW < HIGH"),
+        ("{d}/infrared {d}/visible -o {t}/o --device gpu", "unknown device 'gpu'"),
+        ("{d}/infrared {d}/visible -o {t}/o --tile 100", "tile and tile_overlap must be multiples of 16"),
+        ("{d}/infrared {d}/visible -o {t}/file/o", "cannot write results to {t}/file/o: "),
+    ],
+)
+def test_mistakes_are_refused_with_one_line(run, pairs, tmp_path, arguments, message):
+    for name in "xy":
+        write_image(tmp_path / name / "1.png", texture(40, 48, seed=ord(name)))
+    (tmp_path / "file").touch()
+    before = files(tmp_path)
+    status, out, err = run(*arguments.format(d=pairs, t=tmp_path).split())
+    assert status == 1 and err.startswith("error: ") and err.count("\n") == 1
+    assert message.format(d=pairs, t=tmp_path) in err
+    assert "fused" not in out and files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-o", "x"],
+        ["a", "b"],
+        ["a", "b", "-o", ""],
+        ["a", "b", "-o", "x", "--scores", "--dry_run"],
+        ["a", "b", "c", "-o", "x", "--scores"],
+        ["a", "b", "c", "-o", "x", "--pattern_a", "*"],
+    ],
+)
+def test_impossible_arguments_end_with_2(run, arguments):
+    with pytest.raises(SystemExit) as caught:
+        run(*arguments)
+    assert caught.value.code == 2
+
+
+def damage(pairs: Path) -> None:
+    """Of five pairs: one of two sizes, one truncated, one alone, one of floats without a range; one is whole."""
+    write_image(pairs / "visible/1.png", texture(9, 14, seed=1))
+    data = (pairs / "infrared/2.png").read_bytes()
+    (pairs / "infrared/2.png").write_bytes(data[: len(data) // 2])
+    write_image(pairs / "infrared/alone.png", texture(40, 48, seed=1))
+    cv2.imwrite(str(pairs / "infrared/real.tiff"), np.full((40, 48), 300.5, np.float32))
+    write_image(pairs / "visible/real.png", texture(40, 48, seed=2))
+
+
+def test_a_plan_names_every_failure_that_the_run_then_has_and_writes_nothing(run, pairs, tmp_path):
+    damage(pairs)
+    status, out, _ = run(pairs, "-o", tmp_path / "out", "--dry-run")
+    assert status == 1 and "1 would be fused, 4 would fail; nothing was written" in out
+    assert f"  3: 48x40, 3.png (8 bits, 0 to 255) + 3.png (8 bits, 0 to 255) -> {tmp_path}/out/3.png" in out
+    assert not (tmp_path / "out").exists()
+    planned = json.loads(run(pairs, "-o", tmp_path / "out", "--dry_run", "--json")[1])
+    status, out, _ = run(pairs, "-o", tmp_path / "out", "--json")
+    report = json.loads(out)
+    assert status == 1 and planned["ok"] is report["ok"] is False
+    assert report["failed"] == sorted(planned["failed"], key=lambda one: one["name"] != "alone")
+    assert [one["name"] for one in report["failed"]] == ["alone", "1", "2", "real"]
+    assert [one["result"] for one in planned["planned"]] == [one["result"] for one in report["fused"]]
+    assert planned["planned"][0]["replaces"] is False and files(tmp_path / "out") == ["3.png"]
+    assert json.loads(run(pairs, "-o", tmp_path / "out", "--dry_run", "--json")[1])["planned"][0]["replaces"] is True
+
+
+def test_a_plan_sees_results_in_the_way_and_folders_that_cannot_be_written(run, pairs, tmp_path):
+    (tmp_path / "out/2.png").mkdir(parents=True)
+    status, out, _ = run(pairs, "-o", tmp_path / "out", "--dry_run")
+    assert status == 1 and f"would fail: 2: cannot write {tmp_path}/out/2.png: it is there and no regular file" in out
+    (tmp_path / "file").touch()
+    status, out, _ = run(pairs, "-o", tmp_path / "file/out", "--dry_run")
+    assert status == 1 and f"cannot write results there: {tmp_path}/file is no folder that is writable" in out
+
+
+def test_resuming_skips_exactly_what_is_finished(run, pairs, tmp_path):
+    """Same sources, same settings, and the file that was written then."""
+
+    def fused(*options) -> list[str]:
+        status, out, _ = run(pairs, "-o", tmp_path / "out", "--resume", "--json", *options)
+        report = json.loads(out)
+        assert status == 0 and len(report["fused"]) + len(report["skipped"]) == 3
+        assert all(Path(one["result"]).is_file() for one in report["fused"] + report["skipped"])
+        return [one["name"] for one in report["fused"]]
+
+    assert fused() == ["1", "2", "3"]
+    assert fused() == []
+    (tmp_path / "out/2.png").unlink()
+    assert fused() == ["2"]
+    write_image(pairs / "visible/3.png", texture(40, 48, seed=9))
+    assert fused() == ["3"]
+    (tmp_path / "out/1.png").write_bytes((tmp_path / "out/2.png").read_bytes())  # whole, but another's
+    assert fused() == ["1"]
+    assert fused("--depth", "16") == ["1", "2", "3"] and fused("--depth", "16") == []
+    assert fused("--depth", "16", "--panel") == ["1", "2", "3"]
+    (tmp_path / "out/panels/2.png").unlink()
+    assert fused("--depth", "16", "--panel") == ["2"]
+    journal = tmp_path / "out/.adasffuse/rank0.jsonl"
+    journal.write_text(journal.read_text()[:-20])  # a run that was killed while it wrote
+    assert fused("--depth", "16", "--panel") == ["2"] and fused("--depth", "16", "--panel") == []
+
+
+def test_an_unfinished_pair_is_finished_by_the_next_run(run, pairs, tmp_path):
+    whole = (pairs / "infrared/2.png").read_bytes()
+    (pairs / "infrared/2.png").write_bytes(whole[:50])
+    assert run(pairs, "-o", tmp_path / "out")[0] == 1
+    (pairs / "infrared/2.png").write_bytes(whole)
+    status, out, _ = run(pairs, "-o", tmp_path / "out", "--resume")
+    assert status == 0 and "1 pairs fused" in out and "2 finished before, 0 failed" in out
+    status, out, _ = run(pairs, "-o", tmp_path / "out", "--resume", "--dry_run")
+    assert status == 0 and "0 would be fused, 3 finished before, 0 would fail" in out
+
+
+def test_panels_show_sources_and_result_side_by_side(run, pairs, tmp_path):
+    assert run(pairs, "-o", tmp_path / "out", "--panel")[0] == 0
+    assert files(tmp_path / "out") == [f"{n}.png" for n in "123"] + [f"panels/{n}.png" for n in "123"]
+    panel = np.asarray(Image.open(tmp_path / "out/panels/1.png"))
+    images = [pairs / "infrared/1.png", pairs / "visible/1.png", tmp_path / "out/1.png"]
+    for number, path in enumerate(images):
+        shown = panel[26:66, 54 * number : 54 * number + 48]  # below a caption, six pixels apart
+        assert np.array_equal(shown[..., 0], np.asarray(Image.open(path)))
+
+
+@pytest.mark.filterwarnings("ignore:.*undefined for these")
+def test_scores_of_the_report_are_those_of_all_finished_pairs(run, pairs, tmp_path):
+    first = json.loads(run(pairs, "-o", tmp_path / "out", "--scores", "--json")[1])["scores"]
+    again = json.loads(run(pairs, "-o", tmp_path / "out", "--scores", "--json", "--resume")[1])
+    assert again["scores"] == first and len(again["skipped"]) == 3
+    assert "convention adasffuse, n = 3" in run(pairs, "-o", tmp_path / "out", "--scores")[1]
+
+
+def test_json_holds_the_error_too(run, tmp_path):
+    status, out, err = run(tmp_path / "a", tmp_path / "b", "-o", tmp_path / "o", "--json")
+    assert status == 1 and json.loads(out) == {"ok": False, "error": f"{tmp_path}/a: no such file or folder"}
+    assert err.startswith("error: ")
+
+
+def test_names_tell_the_task():
+    def task(a: str, b: str) -> str | None:
+        guess = guess_task([a], [b])
+        return guess[0].id if guess else None
+
+    assert [task("IR_12", "VIS_12"), task("thermal", "rgb"), task("FLIR_1_ir", "FLIR_1_vis")] == ["ivf"] * 3
+    assert [task("low", "over"), task("imageA", "imageB"), task("SPECT", "MRI")] == ["mef", "mff", "mif"]
+    assert [task("a", "b"), task("ir", "ir"), task("irish", "visit"), task("ir_low", "vis_over")] == [None] * 4
+    with pytest.raises(ValueError, match=r"source A is called 'mri' and source B 'ct': .* or say --task mif"):
+        task("MRI", "CT")
+
+
+def test_processes_share_the_scenes_and_all_get_the_whole_report(pairs, tmp_path):
+    """Two threads in place of processes, over the store that processes have."""
+    write_image(pairs / "infrared/alone.png", texture(40, 48, seed=1))
+    (pairs / "visible/2.png").write_bytes(b"no image")
+    store, reports = dist.HashStore(), {}
+    work = find_work(SceneFolder("IVF", (pairs / "infrared", pairs / "visible")), tmp_path / "out")
+
+    def process(rank: int) -> None:
+        ranks = Ranks(rank, 2, store)
+        fuser = Fuser(Mean(), TASKS["ivf"], precision="float32")
+        reports[rank] = fuse_scenes(fuser, work, resume=False, ranks=ranks)
+        ranks.leave(False)
+
+    threads = [threading.Thread(target=process, args=(rank,)) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    for report in reports.values():
+        assert [scene.stem for scene in report.fused] == ["1", "3"] and sorted(report.files) == ["1", "3"]
+        assert [name for name, _ in report.failed] == ["alone", "2"]
+    noted = {path.name: path.read_text().count('"stem"') for path in (tmp_path / "out/.adasffuse").iterdir()}
+    assert noted == {"rank0.jsonl": 2}  # the other one's only scene failed
+    single = fuse_scenes(Fuser(Mean(), TASKS["ivf"], precision="float32"), work, resume=True)
+    assert [scene.stem for scene in single.skipped] == ["1", "3"] and not single.fused
+
+
+def torchrun(*arguments) -> subprocess.CompletedProcess:
+    """A program in two real processes."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *arguments]
+    return subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.slow
+def test_two_real_processes(run, pairs, tmp_path, weights):
+    done = torchrun("-m", "adasffuse", "fuse", pairs, "-o", tmp_path / "two", "--weights", weights, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)  # one report, of all
+    assert [one["name"] for one in report["fused"]] == ["1", "2", "3"]
+    assert sorted(os.listdir(tmp_path / "two/.adasffuse")) == ["rank0.jsonl", "rank1.jsonl"]
+    assert run(pairs, "-o", tmp_path / "one")[0] == 0
+    for name in files(tmp_path / "one"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert json.loads(run(pairs, "-o", tmp_path / "two", "--resume", "--json")[1])["fused"] == []
+
+
+@pytest.mark.slow
+def test_a_fusion_script_in_two_real_processes(pairs, tmp_path, weights):
+    (pairs / "visible/2.png").write_bytes(b"no image")
+    folders = ["--A_dir", pairs / "infrared", "--B_dir", pairs / "visible", "--save_dir", tmp_path, "--no_scores"]
+    done = torchrun(ROOT / "test_IVF_RGB.py", *folders, "--weights", weights)
+    assert done.returncode != 0 and done.stdout.count("IVF: 2 pairs fused") == done.stdout.count("failed: 2: ") == 1
+    assert files(tmp_path / "IVF") == ["1.png", "3.png"]
+
+
+DYING = """
+import os, signal, sys
+from adasffuse.cli import main
+from adasffuse.inference import folder
+
+write = folder.write_image
+def die(path, *rest):
+    if os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(path, *rest)
+folder.write_image = die
+sys.exit(main.main())
+"""
+
+
+@pytest.mark.slow
+def test_the_share_of_a_process_that_died_is_finished_by_resuming(run, pairs, tmp_path, weights):
+    (tmp_path / "dying.py").write_text(DYING)
+    done = torchrun(tmp_path / "dying.py", "fuse", pairs, "-o", tmp_path / "out", "--weights", weights)
+    assert done.returncode != 0 and "pairs fused" not in done.stdout
+    status, out, _ = run(pairs, "-o", tmp_path / "out", "--resume", "--json")
+    report = json.loads(out)
+    assert status == 0 and "2" in [one["name"] for one in report["fused"]]
+    assert files(tmp_path / "out") == ["1.png", "2.png", "3.png"]

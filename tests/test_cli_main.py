@@ -1,0 +1,120 @@
+"""The `adasffuse` command: its verbs, their help, completion, and what `info` says."""
+
+import json
+import subprocess
+import sys
+from importlib import metadata
+
+import numpy as np
+import PIL.Image
+import pytest
+import tifffile
+import torch
+from PIL import ImageCms
+from tiny import network, write_weights
+
+from adasffuse.cli import completion, fuse, info, score, train
+from adasffuse.cli.main import COMMANDS, main
+
+
+def call(capsys, *words: object) -> tuple[int, str, str]:
+    status = main([str(word) for word in words])
+    return status, *capsys.readouterr()
+
+
+def test_usage_version_and_unknown_verbs(capsys):
+    status, out, _ = call(capsys, "--help")
+    assert status == 0 and all(f"  {verb} " in out for verb in COMMANDS) and len(out.splitlines()) < 25
+    assert call(capsys)[0] == 2
+    assert call(capsys, "--version") == (0, "adasffuse 0.1.0\n", "")
+    status, out, err = call(capsys, "fues", "a")
+    assert (status, out) == (2, "") and err == "error: unknown command 'fues'; did you mean 'fuse'?\n"
+
+
+@pytest.mark.parametrize("module", [completion, fuse, info, score, train], ids=lambda module: module.__name__)
+def test_verbs_call_themselves_by_the_command(module, capsys):
+    verb = module.__name__.rpartition(".")[2]
+    with pytest.raises(SystemExit) as caught:
+        main([verb, "--help"])
+    assert caught.value.code == 0 and f"usage: adasffuse {verb}" in capsys.readouterr().out
+
+
+def test_the_help_of_fuse_begins_with_what_is_needed(capsys):
+    with pytest.raises(SystemExit):
+        main(["fuse", "--help"])
+    screen = "\n".join(capsys.readouterr().out.splitlines()[:24])
+    assert "adasffuse fuse A B -o OUT [options]" in screen and "-o OUT" in screen and "--task" in screen
+    assert "--tile" not in screen
+
+
+def test_bash_completes_verbs_options_and_choices(capsys):
+    status, script, _ = call(capsys, "completion", "bash")
+    assert status == 0
+    ask = 'COMP_WORDS=({words}); COMP_CWORD={last}; _shtab_adasffuse; echo "${{COMPREPLY[@]}}"'
+
+    def completed(*words: str) -> list[str]:
+        line = ask.format(words=" ".join(map(repr, words)), last=len(words) - 1)
+        done = subprocess.run(["bash", "-c", f"{script}\n{line}"], capture_output=True, text=True)
+        return done.stdout.split()
+
+    assert "fuse" in completed("adasffuse", "fu")
+    assert "--dry_run" in completed("adasffuse", "fuse", "--dr")
+    assert set(completed("adasffuse", "fuse", "--task", "")) >= {"ivf", "mef", "mff", "mif"}
+
+
+def test_without_shtab_the_command_to_install_it(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert call(capsys, "completion", "zsh") == (
+        1,
+        "",
+        "error: shell completion needs: pip install adasffuse[completion]\n",
+    )
+
+
+def test_the_installation(capsys, monkeypatch):
+    monkeypatch.setattr(
+        metadata,
+        "requires",
+        lambda _: ["numpy>=1", 'pillow>=12; extra == "plots"', 'zzz-none>1 ; extra == "zzz"', 'pytest; extra == "dev"'],
+    )
+    status, out, _ = call(capsys, "info", "--json")
+    values = json.loads(out)
+    assert status == 0 and values["torch"] == torch.__version__ and values["threads"] == torch.get_num_threads()
+    assert values["optional packages"] == {
+        "pillow": metadata.version("pillow"),
+        "zzz-none": "absent; pip install adasffuse[zzz]",
+    }
+    out = call(capsys, "info")[1]
+    assert "zzz-none: absent; pip install adasffuse[zzz]" in out and "general_small" in out
+
+
+def test_weights(capsys, tmp_path):
+    path = write_weights(tmp_path / "mine.safetensors", "mef", kinds=("exposure",))
+    status, out, _ = call(capsys, "info", "--json", path, "general_tiny")
+    mine, released = json.loads(out)["files"]
+    assert status == 0 and (mine["task"], mine["kinds"]) == ("mef", ["exposure"])
+    assert mine["parameters"] == sum(p.numel() for p in network(kinds=("exposure",)).parameters())
+    assert mine["training"] == {"steps": 0, "seed": 0} and "licence" not in mine
+    assert released["task"] == "general" and "research terms" in released["licence"]
+    path.write_bytes(path.read_bytes()[:-10])
+    status, out, err = call(capsys, "info", path, "general_tiny")
+    assert status == 1 and f"error: {path} is no whole safetensors file" in err and "parameters" in out
+
+
+def test_images(capsys, tmp_path):
+    counts = np.full((6, 10), 7300, np.uint16)
+    counts[0], counts[1] = 0, 7400
+    tifffile.imwrite(tmp_path / "counts.tif", counts, extratags=[(42113, "s", 0, "0", True)])
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = PIL.Image.Exif()
+    exif[274] = 6
+    PIL.Image.new("RGB", (20, 10), (1, 2, 3)).save(tmp_path / "c.jpg", quality=100, icc_profile=profile, exif=exif)
+    status, out, _ = call(capsys, "info", "--json", tmp_path / "counts.tif", tmp_path / "c.jpg")
+    deep, color = json.loads(out)["files"]
+    assert status == 0 and (deep["width"], deep["height"], deep["channels"], deep["depth"]) == (10, 6, 1, "16")
+    assert deep["values"] == [7300, 7400] and deep["black and white"] == [0, 65535]
+    assert deep["no data"] == 0 and deep["share without data"] == pytest.approx(1 / 6, abs=1e-6)
+    assert (color["width"], color["height"], color["stored"]) == (10, 20, "on its side")
+    assert "sRGB" in color["profile"] and color["channels"] == 3
+    status, out, err = call(capsys, "info", tmp_path / "none.png", tmp_path / "c.jpg")
+    assert status == 1 and "none.png: no such file" in err and "width" in out
