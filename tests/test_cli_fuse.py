@@ -21,6 +21,7 @@ from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, load_fuser
+from adasffuse.inference import ranks as ranks_module
 from adasffuse.inference.folder import find_work, fuse_scenes
 from adasffuse.inference.ranks import Ranks
 from adasffuse.tasks import TASKS, guess_task
@@ -302,6 +303,16 @@ def test_processes_share_the_scenes_and_all_get_the_whole_report(pairs, tmp_path
     assert noted == {"rank0.jsonl": 2}  # the other one's only scene failed
     single = fuse_scenes(Fuser(Mean(), TASKS["ivf"], precision="float32"), work, resume=True)
     assert [scene.stem for scene in single.skipped] == ["1", "3"] and not single.fused
+
+
+def test_a_process_that_failed_does_not_wait_for_a_main_one_that_waits_for_it(monkeypatch):
+    monkeypatch.setattr(ranks_module, "_PATIENCE", 0.3)
+    store = dist.HashStore()
+    failed, main_one = Ranks(1, 2, store), Ranks(0, 2, store)
+    failed.leave(failed=True)
+    main_one.leave()
+    Ranks(1, 2, store).leave()  # the main one has left: no wait
+    assert failed.gather(5) == [5]
 
 
 def torchrun(*arguments) -> subprocess.CompletedProcess:

@@ -47,7 +47,7 @@ def test_the_help_of_fuse_begins_with_what_is_needed(capsys):
     assert "--tile" not in screen
 
 
-def test_bash_completes_verbs_options_and_choices(capsys):
+def test_bash_completes_verbs_options_choices_and_files(capsys, tmp_path):
     status, script, _ = call(capsys, "completion", "bash")
     assert status == 0
     ask = 'COMP_WORDS=({words}); COMP_CWORD={last}; _shtab_adasffuse; echo "${{COMPREPLY[@]}}"'
@@ -60,6 +60,14 @@ def test_bash_completes_verbs_options_and_choices(capsys):
     assert "fuse" in completed("adasffuse", "fu")
     assert "--dry_run" in completed("adasffuse", "fuse", "--dr")
     assert set(completed("adasffuse", "fuse", "--task", "")) >= {"ivf", "mef", "mff", "mif"}
+    (tmp_path / "thermal.png").touch()
+    assert completed("adasffuse", "fuse", str(tmp_path / "the")) == [str(tmp_path / "thermal.png")]
+
+
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_every_shell_has_a_script_that_knows_the_verbs(shell, capsys):
+    status, script, _ = call(capsys, "completion", shell)
+    assert status == 0 and "dry_run" in script and "precision" in script
 
 
 def test_without_shtab_the_command_to_install_it(capsys, monkeypatch):
@@ -94,8 +102,12 @@ def test_weights(capsys, tmp_path):
     mine, released = json.loads(out)["files"]
     assert status == 0 and (mine["task"], mine["kinds"]) == ("mef", ["exposure"])
     assert mine["parameters"] == sum(p.numel() for p in network(kinds=("exposure",)).parameters())
-    assert mine["training"] == {"steps": 0, "seed": 0} and "licence" not in mine
+    assert mine["training"] == {"steps": 0, "seed": 0} and mine["licence"] is None
     assert released["task"] == "general" and "research terms" in released["licence"]
+    network().save_pretrained(tmp_path / "hub")
+    card = tmp_path / "hub/README.md"
+    card.write_text(card.read_text().replace("---\n", "---\nlicense: cc-by-4.0\n", 1))
+    assert json.loads(call(capsys, "info", "--json", tmp_path / "hub")[1])["files"][0]["licence"] == "cc-by-4.0"
     path.write_bytes(path.read_bytes()[:-10])
     status, out, err = call(capsys, "info", path, "general_tiny")
     assert status == 1 and f"error: {path} is no whole safetensors file" in err and "parameters" in out

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from adasffuse.cli import score, task_script, train
+from adasffuse.cli.main import COMMANDS
 from adasffuse.images.write import write_image
 from adasffuse.tasks import find_task
 
@@ -47,6 +48,11 @@ def test_commands_are_those_of_the_programs(page, monkeypatch):
     monkeypatch.setattr(argparse.ArgumentParser, "exit", lambda self, *_: pytest.fail(self.prog))
     blocks = [text for where, language, text in BLOCKS if where == page and language == "bash"]
     for words in (words for text in blocks for words in commands(text)):
+        if "adasffuse" in words[:-1] and "install" not in words:  # the command, perhaps as `python -m adasffuse`
+            verb, *rest = words[words.index("adasffuse") + 1 :]
+            parser = import_module(f"adasffuse.cli.{COMMANDS[verb].module}").make_parser(f"adasffuse {verb}")
+            parser.parse_args(rest[: rest.index(">")] if ">" in rest else rest)
+            continue
         program = next((Path(word) for word in words if word.endswith((".py", ".sh"))), None)
         if program is None:  # pip, python -m venv
             continue

@@ -5,13 +5,17 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+from adasffuse.cli.arguments import given_path
 from adasffuse.process import say
 
-SHELLS = ("bash", "zsh", "tcsh")
+SHELLS = ("bash", "zsh", "fish", "tcsh")
 DESCRIPTION = """Print a shell's completion of the adasffuse command (needs: pip install adasffuse[completion]).
 
   adasffuse completion bash > ~/.local/share/bash-completion/completions/adasffuse
+  adasffuse completion fish > ~/.config/fish/completions/adasffuse.fish
   adasffuse completion zsh > ~/.zfunc/_adasffuse            with fpath+=~/.zfunc before compinit in ~/.zshrc
 """
 
@@ -34,12 +38,12 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     except ModuleNotFoundError:
         say("error: shell completion needs: pip install adasffuse[completion]", sys.stderr)
         return 1
-    say(shtab.complete(whole_parser(), args.shell))
+    say(shtab.complete(whole_parser(shtab.FILE), args.shell))
     return 0
 
 
-def whole_parser() -> argparse.ArgumentParser:
-    """One parser of the whole command, with the verbs as sub-commands."""
+def whole_parser(files: Any) -> argparse.ArgumentParser:
+    """One parser of the whole command, with the verbs as sub-commands; `files` is how shtab completes paths."""
     from adasffuse.cli.main import COMMANDS
 
     parser = argparse.ArgumentParser("adasffuse")
@@ -49,5 +53,8 @@ def whole_parser() -> argparse.ArgumentParser:
         name = f"adasffuse.cli.{command.module}"
         if importlib.util.find_spec(name):
             own = importlib.import_module(name).make_parser(f"adasffuse {verb}")
+            for action in own._actions:  # argparse has no public list of them; shtab reads the same one
+                if action.type in (Path, given_path) or action.dest in ("files", "weights"):
+                    action.complete = files
             verbs.add_parser(verb, parents=[own], add_help=False, help=command.summary)
     return parser

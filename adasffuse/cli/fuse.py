@@ -133,6 +133,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
                 say(f"error: {printable(error)}{_advice(error)}", sys.stderr)
             if ranks.main and args.json:
                 say(json.dumps({"ok": False, "error": str(error)}))
+            ranks.leave(failed=True)
             return 1
 
 

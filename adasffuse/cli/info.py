@@ -146,10 +146,19 @@ def _weights(path: Path) -> dict[str, Any]:
         values["training"] = read_record(path)
     except WeightsError:
         values["training"] = None
-    card = path.with_suffix(".json")
-    if card.is_file():
-        values["licence"] = json.loads(card.read_text(encoding="utf-8")).get("licence")
+    values["licence"] = _licence(path)
     return values
+
+
+def _licence(path: Path) -> str | None:
+    """What the card beside a weights file says: released weights have a JSON file, folders for the Hub a README.md."""
+    card, readme = path.with_suffix(".json"), path.with_name("README.md")
+    if card.is_file():
+        return json.loads(card.read_text(encoding="utf-8")).get("licence")
+    if readme.is_file():
+        match = re.search(r"^licen[cs]e:\s*(.+)$", readme.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+        return match[1].strip() if match else None
+    return None
 
 
 def _image(path: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ COMMANDS = {
     "score": Command("score", "score folders of fused images"),
     "train": Command("train", "train a network"),
     "export": Command("export", "write a network as ONNX or torch.export file"),
-    "completion": Command("completion", "print the completion of this command for bash, zsh or tcsh"),
+    "completion": Command("completion", "print the completion of this command for bash, zsh, fish or tcsh"),
     "info": Command("info", "say what this installation, a weights file or an image is"),
 }
 

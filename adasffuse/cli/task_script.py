@@ -72,6 +72,7 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
         except (ValueError, OSError) as error:
             if ranks.main or isinstance(error, SaveError):
                 say(f"error: {printable(error)}{_advice(error)}", sys.stderr)
+            ranks.leave(failed=True)
             return 1
 
 

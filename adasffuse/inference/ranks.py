@@ -51,25 +51,34 @@ class Ranks:
         keys = [f"{self._steps}/{rank}" for rank in range(self.world)]
         self._store.set(keys[self.rank], pickle.dumps(value).hex())
         for key in keys:
-            self._wait(key)
+            _wait(self._store, key)
         return [pickle.loads(bytes.fromhex(self._store.get(key).decode())) for key in keys]
 
-    def leave(self, failed: bool) -> None:
-        """The end: the others go after the main process, as torchrun ends it with the first one that has failed."""
-        if self._store is None:
+    def leave(self, failed: bool = False) -> None:
+        """The end of this process's part, once; the others end after the main one.
+
+        torchrun ends all processes with the first that has failed: the main one is given time to say why.
+
+        Args:
+            failed: this process passes nothing more to `gather`: it does not wait for long.
+        """
+        store, self._store = self._store, None
+        if store is None:
             return
         with suppress(RuntimeError):  # the store ends with the process that keeps it
             if self.main:
-                self._store.set("end", "end")
+                store.set("end", "end")
             else:
-                self._wait("end", _PATIENCE if failed else None)
+                _wait(store, "end", _PATIENCE if failed else None)
 
-    def _wait(self, key: str, seconds: float | None = None) -> None:
-        began = time.monotonic()
-        while not self._store.check([key]):
-            if seconds is not None and time.monotonic() - began > seconds:
-                return
-            time.sleep(_GLANCE)
+
+def _wait(store: dist.Store, key: str, seconds: float | None = None) -> None:
+    """Return when a key is there, or after some seconds."""
+    began = time.monotonic()
+    while not store.check([key]):
+        if seconds is not None and time.monotonic() - began > seconds:
+            return
+        time.sleep(_GLANCE)
 
 
 @contextmanager
@@ -82,12 +91,12 @@ def join_ranks() -> Iterator[Ranks]:
     store, rank, world = next(iter(dist.rendezvous("env://")))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store outlives restarts
     ranks = Ranks(rank, world, dist.PrefixStore(f"adasffuse_{attempt}", store))
-    failed = True
     try:
         yield ranks
-        failed = False
-    finally:
-        ranks.leave(failed)
+    except Exception:
+        ranks.leave(failed=True)
+        raise
+    ranks.leave()
 
 
 def own_device(name: str) -> str:
