@@ -1,5 +1,6 @@
 """`adasffuse fuse`: what is fused, what is refused, plans, resuming, reports, and several processes."""
 
+import errno
 import json
 import os
 import shlex
@@ -21,6 +22,7 @@ from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, load_fuser
+from adasffuse.inference import folder as folder_module
 from adasffuse.inference import ranks as ranks_module
 from adasffuse.inference.folder import find_work, fuse_scenes
 from adasffuse.inference.ranks import Ranks
@@ -258,6 +260,23 @@ def test_scores_of_the_report_are_those_of_all_finished_pairs(run, pairs, tmp_pa
     again = json.loads(run(pairs, "-o", tmp_path / "out", "--scores", "--json", "--resume")[1])
     assert again["scores"] == first and len(again["skipped"]) == 3
     assert "convention adasffuse, n = 3" in run(pairs, "-o", tmp_path / "out", "--scores")[1]
+
+
+def test_a_full_disk_is_one_error_and_leaves_whole_files(run, pairs, tmp_path, monkeypatch):
+    write = folder_module.write_image
+
+    def full_after_one(path, *rest):
+        if list((tmp_path / "out").glob("*.png")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, *rest)
+
+    monkeypatch.setattr(folder_module, "write_image", full_after_one)
+    status, out, err = run(pairs, "-o", tmp_path / "out")
+    assert status == 1 and err.count("\n") == 1 and "No space left on device; results written before are whole" in err
+    assert "pairs fused" not in out and len(files(tmp_path / "out")) == 1
+    monkeypatch.undo()
+    status, out, _ = run(pairs, "-o", tmp_path / "out", "--resume")
+    assert status == 0 and "2 pairs fused" in out and "1 finished before" in out
 
 
 def test_json_holds_the_error_too(run, tmp_path):
