@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from tiny import network
 
-from adasffuse.inference.tiling import GRID, fuse_tiled, spans, tile_shape, tiled_maps
+from adasffuse.inference.tiling import fuse_tiled, tiled_maps
+from adasffuse.models.tiles import GRID, spans, tile_shape
 from adasffuse.models.network import OUTPUTS
 
 LAYOUTS = [(32, 16), (48, 16), (64, 0), (128, 64), (16, 0), (80, 64)]

@@ -25,10 +25,15 @@ def exposure_weights(sources: Tensor, faint: float = 0.0) -> Tensor:
     Args:
         faint: contrast that is added to every pixel, so that noise decides nothing in flat regions.
     """
+    weights = exposure_strength(sources, faint)
+    return weights / weights.sum(dim=0)
+
+
+def exposure_strength(sources: Tensor, faint: float = 0.0) -> Tensor:
+    """The weights before they are made to add up to 1: of each source alone, whatever the others are."""
     sources = sources.float()
     x = F.pad(sources.flatten(0, 1), (1, 1, 1, 1), mode="reflect").unflatten(0, sources.shape[:2])
     above, below, left, right = x[..., :-2, 1:-1], x[..., 2:, 1:-1], x[..., 1:-1, :-2], x[..., 1:-1, 2:]
     contrast = (above + left - 4 * sources + right + below).abs()  # OpenCV's order: rounding shows where it is flat
     exposed = torch.exp(-(sources - 0.5).square() / (2 * _SIGMA**2))
-    weights = (contrast + faint) * exposed + _NOTHING
-    return weights / weights.sum(dim=0)
+    return (contrast + faint) * exposed + _NOTHING

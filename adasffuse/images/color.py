@@ -86,19 +86,59 @@ def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, de
     sizes = [luma.shape, *(source.shape[:2] for source in sources)]
     if len(set(sizes)) > 1:
         raise ValueError(f"rebuild_color needs one height and width, got {', '.join(map(str, sizes))}")
+    chroma = ChromaMean()
+    for source in used:
+        chroma.add(source)
+    return with_chroma(luma, chroma.result(), depth)
+
+
+class ChromaMean:
+    """Mean of the chroma points (Cb, Cr) of images, each weighted by its distance from neutral.
+
+    Images are added one after the other; one that is gray adds nothing.
+    """
+
+    def __init__(self) -> None:
+        self._sums: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self._alone: tuple[np.ndarray, np.ndarray] | None = None
+
+    def add(self, pixels: np.ndarray) -> None:
+        """Take an image, (H, W) or (H, W, 3) in [0, 1], into account."""
+        if is_gray(pixels):
+            return
+        cb, cr = rgb_to_ycbcr(pixels)[1:]
+        if self._sums is None and self._alone is None:
+            self._alone = cb, cr
+            return
+        if self._sums is None:
+            first = np.hypot(*self._alone)
+            self._sums, self._alone = (first, first * self._alone[0], first * self._alone[1]), None
+        weight = np.hypot(cb, cr)
+        for total, value in zip(self._sums, (weight, weight * cb, weight * cr)):
+            total += value
+
+    def result(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Cb and Cr, (H, W) float32; None where no image had colour.  One coloured image alone keeps its own."""
+        if self._sums is None:
+            return self._alone
+        total = np.maximum(self._sums[0], np.float32(1e-12))
+        return self._sums[1] / total, self._sums[2] / total
+
+
+def with_chroma(luma: np.ndarray, chroma: tuple[np.ndarray, np.ndarray] | None, depth: str) -> np.ndarray:
+    """The last part of `rebuild_color`: luminance with a chroma, of the same shapes; arguments and result as there."""
     exact = np.clip(luma, 0, 1).astype(np.float32, copy=False)
     levels = _LEVELS[depth]
     level = np.rint(exact * levels) if levels else exact
     y = level / levels if levels else exact
-    colored = [source for source in used if not is_gray(source)]
-    if not colored:
+    if chroma is None:
         return y
-    cb, cr = _weighted_chroma([rgb_to_ycbcr(source)[1:] for source in colored])
+    cb, cr = chroma
     rgb = ycbcr_to_rgb(y, *fit_gamut(exact, cb, cr)).clip(0, 1)
     if levels:  # near black and white, clipping what rounding has pushed out of gamut may have moved Y by a level
         moved = np.rint(luminance(np.rint(rgb * levels) / levels) * levels) != level
         if moved.any():
-            one = y[moved][:, None], *(chroma[moved][:, None] for chroma in (cb, cr))
+            one = y[moved][:, None], *(values[moved][:, None] for values in chroma)
             rgb[moved] = ycbcr_to_rgb(one[0], *fit_gamut(*one)).clip(0, 1)[:, 0]
     return rgb
 
@@ -147,13 +187,3 @@ def is_colorful(pixels: np.ndarray) -> bool:
     """Whether an image, (H, W) or (H, W, 3) in [0, 1], has more colour than a tint, judged by every 16th pixel."""
     some = pixels[::4, ::4]
     return pixels.ndim == 3 and float(np.mean(some.max(axis=2) - some.min(axis=2))) > _COLORFUL
-
-
-def _weighted_chroma(chroma: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of (Cb, Cr) points weighted by their distance from neutral; one source alone keeps its own."""
-    if len(chroma) == 1:
-        return chroma[0]
-    weights = [np.hypot(cb, cr) for cb, cr in chroma]
-    total = np.maximum(sum(weights), np.float32(1e-12))
-    cb, cr = (sum(w * points[i] for w, points in zip(weights, chroma)) / total for i in (0, 1))
-    return cb, cr

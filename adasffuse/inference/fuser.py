@@ -18,10 +18,11 @@ from adasffuse.images.image import ImageNotice
 from adasffuse.images.no_data import Gap, complete, find_gaps, without_empty
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.forms import form_of, joined, of_scene, restored, split_batch
-from adasffuse.inference.tiling import GRID, fuse_tiled
+from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.hub import find_pretrained
 from adasffuse.models.network import stack_sources
+from adasffuse.models.tiles import GRID
 from adasffuse.models.weights import WeightsError, default_weights, load_weights
 from adasffuse.process import keep_freed_memory
 from adasffuse.tasks import GENERAL, Task, find_task

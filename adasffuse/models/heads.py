@@ -15,7 +15,7 @@ from adasffuse.classical.pyramid import blend_pyramids
 
 LEVELS = 3  # of the pyramid above its finest band; height and width in patches are multiples of 2 ** LEVELS
 SLOPE = 0.2  # of the LeakyReLU
-_FAINT = 1e-3  # contrast that exposure weights do not tell from noise
+FAINT = 1e-3  # contrast that exposure weights do not tell from noise
 _NOISE = 0.01  # contrast below which a band's logarithm tells little apart
 _LEAST = 1e-4  # exposure weights below this are no smaller
 
@@ -74,48 +74,81 @@ class PyramidHead(nn.Module):
             gains: factors of the logits, (S*B, bands, 1, 1, 1).
             exposed: of each sample, or of all, whether exposure fusion counts; None: it does.
         """
-        logits, contrast, exposure = [], [], []
-        with_exposure = self.exposure_power is not None and (exposed is None or any(exposed) or self.training)
-        for band, head in enumerate((self.detail, *self.coarse)):
-            if band:
-                fused, features = F.avg_pool2d(fused, 2), F.avg_pool2d(features, 2)
-            own = head(fused, features)
-            logits.append(own if gains is None else gains[:, band] * own)
-            if self.contrast_power is not None and band < LEVELS:
-                contrast.append(wide(self.contrast_power(fused)))
-            if with_exposure:
-                power = wide(self.exposure_power(fused))
-                exposure.append(power if exposed is None else power * power.new_tensor(exposed)[:, None, None, None])
-        return (*logits, *contrast, *exposure, wide(self.octave_share(fused)))
+        pooled = pooled_bands(fused)
+        return self.logits(pooled, features, gains) + self.shared_maps(pooled, exposed)
+
+    def logits(self, fused: Sequence[Tensor], features: Tensor, gains: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The maps that every source has for itself, from `pooled_bands` of the fused features; as in `weight_maps`."""
+        bands = zip((self.detail, *self.coarse), fused, pooled_bands(features))
+        logits = tuple(head(shared, own) for head, shared, own in bands)
+        return logits if gains is None else tuple(gains[:, band] * own for band, own in enumerate(logits))
+
+    def shared_maps(self, fused: Sequence[Tensor], exposed: Sequence[bool] | None = None) -> tuple[Tensor, ...]:
+        """The maps that all sources share: powers of contrast and of exposure, and the octaves' share at last."""
+        contrast, exposure = (), ()
+        if self.contrast_power is not None:
+            contrast = tuple(wide(self.contrast_power(band)) for band in fused[:LEVELS])
+        if self.exposure_power is not None and (exposed is None or any(exposed) or self.training):
+            exposure = tuple(wide(self.exposure_power(band)) for band in fused)
+            if exposed is not None:
+                exposure = tuple(p * p.new_tensor(exposed)[:, None, None, None] for p in exposure)
+        return (*contrast, *exposure, wide(self.octave_share(fused[-1])))
 
     def compose(self, sources: Tensor, maps: Sequence[Tensor]) -> Tensor:
         """The blend (B, P, H, W) of sources (S, B, P, H, W) by their weight maps."""
-        logits, powers, share = maps[: LEVELS + 1], maps[LEVELS + 1 : -1], maps[-1]
-        contrast = powers[:LEVELS] if self.contrast_power is not None else ()
-        exposure = powers[len(contrast) :]
-        images = _levels(sources)
-        exposed = _levels(self._exposed(sources)) if exposure else []
+        logits, shared = maps[: LEVELS + 1], maps[LEVELS + 1 :]
+        images = pyramid_levels(sources)
+        exposed = self.exposed(sources) if self.has_exposure(shared) else []
 
         def weights(band: int, detail: Tensor) -> Sequence[Tensor]:
-            total = logits[band].view_as(detail)
-            if contrast and band < LEVELS:
-                total = total + contrast[band] * self._log_contrast(detail)
-            if exposure:
-                total = total + exposure[band] * exposed[band].clamp(min=_LEAST).log()
-            return _softmax(total)
+            return _softmax(self.band_logits(band, logits[band].view_as(detail), detail, shared, exposed))
 
         base = images[LEVELS]
-        weight = torch.stack(tuple(weights(LEVELS, base)))
-        result = torch.lerp((weight * base).sum(dim=0), blend_pyramids(base, weight), torch.sigmoid(share))
-        for band in range(LEVELS - 1, 0, -1):
-            detail = images[band] - _enlarged(base, 2)
-            result = _blended(_enlarged(result, 2), weights(band, detail), detail)
-            base = images[band]
-        detail = sources - self._as_patches(base.flatten(0, 1)).view_as(sources)
-        result = _blended(self._as_patches(result), weights(0, detail), detail)
+        result = self.blended_base(base, torch.stack(tuple(weights(LEVELS, base))), shared)
+        for band in range(LEVELS - 1, -1, -1):
+            detail = self.detail_of(images, band)
+            result = _blended(self.enlarged(result, band), weights(band, detail), detail)
         return result.clamp(functools.reduce(torch.minimum, sources), functools.reduce(torch.maximum, sources))
 
-    def _log_contrast(self, detail: Tensor) -> Tensor:
+    def has_exposure(self, shared: Sequence[Tensor]) -> bool:
+        """Whether exposure fusion counts, by the `shared_maps`."""
+        return len(shared) > 1 + (LEVELS if self.contrast_power is not None else 0)
+
+    def band_logits(
+        self, band: int, own: Tensor, detail: Tensor, shared: Sequence[Tensor], exposed: Sequence[Tensor]
+    ) -> Tensor:
+        """What the softmax over the sources is taken of: the network's logits, contrast and exposure, in one band.
+
+        Args:
+            own: logits of the sources in that band, in the shape of the detail.
+            detail: the band itself, (S, B, P, H, W); its coarser ones (S, B, 1, h, w).
+            shared: `shared_maps`.
+            exposed: `exposed`, where exposure fusion counts.
+        """
+        total = own
+        if self.contrast_power is not None and band < LEVELS:
+            total = total + shared[band] * self.log_contrast(detail)
+        if exposed:
+            first = LEVELS if self.contrast_power is not None else 0
+            total = total + shared[first + band] * exposed[band].clamp(min=_LEAST).log()
+        return total
+
+    def blended_base(self, base: Tensor, weights: Tensor, shared: Sequence[Tensor]) -> Tensor:
+        """The base (B, 1, h, w) of sources (S, B, 1, h, w): cell by cell, or over all coarser octaves."""
+        return torch.lerp((weights * base).sum(dim=0), blend_pyramids(base, weights), torch.sigmoid(shared[-1]))
+
+    def detail_of(self, images: Sequence[Tensor], band: int) -> Tensor:
+        """One band of the sources, from their `pyramid_levels`."""
+        coarser = images[band + 1]
+        if band:
+            return images[band] - _enlarged(coarser, 2)
+        return images[0] - self._as_patches(coarser.flatten(0, 1)).view_as(images[0])
+
+    def enlarged(self, coarser: Tensor, band: int) -> Tensor:
+        """What is blended of all coarser bands, at the size of a band."""
+        return _enlarged(coarser, 2) if band else self._as_patches(coarser)
+
+    def log_contrast(self, detail: Tensor) -> Tensor:
         """Logarithm of the mean magnitude of a band (S, B, P, H, W) around each pixel or cell.
 
         Of the finest band it is taken over 2x2 pixels, and these over 3x3 neighbours; of the others over 3x3 cells.
@@ -132,10 +165,10 @@ class PyramidHead(nn.Module):
             )
             return _by_patches(contrast, twice).view_as(detail)
 
-    def _exposed(self, sources: Tensor) -> Tensor:
-        """Weights of exposure fusion, (S, B, P, H, W)."""
-        weights = exposure_weights(F.pixel_shuffle(sources, self.patch), _FAINT)
-        return F.pixel_unshuffle(weights, self.patch)
+    def exposed(self, sources: Tensor) -> list[Tensor]:
+        """Weights of exposure fusion of sources (S, B, P, H, W), in every band."""
+        weights = exposure_weights(F.pixel_shuffle(sources, self.patch), FAINT)
+        return pyramid_levels(F.pixel_unshuffle(weights, self.patch))
 
     def start_as_exposure_fusion(self) -> None:
         """Let the weights be those of exposure fusion alone, over all octaves."""
@@ -206,12 +239,20 @@ def _softmax(logits: Tensor) -> Sequence[Tensor]:
     return first, 1 - first
 
 
-def _levels(x: Tensor) -> list[Tensor]:
+def pyramid_levels(x: Tensor) -> list[Tensor]:
     """x (S, B, P, H, W), and means over 2x2, 4x4 and 8x8 patches of all their pixels, down to (S, B, 1, H/8, W/8)."""
     levels = [x, _halved(x.mean(dim=2, keepdim=True))]
     while len(levels) <= LEVELS:
         levels.append(_halved(levels[-1]))
     return levels
+
+
+def pooled_bands(features: Tensor) -> list[Tensor]:
+    """Features (N, C, H, W), and their means over 2x2, 4x4 and 8x8 patches."""
+    bands = [features]
+    while len(bands) <= LEVELS:
+        bands.append(F.avg_pool2d(bands[-1], 2))
+    return bands
 
 
 def _constant(layer: nn.Conv2d, value: float) -> nn.Conv2d:

@@ -196,7 +196,7 @@ class AdaSFFuse(nn.Module):
         """
         count = len(sources)
         known = self.kinds.numbers(kinds, sources) if self.options.kinds and kinds else None  # (S*B,)
-        features = self.embed_sources(self._as_patches(sources), known)  # (S*B, C, H, W), in patches here and below
+        features = self.embed_sources(self.as_patches(sources), known)  # (S*B, C, H, W), in patches here and below
         low, high = self.analyse(features, count)  # (B, C, H/2, W/2), (B, 3C, H/2, W/2)
         features = rounded(features)
         low = self.low_blocks(low)
@@ -214,8 +214,7 @@ class AdaSFFuse(nn.Module):
 
     def compose(self, sources: Tensor, maps: tuple[Tensor, ...]) -> Tensor:
         """The fused image (B, 1, H, W), not clamped, from the sources (S, B, 1, H, W) and their `weight_maps`."""
-        height, width = sources.shape[-2:]
-        patches = self._as_patches(sources).unflatten(0, sources.shape[:2])  # (S, B, P, H/p, W/p)
+        patches = self.as_patches(sources).unflatten(0, sources.shape[:2])  # (S, B, P, H/p, W/p)
         if self.head is None:
             (fused,) = maps
         elif self.decode is None:
@@ -224,10 +223,14 @@ class AdaSFFuse(nn.Module):
             residual, *maps = maps
             difference = functools.reduce(torch.maximum, patches) - functools.reduce(torch.minimum, patches)
             fused = self.head.compose(patches, maps) + residual.clamp(-difference, difference)
-        pixels = fused.permute(0, 2, 3, 1).unflatten(3, 2 * (self.options.patch,)).transpose(2, 3)  # (B, h, p, w, p)
+        return self.from_patches(fused, *sources.shape[-2:])
+
+    def from_patches(self, patches: Tensor, height: int, width: int) -> Tensor:
+        """Patches (B, P, h, w) as an image (B, 1, H, W), cut to its size."""
+        pixels = patches.permute(0, 2, 3, 1).unflatten(3, 2 * (self.options.patch,)).transpose(2, 3)  # (B, h, p, w, p)
         return pixels.flatten(3).flatten(1, 2).unsqueeze(1)[..., :height, :width]
 
-    def _as_patches(self, sources: Tensor) -> Tensor:
+    def as_patches(self, sources: Tensor) -> Tensor:
         """Sources (S, B, 1, H, W), extended, (S*B, P, H/p, W/p): P = p * p pixels of a patch."""
         extended = pad_to_multiple(sources.flatten(0, 1), self.multiple)
         size = (-1, self.options.patch)
