@@ -140,8 +140,8 @@ def guess_task(first: Sequence[str], second: Sequence[str]) -> tuple[Task, str, 
         a, b = task.words
         if words_a & a and words_b & b:
             found.append((task, min(words_a & a), min(words_b & b)))
-        elif words_a & b and words_b & a:
-            swapped.append((task, min(words_a & b), min(words_b & a)))
+        elif words_a & b and words_b & a:  # sources of one kind have no order
+            (swapped if len(task.kinds) > 1 else found).append((task, min(words_a & b), min(words_b & a)))
     if swapped and not found:
         task, word_a, word_b = swapped[0]
         raise ValueError(
