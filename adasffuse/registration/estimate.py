@@ -1,0 +1,256 @@
+"""Estimating the transform between two images of one scene."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from adasffuse.images.color import luminance
+from adasffuse.images.image import Image
+from adasffuse.registration.features import edge_features
+from adasffuse.registration.information import Information, register_by_information
+from adasffuse.registration.matching import Correlation, consistent
+from adasffuse.registration.models import ParametricModel, SmoothModel
+from adasffuse.registration.transform import METHODS, AlignmentError, Transform, identity
+
+MEASURES = ("edges", "information")
+_WORK_SIDE = 640  # pixels: larger images are registered reduced, the result holds for their full size
+_SMALLEST_SIDE = 48  # pixels
+_LEVELS = ((4, 8, 8, 1.0), (4, 8, 8, 1.0), (2, 5, 16, 1.0), (1, 3, 24, 0.7))  # reduction, radius, cell, spread
+_FIELD_LEVELS = ((4, 8, 6, 1.0, 1.5), (4, 6, 6, 1.0, 1.0), (2, 5, 8, 1.0, 1.2), (1, 3, 16, 0.8, 1.2))
+_SCALES = (1.0, 0.8, 1.25, 0.65, 1.55, 0.5, 2.0)  # of the moving image, tried where the sources' sizes differ
+_PEAK_REDUCTION, _PEAK_RADIUS = 4, 8
+_LOWEST_PEAK = 3.0  # standard deviations of the correlation around
+_FLAT = 2 / 255  # span of values
+_LARGEST_SCALE = 1.6  # of the estimate against the start, each way
+_LARGEST_SHIFT = 0.3  # of the image's width
+_SMALLEST_OVERLAP = 0.3  # of the target
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How two images lie on each other."""
+
+    transform: Transform
+    peak: float  # how far the correlation stands out from that of shifted images, in standard deviations
+    shift: float  # mean displacement against images that show the same field of view, pixels of the target
+
+
+def estimate(moving: Image, target: Image, method: str = "affine", measure: str = "edges") -> Estimate:
+    """The transform that takes the moving image to the grid of the target.
+
+    Args:
+        moving, target: images of one scene, of any two sizes.  Those of one size are expected to differ by at most
+            about 6 % of the width; of different sizes, also by a factor of 0.5 to 2 in their field of view.
+        method: 'translation', 'affine', 'homography', or 'deformable': affine, and a smooth field on it.
+        measure: 'edges' (orientation of edges: two cameras) or 'information' (normalized mutual information of gray
+            values: medical images, where one shows areas and the other outlines).
+    Raises:
+        AlignmentError: an image is too small or without content, the images have no structure in common, or the
+            estimate is not plausible.
+        ValueError: unknown method or measure, or a deformable estimate by information.
+    """
+    check_method(method, measure)
+    pair = _Pair.of(moving, target)
+    if measure == "information":
+        matrix = register_by_information(*pair.lumas(), pair.start, method)
+        return pair.finish(matrix, None, method, _information_peak(pair, matrix))
+    matrix = pair.best_start()
+    parametric = "affine" if method == "deformable" else method
+    for level in _LEVELS:
+        matrix = _refine(pair, matrix, level, parametric)
+    field = None
+    if method == "deformable":
+        field = np.zeros((*pair.target.shape, 2), np.float32)
+        for level in _FIELD_LEVELS:
+            field = _deform(pair, matrix, field, level)
+    return pair.finish(matrix, field, method, _peak(pair, matrix, field))
+
+
+def check_method(method: str, measure: str = "edges") -> None:
+    """Raise ValueError for an unknown method or measure, or a pair of them that does not work."""
+    if method not in METHODS:
+        raise ValueError(f"unknown method of alignment {method!r}; choose {', '.join(METHODS)}")
+    if measure not in MEASURES:
+        raise ValueError(f"unknown measure of alignment {measure!r}; choose {', '.join(MEASURES)}")
+    if measure == "information" and method == "deformable":
+        raise ValueError("deformable alignment follows edges; with measure 'information' choose affine")
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Luminance and masks at the working size."""
+
+    moving: np.ndarray
+    moving_valid: np.ndarray  # (H, W) float32, 1 where there is data
+    target: np.ndarray
+    target_valid: np.ndarray
+    start: np.ndarray  # (3, 3): images show the same, each to its edges
+    moving_size: tuple[int, int]  # of the images given
+    target_size: tuple[int, int]
+
+    @staticmethod
+    def of(moving: Image, target: Image) -> "_Pair":
+        arrays = []
+        for name, image in (("the moving image", moving), ("the target", target)):
+            height, width = image.pixels.shape[:2]
+            if min(height, width) < _SMALLEST_SIDE:
+                raise AlignmentError(
+                    f"cannot register: {name} is {width}x{height} pixels, {_SMALLEST_SIDE} a side are needed"
+                )
+            size = _work_size(target.pixels.shape[:2])
+            if image is moving:  # at the target's scale, whatever its own
+                ratio = max(size[0] / height, size[1] / width)
+                size = (max(8, round(height * ratio)), max(8, round(width * ratio)))
+            valid = np.ones((height, width), np.float32) if image.valid is None else image.valid.astype(np.float32)
+            luma = luminance(image.pixels)
+            if not _has_content(luma, image.valid):
+                raise AlignmentError(f"cannot register: {name} is flat, it shows nothing that could be found again")
+            arrays += [_resized(luma, size), _resized(valid, size)]
+        moving_luma, moving_valid, target_luma, target_valid = arrays
+        start = identity(target_luma.shape, moving_luma.shape)
+        return _Pair(
+            moving_luma,
+            moving_valid,
+            target_luma,
+            target_valid,
+            start,
+            moving.pixels.shape[:2],
+            target.pixels.shape[:2],
+        )
+
+    def lumas(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        return self.moving, self.moving_valid, self.target, self.target_valid
+
+    def features(
+        self, matrix: np.ndarray, reduction: int, field: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Edge features of the moving image, warped, and of the target, both reduced by a factor."""
+        height, width = (max(8, round(side / reduction)) for side in self.target.shape)
+        small = _resized(self.moving, [max(8, round(side / reduction)) for side in self.moving.shape])
+        small_valid = _resized(self.moving_valid, small.shape)
+        down, up = identity(self.target.shape, (height, width)), identity(small.shape, self.moving.shape)
+        whole = np.linalg.inv(up) @ matrix @ np.linalg.inv(down)
+        grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float64)
+        if field is not None:
+            grid += cv2.resize(field, (width, height), interpolation=cv2.INTER_AREA) / (
+                self.target.shape[1] / width,
+                self.target.shape[0] / height,
+            )
+        x, y = np.moveaxis(cv2.perspectiveTransform(grid, whole).astype(np.float32), -1, 0)
+        warped = cv2.remap(small, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        known = cv2.remap(small_valid, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+        target = _resized(self.target, (height, width))
+        target_known = _resized(self.target_valid, (height, width))
+        return edge_features(warped, known > 0.999), edge_features(target, target_known > 0.999)
+
+    def best_start(self) -> np.ndarray:
+        """The start; where the sizes differ, at the scale at which the images agree best."""
+        if self.moving_size == self.target_size:
+            return self.start
+        scores = []
+        center = np.array([(self.moving.shape[1] - 1) / 2, (self.moving.shape[0] - 1) / 2])
+        for scale in _SCALES:
+            zoom = np.array([[scale, 0, center[0] * (1 - scale)], [0, scale, center[1] * (1 - scale)], [0, 0, 1]])
+            matrix = zoom @ self.start
+            peak = Correlation(*self.features(matrix, 8), radius=10, cell=10).peak(anywhere=True)
+            scores.append((peak, matrix))
+        return max(scores, key=lambda score: score[0])[1]
+
+    def finish(self, matrix: np.ndarray, field: np.ndarray | None, method: str, peak: float) -> Estimate:
+        """The estimate for the images' own sizes.
+
+        Raises:
+            AlignmentError: it is not plausible.
+        """
+        if not peak >= _LOWEST_PEAK:
+            raise AlignmentError("cannot register: the images have no structure in common that could be found")
+        linear = np.linalg.solve(self.start, matrix)
+        stretch = np.linalg.svd(linear[:2, :2], compute_uv=False)
+        limit = _LARGEST_SCALE if self.moving_size == self.target_size else 2 * _LARGEST_SCALE
+        if stretch.max() > limit or stretch.min() < 1 / limit or np.linalg.det(linear[:2, :2]) <= 0:
+            raise AlignmentError(
+                f"the estimated alignment is not plausible: it scales by {stretch.min():.2f} to {stretch.max():.2f}"
+            )
+        down = identity(self.target_size, self.target.shape)
+        up = identity(self.moving.shape, self.moving_size)
+        whole = up @ matrix @ down
+        if field is not None:
+            field = cv2.resize(
+                field, [max(2, -(-side // 8)) for side in self.target.shape[::-1]], interpolation=cv2.INTER_AREA
+            )
+            field = field * np.float32(
+                [self.target_size[1] / self.target.shape[1], self.target_size[0] / self.target.shape[0]]
+            )
+        transform = Transform(method, whole / whole[2, 2], self.target_size, self.moving_size, field)
+        displacement = transform.displacement()
+        shift = float(np.hypot(displacement[..., 0], displacement[..., 1]).mean())
+        if self.moving_size == self.target_size and shift > _LARGEST_SHIFT * self.target_size[1]:
+            raise AlignmentError(
+                f"the estimated alignment is not plausible: it moves the image by {shift:.0f} pixels on average"
+            )
+        return Estimate(transform, peak, shift)
+
+
+def _refine(pair: _Pair, matrix: np.ndarray, level: tuple, method: str) -> np.ndarray:
+    reduction, radius, cell, spread = level
+    a, b = pair.features(matrix, reduction)
+    correlation = Correlation(a, b, radius, cell, spread)
+    model = ParametricModel(correlation.centers, method)
+    start = np.broadcast_to(correlation.common_shift(), correlation.centers.shape)
+    consistent(correlation, model, start)
+    down = identity(pair.target.shape, b.shape[:2])
+    return matrix @ np.linalg.inv(down) @ model.matrix @ down
+
+
+def _deform(pair: _Pair, matrix: np.ndarray, field: np.ndarray, level: tuple) -> np.ndarray:
+    """The field with what is still missing, both dense at the working size."""
+    reduction, radius, cell, spread, smoothness = level
+    a, b = pair.features(matrix, reduction, field)
+    correlation = Correlation(a, b, radius, cell, spread)
+    found, _ = consistent(correlation, SmoothModel(smoothness), np.zeros_like(correlation.centers))
+    height, width = pair.target.shape
+    more = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    more *= np.float32([width / b.shape[1], height / b.shape[0]])
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    return more + cv2.remap(
+        field, x + more[..., 0], y + more[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def _peak(pair: _Pair, matrix: np.ndarray, field: np.ndarray | None) -> float:
+    """How far the agreement of the registered images stands out, in standard deviations."""
+    features = pair.features(matrix, _PEAK_REDUCTION, field)
+    return Correlation(*features, radius=_PEAK_RADIUS, cell=8).peak()
+
+
+def _information_peak(pair: _Pair, matrix: np.ndarray) -> float:
+    """How far the information of the registered images stands out from that of shifted ones."""
+    measure = Information(*pair.lumas(), side=64)
+    far = 0.12 * pair.target.shape[1]
+    others = []
+    for angle in np.arange(16) * (np.pi / 8):
+        shift = np.eye(3)
+        shift[:2, 2] = far * np.cos(angle), far * np.sin(angle)
+        others.append(measure(matrix @ shift))
+    return float((measure(matrix) - np.mean(others)) / max(float(np.std(others)), 1e-12))
+
+
+def _has_content(luma: np.ndarray, valid: np.ndarray | None) -> bool:
+    """Whether the central nine tenths of the values, where there are any, span more than rounding does."""
+    values = luma if valid is None else luma[valid]
+    return values.size > 0 and float(np.ptp(np.percentile(values, (0.5, 99.5)))) > _FLAT
+
+
+def _work_size(size: tuple[int, int]) -> tuple[int, int]:
+    factor = min(1.0, _WORK_SIDE / max(size))
+    return max(8, round(size[0] * factor)), max(8, round(size[1] * factor))
+
+
+def _resized(values: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    height, width = size
+    if values.shape == (height, width):
+        return values
+    shrinks = height <= values.shape[0] and width <= values.shape[1]
+    return cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

@@ -1,0 +1,40 @@
+"""What two cameras have in common where their gray values have not: the orientation of edges.
+
+Channels of oriented gradients, smoothed and of unit length, after CFOG: Ye, Bruzzone, Shan, Bovolo, Zhu, "Fast and
+robust matching for multimodal remote sensing image registration", IEEE TGRS 2019, doi:10.1109/TGRS.2019.2924684.
+An edge from dark to bright and one from bright to dark give the same features.
+"""
+
+import cv2
+import numpy as np
+
+CHANNELS = 6  # orientations, 30 degrees apart
+_SMOOTHING = 0.8  # pixels
+_SURROUNDINGS = 8.0  # pixels: features are differences from their mean there
+_FLOOR = 0.75  # of the image's mean gradient energy: below it a pixel has features shorter than 1
+_NOISE = 2e-3  # gradients of an image without content, in units of [0, 1] per pixel
+
+
+def edge_features(luma: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Features of every pixel, (H, W, 6) float32, at most of length 1; 0 where there is no data.
+
+    Args:
+        luma: (H, W) float32 in [0, 1].
+        valid: (H, W) bool, False where `luma` holds no data.
+    """
+    smooth = cv2.GaussianBlur(np.sqrt(np.clip(luma, 0, 1)), (0, 0), _SMOOTHING)
+    gx = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32)
+    gy = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32)
+    if valid is not None:  # the edge of the data is no edge of the scene
+        inside = cv2.erode(valid.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=1)
+        gx, gy = gx * inside, gy * inside
+    angles = np.arange(CHANNELS) * (np.pi / CHANNELS)
+    features = np.abs(
+        gx[..., None] * np.cos(angles, dtype=np.float32) + gy[..., None] * np.sin(angles, dtype=np.float32)
+    )
+    features -= features.min(axis=2, keepdims=True)
+    features = np.dstack([cv2.GaussianBlur(one, (0, 0), _SMOOTHING) for one in cv2.split(features)])
+    length = np.sqrt(np.einsum("hwc,hwc->hw", features, features))
+    features /= (length + _FLOOR * length.mean() + _NOISE)[..., None]
+    features -= np.dstack([cv2.GaussianBlur(one, (0, 0), _SURROUNDINGS) for one in cv2.split(features)])
+    return features if valid is None else features * inside[..., None]

@@ -1,0 +1,135 @@
+"""Where the patches of one image lie in the other: correlation of edge features for all small displacements.
+
+The displacements of all patches are made consistent in the way of Heinrich, Papiez, Schnabel, Handels, "Non-parametric
+discrete registration with convex optimisation", WBIR 2014, doi:10.1007/978-3-319-08554-8_6: each patch takes its best
+displacement near what its neighbours, or a model of few parameters, say; the model is fitted to the patches; and what
+"near" means shrinks from step to step.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+_STEPS = (0.0, 0.003, 0.01, 0.03, 0.1)  # weight of the squared distance (pixels) to the model, per step
+_SMALLEST_CURVATURE = 1e-3
+_FLOOR = 0.02  # energy of a patch that shows next to nothing
+
+
+@dataclass(frozen=True)
+class Match:
+    """Best displacements of a grid of patches, in pixels of the matched images."""
+
+    displacement: np.ndarray  # (rows, columns, 2), x then y: what lies at p in B lies at p + displacement in A
+    certainty: np.ndarray  # (rows, columns, 2, 2), curvature of the correlation there; 0 where a patch tells nothing
+
+
+class Correlation:
+    """Correlation of each patch of B with A, for all displacements of at most `radius` pixels.
+
+    Args:
+        a, b: (H, W, C) edge features, see `adasffuse.registration.features`.
+        radius: pixels.
+        cell: pixels between the centers of patches; a patch is a Gaussian window of about three cells.
+        spread: standard deviation of the window, in cells.
+    """
+
+    def __init__(self, a: np.ndarray, b: np.ndarray, radius: int, cell: int, spread: float = 1.0) -> None:
+        height, width = b.shape[:2]
+        self.radius = radius
+        self.rows, self.columns = max(1, round(height / cell)), max(1, round(width / cell))
+        x = (np.arange(self.columns) + 0.5) * width / self.columns - 0.5
+        y = (np.arange(self.rows) + 0.5) * height / self.rows - 0.5
+        self.centers = np.stack(np.meshgrid(x, y), axis=-1)  # (rows, columns, 2), pixels
+
+        def pooled(energy: np.ndarray) -> np.ndarray:
+            cells = cv2.resize(energy, (self.columns, self.rows), interpolation=cv2.INTER_AREA)
+            return cv2.GaussianBlur(cells, (0, 0), spread, borderType=cv2.BORDER_CONSTANT) if spread else cells
+
+        padded = np.pad(a, ((radius, radius), (radius, radius), (0, 0)))
+        own = np.einsum("hwc,hwc->hw", padded, padded)
+        of_b = pooled(np.einsum("hwc,hwc->hw", b, b))
+        side = 2 * radius + 1
+        side = 2 * radius + 1
+        self.gain = np.empty((self.rows, self.columns, side, side), np.float32)
+        for j in range(side):
+            for i in range(side):
+                rows, columns = slice(j, j + height), slice(i, i + width)
+                product = pooled(np.einsum("hwc,hwc->hw", padded[rows, columns], b))
+                energy = (pooled(own[rows, columns]) + _FLOOR) * (of_b + _FLOOR)
+                self.gain[:, :, j, i] = of_b * product / np.sqrt(energy)  # weighted by what the patch of B shows
+
+    def best(self, near: np.ndarray, weight: float) -> Match:
+        """The displacements of highest gain less `weight` times the squared distance to `near`, (rows, columns, 2)."""
+        r, side = self.radius, 2 * self.radius + 1
+        steps = np.arange(-r, r + 1, dtype=np.float32)
+        far_x = np.square(steps - near[..., :1].clip(-r, r))  # (rows, columns, side)
+        far_y = np.square(steps - near[..., 1:].clip(-r, r))
+        gain = self.gain - weight * (far_y[..., :, None] + far_x[..., None, :])
+        inner = gain[:, :, 1:-1, 1:-1].reshape(self.rows, self.columns, -1)
+        at = inner.argmax(axis=-1)
+        j, i = at // (side - 2) + 1, at % (side - 2) + 1
+        q, p = np.mgrid[: self.rows, : self.columns]
+
+        def value(dj: int, di: int) -> np.ndarray:
+            return self.gain[q, p, j + dj, i + di].astype(np.float64)
+
+        gx = (value(0, 1) - value(0, -1)) / 2
+        gy = (value(1, 0) - value(-1, 0)) / 2
+        center = value(0, 0)
+        hxx = 2 * center - value(0, 1) - value(0, -1)
+        hyy = 2 * center - value(1, 0) - value(-1, 0)
+        hxy = -(value(1, 1) + value(-1, -1) - value(1, -1) - value(-1, 1)) / 4
+        certainty = _positive(np.stack([np.stack([hxx, hxy], -1), np.stack([hxy, hyy], -1)], -2))
+        whole = certainty + (_SMALLEST_CURVATURE + weight) * np.eye(2)
+        base = np.stack([i - r, j - r], -1).astype(np.float64)
+        pull = np.stack([gx, gy], -1) + weight * (near - base)
+        step = np.linalg.solve(whole, pull[..., None])[..., 0]
+        return Match(base + step.clip(-0.75, 0.75), certainty)
+
+    def common_shift(self) -> np.ndarray:
+        """The displacement, x then y in whole pixels, at which all patches together agree best."""
+        total = self.gain.mean(axis=(0, 1))[1:-1, 1:-1]
+        j, i = np.unravel_index(total.argmax(), total.shape)
+        return np.array([i + 1.0 - self.radius, j + 1.0 - self.radius])
+
+    def peak(self, anywhere: bool = False) -> float:
+        """How far the gain of all patches at no displacement stands out from that further away.
+
+        Args:
+            anywhere: the highest gain of all displacements instead.
+        Returns:
+            The difference from the mean of what lies more than 3 px away, in standard deviations of that.
+        """
+        total = self.gain.mean(axis=(0, 1), dtype=np.float64)
+        r = self.radius
+        j, i = np.unravel_index(total.argmax(), total.shape) if anywhere else (r, r)
+        y, x = np.mgrid[: 2 * r + 1, : 2 * r + 1]
+        around = total[np.hypot(x - i, y - j) > 3]
+        return float((total[j, i] - around.mean()) / max(around.std(), 1e-12))
+
+
+def _positive(matrices: np.ndarray) -> np.ndarray:
+    """Symmetric 2 x 2 matrices with their negative eigenvalues set to 0."""
+    values, vectors = np.linalg.eigh(matrices)
+    return np.einsum("...ij,...j,...kj->...ik", vectors, values.clip(0), vectors)
+
+
+def consistent(
+    correlation: Correlation,
+    model: Callable[[Match, np.ndarray], np.ndarray],
+    start: np.ndarray,
+    steps: tuple[float, ...] = _STEPS,
+) -> tuple[np.ndarray, Match]:
+    """Displacements of all patches that a model allows, and the last matches.
+
+    Args:
+        model: fits displacements (rows, columns, 2) to matches.
+        start: (rows, columns, 2).
+    """
+    fitted = start
+    for weight in steps:
+        match = correlation.best(fitted, weight)
+        fitted = model(match, fitted)
+    return fitted, match

@@ -1,0 +1,102 @@
+"""Where each pixel of one image lies in another one, and images warped accordingly.
+
+Pixel positions are (x, y), with (0, 0) the center of the first pixel.
+"""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from adasffuse.images.image import Image, ImageError
+
+METHODS = ("translation", "affine", "homography", "deformable")
+_LARGEST_SIDE = 32767  # pixels, of OpenCV's warp
+
+
+class AlignmentError(ImageError):
+    """Images that cannot be registered, or whose registration is not plausible."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Position in the moving image of each pixel p of the target: matrix(p + field(p))."""
+
+    method: str  # one of METHODS
+    matrix: np.ndarray  # (3, 3) float64, of homogeneous pixel positions
+    size: tuple[int, int]  # height and width of the target
+    moving_size: tuple[int, int]  # height and width of the moving image
+    field: np.ndarray | None = None  # (rows, columns, 2) float32, x then y, pixels of the target; None: no field
+
+    def positions(self) -> np.ndarray:
+        """(H, W, 2) float32: x and y in the moving image, for each pixel of the target."""
+        height, width = self.size
+        grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float64)
+        if self.field is not None:
+            grid += cv2.resize(self.field, (width, height), interpolation=cv2.INTER_LINEAR)
+        return cv2.perspectiveTransform(grid, self.matrix).astype(np.float32)
+
+    def inverse(self) -> "Transform":
+        """The way back: target and moving image change roles.
+
+        Raises:
+            ValueError: the transform has a field, whose inverse may not exist.
+        """
+        if self.field is not None:
+            raise ValueError("a deformable transform has no inverse; estimate it with the sources exchanged")
+        inverse = np.linalg.inv(self.matrix)
+        return replace(self, matrix=inverse / inverse[2, 2], size=self.moving_size, moving_size=self.size)
+
+    def displacement(self) -> np.ndarray:
+        """(H, W, 2) float32: how far each pixel of the target lies from where its share of the moving image would be.
+
+        In pixels of the target; for images of one size, the position less the pixel's own.
+        """
+        (height, width), (moving_height, moving_width) = self.size, self.moving_size
+        ratio = np.float32([width / moving_width, height / moving_height])
+        grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
+        return (self.positions() + np.float32(0.5)) * ratio - np.float32(0.5) - grid
+
+
+def identity(size: tuple[int, int], moving_size: tuple[int, int]) -> np.ndarray:
+    """(3, 3) matrix of images that show the same, each to its edges."""
+    x, y = moving_size[1] / size[1], moving_size[0] / size[0]
+    return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1.0]])
+
+
+def corner_shift(matrix: np.ndarray, other: np.ndarray, size: tuple[int, int]) -> float:
+    """Mean distance of the places to which two matrices send the corners of an image, in pixels there."""
+    height, width = size
+    corners = np.array([[[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]]], np.float64)
+    gap = cv2.perspectiveTransform(corners, matrix) - cv2.perspectiveTransform(corners, other)
+    return float(np.hypot(gap[..., 0], gap[..., 1]).mean())
+
+
+def warp_image(image: Image, transform: Transform) -> Image:
+    """The moving image on the grid of the target, by cubic interpolation; no data where the moving image has none.
+
+    Where the target's pixels are larger than the moving image's, their mean is taken.
+
+    Raises:
+        AlignmentError: the image has another size than the transform is for, or is too large.
+    """
+    pixels = image.pixels
+    height, width = pixels.shape[:2]
+    if (height, width) != transform.moving_size:
+        wanted = f"{transform.moving_size[1]}x{transform.moving_size[0]}"
+        raise AlignmentError(f"the alignment is for images of {wanted} pixels, got {width}x{height}")
+    if max(height, width, *transform.size) > _LARGEST_SIDE:
+        raise AlignmentError(f"images of more than {_LARGEST_SIDE} pixels a side cannot be warped; reduce them first")
+    valid = np.ones((height, width), np.float32) if image.valid is None else image.valid.astype(np.float32)
+    x, y = np.moveaxis(transform.positions(), -1, 0)
+    margin = 1e-2
+    inside = (x >= -margin) & (y >= -margin) & (x <= width - 1 + margin) & (y <= height - 1 + margin)
+    scale = np.sqrt(abs(np.linalg.det(transform.matrix[:2, :2])))
+    if scale > 1.2:  # the mean over a pixel of the target
+        pixels = cv2.GaussianBlur(pixels, (0, 0), 0.45 * np.sqrt(scale**2 - 1))
+    warped = cv2.remap(pixels, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).clip(0, 1)
+    known = inside & (cv2.remap(valid, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) > 0.999)
+    if known.all():
+        return replace(image, pixels=warped, valid=None)
+    warped[~known] = 0
+    return replace(image, pixels=warped, valid=known)
