@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from tiny import network
 
 from adasffuse.inference.tiling import fuse_tiled, tiled_maps
-from adasffuse.models.tiles import GRID, spans, tile_shape
 from adasffuse.models.network import OUTPUTS
+from adasffuse.models.tiles import GRID, spans, tile_shape
 
 LAYOUTS = [(32, 16), (48, 16), (64, 0), (128, 64), (16, 0), (80, 64)]
 LENGTHS = [1, 15, 16, 31, 32, 33, 65, 127, 128, 129, 200, 400]

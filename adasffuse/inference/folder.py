@@ -358,6 +358,17 @@ def _save(path: Path, fused: np.ndarray, depth: str) -> None:
         raise
 
 
+def prepare_results(work: Work) -> None:
+    """Make the folder of the results.
+
+    Raises:
+        ImageError: a result would lie among the sources or take the place of one.
+        SaveError: the folder cannot be written.
+    """
+    _refuse_to_overwrite(work)
+    _try_to_write(work.save_dir)
+
+
 def _refuse_to_overwrite(work: Work) -> None:
     """Raise ImageError where results would lie in a source folder or take the place of a source."""
     sources = {path.resolve() for scene in work.scenes for path in scene.paths}

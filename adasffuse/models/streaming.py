@@ -105,9 +105,7 @@ class StreamedFusion:
             running.add(head.band_logits(band, own, detail, self._shared, exposed), detail)
         base = levels[LEVELS]
         self._bases.append(base)
-        self._base_logits.append(
-            head.band_logits(LEVELS, logits[LEVELS].view_as(base), base, self._shared, exposed)
-        )
+        self._base_logits.append(head.band_logits(LEVELS, logits[LEVELS].view_as(base), base, self._shared, exposed))
 
     def result(self) -> Tensor:
         """The fused image (1, 1, H, W), not clamped; all sources have been blended."""

@@ -1,0 +1,235 @@
+"""`adasffuse stack`: exposure brackets and focus stacks, one folder per stack, to one image each."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+from tqdm import tqdm
+
+from adasffuse.cli.arguments import add_fusing_options, given_path, range_of
+from adasffuse.files import printable
+from adasffuse.images.image import ImageError
+from adasffuse.images.pairs import Scene, SceneFolder
+from adasffuse.images.read import IMAGE_SUFFIXES
+from adasffuse.images.write import write_image
+from adasffuse.inference.folder import RESULT_SUFFIXES, SaveError, Work, prepare_results
+from adasffuse.inference.fuser import Fuser, load_fuser
+from adasffuse.inference.journal import Journal, settings_of, stamps
+from adasffuse.inference.stack import FusedStack, StackOptions, fuse_stack
+from adasffuse.process import say
+from adasffuse.registration.stacks import STACK_METHODS
+from adasffuse.tasks import TASKS
+
+DESCRIPTION = """Fuse stacks of any number of images: exposures, or focus settings.
+
+  adasffuse stack bracket -o fused.png --task mef               the images of one folder
+  adasffuse stack stacks -o fused --task mff                    a folder of folders: one result for each
+  adasffuse stack a.jpg b.jpg c.jpg -o fused.png --task mef     files
+
+Images are read one after the other, so memory does not grow with their number.
+"""
+EPILOG = "Exit status: 0 everything was fused, 1 something failed and is named, 2 impossible arguments."
+
+
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
+    """The command line's parser; `prog` is what its help calls the program."""
+    prog = prog or "adasffuse stack"
+    parser = argparse.ArgumentParser(
+        prog,
+        usage=f"{prog} STACK ... -o OUT --task mef|mff [options]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "stacks", nargs="+", type=given_path, metavar="STACK", help="folders of images, a folder of such, or files"
+    )
+    parser.add_argument(
+        "-o", "--out", type=given_path, required=True, metavar="OUT", help="a file for one stack, or a folder"
+    )
+    one_kind = [task.id for task in TASKS.values() if len(task.kinds) == 1]
+    parser.add_argument(
+        "--task",
+        required=True,
+        type=str.lower,
+        choices=one_kind,
+        help="; ".join(f"{name}: {TASKS[name].title}" for name in one_kind),
+    )
+    parser.add_argument(
+        "--align",
+        choices=("none", *STACK_METHODS),
+        default="none",
+        help="register each image to the middle one; similarity: shift, scale and a small turn (%(default)s)",
+    )
+    running = parser.add_argument_group("running")
+    running.add_argument("--dry_run", action="store_true", help="list the stacks and their results, write nothing")
+    running.add_argument("--resume", action="store_true", help="skip stacks that an earlier run has finished")
+    running.add_argument("--json", action="store_true", help="report as JSON on standard output")
+    reading = parser.add_argument_group("reading the images")
+    reading.add_argument(
+        "--range",
+        nargs="+",
+        metavar=("LOW", "HIGH"),
+        help="values of files deeper than 8 bits that become black and white; or 'folder', or two percentages: one "
+        "window for each stack",
+    )
+    reading.add_argument("--no_data", type=float, metavar="VALUE", help="value that means 'no data'")
+    add_fusing_options(parser)
+    return parser
+
+
+def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Fuse as the arguments say; the exit status: 0 only if everything was fused."""
+    args = make_parser(prog).parse_args(argv)
+    try:
+        return _run(args)
+    except (ValueError, OSError) as error:
+        say(f"error: {printable(error)}", sys.stderr)
+        if args.json:
+            say(json.dumps({"ok": False, "error": str(error)}))
+        return 1
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.stretch:
+        raise ValueError("--stretch is not for stacks")
+    work, failed = _work(args)
+    options = StackOptions(range_of("--range", args.range), args.no_data, args.align, args.depth)
+    if args.dry_run:
+        return _dry_run(args, work, failed)
+    fuser = load_fuser(args.task, args.size, args.weights, args.device, args.tile, args.tile_overlap, args.precision)
+    prepare_results(work)
+    started = time.perf_counter()
+    rows: list[dict[str, Any]] = []
+    settings = settings_of(
+        fuser, range=args.range, no_data=args.no_data, align=args.align, depth=args.depth, kind="stack"
+    )
+    with Journal(work.save_dir, settings, args.resume) as journal:
+        for scene in tqdm(work.scenes, "stacks", unit="stack", disable=True if args.json else None):
+            before = stamps(scene.paths)
+            finished = journal.finished(scene) if args.resume else None
+            if finished:
+                rows.append({"name": scene.stem, "result": str(finished), "skipped": True})
+                continue
+            try:
+                fused = fuse_stack(fuser, scene.paths, options)
+                target = work.result(scene, fused.depth)
+                write_image(target, fused.pixels, fused.depth)
+            except SaveError:
+                raise
+            except (ValueError, OSError, MemoryError, RuntimeError, cv2.error) as error:
+                failed.append((scene.stem, str(error)))
+                continue
+            if work.file is None:
+                journal.note(scene, before, [target])
+            rows.append(_row(scene, fused, target))
+    _tell(args, fuser, rows, failed, work, time.perf_counter() - started)
+    return int(bool(failed))
+
+
+def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]]]:
+    """The stacks that the arguments name, and what is none."""
+    for path in args.stacks:
+        if not path.exists():
+            raise ImageError(f"{path}: no such file or folder")
+    files = [path for path in args.stacks if path.is_file()]
+    if files and len(files) < len(args.stacks):
+        raise ImageError(f"{files[0]} is a file and others are folders; give files of one stack, or folders")
+    failed: list[tuple[str, str]] = []
+    if files:
+        scenes = [Scene(args.out.stem, tuple(files))]
+    else:
+        scenes = []
+        for folder in args.stacks:
+            below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+            for place in [folder] if images_of(folder) else below:
+                images = images_of(place)
+                if len(images) < 2:
+                    failed.append((place.name, f"{place} holds {len(images)} images; a stack has two or more"))
+                else:
+                    scenes.append(Scene(place.resolve().name, tuple(images)))
+    if not scenes:
+        raise ImageError(failed[0][1] if failed else f"no images in {args.stacks[0]} or in the folders below it")
+    twice = {scene.stem for scene in scenes if sum(other.stem == scene.stem for other in scenes) > 1}
+    if twice:
+        raise ImageError(f"several stacks are called {', '.join(sorted(twice))}; fuse them one by one")
+    one_file = args.out.suffix.lower() in RESULT_SUFFIXES and not args.out.is_dir()
+    if one_file and len(scenes) > 1:
+        raise ImageError(f"-o {args.out} is one file, but there are {len(scenes)} stacks; give a folder")
+    if files and not one_file:
+        scenes = [Scene(files[0].resolve().parent.name, tuple(files))]
+    folder = SceneFolder("stacks", tuple(dict.fromkeys(path.parent for scene in scenes for path in scene.paths)))
+    save_dir = args.out.parent if one_file else args.out
+    return Work(folder, tuple(scenes), (), save_dir, args.out if one_file else None), failed
+
+
+def images_of(folder: Path) -> list[Path]:
+    """The image files of a folder, by their names."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+
+
+def _dry_run(args: argparse.Namespace, work: Work, failed: list[tuple[str, str]]) -> int:
+    depth = args.depth if args.depth in ("16", "float") else "8"
+    planned = [
+        {"name": scene.stem, "images": len(scene.paths), "result": str(work.result(scene, depth))}
+        for scene in work.scenes
+    ]
+    if args.json:
+        lost = [{"name": name, "reason": reason} for name, reason in failed]
+        say(json.dumps({"ok": not failed, "dry_run": True, "planned": planned, "failed": lost}))
+        return int(bool(failed))
+    for one in planned:
+        say(
+            printable(
+                f"  {one['name']}: {one['images']} images -> {Path(one['result']).with_suffix('')}{suffix_of(depth)}"
+            )
+        )
+    for name, reason in failed:
+        say(printable(f"  would fail: {name}: {reason}"))
+    say(f"{len(planned)} would be fused, {len(failed)} would fail; nothing was written")
+    return int(bool(failed))
+
+
+def _row(scene: Scene, fused: FusedStack, target: Path) -> dict[str, Any]:
+    return {
+        "name": scene.stem,
+        "images": len(scene.paths),
+        "used": fused.used,
+        "result": str(target),
+        "notices": fused.notices,
+        "largest_shift": round(max(fused.shifts, default=0.0), 2),
+    }
+
+
+def _tell(
+    args: argparse.Namespace,
+    fuser: Fuser,
+    rows: list[dict[str, Any]],
+    failed: list[tuple[str, str]],
+    work: Work,
+    seconds: float,
+) -> None:
+    """Print what became of the stacks."""
+    network = f"{fuser.precision} on {fuser.device}"
+    fused = [row for row in rows if "skipped" not in row]
+    if args.json:
+        lost = [{"name": name, "reason": reason} for name, reason in failed]
+        values = {"ok": not failed, "network": network, "stacks": rows, "failed": lost, "seconds": round(seconds, 3)}
+        say(json.dumps(values))
+        return
+    for row in fused:
+        moved = f", moved by up to {row['largest_shift']} pixels" if row["largest_shift"] else ""
+        say(printable(f"  {row['name']}: {row['used']} of {row['images']} images{moved} -> {row['result']}"))
+        for notice in row["notices"]:
+            say(f"  notice: {printable(notice)}")
+    before = f", {len(rows) - len(fused)} finished before" if len(rows) > len(fused) else ""
+    pace = f", {seconds / len(fused):.2f} s per stack in {network}" if fused else ""
+    say(f"{len(fused)} stacks fused{pace}{before}, {len(failed)} failed -> {printable(work.file or work.save_dir)}")
+    for name, reason in failed:
+        say(printable(f"  failed: {name}: {reason}"))

@@ -1,0 +1,224 @@
+"""Fusing stacks: brackets of exposures, or focus settings, of one scene, any number of images.
+
+Images are read one after the other, twice, so that memory does not grow with their number.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from adasffuse.images.color import ChromaMean, luminance, with_chroma
+from adasffuse.images.image import Image, ImageError
+from adasffuse.images.no_data import content, fill_missing
+from adasffuse.images.ranges import RangeSpec, resolve_range
+from adasffuse.images.read import read_image
+from adasffuse.images.write import quantise, result_depth
+from adasffuse.inference.fuser import Fuser
+from adasffuse.inference.tiling import on_grid
+from adasffuse.models.streaming import StreamedFusion
+from adasffuse.registration.stacks import register_to
+from adasffuse.registration.transform import AlignmentError, Transform, warp_image
+
+_THUMBNAIL = 256  # pixels of the longer side at which movement is looked for
+_MOVED = 0.12  # of full white: a difference that exposure does not explain
+_SHARE = 0.005  # of the image that moves, from which on a notice says so
+_CLIPPED = 0.02, 0.98  # luminance that says nothing of movement
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """How a stack is read and fused."""
+
+    range: RangeSpec | None = None  # values that become black and white, one window for the whole stack
+    no_data: float | None = None
+    align: str = "none"  # or a method of `adasffuse.registration.stacks`
+    depth: str = "auto"
+
+
+@dataclass
+class FusedStack:
+    """A fused stack."""
+
+    pixels: np.ndarray  # uint8, uint16 or float32 in [0, 1]; (H, W) or (H, W, 3)
+    depth: str
+    used: int  # images
+    notices: list[str] = field(default_factory=list)
+    shifts: list[float] = field(default_factory=list)  # pixels that each image was moved by, in its middle
+
+
+@torch.inference_mode()
+def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions | None = None) -> FusedStack:
+    """Fuse the images of a stack, in any order.
+
+    The result is that of `fuser.fuse(images)`, but for rounding, where the images need no registration.
+
+    Args:
+        fuser: of a task whose sources are of one kind: exposures or focus settings.
+        paths: two or more files of one height and width.
+    Raises:
+        ImageError: fewer than two images, one that cannot be read, sizes that differ, images of which only one or none
+            has content, or (AlignmentError) one that cannot be registered.
+        ValueError: the task's sources are not of one kind.
+    """
+    options, paths = options or StackOptions(), [Path(path) for path in paths]
+    if len(fuser.task.kinds) > 1:
+        raise ValueError(f"stacks are exposures (mef) or focus settings (mff), not {fuser.task.title}")
+    if len(paths) < 2:
+        raise ImageError(f"a stack has two or more images, got {len(paths)}")
+    stack = _Stack(paths, options)
+    size = stack.size
+    tile, overlap, _ = on_grid(fuser.model, fuser.tile, fuser.tile_overlap)
+    large = fuser.tile and size[0] * size[1] > tile * tile
+    streamed = StreamedFusion(fuser.model, fuser.task.kinds[0], size, tile if large else 0, overlap)
+    autocast = torch.autocast(fuser.device.type, torch.bfloat16, enabled=fuser.precision == "bfloat16")
+    chroma, watch = ChromaMean(), _Watch(fuser.task.id == "mef")
+
+    def tensor(image: Image) -> torch.Tensor:
+        return torch.from_numpy(luminance(image.pixels))[None, None].to(fuser.device)
+
+    used = []
+    for number in range(len(paths)):
+        image = stack.read(number)
+        if content(image.pixels) == 0:
+            stack.notices.append(f"{paths[number]}: has no content, it is left out")
+            continue
+        used.append(number)
+        watch.see(image)
+        chroma.add(image.pixels)
+        with autocast:
+            streamed.add(tensor(image))
+    if len(used) < 2:
+        raise ImageError(f"{paths[0].parent}: {len(used)} of {len(paths)} images have content; two are needed")
+    with autocast:
+        streamed.settle()
+        for number in used:
+            streamed.blend(tensor(stack.read(number)))
+        luma = streamed.result()[0, 0].float().clamp(0, 1).cpu().numpy()
+    depth = result_depth(options.depth, stack.depths)
+    pixels = quantise(with_chroma(luma, chroma.result(), depth), depth)
+    return FusedStack(pixels, depth, len(used), stack.all_notices() + watch.notices(), stack.shifts)
+
+
+class _Stack:
+    """The images of a stack, read one by one as often as they are wanted, each where the middle one lies."""
+
+    def __init__(self, paths: Sequence[Path], options: StackOptions) -> None:
+        self._paths, self._options = paths, options
+        self._window = resolve_range(options.range, paths, options.no_data)
+        self.notices: list[str] = []
+        self._of_files: dict[str, list[Path]] = {}
+        self.depths: list[str] = []
+        self.shifts: list[float] = []
+        sizes, digests = [], {}
+        for path in paths:
+            image = self._read(path)
+            sizes.append(image.pixels.shape[:2])
+            self.depths.append(image.depth)
+            for notice in image.notices:
+                self._of_files.setdefault(notice.removeprefix(f"{path}: "), []).append(path)
+            digest = hash(image.pixels.tobytes())
+            if digest in digests:
+                self.notices.append(f"{path}: shows the same as {digests[digest].name}, pixel by pixel")
+            digests.setdefault(digest, path)
+        self.size = sizes[0]
+        if len(set(sizes)) > 1:
+            other = next(k for k, size in enumerate(sizes) if size != self.size)
+            listed = ", ".join(f"{paths[k].name} is {sizes[k][1]}x{sizes[k][0]}" for k in (0, other))
+            raise ImageError(f"{paths[0].parent}: sizes differ: {listed} pixels; a stack has one size")
+        if len(digests) == 1:
+            raise ImageError(f"{paths[0].parent}: all {len(paths)} images are equal; there is nothing to fuse")
+        if len(set(self.depths)) > 1:
+            self.notices.append(f"{paths[0].parent}: holds files of {' and '.join(sorted(set(self.depths)))} bits")
+        self._reference = self._read(paths[len(paths) // 2])
+        self._transforms: list[Transform | None] = [None] * len(paths)
+        if options.align != "none":
+            self._register(options.align)
+
+    def _read(self, path: Path) -> Image:
+        return read_image(path, self._window, self._options.no_data)
+
+    def read(self, number: int) -> Image:
+        """An image, registered; where it holds no data, the middle image's values."""
+        image = self._read(self._paths[number])
+        if self._transforms[number] is not None:
+            image = warp_image(image, self._transforms[number])
+        if image.valid is None:
+            return image
+        filled, _ = fill_missing([image.pixels, self._reference.pixels], [image.valid, self._reference.valid])
+        return Image(filled[0], image.depth, image.window)
+
+    def _register(self, method: str) -> None:
+        """Each image to its neighbour towards the middle one, since neighbours are most alike."""
+        middle = len(self._paths) // 2
+        for step in (-1, 1):
+            before, matrix = luminance(self._reference.pixels), np.eye(3)
+            number = middle + step
+            while 0 <= number < len(self._paths):
+                luma = luminance(self._read(self._paths[number]).pixels)
+                try:
+                    found = register_to(before, luma, method)
+                except AlignmentError as error:
+                    raise AlignmentError(f"{self._paths[number]}: {error}") from None
+                matrix = found.matrix @ matrix
+                self._transforms[number] = Transform(found.method, matrix, self.size, self.size)
+                before, number = luma, number + step
+        centre = np.array([(self.size[1] - 1) / 2, (self.size[0] - 1) / 2, 1.0])
+        for transform in self._transforms:
+            moved = centre if transform is None else transform.matrix @ centre
+            self.shifts.append(float(np.hypot(*(moved - centre)[:2])))
+
+    def all_notices(self) -> list[str]:
+        """Notices of reading, each once, and what is worth knowing of the stack."""
+        files = [
+            f"{paths[0]}: {notice}" + (f" (and {len(paths) - 1} more files)" if len(paths) > 1 else "")
+            for notice, paths in self._of_files.items()
+        ]
+        return files + self.notices
+
+
+class _Watch:
+    """Looks for movement between exposures: differences that a change of exposure does not explain."""
+
+    def __init__(self, wanted: bool) -> None:
+        self._wanted, self._thumbnails = wanted, []
+
+    def see(self, image: Image) -> None:
+        if self._wanted:
+            luma = luminance(image.pixels)
+            factor = min(1.0, _THUMBNAIL / max(luma.shape))
+            size = max(1, round(luma.shape[1] * factor)), max(1, round(luma.shape[0] * factor))
+            self._thumbnails.append(cv2.resize(luma, size, interpolation=cv2.INTER_AREA))
+
+    def notices(self) -> list[str]:
+        share = self.moving_share()
+        if share < _SHARE:
+            return []
+        return [
+            f"about {share:.1%} of the image differs between exposures in a way that exposure does not explain; what "
+            "moves may show twice (ghosts)"
+        ]
+
+    def moving_share(self) -> float:
+        """Largest share of pixels that differ between an exposure and the next brighter one."""
+        ordered = sorted(self._thumbnails, key=lambda luma: float(luma.mean()))
+        shares = [moved(dark, bright).mean() for dark, bright in itertools.pairwise(ordered)]
+        return float(max(shares, default=0.0))
+
+
+def moved(dark: np.ndarray, bright: np.ndarray) -> np.ndarray:
+    """Where two exposures (H, W) in [0, 1] differ although one is made as bright as the other; bool.
+
+    The change of exposure is the monotone curve that gives both the same histogram.
+    """
+    order = np.sort(bright, axis=None)
+    ranks = np.searchsorted(np.sort(dark, axis=None), dark.ravel(), side="right").reshape(dark.shape)
+    expected = order[np.clip(ranks - 1, 0, order.size - 1)]
+    low, high = _CLIPPED
+    seen = (dark > low) & (dark < high) & (bright > low) & (bright < high) & (expected > low) & (expected < high)
+    different = (np.abs(cv2.blur(expected, (3, 3)) - cv2.blur(bright, (3, 3))) > _MOVED) & seen
+    return cv2.morphologyEx(different.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0

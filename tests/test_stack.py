@@ -1,0 +1,225 @@
+"""Stacks: many images to one, by the library and by the command."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data as photographs
+from tiny import network, texture, write_weights
+
+from adasffuse.cli import stack as command
+from adasffuse.data.synthesis import expose
+from adasffuse.images.image import Image, ImageError
+from adasffuse.images.read import read_image
+from adasffuse.images.write import write_image
+from adasffuse.inference.fuser import Fuser
+from adasffuse.inference.stack import StackOptions, fuse_stack, moved
+from adasffuse.registration.stacks import register_to
+from adasffuse.registration.transform import AlignmentError, warp_image
+from adasffuse.tasks import KINDS, TASKS
+
+ALL = {"patch": 4, "exposure": True, "contrast": True, "kinds": KINDS}
+
+
+def fuser(task="mef"):
+    return Fuser(network(**ALL), TASKS[task], precision="float32")
+
+
+def scene(height=160, width=200):
+    return cv2.resize(photographs.coffee()[60:340, 100:450], (width, height), interpolation=cv2.INTER_AREA)
+
+
+def bracket(folder, stops=(-2, 0, 2), image=None):
+    """Exposures of a photograph, darkest first."""
+    image = (scene() if image is None else image).astype(np.float32) / 255
+    paths = []
+    for number, stop in enumerate(stops):
+        channels = [expose(image[..., k], stop, 2.2, 0.0, np.random.default_rng(0)) for k in range(3)]
+        paths.append(folder / f"{number}.png")
+        write_image(paths[-1], np.stack(channels, axis=2).astype(np.float32))
+    return paths
+
+
+@pytest.mark.parametrize("task", ["mef", "mff"])
+def test_a_stack_is_what_the_fuser_makes_of_all_at_once(tmp_path, task):
+    paths, one = bracket(tmp_path), fuser(task)
+    fused = fuse_stack(one, paths)
+    expected = one.fuse(paths)
+    assert fused.used == 3 and np.abs(fused.pixels.astype(int) - expected).max() <= 1
+
+
+def test_deep_files_and_a_range(tmp_path):
+    for number, image in enumerate((texture(48, 64, 1), texture(48, 64, 2))):
+        write_image(tmp_path / f"{number}.png", (1000 + 4 * image.astype(np.uint16)).astype(np.uint16))
+    from adasffuse.images.ranges import RangeSpec
+
+    paths = sorted(tmp_path.glob("*.png"))
+    fused = fuse_stack(fuser(), paths, StackOptions(RangeSpec("fixed", 1000, 2020)))
+    assert fused.depth == "16" and fused.pixels.dtype == np.uint16 and fused.pixels.max() > 50000
+
+
+def test_an_image_without_content_is_left_out(tmp_path):
+    paths = bracket(tmp_path)
+    write_image(tmp_path / "white.png", np.full((160, 200, 3), 255, np.uint8))
+    fused = fuse_stack(fuser(), [*paths, tmp_path / "white.png"])
+    assert fused.used == 3 and any("no content" in notice for notice in fused.notices)
+    assert np.array_equal(fused.pixels, fuse_stack(fuser(), paths).pixels)
+
+
+def test_what_is_refused(tmp_path):
+    paths = bracket(tmp_path)
+    write_image(tmp_path / "small.png", texture(20, 20, 1))
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    flat = [tmp_path / f"flat{level}.png" for level in (0, 9)]
+    for level, path in enumerate(flat):
+        write_image(path, np.full((20, 20), 9 * level, np.uint8))
+    for files, words in (
+        (paths[:1], "two or more images, got 1"),
+        ([*paths, tmp_path / "small.png"], "0.png is 200x160, small.png is 20x20"),
+        ([*paths, tmp_path / "broken.png"], "broken.png: damaged"),
+        ([paths[0], paths[0]], "all 2 images are equal"),
+        (flat, "0 of 2 images have content"),
+    ):
+        with pytest.raises(ImageError, match=words):
+            fuse_stack(fuser(), files)
+    with pytest.raises(ValueError, match="not infrared"):
+        fuse_stack(fuser("ivf"), paths)
+
+
+def test_equal_images_are_named(tmp_path):
+    paths = bracket(tmp_path)
+    write_image(tmp_path / "again.png", read_image(paths[0]).pixels)
+    fused = fuse_stack(fuser(), [*paths, tmp_path / "again.png"])
+    assert any("shows the same as 0.png" in notice for notice in fused.notices)
+
+
+def test_movement_between_exposures_is_told(tmp_path):
+    still = bracket(tmp_path / "still")
+    assert not any("ghosts" in notice for notice in fuse_stack(fuser(), still).notices)
+    image = scene().copy()
+    image[40:90, 20:70] = 255 - image[40:90, 20:70]
+    moving = [*still[:2], bracket(tmp_path / "moving", image=image)[2]]
+    assert any("ghosts" in notice for notice in fuse_stack(fuser(), moving).notices)
+
+
+def test_a_change_of_exposure_is_no_movement():
+    dark = texture(64, 64, 1).astype(np.float32) / 255
+    assert not moved(dark**2, dark).any()
+    bright = dark.copy()
+    bright[20:40, 20:40] = bright[20:40, 20:40].max() - bright[20:40, 20:40]
+    assert moved(dark**2, bright)[20:40, 20:40].mean() > 0.2
+
+
+@pytest.mark.parametrize(("method", "zoom"), [("translation", 1.0), ("similarity", 1.03)])
+def test_a_known_movement_is_found(method, zoom):
+    reference = scene(240, 320).astype(np.float32).mean(axis=2) / 255
+    matrix = np.array([[zoom, 0, 4.5], [0, zoom, -3.25]])
+    moving = cv2.warpAffine(reference, matrix, (320, 240), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    darker = (0.4 * moving.clip(0, 1) ** 1.5).astype(np.float32)  # another exposure
+    found = register_to(reference, darker, method)
+    corners = np.array([[0, 0, 1], [319, 0, 1], [319, 239, 1], [0, 239, 1.0]]).T
+    assert np.abs(found.matrix[:2] @ corners - matrix @ corners).max() < 0.5
+    back = warp_image(Image(moving.clip(0, 1)), found)
+    inside = (slice(20, -20), slice(20, -20))
+    assert np.abs(back.pixels[inside] - reference[inside]).mean() < 0.02
+
+
+def test_what_cannot_be_registered():
+    image = scene().astype(np.float32).mean(axis=2) / 255
+    with pytest.raises(AlignmentError, match="too little content"):
+        register_to(image, np.full_like(image, 0.5), "translation")
+    other = texture(160, 200, 5).astype(np.float32) / 255
+    with pytest.raises(AlignmentError, match="cannot be registered"):
+        register_to(image, other, "similarity")
+    with pytest.raises(ValueError, match="translation or similarity"):
+        register_to(image, image, "affine")
+
+
+def test_registered_stack_is_sharper(tmp_path):
+    image = scene(240, 320)
+    shifted = [np.roll(image, (2 * k, 3 * k), axis=(0, 1)) for k in range(3)]
+    paths = []
+    for number, (shift, stop) in enumerate(zip(shifted, (-1.5, 0, 1.5))):
+        (tmp_path / str(number)).mkdir()
+        paths += bracket(tmp_path / str(number), (stop,), shift)
+    aligned = fuse_stack(fuser(), paths, StackOptions(align="translation"))
+    assert max(aligned.shifts) == pytest.approx(np.hypot(2, 3), abs=0.5)
+    truth = fuse_stack(fuser(), bracket(tmp_path, (-1.5, 0, 1.5), shifted[1])).pixels.astype(float)
+    inside = (slice(20, -20), slice(20, -20))
+    error = [np.abs(f.pixels.astype(float) - truth)[inside].mean() for f in (aligned, fuse_stack(fuser(), paths))]
+    assert error[0] < 0.35 * error[1]
+
+
+# ---- the command
+
+
+@pytest.fixture
+def stacks(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        bracket(tmp_path / "in" / name)
+    return tmp_path / "in"
+
+
+def run(*arguments, weights=None):
+    return command.run([*map(str, arguments), "--task", "mef", *(["--weights", str(weights)] if weights else [])])
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return write_weights(tmp_path / "w.safetensors", "mef")
+
+
+def test_a_folder_of_stacks(stacks, weights, tmp_path, capsys):
+    assert run(stacks, "-o", tmp_path / "out", weights=weights) == 0
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["one.png", "two.png"]
+    assert "2 stacks fused" in capsys.readouterr().out
+    assert run(stacks, "-o", tmp_path / "out", "--resume", weights=weights) == 0
+
+
+def test_resume_skips_what_is_finished(stacks, weights, tmp_path, capsys):
+    assert run(stacks, "-o", tmp_path / "out", "--resume", weights=weights) == 0
+    (tmp_path / "out" / "two.png").unlink()
+    capsys.readouterr()
+    assert run(stacks, "-o", tmp_path / "out", "--resume", "--json", weights=weights) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [row.get("skipped", False) for row in report["stacks"]] == [True, False]
+
+
+def test_one_bad_stack_does_not_stop_the_rest(stacks, weights, tmp_path, capsys):
+    (stacks / "two" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    (stacks / "three").mkdir()
+    write_image(stacks / "three" / "alone.png", texture(20, 20, 1))
+    assert run(stacks, "-o", tmp_path / "out", weights=weights) == 1
+    said = capsys.readouterr().out
+    assert "1.png: damaged" in said and "holds 1 images" in said and (tmp_path / "out/one.png").is_file()
+    assert not (tmp_path / "out/two.png").exists()
+
+
+def test_one_file_for_one_stack(stacks, weights, tmp_path, capsys):
+    assert run(stacks / "one", "-o", tmp_path / "fused.png", weights=weights) == 0
+    files = sorted((stacks / "one").iterdir())
+    assert run(*files, "-o", tmp_path / "again.png", weights=weights) == 0
+    assert (tmp_path / "fused.png").read_bytes() == (tmp_path / "again.png").read_bytes()
+    assert run(stacks, "-o", tmp_path / "fused.png", weights=weights) == 1
+    assert "is one file, but there are 2 stacks" in capsys.readouterr().err
+
+
+def test_a_dry_run_writes_nothing(stacks, tmp_path, capsys):
+    assert run(stacks, "-o", tmp_path / "out", "--dry_run") == 0
+    assert "one: 3 images" in capsys.readouterr().out and not (tmp_path / "out").exists()
+
+
+def test_results_do_not_lie_among_the_images(stacks, weights, capsys):
+    assert run(stacks / "one", "-o", stacks / "one", weights=weights) == 1
+    assert "choose another folder" in capsys.readouterr().err
+
+
+def test_missing_and_mixed(stacks, tmp_path, capsys):
+    assert run(tmp_path / "nowhere", "-o", tmp_path / "out") == 1
+    assert "no such file or folder" in capsys.readouterr().err
+    assert run(stacks / "one" / "0.png", stacks / "two", "-o", tmp_path / "out") == 1
+    assert "is a file and others are folders" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.run([str(stacks), "-o", str(tmp_path / "out"), "--task", "ivf"])
