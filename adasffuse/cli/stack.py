@@ -185,11 +185,7 @@ def _dry_run(args: argparse.Namespace, work: Work, failed: list[tuple[str, str]]
         say(json.dumps({"ok": not failed, "dry_run": True, "planned": planned, "failed": lost}))
         return int(bool(failed))
     for one in planned:
-        say(
-            printable(
-                f"  {one['name']}: {one['images']} images -> {Path(one['result']).with_suffix('')}{suffix_of(depth)}"
-            )
-        )
+        say(printable(f"  {one['name']}: {one['images']} images -> {one['result']}"))
     for name, reason in failed:
         say(printable(f"  would fail: {name}: {reason}"))
     say(f"{len(planned)} would be fused, {len(failed)} would fail; nothing was written")

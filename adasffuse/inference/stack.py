@@ -5,7 +5,7 @@ Images are read one after the other, twice, so that memory does not grow with th
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -143,14 +143,14 @@ class _Stack:
         return read_image(path, self._window, self._options.no_data)
 
     def read(self, number: int) -> Image:
-        """An image, registered; where it holds no data, the middle image's values."""
+        """An image, registered; where it holds no data (`valid`), its pixels are the middle image's."""
         image = self._read(self._paths[number])
         if self._transforms[number] is not None:
             image = warp_image(image, self._transforms[number])
         if image.valid is None:
             return image
         filled, _ = fill_missing([image.pixels, self._reference.pixels], [image.valid, self._reference.valid])
-        return Image(filled[0], image.depth, image.window)
+        return replace(image, pixels=filled[0])
 
     def _register(self, method: str) -> None:
         """Each image to its neighbour towards the middle one, since neighbours are most alike."""
@@ -190,6 +190,8 @@ class _Watch:
     def see(self, image: Image) -> None:
         if self._wanted:
             luma = luminance(image.pixels)
+            if image.valid is not None:
+                luma = np.where(image.valid, luma, 0)  # as dark as what is never compared
             factor = min(1.0, _THUMBNAIL / max(luma.shape))
             size = max(1, round(luma.shape[1] * factor)), max(1, round(luma.shape[0] * factor))
             self._thumbnails.append(cv2.resize(luma, size, interpolation=cv2.INTER_AREA))
