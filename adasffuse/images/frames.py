@@ -4,6 +4,7 @@ Video files need PyAV (`pip install adasffuse[video]`), which brings FFmpeg's li
 """
 
 import errno
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ class Frame:
     """One image of a sequence."""
 
     name: str  # stem of the image file, or the frame's number from 1, '000001'
-    seconds: float  # since the first frame
+    seconds: Fraction  # since the first frame
     pts: int  # time as the sequence counts it, in units of its `time_base`
     image: Image
 
@@ -92,11 +93,11 @@ class VideoFile:
         Raises:
             FrameError: a frame is damaged, or the file ends before its header says; those before it have been given.
         """
-        number, end = 0, 0.0
+        number, end = 0, Fraction(0)
         with self._opened() as container:
             for decoded in self._decoded(container):
                 pts = round((self.start + number / self.rate) / self.time_base) if decoded.pts is None else decoded.pts
-                seconds = float(pts * self.time_base - self.start)
+                seconds = pts * self.time_base - self.start
                 image = self._image(decoded)
                 if image.pixels.shape[:2] != (self.height, self.width):
                     height, width = image.pixels.shape[:2]
@@ -104,9 +105,10 @@ class VideoFile:
                         f"{self.path}: frame {number + 1} has {width}x{height} pixels, "
                         f"those before it {self.width}x{self.height}"
                     )
-                number, end = number + 1, seconds + float(1 / self.rate)
+                number, end = number + 1, seconds + 1 / self.rate
                 yield Frame(f"{number:06d}", seconds, pts, image)
-        if self.duration is not None and end + 2.5 / float(self.rate) < self.duration:
+        end = float(end)
+        if self.duration is not None and end + 1.5 / self.rate < self.duration:
             raise FrameError(
                 f"{self.path}: ends after frame {number}, at {end:.2f} s of the {self.duration:.2f} s that its header "
                 "promises; it is damaged or was cut off"
@@ -116,12 +118,14 @@ class VideoFile:
     def _opened(self) -> Iterator[Any]:
         av = load_av()
         try:
-            container = av.open(str(self.path.absolute()))
+            container = av.open(str(self.path.absolute()), options={"protocol_whitelist": "file"})
         except av.error.FFmpegError as error:
             raise ImageError(
                 f"{self.path}: is no video file that can be read ({error.strerror}); give a video or a folder of frames"
             ) from error
         with container:
+            if re.search(r"_pipe$|^image2|^tty$|^concat$", container.format.name):
+                raise ImageError(f"{self.path}: is no video; give a video file or a folder of frames")
             if not container.streams.video:
                 raise ImageError(f"{self.path}: holds no video, only {_kinds(container)}")
             container.streams.video[0].thread_type = "AUTO"
@@ -221,7 +225,7 @@ class FrameFolder:
                 )
             notices = tuple(notice.removeprefix(f"{path}: ") for notice in image.notices)
             image = replace(image, notices=tuple(f"{self.path}: {notice}" for notice in notices))
-            yield Frame(path.stem, float(number / self.rate), number, self._without_border(image))
+            yield Frame(path.stem, number / self.rate, number, self._without_border(image))
 
     def _border(self) -> np.ndarray | None:
         """(H, W) bool, True in a border without data; None for no border."""
@@ -300,7 +304,7 @@ def _refuse_gaps(folder: Path, names: Sequence[str]) -> None:
     if not all(found):
         return
     numbers = [int(match[0]) for match in found]
-    steps = [after - before for before, after in zip(numbers, numbers[1:])]
+    steps = [after - before for before, after in itertools.pairwise(numbers)]
     usual = max(set(steps), key=steps.count, default=1)
     for before, after, step in zip(names, names[1:], steps):
         if step != usual:

@@ -87,49 +87,55 @@ class FramePairs:
     Args:
         a, b: the sequences.
     Attributes:
-        repeated, unused, apart, problem: as in `VideoReport`, of what was iterated over so far.
+        repeated, unused, apart: as in `VideoReport`, of what was iterated over so far.
+        damage: why one of them ended early, '' where it did not.
+        shorter: which of them is shorter, a sentence, '' for none.
     """
 
     def __init__(self, a: Frames, b: Frames) -> None:
         self.a, self.b = a, b
         self.repeated = self.unused = 0
-        self.apart, self.problem = 0.0, ""
+        self.apart, self.damage, self.shorter = 0.0, "", ""
 
     def __iter__(self) -> Iterator[tuple[Frame, Frame]]:
-        try:
-            yield from self._nearest()
-        except FrameError as error:
-            self.problem = str(error)
-
-    def _nearest(self) -> Iterator[tuple[Frame, Frame]]:
-        others = iter(self.a)
-        current, after = next(others, None), next(others, None)
-        used, seconds = 0, 0.0
-        if current is None:
-            return
-        for frame in self.b:
+        others, leading = iter(self.a), iter(self.b)
+        current, after = self._next(others), self._next(others)
+        used, seconds = 0, Fraction(0)
+        while current is not None and (frame := self._next(leading)) is not None:
             seconds = frame.seconds
             while after is not None and abs(after.seconds - seconds) <= abs(current.seconds - seconds):
                 self.unused += used == 0
-                current, after, used = after, next(others, None), 0
-            if after is None and seconds - current.seconds > tolerance(self.a, self.b):
-                self.problem = self._shorter(self.a, current.seconds, self.b, "fused")
+                current, after, used = after, self._next(others), 0
+            late = seconds - current.seconds
+            if after is None and self.damage and late > 1 / (2 * self.a.rate):
+                return
+            if after is None and late > tolerance(self.a, self.b):
+                self.shorter = _ends_before(self.a, current.seconds, self.b)
                 return
             used += 1
             self.repeated += used == 2
-            self.apart = max(self.apart, abs(current.seconds - seconds))
+            self.apart = max(self.apart, float(abs(late)))
             yield current, frame
-        if after is not None and after.seconds - seconds > tolerance(self.a, self.b):
-            self.problem = self._shorter(self.b, seconds, self.a, "fused")
+        while after is not None and after.seconds - seconds <= tolerance(self.a, self.b):
+            after = self._next(others)
+        if after is not None and not self.damage:
+            self.shorter = _ends_before(self.b, seconds, self.a)
 
-    @staticmethod
-    def _shorter(shorter: Frames, seconds: float, longer: Frames, done: str) -> str:
-        return f"{shorter.path} ends at {seconds:.2f} s, before {longer.path}; what both have was {done}"
+    def _next(self, frames: Iterator[Frame]) -> Frame | None:
+        try:
+            return next(frames, None)
+        except FrameError as error:
+            self.damage = str(error)
+            return None
 
 
-def tolerance(a: Frames, b: Frames) -> float:
+def _ends_before(shorter: Frames, seconds: Fraction, longer: Frames) -> str:
+    return f"{shorter.path} ends at {float(seconds):.2f} s, before {longer.path}; what both have was used"
+
+
+def tolerance(a: Frames, b: Frames) -> Fraction:
     """Seconds that one sequence may end before the other without being shorter: one and a half frames."""
-    return 1.5 / float(min(a.rate, b.rate))
+    return 3 / (2 * min(a.rate, b.rate))
 
 
 def check_pair(a: Frames, b: Frames, shortest: bool = False, aligned: bool = False) -> None:
@@ -196,7 +202,7 @@ def fuse_video(
     pairs, notices = FramePairs(a, b), _Notices()
     where = f"{fuser.precision} on {fuser.device}"
     report = VideoReport(str(output), where, b.width, b.height, float(b.rate), str(giver.path) if giver else "")
-    end = 0.0
+    end = Fraction(0)
     started = time.perf_counter()
     with _writer(output, b, depth, quality, giver, a) as write, _Stages() as stages:
         source = iter(pairs)
@@ -219,11 +225,11 @@ def fuse_video(
                 end = frame.seconds
         stages.wait()
         if not report.frames:
-            raise ImageError(pairs.problem or f"{a.path} and {b.path} have no frames in common")
-        write.finish(float(b.start) + end + float(1 / b.rate))
+            raise ImageError(pairs.damage or f"{a.path} and {b.path} have no frames in common")
+        write.finish(float(b.start + end + 1 / b.rate))
     report.seconds = time.perf_counter() - started
     report.repeated, report.unused, report.apart = pairs.repeated, pairs.unused, pairs.apart
-    report.problem = "" if shortest and "what both have" in pairs.problem else pairs.problem
+    report.problem = pairs.damage or ("" if shortest else pairs.shorter)
     report.notices = notices.texts(report.frames, fuser, output, b)
     return report
 
@@ -406,17 +412,17 @@ def show_files(fuser: Fuser, a: Frames, b: Frames, window: Window, align: Align 
     with _Stages() as stages:
         source = iter(pairs)
         for first, second in stages.read_ahead(lambda: next(source, None)):
-            ahead = second.seconds - (time.perf_counter() - started)
+            ahead = float(second.seconds) - (time.perf_counter() - started)
             if ahead < -interval and report.shown:
                 report.dropped += 1
                 continue
             fused = _fuse_live(fuser, first.image, second.image, align)
-            ahead = second.seconds - (time.perf_counter() - started)
+            ahead = float(second.seconds) - (time.perf_counter() - started)
             report.shown += 1
             window.show(fused, _live_title(report, started))
             if window.closed(max(ahead, 0)):
                 break
-    report.seconds, report.problem = time.perf_counter() - started, pairs.problem
+    report.seconds, report.problem = time.perf_counter() - started, pairs.damage
     return report
 
 
@@ -443,8 +449,8 @@ def show_cameras(
     if first.pixels.shape[:2] != (height, width) and align is None:
         other = first.pixels.shape
         raise ImageError(
-            f"sizes differ: camera {a.name} is {other[1]}x{other[0]}, camera {b.name} {width}x{height} pixels; set both "
-            "to one size"
+            f"sizes differ: camera {a.name} is {other[1]}x{other[0]}, camera {b.name} {width}x{height} pixels; set "
+            "both to one size"
         )
     with _recorder(output, height, width, quality) as record:
         while True:
