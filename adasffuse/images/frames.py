@@ -105,7 +105,7 @@ class VideoFile:
                         f"{self.path}: frame {number + 1} has {width}x{height} pixels, "
                         f"those before it {self.width}x{self.height}"
                     )
-                number, end = number + 1, seconds + 1 / self.rate
+                number, end = number + 1, seconds + (decoded.duration * self.time_base or 1 / self.rate)
                 yield Frame(f"{number:06d}", seconds, pts, image)
         end = float(end)
         if self.duration is not None and end + 1.5 / self.rate < self.duration:
@@ -504,7 +504,9 @@ def _as_yuv(av: ModuleType, pixels: np.ndarray, stream: Any) -> Any:
 
 
 def _duration(container: Any, stream: Any) -> float | None:
-    """Seconds of video as the header says them."""
+    """Seconds of video as the header says them; None for formats without such a header, where they are an estimate."""
+    if not {"mp4", "matroska", "avi"} & set(container.format.name.split(",")):
+        return None
     if stream.duration:
         return float(stream.duration * stream.time_base)
     written = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))  # Matroska
