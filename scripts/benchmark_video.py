@@ -30,13 +30,17 @@ SEEDS = (3, 14, 21)  # of the streets
 SHARE = 0.2  # of a new frame's weights where they are smoothed over time
 
 
-def main() -> None:
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steadiness", action="store_true")
     parser.add_argument("--size", default="tiny", help="released weights (%(default)s)")
     parser.add_argument("--frames", type=int, default=40, help="of the speed test (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of the network (%(default)s)")
-    args = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     torch.set_num_threads(args.threads)
     fuser = load_fuser("ivf", args.size)
     if args.steadiness:

@@ -79,6 +79,7 @@ class VideoFile:
             self.time_base = Fraction(stream.time_base)
             self.duration = _duration(container, stream)
             self.audio = container.streams.audio[0].codec_context.name if container.streams.audio else None
+            self.transfer = _HIGH_DYNAMIC_RANGE.get(stream.codec_context.color_trc, "")
             self.aspect = stream.sample_aspect_ratio  # width of a pixel by its height
             first = next(self._decoded(container), None)
         if first is None:
@@ -157,9 +158,8 @@ class VideoFile:
             values, span, depth = _as_rgb(decoded), (0, 255), "8"
             if max(component.bits for component in decoded.format.components) > 8:
                 notices.append("has more than 8 bits per channel, of which 8 are used")
-            if decoded.color_trc in _HIGH_DYNAMIC_RANGE:
-                transfer = _HIGH_DYNAMIC_RANGE[decoded.color_trc]
-                notices.append(f"is HDR video ({transfer}), which looks pale: it is not tone-mapped; convert it to SDR")
+            if self.transfer:
+                notices.append(f"is HDR video ({self.transfer}), which looks pale: it is not tone-mapped; make it SDR")
             if decoded.interlaced_frame:
                 notices.append("is interlaced: moving edges are combs; deinterlace it first")
         values = np.ascontiguousarray(np.rot90(values, round(decoded.rotation / 90)))

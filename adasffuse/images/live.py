@@ -77,7 +77,8 @@ class Window:
         reason = no_window_because()
         if reason:
             raise ImageError(reason)
-        cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # it misses fonts, which nothing here needs
+        cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         self._sized = False
 
     def show(self, pixels: np.ndarray, title: str) -> None:
