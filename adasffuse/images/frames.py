@@ -30,6 +30,9 @@ DEFAULT_QUALITY = 18  # x264's constant rate factor
 
 _BT709, _UNSPECIFIED, _LIMITED, _FULL = 1, 2, 1, 2  # ITU-T H.273, as FFmpeg numbers them
 _HIGH_DYNAMIC_RANGE = {16: "PQ", 18: "HLG"}  # transfer characteristics, H.273
+_EXACT = (
+    2 | 1 << 13 | 1 << 18
+)  # swscale: bilinear, chroma for every pixel, rounded; without, colours are a level too dark
 _LOOKED_AT = 16  # frames of a folder among which a border without data is looked for
 
 
@@ -465,11 +468,15 @@ def _add_stream(
 def _add_sound(av: ModuleType, container: Any, sound: Sound, path: Path) -> Any:
     codec = sound.template.codec_context.name
     try:
-        return container.add_stream_from_template(sound.template)
+        stream = container.add_stream_from_template(sound.template)
+        container.start_encoding()
     except (av.error.FFmpegError, ValueError) as error:
+        if getattr(error, "errno", errno.EINVAL) != errno.EINVAL:
+            raise
         raise ImageError(
             f"{path.suffix} files cannot hold this sound ({codec}); write .mkv, or leave it out: --audio none"
         ) from error
+    return stream
 
 
 def _container_options(path: Path) -> dict[str, str]:
@@ -488,9 +495,10 @@ def _as_rgb(decoded: Any) -> np.ndarray:
         extent = _FULL
     elif extent not in (_LIMITED, _FULL):
         extent = _LIMITED
-    return decoded.reformat(
-        format="rgb24", src_colorspace=space, src_color_range=extent, dst_color_range=_FULL
-    ).to_ndarray()
+    rgb = decoded.reformat(
+        format="rgb24", src_colorspace=space, src_color_range=extent, dst_color_range=_FULL, interpolation=_EXACT
+    )
+    return rgb.to_ndarray()
 
 
 def _as_yuv(av: ModuleType, pixels: np.ndarray, stream: Any) -> Any:
@@ -500,7 +508,13 @@ def _as_yuv(av: ModuleType, pixels: np.ndarray, stream: Any) -> Any:
     if any(odd):
         pixels = np.pad(pixels, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-    return frame.reformat(format="yuv420p", src_color_range=_FULL, dst_colorspace=_BT709, dst_color_range=_LIMITED)
+    return frame.reformat(
+        format="yuv420p",
+        src_color_range=_FULL,
+        dst_colorspace=_BT709,
+        dst_color_range=_LIMITED,
+        interpolation=_EXACT,
+    )
 
 
 def _duration(container: Any, stream: Any) -> float | None:
