@@ -475,9 +475,19 @@ def test_results_never_mix_with_other_images(tmp_path, pair):
     make_folder(tmp_path / "full", scene(2))
     with pytest.raises(ImageError, match="already holds 2 images"):
         fuse_video(mean_fuser(), a, b, tmp_path / "full")
-    (tmp_path / "out.avi").write_bytes(b"x")
-    with pytest.raises(ImageError, match=r"videos end in \.mp4"):
-        fuse_video(mean_fuser(), a, b, tmp_path / "out.avi")
+    (tmp_path / "file").write_bytes(b"x")
+    for name in ("file", "out.avi"):
+        with pytest.raises(ImageError, match=r"videos end in \.mp4"):
+            fuse_video(mean_fuser(), a, b, tmp_path / name)
+
+
+def test_sources_that_look_swapped_are_said(tmp_path, pair):
+    a, b = map(VideoFile, pair)
+    assert fuse_video(mean_fuser(), a, b, tmp_path / "right.mp4").notices == []
+    said = " ".join(fuse_video(mean_fuser(), b, a, tmp_path / "wrong.mp4").notices)
+    assert (
+        "A and B may be swapped" in said and "false colours are no temperature" in said and "(10 of 10 frames)" in said
+    )
 
 
 # ---- steadiness

@@ -25,6 +25,7 @@ from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import interpret, read_image
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".m4v")  # that are written; what is read is found out by its content
+OTHER_VIDEO_SUFFIXES = (".avi", ".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".ts", ".mts", ".ogv", ".gif", ".3gp")
 DEFAULT_RATE = Fraction(25)  # frames per second of folders
 DEFAULT_QUALITY = 18  # x264's constant rate factor
 
@@ -97,11 +98,12 @@ class VideoFile:
         Raises:
             FrameError: a frame is damaged, or the file ends before its header says; those before it have been given.
         """
-        number, end = 0, Fraction(0)
+        number, end, last = 0, Fraction(0), None
         with self._opened() as container:
             for decoded in self._decoded(container):
                 pts = round((self.start + number / self.rate) / self.time_base) if decoded.pts is None else decoded.pts
-                seconds = pts * self.time_base - self.start
+                pts = pts if last is None else max(pts, last + 1)  # broken files repeat times, encoders refuse to
+                seconds, last = pts * self.time_base - self.start, pts
                 image = self._image(decoded)
                 if image.pixels.shape[:2] != (self.height, self.width):
                     height, width = image.pixels.shape[:2]

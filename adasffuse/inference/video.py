@@ -23,6 +23,7 @@ from adasffuse.images.arrays import as_image
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import (
     DEFAULT_QUALITY,
+    OTHER_VIDEO_SUFFIXES,
     Frame,
     FrameError,
     FrameFolder,
@@ -265,8 +266,10 @@ def check_output(a: Frames, b: Frames, output: Path, depth: str = "auto") -> Non
         if any(output.resolve() == one.path.resolve() for one in (a, b)):
             raise ImageError(f"the result {output} would overwrite a source; choose another name")
         return
-    if output.is_file():
-        raise ImageError(f"{output} is a file; videos end in .mp4, .mkv, .mov or .m4v, other names are folders")
+    if output.suffix.lower() in OTHER_VIDEO_SUFFIXES or output.is_file():
+        raise ImageError(
+            f"{output} is no name of a folder, nor of a video that is written; videos end in .mp4, .mkv, .mov or .m4v, other names are folders"
+        )
     old = [path.name for path in output.iterdir()] if output.is_dir() else []
     old = sorted(name for name in old if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."))
     if old:
