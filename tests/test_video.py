@@ -255,6 +255,15 @@ def test_the_mean_of_two_videos(tmp_path, pair):
         assert np.median(difference) < 2  # 4:2:0 moves chroma, at edges out of gamut
 
 
+def test_a_last_frame_that_is_shown_for_long_serves_as_long(tmp_path):
+    b = FrameFolder([*make_folder(tmp_path / "b", scene(10)).iterdir()], Fraction(10))
+    still = FrameFolder([*make_folder(tmp_path / "a", scene(3)).iterdir()], Fraction(10))
+    still.duration = 1.0
+    pairs = FramePairs(still, b)
+    assert [round(10 * one.seconds) for one, _ in pairs] == [0, 1] + [2] * 8
+    assert (pairs.shorter, pairs.damage) == ("", "")
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_shorter_source_is_refused_or_fused_as_far_as_both_go(tmp_path, pair, which):
     short = make_video(tmp_path / "short.mp4", scene(6))

@@ -101,26 +101,29 @@ class FramePairs:
     def __iter__(self) -> Iterator[tuple[Frame, Frame]]:
         others, leading = iter(self.a), iter(self.b)
         current, after = self._next(others), self._next(others)
-        used, seconds = 0, Fraction(0)
-        while current is not None and (frame := self._next(leading)) is not None:
-            seconds = frame.seconds
+        used, frame = 0, None
+        while current is not None and (following := self._next(leading)) is not None:
+            frame, seconds = following, following.seconds
             while after is not None and abs(after.seconds - seconds) <= abs(current.seconds - seconds):
                 self.unused += used == 0
                 current, after, used = after, self._next(others), 0
             late = seconds - current.seconds
             if after is None and self.damage and late > 1 / (2 * self.a.rate):
                 return
-            if after is None and late > tolerance(self.a, self.b):
+            if after is None and seconds > _end(self.a, current, tolerance(self.a, self.b)):
                 self.shorter = _ends_before(self.a, current.seconds, self.b)
                 return
             used += 1
             self.repeated += used == 2
             self.apart = max(self.apart, float(abs(late)))
             yield current, frame
-        while after is not None and after.seconds - seconds <= tolerance(self.a, self.b):
+        if frame is None:
+            return
+        until = _end(self.b, frame, tolerance(self.a, self.b))
+        while after is not None and after.seconds <= until:
             after = self._next(others)
         if after is not None and not self.damage:
-            self.shorter = _ends_before(self.b, seconds, self.a)
+            self.shorter = _ends_before(self.b, frame.seconds, self.a)
 
     def _next(self, frames: Iterator[Frame]) -> Frame | None:
         try:
@@ -128,6 +131,11 @@ class FramePairs:
         except FrameError as error:
             self.damage = str(error)
             return None
+
+
+def _end(frames: Frames, last: Frame, late: Fraction) -> float:
+    """Seconds until which the last frame of a sequence may be used; by the header it may be shown for long."""
+    return max(float(last.seconds + late), frames.duration or 0.0)
 
 
 def _ends_before(shorter: Frames, seconds: Fraction, longer: Frames) -> str:
@@ -268,7 +276,8 @@ def check_output(a: Frames, b: Frames, output: Path, depth: str = "auto") -> Non
         return
     if output.suffix.lower() in OTHER_VIDEO_SUFFIXES or output.is_file():
         raise ImageError(
-            f"{output} is no name of a folder, nor of a video that is written; videos end in .mp4, .mkv, .mov or .m4v, other names are folders"
+            f"{output} is no folder, and no video that is written; videos end in .mp4, .mkv, .mov or .m4v, other names "
+            "are folders of frames"
         )
     old = [path.name for path in output.iterdir()] if output.is_dir() else []
     old = sorted(name for name in old if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."))
