@@ -325,6 +325,30 @@ def test_sound_alone_is_no_video(tmp_path):
         VideoFile(tmp_path / "s.mkv")
 
 
+@pytest.mark.parametrize(
+    "name, said", [("none.mkv", "is no video file that can be read"), ("none.mp4", "holds no video")]
+)
+def test_a_video_without_frames_is_refused(tmp_path, name, said):
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        container.start_encoding()
+    with pytest.raises(ImageError, match=rf"{name}: {said}"):
+        VideoFile(tmp_path / name)
+
+
+def test_times_that_are_repeated_are_spread(tmp_path, pair):
+    class Repeating(VideoFile):
+        def _decoded(self, container):
+            for frame in super()._decoded(container):
+                frame.pts = 0  # as broken files have it
+                yield frame
+
+    b = Repeating(pair[1])
+    b.duration = None
+    assert [frame.pts for frame in b] == list(range(10))
+
+
 def test_a_file_that_was_cut_off_is_fused_as_far_as_it_goes(tmp_path, pair, capsys):
     content = make_video(tmp_path / "whole.mkv", scene(10)).read_bytes()
     cut = tmp_path / "cut.mkv"

@@ -133,7 +133,7 @@ class VideoFile:
             if re.search(r"_pipe$|^image2|^tty$|^concat$", container.format.name):
                 raise ImageError(f"{self.path}: is no video; give a video file or a folder of frames")
             if not container.streams.video:
-                raise ImageError(f"{self.path}: holds no video, only {_kinds(container)}")
+                raise ImageError(f"{self.path}: holds no video{_kinds(container)}")
             container.streams.video[0].thread_type = "AUTO"
             yield container
 
@@ -535,4 +535,6 @@ def _duration(container: Any, stream: Any) -> float | None:
 
 
 def _kinds(container: Any) -> str:
-    return ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+    """What a file holds instead of video, for an error."""
+    kinds = sorted({stream.type for stream in container.streams})
+    return f", only {', '.join(kinds)}" if kinds else " and no sound"

@@ -77,15 +77,15 @@ class Window:
         reason = no_window_because()
         if reason:
             raise ImageError(reason)
-        os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # it misses fonts, which nothing here needs
-        cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-        self._sized = False
+        self._open = False
 
     def show(self, pixels: np.ndarray, title: str) -> None:
-        """Show (H, W) or (H, W, 3) RGB uint8 pixels, and a title."""
-        if not self._sized:
+        """Show (H, W) or (H, W, 3) RGB uint8 pixels, and a title; the first ones open the window, at their size."""
+        if not self._open:
+            os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # it misses fonts that nothing needs
+            cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
             cv2.resizeWindow(_TITLE, pixels.shape[1], pixels.shape[0])
-            self._sized = True
+            self._open = True
         cv2.imshow(_TITLE, pixels if pixels.ndim == 2 else pixels[..., ::-1])
         cv2.setWindowTitle(_TITLE, title)
 
