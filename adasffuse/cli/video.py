@@ -1,0 +1,302 @@
+"""`adasffuse video A B -o OUT`: fuse two videos or folders of frames, or show the fusion live."""
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+
+from adasffuse.cli.arguments import add_source_options
+from adasffuse.device import PRECISIONS
+from adasffuse.files import printable
+from adasffuse.images.frames import DEFAULT_QUALITY, DEFAULT_RATE, FrameFolder, VideoFile, is_video_name, list_frames
+from adasffuse.images.live import Camera, Window
+from adasffuse.images.ranges import RangeSpec, parse_range
+from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, Fuser, load_fuser
+from adasffuse.inference.video import (
+    AUDIO,
+    FramePairs,
+    Frames,
+    LiveReport,
+    check_output,
+    check_pair,
+    fuse_video,
+    show_cameras,
+    show_files,
+    sound_giver,
+)
+from adasffuse.models import RELEASED_SIZES
+from adasffuse.process import say
+from adasffuse.tasks import TASKS, find_task
+
+DESCRIPTION = """Fuse two sequences of frames: video files, folders of images, or one of each.
+
+  adasffuse video infrared.mp4 visible.mp4 -o fused.mp4
+  adasffuse video infrared/ visible/ -o fused.mp4 --fps 30 --range_a folder
+  adasffuse video infrared.mkv visible.mkv -o fused/          PNG frames
+  adasffuse video infrared.mp4 visible.mp4 --show             live preview, q ends it
+  adasffuse video --camera_a 0 --camera_b 1 --show
+
+B leads: the result has its frame times and its sound; A gives its nearest frame in time.  Two folders go by names.
+"""
+
+
+def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
+    """The argument parser of the verb."""
+    parser = argparse.ArgumentParser(
+        prog=prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("a", nargs="?", type=Path, metavar="A", help="video file or folder of frames: infrared")
+    parser.add_argument("b", nargs="?", type=Path, metavar="B", help="video file or folder of frames: visible")
+    result = parser.add_argument_group("result")
+    result.add_argument(
+        "-o", "--output", type=Path, metavar="OUT", help=".mp4, .mkv, .mov or .m4v; any other name: a folder of frames"
+    )
+    result.add_argument(
+        "--quality",
+        type=int,
+        default=DEFAULT_QUALITY,
+        metavar="CRF",
+        help="of a video, 0 (best) to 51, x264's constant rate factor (%(default)s)",
+    )
+    result.add_argument("--audio", choices=AUDIO, default="auto", help="whose sound is copied; auto: B's, else A's")
+    result.add_argument(
+        "--depth",
+        choices=("auto", "8", "16", "float"),
+        default="auto",
+        help="bits of frames in a folder; float: TIFF; auto: 8 unless both sources are deeper (%(default)s)",
+    )
+    sources = parser.add_argument_group("sources")
+    sources.add_argument("--task", choices=tuple(TASKS), default="ivf", help="what is fused (%(default)s)")
+    add_source_options(parser, sources)
+    sources.add_argument(
+        "--range_frames",
+        type=int,
+        default=0,
+        metavar="N",
+        help="frames of a folder that --range_a and --range_b measure, from the first (default: all)",
+    )
+    sources.add_argument(
+        "--fps", type=_rate, help=f"frames per second of folders (default: that of the other source, or {DEFAULT_RATE})"
+    )
+    sources.add_argument("--shortest", action="store_true", help="fuse what both have where one source is shorter")
+    sources.add_argument("--allow_gaps", action="store_true", help="numbers of frames in folders may have gaps")
+    network = parser.add_argument_group("network")
+    network.add_argument("--size", choices=RELEASED_SIZES, default="tiny", help="released weights (%(default)s)")
+    network.add_argument("--weights", help="weights file, folder of a training run, or released weights by name")
+    network.add_argument(
+        "--tile", type=int, default=DEFAULT_TILE, help="larger frames are fused in tiles; 0: never (%(default)s)"
+    )
+    network.add_argument(
+        "--tile_overlap", type=int, default=DEFAULT_OVERLAP, help="pixels that tiles share (%(default)s)"
+    )
+    network.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    network.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the network (%(default)s)")
+    live = parser.add_argument_group("live")
+    live.add_argument(
+        "--show", action="store_true", help="show the result in a window; late frames are dropped; q ends"
+    )
+    live.add_argument("--camera_a", metavar="DEVICE", help="capture device instead of A: its number, path or address")
+    live.add_argument("--camera_b", metavar="DEVICE", help="capture device instead of B; -o records what is shown")
+    report = parser.add_argument_group("report")
+    report.add_argument("--dry_run", "--dry-run", action="store_true", help="say what would be done, write nothing")
+    report.add_argument("--json", action="store_true", help="report as a JSON object on standard output")
+    return parser
+
+
+def run(argv: list[str], prog: str = "adasffuse video") -> int:
+    """Fuse or show as the arguments say; the exit status: 0, 1 where anything failed, 2 for impossible arguments."""
+    parser = make_parser(prog)
+    args = parser.parse_args(argv)
+    wrong = _impossible(args)
+    if wrong:
+        parser.error(wrong)
+    try:
+        ranges = [_range(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
+        if args.camera_a is not None:
+            return _cameras(args)
+        a, b = _open(args, ranges)
+        if args.dry_run:
+            return _describe(a, b, args)
+        if args.show:
+            return _show(a, b, args)
+        return _write(a, b, args)
+    except (ValueError, OSError) as error:
+        say(f"error: {printable(error)}", sys.stderr)
+        return 1
+
+
+def _impossible(args: argparse.Namespace) -> str:
+    """What is wrong with the arguments, '' for nothing."""
+    cameras = (args.camera_a is not None, args.camera_b is not None)
+    if any(cameras):
+        if not all(cameras) or args.a or args.b:
+            return "cameras take the place of both sources: give --camera_a and --camera_b, and neither A nor B"
+        if not args.show:
+            return "cameras need --show"
+        if args.dry_run or (args.output is not None and not is_video_name(args.output)):
+            return "--dry_run does not go with cameras" if args.dry_run else "what cameras show is written to a video"
+        return ""
+    if args.a is None or args.b is None:
+        return "give two sources, A and B, or --camera_a and --camera_b"
+    if args.show and args.output is not None:
+        return "--show drops frames to stay live, and writes nothing of files: leave out --show or -o"
+    if not args.show and args.output is None and not args.dry_run:
+        return "say where the result goes, -o OUT, or --show it"
+    if args.output is not None and is_video_name(args.output) and args.depth not in ("auto", "8"):
+        return f"a video has 8 bits per channel; --depth {args.depth} needs a folder of frames, -o FOLDER"
+    if not 0 <= args.quality <= 51:
+        return f"--quality lies in 0..51, got {args.quality}"
+    if args.range_frames < 0:
+        return f"--range_frames is a number of frames, got {args.range_frames}"
+    return ""
+
+
+def _open(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> tuple[Frames, Frames]:
+    """Both sources, opened."""
+    paths, patterns = (args.a, args.b), (args.pattern_a, args.pattern_b)
+    no_data = (args.no_data_a, args.no_data_b)
+    folders = [k for k in (0, 1) if paths[k].is_dir()]
+    opened: list[Frames | None] = [None, None]
+    for k in (0, 1):
+        if k in folders:
+            continue
+        name = "ab"[k]
+        if patterns[k] is not None:
+            raise ValueError(f"--pattern_{name} is for folders of frames, and {paths[k]} is none")
+        opened[k] = VideoFile(paths[k], _fixed(f"--range_{name}", ranges[k]), no_data[k])
+    videos = [one for one in opened if one is not None]
+    if args.fps is not None and not folders:
+        raise ValueError("--fps is for folders of frames; videos say their own rate")
+    rate = args.fps or (videos[0].rate if videos else DEFAULT_RATE)
+    if folders:
+        listed = list_frames(
+            [paths[k] for k in folders], [patterns[k] for k in folders], args.shortest, args.allow_gaps
+        )
+        for notice in listed.notices:
+            say(f"notice: {printable(notice)}", sys.stderr)
+        if listed.left_out:
+            say(f"notice: {listed.left_out} frames without partner are left out", sys.stderr)
+        thermal = find_task(args.task).thermal or (False, False)
+        for k, column in zip(folders, listed.columns):
+            opened[k] = FrameFolder(column, rate, ranges[k], no_data[k], thermal[k], args.range_frames)
+    return opened[0], opened[1]
+
+
+def _fixed(option: str, spec: RangeSpec | None) -> tuple[float, float] | None:
+    """The range of a video file, which is not measured."""
+    if spec is not None and spec.kind != "fixed":
+        raise ValueError(f"{option}: only folders of frames are measured; for a video give two numbers, LOW HIGH")
+    return None if spec is None else (spec.low, spec.high)
+
+
+def _fuser(args: argparse.Namespace) -> Fuser:
+    return load_fuser(args.task, args.size, args.weights, args.device, args.tile, args.tile_overlap, args.precision)
+
+
+def _write(a: Frames, b: Frames, args: argparse.Namespace) -> int:
+    check_pair(a, b, args.shortest)
+    check_output(a, b, args.output, args.depth)
+    report = fuse_video(
+        _fuser(args),
+        a,
+        b,
+        args.output,
+        depth=args.depth,
+        quality=args.quality,
+        audio=args.audio,
+        shortest=args.shortest,
+    )
+    if args.json:
+        ranges = [one.value_range for one in (a, b)]
+        say(json.dumps(asdict(report) | {"frames_per_second": report.rate_of_work, "ranges": ranges}))
+    else:
+        say(report.summary())
+        for source, one in zip("AB", (a, b)):
+            if isinstance(one, FrameFolder) and one.value_range is not None:
+                low, high = one.value_range
+                say(f"  source {source}: the values {low:g} to {high:g} become black to white, in all frames")
+    for notice in report.notices:
+        say(f"notice: {printable(notice)}", sys.stderr)
+    return _ended(report.problem)
+
+
+def _show(a: Frames, b: Frames, args: argparse.Namespace) -> int:
+    check_pair(a, b, shortest=True)
+    with closing(Window()) as window:
+        return _shown(show_files(_fuser(args), a, b, window), args)
+
+
+def _cameras(args: argparse.Namespace) -> int:
+    with ExitStack() as stack:
+        window = stack.enter_context(closing(Window()))
+        cameras = [stack.enter_context(closing(Camera(name))) for name in (args.camera_a, args.camera_b)]
+        return _shown(show_cameras(_fuser(args), *cameras, window, args.output, args.quality), args)
+
+
+def _shown(report: LiveReport, args: argparse.Namespace) -> int:
+    say(json.dumps(asdict(report)) if args.json else report.summary())
+    return _ended(report.problem)
+
+
+def _ended(problem: str) -> int:
+    if not problem:
+        return 0
+    say(f"error: {printable(problem)}", sys.stderr)
+    return 1
+
+
+def _describe(a: Frames, b: Frames, args: argparse.Namespace) -> int:
+    """Say what would be fused; the sequences are opened, and the first frames read."""
+    check_pair(a, b, args.shortest)
+    if args.output is not None:
+        check_output(a, b, args.output, args.depth)
+    next(iter(FramePairs(a, b)))
+    rows = [
+        {
+            "path": str(one.path),
+            "width": one.width,
+            "height": one.height,
+            "rate": float(one.rate),
+            "duration": one.duration,
+            "sound": one.audio,
+            "range": one.value_range,
+        }
+        for one in (a, b)
+    ]
+    to_video = args.output is not None and is_video_name(args.output)
+    giver = sound_giver(a, b, args.audio) if to_video else None
+    output = None if args.output is None else str(args.output)
+    plan = {"a": rows[0], "b": rows[1], "output": output, "sound": str(giver.path) if giver else ""}
+    if args.json:
+        say(json.dumps(plan))
+        return 0
+    for source, row in zip("AB", rows):
+        length = "of unknown length" if row["duration"] is None else f"{row['duration']:.2f} s"
+        sound = f", sound {row['sound']}" if row["sound"] else ""
+        say(
+            f"source {source}: {row['path']}: {row['width']}x{row['height']}, {row['rate']:g} frames/s, {length}{sound}"
+        )
+    sound = f", with the sound of {giver.path}" if giver else ""
+    say(f"result: {output or 'a window'}, {b.width}x{b.height}, times of source B{sound}; nothing was written")
+    return 0
+
+
+def _rate(text: str) -> Fraction:
+    """Frames per second: 25, 29.97 or 30000/1001."""
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise argparse.ArgumentTypeError(f"frames per second are a number such as 25 or 30000/1001, got {text!r}")
+    return rate.limit_denominator(1001)
+
+
+def _range(option: str, words: list[str] | None) -> RangeSpec | None:
+    try:
+        return parse_range(words)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None

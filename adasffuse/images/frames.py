@@ -1,0 +1,540 @@
+"""Sequences of frames: video files and folders of images, read one frame at a time, and written.
+
+Video files need PyAV (`pip install adasffuse[video]`), which brings FFmpeg's libraries along.
+"""
+
+import errno
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from adasffuse.files import replacing
+from adasffuse.images.formats import Stored, open_image
+from adasffuse.images.image import Image, ImageError
+from adasffuse.images.no_data import thermal_border_mask
+from adasffuse.images.pairs import SceneError, find_scenes
+from adasffuse.images.ranges import RangeSpec, resolve_range
+from adasffuse.images.read import interpret, read_image
+
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".m4v")  # that are written; what is read is found out by its content
+OTHER_VIDEO_SUFFIXES = (".avi", ".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".ts", ".mts", ".ogv", ".gif", ".3gp")
+DEFAULT_RATE = Fraction(25)  # frames per second of folders
+DEFAULT_QUALITY = 18  # x264's constant rate factor
+
+_BT709, _UNSPECIFIED, _LIMITED, _FULL = 1, 2, 1, 2  # ITU-T H.273, as FFmpeg numbers them
+_HIGH_DYNAMIC_RANGE = {16: "PQ", 18: "HLG"}  # transfer characteristics, H.273
+_EXACT = (
+    2 | 1 << 13 | 1 << 18
+)  # swscale: bilinear, chroma for every pixel, rounded; without, colours are a level too dark
+_LOOKED_AT = 16  # frames of a folder among which a border without data is looked for
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image of a sequence."""
+
+    name: str  # stem of the image file, or the frame's number from 1, '000001'
+    seconds: Fraction  # since the first frame
+    pts: int  # time as the sequence counts it, in units of its `time_base`
+    image: Image
+
+
+class FrameError(ImageError):
+    """A sequence that ends early: a damaged frame, or fewer frames than its header says."""
+
+
+class VideoFile:
+    """A video file; iterate to get its frames, as often as wanted.
+
+    Frames are turned upright and converted to RGB by the file's colour tags (without tags BT.709 from 720 lines on,
+    BT.601 below; limited range).  Neutral frames come as gray ones.  Gray pixel formats of more than 8 bits (FFV1 from
+    thermal cameras) keep their depth; deeper colour is read at 8 bits, with a notice.
+
+    Args:
+        path: a regular file.
+        value_range, no_data: as in `adasffuse.images.read.read_image`, for all frames.
+    Attributes:
+        height, width: pixels, upright.
+        rate: frames per second, on average.
+        time_base: unit of `Frame.pts`, seconds.
+        duration: seconds from the first frame to the end of the last; None where the file does not say.
+        audio: name of the codec of its sound, None for none.
+    Raises:
+        ImageError: PyAV is missing, or this is no video file that it can decode.
+    """
+
+    def __init__(
+        self, path: str | Path, value_range: tuple[float, float] | None = None, no_data: float | None = None
+    ) -> None:
+        self.path, self.value_range, self.no_data = Path(path), value_range, no_data
+        if not self.path.is_file():
+            raise ImageError(f"no video file or folder of frames {path}")
+        with self._opened() as container:
+            stream = container.streams.video[0]
+            self.rate = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_RATE)
+            self.time_base = Fraction(stream.time_base)
+            self.duration = _duration(container, stream)
+            self.audio = container.streams.audio[0].codec_context.name if container.streams.audio else None
+            self.transfer = _HIGH_DYNAMIC_RANGE.get(stream.codec_context.color_trc, "")
+            self.aspect = stream.sample_aspect_ratio  # width of a pixel by its height
+            first = next(self._decoded(container), None)
+        if first is None:
+            raise ImageError(f"{path}: holds no frame that can be decoded")
+        self.start = Fraction(first.pts or 0) * self.time_base  # seconds
+        pixels = self._image(first).pixels
+        self.height, self.width = pixels.shape[:2]
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames in order.
+
+        Raises:
+            FrameError: a frame is damaged, or the file ends before its header says; those before it have been given.
+        """
+        number, end, last = 0, Fraction(0), None
+        with self._opened() as container:
+            for decoded in self._decoded(container):
+                pts = round((self.start + number / self.rate) / self.time_base) if decoded.pts is None else decoded.pts
+                pts = pts if last is None else max(pts, last + 1)  # broken files repeat times, encoders refuse to
+                seconds, last = pts * self.time_base - self.start, pts
+                image = self._image(decoded)
+                if image.pixels.shape[:2] != (self.height, self.width):
+                    height, width = image.pixels.shape[:2]
+                    raise FrameError(
+                        f"{self.path}: frame {number + 1} has {width}x{height} pixels, "
+                        f"those before it {self.width}x{self.height}"
+                    )
+                number, end = number + 1, seconds + (decoded.duration * self.time_base or 1 / self.rate)
+                yield Frame(f"{number:06d}", seconds, pts, image)
+        end = float(end)
+        if self.duration is not None and end + 1.5 / self.rate < self.duration:
+            raise FrameError(
+                f"{self.path}: ends after frame {number}, at {end:.2f} s of the {self.duration:.2f} s that its header "
+                "promises; it is damaged or was cut off"
+            )
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        av = load_av()
+        try:
+            container = av.open(str(self.path.absolute()), options={"protocol_whitelist": "file"})
+        except av.error.FFmpegError as error:
+            raise ImageError(
+                f"{self.path}: is no video file that can be read ({error.strerror}); give a video or a folder of frames"
+            ) from error
+        with container:
+            if re.search(r"_pipe$|^image2|^tty$|^concat$", container.format.name):
+                raise ImageError(f"{self.path}: is no video; give a video file or a folder of frames")
+            if not container.streams.video:
+                raise ImageError(f"{self.path}: holds no video{_kinds(container)}")
+            container.streams.video[0].thread_type = "AUTO"
+            yield container
+
+    def _decoded(self, container: Any) -> Iterator[Any]:
+        av, number = load_av(), 0
+        try:
+            for decoded in container.decode(video=0):
+                number += 1
+                if decoded.is_corrupt:
+                    raise FrameError(f"{self.path}: frame {number} is damaged")
+                yield decoded
+        except av.error.FFmpegError as error:
+            raise FrameError(
+                f"{self.path}: frame {number + 1} cannot be decoded ({error.strerror}); the file is damaged"
+            ) from error
+
+    def _image(self, decoded: Any) -> Image:
+        """A decoded frame as image."""
+        name, notices = str(self.path), []
+        gray = re.fullmatch(r"gray(9|10|12|14|16)(le|be)", decoded.format.name)
+        if gray:
+            bits, order = int(gray[1]), {"le": "<u2", "be": ">u2"}[gray[2]]
+            plane = decoded.planes[0]
+            rows = np.frombuffer(plane, order).reshape(-1, plane.line_size // 2)[: decoded.height, : decoded.width]
+            values, span, depth = rows.astype(np.uint16), (0, 2**bits - 1), "16"
+        else:
+            values, span, depth = _as_rgb(decoded), (0, 255), "8"
+            if max(component.bits for component in decoded.format.components) > 8:
+                notices.append("has more than 8 bits per channel, of which 8 are used")
+            if self.transfer:
+                notices.append(f"is HDR video ({self.transfer}), which looks pale: it is not tone-mapped; make it SDR")
+            if decoded.interlaced_frame:
+                notices.append("is interlaced: moving edges are combs; deinterlace it first")
+        values = np.ascontiguousarray(np.rot90(values, round(decoded.rotation / 90)))
+        stored = Stored(values, "gray" if gray else "rgb", tuple(notices), span)
+        return interpret(stored, depth, name, self.value_range, self.no_data)
+
+
+class FrameFolder:
+    """Image files in the order of their numbers; iterate to get them as frames, as often as wanted.
+
+    Args:
+        paths: the files, see `list_frames`.
+        rate: frames per second.
+        spec: black and white of files of more than 8 bits, as `adasffuse.images.ranges.parse_range` returns it: one
+            window for all frames.
+        no_data: a value that means "no data".
+        thermal: pixels that are 0 in all of 16 frames spread over the sequence, in a large area joined to the border,
+            hold no data; see `adasffuse.images.no_data.thermal_border_mask`.
+        range_frames: how many frames, from the first, `spec` measures; 0 all.
+    Attributes:
+        height, width, rate, time_base, duration, audio: as of `VideoFile`.
+        value_range: what `spec` came to.
+    Raises:
+        ImageError: the first file cannot be read.
+    """
+
+    audio = None
+    aspect = None
+    start = Fraction(0)
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        rate: Fraction = DEFAULT_RATE,
+        spec: RangeSpec | None = None,
+        no_data: float | None = None,
+        thermal: bool = False,
+        range_frames: int = 0,
+    ) -> None:
+        self.paths, self.rate, self.time_base, self.no_data = list(paths), rate, 1 / rate, no_data
+        self.path, self.duration = self.paths[0].parent, float(len(self.paths) / rate)
+        self.value_range = resolve_range(spec, self.paths[: range_frames or None], no_data, thermal)
+        first = read_image(self.paths[0], self.value_range, no_data)
+        self.height, self.width = first.pixels.shape[:2]
+        self.empty = self._border() if thermal and first.pixels.ndim == 2 else None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames in order.
+
+        Raises:
+            FrameError: a file cannot be read or has another size; those before it have been given.
+        """
+        for number, path in enumerate(self.paths):
+            try:
+                image = read_image(path, self.value_range, self.no_data)
+            except ImageError as error:
+                raise FrameError(f"frame {number + 1} of {self.path}: {error}") from error
+            height, width = image.pixels.shape[:2]
+            if (height, width) != (self.height, self.width):
+                raise FrameError(
+                    f"frame {number + 1} of {self.path}: {path.name} has {width}x{height} pixels, "
+                    f"those before it {self.width}x{self.height}"
+                )
+            notices = tuple(notice.removeprefix(f"{path}: ") for notice in image.notices)
+            image = replace(image, notices=tuple(f"{self.path}: {notice}" for notice in notices))
+            yield Frame(path.stem, number / self.rate, number, self._without_border(image))
+
+    def _border(self) -> np.ndarray | None:
+        """(H, W) bool, True in a border without data; None for no border."""
+        largest = None
+        for path in self.paths[:: max(1, len(self.paths) // _LOOKED_AT)]:
+            try:
+                with open_image(path) as file:
+                    values = file.decode().values
+            except ImageError:
+                continue  # it is reported when its turn comes
+            if values.shape == (self.height, self.width):
+                largest = values if largest is None else np.maximum(largest, values)
+        empty = None if largest is None else thermal_border_mask(largest)
+        return empty if empty is not None and empty.any() else None
+
+    def _without_border(self, image: Image) -> Image:
+        if self.empty is None:
+            return image
+        valid = ~self.empty if image.valid is None else image.valid & ~self.empty
+        return replace(image, valid=valid, pixels=np.where(valid, image.pixels, 0))
+
+
+@dataclass(frozen=True)
+class FrameList:
+    """The files of one or two folders that become frames."""
+
+    columns: tuple[list[Path], ...]  # per folder
+    names: list[str]  # what the sources' files have in common: the names of results
+    left_out: int  # files without a partner before the first and after the last frame
+    notices: list[str] = field(default_factory=list)
+
+
+def list_frames(
+    folders: Sequence[Path], patterns: Sequence[str | None], shortest: bool = False, gaps: bool = False
+) -> FrameList:
+    """Frames of one folder, or of two whose files of equal names belong together, in the order of their numbers.
+
+    Args:
+        folders, patterns: as in `adasffuse.images.pairs.find_scenes`.
+        shortest: frames without partner at either end are left out.
+        gaps: numbers may be missing in the middle.
+    Raises:
+        ImageError: no frames, a frame without partner, or numbers that are missing: those that are there are not
+            equally far apart.
+    """
+    scenes, problems = find_scenes(folders, patterns)
+    scenes = sorted(scenes, key=lambda scene: _in_order(scene.stem))
+    duplicate = next((problem for problem in problems if problem.kind == "duplicate"), None)
+    if duplicate:
+        raise SceneError(duplicate.reason)
+    if not scenes:
+        raise SceneError(f"no frame of {folders[0]} has a partner in {folders[-1]}")
+    names = [scene.stem for scene in scenes]
+    alone = [problem for problem in problems if problem.kind == "unpaired"]
+    first, last = _in_order(names[0]), _in_order(names[-1])
+    for problem in alone:
+        if first < _in_order(problem.name) < last and not gaps:
+            raise SceneError(f"{problem.reason}; --allow_gaps fuses the frames that both have")
+        if not first < _in_order(problem.name) < last and not shortest:
+            raise SceneError(f"{problem.reason}: one sequence is shorter; --shortest fuses the frames that both have")
+    if not gaps:
+        _refuse_gaps(folders[-1], names)
+    notices = [problem.reason for problem in problems if problem.harmless]
+    return FrameList(tuple(list(column) for column in zip(*(s.paths for s in scenes))), names, len(alone), notices)
+
+
+def _in_order(name: str) -> list[tuple[int, int, str]]:
+    """Sort key by which frame 2 comes before frame 10."""
+    parts = re.split(r"(\d+)", name)
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part]
+
+
+def _refuse_gaps(folder: Path, names: Sequence[str]) -> None:
+    """Raise SceneError unless the last numbers in the names are equally far apart."""
+    found = [re.search(r"\d+(?=\D*$)", name) for name in names]
+    if not all(found):
+        return
+    numbers = [int(match[0]) for match in found]
+    steps = [after - before for before, after in itertools.pairwise(numbers)]
+    usual = max(set(steps), key=steps.count, default=1)
+    for before, after, step in zip(names, names[1:], steps):
+        if step != usual:
+            raise SceneError(
+                f"{folder}: frames are missing between {before} and {after}; add them, or take them as neighbours with "
+                "--allow_gaps"
+            )
+
+
+def load_av() -> ModuleType:
+    """PyAV.
+
+    Raises:
+        ImageError: it is not installed.
+    """
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        if error.name != "av":
+            raise
+        raise ImageError(
+            "video files need PyAV: pip install adasffuse[video]; folders of frames work without it"
+        ) from None
+    return av
+
+
+def is_video_name(path: str | Path) -> bool:
+    """Whether an output of this name is a video file; any other name is a folder of frames."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+class FrameWriter:
+    """Writes frames into a video; see `write_video`."""
+
+    def __init__(self, container: Any, stream: Any, sound: "Sound | None") -> None:
+        self._container, self._stream, self._sound = container, stream, sound
+        self._av = load_av()
+
+    def write(self, pixels: np.ndarray, pts: int) -> None:
+        """Encode one frame, (H, W) or (H, W, 3) uint8, shown from `pts` time units on."""
+        frame = _as_yuv(self._av, pixels, self._stream)
+        frame.pts, frame.time_base = pts, self._stream.codec_context.time_base
+        self._container.mux(self._stream.encode(frame))
+        if self._sound is not None:
+            self._sound.copy_until(self._container, float(pts * frame.time_base))
+
+    def finish(self, end: float) -> None:
+        """Encode what is still waiting, and copy the sound up to `end` seconds."""
+        self._container.mux(self._stream.encode())
+        if self._sound is not None:
+            self._sound.copy_until(self._container, end)
+
+
+class Sound:
+    """The first audio stream of a video file, copied packet by packet without decoding.
+
+    Args:
+        path: the file it comes from.
+        shift: seconds to add to its times.
+    """
+
+    def __init__(self, path: str | Path, shift: float = 0.0) -> None:
+        self._input = load_av().open(str(Path(path).absolute()))
+        self.template = self._input.streams.audio[0]
+        self._shift = round(shift / self.template.time_base)
+        self._packets = self._input.demux(self.template)
+        self._next: Any = None
+        self.stream: Any = None
+
+    def copy_until(self, container: Any, seconds: float) -> None:
+        """Copy the packets that begin before `seconds`."""
+        while True:
+            if self._next is None:
+                self._next = next((packet for packet in self._packets if packet.dts is not None), None)
+            packet = self._next
+            if packet is None or float(((packet.pts or 0) + self._shift) * self.template.time_base) >= seconds:
+                return
+            packet.pts, packet.dts = packet.pts + self._shift, packet.dts + self._shift
+            packet.stream = self.stream
+            container.mux(packet)
+            self._next = None
+
+    def close(self) -> None:
+        self._input.close()
+
+
+@contextmanager
+def write_video(
+    path: str | Path,
+    height: int,
+    width: int,
+    rate: Fraction,
+    time_base: Fraction,
+    quality: int = DEFAULT_QUALITY,
+    sound: Sound | None = None,
+    aspect: Fraction | None = None,
+) -> Iterator[FrameWriter]:
+    """A video file to be written frame by frame; it is whole, or where the block fails, not there at all.
+
+    H.264 (x264), 4:2:0, BT.709 in limited range and tagged so.  4:2:0 needs even sides: an odd last row or column is
+    written twice.
+
+    Args:
+        path: .mp4, .mkv, .mov or .m4v; one that is there is replaced at the end, in one step.
+        height, width: pixels of the frames.
+        rate: frames per second, as the file's header says it.
+        time_base: unit of `FrameWriter.write`'s times, seconds.
+        quality: x264's constant rate factor, 0 (no loss but for 4:2:0) to 51.
+        sound: is copied beside the frames, and closed.
+        aspect: width of a pixel by its height.
+    Raises:
+        ImageError: PyAV or its encoder is missing, the sound does not fit the container, the disk is full, or the file
+            cannot be written.
+    """
+    av, path = load_av(), Path(path)
+    try:
+        with replacing(path) as temporary, av.open(str(temporary), "w", options=_container_options(path)) as container:
+            stream = _add_stream(av, container, height, width, rate, time_base, quality, aspect)
+            if sound is not None:
+                sound.stream = _add_sound(av, container, sound, path)
+            container.start_encoding()
+            yield FrameWriter(container, stream, sound)
+    except (av.error.FFmpegError, OSError) as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        cure = "free some space" if full else "choose another place or name"
+        raise ImageError(f"cannot write {path}: {error.strerror or error}; {cure}") from error
+    finally:
+        if sound is not None:
+            sound.close()
+
+
+def _add_stream(
+    av: ModuleType,
+    container: Any,
+    height: int,
+    width: int,
+    rate: Fraction,
+    time_base: Fraction,
+    quality: int,
+    aspect: Fraction | None,
+) -> Any:
+    try:
+        stream = container.add_stream("libx264", rate=rate, options={"crf": str(quality), "preset": "veryfast"})
+    except av.codec.codec.UnknownCodecError:
+        raise ImageError(
+            "this PyAV has no H.264 encoder (libx264): pip install --upgrade av; or write a folder of frames"
+        ) from None
+    stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+    context = stream.codec_context
+    context.time_base, context.framerate = time_base, rate
+    context.color_primaries = context.color_trc = context.colorspace = _BT709
+    context.color_range = _LIMITED
+    if aspect:
+        context.sample_aspect_ratio = aspect
+    return stream
+
+
+def _add_sound(av: ModuleType, container: Any, sound: Sound, path: Path) -> Any:
+    codec = sound.template.codec_context.name
+    try:
+        stream = container.add_stream_from_template(sound.template)
+        container.start_encoding()
+    except (av.error.FFmpegError, ValueError) as error:
+        if getattr(error, "errno", errno.EINVAL) != errno.EINVAL:
+            raise
+        raise ImageError(
+            f"{path.suffix} files cannot hold this sound ({codec}); write .mkv, or leave it out: --audio none"
+        ) from error
+    return stream
+
+
+def _container_options(path: Path) -> dict[str, str]:
+    """The index of MP4 files comes first, so that players need not load the whole file."""
+    return {} if path.suffix.lower() == ".mkv" else {"movflags": "+faststart"}
+
+
+def _as_rgb(decoded: Any) -> np.ndarray:
+    """(H, W, 3) uint8 of a decoded frame of any colour format."""
+    if decoded.format.is_rgb or decoded.format.name == "gray":
+        return decoded.to_ndarray(format="rgb24")
+    space, extent = decoded.colorspace, decoded.color_range
+    if space == _UNSPECIFIED:
+        space = 1 if decoded.height >= 720 else 5  # swscale's numbers: BT.709 and BT.601
+    if decoded.format.name.startswith("yuvj"):
+        extent = _FULL
+    elif extent not in (_LIMITED, _FULL):
+        extent = _LIMITED
+    rgb = decoded.reformat(
+        format="rgb24", src_colorspace=space, src_color_range=extent, dst_color_range=_FULL, interpolation=_EXACT
+    )
+    return rgb.to_ndarray()
+
+
+def _as_yuv(av: ModuleType, pixels: np.ndarray, stream: Any) -> Any:
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    odd = (stream.height - pixels.shape[0], stream.width - pixels.shape[1])
+    if any(odd):
+        pixels = np.pad(pixels, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+    return frame.reformat(
+        format="yuv420p",
+        src_color_range=_FULL,
+        dst_colorspace=_BT709,
+        dst_color_range=_LIMITED,
+        interpolation=_EXACT,
+    )
+
+
+def _duration(container: Any, stream: Any) -> float | None:
+    """Seconds of video as the header says them; None for formats without such a header, where they are an estimate."""
+    if not {"mp4", "matroska", "avi"} & set(container.format.name.split(",")):
+        return None
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    written = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))  # Matroska
+    if written:
+        start = float((stream.start_time or 0) * stream.time_base)
+        return int(written[1]) * 3600 + int(written[2]) * 60 + float(written[3]) - start
+    if container.duration and len(container.streams) == 1:
+        return container.duration / 1e6
+    return None
+
+
+def _kinds(container: Any) -> str:
+    """What a file holds instead of video, for an error."""
+    kinds = sorted({stream.type for stream in container.streams})
+    return f", only {', '.join(kinds)}" if kinds else " and no sound"

@@ -1,0 +1,515 @@
+"""Fusing two sequences of frames: read, fuse and write at the same time, in a thread each.
+
+Each frame is fused on its own, at black and white levels that hold for the whole sequence.  Weight maps are not
+smoothed over time: in a static scene sensor noise reaches the result through the sources' pixels, hardly through the
+weights (`docs/video.md` has figures), and smoothed weights leave ghosts behind what moves.
+"""
+
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from adasffuse.files import printable
+from adasffuse.images.arrays import as_image
+from adasffuse.images.color import is_colorful
+from adasffuse.images.frames import (
+    DEFAULT_QUALITY,
+    OTHER_VIDEO_SUFFIXES,
+    Frame,
+    FrameError,
+    FrameFolder,
+    Sound,
+    VideoFile,
+    is_video_name,
+    write_video,
+)
+from adasffuse.images.image import Image, ImageError
+from adasffuse.images.live import Camera, Window
+from adasffuse.images.read import IMAGE_SUFFIXES
+from adasffuse.images.write import result_depth, suffix_of, write_image
+from adasffuse.inference.fuser import Fuser, Prepared
+
+AUDIO = ("auto", "a", "b", "none")
+
+Frames = VideoFile | FrameFolder
+Align = Callable[[Image, Image], tuple[Image, Image]]  # source A and B as read; returns both on one grid
+_WAITING = 3  # frames that wait between two threads
+
+
+@dataclass
+class VideoReport:
+    """What became of two sequences."""
+
+    output: str
+    network: str  # precision and device of the network
+    width: int
+    height: int
+    rate: float  # frames per second of the result
+    sound: str  # where it came from, '' for none
+    frames: int = 0  # that were fused
+    seconds: float = 0.0  # spent on reading, fusing and writing
+    repeated: int = 0  # frames of A that serve several frames of B
+    unused: int = 0  # frames of A that serve none
+    apart: float = 0.0  # seconds, largest difference in time of two frames that were fused
+    problem: str = ""  # why fewer frames were fused than there are; '' for none
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def rate_of_work(self) -> float:
+        """Frames per second, from reading to writing."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+    def summary(self) -> str:
+        """A line, and another one where frames of A were repeated or not used."""
+        lines = [
+            f"{self.frames} frames of {self.width}x{self.height} fused, {self.rate_of_work:.1f} frames/s in "
+            f"{self.network} -> {self.output}"
+        ]
+        if self.repeated or self.unused:
+            lines.append(
+                f"  source A has other times: {self.repeated} of its frames serve several frames of B, {self.unused} "
+                f"none; at most {1000 * self.apart:.0f} ms lie between frames fused"
+            )
+        return "\n".join(lines)
+
+
+class FramePairs:
+    """Frames of A and B that belong together: for every frame of B, A's nearest in time, counted from both first ones.
+
+    Args:
+        a, b: the sequences.
+    Attributes:
+        repeated, unused, apart: as in `VideoReport`, of what was iterated over so far.
+        damage: why one of them ended early, '' where it did not.
+        shorter: which of them is shorter, a sentence, '' for none.
+    """
+
+    def __init__(self, a: Frames, b: Frames) -> None:
+        self.a, self.b = a, b
+        self.repeated = self.unused = 0
+        self.apart, self.damage, self.shorter = 0.0, "", ""
+
+    def __iter__(self) -> Iterator[tuple[Frame, Frame]]:
+        others, leading = iter(self.a), iter(self.b)
+        current, after = self._next(others), self._next(others)
+        used, frame = 0, None
+        while current is not None and (following := self._next(leading)) is not None:
+            frame, seconds = following, following.seconds
+            while after is not None and abs(after.seconds - seconds) <= abs(current.seconds - seconds):
+                self.unused += used == 0
+                current, after, used = after, self._next(others), 0
+            late = seconds - current.seconds
+            if after is None and self.damage and late > 1 / (2 * self.a.rate):
+                return
+            if after is None and seconds > _end(self.a, current, tolerance(self.a, self.b)):
+                self.shorter = _ends_before(self.a, current.seconds, self.b)
+                return
+            used += 1
+            self.repeated += used == 2
+            self.apart = max(self.apart, float(abs(late)))
+            yield current, frame
+        if frame is None:
+            return
+        until = _end(self.b, frame, tolerance(self.a, self.b))
+        while after is not None and after.seconds <= until:
+            after = self._next(others)
+        if after is not None and not self.damage:
+            self.shorter = _ends_before(self.b, frame.seconds, self.a)
+
+    def _next(self, frames: Iterator[Frame]) -> Frame | None:
+        try:
+            return next(frames, None)
+        except FrameError as error:
+            self.damage = str(error)
+            return None
+
+
+def _end(frames: Frames, last: Frame, late: Fraction) -> float:
+    """Seconds until which the last frame of a sequence may be used; by the header it may be shown for long."""
+    return max(float(last.seconds + late), frames.duration or 0.0)
+
+
+def _ends_before(shorter: Frames, seconds: Fraction, longer: Frames) -> str:
+    return f"{shorter.path} ends at {float(seconds):.2f} s, before {longer.path}; what both have was used"
+
+
+def tolerance(a: Frames, b: Frames) -> Fraction:
+    """Seconds that one sequence may end before the other without being shorter: one and a half frames."""
+    return 3 / (2 * min(a.rate, b.rate))
+
+
+def check_pair(a: Frames, b: Frames, shortest: bool = False, aligned: bool = False) -> None:
+    """Refuse sequences that do not fit together, before any work.
+
+    Args:
+        shortest: one may be shorter than the other.
+        aligned: they may differ in size.
+    Raises:
+        ImageError: sizes differ, one is shorter by its header, or both are one file.
+    """
+    if isinstance(a, VideoFile) and isinstance(b, VideoFile) and a.path.samefile(b.path):
+        raise ImageError(f"both sources are one file, {a.path}: every frame would be fused with itself")
+    if (a.height, a.width) != (b.height, b.width) and not aligned:
+        raise ImageError(
+            f"sizes differ: {a.path} is {a.width}x{a.height}, {b.path} is {b.width}x{b.height} pixels; register them "
+            "to one size first"
+        )
+    if a.duration is None or b.duration is None or shortest:
+        return
+    shorter, longer = (a, b) if a.duration < b.duration else (b, a)
+    if longer.duration - shorter.duration > tolerance(a, b):
+        raise ImageError(
+            f"{shorter.path} lasts {shorter.duration:.2f} s, {longer.path} {longer.duration:.2f} s; --shortest fuses "
+            "what both have"
+        )
+
+
+def fuse_video(
+    fuser: Fuser,
+    a: Frames,
+    b: Frames,
+    output: str | Path,
+    *,
+    depth: str = "auto",
+    quality: int = DEFAULT_QUALITY,
+    audio: str = "auto",
+    shortest: bool = False,
+    align: Align | None = None,
+) -> VideoReport:
+    """Fuse two sequences frame by frame; frame times, size and pixel aspect of the result are those of B.
+
+    A video is there whole or not at all.  Of a folder each frame is, and an interrupt leaves those that are done.
+    Where a sequence turns out to be damaged or shorter, what came before is fused and kept, and the report's `problem`
+    says so.
+
+    Args:
+        output: a video file, .mp4, .mkv, .mov or .m4v; any other name is a folder of PNG frames (TIFF for 'float'),
+            which must hold no images.
+        depth: of frames in a folder, '8', '16', 'float' or 'auto': 8 bits unless both sources are deeper.
+        quality: of a video, see `adasffuse.images.frames.write_video`.
+        audio: whose sound is copied into a video, 'a', 'b', 'none' or 'auto': that of B, or else that of A.
+        shortest: one sequence may be shorter than the other; what both have is fused.
+        align: brings each pair of frames to one grid; needed where sizes differ.
+    Raises:
+        ImageError: the sequences do not fit together, have no frames in common, or the output cannot be written or
+            would overwrite a source.
+        ValueError: unknown audio or depth, or a depth that a video cannot have.
+    """
+    output = Path(output)
+    check_pair(a, b, shortest, align is not None)
+    check_output(a, b, output, depth)
+    giver = sound_giver(a, b, audio) if is_video_name(output) else None
+    pairs, notices = FramePairs(a, b), _Notices()
+    where = f"{fuser.precision} on {fuser.device}"
+    report = VideoReport(str(output), where, b.width, b.height, float(b.rate), str(giver.path) if giver else "")
+    end = Fraction(0)
+    started = time.perf_counter()
+    with _writer(output, b, depth, quality, giver, a) as write, _Stages() as stages:
+        source = iter(pairs)
+
+        def read() -> tuple[Frame, Prepared] | None:
+            pair = next(source, None)
+            return (
+                None if pair is None else (pair[1], _prepare(fuser, *(frame.image for frame in pair), align, notices))
+            )
+
+        def finish(frame: Frame, prepared: Prepared, luma: np.ndarray) -> None:
+            deep = "8" if is_video_name(output) else result_depth(depth, prepared.depths)
+            write(frame, fuser.finish(luma, prepared, depth=deep), deep)
+
+        total = _expected(a, b)
+        with tqdm(stages.read_ahead(read), printable(output.name), total, unit="frame", disable=None) as bar:
+            for frame, prepared in bar:
+                stages.write_behind(finish, frame, prepared, fuser.fuse_prepared(prepared))
+                report.frames += 1
+                end = frame.seconds
+        stages.wait()
+        if not report.frames:
+            raise ImageError(pairs.damage or f"{a.path} and {b.path} have no frames in common")
+        write.finish(float(b.start + end + 1 / b.rate))
+    report.seconds = time.perf_counter() - started
+    report.repeated, report.unused, report.apart = pairs.repeated, pairs.unused, pairs.apart
+    report.problem = pairs.damage or ("" if shortest else pairs.shorter)
+    report.notices = notices.texts(report.frames, fuser, output, b)
+    return report
+
+
+def sound_giver(a: Frames, b: Frames, audio: str) -> Frames | None:
+    """The sequence whose sound is kept.
+
+    Raises:
+        ImageError: the one that was named has no sound.
+        ValueError: unknown word.
+    """
+    if audio not in AUDIO:
+        raise ValueError(f"audio must be one of {', '.join(AUDIO)}, got {audio!r}")
+    if audio in ("a", "b"):
+        named = a if audio == "a" else b
+        if not named.audio:
+            raise ImageError(f"{named.path} has no sound; --audio auto takes what there is")
+        return named
+    return next((one for one in (b, a) if one.audio), None) if audio == "auto" else None
+
+
+def check_output(a: Frames, b: Frames, output: Path, depth: str = "auto") -> None:
+    """Refuse an output that would overwrite a source or mix with other images, before any work.
+
+    Raises:
+        ImageError: it would.
+        ValueError: a video of more than 8 bits.
+    """
+    result_depth(depth, ["8"])  # knows the words
+    if is_video_name(output):
+        if depth not in ("auto", "8"):
+            raise ValueError(f"a video has 8 bits per channel; write a folder of frames for depth {depth}")
+        if any(output.resolve() == one.path.resolve() for one in (a, b)):
+            raise ImageError(f"the result {output} would overwrite a source; choose another name")
+        return
+    if output.suffix.lower() in OTHER_VIDEO_SUFFIXES or output.is_file():
+        raise ImageError(
+            f"{output} is no folder, and no video that is written; videos end in .mp4, .mkv, .mov or .m4v, other names "
+            "are folders of frames"
+        )
+    old = [path.name for path in output.iterdir()] if output.is_dir() else []
+    old = sorted(name for name in old if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."))
+    if old:
+        raise ImageError(
+            f"{output} already holds {len(old)} images, such as {old[0]}; frames of two runs would mix: empty it, or "
+            "choose another folder"
+        )
+
+
+def _prepare(
+    fuser: Fuser, first: Image, second: Image, align: Align | None = None, notices: "_Notices | None" = None
+) -> Prepared:
+    """Two frames as the network takes them, brought to one grid where `align` is given."""
+    if align is not None:
+        first, second = align(first, second)
+    prepared = fuser.prepare(first, second)
+    if notices is not None:
+        notices.add(prepared.notices, first, second)
+    return prepared
+
+
+class _Notices:
+    """What a user should know of the frames; what holds for many is said once, with their number."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+        self._counts: Counter[str] = Counter()
+        self._colored = [0, 0]
+
+    def add(self, texts: Sequence[str], *images: Image) -> None:
+        for text in texts:
+            kind = re.sub(r"\d[\d.]*", "#", text)  # numbers differ from frame to frame
+            self._texts.setdefault(kind, text)
+            self._counts[kind] += 1
+        for k, image in enumerate(images):
+            self._colored[k] += is_colorful(image.pixels)
+
+    def texts(self, frames: int, fuser: Fuser, output: Path, b: Frames) -> list[str]:
+        said = [f"{text} ({self._counts[kind]} of {frames} frames)" for kind, text in self._texts.items()]
+        if fuser.task.color == "b" and self._colored[0] and not self._colored[1]:
+            said.append("all frames of B are gray and those of A have colour: A and B may be swapped")
+        if is_video_name(output) and (b.width % 2 or b.height % 2):
+            size = f"{b.width + b.width % 2}x{b.height + b.height % 2}"
+            said.append(f"H.264 needs even sides: the last row or column is written twice, {size} pixels")
+        return said
+
+
+class _Stages:
+    """Two threads: one prepares frames ahead of the network, one finishes and writes behind it."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self._behind: deque = deque()
+
+    def __enter__(self) -> "_Stages":
+        return self
+
+    def __exit__(self, *error: object) -> None:  # after an error or an interrupt, what has not begun is dropped
+        for pool in (self._reader, self._writer):
+            pool.shutdown(cancel_futures=True)
+
+    def read_ahead(self, read: Callable[[], tuple | None]) -> Iterator[tuple]:
+        """What `read` returns until it returns None, called in the reader's thread a few frames ahead."""
+        ahead = deque(self._reader.submit(read) for _ in range(_WAITING))
+        while (item := ahead.popleft().result()) is not None:
+            ahead.append(self._reader.submit(read))
+            yield item
+
+    def write_behind(self, write: Callable[..., None], *arguments: object) -> None:
+        """Call `write` in the writer's thread; waits where too many frames are waiting."""
+        self._behind.append(self._writer.submit(write, *arguments))
+        if len(self._behind) > _WAITING:
+            self._behind.popleft().result()
+
+    def wait(self) -> None:
+        """Return when all is written."""
+        while self._behind:
+            self._behind.popleft().result()
+
+
+class _FolderWriter:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, frame: Frame, pixels: np.ndarray, depth: str) -> None:
+        write_image(self._folder / f"{frame.name}{suffix_of(depth)}", pixels)
+
+    def finish(self, end: float) -> None:
+        pass
+
+
+class _VideoWriter:
+    def __init__(self, writer) -> None:
+        self._writer = writer
+
+    def __call__(self, frame: Frame, pixels: np.ndarray, depth: str) -> None:
+        self._writer.write(pixels, frame.pts)
+
+    def finish(self, end: float) -> None:
+        self._writer.finish(end)
+
+
+@contextmanager
+def _writer(
+    output: Path, b: Frames, depth: str, quality: int, giver: Frames | None, a: Frames
+) -> Iterator[_FolderWriter | _VideoWriter]:
+    """Where frames go, called with frame, pixels and depth."""
+    if not is_video_name(output):
+        output.mkdir(parents=True, exist_ok=True)
+        yield _FolderWriter(output)
+        return
+    sound = None
+    if giver is not None:
+        sound = Sound(giver.path, float(b.start - a.start) if giver is a else 0.0)
+    with write_video(output, b.height, b.width, b.rate, b.time_base, quality, sound, b.aspect) as writer:
+        yield _VideoWriter(writer)
+
+
+def _expected(a: Frames, b: Frames) -> int | None:
+    """About how many frames there will be."""
+    lengths = [one.duration for one in (a, b) if one.duration is not None]
+    return round(min(lengths) * b.rate) if lengths else None
+
+
+@dataclass
+class LiveReport:
+    """What became of a preview."""
+
+    shown: int = 0
+    dropped: int = 0  # frames of B that were passed over to stay live
+    seconds: float = 0.0
+    problem: str = ""
+
+    def summary(self) -> str:
+        pace = self.shown / self.seconds if self.seconds else 0.0
+        return f"{self.shown} frames shown, {pace:.1f} frames/s, {self.dropped} dropped"
+
+
+def show_files(fuser: Fuser, a: Frames, b: Frames, window: Window, align: Align | None = None) -> LiveReport:
+    """Show the fusion of two sequences at their own speed until they end or the user does; late frames are dropped."""
+    pairs, report, started = FramePairs(a, b), LiveReport(), time.perf_counter()
+    interval = float(1 / b.rate)
+    with _Stages() as stages:
+        source = iter(pairs)
+        for first, second in stages.read_ahead(lambda: next(source, None)):
+            ahead = float(second.seconds) - (time.perf_counter() - started)
+            if ahead < -interval and report.shown:
+                report.dropped += 1
+                continue
+            fused = _fuse_live(fuser, first.image, second.image, align)
+            ahead = float(second.seconds) - (time.perf_counter() - started)
+            report.shown += 1
+            window.show(fused, _live_title(report, started))
+            if window.closed(max(ahead, 0)):
+                break
+    report.seconds, report.problem = time.perf_counter() - started, pairs.damage
+    return report
+
+
+def show_cameras(
+    fuser: Fuser,
+    a: Camera,
+    b: Camera,
+    window: Window,
+    output: str | Path | None = None,
+    quality: int = DEFAULT_QUALITY,
+    align: Align | None = None,
+) -> LiveReport:
+    """Show the fusion of what two cameras see now, until the user ends it.
+
+    Args:
+        output: a video file that the shown frames are also written to, with their times.
+    Raises:
+        ImageError: sizes differ and there is no `align`, a camera gives no frame at all, or the file cannot be
+            written.
+    """
+    report, started = LiveReport(), time.perf_counter()
+    first, second = _newest(a), _newest(b)
+    height, width = second.pixels.shape[:2]
+    if first.pixels.shape[:2] != (height, width) and align is None:
+        other = first.pixels.shape
+        raise ImageError(
+            f"sizes differ: camera {a.name} is {other[1]}x{other[0]}, camera {b.name} {width}x{height} pixels; set "
+            "both to one size"
+        )
+    with _recorder(output, height, width, quality) as record:
+        while True:
+            fused = _fuse_live(fuser, first, second, align)
+            report.shown += 1
+            window.show(fused, _live_title(report, started))
+            record(fused, time.perf_counter() - started)
+            if window.closed():
+                break
+            try:
+                first, second = _newest(a), _newest(b)
+            except ImageError as error:  # what was recorded is kept
+                report.problem = str(error)
+                break
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+@contextmanager
+def _recorder(
+    output: str | Path | None, height: int, width: int, quality: int
+) -> Iterator[Callable[[np.ndarray, float], None]]:
+    """Called with pixels and seconds."""
+    if output is None:
+        yield lambda pixels, seconds: None
+        return
+    last = -1
+    with write_video(output, height, width, Fraction(30), Fraction(1, 1000), quality) as writer:
+
+        def record(pixels: np.ndarray, seconds: float) -> None:
+            nonlocal last
+            last = max(last + 1, round(1000 * seconds))
+            writer.write(pixels, last)
+
+        yield record
+        writer.finish((last + 33) / 1000)
+
+
+def _newest(camera: Camera) -> Image:
+    return as_image(camera.latest(), f"camera {camera.name}")
+
+
+def _fuse_live(fuser: Fuser, first: Image, second: Image, align: Align | None) -> np.ndarray:
+    prepared = _prepare(fuser, first, second, align)
+    return fuser.finish(fuser.fuse_prepared(prepared), prepared, depth="8")
+
+
+def _live_title(report: LiveReport, started: float) -> str:
+    pace = report.shown / max(time.perf_counter() - started, 1e-6)
+    return f"AdaSFFuse, {pace:.1f} frames/s - q ends"

@@ -1,0 +1,186 @@
+"""Speed of `adasffuse video` and steadiness of its results, on a rendered street.
+
+python scripts/benchmark_video.py                    # frames/s of each step alone, and of all together
+python scripts/benchmark_video.py --steadiness       # change from frame to frame, static scene and moving figure
+"""
+
+import argparse
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from measuring import format_rows
+from torch import Tensor
+
+from adasffuse import Fuser, load_fuser
+from adasffuse.images.color import luminance
+from adasffuse.images.frames import VideoFile, write_video
+from adasffuse.inference.video import fuse_video
+from adasffuse.models.network import stack_sources
+from adasffuse.scenes.street import night_scene
+
+NOISES = ((1, 1), (2, 2), (4, 4), (4, 1), (1, 4))  # gray levels of source A and B
+SEEDS = (3, 14, 21)  # of the streets
+SHARE = 0.2  # of a new frame's weights where they are smoothed over time
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steadiness", action="store_true")
+    parser.add_argument("--size", default="tiny", help="released weights (%(default)s)")
+    parser.add_argument("--frames", type=int, default=40, help="of the speed test (%(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="of the network (%(default)s)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    torch.set_num_threads(args.threads)
+    fuser = load_fuser("ivf", args.size)
+    if args.steadiness:
+        print(format_rows(("noise A, B", "A", "B", "fused", "still weights", "smoothed weights"), list(static(fuser))))
+        print(format_rows(("street", "near", "far", "largest far", "ghost"), list(moving(fuser))))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            print(format_rows(("step", "frames/s", "of network"), speed(fuser, Path(folder), args.frames)))
+
+
+def speed(fuser: Fuser, folder: Path, count: int, height: int = 480, width: int = 640) -> list[dict]:
+    """Frames per second of the steps alone, and of the whole."""
+    scene = night_scene(np.random.default_rng(SEEDS[0]), (height, width))
+    rng = np.random.default_rng(0)
+    paths = folder / "a.mp4", folder / "b.mp4"
+    for path, clean in zip(paths, (scene.infrared, scene.visible)):
+        write(path, [noisy(clean, 2, rng) for _ in range(count)])
+    pairs = list(zip(*([frame.image for frame in VideoFile(path)] for path in paths)))
+    prepared = [fuser.prepare(*pair) for pair in pairs]
+    fuser.fuse_prepared(prepared[0])
+    lumas: list[np.ndarray] = []
+    results: list[np.ndarray] = []
+    steps = {
+        "network": lambda: lumas.extend(fuser.fuse_prepared(one) for one in prepared),
+        "read both": lambda: [list(VideoFile(path)) for path in paths],
+        "prepare": lambda: [fuser.prepare(*pair) for pair in pairs],
+        "colour": lambda: results.extend(fuser.finish(*pair) for pair in zip(lumas, prepared)),
+        "encode": lambda: write(folder / "c.mp4", results),
+        "all together": lambda: fuse_video(fuser, *map(VideoFile, paths), folder / "fused.mp4"),
+    }
+    rates = {name: count / seconds(step) for name, step in steps.items()}
+    return [{"step": name, "frames/s": rate, "of network": rate / rates["network"]} for name, rate in rates.items()]
+
+
+def static(fuser: Fuser, frames: int = 6) -> Iterator[dict]:
+    """Mean absolute change of luminance between frames of a static scene, 8-bit levels, fresh noise in every frame.
+
+    Still weights: those of the scene without noise.  Smoothed weights: a running mean over about `1 / SHARE` frames.
+    """
+    for noise in NOISES:
+        changes = []
+        for seed in SEEDS:
+            clean = [luminance(image) for image in street(seed)]
+            still, rng, smoothed, shown = weights(fuser, *clean), np.random.default_rng(seed), None, []
+            for _ in range(frames):
+                pair = [noisy(image, level, rng) / np.float32(255) for image, level in zip(clean, noise)]
+                own = weights(fuser, *pair)
+                smoothed = own if smoothed is None else mixed(smoothed, own)
+                shown.append([*pair, *(composed(fuser, *pair, maps) for maps in (own, still, smoothed))])
+            changes.append([mean_change(column) for column in zip(*shown)])
+        names = ("A", "B", "fused", "still weights", "smoothed weights")
+        yield {"noise A, B": f"{noise[0]}, {noise[1]}", **dict(zip(names, np.mean(changes, axis=0)))}
+
+
+def moving(fuser: Fuser, frames: int = 12, step: int = 6) -> Iterator[dict]:
+    """A hot figure walks through a scene without noise: mean change of what stands still, 8-bit levels.
+
+    Near: 4 to 32 pixels from the figure; far: beyond.  Ghost: mean difference that smoothed weights would make where
+    the figure has been, against each frame's own weights.
+    """
+    for seed in SEEDS:
+        clean = [luminance(image) for image in street(seed)]
+        before, smoothed, rows, ghosts = None, None, [], []
+        for number in range(frames):
+            inside = figure(clean[0].shape, 40 + step * number)
+            pair = [image * (1 - inside) + value * inside for image, value in zip(clean, (0.95, 0.06))]
+            own = weights(fuser, *pair)
+            smoothed = own if smoothed is None else mixed(smoothed, own)
+            fused = composed(fuser, *pair, own)
+            if before is not None:
+                change = 255 * np.abs(fused - before[0])
+                both = np.maximum(inside, before[1])
+                near, far = grown(both, 4), grown(both, 32)
+                rows.append((change[far & ~near].mean(), change[~far].mean(), change[~far].max()))
+                left = (before[1] > 0.5) & ~grown(inside, 1)
+                ghosts.append(255 * np.abs(composed(fuser, *pair, smoothed) - fused)[left].mean())
+            before = fused, inside
+        near, far, largest = np.mean(rows, axis=0)
+        yield {"street": seed, "near": near, "far": far, "largest far": largest, "ghost": np.mean(ghosts)}
+
+
+def street(seed: int, height: int = 240, width: int = 320) -> tuple[np.ndarray, np.ndarray]:
+    """Infrared and visible image of a rendered street, reduced to half, which also halves the noise it comes with."""
+    scene = night_scene(np.random.default_rng(seed), (2 * height, 2 * width))
+    return tuple(cv2.resize(x, (width, height), interpolation=cv2.INTER_AREA) for x in (scene.infrared, scene.visible))
+
+
+def noisy(image: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
+    """uint8 with Gaussian noise of `level` gray levels."""
+    return np.rint((255 * image + rng.normal(0, level, image.shape)).clip(0, 255)).astype(np.uint8)
+
+
+def figure(shape: tuple[int, int], x: int) -> np.ndarray:
+    """(H, W) float32, 1 inside an upright figure."""
+    inside = np.zeros(shape, np.float32)
+    cv2.ellipse(inside, (x, 150), (9, 28), 0, 0, 360, 1, -1)
+    cv2.circle(inside, (x, 115), 8, 1, -1)
+    return cv2.GaussianBlur(inside, (0, 0), 1)
+
+
+def grown(inside: np.ndarray, pixels: int) -> np.ndarray:
+    size = 2 * pixels + 1
+    return cv2.dilate((inside > 0.02).astype(np.uint8), np.ones((size, size), np.uint8)) > 0
+
+
+def mean_change(images: Sequence[np.ndarray]) -> float:
+    return 255 * float(np.mean([np.abs(after - before).mean() for before, after in itertools.pairwise(images)]))
+
+
+@torch.inference_mode()
+def weights(fuser: Fuser, a: np.ndarray, b: np.ndarray) -> tuple[Tensor, ...]:
+    return fuser.model.weight_maps(as_tensor(a, b), fuser.task.kinds_of(2))
+
+
+@torch.inference_mode()
+def composed(fuser: Fuser, a: np.ndarray, b: np.ndarray, maps: tuple[Tensor, ...]) -> np.ndarray:
+    return fuser.model.compose(as_tensor(a, b), maps)[0, 0].clamp(0, 1).numpy()
+
+
+def mixed(smoothed: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(torch.lerp(old, new, SHARE) for old, new in zip(smoothed, own))
+
+
+def as_tensor(a: np.ndarray, b: np.ndarray) -> Tensor:
+    return stack_sources(*(torch.from_numpy(np.float32(x))[None, None] for x in (a, b)))
+
+
+def write(path: Path, images: Sequence[np.ndarray]) -> None:
+    rate = Fraction(25)
+    with write_video(path, *images[0].shape[:2], rate, 1 / rate) as writer:
+        for pts, image in enumerate(images):
+            writer.write(image, pts)
+        writer.finish(len(images) / 25)
+
+
+def seconds(step: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

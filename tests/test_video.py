@@ -1,0 +1,712 @@
+"""Videos and folders of frames: what is read, which frames belong together, and what is written."""
+
+import json
+import resource
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from adasffuse.cli import video as command
+from adasffuse.images import frames as frames_module
+from adasffuse.images import live
+from adasffuse.images.frames import (
+    FrameError,
+    FrameFolder,
+    Sound,
+    VideoFile,
+    is_video_name,
+    list_frames,
+    write_video,
+)
+from adasffuse.images.image import ImageError
+from adasffuse.images.ranges import parse_range
+from adasffuse.images.write import write_image
+from adasffuse.inference import video as video_module
+from adasffuse.inference.fuser import Fuser, load_fuser
+from adasffuse.inference.video import FramePairs, check_pair, fuse_video, show_cameras, show_files
+from adasffuse.scenes.street import night_scene
+from adasffuse.tasks import find_task
+from tests.tiny import Mean, texture
+
+av = pytest.importorskip("av", reason="needs PyAV: pip install adasffuse[video]")
+
+HEIGHT, WIDTH, RATE = 48, 64, 25
+
+
+def mean_fuser(task: str = "ivf") -> Fuser:
+    return Fuser(Mean(), find_task(task), precision="float32")
+
+
+def scene(count: int = 10, seed: int = 0, height: int = HEIGHT, width: int = WIDTH) -> list[np.ndarray]:
+    """A textured background over which a bright square moves by 3 pixels a frame."""
+    images = [texture(height, width, seed).copy() for _ in range(count)]
+    for number, image in enumerate(images):
+        image[10:20, 3 * number : 3 * number + 10] = 250
+    return images
+
+
+def make_video(
+    path: Path,
+    images: list[np.ndarray],
+    rate: int = RATE,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    times: list[int] | None = None,
+    audio: str = "",
+    rotated: int = 0,
+) -> Path:
+    """Encode gray or RGB images, or uint16 ones, nearly without loss; `times` in milliseconds."""
+    with av.open(str(path), "w") as container:
+        options = {"crf": "4"} if codec == "libx264" else {}
+        stream = container.add_stream(codec, rate=rate, options=options)
+        stream.height, stream.width, stream.pix_fmt = *images[0].shape[:2], pix_fmt
+        if rotated:
+            stream.set_display_rotation(rotated)
+        if times:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        sound = container.add_stream(audio, rate=8000, layout="mono") if audio else None
+        for number, image in enumerate(images):
+            kind = "gray16le" if image.dtype == np.uint16 else "gray" if image.ndim == 2 else "rgb24"
+            frame = av.VideoFrame.from_ndarray(image, kind)
+            if times:
+                frame.pts, frame.time_base = times[number], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        if sound:
+            samples = (8000 * np.sin(np.arange(8000 * len(images) // rate) / 3)).astype(np.int16)
+            for start in range(0, len(samples), 1024):
+                part = np.float32(samples[None, start : start + 1024]) / 32768
+                frame = av.AudioFrame.from_ndarray(part, "fltp", "mono")
+                frame.sample_rate, frame.pts = 8000, start
+                container.mux(sound.encode(frame))
+            container.mux(sound.encode())
+    return path
+
+
+def make_folder(folder: Path, images: list[np.ndarray], name: str = "{:d}.png") -> Path:
+    for number, image in enumerate(images):
+        write_image(folder / name.format(number + 1), image)
+    return folder
+
+
+def decoded(path: Path) -> list:
+    with av.open(str(path)) as container:
+        return list(container.decode(video=0))
+
+
+def pixels_of(path: Path) -> list[np.ndarray]:
+    return [frame.image.pixels for frame in VideoFile(path)]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory) -> tuple[Path, Path]:
+    """Infrared and visible, 10 frames each; the visible one has sound."""
+    folder = tmp_path_factory.mktemp("pair")
+    visible = [cv2.merge([image, image // 2, 255 - image]) for image in scene(seed=1)]
+    return make_video(folder / "ir.mp4", scene()), make_video(folder / "vis.mp4", visible, audio="aac")
+
+
+# ---- files written and read
+
+
+def test_a_gray_ramp_survives_within_a_level(tmp_path):
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (HEIGHT, 1))
+    with write_video(tmp_path / "ramp.mp4", HEIGHT, 256, Fraction(RATE), Fraction(1, RATE), 4) as writer:
+        for pts in range(3):
+            writer.write(ramp, pts)
+        writer.finish(0.12)
+    for pixels in pixels_of(tmp_path / "ramp.mp4"):
+        assert pixels.ndim == 2  # neutral frames come as gray ones
+        difference = 255 * pixels - ramp
+        assert np.abs(difference).max() <= 1.01 and abs(difference.mean()) < 0.1  # 256 levels become 220
+
+
+def test_colours_are_bt709_in_limited_range_and_tagged_so(tmp_path):
+    colors = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [200, 120, 40]], np.uint8)
+    image = np.kron(colors[None], np.ones((16, 16, 1), np.uint8))
+    with write_video(tmp_path / "c.mkv", *image.shape[:2], Fraction(RATE), Fraction(1, RATE), 0) as writer:
+        writer.write(image, 0)
+        writer.finish(0.04)
+    (frame,) = decoded(tmp_path / "c.mkv")
+    with av.open(str(tmp_path / "c.mkv")) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.colorspace, context.color_primaries, context.color_trc, context.color_range) == (1, 1, 1, 1)
+    luma = 16 + 219 / 255 * colors @ [0.2126, 0.7152, 0.0722]  # ITU-R BT.709
+    assert frame.to_ndarray()[8, 8:64:16] == pytest.approx(luma, abs=1)
+    (pixels,) = pixels_of(tmp_path / "c.mkv")
+    assert 255 * pixels[8, 8::16] == pytest.approx(colors, abs=3)
+
+
+@pytest.mark.parametrize("tagged, weights", [(1, (0.2126, 0.7152, 0.0722)), (5, (0.299, 0.587, 0.114))])
+def test_tags_decide_how_colours_are_read(tmp_path, tagged, weights):
+    color = np.array([40, 160, 220], np.uint8)
+    frame = av.VideoFrame.from_ndarray(np.tile(color, (HEIGHT, WIDTH, 1)), "rgb24")
+    with av.open(str(tmp_path / "t.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"crf": "0"})
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = tagged, 1
+        container.mux(stream.encode(frame.reformat(format="yuv420p", dst_colorspace=tagged, dst_color_range=1)))
+        container.mux(stream.encode())
+    y = decoded(tmp_path / "t.mp4")[0].to_ndarray()[0, 0]
+    assert y == pytest.approx(16 + 219 / 255 * color @ weights, abs=1)  # the file is what it should be
+    assert 255 * pixels_of(tmp_path / "t.mp4")[0][20, 20] == pytest.approx(color, abs=3)
+
+
+def test_odd_sides_are_padded_by_one_copied_line(tmp_path):
+    image = texture(47, 63, 0)
+    with write_video(tmp_path / "odd.mp4", 47, 63, Fraction(RATE), Fraction(1, RATE), 0) as writer:
+        writer.write(image, 0)
+        writer.finish(0.04)
+    (pixels,) = pixels_of(tmp_path / "odd.mp4")
+    assert pixels.shape == (48, 64)
+    assert np.abs(255 * pixels - np.pad(image, ((0, 1), (0, 1)), mode="edge")).max() <= 2
+
+
+def test_gray_video_of_16_bits_keeps_its_depth_and_takes_a_range(tmp_path):
+    counts = [np.full((HEIGHT, WIDTH), 7000 + 100 * number, np.uint16) for number in range(4)]
+    path = make_video(tmp_path / "counts.mkv", counts, codec="ffv1", pix_fmt="gray16le")
+    read = [frame.image for frame in VideoFile(path, value_range=(7000, 7400))]
+    assert [image.depth for image in read] == ["16"] * 4
+    assert [float(image.pixels[0, 0]) for image in read] == pytest.approx([0, 0.25, 0.5, 0.75])
+
+
+@pytest.mark.skipif(not hasattr(av.video.stream.VideoStream, "set_display_rotation"), reason="needs PyAV 17")
+@pytest.mark.parametrize("degrees", [90, -90, 180])
+def test_a_rotated_video_is_turned_upright_as_opencv_does(tmp_path, degrees):
+    path = make_video(tmp_path / "r.mp4", scene(2), rotated=degrees)
+    there, other = cv2.VideoCapture(str(path)).read()
+    pixels = next(iter(VideoFile(path))).image.pixels
+    assert there and pixels.shape == other.shape[:2] == ((HEIGHT, WIDTH) if degrees == 180 else (WIDTH, HEIGHT))
+    assert np.abs(255 * pixels - other[..., 1]).mean() < 4
+
+
+def test_the_sound_is_copied_packet_by_packet(tmp_path, pair):
+    def packets(path: Path) -> list[tuple[bytes, Fraction]]:
+        with av.open(str(path)) as container:
+            stream = container.streams.audio[0]
+            return [(bytes(p), p.pts * p.time_base) for p in container.demux(stream) if p.size]
+
+    report = fuse_video(mean_fuser(), *map(VideoFile, pair), tmp_path / "out.mp4")
+    assert packets(tmp_path / "out.mp4") == packets(pair[1])
+    assert report.sound == str(pair[1])
+    fuse_video(mean_fuser(), VideoFile(pair[1]), VideoFile(pair[0]), tmp_path / "of_a.mkv")  # B has none
+    assert [data for data, _ in packets(tmp_path / "of_a.mkv")] == [data for data, _ in packets(pair[1])]
+    fuse_video(mean_fuser(), *map(VideoFile, pair), tmp_path / "mute.mp4", audio="none")
+    assert VideoFile(tmp_path / "mute.mp4").audio is None
+    with pytest.raises(ImageError, match="has no sound"):
+        fuse_video(mean_fuser(), *map(VideoFile, pair), tmp_path / "x.mp4", audio="a")
+
+
+def test_sound_that_the_container_cannot_hold_is_refused(tmp_path, pair):
+    b = make_video(tmp_path / "b.mkv", scene(), audio="wavpack")
+    with pytest.raises(ImageError, match=r"\.mp4 files cannot hold this sound \(wavpack\); write \.mkv"):
+        fuse_video(mean_fuser(), VideoFile(pair[0]), VideoFile(b), tmp_path / "out.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["b.mkv"]
+    assert fuse_video(mean_fuser(), VideoFile(pair[0]), VideoFile(b), tmp_path / "out.mkv").frames == 10
+
+
+def test_sound_follows_the_frames_when_its_file_starts_later(tmp_path, pair):
+    late = make_video(tmp_path / "late.mkv", scene(), times=[1000 + 40 * k for k in range(10)])
+    shift = float(VideoFile(late).start)
+    assert shift == pytest.approx(1.0)
+    fuse_video(mean_fuser(), VideoFile(pair[1]), VideoFile(late), tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        first = next(p for p in container.demux(container.streams.audio[0]) if p.size)
+    sound = Sound(pair[1])
+    original = next(sound.template.container.demux(sound.template))
+    assert float(first.pts * first.time_base) == pytest.approx(float(original.pts * original.time_base) + 1, abs=2e-3)
+    sound.close()
+
+
+# ---- which frames belong together
+
+
+def test_frame_times_of_b_are_kept_and_a_gives_its_nearest_frame(tmp_path):
+    times = [0, 40, 100, 130, 200, 330]
+    b = VideoFile(make_video(tmp_path / "b.mkv", scene(6), times=times))
+    a = VideoFile(make_video(tmp_path / "a.mkv", scene(11), times=[33 * k for k in range(11)]))
+    together = [(round(one.seconds * 1000), round(other.seconds * 1000)) for one, other in FramePairs(a, b)]
+    assert together == [(0, 0), (33, 40), (99, 100), (132, 130), (198, 200), (330, 330)]
+    report = fuse_video(mean_fuser(), a, b, tmp_path / "out.mkv")
+    assert [round(frame.time * 1000) for frame in decoded(tmp_path / "out.mkv")] == times
+    assert (report.unused, report.repeated, report.apart) == (5, 0, pytest.approx(0.007))
+
+
+def test_a_slower_source_a_is_repeated(tmp_path):
+    a = FrameFolder([*make_folder(tmp_path / "a", scene(5)).iterdir()], Fraction(10))
+    b = FrameFolder([*make_folder(tmp_path / "b", scene(10)).iterdir()], Fraction(20))
+    pairs = FramePairs(a, b)
+    assert [round(10 * one.seconds) for one, _ in pairs] == [0, 1, 1, 2, 2, 3, 3, 4, 4, 4]  # halfway: the later one
+    assert (pairs.repeated, pairs.unused, pairs.shorter) == (4, 0, "")
+
+
+def test_the_mean_of_two_videos(tmp_path, pair):
+    a, b = map(VideoFile, pair)
+    report = fuse_video(mean_fuser("mff"), a, b, tmp_path / "out.mkv", quality=0)
+    assert (report.frames, report.problem, report.width, report.height) == (10, "", WIDTH, HEIGHT)
+    luma = [0.299 * p[..., 0] + 0.587 * p[..., 1] + 0.114 * p[..., 2] for p in pixels_of(pair[1])]
+    for one, other, fused in zip(pixels_of(pair[0]), luma, pixels_of(tmp_path / "out.mkv")):
+        y = fused @ [0.299, 0.587, 0.114] if fused.ndim == 3 else fused
+        difference = 255 * np.abs(y - (one + other) / 2)
+        assert np.median(difference) < 2  # 4:2:0 moves chroma, at edges out of gamut
+
+
+def test_a_last_frame_that_is_shown_for_long_serves_as_long(tmp_path):
+    b = FrameFolder([*make_folder(tmp_path / "b", scene(10)).iterdir()], Fraction(10))
+    still = FrameFolder([*make_folder(tmp_path / "a", scene(3)).iterdir()], Fraction(10))
+    still.duration = 1.0
+    pairs = FramePairs(still, b)
+    assert [round(10 * one.seconds) for one, _ in pairs] == [0, 1] + [2] * 8
+    assert (pairs.shorter, pairs.damage) == ("", "")
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_shorter_source_is_refused_or_fused_as_far_as_both_go(tmp_path, pair, which):
+    short = make_video(tmp_path / "short.mp4", scene(6))
+    sources = [VideoFile(short), VideoFile(pair[1])] if which == 0 else [VideoFile(pair[0]), VideoFile(short)]
+    with pytest.raises(ImageError, match=r"short\.mp4 lasts 0\.24 s.*0\.40 s; --shortest"):
+        fuse_video(mean_fuser(), *sources, tmp_path / "out.mp4")
+    assert not (tmp_path / "out.mp4").exists()
+    report = fuse_video(mean_fuser(), *sources, tmp_path / "out.mp4", shortest=True)
+    assert report.problem == "" and 6 <= report.frames <= 7  # A's last frame serves one more of B
+    sources[which].duration = None  # where the header does not say, it turns out at the end
+    report = fuse_video(mean_fuser(), *sources, tmp_path / "out.mp4")
+    assert "short.mp4 ends at 0.20 s" in report.problem and 6 <= report.frames <= 7
+
+
+def test_one_frame_less_is_no_difference(tmp_path, pair):
+    a = VideoFile(make_video(tmp_path / "nine.mp4", scene(9)))
+    report = fuse_video(mean_fuser(), a, VideoFile(pair[1]), tmp_path / "out.mp4")
+    assert (report.frames, report.problem, report.repeated) == (10, "", 1)
+
+
+def test_sizes_must_be_equal_unless_frames_are_aligned(tmp_path, pair):
+    a = VideoFile(make_video(tmp_path / "large.mp4", scene(height=96, width=128)))
+    b = VideoFile(pair[1])
+    with pytest.raises(ImageError, match=r"sizes differ: .*large\.mp4 is 128x96, .*vis\.mp4 is 64x48"):
+        check_pair(a, b)
+
+    def align(first, second):
+        return type(first)(cv2.resize(first.pixels, (WIDTH, HEIGHT))), second
+
+    report = fuse_video(mean_fuser(), a, b, tmp_path / "out.mp4", align=align)
+    assert (report.frames, report.width, report.height) == (10, WIDTH, HEIGHT)
+
+
+# ---- damaged and foreign input
+
+
+def test_what_is_no_video_is_refused(tmp_path, pair):
+    (tmp_path / "text.txt").write_text("no video\n" * 40)
+    (tmp_path / "text.mp4").write_text("no video\n" * 40)
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    write_image(tmp_path / "image.png", texture(16, 16, 0))
+    for name in ("text.txt", "text.mp4", "empty.mp4", "image.png"):
+        with pytest.raises(ImageError, match=rf"{name}: is no video"):
+            VideoFile(tmp_path / name)
+    with pytest.raises(ImageError, match="no video file or folder of frames"):
+        VideoFile(tmp_path / "absent.mp4")
+    with pytest.raises(ImageError, match="one file"):
+        check_pair(VideoFile(pair[0]), VideoFile(pair[0]))
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "s.mkv"), "w") as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.int16), "s16", "mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(ImageError, match="holds no video, only audio"):
+        VideoFile(tmp_path / "s.mkv")
+
+
+@pytest.mark.parametrize(
+    "name, said", [("none.mkv", "is no video file that can be read"), ("none.mp4", "holds no video")]
+)
+def test_a_video_without_frames_is_refused(tmp_path, name, said):
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        container.start_encoding()
+    with pytest.raises(ImageError, match=rf"{name}: {said}"):
+        VideoFile(tmp_path / name)
+
+
+def test_times_that_are_repeated_are_spread(tmp_path, pair):
+    class Repeating(VideoFile):
+        def _decoded(self, container):
+            for frame in super()._decoded(container):
+                frame.pts = 0  # as broken files have it
+                yield frame
+
+    b = Repeating(pair[1])
+    b.duration = None
+    assert [frame.pts for frame in b] == list(range(10))
+
+
+def test_a_file_that_was_cut_off_is_fused_as_far_as_it_goes(tmp_path, pair, capsys):
+    content = make_video(tmp_path / "whole.mkv", scene(10)).read_bytes()
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(content[: len(content) * 9 // 10])
+    with pytest.raises(FrameError, match=r"cut\.mkv: (ends after frame|frame) \d"):
+        list(VideoFile(cut))
+    status = command.run([str(cut), str(pair[1]), "-o", str(tmp_path / "out.mp4"), "--shortest"])
+    said = capsys.readouterr()
+    assert status == 1 and "error: " in said.err and "cut.mkv" in said.err
+    frames = len(decoded(tmp_path / "out.mp4"))
+    assert 0 < frames < 10 and f"{frames} frames of 64x48 fused" in said.out
+
+
+def test_a_video_whose_index_is_missing_is_refused(tmp_path, pair):
+    content = pair[0].read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ImageError, match=r"cut\.mp4: is no video file that can be read"):
+        VideoFile(tmp_path / "cut.mp4")
+
+
+def test_an_interrupt_leaves_no_half_video(tmp_path, pair):
+    class Interrupted(Mean):
+        def compose(self, sources, maps):
+            self.calls = getattr(self, "calls", 0) + 1
+            if self.calls == 5:
+                raise KeyboardInterrupt
+            return super().compose(sources, maps)
+
+    (tmp_path / "out.mp4").write_bytes(b"before")
+    fuser = Fuser(Interrupted(), find_task("ivf"), precision="float32")
+    with pytest.raises(KeyboardInterrupt):
+        fuse_video(fuser, *map(VideoFile, pair), tmp_path / "out.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+    assert (tmp_path / "out.mp4").read_bytes() == b"before"
+
+
+def test_a_disk_without_space_leaves_nothing(tmp_path, pair):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(ImageError, match=r"cannot write .*out\.mkv"):
+            fuse_video(mean_fuser(), *map(VideoFile, pair), tmp_path / "out.mkv", quality=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_pyav_a_line_names_the_pip_command(tmp_path, pair, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert command.run([*map(str, pair), "-o", str(tmp_path / "out.mp4")]) == 1
+    assert "pip install adasffuse[video]" in capsys.readouterr().err
+
+
+# ---- folders of frames
+
+
+def test_frames_of_folders_go_by_number_and_name(tmp_path):
+    a = make_folder(tmp_path / "a", scene(11), "ir_{:d}.png")
+    b = make_folder(tmp_path / "b", scene(11, seed=1), "vis_{:d}.png")
+    listed = list_frames([a, b], ["ir_*", "vis_*"])
+    assert listed.names == [str(number) for number in range(1, 12)]  # 10 after 9
+    fuse_video(mean_fuser(), *(FrameFolder(column) for column in listed.columns), tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir())[:2] == ["vis_1.png", "vis_10.png"]
+    fused = cv2.imread(str(tmp_path / "out" / "vis_7.png"), cv2.IMREAD_UNCHANGED)
+    expected = (scene(11)[6].astype(float) + scene(11, seed=1)[6]) / 2
+    assert np.abs(fused - expected).max() <= 0.51
+
+
+def test_a_folder_and_a_video(tmp_path, pair):
+    folder = make_folder(tmp_path / "a", scene(10))
+    assert command.run([str(folder), str(pair[1]), "-o", str(tmp_path / "out.mp4"), "--weights", "general_tiny"]) == 0
+    assert len(decoded(tmp_path / "out.mp4")) == 10
+    assert VideoFile(tmp_path / "out.mp4").audio == "aac"
+
+
+def test_gaps_in_the_numbers_are_refused(tmp_path):
+    folder = make_folder(tmp_path / "a", scene(6))
+    (folder / "4.png").unlink()
+    with pytest.raises(ImageError, match="missing between 3 and 5"):
+        list_frames([folder], [None])
+    assert len(list_frames([folder], [None], gaps=True).names) == 5
+    every_tenth = make_folder(tmp_path / "b", scene(4), "{:d}0.png")
+    assert list_frames([every_tenth], [None]).names == ["10", "20", "30", "40"]
+
+
+def test_a_frame_without_partner_is_refused(tmp_path):
+    a, b = make_folder(tmp_path / "a", scene(6)), make_folder(tmp_path / "b", scene(8))
+    with pytest.raises(ImageError, match=r"no partner.*--shortest"):
+        list_frames([a, b], [None, None])
+    assert list_frames([a, b], [None, None], shortest=True).left_out == 2
+    (a / "3.png").unlink()
+    with pytest.raises(ImageError, match=r"3\.png has no partner.*--allow_gaps"):
+        list_frames([a, b], [None, None], shortest=True)
+
+
+def test_mixed_sizes_stop_at_the_frame_and_name_it(tmp_path):
+    images = scene(5)
+    images[3] = texture(40, 64, 0)
+    a = FrameFolder(list_frames([make_folder(tmp_path / "a", images)], [None]).columns[0])
+    b = FrameFolder(list_frames([make_folder(tmp_path / "b", scene(5))], [None]).columns[0])
+    report = fuse_video(mean_fuser(), a, b, tmp_path / "out")
+    assert report.frames == 3 and "frame 4 of" in report.problem and "4.png has 64x40 pixels" in report.problem
+
+
+def test_one_range_holds_for_the_whole_sequence(tmp_path):
+    folder = tmp_path / "a"
+    for number, hottest in enumerate((8000, 9000, 20000)):
+        counts = np.full((16, 16), 7000, np.uint16)
+        counts[4:8, 4:8] = hottest
+        write_image(folder / f"{number}.png", counts)
+    paths = list_frames([folder], [None]).columns[0]
+    whole = FrameFolder(paths, spec=parse_range("folder"))
+    assert whole.value_range == (7000, 20000)
+    assert [float(f.image.pixels[5, 5]) for f in whole] == pytest.approx([1 / 13, 2 / 13, 1])
+    assert FrameFolder(paths, spec=parse_range("folder"), range_frames=2).value_range == (7000, 9000)
+
+
+def test_float_frames_need_a_range_and_nan_shows_the_other_source(tmp_path):
+    heat = np.linspace(20, 30, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
+    heat[8:40, 8:40] = np.nan
+    for number in range(3):
+        path = tmp_path / "a" / f"{number}.tif"
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), heat)
+    paths = list_frames([tmp_path / "a"], [None]).columns[0]
+    with pytest.raises(ImageError, match="give a value range"):
+        FrameFolder(paths)
+    b = FrameFolder(list_frames([make_folder(tmp_path / "b", scene(3))], [None]).columns[0])
+    fuse_video(mean_fuser(), FrameFolder(paths, spec=parse_range("20 30")), b, tmp_path / "out")
+    fused = cv2.imread(str(tmp_path / "out" / "2.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(fused[16:32, 16:32], scene(3)[1][16:32, 16:32])
+
+
+def test_a_border_without_data_is_that_of_the_whole_sequence(tmp_path):
+    images = scene(4)
+    for image in images:
+        image[image == 0] = 1
+        image[:, :20] = 0  # a warp has left these columns empty
+    images[1][:, 20:40] = 0  # dark in one frame only
+    a = FrameFolder(list_frames([make_folder(tmp_path / "a", images)], [None]).columns[0], thermal=True)
+    for frame in a:
+        assert np.array_equal(~frame.image.valid, np.broadcast_to(np.arange(WIDTH) < 20, (HEIGHT, WIDTH)))
+
+
+def test_frames_of_16_bits_can_be_written_at_16_bits(tmp_path):
+    deep = [image.astype(np.uint16) * 257 for image in scene(2)]
+    a, b = (FrameFolder(list_frames([make_folder(tmp_path / name, deep)], [None]).columns[0]) for name in "ab")
+    fuse_video(mean_fuser(), a, b, tmp_path / "out")
+    written = cv2.imread(str(tmp_path / "out" / "1.png"), cv2.IMREAD_UNCHANGED)
+    assert written.dtype == np.uint16 and np.array_equal(written, deep[0])
+
+
+def test_results_never_mix_with_other_images(tmp_path, pair):
+    a, b = map(VideoFile, pair)
+    with pytest.raises(ImageError, match="would overwrite a source"):
+        fuse_video(mean_fuser(), a, b, pair[1])
+    make_folder(tmp_path / "full", scene(2))
+    with pytest.raises(ImageError, match="already holds 2 images"):
+        fuse_video(mean_fuser(), a, b, tmp_path / "full")
+    (tmp_path / "file").write_bytes(b"x")
+    for name in ("file", "out.avi"):
+        with pytest.raises(ImageError, match=r"videos end in \.mp4"):
+            fuse_video(mean_fuser(), a, b, tmp_path / name)
+
+
+def test_sources_that_look_swapped_are_said(tmp_path, pair):
+    a, b = map(VideoFile, pair)
+    assert fuse_video(mean_fuser(), a, b, tmp_path / "right.mp4").notices == []
+    said = " ".join(fuse_video(mean_fuser(), b, a, tmp_path / "wrong.mp4").notices)
+    assert (
+        "A and B may be swapped" in said and "false colours are no temperature" in said and "(10 of 10 frames)" in said
+    )
+
+
+# ---- steadiness
+
+
+def test_a_static_scene_is_no_less_steady_than_its_sources():
+    """Mean absolute change of luminance from frame to frame, with fresh sensor noise in every frame."""
+    fuser, rng = load_fuser("ivf", "tiny", precision="float32"), np.random.default_rng(0)
+    street = night_scene(np.random.default_rng(14), (96, 128))
+    clean = [street.infrared, street.visible.mean(axis=2)]
+
+    def change(noise: tuple[float, float]) -> list[float]:
+        frames = []
+        for _ in range(4):
+            sources = [(x + rng.normal(0, level / 255, x.shape)).clip(0, 1) for x, level in zip(clean, noise)]
+            frames.append([*sources, fuser.fuse_luminance(*sources)])
+        return [255 * np.mean([np.abs(x - y).mean() for x, y in zip(one[1:], one)]) for one in zip(*frames)]
+
+    for noise in ((1, 1), (3, 3)):
+        a, b, fused = change(noise)
+        assert fused < min(a, b)
+    for noise in ((4, 1), (1, 4)):
+        a, b, fused = change(noise)
+        assert fused < max(a, b)
+
+
+# ---- live
+
+
+class Clock:
+    """A clock that moves only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+class FakeWindow:
+    def __init__(self, clock: Clock, last: int = 1000) -> None:
+        self.clock, self.last, self.shown = clock, last, []
+
+    def show(self, pixels: np.ndarray, title: str) -> None:
+        self.shown.append((self.clock.now, pixels))
+
+    def closed(self, seconds: float = 0.0) -> bool:
+        self.clock.now += seconds
+        return len(self.shown) >= self.last
+
+
+def slow_fuser(clock: Clock, seconds: float) -> Fuser:
+    class Slow(Mean):
+        def compose(self, sources, maps):
+            self.clock.now += seconds
+            return super().compose(sources, maps)
+
+        def __deepcopy__(self, memo):
+            return self
+
+    model = Slow()
+    model.clock = clock
+    return Fuser(model, find_task("ivf"), precision="float32")
+
+
+def test_a_preview_drops_frames_to_stay_live(pair, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(video_module, "time", clock)
+    window = FakeWindow(clock)
+    report = show_files(slow_fuser(clock, 0.1), *map(VideoFile, pair), window)
+    assert report.shown + report.dropped == 10 and report.dropped == 6
+    assert [when for when, _ in window.shown] == pytest.approx([0.1, 0.2, 0.3, 0.4])  # 0.1 s each, none later
+
+
+def test_a_preview_keeps_the_pace_of_the_file_and_ends_when_asked(pair, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(video_module, "time", clock)
+    window = FakeWindow(clock, last=6)
+    report = show_files(slow_fuser(clock, 0.0), *map(VideoFile, pair), window)
+    assert (report.shown, report.dropped) == (6, 0)
+    assert [when for when, _ in window.shown] == pytest.approx([0, 0, 0.04, 0.08, 0.12, 0.16])
+
+
+def test_cameras_are_shown_and_recorded_until_the_user_ends(tmp_path, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(video_module, "time", clock)
+
+    class FakeCamera:
+        def __init__(self, name: str, count: int = 100) -> None:
+            self.name, self.left = name, count
+
+        def latest(self) -> np.ndarray:
+            self.left -= 1
+            if self.left < 0:
+                raise ImageError(f"camera {self.name} gives no more frames")
+            clock.now += 0.02
+            return np.full((HEIGHT, WIDTH, 3), 100 + self.left % 8, np.uint8)
+
+    cameras = FakeCamera("0"), FakeCamera("1")
+    report = show_cameras(mean_fuser(), *cameras, FakeWindow(clock, last=5), tmp_path / "out.mkv")
+    assert (report.shown, report.problem) == (5, "")
+    assert [round(1000 * frame.time) for frame in decoded(tmp_path / "out.mkv")] == [40, 80, 120, 160, 200]
+    report = show_cameras(mean_fuser(), FakeCamera("0", 3), FakeCamera("1"), FakeWindow(clock), tmp_path / "b.mkv")
+    assert report.shown == 3 and "camera 0 gives no more" in report.problem
+    assert len(decoded(tmp_path / "b.mkv")) == 3
+
+
+def test_a_camera_gives_its_newest_frame_and_says_when_it_ends(pair):
+    camera = live.Camera(str(pair[0]))  # OpenCV opens files as well
+    assert camera.latest().shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(ImageError, match="gives no more frames"):
+        for _ in range(20):
+            camera.latest()
+    camera.close()
+    with pytest.raises(ImageError, match="cannot be opened"):
+        live.Camera("/dev/no_such_camera")
+
+
+def test_without_a_display_one_line_says_so(pair, monkeypatch, capsys):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert command.run([*map(str, pair), "--show"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "said, expected",
+    [
+        ("cv2.error: (-2) The function is not implemented. Rebuild the library", "pip install opencv-python"),
+        ("qt.qpa.xcb: could not connect to display :9\naborted", "could not connect to display"),
+    ],
+)
+def test_what_opencv_says_of_windows_is_passed_on(monkeypatch, said, expected):
+    monkeypatch.setenv("DISPLAY", ":9")
+    failed = live.subprocess.CompletedProcess([], 1, "", said)
+    monkeypatch.setattr(live.subprocess, "run", lambda *args, **kwargs: failed)
+    assert expected in live.no_window_because()
+
+
+# ---- the command
+
+
+def test_the_command_reports_as_json(tmp_path, pair, capsys):
+    assert command.run([*map(str, pair), "-o", str(tmp_path / "out"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["frames"], said["problem"], said["width"]) == (10, "", WIDTH)
+    assert [path.name for path in sorted((tmp_path / "out").iterdir())][::9] == ["000001.png", "000010.png"]
+
+
+def test_a_dry_run_writes_nothing(tmp_path, pair, capsys):
+    assert command.run([*map(str, pair), "-o", str(tmp_path / "out.mp4"), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "64x48, 25 frames/s, 0.40 s, sound aac" in said and "nothing was written" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["A.mp4"], "give two sources"),
+        (["A.mp4", "B.mp4"], "-o OUT"),
+        (["A.mp4", "B.mp4", "-o", "x.mp4", "--depth", "16"], "needs a folder of frames"),
+        (["A.mp4", "B.mp4", "-o", "x.mp4", "--show"], "leave out --show or -o"),
+        (["A.mp4", "B.mp4", "-o", "x.mp4", "--quality", "60"], "--quality lies in 0..51"),
+        (["--camera_a", "0"], "--camera_a and --camera_b"),
+        (["--camera_a", "0", "--camera_b", "1"], "cameras need --show"),
+        (["A.mp4", "B.mp4", "-o", "x.mp4", "--fps", "0"], "frames per second"),
+    ],
+)
+def test_impossible_arguments(words, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.run(words)
+    assert ended.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_options_of_folders_are_refused_for_videos(tmp_path, pair, capsys):
+    for options, message in (
+        (["--range_a", "folder"], "--range_a: only folders"),
+        (["--pattern_b", "*_vis"], "--pattern_b is for folders"),
+        (["--fps", "30"], "--fps is for folders"),
+    ):
+        assert command.run([*map(str, pair), "-o", str(tmp_path / "out.mp4"), *options]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_which_names_are_videos():
+    assert [is_video_name(name) for name in ("a.mp4", "a.MKV", "frames", "a.b/", "x.avi")] == [True, True] + [False] * 3
+    assert set(frames_module.VIDEO_SUFFIXES) == {".mp4", ".mkv", ".mov", ".m4v"}
