@@ -59,6 +59,7 @@ class PyramidHead(nn.Module):
     def __init__(self, channels: int, patch: int = 1, exposure: bool = False, contrast: bool = False) -> None:
         super().__init__()
         self.patch = patch
+        self.blend_octaves = blend_pyramids  # export has a form of it for any size
         self.detail = BandHead(channels, patch**2)
         self.coarse = nn.ModuleList(BandHead(channels, kernel=1) for _ in range(LEVELS))
         self.octave_share = _constant(nn.Conv2d(channels, 1, 1), -2.0)
@@ -106,7 +107,7 @@ class PyramidHead(nn.Module):
 
         base = images[LEVELS]
         weight = torch.stack(tuple(weights(LEVELS, base)))
-        result = torch.lerp((weight * base).sum(dim=0), blend_pyramids(base, weight), torch.sigmoid(share))
+        result = torch.lerp((weight * base).sum(dim=0), self.blend_octaves(base, weight), torch.sigmoid(share))
         for band in range(LEVELS - 1, 0, -1):
             detail = images[band] - _enlarged(base, 2)
             result = _blended(_enlarged(result, 2), weights(band, detail), detail)
