@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -97,15 +98,37 @@ def write_onnx(path: str | Path, export: Export) -> dict[str, float]:
         input_names=export.inputs,
         output_names=["fused"],
         dynamo=True,
+        custom_translation_table={torch.ops.aten.exp2.default: _exp2},
         verbose=False,
     )
     model = program.model_proto
+    _tidy(model)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA, json.dumps(export.describe())
     onnx.checker.check_model(model)
     with replacing(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
         return _checked(path, export, onnx_runner(temporary))
+
+
+def _exp2(x):
+    """2^x in ONNX: its general power takes many times as long as an exponential."""
+    from onnxscript import opset18 as op
+
+    return op.Exp(op.Mul(x, op.CastLike(op.Constant(value_float=math.log(2)), x)))
+
+
+def _tidy(model) -> None:
+    """Name the sizes of what goes in and out, and take out where in the source each operation comes from."""
+    graph = model.graph
+    del graph.value_info[:]  # shapes of intermediate results
+    for one in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        del one.metadata_props[:]
+        one.ClearField("doc_string")
+    for tensor in (*graph.input, *graph.output):
+        for name, dimension in zip(("batch", "", "height", "width"), tensor.type.tensor_type.shape.dim):
+            if name:
+                dimension.dim_param = name
 
 
 def write_pt2(path: str | Path, export: Export) -> dict[str, float]:
