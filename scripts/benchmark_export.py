@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from measuring import format_rows, seconds
 
+from adasffuse.export.graph import source_channels
 from adasffuse.export.write import Export, ExportError, onnx_runner, write_onnx
 from adasffuse.models import RELEASED_SIZES
 from adasffuse.models.weights import find_weights, load_weights
@@ -25,7 +26,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=TASKS, default="ivf", help="(%(default)s)")
     parser.add_argument("--size", choices=RELEASED_SIZES, default="small", help="released weights (%(default)s)")
-    parser.add_argument("--file", type=Path, help="an ONNX file of them, luminance, two sources (default: made anew)")
+    parser.add_argument("--file", type=Path, help="an ONNX file of them (default: made anew)")
+    parser.add_argument("--colour", action="store_true", help="the file is, or is to be, in colour")
     parser.add_argument("--resolutions", nargs="+", default=["320x240", "640x480"], metavar="WxH")
     parser.add_argument("--repeats", type=int, default=5, help="of each, in turn (%(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of both (%(default)s)")
@@ -38,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     keep_freed_memory()
     try:
         weights = find_weights(None, args.task, args.size)
-        export = Export(load_weights(weights)[0], TASKS[args.task], weights=weights.stem)
+        export = Export(load_weights(weights)[0], TASKS[args.task], colour=args.colour, weights=weights.stem)
         with tempfile.TemporaryDirectory() as temporary:
             path = args.file or Path(temporary) / "network.onnx"
             if args.file is None:
@@ -56,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
 def measure(export: Export, run, resolution: str, repeats: int) -> dict:
     """Median seconds of both at one resolution, their ratio and their largest difference."""
     width, height = (int(side) for side in resolution.split("x"))
-    sources = list(torch.rand(2, 1, 1, height, width))
+    channels = source_channels(export.task, export.count, export.colour)
+    sources = [torch.rand(1, planes, height, width) for planes in channels]
     with torch.inference_mode():
         difference = float((run(sources) - export.reference(sources)).abs().max())
         cpu = torch.device("cpu")

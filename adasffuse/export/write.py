@@ -146,7 +146,7 @@ def captured(export: Export) -> ExportedProgram:
     """The graph of what is exported, for any batch, height and width.
 
     Assertions that `torch.export` derives from the example's strides ("batch is not 1") are taken out: nothing depends
-    on them.  That all sources have one size is checked by the graph's own operations.
+    on them.  Sources of different sizes fail in the graph's own operations.
     """
     fusion = ExportedFusion(export.model, export.task, export.count, export.colour)
     height, width = 3 * fusion.model.multiple, 5 * fusion.model.multiple

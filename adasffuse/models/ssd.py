@@ -178,7 +178,8 @@ def entering_states(gained: Tensor, log_decay: Tensor, backward: Tensor, levels:
     count = gained.shape[2]
     symbolic = isinstance(count, torch.SymInt)
     if symbolic:
-        group, groups = _GROUP, fresh_size((count + _GROUP - 1) // _GROUP)
+        group = _GROUP  # at the last level one group: more chunks are an index out of range, not a wrong result
+        groups = fresh_size((count + _GROUP - 1) // _GROUP) if levels > 1 else 1
         gained, log_decay = _zeros_beyond(gained, groups * group), _zeros_beyond(log_decay, groups * group)
     else:
         groups = -(-count // _GROUP)
