@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 
 _COLORFUL = 0.02  # mean difference of the largest and smallest channel from which on an image counts as coloured
-_LEAST_CHROMA = np.float32(0.7)  # share of a warm colour that a fused image keeps
-_LEAST_LUMA = np.float32(0.95)  # share of a bright colour's luminance
-_STRUCTURE = np.float32(0.15)  # share of the luminance beyond that
-_WARM = 0.04, 0.16  # Cr beyond Cb: from where a colour is warm, and from where wholly
-_BRIGHT = 0.6, 0.8  # luminance, the same
-_CB_SCALE, _CR_SCALE = np.float32(1.772), np.float32(1.402)
+LEAST_CHROMA = np.float32(0.7)  # share of a warm colour that a fused image keeps
+LEAST_LUMA = np.float32(0.95)  # share of a bright colour's luminance
+STRUCTURE = np.float32(0.15)  # share of the luminance beyond that
+WARM = 0.04, 0.16  # Cr beyond Cb: from where a colour is warm, and from where wholly
+BRIGHT = 0.6, 0.8  # luminance, the same
+CB_SCALE, CR_SCALE = np.float32(1.772), np.float32(1.402)
 _LEVELS = {"8": np.float32(255), "16": np.float32(65535), "float": None}  # white, per depth
-_G_FROM_CB, _G_FROM_CR = np.float32(0.114 * 1.772 / 0.587), np.float32(0.299 * 1.402 / 0.587)
+G_FROM_CB, G_FROM_CR = np.float32(0.114 * 1.772 / 0.587), np.float32(0.299 * 1.402 / 0.587)
 
 
 def luminance(pixels: np.ndarray) -> np.ndarray:
@@ -31,7 +31,7 @@ def luminance(pixels: np.ndarray) -> np.ndarray:
 def rgb_to_ycbcr(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Y in [0, 1], Cb and Cr in [-0.5, 0.5], each (H, W) float32, of (H, W, 3) RGB in [0, 1]."""
     y = luminance(rgb)
-    return y, (rgb[..., 2] - y) / _CB_SCALE, (rgb[..., 0] - y) / _CR_SCALE
+    return y, (rgb[..., 2] - y) / CB_SCALE, (rgb[..., 0] - y) / CR_SCALE
 
 
 def ycbcr_to_rgb(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> np.ndarray:
@@ -52,7 +52,7 @@ def fit_gamut(y: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> tuple[np.ndarray
 
 def _offsets(cb: np.ndarray, cr: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """R, G and B less Y."""
-    return _CR_SCALE * cr, -_G_FROM_CB * cb - _G_FROM_CR * cr, _CB_SCALE * cb
+    return CR_SCALE * cr, -G_FROM_CB * cb - G_FROM_CR * cr, CB_SCALE * cb
 
 
 def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, depth: str = "8") -> np.ndarray:
@@ -157,8 +157,8 @@ def keep_hot_colors(luma: np.ndarray, colored: np.ndarray) -> np.ndarray:
     In the colour maps of PET and SPECT red, orange and, at the top, white stand for high activity.  Red is darker than
     bright tissue, with whose luminance nothing of it would be left; white and pale yellow turn gray and olive where
     dark tissue gives the luminance.  So where a colour is warm, the luminance is moved towards what leaves
-    `_LEAST_CHROMA` of the chroma in gamut, and where it is bright, towards `_LEAST_LUMA` of its own luminance.  Of
-    what goes beyond, `_STRUCTURE` stays, and with it that of the tissue.  Other colours change nothing.
+    `LEAST_CHROMA` of the chroma in gamut, and where it is bright, towards `LEAST_LUMA` of its own luminance.  Of
+    what goes beyond, `STRUCTURE` stays, and with it that of the tissue.  Other colours change nothing.
 
     Args:
         luma: (H, W) fused luminance in [0, 1].
@@ -169,12 +169,12 @@ def keep_hot_colors(luma: np.ndarray, colored: np.ndarray) -> np.ndarray:
     if colored.ndim == 2:
         return luma
     own, cb, cr = rgb_to_ycbcr(colored)
-    warm = _LEAST_CHROMA * _ramp(cr - np.maximum(cb, 0), _WARM)
+    warm = LEAST_CHROMA * _ramp(cr - np.maximum(cb, 0), WARM)
     red, green, blue = _offsets(cb, cr)
-    darkest = np.maximum(-warm * np.minimum(np.minimum(red, green), blue), _LEAST_LUMA * own * _ramp(own, _BRIGHT))
+    darkest = np.maximum(-warm * np.minimum(np.minimum(red, green), blue), LEAST_LUMA * own * _ramp(own, BRIGHT))
     brightest = 1 - warm * np.maximum(np.maximum(red, green), blue)
     limited = np.clip(luma, darkest, brightest)
-    return limited + _STRUCTURE * (luma - limited)
+    return limited + STRUCTURE * (luma - limited)
 
 
 def _ramp(x: np.ndarray, ends: tuple[float, float]) -> np.ndarray:

@@ -59,6 +59,7 @@ class PyramidHead(nn.Module):
     def __init__(self, channels: int, patch: int = 1, exposure: bool = False, contrast: bool = False) -> None:
         super().__init__()
         self.patch = patch
+        self.blend_octaves = blend_pyramids  # export has a form of it for any size
         self.detail = BandHead(channels, patch**2)
         self.coarse = nn.ModuleList(BandHead(channels, kernel=1) for _ in range(LEVELS))
         self.octave_share = _constant(nn.Conv2d(channels, 1, 1), -2.0)
@@ -135,7 +136,7 @@ class PyramidHead(nn.Module):
 
     def blended_base(self, base: Tensor, weights: Tensor, shared: Sequence[Tensor]) -> Tensor:
         """The base (B, 1, h, w) of sources (S, B, 1, h, w): cell by cell, or over all coarser octaves."""
-        return torch.lerp((weights * base).sum(dim=0), blend_pyramids(base, weights), torch.sigmoid(shared[-1]))
+        return torch.lerp((weights * base).sum(dim=0), self.blend_octaves(base, weights), torch.sigmoid(shared[-1]))
 
     def detail_of(self, images: Sequence[Tensor], band: int) -> Tensor:
         """One band of the sources, from their `pyramid_levels`."""

@@ -334,7 +334,7 @@ def add_sources(bands: Tensor, count: int) -> Tensor:
     Of two sources that is their sum, as in the paper; of more it keeps the size that the blocks were trained with.
     """
     if count == 2:
-        first, second = bands.chunk(2)
+        first, second = bands.unflatten(0, (2, -1))
         return first + second
     return (wide(bands).unflatten(0, (count, -1)).sum(dim=0) * (2 / count)).to(bands.dtype)  # in any order alike
 

@@ -69,10 +69,18 @@ def spectral_basis(
     """
     fy = torch.fft.fftfreq(size[0], device=device, dtype=dtype)[:, None]
     fx = torch.fft.rfftfreq(size[1], device=device, dtype=dtype)
-    odd_x, odd_y = _without_nyquist(fx, size[1]), _without_nyquist(fy, size[0])
+    return basis_of(fy, fx, _without_nyquist(fy, size[0]), _without_nyquist(fx, size[1]))
+
+
+def basis_of(fy: Tensor, fx: Tensor, odd_y: Tensor, odd_x: Tensor) -> tuple[Tensor, Tensor]:
+    """The basis functions of `spectral_basis` at frequencies fy (h, 1) and fx (w,), (3n, h, w) and (2n, h, w).
+
+    Args:
+        odd_y, odd_x: the same frequencies, 0 in place of Nyquist's.
+    """
     x2, y2 = fx.square(), fy.square()
     radius2 = x2 + y2
-    cutoff2 = torch.tensor(CUTOFFS, device=device, dtype=dtype).square()[:, None, None]
+    cutoff2 = torch.tensor(CUTOFFS, device=fx.device, dtype=fx.dtype).square()[:, None, None]
     radial, sum2 = torch.exp(-radius2 / cutoff2), radius2 + cutoff2  # (n, H, W//2 + 1)
     # cos 2a and sin 2a of a direction jump at zero frequency; |f|^2 / (|f|^2 + f_i^2) makes them smooth there.
     soft, slope = radial / sum2, radial * sum2.rsqrt()

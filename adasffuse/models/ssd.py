@@ -20,12 +20,14 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 CHUNK, SHORT_CHUNK = 64, 32  # steps; the shorter where its states, of up to as many numbers per channel, cost less
 _FORGOTTEN = -32.0  # exponent of one step: exp(-32) is nothing, and larger sums would cost float32 its last digits
 _LOG2_E = math.log2(math.e)
 _SMALLEST = -100.0  # exponent of 2 below which nothing is left; smaller ones give denormal numbers, which are slow
 _GROUP = 16  # chunks whose states one matrix passes on
+_MOST_LEVELS = 5  # groups of groups that serve a length that is not known yet: _GROUP ** 5 chunks
 _PAIRS = 1 << 20  # elements of decay matrices that are worked on at a time where the device is a CPU
 
 
@@ -93,6 +95,8 @@ def _scan_chunked(
     """
     batch, length, heads, _ = x.shape
     backward = (torch.arange(heads, device=x.device) >= heads - backward_heads)[:, None]  # (E, 1)
+    while isinstance(length, torch.SymInt) and not statically_known_true(length % chunk == 0):
+        chunk //= 2  # of an exported graph for any size, which then needs no padding
     pad = -length % chunk  # dt = 0 in padded steps, which therefore change nothing
     padded = (F.pad(t, (0, 0) * (t.ndim - 2) + (0, pad)) if pad else t for t in (x, dt, B, C))
     xs, dts, Bs, Cs = (t.unflatten(1, (-1, chunk)).flatten(0, 1) for t in padded)  # (R, K, ...)
@@ -100,7 +104,7 @@ def _scan_chunked(
     per_sequence = (t.unflatten(0, (batch, -1)).transpose(1, 2) for t in (gained, total))
     with torch.autocast(x.device.type, enabled=False):  # chunk states in float32
         states = entering_states(*per_sequence, backward.unsqueeze(1))  # (G, E, S, P * N)
-    states = states.transpose(1, 2).to(C.dtype).reshape(len(xs), -1, C.shape[-1])  # (R, E * P, N)
+    states = states.transpose(1, 2).to(C.dtype).reshape(xs.shape[0], -1, C.shape[-1])  # (R, E * P, N)
     read = (Cs @ states.mT).view_as(xs)
     y = torch.addcmul(local.transpose(1, 2).to(dt.dtype), enter.unsqueeze(-1), read.to(dt.dtype))
     y = torch.addcmul(y, D.to(dt.dtype)[:, None], xs.to(dt.dtype)).to(x.dtype)
@@ -137,7 +141,7 @@ def _one_part(
     local = (affinity * pair).to(x.dtype) @ given.transpose(1, 2).to(x.dtype)
     left = (given * leave.transpose(1, 2).unsqueeze(-1)).to(x.dtype)
     gained = left.flatten(2).mT @ B  # (R, E * P, N)
-    return local, gained.to(dt.dtype).view(len(x), x.shape[2], -1), enter.transpose(1, 2), total
+    return local, gained.to(dt.dtype).view(x.shape[0], x.shape[2], -1), enter.transpose(1, 2), total
 
 
 def decays(log_decay: Tensor, backward: Tensor, own: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -161,30 +165,52 @@ def decays(log_decay: Tensor, backward: Tensor, own: bool) -> tuple[Tensor, Tens
     later = step[:, None] - step  # reader less source
     ahead = torch.where(backward.unsqueeze(-1), -later, later) >= (0 if own else 1)
     exponent = reader.unsqueeze(-1) - source.unsqueeze(-2)  # the largest tensor: powers of 2 take a third of exp's time
-    pair = exponent.clamp_(_SMALLEST, 1).exp2_() * ahead.to(exponent.dtype)  # rounding may make 0 positive
+    pair = exponent.clamp_(_SMALLEST, 1.0).exp2_() * ahead.to(exponent.dtype)  # rounding may make 0 positive
     return pair, (reader - end + total).exp2(), (end - source).exp2(), total.squeeze(-1) / _LOG2_E
 
 
-def entering_states(gained: Tensor, log_decay: Tensor, backward: Tensor) -> Tensor:
+def entering_states(gained: Tensor, log_decay: Tensor, backward: Tensor, levels: int = _MOST_LEVELS) -> Tensor:
     """State passing: entering[s + 1] = exp(log_decay[s]) * entering[s] + gained[s], 0 before the first chunk.
 
     gained (G, E, S, M), log_decay (G, E, S), backward (E, 1, 1).  Groups of chunks, then groups of groups, until one
-    is left.
+    is left; where S is a symbol of `torch.export`, always `levels` times.
     """
     count = gained.shape[2]
-    groups = -(-count // _GROUP)
-    group = -(-count // groups)  # in groups of about one size, little or nothing is padded
-    pad = groups * group - count
-    if pad:
-        gained, log_decay = F.pad(gained, (0, 0, 0, pad)), F.pad(log_decay, (0, pad))
+    symbolic = isinstance(count, torch.SymInt)
+    if symbolic:
+        group = _GROUP  # at the last level one group: more chunks are an index out of range, not a wrong result
+        groups = fresh_size((count + _GROUP - 1) // _GROUP) if levels > 1 else 1
+        gained, log_decay = _zeros_beyond(gained, groups * group), _zeros_beyond(log_decay, groups * group)
+    else:
+        groups = -(-count // _GROUP)
+        group = -(-count // groups)  # in groups of about one size, little or nothing is padded
+        pad = groups * group - count
+        if pad:
+            gained, log_decay = F.pad(gained, (0, 0, 0, pad)), F.pad(log_decay, (0, pad))
     gained = gained.unflatten(2, (groups, group))  # (G, E, groups, group, M)
     pair, enter, leave, total = decays(log_decay.unflatten(2, (groups, group)), backward, own=False)
     state = pair @ gained
-    if groups > 1:
+    if levels > 1 if symbolic else groups > 1:
         leaving = (leave.unsqueeze(-2) @ gained).squeeze(-2)  # (G, E, groups, M)
-        entering = entering_states(leaving, total, backward)
+        entering = entering_states(leaving, total, backward, levels - 1)
         state = torch.addcmul(state, enter.unsqueeze(-1), entering.unsqueeze(-2))
-    return state.flatten(2, 3)[:, :, :count]
+    state = state.flatten(2, 3)
+    return state.index_select(2, torch.arange(count, device=state.device)) if symbolic else state[:, :, :count]
+
+
+def fresh_size(size: int | torch.SymInt) -> int | torch.SymInt:
+    """A size that `torch.export` takes as a new symbol: what depends on it remains a short expression."""
+    value = torch.full((), size, dtype=torch.int64).item()
+    torch._check(value >= 1)
+    return value
+
+
+def _zeros_beyond(x: Tensor, total: int | torch.SymInt) -> Tensor:
+    """x (G, E, S, ...) with zeros behind its S chunks, `total` in all."""
+    count = x.shape[2]
+    index = torch.arange(total, device=x.device)
+    inside = (index < count).to(x.dtype)
+    return x.index_select(2, index.clamp(max=count - 1)) * inside.view(-1, *[1] * (x.ndim - 3))
 
 
 @functools.cache

@@ -1,0 +1,64 @@
+"""Write a network as one file that runs without this package: ONNX, or torch.export's pt2.
+
+adasffuse export --format onnx --task ivf --size small -o ivf.onnx
+adasffuse export --format pt2 --task mef --size base --colour -o mef.pt2
+adasffuse export --format onnx --task mff --weights runs/mine -o mine.onnx
+
+The file takes any height, width and batch.  It is run and compared with PyTorch before it takes its name.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from adasffuse.export.write import FORMATS, WRITERS, Export, ExportError
+from adasffuse.files import printable
+from adasffuse.models import RELEASED_SIZES
+from adasffuse.models.weights import WeightsError, find_weights, load_weights
+from adasffuse.process import say
+from adasffuse.tasks import GENERAL, TASKS
+
+
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    network = parser.add_argument_group("network")
+    network.add_argument("--task", required=True, choices=TASKS, help="fixes the kinds of the sources and the colour")
+    network.add_argument("--size", choices=RELEASED_SIZES, default="small", help="released weights (%(default)s)")
+    network.add_argument("--weights", metavar="NAME", help="other weights: a file, a run's folder or a released name")
+    network.add_argument("--sources", type=int, default=2, metavar="N", help="number of sources (%(default)s)")
+    output = parser.add_argument_group("output")
+    output.add_argument("--format", required=True, choices=FORMATS)
+    output.add_argument(
+        "--colour", action="store_true", help="take RGB where the colour comes from and give RGB, not luminance"
+    )
+    output.add_argument("-o", "--output", type=Path, metavar="FILE", help="(TASK_SIZE.FORMAT)")
+    return parser
+
+
+def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Export as the arguments say; the exit status: 0, 1 after an error."""
+    parser = make_parser(prog)
+    args = parser.parse_args(argv)
+    if args.sources < 2:
+        parser.error(f"--sources must be 2 or more, got {args.sources}")
+    path = args.output or Path(f"{args.task}_{args.size}.{args.format}")
+    if path.suffix != f".{args.format}":
+        parser.error(f"--output must end with .{args.format}, got {printable(path)}")
+    try:
+        weights = find_weights(args.weights, args.task, args.size)
+        model, made_for = load_weights(weights)
+        if made_for not in (args.task, GENERAL):
+            raise WeightsError(f"{weights} was trained for task {made_for!r}, not {args.task!r}")
+        export = Export(model, TASKS[args.task], args.sources, args.colour, weights.stem)
+        differences = WRITERS[args.format](path, export)
+    except (ValueError, OSError, ExportError) as error:
+        say(f"error: {printable(error)}", sys.stderr)
+        return 1
+    for size, difference in differences.items():
+        say(f"{size}: largest difference from PyTorch {difference:.1e}")
+    say(f"written: {printable(path)}, {path.stat().st_size / 2**20:.1f} MiB")
+    return 0

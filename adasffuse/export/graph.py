@@ -1,0 +1,89 @@
+"""What an exported file computes: network, kinds of the sources and colour rule, for any size and batch."""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adasffuse.export.color import fused_color, luma
+from adasffuse.export.dense import DenseSpectralFilter, blend_pyramids_dense, extend
+from adasffuse.models import AdaSFFuse
+from adasffuse.models.mamba import Mixer
+from adasffuse.models.network import SourceKinds
+from adasffuse.tasks import Task
+
+
+class ExportedFusion(nn.Module):
+    """The network of a fuser with all that is fixed when it is exported; what goes in and out lies in [0, 1].
+
+    Args:
+        model: the network, which is copied.
+        task: gives the kinds of the sources and the colour rule.
+        count: number of sources S.
+        colour: whether sources that give the result its colour are RGB, and the result too.
+    """
+
+    def __init__(self, model: AdaSFFuse, task: Task, count: int = 2, colour: bool = False) -> None:
+        super().__init__()
+        self.color = task.color if colour else None
+        self.channels = source_channels(task, count, colour)
+        self.kinds = task.kinds_of(count) if model.options.kinds else ()
+        self.model = for_any_size(model, self.kinds)
+
+    def forward(self, *sources: Tensor) -> Tensor:
+        """Sources (B, 1 or 3, H, W), see `source_channels`, to (B, 1, H, W) or, in colour, (B, 3, H, W)."""
+        lumas = torch.stack([luma(source) for source in sources])  # (S, B, 1, H, W)
+        height, width = lumas.shape[-2:]
+        extended = extend(lumas.flatten(0, 1), self.model.multiple).unflatten(0, lumas.shape[:2])
+        maps = self.model.weight_maps(extended, self.kinds)
+        fused = self.model.compose(extended, maps)[..., :height, :width].clamp(0.0, 1.0)
+        return fused_color(fused, sources, self.color) if self.color else fused
+
+
+def source_channels(task: Task, count: int, colour: bool) -> tuple[int, ...]:
+    """Channels of each of `count` sources: 3 of those that give the result its colour, 1 of the others."""
+    colored = {"a": range(1), "b": range(1, count), "weighted": range(count)}[task.color]
+    return tuple(3 if colour and k in colored else 1 for k in range(count))
+
+
+def for_any_size(model: AdaSFFuse, kinds: tuple[str, ...]) -> AdaSFFuse:
+    """A copy of the network on the CPU, in float32, that can be captured once for all sizes and batches.
+
+    Args:
+        kinds: of the sources, one name each; none for a network that knows none.
+    """
+    model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+    for module in model.modules():
+        if isinstance(module, Mixer):
+            module.frequency = DenseSpectralFilter(module.frequency)
+    if model.head is not None:
+        model.head.blend_octaves = blend_pyramids_dense
+    if kinds:
+        model.kinds = KindsOfSources(model.kinds, kinds)
+    return model
+
+
+class KindsOfSources(SourceKinds):
+    """`SourceKinds` where every sample of a batch, of any size, has the same kinds.
+
+    Args:
+        layer: gives names and parameters.
+        kinds: of the S sources, one name each.
+    """
+
+    def __init__(self, layer: SourceKinds, kinds: tuple[str, ...]) -> None:
+        nn.Module.__init__(self)
+        self.names, self.weight, self.bias, self.log_gain = layer.names, layer.weight, layer.bias, layer.log_gain
+        self.each = [layer.names.index(name) for name in kinds]
+
+    def numbers(self, kinds: tuple[str, ...], sources: Tensor) -> Tensor:
+        """Number of the kind of every image of sources (S, B, ...), (S*B,) int64."""
+        return torch.tensor(self.each, device=sources.device)[:, None].expand(-1, sources.shape[1]).flatten()
+
+    def embed(self, sources: Tensor, known: Tensor, embedding: nn.Conv2d) -> Tensor:
+        """(S*B, P, H, W) to (S*B, C, H, W): a convolution for each source instead of one for each image."""
+        weight = embedding.weight + self.weight.unflatten(0, (len(self.names), -1))
+        bias = embedding.bias + self.bias.unflatten(0, (len(self.names), -1))
+        images = sources.unflatten(0, (len(self.each), -1)).unbind(0)
+        return torch.cat([F.conv2d(x, weight[k], bias[k], padding=1) for x, k in zip(images, self.each)])

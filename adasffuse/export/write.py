@@ -1,0 +1,231 @@
+"""Writing a network as one file that runs without this package, checked before it takes its name."""
+
+import io
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+from torch.fx.experimental import _config as symbolic_config
+
+from adasffuse.export.color import fused_color, luma
+from adasffuse.export.graph import ExportedFusion, source_channels
+from adasffuse.files import replacing
+from adasffuse.models import AdaSFFuse
+from adasffuse.tasks import Task
+
+METADATA = "adasffuse"  # key of the description, JSON, in an ONNX file's metadata_props
+METADATA_FILE = "adasffuse.json"  # its name among the extra files of a pt2 file
+TOLERANCE = 1e-3  # largest difference from PyTorch that a file may have
+OPSET = 18
+_CHECKED = ((1, 37, 53), (2, 96, 80))  # batch, height and width at which a written file is run
+
+
+class ExportError(RuntimeError):
+    """The exported file does not do what the network does, or a package that export needs is missing."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is exported."""
+
+    model: AdaSFFuse
+    task: Task
+    count: int = 2  # of sources
+    colour: bool = False  # whether sources that give the result its colour are RGB, and the result too
+    weights: str = ""  # name of the weights, for the description
+
+    def __post_init__(self) -> None:
+        if self.count < 2:
+            raise ValueError(f"--sources must be 2 or more, got {self.count}")
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the sources: those of the task's folders, or source_1, source_2, ... of more or of one kind."""
+        kinds = self.task.kinds_of(self.count)
+        if len(set(kinds)) == self.count:
+            return list(kinds)
+        return [f"source_{k + 1}" for k in range(self.count)]
+
+    def describe(self) -> dict[str, Any]:
+        """What a program must know to use the file, as JSON values."""
+        channels = source_channels(self.task, self.count, self.colour)
+        return {
+            "format": 1,
+            "version": import_module("adasffuse").__version__,
+            "task": self.task.id,
+            "title": self.task.title,
+            "weights": self.weights,
+            "inputs": self.inputs,
+            "channels": list(channels),
+            "kinds": list(self.task.kinds_of(self.count)),
+            "range": [0.0, 1.0],
+            "luminance": "Y = 0.299 R + 0.587 G + 0.114 B of sRGB values",
+            "color": self.task.color,
+            "output": "rgb" if self.colour else "luminance",
+        }
+
+    def reference(self, sources: Sequence[Tensor]) -> Tensor:
+        """What the file must give, by the network itself."""
+        kinds = self.task.kinds_of(self.count) if self.model.options.kinds else ()
+        fused = self.model(*map(luma, sources), kinds=kinds).clamp(0, 1)
+        return fused_color(fused, sources, self.task.color) if self.colour else fused
+
+
+def write_onnx(path: str | Path, export: Export) -> dict[str, float]:
+    """Write an ONNX file; it exists only if onnxruntime gives what PyTorch does.
+
+    Args:
+        path: the file.
+        export: what is exported; its description is kept as `metadata_props[METADATA]`, JSON.
+    Returns:
+        for each size at which the file was run, its name and the largest difference from PyTorch, of white 1.
+    Raises:
+        ExportError: onnx, onnxruntime or onnxscript is missing, or the results differ by more than TOLERANCE.
+        OSError: the file cannot be written.
+    """
+    onnx = require_onnx()
+    program = torch.onnx.export(
+        captured(export),
+        opset_version=OPSET,
+        input_names=export.inputs,
+        output_names=["fused"],
+        dynamo=True,
+        custom_translation_table={torch.ops.aten.exp2.default: _exp2},
+        verbose=False,
+    )
+    model = program.model_proto
+    _tidy(model)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA, json.dumps(export.describe())
+    onnx.checker.check_model(model)
+    with replacing(path) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+        return _checked(path, export, onnx_runner(temporary))
+
+
+def _exp2(x):
+    """2^x in ONNX: its general power takes many times as long as an exponential."""
+    from onnxscript import opset18 as op
+
+    return op.Exp(op.Mul(x, op.CastLike(op.Constant(value_float=math.log(2)), x)))
+
+
+def _tidy(model) -> None:
+    """Name the sizes of what goes in and out, and take out where in the source each operation comes from."""
+    graph = model.graph
+    del graph.value_info[:]  # shapes of intermediate results
+    for one in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        del one.metadata_props[:]
+        one.ClearField("doc_string")
+    for tensor in (*graph.input, *graph.output):
+        for name, dimension in zip(("batch", "", "height", "width"), tensor.type.tensor_type.shape.dim):
+            if name:
+                dimension.dim_param = name
+
+
+def write_pt2(path: str | Path, export: Export) -> dict[str, float]:
+    """Write a torch.export file, the description beside the graph as METADATA_FILE; otherwise as `write_onnx`."""
+    with replacing(path) as temporary:
+        content = io.BytesIO()
+        torch.export.save(captured(export), content, extra_files={METADATA_FILE: json.dumps(export.describe())})
+        temporary.write_bytes(content.getvalue())
+        with open(temporary, "rb") as file:
+            module = torch.export.load(io.BytesIO(file.read())).module()
+        return _checked(path, export, lambda sources: module(*sources))
+
+
+def captured(export: Export) -> ExportedProgram:
+    """The graph of what is exported, for any batch, height and width.
+
+    Assertions that `torch.export` derives from the example's strides ("batch is not 1") are taken out: nothing depends
+    on them.  Sources of different sizes fail in the graph's own operations.
+    """
+    fusion = ExportedFusion(export.model, export.task, export.count, export.colour)
+    height, width = 3 * fusion.model.multiple, 5 * fusion.model.multiple
+    example = tuple(torch.rand(2, channels, height, width) for channels in fusion.channels)
+    dynamic = {0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}
+    with torch.no_grad(), symbolic_config.patch(backed_size_oblivious=True):
+        program = torch.export.export(
+            fusion,
+            example,
+            dynamic_shapes=(tuple(dynamic for _ in example),),
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in list(module.graph.nodes):
+                if node.target is torch.ops.aten._assert_scalar.default:
+                    module.graph.erase_node(node)
+            module.graph.eliminate_dead_code()
+            module.recompile()
+    return program
+
+
+def onnx_runner(path: str | Path, threads: int = 0) -> Callable[[Sequence[Tensor]], Tensor]:
+    """A function of the sources that runs an ONNX file on the CPU.
+
+    Args:
+        threads: of onnxruntime; 0: its own choice.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_inputs()]
+
+    def run(sources: Sequence[Tensor]) -> Tensor:
+        values = {name: np.ascontiguousarray(source.numpy()) for name, source in zip(names, sources)}
+        return torch.from_numpy(session.run(None, values)[0])
+
+    return run
+
+
+def require_onnx():
+    """The package `onnx`.
+
+    Raises:
+        ExportError: it, onnxruntime or onnxscript is not installed.
+    """
+    try:
+        import onnx
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ExportError(f"export to ONNX needs {error.name}: pip install adasffuse[export]") from None
+    return onnx
+
+
+def _checked(path: str | Path, export: Export, run: Callable[[Sequence[Tensor]], Tensor]) -> dict[str, float]:
+    """The largest difference, at each size, between an exported file and the network it was made from.
+
+    Raises:
+        ExportError: it is above TOLERANCE, or shapes differ.
+    """
+    differences = {}
+    channels = source_channels(export.task, export.count, export.colour)
+    for batch, height, width in _CHECKED:
+        name = f"{batch}x{width}x{height}"
+        generator = torch.Generator().manual_seed(height)
+        sources = [torch.rand(batch, planes, height, width, generator=generator) for planes in channels]
+        with torch.inference_mode():
+            expected, given = export.reference(sources), run(sources)
+        if given.shape != expected.shape:
+            raise ExportError(f"{path} is not written: at {name} it gives {tuple(given.shape)}")
+        differences[name] = float((given - expected).abs().max())
+        if not differences[name] <= TOLERANCE:
+            raise ExportError(f"{path} is not written: at {name} it differs from PyTorch by {differences[name]:.1e}")
+    return differences
+
+
+WRITERS = {"onnx": write_onnx, "pt2": write_pt2}
+FORMATS = tuple(WRITERS)

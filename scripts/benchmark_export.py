@@ -1,0 +1,81 @@
+"""Time of an exported network in onnxruntime beside PyTorch in float32, side by side in one run on the CPU.
+
+python scripts/benchmark_export.py --task ivf --size small --resolutions 320x240 640x480
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from measuring import format_rows, seconds
+
+from adasffuse.export.graph import source_channels
+from adasffuse.export.write import Export, ExportError, onnx_runner, write_onnx
+from adasffuse.models import RELEASED_SIZES
+from adasffuse.models.weights import find_weights, load_weights
+from adasffuse.process import keep_freed_memory
+from adasffuse.tasks import TASKS
+
+COLUMNS = ("pixels", "torch_s", "onnx_s", "ratio", "difference")
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=TASKS, default="ivf", help="(%(default)s)")
+    parser.add_argument("--size", choices=RELEASED_SIZES, default="small", help="released weights (%(default)s)")
+    parser.add_argument("--file", type=Path, help="an ONNX file of them (default: made anew)")
+    parser.add_argument("--colour", action="store_true", help="the file is, or is to be, in colour")
+    parser.add_argument("--resolutions", nargs="+", default=["320x240", "640x480"], metavar="WxH")
+    parser.add_argument("--repeats", type=int, default=5, help="of each, in turn (%(default)s)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of both (%(default)s)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    torch.set_num_threads(args.threads)
+    keep_freed_memory()
+    try:
+        weights = find_weights(None, args.task, args.size)
+        export = Export(load_weights(weights)[0], TASKS[args.task], colour=args.colour, weights=weights.stem)
+        with tempfile.TemporaryDirectory() as temporary:
+            path = args.file or Path(temporary) / "network.onnx"
+            if args.file is None:
+                write_onnx(path, export)
+            run = onnx_runner(path, args.threads)
+    except (ValueError, OSError, ExportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{weights.stem}, {args.threads} threads, torch {torch.__version__}; medians of {args.repeats}")
+    export.model.to(memory_format=torch.channels_last)
+    print(format_rows(COLUMNS, [measure(export, run, size, args.repeats) for size in args.resolutions]))
+    return 0
+
+
+def measure(export: Export, run, resolution: str, repeats: int) -> dict:
+    """Median seconds of both at one resolution, their ratio and their largest difference."""
+    width, height = (int(side) for side in resolution.split("x"))
+    channels = source_channels(export.task, export.count, export.colour)
+    sources = [torch.rand(1, planes, height, width) for planes in channels]
+    with torch.inference_mode():
+        difference = float((run(sources) - export.reference(sources)).abs().max())
+        cpu = torch.device("cpu")
+        pairs = [
+            (seconds(lambda: export.reference(sources), cpu), seconds(lambda: run(sources), cpu))
+            for _ in range(repeats)
+        ]
+    ours, theirs = (statistics.median(times) for times in zip(*pairs))
+    return {
+        "pixels": resolution,
+        "torch_s": ours,
+        "onnx_s": theirs,
+        "ratio": theirs / ours,
+        "difference": difference,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

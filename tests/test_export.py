@@ -1,0 +1,187 @@
+"""Exported networks: the forms for any size, and files that give what the network gives without this package."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from adasffuse.classical.pyramid import blend_pyramids
+from adasffuse.cli import main
+from adasffuse.cli.export import run
+from adasffuse.export.color import fused_color
+from adasffuse.export.dense import (
+    DenseSpectralFilter,
+    blend_pyramids_dense,
+    extend,
+    longest_half,
+    smooth_numbers,
+)
+from adasffuse.export.graph import ExportedFusion
+from adasffuse.export.write import METADATA, METADATA_FILE, Export, ExportError, onnx_runner, write_onnx, write_pt2
+from adasffuse.images.color import keep_hot_colors, rebuild_color
+from adasffuse.images.write import write_image
+from adasffuse.models.network import pad_to_multiple
+from adasffuse.models.spectral import REACH, SpectralFilter
+from adasffuse.models.weights import load_weights, released_weights
+from adasffuse.tasks import KINDS, TASKS
+from tests.tiny import network, texture, write_weights
+
+SIZES = [(1, 1), (1, 7), (5, 3), (16, 16), (9, 20), (30, 41)]
+ALL_PARTS = {"patch": 4, "exposure": True, "contrast": True, "kinds": KINDS}
+DOCS = Path(__file__).resolve().parents[1] / "docs/export.md"
+
+
+@pytest.mark.parametrize("height, width", SIZES)
+def test_matrices_filter_as_the_fast_transform_does(height, width):
+    layer, x = SpectralFilter(3), torch.randn(2, 3, height, width)
+    torch.nn.init.normal_(layer.weight)
+    torch.testing.assert_close(DenseSpectralFilter(layer)(x), layer(x), atol=1e-5, rtol=0)
+
+
+def test_there_is_a_row_for_every_frequency():
+    """No fast length is longer than the rows made for it."""
+    fast = smooth_numbers(20000)
+    for length in range(1, 20000):
+        least = (length + 2 * min(REACH, length) + 1) // 2
+        if least <= fast[-1]:
+            assert fast[torch.searchsorted(fast, least)] <= longest_half(length)
+
+
+@pytest.mark.parametrize("height, width", [*SIZES, (2, 9), (3, 3), (70, 3)])
+def test_matrices_blend_as_the_pyramid_does(height, width):
+    images, weights = torch.rand(3, 2, 1, height, width), torch.rand(3, 2, 1, height, width).softmax(dim=0)
+    torch.testing.assert_close(
+        blend_pyramids_dense(images, weights), blend_pyramids(images, weights), atol=1e-6, rtol=0
+    )
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (3, 16), (9, 20), (33, 5)])
+def test_indices_extend_as_padding_does(height, width):
+    x = torch.rand(2, 1, height, width)
+    assert torch.equal(extend(x, 16), pad_to_multiple(x, 16))
+
+
+@pytest.mark.parametrize("rule, channels", [("a", (3, 1)), ("b", (1, 3)), ("b", (1, 3, 3)), ("weighted", (3, 3, 3))])
+def test_color_is_that_of_the_package(rule, channels):
+    sources, y = [torch.rand(1, planes, 20, 30) for planes in channels], torch.rand(1, 1, 20, 30)
+    arrays = [source[0].permute(1, 2, 0).squeeze(-1).numpy() for source in sources]
+    fused = y[0, 0].numpy()
+    expected = rebuild_color(keep_hot_colors(fused, arrays[0]) if rule == "a" else fused, arrays, rule, "float")
+    np.testing.assert_allclose(fused_color(y, sources, rule)[0].permute(1, 2, 0), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("rule", ["a", "b", "weighted"])
+def test_gray_sources_give_gray_results_of_the_fused_luminance(rule):
+    sources, y = [torch.rand(2, 1, 9, 9).expand(-1, 3, -1, -1) for _ in range(2)], torch.rand(2, 1, 9, 9)
+    torch.testing.assert_close(fused_color(y, sources, rule), y.expand(-1, 3, -1, -1), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("task, count, batch", [("ivf", 2, 1), ("mif", 2, 3), ("mef", 3, 2), ("mff", 2, 1)])
+def test_the_module_that_is_captured_equals_the_network(task, count, batch):
+    model = network(**ALL_PARTS)
+    sources = list(torch.rand(count, batch, 1, 37, 53))
+    expected = model(sources, kinds=TASKS[task].kinds_of(count)).clamp(0, 1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.testing.assert_close(ExportedFusion(model, TASKS[task], count)(*sources), expected, atol=1e-5, rtol=0)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_released_weights_give_the_same_through_the_module():
+    model, _ = load_weights(released_weights("general", "tiny"))
+    sources = list(torch.rand(2, 1, 1, 70, 90))
+    with torch.no_grad():
+        expected = model(sources, kinds=("infrared", "visible")).clamp(0, 1)
+        torch.testing.assert_close(ExportedFusion(model, TASKS["ivf"])(*sources), expected, atol=1e-4, rtol=0)
+
+
+def test_impossible_arguments_and_missing_packages_are_named(tmp_path, capsys, monkeypatch):
+    with pytest.raises(SystemExit, match="2"):
+        run(["--format", "onnx", "--task", "ivf", "-o", str(tmp_path / "a.pt2")])
+    assert "must end with .onnx" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        run(["--format", "onnx", "--task", "ivf", "--sources", "1"])
+    assert "--sources must be 2 or more" in capsys.readouterr().err
+    weights = write_weights(tmp_path / "mff.safetensors", "mff")
+    assert run(["--format", "onnx", "--task", "ivf", "--weights", str(weights), "-o", str(tmp_path / "a.onnx")]) == 1
+    assert "was trained for task 'mff', not 'ivf'" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert run(["--format", "onnx", "--task", "ivf", "-o", str(tmp_path / "a.onnx")]) == 1
+    assert "pip install adasffuse[export]" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mff.safetensors"]
+
+
+def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
+    class Mean(torch.nn.Module):
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            return (a + b) / 2
+
+    dims = {0: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+    program = torch.export.export(Mean(), (torch.rand(2, 1, 8, 9), torch.rand(2, 1, 8, 9)), dynamic_shapes=(dims, dims))
+    monkeypatch.setattr("adasffuse.export.write.captured", lambda export: program)
+    for write, name in ((write_onnx, "a.onnx"), (write_pt2, "a.pt2")):
+        with pytest.raises(ExportError, match=f"{name} is not written: at 1x53x37 it differs from PyTorch by"):
+            write(tmp_path / name, Export(network(), TASKS["ivf"]))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with ivf_rgb.onnx, in colour, as the command writes it: minutes."""
+    folder = tmp_path_factory.mktemp("export")
+    weights = write_weights(folder / "w.safetensors", "ivf", **ALL_PARTS)
+    words = ["export", "--format", "onnx", "--task", "ivf", "--colour", "--weights", str(weights)]
+    assert main.main([*words, "-o", str(folder / "ivf_rgb.onnx")]) == 0
+    return folder
+
+
+@pytest.mark.slow
+def test_onnx_equals_the_network_at_any_size(folder):
+    export, once = Export(network(**ALL_PARTS), TASKS["ivf"], colour=True), onnx_runner(folder / "ivf_rgb.onnx", 1)
+    for batch, height, width in [(1, 1, 1), (1, 37, 53), (2, 96, 160), (3, 200, 131), (1, 480, 640), (1, 7, 3)]:
+        sources = [torch.rand(batch, 1, height, width), torch.rand(batch, 3, height, width)]
+        torch.testing.assert_close(once(sources), export.reference(sources).detach(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.slow
+def test_onnx_says_what_it_is_and_nothing_of_where_it_was_made(folder):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(folder / "ivf_rgb.onnx", providers=["CPUExecutionProvider"])
+    said = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
+    assert (said["task"], said["color"], said["range"], said["output"]) == ("ivf", "b", [0, 1], "rgb")
+    assert said["inputs"] == [one.name for one in session.get_inputs()] == ["infrared", "visible"]
+    assert [one.shape for one in session.get_inputs()] == [["batch", n, "height", "width"] for n in said["channels"]]
+    assert b".py" not in (folder / "ivf_rgb.onnx").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_docs_run_without_the_package(folder, tmp_path):
+    (code,) = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.M | re.S)
+    color = np.stack([texture(37, 53, seed) for seed in (1, 2, 3)], axis=2)
+    write_image(tmp_path / "infrared.png", texture(37, 53, 0))
+    write_image(tmp_path / "visible.png", color)
+    (tmp_path / "ivf_rgb.onnx").symlink_to(folder / "ivf_rgb.onnx")
+    code += "\nimport sys\nassert not {'torch', 'adasffuse'} & set(sys.modules)\nnp.save('fused.npy', fused)\n"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    a = torch.from_numpy(texture(37, 53, 0) / np.float32(255))[None, None]
+    b = torch.from_numpy(color / np.float32(255)).permute(2, 0, 1)[None]
+    expected = Export(network(**ALL_PARTS), TASKS["ivf"], colour=True).reference([a, b]).detach()
+    np.testing.assert_allclose(np.load(tmp_path / "fused.npy"), expected, atol=1e-3)
+    assert (tmp_path / "fused.png").is_file()
+
+
+@pytest.mark.slow
+def test_pt2_equals_the_network_at_any_size_and_says_what_it_is(tmp_path):
+    export = Export(network(**ALL_PARTS), TASKS["mef"], count=3)
+    write_pt2(tmp_path / "mef.pt2", export)
+    extra = {METADATA_FILE: ""}
+    module = torch.export.load(str(tmp_path / "mef.pt2"), extra_files=extra).module()
+    assert json.loads(extra[METADATA_FILE])["inputs"] == ["source_1", "source_2", "source_3"]
+    for batch, height, width in [(1, 1, 1), (2, 96, 160), (1, 200, 131)]:
+        sources = list(torch.rand(3, batch, 1, height, width))
+        torch.testing.assert_close(module(*sources), export.reference(sources).detach(), atol=1e-4, rtol=0)
