@@ -76,7 +76,7 @@ def comparison_figure(
 
 
 def difference_map(fused: ndarray, source: ndarray) -> ndarray:
-    """|F - S| of luminance as colours, black for 0 up to the brightest for FULL gray levels and more; (H, W, 3) uint8."""
+    """|F - S| of luminance as colours, black for 0, the brightest for FULL gray levels and more; (H, W, 3) uint8."""
     difference = np.abs(_levels(fused) - _levels(source))
     scaled = np.rint(difference.clip(0, FULL) * (255 / FULL)).astype(np.uint8)
     return cv2.cvtColor(cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)

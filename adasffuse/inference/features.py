@@ -43,7 +43,7 @@ def feature_maps(fuser: Fuser, *lumas: ndarray) -> dict[str, ndarray]:
 
 
 def responses(fuser: Fuser) -> dict[str, ndarray]:
-    """Transfer function of each FFT branch, mean magnitude over its channels; (64, 64), zero frequency in the middle."""
+    """Transfer function of each FFT branch, mean magnitude over channels; (64, 64), zero frequency in the middle."""
     found = {}
     for name, module in fuser.model.named_modules():
         if isinstance(module, SpectralFilter):
