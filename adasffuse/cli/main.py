@@ -28,6 +28,7 @@ COMMANDS = {
     "align": Command("align", "register images that do not lie on each other, and save how"),
     "compare": Command("compare", "draw methods side by side, with crops and differences"),
     "check": Command("check", "say what a folder of images holds, and what is wrong with it"),
+    "data": Command("data", "lay a published data set out for training and scoring"),
     "score": Command("score", "score folders of fused images"),
     "train": Command("train", "train a network"),
     "export": Command("export", "write a network as ONNX or torch.export file"),
