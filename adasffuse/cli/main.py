@@ -32,6 +32,7 @@ COMMANDS = {
     "score": Command("score", "score folders of fused images"),
     "train": Command("train", "train a network"),
     "export": Command("export", "write a network as ONNX or torch.export file"),
+    "demo": Command("demo", "a web page on this computer to try fusion on"),
     "info": Command("info", "say what this installation, a weights file or an image is"),
 }
 
