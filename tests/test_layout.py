@@ -27,9 +27,10 @@ BELOW = {  # room: what its files may import, beside themselves
     "export": TABLES | {"images", "models", "inference"},
     "training": TABLES | {"images", "models", "losses", "data", "metrics"},
     "downstream": TABLES | {"images", "scenes", "classical", "metrics", "inference", "models"},
+    "demo": TABLES | {"images", "models", "metrics", "data", "inference"},
     "cli": TABLES
     | {"images", "models", "classical", "scenes", "data", "metrics", "registration", "inference", "export", "training"}
-    | {"downstream"},
+    | {"downstream", "demo"},
 }
 PROGRAMS = [*ROOT.glob("*.py"), *(ROOT / "scripts").glob("*.py")]
 

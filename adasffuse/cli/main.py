@@ -26,10 +26,14 @@ COMMANDS = {
     "stack": Command("stack", "fuse exposure brackets and focus stacks, one folder per stack"),
     "video": Command("video", "fuse two videos or folders of frames; --show: live"),
     "align": Command("align", "register images that do not lie on each other, and save how"),
+    "compare": Command("compare", "draw methods side by side, with crops and differences"),
+    "check": Command("check", "say what a folder of images holds, and what is wrong with it"),
+    "data": Command("data", "lay a published data set out for training and scoring"),
     "score": Command("score", "score folders of fused images"),
     "train": Command("train", "train a network"),
     "export": Command("export", "write a network as ONNX or torch.export file"),
     "completion": Command("completion", "print the completion of this command for bash, zsh, fish or tcsh"),
+    "demo": Command("demo", "a web page on this computer to try fusion on"),
     "info": Command("info", "say what this installation, a weights file or an image is"),
 }
 

@@ -1,0 +1,215 @@
+"""Command line of `adasffuse check`: what a folder of images holds, and what is wrong with it.
+
+adasffuse check DATA                       all data sets below it, and near-duplicates between train/ and test/
+adasffuse check DATA/test/IVF              one data set
+adasffuse check thermal rgb --sheet s.png  two folders, and a contact sheet of their pairs
+adasffuse check images                     one folder
+
+The report can be pasted into a bug report.  Exit status: 0, or 1 where there are problems.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from numpy import ndarray
+
+from adasffuse.data.survey import (
+    Survey,
+    data_sets,
+    infrared_source,
+    near_duplicates,
+    sharper_share,
+    survey_folders,
+    table,
+)
+from adasffuse.files import printable, write_text
+from adasffuse.images.image import ImageError
+from adasffuse.images.panel import contact_sheet
+from adasffuse.images.read import read_image
+from adasffuse.images.write import quantise, write_image
+from adasffuse.process import say
+
+_SHOWN = 8  # lines of problems or notices of one kind of folder
+_SHEET = 12  # scenes on a contact sheet
+
+
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="one, or one per source")
+    for side in "ab":
+        parser.add_argument(f"--pattern_{side}", metavar="NAME", help="how files of that source are called: 'IR_*'")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="contact sheet of the pairs (PNG)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the facts as JSON")
+    return parser
+
+
+def run(argv: list[str] | None = None, prog: str | None = None) -> int:
+    """Print the report; the exit status: 0, or 1 where there are problems."""
+    args = make_parser(prog).parse_args(argv)
+    try:
+        surveys = _surveys(args)
+        duplicates = _across_splits(surveys)
+        say(_environment())
+        for survey in surveys:
+            say("\n" + printable_lines(report(survey)))
+        if duplicates is not None:
+            say("\n" + printable_lines(duplicates or ["near-duplicates between train and test: none"]))
+        if args.sheet:
+            write_image(args.sheet, _sheet(surveys))
+            say(f"\ncontact sheet: {printable(args.sheet)}")
+        if args.json:
+            write_text(args.json, json.dumps([_plain(survey) for survey in surveys], indent=1) + "\n")
+    except (ValueError, OSError) as error:
+        say(f"error: {printable(error)}", sys.stderr)
+        return 1
+    return int(bool(duplicates) or any(survey.problems for survey in surveys))
+
+
+def printable_lines(lines: Sequence[str]) -> str:
+    return "\n".join(printable(line) for line in lines)
+
+
+def _surveys(args: argparse.Namespace) -> list[Survey]:
+    patterns = (args.pattern_a, args.pattern_b)
+    for folder in args.folders:
+        if not folder.is_dir():
+            raise ImageError(f"{folder}: no such folder; give a folder of images or of data sets")
+    if len(args.folders) > 1 or any(patterns):
+        folders = args.folders * 2 if len(args.folders) == 1 else args.folders
+        given = (*patterns, *[None] * len(folders))[: len(folders)] if any(patterns) else None
+        return [survey_folders(folders, " + ".join(map(str, args.folders)), None, given)]
+    (root,) = args.folders
+    sets = data_sets(root)
+    if sets:
+        return [survey_folders(folders, name, task) for name, task, folders in sets]
+    return [survey_folders([root], str(root))]
+
+
+def report(survey: Survey) -> list[str]:
+    """The survey of one data set as lines."""
+    task = f" ({survey.task.title})" if survey.task else ""
+    rows = table(survey)
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    lines = [f"{survey.name}{task}"]
+    lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    if len(survey.sources) > 1:
+        lines.append(f"  pairs: {len(survey.pairs)}")
+        found = infrared_source(survey)
+        if found is not None and (survey.task is None or any(survey.task.thermal)):
+            lines.append(f"  infrared: {survey.sources[found].folder.name}, by its lack of colour")
+        share = sharper_share(survey)
+        if survey.task is not None and survey.task.id == "mff" and share is not None:
+            lines.append(f"  focus: the first image is the sharper one in {share:.0%} of the pairs")
+    alike = near_duplicates(survey.sources[0].facts)
+    if alike:
+        first, second, value = max(alike, key=lambda found: found[2])
+        lines.append(
+            f"  near-duplicates: {len(alike)} pairs of images in {survey.sources[0].folder.name} look alike, most of "
+            f"all {first.path.name} and {second.path.name} ({value:.3f})"
+        )
+    for word, texts in (("problem", survey.problems), ("notice", survey.notices + _notices_of_files(survey))):
+        lines += [f"  {word}: {text}" for text in texts[:_SHOWN]]
+        if len(texts) > _SHOWN:
+            lines.append(f"  {word}: and {len(texts) - _SHOWN} more")
+    return lines
+
+
+def _notices_of_files(survey: Survey) -> list[str]:
+    """Notices of reading, each once with the number of files that it holds for."""
+    found: dict[str, list[Path]] = {}
+    for source in survey.sources:
+        for facts in source.facts:
+            for notice in facts.notices:
+                found.setdefault(notice, []).append(facts.path)
+    return [f"{paths[0].name}: {notice} ({len(paths)} files)" for notice, paths in found.items()]
+
+
+def _across_splits(surveys: Sequence[Survey]) -> list[str] | None:
+    """Images of test/ that look like images of train/, of the same source folder; None without two splits."""
+    splits: dict[str, list] = {"train": [], "test": []}
+    for survey in surveys:
+        for source in survey.sources:
+            split = next((part for part in source.folder.parts[::-1] if part in splits), None)
+            if split:
+                splits[split].append(source)
+    if not all(splits.values()):
+        return None
+    lines = []
+    for tested in splits["test"]:
+        for trained in splits["train"]:
+            if tested.folder.name == trained.folder.name:
+                lines += [
+                    f"near-duplicate across splits: {one.path} and {other.path} ({value:.3f})"
+                    for one, other, value in near_duplicates(tested.facts, trained.facts)
+                ]
+    return lines
+
+
+def _sheet(surveys: Sequence[Survey]) -> ndarray:
+    """Pairs of all data sets, a few of each."""
+    each = max(1, _SHEET // len(surveys))
+    rows = []
+    for survey in surveys:
+        pairs = survey.pairs or [(facts,) for facts in survey.sources[0].facts]
+        for pair in pairs[:: max(1, len(pairs) // each)][:each]:
+            cells = []
+            for source, facts in zip(survey.sources, pair):
+                pixels = quantise(read_image(facts.path, source.window).pixels, "8")
+                cells.append((f"{survey.name}: {source.folder.name}/{facts.path.name}", pixels))
+            rows.append(cells)
+    return contact_sheet(rows)
+
+
+def _environment() -> str:
+    """Versions, for a bug report."""
+    packages = ("adasffuse", "torch", "numpy", "opencv-python-headless", "pillow")
+    versions = []
+    for package in packages:
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            versions.append(f"{package} (not installed by pip)")
+    return f"{', '.join(versions)}; Python {platform.python_version()}, {platform.platform()}, {os.cpu_count()} cores"
+
+
+def _plain(survey: Survey) -> dict:
+    """A survey as JSON values."""
+    return {
+        "name": survey.name,
+        "task": survey.task.id if survey.task else None,
+        "pairs": len(survey.pairs),
+        "problems": survey.problems,
+        "notices": survey.notices,
+        "sources": [
+            {
+                "folder": str(source.folder),
+                "window": source.window,
+                "unreadable": source.unreadable,
+                "files": [
+                    {
+                        "name": facts.path.name,
+                        "height": facts.height,
+                        "width": facts.width,
+                        "depth": facts.depth,
+                        "colour": facts.colorful,
+                        "mean": facts.mean,
+                        "contrast": facts.contrast,
+                        "black": facts.black,
+                        "white": facts.white,
+                        "sharpness": facts.sharpness,
+                        "no_data": facts.missing,
+                    }
+                    for facts in source.facts
+                ],
+            }
+            for source in survey.sources
+        ],
+    }

@@ -1,0 +1,180 @@
+"""Command line of `adasffuse compare`: figures that show several methods side by side.
+
+adasffuse compare thermal rgb ours=results/IVF other=OTHER/IVF -o figures
+adasffuse compare thermal/7.png rgb/7.png ours=results/IVF/7.png -o figure.png --crop 200 120 160 120
+adasffuse compare thermal/7.png rgb/7.png --save_features features --task ivf
+
+A figure has a column for each source and method: the image with a box, what lies in the box, and maps of |F - source|
+in luminance.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from adasffuse.cli.arguments import add_source_options
+from adasffuse.cli.score import methods, range_of
+from adasffuse.files import printable, write_text
+from adasffuse.images.color import luminance
+from adasffuse.images.comparison import FULL, Crop, comparison_figure
+from adasffuse.images.image import Image, ImageError
+from adasffuse.images.pairs import Scene, find_scenes, read_scene
+from adasffuse.images.panel import contact_sheet
+from adasffuse.images.ranges import resolve_range
+from adasffuse.images.write import quantise, write_image
+from adasffuse.process import say
+from adasffuse.tasks import TASKS
+
+
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source_a", type=Path, metavar="A", help="file or folder of source A")
+    parser.add_argument("source_b", type=Path, metavar="B", help="file or folder of source B")
+    parser.add_argument("fused", nargs="*", metavar="[NAME=]FUSED", help="file or folder of each method's results")
+    parser.add_argument("-o", "--out", type=Path, metavar="OUT", help="a .png file for one scene, else a folder")
+    add_source_options(parser)
+    shown = parser.add_argument_group("what is shown")
+    shown.add_argument("--names", nargs="+", metavar="STEM", help="these scenes (default: --count of them)")
+    shown.add_argument("--count", type=int, default=8, help="scenes, evenly spread over the folder (%(default)s)")
+    shown.add_argument(
+        "--crop",
+        nargs=4,
+        type=int,
+        metavar=("LEFT", "TOP", "WIDTH", "HEIGHT"),
+        help="the box, in pixels (default: where the methods differ most)",
+    )
+    shown.add_argument("--height", type=int, default=240, help="pixels of each image in the figure (%(default)s)")
+    shown.add_argument("--no_differences", action="store_true", help="leave out the maps of the differences")
+    inside = parser.add_argument_group("inside the network")
+    inside.add_argument(
+        "--save_features",
+        type=Path,
+        metavar="DIR",
+        help="also write what the network computes: bands, outputs of blocks, filters, responses of the FFT branch",
+    )
+    inside.add_argument("--task", choices=TASKS, default="ivf", help="of the network (%(default)s)")
+    inside.add_argument("--size", default="small", help="of the released weights: tiny, small or base (%(default)s)")
+    inside.add_argument("--weights", metavar="FILE", help="other weights")
+    return parser
+
+
+def run(argv: list[str] | None = None, prog: str | None = None) -> int:
+    """Write the figures; the exit status: 0, or 1 where one could not be made."""
+    parser = make_parser(prog)
+    args = parser.parse_args(argv)
+    if args.count < 1 or args.height < 16:
+        parser.error("--count must be at least 1 and --height at least 16")
+    if args.out is None and args.save_features is None:
+        parser.error("give -o OUT for figures, --save_features DIR, or both")
+    if args.out is not None and not args.fused:
+        parser.error("-o needs results to compare: [NAME=]FUSED ...")
+    try:
+        scenes, names = _scenes(args)
+        files = _figures(args, scenes, names) if args.out else []
+        if args.save_features:
+            files += _features(args, scenes)
+    except (ValueError, OSError) as error:
+        say(f"error: {printable(error)}", sys.stderr)
+        return 1
+    for file in files:
+        say(printable(file))
+    return 0
+
+
+def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
+    """Scenes whose files are those of both sources and of each method, and the methods' names."""
+    named = _named(args.fused)
+    places = [args.source_a, args.source_b, *named.values()]
+    if all(place.is_file() for place in places):
+        return [Scene(args.source_a.stem, tuple(places))], list(named)
+    for place in places:
+        if not place.is_dir():
+            raise ImageError(f"{place}: no such folder; give files only, or folders only")
+    patterns = (args.pattern_a, args.pattern_b, *[None] * len(named))
+    scenes, _ = find_scenes(places, patterns if any(patterns) else None)
+    if args.names:
+        known = {scene.stem: scene for scene in scenes}
+        missing = [name for name in args.names if name not in known]
+        if missing:
+            raise ImageError(f"--names {', '.join(missing)}: no such scene in {', '.join(map(str, places))}")
+        return [known[name] for name in args.names], list(named)
+    count = min(args.count, len(scenes))
+    return [scenes[k * len(scenes) // count] for k in range(count)], list(named)
+
+
+def _named(fused: list[str]) -> dict[str, Path]:
+    """Method name to file or folder; without NAME= the last part of the path."""
+    files = [text for text in fused if Path(text).is_file() or Path(text.partition("=")[2]).is_file()]
+    if not files:
+        return methods(fused)
+    found = {}
+    for text in fused:
+        name, path = ("", text) if Path(text).is_file() else text.split("=", 1)
+        name = name or Path(path).stem
+        if name in found:
+            raise ValueError(f"two results are called {name!r}: {found[name]} and {path}; name them NAME=FILE")
+        found[name] = Path(path)
+    return found
+
+
+def _read(args: argparse.Namespace, scene: Scene, windows: list, thermal: tuple[bool, ...] = ()) -> list[Image]:
+    """Images of a scene: the sources as they are fused, the results as they are."""
+    others = [None] * (len(scene.paths) - 2)
+    no_data = [args.no_data_a, args.no_data_b, *others]
+    return read_scene(scene, [*windows, *others], no_data, [*thermal, *[False] * len(scene.paths)][: len(scene.paths)])
+
+
+def _windows(args: argparse.Namespace, scenes: list[Scene]) -> list[tuple[float, float] | None]:
+    specs = (range_of("--range_a", args.range_a), range_of("--range_b", args.range_b))
+    no_data = (args.no_data_a, args.no_data_b)
+    return [resolve_range(spec, [s.paths[k] for s in scenes], no_data[k]) for k, spec in enumerate(specs)]
+
+
+def _figures(args: argparse.Namespace, scenes: list[Scene], names: list[str]) -> list[Path]:
+    one_file = args.out.suffix.lower() == ".png"
+    if one_file and len(scenes) > 1:
+        raise ValueError(f"-o {args.out} is one file, but there are {len(scenes)} scenes; give a folder, or --names")
+    crop = Crop(*args.crop) if args.crop else None
+    windows, files = _windows(args, scenes), []
+    for scene in scenes:
+        images = [quantise(image.pixels, "8") for image in _read(args, scene, windows)]
+        sources = dict(zip(("A", "B"), images))
+        try:
+            figure = comparison_figure(
+                sources, dict(zip(names, images[2:])), crop, not args.no_differences, args.height
+            )
+        except ValueError as error:
+            raise ValueError(f"{scene.stem}: {error}") from None
+        files.append(args.out if one_file else args.out / f"{scene.stem}.png")
+        write_image(files[-1], figure)
+    if not args.no_differences:
+        say(f"differences: black is 0, the brightest colour {FULL} gray levels or more")
+    return files
+
+
+def _features(args: argparse.Namespace, scenes: list[Scene]) -> list[Path]:
+    """Maps, responses and filters of the network on each scene."""
+    from adasffuse.inference.features import drawn, feature_maps, responses, wavelet_filters
+    from adasffuse.inference.fuser import load_fuser
+
+    fuser = load_fuser(args.task, args.size, args.weights)
+    windows, files = _windows(args, scenes), []
+    for scene in scenes:
+        images = _read(args, Scene(scene.stem, scene.paths[:2]), windows, fuser.task.thermal)
+        maps = feature_maps(fuser, *(luminance(image.pixels) for image in images))
+        folder = args.save_features / scene.stem
+        for name, values in maps.items():
+            files.append(folder / f"{name.replace(' ', '_')}.png")
+            write_image(files[-1], drawn(values))
+        files.append(folder / "all.png")
+        cells = [(name, drawn(values)) for name, values in maps.items()]
+        write_image(files[-1], contact_sheet([cells[k : k + 4] for k in range(0, len(cells), 4)]))
+    shown = [(name, drawn(values)) for name, values in responses(fuser).items()]
+    files.append(args.save_features / "fft_responses.png")
+    write_image(files[-1], contact_sheet([shown[k : k + 4] for k in range(0, len(shown), 4)]))
+    files.append(args.save_features / "wavelet_filters.json")
+    write_text(files[-1], json.dumps(wavelet_filters(fuser), indent=1) + "\n")
+    return files

@@ -1,0 +1,102 @@
+"""Command line of `adasffuse data`: lay a published data set out for training, fusing and scoring.
+
+adasffuse data --list                                  all known sets: pairs, page, terms, what to download
+adasffuse data MSRS --source ~/MSRS-main --root datasets
+adasffuse data MSRS --download archives --root datasets
+
+Writes ROOT/train/TASK_NAME/FOLDER and ROOT/test/TASK_NAME/FOLDER as links to the source's files.
+"""
+
+import argparse
+import sys
+import zipfile
+from pathlib import Path
+
+from adasffuse.data.datasets import CATALOG, find_data_set, prepare
+from adasffuse.data.datasets.catalog import DataSet
+from adasffuse.data.datasets.download import download
+from adasffuse.files import printable
+from adasffuse.images.image import ImageError
+from adasffuse.process import say
+from adasffuse.tasks import TASKS
+
+_SHOWN = 20  # problems that are listed
+
+
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of the data set, see --list")
+    parser.add_argument("--list", action="store_true", help="describe all sets, or the one named, and exit")
+    parser.add_argument("--source", type=Path, metavar="DIR", help="where its archive was unpacked")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="folder that gets train/ and test/")
+    parser.add_argument(
+        "--download",
+        type=Path,
+        metavar="DIR",
+        help="download and unpack the archive there first, where that is possible",
+    )
+    parser.add_argument("--copy", action="store_true", help="copy files instead of linking to them")
+    parser.add_argument("--quick", action="store_true", help="read headers only, decode no image")
+    return parser
+
+
+def run(argv: list[str] | None = None, prog: str | None = None) -> int:
+    """Prepare a data set; the exit status: 0, or 1 where something is wrong with it."""
+    parser = make_parser(prog)
+    args = parser.parse_args(argv)
+    try:
+        if args.list or args.name is None:
+            chosen = [find_data_set(args.name)] if args.name else list(CATALOG.values())
+            say("\n\n".join(described(data_set) for data_set in chosen))
+            return 0
+        data_set = find_data_set(args.name)
+        if args.root is None or (args.source is None and args.download is None):
+            parser.error("give --root, and --source DIR or --download DIR")
+        source = args.source or _downloaded(data_set, args.download)
+        result = prepare(data_set, source, args.root, args.copy, not args.quick)
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        say(f"error: {printable(error)}", sys.stderr)
+        return 1
+    for part, folder in zip(result.counts, result.folders):
+        say(f"{data_set.name}: {result.counts[part]} pairs -> {printable(folder)}")
+    for notice in result.notices:
+        say(f"notice: {printable(notice)}")
+    for problem in result.problems[:_SHOWN]:
+        say(f"problem: {printable(problem)}", sys.stderr)
+    if len(result.problems) > _SHOWN:
+        say(f"problem: and {len(result.problems) - _SHOWN} more", sys.stderr)
+    say(f"terms: {data_set.terms} ({data_set.page})")
+    return int(bool(result.problems))
+
+
+def described(data_set: DataSet) -> str:
+    """What a user should know before downloading a set, as lines."""
+    lines = [
+        f"{data_set.name}: {TASKS[data_set.task].title}, {data_set.pairs}, {data_set.size} pixels",
+        f"  page      {data_set.page}",
+        f"  terms     {data_set.terms}",
+        f"  download  {data_set.get}" + (f"; or --download, from {data_set.url}" if data_set.url else ", by hand"),
+    ]
+    lines += [f"  pairs     {data_set.rule}"] if data_set.rule else []
+    lines += [f"  note      {data_set.note}"] if data_set.note else []
+    return "\n".join(lines)
+
+
+def _downloaded(data_set: DataSet, folder: Path) -> Path:
+    """The folder of the downloaded and unpacked archive."""
+    if not data_set.url:
+        raise ImageError(
+            f"{data_set.name} has no plain address; download {data_set.get} by hand at {data_set.page}, unpack it and "
+            "give --source"
+        )
+    archive, target = folder / f"{data_set.name}.zip", folder / data_set.name
+    if not archive.is_file():
+        say(f"{printable(archive)}: SHA-256 {download(data_set.url, archive)} (its owners publish none to compare)")
+    if not target.is_dir():
+        with zipfile.ZipFile(archive) as file:
+            partial = target.with_name(f"{target.name}.part")
+            file.extractall(partial)
+            partial.replace(target)
+    return target

@@ -1,0 +1,68 @@
+"""Command line of `adasffuse demo`: a web page on this computer to try fusion on.
+
+adasffuse demo                     http://127.0.0.1:7860, for this computer alone
+adasffuse demo --host 0.0.0.0      for everyone who reaches this computer: there is no password
+
+Nothing is sent elsewhere.  Uploads are deleted after half an hour, and all of them when the page is closed (Ctrl-C).
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from adasffuse.files import printable
+from adasffuse.process import say
+
+_MOST = 1000.0  # megapixels
+
+
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address that the page listens at (%(default)s)")
+    parser.add_argument("--port", type=int, default=7860, help="0: a free one (%(default)s)")
+    parser.add_argument("--megapixels", type=float, default=12.0, help="of the largest image taken (%(default)s)")
+    return parser
+
+
+def run(argv: list[str] | None = None, prog: str | None = None) -> int:
+    """Serve the page until it is interrupted; the exit status: 1 where it cannot be served."""
+    parser = make_parser(prog)
+    args = parser.parse_args(argv)
+    if not 0 < args.megapixels <= _MOST or not 0 <= args.port < 65536:
+        parser.error(f"--megapixels lies in 0..{_MOST:g} and --port in 0..65535")
+    with tempfile.TemporaryDirectory(prefix="adasffuse-demo-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")  # uploads go with the folder
+        os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+        try:
+            import gradio
+        except ModuleNotFoundError as error:
+            if error.name != "gradio":
+                raise
+            say("error: the page needs gradio: pip install 'adasffuse[demo]'", sys.stderr)
+            return 1
+        from adasffuse.demo.page import make_page
+
+        page = make_page(gradio, Path(folder), args.megapixels)
+        try:
+            _, address, _ = page.queue(max_size=20).launch(
+                server_name=args.host,
+                server_port=args.port or None,
+                allowed_paths=[folder],
+                max_file_size=f"{max(1, round(args.megapixels * 16))}mb",
+                prevent_thread_lock=True,
+                quiet=True,
+                show_error=True,
+            )
+        except OSError as error:
+            say(f"error: {args.host}:{args.port} cannot be used: {printable(error)}; try another --port", sys.stderr)
+            return 1
+        say(f"{address} (Ctrl-C ends it)")
+        try:
+            page.block_thread()
+        finally:
+            page.close(verbose=False)
+    return 0

@@ -1,0 +1,365 @@
+"""The published data sets as data: task, size, official page, terms, layout and split of each.
+
+Layouts are those of the archives and repositories that the owners publish, as their pages and papers describe them;
+folder names are compared without regard to capitals, and the set may lie up to three folders below the one given.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the files of one part lie, below the folder of the whole set."""
+
+    part: str  # 'train' or 'test'; '': the split decides
+    folders: Mapping[str, str]  # folder that is written, e.g. 'infrared', to folder of the set
+    subset: str = ""  # folder between the data set's and the sources', as in MIF/CT-MRI
+    optional: tuple[str, ...] = ()  # folders that may be missing: labels, boxes
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A published data set."""
+
+    name: str
+    task: str  # id
+    pairs: str  # how many, in words
+    counts: Mapping[str, int]  # official number of pairs of each part that is written
+    size: str  # width x height, pixels
+    page: str  # official page
+    terms: str  # as the page states them
+    get: str  # what to download
+    layout_source: str  # who describes the layout
+    reader: str = "folders"  # how files become pairs, see `adasffuse.data.datasets.readers`
+    layouts: tuple[Layout, ...] = ()
+    url: str = ""  # plain address of the archive, '' where there is none
+    rule: str = ""  # which images make a pair, where a scene has more than two
+    split: str = ""  # how pairs are split where the owners do not: 'file', 'every N' (each N-th is test) or 'cases'
+    folder: str = ""  # name of the folder that is written; '' for TASK_NAME
+    note: str = ""
+    renames: tuple[tuple[str, str], ...] = field(default=())  # regular expressions that make stems equal
+
+
+_NONE = "none stated; cite the paper, research use"
+
+_ALL = (
+    DataSet(
+        "LLVIP",
+        "ivf",
+        "15,488 pairs with boxes of people",
+        {"train": 12025, "test": 3463},
+        "1280x1024",
+        "https://github.com/bupt-ai-cz/LLVIP",
+        "non-commercial research only, no identification of persons",
+        "LLVIP.zip, the registered pairs, from the page's links",
+        "README of the page",
+        layouts=tuple(
+            Layout(
+                part,
+                {"infrared": f"infrared/{part}", "visible": f"visible/{part}", "Annotations": "Annotations"},
+                optional=("Annotations",),
+            )
+            for part in ("train", "test")
+        ),
+    ),
+    DataSet(
+        "MSRS",
+        "ivf",
+        "1,444 pairs with masks of 9 classes",
+        {"train": 1083, "test": 361},
+        "640x480",
+        "https://github.com/Linfeng-Tang/MSRS",
+        "none stated on the page; MIT in the authors' PIAFusion",
+        "the repository",
+        "folders of the repository",
+        layouts=tuple(
+            Layout(
+                part,
+                {"infrared": f"{part}/ir", "visible": f"{part}/vi", "labels": f"{part}/Segmentation_labels"},
+                optional=("labels",),
+            )
+            for part in ("train", "test")
+        ),
+        url="https://github.com/Linfeng-Tang/MSRS/archive/refs/heads/main.zip",
+        note="the repository's 80 pairs for detection lie in detection/ and are left out",
+    ),
+    DataSet(
+        "M3FD",
+        "ivf",
+        "4,200 pairs with boxes of 6 classes, and 300 for fusion alone",
+        {"train": 3360, "test": 840},
+        "1024x768",
+        "https://github.com/JinyuanLiu-CV/TarDAL",
+        _NONE,
+        "M3FD_Detection.zip from the page's links",
+        "README of the page",
+        layouts=(
+            Layout(
+                "",
+                {
+                    "infrared": "M3FD_Detection/Ir",
+                    "visible": "M3FD_Detection/Vis",
+                    "Annotations": "M3FD_Detection/Annotation",
+                },
+                optional=("Annotations",),
+            ),
+            Layout("", {"infrared": "Ir", "visible": "Vis", "Annotations": "Annotation"}, optional=("Annotations",)),
+        ),
+        split="every 5",
+        note="the owners publish no split of the 4,200; ours takes each fifth of the sorted names for test",
+    ),
+    DataSet(
+        "M3FD_Fusion",
+        "ivf",
+        "300 pairs",
+        {"test": 300},
+        "1024x768",
+        "https://github.com/JinyuanLiu-CV/TarDAL",
+        _NONE,
+        "M3FD_Fusion.zip from the page's links",
+        "README of the page",
+        layouts=(
+            Layout("test", {"infrared": "M3FD_Fusion/Ir", "visible": "M3FD_Fusion/Vis"}),
+            Layout("test", {"infrared": "Ir", "visible": "Vis"}),
+        ),
+    ),
+    DataSet(
+        "RoadScene",
+        "ivf",
+        "221 pairs",
+        {"train": 201, "test": 20},
+        "351 to 622 x 161 to 459",
+        "https://github.com/hanna-xu/RoadScene",
+        "none stated; asks for citation",
+        "the repository",
+        "README of the page",
+        layouts=(Layout("", {"infrared": "cropinfrared", "visible": "crop_LR_visible"}),),
+        url="https://github.com/hanna-xu/RoadScene/archive/refs/heads/master.zip",
+        rule="crop_LR_visible, of the infrared images' size, not crop_HR_visible",
+        split="file",
+        folder="IVF",
+    ),
+    DataSet(
+        "TNO",
+        "ivf",
+        "about 60 scenes",
+        {"test": 21},
+        "various",
+        "https://figshare.com/articles/dataset/TNO_Image_Fusion_Dataset/1008029",
+        "see the page",
+        "TNO_Image_Fusion_Dataset.zip from the page",
+        "folders of the archive",
+        reader="scene_folders",
+        rule="of each folder with images, the one that is called IR, LWIR, II or thermal and the one called VIS, where "
+        "there is exactly one of each and both have one size; nested folders count one by one",
+        note="papers use 20 to 42 of its pairs and rarely say which: name yours",
+    ),
+    DataSet(
+        "VIFB",
+        "ivf",
+        "21 pairs",
+        {"test": 21},
+        "various",
+        "https://github.com/xingchenzhang/VIFB",
+        _NONE,
+        "the repository",
+        "folders of the repository",
+        layouts=(Layout("test", {"infrared": "input/IR", "visible": "input/VI"}),),
+        url="https://github.com/xingchenzhang/VIFB/archive/refs/heads/master.zip",
+        renames=((r"[_-]?(IR|VI)$", ""),),
+    ),
+    DataSet(
+        "FMB",
+        "ivf",
+        "1,500 pairs with masks of 14 classes",
+        {"train": 1220, "test": 280},
+        "800x600",
+        "https://github.com/JinyuanLiu-CV/SegMiF",
+        _NONE,
+        "FMB.zip from the page's links",
+        "README of the page",
+        layouts=tuple(
+            Layout(
+                part,
+                {"infrared": f"{part}/Infrared", "visible": f"{part}/Visible", "labels": f"{part}/Label"},
+                optional=("labels",),
+            )
+            for part in ("train", "test")
+        ),
+    ),
+    DataSet(
+        "MFNet",
+        "ivf",
+        "1,569 pairs with masks of 9 classes",
+        {"train": 1176, "test": 393},
+        "640x480",
+        "https://www.mi.t.u-tokyo.ac.jp/static/projects/mil_multispectral/",
+        _NONE,
+        "ir_seg_dataset.zip from the page",
+        "folders of the archive: images of four channels, labels and lists",
+        reader="mfnet",
+        rule="red, green and blue are the visible image, the fourth channel the infrared one; train.txt and val.txt "
+        "become train, test.txt test; images called *_flip are left out",
+        note="pairs in no list are left out",
+    ),
+    DataSet(
+        "PST900",
+        "ivf",
+        "894 pairs with masks of 5 classes",
+        {"train": 597, "test": 288},
+        "1280x720",
+        "https://github.com/ShreyasSkandanS/pst900_thermal_rgb",
+        "GPL-3.0 in the repository",
+        "PST900_RGBT_Dataset.zip from the page's links",
+        "README of the page",
+        layouts=tuple(
+            Layout(
+                part,
+                {"infrared": f"{part}/thermal", "visible": f"{part}/rgb", "labels": f"{part}/labels"},
+                optional=("labels",),
+            )
+            for part in ("train", "test")
+        ),
+    ),
+    DataSet(
+        "SICE",
+        "mef",
+        "589 scenes of 3 to 18 exposures",
+        {"train": 360, "test": 229},
+        "3000x2000 to 6000x4000",
+        "https://github.com/csjcai/SICE",
+        _NONE,
+        "Dataset_Part1.rar and Dataset_Part2.rar from the page's links",
+        "README of the page",
+        reader="sice",
+        rule="the darkest and the brightest image of each scene, by mean luminance; part 1 is written as train, part 2 "
+        "as test; Label/ is left out",
+    ),
+    DataSet(
+        "MEFB",
+        "mef",
+        "100 pairs",
+        {"test": 100},
+        "various",
+        "https://github.com/xingchenzhang/MEFB",
+        "none stated; asks for citation; images come from several earlier sets",
+        "the repository",
+        "folders of the repository",
+        reader="brightness",
+        rule="the two images of each folder below input/, the darker one, by mean luminance, as low",
+        url="https://github.com/xingchenzhang/MEFB/archive/refs/heads/master.zip",
+    ),
+    DataSet(
+        "RealMFF",
+        "mff",
+        "710 pairs with the true image",
+        {"train": 639, "test": 71},
+        "625x433",
+        "https://github.com/Zancelot/Real-MFF",
+        _NONE,
+        "the archive from the page's links",
+        "folders of the archive",
+        layouts=(Layout("", {"imageA": "imageA", "imageB": "imageB", "truth": "Fusion"}, optional=("truth",)),),
+        split="every 10",
+        renames=((r"_[ABF]$", ""),),
+        note="the owners publish no list of the split; ours takes each tenth of the sorted names for test",
+    ),
+    DataSet(
+        "MFI-WHU",
+        "mff",
+        "120 simulated pairs with the true image",
+        {"train": 96, "test": 24},
+        "various",
+        "https://github.com/HaoZhang1018/MFI-WHU",
+        "none stated; asks for citation",
+        "MFI-WHU.zip of the repository",
+        "folders of the archive",
+        layouts=(
+            Layout(
+                "",
+                {"imageA": "source_1", "imageB": "source_2", "truth": "full_clear"},
+                optional=("truth",),
+            ),
+        ),
+        url="https://github.com/HaoZhang1018/MFI-WHU/raw/master/MFI-WHU.zip",
+        split="every 5",
+        note="the owners publish no split; ours takes each fifth of the sorted names for test",
+    ),
+    DataSet(
+        "Lytro",
+        "mff",
+        "20 pairs and 4 series of three",
+        {"test": 20},
+        "520x520",
+        "https://mansournejati.ece.iut.ac.ir/content/lytro-multi-focus-dataset",
+        _NONE,
+        "LytroDataset.zip from the page",
+        "names of the files: lytro-01-A, lytro-01-B",
+        reader="letters",
+        rule="files that differ in the letter A or B at the end; the four series of three (A, B and C) are left out",
+    ),
+    DataSet(
+        "MFFW",
+        "mff",
+        "13 pairs and 6 series of three or more",
+        {"test": 13},
+        "various",
+        "https://arxiv.org/abs/2002.04780",
+        _NONE,
+        "the archive that the paper names",
+        "names of the files: a number, then 1 or 2, or A or B",
+        reader="letters",
+        rule="two files whose names differ in A or B, or 1 or 2, at the end; longer series are left out",
+    ),
+    *(
+        DataSet(
+            f"Harvard-{subset}",
+            "mif",
+            f"{count} slices of {patients} cases",
+            {},
+            "256x256",
+            "https://www.med.harvard.edu/aanlib/",
+            "images of the Whole Brain Atlas of Harvard Medical School: see its page; not for diagnosis",
+            "registered slices, e.g. of github.com/xianming-gu/Havard-Medical-Image-Fusion-Datasets",
+            "folders of that repository",
+            layouts=(Layout("", {first: f"{subset}/{first}", "MRI": f"{subset}/MRI"}, subset=subset),),
+            url="https://github.com/xianming-gu/Havard-Medical-Image-Fusion-Datasets/archive/refs/heads/main.zip",
+            split="cases",
+            folder="MIF",
+            note=note,
+        )
+        for subset, first, count, patients, note in (
+            ("CT-MRI", "CT", "about 180", "some ten", "split by case: case 34 is test"),
+            (
+                "PET-MRI",
+                "PET",
+                "about 270",
+                "three",
+                "slices 58 to 98 of case 41 are test, those within 3 of them are left out; not subject-independent",
+            ),
+            ("SPECT-MRI", "SPECT", "about 360", "some twenty", "split by case: cases 4 and 11 are test"),
+        )
+    ),
+)
+CATALOG: dict[str, DataSet] = {data_set.name.lower(): data_set for data_set in _ALL}
+
+
+def find_data_set(name: str) -> DataSet:
+    """The data set of a name, without regard to capitals, '-' and '_'.
+
+    Raises:
+        ValueError: none has that name.
+    """
+    plain = {_plain(key): data_set for key, data_set in CATALOG.items()}
+    found = plain.get(_plain(name))
+    if found is None:
+        near = get_close_matches(_plain(name), plain, n=1)
+        hint = f"did you mean {plain[near[0]].name}?" if near else f"known: {', '.join(d.name for d in _ALL)}"
+        raise ValueError(f"unknown data set {name!r}; {hint}")
+    return found
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")

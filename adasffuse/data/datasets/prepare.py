@@ -1,0 +1,196 @@
+"""Laying a published data set out as `<root>/train|test/TASK_NAME/FOLDER`, and judging what was found."""
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from adasffuse.data.datasets.catalog import DataSet
+from adasffuse.data.datasets.readers import Item, LayoutError, Origin, find_items, size_of
+from adasffuse.images.image import ImageError
+from adasffuse.images.read import read_image
+from adasffuse.tasks import TASKS
+
+_TEST_CASES = {"CT-MRI": {"34"}, "SPECT-MRI": {"4", "11"}}  # of the atlas
+_PET_CASE, _PET_FIRST, _PET_LAST, _PET_MARGIN = "41", 58, 98, 3  # the block of slices that is tested
+
+
+@dataclass
+class Prepared:
+    """What became of a data set."""
+
+    data_set: DataSet
+    folders: list[Path] = field(default_factory=list)  # that were written, one for each part
+    counts: dict[str, int] = field(default_factory=dict)  # pairs of each part
+    problems: list[str] = field(default_factory=list)  # pairs that were left out, and why
+    notices: list[str] = field(default_factory=list)
+
+
+def prepare(data_set: DataSet, source: Path, root: Path, copy: bool = False, decode: bool = True) -> Prepared:
+    """Write the pairs of a data set; each part is there whole or not at all.
+
+    Args:
+        source: where it was unpacked.
+        root: gets `train/` and `test/`.
+        copy: copy files instead of linking to them.
+        decode: decode every image, else only headers are read.
+    Raises:
+        LayoutError: the source is not laid out as its owners do.
+        ImageError: a part was written before.
+        OSError: it cannot be written.
+    """
+    result = Prepared(data_set)
+    items = _judged(_with_parts(data_set, find_items(data_set, source), result), result, decode)
+    parts: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        parts[item.part].append(item)
+    name = data_set.folder or f"{TASKS[data_set.task].folder}_{data_set.name}"
+    targets = {part: root / part / name / _subset(found) for part, found in parts.items()}
+    for target in targets.values():
+        if target.exists():
+            raise ImageError(f"{target} is there already; remove it, or give another --root")
+    for part, target in targets.items():
+        _write_part(parts[part], target, copy)
+        result.folders.append(target)
+        result.counts[part] = len(parts[part])
+    _compare_counts(result)
+    _same_bytes(parts, result)
+    return result
+
+
+def _subset(items: Sequence[Item]) -> str:
+    return items[0].subset
+
+
+def _with_parts(data_set: DataSet, items: Sequence[Item], result: Prepared) -> list[Item]:
+    """The items with their part, as the owners split them or as we do."""
+    listed = _split_file(data_set.name) if data_set.split == "file" else set()
+    every = int(data_set.split.removeprefix("every ")) if data_set.split.startswith("every ") else 0
+    parted, left_out = [], 0
+    for number, item in enumerate(items):
+        part = item.part
+        if data_set.split == "file":
+            part = "test" if item.stem in listed else "train"
+        elif every:
+            part = "test" if number % every == every - 1 else "train"
+        elif data_set.split == "cases":
+            part = part_of_slice(item.subset, item.stem)
+        if part:
+            parted.append(Item(part, item.stem, item.files, item.subset))
+        else:
+            left_out += 1
+    if left_out:
+        result.notices.append(f"{left_out} slices next to tested ones are left out")
+    absent = listed - {item.stem for item in items}
+    if absent:
+        result.notices.append(
+            f"{len(absent)} names of our split are not in the source: {', '.join(sorted(absent)[:5])}"
+        )
+    return parted
+
+
+def part_of_slice(subset: str, stem: str) -> str:
+    """'train', 'test', or '' for left out, of a slice called case number and three digits, e.g. '16009'."""
+    found = re.fullmatch(r"(\d+)(\d{3})", stem)
+    if not found:
+        return "train"
+    case, number = found[1], int(found[2])
+    if subset == "PET-MRI":
+        if case != _PET_CASE or not _PET_FIRST - _PET_MARGIN <= number <= _PET_LAST + _PET_MARGIN:
+            return "train"
+        return "test" if _PET_FIRST <= number <= _PET_LAST else ""
+    return "test" if case in _TEST_CASES[subset] else "train"
+
+
+def _split_file(name: str) -> set[str]:
+    """Stems of the test pairs of the split that ships with the package."""
+    text = (resources.files("adasffuse.data.datasets") / "splits" / f"{name}.txt").read_text(encoding="utf-8")
+    return {line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")}
+
+
+def _judged(items: Sequence[Item], result: Prepared, decode: bool) -> list[Item]:
+    """The items that are whole; others are named with the reason."""
+    sources = [name for kinds in TASKS[result.data_set.task].sources for name in kinds.folders]
+    wanted = [name for name in dict.fromkeys(sources) if any(name in item.files for item in items)]
+    good = []
+    for item in items:
+        missing = [name for name in wanted if name not in item.files]
+        if missing:
+            there = next(iter(item.files.values())).path
+            result.problems.append(f"{there} has no partner in {' and '.join(missing)}")
+            continue
+        try:
+            sizes = {name: _size(origin, decode) for name, origin in item.files.items() if name in (*wanted, "labels")}
+        except (ImageError, OSError) as error:
+            result.problems.append(str(error))
+            continue
+        if len(set(sizes.values())) > 1:
+            listed = ", ".join(f"{name} {width}x{height}" for name, (height, width) in sizes.items())
+            result.problems.append(f"{item.stem}: sizes differ: {listed}")
+            continue
+        good.append(item)
+    if not good:
+        raise LayoutError(f"no whole pair of {result.data_set.name}: {'; '.join(result.problems[:3])}")
+    return good
+
+
+def _size(origin: Origin, decode: bool) -> tuple[int, int]:
+    if origin.channels and len(Image.open(origin.path).getbands()) != 4:
+        raise ImageError(f"{origin.path}: has not the four channels of an image of this set")
+    return read_image(origin.path).pixels.shape[:2] if decode else size_of(origin.path)
+
+
+def _write_part(items: Sequence[Item], target: Path, copy: bool) -> None:
+    """All files of one part, in one step."""
+    temporary = target.with_name(f".part-{secrets.token_hex(8)}")
+    try:
+        for item in items:
+            for name, origin in item.files.items():
+                place = temporary / name
+                place.mkdir(parents=True, exist_ok=True)
+                _write(origin, place / f"{item.stem}{origin.path.suffix.lower()}", copy)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(origin: Origin, path: Path, copy: bool) -> None:
+    if origin.channels:
+        with Image.open(origin.path) as image:
+            channels = np.asarray(image)
+        Image.fromarray(channels[..., :3] if origin.channels == "rgb" else channels[..., 3]).save(path)
+    elif copy:
+        shutil.copyfile(origin.path, path)
+    else:
+        path.symlink_to(origin.path.resolve())
+
+
+def _compare_counts(result: Prepared) -> None:
+    for part, official in result.data_set.counts.items():
+        found = result.counts.get(part, 0)
+        if found != official:
+            result.notices.append(f"{part} holds {found} pairs, the whole set {official}")
+
+
+def _same_bytes(parts: dict[str, list[Item]], result: Prepared) -> None:
+    """Name files of test that are in train, too, byte by byte."""
+    digests: dict[str, dict[str, Path]] = {"train": {}, "test": {}}
+    for part, items in parts.items():
+        for item in items:
+            for name, origin in item.files.items():
+                if name not in ("labels", "Annotations"):
+                    key = f"{name} {hashlib.sha256(origin.path.read_bytes()).hexdigest()}"
+                    digests.setdefault(part, {})[key] = origin.path
+    shared = digests["train"].keys() & digests["test"].keys()
+    result.problems += [
+        f"{digests['test'][key]} is in train, too, as {digests['train'][key]}" for key in sorted(shared)
+    ]

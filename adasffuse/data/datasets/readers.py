@@ -1,0 +1,230 @@
+"""Finding the pairs of a published data set in the folder that a user unpacked it to."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from adasffuse.data.datasets.catalog import DataSet, Layout
+from adasffuse.images.color import luminance
+from adasffuse.images.formats import open_image
+from adasffuse.images.image import ImageError
+from adasffuse.images.read import IMAGE_SUFFIXES, read_image
+
+_DEPTH = 3  # folders below the given one that are looked into for the set
+_LABELS = frozenset({".png", ".xml", ".txt"})
+_INFRARED = re.compile(r"(^|[_\W])(n?ir|lwir|mwir|ii|thermal|infrared)(?![a-z])|^(n?ir|lwir)[_\d]", re.IGNORECASE)
+_VISIBLE = re.compile(r"(^|[_\W])(vis?|rgb|visible|visual)(?![a-z])|^vis[_\d]", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A file of the set, or some of its channels."""
+
+    path: Path
+    channels: str = ""  # '' for the file as it is; 'rgb': its first three, 'fourth': the fourth alone
+
+
+@dataclass(frozen=True)
+class Item:
+    """One pair, with its labels where there are any."""
+
+    part: str  # 'train' or 'test'; '' where the split decides
+    stem: str
+    files: dict[str, Origin]  # folder that is written to file
+    subset: str = ""
+
+
+class LayoutError(ImageError):
+    """The folder does not hold the data set as its owners lay it out."""
+
+
+def find_items(data_set: DataSet, source: Path) -> list[Item]:
+    """The pairs of a data set, sorted by part and stem.
+
+    Args:
+        source: where the archive was unpacked: the set's own folder, or one up to three above it.
+    Raises:
+        LayoutError: it does not hold the set; the message says what is looked for and what is there.
+    """
+    if not source.is_dir():
+        raise LayoutError(f"{source}: no such folder; unpack {data_set.get} and give that folder")
+    items = sorted(_READERS[data_set.reader](data_set, source), key=lambda item: (item.subset, item.part, item.stem))
+    if not items:
+        raise LayoutError(
+            f"no pairs of {data_set.name} in {source}: expected {data_set.rule or data_set.layout_source}"
+        )
+    return items
+
+
+def _places(source: Path) -> Iterator[Path]:
+    """The folder itself and those below it, level by level."""
+    level = [source]
+    for _ in range(_DEPTH + 1):
+        yield from level
+        level = [path for folder in level for path in sorted(folder.iterdir()) if path.is_dir()]
+
+
+def _below(place: Path, relative: str) -> Path | None:
+    """A folder below another, without regard to capitals."""
+    for part in relative.split("/"):
+        found = next((p for p in place.iterdir() if p.is_dir() and p.name.lower() == part.lower()), None)
+        if found is None:
+            return None
+        place = found
+    return place
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+
+
+# ---- one folder for each source
+
+
+def _read_folders(data_set: DataSet, source: Path) -> Iterator[Item]:
+    parts = set()
+    for layout in data_set.layouts:
+        if layout.part and layout.part in parts:
+            continue  # another spelling of a part that was found
+        folders = _find_folders(layout, source)
+        if folders is not None:
+            parts.add(layout.part)
+            yield from _pairs(data_set, layout, folders)
+            if not layout.part:
+                return
+    missing = {layout.part for layout in data_set.layouts} - parts
+    if missing:
+        looked = " or ".join(sorted({", ".join(x.folders.values()) for x in data_set.layouts if x.part in missing}))
+        there = ", ".join(sorted(p.name for p in source.iterdir())[:12]) or "nothing"
+        raise LayoutError(f"{data_set.name} is not in {source}: looked for {looked}; the folder holds {there}")
+
+
+def _find_folders(layout: Layout, source: Path) -> dict[str, Path] | None:
+    for place in _places(source):
+        found = {name: _below(place, relative) for name, relative in layout.folders.items()}
+        if all(found[name] for name in found if name not in layout.optional):
+            return {name: folder for name, folder in found.items() if folder}
+    return None
+
+
+def _pairs(data_set: DataSet, layout: Layout, folders: dict[str, Path]) -> Iterator[Item]:
+    """Files of equal stems; one that lacks a partner is an item with fewer files, which `prepare` reports."""
+    files: dict[str, dict[str, Origin]] = defaultdict(dict)
+    for name, folder in folders.items():
+        suffixes = _LABELS if name in layout.optional else IMAGE_SUFFIXES
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() in suffixes and not path.name.startswith("."):
+                files[plain_stem(data_set, path)][name] = Origin(path)
+    required = [name for name in layout.folders if name not in layout.optional]
+    for stem, found in files.items():
+        if any(name in found for name in required):
+            yield Item(layout.part, stem, found, layout.subset)
+
+
+def plain_stem(data_set: DataSet, path: Path) -> str:
+    """A file's stem without what tells the sources apart."""
+    stem = path.stem
+    for pattern, replacement in data_set.renames:
+        stem = re.sub(pattern, replacement, stem)
+    return stem
+
+
+# ---- sets with rules of their own
+
+
+def _read_scene_folders(data_set: DataSet, source: Path) -> Iterator[Item]:
+    """TNO: in each folder the infrared and the visible image by their names."""
+    for place in sorted(p for p in [source, *source.rglob("*")] if p.is_dir()):
+        images = [path for path in _images(place) if "fus" not in path.stem.lower()]
+        infrared = [path for path in images if _INFRARED.search(path.stem)]
+        visible = [path for path in images if _VISIBLE.search(path.stem) and path not in infrared]
+        if len(infrared) == len(visible) == 1 and size_of(infrared[0]) == size_of(visible[0]):
+            stem = "_".join(place.relative_to(source).parts) or place.name
+            files = {"infrared": Origin(infrared[0]), "visible": Origin(visible[0])}
+            yield Item("test", stem.replace(" ", "_"), files)
+
+
+def _read_sice(data_set: DataSet, source: Path) -> Iterator[Item]:
+    """SICE: numbered folders of exposures below Dataset_Part1 and Dataset_Part2."""
+    for number, part in ((1, "train"), (2, "test")):
+        places = (_below(place, f"dataset_part{number}") for place in _places(source))
+        found = next((place for place in places if place), None)
+        if found is None:
+            raise LayoutError(f"{data_set.name} is not in {source}: looked for Dataset_Part{number}")
+        for place in sorted(p for p in found.iterdir() if p.is_dir() and p.name.lower() != "label"):
+            images = _images(place)
+            if len(images) > 1:
+                yield Item(part, f"{number}_{place.name}", _extremes(images))
+
+
+def _read_brightness(data_set: DataSet, source: Path) -> Iterator[Item]:
+    """MEFB: folders of two images below input/."""
+    found = next((place for place in (_below(place, "input") for place in _places(source)) if place), None)
+    if found is None:
+        raise LayoutError(f"{data_set.name} is not in {source}: looked for input/")
+    for place in sorted(p for p in found.iterdir() if p.is_dir()):
+        images = _images(place)
+        if len(images) == 2:
+            yield Item("test", place.name, _extremes(images))
+
+
+def _extremes(images: list[Path]) -> dict[str, Origin]:
+    """The darkest and the brightest of some images; equal ones keep the order of their names."""
+    ordered = sorted(images, key=lambda path: float(luminance(read_image(path).pixels).mean()))
+    return {"low": Origin(ordered[0]), "over": Origin(ordered[-1])}
+
+
+def _read_letters(data_set: DataSet, source: Path) -> Iterator[Item]:
+    """Lytro, MFFW: NAME-A and NAME-B; series with more letters are left out."""
+    for place in _places(source):
+        series: dict[str, dict[str, Path]] = defaultdict(dict)
+        for path in _images(place):
+            found = re.fullmatch(r"(.+?)[-_ ]?([A-Da-d]|(?<=[-_ ])[1-9])", path.stem)
+            if found:
+                letter = found[2].upper()
+                series[found[1]]["ABCDEFGHI"[int(letter) - 1] if letter.isdigit() else letter] = path
+        pairs = {stem: files for stem, files in series.items() if set(files) == {"A", "B"}}
+        for stem, files in pairs.items():
+            yield Item("test", stem, {"imageA": Origin(files["A"]), "imageB": Origin(files["B"])})
+        if pairs:
+            return
+
+
+def _read_mfnet(data_set: DataSet, source: Path) -> Iterator[Item]:
+    """MFNet: images of four channels in images/, masks in labels/, lists train.txt, val.txt and test.txt."""
+    for place in _places(source):
+        images, labels = _below(place, "images"), _below(place, "labels")
+        lists = {name: place / f"{name}.txt" for name in ("train", "val", "test")}
+        if images and labels and lists["train"].is_file() and lists["test"].is_file():
+            break
+    else:
+        raise LayoutError(f"{data_set.name} is not in {source}: looked for images/, labels/, train.txt and test.txt")
+    for name, path in lists.items():
+        for stem in path.read_text(encoding="utf-8").split() if path.is_file() else ():
+            if not stem.endswith("_flip"):
+                image = images / f"{stem}.png"
+                files = {"infrared": Origin(image, "fourth"), "visible": Origin(image, "rgb")}
+                files["labels"] = Origin(labels / f"{stem}.png")
+                yield Item("test" if name == "test" else "train", stem, files)
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Height and width that a file's header states.
+
+    Raises:
+        ImageError: it is no image.
+    """
+    with open_image(path) as file:
+        return file.height, file.width
+
+
+_READERS: dict[str, Callable[[DataSet, Path], Iterator[Item]]] = {
+    "folders": _read_folders,
+    "scene_folders": _read_scene_folders,
+    "sice": _read_sice,
+    "brightness": _read_brightness,
+    "letters": _read_letters,
+    "mfnet": _read_mfnet,
+}

@@ -1,0 +1,278 @@
+"""What folders of images hold: facts about files, pairs and splits, for questions and for bug reports."""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy import ndarray
+
+from adasffuse.images.color import is_colorful, luminance
+from adasffuse.images.formats import open_image
+from adasffuse.images.image import Image, ImageError
+from adasffuse.images.pairs import Scene, SceneProblem, find_scenes
+from adasffuse.images.ranges import RangeSpec, resolve_range
+from adasffuse.images.read import read_image
+from adasffuse.tasks import TASKS, Sources, Task
+
+ALIKE = 0.985  # correlation of thumbnails from which on two images count as near-duplicates
+_THUMBNAIL = 32  # pixels per side
+_LEVEL = 1 / 255
+_FLAT = 0.01  # standard deviation of a thumbnail below which it is like any other
+
+
+@dataclass(frozen=True)
+class Facts:
+    """About one image; luminance on 0..255 of its values' window."""
+
+    path: Path
+    height: int
+    width: int
+    depth: str  # '8', '16' or 'float'
+    colorful: bool
+    mean: float
+    contrast: float  # standard deviation
+    black: float  # share of pixels at 0
+    white: float  # share of pixels at full white
+    sharpness: float  # mean magnitude of the Laplacian
+    missing: float  # share of pixels without data
+    thumbnail: ndarray  # (1024,), mean 0 and length 1; zeros of a flat image
+    notices: tuple[str, ...] = ()
+
+
+@dataclass
+class SourceSurvey:
+    """About the files of one source."""
+
+    folder: Path
+    window: tuple[float, float] | None  # values of deep files taken as black and white; None: each file's own
+    facts: list[Facts] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Survey:
+    """About a data set, one folder, or any two folders."""
+
+    name: str
+    task: Task | None
+    sources: list[SourceSurvey]
+    scenes: list[Scene] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)  # what keeps images from being fused, or makes scores wrong
+    notices: list[str] = field(default_factory=list)  # what is worth knowing
+
+    @property
+    def pairs(self) -> list[tuple[Facts, ...]]:
+        """Facts of the scenes all of whose files could be read."""
+        by_path = [{facts.path: facts for facts in source.facts} for source in self.sources]
+        return [
+            tuple(known[path] for known, path in zip(by_path, scene.paths))
+            for scene in self.scenes
+            if all(path in known for known, path in zip(by_path, scene.paths))
+        ]
+
+
+def survey_folders(
+    folders: Sequence[Path], name: str, task: Task | None = None, patterns: Sequence[str | None] | None = None
+) -> Survey:
+    """Look at all images of one folder, or of the folders of several sources.
+
+    Args:
+        folders: one per source; one alone is a folder of images.
+        name: what to call the whole.
+        task: where it is known.
+        patterns: as in `adasffuse.images.pairs.find_scenes`.
+    Raises:
+        ImageError: a folder is missing or holds no image, or nothing has a partner.
+    """
+    scenes, problems = find_scenes(folders, patterns)
+    survey = Survey(name, task, [], scenes)
+    survey.problems += [problem.reason for problem in problems if not problem.harmless]
+    survey.notices += [problem.reason for problem in problems if problem.harmless]
+    for number, folder in enumerate(folders):
+        paths = [scene.paths[number] for scene in scenes]
+        survey.sources.append(_look_at(folder, paths + _unpaired(folder, problems)))
+    for source in survey.sources:
+        survey.problems += source.unreadable
+    if len(folders) > 1:
+        _compare_pairs(survey)
+    return survey
+
+
+def _look_at(folder: Path, paths: Sequence[Path]) -> SourceSurvey:
+    source = SourceSurvey(folder, resolve_range(RangeSpec("folder"), paths))
+    for path in paths:
+        try:
+            with open_image(path) as file:
+                deep = file.depth != "8"
+            source.facts.append(facts_of(path, read_image(path, source.window if deep else None)))
+        except ImageError as error:
+            source.unreadable.append(str(error))
+    return source
+
+
+def _unpaired(folder: Path, problems: Iterable[SceneProblem]) -> list[Path]:
+    """Files of a folder that have no partner."""
+    stems = {problem.name for problem in problems if problem.kind == "unpaired"}
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.stem in stems)
+
+
+def facts_of(path: Path, image: Image) -> Facts:
+    """What is remembered of an image."""
+    luma = luminance(image.pixels)
+    valid = image.valid if image.valid is not None else np.ones(luma.shape, bool)
+    used = luma[valid] if valid.any() else luma.ravel()
+    thumbnail = cv2.resize(luma, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).ravel()
+    centred = (thumbnail - thumbnail.mean()).astype(np.float32)
+    length = float(np.linalg.norm(centred))
+    flat = length < _FLAT * _THUMBNAIL
+    return Facts(
+        path,
+        *luma.shape,
+        image.depth,
+        is_colorful(image.pixels),
+        255 * float(used.mean()),
+        255 * float(used.std()),
+        float(np.mean(used < _LEVEL / 2)),
+        float(np.mean(used > 1 - _LEVEL / 2)),
+        255 * float(np.abs(cv2.Laplacian(luma, cv2.CV_32F)).mean()),
+        1 - float(valid.mean()),
+        centred * 0 if flat else centred / length,
+        tuple(notice.removeprefix(f"{path}: ") for notice in image.notices),
+    )
+
+
+def _compare_pairs(survey: Survey) -> None:
+    """Sizes that differ, sources that are equal, and what the task expects of its sources."""
+    pairs = survey.pairs
+    for pair in pairs:
+        if len({(facts.height, facts.width) for facts in pair}) > 1:
+            sizes = " and ".join(f"{facts.path.name} {facts.width}x{facts.height}" for facts in pair)
+            survey.problems.append(f"sizes differ: {sizes}; register them to one size, or fuse with --align")
+    first = [pair for pair in pairs if np.array_equal(pair[0].thumbnail, pair[1].thumbnail)]
+    if first and pairs and len(first) == len(pairs):
+        survey.problems.append("both sources hold the same images")
+    if survey.task is not None and survey.task.id == "mef":
+        wrong = [pair for pair in pairs if pair[0].mean > pair[1].mean]
+        if wrong:
+            names = ", ".join(pair[0].path.stem for pair in wrong[:5])
+            survey.notices.append(
+                f"{len(wrong)} of {len(pairs)} pairs have the brighter image in {survey.sources[0].folder.name}: "
+                f"{names}; the order does not matter for fusing"
+            )
+    if survey.task is not None and any(survey.task.thermal):
+        found = infrared_source(survey)
+        expected = survey.task.thermal.index(True)
+        if found is not None and found != expected:
+            survey.problems.append(
+                f"the infrared images seem to lie in {survey.sources[found].folder}: those in "
+                f"{survey.sources[expected].folder} have colour; swap the folders"
+            )
+
+
+def infrared_source(survey: Survey) -> int | None:
+    """Number of the source that seems to be the infrared one: gray where the other has colour; None: cannot tell."""
+    if len(survey.sources) != 2 or not all(source.facts for source in survey.sources):
+        return None
+    shares = [np.mean([facts.colorful for facts in source.facts]) for source in survey.sources]
+    if min(shares) < 0.1 and max(shares) > 0.5:
+        return int(np.argmin(shares))
+    return None
+
+
+def sharper_share(survey: Survey) -> float | None:
+    """Share of pairs whose first image is the sharper one as a whole, None without pairs."""
+    pairs = survey.pairs
+    return float(np.mean([pair[0].sharpness > pair[1].sharpness for pair in pairs])) if pairs else None
+
+
+def near_duplicates(one: Sequence[Facts], other: Sequence[Facts] | None = None) -> list[tuple[Facts, Facts, float]]:
+    """Images that look alike, also mirrored, with the correlation of their thumbnails of 32 x 32 pixels.
+
+    Args:
+        one: images.
+        other: others, each compared with each of `one`; None: those of `one` among themselves.
+    """
+    if not one or not (other or other is None):
+        return []
+    first = np.stack([facts.thumbnail for facts in one])
+    second = first if other is None else np.stack([facts.thumbnail for facts in other])
+    mirrored = second.reshape(-1, _THUMBNAIL, _THUMBNAIL)[..., ::-1].reshape(second.shape)
+    alike = np.maximum(first @ second.T, first @ mirrored.T)
+    if other is None:
+        alike = np.triu(alike, k=1)
+    columns = one if other is None else other
+    return [(one[i], columns[j], float(alike[i, j])) for i, j in zip(*np.nonzero(alike > ALIKE))]
+
+
+def data_sets(root: Path) -> list[tuple[str, Task, tuple[Path, ...]]]:
+    """Data sets at or below a folder, at most two levels deep: name, task and folders of the sources."""
+    found = []
+    places = [root, *_folders(root), *itertools.chain.from_iterable(map(_folders, _folders(root)))]
+    for place in dict.fromkeys(places):
+        for task in TASKS.values():
+            for folders in dict.fromkeys(_source_folders(place, source) for source in task.sources):
+                known = {paths for _, _, paths in found}
+                if folders not in known and all(folder.is_dir() for folder in folders):
+                    name = folders[0].parent.relative_to(root).as_posix()
+                    found.append((root.name if name == "." else name, task, folders))
+    return found
+
+
+def _source_folders(place: Path, source: Sources) -> tuple[Path, ...]:
+    return tuple(place / source.subset / folder for folder in source.folders)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def table(survey: Survey) -> list[tuple[str, ...]]:
+    """Rows of text: what it is about, then a cell for each source."""
+    rows = [("", *(source.folder.name for source in survey.sources))]
+
+    def add(title: str, cell) -> None:
+        rows.append((title, *(cell(source.facts) if source.facts else "-" for source in survey.sources)))
+
+    add("files", lambda facts: str(len(facts)))
+    add("kinds", lambda facts: counted(facts_.path.suffix.lower() for facts_ in facts))
+    add("width x height", _sizes)
+    add("depth", lambda facts: counted({"8": "8 bits", "16": "16 bits"}.get(f.depth, f.depth) for f in facts))
+    add("colour", lambda facts: counted("colour" if f.colorful else "gray" for f in facts))
+    rows.append(("values, black to white", *(_window(source) for source in survey.sources)))
+    for title, attribute, form in (
+        ("mean luminance", "mean", "{:.0f}"),
+        ("contrast (SD)", "contrast", "{:.0f}"),
+        ("sharpness", "sharpness", "{:.1f}"),
+    ):
+        add(title, lambda facts, a=attribute, f=form: _spread([getattr(one, a) for one in facts], f))
+    for title, attribute in (("at black", "black"), ("at white", "white"), ("no data", "missing")):
+        add(title, lambda facts, a=attribute: f"{100 * np.mean([getattr(one, a) for one in facts]):.1f} %")
+    return rows
+
+
+def _sizes(facts: Sequence[Facts]) -> str:
+    sizes = Counter((one.width, one.height) for one in facts)
+    if len(sizes) == 1:
+        width, height = next(iter(sizes))
+        return f"{width}x{height}"
+    ordered = sorted(sizes, key=math.prod)
+    return f"{len(sizes)} sizes, {ordered[0][0]}x{ordered[0][1]} to {ordered[-1][0]}x{ordered[-1][1]}"
+
+
+def _window(source: SourceSurvey) -> str:
+    return "0 to 255" if source.window is None else f"{source.window[0]:g} to {source.window[1]:g} (lowest, highest)"
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    middle, low, high = (form.format(f(values)) for f in (np.median, np.min, np.max))
+    return f"{middle} ({low} to {high})"
+
+
+def counted(words: Iterable[str]) -> str:
+    """'colour 12, gray 3'."""
+    return ", ".join(f"{word} {count}" for word, count in Counter(words).most_common())

@@ -1,0 +1,126 @@
+"""What the web page does with images, without any page: fuse, score, and say which command does the same."""
+
+import shlex
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy import ndarray
+
+from adasffuse.images.color import luminance
+from adasffuse.images.formats import open_image
+from adasffuse.images.image import Image, ImageError
+from adasffuse.images.read import read_image
+from adasffuse.images.write import quantise, result_depth, suffix_of, write_image
+from adasffuse.inference.fuser import Fuser, load_fuser
+from adasffuse.metrics import DEFAULT_METRICS, evaluate
+from adasffuse.tasks import find_task
+
+MEGAPIXELS = 12.0  # of one image, that the page takes by default
+_KEPT = 4  # fusers in memory
+_EQUAL = 4  # gray levels of difference up to which sources do not tell whose share a pixel is
+_FEWEST = 8  # pixels per side that are scored
+
+
+@dataclass(frozen=True)
+class Result:
+    """A fused image, and what is shown of it."""
+
+    file: Path  # at full depth
+    fused: ndarray  # uint8, (H, W) or (H, W, 3)
+    sources: tuple[ndarray, ...]  # the same
+    share: ndarray | None  # (H, W, 3) uint8: where the result is as bright as the first source; of two sources
+    scores: dict[str, float]  # of two sources
+    notices: tuple[str, ...]
+    command: str
+
+
+def fuse_files(
+    task: str, size: str, files: Sequence[str | Path], folder: Path, megapixels: float = MEGAPIXELS
+) -> Result:
+    """Fuse some files; the result lies in a new folder of its own below `folder`.
+
+    Raises:
+        ImageError: fewer than two files, one that cannot be read or is too large, or sizes differ.
+    """
+    paths = [Path(file) for file in files if file]
+    if len(paths) < 2:
+        raise ImageError(f"give at least two images of the scene, got {len(paths)}")
+    chosen = find_task(task)
+    if len(paths) > 2 and len(chosen.kinds) > 1:
+        raise ImageError(f"{chosen.title} takes two images, got {len(paths)}; stacks are exposures or focus settings")
+    for path in paths:
+        _check_size(path, megapixels)
+    images = [_read(path, chosen.thermal[k] if chosen.thermal else False) for k, path in enumerate(paths)]
+    sizes = {image.pixels.shape[:2] for image in images}
+    if len(sizes) > 1:
+        listed = ", ".join(f"{p.name} {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(paths, images))
+        raise ImageError(f"sizes differ: {listed} pixels; register the images to one size first")
+    fuser = cached_fuser(chosen.id, size)
+    fused = fuser.fuse(*images)
+    depth = result_depth("auto", [image.depth for image in images])
+    file = Path(tempfile.mkdtemp(dir=folder)) / f"fused{suffix_of(depth)}"
+    write_image(file, fused, depth)
+    shown = quantise(fused, "8") if fused.dtype == np.float32 else _eight_bits(fused)
+    sources = tuple(quantise(image.pixels, "8") for image in images)
+    two = len(sources) == 2
+    scores = {}
+    if two and min(shown.shape[:2]) >= _FEWEST:
+        scores = evaluate(*sources, shown, metrics=DEFAULT_METRICS)
+    notices = tuple(notice for image in images for notice in image.notices)
+    words = ["adasffuse", "fuse" if two else "stack", *(path.name for path in paths), "-o", file.name]
+    command = shlex.join([*words, "--task", chosen.id, "--size", size])
+    return Result(file, shown, sources, share_of_first(*sources, shown) if two else None, scores, notices, command)
+
+
+@lru_cache(maxsize=_KEPT)
+def cached_fuser(task: str, size: str) -> Fuser:
+    """The fuser of a task, kept for the next request."""
+    return load_fuser(task, size)
+
+
+def share_of_first(first: ndarray, second: ndarray, fused: ndarray) -> ndarray:
+    """Whose brightness a result has, as colours: orange the first source's, blue the second's; (H, W, 3) uint8.
+
+    Where both sources have nearly the same brightness the map is gray.
+    """
+    a, b, f = (luminance(image.astype(np.float32) / 255) * 255 for image in (first, second, fused))
+    difference = a - b
+    told = np.abs(difference) > _EQUAL
+    share = np.where(told, (f - b) / np.where(told, difference, 1), 0.5).clip(0, 1)[..., None]
+    colours = share * np.float32([230, 140, 30]) + (1 - share) * np.float32([30, 110, 220])
+    colours = np.where(told[..., None], colours, 128)
+    return np.rint(colours).astype(np.uint8)
+
+
+def _check_size(path: Path, megapixels: float) -> None:
+    with open_image(path) as file:
+        found = file.height * file.width / 1e6
+    if found > megapixels:
+        raise ImageError(
+            f"{path.name} has {found:.1f} megapixels, this page takes up to {megapixels:g}; for larger images use the "
+            "command adasffuse fuse, or start the page with --megapixels"
+        )
+
+
+def _read(path: Path, thermal: bool) -> Image:
+    """An image; a deep one whose values say no range is read from its lowest to its highest value."""
+    try:
+        return read_image(path, thermal=thermal)
+    except ImageError as error:
+        if "no fixed black and white" not in str(error):
+            raise
+    with open_image(path) as file:
+        values = file.decode().values
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if finite.size == 0 or finite.min() == finite.max():
+        raise ImageError(f"{path.name}: all its values are equal or missing; there is nothing to fuse")
+    return read_image(path, (float(finite.min()), float(finite.max())), thermal=thermal)
+
+
+def _eight_bits(pixels: ndarray) -> ndarray:
+    return pixels if pixels.dtype == np.uint8 else cv2.convertScaleAbs(pixels, alpha=1 / 257)

@@ -1,0 +1,121 @@
+"""`adasffuse check`: facts about folders made here."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny import texture, write_ivf
+
+from adasffuse.cli import check
+from adasffuse.data.survey import data_sets, infrared_source, near_duplicates, survey_folders, table
+from adasffuse.images.write import write_image
+from adasffuse.tasks import TASKS
+
+
+def gray(seed, height=40, width=48):
+    return texture(height, width, seed)
+
+
+def colour(seed, height=40, width=48):
+    return np.stack([gray(seed, height, width), gray(seed + 50, height, width), gray(seed + 90, height, width)], 2)
+
+
+def write_pairs(root, dataset="IVF", seeds=(1, 2, 3), a=gray, b=colour):
+    for seed in seeds:
+        write_image(root / dataset / "infrared" / f"{seed}.png", a(seed))
+        write_image(root / dataset / "visible" / f"{seed}.png", b(seed + 20))
+    return root / dataset
+
+
+def cells(survey):
+    return {row[0]: row[1:] for row in table(survey)}
+
+
+def test_facts_of_a_data_set(tmp_path):
+    folder = write_pairs(tmp_path)
+    survey = survey_folders([folder / "infrared", folder / "visible"], "IVF", TASKS["ivf"])
+    assert cells(survey)["files"] == ("3", "3")
+    assert cells(survey)["width x height"] == ("48x40", "48x40")
+    assert cells(survey)["colour"] == ("gray 3", "colour 3")
+    assert infrared_source(survey) == 0 and len(survey.pairs) == 3 and not survey.problems
+    black = np.zeros((8, 8), np.uint8)
+    black[:2] = 255
+    write_image(tmp_path / "one" / "x.png", black)
+    (facts,) = survey_folders([tmp_path / "one"], "one").sources[0].facts
+    assert (facts.mean, facts.black, facts.white) == (pytest.approx(255 / 4), 0.75, 0.25)
+
+
+def test_swapped_folders_and_missing_partners_are_problems(tmp_path, capsys):
+    folder = write_pairs(tmp_path, a=colour, b=gray)
+    write_image(folder / "infrared" / "lonely.png", colour(7))
+    assert check.run([str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert "swap the folders" in said and "lonely.png has no partner" in said
+    assert "files" in said and "4" in said  # the lonely one counts as a file
+
+
+def test_sizes_that_differ(tmp_path):
+    folder = write_pairs(tmp_path)
+    write_image(folder / "visible" / "2.png", colour(2, 40, 50))
+    survey = survey_folders([folder / "infrared", folder / "visible"], "IVF", TASKS["ivf"])
+    assert any("2.png 48x40 and 2.png 50x40" in problem for problem in survey.problems)
+
+
+def test_an_unreadable_file_is_named(tmp_path, capsys):
+    folder = write_pairs(tmp_path)
+    (folder / "visible" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
+    assert check.run([str(folder)]) == 1
+    assert "1.png: damaged or truncated" in capsys.readouterr().out
+
+
+def test_near_duplicates_across_splits_even_mirrored(tmp_path, capsys):
+    write_pairs(tmp_path / "train", seeds=(1, 2, 3))
+    write_pairs(tmp_path / "test", seeds=(4, 5))
+    assert check.run([str(tmp_path)]) == 0
+    assert "near-duplicates between train and test: none" in capsys.readouterr().out
+    write_image(tmp_path / "test/IVF/infrared/6.png", np.ascontiguousarray(gray(2)[:, ::-1]))
+    write_image(tmp_path / "test/IVF/visible/6.png", colour(77))
+    assert check.run([str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert said.count("near-duplicate across splits") == 1 and "infrared/6.png" in said and "infrared/2.png" in said
+
+
+def test_flat_images_are_no_duplicates(tmp_path):
+    for level in (30, 200):
+        write_image(tmp_path / f"{level}.png", np.full((20, 20), level, np.uint8))
+    assert near_duplicates(survey_folders([tmp_path], "flat").sources[0].facts) == []
+
+
+def test_deep_files_are_seen_in_their_own_window(tmp_path):
+    values = (7000 + 4 * gray(1).astype(np.uint16)).astype(np.uint16)
+    write_image(tmp_path / "1.png", values)
+    survey = survey_folders([tmp_path], "counts")
+    low, high = survey.sources[0].window
+    assert values.min() <= low < high <= values.max()
+    assert cells(survey)["depth"] == ("16 bits 1",)
+    assert survey.sources[0].facts[0].contrast > 20
+
+
+def test_json_and_sheet(tmp_path):
+    folder = write_pairs(tmp_path)
+    sheet, facts = tmp_path / "sheet.png", tmp_path / "facts.json"
+    arguments = [str(folder / "infrared"), str(folder / "visible"), "--sheet", str(sheet), "--json", str(facts)]
+    assert check.run(arguments) == 0
+    (plain,) = json.loads(facts.read_text())
+    assert plain["pairs"] == 3 and [s["files"][0]["width"] for s in plain["sources"]] == [48, 48]
+    assert sheet.is_file()
+
+
+def test_data_sets_are_found_two_levels_deep(tmp_path):
+    write_ivf(tmp_path / "train")
+    write_pairs(tmp_path / "test", "IVF_OTHER")
+    for folder in ("PET", "MRI"):
+        write_image(tmp_path / "test/MIF/PET-MRI" / folder / "1.png", gray(1))
+    names = [(name, task.id) for name, task, _ in data_sets(tmp_path / "test")]
+    assert names == [("IVF_OTHER", "ivf"), ("MIF/PET-MRI", "mif")]
+    assert "train/IVF" in [name for name, _, _ in data_sets(tmp_path)]
+
+
+def test_a_missing_folder_is_an_error(tmp_path, capsys):
+    assert check.run([str(tmp_path / "nowhere")]) == 1
+    assert "nowhere: no such folder" in capsys.readouterr().err

@@ -1,0 +1,127 @@
+"""`adasffuse compare`: figures and pictures of the inside of a network."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny import network, texture, write_weights
+
+from adasffuse.cli import compare
+from adasffuse.images.comparison import FULL, Crop, comparison_figure, difference_map, telling_crop
+from adasffuse.images.read import read_image
+from adasffuse.images.write import write_image
+from adasffuse.inference.features import drawn, feature_maps, responses
+from adasffuse.inference.fuser import Fuser
+from adasffuse.tasks import TASKS
+
+
+def test_the_box_is_where_the_methods_differ():
+    one = texture(80, 120, 1)
+    other = one.copy()
+    other[50:60, 70:90] ^= 128
+    crop = telling_crop([one, one], [one, other])
+    assert (crop.width, crop.height) == (30, 20)
+    assert crop.left <= 70 and crop.left + 30 >= 90 and crop.top <= 50 and crop.top + 20 >= 60
+
+
+def test_differences_are_black_where_there_are_none():
+    image = np.full((8, 8), 100, np.uint8)
+    brighter = image + np.uint8(FULL)
+    assert difference_map(image, image).max() <= 4  # inferno's first colour is nearly black
+    assert difference_map(brighter, image).min(axis=(0, 1)).sum() > 600  # and its last one pale yellow
+
+
+def test_figure_has_a_column_for_each_image():
+    a, b, f = (texture(40, 60, seed) for seed in (1, 2, 3))
+    figure = comparison_figure({"A": a, "B": b}, {"F": f}, Crop(0, 0, 30, 20), height=40)
+    assert figure.shape[1] == 3 * (60 + 6)
+    plain = comparison_figure({"A": a, "B": b}, {"F": f}, Crop(0, 0, 30, 20), differences=False, height=40)
+    assert figure.shape[0] == 2 * plain.shape[0]
+
+
+@pytest.mark.parametrize("crop", [Crop(-1, 0, 5, 5), Crop(58, 0, 5, 5), Crop(0, 0, 0, 5)])
+def test_a_box_outside_is_refused(crop):
+    a = texture(40, 60, 1)
+    with pytest.raises(ValueError, match="60x40"):
+        comparison_figure({"A": a}, {"F": a}, crop)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for k, name in enumerate(("a", "b", "one", "other")):
+        for stem in ("x", "y"):
+            write_image(tmp_path / name / f"{stem}.png", texture(48, 64, 10 * k + len(stem) + ord(stem)))
+    return tmp_path
+
+
+def test_a_figure_for_each_scene(folders, capsys):
+    arguments = [str(folders / "a"), str(folders / "b"), f"one={folders / 'one'}", str(folders / "other")]
+    assert compare.run([*arguments, "-o", str(folders / "figures"), "--height", "48"]) == 0
+    figure = read_image(folders / "figures" / "y.png").pixels
+    assert figure.shape[1] == 4 * (64 + 6)
+    assert str(folders / "figures" / "x.png") in capsys.readouterr().out
+
+
+def test_files_and_one_figure(folders):
+    files = [str(folders / name / "x.png") for name in ("a", "b", "one")]
+    out = folders / "x_figure.png"
+    assert compare.run([*files[:2], f"mine={files[2]}", "-o", str(out), "--crop", "1", "2", "20", "10"]) == 0
+    assert out.is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a", "b", "one", "-o", "f.png"], "one file, but there are 2 scenes"),
+        (["a", "b", "one", "-o", "f", "--names", "z"], "--names z: no such scene"),
+        (["a", "b", "nowhere", "-o", "f"], "nowhere: no such folder"),
+        (["a/x.png", "b", "one", "-o", "f"], "x.png: no such folder; give files only, or folders only"),
+    ],
+)
+def test_impossible_requests(folders, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(folders)
+    assert compare.run(arguments) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_results_of_another_size_are_refused(folders, capsys):
+    write_image(folders / "other" / "x.png", texture(20, 20, 5))
+    arguments = [str(folders / name / "x.png") for name in ("a", "b", "other")]
+    assert compare.run([*arguments, "-o", str(folders / "f.png")]) == 1
+    assert "sizes differ" in capsys.readouterr().err
+
+
+def test_maps_are_what_the_modules_compute():
+    fuser = Fuser(network(), TASKS["ivf"], precision="float32")
+    a, b = (texture(64, 96, seed).astype(np.float32) / 255 for seed in (1, 2))
+    maps = feature_maps(fuser, a, b)
+    assert list(maps)[:4] == ["low of source A", "high of source A", "low of source B", "high of source B"]
+    swapped = feature_maps(fuser, b, a)
+    np.testing.assert_allclose(maps["low of source A"], swapped["low of source B"], rtol=1e-4, atol=1e-6)
+    assert maps["merged"].shape == (64, 96) and maps["low blocks"].shape == (32, 48)
+    assert all(values.min() >= 0 for values in maps.values())
+
+
+def test_responses_are_symmetric_spectra():
+    found = responses(Fuser(network(), TASKS["ivf"], precision="float32"))
+    assert len(found) == 3  # low, high and full blocks of the tiny network
+    for values in found.values():
+        inner = values[1:, 1:]  # zero frequency in its middle
+        np.testing.assert_allclose(inner, inner[::-1, ::-1], rtol=1e-4)
+    model = network()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "frequency" in name:
+                parameter.zero_()
+    assert not any(values.any() for values in responses(Fuser(model, TASKS["ivf"], precision="float32")).values())
+
+
+def test_features_are_written(folders):
+    weights = write_weights(folders / "w.safetensors", "ivf")
+    arguments = [str(folders / "a"), str(folders / "b"), "--save_features", str(folders / "inside"), "--count", "1"]
+    assert compare.run([*arguments, "--weights", str(weights)]) == 0
+    assert (folders / "inside" / "x" / "low_of_source_A.png").is_file()
+    filters = json.loads((folders / "inside" / "wavelet_filters.json").read_text())
+    assert filters["analysis low"] == pytest.approx([0.5**0.5] * 2)
+    assert drawn(np.array([[0.0, 1.0], [1.0, 1.0]])).tolist() == [[0, 255], [255, 255]]

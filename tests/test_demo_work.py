@@ -1,0 +1,67 @@
+"""What the web page does with images, without a browser."""
+
+import numpy as np
+import pytest
+from tiny import texture
+
+from adasffuse import load_fuser
+from adasffuse.demo.work import fuse_files, share_of_first
+from adasffuse.images.image import ImageError
+from adasffuse.images.read import read_image
+from adasffuse.images.write import write_image
+
+
+@pytest.fixture
+def pair(tmp_path):
+    files = [tmp_path / "in" / name for name in ("a b.png", "visible.png")]
+    write_image(files[0], texture(48, 64, 1))
+    write_image(files[1], np.stack([texture(48, 64, seed) for seed in (2, 3, 4)], axis=2))
+    return files
+
+
+def test_the_page_gives_what_the_library_gives(pair, tmp_path):
+    result = fuse_files("ivf", "tiny", pair, tmp_path)
+    expected = load_fuser("ivf", "tiny").fuse(*pair)
+    assert np.array_equal(result.fused, expected)
+    assert np.array_equal(np.rint(read_image(result.file).pixels * 255), expected)
+    assert result.command == "adasffuse fuse 'a b.png' visible.png -o fused.png --task ivf --size tiny"
+    assert len(result.scores) == 8 and all(np.isfinite(list(result.scores.values())))
+
+
+def test_deep_files_stay_deep(tmp_path):
+    for name, seed in (("a.png", 1), ("b.png", 2)):
+        write_image(tmp_path / name, texture(48, 64, seed).astype(np.uint16) * 257)
+    result = fuse_files("mff", "tiny", [tmp_path / "a.png", tmp_path / "b.png"], tmp_path)
+    assert read_image(result.file).depth == "16" and result.fused.dtype == np.uint8
+
+
+def test_a_stack(tmp_path):
+    files = [tmp_path / f"{seed}.png" for seed in (1, 2, 3)]
+    for seed, file in enumerate(files):
+        write_image(file, texture(48, 64, seed))
+    result = fuse_files("mef", "tiny", files, tmp_path)
+    assert len(result.sources) == 3 and result.share is None and result.scores == {}
+    assert result.command.startswith("adasffuse stack 1.png 2.png 3.png")
+
+
+def test_whose_brightness():
+    first, second = np.full((2, 2), 200, np.uint8), np.full((2, 2), 100, np.uint8)
+    assert share_of_first(first, second, first)[0, 0].tolist() == [230, 140, 30]
+    assert share_of_first(first, second, second)[0, 0].tolist() == [30, 110, 220]
+    assert (share_of_first(first, first, first) == 128).all()
+
+
+def test_what_is_refused(pair, tmp_path):
+    write_image(tmp_path / "other.png", texture(20, 20, 1))
+    (tmp_path / "text.png").write_text("no image")
+    for files, words in (
+        ([pair[0]], "at least two images"),
+        ([pair[0], None], "at least two images"),
+        ([*pair, pair[0]], "takes two images, got 3"),
+        ([pair[0], tmp_path / "other.png"], "sizes differ: a b.png 64x48, other.png 20x20"),
+        ([pair[0], tmp_path / "text.png"], "text.png: not a readable image"),
+    ):
+        with pytest.raises(ImageError, match=words):
+            fuse_files("ivf", "tiny", files, tmp_path)
+    with pytest.raises(ImageError, match=r"0\.0 megapixels, this page takes up to 0\.001"):
+        fuse_files("ivf", "tiny", pair, tmp_path, megapixels=0.001)
