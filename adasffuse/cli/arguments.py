@@ -7,6 +7,8 @@ from pathlib import Path
 
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.ranges import RangeSpec, parse_range
+from adasffuse.registration.aligner import GRIDS, Aligner, load_calibration, measure_of
+from adasffuse.registration.transform import METHODS
 
 
 def add_source_options(parser: argparse.ArgumentParser, group: argparse._ArgumentGroup | None = None) -> None:
@@ -95,6 +97,45 @@ def add_fusing_options(
     results.add_argument(
         "--stretch", action="store_true", help="spread each result to 0..255; only to reproduce published numbers"
     )
+
+
+def add_align_options(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add how sources that do not lie on each other are registered before they are fused; see `aligner_from`."""
+    target.add_argument(
+        "--align",
+        choices=("none", *METHODS),
+        default="none",
+        help="register the sources of each pair first; their sizes may differ then (%(default)s)",
+    )
+    target.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="align all pairs as this file says, written by 'adasffuse align A B --save FILE'",
+    )
+    add_grid_option(target)
+
+
+def add_grid_option(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the source whose pixels the result of an alignment has."""
+    target.add_argument(
+        "--grid", choices=GRIDS, default="b", help="the source that alignment leaves as it is (%(default)s)"
+    )
+
+
+def aligner_from(args: argparse.Namespace, task_id: str) -> Aligner | None:
+    """What the options of `add_align_options` ask for; None: fuse as it is.
+
+    Raises:
+        AlignmentError: the calibration file cannot be used.
+        ValueError: the options contradict each other, or the task's measure does not serve the method.
+    """
+    if args.calibration is not None:
+        if args.align != "none":
+            raise ValueError("--align estimates and --calibration applies what is known; give one of them")
+        known = load_calibration(args.calibration).transform
+        return Aligner(known.method, args.grid, calibration=known)
+    return None if args.align == "none" else Aligner(args.align, args.grid, measure_of(task_id))
 
 
 def add_truth_options(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adasffuse.cli.arguments import add_fusing_options, add_source_options, given_path, range_of
+from adasffuse.cli.arguments import (
+    add_align_options,
+    add_fusing_options,
+    add_source_options,
+    aligner_from,
+    given_path,
+    range_of,
+)
 from adasffuse.cli.task_script import print_report, score
 from adasffuse.files import printable
 from adasffuse.images.image import ImageError
@@ -106,6 +113,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     add_fusing_options(parser, results=results)
     add_source_options(parser, parser.add_argument_group("reading the sources"))
+    add_align_options(parser.add_argument_group("registration"))
     return parser
 
 
@@ -117,6 +125,8 @@ def parse_args(argv: Sequence[str] | None, prog: str | None = None) -> argparse.
         parser.error("--pattern_a and --pattern_b are for one folder, or two")
     if count > 2 and args.scores:
         parser.error("--scores needs two sources")
+    if args.scores and (args.align != "none" or args.calibration):
+        parser.error("--scores needs sources that are aligned as they are stored: adasffuse align A B -o DIR")
     if args.dry_run and args.scores:
         parser.error("--dry_run fuses nothing; there is nothing to score")
     return args
@@ -151,6 +161,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
         args.depth,
         args.stretch,
         args.panel,
+        aligner_from(args, task.id),
     )
     fuser = load_fuser(
         task.id, args.size, args.weights, own_device(args.device), args.tile, args.tile_overlap, args.precision

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adasffuse.cli.arguments import (
+    add_align_options,
     add_fusing_options,
     add_source_options,
     add_truth_options,
+    aligner_from,
     given_path,
     listed,
     range_of,
@@ -28,9 +30,11 @@ from adasffuse.metrics import ScoreTable, identity_error
 from adasffuse.metrics.conventions import scores_beside
 from adasffuse.metrics.folder import Settings, find_annotations, find_references, score_pairs
 from adasffuse.process import say
+from adasffuse.registration.aligner import Aligner
 from adasffuse.tasks import Task, find_task
 
 METHOD = "AdaSFFuse"
+SCORING_ALIGNED = "write them with 'adasffuse align A B -o DIR' and fuse those to have scores"
 COMPARED = ("average", "max", "laplacian")  # baselines scored beside the network
 
 
@@ -50,6 +54,7 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--B_dir", type=given_path, help=f"folder of source B (default: {b})")
     add_source_options(parser)
+    add_align_options(parser.add_argument_group("registration"))
     parser.add_argument(
         "--save_dir", type=given_path, default=Path("results"), help="results go to SAVE_DIR/DATASET (%(default)s)"
     )
@@ -78,7 +83,7 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
 
 def _run(task: Task, args: argparse.Namespace, ranks: Ranks) -> int:
     ranges = [range_of(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
-    dataset = _dataset(task, args.dataset)
+    dataset, aligner = _dataset(task, args.dataset), aligner_from(args, task.id)
     fuser = load_fuser(
         task.id,
         args.size,
@@ -91,9 +96,11 @@ def _run(task: Task, args: argparse.Namespace, ranks: Ranks) -> int:
     failed = False
     for folder, save_dir in _jobs(task, dataset, args, ranks):
         try:
-            report = _fuse(fuser, folder, save_dir, ranges, args, ranks)
+            report = _fuse(fuser, folder, save_dir, ranges, args, ranks, aligner)
             failed |= bool(report.failed)
-            if report.fused and ranks.main and not args.no_scores:
+            if report.fused and ranks.main and aligner is not None and not args.no_scores:
+                say(f"{report.name}: no scores, the sources as stored are not aligned; {SCORING_ALIGNED}")
+            elif report.fused and ranks.main and not args.no_scores:
                 _print_scores(report, task, args)
                 say(identity_text(identity_of(fuser, report.fused[:1], report.ranges, report.no_data)))
         except SaveError:
@@ -183,6 +190,7 @@ def _fuse(
     ranges: list[RangeSpec | None],
     args: argparse.Namespace,
     ranks: Ranks,
+    aligner: Aligner | None,
 ) -> FolderReport:
     """Fuse one folder and print what became of it."""
     report = fuse_folder(
@@ -194,6 +202,7 @@ def _fuse(
         patterns=(args.pattern_a, args.pattern_b),
         depth=args.depth,
         stretch=args.stretch,
+        align=aligner,
         ranks=ranks,
     )
     if ranks.main:

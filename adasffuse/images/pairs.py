@@ -146,11 +146,13 @@ def read_scene(
     ranges: Sequence[tuple[float, float] | None] | None = None,
     no_data: Sequence[float | None] | None = None,
     thermal: Sequence[bool] | None = None,
+    one_size: bool = True,
 ) -> list[Image]:
     """The images of a scene, in the order of its sources.
 
     Args:
         ranges, no_data, thermal: one entry per source, or None for none; as in `adasffuse.images.read.read_image`.
+        one_size: refuse images of different height or width; False where they are registered afterwards.
     Raises:
         ImageError: a file cannot be read, or the images differ in height or width.
     """
@@ -160,9 +162,11 @@ def read_scene(
         read_image(path, value_range, missing, bool(hot))
         for path, (value_range, missing, hot) in zip(scene.paths, options, strict=True)
     ]
-    if len({image.pixels.shape[:2] for image in images}) > 1:
+    if one_size and len({image.pixels.shape[:2] for image in images}) > 1:
         sizes = [f"{p} is {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(scene.paths, images)]
-        raise ImageError(f"sizes differ: {', '.join(sizes)} pixels; register them to one size first")
+        raise ImageError(
+            f"sizes differ: {', '.join(sizes)} pixels; register them to one size first, for example with --align affine"
+        )
     return images
 
 

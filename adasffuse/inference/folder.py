@@ -30,6 +30,8 @@ from adasffuse.images.write import DEPTHS, quantise, result_depth, suffix_of, wr
 from adasffuse.inference.fuser import Fuser, source_name
 from adasffuse.inference.journal import Journal, settings_of, stamps
 from adasffuse.inference.ranks import Ranks
+from adasffuse.registration.aligner import Aligner
+from adasffuse.registration.estimate import CROSS_MODAL, notable_misalignment
 from adasffuse.tasks import Task
 
 PANELS = "panels"  # folder below that of the results
@@ -94,6 +96,7 @@ def fuse_folder(
     patterns: Sequence[str | None] | None = None,
     depth: str = "auto",
     stretch: bool = False,
+    align: Aligner | None = None,
     ranks: Ranks | None = None,
 ) -> FolderReport:
     """Fuse all scenes of a folder to `save_dir/<stem>.png`, or .tif for floating point.
@@ -104,14 +107,15 @@ def fuse_folder(
     Args:
         folder: one folder per source, in the task's order.
         patterns: per source, how its files are called, see `adasffuse.images.pairs.find_scenes`.
-        ranges, no_data, depth, stretch, ranks: as in `fuse_scenes`.
+        ranges, no_data, depth, stretch, align: as in `WantedResults`.
+        ranks: as in `fuse_scenes`.
     Raises:
         ImageError: a source folder is missing or holds no image, no file has a partner, or a result would lie among
             the sources or overwrite one.
         SaveError: `save_dir` cannot be written, or its disk is full; what was written before stays.
         ValueError: an option has another number of entries than there are sources, or makes no sense.
     """
-    wanted = WantedResults(ranges, no_data, depth, stretch)
+    wanted = WantedResults(ranges, no_data, depth, stretch, align=align)
     return fuse_scenes(fuser, find_work(folder, save_dir, patterns), wanted, ranks=ranks)
 
 
@@ -145,6 +149,7 @@ class WantedResults:
     depth: str = "auto"  # '8', '16', 'float' or 'auto': 8 bits unless all sources of a scene are deeper
     stretch: bool = False  # as in `Fuser.fuse`
     panels: bool = False  # also an image of the sources and the result side by side
+    align: Aligner | None = None  # registers the two sources of each scene; their sizes may differ then
 
     def resolved(self, task: Task, work: Work) -> "Reading":
         """How the files of all scenes are read.
@@ -159,7 +164,7 @@ class WantedResults:
                 raise ValueError(f"{len(none)} source folders need as many {name}, got {len(values)}")
         columns = list(zip(*(scene.paths for scene in work.scenes))) or [()] * len(none)
         windows = tuple(resolve_range(*source) for source in zip(specs, columns, no_data, thermal))
-        return Reading(tuple(specs), windows, tuple(no_data), tuple(thermal))
+        return Reading(tuple(specs), windows, tuple(no_data), tuple(thermal), self.align)
 
 
 @dataclass(frozen=True)
@@ -170,10 +175,12 @@ class Reading:
     ranges: tuple[tuple[float, float] | None, ...]  # values read as black and white
     no_data: tuple[float | None, ...]
     thermal: tuple[bool, ...]
+    align: Aligner | None = None
 
     def read(self, scene: Scene) -> list[Image]:
-        """The images of a scene; errors as `read_scene`."""
-        return read_scene(scene, self.ranges, self.no_data, self.thermal)
+        """The images of a scene, registered where that is wanted; errors as `read_scene`, or AlignmentError."""
+        images = read_scene(scene, self.ranges, self.no_data, self.thermal, one_size=self.align is None)
+        return images if self.align is None else self.align.align(images)
 
 
 def find_work(folder: SceneFolder, save_dir: str | Path, patterns: Sequence[str | None] | None = None) -> Work:
@@ -246,6 +253,9 @@ def fuse_scenes(
         def fuse(scene: Scene) -> _Fused:
             before = stamps(scene.paths)
             images = reading.read(scene)
+            off = None
+            if reading.align is None and fuser.task.id in CROSS_MODAL and len(images) == 2:
+                off = notable_misalignment(*images)
             deep = result_depth(wanted.depth, [image.depth for image in images])
             fused = _fuse_images(fuser, images, turns, wanted.stretch, deep)
             written = [work.result(scene, deep)]
@@ -255,7 +265,7 @@ def fuse_scenes(
                 _save(written[1], panel_of(images, fused, fuser.task), "8")
             if journal:
                 journal.note(scene, before, written)
-            return _Fused(scene, written[0], images)
+            return _Fused(scene, written[0], images, off)
 
         jobs = [pool.submit(fuse, scene) for scene in todo]
         try:
@@ -312,6 +322,7 @@ def open_journal(
         depth=wanted.depth,
         stretch=wanted.stretch,
         panels=wanted.panels,
+        align=None if wanted.align is None else wanted.align.settings(),
     )
     try:
         return Journal(work.save_dir, settings, resume, rank)
@@ -322,8 +333,9 @@ def open_journal(
 class _Fused:
     """What is remembered of a fused scene, without its pixels."""
 
-    def __init__(self, scene: Scene, path: Path, images: Sequence[Image]) -> None:
+    def __init__(self, scene: Scene, path: Path, images: Sequence[Image], off: float | None) -> None:
         self.scene, self.path = scene, path
+        self.off = off  # pixels by which the sources seem not to lie on each other, or None
         self.notices = [
             (source, notice.removeprefix(f"{source}: "))
             for source, image in zip(scene.paths, images)
@@ -418,6 +430,13 @@ def _notices(
         notices.append(f"{paths[0]}: {text}{more}")
     if done and all(one.all_equal for one in done):
         notices.append("the sources of every scene are equal, pixel by pixel; were the same images given twice?")
+    off = [one for one in done if one.off is not None]
+    if off:
+        worst = max(off, key=lambda one: one.off)
+        notices.append(
+            f"{len(off)} of {len(done)} pairs seem not to lie on each other, {worst.scene.stem} by about "
+            f"{worst.off:.0f} pixels; they were fused as they are; look at the results, and try --align affine"
+        )
     return notices + _colour_notices(task, folder, done)
 
 

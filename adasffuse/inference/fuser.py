@@ -25,6 +25,7 @@ from adasffuse.models.network import stack_sources
 from adasffuse.models.tiles import GRID
 from adasffuse.models.weights import WeightsError, default_weights, load_weights
 from adasffuse.process import keep_freed_memory
+from adasffuse.registration.aligner import Aligner
 from adasffuse.tasks import GENERAL, Task, find_task
 
 DEFAULT_TILE = 2048
@@ -81,6 +82,7 @@ class Fuser:
         range_b: tuple[float, float] | None = None,
         no_data_a: float | None = None,
         no_data_b: float | None = None,
+        align: Aligner | None = None,
     ) -> Any:
         """Fuse images, or a batch of them, and hand the result back in the form in which the sources came.
 
@@ -88,7 +90,7 @@ class Fuser:
             sources: two or more images as in `fuse`, one by one or as one sequence: `fuser(a, b)`, `fuser([a, b, c])`;
                 or a batch: `fuser([(a1, b1), (a2, b2)])`, `fuser([a1, a2], [b1, b2])`, tensors (B, C, H, W) or arrays
                 (B, H, W, C).
-            depth, range_a, range_b, no_data_a, no_data_b: as in `fuse`.
+            depth, range_a, range_b, no_data_a, no_data_b, align: as in `fuse`.
         Returns:
             For arrays, and where all sources are files, an array; for tensors a tensor on their device, without
             gradient; for PIL images a PIL image.  Of several forms the first source that is no file decides.  Values
@@ -101,6 +103,7 @@ class Fuser:
             ImageNotice: as `fuse`.
         """
         options = {"range_a": range_a, "range_b": range_b, "no_data_a": no_data_a, "no_data_b": no_data_b}
+        options["align"] = align
         scenes = split_batch(sources)
         results = []
         for number, scene in enumerate([sources] if scenes is None else scenes):
@@ -126,6 +129,7 @@ class Fuser:
         range_b: tuple[float, float] | None = None,
         no_data_a: float | None = None,
         no_data_b: float | None = None,
+        align: Aligner | None = None,
     ) -> np.ndarray:
         """Fuse registered images in colour.
 
@@ -137,16 +141,19 @@ class Fuser:
             range_a, range_b: (LOW, HIGH) in the sources' units that become black and white, of the first source and of
                 the others; not for 8 bits, which always span 0..255.
             no_data_a, no_data_b: values that mean "no data", of the first source and of the others.
+            align: registers two sources, whose sizes may differ then; None: they are fused as they are.
         Returns:
             (H, W, 3) RGB, or (H, W) gray where the sources that give colour have none: uint8, uint16, or float32 in
             [0, 1].  0 where no source holds data.
         Raises:
-            ImageError: a source is none of these images.
+            ImageError: a source is none of these images, or the sources cannot be registered (AlignmentError).
             ValueError: fewer than two sources, sizes differ, or unknown depth.
         Warns:
             ImageNotice: what is used, but perhaps not as it was meant: a hardly used range, false colours as thermal.
         """
-        prepared = self.prepare(*sources, range_a=range_a, range_b=range_b, no_data_a=no_data_a, no_data_b=no_data_b)
+        prepared = self.prepare(
+            *sources, range_a=range_a, range_b=range_b, no_data_a=no_data_a, no_data_b=no_data_b, align=align
+        )
         for notice in prepared.notices:
             warnings.warn(notice, ImageNotice, stacklevel=2)
         return self.finish(self.fuse_prepared(prepared), prepared, stretch, depth)
@@ -158,6 +165,7 @@ class Fuser:
         range_b: tuple[float, float] | None = None,
         no_data_a: float | None = None,
         no_data_b: float | None = None,
+        align: Aligner | None = None,
     ) -> "Prepared":
         """The first step of `fuse`, before the network; arguments and errors as there."""
         if len(sources) == 1 and isinstance(sources[0], Sequence) and not isinstance(sources[0], str):
@@ -172,6 +180,8 @@ class Fuser:
                 notices.append(f"{source_name(k)}: has colour; false colours are no temperature, luminance is used")
         if len(images) < 2:
             raise ValueError(f"fusing needs two or more sources, got {len(images)}")
+        if align is not None:
+            images = align.align(images)
         sizes = [image.pixels.shape[:2] for image in images]
         if len(set(sizes)) > 1:
             listed = ", ".join(f"{source_name(k)} {width}x{height}" for k, (height, width) in enumerate(sizes))

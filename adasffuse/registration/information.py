@@ -1,8 +1,10 @@
-"""Registration of gray values by normalized mutual information, for medical images of one patient.
+"""Registration of gray values by mutual information, for medical images of one patient.
 
-Studholme, Hill, Hawkes, "An overlap invariant entropy measure of 3D medical image alignment", Pattern Recognition 1999,
-doi:10.1016/S0031-3203(98)00091-0: (H(A) + H(B)) / H(A, B), 1 for independent images, 2 for images that determine each
-other, computed where both hold data.
+H(A) + H(B) - H(A, B) after Maes, Collignon, Vandermeulen, Marchal, Suetens, "Multimodality image registration by
+maximization of mutual information", IEEE TMI 1997, doi:10.1109/42.563664.  Scanners leave black around the patient, so
+what lies outside the moving image counts as black, and the measure is always over the whole target: it cannot be raised
+by moving what does not fit out of sight.  Functional images follow no outline that fixes their scale, so a small
+penalty keeps the estimate near the scale and the shape that the images came with.
 """
 
 import cv2
@@ -12,11 +14,11 @@ from scipy.optimize import minimize
 _BINS = 32
 _SIZES = (64, 128, 256)  # longer side per level, pixels
 _FIRST_STEP = 0.03  # of the width, at the coarsest level
-_FEWEST = 0.3  # of the target's pixels must lie on the moving image
+_PENALTY, _UNIT = 0.01, 0.05  # nats for a matrix whose linear part is a root sum of squares of 0.05 from the start's
 
 
 class Information:
-    """Normalized mutual information of a target and a moving image under any matrix, at one size.
+    """Mutual information of a target and a moving image under any matrix, at one size.
 
     Args:
         moving, target: (H, W) float32 in [0, 1].
@@ -34,7 +36,7 @@ class Information:
             small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor < 1 else image
             return cv2.GaussianBlur(small, (0, 0), 0.7)
 
-        self._moving, self._valid = reduced(moving), np.float32(reduced(moving_valid) > 0.999)
+        self._moving = reduced(moving * moving_valid)
         small = reduced(target)
         self._use = reduced(target_valid) > 0.999
         self._bins = (small * (_BINS - 1) + 0.5).astype(np.int64)
@@ -42,23 +44,17 @@ class Information:
         self._to_target = np.linalg.inv(_resizing(target.shape, small.shape))
 
     def __call__(self, matrix: np.ndarray) -> float:
-        """The measure for a matrix from target to moving pixel positions, at full size; 1 without enough overlap."""
+        """The information, in nats, for a matrix from target to moving pixel positions at full size."""
         whole = self._to_moving @ matrix @ self._to_target
         size, flags = self._bins.shape[::-1], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        warped = cv2.warpPerspective(self._moving, whole, size, flags=flags)
-        known = cv2.warpPerspective(self._valid, whole, size, flags=flags) > 0.999
-        known &= self._use
-        count = int(known.sum())
-        if count < _FEWEST * known.size:
-            return 1.0
-        position = warped[known] * (_BINS - 1)  # each pixel counts for the two bins around its value
+        warped = cv2.warpPerspective(self._moving, whole, size, flags=flags)[self._use]
+        position = warped * (_BINS - 1)  # each pixel counts for the two bins around its value
         low = np.minimum(position.astype(np.int64), _BINS - 2)
         share = position - low
-        index = self._bins[known] * _BINS + low
+        index = self._bins[self._use] * _BINS + low
         joint = np.bincount(index, 1 - share, _BINS**2) + np.bincount(index + 1, share, _BINS**2)
-        joint = joint.reshape(_BINS, _BINS) / count
-        whole_entropy = _entropy(joint)
-        return (_entropy(joint.sum(0)) + _entropy(joint.sum(1))) / whole_entropy if whole_entropy > 1e-9 else 1.0
+        joint = joint.reshape(_BINS, _BINS) / max(len(warped), 1)
+        return _entropy(joint.sum(0)) + _entropy(joint.sum(1)) - _entropy(joint)
 
 
 def register_by_information(
@@ -104,7 +100,13 @@ def register_by_information(
         elif len(found) < 2 * count:
             found = np.append(found, found[2:4] + found[4:6] - found[:2])
         options = {"direc": _directions(count) * step, "xtol": 0.02, "ftol": 1e-6, "maxiter": 12}
-        found = minimize(lambda s, measure=measure: -measure(matrix_of(s)), found, method="Powell", options=options).x
+
+        def loss(shifts: np.ndarray, measure: Information = measure) -> float:
+            matrix = matrix_of(shifts)
+            change = np.linalg.solve(start, matrix)[:2, :2] - np.eye(2)
+            return _PENALTY * float(np.square(change / _UNIT).sum()) - measure(matrix)
+
+        found = minimize(loss, found, method="Powell", options=options).x
         step /= 2
     return matrix_of(found)
 

@@ -1,0 +1,164 @@
+"""`adasffuse align`: register pairs, say how far they are off, write aligned sources or a calibration file."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from adasffuse.cli.arguments import add_grid_option, add_source_options, range_of
+from adasffuse.files import printable
+from adasffuse.images.image import Image, ImageError
+from adasffuse.images.pairs import Scene, find_scenes, read_scene
+from adasffuse.images.ranges import resolve_range
+from adasffuse.images.write import suffix_of, write_image
+from adasffuse.process import say
+from adasffuse.registration.aligner import Aligner, calibrate, load_calibration
+from adasffuse.registration.estimate import MEASURES
+from adasffuse.registration.transform import METHODS, warp_image
+
+_EXAMPLES = """examples:
+  adasffuse align infrared visible                                 how far is each pair off?
+  adasffuse align infrared visible --save calibration.json         one transform for two fixed cameras
+  adasffuse align infrared visible -o aligned                      aligned/infrared, aligned/visible
+  adasffuse align infrared visible --calibration calibration.json -o aligned
+"""
+
+
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Register pairs of images that do not lie on each other. Sizes and fields of view may differ.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("a", type=Path, metavar="A", help="file or folder of source A, e.g. infrared")
+    parser.add_argument("b", type=Path, metavar="B", help="file or folder of source B, e.g. visible")
+    how = parser.add_argument_group("how to align")
+    how.add_argument("--method", choices=METHODS, default="affine", help="(%(default)s)")
+    how.add_argument(
+        "--measure",
+        choices=MEASURES,
+        default="edges",
+        help="edges: two cameras; information: medical images (%(default)s)",
+    )
+    how.add_argument("--calibration", type=Path, metavar="FILE", help="apply this file, estimate nothing")
+    add_grid_option(how)
+    what = parser.add_argument_group("what to write")
+    what.add_argument("-o", "--out", type=Path, metavar="DIR", help="both sources on one grid, DIR/A and DIR/B")
+    what.add_argument("--save", type=Path, metavar="FILE", help="a calibration file: the median over all pairs, JSON")
+    add_source_options(parser, parser.add_argument_group("how to read the sources"))
+    return parser
+
+
+def run(argv: list[str] | None = None, prog: str | None = None) -> int:
+    """Align as the arguments say; the exit status: 0, or 1 where anything failed."""
+    args = make_parser(prog).parse_args(argv)
+    try:
+        job = _Job.of(args)
+        return _calibrate(job, args) if args.save is not None else _align(job, args)
+    except (ValueError, OSError) as error:
+        say(f"error: {printable(error)}", sys.stderr)
+        return 1
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The pairs, and how they are read."""
+
+    scenes: list[Scene]
+    ranges: tuple
+    no_data: tuple
+    names: tuple[str, str]  # folders of the sources below the results
+    failed: list[str]  # why files belong to no pair
+
+    @staticmethod
+    def of(args: argparse.Namespace) -> "_Job":
+        problems = []
+        if args.a.is_file() and args.b.is_file():
+            scenes, names = [Scene(args.b.stem, (args.a, args.b))], ("a", "b")
+        else:
+            for path in (args.a, args.b):
+                if path.is_file():
+                    raise ImageError(f"{path} is a file; give two files or two folders")
+            scenes, found = find_scenes((args.a, args.b), (args.pattern_a, args.pattern_b))
+            problems = [problem.reason for problem in found if not problem.harmless]
+            names = (args.a.resolve().name, args.b.resolve().name)
+            if names[0] == names[1]:
+                names = ("a", "b")
+        specs = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
+        no_data = (args.no_data_a, args.no_data_b)
+        columns = list(zip(*(scene.paths for scene in scenes))) or [(), ()]
+        ranges = tuple(resolve_range(*source) for source in zip(specs, columns, no_data))
+        return _Job(scenes, ranges, no_data, names, problems)
+
+    def read(self, scene: Scene) -> list[Image]:
+        return read_scene(scene, self.ranges, self.no_data, one_size=False)
+
+
+def _align(job: _Job, args: argparse.Namespace) -> int:
+    """Register each pair, print a line for it, and write both sources where asked to."""
+    known = None if args.calibration is None else load_calibration(args.calibration).transform
+    method = args.method if known is None else known.method
+    aligner = Aligner(method, args.grid, args.measure, known)
+    if args.out is not None:
+        _refuse_to_overwrite(job, args.out)
+    failed = [printable(reason) for reason in job.failed]
+    for scene in job.scenes:
+        started = time.perf_counter()
+        try:
+            images = job.read(scene)
+            transform = aligner.transform(*images)
+            if args.out is not None:
+                moved = 0 if args.grid == "b" else 1
+                images[moved] = warp_image(images[moved], transform)
+                for name, image in zip(job.names, images):
+                    write_image(args.out / name / f"{scene.stem}{suffix_of(image.depth)}", image.pixels, image.depth)
+        except (ValueError, OSError) as error:
+            failed.append(printable(f"{scene.stem}: {error}"))
+            continue
+        lengths = np.hypot(*np.moveaxis(transform.displacement(), -1, 0))
+        seconds = time.perf_counter() - started
+        say(f"{printable(scene.stem)}: off by {lengths.mean():.1f} px, at most {lengths.max():.1f} ({seconds:.1f} s)")
+    for reason in failed:
+        say(f"  failed: {reason}", sys.stderr)
+    place = f" -> {args.out}" if args.out is not None else ""
+    say(f"{len(job.scenes) - len(failed) + len(job.failed)} pairs aligned by {method}, {len(failed)} failed{place}")
+    return int(bool(failed))
+
+
+def _calibrate(job: _Job, args: argparse.Namespace) -> int:
+    """Estimate one transform for all pairs and save it."""
+    if args.calibration is not None or args.out is not None:
+        raise ValueError("--save estimates and writes a calibration only; apply it with --calibration in a second call")
+
+    failed = [printable(reason) for reason in job.failed]
+
+    def pairs() -> Iterator[tuple[str, Image, Image]]:
+        for scene in job.scenes:
+            try:
+                a, b = job.read(scene)
+            except (ValueError, OSError) as error:
+                failed.append(printable(f"{scene.stem}: {error}"))
+                continue
+            yield (scene.stem, a, b)
+
+    result = calibrate(pairs(), args.method, args.measure)
+    failed += [printable(f"{name}: {reason}") for name, reason in result.failed]
+    result.save(args.save)
+    for reason in failed:
+        say(f"  not used: {reason}", sys.stderr)
+    say(f"{args.save}: {args.method}, {result.pairs} pairs, half of them within {result.spread:.1f} px of it")
+    return 0
+
+
+def _refuse_to_overwrite(job: _Job, out: Path) -> None:
+    """Raise ImageError where an aligned source would lie in a folder of the sources."""
+    places = {(out / name).resolve() for name in job.names}
+    for scene in job.scenes:
+        for path in scene.paths:
+            if path.resolve().parent in places:
+                raise ImageError(f"aligned sources would lie among the sources in {path.parent}; choose another -o")

@@ -1,0 +1,202 @@
+"""Alignment of many pairs: estimated pair by pair, or once for two fixed cameras and kept in a calibration file."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from adasffuse.files import write_text
+from adasffuse.images.image import Image
+from adasffuse.registration.estimate import Estimate, check_method, estimate
+from adasffuse.registration.transform import METHODS, AlignmentError, Transform, corner_shift, warp_image
+
+GRIDS = ("b", "a")
+_FORMAT = "adasffuse calibration 1"
+_FEWEST_PAIRS = 0.5  # of the pairs must agree on a calibration
+
+
+@dataclass(frozen=True)
+class Aligner:
+    """How the sources of pairs are laid on each other before they are fused.
+
+    Args:
+        method: 'translation', 'affine', 'homography' or 'deformable', see `adasffuse.registration.estimate`.
+        grid: 'b' warps source A to the pixels of source B, 'a' the other way round.
+        measure: 'edges' or 'information'.
+        calibration: the transform to use for all pairs, in place of an estimate; from B's pixels to A's.
+    Raises:
+        ValueError: unknown method, grid or measure.
+    """
+
+    method: str = "affine"
+    grid: str = "b"
+    measure: str = "edges"
+    calibration: Transform | None = None
+
+    def __post_init__(self) -> None:
+        check_method(self.method, self.measure)
+        if self.grid not in GRIDS:
+            raise ValueError(f"unknown grid {self.grid!r} of alignment; choose 'b' or 'a'")
+
+    def transform(self, a: Image, b: Image) -> Transform:
+        """From the pixels of the grid's image to those of the other one.
+
+        Raises:
+            AlignmentError: no plausible estimate, or images of other sizes than those of the calibration.
+        """
+        moving, target = (a, b) if self.grid == "b" else (b, a)
+        if self.calibration is None:
+            return estimate(moving, target, self.method, self.measure).transform
+        found = self.calibration if self.grid == "b" else self.calibration.inverse()
+        for name, image, size in (("A", a, self.calibration.moving_size), ("B", b, self.calibration.size)):
+            if image.pixels.shape[:2] != size:
+                height, width = image.pixels.shape[:2]
+                raise AlignmentError(
+                    f"the calibration is for images {name} of {size[1]}x{size[0]} pixels, got {width}x{height}; "
+                    "calibrate these cameras as they are used"
+                )
+        return found
+
+    def settings(self) -> list:
+        """All that decides on the result, as JSON values."""
+        known = None if self.calibration is None else self.calibration.matrix.tolist()
+        return [self.method, self.grid, self.measure, known]
+
+    def align(self, images: Sequence[Image]) -> list[Image]:
+        """Source A and source B on one grid; where the warped one shows nothing, it holds no data.
+
+        Raises:
+            AlignmentError: as `transform`, or there are not two images.
+        """
+        if len(images) != 2:
+            raise AlignmentError(f"alignment takes two sources, got {len(images)}; align stacks by their own options")
+        a, b = images
+        transform = self.transform(a, b)
+        return [warp_image(a, transform), b] if self.grid == "b" else [a, warp_image(b, transform)]
+
+
+def measure_of(task_id: str) -> str:
+    """The measure that serves a task: 'information' for medical images, else 'edges'."""
+    return "information" if task_id == "mif" else "edges"
+
+
+def calibrate(
+    pairs: Iterable[tuple[str, Image, Image]], method: str = "affine", measure: str = "edges"
+) -> "Calibration":
+    """One transform from B's pixels to A's for two fixed cameras, the median over many pairs.
+
+    The transform of each pair is compared by where it sends the corners; the result has the median of these places, so
+    single wrong estimates do not count.
+
+    Args:
+        pairs: name, source A, source B.
+        method: 'translation', 'affine' or 'homography'.
+        measure: as in `Aligner`.
+    Returns:
+        A `Calibration`.
+    Raises:
+        AlignmentError: sizes differ among the pairs, too few pairs can be registered, or they do not agree.
+        ValueError: unknown method or measure, or a deformable one.
+    """
+    check_method(method, measure)
+    if method == "deformable":
+        raise ValueError("a deformable alignment holds for one pair; calibrate with affine or homography")
+    found: list[Estimate] = []
+    failed: list[tuple[str, str]] = []
+    for name, a, b in pairs:
+        try:
+            found.append(estimate(a, b, method, measure))
+        except AlignmentError as error:
+            failed.append((name, str(error)))
+            continue
+        sizes = [(e.transform.size, e.transform.moving_size) for e in (found[0], found[-1])]
+        if sizes[0] != sizes[1]:
+            raise AlignmentError(f"{name}: has another size than the pairs before; one calibration serves one size")
+    if not found or len(found) < _FEWEST_PAIRS * (len(found) + len(failed)):
+        reason = f"; {failed[0][0]}: {failed[0][1]}" if failed else ""
+        raise AlignmentError(f"{len(failed)} of {len(found) + len(failed)} pairs cannot be registered{reason}")
+    size, moving_size = found[0].transform.size, found[0].transform.moving_size
+    matrix = _median_matrix([one.transform.matrix for one in found], size, method)
+    spread = float(np.median([corner_shift(one.transform.matrix, matrix, size) for one in found]))
+    if len(found) > 1 and spread > 0.05 * moving_size[1]:
+        raise AlignmentError(
+            f"the pairs do not agree: half of them put the corners {spread:.0f} pixels or more from the median; "
+            "were the cameras moved in between?"
+        )
+    return Calibration(Transform(method, matrix, size, moving_size), len(found), spread, tuple(failed))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A transform for two fixed cameras, and how sure it is."""
+
+    transform: Transform  # from B's pixels to A's
+    pairs: int  # that it was estimated from
+    spread: float  # median distance of the pairs' corners from the result's, pixels of A
+    failed: tuple[tuple[str, str], ...] = ()  # name and reason of pairs that could not be registered
+
+    def save(self, path: str | Path) -> None:
+        """Write a JSON file, whole or not at all.
+
+        Raises:
+            AlignmentError: it cannot be written.
+        """
+        one = self.transform
+        content = {
+            "format": _FORMAT,
+            "method": one.method,
+            "size_a": [one.moving_size[1], one.moving_size[0]],
+            "size_b": [one.size[1], one.size[0]],
+            "matrix_b_to_a": one.matrix.tolist(),
+            "pairs": self.pairs,
+            "spread": round(self.spread, 3),
+        }
+        try:
+            write_text(path, json.dumps(content, indent=2) + "\n")
+        except OSError as error:
+            raise AlignmentError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def load_calibration(path: str | Path) -> Calibration:
+    """A calibration file that `Calibration.save` has written: widths and heights, and the matrix from B to A.
+
+    Raises:
+        AlignmentError: no such file, or another content.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no JSON"
+        raise AlignmentError(
+            f"cannot read the calibration {path}: {reason}; write one with adasffuse align --save"
+        ) from error
+    try:
+        if content["format"] != _FORMAT or content["method"] not in METHODS[:3]:
+            raise KeyError(_FORMAT)
+        matrix = np.array(content["matrix_b_to_a"], np.float64)
+        sizes = [(int(height), int(width)) for width, height in (content["size_b"], content["size_a"])]
+        if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
+            raise ValueError("matrix")
+        transform = Transform(content["method"], matrix, *sizes)
+        return Calibration(transform, int(content["pairs"]), float(content["spread"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise AlignmentError(
+            f"{path} is no calibration of this program ({error} is missing or wrong); "
+            "write one with adasffuse align --save"
+        ) from error
+
+
+def _median_matrix(matrices: Sequence[np.ndarray], size: tuple[int, int], method: str) -> np.ndarray:
+    """The matrix, of the method's kind, that sends the corners to the median of where the matrices send them."""
+    height, width = size
+    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], np.float64)
+    places = [cv2.perspectiveTransform(corners[None], matrix)[0] for matrix in matrices]
+    median = np.median(places, axis=0)
+    if method == "homography":
+        return cv2.getPerspectiveTransform(corners.astype(np.float32), median.astype(np.float32))
+    middle = np.column_stack([corners, np.ones(4)])
+    solution = np.linalg.lstsq(middle, median, rcond=None)[0].T
+    return np.vstack([solution, [0, 0, 1]])

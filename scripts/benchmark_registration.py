@@ -1,0 +1,200 @@
+"""How well pairs are registered: known affine movements, known smooth fields, and what fusing makes of the result.
+
+python scripts/benchmark_registration.py --root_path DATA/test --datasets IVF IVF_MSRS MIF/PET-MRI --count 8
+python scripts/benchmark_registration.py --fields DATA/misaligned/IVF_MSRS --clean DATA/test/IVF_MSRS
+
+Known affine movements: source A is warped so that the corners move by up to 5 % of the width, and registered to B.  The
+corner error is the mean distance at the four corners, in pixels.  Pairs that are not aligned as they come cannot be
+better than that; the second figure is relative to the estimate on the pair as it comes.  Known fields: the mean
+distance over the pixels, beside doing nothing and an affine estimate.  Times are of a machine that may do other work.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from adasffuse.images.color import luminance
+from adasffuse.images.image import Image, ImageError
+from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_folders
+from adasffuse.images.read import read_image
+from adasffuse.images.write import quantise
+from adasffuse.inference.fuser import load_fuser
+from adasffuse.metrics import evaluate
+from adasffuse.process import run_program, say
+from adasffuse.registration.aligner import Aligner, measure_of
+from adasffuse.registration.estimate import estimate
+from adasffuse.registration.transform import AlignmentError, Transform, corner_shift, warp_image
+from adasffuse.tasks import find_task
+
+OFFSET = 0.05  # of the width, how far corners move at most
+SCORES = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root_path", type=Path, help="folder of data sets whose pairs are moved")
+    parser.add_argument("--datasets", nargs="+", default=["IVF"], help="(IVF)")
+    parser.add_argument("--count", type=int, default=8, help="pairs of each data set, evenly spread (%(default)s)")
+    parser.add_argument("--method", choices=("affine", "homography"), default="affine", help="(%(default)s)")
+    parser.add_argument("--fields", type=Path, help="folder with infrared_warped/ and grid/NAME.npz")
+    parser.add_argument("--clean", type=Path, help="data set of the same names, with infrared/ and visible/")
+    parser.add_argument("--scores", action="store_true", help="also fuse, and compare with the pairs as they come")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    return run_program(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        if args.root_path:
+            for dataset in args.datasets:
+                for folder in scene_folders(args.root_path, dataset):
+                    say(affine_line(folder.name, find_scenes(folder.folders)[0], args))
+        if args.fields:
+            say(field_lines(args))
+    except (ValueError, OSError) as error:
+        say(f"error: {error}", sys.stderr)
+        return 1
+    return 0
+
+
+def spread(scenes: list[Scene], count: int) -> list[Scene]:
+    """Some scenes, evenly over all."""
+    count = min(count, len(scenes))
+    return [scenes[k * len(scenes) // count] for k in range(count)]
+
+
+def known_movement(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """A random affine matrix (3, 3) that moves the corners by up to OFFSET of the width."""
+    height, width = size
+    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1]], np.float32)
+    moved = corners + rng.uniform(-1, 1, (3, 2)).astype(np.float32) * OFFSET * width / np.sqrt(2)
+    return np.vstack([cv2.getAffineTransform(corners, moved.astype(np.float32)), [0, 0, 1]])
+
+
+def moved_by(image: Image, matrix: np.ndarray) -> Image:
+    """The image whose content lies where the matrix sends it."""
+    size = image.pixels.shape[:2]
+    return warp_image(image, Transform("affine", np.linalg.inv(matrix), size, size))
+
+
+def affine_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str:
+    """Corner errors of one data set."""
+    task = find_task(name)
+    measure, rng = measure_of(task.id), np.random.default_rng(args.seed)
+    errors, relative, seconds, failed, ratios = [], [], [], 0, []
+    fuser = load_fuser(task.id) if args.scores else None
+    for scene in spread(scenes, args.count):
+        a, b = read_scene(scene)
+        size = b.pixels.shape[:2]
+        truth = known_movement(size, rng)
+        moving = moved_by(a, truth)
+        started = time.perf_counter()
+        try:
+            found = estimate(moving, b, args.method, measure).transform
+            seconds.append(time.perf_counter() - started)
+            own = estimate(a, b, args.method, measure).transform.matrix
+        except AlignmentError:
+            failed += 1
+            errors.append(np.inf)
+            continue
+        errors.append(corner_shift(found.matrix, truth, size))
+        relative.append(corner_shift(found.matrix, truth @ own, size))
+        if fuser:
+            ratios.append(score_ratio(fuser, a, b, moving, Aligner(args.method, "b", measure)))
+    text = (
+        f"{name}: n = {len(errors)}, corner error median {np.median(errors):.2f} px, within 3 px "
+        f"{np.mean(np.array(errors) < 3):.0%}; relative to the pair's own estimate median "
+        f"{np.median(relative):.2f} px, within 3 px {np.mean(np.array(relative) < 3):.0%}; {failed} failed; "
+        f"{np.median(seconds):.2f} s per pair"
+    )
+    return text + (f"; fused scores / those of the pair as it comes: {table_of(ratios)}" if ratios else "")
+
+
+def score_ratio(fuser, a: Image, b: Image, moving: Image, aligner: Aligner) -> dict[str, float]:
+    """Scores of the fused registered pair over those of the fused pair as it comes, both against that pair."""
+    sources = [quantise(luminance(image.pixels), "8") for image in (a, b)]
+    registered = aligner.align([moving, b])
+    first, second = (evaluate(*sources, fuser.fuse(*pair, depth="8"), metrics=SCORES) for pair in (registered, (a, b)))
+    return {name: first[name] / second[name] for name in SCORES}
+
+
+def table_of(ratios: list[dict[str, float]]) -> str:
+    return ", ".join(f"{name} {np.mean([ratio[name] for ratio in ratios]):.3f}" for name in SCORES)
+
+
+def fields(args: argparse.Namespace) -> Iterator[tuple[Image, Image, Image, np.ndarray]]:
+    """Warped infrared, infrared, visible, and the displacement of each pixel of the warped image, (H, W, 2)."""
+    if args.clean is None:
+        raise ImageError("--fields needs --clean, the data set of the same pairs as they come")
+    files = sorted((args.fields / "grid").glob("*.npz"))
+    for number in range(min(args.count, len(files))):
+        path = files[number * len(files) // min(args.count, len(files))]
+        names = [args.fields / "infrared_warped", args.clean / "infrared", args.clean / "visible"]
+        images = [read_image(next(folder.glob(f"{path.stem}.*"))) for folder in names]
+        nodes = np.load(path)["displacement"].astype(np.float32)
+        height, width = images[0].pixels.shape[:2]
+        x, y = np.meshgrid(np.arange(width, dtype=np.float32) / 8, np.arange(height, dtype=np.float32) / 8)
+        yield *images, cv2.remap(nodes, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def undone(places: np.ndarray, displacement: np.ndarray) -> np.ndarray:
+    """Where the warped image shows what lies at some places of the infrared image, (H, W, 2)."""
+    found = places.copy()
+    for _ in range(20):
+        at = cv2.remap(displacement, found[..., 0], found[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        found = places - at
+    return found
+
+
+def mean_distance(places: np.ndarray, others: np.ndarray, where: np.ndarray) -> float:
+    return float(np.hypot(*np.moveaxis(places - others, -1, 0))[where].mean())
+
+
+def field_lines(args: argparse.Namespace) -> str:
+    """Endpoint errors of known smooth fields."""
+    methods = ("affine", "deformable")
+    errors: dict[str, list[float]] = {name: [] for name in ("nothing", *methods)}
+    errors |= {f"{method}, relative": [] for method in methods}
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
+    ratios, failed = [], 0
+    fuser = load_fuser("ivf") if args.scores else None
+    for warped, infrared, visible, displacement in fields(args):
+        height, width = warped.pixels.shape[:2]
+        here = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
+        truth = undone(here, displacement)
+        inside = ((truth >= 0) & (truth <= np.float32([width - 1, height - 1]))).all(axis=2)
+        errors["nothing"].append(mean_distance(truth, here, inside))
+        for method in methods:
+            started = time.perf_counter()
+            try:
+                positions = estimate(warped, visible, method).transform.positions()
+                seconds[method].append(time.perf_counter() - started)
+                own = estimate(infrared, visible, method).transform.positions()
+            except AlignmentError:
+                failed += 1
+                continue
+            errors[method].append(mean_distance(positions, truth, inside))
+            errors[f"{method}, relative"].append(mean_distance(positions, undone(own, displacement), inside))
+        if fuser:
+            ratios.append(score_ratio(fuser, infrared, visible, warped, Aligner("deformable")))
+    lines = [f"known fields: n = {len(errors['nothing'])}, {failed} estimates failed"]
+    for name, values in errors.items():
+        took = f", {np.median(seconds[name]):.2f} s per pair" if name in seconds else ""
+        lines.append(f"  {name}: endpoint error mean {np.mean(values):.2f} px, largest {np.max(values):.2f} px{took}")
+    if ratios:
+        lines.append(f"  fused scores / those of the pairs as they come: {table_of(ratios)}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+"""Registration: known movements of rendered scenes, what cannot be registered, and the doors that use it."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data as photographs
+from tiny import Mean, texture, write_weights
+
+from adasffuse.cli import align, fuse
+from adasffuse.images.color import luminance
+from adasffuse.images.image import Image
+from adasffuse.images.read import read_image
+from adasffuse.images.write import write_image
+from adasffuse.inference.fuser import Fuser
+from adasffuse.registration.aligner import Aligner, calibrate, load_calibration
+from adasffuse.registration.estimate import estimate, misalignment, notable_misalignment
+from adasffuse.registration.transform import AlignmentError, Transform, corner_shift, identity, warp_image
+from adasffuse.scenes.head import head
+from adasffuse.tasks import TASKS
+
+SIZE = (240, 320)
+
+
+@pytest.fixture(scope="module")
+def street():
+    """A photograph, and a simulated infrared image of it: edges in the same places, other gray values."""
+    visible = cv2.resize(photographs.coffee(), SIZE[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    luma = cv2.GaussianBlur(luminance(visible), (0, 0), 1.0)
+    infrared = 0.5 + 0.4 * np.cos(5 * luma) + np.random.default_rng(0).normal(0, 0.01, SIZE)
+    return Image(infrared.astype(np.float32).clip(0, 1)), Image(visible)
+
+
+def moved(image, matrix):
+    """The image whose content lies where the matrix sends it."""
+    size = image.pixels.shape[:2]
+    return warp_image(image, Transform("affine", np.linalg.inv(matrix), size, size))
+
+
+def affine(angle=0.0, scale=1.0, shift=(0.0, 0.0)):
+    c, s = scale * np.cos(np.radians(angle)), scale * np.sin(np.radians(angle))
+    return np.array([[c, -s, shift[0]], [s, c, shift[1]], [0, 0, 1.0]])
+
+
+# ---- warping
+
+
+def test_warping_by_whole_pixels_is_a_shift():
+    image = Image(texture(*SIZE, 1).astype(np.float32) / 255)
+    warped = warp_image(image, Transform("translation", affine(shift=(5, -3)), SIZE, SIZE))
+    assert np.allclose(warped.pixels[3:, :-5], image.pixels[:-3, 5:], atol=1e-6)
+    assert not warped.valid[:3].any() and not warped.valid[:, -5:].any() and warped.valid[3:, :-5].all()
+
+
+def test_a_transform_and_its_inverse():
+    transform = Transform("affine", affine(3, 1.02, (4, -2)), SIZE, SIZE)
+    both = transform.inverse().matrix @ transform.matrix
+    np.testing.assert_allclose(both / both[2, 2], np.eye(3), atol=1e-9)
+
+
+def test_images_of_two_sizes_show_the_same_to_their_edges():
+    places = cv2.perspectiveTransform(np.array([[[-0.5, -0.5], [319.5, 239.5]]]), identity((240, 320), (480, 640)))
+    np.testing.assert_allclose(places[0], [[-0.5, -0.5], [639.5, 479.5]])
+
+
+def test_another_size_than_the_transform_is_for():
+    with pytest.raises(AlignmentError, match="for images of 320x240 pixels, got 10x10"):
+        warp_image(Image(np.zeros((10, 10), np.float32)), Transform("affine", np.eye(3), SIZE, SIZE))
+
+
+# ---- estimates
+
+
+@pytest.mark.parametrize(
+    ("method", "matrix"),
+    [
+        ("translation", affine(shift=(9, -6))),
+        ("affine", affine(2, 1.02, (6, -5))),
+        ("homography", affine(-1, 0.98, (5, 4)) @ np.array([[1, 0, 0], [0, 1, 0], [2e-5, 1e-5, 1.0]])),
+    ],
+)
+def test_known_movements_of_an_infrared_image(street, method, matrix):
+    infrared, visible = street
+    found = estimate(moved(infrared, matrix), visible, method).transform
+    own = estimate(infrared, visible, method).transform.matrix  # of images that lie on each other: nearly nothing
+    assert corner_shift(own, np.eye(3), SIZE) < 1.5
+    assert corner_shift(found.matrix, matrix @ own, SIZE) < 1.0
+
+
+def test_a_smooth_field(street):
+    infrared, visible = street
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.float32)
+    dx, dy = 5 * np.sin(y / 60), 4 * np.cos(x / 70)
+    bent = Image(cv2.remap(infrared.pixels, x + dx, y + dy, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT).clip(0, 1))
+    places = estimate(bent, visible, "deformable").transform.positions()
+    shown = np.stack(
+        [cv2.remap(plane, *np.moveaxis(places, -1, 0), cv2.INTER_LINEAR) for plane in (x + dx, y + dy)], -1
+    )
+    error = np.hypot(*np.moveaxis(shown - np.stack([x, y], -1), -1, 0))[20:-20, 20:-20]
+    assert error.mean() < 2 < np.hypot(dx, dy).mean()
+
+
+def test_sizes_that_differ(street):
+    infrared, visible = street
+    small = Image(cv2.resize(infrared.pixels, (160, 120), interpolation=cv2.INTER_AREA))
+    matrix = estimate(small, visible, "affine").transform.matrix
+    assert corner_shift(matrix, identity(SIZE, (120, 160)), SIZE) < 1.0  # pixels of the small image
+
+
+def test_medical_images_by_information():
+    case = head(3, 192)
+    scan, mri = (Image(case[name].astype(np.float32) / 255) for name in ("CT", "MRI"))
+    matrix = affine(3, 1.0, (5, -4))
+    found = estimate(moved(scan, matrix), mri, "affine", "information").transform.matrix
+    assert corner_shift(found, matrix, scan.pixels.shape[:2]) < 4
+
+
+def test_what_cannot_be_registered(street):
+    _, visible = street
+    flat, noise = np.full(SIZE, 0.5, np.float32), np.random.default_rng(0).random(SIZE, np.float32)
+    for image, words in (
+        (flat, "is flat"),
+        (noise, "cannot register|not plausible"),
+        (np.zeros((20, 20), np.float32) + np.eye(20, dtype=np.float32), "48 a side are needed"),
+    ):
+        with pytest.raises(AlignmentError, match=words):
+            estimate(Image(image), visible)
+    with pytest.raises(ValueError, match="unknown method"):
+        estimate(visible, visible, "rigid")
+
+
+def test_a_glance_tells_what_is_off(street):
+    infrared, visible = street
+    assert notable_misalignment(infrared, visible) is None
+    shifted = moved(infrared, affine(shift=(12, 8)))
+    assert notable_misalignment(shifted, visible) == pytest.approx(np.hypot(12, 8), rel=0.3)
+    assert misalignment(Image(np.zeros(SIZE, np.float32)), visible) is None
+
+
+# ---- calibration
+
+
+def test_a_calibration_is_the_median_and_survives_its_file(street, tmp_path):
+    infrared, visible = street
+    matrix = affine(1, 1.01, (5, -4))
+    pairs = [("a", moved(infrared, matrix), visible), ("b", moved(infrared, matrix), visible)]
+    pairs.append(("wrong", moved(infrared, affine(shift=(-9, 9))), visible))
+    found = calibrate(pairs)
+    assert corner_shift(found.transform.matrix, matrix, SIZE) < 2
+    found.save(tmp_path / "c.json")
+    again = load_calibration(tmp_path / "c.json")
+    np.testing.assert_allclose(again.transform.matrix, found.transform.matrix)
+    assert again.transform.size == SIZE and again.pairs == 3
+    a, b = Aligner("affine", calibration=again.transform).align([pairs[0][1], visible])
+    assert b is visible and a.pixels.shape == infrared.pixels.shape
+
+
+@pytest.mark.parametrize("content", ["no json", "{}", '{"format": "adasffuse calibration 1", "method": "affine"}'])
+def test_files_that_are_no_calibration(tmp_path, content):
+    (tmp_path / "c.json").write_text(content)
+    with pytest.raises(AlignmentError, match="adasffuse align --save"):
+        load_calibration(tmp_path / "c.json")
+    with pytest.raises(AlignmentError, match="No such file"):
+        load_calibration(tmp_path / "nowhere.json")
+
+
+def test_a_calibration_is_for_one_size(street):
+    infrared, visible = street
+    aligner = Aligner("affine", calibration=Transform("affine", np.eye(3), (10, 10), (10, 10)))
+    with pytest.raises(AlignmentError, match="calibrate these cameras"):
+        aligner.align([infrared, visible])
+
+
+# ---- the doors
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, street):
+    root = tmp_path_factory.mktemp("pairs")
+    infrared, visible = street
+    for stem, matrix in (("1", affine(1, 1.0, (9, -7))), ("2", affine(-1, 1.01, (10, -6)))):
+        write_image(root / "infrared" / f"{stem}.png", moved(infrared, matrix).pixels)
+        write_image(root / "visible" / f"{stem}.png", visible.pixels)
+    return root
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_weights(tmp_path_factory.mktemp("w") / "w.safetensors", "ivf")
+
+
+def test_fusing_registers_when_asked_to(folders, weights, tmp_path, capsys):
+    sources = [str(folders / "infrared"), str(folders / "visible")]
+    arguments = [*sources, "--weights", str(weights), "--precision", "float32"]
+    assert fuse.run([*arguments, "-o", str(tmp_path / "plain")]) == 0
+    assert "seem not to lie on each other" in capsys.readouterr().out
+    assert fuse.run([*arguments, "-o", str(tmp_path / "aligned"), "--align", "affine"]) == 0
+    assert "seem not" not in capsys.readouterr().out
+    assert align.run([*sources, "-o", str(tmp_path / "moved")]) == 0
+    moved_sources = [str(tmp_path / "moved" / name) for name in ("infrared", "visible")]
+    assert fuse.run([*moved_sources, *arguments[2:], "-o", str(tmp_path / "again")]) == 0
+    one, other = (read_image(tmp_path / name / "1.png").pixels for name in ("aligned", "again"))
+    assert np.abs(one - other)[30:-30, 30:-30].mean() < 0.01
+
+
+def test_one_bad_pair_fails_by_name(folders, weights, tmp_path, capsys):
+    for stem in "12":
+        for name in ("infrared", "visible"):
+            write_image(tmp_path / "in" / name / f"{stem}.png", read_image(folders / name / f"{stem}.png").pixels)
+    write_image(tmp_path / "in/infrared/2.png", np.full((60, 80), 128, np.uint8))
+    sources = [str(tmp_path / "in" / name) for name in ("infrared", "visible")]
+    assert fuse.run([*sources, "-o", str(tmp_path / "out"), "--align", "affine", "--weights", str(weights)]) == 1
+    assert "failed: 2: cannot register" in capsys.readouterr().out
+    assert (tmp_path / "out/1.png").is_file() and not (tmp_path / "out/2.png").exists()
+
+
+def test_calibrate_once_and_apply(folders, weights, tmp_path, capsys):
+    sources, file = [str(folders / "infrared"), str(folders / "visible")], tmp_path / "c.json"
+    assert align.run([*sources, "--save", str(file)]) == 0
+    assert json.loads(file.read_text())["size_a"] == [320, 240]
+    arguments = [*sources, "--weights", str(weights), "-o", str(tmp_path / "out"), "--calibration", str(file)]
+    assert fuse.run(arguments) == 0
+    assert fuse.run([*arguments, "--align", "affine"]) == 1
+    assert "give one of them" in capsys.readouterr().err
+
+
+def test_results_lie_on_the_grid_that_is_asked_for(street):
+    infrared, visible = street
+    small = Image(cv2.resize(infrared.pixels, (160, 120), interpolation=cv2.INTER_AREA))
+    fuser = Fuser(Mean(), TASKS["ivf"])
+    assert fuser.fuse(small, visible, align=Aligner("affine")).shape[:2] == SIZE
+    assert fuser.fuse(small, visible, align=Aligner("affine", "a")).shape[:2] == (120, 160)
+    with pytest.raises(ValueError, match="unknown grid"):
+        Aligner("affine", "c")
