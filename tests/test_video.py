@@ -710,3 +710,19 @@ def test_options_of_folders_are_refused_for_videos(tmp_path, pair, capsys):
 def test_which_names_are_videos():
     assert [is_video_name(name) for name in ("a.mp4", "a.MKV", "frames", "a.b/", "x.avi")] == [True, True] + [False] * 3
     assert set(frames_module.VIDEO_SUFFIXES) == {".mp4", ".mkv", ".mov", ".m4v"}
+
+
+def test_a_calibration_brings_two_sizes_to_one_grid(tmp_path, capsys):
+    from adasffuse.registration.aligner import Calibration
+    from adasffuse.registration.transform import Transform, identity
+
+    visible = scene(3)
+    small = [cv2.resize(image, (WIDTH // 2, HEIGHT // 2), interpolation=cv2.INTER_AREA) for image in visible]
+    a, b = make_folder(tmp_path / "a", small), make_folder(tmp_path / "b", visible)
+    sizes = (HEIGHT, WIDTH), (HEIGHT // 2, WIDTH // 2)
+    Calibration(Transform("affine", identity(*sizes), *sizes), 1, 0.0).save(tmp_path / "c.json")
+    arguments = [str(a), str(b), "-o", str(tmp_path / "out")]
+    assert command.run(arguments) == 1
+    assert "sizes differ" in capsys.readouterr().err
+    assert command.run([*arguments, "--calibration", str(tmp_path / "c.json")]) == 0
+    assert cv2.imread(str(next((tmp_path / "out").glob("*.png")))).shape[:2] == (HEIGHT, WIDTH)

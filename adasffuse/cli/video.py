@@ -17,6 +17,7 @@ from adasffuse.images.ranges import RangeSpec, parse_range
 from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, Fuser, load_fuser
 from adasffuse.inference.video import (
     AUDIO,
+    Align,
     FramePairs,
     Frames,
     LiveReport,
@@ -29,6 +30,7 @@ from adasffuse.inference.video import (
 )
 from adasffuse.models import RELEASED_SIZES
 from adasffuse.process import say
+from adasffuse.registration.aligner import Aligner, load_calibration
 from adasffuse.tasks import TASKS, find_task
 
 DESCRIPTION = """Fuse two sequences of frames: video files, folders of images, or one of each.
@@ -83,6 +85,12 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
     )
     sources.add_argument("--shortest", action="store_true", help="fuse what both have where one source is shorter")
     sources.add_argument("--allow_gaps", action="store_true", help="numbers of frames in folders may have gaps")
+    sources.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="of two fixed cameras, written by 'adasffuse align A B --save FILE'; the result has B's pixels",
+    )
     network = parser.add_argument_group("network")
     network.add_argument("--size", choices=RELEASED_SIZES, default="tiny", help="released weights (%(default)s)")
     network.add_argument("--weights", help="weights file, folder of a training run, or released weights by name")
@@ -196,8 +204,17 @@ def _fuser(args: argparse.Namespace) -> Fuser:
     return load_fuser(args.task, args.size, args.weights, args.device, args.tile, args.tile_overlap, args.precision)
 
 
+def _align(args: argparse.Namespace) -> Align | None:
+    """How each pair of frames is brought to B's pixels; None: frames lie on each other as they are."""
+    if args.calibration is None:
+        return None
+    known = load_calibration(args.calibration).transform
+    aligner = Aligner(known.method, calibration=known)
+    return lambda a, b: tuple(aligner.align([a, b]))
+
+
 def _write(a: Frames, b: Frames, args: argparse.Namespace) -> int:
-    check_pair(a, b, args.shortest)
+    check_pair(a, b, args.shortest, args.calibration is not None)
     check_output(a, b, args.output, args.depth)
     report = fuse_video(
         _fuser(args),
@@ -208,6 +225,7 @@ def _write(a: Frames, b: Frames, args: argparse.Namespace) -> int:
         quality=args.quality,
         audio=args.audio,
         shortest=args.shortest,
+        align=_align(args),
     )
     if args.json:
         ranges = [one.value_range for one in (a, b)]
@@ -224,16 +242,16 @@ def _write(a: Frames, b: Frames, args: argparse.Namespace) -> int:
 
 
 def _show(a: Frames, b: Frames, args: argparse.Namespace) -> int:
-    check_pair(a, b, shortest=True)
+    check_pair(a, b, shortest=True, aligned=args.calibration is not None)
     with closing(Window()) as window:
-        return _shown(show_files(_fuser(args), a, b, window), args)
+        return _shown(show_files(_fuser(args), a, b, window, _align(args)), args)
 
 
 def _cameras(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         window = stack.enter_context(closing(Window()))
         cameras = [stack.enter_context(closing(Camera(name))) for name in (args.camera_a, args.camera_b)]
-        return _shown(show_cameras(_fuser(args), *cameras, window, args.output, args.quality), args)
+        return _shown(show_cameras(_fuser(args), *cameras, window, args.output, args.quality, _align(args)), args)
 
 
 def _shown(report: LiveReport, args: argparse.Namespace) -> int:
@@ -250,7 +268,7 @@ def _ended(problem: str) -> int:
 
 def _describe(a: Frames, b: Frames, args: argparse.Namespace) -> int:
     """Say what would be fused; the sequences are opened, and the first frames read."""
-    check_pair(a, b, args.shortest)
+    check_pair(a, b, args.shortest, args.calibration is not None)
     if args.output is not None:
         check_output(a, b, args.output, args.depth)
     next(iter(FramePairs(a, b)))
