@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from adasffuse.cli.arguments import (
     add_align_options,
     add_fusing_options,
@@ -20,7 +22,9 @@ from adasffuse.cli.arguments import (
 from adasffuse.cli.task_script import print_report, score
 from adasffuse.files import printable
 from adasffuse.images.image import ImageError
+from adasffuse.images.metadata import KEPT
 from adasffuse.images.pairs import SceneError, SceneFolder
+from adasffuse.images.volumes import is_volume
 from adasffuse.inference.dry_run import Plan, plan_scenes
 from adasffuse.inference.folder import (
     RESULT_SUFFIXES,
@@ -34,6 +38,7 @@ from adasffuse.inference.folder import (
 )
 from adasffuse.inference.fuser import Fuser, load_fuser
 from adasffuse.inference.ranks import Ranks, join_ranks, own_device
+from adasffuse.inference.volume import fuse_volumes
 from adasffuse.process import say
 from adasffuse.tasks import TASKS, Task, guess_task
 
@@ -43,6 +48,7 @@ DESCRIPTION = """Fuse registered images: two files, two folders, or the pairs of
   adasffuse fuse infrared visible -o fused                               files of equal names are a pair
   adasffuse fuse 'cam/IR_*.jpg' 'cam/VIS_*.jpg' -o fused                 what * stands for tells the pairs
   adasffuse fuse cam --pattern_a 'IR_*' --pattern_b 'VIS_*' -o fused     the same, of any suffix
+  adasffuse fuse ct.nii.gz mri.nii.gz -o fused.nii.gz                    volumes on one grid, or DICOM series
   adasffuse fuse DATA/test/IVF -o fused                                  its folders infrared and visible
 """
 EPILOG = """Exit status: 0 everything was fused, 1 something failed and is named (the rest was fused), 2 impossible
@@ -111,6 +117,13 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     results.add_argument(
         "--panel", action="store_true", help="also write sources and result side by side: OUT/panels/NAME.png"
     )
+    results.add_argument(
+        "--keep_metadata",
+        choices=KEPT,
+        default="none",
+        help="carry EXIF data over from the source that gives the colour, and say that colours are sRGB; gps: also "
+        "the place (%(default)s)",
+    )
     add_fusing_options(parser, results=results)
     add_source_options(parser, parser.add_argument_group("reading the sources"))
     add_align_options(parser.add_argument_group("registration"))
@@ -148,6 +161,8 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, ranks: Ranks) -> int:
+    if is_volume(args.out) or any(map(is_volume, args.sources)):
+        return _fuse_volumes(args) if ranks.main else 0
     given = find_given(args)
     work = _work(args, given)
     task, reason = _task(args, given)
@@ -162,6 +177,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
         args.stretch,
         args.panel,
         aligner_from(args, task.id),
+        args.keep_metadata,
     )
     fuser = load_fuser(
         task.id, args.size, args.weights, own_device(args.device), args.tile, args.tile_overlap, args.precision
@@ -174,6 +190,30 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     if ranks.main:
         _tell(report, fuser, work, args)
     return int(bool(report.failed))
+
+
+def _fuse_volumes(args: argparse.Namespace) -> int:
+    """Fuse two NIfTI volumes, or DICOM series, slice by slice."""
+    if not is_volume(args.out):
+        raise ImageError(f"-o {args.out}: the result of volumes is a volume; give a name ending in .nii.gz")
+    asked = ("dry_run", "resume", "scores", "panel", "stretch", "pattern_a", "pattern_b", "calibration")
+    refused = [name for name in asked if getattr(args, name)] + ["align"] * (args.align != "none")
+    if refused:
+        raise ValueError(f"--{refused[0]} is not for volumes")
+    task = TASKS[args.task or "mif"]
+    fuser = load_fuser(task.id, args.size, args.weights, args.device, args.tile, args.tile_overlap, args.precision)
+    ranges = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
+    hidden = True if args.json else None
+    notices = fuse_volumes(
+        fuser, args.sources, args.out, ranges, args.depth, progress=lambda n: tqdm(n, "slices", disable=hidden)
+    )
+    if args.json:
+        say(json.dumps({"ok": True, "task": task.id, "result": str(args.out), "notices": notices}))
+        return 0
+    for notice in notices:
+        say(f"notice: {printable(notice)}")
+    say(f"{task.title}: fused in {fuser.precision} on {fuser.device} -> {printable(args.out)}")
+    return 0
 
 
 def find_given(args: argparse.Namespace) -> Given:

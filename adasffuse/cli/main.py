@@ -26,6 +26,7 @@ COMMANDS = {
     "stack": Command("stack", "fuse exposure brackets and focus stacks, one folder per stack"),
     "video": Command("video", "fuse two videos or folders of frames; --show: live"),
     "align": Command("align", "register images that do not lie on each other, and save how"),
+    "extract": Command("extract", "take temperatures and photographs out of FLIR's radiometric JPEG files"),
     "compare": Command("compare", "draw methods side by side, with crops and differences"),
     "check": Command("check", "say what a folder of images holds, and what is wrong with it"),
     "data": Command("data", "lay a published data set out for training and scoring"),

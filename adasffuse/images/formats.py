@@ -33,13 +33,19 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from adasffuse.images.extras import is_installed
 from adasffuse.images.image import ImageError
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # or what it finds in damaged files goes to stderr
 
+RAW_SUFFIXES = frozenset(  # of cameras; their files look like TIFF, or like nothing known
+    {".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".nrw", ".3fr"}
+)
+RADIOMETRIC = b"FLIR\0"  # how FLIR's segments of a JPEG begin
+_SEARCHED = 1 << 20  # bytes of a JPEG in which they are looked for
 MAX_BYTES = 2**32  # of a file
 MAX_PIXELS = 2**30  # of an image, e.g. 32768 x 32768
-EXPECTED = "expected a PNG, JPEG, TIFF, BMP, WebP, GIF, PGM, PPM, JPEG 2000 or AVIF image"
+EXPECTED = "expected a PNG, JPEG, TIFF, BMP, WebP, GIF, PGM, PPM, JPEG 2000, AVIF or DICOM image"
 # Pillow's classes rather than `PIL.Image.open`: no global registry, and no limit of 179 million pixels.
 _PILLOW = {
     "PNG": PngImagePlugin.PngImageFile,
@@ -95,6 +101,7 @@ class Stored:
     inverted: bool = False  # the smallest value is white
     no_data: float | None = None  # the file's own value for "no data"
     profile: bytes | None = None  # ICC
+    fixed: bool = False  # the span is what the file asks for, however little of it is used
 
 
 @dataclass(frozen=True)
@@ -109,8 +116,11 @@ class ImageFile:
 
 
 @contextmanager
-def open_image(path: str | Path) -> Iterator[ImageFile]:
+def open_image(path: str | Path, thermal: bool = False) -> Iterator[ImageFile]:
     """Open an image file and judge its header.
+
+    Args:
+        thermal: of a radiometric JPEG the temperatures are wanted, not its rendering in false colours.
 
     Raises:
         ImageError: at opening or from within the block: no such file, no regular file, empty, larger than MAX_BYTES
@@ -119,11 +129,14 @@ def open_image(path: str | Path) -> Iterator[ImageFile]:
     path = Path(path)
     try:
         with _regular_file(path) as file:
-            kind = _image_format(file.read(_HEAD))
+            head = file.read(_HEAD)
+            kind = _image_format(head)
             file.seek(0)
-            if kind is None:
+            if kind is None and path.suffix.lower() not in RAW_SUFFIXES:
                 raise ImageError(f"{path}: not a readable image; {EXPECTED}, convert it or take it out")
-            opened = _open_tiff(file) if kind == "TIFF" else _open_pillow(file.read(), kind)
+            opened = _open_extra(path, kind, file, thermal)
+            if opened is None:
+                opened = _open_tiff(file) if kind == "TIFF" else _open_pillow(file.read(), kind)
             if opened.height * opened.width > MAX_PIXELS:
                 size = f"{opened.width} x {opened.height} pixels"
                 raise ImageError(f"{path}: {size}, more than the limit of {MAX_PIXELS}; cut or shrink it first")
@@ -141,8 +154,38 @@ def open_image(path: str | Path) -> Iterator[ImageFile]:
 def _image_format(head: bytes) -> str | None:
     """Name of the format that a file's first _HEAD bytes show, None where it is none that is read here."""
     if head[128:132] == b"DICM":  # its first bytes may be those of a TIFF
-        return None
+        return "DICOM"
     return next((name for name, pattern in _SIGNATURES if re.match(pattern, head, re.DOTALL)), None)
+
+
+def _open_extra(path: Path, kind: str | None, file: BinaryIO, thermal: bool) -> "ImageFile | None":
+    """What an optional package decodes; None for other files.  The modules are loaded where a file needs them."""
+    if kind == "DICOM":
+        from adasffuse.images.dicom import decode_dicom, open_dicom
+
+        height, width, depth, data_set = open_dicom(path)
+        return ImageFile(height, width, depth, 1, lambda: decode_dicom(path, data_set))
+    if kind in (None, "TIFF") and path.suffix.lower() in RAW_SUFFIXES:
+        from adasffuse.images.camera_raw import decode_raw, size_of_raw
+
+        return ImageFile(*size_of_raw(path), "16", 1, lambda: decode_raw(path))
+    if kind == "JPEG" and thermal:
+        radiometric = RADIOMETRIC in file.read(_SEARCHED)
+        file.seek(0)
+        if radiometric and is_installed("flyr"):
+            from adasffuse.images.flir import thermal_image
+
+            stored = thermal_image(path)
+            return ImageFile(*stored.values.shape, "float", 1, lambda: stored)
+        if radiometric:
+            opened = _open_pillow(file.read(), kind)
+            notice = "its colours are a rendering; to read its temperatures: pip install 'adasffuse[thermal]'"
+            return replace(opened, decode=lambda: _with_notice(opened.decode(), notice))
+    return None
+
+
+def _with_notice(stored: Stored, notice: str) -> Stored:
+    return replace(stored, notices=(*stored.notices, notice))
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def _deep_images(
     """Values and mask of the deep files among `paths`, one after the other."""
     for path in paths:
         try:
-            with open_image(path) as file:
+            with open_image(path, thermal) as file:
                 if file.depth == "8":
                     continue
                 stored = file.decode()

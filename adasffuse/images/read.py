@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from adasffuse.images.color import is_gray
-from adasffuse.images.formats import Stored, open_image
+from adasffuse.images.formats import RAW_SUFFIXES, Stored, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.no_data import thermal_border_mask
 from adasffuse.images.profiles import lab_to_srgb, to_srgb
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif"}
-    | {".pgm", ".ppm", ".pnm", ".pbm", ".jp2", ".j2k", ".avif"}
+    | {".pgm", ".ppm", ".pnm", ".pbm", ".jp2", ".j2k", ".avif", ".dcm"}
+    | RAW_SUFFIXES
 )
 _CLIPPED = 0.9  # share of values beyond a range from which on it is hardly the right one
 
@@ -26,6 +27,8 @@ def read_image(
 ) -> Image:
     """Read one PNG, JPEG, TIFF, BMP, WebP, GIF, PGM, PPM, JPEG 2000 or AVIF file, upright and in sRGB.
 
+    With optional packages also DICOM, raw files of cameras, and the temperatures of FLIR's radiometric JPEG.
+
     The content decides on the format, not the suffix.  Colours are converted to sRGB by the file's ICC profile; a file
     whose channels are all equal comes back gray.  Alpha is dropped, and of several pages only the first is read, each
     with a notice.  Resolution (dots per inch) and other metadata are not kept.
@@ -37,13 +40,14 @@ def read_image(
             notice where less than a quarter of that is used.  8-bit files always span 0..255.
         no_data: a value, in the file's units, that means "no data", besides NaN, infinity and the file's own value
             (tag GDAL_NODATA).  A colour pixel holds no data where all its channels have that value.
-        thermal: exact 0 in a large area joined to the border is no data, too, see `thermal_border_mask`.
+        thermal: exact 0 in a large area joined to the border is no data, too, see `thermal_border_mask`; and of a
+            radiometric JPEG the temperatures are read.
     Raises:
         ImageError: no such file, no regular one, too large, empty, damaged or no image; it holds floating-point,
             signed or 32-bit values and no `value_range` says what is black and white; or `value_range` is not two
             increasing numbers.  The message names the file and says what to do.
     """
-    with open_image(path) as file:
+    with open_image(path, thermal) as file:
         image = interpret(file.decode(), file.depth, str(path), value_range, no_data, thermal)
     valid = None if image.valid is None else upright(image.valid, file.orientation)
     return replace(image, pixels=upright(image.pixels, file.orientation), valid=valid)
@@ -158,7 +162,7 @@ def _window(
             "give a value range for this source, LOW HIGH in the file's units, or 'folder'"
         )
     used = values if valid is None else values[valid]
-    if depth == "8" or used.size == 0:
+    if depth == "8" or used.size == 0 or stored.fixed:
         return stored.span, []
     low, high, full = used.min(), used.max(), stored.span[1]
     if high - low >= full / 4 or stored.span == (0, 1):

@@ -11,6 +11,7 @@ import tifffile
 
 from adasffuse.files import write_bytes
 from adasffuse.images.image import ImageError
+from adasffuse.images.metadata import Metadata, with_png_metadata
 
 DEPTHS = ("8", "16", "float")  # from shallow to deep
 _DTYPES = {"8": np.uint8, "16": np.uint16, "float": np.float32}
@@ -58,7 +59,7 @@ def suffix_of(depth: str) -> str:
     return ".tif" if depth == "float" else ".png"
 
 
-def write_image(path: str | Path, pixels: np.ndarray, depth: str = "8") -> None:
+def write_image(path: str | Path, pixels: np.ndarray, depth: str = "8", metadata: Metadata | None = None) -> None:
     """Write gray or sRGB pixels as PNG or TIFF, making the folder where needed.
 
     The suffix decides: .png (depth '8' and '16'), .tif or .tiff (any depth, deflate).  Floating-point files state in
@@ -68,6 +69,7 @@ def write_image(path: str | Path, pixels: np.ndarray, depth: str = "8") -> None:
         path: the file; one that is there is replaced, in one step.
         pixels: (H, W) or (H, W, 3), floating-point in [0, 1], or uint8 or uint16 as `quantise` returns them.
         depth: '8', '16' or 'float', of floating-point pixels; other arrays keep their own.
+        metadata: what is written beside the pixels; of EXIF data a TIFF takes description, camera, date and author.
     Raises:
         ImageError: the folder or file cannot be written; an older file of that name stays as it was.
         ValueError: another shape or type of pixels, or a suffix that cannot hold the depth.
@@ -79,9 +81,11 @@ def write_image(path: str | Path, pixels: np.ndarray, depth: str = "8") -> None:
         pixels = quantise(pixels, depth)
     suffix = path.suffix.lower()
     if suffix in (".tif", ".tiff"):
-        content = _tiff(pixels)
+        content = _tiff(pixels, metadata)
     elif suffix == ".png" and pixels.dtype != np.float32:
         content = _png(pixels)
+        if metadata is not None:
+            content = with_png_metadata(content, metadata, colour=pixels.ndim == 3)
     else:
         wanted = ".tif" if pixels.dtype == np.float32 else ".png or .tif"
         raise ValueError(f"{path}: {pixels.dtype} pixels are written to files ending in {wanted}")
@@ -99,12 +103,16 @@ def _png(pixels: np.ndarray) -> bytes:
     return data.tobytes()
 
 
-def _tiff(pixels: np.ndarray) -> bytes:
+def _tiff(pixels: np.ndarray, metadata: Metadata | None = None) -> bytes:
     channels = 1 if pixels.ndim == 2 else 3
     extremes = []
     if pixels.dtype == np.float32:
         span = ((_SMALLEST, 0.0), (_LARGEST, 1.0))
         extremes = [(tag, "f", channels, (value,) * channels, True) for tag, value in span]
+    texts, profile = [], None
+    if metadata is not None:
+        texts = [(tag, "s", 0, text, True) for tag, text in metadata.texts]
+        profile = metadata.profile if channels == 3 else None
     file = io.BytesIO()
     tifffile.imwrite(
         file,
@@ -112,6 +120,7 @@ def _tiff(pixels: np.ndarray) -> bytes:
         photometric="minisblack" if channels == 1 else "rgb",
         compression="zlib",
         metadata=None,
-        extratags=extremes,
+        extratags=[*extremes, *texts],
+        iccprofile=profile,
     )
     return file.getvalue()

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from adasffuse.files import printable
 from adasffuse.images.color import is_colorful
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.metadata import Metadata, read_metadata
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import RangeSpec, resolve_range
@@ -150,6 +151,7 @@ class WantedResults:
     stretch: bool = False  # as in `Fuser.fuse`
     panels: bool = False  # also an image of the sources and the result side by side
     align: Aligner | None = None  # registers the two sources of each scene; their sizes may differ then
+    metadata: str = "none"  # of the source that gives the colour: 'none', 'exif' or 'gps' (EXIF with the place)
 
     def resolved(self, task: Task, work: Work) -> "Reading":
         """How the files of all scenes are read.
@@ -259,7 +261,8 @@ def fuse_scenes(
             deep = result_depth(wanted.depth, [image.depth for image in images])
             fused = _fuse_images(fuser, images, turns, wanted.stretch, deep)
             written = [work.result(scene, deep)]
-            _save(written[0], fused, deep)
+            giver = scene.paths[0 if fuser.task.color == "a" else -1]
+            _save(written[0], fused, deep, read_metadata(giver, wanted.metadata))
             if wanted.panels:
                 written.append(work.panel(scene))
                 _save(written[1], panel_of(images, fused, fuser.task), "8")
@@ -322,6 +325,7 @@ def open_journal(
         depth=wanted.depth,
         stretch=wanted.stretch,
         panels=wanted.panels,
+        metadata=wanted.metadata,
         align=None if wanted.align is None else wanted.align.settings(),
     )
     try:
@@ -354,7 +358,7 @@ def _fuse_images(fuser: Fuser, images: Sequence[Image], turns: "_Turns", stretch
     return fuser.finish(luma, prepared, stretch, depth)
 
 
-def _save(path: Path, fused: np.ndarray, depth: str) -> None:
+def _save(path: Path, fused: np.ndarray, depth: str, metadata: Metadata | None = None) -> None:
     """Write a result.
 
     Raises:
@@ -362,7 +366,7 @@ def _save(path: Path, fused: np.ndarray, depth: str) -> None:
         ImageError: this file cannot be written.
     """
     try:
-        write_image(path, fused, depth)
+        write_image(path, fused, depth, metadata)
     except (ImageError, OSError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, OSError) and cause.errno in _DISK_FULL:

@@ -1,0 +1,72 @@
+"""Command line of `adasffuse extract`: what is inside FLIR's radiometric JPEG files, as files of their own.
+
+adasffuse extract camera -o pairs           pairs/infrared/NAME.tif in degrees C, pairs/visible/NAME.png
+adasffuse fuse pairs/infrared pairs/visible -o fused --range_a folder --align affine
+
+The photograph shows more of the scene than the thermal image and has another size, hence --align.
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+import tifffile
+
+from adasffuse.files import printable, write_with
+from adasffuse.images.flir import read_photograph, read_temperatures
+from adasffuse.images.image import ImageError
+from adasffuse.images.write import write_image
+from adasffuse.process import say
+
+_SUFFIXES = (".jpg", ".jpeg")
+
+
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, metavar="FILES", help="a radiometric JPEG file, or a folder of such")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="gets infrared/ and visible/")
+    return parser
+
+
+def run(argv: list[str] | None = None, prog: str | None = None) -> int:
+    """Write what the files hold; the exit status: 0, or 1 where a file holds no temperatures."""
+    args = make_parser(prog).parse_args(argv)
+    failed, written, photographs = [], 0, 0
+    try:
+        for path in _files(args.source):
+            try:
+                celsius, photograph = read_temperatures(path), read_photograph(path)
+            except ImageError as error:
+                failed.append(str(error))
+                continue
+            target = args.out / "infrared" / f"{path.stem}.tif"
+            write_with(target, partial(_write_celsius, celsius))
+            written += 1
+            if photograph is not None:
+                write_image(args.out / "visible" / f"{path.stem}.png", photograph)
+                photographs += 1
+    except (ValueError, OSError) as error:
+        say(f"error: {printable(error)}", sys.stderr)
+        return 1
+    for reason in failed:
+        say(f"  failed: {printable(reason)}", sys.stderr)
+    say(f"{written} files with temperatures, {photographs} with a photograph, {len(failed)} failed -> {args.out}")
+    return int(bool(failed))
+
+
+def _write_celsius(celsius, path: Path) -> None:
+    tifffile.imwrite(path, celsius, photometric="minisblack", compression="zlib", metadata=None)
+
+
+def _files(source: Path) -> list[Path]:
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise ImageError(f"{source}: no such file or folder")
+    files = sorted(path for path in source.iterdir() if path.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise ImageError(f"{source} holds no JPEG files")
+    return files

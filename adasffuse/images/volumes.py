@@ -1,0 +1,157 @@
+"""Volumes: NIfTI files, and DICOM series, one folder for each."""
+
+import gzip
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from adasffuse.files import write_bytes
+from adasffuse.images.dicom import decode_dicom, open_dicom, position_of
+from adasffuse.images.extras import needed
+from adasffuse.images.image import ImageError
+
+VOLUME_SUFFIXES = (".nii", ".nii.gz")
+_SAME_GRID = 1e-2  # mm, how far positions of the same voxel may lie apart
+_SAME_GAP = 0.1  # of the usual distance of slices, by which distances may differ
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Voxels, and where they lie in space."""
+
+    values: np.ndarray  # (X, Y, Z) float32, in the file's units
+    affine: np.ndarray  # (4, 4), from voxel numbers to mm, as NIfTI has it: right, anterior, superior
+    window: tuple[float, float] | None = None  # values of black and white that the file asks for
+    inverted: bool = False  # the smallest value is white
+
+
+def is_volume(path: str | Path) -> bool:
+    """Whether a name is that of a NIfTI file."""
+    return str(path).lower().endswith(VOLUME_SUFFIXES)
+
+
+def read_volume(path: str | Path) -> Volume:
+    """Read a NIfTI file, or a folder with one DICOM series.
+
+    Raises:
+        ImageError: a package is missing, the file is damaged, it holds several volumes, or slices of a series are
+            missing or do not fit together.
+    """
+    path = Path(path)
+    return read_series(path) if path.is_dir() else read_nifti(path)
+
+
+def read_nifti(path: str | Path) -> Volume:
+    """Read a NIfTI file of one volume; a single slice counts as one; errors as `read_volume`."""
+    nibabel = needed("nibabel", path)
+    if not Path(path).is_file():
+        raise ImageError(f"{path}: no such file; expected a NIfTI volume")
+    try:
+        image = nibabel.load(str(path))
+        shape = tuple(size for size in image.shape if size) if 0 not in image.shape else ()
+        if len(shape) > 3 and max(shape[3:]) > 1:
+            raise ImageError(f"{path}: holds {np.prod(shape[3:])} volumes of {shape[:3]} voxels; take one of them out")
+        if len(shape) < 2:
+            raise ImageError(f"{path}: holds no image, its shape is {image.shape}")
+        values = np.asarray(image.dataobj, np.float32).reshape((*shape[:3], 1)[:3] if len(shape) < 3 else shape[:3])
+    except ImageError:
+        raise
+    except (nibabel.filebasedimages.ImageFileError, OSError, ValueError, EOFError, TypeError) as error:
+        raise ImageError(f"{path}: damaged or no NIfTI file ({error}); expected a .nii or .nii.gz volume") from error
+    return Volume(values, np.asarray(image.affine, np.float64))
+
+
+def read_series(folder: str | Path) -> Volume:
+    """Read a folder of DICOM slices, sorted by their positions; errors as `read_volume`."""
+    folder = Path(folder)
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    slices = [(path, open_dicom(path)[3]) for path in files if _is_dicom(path)]
+    if not slices:
+        raise ImageError(f"{folder}: holds no DICOM files; expected one series")
+    series = {str(data_set.get("SeriesInstanceUID", "")) for _, data_set in slices}
+    if len(series) > 1:
+        raise ImageError(f"{folder}: holds {len(series)} series; keep one in a folder of its own")
+    placed = sorted(((position_of(data_set), path, data_set) for path, data_set in slices), key=_place)
+    if any(position is None for position, _, _ in placed):
+        path = next(path for position, path, _ in placed if position is None)
+        raise ImageError(f"{path}: does not say where its slice lies (ImagePositionPatient)")
+    positions = np.array([position for position, _, _ in placed])
+    _check_gaps(folder, positions, [path for _, path, _ in placed])
+    stored = [decode_dicom(path, data_set) for _, path, data_set in placed]
+    shapes = {one.values.shape for one in stored}
+    if len(shapes) > 1 or len(next(iter(shapes))) != 2:
+        raise ImageError(f"{folder}: its slices are not gray images of one size: {sorted(shapes)}")
+    values = np.stack([one.values.T for one in stored], axis=2).astype(np.float32)  # columns, rows, slices
+    windows = {one.span for one, (_, _, d) in zip(stored, placed) if d.get("WindowCenter") is not None}
+    window = windows.pop() if len(windows) == 1 else None
+    return Volume(values, _affine([data_set for _, _, data_set in placed], positions), window, stored[0].inverted)
+
+
+def write_volume(path: str | Path, values: np.ndarray, affine: np.ndarray) -> None:
+    """Write voxels (X, Y, Z), uint8, uint16 or float32, as NIfTI, whole or not at all.
+
+    Raises:
+        ImageError: a package is missing, another suffix than .nii or .nii.gz, or the file cannot be written.
+    """
+    if not is_volume(path):
+        raise ImageError(f"{path}: volumes are written to files ending in {' or '.join(VOLUME_SUFFIXES)}")
+    content = needed("nibabel", path).Nifti1Image(values, affine).to_bytes()
+    try:
+        write_bytes(path, gzip.compress(content, 6) if str(path).lower().endswith(".gz") else content)
+    except OSError as error:
+        raise ImageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def check_same_grid(names: Sequence[str | Path], volumes: Sequence[Volume]) -> None:
+    """Raise ImageError where two volumes do not have their voxels in the same places."""
+    (first, second), (one, other) = names, volumes
+    if one.values.shape != other.values.shape:
+        shapes = [" x ".join(map(str, volume.values.shape)) for volume in volumes]
+        raise ImageError(f"{first} has {shapes[0]} voxels, {second} {shapes[1]}; resample one of them")
+    size = np.array(one.values.shape) - 1
+    corners = np.array([[*(size * [i, j, k]), 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], np.float64)
+    gap = np.abs(corners @ (one.affine - other.affine).T).max()
+    if gap > _SAME_GRID:
+        raise ImageError(f"{first} and {second} have their voxels up to {gap:.2f} mm apart; resample one of them")
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _place(entry: tuple) -> float:
+    return -np.inf if entry[0] is None else entry[0]
+
+
+def _check_gaps(folder: Path, positions: np.ndarray, paths: Sequence[Path]) -> None:
+    """Refuse a series with a missing slice, or two in one place."""
+    if len(positions) < 3:
+        return
+    gaps = np.diff(positions)
+    usual = float(np.median(gaps))
+    for gap, before, after in zip(gaps, paths, paths[1:]):
+        if usual <= 0 or gap <= 0:
+            raise ImageError(f"{folder}: {before.name} and {after.name} lie in one place")
+        if abs(gap - usual) > _SAME_GAP * usual:
+            missing = round(gap / usual) - 1
+            what = f"{missing} slices seem to be missing" if missing > 0 else "the distance is another"
+            raise ImageError(
+                f"{folder}: {gap:.2f} mm between {before.name} and {after.name} instead of {usual:.2f}: {what}"
+            )
+
+
+def _affine(slices: Sequence, positions: np.ndarray) -> np.ndarray:
+    """From voxel numbers (column, row, slice) to mm, right-anterior-superior."""
+    first = slices[0]
+    turn = [float(v) for v in first.get("ImageOrientationPatient", [1, 0, 0, 0, 1, 0])]
+    along_row, along_column = np.array(turn[:3]), np.array(turn[3:])
+    rows, columns = (float(v) for v in first.get("PixelSpacing", [1, 1]))
+    step = float(np.median(np.diff(positions))) if len(positions) > 1 else float(first.get("SliceThickness", 1) or 1)
+    matrix = np.eye(4)
+    matrix[:3, 0], matrix[:3, 1] = along_row * columns, along_column * rows
+    matrix[:3, 2] = np.cross(along_row, along_column) * step
+    matrix[:3, 3] = [float(v) for v in first.get("ImagePositionPatient", [0, 0, float(positions[0])])]
+    return np.diag([-1, -1, 1, 1]) @ matrix  # DICOM's axes point left and to the back

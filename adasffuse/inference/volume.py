@@ -1,0 +1,78 @@
+"""Fusing two volumes slice by slice, with one value range for each."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from adasffuse.images.image import Image, ImageError
+from adasffuse.images.ranges import RangeSpec
+from adasffuse.images.volumes import Volume, check_same_grid, read_volume, write_volume
+from adasffuse.images.write import quantise, result_depth
+from adasffuse.inference.fuser import Fuser
+
+
+def fuse_volumes(
+    fuser: Fuser,
+    paths: Sequence[str | Path],
+    out: str | Path,
+    ranges: Sequence[RangeSpec | None] = (None, None),
+    depth: str = "auto",
+    axis: int = 2,
+    progress: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers,
+) -> list[str]:
+    """Fuse two volumes on one grid to a NIfTI file with the second one's affine.
+
+    Args:
+        paths: NIfTI files, or folders with a DICOM series each, in the task's order.
+        ranges: per source which values become black and white; None: the window that a DICOM series asks for, else
+            the lowest and the highest.
+        depth: of the result, '8', '16', 'float', or 'auto': 16.
+        axis: along which slices are cut, 0, 1 or 2.
+        progress: wraps the slices' numbers.
+    Returns:
+        What a user should know.
+    Raises:
+        ImageError: a volume cannot be read, the grids differ, or the file cannot be written.
+        ValueError: not two volumes.
+    """
+    if len(paths) != 2:
+        raise ValueError(f"volumes are fused two at a time, got {len(paths)}")
+    volumes = [read_volume(path) for path in paths]
+    check_same_grid(paths, volumes)
+    notices, units = [], []
+    for path, volume, spec in zip(paths, volumes, ranges):
+        low, high, chosen = window_of(volume, spec)
+        if chosen:
+            notices.append(f"{path}: the values {low:g} to {high:g} become black to white")
+        unit = ((volume.values - low) / (high - low)).clip(0, 1)
+        units.append(1 - unit if volume.inverted else unit)
+    depth = result_depth("16" if depth == "auto" else depth, ())
+    fused = np.empty(units[0].shape, quantise(np.zeros((1, 1), np.float32), depth).dtype)
+    for number in progress(range(fused.shape[axis])):
+        images = [_slice(path, unit, axis, number, volume) for path, unit, volume in zip(paths, units, volumes)]
+        place = (slice(None),) * axis + (number,)
+        fused[place] = fuser.fuse(*images, depth=depth)
+    write_volume(out, fused, volumes[1].affine)
+    return notices
+
+
+def window_of(volume: Volume, spec: RangeSpec | None) -> tuple[float, float, bool]:
+    """Values of black and white of a volume, and whether they are chosen by its content."""
+    finite = volume.values[np.isfinite(volume.values)]
+    if finite.size == 0:
+        raise ImageError("a volume holds no finite value")
+    if spec is not None and spec.kind == "fixed":
+        return spec.low, spec.high, False
+    if spec is None and volume.window is not None:
+        return *volume.window, False
+    ends = (spec.low, spec.high) if spec is not None and spec.kind == "percentiles" else (0, 100)
+    low, high = (float(value) for value in np.percentile(finite, ends))
+    return low, max(high, low + 1e-6), True
+
+
+def _slice(path: str | Path, unit: np.ndarray, axis: int, number: int, volume: Volume) -> Image:
+    pixels = np.take(unit, number, axis)
+    valid = np.isfinite(np.take(volume.values, number, axis))
+    pixels = np.where(valid, pixels, 0).astype(np.float32)
+    return Image(pixels, "16", valid=None if valid.all() else valid)

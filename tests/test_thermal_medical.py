@@ -1,0 +1,298 @@
+"""FLIR, DICOM, NIfTI and camera raw files: real ones where they are there, else files made here."""
+
+import gzip
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from tiny import texture, write_weights
+
+from adasffuse.cli import extract, fuse
+from adasffuse.images import extras, formats
+from adasffuse.images.flir import read_photograph, read_temperatures
+from adasffuse.images.image import ImageError
+from adasffuse.images.ranges import RangeSpec, resolve_range
+from adasffuse.images.read import read_image
+from adasffuse.images.volumes import read_volume
+
+pydicom = pytest.importorskip("pydicom")
+nibabel = pytest.importorskip("nibabel")
+
+
+@pytest.fixture
+def raw(data_root):
+    pytest.importorskip("flyr")
+    return data_root / "raw"
+
+
+def without(monkeypatch, package):
+    """As if an optional package was not installed."""
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(formats, "is_installed", lambda name: name != package)
+    real = extras.importlib.import_module
+
+    def absent(name):
+        if name == package:
+            raise ModuleNotFoundError(name=package)
+        return real(name)
+
+    monkeypatch.setattr(extras.importlib, "import_module", absent)
+
+
+# ---- FLIR
+
+
+@pytest.mark.parametrize("name", ["FLIR_E40", "FLIR_IR_2412"])
+def test_temperatures_follow_planck(raw, name):
+    counts = cv2.imread(str(raw / f"{name}_raw16.png"), cv2.IMREAD_UNCHANGED).astype(float)
+    c = json.loads((raw / "planck.json").read_text())[name]
+
+    def emitted(kelvin):  # counts of a black body
+        return c["R1"] / (c["R2"] * (np.exp(c["B"] / kelvin) - c["F"])) - c["O"]
+
+    object_counts = (counts - (1 - c["E"]) * emitted(c["Trefl"])) / c["E"]  # air between: hardly any at 1 or 2 m
+    expected = c["B"] / np.log(c["R1"] / (c["R2"] * (object_counts + c["O"])) + c["F"]) - 273.15
+    assert np.abs(read_temperatures(raw / f"{name}_rjpeg.jpg") - expected).max() < 0.5
+
+
+def test_a_thermal_source_is_read_as_temperatures(raw):
+    path = raw / "FLIR_E40_rjpeg.jpg"
+    rendered, thermal = read_image(path), read_image(path, thermal=True)
+    assert rendered.pixels.shape == (240, 320, 3) and thermal.pixels.shape == (120, 160)
+    assert thermal.depth == "float" and any("degrees C become black to white" in n for n in thermal.notices)
+    fixed = read_image(path, (15, 30), thermal=True)
+    np.testing.assert_allclose(fixed.pixels, (read_temperatures(path) - 15) / 15, atol=1e-5)
+    low, high = resolve_range(RangeSpec("folder"), [path], thermal=True)
+    assert 17 < low < high < 25
+
+
+def test_the_photograph_inside(raw, tmp_path, capsys):
+    assert read_photograph(raw / "FLIR_E40_rjpeg.jpg") is None
+    assert extract.run([str(raw), "-o", str(tmp_path)]) == 0
+    assert sorted(p.name for p in (tmp_path / "visible").iterdir()) == ["FLIR_example_rjpeg.png"]
+    assert len(list((tmp_path / "infrared").iterdir())) == 3
+    celsius = tifffile.imread(tmp_path / "infrared/FLIR_E40_rjpeg.tif")
+    np.testing.assert_allclose(celsius, read_temperatures(raw / "FLIR_E40_rjpeg.jpg"))
+
+
+def jpeg(path):
+    cv2.imwrite(str(path), texture(48, 64, 1))
+    return path
+
+
+def test_a_jpeg_without_temperatures(tmp_path, capsys):
+    pytest.importorskip("flyr")
+    path = jpeg(tmp_path / "plain.jpg")
+    assert read_image(path, thermal=True).depth == "8"  # an ordinary image
+    assert extract.run([str(path), "-o", str(tmp_path / "out")]) == 1
+    assert "plain.jpg: no raw thermal data" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_without_the_package_a_notice_says_what_to_install(tmp_path, monkeypatch):
+    path = jpeg(tmp_path / "flir.jpg")
+    data = path.read_bytes()
+    path.write_bytes(data[:2] + b"\xff\xe1\x00\x0aFLIR\0\x01\0\0" + data[2:])
+    without(monkeypatch, "flyr")
+    image = read_image(path, thermal=True)
+    assert any("pip install 'adasffuse[thermal]'" in notice for notice in image.notices)
+    with pytest.raises(ImageError, match=r"adasffuse\[thermal\]"):
+        read_temperatures(path)
+
+
+# ---- DICOM
+
+
+def dicom(path, values, **tags):
+    """Write a small DICOM image."""
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = (
+        "1.2.840.10008.5.1.4.1.1.2",
+        pydicom.uid.generate_uid(),
+    )
+    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    data_set = pydicom.dataset.Dataset()
+    data_set.file_meta = meta
+    data_set.SOPClassUID, data_set.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    data_set.Rows, data_set.Columns = values.shape[:2]
+    data_set.SamplesPerPixel = 1 if values.ndim == 2 else 3
+    data_set.PhotometricInterpretation = tags.pop("kind", "MONOCHROME2" if values.ndim == 2 else "RGB")
+    data_set.BitsAllocated = data_set.BitsStored = 8 * values.dtype.itemsize
+    data_set.HighBit, data_set.PixelRepresentation = data_set.BitsStored - 1, int(values.dtype.kind == "i")
+    if values.ndim == 3:
+        data_set.PlanarConfiguration = 0
+    for name, value in tags.items():
+        setattr(data_set, name, value)
+    data_set.PixelData = values.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data_set.save_as(str(path), enforce_file_format=True)
+    return path
+
+
+def test_rescale_and_window(tmp_path):
+    values = np.array([[0, 1000], [1040, 2000]], np.int16)
+    path = dicom(tmp_path / "ct.dcm", values, RescaleSlope=1, RescaleIntercept=-1000, WindowCenter=40.5, WindowWidth=81)
+    image = read_image(path)
+    assert image.window == (0.0, 80.0)
+    np.testing.assert_allclose(image.pixels, [[0, 0], [0.5, 1]], atol=1e-6)
+    np.testing.assert_allclose(read_image(path, (-1000, 1000)).pixels, [[0, 0.5], [0.52, 1]], atol=1e-6)
+
+
+def test_white_is_low_in_monochrome1(tmp_path):
+    path = dicom(tmp_path / "x.dcm", np.array([[0, 100]], np.uint16), kind="MONOCHROME1")
+    np.testing.assert_allclose(read_image(path).pixels, [[1, 0]])
+    assert any("asks for no window" in notice for notice in read_image(path).notices)
+
+
+def test_colour_and_frames(tmp_path):
+    rgb = np.dstack([texture(8, 8, seed) for seed in (1, 2, 3)])
+    np.testing.assert_allclose(read_image(dicom(tmp_path / "rgb.dcm", rgb)).pixels, rgb / np.float32(255))
+    frames = texture(8, 8, 1).astype(np.uint16)
+    path = dicom(tmp_path / "f.dcm", frames, NumberOfFrames=1)
+    data_set = pydicom.dcmread(path)
+    data_set.NumberOfFrames, data_set.PixelData = 2, frames.tobytes() * 2
+    data_set.save_as(str(path))
+    assert any("holds 2 frames" in notice for notice in read_image(path).notices)
+
+
+def test_real_dicom_files(data_root):
+    assert read_image(data_root / "raw/CT_small.dcm").window == (-896, 1167)
+    assert read_image(data_root / "raw/MR_small.dcm").window == (-200, 1399)
+
+
+def test_damaged_dicom(tmp_path, monkeypatch):
+    path = dicom(tmp_path / "x.dcm", texture(16, 16, 1).astype(np.uint16))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ImageError, match=r"x\.dcm: "):
+        read_image(path)
+    without(monkeypatch, "pydicom")
+    with pytest.raises(ImageError, match=r"pip install 'adasffuse\[medical\]'"):
+        read_image(path)
+
+
+# ---- volumes
+
+
+def volume(path, values, affine=None):
+    nibabel.save(nibabel.Nifti1Image(values, np.diag([2, 2, 3, 1]) if affine is None else affine), str(path))
+    return path
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return write_weights(tmp_path / "w.safetensors", "mif")
+
+
+def run(*arguments):
+    return fuse.run([*map(str, arguments), "--task", "mif"])
+
+
+def test_volumes_are_fused_slice_by_slice(tmp_path, weights):
+    from adasffuse.inference.fuser import load_fuser
+
+    a, b = (np.stack([texture(32, 40, seed + k) for k in range(3)], 2).astype(np.int16) * 4 - 500 for seed in (0, 9))
+    affine = np.array([[-2, 0, 0, 5], [0, 2, 0, -7], [0, 0, 3, 11], [0, 0, 0, 1.0]])
+    files = volume(tmp_path / "ct.nii.gz", a, affine), volume(tmp_path / "mri.nii", b, affine)
+    assert run(*files, "-o", tmp_path / "f.nii.gz", "--weights", weights, "--precision", "float32") == 0
+    fused = nibabel.load(tmp_path / "f.nii.gz")
+    np.testing.assert_allclose(fused.affine, affine)
+    assert fused.shape == (32, 40, 3) and fused.get_data_dtype() == np.uint16
+    unit = [((v - v.min()) / np.ptp(v)).astype(np.float32)[..., 1] for v in (a, b)]
+    expected = load_fuser("mif", weights=weights, precision="float32").fuse(*unit, depth="16")
+    assert np.abs(np.asarray(fused.dataobj)[..., 1].astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda tmp: volume(tmp / "b.nii", np.ones((8, 8, 2), np.int16)), "b.nii 8 x 8 x 2; resample"),
+        (lambda tmp: volume(tmp / "b.nii", np.ones((8, 8, 3), np.int16), np.eye(4)), "mm apart"),
+        (lambda tmp: volume(tmp / "b.nii", np.ones((8, 8, 3, 5), np.int16)), "holds 5 volumes"),
+        (lambda tmp: tmp / "nowhere.nii", "no such file"),
+    ],
+)
+def test_volumes_that_do_not_fit(tmp_path, weights, capsys, make, words):
+    one = volume(tmp_path / "a.nii", np.arange(192, dtype=np.int16).reshape(8, 8, 3))
+    assert run(one, make(tmp_path), "-o", tmp_path / "f.nii", "--weights", weights) == 1
+    assert words in capsys.readouterr().err and not (tmp_path / "f.nii").exists()
+
+
+def test_damaged_nifti_and_a_wrong_result(tmp_path, weights, capsys):
+    one = volume(tmp_path / "a.nii", np.ones((8, 8, 3), np.int16))
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(b"no volume"))
+    assert run(one, tmp_path / "b.nii.gz", "-o", tmp_path / "f.nii", "--weights", weights) == 1
+    assert "b.nii.gz: damaged or no NIfTI file" in capsys.readouterr().err
+    assert run(one, one, "-o", tmp_path / "f.png", "--weights", weights) == 1
+    assert "give a name ending in .nii.gz" in capsys.readouterr().err
+
+
+def test_real_volumes(data_root):
+    assert read_volume(data_root / "raw/anatomical.nii").values.shape == (33, 41, 25)
+    with pytest.raises(ImageError, match="holds 2 volumes"):
+        read_volume(data_root / "raw/example4d.nii.gz")
+
+
+def series(folder, numbers, **tags):
+    for number in numbers:
+        dicom(
+            folder / f"{number}.dcm",
+            np.full((4, 6), number, np.int16),
+            SeriesInstanceUID="1.2",
+            ImagePositionPatient=[-3, 4, 2.5 * number],
+            ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+            PixelSpacing=[2, 3],
+            **tags,
+        )
+    return folder
+
+
+def test_a_series_is_sorted_by_position(tmp_path):
+    read = read_volume(series(tmp_path / "s", (11, 9, 10)))
+    assert read.values.shape == (6, 4, 3) and read.values[0, 0].tolist() == [9, 10, 11]
+    place = read.affine @ [1, 2, 1, 1]
+    np.testing.assert_allclose(place[:3], [-(-3 + 3), -(4 + 2 * 2), 25.0])
+
+
+def test_a_missing_slice_is_named(tmp_path):
+    with pytest.raises(ImageError, match=r"5.00 mm between 10.dcm and 12.dcm instead of 2.50: 1 slices seem to be"):
+        read_volume(series(tmp_path / "s", (8, 9, 10, 12, 13)))
+    with pytest.raises(ImageError, match="holds no DICOM files"):
+        read_volume(tmp_path)
+
+
+# ---- raw files of cameras
+
+
+def test_raw_files(tmp_path, monkeypatch):
+    path = Path(tmp_path / "x.nef")
+    path.write_bytes(b"II*\0 no raw file")
+    if extras.is_installed("rawpy"):
+        with pytest.raises(ImageError, match=r"x\.nef: no raw file that LibRaw reads"):
+            read_image(path)
+    without(monkeypatch, "rawpy")
+    with pytest.raises(ImageError, match=r"pip install 'adasffuse\[raw\]'"):
+        read_image(path)
+
+
+def test_a_linear_dng_is_developed(tmp_path):
+    pytest.importorskip("rawpy")
+    mosaic = np.full((64, 64), 4096, np.uint16)
+    mosaic[:, 32:] = 16384
+    tags = [  # DNG: version, colour matrix, neutral, mosaic RGGB, black and white levels
+        (50706, "B", 4, (1, 4, 0, 0), True),
+        (50708, "s", 0, "made here", True),
+        (50721, "2i", 9, (1, 1, 0, 1, 0, 1, 0, 1, 1, 1, 0, 1, 0, 1, 0, 1, 1, 1), True),
+        (50728, "2I", 3, (1, 1, 1, 1, 1, 1), True),
+        (33421, "H", 2, (2, 2), True),
+        (33422, "B", 4, (0, 1, 1, 2), True),
+        (50714, "H", 1, 0, True),
+        (50717, "H", 1, 65535, True),
+    ]
+    tifffile.imwrite(tmp_path / "x.dng", mosaic, photometric=32803, extratags=tags, metadata=None)
+    image = read_image(tmp_path / "x.dng")
+    assert image.depth == "16"
+    left, right = (image.pixels[:, columns].mean() for columns in (slice(4, 28), slice(36, 60)))
+    assert 0 < left < right < 1
