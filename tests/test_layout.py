@@ -23,7 +23,7 @@ BELOW = {  # room: what its files may import, beside themselves
     "data": TABLES | {"images", "scenes"},
     "metrics": TABLES | {"images", "classical", "scenes"},
     "registration": TABLES | {"images"},
-    "inference": TABLES | {"images", "models", "registration"},
+    "inference": TABLES | {"images", "models", "classical", "registration"},
     "export": TABLES | {"images", "models", "inference"},
     "training": TABLES | {"images", "models", "losses", "data", "metrics"},
     "downstream": TABLES | {"images", "scenes", "classical", "metrics", "inference", "models"},

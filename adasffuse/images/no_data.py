@@ -140,15 +140,22 @@ def content(source: np.ndarray, valid: np.ndarray | None = None) -> float:
     """
     luma = luminance(source)
     block = [min(_BLOCK, max(1, n // 2)) for n in luma.shape]
-    means = cv2.blur(luma, block[::-1], anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
-    corners = np.ix_(*([*range(0, n - b, _STEP), n - b] for n, b in zip(luma.shape, block)))
-    means = means[corners]
+    rows, columns = ([*range(0, n - b, _STEP), n - b] for n, b in zip(luma.shape, block))
+    corners = np.ix_(rows, columns)
+    means = np.concatenate([_block_means(luma, rows[k : k + 128], columns, block) for k in range(0, len(rows), 128)])
     if valid is not None:
         whole = cv2.erode(valid.astype(np.uint8), np.ones(block, np.uint8), anchor=(0, 0))
         means = means[whole[corners].astype(bool)]
     if means.size == 0:
         return 0.0
     return float(_smooth_step((means.max() - means.min() - _CUT_OFF) / (_FULL - _CUT_OFF)))
+
+
+def _block_means(luma: np.ndarray, rows: Sequence[int], columns: Sequence[int], block: Sequence[int]) -> np.ndarray:
+    """Means of the blocks whose upper left corners lie in some rows and columns."""
+    part = luma[rows[0] : rows[-1] + block[0]]
+    means = cv2.blur(part, block[::-1], anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
+    return means[np.ix_([row - rows[0] for row in rows], columns)]
 
 
 def without_empty(sources: Sequence[np.ndarray], contents: Sequence[float] | None = None) -> list[np.ndarray]:

@@ -259,16 +259,18 @@ def fuse_scenes(
             if reading.align is None and fuser.task.id in CROSS_MODAL and len(images) == 2:
                 off = notable_misalignment(*images)
             deep = result_depth(wanted.depth, [image.depth for image in images])
-            fused = _fuse_images(fuser, images, turns, wanted.stretch, deep)
             written = [work.result(scene, deep)]
+            one = _Fused(scene, written[0], images, off)
+            shown = list(images) if wanted.panels else []
+            fused = _fuse_images(fuser, images, turns, wanted.stretch, deep)
             giver = scene.paths[0 if fuser.task.color == "a" else -1]
             _save(written[0], fused, deep, read_metadata(giver, wanted.metadata))
             if wanted.panels:
                 written.append(work.panel(scene))
-                _save(written[1], panel_of(images, fused, fuser.task), "8")
+                _save(written[1], panel_of(shown, fused, fuser.task), "8")
             if journal:
                 journal.note(scene, before, written)
-            return _Fused(scene, written[0], images, off)
+            return one
 
         jobs = [pool.submit(fuse, scene) for scene in todo]
         try:
@@ -349,10 +351,11 @@ class _Fused:
         self.all_equal = all(np.array_equal(images[0].pixels, image.pixels) for image in images[1:])
 
 
-def _fuse_images(fuser: Fuser, images: Sequence[Image], turns: "_Turns", stretch: bool, depth: str) -> np.ndarray:
-    """The fused image, rounded to its depth; the network is used in turn."""
-    prepared = fuser.prepare(*images)
+def _fuse_images(fuser: Fuser, images: list[Image], turns: "_Turns", stretch: bool, depth: str) -> np.ndarray:
+    """The fused image, rounded to its depth; the network is used in turn.  The list is emptied: images may be large."""
     height, width = images[0].pixels.shape[:2]
+    prepared = fuser.prepare(*images)
+    images.clear()
     with turns.one(height * width):
         luma = fuser.fuse_prepared(prepared)
     return fuser.finish(luma, prepared, stretch, depth)

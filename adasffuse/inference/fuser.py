@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
-from adasffuse.images.color import is_colorful, keep_hot_colors, luminance, rebuild_color
+from adasffuse.images.color import is_colorful, is_gray, keep_hot_colors, luminance, rebuild_color
 from adasffuse.images.image import ImageNotice
 from adasffuse.images.no_data import Gap, complete, find_gaps, without_empty
 from adasffuse.images.write import quantise, result_depth
@@ -21,7 +21,7 @@ from adasffuse.inference.forms import form_of, joined, of_scene, restored, split
 from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.hub import find_pretrained
-from adasffuse.models.network import stack_sources
+from adasffuse.models.network import check_shapes, stack_sources
 from adasffuse.models.tiles import GRID
 from adasffuse.models.weights import WeightsError, default_weights, load_weights
 from adasffuse.process import keep_freed_memory
@@ -30,6 +30,9 @@ from adasffuse.tasks import GENERAL, Task, find_task
 
 DEFAULT_TILE = 2048
 DEFAULT_OVERLAP = 192
+_ROWS = 1 << 21  # pixels that are coloured at a time
+_LARGE = 1 << 23  # pixels from which on sources are kept as uint8 where that is exact
+_STEP = 256  # rows
 
 
 class Fuser:
@@ -189,7 +192,10 @@ class Fuser:
         stored, valids = [image.pixels for image in images], [image.valid for image in images]
         pixels, known = complete(stored, valids)
         depths = tuple(image.depth for image in images)
-        return Prepared(pixels, known, depths, find_gaps(stored, valids), tuple(notices))
+        gaps = find_gaps(stored, valids)
+        if pixels[0].shape[0] * pixels[0].shape[1] > _LARGE:
+            pixels = [compacted(one) for one in pixels]
+        return Prepared(pixels, known, depths, gaps, tuple(notices))
 
     def fuse_prepared(self, prepared: "Prepared") -> np.ndarray:
         """The second step of `fuse`: fused luminance (H, W) float32 in [0, 1].
@@ -211,10 +217,19 @@ class Fuser:
             luma = np.where(prepared.known, luma, 0)
         if stretch:
             luma = (luma - luma.min()) / max(float(np.ptp(luma)), 1e-12)
-        if self.task.color == "a":
-            luma = keep_hot_colors(luma, prepared.pixels[0])
         depth = result_depth(depth, prepared.depths)
-        return quantise(rebuild_color(luma, prepared.pixels, self.task.color, depth), depth)
+        rule = self.task.color
+        used = {"a": prepared.pixels[:1], "b": prepared.pixels[1:], "weighted": prepared.pixels}[rule]
+        shape = luma.shape if all(map(is_gray, used)) else (*luma.shape, 3)
+        result = np.empty(shape, quantise(np.zeros(1, np.float32), depth).dtype)
+        step = max(1, _ROWS // luma.shape[1])
+        for start in range(0, len(luma), step):  # every step below looks at single pixels
+            rows = slice(start, start + step)
+            sources = [expanded(pixels[rows]) for pixels in prepared.pixels]
+            part = keep_hot_colors(luma[rows], sources[0]) if rule == "a" else luma[rows]
+            coloured = quantise(rebuild_color(part, sources, rule, depth), depth)
+            result[rows] = coloured if coloured.ndim == result.ndim else coloured[..., None]
+        return result
 
     @torch.inference_mode()
     def fuse_luminance(self, *lumas: np.ndarray) -> np.ndarray:
@@ -223,14 +238,17 @@ class Fuser:
         Raises:
             ValueError: fewer than two sources, or the shapes differ.
         """
-        sources = stack_sources(*(self._to_tensor(luma) for luma in without_empty(lumas)))
+        sources = [self._to_tensor(luma) for luma in without_empty(lumas)]
+        large = self.tile and lumas[0].size > self.tile**2
+        stacked = None if large else stack_sources(*sources)
+        check_shapes(sources)
         kinds = self.task.kinds_of(len(sources))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            if self.tile and lumas[0].size > self.tile**2:
+            if large:
                 fused = fuse_tiled(self.model, sources, self.tile, self.tile_overlap, kinds)
             else:
-                fused = self.model.compose(sources, self.model.weight_maps(sources, kinds))
-        return fused[0, 0].float().clamp(0, 1).cpu().numpy()
+                fused = self.model.compose(stacked, self.model.weight_maps(stacked, kinds))
+        return fused[0, 0].float().clamp_(0, 1).cpu().numpy()
 
     def _to_tensor(self, luma: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(luma, dtype=np.float32))[None, None].to(self.device)
@@ -240,7 +258,7 @@ class Fuser:
 class Prepared:
     """Sources as the network takes them."""
 
-    pixels: list[np.ndarray]  # per source float32 in [0, 1], (H, W) or (H, W, 3), completed from the others
+    pixels: list[np.ndarray]  # per source (H, W) or (H, W, 3), completed from the others: float32 in [0, 1], or uint8
     known: np.ndarray | None  # (H, W) bool, False where no source holds data; None: data everywhere
     depths: tuple[str, ...]  # of the sources
     gaps: list[Gap | None]  # per source its regions without data, None for none
@@ -249,7 +267,32 @@ class Prepared:
     @property
     def lumas(self) -> list[np.ndarray]:
         """Luminance of each source, (H, W) float32."""
-        return [luminance(pixels) for pixels in self.pixels]
+        return [_luminance(pixels) for pixels in self.pixels]
+
+
+def compacted(pixels: np.ndarray) -> np.ndarray:
+    """Pixels in [0, 1] as uint8 where that holds them exactly, a quarter of the memory; else as they are."""
+    levels = np.empty(pixels.shape, np.uint8)
+    for start in range(0, len(pixels), _STEP):
+        part = pixels[start : start + _STEP]
+        levels[start : start + _STEP] = np.rint(part * np.float32(255))
+        if not np.array_equal(expanded(levels[start : start + _STEP]), part):
+            return pixels
+    return levels
+
+
+def expanded(pixels: np.ndarray) -> np.ndarray:
+    """What `compacted` was given."""
+    return np.divide(pixels, np.float32(255), dtype=np.float32) if pixels.dtype == np.uint8 else pixels
+
+
+def _luminance(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype != np.uint8:
+        return luminance(pixels)
+    luma = np.empty(pixels.shape[:2], np.float32)
+    for start in range(0, len(pixels), _STEP):
+        luma[start : start + _STEP] = luminance(expanded(pixels[start : start + _STEP]))
+    return luma
 
 
 def source_name(k: int) -> str:

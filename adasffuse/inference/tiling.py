@@ -1,31 +1,149 @@
-"""Fusing images of any size: the network looks at overlapping tiles, the image is composed as a whole."""
+"""Fusing images of any size: the network looks at overlapping tiles, the image is composed band by band.
 
+Of a large image only what is small is kept as a whole: the sources, the coarse octaves and their weight maps, and, at
+half precision where there are very many pixels, the weight maps of the finest band.
+"""
+
+import functools
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from adasffuse.classical.exposure import exposure_weights
+from adasffuse.models.heads import FAINT, LEVELS
 from adasffuse.models.network import AdaSFFuse, Kinds, pad_to_multiple
 from adasffuse.models.tiles import GRID, Tiles
 
+_MANY = 1 << 25  # pixels from which on the finest weight maps are kept as float16
+_BAND = 1 << 21  # pixels that are composed at a time
 
-def fuse_tiled(network: AdaSFFuse, sources: Tensor, tile: int, overlap: int, kinds: Kinds = ()) -> Tensor:
-    """The network's image (1, 1, H, W) of S sources (S, 1, 1, H, W), its weight maps made tile by tile.
+
+def fuse_tiled(
+    network: AdaSFFuse, sources: Sequence[Tensor], tile: int, overlap: int, kinds: Kinds = (), band: int = _BAND
+) -> Tensor:
+    """The network's image (1, 1, H, W) of S sources (1, 1, H, W), its weight maps made tile by tile.
 
     Brightness over the whole image, which multi-exposure and the coarse octaves need, is therefore no tile's guess.
 
     Args:
+        sources: a sequence, or one tensor (S, 1, 1, H, W).
         tile, overlap: as in `tiled_maps`.
         kinds: of the sources, see `AdaSFFuse.forward`.
+        band: pixels that are composed at a time.
     Raises:
         ValueError: tile or overlap is impossible.
     """
-    height, width = sources.shape[-2:]
-    extended = pad_to_multiple(sources.flatten(0, 1), network.multiple).unflatten(0, sources.shape[:2])
+    whole = _Extended(list(sources), network.multiple)
     tile, overlap, grid = on_grid(network, tile, overlap)
-    maps = tiled_maps(partial(network.weight_maps, kinds=kinds), extended, tile, overlap, grid)
-    return network.compose(extended, maps)[..., :height, :width]
+    check_layout(tile, overlap, grid)
+    tiles = Tiles(whole.height, whole.width, tile, overlap, grid)
+    compact = torch.float16 if whole.height * whole.width >= _MANY else None
+    maps = tiles.joined((network.weight_maps(whole.part(*place), kinds) for place in tiles.places), compact)
+    return _composed(network, whole, maps, band)
+
+
+class _Extended:
+    """Sources as if they were extended to multiples of the network's grid, without a copy of the whole."""
+
+    def __init__(self, sources: Sequence[Tensor], multiple: int) -> None:
+        self.sources, self._multiple = sources, multiple
+        self.size = tuple(sources[0].shape[-2:])
+        self.height, self.width = (n + -n % multiple for n in self.size)
+
+    def part(self, rows: slice, columns: slice = slice(None)) -> Tensor:
+        """Some rows and columns of the extended sources, (S, 1, 1, h, w); they begin and end at multiples."""
+        columns = slice(0, self.width) if columns == slice(None) else columns
+        parts = [source[..., rows, columns] for source in self.sources]  # slices end where the image does
+        cut = torch.stack(parts)
+        return pad_to_multiple(cut.flatten(0, 1), self._multiple).unflatten(0, cut.shape[:2])
+
+    def bands(self, pixels: int) -> list[slice]:
+        """Rows of the extended sources, in bands of about so many pixels."""
+        step = max(1, pixels // (self.width * self._multiple)) * self._multiple
+        return [slice(start, min(start + step, self.height)) for start in range(0, self.height, step)]
+
+    def with_rim(self, rows: slice) -> slice:
+        """The rows and a multiple beside them, inside the image."""
+        return slice(max(0, rows.start - self._multiple), min(self.height, rows.stop + self._multiple))
+
+
+def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], pixels: int) -> Tensor:
+    """What `AdaSFFuse.compose` makes of the sources and their weight maps, a band of rows at a time."""
+    height, width = whole.size
+    if network.head is None:
+        return network.from_patches(maps[0].float(), height, width)
+    head, patch = network.head, network.options.patch
+    residual, maps = (maps[0], maps[1:]) if network.decode is not None else (None, maps)
+    logits, shared = maps[: LEVELS + 1], maps[LEVELS + 1 :]
+    counts = head.has_exposure(shared)
+    levels, exposed = _coarse(whole, patch, whole.bands(pixels), counts)
+    result = head.blended_base(levels[LEVELS], _weights(head, LEVELS, logits, levels[LEVELS], shared, exposed), shared)
+    for band in range(LEVELS - 1, 0, -1):
+        detail = head.detail_of(levels, band)
+        weights = _weights(head, band, logits, detail, shared, exposed)
+        result = head.enlarged(result, band) + (weights * detail).sum(dim=0)
+    fused = whole.sources[0].new_empty(1, 1, height, width)
+    finest = [index for index, one in enumerate(shared) if one.shape[-2] == logits[0].shape[-2]]
+    for rows in whole.bands(pixels):
+        around = whole.with_rim(rows)
+        tokens = slice(around.start // patch, around.stop // patch)
+        cells = slice(around.start // (2 * patch), around.stop // (2 * patch))
+        sources = whole.part(around)
+        patches = network.as_patches(sources).unflatten(0, sources.shape[:2])
+        local = [one[..., tokens, :].float() if k in finest else one for k, one in enumerate(shared)]
+        shown = [_exposure(whole, around, network)] if counts else []
+        detail = head.detail_of([patches, levels[1][..., cells, :]], 0)
+        weights = _weights(head, 0, [logits[0][..., tokens, :].float()], detail, local, shown)
+        band = head.enlarged(result[..., cells, :], 0) + (weights * detail).sum(dim=0)
+        lowest, highest = functools.reduce(torch.minimum, patches), functools.reduce(torch.maximum, patches)
+        band = band.clamp(lowest, highest)
+        if residual is not None:
+            band = band + residual[..., tokens, :].float().clamp(lowest - highest, highest - lowest)
+        image = network.from_patches(band, around.stop - around.start, width)
+        end = min(rows.stop, height)
+        fused[..., rows.start : end, :] = image[..., rows.start - around.start : end - around.start, :]
+    return fused
+
+
+def _weights(
+    head, band: int, logits: Sequence[Tensor], detail: Tensor, shared: Sequence[Tensor], exposed: Sequence[Tensor]
+) -> Tensor:
+    """Softmax over the sources in one band, in the shape of the detail."""
+    return head.band_logits(band, logits[band].view_as(detail), detail, shared, exposed).softmax(dim=0)
+
+
+def _coarse(
+    whole: _Extended, patch: int, bands: Sequence[slice], counts: bool
+) -> tuple[list[Tensor | None], list[Tensor | None]]:
+    """Levels 1 .. LEVELS of the pyramids of the sources, and of their exposure weights where these count."""
+    cell = 2 * patch
+
+    def pooled(images: Tensor) -> Tensor:
+        return F.avg_pool2d(images.flatten(0, 1), cell).unflatten(0, images.shape[:2])
+
+    levels = [None, torch.cat([pooled(whole.part(rows)) for rows in bands], dim=-2)]
+    exposed = [None, torch.cat([pooled(_exposure_of(whole, rows)) for rows in bands], dim=-2)] if counts else []
+    for pyramid in (levels, exposed) if counts else (levels,):
+        while len(pyramid) <= LEVELS:
+            coarser = F.avg_pool2d(pyramid[-1].flatten(0, 1), 2)
+            pyramid.append(coarser.unflatten(0, pyramid[-1].shape[:2]))
+    return levels, exposed
+
+
+def _exposure_of(whole: _Extended, rows: slice) -> Tensor:
+    """Weights of exposure fusion in some rows, (S, 1, 1, h, W)."""
+    around = whole.with_rim(rows)
+    weights = exposure_weights(whole.part(around), FAINT)
+    return weights[..., rows.start - around.start : rows.stop - around.start, :]
+
+
+def _exposure(whole: _Extended, rows: slice, network: AdaSFFuse) -> Tensor:
+    """The same in patches, (S, 1, P, h, w)."""
+    weights = _exposure_of(whole, rows)
+    return network.as_patches(weights).unflatten(0, weights.shape[:2])
 
 
 def on_grid(network: AdaSFFuse, tile: int, overlap: int) -> tuple[int, int, int]:
@@ -48,9 +166,14 @@ def tiled_maps(
     Raises:
         ValueError: tile or overlap is impossible.
     """
+    check_layout(tile, overlap, grid)
+    tiles = Tiles(*sources.shape[-2:], tile, overlap, grid)
+    return tiles.joined(weight_maps(sources[..., rows, columns]) for rows, columns in tiles.places)
+
+
+def check_layout(tile: int, overlap: int, grid: int) -> None:
+    """Raise ValueError for an impossible tile or overlap."""
     if overlap < 0 or overlap % grid or tile % grid or tile <= overlap:
         raise ValueError(
             f"tile and overlap must be multiples of {grid} with tile > overlap >= 0, got tile {tile}, overlap {overlap}"
         )
-    tiles = Tiles(*sources.shape[-2:], tile, overlap, grid)
-    return tiles.joined(weight_maps(sources[..., rows, columns]) for rows, columns in tiles.places)

@@ -322,10 +322,15 @@ def stack_sources(*sources: Tensor | Sequence[Tensor]) -> Tensor:
     """
     if len(sources) == 1:
         (sources,) = sources
+    check_shapes(sources)
+    return torch.stack(tuple(sources))
+
+
+def check_shapes(sources: Sequence[Tensor]) -> None:
+    """Raise ValueError unless there are two or more tensors (B, 1, H, W) of one shape."""
     shapes = [tuple(source.shape) for source in sources]
     if len(shapes) < 2 or len(set(shapes)) > 1 or len(shapes[0]) != 4 or shapes[0][1] != 1:
         raise ValueError(f"AdaSFFuse needs two or more luminance batches (B, 1, H, W) of one shape, got {shapes}")
-    return torch.stack(tuple(sources))
 
 
 def add_sources(bands: Tensor, count: int) -> Tensor:

@@ -30,11 +30,12 @@ class Tiles:
         self._shares = [(row_share, column_share) for (_, row_share), (_, column_share) in product(rows, columns)]
         self.places = [(row, column) for (row, _), (column, _) in product(rows, columns)]
 
-    def joined(self, tiles: Iterable[Sequence[Tensor]]) -> tuple[Tensor, ...]:
+    def joined(self, tiles: Iterable[Sequence[Tensor]], compact: torch.dtype | None = None) -> tuple[Tensor, ...]:
         """Maps of the whole image from those of its tiles, in the order of `places`.
 
         Args:
             tiles: of each tile maps (N, C, h, w), reduced by divisors of the grid; taken one after the other.
+            compact: in which the finest maps are kept; None: as they are.
         """
         height, width = self._size
         whole: list[Tensor] = []
@@ -43,7 +44,10 @@ class Tiles:
             if len(self.places) == 1:
                 return tuple(maps)
             if not whole:
-                whole = [m.new_zeros(*m.shape[:2], height // k, width // k) for m, k in zip(maps, scales)]
+                whole = [
+                    m.new_zeros(*m.shape[:2], height // k, width // k, dtype=compact if k == min(scales) else None)
+                    for m, k in zip(maps, scales)
+                ]
             for total, m, k in zip(whole, maps, scales):
                 shares = _means(row_shares.to(m), k)[:, None] * _means(column_shares.to(m), k)
                 total[..., _divided(rows, k), _divided(columns, k)] += shares * m
