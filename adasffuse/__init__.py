@@ -8,5 +8,5 @@ fused = load_fuser("ivf").fuse(infrared, visible)      # uint8 arrays in, uint8 
 
 import lazy_loader
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -20,7 +20,7 @@ from adasffuse.images.write import write_image
 playwright = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("gradio")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium")]
 PATIENCE = 120_000  # milliseconds; on a free machine each step takes a second or two
 
 

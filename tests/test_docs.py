@@ -30,6 +30,7 @@ def test_the_notebook_is_stored_without_output():
     assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in cells)
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path):
     """Its code cells, one after the other, in one process."""
     cells = json.loads((ROOT / "docs/tour.ipynb").read_text(encoding="utf-8"))["cells"]

@@ -270,7 +270,7 @@ def test_one_notice_for_many_files(fuser, tmp_path):
 def test_a_full_disk_is_one_error_and_keeps_what_was_written(fuser, tmp_path, monkeypatch):
     write_ivf(tmp_path, tuple("123456"))
 
-    def write(path: Path, pixels: np.ndarray, depth: str) -> None:
+    def write(path: Path, pixels: np.ndarray, depth: str, metadata: object) -> None:
         if path.stem not in "12":
             raise ImageError(f"cannot write {path}") from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write_image(path, pixels, depth)

@@ -26,11 +26,10 @@ BELOW = {  # room: what its files may import, beside themselves
     "inference": TABLES | {"images", "models", "classical", "registration"},
     "export": TABLES | {"images", "models", "inference"},
     "training": TABLES | {"images", "models", "losses", "data", "metrics"},
-    "downstream": TABLES | {"images", "scenes", "classical", "metrics", "inference", "models"},
     "demo": TABLES | {"images", "models", "metrics", "data", "inference"},
     "cli": TABLES
     | {"images", "models", "classical", "scenes", "data", "metrics", "registration", "inference", "export", "training"}
-    | {"downstream", "demo"},
+    | {"demo"},
 }
 PROGRAMS = [*ROOT.glob("*.py"), *(ROOT / "scripts").glob("*.py")]
 

@@ -1,1 +1,0 @@
-"""Whether fusion helps: detectors and segmenters trained on each modality, and the report that compares them."""
