@@ -3,7 +3,10 @@
 import os
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
 NAMES = ["AdaSFFuse", "Fuser", "TASKS", "evaluate", "load_fuser"]
 
 FRESH = """
@@ -27,4 +30,5 @@ def test_public_names_are_listed_and_imported_on_first_use():
     done = subprocess.run([sys.executable, "-c", FRESH], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     names, version = done.stdout.splitlines()
-    assert names.split() == NAMES and version == "0.1.0"
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert names.split() == NAMES and version == stated
