@@ -1,0 +1,180 @@
+"""Stacks fused by this package and by others: MEF-SSIM of brackets, sharpness of focus stacks, peak memory.
+
+python scripts/benchmark_stacks.py --mef DATA/stacks/MEF --mff DATA/stacks/MFF --out results/stacks
+python scripts/benchmark_stacks.py --mff DATA/stacks/MFF --openfocus PATH/bin/openfocus
+python scripts/benchmark_stacks.py --memory 5 50
+
+Others are OpenCV's Mertens fusion, `enfuse` where that program is installed, and OpenFocus where --openfocus names it.
+MEF-SSIM (Ma et al., IEEE TIP 2015, doi:10.1109/TIP.2015.2442920) is over all images of the bracket, three scales.
+Sharpness is gradient energy (Gaussian mean of squared differences, 1.5 pixels) over that of the sharpest image at each
+pixel, at most 1, weighted by the latter: 1 for what is everywhere as sharp as the sharpest image.  Noise is sharp.
+"""
+
+import argparse
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from measuring import format_rows
+from numpy import ndarray
+
+from adasffuse import load_fuser
+from adasffuse.cli.stack import images_of
+from adasffuse.images.color import luminance
+from adasffuse.images.read import read_image
+from adasffuse.images.write import write_image
+from adasffuse.inference.stack import StackOptions, fuse_stack
+from adasffuse.losses.metrics import exposure_structure
+from adasffuse.process import run_program, say
+
+Method = Callable[[list[Path], Path], ndarray]  # files of a stack and a scratch folder, to (H, W, 3) uint8
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mef", type=Path, help="folder of folders with exposures")
+    parser.add_argument("--mff", type=Path, help="folder of folders with focus settings")
+    parser.add_argument("--openfocus", help="the openfocus program, best in an environment of its own")
+    parser.add_argument("--align", default="none", help="of this package: none, translation or similarity")
+    parser.add_argument("--out", type=Path, help="results are also written here")
+    parser.add_argument("--memory", nargs="+", type=int, metavar="N", help="peak memory of stacks of N made images")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    return run_program(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
+    for task, folder, score in (("mef", args.mef, exposure_score), ("mff", args.mff, sharpness)):
+        if folder:
+            say(table(task, folder, score, args))
+    for count in args.memory or ():
+        command = [sys.executable, __file__, "--one", str(count)]
+        peak = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        say(f"{count} images of 6 megapixels: peak {peak}")
+    return 0
+
+
+def methods(task: str, args: argparse.Namespace) -> dict[str, Method]:
+    """This package's sizes, and what else is there."""
+    options = StackOptions(align=args.align, depth="8")
+    found: dict[str, Method] = {f"AdaSFFuse {size}": ours(task, size, options) for size in ("tiny", "small")}
+    if task == "mef":
+        found["Mertens (OpenCV)"] = mertens
+    if shutil.which("enfuse"):
+        found["enfuse"] = lambda files, scratch: by_program(files, scratch, enfuse_command(task))
+    if args.openfocus and task == "mff":
+        for method in ("stackmffv3", "guided_filter"):
+            start = [args.openfocus, "--cpu", "-m", method, "--align", "none", "-o"]
+            found[f"OpenFocus {method}"] = partial(by_program, command=partial(openfocus_command, start))
+    return found
+
+
+def ours(task: str, size: str, options: StackOptions) -> Method:
+    fuser = load_fuser(task, size)
+    return lambda files, _: coloured(fuse_stack(fuser, files, options).pixels)
+
+
+def openfocus_command(start: list[str], names: list[str], out: str) -> list[str]:
+    return [*start, out, "-i", *names]
+
+
+def mertens(files: list[Path], _: Path) -> ndarray:
+    images = [cv2.imread(str(file)) for file in files]
+    return np.rint(cv2.createMergeMertens().process(images).clip(0, 1) * 255).astype(np.uint8)[..., ::-1]
+
+
+def enfuse_command(task: str) -> Callable[[list[str], str], list[str]]:
+    focus = ["--exposure-weight=0", "--saturation-weight=0", "--contrast-weight=1", "--hard-mask"]
+    return lambda names, out: ["enfuse", *(focus if task == "mff" else []), "-o", out, *names]
+
+
+def by_program(files: list[Path], scratch: Path, command: Callable[[list[str], str], list[str]]) -> ndarray:
+    out = scratch / "out.png"
+    subprocess.run(command([str(file) for file in files], str(out)), check=True, capture_output=True)
+    return cv2.imread(str(out))[..., ::-1]
+
+
+def coloured(pixels: ndarray) -> ndarray:
+    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+
+def table(task: str, folder: Path, score: Callable[[list[ndarray], ndarray], float], args: argparse.Namespace) -> str:
+    """A row for each stack, a column for each method, and the means."""
+    found, rows = methods(task, args), []
+    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
+        files = images_of(place)
+        sources = [luminance(read_image(file).pixels) for file in files]
+        row = {"stack": f"{place.name} ({len(files)})"}
+        for name, fuse in found.items():
+            with tempfile.TemporaryDirectory() as scratch:
+                try:
+                    fused = fuse(files, Path(scratch))
+                except (subprocess.CalledProcessError, ValueError) as error:
+                    say(f"{name} on {place.name}: {str(error)[:200]}", sys.stderr)
+                    continue
+            if fused.shape[:2] == sources[0].shape:
+                row[name] = score(sources, luminance(fused.astype(np.float32) / 255))
+            if args.out:
+                write_image(args.out / task / f"{place.name} {name}.png", np.ascontiguousarray(fused))
+        rows.append(row)
+    means = {"stack": "mean"}
+    for name in found:
+        values = [row[name] for row in rows if name in row]
+        means[name] = float(np.mean(values)) if values else float("nan")
+    cells = [{key: f"{v:.4f}" if isinstance(v, float) else v for key, v in row.items()} for row in (*rows, means)]
+    return f"{task}, {score.__name__}\n" + format_rows(
+        ("stack", *found), [{name: row.get(name, "-") for name in ("stack", *found)} for row in cells]
+    )
+
+
+def exposure_score(sources: list[ndarray], fused: ndarray) -> float:
+    """MEF-SSIM of three scales."""
+    tensors = [torch.from_numpy(image)[None, None] for image in (*sources, fused)]
+    return float(exposure_structure(torch.stack(tensors[:-1]), tensors[-1]))
+
+
+def sharpness(sources: list[ndarray], fused: ndarray) -> float:
+    """Gradient energy over that of the sharpest image."""
+    sharpest = np.max([gradient_energy(image) for image in sources], axis=0)
+    share = np.minimum(gradient_energy(fused) / np.maximum(sharpest, 1e-9), 1)
+    return float((share * sharpest).sum() / sharpest.sum())
+
+
+def gradient_energy(image: ndarray) -> ndarray:
+    dx, dy = (cv2.Sobel(image, cv2.CV_32F, *order, ksize=1) for order in ((1, 0), (0, 1)))
+    return cv2.GaussianBlur(dx * dx + dy * dy, (0, 0), 1.5)
+
+
+def peak_of(count: int, height: int = 2000, width: int = 3000) -> str:
+    """Peak memory of this process after fusing a made focus stack."""
+    rng = np.random.default_rng(0)
+    scene = cv2.resize(
+        rng.random((height // 8, width // 8), np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{number:02d}.png" for number in range(count)]
+        for number, file in enumerate(files):
+            image = cv2.GaussianBlur(scene, (0, 0), 8)
+            rows = slice(number * height // count, (number + 1) * height // count)
+            image[rows] = scene[rows]
+            write_image(file, image.clip(0, 1))
+        fuse_stack(load_fuser("mff", "tiny"), files)
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        print(peak_of(int(sys.argv[2])))
+        sys.exit(0)
+    sys.exit(main())
