@@ -13,6 +13,7 @@ import torch
 from PIL import ImageCms
 from tiny import network, write_weights
 
+import adasffuse
 from adasffuse.cli import completion, fuse, info, score, train
 from adasffuse.cli.main import COMMANDS, main
 
@@ -26,7 +27,7 @@ def test_usage_version_and_unknown_verbs(capsys):
     status, out, _ = call(capsys, "--help")
     assert status == 0 and all(f"  {verb} " in out for verb in COMMANDS) and len(out.splitlines()) < 25
     assert call(capsys)[0] == 2
-    assert call(capsys, "--version") == (0, "adasffuse 0.1.0\n", "")
+    assert call(capsys, "--version") == (0, f"adasffuse {adasffuse.__version__}\n", "")
     status, out, err = call(capsys, "fues", "a")
     assert (status, out) == (2, "") and err == "error: unknown command 'fues'; did you mean 'fuse'?\n"
 
