@@ -1,7 +1,9 @@
 """What the web page does with images, without a browser."""
 
+import cv2
 import numpy as np
 import pytest
+from skimage import data as photographs
 from tiny import texture
 
 from adasffuse import load_fuser
@@ -42,6 +44,20 @@ def test_a_stack(tmp_path):
     result = fuse_files("mef", "tiny", files, tmp_path)
     assert len(result.sources) == 3 and result.share is None and result.scores == {}
     assert result.command.startswith("adasffuse stack 1.png 2.png 3.png")
+
+
+def test_images_of_two_sizes_are_registered(tmp_path):
+    photograph = cv2.resize(photographs.coffee(), (320, 240), interpolation=cv2.INTER_AREA)
+    gray = 255 - cv2.cvtColor(photograph, cv2.COLOR_RGB2GRAY)
+    write_image(tmp_path / "a.png", cv2.resize(gray, (240, 180), interpolation=cv2.INTER_AREA))
+    write_image(tmp_path / "b.png", photograph)
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    with pytest.raises(ImageError, match="choose a registration"):
+        fuse_files("ivf", "tiny", files, tmp_path)
+    result = fuse_files("ivf", "tiny", files, tmp_path, align="affine")
+    assert result.fused.shape[:2] == (240, 320) and result.command.endswith("--align affine")
+    inside = (slice(20, -20), slice(20, -20))
+    assert np.abs(result.sources[0].astype(int) - gray)[inside].mean() < 6
 
 
 def test_whose_brightness():

@@ -26,7 +26,7 @@ BELOW = {  # room: what its files may import, beside themselves
     "inference": TABLES | {"images", "models", "classical", "registration"},
     "export": TABLES | {"images", "models", "inference"},
     "training": TABLES | {"images", "models", "losses", "data", "metrics"},
-    "demo": TABLES | {"images", "models", "metrics", "data", "inference"},
+    "demo": TABLES | {"images", "models", "metrics", "data", "registration", "inference"},
     "cli": TABLES
     | {"images", "models", "classical", "scenes", "data", "metrics", "registration", "inference", "export", "training"}
     | {"demo"},

@@ -9,9 +9,11 @@ from adasffuse.demo.work import Result, fuse_files
 from adasffuse.files import printable
 from adasffuse.images.write import write_image
 from adasffuse.models import RELEASED_SIZES
+from adasffuse.registration.transform import METHODS
 from adasffuse.tasks import TASKS
 
 TITLE = "AdaSFFuse: several images of one scene, fused into one"
+ALIGN = [("none: they lie on each other", "none"), *((name, name) for name in METHODS if name != "deformable")]
 _SWEEP, _AGE = 300, 1800  # seconds: how often uploads are looked through, and how old they may become
 
 
@@ -25,10 +27,11 @@ def make_page(gradio: Any, folder: Path, megapixels: float) -> Any:
     """
     samples = write_samples(folder / "samples")
     with gradio.Blocks(title=TITLE, delete_cache=(_SWEEP, _AGE)) as page:
-        gradio.Markdown(f"# {TITLE}\nThe images must lie on each other. Uploads are deleted after half an hour.")
+        gradio.Markdown(f"# {TITLE}\nUploads are deleted after half an hour.")
         with gradio.Row():
             task = gradio.Dropdown([(t.title, t.id) for t in TASKS.values()], value="ivf", label="Task")
             size = gradio.Radio(RELEASED_SIZES, value="small", label="Size of the network")
+            align = gradio.Dropdown(ALIGN, value="none", label="Registration of two images", elem_id="align")
         with gradio.Row():
             first = gradio.File(label=source_label("ivf", 0), file_count="single", elem_id="first")
             second = gradio.File(label=source_label("ivf", 1), file_count="single", elem_id="second")
@@ -56,10 +59,18 @@ def make_page(gradio: Any, folder: Path, megapixels: float) -> Any:
                 gradio.File(visible=stack, value=None),
             ]
 
-        def run(chosen: str, network: str, a: str, b: str, others: Sequence[str] | None, progress=gradio.Progress()):  # noqa: B008
+        def run(
+            chosen: str,
+            network: str,
+            registration: str,
+            a: str,
+            b: str,
+            others: Sequence[str] | None,
+            progress=gradio.Progress(),  # noqa: B008
+        ):
             progress(0.1, desc="fusing")
             try:
-                result = fuse_files(chosen, network, [a, b, *(others or [])], folder, megapixels)
+                result = fuse_files(chosen, network, [a, b, *(others or [])], folder, megapixels, registration)
             except (ValueError, OSError, MemoryError) as error:
                 raise gradio.Error(printable(error), duration=None) from None
             return shown(result)
@@ -67,7 +78,7 @@ def make_page(gradio: Any, folder: Path, megapixels: float) -> Any:
         task.change(labels, task, [first, second, more])
         sample.click(lambda chosen: samples[chosen], task, [first, second])
         outputs = [message, against_first, against_second, share, scores, download, command]
-        fuse.click(run, [task, size, first, second, more], outputs, api_name="fuse", concurrency_limit=1)
+        fuse.click(run, [task, size, align, first, second, more], outputs, api_name="fuse", concurrency_limit=1)
     return page
 
 

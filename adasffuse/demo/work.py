@@ -18,6 +18,7 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, result_depth, suffix_of, write_image
 from adasffuse.inference.fuser import Fuser, load_fuser
 from adasffuse.metrics import DEFAULT_METRICS, evaluate
+from adasffuse.registration.aligner import Aligner, measure_of
 from adasffuse.tasks import find_task
 
 MEGAPIXELS = 12.0  # of one image, that the page takes by default
@@ -40,12 +41,20 @@ class Result:
 
 
 def fuse_files(
-    task: str, size: str, files: Sequence[str | Path], folder: Path, megapixels: float = MEGAPIXELS
+    task: str,
+    size: str,
+    files: Sequence[str | Path],
+    folder: Path,
+    megapixels: float = MEGAPIXELS,
+    align: str = "none",
 ) -> Result:
     """Fuse some files; the result lies in a new folder of its own below `folder`.
 
+    Args:
+        align: 'none', or how two images are registered first, see `adasffuse.registration.aligner`.
     Raises:
-        ImageError: fewer than two files, one that cannot be read or is too large, or sizes differ.
+        ImageError: fewer than two files, one that cannot be read or is too large, sizes differ, or the images cannot be
+            registered.
     """
     paths = [Path(file) for file in files if file]
     if len(paths) < 2:
@@ -56,10 +65,12 @@ def fuse_files(
     for path in paths:
         _check_size(path, megapixels)
     images = [_read(path, chosen.thermal[k] if chosen.thermal else False) for k, path in enumerate(paths)]
+    if align != "none":
+        images = Aligner(align, measure=measure_of(chosen.id)).align(images)
     sizes = {image.pixels.shape[:2] for image in images}
     if len(sizes) > 1:
         listed = ", ".join(f"{p.name} {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(paths, images))
-        raise ImageError(f"sizes differ: {listed} pixels; register the images to one size first")
+        raise ImageError(f"sizes differ: {listed} pixels; choose a registration")
     fuser = cached_fuser(chosen.id, size)
     fused = fuser.fuse(*images)
     depth = result_depth("auto", [image.depth for image in images])
@@ -73,7 +84,8 @@ def fuse_files(
         scores = evaluate(*sources, shown, metrics=DEFAULT_METRICS)
     notices = tuple(notice for image in images for notice in image.notices)
     words = ["adasffuse", "fuse" if two else "stack", *(path.name for path in paths), "-o", file.name]
-    command = shlex.join([*words, "--task", chosen.id, "--size", size])
+    words += ["--task", chosen.id, "--size", size] + (["--align", align] if align != "none" else [])
+    command = shlex.join(words)
     return Result(file, shown, sources, share_of_first(*sources, shown) if two else None, scores, notices, command)
 
 
