@@ -28,7 +28,6 @@ _NOTABLE = 0.015  # of the width
 _FLAT = 2 / 255  # span of values
 _LARGEST_SCALE = 1.6  # of the estimate against the start, each way
 _LARGEST_SHIFT = 0.3  # of the image's width
-_SMALLEST_OVERLAP = 0.3  # of the target
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
         moving, target: images of one scene, of any two sizes.  Those of one size are expected to differ by at most
             about 6 % of the width; of different sizes, also by a factor of 0.5 to 2 in their field of view.
         method: 'translation', 'affine', 'homography', or 'deformable': affine, and a smooth field on it.
-        measure: 'edges' (orientation of edges: two cameras) or 'information' (normalized mutual information of gray
+        measure: 'edges' (orientation of edges: two cameras) or 'information' (mutual information of gray
             values: medical images, where one shows areas and the other outlines).
     Raises:
         AlignmentError: an image is too small or without content, the images have no structure in common, or the
@@ -72,7 +71,7 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
 
 
 def misalignment(a: Image, b: Image) -> float | None:
-    """How far two images lie off each other, on average, in pixels; a cheap look at reduced images, a few ms.
+    """How far two images lie off each other, on average, in pixels; a cheap look at reduced images.
 
     Shifts of up to about 5 % of the width are recognised, to about 0.5 % of it.
 
