@@ -88,6 +88,17 @@ def test_one_tile_is_the_whole_image(output):
         torch.testing.assert_close(fuse_tiled(model, sources, 80, 16), model(sources))
 
 
+@pytest.mark.parametrize("height", [64, 65, 72, 79, 95])
+@pytest.mark.parametrize("changes", [{}, {"patch": 2}, {"patch": 4}, {"patch": 2, "residual": False, "exposure": True}])
+def test_an_image_composed_in_many_bands_is_that_of_one(changes, height):
+    """Also where the last band has fewer rows of the image than the extension to the network's grid reflects."""
+    model = network(far_sighted=False, **changes)
+    sources = torch.rand(2, 1, 1, height, 50, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        one, many = (fuse_tiled(model, sources, 96, 32, band=band) for band in (1 << 20, 1))
+    torch.testing.assert_close(many, one, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("changes", [{}, {"patch": 2}, {"output": "direct"}])
 def test_tiles_of_the_network_agree_with_the_whole_image(changes):
     """A pattern without any long-range structure: tiles see the same cells, away from their borders."""

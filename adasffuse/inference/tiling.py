@@ -56,9 +56,11 @@ class _Extended:
     def part(self, rows: slice, columns: slice = slice(None)) -> Tensor:
         """Some rows and columns of the extended sources, (S, 1, 1, h, w); they begin and end at multiples."""
         columns = slice(0, self.width) if columns == slice(None) else columns
-        parts = [source[..., rows, columns] for source in self.sources]  # slices end where the image does
+        top, left = (max(0, one.start - self._multiple) for one in (rows, columns))  # enough pixels to reflect
+        parts = [source[..., top : rows.stop, left : columns.stop] for source in self.sources]  # end with the image
         cut = torch.stack(parts)
-        return pad_to_multiple(cut.flatten(0, 1), self._multiple).unflatten(0, cut.shape[:2])
+        extended = pad_to_multiple(cut.flatten(0, 1), self._multiple).unflatten(0, cut.shape[:2])
+        return extended[..., rows.start - top :, columns.start - left :]
 
     def bands(self, pixels: int) -> list[slice]:
         """Rows of the extended sources, in bands of about so many pixels."""
