@@ -63,6 +63,32 @@ def test_tags_of_tiff(source, tmp_path):
     np.testing.assert_allclose(read_image(tmp_path / "f.tif").pixels, pixels, atol=1e-6)
 
 
+def test_no_place_by_another_door(tmp_path):
+    """XMP, GeoTIFF tags and maker notes may hold the place; strip offsets would describe another file."""
+    xmp = b'<x:xmpmeta exif:GPSLatitude="52,31.2N"/>'
+    tags = [(700, "B", len(xmp), xmp, True), (33922, "d", 6, (0, 0, 0, 13.4, 52.5, 0), True)]
+    tifffile.imwrite(tmp_path / "geo.tif", colours(), extratags=[*tags, (271, "s", 0, "Maker", True)], metadata=None)
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[0x927C] = b"52.52N 13.4E"
+    Image.fromarray(colours()).save(tmp_path / "note.jpg", exif=exif)
+    write_image(tmp_path / "f.png", colours(), metadata=read_metadata(tmp_path / "geo.tif", "exif"))
+    kept = exif_of(tmp_path / "f.png")[0]
+    assert kept[271] == "Maker" and not {273, 279, 700, 33922} & set(kept)
+    for name in ("geo.tif", "note.jpg"):
+        data = read_metadata(tmp_path / name, "exif").exif or b""
+        assert b"GPSLatitude" not in data and b"52.52N" not in data
+
+
+def test_names_beyond_ascii(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "Jürgen".encode()
+    Image.fromarray(colours()).save(tmp_path / "a.jpg", exif=exif)
+    metadata = read_metadata(tmp_path / "a.jpg", "exif")
+    for name in ("f.png", "f.tif"):
+        write_image(tmp_path / name, colours(), metadata=metadata)
+        assert "Jürgen".encode() in (tmp_path / name).read_bytes()
+
+
 def test_a_source_without_exif(tmp_path):
     write_image(tmp_path / "a.png", texture(8, 8, 1))
     assert read_metadata(tmp_path / "a.png", "exif").exif is None

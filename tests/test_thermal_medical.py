@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import struct
 import sys
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from adasffuse.images.flir import read_photograph, read_temperatures
 from adasffuse.images.image import ImageError
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
-from adasffuse.images.volumes import read_volume
+from adasffuse.images.volumes import Volume, check_same_grid, read_volume
+from adasffuse.inference.volume import window_of
 
 pydicom = pytest.importorskip("pydicom")
 nibabel = pytest.importorskip("nibabel")
@@ -46,17 +48,34 @@ def without(monkeypatch, package):
 # ---- FLIR
 
 
-@pytest.mark.parametrize("name", ["FLIR_E40", "FLIR_IR_2412"])
+AIR = {
+    "FLIR_E40": (0.49, 292.14, 0.98),
+    "FLIR_IR_2412": (0.5, 293.15, 1),
+    "FLIR_example": (0.5, 293.15, 1),
+}  # from the files: humidity, kelvin and transmission of the window
+
+
+@pytest.mark.parametrize("name", AIR)
 def test_temperatures_follow_planck(raw, name):
+    """The whole equation, with the air and the camera's window between object and sensor."""
     counts = cv2.imread(str(raw / f"{name}_raw16.png"), cv2.IMREAD_UNCHANGED).astype(float)
     c = json.loads((raw / "planck.json").read_text())[name]
+    humidity, window_kelvin, window = AIR[name]
 
     def emitted(kelvin):  # counts of a black body
         return c["R1"] / (c["R2"] * (np.exp(c["B"] / kelvin) - c["F"])) - c["O"]
 
-    object_counts = (counts - (1 - c["E"]) * emitted(c["Trefl"])) / c["E"]  # air between: hardly any at 1 or 2 m
+    air = c["Tatm"] - 273.15
+    water = humidity * np.exp(1.5587 + 0.06939 * air - 0.00027816 * air**2 + 0.00000068455 * air**3)
+    root = np.sqrt(c["OD"] / 2)  # both halves of the way, before and behind the window
+    tau = 1.9 * np.exp(-root * (0.006569 - 0.002276 * water**0.5))
+    tau -= 0.9 * np.exp(-root * (0.01262 - 0.00667 * water**0.5))
+    arrived = (counts - (1 - tau) * emitted(c["Tatm"])) / tau  # at the window's outer side, step by step outwards
+    arrived = (arrived - (1 - window) * emitted(window_kelvin)) / window
+    arrived = (arrived - (1 - tau) * emitted(c["Tatm"])) / tau
+    object_counts = (arrived - (1 - c["E"]) * emitted(c["Trefl"])) / c["E"]
     expected = c["B"] / np.log(c["R1"] / (c["R2"] * (object_counts + c["O"])) + c["F"]) - 273.15
-    assert np.abs(read_temperatures(raw / f"{name}_rjpeg.jpg") - expected).max() < 0.5
+    assert np.abs(read_temperatures(raw / f"{name}_rjpeg.jpg") - expected).max() < 0.01
 
 
 def test_a_thermal_source_is_read_as_temperatures(raw):
@@ -263,6 +282,86 @@ def test_a_missing_slice_is_named(tmp_path):
         read_volume(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"NumberOfFrames": 3, "Rows": 4, "pixels": np.zeros((12, 6), np.int16)}, "holds 3 frames"),
+        ({"PixelSpacing": [2, 2]}, "its PixelSpacing is not that of 9.dcm"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 0.995, 0.0998]}, "its ImageOrientationPatient is not"),
+        ({"kind": "MONOCHROME1"}, "its PhotometricInterpretation is not"),
+    ],
+)
+def test_slices_that_do_not_fit(tmp_path, changes, words):
+    folder = series(tmp_path / "s", (9, 10))
+    common = {"SeriesInstanceUID": "1.2", "ImagePositionPatient": [-3, 4, 27.5], "PixelSpacing": [2, 3]}
+    tags = {**common, "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], **changes}
+    dicom(folder / "11.dcm", tags.pop("pixels", np.zeros((4, 6), np.int16)), **tags)
+    with pytest.raises(ImageError, match=rf"11\.dcm: {words}"):
+        read_volume(folder)
+
+
+def test_a_damaged_last_slice_is_no_shorter_series(tmp_path):
+    folder = series(tmp_path / "s", (8, 9, 10))
+    (folder / "10.dcm").write_bytes((folder / "10.dcm").read_bytes()[:100])
+    with pytest.raises(ImageError, match=r"10\.dcm: damaged"):
+        read_volume(folder)
+
+
+def test_padding_of_a_series_is_no_value(tmp_path):
+    for number in range(2):
+        values = np.full((4, 6), 100 + number, np.int16)
+        values[0] = -2000
+        place = {"SeriesInstanceUID": "1.2", "ImagePositionPatient": [0, 0, number], "PixelPaddingValue": -2000}
+        dicom(tmp_path / f"{number}.dcm", values, ImageOrientationPatient=[1, 0, 0, 0, 1, 0], **place)
+    read = read_volume(tmp_path)
+    assert np.isnan(read.values[:, 0]).all() and window_of(read, None)[:2] == (100, 101)
+
+
+def test_a_tilted_series_keeps_its_shear(tmp_path):
+    for number in range(3):
+        place = {"SeriesInstanceUID": "1.2", "ImagePositionPatient": [0, 1.0 * number, 2.0 * number]}
+        dicom(
+            tmp_path / f"{number}.dcm", np.ones((4, 6), np.int16), ImageOrientationPatient=[1, 0, 0, 0, 1, 0], **place
+        )
+    np.testing.assert_allclose(read_volume(tmp_path).affine[:3, 2], [0, -1, 2])
+
+
+def changed(path, place, content):
+    data = bytearray(path.read_bytes())
+    data[place : place + len(content)] = content
+    path.write_bytes(data)
+    return path
+
+
+def test_nifti_files_that_are_refused(tmp_path):
+    values = np.random.default_rng(0).normal(size=(8, 8, 3)).astype(np.float32)
+    packed = volume(tmp_path / "a.nii.gz", values)
+    stored = bytearray(gzip.compress(gzip.decompress(packed.read_bytes()), 0))  # not packed: a voxel at a known place
+    stored[-100] ^= 1
+    packed.write_bytes(stored)
+    with pytest.raises(ImageError, match=r"a\.nii\.gz: damaged .*CRC"):
+        read_volume(packed)
+    huge = struct.pack("<8h", 3, 30000, 30000, 30000, 1, 1, 1, 1)
+    with pytest.raises(ImageError, match=r"huge\.nii: .*more than the limit"):
+        read_volume(changed(volume(tmp_path / "huge.nii", values), 40, huge))
+    with pytest.raises(ImageError, match=r"kind\.nii: damaged or no NIfTI file"):
+        read_volume(changed(volume(tmp_path / "kind.nii", values), 70, struct.pack("<h", 9999)))
+    with pytest.raises(ImageError, match=r"c\.nii: holds complex64 values"):
+        read_volume(volume(tmp_path / "c.nii", values.astype(np.complex64)))
+
+
+def test_an_affine_that_is_no_number():
+    one = Volume(np.zeros((2, 2, 2), np.float32), np.eye(4))
+    with pytest.raises(ImageError, match="mm apart"):
+        check_same_grid(("a.nii", "b.nii"), (one, Volume(one.values, np.eye(4) * np.nan)))
+
+
+def test_extract_overwrites_no_result_of_its_own(tmp_path, capsys):
+    jpeg(tmp_path / "a.jpg"), jpeg(tmp_path / "a.jpeg")
+    assert extract.run([str(tmp_path), "-o", str(tmp_path / "out")]) == 1
+    assert "would be written to the same files" in capsys.readouterr().err
+
+
 # ---- raw files of cameras
 
 
@@ -277,10 +376,11 @@ def test_raw_files(tmp_path, monkeypatch):
         read_image(path)
 
 
-def test_a_linear_dng_is_developed(tmp_path):
+@pytest.mark.parametrize("bright", [16384, 50000, 62000])  # from 0.75 on LibRaw would take it for white
+def test_raw_files_keep_their_exposure(tmp_path, bright):
     pytest.importorskip("rawpy")
-    mosaic = np.full((64, 64), 4096, np.uint16)
-    mosaic[:, 32:] = 16384
+    mosaic = np.full((64, 64), 8192, np.uint16)
+    mosaic[:, 32:] = bright
     tags = [  # DNG: version, colour matrix, neutral, mosaic RGGB, black and white levels
         (50706, "B", 4, (1, 4, 0, 0), True),
         (50708, "s", 0, "made here", True),
@@ -294,5 +394,7 @@ def test_a_linear_dng_is_developed(tmp_path):
     tifffile.imwrite(tmp_path / "x.dng", mosaic, photometric=32803, extratags=tags, metadata=None)
     image = read_image(tmp_path / "x.dng")
     assert image.depth == "16"
-    left, right = (image.pixels[:, columns].mean() for columns in (slice(4, 28), slice(36, 60)))
-    assert 0 < left < right < 1
+    green = image.pixels if image.pixels.ndim == 2 else image.pixels[..., 1]
+    for columns, stored in ((slice(4, 28), 8192), (slice(36, 60), bright)):
+        light = stored / 65535
+        assert green[8:56, columns].mean() == pytest.approx(1.055 * light ** (1 / 2.4) - 0.055, abs=2e-3)

@@ -69,4 +69,9 @@ def _files(source: Path) -> list[Path]:
     files = sorted(path for path in source.iterdir() if path.suffix.lower() in _SUFFIXES)
     if not files:
         raise ImageError(f"{source} holds no JPEG files")
+    stems = {}
+    for path in files:
+        if path.stem in stems:
+            raise ImageError(f"{stems[path.stem]} and {path} would be written to the same files; rename one of them")
+        stems[path.stem] = path
     return files

@@ -19,6 +19,9 @@ def size_of_raw(path: str | Path) -> tuple[int, int]:
 def decode_raw(path: str | Path) -> Stored:
     """White balance of the camera, no automatic brightness: the exposures of a bracket keep their ratio; upright.
 
+    LibRaw would take the brightest value of a file for white where it lies above three quarters of the sensor's white
+    level, and would encode by the curve of BT.709: both are set here.
+
     Raises:
         ImageError: the package is missing, or LibRaw cannot read the file.
     """
@@ -26,7 +29,12 @@ def decode_raw(path: str | Path) -> Stored:
     with _opened(path) as raw:
         try:
             values = raw.postprocess(
-                output_bps=16, no_auto_bright=True, use_camera_wb=True, output_color=rawpy.ColorSpace.sRGB
+                output_bps=16,
+                no_auto_bright=True,
+                adjust_maximum_thr=0,
+                use_camera_wb=True,
+                output_color=rawpy.ColorSpace.sRGB,
+                gamma=(2.4, 12.92),
             )
         except rawpy.LibRawError as error:
             raise ImageError(f"{path}: cannot be developed ({error}); export it as TIFF") from error

@@ -1,5 +1,8 @@
 """DICOM files: rescaled values, with the window that the file asks for."""
 
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,21 @@ from adasffuse.images.formats import Stored
 from adasffuse.images.image import ImageError
 
 
+@contextmanager
+def damage_named(path: str | Path) -> Iterator[None]:
+    """Turn what pydicom raises on damaged files into an ImageError that names the file or folder."""
+    pydicom = needed("pydicom", path)
+    broken = (pydicom.errors.BytesLengthException, ValueError, TypeError, LookupError, AttributeError, OverflowError)
+    try:
+        yield
+    except ImageError:
+        raise
+    except MemoryError:
+        raise ImageError(f"{path}: not enough memory for its pixels") from None
+    except (*broken, ArithmeticError, RuntimeError, OSError, EOFError, struct.error) as error:
+        raise ImageError(f"{path}: damaged or truncated ({error}); export it again") from error
+
+
 def open_dicom(path: str | Path) -> tuple[int, int, str, Any]:
     """Height, width, depth ('8' or '16') and the data set of a DICOM file, its pixels not decoded.
 
@@ -17,14 +35,15 @@ def open_dicom(path: str | Path) -> tuple[int, int, str, Any]:
         ImageError: the package is missing, the file is damaged, or it holds no image.
     """
     pydicom = needed("pydicom", path)
-    try:
-        data_set = pydicom.dcmread(str(path))
+    with damage_named(path):
+        try:
+            data_set = pydicom.dcmread(str(path))
+        except pydicom.errors.InvalidDicomError as error:
+            raise ImageError(f"{path}: damaged or truncated ({error}); export it again") from error
+        if "Rows" not in data_set or "Columns" not in data_set:
+            raise ImageError(f"{path}: a DICOM file without an image; take it out")
         height, width = int(data_set.Rows), int(data_set.Columns)
-    except (pydicom.errors.InvalidDicomError, EOFError, ValueError, OSError) as error:
-        raise ImageError(f"{path}: damaged or truncated ({error}); export it again") from error
-    except AttributeError:
-        raise ImageError(f"{path}: a DICOM file without an image; take it out") from None
-    color = int(data_set.get("SamplesPerPixel", 1)) == 3
+        color = int(data_set.get("SamplesPerPixel", 1)) == 3
     return height, width, "8" if color else "16", data_set
 
 
@@ -34,6 +53,21 @@ def decode_dicom(path: str | Path, data_set: Any) -> Stored:
     Raises:
         ImageError: the pixels cannot be decoded.
     """
+    with damage_named(path):
+        return _decode(path, data_set)
+
+
+def position_of(data_set: Any) -> float | None:
+    """Where a slice lies along its series, mm; None where the file does not say."""
+    place, turn = data_set.get("ImagePositionPatient"), data_set.get("ImageOrientationPatient")
+    if place is not None and turn is not None:
+        normal = np.cross([float(v) for v in turn[:3]], [float(v) for v in turn[3:]])
+        return float(np.dot(normal, [float(v) for v in place]))
+    location = data_set.get("SliceLocation")
+    return None if location is None else float(location)
+
+
+def _decode(path: str | Path, data_set: Any) -> Stored:
     pixels = needed("pydicom", path).pixels
     kind = str(data_set.get("PhotometricInterpretation", "MONOCHROME2"))
     try:
@@ -58,16 +92,6 @@ def decode_dicom(path: str | Path, data_set: Any) -> Stored:
     padding = data_set.get("PixelPaddingValue")
     missing = None if padding is None else float(padding) * _slope(data_set) + _intercept(data_set)
     return Stored(values.astype(np.float32), "gray", notices, (low, high), kind == "MONOCHROME1", missing, fixed=True)
-
-
-def position_of(data_set: Any) -> float | None:
-    """Where a slice lies along its series, mm; None where the file does not say."""
-    place, turn = data_set.get("ImagePositionPatient"), data_set.get("ImageOrientationPatient")
-    if place is not None and turn is not None:
-        normal = np.cross([float(v) for v in turn[:3]], [float(v) for v in turn[3:]])
-        return float(np.dot(normal, [float(v) for v in place]))
-    location = data_set.get("SliceLocation")
-    return None if location is None else float(location)
 
 
 def _window(data_set: Any, values: np.ndarray) -> tuple[float, float, bool]:

@@ -11,8 +11,8 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from adasffuse.images.image import ImageError
 
 KEPT = ("none", "exif", "gps")  # gps: EXIF with the place where the image was taken
-_SIZES = (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength, 0xA002, 0xA003)  # of the file that it came from
-_LEFT_OUT = (ExifTags.Base.Orientation, 0x0201, 0x0202, *_SIZES)  # results are upright; thumbnails show the source
+_MAKER_NOTE, _WIDTH, _HEIGHT, _INTEROP = 0x927C, 0xA002, 0xA003, 0xA005
+_LEFT_OUT = (_MAKER_NOTE, _WIDTH, _HEIGHT, _INTEROP)  # of EXIF's own tags; maker notes may hold the place
 _TEXTS = {  # EXIF tags that TIFF files have as tags of their own
     ExifTags.Base.ImageDescription: 270,
     ExifTags.Base.Make: 271,
@@ -21,6 +21,7 @@ _TEXTS = {  # EXIF tags that TIFF files have as tags of their own
     ExifTags.Base.Artist: 315,
     ExifTags.Base.Copyright: 33432,
 }
+_TAKEN = (*_TEXTS, ExifTags.Base.Software)  # the rest describes the file's layout, or may hold the place: XMP, GeoTIFF
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,15 @@ class Metadata:
     """What is written beside the pixels of a result."""
 
     exif: bytes | None  # as in a PNG's eXIf chunk, without a header
-    texts: tuple[tuple[int, str], ...]  # TIFF tags
+    texts: tuple[tuple[int, bytes], ...]  # TIFF tags
     profile: bytes  # ICC, sRGB; for images with colour
 
 
 def read_metadata(path: str | Path, keep: str) -> Metadata | None:
     """What to carry over from a source; None for 'none'.
 
-    Orientation, sizes and the thumbnail are left out, and the place unless `keep` is 'gps'.
+    Description, camera, program, date, author, copyright and EXIF's own tags are taken, maker notes are not; the
+    place only where `keep` is 'gps'.
 
     Args:
         keep: one of `KEPT`.
@@ -48,14 +50,14 @@ def read_metadata(path: str | Path, keep: str) -> Metadata | None:
     if keep == "none":
         return None
     old, new = _exif_of(path), Image.Exif()
-    for tag, value in old.items():
-        if tag not in (*_LEFT_OUT, ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop):
-            new[tag] = value
+    for tag in _TAKEN:
+        if old.get(tag):
+            new[tag] = str(old[tag]).encode("latin-1", "replace")  # the source's bytes; Pillow would write "?"
     inner = {tag: value for tag, value in old.get_ifd(ExifTags.IFD.Exif).items() if tag not in _LEFT_OUT}
     new.get_ifd(ExifTags.IFD.Exif).update(inner)
     place = old.get_ifd(ExifTags.IFD.GPSInfo) if keep == "gps" else {}
     new.get_ifd(ExifTags.IFD.GPSInfo).update(place)
-    texts = tuple((tag, str(new[name])) for name, tag in _TEXTS.items() if new.get(name))
+    texts = tuple((tag, new[name]) for name, tag in _TEXTS.items() if new.get(name))
     data = new.tobytes().removeprefix(b"Exif\0\0") if len(new) or inner or place else None
     return Metadata(data, texts, srgb_profile())
 

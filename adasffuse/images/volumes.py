@@ -1,6 +1,8 @@
 """Volumes: NIfTI files, and DICOM series, one folder for each."""
 
 import gzip
+import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,20 +10,23 @@ from pathlib import Path
 import numpy as np
 
 from adasffuse.files import write_bytes
-from adasffuse.images.dicom import decode_dicom, open_dicom, position_of
+from adasffuse.images.dicom import damage_named, decode_dicom, open_dicom, position_of
 from adasffuse.images.extras import needed
 from adasffuse.images.image import ImageError
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
+MAX_VOXELS = 2**30
 _SAME_GRID = 1e-2  # mm, how far positions of the same voxel may lie apart
 _SAME_GAP = 0.1  # of the usual distance of slices, by which distances may differ
+_SAME_TAG = 1e-3  # by which spacing (mm) and direction (cosines) may differ within a series
+_CHUNK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
 class Volume:
     """Voxels, and where they lie in space."""
 
-    values: np.ndarray  # (X, Y, Z) float32, in the file's units
+    values: np.ndarray  # (X, Y, Z) float32, in the file's units; NaN where there is no data
     affine: np.ndarray  # (4, 4), from voxel numbers to mm, as NIfTI has it: right, anterior, superior
     window: tuple[float, float] | None = None  # values of black and white that the file asks for
     inverted: bool = False  # the smallest value is white
@@ -55,10 +60,27 @@ def read_nifti(path: str | Path) -> Volume:
             raise ImageError(f"{path}: holds {np.prod(shape[3:])} volumes of {shape[:3]} voxels; take one of them out")
         if len(shape) < 2:
             raise ImageError(f"{path}: holds no image, its shape is {image.shape}")
+        if math.prod(shape) > MAX_VOXELS:
+            raise ImageError(f"{path}: {shape[:3]} voxels, more than the limit of {MAX_VOXELS}; cut it first")
+        if image.get_data_dtype().kind not in "iuf":
+            raise ImageError(f"{path}: holds {image.get_data_dtype()} values; expected real numbers, gray")
+        if str(path).lower().endswith(".gz"):
+            _check_sum(path)
         values = np.asarray(image.dataobj, np.float32).reshape((*shape[:3], 1)[:3] if len(shape) < 3 else shape[:3])
     except ImageError:
         raise
-    except (nibabel.filebasedimages.ImageFileError, OSError, ValueError, EOFError, TypeError) as error:
+    except MemoryError:
+        raise ImageError(f"{path}: not enough memory for its voxels; cut it first") from None
+    except (
+        nibabel.filebasedimages.ImageFileError,
+        nibabel.spatialimages.HeaderDataError,
+        OSError,
+        ValueError,
+        EOFError,
+        TypeError,
+        OverflowError,
+        zlib.error,
+    ) as error:
         raise ImageError(f"{path}: damaged or no NIfTI file ({error}); expected a .nii or .nii.gz volume") from error
     return Volume(values, np.asarray(image.affine, np.float64))
 
@@ -67,26 +89,41 @@ def read_series(folder: str | Path) -> Volume:
     """Read a folder of DICOM slices, sorted by their positions; errors as `read_volume`."""
     folder = Path(folder)
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    for path in files:
+        if path.suffix.lower() == ".dcm" and not _is_dicom(path):
+            raise ImageError(f"{path}: damaged, no DICOM file by its content; export it again or take it out")
     slices = [(path, open_dicom(path)[3]) for path in files if _is_dicom(path)]
     if not slices:
         raise ImageError(f"{folder}: holds no DICOM files; expected one series")
     series = {str(data_set.get("SeriesInstanceUID", "")) for _, data_set in slices}
     if len(series) > 1:
         raise ImageError(f"{folder}: holds {len(series)} series; keep one in a folder of its own")
-    placed = sorted(((position_of(data_set), path, data_set) for path, data_set in slices), key=_place)
+    for path, data_set in slices:
+        with damage_named(path):
+            frames = int(data_set.get("NumberOfFrames", 1) or 1)
+            if frames > 1:
+                raise ImageError(f"{path}: holds {frames} frames; expected one slice in each file, export it so")
+    with damage_named(folder):
+        placed = sorted(((position_of(data_set), path, data_set) for path, data_set in slices), key=_place)
     if any(position is None for position, _, _ in placed):
         path = next(path for position, path, _ in placed if position is None)
         raise ImageError(f"{path}: does not say where its slice lies (ImagePositionPatient)")
     positions = np.array([position for position, _, _ in placed])
+    _check_same_tags([path for _, path, _ in placed], [data_set for _, _, data_set in placed])
     _check_gaps(folder, positions, [path for _, path, _ in placed])
     stored = [decode_dicom(path, data_set) for _, path, data_set in placed]
     shapes = {one.values.shape for one in stored}
     if len(shapes) > 1 or len(next(iter(shapes))) != 2:
         raise ImageError(f"{folder}: its slices are not gray images of one size: {sorted(shapes)}")
     values = np.stack([one.values.T for one in stored], axis=2).astype(np.float32)  # columns, rows, slices
+    for number, one in enumerate(stored):
+        if one.no_data is not None:
+            values[..., number][one.no_data == one.values.T] = np.nan
     windows = {one.span for one, (_, _, d) in zip(stored, placed) if d.get("WindowCenter") is not None}
     window = windows.pop() if len(windows) == 1 else None
-    return Volume(values, _affine([data_set for _, _, data_set in placed], positions), window, stored[0].inverted)
+    with damage_named(folder):
+        affine = _affine([data_set for _, _, data_set in placed], positions)
+    return Volume(values, affine, window, stored[0].inverted)
 
 
 def write_volume(path: str | Path, values: np.ndarray, affine: np.ndarray) -> None:
@@ -113,13 +150,35 @@ def check_same_grid(names: Sequence[str | Path], volumes: Sequence[Volume]) -> N
     size = np.array(one.values.shape) - 1
     corners = np.array([[*(size * [i, j, k]), 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], np.float64)
     gap = np.abs(corners @ (one.affine - other.affine).T).max()
-    if gap > _SAME_GRID:
+    if not gap <= _SAME_GRID:  # nor where it is NaN
         raise ImageError(f"{first} and {second} have their voxels up to {gap:.2f} mm apart; resample one of them")
 
 
 def _is_dicom(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
+
+
+def _check_sum(path: str | Path) -> None:
+    """Read a compressed file to its end, where its check sum is: nibabel stops before, with wrong voxels if need be."""
+    with gzip.open(path) as file:
+        while file.read(_CHUNK):
+            pass
+
+
+def _check_same_tags(paths: Sequence[Path], slices: Sequence) -> None:
+    """Refuse slices of a series that differ in spacing, direction, or in which end is white."""
+    for name in ("PixelSpacing", "ImageOrientationPatient", "PhotometricInterpretation"):
+        for path, data_set in zip(paths, slices):
+            with damage_named(path):
+                first, value = slices[0].get(name), data_set.get(name)
+                if isinstance(first, str) or first is None or value is None:
+                    same = first == value
+                else:
+                    first, value = [float(v) for v in first], [float(v) for v in value]
+                    same = len(first) == len(value) and np.allclose(first, value, rtol=0, atol=_SAME_TAG)
+                if not same:
+                    raise ImageError(f"{path}: its {name} is not that of {paths[0].name}, {value} instead of {first}")
 
 
 def _place(entry: tuple) -> float:
@@ -152,6 +211,11 @@ def _affine(slices: Sequence, positions: np.ndarray) -> np.ndarray:
     step = float(np.median(np.diff(positions))) if len(positions) > 1 else float(first.get("SliceThickness", 1) or 1)
     matrix = np.eye(4)
     matrix[:3, 0], matrix[:3, 1] = along_row * columns, along_column * rows
-    matrix[:3, 2] = np.cross(along_row, along_column) * step
+    places = [one.get("ImagePositionPatient") for one in (first, slices[-1])]
+    if len(slices) > 1 and None not in places:  # of a tilted gantry, slices are displaced along themselves, too
+        start, end = (np.array([float(v) for v in place]) for place in places)
+        matrix[:3, 2] = (end - start) / (len(slices) - 1)
+    else:
+        matrix[:3, 2] = np.cross(along_row, along_column) * step
     matrix[:3, 3] = [float(v) for v in first.get("ImagePositionPatient", [0, 0, float(positions[0])])]
     return np.diag([-1, -1, 1, 1]) @ matrix  # DICOM's axes point left and to the back

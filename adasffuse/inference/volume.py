@@ -42,6 +42,8 @@ def fuse_volumes(
     check_same_grid(paths, volumes)
     notices, units = [], []
     for path, volume, spec in zip(paths, volumes, ranges):
+        if not np.isfinite(volume.values).any():
+            raise ImageError(f"{path}: holds no finite value")
         low, high, chosen = window_of(volume, spec)
         if chosen:
             notices.append(f"{path}: the values {low:g} to {high:g} become black to white")
@@ -58,10 +60,8 @@ def fuse_volumes(
 
 
 def window_of(volume: Volume, spec: RangeSpec | None) -> tuple[float, float, bool]:
-    """Values of black and white of a volume, and whether they are chosen by its content."""
+    """Values of black and white of a volume that holds data, and whether they are chosen by its content."""
     finite = volume.values[np.isfinite(volume.values)]
-    if finite.size == 0:
-        raise ImageError("a volume holds no finite value")
     if spec is not None and spec.kind == "fixed":
         return spec.low, spec.high, False
     if spec is None and volume.window is not None:
