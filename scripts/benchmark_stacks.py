@@ -27,8 +27,8 @@ from measuring import format_rows
 from numpy import ndarray
 
 from adasffuse import load_fuser
-from adasffuse.cli.stack import images_of
 from adasffuse.images.color import luminance
+from adasffuse.images.pairs import images_of
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference.stack import StackOptions, fuse_stack

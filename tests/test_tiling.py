@@ -7,12 +7,19 @@ import torch
 import torch.nn.functional as F
 from tiny import network
 
-from adasffuse.inference.tiling import fuse_tiled, tiled_maps
+from adasffuse.inference.tiling import check_layout, fuse_tiled
 from adasffuse.models.network import OUTPUTS
-from adasffuse.models.tiles import GRID, spans, tile_shape
+from adasffuse.models.tiles import GRID, Tiles, spans, tile_shape
 
 LAYOUTS = [(32, 16), (48, 16), (64, 0), (128, 64), (16, 0), (80, 64)]
 LENGTHS = [1, 15, 16, 31, 32, 33, 65, 127, 128, 129, 200, 400]
+
+
+def tiled_maps(weight_maps, sources, tile, overlap):
+    """Maps of sources (S, 1, 1, H, W) made tile by tile."""
+    check_layout(tile, overlap, GRID)
+    tiles = Tiles(*sources.shape[-2:], tile, overlap)
+    return tiles.joined(weight_maps(sources[..., rows, columns]) for rows, columns in tiles.places)
 
 
 @pytest.mark.parametrize("tile, overlap", LAYOUTS)

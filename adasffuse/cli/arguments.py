@@ -44,13 +44,19 @@ def add_source_options(parser: argparse.ArgumentParser, group: argparse._Argumen
 
 
 def add_fusing_options(
-    parser: argparse.ArgumentParser, *aliases: str, results: argparse._ArgumentGroup | None = None
+    parser: argparse.ArgumentParser,
+    *aliases: str,
+    results: argparse._ArgumentGroup | None = None,
+    size: str = "small",
+    stretch: bool = True,
 ) -> None:
     """Add the network and how it runs, as a group of the help, and the depth of results; for everything that fuses.
 
     Args:
         aliases: further names of `--weights`; the value is `args.weights`.
         results: where the help lists options of results; a group of its own if None.
+        size: of the released weights, unless another is chosen.
+        stretch: whether results may be stretched.
     """
     # Imported here: the command line that scores shares this module, and does without PyTorch.
     from adasffuse.device import PRECISIONS
@@ -66,7 +72,7 @@ def add_fusing_options(
         help="weights file, folder of a training run, released weights by name, e.g. general_small, or a repository "
         "of the Hugging Face Hub (default: those that serve this task best)",
     )
-    network.add_argument("--size", choices=RELEASED_SIZES, default="small", help="released weights (%(default)s)")
+    network.add_argument("--size", choices=RELEASED_SIZES, default=size, help="released weights (%(default)s)")
     network.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
     network.add_argument(
         "--precision",
@@ -94,6 +100,8 @@ def add_fusing_options(
         default="auto",
         help="bits of the results; float: TIFF; auto: 8 unless all sources are deeper (%(default)s)",
     )
+    if not stretch:
+        return
     results.add_argument(
         "--stretch", action="store_true", help="spread each result to 0..255; only to reproduce published numbers"
     )

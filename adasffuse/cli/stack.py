@@ -14,10 +14,8 @@ from tqdm import tqdm
 from adasffuse.cli.arguments import add_fusing_options, given_path, range_of
 from adasffuse.files import printable
 from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import Scene, SceneFolder
-from adasffuse.images.read import IMAGE_SUFFIXES
-from adasffuse.images.write import write_image
-from adasffuse.inference.folder import RESULT_SUFFIXES, SaveError, Work, prepare_results
+from adasffuse.images.pairs import Scene, SceneFolder, images_of
+from adasffuse.inference.folder import RESULT_SUFFIXES, SaveError, Work, prepare_results, save_result
 from adasffuse.inference.fuser import Fuser, load_fuser
 from adasffuse.inference.journal import Journal, settings_of, stamps
 from adasffuse.inference.stack import FusedStack, StackOptions, fuse_stack
@@ -79,7 +77,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "window for each stack",
     )
     reading.add_argument("--no_data", type=float, metavar="VALUE", help="value that means 'no data'")
-    add_fusing_options(parser)
+    add_fusing_options(parser, stretch=False)
     return parser
 
 
@@ -96,9 +94,9 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    if args.stretch:
-        raise ValueError("--stretch is not for stacks")
     work, failed = _work(args)
+    if args.resume and work.file:
+        raise ValueError("--resume is for folders of results; give a folder as -o")
     options = StackOptions(range_of("--range", args.range), args.no_data, args.align, args.depth)
     if args.dry_run:
         return _dry_run(args, work, failed)
@@ -119,7 +117,7 @@ def _run(args: argparse.Namespace) -> int:
             try:
                 fused = fuse_stack(fuser, scene.paths, options)
                 target = work.result(scene, fused.depth)
-                write_image(target, fused.pixels, fused.depth)
+                save_result(target, fused.pixels, fused.depth)
             except SaveError:
                 raise
             except (ValueError, OSError, MemoryError, RuntimeError, cv2.error) as error:
@@ -166,12 +164,6 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]]]:
     folder = SceneFolder("stacks", tuple(dict.fromkeys(path.parent for scene in scenes for path in scene.paths)))
     save_dir = args.out.parent if one_file else args.out
     return Work(folder, tuple(scenes), (), save_dir, args.out if one_file else None), failed
-
-
-def images_of(folder: Path) -> list[Path]:
-    """The image files of a folder, by their names."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
 
 def _dry_run(args: argparse.Namespace, work: Work, failed: list[tuple[str, str]]) -> int:

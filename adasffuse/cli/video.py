@@ -8,13 +8,12 @@ from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
-from adasffuse.cli.arguments import add_source_options
-from adasffuse.device import PRECISIONS
+from adasffuse.cli.arguments import add_fusing_options, add_source_options, range_of
 from adasffuse.files import printable
 from adasffuse.images.frames import DEFAULT_QUALITY, DEFAULT_RATE, FrameFolder, VideoFile, is_video_name, list_frames
 from adasffuse.images.live import Camera, Window
-from adasffuse.images.ranges import RangeSpec, parse_range
-from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE, Fuser, load_fuser
+from adasffuse.images.ranges import RangeSpec
+from adasffuse.inference.fuser import Fuser, load_fuser
 from adasffuse.inference.video import (
     AUDIO,
     Align,
@@ -28,7 +27,6 @@ from adasffuse.inference.video import (
     show_files,
     sound_giver,
 )
-from adasffuse.models import RELEASED_SIZES
 from adasffuse.process import say
 from adasffuse.registration.aligner import Aligner, load_calibration
 from adasffuse.tasks import TASKS, find_task
@@ -64,12 +62,6 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
         help="of a video, 0 (best) to 51, x264's constant rate factor (%(default)s)",
     )
     result.add_argument("--audio", choices=AUDIO, default="auto", help="whose sound is copied; auto: B's, else A's")
-    result.add_argument(
-        "--depth",
-        choices=("auto", "8", "16", "float"),
-        default="auto",
-        help="bits of frames in a folder; float: TIFF; auto: 8 unless both sources are deeper (%(default)s)",
-    )
     sources = parser.add_argument_group("sources")
     sources.add_argument("--task", choices=tuple(TASKS), default="ivf", help="what is fused (%(default)s)")
     add_source_options(parser, sources)
@@ -91,17 +83,7 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
         metavar="FILE",
         help="of two fixed cameras, written by 'adasffuse align A B --save FILE'; the result has B's pixels",
     )
-    network = parser.add_argument_group("network")
-    network.add_argument("--size", choices=RELEASED_SIZES, default="tiny", help="released weights (%(default)s)")
-    network.add_argument("--weights", help="weights file, folder of a training run, or released weights by name")
-    network.add_argument(
-        "--tile", type=int, default=DEFAULT_TILE, help="larger frames are fused in tiles; 0: never (%(default)s)"
-    )
-    network.add_argument(
-        "--tile_overlap", type=int, default=DEFAULT_OVERLAP, help="pixels that tiles share (%(default)s)"
-    )
-    network.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
-    network.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the network (%(default)s)")
+    add_fusing_options(parser, results=result, size="tiny", stretch=False)
     live = parser.add_argument_group("live")
     live.add_argument(
         "--show", action="store_true", help="show the result in a window; late frames are dropped; q ends"
@@ -122,7 +104,7 @@ def run(argv: list[str], prog: str = "adasffuse video") -> int:
     if wrong:
         parser.error(wrong)
     try:
-        ranges = [_range(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
+        ranges = [range_of(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
         if args.camera_a is not None:
             return _cameras(args)
         a, b = _open(args, ranges)
@@ -311,10 +293,3 @@ def _rate(text: str) -> Fraction:
     if not 0 < rate <= 1000:
         raise argparse.ArgumentTypeError(f"frames per second are a number such as 25 or 30000/1001, got {text!r}")
     return rate.limit_denominator(1001)
-
-
-def _range(option: str, words: list[str] | None) -> RangeSpec | None:
-    try:
-        return parse_range(words)
-    except ValueError as error:
-        raise ValueError(f"{option}: {error}") from None

@@ -165,9 +165,15 @@ def read_scene(
     if one_size and len({image.pixels.shape[:2] for image in images}) > 1:
         sizes = [f"{p} is {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(scene.paths, images)]
         raise ImageError(
-            f"sizes differ: {', '.join(sizes)} pixels; register them to one size first, for example with --align affine"
+            f"sizes differ: {', '.join(sizes)} pixels; register them to one size first: adasffuse align A B -o DIR"
         )
     return images
+
+
+def images_of(folder: Path) -> list[Path]:
+    """The image files of a folder, by their names; hidden ones and what is below are passed over."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not _ignored(path.name))
+    return sorted(path for path in found if path.is_file())
 
 
 @dataclass(frozen=True)

@@ -264,10 +264,10 @@ def fuse_scenes(
             shown = list(images) if wanted.panels else []
             fused = _fuse_images(fuser, images, turns, wanted.stretch, deep)
             giver = scene.paths[0 if fuser.task.color == "a" else -1]
-            _save(written[0], fused, deep, read_metadata(giver, wanted.metadata))
+            save_result(written[0], fused, deep, read_metadata(giver, wanted.metadata))
             if wanted.panels:
                 written.append(work.panel(scene))
-                _save(written[1], panel_of(shown, fused, fuser.task), "8")
+                save_result(written[1], panel_of(shown, fused, fuser.task), "8")
             if journal:
                 journal.note(scene, before, written)
             return one
@@ -361,7 +361,7 @@ def _fuse_images(fuser: Fuser, images: list[Image], turns: "_Turns", stretch: bo
     return fuser.finish(luma, prepared, stretch, depth)
 
 
-def _save(path: Path, fused: np.ndarray, depth: str, metadata: Metadata | None = None) -> None:
+def save_result(path: Path, fused: np.ndarray, depth: str, metadata: Metadata | None = None) -> None:
     """Write a result.
 
     Raises:

@@ -21,7 +21,7 @@ from adasffuse.inference.forms import form_of, joined, of_scene, restored, split
 from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.hub import find_pretrained
-from adasffuse.models.network import check_shapes, stack_sources
+from adasffuse.models.network import check_shapes
 from adasffuse.models.tiles import GRID
 from adasffuse.models.weights import WeightsError, default_weights, load_weights
 from adasffuse.process import keep_freed_memory
@@ -219,17 +219,24 @@ class Fuser:
             luma = (luma - luma.min()) / max(float(np.ptp(luma)), 1e-12)
         depth = result_depth(depth, prepared.depths)
         rule = self.task.color
+        if luma.size <= _ROWS:
+            return self._coloured(luma, prepared.pixels, depth)
         used = {"a": prepared.pixels[:1], "b": prepared.pixels[1:], "weighted": prepared.pixels}[rule]
         shape = luma.shape if all(map(is_gray, used)) else (*luma.shape, 3)
         result = np.empty(shape, quantise(np.zeros(1, np.float32), depth).dtype)
         step = max(1, _ROWS // luma.shape[1])
         for start in range(0, len(luma), step):  # every step below looks at single pixels
             rows = slice(start, start + step)
-            sources = [expanded(pixels[rows]) for pixels in prepared.pixels]
-            part = keep_hot_colors(luma[rows], sources[0]) if rule == "a" else luma[rows]
-            coloured = quantise(rebuild_color(part, sources, rule, depth), depth)
+            coloured = self._coloured(luma[rows], [pixels[rows] for pixels in prepared.pixels], depth)
             result[rows] = coloured if coloured.ndim == result.ndim else coloured[..., None]
         return result
+
+    def _coloured(self, luma: np.ndarray, pixels: Sequence[np.ndarray], depth: str) -> np.ndarray:
+        """Luminance with the sources' chroma, rounded to a depth."""
+        sources = [expanded(one) for one in pixels]
+        if self.task.color == "a":
+            luma = keep_hot_colors(luma, sources[0])
+        return quantise(rebuild_color(luma, sources, self.task.color, depth), depth)
 
     @torch.inference_mode()
     def fuse_luminance(self, *lumas: np.ndarray) -> np.ndarray:
@@ -239,14 +246,13 @@ class Fuser:
             ValueError: fewer than two sources, or the shapes differ.
         """
         sources = [self._to_tensor(luma) for luma in without_empty(lumas)]
-        large = self.tile and lumas[0].size > self.tile**2
-        stacked = None if large else stack_sources(*sources)
         check_shapes(sources)
         kinds = self.task.kinds_of(len(sources))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            if large:
+            if self.tile and lumas[0].size > self.tile**2:
                 fused = fuse_tiled(self.model, sources, self.tile, self.tile_overlap, kinds)
             else:
+                stacked = torch.stack(sources)
                 fused = self.model.compose(stacked, self.model.weight_maps(stacked, kinds))
         return fused[0, 0].float().clamp_(0, 1).cpu().numpy()
 

@@ -83,7 +83,7 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
 
     used = []
     for number in range(len(paths)):
-        image = stack.read(number)
+        image = stack.first_read(number)
         if content(image.pixels) == 0:
             stack.notices.append(f"{paths[number]}: has no content, it is left out")
             continue
@@ -92,6 +92,7 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
         chroma.add(image.pixels)
         with autocast:
             streamed.add(tensor(image))
+    stack.check_images()
     if len(used) < 2:
         raise ImageError(f"{paths[0].parent}: {len(used)} of {len(paths)} images have content; two are needed")
     with autocast:
@@ -111,30 +112,12 @@ class _Stack:
         self._paths, self._options = paths, options
         self._window = resolve_range(options.range, paths, options.no_data)
         self.notices: list[str] = []
-        self._of_files: dict[str, list[Path]] = {}
         self.depths: list[str] = []
         self.shifts: list[float] = []
-        sizes, digests = [], {}
-        for path in paths:
-            image = self._read(path)
-            sizes.append(image.pixels.shape[:2])
-            self.depths.append(image.depth)
-            for notice in image.notices:
-                self._of_files.setdefault(notice.removeprefix(f"{path}: "), []).append(path)
-            digest = hash(image.pixels.tobytes())
-            if digest in digests:
-                self.notices.append(f"{path}: shows the same as {digests[digest].name}, pixel by pixel")
-            digests.setdefault(digest, path)
-        self.size = sizes[0]
-        if len(set(sizes)) > 1:
-            other = next(k for k, size in enumerate(sizes) if size != self.size)
-            listed = ", ".join(f"{paths[k].name} is {sizes[k][1]}x{sizes[k][0]}" for k in (0, other))
-            raise ImageError(f"{paths[0].parent}: sizes differ: {listed} pixels; a stack has one size")
-        if len(digests) == 1:
-            raise ImageError(f"{paths[0].parent}: all {len(paths)} images are equal; there is nothing to fuse")
-        if len(set(self.depths)) > 1:
-            self.notices.append(f"{paths[0].parent}: holds files of {' and '.join(sorted(set(self.depths)))} bits")
+        self._of_files: dict[str, list[Path]] = {}  # notice of reading to the files that have it
+        self._digests: dict[int, Path] = {}
         self._reference = self._read(paths[len(paths) // 2])
+        self.size = self._reference.pixels.shape[:2]
         self._transforms: list[Transform | None] = [None] * len(paths)
         if options.align != "none":
             self._register(options.align)
@@ -142,15 +125,49 @@ class _Stack:
     def _read(self, path: Path) -> Image:
         return read_image(path, self._window, self._options.no_data)
 
+    def first_read(self, number: int) -> Image:
+        """What `read` gives; also looks at the file's size, depth and notices, and whether it shows something new.
+
+        Raises:
+            ImageError: the image has another size than the others.
+        """
+        path, image = self._paths[number], self._read(self._paths[number])
+        self._check_size(number, image)
+        self.depths.append(image.depth)
+        for notice in image.notices:
+            self._of_files.setdefault(notice.removeprefix(f"{path}: "), []).append(path)
+        before = self._digests.setdefault(hash(image.pixels.tobytes()), path)
+        if before != path:
+            self.notices.append(f"{path}: shows the same as {before.name}, pixel by pixel")
+        return self._registered(number, image)
+
+    def check_images(self) -> None:
+        """Refuse a stack of equal images; all have been read once."""
+        if len(self._digests) == 1:
+            raise ImageError(f"{self._paths[0].parent}: all {len(self._paths)} images are equal; nothing to fuse")
+        if len(set(self.depths)) > 1:
+            depths = " and ".join(sorted(set(self.depths)))
+            self.notices.append(f"{self._paths[0].parent}: holds files of {depths} bits")
+
     def read(self, number: int) -> Image:
         """An image, registered; where it holds no data (`valid`), its pixels are the middle image's."""
-        image = self._read(self._paths[number])
+        return self._registered(number, self._read(self._paths[number]))
+
+    def _registered(self, number: int, image: Image) -> Image:
         if self._transforms[number] is not None:
             image = warp_image(image, self._transforms[number])
         if image.valid is None:
             return image
         filled, _ = fill_missing([image.pixels, self._reference.pixels], [image.valid, self._reference.valid])
         return replace(image, pixels=filled[0])
+
+    def _check_size(self, number: int, image: Image) -> None:
+        if image.pixels.shape[:2] == self.size:
+            return
+        other = self._paths[0] if number else self._paths[len(self._paths) // 2]
+        listed = [(other, self.size), (self._paths[number], image.pixels.shape[:2])]
+        sizes = ", ".join(f"{path.name} is {width}x{height}" for path, (height, width) in listed)
+        raise ImageError(f"{self._paths[0].parent}: sizes differ: {sizes} pixels; a stack has one size")
 
     def _register(self, method: str) -> None:
         """Each image to its neighbour towards the middle one, since neighbours are most alike."""
@@ -159,7 +176,9 @@ class _Stack:
             before, matrix = luminance(self._reference.pixels), np.eye(3)
             number = middle + step
             while 0 <= number < len(self._paths):
-                luma = luminance(self._read(self._paths[number]).pixels)
+                image = self._read(self._paths[number])
+                self._check_size(number, image)
+                luma = luminance(image.pixels)
                 try:
                     found = register_to(before, luma, method)
                 except AlignmentError as error:

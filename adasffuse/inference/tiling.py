@@ -6,7 +6,7 @@ half precision where there are very many pixels, the weight maps of the finest b
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,8 @@ def fuse_tiled(
 
     Args:
         sources: a sequence, or one tensor (S, 1, 1, H, W).
-        tile, overlap: as in `tiled_maps`.
+        tile: a tile has at most tile x tile pixels; rounded to the network's grid, then larger than the overlap.
+        overlap: pixels over which neighbouring tiles cross-fade.
         kinds: of the sources, see `AdaSFFuse.forward`.
         band: pixels that are composed at a time.
     Raises:
@@ -152,25 +153,6 @@ def on_grid(network: AdaSFFuse, tile: int, overlap: int) -> tuple[int, int, int]
     """Tile and overlap as multiples of the network's grid, and that grid."""
     grid = math.lcm(GRID, network.multiple)  # GRID but for patches of more than 2x2 pixels
     return tile // grid * grid, -(-overlap // grid) * grid, grid
-
-
-def tiled_maps(
-    weight_maps: Callable[[Tensor], tuple[Tensor, ...]], sources: Tensor, tile: int, overlap: int, grid: int = GRID
-) -> tuple[Tensor, ...]:
-    """`weight_maps(sources)` tile by tile; neighbours cross-fade over `overlap` pixels.
-
-    Args:
-        weight_maps: makes maps (N, C, h, w) of sources, each reduced by a divisor of `grid`.
-        sources: (S, 1, 1, H, W); these divisors divide H and W.
-        tile: a tile has at most tile x tile pixels; a multiple of `grid`, larger than `overlap`.
-        overlap: pixels that neighbouring tiles share, a multiple of `grid`.
-        grid: tiles start at multiples of this.
-    Raises:
-        ValueError: tile or overlap is impossible.
-    """
-    check_layout(tile, overlap, grid)
-    tiles = Tiles(*sources.shape[-2:], tile, overlap, grid)
-    return tiles.joined(weight_maps(sources[..., rows, columns]) for rows, columns in tiles.places)
 
 
 def check_layout(tile: int, overlap: int, grid: int) -> None:

@@ -9,7 +9,6 @@ penalty keeps the estimate near the scale and the shape that the images came wit
 
 import cv2
 import numpy as np
-from scipy.optimize import minimize
 
 _BINS = 32
 _SIZES = (64, 128, 256)  # longer side per level, pixels
@@ -72,6 +71,8 @@ def register_by_information(
         start: (3, 3).
         method: 'translation', 'affine' or 'homography'.
     """
+    from scipy.optimize import minimize  # here, since it takes as long to load as all the rest of this room
+
     height, width = target.shape
     corners = np.float32([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]])
 

@@ -144,8 +144,10 @@ def _judged(items: Sequence[Item], result: Prepared, decode: bool) -> list[Item]
 
 
 def _size(origin: Origin, decode: bool) -> tuple[int, int]:
-    if origin.channels and len(Image.open(origin.path).getbands()) != 4:
-        raise ImageError(f"{origin.path}: has not the four channels of an image of this set")
+    if origin.channels:
+        with Image.open(origin.path) as image:
+            if len(image.getbands()) != 4:
+                raise ImageError(f"{origin.path}: has not the four channels of an image of this set")
     return read_image(origin.path).pixels.shape[:2] if decode else size_of(origin.path)
 
 

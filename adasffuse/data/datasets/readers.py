@@ -10,6 +10,7 @@ from adasffuse.data.datasets.catalog import DataSet, Layout
 from adasffuse.images.color import luminance
 from adasffuse.images.formats import open_image
 from adasffuse.images.image import ImageError
+from adasffuse.images.pairs import images_of
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 
 _DEPTH = 3  # folders below the given one that are looked into for the set
@@ -76,10 +77,6 @@ def _below(place: Path, relative: str) -> Path | None:
     return place
 
 
-def _images(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
-
-
 # ---- one folder for each source
 
 
@@ -137,7 +134,7 @@ def plain_stem(data_set: DataSet, path: Path) -> str:
 def _read_scene_folders(data_set: DataSet, source: Path) -> Iterator[Item]:
     """TNO: in each folder the infrared and the visible image by their names."""
     for place in sorted(p for p in [source, *source.rglob("*")] if p.is_dir()):
-        images = [path for path in _images(place) if "fus" not in path.stem.lower()]
+        images = [path for path in images_of(place) if "fus" not in path.stem.lower()]
         infrared = [path for path in images if _INFRARED.search(path.stem)]
         visible = [path for path in images if _VISIBLE.search(path.stem) and path not in infrared]
         if len(infrared) == len(visible) == 1 and size_of(infrared[0]) == size_of(visible[0]):
@@ -154,7 +151,7 @@ def _read_sice(data_set: DataSet, source: Path) -> Iterator[Item]:
         if found is None:
             raise LayoutError(f"{data_set.name} is not in {source}: looked for Dataset_Part{number}")
         for place in sorted(p for p in found.iterdir() if p.is_dir() and p.name.lower() != "label"):
-            images = _images(place)
+            images = images_of(place)
             if len(images) > 1:
                 yield Item(part, f"{number}_{place.name}", _extremes(images))
 
@@ -165,7 +162,7 @@ def _read_brightness(data_set: DataSet, source: Path) -> Iterator[Item]:
     if found is None:
         raise LayoutError(f"{data_set.name} is not in {source}: looked for input/")
     for place in sorted(p for p in found.iterdir() if p.is_dir()):
-        images = _images(place)
+        images = images_of(place)
         if len(images) == 2:
             yield Item("test", place.name, _extremes(images))
 
@@ -180,7 +177,7 @@ def _read_letters(data_set: DataSet, source: Path) -> Iterator[Item]:
     """Lytro, MFFW: NAME-A and NAME-B; series with more letters are left out."""
     for place in _places(source):
         series: dict[str, dict[str, Path]] = defaultdict(dict)
-        for path in _images(place):
+        for path in images_of(place):
             found = re.fullmatch(r"(.+?)[-_ ]?([A-Da-d]|(?<=[-_ ])[1-9])", path.stem)
             if found:
                 letter = found[2].upper()
