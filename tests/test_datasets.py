@@ -97,6 +97,17 @@ def test_m3fd_is_split_by_us(tmp_path):
     assert any("the whole set 840" in notice for notice in result.notices)
 
 
+def test_another_set_than_the_one_named_is_a_problem(tmp_path, capsys):
+    for folder in ("Ir", "Vis"):
+        draw(tmp_path / "M3FD_Fusion" / folder / "1.png")
+        draw(tmp_path / "M3FD_Fusion" / folder / "2.png")
+    assert run("M3FD", tmp_path / "M3FD_Fusion", tmp_path / "root") == 1  # the 300 pairs have no boxes
+    assert "M3FD is not in" in capsys.readouterr().err and not (tmp_path / "root").exists()
+    small = dataclasses.replace(find_data_set("M3FD_Fusion"), counts={"test": 1})
+    result = prepare(small, tmp_path, tmp_path / "root")
+    assert any("holds 2 pairs, the set only 1" in problem for problem in result.problems)
+
+
 def test_roadscene_takes_the_split_that_ships(tmp_path):
     for stem in ("FLIR_00211", "FLIR_00001"):
         draw(tmp_path / "cropinfrared" / f"{stem}.jpg")

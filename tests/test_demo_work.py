@@ -1,12 +1,16 @@
 """What the web page does with images, without a browser."""
 
+import shlex
+
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from skimage import data as photographs
 from tiny import texture
 
 from adasffuse import load_fuser
+from adasffuse.cli import fuse
 from adasffuse.demo.work import fuse_files, share_of_first
 from adasffuse.images.image import ImageError
 from adasffuse.images.read import read_image
@@ -35,6 +39,20 @@ def test_deep_files_stay_deep(tmp_path):
         write_image(tmp_path / name, texture(48, 64, seed).astype(np.uint16) * 257)
     result = fuse_files("mff", "tiny", [tmp_path / "a.png", tmp_path / "b.png"], tmp_path)
     assert read_image(result.file).depth == "16" and result.fused.dtype == np.uint8
+
+
+def test_the_command_does_the_same_with_values_that_need_a_range(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("a.tif", 20 + texture(48, 64, 1).astype(np.float32) / 20, photometric="minisblack")
+    write_image("b.png", texture(48, 64, 2))
+    result = fuse_files("ivf", "tiny", [tmp_path / "a.tif", tmp_path / "b.png"], tmp_path)
+    words = shlex.split(result.command)
+    assert words[:2] == ["adasffuse", "fuse"] and words[-6:-4] == ["--range_a", "folder"]
+    assert fuse.run(words[2:]) == 0
+    assert np.array_equal(read_image("fused.png").pixels, read_image(result.file).pixels)
+    tifffile.imwrite("flat.tif", np.full((48, 64), 20, np.float32), photometric="minisblack")
+    with pytest.raises(ImageError, match=r"flat\.tif: all its values are equal"):
+        fuse_files("ivf", "tiny", [tmp_path / "flat.tif", tmp_path / "b.png"], tmp_path)
 
 
 def test_a_stack(tmp_path):

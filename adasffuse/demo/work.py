@@ -13,7 +13,8 @@ from numpy import ndarray
 
 from adasffuse.images.color import luminance
 from adasffuse.images.formats import open_image
-from adasffuse.images.image import Image, ImageError
+from adasffuse.images.image import ImageError
+from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, result_depth, suffix_of, write_image
 from adasffuse.inference.fuser import Fuser, load_fuser
@@ -64,7 +65,14 @@ def fuse_files(
         raise ImageError(f"{chosen.title} takes two images, got {len(paths)}; stacks are exposures or focus settings")
     for path in paths:
         _check_size(path, megapixels)
-    images = [_read(path, chosen.thermal[k] if chosen.thermal else False) for k, path in enumerate(paths)]
+    two = len(paths) == 2
+    thermal = chosen.thermal or (False,) * len(paths)
+    groups = [[path] for path in paths] if two else [paths]
+    windows = [_needed_range(group, hot) for group, hot in zip(groups, thermal)]
+    images = [
+        read_image(path, window, thermal=hot)
+        for path, window, hot in zip(paths, windows if two else windows * len(paths), thermal)
+    ]
     if align != "none":
         images = Aligner(align, measure=measure_of(chosen.id)).align(images)
     sizes = {image.pixels.shape[:2] for image in images}
@@ -78,12 +86,13 @@ def fuse_files(
     write_image(file, fused, depth)
     shown = quantise(fused, "8") if fused.dtype == np.float32 else _eight_bits(fused)
     sources = tuple(quantise(image.pixels, "8") for image in images)
-    two = len(sources) == 2
     scores = {}
     if two and min(shown.shape[:2]) >= _FEWEST:
         scores = evaluate(*sources, shown, metrics=DEFAULT_METRICS)
     notices = tuple(notice for image in images for notice in image.notices)
     words = ["adasffuse", "fuse" if two else "stack", *(path.name for path in paths), "-o", file.name]
+    for option, window in zip(("--range_a", "--range_b") if two else ("--range",), windows):
+        words += [option, "folder"] if window else []
     words += ["--task", chosen.id, "--size", size] + (["--align", align] if align != "none" else [])
     command = shlex.join(words)
     return Result(file, shown, sources, share_of_first(*sources, shown) if two else None, scores, notices, command)
@@ -119,19 +128,17 @@ def _check_size(path: Path, megapixels: float) -> None:
         )
 
 
-def _read(path: Path, thermal: bool) -> Image:
-    """An image; a deep one whose values say no range is read from its lowest to its highest value."""
-    try:
-        return read_image(path, thermal=thermal)
-    except ImageError as error:
-        if "no fixed black and white" not in str(error):
-            raise
-    with open_image(path) as file:
-        values = file.decode().values
-    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-    if finite.size == 0 or finite.min() == finite.max():
-        raise ImageError(f"{path.name}: all its values are equal or missing; there is nothing to fuse")
-    return read_image(path, (float(finite.min()), float(finite.max())), thermal=thermal)
+def _needed_range(paths: Sequence[Path], thermal: bool) -> tuple[float, float] | None:
+    """The window of deep files whose values say nothing of black and white, from the lowest to the highest."""
+    needed = False
+    for path in paths:
+        with open_image(path, thermal) as file:
+            stored = None if file.depth == "8" else file.decode()
+        if stored is not None and stored.span is None:
+            needed, finite = True, stored.values[np.isfinite(stored.values)]
+            if finite.size == 0 or finite.min() == finite.max():
+                raise ImageError(f"{path.name}: all its values are equal or missing; there is nothing to fuse")
+    return resolve_range(RangeSpec("folder"), paths, thermal=thermal) if needed else None
 
 
 def _eight_bits(pixels: ndarray) -> ndarray:

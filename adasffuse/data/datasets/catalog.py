@@ -44,6 +44,15 @@ class DataSet:
 
 _NONE = "none stated; cite the paper, research use"
 
+
+def _by_part(folders: Mapping[str, str], optional: str) -> tuple[Layout, ...]:
+    """Layouts of a set that its owners split: `*` in a folder's name stands for 'train' and 'test'."""
+    return tuple(
+        Layout(part, {name: place.replace("*", part) for name, place in folders.items()}, optional=(optional,))
+        for part in ("train", "test")
+    )
+
+
 _ALL = (
     DataSet(
         "LLVIP",
@@ -55,13 +64,8 @@ _ALL = (
         "non-commercial research only, no identification of persons",
         "LLVIP.zip, the registered pairs, from the page's links",
         "README of the page",
-        layouts=tuple(
-            Layout(
-                part,
-                {"infrared": f"infrared/{part}", "visible": f"visible/{part}", "Annotations": "Annotations"},
-                optional=("Annotations",),
-            )
-            for part in ("train", "test")
+        layouts=_by_part(
+            {"infrared": "infrared/*", "visible": "visible/*", "Annotations": "Annotations"}, "Annotations"
         ),
     ),
     DataSet(
@@ -74,14 +78,7 @@ _ALL = (
         "none stated on the page; MIT in the authors' PIAFusion",
         "the repository",
         "folders of the repository",
-        layouts=tuple(
-            Layout(
-                part,
-                {"infrared": f"{part}/ir", "visible": f"{part}/vi", "labels": f"{part}/Segmentation_labels"},
-                optional=("labels",),
-            )
-            for part in ("train", "test")
-        ),
+        layouts=_by_part({"infrared": "*/ir", "visible": "*/vi", "labels": "*/Segmentation_labels"}, "labels"),
         url="https://github.com/Linfeng-Tang/MSRS/archive/refs/heads/main.zip",
         note="the repository's 80 pairs for detection lie in detection/ and are left out",
     ),
@@ -105,7 +102,7 @@ _ALL = (
                 },
                 optional=("Annotations",),
             ),
-            Layout("", {"infrared": "Ir", "visible": "Vis", "Annotations": "Annotation"}, optional=("Annotations",)),
+            Layout("", {"infrared": "Ir", "visible": "Vis", "Annotations": "Annotation"}),  # the 300 have no boxes
         ),
         split="every 5",
         note="the owners publish no split of the 4,200; ours takes each fifth of the sorted names for test",
@@ -145,7 +142,7 @@ _ALL = (
         "TNO",
         "ivf",
         "about 60 scenes",
-        {"test": 21},
+        {},
         "various",
         "https://figshare.com/articles/dataset/TNO_Image_Fusion_Dataset/1008029",
         "see the page",
@@ -180,14 +177,7 @@ _ALL = (
         _NONE,
         "FMB.zip from the page's links",
         "README of the page",
-        layouts=tuple(
-            Layout(
-                part,
-                {"infrared": f"{part}/Infrared", "visible": f"{part}/Visible", "labels": f"{part}/Label"},
-                optional=("labels",),
-            )
-            for part in ("train", "test")
-        ),
+        layouts=_by_part({"infrared": "*/Infrared", "visible": "*/Visible", "labels": "*/Label"}, "labels"),
     ),
     DataSet(
         "MFNet",
@@ -214,14 +204,7 @@ _ALL = (
         "GPL-3.0 in the repository",
         "PST900_RGBT_Dataset.zip from the page's links",
         "README of the page",
-        layouts=tuple(
-            Layout(
-                part,
-                {"infrared": f"{part}/thermal", "visible": f"{part}/rgb", "labels": f"{part}/labels"},
-                optional=("labels",),
-            )
-            for part in ("train", "test")
-        ),
+        layouts=_by_part({"infrared": "*/thermal", "visible": "*/rgb", "labels": "*/labels"}, "labels"),
     ),
     DataSet(
         "SICE",

@@ -179,7 +179,9 @@ def _write(origin: Origin, path: Path, copy: bool) -> None:
 def _compare_counts(result: Prepared) -> None:
     for part, official in result.data_set.counts.items():
         found = result.counts.get(part, 0)
-        if found != official:
+        if found > official:
+            result.problems.append(f"{part} holds {found} pairs, the set only {official}: is the source another set?")
+        elif found < official:
             result.notices.append(f"{part} holds {found} pairs, the whole set {official}")
 
 
