@@ -1,12 +1,18 @@
 """How well pairs are registered: known affine movements, known smooth fields, and what fusing makes of the result.
 
 python scripts/benchmark_registration.py --root_path DATA/test --datasets IVF IVF_MSRS MIF/PET-MRI --count 8
+python scripts/benchmark_registration.py --root_path DATA/train --datasets IVF IVF_M3FD --checks
+python scripts/benchmark_registration.py --rendered 8
 python scripts/benchmark_registration.py --fields DATA/misaligned/IVF_MSRS --clean DATA/test/IVF_MSRS
 
 Known affine movements: source A is warped so that the corners move by up to 5 % of the width, and registered to B.  The
 corner error is the mean distance at the four corners, in pixels.  Pairs that are not aligned as they come cannot be
 better than that; the second figure is relative to the estimate on the pair as it comes.  Known fields: the mean
 distance over the pixels, beside doing nothing and an affine estimate.  Times are of a machine that may do other work.
+
+--checks: how many pairs are accepted as they come, and how many of two different scenes; how long the misalignment
+score takes; in how many image quarters registering the pairs as they come raises the correlation of their gradient
+strengths, which the estimate does not use.  --rendered: how far images that lie on each other are moved.
 """
 
 import argparse
@@ -27,8 +33,9 @@ from adasffuse.inference.fuser import load_fuser
 from adasffuse.metrics import evaluate
 from adasffuse.process import run_program, say
 from adasffuse.registration.aligner import Aligner, measure_of
-from adasffuse.registration.estimate import estimate
-from adasffuse.registration.transform import AlignmentError, Transform, corner_shift, warp_image
+from adasffuse.registration.estimate import estimate, misalignment
+from adasffuse.registration.transform import METHODS, AlignmentError, Transform, corner_shift, warp_image
+from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import find_task
 
 OFFSET = 0.05  # of the width, how far corners move at most
@@ -44,6 +51,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--fields", type=Path, help="folder with infrared_warped/ and grid/NAME.npz")
     parser.add_argument("--clean", type=Path, help="data set of the same names, with infrared/ and visible/")
     parser.add_argument("--scores", action="store_true", help="also fuse, and compare with the pairs as they come")
+    parser.add_argument("--checks", action="store_true", help="instead: what is accepted, and what it improves")
+    parser.add_argument("--rendered", type=int, default=0, metavar="N", help="rendered streets that are registered")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(argv)
 
@@ -58,7 +67,10 @@ def run(args: argparse.Namespace) -> int:
         if args.root_path:
             for dataset in args.datasets:
                 for folder in scene_folders(args.root_path, dataset):
-                    say(affine_line(folder.name, find_scenes(folder.folders)[0], args))
+                    line = checks_line if args.checks else affine_line
+                    say(line(folder.name, find_scenes(folder.folders)[0], args))
+        if args.rendered:
+            say(rendered_lines(args.rendered))
         if args.fields:
             say(field_lines(args))
     except (ValueError, OSError) as error:
@@ -118,6 +130,73 @@ def affine_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str
         f"{np.median(seconds):.2f} s per pair"
     )
     return text + (f"; fused scores / those of the pair as it comes: {table_of(ratios)}" if ratios else "")
+
+
+def checks_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str:
+    """What is accepted of one data set, right and wrong, and whether the estimates improve what they do not use."""
+    measure = measure_of(find_task(name).id)
+    pairs = [read_scene(scene) for scene in spread(scenes, args.count)]
+    right, wrong, improved, seconds = 0, 0, [], []
+    for number, (a, b) in enumerate(pairs):
+        other = pairs[(number + len(pairs) // 2) % len(pairs)][0]
+        started = time.perf_counter()
+        misalignment(a, b)
+        seconds.append(time.perf_counter() - started)
+        wrong += accepted(other, b, args.method, measure) is not None
+        found = accepted(a, b, args.method, measure)
+        if found is not None:
+            right += 1
+            improved += quarters_improved(a, warp_image(a, found), b)
+    return (
+        f"{name}: accepted {right} of {len(pairs)} pairs, {wrong} of {len(pairs)} pairs of different scenes; gradients "
+        f"agree better in {np.mean(improved):.0%} of {len(improved)} quarters; score {1e3 * np.median(seconds):.0f} ms"
+    )
+
+
+def accepted(moving: Image, target: Image, method: str, measure: str) -> Transform | None:
+    try:
+        return estimate(moving, target, method, measure).transform
+    except AlignmentError:
+        return None
+
+
+def quarters_improved(before: Image, after: Image, target: Image) -> list[bool]:
+    """Of each quarter of an image, whether gradient strengths correlate better with the target's than before."""
+    strengths = [gradient_strength(luminance(image.pixels)) for image in (before, after, target)]
+    height, width = strengths[0].shape
+    known = np.ones((height, width), bool)
+    if after.valid is not None:
+        known = cv2.erode(after.valid.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    better = []
+    for top in (0, height // 2):
+        for left in (0, width // 2):
+            quarter = slice(top + 16, top + height // 2 - 16), slice(left + 16, left + width // 2 - 16)
+            one, other, wanted = (strength[quarter][known[quarter]] for strength in strengths)
+            better.append(bool(np.corrcoef(other, wanted)[0, 1] > np.corrcoef(one, wanted)[0, 1]))
+    return better
+
+
+def gradient_strength(luma: np.ndarray) -> np.ndarray:
+    """Logarithm of the gradient's length."""
+    smooth = cv2.GaussianBlur(np.sqrt(luma), (0, 0), 1)
+    return np.log(1e-3 + np.hypot(*(cv2.Sobel(smooth, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))))
+
+
+def rendered_lines(count: int) -> str:
+    """How far each method moves rendered images that lie on each other, pixels."""
+    lines = [f"{count} rendered streets of 320x240 pixels that lie on each other"]
+    for method in METHODS:
+        shifts, refused = [], 0
+        for seed in range(count):
+            scene = night_scene(np.random.default_rng(seed), (240, 320))
+            infrared, visible = (Image(np.float32(image)) for image in (scene.infrared, scene.visible))
+            try:
+                shifts.append(estimate(infrared, visible, method).shift)
+            except AlignmentError:
+                refused += 1
+        moved = f"moved by {min(shifts):.2f} to {max(shifts):.2f} px on average" if shifts else "none"
+        lines.append(f"  {method}: {moved}; {refused} refused")
+    return "\n".join(lines)
 
 
 def score_ratio(fuser, a: Image, b: Image, moving: Image, aligner: Aligner) -> dict[str, float]:
