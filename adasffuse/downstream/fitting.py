@@ -1,0 +1,116 @@
+"""Training one network on one modality, so that an interrupted run goes on where it was."""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from adasffuse.downstream.samples import Sample, Samples, joined
+from adasffuse.files import replacing
+
+_WARM_UP = 0.05  # of all steps, with a growing step size
+_LARGEST_GRADIENT = 5.0  # norm, at which gradients are clipped
+STATE = "state.pt"
+
+Loss = Callable[[Tensor, Sequence[Sample]], Tensor]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long and how a network is trained: the same for all modalities."""
+
+    epochs: int = 10
+    batch: int = 8  # frames
+    learning_rate: float = 1e-3  # of AdamW at its largest
+    weight_decay: float = 1e-2
+    precision: str = "float32"  # or 'bfloat16', of the network
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch < 2:
+            raise ValueError(f"--epochs is at least 1 and --batch at least 2, got {self.epochs} and {self.batch}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"--learning_rate is above 0, got {self.learning_rate}")
+
+
+def fit(model: nn.Module, loss: Loss, samples: Samples, budget: Budget, seed: int, folder: Path, title: str) -> None:
+    """Train a network, in place.
+
+    After every epoch the state is written to `folder/state.pt`; a later call with the same arguments continues there,
+    and ends with the same weights as a run without interruption (on a CPU).
+
+    Args:
+        model: on its device.
+        loss: of (B, 3, H, W) images and their samples.
+        samples: of the training split.
+        folder: of this run.
+        title: of the progress bar.
+    Raises:
+        FloatingPointError: the loss is not finite.
+    """
+    device = next(model.parameters()).device
+    optimizer = torch.optim.AdamW(model.parameters(), budget.learning_rate, weight_decay=budget.weight_decay)
+    begun = _resume(folder / STATE, model, optimizer, budget)
+    loader = DataLoader(
+        samples,
+        batch_size=min(budget.batch, len(samples)),
+        shuffle=True,
+        drop_last=True,
+        collate_fn=joined,
+        generator=torch.Generator(),
+    )
+    steps = budget.epochs * len(loader)
+    model.train()
+    hidden = True if os.environ.get("RANK", "0") != "0" else None
+    with tqdm(total=steps, initial=begun * len(loader), desc=title, unit="step", disable=hidden) as bar:
+        for epoch in range(begun, budget.epochs):
+            samples.epoch = epoch
+            loader.generator.manual_seed(seed * 100003 + epoch)
+            torch.manual_seed(seed * 100003 + epoch)  # of dropout
+            for number, (images, batch) in enumerate(loader):
+                for group in optimizer.param_groups:
+                    group["lr"] = budget.learning_rate * _schedule((epoch * len(loader) + number) / steps)
+                optimizer.zero_grad(set_to_none=True)
+                value = loss(images.to(device, memory_format=torch.channels_last), batch)
+                if not torch.isfinite(value):
+                    raise FloatingPointError(f"{title}: the loss is {value.item()}; try a smaller --learning_rate")
+                value.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), _LARGEST_GRADIENT)
+                optimizer.step()
+                bar.update()
+            bar.set_postfix(loss=f"{value.item():.3f}")
+            state = {
+                "epoch": epoch + 1,
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "budget": asdict(budget),
+            }
+            with replacing(folder / STATE) as temporary:
+                torch.save(state, temporary)
+
+
+def _schedule(share: float) -> float:
+    """Share of the step size after a share of all steps: a rise, then half a cosine to 0."""
+    if share < _WARM_UP:
+        return (share + 1e-3) / (_WARM_UP + 1e-3)
+    return 0.5 * (1 + math.cos(math.pi * (share - _WARM_UP) / (1 - _WARM_UP)))
+
+
+def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, budget: Budget) -> int:
+    """The number of epochs that are done; 0 without a state that can be used."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["budget"] != asdict(budget):
+            return 0
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["epoch"])
+    except FileNotFoundError:
+        return 0
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError):
+        return 0  # damaged: trained anew

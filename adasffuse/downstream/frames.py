@@ -1,0 +1,292 @@
+"""Frames of a labelled data set: images of one scene in several modalities, with boxes or a mask.
+
+Two layouts: `infrared/ visible/ [fused/] Annotations/|labels/`, and Pascal VOC's as the paper's authors use it,
+`VOCdevkit/VOC2007/{Annotations,JPEGImages,JPEGImages_ir,JPEGImages_vis,SegmentationClass}`.  Lists `train.txt`,
+`val.txt`, `test.txt` name the frames of each split, one stem a line, beside the folders or below `ImageSets/`.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from numpy import ndarray
+
+from adasffuse.downstream.classes import ClassList
+from adasffuse.downstream.labels import (
+    BoxRules,
+    Judgement,
+    Size,
+    coco_objects,
+    read_mask,
+    voc_objects,
+    yolo_objects,
+)
+from adasffuse.files import write_text
+from adasffuse.images.boxes import Annotation
+from adasffuse.images.formats import open_image
+from adasffuse.images.image import ImageError
+from adasffuse.images.read import IMAGE_SUFFIXES
+
+SPLITS = ("train", "val", "test")
+_IMAGE_FOLDERS = {  # modality: names of its folder, in lower case
+    "infrared": ("infrared", "ir", "thermal", "jpegimages_ir"),
+    "visible": ("visible", "vis", "vi", "rgb", "jpegimages_vis"),
+    "fused": ("fused", "jpegimages"),
+}
+_MASK_FOLDERS = ("segmentationclass", "labels", "label", "masks")
+_BOX_FOLDERS = ("annotations", "labels")
+_LISTS = {"detect": ("", "ImageSets/Main"), "segment": ("", "ImageSets/Segmentation", "ImageSets/Main")}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One scene: its images and its label."""
+
+    stem: str
+    images: Mapping[str, Path]  # modality: file
+    size: Size  # height, width of its images, in pixels
+    boxes: Annotation | None = None
+    mask: Path | None = None
+
+
+@dataclass
+class FrameSet:
+    """All frames of one or several folders, and what is wrong with them."""
+
+    frames: dict[str, Frame]  # by stem
+    splits: dict[str, list[str]]  # of SPLITS: stems
+    judgement: Judgement = field(default_factory=Judgement)
+    notices: list[str] = field(default_factory=list)
+
+    def of(self, split: str) -> list[Frame]:
+        """The frames of a split, in the order of its list."""
+        return [self.frames[stem] for stem in self.splits[split]]
+
+    def refuse_faults(self) -> None:
+        """Raise ImageError with all faults at once, if there are any."""
+        faults = self.judgement.faults
+        if faults:
+            raise ImageError(f"{len(faults)} faults in images and labels:\n  " + "\n  ".join(faults))
+
+
+def find_frames(
+    folders: Sequence[str | Path], task: str, classes: ClassList, rules: BoxRules | None = None
+) -> FrameSet:
+    """The frames of labelled data sets; all labels are read and judged.
+
+    Args:
+        folders: of data sets in one of the two layouts; their frames are joined.
+        task: 'detect' or 'segment'.
+        classes: of the boxes or masks.
+    Raises:
+        ImageError: a folder is missing or has neither layout, it has no labels, or two frames have one stem.  What is
+            wrong with single files is in the result's `judgement`.
+    """
+    rules, joined = rules or BoxRules(), FrameSet({}, {split: [] for split in SPLITS})
+    for folder in map(Path, folders):
+        found = _frames_of(_root(folder), task, classes, rules, joined.judgement)
+        twice = sorted(found.frames.keys() & joined.frames.keys())
+        if twice:
+            raise ImageError(f"{folder}: {twice[0]} is in another folder, too; frames need names of their own")
+        joined.frames |= found.frames
+        joined.notices += found.notices
+        for split in SPLITS:
+            joined.splits[split] += found.splits[split]
+    return joined
+
+
+def image_folders(folder: str | Path) -> dict[str, Path]:
+    """The folder of each modality that a data set holds."""
+    return {name: found for name, names in _IMAGE_FOLDERS.items() if (found := _child(_root(Path(folder)), names))}
+
+
+def drawn_splits(stems: Sequence[str], trainval: float, train: float, seed: int) -> dict[str, list[str]]:
+    """Stems drawn at random into train, val and test.
+
+    Args:
+        trainval: share of train and val together among all.
+        train: share of train among those.
+    Raises:
+        ValueError: a share is not in [0, 1].
+    """
+    if not (0 <= trainval <= 1 and 0 <= train <= 1):
+        raise ValueError(f"shares are numbers from 0 to 1, got {trainval} and {train}")
+    shuffled = sorted(stems)
+    random.Random(seed).shuffle(shuffled)
+    first = round(len(shuffled) * trainval)
+    second = round(first * train)
+    return {"train": sorted(shuffled[:second]), "val": sorted(shuffled[second:first]), "test": sorted(shuffled[first:])}
+
+
+def write_lists(folder: str | Path, splits: Mapping[str, Sequence[str]], task: str) -> list[Path]:
+    """Write the lists of a data set; in the VOC layout below ImageSets/, with `trainval.txt`.
+
+    Returns:
+        The files.
+    """
+    root = _root(Path(folder))
+    voc = _child(root, ("jpegimages", "jpegimages_ir", "jpegimages_vis")) is not None
+    place = root / {"detect": "ImageSets/Main", "segment": "ImageSets/Segmentation"}[task] if voc else root
+    lists = dict(splits) | ({"trainval": sorted([*splits["train"], *splits["val"]])} if voc else {})
+    for name, stems in lists.items():
+        write_text(place / f"{name}.txt", "".join(f"{stem}\n" for stem in stems))
+    return [place / f"{name}.txt" for name in lists]
+
+
+def _root(folder: Path) -> Path:
+    for below in ("VOCdevkit/VOC2007", "VOC2007", ""):
+        if (folder / below).is_dir():
+            return folder / below
+    raise ImageError(f"{folder}: no such folder; give a labelled data set, with infrared/, visible/ and labels")
+
+
+def _child(root: Path, names: Sequence[str]) -> Path | None:
+    """The sub-folder of one of these names, the first one first."""
+    present = {path.name.lower(): path for path in sorted(root.iterdir(), reverse=True) if path.is_dir()}
+    return next((present[name] for name in names if name in present), None)
+
+
+def _frames_of(root: Path, task: str, classes: ClassList, rules: BoxRules, judgement: Judgement) -> FrameSet:
+    folders = image_folders(root)
+    if not folders:
+        raise ImageError(
+            f"{root}: holds no folder of images; expected infrared/ and visible/, or JPEGImages_ir/ and _vis/"
+        )
+    images: dict[str, dict[str, Path]] = {}
+    for modality, folder in folders.items():
+        for path in _files(folder, IMAGE_SUFFIXES):
+            if modality in images.setdefault(path.stem, {}):
+                raise ImageError(
+                    f"{path}: another file of this name, {images[path.stem][modality].name}, is there, too"
+                )
+            images[path.stem][modality] = path
+    sizes = {stem: _size(stem, paths, judgement) for stem, paths in images.items()}
+    sizes = {stem: size for stem, size in sizes.items() if size is not None}
+    found = FrameSet({}, {}, judgement)
+    read = _with_masks if task == "segment" else _with_boxes
+    found.frames = read(root, {stem: images[stem] for stem in sizes}, sizes, classes, rules, found)
+    found.splits = _lists(root, task, set(images), judgement)
+    for split in SPLITS:
+        found.splits[split] = [stem for stem in found.splits[split] if stem in found.frames]
+    return found
+
+
+def _files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    return [p for p in sorted(folder.iterdir()) if p.suffix.lower() in suffixes and not p.name.startswith(".")]
+
+
+def _size(stem: str, paths: Mapping[str, Path], judgement: Judgement) -> Size | None:
+    sizes = {}
+    for modality, path in paths.items():
+        try:
+            with open_image(path) as file:
+                sizes[modality] = (file.height, file.width)
+        except ImageError as error:
+            judgement.faults.append(str(error))
+            return None
+    if len(set(sizes.values())) > 1:
+        stated = ", ".join(f"{name} {width}x{height}" for name, (height, width) in sizes.items())
+        judgement.faults.append(f"{stem}: its images differ in size ({stated})")
+        return None
+    return next(iter(sizes.values()))
+
+
+def _with_masks(
+    root: Path,
+    images: Mapping[str, Mapping[str, Path]],
+    sizes: Mapping[str, Size],
+    classes: ClassList,
+    rules: BoxRules,
+    found: FrameSet,
+) -> dict[str, Frame]:
+    folder = _child(root, _MASK_FOLDERS)
+    masks = {path.stem: path for path in _files(folder, IMAGE_SUFFIXES)} if folder else {}
+    if not masks:
+        raise ImageError(f"{root}: holds no masks; expected images of class ids in labels/ or SegmentationClass/")
+    faults = found.judgement.faults
+    faults += [f"{masks[stem]}: no image of this name" for stem in sorted(masks.keys() - images.keys())]
+    frames = {}
+    for stem, paths in images.items():
+        if stem not in masks:
+            faults.append(f"{stem}: no mask in {folder}; a frame without one cannot be used")
+            continue
+        try:
+            shape = read_mask(masks[stem], classes).shape
+        except ImageError as error:
+            faults.append(str(error))
+            continue
+        if shape != sizes[stem]:
+            height, width = sizes[stem]
+            faults.append(f"{masks[stem]}: {shape[1]}x{shape[0]} pixels, its image has {width}x{height}")
+            continue
+        frames[stem] = Frame(stem, paths, sizes[stem], mask=masks[stem])
+    return frames
+
+
+def _with_boxes(
+    root: Path,
+    images: Mapping[str, Mapping[str, Path]],
+    sizes: Mapping[str, Size],
+    classes: ClassList,
+    rules: BoxRules,
+    found: FrameSet,
+) -> dict[str, Frame]:
+    judgement = found.judgement
+    folders = [folder for name in _BOX_FOLDERS if (folder := _child(root, (name,)))]
+    files = next((some for folder in folders if (some := _files(folder, (".xml", ".txt")))), [])
+    files = {path.stem: path for path in files if path.name not in ("classes.txt", "labels.txt")}
+    coco = {} if files else next(map(coco_objects, _files(root, (".json",))), {})
+    if not files and not coco:
+        raise ImageError(
+            f"{root}: holds no boxes; expected Annotations/*.xml (VOC), labels/*.txt (YOLO) or a COCO file, *.json"
+        )
+    labelled = files.keys() | coco.keys()
+    judgement.faults += [
+        f"{files.get(stem, stem)}: boxes without an image" for stem in sorted(labelled - images.keys())
+    ]
+    frames, bare = {}, 0
+    for stem, paths in images.items():
+        path, objects = files.get(stem, Path(stem)), []
+        try:
+            if path.suffix == ".xml":
+                objects = voc_objects(path, sizes[stem])
+            elif path.suffix == ".txt":
+                objects = yolo_objects(path, sizes[stem], classes)
+            elif stem in coco:
+                size, objects = coco[stem]
+                if size != sizes[stem]:
+                    raise ImageError(f"{stem}: the COCO file states {size[1]}x{size[0]} pixels, its image differs")
+            else:
+                bare += 1
+        except ImageError as error:
+            judgement.faults.append(str(error))
+            continue
+        annotation = rules.judged(path, sizes[stem], objects, classes, judgement)
+        frames[stem] = Frame(stem, paths, sizes[stem], boxes=annotation)
+    if bare:
+        found.notices.append(f"{root}: {bare} images have no file of boxes; they count as frames without objects")
+    return frames
+
+
+def _lists(root: Path, task: str, stems: set[str], judgement: Judgement) -> dict[str, list[str]]:
+    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for place in _LISTS[task]:
+        files = {split: root / place / f"{split}.txt" for split in SPLITS}
+        if not any(path.is_file() for path in files.values()):
+            continue
+        for split, path in files.items():
+            if path.is_file():
+                splits[split] = path.read_text(encoding="utf-8-sig").split()
+                unknown = [stem for stem in splits[split] if stem not in stems]
+                judgement.faults += [f"{path}: {stem} is no image of this data set" for stem in unknown]
+        break
+    counts = Counter(stem for split in SPLITS for stem in splits[split])
+    judgement.faults += [f"{root}: {stem} is listed {count} times" for stem, count in counts.items() if count > 1]
+    return splits
+
+
+def mask_of(frame: Frame, classes: ClassList) -> ndarray:
+    """The mask of a frame of segmentation, (H, W) uint8 ids."""
+    return read_mask(frame.mask, classes)

@@ -1,0 +1,121 @@
+"""The images that are compared: sources as they are, simple combinations, fused images, and folders of any method."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from adasffuse.classical.baselines import BASELINES
+from adasffuse.downstream.frames import Frame
+from adasffuse.files import printable
+from adasffuse.images.color import luminance, rebuild_color
+from adasffuse.images.image import ImageError
+from adasffuse.images.pairs import Scene, SceneFolder
+from adasffuse.images.read import IMAGE_SUFFIXES, read_image
+from adasffuse.images.write import write_image
+from adasffuse.inference.folder import Work, fuse_scenes
+from adasffuse.inference.fuser import load_fuser
+from adasffuse.inference.journal import stamps
+from adasffuse.models import RELEASED_SIZES
+
+SOURCES = ("infrared", "visible")
+DEFAULT_SIZE = "small"
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One kind of image of every frame."""
+
+    name: str
+    folder: Path | None = None  # of images by any method
+    weights: str | None = None  # of our network
+    size: str = DEFAULT_SIZE  # of our network
+
+
+def parse_modality(text: str) -> Modality:
+    """A modality as a command line gives it.
+
+    Args:
+        text: 'infrared', 'visible', a baseline ('average', 'max', ...), 'fused' or 'fused_SIZE' (the released weights),
+            NAME=FOLDER of fused images, or NAME=WEIGHTS, a weights file.
+    Raises:
+        ValueError: none of these.
+    """
+    name, equals, value = text.partition("=")
+    if equals:
+        if not name or "/" in name or name.startswith("."):
+            raise ValueError(f"{text}: expected NAME=FOLDER; the name becomes that of a folder")
+        path = Path(value)
+        if path.is_dir():
+            return Modality(name, folder=path)
+        if path.is_file():
+            return Modality(name, weights=value)
+        raise ValueError(f"{text}: no such folder of images, and no such file of weights: {path}")
+    name = {"maximum": "max"}.get(name, name)
+    if name in (*SOURCES, *BASELINES, "fused"):
+        return Modality(name)
+    if name.startswith("fused_") and name.removeprefix("fused_") in RELEASED_SIZES:
+        return Modality(name, size=name.removeprefix("fused_"))
+    known = [*SOURCES, *BASELINES, "fused", *(f"fused_{size}" for size in RELEASED_SIZES)]
+    raise ValueError(f"{text}: unknown kind of image; choose {', '.join(known)}, or give NAME=FOLDER")
+
+
+def images_of(modality: Modality, frames: Sequence[Frame], folder: Path, device: str = "auto") -> dict[str, Path]:
+    """The file of every frame in one modality; what is missing is made.
+
+    Args:
+        folder: where images that are made lie; those of an earlier call are kept where their sources are unchanged.
+        device: of the network that fuses.
+    Returns:
+        stem to file.
+    Raises:
+        ImageError: a frame has no such image, or could not be fused.
+    """
+    if modality.folder is not None:
+        return _given(modality, frames)
+    if modality.name in SOURCES or (modality.name == "fused" and all("fused" in frame.images for frame in frames)):
+        missing = [frame.stem for frame in frames if modality.name not in frame.images]
+        if missing:
+            raise ImageError(f"{len(missing)} frames have no {modality.name} image, {missing[0]} for one")
+        return {frame.stem: frame.images[modality.name] for frame in frames}
+    for frame in frames:
+        absent = [source for source in SOURCES if source not in frame.images]
+        if absent:
+            raise ImageError(f"{frame.stem}: no {absent[0]} image; {modality.name!r} is made of both sources")
+    if modality.name in BASELINES and modality.weights is None:
+        return {frame.stem: _combined(modality.name, frame, folder) for frame in frames}
+    return _fused(modality, frames, folder, device)
+
+
+def _given(modality: Modality, frames: Sequence[Frame]) -> dict[str, Path]:
+    files = {path.stem: path for path in sorted(modality.folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
+    missing = [frame.stem for frame in frames if frame.stem not in files]
+    if missing:
+        raise ImageError(
+            f"{modality.folder}: no image of {len(missing)} of {len(frames)} frames, {missing[0]} for one; files are "
+            "called like the frames"
+        )
+    return {frame.stem: files[frame.stem] for frame in frames}
+
+
+def _combined(name: str, frame: Frame, folder: Path) -> Path:
+    """A baseline's luminance in the visible image's colours."""
+    path = folder / f"{frame.stem}.png"
+    paths = [frame.images[source] for source in SOURCES]
+    if not path.is_file() or any(stamp[2] > path.stat().st_mtime_ns for stamp in stamps(paths)):
+        a, b = (read_image(source).pixels for source in paths)
+        luma = np.clip(BASELINES[name](luminance(a), luminance(b)), 0, 1).astype(np.float32)
+        write_image(path, rebuild_color(luma, (a, b), "b"))
+    return path
+
+
+def _fused(modality: Modality, frames: Sequence[Frame], folder: Path, device: str) -> dict[str, Path]:
+    scenes = tuple(Scene(frame.stem, tuple(frame.images[source] for source in SOURCES)) for frame in frames)
+    work = Work(SceneFolder(modality.name, tuple(path.parent for path in scenes[0].paths)), scenes, (), folder)
+    fuser = load_fuser("ivf", modality.size, modality.weights, device)
+    report = fuse_scenes(fuser, work, resume=True)
+    if report.failed:
+        name, reason = report.failed[0]
+        raise ImageError(f"{len(report.failed)} frames could not be fused, {name} for one: {printable(reason)}")
+    return {frame.stem: report.files[frame.stem] for frame in frames}

