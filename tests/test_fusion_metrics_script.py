@@ -86,6 +86,18 @@ def test_scores_are_those_of_evaluate(data):
     assert {name: float(row[name]) for name in expected} == pytest.approx(expected, rel=1e-2)
 
 
+def test_scores_of_luminance_do_not_depend_on_whether_colors_are_kept(data):
+    def score(*metrics: str) -> list[dict]:
+        settings = folder_module.Settings(metrics)
+        methods = {"ours": {f"p{i}": data / "mean" / f"p{i}.png" for i in range(3)}, "average": None}
+        return folder_module.score_pairs(scenes, methods, settings=settings, workers=1).rows
+
+    scenes = find_scenes([data / "data" / "IVF" / name for name in ("infrared", "visible")])[0]
+    for with_colors, alone in zip(score("EN", "MI", "SSIM", "CIEDE2000"), score("EN", "MI", "SSIM"), strict=True):
+        assert np.isfinite(with_colors.scores["CIEDE2000"])
+        assert {name: with_colors.scores[name] for name in alone.scores} == alone.scores
+
+
 def test_fusion_scripts_score_as_this_script_does(data):
     pairs, _ = find_scenes((data / "data/IVF/infrared", data / "data/IVF/visible"))
     saved = {pair.stem: data / "mean" / f"{pair.stem}.png" for pair in pairs}

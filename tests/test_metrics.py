@@ -19,9 +19,12 @@ from adasffuse.metrics import (
     METRICS,
     MetricWarning,
     ScoreTable,
+    brightness,
     evaluate,
     explain,
+    histograms,
     information,
+    windows,
 )
 from adasffuse.metrics.color import chroma_difference
 from adasffuse.metrics.conventions import definitions
@@ -35,7 +38,7 @@ from adasffuse.metrics.intensity import (
 )
 from adasffuse.metrics.structure import ms_ssim, piella_edge_quality, piella_quality, structural_similarity
 from adasffuse.metrics.vif import _decimate, _sum_of_logs, vif_terms
-from adasffuse.metrics.windows import filter_valid, gaussian, strips, uniform, with_border
+from adasffuse.metrics.windows import filter_valid, filter_valid_by_fft, gaussian, strips, uniform, with_border
 
 BOARD = 255.0 * ((np.arange(64)[:, None] + np.arange(64)) % 2)  # every neighbour differs by one full step
 RAMP = np.tile(np.arange(64.0), (64, 1))
@@ -188,12 +191,20 @@ def test_valid_filter_is_the_weighted_sum_of_every_window(taps):
     assert np.allclose(filter_valid(image, taps), np.einsum("ijkl,k,l", windows, taps, taps), rtol=1e-13)
 
 
+@pytest.mark.parametrize(("shape", "size"), [((5, 40), 5), ((37, 64), 31), ((1, 1), 1)])
+def test_valid_filter_by_fft_is_the_valid_filter(shape, size):
+    image, taps = 255 * np.random.default_rng(0).random(shape), gaussian(size, size / 8)
+    assert np.allclose(filter_valid_by_fft(image, taps), filter_valid(image, taps), rtol=1e-13)
+
+
+@pytest.mark.parametrize("margin", (1, 5, 50))
 @pytest.mark.parametrize("border", (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101))
-def test_rows_with_border_are_cut_from_the_bordered_image(border):
+def test_rows_with_border_are_cut_from_the_bordered_image(border, margin):
     image = FLOATS["a"]
-    whole = cv2.copyMakeBorder(image, 1, 1, 1, 1, border)
+    whole = cv2.copyMakeBorder(image, *[margin] * 4, border)
     for rows in (slice(0, 64), slice(0, 9), slice(9, 40), slice(40, 64)):
-        assert np.array_equal(with_border(image, rows, border), whole[rows.start : rows.stop + 2])
+        expected = whole[rows.start : rows.stop + 2 * margin]
+        assert np.array_equal(with_border(image, rows, border, margin), expected)
 
 
 @pytest.mark.parametrize("height", (41, 72, 73, 200))
@@ -209,15 +220,22 @@ def test_sum_of_logs_of_the_largest_factors_does_not_overflow():
     assert _sum_of_logs(factors) == pytest.approx(np.log1p(factors - 1).sum(), rel=1e-12)
 
 
-def test_scores_do_not_depend_on_the_height_of_strips(monkeypatch):
-    from adasffuse.metrics import windows
+@pytest.mark.parametrize(("rows", "deviations", "pixels"), [(2, 0.5, 7), (14, 3.3, 1000), (16, 11, 4099)])
+def test_scores_do_not_depend_on_the_height_of_strips(rows, deviations, pixels, monkeypatch):
+    """VIFF needs an even number of rows; Spurious counts in standard deviations, here of 1.8 pixels."""
 
-    a, b = scene(0, 150, 90), scene(1, 150, 90)
-    images = {"a": a, "b": b, "fused": (a // 2 + b // 2).astype(np.uint8)}
-    metrics = ("AG", "VIFF", "Qabf", "SSIM", "MEF_SSIM")
-    expected = evaluate(**images, metrics=metrics)
-    monkeypatch.setattr(windows, "_STRIP", 16)
-    assert evaluate(**images, metrics=metrics) == pytest.approx(expected, rel=1e-12)
+    def score(rows: int, deviations: float, pixels: int) -> dict[str, float]:
+        monkeypatch.setattr(windows, "_STRIP", rows)
+        monkeypatch.setattr(brightness, "_BAND", deviations)
+        monkeypatch.setattr(histograms, "_PIXELS", pixels)
+        return evaluate(**images, metrics=metrics, reference=images["b"])
+
+    a, b = scene(0, 150, 90), np.dstack([scene(seed, 150, 90) for seed in (1, 2, 3)])
+    images = {"a": a, "b": b, "fused": (a // 2 + scene(1, 150, 90) // 2 + scene(4, 150, 90) // 8).astype(np.uint8)}
+    metrics = (*DEFAULT_METRICS, "Spurious", "AG", "CC", "MSE", "PSNR_GT", "NMI", "CE", "MEF_SSIM")
+    whole = score(1000, 1000, 10**6)
+    assert whole["Spurious"] > 0
+    assert score(rows, deviations, pixels) == pytest.approx(whole, rel=1e-11)
 
 
 def test_every_form_of_one_image_scores_the_same():

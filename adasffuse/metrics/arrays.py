@@ -1,15 +1,40 @@
 """Bringing what a caller has (arrays, tensors, 8-bit, 16-bit, float, gray, colour) onto one scale: Y on 0..255."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy import ndarray
 
 from adasffuse.images.color import luminance
+from adasffuse.metrics.windows import strips
 
 _FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 
 
-def to_scale(image, name: str, data_range: float | None = None) -> ndarray:
-    """Any supported image as float64 (H, W) or (H, W, 3) on 0..255.
+@dataclass(frozen=True)
+class Pixels:
+    """An image as it was given: large images are brought onto 0..255 a strip at a time."""
+
+    values: ndarray  # (H, W) or (H, W, 3)
+    white: float  # value of full white
+
+    def scaled(self, rows: slice = slice(None)) -> ndarray:
+        """Some rows as float64 (rows, W) or (rows, W, 3) on 0..255."""
+        return self.values[rows].astype(np.float64) * (255.0 / self.white)
+
+    def rounded(self, channel: int | None = None) -> ndarray:
+        """What an 8-bit file holds, float64 (H, W) of whole numbers 0..255: Y of BT.601, or one channel of RGB."""
+        levels = np.empty(self.values.shape[:2])
+        for rows in strips(len(levels)):
+            part = self.scaled(rows)
+            if part.ndim == 3 and channel is None:
+                part = luminance(part / 255).astype(np.float64) * 255
+            np.rint(part if part.ndim == 2 else part[..., channel], out=levels[rows])
+        return levels
+
+
+def to_pixels(image, name: str, data_range: float | None = None) -> Pixels:
+    """Any supported image, checked.
 
     Args:
         image: array (H, W), (H, W, 1) or RGB (H, W, 3), or a tensor, which may be (1, H, W) or (3, H, W) as well.
@@ -18,28 +43,15 @@ def to_scale(image, name: str, data_range: float | None = None) -> ndarray:
     Raises:
         ValueError: NaN or infinite pixels, another shape or type, or a float image outside [0, data_range].
     """
-    pixels = _channels_last(image, name)
-    full = _FULL_SCALE.get(pixels.dtype)
-    if full is None:
-        full = _float_range(pixels, name, data_range)
-    return pixels.astype(np.float64) * (255.0 / full)
+    values = _channels_last(image, name)
+    white = _FULL_SCALE.get(values.dtype)
+    return Pixels(values, _float_range(values, name, data_range) if white is None else white)
 
 
-def rounded_luminance(image: ndarray) -> ndarray:
-    """Y of BT.601 as an 8-bit file holds it: float64 (H, W) of whole numbers, of an image from `to_scale`.
-
-    Args:
-        image: float64 (H, W) or (H, W, 3) RGB on 0..255.
-    Returns:
-        float64 (H, W), whole numbers 0..255.
-    """
-    return np.rint(luminance(image / 255).astype(np.float64) * 255) if image.ndim == 3 else np.rint(image)
-
-
-def check_same_size(**images: ndarray) -> None:
+def check_same_size(**images: Pixels) -> None:
     """Raise a ValueError naming every shape unless all images have one height and width."""
-    if len({image.shape[:2] for image in images.values()}) > 1:
-        shapes = ", ".join(f"{name} {image.shape}" for name, image in images.items())
+    if len({image.values.shape[:2] for image in images.values()}) > 1:
+        shapes = ", ".join(f"{name} {image.values.shape}" for name, image in images.items())
         raise ValueError(
             f"images of one pair must have one height and width, got {shapes}; resize or register them first"
         )

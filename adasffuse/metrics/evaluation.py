@@ -2,13 +2,13 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy import ndarray
 
 from adasffuse.images.boxes import PEOPLE, Box
-from adasffuse.metrics.arrays import check_same_size, rounded_luminance, to_scale
+from adasffuse.metrics.arrays import Pixels, check_same_size, to_pixels
 from adasffuse.metrics.conventions import DEFAULT_METRICS, Definition, definitions
 
 
@@ -57,18 +57,18 @@ def evaluate(
     table = definitions(metrics, convention)
     check_given(table, reference is not None, boxes is not None)
     given = {"a": a, "b": b, "fused": fused} | ({} if reference is None else {"reference": reference})
-    scaled = {name: to_scale(image, name, data_range) for name, image in given.items()}
-    check_same_size(**scaled)
-    views = list(_channels(scaled)) if per_channel and scaled["fused"].ndim == 3 else [_luminances(scaled)]
-    targets = {"boxes": boxes, "classes": classes}
+    pixels = {name: to_pixels(image, name, data_range) for name, image in given.items()}
+    check_same_size(**pixels)
+    height, width, *color = pixels["fused"].values.shape
+    channels = (0, 1, 2) if per_channel and color else (None,)  # None: luminance
+    scores = dict.fromkeys(table, 0.0)
     with np.errstate(all="ignore"):  # undefined scores are reported once, below
-        scores = {
-            name: sum(definition.score(images | targets) for images in views) / len(views)
-            for name, definition in table.items()
-        }
+        for channel in channels:
+            images = _images(pixels, channel, table) | {"boxes": boxes, "classes": classes}
+            for name, definition in table.items():
+                scores[name] += definition.score(images) / len(channels)
     undefined = [name for name, score in scores.items() if math.isnan(score)]
     if undefined:
-        height, width = scaled["fused"].shape[:2]
         warnings.warn(
             f"{', '.join(undefined)}: undefined for these {width}x{height} images (flat, gray, too small, without "
             "targets), NaN returned",
@@ -96,16 +96,9 @@ def check_given(table: Mapping[str, Definition], reference: bool, boxes: bool) -
             raise ValueError(f"{', '.join(names)} {message}")
 
 
-def _luminances(images: Mapping[str, ndarray]) -> dict[str, ndarray]:
-    """Rounded Y of every image, and the images themselves for colour metrics."""
-    colors = {f"color_{name}": image for name, image in images.items()}
-    return colors | {name: rounded_luminance(image) for name, image in images.items()}
-
-
-def _channels(images: Mapping[str, ndarray]) -> Iterator[dict[str, ndarray]]:
-    """Each colour channel as a set of gray images; gray sources are the same in all of them."""
-    colors = {f"color_{name}": image for name, image in images.items()}
-    for channel in range(3):
-        yield colors | {
-            name: np.rint(image[..., channel] if image.ndim == 3 else image) for name, image in images.items()
-        }
+def _images(pixels: Mapping[str, Pixels], channel: int | None, table: Mapping[str, Definition]) -> dict[str, ndarray]:
+    """What the metrics take, by name: rounded Y, or a channel, of every image, and colours where one looks at them."""
+    inputs = {name for definition in table.values() for name in definition.inputs}
+    colors = {f"color_{name}": image for name, image in pixels.items() if f"color_{name}" in inputs}
+    levels = {name: image.rounded(channel) for name, image in pixels.items()}
+    return levels | {name: image.scaled() for name, image in colors.items()}

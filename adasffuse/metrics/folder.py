@@ -48,6 +48,12 @@ class Settings:
         """All metrics, each once."""
         return tuple(dict.fromkeys([*self.metrics, *self.beside]))
 
+    @property
+    def needs_colors(self) -> bool:
+        """Whether anything but luminance is looked at."""
+        inputs = {name for one in definitions(self.names, self.convention).values() for name in one.inputs}
+        return self.per_channel or "color_fused" in inputs
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -356,7 +362,7 @@ def _score_or_raise(job: _Job) -> _Result:
 
 
 def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Pixels, float32 in [0, 1], by name, the baseline among them, and notices.
+    """Pixels, float32 in [0, 1], by name, the baseline among them, and notices; luminance where that is all it takes.
 
     Raises:
         ImageError: a file cannot be read, heights and widths differ, or the boxes are those of another image.
@@ -373,6 +379,10 @@ def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], 
     if job.annotation:
         job.annotation.check_size(height, width)
     images["a"], images["b"] = fill_missing((images["a"], images["b"]), (files["a"].valid, files["b"].valid))[0]
+    if not job.settings.needs_colors:
+        del files  # so that every colour image is freed once its luminance is there
+        for name in images:
+            images[name] = luminance(images[name])
     if job.fused is None:
         images["fused"] = BASELINES[job.method](luminance(images["a"]), luminance(images["b"]))
     return images, notices

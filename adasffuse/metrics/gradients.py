@@ -26,9 +26,10 @@ def spatial_frequency(fused: ndarray, all_pixels: bool = False) -> float:
     height, width = fused.shape
     if min(height, width) < 2:
         return float("nan")
-    row, column = (np.diff(fused, axis=axis) for axis in (1, 0))
-    counts = (height * width,) * 2 if all_pixels else (row.size, column.size)
-    return math.sqrt(sum(float(np.einsum("ij,ij->", d, d)) / n for d, n in zip((row, column), counts)))
+    row = sum(_squares(np.diff(fused[rows], axis=1)) for rows in strips(height))
+    column = sum(_squares(np.diff(fused[rows], axis=0)) for rows in strips(height, 2))
+    counts = (height * width,) * 2 if all_pixels else (height * (width - 1), (height - 1) * width)
+    return math.sqrt(row / counts[0] + column / counts[1])
 
 
 def average_gradient(fused: ndarray, all_pixels: bool = True) -> float:
@@ -125,6 +126,11 @@ def fusion_artifacts(a: ndarray, b: ndarray, fused: ndarray) -> float:
         lost += float(np.sum((1 - kept)[invented] * importance[invented]))
         weight += float(importance.sum())
     return lost / weight
+
+
+def _squares(values: ndarray) -> float:
+    """Sum of squares."""
+    return float(np.einsum("ij,ij->", values, values))
 
 
 def _fold(angle: ndarray) -> ndarray:

@@ -3,6 +3,10 @@
 import numpy as np
 from numpy import ndarray
 
+from adasffuse.metrics.windows import strips
+
+_PIXELS = 2**20  # counted at once
+
 
 def gray_histogram(image: ndarray) -> ndarray:
     """Share of each of the 256 gray levels round(image).
@@ -12,8 +16,8 @@ def gray_histogram(image: ndarray) -> ndarray:
     Returns:
         (256,) float64 of sum 1.
     """
-    levels = np.clip(np.rint(image), 0, 255).astype(np.int64)
-    return np.bincount(levels.ravel(), minlength=256) / image.size
+    levels = (np.clip(np.rint(image[rows]), 0, 255).astype(np.int64) for rows in strips(len(image)))
+    return sum(np.bincount(part.ravel(), minlength=256) for part in levels) / image.size
 
 
 def stretch(image: ndarray, divided_first: bool = False) -> ndarray:
@@ -58,8 +62,8 @@ def joint_histogram(first: tuple[ndarray, int], second: tuple[ndarray, int]) -> 
         (n1, n2) float64 of sum 1.
     """
     (x, nx), (y, ny) = first, second
-    joint = x.astype(np.uint16 if nx == ny == 256 else np.int64) * ny + y
-    return np.bincount(joint, minlength=nx * ny).reshape(nx, ny) / x.size
+    joint = (x[some].astype(np.int64) * ny + y[some] for some in strips(x.size, step=_PIXELS))
+    return sum(np.bincount(part, minlength=nx * ny) for part in joint).reshape(nx, ny) / x.size
 
 
 def entropy_of(probabilities: ndarray) -> float:

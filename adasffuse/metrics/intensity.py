@@ -1,9 +1,12 @@
 """Metrics of pixel values: SD, MSE, RMSE, PSNR, CC, SCD.  Images are float64 (H, W) on 0..255."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy import ndarray
+
+from adasffuse.metrics.windows import strips
 
 
 def standard_deviation(fused: ndarray) -> float:
@@ -16,7 +19,7 @@ def standard_deviation(fused: ndarray) -> float:
     Returns:
         The score.
     """
-    return float(fused.std())
+    return math.sqrt(sum(_dot(f, f) for (f,) in _centered_strips(fused)) / fused.size)
 
 
 def mean_squared_error(a: ndarray, b: ndarray, fused: ndarray, full_scale: float = 1.0) -> float:
@@ -98,8 +101,8 @@ def correlation(a: ndarray, b: ndarray, fused: ndarray) -> float:
     Returns:
         The score; NaN where an image is flat.
     """
-    f = _centered(fused)
-    return 0.5 * (_pearson(_centered(a), f) + _pearson(_centered(b), f))
+    sums = sum(np.array([_products(a, f), _products(b, f)]) for a, b, f in _centered_strips(a, b, fused))
+    return 0.5 * sum(_pearson(*products) for products in sums)
 
 
 def sum_of_correlations_of_differences(a: ndarray, b: ndarray, fused: ndarray) -> float:
@@ -114,13 +117,13 @@ def sum_of_correlations_of_differences(a: ndarray, b: ndarray, fused: ndarray) -
     Returns:
         The score; NaN where a difference or a source is flat.
     """
-    a, b, f = _centered(a), _centered(b), _centered(fused)
-    return _pearson(f - b, a) + _pearson(f - a, b)
+    sums = sum(np.array([_products(f - b, a), _products(f - a, b)]) for a, b, f in _centered_strips(a, b, fused))
+    return sum(_pearson(*products) for products in sums)
 
 
 def _squared_error(x: ndarray, y: ndarray) -> float:
-    difference = (x - y).ravel()
-    return _dot(difference, difference) / difference.size
+    differences = ((x[rows] - y[rows]).ravel() for rows in strips(len(x)))
+    return sum(_dot(difference, difference) for difference in differences) / x.size
 
 
 def _decibel(peak: float, error: float) -> float:
@@ -129,14 +132,22 @@ def _decibel(peak: float, error: float) -> float:
         return float(10 * np.log10(np.float64(peak) ** 2 / np.float64(error)))
 
 
-def _centered(image: ndarray) -> ndarray:
-    return (image - image.mean()).ravel()
+def _centered_strips(*images: ndarray) -> Iterator[list[ndarray]]:
+    """The images less their means, some rows of each at a time."""
+    means = [image.mean() for image in images]
+    for rows in strips(len(images[0])):
+        yield [(image[rows] - mean).ravel() for image, mean in zip(images, means)]
 
 
-def _pearson(x: ndarray, y: ndarray) -> float:
-    """Correlation of two centred images, NaN where one is flat."""
-    scale = math.sqrt(_dot(x, x) * _dot(y, y))
-    return _dot(x, y) / scale if scale > 0 else float("nan")
+def _products(x: ndarray, y: ndarray) -> tuple[float, float, float]:
+    """Sums of x y, x x and y y."""
+    return _dot(x, y), _dot(x, x), _dot(y, y)
+
+
+def _pearson(xy: float, xx: float, yy: float) -> float:
+    """Correlation of two centred images from their `_products`, NaN where one is flat."""
+    scale = math.sqrt(xx * yy)
+    return xy / scale if scale > 0 else float("nan")
 
 
 def _dot(x: ndarray, y: ndarray) -> float:

@@ -100,7 +100,8 @@ def _scales(sources: Sequence[ndarray], fused: ndarray, noise: float) -> Iterato
 
 def _decimate(image: ndarray, taps: ndarray) -> ndarray:
     """Every second pixel of the filtered image; strips have an even number of rows."""
-    return np.concatenate([filter_valid(image[rows], taps)[::2, ::2] for rows in strips(len(image), len(taps))])
+    filtered = (filter_valid(image[rows], taps) for rows in strips(len(image), len(taps)))
+    return np.concatenate([part[::2, ::2].copy() for part in filtered])  # copies: views would keep the strips
 
 
 def _informations(moments: LocalMoments, names: Sequence[str], noise: float) -> Iterator[_Information]:

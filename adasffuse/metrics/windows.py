@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import cv2
 import numpy as np
+import scipy.fft
 from numpy import ndarray
 
 _STRIP = 64  # rows worked on at once: temporaries of that size stay in the processor's cache
@@ -53,6 +54,24 @@ def filter_valid(image: ndarray, taps: ndarray) -> ndarray:
     return same[before : before + height - k + 1, before : before + width - k + 1]
 
 
+def filter_valid_by_fft(image: ndarray, taps: ndarray) -> ndarray:
+    """As `filter_valid`, of symmetric taps, but for rounding: much faster where there are hundreds of them.
+
+    Args:
+        image: (H, W) float64.
+        taps: (k,), the same backwards, k at most H and W.
+    Returns:
+        (H - k + 1, W - k + 1) float64.
+    """
+    # the transforms are circular: what wraps around reaches the first k - 1 rows and columns alone
+    height, width = (scipy.fft.next_fast_len(n, real=True) for n in image.shape)
+    spectrum = scipy.fft.rfft2(image, (height, width))
+    spectrum *= scipy.fft.fft(taps, height)[:, None]
+    spectrum *= scipy.fft.rfft(taps, width)
+    filtered = scipy.fft.irfft2(spectrum, (height, width), overwrite_x=True)
+    return filtered[len(taps) - 1 : image.shape[0], len(taps) - 1 : image.shape[1]]
+
+
 def filter_same(image: ndarray, rows: ndarray, columns: ndarray, border: int = cv2.BORDER_CONSTANT) -> ndarray:
     """Correlate every row with `rows` and every column with `columns`, zeros (or another OpenCV border) around.
 
@@ -66,18 +85,20 @@ def filter_same(image: ndarray, rows: ndarray, columns: ndarray, border: int = c
     return cv2.sepFilter2D(image, cv2.CV_64F, rows, columns, borderType=border)
 
 
-def with_border(image: ndarray, rows: slice, border: int) -> ndarray:
-    """The rows and one more pixel on each side: of the image where it has them, else as OpenCV's `border` says.
+def with_border(image: ndarray, rows: slice, border: int, margin: int = 1) -> ndarray:
+    """The rows and `margin` pixels on each side: of the image where it has them, else as OpenCV's `border` says.
 
     Args:
         image: (H, W).
         rows: a slice within 0..H.
         border: one of OpenCV's BORDER constants.
+        margin: pixels.
     Returns:
-        (rows + 2, W + 2).
+        (rows + 2 margin, W + 2 margin).
     """
-    top, bottom = max(rows.start - 1, 0), min(rows.stop + 1, image.shape[0])
-    return cv2.copyMakeBorder(image[top:bottom], top - rows.start + 1, rows.stop + 1 - bottom, 1, 1, border)
+    first, last = rows.start - margin, rows.stop + margin
+    top, bottom = max(first, 0), min(last, image.shape[0])
+    return cv2.copyMakeBorder(image[top:bottom], top - first, last - bottom, margin, margin, border)
 
 
 def fits(image: ndarray, size: int) -> bool:
@@ -90,17 +111,19 @@ def fits(image: ndarray, size: int) -> bool:
     return min(image.shape) >= size
 
 
-def strips(height: int, window: int = 1) -> Iterator[slice]:
+def strips(height: int, window: int = 1, step: int | None = None) -> Iterator[slice]:
     """Slices of rows that overlap by `window` - 1, so that each window position lies in exactly one of them.
 
     Args:
         height: rows of the image.
         window: rows of a window.
+        step: window positions of a slice; None: 64.
     Returns:
-        Slices of at most 64 + window - 1 rows, from top to bottom.
+        Slices of at most step + window - 1 rows, from top to bottom.
     """
-    for top in range(0, height - window + 1, _STRIP):
-        yield slice(top, min(top + _STRIP + window - 1, height))
+    step = step or _STRIP
+    for top in range(0, height - window + 1, step):
+        yield slice(top, min(top + step + window - 1, height))
 
 
 class LocalMoments:
