@@ -27,9 +27,10 @@ BELOW = {  # room: what its files may import, beside themselves
     "export": TABLES | {"images", "models", "inference"},
     "training": TABLES | {"images", "models", "losses", "data", "metrics"},
     "demo": TABLES | {"images", "models", "metrics", "data", "registration", "inference"},
+    "downstream": TABLES | {"images", "models", "classical", "metrics", "inference"},
     "cli": TABLES
     | {"images", "models", "classical", "scenes", "data", "metrics", "registration", "inference", "export", "training"}
-    | {"demo"},
+    | {"demo", "downstream"},
 }
 PROGRAMS = [*ROOT.glob("*.py"), *(ROOT / "scripts").glob("*.py")]
 

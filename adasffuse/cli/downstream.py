@@ -26,7 +26,7 @@ from adasffuse.images.image import ImageError
 from adasffuse.inference.ranks import Ranks, join_ranks
 from adasffuse.process import say
 
-DESCRIPTION = """Train one network on infrared, visible and fused images of labelled frames each, and compare the scores.
+DESCRIPTION = """Train a network on each kind of image of labelled frames (infrared, visible, fused) and compare the scores.
 
   adasffuse downstream DATA --task segment --out OUT
   adasffuse downstream DATA --task detect --modalities infrared visible fused mine=FOLDER --out OUT
@@ -39,6 +39,7 @@ EPILOG = "Exit status: 0 all runs are finished, 1 something failed and is named,
 DEFAULT_MODALITIES = ("infrared", "visible", "average", "fused")
 _MULTIPLE = 32  # pixels: the coarsest stride of the networks
 _MODEL = {"detect": "fcos", "segment": "fpn"}
+_LEARNING_RATE = {"detect": 5e-4, "segment": 1e-3}
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -80,7 +81,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     budget.add_argument("--seeds", type=int, default=3, help="number of runs per modality (%(default)s)")
     budget.add_argument("--epochs", type=int, default=10, help="(%(default)s)")
     budget.add_argument("--batch", type=int, default=8, help="frames (%(default)s)")
-    budget.add_argument("--learning_rate", type=float, default=1e-3, help="(%(default)s)")
+    budget.add_argument("--learning_rate", type=float, help="at its largest (segment: 1e-3, detect: 5e-4)")
     budget.add_argument("--equal_classes", action="store_true", help="segment: rare classes weigh no more than others")
     running = parser.add_argument_group("running")
     running.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
@@ -169,7 +170,8 @@ def _experiment(args: argparse.Namespace, ranks: Ranks) -> Experiment:
     device = pick_device(args.device)
     model = args.model or _MODEL[args.task]
     own_backbone = model in ("fpn", "unet", "fcos", "retinanet")
-    budget = Budget(args.epochs, args.batch, args.learning_rate, precision=pick_precision(args.precision, device))
+    rate = _LEARNING_RATE[args.task] if args.learning_rate is None else args.learning_rate
+    budget = Budget(args.epochs, args.batch, rate, precision=pick_precision(args.precision, device))
     size, groups = _size(args.size), _groups(args.groups)
     found = frames_of(args, args.task, classes)
     train, test = found.of("train"), found.of("test") or found.of("val")

@@ -24,6 +24,7 @@ from adasffuse.metrics.plots import figures
 METRICS = {"detect": ("mAP", "AP50", "AP75"), "segment": ("IoU", "accuracy")}  # the first one is compared
 _TITLES = {"mAP": "mAP@[.5:.95]", "AP50": "AP@.5", "AP75": "AP@.75"}
 _DRAWN_SCORE = 0.4  # of boxes that are drawn
+_BOX_COLORS = ((255, 70, 70), (80, 230, 80), (70, 150, 255), (255, 220, 50), (240, 90, 240), (60, 230, 230))
 _OVERLAY = 0.5  # share of a class's colour in an overlay
 MEAN = "mean"
 
@@ -322,7 +323,7 @@ def with_boxes(
     """An image, (H, W, 3) uint8, with boxes (class, edges) drawn on it."""
     drawn = np.ascontiguousarray(pixels)
     for name, edges in boxes:
-        color = experiment.classes.drawn[(experiment.classes.number(name) or 0) + 1 - len(experiment.classes.names)]
+        color = _BOX_COLORS[experiment.classes.number(name) % len(_BOX_COLORS)]
         left, top, right, bottom = (round(value) for value in edges)
         cv2.rectangle(drawn, (left, top), (right - 1, bottom - 1), color, 2)
         cv2.putText(drawn, name, (left + 2, max(10, top - 3)), cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, 1, cv2.LINE_AA)

@@ -1,0 +1,62 @@
+"""Convert boxes between Pascal VOC (XML), YOLO (txt) and COCO (JSON).
+
+python scripts/convert_labels.py DATA --to yolo --out LABELS
+python scripts/convert_labels.py DATA --to coco --out annotations.json
+
+DATA holds images (infrared/ visible/, or VOCdevkit/VOC2007) and boxes in any of the three: Annotations/*.xml,
+labels/*.txt or *.json.  All labels are judged first; with faults nothing is written.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from adasffuse.cli.downstream import add_label_options, classes_of, frames_of
+from adasffuse.downstream.labels import coco_content, write_voc, write_yolo
+from adasffuse.files import printable, write_text
+from adasffuse.process import run_program, say
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs=1, type=Path, metavar="DATA", help="labelled data set")
+    parser.add_argument("--to", required=True, choices=("voc", "yolo", "coco"))
+    parser.add_argument("--out", required=True, type=Path, help="folder of the new labels, or the JSON file of coco")
+    add_label_options(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    return run_program(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        classes = classes_of(args, "detect")
+        found = frames_of(args, "detect", classes)
+        frames = {stem: found.frames[stem] for stem in sorted(found.frames)}
+        if args.to == "coco":
+            suffix = next(iter(next(iter(frames.values())).images.values())).suffix
+            content = coco_content({stem: frame.boxes for stem, frame in frames.items()}, classes, suffix)
+            write_text(args.out, json.dumps(content, indent=1) + "\n")
+        for stem, frame in frames.items():
+            if args.to == "voc":
+                write_voc(args.out / f"{stem}.xml", stem, frame.size, frame.boxes.boxes)
+            elif args.to == "yolo":
+                write_yolo(args.out / f"{stem}.txt", frame.size, frame.boxes.boxes, classes)
+        if args.to == "yolo":
+            write_text(args.out / "classes.txt", "".join(f"{name}\n" for name in classes.names))
+    except (ValueError, OSError) as error:
+        say("error: " + "\n".join(map(printable, str(error).split("\n"))), sys.stderr)
+        return 1
+    boxes = sum(len(frame.boxes.boxes) for frame in frames.values())
+    say(f"{boxes} boxes of {len(frames)} frames -> {args.out}")
+    for text in (*found.notices, *found.judgement.mended):
+        say(f"notice: {printable(text)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Check the labels of a data set, and write which frames are for training, validation and testing.
+
+python scripts/voc_annotation.py DATA --task detect --trainval_percent 0.9 --train_percent 0.9 --seed 0
+python scripts/voc_annotation.py DATA --task segment --check
+
+DATA holds infrared/ visible/ and labels/ or Annotations/, or VOCdevkit/VOC2007.  Every image, box and mask is read; all
+faults are listed at once, and then no list is written.  One split serves all modalities.  --lists takes a folder with
+train.txt, val.txt and test.txt as they are, instead of drawing frames.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from adasffuse.cli.downstream import add_label_options, classes_of, frames_of
+from adasffuse.downstream.classes import TASKS
+from adasffuse.downstream.frames import SPLITS, drawn_splits, write_lists
+from adasffuse.files import printable
+from adasffuse.images.image import ImageError
+from adasffuse.process import run_program, say
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs=1, type=Path, metavar="DATA", help="labelled data set")
+    parser.add_argument("--task", choices=TASKS, default="detect", help="boxes or masks (%(default)s)")
+    add_label_options(parser)
+    parser.add_argument("--trainval_percent", type=float, default=0.9, help="share of train and val (%(default)s)")
+    parser.add_argument("--train_percent", type=float, default=0.9, help="share of train among those (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    parser.add_argument("--lists", type=Path, metavar="DIR", help="folder with train.txt, val.txt, test.txt to take")
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    return run_program(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        found = frames_of(args, args.task, classes_of(args, args.task))
+        for text in (*found.notices, *found.judgement.mended):
+            say(f"notice: {printable(text)}")
+        say(f"{args.data[0]}: {len(found.frames)} frames, no faults")
+        if args.check:
+            return 0
+        splits = _given(args.lists, found.frames) if args.lists else _drawn(args, found.frames)
+        files = write_lists(args.data[0], splits, args.task)
+    except (ValueError, OSError) as error:
+        say("error: " + "\n".join(map(printable, str(error).split("\n"))), sys.stderr)
+        return 1
+    say(", ".join(f"{len(stems)} {name}" for name, stems in splits.items()) + f" -> {files[0].parent}")
+    return 0
+
+
+def _drawn(args: argparse.Namespace, frames: dict) -> dict[str, list[str]]:
+    return drawn_splits(list(frames), args.trainval_percent, args.train_percent, args.seed)
+
+
+def _given(folder: Path, frames: dict) -> dict[str, list[str]]:
+    """The lists of a folder; every name must be a frame, and in one list only."""
+    splits = {}
+    for name in SPLITS:
+        path = folder / f"{name}.txt"
+        splits[name] = path.read_text(encoding="utf-8-sig").split() if path.is_file() else []
+        unknown = [stem for stem in splits[name] if stem not in frames]
+        if unknown:
+            raise ImageError(f"{path}: {len(unknown)} names are no frames of this data set, {unknown[0]} for one")
+    listed = [stem for stems in splits.values() for stem in stems]
+    if not listed:
+        raise ImageError(f"{folder}: none of train.txt, val.txt and test.txt is there, or all are empty")
+    twice = {stem for stem in listed if listed.count(stem) > 1}
+    if twice:
+        raise ImageError(f"{folder}: {len(twice)} names are listed twice, {min(twice)} for one")
+    return splits
+
+
+if __name__ == "__main__":
+    sys.exit(main())
