@@ -26,7 +26,7 @@ from adasffuse.images.image import ImageError
 from adasffuse.inference.ranks import Ranks, join_ranks
 from adasffuse.process import say
 
-DESCRIPTION = """Train a network on each kind of image of labelled frames (infrared, visible, fused) and compare the scores.
+DESCRIPTION = """Train a network on each kind of image of labelled frames: infrared, visible, fused; compare the scores.
 
   adasffuse downstream DATA --task segment --out OUT
   adasffuse downstream DATA --task detect --modalities infrared visible fused mine=FOLDER --out OUT

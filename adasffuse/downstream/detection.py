@@ -64,8 +64,8 @@ class PyramidBackbone(nn.Module):
         """(B, 3, H, W) to five levels of (B, C, H / stride, W / stride)."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             features = self.body(images)
-            levels = self.pyramid({str(number): features[number] for number in self.taken})
-        return {name: level.float() for name, level in levels.items()}
+        # In float32: PyTorch's bfloat16 gradient of a convolution on a map of one pixel holds NaN on some CPUs.
+        return self.pyramid({str(number): features[number].float() for number in self.taken})
 
 
 def make_detector(
@@ -103,7 +103,10 @@ def make_detector(
         sides = tuple((s, int(s * 2 ** (1 / 3)), int(s * 2 ** (2 / 3))) for s in (24, 48, 96, 192, 384))
         anchors = AnchorGenerator(sides, ((0.5, 1.0, 2.0),) * len(sides))
         return RetinaNet(pyramid, classes, anchor_generator=anchors, **options)
-    return FCOS(pyramid, classes, **options)
+    network = FCOS(pyramid, classes, **options)
+    # Distances start at 0 behind a ReLU, where many never move; two strides let every cell learn from its first step.
+    nn.init.constant_(network.head.regression_head.bbox_reg.bias, 2.0)
+    return network
 
 
 def detection_loss(model: nn.Module, images: Tensor, samples: Sequence[Sample], first: int) -> Tensor:
