@@ -258,14 +258,33 @@ def test_one_command(rendered, tmp_path, capsys, task, metrics):
     """Two modalities, one seed; then a third one, for which the first two are not trained again."""
     pytest.importorskip("segmentation_models_pytorch")
     pytest.importorskip("faster_coco_eval")
+    (tmp_path / "other").mkdir()
+    for name in ("infrared", "visible", "labels" if task == "segment" else "Annotations"):
+        (tmp_path / "other" / name).mkdir()
+        for path in sorted((rendered / name).iterdir())[:2]:
+            (tmp_path / "other" / name / f"other{path.name}").symlink_to(path)
     more = ["--weights", "scratch", "--groups", "even=*[02468]", "odd=*[13579]"]
     assert command(rendered, tmp_path, task, "--modalities", "infrared", "visible", *more) == 0
     first = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
     assert len(first) == 2
-    assert command(rendered, tmp_path, task, "--modalities", "infrared", "visible", "max", *more) == 0
+    assert (
+        command(
+            rendered,
+            tmp_path,
+            task,
+            "--modalities",
+            "infrared",
+            "visible",
+            "max",
+            *more,
+            "--also",
+            f"b={tmp_path / 'other'}",
+        )
+        == 0
+    )
     assert {path: path.stat().st_mtime_ns for path in first} == first
     rows = list(csv.DictReader((tmp_path / "table.csv").open()))
-    assert {row["metric"] for row in rows} == metrics and {row["group"] for row in rows} == {"all", "even", "odd"}
+    assert {row["metric"] for row in rows} == metrics and {row["group"] for row in rows} == {"all", "even", "odd", "b"}
     pairs = {(row["trained_on"], row["tested_on"]) for row in rows}
     own = {(name, name) for name in ("infrared", "visible", "max")}
     assert pairs == own | {("visible", "infrared"), ("visible", "max")}
@@ -290,6 +309,8 @@ def test_other_settings_train_anew(rendered, tmp_path):
         (["--size", "100x64"], "multiples of 32"),
         (["--size", "big"], "WIDTHxHEIGHT"),
         (["--groups", "day"], "NAME=PATTERN"),
+        (["--also", "all=x"], "NAME=DATA"),
+        (["--also", "b=/no/such"], "no such folder"),
         (["--modalities", "max", "maximum"], "twice"),
         (["--classes", "nothing"], "no class list of this name"),
         (["--epochs", "0"], "--epochs is at least 1"),

@@ -51,6 +51,10 @@ class TestClasses:
         for lists in CLASSES.values():
             assert all(one.colors is None or len(set(one.colors)) == len(one.names) for one in lists.values())
 
+    def test_capitals_and_words_for_people(self):
+        assert TWO.number("Car") == 1 and TWO.number("People") == TWO.number("pedestrian") == 0
+        assert TWO.number("dog") is None
+
     def test_first_colours_of_pascal_vocs_palette(self):
         """As its development kit lists them."""
         wanted = ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128))

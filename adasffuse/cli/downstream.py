@@ -15,9 +15,9 @@ from adasffuse.cli.arguments import given_path
 from adasffuse.device import PRECISIONS, pick_device, pick_precision
 from adasffuse.downstream.backbones import LITE0
 from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes
-from adasffuse.downstream.experiment import Experiment, Run, carry_out
+from adasffuse.downstream.experiment import ALL, Experiment, Run, carry_out
 from adasffuse.downstream.fitting import Budget
-from adasffuse.downstream.frames import FrameSet, find_frames
+from adasffuse.downstream.frames import Frame, FrameSet, find_frames
 from adasffuse.downstream.labels import BoxRules
 from adasffuse.downstream.modalities import images_of, parse_modality
 from adasffuse.downstream.report import Report, write_report
@@ -61,6 +61,13 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add_label_options(parser)
     parser.add_argument(
         "--groups", nargs="+", default=[], metavar="NAME=PATTERN", help="frames scored apart: day='*D' night='*N'"
+    )
+    parser.add_argument(
+        "--also",
+        nargs="+",
+        default=[],
+        metavar="NAME=DATA",
+        help="other labelled data sets, whose frames are all scored, apart; classes that are not listed are left out",
     )
     network = parser.add_argument_group("network")
     network.add_argument(
@@ -172,7 +179,8 @@ def _experiment(args: argparse.Namespace, ranks: Ranks) -> Experiment:
     own_backbone = model in ("fpn", "unet", "fcos", "retinanet")
     rate = _LEARNING_RATE[args.task] if args.learning_rate is None else args.learning_rate
     budget = Budget(args.epochs, args.batch, rate, precision=pick_precision(args.precision, device))
-    size, groups = _size(args.size), _groups(args.groups)
+    size, groups = _size(args.size), _named(args.groups, "--groups", "NAME=PATTERN, e.g. night='*N'")
+    others = _others(args, classes)
     found = frames_of(args, args.task, classes)
     train, test = found.of("train"), found.of("test") or found.of("val")
     if len(train) < 2 or not test:
@@ -180,17 +188,20 @@ def _experiment(args: argparse.Namespace, ranks: Ranks) -> Experiment:
             f"{args.data[0]}: the lists name {len(train)} frames for training and {len(test)} for testing; "
             "scripts/voc_annotation.py draws train.txt, val.txt and test.txt"
         )
+    used = [*train, *test, *(frame for frames in others.values() for frame in frames)]
+    if len({frame.stem for frame in used}) < len(used):
+        raise ImageError("two frames have one name; rename those of --also")
     if ranks.main:
         for text in (*found.notices, *_mended(found)):
             say(f"notice: {printable(text)}", sys.stderr)
-        _make_images(modalities, [*train, *test], args)
+        _make_images(modalities, used, args)
     ranks.gather(None)
     return Experiment(
         task=args.task,
         classes=classes,
         train=tuple(train),
         test=tuple(test),
-        files=_make_images(modalities, [*train, *test], args),
+        files=_make_images(modalities, used, args),
         out=args.out,
         model=model,
         backbone=args.backbone,
@@ -199,6 +210,7 @@ def _experiment(args: argparse.Namespace, ranks: Ranks) -> Experiment:
         budget=budget,
         seeds=tuple(range(args.seeds)),
         groups=groups,
+        others=others,
         balanced=not args.equal_classes,
         applied=args.applied if args.applied in names else None,
         device=args.device,
@@ -225,14 +237,25 @@ def _size(text: str) -> tuple[int, int]:
     return height, width
 
 
-def _groups(words: Sequence[str]) -> dict[str, str]:
-    groups = {}
+def _named(words: Sequence[str], option: str, form: str) -> dict[str, str]:
+    """Name to value of words such as night='*N'."""
+    found = {}
     for word in words:
-        name, equals, pattern = word.partition("=")
-        if not (name and equals and pattern) or name == "all":
-            raise ValueError(f"--groups {word}: expected NAME=PATTERN, e.g. night='*N'")
-        groups[name] = pattern
-    return groups
+        name, equals, value = word.partition("=")
+        if not (name and equals and value) or name == ALL:
+            raise ValueError(f"{option} {word}: expected {form}")
+        found[name] = value
+    return found
+
+
+def _others(args: argparse.Namespace, classes: ClassList) -> dict[str, tuple[Frame, ...]]:
+    """The frames of other data sets."""
+    found = {}
+    for name, folder in _named(args.also, "--also", "NAME=DATA, a labelled data set").items():
+        frames = find_frames([folder], args.task, classes, BoxRules(args.mend_boxes, skip_unlisted=True))
+        frames.refuse_faults()
+        found[name] = tuple(frames.frames[stem] for stem in sorted(frames.frames))
+    return found
 
 
 def _carry_out_all(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.image import ImageError
 
 TASKS = ("detect", "segment")
@@ -25,9 +26,9 @@ class ClassList:
     colors: tuple[Color, ...] | None = None  # of masks that are stored in colours
 
     def number(self, name: str) -> int | None:
-        """The number of a class, in whatever capitals, or None."""
-        lower = [one.lower() for one in self.names]
-        return lower.index(name.lower()) if name.lower() in lower else None
+        """The number of a class, in whatever capitals, or None; 'People' and 'pedestrian' are 'person'."""
+        wanted = PEOPLE if name.lower() in PEOPLE else (name.lower(),)
+        return next((number for number, one in enumerate(self.names) if one.lower() in wanted), None)
 
     @property
     def drawn(self) -> tuple[Color, ...]:

@@ -53,6 +53,7 @@ class Experiment:
     budget: Budget
     seeds: tuple[int, ...] = (0, 1, 2)
     groups: Mapping[str, str] = field(default_factory=dict)  # name: pattern of stems
+    others: Mapping[str, tuple[Frame, ...]] = field(default_factory=dict)  # frames of other data sets, scored apart
     balanced: bool = True  # segmentation: rare classes weigh more
     applied: str | None = "visible"  # the modality whose networks are also scored on all others
     device: str = "auto"
@@ -65,11 +66,17 @@ class Experiment:
     def folder(self, run: "Run") -> Path:
         return self.out / "runs" / run.modality / f"seed_{run.seed}"
 
-    def groups_of(self, frames: Sequence[Frame]) -> dict[str, list[Frame]]:
-        """The frames of each group, with 'all' first; groups without frames are left out."""
-        found = {ALL: list(frames)}
+    @property
+    def scored(self) -> list[Frame]:
+        """All frames that networks are scored on."""
+        return [*self.test, *(frame for frames in self.others.values() for frame in frames)]
+
+    def scored_groups(self) -> dict[str, list[Frame]]:
+        """The frames of each group: 'all' of the test frames, their parts, and those of other data sets."""
+        found = {ALL: list(self.test)}
         for name, pattern in self.groups.items():
-            found[name] = [frame for frame in frames if fnmatchcase(frame.stem, pattern)]
+            found[name] = [frame for frame in self.test if fnmatchcase(frame.stem, pattern)]
+        found |= {name: list(frames) for name, frames in self.others.items()}
         return {name: some for name, some in found.items() if some}
 
 
@@ -195,7 +202,7 @@ def _scorer(experiment: Experiment, folder: Path) -> Callable[[str, Path | None]
         weights, side = folder / YOLO_WEIGHTS, max(experiment.size)
 
         def score(name: str, place: Path | None) -> Scores:
-            found = detect_yolo(weights, experiment.test, experiment.files[name], experiment.classes, side)
+            found = detect_yolo(weights, experiment.scored, experiment.files[name], experiment.classes, side)
             return _detection_scores(experiment, found, place)
 
         return score
@@ -233,7 +240,7 @@ def _first_number(experiment: Experiment) -> int:
 def _score_segmenter(experiment: Experiment, model: nn.Module, name: str) -> Scores:
     matrices = {stem: matrix for stem, (matrix, _) in _segmented(experiment, model, name)}
     scores, confusion = {}, {}
-    for group, frames in experiment.groups_of(experiment.test).items():
+    for group, frames in experiment.scored_groups().items():
         matrix = sum(matrices[frame.stem] for frame in frames)
         scores[group] = segmentation.SegmentationScores.of(matrix).named(experiment.classes.names)
         confusion[group] = matrix.tolist()
@@ -243,8 +250,8 @@ def _score_segmenter(experiment: Experiment, model: nn.Module, name: str) -> Sco
 def _segmented(experiment: Experiment, model: nn.Module, name: str):
     """Of each test frame, its stem with confusion matrix and the ids that were found."""
     device = next(model.parameters()).device
-    samples = Samples(experiment.test, experiment.files[name], experiment.classes, experiment.size, None)
-    for number, frame in enumerate(experiment.test):
+    samples = Samples(experiment.scored, experiment.files[name], experiment.classes, experiment.size, None)
+    for number, frame in enumerate(experiment.scored):
         truth = mask_of(frame, experiment.classes)
         image = samples[number].image[None].to(device, memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=experiment.budget.precision == "bfloat16"):
@@ -256,9 +263,9 @@ def _segmented(experiment: Experiment, model: nn.Module, name: str):
 
 def _score_detector(experiment: Experiment, model: nn.Module, name: str, folder: Path | None) -> Scores:
     device = next(model.parameters()).device
-    samples = Samples(experiment.test, experiment.files[name], experiment.classes, experiment.size, None)
+    samples = Samples(experiment.scored, experiment.files[name], experiment.classes, experiment.size, None)
     found = {}
-    for number, frame in enumerate(experiment.test):
+    for number, frame in enumerate(experiment.scored):
         image = samples[number].image[None].to(device, memory_format=torch.channels_last)
         (found[frame.stem],) = detection.detect(
             model, image, [frame.size], experiment.classes, _first_number(experiment)
@@ -268,7 +275,7 @@ def _score_detector(experiment: Experiment, model: nn.Module, name: str, folder:
 
 def _detection_scores(experiment: Experiment, found: Mapping[str, list[Detection]], folder: Path | None) -> Scores:
     scores, curves = {}, {}
-    for group, frames in experiment.groups_of(experiment.test).items():
+    for group, frames in experiment.scored_groups().items():
         truth = {frame.stem: frame.boxes for frame in frames}
         one = average_precision(truth, {stem: found[stem] for stem in truth}, experiment.classes)
         scores[group], curves[group] = one.metrics, one.curves
@@ -289,16 +296,14 @@ def found_boxes(experiment: Experiment, run: Run) -> dict[str, list[Detection]]:
 @torch.no_grad()
 def found_masks(experiment: Experiment, run: Run, frames: Sequence[Frame]) -> dict[str, ndarray]:
     """What a finished run finds in some frames of its modality: stem to (H, W) ids."""
-    some = replace(experiment, test=tuple(frames))
+    some = replace(experiment, test=tuple(frames), others={})
     model = _network(some, experiment.folder(run)).eval()
     return {stem: found for stem, (_, found) in _segmented(some, model, run.modality)}
 
 
 def settings_of(experiment: Experiment, run: Run) -> dict[str, Any]:
-    """All that decides on a run's scores, as JSON has it."""
-    frames = (*experiment.train, *experiment.test)
+    """All that decides on a run's network, as JSON has it."""
     files = [experiment.files[run.modality][frame.stem] for frame in experiment.train]
-    labels = [frame.mask or frame.boxes.path for frame in frames]
     values = {
         "task": experiment.task,
         "model": experiment.model,
@@ -308,18 +313,23 @@ def settings_of(experiment: Experiment, run: Run) -> dict[str, Any]:
         "budget": asdict(experiment.budget),
         "balanced": experiment.balanced,
         "classes": list(experiment.classes.names),
-        "groups": dict(experiment.groups),
-        "frames": [len(experiment.train), len(experiment.test)],
         "modality": run.modality,
         "seed": run.seed,
-        "content": _digest([stamps(files), stamps(labels), [frame.stem for frame in frames]]),
+        "frames": len(experiment.train),
+        "content": _digest([stamps(files), _label_stamps(experiment.train), [f.stem for f in experiment.train]]),
     }
     return json.loads(json.dumps(values))
 
 
+def _label_stamps(frames: Sequence[Frame]) -> list:
+    return stamps([frame.mask or frame.boxes.path for frame in frames])
+
+
 def _images_digest(experiment: Experiment, modality: str) -> str:
-    """What changes when a test image of a modality does."""
-    return _digest(stamps([experiment.files[modality][frame.stem] for frame in experiment.test]))
+    """What changes when a test image of a modality does, its label, or how frames are grouped."""
+    images = stamps([experiment.files[modality][frame.stem] for frame in experiment.scored])
+    groups = {name: [frame.stem for frame in frames] for name, frames in experiment.scored_groups().items()}
+    return _digest([images, _label_stamps(experiment.scored), groups])
 
 
 def _digest(values: Any) -> str:

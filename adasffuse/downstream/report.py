@@ -129,15 +129,17 @@ class Report:
         """What was trained on what, in a few lines."""
         e = self.experiment
         height, width = e.size
-        groups = {group: frames for group, frames in e.groups_of(e.test).items() if group != ALL}
+        groups = {group: frames for group, frames in e.scored_groups().items() if group in e.groups}
         parts = ", ".join(f"{len(frames)} {group}" for group, frames in groups.items())
         kind = "masks" if e.task == "segment" else "boxes"
         start = "from scratch" if e.weights == "scratch" else f"from {e.weights} weights"
         network = e.model if e.model.startswith(("yolo", "segformer", "ssdlite")) else f"{e.model} on {e.backbone}"
         seeds = ", ".join(map(str, e.seeds))
+        others = "".join(f"{name}: {len(frames)} frames of another data set. " for name, frames in e.others.items())
         return (
             f"{network}, {start}, {width}x{height}, {e.budget.epochs} epochs of {len(e.train)} frames, seeds {seeds}; "
             f"tested on {len(e.test)} frames{f' ({parts})' if parts else ''} with {kind}. "
+            f"{others}"
             "Mean and standard deviation over seeds; a class that no test frame shows has no column."
         )
 
