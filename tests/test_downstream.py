@@ -20,6 +20,7 @@ from adasffuse.downstream.modalities import images_of, parse_modality
 from adasffuse.downstream.report import Report, Value, overlay
 from adasffuse.downstream.samples import Samples
 from adasffuse.downstream.segmentation import SegmentationScores, class_weights, confusion, make_segmenter
+from adasffuse.downstream.yolo import is_yolo
 from adasffuse.images.boxes import Annotation, Box
 from adasffuse.images.read import read_image
 from adasffuse.scenes.objects import CLASSES, objects_frame
@@ -382,6 +383,22 @@ def test_rendered_classes_differ_as_they_should():
     assert np.abs(looks["warm_block"] - looks["cold_block"]).max() < 0.05
     assert heat["warm_block"] - heat["cold_block"] > 0.7 and abs(heat["red_disc"] - heat["blue_disc"]) < 0.05
     assert looks["red_disc"][0] - looks["blue_disc"][0] > 0.4
+
+
+def test_names_of_yolo_models():
+    assert is_yolo("yolov8n") and is_yolo("yolov5nu") and not is_yolo("fcos")
+
+
+@pytest.mark.slow
+def test_a_yolo_detector_is_trained_and_scored_like_the_others(rendered, tmp_path):
+    pytest.importorskip("ultralytics")
+    more = ["--model", "yolov5nu", "--modalities", "infrared"]
+    assert command(rendered, tmp_path, "detect", *more) == 0
+    rows = list(csv.DictReader((tmp_path / "table.csv").open()))
+    assert {row["metric"] for row in rows} == {"AP50", "AP75", "mAP"}
+    weights = tmp_path / "runs/infrared/seed_0/yolo/weights/last.pt"
+    before = weights.stat().st_mtime_ns
+    assert command(rendered, tmp_path, "detect", *more) == 0 and weights.stat().st_mtime_ns == before
 
 
 @pytest.mark.slow

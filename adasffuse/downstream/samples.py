@@ -17,6 +17,7 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images, which pre-trained weights expect
+_KEPT_BYTES = 2 << 30
 _VISIBLE_SHARE = 0.3  # of a box's area, which must remain in a crop
 _SCALES, _SHIFT, _GAIN, _OFFSET = (0.8, 1.3), 0.1, 0.2, 0.1  # of augmentation
 
@@ -35,7 +36,7 @@ class Samples(Dataset):
     """The frames of a split in one modality, drawn anew in every epoch.
 
     Draws depend on seed, epoch and the frame's place alone: all modalities get the same, and so does a resumed run.
-    Images are kept in memory at the training size.
+    Images are kept in memory at the training size, as far as 2 GiB go.
 
     Args:
         frames: with boxes or masks.
@@ -61,9 +62,12 @@ class Samples(Dataset):
 
     def __getitem__(self, index: int) -> Sample:
         frame = self.frames[index]
-        if index not in self._kept:
-            self._kept[index] = self._read(frame)
-        image, mask = self._kept[index]
+        if index in self._kept:
+            image, mask = self._kept[index]
+        else:
+            image, mask = self._read(frame)
+            if len(self._kept) * image.nbytes < _KEPT_BYTES:
+                self._kept[index] = image, mask
         height, width = self.size
         scale = (width / frame.size[1], height / frame.size[0])
         boxes = np.float32([(b.left, b.top, b.right, b.bottom) for b in frame.boxes.boxes] if frame.boxes else [])

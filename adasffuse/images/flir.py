@@ -2,7 +2,7 @@
 
 Counts become degrees C by the camera's Planck constants R1, R2, B, F and O: T = B / ln(R1 / (R2 (S + O)) + F), S being
 the counts less what the surroundings reflect and the air emits, over the object's emissivity and the air's transmission
-(Minkina and Dudzik, Infrared Thermography: Errors and Uncertainties, Wiley 2009, doi:10.1002/9780470682234).  The
+(Minkina and Dudzik, Infrared Thermography: Errors and Uncertainties, Wiley 2009).  The
 package `flyr` does this with what the file says of emissivity, distance, humidity and temperatures.
 """
 
