@@ -55,6 +55,13 @@ def test_the_command_does_the_same_with_values_that_need_a_range(tmp_path, monke
         fuse_files("ivf", "tiny", [tmp_path / "flat.tif", tmp_path / "b.png"], tmp_path)
 
 
+def test_strength_is_in_the_command_and_only_of_infrared_and_visible(pair, tmp_path):
+    result = fuse_files("ivf", "tiny", pair, tmp_path, strength=0.25)
+    assert result.command.endswith("--strength 0.25")
+    assert np.array_equal(result.fused, load_fuser("ivf", "tiny", strength=0.25).fuse(*pair))
+    assert "--strength" not in fuse_files("mef", "tiny", pair, tmp_path, strength=0.25).command
+
+
 def test_a_stack(tmp_path):
     files = [tmp_path / f"{seed}.png" for seed in (1, 2, 3)]
     for seed, file in enumerate(files):

@@ -283,3 +283,16 @@ def test_bfloat16_keeps_the_image(task):
     a, b = (cv2.resize(luminance(as_image(x).pixels), (160, 128)) for x in (sample.a, sample.b))
     exact, fast = (load_fuser(task, device="cpu", precision=p).fuse_luminance(a, b) for p in ("float32", "bfloat16"))
     assert 10 * np.log10(1 / np.square(exact - fast).mean()) > 48
+
+
+def test_strength_lies_between_the_visible_image_and_the_result():
+    infrared, visible = (np.random.default_rng(k).random((24, 32), np.float32) for k in (1, 2))
+    whole, half, none = (load_fuser("ivf", "tiny", strength=s).fuse_luminance(infrared, visible) for s in (1, 0.5, 0))
+    assert np.array_equal(none, visible)
+    np.testing.assert_allclose(half, (whole + visible) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(("task", "strength", "what"), [("mef", 0.5, "infrared"), ("ivf", 1.5, "from 0 to 1")])
+def test_impossible_strength(task, strength, what):
+    with pytest.raises(ValueError, match=what):
+        load_fuser(task, "tiny", strength=strength)

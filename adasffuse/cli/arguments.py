@@ -4,11 +4,15 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.ranges import RangeSpec, parse_range
 from adasffuse.registration.aligner import GRIDS, Aligner, load_calibration, measure_of
 from adasffuse.registration.transform import METHODS
+
+if TYPE_CHECKING:
+    from adasffuse.inference.fuser import Fuser
 
 
 def add_source_options(parser: argparse.ArgumentParser, group: argparse._ArgumentGroup | None = None) -> None:
@@ -49,6 +53,7 @@ def add_fusing_options(
     results: argparse._ArgumentGroup | None = None,
     size: str = "small",
     stretch: bool = True,
+    strength: bool = True,
 ) -> None:
     """Add the network and how it runs, as a group of the help, and the depth of results; for everything that fuses.
 
@@ -57,6 +62,7 @@ def add_fusing_options(
         results: where the help lists options of results; a group of its own if None.
         size: of the released weights, unless another is chosen.
         stretch: whether results may be stretched.
+        strength: whether the sources may be infrared and visible.
     """
     # Imported here: the command line that scores shares this module, and does without PyTorch.
     from adasffuse.device import PRECISIONS
@@ -93,6 +99,14 @@ def add_fusing_options(
         default=DEFAULT_OVERLAP,
         help="pixels that tiles share, a multiple of 16 (%(default)s)",
     )
+    if strength:
+        network.add_argument(
+            "--strength",
+            type=float,
+            default=1.0,
+            help="of infrared + visible: how much of the infrared is brought in, from 0, the visible image, to 1 "
+            "(%(default)s)",
+        )
     results = results or parser.add_argument_group("results")
     results.add_argument(
         "--depth",
@@ -104,6 +118,27 @@ def add_fusing_options(
         return
     results.add_argument(
         "--stretch", action="store_true", help="spread each result to 0..255; only to reproduce published numbers"
+    )
+
+
+def fuser_from(args: argparse.Namespace, task_id: str) -> "Fuser":
+    """The fuser that the options of `add_fusing_options` ask for; of several processes each takes a GPU of its own.
+
+    Raises:
+        ValueError: as `load_fuser`.
+    """
+    from adasffuse.inference.fuser import load_fuser
+    from adasffuse.inference.ranks import own_device
+
+    return load_fuser(
+        task_id,
+        args.size,
+        args.weights,
+        own_device(args.device),
+        args.tile,
+        args.tile_overlap,
+        args.precision,
+        getattr(args, "strength", 1.0),  # stacks have none
     )
 
 

@@ -16,6 +16,7 @@ from adasffuse.cli.arguments import (
     add_fusing_options,
     add_source_options,
     aligner_from,
+    fuser_from,
     given_path,
     range_of,
 )
@@ -36,8 +37,8 @@ from adasffuse.inference.folder import (
     fuse_scenes,
     work_of_files,
 )
-from adasffuse.inference.fuser import Fuser, load_fuser
-from adasffuse.inference.ranks import Ranks, join_ranks, own_device
+from adasffuse.inference.fuser import Fuser
+from adasffuse.inference.ranks import Ranks, join_ranks
 from adasffuse.inference.volume import fuse_volumes
 from adasffuse.process import say
 from adasffuse.tasks import TASKS, Task, guess_task
@@ -179,9 +180,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
         aligner_from(args, task.id),
         args.keep_metadata,
     )
-    fuser = load_fuser(
-        task.id, args.size, args.weights, own_device(args.device), args.tile, args.tile_overlap, args.precision
-    )
+    fuser = fuser_from(args, task.id)
     if ranks.main and not args.json:
         say(f"task {task.id}, {task.title} ({reason})")
     if args.dry_run:
@@ -203,7 +202,7 @@ def _fuse_volumes(args: argparse.Namespace) -> int:
     if refused:
         raise ValueError(f"--{refused[0]} is not for volumes")
     task = TASKS[args.task or "mif"]
-    fuser = load_fuser(task.id, args.size, args.weights, args.device, args.tile, args.tile_overlap, args.precision)
+    fuser = fuser_from(args, task.id)
     ranges = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
     hidden = True if args.json else None
     notices = fuse_volumes(

@@ -11,12 +11,12 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from adasffuse.cli.arguments import add_fusing_options, given_path, range_of
+from adasffuse.cli.arguments import add_fusing_options, fuser_from, given_path, range_of
 from adasffuse.files import printable
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, images_of
 from adasffuse.inference.folder import RESULT_SUFFIXES, SaveError, Work, prepare_results, save_result
-from adasffuse.inference.fuser import Fuser, load_fuser
+from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.journal import Journal, settings_of, stamps
 from adasffuse.inference.stack import FusedStack, StackOptions, fuse_stack
 from adasffuse.process import say
@@ -77,7 +77,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "window for each stack",
     )
     reading.add_argument("--no_data", type=float, metavar="VALUE", help="value that means 'no data'")
-    add_fusing_options(parser, stretch=False)
+    add_fusing_options(parser, stretch=False, strength=False)
     return parser
 
 
@@ -100,7 +100,7 @@ def _run(args: argparse.Namespace) -> int:
     options = StackOptions(range_of("--range", args.range), args.no_data, args.align, args.depth)
     if args.dry_run:
         return _dry_run(args, work, failed)
-    fuser = load_fuser(args.task, args.size, args.weights, args.device, args.tile, args.tile_overlap, args.precision)
+    fuser = fuser_from(args, args.task)
     prepare_results(work)
     started = time.perf_counter()
     rows: list[dict[str, Any]] = []

@@ -13,6 +13,7 @@ from adasffuse.cli.arguments import (
     add_source_options,
     add_truth_options,
     aligner_from,
+    fuser_from,
     given_path,
     listed,
     range_of,
@@ -24,8 +25,8 @@ from adasffuse.images.color import luminance
 from adasffuse.images.pairs import Scene, SceneError, SceneFolder, read_scene, scene_folders
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.inference.folder import FolderReport, SaveError, fuse_folder
-from adasffuse.inference.fuser import Fuser, load_fuser
-from adasffuse.inference.ranks import Ranks, join_ranks, own_device
+from adasffuse.inference.fuser import Fuser
+from adasffuse.inference.ranks import Ranks, join_ranks
 from adasffuse.metrics import ScoreTable, identity_error
 from adasffuse.metrics.conventions import scores_beside
 from adasffuse.metrics.folder import Settings, find_annotations, find_references, score_pairs
@@ -84,15 +85,7 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
 def _run(task: Task, args: argparse.Namespace, ranks: Ranks) -> int:
     ranges = [range_of(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
     dataset, aligner = _dataset(task, args.dataset), aligner_from(args, task.id)
-    fuser = load_fuser(
-        task.id,
-        args.size,
-        args.weights,
-        own_device(args.device),
-        args.tile,
-        args.tile_overlap,
-        args.precision,
-    )
+    fuser = fuser_from(args, task.id)
     failed = False
     for folder, save_dir in _jobs(task, dataset, args, ranks):
         try:

@@ -8,12 +8,11 @@ from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
-from adasffuse.cli.arguments import add_fusing_options, add_source_options, range_of
+from adasffuse.cli.arguments import add_fusing_options, add_source_options, fuser_from, range_of
 from adasffuse.files import printable
 from adasffuse.images.frames import DEFAULT_QUALITY, DEFAULT_RATE, FrameFolder, VideoFile, is_video_name, list_frames
 from adasffuse.images.live import Camera, Window
 from adasffuse.images.ranges import RangeSpec
-from adasffuse.inference.fuser import Fuser, load_fuser
 from adasffuse.inference.video import (
     AUDIO,
     Align,
@@ -182,10 +181,6 @@ def _fixed(option: str, spec: RangeSpec | None) -> tuple[float, float] | None:
     return None if spec is None else (spec.low, spec.high)
 
 
-def _fuser(args: argparse.Namespace) -> Fuser:
-    return load_fuser(args.task, args.size, args.weights, args.device, args.tile, args.tile_overlap, args.precision)
-
-
 def _align(args: argparse.Namespace) -> Align | None:
     """How each pair of frames is brought to B's pixels; None: frames lie on each other as they are."""
     if args.calibration is None:
@@ -199,7 +194,7 @@ def _write(a: Frames, b: Frames, args: argparse.Namespace) -> int:
     check_pair(a, b, args.shortest, args.calibration is not None)
     check_output(a, b, args.output, args.depth)
     report = fuse_video(
-        _fuser(args),
+        fuser_from(args, args.task),
         a,
         b,
         args.output,
@@ -226,14 +221,16 @@ def _write(a: Frames, b: Frames, args: argparse.Namespace) -> int:
 def _show(a: Frames, b: Frames, args: argparse.Namespace) -> int:
     check_pair(a, b, shortest=True, aligned=args.calibration is not None)
     with closing(Window()) as window:
-        return _shown(show_files(_fuser(args), a, b, window, _align(args)), args)
+        return _shown(show_files(fuser_from(args, args.task), a, b, window, _align(args)), args)
 
 
 def _cameras(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         window = stack.enter_context(closing(Window()))
         cameras = [stack.enter_context(closing(Camera(name))) for name in (args.camera_a, args.camera_b)]
-        return _shown(show_cameras(_fuser(args), *cameras, window, args.output, args.quality, _align(args)), args)
+        return _shown(
+            show_cameras(fuser_from(args, args.task), *cameras, window, args.output, args.quality, _align(args)), args
+        )
 
 
 def _shown(report: LiveReport, args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from adasffuse.data.samples import sample_pairs
 from adasffuse.demo.work import Result, fuse_files
 from adasffuse.files import printable
 from adasffuse.images.write import write_image
+from adasffuse.inference.fuser import STRENGTH_TASK
 from adasffuse.models import RELEASED_SIZES
 from adasffuse.registration.transform import METHODS
 from adasffuse.tasks import TASKS
@@ -31,6 +32,7 @@ def make_page(gradio: Any, folder: Path, megapixels: float) -> Any:
         with gradio.Row():
             task = gradio.Dropdown([(t.title, t.id) for t in TASKS.values()], value="ivf", label="Task")
             size = gradio.Radio(RELEASED_SIZES, value="small", label="Size of the network")
+            strength = gradio.Slider(0, 1, 1, step=0.05, label="How much of the infrared", elem_id="strength")
             align = gradio.Dropdown(ALIGN, value="none", label="Registration of two images", elem_id="align")
         with gradio.Row():
             first = gradio.File(label=source_label("ivf", 0), file_count="single", elem_id="first")
@@ -57,11 +59,13 @@ def make_page(gradio: Any, folder: Path, megapixels: float) -> Any:
                 gradio.File(label=source_label(chosen, 0), value=None),
                 gradio.File(label=source_label(chosen, 1), value=None),
                 gradio.File(visible=stack, value=None),
+                gradio.Slider(visible=chosen == STRENGTH_TASK),
             ]
 
         def run(
             chosen: str,
             network: str,
+            infrared: float,
             registration: str,
             a: str,
             b: str,
@@ -70,15 +74,18 @@ def make_page(gradio: Any, folder: Path, megapixels: float) -> Any:
         ):
             progress(0.1, desc="fusing")
             try:
-                result = fuse_files(chosen, network, [a, b, *(others or [])], folder, megapixels, registration)
+                files = [a, b, *(others or [])]
+                result = fuse_files(chosen, network, files, folder, megapixels, registration, infrared)
             except (ValueError, OSError, MemoryError) as error:
                 raise gradio.Error(printable(error), duration=None) from None
             return shown(result)
 
-        task.change(labels, task, [first, second, more])
+        task.change(labels, task, [first, second, more, strength])
         sample.click(lambda chosen: samples[chosen], task, [first, second])
         outputs = [message, against_first, against_second, share, scores, download, command]
-        fuse.click(run, [task, size, align, first, second, more], outputs, api_name="fuse", concurrency_limit=1)
+        fuse.click(
+            run, [task, size, strength, align, first, second, more], outputs, api_name="fuse", concurrency_limit=1
+        )
     return page
 
 

@@ -17,7 +17,7 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, result_depth, suffix_of, write_image
-from adasffuse.inference.fuser import Fuser, load_fuser
+from adasffuse.inference.fuser import STRENGTH_TASK, Fuser, load_fuser
 from adasffuse.metrics import DEFAULT_METRICS, evaluate
 from adasffuse.registration.aligner import Aligner, measure_of
 from adasffuse.tasks import find_task
@@ -48,10 +48,12 @@ def fuse_files(
     folder: Path,
     megapixels: float = MEGAPIXELS,
     align: str = "none",
+    strength: float = 1.0,
 ) -> Result:
     """Fuse some files; the result lies in a new folder of its own below `folder`.
 
     Args:
+        strength: of infrared + visible, as in `Fuser`; other tasks have none.
         align: 'none', or how two images are registered first, see `adasffuse.registration.aligner`.
     Raises:
         ImageError: fewer than two files, one that cannot be read or is too large, sizes differ, or the images cannot be
@@ -79,7 +81,7 @@ def fuse_files(
     if len(sizes) > 1:
         listed = ", ".join(f"{p.name} {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(paths, images))
         raise ImageError(f"sizes differ: {listed} pixels; choose a registration")
-    fuser = cached_fuser(chosen.id, size)
+    fuser = cached_fuser(chosen.id, size, strength if chosen.id == STRENGTH_TASK else 1.0)
     fused = fuser.fuse(*images)
     depth = result_depth("auto", [image.depth for image in images])
     file = Path(tempfile.mkdtemp(dir=folder)) / f"fused{suffix_of(depth)}"
@@ -94,14 +96,15 @@ def fuse_files(
     for option, window in zip(("--range_a", "--range_b") if two else ("--range",), windows):
         words += [option, "folder"] if window else []
     words += ["--task", chosen.id, "--size", size] + (["--align", align] if align != "none" else [])
+    words += ["--strength", f"{fuser.strength:g}"] if fuser.strength != 1 else []
     command = shlex.join(words)
     return Result(file, shown, sources, share_of_first(*sources, shown) if two else None, scores, notices, command)
 
 
 @lru_cache(maxsize=_KEPT)
-def cached_fuser(task: str, size: str) -> Fuser:
+def cached_fuser(task: str, size: str, strength: float = 1.0) -> Fuser:
     """The fuser of a task, kept for the next request."""
-    return load_fuser(task, size)
+    return load_fuser(task, size, strength=strength)
 
 
 def share_of_first(first: ndarray, second: ndarray, fused: ndarray) -> ndarray:

@@ -30,6 +30,7 @@ from adasffuse.tasks import GENERAL, Task, find_task
 
 DEFAULT_TILE = 2048
 DEFAULT_OVERLAP = 192
+STRENGTH_TASK = "ivf"
 _ROWS = 1 << 21  # pixels that are coloured at a time
 _LARGE = 1 << 23  # pixels from which on sources are kept as uint8 where that is exact
 _STEP = 256  # rows
@@ -52,8 +53,10 @@ class Fuser:
             possible; a multiple of 16; 0 never.
         tile_overlap: pixels that neighbouring tiles share, a multiple of 16.
         precision: of the network's arithmetic, 'float32', 'bfloat16', or 'auto', the faster one of this machine.
+        strength: how much of the infrared image is brought into the visible one, of that task alone: 1 all that the
+            network takes, 0 nothing, in between the mean luminance of both, so weighted.
     Raises:
-        ValueError: impossible tile size, or unknown precision.
+        ValueError: impossible tile size, unknown precision, or a strength that this task has not.
     """
 
     def __init__(
@@ -64,7 +67,12 @@ class Fuser:
         tile: int = DEFAULT_TILE,
         tile_overlap: int = DEFAULT_OVERLAP,
         precision: str = "auto",
+        strength: float = 1.0,
     ) -> None:
+        if not 0 <= strength <= 1:
+            raise ValueError(f"strength is a number from 0 to 1, got {strength}")
+        if strength != 1 and task.id != STRENGTH_TASK:
+            raise ValueError(f"strength is for infrared + visible, this is {task.title}")
         if tile < 0 or tile % GRID or tile_overlap < 0 or tile_overlap % GRID or 0 < tile <= tile_overlap:
             raise ValueError(
                 f"tile and tile_overlap must be multiples of {GRID} with tile > tile_overlap (or tile 0), "
@@ -73,7 +81,7 @@ class Fuser:
         self.device = torch.device(device)
         self.precision = pick_precision(precision, self.device)
         self.model = copy.deepcopy(model).to(self.device, memory_format=torch.channels_last).eval()
-        self.task, self.tile, self.tile_overlap = task, tile, tile_overlap
+        self.task, self.tile, self.tile_overlap, self.strength = task, tile, tile_overlap, strength
         if self.device.type == "cpu":
             keep_freed_memory()
 
@@ -254,7 +262,11 @@ class Fuser:
             else:
                 stacked = torch.stack(sources)
                 fused = self.model.compose(stacked, self.model.weight_maps(stacked, kinds))
-        return fused[0, 0].float().clamp_(0, 1).cpu().numpy()
+        luma = fused[0, 0].float().clamp_(0, 1).cpu().numpy()
+        if self.strength != 1:
+            visible = lumas[-1]
+            luma = visible + np.float32(self.strength) * (luma - visible)
+        return luma
 
     def _to_tensor(self, luma: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(luma, dtype=np.float32))[None, None].to(self.device)
@@ -314,6 +326,7 @@ def load_fuser(
     tile: int = DEFAULT_TILE,
     tile_overlap: int = DEFAULT_OVERLAP,
     precision: str = "auto",
+    strength: float = 1.0,
 ) -> Fuser:
     """Fuser of a task with released weights, or with a weights file of your own.
 
@@ -323,9 +336,9 @@ def load_fuser(
         weights: other weights than the default ones: a file, a folder, the name of released ones, or
             'organisation/repository' on the Hugging Face Hub; see `adasffuse.models.hub.find_pretrained`.
         device: 'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
-        tile, tile_overlap, precision: as in `Fuser`.
+        tile, tile_overlap, precision, strength: as in `Fuser`.
     Raises:
-        ValueError: unknown task or precision, or impossible tile size.
+        ValueError: unknown task or precision, impossible tile size or strength.
         WeightsError: no such weights, damaged or foreign ones, or made for another task.
     """
     chosen = find_task(task)
@@ -333,4 +346,4 @@ def load_fuser(
     model, made_for = load_weights(path)
     if made_for not in (chosen.id, GENERAL):
         raise WeightsError(f"{path} was trained for task {made_for!r}, not {chosen.id!r}")
-    return Fuser(model, chosen, pick_device(device), tile, tile_overlap, precision)
+    return Fuser(model, chosen, pick_device(device), tile, tile_overlap, precision, strength)

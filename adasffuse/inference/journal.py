@@ -109,6 +109,7 @@ def settings_of(fuser: Fuser, **choices: Any) -> str:
         "task": fuser.task.id,
         "weights": digest(fuser.model.state_dict()),
         "tile": [fuser.tile, fuser.tile_overlap],
+        "strength": fuser.strength,
         "arithmetic": [fuser.precision, fuser.device.type],
         **choices,
     }
