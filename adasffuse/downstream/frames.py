@@ -165,8 +165,11 @@ def _frames_of(root: Path, task: str, classes: ClassList, rules: BoxRules, judge
     sizes = {stem: _size(stem, paths, judgement) for stem, paths in images.items()}
     sizes = {stem: size for stem, size in sizes.items() if size is not None}
     found = FrameSet({}, {}, judgement)
-    read = _with_masks if task == "segment" else _with_boxes
-    found.frames = read(root, {stem: images[stem] for stem in sizes}, sizes, classes, rules, found)
+    usable = {stem: images[stem] for stem in sizes}
+    if task == "segment":
+        found.frames = _with_masks(root, usable, sizes, classes, judgement)
+    else:
+        found.frames = _with_boxes(root, usable, sizes, classes, rules, found)
     found.splits = _lists(root, task, set(images), judgement)
     for split in SPLITS:
         found.splits[split] = [stem for stem in found.splits[split] if stem in found.frames]
@@ -198,14 +201,13 @@ def _with_masks(
     images: Mapping[str, Mapping[str, Path]],
     sizes: Mapping[str, Size],
     classes: ClassList,
-    rules: BoxRules,
-    found: FrameSet,
+    judgement: Judgement,
 ) -> dict[str, Frame]:
     folder = _child(root, _MASK_FOLDERS)
     masks = {path.stem: path for path in _files(folder, IMAGE_SUFFIXES)} if folder else {}
     if not masks:
         raise ImageError(f"{root}: holds no masks; expected images of class ids in labels/ or SegmentationClass/")
-    faults = found.judgement.faults
+    faults = judgement.faults
     faults += [f"{masks[stem]}: no image of this name" for stem in sorted(masks.keys() - images.keys())]
     frames = {}
     for stem, paths in images.items():
