@@ -13,6 +13,7 @@ from torch import nn
 
 from adasffuse.cli import downstream
 from adasffuse.downstream.classes import ClassList
+from adasffuse.downstream.contrast import contrasts
 from adasffuse.downstream.detection import Detection, average_precision, make_detector
 from adasffuse.downstream.fitting import Budget, fit
 from adasffuse.downstream.frames import find_frames
@@ -242,6 +243,18 @@ def test_paired_differences_by_hand():
     rows = Report(Experiment(), values).differences("all")
     assert rows[0][1:] == ["person", "mIoU"] and len(rows) == 2
     assert rows[1] == ["infrared - visible", "+0.050 ± 0.212 (1/2)", "+0.050 ± 0.212 (1/2)"]
+
+
+def test_contrast_of_a_rendered_block(rendered):
+    """Warm blocks are at .95 and cold ones at .08 of the range before a background of .38; the average halves it."""
+    frames = find_frames([rendered], "segment", MASKS).of("test")
+    files = {name: {f.stem: f.images[name] for f in frames} for name in ("infrared", "visible")}
+    found = contrasts(frames, files, MASKS)
+    assert np.mean(found["infrared"]["warm_block"]) == pytest.approx(255 * (0.95 - 0.38), abs=12)
+    assert np.mean(found["infrared"]["cold_block"]) == pytest.approx(255 * (0.08 - 0.38), abs=12)
+    assert np.mean(found["visible"]["warm_block"]) == pytest.approx(np.mean(found["visible"]["cold_block"]), abs=12)
+    boxed = contrasts(find_frames([rendered], "detect", BOXES).of("test"), files, BOXES)
+    assert np.mean(boxed["infrared"]["warm_block"]) == pytest.approx(255 * (0.95 - 0.38), abs=12)
 
 
 def test_overlay_mixes_half_of_the_classs_colour():

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
+from adasffuse.downstream.contrast import contrasts
 from adasffuse.downstream.experiment import ALL, Experiment, Run, found_boxes, found_masks
 from adasffuse.downstream.frames import Frame, mask_of
 from adasffuse.files import write_text, write_with
@@ -48,6 +49,7 @@ class Report:
 
     experiment: Experiment
     values: list[Value]
+    contrasts: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)  # by group, see `contrast`
 
     @staticmethod
     def of(experiment: Experiment, results: Mapping[Run, Mapping[str, Any]]) -> "Report":
@@ -60,7 +62,9 @@ class Report:
             for metric, names in metrics.items()
             for name, value in names.items()
         ]
-        return Report(experiment, values)
+        groups = experiment.scored_groups().items()
+        found = {group: contrasts(some, experiment.files, experiment.classes) for group, some in groups}
+        return Report(experiment, values, found)
 
     def by_seed(self, modality: str, group: str, metric: str, name: str, tested: str | None = None) -> dict[int, float]:
         """Seed to value, of the networks that were trained on a modality (and scored on it, or on another)."""
@@ -125,6 +129,18 @@ class Report:
             rows.append([f"{better} - {base}", *cells])
         return rows
 
+    def contrast_table(self, group: str) -> list[list[str]]:
+        """Mean contrast of each class's objects in each kind of image, and the share that is darker; may be empty."""
+        found = self.contrasts.get(group, {})
+        names = [name for name in self.experiment.classes.names if any(name in some for some in found.values())]
+        if not names:
+            return []
+        rows = [["kind of image", *names]]
+        for kind, some in found.items():
+            cells = [f"{np.mean(some[name]):+.0f} ({np.mean(np.less(some[name], 0)):.0%} darker)" for name in names]
+            rows.append([kind, *cells])
+        return rows
+
     def describe(self) -> str:
         """What was trained on what, in a few lines."""
         e = self.experiment
@@ -181,6 +197,7 @@ class Report:
         return file.getvalue()
 
     def _tables(self) -> Iterable[tuple[str, list[list[str]]]]:
+        """Title and rows of all tables that have any."""
         for group in self.groups:
             yield f"{group} frames", self.table(group)
         for group in self.groups:
@@ -191,6 +208,10 @@ class Report:
             rows = self.differences(group)
             if len(rows) > 1:
                 yield f"{group} frames, paired differences (seeds in which they are above 0)", rows
+        for group in self.groups:
+            rows = self.contrast_table(group)
+            if rows:
+                yield f"{group} frames, objects against their surroundings, mean difference in gray levels", rows
 
 
 def write_report(report: Report, results: Mapping[Run, Mapping[str, Any]], drawn: int = 4) -> list[Path]:
