@@ -14,6 +14,7 @@ import numpy as np
 
 _STEPS = (0.0, 0.003, 0.01, 0.03, 0.1)  # weight of the squared distance (pixels) to the model, per step
 _SMALLEST_CURVATURE = 1e-3
+_PEAK_WIDTH = 3  # pixels
 _FLOOR = 0.02  # energy of a patch that shows next to nothing
 
 
@@ -50,7 +51,6 @@ class Correlation:
         padded = np.pad(a, ((radius, radius), (radius, radius), (0, 0)))
         own = np.einsum("hwc,hwc->hw", padded, padded)
         of_b = pooled(np.einsum("hwc,hwc->hw", b, b))
-        side = 2 * radius + 1
         side = 2 * radius + 1
         self.gain = np.empty((self.rows, self.columns, side, side), np.float32)
         for j in range(side):
@@ -94,20 +94,37 @@ class Correlation:
         j, i = np.unravel_index(total.argmax(), total.shape)
         return np.array([i + 1.0 - self.radius, j + 1.0 - self.radius])
 
-    def peak(self, anywhere: bool = False) -> float:
-        """How far the gain of all patches at no displacement stands out from that further away.
+    def peak(self) -> float:
+        """How far the highest gain of all patches together stands out from that more than 3 px away from it.
 
-        Args:
-            anywhere: the highest gain of all displacements instead.
-        Returns:
-            The difference from the mean of what lies more than 3 px away, in standard deviations of that.
+        In standard deviations of the latter.
         """
         total = self.gain.mean(axis=(0, 1), dtype=np.float64)
-        r = self.radius
-        j, i = np.unravel_index(total.argmax(), total.shape) if anywhere else (r, r)
-        y, x = np.mgrid[: 2 * r + 1, : 2 * r + 1]
-        around = total[np.hypot(x - i, y - j) > 3]
+        j, i = np.unravel_index(total.argmax(), total.shape)
+        y, x = np.mgrid[: total.shape[0], : total.shape[1]]
+        around = total[np.hypot(x - i, y - j) > _PEAK_WIDTH]
         return float((total[j, i] - around.mean()) / max(around.std(), 1e-12))
+
+
+def prominence(a: np.ndarray, b: np.ndarray, radius: int) -> float:
+    """How far the correlation of two whole images stands out from that of shifted ones, in standard deviations.
+
+    Many independent displacements are needed to tell a match from the best of many bad ones: the area of all
+    displacements of up to `radius` pixels, for which a Fourier transform is quick.
+
+    Args:
+        a, b: (H, W, C) features of images that lie on each other.
+        radius: pixels; less for images of less than three times as many.
+    """
+    height, width = b.shape[:2]
+    r = min(radius, height // 3, width // 3)
+    size = [cv2.getOptimalDFTSize(side + r) for side in (height, width)]
+    spectra = [np.fft.rfft2(one, size, axes=(0, 1)) for one in (a, b)]
+    total = np.fft.irfft2((spectra[0] * spectra[1].conj()).sum(axis=2), size)
+    shifts = np.arange(-r, r + 1)
+    total = total[np.ix_(shifts, shifts)]
+    around = total[np.hypot(shifts[:, None], shifts) > _PEAK_WIDTH]
+    return float((total[r, r] - around.mean()) / max(around.std(), 1e-12))
 
 
 def _positive(matrices: np.ndarray) -> np.ndarray:
