@@ -26,7 +26,8 @@ _LOWEST_PROMINENCE = 6.0  # of edges
 _CHECK_SIDE, _CHECK_SHIFT = 128, 0.03  # pixels; of the width
 _SQUARES, _SIGNIFICANT = 20, 2.0  # of a chessboard on the longer side; standard errors
 _LOWEST_LOSS = 0.08  # of the information, by that shift
-_GLANCE_SIDE, _GLANCE_RADIUS, _GLANCE_PEAK = 144, 6, 3.5  # of the cheap look: pixels, pixels, standard deviations
+_GLANCE_SIDE, _GLANCE_RADIUS, _GLANCE_CELL = 128, 6, 12  # of the cheap look: pixels
+_GLANCE_PEAK = 3.5  # standard deviations
 _NOTABLE = 0.015  # of the width
 _FLAT = 2 / 255  # span of values
 _LARGEST_SCALE = 1.6  # of the estimate against the start, each way
@@ -93,7 +94,7 @@ def misalignment(a: Image, b: Image) -> float | None:
             return None
         valid = None if image.valid is None else _resized(image.valid.astype(np.float32), size) > 0.999
         features.append(edge_features(small, valid))
-    correlation = Correlation(*features, radius=_GLANCE_RADIUS, cell=8)
+    correlation = Correlation(*features, radius=_GLANCE_RADIUS, cell=_GLANCE_CELL)
     if correlation.peak() < _GLANCE_PEAK:
         return None
     start = np.broadcast_to(correlation.common_shift(), correlation.centers.shape)
@@ -165,7 +166,7 @@ class _Pair:
     def features(
         self, matrix: np.ndarray, reduction: int, field: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Edge features of the moving image, warped, and of the target, both reduced by a factor."""
+        """(C, H, W) edge features of the moving image, warped, and of the target, both reduced by a factor."""
         height, width = (max(8, round(side / reduction)) for side in self.target.shape)
         small = _resized(self.moving, [max(8, round(side / reduction)) for side in self.moving.shape])
         small_valid = _resized(self.moving_valid, small.shape)
@@ -241,7 +242,7 @@ def _refine(pair: _Pair, matrix: np.ndarray, level: tuple, method: str) -> np.nd
     model = ParametricModel(correlation.centers, method)
     start = np.broadcast_to(correlation.common_shift(), correlation.centers.shape)
     consistent(correlation, model, start)
-    down = identity(pair.target.shape, b.shape[:2])
+    down = identity(pair.target.shape, b.shape[1:])
     return matrix @ np.linalg.inv(down) @ model.matrix @ down
 
 
@@ -268,7 +269,7 @@ def _bent(pair: _Pair, matrix: np.ndarray) -> bool:
 
 def _agreement(pair: _Pair, matrix: np.ndarray, field: np.ndarray | None) -> np.ndarray:
     """(H, W) product of the features, at half the working size."""
-    return np.einsum("hwc,hwc->hw", *pair.features(matrix, 2, field))
+    return np.einsum("chw,chw->hw", *pair.features(matrix, 2, field))
 
 
 def _smooth_field(
@@ -285,11 +286,11 @@ def _smooth_field(
     for reduction, radius, cell, spread, smoothness in levels:
         a, b = pair.features(matrix, reduction, field)
         if weight is not None:
-            b = b * _resized(weight, b.shape[:2])[..., None]
+            b = b * _resized(weight, b.shape[1:])
         correlation = Correlation(a, b, radius, cell, spread)
         found, _ = consistent(correlation, SmoothModel(smoothness), np.zeros_like(correlation.centers))
         more = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-        more *= np.float32([width / b.shape[1], height / b.shape[0]])
+        more *= np.float32([width / b.shape[2], height / b.shape[1]])
         before = cv2.remap(field, x + more[..., 0], y + more[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         field = more + before
     return field
