@@ -16,8 +16,10 @@ from adasffuse.images.write import write_image
 from adasffuse.inference.fuser import Fuser
 from adasffuse.registration.aligner import Aligner, calibrate, load_calibration
 from adasffuse.registration.estimate import estimate, misalignment, notable_misalignment
+from adasffuse.registration.matching import Correlation, prominence
 from adasffuse.registration.transform import AlignmentError, Transform, corner_shift, identity, warp_image
 from adasffuse.scenes.head import head
+from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import TASKS
 
 SIZE = (240, 320)
@@ -128,6 +130,56 @@ def test_what_cannot_be_registered(street):
             estimate(Image(image), visible)
     with pytest.raises(ValueError, match="unknown method"):
         estimate(visible, visible, "rigid")
+
+
+def rendered_street(seed):
+    scene = night_scene(np.random.default_rng(seed), SIZE)
+    return Image(np.float32(scene.infrared)), Image(np.float32(scene.visible))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_different_scenes_are_refused(street, seed):
+    infrared, visible = rendered_street(seed)
+    estimate(infrared, visible)
+    for pair in ((street[0], visible), (infrared, street[1])):
+        with pytest.raises(AlignmentError, match="no structure in common"):
+            estimate(*pair)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_smooth_field_does_not_follow_noise(seed):
+    infrared, visible = rendered_street(seed)
+    found = estimate(infrared, visible, "deformable")
+    assert found.transform.field is None
+    assert found.shift < 0.7
+
+
+def test_what_is_no_scan_of_the_head_is_refused():
+    case = head(3, 192)
+    scan, mri = (Image(case[name].astype(np.float32) / 255) for name in ("CT", "MRI"))
+    estimate(scan, mri, measure="information")
+    with pytest.raises(AlignmentError, match="no structure in common"):
+        estimate(Image(texture(192, 192, 1).astype(np.float32) / 255), mri, measure="information")
+
+
+def test_the_correlation_of_patches_is_that_of_shifted_images():
+    a, b = np.random.default_rng(0).normal(size=(2, 3, 24, 32)).astype(np.float32)
+    gain = Correlation(a, b, radius=2, cell=8, spread=0).gain
+    shifted = np.zeros_like(a)
+    shifted[:, 1:, :-2] = a[:, :-1, 2:]  # by 2 to the right and 1 up
+
+    def cell(product):
+        return product.sum(axis=0)[8:16, 16:24].mean()
+
+    of_b = cell(b * b)
+    wanted = of_b * cell(shifted * b) / np.sqrt((cell(shifted * shifted) + 0.02) * (of_b + 0.02))
+    assert gain[1, 2, 1, 4] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_prominence_of_equal_and_of_unrelated_noise():
+    a, b = np.random.default_rng(0).normal(size=(2, 3, 90, 120))
+    assert prominence(a, a, 24) > 50
+    assert abs(prominence(a, b, 24)) < 4
 
 
 def test_a_glance_tells_what_is_off(street):

@@ -10,7 +10,7 @@ from adasffuse.images.color import luminance
 from adasffuse.images.image import Image
 from adasffuse.registration.features import edge_features
 from adasffuse.registration.information import Information, register_by_information
-from adasffuse.registration.matching import Correlation, consistent
+from adasffuse.registration.matching import Correlation, consistent, prominence
 from adasffuse.registration.models import ParametricModel, SmoothModel
 from adasffuse.registration.transform import METHODS, AlignmentError, Transform, identity
 
@@ -21,9 +21,13 @@ _SMALLEST_SIDE = 48  # pixels
 _LEVELS = ((4, 8, 8, 1.0), (4, 8, 8, 1.0), (2, 5, 16, 1.0), (1, 3, 24, 0.7))  # reduction, radius, cell, spread
 _FIELD_LEVELS = ((4, 8, 6, 1.0, 3.0), (4, 6, 6, 1.0, 2.0), (2, 5, 8, 1.0, 2.4), (1, 3, 16, 0.8, 2.4))
 _SCALES = (1.0, 0.8, 1.25, 0.65, 1.55, 0.5, 2.0)  # of the moving image, tried where the sources' sizes differ
-_PEAK_REDUCTION, _PEAK_RADIUS = 4, 8
-_LOWEST_PEAK = 3.0  # standard deviations of the correlation around
-_GLANCE_SIDE, _GLANCE_RADIUS, _GLANCE_PEAK = 144, 6, 3.5  # of the cheap look: pixels, pixels, standard deviations
+_CHECK_REDUCTION, _CHECK_RADIUS = 2, 24
+_LOWEST_PROMINENCE = 6.0  # of edges
+_CHECK_SIDE, _CHECK_SHIFT = 128, 0.03  # pixels; of the width
+_SQUARES, _SIGNIFICANT = 20, 2.0  # of a chessboard on the longer side; standard errors
+_LOWEST_LOSS = 0.08  # of the information, by that shift
+_GLANCE_SIDE, _GLANCE_RADIUS, _GLANCE_CELL = 128, 6, 12  # of the cheap look: pixels
+_GLANCE_PEAK = 3.5  # standard deviations
 _NOTABLE = 0.015  # of the width
 _FLAT = 2 / 255  # span of values
 _LARGEST_SCALE = 1.6  # of the estimate against the start, each way
@@ -35,7 +39,6 @@ class Estimate:
     """How two images lie on each other."""
 
     transform: Transform
-    peak: float  # how far the correlation stands out from that of shifted images, in standard deviations
     shift: float  # mean displacement against images that show the same field of view, pixels of the target
 
 
@@ -45,7 +48,8 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
     Args:
         moving, target: images of one scene, of any two sizes.  Those of one size are expected to differ by at most
             about 6 % of the width; of different sizes, also by a factor of 0.5 to 2 in their field of view.
-        method: 'translation', 'affine', 'homography', or 'deformable': affine, and a smooth field on it.
+        method: 'translation', 'affine', 'homography', or 'deformable': affine, and a smooth field on it where such a
+            field, fitted to half of the target, makes the other half agree better.
         measure: 'edges' (orientation of edges: two cameras) or 'information' (mutual information of gray
             values: medical images, where one shows areas and the other outlines).
     Raises:
@@ -57,17 +61,16 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
     pair = _Pair.of(moving, target)
     if measure == "information":
         matrix = register_by_information(*pair.lumas(), pair.start, method)
-        return pair.finish(matrix, None, method, _information_peak(pair, matrix))
+        return pair.finish(matrix, None, method, _information_lost(pair, matrix) >= _LOWEST_LOSS)
     matrix = pair.best_start()
     parametric = "affine" if method == "deformable" else method
     for level in _LEVELS:
         matrix = _refine(pair, matrix, level, parametric)
     field = None
-    if method == "deformable":
-        field = np.zeros((*pair.target.shape, 2), np.float32)
-        for level in _FIELD_LEVELS:
-            field = _deform(pair, matrix, field, level)
-    return pair.finish(matrix, field, method, _peak(pair, matrix, field))
+    if method == "deformable" and _bent(pair, matrix):
+        field = _smooth_field(pair, matrix, _FIELD_LEVELS)
+    features = pair.features(matrix, _CHECK_REDUCTION, field)
+    return pair.finish(matrix, field, method, prominence(*features, _CHECK_RADIUS) >= _LOWEST_PROMINENCE)
 
 
 def misalignment(a: Image, b: Image) -> float | None:
@@ -91,8 +94,8 @@ def misalignment(a: Image, b: Image) -> float | None:
             return None
         valid = None if image.valid is None else _resized(image.valid.astype(np.float32), size) > 0.999
         features.append(edge_features(small, valid))
-    correlation = Correlation(*features, radius=_GLANCE_RADIUS, cell=8)
-    if correlation.peak(anywhere=True) < _GLANCE_PEAK:
+    correlation = Correlation(*features, radius=_GLANCE_RADIUS, cell=_GLANCE_CELL)
+    if correlation.peak() < _GLANCE_PEAK:
         return None
     start = np.broadcast_to(correlation.common_shift(), correlation.centers.shape)
     shift, _ = consistent(correlation, ParametricModel(correlation.centers, "affine"), start)
@@ -163,7 +166,7 @@ class _Pair:
     def features(
         self, matrix: np.ndarray, reduction: int, field: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Edge features of the moving image, warped, and of the target, both reduced by a factor."""
+        """(C, H, W) edge features of the moving image, warped, and of the target, both reduced by a factor."""
         height, width = (max(8, round(side / reduction)) for side in self.target.shape)
         small = _resized(self.moving, [max(8, round(side / reduction)) for side in self.moving.shape])
         small_valid = _resized(self.moving_valid, small.shape)
@@ -191,17 +194,19 @@ class _Pair:
         for scale in _SCALES:
             zoom = np.array([[scale, 0, center[0] * (1 - scale)], [0, scale, center[1] * (1 - scale)], [0, 0, 1]])
             matrix = zoom @ self.start
-            peak = Correlation(*self.features(matrix, 8), radius=10, cell=10).peak(anywhere=True)
+            peak = Correlation(*self.features(matrix, 8), radius=10, cell=10).peak()
             scores.append((peak, matrix))
         return max(scores, key=lambda score: score[0])[1]
 
-    def finish(self, matrix: np.ndarray, field: np.ndarray | None, method: str, peak: float) -> Estimate:
+    def finish(self, matrix: np.ndarray, field: np.ndarray | None, method: str, common: bool) -> Estimate:
         """The estimate for the images' own sizes.
 
+        Args:
+            common: whether the registered images have structure in common.
         Raises:
-            AlignmentError: it is not plausible.
+            AlignmentError: they have not, or the estimate is not plausible.
         """
-        if not peak >= _LOWEST_PEAK:
+        if not common:
             raise AlignmentError("cannot register: the images have no structure in common that could be found")
         linear = np.linalg.solve(self.start, matrix)
         stretch = np.linalg.svd(linear[:2, :2], compute_uv=False)
@@ -227,7 +232,7 @@ class _Pair:
             raise AlignmentError(
                 f"the estimated alignment is not plausible: it moves the image by {shift:.0f} pixels on average"
             )
-        return Estimate(transform, peak, shift)
+        return Estimate(transform, shift)
 
 
 def _refine(pair: _Pair, matrix: np.ndarray, level: tuple, method: str) -> np.ndarray:
@@ -237,41 +242,73 @@ def _refine(pair: _Pair, matrix: np.ndarray, level: tuple, method: str) -> np.nd
     model = ParametricModel(correlation.centers, method)
     start = np.broadcast_to(correlation.common_shift(), correlation.centers.shape)
     consistent(correlation, model, start)
-    down = identity(pair.target.shape, b.shape[:2])
+    down = identity(pair.target.shape, b.shape[1:])
     return matrix @ np.linalg.inv(down) @ model.matrix @ down
 
 
-def _deform(pair: _Pair, matrix: np.ndarray, field: np.ndarray, level: tuple) -> np.ndarray:
-    """The field with what is still missing, both dense at the working size."""
-    reduction, radius, cell, spread, smoothness = level
-    a, b = pair.features(matrix, reduction, field)
-    correlation = Correlation(a, b, radius, cell, spread)
-    found, _ = consistent(correlation, SmoothModel(smoothness), np.zeros_like(correlation.centers))
+def _bent(pair: _Pair, matrix: np.ndarray) -> bool:
+    """Whether a smooth field says more than the matrix: whether it improves what it was not fitted to.
+
+    Fields are fitted to the black and to the white squares of a chessboard, and the agreement of the features is
+    compared on the other squares, with and without them.  Fields that follow noise make it worse.
+    """
     height, width = pair.target.shape
-    more = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
-    more *= np.float32([width / b.shape[1], height / b.shape[0]])
+    side = max(8, round(max(height, width) / _SQUARES))
+    y, x = np.mgrid[:height, :width] // side
+    white = ((y + x) % 2).astype(np.float32)
+    without = _agreement(pair, matrix, None)
+    more = np.zeros_like(without)
+    for fitted in (white, 1 - white):
+        field = _smooth_field(pair, matrix, _FIELD_LEVELS[:3], fitted)
+        other = _resized(fitted, without.shape) < 0.5
+        more[other] = (_agreement(pair, matrix, field) - without)[other]
+    squares = cv2.resize(more, (max(2, width // side), max(2, height // side)), interpolation=cv2.INTER_AREA)
+    error = float(squares.std()) / np.sqrt(squares.size)
+    return float(squares.mean()) > _SIGNIFICANT * error
+
+
+def _agreement(pair: _Pair, matrix: np.ndarray, field: np.ndarray | None) -> np.ndarray:
+    """(H, W) product of the features, at half the working size."""
+    return np.einsum("chw,chw->hw", *pair.features(matrix, 2, field))
+
+
+def _smooth_field(
+    pair: _Pair, matrix: np.ndarray, levels: Sequence[tuple], weight: np.ndarray | None = None
+) -> np.ndarray:
+    """(H, W, 2) displacement at the working size before the matrix applies, from coarse to fine.
+
+    Args:
+        weight: (H, W) in [0, 1], how much each pixel of the target counts; None: all the same.
+    """
+    height, width = pair.target.shape
+    field = np.zeros((height, width, 2), np.float32)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return more + cv2.remap(
-        field, x + more[..., 0], y + more[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    for reduction, radius, cell, spread, smoothness in levels:
+        a, b = pair.features(matrix, reduction, field)
+        if weight is not None:
+            b = b * _resized(weight, b.shape[1:])
+        correlation = Correlation(a, b, radius, cell, spread)
+        found, _ = consistent(correlation, SmoothModel(smoothness), np.zeros_like(correlation.centers))
+        more = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+        more *= np.float32([width / b.shape[2], height / b.shape[1]])
+        before = cv2.remap(field, x + more[..., 0], y + more[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        field = more + before
+    return field
 
 
-def _peak(pair: _Pair, matrix: np.ndarray, field: np.ndarray | None) -> float:
-    """How far the agreement of the registered images stands out, in standard deviations."""
-    features = pair.features(matrix, _PEAK_REDUCTION, field)
-    return Correlation(*features, radius=_PEAK_RADIUS, cell=8).peak()
+def _information_lost(pair: _Pair, matrix: np.ndarray) -> float:
+    """The share of the registered images' information that small shifts cost, on average over eight directions.
 
-
-def _information_peak(pair: _Pair, matrix: np.ndarray) -> float:
-    """How far the information of the registered images stands out from that of shifted ones."""
-    measure = Information(*pair.lumas(), side=64)
-    far = 0.12 * pair.target.shape[1]
+    Slices of two heads share their outlines, which much information is about; what lies in them makes it sharp.
+    """
+    measure = Information(*pair.lumas(), side=_CHECK_SIDE)
+    far = _CHECK_SHIFT * pair.target.shape[1]
     others = []
-    for angle in np.arange(16) * (np.pi / 8):
+    for angle in np.arange(8) * (np.pi / 4):
         shift = np.eye(3)
         shift[:2, 2] = far * np.cos(angle), far * np.sin(angle)
         others.append(measure(matrix @ shift))
-    return float((measure(matrix) - np.mean(others)) / max(float(np.std(others)), 1e-12))
+    return 1 - float(np.mean(others)) / max(measure(matrix), 1e-12)
 
 
 def _has_content(luma: np.ndarray, valid: np.ndarray | None) -> bool:

@@ -16,7 +16,7 @@ _NOISE = 2e-3  # gradients of an image without content, in units of [0, 1] per p
 
 
 def edge_features(luma: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Features of every pixel, (H, W, 6) float32, at most of length 1; 0 where there is no data.
+    """Features of every pixel, (6, H, W) float32, at most of length 1; 0 where there is no data.
 
     Args:
         luma: (H, W) float32 in [0, 1].
@@ -28,13 +28,15 @@ def edge_features(luma: np.ndarray, valid: np.ndarray | None = None) -> np.ndarr
     if valid is not None:  # the edge of the data is no edge of the scene
         inside = cv2.erode(valid.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=1)
         gx, gy = gx * inside, gy * inside
-    angles = np.arange(CHANNELS) * (np.pi / CHANNELS)
-    features = np.abs(
-        gx[..., None] * np.cos(angles, dtype=np.float32) + gy[..., None] * np.sin(angles, dtype=np.float32)
-    )
-    features -= features.min(axis=2, keepdims=True)
-    features = np.dstack([cv2.GaussianBlur(one, (0, 0), _SMOOTHING) for one in cv2.split(features)])
-    length = np.sqrt(np.einsum("hwc,hwc->hw", features, features))
-    features /= (length + _FLOOR * length.mean() + _NOISE)[..., None]
-    features -= np.dstack([cv2.GaussianBlur(one, (0, 0), _SURROUNDINGS) for one in cv2.split(features)])
-    return features if valid is None else features * inside[..., None]
+    angles = np.arange(CHANNELS, dtype=np.float32) * np.float32(np.pi / CHANNELS)
+    features = np.abs(np.cos(angles)[:, None, None] * gx + np.sin(angles)[:, None, None] * gy)
+    features -= features.min(axis=0)
+    features = _blurred(features, _SMOOTHING)
+    length = np.sqrt(np.einsum("chw,chw->hw", features, features))
+    features /= length + _FLOOR * length.mean() + _NOISE
+    features -= _blurred(features, _SURROUNDINGS)
+    return features if valid is None else features * inside
+
+
+def _blurred(planes: np.ndarray, spread: float) -> np.ndarray:
+    return np.stack([cv2.GaussianBlur(plane, (0, 0), spread) for plane in planes])

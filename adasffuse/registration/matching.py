@@ -14,6 +14,7 @@ import numpy as np
 
 _STEPS = (0.0, 0.003, 0.01, 0.03, 0.1)  # weight of the squared distance (pixels) to the model, per step
 _SMALLEST_CURVATURE = 1e-3
+_PEAK_WIDTH = 3  # pixels
 _FLOOR = 0.02  # energy of a patch that shows next to nothing
 
 
@@ -29,36 +30,38 @@ class Correlation:
     """Correlation of each patch of B with A, for all displacements of at most `radius` pixels.
 
     Args:
-        a, b: (H, W, C) edge features, see `adasffuse.registration.features`.
+        a, b: (C, H, W) edge features, see `adasffuse.registration.features`.
         radius: pixels.
         cell: pixels between the centers of patches; a patch is a Gaussian window of about three cells.
         spread: standard deviation of the window, in cells.
     """
 
     def __init__(self, a: np.ndarray, b: np.ndarray, radius: int, cell: int, spread: float = 1.0) -> None:
-        height, width = b.shape[:2]
+        height, width = b.shape[1:]
         self.radius = radius
         self.rows, self.columns = max(1, round(height / cell)), max(1, round(width / cell))
         x = (np.arange(self.columns) + 0.5) * width / self.columns - 0.5
         y = (np.arange(self.rows) + 0.5) * height / self.rows - 0.5
         self.centers = np.stack(np.meshgrid(x, y), axis=-1)  # (rows, columns, 2), pixels
 
-        def pooled(energy: np.ndarray) -> np.ndarray:
-            cells = cv2.resize(energy, (self.columns, self.rows), interpolation=cv2.INTER_AREA)
-            return cv2.GaussianBlur(cells, (0, 0), spread, borderType=cv2.BORDER_CONSTANT) if spread else cells
+        rows, columns = _pooling(height, self.rows, spread), _pooling(width, self.columns, spread)
 
-        padded = np.pad(a, ((radius, radius), (radius, radius), (0, 0)))
-        own = np.einsum("hwc,hwc->hw", padded, padded)
-        of_b = pooled(np.einsum("hwc,hwc->hw", b, b))
+        def pooled(energy: np.ndarray) -> np.ndarray:
+            return rows @ (energy @ columns.T)
+
         side = 2 * radius + 1
-        side = 2 * radius + 1
+        padded = np.pad(a, ((0, 0), (radius, radius), (radius, radius)))
+        of_b = pooled(np.einsum("chw,chw->hw", b, b))
+        of_a = _shifted(rows, side) @ np.einsum("chw,chw->hw", padded, padded) @ _shifted(columns, side).T
+        of_a = of_a.reshape(side, self.rows, side, self.columns).transpose(1, 3, 0, 2)
+        product = np.empty((side, height, width), np.float32)
         self.gain = np.empty((self.rows, self.columns, side, side), np.float32)
         for j in range(side):
             for i in range(side):
-                rows, columns = slice(j, j + height), slice(i, i + width)
-                product = pooled(np.einsum("hwc,hwc->hw", padded[rows, columns], b))
-                energy = (pooled(own[rows, columns]) + _FLOOR) * (of_b + _FLOOR)
-                self.gain[:, :, j, i] = of_b * product / np.sqrt(energy)  # weighted by what the patch of B shows
+                np.einsum("chw,chw->hw", padded[:, j : j + height, i : i + width], b, out=product[i])
+            self.gain[:, :, j] = pooled(product).transpose(1, 2, 0)
+        of_b = of_b[..., None, None]
+        self.gain *= of_b / np.sqrt((of_a + _FLOOR) * (of_b + _FLOOR))  # weighted by what the patch of B shows
 
     def best(self, near: np.ndarray, weight: float) -> Match:
         """The displacements of highest gain less `weight` times the squared distance to `near`, (rows, columns, 2)."""
@@ -94,20 +97,52 @@ class Correlation:
         j, i = np.unravel_index(total.argmax(), total.shape)
         return np.array([i + 1.0 - self.radius, j + 1.0 - self.radius])
 
-    def peak(self, anywhere: bool = False) -> float:
-        """How far the gain of all patches at no displacement stands out from that further away.
+    def peak(self) -> float:
+        """How far the highest gain of all patches together stands out from that more than 3 px away from it.
 
-        Args:
-            anywhere: the highest gain of all displacements instead.
-        Returns:
-            The difference from the mean of what lies more than 3 px away, in standard deviations of that.
+        In standard deviations of the latter.
         """
         total = self.gain.mean(axis=(0, 1), dtype=np.float64)
-        r = self.radius
-        j, i = np.unravel_index(total.argmax(), total.shape) if anywhere else (r, r)
-        y, x = np.mgrid[: 2 * r + 1, : 2 * r + 1]
-        around = total[np.hypot(x - i, y - j) > 3]
+        j, i = np.unravel_index(total.argmax(), total.shape)
+        y, x = np.mgrid[: total.shape[0], : total.shape[1]]
+        around = total[np.hypot(x - i, y - j) > _PEAK_WIDTH]
         return float((total[j, i] - around.mean()) / max(around.std(), 1e-12))
+
+
+def prominence(a: np.ndarray, b: np.ndarray, radius: int) -> float:
+    """How far the correlation of two whole images stands out from that of shifted ones, in standard deviations.
+
+    Many independent displacements are needed to tell a match from the best of many bad ones: the area of all
+    displacements of up to `radius` pixels, for which a Fourier transform is quick.
+
+    Args:
+        a, b: (C, H, W) features of images that lie on each other.
+        radius: pixels; less for images of less than three times as many.
+    """
+    height, width = b.shape[1:]
+    r = min(radius, height // 3, width // 3)
+    size = [cv2.getOptimalDFTSize(side + r) for side in (height, width)]
+    spectra = [np.fft.rfft2(one, size) for one in (a, b)]
+    total = np.fft.irfft2((spectra[0] * spectra[1].conj()).sum(axis=0), size)
+    shifts = np.arange(-r, r + 1)
+    total = total[np.ix_(shifts, shifts)]
+    around = total[np.hypot(shifts[:, None], shifts) > _PEAK_WIDTH]
+    return float((total[r, r] - around.mean()) / max(around.std(), 1e-12))
+
+
+def _pooling(length: int, count: int, spread: float) -> np.ndarray:
+    """(count, length) weights with which pixels count for cells: their mean, then a Gaussian over cells."""
+    cells = cv2.resize(np.eye(length, dtype=np.float32), (length, count), interpolation=cv2.INTER_AREA)
+    return cv2.GaussianBlur(cells, (1, 0), 1e-3, sigmaY=spread, borderType=cv2.BORDER_CONSTANT) if spread else cells
+
+
+def _shifted(weights: np.ndarray, side: int) -> np.ndarray:
+    """(side * count, length + side - 1): the weights after each shift of 0 to `side` - 1 pixels."""
+    count, length = weights.shape
+    shifted = np.zeros((side, count, length + side - 1), np.float32)
+    for shift in range(side):
+        shifted[shift, :, shift : shift + length] = weights
+    return shifted.reshape(side * count, -1)
 
 
 def _positive(matrices: np.ndarray) -> np.ndarray:
