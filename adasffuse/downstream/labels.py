@@ -224,9 +224,11 @@ def read_mask(path: str | Path, classes: ClassList) -> ndarray:
         pixels = pixels[..., 0]  # ids in three equal channels, or black everywhere
     if pixels.ndim == 3:
         return _ids_of_colors(path, pixels, classes)
-    values = np.unique(pixels)
-    unlisted = [int(value) for value in values if value >= len(classes.names) and value != IGNORED]
-    if unlisted or pixels.dtype.kind not in "ub":
+    listed = {*range(len(classes.names)), IGNORED}
+    unlisted = sorted(set(np.unique(pixels).tolist()) - listed)
+    if pixels.dtype.kind not in "iub":
+        raise ImageError(f"{path}: holds {pixels.dtype} values; a mask holds whole numbers, the ids of classes")
+    if unlisted:
         raise ImageError(
             f"{path}: ids {', '.join(map(str, unlisted[:8]))} are not listed; {len(classes.names)} classes from 0, and "
             f"{IGNORED} for pixels that do not count"

@@ -16,7 +16,7 @@ from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference.folder import Work, fuse_scenes
 from adasffuse.inference.fuser import load_fuser
-from adasffuse.inference.journal import stamps
+from adasffuse.inference.journal import Journal, stamps
 from adasffuse.models import RELEASED_SIZES
 
 SOURCES = ("infrared", "visible")
@@ -74,7 +74,7 @@ def images_of(modality: Modality, frames: Sequence[Frame], folder: Path, device:
     """
     if modality.folder is not None:
         return _given(modality, frames)
-    if modality.name in SOURCES or (modality.name == "fused" and all("fused" in frame.images for frame in frames)):
+    if modality.weights is None and (modality.name in SOURCES or takes_stored(modality, frames)):
         missing = [frame.stem for frame in frames if modality.name not in frame.images]
         if missing:
             raise ImageError(f"{len(missing)} frames have no {modality.name} image, {missing[0]} for one")
@@ -84,8 +84,14 @@ def images_of(modality: Modality, frames: Sequence[Frame], folder: Path, device:
         if absent:
             raise ImageError(f"{frame.stem}: no {absent[0]} image; {modality.name!r} is made of both sources")
     if modality.name in BASELINES and modality.weights is None:
-        return {frame.stem: _combined(modality.name, frame, folder) for frame in frames}
+        return _combined(modality.name, frames, folder)
     return _fused(modality, frames, folder, device)
+
+
+def takes_stored(modality: Modality, frames: Sequence[Frame]) -> bool:
+    """Whether 'fused' means images that the data set holds, as it does where every frame has one."""
+    ours = modality.name == "fused" and modality.folder is None and modality.weights is None
+    return ours and all("fused" in frame.images for frame in frames)
 
 
 def _given(modality: Modality, frames: Sequence[Frame]) -> dict[str, Path]:
@@ -99,19 +105,29 @@ def _given(modality: Modality, frames: Sequence[Frame]) -> dict[str, Path]:
     return {frame.stem: files[frame.stem] for frame in frames}
 
 
-def _combined(name: str, frame: Frame, folder: Path) -> Path:
-    """A baseline's luminance in the visible image's colours."""
-    path = folder / f"{frame.stem}.png"
-    paths = [frame.images[source] for source in SOURCES]
-    if not path.is_file() or any(stamp[2] > path.stat().st_mtime_ns for stamp in stamps(paths)):
-        a, b = (read_image(source).pixels for source in paths)
-        luma = np.clip(BASELINES[name](luminance(a), luminance(b)), 0, 1).astype(np.float32)
-        write_image(path, rebuild_color(luma, (a, b), "b"))
-    return path
+def _combined(name: str, frames: Sequence[Frame], folder: Path) -> dict[str, Path]:
+    """A baseline's luminance in the visible images' colours; what is finished of unchanged sources is kept."""
+    files = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    with Journal(folder, name, resume=True) as journal:
+        for scene in map(_scene, frames):
+            path = journal.finished(scene)
+            if path is None:
+                path, before = folder / f"{scene.stem}.png", stamps(scene.paths)
+                a, b = (read_image(source).pixels for source in scene.paths)
+                luma = np.clip(BASELINES[name](luminance(a), luminance(b)), 0, 1).astype(np.float32)
+                write_image(path, rebuild_color(luma, (a, b), "b"))
+                journal.note(scene, before, [path])
+            files[scene.stem] = path
+    return files
+
+
+def _scene(frame: Frame) -> Scene:
+    return Scene(frame.stem, tuple(frame.images[source] for source in SOURCES))
 
 
 def _fused(modality: Modality, frames: Sequence[Frame], folder: Path, device: str) -> dict[str, Path]:
-    scenes = tuple(Scene(frame.stem, tuple(frame.images[source] for source in SOURCES)) for frame in frames)
+    scenes = tuple(map(_scene, frames))
     work = Work(SceneFolder(modality.name, tuple(path.parent for path in scenes[0].paths)), scenes, (), folder)
     fuser = load_fuser("ivf", modality.size, modality.weights, device)
     report = fuse_scenes(fuser, work, resume=True)

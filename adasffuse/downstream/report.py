@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from adasffuse.downstream.contrast import contrasts
+from adasffuse.downstream.contrast import Contrast, contrasts
 from adasffuse.downstream.experiment import ALL, Experiment, Run, found_boxes, found_masks
 from adasffuse.downstream.frames import Frame, mask_of
 from adasffuse.files import write_text, write_with
@@ -49,7 +49,7 @@ class Report:
 
     experiment: Experiment
     values: list[Value]
-    contrasts: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)  # by group, see `contrast`
+    contrasts: list[Contrast] = field(default_factory=list)
 
     @staticmethod
     def of(experiment: Experiment, results: Mapping[Run, Mapping[str, Any]]) -> "Report":
@@ -62,9 +62,7 @@ class Report:
             for metric, names in metrics.items()
             for name, value in names.items()
         ]
-        groups = experiment.scored_groups().items()
-        found = {group: contrasts(some, experiment.files, experiment.classes) for group, some in groups}
-        return Report(experiment, values, found)
+        return Report(experiment, values, contrasts(experiment.scored, experiment.files, experiment.classes))
 
     def by_seed(self, modality: str, group: str, metric: str, name: str, tested: str | None = None) -> dict[int, float]:
         """Seed to value, of the networks that were trained on a modality (and scored on it, or on another)."""
@@ -131,7 +129,11 @@ class Report:
 
     def contrast_table(self, group: str) -> list[list[str]]:
         """Mean contrast of each class's objects in each kind of image, and the share that is darker; may be empty."""
-        found = self.contrasts.get(group, {})
+        stems = {frame.stem for frame in self.experiment.scored_groups().get(group, [])}
+        found: dict[str, dict[str, list[float]]] = {}
+        for one in self.contrasts:
+            if one.stem in stems:
+                found.setdefault(one.image, {}).setdefault(one.name, []).append(one.value)
         names = [name for name in self.experiment.classes.names if any(name in some for some in found.values())]
         if not names:
             return []

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from numpy import ndarray
 from torch import Tensor, nn
 
-from adasffuse.downstream.backbones import load_imagenet
+from adasffuse.downstream.backbones import check_start, load_imagenet
 from adasffuse.downstream.classes import IGNORED
 from adasffuse.downstream.packages import needed
 from adasffuse.downstream.samples import Sample
@@ -58,6 +58,7 @@ def make_segmenter(model: str, classes: int, backbone: str, weights: str) -> Seg
         ValueError: unknown model, or weights that cannot be had; MissingPackageError among them.
     """
     if model in ("fpn", "unet"):
+        check_start(model, weights)
         smp = needed("segmentation_models_pytorch", f"model {model}")
         options = {"encoder_name": f"tu-{backbone}", "encoder_weights": None, "classes": classes}
         if model == "unet":
