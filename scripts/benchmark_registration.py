@@ -19,7 +19,7 @@ lie on each other are moved.
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -68,10 +68,16 @@ def run(args: argparse.Namespace) -> int:
         if args.root_path:
             for dataset in args.datasets:
                 for folder in scene_folders(args.root_path, dataset):
-                    line = checks_line if args.checks else affine_line
-                    say(line(folder.name, find_scenes(folder.folders)[0], args))
+                    scenes = find_scenes(folder.folders)[0]
+                    if args.checks:
+                        pairs = [read_scene(scene) for scene in spread(scenes, args.count)]
+                        say(checks_line(folder.name, pairs, measure_of(find_task(folder.name).id), args))
+                    else:
+                        say(affine_line(folder.name, scenes, args))
         if args.rendered:
-            say(rendered_lines(args.rendered))
+            pairs = [rendered_pair(seed) for seed in range(args.rendered)]
+            name = "rendered streets of 320x240 pixels that lie on each other"
+            say(checks_line(name, pairs, "edges", args) if args.checks else rendered_lines(name, pairs))
         if args.fields:
             say(field_lines(args))
     except (ValueError, OSError) as error:
@@ -133,10 +139,9 @@ def affine_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str
     return text + (f"; fused scores / those of the pair as it comes: {table_of(ratios)}" if ratios else "")
 
 
-def checks_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str:
-    """What is accepted of one data set, right and wrong, and whether the estimates improve what they do not use."""
-    measure, rng = measure_of(find_task(name).id), np.random.default_rng(args.seed)
-    pairs = [read_scene(scene) for scene in spread(scenes, args.count)]
+def checks_line(name: str, pairs: list[Sequence[Image]], measure: str, args: argparse.Namespace) -> str:
+    """What is accepted of some pairs, right and wrong, and whether the estimates improve what they do not use."""
+    rng = np.random.default_rng(args.seed)
     right, moved, wrong, improved, seconds = 0, 0, 0, [], []
     for number, (a, b) in enumerate(pairs):
         started = time.process_time()
@@ -186,16 +191,20 @@ def gradient_strength(luma: np.ndarray) -> np.ndarray:
     return np.log(1e-3 + np.hypot(*(cv2.Sobel(smooth, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))))
 
 
-def rendered_lines(count: int) -> str:
-    """How far each method moves rendered images that lie on each other, pixels."""
-    lines = [f"{count} rendered streets of 320x240 pixels that lie on each other"]
+def rendered_pair(seed: int) -> tuple[Image, Image]:
+    """Infrared and visible image of a rendered street."""
+    scene = night_scene(np.random.default_rng(seed), (240, 320))
+    return Image(np.float32(scene.infrared)), Image(np.float32(scene.visible))
+
+
+def rendered_lines(name: str, pairs: list[Sequence[Image]]) -> str:
+    """How far each method moves images that lie on each other, pixels."""
+    lines = [f"{len(pairs)} {name}"]
     for method in METHODS:
         shifts, refused = [], 0
-        for seed in range(count):
-            scene = night_scene(np.random.default_rng(seed), (240, 320))
-            infrared, visible = (Image(np.float32(image)) for image in (scene.infrared, scene.visible))
+        for pair in pairs:
             try:
-                shifts.append(estimate(infrared, visible, method).shift)
+                shifts.append(estimate(*pair, method).shift)
             except AlignmentError:
                 refused += 1
         moved = f"moved by {min(shifts):.2f} to {max(shifts):.2f} px on average" if shifts else "none"
