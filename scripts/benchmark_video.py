@@ -157,7 +157,7 @@ def weights(fuser: Fuser, a: np.ndarray, b: np.ndarray) -> tuple[Tensor, ...]:
 
 @torch.inference_mode()
 def composed(fuser: Fuser, a: np.ndarray, b: np.ndarray, maps: tuple[Tensor, ...]) -> np.ndarray:
-    return fuser.model.compose(as_tensor(a, b), maps)[0, 0].clamp(0, 1).numpy()
+    return fuser.model.compose(as_tensor(a, b), maps, fuser.task.kinds_of(2))[0, 0].clamp(0, 1).numpy()
 
 
 def mixed(smoothed: tuple[Tensor, ...], own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -4,17 +4,20 @@ python scripts/mix_weights.py a.safetensors=0.4 b.safetensors=0.6 --out mean.saf
 python scripts/mix_weights.py a.safetensors --residual 0.7 --out calm.safetensors
 python scripts/mix_weights.py a.safetensors --logits focus=8 --fine_logits infrared=2 visible=2 --residual_of focus=0 \
     --out sharp.safetensors
+python scripts/mix_weights.py a.safetensors --dark visible=2 --out night.safetensors
 
 The mean of two runs from the same start often generalises better than either (Wortsman et al., ICML 2022,
 arXiv:2203.05482).  The decoder's residual raises SCD and costs MI, VIFF and Qabf; a factor chooses between them without
 training.  Larger logits decide more sharply which source is shown, of sources of a kind that the network knows; of
-infrared and visible images those of the base are better left as they are.  `release_weights.py --file` releases the
-result.
+infrared and visible images those of the base are better left as they are.  With `--dark visible=2` nights stay dark:
+the infrared image's gray background is trusted less where the visible one is dark.  `release_weights.py --file`
+releases the result.
 """
 
 import argparse
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -33,6 +36,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         ("--logits", "factor of the logits of a kind of source in all bands"),
         ("--fine_logits", "the same in all bands but the base"),
         ("--residual_of", "factor of the residual of a kind of source, 0: none"),
+        ("--dark", "added to the logit of the base of a kind of source where that is dark"),
     ):
         parser.add_argument(option, nargs="+", default=[], type=kind_and_factor, metavar="KIND=X", help=what)
     parser.add_argument("--out", type=Path, required=True, help="file to write")
@@ -55,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         "logits": dict(args.logits),
         "fine_logits": dict(args.fine_logits),
         "residual_of": dict(args.residual_of),
+        "dark": dict(args.dark),
     }
     for kind in {kind for factors in changes.values() for kind in factors} - set(model.options.kinds):
         print(
@@ -65,14 +70,21 @@ def main(argv: list[str] | None = None) -> int:
     state = mean([(network.state_dict(), share) for (network, _), (_, share) in zip(networks, parts)])
     for name in ("decode.4.weight", "decode.4.bias") if args.residual != 1 else ():
         state[name] *= args.residual
+    options = model.options
+    if changes["dark"] and not options.dark:
+        options = replace(options, dark=True)
+        state["kinds.dark"] = state["kinds.log_gain"].new_zeros(len(options.kinds))
     record = {"mean_of": [{"share": share} | read_record(path) for path, share in parts]}
     for name, bands in (("logits", slice(0, -1)), ("fine_logits", slice(0, -2)), ("residual_of", slice(-1, None))):
         for kind, factor in changes[name].items():
             row = state["kinds.log_gain"][model.options.kinds.index(kind)]
             row[bands] += math.log(factor) if factor else NONE
         record |= {name: changes[name]} if changes[name] else {}
+    for kind, logit in changes["dark"].items():
+        state["kinds.dark"][options.kinds.index(kind)] += logit
+    record |= {"dark": changes["dark"]} if changes["dark"] else {}
     record |= {"residual": args.residual} if args.residual != 1 else {}
-    save_weights(args.out, state, model.options, task, **record)
+    save_weights(args.out, state, options, task, **record)
     return 0
 
 

@@ -64,6 +64,24 @@ def test_sharper_decisions_of_some_kinds(tmp_path):
     assert record["logits"] == {"focus": 8} and record["fine_logits"] == {"infrared": 2}
 
 
+def test_less_trust_in_the_dark(tmp_path):
+    start = write_weights(tmp_path / "a.safetensors", "general", patch=2, kinds=KINDS)
+    out, again = tmp_path / "night.safetensors", tmp_path / "again.safetensors"
+    assert mix([str(start), "--dark", "visible=2", "--out", str(out)]) == 0
+    assert mix([str(out), "--dark", "visible=1", "--out", str(again)]) == 0
+    models = [network(patch=2, kinds=KINDS), load_weights(out)[0], load_weights(again)[0]]
+    levels = torch.tensor([0.0, 0.2, 0.8, 1.0]).repeat_interleave(16)  # cells of 16 pixels
+    sources = torch.stack([torch.rand(1, 1, 16, 64), levels.expand(1, 1, 16, 64)])
+    with torch.no_grad():
+        bases = [model.weight_maps(sources, ("infrared", "visible"))[4] for model in models]
+        other = [model.weight_maps(sources, ("focus", "focus"))[4] for model in models]
+    added = torch.tensor([1, 0.75, 0, 0])
+    for base, logit in zip(bases[1:], (2, 3)):
+        torch.testing.assert_close(base[1, 0, 0] - bases[0][1, 0, 0], logit * added)
+        assert torch.equal(base[0], bases[0][0])
+    assert torch.equal(other[1], other[0])
+
+
 @pytest.mark.parametrize(
     "files, options, message",
     [

@@ -143,7 +143,7 @@ def test_parameter_counts():
     filters = sum(p.numel() for name, p in paper.named_parameters() if "frequency" in name)
     assert 1.33e6 < count(SIZES["paper"]) - filters < 1.35e6  # the paper's network, but for our filters
     assert count(SIZES["paper"]) < base <= 1.6e6
-    assert count(SIZES["tiny"]) < 0.3 * count(SIZES["small"]) < 0.3 * 0.25 * base
+    assert count(SIZES["tiny"]) < 0.4 * count(SIZES["small"]) < 0.4 * 0.25 * base
 
 
 def test_parameters_are_real_and_not_shared():

@@ -371,11 +371,11 @@ def test_a_video_whose_index_is_missing_is_refused(tmp_path, pair):
 
 def test_an_interrupt_leaves_no_half_video(tmp_path, pair):
     class Interrupted(Mean):
-        def compose(self, sources, maps):
+        def compose(self, sources, maps, kinds=()):
             self.calls = getattr(self, "calls", 0) + 1
             if self.calls == 5:
                 raise KeyboardInterrupt
-            return super().compose(sources, maps)
+            return super().compose(sources, maps, kinds)
 
     (tmp_path / "out.mp4").write_bytes(b"before")
     fuser = Fuser(Interrupted(), find_task("ivf"), precision="float32")
@@ -574,9 +574,9 @@ class FakeWindow:
 
 def slow_fuser(clock: Clock, seconds: float) -> Fuser:
     class Slow(Mean):
-        def compose(self, sources, maps):
+        def compose(self, sources, maps, kinds=()):
             self.clock.now += seconds
-            return super().compose(sources, maps)
+            return super().compose(sources, maps, kinds)
 
         def __deepcopy__(self, memo):
             return self

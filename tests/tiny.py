@@ -20,7 +20,7 @@ class Mean(torch.nn.Module):
     def weight_maps(self, sources: torch.Tensor, kinds: tuple[str, ...] = ()) -> tuple[torch.Tensor, ...]:
         return ()
 
-    def compose(self, sources: torch.Tensor, maps: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def compose(self, sources, maps, kinds=()) -> torch.Tensor:
         return sources.mean(dim=0)
 
 

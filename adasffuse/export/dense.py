@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from adasffuse.models.spectral import REACH, SpectralFilter, basis_of
 from adasffuse.models.ssd import fresh_size
+from adasffuse.models.targets import MULTIPLE, SHORTER, TargetLift
 
 LONGEST = 1 << 16  # samples of half a transform
 PYRAMID_LEVELS = 12  # of pyramids of up to 2 ** 13 cells on the shorter side
@@ -169,6 +170,54 @@ def _reflected(index: Tensor, n: Tensor) -> Tensor:
     """Indices mirrored at the first and the last of n samples, which are not repeated."""
     index = index.abs()
     return torch.where(index < n, index, 2 * (n - 1) - index)
+
+
+class DenseTargetLift(TargetLift):
+    """`TargetLift` whose copy and grids are products with matrices: the reduction is a value, not a shape.
+
+    Args:
+        layer: gives the weights.
+    """
+
+    def __init__(self, layer: TargetLift) -> None:
+        nn.Module.__init__(self)
+        self.first, self.middle, self.last = layer.first, layer.middle, layer.last
+
+    def copy_of(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        factor = _reduction(height, width, image.device)
+        down, across = (_means_of_squares(length, factor).to(image.dtype) for length in (height, width))
+        return down @ image @ across.T
+
+    def at_full_size(self, grid: Tensor, cell: int, size: tuple[int, int], rows: slice) -> Tensor:
+        step = _reduction(*size, grid.device) * cell
+        down, across = (_bilinear(length, cells, step).to(grid.dtype) for length, cells in zip(size, grid.shape[-2:]))
+        return down @ grid @ across.T
+
+
+def _reduction(height: int, width: int, device: torch.device) -> Tensor:
+    """`adasffuse.models.targets.reduction` as a value."""
+    height, width = (torch.full((), n, device=device, dtype=torch.int64) for n in (height, width))
+    return ((2 * torch.minimum(height, width) + SHORTER) // (2 * SHORTER)).clamp(min=1)
+
+
+def _means_of_squares(length: int, factor: Tensor) -> Tensor:
+    """Means over `factor` of some samples, the last one repeated up to a multiple of 8: (cells, length)."""
+    sample = torch.arange(length, device=factor.device)
+    last = (length - 1) // factor
+    groups = (last // MULTIPLE + 1).item()
+    torch._check(groups >= 1)
+    cell = torch.minimum(torch.arange(groups * MULTIPLE, device=factor.device), last)
+    inside = (cell[:, None] == sample // factor).float()
+    return inside / inside.sum(dim=1, keepdim=True)
+
+
+def _bilinear(length: int, cells: int, step: Tensor) -> Tensor:
+    """Bilinear enlargement by `step`, the first samples of it, (length, cells)."""
+    position = (torch.arange(length, device=step.device) + 0.5) / step - 0.5
+    last = torch.full((), cells, device=step.device) - 1
+    position = torch.minimum(position.clamp(min=0), last)
+    return (1 - (position[:, None] - torch.arange(cells, device=step.device)).abs()).clamp(min=0)
 
 
 def extend(x: Tensor, multiple: int) -> Tensor:

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adasffuse.export.color import fused_color, luma
-from adasffuse.export.dense import DenseSpectralFilter, blend_pyramids_dense, extend
+from adasffuse.export.dense import DenseSpectralFilter, DenseTargetLift, blend_pyramids_dense, extend
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.mamba import Mixer
-from adasffuse.models.network import SourceKinds
+from adasffuse.models.network import RAISED, SourceKinds
 from adasffuse.tasks import Task
 
 
@@ -29,6 +29,7 @@ class ExportedFusion(nn.Module):
         self.color = task.color if colour else None
         self.channels = source_channels(task, count, colour)
         self.kinds = task.kinds_of(count) if model.options.kinds else ()
+        self.raises = model.targets is not None and sorted(self.kinds) == sorted(RAISED)
         self.model = for_any_size(model, self.kinds)
 
     def forward(self, *sources: Tensor) -> Tensor:
@@ -37,7 +38,10 @@ class ExportedFusion(nn.Module):
         height, width = lumas.shape[-2:]
         extended = extend(lumas.flatten(0, 1), self.model.multiple).unflatten(0, lumas.shape[:2])
         maps = self.model.weight_maps(extended, self.kinds)
-        fused = self.model.compose(extended, maps)[..., :height, :width].clamp(0.0, 1.0)
+        fused = self.model.blend(extended, maps)[..., :height, :width]
+        if self.raises:
+            fused = self.model.targets(fused, lumas[self.kinds.index("infrared")], lumas[self.kinds.index("visible")])
+        fused = fused.clamp(0.0, 1.0)
         return fused_color(fused, sources, self.color) if self.color else fused
 
 
@@ -59,6 +63,8 @@ def for_any_size(model: AdaSFFuse, kinds: tuple[str, ...]) -> AdaSFFuse:
             module.frequency = DenseSpectralFilter(module.frequency)
     if model.head is not None:
         model.head.blend_octaves = blend_pyramids_dense
+    if model.targets is not None:
+        model.targets = DenseTargetLift(model.targets)
     if kinds:
         model.kinds = KindsOfSources(model.kinds, kinds)
     return model
@@ -75,6 +81,7 @@ class KindsOfSources(SourceKinds):
     def __init__(self, layer: SourceKinds, kinds: tuple[str, ...]) -> None:
         nn.Module.__init__(self)
         self.names, self.weight, self.bias, self.log_gain = layer.names, layer.weight, layer.bias, layer.log_gain
+        self.dark = layer.dark
         self.each = [layer.names.index(name) for name in kinds]
 
     def numbers(self, kinds: tuple[str, ...], sources: Tensor) -> Tensor:

@@ -261,7 +261,7 @@ class Fuser:
                 fused = fuse_tiled(self.model, sources, self.tile, self.tile_overlap, kinds)
             else:
                 stacked = torch.stack(sources)
-                fused = self.model.compose(stacked, self.model.weight_maps(stacked, kinds))
+                fused = self.model.compose(stacked, self.model.weight_maps(stacked, kinds), kinds)
         luma = fused[0, 0].float().clamp_(0, 1).cpu().numpy()
         if self.strength != 1:
             visible = lumas[-1]

@@ -15,6 +15,7 @@ from torch import Tensor
 from adasffuse.classical.exposure import exposure_weights
 from adasffuse.models.heads import FAINT, LEVELS
 from adasffuse.models.network import AdaSFFuse, Kinds, pad_to_multiple
+from adasffuse.models.targets import TargetLift
 from adasffuse.models.tiles import GRID, Tiles
 
 _MANY = 1 << 25  # pixels from which on the finest weight maps are kept as float16
@@ -43,7 +44,20 @@ def fuse_tiled(
     tiles = Tiles(whole.height, whole.width, tile, overlap, grid)
     compact = torch.float16 if whole.height * whole.width >= _MANY else None
     maps = tiles.joined((network.weight_maps(whole.part(*place), kinds) for place in tiles.places), compact)
-    return _composed(network, whole, maps, band)
+    fused = _composed(network, whole, maps, band)
+    raised = network.raised_samples(whole.sources, kinds)
+    return fused if raised is None else _raised(network.targets, fused, *raised[:2], band)
+
+
+def _raised(targets: TargetLift, fused: Tensor, infrared: Tensor, visible: Tensor, pixels: int) -> Tensor:
+    """`targets(fused, infrared, visible)` in the memory of `fused`, a band of rows at a time."""
+    height, width = fused.shape[-2:]
+    found = targets.find(fused, infrared, visible)
+    step = max(1, pixels // width)
+    for first in range(0, height, step):
+        rows = slice(first, first + step)
+        fused[..., rows, :] = targets.raised(fused[..., rows, :], infrared[..., rows, :], found, first, height)
+    return fused
 
 
 class _Extended:

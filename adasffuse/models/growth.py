@@ -24,9 +24,9 @@ _PASSING = {"mixer_norm": 0, "xBC_proj": 1, "z_dt_proj": 1, "out_proj": 0, "mlp_
 def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
     """Give `model` the parameters of `start`, after which it does what that does.
 
-    `model` may know `kinds` or `contrast`, have more blocks or the decoder's `residual`, and be a whole number of times
-    as wide, in channels, head_dim and d_state alike.  It may also lack the residual that `start` has, or know about
-    `exposure`, and then begins with that alone.
+    `model` may know `kinds`, `dark` or `contrast`, have more blocks or the decoder's `residual`, and be a whole number
+    of times as wide, in channels, head_dim and d_state alike.  It may also lack the residual or the `targets` that
+    `start` has, or know about `exposure`, and then begins with that alone.
 
     Raises:
         ValueError: `model` is none of these.
@@ -58,6 +58,8 @@ def _reaches(start: ModelOptions, model: ModelOptions, factor: int) -> bool:
         "contrast": start.contrast or model.contrast,
         "exposure": start.exposure or model.exposure,
         "residual": model.residual,
+        "dark": start.dark or model.dark,
+        "targets": model.targets,
     }
     return asdict(model) == asdict(start) | wider | deeper | changed
 

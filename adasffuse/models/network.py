@@ -14,12 +14,15 @@ from torch import Tensor, nn
 from adasffuse.models.heads import LEVELS, SLOPE, PyramidHead, wide
 from adasffuse.models.mamba import SCAN_ORDERS, SpatialFrequencyMambaBlock
 from adasffuse.models.spectral import POOL
+from adasffuse.models.targets import TargetLift
 from adasffuse.models.wavelet import AdaIWAT, AdaWAT
 from adasffuse.options import bounded, check_bounds, shown
 from adasffuse.tasks import GENERAL, KINDS
 
 OUTPUTS = ("direct", "pyramid")
+RAISED = ("infrared", "visible")  # the kinds of two sources whose people are raised
 Kinds = Sequence[str | Sequence[str]]  # of S sources: one name each, or one for every sample
+_BRIGHT = 0.8  # luminance from which on a source counts as not dark at all
 _MULTIPLE = max(2 * POOL, 2**LEVELS)  # patches on a side: half resolution must still pool evenly, and the pyramid
 
 
@@ -39,6 +42,8 @@ class ModelOptions:
     exposure: bool = False  # the weights of a 'pyramid' start from those of exposure fusion
     contrast: bool = False  # and from the sources' contrast in each band
     kinds: tuple[str, ...] = ()  # kinds of sources that the network knows: each is embedded and weighed differently
+    dark: bool = False  # the coarse level of a kind of source is trusted more or less where that source is dark
+    targets: bool = False  # people are raised by the contrast that the infrared image gives them
 
     def __post_init__(self) -> None:
         check_bounds(self, "model")
@@ -57,13 +62,23 @@ class ModelOptions:
                 raise ValueError(f"model.{name} needs model.output 'pyramid', got {self.output!r}")
         if self.contrast and self.patch > 1 and self.patch % 2:
             raise ValueError(f"model.contrast needs a model.patch of 1 or an even one, got {self.patch}")
+        if self.dark and not self.kinds:
+            raise ValueError("model.dark needs model.kinds")
+        if self.targets and not set(RAISED) <= set(self.kinds):
+            raise ValueError(f"model.targets needs the kinds {' and '.join(RAISED)} in model.kinds")
         for kind in self.kinds:
             if kind not in KINDS or self.kinds.count(kind) > 1:
                 raise ValueError(f"model.kinds lists some of {', '.join(KINDS)}, each once; got {shown(self.kinds)}")
 
 
 RELEASED_SIZES = ("tiny", "small", "base")
-_ALL_TASKS = {"patch": 4, "exposure": True, "contrast": True, "kinds": KINDS}  # real sizes serve every task
+_ALL_TASKS = {
+    "patch": 4,
+    "exposure": True,
+    "contrast": True,
+    "kinds": KINDS,
+    "targets": True,
+}  # real sizes serve every task
 SIZES = {
     "base": ModelOptions(**_ALL_TASKS),
     "small": ModelOptions(channels=32, band_blocks=1, full_blocks=2, head_dim=32, d_state=32, **_ALL_TASKS),
@@ -96,13 +111,13 @@ class AdaSFFuse(nn.Module):
 
         self.embed = nn.Conv2d(planes, c, 3, padding=1)
         if options.kinds:
-            self.kinds = SourceKinds(options.kinds, self.embed, LEVELS + 1)
+            self.kinds = SourceKinds(options.kinds, self.embed, LEVELS + 1, options.dark)
         self.split = AdaWAT(c)
         self.low_blocks = blocks(c, options.band_blocks)
         self.high_blocks = blocks(3 * c, options.band_blocks)
         self.merge = AdaIWAT()
         self.full_blocks = blocks(c, options.full_blocks)
-        self.decode = self.head = None
+        self.decode = self.head = self.targets = None
         if options.residual:
             self.decode = nn.Sequential(
                 nn.Conv2d(c, c // 2, 3, padding=1),
@@ -117,6 +132,8 @@ class AdaSFFuse(nn.Module):
                 nn.init.zeros_(self.decode[-1].bias)
                 with torch.no_grad():
                     self.decode[-1].weight.mul_(0.1)  # the first image is close to the mean of the sources
+        if options.targets:
+            self.targets = TargetLift()
 
     @staticmethod
     def from_pretrained(
@@ -183,7 +200,7 @@ class AdaSFFuse(nn.Module):
             ValueError: the sources are not two or more (B, 1, H, W) of one shape, or the kinds do not fit them.
         """
         stacked = stack_sources(*sources)
-        return self.compose(stacked, self.weight_maps(stacked, kinds))
+        return self.compose(stacked, self.weight_maps(stacked, kinds), kinds)
 
     def weight_maps(self, sources: Tensor, kinds: Kinds = ()) -> tuple[Tensor, ...]:
         """What the network finds out about sources (S, B, 1, H, W), all that `compose` needs beside them.
@@ -196,7 +213,8 @@ class AdaSFFuse(nn.Module):
         """
         count = len(sources)
         known = self.kinds.numbers(kinds, sources) if self.options.kinds and kinds else None  # (S*B,)
-        features = self.embed_sources(self.as_patches(sources), known)  # (S*B, C, H, W), in patches here and below
+        patches = self.as_patches(sources)
+        features = self.embed_sources(patches, known)  # (S*B, C, H, W), in patches here and below
         low, high = self.analyse(features, count)  # (B, C, H/2, W/2), (B, 3C, H/2, W/2)
         features = rounded(features)
         low = self.low_blocks(low)
@@ -210,10 +228,48 @@ class AdaSFFuse(nn.Module):
             gains = self.kinds.logit_gains(known)
             exposed = exposures(kinds)
             decoded = tuple(self.kinds.residual_gain(known, count) * image for image in decoded)
-        return decoded + self.head.weight_maps(fused, features, gains, exposed)
+        maps = self.head.weight_maps(fused, features, gains, exposed)
+        if self.options.dark and known is not None:
+            base = maps[LEVELS] + self.kinds.dark_logit(patches, known)
+            maps = (*maps[:LEVELS], base, *maps[LEVELS + 1 :])
+        return decoded + maps
 
-    def compose(self, sources: Tensor, maps: tuple[Tensor, ...]) -> Tensor:
-        """The fused image (B, 1, H, W), not clamped, from the sources (S, B, 1, H, W) and their `weight_maps`."""
+    def compose(self, sources: Tensor, maps: tuple[Tensor, ...], kinds: Kinds = ()) -> Tensor:
+        """The fused image (B, 1, H, W), not clamped, from the sources (S, B, 1, H, W) and their `weight_maps`.
+
+        Args:
+            kinds: as in `forward`.
+        """
+        fused = self.blend(sources, maps)
+        raised = self.raised_samples(sources, kinds)
+        if raised is None:
+            return fused
+        infrared, visible, chosen = raised
+        return torch.where(chosen, self.targets(fused, infrared, visible), fused)
+
+    def raised_samples(self, sources: Tensor | Sequence[Tensor], kinds: Kinds) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Infrared and visible images (B, 1, H, W), and of which samples (B, 1, 1, 1) people are raised; None: of none.
+
+        They are where one of two sources is infrared and the other visible.
+        """
+        if self.targets is None or len(kinds) != 2 or len(sources) != 2:
+            return None
+        first, second = ([kind] * sources[0].shape[0] if isinstance(kind, str) else kind for kind in kinds)
+        pairs = list(zip(first, second))
+        chosen = [set(pair) == set(RAISED) for pair in pairs]
+        if not any(chosen):
+            return None
+        ordered = [pair != RAISED[::-1] for pair in pairs]
+        if all(ordered):
+            infrared, visible = sources[0], sources[1]
+        else:
+            swapped = ~sources[0].new_tensor(ordered, dtype=torch.bool)[:, None, None, None]
+            infrared = torch.where(swapped, sources[1], sources[0])
+            visible = torch.where(swapped, sources[0], sources[1])
+        return infrared, visible, sources[0].new_tensor(chosen, dtype=torch.bool)[:, None, None, None]
+
+    def blend(self, sources: Tensor, maps: tuple[Tensor, ...]) -> Tensor:
+        """`compose` without raised targets."""
         patches = self.as_patches(sources).unflatten(0, sources.shape[:2])  # (S, B, P, H/p, W/p)
         if self.head is None:
             (fused,) = maps
@@ -265,9 +321,10 @@ class SourceKinds(nn.Module):
         names: of the kinds.
         embedding: the shared convolution, to which that of a kind is added.
         bands: of the pyramid, each with logits.
+        dark: whether the logit of the base depends on how dark a source is, too.
     """
 
-    def __init__(self, names: Sequence[str], embedding: nn.Conv2d, bands: int) -> None:
+    def __init__(self, names: Sequence[str], embedding: nn.Conv2d, bands: int, dark: bool = False) -> None:
         super().__init__()
         self.names = tuple(names)
         self.weight = nn.Parameter(
@@ -275,6 +332,7 @@ class SourceKinds(nn.Module):
         )  # (kinds * C, P, 3, 3)
         self.bias = nn.Parameter(torch.zeros_like(embedding.bias).repeat(len(names)))
         self.log_gain = nn.Parameter(torch.zeros(len(names), bands + 1))  # of each band's logits, and of the residual
+        self.dark = nn.Parameter(torch.zeros(len(names))) if dark else None  # added to the base's logit in the dark
 
     def numbers(self, kinds: Kinds, sources: Tensor) -> Tensor:
         """Number of the kind of every image of sources (S, B, ...), (S*B,) int64.
@@ -302,6 +360,14 @@ class SourceKinds(nn.Module):
     def logit_gains(self, known: Tensor) -> Tensor:
         """Factors of the logits of every image in every band, (N, bands, 1, 1, 1)."""
         return self.log_gain[known, :-1].exp()[..., None, None, None]
+
+    def dark_logit(self, patches: Tensor, known: Tensor) -> Tensor:
+        """What is added to the logits of the base, (N, 1, h, w), of images (N, P, H, W) in patches.
+
+        Wholly where an image is black, and nothing from `_BRIGHT` on.
+        """
+        base = F.avg_pool2d(patches.mean(dim=1, keepdim=True), 2**LEVELS)
+        return self.dark[known][:, None, None, None] * (1 - base / _BRIGHT).clamp(0, 1)
 
     def residual_gain(self, known: Tensor, count: int) -> Tensor:
         """Factor of the decoder's image, (B, 1, 1, 1): the geometric mean of those of the sample's sources."""

@@ -92,6 +92,9 @@ class StreamedFusion:
             head.logits(pooled_bands(fused), rounded(self._embedded(image[..., rows, columns])), gains)
             for fused, (rows, columns) in zip(self._fused, self._tiles.places)
         )
+        if self._kinds and network.options.dark:
+            base = logits[LEVELS] + network.kinds.dark_logit(network.as_patches(image), self._known())
+            logits = (*logits[:LEVELS], base)
         patches = network.as_patches(image).unsqueeze(0)  # (1, 1, P, h, w)
         levels, exposed = pyramid_levels(patches), []
         if self._strength is not None and head.has_exposure(self._shared):

@@ -1,0 +1,160 @@
+"""Teaching a network where people are, from labelled frames: the only part that the fusion loss does not train."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adasffuse.downstream.classes import ClassList
+from adasffuse.downstream.frames import Frame, mask_of
+from adasffuse.images.boxes import PEOPLE
+from adasffuse.images.color import luminance
+from adasffuse.images.read import read_image
+from adasffuse.models.targets import TargetLift
+
+START = -3.0  # logit at first: targets are rare
+BATCH = 8
+_SIZE = (240, 320)  # height, width of a training sample
+_RARE = 4.0  # weight of a target's pixel in the cross entropy
+_RIM = 3  # cells of the map: what is next to a target counts as target, labels being a few pixels off
+_WARM_UP = 0.1  # share of the steps
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the places where a network sees targets agree with the labels of some frames."""
+
+    iou: float
+    recall: float  # share of the labelled area that is seen
+    precision: float  # share of the seen area that is labelled
+
+    def __str__(self) -> str:
+        return f"IoU {self.iou:.3f}, recall {self.recall:.3f}, precision {self.precision:.3f}"
+
+
+def read_samples(
+    lift: TargetLift, frames: Sequence[Frame], classes: ClassList, names: Collection[str] = PEOPLE
+) -> list[Tensor]:
+    """Infrared, visible and labelled area of frames, (3, h, w) in [0, 1], on the copies that the network looks at.
+
+    Args:
+        classes: of the frames' masks; boxes name their class themselves.
+        names: of the classes that are targets.
+    Raises:
+        ImageError: an image cannot be read.
+        ValueError: no class has such a name, or a frame lacks one of both images.
+    """
+    numbers = [k for k, name in enumerate(classes.names) if name.casefold() in names]
+    if not numbers:
+        raise ValueError(f"no class is called {' or '.join(names)}; there are {', '.join(classes.names)}")
+    samples = []
+    for frame in frames:
+        if not {"infrared", "visible"} <= frame.images.keys():
+            raise ValueError(f"{frame.stem}: has no infrared or no visible image; both are needed")
+        images = [torch.from_numpy(luminance(read_image(frame.images[k]).pixels)) for k in ("infrared", "visible")]
+        if frame.mask is not None:
+            inside = torch.isin(torch.from_numpy(mask_of(frame, classes)).long(), torch.tensor(numbers)).float()
+        else:
+            inside = torch.zeros(frame.size)
+            for box in frame.boxes.boxes:
+                if classes.number(box.name) in numbers:
+                    inside[round(box.top) : round(box.bottom), round(box.left) : round(box.right)] = 1
+        samples.append(torch.cat([lift.copy_of(x[None, None]) for x in (*images, inside)])[:, 0])
+    return samples
+
+
+def teach(
+    lift: TargetLift,
+    samples: Sequence[Tensor],
+    steps: int,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    progress: Callable[[int, float], None] | None = None,
+) -> None:
+    """Train the network of `lift` from random weights; cross entropy, and Dice's coefficient.
+
+    Cameras differ in gain, gamma, sharpness, noise and in how large people are; samples are changed in all of them.
+
+    Args:
+        samples: as `read_samples` gives them.
+        progress: is told the step and its loss.
+    Raises:
+        ValueError: no sample shows a target.
+    """
+    if not any(sample[2].any() for sample in samples):
+        raise ValueError("no frame shows a target; the labels hold nobody")
+    torch.manual_seed(seed)
+    for layer in (lift.first, *lift.middle, lift.last):
+        layer.reset_parameters()
+    torch.nn.init.constant_(lift.last.bias, START)
+    lift.requires_grad_(True).train()
+    optimizer = torch.optim.AdamW(lift.parameters(), learning_rate, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=_WARM_UP)
+    draws = torch.Generator().manual_seed(seed)
+    for step in range(steps):
+        chosen = torch.randint(len(samples), (BATCH,), generator=draws).tolist()
+        batch = torch.stack([augmented(samples[k], draws) for k in chosen])
+        loss = _loss(lift.logits(batch[:, :1], batch[:, 1:2]), labelled(batch[:, 2:]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if progress is not None:
+            progress(step + 1, loss.item())
+    lift.requires_grad_(False).eval()
+
+
+@torch.inference_mode()
+def agreement(lift: TargetLift, samples: Sequence[Tensor]) -> Agreement:
+    """How well the network's targets, of a probability above one half, agree with the labels."""
+    both = seen = wanted = 0.0
+    for sample in samples:
+        x = sample[:, None, None]
+        found, label = lift.logits(x[0], x[1]) > 0, labelled(x[2]) > 0
+        both += (found & label).sum().item()
+        seen += found.sum().item()
+        wanted += label.sum().item()
+    return Agreement(both / max(seen + wanted - both, 1), both / max(wanted, 1), both / max(seen, 1))
+
+
+def labelled(inside: Tensor) -> Tensor:
+    """Labels (B, 1, h, w), shares of a pixel, as the map of the network has them: (B, 1, h / 2, w / 2), 0 or 1."""
+    return (F.max_pool2d(F.avg_pool2d(inside, 2), _RIM, stride=1, padding=_RIM // 2) > 0.3).float()
+
+
+def _loss(logits: Tensor, label: Tensor) -> Tensor:
+    entropy = F.binary_cross_entropy_with_logits(logits, label, pos_weight=logits.new_tensor(_RARE))
+    probability = logits.sigmoid()
+    dice = (2 * (probability * label).sum() + 1) / (probability.sum() + label.sum() + 1)
+    return 3 * entropy + 1 - dice
+
+
+def augmented(sample: Tensor, draws: torch.Generator) -> Tensor:
+    """A sample (3, h, w) scaled, shifted, turned and seen by another camera: (3, 240, 320)."""
+
+    def drawn(low: float, high: float) -> float:
+        return low + (high - low) * torch.rand((), generator=draws).item()
+
+    scale = 2 ** drawn(-0.8, 0.8)
+    aspect = scale * 2 ** drawn(-0.15, 0.15)
+    mirrored = 1 if drawn(0, 1) < 0.5 else -1
+    matrix = torch.tensor([[mirrored / aspect, drawn(-0.05, 0.05), drawn(-0.5, 0.5)], [0, 1 / scale, drawn(-0.4, 0.4)]])
+    grid = F.affine_grid(matrix[None], (1, 3, *_SIZE), align_corners=False)
+    hot, seen, inside = F.grid_sample(sample[None], grid, padding_mode="reflection", align_corners=False)[0].clamp(0, 1)
+    if drawn(0, 1) < 0.8:
+        hot = hot**2 ** drawn(-1.2, 0.8)
+    hot = drawn(0.4, 1.1) * hot + drawn(0, 0.3)
+    if drawn(0, 1) < 0.3:  # sharpened by the camera
+        hot = hot + drawn(0, 1) * (hot - F.avg_pool2d(hot[None, None], 5, 1, 2)[0, 0])
+    if drawn(0, 1) < 0.5:
+        hot = hot + drawn(0, 0.05) * torch.randn(_SIZE, generator=draws)
+    if drawn(0, 1) < 0.3:
+        hot = F.avg_pool2d(hot[None, None], 3, 1, 1)[0, 0]
+    seen = seen**2 ** drawn(-1, 1) * drawn(0.4, 1.2) + drawn(-0.1, 0.2)
+    if drawn(0, 1) < 0.15:  # night
+        seen = seen * drawn(0, 0.3)
+    if drawn(0, 1) < 0.5:
+        seen = seen + drawn(0, 0.05) * torch.randn(_SIZE, generator=draws)
+    return torch.stack([hot.clamp(0, 1), seen.clamp(0, 1), inside])

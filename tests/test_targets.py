@@ -1,0 +1,214 @@
+"""People are raised by the contrast that the fused image lacks of the infrared one, and nothing else is."""
+
+import math
+
+import pytest
+import torch
+from tiny import SHAPE
+
+from adasffuse.downstream.classes import ClassList
+from adasffuse.downstream.frames import find_frames
+from adasffuse.downstream.targets import agreement, labelled, read_samples, teach
+from adasffuse.export.dense import DenseTargetLift
+from adasffuse.images.write import write_image
+from adasffuse.inference.tiling import fuse_tiled
+from adasffuse.models import AdaSFFuse, ModelOptions
+from adasffuse.models.growth import inherit
+from adasffuse.models.network import RAISED
+from adasffuse.models.targets import STRENGTH, TargetLift, reduction
+
+SIZES = [(1, 1), (7, 300), (120, 160), (250, 130), (360, 640), (601, 777), (1080, 720)]
+
+
+def lift(logit: float | None = None, seed: int = 0) -> TargetLift:
+    """One that sees targets everywhere, or nowhere, by its only logit; None: with random weights."""
+    torch.manual_seed(seed)
+    one = TargetLift()
+    if logit is None:
+        torch.nn.init.normal_(one.last.weight)
+        torch.nn.init.constant_(one.last.bias, 1.0)
+    else:
+        torch.nn.init.constant_(one.last.bias, logit)
+    return one
+
+
+def random_images(*size: int, count: int = 3) -> list[torch.Tensor]:
+    return list(torch.rand(count, 1, 1, *size, generator=torch.Generator().manual_seed(1)))
+
+
+class Marked(TargetLift):
+    """Sees a target where the infrared image is brighter than 0.3."""
+
+    def logits(self, infrared, visible):
+        return torch.where(torch.nn.functional.max_pool2d(infrared, 2) > 0.3, 20.0, -20.0)
+
+
+def person(background: float, inside: float) -> torch.Tensor:
+    image = torch.full((1, 1, 240, 320), background)
+    image[..., 100:140, 152:168] = inside
+    return image
+
+
+def test_a_target_gets_the_lacking_contrast():
+    infrared, visible = person(0.2, 0.4), person(0.5, 0.45)
+    raised = Marked()(visible, infrared, visible)
+    expected = 0.45 + STRENGTH * (0.2 + 0.05)  # contrast in the infrared image +0.2, in the fused one -0.05
+    assert raised[0, 0, 104:136, 154:166].sub(expected).abs().max() < 0.02
+    outside = torch.ones(240, 320, dtype=torch.bool)
+    outside[96:144, 148:172] = False
+    assert torch.equal(raised[0, 0, outside], visible[0, 0, outside])
+
+
+def test_what_stands_out_enough_stays():
+    infrared, fused = person(0.2, 0.4), person(0.3, 0.51)
+    assert torch.allclose(Marked()(fused, infrared, fused), fused, atol=1e-6)
+
+
+def test_a_dark_figure_before_white_is_not_drowned_in_it():
+    infrared, visible = person(0.2, 0.6), person(0.97, 0.5)  # no brightness above 1 would show it as well as 0.5 does
+    assert torch.equal(Marked()(visible, infrared, visible), visible)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_equal_images_stay(size):
+    (image,) = random_images(*size, count=1)
+    assert torch.equal(lift(20.0)(image, image, image), image)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.4, 1.0])
+def test_a_flat_infrared_image_raises_nothing(level):
+    fused, visible, _ = random_images(90, 130)
+    flat = torch.full_like(fused, level)
+    assert torch.equal(lift(20.0)(fused, flat, visible), fused)
+
+
+def test_untaught_it_changes_nothing():
+    fused, infrared, visible = random_images(100, 130)
+    assert (TargetLift()(fused, infrared, visible) - fused).abs().max() < 1e-7
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_bands_of_rows_give_the_whole(size):
+    one = lift()
+    fused, infrared, visible = random_images(*size)
+    whole, found = one(fused, infrared, visible), one.find(fused, infrared, visible)
+    for step in (1, 13, 64):
+        rows = [slice(k, k + step) for k in range(0, size[0], step)]
+        parts = [one.raised(fused[..., r, :], infrared[..., r, :], found, r.start, size[0]) for r in rows]
+        assert torch.allclose(torch.cat(parts, dim=2), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_matrices_give_the_same(size):
+    one, images = lift(), random_images(*size)
+    assert (DenseTargetLift(one)(*images) - one(*images)).abs().max() < 2e-5
+
+
+def test_the_copy_is_small_at_every_size():
+    for pixels in (1, 239, 361, 600, 3000, 20000):
+        factor = reduction(pixels, 3 * pixels)
+        assert factor == max(1, math.floor(pixels / 240 + 0.5))
+    assert TargetLift().copy_of(torch.rand(1, 1, 3000, 4000)).shape == (1, 1, 232, 312)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_any_precision(dtype):
+    images = random_images(64, 80)
+    one = lift()
+    expected = one(*images)
+    assert (one.to(dtype)(*(x.to(dtype) for x in images)).double() - expected).abs().max() < 0.02
+
+
+def general(**changes) -> AdaSFFuse:
+    torch.manual_seed(0)
+    model = AdaSFFuse(
+        ModelOptions(**{**SHAPE, "kinds": ("infrared", "visible", "exposure"), "targets": True, **changes})
+    )
+    torch.nn.init.constant_(model.targets.last.bias, 20.0)
+    return model.eval()
+
+
+@torch.inference_mode()
+def test_people_are_raised_in_infrared_and_visible_images_alone():
+    model = general()
+    a, b, _ = random_images(48, 64)
+    sources = torch.stack([a, b])
+    for kinds in ((), ("exposure", "exposure"), ("visible", "visible")):
+        assert torch.equal(model(a, b, kinds=kinds), model.blend(sources, model.weight_maps(sources, kinds)))
+    fused = model.blend(sources, model.weight_maps(sources, RAISED))
+    assert torch.equal(model(a, b, kinds=RAISED), model.targets(fused, a, b)) and not torch.equal(
+        model.targets(fused, a, b), fused
+    )
+    assert torch.allclose(model(b, a, kinds=RAISED[::-1]), model(a, b, kinds=RAISED), atol=1e-6)
+    mixed = model(
+        torch.cat([a, a, b]),
+        torch.cat([b, b, a]),
+        kinds=[["infrared", "exposure", "visible"], ["visible", "exposure", "infrared"]],
+    )
+    single = [model(a, b, kinds=RAISED), model(a, b, kinds=("exposure", "exposure")), model(a, b, kinds=RAISED)]
+    assert torch.allclose(mixed, torch.cat(single), atol=1e-5)
+
+
+@torch.inference_mode()
+def test_tiles_raise_as_the_whole():
+    model = general()
+    sources = torch.stack(random_images(96, 64, count=2))
+    maps = model.weight_maps(sources, RAISED)
+    tiled = fuse_tiled(model, sources, 128, 16, RAISED, band=64 * 16)
+    assert torch.allclose(tiled, model.compose(sources, maps, RAISED), atol=1e-5)
+
+
+def test_targets_need_both_kinds():
+    with pytest.raises(ValueError, match="targets needs the kinds infrared and visible"):
+        ModelOptions(targets=True, kinds=("infrared",))
+
+
+def test_inherited_or_not():
+    start = general()
+    with torch.no_grad():
+        for parameter in start.targets.parameters():
+            parameter.uniform_(-1, 1)
+    same = general()
+    inherit(same, start)
+    assert all(torch.equal(a, b) for a, b in zip(same.targets.parameters(), start.targets.parameters()))
+    without = AdaSFFuse(ModelOptions(**{**SHAPE, "kinds": start.options.kinds}))
+    inherit(without, start)
+    gained = AdaSFFuse(start.options)
+    inherit(gained, without)
+    images = [image[0] for image in torch.stack(random_images(32, 48, count=2)).unbind(0)]
+    a, b = (image[None] for image in images)
+    with torch.inference_mode():
+        assert torch.allclose(gained(a, b, kinds=RAISED), without(a, b, kinds=RAISED), atol=1e-6)
+
+
+def test_labels_are_read_at_the_copy_and_taught(tmp_path):
+    draws = torch.Generator().manual_seed(0)
+    for folder in ("infrared", "visible", "labels"):
+        (tmp_path / folder).mkdir()
+    for number in range(8):
+        x, y = (int(torch.randint(40, 200, (), generator=draws)) for _ in range(2))
+        noise = 40 + 30 * torch.rand(240, 320, generator=draws)
+        mask = torch.zeros(240, 320)
+        mask[y - 24 : y + 24, x - 9 : x + 9] = 2
+        for folder, image in (("infrared", noise + 90 * (mask > 0)), ("visible", noise), ("labels", mask)):
+            write_image(tmp_path / folder / f"{number}.png", image.to(torch.uint8).numpy())
+    classes = ClassList(("background", "car", "person"))
+    frames = list(find_frames([tmp_path], "segment", classes, lists=False).frames.values())
+    one = TargetLift()
+    samples = read_samples(one, frames, classes)
+    assert [tuple(sample.shape) for sample in samples] == [(3, 240, 320)] * 8
+    assert samples[0][2].sum() == 48 * 18
+    assert agreement(one, samples).recall == 0
+    teach(one, samples[:6], steps=60)
+    result = agreement(one, samples[6:])
+    assert result.recall > 0.8 and result.precision > 0.5, result
+    assert not any(parameter.requires_grad for parameter in one.parameters())
+
+
+def test_labels_without_people_are_refused():
+    empty = torch.zeros(3, 240, 320)
+    with pytest.raises(ValueError, match="no frame shows a target"):
+        teach(TargetLift(), [empty], steps=1)
+    with pytest.raises(ValueError, match="no class is called person"):
+        read_samples(TargetLift(), [], ClassList(("background", "car")))
+    assert labelled(empty[None, 2:]).shape == (1, 1, 120, 160)
