@@ -3,9 +3,12 @@
 python scripts/release_weights.py --run checkpoint/ivf --score_root DATA/test \
     --datasets IVF IVF_MSRS IVF_LLVIP --every IVF_LLVIP=2 --data "201 RoadScene pairs" --limits "small network" --half
 
-Weights of several tasks (`general`) are scored on data sets of each.  With --half, parameters are stored in half
-precision except those of HALF_KEEPS; the scores on the card are always those of the very file that is released.
-`update_cards.py` renews them without a run, `write_tables.py` writes the tables of the docs.
+python scripts/release_weights.py --of general_small --file small.safetensors --score_root DATA/test --half ...
+
+With --of the file was made from released weights, by `mix_weights.py` or `train_targets.py`, and the card keeps what it
+says of the run.  Weights of several tasks (`general`) are scored on data sets of each.  With --half, parameters are
+stored in half precision except those of HALF_KEEPS; the scores on the card are always those of the very file that is
+released.  `update_cards.py` renews them without a run, `write_tables.py` writes the tables of the docs.
 """
 
 import argparse
@@ -49,8 +52,12 @@ PET_LIMIT = (
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="folder of a training run")
-    parser.add_argument("--file", default=RUN_WEIGHTS, help="weights in it, e.g. best.safetensors (%(default)s)")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, help="folder of a training run")
+    source.add_argument("--of", metavar="NAME", help="released weights that --file was made from, e.g. general_small")
+    parser.add_argument(
+        "--file", default=RUN_WEIGHTS, help="weights in the run, e.g. best.safetensors, or the path made (%(default)s)"
+    )
     parser.add_argument("--half", action="store_true", help="store in half precision, but for A, dt, D and the filters")
     parser.add_argument("--score_root", type=Path, help="folder of data sets to score on")
     parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="data sets below it")
@@ -89,26 +96,37 @@ def main(argv: list[str] | None = None) -> int:
 
 def release(args: argparse.Namespace) -> Path:
     """Score what will be released, then put it and its card into the package; nothing is changed where this fails."""
-    options = load_options(args.run / "options.json")
+    source = Path(args.file) if args.of else args.run / args.file
     with tempfile.TemporaryDirectory() as folder:
-        model, task = load_weights(args.run / args.file)
-        target = RELEASED / f"{task}_{options.size}.safetensors"
+        model, task = load_weights(source)
+        if args.of:
+            card = json.loads((RELEASED / f"{args.of}.json").read_text(encoding="utf-8"))
+            size, made = card["size"], card
+            if task != card["task"]:
+                raise ValueError(f"{source} is for task {task!r}, {args.of} for {card['task']!r}")
+        else:
+            options = load_options(args.run / "options.json")
+            size = options.size
+            made = {
+                "options": recipe(options),
+                **trained_with(args.run, args.hardware),
+                "licence": LICENCE,
+                "data_licence": args.data_licence or data_licence(options),
+            }
+        target = RELEASED / f"{task}_{size}.safetensors"
         weights = Path(folder, target.name)
-        (write_half if args.half else shutil.copyfile)(args.run / args.file, weights)
+        (write_half if args.half else shutil.copyfile)(source, weights)
         card = {
+            **made,
             "task": task,
-            "size": options.size,
+            "size": size,
             "parameters": sum(p.numel() for p in model.parameters()),
             "stored_as": "float16, but float32 for A, dt, D and the filters" if args.half else "float32",
             "sha256": file_sha256(weights),
             "data": args.data,
             "record": read_record(weights),
-            "options": recipe(options),
-            **trained_with(args.run, args.hardware),
             **score(args, weights),
-            "licence": LICENCE,
-            "data_licence": args.data_licence or data_licence(options),
-            "limits": limits(args.limits, options),
+            "limits": limits(args.limits, made["options"]),
         }
         with replacing(target) as temporary:
             shutil.copyfile(weights, temporary)
@@ -180,9 +198,9 @@ def data_licence(options: Options) -> str:
     return "; ".join(DATA_LICENCES[name] for name in dict.fromkeys(used))
 
 
-def limits(text: str, options: Options) -> str:
+def limits(text: str, options: dict) -> str:
     """What users should know; whoever trained on the PET-MRI slices says how they were split."""
-    names = [name for part in options.parts for name in part.data.datasets]
+    names = [name for part in options["parts"] for name in part["data"]["datasets"]]
     pet = any(name.startswith("MIF") and ("/" not in name or "PET" in name) for name in names)
     return f"{text} {PET_LIMIT}" if pet and "subject-independent" not in text else text
 

@@ -145,6 +145,28 @@ def test_nothing_is_released_where_scoring_fails(release, tmp_path, monkeypatch,
     assert before == (path.read_bytes(), path.with_suffix(".json").read_bytes())
 
 
+def test_a_file_made_from_released_weights_keeps_their_card(release, tmp_path, capsys):
+    write_ivf(tmp_path / "data", size=(72, 80))
+    path, before = release(("ivf",), ("IVF",))
+    model, _ = load_weights(path)
+    with torch.no_grad():
+        model.embed.bias += 0.01
+    record = {"steps": 0, "seed": 0, "mean_of": []}
+    package_weights.save_weights(tmp_path / "other.safetensors", model.state_dict(), model.options, "ivf", **record)
+    arguments = ["--of", path.stem, "--file", tmp_path / "other.safetensors", "--score_root", tmp_path / "data"]
+    arguments += ["--datasets", "IVF", "--data", "pairs, then mixed", "--limits", "Tiny."]
+    assert release_weights.main([str(a) for a in arguments]) == 0
+    after = json.loads(path.with_suffix(".json").read_text())
+    assert after["sha256"] == file_sha256(path) != before["sha256"]
+    assert (after["record"], after["data"]) == (record, "pairs, then mixed")
+    assert {k: after[k] for k in ("options", "hardware", "licence")} == {
+        k: before[k] for k in ("options", "hardware", "licence")
+    }
+    package_weights.save_weights(tmp_path / "other.safetensors", model.state_dict(), model.options, "mef")
+    assert release_weights.main([str(a) for a in arguments]) == 1
+    assert "is for task 'mef'" in capsys.readouterr().err
+
+
 def test_scores_on_the_card_are_those_of_score_weights(release, tmp_path):
     write_ivf(tmp_path / "data", size=(72, 80))
     path, card = release(("ivf",), ("IVF",), "--half")
