@@ -158,9 +158,9 @@ def test_tiles_raise_as_the_whole():
     assert torch.allclose(tiled, model.compose(sources, maps, RAISED), atol=1e-5)
 
 
-def test_targets_need_both_kinds():
-    with pytest.raises(ValueError, match="targets needs the kinds infrared and visible"):
-        ModelOptions(targets=True, kinds=("infrared",))
+def test_without_both_kinds_there_are_no_targets():
+    for kinds in ((), ("infrared",)):
+        assert AdaSFFuse(ModelOptions(**{**SHAPE, "kinds": kinds, "targets": True, "dark": True})).targets is None
 
 
 def test_inherited_or_not():

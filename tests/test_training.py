@@ -840,7 +840,7 @@ def test_a_loss_that_is_not_finite_names_step_terms_and_images(root, tmp_path, c
 
 
 def test_starting_from_weights(root, tmp_path):
-    shape = {"exposure": True, "contrast": True, "kinds": KINDS}
+    shape = {"exposure": True, "contrast": True, "kinds": KINDS, "dark": True}
     start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5, **shape)
     options = run_options(root, train={"init": str(start)})
     run = Run(options, Processes(0, 1, CPU))
@@ -850,6 +850,18 @@ def test_starting_from_weights(root, tmp_path):
         Run(run_options(root, train={"init": str(start)}, model={"d_state": 16}), Processes(0, 1, CPU))
     with pytest.raises(WeightsError, match=r"weights file ivf_tiny does not exist; .*general_small"):
         Run(run_options(root, train={"init": "ivf_tiny"}), Processes(0, 1, CPU))
+
+
+def test_what_labels_have_taught_is_kept(root, tmp_path):
+    """The fusion loss knows no people: where they are found is not trained, and comes along."""
+    shape = {"exposure": True, "contrast": True, "kinds": KINDS, "dark": True, "targets": True}
+    start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5, **shape)
+    options = run_options(root, steps=2, train={"init": str(start)}, model={"targets": True})
+    after = load_weights(train(options, tmp_path, "cpu"))[0].state_dict()
+    before = load_weights(start)[0].state_dict()
+    taught = [name for name in before if name.startswith("targets.")]
+    assert len(taught) == 12 and all(torch.equal(before[name], after[name]) for name in taught)
+    assert not torch.equal(before["embed.weight"], after["embed.weight"])
 
 
 def test_starting_from_the_folder_of_another_run(root, tmp_path):

@@ -9,7 +9,7 @@ from adasffuse.images.write import write_image
 from adasffuse.models import AdaSFFuse, ModelOptions
 from adasffuse.models.weights import save_weights
 
-SHAPE = {"channels": 8, "band_blocks": 1, "full_blocks": 1, "head_dim": 8, "d_state": 8}
+SHAPE = {"channels": 8, "band_blocks": 1, "full_blocks": 1, "head_dim": 8, "d_state": 8, "targets": False}
 
 
 class Mean(torch.nn.Module):

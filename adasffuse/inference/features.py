@@ -23,7 +23,8 @@ def feature_maps(fuser: Fuser, *lumas: ndarray) -> dict[str, ndarray]:
         lumas: luminance (H, W) float32 in [0, 1] of two or more sources.
     Returns:
         Name to (h, w) float32, at least 0, in the network's order: 'low of source A', 'high of source A', ..., what
-        the blocks on the bands make of them, merged features and what the blocks at full resolution make of those.
+        the blocks on the bands make of them, merged features and what the blocks at full resolution make of those;
+        'people', where people are raised, of infrared and visible images.
     Raises:
         ValueError: as of `Fuser.fuse_luminance`.
     """
@@ -39,7 +40,14 @@ def feature_maps(fuser: Fuser, *lumas: ndarray) -> dict[str, ndarray]:
         name = source_name(k)
         maps[f"low of {name}"] = _magnitude(low[k])
         maps[f"high of {name}"] = _magnitude(high[k])
-    return maps | {name: _magnitude(seen[module][0]) for name, module in stages.items()}
+    maps |= {name: _magnitude(seen[module][0]) for name, module in stages.items()}
+    sources = [torch.from_numpy(luma)[None, None].to(fuser.device) for luma in lumas]
+    raised = model.raised_samples(sources, fuser.task.kinds_of(len(lumas)))
+    if raised is not None:
+        infrared, visible, _ = raised
+        with torch.inference_mode():
+            maps["people"] = _magnitude(model.targets.find(infrared, infrared, visible).presence)
+    return maps
 
 
 def responses(fuser: Fuser) -> dict[str, ndarray]:

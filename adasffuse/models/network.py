@@ -42,8 +42,8 @@ class ModelOptions:
     exposure: bool = False  # the weights of a 'pyramid' start from those of exposure fusion
     contrast: bool = False  # and from the sources' contrast in each band
     kinds: tuple[str, ...] = ()  # kinds of sources that the network knows: each is embedded and weighed differently
-    dark: bool = False  # the coarse level of a kind of source is trusted more or less where that source is dark
-    targets: bool = False  # people are raised by the contrast that the infrared image gives them
+    dark: bool = False  # with kinds: the base of a source is trusted more or less where it is dark
+    targets: bool = False  # with the kinds infrared and visible: people are raised by the contrast that one gives them
 
     def __post_init__(self) -> None:
         check_bounds(self, "model")
@@ -62,23 +62,20 @@ class ModelOptions:
                 raise ValueError(f"model.{name} needs model.output 'pyramid', got {self.output!r}")
         if self.contrast and self.patch > 1 and self.patch % 2:
             raise ValueError(f"model.contrast needs a model.patch of 1 or an even one, got {self.patch}")
-        if self.dark and not self.kinds:
-            raise ValueError("model.dark needs model.kinds")
-        if self.targets and not set(RAISED) <= set(self.kinds):
-            raise ValueError(f"model.targets needs the kinds {' and '.join(RAISED)} in model.kinds")
         for kind in self.kinds:
             if kind not in KINDS or self.kinds.count(kind) > 1:
                 raise ValueError(f"model.kinds lists some of {', '.join(KINDS)}, each once; got {shown(self.kinds)}")
 
 
 RELEASED_SIZES = ("tiny", "small", "base")
-_ALL_TASKS = {
+_ALL_TASKS = {  # real sizes serve every task
     "patch": 4,
     "exposure": True,
     "contrast": True,
     "kinds": KINDS,
+    "dark": True,
     "targets": True,
-}  # real sizes serve every task
+}
 SIZES = {
     "base": ModelOptions(**_ALL_TASKS),
     "small": ModelOptions(channels=32, band_blocks=1, full_blocks=2, head_dim=32, d_state=32, **_ALL_TASKS),
@@ -132,7 +129,7 @@ class AdaSFFuse(nn.Module):
                 nn.init.zeros_(self.decode[-1].bias)
                 with torch.no_grad():
                     self.decode[-1].weight.mul_(0.1)  # the first image is close to the mean of the sources
-        if options.targets:
+        if options.targets and set(RAISED) <= set(options.kinds):
             self.targets = TargetLift()
 
     @staticmethod
@@ -229,7 +226,7 @@ class AdaSFFuse(nn.Module):
             exposed = exposures(kinds)
             decoded = tuple(self.kinds.residual_gain(known, count) * image for image in decoded)
         maps = self.head.weight_maps(fused, features, gains, exposed)
-        if self.options.dark and known is not None:
+        if known is not None and self.kinds.dark is not None:
             base = maps[LEVELS] + self.kinds.dark_logit(patches, known)
             maps = (*maps[:LEVELS], base, *maps[LEVELS + 1 :])
         return decoded + maps

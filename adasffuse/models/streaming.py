@@ -92,7 +92,7 @@ class StreamedFusion:
             head.logits(pooled_bands(fused), rounded(self._embedded(image[..., rows, columns])), gains)
             for fused, (rows, columns) in zip(self._fused, self._tiles.places)
         )
-        if self._kinds and network.options.dark:
+        if self._kinds and network.kinds.dark is not None:
             base = logits[LEVELS] + network.kinds.dark_logit(network.as_patches(image), self._known())
             logits = (*logits[:LEVELS], base)
         patches = network.as_patches(image).unsqueeze(0)  # (1, 1, P, h, w)
