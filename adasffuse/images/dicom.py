@@ -87,11 +87,19 @@ def _decode(path: str | Path, data_set: Any) -> Stored:
             values = (values >> 8).astype(np.uint8)
         return Stored(values, "rgb", notices, (0, 255))
     low, high, asked = _window(data_set, values)
-    if not asked:
-        notices += (f"asks for no window; its values {low:g} to {high:g} become black to white",)
+    chosen = "" if asked else f"asks for no window; its values {low:g} to {high:g} become black to white"
     padding = data_set.get("PixelPaddingValue")
     missing = None if padding is None else float(padding) * _slope(data_set) + _intercept(data_set)
-    return Stored(values.astype(np.float32), "gray", notices, (low, high), kind == "MONOCHROME1", missing, fixed=True)
+    return Stored(
+        values.astype(np.float32),
+        "gray",
+        notices,
+        (low, high),
+        kind == "MONOCHROME1",
+        missing,
+        fixed=True,
+        span_notice=chosen,
+    )
 
 
 def _window(data_set: Any, values: np.ndarray) -> tuple[float, float, bool]:

@@ -72,7 +72,7 @@ _HEAD = 132  # bytes that are looked at to find the format
 _ORIENTATION, _ICC_PROFILE, _GDAL_NODATA, _SMALLEST, _LARGEST = 274, 34675, 42113, 340, 341  # TIFF and EXIF tags
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9  # photometric
 # What the decoders raise on damaged files: Pillow and tifffile many kinds, imagecodecs RuntimeError.
-_DAMAGE = (
+DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -102,6 +102,7 @@ class Stored:
     no_data: float | None = None  # the file's own value for "no data"
     profile: bytes | None = None  # ICC
     fixed: bool = False  # the span is what the file asks for, however little of it is used
+    span_notice: str = ""  # what a user should know where no other range replaces the span
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def open_image(path: str | Path, thermal: bool = False) -> Iterator[ImageFile]:
         raise ImageError(f"{path}: not enough memory for its pixels; cut or shrink it first") from None
     except NotImplementedError as error:
         raise ImageError(f"{path}: of an unusual kind ({error}); export it as PNG") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ImageError(f"{path}: damaged or truncated ({error}); {EXPECTED}, copy or export it again") from error
 
 
@@ -182,6 +183,15 @@ def _open_extra(path: Path, kind: str | None, file: BinaryIO, thermal: bool) -> 
             notice = "its colours are a rendering; to read its temperatures: pip install 'adasffuse[thermal]'"
             return replace(opened, decode=lambda: _with_notice(opened.decode(), notice))
     return None
+
+
+def is_radiometric(path: str | Path) -> bool:
+    """Whether a file is a JPEG with FLIR's segments; False for what is no regular file."""
+    path = Path(path)
+    if not path.is_file():
+        return False
+    with _regular_file(path) as file:
+        return _image_format(file.read(_HEAD)) == "JPEG" and RADIOMETRIC in file.read(_SEARCHED)
 
 
 def _with_notice(stored: Stored, notice: str) -> Stored:
@@ -286,7 +296,7 @@ def _exif_orientation(image: Image.Image, data: bytes, kind: str) -> int:
         return 1  # asking Pillow would decode the whole image
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
-    except _DAMAGE:  # broken EXIF data says nothing about the pixels; broken pixels show when they are decoded
+    except DAMAGE:  # broken EXIF data says nothing about the pixels; broken pixels show when they are decoded
         return 1
     return orientation if orientation in range(1, 9) else 1
 
@@ -349,7 +359,7 @@ def _more_pages(tiff: tifffile.TiffFile) -> bool:
         return True
     try:
         second = tiff.pages[1]
-    except _DAMAGE:
+    except DAMAGE:
         return False
     return not (second.is_reduced or second.is_mask)
 

@@ -156,14 +156,15 @@ def _window(
             return (low, high), [f"{outside:.0%} of its values lie outside the range {low:g} {high:g}; {spans}"]
         shown = f"{low:g} {high:g}"
         return stored.span, [f"has 8 bits per channel, which always span 0..255; the range {shown} is not used"]
+    used = values if valid is None else values[valid]
     if stored.span is None:
+        spans = f" (they span {used.min():g}..{used.max():g})" if used.size else ""
         raise ImageError(
             f"{name}: {values.dtype} values have no fixed black and white; "
-            "give a value range for this source, LOW HIGH in the file's units, or 'folder'"
+            f"give a value range for this source, LOW HIGH in the file's units{spans}, or 'folder'"
         )
-    used = values if valid is None else values[valid]
     if depth == "8" or used.size == 0 or stored.fixed:
-        return stored.span, []
+        return stored.span, [stored.span_notice] if stored.span_notice else []
     low, high, full = used.min(), used.max(), stored.span[1]
     if high - low >= full / 4 or stored.span == (0, 1):
         return stored.span, []
