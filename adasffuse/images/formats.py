@@ -102,6 +102,9 @@ class Stored:
     no_data: float | None = None  # the file's own value for "no data"
     profile: bytes | None = None  # ICC
     fixed: bool = False  # the span is what the file asks for, however little of it is used
+    curve: np.ndarray | None = (
+        None  # (H, W) float32 in [0, 1]: how the file asks to show its values; a range replaces it
+    )
     span_notice: str = ""  # what a user should know where no other range replaces the span
 
 
@@ -191,7 +194,8 @@ def is_radiometric(path: str | Path) -> bool:
     if not path.is_file():
         return False
     with _regular_file(path) as file:
-        return _image_format(file.read(_HEAD)) == "JPEG" and RADIOMETRIC in file.read(_SEARCHED)
+        start = file.read(_SEARCHED)
+    return _image_format(start[:_HEAD]) == "JPEG" and RADIOMETRIC in start
 
 
 def _with_notice(stored: Stored, notice: str) -> Stored:

@@ -74,7 +74,7 @@ def interpret(
     values, colour_notices = _colour(stored, value_range)
     window, window_notices = _window(stored, values, valid, value_range, depth, name)
     notices += colour_notices + window_notices
-    pixels = _unit(values, *window)
+    pixels = _unit(values, *window) if value_range is not None or stored.curve is None else stored.curve.copy()
     if stored.inverted:
         np.subtract(1, pixels, out=pixels)
         window = window[::-1]
