@@ -53,13 +53,13 @@ def read_shot(path: str | Path) -> Shot:
     Raises:
         ImageError: the package is missing, or the file holds no raw thermal data.
     """
-    thermogram = _thermogram(path)
-    return Shot(np.asarray(thermogram.celsius, np.float32), _photograph(path, thermogram), _placement(thermogram))
+    thermogram, celsius = _unpacked(path)
+    return Shot(celsius, _photograph(path, thermogram), _placement(thermogram))
 
 
 def read_temperatures(path: str | Path) -> np.ndarray:
     """Degrees C, (H, W) float32; errors as `read_shot`."""
-    return np.asarray(_thermogram(path).celsius, np.float32)
+    return _unpacked(path)[1]
 
 
 def thermal_image(path: str | Path) -> Stored:
@@ -69,8 +69,7 @@ def thermal_image(path: str | Path) -> Stored:
 
 def as_stored(celsius: np.ndarray) -> Stored:
     """Degrees C as stored values, as `thermal_image`."""
-    finite = celsius[np.isfinite(celsius)]
-    low, high = (float(value) for value in np.percentile(finite, _TAILS)) if finite.size else (0.0, 0.0)
+    low, high = (float(value) for value in np.percentile(celsius[np.isfinite(celsius)], _TAILS))
     high = max(high, low + 0.1)
     notice = (
         f"temperatures of {low:.1f} to {high:.1f} degrees C become black to white; give a value range, LOW HIGH in "
@@ -79,17 +78,23 @@ def as_stored(celsius: np.ndarray) -> Stored:
     return Stored(celsius, "gray", (), (low, high), fixed=True, span_notice=notice)
 
 
-def _thermogram(path: str | Path) -> Any:
+def _unpacked(path: str | Path) -> tuple[Any, np.ndarray]:
+    """What flyr makes of a file, and its temperatures: degrees C, (H, W) float32, some of them finite."""
     flyr = needed("flyr", path)
     try:
         with open(path, "rb") as file:
             _check_directory(flyr.records.extract_flir_app1(file).getvalue())
-        return flyr.unpack(str(path))
+        thermogram = flyr.unpack(str(path))
+        with np.errstate(all="ignore"):
+            celsius = np.asarray(thermogram.celsius, np.float32)
+        if not np.isfinite(celsius).any():
+            raise ValueError("no count gives a temperature by the constants that it states")
     except DAMAGE as error:
         raise ImageError(
             f"{path}: no raw thermal data that could be read ({error}); expected a radiometric JPEG of a FLIR camera, "
             "as it comes from the camera"
         ) from error
+    return thermogram, celsius
 
 
 def _check_directory(data: bytes) -> None:
