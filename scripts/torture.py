@@ -1,6 +1,6 @@
 """Give the package's doors malformed files and show that each is refused in one clear error, or accepted, in time.
 
-python scripts/torture.py                     (1,293 cases, half a minute; --kinds, --count and --seed choose others)
+python scripts/torture.py                     (2,277 cases, a minute; --kinds, --count and --seed choose others)
 
 Kinds: images, radiometric JPEG, DICOM and NIfTI files (where the packages that read them are installed), weights files,
 checkpoints and options files that were cut, flipped, zeroed, padded or rewritten; special

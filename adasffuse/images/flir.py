@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image as pillow
 
 from adasffuse.images.extras import needed
-from adasffuse.images.formats import DAMAGE, Stored
+from adasffuse.images.formats import DAMAGE, RADIOMETRIC, SEARCHED, Stored, regular_file
 from adasffuse.images.image import ImageError
 
 _TAILS = 0.1, 99.9  # percentiles of the temperatures of one file that become black and white
@@ -82,13 +82,18 @@ def _unpacked(path: str | Path) -> tuple[Any, np.ndarray]:
     """What flyr makes of a file, and its temperatures: degrees C, (H, W) float32, some of them finite."""
     flyr = needed("flyr", path)
     try:
-        with open(path, "rb") as file:
+        with regular_file(Path(path)) as file:
+            if RADIOMETRIC not in file.read(SEARCHED):
+                raise ValueError("no segment of FLIR")
+            file.seek(0)
             _check_directory(flyr.records.extract_flir_app1(file).getvalue())
         thermogram = flyr.unpack(str(path))
         with np.errstate(all="ignore"):
             celsius = np.asarray(thermogram.celsius, np.float32)
         if not np.isfinite(celsius).any():
             raise ValueError("no count gives a temperature by the constants that it states")
+    except ImageError:
+        raise
     except DAMAGE as error:
         raise ImageError(
             f"{path}: no raw thermal data that could be read ({error}); expected a radiometric JPEG of a FLIR camera, "

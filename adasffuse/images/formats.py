@@ -42,7 +42,7 @@ RAW_SUFFIXES = frozenset(  # of cameras; their files look like TIFF, or like not
     {".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".nrw", ".3fr"}
 )
 RADIOMETRIC = b"FLIR\0"  # how FLIR's segments of a JPEG begin
-_SEARCHED = 1 << 20  # bytes of a JPEG in which they are looked for
+SEARCHED = 1 << 20  # bytes of a JPEG in which they are looked for
 MAX_BYTES = 2**32  # of a file
 MAX_PIXELS = 2**30  # of an image, e.g. 32768 x 32768
 EXPECTED = "expected a PNG, JPEG, TIFF, BMP, WebP, GIF, PGM, PPM, JPEG 2000, AVIF or DICOM image"
@@ -132,7 +132,7 @@ def open_image(path: str | Path, thermal: bool = False) -> Iterator[ImageFile]:
     """
     path = Path(path)
     try:
-        with _regular_file(path) as file:
+        with regular_file(path) as file:
             head = file.read(_HEAD)
             kind = _image_format(head)
             file.seek(0)
@@ -174,7 +174,7 @@ def _open_extra(path: Path, kind: str | None, file: BinaryIO, thermal: bool) -> 
 
         return ImageFile(*size_of_raw(path), "16", 1, lambda: decode_raw(path))
     if kind == "JPEG" and thermal:
-        radiometric = RADIOMETRIC in file.read(_SEARCHED)
+        radiometric = RADIOMETRIC in file.read(SEARCHED)
         file.seek(0)
         if radiometric and is_installed("flyr"):
             from adasffuse.images.flir import thermal_image
@@ -193,8 +193,8 @@ def is_radiometric(path: str | Path) -> bool:
     path = Path(path)
     if not path.is_file():
         return False
-    with _regular_file(path) as file:
-        start = file.read(_SEARCHED)
+    with regular_file(path) as file:
+        start = file.read(SEARCHED)
     return _image_format(start[:_HEAD]) == "JPEG" and RADIOMETRIC in start
 
 
@@ -203,7 +203,7 @@ def _with_notice(stored: Stored, notice: str) -> Stored:
 
 
 @contextmanager
-def _regular_file(path: Path) -> Iterator[BinaryIO]:
+def regular_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file for reading; devices, pipes and empty files (as in /proc) are refused without opening them."""
     try:
         status = path.stat()
