@@ -1,8 +1,9 @@
 """Give the package's doors malformed files and show that each is refused in one clear error, or accepted, in time.
 
-python scripts/torture.py                     (1,293 cases, half a minute; --kinds, --count and --seed choose others)
+python scripts/torture.py                     (2,277 cases, a minute; --kinds, --count and --seed choose others)
 
-Kinds: images, weights files, checkpoints and options files that were cut, flipped, zeroed, padded or rewritten; special
+Kinds: images, radiometric JPEG, DICOM and NIfTI files (where the packages that read them are installed), weights files,
+checkpoints and options files that were cut, flipped, zeroed, padded or rewritten; special
 files (pipes, devices, folders, dangling links, sockets); and odd names.  Every case goes through the door that users
 reach it by.  What must not happen: an error of another type than the door states, a message that a terminal cannot
 show, more than --seconds, or gigabytes of memory.
@@ -35,11 +36,15 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from special_files import dicom_file, nifti_file, radiometric_jpeg, voi_lut
 
 from adasffuse.files import printable
+from adasffuse.images.extras import is_installed
 from adasffuse.images.read import ImageError, read_image
+from adasffuse.images.volumes import read_volume
 from adasffuse.models.weights import WeightsError, load_weights, save_weights
 from adasffuse.options import shown
+from adasffuse.registration.camera import read_camera_pair
 from adasffuse.training.checkpoint import write_state
 from adasffuse.training.options import load_options, parse_options
 from adasffuse.training.processes import Processes
@@ -98,6 +103,9 @@ def main(argv: list[str] | None = None) -> int:
         warnings.simplefilter("ignore")
         doors = make_doors(Path(folder))
         for kind in args.kinds:
+            if kind in EXTRAS and not is_installed(EXTRAS[kind]):
+                print(f"{kind}: left out, {EXTRAS[kind]} is not installed")
+                continue
             for case in KINDS[kind](doors, random.Random(f"{args.seed} {kind}"), args.count):
                 outcome, why = bring(case, Path(folder), args.seconds)
                 counts.setdefault(kind, Counter())[outcome] += 1
@@ -187,12 +195,19 @@ def make_doors(folder: Path) -> dict[str, Door]:
     save_weights(folder / "whole.safetensors", run.model.state_dict(), run.options.model, "ivf", steps=1)
     recipes = tuple(path.read_bytes() for path in sorted((ROOT / "options").glob("*.json")))
     weights, checkpoint = ((folder / f"whole{suffix}").read_bytes() for suffix in (".safetensors", ".pt"))
-    return {
+    doors = {
         "image": Door(read_image, (ImageError,), ".png", whole_images()),
         "weights": Door(load_weights, (WeightsError,), ".safetensors", (weights,)),
         "checkpoint": Door(lambda path: take_up(run, path.parent), (ValueError,), ".pt", (checkpoint,)),
         "options": Door(load_options, (ValueError, OSError), ".json", recipes),
     }
+    if is_installed("flyr"):
+        doors["camera pair"] = Door(read_camera_pair, (ImageError,), ".jpg", whole_shots())
+    if is_installed("pydicom"):
+        doors["dicom"] = Door(read_image, (ImageError,), ".dcm", whole_dicom())
+    if is_installed("nibabel"):
+        doors["nifti"] = Door(read_volume, (ImageError,), ".nii", whole_volumes())
+    return doors
 
 
 def tiny_run() -> Run:
@@ -226,6 +241,39 @@ def whole_images() -> tuple[bytes, ...]:
         image.save(file, name)
         files.append(file.getvalue())
     return tuple(files)
+
+
+def whole_shots() -> tuple[bytes, ...]:
+    """Radiometric JPEGs with a photograph as JPEG, as PNG, and with none; one says nothing of how they lie."""
+    noise = np.random.default_rng(0)
+    counts = noise.integers(18000, 18900, (24, 30)).astype(np.uint16)
+    photograph = noise.integers(0, 256, (96, 120, 3), np.uint8)
+    placement = (1.5, 3, -2)
+    return (
+        radiometric_jpeg(counts, photograph, placement),
+        radiometric_jpeg(counts, photograph, placement, "PNG"),
+        radiometric_jpeg(counts, photograph),
+        radiometric_jpeg(counts),
+    )
+
+
+def whole_dicom() -> tuple[bytes, ...]:
+    """Gray values with a window, a curve and a table, and colour."""
+    noise = np.random.default_rng(0)
+    values = noise.integers(-500, 500, (24, 30)).astype(np.int16)
+    window = {"WindowCenter": 40, "WindowWidth": 400, "RescaleSlope": 2, "RescaleIntercept": -100}
+    return (
+        dicom_file(values, PixelPaddingValue=-500, **window),
+        dicom_file(values, VOILUTFunction="SIGMOID", **window),
+        dicom_file(values, VOILUTSequence=voi_lut(list(range(200)), -100, 8)),
+        dicom_file(noise.integers(0, 256, (24, 30, 3), np.uint8)),
+    )
+
+
+def whole_volumes() -> tuple[bytes, ...]:
+    """Volumes of integers and of floating-point numbers."""
+    noise = np.random.default_rng(0).normal(size=(8, 9, 5)) * 100
+    return nifti_file(noise.astype(np.int16)), nifti_file(noise.astype(np.float32))
 
 
 def damaged(content: bytes, draw: random.Random) -> tuple[str, bytes]:
@@ -280,6 +328,28 @@ def image_cases(doors: dict[str, Door], draw: random.Random, count: int) -> Iter
         )
         what = f"{number}: PNG of {sides}, depth {depth}, type {color}"
         yield Case("images", what, door, writing(b"\x89PNG\r\n\x1a\n" + chunks))
+
+
+def camera_cases(doors: dict[str, Door], draw: random.Random, count: int) -> Iterator[Case]:
+    door = doors["camera pair"]
+    yield from damaged_files(door, "radiometric", draw, count - count // 2)
+    for number in range(count // 2):  # the records alone are changed: header, directory, sizes, constants, placement
+        content = bytearray(draw.choice(door.whole))
+        start = content.index(b"FFF\0")
+        at = start + draw.choice((20, 24, 28, *range(64, 260, 4), *range(260, 700)))
+        value = draw.choice((0, 1, 255, 65535, 2**31 - 1, 2**32 - 1, draw.getrandbits(32)))
+        struct.pack_into(draw.choice("<>") + "I", content, at, value)
+        yield Case(
+            "radiometric", f"{number}: {value} at byte {at - start} of the records", door, writing(bytes(content))
+        )
+
+
+def dicom_cases(doors: dict[str, Door], draw: random.Random, count: int) -> Iterator[Case]:
+    yield from damaged_files(doors["dicom"], "dicom", draw, count)
+
+
+def nifti_cases(doors: dict[str, Door], draw: random.Random, count: int) -> Iterator[Case]:
+    yield from damaged_files(doors["nifti"], "nifti", draw, count)
 
 
 def weights_cases(doors: dict[str, Door], draw: random.Random, count: int) -> Iterator[Case]:
@@ -455,12 +525,16 @@ def name_cases(doors: dict[str, Door], draw: random.Random, count: int) -> Itera
 
 KINDS = {
     "images": image_cases,
+    "radiometric": camera_cases,
+    "dicom": dicom_cases,
+    "nifti": nifti_cases,
     "weights": weights_cases,
     "checkpoints": checkpoint_cases,
     "options": option_cases,
     "special": special_cases,
     "names": name_cases,
 }
+EXTRAS = {"radiometric": "flyr", "dicom": "pydicom", "nifti": "nibabel"}  # kind to the package that reads it
 
 
 if __name__ == "__main__":

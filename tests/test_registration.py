@@ -250,6 +250,7 @@ def test_fusing_registers_when_asked_to(folders, weights, tmp_path, capsys):
     assert fuse.run([*arguments, "-o", str(tmp_path / "aligned"), "--align", "affine"]) == 0
     assert "seem not" not in capsys.readouterr().out
     assert align.run([*sources, "-o", str(tmp_path / "moved")]) == 0
+    assert "pixels are exact 0" in capsys.readouterr().out
     moved_sources = [str(tmp_path / "moved" / name) for name in ("infrared", "visible")]
     assert fuse.run([*moved_sources, *arguments[2:], "-o", str(tmp_path / "again")]) == 0
     one, other = (read_image(tmp_path / name / "1.png").pixels for name in ("aligned", "again"))

@@ -12,9 +12,12 @@ import pytest
 import tifffile
 from tiny import texture, write_weights
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+from special_files import dicom_file, voi_lut
+
 from adasffuse.cli import extract, fuse
 from adasffuse.images import extras, formats
-from adasffuse.images.flir import read_photograph, read_temperatures
+from adasffuse.images.flir import read_shot, read_temperatures
 from adasffuse.images.image import ImageError
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
@@ -90,7 +93,7 @@ def test_a_thermal_source_is_read_as_temperatures(raw):
 
 
 def test_the_photograph_inside(raw, tmp_path, capsys):
-    assert read_photograph(raw / "FLIR_E40_rjpeg.jpg") is None
+    assert read_shot(raw / "FLIR_E40_rjpeg.jpg").photograph is None
     assert extract.run([str(raw), "-o", str(tmp_path)]) == 0
     assert sorted(p.name for p in (tmp_path / "visible").iterdir()) == ["FLIR_example_rjpeg.png"]
     assert len(list((tmp_path / "infrared").iterdir())) == 3
@@ -127,27 +130,10 @@ def test_without_the_package_a_notice_says_what_to_install(tmp_path, monkeypatch
 
 def dicom(path, values, **tags):
     """Write a small DICOM image."""
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = (
-        "1.2.840.10008.5.1.4.1.1.2",
-        pydicom.uid.generate_uid(),
-    )
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    data_set = pydicom.dataset.Dataset()
-    data_set.file_meta = meta
-    data_set.SOPClassUID, data_set.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    data_set.Rows, data_set.Columns = values.shape[:2]
-    data_set.SamplesPerPixel = 1 if values.ndim == 2 else 3
-    data_set.PhotometricInterpretation = tags.pop("kind", "MONOCHROME2" if values.ndim == 2 else "RGB")
-    data_set.BitsAllocated = data_set.BitsStored = 8 * values.dtype.itemsize
-    data_set.HighBit, data_set.PixelRepresentation = data_set.BitsStored - 1, int(values.dtype.kind == "i")
-    if values.ndim == 3:
-        data_set.PlanarConfiguration = 0
-    for name, value in tags.items():
-        setattr(data_set, name, value)
-    data_set.PixelData = values.tobytes()
+    if "kind" in tags:
+        tags["PhotometricInterpretation"] = tags.pop("kind")
     path.parent.mkdir(parents=True, exist_ok=True)
-    data_set.save_as(str(path), enforce_file_format=True)
+    path.write_bytes(dicom_file(values, **tags))
     return path
 
 
@@ -158,6 +144,65 @@ def test_rescale_and_window(tmp_path):
     assert image.window == (0.0, 80.0)
     np.testing.assert_allclose(image.pixels, [[0, 0], [0.5, 1]], atol=1e-6)
     np.testing.assert_allclose(read_image(path, (-1000, 1000)).pixels, [[0, 0.5], [0.52, 1]], atol=1e-6)
+
+
+def agrees_with_pydicom(path, low, high):
+    """What `apply_voi_lut` makes of a file, between its black and white."""
+    data_set = pydicom.dcmread(path)
+    rescaled = pydicom.pixels.apply_modality_lut(data_set.pixel_array, data_set)
+    rescaled = rescaled.astype(int) if "VOILUTSequence" in data_set else rescaled
+    expected = (pydicom.pixels.apply_voi_lut(rescaled, data_set).astype(float) - low) / (high - low)
+    np.testing.assert_allclose(read_image(path).pixels, expected, atol=1e-5)
+
+
+RAMP = np.arange(-60, 60, dtype=np.int16).reshape(8, 15) * 30
+
+
+def test_the_functions_of_a_window(tmp_path):
+    window = {"WindowCenter": [100, 0], "WindowWidth": [400, 9], "RescaleSlope": 2, "RescaleIntercept": -1000}
+    span = -(2**15) * 2 - 1000, (2**15 - 1) * 2 - 1000  # of 16 signed bits, rescaled
+    for function in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        agrees_with_pydicom(dicom(tmp_path / f"{function}.dcm", RAMP, VOILUTFunction=function, **window), *span)
+    exact = dicom(tmp_path / "e.dcm", np.array([[0, 10, 15, 20]], np.uint16), WindowCenter=10, WindowWidth=20)
+    data_set = pydicom.dcmread(exact)
+    data_set.VOILUTFunction = "LINEAR_EXACT"
+    data_set.save_as(exact)
+    np.testing.assert_allclose(read_image(exact).pixels, [[0, 0.5, 0.75, 1]], atol=1e-6)
+    data_set.VOILUTFunction = "SIGMOID"
+    data_set.save_as(exact)
+    by_hand = 1 / (1 + np.exp(-4 * (np.array([[0, 10, 15, 20]]) - 10) / 20))
+    np.testing.assert_allclose(read_image(exact).pixels, by_hand, atol=1e-6)
+    np.testing.assert_allclose(read_image(exact, (0, 40)).pixels, [[0, 0.25, 0.375, 0.5]], atol=1e-6)
+    data_set.PhotometricInterpretation = "MONOCHROME1"
+    data_set.save_as(exact)
+    np.testing.assert_allclose(read_image(exact).pixels, 1 - by_hand, atol=1e-6)
+
+
+@pytest.mark.parametrize(("function", "width"), [("LINEAR", 0), ("SIGMOID", 0), ("CUBIC", 10)])
+def test_a_window_that_no_file_may_have(tmp_path, function, width):
+    values = np.array([[0, 100]], np.uint16)
+    path = dicom(tmp_path / "x.dcm", values, WindowCenter=10, WindowWidth=width, VOILUTFunction=function)
+    image = read_image(path)
+    assert image.window == (0, 100) and any("asks for no window that it may have" in n for n in image.notices)
+
+
+@pytest.mark.parametrize(("bits", "first", "slope"), [(8, -1500, None), (12, 0, None), (16, -300, 1), (8, 100, 1)])
+def test_a_table_goes_before_a_window(tmp_path, bits, first, slope):
+    entries = 200
+    table = voi_lut([int((2**bits - 1) * (k / (entries - 1)) ** 2) for k in range(entries)], first, bits)
+    tags = {} if slope is None else {"RescaleSlope": slope, "RescaleIntercept": -10}
+    values = (RAMP // 10).astype(np.int16) + np.int16(first)
+    path = dicom(tmp_path / "x.dcm", values, VOILUTSequence=table, WindowCenter=40, WindowWidth=80, **tags)
+    agrees_with_pydicom(path, 0, 2**bits - 1)
+
+
+def test_a_table_by_hand(tmp_path):
+    """Values before the first entry and after the last have theirs; 8 bits do not wrap at 256 entries."""
+    table = voi_lut([k // 4 for k in range(1024)], 0, 8)
+    path = dicom(tmp_path / "x.dcm", np.array([[-5, 0, 400, 1023, 2000]], np.int16), VOILUTSequence=table)
+    np.testing.assert_allclose(read_image(path).pixels * 255, [[0, 0, 100, 255, 255]], atol=1e-4)
+    assert not read_image(path).notices
+    np.testing.assert_allclose(read_image(path, (0, 2000)).pixels, [[0, 0, 0.2, 0.5115, 1]], atol=1e-6)
 
 
 def test_white_is_low_in_monochrome1(tmp_path):

@@ -107,6 +107,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     if args.out is not None:
         _refuse_to_overwrite(job, args.out)
     failed = [printable(reason) for reason in job.failed]
+    empty = []  # share of pixels without data, of each warped image that has some
     for scene in job.scenes:
         started = time.perf_counter()
         try:
@@ -115,6 +116,8 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
             if args.out is not None:
                 moved = 0 if args.grid == "b" else 1
                 images[moved] = warp_image(images[moved], transform)
+                if images[moved].valid is not None:
+                    empty.append(1 - images[moved].valid.mean())
                 for name, image in zip(job.names, images):
                     write_image(args.out / name / f"{scene.stem}{suffix_of(image.depth)}", image.pixels, image.depth)
         except (ValueError, OSError) as error:
@@ -125,9 +128,23 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         say(f"{printable(scene.stem)}: off by {lengths.mean():.1f} px, at most {lengths.max():.1f} ({seconds:.1f} s)")
     for reason in failed:
         say(f"  failed: {reason}", sys.stderr)
+    if empty:
+        say(f"notice: {_border_notice(empty, args)}")
     place = f" -> {args.out}" if args.out is not None else ""
     say(f"{len(job.scenes) - len(failed) + len(job.failed)} pairs aligned by {method}, {len(failed)} failed{place}")
     return int(bool(failed))
+
+
+def _border_notice(empty: list[float], args: argparse.Namespace) -> str:
+    """What is written where a warped image shows nothing, and how to have it read as no data."""
+    side = "a" if args.grid == "b" else "b"
+    images = f"{len(empty)} warped images of source {side.upper()} do" if len(empty) > 1 else "the warped image does"
+    black = f"--no_data_{side} 0 has all black read as no data"
+    cure = f"fusing takes that of infrared images, where it is large, for no data; {black}" if side == "a" else black
+    return (
+        f"{images} not reach all of the grid: up to {max(empty):.0%} of the pixels are exact 0, which other programs "
+        f"read as black; {cure}; fusing with --align instead keeps what has no data"
+    )
 
 
 def _calibrate(job: _Job, args: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import tifffile
 
 from adasffuse.files import printable, write_with
-from adasffuse.images.flir import read_photograph, read_temperatures
+from adasffuse.images.flir import read_shot
 from adasffuse.images.image import ImageError
 from adasffuse.images.write import write_image
 from adasffuse.process import say
@@ -38,15 +38,15 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     try:
         for path in _files(args.source):
             try:
-                celsius, photograph = read_temperatures(path), read_photograph(path)
+                shot = read_shot(path)
             except ImageError as error:
                 failed.append(str(error))
                 continue
             target = args.out / "infrared" / f"{path.stem}.tif"
-            write_with(target, partial(_write_celsius, celsius))
+            write_with(target, partial(_write_celsius, shot.celsius))
             written += 1
-            if photograph is not None:
-                write_image(args.out / "visible" / f"{path.stem}.png", photograph)
+            if shot.photograph is not None:
+                write_image(args.out / "visible" / f"{path.stem}.png", shot.photograph)
                 photographs += 1
     except (ValueError, OSError) as error:
         say(f"error: {printable(error)}", sys.stderr)

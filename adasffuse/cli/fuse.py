@@ -22,9 +22,10 @@ from adasffuse.cli.arguments import (
 )
 from adasffuse.cli.task_script import print_report, score
 from adasffuse.files import printable
+from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import KEPT
-from adasffuse.images.pairs import SceneError, SceneFolder
+from adasffuse.images.pairs import SceneError, SceneFolder, find_scenes
 from adasffuse.images.volumes import is_volume
 from adasffuse.inference.dry_run import Plan, plan_scenes
 from adasffuse.inference.folder import (
@@ -35,6 +36,7 @@ from adasffuse.inference.folder import (
     Work,
     find_work,
     fuse_scenes,
+    work_of_camera,
     work_of_files,
 )
 from adasffuse.inference.fuser import Fuser
@@ -43,12 +45,13 @@ from adasffuse.inference.volume import fuse_volumes
 from adasffuse.process import say
 from adasffuse.tasks import TASKS, Task, guess_task
 
-DESCRIPTION = """Fuse registered images: two files, two folders, or the pairs of one folder.
+DESCRIPTION = """Fuse registered images: two files, two folders, the pairs of one folder, or a thermal camera's files.
 
   adasffuse fuse ir.png vis.png -o fused.png
   adasffuse fuse infrared visible -o fused                               files of equal names are a pair
   adasffuse fuse 'cam/IR_*.jpg' 'cam/VIS_*.jpg' -o fused                 what * stands for tells the pairs
   adasffuse fuse cam --pattern_a 'IR_*' --pattern_b 'VIS_*' -o fused     the same, of any suffix
+  adasffuse fuse shot.jpg -o fused.png                                   FLIR radiometric JPEG with a photograph inside
   adasffuse fuse ct.nii.gz mri.nii.gz -o fused.nii.gz                    volumes on one grid, or DICOM series
   adasffuse fuse DATA/test/IVF -o fused                                  its folders infrared and visible
 """
@@ -64,6 +67,7 @@ class Given:
     paths: tuple[Path, ...]  # files, or folders, one per source
     patterns: tuple[str | None, ...]  # of the files in folders
     files: bool  # whether the paths are files
+    camera: bool = False  # each file is a pair by itself, and the paths are equal
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -82,7 +86,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         type=given_path,
         metavar="A B",
         help="files or folders of source A and of source B, in the order of --task; a quoted name with one * is a "
-        "folder and a pattern; more than two folders: one per source",
+        "folder and a pattern; more than two folders: one per source; FLIR radiometric JPEG files are pairs alone",
     )
     parser.add_argument(
         "-o",
@@ -179,6 +183,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
         args.panel,
         aligner_from(args, task.id),
         args.keep_metadata,
+        args.grid,
     )
     fuser = fuser_from(args, task.id)
     if ranks.main and not args.json:
@@ -241,10 +246,19 @@ def find_given(args: argparse.Namespace) -> Given:
         found.append(option)
     if len(paths) == 1:
         if not paths[0].is_dir():
-            raise ImageError(f"{paths[0]} is one file; give two files, two folders, or a folder and two patterns")
+            if not is_radiometric(paths[0]):
+                raise ImageError(
+                    f"{paths[0]} is one file; give two files, two folders, or a folder and two patterns; only a FLIR "
+                    "radiometric JPEG is a pair by itself"
+                )
+            if any(patterns):
+                raise ImageError("--pattern_a and --pattern_b are for folders; one file is a pair as it is")
+            return Given(tuple(paths * 2), (None, None), files=True, camera=True)
         sets = _source_folders(paths[0])
         if len(sets) == 1 and not any((*found, patterns[1])):
             return Given(sets[0], (None, None), files=False)
+        if not patterns[1] and _holds_camera_pairs(paths[0], found[0]):
+            return Given(tuple(paths * 2), (found[0], None), files=False, camera=True)
         paths, found = paths * 2, [found[0], patterns[1]]
     folders = [path.is_dir() for path in paths]
     if any(folders) and not all(folders):
@@ -262,6 +276,24 @@ def find_given(args: argparse.Namespace) -> Given:
     return Given(tuple(paths), tuple(found), files=True)
 
 
+def _holds_camera_pairs(folder: Path, pattern: str | None) -> bool:
+    """Whether the images of a folder that fit the pattern are FLIR's radiometric JPEGs, each a pair by itself.
+
+    Raises:
+        ImageError: some are and others are not.
+    """
+    files = [scene.paths[0] for scene in find_scenes((folder,), (pattern,))[0]]
+    other = [path for path in files if not is_radiometric(path)]
+    if other and len(other) < len(files):
+        one = next(path for path in files if path not in other)
+        raise ImageError(
+            f"{folder}: {len(files) - len(other)} of its images are radiometric JPEGs ({one.name}), each a pair by "
+            f"itself, {len(other)} are not ({other[0].name}); name the former by a pattern in quotes, such as "
+            f"'{folder}/FLIR*.jpg', or the files of both sources by --pattern_a and --pattern_b"
+        )
+    return bool(files) and not other
+
+
 def _source_folders(folder: Path) -> list[tuple[Path, ...]]:
     """The folders of a task's sources in the folder of a data set: infrared and visible, for one."""
     names = dict.fromkeys(sources.folders for task in TASKS.values() for sources in task.sources)
@@ -275,6 +307,10 @@ def _is_pattern(name: str) -> bool:
 
 def _task(args: argparse.Namespace, given: Given) -> tuple[Task, str]:
     """The task, and who said so."""
+    if given.camera:
+        if args.task not in (None, "ivf"):
+            raise ValueError(f"--task {args.task}: a radiometric JPEG alone holds an infrared and a visible image; ivf")
+        return TASKS["ivf"], "a radiometric JPEG holds both"
     if args.task:
         return TASKS[args.task], "as --task says"
     names = [
@@ -291,11 +327,15 @@ def _task(args: argparse.Namespace, given: Given) -> tuple[Task, str]:
 
 def _work(args: argparse.Namespace, given: Given) -> Work:
     """The scenes that the arguments name; errors as `find_work` and `work_of_files`."""
+    if given.camera and args.scores:
+        raise ValueError("--scores needs the sources as files: adasffuse extract FILES -o DIR")
     if given.files:
         if args.resume:
-            raise ValueError("--resume is for folders; two files are fused at once")
+            raise ValueError("--resume is for folders; files are fused at once")
         out = args.out / f"{given.paths[0].stem}.png" if args.out.is_dir() else args.out
-        return work_of_files(given.paths, out)
+        return work_of_camera(given.paths[0], out) if given.camera else work_of_files(given.paths, out)
+    if given.camera:
+        return work_of_camera(given.paths[0], args.out, given.patterns[0])
     name = " + ".join(dict.fromkeys(path.resolve().name for path in given.paths))
     return find_work(SceneFolder(name, given.paths), args.out, given.patterns)
 

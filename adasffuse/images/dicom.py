@@ -1,9 +1,11 @@
-"""DICOM files: rescaled values, with the window that the file asks for."""
+"""DICOM files: rescaled values, with the window, curve or table by which the file asks to show them."""
 
+import copy
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,9 @@ def open_dicom(path: str | Path) -> tuple[int, int, str, Any]:
 def decode_dicom(path: str | Path, data_set: Any) -> Stored:
     """The values of the first frame: rescaled by slope and intercept; the file's window says what is black and white.
 
+    VOI LUT Sequence, which goes before a window, and the function SIGMOID are applied as pydicom's `apply_voi_lut`
+    does (DICOM PS3.3, C.11.2), to what is shown where no other range is given; of several tables the first.
+
     Raises:
         ImageError: the pixels cannot be decoded.
     """
@@ -68,7 +73,8 @@ def position_of(data_set: Any) -> float | None:
 
 
 def _decode(path: str | Path, data_set: Any) -> Stored:
-    pixels = needed("pydicom", path).pixels
+    pydicom = needed("pydicom", path)
+    pixels = pydicom.pixels
     kind = str(data_set.get("PhotometricInterpretation", "MONOCHROME2"))
     try:
         values = np.asarray(data_set.pixel_array)
@@ -87,22 +93,92 @@ def _decode(path: str | Path, data_set: Any) -> Stored:
             values = (values >> 8).astype(np.uint8)
         return Stored(values, "rgb", notices, (0, 255))
     low, high, asked = _window(data_set, values)
-    if not asked:
-        notices += (f"asks for no window; its values {low:g} to {high:g} become black to white",)
+    curve = _curve(pydicom, data_set, values)
+    if curve is not None:
+        low, high, asked = float(values.min()), max(float(values.max()), float(values.min()) + 1), True
+    chosen = (
+        "" if asked else f"asks for no window that it may have; its values {low:g} to {high:g} become black to white"
+    )
     padding = data_set.get("PixelPaddingValue")
     missing = None if padding is None else float(padding) * _slope(data_set) + _intercept(data_set)
-    return Stored(values.astype(np.float32), "gray", notices, (low, high), kind == "MONOCHROME1", missing, fixed=True)
+    return Stored(
+        values.astype(np.float32),
+        "gray",
+        notices,
+        (low, high),
+        kind == "MONOCHROME1",
+        missing,
+        fixed=True,
+        curve=curve,
+        span_notice=chosen,
+    )
 
 
 def _window(data_set: Any, values: np.ndarray) -> tuple[float, float, bool]:
     """Values of black and white, and whether the file asks for them; of several windows the first."""
-    center, width = data_set.get("WindowCenter"), data_set.get("WindowWidth")
-    if center is None or width is None:
+    window = _linear_window(data_set)
+    if window is None:
         low, high = float(values.min()), float(values.max())
         return low, max(high, low + 1), False
-    center, width = (float(v if isinstance(v, int | float | str) else v[0]) for v in (center, width))
-    low = center - 0.5 - (width - 1) / 2  # DICOM PS3.3, C.11.2.1.2.1: the linear function
+    center, width, function = window
+    if function != "LINEAR":  # DICOM PS3.3, C.11.2.1.3.2: the ends are center -+ width / 2
+        return center - width / 2, center + width / 2, True
+    low = center - 0.5 - (width - 1) / 2  # C.11.2.1.2.1
     return low, low + max(width - 1, 1), True
+
+
+def _linear_window(data_set: Any) -> tuple[float, float, str] | None:
+    """Center, width and VOI LUT Function; None where the file states none that DICOM allows."""
+    center, width = data_set.get("WindowCenter"), data_set.get("WindowWidth")
+    if center is None or width is None:
+        return None
+    center, width = (float(v if isinstance(v, int | float | str) else v[0]) for v in (center, width))
+    function = str(data_set.get("VOILUTFunction") or "LINEAR").upper()
+    known = function in ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+    usable = np.isfinite([center, width]).all() and (width >= 1 if function == "LINEAR" else width > 0)
+    return (center, width, function) if known and usable else None
+
+
+def _curve(pydicom: ModuleType, data_set: Any, values: np.ndarray) -> np.ndarray | None:
+    """Values as a table or a curve of the file shows them, float32 in [0, 1]; None where a straight line serves."""
+    tables = data_set.get("VOILUTSequence")
+    if tables and tables[0].get("LUTData") is not None and tables[0].get("LUTDescriptor") is not None:
+        return _looked_up(pydicom, data_set, values)
+    window = _linear_window(data_set)
+    if window is None or window[2] != "SIGMOID":
+        return None
+    shown = pydicom.pixels.apply_voi_lut(values, data_set)
+    black, white = _output_span(data_set)
+    return ((shown - black) / (white - black)).clip(0, 1).astype(np.float32)
+
+
+def _looked_up(pydicom: ModuleType, data_set: Any, values: np.ndarray) -> np.ndarray:
+    """Values through the first table of VOI LUT Sequence, over the largest value of its bits; its ends hold beyond."""
+    item = copy.deepcopy(data_set.VOILUTSequence[0])
+    entries, first, bits = (int(value) for value in item.LUTDescriptor)
+    if not 8 <= bits <= 16:
+        raise ValueError(f"a VOI LUT of {bits} bits; DICOM has 8 to 16")
+    item.LUTDescriptor = [entries, first, 16]  # pydicom counts in the entries' type: of 8 bits it would wrap at 256
+    table = pydicom.dataset.Dataset()
+    table.file_meta, table.VOILUTSequence = data_set.file_meta, [item]
+    whole = np.rint(values).clip(first, first + (entries or 65536) - 1).astype(np.int64)
+    shown = pydicom.pixels.apply_voi_lut(whole, table)
+    return (shown / np.float32(2**bits - 1)).clip(0, 1).astype(np.float32)
+
+
+def _output_span(data_set: Any) -> tuple[float, float]:
+    """What pydicom takes for black and white of a windowed image: the ends of the stored bits, rescaled."""
+    table = data_set.get("ModalityLUTSequence")
+    if table:
+        low, high = 0, 2 ** int(table[0].LUTDescriptor[2]) - 1
+    elif int(data_set.PixelRepresentation) == 0:
+        low, high = 0, 2 ** int(data_set.BitsStored) - 1
+    else:
+        low, high = -(2 ** (int(data_set.BitsStored) - 1)), 2 ** (int(data_set.BitsStored) - 1) - 1
+    if data_set.get("RescaleSlope") is None or data_set.get("RescaleIntercept") is None:
+        return low, high
+    slope, intercept = float(data_set.RescaleSlope), float(data_set.RescaleIntercept)
+    return low * slope + intercept, high * slope + intercept
 
 
 def _slope(data_set: Any) -> float:

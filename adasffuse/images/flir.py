@@ -6,50 +6,136 @@ the counts less what the surroundings reflect and the air emits, over the object
 package `flyr` does this with what the file says of emissivity, distance, humidity and temperatures.
 """
 
+import io
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image as pillow
 
 from adasffuse.images.extras import needed
-from adasffuse.images.formats import Stored
+from adasffuse.images.formats import DAMAGE, RADIOMETRIC, SEARCHED, Stored, regular_file
 from adasffuse.images.image import ImageError
 
 _TAILS = 0.1, 99.9  # percentiles of the temperatures of one file that become black and white
+_PHOTOGRAPH = 14  # record of the embedded photograph
+_HEADER = 32  # bytes of it before the pixels
+_RATIOS = 0.25, 8  # of fields of view that a camera may have
 
 
-def read_temperatures(path: str | Path) -> np.ndarray:
-    """Degrees C, (H, W) float32.
+@dataclass(frozen=True)
+class Placement:
+    """How the camera lays its thermal image on its photograph, as it was set when the file was stored.
+
+    The names are ExifTool's (FLIR tags): the thermal image is as wide as 1 / Real2IR of the photograph, its middle lies
+    OffsetX and OffsetY to the right of and below the photograph's, and its pixels are square.
+    """
+
+    real_to_ir: float  # width of the photograph over that of the thermal image, in the scene
+    offset_x: float  # pixels of the photograph
+    offset_y: float
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What one file holds."""
+
+    celsius: np.ndarray  # (H, W) float32
+    photograph: np.ndarray | None  # (H, W, 3) uint8, sRGB; None where the file has none that can be read
+    placement: Placement | None  # None where the file does not say, or nothing plausible
+
+
+def read_shot(path: str | Path) -> Shot:
+    """All of a radiometric JPEG.
 
     Raises:
         ImageError: the package is missing, or the file holds no raw thermal data.
     """
-    return np.asarray(_thermogram(path).celsius, np.float32)
+    thermogram, celsius = _unpacked(path)
+    return Shot(celsius, _photograph(path, thermogram), _placement(thermogram))
 
 
-def read_photograph(path: str | Path) -> np.ndarray | None:
-    """The photograph that the camera took beside, (H, W, 3) uint8; None where the file has none."""
-    return _thermogram(path).optical
+def read_temperatures(path: str | Path) -> np.ndarray:
+    """Degrees C, (H, W) float32; errors as `read_shot`."""
+    return _unpacked(path)[1]
 
 
 def thermal_image(path: str | Path) -> Stored:
     """The temperatures as stored values; without another range their lowest and highest become black and white."""
-    celsius = read_temperatures(path)
-    low, high = (float(value) for value in np.percentile(celsius, _TAILS))
+    return as_stored(read_temperatures(path))
+
+
+def as_stored(celsius: np.ndarray) -> Stored:
+    """Degrees C as stored values, as `thermal_image`."""
+    low, high = (float(value) for value in np.percentile(celsius[np.isfinite(celsius)], _TAILS))
     high = max(high, low + 0.1)
     notice = (
         f"temperatures of {low:.1f} to {high:.1f} degrees C become black to white; give a value range, LOW HIGH in "
         "degrees C, or 'folder', for one that serves all files"
     )
-    return Stored(celsius, "gray", (notice,), (low, high), fixed=True)
+    return Stored(celsius, "gray", (), (low, high), fixed=True, span_notice=notice)
 
 
-def _thermogram(path: str | Path) -> Any:
+def _unpacked(path: str | Path) -> tuple[Any, np.ndarray]:
+    """What flyr makes of a file, and its temperatures: degrees C, (H, W) float32, some of them finite."""
     flyr = needed("flyr", path)
     try:
-        return flyr.unpack(str(path))
-    except (ValueError, KeyError, IndexError, AssertionError, OSError, TypeError, AttributeError) as error:
+        with regular_file(Path(path)) as file:
+            if RADIOMETRIC not in file.read(SEARCHED):
+                raise ValueError("no segment of FLIR")
+            file.seek(0)
+            _check_directory(flyr.records.extract_flir_app1(file).getvalue())
+        thermogram = flyr.unpack(str(path))
+        with np.errstate(all="ignore"):
+            celsius = np.asarray(thermogram.celsius, np.float32)
+        if not np.isfinite(celsius).any():
+            raise ValueError("no count gives a temperature by the constants that it states")
+    except ImageError:
+        raise
+    except DAMAGE as error:
         raise ImageError(
             f"{path}: no raw thermal data that could be read ({error}); expected a radiometric JPEG of a FLIR camera, "
             "as it comes from the camera"
         ) from error
+    return thermogram, celsius
+
+
+def _check_directory(data: bytes) -> None:
+    """Refuse a directory of more records than the data can hold: each is 32 bytes, and flyr would read them all."""
+    start, count = (int.from_bytes(data[place : place + 4], "big") for place in (24, 28))
+    if start + 32 * count > len(data):
+        raise ValueError(f"a directory of {count} records in {len(data)} bytes")
+
+
+def _photograph(path: str | Path, thermogram: Any) -> np.ndarray | None:
+    """The embedded photograph in sRGB: as PNG its channels are Y, Cb and Cr (ExifTool, FLIR EmbeddedImageType)."""
+    values = thermogram.optical
+    if values is None or values.dtype != np.uint8 or values.size == 0:
+        return None
+    if values.ndim == 2:
+        return np.repeat(values[..., None], 3, axis=2)
+    values = np.ascontiguousarray(values[..., :3])
+    if values.shape[2] < 3:
+        return None
+    if _embedded(path).startswith(b"\x89PNG"):
+        values = np.asarray(pillow.frombytes("YCbCr", values.shape[1::-1], values.tobytes()).convert("RGB"))
+    return values
+
+
+def _embedded(path: str | Path) -> bytes:
+    """The first bytes of the embedded photograph's file."""
+    records = needed("flyr", path).records
+    with open(path, "rb") as file:
+        stream = io.BytesIO(records.extract_flir_app1(file).getvalue())
+    _, _, start, _ = records.parse_flir_records(stream)[_PHOTOGRAPH]
+    stream.seek(start + _HEADER)
+    return stream.read(4)
+
+
+def _placement(thermogram: Any) -> Placement | None:
+    said = thermogram.pip_info
+    if said is None or not (math.isfinite(said.real_to_ir) and _RATIOS[0] <= said.real_to_ir <= _RATIOS[1]):
+        return None
+    return Placement(said.real_to_ir, said.offset_x, said.offset_y)

@@ -42,7 +42,7 @@ RAW_SUFFIXES = frozenset(  # of cameras; their files look like TIFF, or like not
     {".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".nrw", ".3fr"}
 )
 RADIOMETRIC = b"FLIR\0"  # how FLIR's segments of a JPEG begin
-_SEARCHED = 1 << 20  # bytes of a JPEG in which they are looked for
+SEARCHED = 1 << 20  # bytes of a JPEG in which they are looked for
 MAX_BYTES = 2**32  # of a file
 MAX_PIXELS = 2**30  # of an image, e.g. 32768 x 32768
 EXPECTED = "expected a PNG, JPEG, TIFF, BMP, WebP, GIF, PGM, PPM, JPEG 2000, AVIF or DICOM image"
@@ -72,7 +72,7 @@ _HEAD = 132  # bytes that are looked at to find the format
 _ORIENTATION, _ICC_PROFILE, _GDAL_NODATA, _SMALLEST, _LARGEST = 274, 34675, 42113, 340, 341  # TIFF and EXIF tags
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9  # photometric
 # What the decoders raise on damaged files: Pillow and tifffile many kinds, imagecodecs RuntimeError.
-_DAMAGE = (
+DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -102,6 +102,10 @@ class Stored:
     no_data: float | None = None  # the file's own value for "no data"
     profile: bytes | None = None  # ICC
     fixed: bool = False  # the span is what the file asks for, however little of it is used
+    curve: np.ndarray | None = (
+        None  # (H, W) float32 in [0, 1]: how the file asks to show its values; a range replaces it
+    )
+    span_notice: str = ""  # what a user should know where no other range replaces the span
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def open_image(path: str | Path, thermal: bool = False) -> Iterator[ImageFile]:
     """
     path = Path(path)
     try:
-        with _regular_file(path) as file:
+        with regular_file(path) as file:
             head = file.read(_HEAD)
             kind = _image_format(head)
             file.seek(0)
@@ -147,7 +151,7 @@ def open_image(path: str | Path, thermal: bool = False) -> Iterator[ImageFile]:
         raise ImageError(f"{path}: not enough memory for its pixels; cut or shrink it first") from None
     except NotImplementedError as error:
         raise ImageError(f"{path}: of an unusual kind ({error}); export it as PNG") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ImageError(f"{path}: damaged or truncated ({error}); {EXPECTED}, copy or export it again") from error
 
 
@@ -170,7 +174,7 @@ def _open_extra(path: Path, kind: str | None, file: BinaryIO, thermal: bool) -> 
 
         return ImageFile(*size_of_raw(path), "16", 1, lambda: decode_raw(path))
     if kind == "JPEG" and thermal:
-        radiometric = RADIOMETRIC in file.read(_SEARCHED)
+        radiometric = RADIOMETRIC in file.read(SEARCHED)
         file.seek(0)
         if radiometric and is_installed("flyr"):
             from adasffuse.images.flir import thermal_image
@@ -184,12 +188,22 @@ def _open_extra(path: Path, kind: str | None, file: BinaryIO, thermal: bool) -> 
     return None
 
 
+def is_radiometric(path: str | Path) -> bool:
+    """Whether a file is a JPEG with FLIR's segments; False for what is no regular file."""
+    path = Path(path)
+    if not path.is_file():
+        return False
+    with regular_file(path) as file:
+        start = file.read(SEARCHED)
+    return _image_format(start[:_HEAD]) == "JPEG" and RADIOMETRIC in start
+
+
 def _with_notice(stored: Stored, notice: str) -> Stored:
     return replace(stored, notices=(*stored.notices, notice))
 
 
 @contextmanager
-def _regular_file(path: Path) -> Iterator[BinaryIO]:
+def regular_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file for reading; devices, pipes and empty files (as in /proc) are refused without opening them."""
     try:
         status = path.stat()
@@ -286,7 +300,7 @@ def _exif_orientation(image: Image.Image, data: bytes, kind: str) -> int:
         return 1  # asking Pillow would decode the whole image
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
-    except _DAMAGE:  # broken EXIF data says nothing about the pixels; broken pixels show when they are decoded
+    except DAMAGE:  # broken EXIF data says nothing about the pixels; broken pixels show when they are decoded
         return 1
     return orientation if orientation in range(1, 9) else 1
 
@@ -349,7 +363,7 @@ def _more_pages(tiff: tifffile.TiffFile) -> bool:
         return True
     try:
         second = tiff.pages[1]
-    except _DAMAGE:
+    except DAMAGE:
         return False
     return not (second.is_reduced or second.is_mask)
 

@@ -74,7 +74,7 @@ def interpret(
     values, colour_notices = _colour(stored, value_range)
     window, window_notices = _window(stored, values, valid, value_range, depth, name)
     notices += colour_notices + window_notices
-    pixels = _unit(values, *window)
+    pixels = _unit(values, *window) if value_range is not None or stored.curve is None else stored.curve.copy()
     if stored.inverted:
         np.subtract(1, pixels, out=pixels)
         window = window[::-1]
@@ -156,14 +156,15 @@ def _window(
             return (low, high), [f"{outside:.0%} of its values lie outside the range {low:g} {high:g}; {spans}"]
         shown = f"{low:g} {high:g}"
         return stored.span, [f"has 8 bits per channel, which always span 0..255; the range {shown} is not used"]
+    used = values if valid is None else values[valid]
     if stored.span is None:
+        spans = f" (they span {used.min():g}..{used.max():g})" if used.size else ""
         raise ImageError(
             f"{name}: {values.dtype} values have no fixed black and white; "
-            "give a value range for this source, LOW HIGH in the file's units, or 'folder'"
+            f"give a value range for this source, LOW HIGH in the file's units{spans}, or 'folder'"
         )
-    used = values if valid is None else values[valid]
     if depth == "8" or used.size == 0 or stored.fixed:
-        return stored.span, []
+        return stored.span, [stored.span_notice] if stored.span_notice else []
     low, high, full = used.min(), used.max(), stored.span[1]
     if high - low >= full / 4 or stored.span == (0, 1):
         return stored.span, []

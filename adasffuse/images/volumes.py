@@ -28,7 +28,7 @@ class Volume:
 
     values: np.ndarray  # (X, Y, Z) float32, in the file's units; NaN where there is no data
     affine: np.ndarray  # (4, 4), from voxel numbers to mm, as NIfTI has it: right, anterior, superior
-    window: tuple[float, float] | None = None  # values of black and white that the file asks for
+    window: tuple[float, float] | None = None  # values of black and white that the file asks for, unless by a curve
     inverted: bool = False  # the smallest value is white
 
 
@@ -119,7 +119,11 @@ def read_series(folder: str | Path) -> Volume:
     for number, one in enumerate(stored):
         if one.no_data is not None:
             values[..., number][one.no_data == one.values.T] = np.nan
-    windows = {one.span for one, (_, _, d) in zip(stored, placed) if d.get("WindowCenter") is not None}
+    windows = {
+        one.span if one.curve is None else None
+        for one, (_, _, d) in zip(stored, placed)
+        if d.get("WindowCenter") is not None
+    }
     window = windows.pop() if len(windows) == 1 else None
     with damage_named(folder):
         affine = _affine([data_set for _, _, data_set in placed], positions)

@@ -32,6 +32,7 @@ from adasffuse.inference.fuser import Fuser, source_name
 from adasffuse.inference.journal import Journal, settings_of, stamps
 from adasffuse.inference.ranks import Ranks
 from adasffuse.registration.aligner import Aligner
+from adasffuse.registration.camera import read_camera_pair
 from adasffuse.registration.estimate import CROSS_MODAL, notable_misalignment
 from adasffuse.tasks import Task
 
@@ -129,6 +130,7 @@ class Work:
     problems: tuple[SceneProblem, ...]  # what belongs to no scene
     save_dir: Path
     file: Path | None = None  # of the result, where one scene was given by its files
+    camera: bool = False  # each file is a pair by itself, named for both sources: FLIR's radiometric JPEG
 
     def result(self, scene: Scene, depth: str) -> Path:
         """The file of a result of depth '8', '16' or 'float'."""
@@ -152,6 +154,7 @@ class WantedResults:
     panels: bool = False  # also an image of the sources and the result side by side
     align: Aligner | None = None  # registers the two sources of each scene; their sizes may differ then
     metadata: str = "none"  # of the source that gives the colour: 'none', 'exif' or 'gps' (EXIF with the place)
+    grid: str = "b"  # of files that are a pair by themselves: whose pixels both get, see `read_camera_pair`
 
     def resolved(self, task: Task, work: Work) -> "Reading":
         """How the files of all scenes are read.
@@ -166,7 +169,8 @@ class WantedResults:
                 raise ValueError(f"{len(none)} source folders need as many {name}, got {len(values)}")
         columns = list(zip(*(scene.paths for scene in work.scenes))) or [()] * len(none)
         windows = tuple(resolve_range(*source) for source in zip(specs, columns, no_data, thermal))
-        return Reading(tuple(specs), windows, tuple(no_data), tuple(thermal), self.align)
+        camera_grid = self.grid if work.camera else None
+        return Reading(tuple(specs), windows, tuple(no_data), tuple(thermal), self.align, camera_grid)
 
 
 @dataclass(frozen=True)
@@ -178,9 +182,14 @@ class Reading:
     no_data: tuple[float | None, ...]
     thermal: tuple[bool, ...]
     align: Aligner | None = None
+    camera_grid: str | None = None  # each file is a pair by itself; whose pixels both get
 
     def read(self, scene: Scene) -> list[Image]:
         """The images of a scene, registered where that is wanted; errors as `read_scene`, or AlignmentError."""
+        if self.camera_grid is not None:
+            placed = self.align is None
+            images = read_camera_pair(scene.paths[0], self.ranges, self.no_data, self.camera_grid, placed)
+            return images if placed else self.align.align(images)
         images = read_scene(scene, self.ranges, self.no_data, self.thermal, one_size=self.align is None)
         return images if self.align is None else self.align.align(images)
 
@@ -203,12 +212,36 @@ def work_of_files(paths: Sequence[str | Path], file: str | Path) -> Work:
         ImageError: another suffix, two sources are one file, or the result would overwrite a source.
     """
     paths, file = tuple(Path(path) for path in paths), Path(file)
-    if file.suffix.lower() not in RESULT_SUFFIXES:
-        raise ImageError(f"{file}: results are written to files ending in {', '.join(RESULT_SUFFIXES)}, or to a folder")
     if len({path.resolve() for path in paths}) < len(paths):
         raise ImageError(f"two sources are one and the same file, {paths[0]}: it would be fused with itself")
+    return _work_of_scene(paths, file)
+
+
+def work_of_camera(source: str | Path, out: str | Path, pattern: str | None = None) -> Work:
+    """Files that are a pair by themselves: radiometric JPEGs with a photograph inside.
+
+    Args:
+        source: one file, or a folder of them.
+        out: file of the result, or folder of the results.
+        pattern: how the files of a folder are called, see `adasffuse.images.pairs.find_scenes`.
+    Raises:
+        ImageError: as `find_work` and `work_of_files`.
+    """
+    source, out = Path(source), Path(out)
+    if source.is_file():
+        return _work_of_scene((source, source), out, camera=True)
+    scenes, problems = find_scenes((source,), (pattern,))
+    pairs = tuple(Scene(scene.stem, scene.paths * 2) for scene in scenes)
+    work = Work(SceneFolder(source.resolve().name, (source, source)), pairs, tuple(problems), out, camera=True)
+    _refuse_to_overwrite(work)
+    return work
+
+
+def _work_of_scene(paths: tuple[Path, ...], file: Path, camera: bool = False) -> Work:
+    if file.suffix.lower() not in RESULT_SUFFIXES:
+        raise ImageError(f"{file}: results are written to files ending in {', '.join(RESULT_SUFFIXES)}, or to a folder")
     folder = SceneFolder(file.stem, tuple(path.parent for path in paths))
-    work = Work(folder, (Scene(file.stem, paths),), (), file.parent, file)
+    work = Work(folder, (Scene(file.stem, paths),), (), file.parent, file, camera)
     _refuse_to_overwrite(work)
     return work
 
@@ -328,7 +361,10 @@ def open_journal(
         stretch=wanted.stretch,
         panels=wanted.panels,
         metadata=wanted.metadata,
-        align=None if wanted.align is None else wanted.align.settings(),
+        align=[
+            None if wanted.align is None else wanted.align.settings(),
+            *([] if reading.camera_grid is None else ["camera", reading.camera_grid]),
+        ],
     )
     try:
         return Journal(work.save_dir, settings, resume, rank)

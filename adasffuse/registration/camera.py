@@ -1,0 +1,126 @@
+"""One file as a pair: the thermal image of a FLIR radiometric JPEG and the photograph inside it, on one grid.
+
+The camera has two lenses side by side.  It stores by how much it shrinks and shifts the thermal image to lay it on the
+photograph, for the distance that it was focused on.  Things at other distances are off: this is no registration.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from adasffuse.images.flir import Placement, as_stored, read_shot
+from adasffuse.images.formats import Stored
+from adasffuse.images.image import Image, ImageError
+from adasffuse.images.read import interpret
+from adasffuse.registration.transform import Transform, warp_image
+
+_SMALLEST_SIDE = 16  # pixels
+_SMALLEST_SHARE = 0.25  # of the thermal image's width and height that the photograph must show
+_PLACED = (
+    "thermal image and photograph are laid on each other by the camera's own setting for parallax (Real2IR, OffsetX, "
+    "OffsetY); this is no registration: things at another distance are off; --align affine registers them"
+)
+
+
+def read_camera_pair(
+    path: str | Path,
+    ranges: Sequence[tuple[float, float] | None] = (None, None),
+    no_data: Sequence[float | None] = (None, None),
+    grid: str = "b",
+    need_placement: bool = True,
+) -> list[Image]:
+    """Thermal image and photograph of one radiometric JPEG, infrared first, as the fuser takes them.
+
+    Args:
+        ranges: of the temperatures, degrees C, and of the photograph, as in `adasffuse.images.read.read_image`.
+            Without one, the percentiles 0.1 and 99.9 of the file's temperatures become black and white.
+        no_data: values that mean "no data", of each.
+        grid: 'b': the photograph's pixels, of that part which the thermal image shows; 'a': the thermal image's
+            pixels, on which the photograph is averaged.
+        need_placement: refuse a file that does not say how its images lie on each other; False returns them as they
+            are, of two sizes, for an `Aligner`.
+    Returns:
+        [infrared, visible], of one size where the file says how they lie on each other.
+    Raises:
+        ImageError: the package is missing; the file has no raw thermal data, no photograph, or says nothing usable of
+            how they lie on each other.
+    """
+    shot = read_shot(path)
+    if shot.photograph is None:
+        raise ImageError(
+            f"{path}: holds temperatures, but no photograph that could be read; it is a thermal image alone: give the "
+            "visible image as second source"
+        )
+    thermal = interpret(as_stored(shot.celsius), "float", str(path), ranges[0], no_data[0], thermal=True)
+    visible = interpret(Stored(shot.photograph, "rgb", span=(0, 255)), "8", str(path), ranges[1], no_data[1])
+    if shot.placement is None:
+        unplaced = "does not say how its thermal image lies on its photograph"
+        if need_placement:
+            raise ImageError(f"{path}: {unplaced}; register them: --align affine")
+        return [_with_notice(thermal, f"{path}: {unplaced}; they are registered alone"), visible]
+    size, photograph = shot.celsius.shape, shot.photograph.shape[:2]
+    crop = photograph_part(shot.placement, size, photograph)
+    if crop is None:
+        raise ImageError(
+            f"{path}: by its setting (Real2IR {shot.placement.real_to_ir:g}, OffsetX {shot.placement.offset_x:g}, "
+            f"OffsetY {shot.placement.offset_y:g}) the thermal image, {size[1]}x{size[0]}, does not lie on the "
+            f"photograph, {photograph[1]}x{photograph[0]}; take both out with adasffuse extract and register those"
+        )
+    return _on_one_grid(thermal, visible, shot.placement, crop, grid, f"{path}: {_PLACED}")
+
+
+def to_photograph(placement: Placement, size: tuple[int, int], photograph: tuple[int, int]) -> np.ndarray:
+    """(3, 3) matrix from pixel positions of the thermal image to those of the photograph; sizes are (H, W)."""
+    scale = photograph[1] / placement.real_to_ir / size[1]  # pixels of the photograph per pixel of the thermal image
+    x = (photograph[1] - 1) / 2 + placement.offset_x - scale * (size[1] - 1) / 2
+    y = (photograph[0] - 1) / 2 + placement.offset_y - scale * (size[0] - 1) / 2
+    return np.array([[scale, 0, x], [0, scale, y], [0, 0, 1.0]])
+
+
+def photograph_part(
+    placement: Placement, size: tuple[int, int], photograph: tuple[int, int]
+) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom, exclusive, of the photograph's pixels that the thermal image covers.
+
+    None where they are too few, or one image stands upright and the other lies.
+    """
+    if (size[0] - size[1]) * (photograph[0] - photograph[1]) < 0:
+        return None
+    matrix = to_photograph(placement, size, photograph)
+    ends = []
+    for axis, (own, other) in enumerate(((size[1], photograph[1]), (size[0], photograph[0]))):
+        scale, first = matrix[axis, axis], matrix[axis, 2]
+        low, high = max(0, int(np.ceil(first))), min(other, int(np.floor(first + scale * (own - 1))) + 1)
+        if high - low < max(_SMALLEST_SIDE, _SMALLEST_SHARE * scale * own):
+            return None
+        ends.append((low, high))
+    (left, right), (top, bottom) = ends
+    return left, top, right, bottom
+
+
+def _on_one_grid(
+    thermal: Image, visible: Image, placement: Placement, crop: tuple[int, int, int, int], grid: str, notice: str
+) -> list[Image]:
+    size, photograph = thermal.pixels.shape[:2], visible.pixels.shape[:2]
+    matrix = to_photograph(placement, size, photograph)
+    if grid == "a":
+        visible = warp_image(visible, Transform("affine", matrix, size, photograph))
+    else:
+        left, top, right, bottom = crop
+        shift = np.array([[1, 0, left], [0, 1, top], [0, 0, 1.0]])
+        back = np.linalg.inv(matrix) @ shift
+        thermal = warp_image(thermal, Transform("affine", back, (bottom - top, right - left), size))
+        visible = _cut(visible, crop)
+    return [_with_notice(thermal, notice), visible]
+
+
+def _cut(image: Image, crop: tuple[int, int, int, int]) -> Image:
+    left, top, right, bottom = crop
+    part = np.s_[top:bottom, left:right]
+    valid = None if image.valid is None else image.valid[part]
+    return Image(np.ascontiguousarray(image.pixels[part]), image.depth, image.window, valid, image.notices)
+
+
+def _with_notice(image: Image, notice: str) -> Image:
+    return Image(image.pixels, image.depth, image.window, image.valid, (*image.notices, notice))
