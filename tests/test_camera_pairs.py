@@ -18,7 +18,10 @@ from adasffuse.images import extras
 from adasffuse.images.flir import Placement, read_shot
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
+from adasffuse.images.pairs import Scene
 from adasffuse.images.read import read_image
+from adasffuse.images.write import quantise, write_image
+from adasffuse.metrics.folder import Settings, score_pairs
 from adasffuse.registration.camera import photograph_part, read_camera_pair, to_photograph
 
 pytest.importorskip("flyr")
@@ -226,3 +229,19 @@ def test_without_the_package(run, tmp_path, monkeypatch):
     assert status == 1 and "pip install 'adasffuse[thermal]'" in out
     with pytest.raises(ImageError):
         read_camera_pair(path)
+
+
+def test_scores_are_of_the_temperatures(tmp_path):
+    """Not of the file's rendering: as if the temperatures had been given as a PNG."""
+    path, other = shot(tmp_path / "ir/1.jpg"), tmp_path / "1.png"
+    write_image(other, quantise(read_image(path, thermal=True).pixels, "8"))
+    visible, fused = tmp_path / "visible.png", tmp_path / "fused.png"
+    for number, target in ((5, visible), (6, fused)):
+        write_image(target, texture(40, 48, number).astype(np.uint8))
+    settings = Settings(metrics=("SSIM", "SCD"))
+    tables = [
+        score_pairs([Scene("1", (first, visible))], {"m": {"1": fused}}, settings=settings, workers=1, progress=False)
+        for first in (path, other)
+    ]
+    ours, same = ([tables[k].rows[0].scores[name] for name in settings.metrics] for k in (0, 1))
+    assert ours == pytest.approx(same, abs=5e-3)

@@ -11,6 +11,7 @@ import numpy as np
 
 from adasffuse.cli.arguments import add_grid_option, add_source_options, range_of
 from adasffuse.files import printable
+from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import Scene, find_scenes, read_scene
 from adasffuse.images.ranges import resolve_range
@@ -96,7 +97,8 @@ class _Job:
         return _Job(scenes, ranges, no_data, names, problems)
 
     def read(self, scene: Scene) -> list[Image]:
-        return read_scene(scene, self.ranges, self.no_data, one_size=False)
+        thermal = tuple(side == 0 and is_radiometric(path) for side, path in enumerate(scene.paths))
+        return read_scene(scene, self.ranges, self.no_data, thermal, one_size=False)
 
 
 def _align(job: _Job, args: argparse.Namespace) -> int:

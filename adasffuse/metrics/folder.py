@@ -17,6 +17,7 @@ from tqdm import tqdm
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.images.boxes import PEOPLE, Annotation, find_boxes, of_classes
 from adasffuse.images.color import luminance
+from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
 from adasffuse.images.no_data import fill_missing
 from adasffuse.images.pairs import Scene, SceneProblem, find_scenes
@@ -368,7 +369,10 @@ def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], 
         ImageError: a file cannot be read, heights and widths differ, or the boxes are those of another image.
     """
     windows, no_data = dict(zip("ab", job.ranges)), dict(zip("ab", job.no_data))
-    files = {name: read_image(path, windows.get(name), no_data.get(name)) for name, path in paths.items()}
+    files = {
+        name: read_image(path, windows.get(name), no_data.get(name), thermal=name == "a" and is_radiometric(path))
+        for name, path in paths.items()
+    }
     images = {name: file.pixels for name, file in files.items()}
     notices = tuple(notice for file in files.values() for notice in file.notices)
     (height, width), first = images["a"].shape[:2], paths["a"]
