@@ -22,6 +22,7 @@ from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, load_fuser
 from adasffuse.models import SIZES
 from adasffuse.models.weights import WeightsError
+from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import KINDS, TASKS
 
 
@@ -290,6 +291,16 @@ def test_strength_lies_between_the_visible_image_and_the_result():
     whole, half, none = (load_fuser("ivf", "tiny", strength=s).fuse_luminance(infrared, visible) for s in (1, 0.5, 0))
     assert np.array_equal(none, visible)
     np.testing.assert_allclose(half, (whole + visible) / 2, atol=1e-6)
+
+
+def test_people_are_not_raised_where_that_is_not_wanted():
+    night = night_scene(np.random.default_rng(3))
+    raised, not_raised = (
+        load_fuser("ivf", "tiny", people=p).fuse_luminance(night.infrared, luminance(night.visible))
+        for p in (True, False)
+    )
+    more = raised - not_raised
+    assert more.min() > -0.02 and more[night.targets].mean() > 0.03 > 30 * abs(more[~night.targets].mean())
 
 
 @pytest.mark.parametrize(("task", "strength", "what"), [("mef", 0.5, "infrared"), ("ivf", 1.5, "from 0 to 1")])

@@ -107,6 +107,9 @@ def add_fusing_options(
             help="of infrared + visible: how much of the infrared is brought in, from 0, the visible image, to 1 "
             "(%(default)s)",
         )
+        network.add_argument(
+            "--no_people", action="store_true", help="of infrared + visible: do not make people stand out"
+        )
     results = results or parser.add_argument_group("results")
     results.add_argument(
         "--depth",
@@ -139,6 +142,7 @@ def fuser_from(args: argparse.Namespace, task_id: str) -> "Fuser":
         args.tile_overlap,
         args.precision,
         getattr(args, "strength", 1.0),  # stacks have none
+        not getattr(args, "no_people", False),
     )
 
 

@@ -55,6 +55,7 @@ class Fuser:
         precision: of the network's arithmetic, 'float32', 'bfloat16', or 'auto', the faster one of this machine.
         strength: how much of the infrared image is brought into the visible one, of that task alone: 1 all that the
             network takes, 0 nothing, in between the mean luminance of both, so weighted.
+        people: whether people are raised in infrared + visible, see `adasffuse.models.targets`.
     Raises:
         ValueError: impossible tile size, unknown precision, or a strength that this task has not.
     """
@@ -68,6 +69,7 @@ class Fuser:
         tile_overlap: int = DEFAULT_OVERLAP,
         precision: str = "auto",
         strength: float = 1.0,
+        people: bool = True,
     ) -> None:
         if not 0 <= strength <= 1:
             raise ValueError(f"strength is a number from 0 to 1, got {strength}")
@@ -81,6 +83,8 @@ class Fuser:
         self.device = torch.device(device)
         self.precision = pick_precision(precision, self.device)
         self.model = copy.deepcopy(model).to(self.device, memory_format=torch.channels_last).eval()
+        if not people:
+            self.model.targets = None
         self.task, self.tile, self.tile_overlap, self.strength = task, tile, tile_overlap, strength
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -327,6 +331,7 @@ def load_fuser(
     tile_overlap: int = DEFAULT_OVERLAP,
     precision: str = "auto",
     strength: float = 1.0,
+    people: bool = True,
 ) -> Fuser:
     """Fuser of a task with released weights, or with a weights file of your own.
 
@@ -336,7 +341,7 @@ def load_fuser(
         weights: other weights than the default ones: a file, a folder, the name of released ones, or
             'organisation/repository' on the Hugging Face Hub; see `adasffuse.models.hub.find_pretrained`.
         device: 'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
-        tile, tile_overlap, precision, strength: as in `Fuser`.
+        tile, tile_overlap, precision, strength, people: as in `Fuser`.
     Raises:
         ValueError: unknown task or precision, impossible tile size or strength.
         WeightsError: no such weights, damaged or foreign ones, or made for another task.
@@ -346,4 +351,4 @@ def load_fuser(
     model, made_for = load_weights(path)
     if made_for not in (chosen.id, GENERAL):
         raise WeightsError(f"{path} was trained for task {made_for!r}, not {chosen.id!r}")
-    return Fuser(model, chosen, pick_device(device), tile, tile_overlap, precision, strength)
+    return Fuser(model, chosen, pick_device(device), tile, tile_overlap, precision, strength, people)
