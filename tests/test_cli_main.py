@@ -76,7 +76,7 @@ def test_without_shtab_the_command_to_install_it(capsys, monkeypatch):
     assert call(capsys, "completion", "zsh") == (
         1,
         "",
-        "error: shell completion needs: pip install adasffuse[completion]\n",
+        "error: shell completion needs: pip install 'adasffuse[completion]'\n",
     )
 
 
@@ -91,10 +91,10 @@ def test_the_installation(capsys, monkeypatch):
     assert status == 0 and values["torch"] == torch.__version__ and values["threads"] == torch.get_num_threads()
     assert values["optional packages"] == {
         "pillow": metadata.version("pillow"),
-        "zzz-none": "absent; pip install adasffuse[zzz]",
+        "zzz-none": "absent; pip install 'adasffuse[zzz]'",
     }
     out = call(capsys, "info")[1]
-    assert "zzz-none: absent; pip install adasffuse[zzz]" in out and "general_small" in out
+    assert "zzz-none: absent; pip install 'adasffuse[zzz]'" in out and "general_small" in out
 
 
 def test_weights(capsys, tmp_path):
