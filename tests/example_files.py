@@ -1,9 +1,9 @@
 """Small files and folders with the names that the commands of README and docs use, all rendered."""
 
 import json
+import sys
 from collections.abc import Sequence
 from fractions import Fraction
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,9 @@ from adasffuse.images.frames import write_video
 from adasffuse.images.write import quantise, write_image
 from adasffuse.scenes.head import head
 from adasffuse.scenes.street import night_scene
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import render_objects
 
 ROOT = Path(__file__).resolve().parents[1]
 STEMS = ("7", "8")
@@ -151,7 +154,7 @@ def _write_medical(root: Path) -> None:
 
 def _write_labelled(root: Path) -> None:
     """Frames with boxes and masks, and a method's images of them."""
-    import_module("render_objects").main([str(root / "DATA"), "--train", "16", "--test", "4"])
+    render_objects.main([str(root / "DATA"), "--train", "16", "--test", "4"])
     (root / "FOLDER").symlink_to(root / "DATA/visible")
 
 
@@ -160,7 +163,7 @@ def _write_options(root: Path) -> None:
     name = "options/train_AdaSFFuse_ivf.json"
     options = json.loads((ROOT / name).read_text(encoding="utf-8"))
     options["data"].update(validation=[STEMS[0]], crop=48)
-    options["train"].update(steps=1, batch_size=1, warmup=0, init="general_tiny")
+    options["train"].update(steps=1, batch_size=4, warmup=0, init="general_tiny")
     options["size"] = "tiny"
     (root / "options").mkdir()
     (root / name).write_text(json.dumps(options), encoding="utf-8")

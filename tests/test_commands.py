@@ -12,7 +12,6 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from example_files import ROOT, write_example_files
@@ -29,6 +28,7 @@ CAMERAS = "needs two cameras and a display"
 THERMAL = "needs radiometric JPEG files; tests/test_thermal_medical.py reads real ones"
 REPOSITORY = "writes the cards and pages of this repository; "
 MACHINES = "needs two machines of eight GPUs"
+MEASURES = "measures for minutes"
 DATA = "needs MSRS, and an hour"
 
 # Why a command is not run here, word by word as the pages have it.
@@ -51,10 +51,12 @@ NOT_RUN = {
     "python scripts/write_tables.py": REPOSITORY + "tests/test_write_tables.py runs it on others",
     "torchrun --nnodes 2 --node_rank 0 --nproc_per_node 8 --master_addr HOST --master_port 29500 "
     "train_AdaSFFuse.py --opt options/train_AdaSFFuse_ivf.json": MACHINES,
+    "python scripts/benchmark_video.py --steadiness": MEASURES,
+    "GOMP_SPINCOUNT=2000 python scripts/benchmark_video.py": MEASURES,
     "adasffuse downstream MSRS --task segment --classes msrs --out runs --modalities infrared visible average fused "
     "--epochs 8 --groups day='*D' night='*N' --jobs 2": DATA,
 }
-# Run with -m slow, alone: these take longer than a few seconds.
+# Run with -m slow: half a minute to several minutes each.
 SLOW = (
     "bash scripts/demo.sh",
     "torchrun --nproc_per_node 4 -m adasffuse fuse infrared visible -o fused",
@@ -68,8 +70,6 @@ SLOW = (
     "adasffuse downstream objects --task segment --out runs --size 128x96 --epochs 8 --seeds 1",
     "python scripts/score_weights.py --weights general --size small --root_path DATA/test "
     "--datasets IVF IVF_MSRS IVF_LLVIP MEF MFF MIF --every IVF_LLVIP=2 --json scores.json",
-    "python scripts/benchmark_video.py --steadiness",
-    "GOMP_SPINCOUNT=2000 python scripts/benchmark_video.py",
 )
 SIZES = {"data.md": (256, 384)}  # its comparison names a box
 SMALL = (80, 104)  # height, width
@@ -117,13 +117,6 @@ def called(command: Command) -> tuple[str, list[str]]:
     return name, words[1:]
 
 
-def module_of(program: str) -> ModuleType:
-    """A script as a module; those in scripts/ import each other."""
-    if str(ROOT / "scripts") not in sys.path:
-        sys.path.append(str(ROOT / "scripts"))
-    return import_module(Path(program).stem)
-
-
 def parse(command: Command) -> None:
     """Parse with the program's own parser; nothing is run."""
     program, arguments = called(command)
@@ -140,7 +133,7 @@ def parse(command: Command) -> None:
         elif name.startswith("test_"):
             task_script.parse_args(find_task(name.split("_")[1]), arguments)
         elif program.endswith(".py"):
-            module_of(program).parse_args(arguments)
+            import_module(name).parse_args(arguments)
     else:
         assert program in ("pip", "venv", "source", "ruff", "mkdocs", "mkdir"), f"who runs {command.text!r}?"
 
@@ -154,7 +147,7 @@ def run(command: Command) -> int:
         for folder in arguments[1:]:  # the first one is -p
             Path(folder).expanduser().mkdir(parents=True, exist_ok=True)
         return 0
-    call = main if program == "adasffuse" else module_of(program).main
+    call = main if program == "adasffuse" else import_module(Path(program).stem).main
     with redirect_stdout(open(Path(command.output).expanduser(), "w") if command.output else sys.stdout):
         return call(list(map(os.path.expanduser, arguments))) or 0
 
