@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 from numpy import ndarray
-from tiny import write_dicom
 
 from adasffuse.data.synthesis import expose, focus_far, focus_near
 from adasffuse.downstream.labels import write_voc
@@ -21,10 +20,11 @@ from adasffuse.scenes.street import night_scene
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import render_objects
+from special_files import dicom_file, radiometric_jpeg
 
 ROOT = Path(__file__).resolve().parents[1]
 STEMS = ("7", "8")
-SEEDS = (3, 6, 8)  # of streets that can be registered at 80 x 104 pixels
+SEEDS = (6, 8, 14)  # of streets that can be registered at 80 x 104 pixels
 STOPS = (-2, 0, 2)  # of the exposures of a bracket
 
 
@@ -35,6 +35,7 @@ def write_example_files(root: Path, size: tuple[int, int]) -> None:
     visible = [quantise(scene.visible, "8") for scene in scenes]
     counts = [(7200 + 4 * image.astype(np.uint16)) for image in infrared]
     _write_pairs(root, infrared, visible, counts)
+    _write_thermal(root, infrared, visible)
     _write_data_sets(root, infrared, visible)
     _write_published(root / "home/MSRS-main", infrared, visible)
     _write_stacks(root, visible)
@@ -62,9 +63,9 @@ def _write_pairs(root: Path, infrared: list[ndarray], visible: list[ndarray], co
     for name, image in (("ir", infrared[0]), ("infrared", infrared[0]), ("vis", visible[0]), ("visible", visible[0])):
         write_image(root / f"{name}.png", image)
     _write(root / "thermal.tif", counts[0])
-    for folder in ("infrared", "infrared_frames", "pairs/infrared"):
+    for folder in ("infrared", "infrared_frames"):
         _write_all(root / folder, infrared)
-    for folder in ("visible", "visible_frames", "pairs/visible", "rgb"):
+    for folder in ("visible", "visible_frames", "rgb"):
         _write_all(root / folder, visible)
     _write_all(root / "thermal", counts)
     for folder in ("all", "cam"):
@@ -72,6 +73,18 @@ def _write_pairs(root: Path, infrared: list[ndarray], visible: list[ndarray], co
         _write_all(root / folder, visible, "VIS_{}.jpg")
     for folder in ("results/IVF", "OTHER/IVF"):
         _write_all(root / folder, visible)
+
+
+def _write_thermal(root: Path, infrared: list[ndarray], visible: list[ndarray]) -> None:
+    """Radiometric JPEG files, with a photograph in `camera` and without in `radiometric`."""
+    for folder in ("camera", "radiometric"):
+        (root / folder).mkdir()
+    for stem, heat, photograph in zip(STEMS, infrared, visible):
+        counts = heat.astype(np.uint16) * 8 + 18000
+        file = radiometric_jpeg(counts, photograph, (1.0, 0, 0))
+        (root / "camera" / f"FLIR{stem}.jpg").write_bytes(file)
+        (root / "shot.jpg").write_bytes(file)
+        (root / "radiometric" / f"{stem}.jpg").write_bytes(radiometric_jpeg(counts))
 
 
 def _write_data_sets(root: Path, infrared: list[ndarray], visible: list[ndarray]) -> None:
@@ -142,14 +155,15 @@ def _write_medical(root: Path) -> None:
         volume = nibabel.Nifti1Image(values.transpose(2, 1, 0), np.diag([2, 2, 3, 1]))
         nibabel.save(volume, root / f"{name}.nii.gz")
         for number, one in enumerate(values):
-            write_dicom(
-                root / f"{name}_series" / f"{number}.dcm",
+            file = dicom_file(
                 one,
                 SeriesInstanceUID="1.2",
                 ImagePositionPatient=[0, 0, 3 * number],
                 ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
                 PixelSpacing=[2, 2],
             )
+            (root / f"{name}_series").mkdir(exist_ok=True)
+            (root / f"{name}_series/{number}.dcm").write_bytes(file)
 
 
 def _write_labelled(root: Path) -> None:

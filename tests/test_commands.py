@@ -25,7 +25,6 @@ INSTALLS = "makes or fills a virtual environment"
 NETWORK = "needs the network"
 DISPLAY = "needs a display; tests/test_video.py has a stand-in for it"
 CAMERAS = "needs two cameras and a display"
-THERMAL = "needs radiometric JPEG files; tests/test_thermal_medical.py reads real ones"
 REPOSITORY = "writes the cards and pages of this repository; "
 MACHINES = "needs two machines of eight GPUs"
 MEASURES = "measures for minutes"
@@ -44,7 +43,6 @@ NOT_RUN = {
     "pip install 'adasffuse[video]'": INSTALLS,
     ".venv/bin/mkdocs build --strict": "tests/test_docs.py runs it",
     "adasffuse data RoadScene --download archives --root datasets": NETWORK,
-    "adasffuse extract camera -o pairs": THERMAL,
     "adasffuse video infrared.mp4 visible.mp4 --show": DISPLAY,
     "adasffuse video --camera_a 0 --camera_b 1 --show -o shown.mp4": CAMERAS,
     "python scripts/update_cards.py scores.json": REPOSITORY + "tests/test_update_cards.py runs it on others",
@@ -72,6 +70,7 @@ SLOW = (
     "--datasets IVF IVF_MSRS IVF_LLVIP MEF MFF MIF --every IVF_LLVIP=2 --json scores.json",
 )
 SIZES = {"data.md": (256, 384)}  # its comparison names a box
+THERMAL = {"files.md": "radiometric"}  # what is called `thermal` on a page, else counts of 16 bits
 SMALL = (80, 104)  # height, width
 
 
@@ -155,7 +154,7 @@ def run(command: Command) -> int:
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory):
     """A function that gives the folder of example files of a size."""
-    for package in ("av", "nibabel", "pydicom", "shtab", "matplotlib"):
+    for package in ("av", "flyr", "nibabel", "pydicom", "shtab", "matplotlib"):
         pytest.importorskip(package)
     made: dict[tuple[int, int], Path] = {}
 
@@ -176,6 +175,9 @@ def reader(examples, tmp_path, tmp_path_factory, monkeypatch):
     def enter(page: str) -> Path:
         folder = tmp_path / "reader"
         shutil.copytree(examples(SIZES.get(page, SMALL)), folder, symlinks=True)
+        if page in THERMAL:
+            shutil.rmtree(folder / "thermal")
+            shutil.copytree(folder / THERMAL[page], folder / "thermal")
         monkeypatch.chdir(folder)
         monkeypatch.setenv("HOME", str(folder / "home"))
         monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
@@ -204,8 +206,8 @@ def test_commands_are_those_of_the_programs(page, monkeypatch):
     for command in commands_on(page):
         parse(command)
     text = page.read_text(encoding="utf-8")
-    for words in re.findall(r"`(?:python )?((?:scripts/)?\w+\.py --[^`]+)`", text):
-        parse(command_of(f"python {words}"))
+    for inline in re.findall(r"`(python \S+\.py [^`]+)`", text):
+        parse(command_of(inline))
     assert [name for name in re.findall(r"\b(?:scripts|tests)/\w+\.\w+", text) if not (ROOT / name).is_file()] == []
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(re.findall(r"adasffuse\[(\w+)\]", text)) <= set(extras)
