@@ -27,6 +27,8 @@ DISPLAY = "needs a display; tests/test_video.py has a stand-in for it"
 CAMERAS = "needs two cameras and a display"
 REPOSITORY = "writes the cards and pages of this repository; "
 MACHINES = "needs two machines of eight GPUs"
+EXPORTS = "takes minutes; tests/test_export.py exports smaller networks"
+TRAINS = "takes minutes; tests/test_downstream.py trains on fewer frames"
 MEASURES = "measures for minutes"
 DATA = "needs MSRS, and an hour"
 
@@ -49,23 +51,24 @@ NOT_RUN = {
     "python scripts/write_tables.py": REPOSITORY + "tests/test_write_tables.py runs it on others",
     "torchrun --nnodes 2 --node_rank 0 --nproc_per_node 8 --master_addr HOST --master_port 29500 "
     "train_AdaSFFuse.py --opt options/train_AdaSFFuse_ivf.json": MACHINES,
+    "adasffuse export --format onnx --task ivf --size small --colour -o ivf_rgb.onnx": EXPORTS,
+    "adasffuse export --format pt2 --task mef --size base -o mef.pt2": EXPORTS,
+    "adasffuse export --format onnx --task mff --sources 3 -o stack.onnx": EXPORTS,
+    "adasffuse downstream DATA --task segment --out runs --groups day='*D' night='*N'": TRAINS,
+    "adasffuse downstream DATA --task detect --out runs_boxes --modalities infrared visible average fused "
+    "mine=FOLDER": TRAINS,
+    "adasffuse downstream objects --task segment --out runs --size 128x96 --epochs 8 --seeds 1": TRAINS,
     "python scripts/benchmark_video.py --steadiness": MEASURES,
     "GOMP_SPINCOUNT=2000 python scripts/benchmark_video.py": MEASURES,
-    "adasffuse downstream MSRS --task segment --classes msrs --out runs --modalities infrared visible average fused "
-    "--epochs 8 --groups day='*D' night='*N' --jobs 2": DATA,
+    "adasffuse downstream MSRS --task segment --classes msrs --out runs --modalities infrared visible "
+    "average max fused fused_tiny fused_base --epochs 8 --groups day='*D' night='*N' --jobs 2": DATA,
 }
-# Run with -m slow: half a minute to several minutes each.
+# Run with -m slow: seconds to minutes each.
 SLOW = (
     "bash scripts/demo.sh",
     "torchrun --nproc_per_node 4 -m adasffuse fuse infrared visible -o fused",
     "torchrun --nproc_per_node 4 train_AdaSFFuse.py --opt options/train_AdaSFFuse_ivf.json",
     "adasffuse export --format onnx --task ivf --size small -o ivf.onnx",
-    "adasffuse export --format onnx --task ivf --size small --colour -o ivf_rgb.onnx",
-    "adasffuse export --format pt2 --task mef --size base -o mef.pt2",
-    "adasffuse export --format onnx --task mff --sources 3 -o stack.onnx",
-    "adasffuse downstream DATA --task segment --out runs --groups day='*D' night='*N'",
-    "adasffuse downstream DATA --task detect --out runs_boxes --modalities infrared visible average fused mine=FOLDER",
-    "adasffuse downstream objects --task segment --out runs --size 128x96 --epochs 8 --seeds 1",
     "python scripts/score_weights.py --weights general --size small --root_path DATA/test "
     "--datasets IVF IVF_MSRS IVF_LLVIP MEF MFF MIF --every IVF_LLVIP=2 --json scores.json",
 )
