@@ -226,6 +226,13 @@ def test_all_problems_are_listed_at_once(tmp_path):
         assert part in message
 
 
+def test_a_pattern_that_holds_nothing_out_is_a_notice(root, caplog):
+    with caplog.at_level("WARNING", "adasffuse"):
+        TrainingCrops(data_options(root, validation=("night*", "day_2.png", "day_2")))
+    (notice,) = (record.message for record in caplog.records)
+    assert notice == "data.validation: day_2.png holds no image out; names are stems, without folder and suffix"
+
+
 def test_files_that_are_no_images_are_a_notice(tmp_path, caplog):
     root = write_ivf(tmp_path, ("1", "2"))
     for stem in "12":

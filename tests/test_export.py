@@ -111,7 +111,7 @@ def test_impossible_arguments_and_missing_packages_are_named(tmp_path, capsys, m
     assert "was trained for task 'mff', not 'ivf'" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert run(["--format", "onnx", "--task", "ivf", "-o", str(tmp_path / "a.onnx")]) == 1
-    assert "pip install adasffuse[export]" in capsys.readouterr().err
+    assert "pip install 'adasffuse[export]'" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mff.safetensors"]
 
 

@@ -51,6 +51,13 @@ class TrainingCrops(Dataset):
         self.pairs, self.validation = load_pairs(options, cache)
         self.sharp, held = load_sharp(options, cache) if options.sharp_folder else ([], [])
         self.validation += held
+        stems = [pair.name.rsplit("/", 1)[-1] for pair in self.validation]
+        for pattern in options.validation:
+            if not any(_matches(stem, (pattern,)) for stem in stems):
+                _log.warning(
+                    "data.validation: %s holds no image out; names are stems, without folder and suffix",
+                    printable(pattern),
+                )
         self._order: tuple[int, np.ndarray] = (-1, np.arange(0))
 
     def __len__(self) -> int:
