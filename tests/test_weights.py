@@ -17,6 +17,7 @@ from adasffuse.models.weights import (
     file_sha256,
     find_weights,
     load_weights,
+    read_record,
     released_names,
     released_weights,
     save_weights,
@@ -36,6 +37,16 @@ def rewrite(path, change_state=lambda state: state, **header):
 @pytest.fixture
 def path(tmp_path):
     return write_weights(tmp_path / "w.safetensors", "mif", output="direct")
+
+
+def test_the_same_weights_are_the_same_bytes(tmp_path):
+    state, options = network().state_dict(), network().options
+    for name in "ab":
+        save_weights(tmp_path / name, state, options, "ivf", steps=3, name="Zürich", seed=0)
+    content = (tmp_path / "a").read_bytes()
+    assert content == (tmp_path / "b").read_bytes() and int.from_bytes(content[:8], "little") % 8 == 0
+    assert read_record(tmp_path / "a") == {"steps": 3, "name": "Zürich", "seed": 0}
+    assert all(torch.equal(value, state[name]) for name, value in load_weights(tmp_path / "a")[0].state_dict().items())
 
 
 def test_round_trip(path):

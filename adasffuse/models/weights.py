@@ -49,7 +49,15 @@ def save_weights(path: str | Path, state: dict[str, Tensor], options: ModelOptio
                 f"cannot write {path}: {name} is {_type(value)}; weights are {', '.join(_TYPES.values())}"
             )
     header = {"format": "adasffuse", "task": task, "model": json.dumps(asdict(options)), "record": json.dumps(record)}
-    write_bytes(path, save(state, metadata={**header, "digest": digest(state)}))
+    write_bytes(path, _ordered(save(state, metadata={**header, "digest": digest(state)})))
+
+
+def _ordered(content: bytes) -> bytes:
+    """A safetensors file with the entries of its header by name: the library writes them in an order that varies."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[end:]
 
 
 def load_weights(path: str | Path) -> tuple[AdaSFFuse, str]:
