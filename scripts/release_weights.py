@@ -16,6 +16,7 @@ import json
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -26,6 +27,7 @@ from adasffuse.files import replacing, write_text
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings
+from adasffuse.models import AdaSFFuse
 from adasffuse.models.weights import RUN_WEIGHTS, file_sha256, load_weights, read_record, save_weights
 from adasffuse.process import keep_freed_memory
 from adasffuse.training.options import Options, load_options
@@ -100,10 +102,10 @@ def release(args: argparse.Namespace) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         model, task = load_weights(source)
         if args.of:
-            card = json.loads((RELEASED / f"{args.of}.json").read_text(encoding="utf-8"))
-            size, made = card["size"], card
-            if task != card["task"]:
-                raise ValueError(f"{source} is for task {task!r}, {args.of} for {card['task']!r}")
+            made = card_of(args.of, model, task, source)
+            made |= {"data_licence": args.data_licence} if args.data_licence else {}
+            made |= {"hardware": args.hardware} if args.hardware else {}
+            size = made["size"]
         else:
             options = load_options(args.run / "options.json")
             size = options.size
@@ -132,6 +134,25 @@ def release(args: argparse.Namespace) -> Path:
             shutil.copyfile(weights, temporary)
     write_text(target.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
     return target
+
+
+def card_of(name: str, model: AdaSFFuse, task: str, source: Path) -> dict:
+    """The card of released weights, of which `source` holds a network of the same shape but for `dark` and `targets`.
+
+    Raises:
+        ValueError: no such weights, or those of another task or shape.
+    """
+    path = RELEASED / f"{name}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(one.stem for one in RELEASED.glob("*.json")))
+        raise ValueError(f"--of {name}: no such released weights; there are {known}")
+    card = json.loads(path.read_text(encoding="utf-8"))
+    if task != card["task"]:
+        raise ValueError(f"{source} is for task {task!r}, {name} for {card['task']!r}")
+    before = load_weights(path.with_suffix(".safetensors"))[0].options
+    if replace(model.options, dark=before.dark, targets=before.targets) != before:
+        raise ValueError(f"{source} holds a network of another shape than {name}: {model.options}")
+    return card
 
 
 def write_half(source: Path, target: Path) -> None:

@@ -16,14 +16,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from adasffuse.cli.downstream import add_label_options, classes_of, frames_of
+from adasffuse.cli.downstream import add_label_options, classes_of, frames_of, others_of
 from adasffuse.downstream.classes import TASKS, find_classes
-from adasffuse.downstream.frames import find_frames
-from adasffuse.downstream.labels import BoxRules
+from adasffuse.downstream.frames import Frame
 from adasffuse.downstream.targets import agreement, read_samples, teach
 from adasffuse.files import printable
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.growth import inherit
+from adasffuse.models.network import RAISED
 from adasffuse.models.targets import TargetLift
 from adasffuse.models.weights import find_weights, load_weights, read_record, save_weights
 from adasffuse.process import run_program, say
@@ -46,8 +46,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=3000, help="updates (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     args = parser.parse_args(argv)
-    if len(args.weights) != len(args.out):
-        parser.error("--out names a file for each of --weights")
+    if len(args.weights) != len(args.out) or len(set(args.out)) < len(args.out):
+        parser.error("--out names a file of its own for each of --weights")
     if args.steps < 1:
         parser.error("--steps must be 1 or more")
     return args
@@ -60,35 +60,52 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        networks = [load_weights(find_weights(name, "ivf")) for name in args.weights]
+        paths = [find_weights(name, "ivf") for name in args.weights]
+        networks = [load_weights(path) for path in paths]
+        for (model, _), path in zip(networks, paths):
+            if not set(RAISED) <= set(model.options.kinds):
+                raise ValueError(f"{path}: the network knows no infrared and visible images; take general ones")
         classes = classes_of(args, args.task)
-        found = frames_of(args, args.task, classes)
-        frames = found.of("train")
-        held = [f for f in frames if any(fnmatchcase(f.stem, pattern) for pattern in args.held_out)]
-        frames = [f for f in frames if f not in held]
+        frames, held = _split(frames_of(args, args.task, classes).of("train"), args)
         lift = TargetLift()
         checks = {"held out": read_samples(lift, held, classes)} if held else {}
-        for text in args.also:
-            name, _, folder = text.partition("=")
+        if args.also:
             other = find_classes(args.classes or "m3fd", args.also_task)
-            some = find_frames([folder], args.also_task, other, BoxRules(True, True), lists=False)
-            checks[name] = read_samples(lift, list(some.frames.values()), other)
+            checks |= {
+                name: read_samples(lift, some, other) for name, some in others_of(args, args.also_task, other).items()
+            }
         samples = read_samples(lift, frames, classes)
         with tqdm(total=args.steps) as bar:
             teach(lift, samples, args.steps, seed=args.seed, progress=lambda step, loss: bar.update())
         for name, some in {"trained on": samples, **checks}.items():
             say(f"{name}, {len(some)} frames: {agreement(lift, some)}")
-        for (model, task), name, path in zip(networks, args.weights, args.out):
+        taught = {"frames": len(frames), "steps": args.steps, "seed": args.seed}
+        for (model, task), before, path in zip(networks, paths, args.out):
             whole = with_targets(model, lift)
-            taught = {"frames": len(frames), "steps": args.steps, "seed": args.seed}
-            save_weights(
-                path, whole.state_dict(), whole.options, task, **read_record(find_weights(name, "ivf")), targets=taught
-            )
+            save_weights(path, whole.state_dict(), whole.options, task, **read_record(before) | {"targets": taught})
             say(f"-> {path}")
     except (ValueError, OSError) as error:
         say("error: " + "\n".join(map(printable, str(error).split("\n"))), sys.stderr)
         return 1
     return 0
+
+
+def _split(listed: list[Frame], args: argparse.Namespace) -> tuple[list[Frame], list[Frame]]:
+    """The frames of the training list that are trained on, and those held out.
+
+    Raises:
+        ValueError: there is no list, a pattern fits no frame, or nothing is left.
+    """
+    if not listed:
+        raise ValueError(f"{args.data[0]}: train.txt names no frame; scripts/voc_annotation.py draws lists")
+    for pattern in args.held_out:
+        if not any(fnmatchcase(frame.stem, pattern) for frame in listed):
+            raise ValueError(f"--held_out {pattern}: fits no stem in train.txt, such as {listed[0].stem}")
+    held = [frame for frame in listed if any(fnmatchcase(frame.stem, pattern) for pattern in args.held_out)]
+    frames = [frame for frame in listed if frame not in held]
+    if not frames:
+        raise ValueError("--held_out leaves no frame to train on")
+    return frames, held
 
 
 def with_targets(model: AdaSFFuse, lift: TargetLift) -> AdaSFFuse:

@@ -303,6 +303,11 @@ def test_people_are_not_raised_where_that_is_not_wanted():
     assert more.min() > -0.02 and more[night.targets].mean() > 0.03 > 30 * abs(more[~night.targets].mean())
 
 
+def test_people_are_of_infrared_and_visible_images_alone():
+    with pytest.raises(ValueError, match="--no_people, is for infrared"):
+        load_fuser("mef", "tiny", people=False)
+
+
 @pytest.mark.parametrize(("task", "strength", "what"), [("mef", 0.5, "infrared"), ("ivf", 1.5, "from 0 to 1")])
 def test_impossible_strength(task, strength, what):
     with pytest.raises(ValueError, match=what):

@@ -1,10 +1,12 @@
 """People are raised by the contrast that the fused image lacks of the infrared one, and nothing else is."""
 
 import math
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from tiny import SHAPE
+from tiny import SHAPE, network, write_weights
 
 from adasffuse.downstream.classes import ClassList
 from adasffuse.downstream.frames import find_frames
@@ -16,6 +18,10 @@ from adasffuse.models import AdaSFFuse, ModelOptions
 from adasffuse.models.growth import inherit
 from adasffuse.models.network import RAISED
 from adasffuse.models.targets import STRENGTH, TargetLift, reduction
+from adasffuse.models.weights import load_weights, read_record
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import train_targets
 
 SIZES = [(1, 1), (7, 300), (120, 160), (250, 130), (360, 640), (601, 777), (1080, 720)]
 
@@ -181,19 +187,26 @@ def test_inherited_or_not():
         assert torch.allclose(gained(a, b, kinds=RAISED), without(a, b, kinds=RAISED), atol=1e-6)
 
 
-def test_labels_are_read_at_the_copy_and_taught(tmp_path):
+def write_frames(root: Path) -> Path:
+    """Eight pairs of noise with a warm upright rectangle, its masks, and a list of them all."""
     draws = torch.Generator().manual_seed(0)
     for folder in ("infrared", "visible", "labels"):
-        (tmp_path / folder).mkdir()
+        (root / folder).mkdir(parents=True)
     for number in range(8):
         x, y = (int(torch.randint(40, 200, (), generator=draws)) for _ in range(2))
         noise = 40 + 30 * torch.rand(240, 320, generator=draws)
         mask = torch.zeros(240, 320)
         mask[y - 24 : y + 24, x - 9 : x + 9] = 2
         for folder, image in (("infrared", noise + 90 * (mask > 0)), ("visible", noise), ("labels", mask)):
-            write_image(tmp_path / folder / f"{number}.png", image.to(torch.uint8).numpy())
+            write_image(root / folder / f"{number}.png", image.to(torch.uint8).numpy())
+    (root / "classes.txt").write_text("0 background\n1 car\n2 person\n")
+    (root / "train.txt").write_text("".join(f"{number}\n" for number in range(8)))
+    return root
+
+
+def test_labels_are_read_at_the_copy_and_taught(tmp_path):
     classes = ClassList(("background", "car", "person"))
-    frames = list(find_frames([tmp_path], "segment", classes, lists=False).frames.values())
+    frames = list(find_frames([write_frames(tmp_path / "data")], "segment", classes, lists=False).frames.values())
     one = TargetLift()
     samples = read_samples(one, frames, classes)
     assert [tuple(sample.shape) for sample in samples] == [(3, 240, 320)] * 8
@@ -212,3 +225,44 @@ def test_labels_without_people_are_refused():
     with pytest.raises(ValueError, match="no class is called person"):
         read_samples(TargetLift(), [], ClassList(("background", "car")))
     assert labelled(empty[None, 2:]).shape == (1, 1, 120, 160)
+
+
+def test_the_script_teaches_and_teaches_again(tmp_path, capsys):
+    data, start, out = write_frames(tmp_path / "data"), tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    write_weights(start, "ivf", seed=5, kinds=("infrared", "visible"))
+    words = [data, "--held_out", "[67]", "--also", f"same={data}", "--also_task", "segment", "--steps", "2"]
+    words += ["--classes", data / "classes.txt"]
+    assert train_targets.main([str(w) for w in (*words, "--weights", start, "--out", out)]) == 0
+    shown = capsys.readouterr().out
+    assert "trained on, 6 frames: IoU" in shown and "held out, 2 frames" in shown and "same, 8 frames" in shown
+    assert train_targets.main([str(w) for w in (*words, "--weights", out, "--out", start)]) == 0
+    before, after = (load_weights(path)[0] for path in (out, start))
+    assert before.options.targets and before.targets.last.weight.any()
+    assert all(torch.equal(v, after.state_dict()[k]) for k, v in before.state_dict().items())  # the same seed
+    assert torch.equal(after.embed.weight, network(5, kinds=("infrared", "visible")).embed.weight)
+    assert read_record(start)["targets"] == {"frames": 6, "steps": 2, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--held_out", "x*"], "--held_out x*: fits no stem in train.txt, such as 0"),
+        (["--held_out", "*"], "--held_out leaves no frame to train on"),
+        (["--also", "elsewhere"], "--also elsewhere: expected NAME=DATA"),
+        (["--weights", "mff_small"], "the network knows no infrared and visible images"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_trained(tmp_path, capsys, words, message):
+    data, out = write_frames(tmp_path / "data"), tmp_path / "out.safetensors"
+    words = ["--weights", "general_tiny", *words]
+    arguments = [data, "--classes", data / "classes.txt", *words, "--also_task", "segment", "--out", out]
+    assert train_targets.main([str(word) for word in arguments]) == 1
+    assert message in capsys.readouterr().err and not out.exists()
+
+
+def test_without_a_list_nothing_is_trained(tmp_path, capsys):
+    data = write_frames(tmp_path / "data")
+    (data / "train.txt").unlink()
+    arguments = [data, "--weights", "general_tiny", "--out", tmp_path / "out.safetensors"]
+    assert train_targets.main([str(word) for word in arguments]) == 1
+    assert "train.txt names no frame" in capsys.readouterr().err

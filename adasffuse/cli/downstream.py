@@ -192,7 +192,7 @@ def _experiment(args: argparse.Namespace, ranks: Ranks) -> Experiment:
     rate = _LEARNING_RATE[args.task] if args.learning_rate is None else args.learning_rate
     budget = Budget(args.epochs, args.batch, rate, precision=pick_precision(args.precision, device))
     size, groups = _size(args.size), _named(args.groups, "--groups", "NAME=PATTERN, e.g. night='*N'")
-    others = _others(args, classes)
+    others = others_of(args, args.task, classes)
     if groups.keys() & others.keys():
         raise ValueError(f"--also and --groups both name {', '.join(groups.keys() & others.keys())}")
     found = frames_of(args, args.task, classes)
@@ -271,11 +271,11 @@ def _named(words: Sequence[str], option: str, form: str) -> dict[str, str]:
     return found
 
 
-def _others(args: argparse.Namespace, classes: ClassList) -> dict[str, tuple[Frame, ...]]:
-    """The frames of other data sets."""
+def others_of(args: argparse.Namespace, task: str, classes: ClassList) -> dict[str, tuple[Frame, ...]]:
+    """The frames of the data sets of --also, by name; errors as `frames_of`."""
     found = {}
     for name, folder in _named(args.also, "--also", "NAME=DATA, a labelled data set").items():
-        frames = find_frames([folder], args.task, classes, BoxRules(args.mend_boxes, skip_unlisted=True))
+        frames = find_frames([folder], task, classes, BoxRules(args.mend_boxes, skip_unlisted=True))
         frames.refuse_faults()
         found[name] = tuple(frames.frames[stem] for stem in sorted(frames.frames))
     return found

@@ -57,7 +57,7 @@ class Fuser:
             network takes, 0 nothing, in between the mean luminance of both, so weighted.
         people: whether people are raised in infrared + visible, see `adasffuse.models.targets`.
     Raises:
-        ValueError: impossible tile size, unknown precision, or a strength that this task has not.
+        ValueError: impossible tile size, unknown precision, or a strength or people where the task has none.
     """
 
     def __init__(
@@ -73,8 +73,9 @@ class Fuser:
     ) -> None:
         if not 0 <= strength <= 1:
             raise ValueError(f"strength is a number from 0 to 1, got {strength}")
-        if strength != 1 and task.id != STRENGTH_TASK:
-            raise ValueError(f"strength is for infrared + visible, this is {task.title}")
+        for name, chosen in (("strength", strength != 1), ("people=False, --no_people,", not people)):
+            if chosen and task.id != STRENGTH_TASK:
+                raise ValueError(f"{name} is for infrared + visible, this is {task.title}")
         if tile < 0 or tile % GRID or tile_overlap < 0 or tile_overlap % GRID or 0 < tile <= tile_overlap:
             raise ValueError(
                 f"tile and tile_overlap must be multiples of {GRID} with tile > tile_overlap (or tile 0), "
