@@ -176,9 +176,13 @@ def recipe(options: Options) -> dict:
     values = options.to_dict()
     for part in values["parts"]:
         part["data"]["root_path"] = Path(part["data"]["root_path"]).name
-    if init := options.train.init:
-        values["train"]["init"] = Path(*Path(init).parts[-2:]).as_posix()  # run and file
+        part["teacher"] = _run_and_file(part["teacher"])
+    values["train"]["init"] = _run_and_file(options.train.init)
     return values
+
+
+def _run_and_file(weights: str) -> str:
+    return Path(*Path(weights).parts[-2:]).as_posix() if weights else ""
 
 
 def trained_with(run: Path, hardware: str | None) -> dict:

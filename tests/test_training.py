@@ -61,7 +61,9 @@ def root(tmp_path_factory):
 DIRECT = {"output": "direct", "exposure": False, "contrast": False, "kinds": []}  # the paper's head
 
 
-def run_options(root: Path, steps: int = 6, name: str = "run", task: str = "ivf", **sections) -> Options:
+def run_options(
+    root: Path, steps: int = 6, name: str = "run", task: str = "ivf", teacher: str | Path = "", **sections
+) -> Options:
     """A tiny run on the pairs below `root`; `sections` change keys of the options' sections."""
     values = {
         "data": {"root_path": str(root), "datasets": ["IVF"], "validation": ["val"], "crop": 16},
@@ -71,7 +73,7 @@ def run_options(root: Path, steps: int = 6, name: str = "run", task: str = "ivf"
     }
     for key, changes in sections.items():
         values[key] = {**values.get(key, {}), **changes}
-    return parse_options({"name": name, "task": task, **values})
+    return parse_options({"name": name, "task": task, "teacher": str(teacher), **values})
 
 
 def mixed_options(root: Path, steps: int = 3, **sections) -> Options:
@@ -79,7 +81,7 @@ def mixed_options(root: Path, steps: int = 3, **sections) -> Options:
     options = run_options(root, steps, **sections)
     data = replace(options.parts[0].data, datasets=("MEF",))
     mef = PartOptions("mef", data, LossOptions(intensity=5, gradient=1, ssim=2, target="mean", ssim_share="equal"))
-    return replace(options, parts=(replace(options.parts[0], weight=3), mef))
+    return replace(options, parts=(replace(options.parts[0], weight=3), replace(mef, teacher=options.parts[0].teacher)))
 
 
 def newest_state(folder: Path) -> dict:
@@ -862,6 +864,39 @@ def test_what_labels_have_taught_is_kept(root, tmp_path):
     taught = [name for name in before if name.startswith("targets.")]
     assert len(taught) == 12 and all(torch.equal(before[name], after[name]) for name in taught)
     assert not torch.equal(before["embed.weight"], after["embed.weight"])
+
+
+def test_a_teacher_says_what_no_truth_says(root, tmp_path):
+    """What the teacher makes of a and b, though the network is shown another b; a known truth stays."""
+    shape = {"exposure": True, "contrast": True, "kinds": KINDS}
+    teacher = write_weights(tmp_path / "teacher.safetensors", "general", seed=5, **shape)
+    taught, alone = mixed_options(root, teacher=teacher), mixed_options(root)
+    run, batch = Run(taught, Processes(0, 1, CPU)), default_collate([MixedCrops(alone.parts)[n] for n in range(6)])
+    batch["truth"] = torch.where(torch.arange(6)[:, None, None, None] == 1, batch["a"], torch.nan)
+    batch["shown_b"] = torch.zeros_like(batch["b"])
+    fused, (a, b, truth) = run.fuse(run.model, batch)
+    kinds = [[TASKS[taught.parts[part].task].kinds_of(2)[i] for part in batch["part"]] for i in (0, 1)]
+    with torch.no_grad():
+        expected = load_weights(teacher)[0](a, b, kinds=kinds)
+        own = run.model(a, batch["shown_b"], kinds=kinds)
+    assert len(run.teachers) == 2 and run.teachers[0] is run.teachers[1]
+    assert torch.equal(truth[1], batch["a"][1]) and torch.equal(fused.detach(), own)
+    others = [0, 2, 3, 4, 5]
+    torch.testing.assert_close(truth[others], expected[others], atol=1e-6, rtol=0)
+    assert Run(alone, Processes(0, 1, CPU)).fuse(run.model, batch)[1][2][others].isnan().all()
+
+
+def test_a_pupil_comes_nearer_to_its_teacher(root, tmp_path):
+    teacher = write_weights(tmp_path / "teacher.safetensors", "ivf", seed=5)
+    options = run_options(root, steps=40, teacher=teacher, train={"lr": 1e-2, "warmup": 0}, log={"validate": 20})
+    train(options, tmp_path, "cpu")
+    distance = scalars(tmp_path / "run", "validation/intensity")
+    assert distance[-1] < 0.7 * distance[0]
+
+
+def test_a_teacher_that_is_not_there(root):
+    with pytest.raises(WeightsError, match="weights file professor does not exist"):
+        Run(run_options(root, teacher="professor"), Processes(0, 1, CPU))
 
 
 def test_starting_from_the_folder_of_another_run(root, tmp_path):

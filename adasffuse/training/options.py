@@ -1,7 +1,8 @@
 """Options of a training run: one JSON file, parsed into validated frozen dataclasses.
 
-A file gives `parts`, a list; or one part, whose options (`task`, `data`, `loss`) stand at the top.  What stands beside
-`parts` is the default of every one of them, key by key.  A part may in turn hold `parts`, which share what it says.
+A file gives `parts`, a list; or one part, whose options (`task`, `data`, `loss`, `teacher`) stand at the top.  What
+stands beside `parts` is the default of every one of them, key by key.  A part may in turn hold `parts`, which share
+what it says.
 """
 
 import json
@@ -23,7 +24,7 @@ LARGEST_BATCH = 2**30  # pixels of all crops of a batch
 MOST_PARTS = 100
 LONGEST_NAME = 200  # bytes of the name of a run, which is that of its folder
 _STEPS_DOWN = (0.5, 0.75, 0.9)  # shares of the steps at which the schedule 'step' halves the step size
-_SHARED = ("task", "data", "loss")  # options of a part that may stand at the top of the file
+_SHARED = ("task", "data", "loss", "teacher")  # options of a part that may stand at the top of the file
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class PartOptions:
     data: DataOptions
     loss: LossOptions = field(default_factory=LossOptions)  # `parse_options` starts from the task's recipe
     weight: float = bounded(1.0, 1e-6, 1e6)  # its share of every batch, relative to the weights of the other parts
+    teacher: str = ""  # weights whose result is the truth where none is known, named like `train.init`; "" for none
 
     def __post_init__(self) -> None:
         check_bounds(self, "")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,8 +31,8 @@ class Run:
     Args:
         prepare: is given the network as it starts, and may fix some of its parameters, as the ablation does.
     Raises:
-        WeightsError: no such weights as `train.init` names.
-        ValueError: they are those of a network that this one cannot start from.
+        WeightsError: no such weights as `train.init` or a part's `teacher` names.
+        ValueError: those of `train.init` are of a network that this one cannot start from.
     """
 
     def __init__(self, options: Options, processes: Processes, prepare: Prepare | None = None) -> None:
@@ -46,6 +47,7 @@ class Run:
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(options.train.ema))
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.train.lr)
         self.parallel: nn.Module = DistributedDataParallel(self.model) if processes.world > 1 else self.model
+        self.teachers = _load_teachers(options, processes)  # by the number of their part
         self.best: dict[str, Any] = {}  # 'name' as `log.best` says, 'score' and 'step' of the best validation
 
     def update(self, batch: dict[str, Any]) -> Terms:
@@ -79,7 +81,8 @@ class Run:
     def fuse(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, list[Tensor]]:
         """Result of a network in the chosen precision, (B, 1, H, W) float32, and 'a', 'b', 'truth' on its device.
 
-        The network is shown 'shown_b' for b, where the batch has it.
+        The network is shown 'shown_b' for b, where the batch has it.  Where the truth is unknown, it is what the
+        teacher of the sample's part makes of a and b.
         """
         device, low_precision = self.processes.device, self.options.train.precision == "bfloat16"
         images = [batch[name].to(device, non_blocking=True) for name in ("a", "b", "truth")]
@@ -88,7 +91,22 @@ class Run:
             tasks = [TASKS[self.options.parts[number].task] for number in batch["part"].tolist()]
             kinds = tuple(zip(*(task.kinds_of(2) for task in tasks)))
             fused = model(images[0], shown, kinds=kinds)
+            images[2] = self.taught(images, kinds, batch["part"])
         return fused.float(), images
+
+    @torch.no_grad()
+    def taught(self, images: Sequence[Tensor], kinds: Sequence[Sequence[str]], part: Tensor) -> Tensor:
+        """The truth (B, 1, H, W) of `images`, a, b and the truth, with the teachers' results where it is unknown."""
+        a, b, truth = images
+        unknown = truth[:, 0, 0, 0].isnan().cpu()
+        for teacher in set(self.teachers.values()):
+            parts = torch.tensor([number for number, other in self.teachers.items() if other is teacher])
+            members = (unknown & torch.isin(part, parts)).nonzero()[:, 0]
+            if len(members):
+                own = [[names[i] for i in members] for names in kinds]
+                rows = members.to(a.device)
+                truth = truth.index_copy(0, rows, teacher(a[rows], b[rows], kinds=own).float())
+        return truth
 
     def loss(self, fused: Tensor, images: Sequence[Tensor], part: Tensor) -> tuple[Tensor, Terms]:
         """Mean over a batch's samples of the loss of each one's part, and its terms; in float32.
@@ -167,3 +185,16 @@ def _start_from(model: AdaSFFuse, options: Options) -> None:
         inherit(model, start)
     except ValueError as error:
         raise ValueError(f"train.init {init} holds {error}") from None
+
+
+def _load_teachers(options: Options, processes: Processes) -> dict[int, AdaSFFuse]:
+    """The networks that parts are taught by, by the number of the part; parts with the same weights share one."""
+    known: dict[Path, AdaSFFuse] = {}
+    teachers = {}
+    for number, part in enumerate(options.parts):
+        if part.teacher:
+            path = find_weights(part.teacher, part.task, options.size)
+            if path not in known:
+                known[path] = load_weights(path)[0].to(processes.device).requires_grad_(False)
+            teachers[number] = known[path]
+    return teachers
