@@ -5,7 +5,8 @@ names are compared without regard to capitals, and the set may lie up to three f
 
 Compared with the files in the owners' repositories: MSRS (Linfeng-Tang/MSRS, whose visualize.py names its folders of
 labels), VIFB (xingchenzhang/VIFB), MEFB (xingchenzhang/MEFB), MFFW (xingchenzhang/MFIF), the slices of Harvard's atlas
-(xianming-gu/Havard-Medical-Image-Fusion-Datasets).  TNO: with the list of its archive's files in CharlesShan-hub/cslib.
+(xianming-gu/Havard-Medical-Image-Fusion-Datasets).  TNO: with the list of its archive's files in the public code
+"cslib" (class TNO of cslib.datasets.fusion).
 """
 
 from collections.abc import Mapping

@@ -147,7 +147,7 @@ def plain_stem(data_set: DataSet, path: Path) -> str:
 def _read_scene_folders(data_set: DataSet, source: Path) -> Iterator[Item]:
     """TNO: in each folder the thermal and the visible image by their names, such as Farm_IR.bmp and Farm_Vis.bmp.
 
-    Names as CharlesShan-hub/cslib lists them, of the archive on figshare: class TNO of its data sets for fusion.
+    Names of the archive on figshare, as the public code "cslib" lists them (class TNO of cslib.datasets.fusion).
     """
     for place in sorted(p for p in [source, *source.rglob("*")] if p.is_dir()):
         found = _thermal_and_visible(images_of(place))
