@@ -1,4 +1,4 @@
-"""Command line of `adasffuse demo`: a web page on this computer to try fusion on.
+"""A web page on this computer to try fusion on.
 
 adasffuse demo                     http://127.0.0.1:7860, for this computer alone
 adasffuse demo --host 0.0.0.0      for everyone who reaches this computer: there is no password
