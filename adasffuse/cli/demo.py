@@ -57,8 +57,9 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
                 quiet=True,
                 show_error=True,
             )
-        except OSError as error:
-            say(f"error: {args.host}:{args.port} cannot be used: {printable(error)}; try another --port", sys.stderr)
+        except OSError:  # gradio's words name its own settings, which this command does not read
+            what = "no address of this computer, or its port is taken"
+            say(f"error: {printable(args.host)}:{args.port}: {what}; try another --host or --port", sys.stderr)
             return 1
         say(f"{address} (Ctrl-C ends it)")
         try:
