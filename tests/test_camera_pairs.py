@@ -158,7 +158,7 @@ def test_one_clear_line_for_a_file_that_is_no_pair(run, tmp_path, changes, words
     shot(tmp_path / "cam/good.jpg")
     path = shot(tmp_path / "cam/bad.jpg", **changes)
     status, out, _ = run(tmp_path / "cam", "-o", tmp_path / "out")
-    assert status == 1 and f"  failed: bad: {path}: {words}" in out and "1 pairs fused" in out
+    assert status == 1 and f"  failed: bad: {path}: {words}" in out and "1 pair fused" in out
     assert [file.name for file in (tmp_path / "out").glob("*.png")] == ["good.png"]
 
 

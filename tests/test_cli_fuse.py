@@ -116,6 +116,7 @@ def test_stacks_of_more_than_two_folders(run, tmp_path):
         ),
         ("{d}/infrared/1.png -o {t}/o", "is one file; give two files, two folders, or a folder and two patterns"),
         ("{d}/infrared/1.png {d}/infrared/1.png -o {t}/o.png", "two sources are one and the same file"),
+        ("{d}/.. -o {t}/o", "is a folder of data sets"),
         ("{d}/infrared {d}/infrared -o {t}/o", "two sources are one and the same folder"),
         ("{d}/infrared {d}/nowhere -o {t}/o", "{d}/nowhere: no such file or folder"),
         ("{d}/infrared {d}/visible/[12].png -o {t}/o", "a pattern has one '*', in the name of the files"),
@@ -227,6 +228,7 @@ def test_resuming_skips_exactly_what_is_finished(run, pairs, tmp_path):
     assert fused("--depth", "16") == ["1", "2", "3"] and fused("--depth", "16") == []
     assert fused("--depth", "16", "--panel") == ["1", "2", "3"]
     (tmp_path / "out/panels/2.png").unlink()
+    assert fused("--depth", "16") == []
     assert fused("--depth", "16", "--panel") == ["2"]
     journal = tmp_path / "out/.adasffuse/rank0.jsonl"
     journal.write_text(journal.read_text()[:-20])  # a run that was killed while it wrote
@@ -239,7 +241,7 @@ def test_an_unfinished_pair_is_finished_by_the_next_run(run, pairs, tmp_path):
     assert run(pairs, "-o", tmp_path / "out")[0] == 1
     (pairs / "infrared/2.png").write_bytes(whole)
     status, out, _ = run(pairs, "-o", tmp_path / "out", "--resume")
-    assert status == 0 and "1 pairs fused" in out and "2 finished before, 0 failed" in out
+    assert status == 0 and "1 pair fused" in out and "2 finished before, 0 failed" in out
     status, out, _ = run(pairs, "-o", tmp_path / "out", "--resume", "--dry_run")
     assert status == 0 and "0 would be fused, 3 finished before, 0 would fail" in out
 

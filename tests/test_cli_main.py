@@ -10,6 +10,7 @@ import PIL.Image
 import pytest
 import tifffile
 import torch
+from example_files import radiometric_jpeg
 from PIL import ImageCms
 from tiny import network, write_weights
 
@@ -131,3 +132,12 @@ def test_images(capsys, tmp_path):
     assert "sRGB" in color["profile"] and color["channels"] == 3
     status, out, err = call(capsys, "info", tmp_path / "none.png", tmp_path / "c.jpg")
     assert status == 1 and "none.png: no such file" in err and "width" in out
+
+
+def test_info_of_files_that_are_read_in_another_way(tmp_path, capsys):
+    (tmp_path / "shot.jpg").write_bytes(radiometric_jpeg(np.full((8, 8), 18000, np.uint16)))
+    status, out, _ = call(capsys, "info", tmp_path / "shot.jpg")
+    assert status == 0 and "FLIR radiometric JPEG: fusing reads its temperatures" in out
+    (tmp_path / "ct.nii").write_bytes(b"n")
+    status, _, err = call(capsys, "info", tmp_path / "ct.nii")
+    assert status == 1 and "ct.nii: a volume; info describes images and weights" in err

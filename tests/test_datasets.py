@@ -184,15 +184,61 @@ def test_multi_focus_sets(tmp_path):
     assert len(names(tmp_path / "root/train/MFF_MFI-WHU/imageA")) == 4
 
 
-def test_tno_by_names(tmp_path):
+def test_vifb_with_its_slips(tmp_path):
+    """Its repository has a name in two spellings, and a copy of a file."""
+    for path in ("IR/peopleShadow", "VI/peopleshadow", "IR/manCall", "VI/manCall", "VI/manCall - 副本"):
+        draw(tmp_path / "VIFB-HEAD/input" / f"{path}.jpg")
+    assert run("VIFB", tmp_path, tmp_path / "root") == 0
+    assert names(tmp_path / "root/test/IVF_VIFB/visible") == ["manCall.jpg", "peopleShadow.jpg"]
+    assert names(tmp_path / "root/test/IVF_VIFB/infrared") == ["manCall.jpg", "peopleShadow.jpg"]
+
+
+def test_mffw_in_a_folder_for_each_pair(tmp_path):
+    for stem in ("mffw_01", "mffw_02", "MFI-WHU_01"):
+        for letter in "AB":
+            draw(tmp_path / "MFIF-HEAD/input" / stem / f"{stem}_{letter}.jpg")
+    draw(tmp_path / "MFIF-HEAD/fused_images/mffw_01_GD.jpg")
+    draw(tmp_path / "MFIF-HEAD/fused_images/mffw_01_QB.jpg")
+    assert run("MFFW", tmp_path, tmp_path / "root") == 0
+    assert names(tmp_path / "root/test/MFF_MFFW/imageA") == ["mffw_01.jpg", "mffw_02.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("files", "thermal"),
+    [
+        ("IR_meting003_g VIS_meting003_r", "IR_meting003_g"),
+        ("IR_hei_vis_g VIS_hei_vis_r", "IR_hei_vis_g"),
+        ("IR_bunker_g bunker_r", "IR_bunker_g"),
+        ("2_fk_ge_03_005 1_fk_ge_03_005", "2_fk_ge_03_005"),
+        ("Farm_II Farm_IR Farm_Vis", "Farm_IR"),
+        ("NIR01 IR01 Vis01", "IR01"),
+        ("B_LWIR G_NIR R_Vis", "B_LWIR"),
+        ("NIR-New_15RGB_603 LWIR-New_15RGB_603 VIS-New_15RGB_603 RGB-New_15RGB_603", "LWIR-New_15RGB_603"),
+        ("NIR_37dhvG IR_37rad VIS_37dhvR", "IR_37rad"),
+        ("NIR VIS", ""),  # no thermal image
+        ("7400i 7401i", ""),  # a sequence, in folders of its own
+    ],
+)
+def test_tno_by_names(tmp_path, files, thermal):
     place = tmp_path / "TNO_Image_Fusion_Dataset" / "Athena_images"
-    draw(place / "bunker/IR_bunker.bmp")
-    draw(place / "bunker/VIS_bunker.bmp")
-    draw(place / "two sizes/IR_x.bmp")
-    draw(place / "two sizes/VIS_x.bmp", (20, 20))
-    draw(place / "alone/VIS_y.bmp")
+    for stem in files.split():
+        draw(place / "scene" / f"{stem}.bmp")
+    draw(place / "other/ir.bmp")
+    draw(place / "other/vis.bmp")
     assert run("TNO", tmp_path / "TNO_Image_Fusion_Dataset", tmp_path / "root") == 0
-    assert names(tmp_path / "root/test/IVF_TNO/infrared") == ["Athena_images_bunker.bmp"]
+    folder = tmp_path / "root/test/IVF_TNO"
+    written = ["Athena_images_other.bmp", *(["Athena_images_scene.bmp"] if thermal else [])]
+    assert names(folder / "infrared") == names(folder / "visible") == written
+    if thermal:
+        assert (folder / "infrared/Athena_images_scene.bmp").resolve().stem == thermal
+        assert "VIS" in (folder / "visible" / written[1]).resolve().stem.upper() or "bunker" in files or "1_" in files
+
+
+def test_tno_sizes_that_differ_are_named(tmp_path, capsys):
+    for stem, size in (("a/ir", (24, 32)), ("a/vis", (24, 32)), ("b/IR_x", (24, 32)), ("b/VIS_x", (20, 20))):
+        draw(tmp_path / "TNO" / f"{stem}.bmp", size)
+    assert run("TNO", tmp_path / "TNO", tmp_path / "root") == 1
+    assert "b: sizes differ: infrared 32x24, visible 20x20" in capsys.readouterr().err
 
 
 def test_slices_are_split_by_case(tmp_path):

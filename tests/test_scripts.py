@@ -93,7 +93,7 @@ def test_real_pairs(task, data_root, run, tmp_path):
     assert status == 0, out + err
     assert files(tmp_path / "out") == sorted(expected)
     assert {name: size_of(tmp_path / "out" / name) for name in expected} == expected
-    assert out.count("1 pairs fused") == len(expected) == (3 if task == "mif" else 1)
+    assert out.count("1 pair fused") == len(expected) == (3 if task == "mif" else 1)
 
 
 def test_all_three_subsets_of_mif_in_one_call(run, tmp_path):
@@ -101,7 +101,7 @@ def test_all_three_subsets_of_mif_in_one_call(run, tmp_path):
     status, out, _ = run("mif", "--root_path", tmp_path / "data", "--no_scores")
     assert status == 0
     for sample in sample_pairs("mif"):
-        assert f"MIF/{sample.subset}: 1 pairs fused" in out
+        assert f"MIF/{sample.subset}: 1 pair fused" in out
         fused = read_image(tmp_path / "out/MIF" / sample.subset / f"{sample.name}.png").pixels
         assert fused.shape == sample.a.shape  # gray for CT-MRI, the functional image's colours for the others
 
@@ -112,7 +112,7 @@ def test_one_empty_subset_does_not_stop_the_others(run, tmp_path):
     broken.unlink()
     status, out, err = run("mif", "--root_path", tmp_path / "data", "--no_scores")
     assert status == 1 and f"error: no images in {broken.parent}" in err
-    assert "MIF/CT-MRI: 1 pairs fused" in out and "MIF/SPECT-MRI: 1 pairs fused" in out
+    assert "MIF/CT-MRI: 1 pair fused" in out and "MIF/SPECT-MRI: 1 pair fused" in out
 
 
 def test_one_subset_by_name(run, tmp_path):

@@ -133,7 +133,8 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     if empty:
         say(f"notice: {_border_notice(empty, args)}")
     place = f" -> {args.out}" if args.out is not None else ""
-    say(f"{len(job.scenes) - len(failed) + len(job.failed)} pairs aligned by {method}, {len(failed)} failed{place}")
+    count = len(job.scenes) - len(failed) + len(job.failed)
+    say(f"{count} {'pair' if count == 1 else 'pairs'} aligned by {method}, {len(failed)} failed{place}")
     return int(bool(failed))
 
 

@@ -1,4 +1,4 @@
-"""Command line of `adasffuse check`: what a folder of images holds, and what is wrong with it.
+"""What a folder of images holds, and what is wrong with it.
 
 adasffuse check DATA                       all data sets below it, and near-duplicates between train/ and test/
 adasffuse check DATA/test/IVF              one data set

@@ -1,4 +1,4 @@
-"""Command line of `adasffuse compare`: figures that show several methods side by side.
+"""Figures that show several methods side by side.
 
 adasffuse compare thermal rgb ours=results/IVF other=OTHER/IVF -o figures
 adasffuse compare thermal/7.png rgb/7.png ours=results/IVF/7.png -o figure.png --crop 200 120 160 120

@@ -1,4 +1,4 @@
-"""Command line of `adasffuse data`: lay a published data set out for training, fusing and scoring.
+"""Lay a published data set out for training, fusing and scoring.
 
 adasffuse data --list                                  all known sets: pairs, page, terms, what to download
 adasffuse data MSRS --source ~/MSRS-main --root datasets

@@ -1,4 +1,4 @@
-"""Command line of `adasffuse demo`: a web page on this computer to try fusion on.
+"""A web page on this computer to try fusion on.
 
 adasffuse demo                     http://127.0.0.1:7860, for this computer alone
 adasffuse demo --host 0.0.0.0      for everyone who reaches this computer: there is no password
@@ -57,8 +57,9 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
                 quiet=True,
                 show_error=True,
             )
-        except OSError as error:
-            say(f"error: {args.host}:{args.port} cannot be used: {printable(error)}; try another --port", sys.stderr)
+        except OSError:  # gradio's words name its own settings, which this command does not read
+            what = "no address of this computer, or its port is taken"
+            say(f"error: {printable(args.host)}:{args.port}: {what}; try another --host or --port", sys.stderr)
             return 1
         say(f"{address} (Ctrl-C ends it)")
         try:

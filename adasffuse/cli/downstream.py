@@ -1,4 +1,4 @@
-"""Command line of `adasffuse downstream`: does fusion help a detector or a segmenter?"""
+"""Does fusion help a detector or a segmenter?"""
 
 import argparse
 import multiprocessing

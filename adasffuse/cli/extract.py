@@ -1,4 +1,4 @@
-"""Command line of `adasffuse extract`: what is inside FLIR's radiometric JPEG files, as files of their own.
+"""What is inside FLIR's radiometric JPEG files, as files of their own.
 
 adasffuse extract camera -o pairs           pairs/infrared/NAME.tif in degrees C, pairs/visible/NAME.png
 adasffuse fuse pairs/infrared pairs/visible -o fused --range_a folder --align affine

@@ -257,6 +257,8 @@ def find_given(args: argparse.Namespace) -> Given:
         sets = _source_folders(paths[0])
         if len(sets) == 1 and not any((*found, patterns[1])):
             return Given(sets[0], (None, None), files=False)
+        if not any((*found, *patterns)):
+            _refuse_several_sets(paths[0])
         if not patterns[1] and _holds_camera_pairs(paths[0], found[0]):
             return Given(tuple(paths * 2), (found[0], None), files=False, camera=True)
         paths, found = paths * 2, [found[0], patterns[1]]
@@ -299,6 +301,14 @@ def _source_folders(folder: Path) -> list[tuple[Path, ...]]:
     names = dict.fromkeys(sources.folders for task in TASKS.values() for sources in task.sources)
     sets = [tuple(folder / name for name in group) for group in names]
     return [paths for paths in sets if all(path.is_dir() for path in paths)]
+
+
+def _refuse_several_sets(folder: Path) -> None:
+    """Raises ImageError for a folder of data sets, such as DATA/test."""
+    below = [path for path in sorted(folder.glob("*/")) if _source_folders(path)]
+    if below:
+        names = ", ".join(path.name for path in below)
+        raise ImageError(f"{folder} is a folder of data sets ({names}); give one of them, such as {below[0]}")
 
 
 def _is_pattern(name: str) -> bool:

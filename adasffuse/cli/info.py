@@ -18,8 +18,10 @@ from PIL import ImageCms
 
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.files import printable
-from adasffuse.images.formats import open_image
+from adasffuse.images.formats import is_radiometric, open_image
+from adasffuse.images.image import ImageError
 from adasffuse.images.read import valid_mask
+from adasffuse.images.volumes import is_volume
 from adasffuse.models.weights import (
     RUN_WEIGHTS,
     WeightsError,
@@ -162,6 +164,8 @@ def _licence(path: Path) -> str | None:
 
 
 def _image(path: Path) -> dict[str, Any]:
+    if is_volume(path) and path.exists():
+        raise ImageError(f"{path}: a volume; info describes images and weights, adasffuse fuse takes volumes")
     with open_image(path) as file:
         stored = file.decode()
         valid = valid_mask(stored, None, False)
@@ -169,7 +173,7 @@ def _image(path: Path) -> dict[str, Any]:
     height, width = file.height, file.width
     if file.orientation > 4:
         height, width = width, height
-    return {
+    values = {
         "what": "image",
         "width": width,
         "height": height,
@@ -185,6 +189,9 @@ def _image(path: Path) -> dict[str, Any]:
         "stored": _TURNED.get(file.orientation, _UPRIGHT),
         "notices": list(stored.notices),
     }
+    if is_radiometric(path):
+        values["temperatures"] = "FLIR radiometric JPEG: fusing reads its temperatures, not these values"
+    return values
 
 
 def _number(value: Any) -> int | float:

@@ -218,6 +218,7 @@ def _tell(
             say(f"  notice: {printable(notice)}")
     before = f", {len(rows) - len(fused)} finished before" if len(rows) > len(fused) else ""
     pace = f", {seconds / len(fused):.2f} s per stack in {network}" if fused else ""
-    say(f"{len(fused)} stacks fused{pace}{before}, {len(failed)} failed -> {printable(work.file or work.save_dir)}")
+    stacks = "stack" if len(fused) == 1 else "stacks"
+    say(f"{len(fused)} {stacks} fused{pace}{before}, {len(failed)} failed -> {printable(work.file or work.save_dir)}")
     for name, reason in failed:
         say(printable(f"  failed: {name}: {reason}"))

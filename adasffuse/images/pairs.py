@@ -358,10 +358,10 @@ def _no_source_folders(dataset: str, root: Path, base: Path, missing: Sequence[s
 
 
 def _same_folder(folder: Path, listing: _Listing) -> SceneError:
-    message = f"two sources are one and the same folder, {folder}: each image would be fused with itself"
+    message = f"two sources are one and the same folder, {folder}; give a folder for each source"
     patterns, count = _tell_apart([path.stem for path in listing.images])
     if count:
-        message += f"; the patterns {patterns[0]!r} and {patterns[1]!r} would tell {count} pairs of its files apart"
+        message += f"; or the patterns {patterns[0]!r} and {patterns[1]!r} would tell {count} pairs of its files apart"
     return SceneError(message, patterns=patterns)
 
 

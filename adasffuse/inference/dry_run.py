@@ -48,7 +48,7 @@ def plan_scenes(fuser: Fuser, work: Work, wanted: WantedResults, resume: bool = 
     journal = open_journal(fuser, work, wanted, reading, resume) if resume else None
     report = FolderReport(work.folder.name, work.save_dir, "")  # catches what `fuse_scenes` would catch
     for scene in work.scenes:
-        if journal and journal.finished(scene):
+        if journal and journal.finished(scene, wanted.beside(work, scene)):
             plan.skipped.append(scene)
             continue
         with report.blaming(scene):

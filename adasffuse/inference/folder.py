@@ -83,7 +83,8 @@ class FolderReport:
         scene = "pair" if len(self.ranges) == 2 else "scene"
         pace = f", {self.seconds / len(self.fused):.2f} s per {scene} in {self.network}" if self.fused else ""
         skipped = f", {len(self.skipped)} finished before" if self.skipped else ""
-        counts = f"{len(self.fused)} {scene}s fused{pace}{skipped}, {len(self.failed)} failed"
+        scenes = scene if len(self.fused) == 1 else f"{scene}s"
+        counts = f"{len(self.fused)} {scenes} fused{pace}{skipped}, {len(self.failed)} failed"
         lines = [f"{self.name}: {counts} -> {self.save_dir}"]
         return "\n".join(lines + [printable(f"  failed: {name}: {reason}") for name, reason in self.failed])
 
@@ -155,6 +156,10 @@ class WantedResults:
     align: Aligner | None = None  # registers the two sources of each scene; their sizes may differ then
     metadata: str = "none"  # of the source that gives the colour: 'none', 'exif' or 'gps' (EXIF with the place)
     grid: str = "b"  # of files that are a pair by themselves: whose pixels both get, see `read_camera_pair`
+
+    def beside(self, work: Work, scene: Scene) -> list[Path]:
+        """What is written of a scene beside the fused image."""
+        return [work.panel(scene)] if self.panels else []
 
     def resolved(self, task: Task, work: Work) -> "Reading":
         """How the files of all scenes are read.
@@ -276,7 +281,7 @@ def fuse_scenes(
             journal = stack.enter_context(open_journal(fuser, work, wanted, reading, resume, ranks.rank))
         todo = []
         for scene in ranks.share(work.scenes):
-            finished = journal.finished(scene) if journal else None
+            finished = journal.finished(scene, wanted.beside(work, scene)) if journal else None
             if finished:
                 report.skipped.append(scene)
                 report.files[scene.stem] = work.save_dir / finished.name
@@ -292,14 +297,13 @@ def fuse_scenes(
             if reading.align is None and fuser.task.id in CROSS_MODAL and len(images) == 2:
                 off = notable_misalignment(*images)
             deep = result_depth(wanted.depth, [image.depth for image in images])
-            written = [work.result(scene, deep)]
+            written = [work.result(scene, deep), *wanted.beside(work, scene)]
             one = _Fused(scene, written[0], images, off)
             shown = list(images) if wanted.panels else []
             fused = _fuse_images(fuser, images, turns, wanted.stretch, deep)
             giver = scene.paths[0 if fuser.task.color == "a" else -1]
             save_result(written[0], fused, deep, read_metadata(giver, wanted.metadata))
             if wanted.panels:
-                written.append(work.panel(scene))
                 save_result(written[1], panel_of(shown, fused, fuser.task), "8")
             if journal:
                 journal.note(scene, before, written)
@@ -359,7 +363,6 @@ def open_journal(
         no_data=reading.no_data,
         depth=wanted.depth,
         stretch=wanted.stretch,
-        panels=wanted.panels,
         metadata=wanted.metadata,
         align=[
             None if wanted.align is None else wanted.align.settings(),

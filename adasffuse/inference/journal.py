@@ -52,13 +52,17 @@ class Journal:
         if self._file:
             self._file.close()
 
-    def finished(self, scene: Scene) -> Path | None:
-        """The result of a scene, if it is finished."""
+    def finished(self, scene: Scene, beside: Sequence[Path] = ()) -> Path | None:
+        """The result of a scene, if it is finished.
+
+        Args:
+            beside: files that must be finished as well, such as a panel.
+        """
         for line in self._noted[scene.stem]:
             if line["settings"] == self._settings and line["sources"] == stamps(scene.paths):
-                paths = [Path(stamp[0]) for stamp in line["results"]]
-                if line["results"] == stamps(paths):
-                    return paths[0]
+                result = Path(line["results"][0][0])
+                if all(stamp in line["results"] for stamp in stamps([result, *beside])):
+                    return result
         return None
 
     def note(self, scene: Scene, sources: Sequence[Stamp], results: Sequence[Path]) -> None:

@@ -1,7 +1,12 @@
 """The published data sets as data: task, size, official page, terms, layout and split of each.
 
 Layouts are those of the archives and repositories that the owners publish, as their pages and papers describe them;
-folder names are compared without regard to capitals, and the set may lie up to three folders below the one given.
+names are compared without regard to capitals, and the set may lie up to three folders below the one given.
+
+Compared with the files in the owners' repositories: MSRS (Linfeng-Tang/MSRS, whose visualize.py names its folders of
+labels), VIFB (xingchenzhang/VIFB), MEFB (xingchenzhang/MEFB), MFFW (xingchenzhang/MFIF), the slices of Harvard's atlas
+(xianming-gu/Havard-Medical-Image-Fusion-Datasets).  TNO: with the list of its archive's files in the public code
+"cslib" (class TNO of cslib.datasets.fusion).
 """
 
 from collections.abc import Mapping
@@ -40,9 +45,15 @@ class DataSet:
     folder: str = ""  # name of the folder that is written; '' for TASK_NAME
     note: str = ""
     renames: tuple[tuple[str, str], ...] = field(default=())  # regular expressions that make stems equal
+    ignored: str = ""  # regular expression: files with such a stem are no part of the set
 
 
 _NONE = "none stated; cite the paper, research use"
+
+
+def _archive(repository: str) -> str:
+    """Address of a repository of GitHub as it is now; HEAD is its default branch, whatever that is called."""
+    return f"https://github.com/{repository}/archive/HEAD.zip"
 
 
 def _by_part(folders: Mapping[str, str], optional: str) -> tuple[Layout, ...]:
@@ -79,7 +90,7 @@ _ALL = (
         "the repository",
         "folders of the repository",
         layouts=_by_part({"infrared": "*/ir", "visible": "*/vi", "labels": "*/Segmentation_labels"}, "labels"),
-        url="https://github.com/Linfeng-Tang/MSRS/archive/refs/heads/main.zip",
+        url=_archive("Linfeng-Tang/MSRS"),
         note="the repository's 80 pairs for detection lie in detection/ and are left out",
     ),
     DataSet(
@@ -133,7 +144,7 @@ _ALL = (
         "the repository",
         "README of the page",
         layouts=(Layout("", {"infrared": "cropinfrared", "visible": "crop_LR_visible"}),),
-        url="https://github.com/hanna-xu/RoadScene/archive/refs/heads/master.zip",
+        url=_archive("hanna-xu/RoadScene"),
         rule="crop_LR_visible, of the infrared images' size, not crop_HR_visible",
         split="file",
         folder="IVF",
@@ -149,9 +160,9 @@ _ALL = (
         "TNO_Image_Fusion_Dataset.zip from the page",
         "folders of the archive",
         reader="scene_folders",
-        rule="of each folder with images, the one that is called IR, LWIR, II or thermal and the one called VIS, where "
-        "there is exactly one of each and both have one size; nested folders count one by one",
-        note="papers use 20 to 42 of its pairs and rarely say which: name yours",
+        rule="of each folder with images, the one that is called IR or LWIR and the one called VIS; near infrared "
+        "(NIR), image intensifiers (II), false colours (RGB) and the sequences of frames are left out",
+        note="55 of its 60 scenes have a thermal image; papers use 20 to 42 of them and rarely say which: name yours",
     ),
     DataSet(
         "VIFB",
@@ -164,8 +175,8 @@ _ALL = (
         "the repository",
         "folders of the repository",
         layouts=(Layout("test", {"infrared": "input/IR", "visible": "input/VI"}),),
-        url="https://github.com/xingchenzhang/VIFB/archive/refs/heads/master.zip",
-        renames=((r"[_-]?(IR|VI)$", ""),),
+        url=_archive("xingchenzhang/VIFB"),
+        ignored=r" - (副本|copy)$",  # a copy of a file by mistake, "manCall - 副本.jpg"
     ),
     DataSet(
         "FMB",
@@ -232,7 +243,7 @@ _ALL = (
         "folders of the repository",
         reader="brightness",
         rule="the two images of each folder below input/, the darker one, by mean luminance, as low",
-        url="https://github.com/xingchenzhang/MEFB/archive/refs/heads/master.zip",
+        url=_archive("xingchenzhang/MEFB"),
     ),
     DataSet(
         "RealMFF",
@@ -266,7 +277,7 @@ _ALL = (
                 optional=("truth",),
             ),
         ),
-        url="https://github.com/HaoZhang1018/MFI-WHU/raw/master/MFI-WHU.zip",
+        url="https://github.com/HaoZhang1018/MFI-WHU/raw/HEAD/MFI-WHU.zip",
         split="every 5",
         note="the owners publish no split; ours takes each fifth of the sorted names for test",
     ),
@@ -291,10 +302,13 @@ _ALL = (
         "various",
         "https://arxiv.org/abs/2002.04780",
         _NONE,
-        "the archive that the paper names",
-        "names of the files: a number, then 1 or 2, or A or B",
+        "the repository xingchenzhang/MFIF, which holds the 13 pairs; or the archive that the paper names",
+        "names of the files: mffw_01_A, mffw_01_B; or a number, then 1 or 2, or A or B",
         reader="letters",
-        rule="two files whose names differ in A or B, or 1 or 2, at the end; longer series are left out",
+        rule="two files whose names differ in A or B, or 1 or 2, at the end; longer series, and the pairs of MFI-WHU "
+        "in that repository, are left out",
+        url=_archive("xingchenzhang/MFIF"),
+        ignored="^MFI-WHU",
     ),
     *(
         DataSet(
@@ -308,7 +322,7 @@ _ALL = (
             "registered slices, e.g. of github.com/xianming-gu/Havard-Medical-Image-Fusion-Datasets",
             "folders of that repository",
             layouts=(Layout("", {first: f"{subset}/{first}", "MRI": f"{subset}/MRI"}, subset=subset),),
-            url="https://github.com/xianming-gu/Havard-Medical-Image-Fusion-Datasets/archive/refs/heads/main.zip",
+            url=_archive("xianming-gu/Havard-Medical-Image-Fusion-Datasets"),
             split="cases",
             folder="MIF",
             note=note,

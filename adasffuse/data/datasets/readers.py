@@ -15,8 +15,9 @@ from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 
 _DEPTH = 3  # folders below the given one that are looked into for the set
 _LABELS = frozenset({".png", ".xml", ".txt"})
-_INFRARED = re.compile(r"(^|[_\W])(n?ir|lwir|mwir|ii|thermal|infrared)(?![a-z])|^(n?ir|lwir)[_\d]", re.IGNORECASE)
-_VISIBLE = re.compile(r"(^|[_\W])(vis?|rgb|visible|visual)(?![a-z])|^vis[_\d]", re.IGNORECASE)
+_THERMAL = frozenset({"ir", "lwir", "thermal", "infrared"})  # words of TNO's file names
+_VISIBLE = frozenset({"vis", "visible", "visual"})
+_OTHER = frozenset({"nir", "ii", "rgb", "fused"})  # near infrared, image intensifier, false colours
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,27 @@ def _find_folders(layout: Layout, source: Path) -> dict[str, Path] | None:
 def _pairs(data_set: DataSet, layout: Layout, folders: dict[str, Path]) -> Iterator[Item]:
     """Files of equal stems; one that lacks a partner is an item with fewer files, which `prepare` reports."""
     files: dict[str, dict[str, Origin]] = defaultdict(dict)
+    spellings: dict[str, str] = {}  # stem in lower case to the first one of that spelling
     for name, folder in folders.items():
         suffixes = _LABELS if name in layout.optional else IMAGE_SUFFIXES
         for path in sorted(folder.iterdir()):
-            if path.suffix.lower() in suffixes and not path.name.startswith("."):
-                files[plain_stem(data_set, path)][name] = Origin(path)
+            if path.suffix.lower() in suffixes and _is_of_set(data_set, path):
+                stem = plain_stem(data_set, path)
+                known = spellings.setdefault(stem.lower(), stem)  # VIFB has peopleShadow.jpg and peopleshadow.jpg
+                files[stem if name in files[known] else known][name] = Origin(path)
     required = [name for name in layout.folders if name not in layout.optional]
     for stem, found in files.items():
         if any(name in found for name in required):
             yield Item(layout.part, stem, found, layout.subset)
+
+
+def _is_of_set(data_set: DataSet, path: Path) -> bool:
+    ignored = data_set.ignored and re.search(data_set.ignored, path.stem)
+    return not ignored and not path.name.startswith(".")
+
+
+def _images_of_set(data_set: DataSet, place: Path) -> list[Path]:
+    return [path for path in images_of(place) if _is_of_set(data_set, path)]
 
 
 def plain_stem(data_set: DataSet, path: Path) -> str:
@@ -132,15 +145,34 @@ def plain_stem(data_set: DataSet, path: Path) -> str:
 
 
 def _read_scene_folders(data_set: DataSet, source: Path) -> Iterator[Item]:
-    """TNO: in each folder the infrared and the visible image by their names."""
+    """TNO: in each folder the thermal and the visible image by their names, such as Farm_IR.bmp and Farm_Vis.bmp.
+
+    Names of the archive on figshare, as the public code "cslib" lists them (class TNO of cslib.datasets.fusion).
+    """
     for place in sorted(p for p in [source, *source.rglob("*")] if p.is_dir()):
-        images = [path for path in images_of(place) if "fus" not in path.stem.lower()]
-        infrared = [path for path in images if _INFRARED.search(path.stem)]
-        visible = [path for path in images if _VISIBLE.search(path.stem) and path not in infrared]
-        if len(infrared) == len(visible) == 1 and size_of(infrared[0]) == size_of(visible[0]):
+        found = _thermal_and_visible(images_of(place))
+        if found:
             stem = "_".join(place.relative_to(source).parts) or place.name
-            files = {"infrared": Origin(infrared[0]), "visible": Origin(visible[0])}
+            files = {name: Origin(path) for name, path in zip(("infrared", "visible"), found)}
             yield Item("test", stem.replace(" ", "_"), files)
+
+
+def _thermal_and_visible(images: list[Path]) -> tuple[Path, Path] | None:
+    """Those of a scene of TNO, where there is one of each."""
+    thermal, visible, rest = [], [], []
+    for path in images:
+        words = set(re.findall("[a-z]+", path.stem.lower()))
+        if words & _THERMAL:  # first, since of the scene 'heather' it is called IR_hei_vis_g
+            thermal.append(path)
+        elif words & _VISIBLE:
+            visible.append(path)
+        elif not words & _OTHER:
+            rest.append(path)
+    if not thermal and not visible and {path.stem[:2] for path in rest} == {"1_", "2_"}:  # 'APC_2'
+        visible, thermal = ([path for path in rest if path.stem.startswith(number)] for number in ("1_", "2_"))
+    elif not visible:  # 'bunker': IR_bunker_g and bunker_r
+        visible = rest
+    return (thermal[0], visible[0]) if len(thermal) == len(visible) == 1 else None
 
 
 def _read_sice(data_set: DataSet, source: Path) -> Iterator[Item]:
@@ -174,19 +206,19 @@ def _extremes(images: list[Path]) -> dict[str, Origin]:
 
 
 def _read_letters(data_set: DataSet, source: Path) -> Iterator[Item]:
-    """Lytro, MFFW: NAME-A and NAME-B; series with more letters are left out."""
+    """Lytro, MFFW: NAME-A and NAME-B, in one folder or in a folder each; series with more letters are left out."""
+    seen = set()
     for place in _places(source):
         series: dict[str, dict[str, Path]] = defaultdict(dict)
-        for path in images_of(place):
+        for path in _images_of_set(data_set, place):
             found = re.fullmatch(r"(.+?)[-_ ]?([A-Da-d]|(?<=[-_ ])[1-9])", path.stem)
             if found:
                 letter = found[2].upper()
                 series[found[1]]["ABCDEFGHI"[int(letter) - 1] if letter.isdigit() else letter] = path
-        pairs = {stem: files for stem, files in series.items() if set(files) == {"A", "B"}}
-        for stem, files in pairs.items():
-            yield Item("test", stem, {"imageA": Origin(files["A"]), "imageB": Origin(files["B"])})
-        if pairs:
-            return
+        for stem, files in series.items():
+            if set(files) == {"A", "B"} and stem not in seen:
+                seen.add(stem)
+                yield Item("test", stem, {"imageA": Origin(files["A"]), "imageB": Origin(files["B"])})
 
 
 def _read_mfnet(data_set: DataSet, source: Path) -> Iterator[Item]:
