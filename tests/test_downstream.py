@@ -2,7 +2,11 @@
 
 import csv
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +31,7 @@ from adasffuse.downstream.yolo import is_yolo
 from adasffuse.images.boxes import Annotation, Box
 from adasffuse.images.read import read_image
 from adasffuse.scenes.objects import CLASSES, objects_frame
+from adasffuse.training.lock import run_lock
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 MASKS, BOXES = ClassList(CLASSES), ClassList(CLASSES[1:])
@@ -328,6 +333,37 @@ def test_one_command(rendered, tmp_path, capsys, task, metrics):
     for name in ("table.md", "table.tex", "scores.png", "predictions.png", figure):
         assert (tmp_path / name).stat().st_size > 100
     assert "paired differences" in capsys.readouterr().out
+
+
+def test_sigterm_ends_the_processes_of_all_jobs(rendered, tmp_path):
+    """They would otherwise train on for hours, and a second call beside them."""
+    pytest.importorskip("segmentation_models_pytorch")
+    arguments = [
+        rendered,
+        "--task",
+        "segment",
+        "--out",
+        tmp_path,
+        "--modalities",
+        "infrared",
+        "visible",
+        "--size",
+        "64x64",
+    ]
+    more = ["--epochs", "100000", "--seeds", "1", "--device", "cpu", "--jobs", "2", "--weights", "scratch"]
+    words = [sys.executable, "-m", "adasffuse", "downstream", *map(str, arguments), *more]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        while process.poll() is None and len(list(tmp_path.rglob("state.pt"))) < 2:
+            time.sleep(0.1)
+        process.terminate()
+        _, error = process.communicate(timeout=60)  # the jobs hold its output open while they live
+    assert process.returncode == 128 + signal.SIGTERM and "terminated" in error
+
+
+def test_one_comparison_at_a_time_in_a_folder(rendered, tmp_path, capsys):
+    with run_lock(tmp_path):
+        assert command(rendered, tmp_path, "segment") == 1
+    assert f"{tmp_path} is in use by another training, process {os.getpid()} on" in capsys.readouterr().err
 
 
 def test_other_settings_train_anew(rendered, tmp_path):

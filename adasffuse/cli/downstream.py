@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from adasffuse.files import printable
 from adasffuse.images.image import ImageError
 from adasffuse.inference.ranks import Ranks, join_ranks
 from adasffuse.metrics.plots import figures
-from adasffuse.process import say
+from adasffuse.process import Terminated, say
+from adasffuse.training.lock import run_lock
 
 DESCRIPTION = """Train a network on each kind of image of labelled frames: infrared, visible, fused; compare the scores.
 
@@ -135,10 +137,13 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     figures()  # what the report needs is asked for before hours of training
     if args.task == "detect":
         needed("faster_coco_eval", "scoring detectors")
-    experiment = _experiment(args, ranks)
-    shared = ranks.share(experiment.runs)
-    results, failed = _carry_out_all(experiment, shared, args.jobs)
-    parts = ranks.gather((results, failed))
+    with ExitStack() as stack:
+        if ranks.main:
+            args.out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(run_lock(args.out))
+        experiment = _experiment(args, ranks)
+        results, failed = _carry_out_all(experiment, ranks.share(experiment.runs), args.jobs)
+        parts = ranks.gather((results, failed))
     if not ranks.main:
         return int(bool(failed))
     results = {run: content for part, _ in parts for run, content in part.items()}
@@ -284,7 +289,10 @@ def others_of(args: argparse.Namespace, task: str, classes: ClassList) -> dict[s
 def _carry_out_all(
     experiment: Experiment, runs: Sequence[Run], jobs: int
 ) -> tuple[dict[Run, dict[str, Any]], list[str]]:
-    """Results of the runs that succeeded, and a line for each that failed; one failure stops none of the others."""
+    """Results of the runs that succeeded, and a line for each that failed; one failure stops none of the others.
+
+    An interruption ends the processes of all jobs: what they have saved is taken up by the next call.
+    """
     results, failed = {}, []
     if jobs == 1:
         for one in runs:
@@ -298,11 +306,17 @@ def _carry_out_all(
         jobs, multiprocessing.get_context("spawn"), initializer=_begin_job, initargs=(threads,)
     ) as pool:
         begun = {one: pool.submit(carry_out, experiment, one) for one in runs}
-        for one, job in begun.items():
-            try:
-                results[one] = job.result()
-            except Exception as error:  # whatever ended the other process, its death included
-                failed.append(f"{one}: {error or type(error).__name__}")
+        try:
+            for one, job in begun.items():
+                try:
+                    results[one] = job.result()
+                except Exception as error:  # whatever ended the other process, its death included
+                    failed.append(f"{one}: {error or type(error).__name__}")
+        except (KeyboardInterrupt, Terminated):
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
     return results, failed
 
 

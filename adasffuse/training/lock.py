@@ -1,4 +1,4 @@
-"""One training at a time in a run's folder."""
+"""One process at a time in a folder of runs."""
 
 import os
 import socket
@@ -18,18 +18,19 @@ LOCK_FILE = "lock"
 
 
 class InUseError(OSError):
-    """Another process trains in this folder."""
+    """Another process works in this folder."""
 
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a run's folder, which must exist; the system releases it when this process ends, however.
+    """Hold the lock of a folder of one run or several, which must exist.
 
+    The system releases it when this process ends, however.
     The file `lock` names the process that held it last and stays where it is: a file that is removed while another
     process opens it would be locked twice.
 
     Raises:
-        InUseError: another training holds it; names its process.
+        InUseError: another process holds it; names it.
     """
     if fcntl is None:
         yield
@@ -41,7 +42,7 @@ def run_lock(folder: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read(200).strip() or "an unknown process"
             raise InUseError(
-                f"{folder} is in use by another training, {holder}; wait for it, or choose another name"
+                f"{folder} is in use by another training, {holder}; wait for it, or choose another folder or name"
             ) from None
         except OSError as error:  # some network file systems have no locks
             warnings.warn(
