@@ -136,3 +136,10 @@ def keep_freed_memory(one_arena: bool = False) -> bool:
         return False
     settings = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 512 << 20} | ({_M_ARENA_MAX: 1} if one_arena else {})
     return all([mallopt(name, value) for name, value in settings.items()])
+
+
+def release_freed_memory() -> None:
+    """Give the system back what glibc's malloc keeps for later; elsewhere nothing."""
+    if sys.platform.startswith("linux"):
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL("libc.so.6").malloc_trim(0)

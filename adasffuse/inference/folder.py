@@ -31,6 +31,7 @@ from adasffuse.images.write import DEPTHS, quantise, result_depth, suffix_of, wr
 from adasffuse.inference.fuser import Fuser, source_name
 from adasffuse.inference.journal import Journal, settings_of, stamps
 from adasffuse.inference.ranks import Ranks
+from adasffuse.process import release_freed_memory
 from adasffuse.registration.aligner import Aligner
 from adasffuse.registration.camera import read_camera_pair
 from adasffuse.registration.estimate import CROSS_MODAL, notable_misalignment
@@ -320,6 +321,7 @@ def fuse_scenes(
                     bar.set_postfix(failed=len(report.failed))
         finally:  # an interrupt waits only for the scenes that were begun
             pool.shutdown(cancel_futures=True)
+    release_freed_memory()  # of large images it is much, and whoever fuses may score now
     report.files |= {one.scene.stem: one.path for one in done}
     report.seconds = time.perf_counter() - started
     done = _joined(report, done, ranks)

@@ -24,7 +24,7 @@ from adasffuse.models.hub import find_pretrained
 from adasffuse.models.network import check_shapes
 from adasffuse.models.tiles import GRID
 from adasffuse.models.weights import WeightsError, default_weights, load_weights
-from adasffuse.process import keep_freed_memory
+from adasffuse.process import keep_freed_memory, release_freed_memory
 from adasffuse.registration.aligner import Aligner
 from adasffuse.tasks import GENERAL, Task, find_task
 
@@ -263,6 +263,7 @@ class Fuser:
         kinds = self.task.kinds_of(len(sources))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             if self.tile and lumas[0].size > self.tile**2:
+                release_freed_memory()  # of reading: the network asks for blocks of other sizes
                 fused = fuse_tiled(self.model, sources, self.tile, self.tile_overlap, kinds)
             else:
                 stacked = torch.stack(sources)

@@ -58,13 +58,15 @@ def evaluate(
     check_given(table, reference is not None, boxes is not None)
     given = {"a": a, "b": b, "fused": fused} | ({} if reference is None else {"reference": reference})
     pixels = {name: to_pixels(image, name, data_range) for name, image in given.items()}
+    del a, b, fused, reference, given  # large images that nobody else holds are freed as soon as possible
     check_same_size(**pixels)
     height, width, *color = pixels["fused"].values.shape
     channels = (0, 1, 2) if per_channel and color else (None,)  # None: luminance
     scores = dict.fromkeys(table, 0.0)
     with np.errstate(all="ignore"):  # undefined scores are reported once, below
         for channel in channels:
-            images = _images(pixels, channel, table) | {"boxes": boxes, "classes": classes}
+            images = _images(pixels, channel, table, freed=channel == channels[-1])
+            images |= {"boxes": boxes, "classes": classes}
             for name, definition in table.items():
                 scores[name] += definition.score(images) / len(channels)
     undefined = [name for name, score in scores.items() if math.isnan(score)]
@@ -96,9 +98,18 @@ def check_given(table: Mapping[str, Definition], reference: bool, boxes: bool) -
             raise ValueError(f"{', '.join(names)} {message}")
 
 
-def _images(pixels: Mapping[str, Pixels], channel: int | None, table: Mapping[str, Definition]) -> dict[str, ndarray]:
-    """What the metrics take, by name: rounded Y, or a channel, of every image, and colours where one looks at them."""
+def _images(
+    pixels: dict[str, Pixels], channel: int | None, table: Mapping[str, Definition], freed: bool
+) -> dict[str, ndarray]:
+    """What the metrics take, by name: rounded Y, or a channel, of every image, and colours where one looks at them.
+
+    Args:
+        freed: the pixels are taken out of `pixels` one by one; large images are not kept twice.
+    """
     inputs = {name for definition in table.values() for name in definition.inputs}
-    colors = {f"color_{name}": image for name, image in pixels.items() if f"color_{name}" in inputs}
-    levels = {name: image.rounded(channel) for name, image in pixels.items()}
-    return levels | {name: image.scaled() for name, image in colors.items()}
+    images = {f"color_{name}": image.scaled() for name, image in pixels.items() if f"color_{name}" in inputs}
+    for name in list(pixels):
+        image = pixels.pop(name) if freed else pixels[name]
+        images[name] = image.rounded(channel)
+        del image
+    return images

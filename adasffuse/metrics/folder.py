@@ -28,8 +28,10 @@ from adasffuse.metrics.conventions import DEFAULT_METRICS, definitions
 from adasffuse.metrics.evaluation import MetricWarning, check_given, evaluate
 from adasffuse.metrics.table import ScoreTable
 from adasffuse.metrics.workers import WorkerError, available_cores, can_start_workers, map_in_processes
+from adasffuse.process import release_freed_memory
 
 _WORTH_A_WORKER = 20  # images: starting a process takes about as long as scoring them
+_LARGE = 1 << 22  # pixels from which on freed memory is released before an image is scored
 _SHOWN = 3  # problems of one folder that are spelled out
 
 
@@ -343,10 +345,16 @@ def _score_or_raise(job: _Job) -> _Result:
     notices, cache_trouble = (), ""
     if missing or "size" not in known:
         images, notices = _read(job, paths)
+        known["size"] = images["fused"].shape[:2]
+        if images["fused"].size >= _LARGE:
+            release_freed_memory()  # of reading and of the image before
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MetricWarning)  # the table counts what is undefined
             scores = evaluate(
-                **images,
+                a=images.pop("a"),  # handed over, not held here
+                b=images.pop("b"),
+                fused=images.pop("fused"),
+                reference=images.pop("reference", None),
                 metrics=missing,
                 convention=settings.convention,
                 data_range=1.0,
@@ -354,7 +362,6 @@ def _score_or_raise(job: _Job) -> _Result:
                 boxes=job.annotation.boxes if job.annotation else (),
                 classes=settings.classes,
             )
-        known["size"] = images["fused"].shape[:2]
         known["scores"] |= {wanted[metric]: score for metric, score in scores.items()}
         if entry and not notices:  # what a user should know about a file is found out by reading it
             cache_trouble = remember(entry, known)
@@ -369,27 +376,32 @@ def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], 
         ImageError: a file cannot be read, heights and widths differ, or the boxes are those of another image.
     """
     windows, no_data = dict(zip("ab", job.ranges)), dict(zip("ab", job.no_data))
-    files = {
-        name: read_image(path, windows.get(name), no_data.get(name), thermal=name == "a" and is_radiometric(path))
-        for name, path in paths.items()
-    }
-    images = {name: file.pixels for name, file in files.items()}
-    notices = tuple(notice for file in files.values() for notice in file.notices)
-    (height, width), first = images["a"].shape[:2], paths["a"]
-    for name, image in images.items():
-        if image.shape[:2] != (height, width):
-            sizes = f"{first} is {width}x{height}, {paths[name]} is {image.shape[1]}x{image.shape[0]} pixels"
-            raise ImageError(f"sizes differ: {sizes}; fuse and save at the sources' size")
+    images, notices, valids = {}, (), []
+    for name, path in paths.items():
+        file = read_image(path, windows.get(name), no_data.get(name), name == "a" and is_radiometric(path))
+        notices += file.notices
+        images[name] = file.pixels
+        _check_size(images, paths, name)
+        if name in "ab":
+            valids.append(file.valid)
+        del file  # a colour image is freed once its luminance is there
+        if name == "b":
+            images["a"], images["b"] = fill_missing((images["a"], images["b"]), valids)[0]
+        if name != "a" and not job.settings.needs_colors:
+            images = {name: luminance(image) for name, image in images.items()}
     if job.annotation:
-        job.annotation.check_size(height, width)
-    images["a"], images["b"] = fill_missing((images["a"], images["b"]), (files["a"].valid, files["b"].valid))[0]
-    if not job.settings.needs_colors:
-        del files  # so that every colour image is freed once its luminance is there
-        for name in images:
-            images[name] = luminance(images[name])
+        job.annotation.check_size(*images["a"].shape[:2])
     if job.fused is None:
         images["fused"] = BASELINES[job.method](luminance(images["a"]), luminance(images["b"]))
     return images, notices
+
+
+def _check_size(images: Mapping[str, np.ndarray], paths: Mapping[str, Path], name: str) -> None:
+    """Raise ImageError unless an image has the size of source A."""
+    (height, width), (own_height, own_width) = images["a"].shape[:2], images[name].shape[:2]
+    if (own_height, own_width) != (height, width):
+        sizes = f"{paths['a']} is {width}x{height}, {paths[name]} is {own_width}x{own_height} pixels"
+        raise ImageError(f"sizes differ: {sizes}; fuse and save at the sources' size")
 
 
 def _check_regular(path: Path) -> None:

@@ -56,13 +56,21 @@ class Mixer(nn.Module):
         self.z_dt_proj = nn.Conv2d(dim, inner + self.heads, 1, bias=False)
         self.spatial = nn.Conv2d(stacked, stacked, 3, padding=1, groups=stacked)
         self.frequency = SpectralFilter(stacked)
-        # Mamba-2's starting values: A in [1, 16], dt log-uniform in [0.001, 0.1] through the bias, D = 1.
-        self.A_log = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
-        dt = torch.exp(torch.empty(self.heads).uniform_(math.log(1e-3), math.log(1e-1)))
-        self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # inverse softplus
+        self.A_log = nn.Parameter(torch.empty(self.heads))
+        self.dt_bias = nn.Parameter(torch.empty(self.heads))
         self.D = nn.Parameter(torch.ones(self.heads))
+        self._start()
         self.norm = nn.LayerNorm(inner)
         self.out_proj = nn.Conv2d(inner, dim, 1, bias=False)
+
+    @torch.no_grad()
+    def _start(self) -> None:
+        """Mamba-2's starting values: A in [1, 16], dt log-uniform in [0.001, 0.1] through the bias, D = 1."""
+        if self.A_log.is_meta:  # holds no values, and arithmetic would import PyTorch's compiler: seconds, 0.1 GiB
+            return
+        self.A_log.uniform_(1, 16).log_()
+        dt = self.dt_bias.uniform_(math.log(1e-3), math.log(1e-1)).exp()
+        self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # inverse softplus
 
     def forward(self, u: Tensor) -> Tensor:
         """(B, dim, H, W), H and W multiples of the frequency branch's POOL, to the same shape."""

@@ -212,6 +212,8 @@ class AdaSFFuse(nn.Module):
         known = self.kinds.numbers(kinds, sources) if self.options.kinds and kinds else None  # (S*B,)
         patches = self.as_patches(sources)
         features = self.embed_sources(patches, known)  # (S*B, C, H, W), in patches here and below
+        dark = self.kinds.dark_logit(patches, known) if known is not None and self.kinds.dark is not None else None
+        del sources, patches  # large images are not kept beside the features
         low, high = self.analyse(features, count)  # (B, C, H/2, W/2), (B, 3C, H/2, W/2)
         features = rounded(features)
         low = self.low_blocks(low)
@@ -226,9 +228,8 @@ class AdaSFFuse(nn.Module):
             exposed = exposures(kinds)
             decoded = tuple(self.kinds.residual_gain(known, count) * image for image in decoded)
         maps = self.head.weight_maps(fused, features, gains, exposed)
-        if known is not None and self.kinds.dark is not None:
-            base = maps[LEVELS] + self.kinds.dark_logit(patches, known)
-            maps = (*maps[:LEVELS], base, *maps[LEVELS + 1 :])
+        if dark is not None:
+            maps = (*maps[:LEVELS], maps[LEVELS] + dark, *maps[LEVELS + 1 :])
         return decoded + maps
 
     def compose(self, sources: Tensor, maps: tuple[Tensor, ...], kinds: Kinds = ()) -> Tensor:

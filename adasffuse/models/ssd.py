@@ -100,32 +100,35 @@ def _scan_chunked(
     pad = -length % chunk  # dt = 0 in padded steps, which therefore change nothing
     padded = (F.pad(t, (0, 0) * (t.ndim - 2) + (0, pad)) if pad else t for t in (x, dt, B, C))
     xs, dts, Bs, Cs = (t.unflatten(1, (-1, chunk)).flatten(0, 1) for t in padded)  # (R, K, ...)
-    local, gained, enter, total = _within_chunks(xs, dts, A, Bs, Cs, backward)
-    per_sequence = (t.unflatten(0, (batch, -1)).transpose(1, 2) for t in (gained, total))
-    with torch.autocast(x.device.type, enabled=False):  # chunk states in float32
-        states = entering_states(*per_sequence, backward.unsqueeze(1))  # (G, E, S, P * N)
-    states = states.transpose(1, 2).to(C.dtype).reshape(xs.shape[0], -1, C.shape[-1])  # (R, E * P, N)
-    read = (Cs @ states.mT).view_as(xs)
-    y = torch.addcmul(local.transpose(1, 2).to(dt.dtype), enter.unsqueeze(-1), read.to(dt.dtype))
-    y = torch.addcmul(y, D.to(dt.dtype)[:, None], xs.to(dt.dtype)).to(x.dtype)
+    in_parts = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    some, one = (max(1, _PAIRS // (heads * chunk**2)), 1) if in_parts else (None, None)
+    one_part = functools.partial(_one_part, A=A, backward=backward)
+    local, gained, enter, total = _by_parts(one_part, (xs, dts, Bs, Cs), some)
+    gained, total = (t.unflatten(0, (batch, -1)).transpose(1, 2) for t in (gained, total))  # (G, E, S, ...)
+    states_of = functools.partial(_entering_states, dtype=C.dtype)
+    (states,) = _by_parts(states_of, (gained, total, backward[None, :, None]), one, dim=1)  # head by head
+    del gained  # twice as large as the states in bfloat16
+    states = states.transpose(1, 2).reshape(xs.shape[0], -1, C.shape[-1])  # (R, E * P, N)
+    (y,) = _by_parts(functools.partial(_read, D=D.to(dt.dtype)), (xs, Cs, states, local, enter), some)
     return y.unflatten(0, (batch, -1)).flatten(1, 2)[:, :length]
 
 
-def _within_chunks(
-    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, backward: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`_one_part`, on a CPU a few chunks at a time, so that the decay matrices stay in the cache."""
-    chunks, steps, heads = dt.shape
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or chunks * heads * steps**2 <= _PAIRS:
-        return _one_part(x, dt, A, B, C, backward)
-    some = max(1, _PAIRS // (heads * steps**2))
-    pieces = zip(*(t.split(some) for t in (x, dt, B, C)))
-    parts = [_one_part(x, dt, A, B, C, backward) for x, dt, B, C in pieces]
-    return tuple(torch.cat(tensors) for tensors in zip(*parts))
+def _by_parts(
+    function: Callable[..., tuple[Tensor, ...]], tensors: tuple[Tensor, ...], some: int | None, dim: int = 0
+) -> tuple[Tensor, ...]:
+    """`function(*tensors)`, a part of the tensors at a time: what it works with stays in the cache.
+
+    Args:
+        some: size of a part along `dim`; None: all at once.
+    """
+    if some is None or tensors[0].shape[dim] <= some:
+        return function(*tensors)
+    parts = [function(*pieces) for pieces in zip(*(t.split(some, dim) for t in tensors))]
+    return tuple(torch.cat(pieces, dim) for pieces in zip(*parts))
 
 
 def _one_part(
-    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, backward: Tensor
+    x: Tensor, dt: Tensor, B: Tensor, C: Tensor, A: Tensor, backward: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What each chunk does alone.
 
@@ -142,6 +145,19 @@ def _one_part(
     left = (given * leave.transpose(1, 2).unsqueeze(-1)).to(x.dtype)
     gained = left.flatten(2).mT @ B  # (R, E * P, N)
     return local, gained.to(dt.dtype).view(x.shape[0], x.shape[2], -1), enter.transpose(1, 2), total
+
+
+def _entering_states(gained: Tensor, log_decay: Tensor, backward: Tensor, dtype: torch.dtype) -> tuple[Tensor]:
+    """`entering_states`, computed in the type of what is given, (G, E, S, P * N) in another one."""
+    with torch.autocast(gained.device.type, enabled=False):
+        return (entering_states(gained, log_decay, backward).to(dtype),)
+
+
+def _read(x: Tensor, C: Tensor, states: Tensor, local: Tensor, enter: Tensor, D: Tensor) -> tuple[Tensor]:
+    """The output y (R, K, E, P) of each chunk: what its steps read of each other, of its entering state, and D x."""
+    read = (C @ states.mT).view_as(x)
+    y = torch.addcmul(local.transpose(1, 2).to(D.dtype), enter.unsqueeze(-1), read.to(D.dtype))
+    return (torch.addcmul(y, D[:, None], x.to(D.dtype)).to(x.dtype),)
 
 
 def decays(log_decay: Tensor, backward: Tensor, own: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -172,8 +188,8 @@ def decays(log_decay: Tensor, backward: Tensor, own: bool) -> tuple[Tensor, Tens
 def entering_states(gained: Tensor, log_decay: Tensor, backward: Tensor, levels: int = _MOST_LEVELS) -> Tensor:
     """State passing: entering[s + 1] = exp(log_decay[s]) * entering[s] + gained[s], 0 before the first chunk.
 
-    gained (G, E, S, M), log_decay (G, E, S), backward (E, 1, 1).  Groups of chunks, then groups of groups, until one
-    is left; where S is a symbol of `torch.export`, always `levels` times.
+    gained (G, E, S, M), log_decay (G, E, S), backward (E, 1, 1) or (1, E, 1, 1).  Groups of chunks, then groups of
+    groups, until one is left; where S is a symbol of `torch.export`, always `levels` times.
     """
     count = gained.shape[2]
     symbolic = isinstance(count, torch.SymInt)

@@ -51,6 +51,7 @@ class Tiles:
             for total, m, k in zip(whole, maps, scales):
                 shares = _means(row_shares.to(m), k)[:, None] * _means(column_shares.to(m), k)
                 total[..., _divided(rows, k), _divided(columns, k)] += shares * m
+            del maps, m  # they are large, and the next tile is made before they would be replaced
         return tuple(whole)
 
 
