@@ -17,6 +17,7 @@ from adasffuse.inference.fuser import Fuser
 from adasffuse.registration.aligner import Aligner, calibrate, load_calibration
 from adasffuse.registration.estimate import estimate, misalignment, notable_misalignment
 from adasffuse.registration.matching import Correlation, prominence
+from adasffuse.registration.palette import palette_values
 from adasffuse.registration.transform import AlignmentError, Transform, corner_shift, identity, warp_image
 from adasffuse.scenes.head import head
 from adasffuse.scenes.street import night_scene
@@ -114,7 +115,7 @@ def test_medical_images_by_information():
     case = head(3, 192)
     scan, mri = (Image(case[name].astype(np.float32) / 255) for name in ("CT", "MRI"))
     matrix = affine(3, 1.0, (5, -4))
-    found = estimate(moved(scan, matrix), mri, "affine", "information").transform.matrix
+    found = estimate(moved(scan, matrix), mri, "affine", "medical").transform.matrix
     assert corner_shift(found, matrix, scan.pixels.shape[:2]) < 4
 
 
@@ -154,12 +155,29 @@ def test_a_smooth_field_does_not_follow_noise(seed):
     assert found.shift < 0.7
 
 
+def test_values_behind_a_palette_rise_along_it():
+    """Black, blue, yellow, red: the luminance of red is below that of yellow."""
+    stops = np.float32([[0, 0, 0], [0, 0, 1], [1, 1, 0], [1, 0, 0]])
+    place = np.linspace(0, 3, 64)
+    colors = np.stack([np.interp(place, range(4), stops[:, channel]) for channel in range(3)], axis=1)
+    values = palette_values(colors.astype(np.float32)[None])[0]
+    assert values[0] == 0 and values[-1] == 1 and (np.diff(values) >= 0).all() and len(np.unique(values)) > 48
+    assert (np.diff(luminance(colors.astype(np.float32)[None])[0]) < 0).any()
+
+
+def test_gray_and_photographs_have_no_palette():
+    rng = np.random.default_rng(0)
+    for pixels in (rng.random((20, 30, 1)).repeat(3, axis=2), rng.random((64, 64, 3)), rng.random((20, 30))):
+        image = pixels.astype(np.float32)
+        np.testing.assert_array_equal(palette_values(image), luminance(image))
+
+
 def test_what_is_no_scan_of_the_head_is_refused():
     case = head(3, 192)
     scan, mri = (Image(case[name].astype(np.float32) / 255) for name in ("CT", "MRI"))
-    estimate(scan, mri, measure="information")
+    estimate(scan, mri, measure="medical")
     with pytest.raises(AlignmentError, match="no structure in common"):
-        estimate(Image(texture(192, 192, 1).astype(np.float32) / 255), mri, measure="information")
+        estimate(Image(texture(192, 192, 1).astype(np.float32) / 255), mri, measure="medical")
 
 
 def test_the_correlation_of_patches_is_that_of_shifted_images():

@@ -25,7 +25,7 @@ class Aligner:
     Args:
         method: 'translation', 'affine', 'homography' or 'deformable', see `adasffuse.registration.estimate`.
         grid: 'b' warps source A to the pixels of source B, 'a' the other way round.
-        measure: 'edges' or 'information'.
+        measure: 'edges' or 'medical', see there.
         calibration: the transform to use for all pairs, in place of an estimate; from B's pixels to A's.
     Raises:
         ValueError: unknown method, grid or measure.
@@ -79,8 +79,8 @@ class Aligner:
 
 
 def measure_of(task_id: str) -> str:
-    """The measure that serves a task: 'information' for medical images, else 'edges'."""
-    return "information" if task_id == "mif" else "edges"
+    """The measure that serves a task: 'medical' for medical images, else 'edges'."""
+    return "medical" if task_id == "mif" else "edges"
 
 
 def calibrate(

@@ -1,23 +1,25 @@
-"""Registration of gray values by mutual information, for medical images of one patient.
+"""Registration of gray values by normalised mutual information, for functional scans and anatomy of one patient.
 
-H(A) + H(B) - H(A, B) after Maes, Collignon, Vandermeulen, Marchal, Suetens, "Multimodality image registration by
-maximization of mutual information", IEEE TMI 1997, doi:10.1109/42.563664.  Scanners leave black around the patient, so
-what lies outside the moving image counts as black, and the measure is always over the whole target: it cannot be raised
-by moving what does not fit out of sight.  Functional images follow no outline that fixes their scale, so a small
-penalty keeps the estimate near the scale and the shape that the images came with.
+What two images have in common as a share of all they show, I(A, B) / H(A, B), is H(A) + H(B) over H(A, B) less 1:
+Studholme, Hill, Hawkes, "An overlap invariant entropy measure of 3D medical image alignment", Pattern Recognition 1999,
+doi:10.1016/S0031-3203(98)00091-0.  Unlike the information itself it does not grow when a functional image is scaled up
+to the head's outline.  Scanners leave black around the patient, so what lies outside the moving image counts as black,
+and the measure is always over the whole target: it cannot be raised by moving what does not fit out of sight.
 """
 
 import cv2
 import numpy as np
 
-_BINS = 32
-_SIZES = (64, 128, 256)  # longer side per level, pixels
-_FIRST_STEP = 0.03  # of the width, at the coarsest level
-_PENALTY, _UNIT = 0.01, 0.05  # nats for a matrix whose linear part is a root sum of squares of 0.05 from the start's
+_BINS = 16
+_SPREAD = 1.0  # pixels at a side of 128; smaller sides are blurred by its share in area
+_UNIT = 1 / 256  # of the longer side: of shifts, and of the other parameters at a quarter of that side from the middle
+_STAGES = ((64, 2, 6.0, 3), (64, 4, 3.0, 4), (64, 6, 2.0, 4), (128, 6, 1.0, 6), (128, 6, 0.5, 4))
+_PERSPECTIVE = ((128, 8, 0.5, 4),)  # side, parameters, first step in units, rounds
+_PENALTY = 0.2  # for a linear part whose difference from the start's has a root sum of squares of 1
 
 
 class Information:
-    """Mutual information of a target and a moving image under any matrix, at one size.
+    """Normalised mutual information of a target and a moving image under any matrix, at one size.
 
     Args:
         moving, target: (H, W) float32 in [0, 1].
@@ -33,27 +35,30 @@ class Information:
         def reduced(image: np.ndarray) -> np.ndarray:
             size = [max(8, round(length * factor)) for length in image.shape[::-1]]
             small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor < 1 else image
-            return cv2.GaussianBlur(small, (0, 0), 0.7)
+            return cv2.GaussianBlur(small, (0, 0), _SPREAD * np.sqrt(side / 128))
 
-        self._moving = reduced(moving * moving_valid)
-        small = reduced(target)
+        def spread(small: np.ndarray) -> np.ndarray:
+            return small / max(float(small.max()), 1e-6) * (_BINS - 1)
+
+        self._moving = spread(reduced(moving * moving_valid))
+        small = spread(reduced(target))
         self._use = reduced(target_valid) > 0.999
-        self._bins = (small * (_BINS - 1) + 0.5).astype(np.int64)
+        self._bins = (small + 0.5).astype(np.int64)
         self._to_moving = _resizing(moving.shape, self._moving.shape)
         self._to_target = np.linalg.inv(_resizing(target.shape, small.shape))
 
     def __call__(self, matrix: np.ndarray) -> float:
-        """The information, in nats, for a matrix from target to moving pixel positions at full size."""
+        """The information, in [0, 1], for a matrix from target to moving pixel positions at full size."""
         whole = self._to_moving @ matrix @ self._to_target
         size, flags = self._bins.shape[::-1], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        warped = cv2.warpPerspective(self._moving, whole, size, flags=flags)[self._use]
-        position = warped * (_BINS - 1)  # each pixel counts for the two bins around its value
-        low = np.minimum(position.astype(np.int64), _BINS - 2)
+        position = cv2.warpPerspective(self._moving, whole, size, flags=flags)[self._use]
+        low = np.minimum(position.astype(np.int64), _BINS - 2)  # each pixel counts for the two bins around its value
         share = position - low
         index = self._bins[self._use] * _BINS + low
         joint = np.bincount(index, 1 - share, _BINS**2) + np.bincount(index + 1, share, _BINS**2)
-        joint = joint.reshape(_BINS, _BINS) / max(len(warped), 1)
-        return _entropy(joint.sum(0)) + _entropy(joint.sum(1)) - _entropy(joint)
+        joint = joint.reshape(_BINS, _BINS) / max(len(position), 1)
+        both = _entropy(joint)
+        return (_entropy(joint.sum(0)) + _entropy(joint.sum(1)) - both) / max(both, 1e-9)
 
 
 def register_by_information(
@@ -73,53 +78,46 @@ def register_by_information(
     """
     from scipy.optimize import minimize  # here, since it takes as long to load as all the rest of this room
 
-    height, width = target.shape
-    corners = np.float32([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]])
+    stages = _STAGES + _PERSPECTIVE if method == "homography" else _STAGES
+    most = 2 if method == "translation" else 8
+    found = np.zeros(8)
+    measures = {
+        side: Information(moving, moving_valid, target, target_valid, side) for side in {stage[0] for stage in stages}
+    }
 
-    def matrix_of(shifts: np.ndarray) -> np.ndarray:
-        """The start after corners of the target have moved by `shifts`: one, three or four (x, y) in pixels."""
-        moved = corners[: len(shifts) // 2] + shifts.reshape(-1, 2).astype(np.float32)
-        if len(moved) == 1:
-            own = np.eye(3)
-            own[:2, 2] = shifts
-        elif len(moved) == 3:
-            own = np.vstack([cv2.getAffineTransform(corners[:3], moved), [0, 0, 1]])
-        else:
-            own = cv2.getPerspectiveTransform(corners, moved)
-        return start @ own
+    def loss(parameters: np.ndarray, side: int) -> float:
+        own = movement(parameters, target.shape)
+        return _PENALTY * distortion(own) - measures[side](start @ own)
 
-    found, step = np.zeros(2), _FIRST_STEP * width
-    stages = [(_SIZES[0], 1), (_SIZES[0], 3), (_SIZES[1], 3), (_SIZES[2], 3)]
-    if method == "homography":
-        stages[2:] = [(_SIZES[1], 4), (_SIZES[2], 4)]
-    if method == "translation":
-        stages = [(side, 1) for side in _SIZES]
-    for side, count in stages:
-        measure = Information(moving, moving_valid, target, target_valid, side)
-        if len(found) == 2 and count > 1:
-            found = np.tile(found, count)
-        elif len(found) < 2 * count:
-            found = np.append(found, found[2:4] + found[4:6] - found[:2])
-        options = {"direc": _directions(count) * step, "xtol": 0.02, "ftol": 1e-6, "maxiter": 12}
-
-        def loss(shifts: np.ndarray, measure: Information = measure) -> float:
-            matrix = matrix_of(shifts)
-            change = np.linalg.solve(start, matrix)[:2, :2] - np.eye(2)
-            return _PENALTY * float(np.square(change / _UNIT).sum()) - measure(matrix)
-
-        found = minimize(loss, found, method="Powell", options=options).x
-        step /= 2
-    return matrix_of(found)
+    for side, count, step, rounds in stages:
+        count = min(count, most)
+        options = {"direc": step * np.eye(count), "xtol": 0.02, "ftol": 1e-7, "maxiter": rounds}
+        found[:count] = minimize(loss, found[:count], args=(side,), method="Powell", options=options).x
+    return start @ movement(found, target.shape)
 
 
-def _directions(count: int) -> np.ndarray:
-    """Ways to move `count` corners: all together first, then turned and stretched, then one by one."""
-    if count == 1:
-        return np.eye(2)
-    together = np.tile(np.eye(2), count)
-    if count == 4:
-        return np.vstack([together, np.eye(8)[2:]])
-    return np.vstack([together, np.eye(6)[2:]])
+def movement(parameters: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(3, 3) matrix that moves an image of this height and width.
+
+    Args:
+        parameters: the first ones of shift x and y, turn, scale, stretch, shear, perspective x and y, in `_UNIT`.
+    """
+    p = np.zeros(8)
+    p[: len(parameters)] = parameters
+    height, width = size
+    side = max(size)
+    shift_x, shift_y = p[:2] * _UNIT * side
+    turn, scale, stretch, shear, *perspective = p[2:] * 4 * _UNIT
+    inner = np.array([[1 + scale + stretch, shear - turn, 0], [shear + turn, 1 + scale - stretch, 0], [0, 0, 1.0]])
+    inner[:2, 2] = shift_x, shift_y
+    inner[2, :2] = np.divide(perspective, side)
+    middle = np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
+    return middle @ inner @ np.linalg.inv(middle)
+
+
+def distortion(matrix: np.ndarray) -> float:
+    """Sum of squares of the difference of a matrix's linear part from no change."""
+    return float(np.square(matrix[:2, :2] / matrix[2, 2] - np.eye(2)).sum())
 
 
 def _resizing(size: tuple[int, int], to: tuple[int, int]) -> np.ndarray:
