@@ -161,8 +161,8 @@ def test_values_behind_a_palette_rise_along_it():
     place = np.linspace(0, 3, 64)
     colors = np.stack([np.interp(place, range(4), stops[:, channel]) for channel in range(3)], axis=1)
     values = palette_values(colors.astype(np.float32)[None])[0]
-    assert values[0] == 0 and values[-1] == 1 and (np.diff(values) >= 0).all() and len(np.unique(values)) > 48
-    assert (np.diff(luminance(colors.astype(np.float32)[None])[0]) < 0).any()
+    assert values[0] == 0 and values[-1] == 1 and np.diff(values[::4]).min() > 0
+    assert np.diff(luminance(colors.astype(np.float32)[None])[0, ::4]).min() < 0
 
 
 def test_gray_and_photographs_have_no_palette():
