@@ -534,7 +534,7 @@ def test_a_static_scene_is_no_less_steady_than_its_sources():
 
     def change(noise: tuple[float, float]) -> list[float]:
         frames = []
-        for _ in range(8):
+        for _ in range(4):
             sources = [(x + rng.normal(0, level / 255, x.shape)).clip(0, 1) for x, level in zip(clean, noise)]
             frames.append([*sources, fuser.fuse_luminance(*sources)])
         return [255 * np.mean([np.abs(x - y).mean() for x, y in zip(one[1:], one)]) for one in zip(*frames)]
