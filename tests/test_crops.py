@@ -51,7 +51,8 @@ def test_a_sample_depends_on_its_number_alone(root):
 
 def test_a_sample_has_the_stated_form(root):
     sample = TrainingCrops(data_options(root))[0]
-    assert set(sample) == {"a", "b", "truth", "shown_b", "name"} and sample["name"].startswith("IVF/")
+    tensors = {"a", "b", "truth", "shown_b", "before_a", "before_b", "elsewhere"}
+    assert set(sample) == tensors | {"name"} and sample["name"].startswith("IVF/") and not sample["elsewhere"].any()
     for name in ("a", "b", "truth"):
         assert sample[name].shape == (1, 24, 24) and sample[name].dtype == torch.float32
     assert sample["truth"].isnan().all()
@@ -378,6 +379,23 @@ def test_glare_is_shown_to_the_network_and_hidden_from_the_loss(root):
         assert (sample["shown_b"] > sample["b"] + 0.05).any()
         assert torch.equal(glaring[n]["shown_b"], sample["shown_b"])
     assert 2 <= nights <= 10  # half of them, before the light is added
+
+
+def test_something_hot_passes_and_leaves_the_rest_as_it_was(root):
+    plain, passed = (TrainingCrops(data_options(root, passing=share, crop=60)) for share in (0.0, 1.0))
+    for n in range(12):
+        sample, crop = passed[n], plain[n]
+        assert torch.equal(sample["before_a"], crop["a"]) and torch.equal(sample["before_b"], crop["shown_b"])
+        rest = sample["elsewhere"] == 1
+        changed = (sample["a"] - crop["a"]).abs() > 1e-6
+        assert changed.any() and not (changed & rest).any() and 0.2 < rest.float().mean() < 1
+        assert torch.equal(sample["b"][rest], crop["b"][rest]) and torch.equal(sample["b"], sample["shown_b"])
+        assert sample["a"][changed].max() > 0.6 and sample["a"].max() <= 1
+
+
+def test_nothing_passes_where_the_truth_is_known(root):
+    made = TrainingCrops(data_options(root, sharp_folder="sharp", sharp_share=1.0, passing=1.0))
+    assert not any(made[n]["elsewhere"].any() for n in range(5))
 
 
 def test_zoom_enlarges_both_images_alike(root):

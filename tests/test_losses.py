@@ -157,6 +157,18 @@ def test_unknown_truth_leaves_no_nan_in_the_gradient():
     assert fused.grad.isfinite().all() and fused.grad.flatten(1).any(dim=1).all()
 
 
+def test_what_stands_still_is_compared_where_it_is_known():
+    a, b, still = (random_images(2, seed=s) for s in range(3))
+    fused = random_images(2, seed=4).requires_grad_()
+    half = still.clone()
+    half[1] = torch.nan
+    term = fusion_loss(fused, [a, b], LossOptions(steady=3), None, half)["steady"]
+    assert term.item() == pytest.approx(3 * (fused[0] - still[0]).abs().mean().item() / 2, rel=1e-5)
+    term.backward()
+    assert fused.grad[0].ne(0).all() and not fused.grad[1].any()
+    assert "steady" not in fusion_loss(fused, [a, b], LossOptions(steady=3))
+
+
 def test_ssim_agrees_with_scikit_image():
     x, y = random_images(3, seed=1), random_images(3, seed=2)
     y = 0.7 * x + 0.3 * y

@@ -886,6 +886,24 @@ def test_a_teacher_says_what_no_truth_says(root, tmp_path):
     assert Run(alone, Processes(0, 1, CPU)).fuse(run.model, batch)[1][2][others].isnan().all()
 
 
+def test_the_result_before_something_passed_is_the_networks_own(root):
+    options = mixed_options(root)
+    passing = [replace(part, data=replace(part.data, passing=1.0)) for part in options.parts]
+    run, batch = Run(options, Processes(0, 1, CPU)), default_collate([MixedCrops(passing)[n] for n in range(6)])
+    batch["elsewhere"][2] = 0
+    _, (*_, still) = run.fuse(run.model, batch)
+    kinds = [[TASKS[options.parts[part].task].kinds_of(2)[i] for part in batch["part"]] for i in (0, 1)]
+    with torch.no_grad():
+        before = run.model(batch["before_a"], batch["before_b"], kinds=kinds)
+    assert torch.equal(still.isnan(), batch["elsewhere"] == 0) and 0 < still.isnan().float().mean() < 1
+    torch.testing.assert_close(still.nan_to_num(), before.where(batch["elsewhere"] == 1, 0), atol=1e-6, rtol=0)
+
+
+def test_steady_needs_something_that_passes(root):
+    with pytest.raises(ValueError, match="loss.steady 5.0 needs pairs through which something passes, data.passing"):
+        run_options(root, loss={"steady": 5.0})
+
+
 def test_a_pupil_comes_nearer_to_its_teacher(root, tmp_path):
     teacher = write_weights(tmp_path / "teacher.safetensors", "ivf", seed=5)
     options = run_options(root, steps=40, teacher=teacher, train={"lr": 1e-2, "warmup": 0}, log={"validate": 20})

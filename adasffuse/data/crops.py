@@ -14,7 +14,14 @@ from torch.utils.data import Dataset, Sampler
 from adasffuse.data.heldout import MARGIN, HeldOut, held_out_exposures, held_out_focus, held_out_pair
 from adasffuse.data.luma import LumaCache, LumaFiles, decode, readings_of
 from adasffuse.data.options import DataOptions
-from adasffuse.data.synthesis import JITTER_KINDS, defocus_pair, exposure_pair, jitter, unequal_brightness
+from adasffuse.data.synthesis import (
+    JITTER_KINDS,
+    defocus_pair,
+    exposure_pair,
+    jitter,
+    passer_by,
+    unequal_brightness,
+)
 from adasffuse.files import printable
 from adasffuse.images.pairs import find_scenes, scene_folders
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError
@@ -22,6 +29,7 @@ from adasffuse.scenes.glare import add_glare
 from adasffuse.tasks import find_task
 
 _log = logging.getLogger(__name__)
+_ARRAYS = ("a", "b", "truth", "shown_b", "before_a", "before_b", "elsewhere")
 
 
 class TrainingCrops(Dataset):
@@ -33,6 +41,8 @@ class TrainingCrops(Dataset):
 
     A sample is a dict of float32 tensors in [0, 1]: 'a', 'b' and 'truth', each (1, crop, crop), truth NaN where it is
     unknown; 'shown_b', what the network is shown for b: b itself, or with a dazzling light in it; and 'name'.
+    'before_a' and 'before_b' are a and shown_b before something hot passed, 'elsewhere' is 1 where it does not reach;
+    0 throughout samples in which nothing passes.
 
     Args:
         part: number of the part of a run that these samples are of; each has random draws of its own.
@@ -86,8 +96,12 @@ class TrainingCrops(Dataset):
             if rng.random() < 0.5:
                 images[1] = images[1] * np.float32(rng.uniform(0.1, 0.5))
             images[3] = add_glare(np.ascontiguousarray(images[1]), rng)[0]
-        a, b, truth, shown = (torch.from_numpy(np.ascontiguousarray(t, dtype=np.float32))[None] for t in images)
-        return {"a": a, "b": b, "truth": truth, "shown_b": shown, "name": name}
+        before, elsewhere = [images[0], images[3]], np.zeros_like(images[0])
+        if self.options.passing and np.isnan(images[2][0, 0]) and rng.random() < self.options.passing:
+            (images[0], images[1], images[3]), elsewhere = passer_by([images[0], images[1], images[3]], rng)
+        arrays = dict(zip(_ARRAYS, [*images, *before, elsewhere]))
+        tensors = {key: torch.from_numpy(np.ascontiguousarray(t, dtype=np.float32))[None] for key, t in arrays.items()}
+        return {**tensors, "name": name}
 
     def _cut(self, pair: Sequence[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
         """The same random window of both images, enlarged at random."""

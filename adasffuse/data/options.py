@@ -29,6 +29,7 @@ class DataOptions:
     exposures_truth: bool = True  # whether the photograph is the target of these, instead of what the loss says
     dim: float = bounded(0.0, 0, 1)  # share of pairs whose image A (the infrared one) is darkened to 0.2 .. 0.7 of it
     glare: float = bounded(0.0, 0, 1)  # share of samples whose B (the visible one), half as at night, has glare
+    passing: float = bounded(0.0, 0, 1)  # share of pairs through which something hot passes, for loss.steady
     zoom: float = bounded(1.0, 1, 4)  # largest random enlargement of pairs: cameras of more, or smoother, pixels
     jitter: float = bounded(0.0, 0, 0.5)  # random gain, gamma and offset, as the task allows, one for all of a sample
     cache_mb: float = bounded(4096.0, 0, 1e7)  # megabytes of decoded images kept per part; others are decoded each time

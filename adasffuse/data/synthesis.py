@@ -98,6 +98,35 @@ def jitter(
     return [((1 + gain) * np.power(image, np.exp2(gamma)) + offset / 2).clip(0, 1) for image in images]
 
 
+def passer_by(images: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[list[np.ndarray], np.ndarray]:
+    """Something hot in front of a scene: one or two upright figures or low boxes, dark or pale to the eye.
+
+    Args:
+        images: the infrared image and one or more visible ones of the scene, (H, W) float32 in [0, 1].
+        rng: source of all randomness.
+    Returns:
+        all with it, and a mask (H, W) float32 that is 1 where it and its surroundings of 6 pixels do not reach.
+    """
+    height, width = images[0].shape
+    inside = np.zeros((height, width), np.float32)
+    for _ in range(rng.integers(1, 3)):
+        tall = rng.uniform(0.06, 0.5) * min(height, width)
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+        if rng.random() < 0.7:
+            limbs = [((x, y), (0.16 * tall, 0.4 * tall)), ((x, y - 0.48 * tall), (0.11 * tall, 0.13 * tall))]
+            for centre, axes in limbs:
+                cv2.ellipse(inside, (centre, (2 * axes[0], 2 * axes[1]), rng.uniform(-8, 8)), 1, -1)
+        else:
+            wide = rng.uniform(0.8, 2.0) * tall
+            corners = np.rint([x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2]).astype(int)
+            cv2.rectangle(inside, corners[:2].tolist(), corners[2:].tolist(), 1, -1)
+    elsewhere = 1 - cv2.dilate(inside, np.ones((13, 13), np.uint8))
+    inside = _soft(inside, rng.uniform(0.4, 1.5))
+    seen = rng.uniform(0, 0.25) if rng.random() < 0.6 else rng.uniform(0.25, 0.9)
+    values = np.float32([rng.uniform(0.7, 1)] + [seen] * (len(images) - 1))
+    return [image + inside * (value - image) for image, value in zip(images, values)], elsewhere
+
+
 def focus_near(image: np.ndarray, near: np.ndarray, radius: float, gaussian: bool = False) -> np.ndarray:
     """The near region sharp, the rest blurred by `radius` pixels.
 

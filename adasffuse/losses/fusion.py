@@ -75,6 +75,7 @@ class LossOptions:
     targets: float = bounded(0.0, 0, 1e6)  # weight of the contrast of the first source's hot targets that is lost
     spurious: float = bounded(0.0, 0, 1e6)  # weight of coarse brightness gradients beyond those of all sources
     exposure: float = bounded(0.0, 0, 1e6)  # weight of multi-exposure structure that the result lacks, 1 - MEF-SSIM
+    steady: float = bounded(0.0, 0, 1e6)  # weight of L1 to the result without what passes (data.passing), beside it
 
     def __post_init__(self) -> None:
         check_bounds(self, "loss")
@@ -89,7 +90,11 @@ class LossOptions:
 
 
 def fusion_loss(
-    fused: Tensor, sources: Tensor | Sequence[Tensor], options: LossOptions, truth: Tensor | None = None
+    fused: Tensor,
+    sources: Tensor | Sequence[Tensor],
+    options: LossOptions,
+    truth: Tensor | None = None,
+    still: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Weighted loss terms 'intensity', 'gradient', 'ssim' and the optional ones with a weight; the loss is their sum.
 
@@ -98,6 +103,7 @@ def fusion_loss(
         sources: S >= 2 of that shape, a sequence or (S, B, 1, H, W).
         truth: the ideal result, with NaN throughout the samples whose ideal is unknown.  Where it is known it takes
             the place of target, largest gradient and all sources.
+        still: what the result should be where nothing has changed, NaN where it is free.
     """
     sources = torch.stack(tuple(sources))
     target = TARGETS[options.target](sources)
@@ -140,6 +146,9 @@ def fusion_loss(
         terms["targets"] = options.targets * targets_lost(sources[0], fused).mean()
     if options.spurious:
         terms["spurious"] = options.spurious * spurious_brightness(sources, fused).mean()
+    if options.steady and still is not None:
+        still = torch.where(still.isnan(), fused.detach(), still)
+        terms["steady"] = options.steady * F.l1_loss(fused, still)
     return terms
 
 

@@ -101,6 +101,8 @@ class PartOptions:
         for term, smallest in SMALLEST.items():
             if getattr(self.loss, term) and self.data.crop < smallest:
                 raise ValueError(f"loss.{term} needs data.crop of at least {smallest} pixels, got {self.data.crop}")
+        if self.loss.steady and not self.data.passing:
+            raise ValueError(f"loss.steady {self.loss.steady} needs pairs through which something passes, data.passing")
 
 
 @dataclass(frozen=True)

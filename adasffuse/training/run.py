@@ -79,7 +79,10 @@ class Run:
         return terms
 
     def fuse(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, list[Tensor]]:
-        """Result of a network in the chosen precision, (B, 1, H, W) float32, and 'a', 'b', 'truth' on its device.
+        """Result of a network in the chosen precision, (B, 1, H, W) float32, and what it is judged by on its device.
+
+        That is 'a', 'b', 'truth' and, where something passes through a sample of the batch, the result without it,
+        NaN where it reaches.
 
         The network is shown 'shown_b' for b, where the batch has it.  Where the truth is unknown, it is what the
         teacher of the sample's part makes of a and b.
@@ -92,7 +95,21 @@ class Run:
             kinds = tuple(zip(*(task.kinds_of(2) for task in tasks)))
             fused = model(images[0], shown, kinds=kinds)
             images[2] = self.taught(images, kinds, batch["part"])
+            if "elsewhere" in batch and batch["elsewhere"].any():
+                images.append(self.still(model, batch, kinds))
         return fused.float(), images
+
+    @torch.no_grad()
+    def still(self, model: nn.Module, batch: dict[str, Any], kinds: Sequence[Sequence[str]]) -> Tensor:
+        """The result (B, 1, H, W) for the sources before something passed; NaN where that reaches, or nothing passed."""
+        members = batch["elsewhere"].flatten(1).any(dim=1).nonzero()[:, 0]
+        before = [batch[name][members].to(self.processes.device) for name in ("before_a", "before_b")]
+        network = model.module if isinstance(model, DistributedDataParallel) else model
+        result = network(*before, kinds=[[names[i] for i in members] for names in kinds]).float()
+        elsewhere = batch["elsewhere"].to(result.device)
+        still = torch.full_like(elsewhere, torch.nan)
+        still[members.to(result.device)] = result
+        return still.where(elsewhere > 0, torch.nan)
 
     @torch.no_grad()
     def taught(self, images: Sequence[Tensor], kinds: Sequence[Sequence[str]], part: Tensor) -> Tensor:
@@ -113,15 +130,16 @@ class Run:
 
         Args:
             fused: (B, 1, H, W).
-            images: sources a and b and the truth, of that shape; NaN where the truth is unknown.
+            images: sources a and b, the truth and perhaps the result without what passes, of that shape; NaN where
+                the latter two are unknown.
             part: (B,) the number of each sample's part, on the CPU.
         """
         names, values, terms = [], [], Terms()
         for number in part.unique().tolist():
             label, members = self.options.labels[number], (part == number).nonzero()[:, 0].to(fused.device)
-            some, a, b, truth = (t if len(members) == len(t) else t[members] for t in (fused, *images))
+            some, a, b, *known = (t if len(members) == len(t) else t[members] for t in (fused, *images))
             terms.counts[label] = len(members)
-            for name, value in fusion_loss(some, [a, b], self.options.parts[number].loss, truth).items():
+            for name, value in fusion_loss(some, [a, b], self.options.parts[number].loss, *known).items():
                 names.append((label, name))
                 values.append(value * len(members))  # a mean over pairs becomes a sum
         sums = torch.stack(values)
