@@ -900,7 +900,9 @@ def test_the_result_before_something_passed_is_the_networks_own(root):
 
 
 def test_steady_needs_something_that_passes(root):
-    with pytest.raises(ValueError, match="loss.steady 5.0 needs pairs through which something passes, data.passing"):
+    with pytest.raises(
+        ValueError, match=r"loss\.steady 5\.0 needs pairs through which something passes, data\.passing"
+    ):
         run_options(root, loss={"steady": 5.0})
 
 
