@@ -15,7 +15,7 @@ do other work.
 --checks: how many pairs are accepted as they come, moved as above, and of two different scenes (two for each pair); how
 long the misalignment score takes, of the processor; in how many image quarters registering the pairs as they come
 raises the correlation of their gradient strengths, which the estimate does not use.  --rendered: how far images that
-lie on each other are moved.
+lie on each other are moved, and the corner error after known movements, affine and of perspective.
 """
 
 import argparse
@@ -94,6 +94,14 @@ def spread(scenes: list[Scene], count: int) -> list[Scene]:
     """Some scenes, evenly over all."""
     count = min(count, len(scenes))
     return [scenes[k * len(scenes) // count] for k in range(count)]
+
+
+def known_perspective(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """A random homography (3, 3) that moves each corner by up to OFFSET of the width."""
+    height, width = size
+    corners = np.float32([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]])
+    moved = corners + rng.uniform(-1, 1, (4, 2)).astype(np.float32) * OFFSET * width / np.sqrt(2)
+    return cv2.getPerspectiveTransform(corners, moved.astype(np.float32))
 
 
 def known_movement(size: tuple[int, int], rng: np.random.Generator, similar: bool = False) -> np.ndarray:
@@ -214,8 +222,9 @@ def rendered_pair(seed: int) -> tuple[Image, Image]:
 
 
 def rendered_lines(name: str, pairs: list[Sequence[Image]]) -> str:
-    """How far each method moves images that lie on each other, pixels."""
+    """How far each method moves images that lie on each other, and what it leaves of known movements, pixels."""
     lines = [f"{len(pairs)} {name}"]
+    kinds = {"affine": known_movement, "perspective": known_perspective}
     for method in METHODS:
         shifts, refused = [], 0
         for pair in pairs:
@@ -225,6 +234,16 @@ def rendered_lines(name: str, pairs: list[Sequence[Image]]) -> str:
                 refused += 1
         moved = f"moved by {min(shifts):.2f} to {max(shifts):.2f} px on average" if shifts else "none"
         lines.append(f"  {method}: {moved}; {refused} refused")
+        for kind, draw in kinds.items() if method in ("affine", "homography") else ():
+            rng, errors = np.random.default_rng(0), []
+            for a, b in pairs:
+                matrix, size = draw(b.pixels.shape[:2], rng), b.pixels.shape[:2]
+                found = accepted(moved_by(a, matrix), b, method, "edges")
+                errors += [corner_shift(found.matrix, matrix, size)] if found else []
+            lines.append(
+                f"    after known movements ({kind}): corner error median {np.median(errors):.2f}, largest "
+                f"{np.max(errors):.2f} px; {len(pairs) - len(errors)} refused"
+            )
     return "\n".join(lines)
 
 

@@ -91,6 +91,14 @@ def test_known_movements_of_an_infrared_image(street, method, matrix):
     assert corner_shift(found.matrix, matrix @ own, SIZE) < 1.0
 
 
+def test_perspective_is_kept_only_where_it_helps(street):
+    assert estimate(*rendered_street(0), "homography").shift < 1  # the pair lies on each other
+    infrared, visible = street
+    matrix = affine(-1, 0.98, (5, 4)) @ np.array([[1, 0, 0], [0, 1, 0], [2e-4, -1e-4, 1.0]])
+    turned, tilted = (estimate(moved(infrared, matrix), visible, m).transform.matrix for m in ("affine", "homography"))
+    assert corner_shift(tilted, matrix, SIZE) < 1.5 < 3 < corner_shift(turned, matrix, SIZE)
+
+
 def test_a_smooth_field(street):
     infrared, visible = street
     y, x = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.float32)

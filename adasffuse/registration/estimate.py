@@ -54,8 +54,9 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
     Args:
         moving, target: images of one scene, of any two sizes.  Those of one size are expected to differ by at most
             about 6 % of the width; of different sizes, also by a factor of 0.5 to 2 in their field of view.
-        method: 'translation', 'affine', 'homography', or 'deformable': affine, and a smooth field on it where such a
-            field, fitted to half of the target, makes the other half agree better.
+        method: 'translation', 'affine', 'homography': affine where perspective does not make the images agree better,
+            or 'deformable': affine, and a smooth field on it where such a field, fitted to half of the target, makes
+            the other half agree better.
         measure: 'edges' (orientation of edges: two cameras) or 'medical' (scans of one patient: edges where both are
             sharp, such as CT and MRI; information of gray values where one is blurred, such as PET and SPECT).
     Raises:
@@ -67,8 +68,11 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
     if measure == "medical":
         return _estimate_scans(_Pair.of(moving, target, palette_values), method)
     pair = _Pair.of(moving, target)
-    matrix = _matrix_by_edges(pair, "affine" if method == "deformable" else method)
-    field = None
+    matrix, field = _matrix_by_edges(pair, "translation" if method == "translation" else "affine"), None
+    if method == "homography":
+        tilted = _matrix_by_edges(pair, method)
+        if _certain(_agreement(pair, tilted, None) - _agreement(pair, matrix, None), pair.target.shape):
+            matrix = tilted
     if method == "deformable" and _bent(pair, matrix):
         field = _smooth_field(pair, matrix, _FIELD_LEVELS)
     features = pair.features(matrix, _CHECK_REDUCTION, field)
@@ -291,8 +295,7 @@ def _bent(pair: _Pair, matrix: np.ndarray) -> bool:
     compared on the other squares, with and without them.  Fields that follow noise make it worse.
     """
     height, width = pair.target.shape
-    side = max(8, round(max(height, width) / _SQUARES))
-    y, x = np.mgrid[:height, :width] // side
+    y, x = np.mgrid[:height, :width] // _square_side(pair.target.shape)
     white = ((y + x) % 2).astype(np.float32)
     without = _agreement(pair, matrix, None)
     more = np.zeros_like(without)
@@ -300,9 +303,18 @@ def _bent(pair: _Pair, matrix: np.ndarray) -> bool:
         field = _smooth_field(pair, matrix, _FIELD_LEVELS[:3], fitted)
         other = _resized(fitted, without.shape) < 0.5
         more[other] = (_agreement(pair, matrix, field) - without)[other]
-    squares = cv2.resize(more, (max(2, width // side), max(2, height // side)), interpolation=cv2.INTER_AREA)
-    error = float(squares.std()) / np.sqrt(squares.size)
-    return float(squares.mean()) > _SIGNIFICANT * error
+    return _certain(more, pair.target.shape)
+
+
+def _certain(gain: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether the mean of a gain (H, W) over an image of some size is above 0 for certain, as its squares say."""
+    side = _square_side(size)
+    squares = cv2.resize(gain, [max(2, length // side) for length in size[::-1]], interpolation=cv2.INTER_AREA)
+    return float(squares.mean()) > _SIGNIFICANT * float(squares.std()) / np.sqrt(squares.size)
+
+
+def _square_side(size: tuple[int, int]) -> int:
+    return max(8, round(max(size) / _SQUARES))
 
 
 def _agreement(pair: _Pair, matrix: np.ndarray, field: np.ndarray | None) -> np.ndarray:

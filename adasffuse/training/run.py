@@ -101,7 +101,7 @@ class Run:
 
     @torch.no_grad()
     def still(self, model: nn.Module, batch: dict[str, Any], kinds: Sequence[Sequence[str]]) -> Tensor:
-        """The result (B, 1, H, W) for the sources before something passed; NaN where that reaches, or nothing passed."""
+        """The result (B, 1, H, W) for the sources before something passed; NaN where that reaches or nothing did."""
         members = batch["elsewhere"].flatten(1).any(dim=1).nonzero()[:, 0]
         before = [batch[name][members].to(self.processes.device) for name in ("before_a", "before_b")]
         network = model.module if isinstance(model, DistributedDataParallel) else model
