@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import scipy
 from tqdm import tqdm
 
@@ -27,10 +28,18 @@ from adasffuse.metrics.cache import forget_oldest, recall, remember
 from adasffuse.metrics.conventions import DEFAULT_METRICS, definitions
 from adasffuse.metrics.evaluation import MetricWarning, check_given, evaluate
 from adasffuse.metrics.table import ScoreTable
-from adasffuse.metrics.workers import WorkerError, available_cores, can_start_workers, map_in_processes
+from adasffuse.metrics.workers import (
+    WorkerError,
+    available_cores,
+    available_memory,
+    can_start_workers,
+    map_in_processes,
+)
 from adasffuse.process import release_freed_memory
 
 _WORTH_A_WORKER = 20  # images: starting a process takes about as long as scoring them
+_PROCESS_BYTES = 300 << 20  # of a scoring process
+_BYTES_IN_STRIPS, _BYTES_AT_MOST = 60, 550  # per pixel: of the default metrics and Spurious, and of QP
 _LARGE = 1 << 22  # pixels from which on freed memory is released before an image is scored
 _SHOWN = 3  # problems of one folder that are spelled out
 
@@ -315,7 +324,7 @@ def _some(reasons: Iterable[str]) -> str:
 def _run(jobs: Sequence[_Job], workers: int | None, progress: bool) -> Iterator[_Result]:
     """Results in the order of the jobs."""
     if workers is None:
-        workers = min(available_cores(), len(jobs) // _WORTH_A_WORKER)
+        workers = min(available_cores(), len(jobs) // _WORTH_A_WORKER, _affordable(jobs))
     workers = min(workers, len(jobs))
     show = functools.partial(tqdm, total=len(jobs), desc="scoring", unit="image", disable=None if progress else True)
     if workers <= 1 or not can_start_workers():
@@ -324,6 +333,21 @@ def _run(jobs: Sequence[_Job], workers: int | None, progress: bool) -> Iterator[
     with contextlib.closing(map_in_processes(_score, jobs, workers)) as results:
         for result in show(results):
             yield _Result(failure=str(result)) if isinstance(result, WorkerError) else result
+
+
+def _affordable(jobs: Sequence[_Job]) -> int:
+    """How many processes the memory is enough for, as far as it and the size of the largest file are known."""
+    files = {path for job in jobs for path in job.paths.values()}
+    memory = available_memory()
+    if memory is None or not files:
+        return len(jobs)
+    try:
+        with PIL.Image.open(max(files, key=lambda path: path.stat().st_size)) as image:
+            pixels = image.width * image.height
+    except (OSError, ValueError, PIL.Image.DecompressionBombError):  # no file of Pillow's: reading it says more
+        return len(jobs)
+    in_strips = {*DEFAULT_METRICS, "Spurious"}.issuperset(jobs[0].settings.names)
+    return max(1, memory // (_PROCESS_BYTES + pixels * (_BYTES_IN_STRIPS if in_strips else _BYTES_AT_MOST)))
 
 
 def _score(job: _Job) -> _Result:
