@@ -109,6 +109,10 @@ def test_impossible_arguments_and_missing_packages_are_named(tmp_path, capsys, m
     weights = write_weights(tmp_path / "mff.safetensors", "mff")
     assert run(["--format", "onnx", "--task", "ivf", "--weights", str(weights), "-o", str(tmp_path / "a.onnx")]) == 1
     assert "was trained for task 'mff', not 'ivf'" in capsys.readouterr().err
+    for name in ("onnx", "pt2"):  # before the network is captured
+        monkeypatch.setattr("adasffuse.export.write.captured", None)
+        assert run(["--format", name, "--task", "ivf", "-o", str(weights / f"a.{name}")]) == 1
+        assert "mff.safetensors/a." in (text := capsys.readouterr().err) and "choose a folder that is writable" in text
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert run(["--format", "onnx", "--task", "ivf", "-o", str(tmp_path / "a.onnx")]) == 1
     assert "pip install 'adasffuse[export]'" in capsys.readouterr().err

@@ -55,7 +55,11 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             raise WeightsError(f"{weights} was trained for task {made_for!r}, not {args.task!r}")
         export = Export(model, TASKS[args.task], args.sources, args.colour, weights.stem)
         differences = WRITERS[args.format](path, export)
-    except (ValueError, OSError, ExportError) as error:
+    except OSError as error:
+        reason = error.strerror or error
+        say(f"error: cannot write {printable(path)}: {printable(reason)}; choose a folder that is writable", sys.stderr)
+        return 1
+    except (ValueError, ExportError) as error:
         say(f"error: {printable(error)}", sys.stderr)
         return 1
     for size, difference in differences.items():

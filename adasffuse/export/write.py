@@ -92,6 +92,12 @@ def write_onnx(path: str | Path, export: Export) -> dict[str, float]:
         OSError: the file cannot be written.
     """
     onnx = require_onnx()
+    with replacing(path) as temporary:  # a place that cannot be written to is found before minutes of work
+        temporary.write_bytes(_onnx_model(onnx, export))
+        return _checked(path, export, onnx_runner(temporary))
+
+
+def _onnx_model(onnx: Any, export: Export) -> bytes:
     program = torch.onnx.export(
         captured(export),
         opset_version=OPSET,
@@ -106,9 +112,7 @@ def write_onnx(path: str | Path, export: Export) -> dict[str, float]:
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA, json.dumps(export.describe())
     onnx.checker.check_model(model)
-    with replacing(path) as temporary:
-        temporary.write_bytes(model.SerializeToString())
-        return _checked(path, export, onnx_runner(temporary))
+    return model.SerializeToString()
 
 
 def _exp2(x):
