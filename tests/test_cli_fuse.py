@@ -103,6 +103,13 @@ def test_stacks_of_more_than_two_folders(run, tmp_path):
     assert status == 1 and "infrared + visible takes two sources, got 3" in err
 
 
+def test_all_sets_of_a_folder_of_data_sets_are_named(run, tmp_path):
+    for name in ("IVF/infrared", "IVF/visible", "MIF/CT-MRI/CT", "MIF/CT-MRI/MRI"):
+        write_image(tmp_path / name / "1.png", texture(40, 48, seed=1))
+    status, _, err = run(tmp_path, "-o", tmp_path / "out")
+    assert status == 1 and f"{tmp_path} is a folder of data sets (IVF, MIF/CT-MRI); give one of them" in err
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

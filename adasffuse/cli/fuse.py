@@ -305,9 +305,10 @@ def _source_folders(folder: Path) -> list[tuple[Path, ...]]:
 
 def _refuse_several_sets(folder: Path) -> None:
     """Raises ImageError for a folder of data sets, such as DATA/test."""
-    below = [path for path in sorted(folder.glob("*/")) if _source_folders(path)]
+    places = sorted(path for depth in ("*/", "*/*/") for path in folder.glob(depth))  # MIF/CT-MRI lies deeper
+    below = [path for path in places if _source_folders(path)]
     if below:
-        names = ", ".join(path.name for path in below)
+        names = ", ".join(path.relative_to(folder).as_posix() for path in below)
         raise ImageError(f"{folder} is a folder of data sets ({names}); give one of them, such as {below[0]}")
 
 
