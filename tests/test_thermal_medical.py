@@ -293,6 +293,18 @@ def test_damaged_nifti_and_a_wrong_result(tmp_path, weights, capsys):
     assert "give a name ending in .nii.gz" in capsys.readouterr().err
 
 
+def test_a_result_never_replaces_a_volume_and_no_volume_is_fused_with_itself(tmp_path, weights, capsys):
+    one, other = (volume(tmp_path / f"{name}.nii", np.ones((8, 8, 3), np.int16)) for name in "ab")
+    (tmp_path / "link.nii").symlink_to(other)
+    before = other.read_bytes()
+    for out in (other, tmp_path / "link.nii"):
+        assert run(one, other, "-o", out, "--weights", weights) == 1
+        assert "would overwrite a source" in capsys.readouterr().err
+    assert run(one, one, "-o", tmp_path / "f.nii", "--weights", weights) == 1
+    assert "one and the same volume" in capsys.readouterr().err
+    assert other.read_bytes() == before and not (tmp_path / "f.nii").exists()
+
+
 def test_real_volumes(data_root):
     assert read_volume(data_root / "raw/anatomical.nii").values.shape == (33, 41, 25)
     with pytest.raises(ImageError, match="holds 2 volumes"):
