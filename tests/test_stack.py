@@ -211,6 +211,42 @@ def test_a_dry_run_writes_nothing(stacks, tmp_path, capsys):
     assert "one: 3 images" in capsys.readouterr().out and not (tmp_path / "out").exists()
 
 
+def test_a_dry_run_names_every_failure_that_the_run_then_has(stacks, weights, tmp_path, capsys):
+    (stacks / "two" / "0.png").write_bytes((stacks / "two" / "0.png").read_bytes()[:200])
+    for number in (1, 2):
+        image = np.full((32, 32), 3.0 * number, np.float32)
+        image[8:, 8:] += 1
+        (stacks / "real").mkdir(exist_ok=True)
+        cv2.imwrite(str(stacks / "real" / f"{number}.tif"), image)
+    reports = []
+    for extra in (["--dry_run"], []):
+        assert run(stacks, "-o", tmp_path / "out", "--json", *extra, weights=weights) == 1
+        reports.append(json.loads(capsys.readouterr().out))
+    assert reports[0]["failed"] == reports[1]["failed"] and len(reports[0]["failed"]) == 2
+    assert [one["result"] for one in reports[0]["planned"]] == [one["result"] for one in reports[1]["stacks"]]
+
+
+def test_a_dry_run_knows_the_depth_of_results_and_what_is_finished(stacks, weights, tmp_path, capsys):
+    (stacks / "real").mkdir()
+    for number in (1, 2):
+        write_image(stacks / "real" / f"{number}.tif", texture(32, 32, number) / np.float32(255), "float")
+    assert run(stacks / "real", "-o", tmp_path / "out", "--dry_run", weights=weights) == 0
+    assert f"{tmp_path}/out/real.tif" in capsys.readouterr().out
+    assert run(stacks / "real", "-o", tmp_path / "f.png", "--dry_run", weights=weights) == 1
+    assert "float32 pixels are written to files ending in .tif" in capsys.readouterr().out
+    assert run(stacks / "real", "-o", stacks / "real", "--dry_run", weights=weights) == 1
+    assert "choose another folder" in capsys.readouterr().err
+    assert run(stacks / "real", "-o", tmp_path / "out", weights=weights) == 0
+    assert run(stacks / "real", "-o", tmp_path / "out", "--dry_run", "--resume", weights=weights) == 0
+    assert "0 would be fused, 1 finished before" in capsys.readouterr().out
+
+
+def test_a_folder_of_results_is_not_called_like_an_image(stacks, tmp_path, capsys):
+    for name in ("fused.jpg", "fused.JPEG"):
+        assert run(stacks / "one", "-o", tmp_path / name) == 1
+        assert "results need a folder" in capsys.readouterr().err and not (tmp_path / name).exists()
+
+
 def test_results_do_not_lie_among_the_images(stacks, weights, capsys):
     assert run(stacks / "one", "-o", stacks / "one", weights=weights) == 1
     assert "choose another folder" in capsys.readouterr().err

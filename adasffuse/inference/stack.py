@@ -4,7 +4,7 @@ Images are read one after the other, twice, so that memory does not grow with th
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -68,8 +68,6 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
     options, paths = options or StackOptions(), [Path(path) for path in paths]
     if len(fuser.task.kinds) > 1:
         raise ValueError(f"stacks are exposures (mef) or focus settings (mff), not {fuser.task.title}")
-    if len(paths) < 2:
-        raise ImageError(f"a stack has two or more images, got {len(paths)}")
     stack = _Stack(paths, options)
     size = stack.size
     tile, overlap, _ = on_grid(fuser.model, fuser.tile, fuser.tile_overlap)
@@ -82,19 +80,12 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
         return torch.from_numpy(luminance(image.pixels))[None, None].to(fuser.device)
 
     used = []
-    for number in range(len(paths)):
-        image = stack.first_read(number)
-        if content(image.pixels) == 0:
-            stack.notices.append(f"{paths[number]}: has no content, it is left out")
-            continue
+    for number, image in stack.first_reads():
         used.append(number)
         watch.see(image)
         chroma.add(image.pixels)
         with autocast:
             streamed.add(tensor(image))
-    stack.check_images()
-    if len(used) < 2:
-        raise ImageError(f"{paths[0].parent}: {len(used)} of {len(paths)} images have content; two are needed")
     with autocast:
         streamed.settle()
         for number in used:
@@ -105,10 +96,24 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
     return FusedStack(pixels, depth, len(used), stack.all_notices() + watch.notices(), stack.shifts)
 
 
+def plan_stack(paths: Sequence[str | Path], options: StackOptions) -> tuple[str, list[str]]:
+    """Read the images of a stack as `fuse_stack` does; the depth that the result would have, and notices.
+
+    Raises:
+        ImageError: as `fuse_stack`.
+    """
+    stack = _Stack([Path(path) for path in paths], options)
+    for _ in stack.first_reads():
+        pass
+    return result_depth(options.depth, stack.depths), stack.all_notices()
+
+
 class _Stack:
     """The images of a stack, read one by one as often as they are wanted, each where the middle one lies."""
 
     def __init__(self, paths: Sequence[Path], options: StackOptions) -> None:
+        if len(paths) < 2:
+            raise ImageError(f"a stack has two or more images, got {len(paths)}")
         self._paths, self._options = paths, options
         self._window = resolve_range(options.range, paths, options.no_data)
         self.notices: list[str] = []
@@ -125,7 +130,25 @@ class _Stack:
     def _read(self, path: Path) -> Image:
         return read_image(path, self._window, self._options.no_data)
 
-    def first_read(self, number: int) -> Image:
+    def first_reads(self) -> Iterator[tuple[int, Image]]:
+        """Number and image of each image that has content, as `read` gives it.
+
+        Raises:
+            ImageError: sizes differ, all images are equal, or fewer than two have content.
+        """
+        used = 0
+        for number, path in enumerate(self._paths):
+            image = self._first_read(number)
+            if content(image.pixels) == 0:
+                self.notices.append(f"{path}: has no content, it is left out")
+                continue
+            used += 1
+            yield number, image
+        self._check_images()
+        if used < 2:
+            raise ImageError(f"{path.parent}: {used} of {len(self._paths)} images have content; two are needed")
+
+    def _first_read(self, number: int) -> Image:
         """What `read` gives; also looks at the file's size, depth and notices, and whether it shows something new.
 
         Raises:
@@ -141,7 +164,7 @@ class _Stack:
             self.notices.append(f"{path}: shows the same as {before.name}, pixel by pixel")
         return self._registered(number, image)
 
-    def check_images(self) -> None:
+    def _check_images(self) -> None:
         """Refuse a stack of equal images; all have been read once."""
         if len(self._digests) == 1:
             raise ImageError(f"{self._paths[0].parent}: all {len(self._paths)} images are equal; nothing to fuse")
