@@ -669,6 +669,10 @@ def test_the_command_reports_as_json(tmp_path, pair, capsys):
     said = json.loads(capsys.readouterr().out)
     assert (said["frames"], said["problem"], said["width"]) == (10, "", WIDTH)
     assert [path.name for path in sorted((tmp_path / "out").iterdir())][::9] == ["000001.png", "000010.png"]
+    assert said["ok"] is True
+    assert command.run([*map(str, pair), "-o", str(tmp_path / "out"), "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert said["ok"] is False and "already holds 10 images" in said["error"]
 
 
 def test_a_dry_run_writes_nothing(tmp_path, pair, capsys):

@@ -114,6 +114,8 @@ def run(argv: list[str], prog: str = "adasffuse video") -> int:
         return _write(a, b, args)
     except (ValueError, OSError) as error:
         say(f"error: {printable(error)}", sys.stderr)
+        if args.json:
+            say(json.dumps({"ok": False, "error": str(error)}))
         return 1
 
 
@@ -206,7 +208,8 @@ def _write(a: Frames, b: Frames, args: argparse.Namespace) -> int:
     )
     if args.json:
         ranges = [one.value_range for one in (a, b)]
-        say(json.dumps(asdict(report) | {"frames_per_second": report.rate_of_work, "ranges": ranges}))
+        values = {"ok": not report.problem} | asdict(report)
+        say(json.dumps(values | {"frames_per_second": report.rate_of_work, "ranges": ranges}))
     else:
         say(report.summary())
         for source, one in zip("AB", (a, b)):
@@ -234,7 +237,7 @@ def _cameras(args: argparse.Namespace) -> int:
 
 
 def _shown(report: LiveReport, args: argparse.Namespace) -> int:
-    say(json.dumps(asdict(report)) if args.json else report.summary())
+    say(json.dumps({"ok": not report.problem} | asdict(report)) if args.json else report.summary())
     return _ended(report.problem)
 
 
@@ -268,7 +271,7 @@ def _describe(a: Frames, b: Frames, args: argparse.Namespace) -> int:
     output = None if args.output is None else str(args.output)
     plan = {"a": rows[0], "b": rows[1], "output": output, "sound": str(giver.path) if giver else ""}
     if args.json:
-        say(json.dumps(plan))
+        say(json.dumps({"ok": True, "dry_run": True} | plan))
         return 0
     for source, row in zip("AB", rows):
         length = "of unknown length" if row["duration"] is None else f"{row['duration']:.2f} s"
