@@ -389,7 +389,7 @@ def _more_pages(tiff: tifffile.TiffFile) -> bool:
 
 def _judge_tiff(page: tifffile.TiffPage, file: BinaryIO) -> None:
     """Refuse what the header promises and the file cannot hold, before memory is asked for."""
-    if page.dtype is None:
+    if page.dtype is None or page.dtype.kind not in "buif":
         raise NotImplementedError(f"{page.bitspersample} bits per channel, sample format {page.sampleformat}")
     if page.compression not in tifffile.TIFF.DECOMPRESSORS:
         raise NotImplementedError(f"compression {getattr(page.compression, 'name', page.compression)}")
