@@ -5,12 +5,14 @@ import json
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from skimage import data as photographs
 from tiny import network, texture, write_weights
 
 from adasffuse.cli import stack as command
 from adasffuse.data.synthesis import expose
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference.fuser import Fuser
@@ -57,6 +59,21 @@ def test_deep_files_and_a_range(tmp_path):
     paths = sorted(tmp_path.glob("*.png"))
     fused = fuse_stack(fuser(), paths, StackOptions(RangeSpec("fixed", 1000, 2020)))
     assert fused.depth == "16" and fused.pixels.dtype == np.uint16 and fused.pixels.max() > 50000
+
+
+def test_where_a_single_image_holds_data_it_is_shown(tmp_path):
+    images = [read_image(path).pixels for path in bracket(tmp_path)]
+    for image in images[:2]:  # the middle one among them
+        image[40:100, 60:120] = np.nan
+    for image in images:
+        image[140:, 160:] = np.nan
+    paths = []
+    for number, image in enumerate(images):
+        paths.append(tmp_path / f"{number}.tif")
+        tifffile.imwrite(paths[-1], image, photometric="rgb")
+    fused = fuse_stack(fuser(), paths, StackOptions(range=parse_range("0 1"))).pixels
+    np.testing.assert_allclose(fused[45:95, 65:115], images[2][45:95, 65:115], atol=2e-3)
+    assert not fused[140:, 160:].any() and fused[:30].any()
 
 
 def test_an_image_without_content_is_left_out(tmp_path):

@@ -91,6 +91,8 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
         for number in used:
             streamed.blend(tensor(stack.read(number)))
         luma = streamed.result()[0, 0].float().clamp(0, 1).cpu().numpy()
+    if stack.known is not None:
+        luma = np.where(stack.known, luma, 0)
     depth = result_depth(options.depth, stack.depths)
     pixels = quantise(with_chroma(luma, chroma.result(), depth), depth)
     return FusedStack(pixels, depth, len(used), stack.all_notices() + watch.notices(), stack.shifts)
@@ -126,6 +128,7 @@ class _Stack:
         self._transforms: list[Transform | None] = [None] * len(paths)
         if options.align != "none":
             self._register(options.align)
+        self._filling = self._completed()
 
     def _read(self, path: Path) -> Image:
         return read_image(path, self._window, self._options.no_data)
@@ -176,13 +179,31 @@ class _Stack:
         """An image, registered; where it holds no data (`valid`), its pixels are the middle image's."""
         return self._registered(number, self._read(self._paths[number]))
 
+    @property
+    def known(self) -> np.ndarray | None:
+        """(H, W) bool, False where no image holds data; None where some image holds data everywhere."""
+        return self._filling.valid
+
     def _registered(self, number: int, image: Image) -> Image:
-        if self._transforms[number] is not None:
-            image = warp_image(image, self._transforms[number])
-        if image.valid is None:
-            return image
-        filled, _ = fill_missing([image.pixels, self._reference.pixels], [image.valid, self._reference.valid])
-        return replace(image, pixels=filled[0])
+        image = self._moved(number, image)
+        return image if image.valid is None else _filled(image, self._filling)
+
+    def _moved(self, number: int, image: Image) -> Image:
+        return image if self._transforms[number] is None else warp_image(image, self._transforms[number])
+
+    def _completed(self) -> Image:
+        """The middle image; where it holds no data, what the images nearest to it show."""
+        middle, found = len(self._paths) // 2, self._reference
+        for number in sorted(range(len(self._paths)), key=lambda k: abs(k - middle))[1:]:
+            if found.valid is None:
+                break
+            image = self._read(self._paths[number])
+            self._check_size(number, image)
+            image = self._moved(number, image)
+            known = np.ones(self.size, bool) if image.valid is None else found.valid | image.valid
+            if (known & ~found.valid).any():
+                found = replace(_filled(found, image), valid=None if known.all() else known)
+        return found
 
     def _check_size(self, number: int, image: Image) -> None:
         if image.pixels.shape[:2] == self.size:
@@ -221,6 +242,12 @@ class _Stack:
             for notice, paths in self._of_files.items()
         ]
         return files + self.notices
+
+
+def _filled(image: Image, other: Image) -> Image:
+    """An image with another one's pixels where it holds no data."""
+    filled, _ = fill_missing([image.pixels, other.pixels], [image.valid, other.valid])
+    return replace(image, pixels=filled[0])
 
 
 class _Watch:
