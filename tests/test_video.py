@@ -730,3 +730,7 @@ def test_a_calibration_brings_two_sizes_to_one_grid(tmp_path, capsys):
     assert "sizes differ" in capsys.readouterr().err
     assert command.run([*arguments, "--calibration", str(tmp_path / "c.json")]) == 0
     assert cv2.imread(str(next((tmp_path / "out").glob("*.png")))).shape[:2] == (HEIGHT, WIDTH)
+    arguments = [str(b), str(a), "-o", str(tmp_path / "turned"), "--calibration", str(tmp_path / "c.json")]
+    for extra in (["--dry_run"], []):
+        assert command.run([*arguments, *extra]) == 1
+        assert "the calibration is for images A of 32x24 pixels, got 64x48" in capsys.readouterr().err

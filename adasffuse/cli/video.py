@@ -11,6 +11,7 @@ from pathlib import Path
 from adasffuse.cli.arguments import add_fusing_options, add_source_options, fuser_from, range_of
 from adasffuse.files import printable
 from adasffuse.images.frames import DEFAULT_QUALITY, DEFAULT_RATE, FrameFolder, VideoFile, is_video_name, list_frames
+from adasffuse.images.image import ImageError
 from adasffuse.images.live import Camera, Window
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.inference.video import (
@@ -253,7 +254,12 @@ def _describe(a: Frames, b: Frames, args: argparse.Namespace) -> int:
     check_pair(a, b, args.shortest, args.calibration is not None)
     if args.output is not None:
         check_output(a, b, args.output, args.depth)
-    next(iter(FramePairs(a, b)))
+    align, pairs = _align(args), FramePairs(a, b)
+    first = next(iter(pairs), None)
+    if first is None:
+        raise ImageError(pairs.damage or f"{a.path} and {b.path} have no frames in common")
+    if align is not None:
+        align(*(frame.image for frame in first))
     rows = [
         {
             "path": str(one.path),
