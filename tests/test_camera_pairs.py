@@ -13,7 +13,7 @@ from tiny import texture, write_weights
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from special_files import PLANCK, radiometric_jpeg
 
-from adasffuse.cli import fuse
+from adasffuse.cli import extract, fuse
 from adasffuse.images import extras
 from adasffuse.images.flir import Placement, read_shot
 from adasffuse.images.formats import is_radiometric
@@ -245,3 +245,19 @@ def test_scores_are_of_the_temperatures(tmp_path):
     ]
     ours, same = ([tables[k].rows[0].scores[name] for name in settings.metrics] for k in (0, 1))
     assert ours == pytest.approx(same, abs=5e-3)
+
+
+def test_an_empty_file_fails_alone(run, tmp_path):
+    shot(tmp_path / "in/a.jpg")
+    (tmp_path / "in/empty.jpg").touch()
+    status, out, _ = run(tmp_path / "in", "-o", tmp_path / "out")
+    assert status == 1 and "1 pair fused" in out and "empty.jpg: the file is empty" in out
+    assert (tmp_path / "out/a.png").exists()
+
+
+def test_files_of_the_system_are_not_extracted(tmp_path, capsys):
+    shot(tmp_path / "in/a.jpg")
+    (tmp_path / "in/._a.jpg").write_bytes(b"\0\5\x16\7")  # what macOS puts beside it
+    (tmp_path / "in/b.jpg").mkdir()
+    assert extract.run([str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 0
+    assert "1 files with temperatures, 1 with a photograph, 0 failed" in capsys.readouterr().out

@@ -214,6 +214,22 @@ def test_a_plan_sees_results_in_the_way_and_folders_that_cannot_be_written(run, 
     assert status == 1 and f"cannot write results there: {tmp_path}/file is no folder that is writable" in out
 
 
+def test_a_result_that_its_file_cannot_hold_is_seen_before_the_network_runs(run, pairs, tmp_path, monkeypatch):
+    sources = pairs / "infrared/1.png", pairs / "visible/1.png"
+    arguments = [*sources, "-o", tmp_path / "f.png", "--task", "ivf", "--depth", "float"]
+    monkeypatch.setattr(Fuser, "fuse_prepared", None)
+    for extra in (["--dry_run"], []):
+        status, out, _ = run(*arguments, *extra)
+        assert status == 1 and "f.png: float32 pixels are written to files ending in .tif" in out
+    assert not (tmp_path / "f.png").exists()
+
+
+def test_a_folder_of_results_is_not_called_like_an_image(run, pairs, tmp_path):
+    for name in ("fused.png", "fused.jpg"):
+        status, _, errors = run(pairs, "-o", tmp_path / name)
+        assert status == 1 and "results need a folder" in errors and not (tmp_path / name).exists()
+
+
 def test_resuming_skips_exactly_what_is_finished(run, pairs, tmp_path):
     """Same sources, same settings, and the file that was written then."""
 

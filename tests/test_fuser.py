@@ -1,5 +1,6 @@
 """The fuser: inputs of all kinds, colour by the task's rule, the whole image or tiles."""
 
+import io
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,7 +17,7 @@ from adasffuse.data.samples import sample_pairs
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
 from adasffuse.images.color import luminance
-from adasffuse.images.image import ImageNotice
+from adasffuse.images.image import ImageError, ImageNotice
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, load_fuser
@@ -161,6 +162,9 @@ def test_sources_are_left_untouched():
         (PIL.Image.new("LAB", (4, 4)), "source A: is a PIL image of mode LAB; convert it to RGB first"),
         (np.zeros((4, 5), np.uint8), "one height and width, got source A 5x4, source B 4x4; register them first"),
         ("nowhere.png", "nowhere.png: no such file"),
+        (None, "source A: is of type NoneType; give a path, an array, a tensor or a PIL image"),
+        (io.BytesIO(b"P5"), "source A: is of type BytesIO; give a path"),
+        (np.ma.masked_less(np.arange(16, dtype=np.uint8).reshape(4, 4), 3), "source A: is a masked array, whose mask"),
     ],
 )
 def test_sources_that_cannot_be_used(pixels, message):
@@ -170,21 +174,45 @@ def test_sources_that_cannot_be_used(pixels, message):
         Fuser(Mean(), TASKS["ivf"]).fuse([np.zeros((4, 4), np.uint8)])
 
 
-@pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA", "HSV", "YCbCr", "CMYK", "I;16", "F"])
+@pytest.mark.parametrize("mode", ["1", "P", "LA", "La", "RGBA", "HSV", "YCbCr", "CMYK", "I;16", "F"])
 def test_pil_images_of_other_modes_are_what_they_show(mode):
     levels = np.zeros((8, 12, 3), np.uint8)
     levels[:, 4:8], levels[:, 8:] = (255, 0, 0), 255  # black, red, white
-    if mode in ("I;16", "F", "1", "LA"):
+    if mode in ("I;16", "F", "1", "LA", "La"):
         levels[:, 4:8] = 0
     if mode == "I;16":
         image = PIL.Image.fromarray(levels[..., 0].astype(np.uint16) * 257)
     elif mode == "F":
         image = PIL.Image.fromarray(levels[..., 0] / np.float32(255))
     else:
-        image = PIL.Image.fromarray(levels).convert(mode)
+        image = PIL.Image.fromarray(levels).convert("LA" if mode == "La" else mode).convert(mode)
     fused = Fuser(Mean(), TASKS["mff"]).fuse(image, image, depth="8")
     expected = levels if (levels != levels[..., :1]).any() else levels[..., 0]
     assert abs(fused.astype(int) - expected).max() <= 2  # rounding of HSV and YCbCr
+
+
+def test_the_order_of_bytes_is_of_no_account():
+    deep = np.arange(96, dtype=np.uint16).reshape(8, 12) * 600
+    fuser = Fuser(Mean(), TASKS["mff"])
+    assert np.array_equal(fuser.fuse(deep.astype(">u2"), deep), fuser.fuse(deep, deep))
+    real = deep / np.float32(65535)
+    assert np.array_equal(fuser.fuse(real.astype(">f4"), real), fuser.fuse(real, real))
+
+
+def test_a_masked_array_that_masks_nothing_is_an_array():
+    image = gray()
+    assert np.array_equal(Fuser(Mean(), TASKS["mff"]).fuse(np.ma.array(image), image), image)
+
+
+@pytest.mark.parametrize("value_range", ["folder", "12", 5, (5,), (9, 5), (1, 2, 3), (None, 3)])
+def test_what_is_no_range(value_range):
+    with pytest.raises(ImageError, match="source A: a value range is two increasing numbers LOW HIGH, got"):
+        Fuser(Mean(), TASKS["ivf"]).fuse(gray().astype(np.uint16), gray(), range_a=value_range)
+
+
+def test_the_name_of_a_method_is_no_aligner():
+    with pytest.raises(ValueError, match=r"Aligner\('affine'\)"):
+        Fuser(Mean(), TASKS["ivf"]).fuse(gray(), gray(), align="affine")
 
 
 def test_only_larger_images_are_tiled():

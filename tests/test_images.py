@@ -307,6 +307,13 @@ def test_a_compression_that_is_not_read_is_no_damage(tmp_path):
         read_image(tmp_path / "a.tif")
 
 
+def test_complex_values_are_no_image(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((8, 12), np.complex64))
+    for value_range in (None, (0, 1)):
+        with pytest.raises(ImageError, match=r"of an unusual kind \(64 bits per channel, sample format"):
+            read_image(tmp_path / "a.tif", value_range)
+
+
 def test_twelve_bits_in_jpeg_are_no_damage(tmp_path):
     data = bytearray(save(tmp_path / "a.jpg", GRAY).read_bytes())
     data[data.index(b"\xff\xc0") + 4] = 12

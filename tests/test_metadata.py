@@ -106,3 +106,32 @@ def test_the_command_keeps_nothing_unless_asked(source, tmp_path):
     assert fuse.run([*arguments, "-o", str(tmp_path / "kept"), "--keep_metadata", "exif"]) == 0
     exif, profile = exif_of(tmp_path / "kept/1.png")
     assert exif[ExifTags.Base.Make] == "Maker" and profile == srgb_profile()
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+def test_exposure_and_place_are_kept_from_files_of_every_kind(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Maker"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] = 200
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+    inner = {"tiffinfo": {ifd: exif.get_ifd(ifd) for ifd in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)}}
+    Image.fromarray(colours()).save(tmp_path / f"s{suffix}", exif=exif, **(inner if suffix == ".tif" else {}))
+    write_image(tmp_path / "f.png", colours(), metadata=read_metadata(tmp_path / f"s{suffix}", "gps"))
+    kept, _ = exif_of(tmp_path / "f.png")
+    assert kept.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] == 200
+    assert kept.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] == "N"
+
+
+def test_of_broken_exif_data_the_rest_is_kept(source, tmp_path):
+    data, entry = source.read_bytes(), b"\0\2\0\0\0\2N\0"  # a text of two bytes, big-endian
+    assert data.count(b"\0\1" + entry) == 1
+    (tmp_path / "broken.jpg").write_bytes(data.replace(b"\0\1" + entry, b"\0\4" + entry))  # the longitude: numbers
+    write_image(tmp_path / "f.png", colours(), metadata=read_metadata(tmp_path / "broken.jpg", "gps"))
+    kept, _ = exif_of(tmp_path / "f.png")
+    assert kept[ExifTags.Base.Make] == "Maker" and not kept.get_ifd(ExifTags.IFD.GPSInfo)
+    assert kept.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] == 200
+
+
+def test_a_large_image_keeps_its_metadata_too(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert b"Model 1" in read_metadata(source, "exif").exif

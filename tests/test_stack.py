@@ -5,12 +5,14 @@ import json
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from skimage import data as photographs
 from tiny import network, texture, write_weights
 
 from adasffuse.cli import stack as command
 from adasffuse.data.synthesis import expose
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference.fuser import Fuser
@@ -57,6 +59,21 @@ def test_deep_files_and_a_range(tmp_path):
     paths = sorted(tmp_path.glob("*.png"))
     fused = fuse_stack(fuser(), paths, StackOptions(RangeSpec("fixed", 1000, 2020)))
     assert fused.depth == "16" and fused.pixels.dtype == np.uint16 and fused.pixels.max() > 50000
+
+
+def test_where_a_single_image_holds_data_it_is_shown(tmp_path):
+    images = [read_image(path).pixels for path in bracket(tmp_path)]
+    for image in images[:2]:  # the middle one among them
+        image[40:100, 60:120] = np.nan
+    for image in images:
+        image[140:, 160:] = np.nan
+    paths = []
+    for number, image in enumerate(images):
+        paths.append(tmp_path / f"{number}.tif")
+        tifffile.imwrite(paths[-1], image, photometric="rgb")
+    fused = fuse_stack(fuser(), paths, StackOptions(range=parse_range("0 1"))).pixels
+    np.testing.assert_allclose(fused[45:95, 65:115], images[2][45:95, 65:115], atol=2e-3)
+    assert not fused[140:, 160:].any() and fused[:30].any()
 
 
 def test_an_image_without_content_is_left_out(tmp_path):
@@ -209,6 +226,42 @@ def test_one_file_for_one_stack(stacks, weights, tmp_path, capsys):
 def test_a_dry_run_writes_nothing(stacks, tmp_path, capsys):
     assert run(stacks, "-o", tmp_path / "out", "--dry_run") == 0
     assert "one: 3 images" in capsys.readouterr().out and not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_names_every_failure_that_the_run_then_has(stacks, weights, tmp_path, capsys):
+    (stacks / "two" / "0.png").write_bytes((stacks / "two" / "0.png").read_bytes()[:200])
+    for number in (1, 2):
+        image = np.full((32, 32), 3.0 * number, np.float32)
+        image[8:, 8:] += 1
+        (stacks / "real").mkdir(exist_ok=True)
+        cv2.imwrite(str(stacks / "real" / f"{number}.tif"), image)
+    reports = []
+    for extra in (["--dry_run"], []):
+        assert run(stacks, "-o", tmp_path / "out", "--json", *extra, weights=weights) == 1
+        reports.append(json.loads(capsys.readouterr().out))
+    assert reports[0]["failed"] == reports[1]["failed"] and len(reports[0]["failed"]) == 2
+    assert [one["result"] for one in reports[0]["planned"]] == [one["result"] for one in reports[1]["stacks"]]
+
+
+def test_a_dry_run_knows_the_depth_of_results_and_what_is_finished(stacks, weights, tmp_path, capsys):
+    (stacks / "real").mkdir()
+    for number in (1, 2):
+        write_image(stacks / "real" / f"{number}.tif", texture(32, 32, number) / np.float32(255), "float")
+    assert run(stacks / "real", "-o", tmp_path / "out", "--dry_run", weights=weights) == 0
+    assert f"{tmp_path}/out/real.tif" in capsys.readouterr().out
+    assert run(stacks / "real", "-o", tmp_path / "f.png", "--dry_run", weights=weights) == 1
+    assert "float32 pixels are written to files ending in .tif" in capsys.readouterr().out
+    assert run(stacks / "real", "-o", stacks / "real", "--dry_run", weights=weights) == 1
+    assert "choose another folder" in capsys.readouterr().err
+    assert run(stacks / "real", "-o", tmp_path / "out", weights=weights) == 0
+    assert run(stacks / "real", "-o", tmp_path / "out", "--dry_run", "--resume", weights=weights) == 0
+    assert "0 would be fused, 1 finished before" in capsys.readouterr().out
+
+
+def test_a_folder_of_results_is_not_called_like_an_image(stacks, tmp_path, capsys):
+    for name in ("fused.jpg", "fused.JPEG"):
+        assert run(stacks / "one", "-o", tmp_path / name) == 1
+        assert "results need a folder" in capsys.readouterr().err and not (tmp_path / name).exists()
 
 
 def test_results_do_not_lie_among_the_images(stacks, weights, capsys):

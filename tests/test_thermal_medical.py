@@ -18,8 +18,9 @@ from special_files import dicom_file, voi_lut
 from adasffuse.cli import extract, fuse
 from adasffuse.images import extras, formats
 from adasffuse.images.flir import read_shot, read_temperatures
+from adasffuse.images.frames import FrameFolder
 from adasffuse.images.image import ImageError
-from adasffuse.images.ranges import RangeSpec, resolve_range
+from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.volumes import Volume, check_same_grid, read_volume
 from adasffuse.inference.volume import window_of
@@ -90,6 +91,16 @@ def test_a_thermal_source_is_read_as_temperatures(raw):
     np.testing.assert_allclose(fixed.pixels, (read_temperatures(path) - 15) / 15, atol=1e-5)
     low, high = resolve_range(RangeSpec("folder"), [path], thermal=True)
     assert 17 < low < high < 25
+
+
+def test_frames_of_a_thermal_camera_are_temperatures_in_one_window(raw):
+    path = raw / "FLIR_E40_rjpeg.jpg"
+    with pytest.raises(ImageError, match="its frames are temperatures"):
+        FrameFolder([path], thermal=True)
+    (frame,) = FrameFolder([path], spec=parse_range("15 30"), thermal=True)
+    np.testing.assert_allclose(frame.image.pixels, (read_temperatures(path) - 15) / 15, atol=1e-5)
+    (rendered,) = FrameFolder([path])  # not a thermal source: what the camera shows
+    assert rendered.image.pixels.shape == (240, 320, 3)
 
 
 def test_the_photograph_inside(raw, tmp_path, capsys):
@@ -291,6 +302,18 @@ def test_damaged_nifti_and_a_wrong_result(tmp_path, weights, capsys):
     assert "b.nii.gz: damaged or no NIfTI file" in capsys.readouterr().err
     assert run(one, one, "-o", tmp_path / "f.png", "--weights", weights) == 1
     assert "give a name ending in .nii.gz" in capsys.readouterr().err
+
+
+def test_a_result_never_replaces_a_volume_and_no_volume_is_fused_with_itself(tmp_path, weights, capsys):
+    one, other = (volume(tmp_path / f"{name}.nii", np.ones((8, 8, 3), np.int16)) for name in "ab")
+    (tmp_path / "link.nii").symlink_to(other)
+    before = other.read_bytes()
+    for out in (other, tmp_path / "link.nii"):
+        assert run(one, other, "-o", out, "--weights", weights) == 1
+        assert "would overwrite a source" in capsys.readouterr().err
+    assert run(one, one, "-o", tmp_path / "f.nii", "--weights", weights) == 1
+    assert "one and the same volume" in capsys.readouterr().err
+    assert other.read_bytes() == before and not (tmp_path / "f.nii").exists()
 
 
 def test_real_volumes(data_root):

@@ -669,6 +669,10 @@ def test_the_command_reports_as_json(tmp_path, pair, capsys):
     said = json.loads(capsys.readouterr().out)
     assert (said["frames"], said["problem"], said["width"]) == (10, "", WIDTH)
     assert [path.name for path in sorted((tmp_path / "out").iterdir())][::9] == ["000001.png", "000010.png"]
+    assert said["ok"] is True
+    assert command.run([*map(str, pair), "-o", str(tmp_path / "out"), "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert said["ok"] is False and "already holds 10 images" in said["error"]
 
 
 def test_a_dry_run_writes_nothing(tmp_path, pair, capsys):
@@ -726,3 +730,7 @@ def test_a_calibration_brings_two_sizes_to_one_grid(tmp_path, capsys):
     assert "sizes differ" in capsys.readouterr().err
     assert command.run([*arguments, "--calibration", str(tmp_path / "c.json")]) == 0
     assert cv2.imread(str(next((tmp_path / "out").glob("*.png")))).shape[:2] == (HEIGHT, WIDTH)
+    arguments = [str(b), str(a), "-o", str(tmp_path / "turned"), "--calibration", str(tmp_path / "c.json")]
+    for extra in (["--dry_run"], []):
+        assert command.run([*arguments, *extra]) == 1
+        assert "the calibration is for images A of 32x24 pixels, got 64x48" in capsys.readouterr().err

@@ -16,6 +16,7 @@ import tifffile
 from adasffuse.files import printable, write_with
 from adasffuse.images.flir import read_shot
 from adasffuse.images.image import ImageError
+from adasffuse.images.pairs import images_of
 from adasffuse.images.write import write_image
 from adasffuse.process import say
 
@@ -66,7 +67,7 @@ def _files(source: Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise ImageError(f"{source}: no such file or folder")
-    files = sorted(path for path in source.iterdir() if path.suffix.lower() in _SUFFIXES)
+    files = [path for path in images_of(source) if path.suffix.lower() in _SUFFIXES]
     if not files:
         raise ImageError(f"{source} holds no JPEG files")
     stems = {}

@@ -281,10 +281,13 @@ def find_given(args: argparse.Namespace) -> Given:
 def _holds_camera_pairs(folder: Path, pattern: str | None) -> bool:
     """Whether the images of a folder that fit the pattern are FLIR's radiometric JPEGs, each a pair by itself.
 
+    Empty files say nothing; they fail by name where the others are fused.
+
     Raises:
         ImageError: some are and others are not.
     """
     files = [scene.paths[0] for scene in find_scenes((folder,), (pattern,))[0]]
+    files = [path for path in files if path.stat().st_size]
     other = [path for path in files if not is_radiometric(path)]
     if other and len(other) < len(files):
         one = next(path for path in files if path not in other)

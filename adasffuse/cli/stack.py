@@ -15,10 +15,19 @@ from adasffuse.cli.arguments import add_fusing_options, fuser_from, given_path, 
 from adasffuse.files import printable
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, images_of
-from adasffuse.inference.folder import RESULT_SUFFIXES, SaveError, Work, prepare_results, save_result
+from adasffuse.inference.dry_run import check_result, unwritable
+from adasffuse.inference.folder import (
+    RESULT_SUFFIXES,
+    SaveError,
+    Work,
+    prepare_results,
+    refuse_image_name,
+    refuse_to_overwrite,
+    save_result,
+)
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.journal import Journal, settings_of, stamps
-from adasffuse.inference.stack import FusedStack, StackOptions, fuse_stack
+from adasffuse.inference.stack import FusedStack, StackOptions, fuse_stack, plan_stack
 from adasffuse.process import say
 from adasffuse.registration.stacks import STACK_METHODS
 from adasffuse.tasks import TASKS
@@ -65,7 +74,11 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="register each image to the middle one; similarity: shift, scale and a small turn (%(default)s)",
     )
     running = parser.add_argument_group("running")
-    running.add_argument("--dry_run", action="store_true", help="list the stacks and their results, write nothing")
+    running.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="read all files, say what would be done and what would fail, write nothing",
+    )
     running.add_argument("--resume", action="store_true", help="skip stacks that an earlier run has finished")
     running.add_argument("--json", action="store_true", help="report as JSON on standard output")
     reading = parser.add_argument_group("reading the images")
@@ -98,15 +111,15 @@ def _run(args: argparse.Namespace) -> int:
     if args.resume and work.file:
         raise ValueError("--resume is for folders of results; give a folder as -o")
     options = StackOptions(range_of("--range", args.range), args.no_data, args.align, args.depth)
-    if args.dry_run:
-        return _dry_run(args, work, failed)
     fuser = fuser_from(args, args.task)
-    prepare_results(work)
-    started = time.perf_counter()
-    rows: list[dict[str, Any]] = []
     settings = settings_of(
         fuser, range=args.range, no_data=args.no_data, align=args.align, depth=args.depth, kind="stack"
     )
+    if args.dry_run:
+        return _dry_run(args, work, failed, options, settings)
+    prepare_results(work)
+    started = time.perf_counter()
+    rows: list[dict[str, Any]] = []
     with Journal(work.save_dir, settings, args.resume) as journal:
         for scene in tqdm(work.scenes, "stacks", unit="stack", disable=True if args.json else None):
             before = stamps(scene.paths)
@@ -157,6 +170,8 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]]]:
     if twice:
         raise ImageError(f"several stacks are called {', '.join(sorted(twice))}; fuse them one by one")
     one_file = args.out.suffix.lower() in RESULT_SUFFIXES and not args.out.is_dir()
+    if not one_file:
+        refuse_image_name(args.out)
     if one_file and len(scenes) > 1:
         raise ImageError(f"-o {args.out} is one file, but there are {len(scenes)} stacks; give a folder")
     if files and not one_file:
@@ -166,21 +181,39 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]]]:
     return Work(folder, tuple(scenes), (), save_dir, args.out if one_file else None), failed
 
 
-def _dry_run(args: argparse.Namespace, work: Work, failed: list[tuple[str, str]]) -> int:
-    depth = args.depth if args.depth in ("16", "float") else "8"
-    planned = [
-        {"name": scene.stem, "images": len(scene.paths), "result": str(work.result(scene, depth))}
-        for scene in work.scenes
-    ]
+def _dry_run(
+    args: argparse.Namespace, work: Work, failed: list[tuple[str, str]], options: StackOptions, settings: str
+) -> int:
+    """Read all stacks, one image at a time, and say what would come of them."""
+    refuse_to_overwrite(work)
+    planned: list[dict[str, Any]] = []
+    skipped: list[str] = []
+    journal = Journal(work.save_dir, settings, args.resume)
+    for scene in tqdm(work.scenes, "stacks", unit="stack", disable=True if args.json else None):
+        if args.resume and journal.finished(scene):
+            skipped.append(scene.stem)
+            continue
+        try:
+            depth, notices = plan_stack(scene.paths, options)
+            result = work.result(scene, depth)
+            check_result(result, depth)
+        except (ValueError, OSError, MemoryError, cv2.error) as error:
+            failed.append((scene.stem, str(error)))
+            continue
+        planned.append({"name": scene.stem, "images": len(scene.paths), "result": str(result), "notices": notices})
+    failed += unwritable(work.save_dir)
     if args.json:
         lost = [{"name": name, "reason": reason} for name, reason in failed]
-        say(json.dumps({"ok": not failed, "dry_run": True, "planned": planned, "failed": lost}))
+        say(json.dumps({"ok": not failed, "dry_run": True, "planned": planned, "skipped": skipped, "failed": lost}))
         return int(bool(failed))
     for one in planned:
         say(printable(f"  {one['name']}: {one['images']} images -> {one['result']}"))
+        for notice in one["notices"]:
+            say(f"  notice: {printable(notice)}")
     for name, reason in failed:
         say(printable(f"  would fail: {name}: {reason}"))
-    say(f"{len(planned)} would be fused, {len(failed)} would fail; nothing was written")
+    before = f", {len(skipped)} finished before" if skipped else ""
+    say(f"{len(planned)} would be fused{before}, {len(failed)} would fail; nothing was written")
     return int(bool(failed))
 
 

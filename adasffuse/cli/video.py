@@ -11,6 +11,7 @@ from pathlib import Path
 from adasffuse.cli.arguments import add_fusing_options, add_source_options, fuser_from, range_of
 from adasffuse.files import printable
 from adasffuse.images.frames import DEFAULT_QUALITY, DEFAULT_RATE, FrameFolder, VideoFile, is_video_name, list_frames
+from adasffuse.images.image import ImageError
 from adasffuse.images.live import Camera, Window
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.inference.video import (
@@ -114,6 +115,8 @@ def run(argv: list[str], prog: str = "adasffuse video") -> int:
         return _write(a, b, args)
     except (ValueError, OSError) as error:
         say(f"error: {printable(error)}", sys.stderr)
+        if args.json:
+            say(json.dumps({"ok": False, "error": str(error)}))
         return 1
 
 
@@ -206,7 +209,8 @@ def _write(a: Frames, b: Frames, args: argparse.Namespace) -> int:
     )
     if args.json:
         ranges = [one.value_range for one in (a, b)]
-        say(json.dumps(asdict(report) | {"frames_per_second": report.rate_of_work, "ranges": ranges}))
+        values = {"ok": not report.problem} | asdict(report)
+        say(json.dumps(values | {"frames_per_second": report.rate_of_work, "ranges": ranges}))
     else:
         say(report.summary())
         for source, one in zip("AB", (a, b)):
@@ -234,7 +238,7 @@ def _cameras(args: argparse.Namespace) -> int:
 
 
 def _shown(report: LiveReport, args: argparse.Namespace) -> int:
-    say(json.dumps(asdict(report)) if args.json else report.summary())
+    say(json.dumps({"ok": not report.problem} | asdict(report)) if args.json else report.summary())
     return _ended(report.problem)
 
 
@@ -250,7 +254,12 @@ def _describe(a: Frames, b: Frames, args: argparse.Namespace) -> int:
     check_pair(a, b, args.shortest, args.calibration is not None)
     if args.output is not None:
         check_output(a, b, args.output, args.depth)
-    next(iter(FramePairs(a, b)))
+    align, pairs = _align(args), FramePairs(a, b)
+    first = next(iter(pairs), None)
+    if first is None:
+        raise ImageError(pairs.damage or f"{a.path} and {b.path} have no frames in common")
+    if align is not None:
+        align(*(frame.image for frame in first))
     rows = [
         {
             "path": str(one.path),
@@ -268,7 +277,7 @@ def _describe(a: Frames, b: Frames, args: argparse.Namespace) -> int:
     output = None if args.output is None else str(args.output)
     plan = {"a": rows[0], "b": rows[1], "output": output, "sound": str(giver.path) if giver else ""}
     if args.json:
-        say(json.dumps(plan))
+        say(json.dumps({"ok": True, "dry_run": True} | plan))
         return 0
     for source, row in zip("AB", rows):
         length = "of unknown length" if row["duration"] is None else f"{row['duration']:.2f} s"

@@ -33,7 +33,7 @@ def as_image(
         name: what errors and notices call it.
         value_range, no_data, thermal: as in `read_image`.
     Raises:
-        ImageError: another type, shape or span, always with the name.
+        ImageError: another type, shape or span, or a masked array, always with the name.
     """
     if isinstance(source, Image):
         return source
@@ -66,7 +66,9 @@ def _from_pillow(image: pillow.Image, name: str) -> Stored:
         return Stored(values, "gray", notices, _span(values))
     if image.mode == "CMYK":
         return Stored(np.asarray(image), "cmyk", notices, (0, 255), profile=profile)
-    if image.mode in ("1", "L", "LA", "La"):
+    if image.mode == "La":  # alpha is multiplied in; Pillow takes it out on the way to LA only
+        image = image.convert("LA")
+    if image.mode in ("1", "L", "LA"):
         return Stored(np.asarray(image.convert("L")), "gray", notices, (0, 255), profile=profile)
     if image.mode != "RGB" and image.mode not in _CONVERTED_MODES:
         raise ImageError(f"{name}: is a PIL image of mode {image.mode}; convert it to RGB first")
@@ -74,12 +76,23 @@ def _from_pillow(image: pillow.Image, name: str) -> Stored:
 
 
 def _from_array(source: Any, name: str) -> Stored:
-    is_tensor = hasattr(source, "detach")  # not isinstance: what scores files should not have to load PyTorch
+    # Not isinstance: what scores files should not have to load PyTorch.
+    is_tensor = hasattr(source, "detach") and hasattr(source, "dtype")
     if is_tensor:
         source = source.detach().cpu()
         values = (source.float() if source.dtype.is_floating_point and source.dtype.itemsize < 4 else source).numpy()
     else:
+        if np.ma.is_masked(source):
+            raise ImageError(
+                f"{name}: is a masked array, whose mask would be lost; fill it with NaN, or with a value that you also "
+                "name as the one that means no data: source.filled(0) and 0"
+            )
         values = np.asarray(source)
+        if values.dtype == object and not values.ndim:
+            raise ImageError(
+                f"{name}: is of type {type(source).__name__}; give a path, an array, a tensor or a PIL image"
+            )
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)
     wanted = "(H, W) or (C, H, W)" if is_tensor else "(H, W) or (H, W, C)"
     channels = values.shape[0 if is_tensor else -1] if values.ndim == 3 else 1
     if values.size == 0 or values.ndim not in (2, 3) or channels not in (1, 3, 4):

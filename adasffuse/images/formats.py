@@ -13,7 +13,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -30,6 +30,7 @@ from PIL import (
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
+    TiffImagePlugin,
     WebPImagePlugin,
 )
 
@@ -196,6 +197,24 @@ def is_radiometric(path: str | Path) -> bool:
     with regular_file(path) as file:
         start = file.read(SEARCHED)
     return _image_format(start[:_HEAD]) == "JPEG" and RADIOMETRIC in start
+
+
+@contextmanager
+def open_exif(path: str | Path) -> Iterator[Image.Exif]:
+    """EXIF data of a file, to be used within the block; empty where it has none, broken ones, or Pillow reads none.
+
+    Raises:
+        ImageError: as `regular_file`.
+    """
+    with regular_file(Path(path)) as file:
+        kind = _image_format(file.read(_HEAD))
+        file.seek(0)
+        opener = TiffImagePlugin.TiffImageFile if kind == "TIFF" else _PILLOW.get(kind)
+        exif = Image.Exif()
+        if opener:
+            with suppress(*DAMAGE):
+                exif = opener(file).getexif()
+        yield exif
 
 
 def _with_notice(stored: Stored, notice: str) -> Stored:
@@ -370,7 +389,7 @@ def _more_pages(tiff: tifffile.TiffFile) -> bool:
 
 def _judge_tiff(page: tifffile.TiffPage, file: BinaryIO) -> None:
     """Refuse what the header promises and the file cannot hold, before memory is asked for."""
-    if page.dtype is None:
+    if page.dtype is None or page.dtype.kind not in "buif":
         raise NotImplementedError(f"{page.bitspersample} bits per channel, sample format {page.sampleformat}")
     if page.compression not in tifffile.TIFF.DECOMPRESSORS:
         raise NotImplementedError(f"compression {getattr(page.compression, 'name', page.compression)}")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from adasffuse.files import replacing
-from adasffuse.images.formats import Stored, open_image
+from adasffuse.images.formats import Stored, is_radiometric, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.no_data import thermal_border_mask
 from adasffuse.images.pairs import SceneError, find_scenes
@@ -182,13 +182,14 @@ class FrameFolder:
             window for all frames.
         no_data: a value that means "no data".
         thermal: pixels that are 0 in all of 16 frames spread over the sequence, in a large area joined to the border,
-            hold no data; see `adasffuse.images.no_data.thermal_border_mask`.
+            hold no data; see `adasffuse.images.no_data.thermal_border_mask`.  Of radiometric JPEGs the temperatures are
+            read, and they need a `spec`.
         range_frames: how many frames, from the first, `spec` measures; 0 all.
     Attributes:
         height, width, rate, time_base, duration, audio: as of `VideoFile`.
         value_range: what `spec` came to.
     Raises:
-        ImageError: the first file cannot be read.
+        ImageError: the first file cannot be read, or temperatures have no `spec`.
     """
 
     audio = None
@@ -206,8 +207,14 @@ class FrameFolder:
     ) -> None:
         self.paths, self.rate, self.time_base, self.no_data = list(paths), rate, 1 / rate, no_data
         self.path, self.duration = self.paths[0].parent, float(len(self.paths) / rate)
+        self._thermal = thermal
         self.value_range = resolve_range(spec, self.paths[: range_frames or None], no_data, thermal)
-        first = read_image(self.paths[0], self.value_range, no_data)
+        first = self._read(self.paths[0])
+        if first.depth == "float" and spec is None and is_radiometric(self.paths[0]):
+            raise ImageError(
+                f"{self.path}: its frames are temperatures, and without a range each would have another one; give "
+                "--range_a LOW HIGH in degrees C, or --range_a folder"
+            )
         self.height, self.width = first.pixels.shape[:2]
         self.empty = self._border() if thermal and first.pixels.ndim == 2 else None
 
@@ -219,7 +226,7 @@ class FrameFolder:
         """
         for number, path in enumerate(self.paths):
             try:
-                image = read_image(path, self.value_range, self.no_data)
+                image = self._read(path)
             except ImageError as error:
                 raise FrameError(f"frame {number + 1} of {self.path}: {error}") from error
             height, width = image.pixels.shape[:2]
@@ -232,12 +239,16 @@ class FrameFolder:
             image = replace(image, notices=tuple(f"{self.path}: {notice}" for notice in notices))
             yield Frame(path.stem, number / self.rate, number, self._without_border(image))
 
+    def _read(self, path: Path) -> Image:
+        """The image of a file, of a radiometric JPEG its temperatures; its border is judged for all files at once."""
+        return read_image(path, self.value_range, self.no_data, self._thermal and is_radiometric(path))
+
     def _border(self) -> np.ndarray | None:
         """(H, W) bool, True in a border without data; None for no border."""
         largest = None
         for path in self.paths[:: max(1, len(self.paths) // _LOOKED_AT)]:
             try:
-                with open_image(path) as file:
+                with open_image(path, thermal=True) as file:
                     values = file.decode().values
             except ImageError:
                 continue  # it is reported when its turn comes

@@ -6,9 +6,9 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms
 
-from adasffuse.images.image import ImageError
+from adasffuse.images.formats import DAMAGE, open_exif
 
 KEPT = ("none", "exif", "gps")  # gps: EXIF with the place where the image was taken
 _MAKER_NOTE, _WIDTH, _HEIGHT, _INTEROP = 0x927C, 0xA002, 0xA003, 0xA005
@@ -49,17 +49,37 @@ def read_metadata(path: str | Path, keep: str) -> Metadata | None:
         raise ValueError(f"metadata to keep is one of {', '.join(KEPT)}, got {keep!r}")
     if keep == "none":
         return None
-    old, new = _exif_of(path), Image.Exif()
-    for tag in _TAKEN:
-        if old.get(tag):
-            new[tag] = str(old[tag]).encode("latin-1", "replace")  # the source's bytes; Pillow would write "?"
-    inner = {tag: value for tag, value in old.get_ifd(ExifTags.IFD.Exif).items() if tag not in _LEFT_OUT}
-    new.get_ifd(ExifTags.IFD.Exif).update(inner)
-    place = old.get_ifd(ExifTags.IFD.GPSInfo) if keep == "gps" else {}
-    new.get_ifd(ExifTags.IFD.GPSInfo).update(place)
-    texts = tuple((tag, new[name]) for name, tag in _TEXTS.items() if new.get(name))
-    data = new.tobytes().removeprefix(b"Exif\0\0") if len(new) or inner or place else None
-    return Metadata(data, texts, srgb_profile())
+    with open_exif(path) as old:
+        texts = {tag: str(old[tag]).encode("latin-1", "replace") for tag in _TAKEN if old.get(tag)}
+        inner = {tag: value for tag, value in _ifd(old, ExifTags.IFD.Exif).items() if tag not in _LEFT_OUT}
+        place = _ifd(old, ExifTags.IFD.GPSInfo) if keep == "gps" else {}
+    new = Image.Exif()
+    new.update(texts)  # the source's bytes; Pillow would write "?" for what is not ASCII
+    for ifd, values in ((ExifTags.IFD.Exif, inner), (ExifTags.IFD.GPSInfo, place)):
+        kept = {tag: value for tag, value in values.items() if _is_writable(ifd, tag, value)}
+        new.get_ifd(ifd).update(kept)
+    data = new.tobytes().removeprefix(b"Exif\0\0") if texts or inner or place else None
+    tags = tuple((tag, texts[name]) for name, tag in _TEXTS.items() if name in texts)
+    return Metadata(data, tags, srgb_profile())
+
+
+def _ifd(exif: Image.Exif, ifd: int) -> dict:
+    """A part of EXIF data, empty where it is broken."""
+    try:
+        return exif.get_ifd(ifd)
+    except DAMAGE:
+        return {}
+
+
+def _is_writable(ifd: int, tag: int, value: object) -> bool:
+    """Whether a tag can be written; of broken EXIF data Pillow reads values that no file may hold."""
+    alone = Image.Exif()
+    alone.get_ifd(ifd)[tag] = value
+    try:
+        alone.tobytes()
+    except DAMAGE:
+        return False
+    return True
 
 
 def with_png_metadata(content: bytes, metadata: Metadata, colour: bool) -> bytes:
@@ -75,16 +95,6 @@ def with_png_metadata(content: bytes, metadata: Metadata, colour: bool) -> bytes
 def srgb_profile() -> bytes:
     """The ICC profile of sRGB."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def _exif_of(path: str | Path) -> Image.Exif:
-    try:
-        with Image.open(path) as image:
-            return image.getexif()
-    except FileNotFoundError:
-        raise ImageError(f"{path}: no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
-        return Image.Exif()  # what Pillow does not know has no EXIF data that could be kept
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -144,9 +144,7 @@ def _window(
 ) -> tuple[tuple[float, float], list[str]]:
     """Values that become 0 and 1, and notices."""
     if value_range is not None:
-        low, high = (float(value) for value in value_range)
-        if not (np.isfinite([low, high]).all() and low < high):
-            raise ImageError(f"{name}: a value range is two increasing numbers LOW HIGH, got {low:g} {high:g}")
+        low, high = _two_numbers(value_range, name)
         if depth != "8" or stored.span is None:
             used = values if valid is None else values[valid]
             outside = np.mean((used < low) | (used > high)) if used.size else 0
@@ -171,6 +169,19 @@ def _window(
     return stored.span, [
         f"uses only {low}..{high} of 0..{full}; give a value range for this source, e.g. {low} {high}, or 'folder'"
     ]
+
+
+def _two_numbers(value_range: tuple[float, float], name: str) -> tuple[float, float]:
+    """LOW and HIGH of a range; raises ImageError where it is something else."""
+    words = [value_range] if isinstance(value_range, str) or not np.iterable(value_range) else list(value_range)
+    try:
+        low, high = map(float, words)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    if not (np.isfinite([low, high]).all() and low < high):
+        shown = " ".join(map(str, words))
+        raise ImageError(f"{name}: a value range is two increasing numbers LOW HIGH, got {shown}")
+    return low, high
 
 
 def _unit(values: np.ndarray, low: float, high: float) -> np.ndarray:

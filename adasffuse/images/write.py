@@ -59,6 +59,14 @@ def suffix_of(depth: str) -> str:
     return ".tif" if depth == "float" else ".png"
 
 
+def check_suffix(path: Path, depth: str) -> None:
+    """Raise ValueError where a file of this name cannot hold pixels of depth '8', '16' or 'float'."""
+    suffixes = (".tif", ".tiff") if depth == "float" else (".png", ".tif", ".tiff")
+    if path.suffix.lower() not in suffixes:
+        wanted = ".tif" if depth == "float" else ".png or .tif"
+        raise ValueError(f"{path}: {np.dtype(_DTYPES[depth])} pixels are written to files ending in {wanted}")
+
+
 def write_image(path: str | Path, pixels: np.ndarray, depth: str = "8", metadata: Metadata | None = None) -> None:
     """Write gray or sRGB pixels as PNG or TIFF, making the folder where needed.
 
@@ -79,16 +87,13 @@ def write_image(path: str | Path, pixels: np.ndarray, depth: str = "8", metadata
         raise ValueError(f"write_image needs (H, W) or (H, W, 3) pixels, got {pixels.dtype} {pixels.shape}")
     if pixels.dtype not in (np.uint8, np.uint16):
         pixels = quantise(pixels, depth)
-    suffix = path.suffix.lower()
-    if suffix in (".tif", ".tiff"):
-        content = _tiff(pixels, metadata)
-    elif suffix == ".png" and pixels.dtype != np.float32:
+    check_suffix(path, next(depth for depth, dtype in _DTYPES.items() if dtype == pixels.dtype))
+    if path.suffix.lower() == ".png":
         content = _png(pixels)
         if metadata is not None:
             content = with_png_metadata(content, metadata, colour=pixels.ndim == 3)
     else:
-        wanted = ".tif" if pixels.dtype == np.float32 else ".png or .tif"
-        raise ValueError(f"{path}: {pixels.dtype} pixels are written to files ending in {wanted}")
+        content = _tiff(pixels, metadata)
     try:
         write_bytes(path, content)
     except OSError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adasffuse.images.image import Image
 from adasffuse.images.pairs import Scene
-from adasffuse.images.write import result_depth
+from adasffuse.images.write import check_suffix, result_depth
 from adasffuse.inference.folder import FolderReport, Reading, WantedResults, Work, open_journal
 from adasffuse.inference.fuser import Fuser
 
@@ -54,18 +54,31 @@ def plan_scenes(fuser: Fuser, work: Work, wanted: WantedResults, resume: bool = 
         with report.blaming(scene):
             plan.planned.append(_planned(work, wanted, reading, scene, plan.notices))
     plan.failed += report.failed
-    place = next(folder for folder in (work.save_dir, *work.save_dir.absolute().parents) if folder.exists())
-    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
-        plan.failed.append((str(work.save_dir), f"cannot write results there: {place} is no folder that is writable"))
+    plan.failed += unwritable(work.save_dir)
     return plan
+
+
+def unwritable(save_dir: Path) -> list[tuple[str, str]]:
+    """Where results cannot be written to a folder, its name and why."""
+    place = next(folder for folder in (save_dir, *save_dir.absolute().parents) if folder.exists())
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        return []
+    return [(str(save_dir), f"cannot write results there: {place} is no folder that is writable")]
+
+
+def check_result(result: Path, depth: str) -> None:
+    """Raise an error where a result of depth '8', '16' or 'float' cannot be written to a file of this name."""
+    check_suffix(result, depth)
+    if result.exists() and not result.is_file():
+        raise OSError(f"cannot write {result}: it is there and no regular file")
 
 
 def _planned(work: Work, wanted: WantedResults, reading: Reading, scene: Scene, notices: list[str]) -> Planned:
     images: list[Image] = reading.read(scene)
     notices += [notice for image in images for notice in image.notices]
     depths = tuple(image.depth for image in images)
-    result = work.result(scene, result_depth(wanted.depth, depths))
-    if result.exists() and not result.is_file():
-        raise OSError(f"cannot write {result}: it is there and no regular file")
+    depth = result_depth(wanted.depth, depths)
+    result = work.result(scene, depth)
+    check_result(result, depth)
     windows = tuple(image.window for image in images)
     return Planned(scene, result, images[0].pixels.shape[:2], depths, windows, result.exists())

@@ -27,7 +27,8 @@ from adasffuse.images.metadata import Metadata, read_metadata
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import RangeSpec, resolve_range
-from adasffuse.images.write import DEPTHS, quantise, result_depth, suffix_of, write_image
+from adasffuse.images.read import IMAGE_SUFFIXES
+from adasffuse.images.write import DEPTHS, check_suffix, quantise, result_depth, suffix_of, write_image
 from adasffuse.inference.fuser import Fuser, source_name
 from adasffuse.inference.journal import Journal, settings_of, stamps
 from adasffuse.inference.ranks import Ranks
@@ -202,9 +203,10 @@ class Reading:
 
 def find_work(folder: SceneFolder, save_dir: str | Path, patterns: Sequence[str | None] | None = None) -> Work:
     """The scenes of a folder, with results in `save_dir`; arguments and errors as of `fuse_folder`."""
+    refuse_image_name(Path(save_dir))
     scenes, problems = find_scenes(folder.folders, patterns)
     work = Work(folder, tuple(scenes), tuple(problems), Path(save_dir))
-    _refuse_to_overwrite(work)
+    refuse_to_overwrite(work)
     return work
 
 
@@ -236,10 +238,11 @@ def work_of_camera(source: str | Path, out: str | Path, pattern: str | None = No
     source, out = Path(source), Path(out)
     if source.is_file():
         return _work_of_scene((source, source), out, camera=True)
+    refuse_image_name(out)
     scenes, problems = find_scenes((source,), (pattern,))
     pairs = tuple(Scene(scene.stem, scene.paths * 2) for scene in scenes)
     work = Work(SceneFolder(source.resolve().name, (source, source)), pairs, tuple(problems), out, camera=True)
-    _refuse_to_overwrite(work)
+    refuse_to_overwrite(work)
     return work
 
 
@@ -248,7 +251,7 @@ def _work_of_scene(paths: tuple[Path, ...], file: Path, camera: bool = False) ->
         raise ImageError(f"{file}: results are written to files ending in {', '.join(RESULT_SUFFIXES)}, or to a folder")
     folder = SceneFolder(file.stem, tuple(path.parent for path in paths))
     work = Work(folder, (Scene(file.stem, paths),), (), file.parent, file, camera)
-    _refuse_to_overwrite(work)
+    refuse_to_overwrite(work)
     return work
 
 
@@ -299,6 +302,7 @@ def fuse_scenes(
                 off = notable_misalignment(*images)
             deep = result_depth(wanted.depth, [image.depth for image in images])
             written = [work.result(scene, deep), *wanted.beside(work, scene)]
+            check_suffix(written[0], deep)
             one = _Fused(scene, written[0], images, off)
             shown = list(images) if wanted.panels else []
             fused = _fuse_images(fuser, images, turns, wanted.stretch, deep)
@@ -425,11 +429,20 @@ def prepare_results(work: Work) -> None:
         ImageError: a result would lie among the sources or take the place of one.
         SaveError: the folder cannot be written.
     """
-    _refuse_to_overwrite(work)
+    refuse_to_overwrite(work)
     _try_to_write(work.save_dir)
 
 
-def _refuse_to_overwrite(work: Work) -> None:
+def refuse_image_name(save_dir: Path) -> None:
+    """Raise ImageError where what is to become a folder of results has the name of an image file."""
+    if save_dir.suffix.lower() in IMAGE_SUFFIXES and not save_dir.is_dir():
+        raise ImageError(
+            f"{save_dir}: results need a folder here, and this is the name of an image; give a name without such a "
+            f"suffix (the result of two files, or of one stack, may be a file: {', '.join(RESULT_SUFFIXES)})"
+        )
+
+
+def refuse_to_overwrite(work: Work) -> None:
     """Raise ImageError where results would lie in a source folder or take the place of a source."""
     sources = {path.resolve() for scene in work.scenes for path in scene.paths}
     if work.file is None:

@@ -197,6 +197,8 @@ class Fuser:
         if len(images) < 2:
             raise ValueError(f"fusing needs two or more sources, got {len(images)}")
         if align is not None:
+            if isinstance(align, str):
+                raise ValueError(f"align is an Aligner of adasffuse.registration.aligner: Aligner({align!r})")
             images = align.align(images)
         sizes = [image.pixels.shape[:2] for image in images]
         if len(set(sizes)) > 1:

@@ -4,7 +4,7 @@ Images are read one after the other, twice, so that memory does not grow with th
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -68,8 +68,6 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
     options, paths = options or StackOptions(), [Path(path) for path in paths]
     if len(fuser.task.kinds) > 1:
         raise ValueError(f"stacks are exposures (mef) or focus settings (mff), not {fuser.task.title}")
-    if len(paths) < 2:
-        raise ImageError(f"a stack has two or more images, got {len(paths)}")
     stack = _Stack(paths, options)
     size = stack.size
     tile, overlap, _ = on_grid(fuser.model, fuser.tile, fuser.tile_overlap)
@@ -82,33 +80,42 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
         return torch.from_numpy(luminance(image.pixels))[None, None].to(fuser.device)
 
     used = []
-    for number in range(len(paths)):
-        image = stack.first_read(number)
-        if content(image.pixels) == 0:
-            stack.notices.append(f"{paths[number]}: has no content, it is left out")
-            continue
+    for number, image in stack.first_reads():
         used.append(number)
         watch.see(image)
         chroma.add(image.pixels)
         with autocast:
             streamed.add(tensor(image))
-    stack.check_images()
-    if len(used) < 2:
-        raise ImageError(f"{paths[0].parent}: {len(used)} of {len(paths)} images have content; two are needed")
     with autocast:
         streamed.settle()
         for number in used:
             streamed.blend(tensor(stack.read(number)))
         luma = streamed.result()[0, 0].float().clamp(0, 1).cpu().numpy()
+    if stack.known is not None:
+        luma = np.where(stack.known, luma, 0)
     depth = result_depth(options.depth, stack.depths)
     pixels = quantise(with_chroma(luma, chroma.result(), depth), depth)
     return FusedStack(pixels, depth, len(used), stack.all_notices() + watch.notices(), stack.shifts)
+
+
+def plan_stack(paths: Sequence[str | Path], options: StackOptions) -> tuple[str, list[str]]:
+    """Read the images of a stack as `fuse_stack` does; the depth that the result would have, and notices.
+
+    Raises:
+        ImageError: as `fuse_stack`.
+    """
+    stack = _Stack([Path(path) for path in paths], options)
+    for _ in stack.first_reads():
+        pass
+    return result_depth(options.depth, stack.depths), stack.all_notices()
 
 
 class _Stack:
     """The images of a stack, read one by one as often as they are wanted, each where the middle one lies."""
 
     def __init__(self, paths: Sequence[Path], options: StackOptions) -> None:
+        if len(paths) < 2:
+            raise ImageError(f"a stack has two or more images, got {len(paths)}")
         self._paths, self._options = paths, options
         self._window = resolve_range(options.range, paths, options.no_data)
         self.notices: list[str] = []
@@ -121,11 +128,30 @@ class _Stack:
         self._transforms: list[Transform | None] = [None] * len(paths)
         if options.align != "none":
             self._register(options.align)
+        self._filling = self._completed()
 
     def _read(self, path: Path) -> Image:
         return read_image(path, self._window, self._options.no_data)
 
-    def first_read(self, number: int) -> Image:
+    def first_reads(self) -> Iterator[tuple[int, Image]]:
+        """Number and image of each image that has content, as `read` gives it.
+
+        Raises:
+            ImageError: sizes differ, all images are equal, or fewer than two have content.
+        """
+        used = 0
+        for number, path in enumerate(self._paths):
+            image = self._first_read(number)
+            if content(image.pixels) == 0:
+                self.notices.append(f"{path}: has no content, it is left out")
+                continue
+            used += 1
+            yield number, image
+        self._check_images()
+        if used < 2:
+            raise ImageError(f"{path.parent}: {used} of {len(self._paths)} images have content; two are needed")
+
+    def _first_read(self, number: int) -> Image:
         """What `read` gives; also looks at the file's size, depth and notices, and whether it shows something new.
 
         Raises:
@@ -141,7 +167,7 @@ class _Stack:
             self.notices.append(f"{path}: shows the same as {before.name}, pixel by pixel")
         return self._registered(number, image)
 
-    def check_images(self) -> None:
+    def _check_images(self) -> None:
         """Refuse a stack of equal images; all have been read once."""
         if len(self._digests) == 1:
             raise ImageError(f"{self._paths[0].parent}: all {len(self._paths)} images are equal; nothing to fuse")
@@ -153,13 +179,31 @@ class _Stack:
         """An image, registered; where it holds no data (`valid`), its pixels are the middle image's."""
         return self._registered(number, self._read(self._paths[number]))
 
+    @property
+    def known(self) -> np.ndarray | None:
+        """(H, W) bool, False where no image holds data; None where some image holds data everywhere."""
+        return self._filling.valid
+
     def _registered(self, number: int, image: Image) -> Image:
-        if self._transforms[number] is not None:
-            image = warp_image(image, self._transforms[number])
-        if image.valid is None:
-            return image
-        filled, _ = fill_missing([image.pixels, self._reference.pixels], [image.valid, self._reference.valid])
-        return replace(image, pixels=filled[0])
+        image = self._moved(number, image)
+        return image if image.valid is None else _filled(image, self._filling)
+
+    def _moved(self, number: int, image: Image) -> Image:
+        return image if self._transforms[number] is None else warp_image(image, self._transforms[number])
+
+    def _completed(self) -> Image:
+        """The middle image; where it holds no data, what the images nearest to it show."""
+        middle, found = len(self._paths) // 2, self._reference
+        for number in sorted(range(len(self._paths)), key=lambda k: abs(k - middle))[1:]:
+            if found.valid is None:
+                break
+            image = self._read(self._paths[number])
+            self._check_size(number, image)
+            image = self._moved(number, image)
+            known = np.ones(self.size, bool) if image.valid is None else found.valid | image.valid
+            if (known & ~found.valid).any():
+                found = replace(_filled(found, image), valid=None if known.all() else known)
+        return found
 
     def _check_size(self, number: int, image: Image) -> None:
         if image.pixels.shape[:2] == self.size:
@@ -198,6 +242,12 @@ class _Stack:
             for notice, paths in self._of_files.items()
         ]
         return files + self.notices
+
+
+def _filled(image: Image, other: Image) -> Image:
+    """An image with another one's pixels where it holds no data."""
+    filled, _ = fill_missing([image.pixels, other.pixels], [image.valid, other.valid])
+    return replace(image, pixels=filled[0])
 
 
 class _Watch:

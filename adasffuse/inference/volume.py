@@ -33,11 +33,17 @@ def fuse_volumes(
     Returns:
         What a user should know.
     Raises:
-        ImageError: a volume cannot be read, the grids differ, or the file cannot be written.
+        ImageError: a volume cannot be read, both are one, the grids differ, or the file cannot be written or would
+            overwrite a volume.
         ValueError: not two volumes.
     """
     if len(paths) != 2:
         raise ValueError(f"volumes are fused two at a time, got {len(paths)}")
+    sources = [Path(path).resolve() for path in paths]
+    if sources[0] == sources[1]:
+        raise ImageError(f"two sources are one and the same volume, {paths[0]}: it would be fused with itself")
+    if Path(out).resolve() in sources:
+        raise ImageError(f"the result {out} would overwrite a source; choose another name")
     volumes = [read_volume(path) for path in paths]
     check_same_grid(paths, volumes)
     notices, units = [], []
