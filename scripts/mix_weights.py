@@ -5,11 +5,12 @@ python scripts/mix_weights.py a.safetensors --residual 0.7 --out calm.safetensor
 python scripts/mix_weights.py a.safetensors --logits focus=8 --fine_logits infrared=2 visible=2 --residual_of focus=0 \
     --out sharp.safetensors
 python scripts/mix_weights.py a.safetensors --dark visible=2 --out night.safetensors
+python scripts/mix_weights.py mff.safetensors --all_logits 8 --residual 0 --out sharp.safetensors
 
 The mean of two runs from the same start often generalises better than either (Wortsman et al., ICML 2022,
 arXiv:2203.05482).  The decoder's residual raises SCD and costs MI, VIFF and Qabf; a factor chooses between them without
 training.  Larger logits decide more sharply which source is shown, of sources of a kind that the network knows; of
-infrared and visible images those of the base are better left as they are.  With `--dark visible=2` nights stay dark:
+infrared and visible images those of the base are better left as they are.  A residual of 0 leaves the decoder out of the file.  With `--dark visible=2` nights stay dark:
 the infrared image's gray background is trusted less where the visible one is dark.  `release_weights.py --file`
 releases the result.
 """
@@ -32,6 +33,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="+", metavar="FILE[=SHARE]", help="shares are scaled to add up to 1")
     parser.add_argument("--residual", type=float, default=1.0, help="factor of the decoder's residual (%(default)s)")
+    parser.add_argument("--all_logits", type=float, default=1.0, help="factor of all logits (%(default)s)")
     for option, what in (
         ("--logits", "factor of the logits of a kind of source in all bands"),
         ("--fine_logits", "the same in all bands but the base"),
@@ -68,9 +70,15 @@ def main(argv: list[str] | None = None) -> int:
         )
         return 1
     state = mean([(network.state_dict(), share) for (network, _), (_, share) in zip(networks, parts)])
-    for name in ("decode.4.weight", "decode.4.bias") if args.residual != 1 else ():
-        state[name] *= args.residual
     options = model.options
+    if args.residual == 0:
+        options = replace(options, residual=False)
+        state = {name: value for name, value in state.items() if not name.startswith("decode.")}
+    for name in state:
+        if name in ("decode.4.weight", "decode.4.bias"):
+            state[name] *= args.residual
+        if name.endswith("logit.weight"):
+            state[name] *= args.all_logits
     if changes["dark"] and not options.dark:
         options = replace(options, dark=True)
         state["kinds.dark"] = state["kinds.log_gain"].new_zeros(len(options.kinds))
@@ -83,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     for kind, logit in changes["dark"].items():
         state["kinds.dark"][options.kinds.index(kind)] += logit
     record |= {"dark": changes["dark"]} if changes["dark"] else {}
-    record |= {"residual": args.residual} if args.residual != 1 else {}
+    record |= {name: value for name in ("residual", "all_logits") if (value := getattr(args, name)) != 1}
     save_weights(args.out, state, options, task, **record)
     return 0
 

@@ -64,6 +64,19 @@ def test_sharper_decisions_of_some_kinds(tmp_path):
     assert record["logits"] == {"focus": 8} and record["fine_logits"] == {"infrared": 2}
 
 
+def test_sharper_decisions_without_a_decoder(tmp_path):
+    start, out = write_weights(tmp_path / "a.safetensors", "mff", patch=2), tmp_path / "sharp.safetensors"
+    assert mix([str(start), "--all_logits", "8", "--residual", "0", "--out", str(out)]) == 0
+    whole, sharp = network(patch=2), load_weights(out)[0]
+    sources = torch.rand(2, 1, 1, 32, 32)
+    with torch.no_grad():
+        (_, *before), after = whole.weight_maps(sources), sharp.weight_maps(sources)
+    assert sharp.decode is None and len(after) == len(before)
+    for logits, sharper in zip(before[:-1], after[:-1]):  # the last one is the octaves' share
+        torch.testing.assert_close(sharper, 8 * logits)
+    torch.testing.assert_close(after[-1], before[-1])
+
+
 def test_less_trust_in_the_dark(tmp_path):
     start = write_weights(tmp_path / "a.safetensors", "general", patch=2, kinds=KINDS)
     out, again = tmp_path / "night.safetensors", tmp_path / "again.safetensors"
