@@ -10,9 +10,9 @@ python scripts/mix_weights.py mff.safetensors --all_logits 8 --residual 0 --out 
 The mean of two runs from the same start often generalises better than either (Wortsman et al., ICML 2022,
 arXiv:2203.05482).  The decoder's residual raises SCD and costs MI, VIFF and Qabf; a factor chooses between them without
 training.  Larger logits decide more sharply which source is shown, of sources of a kind that the network knows; of
-infrared and visible images those of the base are better left as they are.  A residual of 0 leaves the decoder out of the file.  With `--dark visible=2` nights stay dark:
-the infrared image's gray background is trusted less where the visible one is dark.  `release_weights.py --file`
-releases the result.
+infrared and visible images those of the base are better left as they are.  A residual of 0 leaves the decoder out of
+the file.  With `--dark visible=2` nights stay dark: the infrared image's gray background is trusted less where the
+visible one is dark.  `release_weights.py --file` releases the result.
 """
 
 import argparse

@@ -152,6 +152,11 @@ def test_impossible_calls(fuser, sources, message):
         fuser(*sources)
 
 
+def test_no_data_is_a_number(fuser):
+    with pytest.raises(ImageError, match="source A: the value that means no data must be a number, got '0'"):
+        fuser(gray(), gray(), no_data_a="0")
+
+
 def test_an_error_in_a_batch_names_the_scene(fuser):
     with pytest.raises(ImageError, match="scene 1 of 2: source B: must be"):
         fuser([(gray(), gray()), (gray(), np.zeros(3))])

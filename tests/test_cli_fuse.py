@@ -144,6 +144,7 @@ def test_all_sets_of_a_folder_of_data_sets_are_named(run, tmp_path):
             "{t}/x {t}/y -o {t}/o",
             "the names do not tell what is fused; say --task with one of ivf (infrared + visible), m",
         ),
+        ("{d}/infrared {d}/visible -o {t}/o --grid a", "--grid a is about alignment; give --align METHOD or --calib"),
         ("{d}/infrared {d}/visible -o {t}/o --range_a 9 3", "--range_a: a value range needs LOW < HIGH"),
         ("{d}/infrared {d}/visible -o {t}/o --device gpu", "unknown device 'gpu'"),
         ("{d}/infrared {d}/visible -o {t}/o --tile 100", "tile and tile_overlap must be multiples of 16"),

@@ -33,6 +33,15 @@ def test_usage_version_and_unknown_verbs(capsys):
     assert (status, out) == (2, "") and err == "error: unknown command 'fues'; did you mean 'fuse'?\n"
 
 
+def test_what_torchrun_cannot_share(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert call(capsys, "stack", "brackets", "-o", "out") == (2, "", "")
+    monkeypatch.setenv("RANK", "0")
+    status, _, err = call(capsys, "stack", "brackets", "-o", "out")
+    assert status == 2 and "each of these 2 processes would do all that 'stack' does" in err
+
+
 @pytest.mark.parametrize("module", [completion, fuse, info, score, train], ids=lambda module: module.__name__)
 def test_verbs_call_themselves_by_the_command(module, capsys):
     verb = module.__name__.rpartition(".")[2]

@@ -296,6 +296,8 @@ def test_one_bad_pair_fails_by_name(folders, weights, tmp_path, capsys):
 
 def test_calibrate_once_and_apply(folders, weights, tmp_path, capsys):
     sources, file = [str(folders / "infrared"), str(folders / "visible")], tmp_path / "c.json"
+    assert align.run([*sources, "--save", str(file), "--grid", "a"]) == 1
+    assert "--grid a: a calibration serves both grids" in capsys.readouterr().err and not file.exists()
     assert align.run([*sources, "--save", str(file)]) == 0
     assert json.loads(file.read_text())["size_a"] == [320, 240]
     arguments = [*sources, "--weights", str(weights), "-o", str(tmp_path / "out"), "--calibration", str(file)]

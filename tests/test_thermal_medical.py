@@ -108,6 +108,9 @@ def test_the_photograph_inside(raw, tmp_path, capsys):
     assert extract.run([str(raw), "-o", str(tmp_path)]) == 0
     assert sorted(p.name for p in (tmp_path / "visible").iterdir()) == ["FLIR_example_rjpeg.png"]
     assert len(list((tmp_path / "infrared").iterdir())) == 3
+    (tmp_path / "file").touch()
+    assert extract.run([str(raw), "-o", str(tmp_path / "file")]) == 1
+    assert f"cannot write to {tmp_path / 'file'}: Not a directory; choose a folder that" in capsys.readouterr().err
     celsius = tifffile.imread(tmp_path / "infrared/FLIR_E40_rjpeg.tif")
     np.testing.assert_allclose(celsius, read_temperatures(raw / "FLIR_E40_rjpeg.jpg"))
 

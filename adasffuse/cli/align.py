@@ -17,7 +17,7 @@ from adasffuse.images.pairs import Scene, find_scenes, read_scene
 from adasffuse.images.ranges import resolve_range
 from adasffuse.images.write import suffix_of, write_image
 from adasffuse.process import say
-from adasffuse.registration.aligner import Aligner, calibrate, load_calibration
+from adasffuse.registration.aligner import GRIDS, Aligner, calibrate, load_calibration
 from adasffuse.registration.estimate import MEASURES
 from adasffuse.registration.transform import METHODS, warp_image
 
@@ -105,7 +105,8 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     """Register each pair, print a line for it, and write both sources where asked to."""
     known = None if args.calibration is None else load_calibration(args.calibration).transform
     method = args.method if known is None else known.method
-    aligner = Aligner(method, args.grid, args.measure, known)
+    grid = args.grid or GRIDS[0]
+    aligner = Aligner(method, grid, args.measure, known)
     if args.out is not None:
         _refuse_to_overwrite(job, args.out)
     failed = [printable(reason) for reason in job.failed]
@@ -116,7 +117,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
             images = job.read(scene)
             transform = aligner.transform(*images)
             if args.out is not None:
-                moved = 0 if args.grid == "b" else 1
+                moved = 0 if grid == "b" else 1
                 images[moved] = warp_image(images[moved], transform)
                 if images[moved].valid is not None:
                     empty.append(1 - images[moved].valid.mean())
@@ -131,16 +132,16 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     for reason in failed:
         say(f"  failed: {reason}", sys.stderr)
     if empty:
-        say(f"notice: {_border_notice(empty, args)}")
+        say(f"notice: {_border_notice(empty, grid)}")
     place = f" -> {args.out}" if args.out is not None else ""
     count = len(job.scenes) - len(failed) + len(job.failed)
     say(f"{count} {'pair' if count == 1 else 'pairs'} aligned by {method}, {len(failed)} failed{place}")
     return int(bool(failed))
 
 
-def _border_notice(empty: list[float], args: argparse.Namespace) -> str:
+def _border_notice(empty: list[float], grid: str) -> str:
     """What is written where a warped image shows nothing, and how to have it read as no data."""
-    side = "a" if args.grid == "b" else "b"
+    side = "a" if grid == "b" else "b"
     images = f"{len(empty)} warped images of source {side.upper()} do" if len(empty) > 1 else "the warped image does"
     black = f"--no_data_{side} 0 has all black read as no data"
     cure = f"fusing takes that of infrared images, where it is large, for no data; {black}" if side == "a" else black
@@ -154,6 +155,8 @@ def _calibrate(job: _Job, args: argparse.Namespace) -> int:
     """Estimate one transform for all pairs and save it."""
     if args.calibration is not None or args.out is not None:
         raise ValueError("--save estimates and writes a calibration only; apply it with --calibration in a second call")
+    if args.grid:
+        raise ValueError(f"--grid {args.grid}: a calibration serves both grids; give --grid where it is applied")
 
     failed = [printable(reason) for reason in job.failed]
 

@@ -165,14 +165,14 @@ def add_align_options(target: argparse.ArgumentParser | argparse._ArgumentGroup)
 
 def add_grid_option(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add the source whose pixels the result of an alignment has."""
-    target.add_argument(
-        "--grid", choices=GRIDS, default="b", help="the source that alignment leaves as it is (%(default)s)"
-    )
+    target.add_argument("--grid", choices=GRIDS, help=f"the source that alignment leaves as it is ({GRIDS[0]})")
 
 
-def aligner_from(args: argparse.Namespace, task_id: str) -> Aligner | None:
+def aligner_from(args: argparse.Namespace, task_id: str, camera: bool = False) -> Aligner | None:
     """What the options of `add_align_options` ask for; None: fuse as it is.
 
+    Args:
+        camera: the files are laid on the grid of one of their images in any case, see `read_camera_pair`.
     Raises:
         AlignmentError: the calibration file cannot be used.
         ValueError: the options contradict each other, or the task's measure does not serve the method.
@@ -181,8 +181,14 @@ def aligner_from(args: argparse.Namespace, task_id: str) -> Aligner | None:
         if args.align != "none":
             raise ValueError("--align estimates and --calibration applies what is known; give one of them")
         known = load_calibration(args.calibration).transform
-        return Aligner(known.method, args.grid, calibration=known)
-    return None if args.align == "none" else Aligner(args.align, args.grid, measure_of(task_id))
+        return Aligner(known.method, args.grid or GRIDS[0], calibration=known)
+    if args.align == "none":
+        if args.grid and not camera:
+            raise ValueError(
+                f"--grid {args.grid} is about alignment; give --align METHOD or --calibration FILE with it"
+            )
+        return None
+    return Aligner(args.align, args.grid or GRIDS[0], measure_of(task_id))
 
 
 def add_truth_options(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

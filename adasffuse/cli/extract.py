@@ -50,7 +50,10 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
                 write_image(args.out / "visible" / f"{path.stem}.png", shot.photograph)
                 photographs += 1
     except (ValueError, OSError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
+        reason: object = error
+        if isinstance(error, OSError):
+            reason = f"cannot write to {args.out}: {error.strerror or error}; choose a folder that is writable"
+        say(f"error: {printable(reason)}", sys.stderr)
         return 1
     for reason in failed:
         say(f"  failed: {printable(reason)}", sys.stderr)

@@ -43,6 +43,7 @@ from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.ranks import Ranks, join_ranks
 from adasffuse.inference.volume import fuse_volumes
 from adasffuse.process import say
+from adasffuse.registration.aligner import GRIDS
 from adasffuse.tasks import TASKS, Task, guess_task
 
 DESCRIPTION = """Fuse registered images: two files, two folders, the pairs of one folder, or a thermal camera's files.
@@ -181,9 +182,9 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
         args.depth,
         args.stretch,
         args.panel,
-        aligner_from(args, task.id),
+        aligner_from(args, task.id, given.camera),
         args.keep_metadata,
-        args.grid,
+        args.grid or GRIDS[0],
     )
     fuser = fuser_from(args, task.id)
     if ranks.main and not args.json:

@@ -5,6 +5,7 @@ which does the work and returns the exit status.  Only the module of the verb th
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ class Command:
 
     module: str  # of `adasffuse.cli`
     summary: str  # what it does, a line
+    shares: bool = False  # whether several processes of torchrun share its work
 
 
 COMMANDS = {
-    "fuse": Command("fuse", "fuse two files, two folders, or pairs in one folder"),
+    "fuse": Command("fuse", "fuse two files, two folders, or pairs in one folder", shares=True),
     "stack": Command("stack", "fuse exposure brackets and focus stacks, one folder per stack"),
     "video": Command("video", "fuse two videos or folders of frames; --show: live"),
     "align": Command("align", "register images that do not lie on each other, and save how"),
@@ -31,8 +33,8 @@ COMMANDS = {
     "check": Command("check", "say what a folder of images holds, and what is wrong with it"),
     "data": Command("data", "lay a published data set out for training and scoring"),
     "score": Command("score", "score folders of fused images"),
-    "train": Command("train", "train a network"),
-    "downstream": Command("downstream", "does fusion help a detector or a segmenter? trains and compares"),
+    "train": Command("train", "train a network", shares=True),
+    "downstream": Command("downstream", "does fusion help a detector or a segmenter? trains and compares", shares=True),
     "export": Command("export", "write a network as ONNX or torch.export file"),
     "completion": Command("completion", "print the completion of this command for bash, zsh, fish or tcsh"),
     "demo": Command("demo", "a web page on this computer to try fusion on"),
@@ -58,6 +60,16 @@ def _run(words: list[str]) -> int:
         near = get_close_matches(verb, COMMANDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(COMMANDS)}"
         say(f"error: unknown command {verb!r}; {hint}", sys.stderr)
+        return 2
+    world = os.environ.get("WORLD_SIZE", "1")
+    if world != "1" and not COMMANDS[verb].shares:
+        if os.environ.get("RANK", "0") == "0":  # once
+            shared = ", ".join(name for name, command in COMMANDS.items() if command.shares)
+            say(
+                f"error: each of these {world} processes would do all that {verb!r} does; torchrun is for {shared}; "
+                "call the others without it",
+                sys.stderr,
+            )
         return 2
     module = importlib.import_module(f"adasffuse.cli.{COMMANDS[verb].module}")
     return module.run(list(map(_underscored, words[1:])), prog=f"adasffuse {verb}")

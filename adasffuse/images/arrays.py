@@ -1,5 +1,6 @@
 """Images that a caller holds in memory: NumPy arrays, tensors, PIL images; each as an `Image`, or refused."""
 
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ def as_image(
     Raises:
         ImageError: another type, shape or span, or a masked array, always with the name.
     """
+    if no_data is not None and not isinstance(no_data, Real):
+        raise ImageError(f"{name}: the value that means no data must be a number, got {no_data!r}")
     if isinstance(source, Image):
         return source
     if isinstance(source, str | Path):

@@ -13,7 +13,7 @@ from adasffuse.images.image import Image
 from adasffuse.registration.estimate import Estimate, check_method, estimate
 from adasffuse.registration.transform import METHODS, AlignmentError, Transform, corner_shift, warp_image
 
-GRIDS = ("b", "a")
+GRIDS = ("b", "a")  # the first one is the default
 _FORMAT = "adasffuse calibration 1"
 _FEWEST_PAIRS = 0.5  # of the pairs must agree on a calibration
 
