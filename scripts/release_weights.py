@@ -137,7 +137,9 @@ def release(args: argparse.Namespace) -> Path:
 
 
 def card_of(name: str, model: AdaSFFuse, task: str, source: Path) -> dict:
-    """The card of released weights, of which `source` holds a network of the same shape but for `dark` and `targets`.
+    """The card of released weights, of which `source` holds a network of that shape, or what can be made from it.
+
+    That may know `dark` and `targets`, and have no `residual`.
 
     Raises:
         ValueError: no such weights, or those of another task or shape.
@@ -150,7 +152,11 @@ def card_of(name: str, model: AdaSFFuse, task: str, source: Path) -> dict:
     if task != card["task"]:
         raise ValueError(f"{source} is for task {task!r}, {name} for {card['task']!r}")
     before = load_weights(path.with_suffix(".safetensors"))[0].options
-    if replace(model.options, dark=before.dark, targets=before.targets) != before:
+    lacks = model.options.residual <= before.residual
+    if (
+        replace(model.options, dark=before.dark, targets=before.targets, residual=before.residual) != before
+        or not lacks
+    ):
         raise ValueError(f"{source} holds a network of another shape than {name}: {model.options}")
     return card
 

@@ -18,6 +18,7 @@ from adasffuse.models.weights import file_sha256, load_weights, released_weights
 from adasffuse.training.options import parse_options
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import mix_weights
 import release_weights
 import score_weights
 
@@ -162,6 +163,10 @@ def test_a_file_made_from_released_weights_keeps_their_card(release, tmp_path, c
     assert {k: after[k] for k in ("options", "hardware", "licence")} == {
         k: before[k] for k in ("options", "hardware", "licence")
     }
+    assert mix_weights.main([str(path), "--residual", "0", "--out", str(tmp_path / "other.safetensors")]) == 0
+    assert release_weights.main([str(a) for a in arguments]) == 0
+    bare = json.loads(path.with_suffix(".json").read_text())
+    assert load_weights(path)[0].decode is None and bare["parameters"] < after["parameters"]
     package_weights.save_weights(tmp_path / "other.safetensors", model.state_dict(), model.options, "mef")
     assert release_weights.main([str(a) for a in arguments]) == 1
     assert "is for task 'mef'" in capsys.readouterr().err
