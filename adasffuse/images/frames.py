@@ -67,6 +67,7 @@ class VideoFile:
         time_base: unit of `Frame.pts`, seconds.
         duration: seconds from the first frame to the end of the last; None where the file does not say.
         audio: name of the codec of its sound, None for none.
+        aspect: width of a pixel by its height, upright; None where the file does not say.
     Raises:
         ImageError: PyAV is missing, or this is no video file that it can decode.
     """
@@ -84,10 +85,12 @@ class VideoFile:
             self.duration = _duration(container, stream)
             self.audio = container.streams.audio[0].codec_context.name if container.streams.audio else None
             self.transfer = _HIGH_DYNAMIC_RANGE.get(stream.codec_context.color_trc, "")
-            self.aspect = stream.sample_aspect_ratio  # width of a pixel by its height
+            aspect = stream.sample_aspect_ratio
             first = next(self._decoded(container), None)
         if first is None:
             raise ImageError(f"{path}: holds no frame that can be decoded")
+        on_its_side = round(first.rotation / 90) % 2
+        self.aspect = 1 / aspect if aspect and on_its_side else aspect
         self.start = Fraction(first.pts or 0) * self.time_base  # seconds
         pixels = self._image(first).pixels
         self.height, self.width = pixels.shape[:2]
