@@ -207,6 +207,8 @@ def _fuse_volumes(args: argparse.Namespace) -> int:
     refused += [name for name in ("align", "keep_metadata") if getattr(args, name) != "none"]
     if refused:
         raise ValueError(f"--{refused[0]} is not for volumes")
+    if args.task is None and len(args.sources) == 2:
+        guess_task(*([path.name.split(".")[0], path.absolute().parent.name] for path in args.sources))
     task = TASKS[args.task or "mif"]
     fuser = fuser_from(args, task.id)
     ranges = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]

@@ -16,7 +16,7 @@ IMAGE_SUFFIXES = frozenset(
     | {".pgm", ".ppm", ".pnm", ".pbm", ".jp2", ".j2k", ".avif", ".dcm"}
     | RAW_SUFFIXES
 )
-_CLIPPED = 0.9  # share of values beyond a range from which on it is hardly the right one
+CLIPPED = 0.9  # share of values beyond a range from which on it is hardly the right one
 
 
 def read_image(
@@ -148,7 +148,7 @@ def _window(
         if depth != "8" or stored.span is None:
             used = values if valid is None else values[valid]
             outside = np.mean((used < low) | (used > high)) if used.size else 0
-            if outside <= _CLIPPED:
+            if outside <= CLIPPED:
                 return (low, high), []
             spans = f"its values span {used.min():g}..{used.max():g}"
             return (low, high), [f"{outside:.0%} of its values lie outside the range {low:g} {high:g}; {spans}"]

@@ -7,6 +7,7 @@ import numpy as np
 
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.ranges import RangeSpec
+from adasffuse.images.read import CLIPPED
 from adasffuse.images.volumes import Volume, check_same_grid, read_volume, write_volume
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.fuser import Fuser
@@ -53,6 +54,7 @@ def fuse_volumes(
         low, high, chosen = window_of(volume, spec)
         if chosen:
             notices.append(f"{path}: the values {low:g} to {high:g} become black to white")
+        notices += [f"{path}: {notice}" for notice in (*volume.notices, *_remarks(volume, low, high, spec))]
         unit = ((volume.values - low) / (high - low)).clip(0, 1)
         units.append(1 - unit if volume.inverted else unit)
     depth = result_depth("16" if depth == "auto" else depth, ())
@@ -74,7 +76,19 @@ def window_of(volume: Volume, spec: RangeSpec | None) -> tuple[float, float, boo
         return *volume.window, False
     ends = (spec.low, spec.high) if spec is not None and spec.kind == "percentiles" else (0, 100)
     low, high = (float(value) for value in np.percentile(finite, ends))
-    return low, max(high, low + 1e-6), True
+    return low, high if high > low else low + max(1.0, abs(low) * 1e-6), True
+
+
+def _remarks(volume: Volume, low: float, high: float, spec: RangeSpec | None) -> list[str]:
+    """What a user should know of a volume that is shown from `low` to `high`, as `spec` asks."""
+    finite = volume.values[np.isfinite(volume.values)]
+    lowest, highest = finite.min(), finite.max()
+    if lowest == highest:
+        return [f"has the value {lowest:g} everywhere, and nothing to show; the result is the other source"]
+    outside = np.mean((finite < low) | (finite > high))
+    if spec is None or outside <= CLIPPED:
+        return []
+    return [f"{outside:.0%} of its values lie outside the range {low:g} {high:g}; they span {lowest:g}..{highest:g}"]
 
 
 def _slice(path: str | Path, unit: np.ndarray, axis: int, number: int, volume: Volume) -> Image:
