@@ -269,6 +269,32 @@ def test_results_do_not_lie_among_the_images(stacks, weights, capsys):
     assert "choose another folder" in capsys.readouterr().err
 
 
+def test_results_do_not_lie_among_the_stacks(stacks, weights, capsys):
+    assert run(stacks, "-o", stacks, weights=weights) == 1
+    assert "choose another folder" in capsys.readouterr().err
+    assert sorted(path.name for path in stacks.iterdir()) == ["one", "two"]
+
+
+def test_stacks_beside_images_are_told(stacks, weights, tmp_path, capsys):
+    write_image(stacks / "sheet.png", texture(32, 32, 1))
+    assert run(stacks, "-o", tmp_path / "out", weights=weights) == 1
+    said = capsys.readouterr().err
+    assert "holds 1 images" in said and "its folders one, two are left out" in said
+    write_image(stacks / "sheet2.png", texture(32, 32, 2))
+    for option in ([], ["--dry_run"]):
+        assert run(stacks, "-o", tmp_path / "out", *option, weights=weights) == 0
+        assert "its folders one, two are left out" in capsys.readouterr().out
+    assert run(stacks, "-o", tmp_path / "out", "--json", weights=weights) == 0
+    assert "left out" in json.loads(capsys.readouterr().out)["notices"][0]
+
+
+def test_nothing_is_given_twice(stacks, tmp_path, capsys):
+    files = sorted((stacks / "one").iterdir())
+    for given in ([*files, files[0]], [stacks / "one", stacks / "one"]):
+        assert run(*given, "-o", tmp_path / "out.png") == 1
+        assert f"{given[0]} is given twice" in capsys.readouterr().err
+
+
 def test_missing_and_mixed(stacks, tmp_path, capsys):
     assert run(tmp_path / "nowhere", "-o", tmp_path / "out") == 1
     assert "no such file or folder" in capsys.readouterr().err
