@@ -173,8 +173,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     work = _work(args, given)
     task, reason = _task(args, given)
     count = len(given.paths)
-    if count > 2 and len(task.kinds) > 1:
-        raise ValueError(f"{task.title} takes two sources, got {count}")
+    task.check_count(count)
     spec_a, spec_b = (range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab")
     wanted = WantedResults(
         (spec_a, *[spec_b] * (count - 1)),

@@ -82,7 +82,8 @@ def fuse_files(
         listed = ", ".join(f"{p.name} {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(paths, images))
         raise ImageError(f"sizes differ: {listed} pixels; choose a registration")
     fuser = cached_fuser(chosen.id, size, strength if chosen.id == STRENGTH_TASK else 1.0)
-    fused = fuser.fuse(*images)
+    prepared = fuser.prepare(*images)
+    fused = fuser.finish(fuser.fuse_prepared(prepared), prepared)
     depth = result_depth("auto", [image.depth for image in images])
     file = Path(tempfile.mkdtemp(dir=folder)) / f"fused{suffix_of(depth)}"
     write_image(file, fused, depth)
@@ -91,14 +92,14 @@ def fuse_files(
     scores = {}
     if two and min(shown.shape[:2]) >= _FEWEST:
         scores = evaluate(*sources, shown, metrics=DEFAULT_METRICS)
-    notices = tuple(notice for image in images for notice in image.notices)
     words = ["adasffuse", "fuse" if two else "stack", *(path.name for path in paths), "-o", file.name]
     for option, window in zip(("--range_a", "--range_b") if two else ("--range",), windows):
         words += [option, "folder"] if window else []
     words += ["--task", chosen.id, "--size", size] + (["--align", align] if align != "none" else [])
     words += ["--strength", f"{fuser.strength:g}"] if fuser.strength != 1 else []
     command = shlex.join(words)
-    return Result(file, shown, sources, share_of_first(*sources, shown) if two else None, scores, notices, command)
+    shares = share_of_first(*sources, shown) if two else None
+    return Result(file, shown, sources, shares, scores, prepared.notices, command)
 
 
 @lru_cache(maxsize=_KEPT)

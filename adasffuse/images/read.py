@@ -159,7 +159,7 @@ def _window(
         spans = f" (they span {used.min():g}..{used.max():g})" if used.size else ""
         raise ImageError(
             f"{name}: {values.dtype} values have no fixed black and white; "
-            f"give a value range for this source, LOW HIGH in the file's units{spans}, or 'folder'"
+            f"give a value range for this source, LOW HIGH in its units{spans}; of files, commands also take 'folder'"
         )
     if depth == "8" or used.size == 0 or stored.fixed:
         return stored.span, [stored.span_notice] if stored.span_notice else []
@@ -167,7 +167,8 @@ def _window(
     if high - low >= full / 4 or stored.span == (0, 1):
         return stored.span, []
     return stored.span, [
-        f"uses only {low}..{high} of 0..{full}; give a value range for this source, e.g. {low} {high}, or 'folder'"
+        f"uses only {low}..{high} of 0..{full}; give a value range for this source, e.g. {low} {high}; of files, "
+        "commands also take 'folder'"
     ]
 
 

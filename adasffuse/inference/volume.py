@@ -62,7 +62,8 @@ def fuse_volumes(
     for number in progress(range(fused.shape[axis])):
         images = [_slice(path, unit, axis, number, volume) for path, unit, volume in zip(paths, units, volumes)]
         place = (slice(None),) * axis + (number,)
-        fused[place] = fuser.fuse(*images, depth=depth)
+        prepared = fuser.prepare(*images)  # its notices say what slices beside an organ are: empty
+        fused[place] = fuser.finish(fuser.fuse_prepared(prepared), prepared, depth=depth)
     write_volume(out, fused, volumes[1].affine)
     return notices
 
