@@ -259,7 +259,7 @@ def test_a_dry_run_knows_the_depth_of_results_and_what_is_finished(stacks, weigh
 
 
 def test_a_folder_of_results_is_not_called_like_an_image(stacks, tmp_path, capsys):
-    for name in ("fused.jpg", "fused.JPEG"):
+    for name in ("fused.jpg", "fused.JPEG", "fused.mp4", "fused.nii.gz"):
         assert run(stacks / "one", "-o", tmp_path / name) == 1
         assert "results need a folder" in capsys.readouterr().err and not (tmp_path / name).exists()
 

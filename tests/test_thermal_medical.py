@@ -236,6 +236,15 @@ def test_colour_and_frames(tmp_path):
     assert any("holds 2 frames" in notice for notice in read_image(path).notices)
 
 
+def test_frames_without_a_window_need_one(tmp_path):
+    paths = [dicom(tmp_path / f"{k}.dcm", texture(16, 16, k).astype(np.uint16) + 500 * k) for k in range(2)]
+    with pytest.raises(ImageError, match="its frames are values without a fixed black and white"):
+        FrameFolder(paths)
+    assert [frame.image.window for frame in FrameFolder(paths, spec=parse_range("0 800"))] == [(0, 800)] * 2
+    dicom(paths[0], texture(16, 16, 0).astype(np.uint16), WindowCenter=128, WindowWidth=256)
+    assert FrameFolder(paths[:1]).height == 16
+
+
 def test_colour_of_12_bits_is_no_darker(tmp_path):
     rgb = np.dstack([texture(8, 8, seed) for seed in (1, 2, 3)])
     path = dicom(tmp_path / "rgb.dcm", rgb.astype(np.uint16) * 16, BitsStored=12, HighBit=11)

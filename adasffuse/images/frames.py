@@ -192,7 +192,8 @@ class FrameFolder:
         height, width, rate, time_base, duration, audio: as of `VideoFile`.
         value_range: what `spec` came to.
     Raises:
-        ImageError: the first file cannot be read, or temperatures have no `spec`.
+        ImageError: the first file cannot be read, or its own values decide what is black and white, as of temperatures
+            and of DICOM without a window, and there is no `spec`.
     """
 
     audio = None
@@ -213,10 +214,11 @@ class FrameFolder:
         self._thermal = thermal
         self.value_range = resolve_range(spec, self.paths[: range_frames or None], no_data, thermal)
         first = self._read(self.paths[0])
-        if first.depth == "float" and spec is None and is_radiometric(self.paths[0]):
+        if spec is None and self._shown_by_its_own_range(self.paths[0]):
+            kind = "temperatures" if is_radiometric(self.paths[0]) else "values without a fixed black and white"
             raise ImageError(
-                f"{self.path}: its frames are temperatures, and without a range each would have another one; give "
-                "--range_a LOW HIGH in degrees C, or --range_a folder"
+                f"{self.path}: its frames are {kind}, and without a range each would have another one; give a value "
+                "range for this source, LOW HIGH in its units, or 'folder'"
             )
         self.height, self.width = first.pixels.shape[:2]
         self.empty = self._border() if thermal and first.pixels.ndim == 2 else None
@@ -245,6 +247,11 @@ class FrameFolder:
     def _read(self, path: Path) -> Image:
         """The image of a file, of a radiometric JPEG its temperatures; its border is judged for all files at once."""
         return read_image(path, self.value_range, self.no_data, self._thermal and is_radiometric(path))
+
+    def _shown_by_its_own_range(self, path: Path) -> bool:
+        """Whether a file's own values decide what is black and white in it."""
+        with open_image(path, self._thermal and is_radiometric(path)) as file:
+            return file.depth != "8" and bool(file.decode().span_notice)
 
     def _border(self) -> np.ndarray | None:
         """(H, W) bool, True in a border without data; None for no border."""

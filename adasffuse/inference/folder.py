@@ -22,12 +22,14 @@ from tqdm import tqdm
 
 from adasffuse.files import printable
 from adasffuse.images.color import is_colorful
+from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.metadata import Metadata, read_metadata
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import IMAGE_SUFFIXES
+from adasffuse.images.volumes import is_volume
 from adasffuse.images.write import DEPTHS, check_suffix, quantise, result_depth, suffix_of, write_image
 from adasffuse.inference.fuser import NO_CONTENT, Fuser, source_name
 from adasffuse.inference.journal import Journal, settings_of, stamps
@@ -440,10 +442,11 @@ def prepare_results(work: Work) -> None:
 
 
 def refuse_image_name(save_dir: Path) -> None:
-    """Raise ImageError where what is to become a folder of results has the name of an image file."""
-    if save_dir.suffix.lower() in IMAGE_SUFFIXES and not save_dir.is_dir():
+    """Raise ImageError where what is to become a folder of results has the name of an image, a video or a volume."""
+    of_file = save_dir.suffix.lower() in {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *OTHER_VIDEO_SUFFIXES}
+    if (of_file or is_volume(save_dir)) and not save_dir.is_dir():
         raise ImageError(
-            f"{save_dir}: results need a folder here, and this is the name of an image; give a name without such a "
+            f"{save_dir}: results need a folder here, and this is the name of a file; give a name without such a "
             f"suffix (the result of two files, or of one stack, may be a file: {', '.join(RESULT_SUFFIXES)})"
         )
 
