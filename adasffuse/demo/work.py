@@ -65,6 +65,10 @@ def fuse_files(
     chosen = find_task(task)
     if len(paths) > 2 and len(chosen.kinds) > 1:
         raise ImageError(f"{chosen.title} takes two images, got {len(paths)}; stacks are exposures or focus settings")
+    if len(paths) > 2 and align != "none":
+        raise ImageError(
+            f"registration is for two images, got {len(paths)}; choose none, or use the command adasffuse stack --align"
+        )
     for path in paths:
         _check_size(path, megapixels)
     two = len(paths) == 2
@@ -98,8 +102,11 @@ def fuse_files(
     words += ["--task", chosen.id, "--size", size] + (["--align", align] if align != "none" else [])
     words += ["--strength", f"{fuser.strength:g}"] if fuser.strength != 1 else []
     command = shlex.join(words)
+    notices = list(prepared.notices)
+    if all(np.array_equal(images[0].pixels, image.pixels) for image in images[1:]):
+        notices.append("the sources are equal, pixel by pixel; was one image given twice?")
     shares = share_of_first(*sources, shown) if two else None
-    return Result(file, shown, sources, shares, scores, prepared.notices, command)
+    return Result(file, shown, sources, shares, scores, tuple(notices), command)
 
 
 @lru_cache(maxsize=_KEPT)
