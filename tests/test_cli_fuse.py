@@ -101,6 +101,9 @@ def test_a_source_without_content_is_told(run, tmp_path):
     status, out, _ = run(tmp_path / "ir", tmp_path / "vis", "-o", tmp_path / "out")
     assert status == 0 and f"{tmp_path / 'ir' / '1.png'}: has no content, a flat frame" in out
     assert "(and 1 more files)" in out
+    write_image(tmp_path / "vis" / "1.png", np.full((40, 48), 20, np.uint8))
+    out = run(tmp_path / "ir", tmp_path / "vis", "-o", tmp_path / "out")[1]
+    assert "a flat frame; it adds nothing to the result (and 2 more files)" in out
 
 
 def test_stacks_of_more_than_two_folders(run, tmp_path):

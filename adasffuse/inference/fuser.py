@@ -31,7 +31,7 @@ from adasffuse.tasks import GENERAL, Task, find_task
 DEFAULT_TILE = 2048
 DEFAULT_OVERLAP = 192
 STRENGTH_TASK = "ivf"
-NO_CONTENT = "has no content, a flat frame; what the others show is the result"
+NO_CONTENT = "has no content, a flat frame; it adds nothing to the result"
 _ROWS = 1 << 21  # pixels that are coloured at a time
 _LARGE = 1 << 23  # pixels from which on sources are kept as uint8 where that is exact
 _STEP = 256  # rows
@@ -207,7 +207,8 @@ class Fuser:
             raise ValueError(f"the sources must have one height and width, got {listed}; register them first")
         stored, valids = [image.pixels for image in images], [image.valid for image in images]
         contents = [content(one, valid) for one, valid in zip(stored, valids)]
-        empty = tuple(k for k, amount in enumerate(contents) if amount == 0 and any(contents))
+        holding = [valid is None or valid.any() for valid in valids]  # what holds no data at all has a notice already
+        empty = tuple(k for k, amount in enumerate(contents) if amount == 0 and holding[k])
         notices += [f"{source_name(k)}: {NO_CONTENT}" for k in empty]
         pixels, known = complete(stored, valids, contents)
         depths = tuple(image.depth for image in images)
@@ -293,7 +294,7 @@ class Prepared:
     depths: tuple[str, ...]  # of the sources
     gaps: list[Gap | None]  # per source its regions without data, None for none
     notices: tuple[str, ...]  # what a user should know about the sources
-    empty: tuple[int, ...] = ()  # numbers of the sources without content, beside others that have some
+    empty: tuple[int, ...] = ()  # numbers of the sources that hold data and no content
 
     @property
     def lumas(self) -> list[np.ndarray]:
