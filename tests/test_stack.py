@@ -91,11 +91,14 @@ def test_what_is_refused(tmp_path):
     flat = [tmp_path / f"flat{level}.png" for level in (0, 9)]
     for level, path in enumerate(flat):
         write_image(path, np.full((20, 20), 9 * level, np.uint8))
+    copied = tmp_path / "copied.png"
+    copied.write_bytes(paths[0].read_bytes())
     for files, words in (
         (paths[:1], "two or more images, got 1"),
         ([*paths, tmp_path / "small.png"], "0.png is 200x160, small.png is 20x20"),
         ([*paths, tmp_path / "broken.png"], "broken.png: damaged"),
-        ([paths[0], paths[0]], "all 2 images are equal"),
+        ([paths[0], paths[1], paths[0]], "0.png is given twice"),
+        ([paths[0], copied], "all 2 images are equal"),
         (flat, "0 of 2 images have content"),
     ):
         with pytest.raises(ImageError, match=words):
@@ -290,9 +293,11 @@ def test_stacks_beside_images_are_told(stacks, weights, tmp_path, capsys):
 
 def test_nothing_is_given_twice(stacks, tmp_path, capsys):
     files = sorted((stacks / "one").iterdir())
-    for given in ([*files, files[0]], [stacks / "one", stacks / "one"]):
-        assert run(*given, "-o", tmp_path / "out.png") == 1
-        assert f"{given[0]} is given twice" in capsys.readouterr().err
+    for option in ([], ["--dry_run"]):
+        assert run(*files, files[0], "-o", tmp_path / "out.png", *option) == 1
+        assert f"{files[0]} is given twice" in capsys.readouterr().out
+    assert run(stacks / "one", stacks / "one", "-o", tmp_path / "out") == 1
+    assert "several stacks are called one" in capsys.readouterr().err
 
 
 def test_missing_and_mixed(stacks, tmp_path, capsys):

@@ -23,7 +23,7 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.volumes import Volume, check_same_grid, read_volume
-from adasffuse.inference.volume import window_of
+from adasffuse.inference.volume import fuse_volumes, window_of
 
 pydicom = pytest.importorskip("pydicom")
 nibabel = pytest.importorskip("nibabel")
@@ -338,6 +338,14 @@ def test_volumes_whose_names_say_the_other_order(tmp_path, capsys):
     mri, ct = (volume(tmp_path / f"{name}.nii.gz", np.ones((8, 8, 3), np.int16)) for name in ("mri", "ct"))
     assert fuse.run([str(mri), str(ct), "-o", str(tmp_path / "f.nii.gz")]) == 1
     assert "source A is called 'mri'" in capsys.readouterr().err and not (tmp_path / "f.nii.gz").exists()
+
+
+def test_impossible_results_of_volumes_are_found_before_any_work(tmp_path):
+    files = [tmp_path / "no_a.nii", tmp_path / "no_b.nii"]
+    with pytest.raises(ImageError, match=r"f\.png: the result of volumes is a volume"):
+        fuse_volumes(None, files, tmp_path / "f.png")
+    with pytest.raises(ValueError, match="axis is 0, 1 or 2, got 3"):
+        fuse_volumes(None, files, tmp_path / "f.nii", axis=3)
 
 
 def test_volumes_that_show_nothing(tmp_path, weights, capsys):

@@ -724,6 +724,14 @@ def test_options_of_folders_are_refused_for_videos(tmp_path, pair, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_impossible_calls(tmp_path, pair):
+    with pytest.raises(ValueError, match=r"lies in 0\.\.51, got 99"):
+        fuse_video(mean_fuser(), *map(VideoFile, pair), tmp_path / "out.mp4", quality=99)
+    with pytest.raises(ImageError, match="at least one file, got none"):
+        FrameFolder([])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_which_names_are_videos():
     assert [is_video_name(name) for name in ("a.mp4", "a.MKV", "frames", "a.b/", "x.avi")] == [True, True] + [False] * 3
     assert set(frames_module.VIDEO_SUFFIXES) == {".mp4", ".mkv", ".mov", ".m4v"}

@@ -150,9 +150,6 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
             raise ImageError(f"{path}: no such file or folder")
     files = [path for path in args.stacks if path.is_file()]
     given = [path.resolve() for path in args.stacks]
-    again = next((path for number, path in enumerate(args.stacks) if given[number] in given[:number]), None)
-    if again:
-        raise ImageError(f"{again} is given twice; give each image and each stack once")
     if files and len(files) < len(args.stacks):
         raise ImageError(f"{files[0]} is a file and others are folders; give files of one stack, or folders")
     failed: list[tuple[str, str]] = []

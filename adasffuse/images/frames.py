@@ -209,6 +209,8 @@ class FrameFolder:
         thermal: bool = False,
         range_frames: int = 0,
     ) -> None:
+        if not paths:
+            raise ImageError("a folder of frames needs at least one file, got none")
         self.paths, self.rate, self.time_base, self.no_data = list(paths), rate, 1 / rate, no_data
         self.path, self.duration = self.paths[0].parent, float(len(self.paths) / rate)
         self._thermal = thermal
@@ -442,10 +444,13 @@ def write_video(
         sound: is copied beside the frames, and closed.
         aspect: width of a pixel by its height.
     Raises:
+        ValueError: another quality.
         ImageError: PyAV or its encoder is missing, the sound does not fit the container, the disk is full, or the file
             cannot be written.
     """
     av, path = load_av(), Path(path)
+    if not 0 <= quality <= 51:
+        raise ValueError(f"the quality of a video lies in 0..51, got {quality}")
     try:
         with replacing(path) as temporary, av.open(str(temporary), "w", options=_container_options(path)) as container:
             stream = _add_stream(av, container, height, width, rate, time_base, quality, aspect)

@@ -8,7 +8,7 @@ import numpy as np
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.read import CLIPPED
-from adasffuse.images.volumes import Volume, check_same_grid, read_volume, write_volume
+from adasffuse.images.volumes import Volume, check_same_grid, is_volume, read_volume, write_volume
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.fuser import Fuser
 
@@ -36,8 +36,12 @@ def fuse_volumes(
     Raises:
         ImageError: a volume cannot be read, both are one, the grids differ, or the file cannot be written or would
             overwrite a volume.
-        ValueError: not two volumes.
+        ValueError: not two volumes, or another axis or depth.
     """
+    if not is_volume(out):
+        raise ImageError(f"{out}: the result of volumes is a volume; give a name ending in .nii.gz")
+    if axis not in (0, 1, 2):
+        raise ValueError(f"axis is 0, 1 or 2, got {axis}")
     if len(paths) != 2:
         raise ValueError(f"volumes are fused two at a time, got {len(paths)}")
     sources = [Path(path).resolve() for path in paths]
