@@ -39,6 +39,14 @@ class Task:
         """Name of the task's folder below a root, e.g. 'IVF'."""
         return self.id.upper()
 
+    def check_count(self, count: int) -> None:
+        """Raise ValueError unless `count` sources can be fused: two, or where they are of one kind two or more."""
+        if count < 2:
+            raise ValueError(f"fusing needs two or more sources, got {count}")
+        if count > 2 and len(self.kinds) > 1:
+            stacks = " or ".join(f"{task.id} ({task.title})" for task in _ALL if len(task.kinds) == 1)
+            raise ValueError(f"{self.title} takes two sources, got {count}; any number is for task {stacks}")
+
     def kinds_of(self, count: int) -> tuple[str, ...]:
         """Kind of each of `count` sources."""
         return (*self.kinds, *[self.kinds[-1]] * count)[:count]

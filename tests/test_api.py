@@ -137,6 +137,7 @@ def test_sizes_may_differ_within_a_list_and_stacks_have_any_length():
     "sources, message",
     [
         ([gray()], "fusing needs two or more sources, got 1"),
+        ([gray(), gray(), gray()], "infrared [+] visible takes two sources, got 3; any number is for task mef"),
         ([[]], "the list of images is empty"),
         ([[gray(), gray()], [gray()]], "batches must have one length, got 2, 1"),
         ([[], []], "the batch is empty"),

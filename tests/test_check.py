@@ -106,6 +106,20 @@ def test_json_and_sheet(tmp_path):
     assert sheet.is_file()
 
 
+def test_reports_take_the_place_of_no_image(tmp_path, capsys):
+    folder = write_pairs(tmp_path)
+    image = next((folder / "infrared").iterdir())
+    before = image.read_bytes()
+    for words, said in (
+        (["--sheet", image], "is one of the images"),
+        (["--json", image], "is one of the images"),
+        (["--json", folder], "is a folder"),
+        (["--sheet", tmp_path / "x.png", "--json", tmp_path / "x.png"], "name one file"),
+    ):
+        assert check.run([str(folder / "infrared"), *map(str, words)]) == 1
+        assert said in capsys.readouterr().err and image.read_bytes() == before
+
+
 def test_data_sets_are_found_two_levels_deep(tmp_path):
     write_ivf(tmp_path / "train")
     write_pairs(tmp_path / "test", "IVF_OTHER")

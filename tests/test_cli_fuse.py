@@ -94,6 +94,18 @@ def test_folders_patterns_and_data_sets_give_the_same_files(run, pairs, tmp_path
     assert list(results[0]) == ["1.png", "2.png", "3.png"] and all(other == results[0] for other in results)
 
 
+def test_a_source_without_content_is_told(run, tmp_path):
+    for number in (1, 2):
+        write_image(tmp_path / "ir" / f"{number}.png", np.full((40, 48), 90, np.uint8))
+        write_image(tmp_path / "vis" / f"{number}.png", texture(40, 48, number))
+    status, out, _ = run(tmp_path / "ir", tmp_path / "vis", "-o", tmp_path / "out")
+    assert status == 0 and f"{tmp_path / 'ir' / '1.png'}: has no content, a flat frame" in out
+    assert "(and 1 more files)" in out
+    write_image(tmp_path / "vis" / "1.png", np.full((40, 48), 20, np.uint8))
+    out = run(tmp_path / "ir", tmp_path / "vis", "-o", tmp_path / "out")[1]
+    assert "a flat frame; it adds nothing to the result (and 2 more files)" in out
+
+
 def test_stacks_of_more_than_two_folders(run, tmp_path):
     for number, name in enumerate(("under", "over", "more")):
         write_image(tmp_path / name / "1.png", texture(40, 48, number))

@@ -150,3 +150,5 @@ def test_info_of_files_that_are_read_in_another_way(tmp_path, capsys):
     (tmp_path / "ct.nii").write_bytes(b"n")
     status, _, err = call(capsys, "info", tmp_path / "ct.nii")
     assert status == 1 and "ct.nii: a volume; info describes images and weights" in err
+    status, _, err = call(capsys, "info", tmp_path)
+    assert status == 1 and "a folder, and no run's; adasffuse check says" in err

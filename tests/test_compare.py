@@ -85,6 +85,31 @@ def test_impossible_requests(folders, monkeypatch, capsys, arguments, said):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a", "b", "one", "-o", "b"], "-o b holds images that are compared"),
+        (["a", "b", "one", "-o", "one"], "-o one holds images that are compared"),
+        (["a/x.png", "b/x.png", "one/x.png", "-o", "a/x.png"], "-o a/x.png: the figure would overwrite"),
+        (["a/x.png", "b/x.png", "--save_features", "a"], "--save_features a holds images that are compared"),
+        (["a", "b", "one", "-o", "figures.jpg"], "figures.jpg: results need a folder here"),
+    ],
+)
+def test_no_figure_takes_the_place_of_an_image(folders, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(folders)
+    before = {path: path.read_bytes() for path in folders.rglob("*.png")}
+    assert compare.run(arguments) == 1
+    assert said in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folders.rglob("*.png")} == before
+
+
+def test_a_scene_that_a_method_lacks_is_named(folders, capsys):
+    (folders / "one" / "x.png").unlink()
+    assert compare.run([*(str(folders / name) for name in ("a", "b", "one")), "-o", str(folders / "f")]) == 0
+    assert "x.png has no partner in" in capsys.readouterr().err
+    assert [path.name for path in (folders / "f").iterdir()] == ["y.png"]
+
+
 def test_results_of_another_size_are_refused(folders, capsys):
     write_image(folders / "other" / "x.png", texture(20, 20, 5))
     arguments = [str(folders / name / "x.png") for name in ("a", "b", "other")]

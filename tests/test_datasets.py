@@ -363,6 +363,22 @@ def test_download_and_prepare(server, tmp_path, monkeypatch, capsys):
     assert data.run(["LLVIP", *arguments[1:]]) == 1  # its archive is there, what it would write as well
 
 
+def test_a_damaged_archive_is_named(server, tmp_path, monkeypatch, capsys):
+    folder, url = server
+    with zipfile.ZipFile(folder / "main.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("MSRS-main/a.txt", bytes(range(256)) * 50)
+    whole = (folder / "main.zip").read_bytes()
+    monkeypatch.setattr(data, "find_data_set", lambda _: dataclasses.replace(CATALOG["msrs"], url=f"{url}/main.zip"))
+    page, bits = b"<html>sign in</html>", bytearray(whole)
+    bits[50:90] = bytes(40)
+    for number, content in enumerate((page, whole[:-30], bytes(bits))):
+        (folder / "main.zip").write_bytes(content)
+        place = tmp_path / str(number)
+        assert data.run(["MSRS", "--download", str(place), "--root", str(tmp_path / "root")]) == 1
+        assert "MSRS.zip: no whole ZIP archive" in capsys.readouterr().err
+        assert [path.name for path in place.iterdir()] == ["MSRS.zip"]
+
+
 def test_a_set_without_a_plain_address(tmp_path, capsys):
     assert data.run(["LLVIP", "--download", str(tmp_path), "--root", str(tmp_path / "root")]) == 1
     assert "by hand at https://github.com/bupt-ai-cz/LLVIP" in capsys.readouterr().err

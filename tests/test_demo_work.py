@@ -106,3 +106,12 @@ def test_what_is_refused(pair, tmp_path):
             fuse_files("ivf", "tiny", files, tmp_path)
     with pytest.raises(ImageError, match=r"0\.0 megapixels, this page takes up to 0\.001"):
         fuse_files("ivf", "tiny", pair, tmp_path, megapixels=0.001)
+    with pytest.raises(ImageError, match="registration is for two images, got 3"):
+        fuse_files("mef", "tiny", [*pair, pair[0]], tmp_path, align="affine")
+
+
+def test_what_may_not_be_meant_is_told(pair, tmp_path):
+    assert "was one image given twice?" in fuse_files("ivf", "tiny", [pair[0]] * 2, tmp_path).notices[-1]
+    write_image(tmp_path / "flat.png", np.full((48, 64), 90, np.uint8))
+    (notice,) = fuse_files("ivf", "tiny", [tmp_path / "flat.png", pair[1]], tmp_path).notices
+    assert "source A: has no content" in notice

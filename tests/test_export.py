@@ -106,6 +106,9 @@ def test_impossible_arguments_and_missing_packages_are_named(tmp_path, capsys, m
     with pytest.raises(SystemExit, match="2"):
         run(["--format", "onnx", "--task", "ivf", "--sources", "1"])
     assert "--sources must be 2 or more" in capsys.readouterr().err
+    for task in ("ivf", "mif"):
+        assert run(["--format", "onnx", "--task", task, "--sources", "3", "-o", str(tmp_path / "a.onnx")]) == 1
+        assert "takes two sources, got 3; any number is for task mef" in capsys.readouterr().err
     weights = write_weights(tmp_path / "mff.safetensors", "mff")
     assert run(["--format", "onnx", "--task", "ivf", "--weights", str(weights), "-o", str(tmp_path / "a.onnx")]) == 1
     assert "was trained for task 'mff', not 'ivf'" in capsys.readouterr().err

@@ -277,6 +277,9 @@ def test_explain(capsys):
         (["--fused", "{data}/nothing"], "no folder"),
         (["--fused", "a={data}/mean", "a={data}/mean"], "two folders are called 'a'"),
         (["--fused", "average={data}/mean", "--baselines", "average"], "names a baseline and a folder"),
+        (["--baselines", "average", "--boxes", "{data}/none"], "--boxes is the folder of Pascal VOC files"),
+        (["--baselines", "average", "--reference", "{data}/none"], "--reference is the folder of true images"),
+        (["--baselines", "average", "--classes", "dog"], "give --boxes DIR as well"),
     ],
 )
 def test_mistakes_are_one_line(data, capsys, arguments, message):
@@ -294,6 +297,13 @@ def scored_names(table: Path) -> dict[str, list[str]]:
     for row in csv.DictReader(table.open()):
         names.setdefault(row["method"], []).append(row["name"])
     return names
+
+
+def test_reports_have_files_of_their_own(data, capsys):
+    one = str(data / "scores.txt")
+    with pytest.raises(SystemExit, match="2"):
+        run(data, "--baselines", "average", "--csv", one, "--json", one)
+    assert "--csv and --json name one file" in capsys.readouterr().err
 
 
 def test_a_method_that_lacks_an_image_is_compared_on_those_that_all_have(data, capsys):

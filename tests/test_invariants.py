@@ -42,7 +42,8 @@ def psnr(image: np.ndarray, expected: np.ndarray) -> float:
 
 
 def test_an_image_fused_with_itself_stays_as_it_is(fuser):
-    for count, image in zip((2, 3), sources(fuser.task.id)):
+    most = 3 if len(fuser.task.kinds) == 1 else 2
+    for count, image in zip((2, most), sources(fuser.task.id)):
         assert abs(fuser.fuse(count * [image]).astype(int) - image).max() <= 1
 
 

@@ -354,8 +354,13 @@ def test_fusion_scripts_print_the_scores_beside_and_the_identity_error(streets, 
     out = capsys.readouterr().out
     assert "mean rank  Spurious↓" in out and "Retention↑" in out and "lacks 3.xml" in out
     assert "Identity error of AdaSFFuse: largest " in out and "gray levels (2 images, each fused with itself)" in out
-    assert cli.run("ivf", [*map(str, (*arguments, "--boxes", streets / "absent"))]) == 1
-    assert "error: no folder" in capsys.readouterr().err
+    for words, said in (
+        (["--boxes", streets / "absent"], "absent; --boxes is the folder of Pascal VOC files"),
+        (["--classes", "person,car"], "give --boxes DIR as well"),
+        ([*boxes[:2], "--no_scores"], "--boxes is for scores; leave out --no_scores"),
+    ):
+        assert cli.run("ivf", [*map(str, (*arguments[:-4], "--save_dir", streets / "none", *words))]) == 1
+        assert said in capsys.readouterr().err and not (streets / "none").exists()  # before any work
 
 
 def test_samples_of_exposures_get_mef_ssim(tmp_path, monkeypatch, capsys):

@@ -91,11 +91,14 @@ def test_what_is_refused(tmp_path):
     flat = [tmp_path / f"flat{level}.png" for level in (0, 9)]
     for level, path in enumerate(flat):
         write_image(path, np.full((20, 20), 9 * level, np.uint8))
+    copied = tmp_path / "copied.png"
+    copied.write_bytes(paths[0].read_bytes())
     for files, words in (
         (paths[:1], "two or more images, got 1"),
         ([*paths, tmp_path / "small.png"], "0.png is 200x160, small.png is 20x20"),
         ([*paths, tmp_path / "broken.png"], "broken.png: damaged"),
-        ([paths[0], paths[0]], "all 2 images are equal"),
+        ([paths[0], paths[1], paths[0]], "0.png is given twice"),
+        ([paths[0], copied], "all 2 images are equal"),
         (flat, "0 of 2 images have content"),
     ):
         with pytest.raises(ImageError, match=words):
@@ -259,7 +262,7 @@ def test_a_dry_run_knows_the_depth_of_results_and_what_is_finished(stacks, weigh
 
 
 def test_a_folder_of_results_is_not_called_like_an_image(stacks, tmp_path, capsys):
-    for name in ("fused.jpg", "fused.JPEG"):
+    for name in ("fused.jpg", "fused.JPEG", "fused.mp4", "fused.nii.gz"):
         assert run(stacks / "one", "-o", tmp_path / name) == 1
         assert "results need a folder" in capsys.readouterr().err and not (tmp_path / name).exists()
 
@@ -267,6 +270,34 @@ def test_a_folder_of_results_is_not_called_like_an_image(stacks, tmp_path, capsy
 def test_results_do_not_lie_among_the_images(stacks, weights, capsys):
     assert run(stacks / "one", "-o", stacks / "one", weights=weights) == 1
     assert "choose another folder" in capsys.readouterr().err
+
+
+def test_results_do_not_lie_among_the_stacks(stacks, weights, capsys):
+    assert run(stacks, "-o", stacks, weights=weights) == 1
+    assert "choose another folder" in capsys.readouterr().err
+    assert sorted(path.name for path in stacks.iterdir()) == ["one", "two"]
+
+
+def test_stacks_beside_images_are_told(stacks, weights, tmp_path, capsys):
+    write_image(stacks / "sheet.png", texture(32, 32, 1))
+    assert run(stacks, "-o", tmp_path / "out", weights=weights) == 1
+    said = capsys.readouterr().err
+    assert "holds 1 images" in said and "its folders one, two are left out" in said
+    write_image(stacks / "sheet2.png", texture(32, 32, 2))
+    for option in ([], ["--dry_run"]):
+        assert run(stacks, "-o", tmp_path / "out", *option, weights=weights) == 0
+        assert "its folders one, two are left out" in capsys.readouterr().out
+    assert run(stacks, "-o", tmp_path / "out", "--json", weights=weights) == 0
+    assert "left out" in json.loads(capsys.readouterr().out)["notices"][0]
+
+
+def test_nothing_is_given_twice(stacks, tmp_path, capsys):
+    files = sorted((stacks / "one").iterdir())
+    for option in ([], ["--dry_run"]):
+        assert run(*files, files[0], "-o", tmp_path / "out.png", *option) == 1
+        assert f"{files[0]} is given twice" in capsys.readouterr().out
+    assert run(stacks / "one", stacks / "one", "-o", tmp_path / "out") == 1
+    assert "several stacks are called one" in capsys.readouterr().err
 
 
 def test_missing_and_mixed(stacks, tmp_path, capsys):

@@ -23,7 +23,7 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.volumes import Volume, check_same_grid, read_volume
-from adasffuse.inference.volume import window_of
+from adasffuse.inference.volume import fuse_volumes, window_of
 
 pydicom = pytest.importorskip("pydicom")
 nibabel = pytest.importorskip("nibabel")
@@ -236,6 +236,21 @@ def test_colour_and_frames(tmp_path):
     assert any("holds 2 frames" in notice for notice in read_image(path).notices)
 
 
+def test_frames_without_a_window_need_one(tmp_path):
+    paths = [dicom(tmp_path / f"{k}.dcm", texture(16, 16, k).astype(np.uint16) + 500 * k) for k in range(2)]
+    with pytest.raises(ImageError, match="its frames are values without a fixed black and white"):
+        FrameFolder(paths)
+    assert [frame.image.window for frame in FrameFolder(paths, spec=parse_range("0 800"))] == [(0, 800)] * 2
+    dicom(paths[0], texture(16, 16, 0).astype(np.uint16), WindowCenter=128, WindowWidth=256)
+    assert FrameFolder(paths[:1]).height == 16
+
+
+def test_colour_of_12_bits_is_no_darker(tmp_path):
+    rgb = np.dstack([texture(8, 8, seed) for seed in (1, 2, 3)])
+    path = dicom(tmp_path / "rgb.dcm", rgb.astype(np.uint16) * 16, BitsStored=12, HighBit=11)
+    np.testing.assert_allclose(read_image(path).pixels, rgb / np.float32(255))
+
+
 def test_real_dicom_files(data_root):
     assert read_image(data_root / "raw/CT_small.dcm").window == (-896, 1167)
     assert read_image(data_root / "raw/MR_small.dcm").window == (-200, 1399)
@@ -319,6 +334,30 @@ def test_a_result_never_replaces_a_volume_and_no_volume_is_fused_with_itself(tmp
     assert other.read_bytes() == before and not (tmp_path / "f.nii").exists()
 
 
+def test_volumes_whose_names_say_the_other_order(tmp_path, capsys):
+    mri, ct = (volume(tmp_path / f"{name}.nii.gz", np.ones((8, 8, 3), np.int16)) for name in ("mri", "ct"))
+    assert fuse.run([str(mri), str(ct), "-o", str(tmp_path / "f.nii.gz")]) == 1
+    assert "source A is called 'mri'" in capsys.readouterr().err and not (tmp_path / "f.nii.gz").exists()
+
+
+def test_impossible_results_of_volumes_are_found_before_any_work(tmp_path):
+    files = [tmp_path / "no_a.nii", tmp_path / "no_b.nii"]
+    with pytest.raises(ImageError, match=r"f\.png: the result of volumes is a volume"):
+        fuse_volumes(None, files, tmp_path / "f.png")
+    with pytest.raises(ValueError, match="axis is 0, 1 or 2, got 3"):
+        fuse_volumes(None, files, tmp_path / "f.nii", axis=3)
+
+
+def test_volumes_that_show_nothing(tmp_path, weights, capsys):
+    files = [volume(tmp_path / f"{name}.nii", np.arange(192, dtype=np.int16).reshape(8, 8, 3)) for name in "ab"]
+    words = ("-o", tmp_path / "f.nii", "--weights", weights)
+    assert run(*files, *words, "--range_a", 5000, 6000) == 0
+    assert "a.nii: 100% of its values lie outside the range 5000 6000; they span 0..191" in capsys.readouterr().out
+    volume(files[1], np.full((8, 8, 3), 7, np.int16))
+    assert run(*files, *words) == 0
+    assert "b.nii: has the value 7 everywhere" in capsys.readouterr().out
+
+
 def test_real_volumes(data_root):
     assert read_volume(data_root / "raw/anatomical.nii").values.shape == (33, 41, 25)
     with pytest.raises(ImageError, match="holds 2 volumes"):
@@ -376,6 +415,30 @@ def test_a_damaged_last_slice_is_no_shorter_series(tmp_path):
     (folder / "10.dcm").write_bytes((folder / "10.dcm").read_bytes()[:100])
     with pytest.raises(ImageError, match=r"10\.dcm: damaged"):
         read_volume(folder)
+
+
+def test_two_slices_in_one_place(tmp_path):
+    folder = series(tmp_path / "s", (9,))
+    (folder / "again.dcm").write_bytes((folder / "9.dcm").read_bytes())
+    with pytest.raises(ImageError, match=r"s: 9\.dcm and again\.dcm lie in one place"):
+        read_volume(folder)
+
+
+def test_a_series_that_does_not_say_where_its_voxels_lie(tmp_path, weights, capsys):
+    for name in "ab":
+        for number in range(3):
+            tags = {"SeriesInstanceUID": "1.2", "SliceLocation": number, "PixelSpacing": [1, 1]}
+            dicom(tmp_path / name / f"{number}.dcm", texture(8, 8, number).astype(np.int16), **tags)
+    assert run(tmp_path / "a", tmp_path / "b", "-o", tmp_path / "f.nii", "--weights", weights) == 0
+    assert "does not say ImagePositionPatient, ImageOrientationPatient: where" in capsys.readouterr().out
+
+
+def test_dicom_files_where_a_series_is_expected(tmp_path):
+    folder = series(tmp_path / "study" / "ct", (9, 10))
+    with pytest.raises(ImageError, match=r"study: holds no DICOM files itself, ct in it do; expected one series"):
+        read_volume(tmp_path / "study")
+    with pytest.raises(ImageError, match=r"9\.dcm: one DICOM file; give the folder of its series"):
+        read_volume(folder / "9.dcm")
 
 
 def test_padding_of_a_series_is_no_value(tmp_path):

@@ -58,6 +58,7 @@ def make_video(
     times: list[int] | None = None,
     audio: str = "",
     rotated: int = 0,
+    aspect: Fraction | None = None,
 ) -> Path:
     """Encode gray or RGB images, or uint16 ones, nearly without loss; `times` in milliseconds."""
     with av.open(str(path), "w") as container:
@@ -68,6 +69,8 @@ def make_video(
             stream.set_display_rotation(rotated)
         if times:
             stream.codec_context.time_base = Fraction(1, 1000)
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
         sound = container.add_stream(audio, rate=8000, layout="mono") if audio else None
         for number, image in enumerate(images):
             kind = "gray16le" if image.dtype == np.uint16 else "gray" if image.ndim == 2 else "rgb24"
@@ -182,6 +185,13 @@ def test_a_rotated_video_is_turned_upright_as_opencv_does(tmp_path, degrees):
     pixels = next(iter(VideoFile(path))).image.pixels
     assert there and pixels.shape == other.shape[:2] == ((HEIGHT, WIDTH) if degrees == 180 else (WIDTH, HEIGHT))
     assert np.abs(255 * pixels - other[..., 1]).mean() < 4
+
+
+@pytest.mark.skipif(not hasattr(av.video.stream.VideoStream, "set_display_rotation"), reason="needs PyAV 17")
+@pytest.mark.parametrize("degrees, expected", [(90, Fraction(3, 4)), (180, Fraction(4, 3)), (0, Fraction(4, 3))])
+def test_the_shape_of_pixels_is_turned_with_the_frames(tmp_path, degrees, expected):
+    path = make_video(tmp_path / "r.mp4", scene(2), rotated=degrees, aspect=Fraction(4, 3))
+    assert VideoFile(path).aspect == expected
 
 
 def test_the_sound_is_copied_packet_by_packet(tmp_path, pair):
@@ -509,7 +519,7 @@ def test_results_never_mix_with_other_images(tmp_path, pair):
     with pytest.raises(ImageError, match="already holds 2 images"):
         fuse_video(mean_fuser(), a, b, tmp_path / "full")
     (tmp_path / "file").write_bytes(b"x")
-    for name in ("file", "out.avi"):
+    for name in ("file", "out.avi", "out.png"):
         with pytest.raises(ImageError, match=r"videos end in \.mp4"):
             fuse_video(mean_fuser(), a, b, tmp_path / name)
 
@@ -690,6 +700,7 @@ def test_a_dry_run_writes_nothing(tmp_path, pair, capsys):
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--depth", "16"], "needs a folder of frames"),
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--show"], "leave out --show or -o"),
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--quality", "60"], "--quality lies in 0..51"),
+        (["A.mp4", "B.mp4", "-o", "frames", "--audio", "b"], "a folder of frames has no sound"),
         (["--camera_a", "0"], "--camera_a and --camera_b"),
         (["--camera_a", "0", "--camera_b", "1"], "cameras need --show"),
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--fps", "0"], "frames per second"),
@@ -706,9 +717,19 @@ def test_options_of_folders_are_refused_for_videos(tmp_path, pair, capsys):
         (["--range_a", "folder"], "--range_a: only folders"),
         (["--pattern_b", "*_vis"], "--pattern_b is for folders"),
         (["--fps", "30"], "--fps is for folders"),
+        (["--range_frames", "5"], "--range_frames is for folders"),
+        (["--allow_gaps"], "--allow_gaps is for folders"),
     ):
         assert command.run([*map(str, pair), "-o", str(tmp_path / "out.mp4"), *options]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_impossible_calls(tmp_path, pair):
+    with pytest.raises(ValueError, match=r"lies in 0\.\.51, got 99"):
+        fuse_video(mean_fuser(), *map(VideoFile, pair), tmp_path / "out.mp4", quality=99)
+    with pytest.raises(ImageError, match="at least one file, got none"):
+        FrameFolder([])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_which_names_are_videos():

@@ -206,6 +206,16 @@ def add_truth_options(target: argparse.ArgumentParser | argparse._ArgumentGroup)
     )
 
 
+def check_truth_options(args: argparse.Namespace) -> None:
+    """Raise ValueError, before any work, where a folder of `add_truth_options` is missing or --classes has no boxes."""
+    for option, holds in (("reference", "true images"), ("boxes", "Pascal VOC files, STEM.xml for every scene")):
+        folder = getattr(args, option)
+        if folder is not None and not folder.is_dir():
+            raise ValueError(f"no folder {folder}; --{option} is the folder of {holds}")
+    if args.boxes is None and args.classes != list(PEOPLE):
+        raise ValueError("--classes says which boxes are targets; give --boxes DIR as well")
+
+
 def listed(words: Sequence[str]) -> list[str]:
     """The names in words such as 'VIFF,Qabf' or 'VIFF,' 'Qabf'."""
     return [name.strip() for word in words for name in word.split(",") if name.strip()]

@@ -56,6 +56,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     args = make_parser(prog).parse_args(argv)
     try:
         surveys = _surveys(args)
+        _check_places(args, surveys)
         duplicates = _across_splits(surveys)
         say(_environment())
         for survey in surveys:
@@ -71,6 +72,17 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         say(f"error: {printable(error)}", sys.stderr)
         return 1
     return int(bool(duplicates) or any(survey.problems for survey in surveys))
+
+
+def _check_places(args: argparse.Namespace, surveys: Sequence[Survey]) -> None:
+    """Raise ImageError where a report would take the place of an image, or of the other report."""
+    images = {facts.path.resolve() for survey in surveys for source in survey.sources for facts in source.facts}
+    for option, path in (("--sheet", args.sheet), ("--json", args.json)):
+        if path and (path.resolve() in images or path.is_dir()):
+            kind = "a folder" if path.is_dir() else "one of the images"
+            raise ImageError(f"{option} {path} is {kind}; give another name")
+    if args.sheet and args.json and args.sheet.resolve() == args.json.resolve():
+        raise ImageError(f"--sheet and --json name one file, {args.json}; each needs its own")
 
 
 def printable_lines(lines: Sequence[str]) -> str:

@@ -23,8 +23,11 @@ from adasffuse.images.pairs import Scene, find_scenes, read_scene
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import resolve_range
 from adasffuse.images.write import quantise, write_image
+from adasffuse.inference.folder import refuse_image_name
 from adasffuse.process import say
 from adasffuse.tasks import TASKS
+
+_NOTICES = 10  # lines
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -73,6 +76,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         parser.error("-o needs results to compare: [NAME=]FUSED ...")
     try:
         scenes, names = _scenes(args)
+        _check_places(args, scenes)
         files = _figures(args, scenes, names) if args.out else []
         if args.save_features:
             files += _features(args, scenes)
@@ -94,7 +98,13 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
         if not place.is_dir():
             raise ImageError(f"{place}: no such folder; give files only, or folders only")
     patterns = (args.pattern_a, args.pattern_b, *[None] * len(named))
-    scenes, _ = find_scenes(places, patterns if any(patterns) else None)
+    scenes, problems = find_scenes(places, patterns if any(patterns) else None)
+    for problem in problems[:_NOTICES]:
+        say(f"notice: {printable(problem.reason)}", sys.stderr)
+    if len(problems) > _NOTICES:
+        say(f"notice: {len(problems) - _NOTICES} more notices of this kind", sys.stderr)
+    if not scenes:
+        raise ImageError(f"no scene has one file in each of {', '.join(map(str, places))}; {problems[0].reason}")
     if args.names:
         known = {scene.stem: scene for scene in scenes}
         missing = [name for name in args.names if name not in known]
@@ -103,6 +113,27 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
         return [known[name] for name in args.names], list(named)
     count = min(args.count, len(scenes))
     return [scenes[k * len(scenes) // count] for k in range(count)], list(named)
+
+
+def _check_places(args: argparse.Namespace, scenes: list[Scene]) -> None:
+    """Raise ImageError where figures or features would lie among the images that are compared, or replace one."""
+    images = {path.resolve() for scene in scenes for path in scene.paths}
+    if args.out and args.out.suffix.lower() == ".png" and not args.out.is_dir():
+        if args.out.resolve() in images:
+            raise ImageError(
+                f"-o {args.out}: the figure would overwrite an image that is compared; choose another name"
+            )
+    elif args.out:
+        refuse_image_name(args.out)
+        _refuse_folder_of_images("-o", args.out, images)
+    if args.save_features:
+        refuse_image_name(args.save_features)
+        _refuse_folder_of_images("--save_features", args.save_features, images)
+
+
+def _refuse_folder_of_images(option: str, folder: Path, images: set[Path]) -> None:
+    if any(path.parent == folder.resolve() for path in images):
+        raise ImageError(f"{option} {folder} holds images that are compared; choose another folder")
 
 
 def _named(fused: list[str]) -> dict[str, Path]:
@@ -134,7 +165,7 @@ def _windows(args: argparse.Namespace, scenes: list[Scene]) -> list[tuple[float,
 
 
 def _figures(args: argparse.Namespace, scenes: list[Scene], names: list[str]) -> list[Path]:
-    one_file = args.out.suffix.lower() == ".png"
+    one_file = args.out.suffix.lower() == ".png" and not args.out.is_dir()
     if one_file and len(scenes) > 1:
         raise ValueError(f"-o {args.out} is one file, but there are {len(scenes)} scenes; give a folder, or --names")
     crop = Crop(*args.crop) if args.crop else None

@@ -8,8 +8,10 @@ Writes ROOT/train/TASK_NAME/FOLDER and ROOT/test/TASK_NAME/FOLDER as links to th
 """
 
 import argparse
+import shutil
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 from adasffuse.data.datasets import CATALOG, find_data_set, prepare
@@ -56,7 +58,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
             parser.error("give --root, and --source DIR or --download DIR")
         source = args.source or _downloaded(data_set, args.download)
         result = prepare(data_set, source, args.root, args.copy, not args.quick)
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError) as error:
         say(f"error: {printable(error)}", sys.stderr)
         return 1
     for part, folder in zip(result.counts, result.folders):
@@ -95,8 +97,12 @@ def _downloaded(data_set: DataSet, folder: Path) -> Path:
     if not archive.is_file():
         say(f"{printable(archive)}: SHA-256 {download(data_set.url, archive)} (its owners publish none to compare)")
     if not target.is_dir():
-        with zipfile.ZipFile(archive) as file:
-            partial = target.with_name(f"{target.name}.part")
-            file.extractall(partial)
-            partial.replace(target)
+        partial = target.with_name(f"{target.name}.part")
+        try:
+            with zipfile.ZipFile(archive) as file:
+                file.extractall(partial)
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise ImageError(f"{archive}: no whole ZIP archive ({error}); remove it, and download it again") from error
+        partial.replace(target)
     return target

@@ -18,6 +18,7 @@ from adasffuse.images.flir import read_shot
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import images_of
 from adasffuse.images.write import write_image
+from adasffuse.inference.folder import refuse_image_name
 from adasffuse.process import say
 
 _SUFFIXES = (".jpg", ".jpeg")
@@ -37,6 +38,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     args = make_parser(prog).parse_args(argv)
     failed, written, photographs = [], 0, 0
     try:
+        refuse_image_name(args.out)
         for path in _files(args.source):
             try:
                 shot = read_shot(path)

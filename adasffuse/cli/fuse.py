@@ -173,8 +173,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     work = _work(args, given)
     task, reason = _task(args, given)
     count = len(given.paths)
-    if count > 2 and len(task.kinds) > 1:
-        raise ValueError(f"{task.title} takes two sources, got {count}")
+    task.check_count(count)
     spec_a, spec_b = (range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab")
     wanted = WantedResults(
         (spec_a, *[spec_b] * (count - 1)),
@@ -207,6 +206,8 @@ def _fuse_volumes(args: argparse.Namespace) -> int:
     refused += [name for name in ("align", "keep_metadata") if getattr(args, name) != "none"]
     if refused:
         raise ValueError(f"--{refused[0]} is not for volumes")
+    if args.task is None and len(args.sources) == 2:
+        guess_task(*([path.name.split(".")[0], path.absolute().parent.name] for path in args.sources))
     task = TASKS[args.task or "mif"]
     fuser = fuser_from(args, task.id)
     ranges = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]

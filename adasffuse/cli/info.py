@@ -164,6 +164,8 @@ def _licence(path: Path) -> str | None:
 
 
 def _image(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        raise ImageError(f"{path}: a folder, and no run's; adasffuse check says what images it holds")
     if is_volume(path) and path.exists():
         raise ImageError(f"{path}: a volume; info describes images and weights, adasffuse fuse takes volumes")
     with open_image(path) as file:

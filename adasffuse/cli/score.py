@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.arguments import add_source_options, add_truth_options, listed, range_of
+from adasffuse.cli.arguments import add_source_options, add_truth_options, check_truth_options, listed, range_of
 from adasffuse.files import printable, write_text
 from adasffuse.images.pairs import scene_folders
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
@@ -70,6 +70,11 @@ def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Name
     args = parser.parse_args(argv)
     if not args.explain and bool(args.source_a and args.source_b) == bool(args.root_path and args.dataset):
         parser.error("give either --source_a and --source_b, or --root_path and --dataset")
+    files = {name: getattr(args, name).resolve() for name in _REPORTS if getattr(args, name)}
+    for name, path in files.items():
+        other = next(one for one in files if files[one] == path)
+        if other != name:
+            parser.error(f"--{other} and --{name} name one file, {getattr(args, name)}; each needs its own")
     return args
 
 
@@ -130,6 +135,7 @@ def score(args: argparse.Namespace) -> ScoreTable:
     Raises:
         ImageError, ValueError: see `score_folders`.
     """
+    check_truth_options(args)
     source_a, source_b = args.source_a, args.source_b
     if args.dataset:
         folders = scene_folders(args.root_path, args.dataset)

@@ -107,7 +107,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    work, failed = _work(args)
+    work, failed, notices = _work(args)
     if args.resume and work.file:
         raise ValueError("--resume is for folders of results; give a folder as -o")
     options = StackOptions(range_of("--range", args.range), args.no_data, args.align, args.depth)
@@ -116,7 +116,7 @@ def _run(args: argparse.Namespace) -> int:
         fuser, range=args.range, no_data=args.no_data, align=args.align, depth=args.depth, kind="stack"
     )
     if args.dry_run:
-        return _dry_run(args, work, failed, options, settings)
+        return _dry_run(args, work, failed, notices, options, settings)
     prepare_results(work)
     started = time.perf_counter()
     rows: list[dict[str, Any]] = []
@@ -139,30 +139,36 @@ def _run(args: argparse.Namespace) -> int:
             if work.file is None:
                 journal.note(scene, before, [target])
             rows.append(_row(scene, fused, target))
-    _tell(args, fuser, rows, failed, work, time.perf_counter() - started)
+    _tell(args, fuser, rows, failed, notices, work, time.perf_counter() - started)
     return int(bool(failed))
 
 
-def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]]]:
-    """The stacks that the arguments name, and what is none."""
+def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[str]]:
+    """The stacks that the arguments name, what is none, and notices."""
     for path in args.stacks:
         if not path.exists():
             raise ImageError(f"{path}: no such file or folder")
     files = [path for path in args.stacks if path.is_file()]
+    given = [path.resolve() for path in args.stacks]
     if files and len(files) < len(args.stacks):
         raise ImageError(f"{files[0]} is a file and others are folders; give files of one stack, or folders")
     failed: list[tuple[str, str]] = []
+    notices: list[str] = []
     if files:
         scenes = [Scene(args.out.stem, tuple(files))]
     else:
         scenes = []
         for folder in args.stacks:
             below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+            beside = [place for place in below if images_of(place)] if images_of(folder) else []
+            left_out = _left_out(folder, beside) if beside else ""
             for place in [folder] if images_of(folder) else below:
                 images = images_of(place)
                 if len(images) < 2:
-                    failed.append((place.name, f"{place} holds {len(images)} images; a stack has two or more"))
+                    reason = f"{place} holds {len(images)} images; a stack has two or more"
+                    failed.append((place.name, f"{reason}; {left_out}" if left_out else reason))
                 else:
+                    notices += [left_out] if left_out else []
                     scenes.append(Scene(place.resolve().name, tuple(images)))
     if not scenes:
         raise ImageError(failed[0][1] if failed else f"no images in {args.stacks[0]} or in the folders below it")
@@ -172,17 +178,33 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]]]:
     one_file = args.out.suffix.lower() in RESULT_SUFFIXES and not args.out.is_dir()
     if not one_file:
         refuse_image_name(args.out)
+        if args.out.resolve() in given:  # which would be a stack itself the next time
+            raise ImageError(f"results would lie among the sources in {args.out}; choose another folder for them")
     if one_file and len(scenes) > 1:
         raise ImageError(f"-o {args.out} is one file, but there are {len(scenes)} stacks; give a folder")
     if files and not one_file:
         scenes = [Scene(files[0].resolve().parent.name, tuple(files))]
     folder = SceneFolder("stacks", tuple(dict.fromkeys(path.parent for scene in scenes for path in scene.paths)))
     save_dir = args.out.parent if one_file else args.out
-    return Work(folder, tuple(scenes), (), save_dir, args.out if one_file else None), failed
+    return Work(folder, tuple(scenes), (), save_dir, args.out if one_file else None), failed, notices
+
+
+def _left_out(folder: Path, beside: Sequence[Path]) -> str:
+    """What to say of a folder of images that also has folders of images in it."""
+    names = ", ".join(place.name for place in beside[:3]) + (f" and {len(beside) - 3} more" if len(beside) > 3 else "")
+    return (
+        f"{folder} is taken for one stack since it holds images itself, and its folders {names} are left out; if these "
+        "are the stacks, move the images out of it"
+    )
 
 
 def _dry_run(
-    args: argparse.Namespace, work: Work, failed: list[tuple[str, str]], options: StackOptions, settings: str
+    args: argparse.Namespace,
+    work: Work,
+    failed: list[tuple[str, str]],
+    notices: list[str],
+    options: StackOptions,
+    settings: str,
 ) -> int:
     """Read all stacks, one image at a time, and say what would come of them."""
     refuse_to_overwrite(work)
@@ -194,17 +216,18 @@ def _dry_run(
             skipped.append(scene.stem)
             continue
         try:
-            depth, notices = plan_stack(scene.paths, options)
+            depth, of_stack = plan_stack(scene.paths, options)
             result = work.result(scene, depth)
             check_result(result, depth)
         except (ValueError, OSError, MemoryError, cv2.error) as error:
             failed.append((scene.stem, str(error)))
             continue
-        planned.append({"name": scene.stem, "images": len(scene.paths), "result": str(result), "notices": notices})
+        planned.append({"name": scene.stem, "images": len(scene.paths), "result": str(result), "notices": of_stack})
     failed += unwritable(work.save_dir)
     if args.json:
         lost = [{"name": name, "reason": reason} for name, reason in failed]
-        say(json.dumps({"ok": not failed, "dry_run": True, "planned": planned, "skipped": skipped, "failed": lost}))
+        plan = {"planned": planned, "skipped": skipped, "failed": lost, "notices": notices}
+        say(json.dumps({"ok": not failed, "dry_run": True, **plan}))
         return int(bool(failed))
     for one in planned:
         say(printable(f"  {one['name']}: {one['images']} images -> {one['result']}"))
@@ -212,6 +235,8 @@ def _dry_run(
             say(f"  notice: {printable(notice)}")
     for name, reason in failed:
         say(printable(f"  would fail: {name}: {reason}"))
+    for notice in notices:
+        say(f"notice: {printable(notice)}")
     before = f", {len(skipped)} finished before" if skipped else ""
     say(f"{len(planned)} would be fused{before}, {len(failed)} would fail; nothing was written")
     return int(bool(failed))
@@ -233,6 +258,7 @@ def _tell(
     fuser: Fuser,
     rows: list[dict[str, Any]],
     failed: list[tuple[str, str]],
+    notices: list[str],
     work: Work,
     seconds: float,
 ) -> None:
@@ -241,8 +267,8 @@ def _tell(
     fused = [row for row in rows if "skipped" not in row]
     if args.json:
         lost = [{"name": name, "reason": reason} for name, reason in failed]
-        values = {"ok": not failed, "network": network, "stacks": rows, "failed": lost, "seconds": round(seconds, 3)}
-        say(json.dumps(values))
+        values = {"ok": not failed, "network": network, "stacks": rows, "failed": lost, "notices": notices}
+        say(json.dumps(values | {"seconds": round(seconds, 3)}))
         return
     for row in fused:
         moved = f", moved by up to {row['largest_shift']} pixels" if row["largest_shift"] else ""
@@ -255,3 +281,5 @@ def _tell(
     say(f"{len(fused)} {stacks} fused{pace}{before}, {len(failed)} failed -> {printable(work.file or work.save_dir)}")
     for name, reason in failed:
         say(printable(f"  failed: {name}: {reason}"))
+    for notice in notices:
+        say(f"notice: {printable(notice)}")

@@ -13,6 +13,7 @@ from adasffuse.cli.arguments import (
     add_source_options,
     add_truth_options,
     aligner_from,
+    check_truth_options,
     fuser_from,
     given_path,
     listed,
@@ -84,6 +85,10 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
 
 def _run(task: Task, args: argparse.Namespace, ranks: Ranks) -> int:
     ranges = [range_of(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
+    check_truth_options(args)
+    for option in ("reference", "boxes"):
+        if args.no_scores and getattr(args, option) is not None:
+            raise ValueError(f"--{option} is for scores; leave out --no_scores")
     dataset, aligner = _dataset(task, args.dataset), aligner_from(args, task.id)
     fuser = fuser_from(args, task.id)
     failed = False

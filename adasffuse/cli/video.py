@@ -139,6 +139,8 @@ def _impossible(args: argparse.Namespace) -> str:
         return "say where the result goes, -o OUT, or --show it"
     if args.output is not None and is_video_name(args.output) and args.depth not in ("auto", "8"):
         return f"a video has 8 bits per channel; --depth {args.depth} needs a folder of frames, -o FOLDER"
+    if args.output is not None and not is_video_name(args.output) and args.audio in ("a", "b"):
+        return f"a folder of frames has no sound; --audio {args.audio} needs a video, -o FILE.mp4"
     if not 0 <= args.quality <= 51:
         return f"--quality lies in 0..51, got {args.quality}"
     if args.range_frames < 0:
@@ -162,6 +164,11 @@ def _open(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> tuple[Fra
     videos = [one for one in opened if one is not None]
     if args.fps is not None and not folders:
         raise ValueError("--fps is for folders of frames; videos say their own rate")
+    for option in ("range_frames", "allow_gaps"):
+        if getattr(args, option) and not folders:
+            raise ValueError(f"--{option} is for folders of frames, and both sources are videos")
+    if args.range_frames and not any(ranges[k] is not None and ranges[k].kind != "fixed" for k in folders):
+        raise ValueError("--range_frames says which frames --range_a and --range_b measure: 'folder' or percentages")
     rate = args.fps or (videos[0].rate if videos else DEFAULT_RATE)
     if folders:
         listed = list_frames(

@@ -65,6 +65,10 @@ def fuse_files(
     chosen = find_task(task)
     if len(paths) > 2 and len(chosen.kinds) > 1:
         raise ImageError(f"{chosen.title} takes two images, got {len(paths)}; stacks are exposures or focus settings")
+    if len(paths) > 2 and align != "none":
+        raise ImageError(
+            f"registration is for two images, got {len(paths)}; choose none, or use the command adasffuse stack --align"
+        )
     for path in paths:
         _check_size(path, megapixels)
     two = len(paths) == 2
@@ -82,7 +86,8 @@ def fuse_files(
         listed = ", ".join(f"{p.name} {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(paths, images))
         raise ImageError(f"sizes differ: {listed} pixels; choose a registration")
     fuser = cached_fuser(chosen.id, size, strength if chosen.id == STRENGTH_TASK else 1.0)
-    fused = fuser.fuse(*images)
+    prepared = fuser.prepare(*images)
+    fused = fuser.finish(fuser.fuse_prepared(prepared), prepared)
     depth = result_depth("auto", [image.depth for image in images])
     file = Path(tempfile.mkdtemp(dir=folder)) / f"fused{suffix_of(depth)}"
     write_image(file, fused, depth)
@@ -91,14 +96,17 @@ def fuse_files(
     scores = {}
     if two and min(shown.shape[:2]) >= _FEWEST:
         scores = evaluate(*sources, shown, metrics=DEFAULT_METRICS)
-    notices = tuple(notice for image in images for notice in image.notices)
     words = ["adasffuse", "fuse" if two else "stack", *(path.name for path in paths), "-o", file.name]
     for option, window in zip(("--range_a", "--range_b") if two else ("--range",), windows):
         words += [option, "folder"] if window else []
     words += ["--task", chosen.id, "--size", size] + (["--align", align] if align != "none" else [])
     words += ["--strength", f"{fuser.strength:g}"] if fuser.strength != 1 else []
     command = shlex.join(words)
-    return Result(file, shown, sources, share_of_first(*sources, shown) if two else None, scores, notices, command)
+    notices = list(prepared.notices)
+    if all(np.array_equal(images[0].pixels, image.pixels) for image in images[1:]):
+        notices.append("the sources are equal, pixel by pixel; was one image given twice?")
+    shares = share_of_first(*sources, shown) if two else None
+    return Result(file, shown, sources, shares, scores, tuple(notices), command)
 
 
 @lru_cache(maxsize=_KEPT)

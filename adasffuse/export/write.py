@@ -43,8 +43,7 @@ class Export:
     weights: str = ""  # name of the weights, for the description
 
     def __post_init__(self) -> None:
-        if self.count < 2:
-            raise ValueError(f"--sources must be 2 or more, got {self.count}")
+        self.task.check_count(self.count)
 
     @property
     def inputs(self) -> list[str]:

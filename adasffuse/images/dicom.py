@@ -81,7 +81,8 @@ def _decode(path: str | Path, data_set: Any) -> Stored:
         frames = int(data_set.get("NumberOfFrames", 1) or 1)
         if frames > 1:
             values = values[0]
-        if kind == "PALETTE COLOR":
+        looked_up = kind == "PALETTE COLOR"
+        if looked_up:
             values, kind = pixels.apply_color_lut(values, data_set), "RGB"
         elif kind.startswith("MONOCHROME"):
             values = pixels.apply_modality_lut(values, data_set)
@@ -90,7 +91,8 @@ def _decode(path: str | Path, data_set: Any) -> Stored:
     notices = (f"holds {frames} frames, only the first is read",) if frames > 1 else ()
     if values.ndim == 3:
         if values.dtype != np.uint8:
-            values = (values >> 8).astype(np.uint8)
+            bits = 16 if looked_up else int(data_set.BitsStored)
+            values = (values >> max(0, bits - 8)).astype(np.uint8)
         return Stored(values, "rgb", notices, (0, 255))
     low, high, asked = _window(data_set, values)
     curve = _curve(pydicom, data_set, values)

@@ -67,6 +67,7 @@ class VideoFile:
         time_base: unit of `Frame.pts`, seconds.
         duration: seconds from the first frame to the end of the last; None where the file does not say.
         audio: name of the codec of its sound, None for none.
+        aspect: width of a pixel by its height, upright; None where the file does not say.
     Raises:
         ImageError: PyAV is missing, or this is no video file that it can decode.
     """
@@ -84,10 +85,12 @@ class VideoFile:
             self.duration = _duration(container, stream)
             self.audio = container.streams.audio[0].codec_context.name if container.streams.audio else None
             self.transfer = _HIGH_DYNAMIC_RANGE.get(stream.codec_context.color_trc, "")
-            self.aspect = stream.sample_aspect_ratio  # width of a pixel by its height
+            aspect = stream.sample_aspect_ratio
             first = next(self._decoded(container), None)
         if first is None:
             raise ImageError(f"{path}: holds no frame that can be decoded")
+        on_its_side = round(first.rotation / 90) % 2
+        self.aspect = 1 / aspect if aspect and on_its_side else aspect
         self.start = Fraction(first.pts or 0) * self.time_base  # seconds
         pixels = self._image(first).pixels
         self.height, self.width = pixels.shape[:2]
@@ -189,7 +192,8 @@ class FrameFolder:
         height, width, rate, time_base, duration, audio: as of `VideoFile`.
         value_range: what `spec` came to.
     Raises:
-        ImageError: the first file cannot be read, or temperatures have no `spec`.
+        ImageError: the first file cannot be read, or its own values decide what is black and white, as of temperatures
+            and of DICOM without a window, and there is no `spec`.
     """
 
     audio = None
@@ -205,15 +209,18 @@ class FrameFolder:
         thermal: bool = False,
         range_frames: int = 0,
     ) -> None:
+        if not paths:
+            raise ImageError("a folder of frames needs at least one file, got none")
         self.paths, self.rate, self.time_base, self.no_data = list(paths), rate, 1 / rate, no_data
         self.path, self.duration = self.paths[0].parent, float(len(self.paths) / rate)
         self._thermal = thermal
         self.value_range = resolve_range(spec, self.paths[: range_frames or None], no_data, thermal)
         first = self._read(self.paths[0])
-        if first.depth == "float" and spec is None and is_radiometric(self.paths[0]):
+        if spec is None and self._shown_by_its_own_range(self.paths[0]):
+            kind = "temperatures" if is_radiometric(self.paths[0]) else "values without a fixed black and white"
             raise ImageError(
-                f"{self.path}: its frames are temperatures, and without a range each would have another one; give "
-                "--range_a LOW HIGH in degrees C, or --range_a folder"
+                f"{self.path}: its frames are {kind}, and without a range each would have another one; give a value "
+                "range for this source, LOW HIGH in its units, or 'folder'"
             )
         self.height, self.width = first.pixels.shape[:2]
         self.empty = self._border() if thermal and first.pixels.ndim == 2 else None
@@ -242,6 +249,11 @@ class FrameFolder:
     def _read(self, path: Path) -> Image:
         """The image of a file, of a radiometric JPEG its temperatures; its border is judged for all files at once."""
         return read_image(path, self.value_range, self.no_data, self._thermal and is_radiometric(path))
+
+    def _shown_by_its_own_range(self, path: Path) -> bool:
+        """Whether a file's own values decide what is black and white in it."""
+        with open_image(path, self._thermal and is_radiometric(path)) as file:
+            return file.depth != "8" and bool(file.decode().span_notice)
 
     def _border(self) -> np.ndarray | None:
         """(H, W) bool, True in a border without data; None for no border."""
@@ -432,10 +444,13 @@ def write_video(
         sound: is copied beside the frames, and closed.
         aspect: width of a pixel by its height.
     Raises:
+        ValueError: another quality.
         ImageError: PyAV or its encoder is missing, the sound does not fit the container, the disk is full, or the file
             cannot be written.
     """
     av, path = load_av(), Path(path)
+    if not 0 <= quality <= 51:
+        raise ValueError(f"the quality of a video lies in 0..51, got {quality}")
     try:
         with replacing(path) as temporary, av.open(str(temporary), "w", options=_container_options(path)) as container:
             stream = _add_stream(av, container, height, width, rate, time_base, quality, aspect)

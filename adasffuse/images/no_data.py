@@ -186,15 +186,16 @@ def without_empty(sources: Sequence[np.ndarray], contents: Sequence[float] | Non
 
 
 def complete(
-    sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None]
+    sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None], contents: Sequence[float] | None = None
 ) -> tuple[list[np.ndarray], np.ndarray | None]:
     """Sources as the network takes them: missing regions filled, sources without content replaced.
 
     Content is judged on what each source holds itself, before it is filled.
 
-    Args, returns and raises as `fill_missing`.
+    Args, returns and raises as `fill_missing`; `contents` are those of the sources, where they are known.
     """
-    contents = [content(source, valid) for source, valid in zip(sources, valids)]
+    if contents is None:
+        contents = [content(source, valid) for source, valid in zip(sources, valids)]
     filled, anywhere = fill_missing(sources, valids)
     return without_empty(filled, contents), anywhere
 

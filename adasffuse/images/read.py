@@ -16,7 +16,7 @@ IMAGE_SUFFIXES = frozenset(
     | {".pgm", ".ppm", ".pnm", ".pbm", ".jp2", ".j2k", ".avif", ".dcm"}
     | RAW_SUFFIXES
 )
-_CLIPPED = 0.9  # share of values beyond a range from which on it is hardly the right one
+CLIPPED = 0.9  # share of values beyond a range from which on it is hardly the right one
 
 
 def read_image(
@@ -148,7 +148,7 @@ def _window(
         if depth != "8" or stored.span is None:
             used = values if valid is None else values[valid]
             outside = np.mean((used < low) | (used > high)) if used.size else 0
-            if outside <= _CLIPPED:
+            if outside <= CLIPPED:
                 return (low, high), []
             spans = f"its values span {used.min():g}..{used.max():g}"
             return (low, high), [f"{outside:.0%} of its values lie outside the range {low:g} {high:g}; {spans}"]
@@ -159,7 +159,7 @@ def _window(
         spans = f" (they span {used.min():g}..{used.max():g})" if used.size else ""
         raise ImageError(
             f"{name}: {values.dtype} values have no fixed black and white; "
-            f"give a value range for this source, LOW HIGH in the file's units{spans}, or 'folder'"
+            f"give a value range for this source, LOW HIGH in its units{spans}; of files, commands also take 'folder'"
         )
     if depth == "8" or used.size == 0 or stored.fixed:
         return stored.span, [stored.span_notice] if stored.span_notice else []
@@ -167,7 +167,8 @@ def _window(
     if high - low >= full / 4 or stored.span == (0, 1):
         return stored.span, []
     return stored.span, [
-        f"uses only {low}..{high} of 0..{full}; give a value range for this source, e.g. {low} {high}, or 'folder'"
+        f"uses only {low}..{high} of 0..{full}; give a value range for this source, e.g. {low} {high}; of files, "
+        "commands also take 'folder'"
     ]
 
 

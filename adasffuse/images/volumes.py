@@ -20,6 +20,7 @@ _SAME_GRID = 1e-2  # mm, how far positions of the same voxel may lie apart
 _SAME_GAP = 0.1  # of the usual distance of slices, by which distances may differ
 _SAME_TAG = 1e-3  # by which spacing (mm) and direction (cosines) may differ within a series
 _CHUNK = 1 << 20  # bytes
+_SAYS_WHERE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Volume:
     affine: np.ndarray  # (4, 4), from voxel numbers to mm, as NIfTI has it: right, anterior, superior
     window: tuple[float, float] | None = None  # values of black and white that the file asks for, unless by a curve
     inverted: bool = False  # the smallest value is white
+    notices: tuple[str, ...] = ()  # what a user should know, without its name
 
 
 def is_volume(path: str | Path) -> bool:
@@ -53,6 +55,8 @@ def read_nifti(path: str | Path) -> Volume:
     nibabel = needed("nibabel", path)
     if not Path(path).is_file():
         raise ImageError(f"{path}: no such file; expected a NIfTI volume")
+    if not is_volume(path) and _is_dicom(Path(path)):
+        raise ImageError(f"{path}: one DICOM file; give the folder of its series")
     try:
         image = nibabel.load(str(path))
         shape = tuple(size for size in image.shape if size) if 0 not in image.shape else ()
@@ -94,7 +98,7 @@ def read_series(folder: str | Path) -> Volume:
             raise ImageError(f"{path}: damaged, no DICOM file by its content; export it again or take it out")
     slices = [(path, open_dicom(path)[3]) for path in files if _is_dicom(path)]
     if not slices:
-        raise ImageError(f"{folder}: holds no DICOM files; expected one series")
+        raise ImageError(f"{folder}: holds no DICOM files{_series_below(folder)}; expected one series")
     series = {str(data_set.get("SeriesInstanceUID", "")) for _, data_set in slices}
     if len(series) > 1:
         raise ImageError(f"{folder}: holds {len(series)} series; keep one in a folder of its own")
@@ -127,7 +131,9 @@ def read_series(folder: str | Path) -> Volume:
     window = windows.pop() if len(windows) == 1 else None
     with damage_named(folder):
         affine = _affine([data_set for _, _, data_set in placed], positions)
-    return Volume(values, affine, window, stored[0].inverted)
+    unsaid = [name for name in _SAYS_WHERE if any(name not in data_set for _, _, data_set in placed)]
+    notices = (f"does not say {', '.join(unsaid)}: where its voxels lie is assumed",) if unsaid else ()
+    return Volume(values, affine, window, stored[0].inverted, notices)
 
 
 def write_volume(path: str | Path, values: np.ndarray, affine: np.ndarray) -> None:
@@ -163,6 +169,13 @@ def _is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
+def _series_below(folder: Path) -> str:
+    """A remark on the folders directly below that hold DICOM files, as those of a study do; '' for none."""
+    below = sorted(path for path in folder.iterdir() if path.is_dir())
+    found = [path.name for path in below if any(one.is_file() and _is_dicom(one) for one in path.iterdir())]
+    return f" itself, {', '.join(found[:3])}{' ...' * (len(found) > 3)} in it do" if found else ""
+
+
 def _check_sum(path: str | Path) -> None:
     """Read a compressed file to its end, where its check sum is: nibabel stops before, with wrong voxels if need be."""
     with gzip.open(path) as file:
@@ -191,10 +204,8 @@ def _place(entry: tuple) -> float:
 
 def _check_gaps(folder: Path, positions: np.ndarray, paths: Sequence[Path]) -> None:
     """Refuse a series with a missing slice, or two in one place."""
-    if len(positions) < 3:
-        return
     gaps = np.diff(positions)
-    usual = float(np.median(gaps))
+    usual = float(np.median(gaps)) if len(gaps) else 0.0
     for gap, before, after in zip(gaps, paths, paths[1:]):
         if usual <= 0 or gap <= 0:
             raise ImageError(f"{folder}: {before.name} and {after.name} lie in one place")

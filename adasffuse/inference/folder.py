@@ -22,14 +22,16 @@ from tqdm import tqdm
 
 from adasffuse.files import printable
 from adasffuse.images.color import is_colorful
+from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.metadata import Metadata, read_metadata
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import IMAGE_SUFFIXES
+from adasffuse.images.volumes import is_volume
 from adasffuse.images.write import DEPTHS, check_suffix, quantise, result_depth, suffix_of, write_image
-from adasffuse.inference.fuser import Fuser, source_name
+from adasffuse.inference.fuser import NO_CONTENT, Fuser, source_name
 from adasffuse.inference.journal import Journal, settings_of, stamps
 from adasffuse.inference.ranks import Ranks
 from adasffuse.process import release_freed_memory
@@ -305,7 +307,8 @@ def fuse_scenes(
             check_suffix(written[0], deep)
             one = _Fused(scene, written[0], images, off)
             shown = list(images) if wanted.panels else []
-            fused = _fuse_images(fuser, images, turns, wanted.stretch, deep)
+            fused, empty = _fuse_images(fuser, images, turns, wanted.stretch, deep)
+            one.notices += [(scene.paths[k], NO_CONTENT) for k in empty]
             giver = scene.paths[0 if fuser.task.color == "a" else -1]
             save_result(written[0], fused, deep, read_metadata(giver, wanted.metadata))
             if wanted.panels:
@@ -396,14 +399,19 @@ class _Fused:
         self.all_equal = all(np.array_equal(images[0].pixels, image.pixels) for image in images[1:])
 
 
-def _fuse_images(fuser: Fuser, images: list[Image], turns: "_Turns", stretch: bool, depth: str) -> np.ndarray:
-    """The fused image, rounded to its depth; the network is used in turn.  The list is emptied: images may be large."""
+def _fuse_images(
+    fuser: Fuser, images: list[Image], turns: "_Turns", stretch: bool, depth: str
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The fused image, rounded to its depth, and the numbers of the sources without content.
+
+    The network is used in turn.  The list is emptied: images may be large.
+    """
     height, width = images[0].pixels.shape[:2]
     prepared = fuser.prepare(*images)
     images.clear()
     with turns.one(height * width):
         luma = fuser.fuse_prepared(prepared)
-    return fuser.finish(luma, prepared, stretch, depth)
+    return fuser.finish(luma, prepared, stretch, depth), prepared.empty
 
 
 def save_result(path: Path, fused: np.ndarray, depth: str, metadata: Metadata | None = None) -> None:
@@ -434,10 +442,11 @@ def prepare_results(work: Work) -> None:
 
 
 def refuse_image_name(save_dir: Path) -> None:
-    """Raise ImageError where what is to become a folder of results has the name of an image file."""
-    if save_dir.suffix.lower() in IMAGE_SUFFIXES and not save_dir.is_dir():
+    """Raise ImageError where what is to become a folder of results has the name of an image, a video or a volume."""
+    of_file = save_dir.suffix.lower() in {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *OTHER_VIDEO_SUFFIXES}
+    if (of_file or is_volume(save_dir)) and not save_dir.is_dir():
         raise ImageError(
-            f"{save_dir}: results need a folder here, and this is the name of an image; give a name without such a "
+            f"{save_dir}: results need a folder here, and this is the name of a file; give a name without such a "
             f"suffix (the result of two files, or of one stack, may be a file: {', '.join(RESULT_SUFFIXES)})"
         )
 

@@ -15,7 +15,7 @@ from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
 from adasffuse.images.color import is_colorful, is_gray, keep_hot_colors, luminance, rebuild_color
 from adasffuse.images.image import ImageNotice
-from adasffuse.images.no_data import Gap, complete, find_gaps, without_empty
+from adasffuse.images.no_data import Gap, complete, content, find_gaps, without_empty
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.forms import form_of, joined, of_scene, restored, split_batch
 from adasffuse.inference.tiling import fuse_tiled
@@ -31,6 +31,7 @@ from adasffuse.tasks import GENERAL, Task, find_task
 DEFAULT_TILE = 2048
 DEFAULT_OVERLAP = 192
 STRENGTH_TASK = "ivf"
+NO_CONTENT = "has no content, a flat frame; it adds nothing to the result"
 _ROWS = 1 << 21  # pixels that are coloured at a time
 _LARGE = 1 << 23  # pixels from which on sources are kept as uint8 where that is exact
 _STEP = 256  # rows
@@ -163,9 +164,10 @@ class Fuser:
             [0, 1].  0 where no source holds data.
         Raises:
             ImageError: a source is none of these images, or the sources cannot be registered (AlignmentError).
-            ValueError: fewer than two sources, sizes differ, or unknown depth.
+            ValueError: fewer than two sources, or more where the task takes two, sizes differ, or unknown depth.
         Warns:
-            ImageNotice: what is used, but perhaps not as it was meant: a hardly used range, false colours as thermal.
+            ImageNotice: what is used, but perhaps not as it was meant: a hardly used range, false colours as thermal, a
+                source without content.
         """
         prepared = self.prepare(
             *sources, range_a=range_a, range_b=range_b, no_data_a=no_data_a, no_data_b=no_data_b, align=align
@@ -186,6 +188,7 @@ class Fuser:
         """The first step of `fuse`, before the network; arguments and errors as there."""
         if len(sources) == 1 and isinstance(sources[0], Sequence) and not isinstance(sources[0], str):
             (sources,) = sources
+        self.task.check_count(len(sources))
         images, notices = [], []
         for k, source in enumerate(sources):
             value_range, no_data = (range_b, no_data_b) if k else (range_a, no_data_a)
@@ -194,8 +197,6 @@ class Fuser:
             notices += images[-1].notices
             if thermal and is_colorful(images[-1].pixels):
                 notices.append(f"{source_name(k)}: has colour; false colours are no temperature, luminance is used")
-        if len(images) < 2:
-            raise ValueError(f"fusing needs two or more sources, got {len(images)}")
         if align is not None:
             if isinstance(align, str):
                 raise ValueError(f"align is an Aligner of adasffuse.registration.aligner: Aligner({align!r})")
@@ -205,12 +206,16 @@ class Fuser:
             listed = ", ".join(f"{source_name(k)} {width}x{height}" for k, (height, width) in enumerate(sizes))
             raise ValueError(f"the sources must have one height and width, got {listed}; register them first")
         stored, valids = [image.pixels for image in images], [image.valid for image in images]
-        pixels, known = complete(stored, valids)
+        contents = [content(one, valid) for one, valid in zip(stored, valids)]
+        holding = [valid is None or valid.any() for valid in valids]  # what holds no data at all has a notice already
+        empty = tuple(k for k, amount in enumerate(contents) if amount == 0 and holding[k])
+        notices += [f"{source_name(k)}: {NO_CONTENT}" for k in empty]
+        pixels, known = complete(stored, valids, contents)
         depths = tuple(image.depth for image in images)
         gaps = find_gaps(stored, valids)
         if pixels[0].shape[0] * pixels[0].shape[1] > _LARGE:
             pixels = [compacted(one) for one in pixels]
-        return Prepared(pixels, known, depths, gaps, tuple(notices))
+        return Prepared(pixels, known, depths, gaps, tuple(notices), empty)
 
     def fuse_prepared(self, prepared: "Prepared") -> np.ndarray:
         """The second step of `fuse`: fused luminance (H, W) float32 in [0, 1].
@@ -289,6 +294,7 @@ class Prepared:
     depths: tuple[str, ...]  # of the sources
     gaps: list[Gap | None]  # per source its regions without data, None for none
     notices: tuple[str, ...]  # what a user should know about the sources
+    empty: tuple[int, ...] = ()  # numbers of the sources that hold data and no content
 
     @property
     def lumas(self) -> list[np.ndarray]:

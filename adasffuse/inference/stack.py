@@ -61,9 +61,9 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
         fuser: of a task whose sources are of one kind: exposures or focus settings.
         paths: two or more files of one height and width.
     Raises:
-        ImageError: fewer than two images, one that cannot be read, sizes that differ, images of which only one or none
-            has content, or (AlignmentError) one that cannot be registered.
-        ValueError: the task's sources are not of one kind.
+        ImageError: fewer than two images, one that is given twice or cannot be read, sizes that differ, images of which
+            only one or none has content, or (AlignmentError) one that cannot be registered.
+        ValueError: the task's sources are not of one kind, or an unknown depth.
     """
     options, paths = options or StackOptions(), [Path(path) for path in paths]
     if len(fuser.task.kinds) > 1:
@@ -116,6 +116,12 @@ class _Stack:
     def __init__(self, paths: Sequence[Path], options: StackOptions) -> None:
         if len(paths) < 2:
             raise ImageError(f"a stack has two or more images, got {len(paths)}")
+        files: set[Path] = set()
+        for path in paths:
+            if path.resolve() in files:
+                raise ImageError(f"{path} is given twice; give each image once")
+            files.add(path.resolve())
+        result_depth(options.depth, ["8"])  # knows the words
         self._paths, self._options = paths, options
         self._window = resolve_range(options.range, paths, options.no_data)
         self.notices: list[str] = []

@@ -274,7 +274,8 @@ def check_output(a: Frames, b: Frames, output: Path, depth: str = "auto") -> Non
         if any(output.resolve() == one.path.resolve() for one in (a, b)):
             raise ImageError(f"the result {output} would overwrite a source; choose another name")
         return
-    if output.suffix.lower() in OTHER_VIDEO_SUFFIXES or output.is_file():
+    an_image = output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()
+    if output.suffix.lower() in OTHER_VIDEO_SUFFIXES or an_image or output.is_file():
         raise ImageError(
             f"{output} is no folder, and no video that is written; videos end in .mp4, .mkv, .mov or .m4v, other names "
             "are folders of frames"

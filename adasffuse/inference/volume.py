@@ -7,7 +7,8 @@ import numpy as np
 
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.ranges import RangeSpec
-from adasffuse.images.volumes import Volume, check_same_grid, read_volume, write_volume
+from adasffuse.images.read import CLIPPED
+from adasffuse.images.volumes import Volume, check_same_grid, is_volume, read_volume, write_volume
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.fuser import Fuser
 
@@ -35,8 +36,12 @@ def fuse_volumes(
     Raises:
         ImageError: a volume cannot be read, both are one, the grids differ, or the file cannot be written or would
             overwrite a volume.
-        ValueError: not two volumes.
+        ValueError: not two volumes, or another axis or depth.
     """
+    if not is_volume(out):
+        raise ImageError(f"{out}: the result of volumes is a volume; give a name ending in .nii.gz")
+    if axis not in (0, 1, 2):
+        raise ValueError(f"axis is 0, 1 or 2, got {axis}")
     if len(paths) != 2:
         raise ValueError(f"volumes are fused two at a time, got {len(paths)}")
     sources = [Path(path).resolve() for path in paths]
@@ -53,6 +58,7 @@ def fuse_volumes(
         low, high, chosen = window_of(volume, spec)
         if chosen:
             notices.append(f"{path}: the values {low:g} to {high:g} become black to white")
+        notices += [f"{path}: {notice}" for notice in (*volume.notices, *_remarks(volume, low, high, spec))]
         unit = ((volume.values - low) / (high - low)).clip(0, 1)
         units.append(1 - unit if volume.inverted else unit)
     depth = result_depth("16" if depth == "auto" else depth, ())
@@ -60,7 +66,8 @@ def fuse_volumes(
     for number in progress(range(fused.shape[axis])):
         images = [_slice(path, unit, axis, number, volume) for path, unit, volume in zip(paths, units, volumes)]
         place = (slice(None),) * axis + (number,)
-        fused[place] = fuser.fuse(*images, depth=depth)
+        prepared = fuser.prepare(*images)  # its notices say what slices beside an organ are: empty
+        fused[place] = fuser.finish(fuser.fuse_prepared(prepared), prepared, depth=depth)
     write_volume(out, fused, volumes[1].affine)
     return notices
 
@@ -74,7 +81,19 @@ def window_of(volume: Volume, spec: RangeSpec | None) -> tuple[float, float, boo
         return *volume.window, False
     ends = (spec.low, spec.high) if spec is not None and spec.kind == "percentiles" else (0, 100)
     low, high = (float(value) for value in np.percentile(finite, ends))
-    return low, max(high, low + 1e-6), True
+    return low, high if high > low else low + max(1.0, abs(low) * 1e-6), True
+
+
+def _remarks(volume: Volume, low: float, high: float, spec: RangeSpec | None) -> list[str]:
+    """What a user should know of a volume that is shown from `low` to `high`, as `spec` asks."""
+    finite = volume.values[np.isfinite(volume.values)]
+    lowest, highest = finite.min(), finite.max()
+    if lowest == highest:
+        return [f"has the value {lowest:g} everywhere, and nothing to show; the result is the other source"]
+    outside = np.mean((finite < low) | (finite > high))
+    if spec is None or outside <= CLIPPED:
+        return []
+    return [f"{outside:.0%} of its values lie outside the range {low:g} {high:g}; they span {lowest:g}..{highest:g}"]
 
 
 def _slice(path: str | Path, unit: np.ndarray, axis: int, number: int, volume: Volume) -> Image:
