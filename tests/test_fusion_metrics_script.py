@@ -304,6 +304,11 @@ def test_reports_have_files_of_their_own(data, capsys):
     with pytest.raises(SystemExit, match="2"):
         run(data, "--baselines", "average", "--csv", one, "--json", one)
     assert "--csv and --json name one file" in capsys.readouterr().err
+    image = data / "data" / "IVF" / "infrared" / "p0.png"
+    before = image.read_bytes()
+    with pytest.raises(SystemExit, match="2"):
+        run(data, "--csv", image)
+    assert "p0.png is called like an image" in capsys.readouterr().err and image.read_bytes() == before
 
 
 def test_a_method_that_lacks_an_image_is_compared_on_those_that_all_have(data, capsys):

@@ -17,6 +17,7 @@ from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.arguments import add_source_options, add_truth_options, check_truth_options, listed, range_of
 from adasffuse.files import printable, write_text
 from adasffuse.images.pairs import scene_folders
+from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.conventions import AGAINST_TRUTH, find_metric, scores_beside
@@ -75,6 +76,8 @@ def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Name
         other = next(one for one in files if files[one] == path)
         if other != name:
             parser.error(f"--{other} and --{name} name one file, {getattr(args, name)}; each needs its own")
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            parser.error(f"--{name} {getattr(args, name)} is called like an image; end it with another suffix, .{name}")
     return args
 
 
