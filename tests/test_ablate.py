@@ -79,7 +79,8 @@ def test_a_dry_run_lists_all_rows_and_why_some_are_left_out(call, tmp_path):
     reasons = {name: reason for name, _, reason in (line.split(": ", 2) for line in err.splitlines())}
     same = {"bidirectional", "pyramid", "n1_1", "n2_1", "patch_1", "paper_loss", "exposure", "contrast"}
     same |= {
-        f"no_{term}_loss" for term in ("vif", "edges", "correlation", "exposure", "decision", "targets", "spurious")
+        f"no_{term}_loss"
+        for term in ("vif", "edges", "correlation", "exposure", "decision", "targets", "spurious", "steady")
     }
     assert reasons == dict.fromkeys(same, "the reference itself")
     assert listed == [name for name in ablate.ROWS if name not in same] * 3
