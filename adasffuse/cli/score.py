@@ -71,6 +71,8 @@ def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Name
     args = parser.parse_args(argv)
     if not args.explain and bool(args.source_a and args.source_b) == bool(args.root_path and args.dataset):
         parser.error("give either --source_a and --source_b, or --root_path and --dataset")
+    if args.workers is not None and args.workers < 1:
+        parser.error(f"--workers must be 1 or more, got {args.workers}")
     files = {name: getattr(args, name).resolve() for name in _REPORTS if getattr(args, name)}
     for name, path in files.items():
         other = next(one for one in files if files[one] == path)
