@@ -41,6 +41,12 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
             temporary.unlink()
 
 
+def not_written(what: object, error: OSError) -> str:
+    """Why a file, or something to a folder, could not be written, and what to do."""
+    cure = "free some space" if error.errno == errno.ENOSPC else "choose a folder that is writable"
+    return f"cannot write {what}: {error.strerror or error}; {cure}"
+
+
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write a file whole or not at all; errors as `replacing`."""
     with replacing(path) as temporary:

@@ -6,12 +6,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from adasffuse.files import printable
 
+_NOTICES = 10  # lines
 SPINS = "2000"  # rounds of waiting before a thread sleeps; the default is some billions
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
@@ -40,6 +41,14 @@ def run_program(program: Callable[[], int]) -> int:
         except Terminated:
             say("terminated; files written so far are whole", sys.stderr)
             return 128 + signal.SIGTERM
+
+
+def say_notices(texts: Sequence[object]) -> None:
+    """Print the first notices to standard error, and how many more there are."""
+    for text in texts[:_NOTICES]:
+        say(f"notice: {printable(text)}", sys.stderr)
+    if len(texts) > _NOTICES:
+        say(f"notice: {len(texts) - _NOTICES} more notices of this kind", sys.stderr)
 
 
 def say(text: object, stream: TextIO | None = None) -> None:

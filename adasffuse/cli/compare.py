@@ -24,10 +24,8 @@ from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import resolve_range
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference.folder import refuse_image_name
-from adasffuse.process import say
+from adasffuse.process import say, say_notices
 from adasffuse.tasks import TASKS
-
-_NOTICES = 10  # lines
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -99,10 +97,7 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
             raise ImageError(f"{place}: no such folder; give files only, or folders only")
     patterns = (args.pattern_a, args.pattern_b, *[None] * len(named))
     scenes, problems = find_scenes(places, patterns if any(patterns) else None)
-    for problem in problems[:_NOTICES]:
-        say(f"notice: {printable(problem.reason)}", sys.stderr)
-    if len(problems) > _NOTICES:
-        say(f"notice: {len(problems) - _NOTICES} more notices of this kind", sys.stderr)
+    say_notices([problem.reason for problem in problems])
     if not scenes:
         raise ImageError(f"no scene has one file in each of {', '.join(map(str, places))}; {problems[0].reason}")
     if args.names:

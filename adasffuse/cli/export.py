@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adasffuse.export.write import FORMATS, WRITERS, Export, ExportError
-from adasffuse.files import printable
+from adasffuse.files import not_written, printable
 from adasffuse.models import RELEASED_SIZES
 from adasffuse.models.weights import WeightsError, find_weights, load_weights
 from adasffuse.process import say
@@ -56,8 +56,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         export = Export(model, TASKS[args.task], args.sources, args.colour, weights.stem)
         differences = WRITERS[args.format](path, export)
     except OSError as error:
-        reason = error.strerror or error
-        say(f"error: cannot write {printable(path)}: {printable(reason)}; choose a folder that is writable", sys.stderr)
+        say(f"error: {printable(not_written(path, error))}", sys.stderr)
         return 1
     except (ValueError, ExportError) as error:
         say(f"error: {printable(error)}", sys.stderr)

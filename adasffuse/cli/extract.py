@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tifffile
 
-from adasffuse.files import printable, write_with
+from adasffuse.files import not_written, printable, write_with
 from adasffuse.images.flir import read_shot
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import images_of
@@ -52,9 +52,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
                 write_image(args.out / "visible" / f"{path.stem}.png", shot.photograph)
                 photographs += 1
     except (ValueError, OSError) as error:
-        reason: object = error
-        if isinstance(error, OSError):
-            reason = f"cannot write to {args.out}: {error.strerror or error}; choose a folder that is writable"
+        reason = not_written(f"to {args.out}", error) if isinstance(error, OSError) else error
         say(f"error: {printable(reason)}", sys.stderr)
         return 1
     for reason in failed:

@@ -23,11 +23,10 @@ from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.conventions import AGAINST_TRUTH, find_metric, scores_beside
 from adasffuse.metrics.folder import Settings, score_folders
 from adasffuse.metrics.plots import figures, save_plots
-from adasffuse.process import say
+from adasffuse.process import say, say_notices
 from adasffuse.tasks import find_task
 
 _REPORTS = ("csv", "json", "markdown", "latex")
-_NOTICES = 10  # lines
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -103,10 +102,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     if args.cache is None and not args.no_cache:
         table.notices.append("no home folder is known: scores are not remembered; --cache DIR says where to")
     written = write_reports(table, args)
-    for notice in table.notices[:_NOTICES]:
-        say(f"notice: {printable(notice)}", sys.stderr)
-    if len(table.notices) > _NOTICES:
-        say(f"notice: {len(table.notices) - _NOTICES} more notices of this kind", sys.stderr)
+    say_notices(table.notices)
     say(table.text() if table.rows else "\n".join(table.notes()))
     for method in table.empty_methods:
         reason = next(one.reason for one in table.unscored if one.method == method)

@@ -1,6 +1,5 @@
 """Writing image files at 8 bits, 16 bits or as floating-point numbers; a file is whole or not there at all."""
 
-import errno
 import io
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +8,7 @@ import cv2
 import numpy as np
 import tifffile
 
-from adasffuse.files import write_bytes
+from adasffuse.files import not_written, write_bytes
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import Metadata, with_png_metadata
 
@@ -97,8 +96,7 @@ def write_image(path: str | Path, pixels: np.ndarray, depth: str = "8", metadata
     try:
         write_bytes(path, content)
     except OSError as error:
-        cure = "free some space" if error.errno == errno.ENOSPC else "choose a folder that is writable"
-        raise ImageError(f"cannot write {path}: {error.strerror or error}; {cure}") from error
+        raise ImageError(not_written(path, error)) from error
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from adasffuse.files import printable
+from adasffuse.files import not_written, printable
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
@@ -473,9 +473,7 @@ def _try_to_write(save_dir: Path) -> None:
         with tempfile.TemporaryFile(dir=save_dir):
             pass
     except OSError as error:
-        raise SaveError(
-            f"cannot write results to {save_dir}: {error.strerror or error}; choose a folder that is writable"
-        ) from error
+        raise SaveError(not_written(f"results to {save_dir}", error)) from error
 
 
 def _notices(
