@@ -36,6 +36,8 @@ def test_usage_version_and_unknown_verbs(capsys):
 def test_what_torchrun_cannot_share(monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
+    assert call(capsys, "completion", "bash")[0] == 0  # the environment of a cluster, without torchrun
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     assert call(capsys, "stack", "brackets", "-o", "out") == (2, "", "")
     monkeypatch.setenv("RANK", "0")
     status, _, err = call(capsys, "stack", "brackets", "-o", "out")

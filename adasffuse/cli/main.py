@@ -13,6 +13,8 @@ from difflib import get_close_matches
 
 from adasffuse.process import run_program, say
 
+_TORCHRUN = "TORCHELASTIC_RUN_ID"  # of the environment: set by torchrun; WORLD_SIZE alone may be a cluster's
+
 
 @dataclass(frozen=True)
 class Command:
@@ -62,7 +64,7 @@ def _run(words: list[str]) -> int:
         say(f"error: unknown command {verb!r}; {hint}", sys.stderr)
         return 2
     world = os.environ.get("WORLD_SIZE", "1")
-    if world != "1" and not COMMANDS[verb].shares:
+    if _TORCHRUN in os.environ and world != "1" and not COMMANDS[verb].shares:
         if os.environ.get("RANK", "0") == "0":  # once
             shared = ", ".join(name for name, command in COMMANDS.items() if command.shares)
             say(
