@@ -32,8 +32,10 @@ NONE = -20.0  # logarithm of a factor of nothing
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="+", metavar="FILE[=SHARE]", help="shares are scaled to add up to 1")
-    parser.add_argument("--residual", type=float, default=1.0, help="factor of the decoder's residual (%(default)s)")
-    parser.add_argument("--all_logits", type=float, default=1.0, help="factor of all logits (%(default)s)")
+    parser.add_argument(
+        "--residual", type=not_negative, default=1.0, help="factor of the decoder's residual (%(default)s)"
+    )
+    parser.add_argument("--all_logits", type=not_negative, default=1.0, help="factor of all logits (%(default)s)")
     for option, what in (
         ("--logits", "factor of the logits of a kind of source in all bands"),
         ("--fine_logits", "the same in all bands but the base"),
@@ -54,6 +56,8 @@ def main(argv: list[str] | None = None) -> int:
         check_alike([(path, *network) for (path, _), network in zip(parts, networks)])
         if args.residual != 1 and not model.options.residual:
             raise ValueError(f"--residual: the network in {parts[0][0]} has none")
+        if model.options.output == "direct" and (args.residual == 0 or args.all_logits != 1):
+            raise ValueError(f"the network in {parts[0][0]} is a decoder alone: no --residual 0, no --all_logits")
     except (WeightsError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -96,18 +100,33 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def not_negative(text: str) -> float:
+    """A factor that is not negative.
+
+    Raises:
+        ArgumentTypeError: it is something else.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number that is not negative")
+    return value
+
+
 def kind_and_factor(text: str) -> tuple[str, float]:
     """'focus=8' taken apart.
 
     Raises:
         ArgumentTypeError: it is not a name and a number that is not negative.
     """
-    kind, _, factor = text.partition("=")
+    kind, _, number = text.partition("=")
     try:
-        value = float(factor)
-    except ValueError:
-        value = math.nan
-    if not (kind and 0 <= value < math.inf):
+        value = not_negative(number)
+    except argparse.ArgumentTypeError:
+        kind = ""
+    if not kind:
         raise argparse.ArgumentTypeError(f"{text}: expected KIND=FACTOR, e.g. focus=8")
     return kind, value
 

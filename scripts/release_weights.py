@@ -152,11 +152,8 @@ def card_of(name: str, model: AdaSFFuse, task: str, source: Path) -> dict:
     if task != card["task"]:
         raise ValueError(f"{source} is for task {task!r}, {name} for {card['task']!r}")
     before = load_weights(path.with_suffix(".safetensors"))[0].options
-    lacks = model.options.residual <= before.residual
-    if (
-        replace(model.options, dark=before.dark, targets=before.targets, residual=before.residual) != before
-        or not lacks
-    ):
+    own = model.options
+    if own != replace(before, dark=own.dark, targets=own.targets, residual=own.residual and before.residual):
         raise ValueError(f"{source} holds a network of another shape than {name}: {model.options}")
     return card
 

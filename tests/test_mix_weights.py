@@ -105,10 +105,12 @@ def test_less_trust_in_the_dark(tmp_path):
         (["{a}", "{c}"], [], "differs from"),
         (["{c}"], ["--residual", "0.5"], "c.safetensors has none"),
         (["{a}"], ["--logits", "focus=8"], "the network knows no kind focus; it knows none"),
+        (["{d}"], ["--residual", "0"], "d.safetensors is a decoder alone"),
+        (["{d}"], ["--all_logits", "8"], "d.safetensors is a decoder alone"),
     ],
 )
 def test_what_cannot_be_mixed_is_refused(tmp_path, capsys, files, options, message):
-    shapes = {"a": ("ivf", {}), "b": ("mef", {}), "c": ("ivf", {"residual": False})}
+    shapes = {"a": ("ivf", {}), "b": ("mef", {}), "c": ("ivf", {"residual": False}), "d": ("ivf", {"output": "direct"})}
     paths = {n: write_weights(tmp_path / f"{n}.safetensors", task, **changes) for n, (task, changes) in shapes.items()}
     out = tmp_path / "out.safetensors"
     assert mix([*(name.format(**paths) for name in files), *options, "--out", str(out)]) == 1
