@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import os
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -264,6 +266,21 @@ def test_damaged_dicom(tmp_path, monkeypatch):
     without(monkeypatch, "pydicom")
     with pytest.raises(ImageError, match=r"pip install 'adasffuse\[medical\]'"):
         read_image(path)
+
+
+def test_compressed_pixels_that_cannot_be_decoded(tmp_path):
+    """The words of the decoders are one line, without the address of a stream, and nothing else is printed."""
+    data_set = pydicom.dcmread(dicom(tmp_path / "x.dcm", texture(16, 16, 1)))
+    data_set.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+    data_set.PixelData = pydicom.encaps.encapsulate([b"no JPEG " * 8])
+    data_set["PixelData"].is_undefined_length = True
+    data_set.save_as(tmp_path / "x.dcm")
+    command = [sys.executable, "-m", "adasffuse", "info", str(tmp_path / "x.dcm")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and line.startswith(f"error: {tmp_path}/x.dcm: its pixels cannot be decoded (")
+    assert "0x" not in line and "\\n" not in line and line.endswith("export it uncompressed")
 
 
 # ---- volumes
