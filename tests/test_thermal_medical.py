@@ -339,6 +339,13 @@ def test_damaged_nifti_and_a_wrong_result(tmp_path, weights, capsys):
     assert "give a name ending in .nii.gz" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["--grid", "a"], ["--align", "affine"], ["--no_data_a", "0"], ["--resume"]])
+def test_options_that_are_not_for_volumes(tmp_path, weights, capsys, words):
+    files = [volume(tmp_path / f"{name}.nii", np.arange(192, dtype=np.int16).reshape(8, 8, 3)) for name in "ab"]
+    assert run(*files, "-o", tmp_path / "f.nii", "--weights", weights, *words) == 1
+    assert f"{words[0]} is not for volumes" in capsys.readouterr().err and not (tmp_path / "f.nii").exists()
+
+
 def test_a_result_never_replaces_a_volume_and_no_volume_is_fused_with_itself(tmp_path, weights, capsys):
     one, other = (volume(tmp_path / f"{name}.nii", np.ones((8, 8, 3), np.int16)) for name in "ab")
     (tmp_path / "link.nii").symlink_to(other)
