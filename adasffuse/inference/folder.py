@@ -43,6 +43,7 @@ from adasffuse.tasks import Task
 PANELS = "panels"  # folder below that of the results
 RESULT_SUFFIXES = (".png", ".tif", ".tiff")
 _PANEL_HEIGHT = 1080  # pixels, at most
+_NO_PLACE = "its place is not kept: results in TIFF hold none, those in PNG (8 and 16 bits) do"
 _LARGE = 1 << 20  # pixels from which on an image gets all threads: they share its work well, and memory is bounded
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what no later file will be spared
 
@@ -308,7 +309,10 @@ def fuse_scenes(
             fused, empty = _fuse_images(fuser, images, turns, wanted.stretch, deep)
             one.notices += [(scene.paths[k], NO_CONTENT) for k in empty]
             giver = scene.paths[0 if fuser.task.color == "a" else -1]
-            save_result(written[0], fused, deep, read_metadata(giver, wanted.metadata))
+            metadata = read_metadata(giver, wanted.metadata)
+            save_result(written[0], fused, deep, metadata)
+            if metadata is not None and metadata.place and written[0].suffix.lower() != ".png":
+                one.notices.append((giver, _NO_PLACE))
             if wanted.panels:
                 save_result(written[1], panel_of(shown, fused, fuser.task), "8")
             if journal:
