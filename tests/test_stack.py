@@ -65,6 +65,16 @@ def test_deep_files_and_a_range(tmp_path):
     assert fused.depth == "16" and fused.pixels.dtype == np.uint16 and fused.pixels.max() > 50000
 
 
+@pytest.mark.parametrize("words, told", [("folder", True), ("0% 100%", True), ("1000 2020", False)])
+def test_a_window_that_was_measured_is_told(tmp_path, words, told):
+    for number in (1, 2):
+        write_image(tmp_path / f"{number}.png", (1000 + 4 * texture(48, 64, number).astype(np.uint16)))
+    notices = fuse_stack(fuser(), sorted(tmp_path.glob("*.png")), StackOptions(parse_range(words))).notices
+    assert (
+        any(f"{tmp_path}: the values 10" in notice and "become black to white" in notice for notice in notices) == told
+    )
+
+
 def test_where_a_single_image_holds_data_it_is_shown(tmp_path):
     images = [read_image(path).pixels for path in bracket(tmp_path)]
     for image in images[:2]:  # the middle one among them

@@ -543,6 +543,8 @@ def test_sources_that_look_swapped_are_said(tmp_path, pair):
     assert (
         "A and B may be swapped" in said and "false colours are no temperature" in said and "(10 of 10 frames)" in said
     )
+    said = " ".join(fuse_video(mean_fuser("mif"), a, b, tmp_path / "scans.mp4").notices)  # PET would come first
+    assert "all frames of A are gray and those of B have colour: A and B may be swapped" in said
 
 
 # ---- steadiness

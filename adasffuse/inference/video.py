@@ -326,8 +326,10 @@ class _Notices:
 
     def texts(self, frames: int, fuser: Fuser, output: Path, b: Frames) -> list[str]:
         said = [f"{text} ({self._counts[kind]} of {frames} frames)" for kind, text in self._texts.items()]
-        if fuser.task.color == "b" and self._colored[0] and not self._colored[1]:
-            said.append("all frames of B are gray and those of A have colour: A and B may be swapped")
+        giver = {"a": 0, "b": 1}.get(fuser.task.color)  # the source whose colours the result takes
+        if giver is not None and self._colored[1 - giver] and not self._colored[giver]:
+            gray, colored = "AB"[giver], "AB"[1 - giver]
+            said.append(f"all frames of {gray} are gray and those of {colored} have colour: A and B may be swapped")
         if is_video_name(output) and (b.width % 2 or b.height % 2):
             size = f"{b.width + b.width % 2}x{b.height + b.height % 2}"
             said.append(f"H.264 needs even sides: the last row or column is written twice, {size} pixels")
