@@ -511,6 +511,16 @@ def test_frames_of_16_bits_can_be_written_at_16_bits(tmp_path):
     assert written.dtype == np.uint16 and np.array_equal(written, deep[0])
 
 
+def test_a_folder_of_frames_takes_any_rate_and_names(tmp_path):
+    files = sorted(make_folder(tmp_path / "a", scene(2)).iterdir())
+    frames = FrameFolder(list(map(str, files)), 29.97)
+    assert frames.rate == Fraction(2997, 100) and [frame.seconds for frame in frames] == [0, Fraction(100, 2997)]
+    assert FrameFolder(files, Fraction(30000, 1001)).rate == Fraction(30000, 1001)
+    for rate in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="a positive number"):
+            FrameFolder(files, rate)
+
+
 def test_frames_of_several_depths_are_told(tmp_path):
     deep = [image.astype(np.uint16) * 257 for image in scene(3)]
     folders = [make_folder(tmp_path / name, deep) for name in "ab"]

@@ -170,8 +170,11 @@ class WantedResults:
         """How the files of all scenes are read.
 
         Raises:
-            ValueError: an option has another number of entries than there are sources.
+            ValueError: an option has another number of entries than there are sources, or makes no sense.
         """
+        result_depth(self.depth, ["8"])  # knows the words
+        if not isinstance(self.align, Aligner | None):
+            raise ValueError("align is an Aligner of adasffuse.registration.aligner: Aligner('affine')")
         none = (None,) * len(work.folder.folders)
         specs, no_data, thermal = self.ranges or none, self.no_data or none, task.thermal or (False,) * len(none)
         for name, values in (("ranges", specs), ("no_data", no_data), ("thermal sources of this task", thermal)):
