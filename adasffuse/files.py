@@ -29,7 +29,10 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{PARTIAL}{secrets.token_hex(8)}{path.suffix[:8]}")
-    temporary.open("xb").close()
+    try:
+        temporary.open("xb").close()
+    except OSError as error:  # of a name that nobody has asked for
+        raise OSError(error.errno, error.strerror, str(path)) from None
     try:
         yield temporary
         if sync:

@@ -18,6 +18,14 @@ SPINS = "2000"  # rounds of waiting before a thread sleeps; the default is some 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
 
 
+class Interrupted(KeyboardInterrupt):
+    """SIGINT arrived.
+
+    Of a plain KeyboardInterrupt that has passed through `exec` of a text, as of a dataclass that is being made, Python
+    remembers that, and ends by the signal whatever exit status is returned.
+    """
+
+
 class Terminated(BaseException):
     """SIGTERM arrived; like KeyboardInterrupt it passes through every `except Exception`."""
 
@@ -72,7 +80,7 @@ def _signals_raise() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    endings = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+    endings = {signal.SIGINT: Interrupted, signal.SIGTERM: Terminated}
 
     def end(number: int, frame: object) -> None:
         for one in endings:
@@ -121,11 +129,12 @@ def make_printing_safe() -> None:
 def show_messages() -> None:
     """Show what the package logs, such as the backend that was chosen for the scan, as lines on standard error.
 
-    A program that has set up logging itself keeps its handlers and levels.
+    A program that has set up logging itself keeps its handlers and levels.  What other packages log is shown no more
+    than without this.
     """
     log = logging.getLogger("adasffuse")
     if log.level == logging.NOTSET and not logging.getLogger().handlers:
-        logging.basicConfig(format="%(message)s")
+        log.addHandler(logging.StreamHandler())
         log.setLevel(logging.INFO)
 
 

@@ -1,6 +1,9 @@
 """Shared fixtures.  Only this file knows where development images lie: $ADASFFUSE_DATA, else ../shared/data."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,3 +49,15 @@ def metrics_reference(data_root: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference metric values in {folder}")
     return folder
+
+
+@pytest.fixture
+def torchrun() -> Callable[..., subprocess.CompletedProcess]:
+    """Runs a program in two real processes."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *arguments]
+        return subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=120)
+
+    return run

@@ -5,8 +5,6 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -372,15 +370,8 @@ def test_a_process_that_failed_does_not_wait_for_a_main_one_that_waits_for_it(mo
     assert failed.gather(5) == [5]
 
 
-def torchrun(*arguments) -> subprocess.CompletedProcess:
-    """A program in two real processes."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *arguments]
-    return subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=120)
-
-
 @pytest.mark.slow
-def test_two_real_processes(run, pairs, tmp_path, weights):
+def test_two_real_processes(run, pairs, tmp_path, weights, torchrun):
     done = torchrun("-m", "adasffuse", "fuse", pairs, "-o", tmp_path / "two", "--weights", weights, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)  # one report, of all
@@ -393,7 +384,7 @@ def test_two_real_processes(run, pairs, tmp_path, weights):
 
 
 @pytest.mark.slow
-def test_a_fusion_script_in_two_real_processes(pairs, tmp_path, weights):
+def test_a_fusion_script_in_two_real_processes(pairs, tmp_path, weights, torchrun):
     (pairs / "visible/2.png").write_bytes(b"no image")
     folders = ["--A_dir", pairs / "infrared", "--B_dir", pairs / "visible", "--save_dir", tmp_path, "--no_scores"]
     done = torchrun(ROOT / "test_IVF_RGB.py", *folders, "--weights", weights)
@@ -417,7 +408,7 @@ sys.exit(main.main())
 
 
 @pytest.mark.slow
-def test_the_share_of_a_process_that_died_is_finished_by_resuming(run, pairs, tmp_path, weights):
+def test_the_share_of_a_process_that_died_is_finished_by_resuming(run, pairs, tmp_path, weights, torchrun):
     (tmp_path / "dying.py").write_text(DYING)
     done = torchrun(tmp_path / "dying.py", "fuse", pairs, "-o", tmp_path / "out", "--weights", weights)
     assert done.returncode != 0 and "pairs fused" not in done.stdout

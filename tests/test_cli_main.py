@@ -38,10 +38,10 @@ def test_what_torchrun_cannot_share(monkeypatch, capsys):
     monkeypatch.setenv("RANK", "1")
     assert call(capsys, "completion", "bash")[0] == 0  # the environment of a cluster, without torchrun
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    assert call(capsys, "stack", "brackets", "-o", "out") == (2, "", "")
+    assert call(capsys, "video", "a.mp4", "b.mp4", "-o", "out") == (2, "", "")
     monkeypatch.setenv("RANK", "0")
-    status, _, err = call(capsys, "stack", "brackets", "-o", "out")
-    assert status == 2 and "each of these 2 processes would do all that 'stack' does" in err
+    status, _, err = call(capsys, "video", "a.mp4", "b.mp4", "-o", "out")
+    assert status == 2 and "each of these 2 processes would do all that 'video' does" in err
 
 
 @pytest.mark.parametrize("module", [completion, fuse, info, score, train], ids=lambda module: module.__name__)

@@ -40,6 +40,14 @@ def test_figure_has_a_column_for_each_image():
     assert figure.shape[0] == 2 * plain.shape[0]
 
 
+def test_no_cell_of_a_figure_is_empty():
+    a, b, f = (texture(40, 60, seed) for seed in (1, 2, 3))
+    figure = comparison_figure({"A": a, "B": b}, {"F": f}, height=40)
+    cells = figure.reshape(4, 26 + 40 + 6, 3, 60 + 6, 3)[:, 26:66, :, :60]  # without captions and gaps
+    assert (cells.mean(axis=(1, 3, 4)) < 200).all()
+    np.testing.assert_array_equal(cells[2, :, 1], difference_map(b, a))
+
+
 @pytest.mark.parametrize("crop", [Crop(-1, 0, 5, 5), Crop(58, 0, 5, 5), Crop(0, 0, 0, 5)])
 def test_a_box_outside_is_refused(crop):
     a = texture(40, 60, 1)
@@ -77,6 +85,8 @@ def test_files_and_one_figure(folders):
         (["a", "b", "one", "-o", "f", "--names", "z"], "--names z: no such scene"),
         (["a", "b", "nowhere", "-o", "f"], "nowhere: no such folder"),
         (["a/x.png", "b", "one", "-o", "f"], "x.png: no such folder; give files only, or folders only"),
+        (["a/x.png", "a/../a/x.png", "one/x.png", "-o", "f.png"], "one and the same file, a/x.png"),
+        (["a/x.png", "b/x.png", "mine=one/x.png", "yours=one/x.png", "-o", "f.png"], "the same file, one/x.png"),
     ],
 )
 def test_impossible_requests(folders, monkeypatch, capsys, arguments, said):
@@ -101,6 +111,12 @@ def test_no_figure_takes_the_place_of_an_image(folders, monkeypatch, capsys, arg
     assert compare.run(arguments) == 1
     assert said in capsys.readouterr().err
     assert {path: path.read_bytes() for path in folders.rglob("*.png")} == before
+
+
+def test_a_height_beyond_all_screens(folders, capsys):
+    with pytest.raises(SystemExit):
+        compare.run([*(str(folders / name) for name in ("a", "b", "one")), "-o", "f", "--height", "100000000"])
+    assert "--height 16 to 4320" in capsys.readouterr().err
 
 
 def test_a_scene_that_a_method_lacks_is_named(folders, capsys):

@@ -53,6 +53,12 @@ def test_a_folder_is_not_replaced(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that takes no files, of root's either")
+def test_a_folder_that_takes_no_file_is_told_with_the_name_that_was_asked_for():
+    with pytest.raises(FileNotFoundError, match=r"'/proc/a\.csv'"):
+        write_text("/proc/a.csv", "text")
+
+
 def test_names_for_the_terminal():
     assert printable("plain ä.png\nnext line") == r"plain ä.png\nnext line"
     assert printable("\x1b[31mred\x07\r\x7f") == r"\x1b[31mred\x07\r\x7f"

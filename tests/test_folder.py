@@ -116,6 +116,17 @@ def test_any_number_of_sources(tmp_path, count):
         fuse_folder(Fuser(Mean(), TASKS["mef"]), SceneFolder("MEF", folders), tmp_path / "out", ranges=(None, None))
 
 
+@pytest.mark.parametrize(
+    "options, said",
+    [({"depth": "32"}, "depth must be"), ({"align": "affine"}, "Aligner"), ({"ranges": [(0, 1), None]}, "parse_range")],
+)
+def test_options_that_make_no_sense_are_refused_before_any_work(fuser, tmp_path, options, said):
+    folder = ivf_folder(write_ivf(tmp_path, ("1",)))
+    with pytest.raises(ValueError, match=said):
+        fuse_folder(fuser, folder, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_is_printed_by_the_package(fuser, tmp_path, capsys):
     write_ivf(tmp_path)
     (tmp_path / "IVF/visible/2.png").write_bytes(b"no image")

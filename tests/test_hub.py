@@ -47,6 +47,12 @@ def test_a_saved_folder_gives_the_network_its_task_and_its_record(tmp_path):
         load_fuser("ivf", weights=tmp_path / "mine")
 
 
+def test_a_task_that_no_fuser_has_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="unknown task 'ifv'; choose one of general, ivf"):
+        network().save_pretrained(tmp_path / "mine", "ifv")
+    assert not (tmp_path / "mine").exists()
+
+
 def test_a_card_that_is_there_stays(tmp_path):
     (tmp_path / "README.md").write_text("mine")
     network().save_pretrained(tmp_path)

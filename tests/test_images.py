@@ -117,6 +117,12 @@ def test_values_without_fixed_black_and_white_need_a_range(tmp_path, kind):
     assert image.depth == {"i1": "8", "i2": "16"}.get(kind, "float") and image.valid is None
 
 
+def test_without_a_range_a_file_that_holds_nothing_says_so(tmp_path):
+    tifffile.imwrite(tmp_path / "f.tif", np.full((4, 5), np.nan, np.float32))
+    with pytest.raises(ImageError, match="it holds no data at all"):
+        read_image(tmp_path / "f.tif")
+
+
 @pytest.mark.parametrize("missing", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_no_data(tmp_path, missing):
     tifffile.imwrite(tmp_path / "f.tif", np.where(GRAY > 100, missing, GRAY).astype(np.float32))

@@ -108,6 +108,15 @@ def test_the_command_keeps_nothing_unless_asked(source, tmp_path):
     assert exif[ExifTags.Base.Make] == "Maker" and profile == srgb_profile()
 
 
+def test_a_place_that_the_result_cannot_hold_is_told(source, tmp_path, capsys):
+    write_image(tmp_path / "infrared" / "1.png", texture(64, 48, 5))
+    weights = write_weights(tmp_path / "w.safetensors", "ivf")
+    arguments = [str(tmp_path / "infrared"), str(source.parent), "--weights", str(weights), "-o", str(tmp_path / "out")]
+    for keep, depth, told in (("gps", "float", True), ("gps", "16", False), ("exif", "float", False)):
+        assert fuse.run([*arguments, "--keep_metadata", keep, "--depth", depth]) == 0
+        assert (f"{source}: its place is not kept" in capsys.readouterr().out) == told
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
 def test_exposure_and_place_are_kept_from_files_of_every_kind(tmp_path, suffix):
     exif = Image.Exif()

@@ -39,6 +39,21 @@ logging.getLogger("another").info("nothing")
 """
 
 
+OTHERS = """
+import logging
+from adasffuse.process import show_messages
+show_messages()
+logging.getLogger("another").addHandler(logging.NullHandler())  # as packages do that leave it to programs
+logging.getLogger("another").error("theirs")
+logging.getLogger("adasffuse").error("ours")
+"""
+
+
+def test_messages_of_other_packages_are_not_shown():
+    with start("-c", OTHERS) as process:
+        assert process.communicate(timeout=60) == (b"", b"ours\n")
+
+
 @pytest.mark.parametrize("own, expected", [("", "scan on cuda:0\n"), ("logging.basicConfig()", "")])
 def test_messages_are_shown_once_unless_logging_is_set_up(own, expected):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -56,11 +71,11 @@ def test_scripts_load_pytorch_after_the_settings():
     assert done.stdout.strip() == "False"
 
 
-def start(program: str, **settings) -> subprocess.Popen:
-    """A Python process that runs `program`."""
+def start(*arguments: str, **settings) -> subprocess.Popen:
+    """A Python process with arguments, such as `-c` and a program."""
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | settings
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | settings.pop("env", {})
-    return subprocess.Popen([sys.executable, "-c", program], env=environment, **settings)
+    return subprocess.Popen([sys.executable, *arguments], env=environment, **settings)
 
 
 WAITING = """
@@ -80,7 +95,7 @@ sys.exit(run_program(program))
 
 @pytest.mark.parametrize("number, status, line", [(signal.SIGINT, 130, b"interrupted"), (signal.SIGTERM, 143, b"term")])
 def test_signals_end_a_program_with_one_line(number, status, line):
-    with start(WAITING) as process:
+    with start("-c", WAITING) as process:
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
@@ -88,9 +103,20 @@ def test_signals_end_a_program_with_one_line(number, status, line):
     assert err.startswith(line) and err.count(b"\n") == 1
 
 
+def test_a_signal_within_a_text_that_is_executed_ends_a_program_as_any(tmp_path):
+    """As in a dataclass that is being made; of `python -m` Python itself would end by the signal."""
+    text = """exec('print("ready", flush=True); time.sleep(600)')"""
+    (tmp_path / "waiting.py").write_text(WAITING.replace('print("ready", flush=True)', text))
+    with start("-m", "waiting", cwd=tmp_path) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
 def test_a_second_signal_kills():
     stuck = WAITING.replace('print("tidied up", flush=True)', 'print("tidying", flush=True); time.sleep(600)')
-    with start(stuck) as process:
+    with start("-c", stuck) as process:
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == b"tidying\n"
@@ -134,7 +160,7 @@ sys.exit(run_program(program))
 
 
 def test_what_the_encoding_lacks_is_replaced_and_control_characters_are_escaped():
-    with start(SAYING, env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}) as process:
+    with start("-c", SAYING, env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}) as process:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 5 and err == b"to standard error\n"
     assert out == b"EN? caf\\xe9 \\x1b[31m\n" * 3
@@ -143,7 +169,7 @@ def test_what_the_encoding_lacks_is_replaced_and_control_characters_are_escaped(
 def test_an_output_that_takes_nothing_is_no_error():
     reading, writing = os.pipe()
     os.close(reading)
-    with start(SAYING, stdout=writing) as process:
+    with start("-c", SAYING, stdout=writing) as process:
         os.close(writing)
         assert process.communicate(timeout=60)[1] == b"to standard error\n" and process.returncode == 5
 
@@ -151,5 +177,5 @@ def test_an_output_that_takes_nothing_is_no_error():
 def test_a_process_without_output():
     """What is opened next must not become its standard error."""
     program = f"import os; os.close(1); os.close(2); os.execv({sys.executable!r}, ['python', '-c', {SAYING!r}])"
-    with start(program) as process:
+    with start("-c", program) as process:
         assert process.communicate(timeout=60) == (b"", b"") and process.returncode == 5

@@ -49,6 +49,11 @@ def test_a_fixed_range_needs_no_files(tmp_path):
     assert resolve_range(None, [tmp_path / "none"]) is None
 
 
+def test_what_parse_range_has_not_seen_is_refused():
+    with pytest.raises(ValueError, match=r"what parse_range .* returns, got \(0, 1\)"):
+        resolve_range((0, 1), [])
+
+
 def test_one_window_for_all_deep_files_of_a_folder(tmp_path):
     files = [tmp_path / "a.tif", tmp_path / "b.tif"]
     for file, base in zip(files, (7000, 7500)):

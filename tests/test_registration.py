@@ -1,5 +1,6 @@
 """Registration: known movements of rendered scenes, what cannot be registered, and the doors that use it."""
 
+import errno
 import json
 
 import cv2
@@ -13,8 +14,9 @@ from adasffuse.images.color import luminance
 from adasffuse.images.image import Image
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
+from adasffuse.inference import folder
 from adasffuse.inference.fuser import Fuser
-from adasffuse.registration.aligner import Aligner, calibrate, load_calibration
+from adasffuse.registration.aligner import Aligner, Calibration, calibrate, load_calibration
 from adasffuse.registration.estimate import estimate, misalignment, notable_misalignment
 from adasffuse.registration.matching import Correlation, prominence
 from adasffuse.registration.palette import palette_values
@@ -243,6 +245,21 @@ def test_files_that_are_no_calibration(tmp_path, content):
         load_calibration(tmp_path / "nowhere.json")
 
 
+def test_a_calibration_of_damaged_values(tmp_path):
+    Calibration(Transform("affine", np.eye(3), SIZE, SIZE), 1, 0.0).save(tmp_path / "c.json")
+    known = json.loads((tmp_path / "c.json").read_text())
+    for key, value in (("matrix_b_to_a", [[1, 0, 0]] * 3), ("size_a", None), ("format", 3), ("pairs", [])):
+        (tmp_path / "c.json").write_text(json.dumps(known | {key: value}))
+        with pytest.raises(AlignmentError, match=r"c\.json is no calibration of this program, or is damaged \("):
+            load_calibration(tmp_path / "c.json")
+
+
+def test_a_transform_that_leaves_nothing_in_common_is_refused(street):
+    beyond = Aligner("affine", calibration=Transform("affine", affine(shift=(400, 0)), SIZE, SIZE))
+    with pytest.raises(AlignmentError, match="moves the whole image off the other one"):
+        beyond.align(street)
+
+
 def test_a_calibration_is_for_one_size(street):
     infrared, visible = street
     aligner = Aligner("affine", calibration=Transform("affine", np.eye(3), (10, 10), (10, 10)))
@@ -304,6 +321,42 @@ def test_calibrate_once_and_apply(folders, weights, tmp_path, capsys):
     assert fuse.run(arguments) == 0
     assert fuse.run([*arguments, "--align", "affine"]) == 1
     assert "give one of them" in capsys.readouterr().err
+
+
+def test_what_is_no_place_for_a_calibration_or_aligned_sources(folders, tmp_path, capsys):
+    sources = [str(folders / "infrared"), str(folders / "visible")]
+    before = (folders / "infrared/1.png").read_bytes()
+    for place in (folders / "infrared/1.png", tmp_path / "c.JPG", tmp_path):
+        assert align.run([*sources, "--save", str(place)]) == 1
+        assert "--save" in capsys.readouterr().err and (folders / "infrared/1.png").read_bytes() == before
+    assert align.run([*sources, "-o", str(tmp_path / "one.png")]) == 1
+    assert "results need a folder here" in capsys.readouterr().err and not (tmp_path / "one.png").exists()
+    (tmp_path / "file").touch()
+    assert align.run([*sources, "-o", str(tmp_path / "file")]) == 1
+    out, err = capsys.readouterr()
+    assert "cannot write results to" in err and not out  # before any work
+
+
+def test_aligning_ends_where_the_disk_is_full(folders, tmp_path, capsys, monkeypatch):
+    def full(path, *rest):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folder, "write_image", full)
+    sources = [str(folders / "infrared"), str(folders / "visible")]
+    assert align.run([*sources, "-o", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.count("No space left on device") == 1
+
+
+def test_what_cannot_be_aligned_or_calibrated_is_named(folders, tmp_path, capsys):
+    one, other = str(folders / "infrared/1.png"), str(tmp_path / "x.png")
+    assert align.run([one, one]) == 1
+    assert "one and the same file" in capsys.readouterr().err
+    (tmp_path / "x.png").write_bytes(b"no image")
+    assert align.run([one, other, "--save", str(tmp_path / "c.json")]) == 1
+    said = capsys.readouterr().err
+    assert f"not used: x: {other}: not a readable image" in said and "no pair that could be read" in said
+    assert align.run([one, other, "--calibration", "c.json", "--method", "homography"]) == 1
+    assert "leave out --method" in capsys.readouterr().err
 
 
 def test_results_lie_on_the_grid_that_is_asked_for(street):

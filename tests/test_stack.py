@@ -1,11 +1,14 @@
 """Stacks: many images to one, by the library and by the command."""
 
 import json
+import threading
+from contextlib import nullcontext
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
+import torch.distributed as dist
 from skimage import data as photographs
 from tiny import network, texture, write_weights
 
@@ -16,6 +19,7 @@ from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference.fuser import Fuser
+from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.stack import StackOptions, fuse_stack, moved
 from adasffuse.registration.stacks import register_to
 from adasffuse.registration.transform import AlignmentError, warp_image
@@ -59,6 +63,16 @@ def test_deep_files_and_a_range(tmp_path):
     paths = sorted(tmp_path.glob("*.png"))
     fused = fuse_stack(fuser(), paths, StackOptions(RangeSpec("fixed", 1000, 2020)))
     assert fused.depth == "16" and fused.pixels.dtype == np.uint16 and fused.pixels.max() > 50000
+
+
+@pytest.mark.parametrize("words, told", [("folder", True), ("0% 100%", True), ("1000 2020", False)])
+def test_a_window_that_was_measured_is_told(tmp_path, words, told):
+    for number in (1, 2):
+        write_image(tmp_path / f"{number}.png", (1000 + 4 * texture(48, 64, number).astype(np.uint16)))
+    notices = fuse_stack(fuser(), sorted(tmp_path.glob("*.png")), StackOptions(parse_range(words))).notices
+    assert (
+        any(f"{tmp_path}: the values 10" in notice and "become black to white" in notice for notice in notices) == told
+    )
 
 
 def test_where_a_single_image_holds_data_it_is_shown(tmp_path):
@@ -273,9 +287,71 @@ def test_results_do_not_lie_among_the_images(stacks, weights, capsys):
 
 
 def test_results_do_not_lie_among_the_stacks(stacks, weights, capsys):
-    assert run(stacks, "-o", stacks, weights=weights) == 1
-    assert "choose another folder" in capsys.readouterr().err
-    assert sorted(path.name for path in stacks.iterdir()) == ["one", "two"]
+    """A folder or an image there would be a stack, or belong to one, the next time."""
+    for out in (stacks, stacks / "fused", stacks / "fused" / "f.png", stacks / "f.png"):
+        assert run(stacks, "-o", out, weights=weights) == 1
+        assert f"would lie among the sources in {stacks} " in capsys.readouterr().err
+    assert run(stacks / "one", "-o", stacks / "one" / "f.png", weights=weights) == 1
+    assert sorted(path.name for path in stacks.iterdir()) == ["one", "two"] and len(list(stacks.rglob("*.png"))) == 6
+
+
+def test_a_folder_without_images_is_named(stacks, weights, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert run(stacks / "one", tmp_path / "empty", "-o", tmp_path / "out", weights=weights) == 1
+    said = capsys.readouterr().out
+    assert "1 stack fused" in said and f"failed: empty: no images in {tmp_path / 'empty'}" in said
+
+
+def test_processes_share_the_stacks_and_one_reports(stacks, weights, tmp_path, capsys, monkeypatch):
+    """Two threads in place of processes, over the store that processes have."""
+    (stacks / "more").mkdir()
+    bracket(stacks / "more", stops=(-1, 1))
+    (stacks / "two" / "0.png").write_bytes(b"no image")
+    store, own, statuses = dist.HashStore(), threading.local(), {}
+    monkeypatch.setattr(command, "join_ranks", lambda: nullcontext(own.ranks))
+
+    def process(rank: int) -> None:
+        own.ranks = Ranks(rank, 2, store)
+        statuses[rank] = run(stacks, "-o", tmp_path / "out", "--json", weights=weights)
+        own.ranks.leave()
+
+    threads = [threading.Thread(target=process, args=(rank,)) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    report = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in report["stacks"]] == ["more", "one"] and statuses == {0: 1, 1: 1}
+    assert [lost["name"] for lost in report["failed"]] == ["two"]
+    assert sorted(path.name for path in (tmp_path / "out" / ".adasffuse").iterdir()) == ["rank0.jsonl", "rank1.jsonl"]
+
+
+DYING = """
+import os, signal, sys
+from adasffuse.cli import main, stack
+
+save = stack.save_result
+def die(path, *rest):
+    if os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(path, *rest)
+stack.save_result = die
+sys.exit(main.main())
+"""
+
+
+@pytest.mark.slow
+def test_the_stacks_of_a_process_that_died_are_finished_by_resuming(stacks, weights, tmp_path, capsys, torchrun):
+    (tmp_path / "dying.py").write_text(DYING)
+    options = ["-o", tmp_path / "out", "--task", "mef", "--weights", weights]
+    done = torchrun(tmp_path / "dying.py", "stack", stacks, *options)
+    assert done.returncode != 0 and "fused" not in done.stdout and not (tmp_path / "out/two.png").exists()
+    done = torchrun("-m", "adasffuse", "stack", stacks, *options, "--resume", "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and [row["name"] for row in report["stacks"]] == ["one", "two"]
+    assert run(stacks, "-o", tmp_path / "single", weights=weights) == 0
+    for name in ("one.png", "two.png"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "single" / name).read_bytes()
 
 
 def test_stacks_beside_images_are_told(stacks, weights, tmp_path, capsys):

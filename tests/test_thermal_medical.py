@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import os
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -266,6 +268,21 @@ def test_damaged_dicom(tmp_path, monkeypatch):
         read_image(path)
 
 
+def test_compressed_pixels_that_cannot_be_decoded(tmp_path):
+    """The words of the decoders are one line, without the address of a stream, and nothing else is printed."""
+    data_set = pydicom.dcmread(dicom(tmp_path / "x.dcm", texture(16, 16, 1)))
+    data_set.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+    data_set.PixelData = pydicom.encaps.encapsulate([b"no JPEG " * 8])
+    data_set["PixelData"].is_undefined_length = True
+    data_set.save_as(tmp_path / "x.dcm")
+    command = [sys.executable, "-m", "adasffuse", "info", str(tmp_path / "x.dcm")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and line.startswith(f"error: {tmp_path}/x.dcm: its pixels cannot be decoded (")
+    assert "0x" not in line and "\\n" not in line and line.endswith("export it uncompressed")
+
+
 # ---- volumes
 
 
@@ -320,6 +337,13 @@ def test_damaged_nifti_and_a_wrong_result(tmp_path, weights, capsys):
     assert "b.nii.gz: damaged or no NIfTI file" in capsys.readouterr().err
     assert run(one, one, "-o", tmp_path / "f.png", "--weights", weights) == 1
     assert "give a name ending in .nii.gz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--grid", "a"], ["--align", "affine"], ["--no_data_a", "0"], ["--resume"]])
+def test_options_that_are_not_for_volumes(tmp_path, weights, capsys, words):
+    files = [volume(tmp_path / f"{name}.nii", np.arange(192, dtype=np.int16).reshape(8, 8, 3)) for name in "ab"]
+    assert run(*files, "-o", tmp_path / "f.nii", "--weights", weights, *words) == 1
+    assert f"{words[0]} is not for volumes" in capsys.readouterr().err and not (tmp_path / "f.nii").exists()
 
 
 def test_a_result_never_replaces_a_volume_and_no_volume_is_fused_with_itself(tmp_path, weights, capsys):

@@ -511,6 +511,26 @@ def test_frames_of_16_bits_can_be_written_at_16_bits(tmp_path):
     assert written.dtype == np.uint16 and np.array_equal(written, deep[0])
 
 
+def test_a_folder_of_frames_takes_any_rate_and_names(tmp_path):
+    files = sorted(make_folder(tmp_path / "a", scene(2)).iterdir())
+    frames = FrameFolder(list(map(str, files)), 29.97)
+    assert frames.rate == Fraction(2997, 100) and [frame.seconds for frame in frames] == [0, Fraction(100, 2997)]
+    assert FrameFolder(files, Fraction(30000, 1001)).rate == Fraction(30000, 1001)
+    for rate in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="a positive number"):
+            FrameFolder(files, rate)
+
+
+def test_frames_of_several_depths_are_told(tmp_path):
+    deep = [image.astype(np.uint16) * 257 for image in scene(3)]
+    folders = [make_folder(tmp_path / name, deep) for name in "ab"]
+    cv2.imwrite(str(folders[0] / "2.png"), scene(3)[1])
+    a, b = (FrameFolder(list_frames([folder], [None]).columns[0]) for folder in folders)
+    (notice,) = fuse_video(mean_fuser(), a, b, tmp_path / "out").notices
+    assert notice == f"{tmp_path}/out: holds frames of depth 16 and 8; --depth makes them equal"
+    assert fuse_video(mean_fuser(), a, b, tmp_path / "equal", depth="16").notices == []
+
+
 def test_results_never_mix_with_other_images(tmp_path, pair):
     a, b = map(VideoFile, pair)
     with pytest.raises(ImageError, match="would overwrite a source"):
@@ -519,6 +539,8 @@ def test_results_never_mix_with_other_images(tmp_path, pair):
     with pytest.raises(ImageError, match="already holds 2 images"):
         fuse_video(mean_fuser(), a, b, tmp_path / "full")
     (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(OSError, match=r"cannot write results to .*file/out: Not a directory; choose a folder"):
+        fuse_video(mean_fuser(), a, b, tmp_path / "file" / "out")
     for name in ("file", "out.avi", "out.png"):
         with pytest.raises(ImageError, match=r"videos end in \.mp4"):
             fuse_video(mean_fuser(), a, b, tmp_path / name)
@@ -531,6 +553,8 @@ def test_sources_that_look_swapped_are_said(tmp_path, pair):
     assert (
         "A and B may be swapped" in said and "false colours are no temperature" in said and "(10 of 10 frames)" in said
     )
+    said = " ".join(fuse_video(mean_fuser("mif"), a, b, tmp_path / "scans.mp4").notices)  # PET would come first
+    assert "all frames of A are gray and those of B have colour: A and B may be swapped" in said
 
 
 # ---- steadiness
@@ -689,6 +713,7 @@ def test_a_dry_run_writes_nothing(tmp_path, pair, capsys):
     assert command.run([*map(str, pair), "-o", str(tmp_path / "out.mp4"), "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "64x48, 25 frames/s, 0.40 s, sound aac" in said and "nothing was written" in said
+    assert "only the first frames were read" in said
     assert list(tmp_path.iterdir()) == []
 
 

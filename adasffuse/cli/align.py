@@ -13,9 +13,11 @@ from adasffuse.cli.arguments import add_grid_option, add_source_options, range_o
 from adasffuse.files import printable
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.pairs import Scene, find_scenes, read_scene
+from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
 from adasffuse.images.ranges import resolve_range
-from adasffuse.images.write import suffix_of, write_image
+from adasffuse.images.read import IMAGE_SUFFIXES
+from adasffuse.images.write import suffix_of
+from adasffuse.inference.folder import SaveError, refuse_image_name, save_result, try_to_write
 from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS, Aligner, calibrate, load_calibration
 from adasffuse.registration.estimate import MEASURES
@@ -39,13 +41,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("a", type=Path, metavar="A", help="file or folder of source A, e.g. infrared")
     parser.add_argument("b", type=Path, metavar="B", help="file or folder of source B, e.g. visible")
     how = parser.add_argument_group("how to align")
-    how.add_argument("--method", choices=METHODS, default="affine", help="(%(default)s)")
-    how.add_argument(
-        "--measure",
-        choices=MEASURES,
-        default="edges",
-        help="edges: two cameras; information: medical images (%(default)s)",
-    )
+    how.add_argument("--method", choices=METHODS, help="(affine)")
+    how.add_argument("--measure", choices=MEASURES, help="edges: two cameras; medical: medical images (edges)")
     how.add_argument("--calibration", type=Path, metavar="FILE", help="apply this file, estimate nothing")
     add_grid_option(how)
     what = parser.add_argument_group("what to write")
@@ -59,6 +56,9 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     """Align as the arguments say; the exit status: 0, or 1 where anything failed."""
     args = make_parser(prog).parse_args(argv)
     try:
+        if args.calibration is not None and (args.method or args.measure):
+            raise ValueError("--calibration applies what is known; leave out --method and --measure, or estimate anew")
+        args.method, args.measure = args.method or "affine", args.measure or "edges"
         job = _Job.of(args)
         return _calibrate(job, args) if args.save is not None else _align(job, args)
     except (ValueError, OSError) as error:
@@ -80,7 +80,7 @@ class _Job:
     def of(args: argparse.Namespace) -> "_Job":
         problems = []
         if args.a.is_file() and args.b.is_file():
-            scenes, names = [Scene(args.b.stem, (args.a, args.b))], ("a", "b")
+            scenes, names = [scene_of_files(args.b.stem, (args.a, args.b))], ("a", "b")
         else:
             for path in (args.a, args.b):
                 if path.is_file():
@@ -108,7 +108,9 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     grid = args.grid or GRIDS[0]
     aligner = Aligner(method, grid, args.measure, known)
     if args.out is not None:
+        refuse_image_name(args.out)
         _refuse_to_overwrite(job, args.out)
+        try_to_write(args.out)
     failed = [printable(reason) for reason in job.failed]
     empty = []  # share of pixels without data, of each warped image that has some
     for scene in job.scenes:
@@ -122,7 +124,9 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
                 if images[moved].valid is not None:
                     empty.append(1 - images[moved].valid.mean())
                 for name, image in zip(job.names, images):
-                    write_image(args.out / name / f"{scene.stem}{suffix_of(image.depth)}", image.pixels, image.depth)
+                    save_result(args.out / name / f"{scene.stem}{suffix_of(image.depth)}", image.pixels, image.depth)
+        except SaveError:
+            raise
         except (ValueError, OSError) as error:
             failed.append(printable(f"{scene.stem}: {error}"))
             continue
@@ -158,6 +162,8 @@ def _calibrate(job: _Job, args: argparse.Namespace) -> int:
     if args.grid:
         raise ValueError(f"--grid {args.grid}: a calibration serves both grids; give --grid where it is applied")
 
+    if args.save.suffix.lower() in IMAGE_SUFFIXES or args.save.is_dir():
+        raise ValueError(f"--save {args.save}: the name of an image, or a folder; give that of a file, such as c.json")
     failed = [printable(reason) for reason in job.failed]
 
     def pairs() -> Iterator[tuple[str, Image, Image]]:
@@ -169,11 +175,13 @@ def _calibrate(job: _Job, args: argparse.Namespace) -> int:
                 continue
             yield (scene.stem, a, b)
 
-    result = calibrate(pairs(), args.method, args.measure)
-    failed += [printable(f"{name}: {reason}") for name, reason in result.failed]
+    try:
+        result = calibrate(pairs(), args.method, args.measure)
+        failed += [printable(f"{name}: {reason}") for name, reason in result.failed]
+    finally:
+        for reason in failed:
+            say(f"  not used: {reason}", sys.stderr)
     result.save(args.save)
-    for reason in failed:
-        say(f"  not used: {reason}", sys.stderr)
     say(f"{args.save}: {args.method}, {result.pairs} pairs, half of them within {result.spread:.1f} px of it")
     return 0
 

@@ -4,8 +4,8 @@ adasffuse compare thermal rgb ours=results/IVF other=OTHER/IVF -o figures
 adasffuse compare thermal/7.png rgb/7.png ours=results/IVF/7.png -o figure.png --crop 200 120 160 120
 adasffuse compare thermal/7.png rgb/7.png --save_features features --task ivf
 
-A figure has a column for each source and method: the image with a box, what lies in the box, and maps of |F - source|
-in luminance.
+A figure has a column for each source and method: the image with a box, what lies in the box, and maps of its difference
+to each source in luminance.
 """
 
 import argparse
@@ -19,13 +19,15 @@ from adasffuse.files import printable, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.comparison import FULL, Crop, comparison_figure
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.pairs import Scene, find_scenes, read_scene
+from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import resolve_range
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference.folder import refuse_image_name
 from adasffuse.process import say, say_notices
 from adasffuse.tasks import TASKS
+
+_HIGHEST = 4320  # pixels of an image in a figure
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -66,8 +68,8 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     """Write the figures; the exit status: 0, or 1 where one could not be made."""
     parser = make_parser(prog)
     args = parser.parse_args(argv)
-    if args.count < 1 or args.height < 16:
-        parser.error("--count must be at least 1 and --height at least 16")
+    if args.count < 1 or not 16 <= args.height <= _HIGHEST:
+        parser.error(f"--count must be at least 1 and --height 16 to {_HIGHEST}")
     if args.out is None and args.save_features is None:
         parser.error("give -o OUT for figures, --save_features DIR, or both")
     if args.out is not None and not args.fused:
@@ -91,7 +93,7 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
     named = _named(args.fused)
     places = [args.source_a, args.source_b, *named.values()]
     if all(place.is_file() for place in places):
-        return [Scene(args.source_a.stem, tuple(places))], list(named)
+        return [scene_of_files(args.source_a.stem, places)], list(named)
     for place in places:
         if not place.is_dir():
             raise ImageError(f"{place}: no such folder; give files only, or folders only")

@@ -200,7 +200,7 @@ def _fuse_volumes(args: argparse.Namespace) -> int:
     """Fuse two NIfTI volumes, or DICOM series, slice by slice."""
     if not is_volume(args.out):
         raise ImageError(f"-o {args.out}: the result of volumes is a volume; give a name ending in .nii.gz")
-    asked = ("dry_run", "resume", "scores", "panel", "stretch", "pattern_a", "pattern_b", "calibration")
+    asked = ("dry_run", "resume", "scores", "panel", "stretch", "pattern_a", "pattern_b", "calibration", "grid")
     refused = [name for name in asked if getattr(args, name)]
     refused += [name for name in ("no_data_a", "no_data_b") if getattr(args, name) is not None]
     refused += [name for name in ("align", "keep_metadata") if getattr(args, name) != "none"]

@@ -27,7 +27,7 @@ class Command:
 
 COMMANDS = {
     "fuse": Command("fuse", "fuse two files, two folders, or pairs in one folder", shares=True),
-    "stack": Command("stack", "fuse exposure brackets and focus stacks, one folder per stack"),
+    "stack": Command("stack", "fuse exposure brackets and focus stacks, one folder per stack", shares=True),
     "video": Command("video", "fuse two videos or folders of frames; --show: live"),
     "align": Command("align", "register images that do not lie on each other, and save how"),
     "extract": Command("extract", "take temperatures and photographs out of FLIR's radiometric JPEG files"),

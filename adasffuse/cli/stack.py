@@ -1,6 +1,7 @@
 """`adasffuse stack`: exposure brackets and focus stacks, one folder per stack, to one image each."""
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -27,6 +28,7 @@ from adasffuse.inference.folder import (
 )
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.journal import Journal, settings_of, stamps
+from adasffuse.inference.ranks import Ranks, join_ranks
 from adasffuse.inference.stack import FusedStack, StackOptions, fuse_stack, plan_stack
 from adasffuse.process import say
 from adasffuse.registration.stacks import STACK_METHODS
@@ -40,7 +42,8 @@ DESCRIPTION = """Fuse stacks of any number of images: exposures, or focus settin
 
 Images are read one after the other, so memory does not grow with their number.
 """
-EPILOG = "Exit status: 0 everything was fused, 1 something failed and is named, 2 impossible arguments."
+EPILOG = """Exit status: 0 everything was fused, 1 something failed and is named, 2 impossible arguments.
+Several processes share several stacks: torchrun --nproc_per_node 4 -m adasffuse stack STACKS -o OUT --task TASK."""
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -97,16 +100,19 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Fuse as the arguments say; the exit status: 0 only if everything was fused."""
     args = make_parser(prog).parse_args(argv)
-    try:
-        return _run(args)
-    except (ValueError, OSError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
-        if args.json:
-            say(json.dumps({"ok": False, "error": str(error)}))
-        return 1
+    with join_ranks() as ranks:
+        try:
+            return _run(args, ranks)
+        except (ValueError, OSError) as error:
+            if ranks.main or isinstance(error, SaveError):
+                say(f"error: {printable(error)}", sys.stderr)
+            if ranks.main and args.json:
+                say(json.dumps({"ok": False, "error": str(error)}))
+            ranks.leave(failed=True)
+            return 1
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     work, failed, notices = _work(args)
     if args.resume and work.file:
         raise ValueError("--resume is for folders of results; give a folder as -o")
@@ -116,12 +122,14 @@ def _run(args: argparse.Namespace) -> int:
         fuser, range=args.range, no_data=args.no_data, align=args.align, depth=args.depth, kind="stack"
     )
     if args.dry_run:
-        return _dry_run(args, work, failed, notices, options, settings)
+        return _dry_run(args, work, failed, notices, options, settings) if ranks.main else 0
     prepare_results(work)
     started = time.perf_counter()
     rows: list[dict[str, Any]] = []
-    with Journal(work.save_dir, settings, args.resume) as journal:
-        for scene in tqdm(work.scenes, "stacks", unit="stack", disable=True if args.json else None):
+    lost: list[tuple[str, str]] = []
+    hidden = None if ranks.main and not args.json else True
+    with Journal(work.save_dir, settings, args.resume, ranks.rank) as journal:
+        for scene in tqdm(ranks.share(work.scenes), "stacks", unit="stack", disable=hidden):
             before = stamps(scene.paths)
             finished = journal.finished(scene) if args.resume else None
             if finished:
@@ -134,12 +142,17 @@ def _run(args: argparse.Namespace) -> int:
             except SaveError:
                 raise
             except (ValueError, OSError, MemoryError, RuntimeError, cv2.error) as error:
-                failed.append((scene.stem, str(error)))
+                lost.append((scene.stem, str(error)))
                 continue
             if work.file is None:
                 journal.note(scene, before, [target])
             rows.append(_row(scene, fused, target))
-    _tell(args, fuser, rows, failed, notices, work, time.perf_counter() - started)
+    rows_of, lost_of, seconds = zip(*ranks.gather((rows, lost, time.perf_counter() - started)))
+    order = {scene.stem: number for number, scene in enumerate(work.scenes)}
+    rows = sorted(itertools.chain(*rows_of), key=lambda row: order[row["name"]])
+    failed += sorted(itertools.chain(*lost_of), key=lambda one: order[one[0]])
+    if ranks.main:
+        _tell(args, fuser, rows, failed, notices, work, max(seconds))
     return int(bool(failed))
 
 
@@ -149,7 +162,6 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
         if not path.exists():
             raise ImageError(f"{path}: no such file or folder")
     files = [path for path in args.stacks if path.is_file()]
-    given = [path.resolve() for path in args.stacks]
     if files and len(files) < len(args.stacks):
         raise ImageError(f"{files[0]} is a file and others are folders; give files of one stack, or folders")
     failed: list[tuple[str, str]] = []
@@ -162,11 +174,13 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
             below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
             beside = [place for place in below if images_of(place)] if images_of(folder) else []
             left_out = _left_out(folder, beside) if beside else ""
+            if not below and not images_of(folder):
+                failed.append((folder.resolve().name, f"no images in {folder} or in the folders below it"))
             for place in [folder] if images_of(folder) else below:
                 images = images_of(place)
                 if len(images) < 2:
                     reason = f"{place} holds {len(images)} images; a stack has two or more"
-                    failed.append((place.name, f"{reason}; {left_out}" if left_out else reason))
+                    failed.append((place.resolve().name, f"{reason}; {left_out}" if left_out else reason))
                 else:
                     notices += [left_out] if left_out else []
                     scenes.append(Scene(place.resolve().name, tuple(images)))
@@ -178,8 +192,8 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
     one_file = args.out.suffix.lower() in RESULT_SUFFIXES and not args.out.is_dir()
     if not one_file:
         refuse_image_name(args.out)
-        if args.out.resolve() in given:  # which would be a stack itself the next time
-            raise ImageError(f"results would lie among the sources in {args.out}; choose another folder for them")
+    if not files:
+        _refuse_to_add(args.out, args.stacks, one_file)
     if one_file and len(scenes) > 1:
         raise ImageError(f"-o {args.out} is one file, but there are {len(scenes)} stacks; give a folder")
     if files and not one_file:
@@ -187,6 +201,17 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
     folder = SceneFolder("stacks", tuple(dict.fromkeys(path.parent for scene in scenes for path in scene.paths)))
     save_dir = args.out.parent if one_file else args.out
     return Work(folder, tuple(scenes), (), save_dir, args.out if one_file else None), failed, notices
+
+
+def _refuse_to_add(out: Path, stacks: Sequence[Path], one_file: bool) -> None:
+    """Raise ImageError where a result would be an image of a stack, or the results a stack, the next time."""
+    place = out.resolve().parent if one_file else out.resolve()
+    for folder in stacks:
+        if place == folder.resolve() or (place.parent == folder.resolve() and not images_of(folder)):
+            raise ImageError(
+                f"results would lie among the sources in {folder} and be taken for such the next time; choose another "
+                "folder for them"
+            )
 
 
 def _left_out(folder: Path, beside: Sequence[Path]) -> str:

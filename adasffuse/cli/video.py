@@ -91,7 +91,12 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
     live.add_argument("--camera_a", metavar="DEVICE", help="capture device instead of A: its number, path or address")
     live.add_argument("--camera_b", metavar="DEVICE", help="capture device instead of B; -o records what is shown")
     report = parser.add_argument_group("report")
-    report.add_argument("--dry_run", "--dry-run", action="store_true", help="say what would be done, write nothing")
+    report.add_argument(
+        "--dry_run",
+        "--dry-run",
+        action="store_true",
+        help="say what would be done, from the first frames; write nothing",
+    )
     report.add_argument("--json", action="store_true", help="report as a JSON object on standard output")
     return parser
 
@@ -284,7 +289,7 @@ def _describe(a: Frames, b: Frames, args: argparse.Namespace) -> int:
     output = None if args.output is None else str(args.output)
     plan = {"a": rows[0], "b": rows[1], "output": output, "sound": str(giver.path) if giver else ""}
     if args.json:
-        say(json.dumps({"ok": True, "dry_run": True} | plan))
+        say(json.dumps({"ok": True, "dry_run": True, "frames_read": 1} | plan))
         return 0
     for source, row in zip("AB", rows):
         length = "of unknown length" if row["duration"] is None else f"{row['duration']:.2f} s"
@@ -294,6 +299,7 @@ def _describe(a: Frames, b: Frames, args: argparse.Namespace) -> int:
         )
     sound = f", with the sound of {giver.path}" if giver else ""
     say(f"result: {output or 'a window'}, {b.width}x{b.height}, times of source B{sound}; nothing was written")
+    say("only the first frames were read: damaged frames and frames of another size show when they are fused")
     return 0
 
 

@@ -44,11 +44,13 @@ def comparison_figure(
 ) -> ndarray:
     """One scene, a column for each source and method: images, enlarged crops, differences of luminance to each source.
 
+    Of the sources as well: what they have in common tells what a result can.
+
     Args:
         sources: name to image, in the task's order.
         methods: name to fused image.
         crop: the box; None chooses one, see `telling_crop`.
-        differences: whether rows with |F - source| are drawn, from black (0) to the brightest colour (FULL levels).
+        differences: whether rows with |image - source| are drawn, from black (0) to the brightest colour (FULL levels).
         height: pixels of each image in the figure.
     Returns:
         (H, W, 3) uint8.
@@ -68,10 +70,10 @@ def comparison_figure(
         [(name, _with_box(image, crop)) for name, image in images.items()],
         [("", _enlarged(crop.of(image), rows, columns)) for image in images.values()],
     ]
-    blank = np.full((rows, columns, 3), 255, np.uint8)
     for name, source in sources.items() if differences else ():
-        maps = [(f"|F - {name}|", difference_map(image, source)) for image in methods.values()]
-        figure.append([("", blank)] * len(sources) + maps)
+        words = [*sources, *["F"] * len(methods)]
+        maps = [difference_map(image, source) for image in images.values()]
+        figure.append([(f"|{word} - {name}|", one) for word, one in zip(words, maps)])
     return contact_sheet(figure, height)
 
 

@@ -1,6 +1,8 @@
 """DICOM files: rescaled values, with the window, curve or table by which the file asks to show them."""
 
 import copy
+import logging
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,8 @@ import numpy as np
 from adasffuse.images.extras import needed
 from adasffuse.images.formats import Stored
 from adasffuse.images.image import ImageError
+
+logging.getLogger("pydicom").addHandler(logging.NullHandler())  # or what it finds in damaged files goes to stderr
 
 
 @contextmanager
@@ -27,7 +31,12 @@ def damage_named(path: str | Path) -> Iterator[None]:
     except MemoryError:
         raise ImageError(f"{path}: not enough memory for its pixels") from None
     except (*broken, ArithmeticError, RuntimeError, OSError, EOFError, struct.error) as error:
-        raise ImageError(f"{path}: damaged or truncated ({error}); export it again") from error
+        raise ImageError(f"{path}: damaged or truncated ({_reason(error)}); export it again") from error
+
+
+def _reason(error: Exception) -> str:
+    """What a decoder says, on one line; it knows the pixels as a stream without a name."""
+    return re.sub(r"<_io\.BytesIO [^>]*>", "in its pixel data", " ".join(str(error).split()))
 
 
 def open_dicom(path: str | Path) -> tuple[int, int, str, Any]:
@@ -87,7 +96,7 @@ def _decode(path: str | Path, data_set: Any) -> Stored:
         elif kind.startswith("MONOCHROME"):
             values = pixels.apply_modality_lut(values, data_set)
     except (ValueError, RuntimeError, NotImplementedError, AttributeError, KeyError) as error:
-        raise ImageError(f"{path}: its pixels cannot be decoded ({error}); export it uncompressed") from error
+        raise ImageError(f"{path}: its pixels cannot be decoded ({_reason(error)}); export it uncompressed") from error
     notices = (f"holds {frames} frames, only the first is read",) if frames > 1 else ()
     if values.ndim == 3:
         if values.dtype != np.uint8:

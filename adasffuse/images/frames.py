@@ -5,6 +5,7 @@ Video files need PyAV (`pip install 'adasffuse[video]'`), which brings FFmpeg's 
 
 import errno
 import itertools
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -180,7 +181,7 @@ class FrameFolder:
 
     Args:
         paths: the files, see `list_frames`.
-        rate: frames per second.
+        rate: frames per second: 25, 29.97, Fraction(30000, 1001).
         spec: black and white of files of more than 8 bits, as `adasffuse.images.ranges.parse_range` returns it: one
             window for all frames.
         no_data: a value that means "no data".
@@ -194,6 +195,7 @@ class FrameFolder:
     Raises:
         ImageError: the first file cannot be read, or its own values decide what is black and white, as of temperatures
             and of DICOM without a window, and there is no `spec`.
+        ValueError: the rate is no positive number.
     """
 
     audio = None
@@ -202,8 +204,8 @@ class FrameFolder:
 
     def __init__(
         self,
-        paths: Sequence[Path],
-        rate: Fraction = DEFAULT_RATE,
+        paths: Sequence[str | Path],
+        rate: Fraction | float = DEFAULT_RATE,
         spec: RangeSpec | None = None,
         no_data: float | None = None,
         thermal: bool = False,
@@ -211,7 +213,11 @@ class FrameFolder:
     ) -> None:
         if not paths:
             raise ImageError("a folder of frames needs at least one file, got none")
-        self.paths, self.rate, self.time_base, self.no_data = list(paths), rate, 1 / rate, no_data
+        if not 0 < rate < math.inf:
+            raise ValueError(f"the rate of frames is a positive number, got {rate}")
+        self.paths, self.no_data = [Path(path) for path in paths], no_data
+        self.rate = rate = Fraction(rate).limit_denominator(1001)
+        self.time_base = 1 / rate
         self.path, self.duration = self.paths[0].parent, float(len(self.paths) / rate)
         self._thermal = thermal
         self.value_range = resolve_range(spec, self.paths[: range_frames or None], no_data, thermal)

@@ -31,6 +31,7 @@ class Metadata:
     exif: bytes | None  # as in a PNG's eXIf chunk, without a header
     texts: tuple[tuple[int, bytes], ...]  # TIFF tags
     profile: bytes  # ICC, sRGB; for images with colour
+    place: bool = False  # whether the EXIF data say where the image was taken; TIFF files are written without it
 
 
 def read_metadata(path: str | Path, keep: str) -> Metadata | None:
@@ -60,7 +61,7 @@ def read_metadata(path: str | Path, keep: str) -> Metadata | None:
         new.get_ifd(ifd).update(kept)
     data = new.tobytes().removeprefix(b"Exif\0\0") if texts or inner or place else None
     tags = tuple((tag, texts[name]) for name, tag in _TEXTS.items() if name in texts)
-    return Metadata(data, tags, srgb_profile())
+    return Metadata(data, tags, srgb_profile(), place=bool(place))
 
 
 def _ifd(exif: Image.Exif, ifd: int) -> dict:

@@ -50,6 +50,19 @@ class SceneFolder:
     folders: tuple[Path, ...]  # one per source
 
 
+def scene_of_files(stem: str, paths: Sequence[Path]) -> Scene:
+    """A scene that is given by its files.
+
+    Raises:
+        ImageError: two of them are one file.
+    """
+    files = [path.resolve() for path in paths]
+    twice = next((path for path, file in zip(paths, files) if files.count(file) > 1), None)
+    if twice is not None:
+        raise ImageError(f"two sources are one and the same file, {twice}; give a file for each source")
+    return Scene(stem, tuple(paths))
+
+
 class SceneError(ImageError):
     """Folders in which no scene is found as they were given; `folders`, `patterns` or `root`, where set, would help."""
 

@@ -69,9 +69,13 @@ def resolve_range(
         spec: as `parse_range` returns it.
         paths: the source's files.
         no_data, thermal: as in `read_image`.
+    Raises:
+        ValueError: another kind of `spec`.
     """
     if spec is None:
         return None
+    if not isinstance(spec, RangeSpec):
+        raise ValueError(f"the range of a source is what parse_range of adasffuse.images.ranges returns, got {spec!r}")
     if spec.kind == "fixed":
         return spec.low, spec.high
     paths = list(paths)

@@ -156,7 +156,7 @@ def _window(
         return stored.span, [f"has 8 bits per channel, which always span 0..255; the range {shown} is not used"]
     used = values if valid is None else values[valid]
     if stored.span is None:
-        spans = f" (they span {used.min():g}..{used.max():g})" if used.size else ""
+        spans = f" (they span {used.min():g}..{used.max():g})" if used.size else " (it holds no data at all)"
         raise ImageError(
             f"{name}: {values.dtype} values have no fixed black and white; "
             f"give a value range for this source, LOW HIGH in its units{spans}; of files, commands also take 'folder'"

@@ -25,7 +25,7 @@ from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.metadata import Metadata, read_metadata
-from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene
+from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import IMAGE_SUFFIXES
@@ -43,6 +43,7 @@ from adasffuse.tasks import Task
 PANELS = "panels"  # folder below that of the results
 RESULT_SUFFIXES = (".png", ".tif", ".tiff")
 _PANEL_HEIGHT = 1080  # pixels, at most
+_NO_PLACE = "its place is not kept: results in TIFF hold none, those in PNG (8 and 16 bits) do"
 _LARGE = 1 << 20  # pixels from which on an image gets all threads: they share its work well, and memory is bounded
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what no later file will be spared
 
@@ -169,8 +170,11 @@ class WantedResults:
         """How the files of all scenes are read.
 
         Raises:
-            ValueError: an option has another number of entries than there are sources.
+            ValueError: an option has another number of entries than there are sources, or makes no sense.
         """
+        result_depth(self.depth, ["8"])  # knows the words
+        if not isinstance(self.align, Aligner | None):
+            raise ValueError("align is an Aligner of adasffuse.registration.aligner: Aligner('affine')")
         none = (None,) * len(work.folder.folders)
         specs, no_data, thermal = self.ranges or none, self.no_data or none, task.thermal or (False,) * len(none)
         for name, values in (("ranges", specs), ("no_data", no_data), ("thermal sources of this task", thermal)):
@@ -221,10 +225,8 @@ def work_of_files(paths: Sequence[str | Path], file: str | Path) -> Work:
     Raises:
         ImageError: another suffix, two sources are one file, or the result would overwrite a source.
     """
-    paths, file = tuple(Path(path) for path in paths), Path(file)
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise ImageError(f"two sources are one and the same file, {paths[0]}: it would be fused with itself")
-    return _work_of_scene(paths, file)
+    file = Path(file)
+    return _work_of_scene(scene_of_files(file.stem, [Path(path) for path in paths]), file)
 
 
 def work_of_camera(source: str | Path, out: str | Path, pattern: str | None = None) -> Work:
@@ -239,7 +241,7 @@ def work_of_camera(source: str | Path, out: str | Path, pattern: str | None = No
     """
     source, out = Path(source), Path(out)
     if source.is_file():
-        return _work_of_scene((source, source), out, camera=True)
+        return _work_of_scene(Scene(out.stem, (source, source)), out, camera=True)
     refuse_image_name(out)
     scenes, problems = find_scenes((source,), (pattern,))
     pairs = tuple(Scene(scene.stem, scene.paths * 2) for scene in scenes)
@@ -248,11 +250,11 @@ def work_of_camera(source: str | Path, out: str | Path, pattern: str | None = No
     return work
 
 
-def _work_of_scene(paths: tuple[Path, ...], file: Path, camera: bool = False) -> Work:
+def _work_of_scene(scene: Scene, file: Path, camera: bool = False) -> Work:
     if file.suffix.lower() not in RESULT_SUFFIXES:
         raise ImageError(f"{file}: results are written to files ending in {', '.join(RESULT_SUFFIXES)}, or to a folder")
-    folder = SceneFolder(file.stem, tuple(path.parent for path in paths))
-    work = Work(folder, (Scene(file.stem, paths),), (), file.parent, file, camera)
+    folder = SceneFolder(scene.stem, tuple(path.parent for path in scene.paths))
+    work = Work(folder, (scene,), (), file.parent, file, camera)
     refuse_to_overwrite(work)
     return work
 
@@ -277,7 +279,7 @@ def fuse_scenes(
     """
     wanted, ranks = wanted or WantedResults(), ranks or Ranks()
     reading = wanted.resolved(fuser.task, work)
-    _try_to_write(work.save_dir)
+    try_to_write(work.save_dir)
     report = FolderReport(work.folder.name, work.file or work.save_dir, f"{fuser.precision} on {fuser.device}")
     report.ranges, report.no_data = reading.ranges, reading.no_data
     started, done = time.perf_counter(), []
@@ -310,7 +312,10 @@ def fuse_scenes(
             fused, empty = _fuse_images(fuser, images, turns, wanted.stretch, deep)
             one.notices += [(scene.paths[k], NO_CONTENT) for k in empty]
             giver = scene.paths[0 if fuser.task.color == "a" else -1]
-            save_result(written[0], fused, deep, read_metadata(giver, wanted.metadata))
+            metadata = read_metadata(giver, wanted.metadata)
+            save_result(written[0], fused, deep, metadata)
+            if metadata is not None and metadata.place and written[0].suffix.lower() != ".png":
+                one.notices.append((giver, _NO_PLACE))
             if wanted.panels:
                 save_result(written[1], panel_of(shown, fused, fuser.task), "8")
             if journal:
@@ -438,7 +443,7 @@ def prepare_results(work: Work) -> None:
         SaveError: the folder cannot be written.
     """
     refuse_to_overwrite(work)
-    _try_to_write(work.save_dir)
+    try_to_write(work.save_dir)
 
 
 def refuse_image_name(save_dir: Path) -> None:
@@ -466,7 +471,7 @@ def refuse_to_overwrite(work: Work) -> None:
                 raise ImageError(f"the result {path} would overwrite a source; choose another {where}")
 
 
-def _try_to_write(save_dir: Path) -> None:
+def try_to_write(save_dir: Path) -> None:
     """Make the folder of the results, and raise SaveError unless files can be made in it."""
     try:
         save_dir.mkdir(parents=True, exist_ok=True)

@@ -125,6 +125,9 @@ class _Stack:
         self._paths, self._options = paths, options
         self._window = resolve_range(options.range, paths, options.no_data)
         self.notices: list[str] = []
+        if self._window is not None and options.range.kind != "fixed":
+            low, high = self._window
+            self.notices.append(f"{paths[0].parent}: the values {low:g} to {high:g} become black to white")
         self.depths: list[str] = []
         self.shifts: list[float] = []
         self._of_files: dict[str, list[Path]] = {}  # notice of reading to the files that have it

@@ -36,6 +36,7 @@ from adasffuse.images.image import Image, ImageError
 from adasffuse.images.live import Camera, Window
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.write import result_depth, suffix_of, write_image
+from adasffuse.inference.folder import try_to_write
 from adasffuse.inference.fuser import Fuser, Prepared
 
 AUDIO = ("auto", "a", "b", "none")
@@ -202,6 +203,7 @@ def fuse_video(
     Raises:
         ImageError: the sequences do not fit together, have no frames in common, or the output cannot be written or
             would overwrite a source.
+        SaveError: the folder cannot be written.
         ValueError: unknown audio or depth, or a depth that a video cannot have.
     """
     output = Path(output)
@@ -211,7 +213,7 @@ def fuse_video(
     pairs, notices = FramePairs(a, b), _Notices()
     where = f"{fuser.precision} on {fuser.device}"
     report = VideoReport(str(output), where, b.width, b.height, float(b.rate), str(giver.path) if giver else "")
-    end = Fraction(0)
+    end, written = Fraction(0), set()
     started = time.perf_counter()
     with _writer(output, b, depth, quality, giver, a) as write, _Stages() as stages:
         source = iter(pairs)
@@ -225,6 +227,7 @@ def fuse_video(
         def finish(frame: Frame, prepared: Prepared, luma: np.ndarray) -> None:
             deep = "8" if is_video_name(output) else result_depth(depth, prepared.depths)
             write(frame, fuser.finish(luma, prepared, depth=deep), deep)
+            written.add(deep)
 
         total = _expected(a, b)
         with tqdm(stages.read_ahead(read), printable(output.name), total, unit="frame", disable=None) as bar:
@@ -240,6 +243,10 @@ def fuse_video(
     report.repeated, report.unused, report.apart = pairs.repeated, pairs.unused, pairs.apart
     report.problem = pairs.damage or ("" if shortest else pairs.shorter)
     report.notices = notices.texts(report.frames, fuser, output, b)
+    if len(written) > 1:
+        report.notices.append(
+            f"{output}: holds frames of depth {' and '.join(sorted(written))}; --depth makes them equal"
+        )
     return report
 
 
@@ -319,8 +326,10 @@ class _Notices:
 
     def texts(self, frames: int, fuser: Fuser, output: Path, b: Frames) -> list[str]:
         said = [f"{text} ({self._counts[kind]} of {frames} frames)" for kind, text in self._texts.items()]
-        if fuser.task.color == "b" and self._colored[0] and not self._colored[1]:
-            said.append("all frames of B are gray and those of A have colour: A and B may be swapped")
+        giver = {"a": 0, "b": 1}.get(fuser.task.color)  # the source whose colours the result takes
+        if giver is not None and self._colored[1 - giver] and not self._colored[giver]:
+            gray, colored = "AB"[giver], "AB"[1 - giver]
+            said.append(f"all frames of {gray} are gray and those of {colored} have colour: A and B may be swapped")
         if is_video_name(output) and (b.width % 2 or b.height % 2):
             size = f"{b.width + b.width % 2}x{b.height + b.height % 2}"
             said.append(f"H.264 needs even sides: the last row or column is written twice, {size} pixels")
@@ -388,7 +397,7 @@ def _writer(
 ) -> Iterator[_FolderWriter | _VideoWriter]:
     """Where frames go, called with frame, pixels and depth."""
     if not is_video_name(output):
-        output.mkdir(parents=True, exist_ok=True)
+        try_to_write(output)
         yield _FolderWriter(output)
         return
     sound = None

@@ -17,7 +17,7 @@ from typing import Any
 from adasffuse.files import write_text
 from adasffuse.models.network import AdaSFFuse
 from adasffuse.models.weights import RUN_WEIGHTS, WeightsError, find_weights, save_weights
-from adasffuse.tasks import GENERAL
+from adasffuse.tasks import GENERAL, TASKS
 
 CONFIG = "config.json"  # what the Hub counts downloads by
 CARD = "README.md"
@@ -79,8 +79,11 @@ def save_pretrained(
         task: 'ivf', 'mef', 'mff' or 'mif', or 'general' for all.
         record: JSON values kept in the weights file, e.g. steps and seed.
     Raises:
+        ValueError: unknown task, which no fuser would take.
         OSError: the folder cannot be written.
     """
+    if task not in (GENERAL, *TASKS):
+        raise ValueError(f"unknown task {task!r}; choose one of {GENERAL}, {', '.join(TASKS)}")
     folder = Path(folder)
     save_weights(folder / RUN_WEIGHTS, model.state_dict(), model.options, task, **(record or {}))
     config = {"library_name": "adasffuse", "task": task, "model": asdict(model.options)}

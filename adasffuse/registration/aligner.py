@@ -115,6 +115,8 @@ def calibrate(
         sizes = [(e.transform.size, e.transform.moving_size) for e in (found[0], found[-1])]
         if sizes[0] != sizes[1]:
             raise AlignmentError(f"{name}: has another size than the pairs before; one calibration serves one size")
+    if not found and not failed:
+        raise AlignmentError("there is no pair that could be read")
     if not found or len(found) < _FEWEST_PAIRS * (len(found) + len(failed)):
         reason = f"; {failed[0][0]}: {failed[0][1]}" if failed else ""
         raise AlignmentError(f"{len(failed)} of {len(found) + len(failed)} pairs cannot be registered{reason}")
@@ -174,18 +176,17 @@ def load_calibration(path: str | Path) -> Calibration:
             f"cannot read the calibration {path}: {reason}; write one with adasffuse align --save"
         ) from error
     try:
-        if content["format"] != _FORMAT or content["method"] not in METHODS[:3]:
-            raise KeyError(_FORMAT)
+        if not isinstance(content, dict) or content["format"] != _FORMAT or content["method"] not in METHODS[:3]:
+            raise ValueError("format or method")
         matrix = np.array(content["matrix_b_to_a"], np.float64)
         sizes = [(int(height), int(width)) for width, height in (content["size_b"], content["size_a"])]
         if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
-            raise ValueError("matrix")
+            raise ValueError("matrix_b_to_a")
         transform = Transform(content["method"], matrix, *sizes)
         return Calibration(transform, int(content["pairs"]), float(content["spread"]))
     except (KeyError, TypeError, ValueError) as error:
         raise AlignmentError(
-            f"{path} is no calibration of this program ({error} is missing or wrong); "
-            "write one with adasffuse align --save"
+            f"{path} is no calibration of this program, or is damaged ({error}); write one with adasffuse align --save"
         ) from error
 
 

@@ -78,7 +78,7 @@ def warp_image(image: Image, transform: Transform) -> Image:
     Where the target's pixels are larger than the moving image's, their mean is taken.
 
     Raises:
-        AlignmentError: the image has another size than the transform is for, or is too large.
+        AlignmentError: the image has another size than the transform is for, is too large, or lies beside the target.
     """
     pixels = image.pixels
     height, width = pixels.shape[:2]
@@ -91,6 +91,8 @@ def warp_image(image: Image, transform: Transform) -> Image:
     x, y = np.moveaxis(transform.positions(), -1, 0)
     margin = 1e-2
     inside = (x >= -margin) & (y >= -margin) & (x <= width - 1 + margin) & (y <= height - 1 + margin)
+    if not inside.any():
+        raise AlignmentError("the transform moves the whole image off the other one; estimate it anew")
     scale = np.sqrt(abs(np.linalg.det(transform.matrix[:2, :2])))
     if scale > 1.2:  # the mean over a pixel of the target
         pixels = cv2.GaussianBlur(pixels, (0, 0), 0.45 * np.sqrt(scale**2 - 1))
