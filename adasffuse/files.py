@@ -8,6 +8,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PARTIAL = ".part-"  # how the names of unfinished files begin
+_LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
 
 
 @contextmanager
@@ -65,6 +70,16 @@ def write_with(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write(temporary)` make the file, whole or not at all; errors as `replacing` and those of `write`."""
     with replacing(path) as temporary:
         write(temporary)
+
+
+def in_latex(text: object) -> str:
+    """A name as one line of LaTeX that shows it."""
+    return printable(text).translate(str.maketrans(_LATEX))
+
+
+def in_markdown(text: object) -> str:
+    """A name as one cell of a table in Markdown."""
+    return printable(text).replace("|", "\\|")
 
 
 def printable(text: object) -> str:

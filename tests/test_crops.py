@@ -51,8 +51,7 @@ def test_a_sample_depends_on_its_number_alone(root):
 
 def test_a_sample_has_the_stated_form(root):
     sample = TrainingCrops(data_options(root))[0]
-    tensors = {"a", "b", "truth", "shown_b", "before_a", "before_b", "elsewhere"}
-    assert set(sample) == tensors | {"name"} and sample["name"].startswith("IVF/") and not sample["elsewhere"].any()
+    assert set(sample) == {"a", "b", "truth", "shown_b", "name"} and sample["name"].startswith("IVF/")
     for name in ("a", "b", "truth"):
         assert sample[name].shape == (1, 24, 24) and sample[name].dtype == torch.float32
     assert sample["truth"].isnan().all()
@@ -391,6 +390,14 @@ def test_something_hot_passes_and_leaves_the_rest_as_it_was(root):
         assert changed.any() and not (changed & rest).any() and 0.2 < rest.float().mean() < 1
         assert torch.equal(sample["b"][rest], crop["b"][rest]) and torch.equal(sample["b"], sample["shown_b"])
         assert sample["a"][changed].max() > 0.6 and sample["a"].max() <= 1
+
+
+def test_samples_of_all_parts_have_the_same_arrays(root):
+    parts = [PartOptions("ivf", data_options(root, passing=share)) for share in (0.0, 1.0)]
+    samples = [MixedCrops(parts)[n] for n in range(4)]
+    assert {sample["part"] for sample in samples} == {0, 1} and len({frozenset(sample) for sample in samples}) == 1
+    assert all(sample["elsewhere"].any() == (sample["part"] == 1) for sample in samples)
+    assert "elsewhere" not in MixedCrops(parts[:1])[0]
 
 
 def test_nothing_passes_where_the_truth_is_known(root):

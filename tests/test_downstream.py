@@ -34,6 +34,7 @@ from adasffuse.scenes.objects import CLASSES, objects_frame
 from adasffuse.training.lock import run_lock
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
+WEIGHTS = Path(__file__).parents[1] / "adasffuse/weights"
 MASKS, BOXES = ClassList(CLASSES), ClassList(CLASSES[1:])
 
 
@@ -397,6 +398,11 @@ def test_changed_boxes_train_anew(rendered, tmp_path):
     [
         (["--size", "100x64"], "multiples of 32"),
         (["--size", "big"], "WIDTHxHEIGHT"),
+        (["--size", "99999968x64"], "at most 4096"),
+        (["--learning_rate", "inf"], "--learning_rate is a finite number above 0, got inf"),
+        (["--backbone", "nosuchnet", "--weights", "scratch"], "--model fpn --backbone nosuchnet: Unknown model"),
+        (["--modalities", f"mine={WEIGHTS / 'mff_small.safetensors'}"], "was trained for task 'mff', not 'ivf'"),
+        (["--modalities", f"mine={WEIGHTS}"], "no image of 24 of 24 frames"),
         (["--groups", "day"], "NAME=PATTERN"),
         (["--groups", "night=*N"], "no test frame is called like *N"),
         (["--applied", "visble"], "not among --modalities"),
@@ -410,8 +416,9 @@ def test_changed_boxes_train_anew(rendered, tmp_path):
     ],
 )
 def test_impossible_arguments(rendered, tmp_path, capsys, more, what):
-    assert downstream.run([str(rendered), "--task", "segment", "--out", str(tmp_path), *more]) == 1
-    assert what in capsys.readouterr().err
+    out = tmp_path / "out"
+    assert downstream.run([str(rendered), "--task", "segment", "--out", str(out), *more]) == 1
+    assert what in capsys.readouterr().err and not out.exists()
 
 
 def test_a_data_set_without_lists(rendered, tmp_path, capsys):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from adasffuse.files import printable, replacing, write_bytes, write_text, write_with
+from adasffuse.files import in_latex, in_markdown, printable, replacing, write_bytes, write_text, write_with
 
 
 def test_a_file_is_written_with_its_folders(tmp_path):
@@ -64,3 +64,10 @@ def test_names_for_the_terminal():
     assert printable("\x1b[31mred\x07\r\x7f") == r"\x1b[31mred\x07\r\x7f"
     assert printable(b"caf\xe9".decode("utf-8", "surrogateescape")) == r"caf\xe9"  # a name that is no UTF-8
     assert printable(Path("a\u202eb")) == r"a\u202eb"  # turns the direction of text
+
+
+def test_names_for_tables():
+    assert in_latex("a_b & 50%") == r"a\_b \& 50\%" and in_latex("{~\\^\n}") == (
+        r"\{\textasciitilde{}\textbackslash{}\textasciicircum{}\textbackslash{}n\}"
+    )
+    assert in_markdown("a|b\nc") == r"a\|b\nc"

@@ -57,6 +57,11 @@ def run(data, *arguments):
     return program.main(["--root_path", str(data / "data"), "--dataset", "IVF", "--workers", "1", *map(str, arguments)])
 
 
+def test_a_list_of_no_metric(data, capsys):
+    assert run(data, "--baselines", "max", "--metrics", ",", "--csv", data / "a.csv") == 1
+    assert "error: --metrics names no metric" in capsys.readouterr().err and not (data / "a.csv").exists()
+
+
 def test_table_and_files(data, capsys):
     files = {name: data / "out" / f"table.{name}" for name in ("csv", "json", "markdown", "latex")}
     options = [part for name, path in files.items() for part in (f"--{name}", path)]

@@ -396,6 +396,16 @@ def test_methods_are_compared_on_the_images_that_all_have():
     assert table.csv().count("\n") == 4  # every score is kept
 
 
+def test_any_name_of_a_method_is_one_cell_of_a_table():
+    table = filled_table({"a|b": {"p": 1.0}, "50%&_x": {"p": 2.0}, "two\nlines": {"p": 3.0}})
+    rows = [line for line in table.markdown().splitlines() if line.startswith("|")]
+    assert rows[2].startswith(r"| a\|b | ") and len(rows) == 5
+    rows = [line for line in table.latex().splitlines() if line.endswith(r" \\")]
+    names = [row.split(" & ")[0] for row in rows[1:]]
+    assert names == ["a|b", r"50\%\&\_x", r"two\textbackslash{}nlines"]
+    assert r"two\nlines" in table.text()
+
+
 def test_table_skips_nan_ranks_and_marks():
     table = ScoreTable(("EN", "CE"))
     for method, values in {"x": [(1, 5), (3, math.nan)], "y": [(4, 2), (4, 2)], "z": [(0, 9), (0, 9)]}.items():

@@ -89,10 +89,11 @@ def test_to_dict_and_back(path):
 
 
 def test_defaults_come_from_size_and_task():
-    small = parse_options(changed(size="small", task="MIF", model={"scan": "raster"}, loss={"intensity": 1}))
+    medical = with_data(datasets=["MIF"])
+    small = parse_options({**medical, "size": "small", "task": "MIF", "model": {"scan": "raster"}, "loss": {"ssim": 1}})
     assert small.task == "mif"
     assert small.model == replace(SIZES["small"], scan="raster")
-    assert small.parts[0].loss == replace(LossOptions.for_task(TASKS["mif"]), intensity=1)
+    assert small.parts[0].loss == replace(LossOptions.for_task(TASKS["mif"]), ssim=1)
     base = parse_options(MINIMAL)
     assert base.model == SIZES["base"] and base.parts[0].loss == LossOptions.for_task(TASKS["ivf"])
     assert base.parts[0].data.datasets == ("IVF",)
@@ -132,14 +133,23 @@ def test_what_parts_share_is_what_each_would_say(path):
 def test_a_part_overrides_what_it_shares():
     inner = [{"weight": 2}, {"data": {"datasets": ["MEF_2"]}, "loss": {"ssim": 1}}]
     group = {"task": "mef", "loss": {"gradient": 7}, "parts": inner}
+    first = {"task": "ivf", "data": {"datasets": ["IVF"]}}
     shared = {"data": {"root_path": "data", "datasets": ["MEF"]}, "loss": {"ssim": 3}}
-    options = parse_options({"name": "run", **shared, "parts": [{"task": "ivf"}, group]})
+    options = parse_options({"name": "run", **shared, "parts": [first, group]})
     assert [part.task for part in options.parts] == ["ivf", "mef", "mef"]
     assert [part.loss.ssim for part in options.parts] == [3, 3, 1]
     assert [part.loss.gradient for part in options.parts] == [20, 7, 7]
     assert [part.weight for part in options.parts] == [1, 2, 1]
     assert options.parts[0].loss == replace(LossOptions.for_task(TASKS["ivf"]), ssim=3)
     assert options.parts[2].data.datasets == ("MEF_2",) and options.parts[2].data.root_path == "data"
+
+
+@pytest.mark.parametrize("size", ["small", "base"])
+def test_recipes_for_all_tasks_have_the_parts_of_the_cards(size):
+    root = Path(__file__).parents[1]
+    card = json.loads((root / f"adasffuse/weights/general_{size}.json").read_text())["options"]
+    recipe = load_options(root / f"options/train_AdaSFFuse_general_{size}.json", card["parts"][0]["data"]["root_path"])
+    assert recipe.parts == parse_options(card).parts and recipe.model == parse_options(card).model
 
 
 def test_cards_of_released_weights_hold_options_that_parse():
@@ -226,6 +236,17 @@ def test_absolute_roots_of_several_parts_stay(tmp_path):
         (with_data(exposures=0.5, sharp_folder="x"), "data.exposures 0.5 and data.sharp_share 0.5 exclude each other"),
         (with_data(exposures=2, sharp_folder="x"), "data.exposures must lie in 0 .. 1, got 2"),
         (with_data(datasets=[]), "data.datasets is empty: name a data set, or give data.sharp_folder with sharp_share"),
+        (with_data(datasets=["IVF", "IVF"]), "data.datasets names IVF twice; give a part a larger weight instead"),
+        (with_data(datasets=["IVF", "MEF"]), "data.datasets: MEF is no data set of the part's task, ivf"),
+        (with_data(sharp_folder="x"), "data.sharp_share makes pairs of task mff, the part's task is ivf; set it to 0"),
+        (
+            with_data(sharp_folder="x", sharp_share=0, exposures=1),
+            "data.exposures makes pairs of task mef, the part's task is ivf; set it to 0",
+        ),
+        (
+            changed(loss={"intensity": 0, "gradient": 0, "ssim": 0}),
+            "loss has no term: give one of intensity, gradient, ssim, .*steady a weight above 0",
+        ),
         (with_data(jitter=0.7), "data.jitter must lie in 0 .. 0.5, got 0.7"),
         (with_data(cache_mb=-1), "data.cache_mb must lie in 0 .. 1e.07, got -1"),
         (changed(train={"accumulate": 0}), "train.accumulate must lie in 1 .. 65536, got 0"),

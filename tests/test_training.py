@@ -1,6 +1,7 @@
 """The trainer: it learns, it continues exactly where it stopped, and several processes equal one."""
 
 import csv
+import errno
 import hashlib
 import importlib.util
 import json
@@ -216,6 +217,20 @@ def test_a_finished_run_is_left_as_it_is(root, tmp_path):
     weights = train(options, tmp_path, "cpu")
     content = weights.read_bytes()
     assert train(options, tmp_path, "cpu") == weights and weights.read_bytes() == content
+
+
+def test_a_run_is_not_shorter_than_it_already_is(root, tmp_path):
+    train(run_options(root, steps=2), tmp_path, "cpu")
+    before = (tmp_path / "run/options.json").read_bytes()
+    with pytest.raises(ValueError, match=r"run 'run' has made 2 steps, train.steps is 1; give as many or more"):
+        train(run_options(root, steps=1), tmp_path, "cpu")
+    assert (tmp_path / "run/options.json").read_bytes() == before
+
+
+def test_what_cannot_be_written_is_named(root, tmp_path):
+    (tmp_path / "run/log.csv").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"cannot write .*run/log\.csv: Is a directory; choose a folder that is writable"):
+        train(run_options(root), tmp_path, "cpu")
 
 
 def test_a_run_of_several_parts(root, tmp_path):
@@ -592,11 +607,12 @@ def test_the_newest_checkpoint_counts_and_older_ones_go(tmp_path):
 def test_a_checkpoint_that_cannot_be_written_leaves_the_others(tmp_path, monkeypatch):
     save_checkpoint(tmp_path, 1, checkpoint_state(1), keep=1)
 
-    def full_disk(state, path):
-        path.write_bytes(b"half")
-        raise RuntimeError("PytorchStreamWriter failed writing file: No space left on device")
+    def full_disk(path, content):
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match=r"cannot write checkpoint .*step_00000002\.pt: .*No space left.*are intact"):
         save_checkpoint(tmp_path, 2, checkpoint_state(2), keep=1)
     assert [p.name for p in tmp_path.iterdir()] == ["step_00000001.pt"]
@@ -917,6 +933,12 @@ def test_a_pupil_comes_nearer_to_its_teacher(root, tmp_path):
 def test_a_teacher_that_is_not_there(root):
     with pytest.raises(WeightsError, match="weights file professor does not exist"):
         Run(run_options(root, teacher="professor"), Processes(0, 1, CPU))
+
+
+def test_a_teacher_of_another_task(root, tmp_path):
+    teacher = write_weights(tmp_path / "teacher.safetensors", "mff")
+    with pytest.raises(WeightsError, match=r"teacher .*teacher\.safetensors was trained for task 'mff', not 'ivf'"):
+        Run(run_options(root, teacher=teacher), Processes(0, 1, CPU))
 
 
 def test_starting_from_the_folder_of_another_run(root, tmp_path):

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from adasffuse.cli.arguments import given_path
 from adasffuse.device import PRECISIONS, pick_device, pick_precision
 from adasffuse.downstream.backbones import LITE0
 from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes
-from adasffuse.downstream.experiment import ALL, Experiment, Run, carry_out
+from adasffuse.downstream.experiment import ALL, Experiment, Run, carry_out, check_network
 from adasffuse.downstream.fitting import Budget
 from adasffuse.downstream.frames import Frame, FrameSet, find_frames
 from adasffuse.downstream.labels import BoxRules
-from adasffuse.downstream.modalities import images_of, parse_modality, takes_stored
+from adasffuse.downstream.modalities import Modality, check_images, images_of, parse_modality, takes_stored
 from adasffuse.downstream.packages import needed
 from adasffuse.downstream.report import Report, write_report
 from adasffuse.files import printable
@@ -42,6 +43,7 @@ seeds, frames, augmentation and budget.  The same command again goes on where it
 EPILOG = "Exit status: 0 all runs are finished, 1 something failed and is named, 2 impossible arguments."
 DEFAULT_MODALITIES = ("infrared", "visible", "average", "fused")
 _MULTIPLE = 32  # pixels: the coarsest stride of the networks
+_LARGEST = 4096  # pixels
 _MODEL = {"detect": "fcos", "segment": "fpn"}
 _LEARNING_RATE = {"detect": 5e-4, "segment": 1e-3}
 
@@ -137,11 +139,12 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     figures()  # what the report needs is asked for before hours of training
     if args.task == "detect":
         needed("faster_coco_eval", "scoring detectors")
+    experiment, modalities = _experiment(args, ranks)  # impossible arguments leave no folder behind
     with ExitStack() as stack:
         if ranks.main:
             args.out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(run_lock(args.out))
-        experiment = _experiment(args, ranks)
+        experiment = replace(experiment, files=_images(modalities, experiment, ranks))
         results, failed = _carry_out_all(experiment, ranks.share(experiment.runs), args.jobs)
         parts = ranks.gather((results, failed))
     if not ranks.main:
@@ -161,6 +164,8 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
 
 def classes_of(args: argparse.Namespace, task: str) -> ClassList:
     """The list that was asked for, or that of the first data set."""
+    if not args.data[0].is_dir():
+        raise ImageError(f"{args.data[0]}: no such folder of labelled frames")
     if args.classes:
         return find_classes(args.classes, task)
     names = ("classes_boxes.txt", "classes.txt") if task == "detect" else ("classes.txt",)
@@ -179,7 +184,8 @@ def frames_of(args: argparse.Namespace, task: str, classes: ClassList, lists: bo
     return found
 
 
-def _experiment(args: argparse.Namespace, ranks: Ranks) -> Experiment:
+def _experiment(args: argparse.Namespace, ranks: Ranks) -> tuple[Experiment, list[Modality]]:
+    """What the arguments ask for, without the files of its images, and the kinds of images; nothing is written."""
     classes = classes_of(args, args.task)
     modalities = [parse_modality(text) for text in args.modalities]
     names = [modality.name for modality in modalities]
@@ -216,16 +222,12 @@ def _experiment(args: argparse.Namespace, ranks: Ranks) -> Experiment:
         for one in modalities:
             if takes_stored(one, used):
                 say(f"notice: fused images are those of {printable(used[0].images['fused'].parent)}", sys.stderr)
-        files = _make_images(modalities, used, args)
-    ranks.gather(None)  # the others find what the main process has made
-    if not ranks.main:
-        files = _make_images(modalities, used, args)
     experiment = Experiment(
         task=args.task,
         classes=classes,
         train=tuple(train),
         test=tuple(test),
-        files=files,
+        files={},
         out=args.out,
         model=model,
         backbone=args.backbone,
@@ -242,11 +244,21 @@ def _experiment(args: argparse.Namespace, ranks: Ranks) -> Experiment:
     empty = groups.keys() - experiment.scored_groups().keys()
     if empty:
         raise ValueError(f"--groups: no test frame is called like {', '.join(groups[name] for name in sorted(empty))}")
-    return experiment
+    check_network(experiment)
+    for one in modalities:
+        check_images(one, used)
+    return experiment, modalities
 
 
-def _make_images(modalities, frames, args: argparse.Namespace) -> dict[str, dict[str, Path]]:
-    return {one.name: images_of(one, frames, args.out / "images" / one.name, args.device) for one in modalities}
+def _images(modalities: Sequence[Modality], experiment: Experiment, ranks: Ranks) -> dict[str, dict[str, Path]]:
+    """Kind of image to stem to file; the main process makes what is missing, the others find it."""
+    if not ranks.main:
+        ranks.gather(None)
+    frames, folder = [*experiment.train, *experiment.scored], experiment.out / "images"
+    files = {one.name: images_of(one, frames, folder / one.name, experiment.device) for one in modalities}
+    if ranks.main:
+        ranks.gather(None)
+    return files
 
 
 def _mended(found: FrameSet) -> list[str]:
@@ -262,6 +274,8 @@ def _size(text: str) -> tuple[int, int]:
     width, height = map(int, parts)
     if min(width, height) < _MULTIPLE or width % _MULTIPLE or height % _MULTIPLE:
         raise ValueError(f"--size {text}: both sides are multiples of {_MULTIPLE}")
+    if max(width, height) > _LARGEST:
+        raise ValueError(f"--size {text}: both sides are at most {_LARGEST}")
     return height, width
 
 

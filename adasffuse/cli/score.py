@@ -181,6 +181,8 @@ def metric_names(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, 
         given = {"reference": args.reference, "boxes": args.boxes}
         lacking = {name for name, folder in given.items() if folder is None}
         return tuple(name for name in table if not lacking & set(table[name].inputs)), ()
+    if not names:
+        raise ValueError(f"--metrics names no metric; the default is {','.join(DEFAULT_METRICS)}")
     if names == list(DEFAULT_METRICS):
         return tuple(name for name in names if name in table), tuple(extra)  # what of the default the convention has
     asked = [name for name in extra if name in (*AGAINST_TRUTH, "Retention")]

@@ -29,7 +29,8 @@ from adasffuse.scenes.glare import add_glare
 from adasffuse.tasks import find_task
 
 _log = logging.getLogger(__name__)
-_ARRAYS = ("a", "b", "truth", "shown_b", "before_a", "before_b", "elsewhere")
+_ARRAYS = ("a", "b", "truth", "shown_b")
+_PASSING = ("before_a", "before_b", "elsewhere")
 
 
 class TrainingCrops(Dataset):
@@ -41,20 +42,27 @@ class TrainingCrops(Dataset):
 
     A sample is a dict of float32 tensors in [0, 1]: 'a', 'b' and 'truth', each (1, crop, crop), truth NaN where it is
     unknown; 'shown_b', what the network is shown for b: b itself, or with a dazzling light in it; and 'name'.
-    'before_a' and 'before_b' are a and shown_b before something hot passed, 'elsewhere' is 1 where it does not reach;
-    0 throughout samples in which nothing passes.
+    With `passing` it also has 'before_a' and 'before_b', a and shown_b before something hot passed, and 'elsewhere', 1
+    where it does not reach; 0 throughout samples in which nothing passes.
 
     Args:
         part: number of the part of a run that these samples are of; each has random draws of its own.
         allowed: the kinds of photometric jitter that the task allows, see `synthesis.jitter`.
+        passing: samples have the arrays of `data.passing` also where that is 0, as those of another part do.
     Raises:
         ImageError: a folder is missing, pairs do not match, files cannot be read, or nothing is left; lists all.
     """
 
     def __init__(
-        self, options: DataOptions, seed: int = 0, part: int = 0, allowed: tuple[str, ...] = JITTER_KINDS
+        self,
+        options: DataOptions,
+        seed: int = 0,
+        part: int = 0,
+        allowed: tuple[str, ...] = JITTER_KINDS,
+        passing: bool = False,
     ) -> None:
         self.options, self.seed, self.allowed = options, seed, allowed
+        self.passing = passing or options.passing > 0
         self.stream = (part,) if part else ()  # end of every key, so that parts of a run draw independently
         self.share = options.sharp_share or options.exposures  # of samples made from photographs
         cache = LumaCache(options.cache_mb)
@@ -99,7 +107,9 @@ class TrainingCrops(Dataset):
         before, elsewhere = [images[0], images[3]], np.zeros_like(images[0])
         if self.options.passing and np.isnan(images[2][0, 0]) and rng.random() < self.options.passing:
             (images[0], images[1], images[3]), elsewhere = passer_by([images[0], images[1], images[3]], rng)
-        arrays = dict(zip(_ARRAYS, [*images, *before, elsewhere]))
+        arrays = dict(zip(_ARRAYS, images))
+        if self.passing:
+            arrays |= zip(_PASSING, [*before, elsewhere])
         tensors = {key: torch.from_numpy(np.ascontiguousarray(t, dtype=np.float32))[None] for key, t in arrays.items()}
         return {**tensors, "name": name}
 

@@ -33,9 +33,10 @@ class MixedCrops(Dataset):
 
     def __init__(self, parts: Sequence[Part], seed: int = 0) -> None:
         self.parts, problems = [], []
+        passing = any(part.data.passing for part in parts)  # all samples of a batch have the same arrays
         for number, part in enumerate(parts):
             try:
-                self.parts.append(TrainingCrops(part.data, seed, number, TASKS[part.task].jitter))
+                self.parts.append(TrainingCrops(part.data, seed, number, TASKS[part.task].jitter, passing))
             except ImageError as error:
                 problems.append(str(error))
         if problems:

@@ -44,6 +44,9 @@ class DataOptions:
                 parse_range(getattr(self, name) or None)
             except ValueError as error:
                 raise ValueError(f"data.{name}: {error}") from None
+        for name in self.datasets:
+            if self.datasets.count(name) > 1:
+                raise ValueError(f"data.datasets names {name} twice; give a part a larger weight instead")
         self._check_photographs()
 
     def _check_photographs(self) -> None:

@@ -27,6 +27,7 @@ from adasffuse.downstream.classes import ClassList
 from adasffuse.downstream.detection import Detection, average_precision
 from adasffuse.downstream.fitting import STATE, Budget, Loss, fit
 from adasffuse.downstream.frames import Frame, mask_of
+from adasffuse.downstream.packages import needed
 from adasffuse.downstream.samples import Sample, Samples
 from adasffuse.downstream.yolo import YOLO_WEIGHTS, detect_yolo, is_yolo, train_yolo
 from adasffuse.files import replacing, write_text
@@ -167,6 +168,20 @@ def _train(experiment: Experiment, run: Run, folder: Path) -> None:
 
 def _by_yolo(experiment: Experiment) -> bool:
     return experiment.task == "detect" and is_yolo(experiment.model)
+
+
+def check_network(experiment: Experiment) -> None:
+    """Raise ValueError for a network that cannot be built, a missing package included.
+
+    Building it once tells, before images are made for it.
+    """
+    if _by_yolo(experiment):
+        needed("ultralytics", f"model {experiment.model}")
+        return
+    try:
+        _network(experiment)
+    except RuntimeError as error:  # timm's, of a backbone that it does not know
+        raise ValueError(f"--model {experiment.model} --backbone {experiment.backbone}: {error}") from None
 
 
 def _network(experiment: Experiment, folder: Path | None = None) -> nn.Module:

@@ -34,8 +34,8 @@ class Budget:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 2:
             raise ValueError(f"--epochs is at least 1 and --batch at least 2, got {self.epochs} and {self.batch}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"--learning_rate is above 0, got {self.learning_rate}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"--learning_rate is a finite number above 0, got {self.learning_rate}")
 
 
 def fit(model: nn.Module, loss: Loss, samples: Samples, budget: Budget, seed: int, folder: Path, title: str) -> None:

@@ -72,6 +72,21 @@ def images_of(modality: Modality, frames: Sequence[Frame], folder: Path, device:
     Raises:
         ImageError: a frame has no such image, or could not be fused.
     """
+    stored = check_images(modality, frames)
+    if stored is not None:
+        return stored
+    if modality.name in BASELINES and modality.weights is None:
+        return _combined(modality.name, frames, folder)
+    return _fused(modality, frames, folder, device)
+
+
+def check_images(modality: Modality, frames: Sequence[Frame]) -> dict[str, Path] | None:
+    """The files of a modality that is there already, None of one that is made; nothing is written.
+
+    Raises:
+        ImageError: a frame has no such image, or not both sources that it is made of.
+        WeightsError: the weights are missing, damaged or made for another task.
+    """
     if modality.folder is not None:
         return _given(modality, frames)
     if modality.weights is None and (modality.name in SOURCES or takes_stored(modality, frames)):
@@ -83,9 +98,9 @@ def images_of(modality: Modality, frames: Sequence[Frame], folder: Path, device:
         absent = [source for source in SOURCES if source not in frame.images]
         if absent:
             raise ImageError(f"{frame.stem}: no {absent[0]} image; {modality.name!r} is made of both sources")
-    if modality.name in BASELINES and modality.weights is None:
-        return _combined(modality.name, frames, folder)
-    return _fused(modality, frames, folder, device)
+    if modality.weights is not None or modality.name not in BASELINES:
+        load_fuser("ivf", modality.size, modality.weights, "cpu")
+    return None
 
 
 def takes_stored(modality: Modality, frames: Sequence[Frame]) -> bool:

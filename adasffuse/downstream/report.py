@@ -16,7 +16,7 @@ from numpy import ndarray
 from adasffuse.downstream.contrast import Contrast, contrasts
 from adasffuse.downstream.experiment import ALL, Experiment, Run, found_boxes, found_masks
 from adasffuse.downstream.frames import Frame, mask_of
-from adasffuse.files import write_text, write_with
+from adasffuse.files import in_latex, in_markdown, write_text, write_with
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
@@ -173,7 +173,7 @@ class Report:
     def markdown(self) -> str:
         parts = [self.describe()]
         for title, rows in self._tables():
-            lines = [f"| {' | '.join(row)} |" for row in rows]
+            lines = [f"| {' | '.join(map(in_markdown, row))} |" for row in rows]
             lines.insert(1, "|---" * len(rows[0]) + "|")
             parts.append("\n".join([f"**{title}**\n", *lines]))
         return "\n\n".join(parts) + "\n"
@@ -373,4 +373,4 @@ def _cell(values: Mapping[int, float], signed: bool = False) -> str:
 
 
 def _latex(cell: str) -> str:
-    return cell.replace("_", r"\_").replace("±", r"$\pm$").replace("%", r"\%")
+    return in_latex(cell).replace("±", r"$\pm$")

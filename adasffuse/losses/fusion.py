@@ -7,7 +7,7 @@ Shapes: images are (B, 1, H, W) float luminance in [0, 1], S sources (S, B, 1, H
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +79,9 @@ class LossOptions:
 
     def __post_init__(self) -> None:
         check_bounds(self, "loss")
+        weights = [f.name for f in fields(self) if "bounds" in f.metadata]
+        if not any(getattr(self, name) for name in weights):
+            raise ValueError(f"loss has no term: give one of {', '.join(weights)} a weight above 0")
         for name, known in (("target", tuple(TARGETS)), ("ssim_share", ("gradient", "equal"))):
             if getattr(self, name) not in known:
                 raise ValueError(f"loss.{name} must be one of {', '.join(known)}, got {shown(getattr(self, name))}")

@@ -5,12 +5,13 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from scipy.stats import rankdata
 
+from adasffuse.files import in_latex, in_markdown, printable
 from adasffuse.metrics.conventions import METRICS, definitions
 
 _NAMES_SHOWN = 5  # images that a line spells out
@@ -199,7 +200,7 @@ class ScoreTable:
         )
         if self.beside:
             note += f"; of no rank: {', '.join(self.beside)}"
-        cells = self._cells("{}*", "{}+", "{} (-{})")
+        cells = self._cells("{}*", "{}+", "{} (-{})", printable)
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
         lines = [
             "  ".join(
@@ -212,7 +213,7 @@ class ScoreTable:
 
     def markdown(self) -> str:
         """The table in Markdown: best in bold, second best underlined."""
-        cells = self._cells("**{}**", "<u>{}</u>", "{} (-{})")
+        cells = self._cells("**{}**", "<u>{}</u>", "{} (-{})", in_markdown)
         lines = ["| " + " | ".join(row) + " |" for row in cells]
         lines.insert(1, "|" + " --- |" + " ---: |" * (len(cells[0]) - 1))
         unranked = f" Of no rank: {', '.join(self.beside)}." if self.beside else ""
@@ -221,11 +222,11 @@ class ScoreTable:
 
     def latex(self) -> str:
         """The table as a LaTeX tabular (package booktabs): best in bold, second best underlined."""
-        cells = self._cells(r"\textbf{{{}}}", r"\underline{{{}}}", "{} ({{-}}{})")
-        cells = [[_latex(cell) for cell in row] for row in cells]
+        cells = self._cells(r"\textbf{{{}}}", r"\underline{{{}}}", "{} ({{-}}{})", in_latex)
+        cells[0] = [_latex_heading(cell) for cell in cells[0]]
         head, *body = (" & ".join(row) + r" \\" for row in cells)
         columns = "l" + "r" * (len(cells[0]) - 1)
-        notes = [f"% {note}" for note in (self.describe(), *self.notes())]
+        notes = [f"% {printable(note)}" for note in (self.describe(), *self.notes())]
         begin = [*notes, rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule"]
         return "\n".join([*begin, *body, r"\bottomrule", r"\end{tabular}", ""])
 
@@ -265,8 +266,8 @@ class ScoreTable:
         content |= {"methods": methods, "images": images, "unscored": [asdict(one) for one in self.unscored]}
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
-    def _cells(self, best: str, second: str, skipped: str) -> list[list[str]]:
-        """Header and one line per method, marked."""
+    def _cells(self, best: str, second: str, skipped: str, shown: Callable[[str], str]) -> list[list[str]]:
+        """Header and one line per method, marked; `shown` is how a method's name is written."""
         ranks, mean_ranks = self.ranks(), self.mean_ranks()
         arrows = {"higher": "↑", "lower": "↓"}
         headers = {metric: metric + arrows[METRICS[metric].better] for metric in self.metrics}
@@ -286,7 +287,7 @@ class ScoreTable:
                         cell = second.format(cell)
                 cells[metric] = skipped.format(cell, missing[metric]) if missing[metric] else cell
             rank = "n/a" if math.isnan(mean_ranks[method]) else f"{mean_ranks[method]:.2f}"
-            lines.append([method, *(cells[m] for m in self.ranked), rank, *(cells[m] for m in self.beside)])
+            lines.append([shown(method), *(cells[m] for m in self.ranked), rank, *(cells[m] for m in self.beside)])
         return lines
 
 
@@ -321,5 +322,5 @@ def _plain(scores: Mapping[str, float]) -> dict[str, float | str | None]:
     return {k: None if math.isnan(v) else v if math.isfinite(v) else str(v) for k, v in scores.items()}
 
 
-def _latex(cell: str) -> str:
-    return cell.replace("_", r"\_").replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$")
+def _latex_heading(cell: str) -> str:
+    return in_latex(cell).replace("↑", r"$\uparrow$").replace("↓", r"$\downarrow$")

@@ -1,5 +1,6 @@
 """Checkpoints: the whole state of a run, written so that a crash at any moment leaves a whole one behind."""
 
+import io
 import re
 import zipfile
 from collections.abc import Mapping
@@ -47,10 +48,12 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     Raises:
         OSError: the disk is full or the folder not writable; what was there is untouched.
     """
+    content = io.BytesIO()
+    torch.save(state, content)  # not to a file: of a full disk torch says only that a position is unexpected
     try:
         with replacing(path, sync=True) as temporary:
-            torch.save(state, temporary)
-    except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as RuntimeError
+            temporary.write_bytes(content.getbuffer())
+    except OSError as error:
         raise OSError(f"cannot write checkpoint {path}: {error}; earlier checkpoints are intact") from error
 
 

@@ -16,7 +16,7 @@ from adasffuse.losses.fusion import LossOptions
 from adasffuse.losses.metrics import SMALLEST
 from adasffuse.models import SIZES, ModelOptions
 from adasffuse.options import bounded, build, check_bounds, check_names, load_json, shown
-from adasffuse.tasks import GENERAL, find_task
+from adasffuse.tasks import GENERAL, TASKS, find_task
 
 VALIDATION_METRICS = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
 TRUTH_METRICS = ("PSNR_GT",)  # of held-out pairs whose ideal result is known
@@ -98,11 +98,23 @@ class PartOptions:
 
     def __post_init__(self) -> None:
         check_bounds(self, "")
+        self._check_task()
         for term, smallest in SMALLEST.items():
             if getattr(self.loss, term) and self.data.crop < smallest:
                 raise ValueError(f"loss.{term} needs data.crop of at least {smallest} pixels, got {self.data.crop}")
         if self.loss.steady and not self.data.passing:
             raise ValueError(f"loss.steady {self.loss.steady} needs pairs through which something passes, data.passing")
+
+    def _check_task(self) -> None:
+        """Refuse pairs of another task: the network would be told that they are what they are not."""
+        data, kinds = self.data, find_task(self.task).kinds
+        for dataset in data.datasets:
+            if find_task(dataset).id != self.task:
+                raise ValueError(f"data.datasets: {dataset} is no data set of the part's task, {self.task}")
+        for name, kind in (("sharp_share", "focus"), ("exposures", "exposure")):
+            if data.sharp_folder and getattr(data, name) and kind not in kinds:
+                task = next(task.id for task in TASKS.values() if kind in task.kinds)
+                raise ValueError(f"data.{name} makes pairs of task {task}, the part's task is {self.task}; set it to 0")
 
 
 @dataclass(frozen=True)

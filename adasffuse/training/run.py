@@ -14,8 +14,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from adasffuse.losses.fusion import fusion_loss
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.growth import inherit
-from adasffuse.models.weights import find_weights, load_weights
-from adasffuse.tasks import TASKS
+from adasffuse.models.weights import WeightsError, find_weights, load_weights
+from adasffuse.tasks import GENERAL, TASKS
 from adasffuse.training.checkpoint import check_tensors, restore_optimizer
 from adasffuse.training.options import Options
 from adasffuse.training.precision import exact_convolutions
@@ -31,7 +31,7 @@ class Run:
     Args:
         prepare: is given the network as it starts, and may fix some of its parameters, as the ablation does.
     Raises:
-        WeightsError: no such weights as `train.init` or a part's `teacher` names.
+        WeightsError: no such weights as `train.init` or a part's `teacher` names, or a teacher of another task.
         ValueError: those of `train.init` are of a network that this one cannot start from.
     """
 
@@ -207,12 +207,15 @@ def _start_from(model: AdaSFFuse, options: Options) -> None:
 
 def _load_teachers(options: Options, processes: Processes) -> dict[int, AdaSFFuse]:
     """The networks that parts are taught by, by the number of the part; parts with the same weights share one."""
-    known: dict[Path, AdaSFFuse] = {}
+    known: dict[Path, tuple[AdaSFFuse, str]] = {}
     teachers = {}
     for number, part in enumerate(options.parts):
         if part.teacher:
             path = find_weights(part.teacher, part.task, options.size)
             if path not in known:
-                known[path] = load_weights(path)[0].to(processes.device).requires_grad_(False)
-            teachers[number] = known[path]
+                known[path] = load_weights(path)
+            teacher, made_for = known[path]
+            if made_for not in (part.task, GENERAL):
+                raise WeightsError(f"teacher {part.teacher} was trained for task {made_for!r}, not {part.task!r}")
+            teachers[number] = teacher.to(processes.device).requires_grad_(False)
     return teachers

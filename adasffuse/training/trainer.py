@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from adasffuse.data.crops import StepSampler
 from adasffuse.data.mixture import MixedCrops
-from adasffuse.files import write_text
+from adasffuse.files import not_written, write_text
 from adasffuse.models.weights import RUN_WEIGHTS, save_weights
 from adasffuse.training.checkpoint import (
     CheckpointError,
@@ -64,6 +64,7 @@ def train(
         _check_best(options, data)
         _sampler(options, processes, start=0)  # refuses batches that cannot be shared
         run = Run(options, processes, prepare)
+        stack.enter_context(_names_what_is_not_written(folder))
         if processes.main:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(run_lock(folder))
@@ -101,6 +102,17 @@ def train(
     return folder / RUN_WEIGHTS
 
 
+@contextmanager
+def _names_what_is_not_written(folder: Path) -> Iterator[None]:
+    """Errors of the system while files are written below `folder` say which file it was, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # one of ours, which says so itself
+            raise
+        raise OSError(not_written(error.filename or f"to {folder}", error)) from error
+
+
 def take_up(run: Run, folder: Path) -> Changes:
     """Continue from the newest checkpoint in the run's folder, where there is one; options that differ from its own."""
     changes: Changes = {}
@@ -116,6 +128,11 @@ def take_up(run: Run, folder: Path) -> Changes:
             run.restore(state)
         except CheckpointError as error:
             raise unusable(path, error) from None
+        if run.step > run.options.train.steps:
+            raise ValueError(
+                f"run {run.options.name!r} has made {run.step} steps, train.steps is {run.options.train.steps}; "
+                "give as many or more, or choose another name"
+            )
     steps = run.processes.gather(run.step)
     if len(set(steps)) > 1:
         raise ValueError(
