@@ -159,6 +159,18 @@ def test_tags_decide_how_colours_are_read(tmp_path, tagged, weights):
     assert 255 * pixels_of(tmp_path / "t.mp4")[0][20, 20] == pytest.approx(color, abs=3)
 
 
+def test_a_file_of_uneven_frame_times_lasts_until_its_last_frame(tmp_path):
+    times = [0, 1, 3, 4, 10, 11, 13, 20, 22, 23, 30, 44]  # hundredths of a second
+    noise = np.random.default_rng(0)
+    with write_video(tmp_path / "uneven.mp4", HEIGHT, 64, Fraction(27), Fraction(1, 100)) as writer:
+        for time in times:
+            writer.write(noise.integers(0, 256, (HEIGHT, 64, 3), np.uint8), time)
+        writer.finish(0.5)
+    written = VideoFile(tmp_path / "uneven.mp4")
+    assert written.duration > 0.44
+    assert [float(frame.seconds) for frame in written] == pytest.approx([t / 100 for t in times], abs=1e-3)
+
+
 def test_odd_sides_are_padded_by_one_copied_line(tmp_path):
     image = texture(47, 63, 0)
     with write_video(tmp_path / "odd.mp4", 47, 63, Fraction(RATE), Fraction(1, RATE), 0) as writer:

@@ -484,7 +484,9 @@ def _add_stream(
     aspect: Fraction | None,
 ) -> Any:
     try:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": str(quality), "preset": "veryfast"})
+        # Without B-frames: with them the header of a file whose frames lie unevenly in time ends before its last frame.
+        wanted = {"crf": str(quality), "preset": "veryfast", "bf": "0"}
+        stream = container.add_stream("libx264", rate=rate, options=wanted)
     except av.codec.codec.UnknownCodecError:
         raise ImageError(
             "this PyAV has no H.264 encoder (libx264): pip install --upgrade av; or write a folder of frames"
