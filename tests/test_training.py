@@ -417,7 +417,7 @@ def test_held_out_photographs_are_scored_against_their_truth(tmp_path):
     best = torch.load(tmp_path / "run/best.pt", weights_only=True)["best"]
     assert scalars(tmp_path / "run", "validation/PSNR_GT") == [pytest.approx(best["score"])] and best["score"] > 10
     unknown = replace(options.parts[0].data, sharp_share=0.0, exposures=1.0, exposures_truth=False)
-    unknown = replace(options, parts=(replace(options.parts[0], data=unknown),))
+    unknown = replace(options, parts=(replace(options.parts[0], task="mef", data=unknown),))
     with pytest.raises(ValueError, match=r"log\.best asks for PSNR_GT, but no held-out pair has a known truth"):
         train(unknown, tmp_path / "2", "cpu")
 
@@ -700,7 +700,7 @@ def record(folder: Path) -> list[bytes]:
             {"loss": {"vif": 1}, "data": {"crop": 48}},
             r"parts\[0\]\.data\.crop .*, parts\[0\]\.loss\.vif 0\.0 ",
         ),
-        ({"task": "mff"}, r"parts\[0\]\.task 'ivf' instead of 'mff'"),
+        ({"task": "mef", "data": {"datasets": ["MEF"]}}, r"parts\[0\]\.task 'ivf' instead of 'mef'"),
     ],
 )
 def test_a_run_does_not_continue_with_other_options(root, tmp_path, changes, refused):
