@@ -18,6 +18,7 @@ visible one is dark.  `release_weights.py --file` releases the result.
 import argparse
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         parts = [file_and_share(text) for text in args.weights]
+        check_out([path for path, _ in parts], args.out)
         networks = [load_weights(path) for path, _ in parts]
         model, task = networks[0]
         check_alike([(path, *network) for (path, _), network in zip(parts, networks)])
@@ -143,6 +145,12 @@ def file_and_share(text: str) -> tuple[Path, float]:
     if not 0 < value < float("inf"):
         raise ValueError(f"{text}: the share must be positive")
     return Path(path), value
+
+
+def check_out(read: Sequence[Path], out: Path) -> None:
+    """Refuse to replace weights by what is made of them, which would lose them."""
+    if out.resolve() in [path.resolve() for path in read]:
+        raise ValueError(f"--out {out} is one of the weights that are read; choose another file")
 
 
 def check_alike(networks: list[tuple[Path, AdaSFFuse, str]]) -> None:

@@ -30,6 +30,14 @@ def test_a_mean_weighted_by_shares(tmp_path):
     assert record == {"mean_of": [{"share": 1.0, "steps": 0, "seed": 0}, {"share": 3.0, "steps": 0, "seed": 0}]}
 
 
+def test_weights_are_not_replaced_by_what_is_made_of_them(tmp_path, capsys):
+    start = write_weights(tmp_path / "a.safetensors", "ivf", output="pyramid")
+    before = start.read_bytes()
+    assert mix([str(start), "--residual", "0.25", "--out", str(tmp_path / "x/../a.safetensors")]) == 1
+    assert "is one of the weights that are read; choose another file" in capsys.readouterr().err
+    assert start.read_bytes() == before
+
+
 def test_a_weaker_residual(tmp_path):
     start = write_weights(tmp_path / "a.safetensors", "ivf", output="pyramid")
     out = tmp_path / "calm.safetensors"

@@ -29,6 +29,7 @@ from torch.utils.data import default_collate
 
 import train_AdaSFFuse
 from adasffuse.data.mixture import MixedCrops
+from adasffuse.images.read import ImageError
 from adasffuse.images.write import write_image
 from adasffuse.inference import load_fuser
 from adasffuse.losses.fusion import LossOptions
@@ -36,7 +37,7 @@ from adasffuse.metrics import evaluate
 from adasffuse.models import SIZES, AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, released_weights
 from adasffuse.tasks import KINDS, TASKS
-from adasffuse.training import train
+from adasffuse.training import train, trainer
 from adasffuse.training.checkpoint import CheckpointError, load_checkpoint, newest_checkpoint, save_checkpoint
 from adasffuse.training.lock import InUseError, run_lock
 from adasffuse.training.log import CsvLog
@@ -204,6 +205,22 @@ def test_a_signal_that_also_ends_the_loader_s_processes(root, tmp_path, monkeypa
     else:
         with pytest.raises(RuntimeError, match="worker exited"):
             train(run_options(root), tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_is_damaged_while_the_run_goes_on(tmp_path, monkeypatch, workers):
+    root = write_ivf(tmp_path / "data", ("1", "2", "val"))
+    manifest = trainer.write_manifest
+
+    def damaged(*arguments):
+        manifest(*arguments)
+        for path in (root / "IVF/infrared").iterdir():
+            path.write_bytes(path.read_bytes()[:100])
+
+    monkeypatch.setattr(trainer, "write_manifest", damaged)
+    with pytest.raises(ImageError, match=r"^\S*/IVF/infrared/[12]\.png: damaged or truncated") as raised:
+        train(run_options(root, data={"workers": workers, "cache_mb": 0}), tmp_path, "cpu")
+    assert "Traceback" not in str(raised.value)
 
 
 def test_loader_processes_change_nothing(root, tmp_path):
@@ -400,7 +417,7 @@ def test_held_out_photographs_are_scored_against_their_truth(tmp_path):
     best = torch.load(tmp_path / "run/best.pt", weights_only=True)["best"]
     assert scalars(tmp_path / "run", "validation/PSNR_GT") == [pytest.approx(best["score"])] and best["score"] > 10
     unknown = replace(options.parts[0].data, sharp_share=0.0, exposures=1.0, exposures_truth=False)
-    unknown = replace(options, parts=(replace(options.parts[0], data=unknown),))
+    unknown = replace(options, parts=(replace(options.parts[0], task="mef", data=unknown),))
     with pytest.raises(ValueError, match=r"log\.best asks for PSNR_GT, but no held-out pair has a known truth"):
         train(unknown, tmp_path / "2", "cpu")
 
@@ -683,7 +700,7 @@ def record(folder: Path) -> list[bytes]:
             {"loss": {"vif": 1}, "data": {"crop": 48}},
             r"parts\[0\]\.data\.crop .*, parts\[0\]\.loss\.vif 0\.0 ",
         ),
-        ({"task": "mff"}, r"parts\[0\]\.task 'ivf' instead of 'mff'"),
+        ({"task": "mef", "data": {"datasets": ["MEF"]}}, r"parts\[0\]\.task 'ivf' instead of 'mef'"),
     ],
 )
 def test_a_run_does_not_continue_with_other_options(root, tmp_path, changes, refused):

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from adasffuse.data.crops import StepSampler
 from adasffuse.data.mixture import MixedCrops
 from adasffuse.files import not_written, write_text
+from adasffuse.images.image import ImageError
 from adasffuse.models.weights import RUN_WEIGHTS, save_weights
 from adasffuse.training.checkpoint import (
     CheckpointError,
@@ -167,6 +168,8 @@ def _until_stopped(loader: DataLoader, stop: Callable[[], bool], processes: Proc
     while True:
         try:
             batch = next(batches, None)
+        except ImageError as error:  # what a worker raises has its traceback before the message
+            raise ImageError(str(error).rpartition("ImageError: ")[2].strip()) from None
         except RuntimeError:  # a worker exited
             if not stop():
                 raise
