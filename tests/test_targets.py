@@ -10,7 +10,7 @@ from tiny import SHAPE, network, write_weights
 
 from adasffuse.downstream.classes import ClassList
 from adasffuse.downstream.frames import find_frames
-from adasffuse.downstream.targets import agreement, crowded, cut_out, labelled, read_samples, teach
+from adasffuse.downstream.targets import agreement, labelled, read_samples, teach
 from adasffuse.export.dense import DenseTargetLift
 from adasffuse.images.write import write_image
 from adasffuse.inference.tiling import fuse_tiled
@@ -216,30 +216,6 @@ def test_labels_are_read_at_the_copy_and_taught(tmp_path):
     result = agreement(one, samples[6:])
     assert result.recall > 0.8 and result.precision > 0.5, result
     assert not any(parameter.requires_grad for parameter in one.parameters())
-
-
-def test_people_are_cut_out_and_pasted_with_their_labels():
-    sample = torch.full((3, 120, 160), 0.25)
-    sample[2] = 0
-    sample[:, 40:64, 50:60] = torch.tensor([0.75, 0.125, 1.0])[:, None, None]
-    sample[2, 80:90, 20:80] = 1  # wider than anyone
-    sample[2, 100:120, 140:150] = 1  # as warm as what surrounds it
-    (person,) = cut_out([sample])
-    assert person.shape == (3, 32, 18)  # 4 pixels more on each side
-    assert torch.equal(person[:, 5, 9], torch.tensor([0.5, 0.125, 1.0])) and torch.equal(
-        person[:2, 0, 0], sample[:2, 0, 0] - torch.tensor([0.25, 0])
-    )
-    empty, draws = torch.full((3, 120, 160), 0.25), torch.Generator().manual_seed(0)
-    empty[2] = 0
-    made = [crowded(empty, [person], draws) for _ in range(40)]
-    assert not empty[2].any() and any(one is empty for one in made)  # not in place, and not always
-    changed = [one for one in made if one is not empty]
-    assert len({int(one[2].sum()) for one in changed}) > 5  # of several sizes and numbers
-    for one in changed:
-        inside = one[2] > 0.99
-        assert inside.any() and torch.equal(one[:2, one[2] == 0], empty[:2, one[2] == 0])
-        assert one[0][inside].mean() > 0.4 and one[1][inside].mean() < 0.16
-    assert crowded(empty, [], draws) is empty
 
 
 def test_labels_without_people_are_refused():

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-import cv2
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,11 +20,6 @@ _SIZE = (240, 320)  # height, width of a training sample
 _RARE = 4.0  # weight of a target's pixel in the cross entropy
 _RIM = 3  # cells of the map: what is next to a target counts as target, labels being a few pixels off
 _WARM_UP = 0.1  # share of the steps
-_PASTED = 0.4  # share of the samples into which people are pasted
-_LEAST_AREA, _LEAST_HEIGHT = 40, 12  # pixels of people that are cut out
-_WIDEST = 1.2  # width over height of one person
-_LEAST_CONTRAST = 0.04  # in the infrared image
-_RING = 4  # pixels around a person that are cut out too
 
 
 @dataclass(frozen=True)
@@ -82,8 +76,6 @@ def teach(
     """Train the network of `lift` from random weights; cross entropy, and Dice's coefficient.
 
     Cameras differ in gain, gamma, sharpness, noise and in how large people are; samples are changed in all of them.
-    People of other samples are pasted into some, also small ones and crowds, which few frames show (Ghiasi et al.,
-    Simple Copy-Paste, CVPR 2021, arXiv:2012.07177).
 
     Args:
         samples: as `read_samples` gives them.
@@ -101,10 +93,9 @@ def teach(
     optimizer = torch.optim.AdamW(lift.parameters(), learning_rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=_WARM_UP)
     draws = torch.Generator().manual_seed(seed)
-    people = cut_out(samples)
     for step in range(steps):
         chosen = torch.randint(len(samples), (BATCH,), generator=draws).tolist()
-        batch = torch.stack([augmented(crowded(samples[k], people, draws), draws) for k in chosen])
+        batch = torch.stack([augmented(samples[k], draws) for k in chosen])
         loss = _loss(lift.logits(batch[:, :1], batch[:, 1:2]), labelled(batch[:, 2:]))
         optimizer.zero_grad()
         loss.backward()
@@ -140,59 +131,11 @@ def _loss(logits: Tensor, label: Tensor) -> Tensor:
     return 3 * entropy + 1 - dice
 
 
-def cut_out(samples: Sequence[Tensor]) -> list[Tensor]:
-    """People who stand out in the infrared image, each (3, h, w): infrared less its surroundings, visible, 1 inside."""
-    people = []
-    for sample in samples:
-        count, regions, facts, _ = cv2.connectedComponentsWithStats((sample[2] > 0.5).byte().numpy(), connectivity=8)
-        for k in range(1, count):
-            left, top, width, height, area = facts[k].tolist()
-            if area < _LEAST_AREA or height < _LEAST_HEIGHT or width > _WIDEST * height:
-                continue
-            rows = slice(max(0, top - _RING), top + height + _RING)
-            columns = slice(max(0, left - _RING), left + width + _RING)
-            hot, seen, _ = sample[:, rows, columns]
-            inside = torch.from_numpy(regions[rows, columns] == k)
-            around = hot[~inside].mean()
-            if hot[inside].mean() - around >= _LEAST_CONTRAST:
-                people.append(torch.stack([hot - around, seen, inside.float()]))
-    return people
-
-
-def crowded(sample: Tensor, people: Sequence[Tensor], draws: torch.Generator) -> Tensor:
-    """A sample (3, h, w) with or without some of `people` pasted in, side by side or spread over its width."""
-    if not people or _drawn(draws, 0, 1) > _PASTED:
-        return sample
-    sample, (height, width) = sample.clone(), sample.shape[1:]
-    count = int(2 ** _drawn(draws, 0, 4.5))
-    ground, middle = _drawn(draws, 0.25, 0.8) * height, _drawn(draws, 0, 1) * width
-    scale, gain = 2 ** _drawn(draws, -1.7, 0.2), _drawn(draws, 0.6, 1.6)
-    together = _drawn(draws, 0, 1) < 0.4
-    for k in torch.randint(len(people), (count,), generator=draws).tolist():
-        own = scale * 2 ** _drawn(draws, -0.3, 0.3)
-        h, w = max(4, round(people[k].shape[1] * own)), max(2, round(people[k].shape[2] * own))
-        if h >= height or w >= width:
-            continue
-        hot, seen, inside = F.interpolate(people[k][None], size=(h, w), mode="bilinear", antialias=True)[0]
-        if together:
-            x, y = middle + _drawn(draws, -0.6, 0.6) * w * count, ground + _drawn(draws, -0.3, 0.3) * h
-        else:
-            x, y = _drawn(draws, 0, 1) * width, ground + _drawn(draws, -0.15, 0.15) * height
-        left, top = (
-            int(min(max(at - size / 2, 0), whole - size)) for at, size, whole in ((x, w, width), (y, h, height))
-        )
-        place = sample[:, top : top + h, left : left + w]
-        place[0].lerp_((place[0].mean() + gain * hot).clamp(0, 1), inside)
-        place[1].lerp_(seen, inside)
-        torch.maximum(place[2], inside, out=place[2])
-    return sample
-
-
 def augmented(sample: Tensor, draws: torch.Generator) -> Tensor:
     """A sample (3, h, w) scaled, shifted, turned and seen by another camera: (3, 240, 320)."""
 
     def drawn(low: float, high: float) -> float:
-        return _drawn(draws, low, high)
+        return low + (high - low) * torch.rand((), generator=draws).item()
 
     scale = 2 ** drawn(-0.8, 0.8)
     aspect = scale * 2 ** drawn(-0.15, 0.15)
@@ -215,7 +158,3 @@ def augmented(sample: Tensor, draws: torch.Generator) -> Tensor:
     if drawn(0, 1) < 0.5:
         seen = seen + drawn(0, 0.05) * torch.randn(_SIZE, generator=draws)
     return torch.stack([hot.clamp(0, 1), seen.clamp(0, 1), inside])
-
-
-def _drawn(draws: torch.Generator, low: float, high: float) -> float:
-    return low + (high - low) * torch.rand((), generator=draws).item()
