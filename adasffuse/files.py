@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 PARTIAL = ".part-"  # how the names of unfinished files begin
 _LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -51,7 +52,7 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
 
 def not_written(what: object, error: OSError) -> str:
     """Why a file, or something to a folder, could not be written, and what to do."""
-    cure = "free some space" if error.errno == errno.ENOSPC else "choose a folder that is writable"
+    cure = "free some space" if error.errno in DISK_FULL else "choose a folder that is writable"
     return f"cannot write {what}: {error.strerror or error}; {cure}"
 
 

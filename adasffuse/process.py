@@ -18,6 +18,15 @@ SPINS = "2000"  # rounds of waiting before a thread sleeps; the default is some 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
 
 
+def world_size() -> int:
+    """How many processes the environment says that there are; 1 unless all is set that torchrun sets for them to meet.
+
+    Clusters set WORLD_SIZE alone for programs that are started in another way.
+    """
+    together = all(name in os.environ for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"))
+    return int(os.environ.get("WORLD_SIZE", 1)) if together else 1
+
+
 class Interrupted(KeyboardInterrupt):
     """SIGINT arrived.
 

@@ -19,6 +19,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,13 +125,10 @@ def kind_and_factor(text: str) -> tuple[str, float]:
         ArgumentTypeError: it is not a name and a number that is not negative.
     """
     kind, _, number = text.partition("=")
-    try:
-        value = not_negative(number)
-    except argparse.ArgumentTypeError:
-        kind = ""
-    if not kind:
-        raise argparse.ArgumentTypeError(f"{text}: expected KIND=FACTOR, e.g. focus=8")
-    return kind, value
+    with suppress(argparse.ArgumentTypeError):
+        if kind:
+            return kind, not_negative(number)
+    raise argparse.ArgumentTypeError(f"{text}: expected KIND=FACTOR, e.g. focus=8")
 
 
 def file_and_share(text: str) -> tuple[Path, float]:

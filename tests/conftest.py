@@ -51,6 +51,33 @@ def metrics_reference(data_root: Path) -> Path:
     return folder
 
 
+DYING = """
+import os, signal, sys
+from adasffuse.cli import main
+import {module} as module
+
+save = module.{function}
+def die(path, *rest):
+    if os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(path, *rest)
+module.{function} = die
+sys.exit(main.main())
+"""
+
+
+@pytest.fixture
+def dying(tmp_path: Path) -> Callable[[str, str], Path]:
+    """Writes a program that is the command, but process 1 is killed where it would save a result."""
+
+    def write(module: str, function: str) -> Path:
+        path = tmp_path / "dying.py"
+        path.write_text(DYING.format(module=module, function=function))
+        return path
+
+    return write
+
+
 @pytest.fixture
 def torchrun() -> Callable[..., subprocess.CompletedProcess]:
     """Runs a program in two real processes."""

@@ -392,25 +392,11 @@ def test_a_fusion_script_in_two_real_processes(pairs, tmp_path, weights, torchru
     assert files(tmp_path / "IVF") == ["1.png", "3.png"]
 
 
-DYING = """
-import os, signal, sys
-from adasffuse.cli import main
-from adasffuse.inference import folder
-
-write = folder.write_image
-def die(path, *rest):
-    if os.environ["RANK"] == "1":
-        os.kill(os.getpid(), signal.SIGKILL)
-    write(path, *rest)
-folder.write_image = die
-sys.exit(main.main())
-"""
-
-
 @pytest.mark.slow
-def test_the_share_of_a_process_that_died_is_finished_by_resuming(run, pairs, tmp_path, weights, torchrun):
-    (tmp_path / "dying.py").write_text(DYING)
-    done = torchrun(tmp_path / "dying.py", "fuse", pairs, "-o", tmp_path / "out", "--weights", weights)
+def test_the_share_of_a_process_that_died_is_finished_by_resuming(run, pairs, tmp_path, weights, torchrun, dying):
+    done = torchrun(
+        dying("adasffuse.inference.folder", "write_image"), "fuse", pairs, "-o", tmp_path / "out", "--weights", weights
+    )
     assert done.returncode != 0 and "pairs fused" not in done.stdout
     status, out, _ = run(pairs, "-o", tmp_path / "out", "--resume", "--json")
     report = json.loads(out)

@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from adasffuse.process import run_program
+from adasffuse.inference.ranks import join_ranks
+from adasffuse.process import run_program, world_size
 
 PROGRAM = """
 import os
@@ -69,6 +70,20 @@ def test_scripts_load_pytorch_after_the_settings():
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_processes_are_several_where_they_can_meet(monkeypatch):
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert world_size() == 1  # a cluster's
+    with join_ranks() as ranks:
+        assert ranks.main and ranks.share("abc") == list("abc")
+    for name, value in (("RANK", "1"), ("MASTER_ADDR", "localhost"), ("MASTER_PORT", "29500")):
+        monkeypatch.setenv(name, value)
+    assert world_size() == 4
+    monkeypatch.delenv("WORLD_SIZE")
+    assert world_size() == 1
 
 
 def start(*arguments: str, **settings) -> subprocess.Popen:

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from skimage import data as photographs
 from tiny import network, texture, write_weights
 
+from adasffuse.cli import shared
 from adasffuse.cli import stack as command
 from adasffuse.data.synthesis import expose
 from adasffuse.images.image import Image, ImageError
@@ -308,7 +309,7 @@ def test_processes_share_the_stacks_and_one_reports(stacks, weights, tmp_path, c
     bracket(stacks / "more", stops=(-1, 1))
     (stacks / "two" / "0.png").write_bytes(b"no image")
     store, own, statuses = dist.HashStore(), threading.local(), {}
-    monkeypatch.setattr(command, "join_ranks", lambda: nullcontext(own.ranks))
+    monkeypatch.setattr(shared, "join_ranks", lambda: nullcontext(own.ranks))
 
     def process(rank: int) -> None:
         own.ranks = Ranks(rank, 2, store)
@@ -326,25 +327,10 @@ def test_processes_share_the_stacks_and_one_reports(stacks, weights, tmp_path, c
     assert sorted(path.name for path in (tmp_path / "out" / ".adasffuse").iterdir()) == ["rank0.jsonl", "rank1.jsonl"]
 
 
-DYING = """
-import os, signal, sys
-from adasffuse.cli import main, stack
-
-save = stack.save_result
-def die(path, *rest):
-    if os.environ["RANK"] == "1":
-        os.kill(os.getpid(), signal.SIGKILL)
-    save(path, *rest)
-stack.save_result = die
-sys.exit(main.main())
-"""
-
-
 @pytest.mark.slow
-def test_the_stacks_of_a_process_that_died_are_finished_by_resuming(stacks, weights, tmp_path, capsys, torchrun):
-    (tmp_path / "dying.py").write_text(DYING)
+def test_the_stacks_of_a_process_that_died_are_finished_by_resuming(stacks, weights, tmp_path, capsys, torchrun, dying):
     options = ["-o", tmp_path / "out", "--task", "mef", "--weights", weights]
-    done = torchrun(tmp_path / "dying.py", "stack", stacks, *options)
+    done = torchrun(dying("adasffuse.cli.stack", "save_result"), "stack", stacks, *options)
     assert done.returncode != 0 and "fused" not in done.stdout and not (tmp_path / "out/two.png").exists()
     done = torchrun("-m", "adasffuse", "stack", stacks, *options, "--resume", "--json")
     report = json.loads(done.stdout)

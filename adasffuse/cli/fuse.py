@@ -3,9 +3,9 @@
 import argparse
 import json
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from adasffuse.cli.arguments import (
     given_path,
     range_of,
 )
+from adasffuse.cli.shared import run_shared
 from adasffuse.cli.task_script import print_report, score
 from adasffuse.files import printable
 from adasffuse.images.formats import is_radiometric
@@ -31,7 +32,6 @@ from adasffuse.inference.dry_run import Plan, plan_scenes
 from adasffuse.inference.folder import (
     RESULT_SUFFIXES,
     FolderReport,
-    SaveError,
     WantedResults,
     Work,
     find_work,
@@ -40,7 +40,7 @@ from adasffuse.inference.folder import (
     work_of_files,
 )
 from adasffuse.inference.fuser import Fuser
-from adasffuse.inference.ranks import Ranks, join_ranks
+from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.volume import fuse_volumes
 from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS
@@ -154,16 +154,7 @@ def parse_args(argv: Sequence[str] | None, prog: str | None = None) -> argparse.
 def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Fuse as the arguments say; the exit status: 0 only if everything was fused."""
     args = parse_args(argv, prog)
-    with join_ranks() as ranks:
-        try:
-            return _run(args, ranks)
-        except (ValueError, OSError) as error:
-            if ranks.main or isinstance(error, SaveError):
-                say(f"error: {printable(error)}{_advice(error)}", sys.stderr)
-            if ranks.main and args.json:
-                say(json.dumps({"ok": False, "error": str(error)}))
-            ranks.leave(failed=True)
-            return 1
+    return run_shared(partial(_run, args), args.json, _advice)
 
 
 def _run(args: argparse.Namespace, ranks: Ranks) -> int:

@@ -3,9 +3,9 @@
 import argparse
 import itertools
 import json
-import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import cv2
 from tqdm import tqdm
 
 from adasffuse.cli.arguments import add_fusing_options, fuser_from, given_path, range_of
+from adasffuse.cli.shared import run_shared
 from adasffuse.files import printable
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, images_of
@@ -28,7 +29,7 @@ from adasffuse.inference.folder import (
 )
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.journal import Journal, settings_of, stamps
-from adasffuse.inference.ranks import Ranks, join_ranks
+from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.stack import FusedStack, StackOptions, fuse_stack, plan_stack
 from adasffuse.process import say
 from adasffuse.registration.stacks import STACK_METHODS
@@ -100,16 +101,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Fuse as the arguments say; the exit status: 0 only if everything was fused."""
     args = make_parser(prog).parse_args(argv)
-    with join_ranks() as ranks:
-        try:
-            return _run(args, ranks)
-        except (ValueError, OSError) as error:
-            if ranks.main or isinstance(error, SaveError):
-                say(f"error: {printable(error)}", sys.stderr)
-            if ranks.main and args.json:
-                say(json.dumps({"ok": False, "error": str(error)}))
-            ranks.leave(failed=True)
-            return 1
+    return run_shared(partial(_run, args), args.json)
 
 
 def _run(args: argparse.Namespace, ranks: Ranks) -> int:

@@ -5,6 +5,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from adasffuse.cli.arguments import (
@@ -19,6 +20,7 @@ from adasffuse.cli.arguments import (
     listed,
     range_of,
 )
+from adasffuse.cli.shared import run_shared
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.files import printable
 from adasffuse.images.boxes import PEOPLE
@@ -27,7 +29,7 @@ from adasffuse.images.pairs import Scene, SceneError, SceneFolder, read_scene, s
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.inference.folder import FolderReport, SaveError, fuse_folder
 from adasffuse.inference.fuser import Fuser
-from adasffuse.inference.ranks import Ranks, join_ranks
+from adasffuse.inference.ranks import Ranks
 from adasffuse.metrics import ScoreTable, identity_error
 from adasffuse.metrics.conventions import scores_beside
 from adasffuse.metrics.folder import Settings, find_annotations, find_references, score_pairs
@@ -73,14 +75,7 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
     """
     task = find_task(task_id)
     args = parse_args(task, argv)
-    with join_ranks() as ranks:
-        try:
-            return _run(task, args, ranks)
-        except (ValueError, OSError) as error:
-            if ranks.main or isinstance(error, SaveError):
-                say(f"error: {printable(error)}{_advice(error)}", sys.stderr)
-            ranks.leave(failed=True)
-            return 1
+    return run_shared(partial(_run, task, args), advice=_advice)
 
 
 def _run(task: Task, args: argparse.Namespace, ranks: Ranks) -> int:

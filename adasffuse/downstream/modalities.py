@@ -72,21 +72,31 @@ def images_of(modality: Modality, frames: Sequence[Frame], folder: Path, device:
     Raises:
         ImageError: a frame has no such image, or could not be fused.
     """
-    stored = check_images(modality, frames)
+    stored = _stored(modality, frames)
     if stored is not None:
         return stored
-    if modality.name in BASELINES and modality.weights is None:
+    if _is_baseline(modality):
         return _combined(modality.name, frames, folder)
     return _fused(modality, frames, folder, device)
 
 
-def check_images(modality: Modality, frames: Sequence[Frame]) -> dict[str, Path] | None:
-    """The files of a modality that is there already, None of one that is made; nothing is written.
+def check_images(modality: Modality, frames: Sequence[Frame]) -> None:
+    """Find what `images_of` would stumble over, before anything is written.
 
     Raises:
         ImageError: a frame has no such image, or not both sources that it is made of.
         WeightsError: the weights are missing, damaged or made for another task.
     """
+    if _stored(modality, frames) is None and not _is_baseline(modality):
+        load_fuser("ivf", modality.size, modality.weights, "cpu")
+
+
+def _is_baseline(modality: Modality) -> bool:
+    return modality.name in BASELINES and modality.weights is None
+
+
+def _stored(modality: Modality, frames: Sequence[Frame]) -> dict[str, Path] | None:
+    """The files of a modality that is there already, None of one that is made."""
     if modality.folder is not None:
         return _given(modality, frames)
     if modality.weights is None and (modality.name in SOURCES or takes_stored(modality, frames)):
@@ -98,8 +108,6 @@ def check_images(modality: Modality, frames: Sequence[Frame]) -> dict[str, Path]
         absent = [source for source in SOURCES if source not in frame.images]
         if absent:
             raise ImageError(f"{frame.stem}: no {absent[0]} image; {modality.name!r} is made of both sources")
-    if modality.weights is not None or modality.name not in BASELINES:
-        load_fuser("ivf", modality.size, modality.weights, "cpu")
     return None
 
 

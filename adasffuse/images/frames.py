@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from adasffuse.files import replacing
+from adasffuse.files import DISK_FULL, replacing
 from adasffuse.images.formats import Stored, is_radiometric, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.no_data import thermal_border_mask
@@ -465,7 +465,7 @@ def write_video(
             container.start_encoding()
             yield FrameWriter(container, stream, sound)
     except (av.error.FFmpegError, OSError) as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = error.errno in DISK_FULL
         cure = "free some space" if full else "choose another place or name"
         raise ImageError(f"cannot write {path}: {error.strerror or error}; {cure}") from error
     finally:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from adasffuse.files import not_written, printable
+from adasffuse.files import DISK_FULL, not_written, printable
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
@@ -45,7 +45,7 @@ RESULT_SUFFIXES = (".png", ".tif", ".tiff")
 _PANEL_HEIGHT = 1080  # pixels, at most
 _NO_PLACE = "its place is not kept: results in TIFF hold none, those in PNG (8 and 16 bits) do"
 _LARGE = 1 << 20  # pixels from which on an image gets all threads: they share its work well, and memory is bounded
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what no later file will be spared
+_HOPELESS = (*DISK_FULL, errno.EROFS)  # what no later file will be spared
 
 
 class SaveError(OSError):
@@ -430,7 +430,7 @@ def save_result(path: Path, fused: np.ndarray, depth: str, metadata: Metadata | 
         write_image(path, fused, depth, metadata)
     except (ImageError, OSError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__
-        if isinstance(cause, OSError) and cause.errno in _DISK_FULL:
+        if isinstance(cause, OSError) and cause.errno in _HOPELESS:
             raise SaveError(f"cannot write {path}: {cause.strerror}; results written before are whole") from error
         raise
 

@@ -14,6 +14,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from adasffuse.process import world_size
+
 T = TypeVar("T")
 _GLANCE = 0.1  # seconds between looks into the store; between them, signals arrive
 _PATIENCE = 15.0  # seconds that a process which has failed waits for the main one to say why
@@ -84,8 +86,7 @@ def _wait(store: dist.Store, key: str, seconds: float | None = None) -> None:
 @contextmanager
 def join_ranks() -> Iterator[Ranks]:
     """Join the processes that torchrun's environment describes; without one, be a single process."""
-    world = int(os.environ.get("WORLD_SIZE", 1))
-    if world == 1:
+    if world_size() == 1:
         yield Ranks()
         return
     store, rank, world = next(iter(dist.rendezvous("env://")))

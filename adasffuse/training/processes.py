@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from adasffuse.device import pick_device
+from adasffuse.process import world_size
 
 T = TypeVar("T")
 _GLANCE = 0.2  # seconds between looks of processes that wait for the main one
@@ -72,7 +73,7 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
     Raises:
         ValueError: no such device here.
     """
-    world = int(os.environ.get("WORLD_SIZE", 1))
+    world = world_size()
     rank, local = int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
     chosen = pick_device(device)
     if chosen.type == "cuda" and chosen.index is None:

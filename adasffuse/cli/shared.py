@@ -1,0 +1,33 @@
+"""Commands whose work several processes may share: only the main one reports what went wrong."""
+
+import json
+import sys
+from collections.abc import Callable
+
+from adasffuse.files import printable
+from adasffuse.inference.folder import SaveError
+from adasffuse.inference.ranks import Ranks, join_ranks
+from adasffuse.process import say
+
+
+def run_shared(
+    work: Callable[[Ranks], int], as_json: bool = False, advice: Callable[[Exception], str] = lambda error: ""
+) -> int:
+    """Do the work together with the processes that torchrun has started, if it has; the exit status, 1 after an error.
+
+    A result that could not be saved is told by every process, since it may be this one's disk.
+
+    Args:
+        as_json: the error is also reported as a JSON object on standard output.
+        advice: what follows an error's message.
+    """
+    with join_ranks() as ranks:
+        try:
+            return work(ranks)
+        except (ValueError, OSError) as error:
+            if ranks.main or isinstance(error, SaveError):
+                say(f"error: {printable(error)}{advice(error)}", sys.stderr)
+            if ranks.main and as_json:
+                say(json.dumps({"ok": False, "error": str(error)}))
+            ranks.leave(failed=True)
+            return 1
