@@ -11,8 +11,8 @@ The mean of two runs from the same start often generalises better than either (W
 arXiv:2203.05482).  The decoder's residual raises SCD and costs MI, VIFF and Qabf; a factor chooses between them without
 training.  Larger logits decide more sharply which source is shown, of sources of a kind that the network knows; of
 infrared and visible images those of the base are better left as they are.  A residual of 0 leaves the decoder out of
-the file.  With `--dark visible=2` nights stay dark: the infrared image's gray background is trusted less where the
-visible one is dark.  `release_weights.py --file` releases the result.
+the file.  With `--dark visible=2` nights stay dark: the infrared image's gray background is trusted less where a
+visible image of a night is dark.  `release_weights.py --file` releases the result.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         ("--logits", "factor of the logits of a kind of source in all bands"),
         ("--fine_logits", "the same in all bands but the base"),
         ("--residual_of", "factor of the residual of a kind of source, 0: none"),
-        ("--dark", "added to the logit of the base of a kind of source where that is dark"),
+        ("--dark", "to add to the logit of the base of a kind of source where that is dark at night, in place of what was"),
     ):
         parser.add_argument(option, nargs="+", default=[], type=kind_and_factor, metavar="KIND=X", help=what)
     parser.add_argument("--out", type=Path, required=True, help="file to write")
@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
             row[bands] += math.log(factor) if factor else NONE
         record |= {name: changes[name]} if changes[name] else {}
     for kind, logit in changes["dark"].items():
-        state["kinds.dark"][options.kinds.index(kind)] += logit
+        state["kinds.dark"][options.kinds.index(kind)] = logit
     record |= {"dark": changes["dark"]} if changes["dark"] else {}
     record |= {name: value for name in ("residual", "all_logits") if (value := getattr(args, name)) != 1}
     save_weights(args.out, state, options, task, **record)

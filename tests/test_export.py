@@ -32,7 +32,7 @@ from adasffuse.tasks import KINDS, TASKS
 from tests.tiny import network, texture, write_weights
 
 SIZES = [(1, 1), (1, 7), (5, 3), (16, 16), (9, 20), (30, 41)]
-ALL_PARTS = {"patch": 4, "exposure": True, "contrast": True, "kinds": KINDS}
+ALL_PARTS = {"patch": 4, "exposure": True, "contrast": True, "kinds": KINDS, "dark": True}
 DOCS = Path(__file__).resolve().parents[1] / "docs/export.md"
 
 
@@ -84,7 +84,7 @@ def test_gray_sources_give_gray_results_of_the_fused_luminance(rule):
 @pytest.mark.parametrize("task, count, batch", [("ivf", 2, 1), ("mif", 2, 3), ("mef", 3, 2), ("mff", 2, 1)])
 def test_the_module_that_is_captured_equals_the_network(task, count, batch):
     model = network(**ALL_PARTS)
-    sources = list(torch.rand(count, batch, 1, 37, 53))
+    sources = list(0.7 * torch.rand(count, batch, 1, 37, 53))  # between day and night
     expected = model(sources, kinds=TASKS[task].kinds_of(count)).clamp(0, 1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.testing.assert_close(ExportedFusion(model, TASKS[task], count)(*sources), expected, atol=1e-5, rtol=0)
@@ -93,7 +93,7 @@ def test_the_module_that_is_captured_equals_the_network(task, count, batch):
 
 def test_released_weights_give_the_same_through_the_module():
     model, _ = load_weights(released_weights("general", "tiny"))
-    sources = list(torch.rand(2, 1, 1, 70, 90))
+    sources = list(0.5 * torch.rand(2, 1, 1, 70, 90))  # at night
     with torch.no_grad():
         expected = model(sources, kinds=("infrared", "visible")).clamp(0, 1)
         torch.testing.assert_close(ExportedFusion(model, TASKS["ivf"])(*sources), expected, atol=1e-4, rtol=0)

@@ -91,16 +91,19 @@ def test_less_trust_in_the_dark(tmp_path):
     assert mix([str(start), "--dark", "visible=2", "--out", str(out)]) == 0
     assert mix([str(out), "--dark", "visible=1", "--out", str(again)]) == 0
     models = [network(patch=2, kinds=KINDS), load_weights(out)[0], load_weights(again)[0]]
-    levels = torch.tensor([0.0, 0.2, 0.8, 1.0]).repeat_interleave(16)  # cells of 16 pixels
-    sources = torch.stack([torch.rand(1, 1, 16, 64), levels.expand(1, 1, 16, 64)])
+    sources = torch.stack([torch.rand(1, 1, 32, 64), 0.3 * torch.rand(1, 1, 32, 64)])
     with torch.no_grad():
-        bases = [model.weight_maps(sources, ("infrared", "visible"))[4] for model in models]
-        other = [model.weight_maps(sources, ("focus", "focus"))[4] for model in models]
-    added = torch.tensor([1, 0.75, 0, 0])
-    for base, logit in zip(bases[1:], (2, 3)):
-        torch.testing.assert_close(base[1, 0, 0] - bases[0][1, 0, 0], logit * added)
-        assert torch.equal(base[0], bases[0][0])
-    assert torch.equal(other[1], other[0])
+        maps = [model.weight_maps(sources, ("infrared", "visible")) for model in models]
+        fused = [model(*sources, kinds=("infrared", "visible")) for model in models]
+    for own, others in zip(maps[0], zip(*maps[1:])):
+        assert all(torch.equal(own, other) for other in others)
+    assert models[0].night_logit(("infrared", "visible")) is None
+    base = torch.zeros(2, 1, 1, 2, 2)
+    for model, logit in zip(models[1:], (2, 1)):
+        added = model.night_logit(("infrared", "visible"))(base)
+        torch.testing.assert_close(added.flatten(), torch.tensor([0.0] * 4 + [logit] * 4))
+        assert not model.night_logit(("focus", "focus"))(base).any()
+    assert not torch.equal(fused[1], fused[0]) and not torch.equal(fused[2], fused[1])
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,28 @@ def test_samples_of_several_kinds_in_one_batch_equal_each_alone(changes):
         torch.testing.assert_close(together[k : k + 1], alone, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("cells", "shares"),
+    [
+        ((0.1, 0.3), (1, 1)),  # 0.2 on the mean: night
+        ((0.2, 0.6), (0.5, 0.25)),  # between day and night; 0.6 is half dark
+        ((0.0, 0.9), (0.25, 0)),
+        ((0.3, 0.7), (0, 0)),  # 0.5: day
+    ],
+)
+def test_what_is_dark_at_night_changes_the_logits_of_the_base(cells, shares):
+    """And what another source of the pair shows counts for nothing."""
+    model = network(kinds=KINDS, dark=True)
+    with torch.no_grad():
+        model.kinds.dark[KINDS.index("visible")] = 2
+        model.kinds.dark[KINDS.index("infrared")] = 0
+        base = torch.stack([torch.rand(1, 1, 1, 2), torch.tensor(cells).view(1, 1, 1, 2)])
+        infrared, visible = model.night_logit(("infrared", "visible"))(base)
+    torch.testing.assert_close(visible.flatten(), 2.0 * torch.tensor(shares))
+    assert not infrared.any()
+    assert model.night_logit(()) is None and network(kinds=KINDS).night_logit(("infrared", "visible")) is None
+
+
 def test_exposure_fusion_counts_for_exposures_alone():
     model = network(patch=2, exposure=True, kinds=KINDS)
     a, b = sources(32, 48)

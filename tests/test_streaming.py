@@ -9,7 +9,7 @@ from adasffuse.models.streaming import StreamedFusion
 from adasffuse.models.tiles import Tiles
 from adasffuse.tasks import KINDS
 
-ALL = {"patch": 4, "exposure": True, "contrast": True, "kinds": KINDS}
+ALL = {"patch": 4, "exposure": True, "contrast": True, "kinds": KINDS, "dark": True}
 
 
 def streamed(model, kind, sources, **tiles):
@@ -36,7 +36,7 @@ def streamed(model, kind, sources, **tiles):
 )
 @pytest.mark.parametrize(("count", "size"), [(2, (64, 96)), (3, (37, 53)), (7, (70, 41))])
 def test_one_after_the_other_is_all_at_once(options, kind, count, size):
-    model, sources = network(**options).eval(), torch.rand(count, 1, 1, *size)
+    model, sources = network(**options).eval(), 0.7 * torch.rand(count, 1, 1, *size)  # between day and night
     with torch.inference_mode():
         expected = model(list(sources), kinds=(kind,) * count if kind else ())
         assert torch.allclose(streamed(model, kind, sources), expected, atol=2e-6)

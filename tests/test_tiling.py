@@ -10,6 +10,7 @@ from tiny import network
 from adasffuse.inference.tiling import check_layout, fuse_tiled
 from adasffuse.models.network import OUTPUTS
 from adasffuse.models.tiles import GRID, Tiles, spans, tile_shape
+from adasffuse.tasks import KINDS
 
 LAYOUTS = [(32, 16), (48, 16), (64, 0), (128, 64), (16, 0), (80, 64)]
 LENGTHS = [1, 15, 16, 31, 32, 33, 65, 127, 128, 129, 200, 400]
@@ -115,6 +116,19 @@ def test_tiles_of_the_network_agree_with_the_whole_image(changes):
         whole, tiled = model(sources), fuse_tiled(model, sources, 48, 32)
     error = (tiled - whole).square().mean()
     assert tiled.shape == whole.shape and 10 * torch.log10(1 / error) > 30
+
+
+def test_whether_it_is_night_is_no_tile_s_guess():
+    """The visible image is bright on the left and dark on the right, and at night it alone gives the base."""
+    model = network(far_sighted=False, patch=2, residual=False, kinds=KINDS, dark=True)
+    with torch.no_grad():
+        model.kinds.dark.zero_()[KINDS.index("visible")] = 4
+        sources = torch.rand(2, 1, 1, 64, 160, generator=torch.Generator().manual_seed(0))
+        sources[1, ..., :80] *= 0.9
+        sources[1, ..., 80:] *= 0.2
+        kinds = ("infrared", "visible")
+        whole, tiled = model(sources, kinds=kinds), fuse_tiled(model, sources, 64, 32, kinds)
+    assert 10 * torch.log10(1 / (tiled - whole).square().mean()) > 40
 
 
 @pytest.mark.parametrize("patch", [3, 4])

@@ -38,7 +38,7 @@ class ExportedFusion(nn.Module):
         height, width = lumas.shape[-2:]
         extended = extend(lumas.flatten(0, 1), self.model.multiple).unflatten(0, lumas.shape[:2])
         maps = self.model.weight_maps(extended, self.kinds)
-        fused = self.model.blend(extended, maps)[..., :height, :width]
+        fused = self.model.blend(extended, maps, self.kinds)[..., :height, :width]
         if self.raises:
             fused = self.model.targets(fused, lumas[self.kinds.index("infrared")], lumas[self.kinds.index("visible")])
         fused = fused.clamp(0.0, 1.0)

@@ -6,14 +6,14 @@ half precision where there are very many pixels, the weight maps of the finest b
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from adasffuse.classical.exposure import exposure_weights
-from adasffuse.models.heads import FAINT, LEVELS
+from adasffuse.models.heads import FAINT, LEVELS, PyramidHead
 from adasffuse.models.network import AdaSFFuse, Kinds, pad_to_multiple
 from adasffuse.models.targets import TargetLift
 from adasffuse.models.tiles import GRID, Tiles
@@ -44,7 +44,7 @@ def fuse_tiled(
     tiles = Tiles(whole.height, whole.width, tile, overlap, grid)
     compact = torch.float16 if whole.height * whole.width >= _MANY else None
     maps = tiles.joined((network.weight_maps(whole.part(*place), kinds) for place in tiles.places), compact)
-    fused = _composed(network, whole, maps, band)
+    fused = _composed(network, whole, maps, kinds, band)
     raised = network.raised_samples(whole.sources, kinds)
     return fused if raised is None else _raised(network.targets, fused, *raised[:2], band)
 
@@ -87,7 +87,7 @@ class _Extended:
         return slice(max(0, rows.start - self._multiple), min(self.height, rows.stop + self._multiple))
 
 
-def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], pixels: int) -> Tensor:
+def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], kinds: Kinds, pixels: int) -> Tensor:
     """What `AdaSFFuse.compose` makes of the sources and their weight maps, a band of rows at a time."""
     height, width = whole.size
     if network.head is None:
@@ -97,7 +97,8 @@ def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], pixe
     logits, shared = maps[: LEVELS + 1], maps[LEVELS + 1 :]
     counts = head.has_exposure(shared)
     levels, exposed = _coarse(whole, patch, whole.bands(pixels), counts)
-    result = head.blended_base(levels[LEVELS], _weights(head, LEVELS, logits, levels[LEVELS], shared, exposed), shared)
+    base, night = levels[LEVELS], network.night_logit(kinds)
+    result = head.blended_base(base, _weights(head, LEVELS, logits, base, shared, exposed, night), shared)
     for band in range(LEVELS - 1, 0, -1):
         detail = head.detail_of(levels, band)
         weights = _weights(head, band, logits, detail, shared, exposed)
@@ -126,10 +127,16 @@ def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], pixe
 
 
 def _weights(
-    head, band: int, logits: Sequence[Tensor], detail: Tensor, shared: Sequence[Tensor], exposed: Sequence[Tensor]
+    head: PyramidHead,
+    band: int,
+    logits: Sequence[Tensor],
+    detail: Tensor,
+    shared: Sequence[Tensor],
+    exposed: Sequence[Tensor],
+    base_logit: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Softmax over the sources in one band, in the shape of the detail."""
-    return head.band_logits(band, logits[band].view_as(detail), detail, shared, exposed).softmax(dim=0)
+    return head.band_logits(band, logits[band].view_as(detail), detail, shared, exposed, base_logit).softmax(dim=0)
 
 
 def _coarse(

@@ -95,14 +95,17 @@ class PyramidHead(nn.Module):
                 exposure = tuple(p * p.new_tensor(exposed)[:, None, None, None] for p in exposure)
         return (*contrast, *exposure, wide(self.octave_share(fused[-1])))
 
-    def compose(self, sources: Tensor, maps: Sequence[Tensor]) -> Tensor:
-        """The blend (B, P, H, W) of sources (S, B, P, H, W) by their weight maps."""
+    def compose(
+        self, sources: Tensor, maps: Sequence[Tensor], base_logit: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """The blend (B, P, H, W) of sources (S, B, P, H, W) by their weight maps; `base_logit` as in `band_logits`."""
         logits, shared = maps[: LEVELS + 1], maps[LEVELS + 1 :]
         images = pyramid_levels(sources)
         exposed = self.exposed(sources) if self.has_exposure(shared) else []
 
         def weights(band: int, detail: Tensor) -> Sequence[Tensor]:
-            return _softmax(self.band_logits(band, logits[band].view_as(detail), detail, shared, exposed))
+            own = logits[band].view_as(detail)
+            return _softmax(self.band_logits(band, own, detail, shared, exposed, base_logit))
 
         base = images[LEVELS]
         result = self.blended_base(base, torch.stack(tuple(weights(LEVELS, base))), shared)
@@ -116,7 +119,13 @@ class PyramidHead(nn.Module):
         return len(shared) > 1 + (LEVELS if self.contrast_power is not None else 0)
 
     def band_logits(
-        self, band: int, own: Tensor, detail: Tensor, shared: Sequence[Tensor], exposed: Sequence[Tensor]
+        self,
+        band: int,
+        own: Tensor,
+        detail: Tensor,
+        shared: Sequence[Tensor],
+        exposed: Sequence[Tensor],
+        base_logit: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """What the softmax over the sources is taken of: the network's logits, contrast and exposure, in one band.
 
@@ -125,8 +134,11 @@ class PyramidHead(nn.Module):
             detail: the band itself, (S, B, P, H, W); its coarser ones (S, B, 1, h, w).
             shared: `shared_maps`.
             exposed: `exposed`, where exposure fusion counts.
+            base_logit: gives what is added to the logits of the base, from that of whole images.
         """
         total = own
+        if base_logit is not None and band == LEVELS:
+            total = total + base_logit(detail)
         if self.contrast_power is not None and band < LEVELS:
             total = total + shared[band] * self.log_contrast(detail)
         if exposed:

@@ -1,7 +1,7 @@
 """AdaSFFuse (arXiv 2508.15505): embed, split, fuse band by band, merge, refine, decode."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -22,7 +22,8 @@ from adasffuse.tasks import GENERAL, KINDS
 OUTPUTS = ("direct", "pyramid")
 RAISED = ("infrared", "visible")  # the kinds of two sources whose people are raised
 Kinds = Sequence[str | Sequence[str]]  # of S sources: one name each, or one for every sample
-_BRIGHT = 0.8  # luminance from which on a source counts as not dark at all
+_DARK, _BRIGHT = 0.4, 0.8  # luminance up to which a source counts as wholly dark, and from which on as not dark
+_NIGHT, _DAY = 0.3, 0.5  # mean luminance of an image up to which it counts as taken at night, and from which on by day
 _MULTIPLE = max(2 * POOL, 2**LEVELS)  # patches on a side: half resolution must still pool evenly, and the pyramid
 
 
@@ -42,7 +43,7 @@ class ModelOptions:
     exposure: bool = False  # the weights of a 'pyramid' start from those of exposure fusion
     contrast: bool = False  # and from the sources' contrast in each band
     kinds: tuple[str, ...] = ()  # kinds of sources that the network knows: each is embedded and weighed differently
-    dark: bool = False  # with kinds: the base of a source is trusted more or less where it is dark
+    dark: bool = False  # with kinds: the base of a source is trusted more or less where it is dark, at night
     targets: bool = False  # with the kinds infrared and visible: people are raised by the contrast that one gives them
 
     def __post_init__(self) -> None:
@@ -212,7 +213,6 @@ class AdaSFFuse(nn.Module):
         known = self.kinds.numbers(kinds, sources) if self.options.kinds and kinds else None  # (S*B,)
         patches = self.as_patches(sources)
         features = self.embed_sources(patches, known)  # (S*B, C, H, W), in patches here and below
-        dark = self.kinds.dark_logit(patches, known) if known is not None and self.kinds.dark is not None else None
         del sources, patches  # large images are not kept beside the features
         low, high = self.analyse(features, count)  # (B, C, H/2, W/2), (B, 3C, H/2, W/2)
         features = rounded(features)
@@ -227,10 +227,7 @@ class AdaSFFuse(nn.Module):
             gains = self.kinds.logit_gains(known)
             exposed = exposures(kinds)
             decoded = tuple(self.kinds.residual_gain(known, count) * image for image in decoded)
-        maps = self.head.weight_maps(fused, features, gains, exposed)
-        if dark is not None:
-            maps = (*maps[:LEVELS], maps[LEVELS] + dark, *maps[LEVELS + 1 :])
-        return decoded + maps
+        return decoded + self.head.weight_maps(fused, features, gains, exposed)
 
     def compose(self, sources: Tensor, maps: tuple[Tensor, ...], kinds: Kinds = ()) -> Tensor:
         """The fused image (B, 1, H, W), not clamped, from the sources (S, B, 1, H, W) and their `weight_maps`.
@@ -238,7 +235,7 @@ class AdaSFFuse(nn.Module):
         Args:
             kinds: as in `forward`.
         """
-        fused = self.blend(sources, maps)
+        fused = self.blend(sources, maps, kinds)
         raised = self.raised_samples(sources, kinds)
         if raised is None:
             return fused
@@ -266,18 +263,24 @@ class AdaSFFuse(nn.Module):
             visible = torch.where(swapped, sources[0], sources[1])
         return infrared, visible, sources[0].new_tensor(chosen, dtype=torch.bool)[:, None, None, None]
 
-    def blend(self, sources: Tensor, maps: tuple[Tensor, ...]) -> Tensor:
+    def blend(self, sources: Tensor, maps: tuple[Tensor, ...], kinds: Kinds = ()) -> Tensor:
         """`compose` without raised targets."""
         patches = self.as_patches(sources).unflatten(0, sources.shape[:2])  # (S, B, P, H/p, W/p)
         if self.head is None:
             (fused,) = maps
         elif self.decode is None:
-            fused = self.head.compose(patches, maps)
+            fused = self.head.compose(patches, maps, self.night_logit(kinds))
         else:
             residual, *maps = maps
             difference = functools.reduce(torch.maximum, patches) - functools.reduce(torch.minimum, patches)
-            fused = self.head.compose(patches, maps) + residual.clamp(-difference, difference)
+            fused = self.head.compose(patches, maps, self.night_logit(kinds)) + residual.clamp(-difference, difference)
         return self.from_patches(fused, *sources.shape[-2:])
+
+    def night_logit(self, kinds: Kinds) -> Callable[[Tensor], Tensor] | None:
+        """What is added to the base's logits, of the bases (S, B, 1, h, w) of whole images; None: nothing ever."""
+        if not self.options.dark or not kinds:
+            return None
+        return lambda base: self.kinds.night_logit(base, self.kinds.numbers(kinds, base))
 
     def from_patches(self, patches: Tensor, height: int, width: int) -> Tensor:
         """Patches (B, P, h, w) as an image (B, 1, H, W), cut to its size."""
@@ -319,7 +322,7 @@ class SourceKinds(nn.Module):
         names: of the kinds.
         embedding: the shared convolution, to which that of a kind is added.
         bands: of the pyramid, each with logits.
-        dark: whether the logit of the base depends on how dark a source is, too.
+        dark: whether the logit of the base also depends on how dark a source is at night.
     """
 
     def __init__(self, names: Sequence[str], embedding: nn.Conv2d, bands: int, dark: bool = False) -> None:
@@ -330,7 +333,7 @@ class SourceKinds(nn.Module):
         )  # (kinds * C, P, 3, 3)
         self.bias = nn.Parameter(torch.zeros_like(embedding.bias).repeat(len(names)))
         self.log_gain = nn.Parameter(torch.zeros(len(names), bands + 1))  # of each band's logits, and of the residual
-        self.dark = nn.Parameter(torch.zeros(len(names))) if dark else None  # added to the base's logit in the dark
+        self.dark = nn.Parameter(torch.zeros(len(names))) if dark else None  # added to the base's logit at night
 
     def numbers(self, kinds: Kinds, sources: Tensor) -> Tensor:
         """Number of the kind of every image of sources (S, B, ...), (S*B,) int64.
@@ -359,13 +362,14 @@ class SourceKinds(nn.Module):
         """Factors of the logits of every image in every band, (N, bands, 1, 1, 1)."""
         return self.log_gain[known, :-1].exp()[..., None, None, None]
 
-    def dark_logit(self, patches: Tensor, known: Tensor) -> Tensor:
-        """What is added to the logits of the base, (N, 1, h, w), of images (N, P, H, W) in patches.
+    def night_logit(self, base: Tensor, known: Tensor) -> Tensor:
+        """What is added to the logits of the base, in its shape: (S, B, 1, h, w), luminance in [0, 1] of whole images.
 
-        Wholly where an image is black, and nothing from `_BRIGHT` on.
+        Wholly where an image is dark that is dark on the mean, as at night, and nothing where it is bright, or by day.
         """
-        base = F.avg_pool2d(patches.mean(dim=1, keepdim=True), 2**LEVELS)
-        return self.dark[known][:, None, None, None] * (1 - base / _BRIGHT).clamp(0, 1)
+        dark = ((_BRIGHT - base) / (_BRIGHT - _DARK)).clamp(0, 1)
+        night = ((_DAY - base.mean(dim=(-2, -1), keepdim=True)) / (_DAY - _NIGHT)).clamp(0, 1)
+        return self.dark[known].view(*base.shape[:2], 1, 1, 1) * night * dark
 
     def residual_gain(self, known: Tensor, count: int) -> Tensor:
         """Factor of the decoder's image, (B, 1, 1, 1): the geometric mean of those of the sample's sources."""

@@ -92,9 +92,6 @@ class StreamedFusion:
             head.logits(pooled_bands(fused), rounded(self._embedded(image[..., rows, columns])), gains)
             for fused, (rows, columns) in zip(self._fused, self._tiles.places)
         )
-        if self._kinds and network.kinds.dark is not None:
-            base = logits[LEVELS] + network.kinds.dark_logit(network.as_patches(image), self._known())
-            logits = (*logits[:LEVELS], base)
         patches = network.as_patches(image).unsqueeze(0)  # (1, 1, P, h, w)
         levels, exposed = pyramid_levels(patches), []
         if self._strength is not None and head.has_exposure(self._shared):
@@ -108,7 +105,8 @@ class StreamedFusion:
             running.add(head.band_logits(band, own, detail, self._shared, exposed), detail)
         base = levels[LEVELS]
         self._bases.append(base)
-        self._base_logits.append(head.band_logits(LEVELS, logits[LEVELS].view_as(base), base, self._shared, exposed))
+        own, night = logits[LEVELS].view_as(base), network.night_logit(self._kinds)
+        self._base_logits.append(head.band_logits(LEVELS, own, base, self._shared, exposed, night))
 
     def result(self) -> Tensor:
         """The fused image (1, 1, H, W), not clamped; all sources have been blended."""
