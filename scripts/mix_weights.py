@@ -42,7 +42,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         ("--logits", "factor of the logits of a kind of source in all bands"),
         ("--fine_logits", "the same in all bands but the base"),
         ("--residual_of", "factor of the residual of a kind of source, 0: none"),
-        ("--dark", "to add to the logit of the base of a kind of source where that is dark at night, in place of what was"),
+        (
+            "--dark",
+            "what is added to the logit of the base of a kind of source where that is dark at night",
+        ),
     ):
         parser.add_argument(option, nargs="+", default=[], type=kind_and_factor, metavar="KIND=X", help=what)
     parser.add_argument("--out", type=Path, required=True, help="file to write")

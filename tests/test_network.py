@@ -103,6 +103,21 @@ def test_what_is_dark_at_night_changes_the_logits_of_the_base(cells, shares):
     assert model.night_logit(()) is None and network(kinds=KINDS).night_logit(("infrared", "visible")) is None
 
 
+def test_a_residual_of_nothing_is_no_part_of_the_maps_and_changes_no_image():
+    model = network(kinds=KINDS).eval()
+    a, b = sources(19, 26, batch=2)
+    kinds = ("infrared", "visible")
+    with torch.no_grad():
+        model.kinds.log_gain[:2, -1] = -20.0  # as `mix_weights.py --residual_of infrared=0 visible=0` leaves it
+        maps = model.weight_maps(torch.stack((a, b)), kinds)
+        assert len(maps) == len(model.weight_maps(torch.stack((a, b)), ("focus", "focus"))) - 1
+        fused = model(a, b, kinds=kinds)
+        assert (fused >= torch.minimum(a, b)).all() and (fused <= torch.maximum(a, b)).all()
+        torch.testing.assert_close(model.train()(a, b, kinds=kinds), fused, atol=1e-6, rtol=0)
+        mixed = model.eval()(a, b, kinds=(("infrared", "focus"), ("visible", "focus")))  # of the second it counts
+    torch.testing.assert_close(mixed[:1], fused[:1], atol=1e-5, rtol=0)
+
+
 def test_exposure_fusion_counts_for_exposures_alone():
     model = network(patch=2, exposure=True, kinds=KINDS)
     a, b = sources(32, 48)

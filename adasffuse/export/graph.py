@@ -83,10 +83,15 @@ class KindsOfSources(SourceKinds):
         self.names, self.weight, self.bias, self.log_gain = layer.names, layer.weight, layer.bias, layer.log_gain
         self.dark = layer.dark
         self.each = [layer.names.index(name) for name in kinds]
+        self.residual = layer.has_residual(kinds, len(kinds))
 
     def numbers(self, kinds: tuple[str, ...], sources: Tensor) -> Tensor:
         """Number of the kind of every image of sources (S, B, ...), (S*B,) int64."""
         return torch.tensor(self.each, device=sources.device)[:, None].expand(-1, sources.shape[1]).flatten()
+
+    def has_residual(self, kinds: tuple[str, ...], count: int) -> bool:
+        """Whether the factor of the decoder's image is more than nothing, found out once."""
+        return self.residual
 
     def embed(self, sources: Tensor, known: Tensor, embedding: nn.Conv2d) -> Tensor:
         """(S*B, P, H, W) to (S*B, C, H, W): a convolution for each source instead of one for each image."""

@@ -24,6 +24,7 @@ RAISED = ("infrared", "visible")  # the kinds of two sources whose people are ra
 Kinds = Sequence[str | Sequence[str]]  # of S sources: one name each, or one for every sample
 _DARK, _BRIGHT = 0.4, 0.8  # luminance up to which a source counts as wholly dark, and from which on as not dark
 _NIGHT, _DAY = 0.3, 0.5  # mean luminance of an image up to which it counts as taken at night, and from which on by day
+_NOTHING = 1e-6  # factor of the residual up to which no image of 16 bits shows it
 _MULTIPLE = max(2 * POOL, 2**LEVELS)  # patches on a side: half resolution must still pool evenly, and the pyramid
 
 
@@ -206,7 +207,7 @@ class AdaSFFuse(nn.Module):
         Args:
             kinds: as in `forward`.
         Returns:
-            the decoder's image, where there is one, and the head's weight maps: (N, K, h, w) with few channels; h and w
+            the decoder's image, if `has_residual`, and the head's weight maps: (N, K, h, w) with few channels; h and w
             are those of the sources, extended, divided by 1, 2, 4, ..., all divisors of `multiple`.
         """
         count = len(sources)
@@ -219,7 +220,7 @@ class AdaSFFuse(nn.Module):
         low = self.low_blocks(low)
         high = self.high_blocks(high)
         fused = self.full_blocks(self.merge(low, high))  # (B, C, H, W)
-        decoded = (wide(self.decode(fused)),) if self.decode is not None else ()
+        decoded = (wide(self.decode(fused)),) if self.has_residual(kinds, count) else ()
         if self.head is None:
             return decoded
         gains, exposed = None, None
@@ -268,13 +269,19 @@ class AdaSFFuse(nn.Module):
         patches = self.as_patches(sources).unflatten(0, sources.shape[:2])  # (S, B, P, H/p, W/p)
         if self.head is None:
             (fused,) = maps
-        elif self.decode is None:
+        elif not self.has_residual(kinds, len(sources)):
             fused = self.head.compose(patches, maps, self.night_logit(kinds))
         else:
             residual, *maps = maps
             difference = functools.reduce(torch.maximum, patches) - functools.reduce(torch.minimum, patches)
             fused = self.head.compose(patches, maps, self.night_logit(kinds)) + residual.clamp(-difference, difference)
         return self.from_patches(fused, *sources.shape[-2:])
+
+    def has_residual(self, kinds: Kinds, count: int) -> bool:
+        """Whether the decoder's image counts for `count` sources of these kinds."""
+        if self.decode is None or self.training or not (self.options.kinds and kinds):
+            return self.decode is not None
+        return self.kinds.has_residual(kinds, count)
 
     def night_logit(self, kinds: Kinds) -> Callable[[Tensor], Tensor] | None:
         """What is added to the base's logits, of the bases (S, B, 1, h, w) of whole images; None: nothing ever."""
@@ -370,6 +377,12 @@ class SourceKinds(nn.Module):
         dark = ((_BRIGHT - base) / (_BRIGHT - _DARK)).clamp(0, 1)
         night = ((_DAY - base.mean(dim=(-2, -1), keepdim=True)) / (_DAY - _NIGHT)).clamp(0, 1)
         return self.dark[known].view(*base.shape[:2], 1, 1, 1) * night * dark
+
+    def has_residual(self, kinds: Kinds, count: int) -> bool:
+        """Whether the factor of the decoder's image is more than nothing for some sample."""
+        batch = max(1 if isinstance(kind, str) else len(kind) for kind in kinds)
+        known = self.numbers(kinds, self.log_gain.new_zeros(count, batch))
+        return bool((self.residual_gain(known, count) > _NOTHING).any())
 
     def residual_gain(self, known: Tensor, count: int) -> Tensor:
         """Factor of the decoder's image, (B, 1, 1, 1): the geometric mean of those of the sample's sources."""

@@ -63,11 +63,12 @@ class StreamedFusion:
     def settle(self) -> None:
         """All sources have been added: find out what they share."""
         network, shared = self._network, []
+        residual = network.has_residual(self._kinds, 1)
         self._fused = []
         for low, high in self._bands:
             low, high = (rounded(band * (2 / self._count)) for band in (low, high))
             fused = network.full_blocks(network.merge(network.low_blocks(low), network.high_blocks(high)))
-            maps = (wide(network.decode(fused)),) if network.decode is not None else ()
+            maps = (wide(network.decode(fused)),) if residual else ()
             if network.head is not None:
                 pooled = pooled_bands(fused)
                 exposed = [self._kinds[0][0] == "exposure"] if self._kinds else None
@@ -78,8 +79,7 @@ class StreamedFusion:
             shared.append(maps)
         self._bands = []
         self._maps = self._tiles.joined(shared)
-        self._residual = self._maps[0] if network.decode is not None else None
-        self._shared = self._maps[1:] if network.decode is not None else self._maps
+        self._residual, self._shared = (self._maps[0], self._maps[1:]) if residual else (None, self._maps)
 
     def blend(self, source: Tensor) -> None:
         """Take a source that was added into the result."""
