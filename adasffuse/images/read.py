@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adasffuse.arguments import checked
 from adasffuse.images.color import is_gray
 from adasffuse.images.formats import RAW_SUFFIXES, Stored, open_image
 from adasffuse.images.image import Image, ImageError
@@ -19,6 +20,7 @@ IMAGE_SUFFIXES = frozenset(
 CLIPPED = 0.9  # share of values beyond a range from which on it is hardly the right one
 
 
+@checked
 def read_image(
     path: str | Path,
     value_range: tuple[float, float] | None = None,

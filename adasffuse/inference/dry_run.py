@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from adasffuse.arguments import checked
 from adasffuse.images.image import Image
 from adasffuse.images.pairs import Scene
 from adasffuse.images.write import check_suffix, result_depth
@@ -33,6 +34,7 @@ class Plan:
     notices: list[str] = field(default_factory=list)
 
 
+@checked
 def plan_scenes(fuser: Fuser, work: Work, wanted: WantedResults, resume: bool = False) -> Plan:
     """Read the files of all scenes, one scene at a time, as `fuse_scenes` would, and say what would come of it.
 

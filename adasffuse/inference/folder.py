@@ -20,11 +20,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from adasffuse.arguments import checked
 from adasffuse.files import DISK_FULL, not_written, printable
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.metadata import Metadata, read_metadata
+from adasffuse.images.metadata import KEPT, Metadata, read_metadata
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import RangeSpec, resolve_range
@@ -35,7 +36,7 @@ from adasffuse.inference.fuser import NO_CONTENT, Fuser, source_name
 from adasffuse.inference.journal import Journal, settings_of, stamps
 from adasffuse.inference.ranks import Ranks
 from adasffuse.process import release_freed_memory
-from adasffuse.registration.aligner import Aligner
+from adasffuse.registration.aligner import GRIDS, Aligner
 from adasffuse.registration.camera import read_camera_pair
 from adasffuse.registration.estimate import CROSS_MODAL, notable_misalignment
 from adasffuse.tasks import Task
@@ -94,6 +95,7 @@ class FolderReport:
         return "\n".join(lines + [printable(f"  failed: {name}: {reason}") for name, reason in self.failed])
 
 
+@checked
 def fuse_folder(
     fuser: Fuser,
     folder: SceneFolder,
@@ -149,6 +151,7 @@ class Work:
         return self.save_dir / PANELS / f"{scene.stem}.png"
 
 
+@checked
 @dataclass(frozen=True)
 class WantedResults:
     """How scenes are read, and what is written of each; None stands for one None per source."""
@@ -173,10 +176,13 @@ class WantedResults:
             ValueError: an option has another number of entries than there are sources, or makes no sense.
         """
         result_depth(self.depth, ["8"])  # knows the words
-        if not isinstance(self.align, Aligner | None):
-            raise ValueError("align is an Aligner of adasffuse.registration.aligner: Aligner('affine')")
+        for name, value, known in (("metadata", self.metadata, KEPT), ("grid", self.grid, GRIDS)):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
         none = (None,) * len(work.folder.folders)
-        specs, no_data, thermal = self.ranges or none, self.no_data or none, task.thermal or (False,) * len(none)
+        specs = none if self.ranges is None else self.ranges
+        no_data = none if self.no_data is None else self.no_data
+        thermal = task.thermal or (False,) * len(none)
         for name, values in (("ranges", specs), ("no_data", no_data), ("thermal sources of this task", thermal)):
             if len(values) != len(none):
                 raise ValueError(f"{len(none)} source folders need as many {name}, got {len(values)}")
@@ -207,6 +213,7 @@ class Reading:
         return images if self.align is None else self.align.align(images)
 
 
+@checked
 def find_work(folder: SceneFolder, save_dir: str | Path, patterns: Sequence[str | None] | None = None) -> Work:
     """The scenes of a folder, with results in `save_dir`; arguments and errors as of `fuse_folder`."""
     refuse_image_name(Path(save_dir))
@@ -216,6 +223,7 @@ def find_work(folder: SceneFolder, save_dir: str | Path, patterns: Sequence[str 
     return work
 
 
+@checked
 def work_of_files(paths: Sequence[str | Path], file: str | Path) -> Work:
     """One scene, given by its files.
 
@@ -226,9 +234,12 @@ def work_of_files(paths: Sequence[str | Path], file: str | Path) -> Work:
         ImageError: another suffix, two sources are one file, or the result would overwrite a source.
     """
     file = Path(file)
+    if len(paths) < 2:
+        raise ImageError(f"fusing needs a file for each of two or more sources, got {len(paths)}")
     return _work_of_scene(scene_of_files(file.stem, [Path(path) for path in paths]), file)
 
 
+@checked
 def work_of_camera(source: str | Path, out: str | Path, pattern: str | None = None) -> Work:
     """Files that are a pair by themselves: radiometric JPEGs with a photograph inside.
 
@@ -259,6 +270,7 @@ def _work_of_scene(scene: Scene, file: Path, camera: bool = False) -> Work:
     return work
 
 
+@checked
 def fuse_scenes(
     fuser: Fuser,
     work: Work,

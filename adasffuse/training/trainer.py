@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from torchvision.utils import make_grid
 from tqdm import tqdm
 
+from adasffuse.arguments import checked
 from adasffuse.data.crops import StepSampler
 from adasffuse.data.mixture import MixedCrops
 from adasffuse.files import not_written, write_text
@@ -38,6 +39,7 @@ from adasffuse.training.terms import merged
 from adasffuse.training.validation import best_score, validate
 
 
+@checked
 def train(
     options: Options, out_dir: str | Path = "checkpoint", device: str = "auto", prepare: Prepare | None = None
 ) -> Path:
