@@ -246,7 +246,7 @@ def test_a_run_is_not_shorter_than_it_already_is(root, tmp_path):
 
 def test_what_cannot_be_written_is_named(root, tmp_path):
     (tmp_path / "run/log.csv").mkdir(parents=True)
-    with pytest.raises(OSError, match=r"cannot write .*run/log\.csv: Is a directory; choose a folder that is writable"):
+    with pytest.raises(OSError, match=r"cannot write .*run/log\.csv: Is a directory; something else is in its place"):
         train(run_options(root), tmp_path, "cpu")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from adasffuse.cli.arguments import add_source_options
 from adasffuse.cli.score import methods, range_of
-from adasffuse.files import printable, write_text
+from adasffuse.files import printable, told, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.comparison import FULL, Crop, comparison_figure
 from adasffuse.images.image import Image, ImageError
@@ -81,7 +81,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         if args.save_features:
             files += _features(args, scenes)
     except (ValueError, OSError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
+        say(f"error: {told(error)}", sys.stderr)
         return 1
     for file in files:
         say(printable(file))

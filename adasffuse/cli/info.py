@@ -14,7 +14,7 @@ import torch
 
 from adasffuse.cli.describe import describe
 from adasffuse.device import pick_device, pick_precision
-from adasffuse.files import printable
+from adasffuse.files import printable, told
 from adasffuse.models.weights import (
     released_names,
 )
@@ -53,7 +53,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         try:
             described.append({"file": name, **describe(name)})
         except (ValueError, OSError) as error:
-            described.append({"file": name, "error": str(error)})
+            described.append({"file": name, "error": told(error)})
             failed = True
     values = {"files": described} if args.files else installation()
     if args.json:

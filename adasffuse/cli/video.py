@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from adasffuse.cli.arguments import add_fusing_options, add_source_options, fuser_from, range_of
-from adasffuse.files import printable
+from adasffuse.files import printable, told
 from adasffuse.images.frames import DEFAULT_QUALITY, DEFAULT_RATE, FrameFolder, VideoFile, is_video_name, list_frames
 from adasffuse.images.image import ImageError
 from adasffuse.images.live import Camera, Window
@@ -118,9 +118,9 @@ def run(argv: list[str], prog: str = "adasffuse video") -> int:
             return _show(a, b, args)
         return _write(a, b, args)
     except (ValueError, OSError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
+        say(f"error: {told(error)}", sys.stderr)
         if args.json:
-            say(json.dumps({"ok": False, "error": str(error)}))
+            say(json.dumps({"ok": False, "error": told(error)}))
         return 1
 
 

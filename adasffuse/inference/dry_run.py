@@ -8,7 +8,7 @@ from adasffuse.arguments import checked
 from adasffuse.images.image import Image
 from adasffuse.images.pairs import Scene
 from adasffuse.images.write import check_suffix, result_depth
-from adasffuse.inference.folder import FolderReport, Reading, WantedResults, Work, open_journal
+from adasffuse.inference.folder import FolderReport, Reading, WantedResults, Work, former_results, open_journal
 from adasffuse.inference.fuser import Fuser
 
 
@@ -56,6 +56,8 @@ def plan_scenes(fuser: Fuser, work: Work, wanted: WantedResults, resume: bool = 
         with report.blaming(scene):
             plan.planned.append(_planned(work, wanted, reading, scene, plan.notices))
     plan.failed += report.failed
+    if work.file is None:
+        plan.notices += former_results(one.result for one in plan.planned)
     plan.failed += unwritable(work.save_dir)
     return plan
 

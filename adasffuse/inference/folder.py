@@ -5,11 +5,12 @@ While the network works on some scenes, others are read, coloured and written.
 
 import errno
 import itertools
+import os
 import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from adasffuse.arguments import checked
-from adasffuse.files import DISK_FULL, not_written, printable
+from adasffuse.files import DISK_FULL, not_written, printable, told
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
@@ -33,7 +34,7 @@ from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.volumes import is_volume
 from adasffuse.images.write import DEPTHS, check_suffix, quantise, result_depth, suffix_of, write_image
 from adasffuse.inference.fuser import NO_CONTENT, Fuser, source_name
-from adasffuse.inference.journal import Journal, settings_of, stamps
+from adasffuse.inference.journal import Journal, Stamp, settings_of, stamps
 from adasffuse.inference.ranks import Ranks
 from adasffuse.process import release_freed_memory
 from adasffuse.registration.aligner import GRIDS, Aligner
@@ -77,7 +78,7 @@ class FolderReport:
         except SaveError:
             raise
         except (ValueError, OSError, MemoryError, RuntimeError, cv2.error) as error:  # PyTorch: RuntimeError
-            self.failed.append((scene.stem, str(error)))
+            self.failed.append((scene.stem, told(error)))
 
     @property
     def finished(self) -> list[Scene]:
@@ -299,7 +300,7 @@ def fuse_scenes(
         journal = None
         if resume is not None:
             journal = stack.enter_context(open_journal(fuser, work, wanted, reading, resume, ranks.rank))
-        todo = []
+        todo, outdated = [], 0
         for scene in ranks.share(work.scenes):
             finished = journal.finished(scene, wanted.beside(work, scene)) if journal else None
             if finished:
@@ -307,6 +308,7 @@ def fuse_scenes(
                 report.files[scene.stem] = work.save_dir / finished.name
             else:
                 todo.append(scene)
+                outdated += journal is not None and journal.outdated(scene)
         turns = stack.enter_context(_Turns(fuser.device))
         pool = stack.enter_context(ThreadPoolExecutor(turns.places + 1))
 
@@ -331,7 +333,7 @@ def fuse_scenes(
             if wanted.panels:
                 save_result(written[1], panel_of(shown, fused, fuser.task), "8")
             if journal:
-                journal.note(scene, before, written)
+                note_result(journal, scene, before, written)
             return one
 
         jobs = [pool.submit(fuse, scene) for scene in todo]
@@ -349,9 +351,15 @@ def fuse_scenes(
     report.files |= {one.scene.stem: one.path for one in done}
     report.seconds = time.perf_counter() - started
     done = _joined(report, done, ranks)
+    outdated = sum(ranks.gather(outdated))
     report.fused = [one.scene for one in done]
     report.failed[:0] = [(problem.name, problem.reason) for problem in work.problems if not problem.harmless]
     report.notices = _notices(fuser.task, work.folder, work.problems, done, reading.specs, report.ranges)
+    report.notices += outdated_notice(outdated)
+    if work.file is None:
+        report.notices += former_results(report.files.values())
+        if not wanted.panels and any(work.panel(scene).exists() for scene in report.fused):
+            report.notices.append(f"{work.save_dir / PANELS}: shows results of an earlier run; --panel makes it anew")
     return report
 
 
@@ -395,10 +403,44 @@ def open_journal(
             *([] if reading.camera_grid is None else ["camera", reading.camera_grid]),
         ],
     )
+    return journal_of(work.save_dir, settings, resume, rank)
+
+
+def journal_of(save_dir: Path, settings: str, resume: bool, rank: int = 0) -> Journal:
+    """The journal of a folder of results; raises SaveError where one cannot be read, or none be written."""
     try:
-        return Journal(work.save_dir, settings, resume, rank)
+        return Journal(save_dir, settings, resume, rank)
     except OSError as error:
-        raise SaveError(f"cannot resume in {work.save_dir}: {error.strerror or error}") from error
+        raise SaveError(f"cannot keep a journal in {error.filename or save_dir}: {error.strerror or error}") from error
+
+
+def note_result(journal: Journal, scene: Scene, sources: Sequence[Stamp], results: Sequence[Path]) -> None:
+    """`Journal.note`; raises SaveError where that cannot be noted."""
+    try:
+        journal.note(scene, sources, results)
+    except OSError as error:
+        raise SaveError(not_written(f"the journal {error.filename or results[0].parent}", error)) from error
+
+
+def outdated_notice(count: int) -> list[str]:
+    """A notice of results that an earlier run had finished otherwise; [] for none."""
+    if not count:
+        return []
+    results = "1 result" if count == 1 else f"{count} results"
+    return [f"{results} of an earlier run had other settings, weights or another version, and were not kept"]
+
+
+def former_results(results: Iterable[Path]) -> list[str]:
+    """A notice of files beside results that have their names in another format, as an earlier run wrote them."""
+    beside = [path.with_suffix(suffix) for path in results for suffix in RESULT_SUFFIXES if suffix != path.suffix]
+    beside = sorted(path for path in set(beside) if os.path.isfile(path))  # a longer name may be too long
+    if not beside:
+        return []
+    files = "1 file" if len(beside) == 1 else f"{len(beside)} files"
+    return [
+        f"{beside[0].parent}: {files} of an earlier run, such as {beside[0].name}, have the names of results "
+        "in another format; remove what is not wanted, or choose another folder"
+    ]
 
 
 class _Fused:

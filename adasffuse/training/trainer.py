@@ -218,7 +218,8 @@ def _save_averaged(run: Run, path: Path, **record) -> None:
     try:
         save_weights(path, run.average.module.state_dict(), run.options.model, run.options.task, **record)
     except (SafetensorError, OSError) as error:
-        raise OSError(f"cannot write weights {path}: {error}; earlier checkpoints are intact") from error
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(f"cannot write weights {path}: {reason}; earlier checkpoints are intact") from error
 
 
 @torch.no_grad()
