@@ -189,6 +189,8 @@ def test_gray_video_of_16_bits_keeps_its_depth_and_takes_a_range(tmp_path):
     read = [frame.image for frame in VideoFile(path, value_range=(7000, 7400))]
     assert [image.depth for image in read] == ["16"] * 4
     assert [float(image.pixels[0, 0]) for image in read] == pytest.approx([0, 0.25, 0.5, 0.75])
+    (notice,) = next(iter(VideoFile(path))).image.notices
+    assert "give a value range for this source, e.g." in notice and "folder" not in notice  # which is not measured
 
 
 @pytest.mark.skipif(not hasattr(av.video.stream.VideoStream, "set_display_rotation"), reason="needs PyAV 17")

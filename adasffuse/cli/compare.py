@@ -27,6 +27,7 @@ from adasffuse.inference.folder import refuse_image_name
 from adasffuse.process import say, say_notices
 from adasffuse.tasks import TASKS
 
+_STRETCH = 1.1  # factor between width by height of a box and of the image, from which on white is left beside it
 _HIGHEST = 4320  # pixels of an image in a figure
 
 
@@ -166,10 +167,13 @@ def _figures(args: argparse.Namespace, scenes: list[Scene], names: list[str]) ->
     if one_file and len(scenes) > 1:
         raise ValueError(f"-o {args.out} is one file, but there are {len(scenes)} scenes; give a folder, or --names")
     crop = Crop(*args.crop) if args.crop else None
-    windows, files = _windows(args, scenes), []
+    windows, files, told_of = _windows(args, scenes), [], []
     for scene in scenes:
         images = [quantise(image.pixels, "8") for image in _read(args, scene, windows)]
         sources = dict(zip(("A", "B"), images))
+        if crop is not None and not _alike(crop, images[0].shape):
+            height, width = images[0].shape[:2]
+            told_of.append(f"{scene.stem}: the box of {crop} has another shape than {width}x{height}: white beside it")
         try:
             figure = comparison_figure(
                 sources, dict(zip(names, images[2:])), crop, not args.no_differences, args.height
@@ -178,9 +182,16 @@ def _figures(args: argparse.Namespace, scenes: list[Scene], names: list[str]) ->
             raise ValueError(f"{scene.stem}: {error}") from None
         files.append(args.out if one_file else args.out / f"{scene.stem}.png")
         write_image(files[-1], figure)
+    say_notices(told_of)
     if not args.no_differences:
         say(f"differences: black is 0, the brightest colour {FULL} gray levels or more")
     return files
+
+
+def _alike(crop: Crop, shape: tuple[int, ...]) -> bool:
+    """Whether a box has about the proportions of an image (H, W) or (H, W, 3), so that it fills it when enlarged."""
+    stretch = crop.width * shape[0] / (max(1, crop.height) * shape[1])
+    return 1 / _STRETCH <= stretch <= _STRETCH
 
 
 def _features(args: argparse.Namespace, scenes: list[Scene]) -> list[Path]:

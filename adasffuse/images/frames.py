@@ -176,7 +176,7 @@ class VideoFile:
                 notices.append("is interlaced: moving edges are combs; deinterlace it first")
         values = np.ascontiguousarray(np.rot90(values, round(decoded.rotation / 90)))
         stored = Stored(values, "gray" if gray else "rgb", tuple(notices), span)
-        return interpret(stored, depth, name, self.value_range, self.no_data)
+        return interpret(stored, depth, name, self.value_range, self.no_data, measurable=False)
 
 
 class FrameFolder:
