@@ -442,3 +442,13 @@ def test_what_lies_in_the_place_of_the_journal_is_named(run, pairs, tmp_path, pl
         said = f"cannot keep a journal in {out / place}: something else lies there; remove it"
         assert status == 1 and said in err and "Errno" not in err
     assert not list(out.glob("*.png"))
+
+
+def test_results_of_an_earlier_run_where_scenes_fail_now_are_said(run, pairs, tmp_path):
+    out = tmp_path / "out"
+    run(pairs, "-o", out)
+    (pairs / "infrared/2.png").write_bytes(b"")
+    status, text, _ = run(pairs, "-o", out)
+    assert status == 1 and f"1 file of an earlier run, such as {out}/2.png, stay where scenes have failed now" in text
+    (out / "2.png").unlink()
+    assert "earlier run" not in run(pairs, "-o", out)[1]

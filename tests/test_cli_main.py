@@ -162,7 +162,7 @@ def test_info_of_files_that_are_read_in_another_way(tmp_path, capsys):
     status, _, err = call(capsys, "info", tmp_path / "ct.nii")
     assert status == 1 and "ct.nii" in err and "NIfTI" in err
     status, _, err = call(capsys, "info", tmp_path)
-    assert status == 1 and f"a folder of 1 images; adasffuse check {tmp_path} says" in err
+    assert status == 1 and f"a folder of images, 1 of them; adasffuse check {tmp_path} says" in err
 
 
 def run_options() -> dict:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shlex
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -103,11 +104,11 @@ def _folder(path: Path) -> dict[str, Any]:
         return _checkpoint(newest)
     if holds_series(path):
         return {"what": "DICOM series", **_volume(path)}
-    images = len(images_of(path))
+    check, images = f"adasffuse check {shlex.quote(str(path))}", len(images_of(path))
     if images:
-        raise ImageError(f"{path}: a folder of {images} images; adasffuse check {path} says what they are")
+        raise ImageError(f"{path}: a folder of images, {images} of them; {check} says what they are")
     below = any(one.is_dir() for one in path.iterdir())
-    hint = f"adasffuse check {path} says what images lie below it" if below else TAKES
+    hint = f"{check} says what images lie below it" if below else TAKES
     raise ImageError(f"{path}: a folder without images, weights or checkpoints of its own; {hint}")
 
 

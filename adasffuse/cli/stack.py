@@ -30,6 +30,7 @@ from adasffuse.inference.folder import (
     refuse_image_name,
     refuse_to_overwrite,
     save_result,
+    stale_results,
 )
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.journal import settings_of, stamps
@@ -149,7 +150,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     order = {scene.stem: number for number, scene in enumerate(work.scenes)}
     rows = sorted(itertools.chain(*rows_of), key=lambda row: order[row["name"]])
     failed += sorted(itertools.chain(*lost_of), key=lambda one: order[one[0]])
-    notices += outdated_notice(sum(olds))
+    notices += outdated_notice(sum(olds)) + stale_results(work, [name for name, _ in failed])
     if work.file is None:
         notices += former_results(Path(row["result"]) for row in rows)
     if ranks.main:

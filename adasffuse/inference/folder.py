@@ -356,6 +356,7 @@ def fuse_scenes(
     report.failed[:0] = [(problem.name, problem.reason) for problem in work.problems if not problem.harmless]
     report.notices = _notices(fuser.task, work.folder, work.problems, done, reading.specs, report.ranges)
     report.notices += outdated_notice(outdated)
+    report.notices += stale_results(work, [name for name, _ in report.failed])
     if work.file is None:
         report.notices += former_results(report.files.values())
         if not wanted.panels and any(work.panel(scene).exists() for scene in report.fused):
@@ -428,6 +429,16 @@ def outdated_notice(count: int) -> list[str]:
         return []
     results = "1 result" if count == 1 else f"{count} results"
     return [f"{results} of an earlier run had other settings, weights or another version, and were not kept"]
+
+
+def stale_results(work: Work, failed: Iterable[str]) -> list[str]:
+    """A notice of files that lie where scenes that failed would have theirs; [] for none."""
+    places = dict.fromkeys(work.result(Scene(stem, ()), depth) for stem in failed for depth in DEPTHS)
+    stale = [path for path in places if os.path.isfile(path)]
+    if not stale:
+        return []
+    files = "1 file" if len(stale) == 1 else f"{len(stale)} files"
+    return [f"{files} of an earlier run, such as {stale[0]}, stay where scenes have failed now"]
 
 
 def former_results(results: Iterable[Path]) -> list[str]:
