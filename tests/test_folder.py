@@ -300,6 +300,6 @@ def test_a_folder_that_cannot_be_written(fuser, tmp_path):
     write_ivf(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(
-        SaveError, match=r"cannot write results to .*file/out: Not a directory; choose a folder that is"
+        SaveError, match=r"cannot write results to .*file/out: Not a directory; something else is in its place"
     ):
         fuse_folder(fuser, ivf_folder(tmp_path), tmp_path / "file/out")

@@ -555,7 +555,7 @@ def test_results_never_mix_with_other_images(tmp_path, pair):
     with pytest.raises(ImageError, match="already holds 2 images"):
         fuse_video(mean_fuser(), a, b, tmp_path / "full")
     (tmp_path / "file").write_bytes(b"x")
-    with pytest.raises(OSError, match=r"cannot write results to .*file/out: Not a directory; choose a folder"):
+    with pytest.raises(OSError, match=r"cannot write results to .*file/out: Not a directory; something else is"):
         fuse_video(mean_fuser(), a, b, tmp_path / "file" / "out")
     for name in ("file", "out.avi", "out.png"):
         with pytest.raises(ImageError, match=r"videos end in \.mp4"):
