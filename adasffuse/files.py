@@ -9,6 +9,16 @@ from pathlib import Path
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 PARTIAL = ".part-"  # how the names of unfinished files begin
+_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
+_CURES = {  # what to do about errors of the system
+    **dict.fromkeys(DISK_FULL, "free some space"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change its permissions, or choose another place"),
+    **dict.fromkeys(_IN_THE_WAY, "something else is in its place; choose another"),
+    errno.EINVAL: "choose another name",
+    errno.ENOENT: "check the name",
+    errno.ELOOP: "it is a link that leads back to itself; remove it",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
 _LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -52,8 +62,17 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
 
 def not_written(what: object, error: OSError) -> str:
     """Why a file, or something to a folder, could not be written, and what to do."""
-    cure = "free some space" if error.errno in DISK_FULL else "choose a folder that is writable"
+    cure = _CURES[error.errno] if error.errno in (*DISK_FULL, *_IN_THE_WAY) else "choose a folder that is writable"
     return f"cannot write {what}: {error.strerror or error}; {cure}"
+
+
+def told(error: Exception) -> str:
+    """An error in one line for the terminal; of the system's own errors, the file and what to do, without numbers."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return printable(error)
+    reason = error.strerror or "cannot be read or written"
+    cure = _CURES.get(error.errno, "")
+    return printable(f"{error.filename2 or error.filename or 'a file'}: {reason}{'; ' if cure else ''}{cure}")
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from adasffuse.arguments import checked
+
 GENERAL = "general"  # instead of a task's id: of a run, and of weights, that serve several tasks
 
 
@@ -115,6 +117,7 @@ _ALL = (
 TASKS: dict[str, Task] = {task.id: task for task in _ALL}
 
 
+@checked
 def find_task(name: str) -> Task:
     """Task of an id or a data set name: 'ivf', 'IVF', 'IVF_MSRS' and the older 'VIF' all give the IVF task.
 

@@ -154,7 +154,7 @@ def test_impossible_calls(fuser, sources, message):
 
 
 def test_no_data_is_a_number(fuser):
-    with pytest.raises(ImageError, match="source A: the value that means no data must be a number, got '0'"):
+    with pytest.raises(ValueError, match="no_data_a must be a number or None, got '0'"):
         fuser(gray(), gray(), no_data_a="0")
 
 

@@ -402,3 +402,53 @@ def test_the_share_of_a_process_that_died_is_finished_by_resuming(run, pairs, tm
     report = json.loads(out)
     assert status == 0 and "2" in [one["name"] for one in report["fused"]]
     assert files(tmp_path / "out") == ["1.png", "2.png", "3.png"]
+
+
+def test_results_of_one_name_in_two_formats_are_said(run, pairs, tmp_path):
+    out = tmp_path / "out"
+    assert run(pairs, "-o", out, "--panel")[0] == 0
+    for extra in ([], ["--resume"]):  # fused, and found finished
+        status, text, _ = run(pairs, "-o", out, "--depth", "float", *extra)
+        assert status == 0 and f"{out}: 3 files of an earlier run, such as 1.png, have the names of results" in text
+    assert f"{out}/panels: shows results of an earlier run" in run(pairs, "-o", out)[1]
+    for path in out.glob("*.tif"):
+        path.unlink()
+    status, text, _ = run(pairs, "-o", out, "--panel")
+    assert status == 0 and "earlier run" not in text
+
+
+def test_resuming_with_other_settings_makes_results_anew_and_says_so(run, pairs, tmp_path):
+    out = tmp_path / "out"
+    run(pairs, "-o", out)
+    before = (out / "1.png").read_bytes()
+    status, text, _ = run(pairs, "-o", out, "--resume", "--strength", "0.3")
+    assert status == 0 and "3 results of an earlier run had other settings, weights or another version" in text
+    assert (out / "1.png").read_bytes() != before
+    status, text, _ = run(pairs, "-o", out, "--resume", "--strength", "0.3")
+    assert "3 finished before" in text and "other settings" not in text
+
+
+@pytest.mark.parametrize("place", [".adasffuse", ".adasffuse/rank0.jsonl"])
+def test_what_lies_in_the_place_of_the_journal_is_named(run, pairs, tmp_path, place):
+    """Before any work: results that cannot be noted would count as failed."""
+    out = tmp_path / "out"
+    out.mkdir()
+    if "/" in place:
+        (out / place).mkdir(parents=True)
+    else:
+        (out / place).write_text("")
+    for extra in ([], ["--resume"]):
+        status, _, err = run(pairs, "-o", out, *extra)
+        said = f"cannot keep a journal in {out / place}: something else lies there; remove it"
+        assert status == 1 and said in err and "Errno" not in err
+    assert not list(out.glob("*.png"))
+
+
+def test_results_of_an_earlier_run_where_scenes_fail_now_are_said(run, pairs, tmp_path):
+    out = tmp_path / "out"
+    run(pairs, "-o", out)
+    (pairs / "infrared/2.png").write_bytes(b"")
+    status, text, _ = run(pairs, "-o", out)
+    assert status == 1 and f"1 file of an earlier run, such as {out}/2.png, stay where scenes have failed now" in text
+    (out / "2.png").unlink()
+    assert "earlier run" not in run(pairs, "-o", out)[1]

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from importlib import metadata
 
 import numpy as np
@@ -12,11 +13,19 @@ import tifffile
 import torch
 from example_files import radiometric_jpeg
 from PIL import ImageCms
-from tiny import network, write_weights
+from tiny import SHAPE, network, write_weights
 
 import adasffuse
 from adasffuse.cli import completion, fuse, info, score, train
 from adasffuse.cli.main import COMMANDS, main
+from adasffuse.images.frames import write_video
+from adasffuse.images.volumes import write_volume
+from adasffuse.registration.aligner import Calibration
+from adasffuse.registration.transform import Transform
+from adasffuse.training.checkpoint import save_checkpoint
+from adasffuse.training.options import parse_options
+from adasffuse.training.processes import Processes
+from adasffuse.training.run import Run
 
 
 def call(capsys, *words: object) -> tuple[int, str, str]:
@@ -151,6 +160,72 @@ def test_info_of_files_that_are_read_in_another_way(tmp_path, capsys):
     assert status == 0 and "FLIR radiometric JPEG: fusing reads its temperatures" in out
     (tmp_path / "ct.nii").write_bytes(b"n")
     status, _, err = call(capsys, "info", tmp_path / "ct.nii")
-    assert status == 1 and "ct.nii: a volume; info describes images and weights" in err
+    assert status == 1 and "ct.nii" in err and "NIfTI" in err
     status, _, err = call(capsys, "info", tmp_path)
-    assert status == 1 and "a folder, and no run's; adasffuse check says" in err
+    assert status == 1 and f"a folder of images, 1 of them; adasffuse check {tmp_path} says" in err
+
+
+def run_options() -> dict:
+    """Options of a run of one step, as JSON values."""
+    data = {"root_path": "data", "datasets": ["IVF"], "crop": 16}
+    return {"name": "mine", "task": "ivf", "data": data, "model": SHAPE, "train": {"steps": 1, "batch_size": 2}}
+
+
+def test_what_belongs_to_training_and_cameras(tmp_path, capsys):
+    """A run's folder before and after it has weights, its checkpoint and options, and a calibration."""
+    options = parse_options(run_options())
+    run = Run(options, Processes(0, 1, torch.device("cpu")))
+    run.step = 7
+    checkpoint = save_checkpoint(tmp_path / "run", 7, run.state(), keep=2)
+    (tmp_path / "run/options.json").write_text(json.dumps(options.to_dict()))
+    Calibration(Transform("affine", np.eye(3), (48, 64), (24, 32)), 5, 0.25).save(tmp_path / "c.json")
+    names = [tmp_path / "run", checkpoint, tmp_path / "run/options.json", tmp_path / "c.json"]
+    status, out, _ = call(capsys, "info", "--json", *names)
+    folder, file, opt, calibration = json.loads(out)["files"]
+    assert status == 0 and {k: v for k, v in folder.items() if k != "file"}.items() <= file.items()
+    assert (file["what"], file["step"], file["run"], file["task"]) == ("training checkpoint", 7, "mine", "ivf")
+    assert (opt["what"], opt["steps"], opt["crop"]) == ("options of a training run", 1, 16)
+    assert (calibration["size of A"], calibration["size of B"], calibration["pairs"]) == ("32x24", "64x48", 5)
+    write_weights(tmp_path / "run/weights.safetensors", "ivf")
+    whole = json.loads(call(capsys, "info", "--json", tmp_path / "run")[1])["files"][0]
+    assert (whole["what"], whole["newest checkpoint"]) == ("weights", "step_00000007.pt")
+
+
+def test_a_volume_and_a_video(tmp_path, capsys):
+    pytest.importorskip("nibabel", reason="needs nibabel: pip install 'adasffuse[medical]'")
+    pytest.importorskip("av", reason="needs PyAV: pip install 'adasffuse[video]'")
+    write_volume(tmp_path / "ct.nii.gz", np.arange(24, dtype=np.uint16).reshape(2, 3, 4), np.diag([1, 2, 3, 1]))
+    with write_video(tmp_path / "v.mp4", 48, 64, Fraction(25), Fraction(1, 25)) as writer:
+        for number in range(5):
+            writer.write(np.full((48, 64), 40 * number, np.uint8), number)
+        writer.finish(0.2)
+    status, out, _ = call(capsys, "info", "--json", tmp_path / "ct.nii.gz", tmp_path / "v.mp4")
+    volume, video = json.loads(out)["files"]
+    assert status == 0 and (volume["voxels"], volume["mm"], volume["values"]) == ([2, 3, 4], [1, 2, 3], [0, 23])
+    assert (video["width"], video["height"], video["frames per second"], video["seconds"]) == (64, 48, 25, 0.2)
+
+
+@pytest.mark.parametrize(
+    "name, content, said",
+    [
+        ("notes.txt", b"hello", "nothing that is known here; info takes images, videos, volumes, weights"),
+        ("other.json", b'{"a": 1}', "JSON, but no options of a training run, no manifest and no calibration"),
+        ("broken.json", b'{"a": ', "begins like JSON and is none"),
+        ("old.pth", b"\x80\x02}q\x00.", "no whole checkpoint of this package's training (File is not a zip file)"),
+        ("net.onnx", b"\x08\x0a", "a network that adasffuse export has written"),
+        ("empty.pth", b"", "the file is empty; info takes"),
+        ("run.json", b'{"name": "x", "task": "abc"}', "run.json: unknown task 'abc'"),
+    ],
+)
+def test_what_info_does_not_take_is_named(tmp_path, capsys, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    status, _, err = call(capsys, "info", tmp_path / name)
+    assert status == 1 and err.startswith(f"error: {tmp_path / name}: ") and said in err and err.count("\n") == 1
+
+
+def test_a_name_that_is_nearly_that_of_released_weights(capsys):
+    status, _, err = call(capsys, "info", "general_smal")
+    assert (status, err) == (
+        1,
+        "error: general_smal: no such file or folder; did you mean the released weights 'general_small'?\n",
+    )

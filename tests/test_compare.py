@@ -78,6 +78,18 @@ def test_files_and_one_figure(folders):
     assert out.is_file()
 
 
+def test_a_box_of_another_shape_than_the_images_is_said(folders, capsys):
+    """Enlarged, it leaves white cells; one of about their proportions does not."""
+    files = [str(folders / name / "x.png") for name in ("a", "b", "one")]
+    arguments = [*files, "-o", str(folders / "f.png"), "--crop", "1", "2"]
+    height, width = read_image(files[0]).pixels.shape[:2]
+    assert compare.run([*arguments, "4", "20"]) == 0
+    said = f"x: the box of 4x20 pixels at column 1, row 2 has another shape than {width}x{height}: white beside it"
+    assert said in capsys.readouterr().err
+    assert compare.run([*arguments, str(width // 2), str(height // 2)]) == 0
+    assert "white" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

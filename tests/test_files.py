@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from adasffuse.files import in_latex, in_markdown, printable, replacing, write_bytes, write_text, write_with
+from adasffuse.files import (
+    in_latex,
+    in_markdown,
+    not_written,
+    printable,
+    replacing,
+    told,
+    write_bytes,
+    write_text,
+    write_with,
+)
 
 
 def test_a_file_is_written_with_its_folders(tmp_path):
@@ -71,3 +81,22 @@ def test_names_for_tables():
         r"\{\textasciitilde{}\textbackslash{}\textasciicircum{}\textbackslash{}n\}"
     )
     assert in_markdown("a|b\nc") == r"a\|b\nc"
+
+
+def test_errors_of_the_system_are_told_without_their_numbers(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    for call, said in (
+        (
+            lambda: write_text(tmp_path / "file/x.txt", "text"),
+            "File exists; something else is in its place; choose another",
+        ),
+        ((tmp_path / "loop").read_text, "it is a link that leads back to itself; remove it"),
+        ((tmp_path / ("x" * 300)).read_text, "File name too long; choose a shorter name"),
+    ):
+        with pytest.raises(OSError) as caught:
+            call()
+        assert said in told(caught.value) and str(tmp_path) in told(caught.value) and "Errno" not in told(caught.value)
+    assert told(OSError("our own words")) == "our own words" and told(ValueError("a\nb")) == "a\\nb"
+    taken = FileExistsError(17, "File exists", "x")
+    assert not_written("x", taken) == "cannot write x: File exists; something else is in its place; choose another"

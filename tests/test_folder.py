@@ -118,7 +118,11 @@ def test_any_number_of_sources(tmp_path, count):
 
 @pytest.mark.parametrize(
     "options, said",
-    [({"depth": "32"}, "depth must be"), ({"align": "affine"}, "Aligner"), ({"ranges": [(0, 1), None]}, "parse_range")],
+    [
+        ({"depth": "32"}, "depth must be"),
+        ({"align": "affine"}, "Aligner"),
+        ({"ranges": [(0, 1), None]}, r"ranges\[0\] must be a RangeSpec"),
+    ],
 )
 def test_options_that_make_no_sense_are_refused_before_any_work(fuser, tmp_path, options, said):
     folder = ivf_folder(write_ivf(tmp_path, ("1",)))
@@ -296,6 +300,6 @@ def test_a_folder_that_cannot_be_written(fuser, tmp_path):
     write_ivf(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(
-        SaveError, match=r"cannot write results to .*file/out: Not a directory; choose a folder that is"
+        SaveError, match=r"cannot write results to .*file/out: Not a directory; something else is in its place"
     ):
         fuse_folder(fuser, ivf_folder(tmp_path), tmp_path / "file/out")

@@ -8,10 +8,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "adasffuse"
-TABLES = {"tasks", "options", "device", "files", "process"}  # single files of the package, at its bottom
+TABLES = {"tasks", "options", "arguments", "device", "files", "process"}  # single files of the package, at its bottom
 BELOW = {  # room: what its files may import, beside themselves
-    "tasks": set(),
     "options": set(),
+    "arguments": {"options"},
+    "tasks": {"arguments"},
     "device": set(),
     "files": set(),
     "process": {"files"},

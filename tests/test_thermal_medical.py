@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from tiny import texture, write_weights
+from tiny import Mean, texture, write_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from special_files import dicom_file, voi_lut
@@ -25,7 +25,9 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.volumes import Volume, check_same_grid, read_volume
+from adasffuse.inference import Fuser
 from adasffuse.inference.volume import fuse_volumes, window_of
+from adasffuse.tasks import TASKS
 
 pydicom = pytest.importorskip("pydicom")
 nibabel = pytest.importorskip("nibabel")
@@ -112,7 +114,7 @@ def test_the_photograph_inside(raw, tmp_path, capsys):
     assert len(list((tmp_path / "infrared").iterdir())) == 3
     (tmp_path / "file").touch()
     assert extract.run([str(raw), "-o", str(tmp_path / "file")]) == 1
-    assert f"cannot write to {tmp_path / 'file'}: Not a directory; choose a folder that" in capsys.readouterr().err
+    assert f"cannot write to {tmp_path / 'file'}: Not a directory; something else is" in capsys.readouterr().err
     celsius = tifffile.imread(tmp_path / "infrared/FLIR_E40_rjpeg.tif")
     np.testing.assert_allclose(celsius, read_temperatures(raw / "FLIR_E40_rjpeg.jpg"))
 
@@ -365,11 +367,12 @@ def test_volumes_whose_names_say_the_other_order(tmp_path, capsys):
 
 
 def test_impossible_results_of_volumes_are_found_before_any_work(tmp_path):
+    fuser = Fuser(Mean(), TASKS["mif"], precision="float32")
     files = [tmp_path / "no_a.nii", tmp_path / "no_b.nii"]
     with pytest.raises(ImageError, match=r"f\.png: the result of volumes is a volume"):
-        fuse_volumes(None, files, tmp_path / "f.png")
+        fuse_volumes(fuser, files, tmp_path / "f.png")
     with pytest.raises(ValueError, match="axis is 0, 1 or 2, got 3"):
-        fuse_volumes(None, files, tmp_path / "f.nii", axis=3)
+        fuse_volumes(fuser, files, tmp_path / "f.nii", axis=3)
 
 
 def test_volumes_that_show_nothing(tmp_path, weights, capsys):

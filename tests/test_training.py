@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -246,7 +247,7 @@ def test_a_run_is_not_shorter_than_it_already_is(root, tmp_path):
 
 def test_what_cannot_be_written_is_named(root, tmp_path):
     (tmp_path / "run/log.csv").mkdir(parents=True)
-    with pytest.raises(OSError, match=r"cannot write .*run/log\.csv: Is a directory; choose a folder that is writable"):
+    with pytest.raises(OSError, match=r"cannot write .*run/log\.csv: Is a directory; something else is in its place"):
         train(run_options(root), tmp_path, "cpu")
 
 
@@ -743,6 +744,53 @@ def test_a_refused_batch_leaves_the_record_alone(root, tmp_path):
     with pytest.raises(ValueError, match=r"train\.batch_size 2 must be a multiple"):
         train(run_options(root, steps=2, train={"accumulate": 3}), tmp_path, "cpu")
     assert record(tmp_path / "run") == before
+
+
+def test_a_run_without_its_checkpoints_does_not_begin_anew_over_its_weights(root, tmp_path):
+    weights = train(run_options(root, steps=1), tmp_path, "cpu")
+    before = weights.read_bytes()
+    for removed in ("step_*.pt", "manifest.json"):
+        for path in (tmp_path / "run").glob(removed):
+            path.unlink()
+        with pytest.raises(CheckpointError, match=r"run holds weights\.safetensors but no checkpoint .* put .* back"):
+            train(run_options(root, steps=2), tmp_path, "cpu")
+        assert weights.read_bytes() == before
+
+
+def test_a_kill_within_the_first_save_begins_anew(root, tmp_path, monkeypatch):
+    """Weights are written before the checkpoint: where that never came, nothing is lost by a new beginning."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*arguments) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(trainer, "save_checkpoint", killed)
+        train(run_options(root, steps=1), tmp_path, "cpu")
+    assert (tmp_path / "run/weights.safetensors").exists() and newest_checkpoint(tmp_path / "run") is None
+    train(run_options(root, steps=1), tmp_path, "cpu")
+    assert json.loads((tmp_path / "run/manifest.json").read_text())["saved"] is True
+
+
+def test_weights_that_have_changed_since_the_run_began_are_said(root, tmp_path):
+    """A teacher decides on what comes; what the run was started from is in its checkpoint, and stays on record."""
+    start, teacher = (write_weights(tmp_path / name, "ivf", seed=5) for name in ("start.safetensors", "t.safetensors"))
+    first = hashlib.sha256(start.read_bytes()).hexdigest()
+    options = {"teacher": str(teacher), "train": {"init": str(start)}, "model": {"patch": network().options.patch}}
+    train(run_options(root, steps=1, **options), tmp_path, "cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(run_options(root, steps=2, **options), tmp_path, "cpu")
+    for path in (start, teacher):
+        write_weights(path, "ivf", seed=6)
+    with pytest.warns(UserWarning) as caught:
+        train(run_options(root, steps=3, **options), tmp_path, "cpu")
+    said = sorted(str(one.message) for one in caught)
+    assert len(said) == 2 and "the weights of teacher of ivf" in said[0] and "will not end as it would" in said[0]
+    assert "the weights of train.init" in said[1] and "goes on from its checkpoint" in said[1]
+    assert json.loads((tmp_path / "run/manifest.json").read_text())["weights"]["train.init"]["sha256"] == first
 
 
 def test_a_second_training_in_a_folder_is_refused(root, tmp_path):

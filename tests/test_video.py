@@ -28,6 +28,8 @@ from adasffuse.images.write import write_image
 from adasffuse.inference import video as video_module
 from adasffuse.inference.fuser import Fuser, load_fuser
 from adasffuse.inference.video import FramePairs, check_pair, fuse_video, show_cameras, show_files
+from adasffuse.registration.aligner import Aligner
+from adasffuse.registration.transform import Transform
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import find_task
 from tests.tiny import Mean, texture
@@ -187,6 +189,8 @@ def test_gray_video_of_16_bits_keeps_its_depth_and_takes_a_range(tmp_path):
     read = [frame.image for frame in VideoFile(path, value_range=(7000, 7400))]
     assert [image.depth for image in read] == ["16"] * 4
     assert [float(image.pixels[0, 0]) for image in read] == pytest.approx([0, 0.25, 0.5, 0.75])
+    (notice,) = next(iter(VideoFile(path))).image.notices
+    assert "give a value range for this source, e.g." in notice and "folder" not in notice  # which is not measured
 
 
 @pytest.mark.skipif(not hasattr(av.video.stream.VideoStream, "set_display_rotation"), reason="needs PyAV 17")
@@ -312,10 +316,10 @@ def test_sizes_must_be_equal_unless_frames_are_aligned(tmp_path, pair):
     with pytest.raises(ImageError, match=r"sizes differ: .*large\.mp4 is 128x96, .*vis\.mp4 is 64x48"):
         check_pair(a, b)
 
-    def align(first, second):
-        return type(first)(cv2.resize(first.pixels, (WIDTH, HEIGHT))), second
-
-    report = fuse_video(mean_fuser(), a, b, tmp_path / "out.mp4", align=align)
+    halves = Transform("affine", np.diag([2.0, 2.0, 1.0]), (HEIGHT, WIDTH), (96, 128))
+    with pytest.raises(ValueError, match=r"the pixels of source B, which leads: Aligner\(grid='b'\), got 'a'"):
+        fuse_video(mean_fuser(), a, b, tmp_path / "out.mp4", align=Aligner(grid="a", calibration=halves))
+    report = fuse_video(mean_fuser(), a, b, tmp_path / "out.mp4", align=Aligner(calibration=halves))
     assert (report.frames, report.width, report.height) == (10, WIDTH, HEIGHT)
 
 
@@ -551,7 +555,7 @@ def test_results_never_mix_with_other_images(tmp_path, pair):
     with pytest.raises(ImageError, match="already holds 2 images"):
         fuse_video(mean_fuser(), a, b, tmp_path / "full")
     (tmp_path / "file").write_bytes(b"x")
-    with pytest.raises(OSError, match=r"cannot write results to .*file/out: Not a directory; choose a folder"):
+    with pytest.raises(OSError, match=r"cannot write results to .*file/out: Not a directory; something else is"):
         fuse_video(mean_fuser(), a, b, tmp_path / "file" / "out")
     for name in ("file", "out.avi", "out.png"):
         with pytest.raises(ImageError, match=r"videos end in \.mp4"):
@@ -762,7 +766,7 @@ def test_options_of_folders_are_refused_for_videos(tmp_path, pair, capsys):
 
 
 def test_impossible_calls(tmp_path, pair):
-    with pytest.raises(ValueError, match=r"lies in 0\.\.51, got 99"):
+    with pytest.raises(ValueError, match=r"lie in 0\.\.51, got 99"):
         fuse_video(mean_fuser(), *map(VideoFile, pair), tmp_path / "out.mp4", quality=99)
     with pytest.raises(ImageError, match="at least one file, got none"):
         FrameFolder([])

@@ -12,10 +12,12 @@ from adasffuse.models.weights import save_weights
 SHAPE = {"channels": 8, "band_blocks": 1, "full_blocks": 1, "head_dim": 8, "d_state": 8, "targets": False}
 
 
-class Mean(torch.nn.Module):
-    """In place of a network: the mean of any number of sources."""
+class Mean(AdaSFFuse):
+    """In place of a network, without parameters: the mean of any number of sources."""
 
-    options = ModelOptions()
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+        self.options = ModelOptions()
 
     def weight_maps(self, sources: torch.Tensor, kinds: tuple[str, ...] = ()) -> tuple[torch.Tensor, ...]:
         return ()

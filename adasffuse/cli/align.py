@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from adasffuse.cli.arguments import add_grid_option, add_source_options, range_of
-from adasffuse.files import printable
+from adasffuse.files import printable, told
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
 from adasffuse.images.ranges import resolve_range
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.write import suffix_of
-from adasffuse.inference.folder import SaveError, refuse_image_name, save_result, try_to_write
+from adasffuse.inference.folder import SaveError, former_results, refuse_image_name, save_result, try_to_write
 from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS, Aligner, calibrate, load_calibration
 from adasffuse.registration.estimate import MEASURES
@@ -62,7 +62,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         job = _Job.of(args)
         return _calibrate(job, args) if args.save is not None else _align(job, args)
     except (ValueError, OSError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
+        say(f"error: {told(error)}", sys.stderr)
         return 1
 
 
@@ -112,6 +112,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         _refuse_to_overwrite(job, args.out)
         try_to_write(args.out)
     failed = [printable(reason) for reason in job.failed]
+    written: list[Path] = []
     empty = []  # share of pixels without data, of each warped image that has some
     for scene in job.scenes:
         started = time.perf_counter()
@@ -124,17 +125,20 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
                 if images[moved].valid is not None:
                     empty.append(1 - images[moved].valid.mean())
                 for name, image in zip(job.names, images):
-                    save_result(args.out / name / f"{scene.stem}{suffix_of(image.depth)}", image.pixels, image.depth)
+                    written.append(args.out / name / f"{scene.stem}{suffix_of(image.depth)}")
+                    save_result(written[-1], image.pixels, image.depth)
         except SaveError:
             raise
         except (ValueError, OSError) as error:
-            failed.append(printable(f"{scene.stem}: {error}"))
+            failed.append(printable(f"{scene.stem}: {told(error)}"))
             continue
         lengths = np.hypot(*np.moveaxis(transform.displacement(), -1, 0))
         seconds = time.perf_counter() - started
         say(f"{printable(scene.stem)}: off by {lengths.mean():.1f} px, at most {lengths.max():.1f} ({seconds:.1f} s)")
     for reason in failed:
         say(f"  failed: {reason}", sys.stderr)
+    for notice in former_results(written):
+        say(f"notice: {printable(notice)}")
     if empty:
         say(f"notice: {_border_notice(empty, grid)}")
     place = f" -> {args.out}" if args.out is not None else ""
@@ -171,7 +175,7 @@ def _calibrate(job: _Job, args: argparse.Namespace) -> int:
             try:
                 a, b = job.read(scene)
             except (ValueError, OSError) as error:
-                failed.append(printable(f"{scene.stem}: {error}"))
+                failed.append(printable(f"{scene.stem}: {told(error)}"))
                 continue
             yield (scene.stem, a, b)
 

@@ -28,7 +28,7 @@ from adasffuse.data.survey import (
     survey_folders,
     table,
 )
-from adasffuse.files import printable, write_text
+from adasffuse.files import printable, told, write_text
 from adasffuse.images.image import ImageError
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import read_image
@@ -69,7 +69,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         if args.json:
             write_text(args.json, json.dumps([_plain(survey) for survey in surveys], indent=1) + "\n")
     except (ValueError, OSError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
+        say(f"error: {told(error)}", sys.stderr)
         return 1
     return int(bool(duplicates) or any(survey.problems for survey in surveys))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from adasffuse.cli.arguments import add_source_options
 from adasffuse.cli.score import methods, range_of
-from adasffuse.files import printable, write_text
+from adasffuse.files import printable, told, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.comparison import FULL, Crop, comparison_figure
 from adasffuse.images.image import Image, ImageError
@@ -27,6 +27,7 @@ from adasffuse.inference.folder import refuse_image_name
 from adasffuse.process import say, say_notices
 from adasffuse.tasks import TASKS
 
+_STRETCH = 1.1  # factor between width by height of a box and of the image, from which on white is left beside it
 _HIGHEST = 4320  # pixels of an image in a figure
 
 
@@ -81,7 +82,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         if args.save_features:
             files += _features(args, scenes)
     except (ValueError, OSError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
+        say(f"error: {told(error)}", sys.stderr)
         return 1
     for file in files:
         say(printable(file))
@@ -166,10 +167,13 @@ def _figures(args: argparse.Namespace, scenes: list[Scene], names: list[str]) ->
     if one_file and len(scenes) > 1:
         raise ValueError(f"-o {args.out} is one file, but there are {len(scenes)} scenes; give a folder, or --names")
     crop = Crop(*args.crop) if args.crop else None
-    windows, files = _windows(args, scenes), []
+    windows, files, told_of = _windows(args, scenes), [], []
     for scene in scenes:
         images = [quantise(image.pixels, "8") for image in _read(args, scene, windows)]
         sources = dict(zip(("A", "B"), images))
+        if crop is not None and not _alike(crop, images[0].shape):
+            height, width = images[0].shape[:2]
+            told_of.append(f"{scene.stem}: the box of {crop} has another shape than {width}x{height}: white beside it")
         try:
             figure = comparison_figure(
                 sources, dict(zip(names, images[2:])), crop, not args.no_differences, args.height
@@ -178,9 +182,16 @@ def _figures(args: argparse.Namespace, scenes: list[Scene], names: list[str]) ->
             raise ValueError(f"{scene.stem}: {error}") from None
         files.append(args.out if one_file else args.out / f"{scene.stem}.png")
         write_image(files[-1], figure)
+    say_notices(told_of)
     if not args.no_differences:
         say(f"differences: black is 0, the brightest colour {FULL} gray levels or more")
     return files
+
+
+def _alike(crop: Crop, shape: tuple[int, ...]) -> bool:
+    """Whether a box has about the proportions of an image (H, W) or (H, W, 3), so that it fills it when enlarged."""
+    stretch = crop.width * shape[0] / (max(1, crop.height) * shape[1])
+    return 1 / _STRETCH <= stretch <= _STRETCH
 
 
 def _features(args: argparse.Namespace, scenes: list[Scene]) -> list[Path]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from adasffuse.data.datasets import CATALOG, find_data_set, prepare
 from adasffuse.data.datasets.catalog import DataSet
 from adasffuse.data.datasets.download import download
-from adasffuse.files import printable
+from adasffuse.files import printable, told
 from adasffuse.images.image import ImageError
 from adasffuse.process import say
 from adasffuse.tasks import TASKS
@@ -59,7 +59,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         source = args.source or _downloaded(data_set, args.download)
         result = prepare(data_set, source, args.root, args.copy, not args.quick)
     except (ValueError, OSError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
+        say(f"error: {told(error)}", sys.stderr)
         return 1
     for part, folder in zip(result.counts, result.folders):
         say(f"{data_set.name}: {result.counts[part]} pairs -> {printable(folder)}")

@@ -24,7 +24,7 @@ from adasffuse.downstream.labels import BoxRules
 from adasffuse.downstream.modalities import Modality, check_images, images_of, parse_modality, takes_stored
 from adasffuse.downstream.packages import needed
 from adasffuse.downstream.report import Report, write_report
-from adasffuse.files import printable
+from adasffuse.files import printable, told
 from adasffuse.images.image import ImageError
 from adasffuse.inference.ranks import Ranks, join_ranks
 from adasffuse.metrics.plots import figures
@@ -131,7 +131,8 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         with join_ranks() as ranks:
             return _run(args, ranks)
     except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
-        say("error: " + "\n".join(map(printable, str(error).split("\n"))), sys.stderr)
+        lines = [told(error)] if isinstance(error, OSError) else map(printable, str(error).split("\n"))
+        say("error: " + "\n".join(lines), sys.stderr)
         return 1
 
 
@@ -313,7 +314,7 @@ def _carry_out_all(
             try:
                 results[one] = carry_out(experiment, one)
             except (RuntimeError, FloatingPointError, OSError, MemoryError) as error:
-                failed.append(f"{one}: {error}")
+                failed.append(f"{one}: {told(error)}")
         return results, failed
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with ProcessPoolExecutor(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adasffuse.export.write import FORMATS, WRITERS, Export, ExportError
-from adasffuse.files import not_written, printable
+from adasffuse.files import not_written, printable, told
 from adasffuse.models import RELEASED_SIZES
 from adasffuse.models.weights import WeightsError, find_weights, load_weights
 from adasffuse.process import say
@@ -59,7 +59,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         say(f"error: {printable(not_written(path, error))}", sys.stderr)
         return 1
     except (ValueError, ExportError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
+        say(f"error: {told(error)}", sys.stderr)
         return 1
     for size, difference in differences.items():
         say(f"{size}: largest difference from PyTorch {difference:.1e}")

@@ -40,7 +40,7 @@ COMMANDS = {
     "export": Command("export", "write a network as ONNX or torch.export file"),
     "completion": Command("completion", "print the completion of this command for bash, zsh, fish or tcsh"),
     "demo": Command("demo", "a web page on this computer to try fusion on"),
-    "info": Command("info", "say what this installation, a weights file or an image is"),
+    "info": Command("info", "say what this installation or a file is: image, video, weights, checkpoint, ..."),
 }
 
 

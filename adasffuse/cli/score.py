@@ -15,7 +15,7 @@ from pathlib import Path
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.arguments import add_source_options, add_truth_options, check_truth_options, listed, range_of
-from adasffuse.files import printable, write_text
+from adasffuse.files import told, write_text
 from adasffuse.images.pairs import scene_folders
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
@@ -97,7 +97,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
             figures()  # missing libraries are found out before the work, not after it
         table = score(args)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
+        say(f"error: {told(error)}", sys.stderr)
         return 1
     if args.cache is None and not args.no_cache:
         table.notices.append("no home folder is known: scores are not remembered; --cache DIR says where to")

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from adasffuse.files import printable
+from adasffuse.files import told
 from adasffuse.inference.folder import SaveError
 from adasffuse.inference.ranks import Ranks, join_ranks
 from adasffuse.process import say
@@ -26,8 +26,8 @@ def run_shared(
             return work(ranks)
         except (ValueError, OSError) as error:
             if ranks.main or isinstance(error, SaveError):
-                say(f"error: {printable(error)}{advice(error)}", sys.stderr)
+                say(f"error: {told(error)}{advice(error)}", sys.stderr)
             if ranks.main and as_json:
-                say(json.dumps({"ok": False, "error": str(error)}))
+                say(json.dumps({"ok": False, "error": told(error)}))
             ranks.leave(failed=True)
             return 1

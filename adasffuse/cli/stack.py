@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from adasffuse.cli.arguments import add_fusing_options, fuser_from, given_path, range_of
 from adasffuse.cli.shared import run_shared
-from adasffuse.files import printable
+from adasffuse.files import printable, told
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, images_of
 from adasffuse.inference.dry_run import check_result, unwritable
@@ -22,13 +22,18 @@ from adasffuse.inference.folder import (
     RESULT_SUFFIXES,
     SaveError,
     Work,
+    former_results,
+    journal_of,
+    note_result,
+    outdated_notice,
     prepare_results,
     refuse_image_name,
     refuse_to_overwrite,
     save_result,
+    stale_results,
 )
 from adasffuse.inference.fuser import Fuser
-from adasffuse.inference.journal import Journal, settings_of, stamps
+from adasffuse.inference.journal import settings_of, stamps
 from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.stack import FusedStack, StackOptions, fuse_stack, plan_stack
 from adasffuse.process import say
@@ -120,13 +125,15 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     rows: list[dict[str, Any]] = []
     lost: list[tuple[str, str]] = []
     hidden = None if ranks.main and not args.json else True
-    with Journal(work.save_dir, settings, args.resume, ranks.rank) as journal:
+    outdated = 0
+    with journal_of(work.save_dir, settings, args.resume, ranks.rank) as journal:
         for scene in tqdm(ranks.share(work.scenes), "stacks", unit="stack", disable=hidden):
             before = stamps(scene.paths)
             finished = journal.finished(scene) if args.resume else None
             if finished:
                 rows.append({"name": scene.stem, "result": str(finished), "skipped": True})
                 continue
+            outdated += args.resume and journal.outdated(scene)
             try:
                 fused = fuse_stack(fuser, scene.paths, options)
                 target = work.result(scene, fused.depth)
@@ -134,15 +141,18 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
             except SaveError:
                 raise
             except (ValueError, OSError, MemoryError, RuntimeError, cv2.error) as error:
-                lost.append((scene.stem, str(error)))
+                lost.append((scene.stem, told(error)))
                 continue
             if work.file is None:
-                journal.note(scene, before, [target])
+                note_result(journal, scene, before, [target])
             rows.append(_row(scene, fused, target))
-    rows_of, lost_of, seconds = zip(*ranks.gather((rows, lost, time.perf_counter() - started)))
+    rows_of, lost_of, olds, seconds = zip(*ranks.gather((rows, lost, outdated, time.perf_counter() - started)))
     order = {scene.stem: number for number, scene in enumerate(work.scenes)}
     rows = sorted(itertools.chain(*rows_of), key=lambda row: order[row["name"]])
     failed += sorted(itertools.chain(*lost_of), key=lambda one: order[one[0]])
+    notices += outdated_notice(sum(olds)) + stale_results(work, [name for name, _ in failed])
+    if work.file is None:
+        notices += former_results(Path(row["result"]) for row in rows)
     if ranks.main:
         _tell(args, fuser, rows, failed, notices, work, max(seconds))
     return int(bool(failed))
@@ -227,7 +237,7 @@ def _dry_run(
     refuse_to_overwrite(work)
     planned: list[dict[str, Any]] = []
     skipped: list[str] = []
-    journal = Journal(work.save_dir, settings, args.resume)
+    journal = journal_of(work.save_dir, settings, args.resume)
     for scene in tqdm(work.scenes, "stacks", unit="stack", disable=True if args.json else None):
         if args.resume and journal.finished(scene):
             skipped.append(scene.stem)
@@ -237,7 +247,7 @@ def _dry_run(
             result = work.result(scene, depth)
             check_result(result, depth)
         except (ValueError, OSError, MemoryError, cv2.error) as error:
-            failed.append((scene.stem, str(error)))
+            failed.append((scene.stem, told(error)))
             continue
         planned.append({"name": scene.stem, "images": len(scene.paths), "result": str(result), "notices": of_stack})
     failed += unwritable(work.save_dir)

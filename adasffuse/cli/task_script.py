@@ -22,7 +22,7 @@ from adasffuse.cli.arguments import (
 )
 from adasffuse.cli.shared import run_shared
 from adasffuse.data.samples import sample_pairs, write_samples
-from adasffuse.files import printable
+from adasffuse.files import printable, told
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import Scene, SceneError, SceneFolder, read_scene, scene_folders
@@ -100,7 +100,7 @@ def _run(task: Task, args: argparse.Namespace, ranks: Ranks) -> int:
             raise
         except (ValueError, OSError) as error:  # the other subsets are fused all the same
             if ranks.main:
-                say(f"error: {printable(error)}{_advice(error)}", sys.stderr)
+                say(f"error: {told(error)}{_advice(error)}", sys.stderr)
             failed = True
     return int(failed)
 

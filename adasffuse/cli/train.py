@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from adasffuse.files import told
 from adasffuse.process import say
 from adasffuse.training import train
 from adasffuse.training.options import load_options
@@ -55,7 +56,8 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     except (*expected, RuntimeError) as error:
         if not several and not isinstance(error, expected):
             raise
-        say(f"error: {error}", sys.stderr)  # of several, a process whose sibling ended, too
+        reason = told(error) if isinstance(error, OSError) else error
+        say(f"error: {reason}", sys.stderr)  # of several, a process whose sibling ended, too
         return 1
     if os.environ.get("RANK", "0") == "0":  # once, not by every process of torchrun
         say(f"weights: {weights}")

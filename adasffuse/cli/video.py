@@ -9,14 +9,13 @@ from fractions import Fraction
 from pathlib import Path
 
 from adasffuse.cli.arguments import add_fusing_options, add_source_options, fuser_from, range_of
-from adasffuse.files import printable
+from adasffuse.files import printable, told
 from adasffuse.images.frames import DEFAULT_QUALITY, DEFAULT_RATE, FrameFolder, VideoFile, is_video_name, list_frames
 from adasffuse.images.image import ImageError
 from adasffuse.images.live import Camera, Window
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.inference.video import (
     AUDIO,
-    Align,
     FramePairs,
     Frames,
     LiveReport,
@@ -119,9 +118,9 @@ def run(argv: list[str], prog: str = "adasffuse video") -> int:
             return _show(a, b, args)
         return _write(a, b, args)
     except (ValueError, OSError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
+        say(f"error: {told(error)}", sys.stderr)
         if args.json:
-            say(json.dumps({"ok": False, "error": str(error)}))
+            say(json.dumps({"ok": False, "error": told(error)}))
         return 1
 
 
@@ -196,13 +195,12 @@ def _fixed(option: str, spec: RangeSpec | None) -> tuple[float, float] | None:
     return None if spec is None else (spec.low, spec.high)
 
 
-def _align(args: argparse.Namespace) -> Align | None:
+def _align(args: argparse.Namespace) -> Aligner | None:
     """How each pair of frames is brought to B's pixels; None: frames lie on each other as they are."""
     if args.calibration is None:
         return None
     known = load_calibration(args.calibration).transform
-    aligner = Aligner(known.method, calibration=known)
-    return lambda a, b: tuple(aligner.align([a, b]))
+    return Aligner(known.method, calibration=known)
 
 
 def _write(a: Frames, b: Frames, args: argparse.Namespace) -> int:
@@ -271,7 +269,7 @@ def _describe(a: Frames, b: Frames, args: argparse.Namespace) -> int:
     if first is None:
         raise ImageError(pairs.damage or f"{a.path} and {b.path} have no frames in common")
     if align is not None:
-        align(*(frame.image for frame in first))
+        align.align([frame.image for frame in first])
     rows = [
         {
             "path": str(one.path),

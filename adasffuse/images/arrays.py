@@ -82,6 +82,9 @@ def _from_array(source: Any, name: str) -> Stored:
     # Not isinstance: what scores files should not have to load PyTorch.
     is_tensor = hasattr(source, "detach") and hasattr(source, "dtype")
     if is_tensor:
+        if source.is_meta or str(source.layout) != "torch.strided":
+            kind = "a meta tensor, without values" if source.is_meta else f"of layout {source.layout}"
+            raise ImageError(f"{name}: is {kind}; give a dense tensor, as to_dense() returns it")
         source = source.detach().cpu()
         values = (source.float() if source.dtype.is_floating_point and source.dtype.itemsize < 4 else source).numpy()
     else:

@@ -199,6 +199,12 @@ def is_radiometric(path: str | Path) -> bool:
     return _image_format(start[:_HEAD]) == "JPEG" and RADIOMETRIC in start
 
 
+def holds_image(path: str | Path) -> bool:
+    """Whether a file is an image by its first bytes, or a camera's raw file by its name; errors as `open_image`."""
+    with regular_file(Path(path)) as file:
+        return _image_format(file.read(_HEAD)) is not None or Path(path).suffix.lower() in RAW_SUFFIXES
+
+
 @contextmanager
 def open_exif(path: str | Path) -> Iterator[Image.Exif]:
     """EXIF data of a file, to be used within the block; empty where it has none, broken ones, or Pillow reads none.

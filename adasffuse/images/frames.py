@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from adasffuse.arguments import checked
 from adasffuse.files import DISK_FULL, replacing
 from adasffuse.images.formats import Stored, is_radiometric, open_image
 from adasffuse.images.image import Image, ImageError
@@ -29,6 +30,7 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".m4v")  # that are written; what is r
 OTHER_VIDEO_SUFFIXES = (".avi", ".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".ts", ".mts", ".ogv", ".gif", ".3gp")
 DEFAULT_RATE = Fraction(25)  # frames per second of folders
 DEFAULT_QUALITY = 18  # x264's constant rate factor
+WORST_QUALITY = 51
 
 _BT709, _UNSPECIFIED, _LIMITED, _FULL = 1, 2, 1, 2  # ITU-T H.273, as FFmpeg numbers them
 _HIGH_DYNAMIC_RANGE = {16: "PQ", 18: "HLG"}  # transfer characteristics, H.273
@@ -73,6 +75,7 @@ class VideoFile:
         ImageError: PyAV is missing, or this is no video file that it can decode.
     """
 
+    @checked
     def __init__(
         self, path: str | Path, value_range: tuple[float, float] | None = None, no_data: float | None = None
     ) -> None:
@@ -173,7 +176,7 @@ class VideoFile:
                 notices.append("is interlaced: moving edges are combs; deinterlace it first")
         values = np.ascontiguousarray(np.rot90(values, round(decoded.rotation / 90)))
         stored = Stored(values, "gray" if gray else "rgb", tuple(notices), span)
-        return interpret(stored, depth, name, self.value_range, self.no_data)
+        return interpret(stored, depth, name, self.value_range, self.no_data, measurable=False)
 
 
 class FrameFolder:
@@ -195,13 +198,14 @@ class FrameFolder:
     Raises:
         ImageError: the first file cannot be read, or its own values decide what is black and white, as of temperatures
             and of DICOM without a window, and there is no `spec`.
-        ValueError: the rate is no positive number.
+        ValueError: the rate is no positive number, or range_frames negative.
     """
 
     audio = None
     aspect = None
     start = Fraction(0)
 
+    @checked
     def __init__(
         self,
         paths: Sequence[str | Path],
@@ -215,6 +219,8 @@ class FrameFolder:
             raise ImageError("a folder of frames needs at least one file, got none")
         if not 0 < rate < math.inf:
             raise ValueError(f"the rate of frames is a positive number, got {rate}")
+        if range_frames < 0:
+            raise ValueError(f"range_frames is a number of frames, got {range_frames}")
         self.paths, self.no_data = [Path(path) for path in paths], no_data
         self.rate = rate = Fraction(rate).limit_denominator(1001)
         self.time_base = 1 / rate
@@ -455,8 +461,8 @@ def write_video(
             cannot be written.
     """
     av, path = load_av(), Path(path)
-    if not 0 <= quality <= 51:
-        raise ValueError(f"the quality of a video lies in 0..51, got {quality}")
+    if not 0 <= quality <= WORST_QUALITY:
+        raise ValueError(f"the quality of a video lies in 0..{WORST_QUALITY}, got {quality}")
     try:
         with replacing(path) as temporary, av.open(str(temporary), "w", options=_container_options(path)) as container:
             stream = _add_stream(av, container, height, width, rate, time_base, quality, aspect)

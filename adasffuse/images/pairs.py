@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from adasffuse.arguments import checked
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 from adasffuse.tasks import Sources, find_task
@@ -42,6 +43,7 @@ class SceneProblem:
         return self.kind not in ("unpaired", "duplicate")
 
 
+@checked
 @dataclass(frozen=True)
 class SceneFolder:
     """The folders of one set of scenes."""
@@ -73,6 +75,7 @@ class SceneError(ImageError):
         self.folders, self.patterns, self.root = tuple(folders), tuple(patterns), root
 
 
+@checked
 def find_scenes(
     folders: Sequence[str | Path], patterns: Sequence[str | None] | None = None
 ) -> tuple[list[Scene], list[SceneProblem]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adasffuse.arguments import checked
 from adasffuse.images.color import is_gray
 from adasffuse.images.formats import RAW_SUFFIXES, Stored, open_image
 from adasffuse.images.image import Image, ImageError
@@ -19,6 +20,7 @@ IMAGE_SUFFIXES = frozenset(
 CLIPPED = 0.9  # share of values beyond a range from which on it is hardly the right one
 
 
+@checked
 def read_image(
     path: str | Path,
     value_range: tuple[float, float] | None = None,
@@ -60,19 +62,22 @@ def interpret(
     value_range: tuple[float, float] | None = None,
     no_data: float | None = None,
     thermal: bool = False,
+    measurable: bool = True,
 ) -> Image:
     """What stored values mean: an image in sRGB on [0, 1]; arguments and errors as of `read_image`.
 
     Args:
         depth: '8', '16' or 'float'.
         name: what errors and notices call it.
+        measurable: commands measure whole folders of such sources, and advice to give a range says so.
     """
     valid = valid_mask(stored, no_data, thermal)
     notices = list(stored.notices)
     if valid is not None and not valid.any():
         notices.append("holds no data at all")
     values, colour_notices = _colour(stored, value_range)
-    window, window_notices = _window(stored, values, valid, value_range, depth, name)
+    hint = "; of files, commands also take 'folder'" if measurable else ""
+    window, window_notices = _window(stored, values, valid, value_range, depth, name, hint)
     notices += colour_notices + window_notices
     pixels = _unit(values, *window) if value_range is not None or stored.curve is None else stored.curve.copy()
     if stored.inverted:
@@ -141,8 +146,9 @@ def _window(
     value_range: tuple[float, float] | None,
     depth: str,
     name: str,
+    hint: str,
 ) -> tuple[tuple[float, float], list[str]]:
-    """Values that become 0 and 1, and notices."""
+    """Values that become 0 and 1, and notices; `hint` follows the advice to give a range."""
     if value_range is not None:
         low, high = _two_numbers(value_range, name)
         if depth != "8" or stored.span is None:
@@ -159,7 +165,7 @@ def _window(
         spans = f" (they span {used.min():g}..{used.max():g})" if used.size else " (it holds no data at all)"
         raise ImageError(
             f"{name}: {values.dtype} values have no fixed black and white; "
-            f"give a value range for this source, LOW HIGH in its units{spans}; of files, commands also take 'folder'"
+            f"give a value range for this source, LOW HIGH in its units{spans}{hint}"
         )
     if depth == "8" or used.size == 0 or stored.fixed:
         return stored.span, [stored.span_notice] if stored.span_notice else []
@@ -167,8 +173,7 @@ def _window(
     if high - low >= full / 4 or stored.span == (0, 1):
         return stored.span, []
     return stored.span, [
-        f"uses only {low}..{high} of 0..{full}; give a value range for this source, e.g. {low} {high}; of files, "
-        "commands also take 'folder'"
+        f"uses only {low}..{high} of 0..{full}; give a value range for this source, e.g. {low} {high}{hint}"
     ]
 
 

@@ -39,6 +39,11 @@ def is_volume(path: str | Path) -> bool:
     return str(path).lower().endswith(VOLUME_SUFFIXES)
 
 
+def holds_series(folder: str | Path) -> bool:
+    """Whether a folder holds DICOM files itself."""
+    return any(path.is_file() and _is_dicom(path) for path in Path(folder).iterdir() if not path.name.startswith("."))
+
+
 def read_volume(path: str | Path) -> Volume:
     """Read a NIfTI file, or a folder with one DICOM series.
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import tifffile
 
+from adasffuse.arguments import checked
 from adasffuse.files import not_written, write_bytes
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import Metadata, with_png_metadata
@@ -17,6 +18,7 @@ _DTYPES = {"8": np.uint8, "16": np.uint16, "float": np.float32}
 _SMALLEST, _LARGEST = 340, 341  # TIFF tags: values of black and white
 
 
+@checked
 def quantise(pixels: np.ndarray, depth: str) -> np.ndarray:
     """Pixels in [0, 1] (beyond: clipped) as they are stored: uint8 (0..255), uint16 (0..65535) or float32 (0..1).
 
@@ -66,6 +68,7 @@ def check_suffix(path: Path, depth: str) -> None:
         raise ValueError(f"{path}: {np.dtype(_DTYPES[depth])} pixels are written to files ending in {wanted}")
 
 
+@checked
 def write_image(path: str | Path, pixels: np.ndarray, depth: str = "8", metadata: Metadata | None = None) -> None:
     """Write gray or sRGB pixels as PNG or TIFF, making the folder where needed.
 
@@ -84,6 +87,7 @@ def write_image(path: str | Path, pixels: np.ndarray, depth: str = "8", metadata
     path = Path(path)
     if pixels.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
         raise ValueError(f"write_image needs (H, W) or (H, W, 3) pixels, got {pixels.dtype} {pixels.shape}")
+    result_depth(depth, ["8"])  # knows the words
     if pixels.dtype not in (np.uint8, np.uint16):
         pixels = quantise(pixels, depth)
     check_suffix(path, next(depth for depth, dtype in _DTYPES.items() if dtype == pixels.dtype))

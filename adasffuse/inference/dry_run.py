@@ -4,10 +4,11 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from adasffuse.arguments import checked
 from adasffuse.images.image import Image
 from adasffuse.images.pairs import Scene
 from adasffuse.images.write import check_suffix, result_depth
-from adasffuse.inference.folder import FolderReport, Reading, WantedResults, Work, open_journal
+from adasffuse.inference.folder import FolderReport, Reading, WantedResults, Work, former_results, open_journal
 from adasffuse.inference.fuser import Fuser
 
 
@@ -33,6 +34,7 @@ class Plan:
     notices: list[str] = field(default_factory=list)
 
 
+@checked
 def plan_scenes(fuser: Fuser, work: Work, wanted: WantedResults, resume: bool = False) -> Plan:
     """Read the files of all scenes, one scene at a time, as `fuse_scenes` would, and say what would come of it.
 
@@ -54,6 +56,8 @@ def plan_scenes(fuser: Fuser, work: Work, wanted: WantedResults, resume: bool = 
         with report.blaming(scene):
             plan.planned.append(_planned(work, wanted, reading, scene, plan.notices))
     plan.failed += report.failed
+    if work.file is None:
+        plan.notices += former_results(one.result for one in plan.planned)
     plan.failed += unwritable(work.save_dir)
     return plan
 

@@ -5,11 +5,12 @@ While the network works on some scenes, others are read, coloured and written.
 
 import errno
 import itertools
+import os
 import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,11 +21,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from adasffuse.files import DISK_FULL, not_written, printable
+from adasffuse.arguments import checked
+from adasffuse.files import DISK_FULL, not_written, printable, told
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.metadata import Metadata, read_metadata
+from adasffuse.images.metadata import KEPT, Metadata, read_metadata
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import RangeSpec, resolve_range
@@ -32,10 +34,10 @@ from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.volumes import is_volume
 from adasffuse.images.write import DEPTHS, check_suffix, quantise, result_depth, suffix_of, write_image
 from adasffuse.inference.fuser import NO_CONTENT, Fuser, source_name
-from adasffuse.inference.journal import Journal, settings_of, stamps
+from adasffuse.inference.journal import Journal, Stamp, settings_of, stamps
 from adasffuse.inference.ranks import Ranks
 from adasffuse.process import release_freed_memory
-from adasffuse.registration.aligner import Aligner
+from adasffuse.registration.aligner import GRIDS, Aligner
 from adasffuse.registration.camera import read_camera_pair
 from adasffuse.registration.estimate import CROSS_MODAL, notable_misalignment
 from adasffuse.tasks import Task
@@ -76,7 +78,7 @@ class FolderReport:
         except SaveError:
             raise
         except (ValueError, OSError, MemoryError, RuntimeError, cv2.error) as error:  # PyTorch: RuntimeError
-            self.failed.append((scene.stem, str(error)))
+            self.failed.append((scene.stem, told(error)))
 
     @property
     def finished(self) -> list[Scene]:
@@ -94,6 +96,7 @@ class FolderReport:
         return "\n".join(lines + [printable(f"  failed: {name}: {reason}") for name, reason in self.failed])
 
 
+@checked
 def fuse_folder(
     fuser: Fuser,
     folder: SceneFolder,
@@ -149,6 +152,7 @@ class Work:
         return self.save_dir / PANELS / f"{scene.stem}.png"
 
 
+@checked
 @dataclass(frozen=True)
 class WantedResults:
     """How scenes are read, and what is written of each; None stands for one None per source."""
@@ -173,10 +177,13 @@ class WantedResults:
             ValueError: an option has another number of entries than there are sources, or makes no sense.
         """
         result_depth(self.depth, ["8"])  # knows the words
-        if not isinstance(self.align, Aligner | None):
-            raise ValueError("align is an Aligner of adasffuse.registration.aligner: Aligner('affine')")
+        for name, value, known in (("metadata", self.metadata, KEPT), ("grid", self.grid, GRIDS)):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
         none = (None,) * len(work.folder.folders)
-        specs, no_data, thermal = self.ranges or none, self.no_data or none, task.thermal or (False,) * len(none)
+        specs = none if self.ranges is None else self.ranges
+        no_data = none if self.no_data is None else self.no_data
+        thermal = task.thermal or (False,) * len(none)
         for name, values in (("ranges", specs), ("no_data", no_data), ("thermal sources of this task", thermal)):
             if len(values) != len(none):
                 raise ValueError(f"{len(none)} source folders need as many {name}, got {len(values)}")
@@ -207,6 +214,7 @@ class Reading:
         return images if self.align is None else self.align.align(images)
 
 
+@checked
 def find_work(folder: SceneFolder, save_dir: str | Path, patterns: Sequence[str | None] | None = None) -> Work:
     """The scenes of a folder, with results in `save_dir`; arguments and errors as of `fuse_folder`."""
     refuse_image_name(Path(save_dir))
@@ -216,6 +224,7 @@ def find_work(folder: SceneFolder, save_dir: str | Path, patterns: Sequence[str 
     return work
 
 
+@checked
 def work_of_files(paths: Sequence[str | Path], file: str | Path) -> Work:
     """One scene, given by its files.
 
@@ -226,9 +235,12 @@ def work_of_files(paths: Sequence[str | Path], file: str | Path) -> Work:
         ImageError: another suffix, two sources are one file, or the result would overwrite a source.
     """
     file = Path(file)
+    if len(paths) < 2:
+        raise ImageError(f"fusing needs a file for each of two or more sources, got {len(paths)}")
     return _work_of_scene(scene_of_files(file.stem, [Path(path) for path in paths]), file)
 
 
+@checked
 def work_of_camera(source: str | Path, out: str | Path, pattern: str | None = None) -> Work:
     """Files that are a pair by themselves: radiometric JPEGs with a photograph inside.
 
@@ -259,6 +271,7 @@ def _work_of_scene(scene: Scene, file: Path, camera: bool = False) -> Work:
     return work
 
 
+@checked
 def fuse_scenes(
     fuser: Fuser,
     work: Work,
@@ -287,7 +300,7 @@ def fuse_scenes(
         journal = None
         if resume is not None:
             journal = stack.enter_context(open_journal(fuser, work, wanted, reading, resume, ranks.rank))
-        todo = []
+        todo, outdated = [], 0
         for scene in ranks.share(work.scenes):
             finished = journal.finished(scene, wanted.beside(work, scene)) if journal else None
             if finished:
@@ -295,6 +308,7 @@ def fuse_scenes(
                 report.files[scene.stem] = work.save_dir / finished.name
             else:
                 todo.append(scene)
+                outdated += journal is not None and journal.outdated(scene)
         turns = stack.enter_context(_Turns(fuser.device))
         pool = stack.enter_context(ThreadPoolExecutor(turns.places + 1))
 
@@ -319,7 +333,7 @@ def fuse_scenes(
             if wanted.panels:
                 save_result(written[1], panel_of(shown, fused, fuser.task), "8")
             if journal:
-                journal.note(scene, before, written)
+                note_result(journal, scene, before, written)
             return one
 
         jobs = [pool.submit(fuse, scene) for scene in todo]
@@ -337,9 +351,16 @@ def fuse_scenes(
     report.files |= {one.scene.stem: one.path for one in done}
     report.seconds = time.perf_counter() - started
     done = _joined(report, done, ranks)
+    outdated = sum(ranks.gather(outdated))
     report.fused = [one.scene for one in done]
     report.failed[:0] = [(problem.name, problem.reason) for problem in work.problems if not problem.harmless]
     report.notices = _notices(fuser.task, work.folder, work.problems, done, reading.specs, report.ranges)
+    report.notices += outdated_notice(outdated)
+    report.notices += stale_results(work, [name for name, _ in report.failed])
+    if work.file is None:
+        report.notices += former_results(report.files.values())
+        if not wanted.panels and any(work.panel(scene).exists() for scene in report.fused):
+            report.notices.append(f"{work.save_dir / PANELS}: shows results of an earlier run; --panel makes it anew")
     return report
 
 
@@ -383,10 +404,54 @@ def open_journal(
             *([] if reading.camera_grid is None else ["camera", reading.camera_grid]),
         ],
     )
+    return journal_of(work.save_dir, settings, resume, rank)
+
+
+def journal_of(save_dir: Path, settings: str, resume: bool, rank: int = 0) -> Journal:
+    """The journal of a folder of results; raises SaveError where one cannot be read, or none be written."""
     try:
-        return Journal(work.save_dir, settings, resume, rank)
+        return Journal(save_dir, settings, resume, rank)
     except OSError as error:
-        raise SaveError(f"cannot resume in {work.save_dir}: {error.strerror or error}") from error
+        raise SaveError(f"cannot keep a journal in {error.filename or save_dir}: {error.strerror or error}") from error
+
+
+def note_result(journal: Journal, scene: Scene, sources: Sequence[Stamp], results: Sequence[Path]) -> None:
+    """`Journal.note`; raises SaveError where that cannot be noted."""
+    try:
+        journal.note(scene, sources, results)
+    except OSError as error:
+        raise SaveError(not_written(f"the journal {error.filename or results[0].parent}", error)) from error
+
+
+def outdated_notice(count: int) -> list[str]:
+    """A notice of results that an earlier run had finished otherwise; [] for none."""
+    if not count:
+        return []
+    results = "1 result" if count == 1 else f"{count} results"
+    return [f"{results} of an earlier run had other settings, weights or another version, and were not kept"]
+
+
+def stale_results(work: Work, failed: Iterable[str]) -> list[str]:
+    """A notice of files that lie where scenes that failed would have theirs; [] for none."""
+    places = dict.fromkeys(work.result(Scene(stem, ()), depth) for stem in failed for depth in DEPTHS)
+    stale = [path for path in places if os.path.isfile(path)]
+    if not stale:
+        return []
+    files = "1 file" if len(stale) == 1 else f"{len(stale)} files"
+    return [f"{files} of an earlier run, such as {stale[0]}, stay where scenes have failed now"]
+
+
+def former_results(results: Iterable[Path]) -> list[str]:
+    """A notice of files beside results that have their names in another format, as an earlier run wrote them."""
+    beside = [path.with_suffix(suffix) for path in results for suffix in RESULT_SUFFIXES if suffix != path.suffix]
+    beside = sorted(path for path in set(beside) if os.path.isfile(path))  # a longer name may be too long
+    if not beside:
+        return []
+    files = "1 file" if len(beside) == 1 else f"{len(beside)} files"
+    return [
+        f"{beside[0].parent}: {files} of an earlier run, such as {beside[0].name}, have the names of results "
+        "in another format; remove what is not wanted, or choose another folder"
+    ]
 
 
 class _Fused:

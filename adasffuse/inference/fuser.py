@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adasffuse.arguments import CALLER, checked
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
 from adasffuse.images.color import is_colorful, is_gray, keep_hot_colors, luminance, rebuild_color
@@ -49,7 +50,7 @@ class Fuser:
     Args:
         model: the network, of which the fuser takes a copy: whatever happens to either later, the other stays.
         task: gives the colour rule.
-        device: where the network runs.
+        device: where the network runs: 'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
         tile: images of more than tile x tile pixels are fused in tiles of that area, as wide as the image where
             possible; a multiple of 16; 0 never.
         tile_overlap: pixels that neighbouring tiles share, a multiple of 16.
@@ -58,9 +59,11 @@ class Fuser:
             network takes, 0 nothing, in between the mean luminance of both, so weighted.
         people: whether people are raised in infrared + visible, see `adasffuse.models.targets`.
     Raises:
-        ValueError: impossible tile size, unknown precision, or a strength or people where the task has none.
+        ValueError: a wrong type, impossible tile size, unknown precision or device, or a strength or people where the
+            task has none.
     """
 
+    @checked
     def __init__(
         self,
         model: AdaSFFuse,
@@ -82,7 +85,7 @@ class Fuser:
                 f"tile and tile_overlap must be multiples of {GRID} with tile > tile_overlap (or tile 0), "
                 f"got {tile} and {tile_overlap}"
             )
-        self.device = torch.device(device)
+        self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         self.model = copy.deepcopy(model).to(self.device, memory_format=torch.channels_last).eval()
         if not people:
@@ -91,6 +94,7 @@ class Fuser:
         if self.device.type == "cpu":
             keep_freed_memory()
 
+    @checked
     def __call__(
         self,
         *sources: Any,
@@ -128,7 +132,7 @@ class Fuser:
                 images = scene[0] if len(scene) == 1 and isinstance(scene[0], list | tuple) else scene
                 prepared = self.prepare(*images, **options)
                 for notice in prepared.notices:
-                    warnings.warn(notice, ImageNotice, stacklevel=2)
+                    warnings.warn(notice, ImageNotice, stacklevel=CALLER)
                 fused = self.finish(self.fuse_prepared(prepared), prepared, depth=depth)
                 results.append(restored(fused, form_of(images, self.task.color)))
             except ValueError as error:
@@ -137,6 +141,7 @@ class Fuser:
                 raise of_scene(error, number, len(scenes)) from error
         return results[0] if scenes is None else joined(results, sources)
 
+    @checked
     def fuse(
         self,
         *sources: Any,
@@ -164,7 +169,8 @@ class Fuser:
             [0, 1].  0 where no source holds data.
         Raises:
             ImageError: a source is none of these images, or the sources cannot be registered (AlignmentError).
-            ValueError: fewer than two sources, or more where the task takes two, sizes differ, or unknown depth.
+            ValueError: fewer than two sources, or more where the task takes two, sizes differ, unknown depth, or an
+                argument of a wrong type.
         Warns:
             ImageNotice: what is used, but perhaps not as it was meant: a hardly used range, false colours as thermal, a
                 source without content.
@@ -173,9 +179,10 @@ class Fuser:
             *sources, range_a=range_a, range_b=range_b, no_data_a=no_data_a, no_data_b=no_data_b, align=align
         )
         for notice in prepared.notices:
-            warnings.warn(notice, ImageNotice, stacklevel=2)
+            warnings.warn(notice, ImageNotice, stacklevel=CALLER)
         return self.finish(self.fuse_prepared(prepared), prepared, stretch, depth)
 
+    @checked
     def prepare(
         self,
         *sources: Any,
@@ -198,8 +205,6 @@ class Fuser:
             if thermal and is_colorful(images[-1].pixels):
                 notices.append(f"{source_name(k)}: has colour; false colours are no temperature, luminance is used")
         if align is not None:
-            if isinstance(align, str):
-                raise ValueError(f"align is an Aligner of adasffuse.registration.aligner: Aligner({align!r})")
             images = align.align(images)
         sizes = [image.pixels.shape[:2] for image in images]
         if len(set(sizes)) > 1:
@@ -332,11 +337,12 @@ def source_name(k: int) -> str:
     return f"source {chr(ord('A') + k) if k < 26 else k + 1}"
 
 
+@checked
 def load_fuser(
     task: str,
     size: str = "small",
     weights: str | Path | None = None,
-    device: str = "auto",
+    device: torch.device | str = "auto",
     tile: int = DEFAULT_TILE,
     tile_overlap: int = DEFAULT_OVERLAP,
     precision: str = "auto",
@@ -350,10 +356,9 @@ def load_fuser(
         size: 'tiny', 'small' or 'base', which released weights to take.
         weights: other weights than the default ones: a file, a folder, the name of released ones, or
             'organisation/repository' on the Hugging Face Hub; see `adasffuse.models.hub.find_pretrained`.
-        device: 'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
-        tile, tile_overlap, precision, strength, people: as in `Fuser`.
+        device, tile, tile_overlap, precision, strength, people: as in `Fuser`.
     Raises:
-        ValueError: unknown task or precision, impossible tile size or strength.
+        ValueError: a wrong type, unknown task, size or precision, impossible tile size or strength.
         WeightsError: no such weights, damaged or foreign ones, or made for another task.
     """
     chosen = find_task(task)
@@ -361,4 +366,4 @@ def load_fuser(
     model, made_for = load_weights(path)
     if made_for not in (chosen.id, GENERAL):
         raise WeightsError(f"{path} was trained for task {made_for!r}, not {chosen.id!r}")
-    return Fuser(model, chosen, pick_device(device), tile, tile_overlap, precision, strength, people)
+    return Fuser(model, chosen, device, tile, tile_overlap, precision, strength, people)

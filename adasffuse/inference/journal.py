@@ -5,6 +5,7 @@ Beside the results lies a hidden folder with one text file per process, a line f
 A result is finished if a line says so of just these sources and settings, and its files are still the ones written.
 """
 
+import errno
 import hashlib
 import importlib
 import json
@@ -33,12 +34,15 @@ class Journal:
         resume: keep what earlier runs have noted; else this process starts anew.
         rank: number of this process, which alone writes to its file.
     Raises:
-        OSError: what is noted cannot be read.
+        OSError: what is noted cannot be read, or nothing can be noted, since something lies in the journal's place.
     """
 
     def __init__(self, save_dir: Path, settings: str, resume: bool, rank: int = 0) -> None:
         self._settings, self._resume, self._lock = settings, resume, threading.Lock()
         self._path, self._file = save_dir / FOLDER / f"rank{rank}.jsonl", None
+        for place, free in ((self._path.parent, self._path.parent.is_dir()), (self._path, self._path.is_file())):
+            if place.exists() and not free:
+                raise FileExistsError(errno.EEXIST, "something else lies there; remove it", str(place))
         self._noted: dict[str, list[dict[str, Any]]] = defaultdict(list)
         if resume:
             for path in sorted(self._path.parent.glob("rank*.jsonl")):
@@ -64,6 +68,11 @@ class Journal:
                 if all(stamp in line["results"] for stamp in stamps([result, *beside])):
                     return result
         return None
+
+    def outdated(self, scene: Scene) -> bool:
+        """Whether an earlier run has finished a scene with other settings, and its result is still there."""
+        others = [line["results"] for line in self._noted[scene.stem] if line["settings"] != self._settings]
+        return any(stamps([Path(path) for path, *_ in results]) == results for results in others)
 
     def note(self, scene: Scene, sources: Sequence[Stamp], results: Sequence[Path]) -> None:
         """Note that the files of a scene's result are written; raises OSError where that cannot be noted.

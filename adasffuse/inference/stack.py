@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import torch
 
+from adasffuse.arguments import checked
 from adasffuse.images.color import ChromaMean, luminance, with_chroma
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.no_data import content, fill_missing
@@ -30,6 +31,7 @@ _SHARE = 0.005  # of the image that moves, from which on a notice says so
 _CLIPPED = 0.02, 0.98  # luminance that says nothing of movement
 
 
+@checked
 @dataclass(frozen=True)
 class StackOptions:
     """How a stack is read and fused."""
@@ -51,6 +53,7 @@ class FusedStack:
     shifts: list[float] = field(default_factory=list)  # pixels that each image was moved by, in its middle
 
 
+@checked
 @torch.inference_mode()
 def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions | None = None) -> FusedStack:
     """Fuse the images of a stack, in any order.
@@ -65,7 +68,8 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
             only one or none has content, or (AlignmentError) one that cannot be registered.
         ValueError: the task's sources are not of one kind, or an unknown depth.
     """
-    options, paths = options or StackOptions(), [Path(path) for path in paths]
+    options = StackOptions() if options is None else options
+    paths = [Path(path) for path in paths]
     if len(fuser.task.kinds) > 1:
         raise ValueError(f"stacks are exposures (mef) or focus settings (mff), not {fuser.task.title}")
     stack = _Stack(paths, options)
@@ -98,6 +102,7 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
     return FusedStack(pixels, depth, len(used), stack.all_notices() + watch.notices(), stack.shifts)
 
 
+@checked
 def plan_stack(paths: Sequence[str | Path], options: StackOptions) -> tuple[str, list[str]]:
     """Read the images of a stack as `fuse_stack` does; the depth that the result would have, and notices.
 

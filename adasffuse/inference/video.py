@@ -18,12 +18,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from adasffuse.arguments import checked
 from adasffuse.files import printable
 from adasffuse.images.arrays import as_image
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import (
     DEFAULT_QUALITY,
     OTHER_VIDEO_SUFFIXES,
+    WORST_QUALITY,
     Frame,
     FrameError,
     FrameFolder,
@@ -38,11 +40,11 @@ from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.write import result_depth, suffix_of, write_image
 from adasffuse.inference.folder import try_to_write
 from adasffuse.inference.fuser import Fuser, Prepared
+from adasffuse.registration.aligner import Aligner
 
 AUDIO = ("auto", "a", "b", "none")
 
 Frames = VideoFile | FrameFolder
-Align = Callable[[Image, Image], tuple[Image, Image]]  # source A and B as read; returns both on one grid
 _WAITING = 3  # frames that wait between two threads
 
 
@@ -174,6 +176,7 @@ def check_pair(a: Frames, b: Frames, shortest: bool = False, aligned: bool = Fal
         )
 
 
+@checked
 def fuse_video(
     fuser: Fuser,
     a: Frames,
@@ -184,7 +187,7 @@ def fuse_video(
     quality: int = DEFAULT_QUALITY,
     audio: str = "auto",
     shortest: bool = False,
-    align: Align | None = None,
+    align: Aligner | None = None,
 ) -> VideoReport:
     """Fuse two sequences frame by frame; frame times, size and pixel aspect of the result are those of B.
 
@@ -199,14 +202,19 @@ def fuse_video(
         quality: of a video, see `adasffuse.images.frames.write_video`.
         audio: whose sound is copied into a video, 'a', 'b', 'none' or 'auto': that of B, or else that of A.
         shortest: one sequence may be shorter than the other; what both have is fused.
-        align: brings each pair of frames to one grid; needed where sizes differ.
+        align: brings each pair of frames to one grid, that of B: `grid` is 'b'; needed where sizes differ.
     Raises:
         ImageError: the sequences do not fit together, have no frames in common, or the output cannot be written or
             would overwrite a source.
         SaveError: the folder cannot be written.
-        ValueError: unknown audio or depth, or a depth that a video cannot have.
+        ValueError: unknown audio, quality or depth, a depth that a video cannot have, or an alignment to A's pixels.
     """
     output = Path(output)
+    _check_grid(align)
+    if audio not in AUDIO:
+        raise ValueError(f"audio must be one of {', '.join(AUDIO)}, got {audio!r}")
+    if not 0 <= quality <= WORST_QUALITY:
+        raise ValueError(f"quality must lie in 0..{WORST_QUALITY}, got {quality}")
     check_pair(a, b, shortest, align is not None)
     check_output(a, b, output, depth)
     giver = sound_giver(a, b, audio) if is_video_name(output) else None
@@ -296,12 +304,20 @@ def check_output(a: Frames, b: Frames, output: Path, depth: str = "auto") -> Non
         )
 
 
+def _check_grid(align: Aligner | None) -> None:
+    """Raise ValueError where frames would be brought to A's pixels: B leads."""
+    if align is not None and align.grid != "b":
+        raise ValueError(
+            f"frames are brought to the pixels of source B, which leads: Aligner(grid='b'), got {align.grid!r}"
+        )
+
+
 def _prepare(
-    fuser: Fuser, first: Image, second: Image, align: Align | None = None, notices: "_Notices | None" = None
+    fuser: Fuser, first: Image, second: Image, align: Aligner | None = None, notices: "_Notices | None" = None
 ) -> Prepared:
     """Two frames as the network takes them, brought to one grid where `align` is given."""
     if align is not None:
-        first, second = align(first, second)
+        first, second = align.align([first, second])
     prepared = fuser.prepare(first, second)
     if notices is not None:
         notices.add(prepared.notices, first, second)
@@ -427,8 +443,9 @@ class LiveReport:
         return f"{self.shown} frames shown, {pace:.1f} frames/s, {self.dropped} dropped"
 
 
-def show_files(fuser: Fuser, a: Frames, b: Frames, window: Window, align: Align | None = None) -> LiveReport:
+def show_files(fuser: Fuser, a: Frames, b: Frames, window: Window, align: Aligner | None = None) -> LiveReport:
     """Show the fusion of two sequences at their own speed until they end or the user does; late frames are dropped."""
+    _check_grid(align)
     pairs, report, started = FramePairs(a, b), LiveReport(), time.perf_counter()
     interval = float(1 / b.rate)
     with _Stages() as stages:
@@ -455,7 +472,7 @@ def show_cameras(
     window: Window,
     output: str | Path | None = None,
     quality: int = DEFAULT_QUALITY,
-    align: Align | None = None,
+    align: Aligner | None = None,
 ) -> LiveReport:
     """Show the fusion of what two cameras see now, until the user ends it.
 
@@ -465,6 +482,7 @@ def show_cameras(
         ImageError: sizes differ and there is no `align`, a camera gives no frame at all, or the file cannot be
             written.
     """
+    _check_grid(align)
     report, started = LiveReport(), time.perf_counter()
     first, second = _newest(a), _newest(b)
     height, width = second.pixels.shape[:2]
@@ -515,7 +533,7 @@ def _newest(camera: Camera) -> Image:
     return as_image(camera.latest(), f"camera {camera.name}")
 
 
-def _fuse_live(fuser: Fuser, first: Image, second: Image, align: Align | None) -> np.ndarray:
+def _fuse_live(fuser: Fuser, first: Image, second: Image, align: Aligner | None) -> np.ndarray:
     prepared = _prepare(fuser, first, second, align)
     return fuser.finish(fuser.fuse_prepared(prepared), prepared, depth="8")
 

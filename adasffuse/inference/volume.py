@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adasffuse.arguments import checked
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.read import CLIPPED
@@ -13,6 +14,7 @@ from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.fuser import Fuser
 
 
+@checked
 def fuse_volumes(
     fuser: Fuser,
     paths: Sequence[str | Path],

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adasffuse.arguments import checked
 from adasffuse.classical.exposure import exposure_fusion
 from adasffuse.losses.metrics import (
     FLAT,
@@ -57,6 +58,7 @@ _HOT = 0.15  # contrast, as a share of full white, from which on something hot c
 _BACKGROUND = 0.35
 
 
+@checked
 @dataclass(frozen=True)
 class LossOptions:
     """Recipe of the loss; `for_task` gives the paper's.  Weights lie in 0 .. 1e6; 0 leaves a term out."""
@@ -87,11 +89,13 @@ class LossOptions:
                 raise ValueError(f"loss.{name} must be one of {', '.join(known)}, got {shown(getattr(self, name))}")
 
     @classmethod
+    @checked
     def for_task(cls, task: Task) -> "LossOptions":
         """The paper's recipe for a task."""
         return cls(*task.loss_weights, target=task.target, ssim_share=task.ssim_share)
 
 
+@checked
 def fusion_loss(
     fused: Tensor,
     sources: Tensor | Sequence[Tensor],
@@ -107,7 +111,12 @@ def fusion_loss(
         truth: the ideal result, with NaN throughout the samples whose ideal is unknown.  Where it is known it takes
             the place of target, largest gradient and all sources.
         still: what the result should be where nothing has changed, NaN where it is free.
+    Raises:
+        ValueError: other shapes than these, or an argument of a wrong type.
     """
+    shapes = [tuple(image.shape) for image in (fused, *sources)]
+    if len(shapes) < 3 or len(set(shapes)) > 1 or len(shapes[0]) != 4 or shapes[0][1] != 1:
+        raise ValueError(f"fusion_loss needs a result and two or more sources (B, 1, H, W) of one shape, got {shapes}")
     sources = torch.stack(tuple(sources))
     target = TARGETS[options.target](sources)
     sobels = [sobel(source) for source in sources]  # each (B, 2, H, W)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy import ndarray
 
+from adasffuse.arguments import check_arguments
 from adasffuse.images.boxes import PEOPLE, Box
 from adasffuse.metrics.arrays import Pixels, check_same_size, to_pixels
 from adasffuse.metrics.conventions import DEFAULT_METRICS, Definition, definitions
@@ -49,12 +50,17 @@ def evaluate(
         ValueError: unknown metric or convention, a metric that needs a reference or boxes without them, a box beyond
             the image, shapes that differ, NaN pixels, floats outside the stated range, more than two sources.
     """
-    if isinstance(metrics, str) or not all(isinstance(name, str) for name in metrics):
+    if isinstance(metrics, str) or np.ndim(metrics) > 1:
         raise ValueError(
             "evaluate(a, b, fused, metrics=(NAME, ...)) takes two sources, the fused image and names of metrics; score "
             "more than two sources two at a time"
         )
-    table = definitions(metrics, convention)
+    options = {"metrics": metrics, "convention": convention, "data_range": data_range, "per_channel": per_channel}
+    options = check_arguments(
+        evaluate, options | {"boxes": boxes, "classes": classes}
+    )  # the images are looked at below
+    data_range, boxes, classes = options["data_range"], options["boxes"], options["classes"]
+    table = definitions(options["metrics"], convention)
     check_given(table, reference is not None, boxes is not None)
     given = {"a": a, "b": b, "fused": fused} | ({} if reference is None else {"reference": reference})
     pixels = {name: to_pixels(image, name, data_range) for name, image in given.items()}

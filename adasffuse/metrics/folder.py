@@ -15,6 +15,7 @@ import PIL.Image
 import scipy
 from tqdm import tqdm
 
+from adasffuse.arguments import checked
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.images.boxes import PEOPLE, Annotation, find_boxes, of_classes
 from adasffuse.images.color import luminance
@@ -44,6 +45,7 @@ _LARGE = 1 << 22  # pixels from which on freed memory is released before an imag
 _SHOWN = 3  # problems of one folder that are spelled out
 
 
+@checked
 @dataclass(frozen=True)
 class Settings:
     """What is computed for every image."""
@@ -109,6 +111,7 @@ class _Result:
     cache_trouble: str = ""  # why the scores could not be remembered
 
 
+@checked
 def score_folders(
     source_a: str | Path,
     source_b: str | Path,
@@ -185,6 +188,7 @@ def score_folders(
     return scores
 
 
+@checked
 def score_pairs(
     scenes: Sequence[Scene],
     methods: Mapping[str, Mapping[str, Path] | None],
@@ -215,6 +219,8 @@ def score_pairs(
                 f"{scene.stem} has {len(scene.paths)} sources: metrics compare two sources with the fused image; score "
                 "longer stacks two sources at a time"
             )
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be 1 or more processes, got {workers}")
     reasons = reasons or {}
     table = ScoreTable(settings.metrics, settings.convention, settings.beside)
     jobs = []

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from adasffuse.arguments import checked
 from adasffuse.files import write_text
 from adasffuse.models.network import AdaSFFuse
 from adasffuse.models.weights import RUN_WEIGHTS, WeightsError, find_weights, save_weights
@@ -24,6 +25,7 @@ CARD = "README.md"
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")  # organisation or user, and repository
 
 
+@checked
 def find_pretrained(
     name: str | Path,
     task: str = GENERAL,
@@ -70,6 +72,7 @@ def find_pretrained(
     return Path(found)
 
 
+@checked
 def save_pretrained(
     model: AdaSFFuse, folder: str | Path, task: str = GENERAL, record: Mapping[str, Any] | None = None
 ) -> None:
@@ -92,6 +95,7 @@ def save_pretrained(
         write_text(folder / CARD, _card(model, task))
 
 
+@checked
 def push_to_hub(
     model: AdaSFFuse,
     name: str,
@@ -117,8 +121,13 @@ def push_to_hub(
     api = _huggingface_hub().HfApi(token=token)
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder, task, record)
-        api.create_repo(name, private=private, exist_ok=True)
-        return str(api.upload_folder(repo_id=name, folder_path=folder, commit_message=message))
+        try:
+            api.create_repo(name, private=private, exist_ok=True)
+            return str(api.upload_folder(repo_id=name, folder_path=folder, commit_message=message))
+        except (OSError, ValueError):  # the package's own words
+            raise
+        except Exception as error:  # of its HTTP client, whichever that is
+            raise OSError(f"cannot upload to {name} on the Hub: {' '.join(str(error).split())[:200]}") from error
 
 
 def _huggingface_hub() -> ModuleType:

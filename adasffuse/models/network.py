@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adasffuse.arguments import checked
 from adasffuse.models.heads import LEVELS, SLOPE, PyramidHead, wide
 from adasffuse.models.mamba import SCAN_ORDERS, SpatialFrequencyMambaBlock
 from adasffuse.models.spectral import POOL
@@ -28,6 +29,7 @@ _NOTHING = 1e-6  # factor of the residual up to which no image of 16 bits shows 
 _MULTIPLE = max(2 * POOL, 2**LEVELS)  # patches on a side: half resolution must still pool evenly, and the pyramid
 
 
+@checked
 @dataclass(frozen=True)
 class ModelOptions:
     """Shape of the network; widths and depths default to the paper's, of which `SIZES["paper"]` is the whole shape."""
@@ -99,6 +101,7 @@ class AdaSFFuse(nn.Module):
         options: shape of the network.
     """
 
+    @checked
     def __init__(self, options: ModelOptions = SIZES["base"]) -> None:
         super().__init__()
         self.options = options
@@ -349,6 +352,8 @@ class SourceKinds(nn.Module):
             ValueError: not S kinds, not B names for a source, or an unknown name.
         """
         count, batch = sources.shape[:2]
+        if not isinstance(kinds, list | tuple) or not all(isinstance(kind, str | list | tuple) for kind in kinds):
+            raise ValueError(f"kinds must be a list of names, or of lists of them, got {shown(kinds)}")
         rows = [[kind] * batch if isinstance(kind, str) else list(kind) for kind in kinds]
         if len(rows) != count or any(len(row) != batch for row in rows):
             raise ValueError(f"{count} sources of {batch} samples need as many kinds, got {shown(kinds)}")
@@ -409,6 +414,10 @@ def stack_sources(*sources: Tensor | Sequence[Tensor]) -> Tensor:
 
 def check_shapes(sources: Sequence[Tensor]) -> None:
     """Raise ValueError unless there are two or more tensors (B, 1, H, W) of one shape."""
+    for source in sources:
+        if not isinstance(source, Tensor) or not source.is_floating_point():
+            kind = source.dtype if isinstance(source, Tensor) else type(source).__name__
+            raise ValueError(f"AdaSFFuse needs floating-point tensors in [0, 1], got {kind}")
     shapes = [tuple(source.shape) for source in sources]
     if len(shapes) < 2 or len(set(shapes)) > 1 or len(shapes[0]) != 4 or shapes[0][1] != 1:
         raise ValueError(f"AdaSFFuse needs two or more luminance batches (B, 1, H, W) of one shape, got {shapes}")

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from adasffuse.arguments import checked
 from adasffuse.files import write_bytes
 from adasffuse.models.network import AdaSFFuse, ModelOptions
 from adasffuse.options import build, shown
@@ -32,6 +33,7 @@ class WeightsError(ValueError):
     """A weights file is missing, damaged, foreign or of another size than asked for."""
 
 
+@checked
 def save_weights(path: str | Path, state: dict[str, Tensor], options: ModelOptions, task: str, **record) -> None:
     """Write `state` (a state dict of `AdaSFFuse`) with what is needed to rebuild the network; atomic.
 
@@ -39,7 +41,8 @@ def save_weights(path: str | Path, state: dict[str, Tensor], options: ModelOptio
         state: tensors of float32, float16 or bfloat16.
         record: JSON values kept in the header, e.g. steps and seed.
     Raises:
-        WeightsError: a tensor has another type.
+        WeightsError: what `load_weights` would refuse: tensors of other names, shapes or types than the network's, an
+            unknown task, or a record that is no JSON.
         OSError: the file cannot be written.
     """
     state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
@@ -48,7 +51,18 @@ def save_weights(path: str | Path, state: dict[str, Tensor], options: ModelOptio
             raise WeightsError(
                 f"cannot write {path}: {name} is {_type(value)}; weights are {', '.join(_TYPES.values())}"
             )
-    header = {"format": "adasffuse", "task": task, "model": json.dumps(asdict(options)), "record": json.dumps(record)}
+    try:
+        _check_task(task)
+        with torch.device("meta"):
+            _check_names(AdaSFFuse(options).state_dict(), state)
+        header = {
+            "format": "adasffuse",
+            "task": task,
+            "model": json.dumps(asdict(options)),
+            "record": json.dumps(record),
+        }
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"cannot write {path}: {error}") from None
     write_bytes(path, _ordered(save(state, metadata={**header, "digest": digest(state)})))
 
 
@@ -60,6 +74,7 @@ def _ordered(content: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + content[end:]
 
 
+@checked
 def load_weights(path: str | Path) -> tuple[AdaSFFuse, str]:
     """The network a weights file holds, in evaluation mode on the CPU, and the id of its task.
 
@@ -133,8 +148,7 @@ def _described(path: Path, header: Mapping[str, str], given: Mapping[str, Any]) 
         raise WeightsError(f"{path} was not written by AdaSFFuse; pass a weights.safetensors of this project's trainer")
     try:
         task, values = header["task"], json.loads(header["model"])
-        if task not in (*TASKS, GENERAL):
-            raise ValueError(f"unknown task {shown(task)}")
+        _check_task(task)
         options = build(ModelOptions, values, "model")
         with torch.device("meta"):
             model = AdaSFFuse(options)
@@ -145,14 +159,26 @@ def _described(path: Path, header: Mapping[str, str], given: Mapping[str, Any]) 
     return model, task
 
 
-def _check_tensors(wanted: Mapping[str, Tensor], given: Mapping[str, Any]) -> None:
-    """Refuse tensors of other names, shapes or types than a network's."""
+def _check_task(task: str) -> None:
+    if task not in (*TASKS, GENERAL):
+        raise ValueError(f"unknown task {shown(task)}; it is one of {', '.join((*TASKS, GENERAL))}")
+
+
+def _check_names(wanted: Mapping[str, Tensor], given: Mapping[str, Any]) -> None:
+    """Refuse tensors of other names or shapes than a network's."""
     for words, names in (("missing", wanted.keys() - given.keys()), ("unexpected", given.keys() - wanted.keys())):
         if names:
             raise ValueError(f"{words} tensors {', '.join(sorted(names)[:5])}")
     for name, tensor in given.items():
-        if list(tensor.get_shape()) != list(wanted[name].shape):
-            raise ValueError(f"{name} has the shape {tensor.get_shape()} instead of {list(wanted[name].shape)}")
+        shape = tensor.shape if isinstance(tensor, Tensor) else tensor.get_shape()
+        if list(shape) != list(wanted[name].shape):
+            raise ValueError(f"{name} has the shape {list(shape)} instead of {list(wanted[name].shape)}")
+
+
+def _check_tensors(wanted: Mapping[str, Tensor], given: Mapping[str, Any]) -> None:
+    """Refuse tensors, not read yet, of other names, shapes or types than a network's."""
+    _check_names(wanted, given)
+    for name, tensor in given.items():
         if tensor.get_dtype() not in _TYPES:
             raise ValueError(f"{name} is {tensor.get_dtype()}; weights are {', '.join(_TYPES)}")
 
@@ -164,6 +190,7 @@ def _check_digest(path: Path, header: Mapping[str, str], state: Mapping[str, Ten
         raise WeightsError(f"{path} is damaged: its tensors do not have the digest that it states; take a whole copy")
 
 
+@checked
 def find_weights(name: str | Path | None, task: str, size: str = "small") -> Path:
     """The weights file that a user names: every option that takes weights goes through here.
 
@@ -201,7 +228,9 @@ def default_weights(task: str, size: str) -> Path:
 
     Raises:
         WeightsError: none are released of this size, or the file is damaged.
+        ValueError: unknown task.
     """
+    _check_task(task)
     own = f"{task}_{size}" in released_names()
     return released_weights(task if own else GENERAL, size)
 

@@ -54,7 +54,8 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
         with replacing(path, sync=True) as temporary:
             temporary.write_bytes(content.getbuffer())
     except OSError as error:
-        raise OSError(f"cannot write checkpoint {path}: {error}; earlier checkpoints are intact") from error
+        reason = error.strerror or error
+        raise OSError(f"cannot write checkpoint {path}: {reason}; earlier checkpoints are intact") from error
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -18,14 +18,17 @@ from adasffuse.data.mixture import MixedCrops
 from adasffuse.files import write_text
 from adasffuse.models.weights import file_sha256
 from adasffuse.training.resume import Changes
-from adasffuse.training.run import Run
+from adasffuse.training.run import Run, weights_of
 
+MANIFEST = "manifest.json"  # its name in the folder of a run
 _PACKAGES = ("adasffuse", "torchvision", "numpy", "scipy", "opencv-python-headless", "pillow", "safetensors")
 _PACKAGES += ("mamba-ssm", "triton")
 
 
 def write_manifest(path: Path, run: Run, data: MixedCrops, changes: Changes) -> None:
-    """Write the manifest of a run, or note in it that the run continues, with a warning where its data has changed.
+    """Write the manifest of a run, or note in it that the run continues, with a warning for what has changed since.
+
+    Images and the weights of teachers decide on how the run goes on; those of `train.init` did on how it began.
 
     Args:
         changes: options that differ from those of the start before; this start lists them.
@@ -39,12 +42,44 @@ def write_manifest(path: Path, run: Run, data: MixedCrops, changes: Changes) -> 
             f"(see {path}); it will not end as it would have",
             stacklevel=2,
         )
+    weights = {
+        option: {"file": str(one), "sha256": file_sha256(one)} for option, one in weights_of(run.options).items()
+    }
+    began = before.get("weights", {})
+    for option in weights.keys() & began.keys():
+        if weights[option]["sha256"] != began[option]["sha256"]:
+            end = "it goes on from its checkpoint" if option == "train.init" else "it will not end as it would have"
+            warnings.warn(
+                f"the weights of {option}, {weights[option]['file']}, differ from those that run {run.options.name!r} "
+                f"was started with (see {path}); {end}",
+                stacklevel=2,
+            )
+    if "train.init" in began:  # read once, when the run began
+        weights["train.init"] = began["train.init"]
     manifest: dict[str, Any] = {
         "options": run.options.to_dict(),
         "seed": run.options.train.seed,
+        "saved": run.step > 0,  # whether there has been a checkpoint
+        "weights": weights,
         "starts": [*before.get("starts", []), _start(run, changes)],
         "data": {"sha256": fingerprint, "files": files},
     }
+    _write(path, manifest)
+
+
+def note_saved(path: Path) -> None:
+    """Note in a run's manifest that there is a checkpoint: weights without one are then not those of a first save."""
+    manifest = _read(path)
+    if manifest and not manifest.get("saved"):
+        _write(path, manifest | {"saved": True})
+
+
+def was_saved(path: Path) -> bool:
+    """Whether a run has had a checkpoint, by its manifest; True where none says otherwise."""
+    return bool(_read(path).get("saved", True))
+
+
+def _write(path: Path, manifest: dict[str, Any]) -> None:
     write_text(path, json.dumps(manifest, indent=2) + "\n")
 
 
@@ -108,6 +143,8 @@ def _read(path: Path) -> dict[str, Any]:
     """An earlier manifest, empty where there is none that can be read."""
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        return manifest if "sha256" in manifest["data"] and isinstance(manifest["starts"], list) else {}
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        weights = [one["sha256"] for one in manifest.get("weights", {}).values()]
+        known = "sha256" in manifest["data"] and isinstance(manifest["starts"], list)
+        return manifest if known and all(isinstance(one, str) for one in weights) else {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}

@@ -11,6 +11,7 @@ from math import cos, pi
 from pathlib import Path
 from typing import Any
 
+from adasffuse.arguments import checked
 from adasffuse.data.options import DataOptions
 from adasffuse.losses.fusion import LossOptions
 from adasffuse.losses.metrics import SMALLEST
@@ -191,6 +192,7 @@ def check_name(name: str) -> None:
         )
 
 
+@checked
 def load_options(path: str | Path, root_path: str | None = None) -> Options:
     """Read an options file; `root_path`, where given, replaces its roots as `Options.with_root` says.
 

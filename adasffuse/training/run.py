@@ -195,6 +195,13 @@ class Run:
         torch.set_rng_state(state["rng"])
 
 
+def weights_of(options: Options) -> dict[str, Path]:
+    """The weights files that options name, by the option: 'train.init', 'teacher of ivf_1'; errors as `Run`."""
+    named = {"train.init": (options.train.init, options.task)}
+    named |= {f"teacher of {label}": (part.teacher, part.task) for label, part in zip(options.labels, options.parts)}
+    return {option: find_weights(name, task, options.size) for option, (name, task) in named.items() if name}
+
+
 def _start_from(model: AdaSFFuse, options: Options) -> None:
     """Give a network the weights that `train.init` names; errors as `Run`."""
     init = options.train.init

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from torchvision.utils import make_grid
 from tqdm import tqdm
 
+from adasffuse.arguments import checked
 from adasffuse.data.crops import StepSampler
 from adasffuse.data.mixture import MixedCrops
 from adasffuse.files import not_written, write_text
@@ -29,7 +30,7 @@ from adasffuse.training.checkpoint import (
 )
 from adasffuse.training.lock import remove_partial, run_lock
 from adasffuse.training.log import RunLog
-from adasffuse.training.manifest import write_manifest
+from adasffuse.training.manifest import MANIFEST, note_saved, was_saved, write_manifest
 from adasffuse.training.options import TRUTH_METRICS, LogOptions, Options, parse_options
 from adasffuse.training.processes import Processes, join_processes
 from adasffuse.training.resume import Changes, changed_options
@@ -38,6 +39,7 @@ from adasffuse.training.terms import merged
 from adasffuse.training.validation import best_score, validate
 
 
+@checked
 def train(
     options: Options, out_dir: str | Path = "checkpoint", device: str = "auto", prepare: Prepare | None = None
 ) -> Path:
@@ -51,7 +53,7 @@ def train(
     Raises:
         ImageError: something is wrong with the training images; the message lists everything.
         InUseError: another process trains in that folder.
-        CheckpointError: the newest checkpoint is damaged.
+        CheckpointError: the newest checkpoint is damaged, or all have been removed and the weights are still there.
         ValueError: the folder holds a run with other options, processes do not divide the batch, or `log.best` asks for
             what the held-out pairs cannot give.
         FloatingPointError: a loss or gradient is not finite; names step, terms and images.
@@ -74,7 +76,7 @@ def train(
         log = None
         if processes.main:
             write_text(folder / "options.json", json.dumps(options.to_dict(), indent=2) + "\n")
-            write_manifest(folder / "manifest.json", run, data, changes)  # reads every image file
+            write_manifest(folder / MANIFEST, run, data, changes)  # reads every image file
             log = RunLog(folder, run.step)
             stack.callback(log.close)
         processes.wait_for_main("manifest", stop)
@@ -118,6 +120,11 @@ def take_up(run: Run, folder: Path) -> Changes:
     """Continue from the newest checkpoint in the run's folder, where there is one; options that differ from its own."""
     changes: Changes = {}
     path = newest_checkpoint(folder)
+    if path is None and (folder / RUN_WEIGHTS).is_file() and was_saved(folder / MANIFEST):
+        raise CheckpointError(
+            f"{folder} holds {RUN_WEIGHTS} but no checkpoint (step_*.pt) to continue from: put the checkpoint "
+            "back, choose another name, or remove what is in that folder to begin anew"
+        )
     if path is not None:
         state = load_checkpoint(path)
         try:
@@ -183,7 +190,10 @@ def _save(run: Run, folder: Path) -> None:
     """Write weights and checkpoint; the weights first: a last checkpoint means that nothing is left to do."""
     if run.processes.main:
         _save_averaged(run, folder / RUN_WEIGHTS)
+        first = newest_checkpoint(folder) is None
         save_checkpoint(folder, run.step, run.state(), run.options.log.keep)
+        if first:
+            note_saved(folder / MANIFEST)
 
 
 def _validate(run: Run, data: MixedCrops, log: RunLog | None, folder: Path) -> None:
@@ -216,7 +226,8 @@ def _save_averaged(run: Run, path: Path, **record) -> None:
     try:
         save_weights(path, run.average.module.state_dict(), run.options.model, run.options.task, **record)
     except (SafetensorError, OSError) as error:
-        raise OSError(f"cannot write weights {path}: {error}; earlier checkpoints are intact") from error
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(f"cannot write weights {path}: {reason}; earlier checkpoints are intact") from error
 
 
 @torch.no_grad()
