@@ -92,7 +92,7 @@ def test_scores_are_those_of_evaluate(data):
 
 
 def test_no_more_processes_than_the_memory_is_enough_for(data, monkeypatch):
-    """Of images of 50x48 pixels, at 550 bytes per pixel by QP and 60 by EN, beside 300 MiB for each process."""
+    """Of images of 50x48 pixels, at 260 bytes per pixel by QP and 60 by EN, beside 300 MiB for each process."""
     scenes = find_scenes([data / "data" / "IVF" / name for name in ("infrared", "visible")])[0]
     started = []
 

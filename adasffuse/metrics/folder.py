@@ -39,7 +39,7 @@ from adasffuse.process import release_freed_memory
 
 _WORTH_A_WORKER = 20  # images: starting a process takes about as long as scoring them
 _PROCESS_BYTES = 300 << 20  # of a scoring process
-_BYTES_IN_STRIPS, _BYTES_AT_MOST = 60, 550  # per pixel: of the default metrics and Spurious, and of QP
+_BYTES_IN_STRIPS, _BYTES_AT_MOST = 60, 260  # per pixel: of the default metrics and Spurious, and of QP
 _LARGE = 1 << 22  # pixels from which on freed memory is released before an image is scored
 _SHOWN = 3  # problems of one folder that are spelled out
 
