@@ -39,7 +39,7 @@ from adasffuse.process import release_freed_memory
 
 _WORTH_A_WORKER = 20  # images: starting a process takes about as long as scoring them
 _PROCESS_BYTES = 300 << 20  # of a scoring process
-_BYTES_IN_STRIPS, _BYTES_AT_MOST = 60, 260  # per pixel: of the default metrics and Spurious, and of QP
+_BYTES_IN_STRIPS, _BYTES_OF_OTHERS, _BYTES_OF_QP = 60, 120, 260  # per pixel; strips: default metrics and Spurious
 _LARGE = 1 << 22  # pixels from which on freed memory is released before an image is scored
 _SHOWN = 3  # problems of one folder that are spelled out
 
@@ -346,8 +346,11 @@ def _affordable(jobs: Sequence[_Job]) -> int:
             pixels = image.width * image.height
     except (OSError, ValueError, PIL.Image.DecompressionBombError):  # no file of Pillow's: reading it says more
         return len(jobs)
-    in_strips = {*DEFAULT_METRICS, "Spurious"}.issuperset(jobs[0].settings.names)
-    return max(1, memory // (_PROCESS_BYTES + pixels * (_BYTES_IN_STRIPS if in_strips else _BYTES_AT_MOST)))
+    names = set(jobs[0].settings.names)
+    each = _BYTES_IN_STRIPS if names <= {*DEFAULT_METRICS, "Spurious"} else _BYTES_OF_OTHERS
+    if "QP" in names:
+        each = _BYTES_OF_QP
+    return max(1, memory // (_PROCESS_BYTES + pixels * each))
 
 
 def _score(job: _Job) -> _Result:
