@@ -20,6 +20,7 @@ from adasffuse.images.boxes import PEOPLE, Annotation, find_boxes, of_classes
 from adasffuse.images.color import luminance
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
+from adasffuse.images.levels import expanded, is_large, luma_of
 from adasffuse.images.no_data import fill_missing
 from adasffuse.images.pairs import Scene, SceneProblem, find_scenes
 from adasffuse.images.ranges import RangeSpec, resolve_range
@@ -405,17 +406,22 @@ def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], 
     windows, no_data = dict(zip("ab", job.ranges)), dict(zip("ab", job.no_data))
     images, notices, valids = {}, (), []
     for name, path in paths.items():
-        file = read_image(path, windows.get(name), no_data.get(name), name == "a" and is_radiometric(path))
+        thermal = name == "a" and is_radiometric(path)
+        file = read_image(path, windows.get(name), no_data.get(name), thermal, levels=True)
         notices += file.notices
         images[name] = file.pixels
         _check_size(images, paths, name)
         if name in "ab":
             valids.append(file.valid)
         del file  # a colour image is freed once its luminance is there
-        if name == "b":
-            images["a"], images["b"] = fill_missing((images["a"], images["b"]), valids)[0]
+        if name == "b" and any(valid is not None for valid in valids):
+            images["a"], images["b"] = fill_missing((expanded(images["a"]), expanded(images["b"])), valids)[0]
         if name != "a" and not job.settings.needs_colors:
-            images = {name: luminance(image) for name, image in images.items()}
+            images = {name: luma_of(image) for name, image in images.items()}
+        if is_large(images[name].shape):
+            release_freed_memory()  # of decoding, and of the image before
+    if job.settings.needs_colors:
+        images = {name: expanded(image) for name, image in images.items()}
     if job.annotation:
         job.annotation.check_size(*images["a"].shape[:2])
     if job.fused is None:
