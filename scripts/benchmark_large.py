@@ -1,7 +1,9 @@
-"""Peak memory and seconds of `adasffuse fuse` on made pairs of many megapixels, each in a process of its own.
+"""Peak memory and seconds of `adasffuse fuse` or `score` on made pairs of many megapixels, each in its own process.
 
 python scripts/benchmark_large.py --megapixels 24 --size small
 python scripts/benchmark_large.py --megapixels 24 --scores
+python scripts/benchmark_large.py --megapixels 100 --size tiny --depth 16 --suffix .tif
+python scripts/benchmark_large.py --megapixels 6 --metrics QP
 """
 
 import argparse
@@ -25,31 +27,42 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--megapixels", type=int, nargs="+", default=[24], help="(24)")
     parser.add_argument("--size", default="small", help="released weights (%(default)s)")
     parser.add_argument("--scores", action="store_true", help="also score")
+    parser.add_argument("--depth", type=int, choices=(8, 16), default=8, help="bits of the sources (%(default)s)")
+    parser.add_argument("--suffix", choices=(".png", ".tif"), default=".png", help="of all files (%(default)s)")
+    parser.add_argument("--metrics", nargs="+", help="score the mean of the sources by these instead of fusing them")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    more = ["--size", args.size, *(["--scores"] if args.scores else [])]
     for megapixels in args.megapixels:
         with tempfile.TemporaryDirectory() as folder:
-            files = [str(Path(folder) / name) for name in ("infrared.png", "visible.png", "fused.png")]
-            make_pair(files[0], files[1], megapixels)
-            command = [*files[:2], "-o", files[2], "--task", "ivf", *more]
+            infrared, visible = (Path(folder) / name / f"pair{args.suffix}" for name in ("infrared", "visible"))
+            make_pair(infrared, visible, megapixels, args.depth)
+            if args.metrics:
+                what = ["--metrics", *args.metrics]
+                command = ["score", "--source_a", str(infrared.parent), "--source_b", str(visible.parent)]
+                command += ["--baselines", "average", "--no_cache", "--workers", "1", *what]
+            else:
+                what = ["--size", args.size, *(["--scores"] if args.scores else [])]
+                fused = Path(folder) / f"fused{args.suffix}"
+                command = ["fuse", str(infrared), str(visible), "-o", str(fused), "--task", "ivf", *what]
             started = time.perf_counter()
-            done = subprocess.run([sys.executable, "-m", "adasffuse", "fuse", *command], stdout=subprocess.DEVNULL)
+            done = subprocess.run([sys.executable, "-m", "adasffuse", *command], stdout=subprocess.DEVNULL)
             seconds = time.perf_counter() - started
             if done.returncode:
                 return done.returncode
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20  # the largest child so far
-        print(f"{megapixels} megapixels, {' '.join(more)}: peak {peak:.2f} GiB, {seconds:.0f} s", flush=True)
+        pair = f"{megapixels} megapixels, {args.depth} bits, {args.suffix}"
+        print(f"{pair}, {' '.join(what)}: peak {peak:.2f} GiB, {seconds:.0f} s", flush=True)
     return 0
 
 
-def make_pair(infrared: str, visible: str, megapixels: int) -> None:
-    """A gray and a colour image of smooth noise, 8 bits."""
+def make_pair(infrared: Path, visible: Path, megapixels: int, depth: int) -> None:
+    """A gray and a colour image of smooth noise, of 8 or 16 bits."""
     side = round((megapixels * 1e6) ** 0.5)
-    grain = np.random.default_rng(0).integers(0, 256, (side // _GRAIN, side // _GRAIN, 3), np.uint8)
+    dtype = np.uint8 if depth == 8 else np.uint16
+    grain = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (side // _GRAIN, side // _GRAIN, 3), dtype)
     colours = cv2.resize(grain, (side, side), interpolation=cv2.INTER_CUBIC)
     write_image(visible, colours)
     write_image(infrared, np.ascontiguousarray(colours[::-1, :, 1]))

@@ -92,7 +92,7 @@ def test_scores_are_those_of_evaluate(data):
 
 
 def test_no_more_processes_than_the_memory_is_enough_for(data, monkeypatch):
-    """Of images of 50x48 pixels, at 550 bytes per pixel by QP and 60 by EN, beside 300 MiB for each process."""
+    """Of images of 50x48 pixels; a pixel takes 260 bytes by QP, 120 by Qcb, 60 by EN, a process 300 MiB beside."""
     scenes = find_scenes([data / "data" / "IVF" / name for name in ("infrared", "visible")])[0]
     started = []
 
@@ -103,11 +103,12 @@ def test_no_more_processes_than_the_memory_is_enough_for(data, monkeypatch):
     monkeypatch.setattr(folder_module, "map_in_processes", here)
     monkeypatch.setattr(folder_module, "available_cores", lambda: 8)
     monkeypatch.setattr(folder_module, "_WORTH_A_WORKER", 1)
-    settings = {name: folder_module.Settings((name,)) for name in ("EN", "QP")}
-    for memory, name in ((None, "EN"), (3 * (300 << 20) + 10**6, "EN"), (3 * (300 << 20) + 10**6, "QP")):
+    settings = {name: folder_module.Settings((name,)) for name in ("EN", "Qcb", "QP")}
+    some = 3 * (300 << 20) + 10**6
+    for memory, name in ((None, "EN"), (some, "EN"), (some, "Qcb"), (some, "QP")):
         monkeypatch.setattr(folder_module, "available_memory", lambda memory=memory: memory)
         folder_module.score_pairs(scenes, {"average": None, "max": None}, settings=settings[name], progress=False)
-    assert started == [6, 3, 2]
+    assert started == [6, 3, 3, 2]
 
 
 def test_scores_of_luminance_do_not_depend_on_whether_colors_are_kept(data):

@@ -47,7 +47,8 @@ def laplacian(a: ndarray, b: ndarray) -> ndarray:
     for _ in range(_LEVELS):
         smaller = [cv2.pyrDown(base) for base in bases]
         detail_a, detail_b = (base - cv2.pyrUp(s, dstsize=base.shape[::-1]) for base, s in zip(bases, smaller))
-        details.append(np.where(np.abs(detail_a) >= np.abs(detail_b), detail_a, detail_b))
+        np.copyto(detail_b, detail_a, where=np.abs(detail_a) >= np.abs(detail_b))
+        details.append(detail_b)
         bases = smaller
     fused = (bases[0] + bases[1]) / 2
     for detail in reversed(details):

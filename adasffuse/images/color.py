@@ -184,6 +184,9 @@ def _ramp(x: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
 
 
 def is_colorful(pixels: np.ndarray) -> bool:
-    """Whether an image, (H, W) or (H, W, 3) in [0, 1], has more colour than a tint, judged by every 16th pixel."""
+    """Whether an image, (H, W) or (H, W, 3) in [0, 1] or of levels, is more than tinted, judged by every 16th pixel."""
+    if pixels.ndim == 2:
+        return False
     some = pixels[::4, ::4]
-    return pixels.ndim == 3 and float(np.mean(some.max(axis=2) - some.min(axis=2))) > _COLORFUL
+    white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
+    return float(np.mean(some.max(axis=2) - some.min(axis=2))) > _COLORFUL * white

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from adasffuse.images.color import luminance
+from adasffuse.images.levels import luma_of
 
 _SMALLEST_AREA = 0.005  # of the image: a border without data
 _NEARLY_ZERO, _DARK = 0.02, 0.1  # of the image's brightest values: what surrounds a scene that was clipped at zero
@@ -135,14 +136,14 @@ def content(source: np.ndarray, valid: np.ndarray | None = None) -> float:
     5 x 5 pixels does.
 
     Args:
-        source: (H, W) or (H, W, 3) float32 in [0, 1].
+        source: (H, W) or (H, W, 3) float32 in [0, 1], or levels.
         valid: (H, W) bool; blocks that touch pixels without data do not count.
     """
-    luma = luminance(source)
-    block = [min(_BLOCK, max(1, n // 2)) for n in luma.shape]
-    rows, columns = ([*range(0, n - b, _STEP), n - b] for n, b in zip(luma.shape, block))
+    size = source.shape[:2]
+    block = [min(_BLOCK, max(1, n // 2)) for n in size]
+    rows, columns = ([*range(0, n - b, _STEP), n - b] for n, b in zip(size, block))
     corners = np.ix_(rows, columns)
-    means = np.concatenate([_block_means(luma, rows[k : k + 128], columns, block) for k in range(0, len(rows), 128)])
+    means = np.concatenate([_block_means(source, rows[k : k + 128], columns, block) for k in range(0, len(rows), 128)])
     if valid is not None:
         whole = cv2.erode(valid.astype(np.uint8), np.ones(block, np.uint8), anchor=(0, 0))
         means = means[whole[corners].astype(bool)]
@@ -151,9 +152,9 @@ def content(source: np.ndarray, valid: np.ndarray | None = None) -> float:
     return float(_smooth_step((means.max() - means.min() - _CUT_OFF) / (_FULL - _CUT_OFF)))
 
 
-def _block_means(luma: np.ndarray, rows: Sequence[int], columns: Sequence[int], block: Sequence[int]) -> np.ndarray:
+def _block_means(source: np.ndarray, rows: Sequence[int], columns: Sequence[int], block: Sequence[int]) -> np.ndarray:
     """Means of the blocks whose upper left corners lie in some rows and columns."""
-    part = luma[rows[0] : rows[-1] + block[0]]
+    part = luma_of(source[rows[0] : rows[-1] + block[0]])
     means = cv2.blur(part, block[::-1], anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
     return means[np.ix_([row - rows[0] for row in rows], columns)]
 

@@ -163,11 +163,13 @@ def read_scene(
     no_data: Sequence[float | None] | None = None,
     thermal: Sequence[bool] | None = None,
     one_size: bool = True,
+    levels: bool = False,
 ) -> list[Image]:
     """The images of a scene, in the order of its sources.
 
     Args:
         ranges, no_data, thermal: one entry per source, or None for none; as in `adasffuse.images.read.read_image`.
+        levels: as in `read_image`, for all sources.
         one_size: refuse images of different height or width; False where they are registered afterwards.
     Raises:
         ImageError: a file cannot be read, or the images differ in height or width.
@@ -175,7 +177,7 @@ def read_scene(
     none = [None] * len(scene.paths)
     options = zip(ranges or none, no_data or none, thermal or none, strict=True)
     images = [
-        read_image(path, value_range, missing, bool(hot))
+        read_image(path, value_range, missing, bool(hot), levels)
         for path, (value_range, missing, hot) in zip(scene.paths, options, strict=True)
     ]
     if one_size and len({image.pixels.shape[:2] for image in images}) > 1:

@@ -9,6 +9,7 @@ from adasffuse.arguments import checked
 from adasffuse.images.color import is_gray
 from adasffuse.images.formats import RAW_SUFFIXES, Stored, open_image
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.levels import is_large
 from adasffuse.images.no_data import thermal_border_mask
 from adasffuse.images.profiles import lab_to_srgb, to_srgb
 
@@ -26,6 +27,7 @@ def read_image(
     value_range: tuple[float, float] | None = None,
     no_data: float | None = None,
     thermal: bool = False,
+    levels: bool = False,
 ) -> Image:
     """Read one PNG, JPEG, TIFF, BMP, WebP, GIF, PGM, PPM, JPEG 2000 or AVIF file, upright and in sRGB.
 
@@ -44,13 +46,15 @@ def read_image(
             (tag GDAL_NODATA).  A colour pixel holds no data where all its channels have that value.
         thermal: exact 0 in a large area joined to the border is no data, too, see `thermal_border_mask`; and of a
             radiometric JPEG the temperatures are read.
+        levels: of large images that hold data everywhere keep the 8- or 16-bit values of a file that spans all of them,
+            see `adasffuse.images.levels`: float32 takes four times or twice as much memory.
     Raises:
         ImageError: no such file, no regular one, too large, empty, damaged or no image; it holds floating-point,
             signed or 32-bit values and no `value_range` says what is black and white; or `value_range` is not two
             increasing numbers.  The message names the file and says what to do.
     """
     with open_image(path, thermal) as file:
-        image = interpret(file.decode(), file.depth, str(path), value_range, no_data, thermal)
+        image = interpret(file.decode(), file.depth, str(path), value_range, no_data, thermal, levels)
     valid = None if image.valid is None else upright(image.valid, file.orientation)
     return replace(image, pixels=upright(image.pixels, file.orientation), valid=valid)
 
@@ -62,7 +66,11 @@ def interpret(
     value_range: tuple[float, float] | None = None,
     no_data: float | None = None,
     thermal: bool = False,
+<<<<<<< HEAD
     measurable: bool = True,
+=======
+    levels: bool = False,
+>>>>>>> large
 ) -> Image:
     """What stored values mean: an image in sRGB on [0, 1]; arguments and errors as of `read_image`.
 
@@ -79,7 +87,11 @@ def interpret(
     hint = "; of files, commands also take 'folder'" if measurable else ""
     window, window_notices = _window(stored, values, valid, value_range, depth, name, hint)
     notices += colour_notices + window_notices
-    pixels = _unit(values, *window) if value_range is not None or stored.curve is None else stored.curve.copy()
+    curved = stored.curve is not None and value_range is None
+    if levels and valid is None and not curved and not stored.inverted and _are_levels(values, window):
+        pixels = values
+    else:
+        pixels = stored.curve.copy() if curved else _unit(values, *window)
     if stored.inverted:
         np.subtract(1, pixels, out=pixels)
         window = window[::-1]
@@ -188,6 +200,12 @@ def _two_numbers(value_range: tuple[float, float], name: str) -> tuple[float, fl
         shown = " ".join(map(str, words))
         raise ImageError(f"{name}: a value range is two increasing numbers LOW HIGH, got {shown}")
     return low, high
+
+
+def _are_levels(values: np.ndarray, window: tuple[float, float]) -> bool:
+    """Whether the values of a large image are kept as they are."""
+    whole = values.dtype in (np.uint8, np.uint16) and window == (0, np.iinfo(values.dtype).max)
+    return whole and is_large(values.shape)
 
 
 def _unit(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -26,7 +26,12 @@ from adasffuse.files import DISK_FULL, not_written, printable, told
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
+<<<<<<< HEAD
 from adasffuse.images.metadata import KEPT, Metadata, read_metadata
+=======
+from adasffuse.images.levels import expanded, same_pixels
+from adasffuse.images.metadata import Metadata, read_metadata
+>>>>>>> large
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import RangeSpec, resolve_range
@@ -205,13 +210,17 @@ class Reading:
     camera_grid: str | None = None  # each file is a pair by itself; whose pixels both get
 
     def read(self, scene: Scene) -> list[Image]:
-        """The images of a scene, registered where that is wanted; errors as `read_scene`, or AlignmentError."""
+        """The images of a scene, registered where that is wanted, else large ones as levels.
+
+        Raises:
+            ImageError: as `read_scene`, or AlignmentError.
+        """
+        placed = self.align is None
         if self.camera_grid is not None:
-            placed = self.align is None
             images = read_camera_pair(scene.paths[0], self.ranges, self.no_data, self.camera_grid, placed)
             return images if placed else self.align.align(images)
-        images = read_scene(scene, self.ranges, self.no_data, self.thermal, one_size=self.align is None)
-        return images if self.align is None else self.align.align(images)
+        images = read_scene(scene, self.ranges, self.no_data, self.thermal, placed, levels=placed)
+        return images if placed else self.align.align(images)
 
 
 @checked
@@ -372,7 +381,7 @@ def panel_of(images: Sequence[Image], fused: np.ndarray, task: Task) -> np.ndarr
     """
     top = np.iinfo(fused.dtype).max if fused.dtype.kind == "u" else 1
     kinds = task.kinds_of(len(images))
-    row = [(f"{source_name(k)}: {kinds[k]}", quantise(image.pixels, "8")) for k, image in enumerate(images)]
+    row = [(f"{source_name(k)}: {kinds[k]}", quantise(expanded(image.pixels), "8")) for k, image in enumerate(images)]
     row.append(("fused", quantise(fused / np.float32(top), "8")))
     return contact_sheet([row], min(fused.shape[0], _PANEL_HEIGHT))
 
@@ -466,7 +475,7 @@ class _Fused:
             for notice in image.notices
         ]
         self.colorful = tuple(is_colorful(image.pixels) for image in images)
-        self.all_equal = all(np.array_equal(images[0].pixels, image.pixels) for image in images[1:])
+        self.all_equal = all(same_pixels(images[0].pixels, image.pixels) for image in images[1:])
 
 
 def _fuse_images(

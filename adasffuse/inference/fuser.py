@@ -14,8 +14,9 @@ from torch import Tensor
 from adasffuse.arguments import CALLER, checked
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
-from adasffuse.images.color import is_colorful, is_gray, keep_hot_colors, luminance, rebuild_color
+from adasffuse.images.color import is_colorful, is_gray, keep_hot_colors, rebuild_color
 from adasffuse.images.image import ImageNotice
+from adasffuse.images.levels import compacted, expanded, is_large, luma_of
 from adasffuse.images.no_data import Gap, complete, content, find_gaps, without_empty
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.forms import form_of, joined, of_scene, restored, split_batch
@@ -34,8 +35,6 @@ DEFAULT_OVERLAP = 192
 STRENGTH_TASK = "ivf"
 NO_CONTENT = "has no content, a flat frame; it adds nothing to the result"
 _ROWS = 1 << 21  # pixels that are coloured at a time
-_LARGE = 1 << 23  # pixels from which on sources are kept as uint8 where that is exact
-_STEP = 256  # rows
 
 
 class Fuser:
@@ -215,10 +214,12 @@ class Fuser:
         holding = [valid is None or valid.any() for valid in valids]  # what holds no data at all has a notice already
         empty = tuple(k for k, amount in enumerate(contents) if amount == 0 and holding[k])
         notices += [f"{source_name(k)}: {NO_CONTENT}" for k in empty]
+        if min(contents) < 1 or any(valid is not None for valid in valids):  # values of one are mixed into the other
+            stored = [expanded(one) for one in stored]
         pixels, known = complete(stored, valids, contents)
         depths = tuple(image.depth for image in images)
         gaps = find_gaps(stored, valids)
-        if pixels[0].shape[0] * pixels[0].shape[1] > _LARGE:
+        if is_large(pixels[0].shape):
             pixels = [compacted(one) for one in pixels]
         return Prepared(pixels, known, depths, gaps, tuple(notices), empty)
 
@@ -294,7 +295,7 @@ class Fuser:
 class Prepared:
     """Sources as the network takes them."""
 
-    pixels: list[np.ndarray]  # per source (H, W) or (H, W, 3), completed from the others: float32 in [0, 1], or uint8
+    pixels: list[np.ndarray]  # per source (H, W) or (H, W, 3), completed from the others: float32 in [0, 1], or levels
     known: np.ndarray | None  # (H, W) bool, False where no source holds data; None: data everywhere
     depths: tuple[str, ...]  # of the sources
     gaps: list[Gap | None]  # per source its regions without data, None for none
@@ -304,32 +305,7 @@ class Prepared:
     @property
     def lumas(self) -> list[np.ndarray]:
         """Luminance of each source, (H, W) float32."""
-        return [_luminance(pixels) for pixels in self.pixels]
-
-
-def compacted(pixels: np.ndarray) -> np.ndarray:
-    """Pixels in [0, 1] as uint8 where that holds them exactly, a quarter of the memory; else as they are."""
-    levels = np.empty(pixels.shape, np.uint8)
-    for start in range(0, len(pixels), _STEP):
-        part = pixels[start : start + _STEP]
-        levels[start : start + _STEP] = np.rint(part * np.float32(255))
-        if not np.array_equal(expanded(levels[start : start + _STEP]), part):
-            return pixels
-    return levels
-
-
-def expanded(pixels: np.ndarray) -> np.ndarray:
-    """What `compacted` was given."""
-    return np.divide(pixels, np.float32(255), dtype=np.float32) if pixels.dtype == np.uint8 else pixels
-
-
-def _luminance(pixels: np.ndarray) -> np.ndarray:
-    if pixels.dtype != np.uint8:
-        return luminance(pixels)
-    luma = np.empty(pixels.shape[:2], np.float32)
-    for start in range(0, len(pixels), _STEP):
-        luma[start : start + _STEP] = luminance(expanded(pixels[start : start + _STEP]))
-    return luma
+        return [luma_of(pixels) for pixels in self.pixels]
 
 
 def source_name(k: int) -> str:

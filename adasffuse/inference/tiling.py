@@ -17,6 +17,7 @@ from adasffuse.models.heads import FAINT, LEVELS, PyramidHead
 from adasffuse.models.network import AdaSFFuse, Kinds, pad_to_multiple
 from adasffuse.models.targets import TargetLift
 from adasffuse.models.tiles import GRID, Tiles
+from adasffuse.process import release_freed_memory
 
 _MANY = 1 << 25  # pixels from which on the finest weight maps are kept as float16
 _BAND = 1 << 21  # pixels that are composed at a time
@@ -44,6 +45,7 @@ def fuse_tiled(
     tiles = Tiles(whole.height, whole.width, tile, overlap, grid)
     compact = torch.float16 if whole.height * whole.width >= _MANY else None
     maps = tiles.joined((network.weight_maps(whole.part(*place), kinds) for place in tiles.places), compact)
+    release_freed_memory()  # of tiles: bands ask for blocks of other sizes
     fused = _composed(network, whole, maps, kinds, band)
     raised = network.raised_samples(whole.sources, kinds)
     return fused if raised is None else _raised(network.targets, fused, *raised[:2], band)
@@ -145,11 +147,18 @@ def _coarse(
     """Levels 1 .. LEVELS of the pyramids of the sources, and of their exposure weights where these count."""
     cell = 2 * patch
 
-    def pooled(images: Tensor) -> Tensor:
-        return F.avg_pool2d(images.flatten(0, 1), cell).unflatten(0, images.shape[:2])
+    def pooled(images_of: Callable[[slice], Tensor]) -> Tensor:
+        # made first: small blocks between those of the bands would keep malloc from using their memory again
+        size = len(whole.sources), 1, 1, whole.height // cell, whole.width // cell
+        means = whole.sources[0].new_empty(size)
+        for rows in bands:
+            images = images_of(rows)
+            part = F.avg_pool2d(images.flatten(0, 1), cell).unflatten(0, images.shape[:2])
+            means[..., rows.start // cell : rows.stop // cell, :] = part
+        return means
 
-    levels = [None, torch.cat([pooled(whole.part(rows)) for rows in bands], dim=-2)]
-    exposed = [None, torch.cat([pooled(_exposure_of(whole, rows)) for rows in bands], dim=-2)] if counts else []
+    levels = [None, pooled(whole.part)]
+    exposed = [None, pooled(lambda rows: _exposure_of(whole, rows))] if counts else []
     for pyramid in (levels, exposed) if counts else (levels,):
         while len(pyramid) <= LEVELS:
             coarser = F.avg_pool2d(pyramid[-1].flatten(0, 1), 2)

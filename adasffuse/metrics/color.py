@@ -4,6 +4,8 @@ import numpy as np
 from numpy import ndarray
 from skimage.color import deltaE_ciede2000, rgb2lab
 
+from adasffuse.metrics.windows import strips
+
 
 def chroma_difference(color_a: ndarray, color_b: ndarray, color_fused: ndarray) -> float:
     """CIEDE2000 between the chroma of F and that of the coloured source, both taken at the source's lightness.
@@ -20,12 +22,14 @@ def chroma_difference(color_a: ndarray, color_b: ndarray, color_fused: ndarray) 
     sources = [image for image in (color_a, color_b) if _has_color(image)]
     if not sources:
         return float("nan")
-    chroma = rgb2lab(color_fused / 255)[..., 1:] if _has_color(color_fused) else np.zeros((*color_fused.shape[:2], 2))
-    differences = []
-    for source in sources:
-        lab = rgb2lab(source / 255)
-        differences.append(float(np.mean(deltaE_ciede2000(lab, np.dstack([lab[..., :1], chroma])))))
-    return sum(differences) / len(differences)
+    colored, total = _has_color(color_fused), 0.0
+    for rows in strips(len(color_fused)):
+        part = color_fused[rows]
+        chroma = rgb2lab(part / 255)[..., 1:] if colored else np.zeros((*part.shape[:2], 2))
+        for source in sources:
+            lab = rgb2lab(source[rows] / 255)
+            total += float(deltaE_ciede2000(lab, np.dstack([lab[..., :1], chroma])).sum())
+    return total / (len(sources) * color_fused.shape[0] * color_fused.shape[1])
 
 
 def _has_color(image: ndarray) -> bool:

@@ -70,10 +70,14 @@ def evaluate(
     channels = (0, 1, 2) if per_channel and color else (None,)  # None: luminance
     scores = dict.fromkeys(table, 0.0)
     with np.errstate(all="ignore"):  # undefined scores are reported once, below
-        for channel in channels:
-            images = _images(pixels, channel, table, freed=channel == channels[-1])
+        for name, definition in table.items():  # before the others: colours are large, and no other metric needs them
+            if _of_colors(definition):
+                scores[name] = definition.score({f"color_{key}": image.scaled() for key, image in pixels.items()})
+        others = {name: definition for name, definition in table.items() if not _of_colors(definition)}
+        for channel in channels if others else ():
+            images = _images(pixels, channel, freed=channel == channels[-1])
             images |= {"boxes": boxes, "classes": classes}
-            for name, definition in table.items():
+            for name, definition in others.items():
                 scores[name] += definition.score(images) / len(channels)
     undefined = [name for name, score in scores.items() if math.isnan(score)]
     if undefined:
@@ -104,16 +108,18 @@ def check_given(table: Mapping[str, Definition], reference: bool, boxes: bool) -
             raise ValueError(f"{', '.join(names)} {message}")
 
 
-def _images(
-    pixels: dict[str, Pixels], channel: int | None, table: Mapping[str, Definition], freed: bool
-) -> dict[str, ndarray]:
-    """What the metrics take, by name: rounded Y, or a channel, of every image, and colours where one looks at them.
+def _of_colors(definition: Definition) -> bool:
+    """Whether a metric looks at the colours of the images, and at nothing else."""
+    return all(name.startswith("color_") for name in definition.inputs)
+
+
+def _images(pixels: dict[str, Pixels], channel: int | None, freed: bool) -> dict[str, ndarray]:
+    """Rounded Y, or a channel, of every image, by name.
 
     Args:
         freed: the pixels are taken out of `pixels` one by one; large images are not kept twice.
     """
-    inputs = {name for definition in table.values() for name in definition.inputs}
-    images = {f"color_{name}": image.scaled() for name, image in pixels.items() if f"color_{name}" in inputs}
+    images = {}
     for name in list(pixels):
         image = pixels.pop(name) if freed else pixels[name]
         images[name] = image.rounded(channel)

@@ -21,6 +21,7 @@ from adasffuse.images.boxes import PEOPLE, Annotation, find_boxes, of_classes
 from adasffuse.images.color import luminance
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
+from adasffuse.images.levels import expanded, is_large, luma_of
 from adasffuse.images.no_data import fill_missing
 from adasffuse.images.pairs import Scene, SceneProblem, find_scenes
 from adasffuse.images.ranges import RangeSpec, resolve_range
@@ -40,7 +41,7 @@ from adasffuse.process import release_freed_memory
 
 _WORTH_A_WORKER = 20  # images: starting a process takes about as long as scoring them
 _PROCESS_BYTES = 300 << 20  # of a scoring process
-_BYTES_IN_STRIPS, _BYTES_AT_MOST = 60, 550  # per pixel: of the default metrics and Spurious, and of QP
+_BYTES_IN_STRIPS, _BYTES_OF_OTHERS, _BYTES_OF_QP = 60, 120, 260  # per pixel; strips: default metrics and Spurious
 _LARGE = 1 << 22  # pixels from which on freed memory is released before an image is scored
 _SHOWN = 3  # problems of one folder that are spelled out
 
@@ -352,8 +353,11 @@ def _affordable(jobs: Sequence[_Job]) -> int:
             pixels = image.width * image.height
     except (OSError, ValueError, PIL.Image.DecompressionBombError):  # no file of Pillow's: reading it says more
         return len(jobs)
-    in_strips = {*DEFAULT_METRICS, "Spurious"}.issuperset(jobs[0].settings.names)
-    return max(1, memory // (_PROCESS_BYTES + pixels * (_BYTES_IN_STRIPS if in_strips else _BYTES_AT_MOST)))
+    names = set(jobs[0].settings.names)
+    each = _BYTES_IN_STRIPS if names <= {*DEFAULT_METRICS, "Spurious"} else _BYTES_OF_OTHERS
+    if "QP" in names:
+        each = _BYTES_OF_QP
+    return max(1, memory // (_PROCESS_BYTES + pixels * each))
 
 
 def _score(job: _Job) -> _Result:
@@ -408,17 +412,22 @@ def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], 
     windows, no_data = dict(zip("ab", job.ranges)), dict(zip("ab", job.no_data))
     images, notices, valids = {}, (), []
     for name, path in paths.items():
-        file = read_image(path, windows.get(name), no_data.get(name), name == "a" and is_radiometric(path))
+        thermal = name == "a" and is_radiometric(path)
+        file = read_image(path, windows.get(name), no_data.get(name), thermal, levels=True)
         notices += file.notices
         images[name] = file.pixels
         _check_size(images, paths, name)
         if name in "ab":
             valids.append(file.valid)
         del file  # a colour image is freed once its luminance is there
-        if name == "b":
-            images["a"], images["b"] = fill_missing((images["a"], images["b"]), valids)[0]
+        if name == "b" and any(valid is not None for valid in valids):
+            images["a"], images["b"] = fill_missing((expanded(images["a"]), expanded(images["b"])), valids)[0]
         if name != "a" and not job.settings.needs_colors:
-            images = {name: luminance(image) for name, image in images.items()}
+            images = {name: luma_of(image) for name, image in images.items()}
+        if is_large(images[name].shape):
+            release_freed_memory()  # of decoding, and of the image before
+    if job.settings.needs_colors:
+        images = {name: expanded(image) for name, image in images.items()}
     if job.annotation:
         job.annotation.check_size(*images["a"].shape[:2])
     if job.fused is None:

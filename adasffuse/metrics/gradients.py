@@ -67,7 +67,8 @@ def edge_intensity(fused: ndarray) -> float:
     Returns:
         The score.
     """
-    return float(_strength(*_sobel(fused, cv2.BORDER_REPLICATE)).mean())
+    total = sum(float(_strength(*_sobel_rows(fused, rows, cv2.BORDER_REPLICATE)).sum()) for rows in strips(len(fused)))
+    return total / fused.size
 
 
 def edge_preservation(a: ndarray, b: ndarray, fused: ndarray, equal_as_published: bool = True) -> float:
@@ -109,22 +110,24 @@ def fusion_artifacts(a: ndarray, b: ndarray, fused: ndarray) -> float:
     Returns:
         The score.
     """
-    strengths, angles = [], []
-    for image in (a, b, fused):
-        gx, gy = (g / 8 for g in _sobel(image, cv2.BORDER_REFLECT_101))
-        strengths.append(_strength(gx, gy))
-        angles.append(np.arctan2(gx, gy))
-    *sources, strength_f = strengths
-    invented = np.logical_and(*(strength_f > strength for strength in sources))
     lost = weight = 0.0
-    for strength, angle in zip(sources, angles):
-        largest = np.maximum(strength, strength_f)
-        relative = np.divide(np.minimum(strength, strength_f), largest, out=np.zeros_like(largest), where=largest > 0)
-        turn = np.abs(np.abs(_fold(angle) - _fold(angles[-1])) - np.pi / 2) * 2 / np.pi
-        kept = np.sqrt(0.9999 / (1 + np.exp(-19 * (relative - 0.5))) * 0.9995 / (1 + np.exp(-22 * (turn - 0.5))))
-        importance = np.where(strength >= 2, strength**1.5, 0.001)
-        lost += float(np.sum((1 - kept)[invented] * importance[invented]))
-        weight += float(importance.sum())
+    for rows in strips(len(fused)):
+        strengths, angles = [], []
+        for image in (a, b, fused):
+            gx, gy = (g / 8 for g in _sobel_rows(image, rows, cv2.BORDER_REFLECT_101))
+            strengths.append(_strength(gx, gy))
+            angles.append(np.arctan2(gx, gy))
+        *sources, strength_f = strengths
+        invented = np.logical_and(*(strength_f > strength for strength in sources))
+        for strength, angle in zip(sources, angles):
+            largest = np.maximum(strength, strength_f)
+            smallest = np.minimum(strength, strength_f)
+            relative = np.divide(smallest, largest, out=np.zeros_like(largest), where=largest > 0)
+            turn = np.abs(np.abs(_fold(angle) - _fold(angles[-1])) - np.pi / 2) * 2 / np.pi
+            kept = np.sqrt(0.9999 / (1 + np.exp(-19 * (relative - 0.5))) * 0.9995 / (1 + np.exp(-22 * (turn - 0.5))))
+            importance = np.where(strength >= 2, strength**1.5, 0.001)
+            lost += float(np.sum((1 - kept)[invented] * importance[invented]))
+            weight += float(importance.sum())
     return lost / weight
 
 
@@ -143,13 +146,18 @@ def _sobel(image: ndarray, border: int) -> tuple[ndarray, ndarray]:
     return filter_same(image, _STEP, _SMOOTH, border), filter_same(image, _SMOOTH, _STEP, border)
 
 
+def _sobel_rows(image: ndarray, rows: slice, border: int) -> list[ndarray]:
+    """Some rows of `_sobel`."""
+    return [g[1:-1, 1:-1] for g in _sobel(with_border(image, rows, border), border)]
+
+
 def _strength(gx: ndarray, gy: ndarray) -> ndarray:
     return np.sqrt(gx * gx + gy * gy)
 
 
 def _polar(image: ndarray, rows: slice) -> tuple[ndarray, ndarray]:
     """Sobel strength in some rows, zeros around the image, and angle of the line, -pi/2..pi/2, -pi/2 where gx is 0."""
-    gx, gy = (g[1:-1, 1:-1] for g in _sobel(with_border(image, rows, cv2.BORDER_CONSTANT), cv2.BORDER_CONSTANT))
+    gx, gy = _sobel_rows(image, rows, cv2.BORDER_CONSTANT)
     with np.errstate(divide="ignore", invalid="ignore"):
         # the sign of gy matters: beside an upright line's -pi/2 one turn is short, the other long
         angle = gy / gx

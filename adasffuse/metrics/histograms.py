@@ -32,9 +32,13 @@ def stretch(image: ndarray, divided_first: bool = False) -> ndarray:
     low, high = image.min(), image.max()
     if low == high:
         return image if low == 0 else np.full_like(image, np.nan)
-    scaled = (image - low) / (high - low) * 255
+    scaled = image - low  # large images: one step after the other, in place
+    scaled /= high - low
+    scaled *= 255
     whole = np.floor(scaled)
-    return whole + (scaled - whole >= 0.5)
+    scaled -= whole
+    whole += scaled >= 0.5
+    return whole
 
 
 def value_codes(image: ndarray) -> tuple[ndarray, int]:

@@ -1,13 +1,18 @@
 """Metrics with a model of human contrast sensitivity: Qcv, Qcb.  Images are float64 (H, W) on 0..255."""
 
+from collections.abc import Callable
+
+import cv2
 import numpy as np
 import scipy.fft
 from numpy import ndarray
 
 from adasffuse.metrics.histograms import stretch
-from adasffuse.metrics.windows import filter_same
+from adasffuse.metrics.windows import filter_same, strips, with_border
 
 _BLOCK = 16
+_BLOCKS = 4  # rows of blocks worked on at once
+_REACH = 15  # pixels, of the Gaussians of Qcb
 
 
 def chen_varshney_quality(a: ndarray, b: ndarray, fused: ndarray, divided_first: bool = False) -> float:
@@ -24,15 +29,15 @@ def chen_varshney_quality(a: ndarray, b: ndarray, fused: ndarray, divided_first:
     Returns:
         The score; NaN for flat sources.
     """
-    a, b, fused = (stretch(image, divided_first) for image in (a, b, fused))
-    radius = _radius(fused.shape, 1 / 8)
-    sensitivity = 2.6 * (0.0192 + 0.144 * radius) * np.exp(-((0.144 * radius) ** 1.1))
+    fused = stretch(fused, divided_first)
     error = weight = 0.0
     for source in (a, b):
-        saliency = _block_sums(_sobel_strength(source) ** 5)
-        seen = _filter_frequencies(source - fused, sensitivity)
-        error += float(np.sum(saliency * _block_sums(seen * seen))) / _BLOCK**2
-        weight += float(saliency.sum())
+        source = stretch(source, divided_first)
+        seen = _filter_frequencies(source - fused, _mannos_sakrison, 1 / 8)
+        for rows in strips(len(source), step=_BLOCKS * _BLOCK):
+            saliency = _block_sums(_sobel_strength(source, rows) ** 5)
+            error += float(np.sum(saliency * _block_sums(np.square(seen[rows])))) / _BLOCK**2
+            weight += float(saliency.sum())
     return error / weight if weight > 0 else float("nan")
 
 
@@ -50,30 +55,43 @@ def chen_blum_quality(a: ndarray, b: ndarray, fused: ndarray, divided_first: boo
     Returns:
         The score; NaN where an image is flat.
     """
-    radius = _radius(fused.shape, 1 / 30)
-    sensitivity = np.exp(-((radius / 15.3870) ** 2)) - 0.7622 * np.exp(-((radius / 1.3456) ** 2))
-    stretched = [stretch(image, divided_first) for image in (a, b, fused)]
-    contrast_a, contrast_b, contrast_f = (_masked_contrast(_filter_frequencies(x, sensitivity)) for x in stretched)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        kept_a, kept_b = (np.minimum(c, contrast_f) / np.maximum(c, contrast_f) for c in (contrast_a, contrast_b))
-        share = contrast_a**2 / (contrast_a**2 + contrast_b**2)
-    return float(np.mean(share * kept_a + (1 - share) * kept_b))
+    seen = [_filter_frequencies(stretch(image, divided_first), _sensitivity, 1 / 30) for image in (a, b, fused)]
+    total = 0.0
+    for rows in strips(len(fused)):
+        contrast_a, contrast_b, contrast_f = (_masked_contrast(image, rows) for image in seen)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            kept_a, kept_b = (np.minimum(c, contrast_f) / np.maximum(c, contrast_f) for c in (contrast_a, contrast_b))
+            share = contrast_a**2 / (contrast_a**2 + contrast_b**2)
+        total += float(np.sum(share * kept_a + (1 - share) * kept_b))
+    return total / fused.size
 
 
-def _radius(shape: tuple[int, int], scale: float) -> ndarray:
-    """Length of the frequency vector (u, v) = scale * (width, height) * normalised frequency, in rfft2's order."""
-    v = scale * shape[0] * 2 * scipy.fft.fftfreq(shape[0])
-    u = scale * shape[1] * 2 * scipy.fft.rfftfreq(shape[1])
-    return np.hypot(u, v[:, None])
+def _mannos_sakrison(radius: ndarray) -> ndarray:
+    return 2.6 * (0.0192 + 0.144 * radius) * np.exp(-((0.144 * radius) ** 1.1))
 
 
-def _filter_frequencies(image: ndarray, response: ndarray) -> ndarray:
-    return scipy.fft.irfft2(scipy.fft.rfft2(image) * response, s=image.shape)
+def _sensitivity(radius: ndarray) -> ndarray:
+    return np.exp(-((radius / 15.3870) ** 2)) - 0.7622 * np.exp(-((radius / 1.3456) ** 2))
 
 
-def _sobel_strength(image: ndarray) -> ndarray:
+def _filter_frequencies(image: ndarray, response: Callable[[ndarray], ndarray], scale: float) -> ndarray:
+    """The image with its frequencies multiplied by a response to their radius.
+
+    That is the length of the frequency vector (u, v) = scale * (width, height) * normalised frequency.
+    """
+    height, width = image.shape
+    v, u = scale * height * 2 * scipy.fft.fftfreq(height), scale * width * 2 * scipy.fft.rfftfreq(width)
+    spectrum = scipy.fft.rfft2(image)
+    for rows in strips(height):
+        spectrum[rows] *= response(np.hypot(u, v[rows, None]))
+    return scipy.fft.irfft2(spectrum, s=image.shape, overwrite_x=True)
+
+
+def _sobel_strength(image: ndarray, rows: slice) -> ndarray:
+    """Some rows of the Sobel gradient magnitude, zeros around the image."""
     smooth, step = np.array([1.0, 2.0, 1.0]), np.array([-1.0, 0.0, 1.0])
-    return np.hypot(filter_same(image, step, smooth), filter_same(image, smooth, step))
+    part = with_border(image, rows, cv2.BORDER_CONSTANT)
+    return np.hypot(filter_same(part, step, smooth), filter_same(part, smooth, step))[1:-1, 1:-1]
 
 
 def _block_sums(image: ndarray) -> ndarray:
@@ -83,10 +101,12 @@ def _block_sums(image: ndarray) -> ndarray:
     return full.reshape(full.shape[0] // _BLOCK, _BLOCK, -1, _BLOCK).sum(axis=(1, 3))
 
 
-def _masked_contrast(image: ndarray) -> ndarray:
-    """Local contrast of two Gaussians, then masking C^3 / (C^2 + 0.0001)."""
-    x = np.arange(-15, 16)
+def _masked_contrast(image: ndarray, rows: slice) -> ndarray:
+    """Some rows of the local contrast of two Gaussians, then masking C^3 / (C^2 + 0.0001)."""
+    x = np.arange(-_REACH, _REACH + 1)
+    part = with_border(image, rows, cv2.BORDER_CONSTANT, _REACH)
     narrow, wide = (np.exp(-(x**2) / (2 * sigma**2)) / (np.sqrt(2 * np.pi) * sigma) for sigma in (2, 4))
     with np.errstate(divide="ignore", invalid="ignore"):
-        contrast = np.abs(filter_same(image, narrow, narrow) / filter_same(image, wide, wide) - 1)
+        contrast = np.abs(filter_same(part, narrow, narrow) / filter_same(part, wide, wide) - 1)
+    contrast = contrast[_REACH:-_REACH, _REACH:-_REACH]
     return contrast**3 / (contrast**2 + 0.0001)

@@ -1,16 +1,19 @@
-"""Fusion quality from phase congruency (QP).  Images are float64 (H, W) on 0..255."""
+"""Fusion quality from phase congruency (QP).  Images are float64 (H, W) on 0..255.
 
-from functools import lru_cache
+What looks at single frequencies or pixels is done a strip of rows at a time: as a whole only the transforms and the
+sums over orientations are kept.
+"""
 
 import numpy as np
 import scipy.fft
 from numpy import ndarray
 
-from adasffuse.metrics.windows import filter_same, gaussian
+from adasffuse.metrics.windows import filter_same, gaussian, strips
 
 _SCALES, _ORIENTATIONS = 4, 6
 _EPSILON = 1e-4
 _GAUSSIAN_11 = gaussian(11, 1.5)
+_REACH = len(_GAUSSIAN_11) // 2
 
 
 def phase_congruency_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
@@ -26,80 +29,122 @@ def phase_congruency_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
     Returns:
         The score; NaN where no source has a feature or an image is flat.
     """
-    (phase_a, *moments_a), (phase_b, *moments_b), maps_f = (phase_congruency(image) for image in (a, b, fused))
-    from_a = phase_a > phase_b
-    masks = [phase_a > 0.1, phase_b > 0.1, np.where(from_a, phase_a, phase_b) > 0.1]
-    if not masks[2].any():
-        return float("nan")
-    product = 1.0
-    for of_a, of_b, of_f in zip((phase_a, *moments_a), (phase_b, *moments_b), maps_f):
-        strongest = np.where(from_a, of_a, of_b)
-        similar = [_similarity(mask * of, of_f) * mask for mask, of in zip(masks, (of_a, of_b, strongest))]
-        product *= float(np.max(similar, axis=0).sum() / masks[2].sum())
-    return product
+    filters = _LogGabor(fused.shape)
+    maps_a, maps_b, maps_f = (phase_congruency(image, filters) for image in (a, b, fused))
+    height, features = len(fused), 0
+    sums = np.zeros(len(maps_f))
+    for rows in strips(height):
+        around = slice(max(rows.start - _REACH, 0), min(rows.stop + _REACH, height))
+        inner = slice(rows.start - around.start, rows.stop - around.start)
+        phase_a, phase_b = maps_a[0][around], maps_b[0][around]
+        from_a = phase_a > phase_b
+        masks = [phase_a > 0.1, phase_b > 0.1, np.where(from_a, phase_a, phase_b) > 0.1]
+        features += int(masks[2][inner].sum())
+        for k, of_f in enumerate(maps_f):
+            of_a, of_b = maps_a[k][around], maps_b[k][around]
+            candidates = (of_a, of_b, np.where(from_a, of_a, of_b))
+            similar = [_similarity(mask * of, of_f[around]) * mask for mask, of in zip(masks, candidates)]
+            sums[k] += np.max(similar, axis=0)[inner].sum()
+    return float(np.prod(sums / features)) if features else float("nan")
 
 
-def phase_congruency(image: ndarray) -> tuple[ndarray, ndarray, ndarray]:
+def phase_congruency(image: ndarray, filters: "_LogGabor | None" = None) -> tuple[ndarray, ndarray, ndarray]:
     """Phase congruency, and the maximum and minimum moment of its covariance over six orientations (Kovesi).
 
     Args:
         image: (H, W) float64.
+        filters: those of this size, where they are known.
     Returns:
         Three maps (H, W); phase congruency lies in 0..1.
     """
-    radial, angular = _log_gabor(image.shape)
+    filters = filters or _LogGabor(image.shape)
     spectrum = scipy.fft.fft2(image)
-    energies = amplitudes = xx = yy = xy = 0
-    for orientation, spread in enumerate(angular):
-        energy, amplitude = _oriented_energy(spectrum, [band * spread for band in radial])
-        energies, amplitudes = energies + energy, amplitudes + amplitude
+    responses = np.empty((_SCALES, *image.shape), complex)  # of one orientation, in the same memory for each
+    energies, amplitudes, xx, yy, xy = (np.zeros(image.shape) for _ in range(5))
+    for orientation in range(_ORIENTATIONS):
+        for rows in strips(len(image)):
+            for response, band in zip(responses, filters.bands(orientation, rows)):
+                np.multiply(spectrum[rows], band, out=response[rows])
+        for response in responses:
+            response[:] = scipy.fft.ifft2(response, overwrite_x=True)
+        threshold = filters.threshold(orientation, responses[0])
         angle = orientation * np.pi / _ORIENTATIONS
-        with np.errstate(divide="ignore", invalid="ignore"):
-            congruency = energy / amplitude
-        x, y = congruency * np.cos(angle), congruency * np.sin(angle)
-        xx, yy, xy = xx + x * x, yy + y * y, xy + x * y
-    xx, yy, xy = xx * 2 / _ORIENTATIONS, yy * 2 / _ORIENTATIONS, xy / _ORIENTATIONS
-    spread = np.sqrt(xy**2 + (xx - yy) ** 2) + _EPSILON
-    return energies / (amplitudes + _EPSILON), (yy + xx + spread) / 2, (yy + xx - spread) / 2
+        for rows in strips(len(image)):
+            energy, amplitude = _oriented_energy(responses[:, rows], threshold)
+            energies[rows] += energy
+            amplitudes[rows] += amplitude
+            with np.errstate(divide="ignore", invalid="ignore"):
+                congruency = energy / amplitude
+            x, y = congruency * np.cos(angle), congruency * np.sin(angle)
+            xx[rows] += x * x
+            yy[rows] += y * y
+            xy[rows] += x * y
+    del spectrum, responses
+    for rows in strips(len(image)):  # the sums give way to the maps
+        energies[rows] /= amplitudes[rows] + _EPSILON
+        x2, y2 = xx[rows] * 2 / _ORIENTATIONS, yy[rows] * 2 / _ORIENTATIONS
+        spread = np.sqrt((xy[rows] / _ORIENTATIONS) ** 2 + (x2 - y2) ** 2) + _EPSILON
+        xx[rows], yy[rows] = (y2 + x2 + spread) / 2, (y2 + x2 - spread) / 2
+    return energies, xx, yy
 
 
-def _oriented_energy(spectrum: ndarray, filters: list[ndarray]) -> tuple[ndarray, ndarray]:
+def _oriented_energy(responses: ndarray, threshold: float) -> tuple[ndarray, ndarray]:
     """Energy above the noise weighted by frequency spread, and the sum of amplitudes, of one orientation."""
-    responses = [scipy.fft.ifft2(spectrum * band) for band in filters]
-    sizes = [np.abs(response) for response in responses]
-    amplitude = sum(sizes)
-    mean = sum(responses)
-    mean = mean / (np.abs(mean) + _EPSILON)
+    sizes = np.abs(responses)
+    amplitude = sizes.sum(axis=0)
+    mean = responses.sum(axis=0)
+    mean /= np.abs(mean) + _EPSILON
     energy = 0
     for response in responses:
         turned = response * mean.conj()  # real part: along the mean phase, imaginary part: across
         energy = energy + turned.real - np.abs(turned.imag)
-    noise_power = -np.median(sizes[0] ** 2) / np.log(0.5) / np.sum(filters[0] ** 2)
-    impulse = scipy.fft.ifft2(sum(filters)).real
-    rayleigh = np.sqrt(noise_power * np.sum(impulse**2) * impulse.size)
-    threshold = rayleigh * (np.sqrt(np.pi / 2) + 2 * np.sqrt(2 - np.pi / 2)) / 1.7
-    width = amplitude / (np.max(sizes, axis=0) + _EPSILON) / _SCALES
+    width = amplitude / (sizes.max(axis=0) + _EPSILON) / _SCALES
     return np.maximum(energy - threshold, 0) / (1 + np.exp((0.5 - width) * 10)), amplitude
 
 
-@lru_cache(maxsize=2)
-def _log_gabor(shape: tuple[int, int]) -> tuple[list[ndarray], list[ndarray]]:
-    """Radial parts of 4 log-Gabor filters and angular parts of 6 orientations, zero frequency first."""
-    y, x = np.meshgrid(*(_frequencies(n) for n in shape), indexing="ij")
-    radius, theta = np.hypot(x, y), np.arctan2(-y, x)
-    radius[0, 0] = 1
-    low_pass = _low_pass(shape)
-    radial = []
-    for scale in range(_SCALES):
-        band = np.exp(-(np.log(radius * 3 * 2.1**scale) ** 2) / (2 * np.log(0.55) ** 2)) * low_pass
-        band[0, 0] = 0
-        radial.append(band)
-    angular = []
-    for orientation in range(_ORIENTATIONS):
-        turn = theta - orientation * np.pi / _ORIENTATIONS
-        distance = np.abs(np.arctan2(np.sin(turn), np.cos(turn)))
-        angular.append(np.exp(-(distance**2) / (2 * (np.pi / _ORIENTATIONS / 1.2) ** 2)))
-    return radial, angular
+class _LogGabor:
+    """Log-Gabor filters of 4 scales and 6 orientations, zero frequency first, made a strip of rows at a time.
+
+    Args:
+        shape: height and width of the images.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        y, x = (_frequencies(n) for n in shape)
+        radius = np.hypot(y[:, None], x)
+        radius[0, 0] = 1
+        self._log_radius = np.log(radius, out=radius)
+        self._theta = np.arctan2(-y[:, None], x)
+        self._low_pass = _low_pass(shape)
+        self._noise = [self._noise_scale(orientation) for orientation in range(_ORIENTATIONS)]
+
+    def bands(self, orientation: int, rows: slice) -> list[ndarray]:
+        """Rows of the filters of all scales, in one orientation."""
+        turn = self._theta[rows] - orientation * np.pi / _ORIENTATIONS
+        turn -= 2 * np.pi * np.rint(turn / (2 * np.pi))
+        spread = np.exp(-(turn**2) / (2 * (np.pi / _ORIENTATIONS / 1.2) ** 2)) * self._low_pass[rows]
+        if rows.start == 0:
+            spread[0, 0] = 0
+        wavelengths = (3 * 2.1**scale for scale in range(_SCALES))
+        logs = (self._log_radius[rows] + np.log(wavelength) for wavelength in wavelengths)
+        return [np.exp(-(log**2) / (2 * np.log(0.55) ** 2)) * spread for log in logs]
+
+    def threshold(self, orientation: int, finest: ndarray) -> float:
+        """Energy that noise reaches, by the response of the finest scale."""
+        power = np.abs(finest)
+        power *= power
+        rayleigh = np.sqrt(-np.median(power, overwrite_input=True) / np.log(0.5) * self._noise[orientation])
+        return rayleigh * (np.sqrt(np.pi / 2) + 2 * np.sqrt(2 - np.pi / 2)) / 1.7
+
+    def _noise_scale(self, orientation: int) -> float:
+        """Power of the summed filters, as far as it makes a real impulse response, over that of the finest one."""
+        finest, total = 0.0, np.empty(self._theta.shape, complex)
+        for rows in strips(len(total)):
+            bands = self.bands(orientation, rows)
+            finest += np.sum(bands[0] ** 2)
+            total[rows] = sum(bands)
+        impulse = scipy.fft.ifft2(total, overwrite_x=True).real
+        return np.einsum("ij,ij->", impulse, impulse) * impulse.size / finest
 
 
 def _frequencies(n: int) -> ndarray:

@@ -1,12 +1,12 @@
 """Structural similarity and the fusion indices built on it.  Images are float64 (H, W) on 0..255."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
 from numpy import ndarray
 
-from adasffuse.metrics.windows import LocalMoments, filter_same, fits, gaussian, strips, uniform
+from adasffuse.metrics.windows import LocalMoments, filter_same, fits, gaussian, strips, uniform, with_border
 
 _GAUSSIAN_11 = gaussian(11, 1.5)
 _GAUSSIAN_7 = gaussian(7, 1.5)
@@ -135,19 +135,22 @@ def piella_quality(a: ndarray, b: ndarray, fused: ndarray, edges: bool = False, 
     """
     if not fits(fused, 11):
         return _NAN
-    if edges:
-        a, b, fused = _prewitt(a), _prewitt(b), _prewitt(fused)
-    moments = LocalMoments(_GAUSSIAN_11, {"a": a, "b": b, "fused": fused})
-    saliency_a, saliency_b = moments.variance("a"), moments.variance("b")
-    both_flat = saliency_a + saliency_b == 0
-    saliency_a, saliency_b = saliency_a + 0.5 * both_flat, saliency_b + 0.5 * both_flat
-    share = saliency_a / (saliency_a + saliency_b)
-    with_a, with_b = (_ssim_maps(moments, source, "fused")[0] for source in ("a", "b"))
-    quality = share * with_a + (1 - share) * with_b
-    if not weighted:
-        return float(quality.mean())
-    weight = np.maximum(saliency_a, saliency_b)
-    return float(np.sum(weight * quality) / weight.sum())
+    total = weights = 0.0
+    for rows in strips(len(fused), 11):
+        images = {"a": a, "b": b, "fused": fused}
+        moments = LocalMoments(
+            _GAUSSIAN_11, {name: _prewitt(x, rows) if edges else x[rows] for name, x in images.items()}
+        )
+        saliency_a, saliency_b = moments.variance("a"), moments.variance("b")
+        both_flat = saliency_a + saliency_b == 0
+        saliency_a, saliency_b = saliency_a + 0.5 * both_flat, saliency_b + 0.5 * both_flat
+        share = saliency_a / (saliency_a + saliency_b)
+        with_a, with_b = (_ssim_maps(moments, source, "fused")[0] for source in ("a", "b"))
+        quality = share * with_a + (1 - share) * with_b
+        weight = np.maximum(saliency_a, saliency_b) if weighted else np.ones_like(quality)
+        total += float(np.sum(weight * quality))
+        weights += float(weight.sum())
+    return total / weights
 
 
 def piella_edge_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
@@ -178,12 +181,7 @@ def yang_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
     """
     if not fits(fused, 11):
         return _NAN
-    moments = LocalMoments(_GAUSSIAN_7, {"a": a, "b": b, "fused": fused}, floor=_FLAT)
-    with_a, with_b = (_ssim_maps(moments, source, "fused", 0)[0] for source in ("a", "b"))
-    with np.errstate(invalid="ignore"):
-        share = moments.variance("a") / (moments.variance("a") + moments.variance("b"))
-    agree = _ssim_maps(moments, "a", "b", 0)[0] >= 0.75
-    return _mean_of_numbers(np.where(agree, share * with_a + (1 - share) * with_b, np.maximum(with_a, with_b)))
+    return _mean_of_numbers(_yang_map(moments) for moments in _flat_aware_moments(a, b, fused))
 
 
 def cvejic_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
@@ -200,7 +198,18 @@ def cvejic_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
     """
     if not fits(fused, 11):
         return _NAN
-    moments = LocalMoments(_GAUSSIAN_7, {"a": a, "b": b, "fused": fused}, floor=_FLAT)
+    return _mean_of_numbers(_cvejic_map(moments) for moments in _flat_aware_moments(a, b, fused))
+
+
+def _yang_map(moments: LocalMoments) -> ndarray:
+    with_a, with_b = (_ssim_maps(moments, source, "fused", 0)[0] for source in ("a", "b"))
+    with np.errstate(invalid="ignore"):
+        share = moments.variance("a") / (moments.variance("a") + moments.variance("b"))
+    agree = _ssim_maps(moments, "a", "b", 0)[0] >= 0.75
+    return np.where(agree, share * with_a + (1 - share) * with_b, np.maximum(with_a, with_b))
+
+
+def _cvejic_map(moments: LocalMoments) -> ndarray:
     covariance_a, covariance_b = moments.covariance("a", "fused"), moments.covariance("b", "fused")
     with np.errstate(divide="ignore", invalid="ignore"):
         share = covariance_a / (covariance_a + covariance_b)
@@ -208,7 +217,13 @@ def cvejic_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
     quality = share * with_a + (1 - share) * with_b
     quality[share < 0] = 0
     quality[share > 1] = 1
-    return _mean_of_numbers(quality)
+    return quality
+
+
+def _flat_aware_moments(a: ndarray, b: ndarray, fused: ndarray) -> Iterator[LocalMoments]:
+    """Moments in 7x7 Gaussian windows, exactly 0 in flat ones, strip by strip."""
+    for rows in strips(len(fused), len(_GAUSSIAN_7)):
+        yield LocalMoments(_GAUSSIAN_7, {"a": a[rows], "b": b[rows], "fused": fused[rows]}, floor=_FLAT)
 
 
 def _ssim_terms(
@@ -261,16 +276,20 @@ def _ratio(xy: ndarray, xx: ndarray, yy: ndarray, factor: float, constant: float
     return above
 
 
-def _mean_of_numbers(quality: ndarray) -> float:
-    """Mean without NaN pixels."""
-    kept = quality[~np.isnan(quality)]
-    return float(kept.mean()) if kept.size else _NAN
+def _mean_of_numbers(maps: Iterable[ndarray]) -> float:
+    """Mean over all maps without NaN pixels."""
+    total, count = 0.0, 0
+    for quality in maps:
+        kept = quality[~np.isnan(quality)]
+        total, count = total + float(kept.sum()), count + kept.size
+    return total / count if count else _NAN
 
 
-def _prewitt(image: ndarray) -> ndarray:
-    """Prewitt gradient magnitude with zeros around the image."""
+def _prewitt(image: ndarray, rows: slice) -> ndarray:
+    """Some rows of the Prewitt gradient magnitude with zeros around the image."""
     ones, step = np.ones(3), np.array([-1.0, 0.0, 1.0])
-    return np.hypot(filter_same(image, step, ones), filter_same(image, ones, step))
+    part = with_border(image, rows, cv2.BORDER_CONSTANT)
+    return np.hypot(filter_same(part, step, ones), filter_same(part, ones, step))[1:-1, 1:-1]
 
 
 def _halve(image: ndarray) -> ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from adasffuse.images.color import luminance
 from adasffuse.images.image import Image
+from adasffuse.images.levels import luma_of
 from adasffuse.registration.features import edge_features
 from adasffuse.registration.information import Information, distortion, register_by_information
 from adasffuse.registration.matching import Correlation, consistent, prominence
@@ -95,7 +96,7 @@ def misalignment(a: Image, b: Image) -> float | None:
     size = (round(height * factor), round(width * factor))
     features = []
     for image in (a, b):
-        small = _resized(luminance(image.pixels), size)
+        small = _resized(luma_of(image.pixels), size)
         if not _has_content(small, None):
             return None
         valid = None if image.valid is None else _resized(image.valid.astype(np.float32), size) > 0.999

@@ -1,0 +1,58 @@
+"""Large images as the whole numbers that their files hold: a quarter or half of the memory of float32.
+
+Where `read_image` is asked for levels, the pixels of large images are uint8 or uint16 that span all values of their
+bits.  What looks at such an image does so through `expanded` or `luma_of`.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from adasffuse.images.color import luminance
+
+LARGE = 1 << 23  # pixels of an image from which on its levels are kept
+_STEP = 1 << 20  # pixels that are looked at at a time
+
+
+def is_large(shape: tuple[int, ...]) -> bool:
+    """Whether an image of shape (H, W) or (H, W, 3) has so many pixels that its levels are kept."""
+    return shape[0] * shape[1] > LARGE
+
+
+def expanded(pixels: np.ndarray) -> np.ndarray:
+    """Pixels as float32 in [0, 1], of uint8 or uint16 levels or of what is float32 already."""
+    if pixels.dtype.kind != "u":
+        return pixels
+    return np.divide(pixels, np.float32(np.iinfo(pixels.dtype).max), dtype=np.float32)
+
+
+def compacted(pixels: np.ndarray) -> np.ndarray:
+    """Pixels in [0, 1] as uint8 where that holds them exactly, a quarter of the memory; else as they are."""
+    if pixels.dtype.kind == "u":
+        return pixels
+    levels = np.empty(pixels.shape, np.uint8)
+    for rows in _bands(pixels):
+        levels[rows] = np.rint(pixels[rows] * np.float32(255))
+        if not np.array_equal(expanded(levels[rows]), pixels[rows]):
+            return pixels
+    return levels
+
+
+def luma_of(pixels: np.ndarray) -> np.ndarray:
+    """Luminance (H, W) float32 in [0, 1] of levels, or of float32 pixels."""
+    if pixels.dtype.kind != "u":
+        return luminance(pixels)
+    luma = np.empty(pixels.shape[:2], np.float32)
+    for rows in _bands(pixels):
+        luma[rows] = luminance(expanded(pixels[rows]))
+    return luma
+
+
+def same_pixels(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two images, levels or float32, are equal."""
+    return a.shape == b.shape and all(np.array_equal(expanded(a[rows]), expanded(b[rows])) for rows in _bands(a))
+
+
+def _bands(pixels: np.ndarray) -> Iterator[slice]:
+    step = max(1, _STEP // pixels.shape[1])
+    return (slice(start, start + step) for start in range(0, len(pixels), step))
