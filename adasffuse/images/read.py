@@ -54,7 +54,7 @@ def read_image(
             increasing numbers.  The message names the file and says what to do.
     """
     with open_image(path, thermal) as file:
-        image = interpret(file.decode(), file.depth, str(path), value_range, no_data, thermal, levels)
+        image = interpret(file.decode(), file.depth, str(path), value_range, no_data, thermal, levels=levels)
     valid = None if image.valid is None else upright(image.valid, file.orientation)
     return replace(image, pixels=upright(image.pixels, file.orientation), valid=valid)
 
@@ -66,11 +66,8 @@ def interpret(
     value_range: tuple[float, float] | None = None,
     no_data: float | None = None,
     thermal: bool = False,
-<<<<<<< HEAD
     measurable: bool = True,
-=======
     levels: bool = False,
->>>>>>> large
 ) -> Image:
     """What stored values mean: an image in sRGB on [0, 1]; arguments and errors as of `read_image`.
 

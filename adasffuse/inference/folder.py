@@ -26,12 +26,8 @@ from adasffuse.files import DISK_FULL, not_written, printable, told
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
-<<<<<<< HEAD
-from adasffuse.images.metadata import KEPT, Metadata, read_metadata
-=======
 from adasffuse.images.levels import expanded, same_pixels
-from adasffuse.images.metadata import Metadata, read_metadata
->>>>>>> large
+from adasffuse.images.metadata import KEPT, Metadata, read_metadata
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import RangeSpec, resolve_range
