@@ -1,7 +1,9 @@
 """Registration: known movements of rendered scenes, what cannot be registered, and the doors that use it."""
 
 import errno
+import importlib.util
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +13,7 @@ from tiny import Mean, texture, write_weights
 
 from adasffuse.cli import align, fuse
 from adasffuse.images.color import luminance
-from adasffuse.images.image import Image
+from adasffuse.images.image import Image, ImageError
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import folder
@@ -27,6 +29,7 @@ from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import TASKS
 
 SIZE = (240, 320)
+BENCHMARK = Path(__file__).parents[1] / "scripts/benchmark_registration.py"
 
 
 @pytest.fixture(scope="module")
@@ -273,6 +276,24 @@ def test_a_glance_tells_what_is_off(street):
     shifted = moved(infrared, affine(shift=(12, 8)))
     assert notable_misalignment(shifted, visible) == pytest.approx(np.hypot(12, 8), rel=0.3)
     assert misalignment(Image(np.zeros(SIZE, np.float32)), visible) is None
+
+
+def test_scores_of_aligned_pairs_are_taken_where_all_hold_data():
+    spec = importlib.util.spec_from_file_location("benchmark_registration", BENCHMARK)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    valid = np.ones((120, 160), bool)
+    valid[:5] = valid[-3:] = False
+    valid[:, :7] = False
+    assert benchmark.filled_rectangle(valid) == (slice(5, 117), slice(7, 160))
+    with pytest.raises(ImageError, match="no rectangle in common"):
+        benchmark.filled_rectangle(np.zeros((60, 80), bool))
+    original, b = (Image(texture(120, 160, seed).astype(np.float32) / 255) for seed in (1, 2))
+    others = {"same": Image(original.pixels.copy()), "shifted": Image(np.roll(original.pixels, 3, axis=1))}
+    ratios = benchmark.score_ratios(Fuser(Mean(), TASKS["ivf"]), original, b, others)
+    assert all(value == pytest.approx(1) for value in ratios["same, against the original's sources"].values())
+    strict, own = (ratios[f"shifted, against {sources}"] for sources in ("the original's sources", "own sources"))
+    assert strict["VIFF"] < 0.8 * own["VIFF"] and strict["SSIM"] < own["SSIM"]
 
 
 # ---- calibration
