@@ -2,7 +2,7 @@
 
 python scripts/benchmark_registration.py --root_path DATA/test --datasets IVF IVF_MSRS MIF/PET-MRI --count 8
 python scripts/benchmark_registration.py --root_path DATA/train --datasets IVF IVF_M3FD --checks
-python scripts/benchmark_registration.py --rendered 8
+python scripts/benchmark_registration.py --rendered 8 --heads 8
 python scripts/benchmark_registration.py --fields DATA/misaligned/IVF_MSRS --clean DATA/test/IVF_MSRS
 
 Known affine movements: source A is warped so that the corners move by up to 5 % of the width, and registered to B.  The
@@ -12,16 +12,22 @@ B is not black: corners lie far from a head in the middle of its image.  --simil
 fields: the mean distance over the pixels, beside doing nothing and an affine estimate.  Times are of a machine that may
 do other work.
 
+--scores: the moved pairs are registered and fused, and compared with the fused pairs as they come, registered as well,
+in the rectangle where all hold data: each scored against its own sources, and all against the sources of the latter.
+Beside the estimate stands the known map: what it loses is lost by resampling twice, once in moving the image.
+
 --checks: how many pairs are accepted as they come, moved as above, and of two different scenes (two for each pair); how
 long the misalignment score takes, of the processor; in how many image quarters registering the pairs as they come
 raises the correlation of their gradient strengths, which the estimate does not use.  --rendered: how far images that
-lie on each other are moved, and the corner error after known movements, affine and of perspective.
+lie on each other are moved, and the corner error after known movements, affine and of perspective.  --heads: the
+corner error of rendered functional scans against the MRI that they lie on, as they lie and moved.
 """
 
 import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -37,12 +43,15 @@ from adasffuse.metrics import evaluate
 from adasffuse.process import run_program, say
 from adasffuse.registration.aligner import Aligner, measure_of
 from adasffuse.registration.estimate import estimate, misalignment
+from adasffuse.registration.palette import palette_values
 from adasffuse.registration.transform import METHODS, AlignmentError, Transform, corner_shift, warp_image
+from adasffuse.scenes.head import head
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import find_task
 
 OFFSET = 0.05  # of the width, how far corners move at most
 SHOWN = 0.1  # luminance of what is not black
+FUNCTIONAL_BLUR = 3  # pixels, standard deviation
 SCORES = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
 
 
@@ -51,13 +60,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--root_path", type=Path, help="folder of data sets whose pairs are moved")
     parser.add_argument("--datasets", nargs="+", default=["IVF"], help="(IVF)")
     parser.add_argument("--count", type=int, default=8, help="pairs of each data set, evenly spread (%(default)s)")
+    parser.add_argument("--half", choices=("even", "odd"), help="only every second pair: choose on one, confirm on one")
     parser.add_argument("--method", choices=("affine", "homography"), default="affine", help="(%(default)s)")
     parser.add_argument("--fields", type=Path, help="folder with infrared_warped/ and grid/NAME.npz")
     parser.add_argument("--clean", type=Path, help="data set of the same names, with infrared/ and visible/")
-    parser.add_argument("--scores", action="store_true", help="also fuse, and compare with the pairs as they come")
+    parser.add_argument("--scores", action="store_true", help="also fuse, and compare with the aligned originals")
     parser.add_argument("--similar", action="store_true", help="known movements that turn, scale and shift only")
     parser.add_argument("--checks", action="store_true", help="instead: what is accepted, and what it improves")
     parser.add_argument("--rendered", type=int, default=0, metavar="N", help="rendered streets that are registered")
+    parser.add_argument(
+        "--heads", type=int, default=0, metavar="N", help="rendered functional scans and MRI, registered"
+    )
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(argv)
 
@@ -73,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
             for dataset in args.datasets:
                 for folder in scene_folders(args.root_path, dataset):
                     scenes = find_scenes(folder.folders)[0]
+                    scenes = {"even": scenes[::2], "odd": scenes[1::2], None: scenes}[args.half]
                     if args.checks:
                         pairs = [read_scene(scene) for scene in spread(scenes, args.count)]
                         say(checks_line(folder.name, pairs, measure_of(find_task(folder.name).id), args))
@@ -82,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
             pairs = [rendered_pair(seed) for seed in range(args.rendered)]
             name = "rendered streets of 320x240 pixels that lie on each other"
             say(checks_line(name, pairs, "edges", args) if args.checks else rendered_lines(name, pairs))
+        if args.heads:
+            say(head_lines(args.heads))
         if args.fields:
             say(field_lines(args))
     except (ValueError, OSError) as error:
@@ -153,14 +169,17 @@ def affine_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str
         relative.append(corner_shift(found.matrix, truth @ own, size))
         shown.append(shift_of_content(found.matrix, truth @ own, b))
         if fuser:
-            ratios.append(score_ratio(fuser, a, b, moving, Aligner(args.method, "b", measure)))
+            known = Transform("affine", truth @ own, size, moving.pixels.shape[:2])
+            aligned = {"estimated": warp_image(moving, found), "known map": warp_image(moving, known)}
+            original = warp_image(a, replace(known, matrix=own))
+            ratios.append(score_ratios(fuser, original, b, aligned))
     text = (
         f"{name}: n = {len(errors)}, corner error median {np.median(errors):.2f} px, within 3 px "
         f"{np.mean(np.array(errors) < 3):.0%}; relative to the pair's own estimate median "
         f"{np.median(relative):.2f} px, within 3 px {np.mean(np.array(relative) < 3):.0%}, of what B shows "
         f"{np.median(shown):.2f} px; {failed} failed; {np.median(seconds):.2f} s per pair"
     )
-    return text + (f"; fused scores / those of the pair as it comes: {table_of(ratios)}" if ratios else "")
+    return text + (f"\n  {table_of(ratios)}" if ratios else "")
 
 
 def checks_line(name: str, pairs: list[Sequence[Image]], measure: str, args: argparse.Namespace) -> str:
@@ -247,16 +266,81 @@ def rendered_lines(name: str, pairs: list[Sequence[Image]]) -> str:
     return "\n".join(lines)
 
 
-def score_ratio(fuser, a: Image, b: Image, moving: Image, aligner: Aligner) -> dict[str, float]:
-    """Scores of the fused registered pair over those of the fused pair as it comes, both against that pair."""
-    sources = [quantise(luminance(image.pixels), "8") for image in (a, b)]
-    registered = aligner.align([moving, b])
-    first, second = (evaluate(*sources, fuser.fuse(*pair, depth="8"), metrics=SCORES) for pair in (registered, (a, b)))
-    return {name: first[name] / second[name] for name in SCORES}
+def head_lines(count: int) -> str:
+    """Corner errors of rendered functional scans that lie on their MRI, and of the same moved, pixels."""
+    lines = [f"{count} rendered heads of 192x192 pixels, functional scans blurred by {FUNCTIONAL_BLUR} px"]
+    for name in ("PET", "SPECT"):
+        rng, errors, refused = np.random.default_rng(0), {"as they lie": [], "moved": []}, 0
+        for seed in range(count):
+            case = head(seed, 192)
+            scan, mri = (palette_values(np.float32(case[key]) / 255) for key in (name, "MRI"))
+            scan, mri, size = Image(cv2.GaussianBlur(scan, (0, 0), FUNCTIONAL_BLUR)), Image(mri), mri.shape
+            for kind, matrix in (("as they lie", np.eye(3)), ("moved", known_movement(size, rng))):
+                found = accepted(moved_by(scan, matrix), mri, "affine", "medical")
+                refused += found is None
+                errors[kind] += [corner_shift(found.matrix, matrix, size)] if found else []
+        medians = ", ".join(
+            f"{kind} {np.median(some):.2f} (largest {np.max(some):.2f})" for kind, some in errors.items()
+        )
+        lines.append(f"  {name}: corner error median, px: {medians}; {refused} of {2 * count} refused")
+    return "\n".join(lines)
 
 
-def table_of(ratios: list[dict[str, float]]) -> str:
-    return ", ".join(f"{name} {np.mean([ratio[name] for ratio in ratios]):.3f}" for name in SCORES)
+def score_ratios(fuser, original: Image, b: Image, aligned: dict[str, Image]) -> dict[str, dict[str, float]]:
+    """Scores of fused pairs over those of the aligned original, where all of them hold data.
+
+    Args:
+        original: source A as it comes, aligned to `b`.
+        aligned: moved and aligned forms of source A, by name.
+    Returns:
+        Ratios by metric, of each name twice: scored against its own sources, and against those of the original.
+    """
+    images = [original, *aligned.values(), b]
+    valid = [np.ones(b.pixels.shape[:2], bool) if image.valid is None else image.valid for image in images]
+    part = filled_rectangle(np.all(valid, axis=0))
+
+    def shown(image: Image) -> np.ndarray:
+        return np.ascontiguousarray(quantise(luminance(image.pixels), "8")[part])
+
+    def scores(fused: np.ndarray, source: Image) -> dict[str, float]:
+        return evaluate(shown(source), shown(b), fused, metrics=SCORES)
+
+    def fused(source: Image) -> np.ndarray:
+        return np.ascontiguousarray(fuser.fuse(source, b, depth="8")[part])
+
+    wanted, ratios = scores(fused(original), original), {}
+    for name, image in aligned.items():
+        result = fused(image)
+        for against, source in (("own sources", image), ("the original's sources", original)):
+            found = scores(result, source)
+            ratios[f"{name}, against {against}"] = {score: found[score] / wanted[score] for score in SCORES}
+    return ratios
+
+
+def filled_rectangle(valid: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of a rectangle of True: sides are cut off, that with the most missing first.
+
+    Raises:
+        ImageError: there is none.
+    """
+    top, left, bottom, right = 0, 0, *valid.shape
+    while top < bottom and left < right and not valid[top:bottom, left:right].all():
+        part = valid[top:bottom, left:right]
+        missing = [1 - float(side.mean()) for side in (part[0], part[-1], part[:, 0], part[:, -1])]
+        worst = int(np.argmax(missing))
+        top, bottom = top + (worst == 0), bottom - (worst == 1)
+        left, right = left + (worst == 2), right - (worst == 3)
+    if top >= bottom or left >= right:
+        raise ImageError("the aligned images have no rectangle in common to be scored in")
+    return slice(top, bottom), slice(left, right)
+
+
+def table_of(ratios: list[dict[str, dict[str, float]]]) -> str:
+    lines = [f"fused scores / those of the aligned originals, mean of {len(ratios)}:"]
+    for name in ratios[0]:
+        means = ", ".join(f"{score} {np.mean([ratio[name][score] for ratio in ratios]):.3f}" for score in SCORES)
+        lines.append(f"    {name}: {means}")
+    return "\n".join(lines)
 
 
 def fields(args: argparse.Namespace) -> Iterator[tuple[Image, Image, Image, np.ndarray]]:
@@ -313,13 +397,17 @@ def field_lines(args: argparse.Namespace) -> str:
             errors[method].append(mean_distance(positions, truth, inside))
             errors[f"{method}, relative"].append(mean_distance(positions, undone(own, displacement), inside))
         if fuser:
-            ratios.append(score_ratio(fuser, infrared, visible, warped, Aligner("deformable")))
+            try:
+                original, aligned = (Aligner("deformable").align([a, visible])[0] for a in (infrared, warped))
+            except AlignmentError:
+                continue
+            ratios.append(score_ratios(fuser, original, visible, {"estimated": aligned}))
     lines = [f"known fields: n = {len(errors['nothing'])}, {failed} estimates failed"]
     for name, values in errors.items():
         took = f", {np.median(seconds[name]):.2f} s per pair" if name in seconds else ""
         lines.append(f"  {name}: endpoint error mean {np.mean(values):.2f} px, largest {np.max(values):.2f} px{took}")
     if ratios:
-        lines.append(f"  fused scores / those of the pairs as they come: {table_of(ratios)}")
+        lines.append(f"  {table_of(ratios)}")
     return "\n".join(lines)
 
 

@@ -1,7 +1,9 @@
 """Registration: known movements of rendered scenes, what cannot be registered, and the doors that use it."""
 
 import errno
+import importlib.util
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +13,7 @@ from tiny import Mean, texture, write_weights
 
 from adasffuse.cli import align, fuse
 from adasffuse.images.color import luminance
-from adasffuse.images.image import Image
+from adasffuse.images.image import Image, ImageError
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import folder
@@ -20,12 +22,14 @@ from adasffuse.registration.aligner import Aligner, Calibration, calibrate, load
 from adasffuse.registration.estimate import estimate, misalignment, notable_misalignment
 from adasffuse.registration.matching import Correlation, prominence
 from adasffuse.registration.palette import palette_values
+from adasffuse.registration.refinement import SmoothInformation, refine_by_information
 from adasffuse.registration.transform import AlignmentError, Transform, corner_shift, identity, warp_image
 from adasffuse.scenes.head import head
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import TASKS
 
 SIZE = (240, 320)
+BENCHMARK = Path(__file__).parents[1] / "scripts/benchmark_registration.py"
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +194,62 @@ def test_what_is_no_scan_of_the_head_is_refused():
         estimate(Image(texture(192, 192, 1).astype(np.float32) / 255), mri, measure="medical")
 
 
+def test_a_skull_around_something_else_is_refused():
+    """The outlines of both scans agree, and with them most edges: what lies inside does not."""
+    case = head(3, 192)
+    scan, mri = (case[name].astype(np.float32) / 255 for name in ("CT", "MRI"))
+    y, x = np.mgrid[:192, :192]
+    noise = 0.3 + 0.2 * cv2.GaussianBlur(texture(192, 192, 1).astype(np.float32) / 255, (0, 0), 1)
+    other = np.where(np.hypot(x - 95.5, y - 95.5) < 62, noise, scan).astype(np.float32)
+    estimate(Image(scan), Image(mri), measure="medical")
+    with pytest.raises(AlignmentError, match="no structure in common"):
+        estimate(Image(other), Image(mri), measure="medical")
+
+
+def functional_and_mri(name, seed=3):
+    """Values of a functional scan, as blurred as real ones, and the MRI that it lies on."""
+    case = head(seed, 192)
+    scan, mri = (palette_values(case[key].astype(np.float32) / 255) for key in (name, "MRI"))
+    return cv2.GaussianBlur(scan, (0, 0), 3), mri
+
+
+def with_masks(scan, mri):
+    return scan, np.ones_like(scan), mri, np.ones_like(mri)
+
+
+def test_the_derivatives_of_information_are_its_differences():
+    measure = SmoothInformation(*with_masks(*functional_and_mri("PET")))
+    matrix = affine(2, 1.02, (4, -3)) @ np.array([[1, 0, 0], [0, 1, 0], [1e-5, -1e-5, 1.0]])
+    _, gradient = measure(matrix)
+    for element, step in (((0, 0), 2e-3), ((0, 1), 2e-3), ((1, 2), 0.2), ((2, 0), 1e-5), ((2, 1), 1e-5)):
+        more = np.zeros((3, 3))
+        more[element] = step
+        difference = (measure(matrix + more)[0] - measure(matrix - more)[0]) / (2 * step)
+        assert gradient[element] == pytest.approx(difference, rel=0.1)
+
+
+def test_information_of_an_image_with_itself_is_largest_where_it_lies():
+    scan = functional_and_mri("PET")[0]
+    measure = SmoothInformation(*with_masks(scan, scan))
+    (value, slope), (less, steeper) = measure(np.eye(3)), measure(affine(shift=(6, 0)))
+    assert value > 2 * less and abs(slope[0, 2]) < 0.1 * abs(steeper[0, 2])
+
+
+def test_searches_from_two_places_end_at_one_maximum():
+    images = with_masks(*functional_and_mri("SPECT"))
+    starts = affine(1, 1.01, (2, -1)), affine(-1, 0.99, (-1, 2))
+    one, other = (refine_by_information(*images, np.eye(3), start, "affine") for start in starts)
+    assert corner_shift(one, other, (192, 192)) < 0.5 < 3 < corner_shift(*starts, (192, 192))
+
+
+def test_a_functional_scan_is_registered_where_it_lies_and_where_it_is_moved_to():
+    scan, mri = (Image(values) for values in functional_and_mri("PET"))
+    matrix = affine(2, 1.02, (5, -4))
+    assert corner_shift(estimate(scan, mri, "affine", "medical").transform.matrix, np.eye(3), (192, 192)) < 1.3
+    found = estimate(moved(scan, matrix), mri, "affine", "medical").transform.matrix
+    assert corner_shift(found, matrix, (192, 192)) < 1.3
+
+
 def test_the_correlation_of_patches_is_that_of_shifted_images():
     a, b = np.random.default_rng(0).normal(size=(2, 3, 24, 32)).astype(np.float32)
     gain = Correlation(a, b, radius=2, cell=8, spread=0).gain
@@ -216,6 +276,24 @@ def test_a_glance_tells_what_is_off(street):
     shifted = moved(infrared, affine(shift=(12, 8)))
     assert notable_misalignment(shifted, visible) == pytest.approx(np.hypot(12, 8), rel=0.3)
     assert misalignment(Image(np.zeros(SIZE, np.float32)), visible) is None
+
+
+def test_scores_of_aligned_pairs_are_taken_where_all_hold_data():
+    spec = importlib.util.spec_from_file_location("benchmark_registration", BENCHMARK)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    valid = np.ones((120, 160), bool)
+    valid[:5] = valid[-3:] = False
+    valid[:, :7] = False
+    assert benchmark.filled_rectangle(valid) == (slice(5, 117), slice(7, 160))
+    with pytest.raises(ImageError, match="no rectangle in common"):
+        benchmark.filled_rectangle(np.zeros((60, 80), bool))
+    original, b = (Image(texture(120, 160, seed).astype(np.float32) / 255) for seed in (1, 2))
+    others = {"same": Image(original.pixels.copy()), "shifted": Image(np.roll(original.pixels, 3, axis=1))}
+    ratios = benchmark.score_ratios(Fuser(Mean(), TASKS["ivf"]), original, b, others)
+    assert all(value == pytest.approx(1) for value in ratios["same, against the original's sources"].values())
+    strict, own = (ratios[f"shifted, against {sources}"] for sources in ("the original's sources", "own sources"))
+    assert strict["VIFF"] < 0.8 * own["VIFF"] and strict["SSIM"] < own["SSIM"]
 
 
 # ---- calibration

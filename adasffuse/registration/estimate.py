@@ -14,6 +14,7 @@ from adasffuse.registration.information import Information, distortion, register
 from adasffuse.registration.matching import Correlation, consistent, prominence
 from adasffuse.registration.models import ParametricModel, SmoothModel
 from adasffuse.registration.palette import palette_values
+from adasffuse.registration.refinement import refine_by_information
 from adasffuse.registration.transform import METHODS, AlignmentError, Transform, identity
 
 MEASURES = ("edges", "medical")
@@ -29,6 +30,9 @@ _MEDICAL_SIDE = 256  # pixels, longer side that the next three lines are about
 _SHARP = 1.5  # gradients blurred by 0.7 px over those blurred by 2 px: CT and MRI are above, PET and SPECT below
 _SCAN_BLUR, _SCAN_CHECK_BLUR = 1.0, 2.0  # pixels, of two sharp scans: when registered, and when checked
 _LOWEST_SCAN_PROMINENCE = 5.8  # of their edges
+_RIM, _INNER_SHIFT = 1 / 16, 0.06  # of the longer side, left out inside a head's outline; of the width
+_LOWEST_INNER_LOSS = 0.18  # of the information about what lies inside two sharp scans, by that shift
+_BACKGROUND = 0.04  # values below are no head
 _CHECK_SIDE, _CHECK_SHIFT = 128, 0.03  # pixels; of the width
 _SQUARES, _SIGNIFICANT = 20, 2.0  # of a chessboard on the longer side; standard errors
 _LOWEST_LOSS = 0.085  # of the information, by that shift, for an estimate that only shifts ...
@@ -260,10 +264,28 @@ def _estimate_scans(pair: _Pair, method: str) -> Estimate:
         pixel = max(pair.target.shape) / _MEDICAL_SIDE
         matrix = _matrix_by_edges(pair.blurred(_SCAN_BLUR * pixel), method)
         features = pair.blurred(_SCAN_CHECK_BLUR * pixel).features(matrix, _CHECK_REDUCTION)
-        return pair.finish(matrix, None, method, prominence(*features, _CHECK_RADIUS) >= _LOWEST_SCAN_PROMINENCE)
+        common = prominence(*features, _CHECK_RADIUS) >= _LOWEST_SCAN_PROMINENCE
+        inner = replace(pair, target_valid=pair.target_valid * _inside(pair.target))
+        common = common and _information_lost(inner, matrix, _INNER_SHIFT) >= _LOWEST_INNER_LOSS
+        return pair.finish(matrix, None, method, common)
     matrix = register_by_information(*pair.lumas(), pair.start, method)
     wanted = _LOWEST_LOSS + _LOSS_FOR_DISTORTION * distortion(np.linalg.solve(pair.start, matrix))
-    return pair.finish(matrix, None, method, _information_lost(pair, matrix) >= wanted)
+    common = (
+        _information_lost(pair, matrix, _CHECK_SHIFT) >= wanted
+    )  # of the held estimate: wrong pairs gain by bending
+    matrix = refine_by_information(*pair.lumas(), pair.start, matrix, method)
+    return pair.finish(matrix, None, method, common)
+
+
+def _inside(image: np.ndarray) -> np.ndarray:
+    """(H, W) float32: 1 well inside the outline of what an image shows before black."""
+    pixel = max(image.shape) / _MEDICAL_SIDE
+    shown = (cv2.GaussianBlur(image, (0, 0), 3 * pixel) > _BACKGROUND).astype(np.uint8)
+    outlines = cv2.findContours(shown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+    filled = cv2.drawContours(np.zeros_like(shown), outlines, -1, 1, cv2.FILLED)
+    side = 2 * round(_RIM * max(image.shape)) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return cv2.erode(filled, disc, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(np.float32)
 
 
 def _sharpness(image: np.ndarray) -> float:
@@ -347,13 +369,16 @@ def _smooth_field(
     return field
 
 
-def _information_lost(pair: _Pair, matrix: np.ndarray) -> float:
-    """The share of the registered images' information that small shifts cost, on average over eight directions.
+def _information_lost(pair: _Pair, matrix: np.ndarray, share: float) -> float:
+    """The share of the registered images' information that shifts cost, on average over eight directions.
 
     Slices of two heads share their outlines, which much information is about; what lies in them makes it sharp.
+
+    Args:
+        share: length of the shifts, of the target's width.
     """
     measure = Information(*pair.lumas(), side=_CHECK_SIDE)
-    far = _CHECK_SHIFT * pair.target.shape[1]
+    far = share * pair.target.shape[1]
     others = []
     for angle in np.arange(8) * (np.pi / 4):
         shift = np.eye(3)

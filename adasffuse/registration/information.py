@@ -12,7 +12,7 @@ import numpy as np
 
 _BINS = 16
 _SPREAD = 1.0  # pixels at a side of 128; smaller sides are blurred by its share in area
-_UNIT = 1 / 256  # of the longer side: of shifts, and of the other parameters at a quarter of that side from the middle
+UNIT = 1 / 256  # of the longer side: of shifts, and of the other parameters at a quarter of that side from the middle
 _STAGES = ((64, 2, 6.0, 3), (64, 4, 3.0, 4), (64, 6, 2.0, 4), (128, 6, 1.0, 6), (128, 6, 0.5, 4))
 _PERSPECTIVE = ((128, 8, 0.5, 4),)  # side, parameters, first step in units, rounds
 _PENALTY = 0.2  # for a linear part whose difference from the start's has a root sum of squares of 1
@@ -44,8 +44,8 @@ class Information:
         small = spread(reduced(target))
         self._use = reduced(target_valid) > 0.999
         self._bins = (small + 0.5).astype(np.int64)
-        self._to_moving = _resizing(moving.shape, self._moving.shape)
-        self._to_target = np.linalg.inv(_resizing(target.shape, small.shape))
+        self._to_moving = resizing(moving.shape, self._moving.shape)
+        self._to_target = np.linalg.inv(resizing(target.shape, small.shape))
 
     def __call__(self, matrix: np.ndarray) -> float:
         """The information, in [0, 1], for a matrix from target to moving pixel positions at full size."""
@@ -57,8 +57,8 @@ class Information:
         index = self._bins[self._use] * _BINS + low
         joint = np.bincount(index, 1 - share, _BINS**2) + np.bincount(index + 1, share, _BINS**2)
         joint = joint.reshape(_BINS, _BINS) / max(len(position), 1)
-        both = _entropy(joint)
-        return (_entropy(joint.sum(0)) + _entropy(joint.sum(1)) - both) / max(both, 1e-9)
+        both = entropy(joint)
+        return (entropy(joint.sum(0)) + entropy(joint.sum(1)) - both) / max(both, 1e-9)
 
 
 def register_by_information(
@@ -100,14 +100,14 @@ def movement(parameters: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(3, 3) matrix that moves an image of this height and width.
 
     Args:
-        parameters: the first ones of shift x and y, turn, scale, stretch, shear, perspective x and y, in `_UNIT`.
+        parameters: the first ones of shift x and y, turn, scale, stretch, shear, perspective x and y, in `UNIT`.
     """
     p = np.zeros(8)
     p[: len(parameters)] = parameters
     height, width = size
     side = max(size)
-    shift_x, shift_y = p[:2] * _UNIT * side
-    turn, scale, stretch, shear, *perspective = p[2:] * 4 * _UNIT
+    shift_x, shift_y = p[:2] * UNIT * side
+    turn, scale, stretch, shear, *perspective = p[2:] * 4 * UNIT
     inner = np.array([[1 + scale + stretch, shear - turn, 0], [shear + turn, 1 + scale - stretch, 0], [0, 0, 1.0]])
     inner[:2, 2] = shift_x, shift_y
     inner[2, :2] = np.divide(perspective, side)
@@ -120,12 +120,12 @@ def distortion(matrix: np.ndarray) -> float:
     return float(np.square(matrix[:2, :2] / matrix[2, 2] - np.eye(2)).sum())
 
 
-def _resizing(size: tuple[int, int], to: tuple[int, int]) -> np.ndarray:
+def resizing(size: tuple[int, int], to: tuple[int, int]) -> np.ndarray:
     """(3, 3) matrix from the pixel positions of an image to those of its resized form."""
     x, y = to[1] / size[1], to[0] / size[0]
     return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1.0]])
 
 
-def _entropy(shares: np.ndarray) -> float:
+def entropy(shares: np.ndarray) -> float:
     positive = shares[shares > 0]
     return float(-(positive * np.log(positive)).sum())

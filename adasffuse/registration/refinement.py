@@ -1,0 +1,156 @@
+"""The last steps of a registration by information, with a measure whose gradient is known.
+
+The quick measure of `information` has many small maxima, and a search without gradient stops near any of them: two
+searches from different places end some pixels apart.  Here values of the moving image count for the bins around them by
+a cubic B-spline (Mattes et al., IEEE TMI 2003, doi:10.1109/TMI.2003.809072), so the information is smooth in the
+matrix, and both searches end at the same maximum.
+"""
+
+import cv2
+import numpy as np
+
+from adasffuse.registration.information import UNIT, entropy, movement, resizing
+
+_SIDE = 128  # pixels, longer side of the target
+_BLUR = 1.0  # pixels at that side
+_BINS = 24
+_PENALTY = 0.05  # as in `information`, where it is 0.2: nearly nothing holds the result near the start
+_SEARCH = {"maxiter": 60, "ftol": 1e-9, "gtol": 1e-7}
+_PARAMETERS = {"translation": 2, "affine": 6, "homography": 8}
+
+
+class SmoothInformation:
+    """Normalised mutual information, as `Information`, and its derivatives by the matrix.
+
+    Values of the target, which do not change, count for the two bins around them.
+
+    Args:
+        moving, target: (H, W) float32 in [0, 1].
+        moving_valid, target_valid: float32, 1 where there is data.
+    """
+
+    def __init__(
+        self, moving: np.ndarray, moving_valid: np.ndarray, target: np.ndarray, target_valid: np.ndarray
+    ) -> None:
+        factor = min(1.0, _SIDE / max(target.shape))
+
+        def reduced(image: np.ndarray, border: int) -> np.ndarray:
+            size = [max(8, round(length * factor)) for length in image.shape[::-1]]
+            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor < 1 else image
+            return cv2.GaussianBlur(small, (0, 0), _BLUR, borderType=border)
+
+        def in_bins(small: np.ndarray) -> np.ndarray:  # a bin is left free at each end, for the splines
+            return small / max(float(small.max()), 1e-6) * (_BINS - 3) + 1
+
+        self._moving = in_bins(reduced(moving * moving_valid, cv2.BORDER_CONSTANT)).astype(np.float32)
+        self._slopes = [
+            cv2.filter2D(self._moving, cv2.CV_32F, kernel)
+            for kernel in (np.float32([[-0.5, 0, 0.5]]), np.float32([[-0.5], [0], [0.5]]))
+        ]
+        small = in_bins(reduced(target, cv2.BORDER_REFLECT_101))
+        use = reduced(target_valid, cv2.BORDER_REFLECT_101) > 0.999
+        self._row = np.minimum(small[use].astype(np.int64), _BINS - 2)
+        self._row_share = small[use] - self._row
+        y, x = np.nonzero(use)
+        self._points = np.stack([x, y, np.ones(len(x))])
+        self._to_moving = resizing(moving.shape, self._moving.shape)
+        self._to_target = np.linalg.inv(resizing(target.shape, small.shape))
+
+    def __call__(self, matrix: np.ndarray) -> tuple[float, np.ndarray]:
+        """The information, in [0, 1], for a matrix from target to moving pixel positions at full size.
+
+        Returns:
+            The information, and its derivatives by the elements of the matrix, (3, 3).
+        """
+        x, y, depth = self._positions(matrix)
+        value, of_joint, cells = self._shares(x, y, depth)
+        of_value = np.zeros(len(x))
+        for cell, place in cells:
+            by_row = (1 - self._row_share) * of_joint[cell] + self._row_share * of_joint[cell + _BINS]
+            of_value += _spline_slope(place) * by_row
+        of_value /= max(len(x), 1)
+        by_x, by_y = (_sampled(slope, x, y, 0) * of_value / depth for slope in self._slopes)
+        gradient = np.stack([self._points @ by_x, self._points @ by_y, -self._points @ (by_x * x + by_y * y)])
+        return value, self._to_moving.T @ gradient @ self._to_target.T
+
+    def _positions(self, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """x, y and depth in the moving image of each pixel of the target."""
+        x, y, depth = self._to_moving @ matrix @ self._to_target @ self._points
+        return x / depth, y / depth, depth
+
+    def _shares(self, x: np.ndarray, y: np.ndarray, depth: np.ndarray) -> tuple[float, np.ndarray, list]:
+        """The information, its derivatives by the joint shares, and cell and place in it of each pixel's four bins."""
+        position = _sampled(self._moving, x, y, 1)
+        low = position.astype(np.int64).clip(1, _BINS - 3)
+        joint, cells = np.zeros(_BINS**2), []
+        for step in (-1, 0, 1, 2):
+            cell, place = self._row * _BINS + low + step, position - (low + step)
+            weight = _spline(place)
+            joint += np.bincount(cell, (1 - self._row_share) * weight, _BINS**2)
+            joint += np.bincount(cell + _BINS, self._row_share * weight, _BINS**2)
+            cells.append((cell, place))
+        joint = joint.reshape(_BINS, _BINS) / max(len(position), 1)
+        both = max(entropy(joint), 1e-9)
+        alone = entropy(joint.sum(0)) + entropy(joint.sum(1))
+        of_joint = (_entropy_slope(joint.sum(0)) - alone / both * _entropy_slope(joint)) / both  # the target's is fixed
+        return (alone - both) / both, of_joint.ravel(), cells
+
+
+def refine_by_information(
+    moving: np.ndarray,
+    moving_valid: np.ndarray,
+    target: np.ndarray,
+    target_valid: np.ndarray,
+    start: np.ndarray,
+    matrix: np.ndarray,
+    method: str,
+) -> np.ndarray:
+    """(3, 3) matrix of the maximum of the smooth information that a registration came near to.
+
+    Args:
+        moving, moving_valid, target, target_valid, start, method: as of `register_by_information`.
+        matrix: (3, 3), what that returned.
+    """
+    from scipy.optimize import minimize  # here, since it takes as long to load as all the rest of this room
+
+    count = _PARAMETERS[method]
+    measure = SmoothInformation(moving, moving_valid, target, target_valid)
+    still = movement(np.zeros(8), target.shape)
+    directions = np.stack([movement(one, target.shape) - still for one in np.eye(8)[:count]])  # it is linear in them
+    own = np.linalg.solve(start, matrix) - still
+    found = np.linalg.lstsq(directions.reshape(count, 9).T, own.ravel(), rcond=None)[0]
+    weight = (
+        2 * _PENALTY * (4 * UNIT) ** 2
+    )  # the distortion is twice the sum of squares of what turns, scales or shears
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        value, of_matrix = measure(start @ (still + np.tensordot(parameters, directions, 1)))
+        linear = parameters.copy()
+        linear[:2] = linear[6:] = 0
+        gradient = 2 * weight * linear - np.einsum("ij,kij->k", start.T @ of_matrix, directions)
+        return weight * float(linear @ linear) - value, gradient
+
+    found = minimize(loss, found, method="L-BFGS-B", jac=True, options=_SEARCH).x
+    return start @ movement(found, target.shape)
+
+
+def _sampled(image: np.ndarray, x: np.ndarray, y: np.ndarray, outside: float) -> np.ndarray:
+    """(n,) values at n positions, by linear interpolation."""
+    places = (np.float32(axis)[None] for axis in (x, y))
+    border = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": outside}
+    return cv2.remap(image, *places, cv2.INTER_LINEAR, **border)[0].astype(np.float64)
+
+
+def _spline(place: np.ndarray) -> np.ndarray:
+    """Cubic B-spline at some distances from its middle, bins."""
+    far = np.abs(place)
+    return np.where(far < 1, (4 - 6 * far**2 + 3 * far**3) / 6, np.square(2 - far) * (2 - far) / 6 * (far < 2))
+
+
+def _spline_slope(place: np.ndarray) -> np.ndarray:
+    far = np.abs(place)
+    return np.sign(place) * np.where(far < 1, 1.5 * far**2 - 2 * far, -np.square(2 - far) / 2 * (far < 2))
+
+
+def _entropy_slope(shares: np.ndarray) -> np.ndarray:
+    return -np.log(np.maximum(shares, 1e-12)) - 1
