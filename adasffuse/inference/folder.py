@@ -26,7 +26,7 @@ from adasffuse.files import DISK_FULL, not_written, printable, told
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.levels import expanded, same_pixels
+from adasffuse.images.levels import expanded, is_large, same_pixels
 from adasffuse.images.metadata import KEPT, Metadata, read_metadata
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
@@ -332,6 +332,8 @@ def fuse_scenes(
             one.notices += [(scene.paths[k], NO_CONTENT) for k in empty]
             giver = scene.paths[0 if fuser.task.color == "a" else -1]
             metadata = read_metadata(giver, wanted.metadata)
+            if is_large(fused.shape):
+                release_freed_memory()  # of fusing: an encoder asks for blocks of other sizes
             save_result(written[0], fused, deep, metadata)
             if metadata is not None and metadata.place and written[0].suffix.lower() != ".png":
                 one.notices.append((giver, _NO_PLACE))

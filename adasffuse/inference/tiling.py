@@ -20,7 +20,7 @@ from adasffuse.models.tiles import GRID, Tiles
 from adasffuse.process import release_freed_memory
 
 _MANY = 1 << 25  # pixels from which on the finest weight maps are kept as float16
-_BAND = 1 << 21  # pixels that are composed at a time
+_BAND = 1 << 19  # pixels that are composed at a time
 
 
 def fuse_tiled(
