@@ -101,6 +101,9 @@ def test_what_is_dark_at_night_changes_the_logits_of_the_base(cells, shares):
     torch.testing.assert_close(visible.flatten(), 2.0 * torch.tensor(shares))
     assert not infrared.any()
     assert model.night_logit(()) is None and network(kinds=KINDS).night_logit(("infrared", "visible")) is None
+    a, b = sources(16, 16)
+    ignorant = network(dark=True)  # knows no kinds, so there is nothing that it could trust less
+    assert torch.equal(ignorant(a, b, kinds=("infrared", "visible")), ignorant(a, b))
 
 
 def test_a_residual_of_nothing_is_no_part_of_the_maps_and_changes_no_image():

@@ -15,9 +15,7 @@ import torch
 from adasffuse.cli.describe import describe
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.files import printable, told
-from adasffuse.models.weights import (
-    released_names,
-)
+from adasffuse.models.weights import released_names
 from adasffuse.process import say
 
 DESCRIPTION = """Say what this installation is, or what files hold: images, videos, volumes (also folders of a DICOM
@@ -35,12 +33,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "files",
-        nargs="*",
-        metavar="FILE",
-        help="images, videos, volumes, weights, and so on",
-    )
+    parser.add_argument("files", nargs="*", metavar="FILE", help="images, videos, volumes, weights, and so on")
     parser.add_argument("--json", action="store_true", help="as JSON on standard output")
     return parser
 

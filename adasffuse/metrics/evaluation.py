@@ -56,9 +56,8 @@ def evaluate(
             "more than two sources two at a time"
         )
     options = {"metrics": metrics, "convention": convention, "data_range": data_range, "per_channel": per_channel}
-    options = check_arguments(
-        evaluate, options | {"boxes": boxes, "classes": classes}
-    )  # the images are looked at below
+    options |= {"boxes": boxes, "classes": classes}
+    options = check_arguments(evaluate, options)  # the images are looked at below
     data_range, boxes, classes = options["data_range"], options["boxes"], options["classes"]
     table = definitions(options["metrics"], convention)
     check_given(table, reference is not None, boxes is not None)

@@ -214,7 +214,7 @@ class AdaSFFuse(nn.Module):
             are those of the sources, extended, divided by 1, 2, 4, ..., all divisors of `multiple`.
         """
         count = len(sources)
-        known = self.kinds.numbers(kinds, sources) if self.options.kinds and kinds else None  # (S*B,)
+        known = self.kinds.numbers(kinds, sources) if self.is_told(kinds) else None  # (S*B,)
         patches = self.as_patches(sources)
         features = self.embed_sources(patches, known)  # (S*B, C, H, W), in patches here and below
         del sources, patches  # large images are not kept beside the features
@@ -280,15 +280,19 @@ class AdaSFFuse(nn.Module):
             fused = self.head.compose(patches, maps, self.night_logit(kinds)) + residual.clamp(-difference, difference)
         return self.from_patches(fused, *sources.shape[-2:])
 
+    def is_told(self, kinds: Kinds) -> bool:
+        """Whether these kinds of the sources say anything to this network."""
+        return bool(self.options.kinds and kinds)
+
     def has_residual(self, kinds: Kinds, count: int) -> bool:
         """Whether the decoder's image counts for `count` sources of these kinds."""
-        if self.decode is None or self.training or not (self.options.kinds and kinds):
+        if self.decode is None or self.training or not self.is_told(kinds):
             return self.decode is not None
         return self.kinds.has_residual(kinds, count)
 
     def night_logit(self, kinds: Kinds) -> Callable[[Tensor], Tensor] | None:
         """What is added to the base's logits, of the bases (S, B, 1, h, w) of whole images; None: nothing ever."""
-        if not self.options.dark or not kinds:
+        if not (self.options.dark and self.is_told(kinds)):
             return None
         return lambda base: self.kinds.night_logit(base, self.kinds.numbers(kinds, base))
 

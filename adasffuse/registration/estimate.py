@@ -270,9 +270,8 @@ def _estimate_scans(pair: _Pair, method: str) -> Estimate:
         return pair.finish(matrix, None, method, common)
     matrix = register_by_information(*pair.lumas(), pair.start, method)
     wanted = _LOWEST_LOSS + _LOSS_FOR_DISTORTION * distortion(np.linalg.solve(pair.start, matrix))
-    common = (
-        _information_lost(pair, matrix, _CHECK_SHIFT) >= wanted
-    )  # of the held estimate: wrong pairs gain by bending
+    # of the held estimate: wrong pairs gain by bending
+    common = _information_lost(pair, matrix, _CHECK_SHIFT) >= wanted
     matrix = refine_by_information(*pair.lumas(), pair.start, matrix, method)
     return pair.finish(matrix, None, method, common)
 
