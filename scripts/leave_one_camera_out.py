@@ -12,35 +12,28 @@ are ranked together, by VIFF, Qabf, SSIM, SCD and MI and by all eight metrics; t
 import argparse
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-from scoring import ANNOTATIONS, RANKED, some_pairs
+from scoring import ANNOTATIONS, compare_networks, markdown, mean, night_total, some_pairs, summary
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.files import printable, write_text
-from adasffuse.images.boxes import PEOPLE
-from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import SceneFolder, scene_folders
-from adasffuse.inference import fuse_folder, load_fuser
-from adasffuse.metrics import DEFAULT_METRICS, ScoreTable
+from adasffuse.images.pairs import scene_folders
+from adasffuse.metrics import DEFAULT_METRICS
 from adasffuse.metrics.cache import default_cache
-from adasffuse.metrics.folder import Settings, find_annotations, score_pairs
-from adasffuse.metrics.hard_cases import hard_case_total, score_hard_case
+from adasffuse.metrics.folder import Settings
 from adasffuse.models.weights import RUN_WEIGHTS, read_record
 from adasffuse.process import run_program, say
-from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import TASKS
 from adasffuse.training import train
 from adasffuse.training.options import Options, load_options, parse_options
 from adasffuse.training.resume import changed_options
 
 TASK = TASKS["ivf"]
-BESIDE = ("Spurious", "Retention")  # scores beside the eight
-HARD_CASES = 3  # rendered night streets
+HARD_CASES, SEED = 3, 1  # rendered night streets
 
 
 @dataclass(frozen=True)
@@ -173,14 +166,18 @@ def report(trials: Sequence[Trial], args: argparse.Namespace) -> str:
     """A table for each camera, and the means over them."""
     if not trials:
         raise ValueError("nothing is trained yet; leave --jobs away")
-    texts, places = [], []
+    texts, places, settings = [], [], Settings(DEFAULT_METRICS, cache=args.cache)
     for camera in dict.fromkeys(trial.camera for trial in trials):
         here = [trial for trial in trials if trial.camera == camera]
         root = next(p.data.root_path for p in here[0].options.parts if p.task == TASK.id)
         folder = scene_folders(root, camera)[0]
         with TemporaryDirectory() as temporary:
             chosen = some_pairs(folder, args.pairs, 1, Path(temporary, "sources"))
-            table = scores(here, chosen, folder.folders[0].parent / ANNOTATIONS, Path(temporary), args)
+            networks = {trial.recipe: trial.weights for trial in here}
+            boxes = folder.folders[0].parent / ANNOTATIONS
+            table = compare_networks(
+                networks, TASK, chosen, Path(temporary), settings, boxes, args.device, args.workers
+            )
         rows = summary(table)
         places.append(rows)
         texts.append(f"### {camera}, {len(table.common_names())} pairs never trained on\n\n{markdown(rows)}")
@@ -188,77 +185,12 @@ def report(trials: Sequence[Trial], args: argparse.Namespace) -> str:
     names = list(dict.fromkeys(name for rows in places for name in rows[common[0]]))
     means = {m: {name: mean([rows[m].get(name, math.nan) for rows in places]) for name in names} for m in common}
     texts.append(f"### Mean over {len(places)} cameras\n\n{markdown(means)}")
-    texts.append(
-        f"Rendered night streets, {HARD_CASES} cases, total, mean over a recipe's networks: " + nights(trials, args)
-    )
-    return "\n\n".join(texts) + "\n"
-
-
-def scores(
-    trials: Sequence[Trial], folder: SceneFolder, boxes: Path, where: Path, args: argparse.Namespace
-) -> ScoreTable:
-    """Scores of what each recipe's network and the simple methods make of a folder of pairs.
-
-    Args:
-        boxes: folder that may hold an XML file of each pair.
-        where: the fused images go there.
-    Raises:
-        ImageError: a pair cannot be fused.
-    """
-    files: dict[str, dict[str, Path] | None] = {}
-    for trial in trials:
-        fuser = load_fuser(TASK.id, weights=trial.weights, device=args.device)
-        report = fuse_folder(fuser, folder, where / trial.recipe)
-        if report.failed:
-            raise ImageError(report.summary())
-        files[trial.recipe] = report.files
-    pairs = report.fused  # the same of every recipe
-    annotations, _ = find_annotations(pairs, boxes if boxes.is_dir() else None, PEOPLE)
-    beside = BESIDE if annotations else BESIDE[:1]
-    settings = Settings(DEFAULT_METRICS, cache=args.cache, beside=beside)
-    methods = files | dict.fromkeys(BASELINES)
-    return score_pairs(pairs, methods, settings=settings, workers=args.workers, annotations=annotations)
-
-
-def summary(table: ScoreTable) -> dict[str, dict[str, float]]:
-    """Per method, the best first: both mean ranks, and the means of all scores."""
-    five, eight = mean_ranks(table, RANKED), mean_ranks(table, DEFAULT_METRICS)
-    rows = {m: {"rank of five": five[m], "rank of eight": eight[m], **table.means(m)} for m in table.methods}
-    return dict(sorted(rows.items(), key=lambda item: item[1]["rank of five"]))
-
-
-def mean_ranks(table: ScoreTable, metrics: Sequence[str]) -> dict[str, float]:
-    """Mean rank of every method over some of a table's metrics."""
-    chosen = ScoreTable(metrics, table.convention)
-    for row in table.rows:
-        chosen.add(row.method, row.name, row.size, {name: row.scores[name] for name in metrics})
-    return chosen.mean_ranks()
-
-
-def mean(values: Sequence[float]) -> float:
-    """Mean of those that are numbers; NaN of none."""
-    numbers = [value for value in values if not math.isnan(value)]
-    return sum(numbers) / len(numbers) if numbers else math.nan
-
-
-def nights(trials: Sequence[Trial], args: argparse.Namespace) -> str:
-    """Mean total of rendered night streets, per recipe."""
-    cases = [night_scene(np.random.default_rng((1, 0, number))) for number in range(HARD_CASES)]
     totals: dict[str, list[float]] = {}
     for trial in trials:
-        fuser = load_fuser(TASK.id, weights=trial.weights, device=args.device)
-        for case in cases:
-            infrared, visible = (np.rint(x * 255).astype(np.uint8) for x in (case.infrared, case.visible))
-            fused = fuser.fuse_prepared(fuser.prepare(infrared, visible)) * 255
-            totals.setdefault(trial.recipe, []).append(hard_case_total(score_hard_case(case, fused)))
-    return ", ".join(f"{recipe} {np.mean(values):.3f}" for recipe, values in totals.items())
-
-
-def markdown(rows: Mapping[str, Mapping[str, float]]) -> str:
-    names = list(next(iter(rows.values())))
-    lines = [f"| method | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
-    lines += [f"| {m} | " + " | ".join(f"{v:.3f}" for v in row.values()) + " |" for m, row in rows.items()]
-    return "\n".join(lines)
+        totals.setdefault(trial.recipe, []).append(night_total(trial.weights, HARD_CASES, SEED, args.device))
+    nights = ", ".join(f"{recipe} {mean(values):.3f}" for recipe, values in totals.items())
+    texts.append(f"Rendered night streets, {HARD_CASES} cases, total, mean over a recipe's networks: {nights}")
+    return "\n\n".join(texts) + "\n"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ sets the fidelity of the chroma.
 """
 
 import argparse
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,12 +25,15 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene, scene_folders
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
-from adasffuse.inference import Fuser, fuse_folder
-from adasffuse.metrics import ScoreTable
+from adasffuse.inference import Fuser, fuse_folder, load_fuser
+from adasffuse.metrics import DEFAULT_METRICS, ScoreTable
 from adasffuse.metrics.folder import Settings, find_annotations, score_pairs
+from adasffuse.metrics.hard_cases import hard_case_total, score_hard_case
+from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import TASKS, Task, find_task
 
 RANKED = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
+BESIDE = ("Spurious", "Retention")  # scores that never rank; the second needs boxes
 REPORTED = ("EN", "SD", "SF", "Spurious")
 ANNOTATIONS = "Annotations"  # folder of Pascal VOC files beside the sources
 IDENTITY_PAIRS = 2  # of every set, evenly spaced, whose sources are fused with themselves
@@ -177,6 +181,51 @@ def score_set(
     return Scored(folder.name, whole, checks)
 
 
+def compare_networks(
+    networks: Mapping[str, str | Path],
+    task: Task,
+    folder: SceneFolder,
+    where: Path,
+    settings: Settings,
+    boxes: Path,
+    device: str = "auto",
+    workers: int | None = None,
+) -> ScoreTable:
+    """Scores of what networks and the simple methods make of a folder of pairs, with those beside the ranked ones.
+
+    Args:
+        networks: weights by the name that the table gives them.
+        where: the fused images go there.
+        settings: `beside` is not used.
+        boxes: folder that may hold an XML file of each pair.
+    Raises:
+        ImageError: a pair cannot be fused.
+    """
+    files: dict[str, dict[str, Path] | None] = {}
+    for name, weights in networks.items():
+        fused = fuse_folder(load_fuser(task.id, weights=weights, device=device), folder, where / name)
+        if fused.failed:
+            raise ImageError(fused.summary())
+        files[name] = fused.files
+    pairs = fused.fused  # the same of every network
+    annotations, _ = find_annotations(pairs, boxes if boxes.is_dir() else None, settings.classes)
+    beside = BESIDE if annotations else BESIDE[:1]
+    methods = files | dict.fromkeys(BASELINES)
+    return score_pairs(
+        pairs, methods, settings=replace(settings, beside=beside), workers=workers, annotations=annotations
+    )
+
+
+def night_total(weights: str | Path, count: int, seed: int = 0, device: str = "auto") -> float:
+    """Mean total of the first `count` rendered night streets of score_hard_cases.py, fused by a network."""
+    fuser, totals = load_fuser("ivf", weights=weights, device=device), []
+    for number in range(count):
+        case = night_scene(np.random.default_rng((seed, 0, number)))
+        fused = quantise(fuser.fuse_luminance(case.infrared, luminance(case.visible)), "8")
+        totals.append(hard_case_total(score_hard_case(case, fused.astype(float))))
+    return mean(totals)
+
+
 def set_and_step(text: str) -> tuple[str, int]:
     """'IVF_LLVIP=2' taken apart.
 
@@ -193,8 +242,13 @@ def some_pairs(folder: SceneFolder, count: int | None, step: int, where: Path) -
     """A copy of a folder below `where`, with every `step`th pair; of these `count`, evenly spaced, or all of fewer."""
     found, _ = find_scenes(folder.folders)
     pairs = found[::step]
+    return copy_pairs(folder, spaced(pairs, count or len(pairs)), where)
+
+
+def copy_pairs(folder: SceneFolder, pairs: Sequence[Scene], where: Path) -> SceneFolder:
+    """A copy of a folder below `where` with some of its pairs."""
     copy = SceneFolder(folder.name, tuple(where / source.name for source in folder.folders))
-    for pair in spaced(pairs, count or len(pairs)):
+    for pair in pairs:
         for source, target in zip(pair.paths, copy.folders):
             target.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target)
@@ -277,3 +331,32 @@ def chroma_fidelity(pairs: Sequence[Scene], files: Mapping[str, Path]) -> dict[s
 def rounded(value: float, digits: int = 4) -> float | None:
     """JSON has no NaN: null."""
     return round(value, digits) if np.isfinite(value) else None
+
+
+def summary(table: ScoreTable) -> dict[str, dict[str, float]]:
+    """Per method, the best first: both mean ranks, and the means of all scores."""
+    five, eight = mean_ranks(table, RANKED), mean_ranks(table, DEFAULT_METRICS)
+    rows = {m: {"rank of five": five[m], "rank of eight": eight[m], **table.means(m)} for m in table.methods}
+    return dict(sorted(rows.items(), key=lambda item: item[1]["rank of five"]))
+
+
+def mean_ranks(table: ScoreTable, metrics: Sequence[str]) -> dict[str, float]:
+    """Mean rank of every method over some of a table's metrics."""
+    chosen = ScoreTable(metrics, table.convention)
+    for row in table.rows:
+        chosen.add(row.method, row.name, row.size, {name: row.scores[name] for name in metrics})
+    return chosen.mean_ranks()
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean of those that are numbers; NaN of none."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return sum(numbers) / len(numbers) if numbers else math.nan
+
+
+def markdown(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """A table with a line per method and a column per score, which are those of the first line."""
+    names = list(next(iter(rows.values())))
+    lines = [f"| method | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+    lines += [f"| {m} | " + " | ".join(f"{v:.3f}" for v in row.values()) + " |" for m, row in rows.items()]
+    return "\n".join(lines)

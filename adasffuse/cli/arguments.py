@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -214,6 +214,24 @@ def check_truth_options(args: argparse.Namespace) -> None:
             raise ValueError(f"no folder {folder}; --{option} is the folder of {holds}")
     if args.boxes is None and args.classes != list(PEOPLE):
         raise ValueError("--classes says which boxes are targets; give --boxes DIR as well")
+
+
+def named_values(words: Sequence[str], option: str, form: str, taken: Collection[str] = ()) -> dict[str, str]:
+    """Name to value of words such as night='*N'.
+
+    Args:
+        option, form: what errors name, and say that was expected.
+        taken: names that stand for something else.
+    Raises:
+        ValueError: a word is not of that form.
+    """
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name and equals and value) or name in taken:
+            raise ValueError(f"{option} {word}: expected {form}")
+        found[name] = value
+    return found
 
 
 def listed(words: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from adasffuse.cli.arguments import given_path
+from adasffuse.cli.arguments import given_path, named_values
 from adasffuse.device import PRECISIONS, pick_device, pick_precision
 from adasffuse.downstream.backbones import LITE0
 from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes
@@ -203,7 +203,7 @@ def _experiment(args: argparse.Namespace, ranks: Ranks) -> tuple[Experiment, lis
     own_backbone = model in ("fpn", "unet", "fcos", "retinanet")
     rate = _LEARNING_RATE[args.task] if args.learning_rate is None else args.learning_rate
     budget = Budget(args.epochs, args.batch, rate, precision=pick_precision(args.precision, device))
-    size, groups = _size(args.size), _named(args.groups, "--groups", "NAME=PATTERN, e.g. night='*N'")
+    size, groups = _size(args.size), named_values(args.groups, "--groups", "NAME=PATTERN, e.g. night='*N'", taken=[ALL])
     others = others_of(args, args.task, classes)
     if groups.keys() & others.keys():
         raise ValueError(f"--also and --groups both name {', '.join(groups.keys() & others.keys())}")
@@ -280,21 +280,10 @@ def _size(text: str) -> tuple[int, int]:
     return height, width
 
 
-def _named(words: Sequence[str], option: str, form: str) -> dict[str, str]:
-    """Name to value of words such as night='*N'."""
-    found = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not (name and equals and value) or name == ALL:
-            raise ValueError(f"{option} {word}: expected {form}")
-        found[name] = value
-    return found
-
-
 def others_of(args: argparse.Namespace, task: str, classes: ClassList) -> dict[str, tuple[Frame, ...]]:
     """The frames of the data sets of --also, by name; errors as `frames_of`."""
     found = {}
-    for name, folder in _named(args.also, "--also", "NAME=DATA, a labelled data set").items():
+    for name, folder in named_values(args.also, "--also", "NAME=DATA, a labelled data set", taken=[ALL]).items():
         frames = find_frames([folder], task, classes, BoxRules(args.mend_boxes, skip_unlisted=True))
         frames.refuse_faults()
         found[name] = tuple(frames.frames[stem] for stem in sorted(frames.frames))

@@ -1,0 +1,130 @@
+"""Scores of networks on pairs that were held out of training: those of `data.validation` in an options file, whole.
+
+python scripts/score_held_out.py --weights general_small mine.safetensors --root_path DATA/train \\
+    --opt options/train_AdaSFFuse_general_small.json --groups day='*D' night='*N'
+
+Every data set of the options gets a table with the networks and the simple methods, ranked together by VIFF, Qabf,
+SSIM, SCD and MI, and by all eight metrics; with --groups also one for those of its pairs that fit a pattern.  Below
+stand the rendered night streets of score_hard_cases.py.  score_focus.py scores multi-focus pairs against a truth.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from scoring import ANNOTATIONS, compare_networks, copy_pairs, markdown, night_total, summary
+
+from adasffuse.cli.arguments import named_values
+from adasffuse.files import printable, write_text
+from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, scene_folders
+from adasffuse.metrics import DEFAULT_METRICS
+from adasffuse.metrics.cache import default_cache
+from adasffuse.metrics.folder import Settings
+from adasffuse.process import run_program, say
+from adasffuse.tasks import TASKS, Task
+from adasffuse.training.options import Options, load_options
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", nargs="+", required=True, metavar="FILE", help="weights files, or released names")
+    parser.add_argument("--opt", type=Path, required=True, metavar="FILE", help="options file that holds pairs out")
+    parser.add_argument("--root_path", help="folder of the training data sets, as for train_AdaSFFuse.py")
+    parser.add_argument("--datasets", nargs="+", metavar="NAME", help="only these of the options' data sets")
+    parser.add_argument("--groups", nargs="+", default=[], metavar="NAME=PATTERN", help="pairs that get a table, too")
+    parser.add_argument("--nights", type=int, default=8, metavar="N", help="rendered night streets (%(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help="of scores (%(default)s)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that score (all cores)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here")
+    args = parser.parse_args(argv)
+    if args.nights < 0:
+        parser.error(f"--nights must be 0 or more, got {args.nights}")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    return run_program(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        networks = names_of(args.weights)
+        groups = named_values(args.groups, "--groups", "NAME=PATTERN, e.g. night='*N'")
+        texts = []
+        for task, folder, pairs in list(held_out(load_options(args.opt, args.root_path), args.datasets)):
+            for group, chosen in {"": pairs, **grouped(pairs, groups)}.items():
+                title = f"{folder.name}, {group}" if group else folder.name
+                texts.append(f"### {title}, {len(chosen)} pairs\n\n{scored(networks, task, folder, chosen, args)}")
+        if args.nights:
+            totals = {name: night_total(weights, args.nights, device=args.device) for name, weights in networks.items()}
+            text = ", ".join(f"{name} {total:.3f}" for name, total in totals.items())
+            texts.append(f"Rendered night streets, {args.nights} cases, total: {text}")
+        say("\n\n".join(texts))
+        if args.markdown:
+            write_text(args.markdown, "\n\n".join(texts) + "\n")
+    except (ValueError, OSError) as error:
+        say(f"error: {printable(error)}", sys.stderr)
+        return 1
+    return 0
+
+
+def names_of(weights: list[str]) -> dict[str, str]:
+    """Weights by the name that tables give them: the file's, or the whole path where files share one.
+
+    Raises:
+        ValueError: a file is named twice.
+    """
+    if len(set(weights)) < len(weights):
+        raise ValueError("--weights names a file twice")
+    stems = [Path(one).stem for one in weights]
+    return dict(zip(stems if len(set(stems)) == len(stems) else weights, weights))
+
+
+def held_out(options: Options, datasets: list[str] | None) -> Iterator[tuple[Task, SceneFolder, list[Scene]]]:
+    """The pairs that an options file holds out, of every data set, or subset of one, that has some.
+
+    Raises:
+        SceneError: a data set or one of its folders is missing.
+        ValueError: the options have no such data set, or hold nothing of one out.
+    """
+    parts = {name: part for part in options.parts for name in part.data.datasets}
+    for name in datasets or ():
+        if name not in parts:
+            raise ValueError(f"--datasets {name}: the options have {', '.join(parts)}")
+    for name in datasets or parts:
+        data, found = parts[name].data, False
+        for folder in scene_folders(data.root_path, name):
+            scenes, _ = find_scenes(folder.folders)
+            pairs = [scene for scene in scenes if any(fnmatch(scene.stem, one) for one in data.validation)]
+            if pairs:
+                found = True
+                yield TASKS[parts[name].task], folder, pairs
+        if not found:
+            raise ValueError(f"{name}: data.validation of the options fits none of its pairs")
+
+
+def grouped(pairs: list[Scene], groups: dict[str, str]) -> dict[str, list[Scene]]:
+    """By group, the pairs that fit its pattern; only groups that split the pairs."""
+    fitting = {name: [p for p in pairs if fnmatch(p.stem, pattern)] for name, pattern in groups.items()}
+    return {name: some for name, some in fitting.items() if 0 < len(some) < len(pairs)}
+
+
+def scored(
+    networks: dict[str, str], task: Task, folder: SceneFolder, pairs: list[Scene], args: argparse.Namespace
+) -> str:
+    """The table of some pairs of a folder."""
+    with TemporaryDirectory() as temporary:
+        chosen = copy_pairs(folder, pairs, Path(temporary, "sources"))
+        settings = Settings(DEFAULT_METRICS, cache=args.cache)
+        boxes = folder.folders[0].parent / ANNOTATIONS
+        table = compare_networks(networks, task, chosen, Path(temporary), settings, boxes, args.device, args.workers)
+    return markdown(summary(table))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
