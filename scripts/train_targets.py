@@ -3,9 +3,12 @@
 python scripts/train_targets.py MSRS --task segment --classes msrs --weights general_small --out small.safetensors
 python scripts/train_targets.py MSRS --task segment --classes msrs --weights general_small \\
     --held_out '006*' '01[45]*' --also m3fd=M3FD --also_task detect --out trial.safetensors
+python scripts/train_targets.py MSRS --task segment --classes msrs --weights general_small --out small.safetensors \\
+    --boxes RoadScene=scripts/people/roadscene.json M3FD=scripts/people/m3fd.json
 
 The frames of DATA/train.txt are taken but for those --held_out, which, like those of --also, only tell how well people
-are found.  The rest of the network stays as it is.  Several --weights get the same part.
+are found, and all that a file of --boxes names.  Each of these data sets is drawn from by the root of its number of
+frames.  The rest of the network stays as it is.  Several --weights get the same part.
 """
 
 import argparse
@@ -16,10 +19,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from adasffuse.cli.arguments import named_values
 from adasffuse.cli.downstream import add_label_options, classes_of, frames_of, others_of
-from adasffuse.downstream.classes import TASKS, find_classes
-from adasffuse.downstream.frames import Frame
-from adasffuse.downstream.targets import agreement, read_samples, teach
+from adasffuse.downstream.classes import TASKS, ClassList, find_classes
+from adasffuse.downstream.frames import Frame, find_frames
+from adasffuse.downstream.targets import UNSURE, agreement, read_samples, teach
 from adasffuse.files import printable
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.growth import inherit
@@ -27,6 +31,8 @@ from adasffuse.models.network import RAISED
 from adasffuse.models.targets import TargetLift
 from adasffuse.models.weights import find_weights, load_weights, read_record, save_weights
 from adasffuse.process import run_program, say
+
+BOXED = ClassList(("person", UNSURE))  # of --boxes
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -38,8 +44,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_label_options(parser)
     parser.add_argument("--held_out", nargs="+", default=[], metavar="PATTERN", help="stems that are not trained on")
     parser.add_argument(
+        "--boxes",
+        nargs="+",
+        default=[],
+        metavar="DATA=FILE",
+        help="further pairs, and boxes of their people in a COCO file; nothing is taught where its class 'ignored' is",
+    )
+    parser.add_argument(
         "--also", nargs="+", default=[], metavar="NAME=DATA", help="other labelled sets, only looked at"
     )
+    parser.add_argument("--also_boxes", nargs="+", default=[], metavar="DATA=FILE", help="as --boxes, only looked at")
     parser.add_argument("--also_task", choices=TASKS, default="detect", help="their labels (%(default)s)")
     parser.add_argument("--weights", nargs="+", required=True, help="networks that get what was learnt")
     parser.add_argument("--out", nargs="+", type=Path, required=True, metavar="FILE", help="a file for each of them")
@@ -74,12 +88,15 @@ def run(args: argparse.Namespace) -> int:
             checks |= {
                 name: read_samples(lift, some, other) for name, some in others_of(args, args.also_task, other).items()
             }
-        samples = read_samples(lift, frames, classes)
+        checks |= {data: read_samples(lift, some, BOXED) for data, some in boxed_frames(args, "also_boxes").items()}
+        cameras = {"DATA": read_samples(lift, frames, classes)}
+        cameras |= {data: read_samples(lift, some, BOXED) for data, some in boxed_frames(args, "boxes").items()}
         with tqdm(total=args.steps) as bar:
-            teach(lift, samples, args.steps, seed=args.seed, progress=lambda step, loss: bar.update())
-        for name, some in {"trained on": samples, **checks}.items():
-            say(f"{name}, {len(some)} frames: {agreement(lift, some)}")
-        taught = {"frames": len(frames), "steps": args.steps, "seed": args.seed}
+            teach(lift, list(cameras.values()), args.steps, seed=args.seed, progress=lambda step, loss: bar.update())
+        for title, sets in (("trained on", cameras), ("not trained on", checks)):
+            for name, some in sets.items():
+                say(f"{title}: {name}, {len(some)} frames: {agreement(lift, some)}")
+        taught = {"frames": sum(map(len, cameras.values())), "steps": args.steps, "seed": args.seed}
         for (model, task), before, path in zip(networks, paths, args.out):
             whole = with_targets(model, lift)
             save_weights(path, whole.state_dict(), whole.options, task, **read_record(before) | {"targets": taught})
@@ -106,6 +123,20 @@ def _split(listed: list[Frame], args: argparse.Namespace) -> tuple[list[Frame], 
     if not frames:
         raise ValueError("--held_out leaves no frame to train on")
     return frames, held
+
+
+def boxed_frames(args: argparse.Namespace, option: str) -> dict[str, list[Frame]]:
+    """By DATA, the frames of each DATA=FILE of an option.
+
+    Raises:
+        ImageError: DATA holds no pairs, FILE is no COCO file, or they do not fit each other.
+    """
+    found = {}
+    for data, file in named_values(getattr(args, option), f"--{option}", "DATA=FILE, pairs and a COCO file").items():
+        frames = find_frames([data], "detect", BOXED, lists=False, coco=file)
+        frames.refuse_faults()
+        found[data] = list(frames.frames.values())
+    return found
 
 
 def with_targets(model: AdaSFFuse, lift: TargetLift) -> AdaSFFuse:

@@ -1,5 +1,6 @@
 """People are raised by the contrast that the fused image lacks of the infrared one, and nothing else is."""
 
+import json
 import math
 import sys
 from pathlib import Path
@@ -8,9 +9,10 @@ import pytest
 import torch
 from tiny import SHAPE, network, write_weights
 
+from adasffuse.downstream import targets
 from adasffuse.downstream.classes import ClassList
 from adasffuse.downstream.frames import find_frames
-from adasffuse.downstream.targets import agreement, labelled, read_samples, teach
+from adasffuse.downstream.targets import BATCH, _loss, agreement, labelled, read_samples, teach
 from adasffuse.export.dense import DenseTargetLift
 from adasffuse.images.write import write_image
 from adasffuse.inference.tiling import fuse_tiled
@@ -209,22 +211,69 @@ def test_labels_are_read_at_the_copy_and_taught(tmp_path):
     frames = list(find_frames([write_frames(tmp_path / "data")], "segment", classes, lists=False).frames.values())
     one = TargetLift()
     samples = read_samples(one, frames, classes)
-    assert [tuple(sample.shape) for sample in samples] == [(3, 240, 320)] * 8
-    assert samples[0][2].sum() == 48 * 18
+    assert [tuple(sample.shape) for sample in samples] == [(4, 240, 320)] * 8
+    assert samples[0][2].sum() == 48 * 18 and not samples[0][3].any()
     assert agreement(one, samples).recall == 0
-    teach(one, samples[:6], steps=60)
+    teach(one, [samples[:4], samples[4:6]], steps=60)
     result = agreement(one, samples[6:])
     assert result.recall > 0.8 and result.precision > 0.5, result
     assert not any(parameter.requires_grad for parameter in one.parameters())
 
 
 def test_labels_without_people_are_refused():
-    empty = torch.zeros(3, 240, 320)
+    empty = torch.zeros(4, 240, 320)
     with pytest.raises(ValueError, match="no frame shows a target"):
-        teach(TargetLift(), [empty], steps=1)
+        teach(TargetLift(), [[empty], [empty]], steps=1)
     with pytest.raises(ValueError, match="no class is called person"):
         read_samples(TargetLift(), [], ClassList(("background", "car")))
-    assert labelled(empty[None, 2:]).shape == (1, 1, 120, 160)
+    assert labelled(empty[None, 2:3]).shape == (1, 1, 120, 160)
+
+
+def write_boxes(path: Path, *boxes: tuple[int, int, int, int, int], size: tuple[int, int] = (240, 320)) -> Path:
+    """A COCO file of image 0: x, y, width, height in pixels, and 1 for a person, 2 for where there may be some."""
+    content = {
+        "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "ignored"}],
+        "images": [{"id": 1, "file_name": "0.png", "height": size[0], "width": size[1]}],
+        "annotations": [{"image_id": 1, "bbox": box[:4], "category_id": box[4]} for box in boxes],
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_what_is_unsure_counts_neither_way(tmp_path):
+    root = write_frames(tmp_path / "data")
+    file = write_boxes(tmp_path / "boxes.json", (16, 32, 40, 80, 1), (160, 40, 64, 120, 2))
+    found = find_frames([root], "detect", train_targets.BOXED, lists=False, coco=file).frames
+    assert list(found) == ["0"]  # of eight images the file names one
+    lift = TargetLift()
+    (sample,) = read_samples(lift, list(found.values()), train_targets.BOXED)
+    assert sample[2].sum() == 40 * 80 and sample[2, 32:112, 16:56].all()
+    assert sample[3].sum() == 64 * 120 and sample[3, 40:160, 160:224].all()
+
+    mask = torch.zeros(240, 320, dtype=torch.uint8)
+    mask[40:160, 160:224] = 255
+    write_image(root / "labels/0.png", mask.numpy())
+    classes = ClassList(("background", "car", "person"))
+    frame = find_frames([root], "segment", classes, lists=False).frames["0"]
+    (of_mask,) = read_samples(lift, [frame], classes)
+    assert torch.equal(of_mask[3], sample[3]) and not of_mask[2].any()
+
+    label, unsure = labelled(sample[2][None, None]), labelled(sample[3][None, None])
+    losses = []
+    for seen in (-4.0, 4.0):
+        logits = torch.where(unsure > 0, seen, 8 * label - 4)
+        losses.append(_loss(logits, label, unsure).item())
+        lift.logits = lambda *_, logits=logits: logits
+        assert agreement(lift, [sample]).iou == 1
+    assert losses[0] == losses[1] < _loss(logits, label, torch.zeros_like(unsure)).item()
+
+
+def test_a_small_camera_is_drawn_by_the_root_of_its_number(monkeypatch):
+    of_first, of_second = (torch.full((4, 240, 320), float(number)) for number in (0, 1))
+    drawn = []
+    monkeypatch.setattr(targets, "augmented", lambda sample, draws: drawn.append(int(sample[2, 0, 0])) or sample)
+    teach(TargetLift(), [[of_first] * 16, [of_second]], steps=60)
+    assert len(drawn) == 60 * BATCH and sum(drawn) / len(drawn) == pytest.approx(1 / 5, abs=0.05)
 
 
 def test_the_script_teaches_and_teaches_again(tmp_path, capsys):
@@ -234,13 +283,25 @@ def test_the_script_teaches_and_teaches_again(tmp_path, capsys):
     words += ["--classes", data / "classes.txt"]
     assert train_targets.main([str(w) for w in (*words, "--weights", start, "--out", out)]) == 0
     shown = capsys.readouterr().out
-    assert "trained on, 6 frames: IoU" in shown and "held out, 2 frames" in shown and "same, 8 frames" in shown
+    for told in (
+        "trained on: DATA, 6 frames: IoU",
+        "not trained on: held out, 2 frames",
+        "not trained on: same, 8 frames",
+    ):
+        assert told in shown
     assert train_targets.main([str(w) for w in (*words, "--weights", out, "--out", start)]) == 0
     before, after = (load_weights(path)[0] for path in (out, start))
     assert before.options.targets and before.targets.last.weight.any()
     assert all(torch.equal(v, after.state_dict()[k]) for k, v in before.state_dict().items())  # the same seed
     assert torch.equal(after.embed.weight, network(5, kinds=("infrared", "visible")).embed.weight)
     assert read_record(start)["targets"] == {"frames": 6, "steps": 2, "seed": 0}
+    boxes = write_boxes(tmp_path / "boxes.json", (16, 32, 40, 80, 1))
+    words += ["--boxes", f"{data}={boxes}", "--also_boxes", f"{data}={boxes}"]
+    capsys.readouterr()
+    assert train_targets.main([str(w) for w in (*words, "--weights", out, "--out", start)]) == 0
+    shown = capsys.readouterr().out
+    assert f"\ntrained on: {data}, 1 frames" in shown and f"not trained on: {data}, 1 frames" in shown
+    assert read_record(start)["targets"]["frames"] == 7
 
 
 @pytest.mark.parametrize(
@@ -249,12 +310,16 @@ def test_the_script_teaches_and_teaches_again(tmp_path, capsys):
         (["--held_out", "x*"], "--held_out x*: fits no stem in train.txt, such as 0"),
         (["--held_out", "*"], "--held_out leaves no frame to train on"),
         (["--also", "elsewhere"], "--also elsewhere: expected NAME=DATA"),
+        (["--boxes", "elsewhere"], "--boxes elsewhere: expected DATA=FILE"),
+        (["--boxes", "{data}={data}/none.json"], "none.json: not a COCO file of boxes"),
+        (["--boxes", "{data}={data}/../wide.json"], "0: the COCO file states 999x240 pixels"),
         (["--weights", "mff_small"], "the network knows no infrared and visible images"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_trained(tmp_path, capsys, words, message):
     data, out = write_frames(tmp_path / "data"), tmp_path / "out.safetensors"
-    words = ["--weights", "general_tiny", *words]
+    write_boxes(tmp_path / "wide.json", (16, 32, 40, 80, 1), size=(240, 999))
+    words = ["--weights", "general_tiny", *(word.format(data=data) for word in words)]
     arguments = [data, "--classes", data / "classes.txt", *words, "--also_task", "segment", "--out", out]
     assert train_targets.main([str(word) for word in arguments]) == 1
     assert message in capsys.readouterr().err and not out.exists()
@@ -266,3 +331,13 @@ def test_without_a_list_nothing_is_trained(tmp_path, capsys):
     arguments = [data, "--weights", "general_tiny", "--out", tmp_path / "out.safetensors"]
     assert train_targets.main([str(word) for word in arguments]) == 1
     assert "train.txt names no frame" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name, pairs, people", [("roadscene", 201, 404), ("m3fd", 43, 73), ("nir", 12, 0)])
+def test_our_boxes_of_people_are_whole(name, pairs, people, data_root):
+    file = Path(__file__).parents[1] / f"scripts/people/{name}.json"
+    folder = {"roadscene": "IVF", "m3fd": "IVF_M3FD", "nir": "IVF_NIR"}[name]
+    found = find_frames([data_root / "train" / folder], "detect", train_targets.BOXED, lists=False, coco=file)
+    found.refuse_faults()
+    assert len(found.frames) == pairs
+    assert sum(box.name == "person" for frame in found.frames.values() for box in frame.boxes.boxes) == people

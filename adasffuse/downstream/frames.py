@@ -77,6 +77,7 @@ def find_frames(
     classes: ClassList,
     rules: BoxRules | None = None,
     lists: bool = True,
+    coco: str | Path | None = None,
 ) -> FrameSet:
     """The frames of labelled data sets; all labels are read and judged.
 
@@ -85,6 +86,7 @@ def find_frames(
         task: 'detect' or 'segment'.
         classes: of the boxes or masks.
         lists: read the lists of the splits, too; else nothing is in any split.
+        coco: a COCO file of boxes in place of the labels in the folders; only the images that it names are frames.
     Raises:
         ImageError: a folder is missing or has neither layout, it has no labels, or two frames have one stem.  What is
             wrong with single files is in the result's `judgement`.
@@ -98,7 +100,7 @@ def find_frames(
         if task == "segment":
             frames = _with_masks(root, images, sizes, classes, joined)
         else:
-            frames = _with_boxes(root, images, sizes, classes, rules, joined)
+            frames = _with_boxes(root, images, sizes, classes, rules, joined, coco)
         twice = sorted(frames.keys() & joined.frames.keys())
         if twice:
             raise ImageError(f"{folder}: {twice[0]} is in another folder, too; frames need names of their own")
@@ -251,12 +253,17 @@ def _with_boxes(
     classes: ClassList,
     rules: BoxRules,
     joined: FrameSet,
+    elsewhere: str | Path | None,
 ) -> dict[str, Frame]:
     judgement = joined.judgement
     folders = [folder for name in _BOX_FOLDERS if (folder := _child(root, (name,)))]
     files = next((some for folder in folders if (some := _files(folder, (".xml", ".txt")))), [])
     files = {path.stem: path for path in files if path.name not in ("classes.txt", "labels.txt")}
-    coco = {} if files else next(map(coco_objects, _files(root, (".json",))), {})
+    if elsewhere:
+        files, coco = {}, coco_objects(Path(elsewhere))
+        sizes = {stem: size for stem, size in sizes.items() if stem in coco}
+    else:
+        coco = {} if files else next(map(coco_objects, _files(root, (".json",))), {})
     if not files and not coco:
         raise ImageError(
             f"{root}: holds no boxes; expected Annotations/*.xml (VOC), labels/*.txt (YOLO) or a COCO file, *.json"

@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adasffuse.downstream.classes import ClassList
+from adasffuse.downstream.classes import IGNORED, ClassList
 from adasffuse.downstream.frames import Frame, mask_of
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.color import luminance
 from adasffuse.images.read import read_image
 from adasffuse.models.targets import TargetLift
 
+UNSURE = "ignored"  # class of boxes in which there may be targets; they count neither way, as does a mask's id 255
 START = -3.0  # logit at first: targets are rare
 BATCH = 8
 _SIZE = (240, 320)  # height, width of a training sample
@@ -37,7 +38,7 @@ class Agreement:
 def read_samples(
     lift: TargetLift, frames: Sequence[Frame], classes: ClassList, names: Collection[str] = PEOPLE
 ) -> list[Tensor]:
-    """Infrared, visible and labelled area of frames, (3, h, w) in [0, 1], on the copies that the network looks at.
+    """Infrared, visible, labelled and unsure area of frames, (4, h, w) in [0, 1], on the copies that the network sees.
 
     Args:
         classes: of the frames' masks; boxes name their class themselves.
@@ -55,19 +56,21 @@ def read_samples(
             raise ValueError(f"{frame.stem}: has no infrared or no visible image; both are needed")
         images = [torch.from_numpy(luminance(read_image(frame.images[k]).pixels)) for k in ("infrared", "visible")]
         if frame.mask is not None:
-            inside = torch.isin(torch.from_numpy(mask_of(frame, classes)).long(), torch.tensor(numbers)).float()
+            ids = torch.from_numpy(mask_of(frame, classes)).long()
+            areas = [torch.isin(ids, torch.tensor(some)).float() for some in (numbers, [IGNORED])]
         else:
-            inside = torch.zeros(frame.size)
-            for box in frame.boxes.boxes:
-                if classes.number(box.name) in numbers:
-                    inside[round(box.top) : round(box.bottom), round(box.left) : round(box.right)] = 1
-        samples.append(torch.cat([lift.copy_of(x[None, None]) for x in (*images, inside)])[:, 0])
+            areas = [torch.zeros(frame.size) for _ in range(2)]
+            for area, some in zip(areas, (numbers, [classes.number(UNSURE)])):
+                for box in frame.boxes.boxes:
+                    if classes.number(box.name) in some:
+                        area[round(box.top) : round(box.bottom), round(box.left) : round(box.right)] = 1
+        samples.append(torch.cat([lift.copy_of(x[None, None]) for x in (*images, *areas)])[:, 0])
     return samples
 
 
 def teach(
     lift: TargetLift,
-    samples: Sequence[Tensor],
+    cameras: Sequence[Sequence[Tensor]],
     steps: int,
     learning_rate: float = 2e-3,
     seed: int = 0,
@@ -78,12 +81,13 @@ def teach(
     Cameras differ in gain, gamma, sharpness, noise and in how large people are; samples are changed in all of them.
 
     Args:
-        samples: as `read_samples` gives them.
+        cameras: samples of each, as `read_samples` gives them; a camera is drawn by the root of their number, so that
+            one with many does not drown the others.
         progress: is told the step and its loss.
     Raises:
         ValueError: no sample shows a target.
     """
-    if not any(sample[2].any() for sample in samples):
+    if not any(sample[2].any() for samples in cameras for sample in samples):
         raise ValueError("no frame shows a target; the labels hold nobody")
     torch.manual_seed(seed)
     for layer in (lift.first, *lift.middle, lift.last):
@@ -93,10 +97,12 @@ def teach(
     optimizer = torch.optim.AdamW(lift.parameters(), learning_rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=_WARM_UP)
     draws = torch.Generator().manual_seed(seed)
+    shares = torch.tensor([len(samples) ** 0.5 for samples in cameras])
     for step in range(steps):
-        chosen = torch.randint(len(samples), (BATCH,), generator=draws).tolist()
-        batch = torch.stack([augmented(samples[k], draws) for k in chosen])
-        loss = _loss(lift.logits(batch[:, :1], batch[:, 1:2]), labelled(batch[:, 2:]))
+        drawn = [cameras[k] for k in torch.multinomial(shares, BATCH, replacement=True, generator=draws).tolist()]
+        chosen = [samples[int(torch.randint(len(samples), (), generator=draws))] for samples in drawn]
+        infrared, visible, target, unsure = torch.stack([augmented(one, draws) for one in chosen]).split(1, dim=1)
+        loss = _loss(lift.logits(infrared, visible), labelled(target), labelled(unsure))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -112,7 +118,8 @@ def agreement(lift: TargetLift, samples: Sequence[Tensor]) -> Agreement:
     both = seen = wanted = 0.0
     for sample in samples:
         x = sample[:, None, None]
-        found, label = lift.logits(x[0], x[1]) > 0, labelled(x[2]) > 0
+        found, label, unsure = lift.logits(x[0], x[1]) > 0, labelled(x[2]) > 0, labelled(x[3]) > 0
+        found &= label | ~unsure
         both += (found & label).sum().item()
         seen += found.sum().item()
         wanted += label.sum().item()
@@ -124,15 +131,17 @@ def labelled(inside: Tensor) -> Tensor:
     return (F.max_pool2d(F.avg_pool2d(inside, 2), _RIM, stride=1, padding=_RIM // 2) > 0.3).float()
 
 
-def _loss(logits: Tensor, label: Tensor) -> Tensor:
-    entropy = F.binary_cross_entropy_with_logits(logits, label, pos_weight=logits.new_tensor(_RARE))
-    probability = logits.sigmoid()
+def _loss(logits: Tensor, label: Tensor, unsure: Tensor) -> Tensor:
+    counts = 1 - unsure * (1 - label)
+    rare = logits.new_tensor(_RARE)
+    entropy = F.binary_cross_entropy_with_logits(logits, label, counts, pos_weight=rare)
+    probability = logits.sigmoid() * counts
     dice = (2 * (probability * label).sum() + 1) / (probability.sum() + label.sum() + 1)
     return 3 * entropy + 1 - dice
 
 
 def augmented(sample: Tensor, draws: torch.Generator) -> Tensor:
-    """A sample (3, h, w) scaled, shifted, turned and seen by another camera: (3, 240, 320)."""
+    """A sample (4, h, w) scaled, shifted, turned and seen by another camera: (4, 240, 320)."""
 
     def drawn(low: float, high: float) -> float:
         return low + (high - low) * torch.rand((), generator=draws).item()
@@ -142,7 +151,8 @@ def augmented(sample: Tensor, draws: torch.Generator) -> Tensor:
     mirrored = 1 if drawn(0, 1) < 0.5 else -1
     matrix = torch.tensor([[mirrored / aspect, drawn(-0.05, 0.05), drawn(-0.5, 0.5)], [0, 1 / scale, drawn(-0.4, 0.4)]])
     grid = F.affine_grid(matrix[None], (1, 3, *_SIZE), align_corners=False)
-    hot, seen, inside = F.grid_sample(sample[None], grid, padding_mode="reflection", align_corners=False)[0].clamp(0, 1)
+    moved = F.grid_sample(sample[None], grid, padding_mode="reflection", align_corners=False)[0].clamp(0, 1)
+    hot, seen, *areas = moved
     if drawn(0, 1) < 0.8:
         hot = hot**2 ** drawn(-1.2, 0.8)
     hot = drawn(0.4, 1.1) * hot + drawn(0, 0.3)
@@ -157,4 +167,4 @@ def augmented(sample: Tensor, draws: torch.Generator) -> Tensor:
         seen = seen * drawn(0, 0.3)
     if drawn(0, 1) < 0.5:
         seen = seen + drawn(0, 0.05) * torch.randn(_SIZE, generator=draws)
-    return torch.stack([hot.clamp(0, 1), seen.clamp(0, 1), inside])
+    return torch.stack([hot.clamp(0, 1), seen.clamp(0, 1), *areas])
