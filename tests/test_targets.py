@@ -12,8 +12,9 @@ from tiny import SHAPE, network, write_weights
 from adasffuse.downstream import targets
 from adasffuse.downstream.classes import ClassList
 from adasffuse.downstream.frames import find_frames
-from adasffuse.downstream.targets import BATCH, _loss, agreement, labelled, read_samples, teach
+from adasffuse.downstream.targets import BATCH, _loss, agreement, labelled, read_samples, teach, warm_areas
 from adasffuse.export.dense import DenseTargetLift
+from adasffuse.images.boxes import Box
 from adasffuse.images.write import write_image
 from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import AdaSFFuse, ModelOptions
@@ -240,8 +241,28 @@ def write_boxes(path: Path, *boxes: tuple[int, int, int, int, int], size: tuple[
     return path
 
 
+def test_of_a_box_the_warm_body_counts_and_the_rest_neither_way():
+    infrared = torch.full((100, 120), 0.3)
+    infrared[20:60, 30:40] = 0.7  # a body in a box that is twice as wide
+    infrared[62:98, 80:90] = 0.34  # one that is hardly warmer than what surrounds it
+    infrared[:, 100:] = 0.9  # a wall, nearer than half a box's width
+    boxes = [Box("person", 25, 20, 45, 60), Box("person", 80, 62, 90, 98)]
+    inside, unsure = warm_areas(infrared, boxes, [Box("ignored", 0, 0, 10, 10)])
+    expected = torch.zeros(2, 100, 120)
+    expected[0, 20:60, 30:40] = 1
+    for rows, columns in ((slice(20, 60), slice(25, 45)), (slice(62, 98), slice(80, 90)), (slice(0, 10), slice(0, 10))):
+        expected[1, rows, columns] = 1
+    expected[1] -= expected[0]
+    assert torch.equal(inside, expected[0]) and torch.equal(unsure, expected[1])
+    inside, unsure = warm_areas(infrared, [Box("person", 0, 0, 120, 100)], [])
+    assert not inside.any() and unsure.all()  # nothing surrounds it
+
+
 def test_what_is_unsure_counts_neither_way(tmp_path):
     root = write_frames(tmp_path / "data")
+    body = torch.full((240, 320), 60, dtype=torch.uint8)
+    body[32:112, 16:56] = 180
+    write_image(root / "infrared/0.png", body.numpy())
     file = write_boxes(tmp_path / "boxes.json", (16, 32, 40, 80, 1), (160, 40, 64, 120, 2))
     found = find_frames([root], "detect", train_targets.BOXED, lists=False, coco=file).frames
     assert list(found) == ["0"]  # of eight images the file names one

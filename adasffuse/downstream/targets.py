@@ -9,7 +9,7 @@ from torch import Tensor
 
 from adasffuse.downstream.classes import IGNORED, ClassList
 from adasffuse.downstream.frames import Frame, mask_of
-from adasffuse.images.boxes import PEOPLE
+from adasffuse.images.boxes import PEOPLE, Box, box_area
 from adasffuse.images.color import luminance
 from adasffuse.images.read import read_image
 from adasffuse.models.targets import TargetLift
@@ -18,8 +18,10 @@ UNSURE = "ignored"  # class of boxes in which there may be targets; they count n
 START = -3.0  # logit at first: targets are rare
 BATCH = 8
 _SIZE = (240, 320)  # height, width of a training sample
-_RARE = 4.0  # weight of a target's pixel in the cross entropy
+_RARE = 2.0  # weight of a target's pixel in the cross entropy
 _RIM = 3  # cells of the map: what is next to a target counts as target, labels being a few pixels off
+_LEAST = 0.06  # contrast of a body in the infrared image below which nothing is taught by it
+_WARM, _HOT = 0.35, 0.9  # a body's pixels are above this share of the way from its surroundings to this quantile of it
 _WARM_UP = 0.1  # share of the steps
 
 
@@ -59,13 +61,37 @@ def read_samples(
             ids = torch.from_numpy(mask_of(frame, classes)).long()
             areas = [torch.isin(ids, torch.tensor(some)).float() for some in (numbers, [IGNORED])]
         else:
-            areas = [torch.zeros(frame.size) for _ in range(2)]
-            for area, some in zip(areas, (numbers, [classes.number(UNSURE)])):
-                for box in frame.boxes.boxes:
-                    if classes.number(box.name) in some:
-                        area[round(box.top) : round(box.bottom), round(box.left) : round(box.right)] = 1
+            of_class = [(classes.number(box.name), box) for box in frame.boxes.boxes]
+            targets, unsure = (
+                [box for number, box in of_class if number in some] for some in (numbers, [classes.number(UNSURE)])
+            )
+            areas = warm_areas(images[0], targets, unsure)
         samples.append(torch.cat([lift.copy_of(x[None, None]) for x in (*images, *areas)])[:, 0])
     return samples
+
+
+def warm_areas(infrared: Tensor, targets: Sequence[Box], unsure: Sequence[Box]) -> tuple[Tensor, Tensor]:
+    """Where the bodies in boxes are, and where it cannot be told, (H, W) of 0 and 1.
+
+    A box holds more than the body: what is not warm in it counts neither way, nor does a body that is no warmer than
+    what surrounds its box.
+
+    Args:
+        infrared: (H, W) in [0, 1].
+        targets, unsure: boxes around bodies, and boxes in which some may be.
+    """
+    boxed, inside = torch.zeros(2, *infrared.shape)
+    for box in (*targets, *unsure):
+        boxed[box_area(box)] = 1
+    for box in targets:
+        area, wide_area = box_area(box), box_area(box, margin=0.5)
+        around = infrared[wide_area][boxed[wide_area] == 0]
+        if not len(around):
+            continue
+        cold, hot = around.mean(), infrared[area].quantile(_HOT)
+        if hot - cold >= _LEAST:
+            inside[area] = inside[area].maximum((infrared[area] > cold + _WARM * (hot - cold)).float())
+    return inside, boxed * (1 - inside)
 
 
 def teach(
@@ -90,8 +116,9 @@ def teach(
     if not any(sample[2].any() for samples in cameras for sample in samples):
         raise ValueError("no frame shows a target; the labels hold nobody")
     torch.manual_seed(seed)
-    for layer in (lift.first, *lift.middle, lift.last):
-        layer.reset_parameters()
+    for layer in lift.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.reset_parameters()
     torch.nn.init.constant_(lift.last.bias, START)
     lift.requires_grad_(True).train()
     optimizer = torch.optim.AdamW(lift.parameters(), learning_rate, weight_decay=1e-3)

@@ -181,7 +181,8 @@ class DenseTargetLift(TargetLift):
 
     def __init__(self, layer: TargetLift) -> None:
         nn.Module.__init__(self)
-        self.first, self.middle, self.last = layer.first, layer.middle, layer.last
+        for name, part in layer.named_children():
+            self.add_module(name, part)
 
     def copy_of(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]

@@ -131,6 +131,18 @@ def of_classes(boxes: Iterable[Box], classes: Sequence[str]) -> list[Box]:
     return [box for box in boxes if names == {ALL_CLASSES} or box.name.lower() in names]
 
 
+def box_area(box: Box, margin: float = 0) -> tuple[slice, slice]:
+    """Rows and columns whose centres lie in a box enlarged on each side by `margin` times its height and width."""
+    dy, dx = margin * (box.bottom - box.top), margin * (box.right - box.left)
+    return _pixels(box.top - dy, box.bottom + dy), _pixels(box.left - dx, box.right + dx)
+
+
+def _pixels(first: float, last: float) -> slice:
+    """Pixels whose centres, i + 0.5, lie between two edges; at least the one that holds the first edge."""
+    start = max(math.ceil(first - 0.5), 0)
+    return slice(start, max(math.ceil(last - 0.5), start + 1))
+
+
 def find_boxes(folder: str | Path, stems: Iterable[str]) -> dict[str, Annotation]:
     """The boxes of scenes: stem to content of `folder/STEM.xml`, without the scenes that have no such file.
 

@@ -1,12 +1,11 @@
 """What becomes of the targets of an infrared image.  Images are float64 (H, W) on 0..255."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy import ndarray
 
-from adasffuse.images.boxes import PEOPLE, Box, of_classes
+from adasffuse.images.boxes import PEOPLE, Box, box_area, of_classes
 
 
 def target_retention(
@@ -36,10 +35,10 @@ def target_retention(
             raise ValueError(f"{box} reaches beyond the image of {a.shape[1]}x{a.shape[0]} pixels")
     taken = np.zeros(a.shape, bool)
     for box in boxes:
-        taken[_area(box, 0)] = True
+        taken[box_area(box, 0)] = True
     shown = kept = 0.0
     for box in of_classes(boxes, classes):
-        inside, around = _area(box, 0), _area(box, 0.5)
+        inside, around = box_area(box), box_area(box, 0.5)
         ring = ~taken[around]
         if not ring.any():
             continue
@@ -48,15 +47,3 @@ def target_retention(
             shown += contrast
             kept += after
     return kept / shown if shown > 0 else float("nan")
-
-
-def _area(box: Box, margin: float) -> tuple[slice, slice]:
-    """Rows and columns whose centres lie in a box enlarged on each side by `margin` times its height and width."""
-    dy, dx = margin * (box.bottom - box.top), margin * (box.right - box.left)
-    return _pixels(box.top - dy, box.bottom + dy), _pixels(box.left - dx, box.right + dx)
-
-
-def _pixels(first: float, last: float) -> slice:
-    """Pixels whose centres, i + 0.5, lie between two edges; at least the one that holds the first edge."""
-    start = max(math.ceil(first - 0.5), 0)
-    return slice(start, max(math.ceil(last - 0.5), start + 1))

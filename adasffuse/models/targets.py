@@ -17,7 +17,8 @@ SHORTER = 240  # pixels: the copy in which people are looked for has about so ma
 STRENGTH = 1.3  # of the lacking contrast; people cover few pixels, and what surrounds them is no plain background
 _TOKEN = 4  # pixels per side of the copy that one token holds
 MULTIPLE = 2 * _TOKEN  # height and width of the copy, pixels
-_DILATIONS = (1, 2, 4, 2)
+_COARSE = (1, 2, 4, 2)  # dilations of the layers on a grid half as fine, by which people are told from trees and cars
+_FINE = (1, 2)
 _ABSENT = -20.0  # logit of a network that nobody has taught: there is no one
 _SURE = 0.2  # probability from which on a pixel is a target wholly
 _SURROUNDINGS = 3  # standard deviation of the Gaussian over what surrounds a target, in tokens
@@ -44,13 +45,16 @@ class TargetLift(nn.Module):
     is a target.  A result that has the infrared's contrast already, as of equal sources, stays as it is.
 
     Args:
-        channels: width of the network.
+        channels: width of the network; twice as many on the coarse grid.
     """
 
     def __init__(self, channels: int = 24) -> None:
         super().__init__()
         self.first = nn.Conv2d(2 * _TOKEN**2, channels, 3, padding=1)
-        self.middle = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=d, dilation=d) for d in _DILATIONS)
+        self.down = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
+        self.coarse = nn.ModuleList(nn.Conv2d(2 * channels, 2 * channels, 3, padding=d, dilation=d) for d in _COARSE)
+        self.up = nn.Conv2d(2 * channels, 4 * channels, 1)
+        self.fine = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=d, dilation=d) for d in _FINE)
         self.last = nn.Conv2d(channels, (_TOKEN // 2) ** 2, 1)
         nn.init.zeros_(self.last.weight)
         nn.init.constant_(self.last.bias, _ABSENT)
@@ -87,7 +91,11 @@ class TargetLift(nn.Module):
             tokens = torch.cat([F.pixel_unshuffle(x, _TOKEN) for x in (hot, images[1] - 0.5)], dim=1)
             tokens = tokens.to(self.first.weight.dtype)
         x = F.gelu(self.first(tokens))
-        for layer in self.middle:
+        y = F.gelu(self.down(x))
+        for layer in self.coarse:
+            y = y + F.gelu(layer(y))
+        x = x + F.pixel_shuffle(self.up(y), 2)
+        for layer in self.fine:
             x = x + F.gelu(layer(x))
         return F.pixel_shuffle(self.last(x), _TOKEN // 2)
 
