@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from adasffuse.files import write_text
+from adasffuse.files import not_written, write_text
 from adasffuse.images.image import Image
 from adasffuse.registration.estimate import Estimate, check_method, estimate
 from adasffuse.registration.transform import METHODS, AlignmentError, Transform, corner_shift, warp_image
@@ -159,7 +159,7 @@ class Calibration:
         try:
             write_text(path, json.dumps(content, indent=2) + "\n")
         except OSError as error:
-            raise AlignmentError(f"cannot write {path}: {error.strerror or error}") from error
+            raise AlignmentError(not_written(path, error)) from error
 
 
 def load_calibration(path: str | Path) -> Calibration:
