@@ -65,6 +65,23 @@ def check_arguments(function: Callable[..., Any], values: Mapping[str, Any], nam
     return found
 
 
+def check_batches(name: str, batches: Sequence[Any], wanted: str, least: int) -> None:
+    """Raise ValueError unless there are `least` or more floating-point tensors (B, 1, H, W) of one shape.
+
+    Args:
+        name: of the function or network that takes them.
+        wanted: what they are, in the error.
+    """
+    for batch in batches:
+        is_tensor = hasattr(batch, "is_floating_point")  # PyTorch is not imported for a check
+        if not is_tensor or not batch.is_floating_point():
+            kind = batch.dtype if is_tensor else type(batch).__name__
+            raise ValueError(f"{name} needs floating-point tensors in [0, 1], got {kind}")
+    shapes = [tuple(batch.shape) for batch in batches]
+    if len(shapes) < least or len(set(shapes)) > 1 or len(shapes[0]) != 4 or shapes[0][1] != 1:
+        raise ValueError(f"{name} needs {wanted} (B, 1, H, W) of one shape, got {shapes}")
+
+
 @functools.cache
 def _annotated(function: Callable[..., Any]) -> tuple[Mapping[str, inspect.Parameter], dict[str, Any]]:
     """Parameters and types; at the first call, since annotations may name what is defined further down."""

@@ -170,6 +170,7 @@ def calls(fuser: Fuser, folder: SceneFolder, here: Path) -> list:
         (lambda: LossOptions(ssim="a"), "ssim must be a number, got 'a'"),
         (lambda: LossOptions.for_task("ivf"), "task must be a Task (adasffuse.tasks), got 'ivf'"),
         (lambda: fusion_loss(luma, [luma], LossOptions()), "needs a result and two or more sources (B, 1, H, W)"),
+        (lambda: fusion_loss(luma, [luma, luma.byte()], LossOptions()), "fusion_loss needs floating-point tensors in"),
         (lambda: fusion_loss(image, [luma, luma], LossOptions()), "fused must be a Tensor (torch), got numpy.ndarray"),
         (lambda: train({"name": "x"}), "options must be an Options (adasffuse.training.options), got {'name': 'x'}"),
         (lambda: load_options({}), "path must be text or a path, got {}"),

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adasffuse.arguments import checked
+from adasffuse.arguments import check_batches, checked
 from adasffuse.models.heads import LEVELS, SLOPE, PyramidHead, wide
 from adasffuse.models.mamba import SCAN_ORDERS, SpatialFrequencyMambaBlock
 from adasffuse.models.spectral import POOL
@@ -270,15 +270,20 @@ class AdaSFFuse(nn.Module):
     def blend(self, sources: Tensor, maps: tuple[Tensor, ...], kinds: Kinds = ()) -> Tensor:
         """`compose` without raised targets."""
         patches = self.as_patches(sources).unflatten(0, sources.shape[:2])  # (S, B, P, H/p, W/p)
+        decoded, maps = self.split_maps(maps)
         if self.head is None:
-            (fused,) = maps
-        elif not self.has_residual(kinds, len(sources)):
-            fused = self.head.compose(patches, maps, self.night_logit(kinds))
-        else:
-            residual, *maps = maps
+            return self.from_patches(decoded, *sources.shape[-2:])
+        fused = self.head.compose(patches, maps, self.night_logit(kinds))
+        if decoded is not None:
             difference = functools.reduce(torch.maximum, patches) - functools.reduce(torch.minimum, patches)
-            fused = self.head.compose(patches, maps, self.night_logit(kinds)) + residual.clamp(-difference, difference)
+            fused = fused + decoded.clamp(-difference, difference)
         return self.from_patches(fused, *sources.shape[-2:])
+
+    def split_maps(self, maps: tuple[Tensor, ...]) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+        """Of the `weight_maps` the decoder's image, None where it does not count, and the head's maps."""
+        if self.head is None or self.head.further_maps(maps):
+            return maps[0], maps[1:]
+        return None, maps
 
     def is_told(self, kinds: Kinds) -> bool:
         """Whether these kinds of the sources say anything to this network."""
@@ -412,19 +417,13 @@ def stack_sources(*sources: Tensor | Sequence[Tensor]) -> Tensor:
     """
     if len(sources) == 1:
         (sources,) = sources
-    check_shapes(sources)
+    check_sources(sources)
     return torch.stack(tuple(sources))
 
 
-def check_shapes(sources: Sequence[Tensor]) -> None:
-    """Raise ValueError unless there are two or more tensors (B, 1, H, W) of one shape."""
-    for source in sources:
-        if not isinstance(source, Tensor) or not source.is_floating_point():
-            kind = source.dtype if isinstance(source, Tensor) else type(source).__name__
-            raise ValueError(f"AdaSFFuse needs floating-point tensors in [0, 1], got {kind}")
-    shapes = [tuple(source.shape) for source in sources]
-    if len(shapes) < 2 or len(set(shapes)) > 1 or len(shapes[0]) != 4 or shapes[0][1] != 1:
-        raise ValueError(f"AdaSFFuse needs two or more luminance batches (B, 1, H, W) of one shape, got {shapes}")
+def check_sources(sources: Sequence[Tensor]) -> None:
+    """Raise ValueError unless there are two or more floating-point tensors (B, 1, H, W) of one shape."""
+    check_batches("AdaSFFuse", sources, "two or more luminance batches", least=2)
 
 
 def add_sources(bands: Tensor, count: int) -> Tensor:
