@@ -135,3 +135,21 @@ def test_an_address_that_the_page_cannot_have(capsys):
         assert demo.run(["--host", host, "--port", "0"]) == 1
         err = capsys.readouterr().err
         assert "no address of this computer; give another --host, such as 127.0.0.1" in err and err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of other systems are text")
+def test_a_run_whose_log_could_not_be_written_leaves_no_folder(inputs, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(inputs)
+    out = tmp_path / os.fsdecode(b"caf\xe9")
+    (tmp_path / "train").symlink_to(inputs, target_is_directory=True)
+    status, err = called(
+        ["train", "--opt", "options.json", "--root_path", str(tmp_path), "--out_dir", str(out)], capsys
+    )
+    assert status == 1 and r"caf\xe9/x: TensorBoard writes to folders whose names are UTF-8; choose anot" in err
+    assert not out.exists()
+
+
+def test_a_name_with_a_line_break_is_told_on_one_line(inputs, tmp_path, capsys):
+    out = tmp_path / "a\nb"
+    assert main(["extract", str(inputs / "shots"), "-o", str(out)]) == 0
+    assert capsys.readouterr().out.count("\n") == 1 and (out / "infrared/1.tif").is_file()

@@ -149,7 +149,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         say(f"notice: {printable(notice)}")
     if empty:
         say(f"notice: {_border_notice(empty, grid)}")
-    place = f" -> {args.out}" if args.out is not None else ""
+    place = f" -> {printable(args.out)}" if args.out is not None else ""
     count = len(job.scenes) - len(failed) + len(job.failed)
     say(f"{count} {'pair' if count == 1 else 'pairs'} aligned by {method}, {len(failed)} failed{place}")
     return int(bool(failed))
@@ -195,7 +195,9 @@ def _calibrate(job: _Job, args: argparse.Namespace) -> int:
         for reason in failed:
             say(f"  not used: {reason}", sys.stderr)
     result.save(args.save)
-    say(f"{args.save}: {args.method}, {result.pairs} pairs, half of them within {result.spread:.1f} px of it")
+    say(
+        f"{printable(args.save)}: {args.method}, {result.pairs} pairs, half of them within {result.spread:.1f} px of it"
+    )
     return 0
 
 

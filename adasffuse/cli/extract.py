@@ -63,7 +63,8 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         return 1
     for reason in failed:
         say(f"  failed: {printable(reason)}", sys.stderr)
-    say(f"{written} files with temperatures, {photographs} with a photograph, {len(failed)} failed -> {args.out}")
+    counts = f"{written} files with temperatures, {photographs} with a photograph, {len(failed)} failed"
+    say(f"{counts} -> {printable(args.out)}")
     return int(bool(failed))
 
 
