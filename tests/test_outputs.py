@@ -36,7 +36,9 @@ def inputs(tmp_path_factory):
     (root / "shots/1.jpg").write_bytes(
         radiometric_jpeg(np.full((8, 8), 18000, np.uint16), np.zeros((8, 8, 3), np.uint8))
     )
-    (root / "options.json").write_text('{"name": "x", "task": "ivf", "size": "tiny", "data": {"datasets": ["IVF"]}}')
+    (root / "options.json").write_text(
+        '{"name": "x", "task": "ivf", "size": "tiny", "data": {"root_path": ".", "datasets": ["IVF"]}}'
+    )
     (root / "file").touch()
     return root
 
