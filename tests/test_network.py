@@ -121,24 +121,6 @@ def test_a_residual_of_nothing_is_no_part_of_the_maps_and_changes_no_image():
     torch.testing.assert_close(mixed[:1], fused[:1], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("contrast", [False, True])
-@pytest.mark.parametrize("exposure", [False, True])
-@pytest.mark.parametrize("kinds", [("infrared", "visible"), ("exposure", "exposure"), ("focus", "focus"), ()])
-def test_the_maps_tell_whether_there_is_a_residual(contrast, exposure, kinds):
-    """So the network is asked once for an image: on a GPU the answer waits for all work before it."""
-    model, asked = network(patch=2, contrast=contrast, exposure=exposure, kinds=KINDS).eval(), []
-    a, b = sources(16, 16)
-    with torch.no_grad():
-        model.kinds.log_gain[:2, -1] = -20.0
-        maps = model.weight_maps(torch.stack((a, b)), kinds)
-        decoded, own = model.split_maps(maps)
-        counts = kinds != ("infrared", "visible")
-        assert (decoded is not None) == model.has_residual(kinds, 2) == counts and len(own) == len(maps) - counts
-        model.has_residual = lambda *words: asked.append(words) or counts
-        model(a, b, kinds=kinds)
-    assert len(asked) == 1
-
-
 def test_exposure_fusion_counts_for_exposures_alone():
     model = network(patch=2, exposure=True, kinds=KINDS)
     a, b = sources(32, 48)

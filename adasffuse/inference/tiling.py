@@ -95,7 +95,7 @@ def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], kind
     if network.head is None:
         return network.from_patches(maps[0].float(), height, width)
     head, patch = network.head, network.options.patch
-    residual, maps = network.split_maps(maps)
+    residual, maps = (maps[0], maps[1:]) if network.has_residual(kinds, len(whole.sources)) else (None, maps)
     logits, shared = maps[: LEVELS + 1], maps[LEVELS + 1 :]
     counts = head.has_exposure(shared)
     levels, exposed = _coarse(whole, patch, whole.bands(pixels), counts)

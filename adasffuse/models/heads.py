@@ -114,11 +114,6 @@ class PyramidHead(nn.Module):
             result = _blended(self.enlarged(result, band), weights(band, detail), detail)
         return result.clamp(functools.reduce(torch.minimum, sources), functools.reduce(torch.maximum, sources))
 
-    def further_maps(self, maps: Sequence[Tensor]) -> int:
-        """How many maps, at most LEVELS, stand before the head's own ones, of which those of exposure may be absent."""
-        least = LEVELS + 2 + (LEVELS if self.contrast_power is not None else 0)
-        return (len(maps) - least) % (LEVELS + 1)
-
     def has_exposure(self, shared: Sequence[Tensor]) -> bool:
         """Whether exposure fusion counts, by the `shared_maps`."""
         return len(shared) > 1 + (LEVELS if self.contrast_power is not None else 0)

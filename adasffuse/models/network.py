@@ -270,20 +270,15 @@ class AdaSFFuse(nn.Module):
     def blend(self, sources: Tensor, maps: tuple[Tensor, ...], kinds: Kinds = ()) -> Tensor:
         """`compose` without raised targets."""
         patches = self.as_patches(sources).unflatten(0, sources.shape[:2])  # (S, B, P, H/p, W/p)
-        decoded, maps = self.split_maps(maps)
         if self.head is None:
-            return self.from_patches(decoded, *sources.shape[-2:])
-        fused = self.head.compose(patches, maps, self.night_logit(kinds))
-        if decoded is not None:
+            (fused,) = maps
+        elif not self.has_residual(kinds, len(sources)):
+            fused = self.head.compose(patches, maps, self.night_logit(kinds))
+        else:
+            residual, *maps = maps
             difference = functools.reduce(torch.maximum, patches) - functools.reduce(torch.minimum, patches)
-            fused = fused + decoded.clamp(-difference, difference)
+            fused = self.head.compose(patches, maps, self.night_logit(kinds)) + residual.clamp(-difference, difference)
         return self.from_patches(fused, *sources.shape[-2:])
-
-    def split_maps(self, maps: tuple[Tensor, ...]) -> tuple[Tensor | None, tuple[Tensor, ...]]:
-        """Of the `weight_maps` the decoder's image, None where it does not count, and the head's maps."""
-        if self.head is None or self.head.further_maps(maps):
-            return maps[0], maps[1:]
-        return None, maps
 
     def is_told(self, kinds: Kinds) -> bool:
         """Whether these kinds of the sources say anything to this network."""
