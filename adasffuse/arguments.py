@@ -37,6 +37,7 @@ def checked(target: T) -> T:
 
     The error names the function, the argument, what was expected and what came.  NumPy's numbers become Python's; True
     and False are no numbers; text serves as a path, and any iterable with an order as a list, but text does not.
+    What an `Iterable` gives is checked one by one, when it is taken.
     `Any`, and what has no annotation, takes everything.
     """
     if isinstance(target, type):
@@ -62,6 +63,23 @@ def check_arguments(function: Callable[..., Any], values: Mapping[str, Any], nam
         else:
             found[key] = _taken(kind, value, where, parameter.default)
     return found
+
+
+def check_batches(name: str, batches: Sequence[Any], wanted: str, least: int) -> None:
+    """Raise ValueError unless there are `least` or more floating-point tensors (B, 1, H, W) of one shape.
+
+    Args:
+        name: of the function or network that takes them.
+        wanted: what they are, in the error.
+    """
+    for batch in batches:
+        is_tensor = hasattr(batch, "is_floating_point")  # PyTorch is not imported for a check
+        if not is_tensor or not batch.is_floating_point():
+            kind = batch.dtype if is_tensor else type(batch).__name__
+            raise ValueError(f"{name} needs floating-point tensors in [0, 1], got {kind}")
+    shapes = [tuple(batch.shape) for batch in batches]
+    if len(shapes) < least or len(set(shapes)) > 1 or len(shapes[0]) != 4 or shapes[0][1] != 1:
+        raise ValueError(f"{name} needs {wanted} (B, 1, H, W) of one shape, got {shapes}")
 
 
 @functools.cache
@@ -92,6 +110,8 @@ def _taken(kind: Any, value: Any, where: str, default: Any = None) -> Any:
         origin = get_origin(option) or option
         if origin in _LISTS and _is_listed(value):
             return _list(option, value, where)
+        if origin is Iterable and get_args(option) and _fits(origin, value):
+            return (_taken(get_args(option)[0], one, f"{where}[{k}]") for k, one in enumerate(value))
         if origin not in _LISTS and _fits(origin, value):
             return _plain(origin, value)
     wanted = " or ".join(map(_words, options))
@@ -111,6 +131,8 @@ def _fits(kind: Any, value: Any) -> bool:
         return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool | np.bool_)
     if kind is Callable:
         return callable(value)
+    if kind is Iterable:
+        return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
     return isinstance(value, kind)
 
 
@@ -154,6 +176,8 @@ def _words(kind: Any) -> str:
         if not inner:
             return "a list"
         return f"a list of ({_words(inner[0])})" if get_args(inner[0]) else f"a list, each {_words(inner[0])}"
+    if origin is Iterable:
+        return f"an iterable, each {_words(inner[0])}" if inner else "an iterable"
     if origin is Mapping:
         return "a dict"
     if origin is Callable:

@@ -3,8 +3,9 @@
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -30,9 +31,9 @@ _LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
 def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
     """A new file beside `path` to write to; at the end of the block it takes the place of `path`, in one step.
 
-    Where the block fails, or is interrupted, `path` stays as it was and the new file is removed.  Folders are made
-    where needed.  The new file has a short name of its own, whatever the length of `path`'s.  A link stays a link: what
-    it points to is replaced.
+    Where the block fails, or is interrupted, `path` stays as it was, and the new file and folders are removed.  Folders
+    are made where needed.  The new file has a short name of its own, whatever the length of `path`'s.  A link stays a
+    link: what it points to is replaced.
 
     Args:
         path: the file to be written or replaced.
@@ -43,13 +44,14 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _, new_folders = _place_of(path.parent)
     temporary = path.with_name(f"{PARTIAL}{secrets.token_hex(8)}{path.suffix[:8]}")
     try:
-        temporary.open("xb").close()
-    except OSError as error:  # of a name that nobody has asked for
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.open("xb").close()
+        except OSError as error:  # of a name that nobody has asked for
+            raise OSError(error.errno, error.strerror, str(path)) from None
         yield temporary
         if sync:
             with open(temporary, "rb+") as file:
@@ -58,11 +60,91 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+        for folder in new_folders:
+            with suppress(OSError):  # it holds something, as after success
+                folder.rmdir()
+
+
+@contextmanager
+def replacing_all() -> Iterator[Callable[[Path], Path]]:
+    """As `replacing`, for files that belong together: at the end of the block all take their places, or none does.
+
+    Yields a function that takes the file to be written or replaced and returns the new one to write to.
+    """
+    with ExitStack() as stack:
+        yield lambda path: stack.enter_context(replacing(path))
+
+
+def check_outputs(
+    files: Mapping[str, Path | None] | None = None,
+    folders: Mapping[str, Path | None] | None = None,
+    inputs: Iterable[Path] = (),
+) -> None:
+    """Refuse what cannot be written, before any work; nothing is left behind.
+
+    Args:
+        files: option to the file that it names; None: it was not given.
+        folders: option to the folder that gets files, made where there is none.
+        inputs: files that must stay as they are.
+    Raises:
+        ValueError: something else is in the place, nothing can be written there, the name is too long, two options name
+            one file, or a file is an input.
+    """
+    named: dict[str, str] = {}
+    kept = set(map(os.path.realpath, inputs))
+    for option, path in (files or {}).items():
+        if path is None:
+            continue
+        real = os.path.realpath(path)
+        if os.path.exists(real) and not os.path.isfile(real):
+            kind = "a folder" if os.path.isdir(real) else "a device or a pipe"
+            raise ValueError(f"{option} {path}: is {kind}, and a file is written here; choose another name")
+        if real in kept:
+            raise ValueError(f"{option} {path}: would overwrite an input; choose another name")
+        if real in named:
+            raise ValueError(f"{named[real]} and {option} name one file, {path}; each needs its own")
+        named[real] = option
+        _check_place(option, path, Path(real).parent, Path(real).name)
+    for option, path in (folders or {}).items():
+        if path is None:
+            continue
+        real = os.path.realpath(path)
+        if real in named or (os.path.exists(real) and not os.path.isdir(real)):
+            kind = f"the file of {named[real]}" if real in named else "no folder"
+            raise ValueError(f"{option} {path}: is {kind}, and a folder is needed here; choose another name")
+        _check_place(option, path, Path(real))
+
+
+def _check_place(option: str, path: Path, folder: Path, name: str = "") -> None:
+    """Raise ValueError unless a file, of this name where one is given, can be made in a folder, made where needed."""
+    place, new_folders = _place_of(folder)
+    if not place.is_dir():
+        raise ValueError(f"{option} {path}: {place} is no folder; choose another place")
+    try:
+        for part in (*(new.name for new in new_folders), name):
+            with suppress(FileNotFoundError):
+                os.lstat(place / part)  # too long a name is an error
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(f"{option} {path}: {error.strerror}; {_CURES[error.errno]}") from error
+        raise ValueError(f"{option} {path}: {not_written(f'to {place}', error)}") from error
+
+
+def _place_of(folder: Path) -> tuple[Path, list[Path]]:
+    """What is there of a folder's path, and the folders that are missing, the innermost first."""
+    missing = []
+    while not os.path.exists(folder):
+        missing.append(folder)
+        folder = folder.parent
+    return folder, missing
 
 
 def not_written(what: object, error: OSError) -> str:
     """Why a file, or something to a folder, could not be written, and what to do."""
-    cure = _CURES[error.errno] if error.errno in (*DISK_FULL, *_IN_THE_WAY) else "choose a folder that is writable"
+    known = error.errno in (*DISK_FULL, *_IN_THE_WAY, errno.EINVAL, errno.ENAMETOOLONG)
+    cure = _CURES[error.errno] if known else "choose a folder that is writable"
     return f"cannot write {what}: {error.strerror or error}; {cure}"
 
 

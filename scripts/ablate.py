@@ -36,7 +36,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from adasffuse.data.heldout import SIZE
-from adasffuse.files import write_text
+from adasffuse.files import check_outputs, write_text
 from adasffuse.losses.fusion import LossOptions
 from adasffuse.models import AdaSFFuse
 from adasffuse.tasks import TASKS
@@ -203,6 +203,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
+        check_outputs({"--markdown": args.markdown}, {"--out": args.out})
         if args.train:
             train_row(args)
             return 0

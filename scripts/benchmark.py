@@ -44,6 +44,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from adasffuse.device import pick_device
+from adasffuse.files import check_outputs, printable, write_text
 from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE
 from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import SIZES, AdaSFFuse
@@ -154,7 +155,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="PNG of time and memory against pixels")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # measure a row here: size,WxH,precision
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    try:
+        check_outputs({"--json": args.json, "--plot": args.plot})
+    except ValueError as error:
+        parser.error(printable(error))
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -200,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
     for row in rows if args.profile else ():
         print(f"\n{row['size']} {row['pixels']} {row['precision']}\n{row['profile']}")
     if args.json:
-        args.json.write_text(json.dumps({"rates": rates, "fft_ns": transform, "rows": rows}, indent=2) + "\n")
+        write_text(args.json, json.dumps({"rates": rates, "fft_ns": transform, "rows": rows}, indent=2) + "\n")
     if args.plot:
         plot(rows, args.plot)
     return 0

@@ -27,6 +27,7 @@ from measuring import format_rows
 from numpy import ndarray
 
 from adasffuse import load_fuser
+from adasffuse.files import check_outputs, printable
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import images_of
 from adasffuse.images.read import read_image
@@ -55,6 +56,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
+    try:
+        check_outputs(folders={"--out": args.out})
+    except ValueError as error:
+        say(f"error: {printable(error)}", sys.stderr)
+        return 1
     for task, folder, score in (("mef", args.mef, exposure_score), ("mff", args.mff, sharpness)):
         if folder:
             say(table(task, folder, score, args))

@@ -50,7 +50,7 @@ from measuring import (
 
 from adasffuse.data.mixture import MixedCrops
 from adasffuse.device import pick_device
-from adasffuse.files import write_text
+from adasffuse.files import check_outputs, printable, write_text
 from adasffuse.images.write import write_image
 from adasffuse.models import SIZES
 from adasffuse.process import SPINS, keep_freed_memory
@@ -82,7 +82,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cache_mb", type=float, default=4096, help="0: every crop decodes its files (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # measure a row here: size,precision,crop,batch ROOT
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    try:
+        check_outputs({"--json": args.json})
+    except ValueError as error:
+        parser.error(printable(error))
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:

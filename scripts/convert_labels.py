@@ -14,7 +14,7 @@ from pathlib import Path
 
 from adasffuse.cli.downstream import add_label_options, classes_of, frames_of
 from adasffuse.downstream.labels import coco_content, write_voc, write_yolo
-from adasffuse.files import printable, write_text
+from adasffuse.files import check_outputs, printable, write_text
 from adasffuse.process import run_program, say
 
 
@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     try:
+        check_outputs(**{"files" if args.to == "coco" else "folders": {"--out": args.out}})
         classes = classes_of(args, "detect")
         found = frames_of(args, "detect", classes)
         frames = {stem: found.frames[stem] for stem in sorted(found.frames)}

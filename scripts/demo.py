@@ -12,6 +12,7 @@ from PIL import Image
 
 from adasffuse.cli import task_script as cli
 from adasffuse.data.samples import Sample, sample_pairs
+from adasffuse.files import check_outputs, printable, write_with
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
@@ -25,7 +26,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--save_dir", type=Path, default=Path("results"), help="(default: %(default)s)")
     parser.add_argument("--overview", type=Path, metavar="FILE", help="also write one sample of every task, as JPEG")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    try:
+        check_outputs({"--overview": args.overview}, {"--save_dir": args.save_dir})
+    except ValueError as error:
+        parser.error(printable(error))
+    return args
 
 
 def demo(args: argparse.Namespace) -> int:
@@ -40,7 +46,7 @@ def demo(args: argparse.Namespace) -> int:
     write_image(panel, contact_sheet([panel_row(TASKS[name], results) for name, results in fused.items()]))
     print(f"\npanel of all samples: {panel}")
     if args.overview:
-        Image.fromarray(overview(fused)).save(args.overview, quality=90)
+        write_with(args.overview, lambda new: Image.fromarray(overview(fused)).save(new, "JPEG", quality=90))
     return 0
 
 

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from scoring import ANNOTATIONS, compare_networks, markdown, mean, night_total, some_pairs, summary
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.files import printable, write_text
+from adasffuse.files import check_outputs, printable, write_text
 from adasffuse.images.pairs import scene_folders
 from adasffuse.metrics import DEFAULT_METRICS
 from adasffuse.metrics.cache import default_cache
@@ -90,6 +90,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     try:
+        check_outputs({"--markdown": args.markdown}, {"--out": args.out})
         trials = plan(args)
         for trial in trials:
             if args.jobs and not trial.finished():

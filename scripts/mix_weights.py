@@ -18,13 +18,13 @@ visible image of a night is dark.  `release_weights.py --file` releases the resu
 import argparse
 import math
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
+from adasffuse.files import check_outputs
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, read_record, save_weights
 
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         parts = [file_and_share(text) for text in args.weights]
-        check_out([path for path, _ in parts], args.out)
+        check_outputs({"--out": args.out}, inputs=[path for path, _ in parts])
         networks = [load_weights(path) for path, _ in parts]
         model, task = networks[0]
         check_alike([(path, *network) for (path, _), network in zip(parts, networks)])
@@ -146,12 +146,6 @@ def file_and_share(text: str) -> tuple[Path, float]:
     if not 0 < value < float("inf"):
         raise ValueError(f"{text}: the share must be positive")
     return Path(path), value
-
-
-def check_out(read: Sequence[Path], out: Path) -> None:
-    """Refuse to replace weights by what is made of them, which would lose them."""
-    if out.resolve() in [path.resolve() for path in read]:
-        raise ValueError(f"--out {out} is one of the weights that are read; choose another file")
 
 
 def check_alike(networks: list[tuple[Path, AdaSFFuse, str]]) -> None:

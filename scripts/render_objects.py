@@ -12,7 +12,7 @@ import numpy as np
 
 from adasffuse.downstream.frames import write_lists
 from adasffuse.downstream.labels import write_voc
-from adasffuse.files import write_text
+from adasffuse.files import check_outputs, write_text
 from adasffuse.images.boxes import Box
 from adasffuse.images.write import write_image
 from adasffuse.process import run_program, say
@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     stems = [f"{number:04d}" for number in range(args.train + args.test)]
     try:
+        check_outputs(folders={"out": args.out})
         for number, stem in enumerate(stems):
             frame = objects_frame(np.random.default_rng((args.seed, number)))
             write_image(args.out / "infrared" / f"{stem}.png", frame.infrared)

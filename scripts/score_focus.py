@@ -22,7 +22,7 @@ from adasffuse.cli.arguments import listed
 from adasffuse.cli.task_script import METHOD
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
 from adasffuse.device import PRECISIONS
-from adasffuse.files import printable, write_text
+from adasffuse.files import check_outputs, printable, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError, read_image
@@ -71,6 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     try:
+        check_outputs({"--markdown": args.markdown, "--json": args.json}, {"--out": args.out})
         weights = None if args.weights == "released" else args.weights
         fuser = load_fuser("mff", args.size, weights, args.device, precision=args.precision)
         methods = {METHOD: fuser.fuse_luminance} | {n: BASELINES[n] for n in args.baselines}

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.arguments import listed
-from adasffuse.files import printable, write_text
+from adasffuse.files import check_outputs, printable, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import find_scenes, read_scene
 from adasffuse.images.panel import contact_sheet
@@ -65,6 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     try:
+        check_outputs({"--json": args.json}, {"--out": args.out})
         methods = fusion_methods(args)
         scores: Scores = {}
         for name, case in tqdm(cases(args), desc="hard cases", unit="case"):

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from scoring import ANNOTATIONS, compare_networks, copy_pairs, markdown, night_total, summary
 
 from adasffuse.cli.arguments import named_values
-from adasffuse.files import printable, write_text
+from adasffuse.files import check_outputs, printable, write_text
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, scene_folders
 from adasffuse.metrics import DEFAULT_METRICS
 from adasffuse.metrics.cache import default_cache
@@ -53,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     try:
+        check_outputs({"--markdown": args.markdown})
         networks = names_of(args.weights)
         groups = named_values(args.groups, "--groups", "NAME=PATTERN, e.g. night='*N'")
         texts = []

@@ -16,7 +16,7 @@ from scoring import CHROMA_LEVELS, CLIPPED, HELD, RANKED, Scored, chosen_sets, s
 
 from adasffuse.cli.task_script import METHOD, identity_text
 from adasffuse.device import PRECISIONS
-from adasffuse.files import printable, write_text
+from adasffuse.files import check_outputs, printable, write_text
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings
@@ -66,6 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     try:
+        check_outputs({"--markdown": args.markdown, "--json": args.json}, {"--out": args.out})
         weights = None if args.weights == RELEASED else args.weights
         sets = chosen_sets(args.root_path, args.datasets, args.extra)
         network = {"size": args.size, "weights": weights, "device": args.device, "precision": args.precision}

@@ -24,7 +24,7 @@ from adasffuse.cli.downstream import add_label_options, classes_of, frames_of, o
 from adasffuse.downstream.classes import TASKS, ClassList, find_classes
 from adasffuse.downstream.frames import Frame, find_frames
 from adasffuse.downstream.targets import UNSURE, agreement, read_samples, teach
-from adasffuse.files import printable
+from adasffuse.files import check_outputs, printable
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.growth import inherit
 from adasffuse.models.network import RAISED
@@ -75,6 +75,8 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     try:
         paths = [find_weights(name, "ivf") for name in args.weights]
+        for path in args.out:
+            check_outputs({"--out": path}, inputs=paths)
         networks = [load_weights(path) for path in paths]
         for (model, _), path in zip(networks, paths):
             if not set(RAISED) <= set(model.options.kinds):

@@ -111,13 +111,16 @@ def test_reports_take_the_place_of_no_image(tmp_path, capsys):
     image = next((folder / "infrared").iterdir())
     before = image.read_bytes()
     for words, said in (
-        (["--sheet", image], "is one of the images"),
-        (["--json", image], "is one of the images"),
-        (["--json", folder], "is a folder"),
+        (["--sheet", image], f"--sheet {image}: would overwrite an input"),
+        (["--json", image], f"--json {image}: would overwrite an input"),
+        (["--json", folder], f"--json {folder}: is a folder, and a file is written here"),
+        (["--sheet", tmp_path / "x.png", "--json", image / "x"], f"--json {image / 'x'}: {image} is no folder"),
+        (["--sheet", tmp_path / "x.jpg"], "x.jpg: uint8 pixels are written to files ending in .png or .tif"),
         (["--sheet", tmp_path / "x.png", "--json", tmp_path / "x.png"], "name one file"),
     ):
         assert check.run([str(folder / "infrared"), *map(str, words)]) == 1
-        assert said in capsys.readouterr().err and image.read_bytes() == before
+        out, err = capsys.readouterr()
+        assert said in err and not out and image.read_bytes() == before and not list(tmp_path.glob("x.*"))
 
 
 def test_data_sets_are_found_two_levels_deep(tmp_path):

@@ -13,7 +13,7 @@ from tiny import Mean, network, texture
 from adasffuse import AdaSFFuse, Fuser, evaluate, load_fuser
 from adasffuse.arguments import checked
 from adasffuse.images.frames import FrameFolder, VideoFile
-from adasffuse.images.image import ImageError
+from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
@@ -26,6 +26,11 @@ from adasffuse.losses.fusion import LossOptions, fusion_loss
 from adasffuse.metrics.folder import Settings, score_folders
 from adasffuse.models import ModelOptions
 from adasffuse.models.weights import WeightsError, find_weights, load_weights, save_weights
+from adasffuse.registration.aligner import Aligner, Calibration, calibrate, load_calibration
+from adasffuse.registration.camera import read_camera_pair
+from adasffuse.registration.estimate import estimate, misalignment
+from adasffuse.registration.stacks import register_to
+from adasffuse.registration.transform import Transform, warp_image
 from adasffuse.tasks import TASKS, find_task
 from adasffuse.training import train
 from adasffuse.training.options import load_options
@@ -165,6 +170,7 @@ def calls(fuser: Fuser, folder: SceneFolder, here: Path) -> list:
         (lambda: LossOptions(ssim="a"), "ssim must be a number, got 'a'"),
         (lambda: LossOptions.for_task("ivf"), "task must be a Task (adasffuse.tasks), got 'ivf'"),
         (lambda: fusion_loss(luma, [luma], LossOptions()), "needs a result and two or more sources (B, 1, H, W)"),
+        (lambda: fusion_loss(luma, [luma, luma.byte()], LossOptions()), "fusion_loss needs floating-point tensors in"),
         (lambda: fusion_loss(image, [luma, luma], LossOptions()), "fused must be a Tensor (torch), got numpy.ndarray"),
         (lambda: train({"name": "x"}), "options must be an Options (adasffuse.training.options), got {'name': 'x'}"),
         (lambda: load_options({}), "path must be text or a path, got {}"),
@@ -176,12 +182,47 @@ def calls(fuser: Fuser, folder: SceneFolder, here: Path) -> list:
     ]
 
 
+def registration_calls(here: Path) -> list:
+    """The same for what aligns images."""
+    pixels, matrix = np.zeros((64, 64), np.float32), np.eye(3)
+    image, size = Image(pixels), (64, 64)
+    known = Transform("affine", matrix, size, size)
+    return [
+        (lambda: Aligner(3), "Aligner: method must be text such as 'affine', got 3"),
+        (lambda: Aligner("afine"), "unknown method of alignment 'afine'; choose translation"),
+        (lambda: Aligner(grid=None), "Aligner: grid must be text such as 'b', got None"),
+        (lambda: Aligner(calibration=here / "c.json"), "calibration must be a Transform"),
+        (lambda: Aligner().transform(pixels, image), "a must be an Image (adasffuse.images.image), got numpy.ndarray"),
+        (lambda: Aligner().align(image), "Aligner.align: images must be a list, each an Image"),
+        (lambda: Aligner().align([image, "b.png"]), "Aligner.align: images[1] must be an Image"),
+        (lambda: calibrate("pairs"), "calibrate: pairs must be an iterable, each (text, an Image"),
+        (lambda: calibrate([("1", image)]), "calibrate: pairs[0] must be (text, an Image"),
+        (lambda: calibrate(iter([("1", image, pixels)])), "calibrate: pairs[0][2] must be an Image"),
+        (lambda: Calibration(matrix, 1, 0.0), "Calibration: transform must be a Transform"),
+        (lambda: Calibration(known, 1, 0.0).save(None), "Calibration.save: path must be text or a path, got None"),
+        (lambda: load_calibration(None), "load_calibration: path must be text or a path, got None"),
+        (lambda: Transform("affine", [[1]], size, size), "Transform: matrix must be a ndarray (numpy), got [[1]]"),
+        (lambda: Transform("affine", matrix[:2], size, size), "Transform: matrix must be (3, 3), got (2, 3)"),
+        (lambda: Transform("affine", matrix, 64, size), "Transform: size must be (a whole number, a whole number)"),
+        (lambda: Transform("afine", matrix, size, size), "Transform: method must be one of translation"),
+        (lambda: warp_image(pixels, known), "warp_image: image must be an Image"),
+        (lambda: warp_image(image, matrix), "warp_image: transform must be a Transform"),
+        (lambda: estimate(image, pixels), "estimate: target must be an Image"),
+        (lambda: misalignment(image, None), "misalignment: b must be an Image"),
+        (lambda: register_to(pixels, image, "translation"), "register_to: moving must be a ndarray"),
+        (lambda: register_to(pixels, pixels[:32], "translation"), "register_to needs two images (H, W) of one size"),
+        (lambda: read_camera_pair(here, grid="c"), "read_camera_pair: grid must be 'b' or 'a', got 'c'"),
+        (lambda: read_camera_pair(here, ranges=[]), "read_camera_pair: ranges must be two"),
+        (lambda: read_camera_pair(here, no_data=("0", None)), "no_data[0] must be a number or None, got '0'"),
+    ]
+
+
 def test_public_functions_name_the_argument(tmp_path):
     folder = SceneFolder("IVF", (tmp_path / "infrared", tmp_path / "visible"))
     for place in folder.folders:
         write_image(place / "1.png", texture(8, 8, len(place.name)))
     fuser = Fuser(Mean(), IVF, precision="float32")
-    for number, (call, said) in enumerate(calls(fuser, folder, tmp_path)):
+    for number, (call, said) in enumerate([*calls(fuser, folder, tmp_path), *registration_calls(tmp_path)]):
         with pytest.raises(ValueError) as caught:
             call()
         assert said in str(caught.value) and "\n" not in str(caught.value), f"call {number}"

@@ -158,7 +158,7 @@ def test_all_sets_of_a_folder_of_data_sets_are_named(run, tmp_path):
         ("{d}/infrared {d}/visible -o {t}/o --range_a 9 3", "--range_a: a value range needs LOW < HIGH"),
         ("{d}/infrared {d}/visible -o {t}/o --device gpu", "unknown device 'gpu'"),
         ("{d}/infrared {d}/visible -o {t}/o --tile 100", "tile and tile_overlap must be multiples of 16"),
-        ("{d}/infrared {d}/visible -o {t}/file/o", "cannot write results to {t}/file/o: "),
+        ("{d}/infrared {d}/visible -o {t}/file/o", "-o {t}/file/o: {t}/file is no folder; choose another place"),
     ],
 )
 def test_mistakes_are_refused_with_one_line(run, pairs, tmp_path, arguments, message):

@@ -112,7 +112,7 @@ def test_impossible_requests(folders, monkeypatch, capsys, arguments, said):
     [
         (["a", "b", "one", "-o", "b"], "-o b holds images that are compared"),
         (["a", "b", "one", "-o", "one"], "-o one holds images that are compared"),
-        (["a/x.png", "b/x.png", "one/x.png", "-o", "a/x.png"], "-o a/x.png: the figure would overwrite"),
+        (["a/x.png", "b/x.png", "one/x.png", "-o", "a/x.png"], "-o a/x.png: would overwrite an input"),
         (["a/x.png", "b/x.png", "--save_features", "a"], "--save_features a holds images that are compared"),
         (["a", "b", "one", "-o", "figures.jpg"], "figures.jpg: results need a folder here"),
     ],
@@ -143,6 +143,31 @@ def test_results_of_another_size_are_refused(folders, capsys):
     arguments = [str(folders / name / "x.png") for name in ("a", "b", "other")]
     assert compare.run([*arguments, "-o", str(folders / "f.png")]) == 1
     assert "sizes differ" in capsys.readouterr().err
+
+
+def test_a_fault_of_a_later_scene_leaves_no_figure(folders, capsys):
+    """Scene x would do, y is smaller than the box; nor does a folder stay that held nothing else."""
+    for name in ("a", "b", "one", "other"):
+        write_image(folders / name / "y.png", texture(20, 30, 5))
+        write_image(folders / name / "z.png", texture(10, 30, 5))
+    before = sorted(folders.rglob("*"))
+    arguments = [*(str(folders / name) for name in ("a", "b", "one")), "-o", str(folders / "new/f")]
+    assert compare.run([*arguments, "--crop", "40", "2", "20", "10"]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and err.startswith(
+        "error: y: the box of 20x10 pixels at column 40, row 2 reaches beyond"
+    )
+    assert "(2 of 3 scenes have such faults); no figure is written" in err
+    assert sorted(folders.rglob("*")) == before
+
+
+def test_figures_and_features_are_there_together_or_not_at_all(folders, capsys):
+    """The figure of a scene can be made, the network's features cannot: its weights are for another task."""
+    weights = write_weights(folders / "w.safetensors", "mef")
+    before = sorted(folders.rglob("*"))
+    arguments = [*(str(folders / name) for name in ("a", "b", "one")), "-o", str(folders / "f")]
+    assert compare.run([*arguments, "--save_features", str(folders / "g"), "--weights", str(weights)]) == 1
+    assert capsys.readouterr().err.startswith("error: ") and sorted(folders.rglob("*")) == before
 
 
 def test_maps_are_what_the_modules_compute():

@@ -115,7 +115,9 @@ def test_impossible_arguments_and_missing_packages_are_named(tmp_path, capsys, m
     for name in ("onnx", "pt2"):  # before the network is captured
         monkeypatch.setattr("adasffuse.export.write.captured", None)
         assert run(["--format", name, "--task", "ivf", "-o", str(weights / f"a.{name}")]) == 1
-        assert "mff.safetensors/a." in (text := capsys.readouterr().err) and "something else is in its place" in text
+        assert (
+            "mff.safetensors/a." in (text := capsys.readouterr().err) and "is no folder; choose another place" in text
+        )
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert run(["--format", "onnx", "--task", "ivf", "-o", str(tmp_path / "a.onnx")]) == 1
     assert "pip install 'adasffuse[export]'" in capsys.readouterr().err

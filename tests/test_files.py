@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from adasffuse.files import (
+    check_outputs,
     in_latex,
     in_markdown,
     not_written,
     printable,
     replacing,
+    replacing_all,
     told,
     write_bytes,
     write_text,
@@ -56,6 +58,67 @@ def test_any_name_that_the_system_allows(tmp_path, name):
     assert os.listdir(os.fsencode(tmp_path)) == [name]
 
 
+def test_folders_that_were_made_for_nothing_go(tmp_path):
+    (tmp_path / "here").mkdir()
+    with pytest.raises(OSError, match="name too long"):
+        write_text(tmp_path / "here/new" / ("n" * 300) / "a.csv", "text")
+    with pytest.raises(ValueError), replacing(tmp_path / "here/new/folder/a.csv"):
+        raise ValueError
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "here"]
+
+
+def test_files_that_belong_together(tmp_path):
+    """None is there before all are written, and none where one fails."""
+    (tmp_path / "a").write_text("old")
+    with pytest.raises(ValueError), replacing_all() as new:
+        new(tmp_path / "a").write_text("new")
+        new(tmp_path / "new/b").write_text("new")
+        raise ValueError
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "a"] and (tmp_path / "a").read_text() == "old"
+    with replacing_all() as new:
+        new(tmp_path / "a").write_text("new")
+        new(tmp_path / "new/b").write_text("new")
+        assert (tmp_path / "a").read_text() == "old" and not (tmp_path / "new/b").exists()
+    assert (tmp_path / "a").read_text() == (tmp_path / "new/b").read_text() == "new"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has no pipes with names")
+@pytest.mark.parametrize(
+    ("files", "folders", "said"),
+    [
+        ({"--csv": "folder"}, {}, "--csv folder: is a folder, and a file is written here; choose another name"),
+        ({"--csv": "pipe"}, {}, "--csv pipe: is a device or a pipe, and a file is written here"),
+        ({"--csv": "file/a/b"}, {}, "--csv file/a/b: {here}/file is no folder; choose another place"),
+        ({"--csv": "new/{long}/a"}, {}, "--csv new/{long}/a: File name too long; choose a shorter name"),
+        ({"--csv": "new/{long}"}, {}, "--csv new/{long}: File name too long; choose a shorter name"),
+        ({"--csv": "a", "--json": "folder/../a"}, {}, "--csv and --json name one file, folder/../a; each needs"),
+        ({"--csv": "link"}, {}, "--csv link: would overwrite an input; choose another name"),
+        ({}, {"-o": "file"}, "-o file: is no folder, and a folder is needed here; choose another name"),
+        ({}, {"-o": "file/new"}, "-o file/new: {here}/file is no folder; choose another place"),
+        ({}, {"-o": "new/{long}"}, "-o new/{long}: File name too long; choose a shorter name"),
+        ({"--csv": "a"}, {"--plots": "a"}, "--plots a: is the file of --csv, and a folder is needed here"),
+    ],
+)
+def test_outputs_that_cannot_be_written_are_found_before_any_work(tmp_path, monkeypatch, files, folders, said):
+    monkeypatch.chdir(tmp_path)
+    words = {"long": "n" * 300, "here": tmp_path}
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.rglob("*"))
+    given = [{option: Path(path.format(**words)) for option, path in some.items()} for some in (files, folders)]
+    with pytest.raises(ValueError) as caught:
+        check_outputs(*given, inputs=[Path("file")])
+    assert str(caught.value).startswith(said.format(**words)) and sorted(tmp_path.rglob("*")) == before
+
+
+def test_outputs_that_can_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    check_outputs({"--csv": tmp_path / "file", "--json": tmp_path / "new/a", "--latex": None}, {"-o": tmp_path / "new"})
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_folder_is_not_replaced(tmp_path):
     (tmp_path / "a").mkdir()
     with pytest.raises(OSError):
@@ -67,6 +130,8 @@ def test_a_folder_is_not_replaced(tmp_path):
 def test_a_folder_that_takes_no_file_is_told_with_the_name_that_was_asked_for():
     with pytest.raises(FileNotFoundError, match=r"'/proc/a\.csv'"):
         write_text("/proc/a.csv", "text")
+    with pytest.raises(ValueError, match=r"--csv /proc/a\.csv: cannot write to /proc: No such file or directory"):
+        check_outputs({"--csv": Path("/proc/a.csv")})
 
 
 def test_names_for_the_terminal():

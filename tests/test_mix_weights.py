@@ -34,7 +34,7 @@ def test_weights_are_not_replaced_by_what_is_made_of_them(tmp_path, capsys):
     start = write_weights(tmp_path / "a.safetensors", "ivf", output="pyramid")
     before = start.read_bytes()
     assert mix([str(start), "--residual", "0.25", "--out", str(tmp_path / "x/../a.safetensors")]) == 1
-    assert "is one of the weights that are read; choose another file" in capsys.readouterr().err
+    assert "would overwrite an input; choose another name" in capsys.readouterr().err
     assert start.read_bytes() == before
 
 

@@ -412,7 +412,7 @@ def test_what_is_no_place_for_a_calibration_or_aligned_sources(folders, tmp_path
     (tmp_path / "file").touch()
     assert align.run([*sources, "-o", str(tmp_path / "file")]) == 1
     out, err = capsys.readouterr()
-    assert "cannot write results to" in err and not out  # before any work
+    assert f"-o {tmp_path}/file/infrared: {tmp_path}/file is no folder" in err and not out  # before any work
 
 
 def test_aligning_ends_where_the_disk_is_full(folders, tmp_path, capsys, monkeypatch):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from adasffuse.cli.arguments import add_grid_option, add_source_options, range_of
-from adasffuse.files import printable, told
+from adasffuse.cli.arguments import add_grid_option, add_source_options, given_path, range_of
+from adasffuse.files import check_outputs, printable, replacing_all, told
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
@@ -46,8 +46,10 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     how.add_argument("--calibration", type=Path, metavar="FILE", help="apply this file, estimate nothing")
     add_grid_option(how)
     what = parser.add_argument_group("what to write")
-    what.add_argument("-o", "--out", type=Path, metavar="DIR", help="both sources on one grid, DIR/A and DIR/B")
-    what.add_argument("--save", type=Path, metavar="FILE", help="a calibration file: the median over all pairs, JSON")
+    what.add_argument("-o", "--out", type=given_path, metavar="DIR", help="both sources on one grid, DIR/A and DIR/B")
+    what.add_argument(
+        "--save", type=given_path, metavar="FILE", help="a calibration file: the median over all pairs, JSON"
+    )
     add_source_options(parser, parser.add_argument_group("how to read the sources"))
     return parser
 
@@ -110,6 +112,8 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     if args.out is not None:
         refuse_image_name(args.out)
         _refuse_to_overwrite(job, args.out)
+        for name in job.names:
+            check_outputs(folders={"-o": args.out / name})
         try_to_write(args.out)
     failed = [printable(reason) for reason in job.failed]
     written: list[Path] = []
@@ -124,9 +128,13 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
                 images[moved] = warp_image(images[moved], transform)
                 if images[moved].valid is not None:
                     empty.append(1 - images[moved].valid.mean())
-                for name, image in zip(job.names, images):
-                    written.append(args.out / name / f"{scene.stem}{suffix_of(image.depth)}")
-                    save_result(written[-1], image.pixels, image.depth)
+                files = [
+                    args.out / name / f"{scene.stem}{suffix_of(image.depth)}" for name, image in zip(job.names, images)
+                ]
+                with replacing_all() as new:
+                    for file, image in zip(files, images):
+                        save_result(new(file), image.pixels, image.depth)
+                written += files
         except SaveError:
             raise
         except (ValueError, OSError) as error:
@@ -141,7 +149,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         say(f"notice: {printable(notice)}")
     if empty:
         say(f"notice: {_border_notice(empty, grid)}")
-    place = f" -> {args.out}" if args.out is not None else ""
+    place = f" -> {printable(args.out)}" if args.out is not None else ""
     count = len(job.scenes) - len(failed) + len(job.failed)
     say(f"{count} {'pair' if count == 1 else 'pairs'} aligned by {method}, {len(failed)} failed{place}")
     return int(bool(failed))
@@ -166,8 +174,9 @@ def _calibrate(job: _Job, args: argparse.Namespace) -> int:
     if args.grid:
         raise ValueError(f"--grid {args.grid}: a calibration serves both grids; give --grid where it is applied")
 
-    if args.save.suffix.lower() in IMAGE_SUFFIXES or args.save.is_dir():
-        raise ValueError(f"--save {args.save}: the name of an image, or a folder; give that of a file, such as c.json")
+    if args.save.suffix.lower() in IMAGE_SUFFIXES:
+        raise ValueError(f"--save {args.save}: the name of an image; give that of a calibration file, such as c.json")
+    check_outputs({"--save": args.save})
     failed = [printable(reason) for reason in job.failed]
 
     def pairs() -> Iterator[tuple[str, Image, Image]]:
@@ -186,7 +195,9 @@ def _calibrate(job: _Job, args: argparse.Namespace) -> int:
         for reason in failed:
             say(f"  not used: {reason}", sys.stderr)
     result.save(args.save)
-    say(f"{args.save}: {args.method}, {result.pairs} pairs, half of them within {result.spread:.1f} px of it")
+    say(
+        f"{printable(args.save)}: {args.method}, {result.pairs} pairs, half of them within {result.spread:.1f} px of it"
+    )
     return 0
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from numpy import ndarray
 
+from adasffuse.cli.arguments import given_path
 from adasffuse.data.survey import (
     Survey,
     data_sets,
@@ -28,11 +29,11 @@ from adasffuse.data.survey import (
     survey_folders,
     table,
 )
-from adasffuse.files import printable, told, write_text
+from adasffuse.files import check_outputs, printable, replacing_all, told, write_text
 from adasffuse.images.image import ImageError
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import read_image
-from adasffuse.images.write import quantise, write_image
+from adasffuse.images.write import check_suffix, quantise, write_image
 from adasffuse.process import say
 
 _SHOWN = 8  # lines of problems or notices of one kind of folder
@@ -46,8 +47,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="one, or one per source")
     for side in "ab":
         parser.add_argument(f"--pattern_{side}", metavar="NAME", help="how files of that source are called: 'IR_*'")
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="contact sheet of the pairs (PNG)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the facts as JSON")
+    parser.add_argument("--sheet", type=given_path, metavar="FILE", help="contact sheet of the pairs (PNG)")
+    parser.add_argument("--json", type=given_path, metavar="FILE", help="also write the facts as JSON")
     return parser
 
 
@@ -56,33 +57,31 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     args = make_parser(prog).parse_args(argv)
     try:
         surveys = _surveys(args)
-        _check_places(args, surveys)
+        check_outputs({"--sheet": args.sheet, "--json": args.json}, inputs=_images(surveys))
+        if args.sheet:
+            check_suffix(args.sheet, "8")
         duplicates = _across_splits(surveys)
         say(_environment())
         for survey in surveys:
             say("\n" + printable_lines(report(survey)))
         if duplicates is not None:
             say("\n" + printable_lines(duplicates or ["near-duplicates between train and test: none"]))
-        if args.sheet:
-            write_image(args.sheet, _sheet(surveys))
-            say(f"\ncontact sheet: {printable(args.sheet)}")
-        if args.json:
-            write_text(args.json, json.dumps([_plain(survey) for survey in surveys], indent=1) + "\n")
+        with replacing_all() as new:
+            if args.sheet:
+                write_image(new(args.sheet), _sheet(surveys))
+            if args.json:
+                write_text(new(args.json), json.dumps([_plain(survey) for survey in surveys], indent=1) + "\n")
     except (ValueError, OSError) as error:
         say(f"error: {told(error)}", sys.stderr)
         return 1
+    if args.sheet:
+        say(f"\ncontact sheet: {printable(args.sheet)}")
     return int(bool(duplicates) or any(survey.problems for survey in surveys))
 
 
-def _check_places(args: argparse.Namespace, surveys: Sequence[Survey]) -> None:
-    """Raise ImageError where a report would take the place of an image, or of the other report."""
-    images = {facts.path.resolve() for survey in surveys for source in survey.sources for facts in source.facts}
-    for option, path in (("--sheet", args.sheet), ("--json", args.json)):
-        if path and (path.resolve() in images or path.is_dir()):
-            kind = "a folder" if path.is_dir() else "one of the images"
-            raise ImageError(f"{option} {path} is {kind}; give another name")
-    if args.sheet and args.json and args.sheet.resolve() == args.json.resolve():
-        raise ImageError(f"--sheet and --json name one file, {args.json}; each needs its own")
+def _images(surveys: Sequence[Survey]) -> list[Path]:
+    """The files of all surveys."""
+    return [facts.path for survey in surveys for source in survey.sources for facts in source.facts]
 
 
 def printable_lines(lines: Sequence[str]) -> str:

@@ -11,11 +11,12 @@ to each source in luminance.
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from adasffuse.cli.arguments import add_source_options
+from adasffuse.cli.arguments import add_source_options, given_path
 from adasffuse.cli.score import methods, range_of
-from adasffuse.files import printable, told, write_text
+from adasffuse.files import check_outputs, printable, replacing_all, told, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.comparison import FULL, Crop, comparison_figure
 from adasffuse.images.image import Image, ImageError
@@ -38,7 +39,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("source_a", type=Path, metavar="A", help="file or folder of source A")
     parser.add_argument("source_b", type=Path, metavar="B", help="file or folder of source B")
     parser.add_argument("fused", nargs="*", metavar="[NAME=]FUSED", help="file or folder of each method's results")
-    parser.add_argument("-o", "--out", type=Path, metavar="OUT", help="a .png file for one scene, else a folder")
+    parser.add_argument("-o", "--out", type=given_path, metavar="OUT", help="a .png file for one scene, else a folder")
     add_source_options(parser)
     shown = parser.add_argument_group("what is shown")
     shown.add_argument("--names", nargs="+", metavar="STEM", help="these scenes (default: --count of them)")
@@ -55,7 +56,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     inside = parser.add_argument_group("inside the network")
     inside.add_argument(
         "--save_features",
-        type=Path,
+        type=given_path,
         metavar="DIR",
         help="also write what the network computes: bands, outputs of blocks, filters, responses of the FFT branch",
     )
@@ -66,7 +67,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 
 def run(argv: list[str] | None = None, prog: str | None = None) -> int:
-    """Write the figures; the exit status: 0, or 1 where one could not be made."""
+    """Write all figures and features, or none where one cannot be made; the exit status: 0, or 1 after an error."""
     parser = make_parser(prog)
     args = parser.parse_args(argv)
     if args.count < 1 or not 16 <= args.height <= _HIGHEST:
@@ -78,9 +79,10 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     try:
         scenes, names = _scenes(args)
         _check_places(args, scenes)
-        files = _figures(args, scenes, names) if args.out else []
-        if args.save_features:
-            files += _features(args, scenes)
+        with replacing_all() as new:
+            files = _figures(args, scenes, names, new) if args.out else []
+            if args.save_features:
+                files += _features(args, scenes, new)
     except (ValueError, OSError) as error:
         say(f"error: {told(error)}", sys.stderr)
         return 1
@@ -116,22 +118,21 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
 def _check_places(args: argparse.Namespace, scenes: list[Scene]) -> None:
     """Raise ImageError where figures or features would lie among the images that are compared, or replace one."""
     images = {path.resolve() for scene in scenes for path in scene.paths}
-    if args.out and args.out.suffix.lower() == ".png" and not args.out.is_dir():
-        if args.out.resolve() in images:
-            raise ImageError(
-                f"-o {args.out}: the figure would overwrite an image that is compared; choose another name"
-            )
-    elif args.out:
-        refuse_image_name(args.out)
-        _refuse_folder_of_images("-o", args.out, images)
-    if args.save_features:
-        refuse_image_name(args.save_features)
-        _refuse_folder_of_images("--save_features", args.save_features, images)
+    one_file = _is_one_file(args.out)
+    if one_file and len(scenes) > 1:
+        raise ValueError(f"-o {args.out} is one file, but there are {len(scenes)} scenes; give a folder, or --names")
+    folders = {"-o": None if one_file else args.out, "--save_features": args.save_features}
+    for option, folder in folders.items():
+        if folder is not None:
+            refuse_image_name(folder)
+            if any(path.parent == folder.resolve() for path in images):
+                raise ImageError(f"{option} {folder} holds images that are compared; choose another folder")
+    check_outputs({"-o": args.out if one_file else None}, folders, images)
 
 
-def _refuse_folder_of_images(option: str, folder: Path, images: set[Path]) -> None:
-    if any(path.parent == folder.resolve() for path in images):
-        raise ImageError(f"{option} {folder} holds images that are compared; choose another folder")
+def _is_one_file(out: Path | None) -> bool:
+    """Whether -o names the one figure, not a folder of figures."""
+    return out is not None and out.suffix.lower() == ".png" and not out.is_dir()
 
 
 def _named(fused: list[str]) -> dict[str, Path]:
@@ -162,26 +163,32 @@ def _windows(args: argparse.Namespace, scenes: list[Scene]) -> list[tuple[float,
     return [resolve_range(spec, [s.paths[k] for s in scenes], no_data[k]) for k, spec in enumerate(specs)]
 
 
-def _figures(args: argparse.Namespace, scenes: list[Scene], names: list[str]) -> list[Path]:
-    one_file = args.out.suffix.lower() == ".png" and not args.out.is_dir()
-    if one_file and len(scenes) > 1:
-        raise ValueError(f"-o {args.out} is one file, but there are {len(scenes)} scenes; give a folder, or --names")
+def _figures(
+    args: argparse.Namespace, scenes: list[Scene], names: list[str], new: Callable[[Path], Path]
+) -> list[Path]:
+    """Figures of all scenes; `new` gives the places to write to.
+
+    Raises:
+        ValueError: of some scenes no figure can be made; the first one is told.
+    """
     crop = Crop(*args.crop) if args.crop else None
-    windows, files, told_of = _windows(args, scenes), [], []
+    windows, files, told_of, faults = _windows(args, scenes), [], [], []
     for scene in scenes:
-        images = [quantise(image.pixels, "8") for image in _read(args, scene, windows)]
-        sources = dict(zip(("A", "B"), images))
+        try:
+            images = [quantise(image.pixels, "8") for image in _read(args, scene, windows)]
+            results = dict(zip(names, images[2:]))
+            figure = comparison_figure(dict(zip("AB", images)), results, crop, not args.no_differences, args.height)
+        except (ValueError, OSError) as error:
+            faults.append(f"{scene.stem}: {told(error)}")
+            continue
         if crop is not None and not _alike(crop, images[0].shape):
             height, width = images[0].shape[:2]
             told_of.append(f"{scene.stem}: the box of {crop} has another shape than {width}x{height}: white beside it")
-        try:
-            figure = comparison_figure(
-                sources, dict(zip(names, images[2:])), crop, not args.no_differences, args.height
-            )
-        except ValueError as error:
-            raise ValueError(f"{scene.stem}: {error}") from None
-        files.append(args.out if one_file else args.out / f"{scene.stem}.png")
-        write_image(files[-1], figure)
+        files.append(args.out if _is_one_file(args.out) else args.out / f"{scene.stem}.png")
+        write_image(new(files[-1]), figure)
+    if faults:
+        more = f" ({len(faults)} of {len(scenes)} scenes have such faults)" if len(faults) > 1 else ""
+        raise ValueError(f"{faults[0]}{more}; no figure is written")
     say_notices(told_of)
     if not args.no_differences:
         say(f"differences: black is 0, the brightest colour {FULL} gray levels or more")
@@ -194,8 +201,8 @@ def _alike(crop: Crop, shape: tuple[int, ...]) -> bool:
     return 1 / _STRETCH <= stretch <= _STRETCH
 
 
-def _features(args: argparse.Namespace, scenes: list[Scene]) -> list[Path]:
-    """Maps, responses and filters of the network on each scene."""
+def _features(args: argparse.Namespace, scenes: list[Scene], new: Callable[[Path], Path]) -> list[Path]:
+    """Maps, responses and filters of the network on each scene; `new` gives the places to write to."""
     from adasffuse.inference.features import drawn, feature_maps, responses, wavelet_filters
     from adasffuse.inference.fuser import load_fuser
 
@@ -207,13 +214,13 @@ def _features(args: argparse.Namespace, scenes: list[Scene]) -> list[Path]:
         folder = args.save_features / scene.stem
         for name, values in maps.items():
             files.append(folder / f"{name.replace(' ', '_')}.png")
-            write_image(files[-1], drawn(values))
+            write_image(new(files[-1]), drawn(values))
         files.append(folder / "all.png")
         cells = [(name, drawn(values)) for name, values in maps.items()]
-        write_image(files[-1], contact_sheet([cells[k : k + 4] for k in range(0, len(cells), 4)]))
+        write_image(new(files[-1]), contact_sheet([cells[k : k + 4] for k in range(0, len(cells), 4)]))
     shown = [(name, drawn(values)) for name, values in responses(fuser).items()]
     files.append(args.save_features / "fft_responses.png")
-    write_image(files[-1], contact_sheet([shown[k : k + 4] for k in range(0, len(shown), 4)]))
+    write_image(new(files[-1]), contact_sheet([shown[k : k + 4] for k in range(0, len(shown), 4)]))
     files.append(args.save_features / "wavelet_filters.json")
-    write_text(files[-1], json.dumps(wavelet_filters(fuser), indent=1) + "\n")
+    write_text(new(files[-1]), json.dumps(wavelet_filters(fuser), indent=1) + "\n")
     return files

@@ -14,10 +14,11 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from adasffuse.cli.arguments import given_path
 from adasffuse.data.datasets import CATALOG, find_data_set, prepare
 from adasffuse.data.datasets.catalog import DataSet
 from adasffuse.data.datasets.download import download
-from adasffuse.files import printable, told
+from adasffuse.files import check_outputs, printable, told
 from adasffuse.images.image import ImageError
 from adasffuse.process import say
 from adasffuse.tasks import TASKS
@@ -32,10 +33,10 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("name", nargs="?", metavar="NAME", help="of the data set, see --list")
     parser.add_argument("--list", action="store_true", help="describe all sets, or the one named, and exit")
     parser.add_argument("--source", type=Path, metavar="DIR", help="where its archive was unpacked")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="folder that gets train/ and test/")
+    parser.add_argument("--root", type=given_path, metavar="DIR", help="folder that gets train/ and test/")
     parser.add_argument(
         "--download",
-        type=Path,
+        type=given_path,
         metavar="DIR",
         help="download and unpack the archive there first, where that is possible",
     )
@@ -56,6 +57,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         data_set = find_data_set(args.name)
         if args.root is None or (args.source is None and args.download is None):
             parser.error("give --root, and --source DIR or --download DIR")
+        check_outputs(folders={"--root": args.root, "--download": args.download})
         source = args.source or _downloaded(data_set, args.download)
         result = prepare(data_set, source, args.root, args.copy, not args.quick)
     except (ValueError, OSError) as error:

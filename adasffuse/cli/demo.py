@@ -7,11 +7,14 @@ Nothing is sent elsewhere.  Uploads are deleted after half an hour, and all of t
 """
 
 import argparse
+import errno
 import os
+import socket
 import sys
 import tempfile
 from pathlib import Path
 
+from adasffuse.cli.arguments import given
 from adasffuse.files import printable
 from adasffuse.process import say
 
@@ -22,7 +25,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address that the page listens at (%(default)s)")
+    parser.add_argument(
+        "--host", type=given, default="127.0.0.1", help="address that the page listens at (%(default)s)"
+    )
     parser.add_argument("--port", type=int, default=7860, help="0: a free one (%(default)s)")
     parser.add_argument("--megapixels", type=float, default=12.0, help="of the largest image taken (%(default)s)")
     return parser
@@ -34,6 +39,10 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     args = parser.parse_args(argv)
     if not 0 < args.megapixels <= _MOST or not 0 <= args.port < 65536:
         parser.error(f"--megapixels lies in 0..{_MOST:g} and --port in 0..65535")
+    fault = _fault_of(args.host, args.port)
+    if fault:
+        say(f"error: --host {printable(args.host)} --port {args.port}: {fault}", sys.stderr)
+        return 1
     with tempfile.TemporaryDirectory(prefix="adasffuse-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")  # uploads go with the folder
         os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -58,8 +67,8 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
                 show_error=True,
             )
         except OSError:  # gradio's words name its own settings, which this command does not read
-            what = "no address of this computer, or its port is taken"
-            say(f"error: {printable(args.host)}:{args.port}: {what}; try another --host or --port", sys.stderr)
+            what = "the page cannot be served there; give another address or port"
+            say(f"error: --host {printable(args.host)} --port {args.port}: {what}", sys.stderr)
             return 1
         say(f"{address} (Ctrl-C ends it)")
         try:
@@ -67,3 +76,19 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         finally:
             page.close(verbose=False)
     return 0
+
+
+def _fault_of(host: str, port: int) -> str:
+    """Why nothing can listen at an address, and what to do; '' where it can."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == "posix")
+            listener.bind(address)
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no computer can have
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            return "the port is taken; give another --port, or 0 for a free one"
+        if isinstance(error, OSError) and error.errno == errno.EACCES:
+            return "the port is the system's; give a --port from 1024 on"
+        return "no address of this computer; give another --host, such as 127.0.0.1"
+    return ""

@@ -24,7 +24,7 @@ from adasffuse.downstream.labels import BoxRules
 from adasffuse.downstream.modalities import Modality, check_images, images_of, parse_modality, takes_stored
 from adasffuse.downstream.packages import needed
 from adasffuse.downstream.report import Report, write_report
-from adasffuse.files import printable, told
+from adasffuse.files import check_outputs, printable, told
 from adasffuse.images.image import ImageError
 from adasffuse.inference.ranks import Ranks, join_ranks
 from adasffuse.metrics.plots import figures
@@ -140,6 +140,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     figures()  # what the report needs is asked for before hours of training
     if args.task == "detect":
         needed("faster_coco_eval", "scoring detectors")
+    check_outputs(folders={"--out": args.out})
     experiment, modalities = _experiment(args, ranks)  # impossible arguments leave no folder behind
     with ExitStack() as stack:
         if ranks.main:

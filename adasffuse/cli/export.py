@@ -12,8 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from adasffuse.cli.arguments import given_path
 from adasffuse.export.write import FORMATS, WRITERS, Export, ExportError
-from adasffuse.files import not_written, printable, told
+from adasffuse.files import check_outputs, not_written, printable, told
 from adasffuse.models import RELEASED_SIZES
 from adasffuse.models.weights import WeightsError, find_weights, load_weights
 from adasffuse.process import say
@@ -35,7 +36,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     output.add_argument(
         "--colour", action="store_true", help="take RGB where the colour comes from and give RGB, not luminance"
     )
-    output.add_argument("-o", "--output", type=Path, metavar="FILE", help="(TASK_SIZE.FORMAT)")
+    output.add_argument("-o", "--output", type=given_path, metavar="FILE", help="(TASK_SIZE.FORMAT)")
     return parser
 
 
@@ -49,6 +50,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     if path.suffix != f".{args.format}":
         parser.error(f"--output must end with .{args.format}, got {printable(path)}")
     try:
+        check_outputs({"--output": path})
         weights = find_weights(args.weights, args.task, args.size)
         model, made_for = load_weights(weights)
         if made_for not in (args.task, GENERAL):

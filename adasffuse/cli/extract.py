@@ -8,12 +8,12 @@ The photograph shows more of the scene than the thermal image and has another si
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
 import tifffile
 
-from adasffuse.files import not_written, printable, write_with
+from adasffuse.cli.arguments import given_path
+from adasffuse.files import check_outputs, printable, replacing_all, told
 from adasffuse.images.flir import read_shot
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import images_of
@@ -29,7 +29,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", type=Path, metavar="FILES", help="a radiometric JPEG file, or a folder of such")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="gets infrared/ and visible/")
+    parser.add_argument(
+        "-o", "--out", type=given_path, required=True, metavar="DIR", help="gets infrared/ and visible/"
+    )
     return parser
 
 
@@ -39,25 +41,30 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     failed, written, photographs = [], 0, 0
     try:
         refuse_image_name(args.out)
-        for path in _files(args.source):
+        files, folders = _files(args.source), [args.out / name for name in ("infrared", "visible")]
+        if files[0].resolve().parent in [folder.resolve() for folder in folders]:
+            raise ImageError(f"-o {args.out}: results would lie among the files in {files[0].parent}; choose another")
+        for folder in folders:
+            check_outputs(folders={"-o": folder})
+        for path in files:
             try:
                 shot = read_shot(path)
             except ImageError as error:
                 failed.append(str(error))
                 continue
-            target = args.out / "infrared" / f"{path.stem}.tif"
-            write_with(target, partial(_write_celsius, shot.celsius))
+            with replacing_all() as new:
+                _write_celsius(shot.celsius, new(folders[0] / f"{path.stem}.tif"))
+                if shot.photograph is not None:
+                    write_image(new(folders[1] / f"{path.stem}.png"), shot.photograph)
             written += 1
-            if shot.photograph is not None:
-                write_image(args.out / "visible" / f"{path.stem}.png", shot.photograph)
-                photographs += 1
+            photographs += shot.photograph is not None
     except (ValueError, OSError) as error:
-        reason = not_written(f"to {args.out}", error) if isinstance(error, OSError) else error
-        say(f"error: {printable(reason)}", sys.stderr)
+        say(f"error: {told(error)}", sys.stderr)
         return 1
     for reason in failed:
         say(f"  failed: {printable(reason)}", sys.stderr)
-    say(f"{written} files with temperatures, {photographs} with a photograph, {len(failed)} failed -> {args.out}")
+    counts = f"{written} files with temperatures, {photographs} with a photograph, {len(failed)} failed"
+    say(f"{counts} -> {printable(args.out)}")
     return int(bool(failed))
 
 

@@ -22,7 +22,7 @@ from adasffuse.cli.arguments import (
 )
 from adasffuse.cli.shared import run_shared
 from adasffuse.cli.task_script import print_report, score
-from adasffuse.files import printable
+from adasffuse.files import check_outputs, printable
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import KEPT
@@ -162,6 +162,8 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
         return _fuse_volumes(args) if ranks.main else 0
     given = find_given(args)
     work = _work(args, given)
+    if not args.dry_run:
+        _check_places(args, work)
     task, reason = _task(args, given)
     count = len(given.paths)
     task.check_count(count)
@@ -191,6 +193,7 @@ def _fuse_volumes(args: argparse.Namespace) -> int:
     """Fuse two NIfTI volumes, or DICOM series, slice by slice."""
     if not is_volume(args.out):
         raise ImageError(f"-o {args.out}: the result of volumes is a volume; give a name ending in .nii.gz")
+    check_outputs({"-o": args.out})
     asked = ("dry_run", "resume", "scores", "panel", "stretch", "pattern_a", "pattern_b", "calibration", "grid")
     refused = [name for name in asked if getattr(args, name)]
     refused += [name for name in ("no_data_a", "no_data_b") if getattr(args, name) is not None]
@@ -345,6 +348,15 @@ def _work(args: argparse.Namespace, given: Given) -> Work:
         return work_of_camera(given.paths[0], args.out, given.patterns[0])
     name = " + ".join(dict.fromkeys(path.resolve().name for path in given.paths))
     return find_work(SceneFolder(name, given.paths), args.out, given.patterns)
+
+
+def _check_places(args: argparse.Namespace, work: Work) -> None:
+    """Raise ValueError where results cannot be written as -o says."""
+    if work.file is None:
+        check_outputs(folders={"-o": work.save_dir})
+    else:
+        panel = work.panel(work.scenes[0]) if args.panel else None
+        check_outputs({"-o": work.file, "--panel": panel})
 
 
 def _dry_run(fuser: Fuser, work: Work, wanted: WantedResults, args: argparse.Namespace) -> int:

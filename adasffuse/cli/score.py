@@ -14,8 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.arguments import add_source_options, add_truth_options, check_truth_options, listed, range_of
-from adasffuse.files import told, write_text
+from adasffuse.cli.arguments import (
+    add_source_options,
+    add_truth_options,
+    check_truth_options,
+    given_path,
+    listed,
+    range_of,
+)
+from adasffuse.files import check_outputs, not_written, told, write_text
 from adasffuse.images.pairs import scene_folders
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
@@ -60,8 +67,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     how.add_argument("--explain", metavar="METRIC", help="print what a metric means in each convention, and exit")
     output = parser.add_argument_group("output")
     for name in _REPORTS:
-        output.add_argument(f"--{name}", type=Path, metavar="FILE")
-    output.add_argument("--plots", type=Path, metavar="DIR", help="a box plot per metric and the ranks as PNG")
+        output.add_argument(f"--{name}", type=given_path, metavar="FILE")
+    output.add_argument("--plots", type=given_path, metavar="DIR", help="a box plot per metric and the ranks as PNG")
     return parser
 
 
@@ -72,13 +79,10 @@ def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Name
         parser.error("give either --source_a and --source_b, or --root_path and --dataset")
     if args.workers is not None and args.workers < 1:
         parser.error(f"--workers must be 1 or more, got {args.workers}")
-    files = {name: getattr(args, name).resolve() for name in _REPORTS if getattr(args, name)}
-    for name, path in files.items():
-        other = next(one for one in files if files[one] == path)
-        if other != name:
-            parser.error(f"--{other} and --{name} name one file, {getattr(args, name)}; each needs its own")
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            parser.error(f"--{name} {getattr(args, name)} is called like an image; end it with another suffix, .{name}")
+    for name in _REPORTS:
+        path = getattr(args, name)
+        if path is not None and path.suffix.lower() in IMAGE_SUFFIXES:
+            parser.error(f"--{name} {path} is called like an image; end it with another suffix, .{name}")
     return args
 
 
@@ -93,6 +97,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         if args.explain:
             say(explain(find_metric(args.explain)))
             return 0
+        check_outputs({f"--{name}": getattr(args, name) for name in _REPORTS}, {"--plots": args.plots})
         if args.plots:
             figures()  # missing libraries are found out before the work, not after it
         table = score(args)
@@ -119,13 +124,13 @@ def write_reports(table: ScoreTable, args: argparse.Namespace) -> bool:
             try:
                 write_text(path, getattr(table, name)())
             except OSError as error:
-                say(f"error: cannot write {path}: {error.strerror or error}", sys.stderr)
+                say(f"error: {not_written(path, error)}", sys.stderr)
                 written = False
     if args.plots and table.rows:
         try:
             save_plots(table, args.plots)
         except OSError as error:
-            say(f"error: cannot write plots to {args.plots}: {error.strerror or error}", sys.stderr)
+            say(f"error: {not_written(f'plots to {args.plots}', error)}", sys.stderr)
             written = False
     return written
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from adasffuse.cli.arguments import add_fusing_options, fuser_from, given_path, range_of
 from adasffuse.cli.shared import run_shared
-from adasffuse.files import printable, told
+from adasffuse.files import check_outputs, printable, told
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, images_of
 from adasffuse.inference.dry_run import check_result, unwritable
@@ -113,6 +113,8 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     work, failed, notices = _work(args)
     if args.resume and work.file:
         raise ValueError("--resume is for folders of results; give a folder as -o")
+    if not args.dry_run:
+        check_outputs({"-o": work.file}, {"-o": None if work.file else work.save_dir})
     options = StackOptions(range_of("--range", args.range), args.no_data, args.align, args.depth)
     fuser = fuser_from(args, args.task)
     settings = settings_of(

@@ -22,7 +22,7 @@ from adasffuse.cli.arguments import (
 )
 from adasffuse.cli.shared import run_shared
 from adasffuse.data.samples import sample_pairs, write_samples
-from adasffuse.files import printable, told
+from adasffuse.files import check_outputs, printable, told
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import Scene, SceneError, SceneFolder, read_scene, scene_folders
@@ -84,6 +84,7 @@ def _run(task: Task, args: argparse.Namespace, ranks: Ranks) -> int:
     for option in ("reference", "boxes"):
         if args.no_scores and getattr(args, option) is not None:
             raise ValueError(f"--{option} is for scores; leave out --no_scores")
+    check_outputs(folders={"--save_dir": args.save_dir})
     dataset, aligner = _dataset(task, args.dataset), aligner_from(args, task.id)
     fuser = fuser_from(args, task.id)
     failed = False

@@ -5,7 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from adasffuse.files import told
+from adasffuse.cli.arguments import given_path
+from adasffuse.files import check_outputs, told
 from adasffuse.process import say
 from adasffuse.training import train
 from adasffuse.training.options import load_options
@@ -32,7 +33,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="folder of the training data sets, instead of the options' data.root_path; "
         "of several parts, those whose own is an absolute path keep it",
     )
-    parser.add_argument("--out_dir", default="checkpoint", help="folder of the runs (default: %(default)s)")
+    parser.add_argument(
+        "--out_dir", type=given_path, default=Path("checkpoint"), help="folder of the runs (default: %(default)s)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--local_rank", "--local-rank", help=argparse.SUPPRESS)  # torch.distributed.launch passes it
     return parser
@@ -65,4 +68,5 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> Path:
+    check_outputs(folders={"--out_dir": args.out_dir})
     return train(load_options(args.opt, root_path=args.root_path), args.out_dir, args.device)

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
-from adasffuse.cli.arguments import add_fusing_options, add_source_options, fuser_from, range_of
-from adasffuse.files import printable, told
+from adasffuse.cli.arguments import add_fusing_options, add_source_options, fuser_from, given_path, range_of
+from adasffuse.files import check_outputs, printable, told
 from adasffuse.images.frames import DEFAULT_QUALITY, DEFAULT_RATE, FrameFolder, VideoFile, is_video_name, list_frames
 from adasffuse.images.image import ImageError
 from adasffuse.images.live import Camera, Window
@@ -51,7 +51,11 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
     parser.add_argument("b", nargs="?", type=Path, metavar="B", help="video file or folder of frames: visible")
     result = parser.add_argument_group("result")
     result.add_argument(
-        "-o", "--output", type=Path, metavar="OUT", help=".mp4, .mkv, .mov or .m4v; any other name: a folder of frames"
+        "-o",
+        "--output",
+        type=given_path,
+        metavar="OUT",
+        help=".mp4, .mkv, .mov or .m4v; any other name: a folder of frames",
     )
     result.add_argument(
         "--quality",
@@ -110,6 +114,7 @@ def run(argv: list[str], prog: str = "adasffuse video") -> int:
     try:
         ranges = [range_of(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
         if args.camera_a is not None:
+            check_outputs({"-o": args.output})
             return _cameras(args)
         a, b = _open(args, ranges)
         if args.dry_run:
@@ -203,9 +208,18 @@ def _align(args: argparse.Namespace) -> Aligner | None:
     return Aligner(known.method, calibration=known)
 
 
+def _check_output(a: Frames, b: Frames, args: argparse.Namespace) -> None:
+    """Raise ValueError where the result cannot be written as -o says."""
+    if is_video_name(args.output):
+        check_outputs({"-o": args.output}, inputs=[one.path for one in (a, b)])
+    else:
+        check_outputs(folders={"-o": args.output})
+    check_output(a, b, args.output, args.depth)
+
+
 def _write(a: Frames, b: Frames, args: argparse.Namespace) -> int:
     check_pair(a, b, args.shortest, args.calibration is not None)
-    check_output(a, b, args.output, args.depth)
+    _check_output(a, b, args)
     report = fuse_video(
         fuser_from(args, args.task),
         a,
@@ -263,7 +277,7 @@ def _describe(a: Frames, b: Frames, args: argparse.Namespace) -> int:
     """Say what would be fused; the sequences are opened, and the first frames read."""
     check_pair(a, b, args.shortest, args.calibration is not None)
     if args.output is not None:
-        check_output(a, b, args.output, args.depth)
+        _check_output(a, b, args)
     align, pairs = _align(args), FramePairs(a, b)
     first = next(iter(pairs), None)
     if first is None:

@@ -93,7 +93,7 @@ class FolderReport:
         skipped = f", {len(self.skipped)} finished before" if self.skipped else ""
         scenes = scene if len(self.fused) == 1 else f"{scene}s"
         counts = f"{len(self.fused)} {scenes} fused{pace}{skipped}, {len(self.failed)} failed"
-        lines = [f"{self.name}: {counts} -> {self.save_dir}"]
+        lines = [printable(f"{self.name}: {counts} -> {self.save_dir}")]
         return "\n".join(lines + [printable(f"  failed: {name}: {reason}") for name, reason in self.failed])
 
 

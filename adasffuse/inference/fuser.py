@@ -23,7 +23,7 @@ from adasffuse.inference.forms import form_of, joined, of_scene, restored, split
 from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.hub import find_pretrained
-from adasffuse.models.network import check_shapes
+from adasffuse.models.network import check_sources
 from adasffuse.models.tiles import GRID
 from adasffuse.models.weights import WeightsError, default_weights, load_weights
 from adasffuse.process import keep_freed_memory, release_freed_memory
@@ -272,7 +272,7 @@ class Fuser:
             ValueError: fewer than two sources, or the shapes differ.
         """
         sources = [self._to_tensor(luma) for luma in without_empty(lumas)]
-        check_shapes(sources)
+        check_sources(sources)
         kinds = self.task.kinds_of(len(sources))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             if self.tile and lumas[0].size > self.tile**2:

@@ -75,7 +75,7 @@ class VideoReport:
         """A line, and another one where frames of A were repeated or not used."""
         lines = [
             f"{self.frames} frames of {self.width}x{self.height} fused, {self.rate_of_work:.1f} frames/s in "
-            f"{self.network} -> {self.output}"
+            f"{self.network} -> {printable(self.output)}"
         ]
         if self.repeated or self.unused:
             lines.append(

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adasffuse.arguments import checked
+from adasffuse.arguments import check_batches, checked
 from adasffuse.classical.exposure import exposure_fusion
 from adasffuse.losses.metrics import (
     FLAT,
@@ -112,11 +112,9 @@ def fusion_loss(
             the place of target, largest gradient and all sources.
         still: what the result should be where nothing has changed, NaN where it is free.
     Raises:
-        ValueError: other shapes than these, or an argument of a wrong type.
+        ValueError: other shapes than these, no floating-point numbers, or an argument of a wrong type.
     """
-    shapes = [tuple(image.shape) for image in (fused, *sources)]
-    if len(shapes) < 3 or len(set(shapes)) > 1 or len(shapes[0]) != 4 or shapes[0][1] != 1:
-        raise ValueError(f"fusion_loss needs a result and two or more sources (B, 1, H, W) of one shape, got {shapes}")
+    check_batches("fusion_loss", (fused, *sources), "a result and two or more sources", least=3)
     sources = torch.stack(tuple(sources))
     target = TARGETS[options.target](sources)
     sobels = [sobel(source) for source in sources]  # each (B, 2, H, W)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adasffuse.arguments import checked
+from adasffuse.arguments import check_batches, checked
 from adasffuse.models.heads import LEVELS, SLOPE, PyramidHead, wide
 from adasffuse.models.mamba import SCAN_ORDERS, SpatialFrequencyMambaBlock
 from adasffuse.models.spectral import POOL
@@ -412,19 +412,13 @@ def stack_sources(*sources: Tensor | Sequence[Tensor]) -> Tensor:
     """
     if len(sources) == 1:
         (sources,) = sources
-    check_shapes(sources)
+    check_sources(sources)
     return torch.stack(tuple(sources))
 
 
-def check_shapes(sources: Sequence[Tensor]) -> None:
-    """Raise ValueError unless there are two or more tensors (B, 1, H, W) of one shape."""
-    for source in sources:
-        if not isinstance(source, Tensor) or not source.is_floating_point():
-            kind = source.dtype if isinstance(source, Tensor) else type(source).__name__
-            raise ValueError(f"AdaSFFuse needs floating-point tensors in [0, 1], got {kind}")
-    shapes = [tuple(source.shape) for source in sources]
-    if len(shapes) < 2 or len(set(shapes)) > 1 or len(shapes[0]) != 4 or shapes[0][1] != 1:
-        raise ValueError(f"AdaSFFuse needs two or more luminance batches (B, 1, H, W) of one shape, got {shapes}")
+def check_sources(sources: Sequence[Tensor]) -> None:
+    """Raise ValueError unless there are two or more floating-point tensors (B, 1, H, W) of one shape."""
+    check_batches("AdaSFFuse", sources, "two or more luminance batches", least=2)
 
 
 def add_sources(bands: Tensor, count: int) -> Tensor:

@@ -8,7 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from adasffuse.files import write_text
+from adasffuse.arguments import checked
+from adasffuse.files import not_written, write_text
 from adasffuse.images.image import Image
 from adasffuse.registration.estimate import Estimate, check_method, estimate
 from adasffuse.registration.transform import METHODS, AlignmentError, Transform, corner_shift, warp_image
@@ -18,6 +19,7 @@ _FORMAT = "adasffuse calibration 1"
 _FEWEST_PAIRS = 0.5  # of the pairs must agree on a calibration
 
 
+@checked
 @dataclass(frozen=True)
 class Aligner:
     """How the sources of pairs are laid on each other before they are fused.
@@ -28,7 +30,7 @@ class Aligner:
         measure: 'edges' or 'medical', see there.
         calibration: the transform to use for all pairs, in place of an estimate; from B's pixels to A's.
     Raises:
-        ValueError: unknown method, grid or measure.
+        ValueError: unknown method, grid or measure, or an argument of a wrong type.
     """
 
     method: str = "affine"
@@ -41,11 +43,13 @@ class Aligner:
         if self.grid not in GRIDS:
             raise ValueError(f"unknown grid {self.grid!r} of alignment; choose 'b' or 'a'")
 
+    @checked
     def transform(self, a: Image, b: Image) -> Transform:
         """From the pixels of the grid's image to those of the other one.
 
         Raises:
             AlignmentError: no plausible estimate, or images of other sizes than those of the calibration.
+            ValueError: an argument of a wrong type.
         """
         moving, target = (a, b) if self.grid == "b" else (b, a)
         if self.calibration is None:
@@ -65,6 +69,7 @@ class Aligner:
         known = None if self.calibration is None else self.calibration.matrix.tolist()
         return [self.method, self.grid, self.measure, known]
 
+    @checked
     def align(self, images: Sequence[Image]) -> list[Image]:
         """Source A and source B on one grid; where the warped one shows nothing, it holds no data.
 
@@ -83,6 +88,7 @@ def measure_of(task_id: str) -> str:
     return "medical" if task_id == "mif" else "edges"
 
 
+@checked
 def calibrate(
     pairs: Iterable[tuple[str, Image, Image]], method: str = "affine", measure: str = "edges"
 ) -> "Calibration":
@@ -92,14 +98,14 @@ def calibrate(
     single wrong estimates do not count.
 
     Args:
-        pairs: name, source A, source B.
+        pairs: name, source A, source B; read one by one.
         method: 'translation', 'affine' or 'homography'.
         measure: as in `Aligner`.
     Returns:
         A `Calibration`.
     Raises:
         AlignmentError: sizes differ among the pairs, too few pairs can be registered, or they do not agree.
-        ValueError: unknown method or measure, or a deformable one.
+        ValueError: unknown method or measure, a deformable one, or an argument of a wrong type.
     """
     check_method(method, measure)
     if method == "deformable":
@@ -131,6 +137,7 @@ def calibrate(
     return Calibration(Transform(method, matrix, size, moving_size), len(found), spread, tuple(failed))
 
 
+@checked
 @dataclass(frozen=True)
 class Calibration:
     """A transform for two fixed cameras, and how sure it is."""
@@ -140,6 +147,7 @@ class Calibration:
     spread: float  # median distance of the pairs' corners from the result's, pixels of A
     failed: tuple[tuple[str, str], ...] = ()  # name and reason of pairs that could not be registered
 
+    @checked
     def save(self, path: str | Path) -> None:
         """Write a JSON file, whole or not at all.
 
@@ -159,9 +167,10 @@ class Calibration:
         try:
             write_text(path, json.dumps(content, indent=2) + "\n")
         except OSError as error:
-            raise AlignmentError(f"cannot write {path}: {error.strerror or error}") from error
+            raise AlignmentError(not_written(path, error)) from error
 
 
+@checked
 def load_calibration(path: str | Path) -> Calibration:
     """A calibration file that `Calibration.save` has written: widths and heights, and the matrix from B to A.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adasffuse.arguments import checked
 from adasffuse.images.flir import Placement, as_stored, read_shot
 from adasffuse.images.formats import Stored
 from adasffuse.images.image import Image, ImageError
@@ -23,6 +24,7 @@ _PLACED = (
 )
 
 
+@checked
 def read_camera_pair(
     path: str | Path,
     ranges: Sequence[tuple[float, float] | None] = (None, None),
@@ -45,7 +47,13 @@ def read_camera_pair(
     Raises:
         ImageError: the package is missing; the file has no raw thermal data, no photograph, or says nothing usable of
             how they lie on each other.
+        ValueError: unknown grid, not two ranges and values, or an argument of a wrong type.
     """
+    if grid not in ("a", "b"):
+        raise ValueError(f"read_camera_pair: grid must be 'b' or 'a', got {grid!r}")
+    for name, values in (("ranges", ranges), ("no_data", no_data)):
+        if len(values) != 2:
+            raise ValueError(f"read_camera_pair: {name} must be two, of thermal image and photograph, got {values}")
     shot = read_shot(path)
     if shot.photograph is None:
         raise ImageError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from adasffuse.arguments import checked
 from adasffuse.images.color import luminance
 from adasffuse.images.image import Image
 from adasffuse.images.levels import luma_of
@@ -53,6 +54,7 @@ class Estimate:
     shift: float  # mean displacement against images that show the same field of view, pixels of the target
 
 
+@checked
 def estimate(moving: Image, target: Image, method: str = "affine", measure: str = "edges") -> Estimate:
     """The transform that takes the moving image to the grid of the target.
 
@@ -67,7 +69,7 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
     Raises:
         AlignmentError: an image is too small or without content, the images have no structure in common, or the
             estimate is not plausible.
-        ValueError: unknown method or measure, or a deformable estimate of scans.
+        ValueError: unknown method or measure, a deformable estimate of scans, or an argument of a wrong type.
     """
     check_method(method, measure)
     if measure == "medical":
@@ -84,6 +86,7 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
     return pair.finish(matrix, field, method, prominence(*features, _CHECK_RADIUS) >= _LOWEST_PROMINENCE)
 
 
+@checked
 def misalignment(a: Image, b: Image) -> float | None:
     """How far two images lie off each other, on average, in pixels; a cheap look at reduced images.
 

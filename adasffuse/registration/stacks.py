@@ -8,6 +8,7 @@ its local mean removed and its local contrast made one.  The correlation of two 
 import cv2
 import numpy as np
 
+from adasffuse.arguments import checked
 from adasffuse.registration.transform import AlignmentError, Transform
 
 STACK_METHODS = ("translation", "similarity")
@@ -19,6 +20,7 @@ _LARGEST_SCALE = 1.15
 _NOISE = 0.01  # contrast below which there is nothing to compare
 
 
+@checked
 def register_to(reference: np.ndarray, moving: np.ndarray, method: str) -> Transform:
     """Where the pixels of one image of a stack lie in another one.
 
@@ -29,10 +31,12 @@ def register_to(reference: np.ndarray, moving: np.ndarray, method: str) -> Trans
         The transform that `warp_image` takes for the moving image.
     Raises:
         AlignmentError: the images have too little in common, or the estimate is no slight movement.
-        ValueError: unknown method.
+        ValueError: unknown method, other shapes than these, or an argument of a wrong type.
     """
     if method not in STACK_METHODS:
         raise ValueError(f"the images of a stack are registered by {' or '.join(STACK_METHODS)}, got {method!r}")
+    if reference.ndim != 2 or reference.shape != moving.shape:
+        raise ValueError(f"register_to needs two images (H, W) of one size, got {reference.shape}, {moving.shape}")
     height, width = reference.shape
     factor = min(1.0, _SIDE / max(height, width))
     size = max(8, round(width * factor)), max(8, round(height * factor))

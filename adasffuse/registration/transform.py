@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from adasffuse.arguments import checked
 from adasffuse.images.image import Image, ImageError
 
 METHODS = ("translation", "affine", "homography", "deformable")
@@ -18,15 +19,26 @@ class AlignmentError(ImageError):
     """Images that cannot be registered, or whose registration is not plausible."""
 
 
+@checked
 @dataclass(frozen=True)
 class Transform:
-    """Position in the moving image of each pixel p of the target: matrix(p + field(p))."""
+    """Position in the moving image of each pixel p of the target: matrix(p + field(p)).
+
+    Raises:
+        ValueError: unknown method, another shape of the matrix, or an argument of a wrong type.
+    """
 
     method: str  # one of METHODS
     matrix: np.ndarray  # (3, 3) float64, of homogeneous pixel positions
     size: tuple[int, int]  # height and width of the target
     moving_size: tuple[int, int]  # height and width of the moving image
     field: np.ndarray | None = None  # (rows, columns, 2) float32, x then y, pixels of the target; None: no field
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"Transform: method must be one of {', '.join(METHODS)}, got {self.method!r}")
+        if self.matrix.shape != (3, 3):
+            raise ValueError(f"Transform: matrix must be (3, 3), got {self.matrix.shape}")
 
     def positions(self) -> np.ndarray:
         """(H, W, 2) float32: x and y in the moving image, for each pixel of the target."""
@@ -72,6 +84,7 @@ def corner_shift(matrix: np.ndarray, other: np.ndarray, size: tuple[int, int]) -
     return float(np.hypot(gap[..., 0], gap[..., 1]).mean())
 
 
+@checked
 def warp_image(image: Image, transform: Transform) -> Image:
     """The moving image on the grid of the target, by cubic interpolation; no data where the moving image has none.
 
@@ -79,6 +92,7 @@ def warp_image(image: Image, transform: Transform) -> Image:
 
     Raises:
         AlignmentError: the image has another size than the transform is for, is too large, or lies beside the target.
+        ValueError: an argument of a wrong type.
     """
     pixels = image.pixels
     height, width = pixels.shape[:2]

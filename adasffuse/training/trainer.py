@@ -1,6 +1,7 @@
 """The training loop: draw, fuse, loss, update, average, log, save.  A rerun continues from the newest checkpoint."""
 
 import json
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -55,11 +56,17 @@ def train(
         InUseError: another process trains in that folder.
         CheckpointError: the newest checkpoint is damaged, or all have been removed and the weights are still there.
         ValueError: the folder holds a run with other options, processes do not divide the batch, or `log.best` asks for
-            what the held-out pairs cannot give.
+            what the held-out pairs cannot give; or the folder's name is not UTF-8.
         FloatingPointError: a loss or gradient is not finite; names step, terms and images.
         OSError: a file cannot be written; earlier checkpoints are intact.
     """
     folder = Path(out_dir) / options.name
+    try:
+        os.fspath(folder).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{folder}: TensorBoard writes to folders whose names are UTF-8; choose another name"
+        ) from error
     with ExitStack() as stack:
         processes = stack.enter_context(join_processes(device))
         stop = stack.enter_context(_stop_requested())

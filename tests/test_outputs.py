@@ -1,0 +1,157 @@
+"""Where commands and scripts cannot write: one line that names the option, before any work, and nothing is left."""
+
+import os
+import shlex
+import socket
+import sys
+from fractions import Fraction
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from example_files import radiometric_jpeg
+from tiny import texture, write_ivf
+
+from adasffuse.cli import demo
+from adasffuse.cli.main import main
+from adasffuse.images.frames import write_video
+from adasffuse.images.write import write_image
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """What the commands below read, and a file that is in the way."""
+    root = tmp_path_factory.mktemp("inputs")
+    write_ivf(root)
+    for number in (1, 2, 3):
+        write_image(root / "stack" / f"{number}.png", texture(40, 48, number))
+    for name in ("a", "b"):
+        with write_video(root / f"{name}.mp4", 40, 48, Fraction(25), Fraction(1, 25)) as video:
+            video.write(texture(40, 48, ord(name)), 0)
+            video.finish(1 / 25)
+    (root / "shots").mkdir()
+    (root / "shots/1.jpg").write_bytes(
+        radiometric_jpeg(np.full((8, 8), 18000, np.uint16), np.zeros((8, 8, 3), np.uint8))
+    )
+    (root / "options.json").write_text(
+        '{"name": "x", "task": "ivf", "size": "tiny", "data": {"root_path": ".", "datasets": ["IVF"]}}'
+    )
+    (root / "file").touch()
+    return root
+
+
+PAIR = "IVF/infrared IVF/visible"
+FOLDERS = (  # a folder is needed
+    f"fuse {PAIR} -o",
+    "stack stack --task mef -o",
+    "video a.mp4 b.mp4 -o",
+    f"align {PAIR} -o",
+    f"compare {PAIR} stack -o",
+    f"compare {PAIR} --save_features",
+    "extract shots -o",
+    "score --source_a IVF/infrared --source_b IVF/visible --baselines average --plots",
+    "train --opt options.json --root_path . --out_dir",
+    "downstream IVF --task segment --out",
+    "data MSRS --source . --root",
+    "score_weights.py --root_path . --datasets IVF --weights released --out",
+    "leave_one_camera_out.py --opt options.json --root_path . --out",
+    "render_objects.py",
+)
+FILES = (  # a file is needed; ends with the suffix that it must have
+    "fuse IVF/infrared/1.png IVF/visible/1.png -o .png",
+    "stack stack --task mef -o .tif",
+    "video a.mp4 b.mp4 -o .mp4",
+    f"align {PAIR} --save .json",
+    "compare IVF/infrared/1.png IVF/visible/1.png IVF/visible/2.png -o .png",
+    f"check {PAIR} --sheet .png",
+    f"check {PAIR} --json .json",
+    "score --source_a IVF/infrared --source_b IVF/visible --baselines average --csv .csv",
+    "export --task ivf --format onnx -o .onnx",
+    "mix_weights.py general_tiny=1 --out .safetensors",
+    "score_weights.py --root_path . --datasets IVF --weights released --json .json",
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "target"),
+    [
+        *((words, target) for words in FOLDERS for target in ("file", "file/new", "n" * 300)),
+        *((words, target) for words in FILES for target in ("file/new", "new/" + "n" * 300)),
+    ],
+)
+def test_a_target_that_cannot_be_written(inputs, monkeypatch, capsys, words, target):
+    monkeypatch.chdir(inputs)
+    before = sorted(inputs.rglob("*"))
+    *words, last = shlex.split(words)
+    words = [*words, target + last] if last.startswith(".") else [*words, last, target]
+    status, err = called(words, capsys)
+    option = "--output" if words[0] == "export" else words[-2] if words[-2].startswith("-") else "out"
+    assert status == 1 and err.startswith(f"error: {option} ") and err.count("\n") == 1
+    assert "choose a" in err and sorted(inputs.rglob("*")) == before
+
+
+def called(words: list[str], capsys) -> tuple[int, str]:
+    """The exit status of a command or script, and what it says on standard error."""
+    module, is_script, _ = words[0].rpartition(".py")
+    run, words = (import_module(module).main, words[1:]) if is_script else (main, words)
+    return run(words), capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [*FOLDERS[:11], "demo --host"])
+def test_an_empty_value_is_refused(inputs, monkeypatch, capsys, words):
+    monkeypatch.chdir(inputs)
+    with pytest.raises(SystemExit, match="2"):
+        main([*shlex.split(words), ""])
+    assert "the value is empty" in capsys.readouterr().err
+
+
+def test_a_panel_that_cannot_be_written_leaves_no_result(inputs, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(inputs)
+    (tmp_path / "x_panel.png").mkdir()
+    out = tmp_path / "x.png"
+    status, err = called(["fuse", "IVF/infrared/1.png", "IVF/visible/1.png", "-o", str(out), "--panel"], capsys)
+    assert status == 1 and f"--panel {tmp_path}/x_panel.png: is a folder" in err and not out.exists()
+
+
+def test_what_is_extracted_never_lies_among_the_files_it_comes_from(inputs, tmp_path, capsys):
+    shot = tmp_path / "visible/1.jpg"
+    shot.parent.mkdir()
+    shot.write_bytes((inputs / "shots/1.jpg").read_bytes())
+    status, err = called(["extract", str(shot.parent), "-o", str(tmp_path)], capsys)
+    assert status == 1 and "results would lie among the files in" in err
+    assert sorted(tmp_path.rglob("*")) == [shot.parent, shot]
+
+
+def test_an_address_that_the_page_cannot_have(capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert demo.run(["--port", str(port)]) == 1
+    said = f"error: --host 127.0.0.1 --port {port}: the port is taken; give another --port, or 0 for a free one\n"
+    assert capsys.readouterr().err == said
+    for host in ("203.0.113.7", "x" * 300, os.fsdecode(b"caf\xe9"), "a\nb"):
+        assert demo.run(["--host", host, "--port", "0"]) == 1
+        err = capsys.readouterr().err
+        assert "no address of this computer; give another --host, such as 127.0.0.1" in err and err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of other systems are text")
+def test_a_run_whose_log_could_not_be_written_leaves_no_folder(inputs, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(inputs)
+    out = tmp_path / os.fsdecode(b"caf\xe9")
+    (tmp_path / "train").symlink_to(inputs, target_is_directory=True)
+    status, err = called(
+        ["train", "--opt", "options.json", "--root_path", str(tmp_path), "--out_dir", str(out)], capsys
+    )
+    assert status == 1 and r"caf\xe9/x: TensorBoard writes to folders whose names are UTF-8; choose anot" in err
+    assert not out.exists()
+
+
+def test_a_name_with_a_line_break_is_told_on_one_line(inputs, tmp_path, capsys):
+    out = tmp_path / "a\nb"
+    assert main(["extract", str(inputs / "shots"), "-o", str(out)]) == 0
+    assert capsys.readouterr().out.count("\n") == 1 and (out / "infrared/1.tif").is_file()
