@@ -207,6 +207,18 @@ def write_frames(root: Path) -> Path:
     return root
 
 
+def test_no_strided_convolution_runs_in_bfloat16():
+    """On a processor those of oneDNN read memory beyond grids of two columns, and now and then gave NaN."""
+    model = AdaSFFuse(ModelOptions(**{**SHAPE, "targets": True}, kinds=RAISED)).eval()
+    strided = [part for part in model.modules() if isinstance(part, torch.nn.Conv2d) and max(part.stride) > 1]
+    kept = []
+    for part in strided:
+        part.register_forward_hook(lambda part, taken, given: kept.append(given.dtype))
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        model(*torch.rand(2, 1, 1, 33, 2), kinds=RAISED)
+    assert kept == [torch.float32] * len(strided) and model.targets.down in strided
+
+
 def test_labels_are_read_at_the_copy_and_taught(tmp_path):
     classes = ClassList(("background", "car", "person"))
     frames = list(find_frames([write_frames(tmp_path / "data")], "segment", classes, lists=False).frames.values())

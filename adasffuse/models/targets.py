@@ -91,7 +91,9 @@ class TargetLift(nn.Module):
             tokens = torch.cat([F.pixel_unshuffle(x, _TOKEN) for x in (hot, images[1] - 0.5)], dim=1)
             tokens = tokens.to(self.first.weight.dtype)
         x = F.gelu(self.first(tokens))
-        y = F.gelu(self.down(x))
+        # Not in bfloat16, in which oneDNN's strided convolutions read memory beyond grids of two columns.
+        with torch.autocast(infrared.device.type, enabled=False):
+            y = F.gelu(self.down(x.to(self.down.weight.dtype)))
         for layer in self.coarse:
             y = y + F.gelu(layer(y))
         x = x + F.pixel_shuffle(self.up(y), 2)
