@@ -4,7 +4,8 @@ python scripts/train_targets.py MSRS --task segment --classes msrs --weights gen
 python scripts/train_targets.py MSRS --task segment --classes msrs --weights general_small \\
     --held_out '006*' '01[45]*' --also m3fd=M3FD --also_task detect --out trial.safetensors
 python scripts/train_targets.py MSRS --task segment --classes msrs --weights general_small --out small.safetensors \\
-    --boxes M3FD=scripts/people/m3fd.json NIR=scripts/people/nir.json --also_boxes RoadScene=scripts/people/roadscene.json
+    --boxes M3FD=scripts/people/m3fd.json NIR=scripts/people/nir.json \\
+    --also_boxes RoadScene=scripts/people/roadscene.json
 
 The frames of DATA/train.txt are taken but for those --held_out, which, like those of --also, only tell how well people
 are found, and all that a file of --boxes names.  Each of these data sets is drawn from by the root of its number of
