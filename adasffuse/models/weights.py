@@ -155,7 +155,10 @@ def _described(path: Path, header: Mapping[str, str], given: Mapping[str, Any]) 
         _check_tensors(model.state_dict(), given)
     except (RuntimeError, TypeError, ValueError, KeyError, RecursionError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)[:500]
-        raise WeightsError(f"{path} does not fit the network that its header describes: {reason}") from None
+        raise WeightsError(
+            f"{path} does not fit the network that its header describes: {reason}; it is damaged, or of another "
+            "version of AdaSFFuse: take released weights, or that version"
+        ) from None
     return model, task
 
 
