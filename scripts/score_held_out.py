@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scoring import ANNOTATIONS, compare_networks, copy_pairs, markdown, night_total, summary
+from scoring import ANNOTATIONS, compare_networks, copy_pairs, markdown, names_of, night_total, summary
 
 from adasffuse.cli.arguments import named_values
 from adasffuse.files import check_outputs, printable, write_text
@@ -72,18 +72,6 @@ def run(args: argparse.Namespace) -> int:
         say(f"error: {printable(error)}", sys.stderr)
         return 1
     return 0
-
-
-def names_of(weights: list[str]) -> dict[str, str]:
-    """Weights by the name that tables give them: the file's, or the whole path where files share one.
-
-    Raises:
-        ValueError: a file is named twice.
-    """
-    if len(set(weights)) < len(weights):
-        raise ValueError("--weights names a file twice")
-    stems = [Path(one).stem for one in weights]
-    return dict(zip(stems if len(set(stems)) == len(stems) else weights, weights))
 
 
 def held_out(options: Options, datasets: list[str] | None) -> Iterator[tuple[Task, SceneFolder, list[Scene]]]:

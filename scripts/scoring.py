@@ -216,6 +216,18 @@ def compare_networks(
     )
 
 
+def names_of(weights: list[str]) -> dict[str, str]:
+    """Weights by the name that tables give them: the file's, or the whole path where files share one.
+
+    Raises:
+        ValueError: a file is named twice.
+    """
+    if len(set(weights)) < len(weights):
+        raise ValueError("--weights names a file twice")
+    stems = [Path(one).stem for one in weights]
+    return dict(zip(stems if len(set(stems)) == len(stems) else weights, weights))
+
+
 def night_total(weights: str | Path, count: int, seed: int = 0, device: str = "auto") -> float:
     """Mean total of the first `count` rendered night streets of score_hard_cases.py, fused by a network."""
     fuser, totals = load_fuser("ivf", weights=weights, device=device), []

@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from adasffuse.cli.arguments import named_values
 from adasffuse.cli.downstream import add_label_options, classes_of, frames_of, others_of
-from adasffuse.downstream.classes import TASKS, ClassList, find_classes
+from adasffuse.downstream.classes import TASKS, find_classes
 from adasffuse.downstream.frames import Frame, find_frames
-from adasffuse.downstream.targets import UNSURE, agreement, read_samples, teach
+from adasffuse.downstream.targets import BOXED, agreement, read_samples, teach
 from adasffuse.files import check_outputs, printable
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.growth import inherit
@@ -32,8 +32,6 @@ from adasffuse.models.network import RAISED
 from adasffuse.models.targets import TargetLift
 from adasffuse.models.weights import find_weights, load_weights, read_record, save_weights
 from adasffuse.process import run_program, say
-
-BOXED = ClassList(("person", UNSURE))  # of --boxes
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -336,6 +336,7 @@ def test_one_command(rendered, tmp_path, capsys, task, metrics):
     assert "paired differences" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_sigterm_ends_the_processes_of_all_jobs(rendered, tmp_path):
     """They would otherwise train on for hours, and a second call beside them."""
     pytest.importorskip("segmentation_models_pytorch")

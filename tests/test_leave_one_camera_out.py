@@ -25,12 +25,13 @@ def options(*datasets: tuple[str, ...], **changes) -> dict:
         for number, names in enumerate(datasets)
     ]
     train = {"steps": 2, "batch_size": 2, "lr": 1e-3, "warmup": 1, "ema": 0.5}
-    return {"name": "run", "parts": parts, "model": {"patch": 1, **SHAPE}, "train": train} | changes
+    return {"name": "run", "parts": parts, "model": {"patch": 2, **SHAPE}, "train": train} | changes
 
 
 @pytest.fixture
-def root(tmp_path):
-    """Two cameras, and two options files that train on both."""
+def root(tmp_path, monkeypatch):
+    """Two cameras, and two options files that train on both; one rendered street instead of three."""
+    monkeypatch.setattr(cameras, "HARD_CASES", 1)
     root = write_ivf(tmp_path / "data")
     shutil.copytree(root / "IVF", root / "IVF_OTHER")
     for name, seed in (("first", 0), ("second", 1)):

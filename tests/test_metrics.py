@@ -224,7 +224,7 @@ def test_sum_of_logs_of_the_largest_factors_does_not_overflow():
 
 @pytest.mark.parametrize(
     ("rows", "deviations", "pixels", "blocks", "chunk"),
-    [(2, 0.5, 7, 1, 1), (14, 3.3, 1000, 2, 500), (16, 11, 4099, 3, 3000)],
+    [(6, 0.5, 7, 1, 1), (14, 3.3, 1000, 2, 500), (16, 11, 4099, 3, 3000)],
 )
 def test_scores_do_not_depend_on_the_height_of_strips(rows, deviations, pixels, blocks, chunk, monkeypatch):
     """VIFF needs an even number of rows; Spurious counts in standard deviations, here of 1.8 pixels; Qcv in blocks."""

@@ -219,7 +219,8 @@ def test_no_strided_convolution_runs_in_bfloat16():
     assert kept == [torch.float32] * len(strided) and model.targets.down in strided
 
 
-def test_labels_are_read_at_the_copy_and_taught(tmp_path):
+def test_labels_are_read_at_the_copy_and_taught(tmp_path, monkeypatch):
+    monkeypatch.setattr(targets, "BATCH", 4)
     classes = ClassList(("background", "car", "person"))
     frames = list(find_frames([write_frames(tmp_path / "data")], "segment", classes, lists=False).frames.values())
     one = TargetLift()
@@ -302,7 +303,7 @@ def test_what_is_unsure_counts_neither_way(tmp_path):
 
 
 def test_a_small_camera_is_drawn_by_the_root_of_its_number(monkeypatch):
-    of_first, of_second = (torch.full((4, 240, 320), float(number)) for number in (0, 1))
+    of_first, of_second = (torch.full((4, 16, 16), float(number)) for number in (0, 1))
     drawn = []
     monkeypatch.setattr(targets, "augmented", lambda sample, draws: drawn.append(int(sample[2, 0, 0])) or sample)
     teach(TargetLift(), [[of_first] * 16, [of_second]], steps=60)

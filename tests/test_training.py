@@ -504,6 +504,7 @@ sys.exit(train_AdaSFFuse.main())
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_ends_all(root, tmp_path):
     """With its message, which torchrun repeats; until then the averaged weights were the same in both."""
     (tmp_path / "run.json").write_text(json.dumps(run_options(root, steps=10**6).to_dict()))

@@ -15,6 +15,7 @@ from adasffuse.images.read import read_image
 from adasffuse.models.targets import TargetLift
 
 UNSURE = "ignored"  # class of boxes in which there may be targets; they count neither way, as does a mask's id 255
+BOXED = ClassList(("person", UNSURE))  # of files that hold nothing but these
 START = -3.0  # logit at first: targets are rare
 BATCH = 8
 _SIZE = (240, 320)  # height, width of a training sample

@@ -30,6 +30,18 @@ def target_retention(
     Raises:
         ValueError: a box reaches beyond the image.
     """
+    shown, kept = target_contrasts(a, fused, boxes, classes, least)
+    return kept / shown if shown > 0 else float("nan")
+
+
+def target_contrasts(
+    a: ndarray, fused: ndarray, boxes: Sequence[Box], classes: Sequence[str] = PEOPLE, least: float = 10.0
+) -> tuple[float, float]:
+    """Sums of the contrasts of boxed targets in A and in F, in gray levels; arguments as in `target_retention`.
+
+    Raises:
+        ValueError: a box reaches beyond the image.
+    """
     for box in boxes:
         if not box.lies_within(*a.shape):
             raise ValueError(f"{box} reaches beyond the image of {a.shape[1]}x{a.shape[0]} pixels")
@@ -46,4 +58,4 @@ def target_retention(
         if contrast >= least:
             shown += contrast
             kept += after
-    return kept / shown if shown > 0 else float("nan")
+    return shown, kept
