@@ -141,6 +141,7 @@ def test_sizes_may_differ_within_a_list_and_stacks_have_any_length():
         ([[]], "the list of images is empty"),
         ([[gray(), gray()], [gray()]], "batches must have one length, got 2, 1"),
         ([[], []], "the batch is empty"),
+        ([iter([gray()])], "got a list_iterator; give a list"),
         ([[gray(), gray()], gray()], "either all sources are batches or none is"),
         ([[(gray(), gray()), gray()]], "the images of one scene, or scenes that are lists themselves, not both"),
         ([torch.zeros(2, 1, 4, 4), torch.zeros(1, 4, 4)], "either all sources are batches or none is"),

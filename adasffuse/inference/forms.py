@@ -1,6 +1,6 @@
 """The form in which a caller gives images and gets the result back: array, tensor or PIL image, alone or in batches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,11 @@ def split_batch(sources: Sequence[Any]) -> list[tuple[Any, ...]] | None:
     a list or tuple of its sources.
 
     Raises:
-        ValueError: some sources are batches and others are not, or their lengths differ.
+        ValueError: some sources are batches and others are not, their lengths differ, or one is an iterator.
     """
+    for source in sources:
+        if isinstance(source, Iterator):
+            raise ValueError(f"got a {type(source).__name__}; give a list, e.g. list(images), in an order that is known")
     if len(sources) == 1 and _is_list(sources[0]):
         if not sources[0]:
             raise ValueError("the list of images is empty; give two or more sources, or a list of scenes")
