@@ -2,13 +2,13 @@
 
 python scripts/score_people.py LLVIP ROADSCENE=scripts/people/roadscene.json --weights general_tiny mine.safetensors
 
-DATA holds infrared/, visible/ and Annotations/, DATA=FILE pairs and a COCO file of their boxes; boxes of the class
-'ignored' may hold people.  Each data set gets a table with a row for each network, by luminance:
+DATA holds infrared/, visible/, classes.txt and Annotations/, DATA=FILE pairs and a COCO file of people's boxes, where
+those of the class 'ignored' may hold some.  Each data set gets a table with a row for each network, by luminance:
 
   bare       share of their infrared contrast, all people together, that is kept without people being raised
   retention  the same with people raised
   mean       its mean over frames, as `adasffuse score --boxes` gives it
-  elsewhere  of a thousand pixels outside of all boxes, those that are raised by more than 8 levels
+  elsewhere  of a thousand pixels outside of these boxes, those that are raised by more than 8 levels
 """
 
 import argparse
@@ -22,11 +22,11 @@ from numpy import ndarray
 from scoring import markdown, mean, names_of
 
 from adasffuse import load_fuser
+from adasffuse.downstream.classes import listed_classes
 from adasffuse.downstream.frames import Frame, find_frames
-from adasffuse.downstream.labels import BoxRules
-from adasffuse.downstream.targets import BOXED
+from adasffuse.downstream.targets import BOXED, UNSURE
 from adasffuse.files import check_outputs, printable, write_text
-from adasffuse.images.boxes import box_area
+from adasffuse.images.boxes import PEOPLE, box_area, of_classes
 from adasffuse.images.color import luminance
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise
@@ -38,7 +38,7 @@ RAISED = 8  # levels, beyond which a pixel counts as raised
 
 
 class Seen(NamedTuple):
-    """What one frame shows: contrasts of its people together in gray levels, and pixels outside of all boxes."""
+    """What one frame shows: contrasts of its people together in gray levels, and pixels outside of their boxes."""
 
     infrared: float
     bare: float
@@ -84,13 +84,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def boxed_frames(name: str) -> list[Frame]:
-    """The frames of a data set, or those that a COCO file names, with boxes of people and of what may be people.
+    """The frames of a data set, or those that a COCO file names, with all their boxes.
 
     Raises:
         ImageError: no pairs, no boxes, or they do not fit each other.
     """
     data, _, file = name.partition("=")
-    found = find_frames([data], "detect", BOXED, BoxRules(skip_unlisted=True), lists=False, coco=file or None)
+    classes = BOXED if file else listed_classes(Path(data), "detect") or BOXED
+    found = find_frames([data], "detect", classes, lists=False, coco=file or None)
     found.refuse_faults()
     return list(found.frames.values())
 
@@ -107,7 +108,7 @@ def seen_in(infrared: ndarray, bare: ndarray, shown: ndarray, frame: Frame) -> S
     """Of images (H, W) uint8: the infrared one, and the fused ones without and with people raised."""
     boxes = frame.boxes.boxes
     outside = np.ones(infrared.shape, bool)
-    for box in boxes:
+    for box in of_classes(boxes, (*PEOPLE, UNSURE)):
         outside[box_area(box)] = False
     images = [image.astype(float) for image in (infrared, bare, shown)]
     raised = outside & (images[2] - images[1] > RAISED)

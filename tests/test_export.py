@@ -103,6 +103,10 @@ def test_impossible_arguments_and_missing_packages_are_named(tmp_path, capsys, m
     with pytest.raises(SystemExit, match="2"):
         run(["--format", "onnx", "--task", "ivf", "-o", str(tmp_path / "a.pt2")])
     assert "must end with .onnx" in capsys.readouterr().err
+    for words in ([], ["-o", str(tmp_path / "a.pth")]):
+        with pytest.raises(SystemExit, match="2"):
+            run(["--task", "ivf", *words])
+        assert "give --format onnx or pt2, or --output with such a suffix" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         run(["--format", "onnx", "--task", "ivf", "--sources", "1"])
     assert "--sources must be 2 or more" in capsys.readouterr().err
@@ -114,7 +118,7 @@ def test_impossible_arguments_and_missing_packages_are_named(tmp_path, capsys, m
     assert "was trained for task 'mff', not 'ivf'" in capsys.readouterr().err
     for name in ("onnx", "pt2"):  # before the network is captured
         monkeypatch.setattr("adasffuse.export.write.captured", None)
-        assert run(["--format", name, "--task", "ivf", "-o", str(weights / f"a.{name}")]) == 1
+        assert run(["--task", "ivf", "-o", str(weights / f"a.{name}")]) == 1
         assert (
             "mff.safetensors/a." in (text := capsys.readouterr().err) and "is no folder; choose another place" in text
         )

@@ -281,7 +281,7 @@ def test_explain(capsys):
         (["--baselines", "average", "--metrics", "ssimm"], "did you mean 'SSIM'"),
         (["--baselines", "average", "--metrics", "SSIM_GT"], "give a reference"),
         (["--fused", "{data}/nothing"], "no folder"),
-        (["--fused", "a={data}/mean", "a={data}/mean"], "two folders are called 'a'"),
+        (["--fused", "a={data}/mean", "a={data}/mean"], "two results are called 'a'"),
         (["--fused", "average={data}/mean", "--baselines", "average"], "names a baseline and a folder"),
         (["--baselines", "average", "--boxes", "{data}/none"], "--boxes is the folder of Pascal VOC files"),
         (["--baselines", "average", "--reference", "{data}/none"], "--reference is the folder of true images"),
@@ -292,6 +292,39 @@ def test_mistakes_are_one_line(data, capsys, arguments, message):
     assert run(data, *[argument.format(data=data) for argument in arguments]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error
+
+
+def test_folders_and_files_in_a_row_score_as_with_options(data, capsys):
+    a, b, mean = data / "data/IVF/infrared", data / "data/IVF/visible", data / "mean"
+    tables = []
+    for number, words in enumerate(
+        (
+            [a, b, mean, f"again={mean}", "--baselines", "average"],
+            ["--source_a", a, "--source_b", b, "--fused", mean, f"again={mean}", "--baselines", "average"],
+            [*(folder / "p1.png" for folder in (a, b, mean)), f"again={mean / 'p1.png'}", "--reference", b / "p1.png"],
+        )
+    ):
+        report = data / f"{number}.csv"
+        assert program.main([*map(str, words), "--workers", "1", "--metrics", "VIFF,SCD", "--csv", str(report)]) == 0
+        tables.append(list(csv.DictReader(report.open())))
+    assert tables[0] == tables[1] and len(tables[0]) == 9
+    of_p1 = {row["method"]: row for row in tables[0] if row["name"] == "p1"}
+    for row, method in zip(tables[2], ("p1", "again")):
+        assert row["method"] == method and row["name"] == "p1" and float(row["PSNR_GT"]) > 0
+        assert all(row[metric] == of_p1["mean"][metric] for metric in ("VIFF", "SCD"))
+
+    def refused(*words) -> str:
+        assert program.main([*map(str, words), "--workers", "1"]) == 1
+        return capsys.readouterr().err
+
+    assert f"{mean / 'p1.png'} is one file, but there are 3 scenes" in refused(a, b, mean / "p1.png")
+    assert "patterns are for folders" in refused(a / "p1.png", b / "p1.png", mean / "p1.png", "--pattern_a", "p*")
+    assert "nothing to score" in refused(a, b)
+    assert "p1.png" in refused(a / "p1.png", b, mean) and "nowhere" in refused(a, data / "nowhere", mean)
+    for words in ([a], [a, b, "--root_path", data, "--dataset", "IVF"], [a, b, "--source_a", a]):
+        with pytest.raises(SystemExit, match="2"):
+            program.main([str(word) for word in words])
+        assert "give A and B, then results" in capsys.readouterr().err
 
 
 # One image that cannot be scored never stops the others.

@@ -14,7 +14,7 @@ from adasffuse.images.write import write_image
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import score_people as script
 
-BOXES = (Box("person", 8, 8, 16, 16), Box("ignored", 24, 0, 32, 8))
+BOXES = (Box("People", 8, 8, 16, 16), Box("ignored", 24, 0, 32, 8), Box("car", 0, 24, 16, 32))
 
 
 def frame(shape: tuple[int, int], boxes: tuple[Box, ...]) -> Frame:

@@ -210,7 +210,7 @@ def check_truth_options(args: argparse.Namespace) -> None:
     """Raise ValueError, before any work, where a folder of `add_truth_options` is missing or --classes has no boxes."""
     for option, holds in (("reference", "true images"), ("boxes", "Pascal VOC files, STEM.xml for every scene")):
         folder = getattr(args, option)
-        if folder is not None and not folder.is_dir():
+        if folder is not None and not (folder.is_dir() or (option == "reference" and folder.is_file())):
             raise ValueError(f"no folder {folder}; --{option} is the folder of {holds}")
     if args.boxes is None and args.classes != list(PEOPLE):
         raise ValueError("--classes says which boxes are targets; give --boxes DIR as well")

@@ -93,7 +93,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
 
 def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
     """Scenes whose files are those of both sources and of each method, and the methods' names."""
-    named = _named(args.fused)
+    named = methods(args.fused)
     places = [args.source_a, args.source_b, *named.values()]
     if all(place.is_file() for place in places):
         return [scene_of_files(args.source_a.stem, places)], list(named)
@@ -133,21 +133,6 @@ def _check_places(args: argparse.Namespace, scenes: list[Scene]) -> None:
 def _is_one_file(out: Path | None) -> bool:
     """Whether -o names the one figure, not a folder of figures."""
     return out is not None and out.suffix.lower() == ".png" and not out.is_dir()
-
-
-def _named(fused: list[str]) -> dict[str, Path]:
-    """Method name to file or folder; without NAME= the last part of the path."""
-    files = [text for text in fused if Path(text).is_file() or Path(text.partition("=")[2]).is_file()]
-    if not files:
-        return methods(fused)
-    found = {}
-    for text in fused:
-        name, path = ("", text) if Path(text).is_file() else text.split("=", 1)
-        name = name or Path(path).stem
-        if name in found:
-            raise ValueError(f"two results are called {name!r}: {found[name]} and {path}; name them NAME=FILE")
-        found[name] = Path(path)
-    return found
 
 
 def _read(args: argparse.Namespace, scene: Scene, windows: list, thermal: tuple[bool, ...] = ()) -> list[Image]:

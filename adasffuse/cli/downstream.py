@@ -16,7 +16,7 @@ import torch
 from adasffuse.cli.arguments import given_path, named_values
 from adasffuse.device import PRECISIONS, pick_device, pick_precision
 from adasffuse.downstream.backbones import LITE0
-from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes
+from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes, listed_classes
 from adasffuse.downstream.experiment import ALL, Experiment, Run, carry_out, check_network
 from adasffuse.downstream.fitting import Budget
 from adasffuse.downstream.frames import Frame, FrameSet, find_frames
@@ -170,13 +170,12 @@ def classes_of(args: argparse.Namespace, task: str) -> ClassList:
         raise ImageError(f"{args.data[0]}: no such folder of labelled frames")
     if args.classes:
         return find_classes(args.classes, task)
-    names = ("classes_boxes.txt", "classes.txt") if task == "detect" else ("classes.txt",)
-    for name in names:
-        if (args.data[0] / name).is_file():
-            return find_classes(str(args.data[0] / name), task)
-    raise ImageError(
-        f"{args.data[0]}: no classes.txt; give --classes with a file, or one of {', '.join(CLASSES[task])}"
-    )
+    found = listed_classes(args.data[0], task)
+    if found is None:
+        raise ImageError(
+            f"{args.data[0]}: no classes.txt; give --classes with a file, or one of {', '.join(CLASSES[task])}"
+        )
+    return found
 
 
 def frames_of(args: argparse.Namespace, task: str, classes: ClassList, lists: bool = True) -> FrameSet:

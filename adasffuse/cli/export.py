@@ -1,8 +1,8 @@
 """Write a network as one file that runs without this package: ONNX, or torch.export's pt2.
 
-adasffuse export --format onnx --task ivf --size small -o ivf.onnx
-adasffuse export --format pt2 --task mef --size base --colour -o mef.pt2
-adasffuse export --format onnx --task mff --weights runs/mine -o mine.onnx
+adasffuse export --task ivf --size small -o ivf.onnx
+adasffuse export --task mef --size base --colour -o mef.pt2
+adasffuse export --task mff --weights runs/mine --format onnx
 
 The file takes any height, width and batch.  It is run and compared with PyTorch before it takes its name.
 """
@@ -32,7 +32,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     network.add_argument("--weights", metavar="NAME", help="other weights: a file, a run's folder or a released name")
     network.add_argument("--sources", type=int, default=2, metavar="N", help="number of sources (%(default)s)")
     output = parser.add_argument_group("output")
-    output.add_argument("--format", required=True, choices=FORMATS)
+    output.add_argument("--format", choices=FORMATS, help="(what --output ends with)")
     output.add_argument(
         "--colour", action="store_true", help="take RGB where the colour comes from and give RGB, not luminance"
     )
@@ -46,9 +46,12 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     args = parser.parse_args(argv)
     if args.sources < 2:
         parser.error(f"--sources must be 2 or more, got {args.sources}")
-    path = args.output or Path(f"{args.task}_{args.size}.{args.format}")
-    if path.suffix != f".{args.format}":
-        parser.error(f"--output must end with .{args.format}, got {printable(path)}")
+    form = args.format or (args.output.suffix[1:] if args.output else "")
+    if form not in FORMATS:
+        parser.error(f"give --format {' or '.join(FORMATS)}, or --output with such a suffix")
+    path = args.output or Path(f"{args.task}_{args.size}.{form}")
+    if path.suffix != f".{form}":
+        parser.error(f"--output must end with .{form}, got {printable(path)}")
     try:
         check_outputs({"--output": path})
         weights = find_weights(args.weights, args.task, args.size)
@@ -56,7 +59,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         if made_for not in (args.task, GENERAL):
             raise WeightsError(f"{weights} was trained for task {made_for!r}, not {args.task!r}")
         export = Export(model, TASKS[args.task], args.sources, args.colour, weights.stem)
-        differences = WRITERS[args.format](path, export)
+        differences = WRITERS[form](path, export)
     except OSError as error:
         say(f"error: {printable(not_written(path, error))}", sys.stderr)
         return 1

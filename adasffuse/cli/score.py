@@ -1,7 +1,8 @@
 """Score folders of fused images: a table on the terminal, and CSV, JSON, Markdown, LaTeX and plots on request.
 
+python test_fusion_metrics.py ir vis a=results/a b=results/b --metrics all --csv s.csv
+python test_fusion_metrics.py ir/7.png vis/7.png fused.png
 python test_fusion_metrics.py --root_path data/test --dataset IVF --fused ours=results/IVF --baselines average,gff
-python test_fusion_metrics.py --source_a ir --source_b vis --fused a=results/a b=results/b --metrics all --csv s.csv
 python test_fusion_metrics.py --explain VIFF
 
 An image that is missing or damaged is named and left out; means and ranks are over the images that all methods have.
@@ -39,7 +40,8 @@ _REPORTS = ("csv", "json", "markdown", "latex")
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
     parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sources = parser.add_argument_group("sources, either two folders or a data set of a task")
+    parser.add_argument("places", nargs="*", metavar="A B [NAME=]FUSED", help="folders, or the files of one scene")
+    sources = parser.add_argument_group("sources, where they are not A and B: two folders or a data set of a task")
     sources.add_argument("--source_a", type=Path, metavar="DIR")
     sources.add_argument("--source_b", type=Path, metavar="DIR")
     sources.add_argument("--root_path", type=Path, metavar="DIR", help="folder of data sets")
@@ -75,8 +77,13 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Namespace:
     parser = make_parser(prog)
     args = parser.parse_args(argv)
-    if not args.explain and bool(args.source_a and args.source_b) == bool(args.root_path and args.dataset):
-        parser.error("give either --source_a and --source_b, or --root_path and --dataset")
+    if args.places:
+        if len(args.places) < 2 or args.source_a or args.source_b or args.root_path or args.dataset:
+            parser.error("give A and B, then results; or else --source_a and --source_b, or --root_path and --dataset")
+        args.source_a, args.source_b = map(Path, args.places[:2])
+        args.fused = args.places[2:] + args.fused
+    elif not args.explain and bool(args.source_a and args.source_b) == bool(args.root_path and args.dataset):
+        parser.error("give either A and B, or --source_a and --source_b, or --root_path and --dataset")
     if args.workers is not None and args.workers < 1:
         parser.error(f"--workers must be 1 or more, got {args.workers}")
     for name in _REPORTS:
@@ -195,27 +202,28 @@ def metric_names(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, 
 
 
 def methods(fused: Sequence[str]) -> dict[str, Path]:
-    """Method name to folder; without NAME= the folder's own name.
+    """Method name to folder, or to the file of one scene; without NAME= the folder's own name, or the file's stem.
 
-    A text that is an existing folder as a whole is that folder, whatever '=' it has: runs/lr=0.1/IVF.  Of several '='
-    the first counts behind which an existing folder is named.
+    A text that exists as a whole is that folder or file, whatever '=' it has: runs/lr=0.1/IVF.  Of several '=' the
+    first counts behind which something exists.
 
     Raises:
-        ValueError: two folders have one name.
+        ValueError: two results have one name.
     """
     found: dict[str, Path] = {}
     for text in fused:
-        name, folder = _named_folder(text)
-        name = name or folder.resolve().name
+        name, path = _named_path(text)
+        name = name or (path.stem if path.is_file() else path.resolve().name)
         if name in found:
-            raise ValueError(f"two folders are called {name!r}: {found[name]} and {folder}; name them NAME=DIR")
-        found[name] = folder
+            kind = "FILE" if path.is_file() else "DIR"
+            raise ValueError(f"two results are called {name!r}: {found[name]} and {path}; name them NAME={kind}")
+        found[name] = path
     return found
 
 
-def _named_folder(text: str) -> tuple[str, Path]:
-    if "=" not in text or Path(text).is_dir():
+def _named_path(text: str) -> tuple[str, Path]:
+    if "=" not in text or Path(text).exists():
         return "", Path(text)
     places = [place for place, letter in enumerate(text) if letter == "="]
     splits = [(text[:place], Path(text[place + 1 :])) for place in places]
-    return next((split for split in splits if split[1].is_dir()), splits[0])
+    return next((split for split in splits if split[1].exists()), splits[0])

@@ -111,6 +111,17 @@ def find_classes(value: str, task: str) -> ClassList:
     raise ImageError(f"{value}: no class list of this name and no such file; {hint}")
 
 
+def listed_classes(folder: Path, task: str) -> ClassList | None:
+    """The list in a data set's folder, of boxes `classes_boxes.txt` or `classes.txt`; None where there is none.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    names = ("classes_boxes.txt", "classes.txt") if task == "detect" else ("classes.txt",)
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    return None if path is None else _read_classes(path, task)
+
+
 def _read_classes(path: Path, task: str) -> ClassList:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

@@ -75,7 +75,7 @@ def split_batch(sources: Sequence[Any]) -> list[tuple[Any, ...]] | None:
     """
     for source in sources:
         if isinstance(source, Iterator):
-            raise ValueError(f"got a {type(source).__name__}; give a list, e.g. list(images), in an order that is known")
+            raise ValueError(f"got a {type(source).__name__}; give a list, its order known")
     if len(sources) == 1 and _is_list(sources[0]):
         if not sources[0]:
             raise ValueError("the list of images is empty; give two or more sources, or a list of scenes")

@@ -23,7 +23,7 @@ from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
 from adasffuse.images.levels import expanded, is_large, luma_of
 from adasffuse.images.no_data import fill_missing
-from adasffuse.images.pairs import Scene, SceneProblem, find_scenes
+from adasffuse.images.pairs import Scene, SceneProblem, find_scenes, scene_of_files
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.metrics.cache import forget_oldest, recall, remember
@@ -133,10 +133,10 @@ def score_folders(
     table's `unscored`, and everything else is scored.
 
     Args:
-        source_a, source_b: folders of the sources.
-        fused: method name to folder.
+        source_a, source_b: folders of the sources, or the files of one scene.
+        fused: method name to folder; of one scene also to file.
         baselines: names out of `BASELINES`, fused here and now.
-        reference: folder of true images, for metrics that compare with them.
+        reference: folder of true images, or the file of one scene, for metrics that compare with them.
         settings: metrics, convention and cache.
         workers: processes; None: all cores, or fewer where there is little to do.  The scores do not depend on it.
         progress: show a progress bar where standard error is a terminal.
@@ -163,7 +163,13 @@ def score_folders(
         )
     if not fused and not baselines:
         raise ValueError("nothing to score: give folders of fused images or baselines")
-    scenes, problems = find_scenes((source_a, source_b), patterns)
+    sources = (Path(source_a), Path(source_b))
+    if all(source.is_file() for source in sources):
+        if any(patterns or ()):
+            raise ValueError("patterns are for folders; these sources are files")
+        scenes, problems = [scene_of_files(sources[0].stem, sources)], []
+    else:
+        scenes, problems = find_scenes(sources, patterns)
     if not scenes:
         raise ImageError(f"no file of {source_a} matches one of {source_b}: {_some(p.reason for p in problems)}")
     notices = _notices(problems)
@@ -302,9 +308,14 @@ def _matching(
 ) -> tuple[dict[str, Path], dict[str, str], list[str]]:
     """Stem to file of a folder that should hold one image per scene; stem to reason where it does not; notices.
 
-    `known` are names of source files that form no scene: images of these have been reported.
+    Of a single scene the file itself may stand in place of the folder.  `known` are names of source files that form no
+    scene: images of these have been reported.
     """
     stems = {scene.stem for scene in scenes}
+    if Path(folder).is_file():
+        if len(scenes) > 1:
+            return {}, dict.fromkeys(stems, f"{folder} is one file, but there are {len(scenes)} scenes"), []
+        return dict.fromkeys(stems, Path(folder)), {}, []
     try:
         images, problems = find_scenes((folder,))
     except (ImageError, OSError) as error:  # no such folder, or nothing in it: the other folders are scored
