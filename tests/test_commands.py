@@ -51,9 +51,9 @@ NOT_RUN = {
     "python scripts/write_tables.py": REPOSITORY + "tests/test_write_tables.py runs it on others",
     "torchrun --nnodes 2 --node_rank 0 --nproc_per_node 8 --master_addr HOST --master_port 29500 "
     "train_AdaSFFuse.py --opt options/train_AdaSFFuse_ivf.json": MACHINES,
-    "adasffuse export --format onnx --task ivf --size small --colour -o ivf_rgb.onnx": EXPORTS,
-    "adasffuse export --format pt2 --task mef --size base -o mef.pt2": EXPORTS,
-    "adasffuse export --format onnx --task mff --sources 3 -o stack.onnx": EXPORTS,
+    "adasffuse export --task ivf --size small --colour -o ivf_rgb.onnx": EXPORTS,
+    "adasffuse export --task mef --size base -o mef.pt2": EXPORTS,
+    "adasffuse export --task mff --sources 3 -o stack.onnx": EXPORTS,
     "adasffuse downstream DATA --task segment --out runs --groups day='*D' night='*N'": TRAINS,
     "adasffuse downstream DATA --task detect --out runs_boxes --modalities infrared visible average fused "
     "mine=FOLDER": TRAINS,
@@ -62,13 +62,15 @@ NOT_RUN = {
     "GOMP_SPINCOUNT=2000 python scripts/benchmark_video.py": MEASURES,
     "adasffuse downstream MSRS --task segment --classes msrs --out runs --modalities infrared visible "
     "average max fused fused_tiny fused_base --epochs 8 --groups day='*D' night='*N' --jobs 2": DATA,
+    "python scripts/score_people.py detection/M3FD IVF_M3FD=scripts/people/m3fd.json IVF=scripts/people/roadscene.json "
+    "detection/LLVIP detection/MSRS --weights general_tiny general_small general_base": DATA,
 }
 # Run with -m slow: seconds to minutes each.
 SLOW = (
     "bash scripts/demo.sh",
     "torchrun --nproc_per_node 4 -m adasffuse fuse infrared visible -o fused",
     "torchrun --nproc_per_node 4 train_AdaSFFuse.py --opt options/train_AdaSFFuse_ivf.json",
-    "adasffuse export --format onnx --task ivf --size small -o ivf.onnx",
+    "adasffuse export --task ivf --size small -o ivf.onnx",
     "python scripts/score_weights.py --weights general --size small --root_path DATA/test "
     "--datasets IVF IVF_MSRS IVF_LLVIP MEF MFF MIF --every IVF_LLVIP=2 --json scores.json",
 )
