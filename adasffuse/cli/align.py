@@ -18,7 +18,7 @@ from adasffuse.images.ranges import resolve_range
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.write import suffix_of
 from adasffuse.inference.folder import SaveError, former_results, refuse_image_name, save_result, try_to_write
-from adasffuse.process import say
+from adasffuse.process import say, say_notices
 from adasffuse.registration.aligner import GRIDS, Aligner, calibrate, load_calibration
 from adasffuse.registration.estimate import MEASURES
 from adasffuse.registration.transform import METHODS, warp_image
@@ -117,11 +117,13 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         try_to_write(args.out)
     failed = [printable(reason) for reason in job.failed]
     written: list[Path] = []
+    told_of: list[str] = []  # what a user should know of the files
     empty = []  # share of pixels without data, of each warped image that has some
     for scene in job.scenes:
         started = time.perf_counter()
         try:
             images = job.read(scene)
+            told_of += [notice for image in images for notice in image.notices]
             transform = aligner.transform(*images)
             if args.out is not None:
                 moved = 0 if grid == "b" else 1
@@ -145,6 +147,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         say(f"{printable(scene.stem)}: off by {lengths.mean():.1f} px, at most {lengths.max():.1f} ({seconds:.1f} s)")
     for reason in failed:
         say(f"  failed: {reason}", sys.stderr)
+    say_notices(told_of)
     for notice in former_results(written):
         say(f"notice: {printable(notice)}")
     if empty:
@@ -178,6 +181,7 @@ def _calibrate(job: _Job, args: argparse.Namespace) -> int:
         raise ValueError(f"--save {args.save}: the name of an image; give that of a calibration file, such as c.json")
     check_outputs({"--save": args.save})
     failed = [printable(reason) for reason in job.failed]
+    told_of: list[str] = []  # what a user should know of the files
 
     def pairs() -> Iterator[tuple[str, Image, Image]]:
         for scene in job.scenes:
@@ -186,6 +190,7 @@ def _calibrate(job: _Job, args: argparse.Namespace) -> int:
             except (ValueError, OSError) as error:
                 failed.append(printable(f"{scene.stem}: {told(error)}"))
                 continue
+            told_of.extend([*a.notices, *b.notices])
             yield (scene.stem, a, b)
 
     try:
@@ -194,6 +199,7 @@ def _calibrate(job: _Job, args: argparse.Namespace) -> int:
     finally:
         for reason in failed:
             say(f"  not used: {reason}", sys.stderr)
+        say_notices(told_of)
     result.save(args.save)
     say(
         f"{printable(args.save)}: {args.method}, {result.pairs} pairs, half of them within {result.spread:.1f} px of it"
