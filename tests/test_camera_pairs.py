@@ -139,7 +139,7 @@ def test_a_folder_and_a_pattern(run, tmp_path):
     status, _, err = run(tmp_path / "cam", "-o", tmp_path / "other")
     assert status == 1 and "2 of its images are radiometric JPEGs (FLIR_1.jpg), each a pair by itself, 1 are" in err
     assert run(tmp_path / "cam/FLIR_*.jpg", "-o", tmp_path / "other")[0] == 0
-    assert sorted(path.name for path in (tmp_path / "other").glob("*.png")) == ["1.png", "2.png"]
+    assert sorted(path.name for path in (tmp_path / "other").glob("*.png")) == ["FLIR_1.png", "FLIR_2.png"]
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,18 @@ def test_a_box_of_another_shape_than_the_images_is_said(folders, capsys):
     assert "white" not in capsys.readouterr().err
 
 
+def test_what_is_to_know_of_a_source_is_said_once(folders, capsys):
+    """A dark source in a figure is told apart from one without a range."""
+    for stem in ("x", "y"):
+        write_image(folders / "a" / f"{stem}.png", texture(48, 64, 3).astype(np.uint16) + 7200)
+    arguments = [*(str(folders / name) for name in ("a", "b", "one")), "-o", str(folders / "figures")]
+    assert compare.run(arguments) == 0
+    said = capsys.readouterr().err
+    assert said.count("a/x.png: uses only") == said.count("a/y.png: uses only") == 1
+    assert compare.run([*arguments, "--range_a", "7200", "7455"]) == 0
+    assert "uses only" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

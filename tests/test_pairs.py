@@ -128,6 +128,14 @@ def test_folder_names_and_full_paths_can_be_given(tmp_path):
     assert folder.name == "MIF" and folder.folders[0] == tmp_path / "IVF/ir"
 
 
+def test_folders_of_the_same_names_elsewhere_are_not_taken_for_a_missing_data_set(tmp_path, monkeypatch):
+    touch(tmp_path, "infrared/1.png", "visible/1.png", "data/IVF/infrared/1.png", "data/IVF/visible/1.png")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SceneError, match="no source folders for IVF_MSRS"):
+        scene_folders("data", "IVF_MSRS")
+    assert scene_folders("data", "IVF_MSRS", "infrared", "visible")[0].folders == (Path("infrared"), Path("visible"))
+
+
 def test_a_root_that_is_a_level_too_high_or_too_low(tmp_path):
     touch(tmp_path, "data/test/MIF/PET-MRI/PET/1.png", "data/test/MIF/PET-MRI/MRI/1.png", "data/train/x.png")
     for root in (tmp_path / "data", tmp_path / "data/test/MIF"):

@@ -401,6 +401,14 @@ def test_calibrate_once_and_apply(folders, weights, tmp_path, capsys):
     assert "give one of them" in capsys.readouterr().err
 
 
+def test_what_is_to_know_of_a_source_is_said(folders, tmp_path, capsys):
+    sources = [tmp_path / "1.png", folders / "visible/1.png"]
+    write_image(sources[0], (1000 * read_image(folders / "infrared/1.png").pixels).astype(np.uint16))
+    for more in ([], ["--save", str(tmp_path / "c.json")]):
+        assert align.run([*map(str, sources), *more]) == 0
+        assert capsys.readouterr().err.count(f"notice: {sources[0]}: uses only") == 1
+
+
 def test_what_is_no_place_for_a_calibration_or_aligned_sources(folders, tmp_path, capsys):
     sources = [str(folders / "infrared"), str(folders / "visible")]
     before = (folders / "infrared/1.png").read_bytes()

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from skimage import data as photographs
 
 from adasffuse.cli import video as command
 from adasffuse.images import frames as frames_module
@@ -796,3 +797,32 @@ def test_a_calibration_brings_two_sizes_to_one_grid(tmp_path, capsys):
     for extra in (["--dry_run"], []):
         assert command.run([*arguments, *extra]) == 1
         assert "the calibration is for images A of 32x24 pixels, got 64x48" in capsys.readouterr().err
+
+
+def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys):
+    from adasffuse.cli import align
+    from adasffuse.registration.aligner import load_calibration
+
+    visible = cv2.resize(photographs.coffee(), (320, 240), interpolation=cv2.INTER_AREA)
+    infrared = 255 - cv2.GaussianBlur(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
+    a = make_video(tmp_path / "a.mp4", [infrared[10:230, 16:304]] * 60)
+    b, half = make_video(tmp_path / "b.mkv", [visible] * 60), make_video(tmp_path / "half.mp4", [visible] * 30)
+    file = tmp_path / "c.json"
+    assert align.run([str(a), str(b), "--save", str(file)]) == 0
+    known = load_calibration(file)
+    assert known.pairs == 30  # each second frame
+    assert (known.transform.size, known.transform.moving_size) == ((240, 320), (220, 288))
+    np.testing.assert_allclose(known.transform.matrix @ (160, 120, 1), (144, 110, 1), atol=0.5)
+    assert align.run([str(a), str(half), "--save", str(file)]) == 0
+    assert load_calibration(file).pairs == 30
+    capsys.readouterr()
+    for wrong, said in (
+        ([a, b], "two videos give a calibration: --save"),
+        ([a, tmp_path, "--save", file], "two videos give a calibration: --save"),
+        ([a, b, "--save", file, "--range_a", "folder"], "--range_a: only folders of frames are measured"),
+        ([a, b, "--save", file, "--pattern_b", "V*"], "--pattern_b is for folders"),
+        ([a, a, "--save", file], "both sources are one file"),
+        ([a, b, "--save", file, "-o", tmp_path / "out"], "--save estimates and writes a calibration only"),
+    ):
+        assert align.run([str(word) for word in wrong]) == 1
+        assert said in capsys.readouterr().err

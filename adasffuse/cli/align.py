@@ -1,6 +1,7 @@
 """`adasffuse align`: register pairs, say how far they are off, write aligned sources or a calibration file."""
 
 import argparse
+import itertools
 import sys
 import time
 from collections.abc import Iterator
@@ -9,23 +10,29 @@ from pathlib import Path
 
 import numpy as np
 
-from adasffuse.cli.arguments import add_grid_option, add_source_options, given_path, range_of
+from adasffuse.cli.arguments import add_grid_option, add_source_options, fixed_range, given_path, range_of
 from adasffuse.files import check_outputs, printable, replacing_all, told
 from adasffuse.images.formats import is_radiometric
+from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES, VideoFile
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
 from adasffuse.images.ranges import resolve_range
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.write import suffix_of
 from adasffuse.inference.folder import SaveError, former_results, refuse_image_name, save_result, try_to_write
-from adasffuse.process import say
+from adasffuse.inference.video import FramePairs, check_pair
+from adasffuse.process import say, say_notices
 from adasffuse.registration.aligner import GRIDS, Aligner, calibrate, load_calibration
 from adasffuse.registration.estimate import MEASURES
 from adasffuse.registration.transform import METHODS, warp_image
 
+_VIDEOS = {*VIDEO_SUFFIXES, *OTHER_VIDEO_SUFFIXES}.difference(IMAGE_SUFFIXES)
+_FRAMES = 24  # of two videos, spread over them, for a calibration
+
 _EXAMPLES = """examples:
   adasffuse align infrared visible                                 how far is each pair off?
   adasffuse align infrared visible --save calibration.json         one transform for two fixed cameras
+  adasffuse align infrared.mp4 visible.mp4 --save calibration.json the same, by frames spread over two videos
   adasffuse align infrared visible -o aligned                      aligned/infrared, aligned/visible
   adasffuse align infrared visible --calibration calibration.json -o aligned
 """
@@ -38,7 +45,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("a", type=Path, metavar="A", help="file or folder of source A, e.g. infrared")
+    parser.add_argument(
+        "a", type=Path, metavar="A", help="file or folder of source A, e.g. infrared; with --save also a video"
+    )
     parser.add_argument("b", type=Path, metavar="B", help="file or folder of source B, e.g. visible")
     how = parser.add_argument_group("how to align")
     how.add_argument("--method", choices=METHODS, help="(affine)")
@@ -61,6 +70,11 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         if args.calibration is not None and (args.method or args.measure):
             raise ValueError("--calibration applies what is known; leave out --method and --measure, or estimate anew")
         args.method, args.measure = args.method or "affine", args.measure or "edges"
+        videos = [path for path in (args.a, args.b) if path.is_file() and path.suffix.lower() in _VIDEOS]
+        if videos:
+            if args.save is None or len(videos) == 1:
+                raise ImageError(f"{videos[0]} is a video; two videos give a calibration: --save calibration.json")
+            return _calibrate(_Videos.of(args), args)
         job = _Job.of(args)
         return _calibrate(job, args) if args.save is not None else _align(job, args)
     except (ValueError, OSError) as error:
@@ -102,6 +116,47 @@ class _Job:
         thermal = tuple(side == 0 and is_radiometric(path) for side, path in enumerate(scene.paths))
         return read_scene(scene, self.ranges, self.no_data, thermal, one_size=False)
 
+    def pairs(self, failed: list[str]) -> Iterator[tuple[str, Image, Image]]:
+        """Name and images of each pair; why others cannot be read is added to `failed`."""
+        for scene in self.scenes:
+            try:
+                a, b = self.read(scene)
+            except (ValueError, OSError) as error:
+                failed.append(printable(f"{scene.stem}: {told(error)}"))
+                continue
+            yield scene.stem, a, b
+
+
+@dataclass(frozen=True)
+class _Videos:
+    """Two videos of fixed cameras."""
+
+    a: VideoFile
+    b: VideoFile
+    failed: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(args: argparse.Namespace) -> "_Videos":
+        opened = []
+        for side, path in zip("ab", (args.a, args.b)):
+            if getattr(args, f"pattern_{side}") is not None:
+                raise ValueError(f"--pattern_{side} is for folders, and {path} is none")
+            option = f"--range_{side}"
+            window = fixed_range(option, range_of(option, getattr(args, f"range_{side}")))
+            opened.append(VideoFile(path, window, getattr(args, f"no_data_{side}")))
+        check_pair(*opened, shortest=True, aligned=True)
+        return _Videos(*opened)
+
+    def pairs(self, failed: list[str]) -> Iterator[tuple[str, Image, Image]]:
+        """Number and images of frames that belong together, spread over both videos."""
+        seconds = [video.duration for video in (self.a, self.b) if video.duration is not None]
+        step = max(1, int(min(seconds) * self.b.rate / _FRAMES if seconds else self.b.rate))
+        frames = FramePairs(self.a, self.b)
+        for a, b in itertools.islice(frames, step // 2, None, step):
+            yield b.name, a.image, b.image
+        if frames.damage:
+            failed.append(printable(frames.damage))
+
 
 def _align(job: _Job, args: argparse.Namespace) -> int:
     """Register each pair, print a line for it, and write both sources where asked to."""
@@ -117,11 +172,13 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         try_to_write(args.out)
     failed = [printable(reason) for reason in job.failed]
     written: list[Path] = []
+    told_of: list[str] = []  # what a user should know of the files
     empty = []  # share of pixels without data, of each warped image that has some
     for scene in job.scenes:
         started = time.perf_counter()
         try:
             images = job.read(scene)
+            told_of += [notice for image in images for notice in image.notices]
             transform = aligner.transform(*images)
             if args.out is not None:
                 moved = 0 if grid == "b" else 1
@@ -145,6 +202,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         say(f"{printable(scene.stem)}: off by {lengths.mean():.1f} px, at most {lengths.max():.1f} ({seconds:.1f} s)")
     for reason in failed:
         say(f"  failed: {reason}", sys.stderr)
+    say_notices(told_of)
     for notice in former_results(written):
         say(f"notice: {printable(notice)}")
     if empty:
@@ -167,7 +225,7 @@ def _border_notice(empty: list[float], grid: str) -> str:
     )
 
 
-def _calibrate(job: _Job, args: argparse.Namespace) -> int:
+def _calibrate(job: _Job | _Videos, args: argparse.Namespace) -> int:
     """Estimate one transform for all pairs and save it."""
     if args.calibration is not None or args.out is not None:
         raise ValueError("--save estimates and writes a calibration only; apply it with --calibration in a second call")
@@ -178,15 +236,12 @@ def _calibrate(job: _Job, args: argparse.Namespace) -> int:
         raise ValueError(f"--save {args.save}: the name of an image; give that of a calibration file, such as c.json")
     check_outputs({"--save": args.save})
     failed = [printable(reason) for reason in job.failed]
+    told_of: list[str] = []  # what a user should know of the files
 
     def pairs() -> Iterator[tuple[str, Image, Image]]:
-        for scene in job.scenes:
-            try:
-                a, b = job.read(scene)
-            except (ValueError, OSError) as error:
-                failed.append(printable(f"{scene.stem}: {told(error)}"))
-                continue
-            yield (scene.stem, a, b)
+        for name, a, b in job.pairs(failed):
+            told_of.extend(notice for notice in (*a.notices, *b.notices) if notice not in told_of)
+            yield name, a, b
 
     try:
         result = calibrate(pairs(), args.method, args.measure)
@@ -194,6 +249,7 @@ def _calibrate(job: _Job, args: argparse.Namespace) -> int:
     finally:
         for reason in failed:
             say(f"  not used: {reason}", sys.stderr)
+        say_notices(told_of)
     result.save(args.save)
     say(
         f"{printable(args.save)}: {args.method}, {result.pairs} pairs, half of them within {result.spread:.1f} px of it"

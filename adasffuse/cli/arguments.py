@@ -247,6 +247,13 @@ def range_of(option: str, words: Sequence[str] | None) -> RangeSpec | None:
         raise ValueError(f"{option}: {error}") from None
 
 
+def fixed_range(option: str, spec: RangeSpec | None) -> tuple[float, float] | None:
+    """The range of a video file, which is not measured."""
+    if spec is not None and spec.kind != "fixed":
+        raise ValueError(f"{option}: only folders of frames are measured; for a video give two numbers, LOW HIGH")
+    return None if spec is None else (spec.low, spec.high)
+
+
 def given(text: str) -> str:
     """A value that is not empty, as a shell variable that was never set is."""
     if not text.strip():

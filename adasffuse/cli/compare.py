@@ -160,12 +160,14 @@ def _figures(
     windows, files, told_of, faults = _windows(args, scenes), [], [], []
     for scene in scenes:
         try:
-            images = [quantise(image.pixels, "8") for image in _read(args, scene, windows)]
+            files_read = _read(args, scene, windows)
+            images = [quantise(image.pixels, "8") for image in files_read]
             results = dict(zip(names, images[2:]))
             figure = comparison_figure(dict(zip("AB", images)), results, crop, not args.no_differences, args.height)
         except (ValueError, OSError) as error:
             faults.append(f"{scene.stem}: {told(error)}")
             continue
+        told_of += [notice for image in files_read for notice in image.notices]
         if crop is not None and not _alike(crop, images[0].shape):
             height, width = images[0].shape[:2]
             told_of.append(f"{scene.stem}: the box of {crop} has another shape than {width}x{height}: white beside it")
@@ -192,9 +194,10 @@ def _features(args: argparse.Namespace, scenes: list[Scene], new: Callable[[Path
     from adasffuse.inference.fuser import load_fuser
 
     fuser = load_fuser(args.task, args.size, args.weights)
-    windows, files = _windows(args, scenes), []
+    windows, files, told_of = _windows(args, scenes), [], []
     for scene in scenes:
         images = _read(args, Scene(scene.stem, scene.paths[:2]), windows, fuser.task.thermal)
+        told_of += [notice for image in images for notice in image.notices]
         maps = feature_maps(fuser, *(luminance(image.pixels) for image in images))
         folder = args.save_features / scene.stem
         for name, values in maps.items():
@@ -208,4 +211,6 @@ def _features(args: argparse.Namespace, scenes: list[Scene], new: Callable[[Path
     write_image(new(files[-1]), contact_sheet([shown[k : k + 4] for k in range(0, len(shown), 4)]))
     files.append(args.save_features / "wavelet_filters.json")
     write_text(new(files[-1]), json.dumps(wavelet_filters(fuser), indent=1) + "\n")
+    if not args.out:  # the figures have told them
+        say_notices(told_of)
     return files

@@ -8,7 +8,14 @@ from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
-from adasffuse.cli.arguments import add_fusing_options, add_source_options, fuser_from, given_path, range_of
+from adasffuse.cli.arguments import (
+    add_fusing_options,
+    add_source_options,
+    fixed_range,
+    fuser_from,
+    given_path,
+    range_of,
+)
 from adasffuse.files import check_outputs, printable, told
 from adasffuse.images.frames import DEFAULT_QUALITY, DEFAULT_RATE, FrameFolder, VideoFile, is_video_name, list_frames
 from adasffuse.images.image import ImageError
@@ -169,7 +176,7 @@ def _open(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> tuple[Fra
         name = "ab"[k]
         if patterns[k] is not None:
             raise ValueError(f"--pattern_{name} is for folders of frames, and {paths[k]} is none")
-        opened[k] = VideoFile(paths[k], _fixed(f"--range_{name}", ranges[k]), no_data[k])
+        opened[k] = VideoFile(paths[k], fixed_range(f"--range_{name}", ranges[k]), no_data[k])
     videos = [one for one in opened if one is not None]
     if args.fps is not None and not folders:
         raise ValueError("--fps is for folders of frames; videos say their own rate")
@@ -191,13 +198,6 @@ def _open(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> tuple[Fra
         for k, column in zip(folders, listed.columns):
             opened[k] = FrameFolder(column, rate, ranges[k], no_data[k], thermal[k], args.range_frames)
     return opened[0], opened[1]
-
-
-def _fixed(option: str, spec: RangeSpec | None) -> tuple[float, float] | None:
-    """The range of a video file, which is not measured."""
-    if spec is not None and spec.kind != "fixed":
-        raise ValueError(f"{option}: only folders of frames are measured; for a video give two numbers, LOW HIGH")
-    return None if spec is None else (spec.low, spec.high)
 
 
 def _align(args: argparse.Namespace) -> Aligner | None:

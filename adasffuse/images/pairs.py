@@ -139,8 +139,10 @@ def scene_folders(
     base = _dataset_folder(root, dataset)
     found, missing = {}, []
     for source in _candidates(dataset):
-        names = [given or name for given, name in zip((a_dir, b_dir), source.folders)]
-        folders = tuple(_resolve(base / source.subset, name) for name in names)
+        own = [base / source.subset / name for name in source.folders]
+        folders = tuple(
+            _resolve(base / source.subset, given) if given else folder for given, folder in zip((a_dir, b_dir), own)
+        )
         present = [folder for folder in folders if folder.is_dir()]
         if len(present) == len(folders):
             below = folders[0].is_relative_to(base / source.subset)  # a full path has no subset

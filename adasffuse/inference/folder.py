@@ -261,7 +261,7 @@ def work_of_camera(source: str | Path, out: str | Path, pattern: str | None = No
         return _work_of_scene(Scene(out.stem, (source, source)), out, camera=True)
     refuse_image_name(out)
     scenes, problems = find_scenes((source,), (pattern,))
-    pairs = tuple(Scene(scene.stem, scene.paths * 2) for scene in scenes)
+    pairs = tuple(Scene(scene.paths[0].stem, scene.paths * 2) for scene in scenes)  # a pattern shares no names here
     work = Work(SceneFolder(source.resolve().name, (source, source)), pairs, tuple(problems), out, camera=True)
     refuse_to_overwrite(work)
     return work

@@ -163,8 +163,8 @@ def check_pair(a: Frames, b: Frames, shortest: bool = False, aligned: bool = Fal
         raise ImageError(f"both sources are one file, {a.path}: every frame would be fused with itself")
     if (a.height, a.width) != (b.height, b.width) and not aligned:
         raise ImageError(
-            f"sizes differ: {a.path} is {a.width}x{a.height}, {b.path} is {b.width}x{b.height} pixels; register them "
-            "to one size first"
+            f"sizes differ: {a.path} is {a.width}x{a.height}, {b.path} is {b.width}x{b.height} pixels; two fixed "
+            "cameras are aligned by --calibration FILE, which adasffuse align A B --save FILE writes"
         )
     if a.duration is None or b.duration is None or shortest:
         return
