@@ -95,8 +95,12 @@ def test_a_box_of_another_shape_than_the_images_is_said(folders, capsys):
     [
         (["a", "b", "one", "-o", "f.png"], "one file, but there are 2 scenes"),
         (["a", "b", "one", "-o", "f", "--names", "z"], "--names z: no such scene"),
-        (["a", "b", "nowhere", "-o", "f"], "nowhere: no such folder"),
-        (["a/x.png", "b", "one", "-o", "f"], "x.png: no such folder; give files only, or folders only"),
+        (["a", "b", "nowhere", "-o", "f"], "nowhere: no such file or folder"),
+        (["a/x.png", "b/x.png", "m=nowhere.png", "-o", "f.png"], "error: nowhere.png: no such file or folder"),
+        (
+            ["a/x.png", "b", "one", "-o", "f"],
+            "x.png: is no folder, as others here are; give files only, or folders only",
+        ),
         (["a/x.png", "a/../a/x.png", "one/x.png", "-o", "f.png"], "one and the same file, a/x.png"),
         (["a/x.png", "b/x.png", "mine=one/x.png", "yours=one/x.png", "-o", "f.png"], "the same file, one/x.png"),
     ],
