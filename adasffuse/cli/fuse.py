@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from adasffuse.cli.arguments import (
+    ReportingParser,
     add_align_options,
     add_fusing_options,
     add_source_options,
@@ -74,7 +75,7 @@ class Given:
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
     prog = prog or "adasffuse fuse"
-    parser = argparse.ArgumentParser(
+    parser = ReportingParser(
         prog,
         usage=f"{prog} A B -o OUT [options]",
         description=DESCRIPTION,
@@ -200,9 +201,10 @@ def _fuse_volumes(args: argparse.Namespace) -> int:
     refused += [name for name in ("align", "keep_metadata") if getattr(args, name) != "none"]
     if refused:
         raise ValueError(f"--{refused[0]} is not for volumes")
-    if args.task is None and len(args.sources) == 2:
-        guess_task(*([path.name.split(".")[0], path.absolute().parent.name] for path in args.sources))
     task = TASKS[args.task or "mif"]
+    if args.task is None and len(args.sources) == 2:
+        guess = guess_task(*([path.name.split(".")[0], path.absolute().parent.name] for path in args.sources))
+        task = guess[0] if guess else task
     fuser = fuser_from(args, task.id)
     ranges = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
     hidden = True if args.json else None

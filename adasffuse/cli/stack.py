@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from adasffuse.cli.arguments import add_fusing_options, fuser_from, given_path, range_of
+from adasffuse.cli.arguments import ReportingParser, add_fusing_options, fuser_from, given_path, range_of
 from adasffuse.cli.shared import run_shared
 from adasffuse.files import check_outputs, printable, told
 from adasffuse.images.image import ImageError
@@ -55,7 +55,7 @@ Several processes share several stacks: torchrun --nproc_per_node 4 -m adasffuse
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
     prog = prog or "adasffuse stack"
-    parser = argparse.ArgumentParser(
+    parser = ReportingParser(
         prog,
         usage=f"{prog} STACK ... -o OUT --task mef|mff [options]",
         description=DESCRIPTION,
