@@ -31,9 +31,9 @@ _LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
 def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
     """A new file beside `path` to write to; at the end of the block it takes the place of `path`, in one step.
 
-    Where the block fails, or is interrupted, `path` stays as it was, and the new file and folders are removed; its error
-    names `path`, not the new file.  Folders are made where needed.  The new file has a short name of its own, whatever the length of `path`'s.  A link stays a
-    link: what it points to is replaced.
+    Where the block fails, or is interrupted, `path` stays as it was, and the new file and folders are removed; its
+    error names `path`, not the new file.  Folders are made where needed.  The new file has a short name of its own,
+    whatever the length of `path`'s.  A link stays a link: what it points to is replaced.
 
     Args:
         path: the file to be written or replaced.
