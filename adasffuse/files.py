@@ -151,6 +151,11 @@ def _place_of(folder: Path) -> tuple[Path, list[Path]]:
     return folder, missing
 
 
+def name_of(folder: str | Path) -> str:
+    """What a folder is called where it was named, also '.' and '..'; of a link its own name, not its target's."""
+    return os.path.basename(os.path.abspath(folder))
+
+
 def not_written(what: object, error: OSError) -> str:
     """Why a file, or something to a folder, could not be written, and what to do."""
     known = error.errno in (*DISK_FULL, *_IN_THE_WAY, errno.EINVAL, errno.ENAMETOOLONG)

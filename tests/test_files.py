@@ -10,6 +10,7 @@ from adasffuse.files import (
     check_outputs,
     in_latex,
     in_markdown,
+    name_of,
     not_written,
     printable,
     replacing,
@@ -148,6 +149,14 @@ def test_a_folder_that_takes_no_file_is_told_with_the_name_that_was_asked_for():
         write_text("/proc/a.csv", "text")
     with pytest.raises(ValueError, match=r"--csv /proc/a\.csv: cannot write to /proc: No such file or directory"):
         check_outputs({"--csv": Path("/proc/a.csv")})
+
+
+def test_a_folder_is_called_as_it_is_named(tmp_path, monkeypatch):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to("target")
+    assert name_of(tmp_path / "link") == "link" and name_of(f"{tmp_path}/target/") == "target"
+    monkeypatch.chdir(tmp_path / "target")
+    assert name_of(".") == "target" and name_of("..") == tmp_path.name
 
 
 def test_names_for_the_terminal():

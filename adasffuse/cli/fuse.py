@@ -23,7 +23,7 @@ from adasffuse.cli.arguments import (
 )
 from adasffuse.cli.shared import run_shared
 from adasffuse.cli.task_script import print_report, score
-from adasffuse.files import check_outputs, printable
+from adasffuse.files import check_outputs, name_of, printable
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import KEPT
@@ -348,7 +348,7 @@ def _work(args: argparse.Namespace, given: Given) -> Work:
         return work_of_camera(given.paths[0], out) if given.camera else work_of_files(given.paths, out)
     if given.camera:
         return work_of_camera(given.paths[0], args.out, given.patterns[0])
-    name = " + ".join(dict.fromkeys(path.resolve().name for path in given.paths))
+    name = " + ".join(dict.fromkeys(name_of(path) for path in given.paths))
     return find_work(SceneFolder(name, given.paths), args.out, given.patterns)
 
 

@@ -22,7 +22,7 @@ from adasffuse.cli.arguments import (
     listed,
     range_of,
 )
-from adasffuse.files import check_outputs, not_written, told, write_text
+from adasffuse.files import check_outputs, name_of, not_written, told, write_text
 from adasffuse.images.pairs import scene_folders
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
@@ -206,7 +206,7 @@ def methods(fused: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for text in fused:
         name, folder = _named_folder(text)
-        name = name or folder.resolve().name
+        name = name or name_of(folder)
         if name in found:
             raise ValueError(f"two folders are called {name!r}: {found[name]} and {folder}; name them NAME=DIR")
         found[name] = folder
