@@ -40,6 +40,13 @@ def test_figure_has_a_column_for_each_image():
     assert figure.shape[0] == 2 * plain.shape[0]
 
 
+def test_an_image_of_a_few_rows_does_not_fill_the_memory():
+    rows = np.zeros((1, 30000), np.uint8)
+    figure = comparison_figure({"A": rows, "B": rows}, {"mine": rows})  # 7,200,000 pixels wide at 240 rows
+    assert figure.shape[1] < 3 * 30000 + 50
+    assert comparison_figure({"A": rows.T}, {"mine": rows.T}).shape[1] < 50
+
+
 def test_no_cell_of_a_figure_is_empty():
     a, b, f = (texture(40, 60, seed) for seed in (1, 2, 3))
     figure = comparison_figure({"A": a, "B": b}, {"F": f}, height=40)
