@@ -31,9 +31,9 @@ _LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
 def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
     """A new file beside `path` to write to; at the end of the block it takes the place of `path`, in one step.
 
-    Where the block fails, or is interrupted, `path` stays as it was, and the new file and folders are removed.  Folders
-    are made where needed.  The new file has a short name of its own, whatever the length of `path`'s.  A link stays a
-    link: what it points to is replaced.
+    Where the block fails, or is interrupted, `path` stays as it was, and the new file and folders are removed; its
+    error names `path`, not the new file.  Folders are made where needed.  The new file has a short name of its own,
+    whatever the length of `path`'s.  A link stays a link: what it points to is replaced.
 
     Args:
         path: the file to be written or replaced.
@@ -57,12 +57,22 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
+    except (OSError, ValueError) as error:
+        _name(error, temporary, path)
+        raise
     finally:
         with suppress(OSError):
             temporary.unlink()
         for folder in new_folders:
             with suppress(OSError):  # it holds something, as after success
                 folder.rmdir()
+
+
+def _name(error: OSError | ValueError, temporary: Path, path: Path) -> None:
+    """Let an error of writing name the file that was asked for, not the new one, nor none."""
+    if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(temporary)):
+        error.filename = str(path)
+    error.args = tuple(one.replace(str(temporary), str(path)) if isinstance(one, str) else one for one in error.args)
 
 
 @contextmanager
@@ -139,6 +149,11 @@ def _place_of(folder: Path) -> tuple[Path, list[Path]]:
         missing.append(folder)
         folder = folder.parent
     return folder, missing
+
+
+def name_of(folder: str | Path) -> str:
+    """What a folder is called where it was named, also '.' and '..'; of a link its own name, not its target's."""
+    return os.path.basename(os.path.abspath(folder))
 
 
 def not_written(what: object, error: OSError) -> str:

@@ -18,9 +18,11 @@ _SHORT = Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 
 
-def load_json(path: str | Path) -> Any:
+def load_json(path: str | Path, kind: str = "options file") -> Any:
     """Values of a JSON file: UTF-8 with or without a byte-order mark, every key once.
 
+    Args:
+        kind: what errors call it.
     Raises:
         FileNotFoundError: there is no such file; lists the JSON files beside it.
         ValueError: no regular file, larger than `LARGEST_FILE`, no JSON, nested too deeply, or a key stands twice in
@@ -29,23 +31,29 @@ def load_json(path: str | Path) -> Any:
     path = Path(path)
     if not path.exists():
         beside = ", ".join(sorted(p.name for p in path.parent.glob("*.json"))) or "none"
-        raise FileNotFoundError(f"options file {path} does not exist; JSON files in {path.parent}: {beside}")
+        raise FileNotFoundError(f"{kind} {path} does not exist; JSON files in {path.parent}: {beside}")
     if not path.is_file():
-        raise ValueError(f"options file {path} is no regular file")
+        raise ValueError(f"{kind} {path} is no regular file")
     with open(path, "rb") as file:
         content = file.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
-        raise ValueError(f"{path} is no options file: it has more than {LARGEST_FILE} bytes")
+        raise ValueError(f"{path} is no {kind}: it has more than {LARGEST_FILE} bytes")
+    try:
+        return parse_json(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def parse_json(content: bytes) -> Any:
+    """Values of a JSON text; what is taken and refused is that of `load_json`, errors do not name the file."""
     try:
         return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_without_repeats, parse_int=_integer)
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: not JSON (the file is not UTF-8 text); save it as UTF-8") from None
+        raise ValueError("not JSON (the file is not UTF-8 text); save it as UTF-8") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON ({error}); comments and trailing commas are not allowed") from None
+        raise ValueError(f"not JSON ({error}); comments and trailing commas are not allowed") from None
     except RecursionError:
-        raise ValueError(f"{path}: brackets are nested too deeply") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError("brackets are nested too deeply") from None
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import numpy as np
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.task_script import METHOD, identity_of
+from adasffuse.files import name_of
 from adasffuse.images.color import fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene, scene_folders
@@ -104,7 +105,7 @@ def extra_folder(path: Path) -> tuple[Task, SceneFolder]:
         for sources in task.sources:
             folders = tuple(path / name for name in sources.folders)
             if all(folder.is_dir() for folder in folders):
-                return task, SceneFolder(path.resolve().name, folders)
+                return task, SceneFolder(name_of(path), folders)
     known = ", ".join(dict.fromkeys("/ and ".join(s.folders) + "/" for task in TASKS.values() for s in task.sources))
     raise ImageError(f"{path} holds the two folders of no task; expected {known}")
 

@@ -42,6 +42,20 @@ def test_usage_version_and_unknown_verbs(capsys):
     assert (status, out) == (2, "") and err == "error: unknown command 'fues'; did you mean 'fuse'?\n"
 
 
+@pytest.mark.parametrize(
+    "words", ["fuse a", "fuse a b -o c --size huge", "stack a -o b", "video a b", "info --nonsense"], ids=str
+)
+def test_impossible_arguments_are_reported_as_json_too(capsys, words):
+    with pytest.raises(SystemExit) as caught:
+        main([*words.split(), "--json"])
+    out, err = capsys.readouterr()
+    said = json.loads(out)
+    assert caught.value.code == 2 and said["ok"] is False and f"error: {said['error']}\n" in err
+    with pytest.raises(SystemExit):
+        main(words.split())
+    assert capsys.readouterr().out == ""
+
+
 def test_what_torchrun_cannot_share(monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
@@ -210,11 +224,12 @@ def test_a_volume_and_a_video(tmp_path, capsys):
     [
         ("notes.txt", b"hello", "nothing that is known here; info takes images, videos, volumes, weights"),
         ("other.json", b'{"a": 1}', "JSON, but no options of a training run, no manifest and no calibration"),
-        ("broken.json", b'{"a": ', "begins like JSON and is none"),
+        ("broken.json", b'{"a": ', "begins like JSON: not JSON"),
         ("old.pth", b"\x80\x02}q\x00.", "no whole checkpoint of this package's training (File is not a zip file)"),
         ("net.onnx", b"\x08\x0a", "a network that adasffuse export has written"),
         ("empty.pth", b"", "the file is empty; info takes"),
         ("run.json", b'{"name": "x", "task": "abc"}', "run.json: unknown task 'abc'"),
+        ("run.json", b'{"name": "x", "name": "y", "task": "ivf"}', "option 'name' stands twice"),  # as train says
     ],
 )
 def test_what_info_does_not_take_is_named(tmp_path, capsys, name, content, said):

@@ -40,6 +40,13 @@ def test_figure_has_a_column_for_each_image():
     assert figure.shape[0] == 2 * plain.shape[0]
 
 
+def test_an_image_of_a_few_rows_does_not_fill_the_memory():
+    rows = np.zeros((1, 30000), np.uint8)
+    figure = comparison_figure({"A": rows, "B": rows}, {"mine": rows})  # 7,200,000 pixels wide at 240 rows
+    assert figure.shape[1] < 3 * 30000 + 50
+    assert comparison_figure({"A": rows.T}, {"mine": rows.T}).shape[1] < 50
+
+
 def test_no_cell_of_a_figure_is_empty():
     a, b, f = (texture(40, 60, seed) for seed in (1, 2, 3))
     figure = comparison_figure({"A": a, "B": b}, {"F": f}, height=40)
@@ -107,8 +114,12 @@ def test_what_is_to_know_of_a_source_is_said_once(folders, capsys):
     [
         (["a", "b", "one", "-o", "f.png"], "one file, but there are 2 scenes"),
         (["a", "b", "one", "-o", "f", "--names", "z"], "--names z: no such scene"),
-        (["a", "b", "nowhere", "-o", "f"], "nowhere: no such folder"),
-        (["a/x.png", "b", "one", "-o", "f"], "x.png: no such folder; give files only, or folders only"),
+        (["a", "b", "nowhere", "-o", "f"], "nowhere: no such file or folder"),
+        (["a/x.png", "b/x.png", "m=nowhere.png", "-o", "f.png"], "error: nowhere.png: no such file or folder"),
+        (
+            ["a/x.png", "b", "one", "-o", "f"],
+            "x.png: is no folder, as others here are; give files only, or folders only",
+        ),
         (["a/x.png", "a/../a/x.png", "one/x.png", "-o", "f.png"], "one and the same file, a/x.png"),
         (["a/x.png", "b/x.png", "mine=one/x.png", "yours=one/x.png", "-o", "f.png"], "the same file, one/x.png"),
     ],

@@ -1,6 +1,7 @@
 """Exported networks: the forms for any size, and files that give what the network gives without this package."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -198,3 +199,14 @@ def test_pt2_equals_the_network_at_any_size_and_says_what_it_is(tmp_path):
     for batch, height, width in [(1, 1, 1), (2, 96, 160), (1, 200, 131)]:
         sources = list(torch.rand(3, batch, 1, height, width))
         torch.testing.assert_close(module(*sources), export.reference(sources).detach(), atol=1e-4, rtol=0)
+
+
+def test_a_file_may_lie_where_names_are_no_utf8(tmp_path):
+    helper = pytest.importorskip("onnx", reason="needs onnx: pip install 'adasffuse[export]'").helper
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'adasffuse[export]'")
+    sides = [helper.make_tensor_value_info(name, 1, [1, 1, None, None]) for name in ("A", "B", "fused")]
+    graph = helper.make_graph([helper.make_node("Add", ["A", "B"], ["fused"])], "sum", sides[:2], sides[2:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.onnx"))
+    file.write_bytes(model.SerializeToString())
+    assert onnx_runner(file)([torch.ones(1, 1, 2, 2)] * 2).sum() == 8

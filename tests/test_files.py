@@ -1,5 +1,6 @@
 """Files that are whole or not there at all, and names for the terminal."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from adasffuse.files import (
     check_outputs,
     in_latex,
     in_markdown,
+    name_of,
     not_written,
     printable,
     replacing,
@@ -40,6 +42,21 @@ def test_an_older_file_survives_what_fails(tmp_path, error):
     with pytest.raises(type(error)):
         write_with(path, fail)
     assert path.read_text() == "old" and [file.name for file in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path):
+    def fail(raised: Exception) -> Exception:
+        with pytest.raises(type(raised)) as caught, replacing(tmp_path / "out.png"):
+            raise raised
+        return caught.value
+
+    full = OSError(errno.ENOSPC, "No space left on device")  # as writing to an open file raises it
+    assert told(fail(full)) == f"{tmp_path}/out.png: No space left on device; free some space"
+    other = fail(FileNotFoundError(errno.ENOENT, "No such file", "source.png"))
+    assert told(other) == "source.png: No such file; check the name"
+    with pytest.raises(ValueError) as caught, replacing(tmp_path / "out.png") as temporary:
+        raise ValueError(f"cannot write {temporary}: it is damaged", 3)
+    assert caught.value.args == (f"cannot write {tmp_path}/out.png: it is damaged", 3)
 
 
 def test_nobody_sees_half_a_file(tmp_path):
@@ -132,6 +149,14 @@ def test_a_folder_that_takes_no_file_is_told_with_the_name_that_was_asked_for():
         write_text("/proc/a.csv", "text")
     with pytest.raises(ValueError, match=r"--csv /proc/a\.csv: cannot write to /proc: No such file or directory"):
         check_outputs({"--csv": Path("/proc/a.csv")})
+
+
+def test_a_folder_is_called_as_it_is_named(tmp_path, monkeypatch):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to("target")
+    assert name_of(tmp_path / "link") == "link" and name_of(f"{tmp_path}/target/") == "target"
+    monkeypatch.chdir(tmp_path / "target")
+    assert name_of(".") == "target" and name_of("..") == tmp_path.name
 
 
 def test_names_for_the_terminal():

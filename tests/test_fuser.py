@@ -160,6 +160,9 @@ def test_sources_are_left_untouched():
         (np.full((4, 4), 255.0), r"source A: has float values 255 to 255, outside \[0, 1\]; scale it, or give"),
         (np.full((4, 4), -0.1), "outside"),
         (PIL.Image.new("LAB", (4, 4)), "source A: is a PIL image of mode LAB; convert it to RGB first"),
+        (PIL.Image.new("L", (4, 0)), "source A: is a PIL image of 4x0 pixels, without any"),
+        (b"nowhere.png", "source A: is of type bytes; give a path"),
+        (4, "source A: is of type int; give a path"),
         (np.zeros((4, 5), np.uint8), "one height and width, got source A 5x4, source B 4x4; register them first"),
         ("nowhere.png", "nowhere.png: no such file"),
         (None, "source A: is of type NoneType; give a path, an array, a tensor or a PIL image"),
@@ -172,6 +175,13 @@ def test_sources_that_cannot_be_used(pixels, message):
         Fuser(Mean(), TASKS["ivf"]).fuse(pixels, np.zeros((4, 4), np.uint8))
     with pytest.raises(ValueError, match="fusing needs two or more sources, got 1"):
         Fuser(Mean(), TASKS["ivf"]).fuse([np.zeros((4, 4), np.uint8)])
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")  # deprecated, and still met
+def test_quantised_tensors_are_refused():
+    quantised = torch.quantize_per_tensor(torch.zeros(4, 4), 1.0, 0, torch.quint8)
+    with pytest.raises(ValueError, match="source A: is a quantised tensor; give its values"):
+        Fuser(Mean(), TASKS["ivf"]).fuse(quantised, np.zeros((4, 4), np.uint8))
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "LA", "La", "RGBA", "HSV", "YCbCr", "CMYK", "I;16", "F"])

@@ -319,8 +319,21 @@ def test_files_that_are_no_calibration(tmp_path, content):
     (tmp_path / "c.json").write_text(content)
     with pytest.raises(AlignmentError, match="adasffuse align --save"):
         load_calibration(tmp_path / "c.json")
-    with pytest.raises(AlignmentError, match="No such file"):
+    with pytest.raises(AlignmentError, match=r"calibration .*nowhere\.json does not exist"):
         load_calibration(tmp_path / "nowhere.json")
+
+
+def test_a_calibration_is_read_as_other_json_files_are(tmp_path):
+    file = tmp_path / "c.json"
+    Calibration(Transform("affine", np.eye(3), SIZE, SIZE), 1, 0.0).save(file)
+    content = file.read_bytes()
+    file.write_bytes(b"\xef\xbb\xbf" + content)  # as Windows' editors save it
+    assert load_calibration(file).transform.size == SIZE
+    file.write_bytes(content.replace(b"{", b'{"method": "homography",'))
+    with pytest.raises(AlignmentError, match="'method' stands twice"):
+        load_calibration(file)
+    with pytest.raises(AlignmentError, match="no regular file"):
+        load_calibration("/dev/zero")
 
 
 def test_a_calibration_of_damaged_values(tmp_path):

@@ -1,6 +1,7 @@
 """Stacks: many images to one, by the library and by the command."""
 
 import json
+import shutil
 import threading
 from contextlib import nullcontext
 
@@ -360,6 +361,16 @@ def test_nothing_is_given_twice(stacks, tmp_path, capsys):
         assert f"{files[0]} is given twice" in capsys.readouterr().out
     assert run(stacks / "one", stacks / "one", "-o", tmp_path / "out") == 1
     assert "several stacks are called one" in capsys.readouterr().err
+
+
+def test_links_are_called_as_they_are_named(stacks, weights, tmp_path):
+    (tmp_path / "links").mkdir()
+    for name in ("first", "second"):
+        (tmp_path / "store" / name / "images").parent.mkdir(parents=True)
+        shutil.copytree(stacks / "one", tmp_path / "store" / name / "images")
+        (tmp_path / "links" / name).symlink_to(tmp_path / "store" / name / "images")
+    assert run(tmp_path / "links", "-o", tmp_path / "out", weights=weights) == 0
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["first.png", "second.png"]
 
 
 def test_missing_and_mixed(stacks, tmp_path, capsys):

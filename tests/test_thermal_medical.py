@@ -302,6 +302,15 @@ def run(*arguments):
     return fuse.run([*map(str, arguments), "--task", "mif"])
 
 
+def test_names_of_volumes_tell_the_task(tmp_path, weights, capsys):
+    scan = np.arange(192, dtype=np.int16).reshape(8, 8, 3)
+    for names, task in ((("ct", "mri"), "mif"), (("one", "two"), "mif"), (("near", "far"), "mff")):
+        files = [str(volume(tmp_path / f"{name}.nii", scan)) for name in names]
+        status = fuse.run([*files, "-o", str(tmp_path / "f.nii"), "--weights", str(weights), "--json"])
+        said = json.loads(capsys.readouterr().out)
+        assert (status, said.get("task")) == (0, task) or "was trained for task 'mif', not 'mff'" in said["error"]
+
+
 def test_volumes_are_fused_slice_by_slice(tmp_path, weights):
     from adasffuse.inference.fuser import load_fuser
 

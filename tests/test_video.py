@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -724,6 +725,24 @@ def test_the_command_reports_as_json(tmp_path, pair, capsys):
     assert command.run([*map(str, pair), "-o", str(tmp_path / "out"), "--json"]) == 1
     said = json.loads(capsys.readouterr().out)
     assert said["ok"] is False and "already holds 10 images" in said["error"]
+
+
+def test_names_tell_the_task_and_the_order(tmp_path, pair, capsys):
+    def told(one: str, other: str, *words: str) -> dict:
+        for name, source in zip((one, other), pair):
+            shutil.copy(source, tmp_path / name)
+        command.run([str(tmp_path / one), str(tmp_path / other), "-o", str(tmp_path / "out"), "--json", *words])
+        return json.loads(capsys.readouterr().out)
+
+    assert (
+        "'vis' and source B 'ir': for infrared + visible give them in the other order"
+        in (told("vis.mp4", "ir.mp4")["error"])
+    )
+    assert not (tmp_path / "out").exists()
+    assert told("vis.mp4", "ir.mp4", "--task", "ivf", "--dry_run")["task"] == "ivf"
+    assert told("low.mp4", "over.mp4", "--dry_run")["task"] == "mef"
+    assert told("one.mp4", "two.mp4", "--dry_run")["task"] == "ivf"
+    assert told("low.mp4", "over.mp4")["task"] == "mef"
 
 
 def test_a_dry_run_writes_nothing(tmp_path, pair, capsys):

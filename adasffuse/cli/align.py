@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from adasffuse.cli.arguments import add_grid_option, add_source_options, fixed_range, given_path, range_of
-from adasffuse.files import check_outputs, printable, replacing_all, told
+from adasffuse.files import check_outputs, name_of, printable, replacing_all, told
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES, VideoFile
 from adasffuse.images.image import Image, ImageError
@@ -103,7 +103,7 @@ class _Job:
                     raise ImageError(f"{path} is a file; give two files or two folders")
             scenes, found = find_scenes((args.a, args.b), (args.pattern_a, args.pattern_b))
             problems = [problem.reason for problem in found if not problem.harmless]
-            names = (args.a.resolve().name, args.b.resolve().name)
+            names = (name_of(args.a), name_of(args.b))
             if names[0] == names[1]:
                 names = ("a", "b")
         specs = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]

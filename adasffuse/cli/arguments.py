@@ -1,18 +1,36 @@
 """Options that the command lines share."""
 
 import argparse
+import json
 import re
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.ranges import RangeSpec, parse_range
+from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS, Aligner, load_calibration, measure_of
 from adasffuse.registration.transform import METHODS
 
 if TYPE_CHECKING:
     from adasffuse.inference.fuser import Fuser
+
+
+class ReportingParser(argparse.ArgumentParser):
+    """The parser of a verb with `--json`: where that is given, impossible arguments are reported as JSON as well."""
+
+    _words: Sequence[str] = ()  # being parsed
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
+        self._words = sys.argv[1:] if args is None else args
+        return super().parse_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        if "--json" in self._words:
+            say(json.dumps({"ok": False, "error": message}))
+        super().error(message)
 
 
 def add_source_options(parser: argparse.ArgumentParser, group: argparse._ArgumentGroup | None = None) -> None:

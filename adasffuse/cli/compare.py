@@ -98,8 +98,11 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
     if all(place.is_file() for place in places):
         return [scene_of_files(args.source_a.stem, places)], list(named)
     for place in places:
+        if not place.exists():
+            raise ImageError(f"{place}: no such file or folder")
+    for place in places:
         if not place.is_dir():
-            raise ImageError(f"{place}: no such folder; give files only, or folders only")
+            raise ImageError(f"{place}: is no folder, as others here are; give files only, or folders only")
     patterns = (args.pattern_a, args.pattern_b, *[None] * len(named))
     scenes, problems = find_scenes(places, patterns if any(patterns) else None)
     say_notices([problem.reason for problem in problems])

@@ -26,6 +26,7 @@ from adasffuse.models.weights import (
     read_record,
     released_names,
 )
+from adasffuse.options import parse_json
 from adasffuse.registration.aligner import load_calibration
 from adasffuse.tasks import GENERAL
 from adasffuse.training.checkpoint import CheckpointError, load_checkpoint, newest_checkpoint
@@ -146,9 +147,9 @@ def _options(options: Options) -> dict[str, Any]:
 def _json(path: Path) -> dict[str, Any]:
     """Options of a run, its manifest, a calibration, or the card of released weights."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ImageError(f"{path}: begins like JSON and is none ({error}); {TAKES}") from None
+        values = parse_json(path.read_bytes())
+    except ValueError as error:
+        raise ImageError(f"{path}: begins like JSON: {error}; {TAKES}") from None
     if "matrix_b_to_a" in values or str(values.get("format", "")).startswith("adasffuse calibration"):
         found = load_calibration(path)
         (height_a, width_a), (height_b, width_b) = found.transform.moving_size, found.transform.size

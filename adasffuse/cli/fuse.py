@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from adasffuse.cli.arguments import (
+    ReportingParser,
     add_align_options,
     add_fusing_options,
     add_source_options,
@@ -22,7 +23,7 @@ from adasffuse.cli.arguments import (
 )
 from adasffuse.cli.shared import run_shared
 from adasffuse.cli.task_script import print_report, score
-from adasffuse.files import check_outputs, printable
+from adasffuse.files import check_outputs, name_of, printable
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import KEPT
@@ -74,7 +75,7 @@ class Given:
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
     prog = prog or "adasffuse fuse"
-    parser = argparse.ArgumentParser(
+    parser = ReportingParser(
         prog,
         usage=f"{prog} A B -o OUT [options]",
         description=DESCRIPTION,
@@ -200,9 +201,10 @@ def _fuse_volumes(args: argparse.Namespace) -> int:
     refused += [name for name in ("align", "keep_metadata") if getattr(args, name) != "none"]
     if refused:
         raise ValueError(f"--{refused[0]} is not for volumes")
-    if args.task is None and len(args.sources) == 2:
-        guess_task(*([path.name.split(".")[0], path.absolute().parent.name] for path in args.sources))
     task = TASKS[args.task or "mif"]
+    if args.task is None and len(args.sources) == 2:
+        guess = guess_task(*([path.name.split(".")[0], path.absolute().parent.name] for path in args.sources))
+        task = guess[0] if guess else task
     fuser = fuser_from(args, task.id)
     ranges = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
     hidden = True if args.json else None
@@ -346,7 +348,7 @@ def _work(args: argparse.Namespace, given: Given) -> Work:
         return work_of_camera(given.paths[0], out) if given.camera else work_of_files(given.paths, out)
     if given.camera:
         return work_of_camera(given.paths[0], args.out, given.patterns[0])
-    name = " + ".join(dict.fromkeys(path.resolve().name for path in given.paths))
+    name = " + ".join(dict.fromkeys(name_of(path) for path in given.paths))
     return find_work(SceneFolder(name, given.paths), args.out, given.patterns)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from adasffuse.cli.arguments import ReportingParser
 from adasffuse.cli.describe import describe
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.files import printable, told
@@ -30,9 +31,7 @@ training runs, calibrations.
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
     prog = prog or "adasffuse info"
-    parser = argparse.ArgumentParser(
-        prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ReportingParser(prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", metavar="FILE", help="images, videos, volumes, weights, and so on")
     parser.add_argument("--json", action="store_true", help="as JSON on standard output")
     return parser

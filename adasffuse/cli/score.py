@@ -23,7 +23,7 @@ from adasffuse.cli.arguments import (
     listed,
     range_of,
 )
-from adasffuse.files import check_outputs, not_written, told, write_text
+from adasffuse.files import check_outputs, name_of, not_written, told, write_text
 from adasffuse.images.pairs import scene_folders
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
@@ -213,7 +213,7 @@ def methods(fused: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for text in fused:
         name, path = _named_path(text)
-        name = name or (path.stem if path.is_file() else path.resolve().name)
+        name = name or (path.stem if path.is_file() else name_of(path))
         if name in found:
             kind = "FILE" if path.is_file() else "DIR"
             raise ValueError(f"two results are called {name!r}: {found[name]} and {path}; name them NAME={kind}")

@@ -12,9 +12,9 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from adasffuse.cli.arguments import add_fusing_options, fuser_from, given_path, range_of
+from adasffuse.cli.arguments import ReportingParser, add_fusing_options, fuser_from, given_path, range_of
 from adasffuse.cli.shared import run_shared
-from adasffuse.files import check_outputs, printable, told
+from adasffuse.files import check_outputs, name_of, printable, told
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, images_of
 from adasffuse.inference.dry_run import check_result, unwritable
@@ -55,7 +55,7 @@ Several processes share several stacks: torchrun --nproc_per_node 4 -m adasffuse
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
     prog = prog or "adasffuse stack"
-    parser = argparse.ArgumentParser(
+    parser = ReportingParser(
         prog,
         usage=f"{prog} STACK ... -o OUT --task mef|mff [options]",
         description=DESCRIPTION,
@@ -179,15 +179,15 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
             beside = [place for place in below if images_of(place)] if images_of(folder) else []
             left_out = _left_out(folder, beside) if beside else ""
             if not below and not images_of(folder):
-                failed.append((folder.resolve().name, f"no images in {folder} or in the folders below it"))
+                failed.append((name_of(folder), f"no images in {folder} or in the folders below it"))
             for place in [folder] if images_of(folder) else below:
                 images = images_of(place)
                 if len(images) < 2:
                     reason = f"{place} holds {len(images)} images; a stack has two or more"
-                    failed.append((place.resolve().name, f"{reason}; {left_out}" if left_out else reason))
+                    failed.append((name_of(place), f"{reason}; {left_out}" if left_out else reason))
                 else:
                     notices += [left_out] if left_out else []
-                    scenes.append(Scene(place.resolve().name, tuple(images)))
+                    scenes.append(Scene(name_of(place), tuple(images)))
     if not scenes:
         raise ImageError(failed[0][1] if failed else f"no images in {args.stacks[0]} or in the folders below it")
     twice = {scene.stem for scene in scenes if sum(other.stem == scene.stem for other in scenes) > 1}
@@ -201,7 +201,7 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
     if one_file and len(scenes) > 1:
         raise ImageError(f"-o {args.out} is one file, but there are {len(scenes)} stacks; give a folder")
     if files and not one_file:
-        scenes = [Scene(files[0].resolve().parent.name, tuple(files))]
+        scenes = [Scene(name_of(files[0].parent), tuple(files))]
     folder = SceneFolder("stacks", tuple(dict.fromkeys(path.parent for scene in scenes for path in scene.paths)))
     save_dir = args.out.parent if one_file else args.out
     return Work(folder, tuple(scenes), (), save_dir, args.out if one_file else None), failed, notices

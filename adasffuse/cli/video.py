@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from adasffuse.cli.arguments import (
+    ReportingParser,
     add_fusing_options,
     add_source_options,
     fixed_range,
@@ -35,7 +36,7 @@ from adasffuse.inference.video import (
 )
 from adasffuse.process import say
 from adasffuse.registration.aligner import Aligner, load_calibration
-from adasffuse.tasks import TASKS, find_task
+from adasffuse.tasks import TASKS, find_task, guess_task
 
 DESCRIPTION = """Fuse two sequences of frames: video files, folders of images, or one of each.
 
@@ -51,9 +52,7 @@ B leads: the result has its frame times and its sound; A gives its nearest frame
 
 def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
     """The argument parser of the verb."""
-    parser = argparse.ArgumentParser(
-        prog=prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ReportingParser(prog=prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("a", nargs="?", type=Path, metavar="A", help="video file or folder of frames: infrared")
     parser.add_argument("b", nargs="?", type=Path, metavar="B", help="video file or folder of frames: visible")
     result = parser.add_argument_group("result")
@@ -73,7 +72,9 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
     )
     result.add_argument("--audio", choices=AUDIO, default="auto", help="whose sound is copied; auto: B's, else A's")
     sources = parser.add_argument_group("sources")
-    sources.add_argument("--task", choices=tuple(TASKS), default="ivf", help="what is fused (%(default)s)")
+    sources.add_argument(
+        "--task", choices=tuple(TASKS), help="what is fused (default: what the names say, such as ir and vis, else ivf)"
+    )
     add_source_options(parser, sources)
     sources.add_argument(
         "--range_frames",
@@ -120,6 +121,7 @@ def run(argv: list[str], prog: str = "adasffuse video") -> int:
         parser.error(wrong)
     try:
         ranges = [range_of(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
+        args.task = args.task or _task_by_names(args)
         if args.camera_a is not None:
             check_outputs({"-o": args.output})
             return _cameras(args)
@@ -162,6 +164,19 @@ def _impossible(args: argparse.Namespace) -> str:
     if args.range_frames < 0:
         return f"--range_frames is a number of frames, got {args.range_frames}"
     return ""
+
+
+def _task_by_names(args: argparse.Namespace) -> str:
+    """The task that the sources' names tell, else infrared and visible; raises ValueError where they seem swapped."""
+    if args.a is None:  # cameras
+        return "ivf"
+    patterns = (args.pattern_a, args.pattern_b)
+    names = [
+        [path.name, pattern or ""] if path.is_dir() else [path.stem, path.absolute().parent.name]
+        for path, pattern in zip((args.a, args.b), patterns)
+    ]
+    guess = guess_task(*names)
+    return guess[0].id if guess else "ivf"
 
 
 def _open(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> tuple[Frames, Frames]:
@@ -233,10 +248,10 @@ def _write(a: Frames, b: Frames, args: argparse.Namespace) -> int:
     )
     if args.json:
         ranges = [one.value_range for one in (a, b)]
-        values = {"ok": not report.problem} | asdict(report)
+        values = {"ok": not report.problem, "task": args.task} | asdict(report)
         say(json.dumps(values | {"frames_per_second": report.rate_of_work, "ranges": ranges}))
     else:
-        say(report.summary())
+        say(f"{TASKS[args.task].title}: {report.summary()}")
         for source, one in zip("AB", (a, b)):
             if isinstance(one, FrameFolder) and one.value_range is not None:
                 low, high = one.value_range
@@ -301,7 +316,7 @@ def _describe(a: Frames, b: Frames, args: argparse.Namespace) -> int:
     output = None if args.output is None else str(args.output)
     plan = {"a": rows[0], "b": rows[1], "output": output, "sound": str(giver.path) if giver else ""}
     if args.json:
-        say(json.dumps({"ok": True, "dry_run": True, "frames_read": 1} | plan))
+        say(json.dumps({"ok": True, "dry_run": True, "task": args.task, "frames_read": 1} | plan))
         return 0
     for source, row in zip("AB", rows):
         length = "of unknown length" if row["duration"] is None else f"{row['duration']:.2f} s"
@@ -310,6 +325,7 @@ def _describe(a: Frames, b: Frames, args: argparse.Namespace) -> int:
             f"source {source}: {row['path']}: {row['width']}x{row['height']}, {row['rate']:g} frames/s, {length}{sound}"
         )
     sound = f", with the sound of {giver.path}" if giver else ""
+    say(f"task {args.task}, {TASKS[args.task].title}")
     say(f"result: {output or 'a window'}, {b.width}x{b.height}, times of source B{sound}; nothing was written")
     say("only the first frames were read: damaged frames and frames of another size show when they are fused")
     return 0

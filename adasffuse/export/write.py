@@ -183,7 +183,8 @@ def onnx_runner(path: str | Path, threads: int = 0) -> Callable[[Sequence[Tensor
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    content = Path(path).read_bytes()  # not its name: onnxruntime takes UTF-8 only
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
 
     def run(sources: Sequence[Tensor]) -> Tensor:

@@ -58,6 +58,8 @@ def as_image(
 
 
 def _from_pillow(image: pillow.Image, name: str) -> Stored:
+    if not image.width or not image.height:
+        raise ImageError(f"{name}: is a PIL image of {image.width}x{image.height} pixels, without any; give another")
     image = ImageOps.exif_transpose(image)
     profile = image.info.get("icc_profile") or None
     has_alpha = "transparency" in image.info or bool({"A", "a"} & set(image.getbands()))
@@ -85,6 +87,8 @@ def _from_array(source: Any, name: str) -> Stored:
         if source.is_meta or str(source.layout) != "torch.strided":
             kind = "a meta tensor, without values" if source.is_meta else f"of layout {source.layout}"
             raise ImageError(f"{name}: is {kind}; give a dense tensor, as to_dense() returns it")
+        if source.is_quantized:
+            raise ImageError(f"{name}: is a quantised tensor; give its values, as dequantize() returns them")
         source = source.detach().cpu()
         values = (source.float() if source.dtype.is_floating_point and source.dtype.itemsize < 4 else source).numpy()
     else:
@@ -94,7 +98,7 @@ def _from_array(source: Any, name: str) -> Stored:
                 "name as the one that means no data: source.filled(0) and 0"
             )
         values = np.asarray(source)
-        if values.dtype == object and not values.ndim:
+        if not values.ndim and not hasattr(source, "ndim"):
             raise ImageError(
                 f"{name}: is of type {type(source).__name__}; give a path, an array, a tensor or a PIL image"
             )

@@ -7,10 +7,13 @@ import numpy as np
 
 _CAPTION = 26  # pixels of height for a caption
 _GAP = 6
+_WIDEST = 16  # times its height: an image of a few rows would else fill the memory
 
 
 def contact_sheet(rows: Sequence[Sequence[tuple[str, np.ndarray]]], height: int = 240) -> np.ndarray:
     """One RGB image, (H, W, 3) uint8, with every image scaled to `height` below its caption (ASCII).
+
+    None is enlarged to more than 16 times the height in width; one of a few rows has white below it.
 
     Args:
         rows: rows of (caption, image), image uint8 (H, W) gray or (H, W, 3) RGB; rows may differ in length.
@@ -24,9 +27,11 @@ def contact_sheet(rows: Sequence[Sequence[tuple[str, np.ndarray]]], height: int 
 def _captioned(caption: str, image: np.ndarray, height: int) -> np.ndarray:
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=2)
-    width = max(1, round(image.shape[1] * height / image.shape[0]))
-    method = cv2.INTER_AREA if image.shape[0] > height else cv2.INTER_CUBIC
-    scaled = cv2.resize(image, (width, height), interpolation=method)
+    factor = min(height / image.shape[0], max(1.0, _WIDEST * height / image.shape[1]))
+    width, shown = (max(1, round(side * factor)) for side in (image.shape[1], image.shape[0]))
+    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    scaled = cv2.resize(image, (width, shown), interpolation=method)
+    scaled = np.pad(scaled, ((0, height - shown), (0, 0), (0, 0)), constant_values=255)
     strip = np.full((_CAPTION, width, 3), 255, np.uint8)
     scale = min(0.5, 0.5 * width / max(1, cv2.getTextSize(caption, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0]))
     cv2.putText(strip, caption, (2, _CAPTION - 8), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)

@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from adasffuse.arguments import checked
-from adasffuse.files import DISK_FULL, not_written, printable, told
+from adasffuse.files import DISK_FULL, name_of, not_written, printable, told
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
@@ -262,7 +262,7 @@ def work_of_camera(source: str | Path, out: str | Path, pattern: str | None = No
     refuse_image_name(out)
     scenes, problems = find_scenes((source,), (pattern,))
     pairs = tuple(Scene(scene.paths[0].stem, scene.paths * 2) for scene in scenes)  # a pattern shares no names here
-    work = Work(SceneFolder(source.resolve().name, (source, source)), pairs, tuple(problems), out, camera=True)
+    work = Work(SceneFolder(name_of(source), (source, source)), pairs, tuple(problems), out, camera=True)
     refuse_to_overwrite(work)
     return work
 

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 
 from adasffuse.arguments import checked
-from adasffuse.files import not_written, write_text
+from adasffuse.files import not_written, told, write_text
 from adasffuse.images.image import Image
+from adasffuse.options import load_json
 from adasffuse.registration.estimate import Estimate, check_method, estimate
 from adasffuse.registration.transform import METHODS, AlignmentError, Transform, corner_shift, warp_image
 
@@ -178,12 +179,9 @@ def load_calibration(path: str | Path) -> Calibration:
         AlignmentError: no such file, or another content.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = load_json(path, "calibration")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no JSON"
-        raise AlignmentError(
-            f"cannot read the calibration {path}: {reason}; write one with adasffuse align --save"
-        ) from error
+        raise AlignmentError(f"{told(error)}; adasffuse align --save writes calibrations") from error
     try:
         if not isinstance(content, dict) or content["format"] != _FORMAT or content["method"] not in METHODS[:3]:
             raise ValueError("format or method")
