@@ -71,7 +71,8 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
 def _name(error: OSError | ValueError, temporary: Path, path: Path) -> None:
     """Let an error of writing name the file that was asked for, not the new one, nor none."""
     if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(temporary)):
-        error.filename = str(path)
+        with suppress(AttributeError):  # PyAV's errors do not let themselves be renamed
+            error.filename = str(path)
     error.args = tuple(one.replace(str(temporary), str(path)) if isinstance(one, str) else one for one in error.args)
 
 
