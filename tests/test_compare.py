@@ -9,6 +9,7 @@ from tiny import network, texture, write_weights
 
 from adasffuse.cli import compare
 from adasffuse.images.comparison import FULL, Crop, comparison_figure, difference_map, telling_crop
+from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference.features import drawn, feature_maps, responses
@@ -53,6 +54,13 @@ def test_no_cell_of_a_figure_is_empty():
     cells = figure.reshape(4, 26 + 40 + 6, 3, 60 + 6, 3)[:, 26:66, :, :60]  # without captions and gaps
     assert (cells.mean(axis=(1, 3, 4)) < 200).all()
     np.testing.assert_array_equal(cells[2, :, 1], difference_map(b, a))
+
+
+@pytest.mark.parametrize("caption", ["night street, A", "IVF: Night street, simulated infrared, rendered scene, A"])
+def test_a_long_caption_is_not_cut(caption):
+    for width in range(100, 400, 7):
+        sheet = contact_sheet([[(caption, np.full((60, width), 255, np.uint8))]], height=60)
+        assert sheet.min() < 200 and (sheet[:, width - 1] == 255).all()
 
 
 @pytest.mark.parametrize("crop", [Crop(-1, 0, 5, 5), Crop(58, 0, 5, 5), Crop(0, 0, 0, 5)])

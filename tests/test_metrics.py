@@ -4,6 +4,7 @@ import json
 import math
 import re
 import warnings
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -293,6 +294,13 @@ def test_per_channel_is_the_mean_over_channels():
 def test_bad_input_says_what_is_wrong(change, message):
     with pytest.raises(ValueError, match=message):
         evaluate(**(TRIPLE | change))
+
+
+def test_a_path_is_no_image_and_is_told_so():
+    image = np.zeros((8, 8), np.uint8)
+    for path in ("x.png", Path("x.png")):
+        with pytest.raises(ValueError, match=r"b is a path, x\.png: give pixels, adasffuse\.images\.read\.read_image"):
+            evaluate(image, path, image)
 
 
 def test_more_than_two_sources_are_refused():

@@ -8,6 +8,8 @@ import numpy as np
 _CAPTION = 26  # pixels of height for a caption
 _GAP = 6
 _WIDEST = 16  # times its height: an image of a few rows would else fill the memory
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_MARGIN = 2  # beside a caption, so that its last letter is whole
 
 
 def contact_sheet(rows: Sequence[Sequence[tuple[str, np.ndarray]]], height: int = 240) -> np.ndarray:
@@ -33,6 +35,8 @@ def _captioned(caption: str, image: np.ndarray, height: int) -> np.ndarray:
     scaled = cv2.resize(image, (width, shown), interpolation=method)
     scaled = np.pad(scaled, ((0, height - shown), (0, 0), (0, 0)), constant_values=255)
     strip = np.full((_CAPTION, width, 3), 255, np.uint8)
-    scale = min(0.5, 0.5 * width / max(1, cv2.getTextSize(caption, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0]))
-    cv2.putText(strip, caption, (2, _CAPTION - 8), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    scale = 0.5  # letters have whole sizes, so what fits is found by trying
+    while scale > 0.1 and cv2.getTextSize(caption, _FONT, scale, 1)[0][0] > width - 2 * _MARGIN:
+        scale *= 0.95
+    cv2.putText(strip, caption, (_MARGIN, _CAPTION - 8), _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
     return np.pad(np.vstack([strip, scaled]), ((0, 0), (0, _GAP), (0, 0)), constant_values=255)

@@ -1,6 +1,7 @@
 """Bringing what a caller has (arrays, tensors, 8-bit, 16-bit, float, gray, colour) onto one scale: Y on 0..255."""
 
 from dataclasses import dataclass
+from os import PathLike
 
 import numpy as np
 from numpy import ndarray
@@ -62,6 +63,10 @@ def _channels_last(image, name: str) -> ndarray:
         raise ValueError(
             f"{name} is a sequence of {len(image)} images: metrics compare two sources, a and b; score more than two "
             "sources two at a time"
+        )
+    if isinstance(image, (str, PathLike)):
+        raise ValueError(
+            f"{name} is a path, {image}: give pixels, adasffuse.images.read.read_image(path).pixels with data_range 1.0"
         )
     is_tensor = hasattr(image, "detach")  # not isinstance: scoring files should not have to load PyTorch
     pixels = image.detach().cpu().numpy() if is_tensor else np.asarray(image)
