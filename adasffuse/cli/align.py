@@ -13,7 +13,7 @@ import numpy as np
 from adasffuse.cli.arguments import add_grid_option, add_source_options, fixed_range, given_path, range_of
 from adasffuse.files import check_outputs, name_of, printable, replacing_all, told
 from adasffuse.images.formats import is_radiometric
-from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES, VideoFile
+from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, VideoFile
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
 from adasffuse.images.ranges import resolve_range
@@ -26,7 +26,6 @@ from adasffuse.registration.aligner import GRIDS, Aligner, calibrate, load_calib
 from adasffuse.registration.estimate import MEASURES
 from adasffuse.registration.transform import METHODS, warp_image
 
-_VIDEOS = {*VIDEO_SUFFIXES, *OTHER_VIDEO_SUFFIXES}.difference(IMAGE_SUFFIXES)
 _FRAMES = 24  # of two videos, spread over them, for a calibration
 
 _EXAMPLES = """examples:
@@ -70,7 +69,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         if args.calibration is not None and (args.method or args.measure):
             raise ValueError("--calibration applies what is known; leave out --method and --measure, or estimate anew")
         args.method, args.measure = args.method or "affine", args.measure or "edges"
-        videos = [path for path in (args.a, args.b) if path.is_file() and path.suffix.lower() in _VIDEOS]
+        videos = [path for path in (args.a, args.b) if path.is_file() and path.suffix.lower() in ONLY_VIDEO_SUFFIXES]
         if videos:
             if args.save is None or len(videos) == 1:
                 raise ImageError(f"{videos[0]} is a video; two videos give a calibration: --save calibration.json")

@@ -12,10 +12,10 @@ import numpy as np
 from PIL import ImageCms
 
 from adasffuse.images.formats import holds_image, is_radiometric, open_image, regular_file
-from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES, VideoFile
+from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, VideoFile
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import images_of
-from adasffuse.images.read import IMAGE_SUFFIXES, valid_mask
+from adasffuse.images.read import valid_mask
 from adasffuse.images.volumes import Volume, holds_series, is_volume, read_volume
 from adasffuse.models.weights import (
     RUN_WEIGHTS,
@@ -36,7 +36,6 @@ TAKES = (
     "info takes images, videos, volumes, weights, folders of training runs, checkpoints, options files and calibrations"
 )
 _EXPORTED = (".onnx", ".pt2")
-_VIDEOS = {*VIDEO_SUFFIXES, *OTHER_VIDEO_SUFFIXES} - IMAGE_SUFFIXES
 _HEAD = 16  # bytes
 _UPRIGHT = "upright"
 _TURNED = {
@@ -79,7 +78,7 @@ def describe(name: str) -> dict[str, Any]:
         return _json(path)
     if is_volume(path):
         return {"what": "volume", **_volume(path)}
-    if suffix in _VIDEOS:
+    if suffix in ONLY_VIDEO_SUFFIXES:
         return _video(path)
     if not holds_image(path):
         raise ImageError(f"{path}: nothing that is known here; {TAKES}")

@@ -24,10 +24,11 @@ from adasffuse.images.image import Image, ImageError
 from adasffuse.images.no_data import thermal_border_mask
 from adasffuse.images.pairs import SceneError, find_scenes
 from adasffuse.images.ranges import RangeSpec, resolve_range
-from adasffuse.images.read import interpret, read_image
+from adasffuse.images.read import IMAGE_SUFFIXES, interpret, read_image
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".m4v")  # that are written; what is read is found out by its content
 OTHER_VIDEO_SUFFIXES = (".avi", ".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".ts", ".mts", ".ogv", ".gif", ".3gp")
+ONLY_VIDEO_SUFFIXES = frozenset({*VIDEO_SUFFIXES, *OTHER_VIDEO_SUFFIXES}) - IMAGE_SUFFIXES  # .gif may be an image
 DEFAULT_RATE = Fraction(25)  # frames per second of folders
 DEFAULT_QUALITY = 18  # x264's constant rate factor
 WORST_QUALITY = 51
