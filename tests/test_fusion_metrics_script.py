@@ -320,7 +320,9 @@ def test_folders_and_files_in_a_row_score_as_with_options(data, capsys):
     assert f"{mean / 'p1.png'} is one file, but there are 3 scenes" in refused(a, b, mean / "p1.png")
     assert "patterns are for folders" in refused(a / "p1.png", b / "p1.png", mean / "p1.png", "--pattern_a", "p*")
     assert "nothing to score" in refused(a, b)
-    assert "p1.png" in refused(a / "p1.png", b, mean) and "nowhere" in refused(a, data / "nowhere", mean)
+    assert f"{a / 'p1.png'} is a file, where a folder is expected" in refused(a / "p1.png", b, mean)
+    assert f"no folder {data / 'nowhere'}" in refused(a, data / "nowhere", mean)
+    assert f"no file or folder {data / 'x.png'}" in refused(a / "p1.png", b / "p1.png", data / "x.png")
     for words in ([a], [a, b, "--root_path", data, "--dataset", "IVF"], [a, b, "--source_a", a]):
         with pytest.raises(SystemExit, match="2"):
             program.main([str(word) for word in words])

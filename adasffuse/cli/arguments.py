@@ -272,6 +272,11 @@ def fixed_range(option: str, spec: RangeSpec | None) -> tuple[float, float] | No
     return None if spec is None else (spec.low, spec.high)
 
 
+def words_of_source(path: Path, pattern: str | None = None) -> list[str]:
+    """What may tell a source's task, see `guess_task`: a folder's name and pattern, or a file's name and folder."""
+    return [path.name, pattern or ""] if path.is_dir() else [path.stem, path.absolute().parent.name]
+
+
 def given(text: str) -> str:
     """A value that is not empty, as a shell variable that was never set is."""
     if not text.strip():

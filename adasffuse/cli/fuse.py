@@ -20,6 +20,7 @@ from adasffuse.cli.arguments import (
     fuser_from,
     given_path,
     range_of,
+    words_of_source,
 )
 from adasffuse.cli.shared import run_shared
 from adasffuse.cli.task_script import print_report, score
@@ -325,11 +326,7 @@ def _task(args: argparse.Namespace, given: Given) -> tuple[Task, str]:
         return TASKS["ivf"], "a radiometric JPEG holds both"
     if args.task:
         return TASKS[args.task], "as --task says"
-    names = [
-        [path.stem, path.absolute().parent.name] if given.files else [path.name, pattern or ""]
-        for path, pattern in zip(given.paths, given.patterns)
-    ]
-    guess = guess_task(names[0], names[1])
+    guess = guess_task(*map(words_of_source, given.paths[:2], given.patterns[:2]))
     if guess is None:
         tasks = ", ".join(f"{task.id} ({task.title})" for task in TASKS.values())
         raise ValueError(f"the names do not tell what is fused; say --task with one of {tasks}")

@@ -16,6 +16,7 @@ from adasffuse.cli.arguments import (
     fuser_from,
     given_path,
     range_of,
+    words_of_source,
 )
 from adasffuse.files import check_outputs, printable, told
 from adasffuse.images.frames import DEFAULT_QUALITY, DEFAULT_RATE, FrameFolder, VideoFile, is_video_name, list_frames
@@ -170,12 +171,7 @@ def _task_by_names(args: argparse.Namespace) -> str:
     """The task that the sources' names tell, else infrared and visible; raises ValueError where they seem swapped."""
     if args.a is None:  # cameras
         return "ivf"
-    patterns = (args.pattern_a, args.pattern_b)
-    names = [
-        [path.name, pattern or ""] if path.is_dir() else [path.stem, path.absolute().parent.name]
-        for path, pattern in zip((args.a, args.b), patterns)
-    ]
-    guess = guess_task(*names)
+    guess = guess_task(words_of_source(args.a, args.pattern_a), words_of_source(args.b, args.pattern_b))
     return guess[0].id if guess else "ivf"
 
 

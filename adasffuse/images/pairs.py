@@ -207,8 +207,11 @@ class _Listing:
 def _groups(folders: Sequence[Path]) -> tuple[list[tuple[list[int], _Listing]], list[SceneProblem]]:
     """Each different folder once, with the numbers of the sources that lie in it; links do not make a difference."""
     for folder in folders:
+        if folder.is_file():
+            raise SceneError(f"{folder} is a file, where a folder is expected; give folders only, or files only")
         if not folder.is_dir():
-            raise SceneError(f"no folder {folder}; {_contents(_nearest_folder(folder))}")
+            kind = "file or folder" if folder.suffix.lower() in IMAGE_SUFFIXES else "folder"
+            raise SceneError(f"no {kind} {folder}; {_contents(_nearest_folder(folder))}")
     numbers: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, folder in enumerate(folders):
         numbers[_identity(folder)].append(number)
