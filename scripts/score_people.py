@@ -23,9 +23,9 @@ from scoring import markdown, mean, names_of
 
 from adasffuse import load_fuser
 from adasffuse.downstream.classes import listed_classes
-from adasffuse.downstream.frames import Frame, find_frames
+from adasffuse.downstream.frames import Frame, all_frames
 from adasffuse.downstream.targets import BOXED, UNSURE
-from adasffuse.files import check_outputs, printable, write_text
+from adasffuse.files import check_outputs, name_of, printable, write_text
 from adasffuse.images.boxes import PEOPLE, box_area, of_classes
 from adasffuse.images.color import luminance
 from adasffuse.images.read import read_image
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         texts = []
         for name, frames in sets.items():
             rows = {network: row(list(seen(frames, *both))) for network, both in fusers.items()}
-            title = f"{Path(name.partition('=')[0]).resolve().name}, {len(frames)} frames"
+            title = f"{name_of(name.partition('=')[0])}, {len(frames)} frames"
             texts.append(f"### {title}\n\n{markdown(rows)}")
         say("\n\n".join(texts))
         if args.markdown:
@@ -91,15 +91,13 @@ def boxed_frames(name: str) -> list[Frame]:
     """
     data, _, file = name.partition("=")
     classes = BOXED if file else listed_classes(Path(data), "detect") or BOXED
-    found = find_frames([data], "detect", classes, lists=False, coco=file or None)
-    found.refuse_faults()
-    return list(found.frames.values())
+    return all_frames(data, "detect", classes, file or None)
 
 
 def seen(frames: Sequence[Frame], bare: Fuser, released: Fuser) -> Iterator[Seen]:
     """What fusers without and with people raised make of each frame."""
     for frame in frames:
-        infrared, visible = (quantise(luminance(read_image(frame.images[k]).pixels), "8") for k in bare.task.kinds)
+        infrared, visible = (quantise(luminance(read_image(path).pixels), "8") for path in frame.pair())
         results = [fuser.fuse(infrared, visible) for fuser in (bare, released)]
         yield seen_in(infrared, *results, frame)
 

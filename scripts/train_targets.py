@@ -23,7 +23,7 @@ from tqdm import tqdm
 from adasffuse.cli.arguments import named_values
 from adasffuse.cli.downstream import add_label_options, classes_of, frames_of, others_of
 from adasffuse.downstream.classes import TASKS, find_classes
-from adasffuse.downstream.frames import Frame, find_frames
+from adasffuse.downstream.frames import Frame, all_frames
 from adasffuse.downstream.targets import BOXED, agreement, read_samples, teach
 from adasffuse.files import check_outputs, printable
 from adasffuse.models import AdaSFFuse
@@ -132,12 +132,8 @@ def boxed_frames(args: argparse.Namespace, option: str) -> dict[str, list[Frame]
     Raises:
         ImageError: DATA holds no pairs, FILE is no COCO file, or they do not fit each other.
     """
-    found = {}
-    for data, file in named_values(getattr(args, option), f"--{option}", "DATA=FILE, pairs and a COCO file").items():
-        frames = find_frames([data], "detect", BOXED, lists=False, coco=file)
-        frames.refuse_faults()
-        found[data] = list(frames.frames.values())
-    return found
+    files = named_values(getattr(args, option), f"--{option}", "DATA=FILE, pairs and a COCO file")
+    return {data: all_frames(data, "detect", BOXED, file) for data, file in files.items()}
 
 
 def with_targets(model: AdaSFFuse, lift: TargetLift) -> AdaSFFuse:

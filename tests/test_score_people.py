@@ -54,5 +54,8 @@ def test_equal_sources_keep_people_and_raise_nothing(tmp_path, capsys):
     assert script.main(words) == 0
     assert table.read_text(encoding="utf-8").splitlines()[-1] == "| general_tiny | 1.000 | 1.000 | 1.000 | 0.000 |"
 
+    (tmp_path / "data/visible/a.png").rename(tmp_path / "a.png")
+    assert script.main(words) == 1
+    assert "a: has no infrared or no visible image; both are needed" in capsys.readouterr().err
     assert script.main([str(tmp_path / "data"), "--weights", "general_tiny"]) == 1
     assert "holds no boxes" in capsys.readouterr().err

@@ -50,6 +50,12 @@ class Frame:
     boxes: Annotation | None = None
     mask: Path | None = None
 
+    def pair(self) -> tuple[Path, Path]:
+        """Its infrared and its visible image; raises ValueError where one is missing."""
+        if not {"infrared", "visible"} <= self.images.keys():
+            raise ValueError(f"{self.stem}: has no infrared or no visible image; both are needed")
+        return self.images["infrared"], self.images["visible"]
+
 
 @dataclass
 class FrameSet:
@@ -111,6 +117,17 @@ def find_frames(
             for split, stems in read_lists(place, images, joined.judgement).items():
                 joined.splits[split] += [stem for stem in stems if stem in frames]
     return joined
+
+
+def all_frames(folder: str | Path, task: str, classes: ClassList, coco: str | Path | None = None) -> list[Frame]:
+    """All frames of one data set, whatever its lists; arguments as in `find_frames`.
+
+    Raises:
+        ImageError: as there, or of all faults in single files.
+    """
+    found = find_frames([folder], task, classes, lists=False, coco=coco)
+    found.refuse_faults()
+    return list(found.frames.values())
 
 
 def read_lists(place: Path, known: Collection[str], judgement: Judgement) -> dict[str, list[str]]:

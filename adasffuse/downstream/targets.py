@@ -55,9 +55,7 @@ def read_samples(
         raise ValueError(f"no class is called {' or '.join(names)}; there are {', '.join(classes.names)}")
     samples = []
     for frame in frames:
-        if not {"infrared", "visible"} <= frame.images.keys():
-            raise ValueError(f"{frame.stem}: has no infrared or no visible image; both are needed")
-        images = [torch.from_numpy(luminance(read_image(frame.images[k]).pixels)) for k in ("infrared", "visible")]
+        images = [torch.from_numpy(luminance(read_image(path).pixels)) for path in frame.pair()]
         if frame.mask is not None:
             ids = torch.from_numpy(mask_of(frame, classes)).long()
             areas = [torch.isin(ids, torch.tensor(some)).float() for some in (numbers, [IGNORED])]
