@@ -23,6 +23,7 @@ from adasffuse.inference import Fuser, load_fuser
 from adasffuse.inference import folder as folder_module
 from adasffuse.inference import ranks as ranks_module
 from adasffuse.inference.folder import find_work, fuse_scenes
+from adasffuse.inference.journal import Journal
 from adasffuse.inference.ranks import Ranks
 from adasffuse.tasks import TASKS, guess_task
 
@@ -351,6 +352,7 @@ def test_processes_share_the_scenes_and_all_get_the_whole_report(pairs, tmp_path
         thread.start()
     for thread in threads:
         thread.join(timeout=60)
+    assert len(reports) == 2
     for report in reports.values():
         assert [scene.stem for scene in report.fused] == ["1", "3"] and sorted(report.files) == ["1", "3"]
         assert [name for name, _ in report.failed] == ["alone", "2"]
@@ -358,6 +360,18 @@ def test_processes_share_the_scenes_and_all_get_the_whole_report(pairs, tmp_path
     assert noted == {"rank0.jsonl": 2}  # the other one's only scene failed
     single = fuse_scenes(Fuser(Mean(), TASKS["ivf"], precision="float32"), work, resume=True)
     assert [scene.stem for scene in single.skipped] == ["1", "3"] and not single.fused
+
+
+def test_a_journal_whose_folder_another_process_is_just_making(monkeypatch, tmp_path):
+    is_dir = Path.is_dir
+
+    def is_dir_until_now(path: Path) -> bool:
+        found = is_dir(path)
+        path.mkdir(exist_ok=True)
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", is_dir_until_now)
+    Journal(tmp_path, "settings", resume=False)
 
 
 def test_a_process_that_failed_does_not_wait_for_a_main_one_that_waits_for_it(monkeypatch):

@@ -40,8 +40,8 @@ class Journal:
     def __init__(self, save_dir: Path, settings: str, resume: bool, rank: int = 0) -> None:
         self._settings, self._resume, self._lock = settings, resume, threading.Lock()
         self._path, self._file = save_dir / FOLDER / f"rank{rank}.jsonl", None
-        for place, free in ((self._path.parent, self._path.parent.is_dir()), (self._path, self._path.is_file())):
-            if place.exists() and not free:
+        for place, is_ours in ((self._path.parent, Path.is_dir), (self._path, Path.is_file)):
+            if place.exists() and not is_ours(place):  # in this order: another process may be making it
                 raise FileExistsError(errno.EEXIST, "something else lies there; remove it", str(place))
         self._noted: dict[str, list[dict[str, Any]]] = defaultdict(list)
         if resume:
