@@ -276,6 +276,9 @@ def test_a_glance_tells_what_is_off(street):
     shifted = moved(infrared, affine(shift=(12, 8)))
     assert notable_misalignment(shifted, visible) == pytest.approx(np.hypot(12, 8), rel=0.3)
     assert misalignment(Image(np.zeros(SIZE, np.float32)), visible) is None
+    assert misalignment(shifted, visible, "medical") == misalignment(shifted, visible)
+    blurred = Image(cv2.GaussianBlur(shifted.pixels, (0, 0), 3))
+    assert misalignment(blurred, visible) is not None and misalignment(blurred, visible, "medical") is None
 
 
 def test_scores_of_aligned_pairs_are_taken_where_all_hold_data():

@@ -38,7 +38,7 @@ from adasffuse.inference.fuser import NO_CONTENT, Fuser, source_name
 from adasffuse.inference.journal import Journal, Stamp, settings_of, stamps
 from adasffuse.inference.ranks import Ranks
 from adasffuse.process import release_freed_memory
-from adasffuse.registration.aligner import GRIDS, Aligner
+from adasffuse.registration.aligner import GRIDS, Aligner, measure_of
 from adasffuse.registration.camera import read_camera_pair
 from adasffuse.registration.estimate import CROSS_MODAL, notable_misalignment
 from adasffuse.tasks import Task
@@ -322,7 +322,7 @@ def fuse_scenes(
             images = reading.read(scene)
             off = None
             if reading.align is None and fuser.task.id in CROSS_MODAL and len(images) == 2:
-                off = notable_misalignment(*images)
+                off = notable_misalignment(*images, measure_of(fuser.task.id))
             deep = result_depth(wanted.depth, [image.depth for image in images])
             written = [work.result(scene, deep), *wanted.beside(work, scene)]
             check_suffix(written[0], deep)

@@ -87,11 +87,14 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
 
 
 @checked
-def misalignment(a: Image, b: Image) -> float | None:
+def misalignment(a: Image, b: Image, measure: str = "edges") -> float | None:
     """How far two images lie off each other, on average, in pixels; a cheap look at reduced images.
 
     Shifts of up to about 5 % of the width are recognised, to about 0.5 % of it.
 
+    Args:
+        measure: as of `estimate`; with 'medical' nothing is said where a scan is blurred, such as PET and SPECT, whose
+            edges lie elsewhere than those of a sharp one.
     Returns:
         The mean displacement of an affine map, or None where the images differ in size, show too little, or nothing in
         common that a reduced image tells.
@@ -103,8 +106,9 @@ def misalignment(a: Image, b: Image) -> float | None:
     size = (round(height * factor), round(width * factor))
     features = []
     for image in (a, b):
-        small = _resized(luma_of(image.pixels), size)
-        if not _has_content(small, None):
+        luma = luma_of(image.pixels)
+        small = _resized(luma, size)
+        if not _has_content(small, None) or (measure == "medical" and _sharpness(luma) < _SHARP):
             return None
         valid = None if image.valid is None else _resized(image.valid.astype(np.float32), size) > 0.999
         features.append(edge_features(small, valid))
@@ -116,9 +120,9 @@ def misalignment(a: Image, b: Image) -> float | None:
     return float(np.hypot(shift[..., 0], shift[..., 1]).mean()) / factor
 
 
-def notable_misalignment(a: Image, b: Image) -> float | None:
+def notable_misalignment(a: Image, b: Image, measure: str = "edges") -> float | None:
     """`misalignment` where it is at least 1.5 % of the width, else None: worth a notice."""
-    shift = misalignment(a, b)
+    shift = misalignment(a, b, measure)
     return None if shift is None or shift < _NOTABLE * b.pixels.shape[1] else shift
 
 
