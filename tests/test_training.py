@@ -795,6 +795,7 @@ def test_weights_that_have_changed_since_the_run_began_are_said(root, tmp_path):
     assert json.loads((tmp_path / "run/manifest.json").read_text())["weights"]["train.init"]["sha256"] == first
 
 
+@pytest.mark.slow
 def test_a_second_training_in_a_folder_is_refused(root, tmp_path):
     """It names the first one's process, which ends at the signal and leaves a run that continues."""
     (tmp_path / "run.json").write_text(json.dumps(run_options(root, steps=10**6).to_dict()))
