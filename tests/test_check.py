@@ -54,6 +54,28 @@ def test_swapped_folders_and_missing_partners_are_problems(tmp_path, capsys):
     assert "files" in said and "4" in said  # the lonely one counts as a file
 
 
+def test_names_tell_the_task_of_two_folders_and_their_order(tmp_path, capsys):
+    folder = write_pairs(tmp_path)
+    infrared, visible = str(folder / "infrared"), str(folder / "visible")
+    facts = tmp_path / "facts.json"
+    assert check.run([infrared, visible, "--json", str(facts)]) == 0
+    assert "(infrared + visible)" in capsys.readouterr().out and json.loads(facts.read_text())[0]["task"] == "ivf"
+    swapped = "problem: adasffuse fuse refuses this order: source A is called 'visible' and source B 'infrared': for"
+    assert check.run([visible, infrared]) == 1
+    assert capsys.readouterr().out.count(swapped) == 1
+    write_image(tmp_path / "cam" / "VIS_1.png", colour(1))
+    write_image(tmp_path / "cam" / "IR_1.png", gray(2))
+    for first, second, status in (("IR_*", "VIS_*", 0), ("VIS_*", "IR_*", 1)):
+        assert check.run([str(tmp_path / "cam"), "--pattern_a", first, "--pattern_b", second]) == status
+        assert ("source A is called 'vis' and source B 'ir'" in capsys.readouterr().out) == bool(status)
+
+
+def test_two_folders_whose_names_tell_the_order_and_whose_images_do_not_fit_it(tmp_path, capsys):
+    folder = write_pairs(tmp_path, a=colour, b=gray)
+    assert check.run([str(folder / "infrared"), str(folder / "visible")]) == 1
+    assert "swap the folders" in capsys.readouterr().out
+
+
 def test_sizes_that_differ(tmp_path):
     folder = write_pairs(tmp_path)
     write_image(folder / "visible" / "2.png", colour(2, 40, 50))
