@@ -223,6 +223,14 @@ def test_resume_skips_what_is_finished(stacks, weights, tmp_path, capsys):
     assert [row.get("skipped", False) for row in report["stacks"]] == [True, False]
 
 
+def test_results_are_named_as_the_folder_was_given(stacks, weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # fused, then finished before
+        assert run(stacks, "-o", "out", "--resume", "--json", weights=weights) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert [row["result"] for row in report["stacks"]] == ["out/one.png", "out/two.png"]
+
+
 def test_one_bad_stack_does_not_stop_the_rest(stacks, weights, tmp_path, capsys):
     (stacks / "two" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     (stacks / "three").mkdir()
