@@ -317,6 +317,21 @@ def test_names_of_volumes_tell_the_task(tmp_path, weights, capsys):
     assert status == 1 and "was trained for task 'mif', not 'mff'" in said["error"]
 
 
+@pytest.mark.parametrize(
+    ("names", "task", "reason"),
+    [
+        (("ct", "mri"), [], "the names say ct and mri; --task changes it"),
+        (("one", "two"), [], "that of volumes whose names tell no other; --task changes it"),
+        (("one", "two"), ["--task", "mif"], "as --task says"),
+    ],
+)
+def test_the_task_of_volumes_is_said(tmp_path, weights, capsys, names, task, reason):
+    scan = np.arange(192, dtype=np.int16).reshape(8, 8, 3)
+    files = [str(volume(tmp_path / f"{name}.nii", scan)) for name in names]
+    assert fuse.run([*files, "-o", str(tmp_path / "f.nii"), "--weights", str(weights), *task]) == 0
+    assert capsys.readouterr().out.startswith(f"task mif, {TASKS['mif'].title} ({reason})\n")
+
+
 def test_volumes_are_fused_slice_by_slice(tmp_path, weights):
     from adasffuse.inference.fuser import load_fuser
 
