@@ -1,13 +1,15 @@
 """`adasffuse check`: facts about folders made here."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny import texture, write_ivf
 
 from adasffuse.cli import check
-from adasffuse.data.survey import data_sets, infrared_source, near_duplicates, survey_folders, table
+from adasffuse.data.survey import data_sets, facts_of, infrared_source, near_duplicates, survey_folders, table
+from adasffuse.images.image import Image
 from adasffuse.images.write import write_image
 from adasffuse.tasks import TASKS
 
@@ -81,6 +83,16 @@ def test_sizes_that_differ(tmp_path):
     write_image(folder / "visible" / "2.png", colour(2, 40, 50))
     survey = survey_folders([folder / "infrared", folder / "visible"], "IVF", TASKS["ivf"])
     assert any("2.png 48x40 and 2.png 50x40" in problem for problem in survey.problems)
+
+
+def test_facts_do_not_count_what_holds_no_data():
+    ramp = np.tile(np.linspace(0.2, 0.8, 96, dtype=np.float32), (64, 1))
+    valid = np.random.default_rng(0).random(ramp.shape) < 0.5
+    whole = facts_of(Path("x"), Image(ramp))
+    part = facts_of(Path("x"), Image(np.where(valid, ramp, np.float32(0)), valid=valid))
+    assert part.mean == pytest.approx(whole.mean, abs=2) and part.contrast == pytest.approx(whole.contrast, abs=2)
+    assert part.sharpness < 1 and part.black == 0 and part.missing == pytest.approx(0.5, abs=0.05)
+    assert part.thumbnail @ whole.thumbnail > 0.98
 
 
 def test_an_unreadable_file_is_named(tmp_path, capsys):

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch.distributed as dist
 from PIL import Image
 from tiny import Mean, texture, write_ivf, write_weights
@@ -103,6 +104,17 @@ def test_a_source_without_content_is_told(run, tmp_path):
     write_image(tmp_path / "vis" / "1.png", np.full((40, 48), 20, np.uint8))
     out = run(tmp_path / "ir", tmp_path / "vis", "-o", tmp_path / "out")[1]
     assert "a flat frame; it adds nothing to the result (and 2 more files)" in out
+
+
+def test_a_source_whose_missing_pixels_are_scattered_is_told(run, tmp_path):
+    temperatures = texture(40, 48, 1).astype(np.float32)
+    temperatures[np.random.default_rng(0).random(temperatures.shape) < 0.5] = np.nan
+    write_image(tmp_path / "vis" / "1.png", texture(40, 48, 2))
+    (tmp_path / "ir").mkdir()
+    tifffile.imwrite(tmp_path / "ir" / "1.tif", temperatures)
+    status, out, _ = run(tmp_path / "ir", tmp_path / "vis", "-o", tmp_path / "out", "--range_a", 0, 255)
+    assert status == 0 and "flat frame" not in out
+    assert f"{tmp_path / 'ir' / '1.tif'}: holds data mostly beside pixels without any" in out
 
 
 def test_stacks_of_more_than_two_folders(run, tmp_path):

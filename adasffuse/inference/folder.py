@@ -34,7 +34,7 @@ from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.volumes import is_volume
 from adasffuse.images.write import DEPTHS, check_suffix, quantise, result_depth, suffix_of, write_image
-from adasffuse.inference.fuser import NO_CONTENT, Fuser, source_name
+from adasffuse.inference.fuser import Fuser, source_name
 from adasffuse.inference.journal import Journal, Stamp, settings_of, stamps
 from adasffuse.inference.ranks import Ranks
 from adasffuse.process import release_freed_memory
@@ -328,8 +328,8 @@ def fuse_scenes(
             check_suffix(written[0], deep)
             one = _Fused(scene, written[0], images, off)
             shown = list(images) if wanted.panels else []
-            fused, empty = _fuse_images(fuser, images, turns, wanted.stretch, deep)
-            one.notices += [(scene.paths[k], NO_CONTENT) for k in empty]
+            fused, remarks = _fuse_images(fuser, images, turns, wanted.stretch, deep)
+            one.notices += [(scene.paths[k], text) for k, text in remarks]
             giver = scene.paths[0 if fuser.task.color == "a" else -1]
             metadata = read_metadata(giver, wanted.metadata)
             if is_large(fused.shape):
@@ -478,8 +478,8 @@ class _Fused:
 
 def _fuse_images(
     fuser: Fuser, images: list[Image], turns: "_Turns", stretch: bool, depth: str
-) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The fused image, rounded to its depth, and the numbers of the sources without content.
+) -> tuple[np.ndarray, tuple[tuple[int, str], ...]]:
+    """The fused image, rounded to its depth, and what is to know of sources that add little or nothing to it.
 
     The network is used in turn.  The list is emptied: images may be large.
     """
@@ -488,7 +488,7 @@ def _fuse_images(
     images.clear()
     with turns.one(height * width):
         luma = fuser.fuse_prepared(prepared)
-    return fuser.finish(luma, prepared, stretch, depth), prepared.empty
+    return fuser.finish(luma, prepared, stretch, depth), prepared.remarks
 
 
 def save_result(path: Path, fused: np.ndarray, depth: str, metadata: Metadata | None = None) -> None:
