@@ -1,6 +1,7 @@
 """Videos and folders of frames: what is read, which frames belong together, and what is written."""
 
 import json
+import os
 import resource
 import shutil
 import sys
@@ -34,7 +35,7 @@ from adasffuse.registration.aligner import Aligner
 from adasffuse.registration.transform import Transform
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import find_task
-from tests.tiny import Mean, texture
+from tests.tiny import Mean, texture, writing
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'adasffuse[video]'")
 
@@ -118,6 +119,17 @@ def pair(tmp_path_factory) -> tuple[Path, Path]:
 
 
 # ---- files written and read
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files are not locked on Windows")
+def test_what_a_run_that_was_killed_left_of_a_video_is_removed_by_the_next(tmp_path):
+    with writing(tmp_path / "a.mp4", "die") as process:
+        process.communicate(timeout=60)
+    assert len(os.listdir(tmp_path)) == 1
+    with write_video(tmp_path / "a.mp4", HEIGHT, WIDTH, Fraction(RATE), Fraction(1, RATE)) as writer:
+        writer.write(texture(HEIGHT, WIDTH, 0), 0)
+        writer.finish(1 / RATE)
+    assert os.listdir(tmp_path) == ["a.mp4"]
 
 
 def test_a_gray_ramp_survives_within_a_level(tmp_path):
