@@ -421,6 +421,7 @@ def test_align_reports_as_json(folders, tmp_path, capsys):
     shutil.copytree(folders, tmp_path / "in")
     shutil.copy(folders / "infrared/1.png", tmp_path / "in/infrared/lonely.png")
     (tmp_path / "in/infrared/2.png").write_bytes(b"no image")
+    (tmp_path / "in/visible/notes.txt").touch()
 
     def report(*more: str) -> dict:
         align.run([*sources, *more, "--json"])
@@ -428,6 +429,7 @@ def test_align_reports_as_json(folders, tmp_path, capsys):
 
     found = report("--method", "translation", "-o", str(tmp_path / "out"))
     assert not found["ok"] and [one["name"] for one in found["failed"]] == ["lonely", "2"]
+    assert found["notices"][0] == f"{sources[1]} also holds notes.txt, no image by name"
     assert (found["method"], found["grid"]) == ("translation", "b")
     (one,) = found["aligned"]
     results = [str(tmp_path / "out" / name / "1.png") for name in ("infrared", "visible")]

@@ -102,10 +102,11 @@ class _Job:
     no_data: tuple
     names: tuple[str, str]  # folders of the sources below the results
     failed: list[tuple[str, str]]  # name and reason of what belongs to no pair
+    notices: list[str]  # what else a user should know of the folders
 
     @staticmethod
     def of(args: argparse.Namespace) -> "_Job":
-        problems = []
+        problems, notices = [], []
         if args.a.is_file() and args.b.is_file():
             scenes, names = [scene_of_files(args.b.stem, (args.a, args.b))], ("a", "b")
         else:
@@ -114,6 +115,7 @@ class _Job:
                     raise ImageError(f"{path} is a file; give two files or two folders")
             scenes, found = find_scenes((args.a, args.b), (args.pattern_a, args.pattern_b))
             problems = [(problem.name, problem.reason) for problem in found if not problem.harmless]
+            notices = [problem.reason for problem in found if problem.harmless]
             names = (name_of(args.a), name_of(args.b))
             if names[0] == names[1]:
                 names = ("a", "b")
@@ -121,7 +123,7 @@ class _Job:
         no_data = (args.no_data_a, args.no_data_b)
         columns = list(zip(*(scene.paths for scene in scenes))) or [(), ()]
         ranges = tuple(resolve_range(*source) for source in zip(specs, columns, no_data))
-        return _Job(scenes, ranges, no_data, names, problems)
+        return _Job(scenes, ranges, no_data, names, problems, notices)
 
     def read(self, scene: Scene) -> list[Image]:
         thermal = tuple(side == 0 and is_radiometric(path) for side, path in enumerate(scene.paths))
@@ -145,6 +147,7 @@ class _Videos:
     a: VideoFile
     b: VideoFile
     failed: tuple[tuple[str, str], ...] = ()
+    notices: tuple[str, ...] = ()
 
     @staticmethod
     def of(args: argparse.Namespace) -> "_Videos":
@@ -184,7 +187,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     failed = list(job.failed)
     rows: list[dict[str, Any]] = []
     written: list[Path] = []
-    told_of: list[str] = []  # what a user should know of the files
+    told_of = list(job.notices)  # what a user should know of folders and files
     empty = []  # share of pixels without data, of each warped image that has some
     began = time.perf_counter()
     for scene in job.scenes:
@@ -269,7 +272,7 @@ def _calibrate(job: _Job | _Videos, args: argparse.Namespace) -> int:
         raise ValueError(f"--save {args.save}: the name of an image; give that of a calibration file, such as c.json")
     check_outputs({"--save": args.save})
     failed = list(job.failed)
-    told_of: list[str] = []  # what a user should know of the files
+    told_of = list(job.notices)  # what a user should know of folders and files
 
     def pairs() -> Iterator[tuple[str, Image, Image]]:
         for name, a, b in job.pairs(failed):
