@@ -1,6 +1,7 @@
 """What belongs to a whole process: its memory, its printing and its end.  Programs call this, never an import."""
 
 import ctypes
+import errno
 import logging
 import os
 import signal
@@ -107,7 +108,8 @@ class _Output:
         try:
             yield
         except OSError as error:
-            if not isinstance(error, BrokenPipeError):
+            closed_pipe = error.errno == (errno.EINVAL if sys.platform == "win32" else errno.EPIPE)
+            if not closed_pipe:
                 self._error = self._error or error
             _lead_nowhere(self._stream)
 
