@@ -124,7 +124,7 @@ def remove_abandoned(paths: Iterable[str | Path]) -> None:
     for folder, beginnings in folders.items():
         for path in folder.glob(f"{PARTIAL}*"):
             if _PARTIAL_NAME.fullmatch(path.name) and path.name[: len(PARTIAL) + 8] in beginnings:
-                with suppress(OSError), open(path, "rb") as file:
+                with suppress(OSError), open(path, "rb+") as file:  # NFS locks what is open for writing
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     path.unlink()
 
