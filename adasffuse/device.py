@@ -20,11 +20,11 @@ def pick_device(name: torch.device | str) -> torch.device:
     if device is None or device.type not in ("cpu", "cuda", "mps", "xpu"):
         raise ValueError(f"unknown device {str(name)!r}; use auto, cpu, cuda or cuda:N")
     if device.type in ("mps", "xpu") and not getattr(torch, device.type).is_available():
-        raise ValueError(f"device {str(name)!r} is not available: this PyTorch sees none; use --device cpu")
+        raise ValueError(f"device {str(name)!r} is not available: this PyTorch sees none; use cpu")
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if not count:
-            raise ValueError(f"device {str(name)!r} is not available: this PyTorch sees no CUDA GPU; use --device cpu")
+            raise ValueError(f"device {str(name)!r} is not available: this PyTorch sees no CUDA GPU; use cpu")
         if device.index is not None and device.index >= count:
             gpus = "one GPU, cuda:0" if count == 1 else f"{count} GPUs, cuda:0 to cuda:{count - 1}"
             raise ValueError(f"device {str(name)!r} is not available: this PyTorch sees {gpus}")

@@ -1,15 +1,26 @@
 """Files that are whole or not there at all, and names that are safe to show."""
 
 import errno
+import hashlib
 import os
+import re
 import secrets
+import socket
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows: files are not locked there
+    fcntl = None
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 PARTIAL = ".part-"  # how the names of unfinished files begin
+_PARTIAL_NAME = re.compile(re.escape(PARTIAL) + r"[0-9a-f]{24}(\..{0,7})?")
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _CURES = {  # what to do about errors of the system
     **dict.fromkeys(DISK_FULL, "free some space"),
@@ -45,27 +56,77 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     _, new_folders = _place_of(path.parent)
-    temporary = path.with_name(f"{PARTIAL}{secrets.token_hex(8)}{path.suffix[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.open("xb").close()
-        except OSError as error:  # of a name that nobody has asked for
-            raise OSError(error.errno, error.strerror, str(path)) from None
+        with _new_file_beside(path) as temporary:
+            yield temporary
+            if sync:
+                with open(temporary, "rb+") as file:
+                    os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
+        for folder in new_folders:
+            with suppress(OSError):  # it holds something, as after success
+                folder.rmdir()
+
+
+@contextmanager
+def _new_file_beside(path: Path) -> Iterator[Path]:
+    """An empty file for what `path` will hold, removed at the end.
+
+    Its lock is held, so that it does not look abandoned.  Errors of the block name `path`.
+    """
+    try:
+        temporary, file = _make_file_beside(path)
+    except OSError as error:  # of a name that nobody has asked for
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    try:
         yield temporary
-        if sync:
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
     except (OSError, ValueError) as error:
         _name(error, temporary, path)
         raise
     finally:
+        file.close()
         with suppress(OSError):
             temporary.unlink()
-        for folder in new_folders:
-            with suppress(OSError):  # it holds something, as after success
-                folder.rmdir()
+
+
+def _make_file_beside(path: Path) -> tuple[Path, BinaryIO]:
+    while True:
+        temporary = path.with_name(f"{_partial_of(path)}{secrets.token_hex(8)}{path.suffix[:8]}")
+        file = temporary.open("xb")
+        if fcntl is None:
+            file.close()  # one that is open cannot be moved there
+            return temporary, file
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if temporary.exists():
+            return temporary, file
+        file.close()  # another process took it for abandoned, just before it was locked
+
+
+def _partial_of(path: Path) -> str:
+    """How the names of unfinished files of `path` begin that this machine writes."""
+    key = f"{socket.gethostname()}/{path.name}"
+    return PARTIAL + hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:8]
+
+
+def remove_abandoned(paths: Iterable[str | Path]) -> None:
+    """Remove what processes of this machine that were killed have left of `replacing` these files.
+
+    What a living process writes is locked, and stays; so does all where files cannot be locked.
+    """
+    if fcntl is None:
+        return
+    folders: dict[Path, set[str]] = defaultdict(set)
+    for path in map(Path, map(os.path.realpath, paths)):
+        folders[path.parent].add(_partial_of(path))
+    for folder, beginnings in folders.items():
+        for path in folder.glob(f"{PARTIAL}*"):
+            if _PARTIAL_NAME.fullmatch(path.name) and path.name[: len(PARTIAL) + 8] in beginnings:
+                with suppress(OSError), open(path, "rb+") as file:  # NFS locks what is open for writing
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink()
 
 
 def _name(error: OSError | ValueError, temporary: Path, path: Path) -> None:

@@ -1,6 +1,7 @@
 """What belongs to a whole process: its memory, its printing and its end.  Programs call this, never an import."""
 
 import ctypes
+import errno
 import logging
 import os
 import signal
@@ -8,9 +9,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import Any, TextIO
 
-from adasffuse.files import printable
+from adasffuse.files import printable, told
 
 _NOTICES = 10  # lines
 SPINS = "2000"  # rounds of waiting before a thread sleeps; the default is some billions
@@ -43,21 +44,74 @@ def run_program(program: Callable[[], int]) -> int:
     """Run a command line program to its end, whichever that is, and return the exit status.
 
     Ctrl-C ends it with 130 and SIGTERM with 143, each with one line on standard error; a second one kills.  Called in
-    a thread that is not the main one, no signal is handled.
+    a thread that is not the main one, no signal is handled.  Where standard output cannot be written, as on a full
+    disk, the work is done, one line on standard error says so, and success becomes 1.
 
     Args:
         program: does all the work, PyTorch's import included, and returns an exit status.
     """
     prepare_process()
-    with _signals_raise():
+    before = sys.stdout
+    sys.stdout = output = _Output(before)
+    try:
+        with _signals_raise():
+            try:
+                status = program()
+            except KeyboardInterrupt:
+                say("interrupted; files written so far are whole", sys.stderr)
+                status = 128 + signal.SIGINT
+            except Terminated:
+                say("terminated; files written so far are whole", sys.stderr)
+                status = 128 + signal.SIGTERM
+            except SystemExit as ending:  # of argparse, after --help or impossible arguments
+                if not output.lost():
+                    raise
+                status = ending.code or 0
+        error = output.lost()
+        if error is None:
+            return status
+        say(f"error: cannot write {told(OSError(error.errno, error.strerror, 'standard output'))}", sys.stderr)
+        return status or 1
+    finally:
+        sys.stdout = before
+
+
+class _Output:
+    """A stream that takes everything, and remembers the error by which it lost something.
+
+    A closed pipe is no error: who reads, as `head` does, has seen enough.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._error: OSError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._losing():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._losing():
+            self._stream.flush()
+
+    def lost(self) -> OSError | None:
+        """Why something was lost, or None."""
+        self.flush()
+        return self._error
+
+    @contextmanager
+    def _losing(self) -> Iterator[None]:
         try:
-            return program()
-        except KeyboardInterrupt:
-            say("interrupted; files written so far are whole", sys.stderr)
-            return 128 + signal.SIGINT
-        except Terminated:
-            say("terminated; files written so far are whole", sys.stderr)
-            return 128 + signal.SIGTERM
+            yield
+        except OSError as error:
+            closed_pipe = error.errno == (errno.EINVAL if sys.platform == "win32" else errno.EPIPE)
+            if not closed_pipe:
+                self._error = self._error or error
+            _lead_nowhere(self._stream)
 
 
 def say_notices(texts: Sequence[object]) -> None:
@@ -69,7 +123,7 @@ def say_notices(texts: Sequence[object]) -> None:
 
 
 def say(text: object, stream: TextIO | None = None) -> None:
-    """Print a text that cannot fail: a closed or full output loses it without an error.
+    """Print a text that cannot fail: a closed or full output loses it, which `run_program` tells at its end.
 
     Args:
         text: one line or several; `printable` escapes the rest, so a name that may hold line breaks goes through it.
@@ -79,8 +133,13 @@ def say(text: object, stream: TextIO | None = None) -> None:
     try:
         print("\n".join(map(printable, str(text).split("\n"))), file=stream, flush=True)
     except OSError:
-        with suppress(OSError, ValueError):  # whatever is left in the buffer goes nowhere, at the end of Python as well
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _lead_nowhere(stream)
+
+
+def _lead_nowhere(stream: TextIO) -> None:
+    """Whatever is left in the stream's buffer, or written to it from now on, is lost, at the end of Python as well."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager

@@ -1,13 +1,15 @@
 """`adasffuse check`: facts about folders made here."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny import texture, write_ivf
 
 from adasffuse.cli import check
-from adasffuse.data.survey import data_sets, infrared_source, near_duplicates, survey_folders, table
+from adasffuse.data.survey import data_sets, facts_of, infrared_source, near_duplicates, survey_folders, table
+from adasffuse.images.image import Image
 from adasffuse.images.write import write_image
 from adasffuse.tasks import TASKS
 
@@ -54,11 +56,43 @@ def test_swapped_folders_and_missing_partners_are_problems(tmp_path, capsys):
     assert "files" in said and "4" in said  # the lonely one counts as a file
 
 
+def test_names_tell_the_task_of_two_folders_and_their_order(tmp_path, capsys):
+    folder = write_pairs(tmp_path)
+    infrared, visible = str(folder / "infrared"), str(folder / "visible")
+    facts = tmp_path / "facts.json"
+    assert check.run([infrared, visible, "--json", str(facts)]) == 0
+    assert "(infrared + visible)" in capsys.readouterr().out and json.loads(facts.read_text())[0]["task"] == "ivf"
+    swapped = "problem: adasffuse fuse refuses this order: source A is called 'visible' and source B 'infrared': for"
+    assert check.run([visible, infrared]) == 1
+    assert capsys.readouterr().out.count(swapped) == 1
+    write_image(tmp_path / "cam" / "VIS_1.png", colour(1))
+    write_image(tmp_path / "cam" / "IR_1.png", gray(2))
+    for first, second, status in (("IR_*", "VIS_*", 0), ("VIS_*", "IR_*", 1)):
+        assert check.run([str(tmp_path / "cam"), "--pattern_a", first, "--pattern_b", second]) == status
+        assert ("source A is called 'vis' and source B 'ir'" in capsys.readouterr().out) == bool(status)
+
+
+def test_two_folders_whose_names_tell_the_order_and_whose_images_do_not_fit_it(tmp_path, capsys):
+    folder = write_pairs(tmp_path, a=colour, b=gray)
+    assert check.run([str(folder / "infrared"), str(folder / "visible")]) == 1
+    assert "swap the folders" in capsys.readouterr().out
+
+
 def test_sizes_that_differ(tmp_path):
     folder = write_pairs(tmp_path)
     write_image(folder / "visible" / "2.png", colour(2, 40, 50))
     survey = survey_folders([folder / "infrared", folder / "visible"], "IVF", TASKS["ivf"])
     assert any("2.png 48x40 and 2.png 50x40" in problem for problem in survey.problems)
+
+
+def test_facts_do_not_count_what_holds_no_data():
+    ramp = np.tile(np.linspace(0.2, 0.8, 96, dtype=np.float32), (64, 1))
+    valid = np.random.default_rng(0).random(ramp.shape) < 0.5
+    whole = facts_of(Path("x"), Image(ramp))
+    part = facts_of(Path("x"), Image(np.where(valid, ramp, np.float32(0)), valid=valid))
+    assert part.mean == pytest.approx(whole.mean, abs=2) and part.contrast == pytest.approx(whole.contrast, abs=2)
+    assert part.sharpness < 1 and part.black == 0 and part.missing == pytest.approx(0.5, abs=0.05)
+    assert part.thumbnail @ whole.thumbnail > 0.98
 
 
 def test_an_unreadable_file_is_named(tmp_path, capsys):

@@ -11,9 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch.distributed as dist
 from PIL import Image
-from tiny import Mean, texture, write_ivf, write_weights
+from tiny import Mean, texture, write_ivf, write_weights, writing
 
 from adasffuse.cli.main import main
 from adasffuse.images.pairs import SceneFolder
@@ -103,6 +104,28 @@ def test_a_source_without_content_is_told(run, tmp_path):
     write_image(tmp_path / "vis" / "1.png", np.full((40, 48), 20, np.uint8))
     out = run(tmp_path / "ir", tmp_path / "vis", "-o", tmp_path / "out")[1]
     assert "a flat frame; it adds nothing to the result (and 2 more files)" in out
+
+
+def test_a_source_whose_missing_pixels_are_scattered_is_told(run, tmp_path):
+    temperatures = texture(40, 48, 1).astype(np.float32)
+    temperatures[np.random.default_rng(0).random(temperatures.shape) < 0.5] = np.nan
+    write_image(tmp_path / "vis" / "1.png", texture(40, 48, 2))
+    (tmp_path / "ir").mkdir()
+    tifffile.imwrite(tmp_path / "ir" / "1.tif", temperatures)
+    status, out, _ = run(tmp_path / "ir", tmp_path / "vis", "-o", tmp_path / "out", "--range_a", 0, 255)
+    assert status == 0 and "flat frame" not in out
+    assert f"{tmp_path / 'ir' / '1.tif'}: holds data mostly beside pixels without any" in out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files are not locked on Windows")
+def test_what_a_run_that_was_killed_left_is_removed_by_the_next(run, pairs, tmp_path):
+    (tmp_path / "out/panels").mkdir(parents=True)
+    for name in ("1.png", "2.tif", "panels/3.png", "other.png"):
+        with writing(tmp_path / "out" / name, "die") as process:
+            process.communicate(timeout=60)
+    assert run(pairs, "-o", tmp_path / "out", "--resume")[0] == 0
+    left = [path.parent.name for path in (tmp_path / "out").rglob(".part-*")]
+    assert left == ["out"]  # of other.png, which is no result of this run
 
 
 def test_stacks_of_more_than_two_folders(run, tmp_path):

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tiny import writing
 
 from adasffuse.files import (
     check_outputs,
@@ -13,6 +14,7 @@ from adasffuse.files import (
     name_of,
     not_written,
     printable,
+    remove_abandoned,
     replacing,
     replacing_all,
     told,
@@ -82,6 +84,28 @@ def test_folders_that_were_made_for_nothing_go(tmp_path):
     with pytest.raises(ValueError), replacing(tmp_path / "here/new/folder/a.csv"):
         raise ValueError
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "here"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files are not locked on Windows")
+def test_what_a_killed_process_left_of_a_file_is_removed(tmp_path):
+    one, other = tmp_path / "one.mp4", tmp_path / "other.mp4"
+    for path in (one, other):
+        with writing(path, "die") as process:
+            process.communicate(timeout=60)
+    with writing(one, "live") as process:
+        assert process.stdout.readline() == b"writing\n"
+        (tmp_path / ".part-0123456789abcdef01234567.mp4").touch()
+        before = set(os.listdir(tmp_path))
+        remove_abandoned([one])
+        gone = before - set(os.listdir(tmp_path))
+        assert len(before) == 4 and len(gone) == 1
+        with replacing(one) as temporary:
+            remove_abandoned([one])
+            temporary.write_bytes(b"whole")
+        assert one.read_bytes() == b"whole" and len(os.listdir(tmp_path)) == 4
+        process.communicate(timeout=60)
+    remove_abandoned([one, other])
+    assert sorted(os.listdir(tmp_path)) == [".part-0123456789abcdef01234567.mp4", "one.mp4"]
 
 
 def test_files_that_belong_together(tmp_path):

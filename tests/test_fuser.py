@@ -281,7 +281,7 @@ def test_unknown_task_and_device(weights):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_gpu():
     assert pick_device("auto") == torch.device("cpu")
-    with pytest.raises(ValueError, match=r"device 'cuda:1' is not available: .* no CUDA GPU; use --device cpu"):
+    with pytest.raises(ValueError, match=r"device 'cuda:1' is not available: .* no CUDA GPU; use cpu"):
         pick_device("cuda:1")
 
 

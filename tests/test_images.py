@@ -16,6 +16,7 @@ import tifffile
 from PIL import Image, ImageCms, features
 
 from adasffuse.files import printable
+from adasffuse.images.arrays import as_image
 from adasffuse.images.image import ImageError
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, result_depth, write_image
@@ -95,6 +96,15 @@ def test_16_bit_range(tmp_path):
     assert np.allclose(image.pixels, np.clip(GRAY / 100, 0, 1), atol=1e-6)
     with pytest.raises(ImageError, match="two increasing numbers LOW HIGH, got 5 5"):
         read_image(path, (5, 5))
+
+
+def test_advice_about_arrays_names_no_option_of_commands():
+    deep = GRAY.astype(np.uint16) * 10 + 20000
+    advice = "give a value range for this source, e.g. 20000 22050"
+    for image in (deep, Image.fromarray(deep)):
+        assert as_image(image).notices == (f"the image: uses only 20000..22050 of 0..65535; {advice}",)
+    with pytest.raises(ImageError, match=r"LOW HIGH in its units \(they span 0\.\.205\)$"):
+        as_image(GRAY.astype(np.int32))
 
 
 def test_range_leaves_8_bit_files_alone(tmp_path):

@@ -216,6 +216,15 @@ def test_content_is_judged_on_valid_pixels():
     assert content(frame, np.zeros_like(valid)) == 0
 
 
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.8, 0.95])
+def test_content_is_judged_on_what_holds_data_where_pixels_are_missing_everywhere(share):
+    rng = np.random.default_rng(1)
+    valid = rng.random((120, 160)) >= share
+    noisy = (0.5 + rng.normal(0, 2 / 255, valid.shape)).astype(np.float32)
+    assert content(np.where(valid, scene(), np.float32(0)), valid) == 1
+    assert content(np.where(valid, noisy, np.float32(0)), valid) < 0.01
+
+
 def test_empty_sources_become_the_others():
     image, flat = scene(), np.full((120, 160), 0.9, np.float32)
     assert np.array_equal(without_empty([flat, image])[0], image)

@@ -48,6 +48,20 @@ def test_two_files_with_one_stem(tmp_path):
     assert f"1.jpg and 1.png in {tmp_path}/a share one stem; keep one of them" in reasons(problems)
 
 
+def test_dicom_files_are_said_to_be_paired_by_their_names(tmp_path):
+    touch(tmp_path, "ct/1.dcm", "ct/2.dcm", "mri/1.png", "mri/2.png", "series/1.dcm", "series/2.dcm", "one/1.dcm")
+    touch(tmp_path, "other/1.png")
+    (problem,) = find_scenes((tmp_path / "ct", tmp_path / "mri"))[1]
+    assert problem.harmless and problem.reason == (
+        f"DICOM files in {tmp_path}/ct are paired by their names, not by where their slices lie; check that files of "
+        "one name show the same slice"
+    )
+    (problem,) = find_scenes((tmp_path / "ct", tmp_path / "series"))[1]
+    assert problem.reason.startswith(f"DICOM files in {tmp_path}/ct and {tmp_path}/series are paired by their names")
+    assert problem.reason.endswith("or fuse both as volumes, by position: adasffuse fuse A B -o NAME.nii.gz")
+    assert not find_scenes((tmp_path / "ct",))[1] and not find_scenes((tmp_path / "one", tmp_path / "other"))[1]
+
+
 def test_a_file_that_is_no_image_is_reported_and_skipped(tmp_path):
     touch(tmp_path, "a/1.png", "a/1.txt", "a/notes.md", "b/1.png", "b/4.txt", "b/5.txt", "b/6.txt", "b/7.txt")
     pairs, problems = find_scenes((tmp_path / "a", tmp_path / "b"))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -187,6 +188,33 @@ def test_an_output_that_takes_nothing_is_no_error():
     with start("-c", SAYING, stdout=writing) as process:
         os.close(writing)
         assert process.communicate(timeout=60)[1] == b"to standard error\n" and process.returncode == 5
+
+
+FULL = Path("/dev/full")  # takes nothing, as a full disk
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full")
+@pytest.mark.parametrize(
+    "arguments, status, first",
+    [
+        (["-c", SAYING], 5, b"to standard error\n"),
+        (["-c", SAYING.replace("return 5", "return 0")], 1, b"to standard error\n"),
+        *[(["-m", "adasffuse", *words], 1, b"") for words in (["--help"], ["--version"], ["info", "--help"])],
+    ],
+)
+def test_an_output_that_cannot_be_written_is_told_and_no_success(arguments, status, first):
+    with FULL.open("w") as full, start(*arguments, stdout=full) as process:
+        err = process.communicate(timeout=60)[1]
+    told = b"error: cannot write standard output: No space left on device; free some space\n"
+    assert (process.returncode, err) == (status, first + told)
+
+
+def test_help_into_a_closed_pipe_is_quiet():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with start("-m", "adasffuse", "info", "--help", stdout=writing) as process:
+        os.close(writing)
+        assert process.communicate(timeout=60)[1] == b"" and process.returncode == 0
 
 
 def test_a_process_without_output():

@@ -54,6 +54,16 @@ def test_what_parse_range_has_not_seen_is_refused():
         resolve_range((0, 1), [])
 
 
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.97])
+def test_the_window_where_pixels_are_missing_everywhere(tmp_path, share):
+    values = np.tile(np.linspace(20, 30, 60, dtype=np.float32), (40, 1))
+    values[np.random.default_rng(0).random(values.shape) < share] = np.nan
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    for words in ("folder", "0% 100%"):
+        low, high = resolve_range(parse_range(words), [tmp_path / "a.tif"])
+        assert 20 <= low < 22 and 28 < high <= 30
+
+
 def test_one_window_for_all_deep_files_of_a_folder(tmp_path):
     files = [tmp_path / "a.tif", tmp_path / "b.tif"]
     for file, base in zip(files, (7000, 7500)):

@@ -3,6 +3,8 @@
 import errno
 import importlib.util
 import json
+import math
+import shutil
 from pathlib import Path
 
 import cv2
@@ -415,6 +417,41 @@ def test_calibrate_once_and_apply(folders, weights, tmp_path, capsys):
     assert fuse.run(arguments) == 0
     assert fuse.run([*arguments, "--align", "affine"]) == 1
     assert "give one of them" in capsys.readouterr().err
+
+
+def test_align_reports_as_json(folders, tmp_path, capsys):
+    sources = [str(tmp_path / "in" / name) for name in ("infrared", "visible")]
+    shutil.copytree(folders, tmp_path / "in")
+    shutil.copy(folders / "infrared/1.png", tmp_path / "in/infrared/lonely.png")
+    (tmp_path / "in/infrared/2.png").write_bytes(b"no image")
+    (tmp_path / "in/visible/notes.txt").touch()
+
+    def report(*more: str) -> dict:
+        align.run([*sources, *more, "--json"])
+        return json.loads(capsys.readouterr().out)
+
+    found = report("--method", "translation", "-o", str(tmp_path / "out"))
+    assert not found["ok"] and [one["name"] for one in found["failed"]] == ["lonely", "2"]
+    assert found["notices"][0] == f"{sources[1]} also holds notes.txt, no image by name"
+    assert (found["method"], found["grid"]) == ("translation", "b")
+    (one,) = found["aligned"]
+    results = [str(tmp_path / "out" / name / "1.png") for name in ("infrared", "visible")]
+    assert one["sources"] == [f"{folder}/1.png" for folder in sources] and one["results"] == results
+    x, y = (one["matrix"][k][2] for k in (0, 1))
+    assert one["off"] == pytest.approx(math.hypot(x, y), abs=0.01) and not one["field"]
+    assert any("pixels are exact 0" in notice for notice in found["notices"])
+    assert "results" not in report()["aligned"][0]
+
+    saved = report("--save", str(tmp_path / "c.json"))
+    assert saved["ok"] and (saved["saved"], saved["pairs"]) == (str(tmp_path / "c.json"), 1)
+    assert [one["name"] for one in saved["failed"]] == ["lonely", "2"]
+    assert report("--grid", "a", "--save", "c.json") == {
+        "ok": False,
+        "error": "--grid a: a calibration serves both grids; give --grid where it is applied",
+    }
+    with pytest.raises(SystemExit):
+        report("--method", "unknown")
+    assert "invalid choice: 'unknown'" in json.loads(capsys.readouterr().out)["error"]
 
 
 def test_what_is_to_know_of_a_source_is_said(folders, tmp_path, capsys):

@@ -95,6 +95,14 @@ def test_where_a_single_image_holds_data_it_is_shown(tmp_path):
 def test_an_image_without_content_is_left_out(tmp_path):
     paths = bracket(tmp_path)
     write_image(tmp_path / "white.png", np.full((160, 200, 3), 255, np.uint8))
+    flat = np.full((160, 200), 0.9, np.float32)
+    flat[:60] = np.nan
+    tifffile.imwrite(tmp_path / "flat.tif", flat)
+    of_floats = [tmp_path / f"{number}.tif" for number in (1, 2)]
+    for number, path in enumerate(of_floats):
+        tifffile.imwrite(path, texture(160, 200, number).astype(np.float32) / 255)
+    fused = fuse_stack(fuser(), [*of_floats, tmp_path / "flat.tif"], StackOptions(range=parse_range("0 1")))
+    assert fused.used == 2
     fused = fuse_stack(fuser(), [*paths, tmp_path / "white.png"])
     assert fused.used == 3 and any("no content" in notice for notice in fused.notices)
     assert np.array_equal(fused.pixels, fuse_stack(fuser(), paths).pixels)
@@ -221,6 +229,14 @@ def test_resume_skips_what_is_finished(stacks, weights, tmp_path, capsys):
     assert run(stacks, "-o", tmp_path / "out", "--resume", "--json", weights=weights) == 0
     report = json.loads(capsys.readouterr().out)
     assert [row.get("skipped", False) for row in report["stacks"]] == [True, False]
+
+
+def test_results_are_named_as_the_folder_was_given(stacks, weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # fused, then finished before
+        assert run(stacks, "-o", "out", "--resume", "--json", weights=weights) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert [row["result"] for row in report["stacks"]] == ["out/one.png", "out/two.png"]
 
 
 def test_one_bad_stack_does_not_stop_the_rest(stacks, weights, tmp_path, capsys):

@@ -25,6 +25,7 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.volumes import Volume, check_same_grid, read_volume
+from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser
 from adasffuse.inference.volume import fuse_volumes, window_of
 from adasffuse.tasks import TASKS
@@ -317,6 +318,21 @@ def test_names_of_volumes_tell_the_task(tmp_path, weights, capsys):
     assert status == 1 and "was trained for task 'mif', not 'mff'" in said["error"]
 
 
+@pytest.mark.parametrize(
+    ("names", "task", "reason"),
+    [
+        (("ct", "mri"), [], "the names say ct and mri; --task changes it"),
+        (("one", "two"), [], "that of volumes whose names tell no other; --task changes it"),
+        (("one", "two"), ["--task", "mif"], "as --task says"),
+    ],
+)
+def test_the_task_of_volumes_is_said(tmp_path, weights, capsys, names, task, reason):
+    scan = np.arange(192, dtype=np.int16).reshape(8, 8, 3)
+    files = [str(volume(tmp_path / f"{name}.nii", scan)) for name in names]
+    assert fuse.run([*files, "-o", str(tmp_path / "f.nii"), "--weights", str(weights), *task]) == 0
+    assert capsys.readouterr().out.startswith(f"task mif, {TASKS['mif'].title} ({reason})\n")
+
+
 def test_volumes_are_fused_slice_by_slice(tmp_path, weights):
     from adasffuse.inference.fuser import load_fuser
 
@@ -373,6 +389,14 @@ def test_a_result_never_replaces_a_volume_and_no_volume_is_fused_with_itself(tmp
     assert run(one, one, "-o", tmp_path / "f.nii", "--weights", weights) == 1
     assert "one and the same volume" in capsys.readouterr().err
     assert other.read_bytes() == before and not (tmp_path / "f.nii").exists()
+
+
+def test_slices_that_are_paired_by_names_are_told(tmp_path, weights, capsys):
+    series(tmp_path / "ct", (1, 2))
+    for number in (1, 2):
+        write_image(tmp_path / "mri" / f"{number}.png", texture(4, 6, number))
+    assert run(tmp_path / "ct", tmp_path / "mri", "-o", tmp_path / "out", "--weights", weights) == 0
+    assert f"notice: DICOM files in {tmp_path}/ct are paired by their names, not by where" in capsys.readouterr().out
 
 
 def test_volumes_whose_names_say_the_other_order(tmp_path, capsys):

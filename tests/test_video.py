@@ -1,11 +1,14 @@
 """Videos and folders of frames: what is read, which frames belong together, and what is written."""
 
 import json
+import os
 import resource
 import shutil
+import signal
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -34,7 +37,7 @@ from adasffuse.registration.aligner import Aligner
 from adasffuse.registration.transform import Transform
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import find_task
-from tests.tiny import Mean, texture
+from tests.tiny import Mean, texture, writing
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'adasffuse[video]'")
 
@@ -118,6 +121,17 @@ def pair(tmp_path_factory) -> tuple[Path, Path]:
 
 
 # ---- files written and read
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files are not locked on Windows")
+def test_what_a_run_that_was_killed_left_of_a_video_is_removed_by_the_next(tmp_path):
+    with writing(tmp_path / "a.mp4", "die") as process:
+        process.communicate(timeout=60)
+    assert len(os.listdir(tmp_path)) == 1
+    with write_video(tmp_path / "a.mp4", HEIGHT, WIDTH, Fraction(RATE), Fraction(1, RATE)) as writer:
+        writer.write(texture(HEIGHT, WIDTH, 0), 0)
+        writer.finish(1 / RATE)
+    assert os.listdir(tmp_path) == ["a.mp4"]
 
 
 def test_a_gray_ramp_survives_within_a_level(tmp_path):
@@ -656,21 +670,37 @@ def test_a_preview_keeps_the_pace_of_the_file_and_ends_when_asked(pair, monkeypa
     assert [when for when, _ in window.shown] == pytest.approx([0, 0, 0.04, 0.08, 0.12, 0.16])
 
 
-def test_cameras_are_shown_and_recorded_until_the_user_ends(tmp_path, monkeypatch):
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(video_module, "time", clock)
+    FakeCamera.clock = clock
+    return clock
 
-    class FakeCamera:
-        def __init__(self, name: str, count: int = 100) -> None:
-            self.name, self.left = name, count
 
-        def latest(self) -> np.ndarray:
-            self.left -= 1
-            if self.left < 0:
-                raise ImageError(f"camera {self.name} gives no more frames")
-            clock.now += 0.02
-            return np.full((HEIGHT, WIDTH, 3), 100 + self.left % 8, np.uint8)
+class FakeCamera:
+    """Gives a frame every 20 ms of a clock; before one of them a signal comes."""
 
+    clock = Clock()
+    signals: ClassVar[dict[int, signal.Signals]] = {}  # number of frames left to what comes then
+
+    def __init__(self, name: str, count: int = 100) -> None:
+        self.name, self.left = name, count
+
+    def latest(self) -> np.ndarray:
+        self.left -= 1
+        if self.left < 0:
+            raise ImageError(f"camera {self.name} gives no more frames")
+        if self.name == "0" and self.left in self.signals:
+            signal.raise_signal(self.signals[self.left])
+        self.clock.now += 0.02
+        return np.full((HEIGHT, WIDTH, 3), 100 + self.left % 8, np.uint8)
+
+    def close(self) -> None:
+        pass
+
+
+def test_cameras_are_shown_and_recorded_until_the_user_ends(tmp_path, clock):
     cameras = FakeCamera("0"), FakeCamera("1")
     report = show_cameras(mean_fuser(), *cameras, FakeWindow(clock, last=5), tmp_path / "out.mkv")
     assert (report.shown, report.problem) == (5, "")
@@ -678,6 +708,37 @@ def test_cameras_are_shown_and_recorded_until_the_user_ends(tmp_path, monkeypatc
     report = show_cameras(mean_fuser(), FakeCamera("0", 3), FakeCamera("1"), FakeWindow(clock), tmp_path / "b.mkv")
     assert report.shown == 3 and "camera 0 gives no more" in report.problem
     assert len(decoded(tmp_path / "b.mkv")) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_cameras_are_recorded_without_a_display_until_a_signal_ends_it(tmp_path, clock, monkeypatch, capsys, number):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setattr(command, "Camera", FakeCamera)
+    monkeypatch.setattr(FakeCamera, "signals", {95: number})
+    monkeypatch.setattr(command, "fuser_from", lambda args, task: mean_fuser(task))
+    before = signal.getsignal(number)
+    words = ["--camera_a", "0", "--camera_b", "1", "-o", str(tmp_path / "out.mp4")]
+    assert command.run([*words, "--json"]) == 0
+    out, err = capsys.readouterr()
+    said = json.loads(out)
+    assert (said["ok"], said["shown"], said["seen"], said["output"]) == (True, 5, False, str(tmp_path / "out.mp4"))
+    assert f"recording to {tmp_path / 'out.mp4'}; Ctrl-C ends it" in err and signal.getsignal(number) == before
+    assert len(decoded(tmp_path / "out.mp4")) == 5
+
+
+def test_a_second_signal_interrupts_a_recording(tmp_path, clock, monkeypatch):
+    monkeypatch.setattr(FakeCamera, "signals", {95: signal.SIGINT})
+    monkeypatch.setattr(live.Unseen, "closed", lambda self: self._ended and signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        show_cameras(mean_fuser(), FakeCamera("0"), FakeCamera("1"), live.Unseen(), tmp_path / "out.mp4")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_recording_of_cameras_ends_after_some_seconds(tmp_path, clock):
+    cameras = FakeCamera("0"), FakeCamera("1")
+    report = show_cameras(mean_fuser(), *cameras, live.Unseen(), tmp_path / "out.mkv", seconds=0.1)
+    assert (report.shown, report.problem) == (4, "")  # of 40 ms each, from the first on
+    assert report.summary().startswith("4 frames recorded, ")
 
 
 def test_a_camera_gives_its_newest_frame_and_says_when_it_ends(pair):
@@ -763,7 +824,9 @@ def test_a_dry_run_writes_nothing(tmp_path, pair, capsys):
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--quality", "60"], "--quality lies in 0..51"),
         (["A.mp4", "B.mp4", "-o", "frames", "--audio", "b"], "a folder of frames has no sound"),
         (["--camera_a", "0"], "--camera_a and --camera_b"),
-        (["--camera_a", "0", "--camera_b", "1"], "cameras need --show"),
+        (["--camera_a", "0", "--camera_b", "1"], "cameras need --show, or -o OUT.mp4 to record"),
+        (["--camera_a", "0", "--camera_b", "1", "-o", "x.mp4", "--seconds", "0"], "--seconds is a number above 0"),
+        (["A.mp4", "B.mp4", "-o", "x.mp4", "--seconds", "3"], "--seconds is for cameras"),
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--fps", "0"], "frames per second"),
     ],
 )

@@ -1,5 +1,8 @@
 """What several tests need: a network and a data set small enough for seconds on one CPU core."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -66,3 +69,22 @@ def write_ivf(root: Path, stems: tuple[str, ...] = ("1", "2", "3"), size: tuple[
         write_image(root / "IVF/infrared" / f"{stem}.png", texture(*size, seed=2 * number))
         write_image(root / "IVF/visible" / f"{stem}.png", texture(*size, seed=2 * number + 1))
     return root
+
+
+KILLED = """
+import os, signal, sys
+from adasffuse.files import replacing
+with replacing(sys.argv[1]) as temporary:
+    temporary.write_bytes(bytes(1000))
+    if sys.argv[2] == "live":
+        print("writing", flush=True)
+        sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def writing(path: Path, how: str) -> subprocess.Popen:
+    """A process that is killed while it writes a file: how 'die' at once, 'live' when its input ends."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, "-c", KILLED, str(path), how]
+    return subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -2,15 +2,24 @@
 
 import argparse
 import itertools
+import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from adasffuse.cli.arguments import add_grid_option, add_source_options, fixed_range, given_path, range_of
+from adasffuse.cli.arguments import (
+    ReportingParser,
+    add_grid_option,
+    add_source_options,
+    fixed_range,
+    given_path,
+    range_of,
+)
 from adasffuse.files import check_outputs, name_of, printable, replacing_all, told
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, VideoFile
@@ -38,7 +47,7 @@ _EXAMPLES = """examples:
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = ReportingParser(
         prog=prog,
         description="Register pairs of images that do not lie on each other. Sizes and fields of view may differ.",
         epilog=_EXAMPLES,
@@ -58,6 +67,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     what.add_argument(
         "--save", type=given_path, metavar="FILE", help="a calibration file: the median over all pairs, JSON"
     )
+    what.add_argument("--json", action="store_true", help="report as JSON on standard output")
     add_source_options(parser, parser.add_argument_group("how to read the sources"))
     return parser
 
@@ -78,6 +88,8 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         return _calibrate(job, args) if args.save is not None else _align(job, args)
     except (ValueError, OSError) as error:
         say(f"error: {told(error)}", sys.stderr)
+        if args.json:
+            say(json.dumps({"ok": False, "error": told(error)}))
         return 1
 
 
@@ -89,11 +101,12 @@ class _Job:
     ranges: tuple
     no_data: tuple
     names: tuple[str, str]  # folders of the sources below the results
-    failed: list[str]  # why files belong to no pair
+    failed: list[tuple[str, str]]  # name and reason of what belongs to no pair
+    notices: list[str]  # what else a user should know of the folders
 
     @staticmethod
     def of(args: argparse.Namespace) -> "_Job":
-        problems = []
+        problems, notices = [], []
         if args.a.is_file() and args.b.is_file():
             scenes, names = [scene_of_files(args.b.stem, (args.a, args.b))], ("a", "b")
         else:
@@ -101,7 +114,8 @@ class _Job:
                 if path.is_file():
                     raise ImageError(f"{path} is a file; give two files or two folders")
             scenes, found = find_scenes((args.a, args.b), (args.pattern_a, args.pattern_b))
-            problems = [problem.reason for problem in found if not problem.harmless]
+            problems = [(problem.name, problem.reason) for problem in found if not problem.harmless]
+            notices = [problem.reason for problem in found if problem.harmless]
             names = (name_of(args.a), name_of(args.b))
             if names[0] == names[1]:
                 names = ("a", "b")
@@ -109,19 +123,19 @@ class _Job:
         no_data = (args.no_data_a, args.no_data_b)
         columns = list(zip(*(scene.paths for scene in scenes))) or [(), ()]
         ranges = tuple(resolve_range(*source) for source in zip(specs, columns, no_data))
-        return _Job(scenes, ranges, no_data, names, problems)
+        return _Job(scenes, ranges, no_data, names, problems, notices)
 
     def read(self, scene: Scene) -> list[Image]:
         thermal = tuple(side == 0 and is_radiometric(path) for side, path in enumerate(scene.paths))
         return read_scene(scene, self.ranges, self.no_data, thermal, one_size=False)
 
-    def pairs(self, failed: list[str]) -> Iterator[tuple[str, Image, Image]]:
-        """Name and images of each pair; why others cannot be read is added to `failed`."""
+    def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[str, Image, Image]]:
+        """Name and images of each pair; name and reason of those that cannot be read are added to `failed`."""
         for scene in self.scenes:
             try:
                 a, b = self.read(scene)
             except (ValueError, OSError) as error:
-                failed.append(printable(f"{scene.stem}: {told(error)}"))
+                failed.append((scene.stem, told(error)))
                 continue
             yield scene.stem, a, b
 
@@ -132,7 +146,8 @@ class _Videos:
 
     a: VideoFile
     b: VideoFile
-    failed: tuple[str, ...] = ()
+    failed: tuple[tuple[str, str], ...] = ()
+    notices: tuple[str, ...] = ()
 
     @staticmethod
     def of(args: argparse.Namespace) -> "_Videos":
@@ -146,7 +161,7 @@ class _Videos:
         check_pair(*opened, shortest=True, aligned=True)
         return _Videos(*opened)
 
-    def pairs(self, failed: list[str]) -> Iterator[tuple[str, Image, Image]]:
+    def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[str, Image, Image]]:
         """Number and images of frames that belong together, spread over both videos."""
         seconds = [video.duration for video in (self.a, self.b) if video.duration is not None]
         step = max(1, int(min(seconds) * self.b.rate / _FRAMES if seconds else self.b.rate))
@@ -154,7 +169,7 @@ class _Videos:
         for a, b in itertools.islice(frames, step // 2, None, step):
             yield b.name, a.image, b.image
         if frames.damage:
-            failed.append(printable(frames.damage))
+            failed.append(("further frames", frames.damage))
 
 
 def _align(job: _Job, args: argparse.Namespace) -> int:
@@ -169,12 +184,15 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         for name in job.names:
             check_outputs(folders={"-o": args.out / name})
         try_to_write(args.out)
-    failed = [printable(reason) for reason in job.failed]
+    failed = list(job.failed)
+    rows: list[dict[str, Any]] = []
     written: list[Path] = []
-    told_of: list[str] = []  # what a user should know of the files
+    told_of = list(job.notices)  # what a user should know of folders and files
     empty = []  # share of pixels without data, of each warped image that has some
+    began = time.perf_counter()
     for scene in job.scenes:
         started = time.perf_counter()
+        row: dict[str, Any] = {"name": scene.stem, "sources": list(map(str, scene.paths))}
         try:
             images = job.read(scene)
             told_of += [notice for image in images for notice in image.notices]
@@ -191,25 +209,44 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
                     for file, image in zip(files, images):
                         save_result(new(file), image.pixels, image.depth)
                 written += files
+                row["results"] = list(map(str, files))
         except SaveError:
             raise
         except (ValueError, OSError) as error:
-            failed.append(printable(f"{scene.stem}: {told(error)}"))
+            failed.append((scene.stem, told(error)))
             continue
         lengths = np.hypot(*np.moveaxis(transform.displacement(), -1, 0))
-        seconds = time.perf_counter() - started
-        say(f"{printable(scene.stem)}: off by {lengths.mean():.1f} px, at most {lengths.max():.1f} ({seconds:.1f} s)")
-    for reason in failed:
-        say(f"  failed: {reason}", sys.stderr)
+        row |= {"off": round(float(lengths.mean()), 2), "largest": round(float(lengths.max()), 2)}
+        rows.append(row | {"matrix": transform.matrix.tolist(), "field": transform.field is not None})
+        if not args.json:
+            seconds = time.perf_counter() - started
+            say(f"{printable(scene.stem)}: off by {row['off']:.1f} px, at most {row['largest']:.1f} ({seconds:.1f} s)")
+    notices = former_results(written) + ([_border_notice(empty, grid)] if empty else [])
+    if args.json:
+        values = {"method": method, "grid": grid, "aligned": rows} | _lost(failed, [*told_of, *notices])
+        say(json.dumps({"ok": not failed} | values | {"seconds": round(time.perf_counter() - began, 3)}))
+        return int(bool(failed))
+    _say_failed("failed", failed)
     say_notices(told_of)
-    for notice in former_results(written):
+    for notice in notices:
         say(f"notice: {printable(notice)}")
-    if empty:
-        say(f"notice: {_border_notice(empty, grid)}")
     place = f" -> {printable(args.out)}" if args.out is not None else ""
-    count = len(job.scenes) - len(failed) + len(job.failed)
-    say(f"{count} {'pair' if count == 1 else 'pairs'} aligned by {method}, {len(failed)} failed{place}")
+    say(f"{len(rows)} {'pair' if len(rows) == 1 else 'pairs'} aligned by {method}, {len(failed)} failed{place}")
     return int(bool(failed))
+
+
+def _lost(failed: Sequence[tuple[str, str]], notices: Sequence[str]) -> dict[str, Any]:
+    """Failures and notices as JSON values."""
+    return {
+        "failed": [{"name": name, "reason": reason} for name, reason in failed],
+        "notices": list(dict.fromkeys(notices)),
+    }
+
+
+def _say_failed(word: str, failed: Sequence[tuple[str, str]]) -> None:
+    """A line for each failure, on standard error."""
+    for name, reason in failed:
+        say(printable(f"  {word}: {name}: {reason}"), sys.stderr)
 
 
 def _border_notice(empty: list[float], grid: str) -> str:
@@ -234,8 +271,8 @@ def _calibrate(job: _Job | _Videos, args: argparse.Namespace) -> int:
     if args.save.suffix.lower() in IMAGE_SUFFIXES:
         raise ValueError(f"--save {args.save}: the name of an image; give that of a calibration file, such as c.json")
     check_outputs({"--save": args.save})
-    failed = [printable(reason) for reason in job.failed]
-    told_of: list[str] = []  # what a user should know of the files
+    failed = list(job.failed)
+    told_of = list(job.notices)  # what a user should know of folders and files
 
     def pairs() -> Iterator[tuple[str, Image, Image]]:
         for name, a, b in job.pairs(failed):
@@ -244,12 +281,20 @@ def _calibrate(job: _Job | _Videos, args: argparse.Namespace) -> int:
 
     try:
         result = calibrate(pairs(), args.method, args.measure)
-        failed += [printable(f"{name}: {reason}") for name, reason in result.failed]
+        failed += result.failed
     finally:
-        for reason in failed:
-            say(f"  not used: {reason}", sys.stderr)
+        _say_failed("not used", failed)
         say_notices(told_of)
     result.save(args.save)
+    if args.json:
+        found = {
+            "method": args.method,
+            "saved": str(args.save),
+            "pairs": result.pairs,
+            "spread": round(result.spread, 3),
+        }
+        say(json.dumps({"ok": True} | found | _lost(failed, told_of)))
+        return 0
     say(
         f"{printable(args.save)}: {args.method}, {result.pairs} pairs, half of them within {result.spread:.1f} px of it"
     )

@@ -5,6 +5,7 @@ adasffuse check DATA/test/IVF              one data set
 adasffuse check thermal rgb --sheet s.png  two folders, and a contact sheet of their pairs
 adasffuse check images                     one folder
 
+Names such as thermal and rgb tell the task, and whether the folders are in its order, as for 'adasffuse fuse'.
 The report can be pasted into a bug report.  Exit status: 0, or 1 where there are problems.
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from numpy import ndarray
 
-from adasffuse.cli.arguments import given_path
+from adasffuse.cli.arguments import given_path, words_of_source
 from adasffuse.data.survey import (
     Survey,
     data_sets,
@@ -35,6 +36,7 @@ from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import read_image
 from adasffuse.images.write import check_suffix, quantise, write_image
 from adasffuse.process import say
+from adasffuse.tasks import guess_task
 
 _SHOWN = 8  # lines of problems or notices of one kind of folder
 _SHEET = 12  # scenes on a contact sheet
@@ -96,7 +98,14 @@ def _surveys(args: argparse.Namespace) -> list[Survey]:
     if len(args.folders) > 1 or any(patterns):
         folders = args.folders * 2 if len(args.folders) == 1 else args.folders
         given = (*patterns, *[None] * len(folders))[: len(folders)] if any(patterns) else None
-        return [survey_folders(folders, " + ".join(map(str, args.folders)), None, given)]
+        guess, swapped = None, []
+        try:
+            guess = guess_task(*map(words_of_source, folders[:2], (given or patterns)[:2]))
+        except ValueError as error:
+            swapped = [f"adasffuse fuse refuses this order: {error}"]
+        survey = survey_folders(folders, " + ".join(map(str, args.folders)), guess[0] if guess else None, given)
+        survey.problems += swapped
+        return [survey]
     (root,) = args.folders
     sets = data_sets(root)
     if sets:

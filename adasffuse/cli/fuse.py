@@ -182,7 +182,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     )
     fuser = fuser_from(args, task.id)
     if ranks.main and not args.json:
-        say(f"task {task.id}, {task.title} ({reason})")
+        _say_task(task, reason)
     if args.dry_run:
         return _dry_run(fuser, work, wanted, args) if ranks.main else 0
     report = fuse_scenes(fuser, work, wanted, resume=None if work.file else args.resume, ranks=ranks)
@@ -202,12 +202,11 @@ def _fuse_volumes(args: argparse.Namespace) -> int:
     refused += [name for name in ("align", "keep_metadata") if getattr(args, name) != "none"]
     if refused:
         raise ValueError(f"--{refused[0]} is not for volumes")
-    task = TASKS[args.task or "mif"]
-    if args.task is None and len(args.sources) == 2:
-        guess = guess_task(*([path.name.split(".")[0], path.absolute().parent.name] for path in args.sources))
-        task = guess[0] if guess else task
+    task, reason = _task_of_volumes(args)
     fuser = fuser_from(args, task.id)
     ranges = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
+    if not args.json:
+        _say_task(task, reason)
     hidden = True if args.json else None
     notices = fuse_volumes(
         fuser, args.sources, args.out, ranges, args.depth, progress=lambda n: tqdm(n, "slices", disable=hidden)
@@ -326,12 +325,34 @@ def _task(args: argparse.Namespace, given: Given) -> tuple[Task, str]:
         return TASKS["ivf"], "a radiometric JPEG holds both"
     if args.task:
         return TASKS[args.task], "as --task says"
-    guess = guess_task(*map(words_of_source, given.paths[:2], given.patterns[:2]))
+    guess = _guess(*map(words_of_source, given.paths[:2], given.patterns[:2]))
     if guess is None:
         tasks = ", ".join(f"{task.id} ({task.title})" for task in TASKS.values())
         raise ValueError(f"the names do not tell what is fused; say --task with one of {tasks}")
+    return guess
+
+
+def _task_of_volumes(args: argparse.Namespace) -> tuple[Task, str]:
+    """The task of volumes, and who said so."""
+    if args.task:
+        return TASKS[args.task], "as --task says"
+    guess = None
+    if len(args.sources) == 2:
+        guess = _guess(*([path.name.split(".")[0], path.absolute().parent.name] for path in args.sources))
+    return guess or (TASKS["mif"], "that of volumes whose names tell no other; --task changes it")
+
+
+def _guess(first: Sequence[str], second: Sequence[str]) -> tuple[Task, str] | None:
+    """The task that the names of both sources tell, and how, or None."""
+    guess = guess_task(first, second)
+    if guess is None:
+        return None
     task, word_a, word_b = guess
     return task, f"the names say {word_a} and {word_b}; --task changes it"
+
+
+def _say_task(task: Task, reason: str) -> None:
+    say(f"task {task.id}, {task.title} ({reason})")
 
 
 def _work(args: argparse.Namespace, given: Given) -> Work:

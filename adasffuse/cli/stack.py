@@ -133,7 +133,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
             before = stamps(scene.paths)
             finished = journal.finished(scene) if args.resume else None
             if finished:
-                rows.append({"name": scene.stem, "result": str(finished), "skipped": True})
+                rows.append({"name": scene.stem, "result": str(work.save_dir / finished.name), "skipped": True})
                 continue
             outdated += args.resume and journal.outdated(scene)
             try:

@@ -21,7 +21,7 @@ from adasffuse.cli.arguments import (
 from adasffuse.files import check_outputs, printable, told
 from adasffuse.images.frames import DEFAULT_QUALITY, DEFAULT_RATE, FrameFolder, VideoFile, is_video_name, list_frames
 from adasffuse.images.image import ImageError
-from adasffuse.images.live import Camera, Window
+from adasffuse.images.live import Camera, Unseen, Window
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.inference.video import (
     AUDIO,
@@ -46,6 +46,7 @@ DESCRIPTION = """Fuse two sequences of frames: video files, folders of images, o
   adasffuse video infrared.mkv visible.mkv -o fused/          PNG frames
   adasffuse video infrared.mp4 visible.mp4 --show             live preview, q ends it
   adasffuse video --camera_a 0 --camera_b 1 --show
+  adasffuse video --camera_a 0 --camera_b 1 -o fused.mp4      record; Ctrl-C ends it
 
 B leads: the result has its frame times and its sound; A gives its nearest frame in time.  Two folders go by names.
 """
@@ -101,7 +102,10 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
         "--show", action="store_true", help="show the result in a window; late frames are dropped; q ends"
     )
     live.add_argument("--camera_a", metavar="DEVICE", help="capture device instead of A: its number, path or address")
-    live.add_argument("--camera_b", metavar="DEVICE", help="capture device instead of B; -o records what is shown")
+    live.add_argument(
+        "--camera_b", metavar="DEVICE", help="capture device instead of B; -o records, also without --show"
+    )
+    live.add_argument("--seconds", type=float, metavar="N", help="end cameras after N seconds (default: q, or Ctrl-C)")
     report = parser.add_argument_group("report")
     report.add_argument(
         "--dry_run",
@@ -145,11 +149,15 @@ def _impossible(args: argparse.Namespace) -> str:
     if any(cameras):
         if not all(cameras) or args.a or args.b:
             return "cameras take the place of both sources: give --camera_a and --camera_b, and neither A nor B"
-        if not args.show:
-            return "cameras need --show"
+        if not args.show and args.output is None:
+            return "cameras need --show, or -o OUT.mp4 to record what they see, or both"
         if args.dry_run or (args.output is not None and not is_video_name(args.output)):
             return "--dry_run does not go with cameras" if args.dry_run else "what cameras show is written to a video"
+        if args.seconds is not None and not 0 < args.seconds < float("inf"):
+            return f"--seconds is a number above 0, got {args.seconds:g}"
         return ""
+    if args.seconds is not None:
+        return "--seconds is for cameras; files end by themselves"
     if args.a is None or args.b is None:
         return "give two sources, A and B, or --camera_a and --camera_b"
     if args.show and args.output is not None:
@@ -265,11 +273,13 @@ def _show(a: Frames, b: Frames, args: argparse.Namespace) -> int:
 
 def _cameras(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
-        window = stack.enter_context(closing(Window()))
+        window = stack.enter_context(closing(Window() if args.show else Unseen()))
         cameras = [stack.enter_context(closing(Camera(name))) for name in (args.camera_a, args.camera_b)]
-        return _shown(
-            show_cameras(fuser_from(args, args.task), *cameras, window, args.output, args.quality, _align(args)), args
-        )
+        fuser, align = fuser_from(args, args.task), _align(args)
+        if not args.show:
+            say(f"recording to {printable(args.output)}; Ctrl-C ends it", sys.stderr)
+        report = show_cameras(fuser, *cameras, window, args.output, args.quality, align, args.seconds)
+        return _shown(report, args)
 
 
 def _shown(report: LiveReport, args: argparse.Namespace) -> int:

@@ -38,7 +38,7 @@ class Facts:
     contrast: float  # standard deviation
     black: float  # share of pixels at 0
     white: float  # share of pixels at full white
-    sharpness: float  # mean magnitude of the Laplacian
+    sharpness: float  # mean magnitude of the Laplacian, where a pixel and its four neighbours hold data
     missing: float  # share of pixels without data
     thumbnail: ndarray  # (1024,), mean 0 and length 1; zeros of a flat image
     notices: tuple[str, ...] = ()
@@ -126,7 +126,7 @@ def facts_of(path: Path, image: Image) -> Facts:
     luma = luminance(image.pixels)
     valid = image.valid if image.valid is not None else np.ones(luma.shape, bool)
     used = luma[valid] if valid.any() else luma.ravel()
-    thumbnail = cv2.resize(luma, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).ravel()
+    thumbnail = _thumbnail(luma, valid)
     centred = (thumbnail - thumbnail.mean()).astype(np.float32)
     length = float(np.linalg.norm(centred))
     flat = length < _FLAT * _THUMBNAIL
@@ -139,11 +139,31 @@ def facts_of(path: Path, image: Image) -> Facts:
         255 * float(used.std()),
         float(np.mean(used < _LEVEL / 2)),
         float(np.mean(used > 1 - _LEVEL / 2)),
-        255 * float(np.abs(cv2.Laplacian(luma, cv2.CV_32F)).mean()),
+        255 * _sharpness(luma, valid),
         1 - float(valid.mean()),
         centred * 0 if flat else centred / length,
         tuple(notice.removeprefix(f"{path}: ") for notice in image.notices),
     )
+
+
+def _thumbnail(luma: ndarray, valid: ndarray) -> ndarray:
+    """(1024,) means of what holds data; where nothing does, the mean of all."""
+    size = (_THUMBNAIL, _THUMBNAIL)
+    if valid.all():
+        return cv2.resize(luma, size, interpolation=cv2.INTER_AREA).ravel()
+    known = valid.astype(np.float32)
+    values, shares = (cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in (luma * known, known))
+    mean = luma[valid].mean() if valid.any() else np.float32(0)
+    return np.divide(values, shares, out=np.full_like(values, mean), where=shares > 1e-3).ravel()
+
+
+def _sharpness(luma: ndarray, valid: ndarray) -> float:
+    slopes = np.abs(cv2.Laplacian(luma, cv2.CV_32F))
+    if valid.all():
+        return float(slopes.mean())
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    whole = cv2.erode(valid.astype(np.uint8), cross).astype(bool)
+    return float(slopes[whole].mean()) if whole.any() else 0.0
 
 
 def _compare_pairs(survey: Survey) -> None:

@@ -54,7 +54,7 @@ def as_image(
                 "value range, LOW HIGH"
             )
     depth = _DEPTHS.get(stored.values.dtype, "float" if kind == "f" or stored.values.itemsize > 2 else "16")
-    return interpret(stored, depth, name, value_range, no_data, thermal)
+    return interpret(stored, depth, name, value_range, no_data, thermal, measurable=False)
 
 
 def _from_pillow(image: pillow.Image, name: str) -> Stored:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from adasffuse.arguments import checked
-from adasffuse.files import DISK_FULL, replacing
+from adasffuse.files import DISK_FULL, remove_abandoned, replacing
 from adasffuse.images.formats import Stored, is_radiometric, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.no_data import thermal_border_mask
@@ -464,6 +464,7 @@ def write_video(
     av, path = load_av(), Path(path)
     if not 0 <= quality <= WORST_QUALITY:
         raise ValueError(f"the quality of a video lies in 0..{WORST_QUALITY}, got {quality}")
+    remove_abandoned([path])
     try:
         with replacing(path) as temporary, av.open(str(temporary), "w", options=_container_options(path)) as container:
             stream = _add_stream(av, container, height, width, rate, time_base, quality, aspect)

@@ -1,10 +1,12 @@
-"""Cameras and a window, by OpenCV: what a live preview needs."""
+"""Cameras and a window, by OpenCV: what a live preview, or a recording without one, needs."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import cv2
 import numpy as np
@@ -102,6 +104,36 @@ class Window:
 
     def close(self) -> None:
         cv2.destroyAllWindows()
+
+
+class Unseen:
+    """In place of a window where nobody looks, as in a recording: SIGINT, of Ctrl-C, or SIGTERM ends it properly.
+
+    They do so from the first frame on, and once: a second one does what it did before.
+    """
+
+    def __init__(self) -> None:
+        self._ended = False
+        self._before: dict[int, Any] = {}  # handlers of signals
+
+    def show(self, pixels: np.ndarray, title: str) -> None:
+        """Show nothing; take arguments as `Window.show`."""
+        if self._before or self._ended or threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._end)
+
+    def closed(self, seconds: float = 0.0) -> bool:
+        """Whether a signal has ended it; does not wait."""
+        return self._ended
+
+    def close(self) -> None:
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def _end(self, number: int, frame: object) -> None:
+        self._ended = True
+        self.close()
 
 
 def no_window_because() -> str:

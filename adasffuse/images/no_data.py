@@ -20,6 +20,7 @@ _NEARLY_ZERO, _DARK = 0.02, 0.1  # of the image's brightest values: what surroun
 _RIM = 2.0  # pixels beside missing ones that a warp has mixed with them
 _CUT_OFF, _FULL = np.float32(2.5 / 255), np.float32(5 / 255)  # range of block means: no content, and content
 _BLOCK, _STEP = 8, 4  # pixels
+_LARGER = (1, 2, 4, 8)  # times a block's side, where single pixels are missing everywhere
 
 
 def thermal_border_mask(values: np.ndarray) -> np.ndarray:
@@ -135,28 +136,53 @@ def content(source: np.ndarray, valid: np.ndarray | None = None) -> float:
     255 levels, 1 from 5 levels on, smooth in between.  Noise of 2 levels does not move the means; a hot target of
     5 x 5 pixels does.
 
+    Blocks that touch pixels without data do not count.  Where these are scattered, so that less than a quarter of the
+    blocks that hold data are whole, the means are those of what blocks hold: at least half as many pixels as a whole
+    block has, in larger blocks where needed.
+
     Args:
         source: (H, W) or (H, W, 3) float32 in [0, 1], or levels.
-        valid: (H, W) bool; blocks that touch pixels without data do not count.
+        valid: (H, W) bool, False where there is no data.
     """
-    size = source.shape[:2]
-    block = [min(_BLOCK, max(1, n // 2)) for n in size]
-    rows, columns = ([*range(0, n - b, _STEP), n - b] for n, b in zip(size, block))
-    corners = np.ix_(rows, columns)
-    means = np.concatenate([_block_means(source, rows[k : k + 128], columns, block) for k in range(0, len(rows), 128)])
-    if valid is not None:
-        whole = cv2.erode(valid.astype(np.uint8), np.ones(block, np.uint8), anchor=(0, 0))
-        means = means[whole[corners].astype(bool)]
+    block = [min(_BLOCK, max(1, n // 2)) for n in source.shape[:2]]
+    means, shares = _block_means(source, valid, block, _STEP)
+    used, least = shares > 0.999, block[0] * block[1] / 2
+    for factor in _LARGER:
+        if 4 * np.count_nonzero(used) >= np.count_nonzero(shares):
+            break
+        larger = [min(factor * n, max(1, side // 2)) for n, side in zip(block, source.shape)]
+        means, shares = _block_means(source, valid, larger, factor * _STEP)
+        used = shares * larger[0] * larger[1] >= least
+    means = means[used]
     if means.size == 0:
         return 0.0
     return float(_smooth_step((means.max() - means.min() - _CUT_OFF) / (_FULL - _CUT_OFF)))
 
 
-def _block_means(source: np.ndarray, rows: Sequence[int], columns: Sequence[int], block: Sequence[int]) -> np.ndarray:
-    """Means of the blocks whose upper left corners lie in some rows and columns."""
-    part = luma_of(source[rows[0] : rows[-1] + block[0]])
-    means = cv2.blur(part, block[::-1], anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
-    return means[np.ix_([row - rows[0] for row in rows], columns)]
+def _block_means(
+    source: np.ndarray, valid: np.ndarray | None, block: Sequence[int], step: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means of what blocks hold, `step` pixels apart, and which share of each block holds data."""
+    height, width = source.shape[:2]
+    rows, columns = ([*range(0, n - b, step), n - b] for n, b in zip((height, width), block))
+
+    def blurred(part: np.ndarray, some: Sequence[int]) -> np.ndarray:
+        means = cv2.blur(part, block[::-1], anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)
+        return means[np.ix_([row - some[0] for row in some], columns)]
+
+    means, shares = [], []
+    for k in range(0, len(rows), 128):
+        some = rows[k : k + 128]
+        band = slice(some[0], some[-1] + block[0])
+        luma, known = luma_of(source[band]), None if valid is None else valid[band]
+        if known is None or known.all():
+            means.append(blurred(luma, some))
+            shares.append(np.ones_like(means[-1]))
+        else:
+            shares.append(blurred(known.astype(np.float32), some))
+            sums = blurred(np.where(known, luma, np.float32(0)), some)
+            means.append(np.divide(sums, shares[-1], out=np.zeros_like(sums), where=shares[-1] > 0))
+    return np.concatenate(means), np.concatenate(shares)
 
 
 def without_empty(sources: Sequence[np.ndarray], contents: Sequence[float] | None = None) -> list[np.ndarray]:

@@ -17,6 +17,7 @@ from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 from adasffuse.tasks import Sources, find_task
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}  # hidden files (.DS_Store, ._copy.png) are ignored as well
+_DICOM = ".dcm"
 _SEPARATORS = "_-. "  # between the common part of a name and what tells the sources apart
 _FIRST_SOURCES = ("ir", "tir", "lwir", "nir", "infrared", "thermal", "low", "under", "a", "ct", "pet", "spect")
 
@@ -35,7 +36,7 @@ class SceneProblem:
 
     name: str  # the stem, or the folder where it is about several files
     reason: str  # a sentence for the user
-    kind: str  # 'unpaired' or 'duplicate'; harmless: 'not_image', 'special', 'subfolder', 'other_name'
+    kind: str  # 'unpaired' or 'duplicate'; harmless: 'not_image', 'special', 'subfolder', 'other_name', 'slices'
 
     @property
     def harmless(self) -> bool:
@@ -83,7 +84,8 @@ def find_scenes(
 
     Names are compared in Unicode's composed form (NFC): macOS writes another one than Linux and Windows.  Hidden
     files, `Thumbs.db` and `desktop.ini` are passed over.  Anything else that is left out is named: files that are no
-    images, pipes and devices, images in sub-folders and images of other names than the patterns.
+    images, pipes and devices, images in sub-folders and images of other names than the patterns.  Of DICOM files it is
+    said that names alone pair them.
 
     Args:
         folders: one per source; one folder alone gives each of its images.
@@ -118,7 +120,7 @@ def find_scenes(
             raise SceneError(f"no image in {folder} is called like {pattern!r}; {_contents(folder)}")
     if not scenes and all(problem.kind == "unpaired" for problem in unmatched):
         raise _nothing_matches(folders, sources, suggest=not given and len(folders) == 2)
-    return scenes, unmatched + problems
+    return scenes, unmatched + problems + _named_slices(folders, scenes)
 
 
 def scene_folders(
@@ -311,6 +313,22 @@ def _by_shared_name(
         return sources, []
     reason = f"{listing.folder} also holds {_some(others)}, not called like {' or '.join(map(repr, patterns))}"
     return sources, [SceneProblem(str(listing.folder), reason, "other_name")]
+
+
+def _named_slices(folders: Sequence[Path], scenes: Sequence[Scene]) -> list[SceneProblem]:
+    """That DICOM files, which say where they lie, are paired by their names; [] where there are none."""
+    holding = []
+    for number, folder in enumerate(folders):
+        slices = [scene for scene in scenes if scene.paths[number].suffix.lower() == _DICOM]
+        if len(folders) > 1 and len(slices) > 1:
+            holding.append(str(folder))
+    if not holding:
+        return []
+    cure = "check that files of one name show the same slice"
+    if len(holding) == len(folders) == 2:
+        cure += ", or fuse both as volumes, by position: adasffuse fuse A B -o NAME.nii.gz"
+    reason = f"DICOM files in {' and '.join(holding)} are paired by their names, not by where their slices lie; {cure}"
+    return [SceneProblem(holding[0], reason, "slices")]
 
 
 def _shared_name(path: Path, pattern: str) -> str:

@@ -11,6 +11,7 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.read import valid_mask
 
 _BINS = 65536  # of the histogram that percentiles are taken from
+_WHOLE = 64  # pixels with data for each block without a missing one, beyond which such blocks are too few
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,11 @@ def resolve_range(
     """The `value_range` of `read_image` for all files of one source; None where the default of each file serves.
 
     'folder': one window for all deep files keeps brightness comparable between images.  It reaches from the lowest to
-    the highest value that a block of 2 x 2 pixels has throughout: a dead pixel or a dead line counts for nothing, a
-    hot target of 2 x 2 pixels is not clipped.  'percentiles': of all values of all deep files together, from a
-    histogram of 65536 bins within that window.  Values without data do not count.  One file is held at a time.  Files
-    of 8 bits are passed over, and so are files that cannot be read (`read_image` reports them).
+    the highest value that a block of 2 x 2 pixels has throughout: a dead pixel or a dead line counts for nothing, a hot
+    target of 2 x 2 pixels is not clipped; where pixels are missing everywhere, from the lowest to the highest.
+    'percentiles': of all values of all deep files together, from a histogram of 65536 bins within that window.  Values
+    without data do not count.  One file is held at a time.  Files of 8 bits are passed over, and so are files that
+    cannot be read (`read_image` reports them).
 
     Args:
         spec: as `parse_range` returns it.
@@ -115,9 +117,9 @@ def _steady_extremes(values: np.ndarray, valid: np.ndarray | None) -> tuple[floa
     largest, smallest = _blocks(values, np.maximum), _blocks(values, np.minimum)
     if valid is not None:
         whole = _blocks(valid, np.minimum)
-        if whole.any():
+        if _WHOLE * np.count_nonzero(whole) >= np.count_nonzero(valid):
             largest, smallest = largest[whole], smallest[whole]
-        else:  # no block is whole: take single pixels
+        else:  # hardly a block is whole: take single pixels
             largest = smallest = values[valid]
     return float(largest.min()), float(smallest.max())
 

@@ -74,7 +74,7 @@ def interpret(
     Args:
         depth: '8', '16' or 'float'.
         name: what errors and notices call it.
-        measurable: commands measure whole folders of such sources, and advice to give a range says so.
+        measurable: it is a file: commands measure whole folders of them, and advice to give a range says so.
     """
     valid = valid_mask(stored, no_data, thermal)
     notices = list(stored.notices)

@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from adasffuse.arguments import checked
-from adasffuse.files import DISK_FULL, name_of, not_written, printable, told
+from adasffuse.files import DISK_FULL, name_of, not_written, printable, remove_abandoned, told
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
@@ -34,7 +34,7 @@ from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.volumes import is_volume
 from adasffuse.images.write import DEPTHS, check_suffix, quantise, result_depth, suffix_of, write_image
-from adasffuse.inference.fuser import NO_CONTENT, Fuser, source_name
+from adasffuse.inference.fuser import Fuser, source_name
 from adasffuse.inference.journal import Journal, Stamp, settings_of, stamps
 from adasffuse.inference.ranks import Ranks
 from adasffuse.process import release_freed_memory
@@ -151,6 +151,10 @@ class Work:
         if self.file:
             return self.file.with_name(f"{self.file.stem}_panel.png")
         return self.save_dir / PANELS / f"{scene.stem}.png"
+
+    def places(self, scene: Scene) -> list[Path]:
+        """All files that may be written of a scene."""
+        return [*(self.result(scene, depth) for depth in DEPTHS), self.panel(scene)]
 
 
 @checked
@@ -297,7 +301,7 @@ def fuse_scenes(
     """
     wanted, ranks = wanted or WantedResults(), ranks or Ranks()
     reading = wanted.resolved(fuser.task, work)
-    try_to_write(work.save_dir)
+    _open_folder(work)
     report = FolderReport(work.folder.name, work.file or work.save_dir, f"{fuser.precision} on {fuser.device}")
     report.ranges, report.no_data = reading.ranges, reading.no_data
     started, done = time.perf_counter(), []
@@ -328,8 +332,8 @@ def fuse_scenes(
             check_suffix(written[0], deep)
             one = _Fused(scene, written[0], images, off)
             shown = list(images) if wanted.panels else []
-            fused, empty = _fuse_images(fuser, images, turns, wanted.stretch, deep)
-            one.notices += [(scene.paths[k], NO_CONTENT) for k in empty]
+            fused, remarks = _fuse_images(fuser, images, turns, wanted.stretch, deep)
+            one.notices += [(scene.paths[k], text) for k, text in remarks]
             giver = scene.paths[0 if fuser.task.color == "a" else -1]
             metadata = read_metadata(giver, wanted.metadata)
             if is_large(fused.shape):
@@ -478,8 +482,8 @@ class _Fused:
 
 def _fuse_images(
     fuser: Fuser, images: list[Image], turns: "_Turns", stretch: bool, depth: str
-) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The fused image, rounded to its depth, and the numbers of the sources without content.
+) -> tuple[np.ndarray, tuple[tuple[int, str], ...]]:
+    """The fused image, rounded to its depth, and what is to know of sources that add little or nothing to it.
 
     The network is used in turn.  The list is emptied: images may be large.
     """
@@ -488,7 +492,7 @@ def _fuse_images(
     images.clear()
     with turns.one(height * width):
         luma = fuser.fuse_prepared(prepared)
-    return fuser.finish(luma, prepared, stretch, depth), prepared.empty
+    return fuser.finish(luma, prepared, stretch, depth), prepared.remarks
 
 
 def save_result(path: Path, fused: np.ndarray, depth: str, metadata: Metadata | None = None) -> None:
@@ -515,7 +519,13 @@ def prepare_results(work: Work) -> None:
         SaveError: the folder cannot be written.
     """
     refuse_to_overwrite(work)
+    _open_folder(work)
+
+
+def _open_folder(work: Work) -> None:
+    """Make the folder of the results, and remove what a run that was killed has left of these; errors as above."""
     try_to_write(work.save_dir)
+    remove_abandoned(path for scene in work.scenes for path in work.places(scene))
 
 
 def refuse_image_name(save_dir: Path) -> None:
@@ -537,7 +547,7 @@ def refuse_to_overwrite(work: Work) -> None:
             if source.resolve() in places:
                 raise ImageError(f"results would lie among the sources in {source}; choose another folder for them")
     for scene in work.scenes:
-        for path in (*(work.result(scene, depth) for depth in DEPTHS), work.panel(scene)):
+        for path in work.places(scene):
             if path.resolve() in sources:
                 where = "file for the result" if work.file else "folder for the results"
                 raise ImageError(f"the result {path} would overwrite a source; choose another {where}")

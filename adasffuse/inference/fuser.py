@@ -33,7 +33,12 @@ from adasffuse.tasks import GENERAL, Task, find_task
 DEFAULT_TILE = 2048
 DEFAULT_OVERLAP = 192
 STRENGTH_TASK = "ivf"
-NO_CONTENT = "has no content, a flat frame; it adds nothing to the result"
+_NO_CONTENT = "has no content, a flat frame; it adds nothing to the result"
+_SCATTERED = (
+    "holds data mostly beside pixels without any, where the others are shown, so little of it is seen; fill single "
+    "missing pixels from their neighbours first"
+)
+_LITTLE = 0.5  # share of what a source holds, below which little of it is seen
 _ROWS = 1 << 21  # pixels that are coloured at a time
 
 
@@ -212,16 +217,19 @@ class Fuser:
         stored, valids = [image.pixels for image in images], [image.valid for image in images]
         contents = [content(one, valid) for one, valid in zip(stored, valids)]
         holding = [valid is None or valid.any() for valid in valids]  # what holds no data at all has a notice already
-        empty = tuple(k for k, amount in enumerate(contents) if amount == 0 and holding[k])
-        notices += [f"{source_name(k)}: {NO_CONTENT}" for k in empty]
+        remarks = [(k, _NO_CONTENT) for k, amount in enumerate(contents) if amount == 0 and holding[k]]
         if min(contents) < 1 or any(valid is not None for valid in valids):  # values of one are mixed into the other
             stored = [expanded(one) for one in stored]
         pixels, known = complete(stored, valids, contents)
         depths = tuple(image.depth for image in images)
         gaps = find_gaps(stored, valids)
+        for k, gap in enumerate(gaps):
+            if gap is not None and contents[k] > 0 and np.mean(gap.share, where=valids[k]) < _LITTLE:
+                remarks.append((k, _SCATTERED))
+        notices += [f"{source_name(k)}: {text}" for k, text in remarks]
         if is_large(pixels[0].shape):
             pixels = [compacted(one) for one in pixels]
-        return Prepared(pixels, known, depths, gaps, tuple(notices), empty)
+        return Prepared(pixels, known, depths, gaps, tuple(notices), tuple(remarks))
 
     def fuse_prepared(self, prepared: "Prepared") -> np.ndarray:
         """The second step of `fuse`: fused luminance (H, W) float32 in [0, 1].
@@ -300,7 +308,7 @@ class Prepared:
     depths: tuple[str, ...]  # of the sources
     gaps: list[Gap | None]  # per source its regions without data, None for none
     notices: tuple[str, ...]  # what a user should know about the sources
-    empty: tuple[int, ...] = ()  # numbers of the sources that hold data and no content
+    remarks: tuple[tuple[int, str], ...] = ()  # those about sources that add little or nothing, with their numbers
 
     @property
     def lumas(self) -> list[np.ndarray]:

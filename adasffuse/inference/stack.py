@@ -156,17 +156,17 @@ class _Stack:
         used = 0
         for number, path in enumerate(self._paths):
             image = self._first_read(number)
-            if content(image.pixels) == 0:
+            if content(image.pixels, image.valid) == 0:
                 self.notices.append(f"{path}: has no content, it is left out")
                 continue
             used += 1
-            yield number, image
+            yield number, self._registered(number, image)
         self._check_images()
         if used < 2:
             raise ImageError(f"{path.parent}: {used} of {len(self._paths)} images have content; two are needed")
 
     def _first_read(self, number: int) -> Image:
-        """What `read` gives; also looks at the file's size, depth and notices, and whether it shows something new.
+        """An image, not registered; also looks at its size, depth and notices, and whether it shows something new.
 
         Raises:
             ImageError: the image has another size than the others.
@@ -179,7 +179,7 @@ class _Stack:
         before = self._digests.setdefault(hash(image.pixels.tobytes()), path)
         if before != path:
             self.notices.append(f"{path}: shows the same as {before.name}, pixel by pixel")
-        return self._registered(number, image)
+        return image
 
     def _check_images(self) -> None:
         """Refuse a stack of equal images; all have been read once."""

@@ -35,7 +35,7 @@ from adasffuse.images.frames import (
     write_video,
 )
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.live import Camera, Window
+from adasffuse.images.live import Camera, Unseen, Window
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.write import result_depth, suffix_of, write_image
 from adasffuse.inference.folder import try_to_write
@@ -431,16 +431,20 @@ def _expected(a: Frames, b: Frames) -> int | None:
 
 @dataclass
 class LiveReport:
-    """What became of a preview."""
+    """What became of a preview or a recording."""
 
-    shown: int = 0
+    shown: int = 0  # frames that were fused, for a window, a file or both
     dropped: int = 0  # frames of B that were passed over to stay live
     seconds: float = 0.0
     problem: str = ""
+    output: str = ""  # file that they were written to
+    seen: bool = True  # whether in a window
 
     def summary(self) -> str:
         pace = self.shown / self.seconds if self.seconds else 0.0
-        return f"{self.shown} frames shown, {pace:.1f} frames/s, {self.dropped} dropped"
+        done = "shown" if self.seen else "recorded"
+        place = f" -> {self.output}" if self.output else ""
+        return printable(f"{self.shown} frames {done}, {pace:.1f} frames/s, {self.dropped} dropped{place}")
 
 
 def show_files(fuser: Fuser, a: Frames, b: Frames, window: Window, align: Aligner | None = None) -> LiveReport:
@@ -469,22 +473,26 @@ def show_cameras(
     fuser: Fuser,
     a: Camera,
     b: Camera,
-    window: Window,
+    window: Window | Unseen,
     output: str | Path | None = None,
     quality: int = DEFAULT_QUALITY,
     align: Aligner | None = None,
+    seconds: float | None = None,
 ) -> LiveReport:
-    """Show the fusion of what two cameras see now, until the user ends it.
+    """Show the fusion of what two cameras see now, or only record it, until the user ends it.
 
     Args:
-        output: a video file that the shown frames are also written to, with their times.
+        window: where it is shown; `Unseen` where it is not.
+        output: a video file that the frames are written to, with their times.
+        seconds: ends it as well, from the first frames on.
     Raises:
         ImageError: sizes differ and there is no `align`, a camera gives no frame at all, or the file cannot be
             written.
     """
     _check_grid(align)
-    report, started = LiveReport(), time.perf_counter()
+    report, started = LiveReport(output=str(output or ""), seen=not isinstance(window, Unseen)), time.perf_counter()
     first, second = _newest(a), _newest(b)
+    began = time.perf_counter()
     height, width = second.pixels.shape[:2]
     if first.pixels.shape[:2] != (height, width) and align is None:
         other = first.pixels.shape
@@ -498,7 +506,7 @@ def show_cameras(
             report.shown += 1
             window.show(fused, _live_title(report, started))
             record(fused, time.perf_counter() - started)
-            if window.closed():
+            if window.closed() or (seconds is not None and time.perf_counter() - began >= seconds):
                 break
             try:
                 first, second = _newest(a), _newest(b)
