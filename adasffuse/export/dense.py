@@ -199,7 +199,7 @@ class DenseTargetLift(TargetLift):
 def _reduction(height: int, width: int, device: torch.device) -> Tensor:
     """`adasffuse.models.targets.reduction` as a value."""
     height, width = (torch.full((), n, device=device, dtype=torch.int64) for n in (height, width))
-    return ((2 * torch.minimum(height, width) + SHORTER) // (2 * SHORTER)).clamp(min=1)
+    return ((torch.minimum(height, width) + SHORTER - 1) // SHORTER).clamp(min=1)
 
 
 def _means_of_squares(length: int, factor: Tensor) -> Tensor:

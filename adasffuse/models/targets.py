@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from adasffuse.models.heads import wide
 
-SHORTER = 240  # pixels: the copy in which people are looked for has about so many on its shorter side
+SHORTER = 384  # pixels: the copy in which people are looked for has at most so many on its shorter side
 STRENGTH = 1.3  # of the lacking contrast; people cover few pixels, and what surrounds them is no plain background
 _TOKEN = 4  # pixels per side of the copy that one token holds
 MULTIPLE = 2 * _TOKEN  # height and width of the copy, pixels
@@ -137,7 +137,7 @@ class TargetLift(nn.Module):
 
 def reduction(height: int, width: int) -> int:
     """Pixels of the image per side of a pixel of its copy."""
-    return max(1, (2 * min(height, width) + SHORTER) // (2 * SHORTER))
+    return max(1, -(-min(height, width) // SHORTER))
 
 
 def _gaussian_means(*grids: Tensor) -> tuple[Tensor, ...]:
