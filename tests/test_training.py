@@ -37,7 +37,7 @@ from adasffuse.losses.fusion import LossOptions
 from adasffuse.metrics import evaluate
 from adasffuse.models import SIZES, AdaSFFuse
 from adasffuse.models.targets import TargetLift
-from adasffuse.models.weights import WeightsError, load_weights, released_weights
+from adasffuse.models.weights import WeightsError, load_weights, read_record, released_weights
 from adasffuse.tasks import KINDS, TASKS
 from adasffuse.training import train, trainer
 from adasffuse.training.checkpoint import CheckpointError, load_checkpoint, newest_checkpoint, save_checkpoint
@@ -794,6 +794,8 @@ def test_weights_that_have_changed_since_the_run_began_are_said(root, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train(run_options(root, steps=2, **options), tmp_path, "cpu")
+    record = read_record(tmp_path / "run/weights.safetensors")  # and in the weights, whose terms follow theirs
+    assert record["init"] == "start.safetensors" and record["teachers"] == ["t.safetensors"]
     for path in (start, teacher):
         write_weights(path, "ivf", seed=6)
     with pytest.warns(UserWarning) as caught:

@@ -244,8 +244,11 @@ def _check_best(options: Options, data: MixedCrops) -> None:
 
 
 def _save_averaged(run: Run, path: Path, **record) -> None:
-    """Write the averaged weights."""
+    """Write the averaged weights; their record names those that they come from, whose terms may hold for them, too."""
     record = {"steps": run.step, "seed": run.options.train.seed, "run": run.options.name, **record}
+    teachers = sorted({Path(part.teacher).name for part in run.options.parts if part.teacher})
+    record |= {"init": Path(run.options.train.init).name} if run.options.train.init else {}
+    record |= {"teachers": teachers} if teachers else {}
     try:
         save_weights(path, run.average.module.state_dict(), run.options.model, run.options.task, **record)
     except (SafetensorError, OSError) as error:
