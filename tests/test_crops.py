@@ -265,6 +265,15 @@ def test_a_hardly_used_range_is_a_notice_and_so_is_the_one_that_the_files_decide
     assert len(said) == 1 and "become black to white" in said[0] and str(root / "IVF/infrared") in said[0]
 
 
+def test_flat_frames_are_a_notice(tmp_path):
+    root = write_ivf(tmp_path, ("1", "2", "3"))
+    for stem in "12":
+        image = read_image(root / "IVF/infrared" / f"{stem}.png").pixels
+        write_image(root / "IVF/infrared" / f"{stem}.png", np.full(image.shape[:2], 7, np.uint8))
+    (notice,) = TrainingCrops(data_options(root)).notices
+    assert notice.startswith(f"{root}/IVF/infrared/1.png: a flat frame") and notice.endswith("(and 1 more files)")
+
+
 @pytest.mark.parametrize("names, reason", [(("ir", "vi"), "holds ir/, vi/"), (("infrared", "visible"), "no image has")])
 def test_all_data_sets_that_are_laid_out_otherwise_are_named_with_what_to_do(tmp_path, names, reason):
     for data_set in ("IVF_1", "IVF_2"):

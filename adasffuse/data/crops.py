@@ -29,9 +29,8 @@ from adasffuse.scenes.glare import add_glare
 from adasffuse.tasks import find_task
 
 _ARRAYS = ("a", "b", "truth", "shown_b")
-_LAYOUT = (
-    "training takes ROOT/TASK_NAME/SOURCE/FILE, files of one name as a pair: rename or link what is called otherwise"
-)
+_FLAT = "a flat frame, which shows the network nothing"
+_LAYOUT = "training has no options for other names of folders and files: rename or link them"
 _PASSING = ("before_a", "before_b", "elsewhere")
 
 
@@ -177,7 +176,7 @@ def load_pairs(options: DataOptions, cache: LumaCache, notices: list[str]) -> tu
         for folder, pairs, unmatched in found:
             problems += [problem.reason for problem in unmatched if not problem.harmless]
             notices += [problem.reason for problem in unmatched if problem.harmless]
-            task, seen = find_task(dataset), []
+            task, seen, flat = find_task(dataset), [], []
             readings = readings_of(options, [pair.paths for pair in pairs], task)
             for pair in pairs:
                 name, paths = f"{folder.name}/{pair.stem}", pair.paths
@@ -187,13 +186,15 @@ def load_pairs(options: DataOptions, cache: LumaCache, notices: list[str]) -> tu
                     problems.append(str(error))
                     continue
                 seen.append(seen_of(pair, images))
+                lumas = lumas_of(images)
+                flat += [(path, _FLAT) for path, luma in zip(paths, lumas) if luma.min() == luma.max()]
                 if _matches(pair.stem, options.validation):
-                    validation.append(held_out_pair(name, paths, *lumas_of(images)))
+                    validation.append(held_out_pair(name, paths, *lumas))
                 else:
-                    training.append(cache.keep(name, paths, lumas_of(images), readings))
+                    training.append(cache.keep(name, paths, lumas, readings))
             specs = [parse_range(words or None) for words in (options.range_a, options.range_b)]
             notices += window_notices(folder.folders, specs, [reading.window for reading in readings])
-            notices += folder_notices(task, folder.folders, seen)
+            notices += notices_of_files(flat) + folder_notices(task, folder.folders, seen)
     _raise_all(problems)
     if options.datasets and not training:
         raise ImageError(f"no training pair is left in {options.root_path} after data.validation took its share")
