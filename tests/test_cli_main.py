@@ -140,7 +140,7 @@ def test_weights(capsys, tmp_path):
     assert mine["parameters"] == sum(p.numel() for p in network(kinds=("exposure",)).parameters())
     assert mine["training"] == {"steps": 0, "seed": 0} and mine["licence"] is None
     assert released["task"] == "general" and "research terms" in released["licence"]
-    network().save_pretrained(tmp_path / "hub")
+    network().save_pretrained(tmp_path / "hub", "general")
     card = tmp_path / "hub/README.md"
     card.write_text(card.read_text().replace("---\n", "---\nlicense: cc-by-4.0\n", 1))
     assert json.loads(call(capsys, "info", "--json", tmp_path / "hub")[1])["files"][0]["licence"] == "cc-by-4.0"

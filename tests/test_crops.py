@@ -17,7 +17,7 @@ from adasffuse.data.luma import LumaCache
 from adasffuse.data.mixture import MixedCrops, turn
 from adasffuse.data.options import DataOptions
 from adasffuse.images.pairs import find_scenes, scene_folders
-from adasffuse.images.read import ImageError
+from adasffuse.images.read import ImageError, read_image
 from adasffuse.images.write import write_image
 from adasffuse.training.options import PartOptions, load_options
 
@@ -97,7 +97,9 @@ def test_processes_must_divide_the_batch():
 
 
 def test_validation_stems_are_held_out(root):
-    training, validation = load_pairs(data_options(root, validation=("night_[12]", "day_2", "nothing*")), LumaCache(1))
+    training, validation = load_pairs(
+        data_options(root, validation=("night_[12]", "day_2", "nothing*")), LumaCache(1), []
+    )
     assert [pair.name for pair in training] == ["IVF/day_1", "IVF/night_3"]
     assert [pair.name for pair in validation] == ["IVF/day_2", "IVF/night_1", "IVF/night_2"]
     data = TrainingCrops(data_options(root, validation=("night*", "day_2")))
@@ -106,11 +108,11 @@ def test_validation_stems_are_held_out(root):
 
 def test_excluded_photographs_stay_out(root):
     options = data_options(root, sharp_folder="sharp", sharp_exclude=("urban_*",), sharp_share=1.0)
-    assert [photo.name for photo in load_sharp(options, LumaCache(1))[0]] == ["sharp/park", "sharp/pier"]
+    assert [photo.name for photo in load_sharp(options, LumaCache(1), [])[0]] == ["sharp/park", "sharp/pier"]
     data = TrainingCrops(options)
     assert {data[n]["name"] for n in range(30)} == {"sharp/park", "sharp/pier"}
     held = data_options(root, sharp_folder="sharp", sharp_exclude=("urban_*",), validation=("pier",))
-    training, validation = load_sharp(held, LumaCache(1))
+    training, validation = load_sharp(held, LumaCache(1), [])
     assert [photo.name for photo in training] == ["sharp/park"] and [pair.name for pair in validation] == ["sharp/pier"]
 
 
@@ -226,22 +228,61 @@ def test_all_problems_are_listed_at_once(tmp_path):
         assert part in message
 
 
-def test_a_pattern_that_holds_nothing_out_is_a_notice(root, caplog):
-    with caplog.at_level("WARNING", "adasffuse"):
-        TrainingCrops(data_options(root, validation=("night*", "day_2.png", "day_2")))
-    (notice,) = (record.message for record in caplog.records)
+def test_a_pattern_that_holds_nothing_out_is_a_notice(root):
+    (notice,) = TrainingCrops(data_options(root, validation=("night*", "day_2.png", "day_2"))).notices
     assert notice == "data.validation: day_2.png holds no image out; names are stems, without folder and suffix"
 
 
-def test_files_that_are_no_images_are_a_notice(tmp_path, caplog):
+def test_files_that_are_no_images_are_a_notice(tmp_path):
     root = write_ivf(tmp_path, ("1", "2"))
     for stem in "12":
         (root / "IVF/visible" / f"{stem}.txt").write_text("0 0.5 0.5 0.1 0.1")  # a label
-    with caplog.at_level("WARNING", "adasffuse"):
-        data = TrainingCrops(data_options(root))
+    data = TrainingCrops(data_options(root))
     assert [pair.name for pair in data.pairs] == ["IVF/1", "IVF/2"]
-    (notice,) = (record.message for record in caplog.records)
+    (notice,) = data.notices
     assert "1.txt, 2.txt" in notice
+
+
+def test_sources_that_seem_swapped_are_a_notice(tmp_path):
+    root = write_ivf(tmp_path, ("1", "2"))
+    for stem in "12":
+        gray, color = texture(40, 48, seed=int(stem)), np.zeros((40, 48, 3), np.uint8)
+        color[..., 0] = gray
+        write_image(root / "IVF/infrared" / f"{stem}.png", color)
+        write_image(root / "IVF/visible" / f"{stem}.png", gray)
+    (notice,) = TrainingCrops(data_options(root, validation=("2",))).notices
+    assert "infrared have colour: the folders may be swapped" in notice
+
+
+def test_a_hardly_used_range_is_a_notice_and_so_is_the_one_that_the_files_decide_on(tmp_path):
+    root = write_ivf(tmp_path, ("1",))
+    height, width = read_image(root / "IVF/visible/1.png").pixels.shape[:2]
+    write_image(root / "IVF/infrared/1.png", texture(height, width, seed=1).astype(np.uint16) * 4 + 7200, "16")
+    write_image(root / "sharp/1.png", texture(64, 70, seed=2).astype(np.uint16) * 4, "16")
+    said = TrainingCrops(data_options(root, sharp_folder="sharp")).notices
+    assert len(said) == 2 and all("of 0..65535; give a value range" in notice for notice in said)
+    said = TrainingCrops(data_options(root, range_a=("folder",))).notices
+    assert len(said) == 1 and "become black to white" in said[0] and str(root / "IVF/infrared") in said[0]
+
+
+def test_flat_frames_are_a_notice(tmp_path):
+    root = write_ivf(tmp_path, ("1", "2", "3"))
+    for stem in "12":
+        image = read_image(root / "IVF/infrared" / f"{stem}.png").pixels
+        write_image(root / "IVF/infrared" / f"{stem}.png", np.full(image.shape[:2], 7, np.uint8))
+    (notice,) = TrainingCrops(data_options(root)).notices
+    assert notice.startswith(f"{root}/IVF/infrared/1.png: a flat frame") and notice.endswith("(and 1 more files)")
+
+
+@pytest.mark.parametrize("names, reason", [(("ir", "vi"), "holds ir/, vi/"), (("infrared", "visible"), "no image has")])
+def test_all_data_sets_that_are_laid_out_otherwise_are_named_with_what_to_do(tmp_path, names, reason):
+    for data_set in ("IVF_1", "IVF_2"):
+        for name, ending in zip(names, ("ir", "vis")):
+            write_image(tmp_path / data_set / name / f"1_{ending}.png", texture(40, 48, seed=1))
+    with pytest.raises(ImageError, match="2 problems in the training data:") as caught:
+        TrainingCrops(data_options(tmp_path, datasets=("IVF_1", "IVF_2")))
+    lines = str(caught.value).splitlines()[1:]
+    assert len(lines) == 2 and all(reason in line and "rename or link" in line for line in lines)
 
 
 def test_a_stem_that_looks_like_a_suffix_still_needs_its_partner(tmp_path):

@@ -12,6 +12,7 @@ from tiny import write_ivf
 
 from adasffuse.data import crops, luma
 from adasffuse.data.mixture import MixedCrops
+from adasffuse.images.image import Image
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.models.weights import file_sha256
 from adasffuse.training import manifest
@@ -27,8 +28,9 @@ sha256 = functools.cache(file_sha256)
 @pytest.fixture(autouse=True)
 def hash_only(monkeypatch):
     """Which files a run uses does not depend on their pixels: nothing is decoded, every file is hashed once."""
+    black = Image(np.zeros((64, 64), np.float32))
     for module in (luma, crops):
-        monkeypatch.setattr(module, "decode", lambda paths, readings=(): (np.zeros((64, 64), np.uint8),) * len(paths))
+        monkeypatch.setattr(module, "read_images", lambda paths, readings=(): [black] * len(paths))
     monkeypatch.setattr(manifest, "file_sha256", sha256)
 
 

@@ -30,6 +30,7 @@ from adasffuse.downstream.segmentation import SegmentationScores, class_weights,
 from adasffuse.downstream.yolo import is_yolo
 from adasffuse.images.boxes import Annotation, Box
 from adasffuse.images.read import read_image
+from adasffuse.models.weights import released_weights
 from adasffuse.scenes.objects import CLASSES, objects_frame
 from adasffuse.training.lock import run_lock
 
@@ -244,6 +245,12 @@ class TestModalities:
         (tmp_path / "mine").write_bytes(b"no weights")
         with pytest.raises(ValueError, match="mine"):
             images_of(parse_modality(f"infrared={tmp_path / 'mine'}"), [frame], tmp_path / "made")
+
+    def test_weights_are_named_as_everywhere(self, tmp_path):
+        (tmp_path / "weights.safetensors").write_bytes(b"")
+        file = str(tmp_path / "weights.safetensors")
+        assert parse_modality(f"mine={tmp_path}").weights == file == parse_modality(f"mine={file}").weights
+        assert parse_modality("big=general_base").weights == str(released_weights("general", "base"))
 
     @pytest.mark.parametrize("text", ["nothing", "a=/no/such", "=x", "../a=b"])
     def test_unknown_ones(self, text):

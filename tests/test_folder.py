@@ -19,7 +19,8 @@ from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import folder as folder_module
-from adasffuse.inference.folder import SaveError, _Turns, fuse_folder
+from adasffuse.inference.dry_run import plan_scenes
+from adasffuse.inference.folder import SaveError, WantedResults, _Turns, find_work, fuse_folder
 from adasffuse.inference.fuser import Fuser
 from adasffuse.tasks import TASKS
 
@@ -234,6 +235,11 @@ GRAY, COLORS = [texture(40, 48, seed) for seed in (0, 1)], [jet(seed) for seed i
             GRAY,
             "all images in {visible} are gray and all in {infrared} have colour: the folders may be swapped",
         ),
+        (
+            [*COLORS, GRAY[0]],
+            [*GRAY, GRAY[1]],
+            "all images in {visible} are gray and 2 of 3 in {infrared} have colour: the folders may be swapped",
+        ),
         (COLORS, COLORS[::-1], "2 of 2 images in {infrared} have colour, 0.png for one: false colours are no temp"),
         ([GRAY[0], COLORS[0]], COLORS, "1 of 2 images in {infrared} have colour, 1.png for one: false colours are no"),
         (GRAY, GRAY, "the sources of every scene are equal, pixel by pixel"),
@@ -243,8 +249,9 @@ def test_swapped_sources_false_colors_and_equal_sources_are_named(fuser, tmp_pat
     folder = ivf_folder(tmp_path)
     write_folder(folder.folders[0], infrared)
     write_folder(folder.folders[1], visible)
+    plan = plan_scenes(fuser, find_work(folder, tmp_path / "out"), WantedResults())
     report = fuse_folder(fuser, folder, tmp_path / "out")
-    assert len(report.fused) == 2 and len(report.notices) == bool(notice)
+    assert len(report.fused) == len(infrared) and len(report.notices) == bool(notice) and plan.notices == report.notices
     expected = notice.format(infrared=folder.folders[0], visible=folder.folders[1])
     assert expected in "".join(report.notices)
 

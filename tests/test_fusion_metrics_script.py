@@ -421,6 +421,18 @@ def test_a_method_without_any_image_is_an_error_and_the_others_are_scored(data, 
     assert scored_names(data / "s.csv") == {"mean": ["p0", "p1", "p2"]}
 
 
+def test_results_of_other_names_are_scored_by_a_pattern_that_the_error_gives(data, capsys):
+    for path in sorted((data / "mean").iterdir()):
+        path.rename(data / "mean" / f"{path.stem}_fused.png")
+    assert run(data, "--fused", data / "mean", "--csv", data / "a.csv") == 1
+    pattern = f"{data}/mean/*_fused"
+    assert f"holds no image of it by that name; give {pattern} to score files" in capsys.readouterr().err
+    assert run(data, "--fused", pattern, f"again={pattern}.png", "--csv", data / "a.csv") == 0
+    assert scored_names(data / "a.csv") == {name: ["p0", "p1", "p2"] for name in ("mean", "again")}
+    assert run(data, "--fused", f"x={data}/mean/*_f*.png") == 1
+    assert "a pattern has one '*'" in capsys.readouterr().err
+
+
 def test_methods_without_a_common_image_are_not_ranked(data, capsys):
     for name, kept in (("x", "p0"), ("y", "p1")):
         write_image(data / name / f"{kept}.png", cv2.imread(str(data / "mean" / f"{kept}.png"), cv2.IMREAD_GRAYSCALE))

@@ -95,13 +95,13 @@ def test_a_network_with_residual_inherits_from_one_without_it():
     ids=str,
 )
 def test_other_shapes_are_refused(changes):
-    with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
+    with pytest.raises(ValueError, match=r"a network of another shape: .+ where .+ is asked for"):
         grown(network(5), **changes)
-    with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
+    with pytest.raises(ValueError, match=r"a network of another shape: .+ where .+ is asked for"):
         grown(network(5, kinds=KINDS))  # what is known of kinds cannot be left out
-    with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
+    with pytest.raises(ValueError, match=r"a network of another shape: .+ where .+ is asked for"):
         grown(network(5, full_blocks=2))
-    with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
+    with pytest.raises(ValueError, match=r"a network of another shape: .+ where .+ is asked for"):
         grown(network(5, **TWICE))  # a smaller network cannot hold a larger one
-    with pytest.raises(ValueError, match="a network of another shape: ModelOptions"):
+    with pytest.raises(ValueError, match=r"a network of another shape: .+ where .+ is asked for"):
         grown(network(5, output="direct"))

@@ -50,12 +50,14 @@ def test_a_saved_folder_gives_the_network_its_task_and_its_record(tmp_path):
 def test_a_task_that_no_fuser_has_is_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown task 'ifv'; choose one of general, ivf"):
         network().save_pretrained(tmp_path / "mine", "ifv")
+    with pytest.raises(TypeError, match="task"):  # nothing tells it: a network that was loaded does not know its own
+        network().save_pretrained(tmp_path / "mine")
     assert not (tmp_path / "mine").exists()
 
 
 def test_a_card_that_is_there_stays(tmp_path):
     (tmp_path / "README.md").write_text("mine")
-    network().save_pretrained(tmp_path)
+    network().save_pretrained(tmp_path, "general")
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
@@ -64,7 +66,7 @@ def test_released_weights_by_name():
 
 
 def test_a_damaged_folder_is_refused(tmp_path):
-    network().save_pretrained(tmp_path)
+    network().save_pretrained(tmp_path, "general")
     path = tmp_path / "weights.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -78,7 +80,7 @@ def test_the_hub_is_asked_for_names_of_two_parts_only(monkeypatch, tmp_path):
 
     def download(name: str, file: str, **options) -> str:
         asked.append((name, file, options["revision"]))
-        network().save_pretrained(tmp_path / "cache")
+        network().save_pretrained(tmp_path / "cache", "general")
         return str(tmp_path / "cache" / file)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
@@ -103,14 +105,14 @@ def test_without_a_connection_one_line_says_so(monkeypatch, tmp_path):
 
 
 def test_without_the_package_folders_work_and_the_hub_names_the_command(monkeypatch, tmp_path):
-    network().save_pretrained(tmp_path / "mine")
+    network().save_pretrained(tmp_path / "mine", "general")
     monkeypatch.delitem(sys.modules, "huggingface_hub", raising=False)
     monkeypatch.setattr(sys, "meta_path", [_Absent(), *sys.meta_path])
     assert same(AdaSFFuse.from_pretrained(tmp_path / "mine"), network())
     with pytest.raises(WeightsError, match=r"pip install 'adasffuse\[hub\]'$"):
         AdaSFFuse.from_pretrained("lab/fusion")
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'adasffuse\[hub\]'$"):
-        network().push_to_hub("lab/fusion")
+        network().push_to_hub("lab/fusion", "general")
 
 
 class _Absent:

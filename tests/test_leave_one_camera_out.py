@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import SHAPE, write_ivf
+from tiny import SHAPE, write_ivf, write_weights
 
 from adasffuse.training.options import parse_options
 
@@ -93,3 +93,15 @@ def test_a_recipe_named_like_a_simple_method_is_refused(root, tmp_path, capsys):
     shutil.copy(tmp_path / "first.json", tmp_path / "max.json")
     assert cameras.main(["--opt", str(tmp_path / "max.json"), "--root_path", str(root), "--jobs", "0"]) == 1
     assert "max is the name of a simple method" in capsys.readouterr().err
+
+
+def test_a_table_says_where_a_recipe_began_with_weights_that_may_know_the_camera(root, tmp_path, capsys):
+    values = json.loads((tmp_path / "second.json").read_text())
+    values["train"]["init"] = str(write_weights(tmp_path / "known.safetensors", "ivf", patch=2))
+    (tmp_path / "second.json").write_text(json.dumps(values))
+    files = [str(tmp_path / f"{name}.json") for name in ("first", "second")]
+    arguments = ["--root_path", str(root), "--out", str(tmp_path / "out"), "--device", "cpu", "--cameras", "IVF"]
+    assert cameras.main(["--opt", *files, *arguments, "--pairs", "1", "--workers", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "### IVF, 1 pairs left out of training" in said and "never trained on" not in said
+    assert f"weights of other runs: second from {tmp_path}/known.safetensors. If these were trained on a camera" in said

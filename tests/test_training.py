@@ -37,7 +37,7 @@ from adasffuse.losses.fusion import LossOptions
 from adasffuse.metrics import evaluate
 from adasffuse.models import SIZES, AdaSFFuse
 from adasffuse.models.targets import TargetLift
-from adasffuse.models.weights import WeightsError, load_weights, released_weights
+from adasffuse.models.weights import WeightsError, load_weights, read_record, released_weights
 from adasffuse.tasks import KINDS, TASKS
 from adasffuse.training import train, trainer
 from adasffuse.training.checkpoint import CheckpointError, load_checkpoint, newest_checkpoint, save_checkpoint
@@ -176,7 +176,7 @@ def test_average_by_hand(root):
 
 
 @pytest.mark.parametrize("number, workers", [(signal.SIGTERM, 0), (signal.SIGINT, 2)])
-def test_a_stopped_run_continues_bit_for_bit(root, tmp_path, monkeypatch, number, workers):
+def test_a_stopped_run_continues_bit_for_bit(root, tmp_path, monkeypatch, caplog, number, workers):
     """In the middle of an epoch; the run that never stops has no loader processes."""
     options = run_options(root, steps=5)
     train(options, tmp_path / "unbroken", "cpu")
@@ -184,12 +184,21 @@ def test_a_stopped_run_continues_bit_for_bit(root, tmp_path, monkeypatch, number
     with monkeypatch.context() as patch:
         stop_at(patch, 3, number)
         train(run_options(root, steps=5, data={"workers": workers}), tmp_path / "stopped", "cpu")
+    assert [one.message for one in caplog.records] == ["stopped after 3 of 5 steps; the same command continues"]
     assert signal.getsignal(number) is before
     state = newest_state(tmp_path / "stopped/run")
     assert state["step"] == 3  # the update is finished, then all is saved
     train(options, tmp_path / "stopped", "cpu")
     assert_same_run(tmp_path / "stopped/run", tmp_path / "unbroken/run")
     assert scalars(tmp_path / "stopped/run", "loss/total") == scalars(tmp_path / "unbroken/run", "loss/total")
+
+
+def test_what_may_be_wrong_with_the_images_is_said_by_the_main_process(root, tmp_path, caplog):
+    patterns = [f"none{number}" for number in range(14)]
+    train(run_options(root, steps=1, data={"validation": patterns}), tmp_path, "cpu")
+    said = [one.message for one in caplog.records]
+    assert said[0] == "notice: data.validation: none0 holds no image out; names are stems, without folder and suffix"
+    assert len(said) == 11 and said[-1] == "notice: 4 more about the training images"
 
 
 @pytest.mark.parametrize("signalled", [True, False])
@@ -785,6 +794,8 @@ def test_weights_that_have_changed_since_the_run_began_are_said(root, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train(run_options(root, steps=2, **options), tmp_path, "cpu")
+    record = read_record(tmp_path / "run/weights.safetensors")  # and in the weights, whose terms follow theirs
+    assert record["init"] == "start.safetensors" and record["teachers"] == ["t.safetensors"]
     for path in (start, teacher):
         write_weights(path, "ivf", seed=6)
     with pytest.warns(UserWarning) as caught:
@@ -1080,7 +1091,7 @@ def test_missing_images_stop_the_run_before_anything_is_written(tmp_path, capsys
     (root / "IVF/visible/2.png").unlink()
     (tmp_path / "run.json").write_text(json.dumps(run_options(root).to_dict()))
     assert train_AdaSFFuse.main(["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path / "out")]) == 1
-    assert "1 problems in the training data" in capsys.readouterr().err
+    assert "1 problem in the training data" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -20,7 +20,7 @@ from adasffuse.files import check_outputs, printable, replacing_all, told, write
 from adasffuse.images.color import luminance
 from adasffuse.images.comparison import FULL, Crop, comparison_figure
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
+from adasffuse.images.pairs import Scene, find_scenes, folder_and_pattern, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import resolve_range
 from adasffuse.images.write import quantise, write_image
@@ -38,7 +38,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     parser.add_argument("source_a", type=Path, metavar="A", help="file or folder of source A")
     parser.add_argument("source_b", type=Path, metavar="B", help="file or folder of source B")
-    parser.add_argument("fused", nargs="*", metavar="[NAME=]FUSED", help="file or folder of each method's results")
+    parser.add_argument(
+        "fused", nargs="*", metavar="[NAME=]FUSED", help="of each method file, folder, or 'FOLDER/*_fused.png'"
+    )
     parser.add_argument("-o", "--out", type=given_path, metavar="OUT", help="a .png file for one scene, else a folder")
     add_source_options(parser)
     shown = parser.add_argument_group("what is shown")
@@ -94,7 +96,8 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
 def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
     """Scenes whose files are those of both sources and of each method, and the methods' names."""
     named = methods(args.fused)
-    places = [args.source_a, args.source_b, *named.values()]
+    results = [folder_and_pattern(place) for place in named.values()]
+    places = [args.source_a, args.source_b, *[folder for folder, _ in results]]
     if all(place.is_file() for place in places):
         return [scene_of_files(args.source_a.stem, places)], list(named)
     for place in places:
@@ -103,7 +106,7 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
     for place in places:
         if not place.is_dir():
             raise ImageError(f"{place}: is no folder, as others here are; give files only, or folders only")
-    patterns = (args.pattern_a, args.pattern_b, *[None] * len(named))
+    patterns = (args.pattern_a, args.pattern_b, *[pattern for _, pattern in results])
     scenes, problems = find_scenes(places, patterns if any(patterns) else None)
     say_notices([problem.reason for problem in problems])
     if not scenes:

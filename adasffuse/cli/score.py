@@ -24,7 +24,7 @@ from adasffuse.cli.arguments import (
     range_of,
 )
 from adasffuse.files import check_outputs, name_of, not_written, told, write_text
-from adasffuse.images.pairs import scene_folders
+from adasffuse.images.pairs import folder_and_pattern, scene_folders
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
 from adasffuse.metrics.cache import default_cache
@@ -48,7 +48,13 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     sources.add_argument("--dataset", metavar="NAME", help="e.g. IVF, IVF_MSRS or MIF/CT-MRI")
     add_source_options(parser, sources)
     what = parser.add_argument_group("what to score")
-    what.add_argument("--fused", nargs="+", default=[], metavar="[NAME=]DIR", help="one folder per method")
+    what.add_argument(
+        "--fused",
+        nargs="+",
+        default=[],
+        metavar="[NAME=]DIR",
+        help="per method a folder, or 'DIR/*_fused.png'",
+    )
     what.add_argument(
         "--baselines", nargs="+", default=[], metavar="LIST", help=f"computed on the fly: {','.join(BASELINES)}"
     )
@@ -204,6 +210,8 @@ def metric_names(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, 
 def methods(fused: Sequence[str]) -> dict[str, Path]:
     """Method name to folder, or to the file of one scene; without NAME= the folder's own name, or the file's stem.
 
+    A folder may end in a pattern of its files, which `score_folders` reads.
+
     A text that exists as a whole is that folder or file, whatever '=' it has: runs/lr=0.1/IVF.  Of several '=' the
     first counts behind which something exists.
 
@@ -213,7 +221,7 @@ def methods(fused: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for text in fused:
         name, path = _named_path(text)
-        name = name or (path.stem if path.is_file() else name_of(path))
+        name = name or (path.stem if path.is_file() else name_of(folder_and_pattern(path)[0]))
         if name in found:
             kind = "FILE" if path.is_file() else "DIR"
             raise ValueError(f"two results are called {name!r}: {found[name]} and {path}; name them NAME={kind}")

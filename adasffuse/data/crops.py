@@ -1,6 +1,5 @@
 """Training samples: aligned random crops of the luminance of pairs, and pairs made from sharp photographs."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from adasffuse.data.heldout import MARGIN, HeldOut, held_out_exposures, held_out_focus, held_out_pair
-from adasffuse.data.luma import LumaCache, LumaFiles, decode, readings_of
+from adasffuse.data.luma import LumaCache, LumaFiles, lumas_of, read_images, readings_of
 from adasffuse.data.options import DataOptions
 from adasffuse.data.synthesis import (
     JITTER_KINDS,
@@ -22,14 +21,16 @@ from adasffuse.data.synthesis import (
     passer_by,
     unequal_brightness,
 )
-from adasffuse.files import printable
-from adasffuse.images.pairs import find_scenes, scene_folders
+from adasffuse.images.notices import folder_notices, notices_of_files, seen_of, window_notices
+from adasffuse.images.pairs import Scene, SceneError, find_scenes, scene_folders
+from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError
 from adasffuse.scenes.glare import add_glare
 from adasffuse.tasks import find_task
 
-_log = logging.getLogger(__name__)
 _ARRAYS = ("a", "b", "truth", "shown_b")
+_FLAT = "a flat frame, which shows the network nothing"
+_LAYOUT = "training has no options for other names of folders and files: rename or link them"
 _PASSING = ("before_a", "before_b", "elsewhere")
 
 
@@ -66,16 +67,16 @@ class TrainingCrops(Dataset):
         self.stream = (part,) if part else ()  # end of every key, so that parts of a run draw independently
         self.share = options.sharp_share or options.exposures  # of samples made from photographs
         cache = LumaCache(options.cache_mb)
-        self.pairs, self.validation = load_pairs(options, cache)
-        self.sharp, held = load_sharp(options, cache) if options.sharp_folder else ([], [])
+        self.notices: list[str] = []  # what is used, but perhaps not as it was meant
+        self.pairs, self.validation = load_pairs(options, cache, self.notices)
+        self.sharp, held = load_sharp(options, cache, self.notices) if options.sharp_folder else ([], [])
         self.validation += held
         stems = [pair.name.rsplit("/", 1)[-1] for pair in self.validation]
-        for pattern in options.validation:
-            if not any(_matches(stem, (pattern,)) for stem in stems):
-                _log.warning(
-                    "data.validation: %s holds no image out; names are stems, without folder and suffix",
-                    printable(pattern),
-                )
+        self.notices[:0] = [
+            f"data.validation: {pattern} holds no image out; names are stems, without folder and suffix"
+            for pattern in options.validation
+            if not any(_matches(stem, (pattern,)) for stem in stems)
+        ]
         self._order: tuple[int, np.ndarray] = (-1, np.arange(0))
 
     def __len__(self) -> int:
@@ -160,55 +161,73 @@ class StepSampler(Sampler[list[int]]):
             yield list(range(first, first + self.share))
 
 
-def load_pairs(options: DataOptions, cache: LumaCache) -> tuple[list[LumaFiles], list[HeldOut]]:
+def load_pairs(options: DataOptions, cache: LumaCache, notices: list[str]) -> tuple[list[LumaFiles], list[HeldOut]]:
     """Training and validation pairs of all data sets; every problem is found before anything is trained.
 
-    Files that are no images, such as labels, are a notice.
+    To `notices` is added what is left out, such as labels, and what may be meant otherwise, as in fusing.
     """
     training, validation, problems = [], [], []
     for dataset in options.datasets:
-        for folder in scene_folders(options.root_path, dataset):
-            pairs, unmatched = find_scenes(folder.folders)
+        try:
+            found = [(folder, *find_scenes(folder.folders)) for folder in scene_folders(options.root_path, dataset)]
+        except SceneError as error:
+            problems.append(f"{error}; {_LAYOUT}")
+            continue
+        for folder, pairs, unmatched in found:
             problems += [problem.reason for problem in unmatched if not problem.harmless]
-            for problem in unmatched:
-                if problem.harmless:
-                    _log.warning("%s", printable(problem.reason))
-            readings = readings_of(options, [pair.paths for pair in pairs], find_task(dataset))
+            notices += [problem.reason for problem in unmatched if problem.harmless]
+            task, seen, flat = find_task(dataset), [], []
+            readings = readings_of(options, [pair.paths for pair in pairs], task)
             for pair in pairs:
                 name, paths = f"{folder.name}/{pair.stem}", pair.paths
                 try:
-                    if _matches(pair.stem, options.validation):
-                        validation.append(held_out_pair(name, paths, *decode(paths, readings)))
-                    else:
-                        training.append(cache.open(name, *paths, readings=readings))
+                    images = read_images(paths, readings)
                 except ImageError as error:
                     problems.append(str(error))
+                    continue
+                seen.append(seen_of(pair, images))
+                lumas = lumas_of(images)
+                flat += [(path, _FLAT) for path, luma in zip(paths, lumas) if luma.min() == luma.max()]
+                if _matches(pair.stem, options.validation):
+                    validation.append(held_out_pair(name, paths, *lumas))
+                else:
+                    training.append(cache.keep(name, paths, lumas, readings))
+            specs = [parse_range(words or None) for words in (options.range_a, options.range_b)]
+            notices += window_notices(folder.folders, specs, [reading.window for reading in readings])
+            notices += notices_of_files(flat) + folder_notices(task, folder.folders, seen)
     _raise_all(problems)
     if options.datasets and not training:
         raise ImageError(f"no training pair is left in {options.root_path} after data.validation took its share")
     return training, validation
 
 
-def load_sharp(options: DataOptions, cache: LumaCache) -> tuple[list[LumaFiles], list[HeldOut]]:
-    """Photographs in `sharp_folder` to train on, and pairs made from those held out; neither has the excluded ones."""
+def load_sharp(options: DataOptions, cache: LumaCache, notices: list[str]) -> tuple[list[LumaFiles], list[HeldOut]]:
+    """Photographs in `sharp_folder` to train on, and pairs made from those held out; neither has the excluded ones.
+
+    To `notices` is added what may be meant otherwise, as in fusing.
+    """
     folder = Path(options.root_path, options.sharp_folder)
     if not folder.is_dir():
         raise ImageError(f"data.sharp_folder {folder} is not a folder")
-    training, validation, problems = [], [], []
+    training, validation, problems, said = [], [], [], []
     for file in sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()):
-        name = f"{folder.name}/{file.stem}"
+        name, held = f"{folder.name}/{file.stem}", _matches(file.stem, options.validation)
         if _matches(file.stem, options.sharp_exclude):
             continue
         try:
-            if not _matches(file.stem, options.validation):
-                training.append(cache.open(name, file))
-            elif options.sharp_share:
-                validation.append(held_out_focus(name, file, *decode((file,)), len(validation), options.sharp_radius))
-            elif options.exposures:
-                truth = options.exposures_truth
-                validation.append(held_out_exposures(name, file, *decode((file,)), len(validation), truth))
+            images = read_images((file,))
         except ImageError as error:
             problems.append(str(error))
+            continue
+        said += seen_of(Scene(file.stem, (file,)), images).notices
+        lumas = lumas_of(images)
+        if not held:
+            training.append(cache.keep(name, (file,), lumas))
+        elif options.sharp_share:
+            validation.append(held_out_focus(name, file, *lumas, len(validation), options.sharp_radius))
+        elif options.exposures:
+            validation.append(held_out_exposures(name, file, *lumas, len(validation), options.exposures_truth))
+    notices += notices_of_files(said)
     _raise_all(problems)
     if not training:
         raise ImageError(f"data.sharp_folder {folder} holds no photograph that sharp_exclude lets through")
@@ -239,4 +258,5 @@ def _matches(stem: str, patterns: tuple[str, ...]) -> bool:
 
 def _raise_all(problems: list[str]) -> None:
     if problems:
-        raise ImageError(f"{len(problems)} problems in the training data:\n  " + "\n  ".join(problems))
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ImageError(f"{count} in the training data:\n  " + "\n  ".join(problems))

@@ -8,6 +8,7 @@ import numpy as np
 
 from adasffuse.data.options import DataOptions
 from adasffuse.images.color import luminance
+from adasffuse.images.image import Image
 from adasffuse.images.no_data import fill_missing
 from adasffuse.images.pairs import Scene, read_scene
 from adasffuse.images.ranges import parse_range, resolve_range
@@ -39,18 +40,15 @@ class LumaFiles:
 
 
 class LumaCache:
-    """Opens images and keeps them decoded until `megabytes` (of 2**20 bytes) are full."""
+    """Keeps images decoded until `megabytes` (of 2**20 bytes) are full."""
 
     def __init__(self, megabytes: float) -> None:
         self.free = megabytes * 2**20
 
-    def open(self, name: str, *paths: Path, readings: Sequence[Reading] = ()) -> LumaFiles:
-        """Decode files of one scene.
-
-        Raises:
-            ImageError: a file cannot be read, or those of a scene differ in size.
-        """
-        images = decode(paths, readings)
+    def keep(
+        self, name: str, paths: tuple[Path, ...], images: tuple[np.ndarray, ...], readings: Sequence[Reading] = ()
+    ) -> LumaFiles:
+        """Files of one scene, with what was decoded of them where there is room for that."""
         size = sum(image.nbytes for image in images)
         fits = size <= self.free
         self.free -= size if fits else 0
@@ -65,11 +63,20 @@ def decode(paths: Sequence[Path], readings: Sequence[Reading] = ()) -> tuple[np.
     Args:
         readings: one for each path, or none: as the depth of each file says.
     Raises:
-        ImageError: as `LumaCache.open`.
+        ImageError: a file cannot be read, or those of a scene differ in size.
     """
+    return lumas_of(read_images(paths, readings))
+
+
+def read_images(paths: Sequence[Path], readings: Sequence[Reading] = ()) -> list[Image]:
+    """The images of one photograph or of a scene; arguments and errors as of `decode`."""
     readings = readings or [Reading()] * len(paths)
     read = zip(*((reading.window, reading.no_data, reading.thermal) for reading in readings))
-    images = read_scene(Scene("", tuple(paths)), *read)
+    return read_scene(Scene("", tuple(paths)), *read)
+
+
+def lumas_of(images: Sequence[Image]) -> tuple[np.ndarray, ...]:
+    """Luminance of the images of a scene as `decode` gives it."""
     lumas = [luminance(image.pixels) for image in images]
     if len(images) > 1:
         lumas, _ = fill_missing(lumas, [image.valid for image in images])

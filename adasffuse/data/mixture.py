@@ -25,7 +25,8 @@ class MixedCrops(Dataset):
     """Endless training samples of all parts, numbered 0, 1, 2, ...: sample n is the same whoever draws it.
 
     `turn` says which part gives sample n.  A sample is that of `TrainingCrops` and 'part', the number of its part.
-    `validation` holds the held-out pairs of all parts, each with its part's number.
+    `validation` holds the held-out pairs of all parts, each with its part's number, `notices` what is used of their
+    images, but perhaps not as it was meant.
 
     Raises:
         ImageError: something is wrong with the images of some parts; lists everything.
@@ -41,6 +42,7 @@ class MixedCrops(Dataset):
                 problems.append(str(error))
         if problems:
             raise ImageError("\n".join(problems))
+        self.notices = list(dict.fromkeys(notice for part in self.parts for notice in part.notices))
         self.validation = [(number, pair) for number, part in enumerate(self.parts) for pair in part.validation]
         total = sum(Fraction(part.weight) for part in parts)
         self.shares = [Fraction(part.weight) / total for part in parts]

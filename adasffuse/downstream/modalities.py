@@ -18,6 +18,7 @@ from adasffuse.inference.folder import Work, fuse_scenes
 from adasffuse.inference.fuser import load_fuser
 from adasffuse.inference.journal import Journal, stamps
 from adasffuse.models import RELEASED_SIZES
+from adasffuse.models.weights import RUN_WEIGHTS, WeightsError, find_weights
 
 SOURCES = ("infrared", "visible")
 DEFAULT_SIZE = "small"
@@ -38,7 +39,8 @@ def parse_modality(text: str) -> Modality:
 
     Args:
         text: 'infrared', 'visible', a baseline ('average', 'max', ...), 'fused' or 'fused_SIZE' (the released weights),
-            NAME=FOLDER of fused images, or NAME=WEIGHTS, a weights file.
+            NAME=FOLDER of fused images, or NAME=WEIGHTS, a weights file, a run's folder or released
+            weights.
     Raises:
         ValueError: none of these.
     """
@@ -47,11 +49,12 @@ def parse_modality(text: str) -> Modality:
         if not name or "/" in name or name.startswith("."):
             raise ValueError(f"{text}: expected NAME=FOLDER; the name becomes that of a folder")
         path = Path(value)
-        if path.is_dir():
+        if path.is_dir() and not (path / RUN_WEIGHTS).is_file():
             return Modality(name, folder=path)
-        if path.is_file():
-            return Modality(name, weights=value)
-        raise ValueError(f"{text}: no such folder of images, and no such file of weights: {path}")
+        try:
+            return Modality(name, weights=str(find_weights(value, "ivf")))
+        except WeightsError as error:
+            raise ValueError(f"{text}: no such folder of images, and {error}") from None
     name = {"maximum": "max"}.get(name, name)
     if name in (*SOURCES, *BASELINES, "fused"):
         return Modality(name)

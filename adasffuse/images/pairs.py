@@ -192,6 +192,18 @@ def read_scene(
     return images
 
 
+def folder_and_pattern(place: str | Path) -> tuple[Path, str | None]:
+    """A folder, and how its files are called where the place ends in a pattern: 'results/*_fused.png'."""
+    path = Path(place)
+    return (path.parent, path.name) if "*" in path.name and not path.exists() else (path, None)
+
+
+def pattern_for(stems: Sequence[str], names: Sequence[str]) -> str:
+    """The pattern under which most names fit a stem, '' where no name does."""
+    patterns, _ = _suggest([stems, names]) if stems and names else ((), 0)
+    return patterns[1] if patterns and patterns[0] == "*" else ""
+
+
 def images_of(folder: Path) -> list[Path]:
     """The image files of a folder, by their names; hidden ones and what is below are passed over."""
     found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not _ignored(path.name))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from adasffuse.arguments import checked
 from adasffuse.images.image import Image
+from adasffuse.images.notices import Seen, folder_notices, seen_of
 from adasffuse.images.pairs import Scene
 from adasffuse.images.write import check_suffix, result_depth
 from adasffuse.inference.folder import FolderReport, Reading, WantedResults, Work, former_results, open_journal
@@ -49,13 +50,15 @@ def plan_scenes(fuser: Fuser, work: Work, wanted: WantedResults, resume: bool = 
     plan.notices = [problem.reason for problem in work.problems if problem.harmless]
     journal = open_journal(fuser, work, wanted, reading, resume) if resume else None
     report = FolderReport(work.folder.name, work.save_dir, "")  # catches what `fuse_scenes` would catch
+    seen: list[Seen] = []
     for scene in work.scenes:
         if journal and journal.finished(scene, wanted.beside(work, scene)):
             plan.skipped.append(scene)
             continue
         with report.blaming(scene):
-            plan.planned.append(_planned(work, wanted, reading, scene, plan.notices))
+            plan.planned.append(_planned(work, wanted, reading, scene, seen))
     plan.failed += report.failed
+    plan.notices += folder_notices(fuser.task, work.folder.folders, seen)
     if work.file is None:
         plan.notices += former_results(one.result for one in plan.planned)
     plan.failed += unwritable(work.save_dir)
@@ -77,9 +80,9 @@ def check_result(result: Path, depth: str) -> None:
         raise OSError(f"cannot write {result}: it is there and no regular file")
 
 
-def _planned(work: Work, wanted: WantedResults, reading: Reading, scene: Scene, notices: list[str]) -> Planned:
+def _planned(work: Work, wanted: WantedResults, reading: Reading, scene: Scene, seen: list[Seen]) -> Planned:
     images: list[Image] = reading.read(scene)
-    notices += [notice for image in images for notice in image.notices]
+    seen.append(seen_of(scene, images))
     depths = tuple(image.depth for image in images)
     depth = result_depth(wanted.depth, depths)
     result = work.result(scene, depth)

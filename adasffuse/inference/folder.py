@@ -9,7 +9,6 @@ import os
 import tempfile
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -23,11 +22,11 @@ from tqdm import tqdm
 
 from adasffuse.arguments import checked
 from adasffuse.files import DISK_FULL, name_of, not_written, printable, remove_abandoned, told
-from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.levels import expanded, is_large, same_pixels
+from adasffuse.images.levels import expanded, is_large
 from adasffuse.images.metadata import KEPT, Metadata, read_metadata
+from adasffuse.images.notices import Seen, folder_notices, notices_of_files, seen_of, window_notices
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import RangeSpec, resolve_range
@@ -330,7 +329,7 @@ def fuse_scenes(
             deep = result_depth(wanted.depth, [image.depth for image in images])
             written = [work.result(scene, deep), *wanted.beside(work, scene)]
             check_suffix(written[0], deep)
-            one = _Fused(scene, written[0], images, off)
+            one = _Fused(scene, written[0], seen_of(scene, images), off)
             shown = list(images) if wanted.panels else []
             fused, remarks = _fuse_images(fuser, images, turns, wanted.stretch, deep)
             one.notices += [(scene.paths[k], text) for k, text in remarks]
@@ -465,19 +464,15 @@ def former_results(results: Iterable[Path]) -> list[str]:
     ]
 
 
+@dataclass
 class _Fused:
     """What is remembered of a fused scene, without its pixels."""
 
-    def __init__(self, scene: Scene, path: Path, images: Sequence[Image], off: float | None) -> None:
-        self.scene, self.path = scene, path
-        self.off = off  # pixels by which the sources seem not to lie on each other, or None
-        self.notices = [
-            (source, notice.removeprefix(f"{source}: "))
-            for source, image in zip(scene.paths, images)
-            for notice in image.notices
-        ]
-        self.colorful = tuple(is_colorful(image.pixels) for image in images)
-        self.all_equal = all(same_pixels(images[0].pixels, image.pixels) for image in images[1:])
+    scene: Scene
+    path: Path
+    seen: Seen
+    off: float | None  # pixels by which the sources seem not to lie on each other
+    notices: list[tuple[Path, str]] = field(default_factory=list)  # of this fusion; those of the files are in `seen`
 
 
 def _fuse_images(
@@ -573,18 +568,9 @@ def _notices(
 ) -> list[str]:
     """What a user should know of a folder; what holds for many files is said once, with their number."""
     notices = [problem.reason for problem in problems if problem.harmless]
-    for source, spec, window in zip(folder.folders, specs, ranges):
-        if window is not None and spec is not None and spec.kind != "fixed":
-            notices.append(f"{source}: the values {window[0]:g} to {window[1]:g} become black to white")
-    paths_of: dict[str, list[Path]] = defaultdict(list)
-    for one in done:
-        for path, text in one.notices:
-            paths_of[text].append(path)
-    for text, paths in paths_of.items():
-        more = f" (and {len(paths) - 1} more files)" if len(paths) > 1 else ""
-        notices.append(f"{paths[0]}: {text}{more}")
-    if done and all(one.all_equal for one in done):
-        notices.append("the sources of every scene are equal, pixel by pixel; were the same images given twice?")
+    notices += window_notices(folder.folders, specs, ranges)
+    notices += folder_notices(task, folder.folders, [one.seen for one in done])
+    notices += notices_of_files(notice for one in done for notice in one.notices)
     off = [one for one in done if one.off is not None]
     if off:
         worst = max(off, key=lambda one: one.off)
@@ -592,25 +578,7 @@ def _notices(
             f"{len(off)} of {len(done)} pairs seem not to lie on each other, {worst.scene.stem} by about "
             f"{worst.off:.0f} pixels; they were fused as they are; look at the results, and try --align affine"
         )
-    return notices + _colour_notices(task, folder, done)
-
-
-def _colour_notices(task: Task, folder: SceneFolder, done: Sequence[_Fused]) -> list[str]:
-    """Notices of colour where the task expects none: sources swapped, or a thermal source in false colours."""
-    numbers = range(len(folder.folders))
-    colored = [[one for one in done if one.colorful[number]] for number in numbers]
-    giver = {"a": 0, "b": 1}.get(task.color)  # the source whose colours the result takes
-    if giver is not None and done and not colored[giver]:
-        full = [number for number in numbers if len(colored[number]) == len(done)]
-        if full:
-            gray, other = folder.folders[giver], folder.folders[full[0]]
-            return [f"all images in {gray} are gray and all in {other} have colour: the folders may be swapped"]
-    return [
-        f"{len(some)} of {len(done)} images in {source} have colour, {some[0].scene.paths[number].name} for one: false "
-        "colours are no temperature, only their luminance is used; export thermal images in gray"
-        for number, (source, some) in enumerate(zip(folder.folders, colored))
-        if some and task.thermal and task.thermal[number]
-    ]
+    return notices
 
 
 class _Turns:

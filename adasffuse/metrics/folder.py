@@ -23,7 +23,7 @@ from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
 from adasffuse.images.levels import expanded, is_large, luma_of
 from adasffuse.images.no_data import fill_missing
-from adasffuse.images.pairs import Scene, SceneProblem, find_scenes, scene_of_files
+from adasffuse.images.pairs import Scene, SceneProblem, find_scenes, folder_and_pattern, pattern_for, scene_of_files
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.metrics.cache import forget_oldest, recall, remember
@@ -134,7 +134,8 @@ def score_folders(
 
     Args:
         source_a, source_b: folders of the sources, or the files of one scene.
-        fused: method name to folder; of one scene also to file.
+        fused: method name to folder, to a folder and a pattern of its files ('results/*_fused.png', where * stands for
+            the name of the scene), or of one scene to file.
         baselines: names out of `BASELINES`, fused here and now.
         reference: folder of true images, or the file of one scene, for metrics that compare with them.
         settings: metrics, convention and cache.
@@ -312,17 +313,22 @@ def _matching(
     scene: images of these have been reported.
     """
     stems = {scene.stem for scene in scenes}
-    if Path(folder).is_file():
+    folder, pattern = folder_and_pattern(folder)
+    if folder.is_file():
         if len(scenes) > 1:
             return {}, dict.fromkeys(stems, f"{folder} is one file, but there are {len(scenes)} scenes"), []
-        return dict.fromkeys(stems, Path(folder)), {}, []
+        return dict.fromkeys(stems, folder), {}, []
     try:
-        images, problems = find_scenes((folder,))
+        images, problems = find_scenes((folder,), (pattern,))
     except (ImageError, OSError) as error:  # no such folder, or nothing in it: the other folders are scored
         return {}, dict.fromkeys(stems, str(error)), []
     files = {image.stem: image.paths[0] for image in images if image.stem in stems}
     reasons = {problem.name: problem.reason for problem in problems}
-    lacking = {stem: reasons.get(stem, f"{folder} holds no image of it") for stem in stems - files.keys()}
+    absent = f"{folder} holds no image of it"
+    better = "" if files else pattern_for(sorted(stems), [image.stem for image in images])
+    if better:
+        absent += f" by that name; give {folder / better} to score files that are called like {images[0].paths[0].name}"
+    lacking = {stem: reasons.get(stem, absent) for stem in stems - files.keys()}
     notices = _notices([problem for problem in problems if problem.name not in lacking])
     surplus = [f"{image.paths[0]} belongs to no scene" for image in images if image.stem not in stems | known]
     return files, lacking, notices + ([_some(surplus)] if surplus else [])

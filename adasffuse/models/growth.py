@@ -33,7 +33,11 @@ def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
     """
     factor = model.options.channels // start.options.channels
     if not _reaches(start.options, model.options, factor):
-        raise ValueError(f"a network of another shape: {start.options}")
+        there, here = asdict(start.options), asdict(model.options)
+        listed = ", ".join(
+            f"{name} {there[name]} where {here[name]} is asked for" for name in there if there[name] != here[name]
+        )
+        raise ValueError(f"a network of another shape: {listed}; give size or model as these weights have it")
     given = start.state_dict() if factor == 1 else dict(_widened(start, model, factor))
     own = model.state_dict()
     model.load_state_dict(own | {name: value for name, value in given.items() if name in own})

@@ -73,13 +73,11 @@ def find_pretrained(
 
 
 @checked
-def save_pretrained(
-    model: AdaSFFuse, folder: str | Path, task: str = GENERAL, record: Mapping[str, Any] | None = None
-) -> None:
+def save_pretrained(model: AdaSFFuse, folder: str | Path, task: str, record: Mapping[str, Any] | None = None) -> None:
     """Write a network as a folder: weights.safetensors, config.json, and a card unless there is a README.md.
 
     Args:
-        task: 'ivf', 'mef', 'mff' or 'mif', or 'general' for all.
+        task: what the network was trained for: 'ivf', 'mef', 'mff' or 'mif', or 'general' for all.
         record: JSON values kept in the weights file, e.g. steps and seed.
     Raises:
         ValueError: unknown task, which no fuser would take.
@@ -99,7 +97,7 @@ def save_pretrained(
 def push_to_hub(
     model: AdaSFFuse,
     name: str,
-    task: str = GENERAL,
+    task: str,
     record: Mapping[str, Any] | None = None,
     *,
     private: bool | None = None,

@@ -18,7 +18,7 @@ from adasffuse.models.spectral import POOL
 from adasffuse.models.targets import TargetLift
 from adasffuse.models.wavelet import AdaIWAT, AdaWAT
 from adasffuse.options import bounded, check_bounds, shown
-from adasffuse.tasks import GENERAL, KINDS
+from adasffuse.tasks import KINDS
 
 OUTPUTS = ("direct", "pyramid")
 RAISED = ("infrared", "visible")  # the kinds of two sources whose people are raised
@@ -160,7 +160,7 @@ class AdaSFFuse(nn.Module):
         options = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
         return weights.load_weights(hub.find_pretrained(name, **options))[0]
 
-    def save_pretrained(self, folder: str | Path, task: str = GENERAL, record: Mapping[str, Any] | None = None) -> None:
+    def save_pretrained(self, folder: str | Path, task: str, record: Mapping[str, Any] | None = None) -> None:
         """Write the network as a folder that `from_pretrained` and `load_fuser(weights=folder)` read.
 
         Arguments and errors: see `adasffuse.models.hub.save_pretrained`.
@@ -172,7 +172,7 @@ class AdaSFFuse(nn.Module):
     def push_to_hub(
         self,
         name: str,
-        task: str = GENERAL,
+        task: str,
         record: Mapping[str, Any] | None = None,
         *,
         private: bool | None = None,

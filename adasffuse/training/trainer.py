@@ -1,10 +1,11 @@
 """The training loop: draw, fuse, loss, update, average, log, save.  A rerun continues from the newest checkpoint."""
 
 import json
+import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from adasffuse.arguments import checked
 from adasffuse.data.crops import StepSampler
 from adasffuse.data.mixture import MixedCrops
-from adasffuse.files import not_written, write_text
+from adasffuse.files import not_written, printable, write_text
 from adasffuse.images.image import ImageError
 from adasffuse.models.weights import RUN_WEIGHTS, save_weights
 from adasffuse.training.checkpoint import (
@@ -38,6 +39,9 @@ from adasffuse.training.resume import Changes, changed_options
 from adasffuse.training.run import Prepare, Run
 from adasffuse.training.terms import merged
 from adasffuse.training.validation import best_score, validate
+
+_log = logging.getLogger(__name__)
+_NOTICES = 10  # lines
 
 
 @checked
@@ -71,6 +75,8 @@ def train(
         processes = stack.enter_context(join_processes(device))
         stop = stack.enter_context(_stop_requested())
         data = MixedCrops(options.parts, options.train.seed)
+        if processes.main:
+            _tell(data.notices)
         _check_best(options, data)
         _sampler(options, processes, start=0)  # refuses batches that cannot be shared
         run = Run(options, processes, prepare)
@@ -109,7 +115,17 @@ def train(
                 break
         if run.step > saved:  # stopped between two updates
             _save(run, folder)
+        if processes.main and run.step < options.train.steps:
+            _log.warning("stopped after %d of %d steps; the same command continues", run.step, options.train.steps)
     return folder / RUN_WEIGHTS
+
+
+def _tell(notices: Sequence[str]) -> None:
+    """Log the first notices of the training images, and how many more there are."""
+    for notice in notices[:_NOTICES]:
+        _log.warning("notice: %s", printable(notice))
+    if len(notices) > _NOTICES:
+        _log.warning("notice: %d more about the training images", len(notices) - _NOTICES)
 
 
 @contextmanager
@@ -228,8 +244,11 @@ def _check_best(options: Options, data: MixedCrops) -> None:
 
 
 def _save_averaged(run: Run, path: Path, **record) -> None:
-    """Write the averaged weights."""
+    """Write the averaged weights; their record names those that they come from, whose terms may hold for them, too."""
     record = {"steps": run.step, "seed": run.options.train.seed, "run": run.options.name, **record}
+    teachers = sorted({Path(part.teacher).name for part in run.options.parts if part.teacher})
+    record |= {"init": Path(run.options.train.init).name} if run.options.train.init else {}
+    record |= {"teachers": teachers} if teachers else {}
     try:
         save_weights(path, run.average.module.state_dict(), run.options.model, run.options.task, **record)
     except (SafetensorError, OSError) as error:
