@@ -50,9 +50,17 @@ def test_a_saved_folder_gives_the_network_its_task_and_its_record(tmp_path):
 def test_a_task_that_no_fuser_has_is_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown task 'ifv'; choose one of general, ivf"):
         network().save_pretrained(tmp_path / "mine", "ifv")
-    with pytest.raises(TypeError, match="task"):  # nothing tells it: a network that was loaded does not know its own
-        network().save_pretrained(tmp_path / "mine")
     assert not (tmp_path / "mine").exists()
+
+
+def test_a_network_that_was_loaded_keeps_its_task(tmp_path):
+    network().save_pretrained(tmp_path / "first", "mef")
+    AdaSFFuse.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "second")
+    network().save_pretrained(tmp_path / "new")
+    assert [load_weights(tmp_path / name / "weights.safetensors")[1] for name in ("second", "new")] == [
+        "mef",
+        "general",
+    ]
 
 
 def test_a_card_that_is_there_stays(tmp_path):

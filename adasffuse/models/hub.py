@@ -73,16 +73,20 @@ def find_pretrained(
 
 
 @checked
-def save_pretrained(model: AdaSFFuse, folder: str | Path, task: str, record: Mapping[str, Any] | None = None) -> None:
+def save_pretrained(
+    model: AdaSFFuse, folder: str | Path, task: str | None = None, record: Mapping[str, Any] | None = None
+) -> None:
     """Write a network as a folder: weights.safetensors, config.json, and a card unless there is a README.md.
 
     Args:
-        task: what the network was trained for: 'ivf', 'mef', 'mff' or 'mif', or 'general' for all.
+        task: what the network was trained for: 'ivf', 'mef', 'mff' or 'mif', or 'general' for all.  None: the task of
+            the weights that `from_pretrained` read, 'general' for a network made otherwise.
         record: JSON values kept in the weights file, e.g. steps and seed.
     Raises:
         ValueError: unknown task, which no fuser would take.
         OSError: the folder cannot be written.
     """
+    task = task or model.task
     if task not in (GENERAL, *TASKS):
         raise ValueError(f"unknown task {task!r}; choose one of {GENERAL}, {', '.join(TASKS)}")
     folder = Path(folder)
@@ -97,7 +101,7 @@ def save_pretrained(model: AdaSFFuse, folder: str | Path, task: str, record: Map
 def push_to_hub(
     model: AdaSFFuse,
     name: str,
-    task: str,
+    task: str | None = None,
     record: Mapping[str, Any] | None = None,
     *,
     private: bool | None = None,

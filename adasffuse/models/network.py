@@ -18,7 +18,7 @@ from adasffuse.models.spectral import POOL
 from adasffuse.models.targets import TargetLift
 from adasffuse.models.wavelet import AdaIWAT, AdaWAT
 from adasffuse.options import bounded, check_bounds, shown
-from adasffuse.tasks import KINDS
+from adasffuse.tasks import GENERAL, KINDS
 
 OUTPUTS = ("direct", "pyramid")
 RAISED = ("infrared", "visible")  # the kinds of two sources whose people are raised
@@ -99,12 +99,14 @@ class AdaSFFuse(nn.Module):
 
     Args:
         options: shape of the network.
+    Attributes:
+        task: what `from_pretrained` says that the weights were trained for, else 'general'.
     """
 
     @checked
     def __init__(self, options: ModelOptions = SIZES["base"]) -> None:
         super().__init__()
-        self.options = options
+        self.options, self.task = options, GENERAL
         c, planes = options.channels, options.patch**2
 
         def blocks(channels: int, count: int) -> nn.Sequential:
@@ -158,9 +160,13 @@ class AdaSFFuse(nn.Module):
         from adasffuse.models import hub, weights  # they stand above this module
 
         options = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
-        return weights.load_weights(hub.find_pretrained(name, **options))[0]
+        model, task = weights.load_weights(hub.find_pretrained(name, **options))
+        model.task = task
+        return model
 
-    def save_pretrained(self, folder: str | Path, task: str, record: Mapping[str, Any] | None = None) -> None:
+    def save_pretrained(
+        self, folder: str | Path, task: str | None = None, record: Mapping[str, Any] | None = None
+    ) -> None:
         """Write the network as a folder that `from_pretrained` and `load_fuser(weights=folder)` read.
 
         Arguments and errors: see `adasffuse.models.hub.save_pretrained`.
@@ -172,7 +178,7 @@ class AdaSFFuse(nn.Module):
     def push_to_hub(
         self,
         name: str,
-        task: str,
+        task: str | None = None,
         record: Mapping[str, Any] | None = None,
         *,
         private: bool | None = None,
