@@ -12,6 +12,7 @@ from adasffuse.images.no_data import (
     find_gaps,
     thermal_border_mask,
     without_empty,
+    without_holes,
 )
 
 RNG = np.random.default_rng(0)
@@ -249,3 +250,30 @@ def test_a_flat_frame_with_a_black_border_is_replaced_as_a_whole():
     flat[:, :30] = 0
     sources, anywhere = complete([flat, image], [flat > 0, None])
     assert sources[0] == pytest.approx(image, abs=1e-6) and anywhere is None
+
+
+def test_dead_pixels_and_lines_take_the_values_of_their_neighbours():
+    y, x = np.indices((40, 50), dtype=np.float32)
+    image = (2 * x + 3 * y) / 300
+    valid = np.ones(image.shape, bool)
+    valid[10, 10] = valid[20, 5] = valid[:, 30] = False
+    valid[25:28, 12:15] = valid[28, 15] = False  # a hole, and a pixel that touches it
+    broken = np.where(valid, image, np.float32(np.nan))
+    mended, known = without_holes(broken, valid)
+    hole = np.zeros(image.shape, bool)
+    hole[25:28, 12:15] = hole[28, 15] = True
+    assert np.array_equal(known, ~hole) and not mended[hole].any()
+    assert np.array_equal(mended[valid], image[valid])
+    assert mended[10, 10] == pytest.approx(image[10, 10], abs=1e-6) == mended[10, 10]
+    assert np.abs(mended - image)[3:-3, 30].max() < 1e-5
+    color, _ = without_holes(np.dstack([broken, 2 * broken, broken]), valid)
+    assert np.array_equal(color[..., 0], mended) and np.allclose(color[..., 1], 2 * mended)
+
+
+def test_half_of_all_pixels_scattered_without_data_hardly_change_the_result():
+    rng = np.random.default_rng(0)
+    image = cv2.GaussianBlur(rng.random((60, 80), dtype=np.float32), (0, 0), 3)
+    image = (image - image.min()) / np.ptp(image)
+    valid = rng.random(image.shape) > 0.5
+    mended, known = without_holes(image, valid)
+    assert known.mean() > 0.9 and np.abs(mended - image)[known].mean() < 0.01

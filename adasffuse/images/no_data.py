@@ -61,6 +61,30 @@ def thermal_border_mask(values: np.ndarray) -> np.ndarray:
     return missing
 
 
+def without_holes(pixels: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An image whose dead pixels and lines have the values of their neighbours, and where it holds no data still.
+
+    Filled are missing pixels that neither belong to a square of 3x3 missing ones nor touch one, with the mean of what
+    lies within two pixels, weighted by a Gaussian.  What lies beyond the image counts as missing.
+
+    Args:
+        pixels: (H, W) or (H, W, 3) float32.
+        valid: (H, W) bool, False where data is missing.
+    """
+    missing = (~valid).astype(np.uint8)
+    wide = cv2.dilate(cv2.erode(missing, np.ones((3, 3), np.uint8)), np.ones((5, 5), np.uint8))
+    thin = missing > wide
+    if not thin.any():
+        return pixels, valid
+    near = {"ksize": (5, 5), "sigmaX": 1.0, "borderType": cv2.BORDER_CONSTANT}
+    share = cv2.GaussianBlur(valid.astype(np.float32), **near)
+    mended = thin & (share > 0)
+    known = np.where(valid if pixels.ndim == 2 else valid[..., None], pixels, np.float32(0))
+    sums = cv2.GaussianBlur(known, **near)
+    known[mended] = sums[mended] / (share[mended] if pixels.ndim == 2 else share[mended][:, None])
+    return known, valid | mended
+
+
 def fill_missing(
     sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None], feather: int = 16
 ) -> tuple[list[np.ndarray], np.ndarray | None]:

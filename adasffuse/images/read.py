@@ -10,7 +10,7 @@ from adasffuse.images.color import is_gray
 from adasffuse.images.formats import RAW_SUFFIXES, Stored, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import is_large
-from adasffuse.images.no_data import thermal_border_mask
+from adasffuse.images.no_data import thermal_border_mask, without_holes
 from adasffuse.images.profiles import lab_to_srgb, to_srgb
 
 IMAGE_SUFFIXES = frozenset(
@@ -43,7 +43,8 @@ def read_image(
             values beyond are clipped.  Without it unsigned files span all values of their bits (16: 0..65535), with a
             notice where less than a quarter of that is used.  8-bit files always span 0..255.
         no_data: a value, in the file's units, that means "no data", besides NaN, infinity and the file's own value
-            (tag GDAL_NODATA).  A colour pixel holds no data where all its channels have that value.
+            (tag GDAL_NODATA).  A colour pixel holds no data where all its channels have that value.  Dead pixels and
+            lines take the values of their neighbours, with a notice, see `without_holes`.
         thermal: exact 0 in a large area joined to the border is no data, too, see `thermal_border_mask`; and of a
             radiometric JPEG the temperatures are read.
         levels: of large images that hold data everywhere keep the 8- or 16-bit values of a file that spans all of them,
@@ -94,6 +95,10 @@ def interpret(
         window = window[::-1]
     if valid is not None:
         pixels[~valid] = 0
+        pixels, whole = without_holes(pixels, valid)
+        if np.count_nonzero(whole) > np.count_nonzero(valid):
+            notices.append("single pixels without data have the values of their neighbours")
+        valid = None if whole.all() else whole
     if pixels.ndim == 3 and is_gray(pixels):
         pixels = np.ascontiguousarray(pixels[..., 0])
     return Image(pixels, depth, window, valid, tuple(f"{name}: {notice}" for notice in notices))

@@ -35,8 +35,8 @@ DEFAULT_OVERLAP = 192
 STRENGTH_TASK = "ivf"
 _NO_CONTENT = "has no content, a flat frame; it adds nothing to the result"
 _SCATTERED = (
-    "holds data mostly beside pixels without any, where the others are shown, so little of it is seen; fill single "
-    "missing pixels from their neighbours first"
+    "holds data mostly beside pixels without any, where the others are shown, so little of it is seen; fill its "
+    "holes from what is beside them first"
 )
 _LITTLE = 0.5  # share of what a source holds, below which little of it is seen
 _ROWS = 1 << 21  # pixels that are coloured at a time
