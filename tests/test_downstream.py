@@ -384,7 +384,7 @@ def test_other_settings_train_anew(rendered, tmp_path):
         assert noted["settings"]["budget"]["learning_rate"] == float(rate)
 
 
-def test_changed_boxes_train_anew(rendered, tmp_path):
+def test_changed_boxes_train_anew(rendered, tmp_path, capsys):
     """In a COCO file, which no frame has of its own, too."""
     pytest.importorskip("timm")
     pytest.importorskip("faster_coco_eval")
@@ -399,6 +399,11 @@ def test_changed_boxes_train_anew(rendered, tmp_path):
         assert command(tmp_path, tmp_path / "out", "detect", "--modalities", "infrared", "--weights", "scratch") == 0
         seen.append(json.loads((tmp_path / "out/runs/infrared/seed_0/scores.json").read_text())["settings"]["content"])
     assert seen[0] != seen[1]
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert command(rendered, tmp_path / "out", "segment", "--modalities", "infrared") == 1
+    assert "holds runs of --task detect, which would be replaced; give another folder" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from adasffuse.cli.arguments import given_path, named_values
 from adasffuse.device import PRECISIONS, pick_device, pick_precision
 from adasffuse.downstream.backbones import LITE0
 from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes, listed_classes
-from adasffuse.downstream.experiment import ALL, Experiment, Run, carry_out, check_network
+from adasffuse.downstream.experiment import ALL, Experiment, Run, carry_out, check_network, refuse_other_task
 from adasffuse.downstream.fitting import Budget
 from adasffuse.downstream.frames import Frame, FrameSet, find_frames
 from adasffuse.downstream.labels import BoxRules
@@ -141,6 +141,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     if args.task == "detect":
         needed("faster_coco_eval", "scoring detectors")
     check_outputs(folders={"--out": args.out})
+    refuse_other_task(args.out, args.task)
     experiment, modalities = _experiment(args, ranks)  # impossible arguments leave no folder behind
     with ExitStack() as stack:
         if ranks.main:

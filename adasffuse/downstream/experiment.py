@@ -98,6 +98,17 @@ def tested_by(experiment: Experiment, run: Run) -> list[str]:
     return [own, *(name for name in experiment.files if name != own)] if own == experiment.applied else [own]
 
 
+def refuse_other_task(out: Path, task: str) -> None:
+    """Raise ValueError where a folder holds runs of the other task, whose networks and tables would be replaced."""
+    for path in sorted(out.glob(f"runs/*/seed_*/{SCORES}")):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))["settings"]["task"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # damaged: made anew in any case
+        if found != task:
+            raise ValueError(f"--out {out}: holds runs of --task {found}, which would be replaced; give another folder")
+
+
 def carry_out(experiment: Experiment, run: Run) -> dict[str, Any]:
     """Train and score one network; what is done is not done again.
 
