@@ -20,6 +20,8 @@ _NEARLY_ZERO, _DARK = 0.02, 0.1  # of the image's brightest values: what surroun
 _RIM = 2.0  # pixels beside missing ones that a warp has mixed with them
 _CUT_OFF, _FULL = np.float32(2.5 / 255), np.float32(5 / 255)  # range of block means: no content, and content
 _BLOCK, _STEP = 8, 4  # pixels
+_LEFT = np.uint8([[1, 1, 0, 0, 0]])  # the two pixels on one side
+_SIDES = (_LEFT, _LEFT[:, ::-1].copy(), _LEFT.T.copy(), _LEFT.T[::-1].copy())
 _LARGER = (1, 2, 4, 8)  # times a block's side, where single pixels are missing everywhere
 
 
@@ -61,28 +63,31 @@ def thermal_border_mask(values: np.ndarray) -> np.ndarray:
     return missing
 
 
-def without_holes(pixels: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An image whose dead pixels and lines have the values of their neighbours, and where it holds no data still.
+def without_holes(pixels: np.ndarray, valid: np.ndarray, dead: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An image whose dead pixels and lines have the values of their neighbours, and where it holds data then.
 
-    Filled are missing pixels that neither belong to a square of 3x3 missing ones nor touch one, with the mean of what
-    lies within two pixels, weighted by a Gaussian.  What lies beyond the image counts as missing.
+    Filled are dead pixels that neither belong to a square of 3x3 missing ones nor touch one, have data within two
+    pixels on both sides, left and right or above and below, and in most of the 9x9 pixels around.  What a warp leaves along a
+    border, with dark rims, stays missing.  They take the mean of what lies within two pixels, weighted by a Gaussian.
 
     Args:
         pixels: (H, W) or (H, W, 3) float32.
         valid: (H, W) bool, False where data is missing.
+        dead: (H, W) bool, which missing pixels may be filled.
     """
-    missing = (~valid).astype(np.uint8)
-    wide = cv2.dilate(cv2.erode(missing, np.ones((3, 3), np.uint8)), np.ones((5, 5), np.uint8))
-    thin = missing > wide
+    known = valid.astype(np.uint8)
+    wide = cv2.dilate(cv2.erode(1 - known, np.ones((3, 3), np.uint8)), np.ones((5, 5), np.uint8))
+    left, right, above, below = (cv2.dilate(known, side) for side in _SIDES)
+    most = cv2.blur(known.astype(np.float32), (9, 9)) >= 0.5
+    thin = dead & ~valid & most & (((left & right) | (above & below)) & (1 - wide) > 0)
     if not thin.any():
         return pixels, valid
     near = {"ksize": (5, 5), "sigmaX": 1.0, "borderType": cv2.BORDER_CONSTANT}
-    share = cv2.GaussianBlur(valid.astype(np.float32), **near)
-    mended = thin & (share > 0)
-    known = np.where(valid if pixels.ndim == 2 else valid[..., None], pixels, np.float32(0))
-    sums = cv2.GaussianBlur(known, **near)
-    known[mended] = sums[mended] / (share[mended] if pixels.ndim == 2 else share[mended][:, None])
-    return known, valid | mended
+    share = cv2.GaussianBlur(known.astype(np.float32), **near)
+    filled = np.where(valid if pixels.ndim == 2 else valid[..., None], pixels, np.float32(0))
+    sums = cv2.GaussianBlur(filled, **near)
+    filled[thin] = sums[thin] / (share[thin] if pixels.ndim == 2 else share[thin][:, None])
+    return filled, valid | thin
 
 
 def fill_missing(

@@ -95,7 +95,8 @@ def interpret(
         window = window[::-1]
     if valid is not None:
         pixels[~valid] = 0
-        pixels, whole = without_holes(pixels, valid)
+        stated = valid_mask(stored, no_data, thermal=False)  # a border of exact 0 is no dead pixel
+        pixels, whole = (pixels, valid) if stated is None else without_holes(pixels, valid, ~stated)
         if np.count_nonzero(whole) > np.count_nonzero(valid):
             notices.append("single pixels without data have the values of their neighbours")
         valid = None if whole.all() else whole

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from adasffuse.models.heads import wide
 
 SHORTER = 384  # pixels: the copy in which people are looked for has at most so many on its shorter side
-STRENGTH = 1.3  # of the lacking contrast; people cover few pixels, and what surrounds them is no plain background
+STRENGTH = 1.5  # of the lacking contrast; people cover few pixels, and what surrounds them is no plain background
 _TOKEN = 4  # pixels per side of the copy that one token holds
 MULTIPLE = 2 * _TOKEN  # height and width of the copy, pixels
 _COARSE = (1, 2, 4, 2)  # dilations of the layers on a grid half as fine, by which people are told from trees and cars
