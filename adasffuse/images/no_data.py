@@ -67,8 +67,9 @@ def without_holes(pixels: np.ndarray, valid: np.ndarray, dead: np.ndarray) -> tu
     """An image whose dead pixels and lines have the values of their neighbours, and where it holds data then.
 
     Filled are dead pixels that neither belong to a square of 3x3 missing ones nor touch one, have data within two
-    pixels on both sides, left and right or above and below, and in most of the 9x9 pixels around.  What a warp leaves along a
-    border, with dark rims, stays missing.  They take the mean of what lies within two pixels, weighted by a Gaussian.
+    pixels on both sides, left and right or above and below, and in most of the 9x9 pixels around.  What a warp leaves
+    along a border, with dark rims, stays missing.  They take the mean of what lies within two pixels, weighted by a
+    Gaussian.
 
     Args:
         pixels: (H, W) or (H, W, 3) float32.
