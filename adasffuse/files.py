@@ -119,11 +119,14 @@ def remove_abandoned(paths: Iterable[str | Path]) -> None:
     if fcntl is None:
         return
     folders: dict[Path, set[str]] = defaultdict(set)
-    for path in map(Path, map(os.path.realpath, paths)):
-        folders[path.parent].add(_partial_of(path))
-    for folder, beginnings in folders.items():
-        for path in folder.glob(f"{PARTIAL}*"):
-            if _PARTIAL_NAME.fullmatch(path.name) and path.name[: len(PARTIAL) + 8] in beginnings:
+    for path in map(Path, paths):
+        real = Path(os.path.realpath(path)) if path.is_symlink() else path
+        folders[real.parent].add(real.name)
+    for folder, names in folders.items():
+        left = [path for path in folder.glob(f"{PARTIAL}*") if _PARTIAL_NAME.fullmatch(path.name)]
+        beginnings = {_partial_of(folder / name) for name in names} if left else set()
+        for path in left:
+            if path.name[: len(PARTIAL) + 8] in beginnings:
                 with suppress(OSError), open(path, "rb+") as file:  # NFS locks what is open for writing
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     path.unlink()

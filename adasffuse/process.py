@@ -116,10 +116,15 @@ class _Output:
 
 def say_notices(texts: Sequence[object]) -> None:
     """Print the first notices to standard error, and how many more there are."""
-    for text in texts[:_NOTICES]:
-        say(f"notice: {printable(text)}", sys.stderr)
-    if len(texts) > _NOTICES:
-        say(f"notice: {len(texts) - _NOTICES} more notices of this kind", sys.stderr)
+    for line in notice_lines(texts):
+        say(line, sys.stderr)
+
+
+def notice_lines(texts: Sequence[object], rest: str = "notices of this kind") -> list[str]:
+    """A line for each of the first notices, and one that says how many more of the `rest` there are."""
+    lines = [f"notice: {printable(text)}" for text in texts[:_NOTICES]]
+    more = len(texts) - len(lines)
+    return [*lines, f"notice: {more} more {rest}"] if more else lines
 
 
 def say(text: object, stream: TextIO | None = None) -> None:

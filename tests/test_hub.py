@@ -56,7 +56,9 @@ def test_a_task_that_no_fuser_has_is_refused(tmp_path):
 def test_a_network_that_was_loaded_keeps_its_task(tmp_path):
     network().save_pretrained(tmp_path / "first", "mef")
     AdaSFFuse.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "second")
+    load_fuser("mef", weights=tmp_path / "first").model.save_pretrained(tmp_path / "third")
     network().save_pretrained(tmp_path / "new")
+    assert load_weights(tmp_path / "third/weights.safetensors")[1] == "mef"
     assert [load_weights(tmp_path / name / "weights.safetensors")[1] for name in ("second", "new")] == [
         "mef",
         "general",

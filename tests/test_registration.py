@@ -281,6 +281,8 @@ def test_a_glance_tells_what_is_off(street):
     assert misalignment(shifted, visible, "medical") == misalignment(shifted, visible)
     blurred = Image(cv2.GaussianBlur(shifted.pixels, (0, 0), 3))
     assert misalignment(blurred, visible) is not None and misalignment(blurred, visible, "medical") is None
+    with pytest.raises(ValueError, match="unknown measure of alignment 'scans'; choose edges, medical"):
+        misalignment(shifted, visible, "scans")
 
 
 def test_scores_of_aligned_pairs_are_taken_where_all_hold_data():

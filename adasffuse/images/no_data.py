@@ -76,6 +76,8 @@ def without_holes(pixels: np.ndarray, valid: np.ndarray, dead: np.ndarray) -> tu
         valid: (H, W) bool, False where data is missing.
         dead: (H, W) bool, which missing pixels may be filled.
     """
+    if not dead.any():  # a border of exact 0 is none
+        return pixels, valid
     known = valid.astype(np.uint8)
     wide = cv2.dilate(cv2.erode(1 - known, np.ones((3, 3), np.uint8)), np.ones((5, 5), np.uint8))
     left, right, above, below = (cv2.dilate(known, side) for side in _SIDES)

@@ -77,7 +77,8 @@ def interpret(
         name: what errors and notices call it.
         measurable: it is a file: commands measure whole folders of them, and advice to give a range says so.
     """
-    valid = valid_mask(stored, no_data, thermal)
+    dead = _missing(stored, no_data)
+    valid = _valid(stored, dead, thermal)
     notices = list(stored.notices)
     if valid is not None and not valid.any():
         notices.append("holds no data at all")
@@ -95,11 +96,10 @@ def interpret(
         window = window[::-1]
     if valid is not None:
         pixels[~valid] = 0
-        stated = valid_mask(stored, no_data, thermal=False)  # a border of exact 0 is no dead pixel
-        pixels, whole = (pixels, valid) if stated is None else without_holes(pixels, valid, ~stated)
-        if np.count_nonzero(whole) > np.count_nonzero(valid):
+        pixels, known = without_holes(pixels, valid, dead)
+        if known is not valid:
             notices.append("single pixels without data have the values of their neighbours")
-        valid = None if whole.all() else whole
+        valid = None if known.all() else known
     if pixels.ndim == 3 and is_gray(pixels):
         pixels = np.ascontiguousarray(pixels[..., 0])
     return Image(pixels, depth, window, valid, tuple(f"{name}: {notice}" for notice in notices))
@@ -107,6 +107,11 @@ def interpret(
 
 def valid_mask(stored: Stored, no_data: float | None, thermal: bool) -> np.ndarray | None:
     """(H, W) bool, False where a file holds no data, None where it holds data everywhere; as in `read_image`."""
+    return _valid(stored, _missing(stored, no_data), thermal)
+
+
+def _missing(stored: Stored, no_data: float | None) -> np.ndarray:
+    """(H, W) bool, True where a value says that there is no data."""
     values = stored.values
     invalid = np.zeros(values.shape[:2], bool)
     if values.dtype.kind == "f":
@@ -117,10 +122,15 @@ def valid_mask(stored: Stored, no_data: float | None, thermal: bool) -> np.ndarr
             if missing is not None:
                 same = values == _in_units_of(values, missing)
                 invalid |= same if values.ndim == 2 else same.all(axis=2)
+    return invalid
+
+
+def _valid(stored: Stored, missing: np.ndarray, thermal: bool) -> np.ndarray | None:
+    """As `valid_mask`, from where values say that there is no data."""
     if thermal:
-        zero = values if values.ndim == 2 else values.any(axis=2)
-        invalid |= thermal_border_mask(zero)
-    return ~invalid if invalid.any() else None
+        values = stored.values
+        missing = missing | thermal_border_mask(values if values.ndim == 2 else values.any(axis=2))
+    return ~missing if missing.any() else None
 
 
 def _in_units_of(values: np.ndarray, missing: float) -> float:

@@ -79,8 +79,8 @@ def save_pretrained(
     """Write a network as a folder: weights.safetensors, config.json, and a card unless there is a README.md.
 
     Args:
-        task: what the network was trained for: 'ivf', 'mef', 'mff' or 'mif', or 'general' for all.  None: the task of
-            the weights that `from_pretrained` read, 'general' for a network made otherwise.
+        task: what the network was trained for: 'ivf', 'mef', 'mff' or 'mif', or 'general' for all.  None: that of
+            the weights that the network was read from, 'general' for one made otherwise.
         record: JSON values kept in the weights file, e.g. steps and seed.
     Raises:
         ValueError: unknown task, which no fuser would take.

@@ -100,7 +100,7 @@ class AdaSFFuse(nn.Module):
     Args:
         options: shape of the network.
     Attributes:
-        task: what `from_pretrained` says that the weights were trained for, else 'general'.
+        task: what weights that were read from a file were trained for, else 'general'.
     """
 
     @checked
@@ -160,9 +160,7 @@ class AdaSFFuse(nn.Module):
         from adasffuse.models import hub, weights  # they stand above this module
 
         options = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
-        model, task = weights.load_weights(hub.find_pretrained(name, **options))
-        model.task = task
-        return model
+        return weights.load_weights(hub.find_pretrained(name, **options))[0]
 
     def save_pretrained(
         self, folder: str | Path, task: str | None = None, record: Mapping[str, Any] | None = None

@@ -106,6 +106,7 @@ def load_weights(path: str | Path) -> tuple[AdaSFFuse, str]:
     if not any(value.any() for value in state.values()):
         raise WeightsError(f"{path} holds nothing but zeros; take another file")
     model.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
+    model.task = task
     return model.eval(), task
 
 

@@ -98,7 +98,10 @@ def misalignment(a: Image, b: Image, measure: str = "edges") -> float | None:
     Returns:
         The mean displacement of an affine map, or None where the images differ in size, show too little, or nothing in
         common that a reduced image tells.
+    Raises:
+        ValueError: unknown measure, or an argument of a wrong type.
     """
+    check_method("affine", measure)
     height, width = b.pixels.shape[:2]
     if a.pixels.shape[:2] != (height, width) or min(height, width) < _SMALLEST_SIDE:
         return None

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -19,9 +19,10 @@ from tqdm import tqdm
 from adasffuse.arguments import checked
 from adasffuse.data.crops import StepSampler
 from adasffuse.data.mixture import MixedCrops
-from adasffuse.files import not_written, printable, write_text
+from adasffuse.files import not_written, write_text
 from adasffuse.images.image import ImageError
 from adasffuse.models.weights import RUN_WEIGHTS, save_weights
+from adasffuse.process import notice_lines
 from adasffuse.training.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -41,7 +42,6 @@ from adasffuse.training.terms import merged
 from adasffuse.training.validation import best_score, validate
 
 _log = logging.getLogger(__name__)
-_NOTICES = 10  # lines
 
 
 @checked
@@ -76,7 +76,8 @@ def train(
         stop = stack.enter_context(_stop_requested())
         data = MixedCrops(options.parts, options.train.seed)
         if processes.main:
-            _tell(data.notices)
+            for line in notice_lines(data.notices, "about the training images"):
+                _log.warning("%s", line)
         _check_best(options, data)
         _sampler(options, processes, start=0)  # refuses batches that cannot be shared
         run = Run(options, processes, prepare)
@@ -118,14 +119,6 @@ def train(
         if processes.main and run.step < options.train.steps:
             _log.warning("stopped after %d of %d steps; the same command continues", run.step, options.train.steps)
     return folder / RUN_WEIGHTS
-
-
-def _tell(notices: Sequence[str]) -> None:
-    """Log the first notices of the training images, and how many more there are."""
-    for notice in notices[:_NOTICES]:
-        _log.warning("notice: %s", printable(notice))
-    if len(notices) > _NOTICES:
-        _log.warning("notice: %d more about the training images", len(notices) - _NOTICES)
 
 
 @contextmanager
