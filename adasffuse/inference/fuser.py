@@ -164,8 +164,8 @@ class Fuser:
                 (infrared, visible): arrays, tensors, PIL images, paths or `Image`, see `adasffuse.images.arrays`.
             stretch: spread the result's luminance to 0..255, only to reproduce published numbers.
             depth: of the result, '8', '16', 'float' or 'auto': 8 bits unless all sources are deeper.
-            range_a, range_b: (LOW, HIGH) in the sources' units that become black and white, of the first source and of
-                the others; not for 8 bits, which always span 0..255.
+            range_a, range_b: the values in the sources' units that become black and white, of the first source and of
+                the others.  8 bits always span 0..255; the higher one first, of 8 bits (255, 0), inverts an image.
             no_data_a, no_data_b: values that mean "no data", of the first source and of the others.
             align: registers two sources, whose sizes may differ then; None: they are fused as they are.
         Returns:
