@@ -913,3 +913,18 @@ def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys, monkey
     ):
         assert align.run([str(word) for word in wrong]) == 1
         assert said in capsys.readouterr().err
+
+
+def test_people_who_are_dark_in_a_video_are_a_notice(tmp_path):
+    scene = night_scene(np.random.default_rng(0), (120, 160))
+    infrared, visible = (np.rint(255 * image).astype(np.uint8) for image in (scene.infrared, scene.visible))
+    b = make_video(tmp_path / "b.mp4", [visible] * 3)
+    fuser = load_fuser("ivf", "tiny", device="cpu")
+    for name, image, value_range, expected in (
+        ("white", infrared, None, False),
+        ("black", 255 - infrared, None, True),
+        ("back", 255 - infrared, (255, 0), False),
+    ):
+        a = make_video(tmp_path / f"{name}.mp4", [image] * 3)
+        report = fuse_video(fuser, VideoFile(a, value_range), VideoFile(b), tmp_path / f"{name}_out.mp4")
+        assert any("people seem to be dark in it;" in text for text in report.notices) == expected
