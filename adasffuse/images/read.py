@@ -7,6 +7,7 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.images.color import is_gray
+from adasffuse.images.false_colors import palette_of, palette_places
 from adasffuse.images.formats import RAW_SUFFIXES, Stored, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import is_large
@@ -46,8 +47,9 @@ def read_image(
         no_data: a value, in the file's units, that means "no data", besides NaN, infinity and the file's own value
             (tag GDAL_NODATA).  A colour pixel holds no data where all its channels have that value.  Dead pixels and
             lines take the values of their neighbours, with a notice, see `without_holes`.
-        thermal: exact 0 in a large area joined to the border is no data, too, see `thermal_border_mask`; and of a
-            radiometric JPEG the temperatures are read.
+        thermal: exact 0 in a large area joined to the border is no data, too, see `thermal_border_mask`; of a
+            radiometric JPEG the temperatures are read; and false colours of the palettes 'jet' and 'turbo' become gray
+            in their order, with a notice.
         levels: of large images that hold data everywhere keep the 8- or 16-bit values of a file that spans all of them,
             see `adasffuse.images.levels`: float32 takes four times or twice as much memory.
     Raises:
@@ -93,6 +95,10 @@ def interpret(
         pixels = values
     else:
         pixels = stored.curve.copy() if curved else _unit(values, *window)
+    palette = palette_of(pixels, valid) if thermal else None
+    if palette is not None:
+        pixels = palette_places(pixels, palette)
+        notices.append(f"false colours of the palette {palette!r}: their order is taken for that of temperatures")
     if inverted:
         np.subtract(1, pixels, out=pixels)
         window = window[::-1]

@@ -1,0 +1,64 @@
+"""Temperatures behind false colours whose luminance does not rise with them: hot is dark red in 'jet' and 'turbo'.
+
+Of other palettes of thermal cameras, such as ironbow, luminance rises with temperature, and serves.
+"""
+
+import functools
+
+import cv2
+import numpy as np
+
+from adasffuse.images.color import is_gray
+
+_PALETTES = {"jet": cv2.COLORMAP_JET, "turbo": cv2.COLORMAP_TURBO}  # matplotlib's are nearly the same
+_NEAR = 45  # distance from the palette's nearest colour, of 255 per channel, that JPEG makes
+_MOST = 0.9  # share of the pixels that are so near: of such images compressed to quality 50 at least 0.93
+_LOOKED_AT = 1024  # pixels
+_STEP = 8  # levels per cell of the table in which colours are looked up
+
+
+def palette_of(pixels: np.ndarray, valid: np.ndarray | None = None) -> str | None:
+    """The palette, 'jet' or 'turbo', that gives nearly all colours of an image; None for none of them.
+
+    Args:
+        pixels: (H, W) or (H, W, 3) RGB, uint8, uint16 or float32 in [0, 1].
+        valid: (H, W) bool, where there is data.
+    """
+    if pixels.ndim == 2 or is_gray(pixels):
+        return None
+    colors = pixels.reshape(-1, 3) if valid is None else pixels[valid]
+    colors = _levels(colors[:: max(1, len(colors) // _LOOKED_AT)]).astype(np.float32)
+    for name in _PALETTES:
+        distance = np.sqrt(np.square(colors[:, None] - _colors(name)).sum(axis=2).min(axis=1))
+        if np.mean(distance < _NEAR) >= _MOST:
+            return name
+    return None
+
+
+def palette_places(pixels: np.ndarray, palette: str) -> np.ndarray:
+    """Places of an image's colours in a palette, the coldest 0, (H, W): uint8, or float32 in [0, 1], as the pixels."""
+    cells = _levels(pixels) // _STEP
+    places = _table(palette)[cells[..., 0], cells[..., 1], cells[..., 2]]
+    return places if pixels.dtype == np.uint8 else np.divide(places, np.float32(255), dtype=np.float32)
+
+
+def _levels(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype == np.uint16:
+        return (pixels >> 8).astype(np.uint8)
+    return pixels if pixels.dtype == np.uint8 else np.rint(pixels * np.float32(255)).astype(np.uint8)
+
+
+def _colors(palette: str) -> np.ndarray:
+    """The 256 colours of a palette, (256, 3) float32 RGB of 255."""
+    ramp = np.arange(256, dtype=np.uint8)[None]
+    return cv2.applyColorMap(ramp, _PALETTES[palette])[0, :, ::-1].astype(np.float32)
+
+
+@functools.cache
+def _table(palette: str) -> np.ndarray:
+    """Of each cell of colours the place of the nearest one in a palette, uint8."""
+    middles = np.arange(_STEP / 2, 256, _STEP, dtype=np.float32)
+    cells = np.stack(np.meshgrid(middles, middles, middles, indexing="ij"), axis=-1)
+    return np.stack(
+        [np.square(plane[..., None, :] - _colors(palette)).sum(axis=-1).argmin(axis=-1) for plane in cells]
+    ).astype(np.uint8)

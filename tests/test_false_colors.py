@@ -1,0 +1,66 @@
+"""Thermal images in false colours: of two palettes the order of temperatures is known."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data as photographs
+from tiny import Mean
+
+from adasffuse.images.false_colors import palette_of, palette_places
+from adasffuse.images.read import read_image
+from adasffuse.inference import Fuser
+from adasffuse.tasks import TASKS
+
+MAPS = {"jet": cv2.COLORMAP_JET, "turbo": cv2.COLORMAP_TURBO}
+
+
+def coloured(gray: np.ndarray, palette: str, quality: int | None = None) -> np.ndarray:
+    """A gray image (H, W) uint8 in false colours, compressed by JPEG where a quality is given."""
+    image = np.ascontiguousarray(cv2.applyColorMap(gray, MAPS[palette])[..., ::-1])
+    if quality is None:
+        return image
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+@pytest.mark.parametrize("palette", MAPS)
+@pytest.mark.parametrize("quality", [None, 95, 50])
+def test_values_come_back(palette, quality):
+    """Within a cell of the table; compressed, within a few levels on the mean."""
+    gray = cv2.GaussianBlur(photographs.camera(), (0, 0), 2)  # as smooth as infrared images are
+    image = coloured(gray, palette, quality)
+    assert (
+        palette_of(image) == palette_of(image / np.float32(255)) == palette_of(image.astype(np.uint16) * 257) == palette
+    )
+    error = np.abs(palette_places(image, palette).astype(int) - gray)
+    assert error.mean() < (1 if quality is None else 3) and (quality or error.max() <= 6)
+    real = palette_places(image / np.float32(255), palette)
+    np.testing.assert_array_equal(np.rint(real * 255), palette_places(image, palette))
+
+
+def test_other_images_are_of_no_palette():
+    for image in (photographs.astronaut(), photographs.coffee(), photographs.chelsea(), photographs.rocket()):
+        assert palette_of(image) is None
+    assert palette_of(photographs.camera()) is None
+    iron = cv2.applyColorMap(photographs.camera(), cv2.COLORMAP_INFERNO)[..., ::-1]
+    assert palette_of(iron) is None
+
+
+def test_the_infrared_source_is_read_in_its_order(tmp_path):
+    """Of infrared images alone; what has no data does not count."""
+    gray = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
+    image = coloured(gray, "jet")
+    image[:, :80] = 0
+    Image.fromarray(image).save(tmp_path / "a.png")
+    hot = read_image(tmp_path / "a.png", thermal=True)
+    assert "false colours of the palette 'jet': their order is taken" in hot.notices[0]
+    np.testing.assert_allclose(hot.pixels[:, 80:] * 255, gray[:, 80:], atol=4)
+    assert not hot.valid[:, :80].any() and hot.valid[:, 80:].all()
+    assert read_image(tmp_path / "a.png").pixels.ndim == 3
+    with pytest.warns(UserWarning, match="source A: false colours of the palette 'jet'"):
+        fused = Fuser(Mean(), TASKS["ivf"]).fuse(coloured(gray, "jet"), gray)
+    np.testing.assert_allclose(fused, gray, atol=3)
