@@ -22,7 +22,7 @@ from adasffuse.images.frames import FrameFolder
 from adasffuse.images.image import ImageError
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.images.read import read_image
-from adasffuse.images.volumes import Volume, check_same_grid, read_volume
+from adasffuse.images.volumes import Volume, check_same_grid, read_volume, resampled
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser
 from adasffuse.inference.volume import fuse_volumes, window_of
@@ -329,6 +329,60 @@ def test_the_task_of_volumes_is_said(tmp_path, weights, capsys, names, task, rea
     assert capsys.readouterr().out.startswith(f"task mif, {TASKS['mif'].title} ({reason})\n")
 
 
+TURNED = np.array([[0, 1.5, 0, -3], [2, 0, 0, 1], [0, 0, 3, 2], [0, 0, 0, 1.0]])  # axes exchanged
+
+
+@pytest.mark.parametrize("affine", [np.diag([2.0, 2, 3, 1]), TURNED, np.diag([1.0, 1, 1, 1])])
+def test_a_volume_resampled_shows_what_lies_in_each_place(affine):
+    """What rises evenly through space is met by linear interpolation exactly, smoothed or not, away from the border."""
+
+    def places(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+        x, y, z = np.moveaxis(
+            np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1) @ affine[:3, :3].T, -1, 0
+        )
+        x, y, z = x + affine[0, 3], y + affine[1, 3], z + affine[2, 3]
+        return (3 * x - 2 * y + 0.5 * z).astype(np.float32)
+
+    own = np.diag([1.2, 1.2, 1.2, 1]) + np.array([[0, 0, 0, -20.0]] * 3 + [[0] * 4])
+    one, like = Volume(places((60, 60, 60), own), own), Volume(places((10, 9, 8), affine), affine)
+    found = resampled("a", one, "b", like)
+    np.testing.assert_allclose(found.values, like.values, atol=1e-3)
+    assert (
+        found.affine is like.affine and "60 x 60 x 60 to 10 x 9 x 8 voxels, of which it shows 100%" in found.notices[0]
+    )
+
+
+def test_beyond_a_resampled_volume_there_is_no_data():
+    """Voxels reach half a step beyond their middles; what is missing in the volume stays so."""
+    values = np.ones((4, 4, 4), np.float32)
+    values[0] = np.nan
+    like = Volume(np.zeros((9, 4, 4), np.float32), np.diag([1.0, 1, 1, 1]))
+    shown = resampled("a", Volume(values, np.diag([2.0, 1, 1, 1])), "b", like).values[:, 1, 1]
+    assert np.isfinite(shown).tolist() == [False, *[True] * 7, False] and np.nanmax(shown) == np.nanmin(shown) == 1
+    far = Volume(values, np.diag([1.0, 1, 1, 1]) + np.array([[0, 0, 0, 100.0]] + [[0] * 4] * 3))
+    with pytest.raises(ImageError, match="a and b have no place in common"):
+        resampled("a", far, "b", like)
+    with pytest.raises(ImageError, match="b: does not say where its voxels lie"):
+        resampled("a", Volume(values, np.eye(4)), "b", Volume(values, np.eye(4), placed=False))
+
+
+def test_volumes_on_two_grids_are_fused_where_that_is_asked_for(tmp_path, weights, capsys):
+    coarse, fine = np.diag([4.0, 4, 4, 1]), np.diag([2.0, 2, 2, 1])
+    a = volume(tmp_path / "pet.nii", np.stack([texture(16, 12, k) for k in range(4)], 2).astype(np.int16), coarse)
+    b = volume(tmp_path / "mri.nii", np.stack([texture(30, 22, 9 + k) for k in range(6)], 2).astype(np.int16), fine)
+    words = [str(a), str(b), "-o", str(tmp_path / "f.nii.gz"), "--weights", str(weights)]
+    assert fuse.run(words) == 1
+    assert "pet.nii has 16 x 12 x 4 voxels" in (err := capsys.readouterr().err) and "--resample b brings" in err
+    for grid, expected in (("a", a), ("b", b)):
+        assert fuse.run([*words, "--resample", grid]) == 0
+        fused, like = nibabel.load(tmp_path / "f.nii.gz"), nibabel.load(expected)
+        assert fused.shape == like.shape and np.array_equal(fused.affine, like.affine)
+        moved = {"a": "mri", "b": "pet"}[grid]
+        assert f"notice: {tmp_path}/{moved}.nii: resampled from" in capsys.readouterr().out
+    assert fuse.run([str(tmp_path / "x.png"), str(tmp_path / "y.png"), "-o", "z.png", "--resample", "b"]) == 1
+    assert "--resample is for volumes" in capsys.readouterr().err
+
+
 def test_volumes_are_fused_slice_by_slice(tmp_path, weights):
     from adasffuse.inference.fuser import load_fuser
 
@@ -347,7 +401,7 @@ def test_volumes_are_fused_slice_by_slice(tmp_path, weights):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda tmp: volume(tmp / "b.nii", np.ones((8, 8, 2), np.int16)), "b.nii 8 x 8 x 2; resample"),
+        (lambda tmp: volume(tmp / "b.nii", np.ones((8, 8, 2), np.int16)), "b.nii 8 x 8 x 2; --resample"),
         (lambda tmp: volume(tmp / "b.nii", np.ones((8, 8, 3), np.int16), np.eye(4)), "mm apart"),
         (lambda tmp: volume(tmp / "b.nii", np.ones((8, 8, 3, 5), np.int16)), "holds 5 volumes"),
         (lambda tmp: tmp / "nowhere.nii", "no such file"),

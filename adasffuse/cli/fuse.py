@@ -43,7 +43,7 @@ from adasffuse.inference.folder import (
 )
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.ranks import Ranks
-from adasffuse.inference.volume import fuse_volumes
+from adasffuse.inference.volume import RESAMPLED, fuse_volumes
 from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS
 from adasffuse.tasks import TASKS, Task, guess_task
@@ -135,6 +135,13 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add_fusing_options(parser, results=results)
     add_source_options(parser, parser.add_argument_group("reading the sources"))
     add_align_options(parser.add_argument_group("registration"))
+    parser.add_argument_group("volumes").add_argument(
+        "--resample",
+        choices=RESAMPLED,
+        default=RESAMPLED[0],
+        help="whose voxels both volumes get, by where they lie in space; nothing is registered (%(default)s: their "
+        "voxels must lie in the same places)",
+    )
     return parser
 
 
@@ -162,6 +169,8 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     if is_volume(args.out) or any(map(is_volume, args.sources)):
         return _fuse_volumes(args) if ranks.main else 0
+    if args.resample != RESAMPLED[0]:
+        raise ValueError("--resample is for volumes")
     given = find_given(args)
     work = _work(args, given)
     if not args.dry_run:
@@ -209,7 +218,13 @@ def _fuse_volumes(args: argparse.Namespace) -> int:
         _say_task(task, reason)
     hidden = True if args.json else None
     notices = fuse_volumes(
-        fuser, args.sources, args.out, ranges, args.depth, progress=lambda n: tqdm(n, "slices", disable=hidden)
+        fuser,
+        args.sources,
+        args.out,
+        ranges,
+        args.depth,
+        resample=args.resample,
+        progress=lambda n: tqdm(n, "slices", disable=hidden),
     )
     if args.json:
         say(json.dumps({"ok": True, "task": task.id, "result": str(args.out), "notices": notices}))

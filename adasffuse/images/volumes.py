@@ -4,7 +4,7 @@ import gzip
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ _SAME_GRID = 1e-2  # mm, how far positions of the same voxel may lie apart
 _SAME_GAP = 0.1  # of the usual distance of slices, by which distances may differ
 _SAME_TAG = 1e-3  # by which spacing (mm) and direction (cosines) may differ within a series
 _CHUNK = 1 << 20  # bytes
+_FWHM = 2.3548  # full width at half maximum of a Gaussian, in its standard deviations
+_RESAMPLE = "--resample b brings the first to the voxels of the second, by where both lie in space"
 _SAYS_WHERE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 
 
@@ -32,6 +34,7 @@ class Volume:
     window: tuple[float, float] | None = None  # values of black and white that the file asks for, unless by a curve
     inverted: bool = False  # the smallest value is white
     notices: tuple[str, ...] = ()  # what a user should know, without its name
+    placed: bool = True  # whether the file says where its voxels lie; else that is assumed
 
 
 def is_volume(path: str | Path) -> bool:
@@ -76,6 +79,7 @@ def read_nifti(path: str | Path) -> Volume:
         if str(path).lower().endswith(".gz"):
             _check_sum(path)
         values = np.asarray(image.dataobj, np.float32).reshape((*shape[:3], 1)[:3] if len(shape) < 3 else shape[:3])
+        placed = any(image.header.get(code, 0) > 0 for code in ("sform_code", "qform_code"))
     except ImageError:
         raise
     except MemoryError:
@@ -91,7 +95,7 @@ def read_nifti(path: str | Path) -> Volume:
         zlib.error,
     ) as error:
         raise ImageError(f"{path}: damaged or no NIfTI file ({error}); expected a .nii or .nii.gz volume") from error
-    return Volume(values, np.asarray(image.affine, np.float64))
+    return Volume(values, np.asarray(image.affine, np.float64), placed=placed)
 
 
 def read_series(folder: str | Path) -> Volume:
@@ -138,7 +142,7 @@ def read_series(folder: str | Path) -> Volume:
         affine = _affine([data_set for _, _, data_set in placed], positions)
     unsaid = [name for name in _SAYS_WHERE if any(name not in data_set for _, _, data_set in placed)]
     notices = (f"does not say {', '.join(unsaid)}: where its voxels lie is assumed",) if unsaid else ()
-    return Volume(values, affine, window, stored[0].inverted, notices)
+    return Volume(values, affine, window, stored[0].inverted, notices, not unsaid)
 
 
 def write_volume(path: str | Path, values: np.ndarray, affine: np.ndarray) -> None:
@@ -161,12 +165,47 @@ def check_same_grid(names: Sequence[str | Path], volumes: Sequence[Volume]) -> N
     (first, second), (one, other) = names, volumes
     if one.values.shape != other.values.shape:
         shapes = [" x ".join(map(str, volume.values.shape)) for volume in volumes]
-        raise ImageError(f"{first} has {shapes[0]} voxels, {second} {shapes[1]}; resample one of them")
+        raise ImageError(f"{first} has {shapes[0]} voxels, {second} {shapes[1]}; {_RESAMPLE}")
     size = np.array(one.values.shape) - 1
     corners = np.array([[*(size * [i, j, k]), 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], np.float64)
     gap = np.abs(corners @ (one.affine - other.affine).T).max()
     if not gap <= _SAME_GRID:  # nor where it is NaN
-        raise ImageError(f"{first} and {second} have their voxels up to {gap:.2f} mm apart; resample one of them")
+        raise ImageError(f"{first} and {second} have their voxels up to {gap:.2f} mm apart; {_RESAMPLE}")
+
+
+def resampled(name: str | Path, volume: Volume, like_name: str | Path, like: Volume) -> Volume:
+    """A volume at the voxels of another, by where both lie in space; nothing is registered.
+
+    Values between voxels are interpolated linearly; where the volume has finer voxels than the other, it is smoothed
+    before, to a full width at half maximum that makes up the difference.  There is no data beyond the volume.
+
+    Args:
+        name, like_name: of the volumes, for messages.
+    Raises:
+        ImageError: one does not say where its voxels lie, or the volumes have no place in common.
+    """
+    from scipy.ndimage import affine_transform, gaussian_filter  # here, since it takes as long to load as the rest
+
+    for one_name, one in ((name, volume), (like_name, like)):
+        if not one.placed:
+            raise ImageError(f"{one_name}: does not say where its voxels lie; volumes cannot be resampled by that")
+    matrix = np.linalg.solve(volume.affine, like.affine)  # from the other's voxel numbers to those of the volume
+    known = np.isfinite(volume.values)
+    values, share = np.where(known, volume.values, 0), known.astype(np.float32)
+    steps = np.sqrt(np.square(matrix[:3, :3]).sum(axis=1))  # of the other's voxels, along each axis of the volume
+    widths = np.sqrt(np.maximum(np.square(steps) - 1, 0)) / _FWHM
+    if widths.max() > 0:
+        values, share = (gaussian_filter(one, widths, mode="constant") for one in (values, share))
+    place = {"matrix": matrix[:3, :3], "offset": matrix[:3, 3], "output_shape": like.values.shape, "order": 1}
+    values, share = (affine_transform(one, **place, mode="grid-constant") for one in (values, share))
+    inside = share >= 0.5
+    if not inside.any():
+        raise ImageError(f"{name} and {like_name} have no place in common, as their files say")
+    result = np.full(like.values.shape, np.nan, np.float32)
+    result[inside] = values[inside] / share[inside]
+    sizes = [" x ".join(map(str, one.values.shape)) for one in (volume, like)]
+    notice = f"resampled from {sizes[0]} to {sizes[1]} voxels, of which it shows {inside.mean():.0%}"
+    return replace(volume, values=result, affine=like.affine, notices=(*volume.notices, notice))
 
 
 def _is_dicom(path: Path) -> bool:

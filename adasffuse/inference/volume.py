@@ -9,9 +9,11 @@ from adasffuse.arguments import checked
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.read import CLIPPED
-from adasffuse.images.volumes import Volume, check_same_grid, is_volume, read_volume, write_volume
+from adasffuse.images.volumes import Volume, check_same_grid, is_volume, read_volume, resampled, write_volume
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.fuser import Fuser
+
+RESAMPLED = ("none", "a", "b")  # which volume's voxels the other one gets
 
 
 @checked
@@ -22,9 +24,10 @@ def fuse_volumes(
     ranges: Sequence[RangeSpec | None] = (None, None),
     depth: str = "auto",
     axis: int = 2,
+    resample: str = "none",
     progress: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers,
 ) -> list[str]:
-    """Fuse two volumes on one grid to a NIfTI file with the second one's affine.
+    """Fuse two volumes to a NIfTI file with the affine of their grid, that of the second one.
 
     Args:
         paths: NIfTI files, or folders with a DICOM series each, in the task's order.
@@ -32,18 +35,22 @@ def fuse_volumes(
             the lowest and the highest.
         depth: of the result, '8', '16', 'float', or 'auto': 16.
         axis: along which slices are cut, 0, 1 or 2.
+        resample: 'b' brings the first volume to the voxels of the second, 'a' the second to those of the first, see
+            `adasffuse.images.volumes.resampled`; 'none': they must have one grid.
         progress: wraps the slices' numbers.
     Returns:
         What a user should know.
     Raises:
         ImageError: a volume cannot be read, both are one, the grids differ, or the file cannot be written or would
             overwrite a volume.
-        ValueError: not two volumes, or another axis or depth.
+        ValueError: not two volumes, or another axis, depth or `resample`.
     """
     if not is_volume(out):
         raise ImageError(f"{out}: the result of volumes is a volume; give a name ending in .nii.gz")
     if axis not in (0, 1, 2):
         raise ValueError(f"axis is 0, 1 or 2, got {axis}")
+    if resample not in RESAMPLED:
+        raise ValueError(f"resample is one of {', '.join(RESAMPLED)}, got {resample!r}")
     if len(paths) != 2:
         raise ValueError(f"volumes are fused two at a time, got {len(paths)}")
     sources = [Path(path).resolve() for path in paths]
@@ -52,6 +59,9 @@ def fuse_volumes(
     if Path(out).resolve() in sources:
         raise ImageError(f"the result {out} would overwrite a source; choose another name")
     volumes = [read_volume(path) for path in paths]
+    if resample != "none":
+        k, like = (0, 1) if resample == "b" else (1, 0)
+        volumes[k] = resampled(paths[k], volumes[k], paths[like], volumes[like])
     check_same_grid(paths, volumes)
     notices, units = [], []
     for path, volume, spec in zip(paths, volumes, ranges):
