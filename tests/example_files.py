@@ -150,6 +150,8 @@ def _write_medical(root: Path) -> None:
             _write_all(root / f"DATA/test/MIF/{modality}-MRI" / folder, [images[folder] for images in slices])
     _write_all(root / "pet", [images["PET"] for images in slices])
     _write_all(root / "mri", [images["MRI"] for images in slices])
+    coarse = np.stack([images["PET"].mean(axis=2)[::2, ::2].astype(np.int16) for images in slices])
+    nibabel.save(nibabel.Nifti1Image(coarse.transpose(2, 1, 0), np.diag([4, 4, 3, 1])), root / "pet.nii.gz")
     for name in ("ct", "mri"):
         values = np.stack([4 * images[name.upper()].astype(np.int16) - 500 for images in slices])
         volume = nibabel.Nifti1Image(values.transpose(2, 1, 0), np.diag([2, 2, 3, 1]))
