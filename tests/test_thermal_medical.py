@@ -383,13 +383,23 @@ def test_volumes_on_two_grids_are_fused_where_that_is_asked_for(tmp_path, weight
     assert "--resample is for volumes" in capsys.readouterr().err
 
 
+def test_single_voxels_do_not_decide_on_the_range_of_a_volume():
+    values = np.full((6, 6, 2), 5.0, np.float32)
+    values[0, 0], values[3:5, 3:5, 1], values[5, 5, 0] = -50, 7, 100
+    assert window_of(Volume(values, np.eye(4)), None) == (5, 7, True)
+    values[1, 1] = np.nan
+    assert window_of(Volume(values, np.eye(4)), RangeSpec("folder")) == (5, 7, True)
+    assert window_of(Volume(values, np.eye(4)), RangeSpec("percentiles", 0, 100)) == (-50, 100, True)
+
+
 def test_volumes_are_fused_slice_by_slice(tmp_path, weights):
     from adasffuse.inference.fuser import load_fuser
 
     a, b = (np.stack([texture(32, 40, seed + k) for k in range(3)], 2).astype(np.int16) * 4 - 500 for seed in (0, 9))
     affine = np.array([[-2, 0, 0, 5], [0, 2, 0, -7], [0, 0, 3, 11], [0, 0, 0, 1.0]])
     files = volume(tmp_path / "ct.nii.gz", a, affine), volume(tmp_path / "mri.nii", b, affine)
-    assert run(*files, "-o", tmp_path / "f.nii.gz", "--weights", weights, "--precision", "float32") == 0
+    ranges = [word for side, v in (("a", a), ("b", b)) for word in (f"--range_{side}", v.min(), v.max())]
+    assert run(*files, "-o", tmp_path / "f.nii.gz", "--weights", weights, "--precision", "float32", *ranges) == 0
     fused = nibabel.load(tmp_path / "f.nii.gz")
     np.testing.assert_allclose(fused.affine, affine)
     assert fused.shape == (32, 40, 3) and fused.get_data_dtype() == np.uint16

@@ -96,7 +96,7 @@ def _measured(
     spec: RangeSpec, paths: Sequence[str | Path], no_data: float | None, thermal: bool
 ) -> tuple[float, float] | None:
     """Lowest and highest value, or percentiles, of all deep files among `paths`; None where there are none."""
-    extremes = [_steady_extremes(*image) for image in _deep_images(paths, no_data, thermal)]
+    extremes = [steady_extremes(*image) for image in _deep_images(paths, no_data, thermal)]
     extremes = [pair for pair in extremes if pair is not None]
     if not extremes:
         return None
@@ -125,8 +125,13 @@ def _deep_images(
             yield stored.values, valid
 
 
-def _steady_extremes(values: np.ndarray, valid: np.ndarray | None) -> tuple[float, float] | None:
-    """Lowest and highest value that a block of 2 x 2 pixels has throughout; None where there is no data."""
+def steady_extremes(values: np.ndarray, valid: np.ndarray | None) -> tuple[float, float] | None:
+    """Lowest and highest value that a block of 2 x 2 pixels has throughout; None where there is no data.
+
+    Args:
+        values: (H, W), (H, W, 3), or (X, Y, Z) of a volume, whose blocks lie within slices; finite where valid.
+        valid: bool, in the same shape or (H, W); None: there is data everywhere.
+    """
     if valid is not None and not valid.any():
         return None
     largest, smallest = _blocks(values, np.maximum), _blocks(values, np.minimum)

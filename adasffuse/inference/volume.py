@@ -7,7 +7,7 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.ranges import RangeSpec
+from adasffuse.images.ranges import RangeSpec, steady_extremes
 from adasffuse.images.read import CLIPPED
 from adasffuse.images.volumes import Volume, check_same_grid, is_volume, read_volume, resampled, write_volume
 from adasffuse.images.write import quantise, result_depth
@@ -32,7 +32,7 @@ def fuse_volumes(
     Args:
         paths: NIfTI files, or folders with a DICOM series each, in the task's order.
         ranges: per source which values become black and white; None: the window that a DICOM series asks for, else
-            the lowest and the highest.
+            the lowest and the highest, but for single voxels, see `adasffuse.images.ranges.steady_extremes`.
         depth: of the result, '8', '16', 'float', or 'auto': 16.
         axis: along which slices are cut, 0, 1 or 2.
         resample: 'b' brings the first volume to the voxels of the second, 'a' the second to those of the first, see
@@ -91,8 +91,10 @@ def window_of(volume: Volume, spec: RangeSpec | None) -> tuple[float, float, boo
         return spec.low, spec.high, False
     if spec is None and volume.window is not None:
         return *volume.window, False
-    ends = (spec.low, spec.high) if spec is not None and spec.kind == "percentiles" else (0, 100)
-    low, high = (float(value) for value in np.percentile(finite, ends))
+    if spec is not None and spec.kind == "percentiles":
+        low, high = (float(value) for value in np.percentile(finite, (spec.low, spec.high)))
+    else:
+        low, high = steady_extremes(volume.values, np.isfinite(volume.values))
     return low, high if high > low else low + max(1.0, abs(low) * 1e-6), True
 
 
