@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from adasffuse.cli.arguments import add_source_options, given_path
+from adasffuse.cli.arguments import add_size_option, add_source_options, given_path
 from adasffuse.cli.score import methods, range_of
 from adasffuse.files import check_outputs, printable, replacing_all, told, write_text
 from adasffuse.images.color import luminance
@@ -63,7 +63,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="also write what the network computes: bands, outputs of blocks, filters, responses of the FFT branch",
     )
     inside.add_argument("--task", choices=TASKS, default="ivf", help="of the network (%(default)s)")
-    inside.add_argument("--size", default="small", help="of the released weights: tiny, small or base (%(default)s)")
+    add_size_option(inside)
     inside.add_argument("--weights", metavar="FILE", help="other weights")
     return parser
 
