@@ -1,5 +1,6 @@
 """Exported networks: the forms for any size, and files that give what the network gives without this package."""
 
+import hashlib
 import json
 import os
 import re
@@ -23,7 +24,17 @@ from adasffuse.export.dense import (
     smooth_numbers,
 )
 from adasffuse.export.graph import ExportedFusion
-from adasffuse.export.write import METADATA, METADATA_FILE, Export, ExportError, onnx_runner, write_onnx, write_pt2
+from adasffuse.export.write import (
+    METADATA,
+    METADATA_FILE,
+    WRITERS,
+    Export,
+    ExportError,
+    onnx_runner,
+    write_onnx,
+    write_pt2,
+)
+from adasffuse.files import replacing
 from adasffuse.images.color import keep_hot_colors, rebuild_color
 from adasffuse.images.write import write_image
 from adasffuse.models.network import pad_to_multiple
@@ -127,6 +138,30 @@ def test_impossible_arguments_and_missing_packages_are_named(tmp_path, capsys, m
     assert run(["--format", "onnx", "--task", "ivf", "-o", str(tmp_path / "a.onnx")]) == 1
     assert "pip install 'adasffuse[export]'" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mff.safetensors"]
+
+
+def test_files_are_called_by_task_and_size_and_say_which_weights_they_hold(tmp_path, monkeypatch):
+    """The writer is replaced: a real one takes minutes."""
+    exports = []
+
+    def write(path: Path, export: Export) -> dict[str, float]:
+        exports.append(export)
+        path.write_bytes(b"network")
+        return {}
+
+    monkeypatch.setitem(WRITERS, "onnx", write)
+    monkeypatch.chdir(tmp_path)
+    weights = write_weights(tmp_path / "mine.safetensors", "ivf")
+    with replacing(tmp_path / "ivf_mine.onnx") as partial:
+        left = tmp_path / partial.name
+        copy = left.read_bytes()
+    left.write_bytes(copy)  # of a process that was killed: nobody holds its lock
+    for words in (["--size", "tiny"], ["--weights", "general_base"], ["--weights", str(weights)]):
+        assert run(["--format", "onnx", "--task", "ivf", *words]) == 0
+    names = [path.name for path in sorted(tmp_path.iterdir())]
+    assert names == ["ivf_base.onnx", "ivf_mine.onnx", "ivf_tiny.onnx", "mine.safetensors"]
+    assert [export.describe()["weights"] for export in exports] == ["general_tiny", "general_base", "mine"]
+    assert exports[2].describe()["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
 def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):

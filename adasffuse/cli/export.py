@@ -17,6 +17,7 @@ from adasffuse.export.write import FORMATS, WRITERS, Export, ExportError
 from adasffuse.files import check_outputs, not_written, printable, remove_abandoned, told
 from adasffuse.models.hub import load_network
 from adasffuse.models.network import size_of
+from adasffuse.models.weights import file_sha256
 from adasffuse.process import say
 from adasffuse.tasks import TASKS
 
@@ -58,7 +59,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             path = Path(f"{args.task}_{size_of(model.options) or weights.stem}.{form}")
         check_outputs({"--output": path}, inputs=[weights])
         remove_abandoned([path])
-        export = Export(model, TASKS[args.task], args.sources, args.colour, weights.stem)
+        export = Export(model, TASKS[args.task], args.sources, args.colour, weights.stem, file_sha256(weights))
         differences = WRITERS[form](path, export)
     except OSError as error:
         say(f"error: {printable(not_written(path, error))}", sys.stderr)

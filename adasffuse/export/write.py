@@ -41,6 +41,7 @@ class Export:
     count: int = 2  # of sources
     colour: bool = False  # whether sources that give the result its colour are RGB, and the result too
     weights: str = ""  # name of the weights, for the description
+    sha256: str = ""  # of their file, too
 
     def __post_init__(self) -> None:
         self.task.check_count(self.count)
@@ -62,6 +63,7 @@ class Export:
             "task": self.task.id,
             "title": self.task.title,
             "weights": self.weights,
+            "sha256": self.sha256,
             "inputs": self.inputs,
             "channels": list(channels),
             "kinds": list(self.task.kinds_of(self.count)),
