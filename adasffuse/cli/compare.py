@@ -76,6 +76,8 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         parser.error(f"--count must be at least 1 and --height 16 to {_HIGHEST}")
     if args.out is None and args.save_features is None:
         parser.error("give -o OUT for figures, --save_features DIR, or both")
+    if args.save_features is None and (args.weights or args.size):
+        parser.error("--weights and --size are of the network that --save_features looks into; give that too")
     if args.out is not None and not args.fused:
         parser.error("-o needs results to compare: [NAME=]FUSED ...")
     try:

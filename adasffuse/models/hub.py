@@ -101,7 +101,7 @@ def load_network(
     if size is not None and found != size:
         of_size = f"of size {found!r}" if found else f"of a size of its own ({model.options.channels} channels)"
         raise WeightsError(
-            f"{path} holds a network {of_size}, not {size!r}; leave out size, --size, which is that of the weights"
+            f"{path} holds a network {of_size}, not {size!r}; leave out size (--size): it is that of the weights"
         )
     return model, path
 
