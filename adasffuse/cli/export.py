@@ -60,6 +60,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         check_outputs({"--output": path}, inputs=[weights])
         remove_abandoned([path])
         export = Export(model, TASKS[args.task], args.sources, args.colour, weights.stem, file_sha256(weights))
+        say(f"{weights.stem} for {args.task}, {args.sources} sources: takes minutes")
         differences = WRITERS[form](path, export)
     except OSError as error:
         say(f"error: {printable(not_written(path, error))}", sys.stderr)

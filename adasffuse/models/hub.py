@@ -88,8 +88,8 @@ def load_network(
     Args:
         task: 'ivf', 'mef', 'mff' or 'mif'.
         weights: as `name` in `find_pretrained`; None or '' for the released ones that serve the task best.
-        size: of released weights; of others, the size that they must have.  None: theirs, whichever it is.
-        default: size of released weights that are named without one, where `size` is None.
+        size: of released weights; of others, the size that they must have.  None or '': theirs, whichever it is.
+        default: size of released weights that are named without one, where `size` is not given.
     Raises:
         WeightsError: no such weights, damaged or foreign ones, made for another task, or of another size.
     """
@@ -98,7 +98,7 @@ def load_network(
     if made_for not in (task, GENERAL):
         raise WeightsError(f"{path} was trained for task {made_for!r}, not {task!r}")
     found = size_of(model.options)
-    if size is not None and found != size:
+    if size and found != size:
         of_size = f"of size {found!r}" if found else f"of a size of its own ({model.options.channels} channels)"
         raise WeightsError(
             f"{path} holds a network {of_size}, not {size!r}; leave out size (--size): it is that of the weights"
