@@ -157,11 +157,13 @@ def test_files_are_called_by_task_and_size_and_say_which_weights_they_hold(tmp_p
         left = tmp_path / partial.name
         copy = left.read_bytes()
     left.write_bytes(copy)  # of a process that was killed: nobody holds its lock
-    for words in (["--size", "tiny"], ["--weights", "general_base"], ["--weights", str(weights)]):
+    (tmp_path / "run").mkdir()
+    write_weights(tmp_path / "run/weights.safetensors", "ivf", channels=16)
+    for words in (["--size", "tiny"], ["--weights", "general_base"], ["--weights", str(weights)], ["--weights", "run"]):
         assert run(["--format", "onnx", "--task", "ivf", *words]) == 0
     names = [path.name for path in sorted(tmp_path.iterdir())]
-    assert names == ["ivf_base.onnx", "ivf_mine.onnx", "ivf_tiny.onnx", "mine.safetensors"]
-    assert [export.describe()["weights"] for export in exports] == ["general_tiny", "general_base", "mine"]
+    assert names == ["ivf_base.onnx", "ivf_mine.onnx", "ivf_run.onnx", "ivf_tiny.onnx", "mine.safetensors", "run"]
+    assert [export.describe()["weights"] for export in exports] == ["general_tiny", "general_base", "mine", "run"]
     assert exports[2].describe()["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 

@@ -17,7 +17,7 @@ from adasffuse.export.write import FORMATS, WRITERS, Export, ExportError
 from adasffuse.files import check_outputs, not_written, printable, remove_abandoned, told
 from adasffuse.models.hub import load_network
 from adasffuse.models.network import size_of
-from adasffuse.models.weights import file_sha256
+from adasffuse.models.weights import RUN_WEIGHTS, file_sha256
 from adasffuse.process import say
 from adasffuse.tasks import TASKS
 
@@ -55,12 +55,13 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     path = args.output or Path(f"{args.task}.{form}")
     try:
         model, weights = load_network(args.task, args.weights, args.size)
+        name = weights.absolute().parent.name if weights.name == RUN_WEIGHTS else weights.stem
         if args.output is None:
-            path = Path(f"{args.task}_{size_of(model.options) or weights.stem}.{form}")
+            path = Path(f"{args.task}_{size_of(model.options) or name}.{form}")
         check_outputs({"--output": path}, inputs=[weights])
         remove_abandoned([path])
-        export = Export(model, TASKS[args.task], args.sources, args.colour, weights.stem, file_sha256(weights))
-        say(f"{weights.stem} for {args.task}, {args.sources} sources: takes minutes")
+        export = Export(model, TASKS[args.task], args.sources, args.colour, name, file_sha256(weights))
+        say(f"{printable(name)} for {args.task}, {args.sources} sources: takes minutes")
         differences = WRITERS[form](path, export)
     except OSError as error:
         say(f"error: {printable(not_written(path, error))}", sys.stderr)
