@@ -7,12 +7,15 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 from adasffuse.files import printable, told
 
+_PACKAGE = Path(__file__).parent
 _NOTICES = 10  # lines
 SPINS = "2000"  # rounds of waiting before a thread sleeps; the default is some billions
 
@@ -54,7 +57,7 @@ def run_program(program: Callable[[], int]) -> int:
     before = sys.stdout
     sys.stdout = output = _Output(before)
     try:
-        with _signals_raise():
+        with _signals_raise(), _warnings_are_notices():
             try:
                 status = program()
             except KeyboardInterrupt:
@@ -145,6 +148,24 @@ def _lead_nowhere(stream: TextIO) -> None:
     """Whatever is left in the stream's buffer, or written to it from now on, is lost, at the end of Python as well."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def _warnings_are_notices() -> Iterator[None]:
+    """Warnings of this package are printed as its notices are, without the line of code; others as Python does."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], filename: str, *place: Any, **more: Any) -> None:
+        if Path(filename).is_relative_to(_PACKAGE):
+            say(f"notice: {printable(message)}", sys.stderr)
+        else:
+            before(message, category, filename, *place, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 @contextmanager

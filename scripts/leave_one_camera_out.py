@@ -185,10 +185,10 @@ def report(trials: Sequence[Trial], args: argparse.Namespace) -> str:
     unseen = "left out of training" if earlier else "never trained on"
     for camera in dict.fromkeys(trial.camera for trial in trials):
         here = [trial for trial in trials if trial.camera == camera]
-        root = next(p.data.root_path for p in here[0].options.parts if p.task == TASK.id)
-        folder = scene_folders(root, camera)[0]
+        data = next(p.data for p in here[0].options.parts if p.task == TASK.id)
+        folder = scene_folders(data.root_path, camera)[0]
         with TemporaryDirectory() as temporary:
-            chosen = some_pairs(folder, args.pairs, 1, Path(temporary, "sources"))
+            chosen = some_pairs(folder, args.pairs, 1, Path(temporary, "sources"), data.patterns)
             networks = {trial.recipe: trial.weights for trial in here}
             boxes = folder.folders[0].parent / ANNOTATIONS
             table = compare_networks(

@@ -88,7 +88,7 @@ def held_out(options: Options, datasets: list[str] | None) -> Iterator[tuple[Tas
     for name in datasets or parts:
         data, found = parts[name].data, False
         for folder in scene_folders(data.root_path, name):
-            scenes, _ = find_scenes(folder.folders)
+            scenes, _ = find_scenes(folder.folders, data.patterns)
             pairs = [scene for scene in scenes if any(fnmatch(scene.stem, one) for one in data.validation)]
             if pairs:
                 found = True

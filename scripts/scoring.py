@@ -251,20 +251,22 @@ def set_and_step(text: str) -> tuple[str, int]:
     return name, int(step)
 
 
-def some_pairs(folder: SceneFolder, count: int | None, step: int, where: Path) -> SceneFolder:
+def some_pairs(
+    folder: SceneFolder, count: int | None, step: int, where: Path, patterns: Sequence[str | None] | None = None
+) -> SceneFolder:
     """A copy of a folder below `where`, with every `step`th pair; of these `count`, evenly spaced, or all of fewer."""
-    found, _ = find_scenes(folder.folders)
+    found, _ = find_scenes(folder.folders, patterns)
     pairs = found[::step]
     return copy_pairs(folder, spaced(pairs, count or len(pairs)), where)
 
 
 def copy_pairs(folder: SceneFolder, pairs: Sequence[Scene], where: Path) -> SceneFolder:
-    """A copy of a folder below `where` with some of its pairs."""
+    """A copy of a folder below `where` with some of its pairs, whose files have the names of the pairs."""
     copy = SceneFolder(folder.name, tuple(where / source.name for source in folder.folders))
     for pair in pairs:
         for source, target in zip(pair.paths, copy.folders):
             target.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target)
+            shutil.copy(source, target / f"{pair.stem}{source.suffix}")
     return copy
 
 

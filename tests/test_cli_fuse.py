@@ -26,6 +26,7 @@ from adasffuse.inference import ranks as ranks_module
 from adasffuse.inference.folder import find_work, fuse_scenes
 from adasffuse.inference.journal import Journal
 from adasffuse.inference.ranks import Ranks
+from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import TASKS, guess_task
 
 ROOT = Path(__file__).parents[1]
@@ -489,3 +490,19 @@ def test_results_of_an_earlier_run_where_scenes_fail_now_are_said(run, pairs, tm
     assert status == 1 and f"1 file of an earlier run, such as {out}/2.png, stay where scenes have failed now" in text
     (out / "2.png").unlink()
     assert "earlier run" not in run(pairs, "-o", out)[1]
+
+
+@pytest.mark.parametrize("kind", ["black-hot", "inverted back", "white-hot", "few"])
+def test_people_who_are_dark_in_infrared_images_are_a_notice(tmp_path, capsys, kind):
+    """Rendered streets: said where it seems so of one image, or of more than a tenth of those of a folder."""
+    for number in range(12 if kind == "few" else 1):
+        scene = night_scene(np.random.default_rng(number), (120, 160))
+        black_hot = kind != "white-hot" and not number
+        images = {"infrared": 1 - scene.infrared if black_hot else scene.infrared, "visible": scene.visible}
+        for name, image in images.items():
+            write_image(tmp_path / name / f"{number}.png", np.rint(255 * image).astype(np.uint8))
+    inverted = ["--range_a", "inverted"] if kind == "inverted back" else []
+    words = ["fuse", tmp_path / "infrared", tmp_path / "visible", "-o", tmp_path / "out", "--size", "tiny", *inverted]
+    assert main([*map(str, words)]) == 0
+    said = f"{tmp_path}/infrared/0.png: people seem to be dark in it; where hot things are dark"
+    assert (said in capsys.readouterr().out) == (kind == "black-hot")

@@ -285,6 +285,21 @@ def test_all_data_sets_that_are_laid_out_otherwise_are_named_with_what_to_do(tmp
     assert len(lines) == 2 and all(reason in line and "rename or link" in line for line in lines)
 
 
+def test_pairs_whose_files_have_different_names(tmp_path):
+    """What stands for '*' is a pair's name, for those held out, too."""
+    root = write_ivf(tmp_path, ("1", "2", "3"))
+    for folder, prefix in (("infrared", "IR_"), ("visible", "VIS_")):
+        for path in sorted((root / "IVF" / folder).iterdir()):
+            path.rename(path.with_name(prefix + path.name))
+    options = data_options(root, pattern_a="IR_*", pattern_b="VIS_*", validation=("2",))
+    training, validation = load_pairs(options, LumaCache(1e6), [])
+    assert [one.name for one in training] == ["IVF/1", "IVF/3"] and [one.name for one in validation] == ["IVF/2"]
+    with pytest.raises(ImageError, match=r"the patterns 'IR_\*' and 'VIS_\*' would match 3 .* in data\.pattern_a"):
+        load_pairs(data_options(root), LumaCache(1e6), [])
+    with pytest.raises(ValueError, match=r"data\.pattern_b has one '\*'"):
+        data_options(root, pattern_b="VIS")
+
+
 def test_a_stem_that_looks_like_a_suffix_still_needs_its_partner(tmp_path):
     root = write_ivf(tmp_path, ("scene.txt", "2"))
     (root / "IVF/visible/scene.txt.png").unlink()

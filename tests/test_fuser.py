@@ -114,6 +114,7 @@ def test_ranges_and_no_data_are_of_the_source_they_are_given_for():
     assert np.array_equal(same, fuser.fuse(counts, other, range_a=(7200, 8220), depth="float"))
     missing = fuser.fuse(other, np.array([[0, 0.5, -1, -1]], np.float32), range_b=(0, 1), no_data_b=-1)
     np.testing.assert_allclose(missing, other, atol=1e-6)
+    assert np.array_equal(fuser.fuse(255 - gray(), gray(), range_a=(255, 0)), gray())  # black-hot
 
 
 def test_what_is_used_but_perhaps_not_meant_is_a_warning():
@@ -214,9 +215,9 @@ def test_a_masked_array_that_masks_nothing_is_an_array():
     assert np.array_equal(Fuser(Mean(), TASKS["mff"]).fuse(np.ma.array(image), image), image)
 
 
-@pytest.mark.parametrize("value_range", ["folder", "12", 5, (5,), (9, 5), (1, 2, 3), (None, 3), (1, float("nan"))])
+@pytest.mark.parametrize("value_range", ["folder", "12", 5, (5,), (5, 5), (1, 2, 3), (None, 3), (1, float("nan"))])
 def test_what_is_no_range(value_range):
-    words = r"source A: a value range is two increasing numbers LOW HIGH, got|range_a(\[0\])? must be"
+    words = r"source A: a value range is two numbers, the values of black and of white, got|range_a(\[0\])? must be"
     with pytest.raises(ValueError, match=words):
         Fuser(Mean(), TASKS["ivf"]).fuse(gray().astype(np.uint16), gray(), range_a=value_range)
 

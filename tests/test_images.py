@@ -94,7 +94,7 @@ def test_16_bit_range(tmp_path):
     image = read_image(path, (20000, 21000))
     assert image.notices == ()
     assert np.allclose(image.pixels, np.clip(GRAY / 100, 0, 1), atol=1e-6)
-    with pytest.raises(ImageError, match="two increasing numbers LOW HIGH, got 5 5"):
+    with pytest.raises(ImageError, match="two numbers, the values of black and of white, got 5 5"):
         read_image(path, (5, 5))
 
 

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
 
+import adasffuse
 from adasffuse.inference.ranks import join_ranks
 from adasffuse.process import run_program, world_size
 
@@ -215,6 +217,22 @@ def test_help_into_a_closed_pipe_is_quiet():
     with start("-m", "adasffuse", "info", "--help", stdout=writing) as process:
         os.close(writing)
         assert process.communicate(timeout=60)[1] == b"" and process.returncode == 0
+
+
+def test_warnings_of_the_package_are_notices(tmp_path, capsys):
+    def program() -> int:
+        for place in (adasffuse.__file__, str(tmp_path / "other.py")):
+            warnings.warn_explicit("the images differ", UserWarning, place, 7)
+        return 0
+
+    before = warnings.showwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda *words, **more: print("Python's", words[2])
+        assert run_program(program) == 0
+    out, err = capsys.readouterr()
+    assert err == "notice: the images differ\n" and out == f"Python's {tmp_path / 'other.py'}\n"
+    assert warnings.showwarning is before
 
 
 def test_a_process_without_output():

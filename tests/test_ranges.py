@@ -19,6 +19,9 @@ from adasffuse.images.read import read_image
         ("folder", RangeSpec("folder")),
         (["folder"], RangeSpec("folder")),
         (["1%", "99.5%"], RangeSpec("percentiles", 1, 99.5)),
+        (["7200", "8220", "inverted"], RangeSpec("fixed", 7200, 8220, inverted=True)),
+        ("1% 99% inverted", RangeSpec("percentiles", 1, 99, inverted=True)),
+        ("inverted", RangeSpec("folder", inverted=True)),
     ],
 )
 def test_what_an_option_means(words, spec):
@@ -34,7 +37,8 @@ def test_what_an_option_means(words, spec):
         (["1", "2", "3"], "got '1 2 3'"),
         (["1%", "99"], "got '1% 99'"),
         (["nan", "inf"], "got 'nan inf'"),
-        (["9", "5"], "needs LOW < HIGH, got 9 5"),
+        (["9", "5"], "needs LOW < HIGH, got 9 5; where high values are dark, give 5 9 inverted"),
+        (["inverted", "5", "9"], "got 'inverted 5 9'"),
         (["5", "5"], "needs LOW < HIGH"),
         (["-1%", "99%"], r"percentages of a value range lie in 0\.\.100"),
     ],
@@ -47,6 +51,23 @@ def test_what_is_no_range(words, message):
 def test_a_fixed_range_needs_no_files(tmp_path):
     assert resolve_range(parse_range(["3", "4"]), [tmp_path / "none"]) == (3, 4)
     assert resolve_range(None, [tmp_path / "none"]) is None
+
+
+def test_black_hot_images(tmp_path):
+    """Files of 8 bits are inverted as they are, deeper ones between the values that are asked for."""
+    values = np.arange(200, dtype=np.uint8).reshape(10, 20)
+    Image.fromarray(values).save(tmp_path / "8.png")
+    tifffile.imwrite(tmp_path / "16.tif", values.astype(np.uint16) + 7000)
+    for words, expected in (("inverted", (255, 0)), ("0 255 inverted", (255, 0))):
+        window = resolve_range(parse_range(words), [tmp_path / "8.png"])
+        image = read_image(tmp_path / "8.png", window)
+        assert window == expected and image.notices == ()
+        np.testing.assert_allclose(image.pixels, 1 - values / 255, atol=1e-6)
+    for words, low, high in (("7000 7199 inverted", 0, 199), ("7050 7100 inverted", 50, 100)):
+        image = read_image(tmp_path / "16.tif", resolve_range(parse_range(words), []))
+        np.testing.assert_allclose(image.pixels, ((high - values.astype(float)) / (high - low)).clip(0, 1), atol=1e-6)
+    low, high = resolve_range(parse_range("folder"), [tmp_path / "16.tif"])
+    assert resolve_range(parse_range("inverted"), tmp_path.iterdir()) == (high, low)
 
 
 def test_what_parse_range_has_not_seen_is_refused():

@@ -575,7 +575,7 @@ def test_a_second_run_replaces_its_results(run, tmp_path):
     assert (tmp_path / "out/IVF/1.png").read_bytes() == before
 
 
-@pytest.mark.parametrize("size", ["tiny", "small", pytest.param("base", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", ["tiny", *(pytest.param(size, marks=pytest.mark.slow) for size in ("small", "base"))])
 @pytest.mark.parametrize("task", TASKS)
 def test_tiles_of_released_weights_agree_with_the_whole_image(task, size):
     """Within 50 dB and without a step, though these tiles have a tenth of the default ones' pixels."""

@@ -78,6 +78,14 @@ def test_a_dark_figure_before_white_is_not_drowned_in_it():
     assert torch.equal(Marked()(visible, infrared, visible), visible)
 
 
+def test_a_black_hot_image_is_known_by_people_in_its_negative():
+    """Someone at 0.9 before 0.4 is found, and so in the negative of one at 0.1 before 0.6."""
+    one = Marked()
+    one.logits = lambda infrared, visible: Marked.logits(one, infrared - 0.5, visible)
+    grounds = torch.cat([person(0.4, 0.9), person(0.6, 0.1), torch.full((1, 1, 240, 320), 0.4)])
+    assert one.looks_black_hot(grounds, torch.zeros_like(grounds)).tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_equal_images_stay(size):
     (image,) = random_images(*size, count=1)

@@ -2,9 +2,7 @@
 
 import gzip
 import json
-import os
 import struct
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from tiny import Mean, texture, write_weights
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from special_files import dicom_file, voi_lut
 
-from adasffuse.cli import extract, fuse
+from adasffuse.cli import extract, fuse, info
 from adasffuse.images import extras, formats
 from adasffuse.images.flir import read_shot, read_temperatures
 from adasffuse.images.frames import FrameFolder
@@ -271,18 +269,16 @@ def test_damaged_dicom(tmp_path, monkeypatch):
         read_image(path)
 
 
-def test_compressed_pixels_that_cannot_be_decoded(tmp_path):
+def test_compressed_pixels_that_cannot_be_decoded(tmp_path, capfd):
     """The words of the decoders are one line, without the address of a stream, and nothing else is printed."""
     data_set = pydicom.dcmread(dicom(tmp_path / "x.dcm", texture(16, 16, 1)))
     data_set.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
     data_set.PixelData = pydicom.encaps.encapsulate([b"no JPEG " * 8])
     data_set["PixelData"].is_undefined_length = True
     data_set.save_as(tmp_path / "x.dcm")
-    command = [sys.executable, "-m", "adasffuse", "info", str(tmp_path / "x.dcm")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    (line,) = done.stderr.splitlines()
-    assert done.returncode == 1 and line.startswith(f"error: {tmp_path}/x.dcm: its pixels cannot be decoded (")
+    assert info.run([str(tmp_path / "x.dcm")]) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path}/x.dcm: its pixels cannot be decoded (")
     assert "0x" not in line and "\\n" not in line and line.endswith("export it uncompressed")
 
 

@@ -299,7 +299,7 @@ def test_terms_by_hand():
 
 def test_two_processes_equal_one(root, tmp_path):
     """Same samples and global batch; losses agree to 1e-4, weights to a tenth of Adam's step."""
-    options = mixed_options(root, steps=4, train={"batch_size": 4}, loss={"correlation": 1.0}, log={"validate": 2})
+    options = mixed_options(root, steps=2, train={"batch_size": 4}, loss={"correlation": 1.0}, log={"validate": 2})
     path = tmp_path / "run.json"
     path.write_text(json.dumps(options.to_dict()))
     assert train_AdaSFFuse.main(["--opt", str(path), "--out_dir", str(tmp_path / "one"), "--device", "cpu"]) == 0

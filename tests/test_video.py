@@ -885,10 +885,11 @@ def test_a_calibration_brings_two_sizes_to_one_grid(tmp_path, capsys):
         assert "the calibration is for images A of 32x24 pixels, got 64x48" in capsys.readouterr().err
 
 
-def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys):
+def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys, monkeypatch):
     from adasffuse.cli import align
     from adasffuse.registration.aligner import load_calibration
 
+    monkeypatch.setattr(align, "_FRAMES", 6)
     visible = cv2.resize(photographs.coffee(), (320, 240), interpolation=cv2.INTER_AREA)
     infrared = 255 - cv2.GaussianBlur(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
     a = make_video(tmp_path / "a.mp4", [infrared[10:230, 16:304]] * 60)
@@ -896,11 +897,11 @@ def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys):
     file = tmp_path / "c.json"
     assert align.run([str(a), str(b), "--save", str(file)]) == 0
     known = load_calibration(file)
-    assert known.pairs == 30  # each second frame
+    assert known.pairs == 6  # each tenth frame
     assert (known.transform.size, known.transform.moving_size) == ((240, 320), (220, 288))
     np.testing.assert_allclose(known.transform.matrix @ (160, 120, 1), (144, 110, 1), atol=0.5)
     assert align.run([str(a), str(half), "--save", str(file)]) == 0
-    assert load_calibration(file).pairs == 30
+    assert load_calibration(file).pairs == 6
     capsys.readouterr()
     for wrong, said in (
         ([a, b], "two videos give a calibration: --save"),
@@ -912,3 +913,18 @@ def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys):
     ):
         assert align.run([str(word) for word in wrong]) == 1
         assert said in capsys.readouterr().err
+
+
+def test_people_who_are_dark_in_a_video_are_a_notice(tmp_path):
+    scene = night_scene(np.random.default_rng(0), (120, 160))
+    infrared, visible = (np.rint(255 * image).astype(np.uint8) for image in (scene.infrared, scene.visible))
+    b = make_video(tmp_path / "b.mp4", [visible] * 3)
+    fuser = load_fuser("ivf", "tiny", device="cpu")
+    for name, image, value_range, expected in (
+        ("white", infrared, None, False),
+        ("black", 255 - infrared, None, True),
+        ("back", 255 - infrared, (255, 0), False),
+    ):
+        a = make_video(tmp_path / f"{name}.mp4", [image] * 3)
+        report = fuse_video(fuser, VideoFile(a, value_range), VideoFile(b), tmp_path / f"{name}_out.mp4")
+        assert any("people seem to be dark in it;" in text for text in report.notices) == expected

@@ -20,7 +20,7 @@ class Mean(AdaSFFuse):
 
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
-        self.options = ModelOptions()
+        self.options, self.targets = ModelOptions(), None
 
     def weight_maps(self, sources: torch.Tensor, kinds: tuple[str, ...] = ()) -> tuple[torch.Tensor, ...]:
         return ()

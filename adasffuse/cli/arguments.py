@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from adasffuse.images.boxes import PEOPLE
-from adasffuse.images.ranges import RangeSpec, parse_range
+from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS, Aligner, load_calibration, measure_of
 from adasffuse.registration.transform import METHODS
@@ -55,7 +55,8 @@ def add_source_options(parser: argparse.ArgumentParser, group: argparse._Argumen
             nargs="+",
             metavar=("LOW", "HIGH"),
             help=f"values of files of {source} deeper than 8 bits that become black and white; or 'folder', lowest "
-            "and highest of the whole folder; or two percentages of its values, 1%% 99%%",
+            "and highest of the whole folder; or two percentages of its values, 1%% 99%%; 'inverted' behind it, or "
+            "alone, makes high values dark, as of black-hot cameras; of 8-bit files, too",
         )
         target.add_argument(
             f"--no_data_{side}",
@@ -277,8 +278,11 @@ def range_of(option: str, words: Sequence[str] | None) -> RangeSpec | None:
 def fixed_range(option: str, spec: RangeSpec | None) -> tuple[float, float] | None:
     """The range of a video file, which is not measured."""
     if spec is not None and spec.kind != "fixed":
-        raise ValueError(f"{option}: only folders of frames are measured; for a video give two numbers, LOW HIGH")
-    return None if spec is None else (spec.low, spec.high)
+        raise ValueError(
+            f"{option}: only folders of frames are measured; for a video give two numbers, LOW HIGH, "
+            "and 'inverted' behind them where high values are dark"
+        )
+    return resolve_range(spec, ())
 
 
 def words_of_source(path: Path, pattern: str | None = None) -> list[str]:

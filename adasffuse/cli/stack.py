@@ -96,7 +96,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         nargs="+",
         metavar=("LOW", "HIGH"),
         help="values of files deeper than 8 bits that become black and white; or 'folder', or two percentages: one "
-        "window for each stack",
+        "window for each stack; 'inverted' behind it makes high values dark",
     )
     reading.add_argument("--no_data", type=float, metavar="VALUE", help="value that means 'no data'")
     add_fusing_options(parser, stretch=False, strength=False)

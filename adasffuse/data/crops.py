@@ -30,7 +30,10 @@ from adasffuse.tasks import find_task
 
 _ARRAYS = ("a", "b", "truth", "shown_b")
 _FLAT = "a flat frame, which shows the network nothing"
-_LAYOUT = "training has no options for other names of folders and files: rename or link them"
+_LAYOUT = (
+    "where files of a pair have different names, say how in data.pattern_a and data.pattern_b; folders have the names "
+    "of their task: rename or link them"
+)
 _PASSING = ("before_a", "before_b", "elsewhere")
 
 
@@ -169,7 +172,8 @@ def load_pairs(options: DataOptions, cache: LumaCache, notices: list[str]) -> tu
     training, validation, problems = [], [], []
     for dataset in options.datasets:
         try:
-            found = [(folder, *find_scenes(folder.folders)) for folder in scene_folders(options.root_path, dataset)]
+            folders = scene_folders(options.root_path, dataset)
+            found = [(folder, *find_scenes(folder.folders, options.patterns)) for folder in folders]
         except SceneError as error:
             problems.append(f"{error}; {_LAYOUT}")
             continue

@@ -12,6 +12,8 @@ class DataOptions:
 
     root_path: str  # folder that holds the data sets, e.g. datasets/train
     datasets: tuple[str, ...]  # names below it: TASK or TASK_NAME
+    pattern_a: str = ""  # how source A's files are called, as --pattern_a: 'IR_*'; '' is '*'
+    pattern_b: str = ""  # source B's
     range_a: tuple[
         float | str, ...
     ] = ()  # of source A's deeper files, as --range_a: [LOW, HIGH], ["folder"], ["1%", "99%"]
@@ -44,10 +46,18 @@ class DataOptions:
                 parse_range(getattr(self, name) or None)
             except ValueError as error:
                 raise ValueError(f"data.{name}: {error}") from None
+        for name in ("pattern_a", "pattern_b"):
+            if getattr(self, name).count("*") not in ((1,) if getattr(self, name) else (0,)):
+                raise ValueError(f"data.{name} has one '*', for the name that both sources share, or is ''")
         for name in self.datasets:
             if self.datasets.count(name) > 1:
                 raise ValueError(f"data.datasets names {name} twice; give a part a larger weight instead")
         self._check_photographs()
+
+    @property
+    def patterns(self) -> tuple[str | None, str | None]:
+        """How the files of both sources are called, as `adasffuse.images.pairs.find_scenes` takes it."""
+        return self.pattern_a or None, self.pattern_b or None
 
     def _check_photographs(self) -> None:
         if self.exposures and not self.sharp_folder:

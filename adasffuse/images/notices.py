@@ -12,6 +12,9 @@ from adasffuse.images.pairs import Scene
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.tasks import Task
 
+LOOKED_AT = 16  # infrared images of a folder or video are looked at for whether hot things are dark in them
+_MISTAKEN = 1 / 10  # share of them that may seem so without being so
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -48,6 +51,22 @@ def window_notices(
         f"{source}: the values {window[0]:g} to {window[1]:g} become black to white"
         for source, spec, window in zip(folders, specs, windows)
         if window is not None and spec is not None and spec.kind != "fixed"
+    ]
+
+
+def black_hot_notice(looked_at: Sequence[tuple[Path, bool]]) -> list[str]:
+    """A notice of infrared images in which hot things seem to be dark, see `Fuser.looks_black_hot`; [] for too few.
+
+    Args:
+        looked_at: the images that were looked at, and whether they seem so.
+    """
+    dark = [path for path, black_hot in looked_at if black_hot]
+    if len(dark) <= _MISTAKEN * len(looked_at):
+        return []
+    others = f" (and in {len(dark) - 1} more of {len(looked_at)} that were looked at)" if len(dark) > 1 else ""
+    return [
+        f"{dark[0]}: people seem to be dark in it{others}; where hot things are dark, as of a camera set to black-hot, "
+        "add 'inverted' to --range_a (and where it was given, leave it away)"
     ]
 
 

@@ -10,6 +10,7 @@ from adasffuse.images.formats import open_image
 from adasffuse.images.image import ImageError
 from adasffuse.images.read import valid_mask
 
+_EIGHT_BITS = (0.0, 255.0)  # what files of 8 bits always span
 _BINS = 65536  # of the histogram that percentiles are taken from
 _WHOLE = 64  # pixels with data for each block without a missing one, beyond which such blocks are too few
 
@@ -21,13 +22,15 @@ class RangeSpec:
     kind: str
     low: float = 0.0  # in the files' units, or percent
     high: float = 0.0
+    inverted: bool = False  # the highest value becomes black: an infrared camera set to black-hot
 
 
 def parse_range(words: str | Sequence[str | float] | None) -> RangeSpec | None:
     """The range that an option asks for: LOW HIGH, 'folder', two percentages such as '1%' '99%', or None.
 
     Args:
-        words: one word or two, as strings or numbers; a single string may hold both: '7200 8220'.
+        words: one word or two, as strings or numbers; a single string may hold both: '7200 8220'.  A last word
+            'inverted' makes the highest value black; alone it is 'folder inverted'.
     Raises:
         ValueError: something else, or not LOW < HIGH, or percentages outside 0..100.
     """
@@ -35,8 +38,10 @@ def parse_range(words: str | Sequence[str | float] | None) -> RangeSpec | None:
         return None
     words = words.split() if isinstance(words, str) else list(words)
     shown = " ".join(str(word) for word in words)
+    inverted = words[-1:] == ["inverted"]
+    words = (words[:-1] or ["folder"]) if inverted else words
     if words == ["folder"]:
-        return RangeSpec("folder")
+        return RangeSpec("folder", inverted=inverted)
     texts = [str(word).strip() for word in words]
     percent = [text.endswith("%") for text in texts]
     try:
@@ -45,20 +50,23 @@ def parse_range(words: str | Sequence[str | float] | None) -> RangeSpec | None:
         low = high = np.nan
     if not np.isfinite([low, high]).all() or percent[0] != percent[1]:
         raise ValueError(
-            "a value range is two numbers LOW HIGH in the files' units, 'folder', or two percentages such as 1% 99%; "
-            f"got {shown!r}"
+            "a value range is two numbers LOW HIGH in the files' units, 'folder', or two percentages such as 1% 99%, "
+            f"and 'inverted' behind it where high values are dark; got {shown!r}"
         )
     if not low < high:
-        raise ValueError(f"a value range needs LOW < HIGH, got {shown}")
+        hint = f"; where high values are dark, give {high:g} {low:g} inverted" if low > high and not percent[0] else ""
+        raise ValueError(f"a value range needs LOW < HIGH, got {shown}{hint}")
     if percent[0] and not (low >= 0 and high <= 100):
         raise ValueError(f"percentages of a value range lie in 0..100, got {shown}")
-    return RangeSpec("percentiles" if percent[0] else "fixed", low, high)
+    return RangeSpec("percentiles" if percent[0] else "fixed", low, high, inverted)
 
 
 def resolve_range(
     spec: RangeSpec | None, paths: Iterable[str | Path], no_data: float | None = None, thermal: bool = False
 ) -> tuple[float, float] | None:
     """The `value_range` of `read_image` for all files of one source; None where the default of each file serves.
+
+    Of an inverted range it is the highest value and the lowest, of files of 8 bits alone 255 and 0.
 
     'folder': one window for all deep files keeps brightness comparable between images.  It reaches from the lowest to
     the highest value that a block of 2 x 2 pixels has throughout: a dead pixel or a dead line counts for nothing, a hot
@@ -78,9 +86,16 @@ def resolve_range(
         return None
     if not isinstance(spec, RangeSpec):
         raise ValueError(f"the range of a source is what parse_range of adasffuse.images.ranges returns, got {spec!r}")
-    if spec.kind == "fixed":
-        return spec.low, spec.high
-    paths = list(paths)
+    window = (spec.low, spec.high) if spec.kind == "fixed" else _measured(spec, list(paths), no_data, thermal)
+    if spec.inverted:
+        return _EIGHT_BITS[::-1] if window is None else window[::-1]
+    return window
+
+
+def _measured(
+    spec: RangeSpec, paths: Sequence[str | Path], no_data: float | None, thermal: bool
+) -> tuple[float, float] | None:
+    """Lowest and highest value, or percentiles, of all deep files among `paths`; None where there are none."""
     extremes = [_steady_extremes(*image) for image in _deep_images(paths, no_data, thermal)]
     extremes = [pair for pair in extremes if pair is not None]
     if not extremes:

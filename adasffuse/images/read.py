@@ -39,9 +39,10 @@ def read_image(
 
     Args:
         path: a regular file of at most 2**32 bytes and 2**30 pixels.
-        value_range: (LOW, HIGH) in the file's units, that become 0 and 1, for files of more than 8 bits per channel;
+        value_range: the values, in the file's units, that become 0 and 1, for files of more than 8 bits per channel;
             values beyond are clipped.  Without it unsigned files span all values of their bits (16: 0..65535), with a
-            notice where less than a quarter of that is used.  8-bit files always span 0..255.
+            notice where less than a quarter of that is used.  8-bit files always span 0..255.  Where the first value
+            is the higher one, of 8-bit files (255, 0), the image is inverted.
         no_data: a value, in the file's units, that means "no data", besides NaN, infinity and the file's own value
             (tag GDAL_NODATA).  A colour pixel holds no data where all its channels have that value.  Dead pixels and
             lines take the values of their neighbours, with a notice, see `without_holes`.
@@ -52,7 +53,7 @@ def read_image(
     Raises:
         ImageError: no such file, no regular one, too large, empty, damaged or no image; it holds floating-point,
             signed or 32-bit values and no `value_range` says what is black and white; or `value_range` is not two
-            increasing numbers.  The message names the file and says what to do.
+            different numbers.  The message names the file and says what to do.
     """
     with open_image(path, thermal) as file:
         image = interpret(file.decode(), file.depth, str(path), value_range, no_data, thermal, levels=levels)
@@ -87,11 +88,12 @@ def interpret(
     window, window_notices = _window(stored, values, valid, value_range, depth, name, hint)
     notices += colour_notices + window_notices
     curved = stored.curve is not None and value_range is None
-    if levels and valid is None and not curved and not stored.inverted and _are_levels(values, window):
+    inverted = stored.inverted != (value_range is not None and _is_inverted(value_range))
+    if levels and valid is None and not curved and not inverted and _are_levels(values, window):
         pixels = values
     else:
         pixels = stored.curve.copy() if curved else _unit(values, *window)
-    if stored.inverted:
+    if inverted:
         np.subtract(1, pixels, out=pixels)
         window = window[::-1]
     if valid is not None:
@@ -175,7 +177,7 @@ def _window(
 ) -> tuple[tuple[float, float], list[str]]:
     """Values that become 0 and 1, and notices; `hint` follows the advice to give a range."""
     if value_range is not None:
-        low, high = _two_numbers(value_range, name)
+        low, high = sorted(_two_numbers(value_range, name))
         if depth != "8" or stored.span is None:
             used = values if valid is None else values[valid]
             outside = np.mean((used < low) | (used > high)) if used.size else 0
@@ -183,6 +185,8 @@ def _window(
                 return (low, high), []
             spans = f"its values span {used.min():g}..{used.max():g}"
             return (low, high), [f"{outside:.0%} of its values lie outside the range {low:g} {high:g}; {spans}"]
+        if (low, high) == stored.span:
+            return stored.span, []
         shown = f"{low:g} {high:g}"
         return stored.span, [f"has 8 bits per channel, which always span 0..255; the range {shown} is not used"]
     used = values if valid is None else values[valid]
@@ -203,16 +207,21 @@ def _window(
 
 
 def _two_numbers(value_range: tuple[float, float], name: str) -> tuple[float, float]:
-    """LOW and HIGH of a range; raises ImageError where it is something else."""
+    """Values of black and white of a range; raises ImageError where it is something else."""
     words = [value_range] if isinstance(value_range, str) or not np.iterable(value_range) else list(value_range)
     try:
         low, high = map(float, words)
     except (TypeError, ValueError):
         low = high = np.nan
-    if not (np.isfinite([low, high]).all() and low < high):
+    if not (np.isfinite([low, high]).all() and low != high):
         shown = " ".join(map(str, words))
-        raise ImageError(f"{name}: a value range is two increasing numbers LOW HIGH, got {shown}")
+        raise ImageError(f"{name}: a value range is two numbers, the values of black and of white, got {shown}")
     return low, high
+
+
+def _is_inverted(value_range: tuple[float, float]) -> bool:
+    """Whether the higher value of a range is black."""
+    return value_range[0] > value_range[1]
 
 
 def _are_levels(values: np.ndarray, window: tuple[float, float]) -> bool:

@@ -26,7 +26,15 @@ from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import expanded, is_large
 from adasffuse.images.metadata import KEPT, Metadata, read_metadata
-from adasffuse.images.notices import Seen, folder_notices, notices_of_files, seen_of, window_notices
+from adasffuse.images.notices import (
+    LOOKED_AT,
+    Seen,
+    black_hot_notice,
+    folder_notices,
+    notices_of_files,
+    seen_of,
+    window_notices,
+)
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import RangeSpec, resolve_range
@@ -317,6 +325,7 @@ def fuse_scenes(
             else:
                 todo.append(scene)
                 outdated += journal is not None and journal.outdated(scene)
+        looked_at = set(todo[:LOOKED_AT])
         turns = stack.enter_context(_Turns(fuser.device))
         pool = stack.enter_context(ThreadPoolExecutor(turns.places + 1))
 
@@ -329,7 +338,8 @@ def fuse_scenes(
             deep = result_depth(wanted.depth, [image.depth for image in images])
             written = [work.result(scene, deep), *wanted.beside(work, scene)]
             check_suffix(written[0], deep)
-            one = _Fused(scene, written[0], seen_of(scene, images), off)
+            black_hot = fuser.looks_black_hot(images) if scene in looked_at else None
+            one = _Fused(scene, written[0], seen_of(scene, images), off, black_hot)
             shown = list(images) if wanted.panels else []
             fused, remarks = _fuse_images(fuser, images, turns, wanted.stretch, deep)
             one.notices += [(scene.paths[k], text) for k, text in remarks]
@@ -472,6 +482,7 @@ class _Fused:
     path: Path
     seen: Seen
     off: float | None  # pixels by which the sources seem not to lie on each other
+    black_hot: bool | None  # whether hot things seem to be dark; None where that was not looked at
     notices: list[tuple[Path, str]] = field(default_factory=list)  # of this fusion; those of the files are in `seen`
 
 
@@ -571,6 +582,7 @@ def _notices(
     notices += window_notices(folder.folders, specs, ranges)
     notices += folder_notices(task, folder.folders, [one.seen for one in done])
     notices += notices_of_files(notice for one in done for notice in one.notices)
+    notices += black_hot_notice([(one.scene.paths[0], one.black_hot) for one in done if one.black_hot is not None])
     off = [one for one in done if one.off is not None]
     if off:
         worst = max(off, key=lambda one: one.off)

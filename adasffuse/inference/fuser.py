@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from adasffuse.arguments import CALLER, checked
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
 from adasffuse.images.color import is_colorful, is_gray, keep_hot_colors, rebuild_color
-from adasffuse.images.image import ImageNotice
+from adasffuse.images.image import Image, ImageNotice
 from adasffuse.images.levels import compacted, expanded, is_large, luma_of
 from adasffuse.images.no_data import Gap, complete, content, find_gaps, without_empty
 from adasffuse.images.write import quantise, result_depth
@@ -24,6 +25,7 @@ from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.hub import load_network
 from adasffuse.models.network import check_sources
+from adasffuse.models.targets import reduction
 from adasffuse.models.tiles import GRID
 from adasffuse.process import keep_freed_memory, release_freed_memory
 from adasffuse.registration.aligner import Aligner
@@ -163,8 +165,8 @@ class Fuser:
                 (infrared, visible): arrays, tensors, PIL images, paths or `Image`, see `adasffuse.images.arrays`.
             stretch: spread the result's luminance to 0..255, only to reproduce published numbers.
             depth: of the result, '8', '16', 'float' or 'auto': 8 bits unless all sources are deeper.
-            range_a, range_b: (LOW, HIGH) in the sources' units that become black and white, of the first source and of
-                the others; not for 8 bits, which always span 0..255.
+            range_a, range_b: the values in the sources' units that become black and white, of the first source and of
+                the others.  8 bits always span 0..255; the higher one first, of 8 bits (255, 0), inverts an image.
             no_data_a, no_data_b: values that mean "no data", of the first source and of the others.
             align: registers two sources, whose sizes may differ then; None: they are fused as they are.
         Returns:
@@ -229,6 +231,24 @@ class Fuser:
         if is_large(pixels[0].shape):
             pixels = [compacted(one) for one in pixels]
         return Prepared(pixels, known, depths, gaps, tuple(notices), tuple(remarks))
+
+    @torch.inference_mode()
+    def looks_black_hot(self, images: Sequence[Image]) -> bool:
+        """Whether hot things seem to be dark in an infrared image, as a camera set to black-hot shows them.
+
+        People are looked for in a small copy of its negative, as where they are raised.  Of pairs without people, and
+        of tasks and networks that raise nobody, nothing is known: False.
+
+        Args:
+            images: of one size, as read, in the task's order.
+        """
+        if self.model.targets is None or len(images) != 2 or self.task.id != STRENGTH_TASK:
+            return False
+        height, width = images[0].pixels.shape[:2]
+        factor = reduction(height, width)
+        size = (-(-width // factor), -(-height // factor))
+        small = (cv2.resize(image.pixels, size, interpolation=cv2.INTER_AREA) for image in images)
+        return bool(self.model.targets.looks_black_hot(*(self._to_tensor(luma_of(one)) for one in small)))
 
     def fuse_prepared(self, prepared: "Prepared") -> np.ndarray:
         """The second step of `fuse`: fused luminance (H, W) float32 in [0, 1].

@@ -36,6 +36,7 @@ from adasffuse.images.frames import (
 )
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.live import Camera, Unseen, Window
+from adasffuse.images.notices import LOOKED_AT, black_hot_notice
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.write import result_depth, suffix_of, write_image
 from adasffuse.inference.folder import try_to_write
@@ -46,6 +47,7 @@ AUDIO = ("auto", "a", "b", "none")
 
 Frames = VideoFile | FrameFolder
 _WAITING = 3  # frames that wait between two threads
+_LOOKED_AT_EACH = 30  # frames
 
 
 @dataclass
@@ -250,7 +252,7 @@ def fuse_video(
     report.seconds = time.perf_counter() - started
     report.repeated, report.unused, report.apart = pairs.repeated, pairs.unused, pairs.apart
     report.problem = pairs.damage or ("" if shortest else pairs.shorter)
-    report.notices = notices.texts(report.frames, fuser, output, b)
+    report.notices = notices.texts(report.frames, fuser, output, a, b)
     if len(written) > 1:
         report.notices.append(
             f"{output}: holds frames of depth {' and '.join(sorted(written))}; --depth makes them equal"
@@ -321,6 +323,7 @@ def _prepare(
     prepared = fuser.prepare(first, second)
     if notices is not None:
         notices.add(prepared.notices, first, second)
+        notices.look(fuser, first, second)
     return prepared
 
 
@@ -331,6 +334,7 @@ class _Notices:
         self._texts: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
         self._colored = [0, 0]
+        self._frames, self._black_hot = 0, []  # whether hot things seem to be dark, of frames that were looked at
 
     def add(self, texts: Sequence[str], *images: Image) -> None:
         for text in texts:
@@ -340,8 +344,15 @@ class _Notices:
         for k, image in enumerate(images):
             self._colored[k] += is_colorful(image.pixels)
 
-    def texts(self, frames: int, fuser: Fuser, output: Path, b: Frames) -> list[str]:
+    def look(self, fuser: Fuser, *images: Image) -> None:
+        """Of some frames, whether hot things seem to be dark."""
+        if self._frames % _LOOKED_AT_EACH == 0 and len(self._black_hot) < LOOKED_AT:
+            self._black_hot.append(fuser.looks_black_hot(images))
+        self._frames += 1
+
+    def texts(self, frames: int, fuser: Fuser, output: Path, a: Frames, b: Frames) -> list[str]:
         said = [f"{text} ({self._counts[kind]} of {frames} frames)" for kind, text in self._texts.items()]
+        said += black_hot_notice([(Path(a.path), seems_so) for seems_so in self._black_hot])
         giver = {"a": 0, "b": 1}.get(fuser.task.color)  # the source whose colours the result takes
         if giver is not None and self._colored[1 - giver] and not self._colored[giver]:
             gray, colored = "AB"[giver], "AB"[1 - giver]

@@ -24,6 +24,8 @@ _SURE = 0.2  # probability from which on a pixel is a target wholly
 _SURROUNDINGS = 3  # standard deviation of the Gaussian over what surrounds a target, in tokens
 _FAINT = 0.06  # contrast in the infrared image from which on a pixel of a target is raised wholly
 _WORTH = 0.06  # gain of contrast from which on a target that is dark before a bright background is raised wholly
+_ANYONE = 2e-3  # share of a negative's pixels on which people are found, if they are
+_CLEARLY = 3  # times as many there as in the image itself
 _NONE = 1e-3  # instead of a division by zero
 _ALMOST_NONE = 0.02  # share of a surrounding without targets below which a pixel's own value counts instead
 
@@ -81,6 +83,15 @@ class TargetLift(nn.Module):
         becomes = torch.minimum(own + STRENGTH * (contrast - own), 1 - around_shown)
         worth = ((becomes + own) / _WORTH).clamp(0, 1)
         return Found(presence, *(grid.to(fused.dtype) for grid in (around, around_shown, worth)))
+
+    def looks_black_hot(self, infrared: Tensor, visible: Tensor) -> Tensor:
+        """Of each pair, (B,) bool, whether people are found in the negative of the infrared image, not in itself."""
+        seen = self.copy_of(visible)
+
+        def found(hot: Tensor) -> Tensor:
+            return (self.logits(self.copy_of(hot), seen) > 0).float().mean(dim=(1, 2, 3))
+
+        return found(1 - infrared) > (_CLEARLY * found(infrared)).clamp(min=_ANYONE)
 
     def logits(self, infrared: Tensor, visible: Tensor) -> Tensor:
         """Logit of a target, (B, 1, h / 2, w / 2), from copies (B, 1, h, w) of both images."""
