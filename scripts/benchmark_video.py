@@ -33,7 +33,7 @@ SHARE = 0.2  # of a new frame's weights where they are smoothed over time
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steadiness", action="store_true")
-    parser.add_argument("--size", default="tiny", help="released weights (%(default)s)")
+    parser.add_argument("--size", help="released weights (tiny)")
     parser.add_argument("--weights", metavar="FILE", help="other weights")
     parser.add_argument("--frames", type=int, default=40, help="of the speed test (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of the network (%(default)s)")
@@ -43,7 +43,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
-    fuser = load_fuser("ivf", args.size, weights=args.weights)
+    fuser = load_fuser("ivf", args.size or (None if args.weights else "tiny"), weights=args.weights)
     if args.steadiness:
         print(format_rows(("noise A, B", "A", "B", "fused", "still weights", "smoothed weights"), list(static(fuser))))
         print(format_rows(("street", "near", "far", "largest far", "ghost"), list(moving(fuser))))

@@ -34,7 +34,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--root_path", type=Path, required=True, help="folder of data sets")
     parser.add_argument("--dataset", help="data set below it (default: the task's)")
     parser.add_argument("--model_path", "--weights", help="weights file (default: released weights)")
-    parser.add_argument("--size", choices=RELEASED_SIZES, default="small")
+    parser.add_argument("--size", choices=RELEASED_SIZES, help="of released weights (small)")
     parser.add_argument("--pairs", type=int, default=8, help="pairs per folder, evenly spaced (default: %(default)s)")
     parser.add_argument("--device", default="auto")
     return parser.parse_args(argv)

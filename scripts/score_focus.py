@@ -45,7 +45,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--weights", default="released", metavar="FILE", help="weights file, or 'released' (%(default)s)"
     )
-    parser.add_argument("--size", choices=RELEASED_SIZES, default="small", help="of released weights (%(default)s)")
+    parser.add_argument("--size", choices=RELEASED_SIZES, help="of released weights (small)")
     parser.add_argument("--baselines", default="laplacian,gff,average,max", metavar="LIST", help="(%(default)s)")
     parser.add_argument("--edge", type=float, default=4.0, help="standard deviation of the border, px (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other pairs (%(default)s)")

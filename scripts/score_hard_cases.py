@@ -25,7 +25,7 @@ from adasffuse.images.panel import contact_sheet
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.hard_cases import HARD_CASE_SCORES, hard_case_total, score_hard_case
-from adasffuse.models import RELEASED_SIZES
+from adasffuse.models import DEFAULT_SIZE, RELEASED_SIZES
 from adasffuse.process import run_program, say
 from adasffuse.scenes.glare import GlareCase, glare_pair
 from adasffuse.scenes.street import NightCase, night_scene
@@ -37,7 +37,7 @@ Scores = dict[str, dict[str, dict[str, float]]]  # of every method, of every cas
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", nargs="+", default=[], metavar="FILE", help="files to score (released weights)")
-    parser.add_argument("--size", choices=RELEASED_SIZES, default="small", help="which released ones (%(default)s)")
+    parser.add_argument("--size", choices=RELEASED_SIZES, help="which released ones (small)")
     parser.add_argument("--infrared", type=Path, metavar="DIR", help="pairs to lay glare over; needs --visible")
     parser.add_argument("--visible", type=Path, metavar="DIR")
     parser.add_argument("--baselines", default=",".join(BASELINES), metavar="LIST", help="(%(default)s)")
@@ -88,7 +88,7 @@ def fusion_methods(args: argparse.Namespace) -> dict[str, Fuse]:
     """Networks, baselines, and each source alone as what to compare with."""
     stems = [Path(file).stem for file in args.weights]
     names = stems if len(set(stems)) == len(stems) else args.weights  # runs all call theirs weights.safetensors
-    files = dict(zip(names, args.weights)) or {f"AdaSFFuse {args.size}": None}
+    files = dict(zip(names, args.weights)) or {f"AdaSFFuse {args.size or DEFAULT_SIZE}": None}
     load = partial(load_fuser, "ivf", args.size, device=args.device)
     methods = {name: load(weights=file).fuse_luminance for name, file in files.items()}
     methods |= {name: BASELINES[name] for name in args.baselines}

@@ -35,7 +35,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help="weights file or name, or 'released' for the default ones (%(default)s)",
     )
-    parser.add_argument("--size", choices=RELEASED_SIZES, default="small", help="of released weights (%(default)s)")
+    parser.add_argument("--size", choices=RELEASED_SIZES, help="of released weights (small)")
     parser.add_argument("--root_path", type=Path, metavar="DIR", help="folder of data sets")
     parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="e.g. IVF_MSRS, MIF, MIF/PET-MRI")
     parser.add_argument("--extra", nargs="+", default=[], type=Path, metavar="DIR", help="with infrared/ and visible/")

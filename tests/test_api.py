@@ -1,5 +1,7 @@
 """Calling a fuser: what goes in as an array, tensor or PIL image, alone or in batches, comes out as such."""
 
+import io
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -142,6 +144,7 @@ def test_sizes_may_differ_within_a_list_and_stacks_have_any_length():
         ([[gray(), gray()], [gray()]], "batches must have one length, got 2, 1"),
         ([[], []], "the batch is empty"),
         ([iter([gray()])], "got a list_iterator; give a list"),
+        ([io.BytesIO(b"P5"), gray()], "source A: is the content of a file, of type BytesIO; give its path"),
         ([[gray(), gray()], gray()], "either all sources are batches or none is"),
         ([[(gray(), gray()), gray()]], "the images of one scene, or scenes that are lists themselves, not both"),
         ([torch.zeros(2, 1, 4, 4), torch.zeros(1, 4, 4)], "either all sources are batches or none is"),

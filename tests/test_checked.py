@@ -114,7 +114,7 @@ def calls(fuser: Fuser, folder: SceneFolder, here: Path) -> list:
     frames, options, luma = FrameFolder(paths), ModelOptions(), torch.rand(1, 1, 16, 16)
     return [
         (lambda: load_fuser(None), "task must be text, got None"),
-        (lambda: load_fuser("ivf", size=3), "size must be text such as 'small', got 3"),
+        (lambda: load_fuser("ivf", size=3), "size must be text or None, got 3"),
         (lambda: load_fuser("ivf", weights=7), "weights must be text or a path or None, got 7"),
         (lambda: load_fuser("ivf", device=None), "device must be a device (torch) or text such as 'auto', got None"),
         (lambda: load_fuser("ivf", strength="a"), "strength must be a number, got 'a'"),

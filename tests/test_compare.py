@@ -170,6 +170,13 @@ def test_a_height_beyond_all_screens(folders, capsys):
     assert "--height 16 to 4320" in capsys.readouterr().err
 
 
+def test_a_network_that_nothing_would_look_into_is_refused(folders, capsys):
+    for words in (["--weights", "general_base"], ["--size", "base"]):
+        with pytest.raises(SystemExit):
+            compare.run([*(str(folders / name) for name in ("a", "b", "one")), "-o", str(folders / "f"), *words])
+        assert "--weights and --size are of the network that --save_features looks into" in capsys.readouterr().err
+
+
 def test_a_scene_that_a_method_lacks_is_named(folders, capsys):
     (folders / "one" / "x.png").unlink()
     assert compare.run([*(str(folders / name) for name in ("a", "b", "one")), "-o", str(folders / "f")]) == 0

@@ -1,10 +1,12 @@
 """Exported networks: the forms for any size, and files that give what the network gives without this package."""
 
+import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,17 @@ from adasffuse.export.dense import (
     smooth_numbers,
 )
 from adasffuse.export.graph import ExportedFusion
-from adasffuse.export.write import METADATA, METADATA_FILE, Export, ExportError, onnx_runner, write_onnx, write_pt2
+from adasffuse.export.write import (
+    METADATA,
+    METADATA_FILE,
+    WRITERS,
+    Export,
+    ExportError,
+    onnx_runner,
+    write_onnx,
+    write_pt2,
+)
+from adasffuse.files import replacing
 from adasffuse.images.color import keep_hot_colors, rebuild_color
 from adasffuse.images.write import write_image
 from adasffuse.models.network import pad_to_multiple
@@ -129,7 +141,36 @@ def test_impossible_arguments_and_missing_packages_are_named(tmp_path, capsys, m
     assert [path.name for path in tmp_path.iterdir()] == ["mff.safetensors"]
 
 
-def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
+def test_files_are_called_by_task_and_size_and_say_which_weights_they_hold(tmp_path, monkeypatch):
+    """The writer is replaced: a real one takes minutes."""
+    exports = []
+
+    def write(path: Path, export: Export) -> dict[str, float]:
+        exports.append(export)
+        path.write_bytes(b"network")
+        return {}
+
+    monkeypatch.setitem(WRITERS, "onnx", write)
+    monkeypatch.chdir(tmp_path)
+    weights = write_weights(tmp_path / "mine.safetensors", "ivf")
+    with replacing(tmp_path / "ivf_mine.onnx") as partial:
+        left = tmp_path / partial.name
+        copy = left.read_bytes()
+    left.write_bytes(copy)  # of a process that was killed: nobody holds its lock
+    (tmp_path / "run").mkdir()
+    write_weights(tmp_path / "run/weights.safetensors", "ivf", channels=16)
+    for words in (["--size", "tiny"], ["--weights", "general_base"], ["--weights", str(weights)], ["--weights", "run"]):
+        assert run(["--format", "onnx", "--task", "ivf", *words]) == 0
+    names = [path.name for path in sorted(tmp_path.iterdir())]
+    assert names == ["ivf_base.onnx", "ivf_mine.onnx", "ivf_run.onnx", "ivf_tiny.onnx", "mine.safetensors", "run"]
+    assert [export.describe()["weights"] for export in exports] == ["general_tiny", "general_base", "mine", "run"]
+    assert exports[2].describe()["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def captures_a_mean(monkeypatch) -> None:
+    """In place of the network's graph, which takes minutes."""
+
     class Mean(torch.nn.Module):
         def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
             return (a + b) / 2
@@ -137,6 +178,18 @@ def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
     dims = {0: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
     program = torch.export.export(Mean(), (torch.rand(2, 1, 8, 9), torch.rand(2, 1, 8, 9)), dynamic_shapes=(dims, dims))
     monkeypatch.setattr("adasffuse.export.write.captured", lambda export: program)
+
+
+def test_pt2_says_nothing_of_where_it_was_made(tmp_path, monkeypatch, captures_a_mean):
+    monkeypatch.setattr(Export, "reference", lambda self, sources: sum(sources) / 2)
+    write_pt2(tmp_path / "mean.pt2", Export(network(), TASKS["ivf"]))
+    with zipfile.ZipFile(tmp_path / "mean.pt2") as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    assert not any(Path(__file__).name.encode() in content for content in contents.values())
+    assert not any("sample_inputs" in name and content for name, content in contents.items())
+
+
+def test_a_file_that_differs_is_not_written(tmp_path, captures_a_mean):
     for write, name in ((write_onnx, "a.onnx"), (write_pt2, "a.pt2")):
         with pytest.raises(ExportError, match=f"{name} is not written: at 1x53x37 it differs from PyTorch by"):
             write(tmp_path / name, Export(network(), TASKS["ivf"]))

@@ -74,7 +74,7 @@ def test_the_released_general_weights(run, tmp_path, monkeypatch):
     tiny = tmp_path / "tiny.safetensors"
     monkeypatch.setattr(score_weights, "find_weights", lambda *asked: names.append(asked) or tiny)
     _, content, _ = run("--weights", "general", "--root_path", write_ivf(tmp_path / "data"), "--datasets", "IVF")
-    assert names == [("general", "ivf", "small")] and list(content["weights"]) == [tiny.name]
+    assert names == [("general", "ivf", None)] and list(content["weights"]) == [tiny.name]
 
 
 def test_en_sd_and_sf_do_not_count_in_the_rank():

@@ -86,7 +86,6 @@ def add_fusing_options(
     # Imported here: the command line that scores shares this module, and does without PyTorch.
     from adasffuse.device import PRECISIONS
     from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE
-    from adasffuse.models import RELEASED_SIZES
 
     network = parser.add_argument_group("network")
     network.add_argument(
@@ -97,7 +96,7 @@ def add_fusing_options(
         help="weights file, folder of a training run, released weights by name, e.g. general_small, or a repository "
         "of the Hugging Face Hub (default: those that serve this task best)",
     )
-    network.add_argument("--size", choices=RELEASED_SIZES, default=size, help="released weights (%(default)s)")
+    add_size_option(network, size)
     network.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
     network.add_argument(
         "--precision",
@@ -143,19 +142,29 @@ def add_fusing_options(
     )
 
 
+def add_size_option(target: argparse.ArgumentParser | argparse._ArgumentGroup, default: str = "small") -> None:
+    """Add the size of the network: `args.size`, None unless given, and `args.default_size`, see `load_network`."""
+    from adasffuse.models import RELEASED_SIZES
+
+    target.add_argument("--size", choices=RELEASED_SIZES, help=f"of released weights ({default})")
+    target.set_defaults(default_size=default)
+
+
 def fuser_from(args: argparse.Namespace, task_id: str) -> "Fuser":
     """The fuser that the options of `add_fusing_options` ask for; of several processes each takes a GPU of its own.
 
     Raises:
         ValueError: as `load_fuser`.
     """
-    from adasffuse.inference.fuser import load_fuser
+    from adasffuse.inference.fuser import Fuser
     from adasffuse.inference.ranks import own_device
+    from adasffuse.models.hub import load_network
+    from adasffuse.tasks import find_task
 
-    return load_fuser(
-        task_id,
-        args.size,
-        args.weights,
+    model, _ = load_network(task_id, args.weights, args.size, args.default_size)
+    return Fuser(
+        model,
+        find_task(task_id),
         own_device(args.device),
         args.tile,
         args.tile_overlap,

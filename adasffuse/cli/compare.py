@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from adasffuse.cli.arguments import add_source_options, given_path
+from adasffuse.cli.arguments import add_size_option, add_source_options, given_path
 from adasffuse.cli.score import methods, range_of
 from adasffuse.files import check_outputs, printable, replacing_all, told, write_text
 from adasffuse.images.color import luminance
@@ -63,7 +63,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="also write what the network computes: bands, outputs of blocks, filters, responses of the FFT branch",
     )
     inside.add_argument("--task", choices=TASKS, default="ivf", help="of the network (%(default)s)")
-    inside.add_argument("--size", default="small", help="of the released weights: tiny, small or base (%(default)s)")
+    add_size_option(inside)
     inside.add_argument("--weights", metavar="FILE", help="other weights")
     return parser
 
@@ -76,6 +76,8 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         parser.error(f"--count must be at least 1 and --height 16 to {_HIGHEST}")
     if args.out is None and args.save_features is None:
         parser.error("give -o OUT for figures, --save_features DIR, or both")
+    if args.save_features is None and (args.weights or args.size):
+        parser.error("--weights and --size are of the network that --save_features looks into; give that too")
     if args.out is not None and not args.fused:
         parser.error("-o needs results to compare: [NAME=]FUSED ...")
     try:

@@ -17,6 +17,7 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import images_of
 from adasffuse.images.read import valid_mask
 from adasffuse.images.volumes import Volume, holds_series, is_volume, read_volume
+from adasffuse.models.network import size_of
 from adasffuse.models.weights import (
     RUN_WEIGHTS,
     WeightsError,
@@ -211,6 +212,7 @@ def _weights(path: Path) -> dict[str, Any]:
         "task": task,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "bytes": path.stat().st_size,
+        "size": size_of(options),
         "shape": f"patch {options.patch}, {options.channels} channels, output {options.output}",
         "kinds": list(options.kinds),
         "sha256": file_sha256(path),

@@ -12,13 +12,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from adasffuse.cli.arguments import given_path
+from adasffuse.cli.arguments import add_size_option, given_path
 from adasffuse.export.write import FORMATS, WRITERS, Export, ExportError
-from adasffuse.files import check_outputs, not_written, printable, told
-from adasffuse.models import RELEASED_SIZES
-from adasffuse.models.weights import WeightsError, find_weights, load_weights
+from adasffuse.files import check_outputs, not_written, printable, remove_abandoned, told
+from adasffuse.models.hub import load_network
+from adasffuse.models.network import size_of
+from adasffuse.models.weights import RUN_WEIGHTS, file_sha256
 from adasffuse.process import say
-from adasffuse.tasks import GENERAL, TASKS
+from adasffuse.tasks import TASKS
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -28,7 +29,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     network = parser.add_argument_group("network")
     network.add_argument("--task", required=True, choices=TASKS, help="fixes the kinds of the sources and the colour")
-    network.add_argument("--size", choices=RELEASED_SIZES, default="small", help="released weights (%(default)s)")
+    add_size_option(network)
     network.add_argument("--weights", metavar="NAME", help="other weights: a file, a run's folder or a released name")
     network.add_argument("--sources", type=int, default=2, metavar="N", help="number of sources (%(default)s)")
     output = parser.add_argument_group("output")
@@ -49,16 +50,18 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     form = args.format or (args.output.suffix[1:] if args.output else "")
     if form not in FORMATS:
         parser.error(f"give --format {' or '.join(FORMATS)}, or --output with such a suffix")
-    path = args.output or Path(f"{args.task}_{args.size}.{form}")
-    if path.suffix != f".{form}":
-        parser.error(f"--output must end with .{form}, got {printable(path)}")
+    if args.output is not None and args.output.suffix != f".{form}":
+        parser.error(f"--output must end with .{form}, got {printable(args.output)}")
+    path = args.output or Path(f"{args.task}.{form}")
     try:
-        check_outputs({"--output": path})
-        weights = find_weights(args.weights, args.task, args.size)
-        model, made_for = load_weights(weights)
-        if made_for not in (args.task, GENERAL):
-            raise WeightsError(f"{weights} was trained for task {made_for!r}, not {args.task!r}")
-        export = Export(model, TASKS[args.task], args.sources, args.colour, weights.stem)
+        model, weights = load_network(args.task, args.weights, args.size)
+        name = weights.absolute().parent.name if weights.name == RUN_WEIGHTS else weights.stem
+        if args.output is None:
+            path = Path(f"{args.task}_{size_of(model.options) or name}.{form}")
+        check_outputs({"--output": path}, inputs=[weights])
+        remove_abandoned([path])
+        export = Export(model, TASKS[args.task], args.sources, args.colour, name, file_sha256(weights))
+        say(f"{printable(name)} for {args.task}, {args.sources} sources: takes minutes")
         differences = WRITERS[form](path, export)
     except OSError as error:
         say(f"error: {printable(not_written(path, error))}", sys.stderr)

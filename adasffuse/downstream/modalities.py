@@ -21,7 +21,6 @@ from adasffuse.models import RELEASED_SIZES
 from adasffuse.models.weights import RUN_WEIGHTS, WeightsError, find_weights
 
 SOURCES = ("infrared", "visible")
-DEFAULT_SIZE = "small"
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Modality:
     name: str
     folder: Path | None = None  # of images by any method
     weights: str | None = None  # of our network
-    size: str = DEFAULT_SIZE  # of our network
+    size: str | None = None  # of our network; None: that of the weights, of released ones small
 
 
 def parse_modality(text: str) -> Modality:

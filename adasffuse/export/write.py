@@ -41,6 +41,7 @@ class Export:
     count: int = 2  # of sources
     colour: bool = False  # whether sources that give the result its colour are RGB, and the result too
     weights: str = ""  # name of the weights, for the description
+    sha256: str = ""  # of their file, too
 
     def __post_init__(self) -> None:
         self.task.check_count(self.count)
@@ -62,6 +63,7 @@ class Export:
             "task": self.task.id,
             "title": self.task.title,
             "weights": self.weights,
+            "sha256": self.sha256,
             "inputs": self.inputs,
             "channels": list(channels),
             "kinds": list(self.task.kinds_of(self.count)),
@@ -137,12 +139,25 @@ def _tidy(model) -> None:
 def write_pt2(path: str | Path, export: Export) -> dict[str, float]:
     """Write a torch.export file, the description beside the graph as METADATA_FILE; otherwise as `write_onnx`."""
     with replacing(path) as temporary:
-        content = io.BytesIO()
-        torch.export.save(captured(export), content, extra_files={METADATA_FILE: json.dumps(export.describe())})
+        content, program = io.BytesIO(), captured(export)
+        _forget_origin(program)
+        torch.export.save(program, content, extra_files={METADATA_FILE: json.dumps(export.describe())})
         temporary.write_bytes(content.getvalue())
         with open(temporary, "rb") as file:
             module = torch.export.load(io.BytesIO(file.read())).module()
         return _checked(path, export, lambda sources: module(*sources))
+
+
+def _forget_origin(program: ExportedProgram) -> None:
+    """Take out where in the source each operation comes from, with the paths of this machine, and the example."""
+    program.example_inputs = None
+    for module in _graphs(program):
+        for node in module.graph.nodes:
+            node.meta.pop("stack_trace", None)
+
+
+def _graphs(program: ExportedProgram) -> list[torch.fx.GraphModule]:
+    return [module for module in program.graph_module.modules() if isinstance(module, torch.fx.GraphModule)]
 
 
 def captured(export: Export) -> ExportedProgram:
@@ -162,13 +177,12 @@ def captured(export: Export) -> ExportedProgram:
             dynamic_shapes=(tuple(dynamic for _ in example),),
             prefer_deferred_runtime_asserts_over_guards=True,
         )
-    for module in program.graph_module.modules():
-        if isinstance(module, torch.fx.GraphModule):
-            for node in list(module.graph.nodes):
-                if node.target is torch.ops.aten._assert_scalar.default:
-                    module.graph.erase_node(node)
-            module.graph.eliminate_dead_code()
-            module.recompile()
+    for module in _graphs(program):
+        for node in list(module.graph.nodes):
+            if node.target is torch.ops.aten._assert_scalar.default:
+                module.graph.erase_node(node)
+        module.graph.eliminate_dead_code()
+        module.recompile()
     return program
 
 

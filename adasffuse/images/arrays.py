@@ -89,13 +89,18 @@ def _from_array(source: Any, name: str) -> Stored:
             raise ImageError(f"{name}: is {kind}; give a dense tensor, as to_dense() returns it")
         if source.is_quantized:
             raise ImageError(f"{name}: is a quantised tensor; give its values, as dequantize() returns them")
-        source = source.detach().cpu()
-        values = (source.float() if source.dtype.is_floating_point and source.dtype.itemsize < 4 else source).numpy()
+        is_short = source.dtype.is_floating_point and source.dtype.itemsize < 4
+        values = (source.float() if is_short else source).numpy(force=True)
     else:
         if np.ma.is_masked(source):
             raise ImageError(
                 f"{name}: is a masked array, whose mask would be lost; fill it with NaN, or with a value that you also "
                 "name as the one that means no data: source.filled(0) and 0"
+            )
+        if isinstance(source, bytes | bytearray) or hasattr(source, "read"):
+            raise ImageError(
+                f"{name}: is the content of a file, of type {type(source).__name__}; give its path, or what "
+                "PIL.Image.open(file) returns, of bytes PIL.Image.open(io.BytesIO(content))"
             )
         values = np.asarray(source)
         if not values.ndim and not hasattr(source, "ndim"):

@@ -74,7 +74,7 @@ def split_batch(sources: Sequence[Any]) -> list[tuple[Any, ...]] | None:
         ValueError: some sources are batches and others are not, their lengths differ, or one is an iterator.
     """
     for source in sources:
-        if isinstance(source, Iterator):
+        if isinstance(source, Iterator) and not hasattr(source, "read"):  # an open file is refused as an image
             raise ValueError(f"got a {type(source).__name__}; give a list, its order known")
     if len(sources) == 1 and _is_list(sources[0]):
         if not sources[0]:

@@ -23,14 +23,13 @@ from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.forms import form_of, joined, of_scene, restored, split_batch
 from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import AdaSFFuse
-from adasffuse.models.hub import find_pretrained
+from adasffuse.models.hub import load_network
 from adasffuse.models.network import check_sources
 from adasffuse.models.targets import reduction
 from adasffuse.models.tiles import GRID
-from adasffuse.models.weights import WeightsError, default_weights, load_weights
 from adasffuse.process import keep_freed_memory, release_freed_memory
 from adasffuse.registration.aligner import Aligner
-from adasffuse.tasks import GENERAL, Task, find_task
+from adasffuse.tasks import Task, find_task
 
 DEFAULT_TILE = 2048
 DEFAULT_OVERLAP = 192
@@ -344,7 +343,7 @@ def source_name(k: int) -> str:
 @checked
 def load_fuser(
     task: str,
-    size: str = "small",
+    size: str | None = None,
     weights: str | Path | None = None,
     device: torch.device | str = "auto",
     tile: int = DEFAULT_TILE,
@@ -357,17 +356,15 @@ def load_fuser(
 
     Args:
         task: 'ivf', 'mef', 'mff' or 'mif'.
-        size: 'tiny', 'small' or 'base', which released weights to take.
+        size: 'tiny', 'small' or 'base', which released weights to take (None: small).  Other weights must have the
+            size that is given here.
         weights: other weights than the default ones: a file, a folder, the name of released ones, or
             'organisation/repository' on the Hugging Face Hub; see `adasffuse.models.hub.find_pretrained`.
         device, tile, tile_overlap, precision, strength, people: as in `Fuser`.
     Raises:
         ValueError: a wrong type, unknown task, size or precision, impossible tile size or strength.
-        WeightsError: no such weights, damaged or foreign ones, or made for another task.
+        WeightsError: no such weights, damaged or foreign ones, made for another task, or of another size.
     """
     chosen = find_task(task)
-    path = find_pretrained(weights, chosen.id, size) if weights else default_weights(chosen.id, size)
-    model, made_for = load_weights(path)
-    if made_for not in (chosen.id, GENERAL):
-        raise WeightsError(f"{path} was trained for task {made_for!r}, not {chosen.id!r}")
+    model, _ = load_network(chosen.id, weights, size)
     return Fuser(model, chosen, device, tile, tile_overlap, precision, strength, people)

@@ -1,7 +1,17 @@
 """The network and its parts."""
 
-from adasffuse.models.network import RELEASED_SIZES, SIZES, AdaSFFuse, ModelOptions
+from adasffuse.models.network import DEFAULT_SIZE, RELEASED_SIZES, SIZES, AdaSFFuse, ModelOptions
 from adasffuse.models.ssd import scan, scan_reference
 from adasffuse.models.wavelet import AdaIWAT, AdaWAT
 
-__all__ = ["RELEASED_SIZES", "SIZES", "AdaIWAT", "AdaSFFuse", "AdaWAT", "ModelOptions", "scan", "scan_reference"]
+__all__ = [
+    "DEFAULT_SIZE",
+    "RELEASED_SIZES",
+    "SIZES",
+    "AdaIWAT",
+    "AdaSFFuse",
+    "AdaWAT",
+    "ModelOptions",
+    "scan",
+    "scan_reference",
+]

@@ -16,8 +16,15 @@ from typing import Any
 
 from adasffuse.arguments import checked
 from adasffuse.files import write_text
-from adasffuse.models.network import AdaSFFuse
-from adasffuse.models.weights import RUN_WEIGHTS, WeightsError, find_weights, save_weights
+from adasffuse.models.network import DEFAULT_SIZE, AdaSFFuse, size_of
+from adasffuse.models.weights import (
+    RUN_WEIGHTS,
+    WeightsError,
+    default_weights,
+    find_weights,
+    load_weights,
+    save_weights,
+)
 from adasffuse.tasks import GENERAL, TASKS
 
 CONFIG = "config.json"  # what the Hub counts downloads by
@@ -29,7 +36,7 @@ _NAME = re.compile(r"[\w.-]+/[\w.-]+")  # organisation or user, and repository
 def find_pretrained(
     name: str | Path,
     task: str = GENERAL,
-    size: str = "small",
+    size: str | None = None,
     *,
     revision: str | None = None,
     token: str | None = None,
@@ -70,6 +77,33 @@ def find_pretrained(
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"{absent}; nor could {RUN_WEIGHTS} of {name} be had from the Hub: {reason}") from error
     return Path(found)
+
+
+@checked
+def load_network(
+    task: str, weights: str | Path | None = None, size: str | None = None, default: str = DEFAULT_SIZE
+) -> tuple[AdaSFFuse, Path]:
+    """The network that a user names for a task, and its file: all that take weights and a size go through here.
+
+    Args:
+        task: 'ivf', 'mef', 'mff' or 'mif'.
+        weights: as `name` in `find_pretrained`; None or '' for the released ones that serve the task best.
+        size: of released weights; of others, the size that they must have.  None or '': theirs, whichever it is.
+        default: size of released weights that are named without one, where `size` is not given.
+    Raises:
+        WeightsError: no such weights, damaged or foreign ones, made for another task, or of another size.
+    """
+    path = find_pretrained(weights, task, size or default) if weights else default_weights(task, size or default)
+    model, made_for = load_weights(path)
+    if made_for not in (task, GENERAL):
+        raise WeightsError(f"{path} was trained for task {made_for!r}, not {task!r}")
+    found = size_of(model.options)
+    if size and found != size:
+        of_size = f"of size {found!r}" if found else f"of a size of its own ({model.options.channels} channels)"
+        raise WeightsError(
+            f"{path} holds a network {of_size}, not {size!r}; leave out size (--size): it is that of the weights"
+        )
+    return model, path
 
 
 @checked

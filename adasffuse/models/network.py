@@ -72,6 +72,7 @@ class ModelOptions:
 
 
 RELEASED_SIZES = ("tiny", "small", "base")
+DEFAULT_SIZE = "small"
 _ALL_TASKS = {  # real sizes serve every task
     "patch": 4,
     "exposure": True,
@@ -86,6 +87,18 @@ SIZES = {
     "tiny": ModelOptions(channels=16, band_blocks=1, full_blocks=0, head_dim=16, d_state=16, **_ALL_TASKS),
     "paper": ModelOptions(output="direct", scan="raster"),
 }
+_WIDTH_AND_DEPTH = ("channels", "band_blocks", "full_blocks", "head_dim", "d_state")
+
+
+def size_of(options: ModelOptions) -> str | None:
+    """The name in `SIZES` that a network's width and depth have; None where they have none."""
+    if options == SIZES["paper"]:
+        return "paper"
+    shape = [getattr(options, key) for key in _WIDTH_AND_DEPTH]
+    for name in RELEASED_SIZES:
+        if shape == [getattr(SIZES[name], key) for key in _WIDTH_AND_DEPTH]:
+            return name
+    return None
 
 
 class AdaSFFuse(nn.Module):

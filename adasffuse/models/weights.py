@@ -19,7 +19,7 @@ from torch import Tensor
 
 from adasffuse.arguments import checked
 from adasffuse.files import write_bytes
-from adasffuse.models.network import AdaSFFuse, ModelOptions
+from adasffuse.models.network import DEFAULT_SIZE, AdaSFFuse, ModelOptions
 from adasffuse.options import build, shown
 from adasffuse.tasks import GENERAL, TASKS
 
@@ -195,17 +195,18 @@ def _check_digest(path: Path, header: Mapping[str, str], state: Mapping[str, Ten
 
 
 @checked
-def find_weights(name: str | Path | None, task: str, size: str = "small") -> Path:
+def find_weights(name: str | Path | None, task: str, size: str | None = None) -> Path:
     """The weights file that a user names: every option that takes weights goes through here.
 
     Args:
         name: a weights file; a run's folder (its `weights.safetensors`); the name of released weights, whole
             ('general_small', 'mff_base') or without the size ('general'); None or '' for the default of `task`.
         task: id of the task.
-        size: 'tiny', 'small' or 'base', of released weights named without it.
+        size: 'tiny', 'small' or 'base', of released weights named without it; None: small.
     Raises:
         WeightsError: nothing of that name; says what is looked for.
     """
+    size = size or DEFAULT_SIZE
     if not name:
         return default_weights(task, size)
     released = [known.rsplit("_", 1) for known in released_names()]  # (what they serve, size)
