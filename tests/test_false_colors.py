@@ -50,6 +50,15 @@ def test_other_images_are_of_no_palette():
     assert palette_of(iron) is None
 
 
+@pytest.mark.parametrize("palette", ["HOT", "HSV", "AUTUMN", "VIRIDIS", "COOL"])
+def test_palettes_that_share_colours_are_not_mistaken(palette):
+    """A cold scene in 'hot' is dark red, which is the hottest of 'jet': its negative would be shown."""
+    cold = cv2.GaussianBlur(photographs.camera(), (0, 0), 2) // 4 + 16
+    for gray in (cold, photographs.camera()):
+        image = cv2.applyColorMap(gray, getattr(cv2, f"COLORMAP_{palette}"))[..., ::-1]
+        assert palette_of(np.ascontiguousarray(image)) is None
+
+
 def test_the_infrared_source_is_read_in_its_order(tmp_path):
     """Of infrared images alone; what has no data does not count."""
     gray = np.tile(np.arange(256, dtype=np.uint8), (64, 1))

@@ -13,12 +13,16 @@ from adasffuse.images.color import is_gray
 _PALETTES = {"jet": cv2.COLORMAP_JET, "turbo": cv2.COLORMAP_TURBO}  # matplotlib's are nearly the same
 _NEAR = 45  # distance from the palette's nearest colour, of 255 per channel, that JPEG makes
 _MOST = 0.9  # share of the pixels that are so near: of such images compressed to quality 50 at least 0.93
+_USUAL = 15  # median of the distances: of such images compressed to quality 30 at most 13
 _LOOKED_AT = 1024  # pixels
 _STEP = 8  # levels per cell of the table in which colours are looked up
 
 
 def palette_of(pixels: np.ndarray, valid: np.ndarray | None = None) -> str | None:
     """The palette, 'jet' or 'turbo', that gives nearly all colours of an image; None for none of them.
+
+    Others share colours with it, in another order: the red of 'hot' is its coldest.  So it must also be nearer than all
+    other palettes of OpenCV.
 
     Args:
         pixels: (H, W) or (H, W, 3) RGB, uint8, uint16 or float32 in [0, 1].
@@ -28,11 +32,16 @@ def palette_of(pixels: np.ndarray, valid: np.ndarray | None = None) -> str | Non
         return None
     colors = pixels.reshape(-1, 3) if valid is None else pixels[valid]
     colors = _levels(colors[:: max(1, len(colors) // _LOOKED_AT)]).astype(np.float32)
-    for name in _PALETTES:
-        distance = np.sqrt(np.square(colors[:, None] - _colors(name)).sum(axis=2).min(axis=1))
-        if np.mean(distance < _NEAR) >= _MOST:
-            return name
-    return None
+    means = {}
+    for name, number in _PALETTES.items():
+        distance = _distances(colors, number)
+        if np.median(distance) <= _USUAL and np.mean(distance < _NEAR) >= _MOST:
+            means[name] = distance.mean()
+    if not means:
+        return None
+    name = min(means, key=means.get)
+    others = set(_all_palettes()) - set(_PALETTES.values())
+    return None if any(_distances(colors, number).mean() < means[name] for number in others) else name
 
 
 def palette_places(pixels: np.ndarray, palette: str) -> np.ndarray:
@@ -48,10 +57,22 @@ def _levels(pixels: np.ndarray) -> np.ndarray:
     return pixels if pixels.dtype == np.uint8 else np.rint(pixels * np.float32(255)).astype(np.uint8)
 
 
-def _colors(palette: str) -> np.ndarray:
+def _all_palettes() -> list[int]:
+    """OpenCV's numbers of its palettes."""
+    return sorted({getattr(cv2, name) for name in dir(cv2) if name.startswith("COLORMAP_")})
+
+
+def _distances(colors: np.ndarray, number: int) -> np.ndarray:
+    """Of colours (N, 3) those to the nearest colour of a palette, (N,)."""
+    palette = _colors(number)
+    squares = np.square(palette).sum(axis=1) - 2 * colors @ palette.T  # without those of the colours
+    return np.sqrt((squares.min(axis=1) + np.square(colors).sum(axis=1)).clip(0))
+
+
+def _colors(number: int) -> np.ndarray:
     """The 256 colours of a palette, (256, 3) float32 RGB of 255."""
     ramp = np.arange(256, dtype=np.uint8)[None]
-    return cv2.applyColorMap(ramp, _PALETTES[palette])[0, :, ::-1].astype(np.float32)
+    return cv2.applyColorMap(ramp, number)[0, :, ::-1].astype(np.float32)
 
 
 @functools.cache
@@ -60,5 +81,5 @@ def _table(palette: str) -> np.ndarray:
     middles = np.arange(_STEP / 2, 256, _STEP, dtype=np.float32)
     cells = np.stack(np.meshgrid(middles, middles, middles, indexing="ij"), axis=-1)
     return np.stack(
-        [np.square(plane[..., None, :] - _colors(palette)).sum(axis=-1).argmin(axis=-1) for plane in cells]
+        [np.square(plane[..., None, :] - _colors(_PALETTES[palette])).sum(axis=-1).argmin(axis=-1) for plane in cells]
     ).astype(np.uint8)
