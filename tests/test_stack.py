@@ -22,7 +22,7 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.ranks import Ranks
-from adasffuse.inference.stack import StackOptions, fuse_stack, moved
+from adasffuse.inference.stack import StackOptions, fuse_stack, moved, plan_stack
 from adasffuse.registration.stacks import register_to
 from adasffuse.registration.transform import AlignmentError, warp_image
 from adasffuse.tasks import KINDS, TASKS
@@ -119,7 +119,7 @@ def test_what_is_refused(tmp_path):
     copied.write_bytes(paths[0].read_bytes())
     for files, words in (
         (paths[:1], "two or more images, got 1"),
-        ([*paths, tmp_path / "small.png"], "0.png is 200x160, small.png is 20x20"),
+        ([*paths, tmp_path / "small.png"], "is 200x160, small.png is 20x20.* in a folder of their own"),
         ([*paths, tmp_path / "broken.png"], "broken.png: damaged"),
         ([paths[0], paths[1], paths[0]], "0.png is given twice"),
         ([paths[0], copied], "all 2 images are equal"),
@@ -147,6 +147,13 @@ def test_movement_between_exposures_is_told(tmp_path):
     assert any("ghosts" in notice for notice in fuse_stack(fuser(), moving).notices)
 
 
+def test_where_there_is_no_data_nothing_moves():
+    bright = texture(64, 64, 1).astype(np.float32) / 255
+    dark = bright**2
+    dark[:, :20] = np.nan
+    assert not moved(dark, bright).any() and not moved(np.full_like(dark, np.nan), bright).any()
+
+
 def test_a_change_of_exposure_is_no_movement():
     dark = texture(64, 64, 1).astype(np.float32) / 255
     assert not moved(dark**2, dark).any()
@@ -167,6 +174,13 @@ def test_a_known_movement_is_found(method, zoom):
     back = warp_image(Image(moving.clip(0, 1)), found)
     inside = (slice(20, -20), slice(20, -20))
     assert np.abs(back.pixels[inside] - reference[inside]).mean() < 0.02
+
+
+def test_a_shift_of_a_twelfth_of_the_width_is_found():
+    image = scene(240, 320).astype(np.float32).mean(axis=2) / 255
+    moving = np.roll(image, (-14, 26), axis=(0, 1))
+    found = register_to(image, (0.3 * moving**1.5).astype(np.float32), "similarity").matrix
+    assert np.abs(found[:2] - [[1, 0, 26], [0, 1, -14]]).max() < 0.5
 
 
 def test_what_cannot_be_registered():
@@ -193,6 +207,47 @@ def test_registered_stack_is_sharper(tmp_path):
     inside = (slice(20, -20), slice(20, -20))
     error = [np.abs(f.pixels.astype(float) - truth)[inside].mean() for f in (aligned, fuse_stack(fuser(), paths))]
     assert error[0] < 0.35 * error[1]
+
+
+def test_a_registered_bracket_does_not_depend_on_the_order_of_its_files(tmp_path):
+    image = scene(240, 320)
+    paths = []
+    for number, stop in enumerate((0, -2, 2)):  # as cameras take them
+        (tmp_path / str(number)).mkdir()
+        paths += bracket(tmp_path / str(number), (stop,), np.roll(image, 3 * number, axis=1))
+    fused = [fuse_stack(fuser(), some, StackOptions(align="translation")) for some in (paths, paths[::-1])]
+    assert np.abs(fused[0].pixels.astype(int) - fused[1].pixels).max() <= 1
+    assert fused[0].shifts == pytest.approx([0, 3, 6], abs=0.5) and fused[1].shifts == fused[0].shifts[::-1]
+
+
+def test_what_was_moved_is_no_ghost_at_its_border(tmp_path):
+    image = scene(240, 320)
+    paths = []
+    for number, stop in enumerate((-2, 0, 2)):
+        (tmp_path / str(number)).mkdir()
+        paths += bracket(tmp_path / str(number), (stop,), image[8 * number : 200 + 8 * number, 8 * number :][:, :290])
+    assert not any("ghosts" in one for one in fuse_stack(fuser(), paths, StackOptions(align="translation")).notices)
+    assert any("ghosts" in one for one in fuse_stack(fuser(), paths).notices)
+
+
+def test_a_flat_frame_is_not_registered(tmp_path):
+    paths = bracket(tmp_path)
+    write_image(tmp_path / "9.png", np.full((160, 200, 3), 255, np.uint8))
+    fused = fuse_stack(fuser(), [*paths, tmp_path / "9.png"], StackOptions(align="translation"))
+    assert fused.used == 3 and any("no content" in notice for notice in fused.notices)
+
+
+def test_images_of_several_scenes_are_refused(tmp_path):
+    other = cv2.resize(photographs.chelsea(), (200, 160), interpolation=cv2.INTER_AREA)
+    (tmp_path / "other").mkdir()
+    paths, others = bracket(tmp_path), bracket(tmp_path / "other", image=other)
+    with pytest.raises(ImageError, match=r"holds 2 scenes .* 0.png to 2.png \(3\), .* a folder of its own"):
+        fuse_stack(fuser(), [*paths, *others])
+    with pytest.raises(ImageError, match="holds 2 scenes"):
+        plan_stack([*paths, *others], StackOptions(), False)
+    notices = fuse_stack(fuser(), [*paths, others[1]]).notices
+    assert any(f"{others[1]}: seems to have nothing in common" in notice for notice in notices)
+    assert not any("nothing in common" in notice for notice in fuse_stack(fuser(), [paths[0], others[1]]).notices)
 
 
 # ---- the command

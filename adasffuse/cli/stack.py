@@ -245,7 +245,7 @@ def _dry_run(
             skipped.append(scene.stem)
             continue
         try:
-            depth, of_stack = plan_stack(scene.paths, options)
+            depth, of_stack = plan_stack(scene.paths, options, args.task == "mef")
             result = work.result(scene, depth)
             check_result(result, depth)
         except (ValueError, OSError, MemoryError, cv2.error) as error:

@@ -5,6 +5,7 @@ Files belong together where their stems are equal, or what stands for `*` in a p
 
 import itertools
 import os
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -205,9 +206,15 @@ def pattern_for(stems: Sequence[str], names: Sequence[str]) -> str:
 
 
 def images_of(folder: Path) -> list[Path]:
-    """The image files of a folder, by their names; hidden ones and what is below are passed over."""
+    """The image files of a folder, by their names, 2 before 10; hidden ones and what is below are passed over."""
     found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not _ignored(path.name))
-    return sorted(path for path in found if path.is_file())
+    return sorted((path for path in found if path.is_file()), key=lambda path: (in_order(path.name), path.name))
+
+
+def in_order(name: str) -> list[tuple[int, int, str]]:
+    """Sort key by which name 2 comes before name 10."""
+    parts = re.split(r"(\d+)", name)
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part]
 
 
 @dataclass(frozen=True)
