@@ -1,6 +1,7 @@
 """Stacks: many images to one, by the library and by the command."""
 
 import json
+import os
 import shutil
 import threading
 from contextlib import nullcontext
@@ -17,6 +18,7 @@ from adasffuse.cli import shared
 from adasffuse.cli import stack as command
 from adasffuse.data.synthesis import expose
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.pages import stacks_in
 from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
@@ -250,6 +252,49 @@ def test_images_of_several_scenes_are_refused(tmp_path):
     assert not any("nothing in common" in notice for notice in fuse_stack(fuser(), [paths[0], others[1]]).notices)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"photometric": "minisblack"},
+        {"photometric": "minisblack", "compression": "zlib"},
+        {"imagej": True, "metadata": {"axes": "ZYX"}},
+        {"ome": True, "metadata": {"axes": "ZYX"}},
+    ],
+)
+def test_pages_of_a_file_are_what_they_are_as_files(tmp_path, how):
+    pages = np.stack([texture(48, 64, seed).astype(np.uint16) * 16 for seed in range(3)])
+    tifffile.imwrite(tmp_path / "z.tif", pages, **how)
+    (found,) = stacks_in(tmp_path / "z.tif").values()
+    assert [path.name for path in found] == ["z.tif[0]", "z.tif[1]", "z.tif[2]"]
+    for path, page in zip(found, pages):
+        image = read_image(path, (0, 4095))
+        assert image.depth == "16" and not image.notices
+        np.testing.assert_allclose(image.pixels, page / 4095, atol=1e-6)
+    with pytest.raises(ImageError, match=r"z.tif\[3\]: damaged or truncated \(it has 3 pages, counted from 0"):
+        read_image(tmp_path / "z.tif[3]")
+
+
+def test_channels_are_stacks_of_their_own(tmp_path):
+    values = np.arange(2 * 3 * 2).reshape(2, 3, 2)[..., None, None] * np.ones((1, 1, 1, 8, 8), int)
+    for name, axes, shape in (("tzc", "TZCYX", (2, 3, 2)), ("zc", "ZCYX", (3, 4)), ("c", "CYX", (12,))):
+        tifffile.imwrite(
+            tmp_path / f"{name}.tif",
+            values.reshape(*shape, 8, 8).astype(np.uint16),
+            imagej=True,
+            metadata={"axes": axes},
+        )
+    found = stacks_in(tmp_path / "tzc.tif")
+    assert list(found) == ["_t1_c1", "_t1_c2", "_t2_c1", "_t2_c2"]
+    assert [read_image(path, (0, 11)).pixels[0, 0] * 11 for path in found["_t2_c1"]] == pytest.approx([6, 8, 10])
+    assert list(stacks_in(tmp_path / "zc.tif")) == ["_c1", "_c2", "_c3", "_c4"] and stacks_in(tmp_path / "c.tif") == {}
+    assert stacks_in(bracket(tmp_path)[0]) == {}
+    tifffile.imwrite(
+        tmp_path / "qi.tif", values[0].astype(np.uint8), photometric="minisblack", metadata={"axes": "QIYX"}
+    )
+    with pytest.raises(ImageError, match=r"holds 3 \(Q\) x 2 \(I\) images"):
+        stacks_in(tmp_path / "qi.tif")
+
+
 # ---- the command
 
 
@@ -300,7 +345,7 @@ def test_one_bad_stack_does_not_stop_the_rest(stacks, weights, tmp_path, capsys)
     write_image(stacks / "three" / "alone.png", texture(20, 20, 1))
     assert run(stacks, "-o", tmp_path / "out", weights=weights) == 1
     said = capsys.readouterr().out
-    assert "1.png: damaged" in said and "holds 1 images" in said and (tmp_path / "out/one.png").is_file()
+    assert "1.png: damaged" in said and "alone.png is one image" in said and (tmp_path / "out/one.png").is_file()
     assert not (tmp_path / "out/two.png").exists()
 
 
@@ -416,13 +461,59 @@ def test_stacks_beside_images_are_told(stacks, weights, tmp_path, capsys):
     write_image(stacks / "sheet.png", texture(32, 32, 1))
     assert run(stacks, "-o", tmp_path / "out", weights=weights) == 1
     said = capsys.readouterr().err
-    assert "holds 1 images" in said and "its folders one, two are left out" in said
+    assert "sheet.png is one image" in said and "its folders one, two are left out" in said
     write_image(stacks / "sheet2.png", texture(32, 32, 2))
     for option in ([], ["--dry_run"]):
         assert run(stacks, "-o", tmp_path / "out", *option, weights=weights) == 0
         assert "its folders one, two are left out" in capsys.readouterr().out
     assert run(stacks, "-o", tmp_path / "out", "--json", weights=weights) == 0
     assert "left out" in json.loads(capsys.readouterr().out)["notices"][0]
+
+
+def test_files_of_several_pages_are_a_stack_each(weights, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for name in ("w1", "w2"):
+        pages = np.stack([texture(48, 64, seed) for seed in range(3)])
+        tifffile.imwrite(tmp_path / "in" / f"{name}.tif", pages, photometric="minisblack")
+    assert run(tmp_path / "in", "-o", tmp_path / "out", weights=weights) == 0
+    assert "w1: 3 of 3 images" in capsys.readouterr().out and (tmp_path / "out" / "w2.png").is_file()
+    os.utime(tmp_path / "in" / "w2.tif", (1, 1))
+    assert run(tmp_path / "in", "-o", tmp_path / "out", "--resume", weights=weights) == 0
+    out = capsys.readouterr().out
+    assert "w2: 3 of 3 images" in out and "1 finished before" in out
+    assert run(tmp_path / "in" / "w1.tif", "-o", tmp_path / "in" / "w1.tif", weights=weights) == 1
+    assert "would overwrite a source" in capsys.readouterr().err
+    write_image(tmp_path / "in" / "single.tif", texture(48, 64, 1))
+    assert run(tmp_path / "in", "-o", tmp_path / "out", weights=weights) == 1
+    assert "w1.tif is a stack of 3 pages, and other files beside it have one" in capsys.readouterr().err
+
+
+def test_one_image_in_two_formats_is_refused(stacks, weights, tmp_path, capsys):
+    write_image(stacks / "one" / "1.tif", texture(160, 200, 1))
+    assert run(stacks, "-o", tmp_path / "out", weights=weights) == 1
+    out = capsys.readouterr().out
+    assert "1.png and 1.tif are called alike, as one image in two formats" in out and "two: 3 of 3" in out
+
+
+def test_files_that_are_not_read_are_named(stacks, weights, tmp_path, capsys):
+    (stacks / "three").mkdir()
+    (stacks / "three" / "a.HEIC").write_bytes(b"x")
+    (stacks / "one" / "a.xmp").write_bytes(b"x")
+    assert run(stacks, "-o", tmp_path / "out", weights=weights) == 1
+    out = capsys.readouterr().out
+    assert "holds no images; a stack has two or more; its files, ending in .heic, are not read" in out
+    assert f"left out: .xmp; {stacks / 'one' / 'a.xmp'} for one" in out
+    assert run(stacks / "three", "-o", tmp_path / "out", weights=weights) == 1
+    assert "ending in .heic, are not read: export them as TIFF, PNG or JPEG" in capsys.readouterr().err
+
+
+def test_what_differs_in_numbers_is_said_once(weights, tmp_path, capsys):
+    for number in range(3):
+        pixels = (1000 + (number + 3) * texture(48, 64, number).astype(np.uint16)).astype(np.uint16)
+        write_image(tmp_path / "z" / f"{number}.png", pixels)
+    assert run(tmp_path / "z", "-o", tmp_path / "out.png", "--dry_run", weights=weights) == 0
+    out = capsys.readouterr().out
+    assert out.count("uses only") == 1 and "(and 2 more files, with other numbers)" in out
 
 
 def test_nothing_is_given_twice(stacks, tmp_path, capsys):

@@ -211,6 +211,12 @@ def images_of(folder: Path) -> list[Path]:
     return sorted((path for path in found if path.is_file()), key=lambda path: (in_order(path.name), path.name))
 
 
+def other_files(folder: Path) -> list[Path]:
+    """The files of a folder that are no images by their names; hidden ones and what is below are passed over."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() not in IMAGE_SUFFIXES and not _ignored(path.name))
+    return sorted(path for path in found if path.is_file())
+
+
 def in_order(name: str) -> list[tuple[int, int, str]]:
     """Sort key by which name 2 comes before name 10."""
     parts = re.split(r"(\d+)", name)

@@ -38,7 +38,8 @@ def read_image(
     with a notice.  Resolution (dots per inch) and other metadata are not kept.
 
     Args:
-        path: a regular file of at most 2**32 bytes and 2**30 pixels.
+        path: a regular file of at most 2**32 bytes and 2**30 pixels, or a page of a TIFF file, 'z.tif[3]', counted from
+            0.
         value_range: (LOW, HIGH) in the file's units, that become 0 and 1, for files of more than 8 bits per channel;
             values beyond are clipped.  Without it unsigned files span all values of their bits (16: 0..65535), with a
             notice where less than a quarter of that is used.  8-bit files always span 0..255.

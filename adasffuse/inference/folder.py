@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from adasffuse.arguments import checked
 from adasffuse.files import DISK_FULL, name_of, not_written, printable, remove_abandoned, told
+from adasffuse.images.formats import file_of
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import expanded, is_large
@@ -535,7 +536,7 @@ def refuse_image_name(save_dir: Path) -> None:
 
 def refuse_to_overwrite(work: Work) -> None:
     """Raise ImageError where results would lie in a source folder or take the place of a source."""
-    sources = {path.resolve() for scene in work.scenes for path in scene.paths}
+    sources = {file_of(path).resolve() for scene in work.scenes for path in scene.paths}
     if work.file is None:
         places = {work.save_dir.resolve(), (work.save_dir / PANELS).resolve()}
         for source in work.folder.folders:

@@ -14,8 +14,10 @@ import torch
 
 from adasffuse.arguments import checked
 from adasffuse.images.color import ChromaMean, luminance, with_chroma
+from adasffuse.images.formats import file_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.no_data import content, fill_missing
+from adasffuse.images.notices import notices_of_files
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, result_depth
@@ -62,7 +64,7 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
 
     Args:
         fuser: of a task whose sources are of one kind: exposures or focus settings.
-        paths: two or more files of one height and width.
+        paths: two or more files of one height and width, or pages as `adasffuse.images.pages.stacks_in` finds them.
     Raises:
         ImageError: fewer than two images, one that is given twice or cannot be read, sizes that differ, images of which
             only one or none has content, or (AlignmentError) one that cannot be registered.
@@ -130,7 +132,9 @@ class _Stack:
                 raise ImageError(f"{path} is given twice; give each image once")
             files.add(path.resolve())
         result_depth(options.depth, ["8"])  # knows the words
-        self._paths, self._options, self._name = paths, options, paths[0].parent
+        self._paths, self._options = paths, options
+        file = file_of(paths[0])
+        self._name = paths[0].parent if file == paths[0] else file  # what holds the images
         self._window = resolve_range(options.range, paths, options.no_data)
         self.notices: list[str] = []
         if self._window is not None and options.range.kind != "fixed":
@@ -138,7 +142,7 @@ class _Stack:
             self.notices.append(f"{self._name}: the values {low:g} to {high:g} become black to white")
         self.depths: list[str] = []
         self.shifts: list[float] = []
-        self._of_files: dict[str, list[Path]] = {}  # notice of reading to the files that have it
+        self._of_files: list[tuple[Path, str]] = []  # notices of reading
         self._digests: dict[int, Path] = {}
         self._thumbnails: dict[int, tuple[np.ndarray, float]] = {}  # of images with content, and their mean luminance
         self._order = list(range(len(paths)))  # neighbours in it are most alike; its middle gives the grid
@@ -175,8 +179,7 @@ class _Stack:
         """
         path, image = self._paths[number], self._checked(number)
         self.depths.append(image.depth)
-        for notice in image.notices:
-            self._of_files.setdefault(notice.removeprefix(f"{path}: "), []).append(path)
+        self._of_files += [(path, notice.removeprefix(f"{path}: ")) for notice in image.notices]
         before = self._digests.setdefault(hash(image.pixels.tobytes()), path)
         if before != path:
             self.notices.append(f"{path}: shows the same as {before.name}, pixel by pixel")
@@ -305,11 +308,7 @@ class _Stack:
 
     def all_notices(self) -> list[str]:
         """Notices of reading, each once, and what is worth knowing of the stack."""
-        files = [
-            f"{paths[0]}: {notice}" + (f" (and {len(paths) - 1} more files)" if len(paths) > 1 else "")
-            for notice, paths in self._of_files.items()
-        ]
-        return files + self.notices
+        return notices_of_files(self._of_files) + self.notices
 
 
 def _filled(image: Image, other: Image) -> Image:
