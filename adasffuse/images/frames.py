@@ -277,6 +277,7 @@ class FrameFolder:
                     values = file.decode().values
             except ImageError:
                 continue  # it is reported when its turn comes
+            values = values if values.ndim == 2 else values.max(axis=2)
             if values.shape == (self.height, self.width):
                 largest = values if largest is None else np.maximum(largest, values)
         empty = None if largest is None else thermal_border_mask(largest)

@@ -130,7 +130,7 @@ def _valid(stored: Stored, missing: np.ndarray, thermal: bool) -> np.ndarray | N
     """As `valid_mask`, from where values say that there is no data."""
     if thermal:
         values = stored.values
-        missing = missing | thermal_border_mask(values if values.ndim == 2 else values.any(axis=2))
+        missing = missing | thermal_border_mask(values if values.ndim == 2 else values.max(axis=2))
     return ~missing if missing.any() else None
 
 
