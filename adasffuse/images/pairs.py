@@ -15,6 +15,7 @@ from pathlib import Path
 from adasffuse.arguments import checked
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
+from adasffuse.images.volumes import holds_series
 from adasffuse.tasks import Sources, find_task
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}  # hidden files (.DS_Store, ._copy.png) are ignored as well
@@ -390,6 +391,11 @@ def _no_images(
 ) -> SceneError:
     """The error for folders without images, which names those below them that have some."""
     for folder, below in empty.items():
+        if holds_series(folder):
+            raise SceneError(
+                f"{folder} holds DICOM files whose names do not end in .dcm, a series as scanners export it; fuse "
+                "series as volumes: adasffuse fuse A B -o NAME.nii.gz"
+            )
         if not below:
             others = "".join(f"; {problem.reason}" for problem in problems)
             return SceneError(f"no images in {folder}; put files ending in {_suffixes()} there{others}")

@@ -9,7 +9,7 @@ from adasffuse.arguments import checked
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.read import CLIPPED
-from adasffuse.images.volumes import Volume, check_same_grid, is_volume, read_volume, write_volume
+from adasffuse.images.volumes import Volume, check_same_grid, is_volume, read_volume, turned_like, write_volume
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.fuser import Fuser
 
@@ -52,6 +52,7 @@ def fuse_volumes(
     if Path(out).resolve() in sources:
         raise ImageError(f"the result {out} would overwrite a source; choose another name")
     volumes = [read_volume(path) for path in paths]
+    volumes[0] = turned_like(*volumes)
     check_same_grid(paths, volumes)
     notices, units = [], []
     for path, volume, spec in zip(paths, volumes, ranges):
