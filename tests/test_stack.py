@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch.distributed as dist
+from PIL import Image as pillow
 from skimage import data as photographs
 from tiny import network, texture, write_weights
 
@@ -396,7 +397,12 @@ def test_a_dry_run_knows_the_depth_of_results_and_what_is_finished(stacks, weigh
 def test_a_folder_of_results_is_not_called_like_an_image(stacks, tmp_path, capsys):
     for name in ("fused.jpg", "fused.JPEG", "fused.mp4", "fused.nii.gz"):
         assert run(stacks / "one", "-o", tmp_path / name) == 1
-        assert "results need a folder" in capsys.readouterr().err and not (tmp_path / name).exists()
+        error = capsys.readouterr().err
+        assert (
+            "results need a folder" in error
+            and "of these kinds only: .png, .tif, .tiff" in error
+            and not (tmp_path / name).exists()
+        )
 
 
 def test_results_do_not_lie_among_the_images(stacks, weights, capsys):
@@ -514,6 +520,21 @@ def test_what_differs_in_numbers_is_said_once(weights, tmp_path, capsys):
     assert run(tmp_path / "z", "-o", tmp_path / "out.png", "--dry_run", weights=weights) == 0
     out = capsys.readouterr().out
     assert out.count("uses only") == 1 and "(and 2 more files, with other numbers)" in out
+
+
+def test_metadata_of_the_middle_image_are_kept(weights, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for number, path in enumerate(bracket(tmp_path)):
+        exif = pillow.Exif()
+        exif[272] = f"camera {number}"
+        exif.get_ifd(0x8825)[1] = "N"
+        pillow.open(path).save(tmp_path / "in" / f"{number}.jpg", exif=exif)
+    for name, told in (("f.png", False), ("f.tif", True)):
+        assert run(tmp_path / "in", "-o", tmp_path / name, "--keep_metadata", "gps", weights=weights) == 0
+        assert pillow.open(tmp_path / name).getexif()[272] == "camera 1"
+        assert ("its place is not kept" in capsys.readouterr().out) == told
+    assert run(tmp_path / "in", "-o", tmp_path / "g.png", weights=weights) == 0
+    assert not pillow.open(tmp_path / "g.png").getexif()
 
 
 def test_nothing_is_given_twice(stacks, tmp_path, capsys):

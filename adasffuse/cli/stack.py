@@ -12,10 +12,19 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from adasffuse.cli.arguments import ReportingParser, add_fusing_options, fuser_from, given_path, range_of
+from adasffuse.cli.arguments import (
+    ReportingParser,
+    add_fusing_options,
+    add_metadata_option,
+    fuser_from,
+    given_path,
+    range_of,
+)
 from adasffuse.cli.shared import run_shared
 from adasffuse.files import check_outputs, name_of, printable, told
+from adasffuse.images.formats import file_of
 from adasffuse.images.image import ImageError
+from adasffuse.images.metadata import NO_PLACE, loses_place, read_metadata
 from adasffuse.images.pages import stacks_in
 from adasffuse.images.pairs import Scene, SceneFolder, images_of, in_order, other_files
 from adasffuse.inference.dry_run import check_result, unwritable
@@ -105,7 +114,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "window for each stack",
     )
     reading.add_argument("--no_data", type=float, metavar="VALUE", help="value that means 'no data'")
-    add_fusing_options(parser, stretch=False, strength=False)
+    results = parser.add_argument_group("results")
+    add_metadata_option(results, "the image in the middle of the stack, by its name")
+    add_fusing_options(parser, results=results, stretch=False, strength=False)
     return parser
 
 
@@ -124,7 +135,13 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     options = StackOptions(range_of("--range", args.range), args.no_data, args.align, args.depth)
     fuser = fuser_from(args, args.task)
     settings = settings_of(
-        fuser, range=args.range, no_data=args.no_data, align=args.align, depth=args.depth, kind="stack"
+        fuser,
+        range=args.range,
+        no_data=args.no_data,
+        align=args.align,
+        depth=args.depth,
+        metadata=args.keep_metadata,
+        kind="stack",
     )
     if args.dry_run:
         return _dry_run(args, work, failed, notices, options, settings) if ranks.main else 0
@@ -145,7 +162,11 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
             try:
                 fused = fuse_stack(fuser, scene.paths, options)
                 target = work.result(scene, fused.depth)
-                save_result(target, fused.pixels, fused.depth)
+                giver = file_of(scene.paths[len(scene.paths) // 2])
+                metadata = read_metadata(giver, args.keep_metadata)
+                save_result(target, fused.pixels, fused.depth, metadata)
+                if loses_place(target, metadata):
+                    fused.notices.append(f"{giver}: {NO_PLACE}")
             except SaveError:
                 raise
             except (ValueError, OSError, MemoryError, RuntimeError, cv2.error) as error:

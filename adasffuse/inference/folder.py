@@ -26,7 +26,7 @@ from adasffuse.images.formats import file_of
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import expanded, is_large
-from adasffuse.images.metadata import KEPT, Metadata, read_metadata
+from adasffuse.images.metadata import KEPT, NO_PLACE, Metadata, loses_place, read_metadata
 from adasffuse.images.notices import Seen, folder_notices, notices_of_files, seen_of, window_notices
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
@@ -46,7 +46,6 @@ from adasffuse.tasks import Task
 PANELS = "panels"  # folder below that of the results
 RESULT_SUFFIXES = (".png", ".tif", ".tiff")
 _PANEL_HEIGHT = 1080  # pixels, at most
-_NO_PLACE = "its place is not kept: results in TIFF hold none, those in PNG (8 and 16 bits) do"
 _LARGE = 1 << 20  # pixels from which on an image gets all threads: they share its work well, and memory is bounded
 _HOPELESS = (*DISK_FULL, errno.EROFS)  # what no later file will be spared
 
@@ -339,8 +338,8 @@ def fuse_scenes(
             if is_large(fused.shape):
                 release_freed_memory()  # of fusing: an encoder asks for blocks of other sizes
             save_result(written[0], fused, deep, metadata)
-            if metadata is not None and metadata.place and written[0].suffix.lower() != ".png":
-                one.notices.append((giver, _NO_PLACE))
+            if loses_place(written[0], metadata):
+                one.notices.append((giver, NO_PLACE))
             if wanted.panels:
                 save_result(written[1], panel_of(shown, fused, fuser.task), "8")
             if journal:
@@ -530,7 +529,8 @@ def refuse_image_name(save_dir: Path) -> None:
     if (of_file or is_volume(save_dir)) and not save_dir.is_dir():
         raise ImageError(
             f"{save_dir}: results need a folder here, and this is the name of a file; give a name without such a "
-            f"suffix (the result of two files, or of one stack, may be a file: {', '.join(RESULT_SUFFIXES)})"
+            f"suffix (the result of two files, or of one stack, may be a file, of these kinds only: "
+            f"{', '.join(RESULT_SUFFIXES)})"
         )
 
 
