@@ -275,6 +275,18 @@ def test_pages_of_a_file_are_what_they_are_as_files(tmp_path, how):
         read_image(tmp_path / "z.tif[3]")
 
 
+def test_a_file_of_pages_that_was_cut_off(tmp_path):
+    pages = np.stack([texture(48, 64, seed) for seed in range(4)])
+    for name, how in (("ij.tif", {"imagej": True}), ("plain.tif", {"photometric": "minisblack"})):
+        tifffile.imwrite(tmp_path / name, pages, **how)
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ImageError, match=r"ij\.tif: damaged or truncated, it states 4 pages"):
+        stacks_in(tmp_path / "ij.tif")
+    with pytest.raises(ImageError, match=r"plain.tif\[\d\]: damaged or truncated"):
+        fuse_stack(fuser("mff"), stacks_in(tmp_path / "plain.tif")[""])
+
+
 def test_channels_are_stacks_of_their_own(tmp_path):
     values = np.arange(2 * 3 * 2).reshape(2, 3, 2)[..., None, None] * np.ones((1, 1, 1, 8, 8), int)
     for name, axes, shape in (("tzc", "TZCYX", (2, 3, 2)), ("zc", "ZCYX", (3, 4)), ("c", "CYX", (12,))):

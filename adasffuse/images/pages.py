@@ -4,6 +4,7 @@ Page k of a file is called 'FILE[k]', counted from 0; `read_image` and all that 
 """
 
 import itertools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +26,22 @@ def stacks_in(path: str | Path) -> dict[str, tuple[Path, ...]]:
     Returns:
         Pages by what tells the stacks apart: '' of a single one, else '_c1', '_c2', or '_t1_c1' and so on.
     Raises:
-        ImageError: no such file, or its pages are laid out along several axes of which none is known to be the depth.
+        ImageError: no such file, an ImageJ file that was cut off, or its pages are laid out along several axes of which
+            none is known to be the depth.
     """
     path = Path(path)
     if path.suffix.lower() not in _TIFF_SUFFIXES:
         return {}
     with regular_file(path) as file:
         try:
-            series = tifffile.TiffFile(file).series[0]
+            tiff = tifffile.TiffFile(file)
+            series = tiff.series[0]
+            stated = (tiff.imagej_metadata or {}).get("images", 1)
             sizes = {axis: size for axis, size in zip(series.axes, series.shape) if axis not in _IMAGE_AXES}
         except DAMAGE:
             return {}
+    if stated > math.prod(sizes.values()):
+        raise ImageError(f"{path}: damaged or truncated, it states {stated} pages and holds fewer; copy it again")
     along = [axis for axis, size in sizes.items() if size > 1 and axis != _CHANNEL]
     if not along:
         return {}
