@@ -9,7 +9,15 @@ from adasffuse.arguments import checked
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.ranges import RangeSpec, steady_extremes
 from adasffuse.images.read import CLIPPED
-from adasffuse.images.volumes import Volume, check_same_grid, is_volume, read_volume, resampled, write_volume
+from adasffuse.images.volumes import (
+    Volume,
+    check_same_grid,
+    is_volume,
+    read_volume,
+    resampled,
+    turned_like,
+    write_volume,
+)
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.fuser import Fuser
 
@@ -62,6 +70,8 @@ def fuse_volumes(
     if resample != "none":
         k, like = (0, 1) if resample == "b" else (1, 0)
         volumes[k] = resampled(paths[k], volumes[k], paths[like], volumes[like])
+    else:
+        volumes[0] = turned_like(*volumes)
     check_same_grid(paths, volumes)
     notices, units = [], []
     for path, volume, spec in zip(paths, volumes, ranges):
