@@ -188,7 +188,8 @@ def test_results_of_another_size_are_refused(folders, capsys):
     write_image(folders / "other" / "x.png", texture(20, 20, 5))
     arguments = [str(folders / name / "x.png") for name in ("a", "b", "other")]
     assert compare.run([*arguments, "-o", str(folders / "f.png")]) == 1
-    assert "sizes differ" in capsys.readouterr().err
+    assert "x.png is 20x20, the sources are" in (said := capsys.readouterr().err)
+    assert "fuse and save at their size" in said and "align" not in said
 
 
 def test_a_fault_of_a_later_scene_leaves_no_figure(folders, capsys):

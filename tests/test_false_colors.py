@@ -1,6 +1,10 @@
 """Thermal images in false colours: of two palettes the order of temperatures is known."""
 
+import importlib.util
 import io
+import shutil
+from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,9 +13,14 @@ from PIL import Image
 from skimage import data as photographs
 from tiny import Mean
 
+from adasffuse.cli import compare
+from adasffuse.cli.arguments import thermal_by_names
+from adasffuse.data.survey import survey_folders
 from adasffuse.images.false_colors import palette_of, palette_places
+from adasffuse.images.frames import FrameFolder, VideoFile, write_video
 from adasffuse.images.read import read_image
 from adasffuse.inference import Fuser
+from adasffuse.metrics.folder import Settings, score_folders
 from adasffuse.tasks import TASKS
 
 MAPS = {"jet": cv2.COLORMAP_JET, "turbo": cv2.COLORMAP_TURBO}
@@ -73,3 +82,53 @@ def test_the_infrared_source_is_read_in_its_order(tmp_path):
     with pytest.warns(UserWarning, match="source A: false colours of the palette 'jet'"):
         fused = Fuser(Mean(), TASKS["ivf"]).fuse(coloured(gray, "jet"), gray)
     np.testing.assert_allclose(fused, gray, atol=3)
+
+
+def ramps(folder) -> tuple[Path, Path]:
+    """Folders `ir`, of a ramp in jet, and `vis`, of one in gray."""
+    gray = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
+    for name, image in (("ir", coloured(gray, "jet")), ("vis", gray.T[:64].repeat(4, axis=0).reshape(64, 256))):
+        (folder / name).mkdir()
+        Image.fromarray(np.ascontiguousarray(image)).save(folder / name / "1.png")
+    return folder / "ir", folder / "vis"
+
+
+def test_scores_figures_and_surveys_read_them_as_fusing_does(tmp_path, capsys):
+    """Where names tell that source A is infrared; the ramp in gray is the very same image."""
+    ir, vis = ramps(tmp_path)
+    shutil.copytree(vis, tmp_path / "x")
+    gray = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
+    Image.fromarray(gray).save(tmp_path / "plain.png")
+    thermal = thermal_by_names(ir, vis)
+    assert thermal == thermal_by_names(ir / "1.png", vis / "1.png") == (True, False)
+    assert thermal_by_names(vis, ir) is None is thermal_by_names(tmp_path / "x", vis)
+    scores = {}
+    for name, a, hot in (("told", ir, thermal), ("not", ir, None), ("plain", tmp_path / "plain.png", None)):
+        place = [a / "1.png" if a.is_dir() else a, vis / "1.png"]
+        settings = Settings(metrics=("MSE",))
+        table = score_folders(*place, {}, ["max"], settings=settings, workers=1, progress=False, thermal=hot)
+        scores[name] = table.rows[0].scores["MSE"]
+    assert scores["told"] == pytest.approx(scores["plain"], rel=0.01) != pytest.approx(scores["not"], rel=0.05)
+    out = tmp_path / "f.png"
+    assert compare.run([str(ir / "1.png"), str(vis / "1.png"), f"m={tmp_path / 'plain.png'}", "-o", str(out)]) == 0
+    assert "palette 'jet'" in capsys.readouterr().err
+    assert not survey_folders([ir, vis], "both", TASKS["ivf"]).sources[0].facts[0].colorful
+
+
+def test_frames_of_a_video_and_of_a_folder_are_read_in_its_order(tmp_path):
+    gray = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
+    image = coloured(gray, "jet")
+    for number in range(2):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    folder = FrameFolder(sorted(tmp_path.glob("*.png")), thermal=True)
+    sequences = [folder]
+    if importlib.util.find_spec("av"):
+        with write_video(tmp_path / "v.mp4", 64, 256, Fraction(10), Fraction(1, 10), 10) as writer:
+            for number in range(2):
+                writer.write(image, number)
+            writer.finish(0.2)
+        sequences.append(VideoFile(tmp_path / "v.mp4", (255, 0), thermal=True))
+    for frames in sequences:
+        for frame in frames:
+            pixels = frame.image.pixels if frames is folder else 1 - frame.image.pixels
+            assert np.abs(pixels * 255 - gray).mean() < 5 and "palette 'jet'" in frame.image.notices[0]

@@ -216,13 +216,13 @@ def write_folder(folder: Path, images: list[np.ndarray]) -> None:
         write_image(folder / f"{number}.png", image)
 
 
-def jet(seed: int) -> np.ndarray:
+def inferno(seed: int) -> np.ndarray:
     """An image in false colours, as thermal cameras show them."""
-    colors = cv2.applyColorMap(cv2.GaussianBlur(texture(40, 48, seed), (0, 0), 3), cv2.COLORMAP_JET)
+    colors = cv2.applyColorMap(cv2.GaussianBlur(texture(40, 48, seed), (0, 0), 3), cv2.COLORMAP_INFERNO)
     return np.ascontiguousarray(colors[..., ::-1])
 
 
-GRAY, COLORS = [texture(40, 48, seed) for seed in (0, 1)], [jet(seed) for seed in (2, 3)]
+GRAY, COLORS = [texture(40, 48, seed) for seed in (0, 1)], [inferno(seed) for seed in (2, 3)]
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_harmless_files_are_notices(fuser, tmp_path):
 def test_one_notice_for_many_files(fuser, tmp_path):
     write_ivf(tmp_path)
     for path in (tmp_path / "IVF/visible").iterdir():
-        cv2.imwrite(str(path), np.dstack([jet(1), GRAY[0]]))
+        cv2.imwrite(str(path), np.dstack([inferno(1), GRAY[0]]))
     (notice,) = fuse_folder(fuser, ivf_folder(tmp_path), tmp_path / "out").notices
     assert notice == f"{tmp_path}/IVF/visible/1.png: alpha channel dropped (and 2 more files)"
 

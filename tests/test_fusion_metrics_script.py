@@ -503,22 +503,26 @@ def test_impossible_ranges_name_their_option(data, capsys, words):
 
 
 def test_where_a_source_holds_no_data_it_counts_as_equal_to_the_other(data):
-    for name in ("p0", "p1", "p2"):
-        file = data / "data/IVF/infrared" / f"{name}.png"
-        pixels = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE).clip(1, 255)
-        pixels[:, :20] = 0
-        write_image(file, pixels)
+    """A black border of infrared images by itself, as in fusing, one of visible images where --no_data_b says so."""
     options = ["--baselines", "average", "--metrics", "MSE", "--csv", data / "s.csv"]
-    assert run(data, *options) == 0
-    before = [float(row["MSE"]) for row in csv.DictReader((data / "s.csv").open())]
-    assert run(data, *options, "--no_data_a", 0) == 0
-    after = [float(row["MSE"]) for row in csv.DictReader((data / "s.csv").open())]
-    for name, plain, filled in zip(("p0", "p1", "p2"), before, after):
-        a = read_image(data / f"data/IVF/infrared/{name}.png", no_data=0)
-        b = read_image(data / f"data/IVF/visible/{name}.png")
-        sources = fill_missing((a.pixels, luminance(b.pixels)), (a.valid, None))[0]
-        levels = [np.rint(255 * source).astype(np.uint8) for source in (*sources, sum(sources) / 2)]
-        assert filled == pytest.approx(evaluate(*levels, ["MSE"])["MSE"], rel=0.02) and filled < plain
+
+    def scores(*more):
+        assert run(data, *options, *more) == 0
+        return [float(row["MSE"]) for row in csv.DictReader((data / "s.csv").open())]
+
+    for side, black, more in (("infrared", np.s_[:, :20], ()), ("visible", np.s_[:, 30:], ("--no_data_b", 0))):
+        for name in ("p0", "p1", "p2"):
+            file = data / "data/IVF" / side / f"{name}.png"
+            pixels = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE).clip(1, 255)
+            pixels[black] = 0
+            write_image(file, pixels)
+        before = scores() if more else [np.inf] * 3
+        for name, plain, filled in zip(("p0", "p1", "p2"), before, scores(*more)):
+            a = read_image(data / f"data/IVF/infrared/{name}.png", no_data=0)
+            b = read_image(data / f"data/IVF/visible/{name}.png", no_data=more[1] if more else None)
+            sources = fill_missing((luminance(a.pixels), luminance(b.pixels)), (a.valid, b.valid))[0]
+            levels = [np.rint(255 * source).astype(np.uint8) for source in (*sources, sum(sources) / 2)]
+            assert filled == pytest.approx(evaluate(*levels, ["MSE"])["MSE"], rel=0.02) and filled < plain
 
 
 def test_sources_are_paired_by_patterns(data):

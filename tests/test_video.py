@@ -710,6 +710,17 @@ def test_cameras_are_shown_and_recorded_until_the_user_ends(tmp_path, clock):
     assert len(decoded(tmp_path / "b.mkv")) == 3
 
 
+def test_a_camera_that_shows_heat_in_black_is_inverted(tmp_path, clock, monkeypatch):
+    """Source A is 8 levels above 100 at most, its negative 8 below 155: the mean of 155 and 100 is 127."""
+    monkeypatch.setattr(command, "Camera", FakeCamera)
+    monkeypatch.setattr(command, "fuser_from", lambda args, task: mean_fuser(task))
+    words = ["--camera_a", "0", "--camera_b", "1", "-o", str(tmp_path / "out.mkv"), "--seconds", "0.1"]
+    for more, level in (([], 100), (["--range_a", "0", "255", "inverted"], 127)):
+        assert command.run([*words, *more]) == 0
+        frames = [frame.to_ndarray(format="gray") for frame in decoded(tmp_path / "out.mkv")]
+        assert all(abs(frame.mean() - level) < 9 for frame in frames)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_cameras_are_recorded_without_a_display_until_a_signal_ends_it(tmp_path, clock, monkeypatch, capsys, number):
     monkeypatch.delenv("DISPLAY", raising=False)

@@ -19,12 +19,13 @@ from adasffuse.cli.arguments import (
     fixed_range,
     given_path,
     range_of,
+    thermal_by_names,
 )
 from adasffuse.files import check_outputs, name_of, printable, replacing_all, told
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, VideoFile
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
-from adasffuse.images.ranges import resolve_ranges, temperatures
+from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.write import suffix_of
 from adasffuse.inference.folder import SaveError, former_results, refuse_image_name, save_result, try_to_write
@@ -102,6 +103,7 @@ class _Job:
     names: tuple[str, str]  # folders of the sources below the results
     failed: list[tuple[str, str]]  # name and reason of what belongs to no pair
     notices: list[str]  # what else a user should know of the folders
+    thermal: tuple[bool, ...] | None  # as their names tell, see `is_thermal`
 
     @staticmethod
     def of(args: argparse.Namespace) -> "_Job":
@@ -121,11 +123,12 @@ class _Job:
         specs = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
         no_data = (args.no_data_a, args.no_data_b)
         columns = list(zip(*(scene.paths for scene in scenes))) or [(), ()]
-        ranges = resolve_ranges(specs, columns, no_data)
-        return _Job(scenes, ranges, no_data, names, problems, notices)
+        thermal = thermal_by_names(args.a, args.b, (args.pattern_a, args.pattern_b))
+        ranges = resolve_ranges(specs, columns, no_data, thermal)
+        return _Job(scenes, ranges, no_data, names, problems, notices, thermal)
 
     def read(self, scene: Scene) -> list[Image]:
-        thermal = tuple(itertools.starmap(temperatures, enumerate(scene.paths)))
+        thermal = tuple(is_thermal(number, path, self.thermal) for number, path in enumerate(scene.paths))
         return read_scene(scene, self.ranges, self.no_data, thermal, one_size=False)
 
     def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[str, Image, Image]]:
@@ -151,12 +154,13 @@ class _Videos:
     @staticmethod
     def of(args: argparse.Namespace) -> "_Videos":
         opened = []
-        for side, path in zip("ab", (args.a, args.b)):
+        thermal = thermal_by_names(args.a, args.b) or (False, False)
+        for side, path, hot in zip("ab", (args.a, args.b), thermal):
             if getattr(args, f"pattern_{side}") is not None:
                 raise ValueError(f"--pattern_{side} is for folders, and {path} is none")
             option = f"--range_{side}"
             window = fixed_range(option, range_of(option, getattr(args, f"range_{side}")))
-            opened.append(VideoFile(path, window, getattr(args, f"no_data_{side}")))
+            opened.append(VideoFile(path, window, getattr(args, f"no_data_{side}"), hot))
         check_pair(*opened, shortest=True, aligned=True)
         return _Videos(*opened)
 
@@ -221,6 +225,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
             seconds = time.perf_counter() - started
             say(f"{printable(scene.stem)}: off by {row['off']:.1f} px, at most {row['largest']:.1f} ({seconds:.1f} s)")
     notices = former_results(written) + ([_border_notice(empty, grid)] if empty else [])
+    notices += _range_notices(job) if written else []
     if args.json:
         values = {"method": method, "grid": grid, "aligned": rows} | _lost(failed, [*told_of, *notices])
         say(json.dumps({"ok": not failed} | values | {"seconds": round(time.perf_counter() - began, 3)}))
@@ -246,6 +251,16 @@ def _say_failed(word: str, failed: Sequence[tuple[str, str]]) -> None:
     """A line for each failure, on standard error."""
     for name, reason in failed:
         say(printable(f"  {word}: {name}: {reason}"), sys.stderr)
+
+
+def _range_notices(job: _Job) -> list[str]:
+    """That a range was used up by what is written."""
+    return [
+        f"the aligned images of source {side.upper()} hold its values {window[0]:g} to {window[1]:g} as black to "
+        f"white; fuse them without --range_{side}"
+        for side, window in zip("ab", job.ranges)
+        if window is not None
+    ]
 
 
 def _border_notice(empty: list[float], grid: str) -> str:

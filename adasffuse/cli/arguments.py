@@ -13,6 +13,7 @@ from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS, Aligner, load_calibration, measure_of
 from adasffuse.registration.transform import METHODS
+from adasffuse.tasks import guess_task
 
 if TYPE_CHECKING:
     from adasffuse.inference.fuser import Fuser
@@ -291,8 +292,8 @@ def fixed_range(option: str, spec: RangeSpec | None) -> tuple[float, float] | No
     """The range of a video file, which is not measured."""
     if spec is not None and spec.kind != "fixed":
         raise ValueError(
-            f"{option}: only folders of frames are measured; for a video give two numbers, LOW HIGH, "
-            "and 'inverted' behind them where high values are dark"
+            f"{option}: only folders of frames are measured; for a video give two numbers, LOW HIGH (0 255 where it "
+            "has 8 bits), and 'inverted' behind them where high values are dark"
         )
     return resolve_range(spec, ())
 
@@ -300,6 +301,15 @@ def fixed_range(option: str, spec: RangeSpec | None) -> tuple[float, float] | No
 def words_of_source(path: Path, pattern: str | None = None) -> list[str]:
     """What may tell a source's task, see `guess_task`: a folder's name and pattern, or a file's name and folder."""
     return [path.name, pattern or ""] if path.is_dir() else [path.stem, path.absolute().parent.name]
+
+
+def thermal_by_names(a: Path, b: Path, patterns: Sequence[str | None] = (None, None)) -> tuple[bool, ...] | None:
+    """Which sources their names tell to be thermal, as `is_thermal` takes it; None where they tell no task."""
+    try:
+        guess = guess_task(*map(words_of_source, (a, b), patterns))
+    except ValueError:  # the order is another one
+        return None
+    return None if guess is None else guess[0].thermal
 
 
 def given(text: str) -> str:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from adasffuse.cli.arguments import add_size_option, add_source_options, given_path
+from adasffuse.cli.arguments import add_size_option, add_source_options, given_path, thermal_by_names
 from adasffuse.cli.score import methods, range_of
 from adasffuse.files import check_outputs, printable, replacing_all, told, write_text
 from adasffuse.images.color import luminance
@@ -22,7 +22,7 @@ from adasffuse.images.comparison import FULL, Crop, comparison_figure
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import Scene, find_scenes, folder_and_pattern, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
-from adasffuse.images.ranges import resolve_ranges, temperatures
+from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference.folder import refuse_image_name
 from adasffuse.process import say, say_notices
@@ -143,20 +143,28 @@ def _is_one_file(out: Path | None) -> bool:
     return out is not None and out.suffix.lower() == ".png" and not out.is_dir()
 
 
-def _read(
-    args: argparse.Namespace, scene: Scene, windows: list, thermal: tuple[bool, ...] | None = None
-) -> list[Image]:
-    """Images of a scene: the sources as they are fused, the results as they are; `thermal` where the task is known."""
-    thermal = (temperatures(0, scene.paths[0]),) if thermal is None else thermal
-    others = [None] * (len(scene.paths) - 2)
-    no_data = [args.no_data_a, args.no_data_b, *others]
-    return read_scene(scene, [*windows, *others], no_data, [*thermal, *[False] * len(scene.paths)][: len(scene.paths)])
+def _read(args: argparse.Namespace, scene: Scene, windows: list, thermal: tuple[bool, ...] | None) -> list[Image]:
+    """Images of a scene: the sources as they are fused, the results as they are."""
+    sources, results = Scene(scene.stem, scene.paths[:2]), Scene(scene.stem, scene.paths[2:])
+    hot = [is_thermal(number, path, thermal) for number, path in enumerate(sources.paths)]
+    images = read_scene(sources, windows, [args.no_data_a, args.no_data_b], hot)
+    height, width = images[0].pixels.shape[:2]
+    for path, image in zip(results.paths, read_scene(results, one_size=False)):
+        if image.pixels.shape[:2] != (height, width):
+            own = f"{image.pixels.shape[1]}x{image.pixels.shape[0]}"
+            raise ImageError(
+                f"sizes differ: {path} is {own}, the sources are {width}x{height} pixels; fuse and save at their size"
+            )
+        images.append(image)
+    return images
 
 
-def _windows(args: argparse.Namespace, scenes: list[Scene]) -> list[tuple[float, float] | None]:
+def _windows(
+    args: argparse.Namespace, scenes: list[Scene], thermal: tuple[bool, ...] | None
+) -> list[tuple[float, float] | None]:
     specs = (range_of("--range_a", args.range_a), range_of("--range_b", args.range_b))
     no_data = (args.no_data_a, args.no_data_b)
-    return list(resolve_ranges(specs, [[scene.paths[k] for scene in scenes] for k in (0, 1)], no_data))
+    return list(resolve_ranges(specs, [[scene.paths[k] for scene in scenes] for k in (0, 1)], no_data, thermal))
 
 
 def _figures(
@@ -168,10 +176,11 @@ def _figures(
         ValueError: of some scenes no figure can be made; the first one is told.
     """
     crop = Crop(*args.crop) if args.crop else None
-    windows, files, told_of, faults = _windows(args, scenes), [], [], []
+    thermal = thermal_by_names(args.source_a, args.source_b, (args.pattern_a, args.pattern_b))
+    windows, files, told_of, faults = _windows(args, scenes, thermal), [], [], []
     for scene in scenes:
         try:
-            files_read = _read(args, scene, windows)
+            files_read = _read(args, scene, windows, thermal)
             images = [quantise(image.pixels, "8") for image in files_read]
             results = dict(zip(names, images[2:]))
             figure = comparison_figure(dict(zip("AB", images)), results, crop, not args.no_differences, args.height)
@@ -205,7 +214,7 @@ def _features(args: argparse.Namespace, scenes: list[Scene], new: Callable[[Path
     from adasffuse.inference.fuser import load_fuser
 
     fuser = load_fuser(args.task, args.size, args.weights)
-    windows, files, told_of = _windows(args, scenes), [], []
+    windows, files, told_of = _windows(args, scenes, fuser.task.thermal), [], []
     for scene in scenes:
         images = _read(args, Scene(scene.stem, scene.paths[:2]), windows, fuser.task.thermal)
         told_of += [notice for image in images for notice in image.notices]

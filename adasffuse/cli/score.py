@@ -22,6 +22,7 @@ from adasffuse.cli.arguments import (
     given_path,
     listed,
     range_of,
+    thermal_by_names,
 )
 from adasffuse.files import check_outputs, name_of, not_written, told, write_text
 from adasffuse.images.pairs import folder_and_pattern, scene_folders
@@ -182,6 +183,7 @@ def score(args: argparse.Namespace) -> ScoreTable:
         no_data=(args.no_data_a, args.no_data_b),
         patterns=(args.pattern_a, args.pattern_b),
         boxes=args.boxes,
+        thermal=thermal_by_names(source_a, source_b, (args.pattern_a, args.pattern_b)),
     )
 
 

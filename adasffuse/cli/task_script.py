@@ -133,6 +133,7 @@ def score(
         ranges=report.ranges,
         no_data=report.no_data,
         annotations=annotations,
+        thermal=find_task(task).thermal if task else None,
     )
     table.notices = notices + others  # of the images themselves fusing has told
     return table

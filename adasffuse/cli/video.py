@@ -129,7 +129,7 @@ def run(argv: list[str], prog: str = "adasffuse video") -> int:
         args.task = args.task or _task_by_names(args)
         if args.camera_a is not None:
             check_outputs({"-o": args.output})
-            return _cameras(args)
+            return _cameras(args, ranges)
         a, b = _open(args, ranges)
         if args.dry_run:
             return _describe(a, b, args)
@@ -188,6 +188,7 @@ def _open(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> tuple[Fra
     paths, patterns = (args.a, args.b), (args.pattern_a, args.pattern_b)
     no_data = (args.no_data_a, args.no_data_b)
     folders = [k for k in (0, 1) if paths[k].is_dir()]
+    thermal = find_task(args.task).thermal or (False, False)
     opened: list[Frames | None] = [None, None]
     for k in (0, 1):
         if k in folders:
@@ -195,7 +196,7 @@ def _open(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> tuple[Fra
         name = "ab"[k]
         if patterns[k] is not None:
             raise ValueError(f"--pattern_{name} is for folders of frames, and {paths[k]} is none")
-        opened[k] = VideoFile(paths[k], fixed_range(f"--range_{name}", ranges[k]), no_data[k])
+        opened[k] = VideoFile(paths[k], fixed_range(f"--range_{name}", ranges[k]), no_data[k], thermal[k])
     videos = [one for one in opened if one is not None]
     if args.fps is not None and not folders:
         raise ValueError("--fps is for folders of frames; videos say their own rate")
@@ -213,7 +214,6 @@ def _open(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> tuple[Fra
             say(f"notice: {printable(notice)}", sys.stderr)
         if listed.left_out:
             say(f"notice: {listed.left_out} frames without partner are left out", sys.stderr)
-        thermal = find_task(args.task).thermal or (False, False)
         for k, column in zip(folders, listed.columns):
             opened[k] = FrameFolder(column, rate, ranges[k], no_data[k], thermal[k], args.range_frames)
     return opened[0], opened[1]
@@ -271,14 +271,16 @@ def _show(a: Frames, b: Frames, args: argparse.Namespace) -> int:
         return _shown(show_files(fuser_from(args, args.task), a, b, window, _align(args)), args)
 
 
-def _cameras(args: argparse.Namespace) -> int:
+def _cameras(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> int:
+    windows = tuple(fixed_range(f"--range_{side}", spec) for side, spec in zip("ab", ranges))
     with ExitStack() as stack:
         window = stack.enter_context(closing(Window() if args.show else Unseen()))
         cameras = [stack.enter_context(closing(Camera(name))) for name in (args.camera_a, args.camera_b)]
         fuser, align = fuser_from(args, args.task), _align(args)
         if not args.show:
             say(f"recording to {printable(args.output)}; Ctrl-C ends it", sys.stderr)
-        report = show_cameras(fuser, *cameras, window, args.output, args.quality, align, args.seconds)
+        no_data = (args.no_data_a, args.no_data_b)
+        report = show_cameras(fuser, *cameras, window, args.output, args.quality, align, args.seconds, windows, no_data)
         return _shown(report, args)
 
 

@@ -15,7 +15,7 @@ from adasffuse.images.color import is_colorful, luminance
 from adasffuse.images.formats import open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import Scene, SceneProblem, find_scenes
-from adasffuse.images.ranges import RangeSpec, resolve_range, temperatures
+from adasffuse.images.ranges import RangeSpec, is_thermal, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.tasks import TASKS, Sources, Task
 
@@ -50,7 +50,7 @@ class SourceSurvey:
 
     folder: Path
     window: tuple[float, float] | None  # values of deep files taken as black and white; None: each file's own
-    thermal: frozenset[Path] = frozenset()  # the files that are read as temperatures
+    thermal: frozenset[Path] = frozenset()  # the files that are read as thermal
     facts: list[Facts] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
@@ -103,7 +103,10 @@ def survey_folders(
     survey.notices += [problem.reason for problem in problems if problem.harmless]
     for number, folder in enumerate(folders):
         paths = [scene.paths[number] for scene in scenes]
-        survey.sources.append(_look_at(folder, paths + _unpaired(folder, problems), number if folders[1:] else None))
+        paths += _unpaired(folder, problems)
+        known = task.thermal if task else None if folders[1:] else ()  # a folder alone is that of no source
+        thermal = frozenset(path for path in paths if is_thermal(number, path, known))
+        survey.sources.append(_look_at(folder, paths, thermal))
     for source in survey.sources:
         survey.problems += source.unreadable
     if len(folders) > 1:
@@ -111,9 +114,8 @@ def survey_folders(
     return survey
 
 
-def _look_at(folder: Path, paths: Sequence[Path], number: int | None) -> SourceSurvey:
-    """Facts of the files of source `number`; None: of a folder alone."""
-    thermal = frozenset(path for path in paths if number is not None and temperatures(number, path))
+def _look_at(folder: Path, paths: Sequence[Path], thermal: frozenset[Path]) -> SourceSurvey:
+    """Facts of the files of a source, those in `thermal` read as such."""
     source = SourceSurvey(folder, resolve_range(RangeSpec("folder"), paths, thermal=bool(thermal)), thermal)
     for path in paths:
         try:

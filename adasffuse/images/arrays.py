@@ -23,6 +23,7 @@ def as_image(
     value_range: tuple[float, float] | None = None,
     no_data: float | None = None,
     thermal: bool = False,
+    border: bool = True,
 ) -> Image:
     """Any image that a caller may hold.
 
@@ -32,7 +33,7 @@ def as_image(
             uint8 spans 0..255, uint16 0..65535, float [0, 1]; other integers, and float of another span, need a
             `value_range`.  NaN and infinity mean "no data".
         name: what errors and notices call it.
-        value_range, no_data, thermal: as in `read_image`.
+        value_range, no_data, thermal, border: as in `read_image`.
     Raises:
         ImageError: another type, shape or span, or a masked array, always with the name.
     """
@@ -41,7 +42,7 @@ def as_image(
     if isinstance(source, Image):
         return source
     if isinstance(source, str | Path):
-        return read_image(source, value_range, no_data, thermal)
+        return read_image(source, value_range, no_data, thermal, border=border)
     stored = _from_pillow(source, name) if isinstance(source, pillow.Image) else _from_array(source, name)
     kind = stored.values.dtype.kind
     if kind not in "uif":
@@ -54,7 +55,7 @@ def as_image(
                 "value range, LOW HIGH"
             )
     depth = _DEPTHS.get(stored.values.dtype, "float" if kind == "f" or stored.values.itemsize > 2 else "16")
-    return interpret(stored, depth, name, value_range, no_data, thermal, measurable=False)
+    return interpret(stored, depth, name, value_range, no_data, thermal, measurable=False, border=border)
 
 
 def _from_pillow(image: pillow.Image, name: str) -> Stored:

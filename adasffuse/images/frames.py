@@ -65,6 +65,7 @@ class VideoFile:
     Args:
         path: a regular file.
         value_range, no_data: as in `adasffuse.images.read.read_image`, for all frames.
+        thermal: false colours of the palettes 'jet' and 'turbo' become gray in their order, with a notice.
     Attributes:
         height, width: pixels, upright.
         rate: frames per second, on average.
@@ -78,9 +79,14 @@ class VideoFile:
 
     @checked
     def __init__(
-        self, path: str | Path, value_range: tuple[float, float] | None = None, no_data: float | None = None
+        self,
+        path: str | Path,
+        value_range: tuple[float, float] | None = None,
+        no_data: float | None = None,
+        thermal: bool = False,
     ) -> None:
         self.path, self.value_range, self.no_data = Path(path), value_range, no_data
+        self._thermal = thermal
         if not self.path.is_file():
             raise ImageError(f"no video file or folder of frames {path}")
         with self._opened() as container:
@@ -177,7 +183,8 @@ class VideoFile:
                 notices.append("is interlaced: moving edges are combs; deinterlace it first")
         values = np.ascontiguousarray(np.rot90(values, round(decoded.rotation / 90)))
         stored = Stored(values, "gray" if gray else "rgb", tuple(notices), span)
-        return interpret(stored, depth, name, self.value_range, self.no_data, measurable=False)
+        given = (self.value_range, self.no_data, self._thermal)
+        return interpret(stored, depth, name, *given, measurable=False, border=False)
 
 
 class FrameFolder:
@@ -191,7 +198,7 @@ class FrameFolder:
         no_data: a value that means "no data".
         thermal: pixels that are 0 in all of 16 frames spread over the sequence, in a large area joined to the border,
             hold no data; see `adasffuse.images.no_data.thermal_border_mask`.  Of radiometric JPEGs the temperatures are
-            read, and they need a `spec`.
+            read, and they need a `spec`; false colours are read as in `read_image`.
         range_frames: how many frames, from the first, `spec` measures; 0 all.
     Attributes:
         height, width, rate, time_base, duration, audio: as of `VideoFile`.
@@ -260,12 +267,12 @@ class FrameFolder:
             yield Frame(path.stem, number / self.rate, number, self._without_border(image))
 
     def _read(self, path: Path) -> Image:
-        """The image of a file, of a radiometric JPEG its temperatures; its border is judged for all files at once."""
-        return read_image(path, self.value_range, self.no_data, self._thermal and is_radiometric(path))
+        """The image of a file; its border is judged for all files at once."""
+        return read_image(path, self.value_range, self.no_data, self._thermal, border=False)
 
     def _shown_by_its_own_range(self, path: Path) -> bool:
         """Whether a file's own values decide what is black and white in it."""
-        with open_image(path, self._thermal and is_radiometric(path)) as file:
+        with open_image(path, self._thermal) as file:
             return file.depth != "8" and bool(file.decode().span_notice)
 
     def _border(self) -> np.ndarray | None:

@@ -109,16 +109,25 @@ def _measured(
 
 
 def resolve_ranges(
-    specs: Sequence[RangeSpec | None], columns: Sequence[Sequence[Path]], no_data: Sequence[float | None]
+    specs: Sequence[RangeSpec | None],
+    columns: Sequence[Sequence[Path]],
+    no_data: Sequence[float | None],
+    thermal: Sequence[bool] | None = None,
 ) -> tuple[tuple[float, float] | None, ...]:
-    """`resolve_range` for each source of files whose task is not known: those of source A may be `temperatures`."""
-    thermal = [any(temperatures(number, path) for path in column) for number, column in enumerate(columns)]
-    return tuple(resolve_range(*source) for source in zip(specs, columns, no_data, thermal))
+    """`resolve_range` for the files of each source; `thermal` as in `is_thermal`."""
+    hot = [any(is_thermal(number, path, thermal) for path in column) for number, column in enumerate(columns)]
+    return tuple(resolve_range(*source) for source in zip(specs, columns, no_data, hot))
 
 
-def temperatures(number: int, path: str | Path) -> bool:
-    """Whether a file of source `number` is fused as temperatures where the task is not known: FLIR's, as source A."""
-    return number == 0 and is_radiometric(path)
+def is_thermal(number: int, path: str | Path, thermal: Sequence[bool] | None = None) -> bool:
+    """Whether a file of source `number` is read as thermal.
+
+    Args:
+        thermal: per source, as `Task.thermal`; None where the task is not known: FLIR's radiometric JPEG as source A.
+    """
+    if thermal is None:
+        return number == 0 and is_radiometric(path)
+    return number < len(thermal) and thermal[number]
 
 
 def _deep_images(

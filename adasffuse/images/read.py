@@ -29,6 +29,7 @@ def read_image(
     no_data: float | None = None,
     thermal: bool = False,
     levels: bool = False,
+    border: bool = True,
 ) -> Image:
     """Read one PNG, JPEG, TIFF, BMP, WebP, GIF, PGM, PPM, JPEG 2000 or AVIF file, upright and in sRGB.
 
@@ -53,13 +54,14 @@ def read_image(
             in their order, with a notice.
         levels: of large images that hold data everywhere keep the 8- or 16-bit values of a file that spans all of them,
             see `adasffuse.images.levels`: float32 takes four times or twice as much memory.
+        border: whether the border of a thermal image is looked at; of a sequence that is done for all frames at once.
     Raises:
         ImageError: no such file, no regular one, too large, empty, damaged or no image; it holds floating-point,
             signed or 32-bit values and no `value_range` says what is black and white; or `value_range` is not two
             different numbers.  The message names the file and says what to do.
     """
     with open_image(path, thermal) as file:
-        image = interpret(file.decode(), file.depth, str(path), value_range, no_data, thermal, levels=levels)
+        image = interpret(file.decode(), file.depth, str(path), value_range, no_data, thermal, True, levels, border)
     valid = None if image.valid is None else upright(image.valid, file.orientation)
     return replace(image, pixels=upright(image.pixels, file.orientation), valid=valid)
 
@@ -73,6 +75,7 @@ def interpret(
     thermal: bool = False,
     measurable: bool = True,
     levels: bool = False,
+    border: bool = True,
 ) -> Image:
     """What stored values mean: an image in sRGB on [0, 1]; arguments and errors as of `read_image`.
 
@@ -82,7 +85,7 @@ def interpret(
         measurable: it is a file: commands measure whole folders of them, and advice to give a range says so.
     """
     dead = _missing(stored, no_data)
-    valid = _valid(stored, dead, thermal)
+    valid = _valid(stored, dead, thermal and border)
     notices = list(stored.notices)
     if valid is not None and not valid.any():
         notices.append("holds no data at all")
@@ -194,8 +197,10 @@ def _window(
             return (low, high), [f"{outside:.0%} of its values lie outside the range {low:g} {high:g}; {spans}"]
         if (low, high) == stored.span:
             return stored.span, []
-        shown = f"{low:g} {high:g}"
-        return stored.span, [f"has 8 bits per channel, which always span 0..255; the range {shown} is not used"]
+        but = ", but for that it is inverted" if _is_inverted(value_range) else ""
+        return stored.span, [
+            f"has 8 bits per channel, which always span 0..255; the range {low:g} {high:g} is not used{but}"
+        ]
     used = values if valid is None else values[valid]
     if stored.span is None:
         spans = f" (they span {used.min():g}..{used.max():g})" if used.size else " (it holds no data at all)"

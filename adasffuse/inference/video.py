@@ -352,7 +352,8 @@ class _Notices:
 
     def texts(self, frames: int, fuser: Fuser, output: Path, a: Frames, b: Frames) -> list[str]:
         said = [f"{text} ({self._counts[kind]} of {frames} frames)" for kind, text in self._texts.items()]
-        said += black_hot_notice([(Path(a.path), seems_so) for seems_so in self._black_hot])
+        example = ", as '0 255 inverted' of a video of 8 bits" if isinstance(a, VideoFile) else ""
+        said += black_hot_notice([(Path(a.path), seems_so) for seems_so in self._black_hot], example)
         giver = {"a": 0, "b": 1}.get(fuser.task.color)  # the source whose colours the result takes
         if giver is not None and self._colored[1 - giver] and not self._colored[giver]:
             gray, colored = "AB"[giver], "AB"[1 - giver]
@@ -489,6 +490,8 @@ def show_cameras(
     quality: int = DEFAULT_QUALITY,
     align: Aligner | None = None,
     seconds: float | None = None,
+    ranges: tuple[tuple[float, float] | None, ...] = (None, None),
+    no_data: tuple[float | None, ...] = (None, None),
 ) -> LiveReport:
     """Show the fusion of what two cameras see now, or only record it, until the user ends it.
 
@@ -496,13 +499,16 @@ def show_cameras(
         window: where it is shown; `Unseen` where it is not.
         output: a video file that the frames are written to, with their times.
         seconds: ends it as well, from the first frames on.
+        ranges, no_data: of A and of B, as in `Fuser.fuse`: frames have 8 bits, and (255, 0) inverts those of a camera
+            that shows what is hot in black.
     Raises:
         ImageError: sizes differ and there is no `align`, a camera gives no frame at all, or the file cannot be
             written.
     """
     _check_grid(align)
     report, started = LiveReport(output=str(output or ""), seen=not isinstance(window, Unseen)), time.perf_counter()
-    first, second = _newest(a), _newest(b)
+    readings = list(zip((a, b), ranges, no_data, fuser.task.thermal or (False, False)))
+    first, second = (_newest(*reading) for reading in readings)
     began = time.perf_counter()
     height, width = second.pixels.shape[:2]
     if first.pixels.shape[:2] != (height, width) and align is None:
@@ -520,7 +526,7 @@ def show_cameras(
             if window.closed() or (seconds is not None and time.perf_counter() - began >= seconds):
                 break
             try:
-                first, second = _newest(a), _newest(b)
+                first, second = (_newest(*reading) for reading in readings)
             except ImageError as error:  # what was recorded is kept
                 report.problem = str(error)
                 break
@@ -548,8 +554,8 @@ def _recorder(
         writer.finish((last + 33) / 1000)
 
 
-def _newest(camera: Camera) -> Image:
-    return as_image(camera.latest(), f"camera {camera.name}")
+def _newest(camera: Camera, value_range: tuple[float, float] | None, no_data: float | None, thermal: bool) -> Image:
+    return as_image(camera.latest(), f"camera {camera.name}", value_range, no_data, thermal, border=False)
 
 
 def _fuse_live(fuser: Fuser, first: Image, second: Image, align: Aligner | None) -> np.ndarray:

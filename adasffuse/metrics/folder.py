@@ -23,7 +23,7 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.levels import expanded, is_large, luma_of
 from adasffuse.images.no_data import fill_missing
 from adasffuse.images.pairs import Scene, SceneProblem, find_scenes, folder_and_pattern, pattern_for, scene_of_files
-from adasffuse.images.ranges import RangeSpec, resolve_ranges, temperatures
+from adasffuse.images.ranges import RangeSpec, is_thermal, resolve_ranges
 from adasffuse.images.read import read_image
 from adasffuse.metrics.cache import forget_oldest, recall, remember
 from adasffuse.metrics.conventions import DEFAULT_METRICS, definitions
@@ -81,6 +81,7 @@ class _Job:
     settings: Settings
     ranges: tuple[tuple[float, float] | None, ...]  # of A and B
     no_data: tuple[float | None, ...]  # of A and B
+    thermal: tuple[bool, ...] | None  # of A and B
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -125,6 +126,7 @@ def score_folders(
     no_data: tuple[float | None, float | None] = (None, None),
     patterns: tuple[str | None, str | None] | None = None,
     boxes: str | Path | None = None,
+    thermal: tuple[bool, ...] | None = None,
 ) -> ScoreTable:
     """Score folders of fused images, whose files are called as the scenes of the sources.
 
@@ -143,9 +145,11 @@ def score_folders(
         ranges: for A and for B which values are black and white in files of more than 8 bits, as
             `adasffuse.images.ranges.parse_range` returns it.
         no_data: for A and for B a value, in the files' units, that means "no data".  Where one source holds no data
-            it counts as equal to the other one.  Exact 0 in thermal images counts as it is.
+            it counts as equal to the other one.
         patterns: how the files of A and of B are called, see `adasffuse.images.pairs.find_scenes`.
         boxes: folder of Pascal VOC files, `STEM.xml`, for metrics that look at targets.
+        thermal: for A and for B whether it is read as thermal, as `Task.thermal`; None where the task is not known:
+            only FLIR's radiometric JPEG as A.
     Raises:
         ImageError: a source folder or that of the references is missing or holds no image, or no two sources match; the
             folder of the boxes is missing or holds those of no scene, or one of its files is malformed.
@@ -184,12 +188,12 @@ def score_folders(
     annotations, others = find_annotations(scenes, boxes, settings.classes)
     notices += more + others
     columns = [[scene.paths[number] for scene in scenes] for number in (0, 1)]
-    windows = resolve_ranges(ranges, columns, no_data)
+    windows = resolve_ranges(ranges, columns, no_data, thermal)
     for letter, spec, window in zip("AB", ranges, windows):
         if window is not None and spec.kind != "fixed":
             notices.append(f"values of source {letter} shown as black and white: {window[0]:g} {window[1]:g}")
     scores = score_pairs(
-        scenes, methods, references, settings, workers, progress, windows, no_data, reasons, annotations
+        scenes, methods, references, settings, workers, progress, windows, no_data, reasons, annotations, thermal
     )
     scores.notices[:0] = notices
     return scores
@@ -207,6 +211,7 @@ def score_pairs(
     no_data: tuple[float | None, ...] = (None, None),
     reasons: Mapping[tuple[str, str], str] | None = None,
     annotations: Mapping[str, Annotation] | None = None,
+    thermal: tuple[bool, ...] | None = None,
 ) -> ScoreTable:
     """Score fused images of scenes of two sources; arguments not named here as in `score_folders`.
 
@@ -242,7 +247,8 @@ def score_pairs(
                 fused = None if files is None else files[scene.stem]
                 reference = (references or {}).get(scene.stem)
                 annotation = (annotations or {}).get(scene.stem)
-                jobs.append(_Job(method, scene, fused, reference, annotation, settings, tuple(ranges), tuple(no_data)))
+                how = (settings, tuple(ranges), tuple(no_data), thermal)
+                jobs.append(_Job(method, scene, fused, reference, annotation, *how))
     cache_trouble = ""
     with contextlib.closing(_run(jobs, workers, progress)) as results:
         for job, result in zip(jobs, results):
@@ -428,7 +434,7 @@ def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], 
     windows, no_data = dict(zip("ab", job.ranges)), dict(zip("ab", job.no_data))
     images, notices, valids = {}, (), []
     for name, path in paths.items():
-        thermal = name == "a" and temperatures(0, path)
+        thermal = name in "ab" and is_thermal("ab".index(name), path, job.thermal)
         file = read_image(path, windows.get(name), no_data.get(name), thermal, levels=True)
         notices += file.notices
         images[name] = file.pixels
@@ -473,7 +479,7 @@ def _cache_entry(job: _Job, paths: Mapping[str, Path]) -> Path:
     """The file that remembers the scores of these very images under this very code."""
     digest = hashlib.sha256(_code_digest().encode())
     baseline = job.method if job.fused is None else ""
-    choices = f"{baseline}/{job.settings.per_channel}/{job.ranges}/{job.no_data}/{list(paths)}"
+    choices = f"{baseline}/{job.settings.per_channel}/{job.ranges}/{job.no_data}/{job.thermal}/{list(paths)}"
     digest.update(choices.encode())
     for path in paths.values():
         try:
