@@ -3,6 +3,7 @@
 import gzip
 import json
 import struct
+import re
 import sys
 from pathlib import Path
 
@@ -362,8 +363,27 @@ def test_beyond_a_resampled_volume_there_is_no_data():
     far = Volume(values, np.diag([1.0, 1, 1, 1]) + np.array([[0, 0, 0, 100.0]] + [[0] * 4] * 3))
     with pytest.raises(ImageError, match="a and b have no place in common"):
         resampled("a", far, "b", like)
-    with pytest.raises(ImageError, match="b: does not say where its voxels lie"):
+    with pytest.raises(ImageError, match="b does not say where its voxels lie"):
         resampled("a", Volume(values, np.eye(4)), "b", Volume(values, np.eye(4), placed=False))
+
+
+@pytest.mark.parametrize("affine", [np.diag([3.0, 3, 0, 1]), np.zeros((4, 4)), np.full((4, 4), np.nan)])
+def test_a_volume_whose_voxels_have_no_place_is_named(tmp_path, affine):
+    """A damaged header; resampling is not advised then, since it would fail."""
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((4, 4, 4))
+    header.set_data_dtype(np.float32)
+    header["srow_x"], header["srow_y"], header["srow_z"] = affine[:3]
+    header["sform_code"], header["magic"], header["vox_offset"] = 1, b"n+1", 352
+    (tmp_path / "a.nii").write_bytes(header.binaryblock + bytes(4 + 4**4))
+    one, other = read_volume(tmp_path / "a.nii"), Volume(np.ones((4, 4, 4), np.float32), np.eye(4))
+    assert not one.placed
+    with pytest.raises(ImageError, match=r"a\.nii does not say where its voxels lie"):
+        resampled("a.nii", one, "b.nii", other)
+    with pytest.raises(
+        ImageError, match=r"apart; a\.nii does not say where its voxels lie, so they cannot be resampled"
+    ):
+        check_same_grid(["a.nii", "b.nii"], [one, other])
 
 
 def test_volumes_on_two_grids_are_fused_where_that_is_asked_for(tmp_path, weights, capsys):
@@ -373,6 +393,9 @@ def test_volumes_on_two_grids_are_fused_where_that_is_asked_for(tmp_path, weight
     words = [str(a), str(b), "-o", str(tmp_path / "f.nii.gz"), "--weights", str(weights)]
     assert fuse.run(words) == 1
     assert "pet.nii has 16 x 12 x 4 voxels" in (err := capsys.readouterr().err) and "--resample b brings" in err
+    assert fuse.run([*words, "--resample", "a", "--range_b", "0", "9", "inverted", "--range_a", "inverted"]) == 0
+    low, high = re.search(r"pet.nii: the values (\d+) to (\d+) become black to white", capsys.readouterr().out).groups()
+    assert int(low) > int(high)
     for grid, expected in (("a", a), ("b", b)):
         assert fuse.run([*words, "--resample", grid]) == 0
         fused, like = nibabel.load(tmp_path / "f.nii.gz"), nibabel.load(expected)

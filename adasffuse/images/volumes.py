@@ -19,6 +19,7 @@ MAX_VOXELS = 2**30
 _SAME_GRID = 1e-2  # mm, how far positions of the same voxel may lie apart
 _SAME_GAP = 0.1  # of the usual distance of slices, by which distances may differ
 _SAME_TAG = 1e-3  # by which spacing (mm) and direction (cosines) may differ within a series
+_FLAT = 1e-6  # volume of a voxel by the product of its sides, below which it has none
 _CHUNK = 1 << 20  # bytes
 _FWHM = 2.3548  # full width at half maximum of a Gaussian, in its standard deviations
 _RESAMPLE = "--resample b brings the first to the voxels of the second, by where both lie in space"
@@ -80,7 +81,8 @@ def read_nifti(path: str | Path) -> Volume:
         if str(path).lower().endswith(".gz"):
             _check_sum(path)
         values = np.asarray(image.dataobj, np.float32).reshape((*shape[:3], 1)[:3] if len(shape) < 3 else shape[:3])
-        placed = any(image.header.get(code, 0) > 0 for code in ("sform_code", "qform_code"))
+        affine = np.asarray(image.affine, np.float64)
+        placed = any(image.header.get(code, 0) > 0 for code in ("sform_code", "qform_code")) and _has_volume(affine)
     except ImageError:
         raise
     except MemoryError:
@@ -96,7 +98,7 @@ def read_nifti(path: str | Path) -> Volume:
         zlib.error,
     ) as error:
         raise ImageError(f"{path}: damaged or no NIfTI file ({error}); expected a .nii or .nii.gz volume") from error
-    return Volume(values, np.asarray(image.affine, np.float64), placed=placed)
+    return Volume(values, affine, placed=placed)
 
 
 def read_series(folder: str | Path) -> Volume:
@@ -177,14 +179,15 @@ def turned_like(volume: Volume, other: Volume) -> Volume:
 def check_same_grid(names: Sequence[str | Path], volumes: Sequence[Volume]) -> None:
     """Raise ImageError where two volumes do not have their voxels in the same places."""
     (first, second), (one, other) = names, volumes
+    cure = _unplaced(names, volumes) or _RESAMPLE
     if one.values.shape != other.values.shape:
         shapes = [" x ".join(map(str, volume.values.shape)) for volume in volumes]
-        raise ImageError(f"{first} has {shapes[0]} voxels, {second} {shapes[1]}; {_RESAMPLE}")
+        raise ImageError(f"{first} has {shapes[0]} voxels, {second} {shapes[1]}; {cure}")
     size = np.array(one.values.shape) - 1
     corners = np.array([[*(size * [i, j, k]), 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], np.float64)
     gap = np.abs(corners @ (one.affine - other.affine).T).max()
     if not gap <= _SAME_GRID:  # nor where it is NaN
-        raise ImageError(f"{first} and {second} have their voxels up to {gap:.2f} mm apart; {_RESAMPLE}")
+        raise ImageError(f"{first} and {second} have their voxels up to {gap:.2f} mm apart; {cure}")
 
 
 def resampled(name: str | Path, volume: Volume, like_name: str | Path, like: Volume) -> Volume:
@@ -200,9 +203,8 @@ def resampled(name: str | Path, volume: Volume, like_name: str | Path, like: Vol
     """
     from scipy.ndimage import affine_transform, gaussian_filter  # here, since it takes as long to load as the rest
 
-    for one_name, one in ((name, volume), (like_name, like)):
-        if not one.placed:
-            raise ImageError(f"{one_name}: does not say where its voxels lie; volumes cannot be resampled by that")
+    if unplaced := _unplaced((name, like_name), (volume, like)):
+        raise ImageError(unplaced)
     matrix = np.linalg.solve(volume.affine, like.affine)  # from the other's voxel numbers to those of the volume
     known = np.isfinite(volume.values)
     values, share = np.where(known, volume.values, 0), known.astype(np.float32)
@@ -220,6 +222,18 @@ def resampled(name: str | Path, volume: Volume, like_name: str | Path, like: Vol
     sizes = [" x ".join(map(str, one.values.shape)) for one in (volume, like)]
     notice = f"resampled from {sizes[0]} to {sizes[1]} voxels, of which it shows {inside.mean():.0%}"
     return replace(volume, values=result, affine=like.affine, notices=(*volume.notices, notice))
+
+
+def _has_volume(affine: np.ndarray) -> bool:
+    """Whether voxels have three directions: damaged headers have zeros or NaN."""
+    steps = affine[:3, :3]
+    return bool(np.isfinite(affine).all() and abs(np.linalg.det(steps)) > _FLAT * np.linalg.norm(steps, axis=0).prod())
+
+
+def _unplaced(names: Sequence[str | Path], volumes: Sequence[Volume]) -> str:
+    """What is said of the first volume that does not say where its voxels lie, '' for none."""
+    unplaced = [name for name, volume in zip(names, volumes) if not volume.placed]
+    return f"{unplaced[0]} does not say where its voxels lie, so they cannot be resampled" if unplaced else ""
 
 
 def _is_dicom(path: Path) -> bool:

@@ -78,11 +78,13 @@ def fuse_volumes(
         if not np.isfinite(volume.values).any():
             raise ImageError(f"{path}: holds no finite value")
         low, high, chosen = window_of(volume, spec)
+        inverted = volume.inverted != (spec is not None and spec.inverted)
         if chosen:
-            notices.append(f"{path}: the values {low:g} to {high:g} become black to white")
+            black, white = (high, low) if inverted else (low, high)
+            notices.append(f"{path}: the values {black:g} to {white:g} become black to white")
         notices += [f"{path}: {notice}" for notice in (*volume.notices, *_remarks(volume, low, high, spec))]
         unit = ((volume.values - low) / (high - low)).clip(0, 1)
-        units.append(1 - unit if volume.inverted != (spec is not None and spec.inverted) else unit)
+        units.append(1 - unit if inverted else unit)
     depth = result_depth("16" if depth == "auto" else depth, ())
     fused = np.empty(units[0].shape, quantise(np.zeros((1, 1), np.float32), depth).dtype)
     for number in progress(range(fused.shape[axis])):
