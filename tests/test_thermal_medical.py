@@ -2,8 +2,8 @@
 
 import gzip
 import json
-import struct
 import re
+import struct
 import sys
 from pathlib import Path
 
@@ -380,9 +380,7 @@ def test_a_volume_whose_voxels_have_no_place_is_named(tmp_path, affine):
     assert not one.placed
     with pytest.raises(ImageError, match=r"a\.nii does not say where its voxels lie"):
         resampled("a.nii", one, "b.nii", other)
-    with pytest.raises(
-        ImageError, match=r"apart; a\.nii does not say where its voxels lie, so they cannot be resampled"
-    ):
+    with pytest.raises(ImageError, match=r"apart; a\.nii does not say where its voxels lie, so"):
         check_same_grid(["a.nii", "b.nii"], [one, other])
 
 
