@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scoring import ANNOTATIONS, compare_networks, markdown, mean, night_total, some_pairs, summary
+from scoring import ANNOTATIONS, compare_networks, markdown, mean, night_total, reading_of, some_pairs, summary
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.files import check_outputs, printable, write_text
@@ -191,9 +191,8 @@ def report(trials: Sequence[Trial], args: argparse.Namespace) -> str:
             chosen = some_pairs(folder, args.pairs, 1, Path(temporary, "sources"), data.patterns)
             networks = {trial.recipe: trial.weights for trial in here}
             boxes = folder.folders[0].parent / ANNOTATIONS
-            table = compare_networks(
-                networks, TASK, chosen, Path(temporary), settings, boxes, args.device, args.workers
-            )
+            how = (settings, boxes, args.device, args.workers, reading_of(data, folder, TASK))
+            table = compare_networks(networks, TASK, chosen, Path(temporary), *how)
         rows = summary(table)
         places.append(rows)
         texts.append(f"### {camera}, {len(table.common_names())} pairs {unseen}\n\n{markdown(rows)}")

@@ -15,9 +15,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scoring import ANNOTATIONS, compare_networks, copy_pairs, markdown, names_of, night_total, summary
+from scoring import ANNOTATIONS, compare_networks, copy_pairs, markdown, names_of, night_total, reading_of, summary
 
 from adasffuse.cli.arguments import named_values
+from adasffuse.data.options import DataOptions
 from adasffuse.files import check_outputs, printable, write_text
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, scene_folders
 from adasffuse.metrics import DEFAULT_METRICS
@@ -57,10 +58,12 @@ def run(args: argparse.Namespace) -> int:
         networks = names_of(args.weights)
         groups = named_values(args.groups, "--groups", "NAME=PATTERN, e.g. night='*N'")
         texts = []
-        for task, folder, pairs in list(held_out(load_options(args.opt, args.root_path), args.datasets)):
+        for task, data, folder, pairs in list(held_out(load_options(args.opt, args.root_path), args.datasets)):
             for group, chosen in {"": pairs, **grouped(pairs, groups)}.items():
                 title = f"{folder.name}, {group}" if group else folder.name
-                texts.append(f"### {title}, {len(chosen)} pairs\n\n{scored(networks, task, folder, chosen, args)}")
+                texts.append(
+                    f"### {title}, {len(chosen)} pairs\n\n{scored(networks, task, data, folder, chosen, args)}"
+                )
         if args.nights:
             totals = {name: night_total(weights, args.nights, device=args.device) for name, weights in networks.items()}
             text = ", ".join(f"{name} {total:.3f}" for name, total in totals.items())
@@ -74,7 +77,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def held_out(options: Options, datasets: list[str] | None) -> Iterator[tuple[Task, SceneFolder, list[Scene]]]:
+def held_out(
+    options: Options, datasets: list[str] | None
+) -> Iterator[tuple[Task, DataOptions, SceneFolder, list[Scene]]]:
     """The pairs that an options file holds out, of every data set, or subset of one, that has some.
 
     Raises:
@@ -92,7 +97,7 @@ def held_out(options: Options, datasets: list[str] | None) -> Iterator[tuple[Tas
             pairs = [scene for scene in scenes if any(fnmatch(scene.stem, one) for one in data.validation)]
             if pairs:
                 found = True
-                yield TASKS[parts[name].task], folder, pairs
+                yield TASKS[parts[name].task], data, folder, pairs
         if not found:
             raise ValueError(f"{name}: data.validation of the options fits none of its pairs")
 
@@ -104,14 +109,20 @@ def grouped(pairs: list[Scene], groups: dict[str, str]) -> dict[str, list[Scene]
 
 
 def scored(
-    networks: dict[str, str], task: Task, folder: SceneFolder, pairs: list[Scene], args: argparse.Namespace
+    networks: dict[str, str],
+    task: Task,
+    data: DataOptions,
+    folder: SceneFolder,
+    pairs: list[Scene],
+    args: argparse.Namespace,
 ) -> str:
     """The table of some pairs of a folder."""
     with TemporaryDirectory() as temporary:
         chosen = copy_pairs(folder, pairs, Path(temporary, "sources"))
         settings = Settings(DEFAULT_METRICS, cache=args.cache)
         boxes = folder.folders[0].parent / ANNOTATIONS
-        table = compare_networks(networks, task, chosen, Path(temporary), settings, boxes, args.device, args.workers)
+        how = (settings, boxes, args.device, args.workers, reading_of(data, folder, task))
+        table = compare_networks(networks, task, chosen, Path(temporary), *how)
     return markdown(summary(table))
 
 

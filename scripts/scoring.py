@@ -20,10 +20,13 @@ import numpy as np
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.task_script import METHOD, identity_of
+from adasffuse.data.luma import readings_of
+from adasffuse.data.options import DataOptions
 from adasffuse.files import name_of
 from adasffuse.images.color import fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene, scene_folders
+from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference import Fuser, fuse_folder, load_fuser
@@ -191,6 +194,7 @@ def compare_networks(
     boxes: Path,
     device: str = "auto",
     workers: int | None = None,
+    reading: tuple[tuple[RangeSpec | None, ...], tuple[float | None, ...]] = ((None, None), (None, None)),
 ) -> ScoreTable:
     """Scores of what networks and the simple methods make of a folder of pairs, with those beside the ranked ones.
 
@@ -199,12 +203,14 @@ def compare_networks(
         where: the fused images go there.
         settings: `beside` is not used.
         boxes: folder that may hold an XML file of each pair.
+        reading: value ranges and values without data of both sources, see `reading_of`.
     Raises:
         ImageError: a pair cannot be fused.
     """
     files: dict[str, dict[str, Path] | None] = {}
     for name, weights in networks.items():
-        fused = fuse_folder(load_fuser(task.id, weights=weights, device=device), folder, where / name)
+        fuser = load_fuser(task.id, weights=weights, device=device)
+        fused = fuse_folder(fuser, folder, where / name, ranges=reading[0], no_data=reading[1])
         if fused.failed:
             raise ImageError(fused.summary())
         files[name] = fused.files
@@ -213,8 +219,26 @@ def compare_networks(
     beside = BESIDE if annotations else BESIDE[:1]
     methods = files | dict.fromkeys(BASELINES)
     return score_pairs(
-        pairs, methods, settings=replace(settings, beside=beside), workers=workers, annotations=annotations
+        pairs,
+        methods,
+        settings=replace(settings, beside=beside),
+        workers=workers,
+        ranges=fused.ranges,
+        no_data=fused.no_data,
+        annotations=annotations,
+        thermal=task.thermal,
     )
+
+
+def reading_of(
+    data: DataOptions, folder: SceneFolder, task: Task
+) -> tuple[tuple[RangeSpec | None, ...], tuple[float | None, ...]]:
+    """Value ranges, as training takes them from all pairs of a folder, and values without data, of both sources."""
+    scenes, _ = find_scenes(folder.folders, data.patterns)
+    readings = readings_of(data, [scene.paths for scene in scenes], task)
+    windows = [reading.window for reading in readings]
+    specs = (None if w is None else RangeSpec("fixed", min(w), max(w), inverted=w[0] > w[1]) for w in windows)
+    return tuple(specs), tuple(reading.no_data for reading in readings)
 
 
 def names_of(weights: list[str]) -> dict[str, str]:

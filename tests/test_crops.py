@@ -294,6 +294,10 @@ def test_pairs_whose_files_have_different_names(tmp_path):
     options = data_options(root, pattern_a="IR_*", pattern_b="VIS_*", validation=("2",))
     training, validation = load_pairs(options, LumaCache(1e6), [])
     assert [one.name for one in training] == ["IVF/1", "IVF/3"] and [one.name for one in validation] == ["IVF/2"]
+    unknown = data_options(root, pattern_a="IR_*", pattern_b="VIS_*", validation=("IR_2",))
+    assert (
+        "IR_2 holds no image out; names are what stands for '*' in data.pattern_a" in TrainingCrops(unknown).notices[0]
+    )
     with pytest.raises(ImageError, match=r"the patterns 'IR_\*' and 'VIS_\*' would match 3 .* in data\.pattern_a"):
         load_pairs(data_options(root), LumaCache(1e6), [])
     with pytest.raises(ValueError, match=r"data\.pattern_b has one '\*'"):

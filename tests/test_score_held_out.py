@@ -56,6 +56,25 @@ def test_the_held_out_pairs_are_scored_whole_and_each_group_apart(given, tmp_pat
             assert float(found["max"][metric]) == pytest.approx(np.mean(wanted), abs=6e-4)
 
 
+def test_pairs_are_read_as_in_training(given, tmp_path, capsys):
+    """Black-hot files of 16 bits, of the values that all pairs span, called otherwise: the scores of the plain ones."""
+    arguments, folder = given
+    assert script.main(arguments) == 0
+    wanted = rows(capsys.readouterr().out, "IVF, 3 pairs")
+    for stem, (infrared, _) in PAIRS.items():
+        (folder / "infrared" / f"{stem}.png").unlink()
+        deep = 7000 + (255 - infrared.astype(np.uint16))
+        deep[:4, :4], deep[-4:, -4:] = 7000, 7255  # black and white in each
+        write_image(folder / "infrared" / f"IR_{stem}.png", deep)
+    options = json.loads((tmp_path / "options.json").read_text())
+    options["parts"][0]["data"] |= {"pattern_a": "IR_*", "range_a": ["folder", "inverted"]}
+    (tmp_path / "options.json").write_text(json.dumps(options))
+    assert script.main(arguments) == 0
+    found = rows(capsys.readouterr().out, "IVF, 3 pairs")
+    for name in ("general_tiny", "max"):
+        assert float(found[name]["SD"]) == pytest.approx(float(wanted[name]["SD"]), rel=0.02)
+
+
 def test_what_holds_nothing_out_is_refused(given, capsys):
     arguments, folder = given
     assert script.main([*arguments, "--datasets", "IVF_OTHER"]) == 1

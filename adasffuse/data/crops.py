@@ -75,8 +75,9 @@ class TrainingCrops(Dataset):
         self.sharp, held = load_sharp(options, cache, self.notices) if options.sharp_folder else ([], [])
         self.validation += held
         stems = [pair.name.rsplit("/", 1)[-1] for pair in self.validation]
+        names = "what stands for '*' in data.pattern_a" if any(options.patterns) else "stems, without folder and suffix"
         self.notices[:0] = [
-            f"data.validation: {pattern} holds no image out; names are stems, without folder and suffix"
+            f"data.validation: {pattern} holds no image out; names are {names}"
             for pattern in options.validation
             if not any(_matches(stem, (pattern,)) for stem in stems)
         ]
