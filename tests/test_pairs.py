@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adasffuse.images.pairs import Scene, SceneError, find_scenes, images_of, read_scene, scene_folders
+from adasffuse.images.pairs import Scene, SceneError, find_scenes, images_of, pattern_for, read_scene, scene_folders
 from adasffuse.images.read import ImageError
 from adasffuse.images.write import write_image
 
@@ -375,3 +375,16 @@ def test_development_images_are_all_pairs(data_root, dataset):
         pairs, problems = find_scenes(folder.folders)
         assert pairs and not problems
         assert read_scene(pairs[0])[0].notices == ()
+
+
+@pytest.mark.parametrize(
+    "stems, names, expected",
+    [
+        (["1", "11", "12"], ["1_fused", "11_fused", "12_fused"], "*_fused"),
+        (["04N", "08N"], ["res_04N_fused", "res_08N_fused"], "res_*_fused"),
+        (["1", "11"], ["11_out"], "*_out"),
+        (["7"], ["8_out"], ""),
+    ],
+)
+def test_a_pattern_for_results_of_other_names(stems, names, expected):
+    assert pattern_for(stems, names) == expected

@@ -20,6 +20,7 @@ from adasffuse.tasks import Sources, find_task
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}  # hidden files (.DS_Store, ._copy.png) are ignored as well
 _DICOM = ".dcm"
+_LOOKED_AT = 64  # names for which a pattern is looked for
 _SEPARATORS = "_-. "  # between the common part of a name and what tells the sources apart
 _FIRST_SOURCES = ("ir", "tir", "lwir", "nir", "infrared", "thermal", "low", "under", "a", "ct", "pet", "spect")
 
@@ -202,8 +203,13 @@ def folder_and_pattern(place: str | Path) -> tuple[Path, str | None]:
 
 def pattern_for(stems: Sequence[str], names: Sequence[str]) -> str:
     """The pattern under which most names fit a stem, '' where no name does."""
-    patterns, _ = _suggest([stems, names]) if stems and names else ((), 0)
-    return patterns[1] if patterns and patterns[0] == "*" else ""
+    found = Counter(
+        "*".join((name[: name.index(stem)], name[name.index(stem) + len(stem) :]))
+        for name in names[:_LOOKED_AT]
+        for stem in stems
+        if stem in name and stem != name
+    )
+    return max(found, key=lambda pattern: (found[pattern], -len(pattern)), default="")
 
 
 def images_of(folder: Path) -> list[Path]:
