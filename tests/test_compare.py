@@ -156,9 +156,12 @@ def test_no_figure_takes_the_place_of_an_image(folders, monkeypatch, capsys, arg
     assert {path: path.read_bytes() for path in folders.rglob("*.png")} == before
 
 
-def test_results_of_other_names_are_found_by_a_pattern(folders):
+def test_results_of_other_names_are_found_by_a_pattern(folders, capsys):
     for path in sorted((folders / "one").iterdir()):
         path.rename(folders / "one" / f"{path.stem}_fused.png")
+    arguments = [*(str(folders / name) for name in ("a", "b", "one")), "-o", str(folders / "out")]
+    assert compare.run(arguments) == 1
+    assert f"give {folders / 'one' / '*_fused'} for files that are called like x_fused" in capsys.readouterr().err
     arguments = [str(folders / "a"), str(folders / "b"), str(folders / "one/*_fused.png"), "-o", str(folders / "out")]
     assert compare.run([*arguments, "--height", "48"]) == 0
     assert sorted(path.name for path in (folders / "out").iterdir()) == ["x.png", "y.png"]

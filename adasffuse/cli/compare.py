@@ -20,7 +20,16 @@ from adasffuse.files import check_outputs, printable, replacing_all, told, write
 from adasffuse.images.color import luminance
 from adasffuse.images.comparison import FULL, Crop, comparison_figure
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.pairs import Scene, find_scenes, folder_and_pattern, read_scene, scene_of_files
+from adasffuse.images.pairs import (
+    Scene,
+    SceneError,
+    find_scenes,
+    folder_and_pattern,
+    images_of,
+    pattern_for,
+    read_scene,
+    scene_of_files,
+)
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.write import quantise, write_image
@@ -109,7 +118,10 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
         if not place.is_dir():
             raise ImageError(f"{place}: is no folder, as others here are; give files only, or folders only")
     patterns = (args.pattern_a, args.pattern_b, *[pattern for _, pattern in results])
-    scenes, problems = find_scenes(places, patterns if any(patterns) else None)
+    try:
+        scenes, problems = find_scenes(places, patterns if any(patterns) else None)
+    except SceneError as error:
+        raise ImageError(f"{error}{_cure(places, patterns)}") from error
     say_notices([problem.reason for problem in problems])
     if not scenes:
         raise ImageError(f"no scene has one file in each of {', '.join(map(str, places))}; {problems[0].reason}")
@@ -121,6 +133,17 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
         return [known[name] for name in args.names], list(named)
     count = min(args.count, len(scenes))
     return [scenes[k * len(scenes) // count] for k in range(count)], list(named)
+
+
+def _cure(places: list[Path], patterns: tuple[str | None, ...]) -> str:
+    """Advice for the first folder of results whose files are called otherwise than the sources'; '' for none."""
+    stems = [scene.stem for scene in find_scenes(places[:2], patterns[:2])[0]]
+    for place, pattern in zip(places[2:], patterns[2:]):
+        names = [path.stem for path in images_of(place)]
+        better = "" if pattern or set(stems) & set(names) else pattern_for(stems, names)
+        if better:
+            return f"; give {place / better} for files that are called like {names[0]}"
+    return ""
 
 
 def _check_places(args: argparse.Namespace, scenes: list[Scene]) -> None:
