@@ -25,6 +25,7 @@ from adasffuse.export.dense import (
     smooth_numbers,
 )
 from adasffuse.export.graph import ExportedFusion
+from adasffuse.export.read import read_description
 from adasffuse.export.write import (
     METADATA,
     METADATA_FILE,
@@ -189,6 +190,26 @@ def test_pt2_says_nothing_of_where_it_was_made(tmp_path, monkeypatch, captures_a
     assert not any("sample_inputs" in name and content for name, content in contents.items())
 
 
+def test_info_says_what_an_exported_file_says(tmp_path, capsys):
+    """Of an ONNX file and of a pt2 file, as they are laid out; a file of another program is refused."""
+    import onnx
+
+    said = Export(network(**ALL_PARTS), TASKS["mif"], weights="mine").describe()
+    graph = onnx.helper.make_graph([], "empty", [], [])
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "other.onnx")
+    model = onnx.helper.make_model(graph)
+    onnx.helper.set_model_props(model, {METADATA: json.dumps(said)})
+    onnx.save(model, tmp_path / "a.onnx")
+    with zipfile.ZipFile(tmp_path / "a.pt2", "w") as archive:
+        archive.writestr(f"archive/extra/{METADATA_FILE}", json.dumps(said))
+    files = [str(tmp_path / name) for name in ("a.onnx", "a.pt2")]
+    assert main.main(["info", "--json", *files]) == 0
+    for found in json.loads(capsys.readouterr().out)["files"]:
+        assert found["what"].startswith("exported network") and said.items() <= found.items()
+    assert main.main(["info", str(tmp_path / "other.onnx")]) == 1
+    assert "other.onnx: damaged, or no network that adasffuse export has written" in capsys.readouterr().err
+
+
 def test_a_file_that_differs_is_not_written(tmp_path, captures_a_mean):
     for write, name in ((write_onnx, "a.onnx"), (write_pt2, "a.pt2")):
         with pytest.raises(ExportError, match=f"{name} is not written: at 1x53x37 it differs from PyTorch by"):
@@ -220,6 +241,7 @@ def test_onnx_says_what_it_is_and_nothing_of_where_it_was_made(folder):
 
     session = onnxruntime.InferenceSession(folder / "ivf_rgb.onnx", providers=["CPUExecutionProvider"])
     said = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
+    assert read_description(folder / "ivf_rgb.onnx") == said
     assert (said["task"], said["color"], said["range"], said["output"]) == ("ivf", "b", [0, 1], "rgb")
     assert said["inputs"] == [one.name for one in session.get_inputs()] == ["infrared", "visible"]
     assert [one.shape for one in session.get_inputs()] == [["batch", n, "height", "width"] for n in said["channels"]]
@@ -248,6 +270,7 @@ def test_pt2_equals_the_network_at_any_size_and_says_what_it_is(tmp_path):
     write_pt2(tmp_path / "mef.pt2", export)
     extra = {METADATA_FILE: ""}
     module = torch.export.load(str(tmp_path / "mef.pt2"), extra_files=extra).module()
+    assert read_description(tmp_path / "mef.pt2") == json.loads(extra[METADATA_FILE])
     assert json.loads(extra[METADATA_FILE])["inputs"] == ["source_1", "source_2", "source_3"]
     for batch, height, width in [(1, 1, 1), (2, 96, 160), (1, 200, 131)]:
         sources = list(torch.rand(3, batch, 1, height, width))
