@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import tifffile
 from numpy import ndarray
 
 from adasffuse.data.synthesis import expose, focus_far, focus_near
 from adasffuse.downstream.labels import write_voc
 from adasffuse.images.boxes import Box
+from adasffuse.images.color import luminance
 from adasffuse.images.frames import write_video
 from adasffuse.images.write import quantise, write_image
 from adasffuse.scenes.head import head
@@ -125,6 +127,10 @@ def _write_stacks(root: Path, visible: list[ndarray]) -> None:
         write_image(root / "TRUE" / f"{stem}.png", image)
         for number, one in enumerate(focused):
             write_image(root / "stacks" / stem / f"{number}.png", one)
+        deep = np.stack([luminance(one / np.float32(255)) * 4095 for one in focused]).astype(np.uint16)
+        for name in ("z.tif", f"plate/{stem}.tif"):
+            (root / name).parent.mkdir(exist_ok=True)
+            tifffile.imwrite(root / name, deep, photometric="minisblack")
     for name, one in zip("abc", (low, middle, over)):
         _write(root / f"{name}.jpg", one)
         write_image(root / "bracket" / f"{name}.png", one)

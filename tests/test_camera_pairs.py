@@ -13,12 +13,14 @@ from tiny import texture, write_weights
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from special_files import PLANCK, radiometric_jpeg
 
-from adasffuse.cli import extract, fuse
+from adasffuse.cli import compare, extract, fuse
+from adasffuse.data.survey import survey_folders
 from adasffuse.images import extras
 from adasffuse.images.flir import Placement, read_shot
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene
+from adasffuse.images.ranges import parse_range, resolve_range, resolve_ranges
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
 from adasffuse.metrics.folder import Settings, score_pairs
@@ -53,6 +55,26 @@ def run(tmp_path, capsys):
         return status, out, err
 
     return call
+
+
+def test_commands_beside_fuse_read_the_same_temperatures(tmp_path, capsys):
+    (tmp_path / "ir").mkdir()
+    for number in range(2):
+        (tmp_path / "ir" / f"{number}.jpg").write_bytes(radiometric_jpeg(counts_of(number, 48, 64) + np.uint16(number)))
+        write_image(tmp_path / "vis" / f"{number}.png", np.dstack([texture(48, 64, number)] * 3))
+        shown = read_image(tmp_path / "ir" / f"{number}.jpg", None, thermal=True)
+        write_image(tmp_path / "own" / f"{number}.png", quantise(shown.pixels, "8"))
+    paths = [sorted((tmp_path / name).iterdir()) for name in ("ir", "vis")]
+    window = resolve_range(parse_range("folder"), paths[0], thermal=True)
+    assert resolve_ranges([parse_range("folder"), None], paths, [None, None]) == (window, None)
+    survey = survey_folders([tmp_path / "ir", tmp_path / "vis"], "pairs")
+    assert survey.sources[0].window == window and not survey.problems
+    sources = [str(tmp_path / name) for name in ("ir", "vis", "own")]
+    assert compare.run([*sources, "-o", str(tmp_path / "f"), "--height", "48", "--crop", "0", "0", "64", "48"]) == 0
+    figure = read_image(tmp_path / "f" / "0.png").pixels
+    own, first = (figure[26 + 72 : 26 + 72 + 48, 70 * k : 70 * k + 64] for k in (2, 0))  # what lies in the box
+    np.testing.assert_allclose(own, first, atol=2 / 255)
+    assert "temperatures of" in capsys.readouterr().err
 
 
 def test_temperatures_and_photograph_of_a_file_made_here(tmp_path):

@@ -14,6 +14,8 @@ from adasffuse.images.no_data import (
     without_empty,
     without_holes,
 )
+from adasffuse.images.read import read_image
+from adasffuse.images.write import write_image
 
 RNG = np.random.default_rng(0)
 
@@ -60,6 +62,32 @@ def test_dark_objects_and_dead_pixels_are_data():
     values[40:70, 40:70] = 0  # not joined to the border
     values[0:5, 0:5] = 0  # joined, but small
     assert not thermal_border_mask(values).any()
+
+
+def test_a_border_of_a_jpeg_file_is_no_data():
+    values, inside = warped(scene(240, 320, seed=2) * 255)
+    _, file = cv2.imencode(".jpg", values.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 75])
+    decoded = cv2.imdecode(file, cv2.IMREAD_GRAYSCALE)
+    black = cv2.erode((inside == 0).astype(np.uint8), np.ones((5, 5))) > 0
+    noise = black & (decoded > 0) & (decoded <= 3)
+    mask = thermal_border_mask(decoded)
+    assert noise.sum() > 200 and mask[noise].mean() > 0.7
+    assert not mask[inside == 1].any()
+
+
+def test_a_dark_scene_with_noise_is_data():
+    noise = np.random.default_rng(3).integers(0, 4, (120, 160)).astype(np.uint8)  # 0 to 3 everywhere
+    noise[60:, 40:] += 90
+    assert not thermal_border_mask(noise).any()
+
+
+def test_a_clipped_sky_is_data_in_colour_files_too(tmp_path):
+    rows = np.arange(120, dtype=np.float32)[:, None]
+    sky = ((rows - 50).clip(0) * 2 + RNG.normal(0, 0.7, (120, 160))).clip(0, 255).astype(np.uint8)
+    write_image(tmp_path / "gray.png", sky)
+    cv2.imwrite(str(tmp_path / "three.png"), cv2.merge([sky] * 3))
+    for name in ("gray.png", "three.png"):
+        assert read_image(tmp_path / name, thermal=True).valid is None
 
 
 def test_images_without_border():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adasffuse.images.pairs import Scene, SceneError, find_scenes, read_scene, scene_folders
+from adasffuse.images.pairs import Scene, SceneError, find_scenes, images_of, read_scene, scene_folders
 from adasffuse.images.read import ImageError
 from adasffuse.images.write import write_image
 
@@ -28,6 +28,11 @@ def test_pairs_match_by_stem_whatever_the_suffix(tmp_path):
     pairs, problems = find_scenes((tmp_path / "a", str(tmp_path / "b")))
     assert [pair.stem for pair in pairs] == ["10", "2", "x.y"] and problems == []
     assert pairs[0] == Scene("10", (tmp_path / "a/10.jpg", tmp_path / "b/10.jpeg"))
+
+
+def test_images_of_a_folder_are_in_the_order_of_their_numbers(tmp_path):
+    touch(tmp_path, "z10.tif", "z2.tif", "z1.tif", ".z3.tif", "z4.txt")
+    assert [path.name for path in images_of(tmp_path)] == ["z1.tif", "z2.tif", "z10.tif"]
 
 
 def test_stem_without_partner(tmp_path):

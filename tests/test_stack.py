@@ -1,6 +1,7 @@
 """Stacks: many images to one, by the library and by the command."""
 
 import json
+import os
 import shutil
 import threading
 from contextlib import nullcontext
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch.distributed as dist
+from PIL import Image as pillow
 from skimage import data as photographs
 from tiny import network, texture, write_weights
 
@@ -17,12 +19,13 @@ from adasffuse.cli import shared
 from adasffuse.cli import stack as command
 from adasffuse.data.synthesis import expose
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.pages import stacks_in
 from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.ranks import Ranks
-from adasffuse.inference.stack import StackOptions, fuse_stack, moved
+from adasffuse.inference.stack import StackOptions, fuse_stack, moved, plan_stack
 from adasffuse.registration.stacks import register_to
 from adasffuse.registration.transform import AlignmentError, warp_image
 from adasffuse.tasks import KINDS, TASKS
@@ -119,7 +122,7 @@ def test_what_is_refused(tmp_path):
     copied.write_bytes(paths[0].read_bytes())
     for files, words in (
         (paths[:1], "two or more images, got 1"),
-        ([*paths, tmp_path / "small.png"], "0.png is 200x160, small.png is 20x20"),
+        ([*paths, tmp_path / "small.png"], "is 200x160, small.png is 20x20.* in a folder of their own"),
         ([*paths, tmp_path / "broken.png"], "broken.png: damaged"),
         ([paths[0], paths[1], paths[0]], "0.png is given twice"),
         ([paths[0], copied], "all 2 images are equal"),
@@ -147,6 +150,13 @@ def test_movement_between_exposures_is_told(tmp_path):
     assert any("ghosts" in notice for notice in fuse_stack(fuser(), moving).notices)
 
 
+def test_where_there_is_no_data_nothing_moves():
+    bright = texture(64, 64, 1).astype(np.float32) / 255
+    dark = bright**2
+    dark[:, :20] = np.nan
+    assert not moved(dark, bright).any() and not moved(np.full_like(dark, np.nan), bright).any()
+
+
 def test_a_change_of_exposure_is_no_movement():
     dark = texture(64, 64, 1).astype(np.float32) / 255
     assert not moved(dark**2, dark).any()
@@ -167,6 +177,13 @@ def test_a_known_movement_is_found(method, zoom):
     back = warp_image(Image(moving.clip(0, 1)), found)
     inside = (slice(20, -20), slice(20, -20))
     assert np.abs(back.pixels[inside] - reference[inside]).mean() < 0.02
+
+
+def test_a_shift_of_a_twelfth_of_the_width_is_found():
+    image = scene(240, 320).astype(np.float32).mean(axis=2) / 255
+    moving = np.roll(image, (-14, 26), axis=(0, 1))
+    found = register_to(image, (0.3 * moving**1.5).astype(np.float32), "similarity").matrix
+    assert np.abs(found[:2] - [[1, 0, 26], [0, 1, -14]]).max() < 0.5
 
 
 def test_what_cannot_be_registered():
@@ -193,6 +210,102 @@ def test_registered_stack_is_sharper(tmp_path):
     inside = (slice(20, -20), slice(20, -20))
     error = [np.abs(f.pixels.astype(float) - truth)[inside].mean() for f in (aligned, fuse_stack(fuser(), paths))]
     assert error[0] < 0.35 * error[1]
+
+
+def test_a_registered_bracket_does_not_depend_on_the_order_of_its_files(tmp_path):
+    image = scene(240, 320)
+    paths = []
+    for number, stop in enumerate((0, -2, 2)):  # as cameras take them
+        (tmp_path / str(number)).mkdir()
+        paths += bracket(tmp_path / str(number), (stop,), np.roll(image, 3 * number, axis=1))
+    fused = [fuse_stack(fuser(), some, StackOptions(align="translation")) for some in (paths, paths[::-1])]
+    assert np.abs(fused[0].pixels.astype(int) - fused[1].pixels).max() <= 1
+    assert fused[0].shifts == pytest.approx([0, 3, 6], abs=0.5) and fused[1].shifts == fused[0].shifts[::-1]
+
+
+def test_what_was_moved_is_no_ghost_at_its_border(tmp_path):
+    image = scene(240, 320)
+    paths = []
+    for number, stop in enumerate((-2, 0, 2)):
+        (tmp_path / str(number)).mkdir()
+        paths += bracket(tmp_path / str(number), (stop,), image[8 * number : 200 + 8 * number, 8 * number :][:, :290])
+    assert not any("ghosts" in one for one in fuse_stack(fuser(), paths, StackOptions(align="translation")).notices)
+    assert any("ghosts" in one for one in fuse_stack(fuser(), paths).notices)
+
+
+def test_a_flat_frame_is_not_registered(tmp_path):
+    paths = bracket(tmp_path)
+    write_image(tmp_path / "9.png", np.full((160, 200, 3), 255, np.uint8))
+    fused = fuse_stack(fuser(), [*paths, tmp_path / "9.png"], StackOptions(align="translation"))
+    assert fused.used == 3 and any("no content" in notice for notice in fused.notices)
+
+
+def test_images_of_several_scenes_are_refused(tmp_path):
+    other = cv2.resize(photographs.chelsea(), (200, 160), interpolation=cv2.INTER_AREA)
+    (tmp_path / "other").mkdir()
+    paths, others = bracket(tmp_path), bracket(tmp_path / "other", image=other)
+    with pytest.raises(ImageError, match=r"holds 2 scenes .* 0.png to 2.png \(3\), .* a folder of its own"):
+        fuse_stack(fuser(), [*paths, *others])
+    with pytest.raises(ImageError, match="holds 2 scenes"):
+        plan_stack([*paths, *others], StackOptions(), False)
+    notices = fuse_stack(fuser(), [*paths, others[1]]).notices
+    assert any(f"{others[1]}: seems to have nothing in common" in notice for notice in notices)
+    assert not any("nothing in common" in notice for notice in fuse_stack(fuser(), [paths[0], others[1]]).notices)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"photometric": "minisblack"},
+        {"photometric": "minisblack", "compression": "zlib"},
+        {"imagej": True, "metadata": {"axes": "ZYX"}},
+        {"ome": True, "metadata": {"axes": "ZYX"}},
+    ],
+)
+def test_pages_of_a_file_are_what_they_are_as_files(tmp_path, how):
+    pages = np.stack([texture(48, 64, seed).astype(np.uint16) * 16 for seed in range(3)])
+    tifffile.imwrite(tmp_path / "z.tif", pages, **how)
+    (found,) = stacks_in(tmp_path / "z.tif").values()
+    assert [path.name for path in found] == ["z.tif[0]", "z.tif[1]", "z.tif[2]"]
+    for path, page in zip(found, pages):
+        image = read_image(path, (0, 4095))
+        assert image.depth == "16" and not image.notices
+        np.testing.assert_allclose(image.pixels, page / 4095, atol=1e-6)
+    with pytest.raises(ImageError, match=r"z.tif\[3\]: damaged or truncated \(it has 3 pages, counted from 0"):
+        read_image(tmp_path / "z.tif[3]")
+
+
+def test_a_file_of_pages_that_was_cut_off(tmp_path):
+    pages = np.stack([texture(48, 64, seed) for seed in range(4)])
+    for name, how in (("ij.tif", {"imagej": True}), ("plain.tif", {"photometric": "minisblack"})):
+        tifffile.imwrite(tmp_path / name, pages, **how)
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ImageError, match=r"ij\.tif: damaged or truncated, it states 4 pages"):
+        stacks_in(tmp_path / "ij.tif")
+    with pytest.raises(ImageError, match=r"plain.tif\[\d\]: damaged or truncated"):
+        fuse_stack(fuser("mff"), stacks_in(tmp_path / "plain.tif")[""])
+
+
+def test_channels_are_stacks_of_their_own(tmp_path):
+    values = np.arange(2 * 3 * 2).reshape(2, 3, 2)[..., None, None] * np.ones((1, 1, 1, 8, 8), int)
+    for name, axes, shape in (("tzc", "TZCYX", (2, 3, 2)), ("zc", "ZCYX", (3, 4)), ("c", "CYX", (12,))):
+        tifffile.imwrite(
+            tmp_path / f"{name}.tif",
+            values.reshape(*shape, 8, 8).astype(np.uint16),
+            imagej=True,
+            metadata={"axes": axes},
+        )
+    found = stacks_in(tmp_path / "tzc.tif")
+    assert list(found) == ["_t1_c1", "_t1_c2", "_t2_c1", "_t2_c2"]
+    assert [read_image(path, (0, 11)).pixels[0, 0] * 11 for path in found["_t2_c1"]] == pytest.approx([6, 8, 10])
+    assert list(stacks_in(tmp_path / "zc.tif")) == ["_c1", "_c2", "_c3", "_c4"] and stacks_in(tmp_path / "c.tif") == {}
+    assert stacks_in(bracket(tmp_path)[0]) == {}
+    tifffile.imwrite(
+        tmp_path / "qi.tif", values[0].astype(np.uint8), photometric="minisblack", metadata={"axes": "QIYX"}
+    )
+    with pytest.raises(ImageError, match=r"holds 3 \(Q\) x 2 \(I\) images"):
+        stacks_in(tmp_path / "qi.tif")
 
 
 # ---- the command
@@ -245,7 +358,7 @@ def test_one_bad_stack_does_not_stop_the_rest(stacks, weights, tmp_path, capsys)
     write_image(stacks / "three" / "alone.png", texture(20, 20, 1))
     assert run(stacks, "-o", tmp_path / "out", weights=weights) == 1
     said = capsys.readouterr().out
-    assert "1.png: damaged" in said and "holds 1 images" in said and (tmp_path / "out/one.png").is_file()
+    assert "1.png: damaged" in said and "alone.png is one image" in said and (tmp_path / "out/one.png").is_file()
     assert not (tmp_path / "out/two.png").exists()
 
 
@@ -296,7 +409,12 @@ def test_a_dry_run_knows_the_depth_of_results_and_what_is_finished(stacks, weigh
 def test_a_folder_of_results_is_not_called_like_an_image(stacks, tmp_path, capsys):
     for name in ("fused.jpg", "fused.JPEG", "fused.mp4", "fused.nii.gz"):
         assert run(stacks / "one", "-o", tmp_path / name) == 1
-        assert "results need a folder" in capsys.readouterr().err and not (tmp_path / name).exists()
+        error = capsys.readouterr().err
+        assert (
+            "results need a folder" in error
+            and "of these kinds only: .png, .tif, .tiff" in error
+            and not (tmp_path / name).exists()
+        )
 
 
 def test_results_do_not_lie_among_the_images(stacks, weights, capsys):
@@ -361,13 +479,74 @@ def test_stacks_beside_images_are_told(stacks, weights, tmp_path, capsys):
     write_image(stacks / "sheet.png", texture(32, 32, 1))
     assert run(stacks, "-o", tmp_path / "out", weights=weights) == 1
     said = capsys.readouterr().err
-    assert "holds 1 images" in said and "its folders one, two are left out" in said
+    assert "sheet.png is one image" in said and "its folders one, two are left out" in said
     write_image(stacks / "sheet2.png", texture(32, 32, 2))
     for option in ([], ["--dry_run"]):
         assert run(stacks, "-o", tmp_path / "out", *option, weights=weights) == 0
         assert "its folders one, two are left out" in capsys.readouterr().out
     assert run(stacks, "-o", tmp_path / "out", "--json", weights=weights) == 0
     assert "left out" in json.loads(capsys.readouterr().out)["notices"][0]
+
+
+def test_files_of_several_pages_are_a_stack_each(weights, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for name in ("w1", "w2"):
+        pages = np.stack([texture(48, 64, seed) for seed in range(3)])
+        tifffile.imwrite(tmp_path / "in" / f"{name}.tif", pages, photometric="minisblack")
+    assert run(tmp_path / "in", "-o", tmp_path / "out", weights=weights) == 0
+    assert "w1: 3 of 3 images" in capsys.readouterr().out and (tmp_path / "out" / "w2.png").is_file()
+    os.utime(tmp_path / "in" / "w2.tif", (1, 1))
+    assert run(tmp_path / "in", "-o", tmp_path / "out", "--resume", weights=weights) == 0
+    out = capsys.readouterr().out
+    assert "w2: 3 of 3 images" in out and "1 finished before" in out
+    assert run(tmp_path / "in" / "w1.tif", "-o", tmp_path / "in" / "w1.tif", weights=weights) == 1
+    assert "would overwrite a source" in capsys.readouterr().err
+    write_image(tmp_path / "in" / "single.tif", texture(48, 64, 1))
+    assert run(tmp_path / "in", "-o", tmp_path / "out", weights=weights) == 1
+    assert "w1.tif is a stack of 3 pages, and other files beside it have one" in capsys.readouterr().err
+
+
+def test_one_image_in_two_formats_is_refused(stacks, weights, tmp_path, capsys):
+    write_image(stacks / "one" / "1.tif", texture(160, 200, 1))
+    assert run(stacks, "-o", tmp_path / "out", weights=weights) == 1
+    out = capsys.readouterr().out
+    assert "1.png and 1.tif are called alike, as one image in two formats" in out and "two: 3 of 3" in out
+
+
+def test_files_that_are_not_read_are_named(stacks, weights, tmp_path, capsys):
+    (stacks / "three").mkdir()
+    (stacks / "three" / "a.HEIC").write_bytes(b"x")
+    (stacks / "one" / "a.xmp").write_bytes(b"x")
+    assert run(stacks, "-o", tmp_path / "out", weights=weights) == 1
+    out = capsys.readouterr().out
+    assert "holds no images; a stack has two or more; its files, ending in .heic, are not read" in out
+    assert f"left out: .xmp; {stacks / 'one' / 'a.xmp'} for one" in out
+    assert run(stacks / "three", "-o", tmp_path / "out", weights=weights) == 1
+    assert "ending in .heic, are not read: export them as TIFF, PNG or JPEG" in capsys.readouterr().err
+
+
+def test_what_differs_in_numbers_is_said_once(weights, tmp_path, capsys):
+    for number in range(3):
+        pixels = (1000 + (number + 3) * texture(48, 64, number).astype(np.uint16)).astype(np.uint16)
+        write_image(tmp_path / "z" / f"{number}.png", pixels)
+    assert run(tmp_path / "z", "-o", tmp_path / "out.png", "--dry_run", weights=weights) == 0
+    out = capsys.readouterr().out
+    assert out.count("uses only") == 1 and "(and 2 more files, with other numbers)" in out
+
+
+def test_metadata_of_the_middle_image_are_kept(weights, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for number, path in enumerate(bracket(tmp_path)):
+        exif = pillow.Exif()
+        exif[272] = f"camera {number}"
+        exif.get_ifd(0x8825)[1] = "N"
+        pillow.open(path).save(tmp_path / "in" / f"{number}.jpg", exif=exif)
+    for name, told in (("f.png", False), ("f.tif", True)):
+        assert run(tmp_path / "in", "-o", tmp_path / name, "--keep_metadata", "gps", weights=weights) == 0
+        assert pillow.open(tmp_path / name).getexif()[272] == "camera 1"
+        assert ("its place is not kept" in capsys.readouterr().out) == told
+    assert run(tmp_path / "in", "-o", tmp_path / "g.png", weights=weights) == 0
+    assert not pillow.open(tmp_path / "g.png").getexif()
 
 
 def test_nothing_is_given_twice(stacks, tmp_path, capsys):

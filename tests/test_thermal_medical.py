@@ -22,7 +22,7 @@ from adasffuse.images.frames import FrameFolder
 from adasffuse.images.image import ImageError
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.images.read import read_image
-from adasffuse.images.volumes import Volume, check_same_grid, read_volume, resampled
+from adasffuse.images.volumes import Volume, check_same_grid, read_volume, resampled, turned_like
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser
 from adasffuse.inference.volume import fuse_volumes, window_of
@@ -200,7 +200,7 @@ def test_a_window_that_no_file_may_have(tmp_path, function, width):
     values = np.array([[0, 100]], np.uint16)
     path = dicom(tmp_path / "x.dcm", values, WindowCenter=10, WindowWidth=width, VOILUTFunction=function)
     image = read_image(path)
-    assert image.window == (0, 100) and any("asks for no window that it may have" in n for n in image.notices)
+    assert image.window == (0, 100) and any("states no window that can be used" in n for n in image.notices)
 
 
 @pytest.mark.parametrize(("bits", "first", "slope"), [(8, -1500, None), (12, 0, None), (16, -300, 1), (8, 100, 1)])
@@ -225,7 +225,7 @@ def test_a_table_by_hand(tmp_path):
 def test_white_is_low_in_monochrome1(tmp_path):
     path = dicom(tmp_path / "x.dcm", np.array([[0, 100]], np.uint16), kind="MONOCHROME1")
     np.testing.assert_allclose(read_image(path).pixels, [[1, 0]])
-    assert any("asks for no window" in notice for notice in read_image(path).notices)
+    assert any("states no window" in notice for notice in read_image(path).notices)
 
 
 def test_colour_and_frames(tmp_path):
@@ -512,7 +512,7 @@ def test_a_series_is_sorted_by_position(tmp_path):
 
 
 def test_a_missing_slice_is_named(tmp_path):
-    with pytest.raises(ImageError, match=r"5.00 mm between 10.dcm and 12.dcm instead of 2.50: 1 slices seem to be"):
+    with pytest.raises(ImageError, match=r"5.00 mm between 10.dcm and 12.dcm instead of 2.50: 1 slice seems to be"):
         read_volume(series(tmp_path / "s", (8, 9, 10, 12, 13)))
     with pytest.raises(ImageError, match="holds no DICOM files"):
         read_volume(tmp_path)
@@ -608,6 +608,33 @@ def test_nifti_files_that_are_refused(tmp_path):
         read_volume(changed(volume(tmp_path / "kind.nii", values), 70, struct.pack("<h", 9999)))
     with pytest.raises(ImageError, match=r"c\.nii: holds complex64 values"):
         read_volume(volume(tmp_path / "c.nii", values.astype(np.complex64)))
+
+
+def test_a_volume_whose_axes_run_otherwise_is_turned():
+    """The same voxels in the same places, stored from the other end, or along exchanged axes."""
+    values = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
+    affine = np.array([[-2, 0, 0, 5], [0, 2, 0, -7], [0, 0, 3, 1], [0, 0, 0, 1.0]])
+    one = Volume(values, affine)
+    reversed_x = Volume(values[::-1], affine @ [[-1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    exchanged = Volume(values.transpose(2, 0, 1), affine[:, [2, 0, 1, 3]])
+    for other in (reversed_x, exchanged):
+        with pytest.raises(ImageError):
+            check_same_grid("ab", [one, other])
+        turned = turned_like(other, one)
+        check_same_grid("ab", [one, turned])
+        assert np.array_equal(turned.values, values)
+    assert turned_like(one, one) is one
+    lost = Volume(values, np.full((4, 4), np.nan))
+    assert turned_like(lost, one) is lost and turned_like(one, lost) is one
+
+
+def test_a_series_without_suffixes_is_no_folder_of_images(tmp_path, capsys):
+    for name in ("ct", "mri"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "I0001").write_bytes(b"\0" * 128 + b"DICM")
+    assert run(tmp_path / "ct", tmp_path / "mri", "-o", tmp_path / "out") == 1
+    err = capsys.readouterr().err
+    assert "do not end in .dcm" in err and "adasffuse fuse A B -o NAME.nii.gz" in err
 
 
 def test_an_affine_that_is_no_number():

@@ -21,11 +21,10 @@ from adasffuse.cli.arguments import (
     range_of,
 )
 from adasffuse.files import check_outputs, name_of, printable, replacing_all, told
-from adasffuse.images.formats import is_radiometric
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, VideoFile
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
-from adasffuse.images.ranges import resolve_range
+from adasffuse.images.ranges import resolve_ranges, temperatures
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.write import suffix_of
 from adasffuse.inference.folder import SaveError, former_results, refuse_image_name, save_result, try_to_write
@@ -122,11 +121,11 @@ class _Job:
         specs = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
         no_data = (args.no_data_a, args.no_data_b)
         columns = list(zip(*(scene.paths for scene in scenes))) or [(), ()]
-        ranges = tuple(resolve_range(*source) for source in zip(specs, columns, no_data))
+        ranges = resolve_ranges(specs, columns, no_data)
         return _Job(scenes, ranges, no_data, names, problems, notices)
 
     def read(self, scene: Scene) -> list[Image]:
-        thermal = tuple(side == 0 and is_radiometric(path) for side, path in enumerate(scene.paths))
+        thermal = tuple(itertools.starmap(temperatures, enumerate(scene.paths)))
         return read_scene(scene, self.ranges, self.no_data, thermal, one_size=False)
 
     def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[str, Image, Image]]:

@@ -66,6 +66,18 @@ def add_source_options(parser: argparse.ArgumentParser, group: argparse._Argumen
         )
 
 
+def add_metadata_option(results: argparse._ArgumentGroup, giver: str) -> None:
+    """Add `--keep_metadata`; `giver` is what the help calls the image whose metadata are kept."""
+    from adasffuse.images.metadata import KEPT
+
+    results.add_argument(
+        "--keep_metadata",
+        choices=KEPT,
+        default="none",
+        help=f"carry EXIF data over from {giver}, and say that colours are sRGB; gps: also the place (%(default)s)",
+    )
+
+
 def add_fusing_options(
     parser: argparse.ArgumentParser,
     *aliases: str,

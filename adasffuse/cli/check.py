@@ -33,7 +33,6 @@ from adasffuse.data.survey import (
 from adasffuse.files import check_outputs, printable, replacing_all, told, write_text
 from adasffuse.images.image import ImageError
 from adasffuse.images.panel import contact_sheet
-from adasffuse.images.read import read_image
 from adasffuse.images.write import check_suffix, quantise, write_image
 from adasffuse.process import say
 from adasffuse.tasks import guess_task
@@ -182,7 +181,7 @@ def _sheet(surveys: Sequence[Survey]) -> ndarray:
         for pair in pairs[:: max(1, len(pairs) // each)][:each]:
             cells = []
             for source, facts in zip(survey.sources, pair):
-                pixels = quantise(read_image(facts.path, source.window).pixels, "8")
+                pixels = quantise(source.read(facts.path).pixels, "8")
                 cells.append((f"{survey.name}: {source.folder.name}/{facts.path.name}", pixels))
             rows.append(cells)
     return contact_sheet(rows)

@@ -22,7 +22,7 @@ from adasffuse.images.comparison import FULL, Crop, comparison_figure
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import Scene, find_scenes, folder_and_pattern, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
-from adasffuse.images.ranges import resolve_range
+from adasffuse.images.ranges import resolve_ranges, temperatures
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference.folder import refuse_image_name
 from adasffuse.process import say, say_notices
@@ -143,8 +143,11 @@ def _is_one_file(out: Path | None) -> bool:
     return out is not None and out.suffix.lower() == ".png" and not out.is_dir()
 
 
-def _read(args: argparse.Namespace, scene: Scene, windows: list, thermal: tuple[bool, ...] = ()) -> list[Image]:
-    """Images of a scene: the sources as they are fused, the results as they are."""
+def _read(
+    args: argparse.Namespace, scene: Scene, windows: list, thermal: tuple[bool, ...] | None = None
+) -> list[Image]:
+    """Images of a scene: the sources as they are fused, the results as they are; `thermal` where the task is known."""
+    thermal = (temperatures(0, scene.paths[0]),) if thermal is None else thermal
     others = [None] * (len(scene.paths) - 2)
     no_data = [args.no_data_a, args.no_data_b, *others]
     return read_scene(scene, [*windows, *others], no_data, [*thermal, *[False] * len(scene.paths)][: len(scene.paths)])
@@ -153,7 +156,7 @@ def _read(args: argparse.Namespace, scene: Scene, windows: list, thermal: tuple[
 def _windows(args: argparse.Namespace, scenes: list[Scene]) -> list[tuple[float, float] | None]:
     specs = (range_of("--range_a", args.range_a), range_of("--range_b", args.range_b))
     no_data = (args.no_data_a, args.no_data_b)
-    return [resolve_range(spec, [s.paths[k] for s in scenes], no_data[k]) for k, spec in enumerate(specs)]
+    return list(resolve_ranges(specs, [[scene.paths[k] for scene in scenes] for k in (0, 1)], no_data))
 
 
 def _figures(

@@ -15,6 +15,7 @@ from adasffuse.cli.arguments import (
     ReportingParser,
     add_align_options,
     add_fusing_options,
+    add_metadata_option,
     add_source_options,
     aligner_from,
     fuser_from,
@@ -27,7 +28,6 @@ from adasffuse.cli.task_script import print_report, score
 from adasffuse.files import check_outputs, name_of, printable
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
-from adasffuse.images.metadata import KEPT
 from adasffuse.images.pairs import SceneError, SceneFolder, find_scenes
 from adasffuse.images.volumes import is_volume
 from adasffuse.inference.dry_run import Plan, plan_scenes
@@ -125,13 +125,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     results.add_argument(
         "--panel", action="store_true", help="also write sources and result side by side: OUT/panels/NAME.png"
     )
-    results.add_argument(
-        "--keep_metadata",
-        choices=KEPT,
-        default="none",
-        help="carry EXIF data over from the source that gives the colour, and say that colours are sRGB; gps: also "
-        "the place (%(default)s)",
-    )
+    add_metadata_option(results, "the source that gives the colour")
     add_fusing_options(parser, results=results)
     add_source_options(parser, parser.add_argument_group("reading the sources"))
     add_align_options(parser.add_argument_group("registration"))

@@ -12,11 +12,21 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from adasffuse.cli.arguments import ReportingParser, add_fusing_options, fuser_from, given_path, range_of
+from adasffuse.cli.arguments import (
+    ReportingParser,
+    add_fusing_options,
+    add_metadata_option,
+    fuser_from,
+    given_path,
+    range_of,
+)
 from adasffuse.cli.shared import run_shared
 from adasffuse.files import check_outputs, name_of, printable, told
+from adasffuse.images.formats import file_of
 from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import Scene, SceneFolder, images_of
+from adasffuse.images.metadata import NO_PLACE, loses_place, read_metadata
+from adasffuse.images.pages import stacks_in
+from adasffuse.images.pairs import Scene, SceneFolder, images_of, in_order, other_files
 from adasffuse.inference.dry_run import check_result, unwritable
 from adasffuse.inference.folder import (
     RESULT_SUFFIXES,
@@ -45,6 +55,7 @@ DESCRIPTION = """Fuse stacks of any number of images: exposures, or focus settin
   adasffuse stack bracket -o fused.png --task mef               the images of one folder
   adasffuse stack stacks -o fused --task mff                    a folder of folders: one result for each
   adasffuse stack a.jpg b.jpg c.jpg -o fused.png --task mef     files
+  adasffuse stack z.tif -o fused.png --task mff                 the pages of a TIFF file; of each channel apart
 
 Images are read one after the other, so memory does not grow with their number.
 """
@@ -63,7 +74,11 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "stacks", nargs="+", type=given_path, metavar="STACK", help="folders of images, a folder of such, or files"
+        "stacks",
+        nargs="+",
+        type=given_path,
+        metavar="STACK",
+        help="folders of images, a folder of such, files, or TIFF files of several pages",
     )
     parser.add_argument(
         "-o", "--out", type=given_path, required=True, metavar="OUT", help="a file for one stack, or a folder"
@@ -99,7 +114,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "window for each stack; 'inverted' behind it makes high values dark",
     )
     reading.add_argument("--no_data", type=float, metavar="VALUE", help="value that means 'no data'")
-    add_fusing_options(parser, stretch=False, strength=False)
+    results = parser.add_argument_group("results")
+    add_metadata_option(results, "the image in the middle of the stack, by its name")
+    add_fusing_options(parser, results=results, stretch=False, strength=False)
     return parser
 
 
@@ -118,7 +135,13 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     options = StackOptions(range_of("--range", args.range), args.no_data, args.align, args.depth)
     fuser = fuser_from(args, args.task)
     settings = settings_of(
-        fuser, range=args.range, no_data=args.no_data, align=args.align, depth=args.depth, kind="stack"
+        fuser,
+        range=args.range,
+        no_data=args.no_data,
+        align=args.align,
+        depth=args.depth,
+        metadata=args.keep_metadata,
+        kind="stack",
     )
     if args.dry_run:
         return _dry_run(args, work, failed, notices, options, settings) if ranks.main else 0
@@ -139,7 +162,11 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
             try:
                 fused = fuse_stack(fuser, scene.paths, options)
                 target = work.result(scene, fused.depth)
-                save_result(target, fused.pixels, fused.depth)
+                giver = file_of(scene.paths[len(scene.paths) // 2])
+                metadata = read_metadata(giver, args.keep_metadata)
+                save_result(target, fused.pixels, fused.depth, metadata)
+                if loses_place(target, metadata):
+                    fused.notices.append(f"{giver}: {NO_PLACE}")
             except SaveError:
                 raise
             except (ValueError, OSError, MemoryError, RuntimeError, cv2.error) as error:
@@ -168,43 +195,97 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
     files = [path for path in args.stacks if path.is_file()]
     if files and len(files) < len(args.stacks):
         raise ImageError(f"{files[0]} is a file and others are folders; give files of one stack, or folders")
+    one_file = args.out.suffix.lower() in RESULT_SUFFIXES and not args.out.is_dir()
     failed: list[tuple[str, str]] = []
     notices: list[str] = []
+    scenes: list[Scene] = []
+    others: list[Path] = []
+    if files == sorted(files):  # as a shell lists them
+        files.sort(key=lambda path: (in_order(path.name), path.name))
     if files:
-        scenes = [Scene(args.out.stem, tuple(files))]
-    else:
-        scenes = []
-        for folder in args.stacks:
-            below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-            beside = [place for place in below if images_of(place)] if images_of(folder) else []
-            left_out = _left_out(folder, beside) if beside else ""
-            if not below and not images_of(folder):
-                failed.append((name_of(folder), f"no images in {folder} or in the folders below it"))
-            for place in [folder] if images_of(folder) else below:
-                images = images_of(place)
-                if len(images) < 2:
-                    reason = f"{place} holds {len(images)} images; a stack has two or more"
-                    failed.append((name_of(place), f"{reason}; {left_out}" if left_out else reason))
-                else:
-                    notices += [left_out] if left_out else []
-                    scenes.append(Scene(name_of(place), tuple(images)))
+        name = files[0].stem if len(files) == 1 else name_of(files[0].parent)
+        scenes = _stacks_of(args.out.stem if one_file else name, files, failed)
+    for folder in [] if files else args.stacks:
+        below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        beside = [place for place in below if images_of(place)] if images_of(folder) else []
+        left_out = _left_out(folder, beside) if beside else ""
+        if not below and not images_of(folder):
+            failed.append((name_of(folder), f"no images in {folder} or in the folders below it{_instead(folder)}"))
+        for place in [folder] if images_of(folder) else below:
+            images = images_of(place)
+            if not images:
+                failed.append((name_of(place), f"{place} holds no images; a stack has two or more{_instead(place)}"))
+                continue
+            others += other_files(place)
+            stacks = _stacks_of(name_of(place), images, failed, left_out)
+            notices += [left_out] if left_out and stacks else []
+            scenes += stacks
+    if others:
+        kinds = ", ".join(sorted({path.suffix.lower() or path.name for path in others}))
+        notices.append(f"files that are no images by name are left out: {kinds}; {others[0]} for one")
     if not scenes:
         raise ImageError(failed[0][1] if failed else f"no images in {args.stacks[0]} or in the folders below it")
     twice = {scene.stem for scene in scenes if sum(other.stem == scene.stem for other in scenes) > 1}
     if twice:
         raise ImageError(f"several stacks are called {', '.join(sorted(twice))}; fuse them one by one")
-    one_file = args.out.suffix.lower() in RESULT_SUFFIXES and not args.out.is_dir()
     if not one_file:
         refuse_image_name(args.out)
     if not files:
         _refuse_to_add(args.out, args.stacks, one_file)
     if one_file and len(scenes) > 1:
         raise ImageError(f"-o {args.out} is one file, but there are {len(scenes)} stacks; give a folder")
-    if files and not one_file:
-        scenes = [Scene(name_of(files[0].parent), tuple(files))]
     folder = SceneFolder("stacks", tuple(dict.fromkeys(path.parent for scene in scenes for path in scene.paths)))
     save_dir = args.out.parent if one_file else args.out
     return Work(folder, tuple(scenes), (), save_dir, args.out if one_file else None), failed, notices
+
+
+def _stacks_of(name: str, images: Sequence[Path], failed: list[tuple[str, str]], remark: str = "") -> list[Scene]:
+    """The stack of some images, or, of TIFF files of several pages, one each; what is none is added to `failed`."""
+    try:
+        inside = {path: stacks_in(path) for path in images}
+    except ImageError as error:
+        failed.append((name, told(error)))
+        return []
+    if all(inside.values()):
+        one = len(images) == 1
+        return [
+            Scene((name if one else path.stem) + channel, pages)
+            for path, stacks in inside.items()
+            for channel, pages in stacks.items()
+        ]
+    several = next((path for path, stacks in inside.items() if stacks), None)
+    alike = _called_alike(images)
+    if several is not None:
+        pages = len(next(iter(inside[several].values())))
+        reason = f"{several} is a stack of {pages} pages, and other files beside it have one page; take it out"
+    elif len(images) < 2:
+        reason = f"{images[0]} is one image; a stack has two or more"
+    elif alike:
+        one, other = alike
+        reason = (
+            f"{one} and {other.name} are called alike, as one image in two formats; give the files of one format: "
+            f"adasffuse stack {one.parent / ('*' + other.suffix)}"
+        )
+    else:
+        return [Scene(name, tuple(images))]
+    failed.append((name, f"{reason}; {remark}" if remark else reason))
+    return []
+
+
+def _called_alike(images: Sequence[Path]) -> tuple[Path, Path] | None:
+    """The first two images of one folder whose names differ in nothing but their suffix."""
+    known: dict[tuple[Path, str], Path] = {}
+    for path in images:
+        other = known.setdefault((path.parent, path.stem), path)
+        if other.suffix != path.suffix:
+            return other, path
+    return None
+
+
+def _instead(folder: Path) -> str:
+    """What files a folder without images holds."""
+    kinds = sorted({path.suffix.lower() for path in other_files(folder) if path.suffix})
+    return f"; its files, ending in {', '.join(kinds)}, are not read: export them as TIFF, PNG or JPEG" if kinds else ""
 
 
 def _refuse_to_add(out: Path, stacks: Sequence[Path], one_file: bool) -> None:
@@ -245,7 +326,7 @@ def _dry_run(
             skipped.append(scene.stem)
             continue
         try:
-            depth, of_stack = plan_stack(scene.paths, options)
+            depth, of_stack = plan_stack(scene.paths, options, args.task == "mef")
             result = work.result(scene, depth)
             check_result(result, depth)
         except (ValueError, OSError, MemoryError, cv2.error) as error:

@@ -15,7 +15,7 @@ from adasffuse.images.color import is_colorful, luminance
 from adasffuse.images.formats import open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import Scene, SceneProblem, find_scenes
-from adasffuse.images.ranges import RangeSpec, resolve_range
+from adasffuse.images.ranges import RangeSpec, resolve_range, temperatures
 from adasffuse.images.read import read_image
 from adasffuse.tasks import TASKS, Sources, Task
 
@@ -50,8 +50,16 @@ class SourceSurvey:
 
     folder: Path
     window: tuple[float, float] | None  # values of deep files taken as black and white; None: each file's own
+    thermal: frozenset[Path] = frozenset()  # the files that are read as temperatures
     facts: list[Facts] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+
+    def read(self, path: Path) -> Image:
+        """One of the files, deep ones in the window; raises ImageError."""
+        thermal = path in self.thermal
+        with open_image(path, thermal) as file:
+            deep = file.depth != "8"
+        return read_image(path, self.window if deep else None, thermal=thermal)
 
 
 @dataclass
@@ -95,7 +103,7 @@ def survey_folders(
     survey.notices += [problem.reason for problem in problems if problem.harmless]
     for number, folder in enumerate(folders):
         paths = [scene.paths[number] for scene in scenes]
-        survey.sources.append(_look_at(folder, paths + _unpaired(folder, problems)))
+        survey.sources.append(_look_at(folder, paths + _unpaired(folder, problems), number if folders[1:] else None))
     for source in survey.sources:
         survey.problems += source.unreadable
     if len(folders) > 1:
@@ -103,13 +111,13 @@ def survey_folders(
     return survey
 
 
-def _look_at(folder: Path, paths: Sequence[Path]) -> SourceSurvey:
-    source = SourceSurvey(folder, resolve_range(RangeSpec("folder"), paths))
+def _look_at(folder: Path, paths: Sequence[Path], number: int | None) -> SourceSurvey:
+    """Facts of the files of source `number`; None: of a folder alone."""
+    thermal = frozenset(path for path in paths if number is not None and temperatures(number, path))
+    source = SourceSurvey(folder, resolve_range(RangeSpec("folder"), paths, thermal=bool(thermal)), thermal)
     for path in paths:
         try:
-            with open_image(path) as file:
-                deep = file.depth != "8"
-            source.facts.append(facts_of(path, read_image(path, source.window if deep else None)))
+            source.facts.append(facts_of(path, source.read(path)))
         except ImageError as error:
             source.unreadable.append(str(error))
     return source

@@ -107,9 +107,7 @@ def _decode(path: str | Path, data_set: Any) -> Stored:
     curve = _curve(pydicom, data_set, values)
     if curve is not None:
         low, high, asked = float(values.min()), max(float(values.max()), float(values.min()) + 1), True
-    chosen = (
-        "" if asked else f"asks for no window that it may have; its values {low:g} to {high:g} become black to white"
-    )
+    chosen = "" if asked else f"states no window that can be used; its values {low:g} to {high:g} become black to white"
     padding = data_set.get("PixelPaddingValue")
     missing = None if padding is None else float(padding) * _slope(data_set) + _intercept(data_set)
     return Stored(

@@ -69,6 +69,7 @@ _SIGNATURES = (
     ("JPEG 2000", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
     ("AVIF", rb"....ftyp(avi[fs]|mif1|msf1)"),
 )
+_PAGE = re.compile(r"(.+)\[(\d+)\]")  # a page of a file: 'z.tif[3]'
 _HEAD = 132  # bytes that are looked at to find the format
 _ORIENTATION, _ICC_PROFILE, _GDAL_NODATA, _SMALLEST, _LARGEST = 274, 34675, 42113, 340, 341  # TIFF and EXIF tags
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9  # photometric
@@ -125,6 +126,7 @@ def open_image(path: str | Path, thermal: bool = False) -> Iterator[ImageFile]:
     """Open an image file and judge its header.
 
     Args:
+        path: a file, or a page of a TIFF file with several: 'z.tif[3]', counted from 0.
         thermal: of a radiometric JPEG the temperatures are wanted, not its rendering in false colours.
 
     Raises:
@@ -132,16 +134,19 @@ def open_image(path: str | Path, thermal: bool = False) -> Iterator[ImageFile]:
             or MAX_PIXELS, no image, or damaged.
     """
     path = Path(path)
+    place, page = _file_and_page(path)
     try:
-        with regular_file(path) as file:
+        with regular_file(place) as file:
             head = file.read(_HEAD)
             kind = _image_format(head)
             file.seek(0)
+            if page is not None and kind != "TIFF":
+                raise ImageError(f"{path}: only TIFF files have pages; give the file itself")
             if kind is None and path.suffix.lower() not in RAW_SUFFIXES:
                 raise ImageError(f"{path}: not a readable image; {EXPECTED}, convert it or take it out")
             opened = _open_extra(path, kind, file, thermal)
             if opened is None:
-                opened = _open_tiff(file) if kind == "TIFF" else _open_pillow(file.read(), kind)
+                opened = _open_tiff(file, page) if kind == "TIFF" else _open_pillow(file.read(), kind)
             if opened.height * opened.width > MAX_PIXELS:
                 size = f"{opened.width} x {opened.height} pixels"
                 raise ImageError(f"{path}: {size}, more than the limit of {MAX_PIXELS}; cut or shrink it first")
@@ -154,6 +159,18 @@ def open_image(path: str | Path, thermal: bool = False) -> Iterator[ImageFile]:
         raise ImageError(f"{path}: of an unusual kind ({error}); export it as PNG") from error
     except DAMAGE as error:
         raise ImageError(f"{path}: damaged or truncated ({error}); {EXPECTED}, copy or export it again") from error
+
+
+def file_of(path: Path) -> Path:
+    """The file that a path leads to: of a page, such as 'z.tif[3]', the file that holds it."""
+    return _file_and_page(path)[0]
+
+
+def _file_and_page(path: Path) -> tuple[Path, int | None]:
+    found = _PAGE.fullmatch(path.name)
+    if found is None or path.exists():
+        return path, None
+    return path.with_name(found[1]), int(found[2])
 
 
 def _image_format(head: bytes) -> str | None:
@@ -357,7 +374,8 @@ def _open_deep_netpbm(data: bytes, magic: bytes, width: int, height: int, larges
 # ---- TIFF
 
 
-def _open_tiff(file: BinaryIO) -> ImageFile:
+def _open_tiff(file: BinaryIO, number: int | None) -> ImageFile:
+    """Page `number`, or, where it is None, the first one, with a notice if there are others."""
     tiff = tifffile.TiffFile(file)
     page = tiff.pages.first
     kind = page.dtype.kind if page.dtype is not None else "u"
@@ -367,14 +385,30 @@ def _open_tiff(file: BinaryIO) -> ImageFile:
 
     def decode() -> Stored:
         _judge_tiff(page, file)
-        values = page.asarray(maxworkers=1)
+        values = page.asarray(maxworkers=1) if number is None else _values_of_page(tiff, number)
         values = values.reshape(page.shaped)[:, 0]  # (planes, height, width, samples) of the first slice
         values = np.moveaxis(values, 0, -1).reshape(page.imagelength, page.imagewidth, -1)
         stored = _tiff_colour(page, values)
-        several = ("holds several pages or frames, only the first is read",) if _more_pages(tiff) else ()
+        more = number is None and _more_pages(tiff)
+        several = ("holds several pages or frames, only the first is read",) if more else ()
         return replace(stored, notices=several + stored.notices)
 
     return ImageFile(page.imagelength, page.imagewidth, depth, orientation, decode)
+
+
+def _values_of_page(tiff: tifffile.TiffFile, number: int) -> np.ndarray:
+    """A page of the first series; of an ImageJ file only the first page may have a directory."""
+    series, first = tiff.series[0], tiff.pages.first
+    count = math.prod(first.shape)
+    if not (number + 1) * count <= series.size:
+        raise ValueError(f"it has {series.size // count} pages, counted from 0")
+    if series.dataoffset is not None:
+        kind = series.dtype.newbyteorder(tiff.byteorder)
+        return tiff.filehandle.read_array(kind, count, series.dataoffset + number * count * kind.itemsize)
+    page = series.pages[number]
+    if page is None or page.shape != first.shape:
+        raise NotImplementedError("its pages lie in other files, or differ in size")
+    return page.asarray(maxworkers=1)
 
 
 def _tag(page: tifffile.TiffPage, code: int) -> object:

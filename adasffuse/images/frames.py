@@ -22,7 +22,7 @@ from adasffuse.files import DISK_FULL, remove_abandoned, replacing
 from adasffuse.images.formats import Stored, is_radiometric, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.no_data import thermal_border_mask
-from adasffuse.images.pairs import SceneError, find_scenes
+from adasffuse.images.pairs import SceneError, find_scenes, in_order
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import IMAGE_SUFFIXES, interpret, read_image
 
@@ -277,6 +277,7 @@ class FrameFolder:
                     values = file.decode().values
             except ImageError:
                 continue  # it is reported when its turn comes
+            values = values if values.ndim == 2 else values.max(axis=2)
             if values.shape == (self.height, self.width):
                 largest = values if largest is None else np.maximum(largest, values)
         empty = None if largest is None else thermal_border_mask(largest)
@@ -313,7 +314,7 @@ def list_frames(
             equally far apart.
     """
     scenes, problems = find_scenes(folders, patterns)
-    scenes = sorted(scenes, key=lambda scene: _in_order(scene.stem))
+    scenes = sorted(scenes, key=lambda scene: in_order(scene.stem))
     duplicate = next((problem for problem in problems if problem.kind == "duplicate"), None)
     if duplicate:
         raise SceneError(duplicate.reason)
@@ -321,22 +322,16 @@ def list_frames(
         raise SceneError(f"no frame of {folders[0]} has a partner in {folders[-1]}")
     names = [scene.stem for scene in scenes]
     alone = [problem for problem in problems if problem.kind == "unpaired"]
-    first, last = _in_order(names[0]), _in_order(names[-1])
+    first, last = in_order(names[0]), in_order(names[-1])
     for problem in alone:
-        if first < _in_order(problem.name) < last and not gaps:
+        if first < in_order(problem.name) < last and not gaps:
             raise SceneError(f"{problem.reason}; --allow_gaps fuses the frames that both have")
-        if not first < _in_order(problem.name) < last and not shortest:
+        if not first < in_order(problem.name) < last and not shortest:
             raise SceneError(f"{problem.reason}: one sequence is shorter; --shortest fuses the frames that both have")
     if not gaps:
         _refuse_gaps(folders[-1], names)
     notices = [problem.reason for problem in problems if problem.harmless]
     return FrameList(tuple(list(column) for column in zip(*(s.paths for s in scenes))), names, len(alone), notices)
-
-
-def _in_order(name: str) -> list[tuple[int, int, str]]:
-    """Sort key by which frame 2 comes before frame 10."""
-    parts = re.split(r"(\d+)", name)
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part]
 
 
 def _refuse_gaps(folder: Path, names: Sequence[str]) -> None:

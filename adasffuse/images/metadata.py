@@ -11,6 +11,7 @@ from PIL import ExifTags, Image, ImageCms
 from adasffuse.images.formats import DAMAGE, open_exif
 
 KEPT = ("none", "exif", "gps")  # gps: EXIF with the place where the image was taken
+NO_PLACE = "its place is not kept: results in TIFF hold none, those in PNG (8 and 16 bits) do"
 _MAKER_NOTE, _WIDTH, _HEIGHT, _INTEROP = 0x927C, 0xA002, 0xA003, 0xA005
 _LEFT_OUT = (_MAKER_NOTE, _WIDTH, _HEIGHT, _INTEROP)  # of EXIF's own tags; maker notes may hold the place
 _TEXTS = {  # EXIF tags that TIFF files have as tags of their own
@@ -32,6 +33,11 @@ class Metadata:
     texts: tuple[tuple[int, bytes], ...]  # TIFF tags
     profile: bytes  # ICC, sRGB; for images with colour
     place: bool = False  # whether the EXIF data say where the image was taken; TIFF files are written without it
+
+
+def loses_place(path: Path, metadata: Metadata | None) -> bool:
+    """Whether a file of this name is written without the place that the metadata hold."""
+    return metadata is not None and metadata.place and path.suffix.lower() != ".png"
 
 
 def read_metadata(path: str | Path, keep: str) -> Metadata | None:

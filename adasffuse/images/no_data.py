@@ -17,6 +17,7 @@ from adasffuse.images.levels import luma_of
 
 _SMALLEST_AREA = 0.005  # of the image: a border without data
 _NEARLY_ZERO, _DARK = 0.02, 0.1  # of the image's brightest values: what surrounds a scene that was clipped at zero
+_JPEG_NOISE = 3  # of 255, in a black border
 _RIM = 2.0  # pixels beside missing ones that a warp has mixed with them
 _CUT_OFF, _FULL = np.float32(2.5 / 255), np.float32(5 / 255)  # range of block means: no content, and content
 _BLOCK, _STEP = 8, 4  # pixels
@@ -34,12 +35,24 @@ def thermal_border_mask(values: np.ndarray) -> np.ndarray:
     of the image's 99th percentile, or at most 10 % and still rising (at most three quarters of the median 7 to 8 px
     beyond).  An image that is 0 everywhere has no border; see `without_empty` for it.
 
+    JPEG leaves values of 1 to 3 in a black border.  In images of 8 bits these count as 0 where at least half of the
+    9 x 9 pixels around are 0.
+
     Args:
-        values: (H, W), any real or boolean type, as stored.
+        values: (H, W), any real or boolean type, as stored; of colour images the largest channel.
     Returns:
         (H, W) bool, True where data is missing.
     """
     zero = values == 0
+    missing = _border(values, zero)
+    if values.dtype == np.uint8 and zero.any():
+        noise = (values <= _JPEG_NOISE) & (cv2.blur(zero.astype(np.float32), (9, 9)) >= 0.5)
+        missing |= _border(values, zero | noise)
+    return missing
+
+
+def _border(values: np.ndarray, zero: np.ndarray) -> np.ndarray:
+    """As `thermal_border_mask`, of pixels that count as 0."""
     missing = np.zeros(zero.shape, bool)
     if not zero.any() or zero.all():
         return missing

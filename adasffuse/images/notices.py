@@ -1,5 +1,6 @@
 """Notices of the images of a folder: what is used, but perhaps not as it was meant."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from adasffuse.tasks import Task
 
 LOOKED_AT = 16  # infrared images of a folder or video are looked at for whether hot things are dark in them
 _MISTAKEN = 1 / 10  # share of them that may seem so without being so
+_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,17 @@ def black_hot_notice(looked_at: Sequence[tuple[Path, bool]]) -> list[str]:
 
 
 def notices_of_files(notices: Iterable[tuple[Path, str]]) -> list[str]:
-    """Notices (file and text), those of one text said once, with the number of files."""
-    paths_of: dict[str, list[Path]] = defaultdict(list)
+    """Notices (file and text), those that differ in numbers at most said once, with the number of files."""
+    groups: dict[str, list[tuple[Path, str]]] = defaultdict(list)
     for path, text in notices:
-        paths_of[text].append(path)
-    return [
-        f"{paths[0]}: {text}" + (f" (and {len(paths) - 1} more files)" if len(paths) > 1 else "")
-        for text, paths in paths_of.items()
-    ]
+        groups[_NUMBER.sub("0", text)].append((path, text))
+    said = []
+    for group in groups.values():
+        path, text = group[0]
+        others = ", with other numbers" if any(other != text for _, other in group) else ""
+        more = f" (and {len(group) - 1} more files{others})" if len(group) > 1 else ""
+        said.append(f"{path}: {text}{more}")
+    return said
 
 
 def _colour_notices(task: Task, folders: Sequence[Path], seen: Sequence[Seen]) -> list[str]:

@@ -5,6 +5,7 @@ Files belong together where their stems are equal, or what stands for `*` in a p
 
 import itertools
 import os
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from adasffuse.arguments import checked
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
+from adasffuse.images.volumes import holds_series
 from adasffuse.tasks import Sources, find_task
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}  # hidden files (.DS_Store, ._copy.png) are ignored as well
@@ -205,9 +207,21 @@ def pattern_for(stems: Sequence[str], names: Sequence[str]) -> str:
 
 
 def images_of(folder: Path) -> list[Path]:
-    """The image files of a folder, by their names; hidden ones and what is below are passed over."""
+    """The image files of a folder, by their names, 2 before 10; hidden ones and what is below are passed over."""
     found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not _ignored(path.name))
+    return sorted((path for path in found if path.is_file()), key=lambda path: (in_order(path.name), path.name))
+
+
+def other_files(folder: Path) -> list[Path]:
+    """The files of a folder that are no images by their names; hidden ones and what is below are passed over."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() not in IMAGE_SUFFIXES and not _ignored(path.name))
     return sorted(path for path in found if path.is_file())
+
+
+def in_order(name: str) -> list[tuple[int, int, str]]:
+    """Sort key by which name 2 comes before name 10."""
+    parts = re.split(r"(\d+)", name)
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part]
 
 
 @dataclass(frozen=True)
@@ -377,6 +391,11 @@ def _no_images(
 ) -> SceneError:
     """The error for folders without images, which names those below them that have some."""
     for folder, below in empty.items():
+        if holds_series(folder):
+            raise SceneError(
+                f"{folder} holds DICOM files whose names do not end in .dcm, a series as scanners export it; fuse "
+                "series as volumes: adasffuse fuse A B -o NAME.nii.gz"
+            )
         if not below:
             others = "".join(f"; {problem.reason}" for problem in problems)
             return SceneError(f"no images in {folder}; put files ending in {_suffixes()} there{others}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adasffuse.images.formats import open_image
+from adasffuse.images.formats import is_radiometric, open_image
 from adasffuse.images.image import ImageError
 from adasffuse.images.read import valid_mask
 
@@ -106,6 +106,19 @@ def _measured(
     if not low < high:  # one value everywhere
         high = low + max(1.0, abs(low) * 1e-6)
     return low, high
+
+
+def resolve_ranges(
+    specs: Sequence[RangeSpec | None], columns: Sequence[Sequence[Path]], no_data: Sequence[float | None]
+) -> tuple[tuple[float, float] | None, ...]:
+    """`resolve_range` for each source of files whose task is not known: those of source A may be `temperatures`."""
+    thermal = [any(temperatures(number, path) for path in column) for number, column in enumerate(columns)]
+    return tuple(resolve_range(*source) for source in zip(specs, columns, no_data, thermal))
+
+
+def temperatures(number: int, path: str | Path) -> bool:
+    """Whether a file of source `number` is fused as temperatures where the task is not known: FLIR's, as source A."""
+    return number == 0 and is_radiometric(path)
 
 
 def _deep_images(

@@ -39,7 +39,8 @@ def read_image(
     with a notice.  Resolution (dots per inch) and other metadata are not kept.
 
     Args:
-        path: a regular file of at most 2**32 bytes and 2**30 pixels.
+        path: a regular file of at most 2**32 bytes and 2**30 pixels, or a page of a TIFF file, 'z.tif[3]', counted from
+            0.
         value_range: the values, in the file's units, that become 0 and 1, for files of more than 8 bits per channel;
             values beyond are clipped.  Without it unsigned files span all values of their bits (16: 0..65535), with a
             notice where less than a quarter of that is used.  8-bit files always span 0..255.  Where the first value
@@ -137,7 +138,7 @@ def _valid(stored: Stored, missing: np.ndarray, thermal: bool) -> np.ndarray | N
     """As `valid_mask`, from where values say that there is no data."""
     if thermal:
         values = stored.values
-        missing = missing | thermal_border_mask(values if values.ndim == 2 else values.any(axis=2))
+        missing = missing | thermal_border_mask(values if values.ndim == 2 else values.max(axis=2))
     return ~missing if missing.any() else None
 
 

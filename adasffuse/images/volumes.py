@@ -69,7 +69,8 @@ def read_nifti(path: str | Path) -> Volume:
         image = nibabel.load(str(path))
         shape = tuple(size for size in image.shape if size) if 0 not in image.shape else ()
         if len(shape) > 3 and max(shape[3:]) > 1:
-            raise ImageError(f"{path}: holds {np.prod(shape[3:])} volumes of {shape[:3]} voxels; take one of them out")
+            count = np.prod(shape[3:])
+            raise ImageError(f"{path}: holds {count} volumes of {shape[:3]} voxels; save the one to be fused as a file")
         if len(shape) < 2:
             raise ImageError(f"{path}: holds no image, its shape is {image.shape}")
         if math.prod(shape) > MAX_VOXELS:
@@ -158,6 +159,19 @@ def write_volume(path: str | Path, values: np.ndarray, affine: np.ndarray) -> No
         write_bytes(path, gzip.compress(content, 6) if str(path).lower().endswith(".gz") else content)
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def turned_like(volume: Volume, other: Volume) -> Volume:
+    """A volume whose axes run as those of another one: exchanged or reversed where needed, nothing is resampled."""
+    if not np.isfinite([volume.affine, other.affine]).all():
+        return volume
+    orientations = needed("nibabel", "volume").orientations
+    ends = [orientations.io_orientation(one.affine) for one in (volume, other)]
+    if np.isnan(ends).any() or np.array_equal(*ends):  # NaN: an axis without direction
+        return volume
+    turn = orientations.ornt_transform(*ends)
+    affine = volume.affine @ orientations.inv_ornt_aff(turn, volume.values.shape)
+    return replace(volume, values=orientations.apply_orientation(volume.values, turn), affine=affine)
 
 
 def check_same_grid(names: Sequence[str | Path], volumes: Sequence[Volume]) -> None:
@@ -255,7 +269,8 @@ def _check_gaps(folder: Path, positions: np.ndarray, paths: Sequence[Path]) -> N
             raise ImageError(f"{folder}: {before.name} and {after.name} lie in one place")
         if abs(gap - usual) > _SAME_GAP * usual:
             missing = round(gap / usual) - 1
-            what = f"{missing} slices seem to be missing" if missing > 0 else "the distance is another"
+            slices = "1 slice seems" if missing == 1 else f"{missing} slices seem"
+            what = f"{slices} to be missing" if missing > 0 else "the distance is another"
             raise ImageError(
                 f"{folder}: {gap:.2f} mm between {before.name} and {after.name} instead of {usual:.2f}: {what}"
             )

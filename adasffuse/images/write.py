@@ -65,7 +65,8 @@ def check_suffix(path: Path, depth: str) -> None:
     suffixes = (".tif", ".tiff") if depth == "float" else (".png", ".tif", ".tiff")
     if path.suffix.lower() not in suffixes:
         wanted = ".tif" if depth == "float" else ".png or .tif"
-        raise ValueError(f"{path}: {np.dtype(_DTYPES[depth])} pixels are written to files ending in {wanted}")
+        other = "; choose that, or a depth of 8 or 16 bits" if depth == "float" else ""
+        raise ValueError(f"{path}: {np.dtype(_DTYPES[depth])} pixels are written to files ending in {wanted}{other}")
 
 
 @checked

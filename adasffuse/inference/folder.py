@@ -22,10 +22,11 @@ from tqdm import tqdm
 
 from adasffuse.arguments import checked
 from adasffuse.files import DISK_FULL, name_of, not_written, printable, remove_abandoned, told
+from adasffuse.images.formats import file_of
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import expanded, is_large
-from adasffuse.images.metadata import KEPT, Metadata, read_metadata
+from adasffuse.images.metadata import KEPT, NO_PLACE, Metadata, loses_place, read_metadata
 from adasffuse.images.notices import (
     LOOKED_AT,
     Seen,
@@ -53,7 +54,6 @@ from adasffuse.tasks import Task
 PANELS = "panels"  # folder below that of the results
 RESULT_SUFFIXES = (".png", ".tif", ".tiff")
 _PANEL_HEIGHT = 1080  # pixels, at most
-_NO_PLACE = "its place is not kept: results in TIFF hold none, those in PNG (8 and 16 bits) do"
 _LARGE = 1 << 20  # pixels from which on an image gets all threads: they share its work well, and memory is bounded
 _HOPELESS = (*DISK_FULL, errno.EROFS)  # what no later file will be spared
 
@@ -348,8 +348,8 @@ def fuse_scenes(
             if is_large(fused.shape):
                 release_freed_memory()  # of fusing: an encoder asks for blocks of other sizes
             save_result(written[0], fused, deep, metadata)
-            if metadata is not None and metadata.place and written[0].suffix.lower() != ".png":
-                one.notices.append((giver, _NO_PLACE))
+            if loses_place(written[0], metadata):
+                one.notices.append((giver, NO_PLACE))
             if wanted.panels:
                 save_result(written[1], panel_of(shown, fused, fuser.task), "8")
             if journal:
@@ -540,13 +540,14 @@ def refuse_image_name(save_dir: Path) -> None:
     if (of_file or is_volume(save_dir)) and not save_dir.is_dir():
         raise ImageError(
             f"{save_dir}: results need a folder here, and this is the name of a file; give a name without such a "
-            f"suffix (the result of two files, or of one stack, may be a file: {', '.join(RESULT_SUFFIXES)})"
+            f"suffix (the result of two files, or of one stack, may be a file, of these kinds only: "
+            f"{', '.join(RESULT_SUFFIXES)})"
         )
 
 
 def refuse_to_overwrite(work: Work) -> None:
     """Raise ImageError where results would lie in a source folder or take the place of a source."""
-    sources = {path.resolve() for scene in work.scenes for path in scene.paths}
+    sources = {file_of(path).resolve() for scene in work.scenes for path in scene.paths}
     if work.file is None:
         places = {work.save_dir.resolve(), (work.save_dir / PANELS).resolve()}
         for source in work.folder.folders:

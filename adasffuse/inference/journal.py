@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from adasffuse.images.formats import file_of
 from adasffuse.images.pairs import Scene
 from adasffuse.inference.fuser import Fuser
 from adasffuse.models.weights import digest
@@ -104,7 +105,7 @@ def stamps(paths: Sequence[Path]) -> list[Stamp]:
     found: list[Stamp] = []
     for path in paths:
         try:
-            status = path.stat()
+            status = file_of(path).stat()
             found.append([str(path.absolute()), status.st_size, status.st_mtime_ns])
         except OSError:
             found.append([str(path.absolute()), -1, -1])

@@ -14,15 +14,17 @@ import torch
 
 from adasffuse.arguments import checked
 from adasffuse.images.color import ChromaMean, luminance, with_chroma
+from adasffuse.images.formats import file_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.no_data import content, fill_missing
+from adasffuse.images.notices import notices_of_files
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.tiling import on_grid
 from adasffuse.models.streaming import StreamedFusion
-from adasffuse.registration.stacks import register_to
+from adasffuse.registration.stacks import register_to, same_scene, thumbnail
 from adasffuse.registration.transform import AlignmentError, Transform, warp_image
 
 _THUMBNAIL = 256  # pixels of the longer side at which movement is looked for
@@ -62,7 +64,7 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
 
     Args:
         fuser: of a task whose sources are of one kind: exposures or focus settings.
-        paths: two or more files of one height and width.
+        paths: two or more files of one height and width, or pages as `adasffuse.images.pages.stacks_in` finds them.
     Raises:
         ImageError: fewer than two images, one that is given twice or cannot be read, sizes that differ, images of which
             only one or none has content, or (AlignmentError) one that cannot be registered.
@@ -72,7 +74,7 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
     paths = [Path(path) for path in paths]
     if len(fuser.task.kinds) > 1:
         raise ValueError(f"stacks are exposures (mef) or focus settings (mff), not {fuser.task.title}")
-    stack = _Stack(paths, options)
+    stack = _Stack(paths, options, fuser.task.id == "mef")
     size = stack.size
     tile, overlap, _ = on_grid(fuser.model, fuser.tile, fuser.tile_overlap)
     large = fuser.tile and size[0] * size[1] > tile * tile
@@ -87,6 +89,7 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
     for number, image in stack.first_reads():
         used.append(number)
         watch.see(image)
+        image = stack.filled(image)
         chroma.add(image.pixels)
         with autocast:
             streamed.add(tensor(image))
@@ -103,13 +106,15 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
 
 
 @checked
-def plan_stack(paths: Sequence[str | Path], options: StackOptions) -> tuple[str, list[str]]:
+def plan_stack(paths: Sequence[str | Path], options: StackOptions, exposures: bool = True) -> tuple[str, list[str]]:
     """Read the images of a stack as `fuse_stack` does; the depth that the result would have, and notices.
 
+    Args:
+        exposures: whether they are exposures, or focus settings.
     Raises:
         ImageError: as `fuse_stack`.
     """
-    stack = _Stack([Path(path) for path in paths], options)
+    stack = _Stack([Path(path) for path in paths], options, exposures)
     for _ in stack.first_reads():
         pass
     return result_depth(options.depth, stack.depths), stack.all_notices()
@@ -118,7 +123,7 @@ def plan_stack(paths: Sequence[str | Path], options: StackOptions) -> tuple[str,
 class _Stack:
     """The images of a stack, read one by one as often as they are wanted, each where the middle one lies."""
 
-    def __init__(self, paths: Sequence[Path], options: StackOptions) -> None:
+    def __init__(self, paths: Sequence[Path], options: StackOptions, exposures: bool) -> None:
         if len(paths) < 2:
             raise ImageError(f"a stack has two or more images, got {len(paths)}")
         files: set[Path] = set()
@@ -128,78 +133,114 @@ class _Stack:
             files.add(path.resolve())
         result_depth(options.depth, ["8"])  # knows the words
         self._paths, self._options = paths, options
+        file = file_of(paths[0])
+        self._name = paths[0].parent if file == paths[0] else file  # what holds the images
         self._window = resolve_range(options.range, paths, options.no_data)
         self.notices: list[str] = []
         if self._window is not None and options.range.kind != "fixed":
             low, high = self._window
-            self.notices.append(f"{paths[0].parent}: the values {low:g} to {high:g} become black to white")
+            self.notices.append(f"{self._name}: the values {low:g} to {high:g} become black to white")
         self.depths: list[str] = []
         self.shifts: list[float] = []
-        self._of_files: dict[str, list[Path]] = {}  # notice of reading to the files that have it
+        self._of_files: list[tuple[Path, str]] = []  # notices of reading
         self._digests: dict[int, Path] = {}
-        self._reference = self._read(paths[len(paths) // 2])
-        self.size = self._reference.pixels.shape[:2]
+        self._thumbnails: dict[int, tuple[np.ndarray, float]] = {}  # of images with content, and their mean luminance
+        self._order = list(range(len(paths)))  # neighbours in it are most alike; its middle gives the grid
         self._transforms: list[Transform | None] = [None] * len(paths)
+        self._sized: tuple[Path, tuple[int, int]] | None = None  # the image that was read first, its height and width
         if options.align != "none":
-            self._register(options.align)
+            self._register(options.align, exposures)
         self._filling = self._completed()
 
     def _read(self, path: Path) -> Image:
         return read_image(path, self._window, self._options.no_data)
 
     def first_reads(self) -> Iterator[tuple[int, Image]]:
-        """Number and image of each image that has content, as `read` gives it.
+        """Number and image of each image that has content, registered.
 
         Raises:
-            ImageError: sizes differ, all images are equal, or fewer than two have content.
+            ImageError: sizes differ, all images are equal, fewer than two have content, or they show several scenes.
         """
-        used = 0
         for number, path in enumerate(self._paths):
             image = self._first_read(number)
             if content(image.pixels, image.valid) == 0:
                 self.notices.append(f"{path}: has no content, it is left out")
                 continue
-            used += 1
-            yield number, self._registered(number, image)
+            luma = luminance(image.pixels)
+            self._thumbnails[number] = thumbnail(luma), float(luma.mean())
+            yield number, self._moved(number, image)
         self._check_images()
-        if used < 2:
-            raise ImageError(f"{path.parent}: {used} of {len(self._paths)} images have content; two are needed")
 
     def _first_read(self, number: int) -> Image:
         """An image, not registered; also looks at its size, depth and notices, and whether it shows something new.
 
         Raises:
-            ImageError: the image has another size than the others.
+            ImageError: it cannot be read, or has another size than the others.
         """
-        path, image = self._paths[number], self._read(self._paths[number])
-        self._check_size(number, image)
+        path, image = self._paths[number], self._checked(number)
         self.depths.append(image.depth)
-        for notice in image.notices:
-            self._of_files.setdefault(notice.removeprefix(f"{path}: "), []).append(path)
+        self._of_files += [(path, notice.removeprefix(f"{path}: ")) for notice in image.notices]
         before = self._digests.setdefault(hash(image.pixels.tobytes()), path)
         if before != path:
             self.notices.append(f"{path}: shows the same as {before.name}, pixel by pixel")
         return image
 
     def _check_images(self) -> None:
-        """Refuse a stack of equal images; all have been read once."""
+        """Refuse a stack of equal images, of flat ones, and of several scenes; all have been read once."""
         if len(self._digests) == 1:
-            raise ImageError(f"{self._paths[0].parent}: all {len(self._paths)} images are equal; nothing to fuse")
+            raise ImageError(f"{self._name}: all {len(self._paths)} images are equal; nothing to fuse")
+        if len(self._thumbnails) < 2:
+            counts = f"{len(self._thumbnails)} of {len(self._paths)}"
+            raise ImageError(f"{self._name}: {counts} images have content; two are needed")
+        scenes = self._scenes()
+        several = [scene for scene in scenes if len(scene) > 1]
+        if len(several) > 1:
+            parts = [f"{self._paths[one[0]].name} to {self._paths[one[-1]].name} ({len(one)})" for one in several]
+            raise ImageError(
+                f"{self._name}: holds {len(several)} scenes that have nothing in common: {', '.join(parts[:4])}"
+                f"{', ...' if len(parts) > 4 else ''}; put each into a folder of its own"
+            )
+        if several:
+            for scene in scenes:
+                if len(scene) == 1:
+                    name = self._paths[scene[0]]
+                    self.notices.append(
+                        f"{name}: seems to have nothing in common with the others; is it of this scene?"
+                    )
         if len(set(self.depths)) > 1:
             depths = " and ".join(sorted(set(self.depths)))
-            self.notices.append(f"{self._paths[0].parent}: holds files of {depths} bits")
+            self.notices.append(f"{self._name}: holds files of {depths} bits")
+
+    def _scenes(self) -> list[list[int]]:
+        """The numbers of the images with content, those that show one scene together.
+
+        Neighbours by name are compared, and neighbours in brightness: the ends of a bracket have little in common.
+        """
+        numbers = sorted(self._thumbnails)
+        by_brightness = sorted(numbers, key=lambda number: self._thumbnails[number][1])
+        group = {number: {number} for number in numbers}
+        for one, other in (*itertools.pairwise(numbers), *itertools.pairwise(by_brightness)):
+            if other not in group[one] and same_scene(self._thumbnails[one][0], self._thumbnails[other][0]):
+                together = group[one] | group[other]
+                group.update(dict.fromkeys(together, together))
+        return [sorted(one) for one in {min(group[number]): group[number] for number in numbers}.values()]
 
     def read(self, number: int) -> Image:
         """An image, registered; where it holds no data (`valid`), its pixels are the middle image's."""
-        return self._registered(number, self._read(self._paths[number]))
+        return self.filled(self._moved(number, self._read(self._paths[number])))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width; known once an image has been read."""
+        return self._sized[1]
 
     @property
     def known(self) -> np.ndarray | None:
         """(H, W) bool, False where no image holds data; None where some image holds data everywhere."""
         return self._filling.valid
 
-    def _registered(self, number: int, image: Image) -> Image:
-        image = self._moved(number, image)
+    def filled(self, image: Image) -> Image:
+        """A registered image; where it holds no data, and fading beside it, its pixels are the middle image's."""
         return image if image.valid is None else _filled(image, self._filling)
 
     def _moved(self, number: int, image: Image) -> Image:
@@ -207,43 +248,59 @@ class _Stack:
 
     def _completed(self) -> Image:
         """The middle image; where it holds no data, what the images nearest to it show."""
-        middle, found = len(self._paths) // 2, self._reference
-        for number in sorted(range(len(self._paths)), key=lambda k: abs(k - middle))[1:]:
+        middle = len(self._order) // 2
+        found: Image | None = None
+        for place in sorted(range(len(self._order)), key=lambda k: abs(k - middle)):
+            number = self._order[place]
+            image = self._moved(number, self._checked(number))
+            if found is None:
+                found = image
+            else:
+                known = np.ones(self.size, bool) if image.valid is None else found.valid | image.valid
+                if (known & ~found.valid).any():
+                    found = replace(_filled(found, image), valid=None if known.all() else known)
             if found.valid is None:
                 break
-            image = self._read(self._paths[number])
-            self._check_size(number, image)
-            image = self._moved(number, image)
-            known = np.ones(self.size, bool) if image.valid is None else found.valid | image.valid
-            if (known & ~found.valid).any():
-                found = replace(_filled(found, image), valid=None if known.all() else known)
         return found
 
-    def _check_size(self, number: int, image: Image) -> None:
-        if image.pixels.shape[:2] == self.size:
-            return
-        other = self._paths[0] if number else self._paths[len(self._paths) // 2]
-        listed = [(other, self.size), (self._paths[number], image.pixels.shape[:2])]
-        sizes = ", ".join(f"{path.name} is {width}x{height}" for path, (height, width) in listed)
-        raise ImageError(f"{self._paths[0].parent}: sizes differ: {sizes} pixels; a stack has one size")
+    def _checked(self, number: int) -> Image:
+        """An image, not registered, that has the size of the others."""
+        path = self._paths[number]
+        image = self._read(path)
+        size = image.pixels.shape[:2]
+        self._sized = self._sized or (path, size)
+        if size != self.size:
+            listed = [self._sized, (path, size)]
+            sizes = ", ".join(f"{one.name} is {width}x{height}" for one, (height, width) in listed)
+            raise ImageError(
+                f"{self._name}: sizes differ: {sizes} pixels; a stack has one size, and images of another scene belong "
+                "in a folder of their own"
+            )
+        return image
 
-    def _register(self, method: str) -> None:
-        """Each image to its neighbour towards the middle one, since neighbours are most alike."""
-        middle = len(self._paths) // 2
-        for step in (-1, 1):
-            before, matrix = luminance(self._reference.pixels), np.eye(3)
-            number = middle + step
-            while 0 <= number < len(self._paths):
-                image = self._read(self._paths[number])
-                self._check_size(number, image)
-                luma = luminance(image.pixels)
+    def _register(self, method: str, exposures: bool) -> None:
+        """Each image with content to its neighbour towards the middle one; of exposures, neighbours in brightness."""
+        means = {}
+        for number in self._order:
+            image = self._checked(number)
+            if content(image.pixels, image.valid) > 0:  # others are left out
+                means[number] = float(luminance(image.pixels).mean())
+        if not means:
+            return
+        self._order = sorted(means, key=means.get) if exposures else list(means)
+        middle = len(self._order) // 2
+        start = luminance(self._checked(self._order[middle]).pixels)
+        for side in (self._order[:middle][::-1], self._order[middle + 1 :]):
+            before, matrix = start, np.eye(3)
+            for number in side:
+                luma = luminance(self._checked(number).pixels)
                 try:
                     found = register_to(before, luma, method)
                 except AlignmentError as error:
                     raise AlignmentError(f"{self._paths[number]}: {error}") from None
                 matrix = found.matrix @ matrix
                 self._transforms[number] = Transform(found.method, matrix, self.size, self.size)
-                before, number = luma, number + step
+                before = luma
         centre = np.array([(self.size[1] - 1) / 2, (self.size[0] - 1) / 2, 1.0])
         for transform in self._transforms:
             moved = centre if transform is None else transform.matrix @ centre
@@ -251,11 +308,7 @@ class _Stack:
 
     def all_notices(self) -> list[str]:
         """Notices of reading, each once, and what is worth knowing of the stack."""
-        files = [
-            f"{paths[0]}: {notice}" + (f" (and {len(paths) - 1} more files)" if len(paths) > 1 else "")
-            for notice, paths in self._of_files.items()
-        ]
-        return files + self.notices
+        return notices_of_files(self._of_files) + self.notices
 
 
 def _filled(image: Image, other: Image) -> Image:
@@ -274,7 +327,7 @@ class _Watch:
         if self._wanted:
             luma = luminance(image.pixels)
             if image.valid is not None:
-                luma = np.where(image.valid, luma, 0)  # as dark as what is never compared
+                luma = np.where(image.valid, luma, np.float32(np.nan))  # never compared
             factor = min(1.0, _THUMBNAIL / max(luma.shape))
             size = max(1, round(luma.shape[1] * factor)), max(1, round(luma.shape[0] * factor))
             self._thumbnails.append(cv2.resize(luma, size, interpolation=cv2.INTER_AREA))
@@ -290,19 +343,23 @@ class _Watch:
 
     def moving_share(self) -> float:
         """Largest share of pixels that differ between an exposure and the next brighter one."""
-        ordered = sorted(self._thumbnails, key=lambda luma: float(luma.mean()))
+        ordered = sorted(self._thumbnails, key=lambda luma: float(np.nanmean(luma)))
         shares = [moved(dark, bright).mean() for dark, bright in itertools.pairwise(ordered)]
         return float(max(shares, default=0.0))
 
 
 def moved(dark: np.ndarray, bright: np.ndarray) -> np.ndarray:
-    """Where two exposures (H, W) in [0, 1] differ although one is made as bright as the other; bool.
+    """Where two exposures (H, W) in [0, 1], NaN without data, differ although one is made as bright as the other; bool.
 
-    The change of exposure is the monotone curve that gives both the same histogram.
+    The change of exposure is the monotone curve that gives both the same histogram, of the pixels where both hold data.
     """
-    order = np.sort(bright, axis=None)
-    ranks = np.searchsorted(np.sort(dark, axis=None), dark.ravel(), side="right").reshape(dark.shape)
-    expected = order[np.clip(ranks - 1, 0, order.size - 1)]
+    known = np.isfinite(dark) & np.isfinite(bright)
+    if not known.any():
+        return known
+    dark, bright = np.where(known, dark, 0), np.where(known, bright, 0)
+    order = np.sort(bright[known])
+    ranks = np.searchsorted(np.sort(dark[known]), dark.ravel(), side="right").reshape(dark.shape)
+    expected = np.where(known, order[np.clip(ranks - 1, 0, order.size - 1)], 0)
     low, high = _CLIPPED
     seen = (dark > low) & (dark < high) & (bright > low) & (bright < high) & (expected > low) & (expected < high)
     different = (np.abs(cv2.blur(expected, (3, 3)) - cv2.blur(bright, (3, 3))) > _MOVED) & seen

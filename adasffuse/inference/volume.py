@@ -9,7 +9,15 @@ from adasffuse.arguments import checked
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.ranges import RangeSpec, steady_extremes
 from adasffuse.images.read import CLIPPED
-from adasffuse.images.volumes import Volume, check_same_grid, is_volume, read_volume, resampled, write_volume
+from adasffuse.images.volumes import (
+    Volume,
+    check_same_grid,
+    is_volume,
+    read_volume,
+    resampled,
+    turned_like,
+    write_volume,
+)
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.fuser import Fuser
 
@@ -59,7 +67,9 @@ def fuse_volumes(
     if Path(out).resolve() in sources:
         raise ImageError(f"the result {out} would overwrite a source; choose another name")
     volumes = [read_volume(path) for path in paths]
-    if resample != "none":
+    if resample == "none":
+        volumes[0] = turned_like(*volumes)
+    else:
         k, like = (0, 1) if resample == "b" else (1, 0)
         volumes[k] = resampled(paths[k], volumes[k], paths[like], volumes[like])
     check_same_grid(paths, volumes)

@@ -19,12 +19,11 @@ from adasffuse.arguments import checked
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.images.boxes import PEOPLE, Annotation, find_boxes, of_classes
 from adasffuse.images.color import luminance
-from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
 from adasffuse.images.levels import expanded, is_large, luma_of
 from adasffuse.images.no_data import fill_missing
 from adasffuse.images.pairs import Scene, SceneProblem, find_scenes, folder_and_pattern, pattern_for, scene_of_files
-from adasffuse.images.ranges import RangeSpec, resolve_range
+from adasffuse.images.ranges import RangeSpec, resolve_ranges, temperatures
 from adasffuse.images.read import read_image
 from adasffuse.metrics.cache import forget_oldest, recall, remember
 from adasffuse.metrics.conventions import DEFAULT_METRICS, definitions
@@ -185,7 +184,7 @@ def score_folders(
     annotations, others = find_annotations(scenes, boxes, settings.classes)
     notices += more + others
     columns = [[scene.paths[number] for scene in scenes] for number in (0, 1)]
-    windows = tuple(resolve_range(*source) for source in zip(ranges, columns, no_data))
+    windows = resolve_ranges(ranges, columns, no_data)
     for letter, spec, window in zip("AB", ranges, windows):
         if window is not None and spec.kind != "fixed":
             notices.append(f"values of source {letter} shown as black and white: {window[0]:g} {window[1]:g}")
@@ -429,7 +428,7 @@ def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], 
     windows, no_data = dict(zip("ab", job.ranges)), dict(zip("ab", job.no_data))
     images, notices, valids = {}, (), []
     for name, path in paths.items():
-        thermal = name == "a" and is_radiometric(path)
+        thermal = name == "a" and temperatures(0, path)
         file = read_image(path, windows.get(name), no_data.get(name), thermal, levels=True)
         notices += file.notices
         images[name] = file.pixels

@@ -2,7 +2,8 @@
 
 Exposures and focus settings of one scene differ in brightness or in sharpness, so what is compared is luminance with
 its local mean removed and its local contrast made one.  The correlation of two images is maximised by OpenCV's
-`findTransformECC` (Evangelidis and Psarakis, IEEE TPAMI 2008, doi:10.1109/TPAMI.2008.113), from coarse to fine.
+`findTransformECC` (Evangelidis and Psarakis, IEEE TPAMI 2008, doi:10.1109/TPAMI.2008.113), from coarse to fine;
+it starts at the shift at which the smallest copies correlate most.
 """
 
 import cv2
@@ -12,12 +13,14 @@ from adasffuse.arguments import checked
 from adasffuse.registration.transform import AlignmentError, Transform
 
 STACK_METHODS = ("translation", "similarity")
-_SIDE = 640  # pixels of the longer side that is worked at, at most
-_LEVELS = 3
+_SIDE = 1280  # pixels of the longer side that is worked at, at most
+_LEVELS = 4
 _LEAST = 0.3  # correlation below which two images show nothing in common
 _LARGEST_SHIFT = 0.1  # of the longer side
 _LARGEST_SCALE = 1.15
 _NOISE = 0.01  # contrast below which there is nothing to compare
+_THUMBNAIL = 160  # pixels of the longer side at which images are compared for `same_scene`
+_ALIKE = 0.3  # correlation of thumbnails from which on two images show one scene
 
 
 @checked
@@ -38,16 +41,16 @@ def register_to(reference: np.ndarray, moving: np.ndarray, method: str) -> Trans
     if reference.ndim != 2 or reference.shape != moving.shape:
         raise ValueError(f"register_to needs two images (H, W) of one size, got {reference.shape}, {moving.shape}")
     height, width = reference.shape
-    factor = min(1.0, _SIDE / max(height, width))
-    size = max(8, round(width * factor)), max(8, round(height * factor))
-    fixed, other = (cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in (reference, moving))
+    fixed, other = (_reduced(image, _SIDE) for image in (reference, moving))
+    size = fixed.shape[::-1]
     matrix = np.eye(2, 3, dtype=np.float32)
-    for level in reversed(range(_LEVELS)):
+    levels = [level for level in reversed(range(_LEVELS)) if min(size) * 2.0**-level >= 24 or not level]
+    for level in levels:
         scale = 2.0**-level
-        if min(size) * scale < 24 and level:
-            continue
         small = max(8, round(size[0] * scale)), max(8, round(size[1] * scale))
         pair = [_comparable(cv2.resize(image, small, interpolation=cv2.INTER_AREA)) for image in (fixed, other)]
+        if level == levels[0]:
+            matrix[:, 2] = _best_shift(*pair)[0] / scale
         matrix[:, 2] *= scale
         matrix, common = _maximised(*pair, matrix, method)
         matrix[:, 2] /= scale
@@ -58,6 +61,28 @@ def register_to(reference: np.ndarray, moving: np.ndarray, method: str) -> Trans
     return Transform("translation" if method == "translation" else "affine", whole, (height, width), (height, width))
 
 
+@checked
+def thumbnail(luma: np.ndarray) -> np.ndarray:
+    """What `same_scene` compares of an image's luminance (H, W) float32 in [0, 1]; at most 160 pixels a side."""
+    return _comparable(_reduced(luma, _THUMBNAIL))
+
+
+@checked
+def same_scene(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two `thumbnail`s of one size show one scene, shifted by up to a tenth of the longer side.
+
+    Neighbours of brackets and focus stacks correlate by 0.8 and more, images of different scenes by up to 0.28; the
+    ends of a long bracket may have nothing in common either.
+    """
+    return _best_shift(one, other)[1] >= _ALIKE
+
+
+def _reduced(luma: np.ndarray, side: int) -> np.ndarray:
+    factor = min(1.0, side / max(luma.shape))
+    size = max(8, round(luma.shape[1] * factor)), max(8, round(luma.shape[0] * factor))
+    return cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
+
+
 def _comparable(luma: np.ndarray) -> np.ndarray:
     """Luminance less its local mean, over its local contrast."""
     sigma = max(2.0, max(luma.shape) / 48)
@@ -66,17 +91,25 @@ def _comparable(luma: np.ndarray) -> np.ndarray:
     return (detail / (contrast + _NOISE)).astype(np.float32)
 
 
+def _best_shift(fixed: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, float]:
+    """The shift (x, y) by whole pixels, up to `_LARGEST_SHIFT`, at which two images correlate most, and by how much."""
+    margin = min(round(_LARGEST_SHIFT * max(fixed.shape)), *((side - 1) // 4 for side in fixed.shape))
+    middle = fixed[margin : fixed.shape[0] - margin, margin : fixed.shape[1] - margin]
+    _, common, _, best = cv2.minMaxLoc(cv2.matchTemplate(other, middle, cv2.TM_CCOEFF_NORMED))
+    return np.array(best, np.float32) - margin, common
+
+
 def _maximised(fixed: np.ndarray, other: np.ndarray, matrix: np.ndarray, method: str) -> tuple[np.ndarray, float]:
     """The movement (2, 3) of the largest correlation near a first guess, and that correlation."""
     if min(fixed.std(), other.std()) < 0.05:
-        raise AlignmentError("an image of the stack has too little content to be registered")
+        raise AlignmentError("has, or its neighbour in the stack has, too little content to be registered")
     motion = cv2.MOTION_TRANSLATION if method == "translation" else cv2.MOTION_AFFINE
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-5)
     try:
         common, found = cv2.findTransformECC(fixed, other, matrix.copy(), motion, stop, None, 5)
     except cv2.error:
         raise AlignmentError(
-            "an image of the stack cannot be registered: it has too little in common with it"
+            "cannot be registered to its neighbour in the stack: they have too little in common; is it of this scene?"
         ) from None
     return (found if method == "translation" else _similar(found, fixed.shape)), float(common)
 
@@ -106,6 +139,6 @@ def _check(matrix: np.ndarray, common: float, size: tuple[int, int]) -> None:
     plausible = shift <= _LARGEST_SHIFT * max(size) and 1 / _LARGEST_SCALE <= scale <= _LARGEST_SCALE
     if common < _LEAST or not plausible:
         raise AlignmentError(
-            f"an image of the stack cannot be registered: correlation {common:.2f}, shift {shift:.1f} pixels, scale "
-            f"{scale:.3f}; is it of this scene?"
+            f"cannot be registered to its neighbour in the stack: correlation {common:.2f}, shift {shift:.1f} pixels, "
+            f"scale {scale:.3f}; is it of this scene?"
         )

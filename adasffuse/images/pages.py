@@ -1,0 +1,59 @@
+"""Stacks in one TIFF file: multi-page files, ImageJ's hyperstacks and OME-TIFF, as microscopes write them.
+
+Page k of a file is called 'FILE[k]', counted from 0; `read_image` and all that reads files by it take such names.
+"""
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from adasffuse.images.formats import DAMAGE, regular_file
+from adasffuse.images.image import ImageError
+
+_TIFF_SUFFIXES = (".tif", ".tiff")
+_IMAGE_AXES = "YXS"  # rows, columns, samples
+_CHANNEL, _DEPTH = "C", "Z"
+
+
+def stacks_in(path: str | Path) -> dict[str, tuple[Path, ...]]:
+    """The stacks that a TIFF file holds, one for each channel and point in time; their pages from front to back.
+
+    A file of one image, or of one image for each channel, holds none; nor does one that cannot be read.
+
+    Returns:
+        Pages by what tells the stacks apart: '' of a single one, else '_c1', '_c2', or '_t1_c1' and so on.
+    Raises:
+        ImageError: no such file, an ImageJ file that was cut off, or its pages are laid out along several axes of which
+            none is known to be the depth.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _TIFF_SUFFIXES:
+        return {}
+    with regular_file(path) as file:
+        try:
+            tiff = tifffile.TiffFile(file)
+            series = tiff.series[0]
+            stated = (tiff.imagej_metadata or {}).get("images", 1)
+            sizes = {axis: size for axis, size in zip(series.axes, series.shape) if axis not in _IMAGE_AXES}
+        except DAMAGE:
+            return {}
+    if stated > math.prod(sizes.values()):
+        raise ImageError(f"{path}: damaged or truncated, it states {stated} pages and holds fewer; copy it again")
+    along = [axis for axis, size in sizes.items() if size > 1 and axis != _CHANNEL]
+    if not along:
+        return {}
+    if len(along) > 1 and _DEPTH not in along:
+        counts = " x ".join(f"{sizes[axis]} ({axis})" for axis in along)
+        raise ImageError(f"{path}: holds {counts} images and does not say which are a stack; save each as a file")
+    depth = _DEPTH if _DEPTH in along else along[0]
+    pages = np.arange(np.prod(list(sizes.values()))).reshape(list(sizes.values()))
+    pages = np.moveaxis(pages, list(sizes).index(depth), -1)
+    others = [(axis, size) for axis, size in sizes.items() if axis != depth]
+    stacks = {}
+    for place in itertools.product(*(range(size) for _, size in others)):
+        name = "".join(f"_{axis.lower()}{k + 1}" for (axis, size), k in zip(others, place) if size > 1)
+        stacks[name] = tuple(path.with_name(f"{path.name}[{page}]") for page in pages[place])
+    return stacks
