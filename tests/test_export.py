@@ -16,7 +16,7 @@ import torch
 from adasffuse.classical.pyramid import blend_pyramids
 from adasffuse.cli import main
 from adasffuse.cli.export import run
-from adasffuse.export.color import fused_color
+from adasffuse.export.color import fused_color, keep_hot_spots
 from adasffuse.export.dense import (
     DenseSpectralFilter,
     blend_pyramids_dense,
@@ -37,7 +37,7 @@ from adasffuse.export.write import (
     write_pt2,
 )
 from adasffuse.files import replacing
-from adasffuse.images.color import keep_hot_colors, rebuild_color
+from adasffuse.images import color
 from adasffuse.images.write import write_image
 from adasffuse.models.network import pad_to_multiple
 from adasffuse.models.spectral import REACH, SpectralFilter
@@ -85,8 +85,17 @@ def test_color_is_that_of_the_package(rule, channels):
     sources, y = [torch.rand(1, planes, 20, 30) for planes in channels], torch.rand(1, 1, 20, 30)
     arrays = [source[0].permute(1, 2, 0).squeeze(-1).numpy() for source in sources]
     fused = y[0, 0].numpy()
-    expected = rebuild_color(keep_hot_colors(fused, arrays[0]) if rule == "a" else fused, arrays, rule, "float")
+    expected = color.rebuild_color(fused, arrays, rule, "float")
     np.testing.assert_allclose(fused_color(y, sources, rule)[0].permute(1, 2, 0), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("planes", [1, 3])
+def test_hot_spots_are_kept_as_by_the_package(planes):
+    y, source = torch.rand(2, 1, 20, 30), torch.rand(2, planes, 20, 30)
+    for k in range(2):
+        functional = source[k].permute(1, 2, 0).squeeze(-1).numpy()
+        expected = color.keep_hot_spots(y[k, 0].numpy(), functional)
+        np.testing.assert_allclose(keep_hot_spots(y, source)[k, 0], expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("rule", ["a", "b", "weighted"])
@@ -100,6 +109,8 @@ def test_the_module_that_is_captured_equals_the_network(task, count, batch):
     model = network(**ALL_PARTS)
     sources = list(0.7 * torch.rand(count, batch, 1, 37, 53))  # between day and night
     expected = model(sources, kinds=TASKS[task].kinds_of(count)).clamp(0, 1)
+    if task == "mif":
+        expected = keep_hot_spots(expected, sources[0])
     before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.testing.assert_close(ExportedFusion(model, TASKS[task], count)(*sources), expected, atol=1e-5, rtol=0)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
