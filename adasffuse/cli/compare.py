@@ -24,7 +24,7 @@ from adasffuse.images.pairs import Scene, find_scenes, folder_and_pattern, read_
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import resolve_ranges, temperatures
 from adasffuse.images.write import quantise, write_image
-from adasffuse.inference.folder import refuse_image_name
+from adasffuse.inference.work import refuse_image_name
 from adasffuse.process import say, say_notices
 from adasffuse.tasks import TASKS
 

@@ -39,8 +39,8 @@ from adasffuse.images.live import Camera, Unseen, Window
 from adasffuse.images.notices import LOOKED_AT, black_hot_notice
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.write import result_depth, suffix_of, write_image
-from adasffuse.inference.folder import try_to_write
 from adasffuse.inference.fuser import Fuser, Prepared
+from adasffuse.inference.results import try_to_write
 from adasffuse.registration.aligner import Aligner
 
 AUDIO = ("auto", "a", "b", "none")
