@@ -21,8 +21,8 @@ from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, load_fuser
-from adasffuse.inference import results as results_module
 from adasffuse.inference import ranks as ranks_module
+from adasffuse.inference import results as results_module
 from adasffuse.inference.folder import fuse_scenes
 from adasffuse.inference.journal import Journal
 from adasffuse.inference.ranks import Ranks
