@@ -18,7 +18,7 @@ from tiny import SHAPE, network, write_weights
 import adasffuse
 from adasffuse.cli import completion, fuse, info, score, train
 from adasffuse.cli.main import COMMANDS, main
-from adasffuse.images.frames import write_video
+from adasffuse.images.video_writing import write_video
 from adasffuse.images.volumes import write_volume
 from adasffuse.registration.aligner import Calibration
 from adasffuse.registration.transform import Transform
