@@ -20,7 +20,8 @@ from torch import Tensor
 
 from adasffuse import Fuser, load_fuser
 from adasffuse.images.color import luminance
-from adasffuse.images.frames import VideoFile, write_video
+from adasffuse.images.frames import VideoFile
+from adasffuse.images.video_writing import write_video
 from adasffuse.inference.video import fuse_video
 from adasffuse.models.network import stack_sources
 from adasffuse.scenes.street import night_scene

@@ -15,7 +15,7 @@ from adasffuse.data.synthesis import expose, focus_far, focus_near
 from adasffuse.downstream.labels import write_voc
 from adasffuse.images.boxes import Box
 from adasffuse.images.color import luminance
-from adasffuse.images.frames import write_video
+from adasffuse.images.video_writing import write_video
 from adasffuse.images.write import quantise, write_image
 from adasffuse.scenes.head import head
 from adasffuse.scenes.street import night_scene

@@ -17,11 +17,12 @@ from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
-from adasffuse.inference.folder import WantedResults, find_work, fuse_folder, fuse_scenes, work_of_files
+from adasffuse.inference.folder import WantedResults, fuse_folder, fuse_scenes
 from adasffuse.inference.journal import settings_of
 from adasffuse.inference.stack import StackOptions, fuse_stack
 from adasffuse.inference.video import fuse_video
 from adasffuse.inference.volume import fuse_volumes
+from adasffuse.inference.work import find_work, work_of_files
 from adasffuse.losses.fusion import LossOptions, fusion_loss
 from adasffuse.metrics.folder import Settings, score_folders
 from adasffuse.models import ModelOptions

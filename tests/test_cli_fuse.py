@@ -21,11 +21,12 @@ from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, load_fuser
-from adasffuse.inference import folder as folder_module
 from adasffuse.inference import ranks as ranks_module
-from adasffuse.inference.folder import find_work, fuse_scenes
+from adasffuse.inference import results as results_module
+from adasffuse.inference.folder import fuse_scenes
 from adasffuse.inference.journal import Journal
 from adasffuse.inference.ranks import Ranks
+from adasffuse.inference.work import find_work
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import TASKS, guess_task
 
@@ -324,14 +325,14 @@ def test_scores_of_the_report_are_those_of_all_finished_pairs(run, pairs, tmp_pa
 
 
 def test_a_full_disk_is_one_error_and_leaves_whole_files(run, pairs, tmp_path, monkeypatch):
-    write = folder_module.write_image
+    write = results_module.write_image
 
     def full_after_one(path, *rest):
         if list((tmp_path / "out").glob("*.png")):
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, *rest)
 
-    monkeypatch.setattr(folder_module, "write_image", full_after_one)
+    monkeypatch.setattr(results_module, "write_image", full_after_one)
     status, out, err = run(pairs, "-o", tmp_path / "out")
     assert status == 1 and err.count("\n") == 1 and "No space left on device; results written before are whole" in err
     assert "pairs fused" not in out and len(files(tmp_path / "out")) == 1
@@ -433,7 +434,7 @@ def test_a_fusion_script_in_two_real_processes(pairs, tmp_path, weights, torchru
 @pytest.mark.slow
 def test_the_share_of_a_process_that_died_is_finished_by_resuming(run, pairs, tmp_path, weights, torchrun, dying):
     done = torchrun(
-        dying("adasffuse.inference.folder", "write_image"), "fuse", pairs, "-o", tmp_path / "out", "--weights", weights
+        dying("adasffuse.inference.results", "write_image"), "fuse", pairs, "-o", tmp_path / "out", "--weights", weights
     )
     assert done.returncode != 0 and "pairs fused" not in done.stdout
     status, out, _ = run(pairs, "-o", tmp_path / "out", "--resume", "--json")

@@ -18,7 +18,7 @@ from tiny import SHAPE, network, write_weights
 import adasffuse
 from adasffuse.cli import completion, fuse, info, score, train
 from adasffuse.cli.main import COMMANDS, main
-from adasffuse.images.frames import write_video
+from adasffuse.images.video_writing import write_video
 from adasffuse.images.volumes import write_volume
 from adasffuse.registration.aligner import Calibration
 from adasffuse.registration.transform import Transform
@@ -226,7 +226,8 @@ def test_a_volume_and_a_video(tmp_path, capsys):
         ("other.json", b'{"a": 1}', "JSON, but no options of a training run, no manifest and no calibration"),
         ("broken.json", b'{"a": ', "begins like JSON: not JSON"),
         ("old.pth", b"\x80\x02}q\x00.", "no whole checkpoint of this package's training (File is not a zip file)"),
-        ("net.onnx", b"\x08\x0a", "a network that adasffuse export has written"),
+        ("net.onnx", b"\x08\x0a", "damaged, or no network that adasffuse export has written"),
+        ("net.pt2", b"PK\x03\x04", "damaged, or no network that adasffuse export has written"),
         ("empty.pth", b"", "the file is empty; info takes"),
         ("run.json", b'{"name": "x", "task": "abc"}', "run.json: unknown task 'abc'"),
         ("run.json", b'{"name": "x", "name": "y", "task": "ivf"}', "option 'name' stands twice"),  # as train says

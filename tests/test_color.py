@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from adasffuse.images.color import fit_gamut, keep_hot_colors, luminance, rebuild_color, rgb_to_ycbcr, ycbcr_to_rgb
+from adasffuse.images.color import fit_gamut, keep_hot_spots, luminance, rebuild_color, rgb_to_ycbcr, ycbcr_to_rgb
 from adasffuse.images.write import quantise
 
 RNG = np.random.default_rng(0)
@@ -153,23 +153,29 @@ def rgb(*levels: int) -> np.ndarray:
 @pytest.mark.parametrize("levels", [(0, 0, 255), (0, 110, 230), (120, 25, 130), (0, 190, 120)])
 def test_cold_colours_take_any_luminance(levels):
     luma = np.linspace(0, 1, 11, dtype=np.float32)[None]
-    assert np.array_equal(keep_hot_colors(luma, rgb(*levels).repeat(11, axis=1)), luma)
+    assert np.array_equal(keep_hot_spots(luma, rgb(*levels).repeat(11, axis=1)), luma)
 
 
 def test_red_keeps_its_colour_and_white_its_brightness_whatever_the_tissue():
     luma = np.array([[0, 0.4, 1]], np.float32)
     red = rgb(240, 50, 0).repeat(3, axis=1)
     own = luminance(red)[0, 0]
-    limited = keep_hot_colors(luma, red)
+    limited = keep_hot_spots(luma, red)
     cb, cr = rgb_to_ycbcr(red)[1:]
     kept = np.hypot(*fit_gamut(limited, cb, cr)) / np.hypot(cb, cr)
     assert kept.min() > 0.4 and np.hypot(*fit_gamut(luma, cb, cr))[0, 2] == 0  # nothing would have been left
     assert np.all(np.diff(limited) > 0.05)  # the tissue's structure stays
     white = np.ones((1, 3, 3), np.float32)
-    assert keep_hot_colors(luma, white).min() == pytest.approx(0.95 * 0.85)
-    assert keep_hot_colors(np.full((1, 3), own), red) == pytest.approx(own)  # its own luminance stays
+    assert keep_hot_spots(luma, white).min() == pytest.approx(0.95 * 0.85)
+    assert keep_hot_spots(np.full((1, 3), own), red) == pytest.approx(own)  # its own luminance stays
 
 
-def test_gray_images_take_any_luminance():
+def test_bright_spots_of_gray_images_keep_their_brightness():
+    """White at least 0.95 less what of the tissue stays, gray below 0.6 anything, and its own luminance what it is."""
     luma = np.linspace(0, 1, 11, dtype=np.float32)[None]
-    assert keep_hot_colors(luma, np.ones((1, 11), np.float32)) is luma
+    kept = keep_hot_spots(luma, np.ones((1, 11), np.float32))
+    np.testing.assert_allclose(kept, np.maximum(luma, 0.95 + 0.15 * (luma - 0.95)), atol=1e-6)
+    assert np.array_equal(keep_hot_spots(luma, np.full((1, 11), 0.59, np.float32)), luma)
+    np.testing.assert_allclose(keep_hot_spots(luma, luma), luma, atol=1e-7)
+    three = np.ones((1, 11, 3), np.float32)
+    np.testing.assert_allclose(keep_hot_spots(luma, three), kept, atol=1e-6)

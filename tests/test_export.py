@@ -16,7 +16,7 @@ import torch
 from adasffuse.classical.pyramid import blend_pyramids
 from adasffuse.cli import main
 from adasffuse.cli.export import run
-from adasffuse.export.color import fused_color
+from adasffuse.export.color import fused_color, keep_hot_spots
 from adasffuse.export.dense import (
     DenseSpectralFilter,
     blend_pyramids_dense,
@@ -25,6 +25,7 @@ from adasffuse.export.dense import (
     smooth_numbers,
 )
 from adasffuse.export.graph import ExportedFusion
+from adasffuse.export.read import read_description
 from adasffuse.export.write import (
     METADATA,
     METADATA_FILE,
@@ -36,7 +37,7 @@ from adasffuse.export.write import (
     write_pt2,
 )
 from adasffuse.files import replacing
-from adasffuse.images.color import keep_hot_colors, rebuild_color
+from adasffuse.images import color
 from adasffuse.images.write import write_image
 from adasffuse.models.network import pad_to_multiple
 from adasffuse.models.spectral import REACH, SpectralFilter
@@ -84,8 +85,17 @@ def test_color_is_that_of_the_package(rule, channels):
     sources, y = [torch.rand(1, planes, 20, 30) for planes in channels], torch.rand(1, 1, 20, 30)
     arrays = [source[0].permute(1, 2, 0).squeeze(-1).numpy() for source in sources]
     fused = y[0, 0].numpy()
-    expected = rebuild_color(keep_hot_colors(fused, arrays[0]) if rule == "a" else fused, arrays, rule, "float")
+    expected = color.rebuild_color(fused, arrays, rule, "float")
     np.testing.assert_allclose(fused_color(y, sources, rule)[0].permute(1, 2, 0), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("planes", [1, 3])
+def test_hot_spots_are_kept_as_by_the_package(planes):
+    y, source = torch.rand(2, 1, 20, 30), torch.rand(2, planes, 20, 30)
+    for k in range(2):
+        functional = source[k].permute(1, 2, 0).squeeze(-1).numpy()
+        expected = color.keep_hot_spots(y[k, 0].numpy(), functional)
+        np.testing.assert_allclose(keep_hot_spots(y, source)[k, 0], expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("rule", ["a", "b", "weighted"])
@@ -99,6 +109,8 @@ def test_the_module_that_is_captured_equals_the_network(task, count, batch):
     model = network(**ALL_PARTS)
     sources = list(0.7 * torch.rand(count, batch, 1, 37, 53))  # between day and night
     expected = model(sources, kinds=TASKS[task].kinds_of(count)).clamp(0, 1)
+    if task == "mif":
+        expected = keep_hot_spots(expected, sources[0])
     before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.testing.assert_close(ExportedFusion(model, TASKS[task], count)(*sources), expected, atol=1e-5, rtol=0)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -189,6 +201,26 @@ def test_pt2_says_nothing_of_where_it_was_made(tmp_path, monkeypatch, captures_a
     assert not any("sample_inputs" in name and content for name, content in contents.items())
 
 
+def test_info_says_what_an_exported_file_says(tmp_path, capsys):
+    """Of an ONNX file and of a pt2 file, as they are laid out; a file of another program is refused."""
+    import onnx
+
+    said = Export(network(**ALL_PARTS), TASKS["mif"], weights="mine").describe()
+    graph = onnx.helper.make_graph([], "empty", [], [])
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "other.onnx")
+    model = onnx.helper.make_model(graph)
+    onnx.helper.set_model_props(model, {METADATA: json.dumps(said)})
+    onnx.save(model, tmp_path / "a.onnx")
+    with zipfile.ZipFile(tmp_path / "a.pt2", "w") as archive:
+        archive.writestr(f"archive/extra/{METADATA_FILE}", json.dumps(said))
+    files = [str(tmp_path / name) for name in ("a.onnx", "a.pt2")]
+    assert main.main(["info", "--json", *files]) == 0
+    for found in json.loads(capsys.readouterr().out)["files"]:
+        assert found["what"].startswith("exported network") and said.items() <= found.items()
+    assert main.main(["info", str(tmp_path / "other.onnx")]) == 1
+    assert "other.onnx: damaged, or no network that adasffuse export has written" in capsys.readouterr().err
+
+
 def test_a_file_that_differs_is_not_written(tmp_path, captures_a_mean):
     for write, name in ((write_onnx, "a.onnx"), (write_pt2, "a.pt2")):
         with pytest.raises(ExportError, match=f"{name} is not written: at 1x53x37 it differs from PyTorch by"):
@@ -220,6 +252,7 @@ def test_onnx_says_what_it_is_and_nothing_of_where_it_was_made(folder):
 
     session = onnxruntime.InferenceSession(folder / "ivf_rgb.onnx", providers=["CPUExecutionProvider"])
     said = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
+    assert read_description(folder / "ivf_rgb.onnx") == said
     assert (said["task"], said["color"], said["range"], said["output"]) == ("ivf", "b", [0, 1], "rgb")
     assert said["inputs"] == [one.name for one in session.get_inputs()] == ["infrared", "visible"]
     assert [one.shape for one in session.get_inputs()] == [["batch", n, "height", "width"] for n in said["channels"]]
@@ -248,6 +281,7 @@ def test_pt2_equals_the_network_at_any_size_and_says_what_it_is(tmp_path):
     write_pt2(tmp_path / "mef.pt2", export)
     extra = {METADATA_FILE: ""}
     module = torch.export.load(str(tmp_path / "mef.pt2"), extra_files=extra).module()
+    assert read_description(tmp_path / "mef.pt2") == json.loads(extra[METADATA_FILE])
     assert json.loads(extra[METADATA_FILE])["inputs"] == ["source_1", "source_2", "source_3"]
     for batch, height, width in [(1, 1, 1), (2, 96, 160), (1, 200, 131)]:
         sources = list(torch.rand(3, batch, 1, height, width))

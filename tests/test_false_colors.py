@@ -17,8 +17,9 @@ from adasffuse.cli import compare
 from adasffuse.cli.arguments import thermal_by_names
 from adasffuse.data.survey import survey_folders
 from adasffuse.images.false_colors import palette_of, palette_places
-from adasffuse.images.frames import FrameFolder, VideoFile, write_video
+from adasffuse.images.frames import FrameFolder, VideoFile
 from adasffuse.images.read import read_image
+from adasffuse.images.video_writing import write_video
 from adasffuse.inference import Fuser
 from adasffuse.metrics.folder import Settings, score_folders
 from adasffuse.tasks import TASKS

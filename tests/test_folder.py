@@ -18,10 +18,12 @@ from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
-from adasffuse.inference import folder as folder_module
+from adasffuse.inference import results as results_module
 from adasffuse.inference.dry_run import plan_scenes
-from adasffuse.inference.folder import SaveError, WantedResults, _Turns, find_work, fuse_folder
+from adasffuse.inference.folder import WantedResults, _Turns, fuse_folder
 from adasffuse.inference.fuser import Fuser
+from adasffuse.inference.results import SaveError
+from adasffuse.inference.work import find_work
 from adasffuse.tasks import TASKS
 
 
@@ -216,13 +218,13 @@ def write_folder(folder: Path, images: list[np.ndarray]) -> None:
         write_image(folder / f"{number}.png", image)
 
 
-def inferno(seed: int) -> np.ndarray:
+def iron(seed: int) -> np.ndarray:
     """An image in false colours, as thermal cameras show them."""
     colors = cv2.applyColorMap(cv2.GaussianBlur(texture(40, 48, seed), (0, 0), 3), cv2.COLORMAP_INFERNO)
     return np.ascontiguousarray(colors[..., ::-1])
 
 
-GRAY, COLORS = [texture(40, 48, seed) for seed in (0, 1)], [inferno(seed) for seed in (2, 3)]
+GRAY, COLORS = [texture(40, 48, seed) for seed in (0, 1)], [iron(seed) for seed in (2, 3)]
 
 
 @pytest.mark.parametrize(
@@ -284,7 +286,7 @@ def test_harmless_files_are_notices(fuser, tmp_path):
 def test_one_notice_for_many_files(fuser, tmp_path):
     write_ivf(tmp_path)
     for path in (tmp_path / "IVF/visible").iterdir():
-        cv2.imwrite(str(path), np.dstack([inferno(1), GRAY[0]]))
+        cv2.imwrite(str(path), np.dstack([iron(1), GRAY[0]]))
     (notice,) = fuse_folder(fuser, ivf_folder(tmp_path), tmp_path / "out").notices
     assert notice == f"{tmp_path}/IVF/visible/1.png: alpha channel dropped (and 2 more files)"
 
@@ -297,7 +299,7 @@ def test_a_full_disk_is_one_error_and_keeps_what_was_written(fuser, tmp_path, mo
             raise ImageError(f"cannot write {path}") from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write_image(path, pixels, depth)
 
-    monkeypatch.setattr(folder_module, "write_image", write)
+    monkeypatch.setattr(results_module, "write_image", write)
     with pytest.raises(SaveError, match=r"cannot write .*out/[3-6]\.png: No space left on device; results written bef"):
         fuse_folder(fuser, ivf_folder(tmp_path), tmp_path / "out")
     assert set(files(tmp_path / "out")) <= {"1.png", "2.png"}

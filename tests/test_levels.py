@@ -13,8 +13,9 @@ from adasffuse.images.no_data import content
 from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
-from adasffuse.inference.folder import WantedResults, find_work, fuse_scenes
+from adasffuse.inference.folder import WantedResults, fuse_scenes
 from adasffuse.inference.fuser import load_fuser
+from adasffuse.inference.work import find_work
 from adasffuse.registration.estimate import misalignment
 
 

@@ -15,7 +15,7 @@ from tiny import texture, write_ivf
 
 from adasffuse.cli import demo
 from adasffuse.cli.main import main
-from adasffuse.images.frames import write_video
+from adasffuse.images.video_writing import write_video
 from adasffuse.images.write import write_image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))

@@ -18,7 +18,7 @@ from adasffuse.images.color import luminance
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
-from adasffuse.inference import folder
+from adasffuse.inference import results as results_module
 from adasffuse.inference.fuser import Fuser
 from adasffuse.registration.aligner import Aligner, Calibration, calibrate, load_calibration
 from adasffuse.registration.estimate import estimate, misalignment, notable_misalignment
@@ -482,7 +482,7 @@ def test_aligning_ends_where_the_disk_is_full(folders, tmp_path, capsys, monkeyp
     def full(path, *rest):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(folder, "write_image", full)
+    monkeypatch.setattr(results_module, "write_image", full)
     sources = [str(folders / "infrared"), str(folders / "visible")]
     assert align.run([*sources, "-o", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.count("No space left on device") == 1

@@ -18,21 +18,15 @@ from skimage import data as photographs
 from adasffuse.cli import video as command
 from adasffuse.images import frames as frames_module
 from adasffuse.images import live
-from adasffuse.images.frames import (
-    FrameError,
-    FrameFolder,
-    Sound,
-    VideoFile,
-    is_video_name,
-    list_frames,
-    write_video,
-)
+from adasffuse.images.frames import FrameError, FrameFolder, VideoFile, is_video_name, list_frames
 from adasffuse.images.image import ImageError
 from adasffuse.images.ranges import parse_range
+from adasffuse.images.video_writing import Sound, write_video
 from adasffuse.images.write import write_image
-from adasffuse.inference import video as video_module
+from adasffuse.inference import live as live_module
 from adasffuse.inference.fuser import Fuser, load_fuser
-from adasffuse.inference.video import FramePairs, check_pair, fuse_video, show_cameras, show_files
+from adasffuse.inference.live import show_cameras, show_files
+from adasffuse.inference.video import FramePairs, check_pair, fuse_video
 from adasffuse.registration.aligner import Aligner
 from adasffuse.registration.transform import Transform
 from adasffuse.scenes.street import night_scene
@@ -654,7 +648,7 @@ def slow_fuser(clock: Clock, seconds: float) -> Fuser:
 
 def test_a_preview_drops_frames_to_stay_live(pair, monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(video_module, "time", clock)
+    monkeypatch.setattr(live_module, "time", clock)
     window = FakeWindow(clock)
     report = show_files(slow_fuser(clock, 0.1), *map(VideoFile, pair), window)
     assert report.shown + report.dropped == 10 and report.dropped == 6
@@ -663,7 +657,7 @@ def test_a_preview_drops_frames_to_stay_live(pair, monkeypatch):
 
 def test_a_preview_keeps_the_pace_of_the_file_and_ends_when_asked(pair, monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(video_module, "time", clock)
+    monkeypatch.setattr(live_module, "time", clock)
     window = FakeWindow(clock, last=6)
     report = show_files(slow_fuser(clock, 0.0), *map(VideoFile, pair), window)
     assert (report.shown, report.dropped) == (6, 0)
@@ -673,7 +667,7 @@ def test_a_preview_keeps_the_pace_of_the_file_and_ends_when_asked(pair, monkeypa
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(video_module, "time", clock)
+    monkeypatch.setattr(live_module, "time", clock)
     FakeCamera.clock = clock
     return clock
 

@@ -28,8 +28,9 @@ from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_file
 from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.write import suffix_of
-from adasffuse.inference.folder import SaveError, former_results, refuse_image_name, save_result, try_to_write
+from adasffuse.inference.results import SaveError, former_results, save_result, try_to_write
 from adasffuse.inference.video import FramePairs, check_pair
+from adasffuse.inference.work import refuse_image_name
 from adasffuse.process import say, say_notices
 from adasffuse.registration.aligner import GRIDS, Aligner, calibrate, load_calibration
 from adasffuse.registration.estimate import MEASURES

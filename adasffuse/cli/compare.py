@@ -33,7 +33,7 @@ from adasffuse.images.pairs import (
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.write import quantise, write_image
-from adasffuse.inference.folder import refuse_image_name
+from adasffuse.inference.work import refuse_image_name
 from adasffuse.process import say, say_notices
 from adasffuse.tasks import TASKS
 

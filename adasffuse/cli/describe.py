@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import ImageCms
 
+from adasffuse.export.read import SUFFIXES as EXPORTED
+from adasffuse.export.read import read_description
 from adasffuse.images.formats import holds_image, is_radiometric, open_image, regular_file
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, VideoFile
 from adasffuse.images.image import ImageError
@@ -34,9 +36,9 @@ from adasffuse.training.checkpoint import CheckpointError, load_checkpoint, newe
 from adasffuse.training.options import Options, parse_options
 
 TAKES = (
-    "info takes images, videos, volumes, weights, folders of training runs, checkpoints, options files and calibrations"
+    "info takes images, videos, volumes, weights, exported networks, folders of training runs, checkpoints, options "
+    "files and calibrations"
 )
-_EXPORTED = (".onnx", ".pt2")
 _HEAD = 16  # bytes
 _UPRIGHT = "upright"
 _TURNED = {
@@ -71,8 +73,8 @@ def describe(name: str) -> dict[str, Any]:
     suffix = path.suffix.lower()
     if suffix == ".safetensors" or head[8:10] == b'{"':
         return _weights(path)
-    if suffix in _EXPORTED:
-        raise ImageError(f"{path}: a network that adasffuse export has written, to be run by other programs; {TAKES}")
+    if suffix in EXPORTED:
+        return {"what": "exported network, to be run by other programs", **read_description(path)}
     if head[:2] == b"PK" or suffix in (".pt", ".pth", ".ckpt"):
         return _checkpoint(path)
     if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{":

@@ -18,7 +18,7 @@ from adasffuse.images.flir import read_shot
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import images_of
 from adasffuse.images.write import write_image
-from adasffuse.inference.folder import refuse_image_name
+from adasffuse.inference.work import refuse_image_name
 from adasffuse.process import say
 
 _SUFFIXES = (".jpg", ".jpeg")

@@ -31,19 +31,11 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import SceneError, SceneFolder, find_scenes
 from adasffuse.images.volumes import is_volume
 from adasffuse.inference.dry_run import Plan, plan_scenes
-from adasffuse.inference.folder import (
-    RESULT_SUFFIXES,
-    FolderReport,
-    WantedResults,
-    Work,
-    find_work,
-    fuse_scenes,
-    work_of_camera,
-    work_of_files,
-)
+from adasffuse.inference.folder import FolderReport, WantedResults, fuse_scenes
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.volume import RESAMPLED, fuse_volumes
+from adasffuse.inference.work import RESULT_SUFFIXES, Work, find_work, work_of_camera, work_of_files
 from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS
 from adasffuse.tasks import TASKS, Task, guess_task

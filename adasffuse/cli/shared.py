@@ -5,8 +5,8 @@ import sys
 from collections.abc import Callable
 
 from adasffuse.files import told
-from adasffuse.inference.folder import SaveError
 from adasffuse.inference.ranks import Ranks, join_ranks
+from adasffuse.inference.results import SaveError
 from adasffuse.process import say
 
 

@@ -28,24 +28,21 @@ from adasffuse.images.metadata import NO_PLACE, loses_place, read_metadata
 from adasffuse.images.pages import stacks_in
 from adasffuse.images.pairs import Scene, SceneFolder, images_of, in_order, other_files
 from adasffuse.inference.dry_run import check_result, unwritable
-from adasffuse.inference.folder import (
-    RESULT_SUFFIXES,
+from adasffuse.inference.fuser import Fuser
+from adasffuse.inference.journal import settings_of, stamps
+from adasffuse.inference.ranks import Ranks
+from adasffuse.inference.results import (
     SaveError,
-    Work,
     former_results,
     journal_of,
     note_result,
     outdated_notice,
     prepare_results,
-    refuse_image_name,
-    refuse_to_overwrite,
     save_result,
     stale_results,
 )
-from adasffuse.inference.fuser import Fuser
-from adasffuse.inference.journal import settings_of, stamps
-from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.stack import FusedStack, StackOptions, fuse_stack, plan_stack
+from adasffuse.inference.work import RESULT_SUFFIXES, Work, refuse_image_name, refuse_to_overwrite
 from adasffuse.process import say
 from adasffuse.registration.stacks import STACK_METHODS
 from adasffuse.tasks import TASKS

@@ -27,9 +27,10 @@ from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import Scene, SceneError, SceneFolder, read_scene, scene_folders
 from adasffuse.images.ranges import RangeSpec
-from adasffuse.inference.folder import FolderReport, SaveError, fuse_folder
+from adasffuse.inference.folder import FolderReport, fuse_folder
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.ranks import Ranks
+from adasffuse.inference.results import SaveError
 from adasffuse.metrics import ScoreTable, identity_error
 from adasffuse.metrics.conventions import scores_beside
 from adasffuse.metrics.folder import Settings, find_annotations, find_references, score_pairs

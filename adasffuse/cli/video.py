@@ -19,22 +19,13 @@ from adasffuse.cli.arguments import (
     words_of_source,
 )
 from adasffuse.files import check_outputs, printable, told
-from adasffuse.images.frames import DEFAULT_QUALITY, DEFAULT_RATE, FrameFolder, VideoFile, is_video_name, list_frames
+from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, VideoFile, is_video_name, list_frames
 from adasffuse.images.image import ImageError
 from adasffuse.images.live import Camera, Unseen, Window
 from adasffuse.images.ranges import RangeSpec
-from adasffuse.inference.video import (
-    AUDIO,
-    FramePairs,
-    Frames,
-    LiveReport,
-    check_output,
-    check_pair,
-    fuse_video,
-    show_cameras,
-    show_files,
-    sound_giver,
-)
+from adasffuse.images.video_writing import DEFAULT_QUALITY
+from adasffuse.inference.live import LiveReport, show_cameras, show_files
+from adasffuse.inference.video import AUDIO, FramePairs, Frames, check_output, check_pair, fuse_video, sound_giver
 from adasffuse.process import say
 from adasffuse.registration.aligner import Aligner, load_calibration
 from adasffuse.tasks import TASKS, find_task, guess_task

@@ -14,9 +14,10 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 from adasffuse.images.write import write_image
-from adasffuse.inference.folder import Work, fuse_scenes
+from adasffuse.inference.folder import fuse_scenes
 from adasffuse.inference.fuser import load_fuser
 from adasffuse.inference.journal import Journal, stamps
+from adasffuse.inference.work import Work
 from adasffuse.models import RELEASED_SIZES
 from adasffuse.models.weights import RUN_WEIGHTS, WeightsError, find_weights
 

@@ -30,7 +30,7 @@ def luma(source: Tensor) -> Tensor:
 def fused_color(y: Tensor, sources: Sequence[Tensor], rule: str) -> Tensor:
     """The fused image, (B, 3, H, W) in [0, 1]: fused luminance with the sources' chroma, out of gamut shrunk.
 
-    As `rebuild_color`, after `keep_hot_colors` for rule 'a'; luminance is not rounded to levels.
+    As `rebuild_color`; luminance is not rounded to levels.
 
     Args:
         y: (B, 1, H, W) fused luminance in [0, 1].
@@ -38,8 +38,6 @@ def fused_color(y: Tensor, sources: Sequence[Tensor], rule: str) -> Tensor:
         rule: 'a' (the first source), 'b' (the others) or 'weighted' (all).
     """
     used = {"a": sources[:1], "b": sources[1:], "weighted": sources}[rule]
-    if rule == "a":
-        y = _keep_hot_colors(y, used[0])
     cb, cr = _weighted_chroma([_chroma(source) for source in used])
     red, green, blue = _offsets(cb, cr)
     highest = torch.maximum(torch.maximum(red, green), blue).clamp(min=_LEAST)
@@ -48,19 +46,18 @@ def fused_color(y: Tensor, sources: Sequence[Tensor], rule: str) -> Tensor:
     return (y + scale * torch.cat([red, green, blue], dim=1)).clamp(0.0, 1.0)
 
 
-def _keep_hot_colors(y: Tensor, colored: Tensor) -> Tensor:
-    """`keep_hot_colors`, which leaves images without colour as they are."""
-    own = luma(colored)
-    cb, cr = _chroma(colored)
-    warm = float(LEAST_CHROMA) * _ramp(cr - cb.clamp(min=0), WARM)
-    red, green, blue = _offsets(cb, cr)
-    dark_red = -warm * torch.minimum(torch.minimum(red, green), blue)
-    darkest = torch.maximum(dark_red, float(LEAST_LUMA) * own * _ramp(own, BRIGHT))
-    brightest = 1 - warm * torch.maximum(torch.maximum(red, green), blue)
+def keep_hot_spots(y: Tensor, functional: Tensor) -> Tensor:
+    """`adasffuse.images.color.keep_hot_spots` of luminance (B, 1, H, W) and a source, (B, 1, H, W) or (B, 3, H, W)."""
+    own = luma(functional)
+    darkest, brightest = float(LEAST_LUMA) * own * _ramp(own, BRIGHT), torch.ones_like(y)
+    if functional.shape[1] == 3:
+        cb, cr = _chroma(functional)
+        warm = float(LEAST_CHROMA) * _ramp(cr - cb.clamp(min=0), WARM)
+        red, green, blue = _offsets(cb, cr)
+        darkest = torch.maximum(-warm * torch.minimum(torch.minimum(red, green), blue), darkest)
+        brightest = 1 - warm * torch.maximum(torch.maximum(red, green), blue)
     limited = torch.minimum(torch.maximum(y, darkest), brightest)
-    spread = colored.amax(dim=1, keepdim=True) - colored.amin(dim=1, keepdim=True)
-    has_color = spread.amax(dim=(2, 3), keepdim=True) > 0  # (B, 1, 1, 1)
-    return torch.where(has_color, limited + float(STRUCTURE) * (y - limited), y)
+    return limited + float(STRUCTURE) * (y - limited)
 
 
 def _chroma(rgb: Tensor) -> tuple[Tensor, Tensor]:

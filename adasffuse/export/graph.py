@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adasffuse.export.color import fused_color, luma
+from adasffuse.export.color import fused_color, keep_hot_spots, luma
 from adasffuse.export.dense import DenseSpectralFilter, DenseTargetLift, blend_pyramids_dense, extend
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.mamba import Mixer
@@ -27,6 +27,7 @@ class ExportedFusion(nn.Module):
     def __init__(self, model: AdaSFFuse, task: Task, count: int = 2, colour: bool = False) -> None:
         super().__init__()
         self.color = task.color if colour else None
+        self.keeps_hot_spots = task.color == "a"
         self.channels = source_channels(task, count, colour)
         self.kinds = task.kinds_of(count) if model.options.kinds else ()
         self.raises = model.targets is not None and sorted(self.kinds) == sorted(RAISED)
@@ -42,6 +43,8 @@ class ExportedFusion(nn.Module):
         if self.raises:
             fused = self.model.targets(fused, lumas[self.kinds.index("infrared")], lumas[self.kinds.index("visible")])
         fused = fused.clamp(0.0, 1.0)
+        if self.keeps_hot_spots:
+            fused = keep_hot_spots(fused, sources[0])
         return fused_color(fused, sources, self.color) if self.color else fused
 
 

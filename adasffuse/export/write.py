@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as symbolic_config
 
-from adasffuse.export.color import fused_color, luma
+from adasffuse.export.color import fused_color, keep_hot_spots, luma
 from adasffuse.export.graph import ExportedFusion, source_channels
 from adasffuse.files import replacing
 from adasffuse.models import AdaSFFuse
@@ -77,6 +77,8 @@ class Export:
         """What the file must give, by the network itself."""
         kinds = self.task.kinds_of(self.count) if self.model.options.kinds else ()
         fused = self.model(*map(luma, sources), kinds=kinds).clamp(0, 1)
+        if self.task.color == "a":
+            fused = keep_hot_spots(fused, sources[0])
         return fused_color(fused, sources, self.task.color) if self.colour else fused
 
 

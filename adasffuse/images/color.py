@@ -151,28 +151,30 @@ def is_gray(pixels: np.ndarray) -> bool:
     return bool((red == green).all() and (green == blue).all())
 
 
-def keep_hot_colors(luma: np.ndarray, colored: np.ndarray) -> np.ndarray:
-    """Luminance at which high activity in an image of false colours stays visible.
+def keep_hot_spots(luma: np.ndarray, functional: np.ndarray) -> np.ndarray:
+    """Luminance at which high activity in a PET or SPECT image stays visible, and what is dense in a CT image.
 
     In the colour maps of PET and SPECT red, orange and, at the top, white stand for high activity.  Red is darker than
     bright tissue, with whose luminance nothing of it would be left; white and pale yellow turn gray and olive where
-    dark tissue gives the luminance.  So where a colour is warm, the luminance is moved towards what leaves
-    `LEAST_CHROMA` of the chroma in gamut, and where it is bright, towards `LEAST_LUMA` of its own luminance.  Of
-    what goes beyond, `STRUCTURE` stays, and with it that of the tissue.  Other colours change nothing.
+    dark tissue gives the luminance, and white spots of gray images are lost beside brighter tissue.  So where a colour
+    is warm, the luminance is moved towards what leaves `LEAST_CHROMA` of the chroma in gamut, and where it is bright,
+    towards `LEAST_LUMA` of its own luminance.  Of what goes beyond, `STRUCTURE` stays, and with it that of the tissue.
+    Other colours change nothing.
 
     Args:
         luma: (H, W) fused luminance in [0, 1].
-        colored: the image that gives the result its chroma, (H, W) or (H, W, 3) RGB in [0, 1].
+        functional: the first source, which gives the result its chroma, (H, W) or (H, W, 3) RGB in [0, 1].
     Returns:
         (H, W) float32.
     """
-    if colored.ndim == 2:
-        return luma
-    own, cb, cr = rgb_to_ycbcr(colored)
-    warm = LEAST_CHROMA * _ramp(cr - np.maximum(cb, 0), WARM)
-    red, green, blue = _offsets(cb, cr)
-    darkest = np.maximum(-warm * np.minimum(np.minimum(red, green), blue), LEAST_LUMA * own * _ramp(own, BRIGHT))
-    brightest = 1 - warm * np.maximum(np.maximum(red, green), blue)
+    own = luminance(functional)
+    darkest, brightest = LEAST_LUMA * own * _ramp(own, BRIGHT), np.float32(1)
+    if functional.ndim == 3:
+        _, cb, cr = rgb_to_ycbcr(functional)
+        warm = LEAST_CHROMA * _ramp(cr - np.maximum(cb, 0), WARM)
+        red, green, blue = _offsets(cb, cr)
+        darkest = np.maximum(-warm * np.minimum(np.minimum(red, green), blue), darkest)
+        brightest = 1 - warm * np.maximum(np.maximum(red, green), blue)
     limited = np.clip(luma, darkest, brightest)
     return limited + STRUCTURE * (luma - limited)
 

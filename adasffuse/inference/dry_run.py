@@ -9,8 +9,10 @@ from adasffuse.images.image import Image
 from adasffuse.images.notices import Seen, folder_notices, seen_of
 from adasffuse.images.pairs import Scene
 from adasffuse.images.write import check_suffix, result_depth
-from adasffuse.inference.folder import FolderReport, Reading, WantedResults, Work, former_results, open_journal
+from adasffuse.inference.folder import FolderReport, Reading, WantedResults, open_journal
 from adasffuse.inference.fuser import Fuser
+from adasffuse.inference.results import former_results
+from adasffuse.inference.work import Work
 
 
 @dataclass(frozen=True)

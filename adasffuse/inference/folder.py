@@ -3,13 +3,10 @@
 While the network works on some scenes, others are read, coloured and written.
 """
 
-import errno
 import itertools
-import os
-import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,12 +18,10 @@ import torch
 from tqdm import tqdm
 
 from adasffuse.arguments import checked
-from adasffuse.files import DISK_FULL, name_of, not_written, printable, remove_abandoned, told
-from adasffuse.images.formats import file_of
-from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
-from adasffuse.images.image import Image, ImageError
+from adasffuse.files import printable, told
+from adasffuse.images.image import Image
 from adasffuse.images.levels import expanded, is_large
-from adasffuse.images.metadata import KEPT, NO_PLACE, Metadata, loses_place, read_metadata
+from adasffuse.images.metadata import KEPT, NO_PLACE, loses_place, read_metadata
 from adasffuse.images.notices import (
     LOOKED_AT,
     Seen,
@@ -36,30 +31,32 @@ from adasffuse.images.notices import (
     seen_of,
     window_notices,
 )
-from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, read_scene, scene_of_files
+from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, read_scene
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import RangeSpec, resolve_range
-from adasffuse.images.read import IMAGE_SUFFIXES
-from adasffuse.images.volumes import is_volume
-from adasffuse.images.write import DEPTHS, check_suffix, quantise, result_depth, suffix_of, write_image
+from adasffuse.images.write import check_suffix, quantise, result_depth
 from adasffuse.inference.fuser import Fuser, source_name
-from adasffuse.inference.journal import Journal, Stamp, settings_of, stamps
+from adasffuse.inference.journal import Journal, settings_of, stamps
 from adasffuse.inference.ranks import Ranks
+from adasffuse.inference.results import (
+    SaveError,
+    former_results,
+    journal_of,
+    note_result,
+    open_folder,
+    outdated_notice,
+    save_result,
+    stale_results,
+)
+from adasffuse.inference.work import PANELS, Work, find_work
 from adasffuse.process import release_freed_memory
 from adasffuse.registration.aligner import GRIDS, Aligner, measure_of
 from adasffuse.registration.camera import read_camera_pair
 from adasffuse.registration.estimate import CROSS_MODAL, notable_misalignment
 from adasffuse.tasks import Task
 
-PANELS = "panels"  # folder below that of the results
-RESULT_SUFFIXES = (".png", ".tif", ".tiff")
 _PANEL_HEIGHT = 1080  # pixels, at most
 _LARGE = 1 << 20  # pixels from which on an image gets all threads: they share its work well, and memory is bounded
-_HOPELESS = (*DISK_FULL, errno.EROFS)  # what no later file will be spared
-
-
-class SaveError(OSError):
-    """The folder of the results cannot be written: nothing more can be saved there."""
 
 
 @dataclass
@@ -138,32 +135,6 @@ def fuse_folder(
     return fuse_scenes(fuser, find_work(folder, save_dir, patterns), wanted, ranks=ranks)
 
 
-@dataclass(frozen=True)
-class Work:
-    """Scenes to fuse, and where their results go."""
-
-    folder: SceneFolder  # where they lie
-    scenes: tuple[Scene, ...]
-    problems: tuple[SceneProblem, ...]  # what belongs to no scene
-    save_dir: Path
-    file: Path | None = None  # of the result, where one scene was given by its files
-    camera: bool = False  # each file is a pair by itself, named for both sources: FLIR's radiometric JPEG
-
-    def result(self, scene: Scene, depth: str) -> Path:
-        """The file of a result of depth '8', '16' or 'float'."""
-        return self.file or self.save_dir / f"{scene.stem}{suffix_of(depth)}"
-
-    def panel(self, scene: Scene) -> Path:
-        """The file that shows the sources and the result of a scene side by side."""
-        if self.file:
-            return self.file.with_name(f"{self.file.stem}_panel.png")
-        return self.save_dir / PANELS / f"{scene.stem}.png"
-
-    def places(self, scene: Scene) -> list[Path]:
-        """All files that may be written of a scene."""
-        return [*(self.result(scene, depth) for depth in DEPTHS), self.panel(scene)]
-
-
 @checked
 @dataclass(frozen=True)
 class WantedResults:
@@ -231,63 +202,6 @@ class Reading:
 
 
 @checked
-def find_work(folder: SceneFolder, save_dir: str | Path, patterns: Sequence[str | None] | None = None) -> Work:
-    """The scenes of a folder, with results in `save_dir`; arguments and errors as of `fuse_folder`."""
-    refuse_image_name(Path(save_dir))
-    scenes, problems = find_scenes(folder.folders, patterns)
-    work = Work(folder, tuple(scenes), tuple(problems), Path(save_dir))
-    refuse_to_overwrite(work)
-    return work
-
-
-@checked
-def work_of_files(paths: Sequence[str | Path], file: str | Path) -> Work:
-    """One scene, given by its files.
-
-    Args:
-        paths: one per source, in the task's order.
-        file: of the result, .png or .tif.
-    Raises:
-        ImageError: another suffix, two sources are one file, or the result would overwrite a source.
-    """
-    file = Path(file)
-    if len(paths) < 2:
-        raise ImageError(f"fusing needs a file for each of two or more sources, got {len(paths)}")
-    return _work_of_scene(scene_of_files(file.stem, [Path(path) for path in paths]), file)
-
-
-@checked
-def work_of_camera(source: str | Path, out: str | Path, pattern: str | None = None) -> Work:
-    """Files that are a pair by themselves: radiometric JPEGs with a photograph inside.
-
-    Args:
-        source: one file, or a folder of them.
-        out: file of the result, or folder of the results.
-        pattern: how the files of a folder are called, see `adasffuse.images.pairs.find_scenes`.
-    Raises:
-        ImageError: as `find_work` and `work_of_files`.
-    """
-    source, out = Path(source), Path(out)
-    if source.is_file():
-        return _work_of_scene(Scene(out.stem, (source, source)), out, camera=True)
-    refuse_image_name(out)
-    scenes, problems = find_scenes((source,), (pattern,))
-    pairs = tuple(Scene(scene.paths[0].stem, scene.paths * 2) for scene in scenes)  # a pattern shares no names here
-    work = Work(SceneFolder(name_of(source), (source, source)), pairs, tuple(problems), out, camera=True)
-    refuse_to_overwrite(work)
-    return work
-
-
-def _work_of_scene(scene: Scene, file: Path, camera: bool = False) -> Work:
-    if file.suffix.lower() not in RESULT_SUFFIXES:
-        raise ImageError(f"{file}: results are written to files ending in {', '.join(RESULT_SUFFIXES)}, or to a folder")
-    folder = SceneFolder(scene.stem, tuple(path.parent for path in scene.paths))
-    work = Work(folder, (scene,), (), file.parent, file, camera)
-    refuse_to_overwrite(work)
-    return work
-
-
-@checked
 def fuse_scenes(
     fuser: Fuser,
     work: Work,
@@ -308,7 +222,7 @@ def fuse_scenes(
     """
     wanted, ranks = wanted or WantedResults(), ranks or Ranks()
     reading = wanted.resolved(fuser.task, work)
-    _open_folder(work)
+    open_folder(work)
     report = FolderReport(work.folder.name, work.file or work.save_dir, f"{fuser.precision} on {fuser.device}")
     report.ranges, report.no_data = reading.ranges, reading.no_data
     started, done = time.perf_counter(), []
@@ -427,53 +341,6 @@ def open_journal(
     return journal_of(work.save_dir, settings, resume, rank)
 
 
-def journal_of(save_dir: Path, settings: str, resume: bool, rank: int = 0) -> Journal:
-    """The journal of a folder of results; raises SaveError where one cannot be read, or none be written."""
-    try:
-        return Journal(save_dir, settings, resume, rank)
-    except OSError as error:
-        raise SaveError(f"cannot keep a journal in {error.filename or save_dir}: {error.strerror or error}") from error
-
-
-def note_result(journal: Journal, scene: Scene, sources: Sequence[Stamp], results: Sequence[Path]) -> None:
-    """`Journal.note`; raises SaveError where that cannot be noted."""
-    try:
-        journal.note(scene, sources, results)
-    except OSError as error:
-        raise SaveError(not_written(f"the journal {error.filename or results[0].parent}", error)) from error
-
-
-def outdated_notice(count: int) -> list[str]:
-    """A notice of results that an earlier run had finished otherwise; [] for none."""
-    if not count:
-        return []
-    results = "1 result" if count == 1 else f"{count} results"
-    return [f"{results} of an earlier run had other settings, weights or another version, and were not kept"]
-
-
-def stale_results(work: Work, failed: Iterable[str]) -> list[str]:
-    """A notice of files that lie where scenes that failed would have theirs; [] for none."""
-    places = dict.fromkeys(work.result(Scene(stem, ()), depth) for stem in failed for depth in DEPTHS)
-    stale = [path for path in places if os.path.isfile(path)]
-    if not stale:
-        return []
-    files = "1 file" if len(stale) == 1 else f"{len(stale)} files"
-    return [f"{files} of an earlier run, such as {stale[0]}, stay where scenes have failed now"]
-
-
-def former_results(results: Iterable[Path]) -> list[str]:
-    """A notice of files beside results that have their names in another format, as an earlier run wrote them."""
-    beside = [path.with_suffix(suffix) for path in results for suffix in RESULT_SUFFIXES if suffix != path.suffix]
-    beside = sorted(path for path in set(beside) if os.path.isfile(path))  # a longer name may be too long
-    if not beside:
-        return []
-    files = "1 file" if len(beside) == 1 else f"{len(beside)} files"
-    return [
-        f"{beside[0].parent}: {files} of an earlier run, such as {beside[0].name}, have the names of results "
-        "in another format; remove what is not wanted, or choose another folder"
-    ]
-
-
 @dataclass
 class _Fused:
     """What is remembered of a fused scene, without its pixels."""
@@ -499,75 +366,6 @@ def _fuse_images(
     with turns.one(height * width):
         luma = fuser.fuse_prepared(prepared)
     return fuser.finish(luma, prepared, stretch, depth), prepared.remarks
-
-
-def save_result(path: Path, fused: np.ndarray, depth: str, metadata: Metadata | None = None) -> None:
-    """Write a result.
-
-    Raises:
-        SaveError: the disk is full, or cannot be written any more.
-        ImageError: this file cannot be written.
-    """
-    try:
-        write_image(path, fused, depth, metadata)
-    except (ImageError, OSError) as error:
-        cause = error if isinstance(error, OSError) else error.__cause__
-        if isinstance(cause, OSError) and cause.errno in _HOPELESS:
-            raise SaveError(f"cannot write {path}: {cause.strerror}; results written before are whole") from error
-        raise
-
-
-def prepare_results(work: Work) -> None:
-    """Make the folder of the results.
-
-    Raises:
-        ImageError: a result would lie among the sources or take the place of one.
-        SaveError: the folder cannot be written.
-    """
-    refuse_to_overwrite(work)
-    _open_folder(work)
-
-
-def _open_folder(work: Work) -> None:
-    """Make the folder of the results, and remove what a run that was killed has left of these; errors as above."""
-    try_to_write(work.save_dir)
-    remove_abandoned(path for scene in work.scenes for path in work.places(scene))
-
-
-def refuse_image_name(save_dir: Path) -> None:
-    """Raise ImageError where what is to become a folder of results has the name of an image, a video or a volume."""
-    of_file = save_dir.suffix.lower() in {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *OTHER_VIDEO_SUFFIXES}
-    if (of_file or is_volume(save_dir)) and not save_dir.is_dir():
-        raise ImageError(
-            f"{save_dir}: results need a folder here, and this is the name of a file; give a name without such a "
-            f"suffix (the result of two files, or of one stack, may be a file, of these kinds only: "
-            f"{', '.join(RESULT_SUFFIXES)})"
-        )
-
-
-def refuse_to_overwrite(work: Work) -> None:
-    """Raise ImageError where results would lie in a source folder or take the place of a source."""
-    sources = {file_of(path).resolve() for scene in work.scenes for path in scene.paths}
-    if work.file is None:
-        places = {work.save_dir.resolve(), (work.save_dir / PANELS).resolve()}
-        for source in work.folder.folders:
-            if source.resolve() in places:
-                raise ImageError(f"results would lie among the sources in {source}; choose another folder for them")
-    for scene in work.scenes:
-        for path in work.places(scene):
-            if path.resolve() in sources:
-                where = "file for the result" if work.file else "folder for the results"
-                raise ImageError(f"the result {path} would overwrite a source; choose another {where}")
-
-
-def try_to_write(save_dir: Path) -> None:
-    """Make the folder of the results, and raise SaveError unless files can be made in it."""
-    try:
-        save_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=save_dir):
-            pass
-    except OSError as error:
-        raise SaveError(not_written(f"results to {save_dir}", error)) from error
 
 
 def _notices(

@@ -15,7 +15,7 @@ from torch import Tensor
 from adasffuse.arguments import CALLER, checked
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
-from adasffuse.images.color import is_colorful, is_gray, keep_hot_colors, rebuild_color
+from adasffuse.images.color import is_colorful, is_gray, keep_hot_spots, rebuild_color
 from adasffuse.images.image import Image, ImageNotice
 from adasffuse.images.levels import compacted, expanded, is_large, luma_of
 from adasffuse.images.no_data import Gap, complete, content, find_gaps, without_empty
@@ -288,7 +288,7 @@ class Fuser:
         """Luminance with the sources' chroma, rounded to a depth."""
         sources = [expanded(one) for one in pixels]
         if self.task.color == "a":
-            luma = keep_hot_colors(luma, sources[0])
+            luma = keep_hot_spots(luma, sources[0])
         return quantise(rebuild_color(luma, sources, self.task.color, depth), depth)
 
     @torch.inference_mode()

@@ -20,27 +20,22 @@ from tqdm import tqdm
 
 from adasffuse.arguments import checked
 from adasffuse.files import printable
-from adasffuse.images.arrays import as_image
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import (
-    DEFAULT_QUALITY,
     OTHER_VIDEO_SUFFIXES,
-    WORST_QUALITY,
     Frame,
     FrameError,
     FrameFolder,
-    Sound,
     VideoFile,
     is_video_name,
-    write_video,
 )
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.live import Camera, Unseen, Window
 from adasffuse.images.notices import LOOKED_AT, black_hot_notice
 from adasffuse.images.read import IMAGE_SUFFIXES
+from adasffuse.images.video_writing import DEFAULT_QUALITY, WORST_QUALITY, Sound, write_video
 from adasffuse.images.write import result_depth, suffix_of, write_image
-from adasffuse.inference.folder import try_to_write
 from adasffuse.inference.fuser import Fuser, Prepared
+from adasffuse.inference.results import try_to_write
 from adasffuse.registration.aligner import Aligner
 
 AUDIO = ("auto", "a", "b", "none")
@@ -201,7 +196,7 @@ def fuse_video(
         output: a video file, .mp4, .mkv, .mov or .m4v; any other name is a folder of PNG frames (TIFF for 'float'),
             which must hold no images.
         depth: of frames in a folder, '8', '16', 'float' or 'auto': 8 bits unless both sources are deeper.
-        quality: of a video, see `adasffuse.images.frames.write_video`.
+        quality: of a video, see `adasffuse.images.video_writing.write_video`.
         audio: whose sound is copied into a video, 'a', 'b', 'none' or 'auto': that of B, or else that of A.
         shortest: one sequence may be shorter than the other; what both have is fused.
         align: brings each pair of frames to one grid, that of B: `grid` is 'b'; needed where sizes differ.
@@ -212,7 +207,7 @@ def fuse_video(
         ValueError: unknown audio, quality or depth, a depth that a video cannot have, or an alignment to A's pixels.
     """
     output = Path(output)
-    _check_grid(align)
+    check_grid(align)
     if audio not in AUDIO:
         raise ValueError(f"audio must be one of {', '.join(AUDIO)}, got {audio!r}")
     if not 0 <= quality <= WORST_QUALITY:
@@ -225,13 +220,15 @@ def fuse_video(
     report = VideoReport(str(output), where, b.width, b.height, float(b.rate), str(giver.path) if giver else "")
     end, written = Fraction(0), set()
     started = time.perf_counter()
-    with _writer(output, b, depth, quality, giver, a) as write, _Stages() as stages:
+    with _writer(output, b, depth, quality, giver, a) as write, Stages() as stages:
         source = iter(pairs)
 
         def read() -> tuple[Frame, Prepared] | None:
             pair = next(source, None)
             return (
-                None if pair is None else (pair[1], _prepare(fuser, *(frame.image for frame in pair), align, notices))
+                None
+                if pair is None
+                else (pair[1], prepare_frames(fuser, *(frame.image for frame in pair), align, notices))
             )
 
         def finish(frame: Frame, prepared: Prepared, luma: np.ndarray) -> None:
@@ -306,7 +303,7 @@ def check_output(a: Frames, b: Frames, output: Path, depth: str = "auto") -> Non
         )
 
 
-def _check_grid(align: Aligner | None) -> None:
+def check_grid(align: Aligner | None) -> None:
     """Raise ValueError where frames would be brought to A's pixels: B leads."""
     if align is not None and align.grid != "b":
         raise ValueError(
@@ -314,7 +311,7 @@ def _check_grid(align: Aligner | None) -> None:
         )
 
 
-def _prepare(
+def prepare_frames(
     fuser: Fuser, first: Image, second: Image, align: Aligner | None = None, notices: "_Notices | None" = None
 ) -> Prepared:
     """Two frames as the network takes them, brought to one grid where `align` is given."""
@@ -364,14 +361,14 @@ class _Notices:
         return said
 
 
-class _Stages:
+class Stages:
     """Two threads: one prepares frames ahead of the network, one finishes and writes behind it."""
 
     def __init__(self) -> None:
         self._reader, self._writer = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self._behind: deque = deque()
 
-    def __enter__(self) -> "_Stages":
+    def __enter__(self) -> "Stages":
         return self
 
     def __exit__(self, *error: object) -> None:  # after an error or an interrupt, what has not begun is dropped
@@ -439,130 +436,3 @@ def _expected(a: Frames, b: Frames) -> int | None:
     """About how many frames there will be."""
     lengths = [one.duration for one in (a, b) if one.duration is not None]
     return round(min(lengths) * b.rate) if lengths else None
-
-
-@dataclass
-class LiveReport:
-    """What became of a preview or a recording."""
-
-    shown: int = 0  # frames that were fused, for a window, a file or both
-    dropped: int = 0  # frames of B that were passed over to stay live
-    seconds: float = 0.0
-    problem: str = ""
-    output: str = ""  # file that they were written to
-    seen: bool = True  # whether in a window
-
-    def summary(self) -> str:
-        pace = self.shown / self.seconds if self.seconds else 0.0
-        done = "shown" if self.seen else "recorded"
-        place = f" -> {self.output}" if self.output else ""
-        return printable(f"{self.shown} frames {done}, {pace:.1f} frames/s, {self.dropped} dropped{place}")
-
-
-def show_files(fuser: Fuser, a: Frames, b: Frames, window: Window, align: Aligner | None = None) -> LiveReport:
-    """Show the fusion of two sequences at their own speed until they end or the user does; late frames are dropped."""
-    _check_grid(align)
-    pairs, report, started = FramePairs(a, b), LiveReport(), time.perf_counter()
-    interval = float(1 / b.rate)
-    with _Stages() as stages:
-        source = iter(pairs)
-        for first, second in stages.read_ahead(lambda: next(source, None)):
-            ahead = float(second.seconds) - (time.perf_counter() - started)
-            if ahead < -interval and report.shown:
-                report.dropped += 1
-                continue
-            fused = _fuse_live(fuser, first.image, second.image, align)
-            ahead = float(second.seconds) - (time.perf_counter() - started)
-            report.shown += 1
-            window.show(fused, _live_title(report, started))
-            if window.closed(max(ahead, 0)):
-                break
-    report.seconds, report.problem = time.perf_counter() - started, pairs.damage
-    return report
-
-
-def show_cameras(
-    fuser: Fuser,
-    a: Camera,
-    b: Camera,
-    window: Window | Unseen,
-    output: str | Path | None = None,
-    quality: int = DEFAULT_QUALITY,
-    align: Aligner | None = None,
-    seconds: float | None = None,
-    ranges: tuple[tuple[float, float] | None, ...] = (None, None),
-    no_data: tuple[float | None, ...] = (None, None),
-) -> LiveReport:
-    """Show the fusion of what two cameras see now, or only record it, until the user ends it.
-
-    Args:
-        window: where it is shown; `Unseen` where it is not.
-        output: a video file that the frames are written to, with their times.
-        seconds: ends it as well, from the first frames on.
-        ranges, no_data: of A and of B, as in `Fuser.fuse`: frames have 8 bits, and (255, 0) inverts those of a camera
-            that shows what is hot in black.
-    Raises:
-        ImageError: sizes differ and there is no `align`, a camera gives no frame at all, or the file cannot be
-            written.
-    """
-    _check_grid(align)
-    report, started = LiveReport(output=str(output or ""), seen=not isinstance(window, Unseen)), time.perf_counter()
-    readings = list(zip((a, b), ranges, no_data, fuser.task.thermal or (False, False)))
-    first, second = (_newest(*reading) for reading in readings)
-    began = time.perf_counter()
-    height, width = second.pixels.shape[:2]
-    if first.pixels.shape[:2] != (height, width) and align is None:
-        other = first.pixels.shape
-        raise ImageError(
-            f"sizes differ: camera {a.name} is {other[1]}x{other[0]}, camera {b.name} {width}x{height} pixels; set "
-            "both to one size"
-        )
-    with _recorder(output, height, width, quality) as record:
-        while True:
-            fused = _fuse_live(fuser, first, second, align)
-            report.shown += 1
-            window.show(fused, _live_title(report, started))
-            record(fused, time.perf_counter() - started)
-            if window.closed() or (seconds is not None and time.perf_counter() - began >= seconds):
-                break
-            try:
-                first, second = (_newest(*reading) for reading in readings)
-            except ImageError as error:  # what was recorded is kept
-                report.problem = str(error)
-                break
-    report.seconds = time.perf_counter() - started
-    return report
-
-
-@contextmanager
-def _recorder(
-    output: str | Path | None, height: int, width: int, quality: int
-) -> Iterator[Callable[[np.ndarray, float], None]]:
-    """Called with pixels and seconds."""
-    if output is None:
-        yield lambda pixels, seconds: None
-        return
-    last = -1
-    with write_video(output, height, width, Fraction(30), Fraction(1, 1000), quality) as writer:
-
-        def record(pixels: np.ndarray, seconds: float) -> None:
-            nonlocal last
-            last = max(last + 1, round(1000 * seconds))
-            writer.write(pixels, last)
-
-        yield record
-        writer.finish((last + 33) / 1000)
-
-
-def _newest(camera: Camera, value_range: tuple[float, float] | None, no_data: float | None, thermal: bool) -> Image:
-    return as_image(camera.latest(), f"camera {camera.name}", value_range, no_data, thermal, border=False)
-
-
-def _fuse_live(fuser: Fuser, first: Image, second: Image, align: Aligner | None) -> np.ndarray:
-    prepared = _prepare(fuser, first, second, align)
-    return fuser.finish(fuser.fuse_prepared(prepared), prepared, depth="8")
-
-
-def _live_title(report: LiveReport, started: float) -> str:
-    pace = report.shown / max(time.perf_counter() - started, 1e-6)
-    return f"AdaSFFuse, {pace:.1f} frames/s - q ends"

@@ -67,11 +67,11 @@ def fuse_volumes(
     if Path(out).resolve() in sources:
         raise ImageError(f"the result {out} would overwrite a source; choose another name")
     volumes = [read_volume(path) for path in paths]
-    if resample != "none":
+    if resample == "none":
+        volumes[0] = turned_like(*volumes)
+    else:
         k, like = (0, 1) if resample == "b" else (1, 0)
         volumes[k] = resampled(paths[k], volumes[k], paths[like], volumes[like])
-    else:
-        volumes[0] = turned_like(*volumes)
     check_same_grid(paths, volumes)
     notices, units = [], []
     for path, volume, spec in zip(paths, volumes, ranges):

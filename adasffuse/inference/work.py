@@ -1,0 +1,127 @@
+"""What is fused, and where the results go: the scenes of folders, or one given by its files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from adasffuse.arguments import checked
+from adasffuse.files import name_of
+from adasffuse.images.formats import file_of
+from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
+from adasffuse.images.image import ImageError
+from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, scene_of_files
+from adasffuse.images.read import IMAGE_SUFFIXES
+from adasffuse.images.volumes import is_volume
+from adasffuse.images.write import DEPTHS, suffix_of
+
+PANELS = "panels"  # folder below that of the results
+RESULT_SUFFIXES = (".png", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Work:
+    """Scenes to fuse, and where their results go."""
+
+    folder: SceneFolder  # where they lie
+    scenes: tuple[Scene, ...]
+    problems: tuple[SceneProblem, ...]  # what belongs to no scene
+    save_dir: Path
+    file: Path | None = None  # of the result, where one scene was given by its files
+    camera: bool = False  # each file is a pair by itself, named for both sources: FLIR's radiometric JPEG
+
+    def result(self, scene: Scene, depth: str) -> Path:
+        """The file of a result of depth '8', '16' or 'float'."""
+        return self.file or self.save_dir / f"{scene.stem}{suffix_of(depth)}"
+
+    def panel(self, scene: Scene) -> Path:
+        """The file that shows the sources and the result of a scene side by side."""
+        if self.file:
+            return self.file.with_name(f"{self.file.stem}_panel.png")
+        return self.save_dir / PANELS / f"{scene.stem}.png"
+
+    def places(self, scene: Scene) -> list[Path]:
+        """All files that may be written of a scene."""
+        return [*(self.result(scene, depth) for depth in DEPTHS), self.panel(scene)]
+
+
+@checked
+def find_work(folder: SceneFolder, save_dir: str | Path, patterns: Sequence[str | None] | None = None) -> Work:
+    """The scenes of a folder, with results in `save_dir`; arguments and errors as of `fuse_folder`."""
+    refuse_image_name(Path(save_dir))
+    scenes, problems = find_scenes(folder.folders, patterns)
+    work = Work(folder, tuple(scenes), tuple(problems), Path(save_dir))
+    refuse_to_overwrite(work)
+    return work
+
+
+@checked
+def work_of_files(paths: Sequence[str | Path], file: str | Path) -> Work:
+    """One scene, given by its files.
+
+    Args:
+        paths: one per source, in the task's order.
+        file: of the result, .png or .tif.
+    Raises:
+        ImageError: another suffix, two sources are one file, or the result would overwrite a source.
+    """
+    file = Path(file)
+    if len(paths) < 2:
+        raise ImageError(f"fusing needs a file for each of two or more sources, got {len(paths)}")
+    return _work_of_scene(scene_of_files(file.stem, [Path(path) for path in paths]), file)
+
+
+@checked
+def work_of_camera(source: str | Path, out: str | Path, pattern: str | None = None) -> Work:
+    """Files that are a pair by themselves: radiometric JPEGs with a photograph inside.
+
+    Args:
+        source: one file, or a folder of them.
+        out: file of the result, or folder of the results.
+        pattern: how the files of a folder are called, see `adasffuse.images.pairs.find_scenes`.
+    Raises:
+        ImageError: as `find_work` and `work_of_files`.
+    """
+    source, out = Path(source), Path(out)
+    if source.is_file():
+        return _work_of_scene(Scene(out.stem, (source, source)), out, camera=True)
+    refuse_image_name(out)
+    scenes, problems = find_scenes((source,), (pattern,))
+    pairs = tuple(Scene(scene.paths[0].stem, scene.paths * 2) for scene in scenes)  # a pattern shares no names here
+    work = Work(SceneFolder(name_of(source), (source, source)), pairs, tuple(problems), out, camera=True)
+    refuse_to_overwrite(work)
+    return work
+
+
+def _work_of_scene(scene: Scene, file: Path, camera: bool = False) -> Work:
+    if file.suffix.lower() not in RESULT_SUFFIXES:
+        raise ImageError(f"{file}: results are written to files ending in {', '.join(RESULT_SUFFIXES)}, or to a folder")
+    folder = SceneFolder(scene.stem, tuple(path.parent for path in scene.paths))
+    work = Work(folder, (scene,), (), file.parent, file, camera)
+    refuse_to_overwrite(work)
+    return work
+
+
+def refuse_image_name(save_dir: Path) -> None:
+    """Raise ImageError where what is to become a folder of results has the name of an image, a video or a volume."""
+    of_file = save_dir.suffix.lower() in {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *OTHER_VIDEO_SUFFIXES}
+    if (of_file or is_volume(save_dir)) and not save_dir.is_dir():
+        raise ImageError(
+            f"{save_dir}: results need a folder here, and this is the name of a file; give a name without such a "
+            f"suffix (the result of two files, or of one stack, may be a file, of these kinds only: "
+            f"{', '.join(RESULT_SUFFIXES)})"
+        )
+
+
+def refuse_to_overwrite(work: Work) -> None:
+    """Raise ImageError where results would lie in a source folder or take the place of a source."""
+    sources = {file_of(path).resolve() for scene in work.scenes for path in scene.paths}
+    if work.file is None:
+        places = {work.save_dir.resolve(), (work.save_dir / PANELS).resolve()}
+        for source in work.folder.folders:
+            if source.resolve() in places:
+                raise ImageError(f"results would lie among the sources in {source}; choose another folder for them")
+    for scene in work.scenes:
+        for path in work.places(scene):
+            if path.resolve() in sources:
+                where = "file for the result" if work.file else "folder for the results"
+                raise ImageError(f"the result {path} would overwrite a source; choose another {where}")
