@@ -47,7 +47,8 @@ class DataOptions:
             except ValueError as error:
                 raise ValueError(f"data.{name}: {error}") from None
         for name in ("pattern_a", "pattern_b"):
-            if getattr(self, name).count("*") not in ((1,) if getattr(self, name) else (0,)):
+            pattern = getattr(self, name)
+            if pattern and pattern.count("*") != 1:
                 raise ValueError(f"data.{name} has one '*', for the name that both sources share, or is ''")
         for name in self.datasets:
             if self.datasets.count(name) > 1:

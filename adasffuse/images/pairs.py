@@ -398,7 +398,7 @@ def _no_images(
     """The error for folders without images, which names those below them that have some."""
     for folder, below in empty.items():
         if holds_series(folder):
-            raise SceneError(
+            return SceneError(
                 f"{folder} holds DICOM files whose names do not end in .dcm, a series as scanners export it; fuse "
                 "series as volumes: adasffuse fuse A B -o NAME.nii.gz"
             )

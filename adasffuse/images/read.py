@@ -61,7 +61,8 @@ def read_image(
             different numbers.  The message names the file and says what to do.
     """
     with open_image(path, thermal) as file:
-        image = interpret(file.decode(), file.depth, str(path), value_range, no_data, thermal, True, levels, border)
+        how = {"levels": levels, "border": border}
+        image = interpret(file.decode(), file.depth, str(path), value_range, no_data, thermal, **how)
     valid = None if image.valid is None else upright(image.valid, file.orientation)
     return replace(image, pixels=upright(image.pixels, file.orientation), valid=valid)
 

@@ -225,11 +225,9 @@ def fuse_video(
 
         def read() -> tuple[Frame, Prepared] | None:
             pair = next(source, None)
-            return (
-                None
-                if pair is None
-                else (pair[1], prepare_frames(fuser, *(frame.image for frame in pair), align, notices))
-            )
+            if pair is None:
+                return None
+            return pair[1], prepare_frames(fuser, *(frame.image for frame in pair), align, notices)
 
         def finish(frame: Frame, prepared: Prepared, luma: np.ndarray) -> None:
             deep = "8" if is_video_name(output) else result_depth(depth, prepared.depths)
