@@ -506,6 +506,29 @@ def test_files_of_several_pages_are_a_stack_each(weights, tmp_path, capsys):
     assert "w1.tif is a stack of 3 pages, and other files beside it have one" in capsys.readouterr().err
 
 
+def test_a_folder_is_cut_into_stacks_of_so_many_images(weights, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    other = cv2.resize(photographs.chelsea(), (200, 160), interpolation=cv2.INTER_AREA)
+    for number, path in zip((8, 9, 10), bracket(tmp_path)):
+        path.rename(tmp_path / "in" / f"p{number}.png")
+    for number, path in zip((11, 12, 13), bracket(tmp_path, image=other)):
+        path.rename(tmp_path / "in" / f"p{number}.png")
+    assert run(tmp_path / "in", "-o", tmp_path / "whole", weights=weights) == 1
+    assert "cut them apart by --images_per_stack" in capsys.readouterr().out
+    assert run(tmp_path / "in", "-o", tmp_path / "cut", "--images_per_stack", 3, weights=weights) == 0
+    assert run(tmp_path / "in", "-o", tmp_path / "cut", "--images_per_stack", 3, "--resume", weights=weights) == 0
+    assert "2 finished before" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "cut").glob("*.png")) == ["p11.png", "p8.png"]
+    alone = [tmp_path / "in" / f"p{number}.png" for number in (11, 12, 13)]
+    assert run(*alone, "-o", tmp_path / "one.png", weights=weights) == 0
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "cut" / "p11.png").read_bytes()
+    assert run(tmp_path / "in", "-o", tmp_path / "out", "--images_per_stack", 4, weights=weights) == 1
+    assert "6 images of" in (error := capsys.readouterr().err) and "stacks of 4 (--images_per_stack)" in error
+    with pytest.raises(SystemExit):
+        run(tmp_path / "in", "-o", tmp_path / "out", "--images_per_stack", 1, weights=weights)
+    assert "--images_per_stack: a stack has two or more images, got 1" in capsys.readouterr().err
+
+
 def test_one_image_in_two_formats_is_refused(stacks, weights, tmp_path, capsys):
     write_image(stacks / "one" / "1.tif", texture(160, 200, 1))
     assert run(stacks, "-o", tmp_path / "out", weights=weights) == 1

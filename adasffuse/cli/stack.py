@@ -52,6 +52,7 @@ DESCRIPTION = """Fuse stacks of any number of images: exposures, or focus settin
   adasffuse stack bracket -o fused.png --task mef               the images of one folder
   adasffuse stack stacks -o fused --task mff                    a folder of folders: one result for each
   adasffuse stack a.jpg b.jpg c.jpg -o fused.png --task mef     files
+  adasffuse stack photos -o fused --task mef --images_per_stack 3   a folder of brackets of 3 images each
   adasffuse stack z.tif -o fused.png --task mff                 the pages of a TIFF file; of each channel apart
 
 Images are read one after the other, so memory does not grow with their number.
@@ -94,6 +95,13 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         default="none",
         help="register each image to the middle one; similarity: shift, scale and a small turn (%(default)s)",
     )
+    parser.add_argument(
+        "--images_per_stack",
+        type=int,
+        metavar="N",
+        help="cut each folder, or the listed files, into stacks of N images in the order of their names; a result is "
+        "called after the first image of its stack",
+    )
     running = parser.add_argument_group("running")
     running.add_argument(
         "--dry_run",
@@ -119,7 +127,10 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Fuse as the arguments say; the exit status: 0 only if everything was fused."""
-    args = make_parser(prog).parse_args(argv)
+    parser = make_parser(prog)
+    args = parser.parse_args(argv)
+    if args.images_per_stack is not None and args.images_per_stack < 2:
+        parser.error(f"--images_per_stack: a stack has two or more images, got {args.images_per_stack}")
     return run_shared(partial(_run, args), args.json)
 
 
@@ -201,7 +212,7 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
         files.sort(key=lambda path: (in_order(path.name), path.name))
     if files:
         name = files[0].stem if len(files) == 1 else name_of(files[0].parent)
-        scenes = _stacks_of(args.out.stem if one_file else name, files, failed)
+        scenes = _stacks_of(args.out.stem if one_file else name, files, args.images_per_stack, failed)
     for folder in [] if files else args.stacks:
         below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         beside = [place for place in below if images_of(place)] if images_of(folder) else []
@@ -214,7 +225,7 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
                 failed.append((name_of(place), f"{place} holds no images; a stack has two or more{_instead(place)}"))
                 continue
             others += other_files(place)
-            stacks = _stacks_of(name_of(place), images, failed, left_out)
+            stacks = _stacks_of(name_of(place), images, args.images_per_stack, failed, left_out)
             notices += [left_out] if left_out and stacks else []
             scenes += stacks
     if others:
@@ -236,14 +247,19 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
     return Work(folder, tuple(scenes), (), save_dir, args.out if one_file else None), failed, notices
 
 
-def _stacks_of(name: str, images: Sequence[Path], failed: list[tuple[str, str]], remark: str = "") -> list[Scene]:
-    """The stack of some images, or, of TIFF files of several pages, one each; what is none is added to `failed`."""
+def _stacks_of(
+    name: str, images: Sequence[Path], number: int | None, failed: list[tuple[str, str]], remark: str = ""
+) -> list[Scene]:
+    """The stack of some images, or those of `number` images each, or, of TIFF files of several pages, one each.
+
+    What is none is added to `failed`.
+    """
     try:
         inside = {path: stacks_in(path) for path in images}
     except ImageError as error:
         failed.append((name, told(error)))
         return []
-    if all(inside.values()):
+    if all(inside.values()) and number is None:
         one = len(images) == 1
         return [
             Scene((name if one else path.stem) + channel, pages)
@@ -254,7 +270,8 @@ def _stacks_of(name: str, images: Sequence[Path], failed: list[tuple[str, str]],
     alike = _called_alike(images)
     if several is not None:
         pages = len(next(iter(inside[several].values())))
-        reason = f"{several} is a stack of {pages} pages, and other files beside it have one page; take it out"
+        beside = "which --images_per_stack does not cut" if number else "and other files beside it have one page"
+        reason = f"{several} is a stack of {pages} pages, {beside}; take it out"
     elif len(images) < 2:
         reason = f"{images[0]} is one image; a stack has two or more"
     elif alike:
@@ -263,6 +280,14 @@ def _stacks_of(name: str, images: Sequence[Path], failed: list[tuple[str, str]],
             f"{one} and {other.name} are called alike, as one image in two formats; give the files of one format: "
             f"adasffuse stack {one.parent / ('*' + other.suffix)}"
         )
+    elif number and len(images) % number:
+        reason = (
+            f"the {len(images)} images of {images[0].parent} are not a whole number of stacks of {number} "
+            "(--images_per_stack); take out what belongs to none"
+        )
+    elif number:
+        starts = range(0, len(images), number)
+        return [Scene(images[start].stem, tuple(images[start : start + number])) for start in starts]
     else:
         return [Scene(name, tuple(images))]
     failed.append((name, f"{reason}; {remark}" if remark else reason))

@@ -198,7 +198,8 @@ class _Stack:
             parts = [f"{self._paths[one[0]].name} to {self._paths[one[-1]].name} ({len(one)})" for one in several]
             raise ImageError(
                 f"{self._name}: holds {len(several)} scenes that have nothing in common: {', '.join(parts[:4])}"
-                f"{', ...' if len(parts) > 4 else ''}; put each into a folder of its own"
+                f"{', ...' if len(parts) > 4 else ''}; put each into a folder of its own, or cut "
+                "them apart by --images_per_stack"
             )
         if several:
             for scene in scenes:
