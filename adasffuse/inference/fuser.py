@@ -15,9 +15,9 @@ from torch import Tensor
 from adasffuse.arguments import CALLER, checked
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
-from adasffuse.images.color import is_colorful, is_gray, keep_hot_spots, rebuild_color
+from adasffuse.images.color import is_colorful, joined_rows, keep_hot_spots, rebuild_color
 from adasffuse.images.image import Image, ImageNotice
-from adasffuse.images.levels import compacted, expanded, is_large, luma_of
+from adasffuse.images.levels import compacted, expanded, is_large, luma_of, row_bands
 from adasffuse.images.no_data import Gap, complete, content, find_gaps, without_empty
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.forms import form_of, joined, of_scene, restored, split_batch
@@ -40,7 +40,6 @@ _SCATTERED = (
     "holes from what is beside them first"
 )
 _LITTLE = 0.5  # share of what a source holds, below which little of it is seen
-_ROWS = 1 << 21  # pixels that are coloured at a time
 
 
 class Fuser:
@@ -271,18 +270,10 @@ class Fuser:
         if stretch:
             luma = (luma - luma.min()) / max(float(np.ptp(luma)), 1e-12)
         depth = result_depth(depth, prepared.depths)
-        rule = self.task.color
-        if luma.size <= _ROWS:
-            return self._coloured(luma, prepared.pixels, depth)
-        used = {"a": prepared.pixels[:1], "b": prepared.pixels[1:], "weighted": prepared.pixels}[rule]
-        shape = luma.shape if all(map(is_gray, used)) else (*luma.shape, 3)
-        result = np.empty(shape, quantise(np.zeros(1, np.float32), depth).dtype)
-        step = max(1, _ROWS // luma.shape[1])
-        for start in range(0, len(luma), step):  # every step below looks at single pixels
-            rows = slice(start, start + step)
-            coloured = self._coloured(luma[rows], [pixels[rows] for pixels in prepared.pixels], depth)
-            result[rows] = coloured if coloured.ndim == result.ndim else coloured[..., None]
-        return result
+        parts = (  # every step looks at single pixels
+            self._coloured(luma[rows], [pixels[rows] for pixels in prepared.pixels], depth) for rows in row_bands(luma)
+        )
+        return joined_rows(list(parts))
 
     def _coloured(self, luma: np.ndarray, pixels: Sequence[np.ndarray], depth: str) -> np.ndarray:
         """Luminance with the sources' chroma, rounded to a depth."""
