@@ -18,6 +18,7 @@ from tiny import network, texture, write_weights
 from adasffuse.cli import shared
 from adasffuse.cli import stack as command
 from adasffuse.data.synthesis import expose
+from adasffuse.images import levels
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pages import stacks_in
 from adasffuse.images.ranges import parse_range
@@ -231,6 +232,18 @@ def test_what_was_moved_is_no_ghost_at_its_border(tmp_path):
         paths += bracket(tmp_path / str(number), (stop,), image[8 * number : 200 + 8 * number, 8 * number :][:, :290])
     assert not any("ghosts" in one for one in fuse_stack(fuser(), paths, StackOptions(align="translation")).notices)
     assert any("ghosts" in one for one in fuse_stack(fuser(), paths).notices)
+
+
+@pytest.mark.parametrize("align", ["none", "similarity"])
+def test_large_images_are_fused_as_small_ones(tmp_path, monkeypatch, align):
+    paths, options = bracket(tmp_path), StackOptions(align=align)
+    for number, path in enumerate(paths):
+        write_image(path, np.roll(read_image(path).pixels, 2 * number, axis=1))
+    small = fuse_stack(fuser(), paths, options)
+    monkeypatch.setattr(levels, "LARGE", 0)  # whole numbers of the file, a few rows at a time
+    monkeypatch.setattr(levels, "_STEP", 1000)
+    assert np.array_equal(fuse_stack(fuser(), paths, options).pixels, small.pixels)
+    assert small.pixels.ndim == 3 and (max(small.shifts, default=0) > 1) == (align != "none")
 
 
 def test_a_flat_frame_is_not_registered(tmp_path):
