@@ -144,17 +144,26 @@ def test_sizes_may_differ_within_a_list_and_stacks_have_any_length():
         ([[gray(), gray()], [gray()]], "batches must have one length, got 2, 1"),
         ([[], []], "the batch is empty"),
         ([iter([gray()])], "got a list_iterator; give a list"),
+        ([{"a": gray(), "b": gray()}.values()], "got a dict_values; give a list"),
+        ([{1, 2}], "got a set; give a list"),
         ([io.BytesIO(b"P5"), gray()], "source A: is the content of a file, of type BytesIO; give its path"),
         ([[gray(), gray()], gray()], "either all sources are batches or none is"),
         ([[(gray(), gray()), gray()]], "the images of one scene, or scenes that are lists themselves, not both"),
         ([torch.zeros(2, 1, 4, 4), torch.zeros(1, 4, 4)], "either all sources are batches or none is"),
         ([gray(), "no.png"], "no.png: no such file"),
+        ([gray(), "https://host/no.png"], "no.png: no such file; files are read .* on this computer, not at addresses"),
         ([gray() * 1.0, gray()], r"source A: has float values .* outside \[0, 1\]"),
     ],
 )
 def test_impossible_calls(fuser, sources, message):
     with pytest.raises(ValueError, match=message):
         fuser(*sources)
+
+
+@pytest.mark.parametrize("sources", [iter([gray(), gray()]), {1, 2}])
+def test_fuse_refuses_what_has_no_known_order(fuser, sources):
+    with pytest.raises(ValueError, match="give a list, its order known"):
+        fuser.fuse(sources)
 
 
 def test_no_data_is_a_number(fuser):

@@ -119,7 +119,13 @@ def test_the_installation(capsys, monkeypatch):
     monkeypatch.setattr(
         metadata,
         "requires",
-        lambda _: ["numpy>=1", 'pillow>=12; extra == "plots"', 'zzz-none>1 ; extra == "zzz"', 'pytest; extra == "dev"'],
+        lambda _: [
+            "numpy>=1",
+            'pillow>=12; extra == "plots"',
+            'zzz-none>1 ; extra == "zzz"',
+            'zzz-none>1 ; extra == "larger"',  # another extra that needs it as well
+            'pytest; extra == "dev"',
+        ],
     )
     status, out, _ = call(capsys, "info", "--json")
     values = json.loads(out)

@@ -273,7 +273,7 @@ def test_weights_of_another_task_are_refused(weights, tmp_path):
 
 
 def test_unknown_task_and_device(weights):
-    with pytest.raises(ValueError, match="unknown task 'xyz'"):
+    with pytest.raises(ValueError, match="unknown task 'xyz'; use one of ivf, mef, mff, mif"):
         load_fuser("xyz", weights=weights)
     with pytest.raises(ValueError, match="unknown device 'gpu'; use auto, cpu, cuda or cuda:N"):
         load_fuser("ivf", weights=weights, device="gpu")

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from adasffuse.files import NO_ADDRESS, is_address
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.process import say
@@ -320,5 +321,7 @@ def given(text: str) -> str:
 
 
 def given_path(text: str) -> Path:
-    """A path that is not empty."""
+    """A path that is not empty, and no address on the network."""
+    if is_address(text):
+        raise argparse.ArgumentTypeError(f"{text}: {NO_ADDRESS}")
     return Path(given(text))

@@ -87,7 +87,7 @@ def optional_packages() -> dict[str, str]:
     found = {}
     for line in wanted:
         match = re.fullmatch(r"\s*([\w.-]+).*;.*extra\s*==\s*['\"]([\w-]+)['\"].*", line)
-        if match and match[2] != "dev":
+        if match and match[2] != "dev" and match[1] not in found:  # of several extras the first is the smallest
             try:
                 found[match[1]] = metadata.version(match[1])
             except metadata.PackageNotFoundError:

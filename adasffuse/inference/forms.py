@@ -1,6 +1,6 @@
 """The form in which a caller gives images and gets the result back: array, tensor or PIL image, alone or in batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MappingView, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,21 @@ def restored(fused: np.ndarray, form: Form) -> np.ndarray | Tensor | pillow.Imag
     return fused.astype(form.dtype) if form.dtype is not None and fused.dtype.kind == "f" else fused
 
 
+def in_order(sources: Sequence[Any]) -> Sequence[Any]:
+    """The sources of one scene, that were given one by one or as one sequence.
+
+    Raises:
+        ValueError: one is an iterator, a set or a view of a dict.
+    """
+    for source in sources:
+        is_file = hasattr(source, "read")  # open files are refused as images
+        if isinstance(source, Iterator | Set | MappingView) and not is_file:
+            raise ValueError(f"got a {type(source).__name__}; give a list, its order known")
+    if len(sources) == 1 and isinstance(sources[0], Sequence) and not isinstance(sources[0], str):
+        return sources[0]
+    return sources
+
+
 def split_batch(sources: Sequence[Any]) -> list[tuple[Any, ...]] | None:
     """The scenes of a batch, each a tuple of its sources; None where the sources are those of one scene.
 
@@ -71,11 +86,8 @@ def split_batch(sources: Sequence[Any]) -> list[tuple[Any, ...]] | None:
     a list or tuple of its sources.
 
     Raises:
-        ValueError: some sources are batches and others are not, their lengths differ, or one is an iterator.
+        ValueError: some sources are batches and others are not, or their lengths differ.
     """
-    for source in sources:
-        if isinstance(source, Iterator) and not hasattr(source, "read"):  # an open file is refused as an image
-            raise ValueError(f"got a {type(source).__name__}; give a list, its order known")
     if len(sources) == 1 and _is_list(sources[0]):
         if not sources[0]:
             raise ValueError("the list of images is empty; give two or more sources, or a list of scenes")

@@ -20,7 +20,7 @@ from adasffuse.images.image import Image, ImageNotice
 from adasffuse.images.levels import compacted, expanded, is_large, luma_of
 from adasffuse.images.no_data import Gap, complete, content, find_gaps, without_empty
 from adasffuse.images.write import quantise, result_depth
-from adasffuse.inference.forms import form_of, joined, of_scene, restored, split_batch
+from adasffuse.inference.forms import form_of, in_order, joined, of_scene, restored, split_batch
 from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.hub import load_network
@@ -198,8 +198,7 @@ class Fuser:
         align: Aligner | None = None,
     ) -> "Prepared":
         """The first step of `fuse`, before the network; arguments and errors as there."""
-        if len(sources) == 1 and isinstance(sources[0], Sequence) and not isinstance(sources[0], str):
-            (sources,) = sources
+        sources = in_order(sources)
         self.task.check_count(len(sources))
         images, notices = [], []
         for k, source in enumerate(sources):
