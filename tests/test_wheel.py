@@ -40,7 +40,8 @@ def test_wheel_fuses_samples_offline(tmp_path: Path):
     assert wheel.stat().st_size < 25e6
 
     with zipfile.ZipFile(wheel) as archive:  # a pure Python wheel is installed by unpacking it
-        assert {"adasffuse/py.typed", "adasffuse/__init__.pyi"} <= set(archive.namelist())
+        stubs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "adasffuse").rglob("*.pyi")}
+        assert {"adasffuse/py.typed", "adasffuse/inference/__init__.pyi"} | stubs <= set(archive.namelist())
         archive.extractall(tmp_path / "site")
     # The dependencies come from this environment's folder; its editable install of the project does not (PYTHONPATH
     # entries do not run .pth files), which the printed location proves.

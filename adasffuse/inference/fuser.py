@@ -1,6 +1,9 @@
 """The fuser: network, task and colour rule together, from two or more images to one."""
 
 import copy
+import hashlib
+import importlib
+import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ import torch
 from torch import Tensor
 
 from adasffuse.arguments import CALLER, checked
+from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
 from adasffuse.images.color import is_colorful, is_gray, keep_hot_spots, rebuild_color
@@ -27,12 +31,11 @@ from adasffuse.models.hub import load_network
 from adasffuse.models.network import check_sources
 from adasffuse.models.targets import reduction
 from adasffuse.models.tiles import GRID
+from adasffuse.models.weights import digest
 from adasffuse.process import keep_freed_memory, release_freed_memory
 from adasffuse.registration.aligner import Aligner
 from adasffuse.tasks import Task, find_task
 
-DEFAULT_TILE = 2048
-DEFAULT_OVERLAP = 192
 STRENGTH_TASK = "ivf"
 _NO_CONTENT = "has no content, a flat frame; it adds nothing to the result"
 _SCATTERED = (
@@ -367,3 +370,21 @@ def load_fuser(
     chosen = find_task(task)
     model, _ = load_network(chosen.id, weights, size)
     return Fuser(model, chosen, device, tile, tile_overlap, precision, strength, people)
+
+
+def settings_of(fuser: Fuser, **choices: Any) -> str:
+    """SHA-256, in hexadecimal, of all that decides on a result besides its sources.
+
+    Args:
+        choices: JSON values: depth, ranges and the like.
+    """
+    values = {
+        "version": importlib.import_module("adasffuse").__version__,
+        "task": fuser.task.id,
+        "weights": digest(fuser.model.state_dict()),
+        "tile": [fuser.tile, fuser.tile_overlap],
+        "strength": fuser.strength,
+        "arithmetic": [fuser.precision, fuser.device.type],
+        **choices,
+    }
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
