@@ -166,6 +166,16 @@ def test_fuse_refuses_what_has_no_known_order(fuser, sources):
         fuser.fuse(sources)
 
 
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_an_upload_that_broke_off_is_named(fuser, form):
+    """PIL decodes an image when it is used, not when it is opened."""
+    stream = io.BytesIO()
+    PIL.Image.fromarray(color(1, (64, 64))).save(stream, form)
+    broken = PIL.Image.open(io.BytesIO(stream.getvalue()[:2000]))
+    with pytest.raises(ImageError, match="source B: is a PIL image that is damaged or truncated"):
+        fuser(gray(0, (64, 64)), broken)
+
+
 def test_no_data_is_a_number(fuser):
     with pytest.raises(ValueError, match="no_data_a must be a number or None, got '0'"):
         fuser(gray(), gray(), no_data_a="0")

@@ -1,10 +1,14 @@
 """The package's public names: all listed, none imported before it is used."""
 
+import importlib
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ["AdaSFFuse", "Fuser", "TASKS", "evaluate", "load_fuser"]
@@ -32,3 +36,10 @@ def test_public_names_are_listed_and_imported_on_first_use():
     names, version = done.stdout.splitlines()
     stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert names.split() == NAMES and version == stated
+
+
+@pytest.mark.parametrize("stub", sorted((ROOT / "adasffuse").rglob("__init__.pyi")), ids=lambda stub: stub.parent.name)
+def test_every_name_of_a_stub_is_there(stub):
+    room = importlib.import_module(".".join(stub.parent.relative_to(ROOT).parts))
+    names = re.findall(r"^from \S+ import (\w+) as \1$", stub.read_text(encoding="utf-8"), re.M)
+    assert names and set(names) == set(room.__all__) and all(hasattr(room, name) for name in names)

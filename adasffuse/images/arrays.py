@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image as pillow
 from PIL import ImageOps
 
-from adasffuse.images.formats import Stored
+from adasffuse.images.formats import DAMAGE, Stored
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.read import interpret, read_image
 
@@ -61,7 +61,11 @@ def as_image(
 def _from_pillow(image: pillow.Image, name: str) -> Stored:
     if not image.width or not image.height:
         raise ImageError(f"{name}: is a PIL image of {image.width}x{image.height} pixels, without any; give another")
-    image = ImageOps.exif_transpose(image)
+    try:
+        image.load()
+        image = ImageOps.exif_transpose(image)
+    except DAMAGE as error:
+        raise ImageError(f"{name}: is a PIL image that is damaged or truncated ({error}); give a whole one") from error
     profile = image.info.get("icc_profile") or None
     has_alpha = "transparency" in image.info or bool({"A", "a"} & set(image.getbands()))
     notices = ("alpha channel dropped",) if has_alpha else ()
