@@ -251,6 +251,14 @@ def test_only_larger_images_are_tiled():
     assert sizes == [(32, 90)] and 0 < abs(tiled - whole).mean() < 0.01
 
 
+def test_tiles_are_refused_before_anything_is_fused_where_the_network_takes_larger_steps():
+    with pytest.raises(
+        ValueError, match=r"in multiples of 32, .* a tile of 208 beside an overlap of 192; choose a larger"
+    ):
+        load_fuser("ivf", size="tiny", tile=208, tile_overlap=192)
+    assert load_fuser("ivf", size="tiny", tile=224, tile_overlap=192).tile == 224
+
+
 @pytest.mark.parametrize("tile, overlap", [(-16, 0), (40, 16), (32, 8), (32, 32), (32, -16)])
 def test_impossible_tiles(tile, overlap):
     with pytest.raises(ValueError, match=rf"multiples of 16 with tile > tile_overlap .* got {tile} and {overlap}"):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, MappingView, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ def form_of(sources: Sequence[Any], color: str) -> Form:
         color: the task's colour rule, 'a', 'b' or 'weighted': the result has the channels of the sources that give
             colour, the most of them where they differ; RGBA counts as RGB.
     """
-    held = [source for source in sources if not isinstance(source, str | Path | Image)]
+    held = [source for source in sources if not isinstance(source, str | PathLike | Image)]
     givers = {"a": sources[:1], "b": sources[1:], "weighted": sources}[color]
     channels = max((_channels(source) for source in givers), default=0)
     first = held[0] if held else None
@@ -86,7 +86,7 @@ def split_batch(sources: Sequence[Any]) -> list[tuple[Any, ...]] | None:
     a list or tuple of its sources.
 
     Raises:
-        ValueError: some sources are batches and others are not, or their lengths differ.
+        ValueError: some sources are batches and others are not, or their lengths differ, or there is one batch.
     """
     if len(sources) == 1 and _is_list(sources[0]):
         if not sources[0]:
@@ -96,6 +96,11 @@ def split_batch(sources: Sequence[Any]) -> list[tuple[Any, ...]] | None:
                 raise ValueError("a list holds the images of one scene, or scenes that are lists themselves, not both")
             return split_batch(sources[0])
         return [tuple(scene) for scene in sources[0]]
+    if len(sources) == 1 and getattr(sources[0], "ndim", 0) == 4:
+        raise ValueError(
+            f"fusing needs two or more sources, got one batch of shape {tuple(sources[0].shape)}; the images of one "
+            "stack are given as a list, list(batch)"
+        )
     batched = [_is_list(source) or getattr(source, "ndim", 0) == 4 for source in sources]
     if not any(batched):
         return None
@@ -148,7 +153,7 @@ def _is_real(source: Any) -> bool:
 
 def _channels(source: Any) -> int:
     """Channels of an image in memory, without alpha; 0 for no axis of channels, and for files."""
-    if isinstance(source, str | Path | Image):
+    if isinstance(source, str | PathLike | Image):
         return 0
     if isinstance(source, pillow.Image):
         return 0 if source.mode in _GRAY_MODES or source.mode.startswith("I;16") else 3

@@ -25,7 +25,7 @@ from adasffuse.images.levels import compacted, expanded, is_large, luma_of
 from adasffuse.images.no_data import Gap, complete, content, find_gaps, without_empty
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.forms import form_of, in_order, joined, of_scene, restored, split_batch
-from adasffuse.inference.tiling import fuse_tiled
+from adasffuse.inference.tiling import fuse_tiled, on_grid
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.hub import load_network
 from adasffuse.models.network import check_sources
@@ -92,6 +92,12 @@ class Fuser:
             raise ValueError(
                 f"tile and tile_overlap must be multiples of {GRID} with tile > tile_overlap (or tile 0), "
                 f"got {tile} and {tile_overlap}"
+            )
+        used_tile, used_overlap, grid = on_grid(model, tile, tile_overlap)
+        if tile and used_tile <= used_overlap:
+            raise ValueError(
+                f"this network counts tile and tile_overlap in multiples of {grid}, which leaves nothing of a tile of "
+                f"{tile} beside an overlap of {tile_overlap}; choose a larger tile"
             )
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
