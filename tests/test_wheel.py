@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -31,11 +32,14 @@ for task in adasffuse.TASKS:
 def test_wheel_fuses_samples_offline(tmp_path: Path):
     source = tmp_path / "source"  # building in the repository would leave build/ behind
     source.mkdir()
-    for name in ("adasffuse", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("adasffuse", "tests", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, source / name)
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, source]
-    subprocess.run(build, check=True, capture_output=True)
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, source]
+    subprocess.run(build, check=True, capture_output=True)  # the wheel from the source distribution
+    (sources,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(sources) as archive:  # tests need the whole repository
+        assert not [name for name in archive.getnames() if "/tests/" in name]
     (wheel,) = tmp_path.glob("*.whl")
     assert wheel.stat().st_size < 25e6
 
