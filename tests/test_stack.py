@@ -15,7 +15,7 @@ from PIL import Image as pillow
 from skimage import data as photographs
 from tiny import network, texture, write_weights
 
-from adasffuse.cli import shared
+from adasffuse import inference
 from adasffuse.cli import stack as command
 from adasffuse.data.synthesis import expose
 from adasffuse.images import levels
@@ -457,7 +457,7 @@ def test_processes_share_the_stacks_and_one_reports(stacks, weights, tmp_path, c
     bracket(stacks / "more", stops=(-1, 1))
     (stacks / "two" / "0.png").write_bytes(b"no image")
     store, own, statuses = dist.HashStore(), threading.local(), {}
-    monkeypatch.setattr(shared, "join_ranks", lambda: nullcontext(own.ranks))
+    monkeypatch.setattr(inference, "join_ranks", lambda: nullcontext(own.ranks))
 
     def process(rank: int) -> None:
         own.ranks = Ranks(rank, 2, store)

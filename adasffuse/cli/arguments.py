@@ -8,6 +8,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, PRECISIONS, RELEASED_SIZES
+from adasffuse.files import NO_ADDRESS, is_address
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.process import say
@@ -96,10 +98,6 @@ def add_fusing_options(
         stretch: whether results may be stretched.
         strength: whether the sources may be infrared and visible.
     """
-    # Imported here: the command line that scores shares this module, and does without PyTorch.
-    from adasffuse.device import PRECISIONS
-    from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE
-
     network = parser.add_argument_group("network")
     network.add_argument(
         "--weights",
@@ -157,8 +155,6 @@ def add_fusing_options(
 
 def add_size_option(target: argparse.ArgumentParser | argparse._ArgumentGroup, default: str = "small") -> None:
     """Add the size of the network: `args.size`, None unless given, and `args.default_size`, see `load_network`."""
-    from adasffuse.models import RELEASED_SIZES
-
     target.add_argument("--size", choices=RELEASED_SIZES, help=f"of released weights ({default})")
     target.set_defaults(default_size=default)
 
@@ -320,5 +316,7 @@ def given(text: str) -> str:
 
 
 def given_path(text: str) -> Path:
-    """A path that is not empty."""
+    """A path that is not empty, and no address on the network."""
+    if is_address(text):
+        raise argparse.ArgumentTypeError(f"{text}: {NO_ADDRESS}")
     return Path(given(text))

@@ -12,12 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from adasffuse.choices import EXPORT_FORMATS
 from adasffuse.cli.arguments import add_size_option, given_path
-from adasffuse.export.write import FORMATS, WRITERS, Export, ExportError
 from adasffuse.files import check_outputs, not_written, printable, remove_abandoned, told
-from adasffuse.models.hub import load_network
-from adasffuse.models.network import size_of
-from adasffuse.models.weights import RUN_WEIGHTS, file_sha256
 from adasffuse.process import say
 from adasffuse.tasks import TASKS
 
@@ -33,7 +30,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     network.add_argument("--weights", metavar="NAME", help="other weights: a file, a run's folder or a released name")
     network.add_argument("--sources", type=int, default=2, metavar="N", help="number of sources (%(default)s)")
     output = parser.add_argument_group("output")
-    output.add_argument("--format", choices=FORMATS, help="(what --output ends with)")
+    output.add_argument("--format", choices=EXPORT_FORMATS, help="(what --output ends with)")
     output.add_argument(
         "--colour", action="store_true", help="take RGB where the colour comes from and give RGB, not luminance"
     )
@@ -48,10 +45,16 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     if args.sources < 2:
         parser.error(f"--sources must be 2 or more, got {args.sources}")
     form = args.format or (args.output.suffix[1:] if args.output else "")
-    if form not in FORMATS:
-        parser.error(f"give --format {' or '.join(FORMATS)}, or --output with such a suffix")
+    if form not in EXPORT_FORMATS:
+        parser.error(f"give --format {' or '.join(EXPORT_FORMATS)}, or --output with such a suffix")
     if args.output is not None and args.output.suffix != f".{form}":
         parser.error(f"--output must end with .{form}, got {printable(args.output)}")
+    # Imported here: arguments are read without PyTorch.
+    from adasffuse.export.write import WRITERS, Export, ExportError
+    from adasffuse.models.hub import load_network
+    from adasffuse.models.network import size_of
+    from adasffuse.models.weights import RUN_WEIGHTS, file_sha256
+
     path = args.output or Path(f"{args.task}.{form}")
     try:
         model, weights = load_network(args.task, args.weights, args.size)

@@ -248,4 +248,3 @@ def _checked(path: str | Path, export: Export, run: Callable[[Sequence[Tensor]],
 
 
 WRITERS = {"onnx": write_onnx, "pt2": write_pt2}
-FORMATS = tuple(WRITERS)

@@ -35,8 +35,8 @@ from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, read_scene
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.write import check_suffix, quantise, result_depth
-from adasffuse.inference.fuser import Fuser, source_name
-from adasffuse.inference.journal import Journal, settings_of, stamps
+from adasffuse.inference.fuser import Fuser, settings_of, source_name
+from adasffuse.inference.journal import Journal, stamps
 from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.results import (
     SaveError,

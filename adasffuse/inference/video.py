@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from adasffuse.arguments import checked
+from adasffuse.choices import AUDIO
 from adasffuse.files import printable
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import (
@@ -37,8 +38,6 @@ from adasffuse.images.write import result_depth, suffix_of, write_image
 from adasffuse.inference.fuser import Fuser, Prepared
 from adasffuse.inference.results import try_to_write
 from adasffuse.registration.aligner import Aligner
-
-AUDIO = ("auto", "a", "b", "none")
 
 Frames = VideoFile | FrameFolder
 _WAITING = 3  # frames that wait between two threads
