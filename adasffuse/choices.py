@@ -9,3 +9,4 @@ STRENGTH_TASK = "ivf"  # whose result can be mixed with the visible image, and w
 RESAMPLED = ("none", "a", "b")  # which volume's voxels the other one gets
 AUDIO = ("auto", "a", "b", "none")  # whose sound a fused video has
 EXPORT_FORMATS = ("onnx", "pt2")
+GHOSTS = ("keep", "remove")  # of what moves between the exposures of a stack
