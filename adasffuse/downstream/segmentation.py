@@ -87,7 +87,7 @@ def make_segmenter(model: str, classes: int, backbone: str, weights: str) -> Seg
         )
     except Exception as error:  # whatever the hub's client raises
         raise ValueError(
-            f"no SegFormer weights could be had from {source} ({str(error).splitlines()[0]}); give a folder, or "
+            f"no SegFormer weights could be loaded from {source} ({str(error).splitlines()[0]}); give a folder, or "
             "--weights scratch"
         ) from None
     return Segmenter(network)
