@@ -49,7 +49,7 @@ from adasffuse.training.checkpoint import write_state
 from adasffuse.training.options import load_options, parse_options
 from adasffuse.training.processes import Processes
 from adasffuse.training.run import Run
-from adasffuse.training.trainer import take_up
+from adasffuse.training.trainer import resume
 
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY = 2 * 2**30  # bytes that the cases may take beyond what the process has
@@ -198,7 +198,7 @@ def make_doors(folder: Path) -> dict[str, Door]:
     doors = {
         "image": Door(read_image, (ImageError,), ".png", whole_images()),
         "weights": Door(load_weights, (WeightsError,), ".safetensors", (weights,)),
-        "checkpoint": Door(lambda path: take_up(run, path.parent), (ValueError,), ".pt", (checkpoint,)),
+        "checkpoint": Door(lambda path: resume(run, path.parent), (ValueError,), ".pt", (checkpoint,)),
         "options": Door(load_options, (ValueError, OSError), ".json", recipes),
     }
     if is_installed("flyr"):

@@ -22,9 +22,9 @@ def defocus_pair(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A multi-focus pair: a random near region is in focus in one image, the rest in the other.
 
-    What is out of focus is blurred, the near region spreading over the far one as in the alpha-matte boundary
-    defocus model of Ma et al., IEEE Trans. Image Process. 2020, doi:10.1109/TIP.2020.3018261.  One pair in four has a
-    strip that is in focus in both.  Which of a and b is focused near is random.
+    A blurred near region spreads over the far one, as in the alpha-matte boundary defocus model of Ma et al., IEEE
+    Trans. Image Process. 2020, doi:10.1109/TIP.2020.3018261.  One pair in four has a strip that is in focus in both.
+    Whether a or b is focused near is random.
 
     Args:
         image: (H, W) sharp luminance in [0, 1].
@@ -91,7 +91,7 @@ def jitter(
     Args:
         images: sources and truth of one sample, (H, W) float32 in [0, 1]; NaN stays NaN.
         strength: gain lies in 1 -+ strength, gamma in 2 ** -+strength, offset in -+strength / 2.
-        kinds: which of 'gain', 'gamma' and 'offset' are changed; all three are drawn in any case.
+        kinds: which of 'gain', 'gamma' and 'offset' are applied; all three are drawn in any case.
     """
     draws = {kind: np.float32(rng.uniform(-strength, strength)) for kind in JITTER_KINDS}
     gain, gamma, offset = (draws[kind] if kind in kinds else np.float32(0) for kind in JITTER_KINDS)
@@ -99,13 +99,13 @@ def jitter(
 
 
 def passer_by(images: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[list[np.ndarray], np.ndarray]:
-    """Something hot in front of a scene: one or two upright figures or low boxes, dark or pale to the eye.
+    """A hot object before a scene: one or two upright figures or low boxes, dark or pale in the visible image.
 
     Args:
-        images: the infrared image and one or more visible ones of the scene, (H, W) float32 in [0, 1].
+        images: the infrared image and one or more visible images of the scene, (H, W) float32 in [0, 1].
         rng: source of all randomness.
     Returns:
-        all with it, and a mask (H, W) float32 that is 1 where it and its surroundings of 6 pixels do not reach.
+        all images with the object, and a mask (H, W) float32: 1 more than 6 pixels away from it, else 0.
     """
     height, width = images[0].shape
     inside = np.zeros((height, width), np.float32)
@@ -128,11 +128,11 @@ def passer_by(images: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[l
 
 
 def focus_near(image: np.ndarray, near: np.ndarray, radius: float, gaussian: bool = False) -> np.ndarray:
-    """The near region sharp, the rest blurred by `radius` pixels.
+    """An image with the near region sharp and the rest blurred by `radius` pixels.
 
     Args:
         image: (H, W) or (H, W, 3) in [0, 1].
-        near: (H, W) in [0, 1], how much each pixel belongs to the near region.
+        near: (H, W) in [0, 1], share of the near region in each pixel.
         radius, gaussian: as in `blur`.
     """
     near = near if image.ndim == 2 else near[..., None]
@@ -140,9 +140,9 @@ def focus_near(image: np.ndarray, near: np.ndarray, radius: float, gaussian: boo
 
 
 def focus_far(image: np.ndarray, near: np.ndarray, radius: float, gaussian: bool = False) -> np.ndarray:
-    """The far region sharp; the near one is a blurred layer in front of it, whose blur spreads over the border.
+    """An image with the far region sharp, and the near region as a blurred layer in front of it.
 
-    Arguments and result as of `focus_near`.
+    Arguments as in `focus_near`.
     """
     near = near if image.ndim == 2 else near[..., None]
     cover = blur(near, radius, gaussian).reshape(near.shape)
@@ -169,12 +169,11 @@ def expose(
     """A photograph taken `stops` brighter: scene light is image ** response; clipped and rounded to 8-bit steps.
 
     Args:
-        image: (H, W) or (H, W, 3), light-independent values in [0, 1]; beyond 1 for scenes brighter than a normal
-            exposure shows.
-        stops: factor of two each; negative for under-exposure.
+        image: (H, W) or (H, W, 3) values in [0, 1] of a normal exposure; above 1 where that would be clipped.
+        stops: each doubles the light; negative for under-exposure.
         response: exponent of the camera response.
         noise: standard deviation of the sensor's noise, as a share of its full well.
-        rng: its source; needed where noise is not 0.
+        rng: source of the noise; needed unless noise is 0.
     """
     light = np.power(image, response) * np.float32(2.0**stops)
     if noise:
