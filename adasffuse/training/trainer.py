@@ -73,7 +73,7 @@ def train(
         ) from error
     with ExitStack() as stack:
         processes = stack.enter_context(join_processes(device))
-        stop = stack.enter_context(_stop_requested())
+        stop = stack.enter_context(stop_requested())
         data = MixedCrops(options.parts, options.train.seed)
         if processes.main:
             for line in notice_lines(data.notices, "about the training images"):
@@ -265,7 +265,7 @@ def _due(run: Run, every: int) -> bool:
 
 
 @contextmanager
-def _stop_requested() -> Iterator[Callable[[], bool]]:
+def stop_requested() -> Iterator[Callable[[], bool]]:
     """A function that tells whether SIGTERM or SIGINT was received; the handlers are restored at the end.
 
     In a thread, where Python cannot set handlers, it always returns False.
