@@ -144,7 +144,7 @@ class Report:
         return rows
 
     def describe(self) -> str:
-        """What was trained on what, in a few lines."""
+        """A few lines about the network, its training and the test frames."""
         e = self.experiment
         height, width = e.size
         groups = {group: frames for group, frames in e.scored_groups().items() if group in e.groups}

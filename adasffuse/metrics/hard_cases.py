@@ -139,7 +139,7 @@ def score_hard_case(case: GlareCase | NightCase, fused: ndarray, data_range: flo
     The sources are scaled to `data_range` and their luminance rounded to 8 bits, as a fuser's file would hold them.
 
     Args:
-        case: what `adasffuse.scenes` makes, images in [0, 1].
+        case: a case of `adasffuse.scenes`, images in [0, 1].
         fused: luminance (H, W) in 0..data_range.
         data_range: value of full white in `fused`.
     Raises:
