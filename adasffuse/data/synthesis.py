@@ -18,7 +18,6 @@ def defocus_pair(
     image: np.ndarray,
     rng: np.random.Generator,
     radius: tuple[float, float] = (1.0, 6.0),
-    edge: tuple[float, float] = (0.5, 4.0),
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A multi-focus pair: a random near region is in focus in one image, the rest in the other.
 
@@ -30,7 +29,6 @@ def defocus_pair(
         image: (H, W) sharp luminance in [0, 1].
         rng: source of all randomness.
         radius: range of the blur's radius in pixels; a disc, or a Gaussian of the same variance.
-        edge: range of the standard deviation, in pixels, that softens the region's border.
     Returns:
         (a, b, truth): float32 (H, W), truth being the sharp image.
     Raises:
@@ -41,7 +39,7 @@ def defocus_pair(
     cut = rng.uniform(0.25, 0.75)
     overlap = rng.uniform(0.05, 0.2) if rng.random() < 0.25 else 0.0
     far, near = np.quantile(depth[:: 1 + depth.shape[0] // 64, :: 1 + depth.shape[1] // 64], [cut, cut - overlap])
-    softness = rng.uniform(*edge)
+    softness = rng.uniform(0.5, 4.0)  # standard deviation of the region's border, pixels
     radii, gaussian = rng.uniform(*radius, size=2), bool(rng.random() < 0.3)
     a = focus_near(image, _soft(depth > near, softness), radii[0], gaussian)
     b = focus_far(image, _soft(depth > far, softness), radii[1], gaussian)

@@ -1,6 +1,6 @@
 """Training `TargetLift`, which finds people, on labelled frames; the fusion loss does not train it."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,7 @@ _RARE = 2.0  # weight of a target's pixel in the cross entropy
 _RIM = 3  # cells of the map: labels are dilated over a window of this size, since they are a few pixels off
 _LEAST = 0.06  # least contrast of a body in the infrared image
 _WARM, _HOT = 0.35, 0.9  # a body's pixels lie above this share of the way from the surroundings to this quantile
+_STEP_SIZE = 2e-3  # of AdamW at its largest
 _WARM_UP = 0.1  # share of the steps with a growing step size
 
 
@@ -38,21 +39,18 @@ class Agreement:
         return f"IoU {self.iou:.3f}, recall {self.recall:.3f}, precision {self.precision:.3f}"
 
 
-def read_samples(
-    lift: TargetLift, frames: Sequence[Frame], classes: ClassList, names: Collection[str] = PEOPLE
-) -> list[Tensor]:
+def read_samples(lift: TargetLift, frames: Sequence[Frame], classes: ClassList) -> list[Tensor]:
     """Samples of frames, (4, h, w) in [0, 1]: reduced infrared image, visible image, labelled area and unsure area.
 
     Args:
-        classes: classes of the frames' masks and boxes.
-        names: names of the target classes.
+        classes: classes of the frames' masks and boxes; people are the targets.
     Raises:
         ImageError: an image cannot be read.
-        ValueError: no class has such a name, or a frame lacks an infrared or a visible image.
+        ValueError: no class is people, or a frame lacks an infrared or a visible image.
     """
-    numbers = [k for k, name in enumerate(classes.names) if name.casefold() in names]
+    numbers = [k for k, name in enumerate(classes.names) if name.casefold() in PEOPLE]
     if not numbers:
-        raise ValueError(f"no class is called {' or '.join(names)}; there are {', '.join(classes.names)}")
+        raise ValueError(f"no class is called {' or '.join(PEOPLE)}; there are {', '.join(classes.names)}")
     samples = []
     for frame in frames:
         images = [torch.from_numpy(luminance(read_image(path).pixels)) for path in frame.pair()]
@@ -96,7 +94,6 @@ def teach(
     lift: TargetLift,
     cameras: Sequence[Sequence[Tensor]],
     steps: int,
-    learning_rate: float = 2e-3,
     seed: int = 0,
     progress: Callable[[int, float], None] | None = None,
 ) -> None:
@@ -119,8 +116,8 @@ def teach(
             layer.reset_parameters()
     torch.nn.init.constant_(lift.last.bias, START)
     lift.requires_grad_(True).train()
-    optimizer = torch.optim.AdamW(lift.parameters(), learning_rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=_WARM_UP)
+    optimizer = torch.optim.AdamW(lift.parameters(), _STEP_SIZE, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _STEP_SIZE, total_steps=steps, pct_start=_WARM_UP)
     draws = torch.Generator().manual_seed(seed)
     shares = torch.tensor([len(samples) ** 0.5 for samples in cameras])
     for step in range(steps):

@@ -108,7 +108,6 @@ def tsallis_information(
     a: ndarray,
     b: ndarray,
     fused: ndarray,
-    order: float = 1.85,
     stretched: bool = False,
     transposed_margins: bool = False,
 ) -> float:
@@ -119,7 +118,6 @@ def tsallis_information(
 
     Args:
         a, b, fused: (H, W).
-        order: q.
         stretched: stretch each image to 0..255 first.
         transposed_margins: use the transposed product of the margins, as in the published MATLAB code; the result is no
             information.
@@ -131,13 +129,13 @@ def tsallis_information(
         if any(np.isnan(image).any() for image in (a, b, fused)):  # flat images cannot be stretched
             return _NAN
     codes = value_codes(fused)
-    total = 0.0
+    q, total = 1.85, 0.0
     for source in (a, b):
         joint = joint_histogram(value_codes(source), codes)
         rows, columns = joint.sum(axis=1), joint.sum(axis=0)
         outer = np.outer(columns, rows) if transposed_margins else np.outer(rows, columns)
         some = (outer > 0) & (joint > 0)
-        total += (1 - float(np.sum(joint[some] ** order / outer[some] ** (order - 1)))) / (1 - order)
+        total += (1 - float(np.sum(joint[some] ** q / outer[some] ** (q - 1)))) / (1 - q)
     return total
 
 

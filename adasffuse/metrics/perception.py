@@ -16,7 +16,7 @@ _BLOCKS = 4  # rows of blocks per strip
 _REACH = 15  # radius of the Gaussian windows of Qcb, pixels
 
 
-def chen_varshney_quality(a: ndarray, b: ndarray, fused: ndarray, divided_first: bool = False) -> float:
+def chen_varshney_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
     """Qcv, mean squared error after a contrast sensitivity filter, 16x16 blocks weighted by their edge saliency.
 
     Chen and Varshney, Information Fusion 8(2), 2007, 193-207: sum s_A D_A + s_B D_B over sum s_A + s_B, s = block sum
@@ -26,14 +26,13 @@ def chen_varshney_quality(a: ndarray, b: ndarray, fused: ndarray, divided_first:
 
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.
-        divided_first: see `stretch`.
     Returns:
         The score; NaN for flat sources.
     """
-    fused = stretch(fused, divided_first)
+    fused = stretch(fused)
     error = weight = 0.0
     for source in (a, b):
-        source = stretch(source, divided_first)
+        source = stretch(source)
         seen = _filter_frequencies(source - fused, _mannos_sakrison, 1 / 8)
         for rows in strips(len(source), step=_BLOCKS * _BLOCK):
             strength = np.hypot(*sobel_rows(source, rows, cv2.BORDER_CONSTANT))

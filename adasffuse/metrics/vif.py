@@ -11,7 +11,7 @@ from adasffuse.metrics.windows import LocalMoments, filter_valid, fits, gaussian
 _EPSILON = 1e-10
 _WINDOWS = (17, 9, 5, 3)  # window size of each scale, five times its sigma
 _SMALLEST = 41  # pixels per side that the last scale needs
-_HAN_NOISE = 0.005 * 255**2
+_NOISE, _HAN_NOISE = 2.0, 0.005 * 255**2  # variance of the visual noise, squared gray levels
 _HAN_WEIGHTS = (1 / 2.15, 0.0, 0.15 / 2.15, 1 / 2.15)
 
 
@@ -38,20 +38,19 @@ def visual_information_fidelity(a: ndarray, b: ndarray, fused: ndarray) -> float
     return sum(vif_terms((a, b), fused))
 
 
-def vif_terms(sources: Sequence[ndarray], fused: ndarray, noise: float = 2.0) -> list[float]:
+def vif_terms(sources: Sequence[ndarray], fused: ndarray) -> list[float]:
     """Pixel-domain VIF(source, F) of each source; NaN for a flat source and for images below 41 pixels.
 
     Args:
         sources: each (H, W) float64 on 0..255.
         fused: (H, W).
-        noise: variance of the visual noise, squared gray levels.
     Returns:
         One value per source, at least 0, 1 for the source itself.
     """
     if not fits(fused, _SMALLEST):
         return [float("nan")] * len(sources)
     kept, full = np.zeros(len(sources)), np.zeros(len(sources))
-    for _, informations in _scales(sources, fused, noise):
+    for _, informations in _scales(sources, fused, _NOISE):
         for source, information in enumerate(informations):
             kept[source] += _sum_of_logs(information.kept)
             full[source] += _sum_of_logs(information.full)
