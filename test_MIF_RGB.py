@@ -10,7 +10,7 @@ from adasffuse.process import run_program
 
 def main(argv: list[str] | None = None) -> int:
     def program() -> int:
-        from adasffuse.cli.task_script import run  # loads PyTorch, after the settings of the process
+        from adasffuse.cli.task_script import run  # loads OpenCV, after the settings of the process
 
         return run("mif", argv)
 

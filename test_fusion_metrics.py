@@ -10,7 +10,7 @@ from adasffuse.process import run_program
 
 def main(argv: list[str] | None = None) -> int:
     def program() -> int:
-        from adasffuse.cli.score import run  # loads OpenCV and SciPy, once the settings of the process are made
+        from adasffuse.cli.score import run  # loads OpenCV and SciPy, after the settings of the process
 
         return run(argv)
 

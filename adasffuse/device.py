@@ -2,7 +2,7 @@
 
 import torch
 
-PRECISIONS = ("auto", "float32", "bfloat16")
+from adasffuse.choices import PRECISIONS
 
 
 def pick_device(name: torch.device | str) -> torch.device:

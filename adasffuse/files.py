@@ -18,6 +18,7 @@ try:
 except ModuleNotFoundError:  # Windows: files are not locked there
     fcntl = None
 
+NO_ADDRESS = "files are read and written on this computer, not at addresses; give a path"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 PARTIAL = ".part-"  # beginning of the names of unfinished files
 _PARTIAL_NAME = re.compile(re.escape(PARTIAL) + r"[0-9a-f]{24}(\..{0,7})?")
@@ -214,6 +215,11 @@ def _place_of(folder: Path) -> tuple[Path, list[Path]]:
         missing.append(folder)
         folder = folder.parent
     return folder, missing
+
+
+def is_address(path: str | Path) -> bool:
+    """Whether a path is the address of something on the network, such as https://host/a.png; `Path` drops a slash."""
+    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)))
 
 
 def name_of(folder: str | Path) -> str:

@@ -127,8 +127,8 @@ def find_task(name: str) -> Task:
     stem = name.replace("\\", "/").split("/")[0].replace("-", "_").split("_")[0].lower()
     task = TASKS.get({"vif": "ivf"}.get(stem, stem))
     if task is None:
-        known = ", ".join(t.folder for t in _ALL)
-        raise ValueError(f"unknown task {name!r}; a data set is called TASK or TASK_NAME with TASK one of {known}")
+        known = ", ".join(TASKS)
+        raise ValueError(f"unknown task {name!r}; use one of {known}, or the name of a data set, such as IVF_MSRS")
     return task
 
 

@@ -43,9 +43,9 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE
 from adasffuse.device import pick_device
 from adasffuse.files import check_outputs, printable, write_text
-from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE
 from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import SIZES, AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, released_weights

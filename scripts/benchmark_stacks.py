@@ -2,7 +2,7 @@
 
 python scripts/benchmark_stacks.py --mef DATA/stacks/MEF --mff DATA/stacks/MFF --out results/stacks
 python scripts/benchmark_stacks.py --mff DATA/stacks/MFF --openfocus PATH/bin/openfocus
-python scripts/benchmark_stacks.py --memory 5 50
+python scripts/benchmark_stacks.py --memory 5 50 --megapixels 6
 
 Others are OpenCV's Mertens fusion, `enfuse` if it is installed, and OpenFocus if --openfocus names it.  MEF-SSIM (Ma et
 al., IEEE TIP 2015, doi:10.1109/TIP.2015.2442920) is over all images of the bracket, three scales.  Sharpness is
@@ -48,6 +48,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--align", default="none", help="of this package: none, translation or similarity")
     parser.add_argument("--out", type=Path, help="results are also written here")
     parser.add_argument("--memory", nargs="+", type=int, metavar="N", help="peak memory of stacks of N made images")
+    parser.add_argument("--megapixels", type=float, default=6, help="of these images (%(default)s)")
     return parser.parse_args(argv)
 
 
@@ -66,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
         if folder:
             say(table(task, folder, score, args))
     for count in args.memory or ():
-        command = [sys.executable, __file__, "--one", str(count)]
-        peak = subprocess.run(command, capture_output=True, text=True).stdout.strip()
-        say(f"{count} images of 6 megapixels: peak {peak}")
+        command = [sys.executable, __file__, "--one", str(count), str(args.megapixels), args.align]
+        peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        say(f"{count} images of {args.megapixels:g} megapixels, --align {args.align}: peak {peak}")
     return 0
 
 
@@ -163,25 +164,27 @@ def gradient_energy(image: ndarray) -> ndarray:
     return cv2.GaussianBlur(dx * dx + dy * dy, (0, 0), 1.5)
 
 
-def peak_of(count: int, height: int = 2000, width: int = 3000) -> str:
-    """Peak memory of this process after fusing a made focus stack."""
-    rng = np.random.default_rng(0)
-    scene = cv2.resize(
-        rng.random((height // 8, width // 8), np.float32), (width, height), interpolation=cv2.INTER_CUBIC
-    )
+def peak_of(count: int, megapixels: float, align: str) -> str:
+    """Peak memory of this process after fusing a made focus stack in colour."""
+    height = round((megapixels * 1e6 / 1.5) ** 0.5)
+    width = height * 3 // 2
+    coarse = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
+    scene = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{number:02d}.png" for number in range(count)]
+        blurred = cv2.GaussianBlur(scene, (0, 0), 8)
         for number, file in enumerate(files):
-            image = cv2.GaussianBlur(scene, (0, 0), 8)
+            image = blurred.copy()
             rows = slice(number * height // count, (number + 1) * height // count)
             image[rows] = scene[rows]
-            write_image(file, image.clip(0, 1))
-        fuse_stack(load_fuser("mff", "tiny"), files)
+            write_image(file, image)
+        del coarse, scene, blurred, image
+        fuse_stack(load_fuser("mff", "tiny"), files, StackOptions(align=align))
     return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
-        print(peak_of(int(sys.argv[2])))
+        print(peak_of(int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]))
         sys.exit(0)
     sys.exit(main())

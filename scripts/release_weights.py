@@ -22,7 +22,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from scoring import chosen_sets, score_sets, set_and_step
 
-from adasffuse.device import PRECISIONS
+from adasffuse.choices import PRECISIONS
 from adasffuse.files import replacing, write_text
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.cache import default_cache

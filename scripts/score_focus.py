@@ -17,11 +17,11 @@ import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
+from adasffuse.choices import PRECISIONS
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.arguments import listed
 from adasffuse.cli.task_script import METHOD
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
-from adasffuse.device import PRECISIONS
 from adasffuse.files import check_outputs, printable, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.panel import contact_sheet

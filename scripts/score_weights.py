@@ -14,8 +14,8 @@ from pathlib import Path
 
 from scoring import CHROMA_LEVELS, CLIPPED, HELD, RANKED, Scored, chosen_sets, score_sets, set_and_step
 
+from adasffuse.choices import PRECISIONS
 from adasffuse.cli.task_script import METHOD, identity_text
-from adasffuse.device import PRECISIONS
 from adasffuse.files import check_outputs, printable, write_text
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.cache import default_cache

@@ -11,6 +11,7 @@ from tiny import Mean, texture
 from adasffuse.images.image import ImageError, ImageNotice
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser
+from adasffuse.metrics import evaluate
 from adasffuse.tasks import TASKS
 
 
@@ -144,17 +145,51 @@ def test_sizes_may_differ_within_a_list_and_stacks_have_any_length():
         ([[gray(), gray()], [gray()]], "batches must have one length, got 2, 1"),
         ([[], []], "the batch is empty"),
         ([iter([gray()])], "got a list_iterator; give a list"),
+        ([{"a": gray(), "b": gray()}.values()], "got a dict_values; give a list"),
+        ([{1, 2}], "got a set; give a list"),
         ([io.BytesIO(b"P5"), gray()], "source A: is the content of a file, of type BytesIO; give its path"),
         ([[gray(), gray()], gray()], "either all sources are batches or none is"),
         ([[(gray(), gray()), gray()]], "the images of one scene, or scenes that are lists themselves, not both"),
         ([torch.zeros(2, 1, 4, 4), torch.zeros(1, 4, 4)], "either all sources are batches or none is"),
+        ([torch.zeros(3, 1, 4, 4)], r"got one batch of shape \(3, 1, 4, 4\); the images of one stack .* list\(batch\)"),
         ([gray(), "no.png"], "no.png: no such file"),
+        ([gray(), "https://host/no.png"], "no.png: no such file; files are read .* on this computer, not at addresses"),
         ([gray() * 1.0, gray()], r"source A: has float values .* outside \[0, 1\]"),
     ],
 )
 def test_impossible_calls(fuser, sources, message):
     with pytest.raises(ValueError, match=message):
         fuser(*sources)
+
+
+@pytest.mark.parametrize("sources", [iter([gray(), gray()]), {1, 2}])
+def test_fuse_refuses_what_has_no_known_order(fuser, sources):
+    with pytest.raises(ValueError, match="give a list, its order known"):
+        fuser.fuse(sources)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_an_upload_that_broke_off_is_named(fuser, form):
+    """PIL decodes an image when it is used, not when it is opened."""
+    stream = io.BytesIO()
+    PIL.Image.fromarray(color(1, (64, 64))).save(stream, form)
+    broken = PIL.Image.open(io.BytesIO(stream.getvalue()[:2000]))
+    with pytest.raises(ImageError, match="source B: is a PIL image that is damaged or truncated"):
+        fuser(gray(0, (64, 64)), broken)
+    broken = PIL.Image.open(io.BytesIO(stream.getvalue()[:2000]))
+    with pytest.raises(ImageError, match="fused: is a PIL image that is damaged or truncated"):
+        evaluate(gray(0, (64, 64)), gray(1, (64, 64)), broken)
+
+
+def test_any_path_like_object_is_a_path(fuser, tmp_path):
+    write_image(tmp_path / "a.png", gray())
+
+    class Place:
+        def __fspath__(self) -> str:
+            return str(tmp_path / "a.png")
+
+    assert np.array_equal(fuser(Place(), Place()), gray())
+    assert fuser(Place(), torch.from_numpy(gray())).shape == (12, 20)
 
 
 def test_no_data_is_a_number(fuser):

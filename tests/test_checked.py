@@ -18,7 +18,7 @@ from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference.folder import WantedResults, fuse_folder, fuse_scenes
-from adasffuse.inference.journal import settings_of
+from adasffuse.inference.fuser import settings_of
 from adasffuse.inference.stack import StackOptions, fuse_stack
 from adasffuse.inference.video import fuse_video
 from adasffuse.inference.volume import fuse_volumes

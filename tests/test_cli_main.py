@@ -1,6 +1,7 @@
 """The `adasffuse` command: its verbs, their help, completion, and what `info` says."""
 
 import json
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -54,6 +55,26 @@ def test_impossible_arguments_are_reported_as_json_too(capsys, words):
     with pytest.raises(SystemExit):
         main(words.split())
     assert capsys.readouterr().out == ""
+
+
+WITHOUT_PYTORCH = """
+import importlib, sys
+from adasffuse.cli.main import COMMANDS, main
+
+for verb, command in COMMANDS.items():
+    importlib.import_module(f"adasffuse.cli.{command.module}").make_parser(verb)
+    assert "torch" not in sys.modules, verb
+importlib.import_module("adasffuse.cli.task_script")
+assert main(["fuse", "absent.png", "absent.png", "-o", "x.png"]) == 1
+assert "torch" not in sys.modules
+"""
+
+
+def test_arguments_are_read_without_pytorch():
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    program = [sys.executable, "-c", WITHOUT_PYTORCH]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stderr == "error: absent.png: no such file or folder\n", done.stderr
 
 
 def test_what_torchrun_cannot_share(monkeypatch, capsys):
@@ -119,7 +140,13 @@ def test_the_installation(capsys, monkeypatch):
     monkeypatch.setattr(
         metadata,
         "requires",
-        lambda _: ["numpy>=1", 'pillow>=12; extra == "plots"', 'zzz-none>1 ; extra == "zzz"', 'pytest; extra == "dev"'],
+        lambda _: [
+            "numpy>=1",
+            'pillow>=12; extra == "plots"',
+            'zzz-none>1 ; extra == "zzz"',
+            'zzz-none>1 ; extra == "larger"',  # another extra that needs it as well
+            'pytest; extra == "dev"',
+        ],
     )
     status, out, _ = call(capsys, "info", "--json")
     values = json.loads(out)

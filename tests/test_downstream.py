@@ -176,7 +176,8 @@ def test_backbone_from_pypi_knows_a_cat():
     import cv2
     from skimage.data import chelsea
 
-    from adasffuse.downstream.backbones import LITE0, load_imagenet
+    from adasffuse.downstream.backbones import load_imagenet
+    from adasffuse.downstream.packages import LITE0
 
     model = timm.create_model(LITE0, pretrained=False).eval()
     load_imagenet(model, LITE0)

@@ -251,6 +251,14 @@ def test_only_larger_images_are_tiled():
     assert sizes == [(32, 90)] and 0 < abs(tiled - whole).mean() < 0.01
 
 
+def test_tiles_are_refused_before_anything_is_fused_where_the_network_takes_larger_steps():
+    with pytest.raises(
+        ValueError, match=r"in multiples of 32, .* a tile of 208 beside an overlap of 192; choose a larger"
+    ):
+        load_fuser("ivf", size="tiny", tile=208, tile_overlap=192)
+    assert load_fuser("ivf", size="tiny", tile=224, tile_overlap=192).tile == 224
+
+
 @pytest.mark.parametrize("tile, overlap", [(-16, 0), (40, 16), (32, 8), (32, 32), (32, -16)])
 def test_impossible_tiles(tile, overlap):
     with pytest.raises(ValueError, match=rf"multiples of 16 with tile > tile_overlap .* got {tile} and {overlap}"):
@@ -273,7 +281,7 @@ def test_weights_of_another_task_are_refused(weights, tmp_path):
 
 
 def test_unknown_task_and_device(weights):
-    with pytest.raises(ValueError, match="unknown task 'xyz'"):
+    with pytest.raises(ValueError, match="unknown task 'xyz'; use one of ivf, mef, mff, mif"):
         load_fuser("xyz", weights=weights)
     with pytest.raises(ValueError, match="unknown device 'gpu'; use auto, cpu, cuda or cuda:N"):
         load_fuser("ivf", weights=weights, device="gpu")

@@ -8,12 +8,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "adasffuse"
-TABLES = {"tasks", "options", "arguments", "device", "files", "process"}  # single files of the package, at its bottom
+# Single files of the package, at its bottom.
+TABLES = {"choices", "tasks", "options", "arguments", "device", "files", "process"}
 BELOW = {  # room: what its files may import, beside themselves
+    "choices": set(),
     "options": set(),
     "arguments": {"options"},
     "tasks": {"arguments"},
-    "device": set(),
+    "device": {"choices"},
     "files": set(),
     "process": {"files"},
     "images": TABLES,

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage.measure import shannon_entropy
 from skimage.metrics import normalized_mutual_information, peak_signal_noise_ratio
 from skimage.metrics import structural_similarity as skimage_ssim
@@ -253,10 +254,17 @@ def test_every_form_of_one_image_scores_the_same():
         "one channel": ({n: x[..., None] for n, x in TRIPLE.items()}, None),
         "tensor (1, 1, H, W)": ({n: torch.from_numpy(x)[None, None] for n, x in TRIPLE.items()}, None),
         "tensor (3, H, W)": ({n: torch.from_numpy(x).expand(3, -1, -1) for n, x in TRIPLE.items()}, None),
+        "PIL": ({n: Image.fromarray(x) for n, x in TRIPLE.items()}, None),
         "not contiguous": ({n: np.repeat(x, 2, axis=1)[:, ::2] for n, x in TRIPLE.items()}, None),
     }
     for form, (images, data_range) in forms.items():
         assert evaluate(**images, data_range=data_range) == expected, form
+
+
+def test_bfloat16_scores_as_its_values_in_float32():
+    images = {name: torch.from_numpy(x / 255).bfloat16() for name, x in TRIPLE.items()}
+    exact = {name: x.float() for name, x in images.items()}
+    assert evaluate(**images, data_range=1.0) == evaluate(**exact, data_range=1.0)
 
 
 def test_color_is_scored_on_rounded_bt601_luminance():
@@ -282,6 +290,7 @@ def test_per_channel_is_the_mean_over_channels():
         ({"fused": FLOATS["fused"] * np.nan, "data_range": 255.0}, "fused has 4096 NaN"),
         ({"fused": np.zeros((2, 64, 64), np.uint8)}, r"fused must be one gray \(H, W\)"),
         ({"fused": TRIPLE["fused"].astype(np.int32)}, "fused has type int32"),
+        ({"fused": Image.fromarray(TRIPLE["fused"]).convert("P")}, "fused is a PIL image of mode P; convert it to RGB"),
         ({"metrics": ("ssim",)}, "did you mean 'SSIM'"),
         ({"metrics": ("VIFF",), "convention": "vifb"}, "'vifb' does not define VIFF; these do: adasffuse"),
         ({"convention": "matlab"}, "unknown convention 'matlab'"),

@@ -108,6 +108,13 @@ def test_an_empty_value_is_refused(inputs, monkeypatch, capsys, words):
     assert "the value is empty" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", FOLDERS[:3])
+def test_an_address_is_no_path(words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([*shlex.split(words), "https://host/a.png"])
+    assert "https://host/a.png: files are read and written on this computer" in capsys.readouterr().err
+
+
 def test_a_panel_that_cannot_be_written_leaves_no_result(inputs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(inputs)
     (tmp_path / "x_panel.png").mkdir()

@@ -1,10 +1,17 @@
 """The package's public names: all listed, none imported before it is used."""
 
+import importlib
+import itertools
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ["AdaSFFuse", "Fuser", "TASKS", "evaluate", "load_fuser"]
@@ -32,3 +39,31 @@ def test_public_names_are_listed_and_imported_on_first_use():
     names, version = done.stdout.splitlines()
     stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert names.split() == NAMES and version == stated
+
+
+@pytest.mark.parametrize("stub", sorted((ROOT / "adasffuse").rglob("__init__.pyi")), ids=lambda stub: stub.parent.name)
+def test_every_name_of_a_stub_is_there(stub):
+    room = importlib.import_module(".".join(stub.parent.relative_to(ROOT).parts))
+    names = re.findall(r"^from \S+ import (\w+) as \1$", stub.read_text(encoding="utf-8"), re.M)
+    assert names and set(names) == set(room.__all__) and all(hasattr(room, name) for name in names)
+
+
+FOR_NUMPY_2 = {  # the first releases that import with NumPy 2, which imagecodecs needs; tried with each
+    "numpy": "2.0",
+    "scipy": "1.13",
+    "opencv-python-headless": "4.10.0.84",
+    "scikit-image": "0.23.1",
+    "matplotlib": "3.8.4",
+    "rawpy": "0.22",
+}
+
+
+def test_no_release_is_allowed_that_numpy_2_breaks():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    lists.append(re.findall(r"^\w.*$", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M))
+    found = [one for one in map(Requirement, itertools.chain(*lists)) if one.name in FOR_NUMPY_2]
+    assert {one.name for one in found} == set(FOR_NUMPY_2)
+    for one in found:
+        (floor,) = one.specifier
+        assert floor.operator == ">=" and Version(floor.version) >= Version(FOR_NUMPY_2[one.name]), one

@@ -15,9 +15,10 @@ from PIL import Image as pillow
 from skimage import data as photographs
 from tiny import network, texture, write_weights
 
-from adasffuse.cli import shared
+from adasffuse import inference
 from adasffuse.cli import stack as command
 from adasffuse.data.synthesis import expose
+from adasffuse.images import levels
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pages import stacks_in
 from adasffuse.images.ranges import parse_range
@@ -233,6 +234,18 @@ def test_what_was_moved_is_no_ghost_at_its_border(tmp_path):
     assert any("ghosts" in one for one in fuse_stack(fuser(), paths).notices)
 
 
+@pytest.mark.parametrize("align", ["none", "similarity"])
+def test_large_images_are_fused_as_small_ones(tmp_path, monkeypatch, align):
+    paths, options = bracket(tmp_path), StackOptions(align=align)
+    for number, path in enumerate(paths):
+        write_image(path, np.roll(read_image(path).pixels, 2 * number, axis=1))
+    small = fuse_stack(fuser(), paths, options)
+    monkeypatch.setattr(levels, "LARGE", 0)  # whole numbers of the file, a few rows at a time
+    monkeypatch.setattr(levels, "_STEP", 1000)
+    assert np.array_equal(fuse_stack(fuser(), paths, options).pixels, small.pixels)
+    assert small.pixels.ndim == 3 and (max(small.shifts, default=0) > 1) == (align != "none")
+
+
 def test_a_flat_frame_is_not_registered(tmp_path):
     paths = bracket(tmp_path)
     write_image(tmp_path / "9.png", np.full((160, 200, 3), 255, np.uint8))
@@ -444,7 +457,7 @@ def test_processes_share_the_stacks_and_one_reports(stacks, weights, tmp_path, c
     bracket(stacks / "more", stops=(-1, 1))
     (stacks / "two" / "0.png").write_bytes(b"no image")
     store, own, statuses = dist.HashStore(), threading.local(), {}
-    monkeypatch.setattr(shared, "join_ranks", lambda: nullcontext(own.ranks))
+    monkeypatch.setattr(inference, "join_ranks", lambda: nullcontext(own.ranks))
 
     def process(rank: int) -> None:
         own.ranks = Ranks(rank, 2, store)

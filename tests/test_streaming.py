@@ -40,6 +40,7 @@ def test_one_after_the_other_is_all_at_once(options, kind, count, size):
     with torch.inference_mode():
         expected = model(list(sources), kinds=(kind,) * count if kind else ())
         assert torch.allclose(streamed(model, kind, sources), expected, atol=2e-6)
+        assert torch.allclose(streamed(model, kind, sources, band=1), expected, atol=2e-6)  # a few rows at a time
 
 
 def test_any_order():

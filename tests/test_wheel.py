@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -31,16 +32,20 @@ for task in adasffuse.TASKS:
 def test_wheel_fuses_samples_offline(tmp_path: Path):
     source = tmp_path / "source"  # building in the repository would leave build/ behind
     source.mkdir()
-    for name in ("adasffuse", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("adasffuse", "tests", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, source / name)
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, source]
-    subprocess.run(build, check=True, capture_output=True)
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, source]
+    subprocess.run(build, check=True, capture_output=True)  # the wheel from the source distribution
+    (sources,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(sources) as archive:  # tests need the whole repository
+        assert not [name for name in archive.getnames() if "/tests/" in name]
     (wheel,) = tmp_path.glob("*.whl")
     assert wheel.stat().st_size < 25e6
 
     with zipfile.ZipFile(wheel) as archive:  # a pure Python wheel is installed by unpacking it
-        assert {"adasffuse/py.typed", "adasffuse/__init__.pyi"} <= set(archive.namelist())
+        stubs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "adasffuse").rglob("*.pyi")}
+        assert {"adasffuse/py.typed", "adasffuse/inference/__init__.pyi"} | stubs <= set(archive.namelist())
         archive.extractall(tmp_path / "site")
     # The dependencies come from this environment's folder; its editable install of the project does not (PYTHONPATH
     # entries do not run .pth files), which the printed location proves.

@@ -1,5 +1,7 @@
 """`adasffuse align`: register pairs, say how far they are off, write aligned sources or a calibration file."""
 
+from __future__ import annotations  # names of `inference` load PyTorch where they are used
+
 import argparse
 import itertools
 import json
@@ -12,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from adasffuse import inference
 from adasffuse.cli.arguments import (
     ReportingParser,
     add_grid_option,
     add_source_options,
-    fixed_range,
     given_path,
+    open_video,
     range_of,
     thermal_by_names,
 )
@@ -29,7 +32,6 @@ from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.write import suffix_of
 from adasffuse.inference.results import SaveError, former_results, save_result, try_to_write
-from adasffuse.inference.video import FramePairs, check_pair
 from adasffuse.inference.work import refuse_image_name
 from adasffuse.process import say, say_notices
 from adasffuse.registration.aligner import GRIDS, Aligner, calibrate, load_calibration
@@ -107,7 +109,7 @@ class _Job:
     thermal: tuple[bool, ...] | None  # as their names tell, see `is_thermal`
 
     @staticmethod
-    def of(args: argparse.Namespace) -> "_Job":
+    def of(args: argparse.Namespace) -> _Job:
         problems, notices = [], []
         if args.a.is_file() and args.b.is_file():
             scenes, names = [scene_of_files(args.b.stem, (args.a, args.b))], ("a", "b")
@@ -153,23 +155,23 @@ class _Videos:
     notices: tuple[str, ...] = ()
 
     @staticmethod
-    def of(args: argparse.Namespace) -> "_Videos":
+    def of(args: argparse.Namespace) -> _Videos:
         opened = []
         thermal = thermal_by_names(args.a, args.b) or (False, False)
         for side, path, hot in zip("ab", (args.a, args.b), thermal):
             if getattr(args, f"pattern_{side}") is not None:
                 raise ValueError(f"--pattern_{side} is for folders, and {path} is none")
             option = f"--range_{side}"
-            window = fixed_range(option, range_of(option, getattr(args, f"range_{side}")))
-            opened.append(VideoFile(path, window, getattr(args, f"no_data_{side}"), hot))
-        check_pair(*opened, shortest=True, aligned=True)
+            spec = range_of(option, getattr(args, f"range_{side}"))
+            opened.append(open_video(path, option, spec, getattr(args, f"no_data_{side}"), hot))
+        inference.check_pair(*opened, shortest=True, aligned=True)
         return _Videos(*opened)
 
     def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[str, Image, Image]]:
         """Number and images of frames that belong together, spread over both videos."""
         seconds = [video.duration for video in (self.a, self.b) if video.duration is not None]
         step = max(1, int(min(seconds) * self.b.rate / _FRAMES if seconds else self.b.rate))
-        frames = FramePairs(self.a, self.b)
+        frames = inference.FramePairs(self.a, self.b)
         for a, b in itertools.islice(frames, step // 2, None, step):
             yield b.name, a.image, b.image
         if frames.damage:

@@ -8,6 +8,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, PRECISIONS, RELEASED_SIZES
+from adasffuse.files import NO_ADDRESS, is_address
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.process import say
@@ -16,6 +18,7 @@ from adasffuse.registration.transform import METHODS
 from adasffuse.tasks import guess_task
 
 if TYPE_CHECKING:
+    from adasffuse.images.frames import VideoFile
     from adasffuse.inference.fuser import Fuser
 
 
@@ -96,10 +99,6 @@ def add_fusing_options(
         stretch: whether results may be stretched.
         strength: whether the sources may be infrared and visible.
     """
-    # Imported here: the command line that scores shares this module, and does without PyTorch.
-    from adasffuse.device import PRECISIONS
-    from adasffuse.inference.fuser import DEFAULT_OVERLAP, DEFAULT_TILE
-
     network = parser.add_argument_group("network")
     network.add_argument(
         "--weights",
@@ -157,8 +156,6 @@ def add_fusing_options(
 
 def add_size_option(target: argparse.ArgumentParser | argparse._ArgumentGroup, default: str = "small") -> None:
     """Add the size of the network: `args.size`, None unless given, and `args.default_size`, see `load_network`."""
-    from adasffuse.models import RELEASED_SIZES
-
     target.add_argument("--size", choices=RELEASED_SIZES, help=f"of released weights ({default})")
     target.set_defaults(default_size=default)
 
@@ -289,13 +286,31 @@ def range_of(option: str, words: Sequence[str] | None) -> RangeSpec | None:
 
 
 def fixed_range(option: str, spec: RangeSpec | None) -> tuple[float, float] | None:
-    """The range of a video file, which is not measured."""
-    if spec is not None and spec.kind != "fixed":
+    """The range of frames that are not measured: two numbers, or of frames of 8 bits 'inverted' alone."""
+    if spec is not None and spec.kind != "fixed" and not _only_inverted(spec):
         raise ValueError(
-            f"{option}: only folders of frames are measured; for a video give two numbers, LOW HIGH (0 255 where it "
-            "has 8 bits), and 'inverted' behind them where high values are dark"
+            f"{option}: only folders of frames are measured; for a video give two numbers, LOW HIGH, and 'inverted' "
+            "behind them where high values are dark"
         )
     return resolve_range(spec, ())
+
+
+def open_video(path: Path, option: str, spec: RangeSpec | None, no_data: float | None, thermal: bool) -> "VideoFile":
+    """A video file as a source; errors of its range name the option."""
+    from adasffuse.images.frames import VideoFile
+
+    video = VideoFile(path, fixed_range(option, spec), no_data, thermal)
+    if spec is not None and _only_inverted(spec) and video.depth != "8":
+        raise ValueError(
+            f"{option}: {path} has more than 8 bits, and videos are not measured; give LOW HIGH inverted, the values "
+            "that become white and black"
+        )
+    return video
+
+
+def _only_inverted(spec: RangeSpec) -> bool:
+    """Whether a range is the word 'inverted' alone, or the same as 'folder inverted'."""
+    return spec.kind == "folder" and spec.inverted
 
 
 def words_of_source(path: Path, pattern: str | None = None) -> list[str]:
@@ -320,5 +335,7 @@ def given(text: str) -> str:
 
 
 def given_path(text: str) -> Path:
-    """A path that is not empty."""
+    """A path that is not empty, and no address on the network."""
+    if is_address(text):
+        raise argparse.ArgumentTypeError(f"{text}: {NO_ADDRESS}")
     return Path(given(text))

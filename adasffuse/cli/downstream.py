@@ -1,5 +1,7 @@
 """Does fusion help a detector or a segmenter?"""
 
+from __future__ import annotations  # names of these rooms load PyTorch where they are used
+
 import argparse
 import multiprocessing
 import os
@@ -11,24 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from adasffuse import downstream, inference, metrics
+from adasffuse.choices import PRECISIONS
 from adasffuse.cli.arguments import given_path, named_values
-from adasffuse.device import PRECISIONS, pick_device, pick_precision
-from adasffuse.downstream.backbones import LITE0
 from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes, listed_classes
-from adasffuse.downstream.experiment import ALL, Experiment, Run, carry_out, check_network, refuse_other_task
-from adasffuse.downstream.fitting import Budget
 from adasffuse.downstream.frames import Frame, FrameSet, find_frames
 from adasffuse.downstream.labels import BoxRules
-from adasffuse.downstream.modalities import Modality, check_images, images_of, parse_modality, takes_stored
-from adasffuse.downstream.packages import needed
-from adasffuse.downstream.report import Report, write_report
+from adasffuse.downstream.packages import LITE0, needed
 from adasffuse.files import check_outputs, printable, told
 from adasffuse.images.image import ImageError
-from adasffuse.inference.ranks import Ranks, join_ranks
-from adasffuse.metrics.plots import figures
-from adasffuse.process import Terminated, say
+from adasffuse.process import Terminated, prepare_process, say
 from adasffuse.training.lock import run_lock
 
 DESCRIPTION = """Train a network on each kind of image of labelled frames: infrared, visible, fused; compare the scores.
@@ -128,7 +122,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Compare as the arguments say; the exit status."""
     args = make_parser(prog).parse_args(argv)
     try:
-        with join_ranks() as ranks:
+        with inference.join_ranks() as ranks:
             return _run(args, ranks)
     except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
         lines = [told(error)] if isinstance(error, OSError) else map(printable, str(error).split("\n"))
@@ -136,12 +130,12 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         return 1
 
 
-def _run(args: argparse.Namespace, ranks: Ranks) -> int:
-    figures()  # what the report needs is asked for before hours of training
+def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
+    metrics.figures()  # what the report needs is asked for before hours of training
     if args.task == "detect":
         needed("faster_coco_eval", "scoring detectors")
     check_outputs(folders={"--out": args.out})
-    refuse_other_task(args.out, args.task)
+    downstream.refuse_other_task(args.out, args.task)
     experiment, modalities = _experiment(args, ranks)  # impossible arguments leave no folder behind
     with ExitStack() as stack:
         if ranks.main:
@@ -156,9 +150,9 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     results = {run: results[run] for run in experiment.runs if run in results}
     failed = [line for _, part in parts for line in part]
     if results:
-        report = Report.of(experiment, results)
+        report = downstream.Report.of(experiment, results)
         say(report.text())
-        files = write_report(report, results, args.drawn)
+        files = downstream.write_report(report, results, args.drawn)
         say("\nwritten: " + ", ".join(printable(path) for path in files))
     for line in failed:
         say(f"failed: {printable(line)}", sys.stderr)
@@ -186,10 +180,12 @@ def frames_of(args: argparse.Namespace, task: str, classes: ClassList, lists: bo
     return found
 
 
-def _experiment(args: argparse.Namespace, ranks: Ranks) -> tuple[Experiment, list[Modality]]:
+def _experiment(
+    args: argparse.Namespace, ranks: inference.Ranks
+) -> tuple[downstream.Experiment, list[downstream.Modality]]:
     """What the arguments ask for, without the files of its images, and the kinds of images; nothing is written."""
     classes = classes_of(args, args.task)
-    modalities = [parse_modality(text) for text in args.modalities]
+    modalities = [downstream.parse_modality(text) for text in args.modalities]
     names = [modality.name for modality in modalities]
     if len(set(names)) < len(names):
         raise ValueError(f"--modalities names one kind of image twice: {', '.join(names)}")
@@ -199,12 +195,17 @@ def _experiment(args: argparse.Namespace, ranks: Ranks) -> tuple[Experiment, lis
         raise ValueError("--equal_classes is for --task segment")
     if args.seeds < 1 or args.jobs < 1 or args.drawn < 0:
         raise ValueError("--seeds and --jobs are at least 1, --drawn at least 0")
+    from adasffuse.device import pick_device, pick_precision  # here: arguments are read without PyTorch
+
     device = pick_device(args.device)
     model = args.model or _MODEL[args.task]
     own_backbone = model in ("fpn", "unet", "fcos", "retinanet")
     rate = _LEARNING_RATE[args.task] if args.learning_rate is None else args.learning_rate
-    budget = Budget(args.epochs, args.batch, rate, precision=pick_precision(args.precision, device))
-    size, groups = _size(args.size), named_values(args.groups, "--groups", "NAME=PATTERN, e.g. night='*N'", taken=[ALL])
+    budget = downstream.Budget(args.epochs, args.batch, rate, precision=pick_precision(args.precision, device))
+    size, groups = (
+        _size(args.size),
+        named_values(args.groups, "--groups", "NAME=PATTERN, e.g. night='*N'", taken=[downstream.ALL]),
+    )
     others = others_of(args, args.task, classes)
     if groups.keys() & others.keys():
         raise ValueError(f"--also and --groups both name {', '.join(groups.keys() & others.keys())}")
@@ -222,9 +223,9 @@ def _experiment(args: argparse.Namespace, ranks: Ranks) -> tuple[Experiment, lis
         for text in (*found.notices, *_mended(found)):
             say(f"notice: {printable(text)}", sys.stderr)
         for one in modalities:
-            if takes_stored(one, used):
+            if downstream.takes_stored(one, used):
                 say(f"notice: fused images are those of {printable(used[0].images['fused'].parent)}", sys.stderr)
-    experiment = Experiment(
+    experiment = downstream.Experiment(
         task=args.task,
         classes=classes,
         train=tuple(train),
@@ -246,18 +247,20 @@ def _experiment(args: argparse.Namespace, ranks: Ranks) -> tuple[Experiment, lis
     empty = groups.keys() - experiment.scored_groups().keys()
     if empty:
         raise ValueError(f"--groups: no test frame is called like {', '.join(groups[name] for name in sorted(empty))}")
-    check_network(experiment)
+    downstream.check_network(experiment)
     for one in modalities:
-        check_images(one, used)
+        downstream.check_images(one, used)
     return experiment, modalities
 
 
-def _images(modalities: Sequence[Modality], experiment: Experiment, ranks: Ranks) -> dict[str, dict[str, Path]]:
+def _images(
+    modalities: Sequence[downstream.Modality], experiment: downstream.Experiment, ranks: inference.Ranks
+) -> dict[str, dict[str, Path]]:
     """Kind of image to stem to file; the main process makes what is missing, the others find it."""
     if not ranks.main:
         ranks.gather(None)
     frames, folder = [*experiment.train, *experiment.scored], experiment.out / "images"
-    files = {one.name: images_of(one, frames, folder / one.name, experiment.device) for one in modalities}
+    files = {one.name: downstream.images_of(one, frames, folder / one.name, experiment.device) for one in modalities}
     if ranks.main:
         ranks.gather(None)
     return files
@@ -284,7 +287,9 @@ def _size(text: str) -> tuple[int, int]:
 def others_of(args: argparse.Namespace, task: str, classes: ClassList) -> dict[str, tuple[Frame, ...]]:
     """The frames of the data sets of --also, by name; errors as `frames_of`."""
     found = {}
-    for name, folder in named_values(args.also, "--also", "NAME=DATA, a labelled data set", taken=[ALL]).items():
+    for name, folder in named_values(
+        args.also, "--also", "NAME=DATA, a labelled data set", taken=[downstream.ALL]
+    ).items():
         frames = find_frames([folder], task, classes, BoxRules(args.mend_boxes, skip_unlisted=True))
         frames.refuse_faults()
         found[name] = tuple(frames.frames[stem] for stem in sorted(frames.frames))
@@ -292,8 +297,8 @@ def others_of(args: argparse.Namespace, task: str, classes: ClassList) -> dict[s
 
 
 def _carry_out_all(
-    experiment: Experiment, runs: Sequence[Run], jobs: int
-) -> tuple[dict[Run, dict[str, Any]], list[str]]:
+    experiment: downstream.Experiment, runs: Sequence[downstream.Run], jobs: int
+) -> tuple[dict[downstream.Run, dict[str, Any]], list[str]]:
     """Results of the runs that succeeded, and a line for each that failed; one failure stops none of the others.
 
     An interruption ends the processes of all jobs: what they have saved is taken up by the next call.
@@ -302,7 +307,7 @@ def _carry_out_all(
     if jobs == 1:
         for one in runs:
             try:
-                results[one] = carry_out(experiment, one)
+                results[one] = downstream.carry_out(experiment, one)
             except (RuntimeError, FloatingPointError, OSError, MemoryError) as error:
                 failed.append(f"{one}: {told(error)}")
         return results, failed
@@ -310,7 +315,7 @@ def _carry_out_all(
     with ProcessPoolExecutor(
         jobs, multiprocessing.get_context("spawn"), initializer=_begin_job, initargs=(threads,)
     ) as pool:
-        begun = {one: pool.submit(carry_out, experiment, one) for one in runs}
+        begun = {one: pool.submit(downstream.carry_out, experiment, one) for one in runs}
         try:
             for one, job in begun.items():
                 try:
@@ -326,7 +331,7 @@ def _carry_out_all(
 
 
 def _begin_job(threads: int) -> None:
-    from adasffuse.process import prepare_process
+    prepare_process()  # before PyTorch is loaded
+    import torch
 
-    prepare_process()
     torch.set_num_threads(threads)

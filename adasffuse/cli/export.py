@@ -12,12 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from adasffuse.choices import EXPORT_FORMATS, STRENGTH_TASK
 from adasffuse.cli.arguments import add_size_option, given_path
-from adasffuse.export.write import FORMATS, WRITERS, Export, ExportError
 from adasffuse.files import check_outputs, not_written, printable, remove_abandoned, told
-from adasffuse.models.hub import load_network
-from adasffuse.models.network import size_of
-from adasffuse.models.weights import RUN_WEIGHTS, file_sha256
 from adasffuse.process import say
 from adasffuse.tasks import TASKS
 
@@ -32,8 +29,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add_size_option(network)
     network.add_argument("--weights", metavar="NAME", help="other weights: a file, a run's folder or a released name")
     network.add_argument("--sources", type=int, default=2, metavar="N", help="number of sources (%(default)s)")
+    network.add_argument("--no_people", action="store_true", help="of infrared + visible: do not make people stand out")
     output = parser.add_argument_group("output")
-    output.add_argument("--format", choices=FORMATS, help="(what --output ends with)")
+    output.add_argument("--format", choices=EXPORT_FORMATS, help="(what --output ends with)")
     output.add_argument(
         "--colour", action="store_true", help="take RGB where the colour comes from and give RGB, not luminance"
     )
@@ -47,14 +45,24 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     args = parser.parse_args(argv)
     if args.sources < 2:
         parser.error(f"--sources must be 2 or more, got {args.sources}")
+    if args.no_people and args.task != STRENGTH_TASK:
+        parser.error(f"--no_people is for infrared + visible, this is {TASKS[args.task].title}")
     form = args.format or (args.output.suffix[1:] if args.output else "")
-    if form not in FORMATS:
-        parser.error(f"give --format {' or '.join(FORMATS)}, or --output with such a suffix")
+    if form not in EXPORT_FORMATS:
+        parser.error(f"give --format {' or '.join(EXPORT_FORMATS)}, or --output with such a suffix")
     if args.output is not None and args.output.suffix != f".{form}":
         parser.error(f"--output must end with .{form}, got {printable(args.output)}")
+    # Imported here: arguments are read without PyTorch.
+    from adasffuse.export.write import WRITERS, Export, ExportError
+    from adasffuse.models.hub import load_network
+    from adasffuse.models.network import size_of
+    from adasffuse.models.weights import RUN_WEIGHTS, file_sha256
+
     path = args.output or Path(f"{args.task}.{form}")
     try:
         model, weights = load_network(args.task, args.weights, args.size)
+        if args.no_people:
+            model.targets = None
         name = weights.absolute().parent.name if weights.name == RUN_WEIGHTS else weights.stem
         if args.output is None:
             path = Path(f"{args.task}_{size_of(model.options) or name}.{form}")

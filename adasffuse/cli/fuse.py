@@ -1,5 +1,7 @@
 """`adasffuse fuse`: two files, two folders, or the pairs of one folder, to one image each."""
 
+from __future__ import annotations  # names of `inference` load PyTorch where they are used
+
 import argparse
 import json
 import shlex
@@ -11,6 +13,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from adasffuse import inference
+from adasffuse.choices import RESAMPLED
 from adasffuse.cli.arguments import (
     ReportingParser,
     add_align_options,
@@ -30,11 +34,6 @@ from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import SceneError, SceneFolder, find_scenes
 from adasffuse.images.volumes import is_volume
-from adasffuse.inference.dry_run import Plan, plan_scenes
-from adasffuse.inference.folder import FolderReport, WantedResults, fuse_scenes
-from adasffuse.inference.fuser import Fuser
-from adasffuse.inference.ranks import Ranks
-from adasffuse.inference.volume import RESAMPLED, fuse_volumes
 from adasffuse.inference.work import RESULT_SUFFIXES, Work, find_work, work_of_camera, work_of_files
 from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS
@@ -152,7 +151,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     return run_shared(partial(_run, args), args.json, _advice)
 
 
-def _run(args: argparse.Namespace, ranks: Ranks) -> int:
+def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     if is_volume(args.out) or any(map(is_volume, args.sources)):
         return _fuse_volumes(args) if ranks.main else 0
     if args.resample != RESAMPLED[0]:
@@ -165,7 +164,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
     count = len(given.paths)
     task.check_count(count)
     spec_a, spec_b = (range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab")
-    wanted = WantedResults(
+    wanted = inference.WantedResults(
         (spec_a, *[spec_b] * (count - 1)),
         (args.no_data_a, *[args.no_data_b] * (count - 1)),
         args.depth,
@@ -180,7 +179,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
         _say_task(task, reason)
     if args.dry_run:
         return _dry_run(fuser, work, wanted, args) if ranks.main else 0
-    report = fuse_scenes(fuser, work, wanted, resume=None if work.file else args.resume, ranks=ranks)
+    report = inference.fuse_scenes(fuser, work, wanted, resume=None if work.file else args.resume, ranks=ranks)
     if ranks.main:
         _tell(report, fuser, work, args)
     return int(bool(report.failed))
@@ -203,7 +202,7 @@ def _fuse_volumes(args: argparse.Namespace) -> int:
     if not args.json:
         _say_task(task, reason)
     hidden = True if args.json else None
-    notices = fuse_volumes(
+    notices = inference.fuse_volumes(
         fuser,
         args.sources,
         args.out,
@@ -380,8 +379,8 @@ def _check_places(args: argparse.Namespace, work: Work) -> None:
         check_outputs({"-o": work.file, "--panel": panel})
 
 
-def _dry_run(fuser: Fuser, work: Work, wanted: WantedResults, args: argparse.Namespace) -> int:
-    plan = plan_scenes(fuser, work, wanted, args.resume)
+def _dry_run(fuser: inference.Fuser, work: Work, wanted: inference.WantedResults, args: argparse.Namespace) -> int:
+    plan = inference.plan_scenes(fuser, work, wanted, args.resume)
     if args.json:
         say(json.dumps(_plan_values(plan, fuser, work)))
         return int(bool(plan.failed))
@@ -402,7 +401,7 @@ def _dry_run(fuser: Fuser, work: Work, wanted: WantedResults, args: argparse.Nam
     return int(bool(plan.failed))
 
 
-def _tell(report: FolderReport, fuser: Fuser, work: Work, args: argparse.Namespace) -> None:
+def _tell(report: inference.FolderReport, fuser: inference.Fuser, work: Work, args: argparse.Namespace) -> None:
     """Print the report and, where they are asked for, scores."""
     table = score(report, fuser.task.id) if args.scores and report.finished else None
     if args.json:
@@ -420,7 +419,7 @@ def _tell(report: FolderReport, fuser: Fuser, work: Work, args: argparse.Namespa
         say(table.text())
 
 
-def _plan_values(plan: Plan, fuser: Fuser, work: Work) -> dict[str, Any]:
+def _plan_values(plan: inference.Plan, fuser: inference.Fuser, work: Work) -> dict[str, Any]:
     """A plan as JSON values."""
     return {
         "ok": not plan.failed,
@@ -446,7 +445,7 @@ def _plan_values(plan: Plan, fuser: Fuser, work: Work) -> dict[str, Any]:
     }
 
 
-def _report_values(report: FolderReport, fuser: Fuser, work: Work, panels: bool) -> dict[str, Any]:
+def _report_values(report: inference.FolderReport, fuser: inference.Fuser, work: Work, panels: bool) -> dict[str, Any]:
     """A report as JSON values."""
 
     def values(scene: Any) -> dict[str, Any]:

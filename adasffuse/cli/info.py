@@ -10,13 +10,8 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
-import torch
-
 from adasffuse.cli.arguments import ReportingParser
-from adasffuse.cli.describe import describe
-from adasffuse.device import pick_device, pick_precision
 from adasffuse.files import printable, told
-from adasffuse.models.weights import released_names
 from adasffuse.process import say
 
 DESCRIPTION = """Say what this installation is, or what files hold: images, videos, volumes (also folders of a DICOM
@@ -40,6 +35,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Print what is asked for; the exit status: 1 where a file cannot be read."""
     args = make_parser(prog).parse_args(argv)
+    from adasffuse.cli.describe import describe  # here: arguments are read without PyTorch
+
     described, failed = [], False
     for name in args.files:
         try:
@@ -62,6 +59,11 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 def installation() -> dict[str, Any]:
     """Versions, devices and optional packages of this installation."""
+    import torch
+
+    from adasffuse.device import pick_device, pick_precision
+    from adasffuse.models.weights import released_names
+
     device = pick_device("auto")
     gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())] if device.type == "cuda" else []
     return {
@@ -87,7 +89,7 @@ def optional_packages() -> dict[str, str]:
     found = {}
     for line in wanted:
         match = re.fullmatch(r"\s*([\w.-]+).*;.*extra\s*==\s*['\"]([\w-]+)['\"].*", line)
-        if match and match[2] != "dev":
+        if match and match[2] != "dev" and match[1] not in found:  # of several extras the first is the smallest
             try:
                 found[match[1]] = metadata.version(match[1])
             except metadata.PackageNotFoundError:

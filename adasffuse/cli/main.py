@@ -1,7 +1,8 @@
 """The `adasffuse` command: one noun, and a verb for each thing that it does.
 
 A verb is a module of `adasffuse.cli` with `make_parser(prog)`, which makes its argument parser, and `run(argv, prog)`,
-which does the work and returns the exit status.  Only the module of the verb that was asked for is loaded.
+which does the work and returns the exit status.  Only the module of the verb that was asked for is loaded,
+and PyTorch only when the work begins: help and wrong arguments are told at once.
 """
 
 import importlib

@@ -1,17 +1,19 @@
 """Commands whose work several processes may share: only the main one reports what went wrong."""
 
+from __future__ import annotations  # names of `inference` load PyTorch where they are used
+
 import json
 import sys
 from collections.abc import Callable
 
+from adasffuse import inference
 from adasffuse.files import told
-from adasffuse.inference.ranks import Ranks, join_ranks
 from adasffuse.inference.results import SaveError
 from adasffuse.process import say
 
 
 def run_shared(
-    work: Callable[[Ranks], int], as_json: bool = False, advice: Callable[[Exception], str] = lambda error: ""
+    work: Callable[[inference.Ranks], int], as_json: bool = False, advice: Callable[[Exception], str] = lambda error: ""
 ) -> int:
     """Do the work together with the processes that torchrun has started, if it has; the exit status, 1 after an error.
 
@@ -21,7 +23,7 @@ def run_shared(
         as_json: the error is also reported as a JSON object on standard output.
         advice: what follows an error's message.
     """
-    with join_ranks() as ranks:
+    with inference.join_ranks() as ranks:
         try:
             return work(ranks)
         except (ValueError, OSError) as error:

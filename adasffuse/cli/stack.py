@@ -1,5 +1,7 @@
 """`adasffuse stack`: exposure brackets and focus stacks, one folder per stack, to one image each."""
 
+from __future__ import annotations  # names of `inference` load PyTorch where they are used
+
 import argparse
 import itertools
 import json
@@ -12,6 +14,7 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
+from adasffuse import inference
 from adasffuse.cli.arguments import (
     ReportingParser,
     add_fusing_options,
@@ -27,10 +30,7 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import NO_PLACE, loses_place, read_metadata
 from adasffuse.images.pages import stacks_in
 from adasffuse.images.pairs import Scene, SceneFolder, images_of, in_order, other_files
-from adasffuse.inference.dry_run import check_result, unwritable
-from adasffuse.inference.fuser import Fuser
-from adasffuse.inference.journal import settings_of, stamps
-from adasffuse.inference.ranks import Ranks
+from adasffuse.inference.journal import stamps
 from adasffuse.inference.results import (
     SaveError,
     former_results,
@@ -41,7 +41,6 @@ from adasffuse.inference.results import (
     save_result,
     stale_results,
 )
-from adasffuse.inference.stack import FusedStack, StackOptions, fuse_stack, plan_stack
 from adasffuse.inference.work import RESULT_SUFFIXES, Work, refuse_image_name, refuse_to_overwrite
 from adasffuse.process import say
 from adasffuse.registration.stacks import STACK_METHODS
@@ -134,15 +133,15 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     return run_shared(partial(_run, args), args.json)
 
 
-def _run(args: argparse.Namespace, ranks: Ranks) -> int:
+def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     work, failed, notices = _work(args)
     if args.resume and work.file:
         raise ValueError("--resume is for folders of results; give a folder as -o")
     if not args.dry_run:
         check_outputs({"-o": work.file}, {"-o": None if work.file else work.save_dir})
-    options = StackOptions(range_of("--range", args.range), args.no_data, args.align, args.depth)
+    options = inference.StackOptions(range_of("--range", args.range), args.no_data, args.align, args.depth)
     fuser = fuser_from(args, args.task)
-    settings = settings_of(
+    settings = inference.settings_of(
         fuser,
         range=args.range,
         no_data=args.no_data,
@@ -168,7 +167,7 @@ def _run(args: argparse.Namespace, ranks: Ranks) -> int:
                 continue
             outdated += args.resume and journal.outdated(scene)
             try:
-                fused = fuse_stack(fuser, scene.paths, options)
+                fused = inference.fuse_stack(fuser, scene.paths, options)
                 target = work.result(scene, fused.depth)
                 giver = file_of(scene.paths[len(scene.paths) // 2])
                 metadata = read_metadata(giver, args.keep_metadata)
@@ -335,7 +334,7 @@ def _dry_run(
     work: Work,
     failed: list[tuple[str, str]],
     notices: list[str],
-    options: StackOptions,
+    options: inference.StackOptions,
     settings: str,
 ) -> int:
     """Read all stacks, one image at a time, and say what would come of them."""
@@ -348,14 +347,14 @@ def _dry_run(
             skipped.append(scene.stem)
             continue
         try:
-            depth, of_stack = plan_stack(scene.paths, options, args.task == "mef")
+            depth, of_stack = inference.plan_stack(scene.paths, options, args.task == "mef")
             result = work.result(scene, depth)
-            check_result(result, depth)
+            inference.check_result(result, depth)
         except (ValueError, OSError, MemoryError, cv2.error) as error:
             failed.append((scene.stem, told(error)))
             continue
         planned.append({"name": scene.stem, "images": len(scene.paths), "result": str(result), "notices": of_stack})
-    failed += unwritable(work.save_dir)
+    failed += inference.unwritable(work.save_dir)
     if args.json:
         lost = [{"name": name, "reason": reason} for name, reason in failed]
         plan = {"planned": planned, "skipped": skipped, "failed": lost, "notices": notices}
@@ -374,7 +373,7 @@ def _dry_run(
     return int(bool(failed))
 
 
-def _row(scene: Scene, fused: FusedStack, target: Path) -> dict[str, Any]:
+def _row(scene: Scene, fused: inference.FusedStack, target: Path) -> dict[str, Any]:
     return {
         "name": scene.stem,
         "images": len(scene.paths),
@@ -387,7 +386,7 @@ def _row(scene: Scene, fused: FusedStack, target: Path) -> dict[str, Any]:
 
 def _tell(
     args: argparse.Namespace,
-    fuser: Fuser,
+    fuser: inference.Fuser,
     rows: list[dict[str, Any]],
     failed: list[tuple[str, str]],
     notices: list[str],

@@ -1,5 +1,7 @@
 """Command line of the four fusion scripts: fuse the data set of a task, report, score."""
 
+from __future__ import annotations  # names of `inference` and `metrics` load PyTorch and SciPy where they are used
+
 import argparse
 import shlex
 import sys
@@ -8,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from adasffuse import inference, metrics
 from adasffuse.cli.arguments import (
     add_align_options,
     add_fusing_options,
@@ -21,19 +24,12 @@ from adasffuse.cli.arguments import (
     range_of,
 )
 from adasffuse.cli.shared import run_shared
-from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.files import check_outputs, printable, told
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import Scene, SceneError, SceneFolder, read_scene, scene_folders
 from adasffuse.images.ranges import RangeSpec
-from adasffuse.inference.folder import FolderReport, fuse_folder
-from adasffuse.inference.fuser import Fuser
-from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.results import SaveError
-from adasffuse.metrics import ScoreTable, identity_error
-from adasffuse.metrics.conventions import scores_beside
-from adasffuse.metrics.folder import Settings, find_annotations, find_references, score_pairs
 from adasffuse.process import say
 from adasffuse.registration.aligner import Aligner
 from adasffuse.tasks import Task, find_task
@@ -79,7 +75,7 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
     return run_shared(partial(_run, task, args), advice=_advice)
 
 
-def _run(task: Task, args: argparse.Namespace, ranks: Ranks) -> int:
+def _run(task: Task, args: argparse.Namespace, ranks: inference.Ranks) -> int:
     ranges = [range_of(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
     check_truth_options(args)
     for option in ("reference", "boxes"):
@@ -108,12 +104,12 @@ def _run(task: Task, args: argparse.Namespace, ranks: Ranks) -> int:
 
 
 def score(
-    report: FolderReport,
+    report: inference.FolderReport,
     task: str = "",
     reference: Path | None = None,
     boxes: Path | None = None,
     classes: Sequence[str] = PEOPLE,
-) -> ScoreTable:
+) -> metrics.ScoreTable:
     """Metrics of the saved files of a folder, and of the baselines on the same scenes, read as they were fused.
 
     Args:
@@ -123,14 +119,14 @@ def score(
         ImageError: a folder of true images or boxes is missing or of other scenes; a file of boxes is malformed.
     """
     methods = {METHOD: report.files} | dict.fromkeys(COMPARED)
-    references, notices = find_references(report.finished, reference)
-    annotations, others = find_annotations(report.finished, boxes, classes)
-    beside = scores_beside(task, reference=reference is not None, boxes=boxes is not None)
-    table = score_pairs(
+    references, notices = metrics.find_references(report.finished, reference)
+    annotations, others = metrics.find_annotations(report.finished, boxes, classes)
+    beside = metrics.scores_beside(task, reference=reference is not None, boxes=boxes is not None)
+    table = metrics.score_pairs(
         report.finished,
         methods,
         references,
-        Settings(beside=tuple(beside), classes=tuple(classes)),
+        metrics.Settings(beside=tuple(beside), classes=tuple(classes)),
         ranges=report.ranges,
         no_data=report.no_data,
         annotations=annotations,
@@ -141,7 +137,7 @@ def score(
 
 
 def identity_of(
-    fuser: Fuser,
+    fuser: inference.Fuser,
     scenes: Sequence[Scene],
     ranges: Sequence[tuple[float, float] | None] | None = None,
     no_data: Sequence[float | None] | None = None,
@@ -154,7 +150,7 @@ def identity_of(
         images: number of sources; largest: of their largest errors; mean: of their mean errors; in gray levels.
     """
     images = [image for scene in scenes for image in read_scene(scene, ranges, no_data)]
-    errors = [identity_error(fuser.fuse_luminance, luminance(image.pixels)) for image in images]
+    errors = [metrics.identity_error(fuser.fuse_luminance, luminance(image.pixels)) for image in images]
     largest, mean = zip(*errors)
     return {"images": len(images), "largest": max(largest), "mean": sum(mean) / len(mean)}
 
@@ -180,16 +176,16 @@ def _dataset(task: Task, given: str | None) -> str:
 
 
 def _fuse(
-    fuser: Fuser,
+    fuser: inference.Fuser,
     folder: SceneFolder,
     save_dir: Path,
     ranges: list[RangeSpec | None],
     args: argparse.Namespace,
-    ranks: Ranks,
+    ranks: inference.Ranks,
     aligner: Aligner | None,
-) -> FolderReport:
+) -> inference.FolderReport:
     """Fuse one folder and print what became of it."""
-    report = fuse_folder(
+    report = inference.fuse_folder(
         fuser,
         folder,
         save_dir,
@@ -206,14 +202,14 @@ def _fuse(
     return report
 
 
-def print_report(report: FolderReport) -> None:
+def print_report(report: inference.FolderReport) -> None:
     """Print what became of a folder, and what a user should know of it."""
     say(report.summary())
     for notice in report.notices:
         say(f"notice: {printable(notice)}")
 
 
-def _print_scores(report: FolderReport, task: Task, args: argparse.Namespace) -> None:
+def _print_scores(report: inference.FolderReport, task: Task, args: argparse.Namespace) -> None:
     started = time.perf_counter()
     table = score(report, task.id, args.reference, args.boxes, listed(args.classes))
     for notice in table.notices:
@@ -222,7 +218,7 @@ def _print_scores(report: FolderReport, task: Task, args: argparse.Namespace) ->
     say(table.text())
 
 
-def _jobs(task: Task, dataset: str, args: argparse.Namespace, ranks: Ranks) -> list[tuple[SceneFolder, Path]]:
+def _jobs(task: Task, dataset: str, args: argparse.Namespace, ranks: inference.Ranks) -> list[tuple[SceneFolder, Path]]:
     """Folders to fuse, each with the folder of its results.
 
     Raises:
@@ -241,8 +237,10 @@ def _jobs(task: Task, dataset: str, args: argparse.Namespace, ranks: Ranks) -> l
     return _sample_jobs(task, args, ranks)
 
 
-def _sample_jobs(task: Task, args: argparse.Namespace, ranks: Ranks) -> list[tuple[SceneFolder, Path]]:
+def _sample_jobs(task: Task, args: argparse.Namespace, ranks: inference.Ranks) -> list[tuple[SceneFolder, Path]]:
     """Write the samples below the results and fuse them there: SAVE_DIR/samples/IVF/{infrared,visible,fused}."""
+    from adasffuse.data.samples import sample_pairs, write_samples  # with scikit-image, which only samples need
+
     root = args.save_dir / "samples"
     if ranks.main:
         write_samples(root)

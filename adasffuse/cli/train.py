@@ -8,9 +8,6 @@ from pathlib import Path
 from adasffuse.cli.arguments import given_path
 from adasffuse.files import check_outputs, told
 from adasffuse.process import say
-from adasffuse.training import train
-from adasffuse.training.options import load_options
-from adasffuse.training.processes import recorded
 
 DESCRIPTION = """Train AdaSFFuse.
 
@@ -52,6 +49,8 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         the exit status: 0 also where a signal ended the run early and it was saved, 1 after an error.
     """
     args = parse_args(argv, prog)
+    from adasffuse.training.processes import recorded  # here: arguments are read without PyTorch
+
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     expected = (ValueError, OSError, FloatingPointError)
     try:
@@ -68,5 +67,8 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> Path:
+    from adasffuse.training import train
+    from adasffuse.training.options import load_options
+
     check_outputs(folders={"--out_dir": args.out_dir})
     return train(load_options(args.opt, root_path=args.root_path), args.out_dir, args.device)

@@ -1,5 +1,7 @@
 """`adasffuse video A B -o OUT`: fuse two videos or folders of frames, or show the fusion live."""
 
+from __future__ import annotations  # names of `inference` load PyTorch where they are used
+
 import argparse
 import json
 import sys
@@ -8,6 +10,8 @@ from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 
+from adasffuse import inference
+from adasffuse.choices import AUDIO
 from adasffuse.cli.arguments import (
     ReportingParser,
     add_fusing_options,
@@ -15,17 +19,16 @@ from adasffuse.cli.arguments import (
     fixed_range,
     fuser_from,
     given_path,
+    open_video,
     range_of,
     words_of_source,
 )
 from adasffuse.files import check_outputs, printable, told
-from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, VideoFile, is_video_name, list_frames
+from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, is_video_name, list_frames
 from adasffuse.images.image import ImageError
 from adasffuse.images.live import Camera, Unseen, Window
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.video_writing import DEFAULT_QUALITY
-from adasffuse.inference.live import LiveReport, show_cameras, show_files
-from adasffuse.inference.video import AUDIO, FramePairs, Frames, check_output, check_pair, fuse_video, sound_giver
 from adasffuse.process import say
 from adasffuse.registration.aligner import Aligner, load_calibration
 from adasffuse.tasks import TASKS, find_task, guess_task
@@ -174,20 +177,20 @@ def _task_by_names(args: argparse.Namespace) -> str:
     return guess[0].id if guess else "ivf"
 
 
-def _open(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> tuple[Frames, Frames]:
+def _open(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> tuple[inference.Frames, inference.Frames]:
     """Both sources, opened."""
     paths, patterns = (args.a, args.b), (args.pattern_a, args.pattern_b)
     no_data = (args.no_data_a, args.no_data_b)
     folders = [k for k in (0, 1) if paths[k].is_dir()]
     thermal = find_task(args.task).thermal or (False, False)
-    opened: list[Frames | None] = [None, None]
+    opened: list[inference.Frames | None] = [None, None]
     for k in (0, 1):
         if k in folders:
             continue
         name = "ab"[k]
         if patterns[k] is not None:
             raise ValueError(f"--pattern_{name} is for folders of frames, and {paths[k]} is none")
-        opened[k] = VideoFile(paths[k], fixed_range(f"--range_{name}", ranges[k]), no_data[k], thermal[k])
+        opened[k] = open_video(paths[k], f"--range_{name}", ranges[k], no_data[k], thermal[k])
     videos = [one for one in opened if one is not None]
     if args.fps is not None and not folders:
         raise ValueError("--fps is for folders of frames; videos say their own rate")
@@ -218,19 +221,19 @@ def _align(args: argparse.Namespace) -> Aligner | None:
     return Aligner(known.method, calibration=known)
 
 
-def _check_output(a: Frames, b: Frames, args: argparse.Namespace) -> None:
+def _check_output(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> None:
     """Raise ValueError where the result cannot be written as -o says."""
     if is_video_name(args.output):
         check_outputs({"-o": args.output}, inputs=[one.path for one in (a, b)])
     else:
         check_outputs(folders={"-o": args.output})
-    check_output(a, b, args.output, args.depth)
+    inference.check_output(a, b, args.output, args.depth)
 
 
-def _write(a: Frames, b: Frames, args: argparse.Namespace) -> int:
-    check_pair(a, b, args.shortest, args.calibration is not None)
+def _write(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> int:
+    inference.check_pair(a, b, args.shortest, args.calibration is not None)
     _check_output(a, b, args)
-    report = fuse_video(
+    report = inference.fuse_video(
         fuser_from(args, args.task),
         a,
         b,
@@ -256,10 +259,10 @@ def _write(a: Frames, b: Frames, args: argparse.Namespace) -> int:
     return _ended(report.problem)
 
 
-def _show(a: Frames, b: Frames, args: argparse.Namespace) -> int:
-    check_pair(a, b, shortest=True, aligned=args.calibration is not None)
+def _show(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> int:
+    inference.check_pair(a, b, shortest=True, aligned=args.calibration is not None)
     with closing(Window()) as window:
-        return _shown(show_files(fuser_from(args, args.task), a, b, window, _align(args)), args)
+        return _shown(inference.show_files(fuser_from(args, args.task), a, b, window, _align(args)), args)
 
 
 def _cameras(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> int:
@@ -271,11 +274,13 @@ def _cameras(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> int:
         if not args.show:
             say(f"recording to {printable(args.output)}; Ctrl-C ends it", sys.stderr)
         no_data = (args.no_data_a, args.no_data_b)
-        report = show_cameras(fuser, *cameras, window, args.output, args.quality, align, args.seconds, windows, no_data)
+        report = inference.show_cameras(
+            fuser, *cameras, window, args.output, args.quality, align, args.seconds, windows, no_data
+        )
         return _shown(report, args)
 
 
-def _shown(report: LiveReport, args: argparse.Namespace) -> int:
+def _shown(report: inference.LiveReport, args: argparse.Namespace) -> int:
     say(json.dumps({"ok": not report.problem} | asdict(report)) if args.json else report.summary())
     return _ended(report.problem)
 
@@ -287,12 +292,12 @@ def _ended(problem: str) -> int:
     return 1
 
 
-def _describe(a: Frames, b: Frames, args: argparse.Namespace) -> int:
+def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> int:
     """Say what would be fused; the sequences are opened, and the first frames read."""
-    check_pair(a, b, args.shortest, args.calibration is not None)
+    inference.check_pair(a, b, args.shortest, args.calibration is not None)
     if args.output is not None:
         _check_output(a, b, args)
-    align, pairs = _align(args), FramePairs(a, b)
+    align, pairs = _align(args), inference.FramePairs(a, b)
     first = next(iter(pairs), None)
     if first is None:
         raise ImageError(pairs.damage or f"{a.path} and {b.path} have no frames in common")
@@ -311,7 +316,7 @@ def _describe(a: Frames, b: Frames, args: argparse.Namespace) -> int:
         for one in (a, b)
     ]
     to_video = args.output is not None and is_video_name(args.output)
-    giver = sound_giver(a, b, args.audio) if to_video else None
+    giver = inference.sound_giver(a, b, args.audio) if to_video else None
     output = None if args.output is None else str(args.output)
     plan = {"a": rows[0], "b": rows[1], "output": output, "sound": str(giver.path) if giver else ""}
     if args.json:

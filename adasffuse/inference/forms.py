@@ -1,8 +1,8 @@
 """The form in which a caller gives images and gets the result back: array, tensor or PIL image, alone or in batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MappingView, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ def form_of(sources: Sequence[Any], color: str) -> Form:
         color: the task's colour rule, 'a', 'b' or 'weighted': the result has the channels of the sources that give
             colour, the most of them where they differ; RGBA counts as RGB.
     """
-    held = [source for source in sources if not isinstance(source, str | Path | Image)]
+    held = [source for source in sources if not isinstance(source, str | PathLike | Image)]
     givers = {"a": sources[:1], "b": sources[1:], "weighted": sources}[color]
     channels = max((_channels(source) for source in givers), default=0)
     first = held[0] if held else None
@@ -64,6 +64,21 @@ def restored(fused: np.ndarray, form: Form) -> np.ndarray | Tensor | pillow.Imag
     return fused.astype(form.dtype) if form.dtype is not None and fused.dtype.kind == "f" else fused
 
 
+def in_order(sources: Sequence[Any]) -> Sequence[Any]:
+    """The sources of one scene, that were given one by one or as one sequence.
+
+    Raises:
+        ValueError: one is an iterator, a set or a view of a dict.
+    """
+    for source in sources:
+        is_file = hasattr(source, "read")  # open files are refused as images
+        if isinstance(source, Iterator | Set | MappingView) and not is_file:
+            raise ValueError(f"got a {type(source).__name__}; give a list, its order known")
+    if len(sources) == 1 and isinstance(sources[0], Sequence) and not isinstance(sources[0], str):
+        return sources[0]
+    return sources
+
+
 def split_batch(sources: Sequence[Any]) -> list[tuple[Any, ...]] | None:
     """The scenes of a batch, each a tuple of its sources; None where the sources are those of one scene.
 
@@ -71,11 +86,8 @@ def split_batch(sources: Sequence[Any]) -> list[tuple[Any, ...]] | None:
     a list or tuple of its sources.
 
     Raises:
-        ValueError: some sources are batches and others are not, their lengths differ, or one is an iterator.
+        ValueError: some sources are batches and others are not, or their lengths differ, or there is one batch.
     """
-    for source in sources:
-        if isinstance(source, Iterator) and not hasattr(source, "read"):  # an open file is refused as an image
-            raise ValueError(f"got a {type(source).__name__}; give a list, its order known")
     if len(sources) == 1 and _is_list(sources[0]):
         if not sources[0]:
             raise ValueError("the list of images is empty; give two or more sources, or a list of scenes")
@@ -84,6 +96,11 @@ def split_batch(sources: Sequence[Any]) -> list[tuple[Any, ...]] | None:
                 raise ValueError("a list holds the images of one scene, or scenes that are lists themselves, not both")
             return split_batch(sources[0])
         return [tuple(scene) for scene in sources[0]]
+    if len(sources) == 1 and getattr(sources[0], "ndim", 0) == 4:
+        raise ValueError(
+            f"fusing needs two or more sources, got one batch of shape {tuple(sources[0].shape)}; the images of one "
+            "stack are given as a list, list(batch)"
+        )
     batched = [_is_list(source) or getattr(source, "ndim", 0) == 4 for source in sources]
     if not any(batched):
         return None
@@ -136,7 +153,7 @@ def _is_real(source: Any) -> bool:
 
 def _channels(source: Any) -> int:
     """Channels of an image in memory, without alpha; 0 for no axis of channels, and for files."""
-    if isinstance(source, str | Path | Image):
+    if isinstance(source, str | PathLike | Image):
         return 0
     if isinstance(source, pillow.Image):
         return 0 if source.mode in _GRAY_MODES or source.mode.startswith("I;16") else 3

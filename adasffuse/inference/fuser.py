@@ -1,6 +1,9 @@
 """The fuser: network, task and colour rule together, from two or more images to one."""
 
 import copy
+import hashlib
+import importlib
+import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,34 +16,32 @@ import torch
 from torch import Tensor
 
 from adasffuse.arguments import CALLER, checked
+from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, STRENGTH_TASK
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
-from adasffuse.images.color import is_colorful, is_gray, keep_hot_spots, rebuild_color
+from adasffuse.images.color import is_colorful, joined_rows, keep_hot_spots, rebuild_color
 from adasffuse.images.image import Image, ImageNotice
-from adasffuse.images.levels import compacted, expanded, is_large, luma_of
+from adasffuse.images.levels import compacted, expanded, is_large, luma_of, row_bands
 from adasffuse.images.no_data import Gap, complete, content, find_gaps, without_empty
 from adasffuse.images.write import quantise, result_depth
-from adasffuse.inference.forms import form_of, joined, of_scene, restored, split_batch
-from adasffuse.inference.tiling import fuse_tiled
+from adasffuse.inference.forms import form_of, in_order, joined, of_scene, restored, split_batch
+from adasffuse.inference.tiling import fuse_tiled, on_grid
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.hub import load_network
 from adasffuse.models.network import check_sources
 from adasffuse.models.targets import reduction
 from adasffuse.models.tiles import GRID
+from adasffuse.models.weights import digest
 from adasffuse.process import keep_freed_memory, release_freed_memory
 from adasffuse.registration.aligner import Aligner
 from adasffuse.tasks import Task, find_task
 
-DEFAULT_TILE = 2048
-DEFAULT_OVERLAP = 192
-STRENGTH_TASK = "ivf"
 _NO_CONTENT = "has no content, a flat frame; it adds nothing to the result"
 _SCATTERED = (
     "holds data mostly beside pixels without any, where the others are shown, so little of it is seen; fill its "
     "holes from what is beside them first"
 )
 _LITTLE = 0.5  # share of what a source holds, below which little of it is seen
-_ROWS = 1 << 21  # pixels that are coloured at a time
 
 
 class Fuser:
@@ -89,6 +90,12 @@ class Fuser:
             raise ValueError(
                 f"tile and tile_overlap must be multiples of {GRID} with tile > tile_overlap (or tile 0), "
                 f"got {tile} and {tile_overlap}"
+            )
+        used_tile, used_overlap, grid = on_grid(model, tile, tile_overlap)
+        if tile and used_tile <= used_overlap:
+            raise ValueError(
+                f"this network counts tile and tile_overlap in multiples of {grid}, which leaves nothing of a tile of "
+                f"{tile} beside an overlap of {tile_overlap}; choose a larger tile"
             )
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
@@ -198,8 +205,7 @@ class Fuser:
         align: Aligner | None = None,
     ) -> "Prepared":
         """The first step of `fuse`, before the network; arguments and errors as there."""
-        if len(sources) == 1 and isinstance(sources[0], Sequence) and not isinstance(sources[0], str):
-            (sources,) = sources
+        sources = in_order(sources)
         self.task.check_count(len(sources))
         images, notices = [], []
         for k, source in enumerate(sources):
@@ -271,18 +277,10 @@ class Fuser:
         if stretch:
             luma = (luma - luma.min()) / max(float(np.ptp(luma)), 1e-12)
         depth = result_depth(depth, prepared.depths)
-        rule = self.task.color
-        if luma.size <= _ROWS:
-            return self._coloured(luma, prepared.pixels, depth)
-        used = {"a": prepared.pixels[:1], "b": prepared.pixels[1:], "weighted": prepared.pixels}[rule]
-        shape = luma.shape if all(map(is_gray, used)) else (*luma.shape, 3)
-        result = np.empty(shape, quantise(np.zeros(1, np.float32), depth).dtype)
-        step = max(1, _ROWS // luma.shape[1])
-        for start in range(0, len(luma), step):  # every step below looks at single pixels
-            rows = slice(start, start + step)
-            coloured = self._coloured(luma[rows], [pixels[rows] for pixels in prepared.pixels], depth)
-            result[rows] = coloured if coloured.ndim == result.ndim else coloured[..., None]
-        return result
+        parts = (  # every step looks at single pixels
+            self._coloured(luma[rows], [pixels[rows] for pixels in prepared.pixels], depth) for rows in row_bands(luma)
+        )
+        return joined_rows(list(parts))
 
     def _coloured(self, luma: np.ndarray, pixels: Sequence[np.ndarray], depth: str) -> np.ndarray:
         """Luminance with the sources' chroma, rounded to a depth."""
@@ -368,3 +366,21 @@ def load_fuser(
     chosen = find_task(task)
     model, _ = load_network(chosen.id, weights, size)
     return Fuser(model, chosen, device, tile, tile_overlap, precision, strength, people)
+
+
+def settings_of(fuser: Fuser, **choices: Any) -> str:
+    """SHA-256, in hexadecimal, of all that decides on a result besides its sources.
+
+    Args:
+        choices: JSON values: depth, ranges and the like.
+    """
+    values = {
+        "version": importlib.import_module("adasffuse").__version__,
+        "task": fuser.task.id,
+        "weights": digest(fuser.model.state_dict()),
+        "tile": [fuser.tile, fuser.tile_overlap],
+        "strength": fuser.strength,
+        "arithmetic": [fuser.precision, fuser.device.type],
+        **choices,
+    }
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -6,8 +6,6 @@ A result is finished if a line says so of just these sources and settings, and i
 """
 
 import errno
-import hashlib
-import importlib
 import json
 import threading
 from collections import defaultdict
@@ -17,8 +15,6 @@ from typing import Any
 
 from adasffuse.images.formats import file_of
 from adasffuse.images.pairs import Scene
-from adasffuse.inference.fuser import Fuser
-from adasffuse.models.weights import digest
 
 FOLDER = ".adasffuse"
 Stamp = list[str | int]  # path, size in bytes, time of the last change in nanoseconds
@@ -110,21 +106,3 @@ def stamps(paths: Sequence[Path]) -> list[Stamp]:
         except OSError:
             found.append([str(path.absolute()), -1, -1])
     return found
-
-
-def settings_of(fuser: Fuser, **choices: Any) -> str:
-    """SHA-256, in hexadecimal, of all that decides on a result besides its sources.
-
-    Args:
-        choices: JSON values: depth, ranges and the like.
-    """
-    values = {
-        "version": importlib.import_module("adasffuse").__version__,
-        "task": fuser.task.id,
-        "weights": digest(fuser.model.state_dict()),
-        "tile": [fuser.tile, fuser.tile_overlap],
-        "strength": fuser.strength,
-        "arithmetic": [fuser.precision, fuser.device.type],
-        **choices,
-    }
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,20 +1,22 @@
 """Several processes that share a folder of scenes: `torchrun --nproc_per_node 4 -m adasffuse fuse A B -o OUT`.
 
 They tell each other what they did through torchrun's key-value store: no collective, whose timeout would end a run in
-which one process has much more to do than another.
+which one process has much more to do than another.  A process alone does without PyTorch.
 """
+
+from __future__ import annotations
 
 import os
 import pickle
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TypeVar
-
-import torch
-import torch.distributed as dist
+from typing import TYPE_CHECKING, TypeVar
 
 from adasffuse.process import world_size
+
+if TYPE_CHECKING:
+    import torch.distributed as dist
 
 T = TypeVar("T")
 _GLANCE = 0.1  # seconds between looks into the store; between them, signals arrive
@@ -89,6 +91,8 @@ def join_ranks() -> Iterator[Ranks]:
     if world_size() == 1:
         yield Ranks()
         return
+    import torch.distributed as dist
+
     store, rank, world = next(iter(dist.rendezvous("env://")))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store outlives restarts
     ranks = Ranks(rank, world, dist.PrefixStore(f"adasffuse_{attempt}", store))
@@ -102,6 +106,10 @@ def join_ranks() -> Iterator[Ranks]:
 
 def own_device(name: str) -> str:
     """A `--device` value for this process: of several on a machine, each takes a GPU of its own."""
-    if name not in ("auto", "cuda") or "LOCAL_RANK" not in os.environ or not torch.cuda.is_available():
+    if name not in ("auto", "cuda") or "LOCAL_RANK" not in os.environ:
+        return name
+    import torch
+
+    if not torch.cuda.is_available():
         return name
     return f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from adasffuse.arguments import checked
-from adasffuse.images.color import ChromaMean, luminance, with_chroma
+from adasffuse.images.color import ChromaMean, joined_rows, with_chroma
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.levels import expanded, luma_of, row_bands
 from adasffuse.images.no_data import content, fill_missing
 from adasffuse.images.notices import notices_of_files
 from adasffuse.images.ranges import RangeSpec, resolve_range
@@ -24,6 +25,7 @@ from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.tiling import on_grid
 from adasffuse.models.streaming import StreamedFusion
+from adasffuse.process import release_freed_memory
 from adasffuse.registration.stacks import register_to, same_scene, thumbnail
 from adasffuse.registration.transform import AlignmentError, Transform, warp_image
 
@@ -75,34 +77,44 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
     if len(fuser.task.kinds) > 1:
         raise ValueError(f"stacks are exposures (mef) or focus settings (mff), not {fuser.task.title}")
     stack = _Stack(paths, options, fuser.task.id == "mef")
-    size = stack.size
-    tile, overlap, _ = on_grid(fuser.model, fuser.tile, fuser.tile_overlap)
-    large = fuser.tile and size[0] * size[1] > tile * tile
-    streamed = StreamedFusion(fuser.model, fuser.task.kinds[0], size, tile if large else 0, overlap)
     autocast = torch.autocast(fuser.device.type, torch.bfloat16, enabled=fuser.precision == "bfloat16")
-    chroma, watch = ChromaMean(), _Watch(fuser.task.id == "mef")
+    chroma, watch = _Chroma(), _Watch(fuser.task.id == "mef")
 
     def tensor(image: Image) -> torch.Tensor:
-        return torch.from_numpy(luminance(image.pixels))[None, None].to(fuser.device)
+        return torch.from_numpy(luma_of(image.pixels))[None, None].to(fuser.device)
 
-    used = []
+    used: list[int] = []
     for number, image in stack.first_reads():
+        if not used:
+            streamed = _streamed(fuser, stack.size)
         used.append(number)
         watch.see(image)
         image = stack.filled(image)
         chroma.add(image.pixels)
+        release_freed_memory()  # of reading: the network asks for blocks of other sizes
         with autocast:
             streamed.add(tensor(image))
     with autocast:
         streamed.settle()
         for number in used:
-            streamed.blend(tensor(stack.read(number)))
-        luma = streamed.result()[0, 0].float().clamp(0, 1).cpu().numpy()
+            source = tensor(stack.read(number))
+            release_freed_memory()
+            streamed.blend(source)
+        luma = streamed.result()[0, 0].float().clamp_(0, 1).cpu().numpy()
+    del streamed  # its memory is large
     if stack.known is not None:
         luma = np.where(stack.known, luma, 0)
     depth = result_depth(options.depth, stack.depths)
-    pixels = quantise(with_chroma(luma, chroma.result(), depth), depth)
-    return FusedStack(pixels, depth, len(used), stack.all_notices() + watch.notices(), stack.shifts)
+    return FusedStack(
+        chroma.added_to(luma, depth), depth, len(used), stack.all_notices() + watch.notices(), stack.shifts
+    )
+
+
+def _streamed(fuser: Fuser, size: tuple[int, int]) -> StreamedFusion:
+    """For images of a height and width, in tiles where they are large."""
+    tile, overlap, _ = on_grid(fuser.model, fuser.tile, fuser.tile_overlap)
+    large = fuser.tile and size[0] * size[1] > tile * tile
+    return StreamedFusion(fuser.model, fuser.task.kinds[0], size, tile if large else 0, overlap)
 
 
 @checked
@@ -150,10 +162,10 @@ class _Stack:
         self._sized: tuple[Path, tuple[int, int]] | None = None  # the image that was read first, its height and width
         if options.align != "none":
             self._register(options.align, exposures)
-        self._filling = self._completed()
+        self._filling: Image | None = None  # `_completed`, once an image holds no data somewhere
 
     def _read(self, path: Path) -> Image:
-        return read_image(path, self._window, self._options.no_data)
+        return read_image(path, self._window, self._options.no_data, levels=True)
 
     def first_reads(self) -> Iterator[tuple[int, Image]]:
         """Number and image of each image that has content, registered.
@@ -166,7 +178,7 @@ class _Stack:
             if content(image.pixels, image.valid) == 0:
                 self.notices.append(f"{path}: has no content, it is left out")
                 continue
-            luma = luminance(image.pixels)
+            luma = luma_of(image.pixels)
             self._thumbnails[number] = thumbnail(luma), float(luma.mean())
             yield number, self._moved(number, image)
         self._check_images()
@@ -237,15 +249,20 @@ class _Stack:
 
     @property
     def known(self) -> np.ndarray | None:
-        """(H, W) bool, False where no image holds data; None where some image holds data everywhere."""
-        return self._filling.valid
+        """(H, W) bool, False where no image of those `filled` holds data; None where some image does everywhere."""
+        return None if self._filling is None else self._filling.valid
 
     def filled(self, image: Image) -> Image:
         """A registered image; where it holds no data, and fading beside it, its pixels are the middle image's."""
-        return image if image.valid is None else _filled(image, self._filling)
+        if image.valid is None:
+            return image
+        self._filling = self._filling or self._completed()
+        return _filled(image, self._filling)
 
     def _moved(self, number: int, image: Image) -> Image:
-        return image if self._transforms[number] is None else warp_image(image, self._transforms[number])
+        if self._transforms[number] is None:
+            return image
+        return warp_image(replace(image, pixels=expanded(image.pixels)), self._transforms[number])
 
     def _completed(self) -> Image:
         """The middle image; where it holds no data, what the images nearest to it show."""
@@ -285,16 +302,16 @@ class _Stack:
         for number in self._order:
             image = self._checked(number)
             if content(image.pixels, image.valid) > 0:  # others are left out
-                means[number] = float(luminance(image.pixels).mean())
+                means[number] = float(luma_of(image.pixels).mean())
         if not means:
             return
         self._order = sorted(means, key=means.get) if exposures else list(means)
         middle = len(self._order) // 2
-        start = luminance(self._checked(self._order[middle]).pixels)
+        start = luma_of(self._checked(self._order[middle]).pixels)
         for side in (self._order[:middle][::-1], self._order[middle + 1 :]):
             before, matrix = start, np.eye(3)
             for number in side:
-                luma = luminance(self._checked(number).pixels)
+                luma = luma_of(self._checked(number).pixels)
                 try:
                     found = register_to(before, luma, method)
                 except AlignmentError as error:
@@ -318,6 +335,25 @@ def _filled(image: Image, other: Image) -> Image:
     return replace(image, pixels=filled[0])
 
 
+class _Chroma:
+    """The mean chroma of images of one size, a band of rows at a time."""
+
+    def __init__(self) -> None:
+        self._means: list[ChromaMean] = []  # of each band
+
+    def add(self, pixels: np.ndarray) -> None:
+        """Take an image into account, levels or float32 in [0, 1]."""
+        bands = list(row_bands(pixels))
+        self._means = self._means or [ChromaMean() for _ in bands]
+        for mean, rows in zip(self._means, bands):
+            mean.add(expanded(pixels[rows]))
+
+    def added_to(self, luma: np.ndarray, depth: str) -> np.ndarray:
+        """The image of a depth that has that luminance, (H, W) in [0, 1], and the mean chroma."""
+        bands = zip(self._means, row_bands(luma))
+        return joined_rows([quantise(with_chroma(luma[rows], mean.result(), depth), depth) for mean, rows in bands])
+
+
 class _Watch:
     """Looks for movement between exposures: differences that a change of exposure does not explain."""
 
@@ -326,7 +362,7 @@ class _Watch:
 
     def see(self, image: Image) -> None:
         if self._wanted:
-            luma = luminance(image.pixels)
+            luma = luma_of(image.pixels)
             if image.valid is not None:
                 luma = np.where(image.valid, luma, np.float32(np.nan))  # never compared
             factor = min(1.0, _THUMBNAIL / max(luma.shape))

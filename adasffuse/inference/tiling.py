@@ -16,15 +16,14 @@ from adasffuse.classical.exposure import exposure_weights
 from adasffuse.models.heads import FAINT, LEVELS, PyramidHead
 from adasffuse.models.network import AdaSFFuse, Kinds, pad_to_multiple
 from adasffuse.models.targets import TargetLift
-from adasffuse.models.tiles import GRID, Tiles
+from adasffuse.models.tiles import BAND, GRID, Tiles, row_bands, with_rim
 from adasffuse.process import release_freed_memory
 
 _MANY = 1 << 25  # pixels from which on the finest weight maps are kept as float16
-_BAND = 1 << 19  # pixels that are composed at a time
 
 
 def fuse_tiled(
-    network: AdaSFFuse, sources: Sequence[Tensor], tile: int, overlap: int, kinds: Kinds = (), band: int = _BAND
+    network: AdaSFFuse, sources: Sequence[Tensor], tile: int, overlap: int, kinds: Kinds = (), band: int = BAND
 ) -> Tensor:
     """The network's image (1, 1, H, W) of S sources (1, 1, H, W), its weight maps made tile by tile.
 
@@ -81,12 +80,11 @@ class _Extended:
 
     def bands(self, pixels: int) -> list[slice]:
         """Rows of the extended sources, in bands of about so many pixels."""
-        step = max(1, pixels // (self.width * self._multiple)) * self._multiple
-        return [slice(start, min(start + step, self.height)) for start in range(0, self.height, step)]
+        return row_bands(self.height, self.width, self._multiple, pixels)
 
     def with_rim(self, rows: slice) -> slice:
         """The rows and a multiple beside them, inside the image."""
-        return slice(max(0, rows.start - self._multiple), min(self.height, rows.stop + self._multiple))
+        return with_rim(rows, self._multiple, self.height)
 
 
 def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], kinds: Kinds, pixels: int) -> Tensor:

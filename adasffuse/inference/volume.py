@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from adasffuse.arguments import checked
+from adasffuse.choices import RESAMPLED
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.ranges import RangeSpec, steady_extremes
 from adasffuse.images.read import CLIPPED
@@ -20,8 +21,6 @@ from adasffuse.images.volumes import (
 )
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.fuser import Fuser
-
-RESAMPLED = ("none", "a", "b")  # which volume's voxels the other one gets
 
 
 @checked

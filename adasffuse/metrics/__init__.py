@@ -1,18 +1,8 @@
-"""Metrics of image fusion with named conventions: `evaluate` one image, collect scores in a `ScoreTable`."""
+"""Metrics of image fusion with named conventions: `evaluate` one image, collect scores in a `ScoreTable`.
 
-from adasffuse.metrics.conventions import CONVENTIONS, DEFAULT_METRICS, METRICS, Metric, explain
-from adasffuse.metrics.evaluation import MetricWarning, evaluate
-from adasffuse.metrics.identity import identity_error
-from adasffuse.metrics.table import ScoreTable
+`__init__.pyi` lists the names; they are imported on first use, so that a command line is read without SciPy.
+"""
 
-__all__ = [
-    "CONVENTIONS",
-    "DEFAULT_METRICS",
-    "METRICS",
-    "Metric",
-    "MetricWarning",
-    "ScoreTable",
-    "evaluate",
-    "explain",
-    "identity_error",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,10 +5,13 @@ from os import PathLike
 
 import numpy as np
 from numpy import ndarray
+from PIL import Image as pillow
 
+from adasffuse.images.arrays import decoded
 from adasffuse.images.color import luminance
 from adasffuse.metrics.windows import strips
 
+_PIL_MODES = ("L", "RGB", "F")  # of Pillow, and those that start with "I;16"
 _FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 
 
@@ -38,7 +41,8 @@ def to_pixels(image, name: str, data_range: float | None = None) -> Pixels:
     """Check an image and bring its channels to the end.
 
     Args:
-        image: array (H, W), (H, W, 1) or RGB (H, W, 3), or a tensor, which may be (1, H, W) or (3, H, W) as well.
+        image: array (H, W), (H, W, 1) or RGB (H, W, 3), a PIL image of mode L, RGB, I;16 or F, or a tensor, which may
+            be (1, H, W) or (3, H, W) as well.
         name: its name in messages.
         data_range: value of full white in a float image; 8- and 16-bit images know theirs.
     Raises:
@@ -68,8 +72,14 @@ def _channels_last(image, name: str) -> ndarray:
         raise ValueError(
             f"{name} is a path, {image}: give pixels, adasffuse.images.read.read_image(path).pixels with data_range 1.0"
         )
+    if isinstance(image, pillow.Image):
+        image = decoded(image, name)
+        if image.mode not in _PIL_MODES and not image.mode.startswith("I;16"):
+            raise ValueError(f"{name} is a PIL image of mode {image.mode}; convert it to RGB or L first")
     is_tensor = hasattr(image, "detach")  # not isinstance: scoring files should not have to load PyTorch
-    pixels = image.detach().cpu().numpy() if is_tensor else np.asarray(image)
+    if is_tensor and image.is_floating_point() and image.dtype.itemsize < 4:  # NumPy has no bfloat16
+        image = image.float()
+    pixels = image.numpy(force=True) if is_tensor else np.asarray(image)
     if is_tensor:
         while pixels.ndim > 3 and pixels.shape[0] == 1:
             pixels = pixels[0]

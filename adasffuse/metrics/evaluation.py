@@ -35,7 +35,8 @@ def evaluate(
     for two sources; a result of a longer stack can be scored against any two of its images.
 
     Args:
-        a, b, fused: arrays or tensors of one height and width, gray (H, W) or RGB (H, W, 3), uint8, uint16 or float.
+        a, b, fused: arrays or tensors of one height and width, gray (H, W) or RGB (H, W, 3), uint8, uint16 or float;
+            or PIL images of mode L, RGB, I;16 or F.
         metrics: names out of `METRICS` that the convention defines.
         convention: name out of `CONVENTIONS`.
         data_range: value of full white in float images, e.g. 1.0; required for them.

@@ -1,6 +1,7 @@
 """The network and its parts."""
 
-from adasffuse.models.network import DEFAULT_SIZE, RELEASED_SIZES, SIZES, AdaSFFuse, ModelOptions
+from adasffuse.choices import DEFAULT_SIZE, RELEASED_SIZES
+from adasffuse.models.network import SIZES, AdaSFFuse, ModelOptions
 from adasffuse.models.ssd import scan, scan_reference
 from adasffuse.models.wavelet import AdaIWAT, AdaWAT
 

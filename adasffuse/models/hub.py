@@ -14,8 +14,9 @@ from types import ModuleType
 from typing import Any
 
 from adasffuse.arguments import checked
+from adasffuse.choices import DEFAULT_SIZE
 from adasffuse.files import write_text
-from adasffuse.models.network import DEFAULT_SIZE, AdaSFFuse, size_of
+from adasffuse.models.network import AdaSFFuse, size_of
 from adasffuse.models.weights import (
     RUN_WEIGHTS,
     WeightsError,

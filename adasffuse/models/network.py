@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adasffuse.arguments import check_batches, checked
+from adasffuse.choices import RELEASED_SIZES
 from adasffuse.models.heads import LEVELS, SLOPE, PyramidHead, wide
 from adasffuse.models.mamba import SCAN_ORDERS, SpatialFrequencyMambaBlock
 from adasffuse.models.spectral import POOL
@@ -71,8 +72,6 @@ class ModelOptions:
                 raise ValueError(f"model.kinds lists some of {', '.join(KINDS)}, each once; got {shown(self.kinds)}")
 
 
-RELEASED_SIZES = ("tiny", "small", "base")
-DEFAULT_SIZE = "small"
 _ALL_TASKS = {  # what the released sizes have in common
     "patch": 4,
     "exposure": True,

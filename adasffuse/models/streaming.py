@@ -1,19 +1,20 @@
 """Fusing any number of sources with the memory of one: every source is read twice, one after the other.
 
 The first pass (`add`) sums the wavelet bands and exposure strengths of all sources; `settle` makes the fused features
-from the sum.  The second pass (`blend`) computes the logits of each source and adds its detail to a running softmax.
-The result equals `AdaSFFuse.forward`, up to rounding.
+from the sum.  The second pass (`blend`) computes the logits of each source and adds its detail to a running softmax,
+the finest band some rows at a time.  The result equals `AdaSFFuse.forward`, up to rounding.
 """
 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from adasffuse.classical.exposure import exposure_strength
-from adasffuse.models.heads import FAINT, LEVELS, pooled_bands, pyramid_levels, wide
+from adasffuse.models.heads import FAINT, LEVELS, pooled_bands, wide
 from adasffuse.models.network import AdaSFFuse, exposures, pad_to_multiple, rounded
-from adasffuse.models.tiles import GRID, Tiles
+from adasffuse.models.tiles import BAND, GRID, Tiles, row_bands, with_rim
 
 
 class StreamedFusion:
@@ -24,12 +25,22 @@ class StreamedFusion:
         kind: kind of all sources, a name in the network's `kinds`, or '' if unknown.
         size: height and width of the images, pixels.
         tile, overlap: as in `adasffuse.models.tiles.Tiles`; 0 for no tiles.
+        band: pixels whose finest band is worked on at a time.
     """
 
-    def __init__(self, network: AdaSFFuse, kind: str, size: tuple[int, int], tile: int = 0, overlap: int = 0) -> None:
+    def __init__(
+        self,
+        network: AdaSFFuse,
+        kind: str,
+        size: tuple[int, int],
+        tile: int = 0,
+        overlap: int = 0,
+        band: int = BAND,
+    ) -> None:
         self._network, self._size = network, size
-        extended = tuple(n + -n % network.multiple for n in size)
-        self._tiles = Tiles(*extended, tile, overlap, math.lcm(GRID, network.multiple))
+        self._height, self._width = (n + -n % network.multiple for n in size)
+        self._tiles = Tiles(self._height, self._width, tile, overlap, math.lcm(GRID, network.multiple))
+        self._rows = row_bands(self._height, self._width, network.multiple, band)
         self._kinds = ((kind,),) if kind and network.options.kinds else ()
         has_powers = network.head is not None and network.head.exposure_power is not None
         self._weighs_exposure = has_powers and (not self._kinds or kind == "exposure")
@@ -37,7 +48,7 @@ class StreamedFusion:
         self._strength: Tensor | None = None
         self._count = 0
         self._lowest: Tensor | None = None
-        self._running: list[_RunningSoftmax] = []
+        self._running: list[_RunningSoftmax] = []  # of each band but the base, the finest first
         self._bases: list[Tensor] = []
         self._base_logits: list[Tensor] = []
 
@@ -57,8 +68,10 @@ class StreamedFusion:
             torch.minimum(self._lowest, image, out=self._lowest)
             torch.maximum(self._highest, image, out=self._highest)
         if self._weighs_exposure:
-            strength = exposure_strength(image, FAINT)
-            self._strength = strength if self._strength is None else self._strength.add_(strength)
+            if self._strength is None:
+                self._strength = torch.zeros_like(image)
+            for rows in self._rows:
+                self._strength[..., rows, :] += self._strength_of(image, rows)
         self._count += 1
 
     def settle(self) -> None:
@@ -92,21 +105,36 @@ class StreamedFusion:
             head.logits(pooled_bands(fused), rounded(self._embedded(image[..., rows, columns])), gains)
             for fused, (rows, columns) in zip(self._fused, self._tiles.places)
         )
-        patches = network.as_patches(image).unsqueeze(0)  # (1, 1, P, h, w)
-        levels, exposure = pyramid_levels(patches), []
+        exposure = None
         if self._strength is not None and head.has_exposure(self._shared):
-            weights = exposure_strength(image, FAINT) / self._strength
-            exposure = pyramid_levels(network.as_patches(weights).unsqueeze(0))
+            exposure = torch.empty_like(image)
+            for rows in self._rows:
+                exposure[..., rows, :] = self._strength_of(image, rows) / self._strength[..., rows, :]
+        levels = self._coarse(image)
+        exposed = [] if exposure is None else self._coarse(exposure)
         if not self._running:
-            self._running = [_RunningSoftmax() for _ in range(LEVELS)]
-        for band, running in enumerate(self._running):
+            finest = torch.Size((1, 1, network.options.patch**2, *logits[0].shape[-2:]))
+            self._running = [
+                _RunningSoftmax(image, size) for size in (finest, *(one.shape for one in levels[1:LEVELS]))
+            ]
+        for band in range(1, LEVELS):
             detail = head.detail_of(levels, band)
             own = logits[band].view_as(detail)
-            running.add(head.band_logits(band, own, detail, self._shared, exposure), detail)
+            self._running[band].add(head.band_logits(band, own, detail, self._shared, exposed), detail)
         base = levels[LEVELS]
         self._bases.append(base)
         own, night = logits[LEVELS].view_as(base), network.night_logit(self._kinds)
-        self._base_logits.append(head.band_logits(LEVELS, own, base, self._shared, exposure, night))
+        self._base_logits.append(head.band_logits(LEVELS, own, base, self._shared, exposed, night))
+
+        for rows in self._rows:
+            around = with_rim(rows, network.multiple, self._height)
+            tokens, cells = self._tokens(around), self._cells(around)
+            detail = head.detail_of([self._patches(image, around), levels[1][..., cells, :]], 0)
+            shown = [] if exposure is None else [self._patches(exposure, around)]
+            own = logits[0][..., tokens, :].view_as(detail)
+            total = head.band_logits(0, own, detail, self._shared_in(tokens), shown)
+            inner = self._tokens(slice(rows.start - around.start, rows.stop - around.start))
+            self._running[0].add(total[..., inner, :], detail[..., inner, :], self._tokens(rows))
 
     def result(self) -> Tensor:
         """The fused image (1, 1, H, W), not clamped; all sources have been blended."""
@@ -115,15 +143,52 @@ class StreamedFusion:
             return network.from_patches(self._residual, *self._size)
         head = network.head
         weights = torch.cat(self._base_logits).softmax(dim=0)
-        result = head.blended_base(torch.cat(self._bases), weights, self._shared)
-        for band in range(LEVELS - 1, -1, -1):
-            result = head.enlarged(result, band) + self._running[band].mean()[0]
-        lowest, highest = (network.as_patches(image) for image in (self._lowest, self._highest))
-        result = result.clamp(lowest, highest)
-        if self._residual is not None:
-            difference = highest - lowest
-            result = result + self._residual.clamp(-difference, difference)
-        return network.from_patches(result, *self._size)
+        coarse = head.blended_base(torch.cat(self._bases), weights, self._shared)
+        for band in range(LEVELS - 1, 0, -1):
+            coarse = head.enlarged(coarse, band) + self._running[band].mean()[0]
+        fused = self._lowest.new_empty(1, 1, *self._size)
+        for rows in self._rows:
+            around = with_rim(rows, network.multiple, self._height)
+            inner = self._tokens(slice(rows.start - around.start, rows.stop - around.start))
+            band = head.enlarged(coarse[..., self._cells(around), :], 0)[..., inner, :]
+            band = band + self._running[0].mean(self._tokens(rows))[0]
+            lowest, highest = (self._patches(image, rows)[0] for image in (self._lowest, self._highest))
+            band = band.clamp(lowest, highest)
+            if self._residual is not None:
+                band = band + self._residual[..., self._tokens(rows), :].clamp(lowest - highest, highest - lowest)
+            end = min(rows.stop, self._size[0])
+            fused[..., rows.start : end, :] = network.from_patches(band, end - rows.start, self._size[1])
+        return fused
+
+    def _strength_of(self, image: Tensor, rows: slice) -> Tensor:
+        """Strength of exposure fusion in some rows of an extended source."""
+        around = with_rim(rows, self._network.multiple, self._height)
+        strength = exposure_strength(image[..., around, :], FAINT)
+        return strength[..., rows.start - around.start : rows.stop - around.start, :]
+
+    def _coarse(self, image: Tensor) -> list[Tensor | None]:
+        """Levels 1 .. LEVELS of the pyramid of an extended image (1, 1, 1, H', W'), each (1, 1, 1, h, w)."""
+        levels = [None, F.avg_pool2d(image[0], 2 * self._network.options.patch)]
+        while len(levels) <= LEVELS:
+            levels.append(F.avg_pool2d(levels[-1], 2))
+        return [None, *(level.unsqueeze(0) for level in levels[1:])]
+
+    def _patches(self, image: Tensor, rows: slice) -> Tensor:
+        """Some rows of an extended image as patches, (1, 1, P, h, w)."""
+        return self._network.as_patches(image[..., rows, :]).unsqueeze(0)
+
+    def _shared_in(self, tokens: slice) -> list[Tensor]:
+        """The maps that all sources share, those of the finest band in some rows of tokens."""
+        height = self._height // self._network.options.patch
+        return [one[..., tokens, :] if one.shape[-2] == height else one for one in self._shared]
+
+    def _tokens(self, rows: slice) -> slice:
+        patch = self._network.options.patch
+        return slice(rows.start // patch, rows.stop // patch)
+
+    def _cells(self, rows: slice) -> slice:
+        cell = 2 * self._network.options.patch
+        return slice(rows.start // cell, rows.stop // cell)
 
     def _extended(self, source: Tensor) -> Tensor:
         """(1, 1, H, W) as (1, 1, 1, H', W'), one source of one sample."""
@@ -146,20 +211,24 @@ class _RunningSoftmax:
 
     It keeps the largest logit so far, and the sums of the exponentials and of the details weighted by them, both
     relative to that logit.
+
+    Args:
+        like: gives device and type.
+        size: shape of logits and details; the last axis but one holds the rows.
     """
 
-    def __init__(self) -> None:
-        self._largest: Tensor | None = None
+    def __init__(self, like: Tensor, size: torch.Size) -> None:
+        self._largest = like.new_full(size, -math.inf)
+        self._total, self._sum = like.new_zeros(size), like.new_zeros(size)
 
-    def add(self, logits: Tensor, detail: Tensor) -> None:
-        if self._largest is None:
-            self._largest, self._total, self._sum = logits, torch.ones_like(logits), detail.clone()
-            return
-        largest = torch.maximum(self._largest, logits)
-        before, own = (self._largest - largest).exp_(), (logits - largest).exp_()
-        self._total.mul_(before).add_(own)
-        self._sum.mul_(before).addcmul_(own, detail)
-        self._largest = largest
+    def add(self, logits: Tensor, detail: Tensor, rows: slice = slice(None)) -> None:
+        largest, total, sums = (one[..., rows, :] for one in (self._largest, self._total, self._sum))
+        before = largest.clone()
+        torch.maximum(before, logits, out=largest)
+        own = (logits - largest).exp_()
+        before.sub_(largest).exp_()  # 0 of the first source
+        total.mul_(before).add_(own)
+        sums.mul_(before).addcmul_(own, detail)
 
-    def mean(self) -> Tensor:
-        return self._sum / self._total
+    def mean(self, rows: slice = slice(None)) -> Tensor:
+        return self._sum[..., rows, :] / self._total[..., rows, :]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 GRID = 16  # tiles start at multiples of this, so that wavelet and pooling cells fall as in the whole image
+BAND = 1 << 19  # pixels that are composed at a time
 
 
 class Tiles:
@@ -54,6 +55,17 @@ class Tiles:
                 total[..., _divided(rows, k), _divided(columns, k)] += shares * m
             del maps, m  # they are large, and the next tile is made before they would be replaced
         return tuple(whole)
+
+
+def row_bands(height: int, width: int, multiple: int, pixels: int = BAND) -> list[slice]:
+    """The rows of an image in bands of about so many pixels, each of a multiple of rows but for the last."""
+    step = max(1, pixels // (width * multiple)) * multiple
+    return [slice(start, min(start + step, height)) for start in range(0, height, step)]
+
+
+def with_rim(rows: slice, rim: int, height: int) -> slice:
+    """Some rows and up to `rim` more on both sides, inside the image."""
+    return slice(max(0, rows.start - rim), min(height, rows.stop + rim))
 
 
 def _fading(length: int, tile: int, overlap: int, grid: int) -> list[tuple[slice, Tensor]]:

@@ -18,8 +18,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from adasffuse.arguments import checked
+from adasffuse.choices import DEFAULT_SIZE
 from adasffuse.files import write_bytes
-from adasffuse.models.network import DEFAULT_SIZE, AdaSFFuse, ModelOptions
+from adasffuse.models.network import AdaSFFuse, ModelOptions
 from adasffuse.options import build, shown
 from adasffuse.tasks import GENERAL, TASKS
 

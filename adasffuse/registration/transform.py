@@ -10,6 +10,7 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.levels import row_bands
 
 METHODS = ("translation", "affine", "homography", "deformable")
 _LARGEST_SIDE = 32767  # pixels, of OpenCV's warp
@@ -40,12 +41,12 @@ class Transform:
         if self.matrix.shape != (3, 3):
             raise ValueError(f"Transform: matrix must be (3, 3), got {self.matrix.shape}")
 
-    def positions(self) -> np.ndarray:
-        """(H, W, 2) float32: x and y in the moving image, for each pixel of the target."""
+    def positions(self, rows: slice = slice(None)) -> np.ndarray:
+        """(H, W, 2) float32: x and y in the moving image, for each pixel in some rows of the target."""
         height, width = self.size
-        grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float64)
+        grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)[rows]), axis=-1).astype(np.float64)
         if self.field is not None:
-            grid += cv2.resize(self.field, (width, height), interpolation=cv2.INTER_LINEAR)
+            grid += cv2.resize(self.field, (width, height), interpolation=cv2.INTER_LINEAR)[rows]
         return cv2.perspectiveTransform(grid, self.matrix).astype(np.float32)
 
     def inverse(self) -> "Transform":
@@ -101,17 +102,25 @@ def warp_image(image: Image, transform: Transform) -> Image:
         raise AlignmentError(f"the alignment is for images of {wanted} pixels, got {width}x{height}")
     if max(height, width, *transform.size) > _LARGEST_SIDE:
         raise AlignmentError(f"images of more than {_LARGEST_SIDE} pixels a side cannot be warped; reduce them first")
-    valid = np.ones((height, width), np.float32) if image.valid is None else image.valid.astype(np.float32)
-    x, y = np.moveaxis(transform.positions(), -1, 0)
-    margin = 1e-2
-    inside = (x >= -margin) & (y >= -margin) & (x <= width - 1 + margin) & (y <= height - 1 + margin)
-    if not inside.any():
-        raise AlignmentError("the transform moves the whole image off the other one; estimate it anew")
     scale = np.sqrt(abs(np.linalg.det(transform.matrix[:2, :2])))
     if scale > 1.2:  # about the mean over a pixel of the target
         pixels = cv2.GaussianBlur(pixels, (0, 0), 0.45 * np.sqrt(scale**2 - 1))
-    warped = cv2.remap(pixels, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).clip(0, 1)
-    known = inside & (cv2.remap(valid, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) > 0.999)
+    holds = None if image.valid is None else image.valid.astype(np.float32)
+    warped = np.empty((*transform.size, *pixels.shape[2:]), np.float32)
+    inside, known = np.empty(transform.size, bool), np.empty(transform.size, bool)
+    margin = 1e-2
+    for rows in row_bands(warped) if transform.field is None else [slice(None)]:
+        positions = transform.positions(rows)
+        x, y = positions[..., 0], positions[..., 1]
+        inside[rows] = (x >= -margin) & (y >= -margin) & (x <= width - 1 + margin) & (y <= height - 1 + margin)
+        band = cv2.remap(pixels, positions, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        np.clip(band, 0, 1, out=warped[rows])
+        known[rows] = inside[rows]
+        if holds is not None:
+            share = cv2.remap(holds, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            known[rows] &= share > 0.999
+    if not inside.any():
+        raise AlignmentError("the transform moves the whole image off the other one; estimate it anew")
     if known.all():
         return replace(image, pixels=warped, valid=None)
     warped[~known] = 0

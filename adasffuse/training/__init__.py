@@ -1,5 +1,8 @@
-"""Training: one process, or several under torchrun."""
+"""Training: one process, or several under torchrun.
 
-from adasffuse.training.trainer import train
+`__init__.pyi` lists what a program takes of it; the name is imported on first use.
+"""
 
-__all__ = ["train"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

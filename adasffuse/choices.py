@@ -1,0 +1,11 @@
+"""What options may be, of functions and on the command line: known without PyTorch, which takes seconds to load."""
+
+PRECISIONS = ("auto", "float32", "bfloat16")  # of the network's arithmetic
+RELEASED_SIZES = ("tiny", "small", "base")  # of networks
+DEFAULT_SIZE = "small"
+DEFAULT_TILE = 2048  # pixels
+DEFAULT_OVERLAP = 192  # pixels
+STRENGTH_TASK = "ivf"  # whose result can be mixed with the visible image, and whose people stand out
+RESAMPLED = ("none", "a", "b")  # which volume's voxels the other one gets
+AUDIO = ("auto", "a", "b", "none")  # whose sound a fused video has
+EXPORT_FORMATS = ("onnx", "pt2")

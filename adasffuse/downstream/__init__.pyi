@@ -1,0 +1,14 @@
+from .experiment import ALL as ALL
+from .experiment import Experiment as Experiment
+from .experiment import Run as Run
+from .experiment import carry_out as carry_out
+from .experiment import check_network as check_network
+from .experiment import refuse_other_task as refuse_other_task
+from .fitting import Budget as Budget
+from .modalities import Modality as Modality
+from .modalities import check_images as check_images
+from .modalities import images_of as images_of
+from .modalities import parse_modality as parse_modality
+from .modalities import takes_stored as takes_stored
+from .report import Report as Report
+from .report import write_report as write_report
