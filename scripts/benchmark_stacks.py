@@ -4,10 +4,11 @@ python scripts/benchmark_stacks.py --mef DATA/stacks/MEF --mff DATA/stacks/MFF -
 python scripts/benchmark_stacks.py --mff DATA/stacks/MFF --openfocus PATH/bin/openfocus
 python scripts/benchmark_stacks.py --memory 5 50 --megapixels 6
 
-Others are OpenCV's Mertens fusion, `enfuse` where that program is installed, and OpenFocus where --openfocus names it.
-MEF-SSIM (Ma et al., IEEE TIP 2015, doi:10.1109/TIP.2015.2442920) is over all images of the bracket, three scales.
-Sharpness is gradient energy (Gaussian mean of squared differences, 1.5 pixels) over that of the sharpest image at each
-pixel, at most 1, weighted by the latter: 1 for what is everywhere as sharp as the sharpest image.  Noise is sharp.
+Others are OpenCV's Mertens fusion, `enfuse` if it is installed, and OpenFocus if --openfocus names it.  MEF-SSIM (Ma et
+al., IEEE TIP 2015, doi:10.1109/TIP.2015.2442920) is over all images of the bracket, three scales.  Sharpness is
+gradient energy (Gaussian mean of squared differences, 1.5 pixels) over that of the sharpest image at each pixel, at
+most 1, weighted by the latter: 1 for a result that is everywhere as sharp as the sharpest image.  Noise counts as
+sharp.
 """
 
 import argparse
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def methods(task: str, args: argparse.Namespace) -> dict[str, Method]:
-    """This package's sizes, and what else is there."""
+    """This package's sizes, and the other methods that are available."""
     options = StackOptions(align=args.align, depth="8")
     found: dict[str, Method] = {f"AdaSFFuse {size}": ours(task, size, options) for size in ("tiny", "small")}
     if task == "mef":

@@ -226,7 +226,7 @@ def test_scores_beside_the_mean_rank_never_change_it():
     text = table.text().splitlines()
     assert text[1].split() == ["method", "EN↑", "mean", "rank", "Spurious↓", "MEF_SSIM↑"]
     assert text[3].split() == ["x", "2.000*", "1.00", "-0.1000", "0.1000"]
-    assert "of no rank: Spurious, MEF_SSIM" in table.text() and "Of no rank: Spurious" in table.markdown()
+    assert "not ranked: Spurious, MEF_SSIM" in table.text() and "Not ranked: Spurious" in table.markdown()
     assert json.loads(table.json())["ranked"] == ["EN"] and table.csv().splitlines()[0].endswith("EN,Spurious,MEF_SSIM")
     assert not METRICS["Retention"].ranked and METRICS["Spurious"].better == "lower"
 

@@ -1,4 +1,4 @@
-"""Images of a score table; needs matplotlib (extra `plots`)."""
+"""Plots of a score table; need matplotlib (extra `plots`)."""
 
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ def save_plots(table: ScoreTable, folder: str | Path) -> list[Path]:
 
     Args:
         table: at least one method with scores.
-        folder: where the PNG files go; it is made where needed.
+        folder: folder for the PNG files, made if needed.
     Returns:
         The files.
     Raises:

@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from adasffuse.files import in_latex, in_markdown, printable
 from adasffuse.metrics.conventions import METRICS, definitions
 
-_NAMES_SHOWN = 5  # images that a line spells out
+_NAMES_SHOWN = 5  # images that a note names
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class Unscored:
 class ScoreTable:
     """Scores of several methods on several images, under one named convention.
 
-    Means and ranks compare methods on the images that all of them have.  Where no image is common to all, each mean is
-    over the method's own images and nothing is ranked.  A mean that does not exist ranks last.
+    Means and ranks are over the images that all methods have.  If no image is common to all, each mean is over the
+    method's own images and nothing is ranked.  A missing mean ranks last.
     """
 
     def __init__(self, metrics: Sequence[str], convention: str = "adasffuse", beside: Sequence[str] = ()) -> None:
         """An empty table.
 
         Args:
-            metrics: names out of `METRICS`; they are ranked, except those that never are (`Metric.ranked`).
+            metrics: names out of `METRICS`; they are ranked if `Metric.ranked`.
             convention: name out of `CONVENTIONS`.
-            beside: further names, whose columns stand behind the mean rank and take no part in it.
+            beside: further names, whose columns come after the mean rank and do not count in it.
         Raises:
             ValueError: unknown metric or convention, or the convention does not define the metric.
         """
@@ -61,13 +61,13 @@ class ScoreTable:
         self.convention = convention
         self.rows: list[Row] = []
         self.unscored: list[Unscored] = []
-        self.notices: list[str] = []  # what a user should know about folders, files and cache
+        self.notices: list[str] = []  # sentences for the user about folders, files and cache
 
     def add(self, method: str, name: str, size: tuple[int, int], scores: Mapping[str, float]) -> None:
         """Add the scores of one fused image.
 
         Args:
-            method, name: whose image, and the stem of its pair.
+            method, name: the method, and the stem of the pair.
             size: (height, width) in pixels.
             scores: metric to score, NaN where it is undefined.
         Raises:
@@ -80,10 +80,10 @@ class ScoreTable:
         self.rows.append(Row(method, name, size, {metric: float(scores[metric]) for metric in self.metrics}))
 
     def add_unscored(self, method: str, name: str, reason: str) -> None:
-        """Note that a method's image of a pair could not be scored, and why.
+        """Note that an image of a method could not be scored.
 
         Args:
-            method, name: whose image, and the stem of its pair.
+            method, name: the method, and the stem of the pair.
             reason: a sentence that names the file.
         """
         self.unscored.append(Unscored(method, name, reason))
@@ -95,7 +95,7 @@ class ScoreTable:
 
     @property
     def empty_methods(self) -> list[str]:
-        """Names of the methods none of whose images could be scored."""
+        """Names of the methods without any scored image."""
         return list(dict.fromkeys(one.method for one in self.unscored if one.method not in self.methods))
 
     def names(self, method: str) -> list[str]:
@@ -110,16 +110,16 @@ class ScoreTable:
         return set.intersection(*names.values()) if names else set()
 
     def _compared_rows(self, method: str) -> list[Row]:
-        """The rows that a method's means are made of."""
+        """The rows over which the means of a method are taken."""
         common = self.common_names()
         return [row for row in self.rows if row.method == method and (row.name in common or not common)]
 
     def values(self, method: str, metric: str) -> np.ndarray:
-        """Scores of a method in one metric that its mean is made of, NaN included: (N,) float64."""
+        """Scores of a method in one metric over which its mean is taken, NaN included: (N,) float64."""
         return np.array([row.scores[metric] for row in self._compared_rows(method)], dtype=np.float64)
 
     def means(self, method: str) -> dict[str, float]:
-        """Mean per metric over the images with a score (not NaN); NaN where there is none."""
+        """Mean per metric over the images with a score (not NaN); NaN if there is none."""
         rows, means = self._compared_rows(method), {}
         for metric in self.metrics:
             values = [row.scores[metric] for row in rows if not math.isnan(row.scores[metric])]
@@ -135,8 +135,9 @@ class ScoreTable:
         """Rank of every method in every ranked metric by its mean.
 
         Returns:
-            method to metric to rank: 1 the best, equal means share the mean of their places, methods without a mean
-            share the last ones; NaN where no image is common to all methods.
+            method to metric to rank: 1 is best, equal means share the mean of their places, methods without a mean
+                share
+            the last places; NaN if no image is common to all methods.
         """
         methods, ranks = self.methods, {method: {} for method in self.methods}
         means = {method: self.means(method) for method in methods}
@@ -154,7 +155,7 @@ class ScoreTable:
         return ranks
 
     def mean_ranks(self) -> dict[str, float]:
-        """Mean over the ranked metrics of each method's rank; NaN where nothing is ranked."""
+        """Mean over the ranked metrics of each method's rank; NaN if nothing is ranked."""
         return {
             method: float(np.mean(list(ranks.values()))) if ranks else math.nan
             for method, ranks in self.ranks().items()
@@ -171,7 +172,7 @@ class ScoreTable:
         return f"convention {self.convention}, n = {n} ({sizes})"
 
     def notes(self) -> list[str]:
-        """Sentences that belong below the table: which images were compared, and which were not scored and why."""
+        """Sentences below the table: which images were compared, and which were not scored and why."""
         lines, common = [], self.common_names()
         counts = {method: len(self.names(method)) for method in self.methods}
         if len(set(counts.values())) > 1 or any(count > len(common) for count in counts.values()):
@@ -193,21 +194,20 @@ class ScoreTable:
         return lines
 
     def text(self) -> str:
-        """The table for a terminal; * marks the best mean of a column, + the second best, (-k) that k were skipped."""
+        """The table for a terminal; * marks the best mean of a column, + the second best, (-k) k skipped images."""
         note = (
             "* best, + second best; (-k): mean without k images that have no score; n/a: no score, ranks last; "
             "arrows: better"
         )
         if self.beside:
-            note += f"; of no rank: {', '.join(self.beside)}"
+            note += f"; not ranked: {', '.join(self.beside)}"
         cells = self._cells("{}*", "{}+", "{} (-{})", printable)
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))
-            )
-            for row in cells
-        ]
+        lines = []
+        for row in cells:
+            method, *scores = row
+            aligned = [cell.rjust(width) for cell, width in zip(scores, widths[1:])]
+            lines.append("  ".join([method.ljust(widths[0]), *aligned]))
         rule = "-" * len(lines[0])
         return "\n".join([self.describe(), lines[0], rule, *lines[1:], rule, note, *self.notes()])
 
@@ -216,7 +216,7 @@ class ScoreTable:
         cells = self._cells("**{}**", "<u>{}</u>", "{} (-{})", in_markdown)
         lines = ["| " + " | ".join(row) + " |" for row in cells]
         lines.insert(1, "|" + " --- |" + " ---: |" * (len(cells[0]) - 1))
-        unranked = f" Of no rank: {', '.join(self.beside)}." if self.beside else ""
+        unranked = f" Not ranked: {', '.join(self.beside)}." if self.beside else ""
         notes = [f"{self.describe()}. Best in bold, second best underlined.{unranked}", *self.notes()]
         return "\n".join([*lines, "", "\n\n".join(notes), ""])
 
@@ -242,13 +242,13 @@ class ScoreTable:
 
     def json(self) -> str:
         """Means, ranks, every image's scores, what was not scored; NaN becomes null, infinity 'inf' or '-inf'."""
-        ranks = self.mean_ranks()
+        ranks = _plain(self.mean_ranks())
         methods = {
             method: {
                 "n": len(self.names(method)),
                 "mean": _plain(self.means(method)),
                 "skipped": self.skipped(method),
-                "mean_rank": _plain(ranks)[method],
+                "mean_rank": ranks[method],
             }
             for method in self.methods
         }
@@ -267,7 +267,13 @@ class ScoreTable:
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
     def _cells(self, best: str, second: str, skipped: str, shown: Callable[[str], str]) -> list[list[str]]:
-        """Header and one line per method, marked; `shown` is how a method's name is written."""
+        """Header and one row of cells per method.
+
+        Args:
+            best, second: formats of a cell with the best and second best mean of its column.
+            skipped: format of a cell and the number of skipped images.
+            shown: writes a method's name.
+        """
         ranks, mean_ranks = self.ranks(), self.mean_ranks()
         arrows = {"higher": "↑", "lower": "↓"}
         headers = {metric: metric + arrows[METRICS[metric].better] for metric in self.metrics}
@@ -318,8 +324,9 @@ def _sizes(sizes: list[tuple[int, int]]) -> str:
 
 
 def _plain(scores: Mapping[str, float]) -> dict[str, float | str | None]:
-    """JSON has neither NaN nor infinity: null and 'inf', '-inf'."""
-    return {k: None if math.isnan(v) else v if math.isfinite(v) else str(v) for k, v in scores.items()}
+    """Values for JSON, which has neither NaN nor infinity: null for NaN, 'inf' or '-inf' for infinity."""
+    special = {k: None if math.isnan(v) else str(v) for k, v in scores.items() if not math.isfinite(v)}
+    return {**scores, **special}
 
 
 def _latex_heading(cell: str) -> str:
