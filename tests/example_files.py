@@ -118,6 +118,7 @@ def _write_stacks(root: Path, visible: list[ndarray]) -> None:
         focused = [quantise(focus(scene, near, 3.0), "8") for focus in (focus_near, focus_far)]
         for folder, one in zip(("under", "middle", "over"), (low, middle, over)):
             write_image(root / folder / f"{stem}.png", one)
+            write_image(root / "photos" / f"{stem}_{folder}.png", one)
         for folder, one in zip(("low", "over"), (low, over)):
             write_image(root / "DATA/test/MEF" / folder / f"{stem}.png", one)
         for data_set in ("MFF", "MFF_MADE"):
