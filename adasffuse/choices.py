@@ -5,7 +5,6 @@ RELEASED_SIZES = ("tiny", "small", "base")  # of networks
 DEFAULT_SIZE = "small"
 DEFAULT_TILE = 2048  # pixels
 DEFAULT_OVERLAP = 192  # pixels
-STRENGTH_TASK = "ivf"  # whose result can be mixed with the visible image, and whose people stand out
 RESAMPLED = ("none", "a", "b")  # which volume's voxels the other one gets
 AUDIO = ("auto", "a", "b", "none")  # whose sound a fused video has
 EXPORT_FORMATS = ("onnx", "pt2")

@@ -153,7 +153,7 @@ def test_impossible_arguments_and_missing_packages_are_named(tmp_path, capsys, m
     assert [path.name for path in tmp_path.iterdir()] == ["mff.safetensors"]
 
 
-def test_files_are_called_by_task_and_size_and_say_which_weights_they_hold(tmp_path, monkeypatch, capsys):
+def test_files_are_called_by_task_and_size_and_say_which_weights_they_hold(tmp_path, monkeypatch):
     """The writer is replaced: a real one takes minutes."""
     exports = []
 
@@ -176,12 +176,6 @@ def test_files_are_called_by_task_and_size_and_say_which_weights_they_hold(tmp_p
     names = [path.name for path in sorted(tmp_path.iterdir())]
     assert names == ["ivf_base.onnx", "ivf_mine.onnx", "ivf_run.onnx", "ivf_tiny.onnx", "mine.safetensors", "run"]
     assert [export.describe()["weights"] for export in exports] == ["general_tiny", "general_base", "mine", "run"]
-    assert [export.describe()["raises_people"] for export in exports] == [True, True, False, False]
-    assert run(["--format", "onnx", "--task", "ivf", "--no_people"]) == 0
-    assert exports[-1].model.targets is None and not exports[-1].describe()["raises_people"]
-    with pytest.raises(SystemExit):
-        run(["--format", "onnx", "--task", "mef", "--no_people"])
-    assert "--no_people is for infrared + visible, this is multi-exposure" in capsys.readouterr().err
     assert exports[2].describe()["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 

@@ -11,14 +11,13 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from adasffuse.choices import STRENGTH_TASK
 from adasffuse.images.color import luminance
 from adasffuse.images.formats import open_image
 from adasffuse.images.image import ImageError
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, result_depth, suffix_of, write_image
-from adasffuse.inference.fuser import Fuser, load_fuser
+from adasffuse.inference.fuser import STRENGTH_TASK, Fuser, load_fuser
 from adasffuse.metrics import DEFAULT_METRICS, evaluate
 from adasffuse.registration.aligner import Aligner, measure_of
 from adasffuse.tasks import find_task

@@ -30,7 +30,7 @@ class ExportedFusion(nn.Module):
         self.keeps_hot_spots = task.color == "a"
         self.channels = source_channels(task, count, colour)
         self.kinds = task.kinds_of(count) if model.options.kinds else ()
-        self.raises = raises_people(model, task, count)
+        self.raises = model.targets is not None and sorted(self.kinds) == sorted(RAISED)
         self.model = for_any_size(model, self.kinds)
 
     def forward(self, *sources: Tensor) -> Tensor:
@@ -46,12 +46,6 @@ class ExportedFusion(nn.Module):
         if self.keeps_hot_spots:
             fused = keep_hot_spots(fused, sources[0])
         return fused_color(fused, sources, self.color) if self.color else fused
-
-
-def raises_people(model: AdaSFFuse, task: Task, count: int) -> bool:
-    """Whether the network makes people stand out where it fuses `count` sources of a task."""
-    known = model.targets is not None and model.options.kinds
-    return bool(known) and sorted(task.kinds_of(count)) == sorted(RAISED)
 
 
 def source_channels(task: Task, count: int, colour: bool) -> tuple[int, ...]:

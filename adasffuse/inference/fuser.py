@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from adasffuse.arguments import CALLER, checked
-from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, STRENGTH_TASK
+from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
 from adasffuse.images.color import is_colorful, joined_rows, keep_hot_spots, rebuild_color
@@ -36,6 +36,7 @@ from adasffuse.process import keep_freed_memory, release_freed_memory
 from adasffuse.registration.aligner import Aligner
 from adasffuse.tasks import Task, find_task
 
+STRENGTH_TASK = "ivf"
 _NO_CONTENT = "has no content, a flat frame; it adds nothing to the result"
 _SCATTERED = (
     "holds data mostly beside pixels without any, where the others are shown, so little of it is seen; fill its "
