@@ -16,7 +16,6 @@ import pytest
 from skimage import data as photographs
 
 from adasffuse.cli import video as command
-from adasffuse.cli.arguments import fixed_range
 from adasffuse.images import frames as frames_module
 from adasffuse.images import live
 from adasffuse.images.frames import FrameError, FrameFolder, VideoFile, is_video_name, list_frames
@@ -202,24 +201,6 @@ def test_gray_video_of_16_bits_keeps_its_depth_and_takes_a_range(tmp_path):
     assert [float(image.pixels[0, 0]) for image in read] == pytest.approx([0, 0.25, 0.5, 0.75])
     (notice,) = next(iter(VideoFile(path))).image.notices
     assert "give a value range for this source, e.g." in notice and "folder" not in notice  # which is not measured
-
-
-def test_inverted_alone_is_for_video_of_8_bits(tmp_path, capsys):
-    """The negative of 40 is 215."""
-    a, b = (
-        make_video(tmp_path / f"{level}.mp4", [np.full((HEIGHT, WIDTH), level, np.uint8)] * 3) for level in (40, 200)
-    )
-    deep = make_video(
-        tmp_path / "deep.mkv", [np.full((HEIGHT, WIDTH), 7000, np.uint16)] * 3, codec="ffv1", pix_fmt="gray16le"
-    )
-    words = [str(b), "-o", str(tmp_path / "out"), "--weights", "general_tiny", "--range_a", "inverted", "--dry_run"]
-    assert command.run([str(a), *words]) == 0
-    opened = VideoFile(a, fixed_range("--range_a", parse_range("inverted")))
-    assert 255 * next(iter(opened)).image.pixels.mean() == pytest.approx(215, abs=2)
-    assert command.run([str(deep), *words]) == 1
-    assert (
-        f"--range_a: {deep} has more than 8 bits" in (error := capsys.readouterr().err) and "LOW HIGH inverted" in error
-    )
 
 
 @pytest.mark.skipif(not hasattr(av.video.stream.VideoStream, "set_display_rotation"), reason="needs PyAV 17")
@@ -477,19 +458,6 @@ def test_a_folder_and_a_video(tmp_path, pair):
     assert command.run([str(folder), str(pair[1]), "-o", str(tmp_path / "out.mp4"), "--weights", "general_tiny"]) == 0
     assert len(decoded(tmp_path / "out.mp4")) == 10
     assert VideoFile(tmp_path / "out.mp4").audio == "aac"
-
-
-def test_what_a_killed_run_left_among_frames_is_removed(tmp_path):
-    a = make_video(tmp_path / "a.mp4", scene(3))
-    folder = make_folder(tmp_path / "b", scene(3, seed=1), "vis_{:d}.png")
-    video, frames = VideoFile(a), FrameFolder(sorted(folder.iterdir()))
-    for other, b, name in ((frames, video, "000002.png"), (video, frames, "vis_2.png")):
-        out = tmp_path / f"of_{name}"
-        out.mkdir()
-        assert writing(out / name, "die").wait() == -signal.SIGKILL
-        assert len(list(out.iterdir())) == 1
-        fuse_video(mean_fuser(), other, b, out)
-        assert len(list(out.glob("*.png"))) == len(list(out.iterdir())) == 3
 
 
 def test_gaps_in_the_numbers_are_refused(tmp_path):

@@ -18,7 +18,6 @@ from adasffuse.registration.transform import METHODS
 from adasffuse.tasks import guess_task
 
 if TYPE_CHECKING:
-    from adasffuse.images.frames import VideoFile
     from adasffuse.inference.fuser import Fuser
 
 
@@ -286,31 +285,13 @@ def range_of(option: str, words: Sequence[str] | None) -> RangeSpec | None:
 
 
 def fixed_range(option: str, spec: RangeSpec | None) -> tuple[float, float] | None:
-    """The range of frames that are not measured: two numbers, or of frames of 8 bits 'inverted' alone."""
-    if spec is not None and spec.kind != "fixed" and not _only_inverted(spec):
+    """The range of a video file, which is not measured."""
+    if spec is not None and spec.kind != "fixed":
         raise ValueError(
-            f"{option}: only folders of frames are measured; for a video give two numbers, LOW HIGH, and 'inverted' "
-            "behind them where high values are dark"
+            f"{option}: only folders of frames are measured; for a video give two numbers, LOW HIGH (0 255 where it "
+            "has 8 bits), and 'inverted' behind them where high values are dark"
         )
     return resolve_range(spec, ())
-
-
-def open_video(path: Path, option: str, spec: RangeSpec | None, no_data: float | None, thermal: bool) -> "VideoFile":
-    """A video file as a source; errors of its range name the option."""
-    from adasffuse.images.frames import VideoFile
-
-    video = VideoFile(path, fixed_range(option, spec), no_data, thermal)
-    if spec is not None and _only_inverted(spec) and video.depth != "8":
-        raise ValueError(
-            f"{option}: {path} has more than 8 bits, and videos are not measured; give LOW HIGH inverted, the values "
-            "that become white and black"
-        )
-    return video
-
-
-def _only_inverted(spec: RangeSpec) -> bool:
-    """Whether a range is the word 'inverted' alone, or the same as 'folder inverted'."""
-    return spec.kind == "folder" and spec.inverted
 
 
 def words_of_source(path: Path, pattern: str | None = None) -> list[str]:

@@ -51,11 +51,6 @@ class FrameError(ImageError):
     """A sequence that ends early: a damaged frame, or fewer frames than its header says."""
 
 
-def frame_name(number: int) -> str:
-    """The stem of a file that shows a frame of a video, of which the first has the number 0."""
-    return f"{number + 1:06d}"
-
-
 class VideoFile:
     """A video file; iterate to get its frames, as often as wanted.
 
@@ -69,7 +64,6 @@ class VideoFile:
         thermal: false colours of the palettes 'jet' and 'turbo' become gray in their order, with a notice.
     Attributes:
         height, width: pixels, upright.
-        depth: '8' or '16' bits per channel.
         rate: frames per second, on average.
         time_base: unit of `Frame.pts`, seconds.
         duration: seconds from the first frame to the end of the last; None where the file does not say.
@@ -105,9 +99,8 @@ class VideoFile:
         on_its_side = round(first.rotation / 90) % 2
         self.aspect = 1 / aspect if aspect and on_its_side else aspect
         self.start = Fraction(first.pts or 0) * self.time_base  # seconds
-        image = self._image(first)
-        self.height, self.width = image.pixels.shape[:2]
-        self.depth = image.depth
+        pixels = self._image(first).pixels
+        self.height, self.width = pixels.shape[:2]
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames in order.
@@ -128,8 +121,8 @@ class VideoFile:
                         f"{self.path}: frame {number + 1} has {width}x{height} pixels, "
                         f"those before it {self.width}x{self.height}"
                     )
-                yield Frame(frame_name(number), seconds, pts, image)
                 number, end = number + 1, seconds + (decoded.duration * self.time_base or 1 / self.rate)
+                yield Frame(f"{number:06d}", seconds, pts, image)
         end = float(end)
         if self.duration is not None and end + 1.5 / self.rate < self.duration:
             raise FrameError(

@@ -56,11 +56,12 @@ def window_notices(
     ]
 
 
-def black_hot_notice(looked_at: Sequence[tuple[Path, bool]]) -> list[str]:
+def black_hot_notice(looked_at: Sequence[tuple[Path, bool]], example: str = "") -> list[str]:
     """A notice of infrared images in which hot things seem to be dark, see `Fuser.looks_black_hot`; [] for too few.
 
     Args:
         looked_at: the images that were looked at, and whether they seem so.
+        example: of such a range, behind the name of the option.
     """
     dark = [path for path, black_hot in looked_at if black_hot]
     if len(dark) <= _MISTAKEN * len(looked_at):
@@ -68,7 +69,7 @@ def black_hot_notice(looked_at: Sequence[tuple[Path, bool]]) -> list[str]:
     others = f" (and in {len(dark) - 1} more of {len(looked_at)} that were looked at)" if len(dark) > 1 else ""
     return [
         f"{dark[0]}: people seem to be dark in it{others}; where hot things are dark, as of a camera set to black-hot, "
-        f"add 'inverted' to --range_a (and where it was given, leave it away)"
+        f"add 'inverted' to --range_a{example} (and where it was given, leave it away)"
     ]
 
 

@@ -239,7 +239,7 @@ def fuse_scenes(
             else:
                 todo.append(scene)
                 outdated += journal is not None and journal.outdated(scene)
-        looked_at = set(todo[:: -(-len(todo) // LOOKED_AT) or 1])  # spread over the folder
+        looked_at = set(todo[:LOOKED_AT])
         turns = stack.enter_context(_Turns(fuser.device))
         pool = stack.enter_context(ThreadPoolExecutor(turns.places + 1))
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from adasffuse.arguments import checked
 from adasffuse.choices import AUDIO
-from adasffuse.files import printable, remove_abandoned
+from adasffuse.files import printable
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import (
     OTHER_VIDEO_SUFFIXES,
@@ -28,14 +28,13 @@ from adasffuse.images.frames import (
     FrameError,
     FrameFolder,
     VideoFile,
-    frame_name,
     is_video_name,
 )
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import LOOKED_AT, black_hot_notice
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.video_writing import DEFAULT_QUALITY, WORST_QUALITY, Sound, write_video
-from adasffuse.images.write import DEPTHS, result_depth, suffix_of, write_image
+from adasffuse.images.write import result_depth, suffix_of, write_image
 from adasffuse.inference.fuser import Fuser, Prepared
 from adasffuse.inference.results import try_to_write
 from adasffuse.registration.aligner import Aligner
@@ -347,7 +346,8 @@ class _Notices:
 
     def texts(self, frames: int, fuser: Fuser, output: Path, a: Frames, b: Frames) -> list[str]:
         said = [f"{text} ({self._counts[kind]} of {frames} frames)" for kind, text in self._texts.items()]
-        said += black_hot_notice([(Path(a.path), seems_so) for seems_so in self._black_hot])
+        example = ", as '0 255 inverted' of a video of 8 bits" if isinstance(a, VideoFile) else ""
+        said += black_hot_notice([(Path(a.path), seems_so) for seems_so in self._black_hot], example)
         giver = {"a": 0, "b": 1}.get(fuser.task.color)  # the source whose colours the result takes
         if giver is not None and self._colored[1 - giver] and not self._colored[giver]:
             gray, colored = "AB"[giver], "AB"[1 - giver]
@@ -420,7 +420,6 @@ def _writer(
     """Where frames go, called with frame, pixels and depth."""
     if not is_video_name(output):
         try_to_write(output)
-        remove_abandoned(output / f"{stem}{suffix}" for stem in _stems(b) for suffix in {*map(suffix_of, DEPTHS)})
         yield _FolderWriter(output)
         return
     sound = None
@@ -428,13 +427,6 @@ def _writer(
         sound = Sound(giver.path, float(b.start - a.start) if giver is a else 0.0)
     with write_video(output, b.height, b.width, b.rate, b.time_base, quality, sound, b.aspect) as writer:
         yield _VideoWriter(writer)
-
-
-def _stems(frames: Frames) -> list[str]:
-    """What the frames of a sequence are called, of a video about as many as there are."""
-    if isinstance(frames, FrameFolder):
-        return [path.stem for path in frames.paths]
-    return [frame_name(number) for number in range(_expected(frames, frames) or 0)]
 
 
 def _expected(a: Frames, b: Frames) -> int | None:
