@@ -493,17 +493,21 @@ def test_results_of_an_earlier_run_where_scenes_fail_now_are_said(run, pairs, tm
     assert "earlier run" not in run(pairs, "-o", out)[1]
 
 
-@pytest.mark.parametrize("kind", ["black-hot", "inverted back", "white-hot", "few"])
+@pytest.mark.parametrize("kind", ["black-hot", "not raised", "inverted back", "white-hot", "few"])
 def test_people_who_are_dark_in_infrared_images_are_a_notice(tmp_path, capsys, kind):
-    """Rendered streets: said where it seems so of one image, or of more than a tenth of those of a folder."""
+    """Rendered streets: said where it seems so of one image, or of more than a tenth of those of a folder.
+
+    A dry run says it, too.
+    """
     for number in range(12 if kind == "few" else 1):
         scene = night_scene(np.random.default_rng(number), (120, 160))
         black_hot = kind != "white-hot" and not number
         images = {"infrared": 1 - scene.infrared if black_hot else scene.infrared, "visible": scene.visible}
         for name, image in images.items():
             write_image(tmp_path / name / f"{number}.png", np.rint(255 * image).astype(np.uint8))
-    inverted = ["--range_a", "inverted"] if kind == "inverted back" else []
-    words = ["fuse", tmp_path / "infrared", tmp_path / "visible", "-o", tmp_path / "out", "--size", "tiny", *inverted]
-    assert main([*map(str, words)]) == 0
+    extra = {"inverted back": ["--range_a", "inverted"], "not raised": ["--no_people"]}.get(kind, [])
+    words = ["fuse", tmp_path / "infrared", tmp_path / "visible", "-o", tmp_path / "out", "--size", "tiny", *extra]
     said = f"{tmp_path}/infrared/0.png: people seem to be dark in it; where hot things are dark"
-    assert (said in capsys.readouterr().out) == (kind == "black-hot")
+    for last in (["--dry_run"], []):
+        assert main([*map(str, [*words, *last])]) == 0
+        assert (said in capsys.readouterr().out) == (kind in ("black-hot", "not raised"))

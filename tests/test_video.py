@@ -709,7 +709,7 @@ def test_a_camera_that_shows_heat_in_black_is_inverted(tmp_path, clock, monkeypa
     monkeypatch.setattr(command, "Camera", FakeCamera)
     monkeypatch.setattr(command, "fuser_from", lambda args, task: mean_fuser(task))
     words = ["--camera_a", "0", "--camera_b", "1", "-o", str(tmp_path / "out.mkv"), "--seconds", "0.1"]
-    for more, level in (([], 100), (["--range_a", "0", "255", "inverted"], 127)):
+    for more, level in (([], 100), (["--range_a", "0", "255", "inverted"], 127), (["--range_a", "inverted"], 127)):
         assert command.run([*words, *more]) == 0
         frames = [frame.to_ndarray(format="gray") for frame in decoded(tmp_path / "out.mkv")]
         assert all(abs(frame.mean() - level) < 9 for frame in frames)
@@ -932,4 +932,39 @@ def test_people_who_are_dark_in_a_video_are_a_notice(tmp_path):
     ):
         a = make_video(tmp_path / f"{name}.mp4", [image] * 3)
         report = fuse_video(fuser, VideoFile(a, value_range), VideoFile(b), tmp_path / f"{name}_out.mp4")
-        assert any("people seem to be dark in it;" in text for text in report.notices) == expected
+        said = "people seem to be dark in 3 of 3 frames that were looked at;"
+        assert any(said in text for text in report.notices) == expected
+
+
+def test_frames_are_looked_at_all_over_a_sequence(tmp_path, monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(Fuser, "looks_black_hot", lambda self, images: looked_at.append(images[0].pixels.mean() * 255))
+    a, b = (make_folder(tmp_path / name, [np.full((8, 8), n, np.uint8) for n in range(40)]) for name in "ab")
+    listed = list_frames([a, b], [None, None])
+    fuse_video(mean_fuser(), *(FrameFolder(column) for column in listed.columns), tmp_path / "out")
+    assert np.rint(looked_at).tolist() == list(range(0, 40, 3))  # at most 16
+
+
+def test_a_black_hot_video_of_8_bits_takes_the_plain_word(tmp_path, capsys, monkeypatch):
+    """The mean of an image and its negative is 127.5.  Deeper video needs the values, which are not measured."""
+    monkeypatch.setattr(command, "fuser_from", lambda args, task: mean_fuser(task))
+    a, b = (make_video(tmp_path / name, scene(2)) for name in ("a.mp4", "b.mp4"))
+    deep = [np.uint16(image) * 100 for image in scene(2)]
+    deep = make_video(tmp_path / "deep.mkv", deep, codec="ffv1", pix_fmt="gray16le")
+    for words in (["inverted"], ["0", "255", "inverted"]):
+        out = tmp_path / "".join(words)
+        assert command.run([str(a), str(b), "-o", str(out), "--range_a", *words]) == 0
+        assert np.abs(cv2.imread(str(out / "000001.png")) - 127.5).max() < 1
+    capsys.readouterr()
+    assert command.run([str(deep), str(b), "-o", str(tmp_path / "out"), "--range_a", "inverted"]) == 1
+    assert "--range_a: only folders of frames are measured; for a video of more than 8 bits" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files are not locked on Windows")
+def test_what_a_run_that_was_killed_left_of_frames_is_removed_by_the_next(tmp_path, pair):
+    for name in ("000003.png", "000300.png"):  # the pair has 10 frames
+        with writing(tmp_path / name, "die") as process:
+            process.communicate(timeout=60)
+    assert len(os.listdir(tmp_path)) == 2
+    fuse_video(mean_fuser(), *map(VideoFile, pair), tmp_path)
+    assert len(list(tmp_path.glob("0*.png"))) == 10 and len(list(tmp_path.glob(".part-*"))) == 1

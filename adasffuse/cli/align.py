@@ -19,8 +19,8 @@ from adasffuse.cli.arguments import (
     ReportingParser,
     add_grid_option,
     add_source_options,
-    fixed_range,
     given_path,
+    open_video,
     range_of,
     thermal_by_names,
 )
@@ -161,9 +161,8 @@ class _Videos:
         for side, path, hot in zip("ab", (args.a, args.b), thermal):
             if getattr(args, f"pattern_{side}") is not None:
                 raise ValueError(f"--pattern_{side} is for folders, and {path} is none")
-            option = f"--range_{side}"
-            window = fixed_range(option, range_of(option, getattr(args, f"range_{side}")))
-            opened.append(VideoFile(path, window, getattr(args, f"no_data_{side}"), hot))
+            spec = range_of(f"--range_{side}", getattr(args, f"range_{side}"))
+            opened.append(open_video(side, path, spec, getattr(args, f"no_data_{side}"), hot))
         inference.check_pair(*opened, shortest=True, aligned=True)
         return _Videos(*opened)
 

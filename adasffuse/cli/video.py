@@ -19,11 +19,12 @@ from adasffuse.cli.arguments import (
     fixed_range,
     fuser_from,
     given_path,
+    open_video,
     range_of,
     words_of_source,
 )
 from adasffuse.files import check_outputs, printable, told
-from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, VideoFile, is_video_name, list_frames
+from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, is_video_name, list_frames
 from adasffuse.images.image import ImageError
 from adasffuse.images.live import Camera, Unseen, Window
 from adasffuse.images.ranges import RangeSpec
@@ -189,7 +190,7 @@ def _open(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> tuple[inf
         name = "ab"[k]
         if patterns[k] is not None:
             raise ValueError(f"--pattern_{name} is for folders of frames, and {paths[k]} is none")
-        opened[k] = VideoFile(paths[k], fixed_range(f"--range_{name}", ranges[k]), no_data[k], thermal[k])
+        opened[k] = open_video(name, paths[k], ranges[k], no_data[k], thermal[k])
     videos = [one for one in opened if one is not None]
     if args.fps is not None and not folders:
         raise ValueError("--fps is for folders of frames; videos say their own rate")

@@ -13,9 +13,16 @@ from adasffuse.images.pairs import Scene
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.tasks import Task
 
-LOOKED_AT = 16  # infrared images of a folder or video are looked at for whether hot things are dark in them
+LOOKED_AT = 16  # infrared images of a folder or video, spread over it, are looked at for whether hot things are dark
 _MISTAKEN = 1 / 10  # share of them that may seem so without being so
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
+
+
+def spread(items: Sequence, count: int) -> Sequence:
+    """At most `count` of the items, evenly spread over all, the first one among them."""
+    if len(items) <= count:
+        return items
+    return [items[k * len(items) // count] for k in range(count)]
 
 
 @dataclass(frozen=True)
@@ -56,20 +63,23 @@ def window_notices(
     ]
 
 
-def black_hot_notice(looked_at: Sequence[tuple[Path, bool]], example: str = "") -> list[str]:
+def black_hot_notice(looked_at: Sequence[tuple[Path, bool]], frames: bool = False) -> list[str]:
     """A notice of infrared images in which hot things seem to be dark, see `Fuser.looks_black_hot`; [] for too few.
 
     Args:
         looked_at: the images that were looked at, and whether they seem so.
-        example: of such a range, behind the name of the option.
+        frames: they are frames of one video or folder, by whose name they go.
     """
     dark = [path for path, black_hot in looked_at if black_hot]
     if len(dark) <= _MISTAKEN * len(looked_at):
         return []
-    others = f" (and in {len(dark) - 1} more of {len(looked_at)} that were looked at)" if len(dark) > 1 else ""
+    if frames:
+        where = f"{len(dark)} of {len(looked_at)} frames that were looked at"
+    else:
+        where = f"it (and in {len(dark) - 1} more of {len(looked_at)} that were looked at)" if len(dark) > 1 else "it"
     return [
-        f"{dark[0]}: people seem to be dark in it{others}; where hot things are dark, as of a camera set to black-hot, "
-        f"add 'inverted' to --range_a{example} (and where it was given, leave it away)"
+        f"{dark[0]}: people seem to be dark in {where}; where hot things are dark, as of a camera set to black-hot, "
+        "add 'inverted' to --range_a (and where it was given, leave it away)"
     ]
 
 

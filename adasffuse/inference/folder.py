@@ -29,6 +29,7 @@ from adasffuse.images.notices import (
     folder_notices,
     notices_of_files,
     seen_of,
+    spread,
     window_notices,
 )
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, read_scene
@@ -239,7 +240,7 @@ def fuse_scenes(
             else:
                 todo.append(scene)
                 outdated += journal is not None and journal.outdated(scene)
-        looked_at = set(todo[:LOOKED_AT])
+        looked_at = set(spread(todo, LOOKED_AT))
         turns = stack.enter_context(_Turns(fuser.device))
         pool = stack.enter_context(ThreadPoolExecutor(turns.places + 1))
 
