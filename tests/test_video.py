@@ -887,7 +887,41 @@ def test_a_calibration_brings_two_sizes_to_one_grid(tmp_path, capsys):
     arguments = [str(b), str(a), "-o", str(tmp_path / "turned"), "--calibration", str(tmp_path / "c.json")]
     for extra in (["--dry_run"], []):
         assert command.run([*arguments, *extra]) == 1
-        assert "the calibration is for images A of 32x24 pixels, got 64x48" in capsys.readouterr().err
+        assert "the calibration is for images A of 32x24 pixels, got 64x48; A and B are exch" in capsys.readouterr().err
+
+
+def test_frames_that_do_not_lie_on_each_other_are_a_notice(tmp_path, capsys, monkeypatch):
+    """Of frames as they are, and of those that a calibration aligns, which may be of other cameras."""
+    from adasffuse.registration.aligner import Calibration
+
+    monkeypatch.setattr(command, "fuser_from", lambda args, task: mean_fuser(task))
+    visible = cv2.resize(photographs.coffee(), (320, 240), interpolation=cv2.INTER_AREA)
+    infrared = 255 - cv2.GaussianBlur(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
+    off = [np.roll(infrared, 12, axis=1)] * 3
+    a, b = make_video(tmp_path / "a.mp4", off), make_video(tmp_path / "b.mp4", [visible] * 3)
+    said = "A and B seem not to lie on each other in {0} of {0} frames that were looked at, by about 12 pixels; "
+    for moved, cure in (
+        (None, "they are fused as they are"),
+        (12, ""),
+        (24, "is the calibration that of these cameras"),
+    ):
+        extra = []
+        if moved is not None:
+            matrix = np.array([[1, 0, moved], [0, 1, 0], [0, 0, 1.0]])
+            Calibration(Transform("translation", matrix, (240, 320), (240, 320)), 1, 0.0).save(tmp_path / "c.json")
+            extra = ["--calibration", str(tmp_path / "c.json")]
+        for count, last in ((1, ["--dry_run"]), (3, [])):
+            assert command.run([str(a), str(b), "-o", str(tmp_path / "out.mp4"), *extra, *last]) == 0
+            err = capsys.readouterr().err
+            assert (said.format(count) + cure in err) if cure else ("seem not" not in err)
+
+
+def test_a_dry_run_says_what_is_to_know_of_the_first_frames(tmp_path, pair, capsys):
+    deep = make_video(tmp_path / "deep.mkv", [np.uint16(i) + 7200 for i in scene()], codec="ffv1", pix_fmt="gray16le")
+    for extra, expected in ((["--json"], True), (["--json", "--range_a", "7200", "7455"], False)):
+        assert command.run([str(deep), str(pair[1]), "--dry_run", *extra]) == 0
+        notices = json.loads(capsys.readouterr().out)["notices"]
+        assert any("uses only 72" in notice for notice in notices) == expected
 
 
 def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys, monkeypatch):
@@ -907,7 +941,11 @@ def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys, monkey
     np.testing.assert_allclose(known.transform.matrix @ (160, 120, 1), (144, 110, 1), atol=0.5)
     assert align.run([str(a), str(half), "--save", str(file)]) == 0
     assert load_calibration(file).pairs == 6
+    deep = [np.uint16(infrared) + 256 * (k % 3) for k in range(60)]  # of other values
+    deep = make_video(tmp_path / "deep.mkv", deep, codec="ffv1", pix_fmt="gray16le")
     capsys.readouterr()
+    align.run([str(deep), str(b), "--save", str(file)])
+    assert capsys.readouterr().err.count("uses only") == 1
     for wrong, said in (
         ([a, b], "two videos give a calibration: --save"),
         ([a, tmp_path, "--save", file], "two videos give a calibration: --save"),

@@ -27,6 +27,7 @@ from adasffuse.cli.arguments import (
 from adasffuse.files import check_outputs, name_of, printable, replacing_all, told
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, VideoFile
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.notices import notices_of, notices_of_files
 from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
 from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.read import IMAGE_SUFFIXES
@@ -134,15 +135,15 @@ class _Job:
         thermal = tuple(is_thermal(number, path, self.thermal) for number, path in enumerate(scene.paths))
         return read_scene(scene, self.ranges, self.no_data, thermal, one_size=False)
 
-    def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[str, Image, Image]]:
-        """Name and images of each pair; name and reason of those that cannot be read are added to `failed`."""
+    def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[Scene, Image, Image]]:
+        """Names and images of each pair; name and reason of those that cannot be read are added to `failed`."""
         for scene in self.scenes:
             try:
                 a, b = self.read(scene)
             except (ValueError, OSError) as error:
                 failed.append((scene.stem, told(error)))
                 continue
-            yield scene.stem, a, b
+            yield scene, a, b
 
 
 @dataclass(frozen=True)
@@ -166,13 +167,13 @@ class _Videos:
         inference.check_pair(*opened, shortest=True, aligned=True)
         return _Videos(*opened)
 
-    def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[str, Image, Image]]:
-        """Number and images of frames that belong together, spread over both videos."""
+    def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[Scene, Image, Image]]:
+        """Names and images of frames that belong together, spread over both videos."""
         seconds = [video.duration for video in (self.a, self.b) if video.duration is not None]
         step = max(1, int(min(seconds) * self.b.rate / _FRAMES if seconds else self.b.rate))
         frames = inference.FramePairs(self.a, self.b)
         for a, b in itertools.islice(frames, step // 2, None, step):
-            yield b.name, a.image, b.image
+            yield Scene(b.name, (self.a.path, self.b.path)), a.image, b.image
         if frames.damage:
             failed.append(("further frames", frames.damage))
 
@@ -192,7 +193,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     failed = list(job.failed)
     rows: list[dict[str, Any]] = []
     written: list[Path] = []
-    told_of = list(job.notices)  # what a user should know of folders and files
+    seen: list[tuple[Path, str]] = []  # what a user should know of files
     empty = []  # share of pixels without data, of each warped image that has some
     began = time.perf_counter()
     for scene in job.scenes:
@@ -200,7 +201,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         row: dict[str, Any] = {"name": scene.stem, "sources": list(map(str, scene.paths))}
         try:
             images = job.read(scene)
-            told_of += [notice for image in images for notice in image.notices]
+            seen += notices_of(scene, images)
             transform = aligner.transform(*images)
             if args.out is not None:
                 moved = 0 if grid == "b" else 1
@@ -226,6 +227,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         if not args.json:
             seconds = time.perf_counter() - started
             say(f"{printable(scene.stem)}: off by {row['off']:.1f} px, at most {row['largest']:.1f} ({seconds:.1f} s)")
+    told_of = job.notices + notices_of_files(seen)
     notices = former_results(written) + ([_border_notice(empty, grid)] if empty else [])
     notices += _range_notices(job) if written else []
     if args.json:
@@ -288,17 +290,18 @@ def _calibrate(job: _Job | _Videos, args: argparse.Namespace) -> int:
         raise ValueError(f"--save {args.save}: the name of an image; give that of a calibration file, such as c.json")
     check_outputs({"--save": args.save})
     failed = list(job.failed)
-    told_of = list(job.notices)  # what a user should know of folders and files
+    seen: list[tuple[Path, str]] = []  # what a user should know of files
 
     def pairs() -> Iterator[tuple[str, Image, Image]]:
-        for name, a, b in job.pairs(failed):
-            told_of.extend(notice for notice in (*a.notices, *b.notices) if notice not in told_of)
-            yield name, a, b
+        for scene, a, b in job.pairs(failed):
+            seen.extend(notices_of(scene, (a, b)))
+            yield scene.stem, a, b
 
     try:
         result = calibrate(pairs(), args.method, args.measure)
         failed += result.failed
     finally:
+        told_of = [*job.notices, *notices_of_files(seen)]
         _say_failed("not used", failed)
         say_notices(told_of)
     result.save(args.save)

@@ -29,6 +29,7 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.live import Camera, Unseen, Window
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.video_writing import DEFAULT_QUALITY
+from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
 from adasffuse.process import say
 from adasffuse.registration.aligner import Aligner, load_calibration
 from adasffuse.tasks import TASKS, find_task, guess_task
@@ -301,8 +302,11 @@ def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace
     first = next(iter(pairs), None)
     if first is None:
         raise ImageError(pairs.damage or f"{a.path} and {b.path} have no frames in common")
+    images = [frame.image for frame in first]
+    notices = [notice for image in images for notice in image.notices]
     if align is not None:
-        align.align([frame.image for frame in first])
+        images = align.align(images)
+    notices += misaligned_frames_notice([seen_misalignment(TASKS[args.task], images, align)], align)
     rows = [
         {
             "path": str(one.path),
@@ -320,7 +324,9 @@ def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace
     output = None if args.output is None else str(args.output)
     plan = {"a": rows[0], "b": rows[1], "output": output, "sound": str(giver.path) if giver else ""}
     if args.json:
-        say(json.dumps({"ok": True, "dry_run": True, "task": args.task, "frames_read": 1} | plan))
+        say(
+            json.dumps({"ok": True, "dry_run": True, "task": args.task, "frames_read": 1} | plan | {"notices": notices})
+        )
         return 0
     for source, row in zip("AB", rows):
         length = "of unknown length" if row["duration"] is None else f"{row['duration']:.2f} s"
@@ -332,6 +338,8 @@ def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace
     say(f"task {args.task}, {TASKS[args.task].title}")
     say(f"result: {output or 'a window'}, {b.width}x{b.height}, times of source B{sound}; nothing was written")
     say("only the first frames were read: damaged frames and frames of another size show when they are fused")
+    for notice in notices:
+        say(f"notice: {printable(notice)}", sys.stderr)
     return 0
 
 

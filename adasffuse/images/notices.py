@@ -14,7 +14,7 @@ from adasffuse.images.ranges import RangeSpec
 from adasffuse.tasks import Task
 
 LOOKED_AT = 16  # infrared images of a folder or video, spread over it, are looked at for whether hot things are dark
-_MISTAKEN = 1 / 10  # share of them that may seem so without being so
+MISTAKEN = 1 / 10  # share of them that may seem so without being so
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 
 
@@ -35,13 +35,17 @@ class Seen:
     all_equal: bool  # whether all sources have the same pixels
 
 
+def notices_of(scene: Scene, images: Sequence[Image]) -> list[tuple[Path, str]]:
+    """What reading the images of a scene has said: file, and text without its name."""
+    return [
+        (path, notice.removeprefix(f"{path}: ")) for path, image in zip(scene.paths, images) for notice in image.notices
+    ]
+
+
 def seen_of(scene: Scene, images: Sequence[Image]) -> Seen:
     """What is remembered of the images of a scene, in the order of its sources."""
-    notices = tuple(
-        (path, notice.removeprefix(f"{path}: ")) for path, image in zip(scene.paths, images) for notice in image.notices
-    )
     equal = all(same_pixels(images[0].pixels, image.pixels) for image in images[1:])
-    return Seen(scene, notices, tuple(is_colorful(image.pixels) for image in images), equal)
+    return Seen(scene, tuple(notices_of(scene, images)), tuple(is_colorful(image.pixels) for image in images), equal)
 
 
 def folder_notices(task: Task, folders: Sequence[Path], seen: Sequence[Seen]) -> list[str]:
@@ -71,7 +75,7 @@ def black_hot_notice(looked_at: Sequence[tuple[Path, bool]], frames: bool = Fals
         frames: they are frames of one video or folder, by whose name they go.
     """
     dark = [path for path, black_hot in looked_at if black_hot]
-    if len(dark) <= _MISTAKEN * len(looked_at):
+    if len(dark) <= MISTAKEN * len(looked_at):
         return []
     if frames:
         where = f"{len(dark)} of {len(looked_at)} frames that were looked at"
@@ -84,7 +88,10 @@ def black_hot_notice(looked_at: Sequence[tuple[Path, bool]], frames: bool = Fals
 
 
 def notices_of_files(notices: Iterable[tuple[Path, str]]) -> list[str]:
-    """Notices (file and text), those that differ in numbers at most said once, with the number of files."""
+    """Notices (file and text), those that differ in numbers at most said once, with the number of files.
+
+    Of the frames of one video, whose file all of them name, the first one is said.
+    """
     groups: dict[str, list[tuple[Path, str]]] = defaultdict(list)
     for path, text in notices:
         groups[_NUMBER.sub("0", text)].append((path, text))
@@ -92,7 +99,8 @@ def notices_of_files(notices: Iterable[tuple[Path, str]]) -> list[str]:
     for group in groups.values():
         path, text = group[0]
         others = ", with other numbers" if any(other != text for _, other in group) else ""
-        more = f" (and {len(group) - 1} more files{others})" if len(group) > 1 else ""
+        count = len({other for other, _ in group}) - 1
+        more = f" (and {count} more files{others})" if count else ""
         said.append(f"{path}: {text}{more}")
     return said
 

@@ -12,6 +12,7 @@ from adasffuse.images.pairs import Scene
 from adasffuse.images.write import check_suffix, result_depth
 from adasffuse.inference.folder import FolderReport, WantedResults, open_journal
 from adasffuse.inference.fuser import Fuser
+from adasffuse.inference.misalignment import misaligned_pairs_notice, seen_misalignment
 from adasffuse.inference.results import former_results
 from adasffuse.inference.work import Work
 
@@ -53,7 +54,7 @@ def plan_scenes(fuser: Fuser, work: Work, wanted: WantedResults, resume: bool = 
     plan.notices = [problem.reason for problem in work.problems if problem.harmless]
     journal = open_journal(fuser, work, wanted, reading, resume) if resume else None
     report = FolderReport(work.folder.name, work.save_dir, "")  # catches what `fuse_scenes` would catch
-    todo, seen, black_hot = [], [], []
+    todo, seen, black_hot, off = [], [], [], []
     for scene in work.scenes:
         finished = journal and journal.finished(scene, wanted.beside(work, scene))
         (plan.skipped if finished else todo).append(scene)
@@ -65,8 +66,10 @@ def plan_scenes(fuser: Fuser, work: Work, wanted: WantedResults, resume: bool = 
             plan.planned.append(_planned(work, wanted, scene, images))
             if scene in looked_at:
                 black_hot.append((scene.paths[0], fuser.looks_black_hot(images)))
+            off.append((scene.stem, seen_misalignment(fuser.task, images, reading.align)))
     plan.failed += report.failed
     plan.notices += folder_notices(fuser.task, work.folder.folders, seen) + black_hot_notice(black_hot)
+    plan.notices += misaligned_pairs_notice(off, reading.align)
     if work.file is None:
         plan.notices += former_results(one.result for one in plan.planned)
     plan.failed += unwritable(work.save_dir)

@@ -36,6 +36,7 @@ from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.video_writing import DEFAULT_QUALITY, WORST_QUALITY, Sound, write_video
 from adasffuse.images.write import result_depth, suffix_of, write_image
 from adasffuse.inference.fuser import Fuser, Prepared
+from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
 from adasffuse.inference.results import try_to_write
 from adasffuse.registration.aligner import Aligner
 
@@ -246,7 +247,7 @@ def fuse_video(
     report.seconds = time.perf_counter() - started
     report.repeated, report.unused, report.apart = pairs.repeated, pairs.unused, pairs.apart
     report.problem = pairs.damage or ("" if shortest else pairs.shorter)
-    report.notices = notices.texts(report.frames, fuser, output, a, b)
+    report.notices = notices.texts(report.frames, fuser, output, a, b, align)
     if len(written) > 1:
         report.notices.append(
             f"{output}: holds frames of depth {' and '.join(sorted(written))}; --depth makes them equal"
@@ -317,7 +318,7 @@ def prepare_frames(
     prepared = fuser.prepare(first, second)
     if notices is not None:
         notices.add(prepared.notices, first, second)
-        notices.look(fuser, first, second)
+        notices.look(fuser, first, second, align)
     return prepared
 
 
@@ -329,6 +330,7 @@ class _Notices:
         self._counts: Counter[str] = Counter()
         self._colored = [0, 0]
         self._frames, self._black_hot = 0, []  # whether hot things seem to be dark, of frames that were looked at
+        self._off: list[float | None] = []  # of the same frames, see `seen_misalignment`
         self._step = _LOOKED_AT_EACH if expected is None else max(1, -(-expected // LOOKED_AT))
 
     def add(self, texts: Sequence[str], *images: Image) -> None:
@@ -339,15 +341,17 @@ class _Notices:
         for k, image in enumerate(images):
             self._colored[k] += is_colorful(image.pixels)
 
-    def look(self, fuser: Fuser, *images: Image) -> None:
-        """Of some frames, whether hot things seem to be dark."""
+    def look(self, fuser: Fuser, first: Image, second: Image, align: Aligner | None) -> None:
+        """Of some frames, whether hot things seem to be dark, and whether both lie on each other."""
         if self._frames % self._step == 0 and len(self._black_hot) < LOOKED_AT:
-            self._black_hot.append(fuser.looks_black_hot(images))
+            self._black_hot.append(fuser.looks_black_hot([first, second]))
+            self._off.append(seen_misalignment(fuser.task, [first, second], align))
         self._frames += 1
 
-    def texts(self, frames: int, fuser: Fuser, output: Path, a: Frames, b: Frames) -> list[str]:
+    def texts(self, frames: int, fuser: Fuser, output: Path, a: Frames, b: Frames, align: Aligner | None) -> list[str]:
         said = [f"{text} ({self._counts[kind]} of {frames} frames)" for kind, text in self._texts.items()]
         said += black_hot_notice([(Path(a.path), seems_so) for seems_so in self._black_hot], frames=True)
+        said += misaligned_frames_notice(self._off, align)
         giver = {"a": 0, "b": 1}.get(fuser.task.color)  # the source whose colours the result takes
         if giver is not None and self._colored[1 - giver] and not self._colored[giver]:
             gray, colored = "AB"[giver], "AB"[1 - giver]
