@@ -941,14 +941,20 @@ def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys, monkey
     np.testing.assert_allclose(known.transform.matrix @ (160, 120, 1), (144, 110, 1), atol=0.5)
     assert align.run([str(a), str(half), "--save", str(file)]) == 0
     assert load_calibration(file).pairs == 6
+    frames = make_folder(tmp_path / "frames", [np.uint16(infrared[10:230, 16:304]) + 7200] * 20)
+    assert align.run([str(frames), str(b), "--save", str(file), "--range_a", "folder", "--fps", "10"]) == 0
+    known = load_calibration(file)  # 20 frames in 2 s, beside 60 in 2.4
+    assert known.pairs == 6 and known.transform.moving_size == (220, 288)
     deep = [np.uint16(infrared) + 256 * (k % 3) for k in range(60)]  # of other values
     deep = make_video(tmp_path / "deep.mkv", deep, codec="ffv1", pix_fmt="gray16le")
     capsys.readouterr()
     align.run([str(deep), str(b), "--save", str(file)])
     assert capsys.readouterr().err.count("uses only") == 1
     for wrong, said in (
-        ([a, b], "two videos give a calibration: --save"),
-        ([a, tmp_path, "--save", file], "two videos give a calibration: --save"),
+        ([a, b], "videos give a calibration: --save"),
+        ([a, tmp_path / "none", "--save", file], "no video file or folder of frames"),
+        ([a, b, "--save", file, "--fps", "9"], "--fps is for folders of frames"),
+        ([tmp_path, tmp_path, "--save", file, "--fps", "9"], "--fps is for a folder of frames beside a video"),
         ([a, b, "--save", file, "--range_a", "folder"], "--range_a: only folders of frames are measured"),
         ([a, b, "--save", file, "--pattern_b", "V*"], "--pattern_b is for folders"),
         ([a, a, "--save", file], "both sources are one file"),

@@ -20,12 +20,12 @@ from adasffuse.cli.arguments import (
     add_grid_option,
     add_source_options,
     given_path,
-    open_video,
     range_of,
     thermal_by_names,
 )
+from adasffuse.cli.sequences import frame_rate, open_sequences
 from adasffuse.files import check_outputs, name_of, printable, replacing_all, told
-from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, VideoFile
+from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import notices_of, notices_of_files
 from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
@@ -38,13 +38,15 @@ from adasffuse.process import say, say_notices
 from adasffuse.registration.aligner import GRIDS, Aligner, calibrate, load_calibration
 from adasffuse.registration.estimate import MEASURES
 from adasffuse.registration.transform import METHODS, warp_image
+from adasffuse.tasks import TASKS
 
-_FRAMES = 24  # of two videos, spread over them, for a calibration
+_FRAMES = 24  # of two sequences, spread over them, for a calibration
 
 _EXAMPLES = """examples:
   adasffuse align infrared visible                                 how far is each pair off?
   adasffuse align infrared visible --save calibration.json         one transform for two fixed cameras
-  adasffuse align infrared.mp4 visible.mp4 --save calibration.json the same, by frames spread over two videos
+  adasffuse align infrared.mp4 visible.mp4 --save calibration.json the same, by frames spread over two videos, or over
+                                                                   a video and a folder of frames
   adasffuse align infrared visible -o aligned                      aligned/infrared, aligned/visible
   adasffuse align infrared visible --calibration calibration.json -o aligned
 """
@@ -72,7 +74,11 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--save", type=given_path, metavar="FILE", help="a calibration file: the median over all pairs, JSON"
     )
     what.add_argument("--json", action="store_true", help="report as JSON on standard output")
-    add_source_options(parser, parser.add_argument_group("how to read the sources"))
+    reading = parser.add_argument_group("how to read the sources")
+    add_source_options(parser, reading)
+    reading.add_argument(
+        "--fps", type=frame_rate, help="frames per second of a folder beside a video (default: the video's)"
+    )
     return parser
 
 
@@ -85,9 +91,11 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         args.method, args.measure = args.method or "affine", args.measure or "edges"
         videos = [path for path in (args.a, args.b) if path.is_file() and path.suffix.lower() in ONLY_VIDEO_SUFFIXES]
         if videos:
-            if args.save is None or len(videos) == 1:
-                raise ImageError(f"{videos[0]} is a video; two videos give a calibration: --save calibration.json")
-            return _calibrate(_Videos.of(args), args)
+            if args.save is None:
+                raise ImageError(f"{videos[0]} is a video; videos give a calibration: --save calibration.json")
+            return _calibrate(_Sequences.of(args), args)
+        if args.fps is not None:
+            raise ValueError("--fps is for a folder of frames beside a video; two folders go by names")
         job = _Job.of(args)
         return _calibrate(job, args) if args.save is not None else _align(job, args)
     except (ValueError, OSError) as error:
@@ -147,29 +155,26 @@ class _Job:
 
 
 @dataclass(frozen=True)
-class _Videos:
-    """Two videos of fixed cameras."""
+class _Sequences:
+    """Two videos of fixed cameras, or a video and a folder of frames."""
 
-    a: VideoFile
-    b: VideoFile
+    a: inference.Frames
+    b: inference.Frames
     failed: tuple[tuple[str, str], ...] = ()
     notices: tuple[str, ...] = ()
 
     @staticmethod
-    def of(args: argparse.Namespace) -> _Videos:
-        opened = []
-        thermal = thermal_by_names(args.a, args.b) or (False, False)
-        for side, path, hot in zip("ab", (args.a, args.b), thermal):
-            if getattr(args, f"pattern_{side}") is not None:
-                raise ValueError(f"--pattern_{side} is for folders, and {path} is none")
-            spec = range_of(f"--range_{side}", getattr(args, f"range_{side}"))
-            opened.append(open_video(side, path, spec, getattr(args, f"no_data_{side}"), hot))
+    def of(args: argparse.Namespace) -> _Sequences:
+        specs = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
+        thermal = thermal_by_names(args.a, args.b, (args.pattern_a, args.pattern_b)) or TASKS["ivf"].thermal
+        folders = args.a.is_dir() or args.b.is_dir()
+        opened = open_sequences(args, specs, thermal, shortest=True, gaps=folders)
         inference.check_pair(*opened, shortest=True, aligned=True)
-        return _Videos(*opened)
+        return _Sequences(*opened)
 
     def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[Scene, Image, Image]]:
-        """Names and images of frames that belong together, spread over both videos."""
-        seconds = [video.duration for video in (self.a, self.b) if video.duration is not None]
+        """Names and images of frames that belong together, spread over both."""
+        seconds = [one.duration for one in (self.a, self.b) if one.duration is not None]
         step = max(1, int(min(seconds) * self.b.rate / _FRAMES if seconds else self.b.rate))
         frames = inference.FramePairs(self.a, self.b)
         for a, b in itertools.islice(frames, step // 2, None, step):
@@ -279,7 +284,7 @@ def _border_notice(empty: list[float], grid: str) -> str:
     )
 
 
-def _calibrate(job: _Job | _Videos, args: argparse.Namespace) -> int:
+def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
     """Estimate one transform for all pairs and save it."""
     if args.calibration is not None or args.out is not None:
         raise ValueError("--save estimates and writes a calibration only; apply it with --calibration in a second call")

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, PRECISIONS, RELEASED_SIZES
 from adasffuse.files import NO_ADDRESS, is_address
 from adasffuse.images.boxes import PEOPLE
-from adasffuse.images.frames import VideoFile
-from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
+from adasffuse.images.ranges import RangeSpec, parse_range
 from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS, Aligner, load_calibration, measure_of
 from adasffuse.registration.transform import METHODS
@@ -283,26 +282,6 @@ def range_of(option: str, words: Sequence[str] | None) -> RangeSpec | None:
         return parse_range(words)
     except ValueError as error:
         raise ValueError(f"{option}: {error}") from None
-
-
-def fixed_range(option: str, spec: RangeSpec | None, depth: str = "8") -> tuple[float, float] | None:
-    """The range of a video file or a camera of depth '8' or '16', which is not measured; errors name the option."""
-    alone = spec is not None and spec.inverted and spec.kind == "folder" and depth == "8"  # 8 bits span 0 to 255
-    if spec is not None and spec.kind != "fixed" and not alone:
-        raise ValueError(
-            f"{option}: only folders of frames are measured; for a video of more than 8 bits give two numbers, LOW "
-            "HIGH, and 'inverted' behind them where high values are dark; one of 8 bits takes 'inverted' alone"
-        )
-    return resolve_range(spec, ())
-
-
-def open_video(
-    side: str, path: Path, spec: RangeSpec | None, no_data: float | None = None, thermal: bool = False
-) -> VideoFile:
-    """The video file of source 'a' or 'b'; its range fits its depth, or an error names the option."""
-    video = VideoFile(path, None, no_data, thermal)
-    video.value_range = fixed_range(f"--range_{side}", spec, video.depth)
-    return video
 
 
 def words_of_source(path: Path, pattern: str | None = None) -> list[str]:

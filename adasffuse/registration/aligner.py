@@ -127,7 +127,10 @@ def calibrate(
         raise AlignmentError("there is no pair that could be read")
     if not found or len(found) < _FEWEST_PAIRS * (len(found) + len(failed)):
         reason = f"; {failed[0][0]}: {failed[0][1]}" if failed else ""
-        raise AlignmentError(f"{len(failed)} of {len(found) + len(failed)} pairs cannot be registered{reason}")
+        raise AlignmentError(
+            f"{len(failed)} of {len(found) + len(failed)} pairs cannot be registered{reason}; a calibration "
+            "needs pairs taken at the same time, half of them with edges that both show"
+        )
     size, moving_size = found[0].transform.size, found[0].transform.moving_size
     matrix = _median_matrix([one.transform.matrix for one in found], size, method)
     spread = float(np.median([corner_shift(one.transform.matrix, matrix, size) for one in found]))
