@@ -24,14 +24,14 @@ from adasffuse.cli.arguments import (
     thermal_by_names,
 )
 from adasffuse.cli.sequences import frame_rate, open_sequences
-from adasffuse.files import check_outputs, name_of, printable, replacing_all, told
+from adasffuse.files import check_outputs, name_of, printable, remove_abandoned, replacing_all, told
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import notices_of, notices_of_files
 from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
 from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.read import IMAGE_SUFFIXES
-from adasffuse.images.write import suffix_of
+from adasffuse.images.write import DEPTHS, suffix_of
 from adasffuse.inference.results import SaveError, former_results, save_result, try_to_write
 from adasffuse.inference.work import refuse_image_name
 from adasffuse.process import say, say_notices
@@ -139,6 +139,10 @@ class _Job:
         ranges = resolve_ranges(specs, columns, no_data, thermal)
         return _Job(scenes, ranges, no_data, names, problems, notices, thermal)
 
+    def results(self, out: Path, scene: Scene, depth: str) -> list[Path]:
+        """Where both sources of a scene go, of depth '8', '16' or 'float'."""
+        return [out / name / f"{scene.stem}{suffix_of(depth)}" for name in self.names]
+
     def read(self, scene: Scene) -> list[Image]:
         thermal = tuple(is_thermal(number, path, self.thermal) for number, path in enumerate(scene.paths))
         return read_scene(scene, self.ranges, self.no_data, thermal, one_size=False)
@@ -195,6 +199,9 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         for name in job.names:
             check_outputs(folders={"-o": args.out / name})
         try_to_write(args.out)
+        remove_abandoned(
+            file for scene in job.scenes for depth in DEPTHS for file in job.results(args.out, scene, depth)
+        )
     failed = list(job.failed)
     rows: list[dict[str, Any]] = []
     written: list[Path] = []
@@ -213,9 +220,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
                 images[moved] = warp_image(images[moved], transform)
                 if images[moved].valid is not None:
                     empty.append(1 - images[moved].valid.mean())
-                files = [
-                    args.out / name / f"{scene.stem}{suffix_of(image.depth)}" for name, image in zip(job.names, images)
-                ]
+                files = [job.results(args.out, scene, image.depth)[k] for k, image in enumerate(images)]
                 with replacing_all() as new:
                     for file, image in zip(files, images):
                         save_result(new(file), image.pixels, image.depth)
