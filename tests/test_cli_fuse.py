@@ -162,6 +162,7 @@ def test_all_sets_of_a_folder_of_data_sets_are_named(run, tmp_path):
         ("{d}/.. -o {t}/o", "is a folder of data sets"),
         ("{d}/infrared {d}/infrared -o {t}/o", "two sources are one and the same folder"),
         ("{d}/infrared {d}/nowhere -o {t}/o", "{d}/nowhere: no such file or folder"),
+        ("{t}/x.MP4 {d}/visible/1.png -o {t}/o.mp4", "{t}/x.MP4 is a video: adasffuse video A B -o OUT.mp4"),
         ("{d}/infrared {d}/visible/[12].png -o {t}/o", "a pattern has one '*', in the name of the files"),
         ("{d}/inf*/1.png {d}/visible/*.png -o {t}/o", "a pattern has one '*', in the name of the files"),
         ("{d}/infrared {d}/visible -o {d}/visible", "results would lie among the sources in {d}/visible"),
@@ -190,7 +191,8 @@ def test_all_sets_of_a_folder_of_data_sets_are_named(run, tmp_path):
 def test_mistakes_are_refused_with_one_line(run, pairs, tmp_path, arguments, message):
     for name in "xy":
         write_image(tmp_path / name / "1.png", texture(40, 48, seed=ord(name)))
-    (tmp_path / "file").touch()
+    for name in ("file", "x.MP4"):
+        (tmp_path / name).touch()
     before = files(tmp_path)
     status, out, err = run(*arguments.format(d=pairs, t=tmp_path).split())
     assert status == 1 and err.startswith("error: ") and err.count("\n") == 1
