@@ -170,3 +170,6 @@ def test_data_sets_are_found_two_levels_deep(tmp_path):
 def test_a_missing_folder_is_an_error(tmp_path, capsys):
     assert check.run([str(tmp_path / "nowhere")]) == 1
     assert "nowhere: no such folder" in capsys.readouterr().err
+    (tmp_path / "ir.mp4").touch()
+    assert check.run([str(tmp_path / "ir.mp4"), str(tmp_path)]) == 1
+    assert "ir.mp4 is a file; folders are checked" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, PRECISIONS, RELEASED_SIZES
 from adasffuse.files import NO_ADDRESS, is_address
 from adasffuse.images.boxes import PEOPLE
-from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
+from adasffuse.images.ranges import RangeSpec, parse_range
 from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS, Aligner, load_calibration, measure_of
 from adasffuse.registration.transform import METHODS
@@ -282,16 +282,6 @@ def range_of(option: str, words: Sequence[str] | None) -> RangeSpec | None:
         return parse_range(words)
     except ValueError as error:
         raise ValueError(f"{option}: {error}") from None
-
-
-def fixed_range(option: str, spec: RangeSpec | None) -> tuple[float, float] | None:
-    """The range of a video file, which is not measured."""
-    if spec is not None and spec.kind != "fixed":
-        raise ValueError(
-            f"{option}: only folders of frames are measured; for a video give two numbers, LOW HIGH (0 255 where it "
-            "has 8 bits), and 'inverted' behind them where high values are dark"
-        )
-    return resolve_range(spec, ())
 
 
 def words_of_source(path: Path, pattern: str | None = None) -> list[str]:

@@ -92,6 +92,11 @@ def printable_lines(lines: Sequence[str]) -> str:
 def _surveys(args: argparse.Namespace) -> list[Survey]:
     patterns = (args.pattern_a, args.pattern_b)
     for folder in args.folders:
+        if folder.is_file():
+            raise ImageError(
+                f"{folder} is a file; folders are checked: give one of images or of data sets; of videos, "
+                "adasffuse video A B --dry_run says what they are"
+            )
         if not folder.is_dir():
             raise ImageError(f"{folder}: no such folder; give a folder of images or of data sets")
     if len(args.folders) > 1 or any(patterns):

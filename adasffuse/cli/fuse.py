@@ -31,6 +31,7 @@ from adasffuse.cli.shared import run_shared
 from adasffuse.cli.task_script import print_report, score
 from adasffuse.files import check_outputs, name_of, printable
 from adasffuse.images.formats import is_radiometric
+from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import SceneError, SceneFolder, find_scenes
 from adasffuse.images.volumes import is_volume
@@ -224,7 +225,7 @@ def find_given(args: argparse.Namespace) -> Given:
     """The files or folders that the arguments name.
 
     Raises:
-        ImageError: nothing is there; files and folders are mixed; or there are more than two files.
+        ImageError: nothing is there, or a video; files and folders are mixed; or there are more than two files.
     """
     patterns = [args.pattern_a, args.pattern_b]
     paths, found = [], []
@@ -240,6 +241,8 @@ def find_given(args: argparse.Namespace) -> Given:
             path, option = path.parent, path.name
         if not path.exists():
             raise ImageError(f"{path}: no such file or folder")
+        if path.is_file() and path.suffix.lower() in ONLY_VIDEO_SUFFIXES:
+            raise ImageError(f"{path} is a video: adasffuse video A B -o OUT.mp4")
         paths.append(path)
         found.append(option)
     if len(paths) == 1:

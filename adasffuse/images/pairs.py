@@ -190,7 +190,8 @@ def read_scene(
     if one_size and len({image.pixels.shape[:2] for image in images}) > 1:
         sizes = [f"{p} is {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(scene.paths, images)]
         raise ImageError(
-            f"sizes differ: {', '.join(sizes)} pixels; register them to one size first: adasffuse align A B -o DIR"
+            f"sizes differ: {', '.join(sizes)} pixels; register them, by --align or --calibration of "
+            "adasffuse fuse, or first: adasffuse align A B -o DIR"
         )
     return images
 

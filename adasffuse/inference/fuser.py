@@ -101,6 +101,7 @@ class Fuser:
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         self.model = copy.deepcopy(model).to(self.device, memory_format=torch.channels_last).eval()
+        self._finder = self.model.targets  # of people, also where they are not raised
         if not people:
             self.model.targets = None
         self.task, self.tile, self.tile_overlap, self.strength = task, tile, tile_overlap, strength
@@ -244,18 +245,18 @@ class Fuser:
         """Whether hot things seem to be dark in an infrared image, as a camera set to black-hot shows them.
 
         People are looked for in a small copy of its negative, as where they are raised.  Of pairs without people, and
-        of tasks and networks that raise nobody, nothing is known: False.
+        of tasks and networks that know nobody, nothing is known: False.
 
         Args:
             images: of one size, as read, in the task's order.
         """
-        if self.model.targets is None or len(images) != 2 or self.task.id != STRENGTH_TASK:
+        if self._finder is None or len(images) != 2 or self.task.id != STRENGTH_TASK:
             return False
         height, width = images[0].pixels.shape[:2]
         factor = reduction(height, width)
         size = (-(-width // factor), -(-height // factor))
         small = (cv2.resize(image.pixels, size, interpolation=cv2.INTER_AREA) for image in images)
-        return bool(self.model.targets.looks_black_hot(*(self._to_tensor(luma_of(one)) for one in small)))
+        return bool(self._finder.looks_black_hot(*(self._to_tensor(luma_of(one)) for one in small)))
 
     def fuse_prepared(self, prepared: "Prepared") -> np.ndarray:
         """The second step of `fuse`: fused luminance (H, W) float32 in [0, 1].

@@ -56,12 +56,13 @@ class Aligner:
         if self.calibration is None:
             return estimate(moving, target, self.method, self.measure).transform
         found = self.calibration if self.grid == "b" else self.calibration.inverse()
-        for name, image, size in (("A", a, self.calibration.moving_size), ("B", b, self.calibration.size)):
-            if image.pixels.shape[:2] != size:
-                height, width = image.pixels.shape[:2]
+        wanted, given = (self.calibration.moving_size, self.calibration.size), (a.pixels.shape[:2], b.pixels.shape[:2])
+        for name, size, (height, width) in zip("AB", wanted, given):
+            if (height, width) != size:
+                exchanged = given == wanted[::-1]
+                cure = "A and B are exchanged" if exchanged else "calibrate these cameras as they are used"
                 raise AlignmentError(
-                    f"the calibration is for images {name} of {size[1]}x{size[0]} pixels, got {width}x{height}; "
-                    "calibrate these cameras as they are used"
+                    f"the calibration is for images {name} of {size[1]}x{size[0]} pixels, got {width}x{height}; {cure}"
                 )
         return found
 
@@ -126,7 +127,10 @@ def calibrate(
         raise AlignmentError("there is no pair that could be read")
     if not found or len(found) < _FEWEST_PAIRS * (len(found) + len(failed)):
         reason = f"; {failed[0][0]}: {failed[0][1]}" if failed else ""
-        raise AlignmentError(f"{len(failed)} of {len(found) + len(failed)} pairs cannot be registered{reason}")
+        raise AlignmentError(
+            f"{len(failed)} of {len(found) + len(failed)} pairs cannot be registered{reason}; a calibration "
+            "needs pairs taken at the same time, half of them with edges that both show"
+        )
     size, moving_size = found[0].transform.size, found[0].transform.moving_size
     matrix = _median_matrix([one.transform.matrix for one in found], size, method)
     spread = float(np.median([corner_shift(one.transform.matrix, matrix, size) for one in found]))
