@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -283,6 +284,89 @@ def test_compressed_pixels_that_cannot_be_decoded(tmp_path, capfd):
     assert "0x" not in line and "\\n" not in line and line.endswith("export it uncompressed")
 
 
+@pytest.mark.parametrize(
+    ("syntax", "encode"),
+    [("JPEGLosslessSV1", imagecodecs.ljpeg_encode), ("JPEGLSLossless", imagecodecs.jpegls_encode)],
+)
+@pytest.mark.parametrize("signed", [False, True])
+def test_lossless_jpeg_is_decoded_without_further_packages(tmp_path, syntax, encode, signed):
+    """12 bits of 16, where negative values have their sign in bit 11."""
+    values = texture(16, 20, 1).astype(np.int16) * 8 - 1000 * signed
+    tags = {"BitsStored": 12, "HighBit": 11, "PixelRepresentation": int(signed)}
+    data_set = pydicom.dcmread(dicom(tmp_path / "x.dcm", values, **tags))
+    data_set.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+    packed = (values.view(np.uint16) & 0xFFF).astype(np.uint16)
+    data_set.PixelData = pydicom.encaps.encapsulate([encode(packed)])
+    data_set["PixelData"].is_undefined_length = True
+    data_set.save_as(tmp_path / "x.dcm")
+    image = read_image(tmp_path / "x.dcm")
+    assert image.window == (values.min(), values.max())
+    np.testing.assert_allclose(image.pixels, (values - values.min()) / np.ptp(values), atol=1e-6)
+
+
+def item(**tags):
+    one = pydicom.Dataset()
+    for name, value in tags.items():
+        setattr(one, name, value)
+    return one
+
+
+def enhanced(path, places, slopes=(2, 2, 2), **tags):
+    """An enhanced DICOM file of 3 frames, 4 x 6, whose stored values are their numbers."""
+    each = [
+        item(
+            PlanePositionSequence=[item(ImagePositionPatient=[-3, 4, place])],
+            PixelValueTransformationSequence=[item(RescaleSlope=slope, RescaleIntercept=-1000)],
+            FrameVOILUTSequence=[item(WindowCenter=40.5, WindowWidth=81)],
+        )
+        for place, slope in zip(places, slopes)
+    ]
+    shared = item(
+        PixelMeasuresSequence=[item(PixelSpacing=[2, 3], SliceThickness=2.5)],
+        PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+    )
+    frames = np.repeat(np.arange(3, dtype=np.int16), 24).reshape(12, 6)
+    return dicom(
+        path,
+        frames,
+        Rows=4,
+        NumberOfFrames=3,
+        SharedFunctionalGroupsSequence=[shared],
+        PerFrameFunctionalGroupsSequence=each,
+        **tags,
+    )
+
+
+def test_an_enhanced_file_is_a_volume_in_its_own_units(tmp_path):
+    path = enhanced(tmp_path / "s" / "e.dcm", (5, 0, 2.5), (2, 3, 4))
+    for place in (path, path.parent):
+        read = read_volume(place)
+        assert read.values.shape == (6, 4, 3) and read.values[0, 0].tolist() == [3 - 1000, 8 - 1000, -1000]
+        assert read.window == (0, 80) and read.placed and not read.notices
+        np.testing.assert_allclose((read.affine @ [1, 2, 1, 1])[:3], [-(-3 + 3), -(4 + 2 * 2), 2.5])
+    image = read_image(path)  # the first frame
+    assert image.window == (0, 80) and not image.pixels.any()
+    assert image.notices == (f"{path}: holds 3 frames, only the first is read; -o NAME.nii.gz fuses all as a volume",)
+    with pytest.raises(ImageError, match=r"e\.dcm: e\.dcm frame 2 and e\.dcm frame 3 lie in one place"):
+        read_volume(enhanced(path, (5, 0, 0)))
+
+
+@pytest.mark.parametrize(("step", "expected"), [(2.5, [0, 1, 2]), (-2.5, [2, 1, 0])])
+def test_reconstructed_spect_is_a_volume(tmp_path, step, expected):
+    """Its frames are stacked along the normal from the place of the first one, or against it (negative step)."""
+    detector = item(ImagePositionPatient=[-3, 4, 10], ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
+    tags = {"Rows": 4, "NumberOfFrames": 3, "PixelSpacing": [2, 3], "DetectorInformationSequence": [detector]}
+    frames = np.repeat(np.arange(3, dtype=np.int16), 24).reshape(12, 6)
+    kind = ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"]
+    read = read_volume(dicom(tmp_path / "nm.dcm", frames, ImageType=kind, SpacingBetweenSlices=step, **tags))
+    assert read.values[0, 0].tolist() == expected
+    np.testing.assert_allclose((read.affine @ [0, 0, expected[0], 1])[:3], [3, -4, 10])
+    with pytest.raises(
+        ImageError, match=r"nm\.dcm: holds 3 frames and does not say where each lies; convert it to NIf"
+    ):
+        read_volume(dicom(tmp_path / "nm.dcm", frames, ImageType=["ORIGINAL", "PRIMARY", "TOMO"], **tags))
+
+
 # ---- volumes
 
 
@@ -424,6 +508,7 @@ def test_volumes_are_fused_slice_by_slice(tmp_path, weights):
     fused = nibabel.load(tmp_path / "f.nii.gz")
     np.testing.assert_allclose(fused.affine, affine)
     assert fused.shape == (32, 40, 3) and fused.get_data_dtype() == np.uint16
+    assert (tmp_path / "f.nii.gz").read_bytes()[4:8] == bytes(4)  # no time: equal results are equal files
     unit = [((v - v.min()) / np.ptp(v)).astype(np.float32)[..., 1] for v in (a, b)]
     expected = load_fuser("mif", weights=weights, precision="float32").fuse(*unit, depth="16")
     assert np.abs(np.asarray(fused.dataobj)[..., 1].astype(int) - expected).max() <= 2
