@@ -497,6 +497,74 @@ def test_single_voxels_do_not_decide_on_the_range_of_a_volume():
     assert window_of(Volume(values, np.eye(4)), RangeSpec("percentiles", 0, 100)) == (-50, 100, True)
 
 
+def hounsfield(lowest, highest):
+    """Values of a CT in a circle: a quarter air, the rest 0 to 1000, and four of padding and metal each."""
+    values = np.tile(np.linspace(0, 1000, 16), (16, 1))
+    values[:4] = -1000
+    values[4:6, :2], values[4:6, 14:] = lowest, highest
+    return values
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "expected"),
+    [(-3024, 1000, (-1024, 1000)), (-1000, 30000, (-1000, 3071)), (-1000, 2000, (-1000, 2000))],
+)
+def test_padding_and_metal_of_ct_do_not_decide_on_its_range(tmp_path, lowest, highest, expected):
+    values = hounsfield(lowest, highest)
+    ct = Volume(np.dstack([values, values]).astype(np.float32), np.eye(4))
+    assert window_of(ct, None) == (*expected, True)
+    assert window_of(ct, RangeSpec("folder")) == (lowest, highest, True)  # asked for
+    image = read_image(dicom(tmp_path / "ct.dcm", values.astype(np.int16)))
+    assert image.window == expected and any(f"{expected[0]} to {expected[1]} bec" in one for one in image.notices)
+    other = Volume(np.where(ct.values == -1000, -500, ct.values), np.eye(4))  # no air: no CT
+    assert window_of(other, None)[:2] == (other.values.min(), other.values.max())
+
+
+def test_another_frame_of_reference_is_told(tmp_path):
+    """Positions of two examinations are no common coordinates; those of one file of each are."""
+    read = [read_volume(series(tmp_path / f"{k}", (1, 2), FrameOfReferenceUID=f"1.{k}")) for k in range(2)]
+    (_, told) = resampled("pet", read[0], "mri", read[1]).notices
+    assert told.startswith("has another frame of reference than mri") and "register the volumes first" in told
+    unnamed = Volume(read[1].values, read[1].affine)
+    for other in (read[0], unnamed):
+        assert len(resampled("pet", read[0], "mri", other).notices) == 1
+
+
+def test_volumes_among_images_are_told_what_takes_them(tmp_path, capsys):
+    for side in ("ct", "mri"):
+        (tmp_path / side).mkdir()
+        volume(tmp_path / side / "1.nii.gz", np.zeros((4, 4, 2), np.int16))
+    assert run(tmp_path / "ct", tmp_path / "mri", "-o", tmp_path / "out") == 1
+    cure = f"{tmp_path}/ct holds volumes, 1.nii.gz; they are fused two at a time: adasffuse fuse {tmp_path}/ct/1.nii.gz"
+    assert cure in capsys.readouterr().err
+    with pytest.raises(ImageError, match=r"1\.nii\.gz: a volume, where an image is expected; adasffuse fuse and info"):
+        read_image(tmp_path / "ct/1.nii.gz")
+    with pytest.raises(ImageError, match=r"source A: is of type Nifti1Image; give a path, an array"):
+        Fuser(Mean(), TASKS["mif"])(*[nibabel.load(tmp_path / "ct/1.nii.gz")] * 2)
+    with pytest.raises(
+        ImageError, match=r"got shape \(8, 8, 9\); of a volume give one slice, or its file to adasffuse\."
+    ):
+        Fuser(Mean(), TASKS["mif"])(np.zeros((8, 8, 9)), np.zeros((8, 8, 9)))
+    with pytest.raises(ImageError, match=r"ct: holds no DICOM files but 1\.nii\.gz, which are given one by one"):
+        read_volume(tmp_path / "ct")
+
+
+def test_series_whose_files_have_other_names_are_fused_by_position(tmp_path, capsys):
+    for side in ("ct", "mri"):
+        dicom(tmp_path / side / f"{side}.1.dcm", np.zeros((4, 4), np.int16))
+    assert run(tmp_path / "ct", tmp_path / "mri", "-o", tmp_path / "out") == 1
+    assert "DICOM series are fused by position, whatever their names: adasffuse fuse A B" in capsys.readouterr().err
+
+
+def test_ranges_of_volumes_are_two_numbers_as_those_of_images(tmp_path):
+    values = np.dstack([texture(8, 8, k) for k in range(2)]).astype(np.int16)
+    files = volume(tmp_path / "a.nii", values), volume(tmp_path / "b.nii", values.copy())
+    fuser = Fuser(Mean(), TASKS["mif"])
+    assert not fuse_volumes(fuser, files, tmp_path / "o.nii", [(0, 510), (0, 510)], depth="float")
+    fused = np.asarray(nibabel.load(tmp_path / "o.nii").dataobj)
+    np.testing.assert_allclose(fused, values / 510, atol=1e-3)
+
+
 def test_volumes_are_fused_slice_by_slice(tmp_path, weights):
     from adasffuse.inference.fuser import load_fuser
 

@@ -16,6 +16,7 @@ import numpy as np
 from adasffuse.images.extras import needed
 from adasffuse.images.formats import Stored
 from adasffuse.images.image import ImageError
+from adasffuse.images.ranges import without_padding
 
 # Functional groups of enhanced files whose content older files have at the top level (DICOM PS3.3, C.7.6.16).
 _GROUPS = (
@@ -205,7 +206,7 @@ def _window(data_set: Any, values: np.ndarray) -> tuple[float, float, bool]:
     """Values of black and white, and whether the file asks for them; of several windows the first."""
     window = _linear_window(data_set)
     if window is None:
-        low, high = float(values.min()), float(values.max())
+        low, high = without_padding(float(values.min()), float(values.max()), values)
         return low, max(high, low + 1), False
     center, width, function = window
     if function != "LINEAR":  # DICOM PS3.3, C.11.2.1.3.2: the ends are center -+ width / 2

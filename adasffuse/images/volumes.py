@@ -45,6 +45,7 @@ class Volume:
     inverted: bool = False  # the smallest value is white
     notices: tuple[str, ...] = ()  # what a user should know, without its name
     placed: bool = True  # whether the file says where its voxels lie; else that is assumed
+    frame_of_reference: str = ""  # DICOM's name of the coordinates that the affine leads to; '' where none is said
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def read_nifti(path: str | Path) -> Volume:
     """Read a NIfTI file of one volume; a single slice counts as one; errors as `read_volume`."""
     nibabel = needed("nibabel", path)
     if not Path(path).is_file():
-        raise ImageError(f"{path}: no such file; expected a NIfTI volume")
+        raise ImageError(f"{path}: no such file or folder; expected a NIfTI volume or the folder of a DICOM series")
     try:
         image = nibabel.load(str(path))
         shape = tuple(size for size in image.shape if size) if 0 not in image.shape else ()
@@ -185,7 +186,8 @@ def _from_slices(place: Path, slices: Sequence[_Slice]) -> Volume:
         affine = _affine(tags, positions)
     unsaid = [name for name in _SAYS_WHERE if any(name not in one for one in tags)]
     notices = (f"does not say {', '.join(unsaid)}: where its voxels lie is assumed",) if unsaid else ()
-    return Volume(values, affine, window, stored[0].inverted, notices, not unsaid)
+    reference = str(tags[0].get("FrameOfReferenceUID") or "")
+    return Volume(values, affine, window, stored[0].inverted, notices, not unsaid, reference)
 
 
 def write_volume(path: str | Path, values: np.ndarray, affine: np.ndarray) -> None:
@@ -260,8 +262,14 @@ def resampled(name: str | Path, volume: Volume, like_name: str | Path, like: Vol
     result = np.full(like.values.shape, np.nan, np.float32)
     result[inside] = values[inside] / share[inside]
     sizes = [" x ".join(map(str, one.values.shape)) for one in (volume, like)]
-    notice = f"resampled from {sizes[0]} to {sizes[1]} voxels, of which it shows {inside.mean():.0%}"
-    return replace(volume, values=result, affine=like.affine, notices=(*volume.notices, notice))
+    notices = [f"resampled from {sizes[0]} to {sizes[1]} voxels, of which it shows {inside.mean():.0%}"]
+    references = {volume.frame_of_reference, like.frame_of_reference} - {""}
+    if len(references) > 1:
+        notices.append(
+            f"has another frame of reference than {like_name}, as after the patient got up: the same position need not "
+            "be the same place in the body; register the volumes first"
+        )
+    return replace(volume, values=result, affine=like.affine, notices=(*volume.notices, *notices))
 
 
 def _has_volume(affine: np.ndarray) -> bool:
