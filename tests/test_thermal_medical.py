@@ -633,6 +633,21 @@ def test_slices_that_are_paired_by_names_are_told(tmp_path, weights, capsys):
     assert f"notice: DICOM files in {tmp_path}/ct are paired by their names, not by where" in capsys.readouterr().out
 
 
+def test_slices_in_ranges_of_their_own_are_told(tmp_path, weights, capsys):
+    """PET, whose slices have windows of their own, beside MRI slices in one window."""
+    for number, white in ((1, 100), (2, 500)):
+        values = texture(8, 8, number).astype(np.int16)
+        dicom(tmp_path / f"pet/{number}.dcm", values, WindowCenter=white / 2 + 0.5, WindowWidth=white + 1)
+        dicom(tmp_path / f"mri/{number}.dcm", values, WindowCenter=128, WindowWidth=256)
+    words = (tmp_path / "pet", tmp_path / "mri", "-o", tmp_path / "out", "--weights", weights)
+    told = f"{tmp_path}/pet: its files have 2 different ranges, 0 to 100 and 0 to 500 among them, so that one value is"
+    assert run(*words) == 0
+    said = capsys.readouterr().out
+    assert told in said and "give --range_a folder" in said and "mri: its files" not in said
+    assert run(*words, "--range_a", "folder") == 0
+    assert "different ranges" not in capsys.readouterr().out
+
+
 def test_volumes_whose_names_say_the_other_order(tmp_path, capsys):
     mri, ct = (volume(tmp_path / f"{name}.nii.gz", np.ones((8, 8, 3), np.int16)) for name in ("mri", "ct"))
     assert fuse.run([str(mri), str(ct), "-o", str(tmp_path / "f.nii.gz")]) == 1
