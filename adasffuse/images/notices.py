@@ -33,6 +33,7 @@ class Seen:
     notices: tuple[tuple[Path, str], ...]  # file and text
     colorful: tuple[bool, ...]  # of each source
     all_equal: bool  # whether all sources have the same pixels
+    windows: tuple[tuple[float, float] | None, ...]  # of each source its values of black and white; None of 8 bits
 
 
 def notices_of(scene: Scene, images: Sequence[Image]) -> list[tuple[Path, str]]:
@@ -45,7 +46,9 @@ def notices_of(scene: Scene, images: Sequence[Image]) -> list[tuple[Path, str]]:
 def seen_of(scene: Scene, images: Sequence[Image]) -> Seen:
     """What is remembered of the images of a scene, in the order of its sources."""
     equal = all(same_pixels(images[0].pixels, image.pixels) for image in images[1:])
-    return Seen(scene, tuple(notices_of(scene, images)), tuple(is_colorful(image.pixels) for image in images), equal)
+    windows = tuple(None if image.depth == "8" else image.window for image in images)
+    colorful = tuple(is_colorful(image.pixels) for image in images)
+    return Seen(scene, tuple(notices_of(scene, images)), colorful, equal, windows)
 
 
 def folder_notices(task: Task, folders: Sequence[Path], seen: Sequence[Seen]) -> list[str]:
@@ -53,6 +56,7 @@ def folder_notices(task: Task, folders: Sequence[Path], seen: Sequence[Seen]) ->
     said = _colour_notices(task, folders, seen)
     if seen and all(one.all_equal for one in seen):
         said.append("the sources of every scene are equal, pixel by pixel; were the same images given twice?")
+    said += _window_differences(folders, seen)
     return said + notices_of_files(notice for one in seen for notice in one.notices)
 
 
@@ -102,6 +106,21 @@ def notices_of_files(notices: Iterable[tuple[Path, str]]) -> list[str]:
         count = len({other for other, _ in group}) - 1
         more = f" (and {count} more files{others})" if count else ""
         said.append(f"{path}: {text}{more}")
+    return said
+
+
+def _window_differences(folders: Sequence[Path], seen: Sequence[Seen]) -> list[str]:
+    """Notices of sources whose files have ranges of their own, as slices of PET have: one value, many brightnesses."""
+    said = []
+    for number, folder in enumerate(folders):
+        windows = sorted({one.windows[number] for one in seen} - {None})
+        if len(windows) > 1:
+            ends = " and ".join(f"{low:g} to {high:g}" for low, high in (windows[0], windows[-1]))
+            option = "--range_b" if number else "--range_a"
+            said.append(
+                f"{folder}: its files have {len(windows)} different ranges, {ends} among them, so that one value is "
+                f"not equally bright in all; where they are slices of one series, give {option} folder"
+            )
     return said
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from adasffuse.arguments import checked
 from adasffuse.choices import RESAMPLED
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.ranges import RangeSpec, steady_extremes
+from adasffuse.images.ranges import RangeSpec, parse_range, steady_extremes, without_padding
 from adasffuse.images.read import CLIPPED
 from adasffuse.images.volumes import (
     Volume,
@@ -28,7 +28,7 @@ def fuse_volumes(
     fuser: Fuser,
     paths: Sequence[str | Path],
     out: str | Path,
-    ranges: Sequence[RangeSpec | None] = (None, None),
+    ranges: Sequence[RangeSpec | tuple[float, float] | None] = (None, None),
     depth: str = "auto",
     axis: int = 2,
     resample: str = "none",
@@ -38,8 +38,10 @@ def fuse_volumes(
 
     Args:
         paths: NIfTI files, or folders with a DICOM series each, in the task's order.
-        ranges: per source which values become black and white; None: the window that a DICOM series asks for, else
-            the lowest and the highest, but for single voxels, see `adasffuse.images.ranges.steady_extremes`.
+        ranges: per source which values become black and white, two numbers or what
+            `adasffuse.images.ranges.parse_range` returns; None: the window that a DICOM series asks for, else the
+            lowest and the highest, but for single voxels (`adasffuse.images.ranges.steady_extremes`) and the padding
+            and metal of CT (`adasffuse.images.ranges.without_padding`).
         depth: of the result, '8', '16', 'float', or 'auto': 16.
         axis: along which slices are cut, 0, 1 or 2.
         resample: 'b' brings the first volume to the voxels of the second, 'a' the second to those of the first, see
@@ -60,6 +62,7 @@ def fuse_volumes(
         raise ValueError(f"resample is one of {', '.join(RESAMPLED)}, got {resample!r}")
     if len(paths) != 2:
         raise ValueError(f"volumes are fused two at a time, got {len(paths)}")
+    specs = [spec if spec is None or isinstance(spec, RangeSpec) else parse_range(spec) for spec in ranges]
     sources = [Path(path).resolve() for path in paths]
     if sources[0] == sources[1]:
         raise ImageError(f"two sources are one and the same volume, {paths[0]}: it would be fused with itself")
@@ -73,14 +76,15 @@ def fuse_volumes(
         volumes[k] = resampled(paths[k], volumes[k], paths[like], volumes[like])
     check_same_grid(paths, volumes)
     notices, units = [], []
-    for path, volume, spec in zip(paths, volumes, ranges):
+    for path, volume, spec, side in zip(paths, volumes, specs, "ab"):
         if not np.isfinite(volume.values).any():
             raise ImageError(f"{path}: holds no finite value")
         low, high, chosen = window_of(volume, spec)
         inverted = volume.inverted != (spec is not None and spec.inverted)
         if chosen:
             black, white = (high, low) if inverted else (low, high)
-            notices.append(f"{path}: the values {black:g} to {white:g} become black to white")
+            others = f"; --range_{side} LOW HIGH chooses others" if spec is None else ""
+            notices.append(f"{path}: the values {black:g} to {white:g} become black to white{others}")
         notices += [f"{path}: {notice}" for notice in (*volume.notices, *_remarks(volume, low, high, spec))]
         unit = ((volume.values - low) / (high - low)).clip(0, 1)
         units.append(1 - unit if inverted else unit)
@@ -106,6 +110,8 @@ def window_of(volume: Volume, spec: RangeSpec | None) -> tuple[float, float, boo
         low, high = (float(value) for value in np.percentile(finite, (spec.low, spec.high)))
     else:
         low, high = steady_extremes(volume.values, np.isfinite(volume.values))
+        if spec is None:
+            low, high = without_padding(low, high, finite)
     return low, high if high > low else low + max(1.0, abs(low) * 1e-6), True
 
 
