@@ -255,6 +255,31 @@ def test_undefined_scores_are_counted(data, capsys):
     assert "(-1)" in capsys.readouterr().out
 
 
+def test_what_holds_for_many_files_is_said_once(data, capsys):
+    assert run(data, "--fused", data / "mean", "--baselines", "average", "--range_a", "0", "128") == 0
+    notices = [line for line in capsys.readouterr().err.splitlines() if line.startswith("notice: ")]
+    assert len(notices) == 1 and notices[0].count("infrared/p0.png") == 1
+    assert "8 bits per channel" in notices[0] and "(and 2 more files)" in notices[0]
+
+
+def test_results_called_by_numbers_are_told_to_be_renamed(data, capsys):
+    for number, path in enumerate(sorted((data / "mean").iterdir())):
+        path.rename(path.with_name(f"{number + 1}.png"))
+    assert run(data, "--fused", data / "mean") == 1
+    shown = capsys.readouterr().err
+    assert f"{data / 'mean'} holds no image of it: its files are called like 1.png, not like p0" in shown
+    assert "belongs to no scene" not in shown  # it has been said
+
+
+def test_a_folder_of_folders_of_results_is_told_the_inner_one(data, capsys):
+    (data / "mean").rename(data / "inner")
+    (data / "mean").mkdir()
+    (data / "inner").rename(data / "mean/IVF")
+    assert run(data, "--fused", data / "mean") == 1
+    shown = capsys.readouterr().err
+    assert f"give {data / 'mean/IVF'} in its place" in shown and "source" not in shown
+
+
 def test_plots(data):
     pytest.importorskip("matplotlib")
     assert run(data, "--baselines", "average,max", "--metrics", "EN,SD", "--plots", data / "plots") == 0

@@ -206,8 +206,14 @@ def test_folders_of_boxes(tmp_path):
     assert list(find_boxes(tmp_path, ["a", "b", "c"])) == ["a", "b"]
     with pytest.raises(ImageError, match="holds boxes of no scene: 2 XML files"):
         find_boxes(tmp_path, ["c"])
-    with pytest.raises(ImageError, match="no folder"):
+    with pytest.raises(ImageError, match=r"no folder .*expected a folder of Pascal VOC files"):
         find_boxes(tmp_path / "absent", ["a"])
+    (tmp_path / "yolo").mkdir()
+    (tmp_path / "yolo/a.txt").write_text("0 0.5 0.5 0.1 0.1")
+    with pytest.raises(
+        ImageError, match=r"0 XML files.*YOLO and COCO labels: python scripts/convert_labels.py DATA --to"
+    ):
+        find_boxes(tmp_path / "yolo", ["a"])
     with pytest.raises(ImageError, match="no such file"):
         read_boxes(tmp_path / "absent.xml")
 
@@ -226,7 +232,7 @@ def test_scores_beside_the_mean_rank_never_change_it():
     text = table.text().splitlines()
     assert text[1].split() == ["method", "EN↑", "mean", "rank", "Spurious↓", "MEF_SSIM↑"]
     assert text[3].split() == ["x", "2.000*", "1.00", "-0.1000", "0.1000"]
-    assert "of no rank: Spurious, MEF_SSIM" in table.text() and "Of no rank: Spurious" in table.markdown()
+    assert "of no rank: Spurious, MEF_SSIM" in table.text() and "of no rank: Spurious" in table.markdown()
     assert json.loads(table.json())["ranked"] == ["EN"] and table.csv().splitlines()[0].endswith("EN,Spurious,MEF_SSIM")
     assert not METRICS["Retention"].ranked and METRICS["Spurious"].better == "lower"
 

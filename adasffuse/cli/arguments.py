@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, PRECISIONS, RELEASED_SIZES
 from adasffuse.files import NO_ADDRESS, is_address
-from adasffuse.images.boxes import PEOPLE
+from adasffuse.images.boxes import FOLDER_OF_BOXES, PEOPLE
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS, Aligner, load_calibration, measure_of
@@ -245,7 +245,7 @@ def add_truth_options(target: argparse.ArgumentParser | argparse._ArgumentGroup)
 
 def check_truth_options(args: argparse.Namespace) -> None:
     """Raise ValueError, before any work, where a folder of `add_truth_options` is missing or --classes has no boxes."""
-    for option, holds in (("reference", "true images"), ("boxes", "Pascal VOC files, STEM.xml for every scene")):
+    for option, holds in (("reference", "true images"), ("boxes", FOLDER_OF_BOXES)):
         folder = getattr(args, option)
         if folder is not None and not (folder.is_dir() or (option == "reference" and folder.is_file())):
             raise ValueError(f"no folder {folder}; --{option} is the folder of {holds}")

@@ -77,7 +77,7 @@ def notices_of_files(notices: Iterable[tuple[Path, str]]) -> list[str]:
     """Notices (file and text), those that differ in numbers at most said once, with the number of files."""
     groups: dict[str, list[tuple[Path, str]]] = defaultdict(list)
     for path, text in notices:
-        groups[_NUMBER.sub("0", text)].append((path, text))
+        groups[without_numbers(text)].append((path, text))
     said = []
     for group in groups.values():
         path, text = group[0]
@@ -85,6 +85,11 @@ def notices_of_files(notices: Iterable[tuple[Path, str]]) -> list[str]:
         more = f" (and {len(group) - 1} more files{others})" if len(group) > 1 else ""
         said.append(f"{path}: {text}{more}")
     return said
+
+
+def without_numbers(text: str) -> str:
+    """A text with 0 for every number: that of texts that differ in numbers only is the same."""
+    return _NUMBER.sub("0", text)
 
 
 def _colour_notices(task: Task, folders: Sequence[Path], seen: Sequence[Seen]) -> list[str]:
