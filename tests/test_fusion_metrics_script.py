@@ -271,6 +271,15 @@ def test_results_called_by_numbers_are_told_to_be_renamed(data, capsys):
     assert "belongs to no scene" not in shown  # it has been said
 
 
+def test_results_that_all_exist_twice_are_named(data, capsys):
+    for path in sorted((data / "mean").iterdir()):
+        write_image(path.with_suffix(".tif"), np.zeros((48, 50), np.uint8))
+    assert run(data, "--fused", data / "mean") == 1
+    shown = capsys.readouterr()
+    assert "not scored: p0, p1, p2 of mean, the first: " in shown.out and "p0.tif" in shown.out
+    assert "error: no image of mean could be scored: " in shown.err
+
+
 def test_a_folder_of_folders_of_results_is_told_the_inner_one(data, capsys):
     (data / "mean").rename(data / "inner")
     (data / "mean").mkdir()

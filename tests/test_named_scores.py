@@ -335,6 +335,10 @@ def test_exposures_get_mef_ssim_and_psnr_and_ssim_against_the_truth(tmp_path, mo
     error = np.square(average - quantise(truth, "8")).mean()
     assert means["average"]["PSNR_GT"] == pytest.approx(10 * np.log10(255**2 / error), abs=0.05)
     assert means["average"]["SSIM_GT"] < 1 and 0 < means["average"]["MEF_SSIM"] < 1
+    named = [tmp_path / "data/MEF/low", tmp_path / "data/MEF/over", "--reference", tmp_path / "data/truth"]
+    capsys.readouterr()
+    assert score_command.run([*map(str, (*named, *scored[2:], *report))]) == 0  # the folders' names tell the task
+    assert {m: v["mean"] for m, v in json.loads((tmp_path / "s.json").read_text())["methods"].items()} == means
     capsys.readouterr()
     weights = write_weights(tmp_path / "w.safetensors", "mef")
     arguments = [*common, "--weights", weights, "--save_dir", tmp_path / "out", "--device", "cpu"]

@@ -15,7 +15,7 @@ from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS, Aligner, load_calibration, measure_of
 from adasffuse.registration.transform import METHODS
-from adasffuse.tasks import guess_task
+from adasffuse.tasks import Task, guess_task
 
 if TYPE_CHECKING:
     from adasffuse.inference.fuser import Fuser
@@ -299,13 +299,19 @@ def words_of_source(path: Path, pattern: str | None = None) -> list[str]:
     return [path.name, pattern or ""] if path.is_dir() else [path.stem, path.absolute().parent.name]
 
 
-def thermal_by_names(a: Path, b: Path, patterns: Sequence[str | None] = (None, None)) -> tuple[bool, ...] | None:
-    """Which sources their names tell to be thermal, as `is_thermal` takes it; None where they tell no task."""
+def task_by_names(a: Path, b: Path, patterns: Sequence[str | None] = (None, None)) -> Task | None:
+    """The task that the names of the sources tell, in its order; None where they tell none."""
     try:
         guess = guess_task(*map(words_of_source, (a, b), patterns))
     except ValueError:  # the order is another one
         return None
-    return None if guess is None else guess[0].thermal
+    return None if guess is None else guess[0]
+
+
+def thermal_by_names(a: Path, b: Path, patterns: Sequence[str | None] = (None, None)) -> tuple[bool, ...] | None:
+    """Which sources their names tell to be thermal, as `is_thermal` takes it; None where they tell no task."""
+    task = task_by_names(a, b, patterns)
+    return None if task is None else task.thermal
 
 
 def given(text: str) -> str:

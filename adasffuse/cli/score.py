@@ -22,6 +22,7 @@ from adasffuse.cli.arguments import (
     given_path,
     listed,
     range_of,
+    task_by_names,
     thermal_by_names,
 )
 from adasffuse.files import check_outputs, name_of, not_written, told, write_text
@@ -194,8 +195,11 @@ def metric_names(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, 
     `scores_beside` says, beside metrics that were named only what a reference and boxes add.
     """
     table = CONVENTIONS[args.convention].metrics
-    task = find_task(args.dataset).id if args.dataset else ""
-    extra = scores_beside(task, args.convention, args.reference is not None, args.boxes is not None)
+    if args.dataset:
+        task = find_task(args.dataset)
+    else:
+        task = task_by_names(args.source_a, args.source_b, (args.pattern_a, args.pattern_b))
+    extra = scores_beside(task.id if task else "", args.convention, args.reference is not None, args.boxes is not None)
     names = [find_metric(name) for name in listed(args.metrics)]
     if [name.lower() for name in names] == ["all"]:
         given = {"reference": args.reference, "boxes": args.boxes}

@@ -332,7 +332,7 @@ def _matching(
     files = {image.stem: image.paths[0] for image in images if image.stem in stems}
     reasons = {problem.name: problem.reason for problem in problems}
     absent = f"{folder} holds no image of it"
-    if not files:
+    if images and not files:
         absent += _called_otherwise(folder, sorted(stems), images)
     lacking = {stem: reasons.get(stem, absent) for stem in stems - files.keys()}
     notices = _notices([problem for problem in problems if problem.name not in lacking])
