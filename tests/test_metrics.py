@@ -467,15 +467,16 @@ def test_latex_says_which_package_it_needs():
     assert r"% needs \usepackage{booktabs}" in filled_table({"x": {"p": 1.0}}).latex()
 
 
-def test_what_went_wrong_with_many_images_in_one_way_is_told_once():
-    table = filled_table({"x": {"a": 1.0, "b": 1.0, "c": 1.0}})
-    table.add_unscored("y", "a", "sizes differ: A/a.png is 640x480, Y/a.png is 637x478 pixels")
-    table.add_unscored("y", "b", "sizes differ: A/b.png is 600x480, Y/b.png is 597x478 pixels")
-    table.add_unscored("y", "c", "Y holds no image of it")
+@pytest.mark.parametrize("a, b, c", [("a", "b", "c"), ("4", "5", "10"), ("00004N", "00005D", "FLIR_1")])
+def test_what_went_wrong_with_many_images_in_one_way_is_told_once(a, b, c):
+    table = filled_table({"x": {a: 1.0, b: 1.0, c: 1.0}})
+    table.add_unscored("y", a, f"sizes differ: A/{a}.png is 640x480, Y/{a}.png is 637x478 pixels")
+    table.add_unscored("y", b, f"sizes differ: A/{b}.png is 600x480, Y/{b}.png is 597x478 pixels")
+    table.add_unscored("y", c, "Y holds no image of it")
     told = [note for note in table.notes() if note.startswith("not scored")]
     assert told == [
-        "not scored: a, b of y, the first: sizes differ: A/a.png is 640x480, Y/a.png is 637x478 pixels",
-        "not scored: c of y: Y holds no image of it",
+        f"not scored: {a}, {b} of y, the first: sizes differ: A/{a}.png is 640x480, Y/{a}.png is 637x478 pixels",
+        f"not scored: {c} of y: Y holds no image of it",
     ]
 
 

@@ -204,7 +204,7 @@ class ScoreTable:
                 lines.append(f"images scored: {scored}; no image is common to all, so means are not comparable")
         groups: dict[str, list[Unscored]] = {}
         for one in self.unscored:
-            kind = without_numbers(one.reason.replace(one.name, "*"))
+            kind = without_numbers(one.reason).replace(without_numbers(one.name), "*")
             groups.setdefault(kind, []).append(one)
         everyone = {*self.methods, *self.empty_methods}
         for group in groups.values():
