@@ -318,6 +318,15 @@ def test_boxes_that_cannot_be_used_are_an_error_that_names_the_file(streets, cap
     assert "'vifb' does not define Retention; these do: adasffuse" in capsys.readouterr().err
 
 
+def test_boxes_with_the_sources_in_the_other_order_are_refused(streets, capsys):
+    """Retention would be judged by the visible image, in which targets are something else."""
+    root = streets / "data/IVF"
+    arguments = [root / "visible", root / "infrared", "--baselines", "average", "--boxes", root / "Annotations"]
+    assert score_command.run([*map(str, arguments)]) == 1
+    assert "by source A, the infrared image" in capsys.readouterr().err
+    assert score_command.run([*map(str, (arguments[1], arguments[0], *arguments[2:]))]) == 0
+
+
 def test_exposures_get_mef_ssim_and_psnr_and_ssim_against_the_truth(tmp_path, monkeypatch, capsys):
     """The pair is made from a known image, which is the best result by PSNR and SSIM."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

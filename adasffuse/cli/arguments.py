@@ -299,12 +299,20 @@ def words_of_source(path: Path, pattern: str | None = None) -> list[str]:
     return [path.name, pattern or ""] if path.is_dir() else [path.stem, path.absolute().parent.name]
 
 
+def in_other_order(a: Path, b: Path, patterns: Sequence[str | None] = (None, None)) -> bool:
+    """Whether the names of the sources tell a task, but in the other order."""
+    try:
+        guess_task(*map(words_of_source, (a, b), patterns))
+    except ValueError:
+        return True
+    return False
+
+
 def task_by_names(a: Path, b: Path, patterns: Sequence[str | None] = (None, None)) -> Task | None:
     """The task that the names of the sources tell, in its order; None where they tell none."""
-    try:
-        guess = guess_task(*map(words_of_source, (a, b), patterns))
-    except ValueError:  # the order is another one
+    if in_other_order(a, b, patterns):
         return None
+    guess = guess_task(*map(words_of_source, (a, b), patterns))
     return None if guess is None else guess[0]
 
 

@@ -20,6 +20,7 @@ from adasffuse.cli.arguments import (
     add_truth_options,
     check_truth_options,
     given_path,
+    in_other_order,
     listed,
     range_of,
     task_by_names,
@@ -164,6 +165,11 @@ def score(args: argparse.Namespace) -> ScoreTable:
             names = ", ".join(folder.name for folder in folders)
             raise ValueError(f"{args.dataset} holds several sets; choose one of them as --dataset: {names}")
         source_a, source_b = folders[0].folders
+    if args.boxes is not None and in_other_order(source_a, source_b, (args.pattern_a, args.pattern_b)):
+        raise ValueError(
+            f"--boxes: targets are judged by source A, the infrared image, but {source_a} and {source_b} are called as "
+            "in the other order; exchange them, or rename them where the names mislead"
+        )
     metrics, beside = metric_names(args)
     return score_folders(
         source_a,
