@@ -62,6 +62,11 @@ def test_a_list_of_no_metric(data, capsys):
     assert "error: --metrics names no metric" in capsys.readouterr().err and not (data / "a.csv").exists()
 
 
+def test_all_metrics_and_others_at_once_are_refused(data, capsys):
+    assert run(data, "--baselines", "max", "--metrics", "all,EN") == 1
+    assert "error: --metrics: 'all' stands alone" in capsys.readouterr().err
+
+
 def test_table_and_files(data, capsys):
     files = {name: data / "out" / f"table.{name}" for name in ("csv", "json", "markdown", "latex")}
     options = [part for name, path in files.items() for part in (f"--{name}", path)]

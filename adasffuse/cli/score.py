@@ -211,6 +211,8 @@ def metric_names(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, 
         given = {"reference": args.reference, "boxes": args.boxes}
         lacking = {name for name, folder in given.items() if folder is None}
         return tuple(name for name in table if not lacking & set(table[name].inputs)), ()
+    if "all" in map(str.lower, names):
+        raise ValueError("--metrics: 'all' stands alone; leave out the other names, or name those that you want")
     if not names:
         raise ValueError(f"--metrics names no metric; the default is {','.join(DEFAULT_METRICS)}")
     if names == list(DEFAULT_METRICS):
