@@ -98,7 +98,7 @@ def notices_of_files(notices: Iterable[tuple[Path, str]]) -> list[str]:
     """
     groups: dict[str, list[tuple[Path, str]]] = defaultdict(list)
     for path, text in notices:
-        groups[_NUMBER.sub("0", text)].append((path, text))
+        groups[without_numbers(text)].append((path, text))
     said = []
     for group in groups.values():
         path, text = group[0]
@@ -122,6 +122,11 @@ def _window_differences(folders: Sequence[Path], seen: Sequence[Seen]) -> list[s
                 f"not equally bright in all; where they are slices of one series, give {option} folder"
             )
     return said
+
+
+def without_numbers(text: str) -> str:
+    """A text with 0 for every number: that of texts that differ in numbers only is the same."""
+    return _NUMBER.sub("0", text)
 
 
 def _colour_notices(task: Task, folders: Sequence[Path], seen: Sequence[Seen]) -> list[str]:

@@ -420,9 +420,9 @@ def _no_images(
     choices = {path: {place.relative_to(path) for place in below} for path, below in empty.items()}
     common = sorted(set.intersection(*choices.values()))
     if not common:
-        return SceneError(f"{message}: give the sub-folder as the folder of that source")
+        return SceneError(f"{message}: give the sub-folder in its place")
     better = [path / common[0] if path in empty else path for path in folders]
-    return SceneError(f"{message}: give {better[folders.index(folder)]} as the folder of that source", folders=better)
+    return SceneError(f"{message}: give {better[folders.index(folder)]} in its place", folders=better)
 
 
 def _no_source_folders(dataset: str, root: Path, base: Path, missing: Sequence[str]) -> SceneError:

@@ -22,6 +22,7 @@ from adasffuse.images.color import luminance
 from adasffuse.images.image import ImageError
 from adasffuse.images.levels import expanded, is_large, luma_of
 from adasffuse.images.no_data import fill_missing
+from adasffuse.images.notices import notices_of_files
 from adasffuse.images.pairs import Scene, SceneProblem, find_scenes, folder_and_pattern, pattern_for, scene_of_files
 from adasffuse.images.ranges import RangeSpec, is_thermal, resolve_ranges
 from adasffuse.images.read import read_image
@@ -108,7 +109,7 @@ class _Result:
     size: tuple[int, int] = (0, 0)  # height, width
     scores: Mapping[str, float] | None = None
     failure: str = ""  # why there are no scores
-    notices: tuple[str, ...] = ()  # sentences for the user about the files
+    notices: tuple[tuple[Path, str], ...] = ()  # file and what a user should know about it
     cache_trouble: str = ""  # why the scores could not be cached
 
 
@@ -259,15 +260,16 @@ def score_pairs(
                 annotation = (annotations or {}).get(scene.stem)
                 how = (settings, tuple(ranges), tuple(no_data), thermal)
                 jobs.append(_Job(method, scene, fused, reference, annotation, *how))
-    cache_trouble = ""
+    cache_trouble, told = "", {}
     with contextlib.closing(_run(jobs, workers, progress)) as results:
         for job, result in zip(jobs, results):
             if result.scores is None:
                 table.add_unscored(job.method, job.scene.stem, result.failure)
             else:
                 table.add(job.method, job.scene.stem, result.size, result.scores)
-            table.notices += [notice for notice in result.notices if notice not in table.notices]
+            told |= dict.fromkeys(result.notices)  # a source is read again for every method
             cache_trouble = cache_trouble or result.cache_trouble
+    table.notices += notices_of_files(told)
     if cache_trouble:
         table.notices.append(
             f"the cache {settings.cache} cannot be used ({cache_trouble}): nothing is remembered there"
@@ -343,13 +345,22 @@ def _matching(
     files = {image.stem: image.paths[0] for image in images if image.stem in stems}
     reasons = {problem.name: problem.reason for problem in problems}
     absent = f"{folder} holds no image of it"
-    better = "" if files else pattern_for(sorted(stems), [image.stem for image in images])
-    if better:
-        absent += f" by that name; give {folder / better} to score files named like {images[0].paths[0].name}"
+    if images and not files:
+        absent += _called_otherwise(folder, sorted(stems), images)
     lacking = {stem: reasons.get(stem, absent) for stem in stems - files.keys()}
     notices = _notices([problem for problem in problems if problem.name not in lacking])
-    surplus = [f"{image.paths[0]} belongs to no scene" for image in images if image.stem not in stems | known]
+    others = images if files else []  # where nothing matches, the reason says it
+    surplus = [f"{image.paths[0]} belongs to no scene" for image in others if image.stem not in stems | known]
     return files, lacking, notices + ([_some(surplus)] if surplus else [])
+
+
+def _called_otherwise(folder: Path, stems: Sequence[str], images: Sequence[Scene]) -> str:
+    """What to do where no image of a folder is called like a scene."""
+    name = images[0].paths[0].name
+    pattern = pattern_for(stems, [image.stem for image in images])
+    if pattern:
+        return f" by that name; give {folder / pattern} to score files that are called like {name}"
+    return f": its files are called like {name}, not like {stems[0]}; rename them to the names of the sources"
 
 
 def _notices(problems: Sequence[SceneProblem]) -> list[str]:
@@ -438,7 +449,7 @@ def _score_or_raise(job: _Job) -> _Result:
     return _Result(tuple(known["size"]), scores, notices=notices, cache_trouble=cache_trouble)
 
 
-def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], tuple[tuple[Path, str], ...]]:
     """Read the images of a job, and fuse them if its method is a baseline.
 
     Returns:
@@ -451,7 +462,7 @@ def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], 
     for name, path in paths.items():
         thermal = name in "ab" and is_thermal("ab".index(name), path, job.thermal)
         file = read_image(path, windows.get(name), no_data.get(name), thermal, levels=True)
-        notices += file.notices
+        notices += tuple((path, notice.removeprefix(f"{path}: ")) for notice in file.notices)
         images[name] = file.pixels
         _check_size(images, paths, name)
         if name in "ab":
