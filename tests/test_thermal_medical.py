@@ -19,6 +19,7 @@ from special_files import dicom_file, voi_lut
 
 from adasffuse.cli import extract, fuse, info
 from adasffuse.images import extras, formats
+from adasffuse.images.false_colors import in_false_colors
 from adasffuse.images.flir import read_shot, read_temperatures
 from adasffuse.images.frames import FrameFolder
 from adasffuse.images.image import ImageError
@@ -486,6 +487,50 @@ def test_volumes_on_two_grids_are_fused_where_that_is_asked_for(tmp_path, weight
         assert f"notice: {tmp_path}/{moved}.nii: resampled from" in capsys.readouterr().out
     assert fuse.run([str(tmp_path / "x.png"), str(tmp_path / "y.png"), "-o", "z.png", "--resample", "b"]) == 1
     assert "--resample is for volumes" in capsys.readouterr().err
+
+
+def head_volumes(tmp_path):
+    """A PET whose spot lies on tissue that is bright in the MRI, with air around: arrays (40, 32, 3), and files."""
+    x, y = np.meshgrid(np.arange(40), np.arange(32), indexing="ij")
+    tissue = (np.hypot(x - 20, y - 16) < 13).astype(np.float32)
+    spot = (abs(x - 24) <= 2) & (abs(y - 16) <= 2)
+    pet, mri = np.stack([tissue * 2 + 8 * spot * (k == 1) for k in range(3)], 2), np.stack([tissue * 700] * 3, 2)
+    mri[19:22, 6:9] = 1000  # fat
+    pet[..., 2] = 0  # nothing to be coloured
+    return volume(tmp_path / "pet.nii", pet.astype(np.float32)), volume(tmp_path / "mri.nii", mri.astype(np.int16))
+
+
+@pytest.mark.parametrize("palette", ["hot", "inferno"])
+def test_activity_in_false_colors_can_be_told_from_bright_tissue(tmp_path, capsys, palette):
+    files = head_volumes(tmp_path)
+    words = [*files, "-o", tmp_path / "f.nii.gz", "--size", "tiny", "--device", "cpu"]
+    assert run(*words, "--palette", palette) == 0
+    fused = nibabel.load(tmp_path / "f.nii.gz")
+    assert fused.shape == (40, 32, 3) and np.array_equal(fused.affine, nibabel.load(files[1]).affine)
+    voxels = np.asarray(fused.dataobj)
+    red, green, blue = (voxels[channel].astype(int) for channel in "RGB")
+    assert max(red[:3].max(), green[:3].max(), blue[:3].max()) == 0  # air
+    assert np.array_equal(red[..., 2], green[..., 2]) and np.array_equal(red[..., 2], blue[..., 2])  # gray MRI alone
+    chroma = np.stack([red - green, green - blue])[..., 1]
+    assert np.abs(chroma[:, 24, 16] - chroma[:, 14, 16]).max() > 60  # in gray there is no difference
+    assert "pet.nii: the values 0 to 10 become black to white; --range_a LOW HIGH" in capsys.readouterr().out
+    assert run(*words) == 0 and nibabel.load(tmp_path / "f.nii.gz").get_data_dtype() == np.uint16
+
+
+def test_the_colors_of_a_palette():
+    gray = np.array([[0, 0.5, 1]], np.float32)
+    np.testing.assert_allclose(in_false_colors(gray, "hot")[0], [[0, 0, 0], [1, 64 / 255, 0], [1, 1, 1]], atol=3e-3)
+    assert in_false_colors(gray, "inferno")[0, 0].tolist() == [0, 0, 0]
+
+
+def test_palettes_that_cannot_be(tmp_path, weights, capsys):
+    words = [*head_volumes(tmp_path), "-o", tmp_path / "f.nii", "--weights", weights, "--palette", "hot"]
+    assert run(*words, "--depth", "16") == 1
+    assert "palette hot: colours of NIfTI volumes have 8 bits, got depth 16" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"palette hot is for CT, PET or SPECT \+ MRI \(mif\), got task ivf"):
+        fuse_volumes(Fuser(Mean(), TASKS["ivf"]), words[:2], tmp_path / "f.nii", palette="hot")
+    assert run(tmp_path / "x.png", tmp_path / "y.png", "-o", "z.png", "--palette", "hot") == 1
+    assert "--palette is for volumes" in capsys.readouterr().err and not (tmp_path / "f.nii").exists()
 
 
 def test_single_voxels_do_not_decide_on_the_range_of_a_volume():

@@ -129,7 +129,8 @@ def report(survey: Survey) -> list[str]:
         lines.append(f"  pairs: {len(survey.pairs)}")
         found = infrared_source(survey)
         if found is not None and (survey.task is None or any(survey.task.thermal)):
-            lines.append(f"  infrared: {survey.sources[found].folder.name}, by its lack of colour")
+            which = "infrared" if survey.task else "infrared, if one is"
+            lines.append(f"  {which}: {survey.sources[found].folder.name}, by its lack of colour")
         share = sharper_share(survey)
         if survey.task is not None and survey.task.id == "mff" and share is not None:
             lines.append(f"  focus: the first image is the sharper one in {share:.0%} of the pairs")

@@ -29,6 +29,7 @@ _SAME_GRID = 1e-2  # mm, how far positions of the same voxel may lie apart
 _SAME_GAP = 0.1  # of the usual distance of slices, by which distances may differ
 _SAME_TAG = 1e-3  # by which spacing (mm) and direction (cosines) may differ within a series
 _FLAT = 1e-6  # volume of a voxel by the product of its sides, below which it has none
+_RGB24 = np.dtype([(channel, np.uint8) for channel in "RGB"])
 _CHUNK = 1 << 20  # bytes
 _FWHM = 2.3548  # full width at half maximum of a Gaussian, in its standard deviations
 _RESAMPLE = "--resample b brings the first to the voxels of the second, by where both lie in space"
@@ -191,13 +192,15 @@ def _from_slices(place: Path, slices: Sequence[_Slice]) -> Volume:
 
 
 def write_volume(path: str | Path, values: np.ndarray, affine: np.ndarray) -> None:
-    """Write voxels (X, Y, Z), uint8, uint16 or float32, as NIfTI, whole or not at all.
+    """Write voxels (X, Y, Z), uint8, uint16 or float32, or (X, Y, Z, 3) uint8 RGB, as NIfTI, whole or not at all.
 
     Raises:
         ImageError: a package is missing, another suffix than .nii or .nii.gz, or the file cannot be written.
     """
     if not is_volume(path):
         raise ImageError(f"{path}: volumes are written to files ending in {' or '.join(VOLUME_SUFFIXES)}")
+    if values.ndim == 4:  # NIfTI's RGB24: one voxel of three numbers
+        values = np.ascontiguousarray(values).view(_RGB24)[..., 0]
     content = needed("nibabel", path).Nifti1Image(values, affine).to_bytes()
     try:
         write_bytes(path, gzip.compress(content, 6, mtime=0) if str(path).lower().endswith(".gz") else content)

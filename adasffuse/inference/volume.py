@@ -1,12 +1,14 @@
 """Fusing two volumes slice by slice, with one value range for each."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from adasffuse.arguments import checked
-from adasffuse.choices import RESAMPLED
+from adasffuse.choices import PALETTES, RESAMPLED
+from adasffuse.images.false_colors import in_false_colors
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.ranges import RangeSpec, parse_range, steady_extremes, without_padding
 from adasffuse.images.read import CLIPPED
@@ -32,6 +34,7 @@ def fuse_volumes(
     depth: str = "auto",
     axis: int = 2,
     resample: str = "none",
+    palette: str = "none",
     progress: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers,
 ) -> list[str]:
     """Fuse two volumes to a NIfTI file with the affine of their grid, that of the second one.
@@ -42,17 +45,20 @@ def fuse_volumes(
             `adasffuse.images.ranges.parse_range` returns; None: the window that a DICOM series asks for, else the
             lowest and the highest, but for single voxels (`adasffuse.images.ranges.steady_extremes`) and the padding
             and metal of CT (`adasffuse.images.ranges.without_padding`).
-        depth: of the result, '8', '16', 'float', or 'auto': 16.
+        depth: of the result, '8', '16', 'float', or 'auto': 16, of colours 8.
         axis: along which slices are cut, 0, 1 or 2.
         resample: 'b' brings the first volume to the voxels of the second, 'a' the second to those of the first, see
             `adasffuse.images.volumes.resampled`; 'none': they must have one grid.
+        palette: 'hot' or 'inferno': the first volume is shown in these false colours, so that activity can be told from
+            bright tissue, and the result is RGB; 'none': it is gray.  For 'mif'.
         progress: wraps the slices' numbers.
     Returns:
         What a user should know.
     Raises:
         ImageError: a volume cannot be read, both are one, the grids differ, or the file cannot be written or would
             overwrite a volume.
-        ValueError: not two volumes, or another axis, depth or `resample`.
+        ValueError: not two volumes, another axis, depth, `resample` or `palette`, or a palette where the first source
+            does not give the colour or the depth is not 8.
     """
     if not is_volume(out):
         raise ImageError(f"{out}: the result of volumes is a volume; give a name ending in .nii.gz")
@@ -60,6 +66,13 @@ def fuse_volumes(
         raise ValueError(f"axis is 0, 1 or 2, got {axis}")
     if resample not in RESAMPLED:
         raise ValueError(f"resample is one of {', '.join(RESAMPLED)}, got {resample!r}")
+    if palette not in PALETTES:
+        raise ValueError(f"palette is one of {', '.join(PALETTES)}, got {palette!r}")
+    colored = palette != "none"
+    if colored and fuser.task.color != "a":
+        raise ValueError(f"palette {palette} is for CT, PET or SPECT + MRI (mif), got task {fuser.task.id}")
+    if colored and depth not in ("auto", "8"):
+        raise ValueError(f"palette {palette}: colours of NIfTI volumes have 8 bits, got depth {depth}")
     if len(paths) != 2:
         raise ValueError(f"volumes are fused two at a time, got {len(paths)}")
     specs = [spec if spec is None or isinstance(spec, RangeSpec) else parse_range(spec) for spec in ranges]
@@ -88,13 +101,18 @@ def fuse_volumes(
         notices += [f"{path}: {notice}" for notice in (*volume.notices, *_remarks(volume, low, high, spec))]
         unit = ((volume.values - low) / (high - low)).clip(0, 1)
         units.append(1 - unit if inverted else unit)
-    depth = result_depth("16" if depth == "auto" else depth, ())
-    fused = np.empty(units[0].shape, quantise(np.zeros((1, 1), np.float32), depth).dtype)
-    for number in progress(range(fused.shape[axis])):
+    usual = "8" if colored else "16"
+    depth = result_depth(usual if depth == "auto" else depth, ())
+    channels = (3,) if colored else ()
+    fused = np.empty((*units[0].shape, *channels), quantise(np.zeros((1, 1), np.float32), depth).dtype)
+    for number in progress(range(units[0].shape[axis])):
         images = [_slice(path, unit, axis, number, volume) for path, unit, volume in zip(paths, units, volumes)]
+        if colored:
+            images[0] = replace(images[0], pixels=in_false_colors(images[0].pixels, palette))
         place = (slice(None),) * axis + (number,)
         prepared = fuser.prepare(*images)  # its notices say what slices beside an organ are: empty
-        fused[place] = fuser.finish(fuser.fuse_prepared(prepared), prepared, depth=depth)
+        shown = fuser.finish(fuser.fuse_prepared(prepared), prepared, depth=depth)
+        fused[place] = shown[..., None] if shown.ndim < fused.ndim - 1 else shown  # a slice without colour is gray
     write_volume(out, fused, volumes[1].affine)
     return notices
 
