@@ -1,6 +1,6 @@
-"""Arguments of public functions, checked against their annotations: a wrong type is an error that names the argument.
+"""Checking the arguments of public functions against their annotations: an error of type names the argument.
 
-Values (a share beyond 1, an unknown word) are the functions' own matter.
+Values (a share above 1, an unknown word) are checked by the functions themselves.
 """
 
 import functools
@@ -21,7 +21,7 @@ CALLER = 3  # `stacklevel` of warnings.warn in a checked function, for a warning
 
 T = TypeVar("T", bound=Callable[..., Any])
 _LISTS = (tuple, list, Sequence)
-_SHOWN = (str, bytes, Real, list, tuple, Mapping, os.PathLike, types.NoneType)  # what is shown by its value
+_SHOWN = (str, bytes, Real, list, tuple, Mapping, os.PathLike, types.NoneType)  # types whose values messages show
 _WORDS = {
     bool: "True or False",
     int: "a whole number",
@@ -35,10 +35,10 @@ _WORDS = {
 def checked(target: T) -> T:
     """Decorate a function, method or dataclass: arguments of other types than its annotations raise ValueError.
 
-    The error names the function, the argument, what was expected and what came.  NumPy's numbers become Python's; True
-    and False are no numbers; text serves as a path, and any iterable with an order as a list, but text does not.
-    What an `Iterable` gives is checked one by one, when it is taken.
-    `Any`, and what has no annotation, takes everything.
+    The error names the function, the argument, what was expected and what was given.  NumPy's numbers become Python's;
+    True and False are no numbers; text is accepted as a path, and any ordered iterable but text as a list.  The items
+    of an `Iterable` are checked one by one as they are taken.  `Any` and arguments without annotation accept
+    everything.
     """
     if isinstance(target, type):
         target.__init__ = _checked(target.__init__, target.__name__)
@@ -47,9 +47,9 @@ def checked(target: T) -> T:
 
 
 def check_arguments(function: Callable[..., Any], values: Mapping[str, Any], name: str | None = None) -> dict[str, Any]:
-    """The arguments of a function by name, as it takes them; errors as of a function that is `checked`.
+    """Check and convert the arguments of a function by name; errors as in a `checked` function.
 
-    For functions that must not be wrapped, as those that free what only their caller's frame holds.
+    For functions that must not be wrapped, because the wrapper would keep their arguments alive.
     """
     parameters, hints = _annotated(function)
     found = dict(values)
@@ -69,8 +69,8 @@ def check_batches(name: str, batches: Sequence[Any], wanted: str, least: int) ->
     """Raise ValueError unless there are `least` or more floating-point tensors (B, 1, H, W) of one shape.
 
     Args:
-        name: of the function or network that takes them.
-        wanted: what they are, in the error.
+        name: name of the function or network, for the error.
+        wanted: description of the tensors, for the error.
     """
     for batch in batches:
         is_tensor = hasattr(batch, "is_floating_point")  # PyTorch is not imported for a check
@@ -84,7 +84,7 @@ def check_batches(name: str, batches: Sequence[Any], wanted: str, least: int) ->
 
 @functools.cache
 def _annotated(function: Callable[..., Any]) -> tuple[Mapping[str, inspect.Parameter], dict[str, Any]]:
-    """Parameters and types; at the first call, since annotations may name what is defined further down."""
+    """Parameters and types; resolved at the first call, since annotations may name classes defined later."""
     return inspect.signature(function).parameters, get_type_hints(function)
 
 
@@ -104,7 +104,7 @@ def _checked(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _taken(kind: Any, value: Any, where: str, default: Any = None) -> Any:
-    """The value as the function takes it; raises ValueError, naming the default, where it is of another kind."""
+    """The value converted to its annotation; raises ValueError if it has another type."""
     options = get_args(kind) if get_origin(kind) in (types.UnionType, Union) else (kind,)
     for option in options:
         origin = get_origin(option) or option
@@ -120,7 +120,7 @@ def _taken(kind: Any, value: Any, where: str, default: Any = None) -> Any:
 
 
 def _fits(kind: Any, value: Any) -> bool:
-    """Whether a value is of one kind that is no list."""
+    """Whether a value has a type, which is no list."""
     if kind is Any or isinstance(kind, TypeVar):
         return True
     if kind is Path:
@@ -143,7 +143,7 @@ def _plain(kind: Any, value: Any) -> Any:
 
 
 def _is_listed(value: Any) -> bool:
-    """Whether a value is a list of values in an order of their own."""
+    """Whether a value is an ordered collection, and no text."""
     return (
         isinstance(value, Iterable)
         and np.ndim(value if isinstance(value, np.ndarray) else ())
@@ -164,7 +164,7 @@ def _list(kind: Any, value: Iterable[Any], where: str) -> Any:
 
 
 def _words(kind: Any) -> str:
-    """What messages call a kind."""
+    """Name of a type in messages."""
     if kind in _WORDS:
         return _WORDS[kind]
     origin, inner = get_origin(kind) or kind, get_args(kind)
@@ -187,7 +187,7 @@ def _words(kind: Any) -> str:
 
 
 def _given(value: Any) -> str:
-    """A value in a message, on one line; of an array or another object its type."""
+    """A value in a message, on one line; arrays and other objects are shown by their type."""
     if isinstance(value, _SHOWN):
         return " ".join(shown(value).split())
     return f"{type(value).__module__}.{type(value).__name__}"

@@ -6,5 +6,7 @@ DEFAULT_SIZE = "small"
 DEFAULT_TILE = 2048  # pixels
 DEFAULT_OVERLAP = 192  # pixels
 RESAMPLED = ("none", "a", "b")  # which volume's voxels the other one gets
+PALETTES = ("none", "hot", "inferno")  # false colours of the first of two volumes
 AUDIO = ("auto", "a", "b", "none")  # whose sound a fused video has
 EXPORT_FORMATS = ("onnx", "pt2")
+GHOSTS = ("keep", "remove")  # of what moves between the exposures of a stack

@@ -1,4 +1,4 @@
-"""Where and how precisely the network computes: the values of `--device` and `--precision`."""
+"""Device and precision of the network: the values of `--device` and `--precision`."""
 
 import torch
 
@@ -6,7 +6,7 @@ from adasffuse.choices import PRECISIONS
 
 
 def pick_device(name: torch.device | str) -> torch.device:
-    """Torch device of a `--device` value; 'auto' is the GPU where there is one.
+    """Torch device of a `--device` value; 'auto' is the GPU if there is one.
 
     Raises:
         ValueError: no such device here.
@@ -32,7 +32,7 @@ def pick_device(name: torch.device | str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> str:
-    """Precision of a `--precision` value; 'auto' is bfloat16 where the processor multiplies it, else float32.
+    """Precision of a `--precision` value; 'auto' is bfloat16 if the processor multiplies it natively, else float32.
 
     With the released weights both agree to at least 48 dB PSNR on the built-in samples.
 
@@ -51,5 +51,5 @@ def pick_precision(name: str, device: torch.device) -> str:
 
 
 def _cpu_multiplies_bfloat16() -> bool:
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private, therefore asked for with care
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private functions, which may be missing
     return any(getattr(torch.cpu, name, bool)() for name in checks)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, and names that are safe to show."""
+"""Atomic writing of files, checks of output paths, and names that are safe to print."""
 
 import errno
 import hashlib
@@ -20,10 +20,10 @@ except ModuleNotFoundError:  # Windows: files are not locked there
 
 NO_ADDRESS = "files are read and written on this computer, not at addresses; give a path"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-PARTIAL = ".part-"  # how the names of unfinished files begin
+PARTIAL = ".part-"  # beginning of the names of unfinished files
 _PARTIAL_NAME = re.compile(re.escape(PARTIAL) + r"[0-9a-f]{24}(\..{0,7})?")
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
-_CURES = {  # what to do about errors of the system
+_CURES = {  # advice about errors of the system
     **dict.fromkeys(DISK_FULL, "free some space"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change its permissions, or choose another place"),
     **dict.fromkeys(_IN_THE_WAY, "something else is in its place; choose another"),
@@ -41,15 +41,15 @@ _LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
 
 @contextmanager
 def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
-    """A new file beside `path` to write to; at the end of the block it takes the place of `path`, in one step.
+    """A temporary file beside `path` to write to, which replaces `path` in one step at the end of the block.
 
-    Where the block fails, or is interrupted, `path` stays as it was, and the new file and folders are removed; its
-    error names `path`, not the new file.  Folders are made where needed.  The new file has a short name of its own,
-    whatever the length of `path`'s.  A link stays a link: what it points to is replaced.
+    If the block fails or is interrupted, `path` is unchanged, the temporary file and new folders are removed, and the
+    error names `path`, not the temporary file.  Folders are made if needed.  The temporary file has a short name,
+    however long `path`'s is.  A link stays a link: its target is replaced.
 
     Args:
         path: the file to be written or replaced.
-        sync: also wait until the content lies on the disk, for what must outlive a power cut.
+        sync: wait until the content is on the disk, for files that must survive a power failure.
     Raises:
         OSError: folder or file cannot be written, the disk is full, or `path` is a folder, a device or a pipe.
     """
@@ -67,19 +67,19 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         for folder in new_folders:
-            with suppress(OSError):  # it holds something, as after success
+            with suppress(OSError):  # not empty, as after success
                 folder.rmdir()
 
 
 @contextmanager
 def _new_file_beside(path: Path) -> Iterator[Path]:
-    """An empty file for what `path` will hold, removed at the end.
+    """An empty temporary file beside `path`, removed at the end.
 
-    Its lock is held, so that it does not look abandoned.  Errors of the block name `path`.
+    It is locked, so that `remove_abandoned` leaves it alone.  Errors of the block name `path`.
     """
     try:
         temporary, file = _make_file_beside(path)
-    except OSError as error:  # of a name that nobody has asked for
+    except OSError as error:  # which names the temporary file
         raise OSError(error.errno, error.strerror, str(path)) from None
     try:
         yield temporary
@@ -97,25 +97,25 @@ def _make_file_beside(path: Path) -> tuple[Path, BinaryIO]:
         temporary = path.with_name(f"{_partial_of(path)}{secrets.token_hex(8)}{path.suffix[:8]}")
         file = temporary.open("xb")
         if fcntl is None:
-            file.close()  # one that is open cannot be moved there
+            file.close()  # open files cannot be moved on Windows
             return temporary, file
         with suppress(OSError):  # some network file systems have no locks
             fcntl.flock(file, fcntl.LOCK_EX)
         if temporary.exists():
             return temporary, file
-        file.close()  # another process took it for abandoned, just before it was locked
+        file.close()  # another process removed it as abandoned, just before it was locked
 
 
 def _partial_of(path: Path) -> str:
-    """How the names of unfinished files of `path` begin that this machine writes."""
+    """Beginning of the names of unfinished files of `path` that this machine writes."""
     key = f"{socket.gethostname()}/{path.name}"
     return PARTIAL + hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:8]
 
 
 def remove_abandoned(paths: Iterable[str | Path]) -> None:
-    """Remove what processes of this machine that were killed have left of `replacing` these files.
+    """Remove temporary files that killed processes of this machine left while `replacing` these files.
 
-    What a living process writes is locked, and stays; so does all where files cannot be locked.
+    Files of living processes are locked and stay; without file locks all stay.
     """
     if fcntl is None:
         return
@@ -128,24 +128,24 @@ def remove_abandoned(paths: Iterable[str | Path]) -> None:
         beginnings = {_partial_of(folder / name) for name in names} if left else set()
         for path in left:
             if path.name[: len(PARTIAL) + 8] in beginnings:
-                with suppress(OSError), open(path, "rb+") as file:  # NFS locks what is open for writing
+                with suppress(OSError), open(path, "rb+") as file:  # NFS locks only files open for writing
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     path.unlink()
 
 
 def _name(error: OSError | ValueError, temporary: Path, path: Path) -> None:
-    """Let an error of writing name the file that was asked for, not the new one, nor none."""
+    """Let an error of writing name `path` instead of the temporary file or no file."""
     if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(temporary)):
-        with suppress(AttributeError):  # PyAV's errors do not let themselves be renamed
+        with suppress(AttributeError):  # the file name of PyAV's errors is read-only
             error.filename = str(path)
     error.args = tuple(one.replace(str(temporary), str(path)) if isinstance(one, str) else one for one in error.args)
 
 
 @contextmanager
 def replacing_all() -> Iterator[Callable[[Path], Path]]:
-    """As `replacing`, for files that belong together: at the end of the block all take their places, or none does.
+    """`replacing` for files that belong together: at the end of the block all are replaced, or none.
 
-    Yields a function that takes the file to be written or replaced and returns the new one to write to.
+    Yields a function from the file to be written or replaced to the temporary file to write to.
     """
     with ExitStack() as stack:
         yield lambda path: stack.enter_context(replacing(path))
@@ -156,15 +156,15 @@ def check_outputs(
     folders: Mapping[str, Path | None] | None = None,
     inputs: Iterable[Path] = (),
 ) -> None:
-    """Refuse what cannot be written, before any work; nothing is left behind.
+    """Raise ValueError, before any work, for outputs that cannot be written; nothing is created.
 
     Args:
-        files: option to the file that it names; None: it was not given.
-        folders: option to the folder that gets files, made where there is none.
-        inputs: files that must stay as they are.
+        files: option to the output file that it names; None: it was not given.
+        folders: option to the output folder that it names, which need not exist.
+        inputs: files that must not be overwritten.
     Raises:
-        ValueError: something else is in the place, nothing can be written there, the name is too long, two options name
-            one file, or a file is an input.
+        ValueError: the path is something else, nothing can be written there, the name is too long, two options name one
+            file, or an output is an input.
     """
     named: dict[str, str] = {}
     kept = set(map(os.path.realpath, inputs))
@@ -192,7 +192,7 @@ def check_outputs(
 
 
 def _check_place(option: str, path: Path, folder: Path, name: str = "") -> None:
-    """Raise ValueError unless a file, of this name where one is given, can be made in a folder, made where needed."""
+    """Raise ValueError unless a file (called `name`, if given) can be made in a folder, which need not exist."""
     place, new_folders = _place_of(folder)
     if not place.is_dir():
         raise ValueError(f"{option} {path}: {place} is no folder; choose another place")
@@ -209,7 +209,7 @@ def _check_place(option: str, path: Path, folder: Path, name: str = "") -> None:
 
 
 def _place_of(folder: Path) -> tuple[Path, list[Path]]:
-    """What is there of a folder's path, and the folders that are missing, the innermost first."""
+    """The existing part of a folder's path, and the missing folders, the innermost first."""
     missing = []
     while not os.path.exists(folder):
         missing.append(folder)
@@ -223,19 +223,23 @@ def is_address(path: str | Path) -> bool:
 
 
 def name_of(folder: str | Path) -> str:
-    """What a folder is called where it was named, also '.' and '..'; of a link its own name, not its target's."""
+    """Name of a folder, also of '.' and '..'; for a link its own name, not its target's."""
     return os.path.basename(os.path.abspath(folder))
 
 
 def not_written(what: object, error: OSError) -> str:
-    """Why a file, or something to a folder, could not be written, and what to do."""
+    """Message that something could not be written, with reason and advice.
+
+    Args:
+        what: the file, or 'to FOLDER'.
+    """
     known = error.errno in (*DISK_FULL, *_IN_THE_WAY, errno.EINVAL, errno.ENAMETOOLONG)
     cure = _CURES[error.errno] if known else "choose a folder that is writable"
     return f"cannot write {what}: {error.strerror or error}; {cure}"
 
 
 def told(error: Exception) -> str:
-    """An error in one line for the terminal; of the system's own errors, the file and what to do, without numbers."""
+    """An error in one line for the terminal; the system's errors with file and advice, without error numbers."""
     if not isinstance(error, OSError) or error.errno is None:
         return printable(error)
     reason = error.strerror or "cannot be read or written"
@@ -261,7 +265,7 @@ def write_with(path: str | Path, write: Callable[[Path], object]) -> None:
 
 
 def in_latex(text: object) -> str:
-    """A name as one line of LaTeX that shows it."""
+    """A name as one line of LaTeX, special characters escaped."""
     return printable(text).translate(str.maketrans(_LATEX))
 
 

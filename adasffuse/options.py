@@ -1,4 +1,4 @@
-"""Parsed JSON to frozen dataclasses: an unknown key, a wrong type or an impossible value is an error that names it."""
+"""JSON to frozen dataclasses: an unknown key, a wrong type or an impossible value is an error that names the key."""
 
 import json
 from collections.abc import Iterable
@@ -22,11 +22,11 @@ def load_json(path: str | Path, kind: str = "options file") -> Any:
     """Values of a JSON file: UTF-8 with or without a byte-order mark, every key once.
 
     Args:
-        kind: what errors call it.
+        kind: name of the file in errors.
     Raises:
-        FileNotFoundError: there is no such file; lists the JSON files beside it.
-        ValueError: no regular file, larger than `LARGEST_FILE`, no JSON, nested too deeply, or a key stands twice in
-            one object.  Nothing larger than the file is ever allocated.
+        FileNotFoundError: there is no such file; the message lists the JSON files beside it.
+        ValueError: no regular file, larger than `LARGEST_FILE`, no JSON, nested too deeply, or an object has a key
+            twice.
     """
     path = Path(path)
     if not path.exists():
@@ -45,7 +45,7 @@ def load_json(path: str | Path, kind: str = "options file") -> Any:
 
 
 def parse_json(content: bytes) -> Any:
-    """Values of a JSON text; what is taken and refused is that of `load_json`, errors do not name the file."""
+    """Values of a JSON text, as `load_json`; errors do not name a file."""
     try:
         return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_without_repeats, parse_int=_integer)
     except UnicodeDecodeError:
@@ -72,15 +72,15 @@ def _integer(text: str) -> int | float:
 
 
 def bounded(default: Any, low: float, high: float) -> Any:
-    """A dataclass field of a number with its limits, which `check_bounds` checks; `MISSING` for no default."""
+    """A dataclass field of a number with limits, for `check_bounds`; `MISSING` for no default."""
     return field(default=default, metadata={"bounds": (low, high)})
 
 
 def check_bounds(options: Any, where: str) -> None:
-    """Check all fields made by `bounded` of a dataclass instance.
+    """Check the fields of a dataclass instance that were made by `bounded`.
 
     Raises:
-        ValueError: a number lies outside; names the option, its limits and the number.
+        ValueError: a number is outside its limits; the message names option, limits and number.
     """
     for f in fields(options):
         if "bounds" in f.metadata:
@@ -92,7 +92,7 @@ def check_bounds(options: Any, where: str) -> None:
 
 
 def check_names(values: dict[str, Any], known: Iterable[str], where: str) -> None:
-    """Refuse keys that are not among the known ones, with a guess at what was meant."""
+    """Raise ValueError for keys that are not known, with the nearest known key."""
     known = list(known)
     for key in values:
         if key not in known:
@@ -103,10 +103,13 @@ def check_names(values: dict[str, Any], known: Iterable[str], where: str) -> Non
 
 
 def build(cls: type, values: Any, where: str, base: dict[str, Any] | None = None) -> Any:
-    """Fill dataclass `cls` from parsed JSON; `where` is the dotted path in messages, `base` holds starting objects.
+    """Fill dataclass `cls` from parsed JSON.
 
+    Args:
+        where: dotted path of the object, for messages.
+        base: field name to object, from which a nested dataclass starts.
     Raises:
-        ValueError: an unknown or missing key, a wrong type or an impossible value; names the key.
+        ValueError: an unknown or missing key, a wrong type or an impossible value; the message names the key.
     """
     if not isinstance(values, dict):
         raise ValueError(f"{where or 'a part'} must be a JSON object, got {type(values).__name__}")
@@ -130,7 +133,7 @@ def build(cls: type, values: Any, where: str, base: dict[str, Any] | None = None
 
 
 def shown(value: Any) -> str:
-    """A value for messages: as Python writes it, shortened where it is long or deep."""
+    """A value for messages, as Python writes it, shortened if it is long or deep."""
     if isinstance(value, int) and abs(value) >= 10**_LONGEST_NUMBER:
         return f"an integer of more than {_LONGEST_NUMBER} digits"
     return _SHORT.repr(value)
@@ -173,7 +176,7 @@ def _check_union(kind: UnionType, value: Any, where: str) -> Any:
 
 
 def _check_text(value: str, where: str) -> None:
-    """Refuse texts that can be no part of a file's name, and endless ones."""
+    """Raise ValueError for texts that are too long or hold control characters, which no file name has."""
     if len(value) > LONGEST_TEXT:
         raise ValueError(f"{where} must have at most {LONGEST_TEXT} characters, got {len(value)}")
     for c in value:

@@ -1,4 +1,4 @@
-"""What belongs to a whole process: its memory, its printing and its end.  Programs call this, never an import."""
+"""Settings of a whole process: memory, printing, signals and exit.  Only programs call this; no import does."""
 
 import ctypes
 import errno
@@ -17,25 +17,25 @@ from adasffuse.files import printable, told
 
 _PACKAGE = Path(__file__).parent
 _NOTICES = 10  # lines
-SPINS = "2000"  # rounds of waiting before a thread sleeps; the default is some billions
+SPINS = "2000"  # rounds of busy waiting before an OpenMP thread sleeps; the default is some billions
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
 
 
 def world_size() -> int:
-    """How many processes the environment says that there are; 1 unless all is set that torchrun sets for them to meet.
+    """Number of processes started by torchrun; 1 unless all its variables are set.
 
-    Clusters set WORLD_SIZE alone for programs that are started in another way.
+    Clusters may set WORLD_SIZE alone, for programs that are started in another way.
     """
-    together = all(name in os.environ for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"))
-    return int(os.environ.get("WORLD_SIZE", 1)) if together else 1
+    by_torchrun = all(name in os.environ for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"))
+    return int(os.environ.get("WORLD_SIZE", 1)) if by_torchrun else 1
 
 
 class Interrupted(KeyboardInterrupt):
     """SIGINT arrived.
 
-    Of a plain KeyboardInterrupt that has passed through `exec` of a text, as of a dataclass that is being made, Python
-    remembers that, and ends by the signal whatever exit status is returned.
+    A class of our own, because Python ignores the exit status after a plain KeyboardInterrupt that passed through
+    `exec` of a text, such as the making of a dataclass.
     """
 
 
@@ -44,11 +44,11 @@ class Terminated(BaseException):
 
 
 def run_program(program: Callable[[], int]) -> int:
-    """Run a command line program to its end, whichever that is, and return the exit status.
+    """Run a command line program and return its exit status.
 
-    Ctrl-C ends it with 130 and SIGTERM with 143, each with one line on standard error; a second one kills.  Called in
-    a thread that is not the main one, no signal is handled.  Where standard output cannot be written, as on a full
-    disk, the work is done, one line on standard error says so, and success becomes 1.
+    Ctrl-C ends it with 130 and SIGTERM with 143, each with one line on standard error; a second signal kills.  Signals
+    are handled only in the main thread.  If standard output cannot be written, e.g. on a full disk, the work is done,
+    one line on standard error says so, and the status is 1 instead of 0.
 
     Args:
         program: does all the work, PyTorch's import included, and returns an exit status.
@@ -80,9 +80,9 @@ def run_program(program: Callable[[], int]) -> int:
 
 
 class _Output:
-    """A stream that takes everything, and remembers the error by which it lost something.
+    """A stream whose writes never fail; it remembers the error by which output was lost.
 
-    A closed pipe is no error: who reads, as `head` does, has seen enough.
+    A closed pipe is no error: the reader, such as `head`, has seen enough.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -102,7 +102,7 @@ class _Output:
             self._stream.flush()
 
     def lost(self) -> OSError | None:
-        """Why something was lost, or None."""
+        """The error by which output was lost, or None."""
         self.flush()
         return self._error
 
@@ -114,45 +114,46 @@ class _Output:
             closed_pipe = error.errno == (errno.EINVAL if sys.platform == "win32" else errno.EPIPE)
             if not closed_pipe:
                 self._error = self._error or error
-            _lead_nowhere(self._stream)
+            _discard_output(self._stream)
 
 
 def say_notices(texts: Sequence[object]) -> None:
-    """Print the first notices to standard error, and how many more there are."""
+    """Print the first notices to standard error, and the number of further ones."""
     for line in notice_lines(texts):
         say(line, sys.stderr)
 
 
 def notice_lines(texts: Sequence[object], rest: str = "notices of this kind") -> list[str]:
-    """A line for each of the first notices, and one that says how many more of the `rest` there are."""
+    """A line for each of the first notices, and one with the number of further ones, called `rest`."""
     lines = [f"notice: {printable(text)}" for text in texts[:_NOTICES]]
     more = len(texts) - len(lines)
     return [*lines, f"notice: {more} more {rest}"] if more else lines
 
 
 def say(text: object, stream: TextIO | None = None) -> None:
-    """Print a text that cannot fail: a closed or full output loses it, which `run_program` tells at its end.
+    """Print a text; never fails: if the output is closed or full the text is lost, which `run_program` reports.
 
     Args:
-        text: one line or several; `printable` escapes the rest, so a name that may hold line breaks goes through it.
-        stream: standard output where None.
+        text: one line or several, each made `printable`.  Pass names that may hold line breaks through `printable`
+            first.
+        stream: None for standard output.
     """
     stream = stream or sys.stdout
     try:
         print("\n".join(map(printable, str(text).split("\n"))), file=stream, flush=True)
     except OSError:
-        _lead_nowhere(stream)
+        _discard_output(stream)
 
 
-def _lead_nowhere(stream: TextIO) -> None:
-    """Whatever is left in the stream's buffer, or written to it from now on, is lost, at the end of Python as well."""
+def _discard_output(stream: TextIO) -> None:
+    """Redirect a stream to the null device, so that flushing its buffer at exit cannot fail, either."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
 def _warnings_are_notices() -> Iterator[None]:
-    """Warnings of this package are printed as its notices are, without the line of code; others as Python does."""
+    """Print warnings of this package like its notices, without the line of code, and others as Python does."""
     before = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], filename: str, *place: Any, **more: Any) -> None:
@@ -170,7 +171,7 @@ def _warnings_are_notices() -> Iterator[None]:
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """SIGINT and SIGTERM raise an exception in the main thread, once; the handlers of before come back at the end."""
+    """Let SIGINT and SIGTERM raise an exception in the main thread, once; the old handlers are restored at the end."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -190,13 +191,12 @@ def _signals_raise() -> Iterator[None]:
 
 
 def prepare_process() -> None:
-    """All settings below; call it before PyTorch is loaded.
+    """Set up memory, threads and output; call it before PyTorch is imported.
 
-    Memory: large feature maps are otherwise returned to the system and faulted in again each time, which costs a
-    network of large, short-lived tensors about half of its time (Linux, glibc).
-    Threads: OpenMP's threads otherwise spin while they wait for each other, and when anything else needs a core, such
-    as the threads that read and write images, all wait for the one that lost its core (GNU OpenMP).  The variable
-    GOMP_SPINCOUNT, where set, keeps its value.
+    Memory: by default large feature maps are returned to the system and faulted in again each time, which costs a
+    network about half of its time (Linux, glibc).
+    Threads: by default OpenMP's threads spin while they wait for each other.  When another thread, e.g. one that reads
+    images, needs a core, all wait for the one that lost its core (GNU OpenMP).  A value of GOMP_SPINCOUNT is kept.
     Output: see `make_printing_safe`.
     """
     if "torch" not in sys.modules:
@@ -207,10 +207,10 @@ def prepare_process() -> None:
 
 
 def make_printing_safe() -> None:
-    """Let standard output and error show '?' for what their encoding lacks, such as arrows in ASCII.
+    """Let standard output and error show '?' for characters that their encoding lacks, such as arrows in ASCII.
 
-    One that the process was started without leads nowhere from now on: libraries expect it, and the next file that is
-    opened must not take its place.
+    If the process was started without one of them, it becomes the null device: libraries expect it, and the next opened
+    file must not take its number.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -221,10 +221,10 @@ def make_printing_safe() -> None:
 
 
 def show_messages() -> None:
-    """Show what the package logs, such as the backend that was chosen for the scan, as lines on standard error.
+    """Show log messages of this package as lines on standard error.
 
-    A program that has set up logging itself keeps its handlers and levels.  What other packages log is shown no more
-    than without this.
+    A program that has set up logging itself keeps its handlers and levels, and messages of other packages are not
+    affected.
     """
     log = logging.getLogger("adasffuse")
     if log.level == logging.NOTSET and not logging.getLogger().handlers:
@@ -233,12 +233,12 @@ def show_messages() -> None:
 
 
 def keep_freed_memory(one_arena: bool = False) -> bool:
-    """Ask glibc's malloc to reuse freed blocks of any size, up to 512 MiB, instead of unmapping them.
+    """Let glibc's malloc reuse freed blocks of any size, up to 512 MiB, instead of unmapping them.
 
     Args:
-        one_arena: also let all threads share one heap, which keeps the process smaller.
+        one_arena: let all threads share one heap, which keeps the process smaller.
     Returns:
-        Whether it took effect; False, without any change, where the C library is not glibc.
+        Whether it took effect; False if the C library is not glibc.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -251,7 +251,7 @@ def keep_freed_memory(one_arena: bool = False) -> bool:
 
 
 def release_freed_memory() -> None:
-    """Give the system back what glibc's malloc keeps for later; elsewhere nothing."""
+    """Return the memory that glibc's malloc keeps for later to the system; does nothing elsewhere."""
     if sys.platform.startswith("linux"):
         with suppress(OSError, AttributeError):  # another C library
             ctypes.CDLL("libc.so.6").malloc_trim(0)

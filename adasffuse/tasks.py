@@ -6,15 +6,13 @@ from dataclasses import dataclass
 
 from adasffuse.arguments import checked
 
-GENERAL = "general"  # instead of a task's id: of a run, and of weights, that serve several tasks
-
-
-KINDS = ("infrared", "visible", "exposure", "focus", "scan", "mri")  # of sources; a scan: CT, PET or SPECT
+GENERAL = "general"  # in place of a task's id, for runs and weights of several tasks
+KINDS = ("infrared", "visible", "exposure", "focus", "scan", "mri")  # kinds of sources; a scan is CT, PET or SPECT
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the sources of a scene lie below a data set's folder."""
+    """Folders of the sources of a scene, below a data set's folder."""
 
     subset: str  # sub-folder of the data set, "" for none
     folders: tuple[str, ...]  # one per source, in the task's order
@@ -22,7 +20,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class Task:
-    """What distinguishes one fusion task from another."""
+    """Everything that distinguishes one fusion task from another."""
 
     id: str  # 'ivf', used in options and weights names
     title: str
@@ -30,11 +28,11 @@ class Task:
     target: str  # intensity target of the loss: 'max' or 'mean' of the sources
     loss_weights: tuple[float, float, float]  # intensity, gradient, SSIM
     ssim_share: str  # weights of A and B in the SSIM term: 'gradient' (share of mean gradient) or 'equal'
-    kinds: tuple[str, ...]  # of the sources; further ones are of the last kind
-    color: str  # whose chroma the result takes: 'a', 'b' or 'weighted' (both)
+    kinds: tuple[str, ...]  # kind of each source; further sources have the last kind
+    color: str  # source of the result's chroma: 'a', 'b' or 'weighted' (both)
     thermal: tuple[bool, ...] = ()  # per source, whether it shows temperature; () for no source
-    jitter: tuple[str, ...] = ("gain", "gamma", "offset")  # photometric changes that training pairs may undergo
-    words: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())  # in names of files of A, of B
+    jitter: tuple[str, ...] = ("gain", "gamma", "offset")  # photometric changes allowed in training
+    words: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())  # words in file names of A, of B
 
     @property
     def folder(self) -> str:
@@ -42,7 +40,7 @@ class Task:
         return self.id.upper()
 
     def check_count(self, count: int) -> None:
-        """Raise ValueError unless `count` sources can be fused: two, or where they are of one kind two or more."""
+        """Raise ValueError unless `count` sources can be fused: two, or more if all sources are of one kind."""
         if count < 2:
             raise ValueError(f"fusing needs two or more sources, got {count}")
         if count > 2 and len(self.kinds) > 1:
@@ -135,17 +133,17 @@ def find_task(name: str) -> Task:
 
 
 def guess_task(first: Sequence[str], second: Sequence[str]) -> tuple[Task, str, str] | None:
-    """The task that names of files and folders speak of, or None where they speak of none, or of several.
+    """Guess the task from the words in names of files and folders, such as 'IR_*' or 'thermal'.
 
     Args:
-        first, second: names that belong to source A and to source B: 'IR_*', 'thermal'.
+        first, second: names that belong to source A and to source B.
     Returns:
-        the task and the word that told it, of A and of B.
+        the task and the words that gave it away, of A and of B; None if no task or several fit.
     Raises:
         ValueError: the sources seem to be in the other order.
     """
     words_a, words_b = _words(first), _words(second)
-    words_a, words_b = words_a - words_b, words_b - words_a  # what both say tells nothing: FLIR_1 and FLIR_1
+    words_a, words_b = words_a - words_b, words_b - words_a  # common words say nothing: FLIR_1 and FLIR_1
     found, swapped = [], []
     for task in _ALL:
         a, b = task.words

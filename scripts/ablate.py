@@ -1,17 +1,16 @@
-"""Train and tabulate variants of one options file: what each part of network and loss buys.
+"""Ablation: train and tabulate variants of one options file, each without or with another part of network or loss.
 
 python scripts/ablate.py --opt options/train_AdaSFFuse_ivf.json --root_path DATA/train --steps 1200 --jobs 2
 
-Every row of the table is the options file, or the network as it starts, with one thing changed, trained from random
-weights once per seed by the ordinary trainer, in a folder of its own below --out.  Run the same command again to go on
-after an interruption: what is finished (its last validation is in its log) is not repeated, what was begun continues
-from its newest checkpoint.
---dry_run lists what would run, --jobs 0 only tabulates what is finished.
+Every row of the table changes one thing in the options or in the initial network.  It is trained from random weights
+once per seed by the ordinary trainer, in a folder of its own below --out.  After an interruption run the same command
+again: finished runs (with the last validation in their log) are not repeated, others continue from their newest
+checkpoint.  --dry_run lists the runs, --jobs 0 only tabulates finished ones.
 
 Scores are those of the validation after the last step.  The spread of a row is the largest minus the smallest score of
-its seeds.  A score is equal ('=') to the reference's where the means differ by no more than the larger of both spreads;
-a row all of whose scores are is called equal.  A run of several parts gives a table of the mean over the parts, then
-one for each part; a change of the loss applies to all parts.
+its seeds.  A score equals the reference's ('=') if the means differ by no more than the larger of both spreads; a row
+is equal if all its scores are.  A run of several parts gives a table of the means over the parts, then one per part; a
+change of the loss applies to all parts.
 """
 
 import argparse
@@ -19,14 +18,12 @@ import csv
 import json
 import os
 import re
-import signal
 import statistics
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -49,33 +46,31 @@ from adasffuse.training.options import (
     PartOptions,
     load_options,
 )
+from adasffuse.training.trainer import stop_requested
 from adasffuse.training.validation import CONVENTION
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = "reference"
-METRICS = (*VALIDATION_METRICS, *TRUTH_METRICS)  # more is better in all of them
-TERMS = tuple(name for name, kind in get_type_hints(LossOptions).items() if kind is float)  # each has a weight
+METRICS = (*VALIDATION_METRICS, *TRUTH_METRICS)  # higher is better in all of them
+TERMS = tuple(name for name, kind in get_type_hints(LossOptions).items() if kind is float)  # weights of the loss terms
 
 
 @dataclass(frozen=True)
 class Row:
-    """One change of the options file, or of the network as it starts.
+    """One change of the options, or of the initial network."""
 
-    A branch whose last parameters are zero and stay so gives zero: it is not there.
-    """
-
-    what: str  # for people
+    what: str  # description
     model: Mapping[str, Any] = field(default_factory=dict)  # changed options of the network
     without: str = ""  # loss term whose weight becomes zero
-    paper_loss: bool = False  # each task's loss of the paper
-    fixed: tuple[str, ...] = ()  # ends of the names of parameters that stay as they start
-    zero: tuple[str, ...] = ()  # ends of the names of parameters that are zero and stay so
+    paper_loss: bool = False  # use the paper's loss of each task
+    fixed: tuple[str, ...] = ()  # endings of names of parameters that are not trained
+    zero: tuple[str, ...] = ()  # endings of names of parameters that are zero and not trained, to remove a branch
 
     def applied(self, options: Options) -> Options:
         """The options with this change.
 
         Raises:
-            ValueError: the change makes no network, or leaves a part without a loss.
+            ValueError: the changed options are impossible, or leave a part without a loss.
         """
         parts = tuple(replace(part, loss=self._loss(part)) for part in options.parts)
         return replace(options, model=replace(options.model, **self.model), parts=parts)
@@ -132,7 +127,7 @@ class Trial:
     folder: Path
 
     def scores(self) -> dict[str, float] | None:
-        """Names and values of the validation after the last step; None where that has not come yet."""
+        """Names and values of the validation after the last step; None if the run has not got there."""
         try:
             text = (self.folder / "log.csv").read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -150,7 +145,7 @@ class Trial:
         return f"continues after step {max(saved)}" if saved else "new"
 
     def check(self) -> None:
-        """Raise a ValueError where the folder holds a run of other options."""
+        """Raise ValueError if the folder holds a run of other options."""
         path = self.folder / "options.json"
         if not path.exists():
             return
@@ -160,7 +155,7 @@ class Trial:
                 raise ValueError(f"{self.folder} holds a run of other options ({name} differs); choose another --out")
 
     def seconds_per_step(self) -> float | None:
-        """Median between the log's entries; None where there are too few."""
+        """Median over the intervals between log entries; None if there are too few."""
         events = EventAccumulator(str(self.folder / "log"))
         events.Reload()
         entries = events.Scalars("lr") if "lr" in events.Tags()["scalars"] else []
@@ -172,7 +167,7 @@ class Trial:
 
 
 def comparable(options: Options) -> Options:
-    """Options without what does not change the result: where the data lies, how it is loaded, what is logged."""
+    """Options without those that do not change the result: location and loading of the data, and logging."""
     parts = (replace(part, data=replace(part.data, root_path="", workers=0, cache_mb=0)) for part in options.parts)
     return replace(options, parts=tuple(parts), log=LogOptions())
 
@@ -189,7 +184,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         choices=ROWS,
         default=list(ROWS),
         metavar="NAME",
-        help=f"the reference is always among them (default: all): {', '.join(ROWS)}",
+        help=f"rows besides the reference (default: all): {', '.join(ROWS)}",
     )
     parser.add_argument("--out", type=Path, help="folder of the runs (default: checkpoint/ablation/NAME OF THE RUN)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here, e.g. docs/ablation.md")
@@ -232,10 +227,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def plan(options: Options, args: argparse.Namespace) -> list[Trial]:
-    """All runs, seed by seed, so that an early table has all rows.  Rows that change nothing are named and left out.
+    """All runs, seed by seed, so that an early table has all rows.  Rows that change nothing are reported and left out.
 
     Raises:
-        ValueError: the options hold no pair out, so that nothing would be scored.
+        ValueError: the options have no held-out pairs, so nothing could be scored.
     """
     if not any(part.data.validation for part in options.parts):
         raise ValueError(f"{args.opt} holds no pairs out (data.validation): nothing would be scored")
@@ -247,7 +242,7 @@ def plan(options: Options, args: argparse.Namespace) -> list[Trial]:
     for name in dict.fromkeys([REFERENCE, *args.rows]):
         try:
             changed = ROWS[name].applied(options)
-            ROWS[name].prepare(AdaSFFuse(changed.model))  # refuses what cannot be
+            ROWS[name].prepare(AdaSFFuse(changed.model))  # raises for impossible rows
         except ValueError as error:
             print(f"{name}: left out: {error}", file=sys.stderr)
             continue
@@ -267,17 +262,17 @@ def plan(options: Options, args: argparse.Namespace) -> list[Trial]:
 
 
 def run_all(trials: Sequence[Trial], jobs: int, device: str) -> None:
-    """Train, `jobs` processes at once.  SIGTERM and SIGINT let each save its state and start no other."""
-    waiting, running, done, told = deque(trials), {}, 0, False
+    """Train, `jobs` processes at once.  After SIGTERM or SIGINT each saves its state, and no other is started."""
+    waiting, running, done, terminated = deque(trials), {}, 0, False
     with stop_requested() as stop:
-        while running or (waiting and not stop):
-            while waiting and len(running) < jobs and not stop:
+        while running or (waiting and not stop()):
+            while waiting and len(running) < jobs and not stop():
                 trial = waiting.popleft()
                 running[trial.folder] = trial, start(trial, device)
-            if stop and not told:
+            if stop() and not terminated:
                 for _, process in running.values():
                     process.terminate()
-                told = True
+                terminated = True
             for trial, process in list(running.values()):
                 if process.poll() is not None:
                     del running[trial.folder]
@@ -287,7 +282,7 @@ def run_all(trials: Sequence[Trial], jobs: int, device: str) -> None:
 
 
 def start(trial: Trial, device: str) -> subprocess.Popen:
-    """The ordinary trainer on one thread, in a process of its own, which locks the run's folder."""
+    """Start the ordinary trainer on one thread, in a process of its own, which locks the run's folder."""
     trial.folder.mkdir(parents=True, exist_ok=True)
     request = trial.folder.with_suffix(".json")
     write_text(request, json.dumps(trial.options.to_dict(), indent=2) + "\n")
@@ -307,11 +302,11 @@ def train_row(args: argparse.Namespace) -> None:
 
 
 def outcome(trial: Trial, process: subprocess.Popen) -> str:
-    """How a run has ended."""
+    """The scores of an ended run, or the reason why it has none."""
     scores = trial.scores()
     if scores is not None:
         return ", ".join(f"{name} {scores[name]:.4g}" for name in METRICS if name in scores)
-    if process.returncode <= 0:  # it has ended well, or a signal has ended it
+    if process.returncode <= 0:  # success, or ended by a signal
         state = trial.state()
         if state.endswith(f" {trial.options.train.steps}"):
             return "no score: data.validation matches no image"
@@ -320,20 +315,12 @@ def outcome(trial: Trial, process: subprocess.Popen) -> str:
     return f"failed: {lines[-1] if lines else f'status {process.returncode}'}"
 
 
-@contextmanager
-def stop_requested() -> Iterator[list[int]]:
-    """A list that SIGTERM and SIGINT fill; the handlers are put back at the end."""
-    received: list[int] = []
-    previous = {s: signal.signal(s, lambda number, _: received.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
 def report(name: str, trials: Sequence[Trial], seeds: Sequence[int]) -> str:
-    """The Markdown page: what was done, then the tables.  `trials` are finished, the reference's among them."""
+    """The Markdown page: a description, then the tables.
+
+    Args:
+        trials: finished runs, with some of the reference.
+    """
     by_row: dict[str, list[Trial]] = {}
     for trial in trials:
         by_row.setdefault(trial.row, []).append(trial)
@@ -380,7 +367,7 @@ def describe(options: Options) -> str:
 
 
 def held_out_pairs(files: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Number of validation pairs of each part: the images of a pair share their stem, in folders side by side."""
+    """Number of validation pairs of each part; the images of a pair have one stem, in neighbouring folders."""
     found: dict[str, set[tuple[PurePosixPath, str]]] = {}
     for file in files:
         if file["role"] == "validation":
@@ -396,7 +383,7 @@ def short_commit(commit: str | None) -> str:
 
 
 def part_scores(trials: Sequence[Trial], prefix: str) -> dict[str, list[float]]:
-    """The metrics of some runs, one value for each, from the columns that start with `prefix`."""
+    """Metric to one value per run, from the columns that start with `prefix`."""
     scores = [trial.scores() or {} for trial in trials]
     names = [name for name in METRICS if all(prefix + name in some for some in scores)]
     return {name: [some[prefix + name] for some in scores] for name in names}
@@ -414,13 +401,10 @@ def table(
     ]
     for row, trials in by_row.items():
         name = row if len(trials) == seeds else f"{row} ({len(trials)} of {seeds} seeds)"
-        parameters = trained_parameters(trials[0])
-        ratio = (
-            statistics.mean(times[row]) / statistics.mean(times[REFERENCE])
-            if all((times[row], times[REFERENCE]))
-            else 0
-        )
-        cells = [name, ROWS[row].what, f"{parameters / 1e3:.0f} k", f"{ratio:.2f}" if ratio else ""]
+        ratio = ""
+        if times[row] and times[REFERENCE]:
+            ratio = f"{statistics.mean(times[row]) / statistics.mean(times[REFERENCE]):.2f}"
+        cells = [name, ROWS[row].what, f"{trained_parameters(trials[0]) / 1e3:.0f} k", ratio]
         marks = []
         for metric, expected in reference.items():
             values = results[row].get(metric)
@@ -447,20 +431,22 @@ def score_text(values: Sequence[float], mark: str) -> str:
 
 
 def compare(values: Sequence[float], reference: Sequence[float]) -> str:
-    """'=' where the means differ by no more than the larger spread, else '+' or '-'; '' with fewer than two seeds."""
+    """'=' if the means differ by no more than the larger spread, else '+' or '-'; '' with fewer than two seeds."""
     if min(len(values), len(reference)) < 2:
         return ""
     difference = statistics.mean(values) - statistics.mean(reference)
     spread = max(max(some) - min(some) for some in (values, reference))
-    return "=" if abs(difference) <= spread else "+" if difference > 0 else "-"
+    if abs(difference) <= spread:
+        return "="
+    return "+" if difference > 0 else "-"
 
 
 def verdict(marks: Sequence[str]) -> str:
-    """A row's marks in a word; '' where some are missing."""
+    """A row's marks in a word; '' if some are missing."""
     if not all(marks):
         return ""
-    better, worse = "+" in marks, "-" in marks
-    return "mixed" if better and worse else "better" if better else "worse" if worse else "equal"
+    words = {(True, True): "mixed", (True, False): "better", (False, True): "worse", (False, False): "equal"}
+    return words["+" in marks, "-" in marks]
 
 
 if __name__ == "__main__":

@@ -2,18 +2,18 @@
 
 python scripts/benchmark.py --resolutions 640x480 1280x960 --precision float32 bfloat16 --references --profile
 
-Every row is measured in a fresh process: peak memory above what importing takes, the first image, then the median
-and spread of the following ones.  The floor is what the matrix products and transforms alone would take at the rates
-measured in the same run.  Weights are the released general ones, random where there are none of that size.
+Every row is measured in a fresh process: peak memory without that of importing, time of the first image, median and
+spread of the following ones.  The floor is the time of the matrix products and transforms alone, at the rates measured
+in the same run.  Weights are the released general ones, or random if none of that size are released.
 
-With `--references` plain convolutions of the sizes of published networks (see `REFERENCES`) are measured in the same
-run, and a second table gives our time over theirs: a ratio holds from machine to machine better than milliseconds do.
+--references also measures plain convolutions of the sizes of published networks (see `REFERENCES`), and prints a second
+table of our time over theirs: ratios vary less from machine to machine than milliseconds.
 
 python scripts/benchmark.py --device cuda --size base --precision bfloat16
 
-On a GPU the floor is the larger of two: all operations at the rate of a large product, and all bytes that no fusing of
-kernels saves (see `measuring.least_work`) at the rate of a large copy.  `share` is the floor's part of the measured
-time, `next` the operator that takes most of it.
+On a GPU the floor is the larger of two times: all operations at the rate of a large product, and the least bytes (see
+`measuring.least_work`) at the rate of a large copy.  `share` is the floor over the measured time, `next` the operator
+that takes most of it.
 """
 
 import argparse
@@ -65,9 +65,9 @@ COLUMNS = (
     "over_floor",
     "peak_MB",
 )
-ON_GPU = ("GB", "bound", "share", "next")  # columns added there
+ON_GPU = ("GB", "bound", "share", "next")  # further columns on a GPU
 KINDS = TASKS["ivf"].kinds  # of the two sources
-ENOUGH = 30  # seconds of timed images after which no further one is begun
+ENOUGH = 30  # seconds of timed images after which no further one is started
 GOALS = {("base", "1x640x480", "bfloat16"): {"median_s": 8e-3, "peak_MB": 1500}}  # on an H200
 
 
@@ -108,7 +108,7 @@ class Stacked(nn.Module):
 
 
 class Weighted(nn.Module):
-    """Mean of sources (S, B, 1, H, W) by weights that are found at `lines` pixels of the shorter side; (B, 1, H, W)."""
+    """Weighted mean of sources (S, B, 1, H, W), weights found at `lines` pixels of the shorter side; (B, 1, H, W)."""
 
     def __init__(self, layers: nn.Module, lines: int) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class Weighted(nn.Module):
 
 
 class Maximum(nn.Module):
-    """The largest of each source's features, (S, B, 1, H, W) as RGB, becomes the result (B, 3, H, W)."""
+    """Decode the maximum of the sources' features, (S, B, 1, H, W) to (B, 3, H, W)."""
 
     def __init__(self, each: nn.Module, together: nn.Module) -> None:
         super().__init__()
@@ -144,12 +144,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--repeats",
         type=int,
         default=5,
-        help="timed images after the first, fewer of those that take over 30 s together (%(default)s)",
+        help="timed images after the first, fewer if they take over 30 s together (%(default)s)",
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (%(default)s)")
     parser.add_argument("--device", default="auto", help="(%(default)s)")
     parser.add_argument("--tile", type=int, default=DEFAULT_TILE, help="tile for larger images, 0: never (%(default)s)")
-    parser.add_argument("--library", action="store_true", help="with what a fuser sets, not with all that scripts set")
+    parser.add_argument("--library", action="store_true", help="with the settings of a fuser, not those of programs")
     parser.add_argument("--references", action="store_true", help="beside plain convolutions of published sizes")
     parser.add_argument("--profile", action="store_true", help="print the operators that take most time")
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -213,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def ratios(rows: list[dict]) -> list[dict]:
-    """Of each row of ours: its median over that of each reference of the same pixels and precision."""
+    """For each of our rows, its median over that of each reference at the same pixels and precision."""
     medians = {(row["size"], row["pixels"], row["precision"]): row["median_s"] for row in rows}
     result = []
     for row in rows:
@@ -225,7 +225,7 @@ def ratios(rows: list[dict]) -> list[dict]:
 
 
 def network(size: str) -> nn.Module:
-    """The released network for all tasks, one with random weights where none is released, or a reference."""
+    """The released general network, one with random weights if none is released, or a reference."""
     if size in REFERENCES:
         return REFERENCES[size]()
     try:

@@ -1,12 +1,12 @@
-"""What fusing a folder of pairs costs beside the network: reading, colour and writing, which should overlap with it.
+"""Time of fusing a folder of pairs over that of the network alone: reading, colour and writing should overlap with it.
 
 python scripts/benchmark_folder.py --task ivf --size small --pairs 100
 python scripts/benchmark_folder.py --task ivf --root_path DATA/test --dataset IVF_MSRS
 
-The pairs are those of a data set, or the task's built-in samples at 640x480, in turn until there are so many.  A round
-fuses all of them twice: luminance that lies in memory, one pair after another with all threads ('network'), and copies
-of the files as `test_*_RGB.py` does, scores left out ('folder').  `ratio` is the folder's time over the network's,
-`start` the seconds from starting Python until the network was ready, `first` the first image.
+The pairs are those of a data set, or the task's built-in samples at 640x480, repeated as needed.  A round fuses all of
+them twice: luminance in memory, one pair after another with all threads ('network'), and copies of the files like
+`test_*_RGB.py`, without scores ('folder').  `ratio` is the folder's time over the network's, `start` the seconds from
+starting Python until the network was ready, `first` the first image.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--task", choices=TASKS, default="ivf", help="(%(default)s)")
     parser.add_argument("--size", choices=RELEASED_SIZES, default="small", help="released weights (%(default)s)")
     parser.add_argument("--root_path", type=Path, help="folder of data sets (default: built-in samples)")
-    parser.add_argument("--dataset", help="data set below it, of several subsets the first (default: the task's)")
+    parser.add_argument("--dataset", help="data set below it, its first subset (default: the task's)")
     parser.add_argument("--pairs", type=int, default=100, help="number of pairs (%(default)s)")
     parser.add_argument("--rounds", type=int, default=2, help="(%(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (%(default)s)")
@@ -105,7 +105,7 @@ def write_samples(root: Path, task: str) -> None:
 
 
 def copy_pairs(originals: SceneFolder, folder: SceneFolder, count: int) -> None:
-    """So many pairs, the originals in turn."""
+    """Copy the pairs in turn until there are `count`."""
     pairs, _ = find_scenes(originals.folders)
     for side in folder.folders:
         side.mkdir()
@@ -121,7 +121,7 @@ def read_lumas(folder: SceneFolder) -> Iterator[tuple[np.ndarray, ...]]:
 
 
 def network_seconds(fuser: Fuser, lumas: list[tuple[np.ndarray, ...]]) -> float:
-    """What the network takes for these pairs, one after another."""
+    """Seconds of the network for these pairs, one after another."""
     started = time.perf_counter()
     for pair in lumas:
         fuser.fuse_luminance(*pair)

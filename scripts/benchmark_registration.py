@@ -1,4 +1,4 @@
-"""How well pairs are registered: known affine movements, known smooth fields, and what fusing makes of the result.
+"""Accuracy of registration: known affine movements, known smooth fields, and scores of the fused results.
 
 python scripts/benchmark_registration.py --root_path DATA/test --datasets IVF IVF_MSRS MIF/PET-MRI --count 8
 python scripts/benchmark_registration.py --root_path DATA/train --datasets IVF IVF_M3FD --checks
@@ -6,21 +6,21 @@ python scripts/benchmark_registration.py --rendered 8 --heads 8
 python scripts/benchmark_registration.py --fields DATA/misaligned/IVF_MSRS --clean DATA/test/IVF_MSRS
 
 Known affine movements: source A is warped so that the corners move by up to 5 % of the width, and registered to B.  The
-corner error is the mean distance at the four corners, in pixels.  Pairs that are not aligned as they come cannot be
-better than that; the second figure is relative to the estimate on the pair as it comes, and the third is this one where
-B is not black: corners lie far from a head in the middle of its image.  --similar: turn, scale and shift only.  Known
-fields: the mean distance over the pixels, beside doing nothing and an affine estimate.  Times are of a machine that may
-do other work.
+first figure is the corner error, the mean distance at the four corners in pixels.  It includes the misalignment of the
+original pair; the second figure is relative to the estimate for the original pair.  The third is the second over the
+pixels where B is not black, since a head is far from the corners.  --similar: only turn, scale and shift.  Known
+fields: the mean distance over the pixels, beside no registration and an affine one.  Other work on the machine affects
+times.
 
---scores: the moved pairs are registered and fused, and compared with the fused pairs as they come, registered as well,
-in the rectangle where all hold data: each scored against its own sources, and all against the sources of the latter.
-Beside the estimate stands the known map: what it loses is lost by resampling twice, once in moving the image.
+--scores: moved and original pairs are registered, fused, and scored in the rectangle where all hold data: each against
+its own sources, and all against those of the original pair.  The known map is scored beside the estimate; its loss is
+that of resampling twice.
 
---checks: how many pairs are accepted as they come, moved as above, and of two different scenes (two for each pair); how
-long the misalignment score takes, of the processor; in how many image quarters registering the pairs as they come
-raises the correlation of their gradient strengths, which the estimate does not use.  --rendered: how far images that
-lie on each other are moved, and the corner error after known movements, affine and of perspective.  --heads: the
-corner error of rendered functional scans against the MRI that they lie on, as they lie and moved.
+--checks: number of accepted pairs: original, moved, and of different scenes (two per pair); processor time of the
+misalignment score; and the share of image quarters in which registering the original pair raises the correlation of
+gradient strengths, which the estimate does not use.  --rendered: displacement of aligned images, and corner error after
+known affine and perspective movements.  --heads: corner error of rendered functional scans against the aligned MRI,
+original and moved.
 """
 
 import argparse
@@ -49,8 +49,8 @@ from adasffuse.scenes.head import head
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import find_task
 
-OFFSET = 0.05  # of the width, how far corners move at most
-SHOWN = 0.1  # luminance of what is not black
+OFFSET = 0.05  # largest movement of the corners, of the width
+SHOWN = 0.1  # pixels of a higher luminance are not black
 FUNCTIONAL_BLUR = 3  # pixels, standard deviation
 SCORES = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
 
@@ -60,13 +60,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--root_path", type=Path, help="folder of data sets whose pairs are moved")
     parser.add_argument("--datasets", nargs="+", default=["IVF"], help="(IVF)")
     parser.add_argument("--count", type=int, default=8, help="pairs of each data set, evenly spread (%(default)s)")
-    parser.add_argument("--half", choices=("even", "odd"), help="only every second pair: choose on one, confirm on one")
+    parser.add_argument(
+        "--half", choices=("even", "odd"), help="every second pair: choose on one half, test on the other"
+    )
     parser.add_argument("--method", choices=("affine", "homography"), default="affine", help="(%(default)s)")
     parser.add_argument("--fields", type=Path, help="folder with infrared_warped/ and grid/NAME.npz")
     parser.add_argument("--clean", type=Path, help="data set of the same names, with infrared/ and visible/")
     parser.add_argument("--scores", action="store_true", help="also fuse, and compare with the aligned originals")
     parser.add_argument("--similar", action="store_true", help="known movements that turn, scale and shift only")
-    parser.add_argument("--checks", action="store_true", help="instead: what is accepted, and what it improves")
+    parser.add_argument("--checks", action="store_true", help="instead: which pairs are accepted, and improved")
     parser.add_argument("--rendered", type=int, default=0, metavar="N", help="rendered streets that are registered")
     parser.add_argument(
         "--heads", type=int, default=0, metavar="N", help="rendered functional scans and MRI, registered"
@@ -107,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def spread(scenes: list[Scene], count: int) -> list[Scene]:
-    """Some scenes, evenly over all."""
+    """`count` evenly spaced scenes."""
     count = min(count, len(scenes))
     return [scenes[k * len(scenes) // count] for k in range(count)]
 
@@ -132,13 +134,13 @@ def known_movement(size: tuple[int, int], rng: np.random.Generator, similar: boo
 
 
 def moved_by(image: Image, matrix: np.ndarray) -> Image:
-    """The image whose content lies where the matrix sends it."""
+    """The image with its content moved by the matrix."""
     size = image.pixels.shape[:2]
     return warp_image(image, Transform("affine", np.linalg.inv(matrix), size, size))
 
 
 def shift_of_content(matrix: np.ndarray, other: np.ndarray, image: Image) -> float:
-    """Mean distance of the places to which two matrices send what an image shows, in pixels there."""
+    """Mean distance between the pixels of an image that are not black under two matrices."""
     y, x = np.nonzero(luminance(image.pixels) > SHOWN)
     points = np.stack([x, y], axis=1)[None].astype(np.float64)
     gap = cv2.perspectiveTransform(points, matrix) - cv2.perspectiveTransform(points, other)
@@ -183,7 +185,7 @@ def affine_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str
 
 
 def checks_line(name: str, pairs: list[Sequence[Image]], measure: str, args: argparse.Namespace) -> str:
-    """What is accepted of some pairs, right and wrong, and whether the estimates improve what they do not use."""
+    """A line with the results of --checks for some pairs."""
     rng = np.random.default_rng(args.seed)
     right, moved, wrong, improved, seconds = 0, 0, 0, [], []
     for number, (a, b) in enumerate(pairs):
@@ -213,7 +215,7 @@ def accepted(moving: Image, target: Image, method: str, measure: str) -> Transfo
 
 
 def quarters_improved(before: Image, after: Image, target: Image) -> list[bool]:
-    """Of each quarter of an image, whether gradient strengths correlate better with the target's than before."""
+    """For each quarter of an image, whether gradient strengths correlate better with the target's than before."""
     strengths = [gradient_strength(luminance(image.pixels)) for image in (before, after, target)]
     height, width = strengths[0].shape
     known = np.ones((height, width), bool)
@@ -241,7 +243,7 @@ def rendered_pair(seed: int) -> tuple[Image, Image]:
 
 
 def rendered_lines(name: str, pairs: list[Sequence[Image]]) -> str:
-    """How far each method moves images that lie on each other, and what it leaves of known movements, pixels."""
+    """Displacement of aligned images by each method, and its errors after known movements, in pixels."""
     lines = [f"{len(pairs)} {name}"]
     kinds = {"affine": known_movement, "perspective": known_perspective}
     for method in METHODS:
@@ -267,7 +269,7 @@ def rendered_lines(name: str, pairs: list[Sequence[Image]]) -> str:
 
 
 def head_lines(count: int) -> str:
-    """Corner errors of rendered functional scans that lie on their MRI, and of the same moved, pixels."""
+    """Corner errors of rendered functional scans against their aligned MRI, original and moved, in pixels."""
     lines = [f"{count} rendered heads of 192x192 pixels, functional scans blurred by {FUNCTIONAL_BLUR} px"]
     for name in ("PET", "SPECT"):
         rng, errors, refused = np.random.default_rng(0), {"as they lie": [], "moved": []}, 0
@@ -287,13 +289,13 @@ def head_lines(count: int) -> str:
 
 
 def score_ratios(fuser, original: Image, b: Image, aligned: dict[str, Image]) -> dict[str, dict[str, float]]:
-    """Scores of fused pairs over those of the aligned original, where all of them hold data.
+    """Scores of fused pairs over those of the original pair, where all of them hold data.
 
     Args:
-        original: source A as it comes, aligned to `b`.
+        original: original source A, aligned to `b`.
         aligned: moved and aligned forms of source A, by name.
     Returns:
-        Ratios by metric, of each name twice: scored against its own sources, and against those of the original.
+        Name to metric to ratio, for each name scored against its own sources and against those of the original.
     """
     images = [original, *aligned.values(), b]
     valid = [np.ones(b.pixels.shape[:2], bool) if image.valid is None else image.valid for image in images]
@@ -318,7 +320,7 @@ def score_ratios(fuser, original: Image, b: Image, aligned: dict[str, Image]) ->
 
 
 def filled_rectangle(valid: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns of a rectangle of True: sides are cut off, that with the most missing first.
+    """Rows and columns of a rectangle of True, found by cutting off the side with most False until there is none.
 
     Raises:
         ImageError: there is none.
@@ -359,7 +361,7 @@ def fields(args: argparse.Namespace) -> Iterator[tuple[Image, Image, Image, np.n
 
 
 def undone(places: np.ndarray, displacement: np.ndarray) -> np.ndarray:
-    """Where the warped image shows what lies at some places of the infrared image, (H, W, 2)."""
+    """Positions in the warped image of some positions in the infrared image, (H, W, 2): inverts the displacement."""
     found = places.copy()
     for _ in range(20):
         at = cv2.remap(displacement, found[..., 0], found[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

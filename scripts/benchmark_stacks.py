@@ -3,11 +3,13 @@
 python scripts/benchmark_stacks.py --mef DATA/stacks/MEF --mff DATA/stacks/MFF --out results/stacks
 python scripts/benchmark_stacks.py --mff DATA/stacks/MFF --openfocus PATH/bin/openfocus
 python scripts/benchmark_stacks.py --memory 5 50 --megapixels 6
+python scripts/benchmark_stacks.py --moving
 
-Others are OpenCV's Mertens fusion, `enfuse` where that program is installed, and OpenFocus where --openfocus names it.
-MEF-SSIM (Ma et al., IEEE TIP 2015, doi:10.1109/TIP.2015.2442920) is over all images of the bracket, three scales.
-Sharpness is gradient energy (Gaussian mean of squared differences, 1.5 pixels) over that of the sharpest image at each
-pixel, at most 1, weighted by the latter: 1 for what is everywhere as sharp as the sharpest image.  Noise is sharp.
+Others are OpenCV's Mertens fusion, `enfuse` if it is installed, and OpenFocus if --openfocus names it.  MEF-SSIM (Ma et
+al., IEEE TIP 2015, doi:10.1109/TIP.2015.2442920) is over all images of the bracket, three scales.  Sharpness is
+gradient energy (Gaussian mean of squared differences, 1.5 pixels) over that of the sharpest image at each pixel, at
+most 1, weighted by the latter: 1 for a result that is everywhere as sharp as the sharpest image.  Noise counts as
+sharp.
 """
 
 import argparse
@@ -16,8 +18,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -25,8 +28,11 @@ import numpy as np
 import torch
 from measuring import format_rows
 from numpy import ndarray
+from skimage import data as photographs
 
 from adasffuse import load_fuser
+from adasffuse.choices import GHOSTS
+from adasffuse.data.synthesis import expose
 from adasffuse.files import check_outputs, printable
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import images_of
@@ -47,6 +53,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--align", default="none", help="of this package: none, translation or similarity")
     parser.add_argument("--out", type=Path, help="results are also written here")
     parser.add_argument("--memory", nargs="+", type=int, metavar="N", help="peak memory of stacks of N made images")
+    parser.add_argument(
+        "--moving", action="store_true", help="made brackets in which something moves: PSNR to those in which it stays"
+    )
     parser.add_argument("--megapixels", type=float, default=6, help="of these images (%(default)s)")
     return parser.parse_args(argv)
 
@@ -65,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     for task, folder, score in (("mef", args.mef, exposure_score), ("mff", args.mff, sharpness)):
         if folder:
             say(table(task, folder, score, args))
+    if args.moving:
+        say(ghosts())
     for count in args.memory or ():
         command = [sys.executable, __file__, "--one", str(count), str(args.megapixels), args.align]
         peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -73,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def methods(task: str, args: argparse.Namespace) -> dict[str, Method]:
-    """This package's sizes, and what else is there."""
+    """This package's sizes, and the other methods that are available."""
     options = StackOptions(align=args.align, depth="8")
     found: dict[str, Method] = {f"AdaSFFuse {size}": ours(task, size, options) for size in ("tiny", "small")}
     if task == "mef":
@@ -161,6 +172,48 @@ def sharpness(sources: list[ndarray], fused: ndarray) -> float:
 def gradient_energy(image: ndarray) -> ndarray:
     dx, dy = (cv2.Sobel(image, cv2.CV_32F, *order, ksize=1) for order in ((1, 0), (0, 1)))
     return cv2.GaussianBlur(dx * dx + dy * dy, (0, 0), 1.5)
+
+
+def ghosts() -> str:
+    """A table of brackets in which a photograph of 90x90 pixels moves by 70 from exposure to exposure."""
+    fuser = load_fuser("mef")
+    lines = [
+        "| photograph | exposures | kept, dB | removed, dB | removed, nothing moves, dB |",
+        "|---|---|---|---|---|",
+    ]
+    around = slice(130, 260), slice(60, 530)
+    for name, stops in product(("coffee", "chelsea", "astronaut", "rocket"), ((-2, 0, 2), (-3, -1.5, 0, 1.5, 3))):
+        with tempfile.TemporaryDirectory() as folder:
+            still, moving = (moving_bracket(Path(folder, str(step)), name, stops, step) for step in (0, 70))
+            truth = fuse_stack(fuser, still).pixels
+            kept, removed = (fuse_stack(fuser, moving, StackOptions(ghosts=how)).pixels for how in GHOSTS)
+            same = fuse_stack(fuser, still, StackOptions(ghosts="remove")).pixels
+        values = (
+            decibels(kept[around], truth[around]),
+            decibels(removed[around], truth[around]),
+            decibels(same, truth),
+        )
+        lines.append(f"| {name} | {len(stops)} | " + " | ".join(f"{value:.1f}" for value in values) + " |")
+    return "\n".join(lines)
+
+
+def moving_bracket(folder: Path, name: str, stops: Sequence[float], step: int) -> list[Path]:
+    """Exposures of one of scikit-image's photographs, with another one before it that moves by `step` pixels."""
+    scene = cv2.resize(getattr(photographs, name)(), (600, 400), interpolation=cv2.INTER_AREA)
+    thing = cv2.resize(photographs.camera()[60:260, 150:350], (90, 90), interpolation=cv2.INTER_AREA)
+    files = []
+    for number, stop in enumerate(stops):
+        image, left = scene.copy(), 250 + step * (number - len(stops) // 2)
+        image[150:240, left : left + 90] = thing[..., None]
+        files.append(folder / f"{number}.png")
+        write_image(files[-1], expose(image / np.float32(255), stop).astype(np.float32))
+    return files
+
+
+def decibels(image: ndarray, truth: ndarray) -> float:
+    """PSNR of 8-bit images; infinite where they are equal."""
+    error = np.square(image.astype(float) - truth).mean()
+    return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
 
 def peak_of(count: int, megapixels: float, align: str) -> str:

@@ -2,9 +2,9 @@
 
 python scripts/benchmark_training.py --size small base --precision float32 bfloat16 --crop 128 --batch 4 --processes 2
 
-Every row is measured in a fresh process (or so many, under torchrun) on images written to a temporary folder, with
-the trainer's own loader, loss and update.  Rates come from undisturbed steps; the shares come from further steps in
-which the end of each part is waited for:
+Every row is measured in a fresh process (or several, under torchrun) on images written to a temporary folder, with the
+trainer's own loader, loss and update.  Rates are from undisturbed steps; shares are from further steps that wait for
+the end of each part:
 
 data       waiting for the loader (with --workers 0: reading, cropping and stacking)
 forward    the network, sources sent to the device included
@@ -12,9 +12,9 @@ loss       its terms
 backward   gradients, with several processes their exchange included
 optimiser  the rest: clearing and clipping gradients, Adam, running average of the weights
 
-On a GPU the floor is three times that of a forward pass (see `measuring.least_work`; the backward pass makes two
-products of each), at the rates of a large product and a large copy; `share` is its part of a step, `next` the operator
-that takes most of the GPU's time.  Below the table stands what was chosen for the scan, and why.
+On a GPU the floor is three times that of a forward pass (see `measuring.least_work`; the backward pass has two products
+for each), at the rates of a large product and a large copy; `share` is the floor over the time of a step, `next` the
+operator that takes most of the GPU's time.  The backend of the scan is printed below the table, with the reason.
 """
 
 import argparse
@@ -61,7 +61,7 @@ from adasffuse.training.run import Run
 
 PARTS = ("data", "forward", "loss", "backward", "optimiser")
 COLUMNS = ("size", "precision", "crop", "batch", "processes", "patches_s", "step_s", "spread_s", *PARTS, "peak_MB")
-ON_GPU = ("GFLOP", "GB", "bound", "floor_s", "share", "next")  # columns added there
+ON_GPU = ("GFLOP", "GB", "bound", "floor_s", "share", "next")  # further columns on a GPU
 GOALS = {("base", "bfloat16", 128): 1000}  # patches per second on an H200
 NEVER = 10**9  # steps: the benchmark ends the loader, not the options
 
@@ -74,7 +74,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, nargs="+", default=[4], help="patches per step and process (4)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of each process (%(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="loader processes of each process (%(default)s)")
-    parser.add_argument("--processes", type=int, default=1, help="also measure this many at once (%(default)s)")
+    parser.add_argument("--processes", type=int, default=1, help="also measure this many processes (%(default)s)")
     parser.add_argument("--device", default="auto", help="(%(default)s)")
     parser.add_argument("--warmup", type=int, default=2, help="steps that are not timed (%(default)s)")
     parser.add_argument("--repeats", type=int, default=10, help="steps for the rate, and for the shares (%(default)s)")
@@ -142,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def write_images(root: Path, width: int, height: int, count: int = 8) -> None:
-    """Infrared-visible pairs of smooth noise, gray and colour, in the layout of data sets."""
+    """Write infrared-visible pairs of smooth noise, gray and colour, in the layout of data sets."""
     random = np.random.default_rng(0)
     for number in range(count):
         for folder, shape in (("infrared", (height, width)), ("visible", (height, width, 3))):
@@ -167,7 +167,7 @@ def run_options(args: argparse.Namespace, one: str, root: str, world: int) -> Op
 
 
 def measure(args: argparse.Namespace, one: str, root: str) -> dict[str, Any] | None:
-    """Rate, shares and peak memory of training in this process; under torchrun None in all but the first."""
+    """Rate, shares and peak memory of training in this process; None in all but the first process of torchrun."""
     keep_freed_memory(one_arena=True)
     torch.set_num_threads(args.threads)
     with join_processes(args.device) as processes:
@@ -193,7 +193,7 @@ def measure(args: argparse.Namespace, one: str, root: str) -> dict[str, Any] | N
 
 
 def step_work(run: Run, batch: dict[str, Any]) -> dict[str, float]:
-    """The least that a step must compute and move: three times a forward pass."""
+    """Least operations and bytes of a step: three times those of a forward pass."""
     with torch.no_grad():
         gflop, gigabytes = least_work(lambda: run.fuse(run.model, batch))
     return {"GFLOP": 3 * gflop, "GB": 3 * gigabytes}
@@ -245,7 +245,7 @@ def measure_shares(run: Run, batches: Iterator[dict], steps: int) -> dict[str, f
 
 @contextmanager
 def timed(owner: Any, name: str, spent: Counter[str], part: str, device: torch.device) -> Iterator[None]:
-    """Adds the seconds in the function `owner.name`, its queued work included, to `spent[part]`."""
+    """Add the seconds in the function `owner.name`, with its queued work, to `spent[part]`."""
     function: Callable = getattr(owner, name)
     own = name in vars(owner)
 

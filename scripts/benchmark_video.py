@@ -28,7 +28,7 @@ from adasffuse.scenes.street import night_scene
 
 NOISES = ((1, 1), (2, 2), (4, 4), (4, 1), (1, 4))  # gray levels of source A and B
 SEEDS = (3, 14, 21)  # of the streets
-SHARE = 0.2  # of a new frame's weights where they are smoothed over time
+SHARE = 0.2  # weight of a new frame when weights are smoothed over time
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def speed(fuser: Fuser, folder: Path, count: int, height: int = 480, width: int = 640) -> list[dict]:
-    """Frames per second of the steps alone, and of the whole."""
+    """Frames per second of each step alone, and of all together."""
     scene = night_scene(np.random.default_rng(SEEDS[0]), (height, width))
     rng = np.random.default_rng(0)
     paths = folder / "a.mp4", folder / "b.mp4"
@@ -98,7 +98,7 @@ def static(fuser: Fuser, frames: int = 6) -> Iterator[dict]:
 
 
 def moving(fuser: Fuser, frames: int = 12, step: int = 6) -> Iterator[dict]:
-    """A hot figure walks through a scene without noise: mean change of what stands still, 8-bit levels.
+    """A hot figure walks through a scene without noise: mean change of the static pixels, 8-bit levels.
 
     Near: 4 to 32 pixels from the figure; far: beyond.  Ghost: mean difference that smoothed weights would make where
     the figure has been, against each frame's own weights.
@@ -125,7 +125,7 @@ def moving(fuser: Fuser, frames: int = 12, step: int = 6) -> Iterator[dict]:
 
 
 def street(seed: int, height: int = 240, width: int = 320) -> tuple[np.ndarray, np.ndarray]:
-    """Infrared and visible image of a rendered street, reduced to half, which also halves the noise it comes with."""
+    """Infrared and visible image of a rendered street, reduced to half, which also halves its noise."""
     scene = night_scene(np.random.default_rng(seed), (2 * height, 2 * width))
     return tuple(cv2.resize(x, (width, height), interpolation=cv2.INTER_AREA) for x in (scene.infrared, scene.visible))
 

@@ -1,4 +1,4 @@
-"""Kill a training run at random moments and show that nothing is lost: it must end like one that never stopped.
+"""Kill a training run at random moments, and check that it ends with the same weights as a run without interruption.
 
 python scripts/kill_training.py --kills 20        (a tiny network on the built-in samples, in a temporary folder)
 """
@@ -23,7 +23,7 @@ from adasffuse.training.checkpoint import load_checkpoint, newest_checkpoint
 from adasffuse.training.options import Options, parse_options
 
 ROOT = Path(__file__).resolve().parents[1]
-NEVER = 10**9  # steps: a run that only a kill ends
+NEVER = 10**9  # steps of a run that only a kill ends
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def tiny_run(data: Path, steps: int) -> Options:
-    """Options of a run that spends much of its time on writing checkpoints; step sizes do not depend on `steps`."""
+    """Options of a run that spends much of its time writing checkpoints; step sizes do not depend on `steps`."""
     return parse_options(
         {
             "name": "tiny",
@@ -73,7 +73,7 @@ def tiny_run(data: Path, steps: int) -> Options:
 
 
 def train_and_kill(root: Path, run: Path, seconds: float) -> int:
-    """Start or continue the run, kill it `seconds` after its first new checkpoint; the step of the newest one."""
+    """Start or continue the run, kill it `seconds` after its first new checkpoint, and return the newest step."""
     before = set(run.glob("step_*.pt"))
     command = [sys.executable, "train_AdaSFFuse.py", "--opt", str(root / "run.json"), "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums depend on it

@@ -1,14 +1,13 @@
-"""How recipes do on a camera that they never saw: train without each camera in turn, score on that camera.
+"""Cross-validation over cameras: train recipes without each camera in turn, and score them on that camera.
 
 python scripts/leave_one_camera_out.py --opt first.json second.json --root_path DATA/train --steps 1500
 
 A camera is a data set of infrared and visible pairs (IVF, IVF_MSRS, ...).  For every options file and camera a network
-is trained on everything but that camera's pairs, in a folder of its own below --out, and fuses pairs of that camera as
-the test scripts do.  Run the same command again to go on after an interruption.  All recipes and the simple methods
-are ranked together, by VIFF, Qabf, SSIM, SCD and MI and by all eight metrics; the last table is the mean over cameras.
-Weights that a recipe starts from (train.init) or is taught by (teacher) may have seen the camera: a line below the
-tables names them.  An empty train.init begins with random weights.
---jobs 0 only tabulates what is trained.
+is trained without that camera's pairs, in a folder of its own below --out, and fuses them as the test scripts do.
+After an interruption run the same command again.  All recipes and the simple methods are ranked together, by VIFF,
+Qabf, SSIM, SCD and MI and by all eight metrics; the last table is the mean over cameras.  Weights that a recipe starts
+from (train.init) or that teach it (teacher) may have been trained on the camera; a line below the tables names them.
+An empty train.init means random weights.  --jobs 0 only tabulates trained networks.
 """
 
 import argparse
@@ -55,7 +54,7 @@ class Trial:
         """Whether the weights are those of the last step.
 
         Raises:
-            ValueError: the folder holds a run of other options, whose weights say nothing about this recipe.
+            ValueError: the folder holds a run of other options.
         """
         begun = self.weights.with_name("options.json")
         if begun.is_file():
@@ -118,7 +117,7 @@ def plan(args: argparse.Namespace) -> list[Trial]:
     """
     recipes = {path.stem: adapted(load_options(path, args.root_path), args) for path in args.opt}
     for name in recipes.keys() & BASELINES.keys():
-        raise ValueError(f"{name} is the name of a simple method; call the options file otherwise")
+        raise ValueError(f"{name} is the name of a simple method; rename the options file")
     cameras = args.cameras or sorted({camera for options in recipes.values() for camera in cameras_of(options)})
     return [
         Trial(recipe, camera, without_camera(options, camera, recipe), args.out)
@@ -128,10 +127,10 @@ def plan(args: argparse.Namespace) -> list[Trial]:
 
 
 def adapted(options: Options, args: argparse.Namespace) -> Options:
-    """Options with the size and the steps of the command line, which save but do not validate."""
+    """Options with the size and steps of the command line, without validation."""
     if args.size:
         values = options.to_dict() | {"size": args.size}
-        del values["model"]  # that of the size
+        del values["model"]  # so that it is that of the new size
         options = parse_options(values)
     steps = args.steps or options.train.steps
     log = replace(options.log, panel=0, validate=0, checkpoint=max(1, steps // 10), keep=1)
@@ -144,10 +143,10 @@ def cameras_of(options: Options) -> list[str]:
 
 
 def without_camera(options: Options, camera: str, recipe: str) -> Options:
-    """The run without a data set; its parts that had others train on these, with their shares of the batch.
+    """The run without a data set; the remaining infrared and visible parts share its part of the batch.
 
     Raises:
-        ValueError: the options do not have that data set, or nothing else.
+        ValueError: the options do not have that data set, or no other one.
     """
     if camera not in cameras_of(options):
         raise ValueError(f"{recipe} does not train on {camera}; its cameras are {', '.join(cameras_of(options))}")
@@ -166,7 +165,7 @@ def without_camera(options: Options, camera: str, recipe: str) -> Options:
 
 
 def earlier_weights(trials: Sequence[Trial]) -> list[str]:
-    """Weights of other runs that recipes learn from: 'first from general_small'."""
+    """Recipes and the weights of other runs from which they learn, e.g. 'first from general_small'."""
     pairs = {
         (trial.recipe, name)
         for trial in trials
@@ -179,7 +178,7 @@ def earlier_weights(trials: Sequence[Trial]) -> list[str]:
 def report(trials: Sequence[Trial], args: argparse.Namespace) -> str:
     """A table for each camera, and the means over them."""
     if not trials:
-        raise ValueError("nothing is trained yet; leave --jobs away")
+        raise ValueError("nothing is trained yet; leave out --jobs 0")
     texts, places, settings = [], [], Settings(DEFAULT_METRICS, cache=args.cache)
     earlier = earlier_weights(trials)
     unseen = "left out of training" if earlier else "never trained on"

@@ -1,5 +1,5 @@
-"""What the benchmark scripts share: seconds, peak memory, measuring in a fresh process, a table of the results; on GPUs
-the least that a network must compute and move, and what the GPU can at best.
+"""Shared by the benchmark scripts: time, peak memory, measuring in a fresh process, a table of the results; on GPUs the
+least operations and bytes of a network, and the best rates of the GPU.
 """
 
 import json
@@ -44,7 +44,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def forget_peak(device: torch.device) -> None:
-    """What a GPU held before no longer counts as its peak."""
+    """Reset the peak memory of a GPU."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
@@ -65,10 +65,10 @@ def _quickest(action: Callable[[], object], device: torch.device) -> float:
 
 
 def least_work(forward: Callable[[], object]) -> tuple[float, float]:
-    """GFLOP and GB of a network's forward pass that no fusing of kernels saves.
+    """GFLOP and GB of a network's forward pass that remain if all kernels are fused that can be.
 
-    Operations are those of convolutions and products.  Bytes are what convolutions, products, transforms and scans read
-    and write, each once; all that lies between them counts as fused into one of them, and so does the inside of a scan.
+    Operations are those of convolutions and products.  Bytes are those that convolutions, products, transforms and
+    scans read and write once; operations between them, and the inside of a scan, count as fused.
     """
     original, traffic = mamba.scan, _Traffic()
 
@@ -113,14 +113,14 @@ class _Traffic(TorchDispatchMode):
 def against_floor(
     seconds: float, precision: str, gflop: float, gigabytes: float, best: dict[str, float]
 ) -> dict[str, float | str]:
-    """What sets the floor ('FLOP' or 'GB'), its seconds, and the share of the measured seconds that it makes up."""
+    """The limiting resource ('FLOP' or 'GB'), the least seconds by it, and their share of the measured seconds."""
     times = {"FLOP": gflop / best[precision], "GB": gigabytes / best["copy"]}
     bound = max(times, key=times.__getitem__)
     return {"bound": bound, "floor_s": times[bound], "share": times[bound] / seconds}
 
 
 def largest_operator(action: Callable[[], object]) -> str:
-    """The operator whose kernels take most of a GPU's time, with its share: the next bottleneck."""
+    """The operator whose kernels take most of a GPU's time, with its share."""
     with profile() as trace:
         action()
         torch.cuda.synchronize()
@@ -130,7 +130,7 @@ def largest_operator(action: Callable[[], object]) -> str:
 
 
 def run_alone(command: Sequence[str], what: str) -> dict:
-    """The JSON object in the last line that a fresh process prints; if it fails, this one ends with its message."""
+    """The JSON object in the last line printed by a fresh process; exits with its message if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"measuring {what} failed:\n{done.stderr}")
@@ -145,4 +145,6 @@ def format_rows(columns: Sequence[str], rows: Sequence[dict]) -> str:
 
 
 def _text(value: object) -> str:
-    return str(value) if isinstance(value, str | int) else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+    if isinstance(value, str | int):
+        return str(value)
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"

@@ -8,11 +8,10 @@ python scripts/mix_weights.py a.safetensors --dark visible=2 --out night.safeten
 python scripts/mix_weights.py mff.safetensors --all_logits 8 --residual 0 --out sharp.safetensors
 
 The mean of two runs from the same start often generalises better than either (Wortsman et al., ICML 2022,
-arXiv:2203.05482).  The decoder's residual raises SCD and costs MI, VIFF and Qabf; a factor chooses between them without
-training.  Larger logits decide more sharply which source is shown, of sources of a kind that the network knows; of
-infrared and visible images those of the base are better left as they are.  A residual of 0 leaves the decoder out of
-the file.  With `--dark visible=2` nights stay dark: the infrared image's gray background is trusted less where a
-visible image of a night is dark.  `release_weights.py --file` releases the result.
+arXiv:2203.05482).  The decoder's residual raises SCD and costs MI, VIFF and Qabf; a factor trades them without
+training.  Larger logits choose between the sources more sharply; for infrared and visible images leave those of the
+base unchanged.  A residual of 0 removes the decoder from the file.  `--dark visible=2` keeps nights dark: the infrared
+background has less weight where a visible image of a night is dark.  `release_weights.py --file` releases the result.
 """
 
 import argparse
@@ -28,7 +27,7 @@ from adasffuse.files import check_outputs
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, read_record, save_weights
 
-NONE = -20.0  # logarithm of a factor of nothing
+NONE = -20.0  # logarithm of a factor that is practically 0
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -42,10 +41,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         ("--logits", "factor of the logits of a kind of source in all bands"),
         ("--fine_logits", "the same in all bands but the base"),
         ("--residual_of", "factor of the residual of a kind of source, 0: none"),
-        (
-            "--dark",
-            "what is added to the logit of the base of a kind of source where that is dark at night",
-        ),
+        ("--dark", "added to the logit of the base of a kind of source where it is dark at night"),
     ):
         parser.add_argument(option, nargs="+", default=[], type=kind_and_factor, metavar="KIND=X", help=what)
     parser.add_argument("--out", type=Path, required=True, help="file to write")
@@ -122,7 +118,7 @@ def not_negative(text: str) -> float:
 
 
 def kind_and_factor(text: str) -> tuple[str, float]:
-    """'focus=8' taken apart.
+    """Parse 'focus=8'.
 
     Raises:
         ArgumentTypeError: it is not a name and a number that is not negative.
@@ -135,7 +131,7 @@ def kind_and_factor(text: str) -> tuple[str, float]:
 
 
 def file_and_share(text: str) -> tuple[Path, float]:
-    """'a.safetensors=0.4' taken apart; the share is 1 where none is given."""
+    """Parse 'a.safetensors=0.4'; the default share is 1."""
     path, found, share = text.rpartition("=")
     if not found:
         return Path(text), 1.0
@@ -149,7 +145,7 @@ def file_and_share(text: str) -> tuple[Path, float]:
 
 
 def check_alike(networks: list[tuple[Path, AdaSFFuse, str]]) -> None:
-    """Refuse to mix networks of several shapes or tasks."""
+    """Raise ValueError for networks of different shapes or tasks."""
     first, model, task = networks[0]
     for path, other, its_task in networks[1:]:
         if (other.options, its_task) != (model.options, task):
@@ -157,7 +153,7 @@ def check_alike(networks: list[tuple[Path, AdaSFFuse, str]]) -> None:
 
 
 def mean(states: list[tuple[dict[str, Tensor], float]]) -> dict[str, Tensor]:
-    """Parameter by parameter, weighted by the shares."""
+    """Mean of each parameter, weighted by the shares."""
     total = sum(share for _, share in states)
     return {name: sum(state[name] * (share / total) for state, share in states) for name in states[0][0]}
 

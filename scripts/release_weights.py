@@ -5,10 +5,10 @@ python scripts/release_weights.py --run checkpoint/ivf --score_root DATA/test \
 
 python scripts/release_weights.py --of general_small --file small.safetensors --score_root DATA/test --half ...
 
-With --of the file was made from released weights, by `mix_weights.py` or `train_targets.py`, and the card keeps what it
-says of the run.  Weights of several tasks (`general`) are scored on data sets of each.  With --half, parameters are
-stored in half precision except those of HALF_KEEPS; the scores on the card are always those of the very file that is
-released.  `update_cards.py` renews them without a run, `write_tables.py` writes the tables of the docs.
+--of: the file was made from released weights by `mix_weights.py` or `train_targets.py`; the card keeps its description
+of the run.  Weights of several tasks (`general`) are scored on data sets of each.  --half stores parameters in half
+precision, except HALF_KEEPS; the scores on the card are always those of the released file.  `update_cards.py` updates
+scores without a run, `write_tables.py` writes the tables of the docs.
 """
 
 import argparse
@@ -33,10 +33,10 @@ from adasffuse.process import keep_freed_memory
 from adasffuse.training.options import Options, load_options
 
 RELEASED = Path(__file__).resolve().parents[1] / "adasffuse" / "weights"
-# Ends of the names of what stays float32 in half-precision files: A, dt, D of the scan, wavelet and spectral filters.
+# Endings of names of parameters that stay float32: A, dt, D of the scan, wavelet and spectral filters, gains.
 HALF_KEEPS = (".A_log", ".dt_bias", ".D", ".low_pass", ".high_pass", ".frequency.weight", ".log_gain")
 LICENCE = "weights fitted to images with research terms of their owners; the code alone is MIT"
-DATA_LICENCES = {  # as the repositories that we had the images from state them
+DATA_LICENCES = {  # as stated by the repositories of the images
     "ivf": "RoadScene (hanna-xu/RoadScene) and M3FD (TarDAL): no licence stated, ask for citation; MSRS (PIAFusion, "
     "SuperFusion): MIT; EPFL RGB-NIR: none stated",
     "mef": "MEFB (xingchenzhang/MEFB): no licence stated, asks for citation",
@@ -67,17 +67,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--extra", nargs="+", default=[], type=Path, metavar="DIR", help="sets outside the usual layout"
     )
     parser.add_argument(
-        "--every", nargs="+", default=[], type=set_and_step, metavar="NAME=N", help="of a set every Nth pair by name"
+        "--every", nargs="+", default=[], type=set_and_step, metavar="NAME=N", help="score every Nth pair of a set"
     )
     parser.add_argument("--data", required=True, help="what the weights were fitted to, for the card")
     parser.add_argument("--limits", required=True, help="what users should know, for the card")
     parser.add_argument("--data_licence", help="terms of these data (default: those of the development data)")
-    parser.add_argument("--hardware", help="(default: what the run's manifest says)")
+    parser.add_argument("--hardware", help="for the card (default: that of the run's manifest)")
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="auto", help="of the network for scoring (%(default)s)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes that score (all cores)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes for scoring (all cores)")
     args = parser.parse_args(argv)
     if not (args.datasets or args.extra) or bool(args.datasets) != bool(args.score_root):
         parser.error("give --score_root with --datasets, or --extra, or all three")
@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def release(args: argparse.Namespace) -> Path:
-    """Score what will be released, then put it and its card into the package; nothing is changed where this fails."""
+    """Score the file to be released, then put it and its card into the package; on failure nothing is changed."""
     source = Path(args.file) if args.of else args.run / args.file
     with tempfile.TemporaryDirectory() as folder:
         model, task = load_weights(source)
@@ -137,12 +137,12 @@ def release(args: argparse.Namespace) -> Path:
 
 
 def card_of(name: str, model: AdaSFFuse, task: str, source: Path) -> dict:
-    """The card of released weights, of which `source` holds a network of that shape, or what can be made from it.
+    """The card of released weights, after checking that the network of `source` can derive from them.
 
-    That may know `dark` and `targets`, and have no `residual`.
+    It may have other `dark` and `targets`, and lack the `residual`.
 
     Raises:
-        ValueError: no such weights, or those of another task or shape.
+        ValueError: no such weights, or they have another task or shape.
     """
     path = RELEASED / f"{name}.json"
     if not path.is_file():
@@ -159,10 +159,10 @@ def card_of(name: str, model: AdaSFFuse, task: str, source: Path) -> dict:
 
 
 def write_half(source: Path, target: Path) -> None:
-    """The weights of a file in half precision, except those of HALF_KEEPS; its header is kept.
+    """Write the weights of a file in half precision, except HALF_KEEPS, with the same record.
 
     Raises:
-        ValueError: a value exceeds what half precision can hold.
+        ValueError: a value exceeds the range of half precision.
     """
     state = load_file(source)
     for name, value in state.items():
@@ -175,7 +175,7 @@ def write_half(source: Path, target: Path) -> None:
 
 
 def recipe(options: Options) -> dict:
-    """The run's options without where things lay on this machine, which helps nobody."""
+    """The run's options without the paths of this machine."""
     values = options.to_dict()
     for part in values["parts"]:
         part["data"]["root_path"] = Path(part["data"]["root_path"]).name
@@ -189,7 +189,7 @@ def _run_and_file(weights: str) -> str:
 
 
 def trained_with(run: Path, hardware: str | None) -> dict:
-    """Hardware, versions and data fingerprint out of the run's manifest, as far as it has one."""
+    """Hardware, versions and data fingerprint from the run's manifest, if there is one."""
     path = run / "manifest.json"
     if not path.is_file():
         return {"hardware": hardware or "not recorded"}
@@ -227,7 +227,7 @@ def data_licence(options: Options) -> str:
 
 
 def limits(text: str, options: dict) -> str:
-    """What users should know; whoever trained on the PET-MRI slices says how they were split."""
+    """The limits for the card, with a remark on the PET-MRI split if these slices were trained on."""
     names = [name for part in options["parts"] for name in part["data"]["datasets"]]
     pet = any(name.startswith("MIF") and ("/" not in name or "PET" in name) for name in names)
     return f"{text} {PET_LIMIT}" if pet and "subject-independent" not in text else text

@@ -2,8 +2,8 @@
 
 python scripts/score_focus.py --photographs DATA/MFF_sharp --pattern "urban_*" --weights mine.safetensors --json s.json
 
-One image of a pair is sharp in a random near region, the other in the rest.  What is out of focus is blurred by a
-disc of 2 to 6 pixels radius, the near region spreading over the far one; a Gaussian softens the region's border.
+One image of a pair is sharp in a random near region, the other in the rest.  The other region is blurred by a disc of 2
+to 6 pixels radius; a blurred near region spreads over the far one, and a Gaussian softens the border.
 """
 
 import argparse
@@ -34,13 +34,13 @@ from adasffuse.process import run_program, say
 
 METRICS = ("PSNR_GT", "SSIM_GT")
 RADIUS = (2.0, 6.0)  # pixels
-MARGIN = 16  # pixels around a pair that are cut off, where the blur does not know what lies beyond
+MARGIN = 16  # pixels cut off around a pair, where the blur lacks its surroundings
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=Path, required=True, metavar="DIR", help="folder of sharp photographs")
-    parser.add_argument("--pattern", default="*", help="stems of those to take, e.g. 'urban_*' (%(default)s)")
+    parser.add_argument("--pattern", default="*", help="pattern of their stems, e.g. 'urban_*' (%(default)s)")
     parser.add_argument("--count", type=int, metavar="N", help="only N of them, evenly spaced")
     parser.add_argument(
         "--weights", default="released", metavar="FILE", help="weights file, or 'released' (%(default)s)"
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def photographs(folder: Path, pattern: str, count: int | None) -> list[Path]:
-    """Image files whose stems match, sorted; `count` evenly spaced ones where it is given.
+    """Image files whose stems match, sorted; `count` evenly spaced ones if it is given.
 
     Raises:
         ImageError: none matches.
@@ -108,7 +108,7 @@ def photographs(folder: Path, pattern: str, count: int | None) -> list[Path]:
 
 
 def pairs(files: list[Path], edge: float, seed: int) -> Iterator[tuple[str, ndarray, ndarray, ndarray]]:
-    """Name, both sources and truth, (H, W) uint8, of every photograph; a pair depends on seed and name alone."""
+    """Name, both sources and truth, (H, W) uint8, of every photograph; a pair depends only on seed and name."""
     for file in files:
         image = quantise(luminance(read_image(file).pixels), "8")
         if min(image.shape) < 4 * MARGIN:
@@ -120,7 +120,7 @@ def pairs(files: list[Path], edge: float, seed: int) -> Iterator[tuple[str, ndar
 
 
 def focus_pair(image: ndarray, edge: float, rng: np.random.Generator) -> tuple[ndarray, ndarray]:
-    """A photograph, (H, W) in [0, 1], focused near and focused far; every other one has borders that follow objects."""
+    """A photograph, (H, W) in [0, 1], focused near and focused far; every second one has borders along objects."""
     height, width = image.shape
     depth = smooth_noise(height, width, tuple(rng.integers(3, 9, size=2)), rng)
     if rng.random() < 0.5:

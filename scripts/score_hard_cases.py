@@ -43,7 +43,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--baselines", default=",".join(BASELINES), metavar="LIST", help="(%(default)s)")
     parser.add_argument("--count", type=int, default=8, help="cases of each kind; pairs evenly spaced (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other cases (%(default)s)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="save what every method makes of every case, as PNG")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="save the results of all methods on all cases, as PNG")
     parser.add_argument("--json", type=Path, metavar="FILE", help="scores of every case")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
     args = parser.parse_args(argv)
@@ -85,9 +85,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def fusion_methods(args: argparse.Namespace) -> dict[str, Fuse]:
-    """Networks, baselines, and each source alone as what to compare with."""
+    """The compared methods: networks, baselines, and each source alone."""
     stems = [Path(file).stem for file in args.weights]
-    names = stems if len(set(stems)) == len(stems) else args.weights  # runs all call theirs weights.safetensors
+    names = stems if len(set(stems)) == len(stems) else args.weights  # all runs write weights.safetensors
     files = dict(zip(names, args.weights)) or {f"AdaSFFuse {args.size or DEFAULT_SIZE}": None}
     load = partial(load_fuser, "ivf", args.size, device=args.device)
     methods = {name: load(weights=file).fuse_luminance for name, file in files.items()}
@@ -96,7 +96,7 @@ def fusion_methods(args: argparse.Namespace) -> dict[str, Fuse]:
 
 
 def cases(args: argparse.Namespace) -> Iterator[tuple[str, GlareCase | NightCase]]:
-    """Named cases; each depends on the seed and its number alone."""
+    """Named cases; each depends only on the seed and its number."""
     for number in range(args.count):
         yield f"night_{number:02d}", night_scene(np.random.default_rng((args.seed, 0, number)))
     if args.infrared:
@@ -107,7 +107,7 @@ def cases(args: argparse.Namespace) -> Iterator[tuple[str, GlareCase | NightCase
 
 
 def panel(case: GlareCase | NightCase, fused: dict[str, ndarray], scores: dict[str, dict[str, float]]) -> ndarray:
-    """The sources in the first row, what the methods make of them below, each with its scores."""
+    """A panel with the sources in the first row and the methods' results below, with their scores."""
     shown = [(name, image) for name, image in fused.items() if not name.endswith(" alone")]
     shown = [(f"{name}: {caption(scores[name])}", image) for name, image in shown]
     sources = [(name, quantise(getattr(case, name), "8")) for name in ("infrared", "visible")]
@@ -126,7 +126,7 @@ def mean_scores(scores: Scores, method: str, kind: str = "") -> dict[str, float]
 
 
 def table(scores: Scores) -> str:
-    """One line per method, the best total first; recovery of night scenes and of glare pairs apart and together."""
+    """One line per method, the best total first; recovery of night scenes and glare pairs, apart and together."""
     kinds = {kind: sum(name.startswith(kind) for name in scores) for kind in ("night", "glare")}
     head = ["method", "recovery night↑", "pairs↑", "all↑", "fog↓", "targets↑", "detail↑", "total↑"]
     lines = []
@@ -148,7 +148,7 @@ def cells(values: dict[str, float]) -> list[str]:
 
 
 def as_json(scores: Scores) -> dict:
-    """Means, totals and the scores of every case; null where a case has no such score."""
+    """Means, totals and the scores of every case; null if a case has no such score."""
 
     def plain(values: dict[str, float]) -> dict[str, float | None]:
         return {name: None if math.isnan(value) else value for name, value in values.items()}

@@ -1,11 +1,12 @@
-"""Scores of networks on pairs that were held out of training: those of `data.validation` in an options file, whole.
+"""Scores of networks on pairs held out of training by `data.validation` of an options file, at full size.
 
 python scripts/score_held_out.py --weights general_small mine.safetensors --root_path DATA/train \\
     --opt options/train_AdaSFFuse_general_small.json --groups day='*D' night='*N'
 
 Every data set of the options gets a table with the networks and the simple methods, ranked together by VIFF, Qabf,
-SSIM, SCD and MI, and by all eight metrics; with --groups also one for those of its pairs that fit a pattern.  Below
-stand the rendered night streets of score_hard_cases.py.  score_focus.py scores multi-focus pairs against a truth.
+SSIM, SCD and MI, and by all eight metrics; with --groups also one for the pairs that match a pattern.  The rendered
+night streets of score_hard_cases.py are scored below the tables.  score_focus.py scores multi-focus pairs against a
+truth.
 """
 
 import argparse

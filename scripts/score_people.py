@@ -1,14 +1,14 @@
-"""How well fused images show people, and how much else is raised as if it were one, by boxes.
+"""Score how well fused images show people, and how much else is raised by mistake, on boxed pairs.
 
 python scripts/score_people.py LLVIP ROADSCENE=scripts/people/roadscene.json --weights general_tiny mine.safetensors
 
-DATA holds infrared/, visible/, classes.txt and Annotations/, DATA=FILE pairs and a COCO file of people's boxes, where
-those of the class 'ignored' may hold some.  Each data set gets a table with a row for each network, by luminance:
+DATA holds infrared/, visible/, classes.txt and Annotations/.  DATA=FILE: pairs, and a COCO file of people's boxes;
+boxes of the class 'ignored' may hold people.  Each data set gets a table with a row per network, measured on luminance:
 
-  bare       share of their infrared contrast, all people together, that is kept without people being raised
+  bare       sum of the people's contrasts over its sum in the infrared images, without raising people
   retention  the same with people raised
-  mean       its mean over frames, as `adasffuse score --boxes` gives it
-  elsewhere  of a thousand pixels outside of these boxes, those that are raised by more than 8 levels
+  mean       mean of retention over frames, as in `adasffuse score --boxes`
+  elsewhere  pixels outside the boxes that are raised by more than 8 levels, per thousand
 """
 
 import argparse
@@ -34,17 +34,17 @@ from adasffuse.inference import Fuser
 from adasffuse.metrics.targets import target_contrasts
 from adasffuse.process import run_program, say
 
-RAISED = 8  # levels, beyond which a pixel counts as raised
+RAISED = 8  # a pixel that is brighter by more levels counts as raised
 
 
 class Seen(NamedTuple):
-    """What one frame shows: contrasts of its people together in gray levels, and pixels outside of their boxes."""
+    """Measurements of one frame."""
 
-    infrared: float
-    bare: float
-    shown: float
-    raised: int
-    outside: int
+    infrared: float  # sum of the people's contrasts in the infrared image, gray levels
+    bare: float  # the same in the image fused without raising people
+    shown: float  # the same with people raised
+    raised: int  # raised pixels outside the boxes
+    outside: int  # pixels outside the boxes
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -84,10 +84,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def boxed_frames(name: str) -> list[Frame]:
-    """The frames of a data set, or those that a COCO file names, with all their boxes.
+    """The frames of a data set, or of its COCO file, with all their boxes.
 
     Raises:
-        ImageError: no pairs, no boxes, or they do not fit each other.
+        ImageError: no pairs, no boxes, or they do not match.
     """
     data, _, file = name.partition("=")
     classes = BOXED if file else listed_classes(Path(data), "detect") or BOXED
@@ -95,7 +95,7 @@ def boxed_frames(name: str) -> list[Frame]:
 
 
 def seen(frames: Sequence[Frame], bare: Fuser, released: Fuser) -> Iterator[Seen]:
-    """What fusers without and with people raised make of each frame."""
+    """Fuse and measure each frame, without and with people raised."""
     for frame in frames:
         infrared, visible = (quantise(luminance(read_image(path).pixels), "8") for path in frame.pair())
         results = [fuser.fuse(infrared, visible) for fuser in (bare, released)]
@@ -103,7 +103,7 @@ def seen(frames: Sequence[Frame], bare: Fuser, released: Fuser) -> Iterator[Seen
 
 
 def seen_in(infrared: ndarray, bare: ndarray, shown: ndarray, frame: Frame) -> Seen:
-    """Of images (H, W) uint8: the infrared one, and the fused ones without and with people raised."""
+    """Measure a frame: infrared image, and images fused without and with people raised, each (H, W) uint8."""
     boxes = frame.boxes.boxes
     outside = np.ones(infrared.shape, bool)
     for box in of_classes(boxes, (*PEOPLE, UNSURE)):

@@ -39,9 +39,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--root_path", type=Path, metavar="DIR", help="folder of data sets")
     parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="e.g. IVF_MSRS, MIF, MIF/PET-MRI")
     parser.add_argument("--extra", nargs="+", default=[], type=Path, metavar="DIR", help="with infrared/ and visible/")
-    parser.add_argument("--pairs", type=int, metavar="N", help="of every set only N pairs, evenly spaced")
+    parser.add_argument("--pairs", type=int, metavar="N", help="score only N pairs of every set, evenly spaced")
     parser.add_argument(
-        "--every", nargs="+", default=[], type=set_and_step, metavar="NAME=N", help="of a set every Nth pair by name"
+        "--every", nargs="+", default=[], type=set_and_step, metavar="NAME=N", help="score every Nth pair of a set"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="keep the fused images in DIR/NAME")
     parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help="of scores (%(default)s)")
@@ -102,7 +102,7 @@ def as_text(scored: Scored) -> str:
 
 
 def check_lines(scored: Scored) -> list[str]:
-    """What is no score of single results, or what only this task asks for, a line each."""
+    """Identity error, and scores that only this task has, a line each."""
     checks = scored.checks
     lines = [identity_text(checks["identity_error"])]
     if "MEF_SSIM" in checks:

@@ -1,10 +1,10 @@
-"""Fusing and scoring sets of pairs as the programs do it: the saved files, beside simple methods.
+"""Shared by the scoring scripts: fuse sets of pairs like the programs, and score the saved files beside simple methods.
 
-Methods are ranked by VIFF, Qabf, SSIM, SCD and MI; EN, SD and SF reward noise and are reported without a rank, as are
-spurious brightness and, of infrared sets with a folder `Annotations` beside the sources, target retention.  The sources
-of two pairs of every set are fused with themselves.  Multi-exposure sets also get MEF-SSIM, with OpenCV's Mertens
-fusion in colour beside the others, and the highlights that a result clips though a source holds them; coloured medical
-sets the fidelity of the chroma.
+Methods are ranked by VIFF, Qabf, SSIM, SCD and MI.  EN, SD and SF reward noise and are reported without a rank; so are
+spurious brightness and, for infrared sets with a folder `Annotations` beside the sources, target retention.  The
+identity error is measured on two pairs of every set.  Multi-exposure sets also get MEF-SSIM, with OpenCV's Mertens
+fusion in colour as a further method, and the share of highlights that a result clips although a source holds them;
+coloured medical sets get the fidelity of the chroma.
 """
 
 import argparse
@@ -37,14 +37,14 @@ from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import TASKS, Task, find_task
 
 RANKED = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
-BESIDE = ("Spurious", "Retention")  # scores that never rank; the second needs boxes
+BESIDE = ("Spurious", "Retention")  # scores that are never ranked; the second needs boxes
 REPORTED = ("EN", "SD", "SF", "Spurious")
 ANNOTATIONS = "Annotations"  # folder of Pascal VOC files beside the sources
-IDENTITY_PAIRS = 2  # of every set, evenly spaced, whose sources are fused with themselves
+IDENTITY_PAIRS = 2  # pairs of every set, evenly spaced, for the identity error
 # Contrast, saturation and exposure exponents of Mertens fusion in colour: the paper's, and OpenCV's defaults.
 COLOR_MERTENS = {"mertens colour": (1, 1, 1), "mertens colour, OpenCV defaults": (1, 1, 0)}
-CLIPPED, HELD = 254, (20, 235)  # levels: a result from the first on is white, a source within the others shows detail
-CHROMA_LEVELS = 2  # how far Cb and Cr of a saved file may be off
+CLIPPED, HELD = 254, (20, 235)  # levels: a result is white from the first on, a source shows detail within the others
+CHROMA_LEVELS = 2  # tolerance of Cb and Cr in a saved file
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Scored:
         return len(self.table.common_names())
 
     def place(self) -> int:
-        """Ours among all methods by mean rank, 1 the first; ties share the better place."""
+        """Our place among all methods by mean rank, from 1; ties share the better place."""
         ranks = self.table.mean_ranks()
         return 1 + sum(rank < ranks[METHOD] for rank in ranks.values())
 
@@ -86,7 +86,7 @@ class Scored:
 
 
 def chosen_sets(root: Path | None, datasets: Sequence[str], extra: Sequence[Path]) -> list[tuple[Task, SceneFolder]]:
-    """Task and folders of data sets below a root, one entry per subset, and of pairs that lie outside of that layout.
+    """Task and folders of data sets below a root, one entry per subset, and of sets outside that layout.
 
     Raises:
         SceneError: a data set or one of its folders is missing.
@@ -125,11 +125,11 @@ def score_sets(
     """Fuse and score sets of pairs, one after the other.
 
     Args:
-        fusers: by id of the task.
+        fusers: fuser by id of the task.
         settings: convention and cache of the scores; its metrics are not used.
-        pairs: of every set only so many pairs, evenly spaced.
-        every: by name of a set, N: of its pairs, sorted by name, only every Nth, from the first on.
-        out: where fused images are kept.
+        pairs: number of evenly spaced pairs per set; None: all.
+        every: name of a set to N: only every Nth of its pairs, sorted by name, from the first on.
+        out: folder for the fused images; None: they are not kept.
     Raises:
         ImageError: a pair cannot be read or fused.
         ValueError: `every` names a set that is not among these.
@@ -155,7 +155,7 @@ def score_set(
     workers: int | None,
     boxes: Path | None = None,
 ) -> Scored:
-    """Fuse a folder of pairs to `save_dir`, score files and baselines; `boxes` may hold those of infrared pairs."""
+    """Fuse a folder of pairs to `save_dir` and score files and baselines; `boxes` may hold boxes of infrared pairs."""
     report = fuse_folder(fuser, folder, save_dir)
     if report.failed:
         name, reason = report.failed[0]
@@ -169,7 +169,7 @@ def score_set(
     def score(methods: Mapping, metrics: tuple[str, ...], beside: tuple[str, ...] = ()) -> ScoreTable:
         chosen = replace(settings, metrics=metrics, beside=beside)
         table = score_pairs(pairs, methods, settings=chosen, workers=workers, annotations=annotations)
-        if table.unscored:  # a table for a card is complete or none
+        if table.unscored:  # a card needs complete scores
             raise ImageError(f"{folder.name}: {'; '.join(table.notes())}")
         return table
 
@@ -264,7 +264,7 @@ def night_total(weights: str | Path, count: int, seed: int = 0, device: str = "a
 
 
 def set_and_step(text: str) -> tuple[str, int]:
-    """'IVF_LLVIP=2' taken apart.
+    """Parse 'IVF_LLVIP=2'.
 
     Raises:
         ArgumentTypeError: it is not a name and a positive whole number.
@@ -278,14 +278,14 @@ def set_and_step(text: str) -> tuple[str, int]:
 def some_pairs(
     folder: SceneFolder, count: int | None, step: int, where: Path, patterns: Sequence[str | None] | None = None
 ) -> SceneFolder:
-    """A copy of a folder below `where`, with every `step`th pair; of these `count`, evenly spaced, or all of fewer."""
+    """Copy a folder below `where`, with every `step`th pair, and of these `count` evenly spaced ones or all."""
     found, _ = find_scenes(folder.folders, patterns)
     pairs = found[::step]
     return copy_pairs(folder, spaced(pairs, count or len(pairs)), where)
 
 
 def copy_pairs(folder: SceneFolder, pairs: Sequence[Scene], where: Path) -> SceneFolder:
-    """A copy of a folder below `where` with some of its pairs, whose files have the names of the pairs."""
+    """Copy a folder below `where` with some of its pairs, whose files are named like the pairs."""
     copy = SceneFolder(folder.name, tuple(where / source.name for source in folder.folders))
     for pair in pairs:
         for source, target in zip(pair.paths, copy.folders):
@@ -295,12 +295,12 @@ def copy_pairs(folder: SceneFolder, pairs: Sequence[Scene], where: Path) -> Scen
 
 
 def spaced(pairs: Sequence[Scene], count: int) -> list[Scene]:
-    """`count` evenly spaced pairs, or all where there are fewer."""
+    """`count` evenly spaced pairs, or all if there are fewer."""
     return [pairs[i] for i in sorted({round(i) for i in np.linspace(0, len(pairs) - 1, count)})]
 
 
 def color_mertens(pairs: Sequence[Scene], where: Path) -> dict[str, dict[str, Path]]:
-    """Method to stem to file of OpenCV's exposure fusion in colour, saved as PNG below `where`."""
+    """OpenCV's exposure fusion in colour, saved as PNG below `where`: method to stem to file."""
     files: dict[str, dict[str, Path]] = {method: {} for method in COLOR_MERTENS}
     for pair in pairs:
         a, b = (quantise(image.pixels, "8") for image in read_scene(pair))
@@ -313,7 +313,7 @@ def color_mertens(pairs: Sequence[Scene], where: Path) -> dict[str, dict[str, Pa
 
 
 def clipped_highlights(pairs: Sequence[Scene], methods: Mapping[str, Mapping[str, Path] | None]) -> dict[str, float]:
-    """Of the pixels that a source holds (Y within HELD), the share that a result shows white; mean over images."""
+    """Share of white pixels in a result among those that a source holds (Y within HELD), mean over images."""
     shares: dict[str, list[float]] = {method: [] for method in methods}
     for pair in pairs:
         a, b = (luminance(image.pixels) for image in read_scene(pair))
@@ -326,15 +326,15 @@ def clipped_highlights(pairs: Sequence[Scene], methods: Mapping[str, Mapping[str
 
 
 def chroma_fidelity(pairs: Sequence[Scene], files: Mapping[str, Path]) -> dict[str, float]:
-    """How well saved images keep the chroma of source A, over all pixels of all pairs in which it has colour.
+    """Fidelity of the chroma of source A in saved images, over all pixels of all pairs in which it has colour.
 
     Returns:
-        max_angle_degrees: largest turn of the chroma before rounding, where it is one level or more;
-        gamut_forced: share of coloured pixels that the gamut shrank;
-        within_levels: share of the other pixels whose Cb and Cr in the file are within CHROMA_LEVELS of the source's,
-        which 8-bit sources allow to hold exactly; max_levels: their largest difference;
-        forced_within_levels: share of shrunk pixels that are as near to what the gamut allows.
-        Empty where nothing has colour.
+        max_angle_degrees: largest rotation of the chroma before rounding, where it is one level or more;
+        gamut_forced: share of coloured pixels whose chroma was shrunk to fit the gamut;
+        within_levels: share of the other pixels whose Cb and Cr are within CHROMA_LEVELS of the source's;
+        max_levels: largest difference of these;
+        forced_within_levels: share of shrunk pixels within CHROMA_LEVELS of the fitted chroma.
+        Empty if no source has colour.
     """
     turns, forced, free_off, forced_off = [], [], [], []
     for pair in pairs:
@@ -368,12 +368,12 @@ def chroma_fidelity(pairs: Sequence[Scene], files: Mapping[str, Path]) -> dict[s
 
 
 def rounded(value: float, digits: int = 4) -> float | None:
-    """JSON has no NaN: null."""
+    """A rounded value for JSON, which has no NaN: null."""
     return round(value, digits) if np.isfinite(value) else None
 
 
 def summary(table: ScoreTable) -> dict[str, dict[str, float]]:
-    """Per method, the best first: both mean ranks, and the means of all scores."""
+    """Method, the best first, to both mean ranks and the means of all scores."""
     five, eight = mean_ranks(table, RANKED), mean_ranks(table, DEFAULT_METRICS)
     rows = {m: {"rank of five": five[m], "rank of eight": eight[m], **table.means(m)} for m in table.methods}
     return dict(sorted(rows.items(), key=lambda item: item[1]["rank of five"]))
@@ -388,13 +388,13 @@ def mean_ranks(table: ScoreTable, metrics: Sequence[str]) -> dict[str, float]:
 
 
 def mean(values: Sequence[float]) -> float:
-    """Mean of those that are numbers; NaN of none."""
+    """Mean of the values that are not NaN; NaN if there is none."""
     numbers = [value for value in values if not math.isnan(value)]
     return sum(numbers) / len(numbers) if numbers else math.nan
 
 
 def markdown(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """A table with a line per method and a column per score, which are those of the first line."""
+    """A table with a line per method and a column per score of the first method."""
     names = list(next(iter(rows.values())))
     lines = [f"| method | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
     lines += [f"| {m} | " + " | ".join(f"{v:.3f}" for v in row.values()) + " |" for m, row in rows.items()]

@@ -2,11 +2,10 @@
 
 python scripts/torture.py                     (2,277 cases, a minute; --kinds, --count and --seed choose others)
 
-Kinds: images, radiometric JPEG, DICOM and NIfTI files (where the packages that read them are installed), weights files,
-checkpoints and options files that were cut, flipped, zeroed, padded or rewritten; special
-files (pipes, devices, folders, dangling links, sockets); and odd names.  Every case goes through the door that users
-reach it by.  What must not happen: an error of another type than the door states, a message that a terminal cannot
-show, more than --seconds, or gigabytes of memory.
+Kinds: images, radiometric JPEG, DICOM and NIfTI files (if the packages that read them are installed), weights files,
+checkpoints and options files that were cut, flipped, zeroed, padded or rewritten; special files (pipes, devices,
+folders, dangling links, sockets); and odd names.  Every case is given to the function that users call.  Failures are:
+another type of error than documented, a message that a terminal cannot show, more than --seconds, gigabytes of memory.
 """
 
 import argparse
@@ -49,7 +48,7 @@ from adasffuse.training.checkpoint import write_state
 from adasffuse.training.options import load_options, parse_options
 from adasffuse.training.processes import Processes
 from adasffuse.training.run import Run
-from adasffuse.training.trainer import take_up
+from adasffuse.training.trainer import resume
 
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY = 2 * 2**30  # bytes that the cases may take beyond what the process has
@@ -198,7 +197,7 @@ def make_doors(folder: Path) -> dict[str, Door]:
     doors = {
         "image": Door(read_image, (ImageError,), ".png", whole_images()),
         "weights": Door(load_weights, (WeightsError,), ".safetensors", (weights,)),
-        "checkpoint": Door(lambda path: take_up(run, path.parent), (ValueError,), ".pt", (checkpoint,)),
+        "checkpoint": Door(lambda path: resume(run, path.parent), (ValueError,), ".pt", (checkpoint,)),
         "options": Door(load_options, (ValueError, OSError), ".json", recipes),
     }
     if is_installed("flyr"):
@@ -309,7 +308,7 @@ def writing(content: bytes) -> Callable[[Path], None]:
 
 
 def damaged_files(door: Door, kind: str, draw: random.Random, count: int) -> Iterator[Case]:
-    """Whole files with their bytes changed."""
+    """Valid files with changed bytes."""
     for number in range(count):
         what, content = damaged(draw.choice(door.whole), draw)
         yield Case(kind, f"{number}: {what}", door, writing(content))
@@ -478,7 +477,7 @@ def as_json(values: Any) -> Any:
 
 
 def special_cases(doors: dict[str, Door], draw: random.Random, count: int) -> Iterator[Case]:
-    """What is no regular file, at every door; reading some of these would wait for ever, or fill the memory."""
+    """Special files, at every door; reading some of them would wait for ever, or fill the memory."""
     makes = {
         "pipe": os.mkfifo,
         "link to /dev/zero": lambda path: path.symlink_to("/dev/zero"),

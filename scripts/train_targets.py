@@ -1,4 +1,4 @@
-"""Teach a network where people are, from labelled frames, so that they stand out in its fused images.
+"""Train the part of a network that finds people on labelled frames, so that they stand out in its fused images.
 
 python scripts/train_targets.py MSRS --task segment --classes msrs --weights general_small --out small.safetensors
 python scripts/train_targets.py MSRS --task segment --classes msrs --weights general_small \\
@@ -7,9 +7,9 @@ python scripts/train_targets.py MSRS --task segment --classes msrs --weights gen
     --boxes M3FD=scripts/people/m3fd.json NIR=scripts/people/nir.json \\
     --also_boxes RoadScene=scripts/people/roadscene.json
 
-The frames of DATA/train.txt are taken but for those --held_out, which, like those of --also, only tell how well people
-are found, and all that a file of --boxes names.  Each of these data sets is drawn from by the root of its number of
-frames.  The rest of the network stays as it is.  Several --weights get the same part.
+Training uses the frames of DATA/train.txt without those --held_out, and all frames in the files of --boxes; data sets
+are drawn in proportion to the square root of their number of frames.  The --held_out frames and those of --also and
+--also_boxes are only scored.  The rest of the network is not changed.  All --weights get the same part.
 """
 
 import argparse
@@ -47,15 +47,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="DATA=FILE",
-        help="further pairs, and boxes of their people in a COCO file; nothing is taught where its class 'ignored' is",
+        help="further pairs, with people's boxes in a COCO file; boxes of the class 'ignored' are not trained on",
     )
-    parser.add_argument(
-        "--also", nargs="+", default=[], metavar="NAME=DATA", help="other labelled sets, only looked at"
-    )
-    parser.add_argument("--also_boxes", nargs="+", default=[], metavar="DATA=FILE", help="as --boxes, only looked at")
-    parser.add_argument("--also_task", choices=TASKS, default="detect", help="their labels (%(default)s)")
-    parser.add_argument("--weights", nargs="+", required=True, help="networks that get what was learnt")
-    parser.add_argument("--out", nargs="+", type=Path, required=True, metavar="FILE", help="a file for each of them")
+    parser.add_argument("--also", nargs="+", default=[], metavar="NAME=DATA", help="other labelled sets, only scored")
+    parser.add_argument("--also_boxes", nargs="+", default=[], metavar="DATA=FILE", help="as --boxes, only scored")
+    parser.add_argument("--also_task", choices=TASKS, default="detect", help="labels of --also (%(default)s)")
+    parser.add_argument("--weights", nargs="+", required=True, help="networks that get the trained part")
+    parser.add_argument("--out", nargs="+", type=Path, required=True, metavar="FILE", help="a file for each network")
     parser.add_argument("--steps", type=int, default=3000, help="updates (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     args = parser.parse_args(argv)
@@ -79,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         networks = [load_weights(path) for path in paths]
         for (model, _), path in zip(networks, paths):
             if not set(RAISED) <= set(model.options.kinds):
-                raise ValueError(f"{path}: the network knows no infrared and visible images; take general ones")
+                raise ValueError(f"{path}: the network lacks the kinds infrared and visible; use general weights")
         classes = classes_of(args, args.task)
         frames, held = _split(frames_of(args, args.task, classes).of("train"), args)
         lift = TargetLift()
@@ -109,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _split(listed: list[Frame], args: argparse.Namespace) -> tuple[list[Frame], list[Frame]]:
-    """The frames of the training list that are trained on, and those held out.
+    """Split the frames of the training list into those to train on and those held out.
 
     Raises:
         ValueError: there is no list, a pattern fits no frame, or nothing is left.
@@ -127,17 +125,17 @@ def _split(listed: list[Frame], args: argparse.Namespace) -> tuple[list[Frame], 
 
 
 def boxed_frames(args: argparse.Namespace, option: str) -> dict[str, list[Frame]]:
-    """By DATA, the frames of each DATA=FILE of an option.
+    """DATA to frames, for each DATA=FILE of an option.
 
     Raises:
-        ImageError: DATA holds no pairs, FILE is no COCO file, or they do not fit each other.
+        ImageError: DATA holds no pairs, FILE is no COCO file, or they do not match.
     """
     files = named_values(getattr(args, option), f"--{option}", "DATA=FILE, pairs and a COCO file")
     return {data: all_frames(data, "detect", BOXED, file) for data, file in files.items()}
 
 
 def with_targets(model: AdaSFFuse, lift: TargetLift) -> AdaSFFuse:
-    """The network with what was learnt about targets."""
+    """A copy of the network with the trained `lift`."""
     whole = AdaSFFuse(replace(model.options, targets=True))
     inherit(whole, model)
     whole.targets.load_state_dict(lift.state_dict())

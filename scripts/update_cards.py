@@ -4,8 +4,8 @@ python scripts/score_weights.py --weights general --size small --root_path DATA/
     --datasets IVF IVF_MSRS IVF_LLVIP MEF MFF MIF --every IVF_LLVIP=2 --json scores.json
 python scripts/update_cards.py scores.json
 
-A score goes onto a card only where it was measured on the very file, by SHA-256.  Sets that no file of scores holds
-stay as they are; with --replace they leave the card.  `write_tables.py` then writes the tables of the docs.
+A score goes onto a card only if it was measured on exactly that file, by SHA-256.  Sets without new scores stay on the
+card; with --replace they are removed.  `write_tables.py` then writes the tables of the docs.
 """
 
 import argparse
@@ -22,8 +22,8 @@ RELEASED = Path(__file__).resolve().parents[1] / "adasffuse" / "weights"
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scores", nargs="+", type=Path, metavar="FILE", help="what score_weights.py --json wrote")
-    parser.add_argument("--replace", action="store_true", help="sets that these files do not hold leave the card")
+    parser.add_argument("scores", nargs="+", type=Path, metavar="FILE", help="written by score_weights.py --json")
+    parser.add_argument("--replace", action="store_true", help="remove sets without new scores from the cards")
     return parser.parse_args(argv)
 
 
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def cards_of(measured: Mapping, cards: Mapping[Path, dict], where: Path) -> list[Path]:
-    """Paths of the cards of the files that scores were measured on.
+    """Paths of the cards of the scored files.
 
     Raises:
         ValueError: one of the files is not released as it was scored.
@@ -63,7 +63,7 @@ def cards_of(measured: Mapping, cards: Mapping[Path, dict], where: Path) -> list
 
 
 def updated(card: Mapping, measured: Mapping, where: Path) -> dict:
-    """A card with the measured sets that its file was used for.
+    """A card with the measured sets on which its file was used.
 
     Raises:
         ValueError: the card would hold scores of two conventions or precisions, or the file of a set cannot be told.
@@ -82,7 +82,7 @@ def updated(card: Mapping, measured: Mapping, where: Path) -> dict:
 
 
 def used_for(card: Mapping, name: str, weights: Mapping[str, str]) -> bool:
-    """Whether a set was fused with a card's file, of all the files that were scored together."""
+    """Whether a card's file, out of all files scored together, was the one used on a set."""
     if len(weights) == 1:
         return True
     tasks = {file.split("_")[0] for file in weights}

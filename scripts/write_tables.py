@@ -1,11 +1,11 @@
 """Write the score tables of README and docs from the cards of the released weights and docs/published_scores.json.
 
-python scripts/write_tables.py            # rewrite what lies between <!-- table: NAME --> and <!-- end -->
-python scripts/write_tables.py --check    # exit status 1 where a page is out of date
+python scripts/write_tables.py            # rewrite the text between <!-- table: NAME --> and <!-- end -->
+python scripts/write_tables.py --check    # exit status 1 if a page is out of date
 
-Ranks: 1 the best, equal values (as shown, three digits) share the better rank, a missing score is the last.  Each
-released file is ranked alone against all other methods, without our other files.  It counts on a set only where its
-card holds scores of as many pairs as the others were scored on.
+Ranks: 1 is best, equal values (as shown, three digits) share the better rank, a missing score ranks last.  Each
+released file is ranked alone against all other methods, without our other files, and only on sets where its card has
+scores of as many pairs as the others.
 """
 
 import argparse
@@ -38,12 +38,12 @@ class Row:
     name: str
     scores: Mapping[str, float | None]
     ours: bool = False
-    published: bool = False  # not a simple method
+    published: bool = False  # a published method, not a simple one
     missing: Mapping[str, int] = field(default_factory=dict)  # metric to number of pairs without a value
     cpu_seconds: float | None = None
 
     def value(self, metric: str) -> float | None:
-        """What is ranked and shown; None where a pair has no value."""
+        """The value that is ranked and shown; None if a pair has no value."""
         score = self.scores.get(metric)
         return None if score is None or self.missing.get(metric) else round(score, digits(metric))
 
@@ -60,7 +60,7 @@ class Set:
 
 @dataclass(frozen=True)
 class Sources:
-    """What the tables are made of: cards by name of the weights file, sets with the published scores, methods."""
+    """Data of the tables: cards by name of the weights file, sets with the published scores, methods."""
 
     cards: Mapping[str, dict]
     sets: tuple[Set, ...]
@@ -72,7 +72,7 @@ class Sources:
         return {file: card for file, card in self.cards.items() if serves(card, name)}
 
     def scored(self, one: Set) -> dict[str, Row]:
-        """By file: our rows on a set, of the files that were scored on the same pairs with the same convention."""
+        """File to our row on a set, for files scored on the same pairs with the same convention."""
         rows = {}
         for file, card in self.serving(one.name).items():
             scores = card["scores"].get(one.name)
@@ -81,12 +81,12 @@ class Sources:
         return rows
 
     def sizes(self) -> list[str]:
-        """The released sizes, the smallest network first."""
+        """The released sizes, by number of parameters."""
         cards = sorted(self.cards.values(), key=lambda card: card["parameters"])
         return list(dict.fromkeys(card["size"] for card in cards))
 
     def default(self, name: str, size: str) -> str | None:
-        """The file that is used for a set where none is named: the task's own, else the general one."""
+        """The default file for a set: the task's own, else the general one."""
         for task in (find_task(name).id, GENERAL):
             if f"{task}_{size}" in self.cards:
                 return f"{task}_{size}"
@@ -95,7 +95,7 @@ class Sources:
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 where a page is out of date")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 if a page is out of date")
     return parser.parse_args(argv)
 
 
@@ -150,7 +150,7 @@ def published_row(row: Mapping, methods: Mapping[str, Mapping]) -> Row:
 
 
 def serves(card: Mapping, name: str) -> bool:
-    """Whether a card's file is for the task of a set; sets outside the usual layout only where the card has them."""
+    """Whether a card's file serves the task of a set; a set outside the usual layout must be on the card."""
     try:
         return card["task"] in (GENERAL, find_task(name).id)
     except ValueError:
@@ -158,10 +158,10 @@ def serves(card: Mapping, name: str) -> bool:
 
 
 def own_scores(scores: Mapping) -> dict[str, float | None]:
-    """All that a card says of our result on a set, by name: the metrics and whatever else was measured.
+    """All scores of our result on a set, by name: the metrics and further measurements.
 
     Args:
-        scores: one set of a card: metric means by method, and named values, of one method each or of ours alone.
+        scores: one set of a card: metric means by method, and named values, by method or of ours alone.
     """
     found = dict(scores[METHOD])
     for name, value in scores.items():
@@ -202,7 +202,7 @@ def places(row: Row, others: Sequence[Row]) -> str:
 
 
 def rank_beside(row: Row, one: Set, ours: Collection[Row], metrics: Sequence[str]) -> float:
-    """Mean rank of another method, the mean over the rankings that each of our rows takes part in alone."""
+    """Mean rank of another method, averaged over rankings that each hold one of our rows."""
     others = [other for other in one.others if other is not row]
     fields = [[*others, own] for own in ours] or [others]
     return sum(mean_rank(row, field, metrics) for field in fields) / len(fields)
@@ -287,7 +287,7 @@ def scores_tables(sources: Sources) -> str:
 
 
 def places_table(sources: Sources) -> str:
-    """docs/comparison.md: places of every released file on every set, and who leads the others."""
+    """docs/comparison.md: places of every released file on every set, and the best other methods."""
     lines = []
     for one in sources.sets:
         rows = sources.scored(one)
@@ -307,7 +307,7 @@ def comparison_tables(sources: Sources) -> str:
 
 
 def comparison(sources: Sources, one: Set) -> str:
-    """The table of one set and what is not in it."""
+    """The table of one set, and a list of files that were not scored on it."""
     ours = sources.scored(one)
     rows, ranks = [*ours.values(), *one.others], {}
     for row in rows:

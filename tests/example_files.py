@@ -118,6 +118,7 @@ def _write_stacks(root: Path, visible: list[ndarray]) -> None:
         focused = [quantise(focus(scene, near, 3.0), "8") for focus in (focus_near, focus_far)]
         for folder, one in zip(("under", "middle", "over"), (low, middle, over)):
             write_image(root / folder / f"{stem}.png", one)
+            write_image(root / "photos" / f"{stem}_{folder}.png", one)
         for folder, one in zip(("low", "over"), (low, over)):
             write_image(root / "DATA/test/MEF" / folder / f"{stem}.png", one)
         for data_set in ("MFF", "MFF_MADE"):
@@ -149,6 +150,7 @@ def _write_videos(root: Path, infrared: list[ndarray], visible: list[ndarray]) -
 def _write_medical(root: Path) -> None:
     """Slices of rendered heads as data sets, NIfTI volumes and DICOM series."""
     import nibabel
+    import pydicom
 
     slices = [head(seed, 64) for seed in (4, 5)]
     for modality in ("CT", "PET", "SPECT"):
@@ -156,6 +158,19 @@ def _write_medical(root: Path) -> None:
             _write_all(root / f"DATA/test/MIF/{modality}-MRI" / folder, [images[folder] for images in slices])
     _write_all(root / "pet", [images["PET"] for images in slices])
     _write_all(root / "mri", [images["MRI"] for images in slices])
+    spect = np.stack([images["SPECT"].mean(axis=2).astype(np.int16) for images in slices])
+    detector = pydicom.Dataset()
+    detector.ImagePositionPatient, detector.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
+    file = dicom_file(
+        spect.reshape(-1, spect.shape[2]),
+        Rows=spect.shape[1],
+        NumberOfFrames=len(spect),
+        ImageType=["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"],
+        DetectorInformationSequence=[detector],
+        PixelSpacing=[2, 2],
+        SpacingBetweenSlices=3,
+    )
+    (root / "spect.dcm").write_bytes(file)
     coarse = np.stack([images["PET"].mean(axis=2)[::2, ::2].astype(np.int16) for images in slices])
     nibabel.save(nibabel.Nifti1Image(coarse.transpose(2, 1, 0), np.diag([4, 4, 3, 1])), root / "pet.nii.gz")
     for name in ("ct", "mri"):

@@ -78,6 +78,15 @@ def test_two_folders_whose_names_tell_the_order_and_whose_images_do_not_fit_it(t
     assert "swap the folders" in capsys.readouterr().out
 
 
+def test_where_names_tell_no_task_nothing_is_said_to_be_infrared(tmp_path, capsys):
+    """It may as well be the MRI beside a scan in false colours."""
+    folder = write_pairs(tmp_path)
+    (folder / "infrared").rename(folder / "mri")
+    (folder / "visible").rename(folder / "hot")
+    assert check.run([str(folder / "hot"), str(folder / "mri")]) == 0
+    assert "  infrared, if one is: mri, by its lack of colour" in capsys.readouterr().out
+
+
 def test_sizes_that_differ(tmp_path):
     folder = write_pairs(tmp_path)
     write_image(folder / "visible" / "2.png", colour(2, 40, 50))
@@ -170,3 +179,6 @@ def test_data_sets_are_found_two_levels_deep(tmp_path):
 def test_a_missing_folder_is_an_error(tmp_path, capsys):
     assert check.run([str(tmp_path / "nowhere")]) == 1
     assert "nowhere: no such folder" in capsys.readouterr().err
+    (tmp_path / "ir.mp4").touch()
+    assert check.run([str(tmp_path / "ir.mp4"), str(tmp_path)]) == 1
+    assert "ir.mp4 is a file; folders are checked" in capsys.readouterr().err

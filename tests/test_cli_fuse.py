@@ -162,6 +162,7 @@ def test_all_sets_of_a_folder_of_data_sets_are_named(run, tmp_path):
         ("{d}/.. -o {t}/o", "is a folder of data sets"),
         ("{d}/infrared {d}/infrared -o {t}/o", "two sources are one and the same folder"),
         ("{d}/infrared {d}/nowhere -o {t}/o", "{d}/nowhere: no such file or folder"),
+        ("{t}/x.MP4 {d}/visible/1.png -o {t}/o.mp4", "{t}/x.MP4 is a video: adasffuse video A B -o OUT.mp4"),
         ("{d}/infrared {d}/visible/[12].png -o {t}/o", "a pattern has one '*', in the name of the files"),
         ("{d}/inf*/1.png {d}/visible/*.png -o {t}/o", "a pattern has one '*', in the name of the files"),
         ("{d}/infrared {d}/visible -o {d}/visible", "results would lie among the sources in {d}/visible"),
@@ -190,7 +191,8 @@ def test_all_sets_of_a_folder_of_data_sets_are_named(run, tmp_path):
 def test_mistakes_are_refused_with_one_line(run, pairs, tmp_path, arguments, message):
     for name in "xy":
         write_image(tmp_path / name / "1.png", texture(40, 48, seed=ord(name)))
-    (tmp_path / "file").touch()
+    for name in ("file", "x.MP4"):
+        (tmp_path / name).touch()
     before = files(tmp_path)
     status, out, err = run(*arguments.format(d=pairs, t=tmp_path).split())
     assert status == 1 and err.startswith("error: ") and err.count("\n") == 1
@@ -493,17 +495,21 @@ def test_results_of_an_earlier_run_where_scenes_fail_now_are_said(run, pairs, tm
     assert "earlier run" not in run(pairs, "-o", out)[1]
 
 
-@pytest.mark.parametrize("kind", ["black-hot", "inverted back", "white-hot", "few"])
+@pytest.mark.parametrize("kind", ["black-hot", "not raised", "inverted back", "white-hot", "few"])
 def test_people_who_are_dark_in_infrared_images_are_a_notice(tmp_path, capsys, kind):
-    """Rendered streets: said where it seems so of one image, or of more than a tenth of those of a folder."""
+    """Rendered streets: said where it seems so of one image, or of more than a tenth of those of a folder.
+
+    A dry run says it, too.
+    """
     for number in range(12 if kind == "few" else 1):
         scene = night_scene(np.random.default_rng(number), (120, 160))
         black_hot = kind != "white-hot" and not number
         images = {"infrared": 1 - scene.infrared if black_hot else scene.infrared, "visible": scene.visible}
         for name, image in images.items():
             write_image(tmp_path / name / f"{number}.png", np.rint(255 * image).astype(np.uint8))
-    inverted = ["--range_a", "inverted"] if kind == "inverted back" else []
-    words = ["fuse", tmp_path / "infrared", tmp_path / "visible", "-o", tmp_path / "out", "--size", "tiny", *inverted]
-    assert main([*map(str, words)]) == 0
+    extra = {"inverted back": ["--range_a", "inverted"], "not raised": ["--no_people"]}.get(kind, [])
+    words = ["fuse", tmp_path / "infrared", tmp_path / "visible", "-o", tmp_path / "out", "--size", "tiny", *extra]
     said = f"{tmp_path}/infrared/0.png: people seem to be dark in it; where hot things are dark"
-    assert (said in capsys.readouterr().out) == (kind == "black-hot")
+    for last in (["--dry_run"], []):
+        assert main([*map(str, [*words, *last])]) == 0
+        assert (said in capsys.readouterr().out) == (kind in ("black-hot", "not raised"))

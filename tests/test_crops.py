@@ -366,7 +366,10 @@ def test_nothing_left_to_train_on(root):
     "changes, message",
     [
         ({"sharp_folder": "nowhere"}, r"data\.sharp_folder .*nowhere is not a folder"),
-        ({"sharp_folder": "sharp", "sharp_exclude": ("*",)}, "holds no photograph that sharp_exclude lets through"),
+        (
+            {"sharp_folder": "sharp", "sharp_exclude": ("*",)},
+            "has no photograph left after sharp_exclude and validation",
+        ),
     ],
 )
 def test_missing_photographs(root, changes, message):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import http.server
 import threading
 import zipfile
@@ -339,10 +340,7 @@ def test_a_download_continues(server, tmp_path):
     digest = download(f"{url}/a.zip", tmp_path / "a.zip")
     assert (tmp_path / "a.zip").read_bytes() == content and not (tmp_path / "a.zip.part").exists()
     (tmp_path / "b.zip.part").write_bytes(content)  # whole, but not yet moved
-    assert download(f"{url}/a.zip", tmp_path / "b.zip", digest) == digest
-    with pytest.raises(ImageError, match="instead of 00"):
-        download(f"{url}/a.zip", tmp_path / "c.zip", "00")
-    assert not list(tmp_path.glob("c.zip*"))
+    assert download(f"{url}/a.zip", tmp_path / "b.zip") == digest == hashlib.sha256(content).hexdigest()
 
 
 def test_an_address_that_does_not_answer(server, tmp_path):

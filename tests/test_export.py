@@ -122,6 +122,9 @@ def test_released_weights_give_the_same_through_the_module():
     with torch.no_grad():
         expected = model(sources, kinds=("infrared", "visible")).clamp(0, 1)
         torch.testing.assert_close(ExportedFusion(model, TASKS["ivf"])(*sources), expected, atol=1e-4, rtol=0)
+        model.targets = None  # people are not raised
+        expected = model(sources, kinds=("infrared", "visible")).clamp(0, 1)
+        torch.testing.assert_close(ExportedFusion(model, TASKS["ivf"])(*sources), expected, atol=1e-4, rtol=0)
 
 
 def test_impossible_arguments_and_missing_packages_are_named(tmp_path, capsys, monkeypatch):
@@ -135,6 +138,9 @@ def test_impossible_arguments_and_missing_packages_are_named(tmp_path, capsys, m
     with pytest.raises(SystemExit, match="2"):
         run(["--format", "onnx", "--task", "ivf", "--sources", "1"])
     assert "--sources must be 2 or more" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        run(["--format", "onnx", "--task", "mef", "--no_people"])
+    assert "--no_people is for infrared + visible" in capsys.readouterr().err
     for task in ("ivf", "mif"):
         assert run(["--format", "onnx", "--task", task, "--sources", "3", "-o", str(tmp_path / "a.onnx")]) == 1
         assert "takes two sources, got 3; any number is for task mef" in capsys.readouterr().err
@@ -171,11 +177,13 @@ def test_files_are_called_by_task_and_size_and_say_which_weights_they_hold(tmp_p
     left.write_bytes(copy)  # of a process that was killed: nobody holds its lock
     (tmp_path / "run").mkdir()
     write_weights(tmp_path / "run/weights.safetensors", "ivf", channels=16)
-    for words in (["--size", "tiny"], ["--weights", "general_base"], ["--weights", str(weights)], ["--weights", "run"]):
+    tiny = ["--size", "tiny", "--no_people"]
+    for words in (tiny, ["--weights", "general_base"], ["--weights", str(weights)], ["--weights", "run"]):
         assert run(["--format", "onnx", "--task", "ivf", *words]) == 0
     names = [path.name for path in sorted(tmp_path.iterdir())]
     assert names == ["ivf_base.onnx", "ivf_mine.onnx", "ivf_run.onnx", "ivf_tiny.onnx", "mine.safetensors", "run"]
     assert [export.describe()["weights"] for export in exports] == ["general_tiny", "general_base", "mine", "run"]
+    assert [export.describe()["people"] for export in exports] == [False, True, False, False]
     assert exports[2].describe()["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 

@@ -362,3 +362,19 @@ def test_people_are_of_infrared_and_visible_images_alone():
 def test_impossible_strength(task, strength, what):
     with pytest.raises(ValueError, match=what):
         load_fuser(task, "tiny", strength=strength)
+
+
+def test_a_scan_in_inverse_gray_is_told():
+    """White background beside a black one, as PET is printed; not where the MRI is white too, or turned."""
+    mri = np.zeros((24, 24), np.uint8)
+    mri[6:18, 6:18] = texture(12, 12, 1)
+    pet = 255 - np.roll(mri, 1)
+    fuser = Fuser(Mean(), TASKS["mif"], device="cpu")
+    with pytest.warns(ImageNotice, match="source A: has a white background, .* --range_a inverted turns it"):
+        fuser.fuse(pet, mri)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fuser.fuse(255 - pet, mri)
+        fuser.fuse(pet, 255 - mri)
+        fuser.fuse(pet, mri, range_a=(255, 0))
+        Fuser(Mean(), TASKS["ivf"], device="cpu").fuse(pet, mri)

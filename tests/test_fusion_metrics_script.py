@@ -62,6 +62,11 @@ def test_a_list_of_no_metric(data, capsys):
     assert "error: --metrics names no metric" in capsys.readouterr().err and not (data / "a.csv").exists()
 
 
+def test_all_metrics_and_others_at_once_are_refused(data, capsys):
+    assert run(data, "--baselines", "max", "--metrics", "all,EN") == 1
+    assert "error: --metrics: 'all' stands alone" in capsys.readouterr().err
+
+
 def test_table_and_files(data, capsys):
     files = {name: data / "out" / f"table.{name}" for name in ("csv", "json", "markdown", "latex")}
     options = [part for name, path in files.items() for part in (f"--{name}", path)]
@@ -253,6 +258,40 @@ def test_undefined_scores_are_counted(data, capsys):
     write_image(data / "data" / "IVF" / "infrared" / "p1.png", np.full((48, 51), 7, np.uint8))
     assert run(data, "--baselines", "average") == 0
     assert "(-1)" in capsys.readouterr().out
+
+
+def test_what_holds_for_many_files_is_said_once(data, capsys):
+    assert run(data, "--fused", data / "mean", "--baselines", "average", "--range_a", "0", "128") == 0
+    notices = [line for line in capsys.readouterr().err.splitlines() if line.startswith("notice: ")]
+    assert len(notices) == 1 and notices[0].count("infrared/p0.png") == 1
+    assert "8 bits per channel" in notices[0] and "(and 2 more files)" in notices[0]
+
+
+def test_results_called_by_numbers_are_told_to_be_renamed(data, capsys):
+    for number, path in enumerate(sorted((data / "mean").iterdir())):
+        path.rename(path.with_name(f"{number + 1}.png"))
+    assert run(data, "--fused", data / "mean") == 1
+    shown = capsys.readouterr().err
+    assert f"{data / 'mean'} holds no image of it: its files are called like 1.png, not like p0" in shown
+    assert "belongs to no scene" not in shown  # it has been said
+
+
+def test_results_that_all_exist_twice_are_named(data, capsys):
+    for path in sorted((data / "mean").iterdir()):
+        write_image(path.with_suffix(".tif"), np.zeros((48, 50), np.uint8))
+    assert run(data, "--fused", data / "mean") == 1
+    shown = capsys.readouterr()
+    assert "not scored: p0, p1, p2 of mean, the first: " in shown.out and "p0.tif" in shown.out
+    assert "error: no image of mean could be scored: " in shown.err
+
+
+def test_a_folder_of_folders_of_results_is_told_the_inner_one(data, capsys):
+    (data / "mean").rename(data / "inner")
+    (data / "mean").mkdir()
+    (data / "inner").rename(data / "mean/IVF")
+    assert run(data, "--fused", data / "mean") == 1
+    shown = capsys.readouterr().err
+    assert f"give {data / 'mean/IVF'} in its place" in shown and "source" not in shown
 
 
 def test_plots(data):

@@ -108,7 +108,7 @@ def test_the_hub_is_asked_for_names_of_two_parts_only(monkeypatch, tmp_path):
 def test_without_a_connection_one_line_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
     with pytest.raises(
-        WeightsError, match=r"lab/fusion does not exist; .* nor could weights.safetensors of .* be had"
+        WeightsError, match=r"lab/fusion does not exist; .* nor could weights.safetensors of .* be loaded"
     ) as e:
         AdaSFFuse.from_pretrained("lab/fusion", cache_dir=tmp_path, local_files_only=True)
     assert "\n" not in str(e.value)

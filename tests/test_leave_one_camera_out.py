@@ -86,7 +86,7 @@ def test_weights_of_another_recipe_of_that_name_are_refused(root, tmp_path, caps
     (tmp_path / "first.json").write_text(json.dumps(values))
     capsys.readouterr()
     assert cameras.main([*arguments, "--jobs", "0"]) == 1
-    assert "was begun with other options: train.lr 0.001 instead of 0.5" in capsys.readouterr().err
+    assert "was started with other options: train.lr 0.001 instead of 0.5" in capsys.readouterr().err
 
 
 def test_a_recipe_named_like_a_simple_method_is_refused(root, tmp_path, capsys):

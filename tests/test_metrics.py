@@ -356,7 +356,7 @@ def test_every_metric_says_what_it_is():
         for name, definition in convention.metrics.items():
             text = definition.function.__doc__.lower()
             assert "higher is" in text or "lower is" in text, name
-            assert re.search(r"rewards|blind|rule|ignored", text), name
+            assert re.search(r"rewards|blind|dominate|ignored", text), name
             assert "args:" in text and "returns:" in text, name
 
 
@@ -435,15 +435,49 @@ def test_table_skips_nan_ranks_and_marks():
     assert table.means("x") == {"EN": 2.0, "CE": 5.0}
     assert table.skipped("x") == {"EN": 0, "CE": 1}
     assert table.ranks()["y"] == {"EN": 1.0, "CE": 1.0}  # higher entropy, lower cross entropy
-    assert table.mean_ranks() == {"x": 2.0, "y": 1.0, "z": 3.0}
+    assert table.mean_ranks() == {"x": 2.5, "y": 1.0, "z": 2.5}  # x lacks a cross entropy that y and z have
     text = table.text()
     assert "convention adasffuse, n = 2 (20-20 x 10-11 px" in text
-    assert "5.000+ (-1)" in text and "4.000*" in text
-    assert "**4.000**" in table.markdown() and r"\underline{5.000} ({-}1)" in table.latex()
+    assert "5.000 (-1)" in text and "9.000+" in text and "4.000*" in text
+    assert "**4.000**" in table.markdown() and r"5.000 ({-}1)" in table.latex() and "% (-k): mean" in table.latex()
     content = json.loads(table.json())
     assert content["methods"]["x"]["mean"]["CE"] == 5.0
     assert content["images"][1]["scores"]["CE"] is None
     assert table.csv().splitlines()[2] == "x,p1,11,20,adasffuse,3.0,nan"
+
+
+def test_a_method_that_lacks_a_score_of_some_image_ranks_last_unless_all_do():
+    """x leads where it has scores; nobody has one of q, which counts for none."""
+    table = filled_table({"x": {"p": 9.0, "q": math.nan, "r": math.nan}, "y": {"p": 1.0, "q": math.nan, "r": 1.0}})
+    assert table.ranks() == {"x": {"EN": 2}, "y": {"EN": 1}}
+    assert "9.000 (-2)" in table.text() and "1.000* (-1)" in table.text()
+    equal = filled_table({"x": {"p": 9.0, "q": math.nan}, "y": {"p": 1.0, "q": math.nan}})
+    assert equal.ranks() == {"x": {"EN": 1}, "y": {"EN": 2}}
+
+
+def test_the_numbers_of_a_column_have_equally_many_decimals():
+    table = filled_table({"x": {"p": 11.5}, "y": {"p": 0.68631}, "z": {"p": 0.0}})
+    cells = [line.split(" & ")[1] for line in table.latex().splitlines() if line.endswith(r" \\")]
+    assert cells[1:] == [r"\textbf{11.5000}", r"\underline{0.6863}", "0.0000"]
+    large = filled_table({"x": {"p": 2314.2}, "y": {"p": 755.13}})
+    assert "2314.2*" in large.text() and "755.1+" in large.text()
+
+
+def test_latex_says_which_package_it_needs():
+    assert r"% needs \usepackage{booktabs}" in filled_table({"x": {"p": 1.0}}).latex()
+
+
+@pytest.mark.parametrize("a, b, c", [("a", "b", "c"), ("4", "5", "10"), ("00004N", "00005D", "FLIR_1")])
+def test_what_went_wrong_with_many_images_in_one_way_is_told_once(a, b, c):
+    table = filled_table({"x": {a: 1.0, b: 1.0, c: 1.0}})
+    table.add_unscored("y", a, f"sizes differ: A/{a}.png is 640x480, Y/{a}.png is 637x478 pixels")
+    table.add_unscored("y", b, f"sizes differ: A/{b}.png is 600x480, Y/{b}.png is 597x478 pixels")
+    table.add_unscored("y", c, "Y holds no image of it")
+    told = [note for note in table.notes() if note.startswith("not scored")]
+    assert told == [
+        f"not scored: {a}, {b} of y, the first: sizes differ: A/{a}.png is 640x480, Y/{a}.png is 637x478 pixels",
+        f"not scored: {c} of y: Y holds no image of it",
+    ]
 
 
 def test_table_keeps_infinite_scores_apart_from_undefined_ones():

@@ -206,8 +206,14 @@ def test_folders_of_boxes(tmp_path):
     assert list(find_boxes(tmp_path, ["a", "b", "c"])) == ["a", "b"]
     with pytest.raises(ImageError, match="holds boxes of no scene: 2 XML files"):
         find_boxes(tmp_path, ["c"])
-    with pytest.raises(ImageError, match="no folder"):
+    with pytest.raises(ImageError, match=r"no folder .*expected a folder of Pascal VOC files"):
         find_boxes(tmp_path / "absent", ["a"])
+    (tmp_path / "yolo").mkdir()
+    (tmp_path / "yolo/a.txt").write_text("0 0.5 0.5 0.1 0.1")
+    with pytest.raises(
+        ImageError, match=r"0 XML files.*YOLO and COCO labels: python scripts/convert_labels.py DATA --to"
+    ):
+        find_boxes(tmp_path / "yolo", ["a"])
     with pytest.raises(ImageError, match="no such file"):
         read_boxes(tmp_path / "absent.xml")
 
@@ -226,7 +232,7 @@ def test_scores_beside_the_mean_rank_never_change_it():
     text = table.text().splitlines()
     assert text[1].split() == ["method", "EN↑", "mean", "rank", "Spurious↓", "MEF_SSIM↑"]
     assert text[3].split() == ["x", "2.000*", "1.00", "-0.1000", "0.1000"]
-    assert "of no rank: Spurious, MEF_SSIM" in table.text() and "Of no rank: Spurious" in table.markdown()
+    assert "not ranked: Spurious, MEF_SSIM" in table.text() and "not ranked: Spurious" in table.markdown()
     assert json.loads(table.json())["ranked"] == ["EN"] and table.csv().splitlines()[0].endswith("EN,Spurious,MEF_SSIM")
     assert not METRICS["Retention"].ranked and METRICS["Spurious"].better == "lower"
 
@@ -312,6 +318,15 @@ def test_boxes_that_cannot_be_used_are_an_error_that_names_the_file(streets, cap
     assert "'vifb' does not define Retention; these do: adasffuse" in capsys.readouterr().err
 
 
+def test_boxes_with_the_sources_in_the_other_order_are_refused(streets, capsys):
+    """Retention would be judged by the visible image, in which targets are something else."""
+    root = streets / "data/IVF"
+    arguments = [root / "visible", root / "infrared", "--baselines", "average", "--boxes", root / "Annotations"]
+    assert score_command.run([*map(str, arguments)]) == 1
+    assert "by source A, the infrared image" in capsys.readouterr().err
+    assert score_command.run([*map(str, (arguments[1], arguments[0], *arguments[2:]))]) == 0
+
+
 def test_exposures_get_mef_ssim_and_psnr_and_ssim_against_the_truth(tmp_path, monkeypatch, capsys):
     """The pair is made from a known image, which is the best result by PSNR and SSIM."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -329,6 +344,10 @@ def test_exposures_get_mef_ssim_and_psnr_and_ssim_against_the_truth(tmp_path, mo
     error = np.square(average - quantise(truth, "8")).mean()
     assert means["average"]["PSNR_GT"] == pytest.approx(10 * np.log10(255**2 / error), abs=0.05)
     assert means["average"]["SSIM_GT"] < 1 and 0 < means["average"]["MEF_SSIM"] < 1
+    named = [tmp_path / "data/MEF/low", tmp_path / "data/MEF/over", "--reference", tmp_path / "data/truth"]
+    capsys.readouterr()
+    assert score_command.run([*map(str, (*named, *scored[2:], *report))]) == 0  # the folders' names tell the task
+    assert {m: v["mean"] for m, v in json.loads((tmp_path / "s.json").read_text())["methods"].items()} == means
     capsys.readouterr()
     weights = write_weights(tmp_path / "w.safetensors", "mef")
     arguments = [*common, "--weights", weights, "--save_dir", tmp_path / "out", "--device", "cpu"]

@@ -275,7 +275,7 @@ def test_wrong_shapes(a, b):
             {"scan": "rastr"},
             "model.scan must be one of raster, bidirectional, got 'rastr'; did you mean 'raster'",
         ),
-        ({"output": "direct", "residual": False}, "model.residual false leaves nothing of model.output 'direct'"),
+        ({"output": "direct", "residual": False}, "model.output 'direct' is the residual alone"),
         ({"exposure": True, "output": "direct"}, "model.exposure needs model.output 'pyramid', got 'direct'"),
         ({"output": "pyramyd"}, "model.output must be one of direct, pyramid, got 'pyramyd'; did you mean 'pyramid'"),
         ({"head_dim": 7}, "head size 7 does not divide the inner width 16"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from example_files import radiometric_jpeg
-from tiny import texture, write_ivf
+from tiny import texture, write_ivf, writing
 
 from adasffuse.cli import demo
 from adasffuse.cli.main import main
@@ -130,6 +130,17 @@ def test_what_is_extracted_never_lies_among_the_files_it_comes_from(inputs, tmp_
     status, err = called(["extract", str(shot.parent), "-o", str(tmp_path)], capsys)
     assert status == 1 and "results would lie among the files in" in err
     assert sorted(tmp_path.rglob("*")) == [shot.parent, shot]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files are not locked on Windows")
+@pytest.mark.parametrize("words, name", [(f"align {PAIR} -o", "infrared/1.png"), ("extract shots -o", "visible/1.png")])
+def test_what_a_run_that_was_killed_left_of_many_files_is_removed_by_the_next(inputs, tmp_path, capsys, words, name):
+    with writing(tmp_path / name, "die") as process:
+        process.communicate(timeout=60)
+    assert len(list(tmp_path.rglob(".part-*"))) == 1
+    verb, *sources, option = shlex.split(words)
+    called([verb, *(str(inputs / source) for source in sources), option, str(tmp_path)], capsys)
+    assert not list(tmp_path.rglob(".part-*"))
 
 
 def test_an_address_that_the_page_cannot_have(capsys):

@@ -24,9 +24,10 @@ from adasffuse.images.pages import stacks_in
 from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
-from adasffuse.inference.fuser import Fuser
+from adasffuse.inference.fuser import Fuser, load_fuser
+from adasffuse.inference.ghosts import GhostRemover, moved
 from adasffuse.inference.ranks import Ranks
-from adasffuse.inference.stack import StackOptions, fuse_stack, moved, plan_stack
+from adasffuse.inference.stack import StackOptions, fuse_stack, plan_stack
 from adasffuse.registration.stacks import register_to
 from adasffuse.registration.transform import AlignmentError, warp_image
 from adasffuse.tasks import KINDS, TASKS
@@ -149,6 +150,65 @@ def test_movement_between_exposures_is_told(tmp_path):
     image[40:90, 20:70] = 255 - image[40:90, 20:70]
     moving = [*still[:2], bracket(tmp_path / "moving", image=image)[2]]
     assert any("ghosts" in notice for notice in fuse_stack(fuser(), moving).notices)
+
+
+def test_ghosts_are_removed(tmp_path):
+    """Something moves from exposure to exposure; the result is that of a bracket in which it stays where it was."""
+    weights = load_fuser("mef", "tiny", device="cpu")
+    thing = cv2.resize(photographs.camera()[60:260, 150:350], (44, 44), interpolation=cv2.INTER_AREA)[..., None]
+    brackets = {}
+    for name, step in (("still", 0), ("moving", 36)):
+        images = [scene(240, 320).copy() for _ in range(3)]
+        for number, image in enumerate(images):
+            left = 120 + step * (number - 1)
+            image[100:144, left : left + 44] = thing
+        exposed = [bracket(tmp_path / f"{name}{k}", image=image)[k] for k, image in enumerate(images)]
+        brackets[name] = exposed
+    fused = {
+        (name, ghosts): fuse_stack(weights, brackets[name], StackOptions(ghosts=ghosts))
+        for name in brackets
+        for ghosts in ("keep", "remove")
+    }
+    truth = fused["still", "keep"].pixels.astype(float)
+
+    def decibels(*key):
+        return 10 * np.log10(255**2 / np.square(fused[key].pixels - truth).mean())
+
+    assert decibels("moving", "keep") < 26 < 40 < decibels("moving", "remove")
+    assert decibels("still", "remove") > 50
+    notices = fused["moving", "remove"].notices
+    assert any("what moves, " in text and text.endswith("is shown as in 1.png") for text in notices)
+    assert not any("(ghosts)" in text for text in notices)
+
+
+def test_ghosts_of_gray_exposures_without_data_somewhere_are_removed():
+    """What moved is what the reference shows, made as bright; beside it, and without data, nothing changes."""
+    reference = (0.2 + 0.5 * texture(96, 128, 3).astype(np.float32) / 255).astype(np.float32)
+    darker = reference**2
+    exposure = darker.copy()
+    exposure[40:60, 50:80] = 0.9
+    valid = np.ones(reference.shape, bool)
+    valid[:10] = False
+    image, share = GhostRemover(Image(reference)).removed(Image(np.where(valid, exposure, 0), valid=valid))
+    assert share == pytest.approx(600 / reference.size, rel=0.5)
+    assert (
+        np.abs(image.pixels - darker)[42:58, 52:78].mean() < 0.01 < 0.5 < np.abs(exposure - darker)[42:58, 52:78].mean()
+    )
+    assert np.array_equal(image.pixels[:10], np.zeros((10, 128))) and image.valid is valid
+    assert np.array_equal(image.pixels[80:], exposure[80:])
+    same, share = GhostRemover(Image(reference)).removed(Image(darker))
+    assert share == 0 and same.pixels is darker
+
+
+def test_ghosts_of_focus_stacks_are_refused(tmp_path, capsys):
+    paths = bracket(tmp_path)
+    with pytest.raises(ValueError, match="movement cannot be told from blur"):
+        fuse_stack(fuser("mff"), paths, StackOptions(ghosts="remove"))
+    with pytest.raises(ValueError, match="ghosts must be keep or remove, got 'off'"):
+        fuse_stack(fuser(), paths, StackOptions(ghosts="off"))
+    with pytest.raises(SystemExit):
+        command.run([str(tmp_path), "-o", str(tmp_path / "out"), "--task", "mff", "--ghosts", "remove"])
+    assert "--ghosts remove is for exposures" in capsys.readouterr().err
 
 
 def test_where_there_is_no_data_nothing_moves():

@@ -355,7 +355,7 @@ def test_the_script_teaches_and_teaches_again(tmp_path, capsys):
         (["--boxes", "elsewhere"], "--boxes elsewhere: expected DATA=FILE"),
         (["--boxes", "{data}={data}/none.json"], "none.json: not a COCO file of boxes"),
         (["--boxes", "{data}={data}/../wide.json"], "0: the COCO file states 999x240 pixels"),
-        (["--weights", "mff_small"], "the network knows no infrared and visible images"),
+        (["--weights", "mff_small"], "the network lacks the kinds infrared and visible"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_trained(tmp_path, capsys, words, message):

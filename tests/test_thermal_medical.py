@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -18,6 +19,7 @@ from special_files import dicom_file, voi_lut
 
 from adasffuse.cli import extract, fuse, info
 from adasffuse.images import extras, formats
+from adasffuse.images.false_colors import in_false_colors
 from adasffuse.images.flir import read_shot, read_temperatures
 from adasffuse.images.frames import FrameFolder
 from adasffuse.images.image import ImageError
@@ -283,6 +285,89 @@ def test_compressed_pixels_that_cannot_be_decoded(tmp_path, capfd):
     assert "0x" not in line and "\\n" not in line and line.endswith("export it uncompressed")
 
 
+@pytest.mark.parametrize(
+    ("syntax", "encode"),
+    [("JPEGLosslessSV1", imagecodecs.ljpeg_encode), ("JPEGLSLossless", imagecodecs.jpegls_encode)],
+)
+@pytest.mark.parametrize("signed", [False, True])
+def test_lossless_jpeg_is_decoded_without_further_packages(tmp_path, syntax, encode, signed):
+    """12 bits of 16, where negative values have their sign in bit 11."""
+    values = texture(16, 20, 1).astype(np.int16) * 8 - 1000 * signed
+    tags = {"BitsStored": 12, "HighBit": 11, "PixelRepresentation": int(signed)}
+    data_set = pydicom.dcmread(dicom(tmp_path / "x.dcm", values, **tags))
+    data_set.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+    packed = (values.view(np.uint16) & 0xFFF).astype(np.uint16)
+    data_set.PixelData = pydicom.encaps.encapsulate([encode(packed)])
+    data_set["PixelData"].is_undefined_length = True
+    data_set.save_as(tmp_path / "x.dcm")
+    image = read_image(tmp_path / "x.dcm")
+    assert image.window == (values.min(), values.max())
+    np.testing.assert_allclose(image.pixels, (values - values.min()) / np.ptp(values), atol=1e-6)
+
+
+def item(**tags):
+    one = pydicom.Dataset()
+    for name, value in tags.items():
+        setattr(one, name, value)
+    return one
+
+
+def enhanced(path, places, slopes=(2, 2, 2), **tags):
+    """An enhanced DICOM file of 3 frames, 4 x 6, whose stored values are their numbers."""
+    each = [
+        item(
+            PlanePositionSequence=[item(ImagePositionPatient=[-3, 4, place])],
+            PixelValueTransformationSequence=[item(RescaleSlope=slope, RescaleIntercept=-1000)],
+            FrameVOILUTSequence=[item(WindowCenter=40.5, WindowWidth=81)],
+        )
+        for place, slope in zip(places, slopes)
+    ]
+    shared = item(
+        PixelMeasuresSequence=[item(PixelSpacing=[2, 3], SliceThickness=2.5)],
+        PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])],
+    )
+    frames = np.repeat(np.arange(3, dtype=np.int16), 24).reshape(12, 6)
+    return dicom(
+        path,
+        frames,
+        Rows=4,
+        NumberOfFrames=3,
+        SharedFunctionalGroupsSequence=[shared],
+        PerFrameFunctionalGroupsSequence=each,
+        **tags,
+    )
+
+
+def test_an_enhanced_file_is_a_volume_in_its_own_units(tmp_path):
+    path = enhanced(tmp_path / "s" / "e.dcm", (5, 0, 2.5), (2, 3, 4))
+    for place in (path, path.parent):
+        read = read_volume(place)
+        assert read.values.shape == (6, 4, 3) and read.values[0, 0].tolist() == [3 - 1000, 8 - 1000, -1000]
+        assert read.window == (0, 80) and read.placed and not read.notices
+        np.testing.assert_allclose((read.affine @ [1, 2, 1, 1])[:3], [-(-3 + 3), -(4 + 2 * 2), 2.5])
+    image = read_image(path)  # the first frame
+    assert image.window == (0, 80) and not image.pixels.any()
+    assert image.notices == (f"{path}: holds 3 frames, only the first is read; -o NAME.nii.gz fuses all as a volume",)
+    with pytest.raises(ImageError, match=r"e\.dcm: e\.dcm frame 2 and e\.dcm frame 3 lie in one place"):
+        read_volume(enhanced(path, (5, 0, 0)))
+
+
+@pytest.mark.parametrize(("step", "expected"), [(2.5, [0, 1, 2]), (-2.5, [2, 1, 0])])
+def test_reconstructed_spect_is_a_volume(tmp_path, step, expected):
+    """Its frames are stacked along the normal from the place of the first one, or against it (negative step)."""
+    detector = item(ImagePositionPatient=[-3, 4, 10], ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
+    tags = {"Rows": 4, "NumberOfFrames": 3, "PixelSpacing": [2, 3], "DetectorInformationSequence": [detector]}
+    frames = np.repeat(np.arange(3, dtype=np.int16), 24).reshape(12, 6)
+    kind = ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"]
+    read = read_volume(dicom(tmp_path / "nm.dcm", frames, ImageType=kind, SpacingBetweenSlices=step, **tags))
+    assert read.values[0, 0].tolist() == expected
+    np.testing.assert_allclose((read.affine @ [0, 0, expected[0], 1])[:3], [3, -4, 10])
+    with pytest.raises(
+        ImageError, match=r"nm\.dcm: holds 3 frames and does not say where each lies; convert it to NIf"
+    ):
+        read_volume(dicom(tmp_path / "nm.dcm", frames, ImageType=["ORIGINAL", "PRIMARY", "TOMO"], **tags))
+
+
 # ---- volumes
 
 
@@ -404,6 +489,50 @@ def test_volumes_on_two_grids_are_fused_where_that_is_asked_for(tmp_path, weight
     assert "--resample is for volumes" in capsys.readouterr().err
 
 
+def head_volumes(tmp_path):
+    """A PET whose spot lies on tissue that is bright in the MRI, with air around: arrays (40, 32, 3), and files."""
+    x, y = np.meshgrid(np.arange(40), np.arange(32), indexing="ij")
+    tissue = (np.hypot(x - 20, y - 16) < 13).astype(np.float32)
+    spot = (abs(x - 24) <= 2) & (abs(y - 16) <= 2)
+    pet, mri = np.stack([tissue * 2 + 8 * spot * (k == 1) for k in range(3)], 2), np.stack([tissue * 700] * 3, 2)
+    mri[19:22, 6:9] = 1000  # fat
+    pet[..., 2] = 0  # nothing to be coloured
+    return volume(tmp_path / "pet.nii", pet.astype(np.float32)), volume(tmp_path / "mri.nii", mri.astype(np.int16))
+
+
+@pytest.mark.parametrize("palette", ["hot", "inferno"])
+def test_activity_in_false_colors_can_be_told_from_bright_tissue(tmp_path, capsys, palette):
+    files = head_volumes(tmp_path)
+    words = [*files, "-o", tmp_path / "f.nii.gz", "--size", "tiny", "--device", "cpu"]
+    assert run(*words, "--palette", palette) == 0
+    fused = nibabel.load(tmp_path / "f.nii.gz")
+    assert fused.shape == (40, 32, 3) and np.array_equal(fused.affine, nibabel.load(files[1]).affine)
+    voxels = np.asarray(fused.dataobj)
+    red, green, blue = (voxels[channel].astype(int) for channel in "RGB")
+    assert max(red[:3].max(), green[:3].max(), blue[:3].max()) == 0  # air
+    assert np.array_equal(red[..., 2], green[..., 2]) and np.array_equal(red[..., 2], blue[..., 2])  # gray MRI alone
+    chroma = np.stack([red - green, green - blue])[..., 1]
+    assert np.abs(chroma[:, 24, 16] - chroma[:, 14, 16]).max() > 60  # in gray there is no difference
+    assert "pet.nii: the values 0 to 10 become black to white; --range_a LOW HIGH" in capsys.readouterr().out
+    assert run(*words) == 0 and nibabel.load(tmp_path / "f.nii.gz").get_data_dtype() == np.uint16
+
+
+def test_the_colors_of_a_palette():
+    gray = np.array([[0, 0.5, 1]], np.float32)
+    np.testing.assert_allclose(in_false_colors(gray, "hot")[0], [[0, 0, 0], [1, 64 / 255, 0], [1, 1, 1]], atol=3e-3)
+    assert in_false_colors(gray, "inferno")[0, 0].tolist() == [0, 0, 0]
+
+
+def test_palettes_that_cannot_be(tmp_path, weights, capsys):
+    words = [*head_volumes(tmp_path), "-o", tmp_path / "f.nii", "--weights", weights, "--palette", "hot"]
+    assert run(*words, "--depth", "16") == 1
+    assert "palette hot: colours of NIfTI volumes have 8 bits, got depth 16" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"palette hot is for CT, PET or SPECT \+ MRI \(mif\), got task ivf"):
+        fuse_volumes(Fuser(Mean(), TASKS["ivf"]), words[:2], tmp_path / "f.nii", palette="hot")
+    assert run(tmp_path / "x.png", tmp_path / "y.png", "-o", "z.png", "--palette", "hot") == 1
+    assert "--palette is for volumes" in capsys.readouterr().err and not (tmp_path / "f.nii").exists()
+
+
 def test_single_voxels_do_not_decide_on_the_range_of_a_volume():
     values = np.full((6, 6, 2), 5.0, np.float32)
     values[0, 0], values[3:5, 3:5, 1], values[5, 5, 0] = -50, 7, 100
@@ -411,6 +540,74 @@ def test_single_voxels_do_not_decide_on_the_range_of_a_volume():
     values[1, 1] = np.nan
     assert window_of(Volume(values, np.eye(4)), RangeSpec("folder")) == (5, 7, True)
     assert window_of(Volume(values, np.eye(4)), RangeSpec("percentiles", 0, 100)) == (-50, 100, True)
+
+
+def hounsfield(lowest, highest):
+    """Values of a CT in a circle: a quarter air, the rest 0 to 1000, and four of padding and metal each."""
+    values = np.tile(np.linspace(0, 1000, 16), (16, 1))
+    values[:4] = -1000
+    values[4:6, :2], values[4:6, 14:] = lowest, highest
+    return values
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "expected"),
+    [(-3024, 1000, (-1024, 1000)), (-1000, 30000, (-1000, 3071)), (-1000, 2000, (-1000, 2000))],
+)
+def test_padding_and_metal_of_ct_do_not_decide_on_its_range(tmp_path, lowest, highest, expected):
+    values = hounsfield(lowest, highest)
+    ct = Volume(np.dstack([values, values]).astype(np.float32), np.eye(4))
+    assert window_of(ct, None) == (*expected, True)
+    assert window_of(ct, RangeSpec("folder")) == (lowest, highest, True)  # asked for
+    image = read_image(dicom(tmp_path / "ct.dcm", values.astype(np.int16)))
+    assert image.window == expected and any(f"{expected[0]} to {expected[1]} bec" in one for one in image.notices)
+    other = Volume(np.where(ct.values == -1000, -500, ct.values), np.eye(4))  # no air: no CT
+    assert window_of(other, None)[:2] == (other.values.min(), other.values.max())
+
+
+def test_another_frame_of_reference_is_told(tmp_path):
+    """Positions of two examinations are no common coordinates; those of one file of each are."""
+    read = [read_volume(series(tmp_path / f"{k}", (1, 2), FrameOfReferenceUID=f"1.{k}")) for k in range(2)]
+    (_, told) = resampled("pet", read[0], "mri", read[1]).notices
+    assert told.startswith("has another frame of reference than mri") and "register the volumes first" in told
+    unnamed = Volume(read[1].values, read[1].affine)
+    for other in (read[0], unnamed):
+        assert len(resampled("pet", read[0], "mri", other).notices) == 1
+
+
+def test_volumes_among_images_are_told_what_takes_them(tmp_path, capsys):
+    for side in ("ct", "mri"):
+        (tmp_path / side).mkdir()
+        volume(tmp_path / side / "1.nii.gz", np.zeros((4, 4, 2), np.int16))
+    assert run(tmp_path / "ct", tmp_path / "mri", "-o", tmp_path / "out") == 1
+    cure = f"{tmp_path}/ct holds volumes, 1.nii.gz; they are fused two at a time: adasffuse fuse {tmp_path}/ct/1.nii.gz"
+    assert cure in capsys.readouterr().err
+    with pytest.raises(ImageError, match=r"1\.nii\.gz: a volume, where an image is expected; adasffuse fuse and info"):
+        read_image(tmp_path / "ct/1.nii.gz")
+    with pytest.raises(ImageError, match=r"source A: is of type Nifti1Image; give a path, an array"):
+        Fuser(Mean(), TASKS["mif"])(*[nibabel.load(tmp_path / "ct/1.nii.gz")] * 2)
+    with pytest.raises(
+        ImageError, match=r"got shape \(8, 8, 9\); of a volume give one slice, or its file to adasffuse\."
+    ):
+        Fuser(Mean(), TASKS["mif"])(np.zeros((8, 8, 9)), np.zeros((8, 8, 9)))
+    with pytest.raises(ImageError, match=r"ct: holds no DICOM files but 1\.nii\.gz, which are given one by one"):
+        read_volume(tmp_path / "ct")
+
+
+def test_series_whose_files_have_other_names_are_fused_by_position(tmp_path, capsys):
+    for side in ("ct", "mri"):
+        dicom(tmp_path / side / f"{side}.1.dcm", np.zeros((4, 4), np.int16))
+    assert run(tmp_path / "ct", tmp_path / "mri", "-o", tmp_path / "out") == 1
+    assert "DICOM series are fused by position, whatever their names: adasffuse fuse A B" in capsys.readouterr().err
+
+
+def test_ranges_of_volumes_are_two_numbers_as_those_of_images(tmp_path):
+    values = np.dstack([texture(8, 8, k) for k in range(2)]).astype(np.int16)
+    files = volume(tmp_path / "a.nii", values), volume(tmp_path / "b.nii", values.copy())
+    fuser = Fuser(Mean(), TASKS["mif"])
+    assert not fuse_volumes(fuser, files, tmp_path / "o.nii", [(0, 510), (0, 510)], depth="float")
+    fused = np.asarray(nibabel.load(tmp_path / "o.nii").dataobj)
+    np.testing.assert_allclose(fused, values / 510, atol=1e-3)
 
 
 def test_volumes_are_fused_slice_by_slice(tmp_path, weights):
@@ -424,6 +621,7 @@ def test_volumes_are_fused_slice_by_slice(tmp_path, weights):
     fused = nibabel.load(tmp_path / "f.nii.gz")
     np.testing.assert_allclose(fused.affine, affine)
     assert fused.shape == (32, 40, 3) and fused.get_data_dtype() == np.uint16
+    assert (tmp_path / "f.nii.gz").read_bytes()[4:8] == bytes(4)  # no time: equal results are equal files
     unit = [((v - v.min()) / np.ptp(v)).astype(np.float32)[..., 1] for v in (a, b)]
     expected = load_fuser("mif", weights=weights, precision="float32").fuse(*unit, depth="16")
     assert np.abs(np.asarray(fused.dataobj)[..., 1].astype(int) - expected).max() <= 2
@@ -478,6 +676,21 @@ def test_slices_that_are_paired_by_names_are_told(tmp_path, weights, capsys):
         write_image(tmp_path / "mri" / f"{number}.png", texture(4, 6, number))
     assert run(tmp_path / "ct", tmp_path / "mri", "-o", tmp_path / "out", "--weights", weights) == 0
     assert f"notice: DICOM files in {tmp_path}/ct are paired by their names, not by where" in capsys.readouterr().out
+
+
+def test_slices_in_ranges_of_their_own_are_told(tmp_path, weights, capsys):
+    """PET, whose slices have windows of their own, beside MRI slices in one window."""
+    for number, white in ((1, 100), (2, 500)):
+        values = texture(8, 8, number).astype(np.int16)
+        dicom(tmp_path / f"pet/{number}.dcm", values, WindowCenter=white / 2 + 0.5, WindowWidth=white + 1)
+        dicom(tmp_path / f"mri/{number}.dcm", values, WindowCenter=128, WindowWidth=256)
+    words = (tmp_path / "pet", tmp_path / "mri", "-o", tmp_path / "out", "--weights", weights)
+    told = f"{tmp_path}/pet: its files have 2 different ranges, 0 to 100 and 0 to 500 among them, so that one value is"
+    assert run(*words) == 0
+    said = capsys.readouterr().out
+    assert told in said and "give --range_a folder" in said and "mri: its files" not in said
+    assert run(*words, "--range_a", "folder") == 0
+    assert "different ranges" not in capsys.readouterr().out
 
 
 def test_volumes_whose_names_say_the_other_order(tmp_path, capsys):

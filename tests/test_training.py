@@ -45,7 +45,7 @@ from adasffuse.training.lock import InUseError, run_lock
 from adasffuse.training.log import CsvLog
 from adasffuse.training.options import Options, PartOptions, parse_options
 from adasffuse.training.processes import Processes, join_processes
-from adasffuse.training.run import Run
+from adasffuse.training.run import FusedBatch, Run
 from adasffuse.training.terms import Terms, merged
 from adasffuse.training.validation import Judged, best_score, mean_scores, validate
 
@@ -277,7 +277,7 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_samples(root):
 
     def loss(*numbers: int) -> tuple[torch.Tensor, Terms]:
         batch = default_collate([data[n] for n in numbers])
-        return run.loss(*run.fuse(run.model, batch), batch["part"])
+        return run.loss(run.fuse(run.model, batch), batch["part"])
 
     whole, terms = loss(*range(6))
     single = [loss(n) for n in range(6)]
@@ -500,7 +500,7 @@ import sys
 sys.path.insert(0, {root!r})
 import torch
 import train_AdaSFFuse
-from adasffuse.training.run import Run
+from adasffuse.training.run import FusedBatch, Run
 update = Run.update
 def broken(run, batch):
     if run.step == 1:
@@ -686,7 +686,9 @@ def test_a_foreign_checkpoint_is_named(root, tmp_path):
 @pytest.mark.parametrize("section, changes", [("model", {"d_state": 16}), ("model", DIRECT)])
 def test_a_checkpoint_of_another_network_is_refused(root, tmp_path, section, changes):
     train(run_options(root, steps=1), tmp_path, "cpu")
-    with pytest.raises(ValueError, match=r"run 'run' was begun with other options: model\.\w+ .*; choose another name"):
+    with pytest.raises(
+        ValueError, match=r"run 'run' was started with other options: model\.\w+ .*; choose another name"
+    ):
         train(run_options(root, steps=2, **{section: changes}), tmp_path, "cpu")
 
 
@@ -719,7 +721,7 @@ def test_a_run_does_not_continue_with_other_options(root, tmp_path, changes, ref
     """Refused by name, and what the folder says of the run stays as it was."""
     train(run_options(root, steps=1), tmp_path, "cpu")
     before = record(tmp_path / "run")
-    with pytest.raises(ValueError, match=rf"run 'run' was begun with other options: {refused}.*choose another name"):
+    with pytest.raises(ValueError, match=rf"run 'run' was started with other options: {refused}.*choose another name"):
         train(run_options(root, steps=2, **changes), tmp_path, "cpu")
     assert record(tmp_path / "run") == before
 
@@ -970,7 +972,7 @@ def test_a_teacher_says_what_no_truth_says(root, tmp_path):
     run, batch = Run(taught, Processes(0, 1, CPU)), default_collate([MixedCrops(alone.parts)[n] for n in range(6)])
     batch["truth"] = torch.where(torch.arange(6)[:, None, None, None] == 1, batch["a"], torch.nan)
     batch["shown_b"] = torch.zeros_like(batch["b"])
-    fused, (a, b, truth) = run.fuse(run.model, batch)
+    fused, a, b, truth, _ = run.fuse(run.model, batch)
     kinds = [[TASKS[taught.parts[part].task].kinds_of(2)[i] for part in batch["part"]] for i in (0, 1)]
     with torch.no_grad():
         expected = load_weights(teacher)[0](a, b, kinds=kinds)
@@ -979,7 +981,7 @@ def test_a_teacher_says_what_no_truth_says(root, tmp_path):
     assert torch.equal(truth[1], batch["a"][1]) and torch.equal(fused.detach(), own)
     others = [0, 2, 3, 4, 5]
     torch.testing.assert_close(truth[others], expected[others], atol=1e-6, rtol=0)
-    assert Run(alone, Processes(0, 1, CPU)).fuse(run.model, batch)[1][2][others].isnan().all()
+    assert Run(alone, Processes(0, 1, CPU)).fuse(run.model, batch).truth[others].isnan().all()
 
 
 def test_the_result_before_something_passed_is_the_networks_own(root):
@@ -987,7 +989,7 @@ def test_the_result_before_something_passed_is_the_networks_own(root):
     passing = [replace(part, data=replace(part.data, passing=1.0)) for part in options.parts]
     run, batch = Run(options, Processes(0, 1, CPU)), default_collate([MixedCrops(passing)[n] for n in range(6)])
     batch["elsewhere"][2] = 0
-    _, (*_, still) = run.fuse(run.model, batch)
+    still = run.fuse(run.model, batch).still
     kinds = [[TASKS[options.parts[part].task].kinds_of(2)[i] for part in batch["part"]] for i in (0, 1)]
     with torch.no_grad():
         before = run.model(batch["before_a"], batch["before_b"], kinds=kinds)
@@ -996,9 +998,7 @@ def test_the_result_before_something_passed_is_the_networks_own(root):
 
 
 def test_steady_needs_something_that_passes(root):
-    with pytest.raises(
-        ValueError, match=r"loss\.steady 5\.0 needs pairs through which something passes, data\.passing"
-    ):
+    with pytest.raises(ValueError, match=r"loss\.steady 5\.0 needs pairs with a passing object"):
         run_options(root, loss={"steady": 5.0})
 
 
@@ -1075,7 +1075,11 @@ def test_the_loss_is_computed_without_tf32_and_the_network_as_the_user_likes(roo
             return gradient, None
 
     loss, network = Run.loss, AdaSFFuse.compose
-    monkeypatch.setattr(Run, "loss", lambda run, fused, *rest: loss(run, Watched.apply(fused, "loss"), *rest))
+
+    def watched_loss(run: Run, batch: FusedBatch, part: torch.Tensor) -> tuple[torch.Tensor, Terms]:
+        return loss(run, batch._replace(fused=Watched.apply(batch.fused, "loss")), part)
+
+    monkeypatch.setattr(Run, "loss", watched_loss)
     monkeypatch.setattr(AdaSFFuse, "compose", lambda *args: Watched.apply(network(*args), "network"))
     options = run_options(root)
     run = Run(options, Processes(0, 1, CPU))

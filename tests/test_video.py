@@ -709,7 +709,7 @@ def test_a_camera_that_shows_heat_in_black_is_inverted(tmp_path, clock, monkeypa
     monkeypatch.setattr(command, "Camera", FakeCamera)
     monkeypatch.setattr(command, "fuser_from", lambda args, task: mean_fuser(task))
     words = ["--camera_a", "0", "--camera_b", "1", "-o", str(tmp_path / "out.mkv"), "--seconds", "0.1"]
-    for more, level in (([], 100), (["--range_a", "0", "255", "inverted"], 127)):
+    for more, level in (([], 100), (["--range_a", "0", "255", "inverted"], 127), (["--range_a", "inverted"], 127)):
         assert command.run([*words, *more]) == 0
         frames = [frame.to_ndarray(format="gray") for frame in decoded(tmp_path / "out.mkv")]
         assert all(abs(frame.mean() - level) < 9 for frame in frames)
@@ -887,7 +887,41 @@ def test_a_calibration_brings_two_sizes_to_one_grid(tmp_path, capsys):
     arguments = [str(b), str(a), "-o", str(tmp_path / "turned"), "--calibration", str(tmp_path / "c.json")]
     for extra in (["--dry_run"], []):
         assert command.run([*arguments, *extra]) == 1
-        assert "the calibration is for images A of 32x24 pixels, got 64x48" in capsys.readouterr().err
+        assert "the calibration is for images A of 32x24 pixels, got 64x48; A and B are exch" in capsys.readouterr().err
+
+
+def test_frames_that_do_not_lie_on_each_other_are_a_notice(tmp_path, capsys, monkeypatch):
+    """Of frames as they are, and of those that a calibration aligns, which may be of other cameras."""
+    from adasffuse.registration.aligner import Calibration
+
+    monkeypatch.setattr(command, "fuser_from", lambda args, task: mean_fuser(task))
+    visible = cv2.resize(photographs.coffee(), (320, 240), interpolation=cv2.INTER_AREA)
+    infrared = 255 - cv2.GaussianBlur(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
+    off = [np.roll(infrared, 12, axis=1)] * 3
+    a, b = make_video(tmp_path / "a.mp4", off), make_video(tmp_path / "b.mp4", [visible] * 3)
+    said = "A and B seem not to lie on each other in {0} of {0} frames that were looked at, by about 12 pixels; "
+    for moved, cure in (
+        (None, "they are fused as they are"),
+        (12, ""),
+        (24, "is the calibration that of these cameras"),
+    ):
+        extra = []
+        if moved is not None:
+            matrix = np.array([[1, 0, moved], [0, 1, 0], [0, 0, 1.0]])
+            Calibration(Transform("translation", matrix, (240, 320), (240, 320)), 1, 0.0).save(tmp_path / "c.json")
+            extra = ["--calibration", str(tmp_path / "c.json")]
+        for count, last in ((1, ["--dry_run"]), (3, [])):
+            assert command.run([str(a), str(b), "-o", str(tmp_path / "out.mp4"), *extra, *last]) == 0
+            err = capsys.readouterr().err
+            assert (said.format(count) + cure in err) if cure else ("seem not" not in err)
+
+
+def test_a_dry_run_says_what_is_to_know_of_the_first_frames(tmp_path, pair, capsys):
+    deep = make_video(tmp_path / "deep.mkv", [np.uint16(i) + 7200 for i in scene()], codec="ffv1", pix_fmt="gray16le")
+    for extra, expected in ((["--json"], True), (["--json", "--range_a", "7200", "7455"], False)):
+        assert command.run([str(deep), str(pair[1]), "--dry_run", *extra]) == 0
+        notices = json.loads(capsys.readouterr().out)["notices"]
+        assert any("uses only 72" in notice for notice in notices) == expected
 
 
 def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys, monkeypatch):
@@ -907,10 +941,20 @@ def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys, monkey
     np.testing.assert_allclose(known.transform.matrix @ (160, 120, 1), (144, 110, 1), atol=0.5)
     assert align.run([str(a), str(half), "--save", str(file)]) == 0
     assert load_calibration(file).pairs == 6
+    frames = make_folder(tmp_path / "frames", [np.uint16(infrared[10:230, 16:304]) + 7200] * 20)
+    assert align.run([str(frames), str(b), "--save", str(file), "--range_a", "folder", "--fps", "10"]) == 0
+    known = load_calibration(file)  # 20 frames in 2 s, beside 60 in 2.4
+    assert known.pairs == 6 and known.transform.moving_size == (220, 288)
+    deep = [np.uint16(infrared) + 256 * (k % 3) for k in range(60)]  # of other values
+    deep = make_video(tmp_path / "deep.mkv", deep, codec="ffv1", pix_fmt="gray16le")
     capsys.readouterr()
+    align.run([str(deep), str(b), "--save", str(file)])
+    assert capsys.readouterr().err.count("uses only") == 1
     for wrong, said in (
-        ([a, b], "two videos give a calibration: --save"),
-        ([a, tmp_path, "--save", file], "two videos give a calibration: --save"),
+        ([a, b], "videos give a calibration: --save"),
+        ([a, tmp_path / "none", "--save", file], "no video file or folder of frames"),
+        ([a, b, "--save", file, "--fps", "9"], "--fps is for folders of frames"),
+        ([tmp_path, tmp_path, "--save", file, "--fps", "9"], "--fps is for a folder of frames beside a video"),
         ([a, b, "--save", file, "--range_a", "folder"], "--range_a: only folders of frames are measured"),
         ([a, b, "--save", file, "--pattern_b", "V*"], "--pattern_b is for folders"),
         ([a, a, "--save", file], "both sources are one file"),
@@ -932,4 +976,39 @@ def test_people_who_are_dark_in_a_video_are_a_notice(tmp_path):
     ):
         a = make_video(tmp_path / f"{name}.mp4", [image] * 3)
         report = fuse_video(fuser, VideoFile(a, value_range), VideoFile(b), tmp_path / f"{name}_out.mp4")
-        assert any("people seem to be dark in it;" in text for text in report.notices) == expected
+        said = "people seem to be dark in 3 of 3 frames that were looked at;"
+        assert any(said in text for text in report.notices) == expected
+
+
+def test_frames_are_looked_at_all_over_a_sequence(tmp_path, monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(Fuser, "looks_black_hot", lambda self, images: looked_at.append(images[0].pixels.mean() * 255))
+    a, b = (make_folder(tmp_path / name, [np.full((8, 8), n, np.uint8) for n in range(40)]) for name in "ab")
+    listed = list_frames([a, b], [None, None])
+    fuse_video(mean_fuser(), *(FrameFolder(column) for column in listed.columns), tmp_path / "out")
+    assert np.rint(looked_at).tolist() == list(range(0, 40, 3))  # at most 16
+
+
+def test_a_black_hot_video_of_8_bits_takes_the_plain_word(tmp_path, capsys, monkeypatch):
+    """The mean of an image and its negative is 127.5.  Deeper video needs the values, which are not measured."""
+    monkeypatch.setattr(command, "fuser_from", lambda args, task: mean_fuser(task))
+    a, b = (make_video(tmp_path / name, scene(2)) for name in ("a.mp4", "b.mp4"))
+    deep = [np.uint16(image) * 100 for image in scene(2)]
+    deep = make_video(tmp_path / "deep.mkv", deep, codec="ffv1", pix_fmt="gray16le")
+    for words in (["inverted"], ["0", "255", "inverted"]):
+        out = tmp_path / "".join(words)
+        assert command.run([str(a), str(b), "-o", str(out), "--range_a", *words]) == 0
+        assert np.abs(cv2.imread(str(out / "000001.png")) - 127.5).max() < 1
+    capsys.readouterr()
+    assert command.run([str(deep), str(b), "-o", str(tmp_path / "out"), "--range_a", "inverted"]) == 1
+    assert "--range_a: only folders of frames are measured; for a video of more than 8 bits" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files are not locked on Windows")
+def test_what_a_run_that_was_killed_left_of_frames_is_removed_by_the_next(tmp_path, pair):
+    for name in ("000003.png", "000300.png"):  # the pair has 10 frames
+        with writing(tmp_path / name, "die") as process:
+            process.communicate(timeout=60)
+    assert len(os.listdir(tmp_path)) == 2
+    fuse_video(mean_fuser(), *map(VideoFile, pair), tmp_path)
+    assert len(list(tmp_path.glob("0*.png"))) == 10 and len(list(tmp_path.glob(".part-*"))) == 1

@@ -15,7 +15,7 @@ def image(height: int, width: int, channels: int = 3) -> torch.Tensor:
 
 
 def test_bands_of_two_by_two_pixels():
-    low, high = AdaWAT(1, enhance=False)(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]))
+    low, high = AdaWAT(1).split(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]))
     assert low.item() == pytest.approx(5)  # half the sum
     # LH: low along the width, high along the height; then HL and HH
     assert high.flatten().tolist() == pytest.approx([-2, -1, 0], abs=1e-6)
@@ -24,17 +24,17 @@ def test_bands_of_two_by_two_pixels():
 @pytest.mark.parametrize("height, width", SIZES)
 def test_split_then_merge_is_the_input(height, width):
     x = image(height, width)
-    merged = AdaIWAT().double()(*AdaWAT(3, enhance=False).double()(x))
+    merged = AdaIWAT().double()(*AdaWAT(3).double().split(x))
     assert merged.shape == x.shape
     torch.testing.assert_close(merged, x, rtol=0, atol=1e-6)  # float32 value of sqrt(1/2) in the filters
-    merged = AdaIWAT()(*AdaWAT(3, enhance=False)(x.float()))
+    merged = AdaIWAT()(*AdaWAT(3).split(x.float()))
     torch.testing.assert_close(merged, x.float(), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("height, width", SIZES)
 def test_agrees_with_pywavelets(height, width):
     x = image(height, width)
-    low, high = AdaWAT(3, enhance=False).double()(x)
+    low, high = AdaWAT(3).double().split(x)
     expected_low, details = pywt.dwt2(x.numpy(), "haar")
     np.testing.assert_allclose(low.detach(), expected_low, atol=1e-6)
     np.testing.assert_allclose(high.detach().unflatten(1, (3, 3)), np.stack(details, axis=2), atol=1e-6)
@@ -46,7 +46,7 @@ def test_agrees_with_pywavelets(height, width):
 def test_agrees_with_pytorch_wavelets():
     pytorch_wavelets = pytest.importorskip("pytorch_wavelets", reason="needs pytorch_wavelets and setuptools<81")
     x = image(16, 34).float()
-    low, high = AdaWAT(3, enhance=False)(x)
+    low, high = AdaWAT(3).split(x)
     expected_low, (expected_high,) = pytorch_wavelets.DWTForward(J=1, wave="haar", mode="zero")(x)
     torch.testing.assert_close(low, expected_low)
     torch.testing.assert_close(high.unflatten(1, (3, 3)), expected_high, atol=1e-6, rtol=1e-5)
@@ -55,15 +55,15 @@ def test_agrees_with_pytorch_wavelets():
 
 
 def test_kernels_are_outer_products_of_trained_filters():
-    split = AdaWAT(1, enhance=False)
+    transform = AdaWAT(1)
     with torch.no_grad():
-        split.low_pass.copy_(torch.tensor([0.5, 0.9]))
-        split.high_pass.copy_(torch.tensor([0.8, -0.3]))
-    filters = {"L": split.low_pass, "H": split.high_pass}
+        transform.low_pass.copy_(torch.tensor([0.5, 0.9]))
+        transform.high_pass.copy_(torch.tensor([0.8, -0.3]))
+    filters = {"L": transform.low_pass, "H": transform.high_pass}
     bank = torch.stack([torch.outer(filters[name[1]], filters[name[0]]) for name in ("LL", "LH", "HL", "HH")])
     x = image(6, 8, channels=1).float()
     expected = torch.nn.functional.conv2d(x, bank.unsqueeze(1), stride=2)
-    torch.testing.assert_close(torch.cat(split(x), dim=1), expected)
+    torch.testing.assert_close(torch.cat(transform.split(x), dim=1), expected)
 
 
 def test_low_enhancement_sees_three_pixels_far_and_its_own_channel():

@@ -1,4 +1,4 @@
-"""Fusion without learning, to compare with: each takes luminance a and b, (H, W) in [0, 1], and returns the same."""
+"""Baselines: fusion without learning.  Each takes luminance a and b, (H, W) in [0, 1], and returns the same."""
 
 from collections.abc import Callable
 
@@ -34,7 +34,7 @@ def maximum(a: ndarray, b: ndarray) -> ndarray:
 
 
 def laplacian(a: ndarray, b: ndarray) -> ndarray:
-    """Laplacian pyramid of 4 levels: the detail of larger absolute value (A's where equal), the mean of the bases.
+    """Laplacian pyramid of 4 levels: the detail of larger absolute value (A's if equal), the mean of the bases.
 
     Burt and Adelson, IEEE Trans. Commun. 1983, 10.1109/TCOM.1983.1095851, with OpenCV's 5-tap pyramid.
 
@@ -57,7 +57,7 @@ def laplacian(a: ndarray, b: ndarray) -> ndarray:
 
 
 def guided_filter_fusion(a: ndarray, b: ndarray) -> ndarray:
-    """GFF: saliency maps refined by guided filters weigh a base layer and a detail layer of each source.
+    """GFF: base and detail layers of the sources, weighted by saliency maps refined by guided filters.
 
     Li, Kang and Hu, IEEE Trans. Image Process. 2013, 10.1109/TIP.2013.2244222, with its parameters: 31x31 mean filter,
     3x3 Laplacian, 11x11 Gaussian of sigma 5, guided filters (r 45, eps 0.3) for the base and (r 7, eps 1e-6) for the
@@ -86,7 +86,7 @@ def mertens(a: ndarray, b: ndarray) -> ndarray:
     """Exposure fusion: a pyramid blend weighted by contrast and well-exposedness, as OpenCV implements it.
 
     Mertens, Kautz and Van Reeth, Computer Graphics Forum 28(1), 2009, 10.1111/j.1467-8659.2008.01171.x, with the
-    paper's exponents of 1; gray images have no saturation to weigh.
+    paper's exponents of 1; gray images have no saturation.
 
     Args:
         a, b: (H, W) float luminance in [0, 1].

@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def blend_pyramids(images: Tensor, weights: Tensor) -> Tensor:
-    """Sum over sources of the Laplacian pyramids of the images, each weighted by the Gaussian one of its weights.
+    """Blend images by the Laplacian pyramids of the images, weighted by the Gaussian pyramids of the weights.
 
     Args:
         images, weights: (S, ..., H, W); the weights add up to 1 over the sources.
     Returns:
-        (..., H, W); the pyramid ends where a level is 1 or 2 pixels small.
+        (..., H, W); the last level has a side of 1 or 2 pixels.
     """
     levels = []
     while min(images.shape[-2:]) > 2:
@@ -33,14 +33,14 @@ def halved(x: Tensor) -> Tensor:
 
 
 def doubled(x: Tensor, like: Tensor) -> Tensor:
-    """A level of a pyramid, (..., ceil(H / 2), ceil(W / 2)), at the size of the finer one, `like` (..., H, W)."""
+    """Enlarge a level of a pyramid, (..., ceil(H / 2), ceil(W / 2)), to the size of `like` (..., H, W)."""
     sparse = torch.zeros_like(like)
     sparse[..., ::2, ::2] = 4 * x
     return _binomial(sparse)
 
 
 def _binomial(x: Tensor) -> Tensor:
-    """Smoothed by the 5x5 window of image pyramids (1, 4, 6, 4, 1), borders mirrored: four means of 2x2 neighbours."""
+    """Smooth by the 5x5 window of image pyramids (1, 4, 6, 4, 1), borders mirrored, as four means of 2x2 pixels."""
     smooth = F.pad(x.reshape(-1, 1, *x.shape[-2:]), (2, 2, 2, 2), mode="reflect")
     for _ in range(4):
         smooth = F.avg_pool2d(smooth, 2, stride=1)

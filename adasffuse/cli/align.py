@@ -19,31 +19,34 @@ from adasffuse.cli.arguments import (
     ReportingParser,
     add_grid_option,
     add_source_options,
-    fixed_range,
     given_path,
     range_of,
     thermal_by_names,
 )
-from adasffuse.files import check_outputs, name_of, printable, replacing_all, told
-from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, VideoFile
+from adasffuse.cli.sequences import frame_rate, open_sequences
+from adasffuse.files import check_outputs, name_of, printable, remove_abandoned, replacing_all, told
+from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.notices import notices_of, notices_of_files
 from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
 from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.read import IMAGE_SUFFIXES
-from adasffuse.images.write import suffix_of
+from adasffuse.images.write import DEPTHS, suffix_of
 from adasffuse.inference.results import SaveError, former_results, save_result, try_to_write
 from adasffuse.inference.work import refuse_image_name
 from adasffuse.process import say, say_notices
 from adasffuse.registration.aligner import GRIDS, Aligner, calibrate, load_calibration
 from adasffuse.registration.estimate import MEASURES
 from adasffuse.registration.transform import METHODS, warp_image
+from adasffuse.tasks import TASKS
 
-_FRAMES = 24  # of two videos, spread over them, for a calibration
+_FRAMES = 24  # of two sequences, spread over them, for a calibration
 
 _EXAMPLES = """examples:
   adasffuse align infrared visible                                 how far is each pair off?
   adasffuse align infrared visible --save calibration.json         one transform for two fixed cameras
-  adasffuse align infrared.mp4 visible.mp4 --save calibration.json the same, by frames spread over two videos
+  adasffuse align infrared.mp4 visible.mp4 --save calibration.json the same, by frames spread over two videos, or over
+                                                                   a video and a folder of frames
   adasffuse align infrared visible -o aligned                      aligned/infrared, aligned/visible
   adasffuse align infrared visible --calibration calibration.json -o aligned
 """
@@ -71,7 +74,11 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--save", type=given_path, metavar="FILE", help="a calibration file: the median over all pairs, JSON"
     )
     what.add_argument("--json", action="store_true", help="report as JSON on standard output")
-    add_source_options(parser, parser.add_argument_group("how to read the sources"))
+    reading = parser.add_argument_group("how to read the sources")
+    add_source_options(parser, reading)
+    reading.add_argument(
+        "--fps", type=frame_rate, help="frames per second of a folder beside a video (default: the video's)"
+    )
     return parser
 
 
@@ -84,9 +91,11 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         args.method, args.measure = args.method or "affine", args.measure or "edges"
         videos = [path for path in (args.a, args.b) if path.is_file() and path.suffix.lower() in ONLY_VIDEO_SUFFIXES]
         if videos:
-            if args.save is None or len(videos) == 1:
-                raise ImageError(f"{videos[0]} is a video; two videos give a calibration: --save calibration.json")
-            return _calibrate(_Videos.of(args), args)
+            if args.save is None:
+                raise ImageError(f"{videos[0]} is a video; videos give a calibration: --save calibration.json")
+            return _calibrate(_Sequences.of(args), args)
+        if args.fps is not None:
+            raise ValueError("--fps is for a folder of frames beside a video; two folders go by names")
         job = _Job.of(args)
         return _calibrate(job, args) if args.save is not None else _align(job, args)
     except (ValueError, OSError) as error:
@@ -130,50 +139,50 @@ class _Job:
         ranges = resolve_ranges(specs, columns, no_data, thermal)
         return _Job(scenes, ranges, no_data, names, problems, notices, thermal)
 
+    def results(self, out: Path, scene: Scene, depth: str) -> list[Path]:
+        """Where both sources of a scene go, of depth '8', '16' or 'float'."""
+        return [out / name / f"{scene.stem}{suffix_of(depth)}" for name in self.names]
+
     def read(self, scene: Scene) -> list[Image]:
         thermal = tuple(is_thermal(number, path, self.thermal) for number, path in enumerate(scene.paths))
         return read_scene(scene, self.ranges, self.no_data, thermal, one_size=False)
 
-    def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[str, Image, Image]]:
-        """Name and images of each pair; name and reason of those that cannot be read are added to `failed`."""
+    def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[Scene, Image, Image]]:
+        """Names and images of each pair; name and reason of those that cannot be read are added to `failed`."""
         for scene in self.scenes:
             try:
                 a, b = self.read(scene)
             except (ValueError, OSError) as error:
                 failed.append((scene.stem, told(error)))
                 continue
-            yield scene.stem, a, b
+            yield scene, a, b
 
 
 @dataclass(frozen=True)
-class _Videos:
-    """Two videos of fixed cameras."""
+class _Sequences:
+    """Two videos of fixed cameras, or a video and a folder of frames."""
 
-    a: VideoFile
-    b: VideoFile
+    a: inference.Frames
+    b: inference.Frames
     failed: tuple[tuple[str, str], ...] = ()
     notices: tuple[str, ...] = ()
 
     @staticmethod
-    def of(args: argparse.Namespace) -> _Videos:
-        opened = []
-        thermal = thermal_by_names(args.a, args.b) or (False, False)
-        for side, path, hot in zip("ab", (args.a, args.b), thermal):
-            if getattr(args, f"pattern_{side}") is not None:
-                raise ValueError(f"--pattern_{side} is for folders, and {path} is none")
-            option = f"--range_{side}"
-            window = fixed_range(option, range_of(option, getattr(args, f"range_{side}")))
-            opened.append(VideoFile(path, window, getattr(args, f"no_data_{side}"), hot))
+    def of(args: argparse.Namespace) -> _Sequences:
+        specs = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
+        thermal = thermal_by_names(args.a, args.b, (args.pattern_a, args.pattern_b)) or TASKS["ivf"].thermal
+        folders = args.a.is_dir() or args.b.is_dir()
+        opened = open_sequences(args, specs, thermal, shortest=True, gaps=folders)
         inference.check_pair(*opened, shortest=True, aligned=True)
-        return _Videos(*opened)
+        return _Sequences(*opened)
 
-    def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[str, Image, Image]]:
-        """Number and images of frames that belong together, spread over both videos."""
-        seconds = [video.duration for video in (self.a, self.b) if video.duration is not None]
+    def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[Scene, Image, Image]]:
+        """Names and images of frames that belong together, spread over both."""
+        seconds = [one.duration for one in (self.a, self.b) if one.duration is not None]
         step = max(1, int(min(seconds) * self.b.rate / _FRAMES if seconds else self.b.rate))
         frames = inference.FramePairs(self.a, self.b)
         for a, b in itertools.islice(frames, step // 2, None, step):
-            yield b.name, a.image, b.image
+            yield Scene(b.name, (self.a.path, self.b.path)), a.image, b.image
         if frames.damage:
             failed.append(("further frames", frames.damage))
 
@@ -190,10 +199,13 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         for name in job.names:
             check_outputs(folders={"-o": args.out / name})
         try_to_write(args.out)
+        remove_abandoned(
+            file for scene in job.scenes for depth in DEPTHS for file in job.results(args.out, scene, depth)
+        )
     failed = list(job.failed)
     rows: list[dict[str, Any]] = []
     written: list[Path] = []
-    told_of = list(job.notices)  # what a user should know of folders and files
+    seen: list[tuple[Path, str]] = []  # what a user should know of files
     empty = []  # share of pixels without data, of each warped image that has some
     began = time.perf_counter()
     for scene in job.scenes:
@@ -201,16 +213,14 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         row: dict[str, Any] = {"name": scene.stem, "sources": list(map(str, scene.paths))}
         try:
             images = job.read(scene)
-            told_of += [notice for image in images for notice in image.notices]
+            seen += notices_of(scene, images)
             transform = aligner.transform(*images)
             if args.out is not None:
                 moved = 0 if grid == "b" else 1
                 images[moved] = warp_image(images[moved], transform)
                 if images[moved].valid is not None:
                     empty.append(1 - images[moved].valid.mean())
-                files = [
-                    args.out / name / f"{scene.stem}{suffix_of(image.depth)}" for name, image in zip(job.names, images)
-                ]
+                files = [job.results(args.out, scene, image.depth)[k] for k, image in enumerate(images)]
                 with replacing_all() as new:
                     for file, image in zip(files, images):
                         save_result(new(file), image.pixels, image.depth)
@@ -227,6 +237,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         if not args.json:
             seconds = time.perf_counter() - started
             say(f"{printable(scene.stem)}: off by {row['off']:.1f} px, at most {row['largest']:.1f} ({seconds:.1f} s)")
+    told_of = job.notices + notices_of_files(seen)
     notices = former_results(written) + ([_border_notice(empty, grid)] if empty else [])
     notices += _range_notices(job) if written else []
     if args.json:
@@ -278,7 +289,7 @@ def _border_notice(empty: list[float], grid: str) -> str:
     )
 
 
-def _calibrate(job: _Job | _Videos, args: argparse.Namespace) -> int:
+def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
     """Estimate one transform for all pairs and save it."""
     if args.calibration is not None or args.out is not None:
         raise ValueError("--save estimates and writes a calibration only; apply it with --calibration in a second call")
@@ -289,17 +300,18 @@ def _calibrate(job: _Job | _Videos, args: argparse.Namespace) -> int:
         raise ValueError(f"--save {args.save}: the name of an image; give that of a calibration file, such as c.json")
     check_outputs({"--save": args.save})
     failed = list(job.failed)
-    told_of = list(job.notices)  # what a user should know of folders and files
+    seen: list[tuple[Path, str]] = []  # what a user should know of files
 
     def pairs() -> Iterator[tuple[str, Image, Image]]:
-        for name, a, b in job.pairs(failed):
-            told_of.extend(notice for notice in (*a.notices, *b.notices) if notice not in told_of)
-            yield name, a, b
+        for scene, a, b in job.pairs(failed):
+            seen.extend(notices_of(scene, (a, b)))
+            yield scene.stem, a, b
 
     try:
         result = calibrate(pairs(), args.method, args.measure)
         failed += result.failed
     finally:
+        told_of = [*job.notices, *notices_of_files(seen)]
         _say_failed("not used", failed)
         say_notices(told_of)
     result.save(args.save)

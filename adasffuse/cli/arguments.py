@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, PRECISIONS, RELEASED_SIZES
 from adasffuse.files import NO_ADDRESS, is_address
-from adasffuse.images.boxes import PEOPLE
-from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
+from adasffuse.images.boxes import FOLDER_OF_BOXES, PEOPLE
+from adasffuse.images.ranges import RangeSpec, parse_range
 from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS, Aligner, load_calibration, measure_of
 from adasffuse.registration.transform import METHODS
-from adasffuse.tasks import guess_task
+from adasffuse.tasks import Task, guess_task
 
 if TYPE_CHECKING:
     from adasffuse.inference.fuser import Fuser
@@ -245,7 +245,7 @@ def add_truth_options(target: argparse.ArgumentParser | argparse._ArgumentGroup)
 
 def check_truth_options(args: argparse.Namespace) -> None:
     """Raise ValueError, before any work, where a folder of `add_truth_options` is missing or --classes has no boxes."""
-    for option, holds in (("reference", "true images"), ("boxes", "Pascal VOC files, STEM.xml for every scene")):
+    for option, holds in (("reference", "true images"), ("boxes", FOLDER_OF_BOXES)):
         folder = getattr(args, option)
         if folder is not None and not (folder.is_dir() or (option == "reference" and folder.is_file())):
             raise ValueError(f"no folder {folder}; --{option} is the folder of {holds}")
@@ -284,28 +284,32 @@ def range_of(option: str, words: Sequence[str] | None) -> RangeSpec | None:
         raise ValueError(f"{option}: {error}") from None
 
 
-def fixed_range(option: str, spec: RangeSpec | None) -> tuple[float, float] | None:
-    """The range of a video file, which is not measured."""
-    if spec is not None and spec.kind != "fixed":
-        raise ValueError(
-            f"{option}: only folders of frames are measured; for a video give two numbers, LOW HIGH (0 255 where it "
-            "has 8 bits), and 'inverted' behind them where high values are dark"
-        )
-    return resolve_range(spec, ())
-
-
 def words_of_source(path: Path, pattern: str | None = None) -> list[str]:
     """What may tell a source's task, see `guess_task`: a folder's name and pattern, or a file's name and folder."""
     return [path.name, pattern or ""] if path.is_dir() else [path.stem, path.absolute().parent.name]
 
 
+def in_other_order(a: Path, b: Path, patterns: Sequence[str | None] = (None, None)) -> bool:
+    """Whether the names of the sources tell a task, but in the other order."""
+    try:
+        guess_task(*map(words_of_source, (a, b), patterns))
+    except ValueError:
+        return True
+    return False
+
+
+def task_by_names(a: Path, b: Path, patterns: Sequence[str | None] = (None, None)) -> Task | None:
+    """The task that the names of the sources tell, in its order; None where they tell none."""
+    if in_other_order(a, b, patterns):
+        return None
+    guess = guess_task(*map(words_of_source, (a, b), patterns))
+    return None if guess is None else guess[0]
+
+
 def thermal_by_names(a: Path, b: Path, patterns: Sequence[str | None] = (None, None)) -> tuple[bool, ...] | None:
     """Which sources their names tell to be thermal, as `is_thermal` takes it; None where they tell no task."""
-    try:
-        guess = guess_task(*map(words_of_source, (a, b), patterns))
-    except ValueError:  # the order is another one
-        return None
-    return None if guess is None else guess[0].thermal
+    task = task_by_names(a, b, patterns)
+    return None if task is None else task.thermal
 
 
 def given(text: str) -> str:

@@ -92,8 +92,14 @@ def printable_lines(lines: Sequence[str]) -> str:
 def _surveys(args: argparse.Namespace) -> list[Survey]:
     patterns = (args.pattern_a, args.pattern_b)
     for folder in args.folders:
+        if folder.is_file():
+            raise ImageError(
+                f"{folder} is a file; folders are checked: give one of images or of data sets; of videos, "
+                "adasffuse video A B --dry_run says what they are"
+            )
         if not folder.is_dir():
-            raise ImageError(f"{folder}: no such folder; give a folder of images or of data sets")
+            what = "a file" if folder.is_file() else "no such folder"
+            raise ImageError(f"{folder}: {what}; give a folder of images or of data sets")
     if len(args.folders) > 1 or any(patterns):
         folders = args.folders * 2 if len(args.folders) == 1 else args.folders
         given = (*patterns, *[None] * len(folders))[: len(folders)] if any(patterns) else None
@@ -123,7 +129,8 @@ def report(survey: Survey) -> list[str]:
         lines.append(f"  pairs: {len(survey.pairs)}")
         found = infrared_source(survey)
         if found is not None and (survey.task is None or any(survey.task.thermal)):
-            lines.append(f"  infrared: {survey.sources[found].folder.name}, by its lack of colour")
+            which = "infrared" if survey.task else "infrared, if one is"
+            lines.append(f"  {which}: {survey.sources[found].folder.name}, by its lack of colour")
         share = sharper_share(survey)
         if survey.task is not None and survey.task.id == "mff" and share is not None:
             lines.append(f"  focus: the first image is the sharper one in {share:.0%} of the pairs")

@@ -28,6 +28,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     network.add_argument("--task", required=True, choices=TASKS, help="fixes the kinds of the sources and the colour")
     add_size_option(network)
     network.add_argument("--weights", metavar="NAME", help="other weights: a file, a run's folder or a released name")
+    network.add_argument("--no_people", action="store_true", help="of infrared + visible: do not make people stand out")
     network.add_argument("--sources", type=int, default=2, metavar="N", help="number of sources (%(default)s)")
     output = parser.add_argument_group("output")
     output.add_argument("--format", choices=EXPORT_FORMATS, help="(what --output ends with)")
@@ -44,6 +45,8 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     args = parser.parse_args(argv)
     if args.sources < 2:
         parser.error(f"--sources must be 2 or more, got {args.sources}")
+    if args.no_people and args.task != "ivf":
+        parser.error(f"--no_people is for infrared + visible, --task ivf, this is {args.task}")
     form = args.format or (args.output.suffix[1:] if args.output else "")
     if form not in EXPORT_FORMATS:
         parser.error(f"give --format {' or '.join(EXPORT_FORMATS)}, or --output with such a suffix")
@@ -58,6 +61,8 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     path = args.output or Path(f"{args.task}.{form}")
     try:
         model, weights = load_network(args.task, args.weights, args.size)
+        if args.no_people:
+            model.targets = None
         name = weights.absolute().parent.name if weights.name == RUN_WEIGHTS else weights.stem
         if args.output is None:
             path = Path(f"{args.task}_{size_of(model.options) or name}.{form}")

@@ -13,7 +13,7 @@ from pathlib import Path
 import tifffile
 
 from adasffuse.cli.arguments import given_path
-from adasffuse.files import check_outputs, printable, replacing_all, told
+from adasffuse.files import check_outputs, printable, remove_abandoned, replacing_all, told
 from adasffuse.images.flir import read_shot
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import images_of
@@ -46,16 +46,18 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
             raise ImageError(f"-o {args.out}: results would lie among the files in {files[0].parent}; choose another")
         for folder in folders:
             check_outputs(folders={"-o": folder})
-        for path in files:
+        places = {path: (folders[0] / f"{path.stem}.tif", folders[1] / f"{path.stem}.png") for path in files}
+        remove_abandoned(place for pair in places.values() for place in pair)
+        for path, (celsius, photograph) in places.items():
             try:
                 shot = read_shot(path)
             except ImageError as error:
                 failed.append(str(error))
                 continue
             with replacing_all() as new:
-                _write_celsius(shot.celsius, new(folders[0] / f"{path.stem}.tif"))
+                _write_celsius(shot.celsius, new(celsius))
                 if shot.photograph is not None:
-                    write_image(new(folders[1] / f"{path.stem}.png"), shot.photograph)
+                    write_image(new(photograph), shot.photograph)
             written += 1
             photographs += shot.photograph is not None
     except (ValueError, OSError) as error:

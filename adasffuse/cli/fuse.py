@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from adasffuse import inference
-from adasffuse.choices import RESAMPLED
+from adasffuse.choices import PALETTES, RESAMPLED
 from adasffuse.cli.arguments import (
     ReportingParser,
     add_align_options,
@@ -31,6 +31,7 @@ from adasffuse.cli.shared import run_shared
 from adasffuse.cli.task_script import print_report, score
 from adasffuse.files import check_outputs, name_of, printable
 from adasffuse.images.formats import is_radiometric
+from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import SceneError, SceneFolder, find_scenes
 from adasffuse.images.volumes import is_volume
@@ -120,12 +121,20 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add_fusing_options(parser, results=results)
     add_source_options(parser, parser.add_argument_group("reading the sources"))
     add_align_options(parser.add_argument_group("registration"))
-    parser.add_argument_group("volumes").add_argument(
+    volumes = parser.add_argument_group("volumes")
+    volumes.add_argument(
         "--resample",
         choices=RESAMPLED,
         default=RESAMPLED[0],
         help="whose voxels both volumes get, by where they lie in space; nothing is registered (%(default)s: their "
         "voxels must lie in the same places)",
+    )
+    volumes.add_argument(
+        "--palette",
+        choices=PALETTES,
+        default=PALETTES[0],
+        help="false colours of the first volume, such as PET, to tell activity from bright tissue; the result is RGB "
+        "(%(default)s: gray)",
     )
     return parser
 
@@ -154,8 +163,9 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     if is_volume(args.out) or any(map(is_volume, args.sources)):
         return _fuse_volumes(args) if ranks.main else 0
-    if args.resample != RESAMPLED[0]:
-        raise ValueError("--resample is for volumes")
+    for name, default in (("resample", RESAMPLED[0]), ("palette", PALETTES[0])):
+        if getattr(args, name) != default:
+            raise ValueError(f"--{name} is for volumes")
     given = find_given(args)
     work = _work(args, given)
     if not args.dry_run:
@@ -209,6 +219,7 @@ def _fuse_volumes(args: argparse.Namespace) -> int:
         ranges,
         args.depth,
         resample=args.resample,
+        palette=args.palette,
         progress=lambda n: tqdm(n, "slices", disable=hidden),
     )
     if args.json:
@@ -224,7 +235,7 @@ def find_given(args: argparse.Namespace) -> Given:
     """The files or folders that the arguments name.
 
     Raises:
-        ImageError: nothing is there; files and folders are mixed; or there are more than two files.
+        ImageError: nothing is there, or a video; files and folders are mixed; or there are more than two files.
     """
     patterns = [args.pattern_a, args.pattern_b]
     paths, found = [], []
@@ -240,6 +251,8 @@ def find_given(args: argparse.Namespace) -> Given:
             path, option = path.parent, path.name
         if not path.exists():
             raise ImageError(f"{path}: no such file or folder")
+        if path.is_file() and path.suffix.lower() in ONLY_VIDEO_SUFFIXES:
+            raise ImageError(f"{path} is a video: adasffuse video A B -o OUT.mp4")
         paths.append(path)
         found.append(option)
     if len(paths) == 1:

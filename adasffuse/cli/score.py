@@ -20,8 +20,10 @@ from adasffuse.cli.arguments import (
     add_truth_options,
     check_truth_options,
     given_path,
+    in_other_order,
     listed,
     range_of,
+    task_by_names,
     thermal_by_names,
 )
 from adasffuse.files import check_outputs, name_of, not_written, told, write_text
@@ -163,6 +165,11 @@ def score(args: argparse.Namespace) -> ScoreTable:
             names = ", ".join(folder.name for folder in folders)
             raise ValueError(f"{args.dataset} holds several sets; choose one of them as --dataset: {names}")
         source_a, source_b = folders[0].folders
+    if args.boxes is not None and in_other_order(source_a, source_b, (args.pattern_a, args.pattern_b)):
+        raise ValueError(
+            f"--boxes: targets are judged by source A, the infrared image, but {source_a} and {source_b} are called as "
+            "in the other order; exchange them, or rename them where the names mislead"
+        )
     metrics, beside = metric_names(args)
     return score_folders(
         source_a,
@@ -194,13 +201,18 @@ def metric_names(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, 
     `scores_beside` says, beside metrics that were named only what a reference and boxes add.
     """
     table = CONVENTIONS[args.convention].metrics
-    task = find_task(args.dataset).id if args.dataset else ""
-    extra = scores_beside(task, args.convention, args.reference is not None, args.boxes is not None)
+    if args.dataset:
+        task = find_task(args.dataset)
+    else:
+        task = task_by_names(args.source_a, args.source_b, (args.pattern_a, args.pattern_b))
+    extra = scores_beside(task.id if task else "", args.convention, args.reference is not None, args.boxes is not None)
     names = [find_metric(name) for name in listed(args.metrics)]
     if [name.lower() for name in names] == ["all"]:
         given = {"reference": args.reference, "boxes": args.boxes}
         lacking = {name for name, folder in given.items() if folder is None}
         return tuple(name for name in table if not lacking & set(table[name].inputs)), ()
+    if "all" in map(str.lower, names):
+        raise ValueError("--metrics: 'all' stands alone; leave out the other names, or name those that you want")
     if not names:
         raise ValueError(f"--metrics names no metric; the default is {','.join(DEFAULT_METRICS)}")
     if names == list(DEFAULT_METRICS):

@@ -15,6 +15,7 @@ import cv2
 from tqdm import tqdm
 
 from adasffuse import inference
+from adasffuse.choices import GHOSTS
 from adasffuse.cli.arguments import (
     ReportingParser,
     add_fusing_options,
@@ -101,6 +102,12 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="cut each folder, or the listed files, into stacks of N images in the order of their names; a result is "
         "called after the first image of its stack",
     )
+    parser.add_argument(
+        "--ghosts",
+        choices=GHOSTS,
+        default="keep",
+        help="remove: show what moves between exposures as in the one that is clipped least (%(default)s)",
+    )
     running = parser.add_argument_group("running")
     running.add_argument(
         "--dry_run",
@@ -130,6 +137,8 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     args = parser.parse_args(argv)
     if args.images_per_stack is not None and args.images_per_stack < 2:
         parser.error(f"--images_per_stack: a stack has two or more images, got {args.images_per_stack}")
+    if args.ghosts == "remove" and args.task != "mef":
+        parser.error("--ghosts remove is for exposures; in focus stacks movement cannot be told from blur")
     return run_shared(partial(_run, args), args.json)
 
 
@@ -139,7 +148,7 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
         raise ValueError("--resume is for folders of results; give a folder as -o")
     if not args.dry_run:
         check_outputs({"-o": work.file}, {"-o": None if work.file else work.save_dir})
-    options = inference.StackOptions(range_of("--range", args.range), args.no_data, args.align, args.depth)
+    options = inference.StackOptions(range_of("--range", args.range), args.no_data, args.align, args.depth, args.ghosts)
     fuser = fuser_from(args, args.task)
     settings = inference.settings_of(
         fuser,
@@ -147,6 +156,7 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
         no_data=args.no_data,
         align=args.align,
         depth=args.depth,
+        ghosts=args.ghosts,
         metadata=args.keep_metadata,
         kind="stack",
     )

@@ -7,7 +7,6 @@ import json
 import sys
 from contextlib import ExitStack, closing
 from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 
 from adasffuse import inference
@@ -16,18 +15,19 @@ from adasffuse.cli.arguments import (
     ReportingParser,
     add_fusing_options,
     add_source_options,
-    fixed_range,
     fuser_from,
     given_path,
     range_of,
     words_of_source,
 )
+from adasffuse.cli.sequences import fixed_range, frame_rate, open_sequences
 from adasffuse.files import check_outputs, printable, told
-from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, VideoFile, is_video_name, list_frames
+from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, is_video_name
 from adasffuse.images.image import ImageError
 from adasffuse.images.live import Camera, Unseen, Window
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.video_writing import DEFAULT_QUALITY
+from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
 from adasffuse.process import say
 from adasffuse.registration.aligner import Aligner, load_calibration
 from adasffuse.tasks import TASKS, find_task, guess_task
@@ -79,7 +79,9 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
         help="frames of a folder that --range_a and --range_b measure, from the first (default: all)",
     )
     sources.add_argument(
-        "--fps", type=_rate, help=f"frames per second of folders (default: that of the other source, or {DEFAULT_RATE})"
+        "--fps",
+        type=frame_rate,
+        help=f"frames per second of folders (default: that of the other source, or {DEFAULT_RATE})",
     )
     sources.add_argument("--shortest", action="store_true", help="fuse what both have where one source is shorter")
     sources.add_argument("--allow_gaps", action="store_true", help="numbers of frames in folders may have gaps")
@@ -123,7 +125,8 @@ def run(argv: list[str], prog: str = "adasffuse video") -> int:
         if args.camera_a is not None:
             check_outputs({"-o": args.output})
             return _cameras(args, ranges)
-        a, b = _open(args, ranges)
+        thermal = find_task(args.task).thermal or (False, False)
+        a, b = open_sequences(args, ranges, thermal, args.shortest, args.allow_gaps, args.range_frames)
         if args.dry_run:
             return _describe(a, b, args)
         if args.show:
@@ -174,42 +177,6 @@ def _task_by_names(args: argparse.Namespace) -> str:
         return "ivf"
     guess = guess_task(words_of_source(args.a, args.pattern_a), words_of_source(args.b, args.pattern_b))
     return guess[0].id if guess else "ivf"
-
-
-def _open(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> tuple[inference.Frames, inference.Frames]:
-    """Both sources, opened."""
-    paths, patterns = (args.a, args.b), (args.pattern_a, args.pattern_b)
-    no_data = (args.no_data_a, args.no_data_b)
-    folders = [k for k in (0, 1) if paths[k].is_dir()]
-    thermal = find_task(args.task).thermal or (False, False)
-    opened: list[inference.Frames | None] = [None, None]
-    for k in (0, 1):
-        if k in folders:
-            continue
-        name = "ab"[k]
-        if patterns[k] is not None:
-            raise ValueError(f"--pattern_{name} is for folders of frames, and {paths[k]} is none")
-        opened[k] = VideoFile(paths[k], fixed_range(f"--range_{name}", ranges[k]), no_data[k], thermal[k])
-    videos = [one for one in opened if one is not None]
-    if args.fps is not None and not folders:
-        raise ValueError("--fps is for folders of frames; videos say their own rate")
-    for option in ("range_frames", "allow_gaps"):
-        if getattr(args, option) and not folders:
-            raise ValueError(f"--{option} is for folders of frames, and both sources are videos")
-    if args.range_frames and not any(ranges[k] is not None and ranges[k].kind != "fixed" for k in folders):
-        raise ValueError("--range_frames says which frames --range_a and --range_b measure: 'folder' or percentages")
-    rate = args.fps or (videos[0].rate if videos else DEFAULT_RATE)
-    if folders:
-        listed = list_frames(
-            [paths[k] for k in folders], [patterns[k] for k in folders], args.shortest, args.allow_gaps
-        )
-        for notice in listed.notices:
-            say(f"notice: {printable(notice)}", sys.stderr)
-        if listed.left_out:
-            say(f"notice: {listed.left_out} frames without partner are left out", sys.stderr)
-        for k, column in zip(folders, listed.columns):
-            opened[k] = FrameFolder(column, rate, ranges[k], no_data[k], thermal[k], args.range_frames)
-    return opened[0], opened[1]
 
 
 def _align(args: argparse.Namespace) -> Aligner | None:
@@ -300,8 +267,11 @@ def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace
     first = next(iter(pairs), None)
     if first is None:
         raise ImageError(pairs.damage or f"{a.path} and {b.path} have no frames in common")
+    images = [frame.image for frame in first]
+    notices = [notice for image in images for notice in image.notices]
     if align is not None:
-        align.align([frame.image for frame in first])
+        images = align.align(images)
+    notices += misaligned_frames_notice([seen_misalignment(TASKS[args.task], images, align)], align)
     rows = [
         {
             "path": str(one.path),
@@ -319,7 +289,9 @@ def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace
     output = None if args.output is None else str(args.output)
     plan = {"a": rows[0], "b": rows[1], "output": output, "sound": str(giver.path) if giver else ""}
     if args.json:
-        say(json.dumps({"ok": True, "dry_run": True, "task": args.task, "frames_read": 1} | plan))
+        say(
+            json.dumps({"ok": True, "dry_run": True, "task": args.task, "frames_read": 1} | plan | {"notices": notices})
+        )
         return 0
     for source, row in zip("AB", rows):
         length = "of unknown length" if row["duration"] is None else f"{row['duration']:.2f} s"
@@ -331,15 +303,6 @@ def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace
     say(f"task {args.task}, {TASKS[args.task].title}")
     say(f"result: {output or 'a window'}, {b.width}x{b.height}, times of source B{sound}; nothing was written")
     say("only the first frames were read: damaged frames and frames of another size show when they are fused")
+    for notice in notices:
+        say(f"notice: {printable(notice)}", sys.stderr)
     return 0
-
-
-def _rate(text: str) -> Fraction:
-    """Frames per second: 25, 29.97 or 30000/1001."""
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if not 0 < rate <= 1000:
-        raise argparse.ArgumentTypeError(f"frames per second are a number such as 25 or 30000/1001, got {text!r}")
-    return rate.limit_denominator(1001)

@@ -1,4 +1,4 @@
-"""Training samples: aligned random crops of the luminance of pairs, and pairs made from sharp photographs."""
+"""Training samples: random crops of the luminance of pairs, and pairs made from sharp photographs."""
 
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
@@ -28,33 +28,34 @@ from adasffuse.images.read import IMAGE_SUFFIXES, ImageError
 from adasffuse.scenes.glare import add_glare
 from adasffuse.tasks import find_task
 
-_ARRAYS = ("a", "b", "truth", "shown_b")
 _FLAT = "a flat frame, which shows the network nothing"
 _LAYOUT = (
     "where files of a pair have different names, say how in data.pattern_a and data.pattern_b; folders have the names "
     "of their task: rename or link them"
 )
-_PASSING = ("before_a", "before_b", "elsewhere")
 
 
 class TrainingCrops(Dataset):
-    """Endless training samples, numbered 0, 1, 2, ...: sample n is the same whoever draws it.
+    """Endless training samples, numbered 0, 1, 2, ...: sample n is the same in every process and worker.
 
     An epoch visits every training pair once in an order keyed on (seed, epoch); crop, flips and quarter turns are
     keyed on (seed, epoch, pair).  With photographs, a share of the samples is made from one of them instead; without
     pairs, an epoch has as many samples as there are photographs.
 
-    A sample is a dict of float32 tensors in [0, 1]: 'a', 'b' and 'truth', each (1, crop, crop), truth NaN where it is
-    unknown; 'shown_b', what the network is shown for b: b itself, or with a dazzling light in it; and 'name'.
-    With `passing` it also has 'before_a' and 'before_b', a and shown_b before something hot passed, and 'elsewhere', 1
-    where it does not reach; 0 throughout samples in which nothing passes.
+    A sample is a dict with 'name' and float32 tensors (1, crop, crop) in [0, 1]:
+        a, b: the sources.
+        truth: the ideal result, NaN if unknown.
+        shown_b: what the network gets for b: b itself, or b with glare.
+        before_a, before_b: only with `passing`: a and shown_b before a hot object passed.
+        elsewhere: only with `passing`: 1 away from the object, 0 at it; 0 everywhere if nothing passes.
 
     Args:
-        part: number of the part of a run that these samples are of; each has random draws of its own.
+        part: number of the part of a run; each part has random draws of its own.
         allowed: the kinds of photometric jitter that the task allows, see `synthesis.jitter`.
-        passing: samples have the arrays of `data.passing` also where that is 0, as those of another part do.
+        passing: also return the tensors of `data.passing` if that is 0, because another part has them.
     Raises:
-        ImageError: a folder is missing, pairs do not match, files cannot be read, or nothing is left; lists all.
+        ImageError: a folder is missing, pairs do not match, files cannot be read, or nothing is left; the message lists
+            all problems.
     """
 
     def __init__(
@@ -67,10 +68,10 @@ class TrainingCrops(Dataset):
     ) -> None:
         self.options, self.seed, self.allowed = options, seed, allowed
         self.passing = passing or options.passing > 0
-        self.stream = (part,) if part else ()  # end of every key, so that parts of a run draw independently
-        self.share = options.sharp_share or options.exposures  # of samples made from photographs
+        self.stream = (part,) if part else ()  # end of every random key, so that the parts of a run are independent
+        self.share = options.sharp_share or options.exposures  # share of samples made from photographs
         cache = LumaCache(options.cache_mb)
-        self.notices: list[str] = []  # what is used, but perhaps not as it was meant
+        self.notices: list[str] = []  # about images that are used, but perhaps not as intended
         self.pairs, self.validation = load_pairs(options, cache, self.notices)
         self.sharp, held = load_sharp(options, cache, self.notices) if options.sharp_folder else ([], [])
         self.validation += held
@@ -95,31 +96,31 @@ class TrainingCrops(Dataset):
         rng = np.random.default_rng([self.seed, epoch, index, *self.stream])
         if self.sharp and rng.random() < self.share:
             photo = self.sharp[rng.integers(len(self.sharp))]
-            name, images = photo.name, self._made(photo.images()[0], rng)
+            name, (a, b, truth) = photo.name, self._made(photo.images()[0], rng)
         else:
-            name = self.pairs[index].name
-            images = self._cut(self.pairs[index].images(), rng)
+            pair = self.pairs[index]
+            name, (a, b) = pair.name, self._cut(pair.images(), rng)
             if self.options.dim and rng.random() < self.options.dim:
-                images[0] = images[0] * np.float32(rng.uniform(0.2, 0.7))
-            images.append(np.full_like(images[0], np.nan))
+                a = a * np.float32(rng.uniform(0.2, 0.7))
+            truth = np.full_like(a, np.nan)
         if self.options.jitter:
-            images = jitter(images, self.options.jitter, self.allowed, rng)
-        images.append(images[1])
+            a, b, truth = jitter([a, b, truth], self.options.jitter, self.allowed, rng)
+        shown_b = b
         if self.options.glare and rng.random() < self.options.glare:
             if rng.random() < 0.5:
-                images[1] = images[1] * np.float32(rng.uniform(0.1, 0.5))
-            images[3] = add_glare(np.ascontiguousarray(images[1]), rng)[0]
-        before, elsewhere = [images[0], images[3]], np.zeros_like(images[0])
-        if self.options.passing and np.isnan(images[2][0, 0]) and rng.random() < self.options.passing:
-            (images[0], images[1], images[3]), elsewhere = passer_by([images[0], images[1], images[3]], rng)
-        arrays = dict(zip(_ARRAYS, images))
+                b = b * np.float32(rng.uniform(0.1, 0.5))
+            shown_b = add_glare(np.ascontiguousarray(b), rng)[0]
+        before_a, before_b, elsewhere = a, shown_b, np.zeros_like(a)
+        if self.options.passing and np.isnan(truth[0, 0]) and rng.random() < self.options.passing:
+            (a, b, shown_b), elsewhere = passer_by([a, b, shown_b], rng)
+        arrays = {"a": a, "b": b, "truth": truth, "shown_b": shown_b}
         if self.passing:
-            arrays |= zip(_PASSING, [*before, elsewhere])
+            arrays |= {"before_a": before_a, "before_b": before_b, "elsewhere": elsewhere}
         tensors = {key: torch.from_numpy(np.ascontiguousarray(t, dtype=np.float32))[None] for key, t in arrays.items()}
         return {**tensors, "name": name}
 
     def _cut(self, pair: Sequence[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
-        """The same random window of both images, enlarged at random."""
+        """The same random window of both images, at a random enlargement."""
         size = self.options.crop
         if self.options.zoom == 1:
             return random_crop(pair, size, rng)
@@ -127,7 +128,7 @@ class TrainingCrops(Dataset):
         return [cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC).clip(0, 1) for image in window]
 
     def _made(self, photo: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-        """Both sources and the truth, made from a random window of a photograph."""
+        """A, B and the truth, made from a random window of a photograph."""
         options = self.options
         if options.exposures:
             (window,) = random_crop([photo], options.crop, rng)
@@ -140,7 +141,7 @@ class TrainingCrops(Dataset):
 
 
 class StepSampler(Sampler[list[int]]):
-    """Sample numbers of one rank's share of each update, from update `start` on: any world size draws the same set.
+    """Sample numbers of one rank for each update, from update `start` on; all ranks together draw the same samples.
 
     Raises:
         ValueError: the processes, or the micro-batches of each, do not divide the batch.
@@ -166,9 +167,12 @@ class StepSampler(Sampler[list[int]]):
 
 
 def load_pairs(options: DataOptions, cache: LumaCache, notices: list[str]) -> tuple[list[LumaFiles], list[HeldOut]]:
-    """Training and validation pairs of all data sets; every problem is found before anything is trained.
+    """Training and validation pairs of all data sets.
 
-    To `notices` is added what is left out, such as labels, and what may be meant otherwise, as in fusing.
+    Adds to `notices` files that are left out, such as labels, and images that may not be what was intended.
+
+    Raises:
+        ImageError: with all problems of all data sets.
     """
     training, validation, problems = [], [], []
     for dataset in options.datasets:
@@ -207,16 +211,18 @@ def load_pairs(options: DataOptions, cache: LumaCache, notices: list[str]) -> tu
 
 
 def load_sharp(options: DataOptions, cache: LumaCache, notices: list[str]) -> tuple[list[LumaFiles], list[HeldOut]]:
-    """Photographs in `sharp_folder` to train on, and pairs made from those held out; neither has the excluded ones.
+    """Photographs of `sharp_folder` for training, and pairs made from those held out; without the excluded ones.
 
-    To `notices` is added what may be meant otherwise, as in fusing.
+    Adds to `notices` images that may not be what was intended.
+
+    Raises:
+        ImageError: with all problems of the folder.
     """
     folder = Path(options.root_path, options.sharp_folder)
     if not folder.is_dir():
         raise ImageError(f"data.sharp_folder {folder} is not a folder")
-    training, validation, problems, said = [], [], [], []
+    training, validation, problems, of_files = [], [], [], []
     for file in sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()):
-        name, held = f"{folder.name}/{file.stem}", _matches(file.stem, options.validation)
         if _matches(file.stem, options.sharp_exclude):
             continue
         try:
@@ -224,18 +230,18 @@ def load_sharp(options: DataOptions, cache: LumaCache, notices: list[str]) -> tu
         except ImageError as error:
             problems.append(str(error))
             continue
-        said += seen_of(Scene(file.stem, (file,)), images).notices
-        lumas = lumas_of(images)
-        if not held:
+        of_files += seen_of(Scene(file.stem, (file,)), images).notices
+        name, lumas = f"{folder.name}/{file.stem}", lumas_of(images)
+        if not _matches(file.stem, options.validation):
             training.append(cache.keep(name, (file,), lumas))
         elif options.sharp_share:
             validation.append(held_out_focus(name, file, *lumas, len(validation), options.sharp_radius))
         elif options.exposures:
             validation.append(held_out_exposures(name, file, *lumas, len(validation), options.exposures_truth))
-    notices += notices_of_files(said)
+    notices += notices_of_files(of_files)
     _raise_all(problems)
     if not training:
-        raise ImageError(f"data.sharp_folder {folder} holds no photograph that sharp_exclude lets through")
+        raise ImageError(f"data.sharp_folder {folder} has no photograph left after sharp_exclude and validation")
     return training, validation
 
 

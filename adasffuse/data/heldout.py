@@ -1,4 +1,4 @@
-"""Pairs that a run is validated on: centres of held-out pairs, and pairs made from held-out photographs."""
+"""Validation pairs of a run: centres of held-out pairs, and pairs made from held-out photographs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,18 +7,18 @@ import numpy as np
 
 from adasffuse.data.synthesis import defocus_pair, exposure_pair
 
-SIZE = 256  # largest height and width that is validated on
-LEAST = 44  # smallest height and width: losses and metrics of several scales need it
-MARGIN = 16  # pixels around the part of a photograph that is used, so that its synthetic blur is right at the border
+SIZE = 256  # largest height and width of a validation pair
+LEAST = 44  # smallest height and width, for losses and metrics of several scales
+MARGIN = 16  # pixels cut off around a pair made from a photograph, where synthetic blur lacks its surroundings
 _SEED = 20250815  # of the pairs made from photographs, the same in every run
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A pair and, where it is known, its ideal result; (H, W) uint8, or float32 in [0, 1] where it was made."""
+    """A pair, with its ideal result if known; (H, W) uint8 if read, float32 in [0, 1] if made from a photograph."""
 
     name: str
-    paths: tuple[Path, ...]  # what it was read from
+    paths: tuple[Path, ...]  # files it was read from
     a: np.ndarray
     b: np.ndarray
     truth: np.ndarray | None = None
@@ -37,7 +37,7 @@ def held_out_focus(name: str, path: Path, photo: np.ndarray, number: int, radius
 
 
 def held_out_exposures(name: str, path: Path, photo: np.ndarray, number: int, truth: bool) -> HeldOut:
-    """A multi-exposure pair made from the centre of a photograph, (H, W) uint8; `truth`: whether that is its ideal."""
+    """A multi-exposure pair made from the centre of a photograph (H, W) uint8; that is its ideal result if `truth`."""
     window = centre(photo).astype(np.float32) / 255
     low, over, image = exposure_pair(window, np.random.default_rng([_SEED, number]))
     return HeldOut(name, (path,), low, over, image if truth else None)
@@ -46,7 +46,7 @@ def held_out_exposures(name: str, path: Path, photo: np.ndarray, number: int, tr
 def centre(image: np.ndarray, largest: int = SIZE) -> np.ndarray:
     """The middle of an image (H, W), at most `largest` pixels high and wide.
 
-    It is extended by reflection where it is smaller than what losses and metrics of several scales need.
+    Sides shorter than LEAST are extended by reflection.
     """
     top, left = (max(0, (side - largest) // 2) for side in image.shape)
     crop = image[top : top + largest, left : left + largest]

@@ -1,4 +1,4 @@
-"""Luminance of training images: decoded once and kept, as far as the stated memory reaches."""
+"""Luminance of training images, decoded once and kept in memory up to a limit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from adasffuse.tasks import Task
 
 @dataclass(frozen=True)
 class Reading:
-    """How the files of one source are read."""
+    """How to read the files of one source; see `adasffuse.images.read.read_image`."""
 
-    window: tuple[float, float] | None = None  # values of deeper files that become 0 and 1
+    window: tuple[float, float] | None = None  # values that become 0 and 1 in files of more than 8 bits
     no_data: float | None = None  # value that means "no data"
-    thermal: bool = False  # exact 0 in a large area joined to the border is no data, too
+    thermal: bool = False  # exact 0 in a large area at the border also means "no data"
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class LumaFiles:
 
     name: str
     paths: tuple[Path, ...]
-    kept: tuple[np.ndarray, ...] | None  # None: decoded whenever it is asked for
-    readings: tuple[Reading, ...] = ()  # one for each source, or none
+    kept: tuple[np.ndarray, ...] | None  # decoded images; None: decode them each time
+    readings: tuple[Reading, ...] = ()  # one per source, or none
 
     def images(self) -> tuple[np.ndarray, ...]:
         """Luminance of each file, (H, W) uint8."""
@@ -40,7 +40,7 @@ class LumaFiles:
 
 
 class LumaCache:
-    """Keeps images decoded until `megabytes` (of 2**20 bytes) are full."""
+    """Keeps decoded images until `megabytes` (of 2**20 bytes) are full."""
 
     def __init__(self, megabytes: float) -> None:
         self.free = megabytes * 2**20
@@ -48,7 +48,7 @@ class LumaCache:
     def keep(
         self, name: str, paths: tuple[Path, ...], images: tuple[np.ndarray, ...], readings: Sequence[Reading] = ()
     ) -> LumaFiles:
-        """Files of one scene, with what was decoded of them where there is room for that."""
+        """Files of one scene, with the decoded images if they fit."""
         size = sum(image.nbytes for image in images)
         fits = size <= self.free
         self.free -= size if fits else 0
@@ -58,10 +58,10 @@ class LumaCache:
 def decode(paths: Sequence[Path], readings: Sequence[Reading] = ()) -> tuple[np.ndarray, ...]:
     """Luminance, (H, W) uint8 each, of one photograph or of a scene.
 
-    Where a file holds no data it takes on what the other files of the scene show, as in fusing: see `fill_missing`.
+    Pixels without data are filled from the other files of the scene, as in fusing: see `fill_missing`.
 
     Args:
-        readings: one for each path, or none: as the depth of each file says.
+        readings: one per path, or none for the defaults.
     Raises:
         ImageError: a file cannot be read, or those of a scene differ in size.
     """
@@ -69,10 +69,10 @@ def decode(paths: Sequence[Path], readings: Sequence[Reading] = ()) -> tuple[np.
 
 
 def read_images(paths: Sequence[Path], readings: Sequence[Reading] = ()) -> list[Image]:
-    """The images of one photograph or of a scene; arguments and errors as of `decode`."""
+    """The images of one photograph or of a scene; arguments and errors as in `decode`."""
     readings = readings or [Reading()] * len(paths)
-    read = zip(*((reading.window, reading.no_data, reading.thermal) for reading in readings))
-    return read_scene(Scene("", tuple(paths)), *read)
+    windows, no_data, thermal = zip(*((one.window, one.no_data, one.thermal) for one in readings))
+    return read_scene(Scene("", tuple(paths)), windows, no_data, thermal)
 
 
 def lumas_of(images: Sequence[Image]) -> tuple[np.ndarray, ...]:
@@ -84,10 +84,10 @@ def lumas_of(images: Sequence[Image]) -> tuple[np.ndarray, ...]:
 
 
 def readings_of(options: DataOptions, scenes: Sequence[Sequence[Path]], task: Task) -> tuple[Reading, ...]:
-    """How the files of source A and of source B are read: as the options say, and thermal ones of a task as such.
+    """How to read the files of source A and of source B, by the options and the task's thermal sources.
 
     Args:
-        scenes: the files of each scene of one folder, over which 'folder' and percentages are taken.
+        scenes: the files of each scene of one folder; the ranges 'folder' and percentages are taken over all of them.
     """
     sources = (options.range_a, options.no_data_a), (options.range_b, options.no_data_b)
     readings = []

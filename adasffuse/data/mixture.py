@@ -1,4 +1,4 @@
-"""Samples of a run of several parts: which part gives which sample, and the sample itself."""
+"""Training samples of a run with several parts, mixed by the parts' weights."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -14,7 +14,7 @@ from adasffuse.tasks import TASKS
 
 
 class Part(Protocol):
-    """What a part of a run says about its samples."""
+    """The options of a part of a run that concern its samples."""
 
     task: str  # id of the task
     data: DataOptions
@@ -22,14 +22,14 @@ class Part(Protocol):
 
 
 class MixedCrops(Dataset):
-    """Endless training samples of all parts, numbered 0, 1, 2, ...: sample n is the same whoever draws it.
+    """Endless training samples of all parts, numbered 0, 1, 2, ...: sample n is the same in every process and worker.
 
-    `turn` says which part gives sample n.  A sample is that of `TrainingCrops` and 'part', the number of its part.
-    `validation` holds the held-out pairs of all parts, each with its part's number, `notices` what is used of their
-    images, but perhaps not as it was meant.
-
+    A sample is one of `TrainingCrops` with 'part', the number of its part, which is chosen by `turn`.
+    Attributes:
+        validation: the held-out pairs of all parts, each with the number of its part.
+        notices: about images that are used, but perhaps not as intended.
     Raises:
-        ImageError: something is wrong with the images of some parts; lists everything.
+        ImageError: images of some parts are missing or unusable; the message lists all problems.
     """
 
     def __init__(self, parts: Sequence[Part], seed: int = 0) -> None:
@@ -53,16 +53,16 @@ class MixedCrops(Dataset):
 
 
 def turn(n: int, shares: Sequence[Fraction]) -> tuple[int, int]:
-    """The part that gives sample n of the run, and which of that part's own samples it is, both counted from 0.
+    """The part that gives sample n of the run, and the number of the sample within that part, both from 0.
 
-    Sample k of a part with share s is due at (k + 1/2) / s, and all samples come in the order in which they are due
-    (Webster's method), so that any stretch of samples, a batch for one, holds the parts in nearly their shares.
+    Sample k of a part with share s is due at (k + 1/2) / s, and samples come in the order of these times (Webster's
+    method), so any run of successive samples, such as a batch, holds the parts in nearly their shares.
 
     Args:
-        shares: positive, of sum 1; exact, so that ties break the same everywhere: the earlier part comes first.
+        shares: positive, of sum 1; exact, so that ties are the same everywhere: the earlier part comes first.
     """
-    start = max(0, n - len(shares))  # by then at most n samples are due: every part's count is off by 1/2 at most
-    counts = [int(start * share + Fraction(1, 2)) for share in shares]  # due at `start` or before
+    start = max(0, n - len(shares))  # at this time at most n samples are due, since each count is off by at most 1/2
+    counts = [int(start * share + Fraction(1, 2)) for share in shares]  # samples of each part due by `start`
     while True:
         due = [(count + Fraction(1, 2)) / share for count, share in zip(counts, shares)]
         part = min(range(len(shares)), key=due.__getitem__)

@@ -12,32 +12,30 @@ class DataOptions:
 
     root_path: str  # folder that holds the data sets, e.g. datasets/train
     datasets: tuple[str, ...]  # names below it: TASK or TASK_NAME
-    pattern_a: str = ""  # how source A's files are called, as --pattern_a: 'IR_*'; '' is '*'
-    pattern_b: str = ""  # source B's
-    range_a: tuple[
-        float | str, ...
-    ] = ()  # of source A's deeper files, as --range_a: [LOW, HIGH], ["folder"], ["1%", "99%"]
-    range_b: tuple[float | str, ...] = ()  # of source B's
+    pattern_a: str = ""  # name pattern of source A's files, as --pattern_a: 'IR_*'; '' is '*'
+    pattern_b: str = ""  # the same of source B
+    range_a: tuple[float | str, ...] = ()  # as --range_a, for source A: [LOW, HIGH], ["folder"], ["1%", "99%"]
+    range_b: tuple[float | str, ...] = ()  # the same of source B
     no_data_a: float | None = None  # value that means "no data" in source A's files
     no_data_b: float | None = None
     sharp_folder: str = ""  # folder below root_path of sharp photographs from which pairs are made on the fly
-    sharp_exclude: tuple[str, ...] = ()  # stems (shell patterns) of them that stay out
-    sharp_share: float = bounded(0.5, 0, 1)  # share of samples that are multi-focus pairs made from them
-    sharp_difference: float = bounded(0.0, 0, 0.99)  # largest difference in brightness between the two made from one
-    sharp_radius: float = bounded(6.0, 1, 16)  # largest blur in them, radius in pixels
-    exposures: float = bounded(
-        0.0, 0, 1
-    )  # share of samples that are multi-exposure pairs made from them; sharp_share 0
-    exposures_truth: bool = True  # whether the photograph is the target of these, instead of what the loss says
-    dim: float = bounded(0.0, 0, 1)  # share of pairs whose image A (the infrared one) is darkened to 0.2 .. 0.7 of it
-    glare: float = bounded(0.0, 0, 1)  # share of samples whose B (the visible one), half as at night, has glare
-    passing: float = bounded(0.0, 0, 1)  # share of pairs through which something hot passes, for loss.steady
-    zoom: float = bounded(1.0, 1, 4)  # largest random enlargement of pairs: cameras of more, or smoother, pixels
-    jitter: float = bounded(0.0, 0, 0.5)  # random gain, gamma and offset, as the task allows, one for all of a sample
+    sharp_exclude: tuple[str, ...] = ()  # stems (shell patterns) of photographs that are not used
+    sharp_share: float = bounded(0.5, 0, 1)  # share of samples that are multi-focus pairs made from photographs
+    sharp_difference: float = bounded(
+        0.0, 0, 0.99
+    )  # largest difference in brightness between the images of such a pair
+    sharp_radius: float = bounded(6.0, 1, 16)  # largest radius of their blur, pixels
+    exposures: float = bounded(0.0, 0, 1)  # share of multi-exposure pairs made from photographs; needs sharp_share 0
+    exposures_truth: bool = True  # whether the photograph is the target of such a pair, instead of loss.target
+    dim: float = bounded(0.0, 0, 1)  # share of pairs whose image A (infrared) is darkened by a factor of 0.2 .. 0.7
+    glare: float = bounded(0.0, 0, 1)  # share of samples whose image B (visible) has glare, half of them at night
+    passing: float = bounded(0.0, 0, 1)  # share of pairs in which a hot object passes, for loss.steady
+    zoom: float = bounded(1.0, 1, 4)  # largest random enlargement of pairs, as by cameras of higher resolution
+    jitter: float = bounded(0.0, 0, 0.5)  # random gain, gamma and offset, as the task allows, the same for all images
     cache_mb: float = bounded(4096.0, 0, 1e7)  # megabytes of decoded images kept per part; others are decoded each time
-    validation: tuple[str, ...] = ()  # stems (shell patterns) held out of training and validated on
+    validation: tuple[str, ...] = ()  # stems (shell patterns) held out of training, for validation
     crop: int = bounded(128, 16, 4096)  # pixels per side of a training crop
-    workers: int = bounded(0, 0, 256)  # loader processes per rank; of several parts the largest number counts
+    workers: int = bounded(0, 0, 256)  # loader processes per rank; with several parts the largest number counts
 
     def __post_init__(self) -> None:
         check_bounds(self, "data")
@@ -57,7 +55,7 @@ class DataOptions:
 
     @property
     def patterns(self) -> tuple[str | None, str | None]:
-        """How the files of both sources are called, as `adasffuse.images.pairs.find_scenes` takes it."""
+        """Name patterns of both sources, for `adasffuse.images.pairs.find_scenes`."""
         return self.pattern_a or None, self.pattern_b or None
 
     def _check_photographs(self) -> None:

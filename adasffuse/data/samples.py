@@ -1,8 +1,8 @@
 """Built-in sample pairs of all four tasks, made on the fly from photographs that scikit-image installs, or rendered.
 
 Sources and their licences, as scikit-image's documentation states them: astronaut (NASA, public domain), rocket
-(SpaceX, public domain), chelsea, coffee, camera, brick and gravel (CC0).  None is downloaded.  What is simulated says
-so in its title: no sample was taken by an infrared camera or a medical scanner.
+(SpaceX, public domain), chelsea, coffee, camera, brick and gravel (CC0).  None is downloaded.  Titles of simulated
+samples say so: no sample was taken by an infrared camera or a medical scanner.
 """
 
 import functools
@@ -20,7 +20,7 @@ from adasffuse.scenes.head import head
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import find_task
 
-# Outlines of what stands in front, (x, y) in pixels of the full photograph.
+# Outlines of foreground objects, (x, y) in pixels of the full photograph.
 _ASTRONAUT = (
     "155,70 175,25 230,12 285,30 302,75 290,115 262,130 258,170 300,210 305,250 340,265 355,310 362,345 400,340 "
     "450,360 485,395 500,440 512,470 512,512 15,512 20,430 40,340 45,270 75,225 120,205 115,185 145,155 190,150 "
@@ -38,10 +38,10 @@ class Sample:
     """One registered pair, uint8, (H, W) gray or (H, W, 3) RGB."""
 
     name: str  # stem of the files
-    title: str  # for people; says 'simulated' where that is so
+    title: str  # with the word 'simulated' if it is
     a: np.ndarray
     b: np.ndarray
-    note: str  # origin, and what there is to gain from both
+    note: str  # origin, and what each image shows
     subset: str = ""  # folder below the task's: 'PET-MRI'
 
 

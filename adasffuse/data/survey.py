@@ -1,4 +1,4 @@
-"""What folders of images hold: facts about files, pairs and splits, for questions and for bug reports."""
+"""Facts about folders of images, their pairs and splits: for `adasffuse check` and bug reports."""
 
 import itertools
 import math
@@ -19,15 +19,15 @@ from adasffuse.images.ranges import RangeSpec, is_thermal, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.tasks import TASKS, Sources, Task
 
-ALIKE = 0.985  # correlation of thumbnails from which on two images count as near-duplicates
+ALIKE = 0.985  # least correlation of the thumbnails of near-duplicates
 _THUMBNAIL = 32  # pixels per side
 _LEVEL = 1 / 255
-_FLAT = 0.01  # standard deviation of a thumbnail below which it is like any other
+_FLAT = 0.01  # thumbnails of a smaller standard deviation are not compared
 
 
 @dataclass(frozen=True)
 class Facts:
-    """About one image; luminance on 0..255 of its values' window."""
+    """Facts about one image; luminance is on 0..255, the range of its values' window."""
 
     path: Path
     height: int
@@ -46,16 +46,16 @@ class Facts:
 
 @dataclass
 class SourceSurvey:
-    """About the files of one source."""
+    """Facts about the files of one source."""
 
     folder: Path
-    window: tuple[float, float] | None  # values of deep files taken as black and white; None: each file's own
-    thermal: frozenset[Path] = frozenset()  # the files that are read as thermal
+    window: tuple[float, float] | None  # black and white of files of more than 8 bits; None: each file's own
+    thermal: frozenset[Path] = frozenset()  # files that are read as thermal
     facts: list[Facts] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
     def read(self, path: Path) -> Image:
-        """One of the files, deep ones in the window; raises ImageError."""
+        """Read one of the files; raises ImageError."""
         thermal = path in self.thermal
         with open_image(path, thermal) as file:
             deep = file.depth != "8"
@@ -64,48 +64,51 @@ class SourceSurvey:
 
 @dataclass
 class Survey:
-    """About a data set, one folder, or any two folders."""
+    """Facts about a data set, one folder, or any two folders."""
 
     name: str
     task: Task | None
     sources: list[SourceSurvey]
     scenes: list[Scene] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)  # what keeps images from being fused, or makes scores wrong
-    notices: list[str] = field(default_factory=list)  # what is worth knowing
+    problems: list[str] = field(default_factory=list)  # reasons why images cannot be fused or scores are wrong
+    notices: list[str] = field(default_factory=list)
 
     @property
     def pairs(self) -> list[tuple[Facts, ...]]:
-        """Facts of the scenes all of whose files could be read."""
+        """Facts of the scenes whose files could all be read."""
         by_path = [{facts.path: facts for facts in source.facts} for source in self.sources]
-        return [
-            tuple(known[path] for known, path in zip(by_path, scene.paths))
-            for scene in self.scenes
-            if all(path in known for known, path in zip(by_path, scene.paths))
-        ]
+        pairs = []
+        for scene in self.scenes:
+            pair = [known.get(path) for known, path in zip(by_path, scene.paths)]
+            if all(facts is not None for facts in pair):
+                pairs.append(tuple(pair))
+        return pairs
 
 
 def survey_folders(
     folders: Sequence[Path], name: str, task: Task | None = None, patterns: Sequence[str | None] | None = None
 ) -> Survey:
-    """Look at all images of one folder, or of the folders of several sources.
+    """Survey all images of one folder, or of the folders of several sources.
 
     Args:
-        folders: one per source; one alone is a folder of images.
-        name: what to call the whole.
-        task: where it is known.
+        folders: one per source, or a single folder of images.
+        name: name of the survey.
+        task: task of the sources, if known.
         patterns: as in `adasffuse.images.pairs.find_scenes`.
     Raises:
-        ImageError: a folder is missing or holds no image, or nothing has a partner.
+        ImageError: a folder is missing or holds no image, or no file has a partner.
     """
     scenes, problems = find_scenes(folders, patterns)
     survey = Survey(name, task, [], scenes)
     survey.problems += [problem.reason for problem in problems if not problem.harmless]
     survey.notices += [problem.reason for problem in problems if problem.harmless]
+    known_thermal = task.thermal if task else None
+    if task is None and len(folders) == 1:
+        known_thermal = ()  # a single folder belongs to no source
     for number, folder in enumerate(folders):
         paths = [scene.paths[number] for scene in scenes]
         paths += _unpaired(folder, problems)
-        known = task.thermal if task else None if folders[1:] else ()  # a folder alone is that of no source
-        thermal = frozenset(path for path in paths if is_thermal(number, path, known))
+        thermal = frozenset(path for path in paths if is_thermal(number, path, known_thermal))
         survey.sources.append(_look_at(folder, paths, thermal))
     for source in survey.sources:
         survey.problems += source.unreadable
@@ -115,7 +118,7 @@ def survey_folders(
 
 
 def _look_at(folder: Path, paths: Sequence[Path], thermal: frozenset[Path]) -> SourceSurvey:
-    """Facts of the files of a source, those in `thermal` read as such."""
+    """Facts of the files of a source; those in `thermal` are read as thermal."""
     source = SourceSurvey(folder, resolve_range(RangeSpec("folder"), paths, thermal=bool(thermal)), thermal)
     for path in paths:
         try:
@@ -132,7 +135,7 @@ def _unpaired(folder: Path, problems: Iterable[SceneProblem]) -> list[Path]:
 
 
 def facts_of(path: Path, image: Image) -> Facts:
-    """What is remembered of an image."""
+    """Facts of an image."""
     luma = luminance(image.pixels)
     valid = image.valid if image.valid is not None else np.ones(luma.shape, bool)
     used = luma[valid] if valid.any() else luma.ravel()
@@ -143,21 +146,21 @@ def facts_of(path: Path, image: Image) -> Facts:
     return Facts(
         path,
         *luma.shape,
-        image.depth,
-        is_colorful(image.pixels),
-        255 * float(used.mean()),
-        255 * float(used.std()),
-        float(np.mean(used < _LEVEL / 2)),
-        float(np.mean(used > 1 - _LEVEL / 2)),
-        255 * _sharpness(luma, valid),
-        1 - float(valid.mean()),
-        centred * 0 if flat else centred / length,
-        tuple(notice.removeprefix(f"{path}: ") for notice in image.notices),
+        depth=image.depth,
+        colorful=is_colorful(image.pixels),
+        mean=255 * float(used.mean()),
+        contrast=255 * float(used.std()),
+        black=float(np.mean(used < _LEVEL / 2)),
+        white=float(np.mean(used > 1 - _LEVEL / 2)),
+        sharpness=255 * _sharpness(luma, valid),
+        missing=1 - float(valid.mean()),
+        thumbnail=centred * 0 if flat else centred / length,
+        notices=tuple(notice.removeprefix(f"{path}: ") for notice in image.notices),
     )
 
 
 def _thumbnail(luma: ndarray, valid: ndarray) -> ndarray:
-    """(1024,) means of what holds data; where nothing does, the mean of all."""
+    """(1024,) means of valid pixels; the mean of all valid pixels where there is none."""
     size = (_THUMBNAIL, _THUMBNAIL)
     if valid.all():
         return cv2.resize(luma, size, interpolation=cv2.INTER_AREA).ravel()
@@ -177,14 +180,13 @@ def _sharpness(luma: ndarray, valid: ndarray) -> float:
 
 
 def _compare_pairs(survey: Survey) -> None:
-    """Sizes that differ, sources that are equal, and what the task expects of its sources."""
+    """Note sizes that differ, sources that are equal, and sources that seem to be swapped."""
     pairs = survey.pairs
     for pair in pairs:
         if len({(facts.height, facts.width) for facts in pair}) > 1:
             sizes = " and ".join(f"{facts.path.name} {facts.width}x{facts.height}" for facts in pair)
             survey.problems.append(f"sizes differ: {sizes}; register them to one size, or fuse with --align")
-    first = [pair for pair in pairs if np.array_equal(pair[0].thumbnail, pair[1].thumbnail)]
-    if first and pairs and len(first) == len(pairs):
+    if pairs and all(np.array_equal(pair[0].thumbnail, pair[1].thumbnail) for pair in pairs):
         survey.problems.append("both sources hold the same images")
     if survey.task is not None and survey.task.id == "mef":
         wrong = [pair for pair in pairs if pair[0].mean > pair[1].mean]
@@ -199,13 +201,13 @@ def _compare_pairs(survey: Survey) -> None:
         expected = survey.task.thermal.index(True)
         if found is not None and found != expected:
             survey.problems.append(
-                f"the infrared images seem to lie in {survey.sources[found].folder}: those in "
+                f"the infrared images seem to be in {survey.sources[found].folder}: the images in "
                 f"{survey.sources[expected].folder} have colour; swap the folders"
             )
 
 
 def infrared_source(survey: Survey) -> int | None:
-    """Number of the source that seems to be the infrared one: gray where the other has colour; None: cannot tell."""
+    """Number of the source that seems to be the infrared one, being gray while the other has colour; else None."""
     if len(survey.sources) != 2 or not all(source.facts for source in survey.sources):
         return None
     shares = [np.mean([facts.colorful for facts in source.facts]) for source in survey.sources]
@@ -215,17 +217,16 @@ def infrared_source(survey: Survey) -> int | None:
 
 
 def sharper_share(survey: Survey) -> float | None:
-    """Share of pairs whose first image is the sharper one as a whole, None without pairs."""
+    """Share of pairs whose first image is the sharper one, None without pairs."""
     pairs = survey.pairs
     return float(np.mean([pair[0].sharpness > pair[1].sharpness for pair in pairs])) if pairs else None
 
 
 def near_duplicates(one: Sequence[Facts], other: Sequence[Facts] | None = None) -> list[tuple[Facts, Facts, float]]:
-    """Images that look alike, also mirrored, with the correlation of their thumbnails of 32 x 32 pixels.
+    """Pairs of images that look alike, also mirrored, with the correlation of their thumbnails of 32 x 32 pixels.
 
     Args:
-        one: images.
-        other: others, each compared with each of `one`; None: those of `one` among themselves.
+        one, other: every image of `one` is compared with every image of `other`; None: with the others of `one`.
     """
     if not one or not (other or other is None):
         return []
@@ -262,7 +263,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def table(survey: Survey) -> list[tuple[str, ...]]:
-    """Rows of text: what it is about, then a cell for each source."""
+    """Rows of text: a title, then a cell for each source."""
     rows = [("", *(source.folder.name for source in survey.sources))]
 
     def add(title: str, cell) -> None:

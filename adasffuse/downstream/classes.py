@@ -9,7 +9,7 @@ from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.image import ImageError
 
 TASKS = ("detect", "segment")
-IGNORED = 255  # id of pixels that count for nothing
+IGNORED = 255  # id of pixels that are ignored
 _LINE = re.compile(r"(?:(\d+)\s+)?(.+?)(?:\s+(\d+)\s+(\d+)\s+(\d+))?")
 
 Color = tuple[int, int, int]
@@ -17,22 +17,19 @@ Color = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class ClassList:
-    """Names of classes.
-
-    Of masks the number in the list is the id, and 0 is the background; boxes have no background.
-    """
+    """Names of classes; in masks the position in the list is the id, and 0 is the background."""
 
     names: tuple[str, ...]
-    colors: tuple[Color, ...] | None = None  # of masks that are stored in colours
+    colors: tuple[Color, ...] | None = None  # colours of the classes in masks that are stored in colours
 
     def number(self, name: str) -> int | None:
-        """The number of a class, in whatever capitals, or None; 'People' and 'pedestrian' are 'person'."""
+        """The number of a class, case ignored, or None; 'People' and 'pedestrian' are 'person'."""
         wanted = PEOPLE if name.lower() in PEOPLE else (name.lower(),)
         return next((number for number, one in enumerate(self.names) if one.lower() in wanted), None)
 
     @property
     def drawn(self) -> tuple[Color, ...]:
-        """A colour for each class: the list's own, else those of Pascal VOC's palette."""
+        """A colour for each class: its own, else from Pascal VOC's palette."""
         return self.colors or tuple(_voc_color(number) for number in range(len(self.names)))
 
 
@@ -96,10 +93,10 @@ def find_classes(value: str, task: str) -> ClassList:
 
     Args:
         value: a name of `CLASSES[task]`, or a text file with a class per line: `NAME`, `ID NAME` or
-            `ID NAME RED GREEN BLUE`; what follows a name in parentheses is a remark.
+            `ID NAME RED GREEN BLUE`; a remark in parentheses may follow the name.
         task: 'detect' or 'segment'.
     Raises:
-        ImageError: neither.
+        ImageError: no data set or file of that name.
     """
     known = CLASSES[task]
     if value.lower() in known:
@@ -112,7 +109,7 @@ def find_classes(value: str, task: str) -> ClassList:
 
 
 def listed_classes(folder: Path, task: str) -> ClassList | None:
-    """The list in a data set's folder, of boxes `classes_boxes.txt` or `classes.txt`; None where there is none.
+    """The class list in a data set's folder, `classes.txt` or, for boxes, `classes_boxes.txt`; None if there is none.
 
     Raises:
         ImageError: it cannot be read.
@@ -138,7 +135,7 @@ def _read_classes(path: Path, task: str) -> ClassList:
         names.append(re.sub(r"\s*\(.*\)$", "", name))
         colors.append(None if color[0] is None else tuple(map(int, color)))
     if len(names) < (2 if task == "segment" else 1):
-        raise ImageError(f"{path}: {len(names)} classes; of masks it lists the background and at least one more")
+        raise ImageError(f"{path}: {len(names)} classes; a list for masks has the background and at least one class")
     if len({name.lower() for name in names}) < len(names) or len(names) > IGNORED:
         raise ImageError(f"{path}: a class is listed twice, or there are more than {IGNORED}")
     return ClassList(tuple(names), None if None in colors else tuple(colors))

@@ -1,4 +1,4 @@
-"""How bright labelled objects are against what surrounds them, in each kind of image: often why scores differ."""
+"""Contrast of labelled objects to their surroundings in each kind of image, which often explains scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from adasffuse.downstream.frames import Frame, mask_of
 from adasffuse.images.color import luminance
 from adasffuse.images.read import read_image
 
-_GAP, _RING = 2, 10  # pixels around an object: not counted, and counted as its surroundings
-_LEAST = 40  # pixels of an object, and of its surroundings
-_MOST = 300  # frames that are looked at
+_GAP, _RING = 2, 10  # pixels around an object: up to the first ignored, up to the second its surroundings
+_LEAST = 40  # least number of pixels of an object, and of its surroundings
+_MOST = 300  # frames that are measured
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """Mean luminance of an object less that of its surroundings, in gray levels of 0..255."""
+    """Mean luminance of an object minus that of its surroundings, in gray levels of 0..255."""
 
     stem: str
-    image: str  # its kind
+    image: str  # kind of image
     name: str  # class
     value: float
 
@@ -32,7 +32,7 @@ def contrasts(frames: Sequence[Frame], files: Mapping[str, Mapping[str, Path]], 
     """The contrast of every object in every kind of image.
 
     An object is a box, or all pixels of a class in a frame; its surroundings are the pixels up to 10 away, without
-    those next to any object.  Of more than 300 frames some are taken.
+    those within 2 pixels of any object.  At most 300 frames are measured, evenly spaced.
 
     Args:
         frames: with boxes or masks.
@@ -41,16 +41,16 @@ def contrasts(frames: Sequence[Frame], files: Mapping[str, Mapping[str, Path]], 
     found = []
     for frame in frames[:: max(1, -(-len(frames) // _MOST))]:
         objects = _objects(frame, classes)
-        taken = (
-            _grown(np.logical_or.reduce([inside for _, inside in objects], initial=False), _GAP) if objects else None
-        )
-        lumas = {name: luminance(read_image(some[frame.stem]).pixels) * 255 for name, some in files.items()}
-        for kind, inside in objects:
-            ring = _grown(inside, _RING) & ~taken
+        if not objects:
+            continue
+        any_object = _grown(np.logical_or.reduce([inside for _, inside in objects]), _GAP)
+        lumas = {image: luminance(read_image(some[frame.stem]).pixels) * 255 for image, some in files.items()}
+        for name, inside in objects:
+            ring = _grown(inside, _RING) & ~any_object
             if min(inside.sum(), ring.sum()) >= _LEAST:
-                for name, luma in lumas.items():
+                for image, luma in lumas.items():
                     value = float(luma[inside].mean() - luma[ring].mean())
-                    found.append(Contrast(frame.stem, name, kind, value))
+                    found.append(Contrast(frame.stem, image, name, value))
     return found
 
 

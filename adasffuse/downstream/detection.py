@@ -22,7 +22,7 @@ from adasffuse.images.boxes import Annotation
 
 MODELS = ("fcos", "retinanet", "ssdlite")
 _CHANNELS = 96  # of the feature pyramid
-_LEAST_SCORE = 0.02  # of boxes that are kept; COCO's precision counts all down to the least recall
+_LEAST_SCORE = 0.02  # least score of kept boxes; low, since COCO's precision is averaged up to the highest recall
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class PyramidBackbone(nn.Module):
     Args:
         name: timm's name.
         weights: 'scratch' or 'imagenet'.
-        precision: of the backbone: 'float32' or 'bfloat16'; features come out as float32.
+        precision: precision of the backbone, 'float32' or 'bfloat16'; the features are float32.
     """
 
     def __init__(self, name: str, weights: str, precision: str) -> None:
@@ -71,15 +71,15 @@ class PyramidBackbone(nn.Module):
 def make_detector(
     model: str, classes: int, backbone: str, weights: str, size: tuple[int, int], precision: str = "float32"
 ) -> nn.Module:
-    """A detector of torchvision; class numbers count from 0, as in the list of classes.
+    """A torchvision detector; class numbers start from 0, as in the class list, except for 'ssdlite'.
 
     Args:
         model: 'fcos' (Tian et al., ICCV 2019), 'retinanet' (Lin et al., ICCV 2017) or 'ssdlite' (Sandler et al., CVPR
             2018, on MobileNetV3, always from scratch).
-        backbone: timm's name, of the first two.
-        size: height, width of the images; they are not scaled.
+        backbone: timm's name, for 'fcos' and 'retinanet'.
+        size: height, width of the images, which are not rescaled.
     Raises:
-        ValueError: unknown model or weights that cannot be had.
+        ValueError: unknown model, or weights that cannot be loaded.
     """
     if model in MODELS:
         check_start(model, weights)
@@ -106,7 +106,7 @@ def make_detector(
         anchors = AnchorGenerator(sides, ((0.5, 1.0, 2.0),) * len(sides))
         return RetinaNet(pyramid, classes, anchor_generator=anchors, **options)
     network = FCOS(pyramid, classes, **options)
-    # Distances start at 0 behind a ReLU, where many never move; two strides let every cell learn from its first step.
+    # Distances would start at 0 behind a ReLU, which passes no gradient; starting at 2 strides, every cell learns.
     nn.init.constant_(network.head.regression_head.bbox_reg.bias, 2.0)
     return network
 
@@ -133,11 +133,12 @@ def detect(
     classes: ClassList,
     first: int,
 ) -> list[list[Detection]]:
-    """What a torchvision detector finds in images.
+    """Detections of a torchvision detector in each image.
 
     Args:
         images: (B, 3, H, W), normalised.
-        sizes: height, width of each image as it is stored; boxes come in its pixels.
+        sizes: height, width of each image file; boxes are returned in its pixels.
+        first: number of the first class in the network, see `detection_loss`.
     """
     height, width = images.shape[-2:]
     found = []
@@ -166,7 +167,7 @@ def average_precision(
 
     Args:
         truth: stem to boxes.
-        found: stem to what a detector found; all stems of `truth`.
+        found: stem to detections, for all stems of `truth`.
     Raises:
         MissingPackageError: faster-coco-eval is not installed.
     """

@@ -1,14 +1,15 @@
-"""All runs of a comparison: every modality with every seed, each trained, scored and noted in a folder of its own.
+"""The runs of a comparison: one network per modality and seed, each trained and scored in a folder of its own.
 
-OUT/images/MODALITY/STEM.png            images that had to be made
-OUT/runs/MODALITY/seed_N/scores.json    scores of a finished run; state.pt: of one that is under way
+OUT/images/MODALITY/STEM.png            images made for the comparison
+OUT/runs/MODALITY/seed_N/scores.json    scores of a finished run
+OUT/runs/MODALITY/seed_N/state.pt       state of an unfinished run
 """
 
 import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -39,23 +40,23 @@ SCORES, MODEL, FOUND = "scores.json", "model.safetensors", "detections.json"
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is compared, and how."""
+    """The setup of a comparison."""
 
     task: str  # 'detect' or 'segment'
     classes: ClassList
     train: tuple[Frame, ...]
     test: tuple[Frame, ...]
-    files: Mapping[str, Mapping[str, Path]]  # modality: stem: image
+    files: Mapping[str, Mapping[str, Path]]  # modality to stem to image
     out: Path
     model: str
     backbone: str
     weights: str  # 'scratch', 'imagenet', or a file or name that the model knows
-    size: tuple[int, int]  # height, width of the images that networks are given
+    size: tuple[int, int]  # height, width of the networks' input
     budget: Budget
     seeds: tuple[int, ...] = (0, 1, 2)
-    groups: Mapping[str, str] = field(default_factory=dict)  # name: pattern of stems
+    groups: Mapping[str, str] = field(default_factory=dict)  # name of a group of test frames to pattern of stems
     others: Mapping[str, tuple[Frame, ...]] = field(default_factory=dict)  # frames of other data sets, scored apart
-    balanced: bool = True  # segmentation: rare classes weigh more
+    balanced: bool = True  # segmentation: rare classes have larger weights
     applied: str | None = "visible"  # the modality whose networks are also scored on all others
     device: str = "auto"
 
@@ -69,11 +70,11 @@ class Experiment:
 
     @property
     def scored(self) -> list[Frame]:
-        """All frames that networks are scored on."""
+        """All frames on which networks are scored."""
         return [*self.test, *(frame for frames in self.others.values() for frame in frames)]
 
     def scored_groups(self) -> dict[str, list[Frame]]:
-        """The frames of each group: 'all' of the test frames, their parts, and those of other data sets."""
+        """The frames of each group: 'all' test frames, the groups of test frames, and other data sets."""
         found = {ALL: list(self.test)}
         for name, pattern in self.groups.items():
             found[name] = [frame for frame in self.test if fnmatchcase(frame.stem, pattern)]
@@ -93,29 +94,30 @@ class Run:
 
 
 def tested_by(experiment: Experiment, run: Run) -> list[str]:
-    """The modalities that a run's network is scored on, its own first."""
+    """The modalities on which a run's network is scored, its own first."""
     own = run.modality
     return [own, *(name for name in experiment.files if name != own)] if own == experiment.applied else [own]
 
 
 def refuse_other_task(out: Path, task: str) -> None:
-    """Raise ValueError where a folder holds runs of the other task, whose networks and tables would be replaced."""
+    """Raise ValueError if a folder holds runs of the other task, which would be replaced."""
     for path in sorted(out.glob(f"runs/*/seed_*/{SCORES}")):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))["settings"]["task"]
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # damaged: made anew in any case
+            continue  # damaged runs are made anew in any case
         if found != task:
             raise ValueError(f"--out {out}: holds runs of --task {found}, which would be replaced; give another folder")
 
 
 def carry_out(experiment: Experiment, run: Run) -> dict[str, Any]:
-    """Train and score one network; what is done is not done again.
+    """Train and score one network; finished steps of an earlier call are not repeated.
 
     Returns:
-        What `scores.json` holds: 'scores', modality tested on to group to metric to class to value (None: has none),
-        'seconds' of training, 'settings', 'images' (digests); of detection 'curves', of segmentation 'confusion', by
-        group.
+        The content of `scores.json`: 'scores', tested modality to group to metric to class to value (None if
+            undefined);
+        'seconds' of training; 'settings'; 'images' (digests); and by group 'curves' for detection, 'confusion' for
+        segmentation.
     """
     content = _noted(experiment, run)
     folder = experiment.folder(run)
@@ -141,14 +143,14 @@ def carry_out(experiment: Experiment, run: Run) -> dict[str, Any]:
 
 
 def _noted(experiment: Experiment, run: Run) -> dict[str, Any]:
-    """What an earlier call with these settings has noted, or an empty note."""
+    """The scores of an earlier call with the same settings, or empty ones."""
     settings = settings_of(experiment, run)
     try:
         content = json.loads((experiment.folder(run) / SCORES).read_text(encoding="utf-8"))
         if content["settings"] == settings:
             return content
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # none, or damaged: it is made anew
+        pass  # missing or damaged scores are made anew
     return {"settings": settings, "scores": {}, "images": {}}
 
 
@@ -182,16 +184,13 @@ def _by_yolo(experiment: Experiment) -> bool:
 
 
 def check_network(experiment: Experiment) -> None:
-    """Raise ValueError for a network that cannot be built, a missing package included.
-
-    Building it once tells, before images are made for it.
-    """
+    """Raise ValueError for a network that cannot be built, e.g. for lack of a package, before any image is made."""
     if _by_yolo(experiment):
         needed("ultralytics", f"model {experiment.model}")
         return
     try:
         _network(experiment)
-    except RuntimeError as error:  # timm's, of a backbone that it does not know
+    except RuntimeError as error:  # from timm, for an unknown backbone
         raise ValueError(f"--model {experiment.model} --backbone {experiment.backbone}: {error}") from None
 
 
@@ -211,11 +210,14 @@ def _network(experiment: Experiment, folder: Path | None = None) -> nn.Module:
     return model.to(pick_device(experiment.device), memory_format=torch.channels_last)
 
 
-Scores = tuple[dict[str, Any], dict[str, Any]]  # group to metric to class to value; and details, by group
+Scores = tuple[dict[str, Any], dict[str, Any]]  # group to metric to class to value; and further details by group
 
 
 def _scorer(experiment: Experiment, folder: Path) -> Callable[[str, Path | None], Scores]:
-    """What scores the trained network of a run's folder on the test images of a modality."""
+    """A function that scores the trained network of a run's folder.
+
+    It takes the tested modality, and the folder for the detections or None.
+    """
     if _by_yolo(experiment):
         weights, side = folder / YOLO_WEIGHTS, max(experiment.size)
 
@@ -265,8 +267,8 @@ def _score_segmenter(experiment: Experiment, model: nn.Module, name: str) -> Sco
     return scores, {"confusion": confusion}
 
 
-def _segmented(experiment: Experiment, model: nn.Module, name: str):
-    """Of each test frame, its stem with confusion matrix and the ids that were found."""
+def _segmented(experiment: Experiment, model: nn.Module, name: str) -> Iterator[tuple[str, tuple[ndarray, ndarray]]]:
+    """Stem, and confusion matrix and predicted ids, of each scored frame."""
     device = next(model.parameters()).device
     samples = Samples(experiment.scored, experiment.files[name], experiment.classes, experiment.size, None)
     for number, frame in enumerate(experiment.scored):
@@ -304,7 +306,7 @@ def _detection_scores(experiment: Experiment, found: Mapping[str, list[Detection
 
 
 def found_boxes(experiment: Experiment, run: Run) -> dict[str, list[Detection]]:
-    """What a finished run found in the test frames of its modality."""
+    """The detections of a finished run in the test frames of its modality."""
     rows = json.loads((experiment.folder(run) / FOUND).read_text(encoding="utf-8"))
     return {
         stem: [Detection(one["name"], one["score"], tuple(one["edges"])) for one in some] for stem, some in rows.items()
@@ -313,14 +315,14 @@ def found_boxes(experiment: Experiment, run: Run) -> dict[str, list[Detection]]:
 
 @torch.no_grad()
 def found_masks(experiment: Experiment, run: Run, frames: Sequence[Frame]) -> dict[str, ndarray]:
-    """What a finished run finds in some frames of its modality: stem to (H, W) ids."""
+    """The segmentation of some frames by the network of a finished run: stem to (H, W) ids."""
     some = replace(experiment, test=tuple(frames), others={})
     model = _network(some, experiment.folder(run)).eval()
     return {stem: found for stem, (_, found) in _segmented(some, model, run.modality)}
 
 
 def settings_of(experiment: Experiment, run: Run) -> dict[str, Any]:
-    """All that decides on a run's network, as JSON has it."""
+    """All that a run's network depends on, as JSON values."""
     files = [experiment.files[run.modality][frame.stem] for frame in experiment.train]
     values = {
         "task": experiment.task,
@@ -340,12 +342,12 @@ def settings_of(experiment: Experiment, run: Run) -> dict[str, Any]:
 
 
 def _labels(frames: Sequence[Frame]) -> list:
-    """What changes when a label does: of boxes what was made of them, of masks the file."""
+    """Values that change with the labels: the boxes as used, or the stamps of mask files."""
     return [[f.stem, stamps([f.mask]) if f.mask else [asdict(box) for box in f.boxes.boxes]] for f in frames]
 
 
 def _images_digest(experiment: Experiment, modality: str) -> str:
-    """What changes when a test image of a modality does, its label, or how frames are grouped."""
+    """A digest that changes with the test images of a modality, their labels, or the groups."""
     images = stamps([experiment.files[modality][frame.stem] for frame in experiment.scored])
     groups = {name: [frame.stem for frame in frames] for name, frames in experiment.scored_groups().items()}
     return _digest([images, _labels(experiment.scored), groups])
@@ -356,7 +358,7 @@ def _digest(values: Any) -> str:
 
 
 def _start_over_if_changed(folder: Path, settings: dict[str, Any]) -> None:
-    """Drop the state of a run that was under way with other settings."""
+    """Delete the state of an unfinished run with other settings."""
     path = folder / "settings.json"
     text = json.dumps(settings, indent=1) + "\n"
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
@@ -366,7 +368,7 @@ def _start_over_if_changed(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN: None."""
+    """Values for JSON, with None for NaN."""
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

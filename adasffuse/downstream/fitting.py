@@ -1,4 +1,4 @@
-"""Training one network on one modality, so that an interrupted run goes on where it was."""
+"""Training one network on one modality; an interrupted run continues."""
 
 import math
 import os
@@ -14,8 +14,8 @@ from tqdm import tqdm
 from adasffuse.downstream.samples import Sample, Samples, joined
 from adasffuse.files import replacing
 
-_WARM_UP = 0.05  # of all steps, with a growing step size
-_LARGEST_GRADIENT = 5.0  # norm, at which gradients are clipped
+_WARM_UP = 0.05  # share of the steps with a growing step size
+_LARGEST_GRADIENT = 5.0  # norm at which gradients are clipped
 STATE = "state.pt"
 
 Loss = Callable[[Tensor, Sequence[Sample]], Tensor]
@@ -23,7 +23,7 @@ Loss = Callable[[Tensor, Sequence[Sample]], Tensor]
 
 @dataclass(frozen=True)
 class Budget:
-    """How long and how a network is trained: the same for all modalities."""
+    """Length and optimisation of the training, the same for all modalities."""
 
     epochs: int = 10
     batch: int = 8  # frames
@@ -46,10 +46,10 @@ def fit(model: nn.Module, loss: Loss, samples: Samples, budget: Budget, seed: in
 
     Args:
         model: on its device.
-        loss: of (B, 3, H, W) images and their samples.
-        samples: of the training split.
-        folder: of this run.
-        title: of the progress bar.
+        loss: takes images (B, 3, H, W) and their samples.
+        samples: training samples.
+        folder: folder of this run.
+        title: title of the progress bar.
     Raises:
         FloatingPointError: the loss is not finite.
     """
@@ -95,14 +95,14 @@ def fit(model: nn.Module, loss: Loss, samples: Samples, budget: Budget, seed: in
 
 
 def _schedule(share: float) -> float:
-    """Share of the step size after a share of all steps: a rise, then half a cosine to 0."""
+    """Factor of the step size after a share of all steps: a linear rise, then half a cosine to 0."""
     if share < _WARM_UP:
         return (share + 1e-3) / (_WARM_UP + 1e-3)
     return 0.5 * (1 + math.cos(math.pi * (share - _WARM_UP) / (1 - _WARM_UP)))
 
 
 def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, budget: Budget) -> int:
-    """The number of epochs that are done; 0 without a state that can be used."""
+    """Load the state of an unfinished run; returns the number of finished epochs, 0 without a usable state."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["budget"] != asdict(budget):

@@ -59,7 +59,7 @@ class Frame:
 
 @dataclass
 class FrameSet:
-    """All frames of one or several folders, and what is wrong with them."""
+    """All frames of one or several folders, with the faults found in them."""
 
     frames: dict[str, Frame]  # by stem
     splits: dict[str, list[str]]  # of SPLITS: stems
@@ -85,17 +85,17 @@ def find_frames(
     lists: bool = True,
     coco: str | Path | None = None,
 ) -> FrameSet:
-    """The frames of labelled data sets; all labels are read and judged.
+    """Find the frames of labelled data sets; all labels are read and checked.
 
     Args:
-        folders: of data sets in one of the two layouts; their frames are joined.
+        folders: data sets in one of the two layouts; their frames are joined.
         task: 'detect' or 'segment'.
-        classes: of the boxes or masks.
-        lists: read the lists of the splits, too; else nothing is in any split.
+        classes: classes of the boxes or masks.
+        lists: whether to read the lists of the splits; without them all splits are empty.
         coco: a COCO file of boxes in place of the labels in the folders; only the images that it names are frames.
     Raises:
-        ImageError: a folder is missing or has neither layout, it has no labels, or two frames have one stem.  What is
-            wrong with single files is in the result's `judgement`.
+        ImageError: a folder is missing or has neither layout, it has no labels, or two frames have one stem.  Faults of
+            single files are in the result's `judgement`.
     """
     rules, joined = rules or BoxRules(), FrameSet({}, {split: [] for split in SPLITS})
     for folder in map(Path, folders):
@@ -109,7 +109,7 @@ def find_frames(
             frames = _with_boxes(root, images, sizes, classes, rules, joined, coco)
         twice = sorted(frames.keys() & joined.frames.keys())
         if twice:
-            raise ImageError(f"{folder}: {twice[0]} is in another folder, too; frames need names of their own")
+            raise ImageError(f"{folder}: {twice[0]} is also in another folder; frames need different names")
         joined.frames |= frames
         places = [root / place for place in _LISTS[task]] if lists else []
         place = next((one for one in places if any((one / f"{split}.txt").is_file() for split in SPLITS)), None)
@@ -120,10 +120,10 @@ def find_frames(
 
 
 def all_frames(folder: str | Path, task: str, classes: ClassList, coco: str | Path | None = None) -> list[Frame]:
-    """All frames of one data set, whatever its lists; arguments as in `find_frames`.
+    """All frames of one data set, without its lists; arguments as in `find_frames`.
 
     Raises:
-        ImageError: as there, or of all faults in single files.
+        ImageError: as in `find_frames`, or with all faults of single files.
     """
     found = find_frames([folder], task, classes, lists=False, coco=coco)
     found.refuse_faults()
@@ -131,10 +131,10 @@ def all_frames(folder: str | Path, task: str, classes: ClassList, coco: str | Pa
 
 
 def read_lists(place: Path, known: Collection[str], judgement: Judgement) -> dict[str, list[str]]:
-    """The stems in `train.txt`, `val.txt` and `test.txt` of a folder; a list that is not there is empty.
+    """The stems in `train.txt`, `val.txt` and `test.txt` of a folder; a missing list is empty.
 
     Args:
-        known: stems of images; others, and those that are listed twice, are faults.
+        known: stems of images; unknown stems and stems listed twice are noted as faults.
     """
     splits = {}
     for split in SPLITS:
@@ -149,11 +149,11 @@ def read_lists(place: Path, known: Collection[str], judgement: Judgement) -> dic
 
 
 def drawn_splits(stems: Sequence[str], trainval: float, train: float, seed: int) -> dict[str, list[str]]:
-    """Stems drawn at random into train, val and test.
+    """Split stems at random into train, val and test.
 
     Args:
-        trainval: share of train and val together among all.
-        train: share of train among those.
+        trainval: share of train and val together.
+        train: share of train within trainval.
     Raises:
         ValueError: a share is not in [0, 1].
     """
@@ -189,7 +189,7 @@ def _root(folder: Path) -> Path:
 
 
 def _child(root: Path, names: Sequence[str]) -> Path | None:
-    """The sub-folder of one of these names, the first one first."""
+    """The first sub-folder that exists out of these names, case ignored."""
     present = {path.name.lower(): path for path in sorted(root.iterdir(), reverse=True) if path.is_dir()}
     return next((present[name] for name in names if name in present), None)
 
@@ -205,9 +205,7 @@ def _images(root: Path) -> dict[str, dict[str, Path]]:
     for modality, folder in folders.items():
         for path in _files(folder, IMAGE_SUFFIXES):
             if modality in images.setdefault(path.stem, {}):
-                raise ImageError(
-                    f"{path}: another file of this name, {images[path.stem][modality].name}, is there, too"
-                )
+                raise ImageError(f"{path}: there is another file of this name, {images[path.stem][modality].name}")
             images[path.stem][modality] = path
     return images
 

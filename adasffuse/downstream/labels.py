@@ -1,4 +1,4 @@
-"""Boxes and masks: reading, judging, converting.
+"""Boxes and masks: reading, checking, converting.
 
 Boxes: Pascal VOC (a file `STEM.xml` per image), YOLO (`STEM.txt`: class number, then centre and size as shares of width
 and height) and COCO (one JSON file; x, y, width, height in pixels).  Masks: ids, or colours by a class list's palette.
@@ -21,12 +21,12 @@ from adasffuse.images.image import ImageError
 
 Size = tuple[int, int]  # height, width
 Edges = tuple[float, float, float, float]  # left, top, right, bottom in pixels, 0 being the border
-_ROUNDING = 1.0  # pixels by which a box may leave its image without a word
+_ROUNDING = 1.0  # pixels by which a box may silently exceed its image
 
 
 @dataclass
 class Judgement:
-    """What is wrong with labels, in sentences that name the file."""
+    """Faults of labels, as sentences that name the file."""
 
     faults: list[str] = field(default_factory=list)
     mended: list[str] = field(default_factory=list)
@@ -34,10 +34,10 @@ class Judgement:
 
 @dataclass(frozen=True)
 class BoxRules:
-    """What is done with boxes that are not as they should be."""
+    """How to treat faulty boxes."""
 
-    mend: bool = False  # exchange swapped corners, cut at the border, drop what has no area; else these are faults
-    skip_unlisted: bool = False  # leave boxes of other classes out; else they are faults
+    mend: bool = False  # repair swapped corners, cut at the border, drop boxes without area; else these are faults
+    skip_unlisted: bool = False  # leave out boxes of unlisted classes; else they are faults
 
     def judged(
         self,
@@ -47,13 +47,13 @@ class BoxRules:
         classes: ClassList,
         judgement: Judgement,
     ) -> Annotation:
-        """The usable boxes of one image; the rest is noted.
+        """The usable boxes of one image; faults are added to `judgement`.
 
         Args:
-            path: what messages name.
-            size: of the image, in pixels.
-            objects: class and edges of each object; None where the file states no numbers.
-            classes: what is listed.
+            path: file for messages.
+            size: size of the image in pixels.
+            objects: class and edges of each object; None for edges that are no finite numbers.
+            classes: the listed classes.
         """
         height, width = size
         boxes = []
@@ -151,7 +151,7 @@ def coco_objects(path: Path) -> dict[str, tuple[Size, list[tuple[str, Edges | No
 
 
 def write_voc(path: Path, stem: str, size: Size, boxes: Sequence[Box]) -> None:
-    """Write one Pascal VOC file; first and last pixel count from 1."""
+    """Write one Pascal VOC file; pixels are counted from 1, first and last one inclusive."""
     root = ElementTree.Element("annotation")
     ElementTree.SubElement(root, "filename").text = stem
     stated = ElementTree.SubElement(root, "size")
@@ -169,7 +169,7 @@ def write_voc(path: Path, stem: str, size: Size, boxes: Sequence[Box]) -> None:
 
 
 def write_yolo(path: Path, size: Size, boxes: Sequence[Box], classes: ClassList) -> None:
-    """Write one YOLO file; empty where there is no box."""
+    """Write one YOLO file, empty if there is no box."""
     height, width = size
     lines = []
     for box in boxes:
@@ -180,11 +180,11 @@ def write_yolo(path: Path, size: Size, boxes: Sequence[Box], classes: ClassList)
 
 
 def coco_content(annotations: Mapping[str, Annotation], classes: ClassList, suffix: str = ".png") -> dict:
-    """What a COCO file of these boxes holds; ids count from 1.
+    """The content of a COCO file of these boxes; ids start from 1.
 
     Args:
-        annotations: stem to boxes; each has a size.
-        suffix: of the images' names.
+        annotations: stem to boxes, with image sizes.
+        suffix: suffix of the images' names.
     """
     images, boxes = [], []
     for number, (stem, annotation) in enumerate(annotations.items(), 1):

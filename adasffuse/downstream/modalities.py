@@ -1,4 +1,4 @@
-"""The images that are compared: sources as they are, simple combinations, fused images, and folders of any method."""
+"""The compared kinds of images (modalities): sources, baselines, fused images, and folders of other methods."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,18 +29,17 @@ class Modality:
     """One kind of image of every frame."""
 
     name: str
-    folder: Path | None = None  # of images by any method
-    weights: str | None = None  # of our network
-    size: str | None = None  # of our network; None: that of the weights, of released ones small
+    folder: Path | None = None  # folder of images by another method
+    weights: str | None = None  # weights of our network
+    size: str | None = None  # size of our network; None: that of the weights, small for released ones
 
 
 def parse_modality(text: str) -> Modality:
-    """A modality as a command line gives it.
+    """A modality from its name on the command line.
 
     Args:
         text: 'infrared', 'visible', a baseline ('average', 'max', ...), 'fused' or 'fused_SIZE' (the released weights),
-            NAME=FOLDER of fused images, or NAME=WEIGHTS, a weights file, a run's folder or released
-            weights.
+            NAME=FOLDER of fused images, or NAME=WEIGHTS: a weights file, a run's folder or released weights.
     Raises:
         ValueError: none of these.
     """
@@ -65,11 +64,11 @@ def parse_modality(text: str) -> Modality:
 
 
 def images_of(modality: Modality, frames: Sequence[Frame], folder: Path, device: str = "auto") -> dict[str, Path]:
-    """The file of every frame in one modality; what is missing is made.
+    """The file of every frame in one modality; missing images are made.
 
     Args:
-        folder: where images that are made lie; those of an earlier call are kept where their sources are unchanged.
-        device: of the network that fuses.
+        folder: folder for images that are made; those of an earlier call are kept if their sources are unchanged.
+        device: device of the fusion network.
     Returns:
         stem to file.
     Raises:
@@ -84,10 +83,10 @@ def images_of(modality: Modality, frames: Sequence[Frame], folder: Path, device:
 
 
 def check_images(modality: Modality, frames: Sequence[Frame]) -> None:
-    """Find what `images_of` would stumble over, before anything is written.
+    """Check that `images_of` will succeed, before anything is written.
 
     Raises:
-        ImageError: a frame has no such image, or not both sources that it is made of.
+        ImageError: a frame lacks the image, or one of the sources to make it.
         WeightsError: the weights are missing, damaged or made for another task.
     """
     if _stored(modality, frames) is None and not _is_baseline(modality):
@@ -99,7 +98,7 @@ def _is_baseline(modality: Modality) -> bool:
 
 
 def _stored(modality: Modality, frames: Sequence[Frame]) -> dict[str, Path] | None:
-    """The files of a modality that is there already, None of one that is made."""
+    """The files of a modality that exists as images; None for one that must be made."""
     if modality.folder is not None:
         return _given(modality, frames)
     if modality.weights is None and (modality.name in SOURCES or takes_stored(modality, frames)):
@@ -115,7 +114,7 @@ def _stored(modality: Modality, frames: Sequence[Frame]) -> dict[str, Path] | No
 
 
 def takes_stored(modality: Modality, frames: Sequence[Frame]) -> bool:
-    """Whether 'fused' means images that the data set holds, as it does where every frame has one."""
+    """Whether 'fused' means the data set's own fused images: it does if every frame has one."""
     ours = modality.name == "fused" and modality.folder is None and modality.weights is None
     return ours and all("fused" in frame.images for frame in frames)
 
@@ -125,14 +124,14 @@ def _given(modality: Modality, frames: Sequence[Frame]) -> dict[str, Path]:
     missing = [frame.stem for frame in frames if frame.stem not in files]
     if missing:
         raise ImageError(
-            f"{modality.folder}: no image of {len(missing)} of {len(frames)} frames, {missing[0]} for one; files are "
-            "called like the frames"
+            f"{modality.folder}: no image of {len(missing)} of {len(frames)} frames, {missing[0]} for one; files must "
+            "be named like the frames"
         )
     return {frame.stem: files[frame.stem] for frame in frames}
 
 
 def _combined(name: str, frames: Sequence[Frame], folder: Path) -> dict[str, Path]:
-    """A baseline's luminance in the visible images' colours; what is finished of unchanged sources is kept."""
+    """A baseline's luminance with the visible images' colours; finished images of unchanged sources are kept."""
     files = {}
     folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder, name, resume=True) as journal:

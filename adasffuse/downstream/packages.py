@@ -1,4 +1,4 @@
-"""Optional packages of this room; each absent one is answered with one line."""
+"""Optional packages of `adasffuse.downstream`; the error for a missing one says how to install it."""
 
 import importlib
 from types import ModuleType
@@ -19,10 +19,10 @@ class MissingPackageError(ValueError):
 
 
 def needed(package: str, purpose: str) -> ModuleType:
-    """An optional package.
+    """Import an optional package.
 
     Raises:
-        MissingPackageError: it is not installed; says what for and how to install it.
+        MissingPackageError: it is not installed; the message gives purpose and installation.
     """
     try:
         return importlib.import_module(package)

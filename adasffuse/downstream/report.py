@@ -22,9 +22,9 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
 from adasffuse.metrics.plots import figures
 
-METRICS = {"detect": ("mAP", "AP50", "AP75"), "segment": ("IoU", "accuracy")}  # the first one is compared
+METRICS = {"detect": ("mAP", "AP50", "AP75"), "segment": ("IoU", "accuracy")}  # the first one is shown per class
 _TITLES = {"mAP": "mAP@[.5:.95]", "AP50": "AP@.5", "AP75": "AP@.75"}
-_DRAWN_SCORE = 0.4  # of boxes that are drawn
+_DRAWN_SCORE = 0.4  # least score of drawn boxes
 _BOX_COLORS = ((255, 70, 70), (80, 230, 80), (70, 150, 255), (255, 220, 50), (240, 90, 240), (60, 230, 230))
 _OVERLAY = 0.5  # share of a class's colour in an overlay
 MEAN = "mean"
@@ -65,7 +65,7 @@ class Report:
         return Report(experiment, values, contrasts(experiment.scored, experiment.files, experiment.classes))
 
     def by_seed(self, modality: str, group: str, metric: str, name: str, tested: str | None = None) -> dict[int, float]:
-        """Seed to value, of the networks that were trained on a modality (and scored on it, or on another)."""
+        """Seed to value of the networks trained on a modality, scored on it or on `tested`."""
         wanted = (modality, tested or modality, group, metric, name)
         return {
             one.seed: one.value
@@ -91,7 +91,7 @@ class Report:
         return [*((first, name) for name in present), *((metric, MEAN) for metric in (first, *others))]
 
     def table(self, group: str) -> list[list[str]]:
-        """Rows of cells, the first one being the header: mean and standard deviation over seeds."""
+        """Header and rows of cells: mean and standard deviation over seeds."""
         columns = self.columns(group)
         rows = [["trained and tested on", *(_heading(self.experiment.task, *column) for column in columns)]]
         for modality in self.modalities:
@@ -99,19 +99,19 @@ class Report:
         return rows
 
     def applied_table(self, group: str) -> list[list[str]]:
-        """The same of the networks of one modality that are applied to every modality; empty without such."""
-        giver = self.experiment.applied
-        if giver not in self.modalities:
+        """`table` for networks of the modality `experiment.applied`, tested on every modality; empty without such."""
+        trained = self.experiment.applied
+        if trained not in self.modalities:
             return []
         columns = self.columns(group)
-        rows = [[f"trained on {giver}, tested on", *(_heading(self.experiment.task, *column) for column in columns)]]
+        rows = [[f"trained on {trained}, tested on", *(_heading(self.experiment.task, *column) for column in columns)]]
         for tested in self.experiment.files:
-            cells = [_cell(self.by_seed(giver, group, *column, tested=tested)) for column in columns]
+            cells = [_cell(self.by_seed(trained, group, *column, tested=tested)) for column in columns]
             rows.append([tested, *cells])
         return rows
 
     def differences(self, group: str) -> list[list[str]]:
-        """Paired differences of the first metric's mean, and of each class: mean over seeds, and how many rise."""
+        """Paired differences of the first metric per class: mean over seeds, and the number of positive ones."""
         columns = [column for column in self.columns(group) if column[0] == METRICS[self.experiment.task][0]]
         rows = [["difference, same seed", *(_heading(self.experiment.task, *column) for column in columns)]]
         bases = [name for name in ("visible", "infrared") if name in self.modalities]
@@ -122,13 +122,13 @@ class Report:
                 one, other = (self.by_seed(name, group, *column) for name in (better, base))
                 both = [one[seed] - other[seed] for seed in one.keys() & other.keys()]
                 both = [value for value in both if math.isfinite(value)]
-                rises = f" ({sum(value > 0 for value in both)}/{len(both)})" if both else ""
-                cells.append(_cell(dict(enumerate(both)), signed=True) + rises)
+                positive = f" ({sum(value > 0 for value in both)}/{len(both)})" if both else ""
+                cells.append(_cell(dict(enumerate(both)), signed=True) + positive)
             rows.append([f"{better} - {base}", *cells])
         return rows
 
     def contrast_table(self, group: str) -> list[list[str]]:
-        """Mean contrast of each class's objects in each kind of image, and the share that is darker; may be empty."""
+        """Mean contrast of the objects of each class in each kind of image, and the share of darker ones; or empty."""
         stems = {frame.stem for frame in self.experiment.scored_groups().get(group, [])}
         found: dict[str, dict[str, list[float]]] = {}
         for one in self.contrasts:
@@ -144,7 +144,7 @@ class Report:
         return rows
 
     def describe(self) -> str:
-        """What was trained on what, in a few lines."""
+        """A few lines about the network, its training and the test frames."""
         e = self.experiment
         height, width = e.size
         groups = {group: frames for group, frames in e.scored_groups().items() if group in e.groups}
@@ -189,7 +189,7 @@ class Report:
         return "\n\n".join(parts) + "\n"
 
     def csv(self) -> str:
-        """A line per value: nothing is averaged."""
+        """One line per value, without averaging."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["trained_on", "tested_on", "seed", "group", "metric", "class", "value"])
@@ -199,7 +199,7 @@ class Report:
         return file.getvalue()
 
     def _tables(self) -> Iterable[tuple[str, list[list[str]]]]:
-        """Title and rows of all tables that have any."""
+        """Title and rows of all tables that are not empty."""
         for group in self.groups:
             yield f"{group} frames", self.table(group)
         for group in self.groups:
@@ -220,7 +220,7 @@ def write_report(report: Report, results: Mapping[Run, Mapping[str, Any]], drawn
     """Write tables (CSV, Markdown, LaTeX), figures and drawn predictions to the experiment's folder.
 
     Args:
-        drawn: test frames that are drawn, with what the networks of the first seed found in each modality.
+        drawn: number of test frames to draw with the predictions of the first seed in each modality.
     Returns:
         The files.
     """
@@ -236,7 +236,7 @@ def write_report(report: Report, results: Mapping[Run, Mapping[str, Any]], drawn
 
 
 def _scores_figure(report: Report) -> Path:
-    """A point per seed and a line at the mean, of every class and the mean, in all frames."""
+    """A panel per class and for their mean, over all frames, with a point per seed and a line at the mean."""
     columns = [column for column in report.columns(ALL) if column[0] == METRICS[report.experiment.task][0]]
     figure = figures()(figsize=(2.2 * len(columns) + 0.6, 1.6 + 0.3 * len(report.modalities)), layout="constrained")
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
@@ -290,13 +290,13 @@ def _detail_figures(experiment: Experiment, results: Mapping[Run, Mapping[str, A
 
 
 def _draw(report: Report, count: int) -> Path:
-    """A contact sheet: a row per test frame, the label, then what was found in each modality."""
+    """A contact sheet with a row per test frame: the label, then the prediction in each modality."""
     experiment = report.experiment
     step = max(1, len(experiment.test) // count)
     frames = experiment.test[step // 2 :: step][:count]
     runs = [Run(modality, experiment.seeds[0]) for modality in report.modalities]
-    giver = "visible" if "visible" in experiment.files else runs[0].modality
-    rows = [[(f"{frame.stem}: label", _labelled(frame, experiment, giver))] for frame in frames]
+    shown_in = "visible" if "visible" in experiment.files else runs[0].modality
+    rows = [[(f"{frame.stem}: label", _labelled(frame, experiment, shown_in))] for frame in frames]
     for run in runs:
         found = found_masks(experiment, run, frames) if experiment.task == "segment" else found_boxes(experiment, run)
         for row, frame in zip(rows, frames):
@@ -327,7 +327,7 @@ def _pixels(path: Path) -> ndarray:
 
 
 def overlay(pixels: ndarray, ids: ndarray, colors: Sequence[tuple[int, int, int]]) -> ndarray:
-    """An image with the colours of its classes over it; background (0) and ignored pixels stay as they are.
+    """An image overlaid with the colours of its classes, except for background (0) and ignored pixels.
 
     Args:
         pixels: (H, W, 3) uint8.
@@ -364,7 +364,7 @@ def _heading(task: str, metric: str, name: str) -> str:
 
 
 def _cell(values: Mapping[int, float], signed: bool = False) -> str:
-    """Mean and standard deviation; the latter needs two values."""
+    """Mean, and standard deviation if there are two values or more."""
     some = [value for value in values.values() if math.isfinite(value)]
     if not some:
         return "-"

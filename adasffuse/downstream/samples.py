@@ -16,10 +16,10 @@ from adasffuse.downstream.frames import Frame, mask_of
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images, which pre-trained weights expect
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, expected by pre-trained weights
 _KEPT_BYTES = 2 << 30
-_VISIBLE_SHARE = 0.3  # of a box's area, which must remain in a crop
-_SCALES, _SHIFT, _GAIN, _OFFSET = (0.8, 1.3), 0.1, 0.2, 0.1  # of augmentation
+_VISIBLE_SHARE = 0.3  # least share of a box's area that must remain after augmentation
+_SCALES, _SHIFT, _GAIN, _OFFSET = (0.8, 1.3), 0.1, 0.2, 0.1  # ranges of augmentation
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Sample:
 
 
 class Samples(Dataset):
-    """The frames of a split in one modality, drawn anew in every epoch.
+    """The frames of a split in one modality, with random augmentation in every epoch.
 
-    Draws depend on seed, epoch and the frame's place alone: all modalities get the same, and so does a resumed run.
-    Images are kept in memory at the training size, as far as 2 GiB go.
+    Random draws are keyed on seed, epoch and the frame's number: they are the same for all modalities and in a resumed
+    run.  Images are kept in memory at the training size, up to 2 GiB.
 
     Args:
         frames: with boxes or masks.
         files: stem to image.
         size: height, width in pixels.
-        seed: of the augmentation; None: images as they are.
+        seed: seed of the augmentation; None: no augmentation.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Samples(Dataset):
 
 
 def _drawn_matrix(rng: np.random.Generator, size: tuple[int, int]) -> ndarray:
-    """(2, 3): a random scale and shift, and half of the time a mirror image."""
+    """An affine matrix (2, 3): random scale and shift, mirrored half of the time."""
     height, width = size
     scale = rng.uniform(*_SCALES)
     mirrored = -scale if rng.random() < 0.5 else scale
@@ -114,7 +114,7 @@ def _drawn_matrix(rng: np.random.Generator, size: tuple[int, int]) -> ndarray:
 
 
 def _moved(boxes: ndarray, matrix: ndarray, size: tuple[int, int]) -> tuple[ndarray, ndarray]:
-    """(N, 2, 2) boxes after an affine map, cut at the border, and which of them remain."""
+    """Boxes (N, 2, 2) after an affine map, cut at the border, and a mask of those that remain."""
     height, width = size
     # Edges count from the image's border, the matrix from the first pixel's centre.
     ends = (boxes - 0.5) @ matrix[:, :2].T.astype(np.float32) + matrix[:, 2].astype(np.float32) + 0.5

@@ -51,11 +51,12 @@ def make_segmenter(model: str, classes: int, backbone: str, weights: str) -> Seg
     Args:
         model: of MODELS.
         classes: number of classes with the background.
-        backbone: timm's name of the encoder, of 'fpn' and 'unet'.
-        weights: 'scratch', 'imagenet', or for SegFormer a folder or a name of the Hugging Face Hub, whose encoder
-            (and decoder, where it fits) is loaded, e.g. 'nvidia/mit-b0'.
+        backbone: timm's name of the encoder, for 'fpn' and 'unet'.
+        weights: 'scratch', 'imagenet', or for SegFormer a folder or a name on the Hugging Face Hub, e.g.
+            'nvidia/mit-b0', whose encoder is loaded, and the decoder if it fits.
     Raises:
-        ValueError: unknown model, or weights that cannot be had; MissingPackageError among them.
+        ValueError: unknown model, or weights that cannot be loaded.
+        MissingPackageError: the package of the model is not installed.
     """
     if model in ("fpn", "unet"):
         check_start(model, weights)
@@ -87,7 +88,7 @@ def make_segmenter(model: str, classes: int, backbone: str, weights: str) -> Seg
         )
     except Exception as error:  # whatever the hub's client raises
         raise ValueError(
-            f"no SegFormer weights could be had from {source} ({str(error).splitlines()[0]}); give a folder, or "
+            f"no SegFormer weights could be loaded from {source} ({str(error).splitlines()[0]}); give a folder, or "
             "--weights scratch"
         ) from None
     return Segmenter(network)
@@ -102,13 +103,13 @@ def class_weights(masks: Iterable[ndarray], classes: int) -> Tensor:
 
 
 def segmentation_loss(model: nn.Module, images: Tensor, samples: Sequence[Sample], weights: Tensor | None) -> Tensor:
-    """Cross-entropy over the pixels that count."""
+    """Cross-entropy over the pixels that are not ignored."""
     masks = torch.stack([sample.mask for sample in samples]).to(images.device)
     return F.cross_entropy(model(images), masks, weights, ignore_index=IGNORED)
 
 
 def confusion(found: ndarray, truth: ndarray, classes: int) -> ndarray:
-    """(K, K) counts of pixels: row the true class, column the found one; ignored pixels do not count."""
+    """Confusion matrix (K, K) in pixels, row the true class, column the predicted one; without ignored pixels."""
     counts = truth != IGNORED
     pairs = truth[counts].astype(np.int64) * classes + found[counts]
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
@@ -116,10 +117,10 @@ def confusion(found: ndarray, truth: ndarray, classes: int) -> ndarray:
 
 @dataclass(frozen=True)
 class SegmentationScores:
-    """Scores of one confusion matrix; NaN for a class that no frame shows, so that all networks have the same mean."""
+    """Scores of one confusion matrix; NaN for a class without true pixels, so that all networks share the same mean."""
 
     iou: ndarray  # (K,) intersection over union
-    accuracy: ndarray  # (K,) share of the class's pixels that are found
+    accuracy: ndarray  # (K,) share of the class's pixels that are predicted correctly
 
     @staticmethod
     def of(matrix: ndarray) -> "SegmentationScores":
@@ -129,7 +130,7 @@ class SegmentationScores:
         return SegmentationScores(right / (truth + found - right), right / truth)
 
     def named(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
-        """Metric to class to value, with the mean over classes that have one as 'mean'."""
+        """Metric to class to value, with 'mean' over the classes that have one."""
         return {
             metric: dict(zip(names, map(float, values))) | {"mean": float(np.nanmean(values))}
             for metric, values in (("IoU", self.iou), ("accuracy", self.accuracy))

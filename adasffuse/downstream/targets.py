@@ -1,6 +1,6 @@
-"""Teaching a network where people are, from labelled frames: the only part that the fusion loss does not train."""
+"""Training `TargetLift`, which finds people, on labelled frames; the fusion loss does not train it."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,45 +14,43 @@ from adasffuse.images.color import luminance
 from adasffuse.images.read import read_image
 from adasffuse.models.targets import TargetLift
 
-UNSURE = "ignored"  # class of boxes in which there may be targets; they count neither way, as does a mask's id 255
-BOXED = ClassList(("person", UNSURE))  # of files that hold nothing but these
-START = -3.0  # logit at first: targets are rare
+UNSURE = "ignored"  # class of boxes that may hold targets; ignored in training, like a mask's id 255
+BOXED = ClassList(("person", UNSURE))  # classes of files that hold only these
+START = -3.0  # logit at the start, since targets are rare
 BATCH = 8
 _SIZE = (240, 320)  # height, width of a training sample
 _RARE = 2.0  # weight of a target's pixel in the cross entropy
-_RIM = 3  # cells of the map: what is next to a target counts as target, labels being a few pixels off
-_LEAST = 0.06  # contrast of a body in the infrared image below which nothing is taught by it
-_WARM, _HOT = 0.35, 0.9  # a body's pixels are above this share of the way from its surroundings to this quantile of it
-_WARM_UP = 0.1  # share of the steps
+_RIM = 3  # cells of the map: labels are dilated over a window of this size, since they are a few pixels off
+_LEAST = 0.06  # least contrast of a body in the infrared image
+_WARM, _HOT = 0.35, 0.9  # a body's pixels lie above this share of the way from the surroundings to this quantile
+_STEP_SIZE = 2e-3  # of AdamW at its largest
+_WARM_UP = 0.1  # share of the steps with a growing step size
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How the places where a network sees targets agree with the labels of some frames."""
+    """Agreement of predicted targets with labels."""
 
     iou: float
-    recall: float  # share of the labelled area that is seen
-    precision: float  # share of the seen area that is labelled
+    recall: float  # share of the labelled area that is predicted
+    precision: float  # share of the predicted area that is labelled
 
     def __str__(self) -> str:
         return f"IoU {self.iou:.3f}, recall {self.recall:.3f}, precision {self.precision:.3f}"
 
 
-def read_samples(
-    lift: TargetLift, frames: Sequence[Frame], classes: ClassList, names: Collection[str] = PEOPLE
-) -> list[Tensor]:
-    """Infrared, visible, labelled and unsure area of frames, (4, h, w) in [0, 1], on the copies that the network sees.
+def read_samples(lift: TargetLift, frames: Sequence[Frame], classes: ClassList) -> list[Tensor]:
+    """Samples of frames, (4, h, w) in [0, 1]: reduced infrared image, visible image, labelled area and unsure area.
 
     Args:
-        classes: of the frames' masks; boxes name their class themselves.
-        names: of the classes that are targets.
+        classes: classes of the frames' masks and boxes; people are the targets.
     Raises:
         ImageError: an image cannot be read.
-        ValueError: no class has such a name, or a frame lacks one of both images.
+        ValueError: no class is people, or a frame lacks an infrared or a visible image.
     """
-    numbers = [k for k, name in enumerate(classes.names) if name.casefold() in names]
+    numbers = [k for k, name in enumerate(classes.names) if name.casefold() in PEOPLE]
     if not numbers:
-        raise ValueError(f"no class is called {' or '.join(names)}; there are {', '.join(classes.names)}")
+        raise ValueError(f"no class is called {' or '.join(PEOPLE)}; there are {', '.join(classes.names)}")
     samples = []
     for frame in frames:
         images = [torch.from_numpy(luminance(read_image(path).pixels)) for path in frame.pair()]
@@ -60,24 +58,23 @@ def read_samples(
             ids = torch.from_numpy(mask_of(frame, classes)).long()
             areas = [torch.isin(ids, torch.tensor(some)).float() for some in (numbers, [IGNORED])]
         else:
-            of_class = [(classes.number(box.name), box) for box in frame.boxes.boxes]
-            targets, unsure = (
-                [box for number, box in of_class if number in some] for some in (numbers, [classes.number(UNSURE)])
-            )
+            boxes = frame.boxes.boxes
+            targets = [box for box in boxes if classes.number(box.name) in numbers]
+            unsure = [box for box in boxes if classes.number(box.name) == classes.number(UNSURE)]
             areas = warm_areas(images[0], targets, unsure)
         samples.append(torch.cat([lift.copy_of(x[None, None]) for x in (*images, *areas)])[:, 0])
     return samples
 
 
 def warm_areas(infrared: Tensor, targets: Sequence[Box], unsure: Sequence[Box]) -> tuple[Tensor, Tensor]:
-    """Where the bodies in boxes are, and where it cannot be told, (H, W) of 0 and 1.
+    """Areas of bodies in boxes, and areas that are unsure, (H, W) of 0 and 1.
 
-    A box holds more than the body: what is not warm in it counts neither way, nor does a body that is no warmer than
-    what surrounds its box.
+    A box holds more than the body: its pixels that are not warm are unsure, and so is the whole box if nothing in it is
+    warmer than its surroundings.
 
     Args:
         infrared: (H, W) in [0, 1].
-        targets, unsure: boxes around bodies, and boxes in which some may be.
+        targets, unsure: boxes around bodies, and boxes that may hold some.
     """
     boxed, inside = torch.zeros(2, *infrared.shape)
     for box in (*targets, *unsure):
@@ -97,18 +94,17 @@ def teach(
     lift: TargetLift,
     cameras: Sequence[Sequence[Tensor]],
     steps: int,
-    learning_rate: float = 2e-3,
     seed: int = 0,
     progress: Callable[[int, float], None] | None = None,
 ) -> None:
-    """Train the network of `lift` from random weights; cross entropy, and Dice's coefficient.
+    """Train the network of `lift` from random weights, by cross entropy and Dice's coefficient.
 
-    Cameras differ in gain, gamma, sharpness, noise and in how large people are; samples are changed in all of them.
+    Cameras differ in gain, gamma, sharpness, noise and the size of people, so samples are augmented in all of these.
 
     Args:
-        cameras: samples of each, as `read_samples` gives them; a camera is drawn by the root of their number, so that
-            one with many does not drown the others.
-        progress: is told the step and its loss.
+        cameras: samples of each camera from `read_samples`; a camera is drawn in proportion to the square root of their
+            number, so that a large one does not dominate.
+        progress: called with the step and its loss.
     Raises:
         ValueError: no sample shows a target.
     """
@@ -120,8 +116,8 @@ def teach(
             layer.reset_parameters()
     torch.nn.init.constant_(lift.last.bias, START)
     lift.requires_grad_(True).train()
-    optimizer = torch.optim.AdamW(lift.parameters(), learning_rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=_WARM_UP)
+    optimizer = torch.optim.AdamW(lift.parameters(), _STEP_SIZE, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _STEP_SIZE, total_steps=steps, pct_start=_WARM_UP)
     draws = torch.Generator().manual_seed(seed)
     shares = torch.tensor([len(samples) ** 0.5 for samples in cameras])
     for step in range(steps):
@@ -140,7 +136,7 @@ def teach(
 
 @torch.inference_mode()
 def agreement(lift: TargetLift, samples: Sequence[Tensor]) -> Agreement:
-    """How well the network's targets, of a probability above one half, agree with the labels."""
+    """Agreement of the network's targets, of a probability above one half, with the labels."""
     both = seen = wanted = 0.0
     for sample in samples:
         x = sample[:, None, None]
@@ -153,7 +149,7 @@ def agreement(lift: TargetLift, samples: Sequence[Tensor]) -> Agreement:
 
 
 def labelled(inside: Tensor) -> Tensor:
-    """Labels (B, 1, h, w), shares of a pixel, as the map of the network has them: (B, 1, h / 2, w / 2), 0 or 1."""
+    """Labels (B, 1, h, w), as shares of a pixel, on the grid of the network's output: (B, 1, h / 2, w / 2), 0 or 1."""
     return (F.max_pool2d(F.avg_pool2d(inside, 2), _RIM, stride=1, padding=_RIM // 2) > 0.3).float()
 
 
@@ -167,7 +163,7 @@ def _loss(logits: Tensor, label: Tensor, unsure: Tensor) -> Tensor:
 
 
 def augmented(sample: Tensor, draws: torch.Generator) -> Tensor:
-    """A sample (4, h, w) scaled, shifted, turned and seen by another camera: (4, 240, 320)."""
+    """A sample (4, h, w) scaled, shifted, mirrored and as if by another camera: (4, 240, 320)."""
 
     def drawn(low: float, high: float) -> float:
         return low + (high - low) * torch.rand((), generator=draws).item()

@@ -1,5 +1,8 @@
-"""YOLO detectors by ultralytics, an optional package under AGPL-3.0: whoever passes a program with it on, or offers it
-over a network, must publish that program's source under the same terms, or buy a licence."""
+"""YOLO detectors by ultralytics, an optional package.
+
+Its licence is AGPL-3.0: a program that uses it may be distributed, or offered over a network, only with its source
+under the same terms, or with a licence that is bought.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +22,7 @@ _LEAST_SCORE, _MOST_BOXES = 0.005, 100
 
 
 def is_yolo(model: str) -> bool:
-    """Whether a model's name is one of ultralytics': yolov5nu, yolov8s, yolo11n ..."""
+    """Whether a model's name is one of ultralytics', e.g. yolov5nu, yolov8s or yolo11n."""
     return _NAME.fullmatch(model) is not None
 
 
@@ -35,7 +38,7 @@ def train_yolo(
     folder: Path,
     device: str,
 ) -> Path:
-    """Train a YOLO detector by ultralytics' own trainer; an interrupted run goes on at its last epoch.
+    """Train a YOLO detector by ultralytics' own trainer; an interrupted run continues from its last epoch.
 
     Args:
         model: name, e.g. 'yolov8n'; built from ultralytics' yaml, without a download.
@@ -89,7 +92,7 @@ def train_yolo(
 def detect_yolo(
     weights: Path, frames: Sequence[Frame], files: Mapping[str, Path], classes: ClassList, side: int
 ) -> dict[str, list[Detection]]:
-    """What a trained YOLO detector finds in frames, by stem."""
+    """Detections of a trained YOLO detector by stem of the frame."""
     network = needed("ultralytics", "a YOLO detector").YOLO(weights)
     found = {}
     for frame in frames:
@@ -109,5 +112,5 @@ def _is_finished(path: Path) -> bool:
 
 
 def _yaml_name(model: str) -> str:
-    """yolov5nu is built from yolov5n.yaml: the u marks ultralytics' head, which all of its yolov5 have."""
+    """Name of the model's yaml file: yolov5nu is built from yolov5n.yaml, the u marks ultralytics' head."""
     return model.removesuffix("u") if model.startswith("yolov5") else model

@@ -30,7 +30,7 @@ class ExportedFusion(nn.Module):
         self.keeps_hot_spots = task.color == "a"
         self.channels = source_channels(task, count, colour)
         self.kinds = task.kinds_of(count) if model.options.kinds else ()
-        self.raises = model.targets is not None and sorted(self.kinds) == sorted(RAISED)
+        self.raises = raises_people(model, task, count)
         self.model = for_any_size(model, self.kinds)
 
     def forward(self, *sources: Tensor) -> Tensor:
@@ -52,6 +52,12 @@ def source_channels(task: Task, count: int, colour: bool) -> tuple[int, ...]:
     """Channels of each of `count` sources: 3 of those that give the result its colour, 1 of the others."""
     colored = {"a": range(1), "b": range(1, count), "weighted": range(count)}[task.color]
     return tuple(3 if colour and k in colored else 1 for k in range(count))
+
+
+def raises_people(model: AdaSFFuse, task: Task, count: int) -> bool:
+    """Whether the network raises people among `count` sources of a task."""
+    kinds = task.kinds_of(count) if model.options.kinds else ()
+    return model.targets is not None and sorted(kinds) == sorted(RAISED)
 
 
 def for_any_size(model: AdaSFFuse, kinds: tuple[str, ...]) -> AdaSFFuse:

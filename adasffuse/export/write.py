@@ -16,7 +16,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as symbolic_config
 
 from adasffuse.export.color import fused_color, keep_hot_spots, luma
-from adasffuse.export.graph import ExportedFusion, source_channels
+from adasffuse.export.graph import ExportedFusion, raises_people, source_channels
 from adasffuse.files import replacing
 from adasffuse.models import AdaSFFuse
 from adasffuse.tasks import Task
@@ -67,6 +67,7 @@ class Export:
             "inputs": self.inputs,
             "channels": list(channels),
             "kinds": list(self.task.kinds_of(self.count)),
+            "people": raises_people(self.model, self.task, self.count),
             "range": [0.0, 1.0],
             "luminance": "Y = 0.299 R + 0.587 G + 0.114 B of sRGB values",
             "color": self.task.color,

@@ -118,7 +118,7 @@ def _from_array(source: Any, name: str) -> Stored:
                 "PIL.Image.open(file) returns, of bytes PIL.Image.open(io.BytesIO(content))"
             )
         values = np.asarray(source)
-        if not values.ndim and not hasattr(source, "ndim"):
+        if not values.ndim and (values.dtype == object or not hasattr(source, "ndim")):
             raise ImageError(
                 f"{name}: is of type {type(source).__name__}; give a path, an array, a tensor or a PIL image"
             )
@@ -129,7 +129,9 @@ def _from_array(source: Any, name: str) -> Stored:
         hint = ""
         if values.ndim == 3:
             other = values.shape[-1 if is_tensor else 0]
-            hint = f"; move the channels {'first' if is_tensor else 'last'}" if other in (1, 3, 4) else ""
+            hint = "; of a volume give one slice, or its file to adasffuse.inference.fuse_volumes"
+            if other in (1, 3, 4):
+                hint = f"; move the channels {'first' if is_tensor else 'last'}"
         raise ImageError(f"{name}: must be {wanted} with C 1, 3 or 4, got shape {tuple(values.shape)}{hint}")
     if values.ndim == 3 and is_tensor:
         values = np.moveaxis(values, 0, -1)

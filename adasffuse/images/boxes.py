@@ -18,6 +18,10 @@ from adasffuse.images.image import ImageError
 PEOPLE = ("person", "people", "pedestrian")  # what data sets call them
 ALL_CLASSES = "all"  # in place of names
 MAX_BYTES = 1 << 20  # of one file; a box takes about 300
+FOLDER_OF_BOXES = (
+    "Pascal VOC files, STEM.xml for every scene (of YOLO and COCO labels: "
+    "python scripts/convert_labels.py DATA --to voc --out DIR)"
+)
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -154,7 +158,7 @@ def find_boxes(folder: str | Path, stems: Iterable[str]) -> dict[str, Annotation
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ImageError(f"no folder {folder}; give the folder of Pascal VOC files, STEM.xml for every scene")
+        raise ImageError(f"no folder {folder}; expected a folder of {FOLDER_OF_BOXES}")
     files = {
         unicodedata.normalize("NFC", path.stem): path
         for path in sorted(folder.iterdir())
@@ -162,7 +166,10 @@ def find_boxes(folder: str | Path, stems: Iterable[str]) -> dict[str, Annotation
     }
     found = {stem: read_boxes(files[stem]) for stem in stems if stem in files}
     if not found:
-        raise ImageError(f"{folder} holds boxes of no scene: {len(files)} XML files, none is called like an image")
+        advice = "" if files else f"; expected {FOLDER_OF_BOXES}"
+        raise ImageError(
+            f"{folder} holds boxes of no scene: {len(files)} XML files, none is called like an image{advice}"
+        )
     return found
 
 

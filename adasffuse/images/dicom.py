@@ -10,11 +10,29 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import imagecodecs
 import numpy as np
 
 from adasffuse.images.extras import needed
 from adasffuse.images.formats import Stored
 from adasffuse.images.image import ImageError
+from adasffuse.images.ranges import without_padding
+
+# Functional groups of enhanced files whose content older files have at the top level (DICOM PS3.3, C.7.6.16).
+_GROUPS = (
+    "PixelMeasuresSequence",
+    "PlaneOrientationSequence",
+    "PlanePositionSequence",
+    "PixelValueTransformationSequence",
+    "FrameVOILUTSequence",
+)
+# What pydicom needs further packages for, by transfer syntax: JPEG Lossless, its first-order prediction, JPEG-LS.
+_UNPACKED = {
+    "1.2.840.10008.1.2.4.57": imagecodecs.jpegsof3_decode,
+    "1.2.840.10008.1.2.4.70": imagecodecs.jpegsof3_decode,
+    "1.2.840.10008.1.2.4.80": imagecodecs.jpegls_decode,
+    "1.2.840.10008.1.2.4.81": imagecodecs.jpegls_decode,
+}
 
 logging.getLogger("pydicom").addHandler(logging.NullHandler())  # or what it finds in damaged files goes to stderr
 
@@ -58,8 +76,48 @@ def open_dicom(path: str | Path) -> tuple[int, int, str, Any]:
     return height, width, "8" if color else "16", data_set
 
 
-def decode_dicom(path: str | Path, data_set: Any) -> Stored:
-    """The values of the first frame: rescaled by slope and intercept; the file's window says what is black and white.
+def count_frames(data_set: Any) -> int:
+    """How many images a data set holds."""
+    return int(data_set.get("NumberOfFrames", 1) or 1)
+
+
+def tags_of_frame(data_set: Any, number: int) -> Any:
+    """A data set as if it held one of its frames only: place, spacing, slope and window of that frame at the top level.
+
+    Enhanced files keep these in functional groups, those of nuclear medicine the place of the first slice and the
+    distance of slices.  Raises what pydicom raises on damaged files, see `damage_named`.
+    """
+    shared, each = data_set.get("SharedFunctionalGroupsSequence"), data_set.get("PerFrameFunctionalGroupsSequence")
+    detector = data_set.get("DetectorInformationSequence")
+    if not (shared or each or detector):
+        return data_set
+    tags = type(data_set)("", {}, file_meta=data_set.file_meta)
+    tags.update(data_set)
+    for group in (*(shared or ())[:1], *([each[number]] if each else ())):
+        for name in _GROUPS:
+            for item in group.get(name) or ():
+                tags.update(item)
+    if detector:
+        for name in ("ImagePositionPatient", "ImageOrientationPatient"):
+            if name in detector[0] and name not in data_set:
+                setattr(tags, name, detector[0].get(name))
+        if number and frames_have_places(data_set) and not each:
+            turn = [float(value) for value in tags.ImageOrientationPatient]
+            step = np.cross(turn[:3], turn[3:]) * float(data_set.SpacingBetweenSlices) * number
+            tags.ImagePositionPatient = [float(v) for v in tags.ImagePositionPatient + step]
+    return tags
+
+
+def frames_have_places(data_set: Any) -> bool:
+    """Whether a data set of several frames says where each lies: enhanced files, and reconstructed SPECT."""
+    if data_set.get("PerFrameFunctionalGroupsSequence"):
+        return True
+    kind = list(data_set.get("ImageType") or ())
+    return "RECON TOMO" in kind and "SpacingBetweenSlices" in data_set and "DetectorInformationSequence" in data_set
+
+
+def decode_dicom(path: str | Path, data_set: Any, number: int = 0) -> Stored:
+    """The values of one frame: rescaled by slope and intercept; the file's window says what is black and white.
 
     VOI LUT Sequence, which goes before a window, and the function SIGMOID are applied as pydicom's `apply_voi_lut`
     does (DICOM PS3.3, C.11.2), to what is shown where no other range is given; of several tables the first.
@@ -68,7 +126,7 @@ def decode_dicom(path: str | Path, data_set: Any) -> Stored:
         ImageError: the pixels cannot be decoded.
     """
     with damage_named(path):
-        return _decode(path, data_set)
+        return _decode(path, data_set, number)
 
 
 def position_of(data_set: Any) -> float | None:
@@ -81,15 +139,16 @@ def position_of(data_set: Any) -> float | None:
     return None if location is None else float(location)
 
 
-def _decode(path: str | Path, data_set: Any) -> Stored:
+def _decode(path: str | Path, whole: Any, number: int) -> Stored:
     pydicom = needed("pydicom", path)
     pixels = pydicom.pixels
+    data_set, frames = tags_of_frame(whole, number), count_frames(whole)
     kind = str(data_set.get("PhotometricInterpretation", "MONOCHROME2"))
     try:
-        values = np.asarray(data_set.pixel_array)
-        frames = int(data_set.get("NumberOfFrames", 1) or 1)
+        _unpack(pydicom, whole)
+        values = np.asarray(whole.pixel_array)  # which pydicom keeps for the next frame
         if frames > 1:
-            values = values[0]
+            values = values[number]
         looked_up = kind == "PALETTE COLOR"
         if looked_up:
             values, kind = pixels.apply_color_lut(values, data_set), "RGB"
@@ -97,7 +156,10 @@ def _decode(path: str | Path, data_set: Any) -> Stored:
             values = pixels.apply_modality_lut(values, data_set)
     except (ValueError, RuntimeError, NotImplementedError, AttributeError, KeyError) as error:
         raise ImageError(f"{path}: its pixels cannot be decoded ({_reason(error)}); export it uncompressed") from error
-    notices = (f"holds {frames} frames, only the first is read",) if frames > 1 else ()
+    several = f"holds {frames} frames, only the first is read"
+    if frames_have_places(whole):
+        several += "; -o NAME.nii.gz fuses all as a volume"
+    notices = (several,) if frames > 1 else ()
     if values.ndim == 3:
         if values.dtype != np.uint8:
             bits = 16 if looked_up else int(data_set.BitsStored)
@@ -123,11 +185,28 @@ def _decode(path: str | Path, data_set: Any) -> Stored:
     )
 
 
+def _unpack(pydicom: ModuleType, data_set: Any) -> None:
+    """Replace pixels in lossless JPEG or JPEG-LS by plain ones; other files stay as they are."""
+    decode = _UNPACKED.get(str(data_set.file_meta.get("TransferSyntaxUID")))
+    if decode is None:
+        return
+    allocated, stored = int(data_set.BitsAllocated), int(data_set.BitsStored)
+    packed = pydicom.encaps.generate_frames(data_set.PixelData, number_of_frames=count_frames(data_set))
+    frames = np.stack([decode(frame) for frame in packed]).astype(f"<u{allocated // 8}")
+    if int(data_set.PixelRepresentation):  # the sign is the highest bit stored
+        frames = (frames << (allocated - stored)).view(f"<i{allocated // 8}") >> (allocated - stored)
+    data_set.PixelData = frames.tobytes()
+    data_set["PixelData"].VR, data_set["PixelData"].is_undefined_length = "OW", False
+    data_set.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    if frames.ndim == 4:
+        data_set.PlanarConfiguration = 0
+
+
 def _window(data_set: Any, values: np.ndarray) -> tuple[float, float, bool]:
     """Values of black and white, and whether the file asks for them; of several windows the first."""
     window = _linear_window(data_set)
     if window is None:
-        low, high = float(values.min()), float(values.max())
+        low, high = without_padding(float(values.min()), float(values.max()), values)
         return low, max(high, low + 1), False
     center, width, function = window
     if function != "LINEAR":  # DICOM PS3.3, C.11.2.1.3.2: the ends are center -+ width / 2

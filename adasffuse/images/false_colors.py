@@ -11,6 +11,7 @@ import numpy as np
 from adasffuse.images.color import is_gray
 
 _PALETTES = {"jet": cv2.COLORMAP_JET, "turbo": cv2.COLORMAP_TURBO}  # matplotlib's are nearly the same
+_SHOWN_IN = {"hot": cv2.COLORMAP_HOT, "inferno": cv2.COLORMAP_INFERNO}
 _NEAR = 45  # distance from the palette's nearest colour, of 255 per channel, that JPEG makes
 _MOST = 0.9  # share of the pixels that are so near: of such images compressed to quality 50 at least 0.93
 _USUAL = 15  # median of the distances: of such images compressed to quality 30 at most 13
@@ -49,6 +50,20 @@ def palette_places(pixels: np.ndarray, palette: str) -> np.ndarray:
     cells = _levels(pixels) // _STEP
     places = _table(palette)[cells[..., 0], cells[..., 1], cells[..., 2]]
     return places if pixels.dtype == np.uint8 else np.divide(places, np.float32(255), dtype=np.float32)
+
+
+def in_false_colors(values: np.ndarray, palette: str) -> np.ndarray:
+    """Gray values in the colours of 'hot' or 'inferno', whose luminance rises with the value; 0 is black.
+
+    Args:
+        values: (H, W) float32 in [0, 1].
+    Returns:
+        (H, W, 3) float32 RGB in [0, 1].
+    """
+    colors = _colors(_SHOWN_IN[palette]) / np.float32(255)
+    colors[0] = 0
+    steps = np.linspace(0, 1, len(colors))
+    return np.stack([np.interp(values, steps, channel) for channel in colors.T], axis=2).astype(np.float32)
 
 
 def _levels(pixels: np.ndarray) -> np.ndarray:

@@ -143,6 +143,8 @@ def open_image(path: str | Path, thermal: bool = False) -> Iterator[ImageFile]:
             file.seek(0)
             if page is not None and kind != "TIFF":
                 raise ImageError(f"{path}: only TIFF files have pages; give the file itself")
+            if path.name.lower().endswith((".nii", ".nii.gz")):
+                raise ImageError(f"{path}: a volume, where an image is expected; adasffuse fuse and info take volumes")
             if kind is None and path.suffix.lower() not in RAW_SUFFIXES:
                 raise ImageError(f"{path}: not a readable image; {EXPECTED}, convert it or take it out")
             opened = _open_extra(path, kind, file, thermal)

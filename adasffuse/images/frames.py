@@ -20,6 +20,7 @@ from adasffuse.arguments import checked
 from adasffuse.images.formats import Stored, is_radiometric, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.no_data import thermal_border_mask
+from adasffuse.images.notices import spread
 from adasffuse.images.pairs import SceneError, find_scenes, in_order
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import IMAGE_SUFFIXES, interpret, read_image
@@ -64,6 +65,7 @@ class VideoFile:
         thermal: false colours of the palettes 'jet' and 'turbo' become gray in their order, with a notice.
     Attributes:
         height, width: pixels, upright.
+        depth: '16' of gray of more than 8 bits, else '8'.
         rate: frames per second, on average.
         time_base: unit of `Frame.pts`, seconds.
         duration: seconds from the first frame to the end of the last; None where the file does not say.
@@ -99,8 +101,8 @@ class VideoFile:
         on_its_side = round(first.rotation / 90) % 2
         self.aspect = 1 / aspect if aspect and on_its_side else aspect
         self.start = Fraction(first.pts or 0) * self.time_base  # seconds
-        pixels = self._image(first).pixels
-        self.height, self.width = pixels.shape[:2]
+        image = self._image(first)
+        self.depth, (self.height, self.width) = image.depth, image.pixels.shape[:2]
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames in order.
@@ -274,7 +276,7 @@ class FrameFolder:
     def _border(self) -> np.ndarray | None:
         """(H, W) bool, True in a border without data; None for no border."""
         largest = None
-        for path in self.paths[:: max(1, len(self.paths) // _LOOKED_AT)]:
+        for path in spread(self.paths, _LOOKED_AT):
             try:
                 with open_image(path, thermal=True) as file:
                     values = file.decode().values

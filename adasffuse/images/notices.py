@@ -13,9 +13,16 @@ from adasffuse.images.pairs import Scene
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.tasks import Task
 
-LOOKED_AT = 16  # infrared images of a folder or video are looked at for whether hot things are dark in them
-_MISTAKEN = 1 / 10  # share of them that may seem so without being so
+LOOKED_AT = 16  # infrared images of a folder or video, spread over it, are looked at for whether hot things are dark
+MISTAKEN = 1 / 10  # share of them that may seem so without being so
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
+
+
+def spread(items: Sequence, count: int) -> Sequence:
+    """At most `count` of the items, evenly spread over all, the first one among them."""
+    if len(items) <= count:
+        return items
+    return [items[k * len(items) // count] for k in range(count)]
 
 
 @dataclass(frozen=True)
@@ -26,15 +33,22 @@ class Seen:
     notices: tuple[tuple[Path, str], ...]  # file and text
     colorful: tuple[bool, ...]  # of each source
     all_equal: bool  # whether all sources have the same pixels
+    windows: tuple[tuple[float, float] | None, ...]  # of each source its values of black and white; None of 8 bits
+
+
+def notices_of(scene: Scene, images: Sequence[Image]) -> list[tuple[Path, str]]:
+    """What reading the images of a scene has said: file, and text without its name."""
+    return [
+        (path, notice.removeprefix(f"{path}: ")) for path, image in zip(scene.paths, images) for notice in image.notices
+    ]
 
 
 def seen_of(scene: Scene, images: Sequence[Image]) -> Seen:
     """What is remembered of the images of a scene, in the order of its sources."""
-    notices = tuple(
-        (path, notice.removeprefix(f"{path}: ")) for path, image in zip(scene.paths, images) for notice in image.notices
-    )
     equal = all(same_pixels(images[0].pixels, image.pixels) for image in images[1:])
-    return Seen(scene, notices, tuple(is_colorful(image.pixels) for image in images), equal)
+    windows = tuple(None if image.depth == "8" else image.window for image in images)
+    colorful = tuple(is_colorful(image.pixels) for image in images)
+    return Seen(scene, tuple(notices_of(scene, images)), colorful, equal, windows)
 
 
 def folder_notices(task: Task, folders: Sequence[Path], seen: Sequence[Seen]) -> list[str]:
@@ -42,6 +56,7 @@ def folder_notices(task: Task, folders: Sequence[Path], seen: Sequence[Seen]) ->
     said = _colour_notices(task, folders, seen)
     if seen and all(one.all_equal for one in seen):
         said.append("the sources of every scene are equal, pixel by pixel; were the same images given twice?")
+    said += _window_differences(folders, seen)
     return said + notices_of_files(notice for one in seen for notice in one.notices)
 
 
@@ -56,35 +71,62 @@ def window_notices(
     ]
 
 
-def black_hot_notice(looked_at: Sequence[tuple[Path, bool]], example: str = "") -> list[str]:
+def black_hot_notice(looked_at: Sequence[tuple[Path, bool]], frames: bool = False) -> list[str]:
     """A notice of infrared images in which hot things seem to be dark, see `Fuser.looks_black_hot`; [] for too few.
 
     Args:
         looked_at: the images that were looked at, and whether they seem so.
-        example: of such a range, behind the name of the option.
+        frames: they are frames of one video or folder, by whose name they go.
     """
     dark = [path for path, black_hot in looked_at if black_hot]
-    if len(dark) <= _MISTAKEN * len(looked_at):
+    if len(dark) <= MISTAKEN * len(looked_at):
         return []
-    others = f" (and in {len(dark) - 1} more of {len(looked_at)} that were looked at)" if len(dark) > 1 else ""
+    if frames:
+        where = f"{len(dark)} of {len(looked_at)} frames that were looked at"
+    else:
+        where = f"it (and in {len(dark) - 1} more of {len(looked_at)} that were looked at)" if len(dark) > 1 else "it"
     return [
-        f"{dark[0]}: people seem to be dark in it{others}; where hot things are dark, as of a camera set to black-hot, "
-        f"add 'inverted' to --range_a{example} (and where it was given, leave it away)"
+        f"{dark[0]}: people seem to be dark in {where}; where hot things are dark, as of a camera set to black-hot, "
+        "add 'inverted' to --range_a (and where it was given, leave it away)"
     ]
 
 
 def notices_of_files(notices: Iterable[tuple[Path, str]]) -> list[str]:
-    """Notices (file and text), those that differ in numbers at most said once, with the number of files."""
+    """Notices (file and text), those that differ in numbers at most said once, with the number of files.
+
+    Of the frames of one video, whose file all of them name, the first one is said.
+    """
     groups: dict[str, list[tuple[Path, str]]] = defaultdict(list)
     for path, text in notices:
-        groups[_NUMBER.sub("0", text)].append((path, text))
+        groups[without_numbers(text)].append((path, text))
     said = []
     for group in groups.values():
         path, text = group[0]
         others = ", with other numbers" if any(other != text for _, other in group) else ""
-        more = f" (and {len(group) - 1} more files{others})" if len(group) > 1 else ""
+        count = len({other for other, _ in group}) - 1
+        more = f" (and {count} more files{others})" if count else ""
         said.append(f"{path}: {text}{more}")
     return said
+
+
+def _window_differences(folders: Sequence[Path], seen: Sequence[Seen]) -> list[str]:
+    """Notices of sources whose files have ranges of their own, as slices of PET have: one value, many brightnesses."""
+    said = []
+    for number, folder in enumerate(folders):
+        windows = sorted({one.windows[number] for one in seen} - {None})
+        if len(windows) > 1:
+            ends = " and ".join(f"{low:g} to {high:g}" for low, high in (windows[0], windows[-1]))
+            option = "--range_b" if number else "--range_a"
+            said.append(
+                f"{folder}: its files have {len(windows)} different ranges, {ends} among them, so that one value is "
+                f"not equally bright in all; where they are slices of one series, give {option} folder"
+            )
+    return said
+
+
+def without_numbers(text: str) -> str:
+    """A text with 0 for every number: that of texts that differ in numbers only is the same."""
+    return _NUMBER.sub("0", text)
 
 
 def _colour_notices(task: Task, folders: Sequence[Path], seen: Sequence[Seen]) -> list[str]:

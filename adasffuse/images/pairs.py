@@ -15,11 +15,12 @@ from pathlib import Path
 from adasffuse.arguments import checked
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
-from adasffuse.images.volumes import holds_series
+from adasffuse.images.volumes import holds_series, is_volume
 from adasffuse.tasks import Sources, find_task
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}  # hidden files (.DS_Store, ._copy.png) are ignored as well
 _DICOM = ".dcm"
+_AS_VOLUMES = "adasffuse fuse A B -o NAME.nii.gz"
 _LOOKED_AT = 64  # names for which a pattern is looked for
 _SEPARATORS = "_-. "  # between the common part of a name and what tells the sources apart
 _FIRST_SOURCES = ("ir", "tir", "lwir", "nir", "infrared", "thermal", "low", "under", "a", "ct", "pet", "spect")
@@ -190,7 +191,8 @@ def read_scene(
     if one_size and len({image.pixels.shape[:2] for image in images}) > 1:
         sizes = [f"{p} is {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(scene.paths, images)]
         raise ImageError(
-            f"sizes differ: {', '.join(sizes)} pixels; register them to one size first: adasffuse align A B -o DIR"
+            f"sizes differ: {', '.join(sizes)} pixels; register them, by --align or --calibration of "
+            "adasffuse fuse, or first: adasffuse align A B -o DIR"
         )
     return images
 
@@ -358,7 +360,7 @@ def _named_slices(folders: Sequence[Path], scenes: Sequence[Scene]) -> list[Scen
         return []
     cure = "check that files of one name show the same slice"
     if len(holding) == len(folders) == 2:
-        cure += ", or fuse both as volumes, by position: adasffuse fuse A B -o NAME.nii.gz"
+        cure += f", or fuse both as volumes, by position: {_AS_VOLUMES}"
     reason = f"DICOM files in {' and '.join(holding)} are paired by their names, not by where their slices lie; {cure}"
     return [SceneProblem(holding[0], reason, "slices")]
 
@@ -400,7 +402,13 @@ def _no_images(
         if holds_series(folder):
             return SceneError(
                 f"{folder} holds DICOM files whose names do not end in .dcm, a series as scanners export it; fuse "
-                "series as volumes: adasffuse fuse A B -o NAME.nii.gz"
+                f"series as volumes: {_AS_VOLUMES}"
+            )
+        volumes = sorted(path.name for path in folder.iterdir() if is_volume(path))
+        if volumes:
+            return SceneError(
+                f"{folder} holds volumes, {_some(volumes)}; they are fused two at a time: adasffuse fuse "
+                f"{folder / volumes[0]} B.nii.gz -o NAME.nii.gz"
             )
         if not below:
             others = "".join(f"; {problem.reason}" for problem in problems)
@@ -412,9 +420,9 @@ def _no_images(
     choices = {path: {place.relative_to(path) for place in below} for path, below in empty.items()}
     common = sorted(set.intersection(*choices.values()))
     if not common:
-        return SceneError(f"{message}: give the sub-folder as the folder of that source")
+        return SceneError(f"{message}: give the sub-folder in its place")
     better = [path / common[0] if path in empty else path for path in folders]
-    return SceneError(f"{message}: give {better[folders.index(folder)]} as the folder of that source", folders=better)
+    return SceneError(f"{message}: give {better[folders.index(folder)]} in its place", folders=better)
 
 
 def _no_source_folders(dataset: str, root: Path, base: Path, missing: Sequence[str]) -> SceneError:
@@ -449,6 +457,8 @@ def _nothing_matches(folders: Sequence[Path], sources: Sequence[dict[str, list[P
     patterns, count = _suggest([list(files) for files in sources]) if suggest else ((), 0)
     if count:
         message += f"; the patterns {patterns[0]!r} and {patterns[1]!r} would match {count} of them"
+    if all(path.suffix.lower() == _DICOM for source in sources for paths in source.values() for path in paths):
+        message += f"; DICOM series are fused by position, whatever their names: {_AS_VOLUMES}"
     return SceneError(message, patterns=patterns)
 
 

@@ -12,6 +12,9 @@ from adasffuse.images.read import valid_mask
 
 _EIGHT_BITS = (0.0, 255.0)  # what files of 8 bits always span
 _BINS = 65536  # of the histogram that percentiles are taken from
+_HOUNSFIELD = (-1024.0, 3071.0)  # what 12 bits of CT span
+_AIR = (-1050.0, -950.0)  # Hounsfield units
+_SHOWS_AIR = 0.05  # share of air from which on values are taken for Hounsfield units
 _WHOLE = 64  # pixels with data for each block without a missing one, beyond which such blocks are too few
 
 
@@ -164,6 +167,23 @@ def steady_extremes(values: np.ndarray, valid: np.ndarray | None) -> tuple[float
         else:  # hardly a block is whole: take single pixels
             largest = smallest = values[valid]
     return float(largest.min()), float(smallest.max())
+
+
+def without_padding(low: float, high: float, values: np.ndarray) -> tuple[float, float]:
+    """A range that values themselves tell, of CT without what lies beyond -1024 to 3071 Hounsfield units.
+
+    Below lies what scanners write outside their circle (-2000, -3024), above metal (up to 30000): both would leave
+    little contrast to the rest.  Values are taken for CT where at least 5 % of them lie within 50 units of air, -1000.
+
+    Args:
+        low, high: of the values.
+        values: finite, any shape.
+    """
+    if low >= _HOUNSFIELD[0] and high <= _HOUNSFIELD[1]:
+        return low, high
+    if np.mean((values >= _AIR[0]) & (values <= _AIR[1])) < _SHOWS_AIR:
+        return low, high
+    return max(low, _HOUNSFIELD[0]), min(high, _HOUNSFIELD[1])
 
 
 def _blocks(values: np.ndarray, of: np.ufunc) -> np.ndarray:

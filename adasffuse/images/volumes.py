@@ -6,11 +6,20 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from adasffuse.files import write_bytes
-from adasffuse.images.dicom import damage_named, decode_dicom, open_dicom, position_of
+from adasffuse.images.dicom import (
+    count_frames,
+    damage_named,
+    decode_dicom,
+    frames_have_places,
+    open_dicom,
+    position_of,
+    tags_of_frame,
+)
 from adasffuse.images.extras import needed
 from adasffuse.images.image import ImageError
 
@@ -20,6 +29,7 @@ _SAME_GRID = 1e-2  # mm, how far positions of the same voxel may lie apart
 _SAME_GAP = 0.1  # of the usual distance of slices, by which distances may differ
 _SAME_TAG = 1e-3  # by which spacing (mm) and direction (cosines) may differ within a series
 _FLAT = 1e-6  # volume of a voxel by the product of its sides, below which it has none
+_RGB24 = np.dtype([(channel, np.uint8) for channel in "RGB"])
 _CHUNK = 1 << 20  # bytes
 _FWHM = 2.3548  # full width at half maximum of a Gaussian, in its standard deviations
 _RESAMPLE = "--resample b brings the first to the voxels of the second, by where both lie in space"
@@ -36,6 +46,18 @@ class Volume:
     inverted: bool = False  # the smallest value is white
     notices: tuple[str, ...] = ()  # what a user should know, without its name
     placed: bool = True  # whether the file says where its voxels lie; else that is assumed
+    frame_of_reference: str = ""  # DICOM's name of the coordinates that the affine leads to; '' where none is said
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """One image of a DICOM series."""
+
+    path: Path
+    data_set: Any  # of the file
+    frame: int  # its number in the file
+    tags: Any  # what holds for this frame
+    name: str  # for messages, without the folder
 
 
 def is_volume(path: str | Path) -> bool:
@@ -49,23 +71,28 @@ def holds_series(folder: str | Path) -> bool:
 
 
 def read_volume(path: str | Path) -> Volume:
-    """Read a NIfTI file, or a folder with one DICOM series.
+    """Read a NIfTI file, a DICOM file of several frames, or a folder with one DICOM series.
 
     Raises:
         ImageError: a package is missing, the file is damaged, it holds several volumes, or slices of a series are
             missing or do not fit together.
     """
     path = Path(path)
-    return read_series(path) if path.is_dir() else read_nifti(path)
+    if path.is_dir():
+        return read_series(path)
+    if not is_volume(path) and path.is_file() and _is_dicom(path):
+        slices = _slices(path)
+        if len(slices) == 1:
+            raise ImageError(f"{path}: one DICOM file; give the folder of its series")
+        return _from_slices(path, slices)
+    return read_nifti(path)
 
 
 def read_nifti(path: str | Path) -> Volume:
     """Read a NIfTI file of one volume; a single slice counts as one; errors as `read_volume`."""
     nibabel = needed("nibabel", path)
     if not Path(path).is_file():
-        raise ImageError(f"{path}: no such file; expected a NIfTI volume")
-    if not is_volume(path) and _is_dicom(Path(path)):
-        raise ImageError(f"{path}: one DICOM file; give the folder of its series")
+        raise ImageError(f"{path}: no such file or folder; expected a NIfTI volume or the folder of a DICOM series")
     try:
         image = nibabel.load(str(path))
         shape = tuple(size for size in image.shape if size) if 0 not in image.shape else ()
@@ -108,57 +135,75 @@ def read_series(folder: str | Path) -> Volume:
     for path in files:
         if path.suffix.lower() == ".dcm" and not _is_dicom(path):
             raise ImageError(f"{path}: damaged, no DICOM file by its content; export it again or take it out")
-    slices = [(path, open_dicom(path)[3]) for path in files if _is_dicom(path)]
-    if not slices:
-        raise ImageError(f"{folder}: holds no DICOM files{_series_below(folder)}; expected one series")
-    series = {str(data_set.get("SeriesInstanceUID", "")) for _, data_set in slices}
-    if len(series) > 1:
-        raise ImageError(f"{folder}: holds {len(series)} series; keep one in a folder of its own")
-    for path, data_set in slices:
-        with damage_named(path):
-            frames = int(data_set.get("NumberOfFrames", 1) or 1)
-            if frames > 1:
-                raise ImageError(f"{path}: holds {frames} frames; expected one slice in each file, export it so")
-    with damage_named(folder):
-        placed = sorted(((position_of(data_set), path, data_set) for path, data_set in slices), key=_place)
-    if any(position is None for position, _, _ in placed):
-        path = next(path for position, path, _ in placed if position is None)
-        raise ImageError(f"{path}: does not say where its slice lies (ImagePositionPatient)")
-    positions = np.array([position for position, _, _ in placed])
-    _check_same_tags([path for _, path, _ in placed], [data_set for _, _, data_set in placed])
-    _check_gaps(folder, positions, [path for _, path, _ in placed])
-    stored = [decode_dicom(path, data_set) for _, path, data_set in placed]
+    found = [path for path in files if _is_dicom(path)]
+    if not found:
+        raise ImageError(f"{folder}: holds no DICOM files{_other_content(folder)}; expected one series")
+    return _from_slices(folder, [one for path in found for one in _slices(path)])
+
+
+def _slices(path: Path) -> list[_Slice]:
+    """The slices of a DICOM file, one or, of several frames, as many as it has."""
+    data_set = open_dicom(path)[3]
+    with damage_named(path):
+        frames = count_frames(data_set)
+        if frames > 1 and not frames_have_places(data_set):
+            raise ImageError(
+                f"{path}: holds {frames} frames and does not say where each lies; convert it to NIfTI, as dcm2niix does"
+            )
+        return [
+            _Slice(path, data_set, k, tags_of_frame(data_set, k), f"{path.name}{f' frame {k + 1}' * (frames > 1)}")
+            for k in range(frames)
+        ]
+
+
+def _from_slices(place: Path, slices: Sequence[_Slice]) -> Volume:
+    """The volume of slices of one series in any order; `place` is the folder or file, for messages."""
+    _check_one_series(place, slices)
+    positions = []
+    for one in slices:
+        with damage_named(one.path):
+            position = position_of(one.tags)
+        if position is None:
+            raise ImageError(f"{one.path}: does not say where its slice lies (ImagePositionPatient)")
+        positions.append(position)
+    order = np.argsort(positions, kind="stable")
+    slices, positions = [slices[k] for k in order], np.array(positions)[order]
+    _check_same_tags(slices)
+    _check_gaps(place, positions, [one.name for one in slices])
+    stored = [decode_dicom(one.path, one.data_set, one.frame) for one in slices]
     shapes = {one.values.shape for one in stored}
     if len(shapes) > 1 or len(next(iter(shapes))) != 2:
-        raise ImageError(f"{folder}: its slices are not gray images of one size: {sorted(shapes)}")
+        raise ImageError(f"{place}: its slices are not gray images of one size: {sorted(shapes)}")
     values = np.stack([one.values.T for one in stored], axis=2).astype(np.float32)  # columns, rows, slices
     for number, one in enumerate(stored):
         if one.no_data is not None:
             values[..., number][one.no_data == one.values.T] = np.nan
+    tags = [one.tags for one in slices]
     windows = {
-        one.span if one.curve is None else None
-        for one, (_, _, d) in zip(stored, placed)
-        if d.get("WindowCenter") is not None
+        one.span if one.curve is None else None for one, t in zip(stored, tags) if t.get("WindowCenter") is not None
     }
     window = windows.pop() if len(windows) == 1 else None
-    with damage_named(folder):
-        affine = _affine([data_set for _, _, data_set in placed], positions)
-    unsaid = [name for name in _SAYS_WHERE if any(name not in data_set for _, _, data_set in placed)]
+    with damage_named(place):
+        affine = _affine(tags, positions)
+    unsaid = [name for name in _SAYS_WHERE if any(name not in one for one in tags)]
     notices = (f"does not say {', '.join(unsaid)}: where its voxels lie is assumed",) if unsaid else ()
-    return Volume(values, affine, window, stored[0].inverted, notices, not unsaid)
+    reference = str(tags[0].get("FrameOfReferenceUID") or "")
+    return Volume(values, affine, window, stored[0].inverted, notices, not unsaid, reference)
 
 
 def write_volume(path: str | Path, values: np.ndarray, affine: np.ndarray) -> None:
-    """Write voxels (X, Y, Z), uint8, uint16 or float32, as NIfTI, whole or not at all.
+    """Write voxels (X, Y, Z), uint8, uint16 or float32, or (X, Y, Z, 3) uint8 RGB, as NIfTI, whole or not at all.
 
     Raises:
         ImageError: a package is missing, another suffix than .nii or .nii.gz, or the file cannot be written.
     """
     if not is_volume(path):
         raise ImageError(f"{path}: volumes are written to files ending in {' or '.join(VOLUME_SUFFIXES)}")
+    if values.ndim == 4:  # NIfTI's RGB24: one voxel of three numbers
+        values = np.ascontiguousarray(values).view(_RGB24)[..., 0]
     content = needed("nibabel", path).Nifti1Image(values, affine).to_bytes()
     try:
-        write_bytes(path, gzip.compress(content, 6) if str(path).lower().endswith(".gz") else content)
+        write_bytes(path, gzip.compress(content, 6, mtime=0) if str(path).lower().endswith(".gz") else content)
     except OSError as error:
         raise ImageError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -220,8 +265,14 @@ def resampled(name: str | Path, volume: Volume, like_name: str | Path, like: Vol
     result = np.full(like.values.shape, np.nan, np.float32)
     result[inside] = values[inside] / share[inside]
     sizes = [" x ".join(map(str, one.values.shape)) for one in (volume, like)]
-    notice = f"resampled from {sizes[0]} to {sizes[1]} voxels, of which it shows {inside.mean():.0%}"
-    return replace(volume, values=result, affine=like.affine, notices=(*volume.notices, notice))
+    notices = [f"resampled from {sizes[0]} to {sizes[1]} voxels, of which it shows {inside.mean():.0%}"]
+    references = {volume.frame_of_reference, like.frame_of_reference} - {""}
+    if len(references) > 1:
+        notices.append(
+            f"has another frame of reference than {like_name}, as after the patient got up: the same position need not "
+            "be the same place in the body; register the volumes first"
+        )
+    return replace(volume, values=result, affine=like.affine, notices=(*volume.notices, *notices))
 
 
 def _has_volume(affine: np.ndarray) -> bool:
@@ -241,8 +292,11 @@ def _is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
-def _series_below(folder: Path) -> str:
-    """A remark on the folders directly below that hold DICOM files, as those of a study do; '' for none."""
+def _other_content(folder: Path) -> str:
+    """A remark on NIfTI files, or on folders directly below that hold DICOM files, as those of a study; '' for none."""
+    volumes = sorted(path.name for path in folder.iterdir() if is_volume(path))
+    if volumes:
+        return f" but {', '.join(volumes[:3])}{' ...' * (len(volumes) > 3)}, which are given one by one"
     below = sorted(path for path in folder.iterdir() if path.is_dir())
     found = [path.name for path in below if any(one.is_file() and _is_dicom(one) for one in path.iterdir())]
     return f" itself, {', '.join(found[:3])}{' ...' * (len(found) > 3)} in it do" if found else ""
@@ -255,42 +309,51 @@ def _check_sum(path: str | Path) -> None:
             pass
 
 
-def _check_same_tags(paths: Sequence[Path], slices: Sequence) -> None:
+def _check_one_series(place: Path, slices: Sequence[_Slice]) -> None:
+    """Refuse slices of several series, which are named."""
+    series: dict[str, list[_Slice]] = {}
+    for one in slices:
+        series.setdefault(str(one.tags.get("SeriesInstanceUID", "")), []).append(one)
+    if len(series) > 1:
+        named = [
+            f"{ones[0].tags.get('SeriesDescription') or 'without description'} ({len(ones)}, {ones[0].name} ...)"
+            for ones in series.values()
+        ]
+        listed = f"{', '.join(named[:6])}{', ...' * (len(named) > 6)}"
+        raise ImageError(f"{place}: holds {len(series)} series: {listed}; keep one in a folder of its own")
+
+
+def _check_same_tags(slices: Sequence[_Slice]) -> None:
     """Refuse slices of a series that differ in spacing, direction, or in which end is white."""
     for name in ("PixelSpacing", "ImageOrientationPatient", "PhotometricInterpretation"):
-        for path, data_set in zip(paths, slices):
-            with damage_named(path):
-                first, value = slices[0].get(name), data_set.get(name)
+        for one in slices:
+            with damage_named(one.path):
+                first, value = slices[0].tags.get(name), one.tags.get(name)
                 if isinstance(first, str) or first is None or value is None:
                     same = first == value
                 else:
                     first, value = [float(v) for v in first], [float(v) for v in value]
                     same = len(first) == len(value) and np.allclose(first, value, rtol=0, atol=_SAME_TAG)
                 if not same:
-                    raise ImageError(f"{path}: its {name} is not that of {paths[0].name}, {value} instead of {first}")
+                    where = one.path.with_name(one.name)
+                    raise ImageError(f"{where}: its {name} is not that of {slices[0].name}, {value} instead of {first}")
 
 
-def _place(entry: tuple) -> float:
-    return -np.inf if entry[0] is None else entry[0]
-
-
-def _check_gaps(folder: Path, positions: np.ndarray, paths: Sequence[Path]) -> None:
+def _check_gaps(place: Path, positions: np.ndarray, names: Sequence[str]) -> None:
     """Refuse a series with a missing slice, or two in one place."""
     gaps = np.diff(positions)
     usual = float(np.median(gaps)) if len(gaps) else 0.0
-    for gap, before, after in zip(gaps, paths, paths[1:]):
+    for gap, before, after in zip(gaps, names, names[1:]):
         if usual <= 0 or gap <= 0:
-            raise ImageError(f"{folder}: {before.name} and {after.name} lie in one place")
+            raise ImageError(f"{place}: {before} and {after} lie in one place")
         if abs(gap - usual) > _SAME_GAP * usual:
             missing = round(gap / usual) - 1
             slices = "1 slice seems" if missing == 1 else f"{missing} slices seem"
             what = f"{slices} to be missing" if missing > 0 else "the distance is another"
-            raise ImageError(
-                f"{folder}: {gap:.2f} mm between {before.name} and {after.name} instead of {usual:.2f}: {what}"
-            )
+            raise ImageError(f"{place}: {gap:.2f} mm between {before} and {after} instead of {usual:.2f}: {what}")
 
 
-def _affine(slices: Sequence, positions: np.ndarray) -> np.ndarray:
+def _affine(slices: Sequence[Any], positions: np.ndarray) -> np.ndarray:
     """From voxel numbers (column, row, slice) to mm, right-anterior-superior."""
     first = slices[0]
     turn = [float(v) for v in first.get("ImageOrientationPatient", [1, 0, 0, 0, 1, 0])]

@@ -1,16 +1,18 @@
-"""What fusing scenes would do and what would fail, found out without the network and without writing anything."""
+"""What fusing scenes would do and what would fail, found out without fusing and without writing anything."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from adasffuse.arguments import checked
 from adasffuse.images.image import Image
-from adasffuse.images.notices import Seen, folder_notices, seen_of
+from adasffuse.images.notices import LOOKED_AT, black_hot_notice, folder_notices, seen_of, spread
 from adasffuse.images.pairs import Scene
 from adasffuse.images.write import check_suffix, result_depth
-from adasffuse.inference.folder import FolderReport, Reading, WantedResults, open_journal
+from adasffuse.inference.folder import FolderReport, WantedResults, open_journal
 from adasffuse.inference.fuser import Fuser
+from adasffuse.inference.misalignment import misaligned_pairs_notice, seen_misalignment
 from adasffuse.inference.results import former_results
 from adasffuse.inference.work import Work
 
@@ -52,15 +54,22 @@ def plan_scenes(fuser: Fuser, work: Work, wanted: WantedResults, resume: bool = 
     plan.notices = [problem.reason for problem in work.problems if problem.harmless]
     journal = open_journal(fuser, work, wanted, reading, resume) if resume else None
     report = FolderReport(work.folder.name, work.save_dir, "")  # catches what `fuse_scenes` would catch
-    seen: list[Seen] = []
+    todo, seen, black_hot, off = [], [], [], []
     for scene in work.scenes:
-        if journal and journal.finished(scene, wanted.beside(work, scene)):
-            plan.skipped.append(scene)
-            continue
+        finished = journal and journal.finished(scene, wanted.beside(work, scene))
+        (plan.skipped if finished else todo).append(scene)
+    looked_at = set(spread(todo, LOOKED_AT))
+    for scene in todo:
         with report.blaming(scene):
-            plan.planned.append(_planned(work, wanted, reading, scene, seen))
+            images = reading.read(scene)
+            seen.append(seen_of(scene, images))
+            plan.planned.append(_planned(work, wanted, scene, images))
+            if scene in looked_at:
+                black_hot.append((scene.paths[0], fuser.looks_black_hot(images)))
+            off.append((scene.stem, seen_misalignment(fuser.task, images, reading.align)))
     plan.failed += report.failed
-    plan.notices += folder_notices(fuser.task, work.folder.folders, seen)
+    plan.notices += folder_notices(fuser.task, work.folder.folders, seen) + black_hot_notice(black_hot)
+    plan.notices += misaligned_pairs_notice(off, reading.align)
     if work.file is None:
         plan.notices += former_results(one.result for one in plan.planned)
     plan.failed += unwritable(work.save_dir)
@@ -82,9 +91,7 @@ def check_result(result: Path, depth: str) -> None:
         raise OSError(f"cannot write {result}: it is there and no regular file")
 
 
-def _planned(work: Work, wanted: WantedResults, reading: Reading, scene: Scene, seen: list[Seen]) -> Planned:
-    images: list[Image] = reading.read(scene)
-    seen.append(seen_of(scene, images))
+def _planned(work: Work, wanted: WantedResults, scene: Scene, images: Sequence[Image]) -> Planned:
     depths = tuple(image.depth for image in images)
     depth = result_depth(wanted.depth, depths)
     result = work.result(scene, depth)

@@ -29,6 +29,7 @@ from adasffuse.images.notices import (
     folder_notices,
     notices_of_files,
     seen_of,
+    spread,
     window_notices,
 )
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, read_scene
@@ -37,6 +38,7 @@ from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.write import check_suffix, quantise, result_depth
 from adasffuse.inference.fuser import Fuser, settings_of, source_name
 from adasffuse.inference.journal import Journal, stamps
+from adasffuse.inference.misalignment import misaligned_pairs_notice, seen_misalignment
 from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.results import (
     SaveError,
@@ -50,9 +52,8 @@ from adasffuse.inference.results import (
 )
 from adasffuse.inference.work import PANELS, Work, find_work
 from adasffuse.process import release_freed_memory
-from adasffuse.registration.aligner import GRIDS, Aligner, measure_of
+from adasffuse.registration.aligner import GRIDS, Aligner
 from adasffuse.registration.camera import read_camera_pair
-from adasffuse.registration.estimate import CROSS_MODAL, notable_misalignment
 from adasffuse.tasks import Task
 
 _PANEL_HEIGHT = 1080  # pixels, at most
@@ -239,16 +240,14 @@ def fuse_scenes(
             else:
                 todo.append(scene)
                 outdated += journal is not None and journal.outdated(scene)
-        looked_at = set(todo[:LOOKED_AT])
+        looked_at = set(spread(todo, LOOKED_AT))
         turns = stack.enter_context(_Turns(fuser.device))
         pool = stack.enter_context(ThreadPoolExecutor(turns.places + 1))
 
         def fuse(scene: Scene) -> _Fused:
             before = stamps(scene.paths)
             images = reading.read(scene)
-            off = None
-            if reading.align is None and fuser.task.id in CROSS_MODAL and len(images) == 2:
-                off = notable_misalignment(*images, measure_of(fuser.task.id))
+            off = seen_misalignment(fuser.task, images, reading.align)
             deep = result_depth(wanted.depth, [image.depth for image in images])
             written = [work.result(scene, deep), *wanted.beside(work, scene)]
             check_suffix(written[0], deep)
@@ -288,7 +287,7 @@ def fuse_scenes(
     outdated = sum(ranks.gather(outdated))
     report.fused = [one.scene for one in done]
     report.failed[:0] = [(problem.name, problem.reason) for problem in work.problems if not problem.harmless]
-    report.notices = _notices(fuser.task, work.folder, work.problems, done, reading.specs, report.ranges)
+    report.notices = _notices(fuser.task, work.folder, work.problems, done, reading.specs, report.ranges, wanted.align)
     report.notices += outdated_notice(outdated)
     report.notices += stale_results(work, [name for name, _ in report.failed])
     if work.file is None:
@@ -375,6 +374,7 @@ def _notices(
     done: Sequence[_Fused],
     specs: Sequence[RangeSpec | None],
     ranges: Sequence[tuple[float, float] | None],
+    align: Aligner | None,
 ) -> list[str]:
     """What a user should know of a folder; what holds for many files is said once, with their number."""
     notices = [problem.reason for problem in problems if problem.harmless]
@@ -382,14 +382,7 @@ def _notices(
     notices += folder_notices(task, folder.folders, [one.seen for one in done])
     notices += notices_of_files(notice for one in done for notice in one.notices)
     notices += black_hot_notice([(one.scene.paths[0], one.black_hot) for one in done if one.black_hot is not None])
-    off = [one for one in done if one.off is not None]
-    if off:
-        worst = max(off, key=lambda one: one.off)
-        notices.append(
-            f"{len(off)} of {len(done)} pairs seem not to lie on each other, {worst.scene.stem} by about "
-            f"{worst.off:.0f} pixels; they were fused as they are; look at the results, and try --align affine"
-        )
-    return notices
+    return notices + misaligned_pairs_notice([(one.scene.stem, one.off) for one in done], align)
 
 
 class _Turns:

@@ -42,6 +42,11 @@ _SCATTERED = (
     "holds data mostly beside pixels without any, where the others are shown, so little of it is seen; fill its "
     "holes from what is beside them first"
 )
+_INVERSE = (
+    "has a white background, that of the other source is black: inverse gray, as PET is often printed, in which what "
+    "is high is dark and gets lost; --range_a inverted turns it, of colours export those with a black background"
+)
+_BORDER_LEVELS = (0.1, 0.9)  # of backgrounds that are black and white
 _LITTLE = 0.5  # share of what a source holds, below which little of it is seen
 
 
@@ -101,6 +106,7 @@ class Fuser:
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         self.model = copy.deepcopy(model).to(self.device, memory_format=torch.channels_last).eval()
+        self._finder = self.model.targets  # of people, also where they are not raised
         if not people:
             self.model.targets = None
         self.task, self.tile, self.tile_overlap, self.strength = task, tile, tile_overlap, strength
@@ -234,6 +240,8 @@ class Fuser:
         for k, gap in enumerate(gaps):
             if gap is not None and contents[k] > 0 and np.mean(gap.share, where=valids[k]) < _LITTLE:
                 remarks.append((k, _SCATTERED))
+        if self.task.color == "a" and _is_inverse(*pixels):
+            remarks.append((0, _INVERSE))
         notices += [f"{source_name(k)}: {text}" for k, text in remarks]
         if is_large(pixels[0].shape):
             pixels = [compacted(one) for one in pixels]
@@ -244,18 +252,18 @@ class Fuser:
         """Whether hot things seem to be dark in an infrared image, as a camera set to black-hot shows them.
 
         People are looked for in a small copy of its negative, as where they are raised.  Of pairs without people, and
-        of tasks and networks that raise nobody, nothing is known: False.
+        of tasks and networks that know nobody, nothing is known: False.
 
         Args:
             images: of one size, as read, in the task's order.
         """
-        if self.model.targets is None or len(images) != 2 or self.task.id != STRENGTH_TASK:
+        if self._finder is None or len(images) != 2 or self.task.id != STRENGTH_TASK:
             return False
         height, width = images[0].pixels.shape[:2]
         factor = reduction(height, width)
         size = (-(-width // factor), -(-height // factor))
         small = (cv2.resize(image.pixels, size, interpolation=cv2.INTER_AREA) for image in images)
-        return bool(self.model.targets.looks_black_hot(*(self._to_tensor(luma_of(one)) for one in small)))
+        return bool(self._finder.looks_black_hot(*(self._to_tensor(luma_of(one)) for one in small)))
 
     def fuse_prepared(self, prepared: "Prepared") -> np.ndarray:
         """The second step of `fuse`: fused luminance (H, W) float32 in [0, 1].
@@ -326,12 +334,24 @@ class Prepared:
     depths: tuple[str, ...]  # of the sources
     gaps: list[Gap | None]  # per source its regions without data, None for none
     notices: tuple[str, ...]  # what a user should know about the sources
-    remarks: tuple[tuple[int, str], ...] = ()  # those about sources that add little or nothing, with their numbers
+    remarks: tuple[tuple[int, str], ...] = ()  # those about what sources add to the result, with their numbers
 
     @property
     def lumas(self) -> list[np.ndarray]:
         """Luminance of each source, (H, W) float32."""
         return [luma_of(pixels) for pixels in self.pixels]
+
+
+def _is_inverse(scan: np.ndarray, mri: np.ndarray) -> bool:
+    """Whether a scan has a white background where that of the MRI is black, judged along the border."""
+    black, white = _BORDER_LEVELS
+    own, other = (float(np.median(_border(luma_of(pixels)))) for pixels in (scan, mri))
+    return own > white and other < black
+
+
+def _border(luma: np.ndarray) -> np.ndarray:
+    """The outermost pixels of (H, W)."""
+    return np.concatenate([luma[0], luma[-1], luma[:, 0], luma[:, -1]])
 
 
 def source_name(k: int) -> str:

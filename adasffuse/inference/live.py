@@ -93,7 +93,7 @@ def show_cameras(
         other = first.pixels.shape
         raise ImageError(
             f"sizes differ: camera {a.name} is {other[1]}x{other[0]}, camera {b.name} {width}x{height} pixels; set "
-            "both to one size"
+            "both to one size, or align them by --calibration FILE, which adasffuse align A B --save FILE writes"
         )
     with _recorder(output, height, width, quality) as record:
         while True:

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
 from adasffuse.arguments import checked
+from adasffuse.choices import GHOSTS
 from adasffuse.images.color import ChromaMean, joined_rows, with_chroma
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import Image, ImageError
@@ -23,16 +23,12 @@ from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.fuser import Fuser
+from adasffuse.inference.ghosts import GhostRemover, Watch, unclipped_share
 from adasffuse.inference.tiling import on_grid
 from adasffuse.models.streaming import StreamedFusion
 from adasffuse.process import release_freed_memory
 from adasffuse.registration.stacks import register_to, same_scene, thumbnail
 from adasffuse.registration.transform import AlignmentError, Transform, warp_image
-
-_THUMBNAIL = 256  # pixels of the longer side at which movement is looked for
-_MOVED = 0.12  # of full white: a difference that exposure does not explain
-_SHARE = 0.005  # of the image that moves, from which on a notice says so
-_CLIPPED = 0.02, 0.98  # luminance that says nothing of movement
 
 
 @checked
@@ -44,6 +40,7 @@ class StackOptions:
     no_data: float | None = None
     align: str = "none"  # or a method of `adasffuse.registration.stacks`
     depth: str = "auto"
+    ghosts: str = "keep"  # or 'remove': what moves between exposures is shown as in the one of middle brightness
 
 
 @dataclass
@@ -70,7 +67,7 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
     Raises:
         ImageError: fewer than two images, one that is given twice or cannot be read, sizes that differ, images of which
             only one or none has content, or (AlignmentError) one that cannot be registered.
-        ValueError: the task's sources are not of one kind, or an unknown depth.
+        ValueError: the task's sources are not of one kind, an unknown depth, or ghosts of focus settings.
     """
     options = StackOptions() if options is None else options
     paths = [Path(path) for path in paths]
@@ -78,7 +75,7 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
         raise ValueError(f"stacks are exposures (mef) or focus settings (mff), not {fuser.task.title}")
     stack = _Stack(paths, options, fuser.task.id == "mef")
     autocast = torch.autocast(fuser.device.type, torch.bfloat16, enabled=fuser.precision == "bfloat16")
-    chroma, watch = _Chroma(), _Watch(fuser.task.id == "mef")
+    chroma, watch = _Chroma(), Watch()
 
     def tensor(image: Image) -> torch.Tensor:
         return torch.from_numpy(luma_of(image.pixels))[None, None].to(fuser.device)
@@ -89,7 +86,7 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
             streamed = _streamed(fuser, stack.size)
         used.append(number)
         watch.see(image)
-        image = stack.filled(image)
+        image = stack.completed(image)
         chroma.add(image.pixels)
         release_freed_memory()  # of reading: the network asks for blocks of other sizes
         with autocast:
@@ -105,9 +102,10 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
     if stack.known is not None:
         luma = np.where(stack.known, luma, 0)
     depth = result_depth(options.depth, stack.depths)
-    return FusedStack(
-        chroma.added_to(luma, depth), depth, len(used), stack.all_notices() + watch.notices(), stack.shifts
-    )
+    notices = stack.all_notices()
+    if fuser.task.id == "mef" and options.ghosts == "keep":
+        notices += watch.notices()
+    return FusedStack(chroma.added_to(luma, depth), depth, len(used), notices, stack.shifts)
 
 
 def _streamed(fuser: Fuser, size: tuple[int, int]) -> StreamedFusion:
@@ -144,6 +142,10 @@ class _Stack:
                 raise ImageError(f"{path} is given twice; give each image once")
             files.add(path.resolve())
         result_depth(options.depth, ["8"])  # knows the words
+        if options.ghosts not in GHOSTS:
+            raise ValueError(f"ghosts must be {' or '.join(GHOSTS)}, got {options.ghosts!r}")
+        if options.ghosts == "remove" and not exposures:
+            raise ValueError("ghosts are removed from exposures; in focus stacks movement cannot be told from blur")
         self._paths, self._options = paths, options
         file = file_of(paths[0])
         self._name = paths[0].parent if file == paths[0] else file  # what holds the images
@@ -160,9 +162,16 @@ class _Stack:
         self._order = list(range(len(paths)))  # neighbours in it are most alike; its middle gives the grid
         self._transforms: list[Transform | None] = [None] * len(paths)
         self._sized: tuple[Path, tuple[int, int]] | None = None  # the image that was read first, its height and width
-        if options.align != "none":
-            self._register(options.align, exposures)
         self._filling: Image | None = None  # `_completed`, once an image holds no data somewhere
+        self._ghosts: GhostRemover | None = None
+        self._moving = 0.0  # largest share of an image that moves
+        self._clearest: int | None = None
+        if options.align != "none" or options.ghosts == "remove":
+            self._look_ahead(exposures)
+        if options.align != "none":
+            self._register(options.align)
+        if options.ghosts == "remove" and self._clearest is not None:
+            self._ghosts = GhostRemover(self._moved(self._clearest, self._checked(self._clearest)))
 
     def _read(self, path: Path) -> Image:
         return read_image(path, self._window, self._options.no_data, levels=True)
@@ -239,8 +248,8 @@ class _Stack:
         return [sorted(one) for one in {min(group[number]): group[number] for number in numbers}.values()]
 
     def read(self, number: int) -> Image:
-        """An image, registered; where it holds no data (`valid`), its pixels are the middle image's."""
-        return self.filled(self._moved(number, self._read(self._paths[number])))
+        """An image, registered and `completed`."""
+        return self.completed(self._moved(number, self._read(self._paths[number])))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -249,11 +258,17 @@ class _Stack:
 
     @property
     def known(self) -> np.ndarray | None:
-        """(H, W) bool, False where no image of those `filled` holds data; None where some image does everywhere."""
+        """(H, W) bool, False where no image of those `completed` holds data; None where some does everywhere."""
         return None if self._filling is None else self._filling.valid
 
-    def filled(self, image: Image) -> Image:
-        """A registered image; where it holds no data, and fading beside it, its pixels are the middle image's."""
+    def completed(self, image: Image) -> Image:
+        """A registered image, without ghosts where they are removed.
+
+        Where it holds no data, and fading beside it, its pixels are the middle image's.
+        """
+        if self._ghosts is not None:
+            image, moving = self._ghosts.removed(image)
+            self._moving = max(self._moving, moving)
         if image.valid is None:
             return image
         self._filling = self._filling or self._completed()
@@ -296,16 +311,24 @@ class _Stack:
             )
         return image
 
-    def _register(self, method: str, exposures: bool) -> None:
-        """Each image with content to its neighbour towards the middle one; of exposures, neighbours in brightness."""
-        means = {}
+    def _look_ahead(self, exposures: bool) -> None:
+        """Put the images with content in order: exposures by their brightness, focus settings by their names.
+
+        Of exposures the one with the fewest clipped pixels is what ghosts are removed with.
+        """
+        means, clear = {}, {}
         for number in self._order:
             image = self._checked(number)
             if content(image.pixels, image.valid) > 0:  # others are left out
-                means[number] = float(luma_of(image.pixels).mean())
-        if not means:
-            return
+                luma = luma_of(image.pixels)
+                means[number], clear[number] = float(luma.mean()), unclipped_share(luma)
         self._order = sorted(means, key=means.get) if exposures else list(means)
+        self._clearest = max(clear, key=clear.get, default=None)
+
+    def _register(self, method: str) -> None:
+        """Each image with content to its neighbour towards the middle one."""
+        if not self._order:
+            return
         middle = len(self._order) // 2
         start = luma_of(self._checked(self._order[middle]).pixels)
         for side in (self._order[:middle][::-1], self._order[middle + 1 :]):
@@ -326,7 +349,11 @@ class _Stack:
 
     def all_notices(self) -> list[str]:
         """Notices of reading, each once, and what is worth knowing of the stack."""
-        return notices_of_files(self._of_files) + self.notices
+        said = notices_of_files(self._of_files) + self.notices
+        if self._moving:
+            name = self._paths[self._clearest].name
+            said.append(f"{self._name}: what moves, {self._moving:.1%} of an image at most, is shown as in {name}")
+        return said
 
 
 def _filled(image: Image, other: Image) -> Image:
@@ -352,52 +379,3 @@ class _Chroma:
         """The image of a depth that has that luminance, (H, W) in [0, 1], and the mean chroma."""
         bands = zip(self._means, row_bands(luma))
         return joined_rows([quantise(with_chroma(luma[rows], mean.result(), depth), depth) for mean, rows in bands])
-
-
-class _Watch:
-    """Looks for movement between exposures: differences that a change of exposure does not explain."""
-
-    def __init__(self, wanted: bool) -> None:
-        self._wanted, self._thumbnails = wanted, []
-
-    def see(self, image: Image) -> None:
-        if self._wanted:
-            luma = luma_of(image.pixels)
-            if image.valid is not None:
-                luma = np.where(image.valid, luma, np.float32(np.nan))  # never compared
-            factor = min(1.0, _THUMBNAIL / max(luma.shape))
-            size = max(1, round(luma.shape[1] * factor)), max(1, round(luma.shape[0] * factor))
-            self._thumbnails.append(cv2.resize(luma, size, interpolation=cv2.INTER_AREA))
-
-    def notices(self) -> list[str]:
-        share = self.moving_share()
-        if share < _SHARE:
-            return []
-        return [
-            f"about {share:.1%} of the image differs between exposures in a way that exposure does not explain; what "
-            "moves may show twice (ghosts)"
-        ]
-
-    def moving_share(self) -> float:
-        """Largest share of pixels that differ between an exposure and the next brighter one."""
-        ordered = sorted(self._thumbnails, key=lambda luma: float(np.nanmean(luma)))
-        shares = [moved(dark, bright).mean() for dark, bright in itertools.pairwise(ordered)]
-        return float(max(shares, default=0.0))
-
-
-def moved(dark: np.ndarray, bright: np.ndarray) -> np.ndarray:
-    """Where two exposures (H, W) in [0, 1], NaN without data, differ although one is made as bright as the other; bool.
-
-    The change of exposure is the monotone curve that gives both the same histogram, of the pixels where both hold data.
-    """
-    known = np.isfinite(dark) & np.isfinite(bright)
-    if not known.any():
-        return known
-    dark, bright = np.where(known, dark, 0), np.where(known, bright, 0)
-    order = np.sort(bright[known])
-    ranks = np.searchsorted(np.sort(dark[known]), dark.ravel(), side="right").reshape(dark.shape)
-    expected = np.where(known, order[np.clip(ranks - 1, 0, order.size - 1)], 0)
-    low, high = _CLIPPED
-    seen = (dark > low) & (dark < high) & (bright > low) & (bright < high) & (expected > low) & (expected < high)
-    different = (np.abs(cv2.blur(expected, (3, 3)) - cv2.blur(bright, (3, 3))) > _MOVED) & seen
-    return cv2.morphologyEx(different.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from adasffuse.arguments import checked
 from adasffuse.choices import AUDIO
-from adasffuse.files import printable
+from adasffuse.files import PARTIAL, printable, remove_abandoned
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import (
     OTHER_VIDEO_SUFFIXES,
@@ -36,12 +36,13 @@ from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.video_writing import DEFAULT_QUALITY, WORST_QUALITY, Sound, write_video
 from adasffuse.images.write import result_depth, suffix_of, write_image
 from adasffuse.inference.fuser import Fuser, Prepared
+from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
 from adasffuse.inference.results import try_to_write
 from adasffuse.registration.aligner import Aligner
 
 Frames = VideoFile | FrameFolder
 _WAITING = 3  # frames that wait between two threads
-_LOOKED_AT_EACH = 30  # frames
+_LOOKED_AT_EACH = 30  # frames, of sequences of unknown length
 
 
 @dataclass
@@ -214,7 +215,8 @@ def fuse_video(
     check_pair(a, b, shortest, align is not None)
     check_output(a, b, output, depth)
     giver = sound_giver(a, b, audio) if is_video_name(output) else None
-    pairs, notices = FramePairs(a, b), _Notices()
+    pairs, total = FramePairs(a, b), _expected(a, b)
+    notices = _Notices(total)
     where = f"{fuser.precision} on {fuser.device}"
     report = VideoReport(str(output), where, b.width, b.height, float(b.rate), str(giver.path) if giver else "")
     end, written = Fraction(0), set()
@@ -233,7 +235,6 @@ def fuse_video(
             write(frame, fuser.finish(luma, prepared, depth=deep), deep)
             written.add(deep)
 
-        total = _expected(a, b)
         with tqdm(stages.read_ahead(read), printable(output.name), total, unit="frame", disable=None) as bar:
             for frame, prepared in bar:
                 stages.write_behind(finish, frame, prepared, fuser.fuse_prepared(prepared))
@@ -246,7 +247,7 @@ def fuse_video(
     report.seconds = time.perf_counter() - started
     report.repeated, report.unused, report.apart = pairs.repeated, pairs.unused, pairs.apart
     report.problem = pairs.damage or ("" if shortest else pairs.shorter)
-    report.notices = notices.texts(report.frames, fuser, output, a, b)
+    report.notices = notices.texts(report.frames, fuser, output, a, b, align)
     if len(written) > 1:
         report.notices.append(
             f"{output}: holds frames of depth {' and '.join(sorted(written))}; --depth makes them equal"
@@ -317,18 +318,20 @@ def prepare_frames(
     prepared = fuser.prepare(first, second)
     if notices is not None:
         notices.add(prepared.notices, first, second)
-        notices.look(fuser, first, second)
+        notices.look(fuser, first, second, align)
     return prepared
 
 
 class _Notices:
     """What a user should know of the frames; what holds for many is said once, with their number."""
 
-    def __init__(self) -> None:
+    def __init__(self, expected: int | None) -> None:
         self._texts: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
         self._colored = [0, 0]
         self._frames, self._black_hot = 0, []  # whether hot things seem to be dark, of frames that were looked at
+        self._off: list[float | None] = []  # of the same frames, see `seen_misalignment`
+        self._step = _LOOKED_AT_EACH if expected is None else max(1, -(-expected // LOOKED_AT))
 
     def add(self, texts: Sequence[str], *images: Image) -> None:
         for text in texts:
@@ -338,16 +341,17 @@ class _Notices:
         for k, image in enumerate(images):
             self._colored[k] += is_colorful(image.pixels)
 
-    def look(self, fuser: Fuser, *images: Image) -> None:
-        """Of some frames, whether hot things seem to be dark."""
-        if self._frames % _LOOKED_AT_EACH == 0 and len(self._black_hot) < LOOKED_AT:
-            self._black_hot.append(fuser.looks_black_hot(images))
+    def look(self, fuser: Fuser, first: Image, second: Image, align: Aligner | None) -> None:
+        """Of some frames, whether hot things seem to be dark, and whether both lie on each other."""
+        if self._frames % self._step == 0 and len(self._black_hot) < LOOKED_AT:
+            self._black_hot.append(fuser.looks_black_hot([first, second]))
+            self._off.append(seen_misalignment(fuser.task, [first, second], align))
         self._frames += 1
 
-    def texts(self, frames: int, fuser: Fuser, output: Path, a: Frames, b: Frames) -> list[str]:
+    def texts(self, frames: int, fuser: Fuser, output: Path, a: Frames, b: Frames, align: Aligner | None) -> list[str]:
         said = [f"{text} ({self._counts[kind]} of {frames} frames)" for kind, text in self._texts.items()]
-        example = ", as '0 255 inverted' of a video of 8 bits" if isinstance(a, VideoFile) else ""
-        said += black_hot_notice([(Path(a.path), seems_so) for seems_so in self._black_hot], example)
+        said += black_hot_notice([(Path(a.path), seems_so) for seems_so in self._black_hot], frames=True)
+        said += misaligned_frames_notice(self._off, align)
         giver = {"a": 0, "b": 1}.get(fuser.task.color)  # the source whose colours the result takes
         if giver is not None and self._colored[1 - giver] and not self._colored[giver]:
             gray, colored = "AB"[giver], "AB"[1 - giver]
@@ -394,9 +398,13 @@ class Stages:
 class _FolderWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._abandoned = any(folder.glob(f"{PARTIAL}*"))  # there may be some, of a run that was killed
 
     def __call__(self, frame: Frame, pixels: np.ndarray, depth: str) -> None:
-        write_image(self._folder / f"{frame.name}{suffix_of(depth)}", pixels)
+        path = self._folder / f"{frame.name}{suffix_of(depth)}"
+        if self._abandoned:
+            remove_abandoned([path])
+        write_image(path, pixels)
 
     def finish(self, end: float) -> None:
         pass

@@ -1,8 +1,7 @@
 """Training loss: the paper's intensity, gradient and structural similarity terms, and optional ones.
 
-The paper's recipe (arXiv 2508.15505, loss section) is `LossOptions.for_task`.  The optional terms are differentiable
-forms of fusion metrics, of what the result keeps of the sources' visual information (VIF), edges (Qabf), differences
-(SCD) and structure whatever the exposure (MEF-SSIM).
+The paper's recipe (arXiv 2508.15505, loss section) is `LossOptions.for_task`.  Most optional terms are differentiable
+fusion metrics: VIF, Qabf, SCD and MEF-SSIM.
 Shapes: images are (B, 1, H, W) float luminance in [0, 1], S sources (S, B, 1, H, W); every term is a mean over samples.
 """
 
@@ -30,13 +29,16 @@ from adasffuse.losses.metrics import (
 from adasffuse.options import bounded, check_bounds, shown
 from adasffuse.tasks import Task
 
+_HOT = 0.15  # contrast in [0, 1] at which a hot object counts fully
+_BACKGROUND = 0.35  # weight of the infrared background
+
 
 def hot_over_visible(sources: Tensor) -> Tensor:
-    """Brightness of the visible image with what is hot in the infrared one on it.
+    """Intensity target 'hot': the visible image, brightened by hot objects of the infrared image.
 
-    Where the infrared image is the brighter one, its background counts `_BACKGROUND`, what is hotter than its
-    surroundings by `_HOT` wholly: nights stay darker than the pixel maximum makes them, and what the visible image
-    shows in front of a bright background keeps its contrast.
+    Where the infrared image is brighter, its excess is added with weight 1 for objects hotter than their surroundings
+    by `_HOT`, down to `_BACKGROUND` for the background.  So nights stay darker than in the pixel maximum, and visible
+    objects keep their contrast before a bright infrared background.
 
     Args:
         sources: (S, B, 1, H, W) in [0, 1], the infrared image first.
@@ -54,8 +56,6 @@ TARGETS: dict[str, Callable[[Tensor], Tensor]] = {
     "mertens": exposure_fusion,
     "hot": hot_over_visible,
 }
-_HOT = 0.15  # contrast, as a share of full white, from which on something hot counts wholly
-_BACKGROUND = 0.35
 
 
 @checked
@@ -69,15 +69,17 @@ class LossOptions:
     target: str = "max"  # intensity target, a name in `TARGETS`; a known truth replaces it
     ssim_share: str = "gradient"  # a and b: 'gradient' (share of mean gradient) or 'equal'
     signed: bool = False  # gradient term: the vector of the stronger source's gradient instead of its magnitude
-    evenly: bool = False  # vif term: of each source the square, so that none is given up for the other
-    vif: float = bounded(0.0, 0, 1e6)  # weight of the visual information of both sources that the result lacks
-    edges: float = bounded(0.0, 0, 1e6)  # weight of the sources' edges that the result lacks, 1 - Qabf
-    correlation: float = bounded(0.0, 0, 1e6)  # weight of 2 - SCD: result less one source should be the other
+    evenly: bool = False  # square the vif term of each source, so that no source is sacrificed for the other
+    vif: float = bounded(0.0, 0, 1e6)  # weight of the sum over sources of 1 - VIF(source, fused)
+    edges: float = bounded(0.0, 0, 1e6)  # weight of 1 - Qabf, the loss of edges
+    correlation: float = bounded(0.0, 0, 1e6)  # weight of 2 - SCD: fused minus one source should resemble the other
     decision: float = bounded(0.0, 0, 1e6)  # weight of L1 to the nearest source at every pixel: no vague mixtures
-    targets: float = bounded(0.0, 0, 1e6)  # weight of the contrast of the first source's hot targets that is lost
+    targets: float = bounded(0.0, 0, 1e6)  # weight of the lost contrast of hot targets in the first source
     spurious: float = bounded(0.0, 0, 1e6)  # weight of coarse brightness gradients beyond those of all sources
-    exposure: float = bounded(0.0, 0, 1e6)  # weight of multi-exposure structure that the result lacks, 1 - MEF-SSIM
-    steady: float = bounded(0.0, 0, 1e6)  # weight of L1 to the result without what passes (data.passing), beside it
+    exposure: float = bounded(0.0, 0, 1e6)  # weight of 1 - MEF-SSIM, the loss of multi-exposure structure
+    steady: float = bounded(
+        0.0, 0, 1e6
+    )  # weight of L1 to the result without a passing object, away from it (data.passing)
 
     def __post_init__(self) -> None:
         check_bounds(self, "loss")
@@ -103,14 +105,14 @@ def fusion_loss(
     truth: Tensor | None = None,
     still: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Weighted loss terms 'intensity', 'gradient', 'ssim' and the optional ones with a weight; the loss is their sum.
+    """Weighted loss terms by name: 'intensity', 'gradient', 'ssim' and the optional ones; the loss is their sum.
 
     Args:
         fused: (B, 1, H, W).
         sources: S >= 2 of that shape, a sequence or (S, B, 1, H, W).
-        truth: the ideal result, with NaN throughout the samples whose ideal is unknown.  Where it is known it takes
-            the place of target, largest gradient and all sources.
-        still: what the result should be where nothing has changed, NaN where it is free.
+        truth: the ideal result; samples without a known one are NaN everywhere.  A known truth replaces the target, the
+            largest gradient and all sources.
+        still: for the term 'steady', the result without the passing object; NaN where the term does not apply.
     Raises:
         ValueError: other shapes than these, no floating-point numbers, or an argument of a wrong type.
     """
@@ -144,7 +146,7 @@ def fusion_loss(
         terms["edges"] = options.edges * (1 - edge_preservation(sources, fused)).mean()
     if options.correlation:
         kept = differences_kept(sources, fused)
-        if truth is not None:  # all sources are the truth there, and the result less the truth should be nothing
+        if truth is not None:  # where all sources are the truth, the ideal difference is 0 and SCD says nothing
             kept = torch.where(known.flatten(), 2.0, kept)
         terms["correlation"] = options.correlation * (2 - kept).mean()
     if options.exposure:
@@ -163,16 +165,16 @@ def fusion_loss(
 
 
 def gradient_shares(magnitudes: Tensor) -> Tensor:
-    """Share (S, B) of each source in the mean gradient magnitudes (S, B, 1, H, W), equal where all sources are flat."""
+    """Share (S, B) of each source in the mean gradient, from magnitudes (S, B, 1, H, W); equal if all are flat."""
     means = magnitudes.mean(dim=(2, 3, 4))
     total = means.sum(dim=0)
     return torch.where(total > FLAT, means / total.clamp(min=FLAT), 1 / len(means))
 
 
 def differences_kept(sources: Tensor, fused: Tensor) -> Tensor:
-    """SCD per sample, (B,), at most 2: the result less the mean of the other sources should be like each source.
+    """SCD per sample, (B,), at most 2: correlations of fused minus the mean of the other sources with each source.
 
-    Aslantas and Bendes, AEU 2015, doi:10.1016/j.aeue.2015.09.004, for two sources; of more, the sum is scaled to two.
+    Aslantas and Bendes, AEU 2015, doi:10.1016/j.aeue.2015.09.004, for two sources; the sum of more is scaled to two.
     """
     others = (sources.sum(dim=0) - sources) / (len(sources) - 1)
     kept = [correlation(fused - other, source) for other, source in zip(others, sources)]

@@ -1,4 +1,4 @@
-"""Differentiable forms of fusion metrics, per sample; who trains with them is partly judged by what was trained for.
+"""Differentiable forms of fusion metrics, per sample.  Scores by a metric that was trained for are biased.
 
 Shapes: images are (B, 1, H, W) float luminance in [0, 1], S sources are (S, B, 1, H, W); every result is (B,).
 """
@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SMALLEST = {"vif": 41, "exposure": 44}  # pixels on a side that the scales of these terms need
-HOT = 0.06  # brightness beyond its surroundings from which on something in an infrared image is a target
-FLAT = 1e-6  # mean gradient of a flat pair: not zero, but what rounding leaves of it
+SMALLEST = {"vif": 41, "exposure": 44}  # least pixels per side for the scales of these loss terms
+HOT = 0.06  # contrast to its surroundings at which an object in an infrared image is a target
+FLAT = 1e-6  # mean gradients up to this are rounding noise of flat images
 
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     Returns:
         (B,), at most 1.
     """
-    mean_x, mean_y, variance_x, variance_y, covariance = _local_moments(x, y, min(11, *x.shape[-2:]), 1.5)
+    mean_x, mean_y, variance_x, variance_y, covariance = _moments(x, y, min(11, *x.shape[-2:]), 1.5)
     luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
     structure = (2 * covariance + 0.03**2) / (variance_x + variance_y + 0.03**2)
     return (luminance * structure).mean(dim=(1, 2, 3))
@@ -37,7 +37,7 @@ def visual_information(source: Tensor, fused: Tensor) -> Tensor:
 
     Sheikh and Bovik, IEEE Trans. Image Process. 2006, doi:10.1109/TIP.2005.859378, four scales with Gaussian windows of
     17, 9, 5 and 3 pixels (sigma a fifth) and noise variance 2 on grey levels 0..255, as `adasffuse.metrics` computes
-    it.  1 for a copy; more where contrast is raised.  A flat source counts as kept.  Needs 41 pixels on a side.
+    it.  1 for a copy, more if contrast is raised, 1 for a flat source.  Needs 41 pixels per side.
     """
     noise, tiny = 2.0, 1e-6
     x, y = source * 255, fused * 255
@@ -45,7 +45,7 @@ def visual_information(source: Tensor, fused: Tensor) -> Tensor:
     for scale, size in enumerate((17, 9, 5, 3)):
         if scale:
             x, y = (_blur(t, size, size / 5)[..., ::2, ::2] for t in (x, y))
-        _, _, variance_x, variance_y, covariance = _local_moments(x, y, size, size / 5)
+        _, _, variance_x, variance_y, covariance = _moments(x, y, size, size / 5)
         variance_x, variance_y = variance_x.clamp(min=0), variance_y.clamp(min=0)
         gain = (covariance / (variance_x + tiny)).clamp(min=0)
         unrelated = (variance_y - gain * covariance).clamp(min=tiny)
@@ -55,10 +55,10 @@ def visual_information(source: Tensor, fused: Tensor) -> Tensor:
 
 
 def edge_preservation(sources: Tensor, fused: Tensor) -> Tensor:
-    """Qabf, how much of the sources' Sobel edges the fused image keeps in strength and direction, 0..0.975.
+    """Qabf, the preservation of the sources' Sobel edges in strength and direction, 0..0.975.
 
-    Xydeas and Petrovic, Electronics Letters 2000, doi:10.1049/el:20000267, on grey levels 0..255, with the constants
-    of `adasffuse.metrics` and a quotient of one for equal strengths, as the equation says; its sums run over S sources.
+    Xydeas and Petrovic, Electronics Letters 2000, doi:10.1049/el:20000267, on grey levels 0..255, with the constants of
+    `adasffuse.metrics`, summed over S sources.  Equal strengths have the quotient 1, as in the paper.
 
     Args:
         sources: S of (B, 1, H, W) in [0, 1], a sequence or one tensor.
@@ -82,7 +82,7 @@ def exposure_structure(sources: Tensor, fused: Tensor) -> Tensor:
     """MEF-SSIM, contrast and structure of the result against the block-wise ideal of all sources.
 
     Ma, Zeng and Wang, IEEE Trans. Image Processing 2015, doi:10.1109/TIP.2015.2442920, on grey levels 0..255 over three
-    scales, as `adasffuse.metrics` computes it; blind to brightness.  A scale counts at least 0.001.
+    scales, as `adasffuse.metrics` computes it; blind to brightness.  The score of each scale is at least 0.001.
 
     Args:
         sources: (S, B, 1, H, W) in [0, 1], H and W at least 44.
@@ -92,7 +92,7 @@ def exposure_structure(sources: Tensor, fused: Tensor) -> Tensor:
     """
     images = torch.cat([sources, fused.unsqueeze(0)]) * 255  # (S + 1, B, 1, H, W)
     kept = torch.ones(len(fused), dtype=fused.dtype, device=fused.device)
-    for scale, weight in enumerate((0.0448, 0.2856, 0.3001)):  # those of MS-SSIM
+    for scale, weight in enumerate((0.0448, 0.2856, 0.3001)):  # the weights of MS-SSIM
         if scale:
             images = F.avg_pool2d(_even(images.flatten(0, 1)), 2).unflatten(0, images.shape[:2])
         structure = _structure_map(list(images[:-1]), images[-1]).mean(dim=(1, 2, 3))
@@ -101,14 +101,14 @@ def exposure_structure(sources: Tensor, fused: Tensor) -> Tensor:
 
 
 def _structure_map(sources: list[Tensor], fused: Tensor) -> Tensor:
-    """Contrast-structure map of the result against r, the sources' centred 11x11 blocks mixed by their contrast.
+    """Contrast-structure map of the result against the ideal r = sum of alpha_k (s_k - mean s_k) of each 11x11 block.
 
-    r = sum of alpha_k (s_k - mean s_k) never exists as pixels: its moments follow from the sources' covariances.
+    alpha_k grows with the contrast of source k.  r is never computed: its moments follow from the sources' covariances.
     """
     block = _covariances(sources, lambda x: F.avg_pool2d(x, 11, stride=1))
     lengths = [(121 * block[k][k]).clamp(min=0).sqrt() for k in range(len(sources))]
-    of_sum = (121 * sum(sum(row) for row in block)).clamp(min=0).sqrt()
-    consistency = ((of_sum + FLAT) / (sum(lengths) + FLAT)).clamp(FLAT, 1 - FLAT)
+    length_of_sum = (121 * sum(sum(row) for row in block)).clamp(min=0).sqrt()
+    consistency = ((length_of_sum + FLAT) / (sum(lengths) + FLAT)).clamp(FLAT, 1 - FLAT)
     power = torch.tan(math.pi / 2 * consistency).clamp(max=10)
     contrasts = torch.stack([length + 1e-3 for length in lengths])
     alphas = torch.softmax(power * contrasts.log(), dim=0) / contrasts  # c_k^p / sum of c^p, over c_k
@@ -138,15 +138,15 @@ def _mixed_variance(alphas: Tensor, covariances: list[list[Tensor]]) -> Tensor:
 
 
 def _even(x: Tensor) -> Tensor:
-    """An odd last row or column of (B, C, H, W) doubled."""
+    """(B, C, H, W) with an odd last row or column repeated."""
     return F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
 
 
 def spurious_brightness(sources: Sequence[Tensor], fused: Tensor) -> Tensor:
-    """Coarse luminance gradient beyond that of every source: patches of brightness that no source has.
+    """Coarse luminance gradient beyond that of every source: halos and patches that no source has.
 
-    The gradient of the image blurred by a Gaussian of sigma = sqrt(H W) / 64 pixels, at least 3, per sigma; what of
-    its magnitude exceeds the largest among the sources, a mean over pixels.
+    Images are blurred by a Gaussian of sigma = sqrt(H W) / 64 pixels, at least 3.  The score is the mean over pixels of
+    how far the gradient magnitude, per sigma, exceeds the largest one among the sources.
 
     Args:
         sources: S of (B, 1, H, W) in [0, 1], a sequence or one tensor.
@@ -164,13 +164,13 @@ def spurious_brightness(sources: Sequence[Tensor], fused: Tensor) -> Tensor:
 def targets_lost(infrared: Tensor, fused: Tensor) -> Tensor:
     """Share of the contrast of hot targets that the fused image lacks.
 
-    A target is what the infrared image shows brighter than its surroundings (its Gaussian mean, over two widths) by
-    more than `HOT`; there the fused image should stand out as much from its own surroundings.
+    Contrast is the difference to a Gaussian mean, at two widths.  Targets are pixels whose contrast in the infrared
+    image exceeds `HOT`; the fused image should have the same contrast there.
 
     Args:
         infrared, fused: (B, 1, H, W) in [0, 1].
     Returns:
-        (B,), 0 for the infrared image itself and where nothing is hot; 1 where no target is seen.
+        (B,), 0 for the infrared image itself and for images without targets; 1 if no target is visible.
     """
     both = torch.cat([infrared, fused], dim=1)
     lost = total = torch.zeros(len(fused), dtype=fused.dtype, device=fused.device)
@@ -179,15 +179,12 @@ def targets_lost(infrared: Tensor, fused: Tensor) -> Tensor:
         hot = (contrast - HOT).clamp(min=0)
         lost = lost + (hot * (1 - shown / contrast.clamp(min=HOT)).clamp(min=0)).sum(dim=(1, 2, 3))
         total = total + hot.sum(dim=(1, 2, 3))
-    few = 1e-3 * infrared[0].numel() * HOT  # of pixels: a handful of warm ones are no target
+    few = 1e-3 * infrared[0].numel() * HOT  # a handful of warm pixels are no target
     return lost / (total + few)
 
 
 def smooth(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian mean of (B, C, H, W), of the same size: borders are replicated.
-
-    Wide ones are blurred on a reduced copy.
-    """
+    """Gaussian mean of (B, C, H, W), to the same size, borders replicated; large sigmas work on a reduced copy."""
     height, width = x.shape[-2:]
     factor = max(1, int(sigma // 3))
     if factor > 1:
@@ -207,33 +204,29 @@ def _coarse_strength(x: Tensor) -> Tensor:
 
 
 def correlation(x: Tensor, y: Tensor) -> Tensor:
-    """Pearson correlation of each pair of images, (B,); 0 where one of them is flat."""
+    """Pearson correlation of each pair of images, (B,); 0 if one of them is flat."""
     x, y = (t - t.mean(dim=(1, 2, 3), keepdim=True) for t in (x, y))
     power = x.square().sum(dim=(1, 2, 3)) * y.square().sum(dim=(1, 2, 3))
     return (x * y).sum(dim=(1, 2, 3)) / power.clamp(min=FLAT**2).sqrt()
 
 
 def _edges(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Sobel strength on grey levels, at least a little, and angle of the line, -pi/2..pi/2, inside the image."""
+    """Sobel strength on grey levels, never 0, and angle of the edge, -pi/2..pi/2, without the image's border."""
     gx, gy = sobel(image * 255)[..., 1:-1, 1:-1].split(1, dim=1)
     flat = torch.where(gx < 0, -FLAT, FLAT)  # keeps the quotient and its gradient finite
     return (gx.square() + gy.square() + FLAT).sqrt(), torch.atan(gy / (gx + flat))
 
 
 def sobel(image: Tensor) -> Tensor:
-    """Differences to the right and downwards, (B, 2, H, W), borders replicated."""
-    smooth, difference = image.new_tensor([1.0, 2.0, 1.0]), image.new_tensor([-1.0, 0.0, 1.0])
-    kernels = torch.stack([torch.outer(smooth, difference), torch.outer(difference, smooth)]).unsqueeze(1)
+    """Sobel differences to the right and downwards, (B, 2, H, W), borders replicated."""
+    mean, difference = image.new_tensor([1.0, 2.0, 1.0]), image.new_tensor([-1.0, 0.0, 1.0])
+    kernels = torch.stack([torch.outer(mean, difference), torch.outer(difference, mean)]).unsqueeze(1)
     return F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), kernels)
 
 
-def _local_moments(x: Tensor, y: Tensor, size: int, sigma: float) -> tuple[Tensor, ...]:
+def _moments(x: Tensor, y: Tensor, size: int, sigma: float) -> tuple[Tensor, ...]:
     """Means of x and y, their variances and covariance in Gaussian windows inside the image."""
-    return _moments(x, y, lambda t: _blur(t, size, sigma))
-
-
-def _moments(x: Tensor, y: Tensor, window_mean: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
-    mean_x, mean_y, xx, yy, xy = window_mean(torch.cat([x, y, x * x, y * y, x * y], dim=1)).chunk(5, dim=1)
+    mean_x, mean_y, xx, yy, xy = _blur(torch.cat([x, y, x * x, y * y, x * y], dim=1), size, sigma).chunk(5, dim=1)
     return mean_x, mean_y, xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
 
 

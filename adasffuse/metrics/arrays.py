@@ -1,4 +1,4 @@
-"""Bringing what a caller has (arrays, tensors, 8-bit, 16-bit, float, gray, colour) onto one scale: Y on 0..255."""
+"""Checking images of any kind (array or tensor, 8-bit, 16-bit or float, gray or colour) and scaling them to 0..255."""
 
 from dataclasses import dataclass
 from os import PathLike
@@ -17,7 +17,7 @@ _FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 
 @dataclass(frozen=True)
 class Pixels:
-    """An image as it was given: large images are brought onto 0..255 a strip at a time."""
+    """An image as given; it is scaled to 0..255 only when needed, since float64 copies of large images are costly."""
 
     values: ndarray  # (H, W) or (H, W, 3)
     white: float  # value of full white
@@ -27,7 +27,7 @@ class Pixels:
         return self.values[rows].astype(np.float64) * (255.0 / self.white)
 
     def rounded(self, channel: int | None = None) -> ndarray:
-        """What an 8-bit file holds, float64 (H, W) of whole numbers 0..255: Y of BT.601, or one channel of RGB."""
+        """Y of BT.601, or one channel of RGB, rounded as in an 8-bit file: float64 (H, W) of whole numbers 0..255."""
         levels = np.empty(self.values.shape[:2])
         for rows in strips(len(levels)):
             part = self.scaled(rows)
@@ -38,12 +38,12 @@ class Pixels:
 
 
 def to_pixels(image, name: str, data_range: float | None = None) -> Pixels:
-    """Any supported image, checked.
+    """Check an image and bring its channels to the end.
 
     Args:
         image: array (H, W), (H, W, 1) or RGB (H, W, 3), a PIL image of mode L, RGB, I;16 or F, or a tensor, which may
             be (1, H, W) or (3, H, W) as well.
-        name: what to call it in messages.
+        name: its name in messages.
         data_range: value of full white in a float image; 8- and 16-bit images know theirs.
     Raises:
         ValueError: NaN or infinite pixels, another shape or type, or a float image outside [0, data_range].
@@ -93,7 +93,7 @@ def _channels_last(image, name: str) -> ndarray:
 
 
 def _float_range(pixels: ndarray, name: str, data_range: float | None) -> float:
-    """The stated range of a float image, once its pixels are known to keep to it."""
+    """The stated range of a float image, after checking its pixels against it."""
     if not np.issubdtype(pixels.dtype, np.floating):
         raise ValueError(f"{name} has type {pixels.dtype}; give uint8, uint16 or float")
     if data_range is None or not data_range > 0:

@@ -1,4 +1,4 @@
-"""Remembered scores, one small file per fused image.  A cache that cannot be used costs time, never a result."""
+"""Cache of scores, one small file per fused image.  A failing cache costs time, never a result."""
 
 import contextlib
 import json
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from adasffuse.files import write_text
 
-_ENTRIES = 20_000  # remembered images, about 1 KB each; those unused for longest are forgotten
+_ENTRIES = 20_000  # images in the cache, about 1 KB each; the least recently used are deleted
 
 
 def default_cache() -> Path | None:
-    """Folder of remembered scores below the user's cache folder, None where the system names no home of the user."""
+    """The cache below the user's cache folder, None if the user has no home folder."""
     folder = os.environ.get("XDG_CACHE_HOME")
     try:
         return Path(folder or Path.home() / ".cache") / "adasffuse" / "metrics"
@@ -20,13 +20,13 @@ def default_cache() -> Path | None:
 
 
 def recall(entry: Path) -> dict:
-    """What an entry holds.
+    """Read an entry.
 
     Args:
         entry: file of one fused image.
     Returns:
-        'scores', name to float, and 'size', (height, width) of the fused image; 'scores' alone, empty, where the entry
-        is absent, damaged or cannot be read.
+        'scores', name to float, and 'size', (height, width) of the fused image; {'scores': {}} if the entry is absent,
+        damaged or cannot be read.
     """
     try:
         known = json.loads(entry.read_text(encoding="utf-8"))
@@ -36,7 +36,7 @@ def recall(entry: Path) -> dict:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {"scores": {}}
     with contextlib.suppress(OSError):
-        entry.touch()  # what was used last is kept
+        entry.touch()  # for `forget_oldest`
     return {"size": (int(height), int(width)), "scores": known["scores"]}
 
 
@@ -47,7 +47,7 @@ def remember(entry: Path, known: dict) -> str:
         entry: file of one fused image.
         known: 'size' and 'scores' as `recall` returns them.
     Returns:
-        '' or why it cannot be written: no permission, a full disk.
+        '', or the reason why it cannot be written: no permission, a full disk.
     """
     try:
         write_text(entry, json.dumps(known))
@@ -57,7 +57,7 @@ def remember(entry: Path, known: dict) -> str:
 
 
 def forget_oldest(cache: Path) -> None:
-    """Delete the entries unused for longest where there are more than 20,000; others may do so at the same time.
+    """Delete the least recently used entries beyond 20,000; several processes may do so at the same time.
 
     Args:
         cache: folder of entries; it need not exist.

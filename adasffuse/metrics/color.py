@@ -1,4 +1,4 @@
-"""How far the colours of a fused image drift from those of its sources.  Images are float64 RGB on 0..255."""
+"""Chroma error of a fused image against its sources.  Images are float64 RGB on 0..255."""
 
 import numpy as np
 from numpy import ndarray
@@ -8,16 +8,16 @@ from adasffuse.metrics.windows import strips
 
 
 def chroma_difference(color_a: ndarray, color_b: ndarray, color_fused: ndarray) -> float:
-    """CIEDE2000 between the chroma of F and that of the coloured source, both taken at the source's lightness.
+    """CIEDE2000 between the chroma of F and that of the coloured source, both at the source's lightness.
 
-    Sharma, Wu and Dalal, Color Research and Application 30(1), 2005, 10.1002/col.20070.  Lightness is F's to change
-    and does not count.  Mean over pixels; of two coloured sources, mean over both.  At least 0, about 1 is just
-    visible, lower is better.  Rewards a copy of a source; with two coloured sources none can reach 0 unless they agree.
+    Sharma, Wu and Dalal, Color Research and Application 30(1), 2005, 10.1002/col.20070.  Lightness does not count,
+    since fusion changes it.  Mean over pixels and over coloured sources.  At least 0, about 1 is just visible, lower is
+    better.  Rewards a copy of a source; with two coloured sources 0 cannot be reached unless they agree.
 
     Args:
         color_a, color_b, color_fused: (H, W, 3) sRGB, or (H, W) for gray, on 0..255.
     Returns:
-        NaN where neither source has colour; a gray F is compared as such.
+        The score; NaN if neither source has colour.  A gray F has chroma 0.
     """
     sources = [image for image in (color_a, color_b) if _has_color(image)]
     if not sources:

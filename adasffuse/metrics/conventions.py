@@ -1,4 +1,4 @@
-"""Which metrics exist, and what each convention means by them: tables of choices over shared functions."""
+"""The metrics, and how each convention defines them: tables of functions and their parameters."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,24 +19,24 @@ DEFAULT_METRICS = ("EN", "SD", "SF", "MI", "SCD", "VIFF", "Qabf", "SSIM")
 
 @dataclass(frozen=True)
 class Metric:
-    """What a metric is, whichever convention computes it."""
+    """A metric, whatever the convention."""
 
     title: str
     better: str = "higher"  # or "lower"
-    ranked: bool = True  # False: printed behind the mean rank and never part of it
+    ranked: bool = True  # False: printed after the mean rank and never part of it
 
 
 @dataclass(frozen=True)
 class Definition:
-    """How one convention computes one metric: a function of images and the choices made for it."""
+    """How one convention computes one metric: a function of images, and its parameters."""
 
     function: Callable[..., float]
-    choices: Mapping[str, object] = field(default_factory=dict)
-    note: str = ""  # what a reader of the number should know
+    choices: Mapping[str, object] = field(default_factory=dict)  # parameters of the function
+    note: str = ""  # remark for readers of the score
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What the function takes, by name."""
+        """Names of the images, boxes and classes that the function takes."""
         return tuple(name for name in signature(self.function).parameters if name in INPUTS)
 
     def score(self, images: Mapping[str, object]) -> float:
@@ -58,7 +58,7 @@ class Convention:
     metrics: Mapping[str, Definition]
 
 
-# What a metric may ask for: images, and the boxes of the scene with the classes of those that are targets.
+# Possible inputs of a metric: images, and the boxes of the scene with the names of the target classes.
 INPUTS = ("a", "b", "fused", "reference", "color_a", "color_b", "color_fused", "boxes", "classes")
 
 
@@ -66,8 +66,8 @@ def choose(function: Callable[..., float], note: str = "", **choices: object) ->
     """An entry of a convention's table.
 
     Args:
-        function: of images by name, see `INPUTS`.
-        note: what a reader of the number should know.
+        function: takes images by name, see `INPUTS`.
+        note: remark for readers of the score.
         choices: further arguments of the function.
     """
     return Definition(function, choices, note)
@@ -114,7 +114,7 @@ METRICS: dict[str, Metric] = {
     "Spurious": Metric("spurious brightness, gray levels", "lower", ranked=False),
     "Retention": Metric("target retention, up to 1", ranked=False),
 }
-IDENTITY = "Identity"  # of fusers, see `identity_error`: explained as the metrics are, but none of a result
+IDENTITY = "Identity"  # scores a fuser, not an image, see `identity_error`; `explain` knows it
 AGAINST_TRUTH = ("PSNR_GT", "SSIM_GT")
 
 _TWELVE = {
@@ -139,7 +139,7 @@ _TWELVE = {
         sample_covariance=True,
     ),
 }
-_FURTHER = {  # of metrics on which there is one definition in use, or ours
+_FURTHER = {  # metrics with one definition in use, or with one of this project
     "EI": choose(gradients.edge_intensity),
     "NMI": choose(information.normalized_mutual_information),
     "CE": choose(information.cross_entropy),
@@ -172,14 +172,14 @@ _BENCHMARK = {
     **{name: {**_TWELVE, **_FURTHER}[name] for name in _AGREED},
     "AG": choose(gradients.average_gradient, "sum divided by (H - 1)(W - 1)", all_pixels=False),
     "SF": choose(gradients.spatial_frequency, "sums divided by H W", all_pixels=True),
-    "PSNR": choose(intensity.peak_signal_to_root_error, "from the RMSE that is none: some 40 dB above the usual"),
+    "PSNR": choose(intensity.peak_signal_to_root_error, "from RMSE as defined there: some 40 dB above the usual"),
     "SD": choose(intensity.standard_deviation, "called variance in VIFB"),
     "CE": choose(information.cross_entropy, "a divergence that may be negative"),
 }
 
 CONVENTIONS: dict[str, Convention] = {
     "adasffuse": Convention(
-        "AdaSFFuse's evaluator for EN, SD, SF, AG, MI, MSE, PSNR, CC, SCD, VIFF, Qabf, SSIM; what it lacks is added",
+        "AdaSFFuse's evaluator for EN, SD, SF, AG, MI, MSE, PSNR, CC, SCD, VIFF, Qabf, SSIM; other metrics are added",
         {**_TWELVE, **_FURTHER},
     ),
     "vifb": Convention(
@@ -286,12 +286,12 @@ def definitions(metrics: Sequence[str], convention: str) -> dict[str, Definition
 
 
 def scores_beside(task: str, convention: str = "adasffuse", reference: bool = False, boxes: bool = False) -> list[str]:
-    """What is printed beside the default metrics and takes no part in the mean rank.
+    """Metrics that are printed beside the default ones and do not count in the mean rank.
 
     Args:
-        task: id of the task, or "" where it is unknown; 'mef' adds MEF_SSIM.
-        convention: name out of `CONVENTIONS`; what it does not define is left out, but for what was asked for.
-        reference, boxes: whether true images and boxes were asked for.
+        task: id of the task, or "" if unknown; 'mef' adds MEF_SSIM.
+        convention: name out of `CONVENTIONS`; metrics that it does not define are left out, except Retention.
+        reference, boxes: whether true images and boxes were given.
     Returns:
         Names out of `METRICS`.
     """
@@ -302,12 +302,12 @@ def scores_beside(task: str, convention: str = "adasffuse", reference: bool = Fa
 
 
 def find_metric(name: str) -> str:
-    """The metric of a name in any mix of capitals, spaces around it or not; an unknown name comes back as it is.
+    """The metric of a name, ignoring case and surrounding spaces.
 
     Args:
-        name: as a person writes it.
+        name: as a user writes it.
     Returns:
-        A key of `METRICS`, `IDENTITY`, or `name`.
+        A key of `METRICS`, `IDENTITY`, or `name` itself if unknown.
     """
     for metric in (*METRICS, IDENTITY):
         if metric.lower() == name.strip().lower():
@@ -316,7 +316,7 @@ def find_metric(name: str) -> str:
 
 
 def explain(metric: str) -> str:
-    """Definition and source of a metric, and what each convention means by it.
+    """Definition and source of a metric, and its parameters in each convention.
 
     Args:
         metric: name out of `METRICS`, or `IDENTITY`.
@@ -326,7 +326,7 @@ def explain(metric: str) -> str:
         ValueError: unknown metric.
     """
     if metric == IDENTITY:
-        where = "Of a fuser, in no convention; printed by the fusion scripts and by scripts/score_weights.py."
+        where = "Scores a fuser and is in no convention; printed by the fusion scripts and scripts/score_weights.py."
         return f"{IDENTITY}: identity error; lower is better\n\n{cleandoc(identity_error.__doc__ or '')}\n\n{where}"
     if metric not in METRICS:
         raise ValueError(f"unknown metric {metric!r}{_suggestion(metric)}")
@@ -354,7 +354,6 @@ def _plain(value: object) -> str:
 
 
 def _suggestion(name: str) -> str:
-    near = get_close_matches(name.lower(), [known.lower() for known in METRICS], n=1)
-    return (
-        "".join(f"; did you mean {m!r}?" for m in METRICS if m.lower() in near) or f"; there are {', '.join(METRICS)}"
-    )
+    known = {metric.lower(): metric for metric in METRICS}
+    near = get_close_matches(name.lower(), known, n=1)
+    return f"; did you mean {known[near[0]]!r}?" if near else f"; there are {', '.join(METRICS)}"

@@ -31,8 +31,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Score one fused image of two sources a and b.
 
-    All images are first reduced to Y of BT.601, rounded to 0..255, as a saved 8-bit file holds it.  The metrics of the
-    field are defined for two sources; a result of a longer stack can be scored against any two of its images.
+    All images are first converted to Y of BT.601, rounded to 0..255 as in an 8-bit file.  Fusion metrics are defined
+    for two sources; a result of a longer stack can be scored against any two of its images.
 
     Args:
         a, b, fused: arrays or tensors of one height and width, gray (H, W) or RGB (H, W, 3), uint8, uint16 or float;
@@ -41,12 +41,12 @@ def evaluate(
         convention: name out of `CONVENTIONS`.
         data_range: value of full white in float images, e.g. 1.0; required for them.
         reference: the true all-in-focus (or otherwise ideal) image, for metrics that compare with it.
-        per_channel: score red, green and blue of a coloured `fused` instead of Y and take the mean, as VIFB does.
-        boxes: around the objects of the scene, for Retention; empty where it has none.
-        classes: of the boxes that are targets, in any mix of capitals; ('all',): every box.
+        per_channel: for a coloured `fused`, the mean of the scores of red, green and blue instead of Y, as in VIFB.
+        boxes: boxes around the objects of the scene, for Retention; empty if there are none.
+        classes: class names of the target boxes, case ignored; ('all',): every box.
     Returns:
-        name to score in the order asked for; NaN, with one `MetricWarning`, where a metric is undefined, for example
-        on flat images or on ones smaller than its window.
+        name to score in the order asked for; NaN, with one `MetricWarning`, if a metric is undefined, for example on
+        flat images or on ones smaller than its window.
     Raises:
         ValueError: unknown metric or convention, a metric that needs a reference or boxes without them, a box beyond
             the image, shapes that differ, NaN pixels, floats outside the stated range, more than two sources.
@@ -58,22 +58,22 @@ def evaluate(
         )
     options = {"metrics": metrics, "convention": convention, "data_range": data_range, "per_channel": per_channel}
     options |= {"boxes": boxes, "classes": classes}
-    options = check_arguments(evaluate, options)  # the images are looked at below
+    options = check_arguments(evaluate, options)  # not `checked`, which would keep the images alive
     data_range, boxes, classes = options["data_range"], options["boxes"], options["classes"]
     table = definitions(options["metrics"], convention)
     check_given(table, reference is not None, boxes is not None)
     given = {"a": a, "b": b, "fused": fused} | ({} if reference is None else {"reference": reference})
     pixels = {name: to_pixels(image, name, data_range) for name, image in given.items()}
-    del a, b, fused, reference, given  # large images that nobody else holds are freed as soon as possible
+    del a, b, fused, reference, given  # frees large images that nobody else holds
     check_same_size(**pixels)
     height, width, *color = pixels["fused"].values.shape
     channels = (0, 1, 2) if per_channel and color else (None,)  # None: luminance
     scores = dict.fromkeys(table, 0.0)
     with np.errstate(all="ignore"):  # undefined scores are reported once, below
-        for name, definition in table.items():  # before the others: colours are large, and no other metric needs them
-            if _of_colors(definition):
+        for name, definition in table.items():  # first, since no other metric needs the large colour images
+            if _needs_colors(definition):
                 scores[name] = definition.score({f"color_{key}": image.scaled() for key, image in pixels.items()})
-        others = {name: definition for name, definition in table.items() if not _of_colors(definition)}
+        others = {name: definition for name, definition in table.items() if not _needs_colors(definition)}
         for channel in channels if others else ():
             images = _images(pixels, channel, freed=channel == channels[-1])
             images |= {"boxes": boxes, "classes": classes}
@@ -91,13 +91,13 @@ def evaluate(
 
 
 def check_given(table: Mapping[str, Definition], reference: bool, boxes: bool) -> None:
-    """Raise a ValueError naming the metrics of the table that need what is not given.
+    """Raise a ValueError that names the metrics that need a reference or boxes, if these are not given.
 
     Args:
         table: name to definition.
         reference, boxes: whether they are given.
     Raises:
-        ValueError: a metric of the table compares with a reference or looks at boxes, and there are none.
+        ValueError: a metric of the table needs a reference or boxes, and there are none.
     """
     for given, key, message in (
         (reference, "reference", "compare with a true image: give a reference, or leave them out"),
@@ -108,8 +108,8 @@ def check_given(table: Mapping[str, Definition], reference: bool, boxes: bool) -
             raise ValueError(f"{', '.join(names)} {message}")
 
 
-def _of_colors(definition: Definition) -> bool:
-    """Whether a metric looks at the colours of the images, and at nothing else."""
+def _needs_colors(definition: Definition) -> bool:
+    """Whether a metric takes the images in colour, and nothing else."""
     return all(name.startswith("color_") for name in definition.inputs)
 
 
@@ -117,7 +117,7 @@ def _images(pixels: dict[str, Pixels], channel: int | None, freed: bool) -> dict
     """Rounded Y, or a channel, of every image, by name.
 
     Args:
-        freed: the pixels are taken out of `pixels` one by one; large images are not kept twice.
+        freed: remove each image from `pixels` once it is converted, so that large images are not kept twice.
     """
     images = {}
     for name in list(pixels):

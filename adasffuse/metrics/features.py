@@ -8,19 +8,20 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from adasffuse.metrics.windows import filter_same, fits, strips
 
-_CHUNK = 1024  # windows at once, or a row of them
+_CHUNK = 1024  # windows computed at once, at least one row of them
 
 
 def feature_mutual_information(a: ndarray, b: ndarray, fused: ndarray, feature: str = "pixel") -> float:
     """FMI, mean over 3x3 windows of 2 I(X; F) / (H(X) + H(F)), averaged over X = A, B, of a feature of the images.
 
     Haghighat, Aghagolzadeh and Seyedarabi, Computers and Electrical Engineering 37(5), 2011,
-    10.1016/j.compeleceng.2011.07.012, in its fast form.  0..1, higher is better.  A window's values are taken for
-    probabilities and their joint distribution is guessed from their correlation.  Rewards any F on edge maps, most
-    windows of which are empty and count 1.
+    10.1016/j.compeleceng.2011.07.012, in its fast form.  0..1, higher is better.  The values of a window are treated as
+    probabilities, and their joint distribution is estimated from their correlation.  Rewards any F on edge maps: most
+        of
+    their windows are empty and score 1.
 
     Args:
-        a, b, fused: (H, W); below 3 pixels NaN.
+        a, b, fused: (H, W); NaN below 3 pixels.
         feature: 'pixel', 'gradient' (along rows), 'edge' (thinned Sobel edges), 'dct' or 'wavelet' (Meyer, one level).
     Returns:
         The score.
@@ -52,7 +53,7 @@ def _information(source: ndarray, fused: ndarray) -> float:
 
 
 def _distribution(values: ndarray) -> ndarray:
-    """A window's values stretched to 0..1 (all equal: ones) as probabilities."""
+    """The values of each window as probabilities: stretched to 0..1, ones if all are equal, and normalised."""
     low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
     flat = low == high
     scaled = np.where(flat, 1, (values - low) / np.where(flat, 1, high - low))
@@ -65,7 +66,7 @@ def _entropies(p: ndarray) -> ndarray:
 
 
 def _joint_entropies(p: ndarray, q: ndarray) -> ndarray:
-    """Entropy of the joint distribution with the margins' correlation: a Frechet bound mixed with independence."""
+    """Entropy of a joint distribution with the correlation of p and q: a Frechet bound mixed with independence."""
     centered_p, centered_q = p - p.mean(axis=1, keepdims=True), q - q.mean(axis=1, keepdims=True)
     dot = np.sum(centered_p * centered_q, axis=1)
     norm = np.sqrt(np.sum(centered_p**2, axis=1) * np.sum(centered_q**2, axis=1))
@@ -97,7 +98,7 @@ def _sobel_edges(image: ndarray) -> ndarray:
         for dx, dy in ((1, 0), (0, 1))
     )
     power = gx * gx + gy * gy
-    edges = np.zeros_like(image)  # the outermost pixels are no edges
+    edges = np.zeros_like(image)  # 0 in the outermost pixels
     inner, x, y = power[1:-1, 1:-1], gx[1:-1, 1:-1], gy[1:-1, 1:-1]
     slack = 100 * np.finfo(np.float64).eps
     ridge = (x >= y - slack) & (power[1:-1, :-2] <= inner) & (inner > power[1:-1, 2:])
@@ -111,7 +112,7 @@ def _dct(image: ndarray) -> ndarray:
 
 
 def _wavelet(image: ndarray) -> ndarray:
-    """One level of the Meyer wavelet (61 taps), bands side by side: [low, vertical; horizontal, diagonal]."""
+    """One level of the Meyer wavelet (61 taps), the four bands as one image: [low, vertical; horizontal, diagonal]."""
     low = _meyer_taps()
     high = -low[::-1] * (-1.0) ** np.arange(len(low))
     for axis in (0, 1):

@@ -22,6 +22,7 @@ from adasffuse.images.color import luminance
 from adasffuse.images.image import ImageError
 from adasffuse.images.levels import expanded, is_large, luma_of
 from adasffuse.images.no_data import fill_missing
+from adasffuse.images.notices import notices_of_files
 from adasffuse.images.pairs import Scene, SceneProblem, find_scenes, folder_and_pattern, pattern_for, scene_of_files
 from adasffuse.images.ranges import RangeSpec, is_thermal, resolve_ranges
 from adasffuse.images.read import read_image
@@ -38,24 +39,24 @@ from adasffuse.metrics.workers import (
 )
 from adasffuse.process import release_freed_memory
 
-_WORTH_A_WORKER = 20  # images: starting a process takes about as long as scoring them
-_PROCESS_BYTES = 300 << 20  # of a scoring process
-_BYTES_IN_STRIPS, _BYTES_OF_OTHERS, _BYTES_OF_QP = 60, 120, 260  # per pixel; strips: default metrics and Spurious
-_LARGE = 1 << 22  # pixels from which on freed memory is released before an image is scored
-_SHOWN = 3  # problems of one folder that are spelled out
+_WORTH_A_WORKER = 20  # images per process: starting one takes about as long as scoring them
+_PROCESS_BYTES = 300 << 20  # memory of a scoring process without images
+_BYTES_IN_STRIPS, _BYTES_OF_OTHERS, _BYTES_OF_QP = 60, 120, 260  # per pixel; in strips: default metrics and Spurious
+_LARGE = 1 << 22  # pixels at which freed memory is released before an image is scored
+_SHOWN = 3  # problems of one folder that are listed
 
 
 @checked
 @dataclass(frozen=True)
 class Settings:
-    """What is computed for every image."""
+    """The scores to compute for every image, and how."""
 
     metrics: tuple[str, ...] = DEFAULT_METRICS
     convention: str = "adasffuse"
     per_channel: bool = False
-    cache: Path | None = None  # folder of remembered scores
+    cache: Path | None = None  # folder of the score cache
     beside: tuple[str, ...] = ()  # metrics that are printed and not ranked
-    classes: tuple[str, ...] = PEOPLE  # of the boxes that are targets; ('all',): every box
+    classes: tuple[str, ...] = PEOPLE  # class names of the target boxes; ('all',): every box
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -64,7 +65,7 @@ class Settings:
 
     @property
     def needs_colors(self) -> bool:
-        """Whether anything but luminance is looked at."""
+        """Whether a metric needs the images in colour."""
         inputs = {name for one in definitions(self.names, self.convention).values() for name in one.inputs}
         return self.per_channel or "color_fused" in inputs
 
@@ -85,12 +86,12 @@ class _Job:
 
     @property
     def paths(self) -> dict[str, Path]:
-        """The files to read by the names that metrics know them by."""
+        """The files to read, by the names of the metrics' arguments."""
         paths = {"a": self.scene.paths[0], "b": self.scene.paths[1], "fused": self.fused, "reference": self.reference}
         return {name: path for name, path in paths.items() if path is not None}
 
     def keys(self) -> dict[str, str]:
-        """The name under which the cache knows each metric; boxes belong to it where the metric looks at them."""
+        """Key of each metric in the cache entry; it includes the boxes if the metric takes them."""
         keys = {}
         for metric, definition in definitions(self.settings.names, self.settings.convention).items():
             keys[metric] = f"{self.settings.convention}/{metric}"
@@ -103,13 +104,13 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Result:
-    """What became of a job."""
+    """Result of a job: scores, or the reason why there are none."""
 
     size: tuple[int, int] = (0, 0)  # height, width
     scores: Mapping[str, float] | None = None
     failure: str = ""  # why there are no scores
-    notices: tuple[str, ...] = ()  # what a user should know about the files
-    cache_trouble: str = ""  # why the scores could not be remembered
+    notices: tuple[tuple[Path, str], ...] = ()  # file and what a user should know about it
+    cache_trouble: str = ""  # why the scores could not be cached
 
 
 @checked
@@ -128,31 +129,31 @@ def score_folders(
     boxes: str | Path | None = None,
     thermal: tuple[bool, ...] | None = None,
 ) -> ScoreTable:
-    """Score folders of fused images, whose files are called as the scenes of the sources.
+    """Score folders of fused images, whose files are named like the scenes of the sources.
 
-    What cannot be scored (a missing, damaged or differently sized image, a folder that does not exist) is listed in the
-    table's `unscored`, and everything else is scored.
+    Images that cannot be scored (missing, damaged, of another size, in a missing folder) are listed in the table's
+    `unscored`, and all others are scored.
 
     Args:
         source_a, source_b: folders of the sources, or the files of one scene.
-        fused: method name to folder, to a folder and a pattern of its files ('results/*_fused.png', where * stands for
-            the name of the scene), or of one scene to file.
-        baselines: names out of `BASELINES`, fused here and now.
+        fused: method name to folder; to folder and file pattern ('results/*_fused.png', * being the name of the scene);
+            or, for one scene, to a file.
+        baselines: names out of `BASELINES`, which are fused here.
         reference: folder of true images, or the file of one scene, for metrics that compare with them.
         settings: metrics, convention and cache.
-        workers: processes; None: all cores, or fewer where there is little to do.  The scores do not depend on it.
-        progress: show a progress bar where standard error is a terminal.
-        ranges: for A and for B which values are black and white in files of more than 8 bits, as
-            `adasffuse.images.ranges.parse_range` returns it.
-        no_data: for A and for B a value, in the files' units, that means "no data".  Where one source holds no data
-            it counts as equal to the other one.
-        patterns: how the files of A and of B are called, see `adasffuse.images.pairs.find_scenes`.
-        boxes: folder of Pascal VOC files, `STEM.xml`, for metrics that look at targets.
-        thermal: for A and for B whether it is read as thermal, as `Task.thermal`; None where the task is not known:
-            only FLIR's radiometric JPEG as A.
+        workers: processes; None: all cores, or fewer for few images.  The scores do not depend on it.
+        progress: show a progress bar if standard error is a terminal.
+        ranges: for A and for B, the values of black and white in files of more than 8 bits, as
+            `adasffuse.images.ranges.parse_range` returns them.
+        no_data: for A and for B, the value, in the files' units, that means "no data".  A source without data counts as
+            equal to the other one there.
+        patterns: name patterns of the files of A and of B, see `adasffuse.images.pairs.find_scenes`.
+        boxes: folder of Pascal VOC files, `STEM.xml`, for metrics of targets.
+        thermal: for A and for B, whether it is read as thermal, as `Task.thermal`; None if the task is unknown: only
+            FLIR's radiometric JPEG as A.
     Raises:
-        ImageError: a source folder or that of the references is missing or holds no image, or no two sources match; the
-            folder of the boxes is missing or holds those of no scene, or one of its files is malformed.
+        ImageError: a folder of sources or references is missing or holds no image, or no two sources match; the folder
+            of boxes is missing, holds no boxes of any scene, or one of its files is malformed.
         ValueError: unknown metric, convention or baseline; a method named twice; nothing to score.
     """
     table = definitions(settings.names, settings.convention)
@@ -193,7 +194,17 @@ def score_folders(
         if window is not None and spec.kind != "fixed":
             notices.append(f"values of source {letter} shown as black and white: {window[0]:g} {window[1]:g}")
     scores = score_pairs(
-        scenes, methods, references, settings, workers, progress, windows, no_data, reasons, annotations, thermal
+        scenes,
+        methods,
+        references,
+        settings,
+        workers,
+        progress,
+        ranges=windows,
+        no_data=no_data,
+        reasons=reasons,
+        annotations=annotations,
+        thermal=thermal,
     )
     scores.notices[:0] = notices
     return scores
@@ -217,11 +228,11 @@ def score_pairs(
 
     Args:
         scenes: as `adasffuse.images.pairs.find_scenes` returns them.
-        methods: by name, in the table's order, the fused image of every stem, or None for the baseline of that name.
-        references: the true image of every stem, for metrics that compare with it.
+        methods: method name to stem to fused image, in the table's order; None for the baseline of that name.
+        references: stem to true image, for metrics that compare with it.
         ranges: (LOW, HIGH) of A and of B, or None.
-        reasons: why a fused image is missing, by method and stem.
-        annotations: the boxes of every stem that has some, for metrics that look at targets.
+        reasons: (method, stem) to the reason why the fused image is missing.
+        annotations: stem to boxes, for metrics of targets.
     Raises:
         ValueError: a scene has more than two sources; metrics compare two with the fused image.
     """
@@ -249,15 +260,16 @@ def score_pairs(
                 annotation = (annotations or {}).get(scene.stem)
                 how = (settings, tuple(ranges), tuple(no_data), thermal)
                 jobs.append(_Job(method, scene, fused, reference, annotation, *how))
-    cache_trouble = ""
+    cache_trouble, told = "", {}
     with contextlib.closing(_run(jobs, workers, progress)) as results:
         for job, result in zip(jobs, results):
             if result.scores is None:
                 table.add_unscored(job.method, job.scene.stem, result.failure)
             else:
                 table.add(job.method, job.scene.stem, result.size, result.scores)
-            table.notices += [notice for notice in result.notices if notice not in table.notices]
+            told |= dict.fromkeys(result.notices)  # a source is read again for every method
             cache_trouble = cache_trouble or result.cache_trouble
+    table.notices += notices_of_files(told)
     if cache_trouble:
         table.notices.append(
             f"the cache {settings.cache} cannot be used ({cache_trouble}): nothing is remembered there"
@@ -270,10 +282,10 @@ def score_pairs(
 def find_references(
     scenes: Sequence[Scene], folder: str | Path | None, known: Set[str] = frozenset()
 ) -> tuple[dict[str, Path] | None, list[str]]:
-    """The true image of every stem that has one, and notices; None without a folder.
+    """Stem to true image (None without a folder), and notices.
 
     Args:
-        folder: of images that are called as the scenes.
+        folder: folder of images named like the scenes.
         known: names that belong to no scene and have been reported.
     Raises:
         ImageError: the folder is missing or holds no image of any scene.
@@ -289,11 +301,11 @@ def find_references(
 def find_annotations(
     scenes: Sequence[Scene], folder: str | Path | None, classes: Sequence[str] = PEOPLE
 ) -> tuple[dict[str, Annotation] | None, list[str]]:
-    """The boxes of every stem that has a file of them, and notices of what is missing; None without a folder.
+    """Stem to boxes (None without a folder), and notices about missing ones.
 
     Args:
-        folder: of Pascal VOC files, `STEM.xml`.
-        classes: of the boxes that are targets.
+        folder: folder of Pascal VOC files, `STEM.xml`.
+        classes: class names of the target boxes.
     Raises:
         ImageError: see `adasffuse.images.boxes.find_boxes`.
     """
@@ -312,10 +324,13 @@ def find_annotations(
 def _matching(
     scenes: Sequence[Scene], folder: str | Path, known: Set[str]
 ) -> tuple[dict[str, Path], dict[str, str], list[str]]:
-    """Stem to file of a folder that should hold one image per scene; stem to reason where it does not; notices.
+    """Match the images of a folder to the scenes.
 
-    Of a single scene the file itself may stand in place of the folder.  `known` are names of source files that form no
-    scene: images of these have been reported.
+    Args:
+        folder: folder, or folder and pattern; the file itself for a single scene.
+        known: names of source files that form no scene and have been reported.
+    Returns:
+        stem to file, stem to the reason why there is none, and notices.
     """
     stems = {scene.stem for scene in scenes}
     folder, pattern = folder_and_pattern(folder)
@@ -330,13 +345,22 @@ def _matching(
     files = {image.stem: image.paths[0] for image in images if image.stem in stems}
     reasons = {problem.name: problem.reason for problem in problems}
     absent = f"{folder} holds no image of it"
-    better = "" if files else pattern_for(sorted(stems), [image.stem for image in images])
-    if better:
-        absent += f" by that name; give {folder / better} to score files that are called like {images[0].paths[0].name}"
+    if images and not files:
+        absent += _called_otherwise(folder, sorted(stems), images)
     lacking = {stem: reasons.get(stem, absent) for stem in stems - files.keys()}
     notices = _notices([problem for problem in problems if problem.name not in lacking])
-    surplus = [f"{image.paths[0]} belongs to no scene" for image in images if image.stem not in stems | known]
+    others = images if files else []  # where nothing matches, the reason says it
+    surplus = [f"{image.paths[0]} belongs to no scene" for image in others if image.stem not in stems | known]
     return files, lacking, notices + ([_some(surplus)] if surplus else [])
+
+
+def _called_otherwise(folder: Path, stems: Sequence[str], images: Sequence[Scene]) -> str:
+    """What to do where no image of a folder is called like a scene."""
+    name = images[0].paths[0].name
+    pattern = pattern_for(stems, [image.stem for image in images])
+    if pattern:
+        return f" by that name; give {folder / pattern} to score files that are called like {name}"
+    return f": its files are called like {name}, not like {stems[0]}; rename them to the names of the sources"
 
 
 def _notices(problems: Sequence[SceneProblem]) -> list[str]:
@@ -344,7 +368,7 @@ def _notices(problems: Sequence[SceneProblem]) -> list[str]:
 
 
 def _some(reasons: Iterable[str]) -> str:
-    """The first few sentences, and how many more there are."""
+    """The first few sentences, and the number of further ones."""
     reasons = list(dict.fromkeys(reasons))
     more = f" (and {len(reasons) - _SHOWN} more)" if len(reasons) > _SHOWN else ""
     return "; ".join(reasons[:_SHOWN]) + more
@@ -365,7 +389,7 @@ def _run(jobs: Sequence[_Job], workers: int | None, progress: bool) -> Iterator[
 
 
 def _affordable(jobs: Sequence[_Job]) -> int:
-    """How many processes the memory is enough for, as far as it and the size of the largest file are known."""
+    """Number of processes that fit into memory, judged by the largest file; all if memory or size are unknown."""
     files = {path for job in jobs for path in job.paths.values()}
     memory = available_memory()
     if memory is None or not files:
@@ -373,7 +397,7 @@ def _affordable(jobs: Sequence[_Job]) -> int:
     try:
         with PIL.Image.open(max(files, key=lambda path: path.stat().st_size)) as image:
             pixels = image.width * image.height
-    except (OSError, ValueError, PIL.Image.DecompressionBombError):  # no file of Pillow's: reading it says more
+    except (OSError, ValueError, PIL.Image.DecompressionBombError):  # reading it later tells what is wrong
         return len(jobs)
     names = set(jobs[0].settings.names)
     each = _BYTES_IN_STRIPS if names <= {*DEFAULT_METRICS, "Spurious"} else _BYTES_OF_OTHERS
@@ -383,7 +407,7 @@ def _affordable(jobs: Sequence[_Job]) -> int:
 
 
 def _score(job: _Job) -> _Result:
-    """Size and scores of one fused image, or why there are none; only what the cache lacks is computed."""
+    """Score one fused image; only scores that the cache lacks are computed."""
     try:
         return _score_or_raise(job)
     except (ValueError, OSError, MemoryError, cv2.error) as error:
@@ -403,11 +427,11 @@ def _score_or_raise(job: _Job) -> _Result:
         images, notices = _read(job, paths)
         known["size"] = images["fused"].shape[:2]
         if images["fused"].size >= _LARGE:
-            release_freed_memory()  # of reading and of the image before
+            release_freed_memory()  # from reading, and from the previous image
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MetricWarning)  # the table counts what is undefined
             scores = evaluate(
-                a=images.pop("a"),  # handed over, not held here
+                a=images.pop("a"),  # so that `evaluate` can free it
                 b=images.pop("b"),
                 fused=images.pop("fused"),
                 reference=images.pop("reference", None),
@@ -419,15 +443,17 @@ def _score_or_raise(job: _Job) -> _Result:
                 classes=settings.classes,
             )
         known["scores"] |= {wanted[metric]: score for metric, score in scores.items()}
-        if entry and not notices:  # what a user should know about a file is found out by reading it
+        if entry and not notices:  # notices come from reading the files, so these must be read again
             cache_trouble = remember(entry, known)
     scores = {metric: known["scores"][key] for metric, key in wanted.items()}
     return _Result(tuple(known["size"]), scores, notices=notices, cache_trouble=cache_trouble)
 
 
-def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Pixels, float32 in [0, 1], by name, the baseline among them, and notices; luminance where that is all it takes.
+def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], tuple[tuple[Path, str], ...]]:
+    """Read the images of a job, and fuse them if its method is a baseline.
 
+    Returns:
+        name to pixels, float32 in [0, 1], reduced to luminance if no metric needs colour; and notices.
     Raises:
         ImageError: a file cannot be read, heights and widths differ, or the boxes are those of another image.
     """
@@ -436,18 +462,18 @@ def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], 
     for name, path in paths.items():
         thermal = name in "ab" and is_thermal("ab".index(name), path, job.thermal)
         file = read_image(path, windows.get(name), no_data.get(name), thermal, levels=True)
-        notices += file.notices
+        notices += tuple((path, notice.removeprefix(f"{path}: ")) for notice in file.notices)
         images[name] = file.pixels
         _check_size(images, paths, name)
         if name in "ab":
             valids.append(file.valid)
-        del file  # a colour image is freed once its luminance is there
+        del file  # frees the colour image once its luminance is computed
         if name == "b" and any(valid is not None for valid in valids):
             images["a"], images["b"] = fill_missing((expanded(images["a"]), expanded(images["b"])), valids)[0]
         if name != "a" and not job.settings.needs_colors:
             images = {name: luma_of(image) for name, image in images.items()}
         if is_large(images[name].shape):
-            release_freed_memory()  # of decoding, and of the image before
+            release_freed_memory()  # from decoding, and from the previous image
     if job.settings.needs_colors:
         images = {name: expanded(image) for name, image in images.items()}
     if job.annotation:
@@ -466,7 +492,7 @@ def _check_size(images: Mapping[str, np.ndarray], paths: Mapping[str, Path], nam
 
 
 def _check_regular(path: Path) -> None:
-    """A pipe would wait forever, a device never end."""
+    """Refuse pipes and devices, reading which might never end."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -476,7 +502,7 @@ def _check_regular(path: Path) -> None:
 
 
 def _cache_entry(job: _Job, paths: Mapping[str, Path]) -> Path:
-    """The file that remembers the scores of these very images under this very code."""
+    """The cache file of exactly these images under exactly this code."""
     digest = hashlib.sha256(_code_digest().encode())
     baseline = job.method if job.fused is None else ""
     choices = f"{baseline}/{job.settings.per_channel}/{job.ranges}/{job.no_data}/{job.thermal}/{list(paths)}"
@@ -493,7 +519,7 @@ def _cache_entry(job: _Job, paths: Mapping[str, Path]) -> Path:
 
 @functools.cache
 def _code_digest() -> str:
-    """Hash of everything that decides on a score: our source files and the versions of the libraries."""
+    """Hash of everything that a score depends on: our source files and the versions of the libraries."""
     digest = hashlib.sha256(" ".join([np.__version__, scipy.__version__, cv2.__version__]).encode())
     package = Path(__file__).resolve().parents[1]
     modules = [package / "classical" / "baselines.py", *(package / "images").glob("*.py")]

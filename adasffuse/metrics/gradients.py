@@ -67,23 +67,22 @@ def edge_intensity(fused: ndarray) -> float:
     Returns:
         The score.
     """
-    total = sum(float(_strength(*_sobel_rows(fused, rows, cv2.BORDER_REPLICATE)).sum()) for rows in strips(len(fused)))
+    total = sum(float(_strength(*sobel_rows(fused, rows, cv2.BORDER_REPLICATE)).sum()) for rows in strips(len(fused)))
     return total / fused.size
 
 
 def edge_preservation(a: ndarray, b: ndarray, fused: ndarray, equal_as_published: bool = True) -> float:
     """Qabf, how much of the sources' Sobel edges survives in strength and orientation.
 
-    Xydeas and Petrovic, Electronics Letters 36(4), 2000, 10.1049/el:20000267:
-    Q = sum (Q_AF g_A + Q_BF g_B) / sum (g_A + g_B), Q_XF = S(G; 0.9994, -15, 0.5) S(A; 0.9879, -22, 0.8) with
-    S(x; t, k, d) = t / (1 + exp(k (x - d))), G = smaller / larger strength, A = 1 - |angle_X - angle_F| / (pi / 2).
-    0..0.975, higher is better.  Edges of both sources at one place compete, so that no F reaches the best value; strong
-    edges rule.
+    Xydeas and Petrovic, Electronics Letters 36(4), 2000, 10.1049/el:20000267: Q = sum (Q_AF g_A + Q_BF g_B) / sum (g_A
+    + g_B), Q_XF = S(G; 0.9994, -15, 0.5) S(A; 0.9879, -22, 0.8) with S(x; t, k, d) = t / (1 + exp(k (x - d))), G =
+    smaller / larger strength, A = 1 - |angle_X - angle_F| / (pi / 2). 0..0.975, higher is better.  Edges of both
+    sources at one place compete, so no F reaches the best value; strong edges dominate.
 
     Args:
         a, b, fused: (H, W); flat sources score NaN.
-        equal_as_published: where both strengths are equal, take that strength for G, as the MATLAB code in circulation
-            does; else 1, as the equation says.
+        equal_as_published: for equal strengths, let G be that strength, as in the published MATLAB code; else 1, as in
+            the equation.
     Returns:
         The score.
     """
@@ -114,7 +113,7 @@ def fusion_artifacts(a: ndarray, b: ndarray, fused: ndarray) -> float:
     for rows in strips(len(fused)):
         strengths, angles = [], []
         for image in (a, b, fused):
-            gx, gy = (g / 8 for g in _sobel_rows(image, rows, cv2.BORDER_REFLECT_101))
+            gx, gy = (g / 8 for g in sobel_rows(image, rows, cv2.BORDER_REFLECT_101))
             strengths.append(_strength(gx, gy))
             angles.append(np.arctan2(gx, gy))
         *sources, strength_f = strengths
@@ -141,14 +140,19 @@ def _fold(angle: ndarray) -> ndarray:
     return angle - np.pi * np.sign(angle) * (np.abs(angle) > np.pi / 2)
 
 
-def _sobel(image: ndarray, border: int) -> tuple[ndarray, ndarray]:
-    """Sobel differences (to the right, downwards)."""
-    return filter_same(image, _STEP, _SMOOTH, border), filter_same(image, _SMOOTH, _STEP, border)
+def sobel_rows(image: ndarray, rows: slice, border: int) -> tuple[ndarray, ndarray]:
+    """Sobel differences to the right and downwards in some rows.
 
-
-def _sobel_rows(image: ndarray, rows: slice, border: int) -> list[ndarray]:
-    """Some rows of `_sobel`."""
-    return [g[1:-1, 1:-1] for g in _sobel(with_border(image, rows, border), border)]
+    Args:
+        image: (H, W) float64.
+        rows: a slice within 0..H.
+        border: one of OpenCV's BORDER constants.
+    Returns:
+        Two arrays (rows, W).
+    """
+    part = with_border(image, rows, border)
+    gx, gy = filter_same(part, _STEP, _SMOOTH, border), filter_same(part, _SMOOTH, _STEP, border)
+    return gx[1:-1, 1:-1], gy[1:-1, 1:-1]
 
 
 def _strength(gx: ndarray, gy: ndarray) -> ndarray:
@@ -157,9 +161,9 @@ def _strength(gx: ndarray, gy: ndarray) -> ndarray:
 
 def _polar(image: ndarray, rows: slice) -> tuple[ndarray, ndarray]:
     """Sobel strength in some rows, zeros around the image, and angle of the line, -pi/2..pi/2, -pi/2 where gx is 0."""
-    gx, gy = _sobel_rows(image, rows, cv2.BORDER_CONSTANT)
+    gx, gy = sobel_rows(image, rows, cv2.BORDER_CONSTANT)
     with np.errstate(divide="ignore", invalid="ignore"):
-        # the sign of gy matters: beside an upright line's -pi/2 one turn is short, the other long
+        # signed: an almost upright edge differs from -pi/2 by nearly 0 or by nearly pi, depending on its sign
         angle = gy / gx
     np.arctan(angle, out=angle)
     np.copyto(angle, -np.pi / 2, where=gx == 0)
@@ -171,7 +175,7 @@ def _polar(image: ndarray, rows: slice) -> tuple[ndarray, ndarray]:
 def _preserved(
     strength: ndarray, angle: ndarray, strength_f: ndarray, angle_f: ndarray, equal_as_published: bool
 ) -> ndarray:
-    """Strength times both sigmoids of every pixel, of relative strength and of relative angle, without their maxima."""
+    """Strength times the sigmoids of relative strength and relative angle, without the factors 0.9994 and 0.9879."""
     relative = np.minimum(strength, strength_f)
     with np.errstate(invalid="ignore"):
         relative /= np.maximum(strength, strength_f)
@@ -179,7 +183,7 @@ def _preserved(
     turn = np.abs(angle - angle_f)
     turn *= 2 / np.pi
     below = _one_plus_exp(relative, -15, 0.5)
-    below *= _one_plus_exp(turn, 22, 1 - 0.8)  # of the turn, which is 1 - relative angle
+    below *= _one_plus_exp(turn, 22, 1 - 0.8)  # turn = 1 - relative angle
     return np.divide(strength, below, out=below)
 
 

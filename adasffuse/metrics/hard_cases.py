@@ -1,7 +1,7 @@
-"""Scores of the cases in `adasffuse.scenes`: what the pixel maximum and the paper's recipe get wrong.
+"""Scores of the rendered cases of `adasffuse.scenes`, which the pixel maximum and the paper's recipe fuse wrongly.
 
-Images are luminance (H, W), all of one case on one scale, 0..255 or 0..1; masks are bool (H, W).  Every score lies in
-[0, 1], and is NaN where the case has nothing to measure.
+Images are luminance (H, W), all images of a case on one scale, 0..255 or 0..1; masks are bool (H, W).  Every score lies
+in [0, 1], and is NaN if the case has nothing to measure.
 """
 
 from collections.abc import Mapping
@@ -17,22 +17,22 @@ from adasffuse.scenes.street import NightCase
 
 HARD_CASE_SCORES = ("recovery", "fog", "targets", "detail")
 _WINDOW = 7
-_VISIBLE = 2 / 255  # local contrast, as a share of full white, below which a source shows no structure
-_RING = 7  # pixels around a target, beyond a gap, that it is compared with
-_GAP = 2  # pixels: blur of a target's border belongs to neither
+_VISIBLE = 2 / 255  # least local contrast of visible structure, as a share of full white
+_RING = 7  # pixels: width of the ring around a target that it is compared with
+_GAP = 2  # pixels between target and ring, where the target's border is blurred
 
 
 def structure_kept(source: ndarray, fused: ndarray, mask: ndarray, data_range: float = 255.0) -> float:
-    """How much of a source's local structure the fused image holds, with the right sign.
+    """Share of a source's local structure that the fused image holds, with the right sign.
 
-    The mean, over 7x7 windows wholly inside the mask, of the slope cov(S, F) / var(S) clipped to [0, 1], weighted by
-    the standard deviation of S.  The source itself scores 1, a flat image or the source's negative 0, and
-    w S + (1 - w) flat scores w.  Higher is better.  Unpunished: structure added from elsewhere, a wrong brightness and
-    contrast above the source's.  Noise scores a little above 0, since negative slopes count as 0.
+    The mean, over 7x7 windows inside the mask, of the slope cov(S, F) / var(S) clipped to [0, 1], weighted by the
+    standard deviation of S.  The source itself scores 1, a flat image or the source's negative 0, and w S + (1 - w)
+    flat scores w.  Higher is better.  Not punished: structure from elsewhere, wrong brightness, and contrast above the
+    source's.  Noise scores a little above 0, since negative slopes count as 0.
 
     Args:
         source, fused: luminance (H, W).
-        mask: where.
+        mask: pixels that are scored.
         data_range: value of full white; windows in which S varies by less than 2/255 of it do not count.
     Returns:
         NaN where no window lies inside the mask or S is flat there.
@@ -51,10 +51,10 @@ def structure_kept(source: ndarray, fused: ndarray, mask: ndarray, data_range: f
 
 
 def glare_recovery(infrared: ndarray, fused: ndarray, saturated: ndarray, data_range: float = 255.0) -> float:
-    """Recovery, the infrared image's structure that shows where glare has clipped the visible one.
+    """Recovery, the infrared structure that the result shows where glare has clipped the visible image.
 
-    `structure_kept` of the infrared image inside `saturated`: 1 for the infrared image, 0 for the visible one and
-    for the pixel maximum, 0.5 for the average.  Higher is better.  Rewards copying the infrared image.
+    `structure_kept` of the infrared image inside `saturated`: 1 for the infrared image, 0 for the visible image and the
+    pixel maximum, 0.5 for the average.  Higher is better.  Rewards copying the infrared image.
 
     Args:
         infrared, fused: luminance (H, W).
@@ -67,11 +67,11 @@ def glare_recovery(infrared: ndarray, fused: ndarray, saturated: ndarray, data_r
 
 
 def fog(infrared: ndarray, visible: ndarray, fused: ndarray, dark: ndarray) -> float:
-    """Fog, how far dark background is lifted: (mean F - mean V) / (mean I - mean V) over `dark`, clipped to [0, 1].
+    """Fog, brightening of dark background: (mean F - mean V) / (mean I - mean V) over `dark`, clipped to [0, 1].
 
-    0 for the visible image (as dark as night is) and for anything darker, 1 for the infrared image and the pixel
-    maximum, 0.5 for the average.  Lower is better.  Rewards darkness, also where the infrared background holds
-    something worth seeing: only the mean level counts.
+    0 for the visible image and anything darker, 1 for the infrared image and the pixel maximum, 0.5 for the average.
+    Lower is better.  Only the mean level counts, so darkness is rewarded even where the infrared background shows
+    something.
 
     Args:
         infrared, visible, fused: luminance (H, W), on one scale.
@@ -86,12 +86,12 @@ def fog(infrared: ndarray, visible: ndarray, fused: ndarray, dark: ndarray) -> f
 
 
 def target_contrast(infrared: ndarray, fused: ndarray, targets: ndarray) -> float:
-    """Targets, contrast of hot targets to their surroundings, as a share of the infrared image's, at most 1.
+    """Targets, contrast of hot targets to their surroundings as a share of the infrared contrast, at most 1.
 
-    Of every connected target, mean inside minus mean over a ring of 7 pixels that starts 2 pixels off and leaves out
-    other targets; fused over infrared, clipped to [0, 1]; the mean over targets, weighted by the root of their area.
-    1 for the infrared image, 0 where targets are as dark as their surroundings or darker.  Higher is better.
-    Rewards a bright silhouette without any detail in it, and a halo around it if that is dark.
+    The contrast of a connected target is its mean minus the mean over a ring of 7 pixels, 2 pixels off, without other
+    targets.  The score is fused over infrared contrast, clipped to [0, 1], averaged over targets with the square root
+    of their area as weight.  1 for the infrared image, 0 if targets are as dark as their surroundings or darker.
+    Higher is better.  Rewards a bright silhouette without detail, and a dark halo around it.
 
     Args:
         infrared, fused: luminance (H, W), on one scale.
@@ -118,10 +118,10 @@ def target_contrast(infrared: ndarray, fused: ndarray, targets: ndarray) -> floa
 
 
 def lit_detail(visible: ndarray, fused: ndarray, detail: ndarray, data_range: float = 255.0) -> float:
-    """Detail, the visible image's structure that shows where it alone has any: lettering, windows, lane marks.
+    """Detail, the visible structure that the result shows where only the visible image has any, such as lettering.
 
-    `structure_kept` of the visible image inside `detail`: 1 for the visible image, near 0 for the infrared one,
-    0.5 or little more for the average.  Higher is better.  Rewards copying the visible image.
+    `structure_kept` of the visible image inside `detail`: 1 for the visible image, near 0 for the infrared image, 0.5
+    or a little more for the average.  Higher is better.  Rewards copying the visible image.
 
     Args:
         visible, fused: luminance (H, W).
@@ -139,7 +139,7 @@ def score_hard_case(case: GlareCase | NightCase, fused: ndarray, data_range: flo
     The sources are scaled to `data_range` and their luminance rounded to 8 bits, as a fuser's file would hold them.
 
     Args:
-        case: what `adasffuse.scenes` makes, images in [0, 1].
+        case: a case of `adasffuse.scenes`, images in [0, 1].
         fused: luminance (H, W) in 0..data_range.
         data_range: value of full white in `fused`.
     Raises:
@@ -160,9 +160,9 @@ def score_hard_case(case: GlareCase | NightCase, fused: ndarray, data_range: flo
 def hard_case_total(scores: Mapping[str, float]) -> float:
     """The mean of recovery, 1 - fog, targets and detail: 1 is best, 0 worst, NaN if one of them is.
 
-    Either source alone scores about 0.5, the average of both about 0.5.  What it rewards wrongly: pasting the sources
-    together along hard borders scores 1, seams and all; colour, noise, halos and flicker do not count; neither does
-    infrared structure outside glare and targets.  It says nothing about ordinary images: read it beside the metrics.
+    Either source alone, and the average of both, score about 0.5.  Blind to seams (sources pasted together along hard
+    borders score 1), colour, noise, halos, flicker, and infrared structure outside glare and targets.  It says nothing
+    about ordinary images: read it beside the metrics.
 
     Args:
         scores: the four of `HARD_CASE_SCORES`.

@@ -5,7 +5,7 @@ from numpy import ndarray
 
 from adasffuse.metrics.windows import strips
 
-_PIXELS = 2**20  # counted at once
+_PIXELS = 2**20  # pixels counted at once
 
 
 def gray_histogram(image: ndarray) -> ndarray:
@@ -21,7 +21,8 @@ def gray_histogram(image: ndarray) -> ndarray:
 
 
 def stretch(image: ndarray, divided_first: bool = False) -> ndarray:
-    """Lowest value to 0, highest to 255, halves rounded up; an all-zero image stays, another flat one becomes NaN.
+    """Stretch to 0..255 and round, halves up; an all-zero image is unchanged, another flat image becomes NaN.
+
     Args:
         image: (H, W).
         divided_first: work on image / 255, which moves some exact halves.
@@ -32,7 +33,7 @@ def stretch(image: ndarray, divided_first: bool = False) -> ndarray:
     low, high = image.min(), image.max()
     if low == high:
         return image if low == 0 else np.full_like(image, np.nan)
-    scaled = image - low  # large images: one step after the other, in place
+    scaled = image - low  # in place from here on, for large images
     scaled /= high - low
     scaled *= 255
     whole = np.floor(scaled)
@@ -49,7 +50,7 @@ def value_codes(image: ndarray) -> tuple[ndarray, int]:
     Returns:
         Integer codes (H * W,) and how many different ones there may be.
     """
-    with np.errstate(invalid="ignore"):  # what does not fit is found by comparing
+    with np.errstate(invalid="ignore"):  # the comparison below finds values that do not fit
         whole = image.astype(np.uint8)
     if np.array_equal(whole, image):
         return whole.ravel(), 256

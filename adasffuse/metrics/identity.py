@@ -1,4 +1,4 @@
-"""What a fuser does where nothing is to be fused."""
+"""Identity error: how a fuser changes an image that is fused with itself."""
 
 from collections.abc import Callable
 
@@ -7,10 +7,10 @@ from numpy import ndarray
 
 
 def identity_error(fuse: Callable[[ndarray, ndarray], ndarray], image: ndarray) -> tuple[float, float]:
-    """Identity, how far an image fused with itself is from itself: a property of a fuser, not of a result.
+    """Identity, difference between an image and its fusion with itself: a property of a fuser, not of a result.
 
     Largest and mean absolute difference, in gray levels, before rounding; 0..255, lower is better.  Definition of this
-    project.  Blind to everything that a fuser does where sources differ: any weighted mean scores 0.
+    project.  Blind to the fusion of sources that differ: any weighted mean scores 0.
 
     Args:
         fuse: takes two luminances (H, W) float in [0, 1] and returns the fused one, as `Fuser.fuse_luminance` and

@@ -29,12 +29,12 @@ def mutual_information(
     """MI, I(A; F) + I(B; F) with I(X; Y) = H(X) + H(Y) - H(X, Y), from histograms of the exact gray values.
 
     Qu, Zhang and Yan, Electronics Letters 38(7), 2002, 10.1049/el:20020212.  At least 0, at most H(A) + H(B) (16 bits),
-    higher is better.  Rewards a copy of one source and any narrow histogram; blind to where pixels lie.
+    higher is better.  Rewards a copy of one source and any narrow histogram; blind to the position of pixels.
 
     Args:
         a, b, fused: (H, W).
-        base: of the logarithm; e gives nats, 2 bits.
-        saturated_bin: let gray 254 and 255 share one bin of the joint histogram only, as `uint8 + 1` does in MATLAB.
+        base: base of the logarithm; e gives nats, 2 bits.
+        saturated_bin: gray 254 and 255 share one bin of the joint histogram only, as with `uint8 + 1` in MATLAB.
             Images must then be whole numbers in 0..255.
     Returns:
         The score.
@@ -67,8 +67,8 @@ def cross_entropy(a: ndarray, b: ndarray, fused: ndarray) -> float:
     """CE, mean over A and B of sum p log2(p / q), p a source's and q the fused histogram, where both are above 0.
 
     Bulanon, Burks and Alchanatis, Biosystems Engineering 103(1), 2009, 10.1016/j.biosystemseng.2009.02.009.  Lower is
-    better.  Rather a Kullback-Leibler divergence, and one that forgets levels which F lacks: F may score below 0 by
-    dropping levels.  Blind to where pixels lie.
+    better.  In fact a Kullback-Leibler divergence without the levels that F lacks, so F may score below 0 by dropping
+    levels.  Blind to the position of pixels.
 
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.
@@ -108,7 +108,6 @@ def tsallis_information(
     a: ndarray,
     b: ndarray,
     fused: ndarray,
-    order: float = 1.85,
     stretched: bool = False,
     transposed_margins: bool = False,
 ) -> float:
@@ -119,25 +118,24 @@ def tsallis_information(
 
     Args:
         a, b, fused: (H, W).
-        order: q.
         stretched: stretch each image to 0..255 first.
-        transposed_margins: divide by p(y) p(x) at (x, y) instead of p(x) p(y), as the MATLAB code in circulation does;
-            what is then measured is no information.
+        transposed_margins: use the transposed product of the margins, as in the published MATLAB code; the result is no
+            information.
     Returns:
         The score.
     """
     if stretched:
         a, b, fused = stretch(a), stretch(b), stretch(fused)
-        if any(np.isnan(image).any() for image in (a, b, fused)):  # flat ones cannot be stretched
+        if any(np.isnan(image).any() for image in (a, b, fused)):  # flat images cannot be stretched
             return _NAN
     codes = value_codes(fused)
-    total = 0.0
+    q, total = 1.85, 0.0
     for source in (a, b):
         joint = joint_histogram(value_codes(source), codes)
         rows, columns = joint.sum(axis=1), joint.sum(axis=0)
         outer = np.outer(columns, rows) if transposed_margins else np.outer(rows, columns)
         some = (outer > 0) & (joint > 0)
-        total += (1 - float(np.sum(joint[some] ** order / outer[some] ** (order - 1)))) / (1 - order)
+        total += (1 - float(np.sum(joint[some] ** q / outer[some] ** (q - 1)))) / (1 - q)
     return total
 
 

@@ -12,7 +12,7 @@ from adasffuse.metrics.windows import strips
 def standard_deviation(fused: ndarray) -> float:
     """SD, population standard deviation of F in gray levels, 0..127.5; higher is better (contrast).
 
-    Rewards noise and contrast stretching, which no source asked for.
+    Rewards noise and stretched contrast.
 
     Args:
         fused: (H, W) float64 luminance on 0..255.
@@ -29,7 +29,7 @@ def mean_squared_error(a: ndarray, b: ndarray, fused: ndarray, full_scale: float
 
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.
-        full_scale: what pixels are divided by first.
+        full_scale: divisor of the pixels.
     Returns:
         The score.
     """
@@ -37,7 +37,7 @@ def mean_squared_error(a: ndarray, b: ndarray, fused: ndarray, full_scale: float
 
 
 def root_mean_squared_error(a: ndarray, b: ndarray, fused: ndarray) -> float:
-    """RMSE, mean over A and B of sqrt(sum (X - F)^2) / (H W); no root mean square in spite of its name.
+    """RMSE, mean over A and B of sqrt(sum (X - F)^2) / (H W); despite its name not a root mean square.
 
     Lower is better.  Shrinks with the number of pixels: comparable only at one size.  Rewards the plain average.
 
@@ -52,20 +52,20 @@ def root_mean_squared_error(a: ndarray, b: ndarray, fused: ndarray) -> float:
 def peak_signal_to_noise(a: ndarray, b: ndarray, fused: ndarray, peak: float | None = None) -> float:
     """PSNR, 10 log10(peak^2 / MSE) in dB, MSE being the mean over both sources; peak None is the maximum of F.
 
-    Higher is better; inf when F equals both sources, -inf for a black F with peak None, NaN when all are black then.
-    Rewards the plain average of the sources; a peak taken from F rewards one bright pixel.
+    Higher is better; inf if F equals both sources.  With peak None a black F scores -inf, NaN if the sources are black,
+    too.  Rewards the plain average of the sources; a peak taken from F rewards one bright pixel.
 
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.
         peak: gray level; None: the maximum of F.
     Returns:
-        The score in dB, see above for infinite ones.
+        The score in dB.
     """
     return _decibel(float(fused.max()) if peak is None else peak, mean_squared_error(a, b, fused))
 
 
 def peak_signal_to_root_error(a: ndarray, b: ndarray, fused: ndarray) -> float:
-    """PSNR of VIFB and MEFB, 10 log10(255^2 / RMSE), RMSE as `root_mean_squared_error` has it.
+    """PSNR of VIFB and MEFB, 10 log10(255^2 / RMSE) with `root_mean_squared_error`.
 
     Some 40 dB above the usual value and growing with the number of pixels.  Higher is better; inf without errors.
     Rewards the plain average, and large images.
@@ -133,7 +133,7 @@ def _decibel(peak: float, error: float) -> float:
 
 
 def _centered_strips(*images: ndarray) -> Iterator[list[ndarray]]:
-    """The images less their means, some rows of each at a time."""
+    """The images minus their means, strip by strip, flattened."""
     means = [image.mean() for image in images]
     for rows in strips(len(images[0])):
         yield [(image[rows] - mean).ravel() for image, mean in zip(images, means)]
@@ -151,5 +151,5 @@ def _pearson(xy: float, xx: float, yy: float) -> float:
 
 
 def _dot(x: ndarray, y: ndarray) -> float:
-    """Sum of products, not by BLAS, whose last digits depend on the number of threads."""
+    """Sum of products; not by BLAS, whose rounding depends on the number of threads."""
     return float(np.einsum("i,i->", x, y))

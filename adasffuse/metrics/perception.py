@@ -7,47 +7,47 @@ import numpy as np
 import scipy.fft
 from numpy import ndarray
 
+from adasffuse.metrics.gradients import sobel_rows
 from adasffuse.metrics.histograms import stretch
 from adasffuse.metrics.windows import filter_same, strips, with_border
 
-_BLOCK = 16
-_BLOCKS = 4  # rows of blocks worked on at once
-_REACH = 15  # pixels, of the Gaussians of Qcb
+_BLOCK = 16  # pixels per side of a block of Qcv
+_BLOCKS = 4  # rows of blocks per strip
+_REACH = 15  # radius of the Gaussian windows of Qcb, pixels
 
 
-def chen_varshney_quality(a: ndarray, b: ndarray, fused: ndarray, divided_first: bool = False) -> float:
-    """Qcv, squared errors that the eye sees, of 16x16 blocks weighted by their edge saliency.
+def chen_varshney_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
+    """Qcv, mean squared error after a contrast sensitivity filter, 16x16 blocks weighted by their edge saliency.
 
     Chen and Varshney, Information Fusion 8(2), 2007, 193-207: sum s_A D_A + s_B D_B over sum s_A + s_B, s = block sum
     of Sobel magnitude^5, D = mean square of X - F after the Mannos-Sakrison filter 2.6 (0.0192 + 0.144 r)
-    exp(-(0.144 r)^1.1).  At least 0, lower is better.  All images are stretched to 0..255 first, so that contrast and
-    brightness are ignored; few strong edges rule.  NaN for flat sources.
+    exp(-(0.144 r)^1.1).  At least 0, lower is better.  All images are stretched to 0..255 first, so contrast and
+    brightness are ignored; a few strong edges dominate.  NaN for flat sources.
 
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.
-        divided_first: see `stretch`.
     Returns:
         The score; NaN for flat sources.
     """
-    fused = stretch(fused, divided_first)
+    fused = stretch(fused)
     error = weight = 0.0
     for source in (a, b):
-        source = stretch(source, divided_first)
+        source = stretch(source)
         seen = _filter_frequencies(source - fused, _mannos_sakrison, 1 / 8)
         for rows in strips(len(source), step=_BLOCKS * _BLOCK):
-            saliency = _block_sums(_sobel_strength(source, rows) ** 5)
+            strength = np.hypot(*sobel_rows(source, rows, cv2.BORDER_CONSTANT))
+            saliency = _block_sums(strength**5)
             error += float(np.sum(saliency * _block_sums(np.square(seen[rows])))) / _BLOCK**2
             weight += float(saliency.sum())
     return error / weight if weight > 0 else float("nan")
 
 
 def chen_blum_quality(a: ndarray, b: ndarray, fused: ndarray, divided_first: bool = False) -> float:
-    """Qcb, how well F keeps the masked local contrast of the sources, each counting by its share of it.
+    """Qcb, preservation of the masked local contrast of the sources, each weighted by its share of the contrast.
 
     Chen and Blum, Image and Vision Computing 27(10), 2009, 1421-1432: contrast sensitivity exp(-(r/15.387)^2) - 0.7622
     exp(-(r/1.3456)^2), contrast |G2 / G4 - 1| of Gaussians, masking C^3 / (C^2 + 0.0001), ratio smaller / larger.
-    0..1, higher is better.  All images are stretched to 0..255 first; black regions are ruled by
-    faint differences.
+    0..1, higher is better.  All images are stretched to 0..255 first; faint differences dominate in black regions.
 
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.
@@ -75,9 +75,9 @@ def _sensitivity(radius: ndarray) -> ndarray:
 
 
 def _filter_frequencies(image: ndarray, response: Callable[[ndarray], ndarray], scale: float) -> ndarray:
-    """The image with its frequencies multiplied by a response to their radius.
+    """Multiply the spectrum of the image by a response.
 
-    That is the length of the frequency vector (u, v) = scale * (width, height) * normalised frequency.
+    Its argument is the length of the frequency vector (u, v) = scale * (width, height) * normalised frequency.
     """
     height, width = image.shape
     v, u = scale * height * 2 * scipy.fft.fftfreq(height), scale * width * 2 * scipy.fft.rfftfreq(width)
@@ -87,22 +87,15 @@ def _filter_frequencies(image: ndarray, response: Callable[[ndarray], ndarray], 
     return scipy.fft.irfft2(spectrum, s=image.shape, overwrite_x=True)
 
 
-def _sobel_strength(image: ndarray, rows: slice) -> ndarray:
-    """Some rows of the Sobel gradient magnitude, zeros around the image."""
-    smooth, step = np.array([1.0, 2.0, 1.0]), np.array([-1.0, 0.0, 1.0])
-    part = with_border(image, rows, cv2.BORDER_CONSTANT)
-    return np.hypot(filter_same(part, step, smooth), filter_same(part, smooth, step))[1:-1, 1:-1]
-
-
 def _block_sums(image: ndarray) -> ndarray:
-    """Sums over 16x16 blocks, zeros filling up the last ones."""
+    """Sums over 16x16 blocks, the last ones padded with zeros."""
     height, width = image.shape
     full = np.pad(image, ((0, -height % _BLOCK), (0, -width % _BLOCK)))
     return full.reshape(full.shape[0] // _BLOCK, _BLOCK, -1, _BLOCK).sum(axis=(1, 3))
 
 
 def _masked_contrast(image: ndarray, rows: slice) -> ndarray:
-    """Some rows of the local contrast of two Gaussians, then masking C^3 / (C^2 + 0.0001)."""
+    """Masked contrast C^3 / (C^2 + 0.0001) in some rows, C = |narrow Gaussian / wide Gaussian - 1|."""
     x = np.arange(-_REACH, _REACH + 1)
     part = with_border(image, rows, cv2.BORDER_CONSTANT, _REACH)
     narrow, wide = (np.exp(-(x**2) / (2 * sigma**2)) / (np.sqrt(2 * np.pi) * sigma) for sigma in (2, 4))

@@ -1,7 +1,7 @@
 """Fusion quality from phase congruency (QP).  Images are float64 (H, W) on 0..255.
 
-What looks at single frequencies or pixels is done a strip of rows at a time: as a whole only the transforms and the
-sums over orientations are kept.
+To save memory, everything but the Fourier transforms works on strips of rows; whole are only the transforms and the
+sums over orientations.
 """
 
 import numpy as np
@@ -20,9 +20,9 @@ def phase_congruency_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
     """QP, product of the local correlations of F's phase congruency and its two moments with the sources'.
 
     Zhao, Laganiere and Liu, Int. J. Innovative Computing, Information and Control 3(6A), 2007, 1433-1447, on Kovesi's
-    phase congruency (4 scales, 6 orientations); windows are 11x11 Gaussians, features those above 0.1, and the best of
-    A, B and their maximum counts.  At most about 1, higher is better.  Blind to contrast and brightness.  NaN where no
-    source has a feature or an image is flat.
+    phase congruency (4 scales, 6 orientations).  Windows are 11x11 Gaussians, features are pixels of phase congruency
+    above 0.1, and the best of A, B and their maximum counts.  At most about 1, higher is better.  Blind to contrast and
+    brightness.  NaN if no source has a feature or an image is flat.
 
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.
@@ -53,7 +53,7 @@ def phase_congruency(image: ndarray, filters: "_LogGabor | None" = None) -> tupl
 
     Args:
         image: (H, W) float64.
-        filters: those of this size, where they are known.
+        filters: filters of this size; None: they are made.
     Returns:
         Three maps (H, W); phase congruency lies in 0..1.
     """
@@ -80,7 +80,7 @@ def phase_congruency(image: ndarray, filters: "_LogGabor | None" = None) -> tupl
             yy[rows] += y * y
             xy[rows] += x * y
     del spectrum, responses
-    for rows in strips(len(image)):  # the sums give way to the maps
+    for rows in strips(len(image)):  # the maps replace the sums, in place
         energies[rows] /= amplitudes[rows] + _EPSILON
         x2, y2 = xx[rows] * 2 / _ORIENTATIONS, yy[rows] * 2 / _ORIENTATIONS
         spread = np.sqrt((xy[rows] / _ORIENTATIONS) ** 2 + (x2 - y2) ** 2) + _EPSILON
@@ -103,7 +103,7 @@ def _oriented_energy(responses: ndarray, threshold: float) -> tuple[ndarray, nda
 
 
 class _LogGabor:
-    """Log-Gabor filters of 4 scales and 6 orientations, zero frequency first, made a strip of rows at a time.
+    """Log-Gabor filters of 4 scales and 6 orientations, zero frequency first, computed in strips of rows.
 
     Args:
         shape: height and width of the images.
@@ -130,14 +130,14 @@ class _LogGabor:
         return [np.exp(-(log**2) / (2 * np.log(0.55) ** 2)) * spread for log in logs]
 
     def threshold(self, orientation: int, finest: ndarray) -> float:
-        """Energy that noise reaches, by the response of the finest scale."""
+        """Noise threshold of the energy, estimated from the response of the finest scale."""
         power = np.abs(finest)
         power *= power
         rayleigh = np.sqrt(-np.median(power, overwrite_input=True) / np.log(0.5) * self._noise[orientation])
         return rayleigh * (np.sqrt(np.pi / 2) + 2 * np.sqrt(2 - np.pi / 2)) / 1.7
 
     def _noise_scale(self, orientation: int) -> float:
-        """Power of the summed filters, as far as it makes a real impulse response, over that of the finest one."""
+        """Power of the real part of the summed filters' impulse response, over the power of the finest filter."""
         finest, total = 0.0, np.empty(self._theta.shape, complex)
         for rows in strips(len(total)):
             bands = self.bands(orientation, rows)

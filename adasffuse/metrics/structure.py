@@ -11,7 +11,7 @@ from adasffuse.metrics.windows import LocalMoments, filter_same, fits, gaussian,
 _GAUSSIAN_11 = gaussian(11, 1.5)
 _GAUSSIAN_7 = gaussian(7, 1.5)
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM; MEF-SSIM uses the first three
-_FLAT = 1e-8  # rounding noise of a variance is far below, the least variance of whole numbers far above
+_FLAT = 1e-8  # variances below this are rounding noise of flat windows
 _NAN = float("nan")
 
 
@@ -32,7 +32,7 @@ def structural_similarity(
 
     Args:
         a, b, fused: (H, W).
-        taps: of the separable window.
+        taps: weights of the separable window.
         sample_covariance: divide by N - 1.
         dynamic_range: L in the constants (0.01 L)^2 and (0.03 L)^2.
         pad: replicate borders and average the full map, else only where the window lies inside.
@@ -50,8 +50,8 @@ def structural_similarity(
 def ssim_of_reference(reference: ndarray, fused: ndarray) -> float:
     """SSIM_GT, SSIM(R, F) with the true image R: 11x11 Gaussian of sigma 1.5, constants for 0..255.
 
-    Wang et al. 2004, 10.1109/TIP.2003.819861.  -1..1, higher is better; NaN below 11 pixels.  Rewards right pixels in
-    flat regions as much as right detail.
+    Wang et al. 2004, 10.1109/TIP.2003.819861.  -1..1, higher is better; NaN below 11 pixels.  Rewards correct flat
+    regions as much as correct detail.
 
     Args:
         reference, fused: (H, W) float64 luminance on 0..255.
@@ -99,8 +99,7 @@ def mef_ssim(a: ndarray, b: ndarray, fused: ndarray, scales: int = 3) -> float:
     """MEF_SSIM, contrast and structure of F against the block-wise ideal made of both sources, over `scales` scales.
 
     Ma, Zeng and Wang, IEEE Trans. Image Processing 24(11), 2015, 10.1109/TIP.2015.2442920: 11x11 blocks, the ideal has
-    the highest contrast and a structure weighted by contrast.  About 0..1, higher is better.  Blind to brightness,
-    which multi-exposure fusion is about.
+    the highest contrast and a structure weighted by contrast.  About 0..1, higher is better.  Blind to brightness.
 
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.
@@ -124,12 +123,13 @@ def piella_quality(a: ndarray, b: ndarray, fused: ndarray, edges: bool = False, 
     """Q, mean of share SSIM(A, F) + (1 - share) SSIM(B, F), share = var A / (var A + var B) in each window.
 
     Piella and Heijmans, ICIP 2003, 10.1109/ICIP.2003.1247209, in its public form with 11x11 Gaussian SSIM maps in place
-    of the paper's universal quality index.  -1..1, higher is better.  Rewards detail of the livelier source alone.
+    of the paper's universal quality index.  -1..1, higher is better.  Rewards detail of the source with more contrast
+    alone.
 
     Args:
         a, b, fused: (H, W); below 11 pixels NaN.
-        edges: take Prewitt gradient magnitudes of all images.
-        weighted: Qw, weigh windows by the larger variance.
+        edges: compare the Prewitt gradient magnitudes of the images.
+        weighted: Qw, weight windows by the larger variance.
     Returns:
         The score.
     """
@@ -157,7 +157,7 @@ def piella_edge_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
     """Qe, Qw of the images times Qw of their Prewitt gradient magnitudes (exponent 1).
 
     Piella and Heijmans, ICIP 2003, 10.1109/ICIP.2003.1247209; see `piella_quality`.  At most 1, higher is better.
-    Rewards sharp edges of the livelier source; two negative terms would count as a good one.
+    Rewards sharp edges of the source with more contrast; the product of two negative terms counts as good.
 
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.
@@ -168,7 +168,7 @@ def piella_edge_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
 
 
 def yang_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
-    """Qy, where SSIM(A, B) >= 0.75 the variance-weighted SSIM of F with both, elsewhere the larger of the two.
+    """Qy, variance-weighted mean of SSIM(A, F) and SSIM(B, F) where SSIM(A, B) >= 0.75, elsewhere the larger one.
 
     Yang, Zhang, Wang and Liu, Information Fusion 9(2), 2008, 156-160, 10.1016/j.inffus.2006.09.001; 7x7 Gaussian of
     sigma 1.5, constants 2e-16.  At most 1, higher is better.  Rewards a copy of one source where they differ.  Windows
@@ -185,11 +185,12 @@ def yang_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
 
 
 def cvejic_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
-    """Qc, SSIM of F with A and B weighted by share = cov(A, F) / (cov(A, F) + cov(B, F)); 0 below, 1 above 0..1.
+    """Qc, share SSIM(A, F) + (1 - share) SSIM(B, F) with share = cov(A, F) / (cov(A, F) + cov(B, F)) in each window.
 
     Cvejic, Loza, Bull and Canagarajah, Int. J. Signal Processing 2(3), 2005, 178-182; 7x7 Gaussian of sigma 1.5.
-    At most 1, higher is better.  Rewards a reversed source: a share above 1 counts as a perfect window.  Windows
-    without covariance do not count; public code lets rounding noise decide there.  NaN below 11 pixels.
+    Windows score 0 for a share below 0, 1 for a share above 1.  At most 1, higher is better.  Rewards a reversed source
+    by the latter rule.  Windows without covariance do not count; public code lets rounding noise decide there.  NaN
+    below 11 pixels.
 
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.
@@ -234,7 +235,7 @@ def _ssim_terms(
     dynamic_range: float = 255.0,
     pad: bool = False,
 ) -> list[tuple[float, float]]:
-    """Of every source with F, the means of the SSIM map and of its contrast-structure factor."""
+    """For each source, the means of the SSIM map with F and of its contrast-structure factor."""
     k, names = len(taps), [str(i) for i in range(len(sources))]
     images = dict(zip([*names, "fused"], [*sources, fused]))
     if pad:
@@ -266,7 +267,7 @@ def _ssim_maps(
 
 
 def _ratio(xy: ndarray, xx: ndarray, yy: ndarray, factor: float, constant: float) -> ndarray:
-    """(2 f xy + c) / (f (xx + yy) + c), with no more temporaries than needed: they cost more than the arithmetic."""
+    """(2 f xy + c) / (f (xx + yy) + c), in place: temporaries cost more time than the arithmetic."""
     above, below = xy * (2 * factor), xx + yy
     if factor != 1:
         below *= factor
@@ -277,7 +278,7 @@ def _ratio(xy: ndarray, xx: ndarray, yy: ndarray, factor: float, constant: float
 
 
 def _mean_of_numbers(maps: Iterable[ndarray]) -> float:
-    """Mean over all maps without NaN pixels."""
+    """Mean over the pixels of all maps that are not NaN."""
     total, count = 0.0, 0
     for quality in maps:
         kept = quality[~np.isnan(quality)]
@@ -293,36 +294,36 @@ def _prewitt(image: ndarray, rows: slice) -> ndarray:
 
 
 def _halve(image: ndarray) -> ndarray:
-    """Means of 2x2 pixels; an odd last row or column is doubled."""
+    """Means of 2x2 pixels; an odd last row or column is repeated."""
     height, width = image.shape
     even = np.pad(image, ((0, height % 2), (0, width % 2)), mode="edge")
     return (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
 
 
 def _mef_map(a: ndarray, b: ndarray, fused: ndarray) -> ndarray:
-    """Contrast-structure map of F against r, the sources' centred blocks mixed by their contrast.
+    """Contrast-structure map of F against the ideal r = sum_k alpha_k (x_k - mean_k) of each 11x11 block.
 
-    r = sum_k alpha_k (x_k - mean_k) never exists as pixels: its variances and covariances follow from the sources'.
+    alpha_k grows with the contrast of source k.  r is never computed: its moments follow from the sources' covariances.
     """
     plain = LocalMoments(uniform(11), {"a": a, "b": b})
     smooth = LocalMoments(_GAUSSIAN_11, {"a": a, "b": b, "fused": fused})
     squares = {key: 121 * plain.covariance(*key) for key in ("aa", "bb", "ab")}
     lengths = [np.sqrt(np.maximum(squares[key], 0)) for key in ("aa", "bb")]
-    of_sum = np.sqrt(np.maximum(squares["aa"] + squares["bb"] + 2 * squares["ab"], 0))
+    length_of_sum = np.sqrt(np.maximum(squares["aa"] + squares["bb"] + 2 * squares["ab"], 0))
     eps = np.finfo(np.float64).eps
-    consistency = np.clip((of_sum + eps) / (lengths[0] + lengths[1] + eps), eps, 1 - eps)
+    consistency = np.clip((length_of_sum + eps) / (lengths[0] + lengths[1] + eps), eps, 1 - eps)
     power = np.minimum(np.tan(np.pi / 2 * consistency), 10)
     contrast = [length + 0.001 for length in lengths]
     weights = [(c / 11) ** power + eps for c in contrast]
     alpha, beta = (w / (weights[0] + weights[1]) / c for w, c in zip(weights, contrast))
 
-    def of_mixture(aa: ndarray, ab: ndarray, bb: ndarray) -> ndarray:
+    def mixed_variance(aa: ndarray, ab: ndarray, bb: ndarray) -> ndarray:
         return np.maximum(alpha * alpha * aa + 2 * alpha * beta * ab + beta * beta * bb, 0)
 
-    length = np.sqrt(of_mixture(squares["aa"], squares["ab"], squares["bb"]))
+    length = np.sqrt(mixed_variance(squares["aa"], squares["ab"], squares["bb"]))
     longest = np.maximum(*contrast)
     scale = np.divide(longest, length, out=np.ones_like(length), where=length > 0)
     c = 7.65**2
     covariance = scale * (alpha * smooth.covariance("a", "fused") + beta * smooth.covariance("b", "fused"))
-    variance = scale**2 * of_mixture(smooth.variance("a"), smooth.covariance("a", "b"), smooth.variance("b"))
+    variance = scale**2 * mixed_variance(smooth.variance("a"), smooth.covariance("a", "b"), smooth.variance("b"))
     return (2 * covariance + c) / (variance + smooth.variance("fused") + c)

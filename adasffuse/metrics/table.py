@@ -12,9 +12,10 @@ import numpy as np
 from scipy.stats import rankdata
 
 from adasffuse.files import in_latex, in_markdown, printable
+from adasffuse.images.notices import without_numbers
 from adasffuse.metrics.conventions import METRICS, definitions
 
-_NAMES_SHOWN = 5  # images that a line spells out
+_NAMES_SHOWN = 5  # images that a note names
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,18 @@ class Unscored:
 class ScoreTable:
     """Scores of several methods on several images, under one named convention.
 
-    Means and ranks compare methods on the images that all of them have.  Where no image is common to all, each mean is
-    over the method's own images and nothing is ranked.  A mean that does not exist ranks last.
+    Means and ranks are over the images that all methods have.  If no image is common to all, each mean is over the
+    method's own images and nothing is ranked.  A method ranks last in a metric if it lacks the score of an image that
+    another method has: its mean is over fewer images, and perhaps over easier ones.
     """
 
     def __init__(self, metrics: Sequence[str], convention: str = "adasffuse", beside: Sequence[str] = ()) -> None:
         """An empty table.
 
         Args:
-            metrics: names out of `METRICS`; they are ranked, except those that never are (`Metric.ranked`).
+            metrics: names out of `METRICS`; they are ranked if `Metric.ranked`.
             convention: name out of `CONVENTIONS`.
-            beside: further names, whose columns stand behind the mean rank and take no part in it.
+            beside: further names, whose columns come after the mean rank and do not count in it.
         Raises:
             ValueError: unknown metric or convention, or the convention does not define the metric.
         """
@@ -61,13 +63,13 @@ class ScoreTable:
         self.convention = convention
         self.rows: list[Row] = []
         self.unscored: list[Unscored] = []
-        self.notices: list[str] = []  # what a user should know about folders, files and cache
+        self.notices: list[str] = []  # sentences for the user about folders, files and cache
 
     def add(self, method: str, name: str, size: tuple[int, int], scores: Mapping[str, float]) -> None:
         """Add the scores of one fused image.
 
         Args:
-            method, name: whose image, and the stem of its pair.
+            method, name: the method, and the stem of the pair.
             size: (height, width) in pixels.
             scores: metric to score, NaN where it is undefined.
         Raises:
@@ -80,10 +82,10 @@ class ScoreTable:
         self.rows.append(Row(method, name, size, {metric: float(scores[metric]) for metric in self.metrics}))
 
     def add_unscored(self, method: str, name: str, reason: str) -> None:
-        """Note that a method's image of a pair could not be scored, and why.
+        """Note that an image of a method could not be scored.
 
         Args:
-            method, name: whose image, and the stem of its pair.
+            method, name: the method, and the stem of the pair.
             reason: a sentence that names the file.
         """
         self.unscored.append(Unscored(method, name, reason))
@@ -95,7 +97,7 @@ class ScoreTable:
 
     @property
     def empty_methods(self) -> list[str]:
-        """Names of the methods none of whose images could be scored."""
+        """Names of the methods without any scored image."""
         return list(dict.fromkeys(one.method for one in self.unscored if one.method not in self.methods))
 
     def names(self, method: str) -> list[str]:
@@ -110,16 +112,16 @@ class ScoreTable:
         return set.intersection(*names.values()) if names else set()
 
     def _compared_rows(self, method: str) -> list[Row]:
-        """The rows that a method's means are made of."""
+        """The rows over which the means of a method are taken."""
         common = self.common_names()
         return [row for row in self.rows if row.method == method and (row.name in common or not common)]
 
     def values(self, method: str, metric: str) -> np.ndarray:
-        """Scores of a method in one metric that its mean is made of, NaN included: (N,) float64."""
+        """Scores of a method in one metric over which its mean is taken, NaN included: (N,) float64."""
         return np.array([row.scores[metric] for row in self._compared_rows(method)], dtype=np.float64)
 
     def means(self, method: str) -> dict[str, float]:
-        """Mean per metric over the images with a score (not NaN); NaN where there is none."""
+        """Mean per metric over the images with a score (not NaN); NaN if there is none."""
         rows, means = self._compared_rows(method), {}
         for metric in self.metrics:
             values = [row.scores[metric] for row in rows if not math.isnan(row.scores[metric])]
@@ -131,12 +133,21 @@ class ScoreTable:
         rows = self._compared_rows(method)
         return {metric: sum(math.isnan(row.scores[metric]) for row in rows) for metric in self.metrics}
 
+    def comparable(self, metric: str) -> set[str]:
+        """The methods that have a mean in a metric, over every image on which any method has a score."""
+        scored = {
+            method: {row.name for row in self._compared_rows(method) if not math.isnan(row.scores[metric])}
+            for method in self.methods
+        }
+        wanted = set().union(*scored.values()) if self.common_names() else set()
+        return {method for method, names in scored.items() if names and names >= wanted}
+
     def ranks(self) -> dict[str, dict[str, float]]:
         """Rank of every method in every ranked metric by its mean.
 
         Returns:
-            method to metric to rank: 1 the best, equal means share the mean of their places, methods without a mean
-            share the last ones; NaN where no image is common to all methods.
+            method to metric to rank: 1 is best, equal means share the mean of their places, methods that lack a score
+                which another one has share the last places; NaN if no image is common to all methods.
         """
         methods, ranks = self.methods, {method: {} for method in self.methods}
         means = {method: self.means(method) for method in methods}
@@ -144,7 +155,8 @@ class ScoreTable:
         for metric in self.ranked:
             sign = 1 if METRICS[metric].better == "lower" else -1
             column = np.array([sign * means[method][metric] for method in methods])
-            known = ~np.isnan(column)
+            comparable = self.comparable(metric)
+            known = np.array([method in comparable for method in methods])
             places = np.full(len(methods), (known.sum() + 1 + len(methods)) / 2)  # mean of the last places
             places[known] = rankdata(column[known])
             if not ranked:
@@ -154,7 +166,7 @@ class ScoreTable:
         return ranks
 
     def mean_ranks(self) -> dict[str, float]:
-        """Mean over the ranked metrics of each method's rank; NaN where nothing is ranked."""
+        """Mean over the ranked metrics of each method's rank; NaN if nothing is ranked."""
         return {
             method: float(np.mean(list(ranks.values()))) if ranks else math.nan
             for method, ranks in self.ranks().items()
@@ -171,8 +183,16 @@ class ScoreTable:
         return f"convention {self.convention}, n = {n} ({sizes})"
 
     def notes(self) -> list[str]:
-        """Sentences that belong below the table: which images were compared, and which were not scored and why."""
+        """Sentences below the table: which images were compared, and which were not scored and why.
+
+        What went wrong with many images of a method in one way, but for names and numbers, is said of the first one.
+        """
         lines, common = [], self.common_names()
+        if any(count for method in self.methods for count in self.skipped(method).values()):
+            lines.append(
+                "(-k): mean without k images that have no score, ranks last where another method has them; "
+                "n/a: no score, ranks last"
+            )
         counts = {method: len(self.names(method)) for method in self.methods}
         if len(set(counts.values())) > 1 or any(count > len(common) for count in counts.values()):
             scored = ", ".join(f"{method} {count}" for method, count in counts.items())
@@ -184,30 +204,30 @@ class ScoreTable:
                 lines.append(f"images scored: {scored}; no image is common to all, so means are not comparable")
         groups: dict[str, list[Unscored]] = {}
         for one in self.unscored:
-            groups.setdefault(one.reason, []).append(one)
+            kind = without_numbers(one.reason).replace(without_numbers(one.name), "*")
+            groups.setdefault(kind, []).append(one)
         everyone = {*self.methods, *self.empty_methods}
-        for reason, group in groups.items():
+        for group in groups.values():
             names, methods = list(dict.fromkeys(one.name for one in group)), {one.method for one in group}
             whose = "all methods" if methods == everyone and len(everyone) > 1 else ", ".join(sorted(methods))
-            lines.append(f"not scored: {_some_of(names)} of {whose}: {reason}")
+            first = "" if len({one.reason for one in group}) == 1 else ", the first"
+            lines.append(f"not scored: {_some_of(names)} of {whose}{first}: {group[0].reason}")
         return lines
 
+    def _unranked(self) -> str:
+        """The end of a note: the metrics that are not ranked; '' for none."""
+        return f"; not ranked: {', '.join(self.beside)}" if self.beside else ""
+
     def text(self) -> str:
-        """The table for a terminal; * marks the best mean of a column, + the second best, (-k) that k were skipped."""
-        note = (
-            "* best, + second best; (-k): mean without k images that have no score; n/a: no score, ranks last; "
-            "arrows: better"
-        )
-        if self.beside:
-            note += f"; of no rank: {', '.join(self.beside)}"
+        """The table for a terminal; * marks the best mean of a column, + the second best, (-k) k skipped images."""
+        note = f"* best, + second best; arrows: better{self._unranked()}"
         cells = self._cells("{}*", "{}+", "{} (-{})", printable)
         widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))
-            )
-            for row in cells
-        ]
+        lines = []
+        for row in cells:
+            method, *scores = row
+            aligned = [cell.rjust(width) for cell, width in zip(scores, widths[1:])]
+            lines.append("  ".join([method.ljust(widths[0]), *aligned]))
         rule = "-" * len(lines[0])
         return "\n".join([self.describe(), lines[0], rule, *lines[1:], rule, note, *self.notes()])
 
@@ -216,8 +236,8 @@ class ScoreTable:
         cells = self._cells("**{}**", "<u>{}</u>", "{} (-{})", in_markdown)
         lines = ["| " + " | ".join(row) + " |" for row in cells]
         lines.insert(1, "|" + " --- |" + " ---: |" * (len(cells[0]) - 1))
-        unranked = f" Of no rank: {', '.join(self.beside)}." if self.beside else ""
-        notes = [f"{self.describe()}. Best in bold, second best underlined.{unranked}", *self.notes()]
+        marks = f"Best in bold, second best underlined{self._unranked()}"
+        notes = [f"{self.describe()}. {marks}.", *self.notes()]
         return "\n".join([*lines, "", "\n\n".join(notes), ""])
 
     def latex(self) -> str:
@@ -226,7 +246,9 @@ class ScoreTable:
         cells[0] = [_latex_heading(cell) for cell in cells[0]]
         head, *body = (" & ".join(row) + r" \\" for row in cells)
         columns = "l" + "r" * (len(cells[0]) - 1)
-        notes = [f"% {printable(note)}" for note in (self.describe(), *self.notes())]
+        needs = r"needs \usepackage{booktabs}; best in bold, second best underlined"
+        notes = [self.describe(), needs + self._unranked(), *self.notes()]
+        notes = [f"% {printable(note)}" for note in notes]
         begin = [*notes, rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule"]
         return "\n".join([*begin, *body, r"\bottomrule", r"\end{tabular}", ""])
 
@@ -242,13 +264,13 @@ class ScoreTable:
 
     def json(self) -> str:
         """Means, ranks, every image's scores, what was not scored; NaN becomes null, infinity 'inf' or '-inf'."""
-        ranks = self.mean_ranks()
+        ranks = _plain(self.mean_ranks())
         methods = {
             method: {
                 "n": len(self.names(method)),
                 "mean": _plain(self.means(method)),
                 "skipped": self.skipped(method),
-                "mean_rank": _plain(ranks)[method],
+                "mean_rank": ranks[method],
             }
             for method in self.methods
         }
@@ -267,20 +289,27 @@ class ScoreTable:
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
     def _cells(self, best: str, second: str, skipped: str, shown: Callable[[str], str]) -> list[list[str]]:
-        """Header and one line per method, marked; `shown` is how a method's name is written."""
+        """Header and one row of cells per method.
+
+        Args:
+            best, second: formats of a cell with the best and second best mean of its column.
+            skipped: format of a cell and the number of skipped images.
+            shown: writes a method's name.
+        """
         ranks, mean_ranks = self.ranks(), self.mean_ranks()
         arrows = {"higher": "↑", "lower": "↓"}
         headers = {metric: metric + arrows[METRICS[metric].better] for metric in self.metrics}
         head = [*(headers[m] for m in self.ranked), "mean rank", *(headers[m] for m in self.beside)]
         lines = [["method", *head]]
         means = {method: self.means(method) for method in self.methods}
+        comparable = {metric: self.comparable(metric) for metric in self.ranked}
+        decimals = {m: _decimals([one[m] for one in means.values()]) for m in self.metrics}
         for method in self.methods:
             missing, cells = self.skipped(method), {}
             for metric in self.metrics:
-                cell = _number(means[method][metric])
-                known = [m for m in self.methods if not math.isnan(means[m][metric])]
-                if metric in self.ranked and method in known and len(self.methods) > 1:
-                    places = sorted({ranks[m][metric] for m in known})
+                cell = _number(means[method][metric], decimals[metric])
+                if metric in self.ranked and method in comparable[metric] and len(self.methods) > 1:
+                    places = sorted({ranks[m][metric] for m in comparable[metric]})
                     if ranks[method][metric] == places[0]:
                         cell = best.format(cell)
                     elif ranks[method][metric] == places[1]:
@@ -297,12 +326,18 @@ def _some_of(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMES_SHOWN]) + more
 
 
-def _number(value: float) -> str:
-    """Four significant digits or more, never scientific: 0.5728, 21.79, 2314."""
+def _decimals(column: Sequence[float]) -> int:
+    """Digits behind the point of all numbers of a column: the least one from 0.1 on shows four significant digits."""
+    sizes = [abs(value) for value in column if math.isfinite(value) and value != 0]
+    least = min(sizes, default=0.0)
+    return max(0, 4 - len(str(int(least)))) if least >= 1 else 4
+
+
+def _number(value: float, decimals: int) -> str:
+    """Never scientific."""
     if not math.isfinite(value):
         return "n/a" if math.isnan(value) else f"{value}"
-    digits_before_point = len(str(int(abs(value)))) if abs(value) >= 1 else 0
-    return f"{value:.{max(0, 4 - digits_before_point)}f}"
+    return f"{value:.{decimals}f}"
 
 
 def _sizes(sizes: list[tuple[int, int]]) -> str:
@@ -318,8 +353,9 @@ def _sizes(sizes: list[tuple[int, int]]) -> str:
 
 
 def _plain(scores: Mapping[str, float]) -> dict[str, float | str | None]:
-    """JSON has neither NaN nor infinity: null and 'inf', '-inf'."""
-    return {k: None if math.isnan(v) else v if math.isfinite(v) else str(v) for k, v in scores.items()}
+    """Values for JSON, which has neither NaN nor infinity: null for NaN, 'inf' or '-inf' for infinity."""
+    special = {k: None if math.isnan(v) else str(v) for k, v in scores.items() if not math.isfinite(v)}
+    return {**scores, **special}
 
 
 def _latex_heading(cell: str) -> str:

@@ -1,4 +1,4 @@
-"""What becomes of the targets of an infrared image.  Images are float64 (H, W) on 0..255."""
+"""Contrast of the targets of an infrared image in the fused image.  Images are float64 (H, W) on 0..255."""
 
 from collections.abc import Sequence
 
@@ -13,20 +13,20 @@ def target_retention(
 ) -> float:
     """Retention, contrast of boxed targets in F over their contrast in A, the infrared image.
 
-    Contrast of a box: its mean minus that of a ring around it, the box enlarged by half its width and height on each
-    side, without any other box, cut at the image's border.  Sum over the targets of F's contrasts divided by that of
-    A's; only targets whose contrast in A is at least `least` count.  1 for A itself, w for w A + (1 - w) flat, negative
-    where targets turn dark; higher is better up to 1, and beyond it the contrast is exaggerated.  Definition of this
-    project.  Blind to everything but the means of boxes and rings: to detail, shape, noise and the visible image; it
-    rewards copying A, and the hottest targets rule.
+    The contrast of a box is its mean minus the mean of a ring around it: the box enlarged by half its width and height
+    on each side, without any box, cut at the image's border.  The score is the sum of the contrasts in F over the sum
+    in A, over the targets whose contrast in A is at least `least`.  1 for A itself, w for w A + (1 - w) flat, negative
+    if targets turn dark; higher is better up to 1, above 1 the contrast is exaggerated.  Definition of this project.
+    Blind to everything but the means of boxes and rings, e.g. detail, shape, noise and the visible image; rewards
+    copying A; the hottest targets dominate.
 
     Args:
-        a, fused: (H, W) float64 luminance on 0..255, a of the infrared image.
+        a, fused: (H, W) float64 luminance on 0..255, `a` being the infrared image.
         boxes: all boxes of the scene.
-        classes: names, in any mix of capitals, of those that are targets; ('all',): every box.
-        least: gray levels.
+        classes: class names of the targets, case ignored; ('all',): every box.
+        least: least contrast in A, gray levels.
     Returns:
-        NaN where no target counts.
+        The score; NaN if no target counts.
     Raises:
         ValueError: a box reaches beyond the image.
     """

@@ -9,18 +9,18 @@ from numpy import ndarray
 from adasffuse.metrics.windows import LocalMoments, filter_valid, fits, gaussian, strips
 
 _EPSILON = 1e-10
-_WINDOWS = (17, 9, 5, 3)  # per scale, sigma a fifth of it
-_SMALLEST = 41  # pixels: below, the last scale has no window left
-_HAN_NOISE = 0.005 * 255**2
+_WINDOWS = (17, 9, 5, 3)  # window size of each scale, five times its sigma
+_SMALLEST = 41  # pixels per side that the last scale needs
+_NOISE, _HAN_NOISE = 2.0, 0.005 * 255**2  # variance of the visual noise, squared gray levels
 _HAN_WEIGHTS = (1 / 2.15, 0.0, 0.15 / 2.15, 1 / 2.15)
 
 
 class _Information(NamedTuple):
-    """Maps over window positions."""
+    """Maps over window positions; the logarithms of `kept` and `full` are information."""
 
-    gain: ndarray  # of the channel from the source to F
-    kept: ndarray  # 1 + signal-to-noise ratio of that channel; its logarithm is the information that F holds
-    full: ndarray  # the same of a channel that adds visual noise alone: information that the source itself holds
+    gain: ndarray  # gain of the channel from the source to F
+    kept: ndarray  # 1 + signal-to-noise ratio of that channel: information of the source that F holds
+    full: ndarray  # 1 + signal-to-visual-noise ratio of the source: information that the source holds
 
 
 def visual_information_fidelity(a: ndarray, b: ndarray, fused: ndarray) -> float:
@@ -38,20 +38,19 @@ def visual_information_fidelity(a: ndarray, b: ndarray, fused: ndarray) -> float
     return sum(vif_terms((a, b), fused))
 
 
-def vif_terms(sources: Sequence[ndarray], fused: ndarray, noise: float = 2.0) -> list[float]:
+def vif_terms(sources: Sequence[ndarray], fused: ndarray) -> list[float]:
     """Pixel-domain VIF(source, F) of each source; NaN for a flat source and for images below 41 pixels.
 
     Args:
         sources: each (H, W) float64 on 0..255.
         fused: (H, W).
-        noise: variance of the visual noise, squared gray levels.
     Returns:
         One value per source, at least 0, 1 for the source itself.
     """
     if not fits(fused, _SMALLEST):
         return [float("nan")] * len(sources)
     kept, full = np.zeros(len(sources)), np.zeros(len(sources))
-    for _, informations in _scales(sources, fused, noise):
+    for _, informations in _scales(sources, fused, _NOISE):
         for source, information in enumerate(informations):
             kept[source] += _sum_of_logs(information.kept)
             full[source] += _sum_of_logs(information.full)
@@ -59,7 +58,7 @@ def vif_terms(sources: Sequence[ndarray], fused: ndarray, noise: float = 2.0) ->
 
 
 def han_information_fidelity(a: ndarray, b: ndarray, fused: ndarray) -> float:
-    """VIFF of Han et al.: in each window the source with the smaller gain, weighted sum over four scales.
+    """VIFF of Han et al.: VIF of the source with the smaller gain in each window, weighted sum over four scales.
 
     Han, Cai, Cao and Xu, Information Fusion 14(2), 2013, 127-135; noise variance 0.005 * 255^2, weights
     (1, 0, 0.15, 1) / 2.15.  At least 0, 1 for identical images, higher is better.  Rewards stretched contrast.
@@ -67,7 +66,7 @@ def han_information_fidelity(a: ndarray, b: ndarray, fused: ndarray) -> float:
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.
     Returns:
-        NaN where a side is below 41 pixels; flat sources score 1, by the 1e-7 that the authors add to each window.
+        The score; NaN if a side is below 41 pixels.  Flat sources score 1, since the authors add 1e-7 to each window.
     """
     if not fits(fused, _SMALLEST):
         return float("nan")
@@ -80,7 +79,7 @@ def han_information_fidelity(a: ndarray, b: ndarray, fused: ndarray) -> float:
 
 
 def _sum_of_logs(factors: ndarray) -> float:
-    """Sum of the logarithms of a map, as logarithms of products of 32: those of 8-bit images stay below 1e126."""
+    """Sum of the logarithms of a map, 32 factors per logarithm: their product stays below 1e126 for 8-bit images."""
     return sum(float(np.log(np.prod(factors[i : i + 32], axis=0)).sum()) for i in range(0, len(factors), 32))
 
 
@@ -93,7 +92,7 @@ def _scales(sources: Sequence[ndarray], fused: ndarray, noise: float) -> Iterato
         if scale:
             images = {name: _decimate(image, taps) for name, image in images.items()}
         for rows in strips(images["fused"].shape[0], size):
-            # less a constant, so that flat images get variance 0 exactly
+            # minus a constant, so that flat images get variance 0 exactly
             moments = LocalMoments(taps, {name: image[rows] - image[0, 0] for name, image in images.items()})
             yield scale, _informations(moments, names, noise)
 
@@ -111,7 +110,7 @@ def _informations(moments: LocalMoments, names: Sequence[str], noise: float) -> 
 
 
 def _information(moments: LocalMoments, source: str, noise: float) -> _Information:
-    """The model F = gain * source + distortion in every window, and what passes such a channel.
+    """Fit F = gain * source + distortion in every window, and measure the information in that channel.
 
     Works in place: temporaries of whole strips cost more time than the arithmetic.
     """

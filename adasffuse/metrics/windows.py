@@ -1,4 +1,4 @@
-"""Local windows: separable filters on the 'valid' area, and the local moments that structural metrics are made of."""
+"""Local windows: separable filters, and the local moments of structural metrics, computed in strips of rows."""
 
 from collections.abc import Iterator, Mapping
 
@@ -7,7 +7,7 @@ import numpy as np
 import scipy.fft
 from numpy import ndarray
 
-_STRIP = 64  # rows worked on at once: temporaries of that size stay in the processor's cache
+_STRIP = 64  # rows per strip, whose temporaries stay in the processor's cache
 
 
 def gaussian(size: int, sigma: float) -> ndarray:
@@ -36,7 +36,7 @@ def uniform(size: int) -> ndarray:
 
 
 def filter_valid(image: ndarray, taps: ndarray) -> ndarray:
-    """Correlate rows and columns with k `taps` wherever the window lies inside: (H, W) to (H-k+1, W-k+1).
+    """Correlate rows and columns with k `taps`, only where the window lies inside: (H, W) to (H-k+1, W-k+1).
 
     Args:
         image: (H, W) float64.
@@ -55,15 +55,15 @@ def filter_valid(image: ndarray, taps: ndarray) -> ndarray:
 
 
 def filter_valid_by_fft(image: ndarray, taps: ndarray) -> ndarray:
-    """As `filter_valid`, of symmetric taps, but for rounding: much faster where there are hundreds of them.
+    """`filter_valid` for symmetric taps, up to rounding; much faster for hundreds of taps.
 
     Args:
         image: (H, W) float64.
-        taps: (k,), the same backwards, k at most H and W.
+        taps: (k,), symmetric, k at most H and W.
     Returns:
         (H - k + 1, W - k + 1) float64.
     """
-    # the transforms are circular: what wraps around reaches the first k - 1 rows and columns alone
+    # the transforms are circular: only the first k - 1 rows and columns, cut below, are wrapped around
     height, width = (scipy.fft.next_fast_len(n, real=True) for n in image.shape)
     spectrum = scipy.fft.rfft2(image, (height, width))
     spectrum *= scipy.fft.fft(taps, height)[:, None]
@@ -73,11 +73,11 @@ def filter_valid_by_fft(image: ndarray, taps: ndarray) -> ndarray:
 
 
 def filter_same(image: ndarray, rows: ndarray, columns: ndarray, border: int = cv2.BORDER_CONSTANT) -> ndarray:
-    """Correlate every row with `rows` and every column with `columns`, zeros (or another OpenCV border) around.
+    """Correlate every row with `rows` and every column with `columns`, with zeros or another OpenCV border.
 
     Args:
         image: (H, W) float64.
-        rows, columns: taps, odd numbers of them.
+        rows, columns: taps, an odd number each.
         border: one of OpenCV's BORDER constants.
     Returns:
         (H, W) float64.
@@ -86,7 +86,7 @@ def filter_same(image: ndarray, rows: ndarray, columns: ndarray, border: int = c
 
 
 def with_border(image: ndarray, rows: slice, border: int, margin: int = 1) -> ndarray:
-    """The rows and `margin` pixels on each side: of the image where it has them, else as OpenCV's `border` says.
+    """The rows with `margin` more pixels on each side, from the image or else by OpenCV's `border`.
 
     Args:
         image: (H, W).
@@ -106,7 +106,7 @@ def fits(image: ndarray, size: int) -> bool:
 
     Args:
         image: (H, W).
-        size: of the window in pixels.
+        size: side of the window in pixels.
     """
     return min(image.shape) >= size
 
@@ -117,7 +117,7 @@ def strips(height: int, window: int = 1, step: int | None = None) -> Iterator[sl
     Args:
         height: rows of the image.
         window: rows of a window.
-        step: window positions of a slice; None: 64.
+        step: window positions per slice; None: 64.
     Returns:
         Slices of at most step + window - 1 rows, from top to bottom.
     """
@@ -129,8 +129,8 @@ def strips(height: int, window: int = 1, step: int | None = None) -> Iterator[sl
 class LocalMoments:
     """Means, variances and covariances of named images in a sliding window, each computed once.
 
-    Covariances below `floor` in size become 0: in a flat window they are rounding noise, which a metric that divides by
-    them must not see.
+    Covariances of a magnitude below `floor` become 0, for metrics that would divide by the rounding noise of flat
+    windows.
     """
 
     def __init__(self, taps: ndarray, images: Mapping[str, ndarray], floor: float = 0.0) -> None:
@@ -166,7 +166,7 @@ class LocalMoments:
         return self._covariances[key]
 
     def forget(self, name: str) -> None:
-        """Free the moments of an image that is done with: memory that stays in the cache is what makes strips fast."""
+        """Free the moments of an image that is no longer needed, so that strips stay in the cache."""
         self._means.pop(name, None)
         for moments in (self._mean_products, self._covariances):
             for key in [key for key in moments if name in key]:

@@ -1,8 +1,8 @@
-"""Running a function over many jobs in several processes, without any demand on the program that asks for it.
+"""Running a function over many jobs in several processes, from any program.
 
-The workers are fresh interpreters that read jobs from a pipe.  Unlike those of `multiprocessing` they never import the
-caller's main module again, so a script without `if __name__ == "__main__"`, a thread or a notebook can use them; they
-belong to no terminal, so Ctrl-C reaches the caller alone; and their pipe closes when the caller ends, however it ends.
+The workers are fresh interpreters that read jobs from a pipe.  Unlike those of `multiprocessing` they do not import the
+caller's main module, so scripts without `if __name__ == "__main__"`, threads and notebooks can use them.  They have no
+terminal, so Ctrl-C reaches only the caller, and they end when the caller ends, however it ends, as their pipe closes.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ _START = "import sys; sys.path[:] = sys.argv[1:]; from adasffuse.metrics.workers
 
 
 class WorkerError(RuntimeError):
-    """A worker process ended before its work was done, e.g. because the system killed it for want of memory."""
+    """A worker process ended during a job, e.g. because the system killed it for lack of memory."""
 
 
 def available_cores() -> int:
-    """Processor cores that this process may use, where the system says which; else all."""
+    """Processor cores that this process may use; all cores if the system does not say."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_memory() -> int | None:
-    """Bytes that new processes can have without swapping, where the system says so (Linux), else None."""
+    """Bytes available to new processes without swapping; None if the system does not say (other than Linux)."""
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         return int(lines["MemAvailable"].split()[0]) * 1024
@@ -40,18 +40,18 @@ def available_memory() -> int | None:
 
 
 def can_start_workers() -> bool:
-    """Whether `sys.executable` is a Python interpreter: not in programs that embed or freeze Python."""
+    """Whether `sys.executable` is a Python interpreter, which it is not in programs that embed or freeze Python."""
     return bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
 def map_in_processes(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Iterator[Any]:
-    """Results of `function(job)` in the order of the jobs; a `WorkerError` where the worker died over the job.
+    """Results of `function(job)` in the order of the jobs; a `WorkerError` for a job in which the worker died.
 
-    Where the iteration ends early, by an error, a signal or because it is closed, the workers are killed.
+    If the iteration ends early, by an error, a signal or by closing it, the workers are killed.
 
     Args:
         function: a function of an importable module, not of the caller's main module.
-        jobs: what can be pickled, and so can the results.
+        jobs: jobs and their results are pickled.
         workers: processes, at least 1.
     Raises:
         Exception: whatever `function` raised.
@@ -70,7 +70,7 @@ def map_in_processes(function: Callable[[Any], Any], jobs: Sequence[Any], worker
         try:
             return worker.call(function, job)
         except WorkerError as error:
-            worker = start()  # for the jobs that are left
+            worker = start()  # for the remaining jobs
             return error
         finally:
             free.put(worker)
@@ -81,17 +81,17 @@ def map_in_processes(function: Callable[[Any], Any], jobs: Sequence[Any], worker
         yield from threads.map(call, jobs)
     finally:
         for process in list(processes):
-            process.kill()  # threads that wait for a result see the end of its pipe
+            process.kill()  # ends the threads that wait for a result
         threads.shutdown(cancel_futures=True)
-        for process in processes:  # with those that threads started meanwhile
+        for process in processes:  # some may have been started by these threads
             process.kill()
             process.close()
 
 
 def serve() -> None:
-    """What a worker does: answer jobs from standard input until it closes."""
+    """Main loop of a worker: answer jobs from standard input until it closes."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever prints must not come between the answers
+    os.dup2(2, 1)  # prints go to standard error, not between the answers
     cv2.setNumThreads(1)
     while True:
         try:
@@ -105,12 +105,12 @@ def serve() -> None:
         try:
             pickle.dump(answer, answers)
             answers.flush()
-        except BrokenPipeError:  # the caller was killed; nothing is left to flush at the end of Python
+        except BrokenPipeError:  # the caller was killed; skip Python's flush at exit
             os._exit(1)
 
 
 class _Worker:
-    """One process that serves; only one thread at a time may call it."""
+    """A worker process; only one thread at a time may call it."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -135,7 +135,7 @@ class _Worker:
         self._process.wait()
 
     def close(self) -> None:
-        """Close the pipes of a killed worker; what could not be sent any more is lost."""
+        """Close the pipes of a killed worker; unsent data is lost."""
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._process.stdout.close()

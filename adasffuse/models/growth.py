@@ -1,8 +1,8 @@
-"""A network that starts from a trained one and does what that does, exactly or nearly: larger, or of known kinds.
+"""Starting a network from a trained one of another shape, with the same or nearly the same output.
 
 A larger network is grown as in Net2Net (Chen, Goodfellow and Shlens, ICLR 2016, arXiv:1511.05641): every channel is
-copied, what reads a channel shares its weight among the copies, and added blocks pass on what they get.  The shares are
-random, so that training drives the copies apart, and add up to 1.
+copied, layers that read a channel split its weight among the copies, and added blocks start as the identity.  The split
+is random, so that the copies diverge in training.
 """
 
 from collections.abc import Iterator
@@ -16,23 +16,23 @@ from adasffuse.models.network import AdaSFFuse, ModelOptions
 _WIDTHS = ("channels", "head_dim", "d_state")
 _DEPTHS = ("band_blocks", "full_blocks")
 _UNEVEN = 0.25  # standard deviation of a copy's share
-_BANDS = 3  # high bands of a channel, which lie side by side
-# The dimension of a block's parameters that counts the channels passing through it.
-_PASSING = {"mixer_norm": 0, "xBC_proj": 1, "z_dt_proj": 1, "out_proj": 0, "mlp_norm": 0, "expand": 1, "project": 0}
+_BANDS = 3  # high bands of a channel, in neighbouring maps
+# Parameters of a block whose given dimension is the block's channels, in and out.
+_CHANNEL_DIM = {"mixer_norm": 0, "xBC_proj": 1, "z_dt_proj": 1, "out_proj": 0, "mlp_norm": 0, "expand": 1, "project": 0}
 
 
 def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
-    """Give `model` the parameters of `start`, after which it does what that does.
+    """Give `model` the parameters of `start`, so that its output is the same or nearly the same.
 
-    `model` may know `kinds`, `dark` or `contrast`, have more blocks or the decoder's `residual`, and be a whole number
-    of times as wide, in channels, head_dim and d_state alike.  It may also lack the residual or the `targets` that
-    `start` has, or know about `exposure`, and then begins with that alone.
+    `model` may have `kinds`, `dark`, `contrast` or the decoder's `residual` where `start` has not, more blocks, and a
+    multiple of the width, the same in channels, head_dim and d_state.  It may lack the residual or the `targets` of
+    `start`.  It may have `exposure` where `start` has not; its weights then start as those of exposure fusion.
 
     Raises:
-        ValueError: `model` is none of these.
+        ValueError: the shapes differ otherwise.
     """
     factor = model.options.channels // start.options.channels
-    if not _reaches(start.options, model.options, factor):
+    if not _can_grow(start.options, model.options, factor):
         there, here = asdict(start.options), asdict(model.options)
         listed = ", ".join(
             f"{name} {there[name]} where {here[name]} is asked for" for name in there if there[name] != here[name]
@@ -53,7 +53,7 @@ def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
         model.head.start_as_exposure_fusion()
 
 
-def _reaches(start: ModelOptions, model: ModelOptions, factor: int) -> bool:
+def _can_grow(start: ModelOptions, model: ModelOptions, factor: int) -> bool:
     """Whether a network of shape `start` can become one of shape `model`, `factor` times as wide."""
     wider = {name: factor * getattr(start, name) for name in _WIDTHS}
     deeper = {name: max(getattr(start, name), getattr(model, name)) for name in _DEPTHS}
@@ -69,7 +69,7 @@ def _reaches(start: ModelOptions, model: ModelOptions, factor: int) -> bool:
 
 
 def _widened(start: AdaSFFuse, model: AdaSFFuse, factor: int) -> Iterator[tuple[str, Tensor]]:
-    """Names and values of `start`'s parameters in the shapes that `model` has."""
+    """Names and values of the parameters of `start`, widened to the shapes of `model`."""
     shapes = {name: value.shape for name, value in model.state_dict().items()}
     for name, value in start.state_dict().items():
         if name not in shapes:
@@ -79,20 +79,20 @@ def _widened(start: AdaSFFuse, model: AdaSFFuse, factor: int) -> Iterator[tuple[
             narrow = value.shape[dim]
             if wide == narrow:
                 continue
-            bands = part == "enhance_high" or (name.startswith("high_blocks") and _PASSING.get(part) == dim)
-            single = (factor * narrow - wide) // (factor - 1)  # the gate's last rows are one per head, and stay
+            bands = part == "enhance_high" or (name.startswith("high_blocks") and _CHANNEL_DIM.get(part) == dim)
+            single = (factor * narrow - wide) // (factor - 1)  # last rows of z_dt_proj, one per head: not copied
             rows, rest = value.split([narrow - single, single], dim)
             copies = rows.unflatten(dim, (-1, 1, _BANDS if bands else 1))
             copies = copies.repeat_interleave(factor, dim + 1)
             if dim == 1:
                 copies = copies * _shares(copies, dim + 1)
             value = torch.cat([copies.flatten(dim, dim + 2), rest], dim)
-        # A state is summed over its copies, so the scan's output is `factor` times as large; with D as large, too, the
-        # normalisation behind it takes the factor out.
+        # The sum over the copies of a state makes the scan's output `factor` times as large.  D grows by the same
+        # factor, which the normalisation behind the scan then removes.
         yield name, factor * value if name.endswith("mixer.D") else value
 
 
 def _shares(copies: Tensor, dim: int) -> Tensor:
-    """Random numbers of mean 1 / n for the n copies along `dim`, which add up to 1."""
+    """Random weights around 1 / n for the n copies along `dim`; they add up to 1."""
     uneven = _UNEVEN * torch.randn_like(copies)
     return 1 / copies.shape[dim] + uneven - uneven.mean(dim, keepdim=True)

@@ -1,6 +1,8 @@
-"""The pyramid head: weight maps of S sources for every band of a Laplacian pyramid, and the blend that follows them.
+"""The pyramid head: weight maps of S sources for every band of a Laplacian pyramid, and the blend by these weights.
 
-Sources lie one after the other in the batch, (S*B, ...); P planes are the pixels of a patch; here H x W counts patches.
+The batch holds the sources one after the other, (S*B, ...).  The P pixels of a patch are channels, so H x W is the size
+in patches.  Bands 0 to LEVELS - 1 are details from fine to coarse, one weight per pixel in band 0 and one per cell of
+patches in the others; band LEVELS is the base.
 """
 
 import functools
@@ -15,9 +17,9 @@ from adasffuse.classical.pyramid import blend_pyramids
 
 LEVELS = 3  # of the pyramid above its finest band; height and width in patches are multiples of 2 ** LEVELS
 SLOPE = 0.2  # of the LeakyReLU
-FAINT = 1e-3  # contrast that exposure weights do not tell from noise
-_NOISE = 0.01  # contrast below which a band's logarithm tells little apart
-_LEAST = 1e-4  # exposure weights below this are no smaller
+FAINT = 1e-3  # added to the contrast in exposure weights, against noise
+_NOISE = 0.01  # added to the contrast of a band before its logarithm, against noise
+_LEAST = 1e-4  # lower bound of exposure weights before their logarithm
 
 
 class BandHead(nn.Module):
@@ -38,22 +40,22 @@ class BandHead(nn.Module):
 
 
 class PyramidHead(nn.Module):
-    """Blend of Laplacian pyramids: fine detail is weighed pixel by pixel, what is coarser by smooth weights.
+    """Blend of Laplacian pyramids: fine detail has a weight per pixel, coarser bands have smooth weights.
 
-    With patches of 2x2 pixels the bands hold what is finer than 4 pixels, octaves up to 16 pixels, and the base.  The
-    base is blended cell by cell or, to a share that the network chooses for each cell (`octave_share`), over all
-    coarser octaves, which keeps the order of brightness across an image, as exposure fusion does.  Where sources differ
-    much in brightness, weights that follow every pixel would make edges that no source has.  No pixel is darker or
-    brighter than in all sources: bands weighed differently cannot leave halos.
+    With patches of 2x2 pixels the bands hold detail finer than 4 pixels, the octaves up to 16 pixels, and the base.
+    Sources may differ much in brightness, where weights per cell would make edges that no source has.  So the network
+    chooses for each cell of the base (`octave_share`) how much of it is blended over all coarser octaves instead, which
+    keeps the order of brightness across the image, as in exposure fusion.  The result is clamped to the range of the
+    sources at each pixel, so differently weighted bands leave no halos.
 
-    With `contrast` each weight, but for those of the base, is multiplied by the source's contrast in that band to a
-    power that the network chooses for each cell (`contrast_power`, 2 at first): what stands out in a source is shown.
+    With `contrast` the weights of all bands but the base are multiplied by the source's contrast in the band to a power
+    that the network chooses for each cell (`contrast_power`, 2 at first).
 
-    With `exposure` every band's weights are those of exposure fusion, to a power that the network chooses for each cell
-    (`exposure_power`, 1 at first), times the network's own.
+    With `exposure` the weights of all bands are multiplied by those of exposure fusion to a power that the network
+    chooses for each cell (`exposure_power`, 1 at first).
 
-    The weight maps are the logits of each band, the powers of contrast and exposure, and the octaves' share at last.
-    Those of the tiles of an image can be joined, so that images of any size are composed as a whole.
+    The weight maps are the logits of each band, the powers of contrast and exposure, and the octave share.
+    The maps of tiles can be joined, so that an image of any size is composed as a whole.
     """
 
     def __init__(self, channels: int, patch: int = 1, exposure: bool = False, contrast: bool = False) -> None:
@@ -69,23 +71,23 @@ class PyramidHead(nn.Module):
     def weight_maps(
         self, fused: Tensor, features: Tensor, gains: Tensor | None = None, exposed: Sequence[bool] | None = None
     ) -> tuple[Tensor, ...]:
-        """The weight maps, from fused features (B, C, H, W) and embeddings (S*B, C, H, W); fine before coarse ones.
+        """The weight maps, fine before coarse, from fused features (B, C, H, W) and embeddings (S*B, C, H, W).
 
         Args:
             gains: factors of the logits, (S*B, bands, 1, 1, 1).
-            exposed: of each sample, or of all, whether exposure fusion counts; None: it does.
+            exposed: whether exposure weights apply to each sample, or one value for all; None: they apply.
         """
         pooled = pooled_bands(fused)
         return self.logits(pooled, features, gains) + self.shared_maps(pooled, exposed)
 
     def logits(self, fused: Sequence[Tensor], features: Tensor, gains: Tensor | None = None) -> tuple[Tensor, ...]:
-        """The maps that every source has for itself, from `pooled_bands` of the fused features; as in `weight_maps`."""
+        """The maps of each source, from `pooled_bands` of the fused features; arguments as in `weight_maps`."""
         bands = zip((self.detail, *self.coarse), fused, pooled_bands(features))
         logits = tuple(head(shared, own) for head, shared, own in bands)
         return logits if gains is None else tuple(gains[:, band] * own for band, own in enumerate(logits))
 
     def shared_maps(self, fused: Sequence[Tensor], exposed: Sequence[bool] | None = None) -> tuple[Tensor, ...]:
-        """The maps that all sources share: powers of contrast and of exposure, and the octaves' share at last."""
+        """The maps that all sources share: powers of contrast and of exposure, then the octave share."""
         contrast, exposure = (), ()
         if self.contrast_power is not None:
             contrast = tuple(wide(self.contrast_power(band)) for band in fused[:LEVELS])
@@ -101,11 +103,11 @@ class PyramidHead(nn.Module):
         """The blend (B, P, H, W) of sources (S, B, P, H, W) by their weight maps; `base_logit` as in `band_logits`."""
         logits, shared = maps[: LEVELS + 1], maps[LEVELS + 1 :]
         images = pyramid_levels(sources)
-        exposed = self.exposed(sources) if self.has_exposure(shared) else []
+        exposure = self.exposure_bands(sources) if self.has_exposure(shared) else []
 
         def weights(band: int, detail: Tensor) -> Sequence[Tensor]:
             own = logits[band].view_as(detail)
-            return _softmax(self.band_logits(band, own, detail, shared, exposed, base_logit))
+            return _softmax(self.band_logits(band, own, detail, shared, exposure, base_logit))
 
         base = images[LEVELS]
         result = self.blended_base(base, torch.stack(tuple(weights(LEVELS, base))), shared)
@@ -115,7 +117,7 @@ class PyramidHead(nn.Module):
         return result.clamp(functools.reduce(torch.minimum, sources), functools.reduce(torch.maximum, sources))
 
     def has_exposure(self, shared: Sequence[Tensor]) -> bool:
-        """Whether exposure fusion counts, by the `shared_maps`."""
+        """Whether the `shared_maps` hold powers of exposure."""
         return len(shared) > 1 + (LEVELS if self.contrast_power is not None else 0)
 
     def band_logits(
@@ -124,30 +126,31 @@ class PyramidHead(nn.Module):
         own: Tensor,
         detail: Tensor,
         shared: Sequence[Tensor],
-        exposed: Sequence[Tensor],
+        exposure: Sequence[Tensor],
         base_logit: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """What the softmax over the sources is taken of: the network's logits, contrast and exposure, in one band.
+        """Logits of the weights of one band: the network's own, plus the logarithms of contrast and exposure terms.
 
         Args:
-            own: logits of the sources in that band, in the shape of the detail.
-            detail: the band itself, (S, B, P, H, W); its coarser ones (S, B, 1, h, w).
-            shared: `shared_maps`.
-            exposed: `exposed`, where exposure fusion counts.
-            base_logit: gives what is added to the logits of the base, from that of whole images.
+            band: 0 (finest) to LEVELS (base).
+            own: the network's logits, in the shape of `detail`.
+            detail: the band of the sources, (S, B, P, H, W), or (S, B, 1, h, w) from band 1 on.
+            shared: as `shared_maps` returns them.
+            exposure: as `exposure_bands` returns them; empty without exposure weights.
+            base_logit: returns what is added to the logits of the base, given the base of whole images.
         """
         total = own
         if base_logit is not None and band == LEVELS:
             total = total + base_logit(detail)
         if self.contrast_power is not None and band < LEVELS:
             total = total + shared[band] * self.log_contrast(detail)
-        if exposed:
+        if exposure:
             first = LEVELS if self.contrast_power is not None else 0
-            total = total + shared[first + band] * exposed[band].clamp(min=_LEAST).log()
+            total = total + shared[first + band] * exposure[band].clamp(min=_LEAST).log()
         return total
 
     def blended_base(self, base: Tensor, weights: Tensor, shared: Sequence[Tensor]) -> Tensor:
-        """The base (B, 1, h, w) of sources (S, B, 1, h, w): cell by cell, or over all coarser octaves."""
+        """The base (B, 1, h, w) of sources (S, B, 1, h, w), blended per cell and, to a share, over octaves."""
         return torch.lerp((weights * base).sum(dim=0), self.blend_octaves(base, weights), torch.sigmoid(shared[-1]))
 
     def detail_of(self, images: Sequence[Tensor], band: int) -> Tensor:
@@ -158,13 +161,13 @@ class PyramidHead(nn.Module):
         return images[0] - self._as_patches(coarser.flatten(0, 1)).view_as(images[0])
 
     def enlarged(self, coarser: Tensor, band: int) -> Tensor:
-        """What is blended of all coarser bands, at the size of a band."""
+        """The blend of all coarser bands at the size of `band`."""
         return _enlarged(coarser, 2) if band else self._as_patches(coarser)
 
     def log_contrast(self, detail: Tensor) -> Tensor:
         """Logarithm of the mean magnitude of a band (S, B, P, H, W) around each pixel or cell.
 
-        Of the finest band it is taken over 2x2 pixels, and these over 3x3 neighbours; of the others over 3x3 cells.
+        The mean is over 3x3 cells; in the finest band over 2x2 pixels, then over 3x3 of these.
         """
         magnitude = detail.flatten(0, 1).abs()
         if detail.shape[2] == 1:
@@ -178,27 +181,27 @@ class PyramidHead(nn.Module):
             )
             return _by_patches(contrast, twice).view_as(detail)
 
-    def exposed(self, sources: Tensor) -> list[Tensor]:
+    def exposure_bands(self, sources: Tensor) -> list[Tensor]:
         """Weights of exposure fusion of sources (S, B, P, H, W), in every band."""
         weights = exposure_weights(F.pixel_shuffle(sources, self.patch), FAINT)
         return pyramid_levels(F.pixel_unshuffle(weights, self.patch))
 
     def start_as_exposure_fusion(self) -> None:
-        """Let the weights be those of exposure fusion alone, over all octaves."""
+        """Set parameters so that the weights are those of exposure fusion alone, blended over all octaves."""
         for head in (self.detail, *self.coarse):
             nn.init.zeros_(head.logit.weight)
         _constant(self.octave_share, 3.0)
         _constant(self.exposure_power, 1.0)
 
     def _as_patches(self, cells: Tensor) -> Tensor:
-        """Enlarged bilinearly, a cell to 2x2 patches: (B, 1, h, w) to (B, P, 2h, 2w), in channels-last memory.
+        """Bilinear enlargement of each cell to 2x2 patches: (B, 1, h, w) to (B, P, 2h, 2w), in channels-last memory.
 
-        The pixels of a cell are a matrix times its 3x3 neighbourhood, which writes them in the order of the patches.
+        The pixels of a cell are its 3x3 neighbourhood times a matrix, which gives them in the order of the patches.
         """
         batch, _, height, width = cells.shape
         side, size = 2 * self.patch, self.patch**2
         with torch.autocast(cells.device.type, enabled=False):
-            ones = torch.eye(9, device=cells.device, dtype=cells.dtype).view(9, 1, 3, 3)  # in each neighbour alone
+            ones = torch.eye(9, device=cells.device, dtype=cells.dtype).view(9, 1, 3, 3)  # 1 in one neighbour each
             middle = F.interpolate(ones, scale_factor=side, mode="bilinear")[..., side:-side, side:-side]
             bilinear = F.pixel_unshuffle(middle, self.patch).permute(0, 2, 3, 1).flatten(1)  # (9, 2 * 2 * P)
             around = F.pad(cells, (1, 1, 1, 1), mode="replicate").unfold(2, 3, 1).unfold(3, 3, 1)  # (B, 1, h, w, 3, 3)
@@ -208,12 +211,12 @@ class PyramidHead(nn.Module):
 
 
 def wide(x: Tensor) -> Tensor:
-    """A tensor of any shape in float32 where it has fewer digits."""
+    """The tensor in float32, or as it is if its type is wider."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _blended(result: Tensor, weights: Sequence[Tensor], details: Tensor) -> Tensor:
-    """result (B, ...) and the details (S, B, ...) of all sources, weighed."""
+    """result (B, ...) plus the weighted sum over the sources of their details (S, B, ...)."""
     for weight, detail in zip(weights, details):
         result = torch.addcmul(result, weight, detail)
     return result
@@ -225,27 +228,27 @@ def _mean_of_2x2_and_3x3(pixels: Tensor) -> Tensor:
 
 
 def _kernel(linear: Callable[[Tensor], Tensor], before: int, after: int, like: Tensor) -> Tensor:
-    """A linear function of images as a 3x3 convolution of their patches, (after**2, before**2, 3, 3).
+    """Kernel (after**2, before**2, 3, 3) of the convolution of patches that equals a linear function of images.
 
     Args:
-        linear: of images (B, 1, H, W), without a reach of more than one patch.
-        before, after: pixels per side of a patch of what it takes and of what it gives.
-        like: tells device and dtype.
+        linear: takes and returns images (B, 1, H, W); a pixel depends on pixels at most one patch away.
+        before, after: pixels per side of a patch, before and after the function.
+        like: gives device and dtype.
     """
     planes = before**2
-    pixels = torch.eye(9 * planes, device=like.device, dtype=like.dtype).view(-1, planes, 3, 3)  # one of 3x3 patches
+    pixels = torch.eye(9 * planes, device=like.device, dtype=like.dtype).view(-1, planes, 3, 3)  # 1 in one pixel each
     response = F.pixel_unshuffle(linear(F.pixel_shuffle(pixels, before)), after)[..., 1, 1]  # in the middle patch
     return response.T.reshape(after**2, planes, 3, 3)
 
 
 def _by_patches(images: Tensor, kernel: Tensor) -> Tensor:
-    """A convolution of `_kernel` over images (B, P, H, W); the patches at the border are repeated beyond it."""
+    """Convolve images (B, P, H, W) with a `_kernel`; patches at the border are repeated beyond it."""
     extended = F.pad(images, (1, 1, 1, 1), mode="replicate").contiguous(memory_format=torch.channels_last)
     return F.conv2d(extended, kernel)
 
 
 def _softmax(logits: Tensor) -> Sequence[Tensor]:
-    """Weights of the sources, logits (S, ...): of two from one exponential for both, in a third of softmax's time."""
+    """Weights of the sources from logits (S, ...); for two of them a sigmoid takes a third of softmax's time."""
     if len(logits) != 2:
         return logits.softmax(dim=0).unbind(0)
     first = torch.sigmoid(logits[0] - logits[1])
@@ -253,7 +256,7 @@ def _softmax(logits: Tensor) -> Sequence[Tensor]:
 
 
 def pyramid_levels(x: Tensor) -> list[Tensor]:
-    """x (S, B, P, H, W), and means over 2x2, 4x4 and 8x8 patches of all their pixels, down to (S, B, 1, H/8, W/8)."""
+    """x (S, B, P, H, W), then the means over all pixels of 2x2, 4x4 and 8x8 patches, down to (S, B, 1, H/8, W/8)."""
     levels = [x, _halved(x.mean(dim=2, keepdim=True))]
     while len(levels) <= LEVELS:
         levels.append(_halved(levels[-1]))
@@ -269,7 +272,7 @@ def pooled_bands(features: Tensor) -> list[Tensor]:
 
 
 def _constant(layer: nn.Conv2d, value: float) -> nn.Conv2d:
-    """The layer, whose output is `value` everywhere until it is trained."""
+    """Initialise a layer so that its output is `value` everywhere; returns the layer."""
     nn.init.zeros_(layer.weight)
     nn.init.constant_(layer.bias, value)
     return layer

@@ -1,8 +1,7 @@
-"""Networks as folders, here or on the Hugging Face Hub: weights, their shape as `config.json`, and a card.
+"""Networks as folders, local or on the Hugging Face Hub: weights, their shape as `config.json`, and a card.
 
 `huggingface_hub` (extra `hub`) downloads and uploads.  Its mixin class for models is not used: it would make the
-package need it always, and it knows nothing of the task, the training record and the digest of a weights file, which
-`save_weights` writes and `load_weights` checks.
+package a requirement, and it does not store the task, the training record and the digest of a weights file.
 """
 
 import json
@@ -28,7 +27,7 @@ from adasffuse.models.weights import (
 )
 from adasffuse.tasks import GENERAL, TASKS
 
-CONFIG = "config.json"  # what the Hub counts downloads by
+CONFIG = "config.json"  # the Hub counts its downloads
 CARD = "README.md"
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")  # organisation or user, and repository
 
@@ -44,15 +43,15 @@ def find_pretrained(
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
 ) -> Path:
-    """The weights file that a name stands for, here or, as 'organisation/repository', on the Hub.
+    """Find a weights file by name, local or, as 'organisation/repository', on the Hub.
 
-    What exists here comes first; the network is asked only for a name of two parts that is no path.
+    Local files come first; the Hub is asked only for a name of two parts that is no path.
 
     Args:
         name, task, size: as in `adasffuse.models.weights.find_weights`.
         revision, token, cache_dir, local_files_only: as in `huggingface_hub.hf_hub_download`.
     Raises:
-        WeightsError: nothing of that name, here or there, or no connection.
+        WeightsError: nothing of that name, local or on the Hub, or no connection.
     """
     try:
         return find_weights(name, task, size)
@@ -76,7 +75,7 @@ def find_pretrained(
         )
     except (OSError, ValueError) as error:  # what the package raises without a connection, repository or file
         reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{absent}; nor could {RUN_WEIGHTS} of {name} be had from the Hub: {reason}") from error
+        raise WeightsError(f"{absent}; nor could {RUN_WEIGHTS} of {name} be loaded from the Hub: {reason}") from error
     return Path(found)
 
 
@@ -84,13 +83,15 @@ def find_pretrained(
 def load_network(
     task: str, weights: str | Path | None = None, size: str | None = None, default: str = DEFAULT_SIZE
 ) -> tuple[AdaSFFuse, Path]:
-    """The network that a user names for a task, and its file: all that take weights and a size go through here.
+    """Load the network of a task; every command and function that takes weights and a size calls this.
 
     Args:
         task: 'ivf', 'mef', 'mff' or 'mif'.
-        weights: as `name` in `find_pretrained`; None or '' for the released ones that serve the task best.
-        size: of released weights; of others, the size that they must have.  None or '': theirs, whichever it is.
-        default: size of released weights that are named without one, where `size` is not given.
+        weights: as `name` in `find_pretrained`; None or '': the best released weights for the task.
+        size: size of the network.  None or '': that of the weights.
+        default: size of released weights if neither `size` nor the name gives one.
+    Returns:
+        the network and its weights file.
     Raises:
         WeightsError: no such weights, damaged or foreign ones, made for another task, or of another size.
     """
@@ -111,14 +112,14 @@ def load_network(
 def save_pretrained(
     model: AdaSFFuse, folder: str | Path, task: str | None = None, record: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a network as a folder: weights.safetensors, config.json, and a card unless there is a README.md.
+    """Write a network to a folder: weights.safetensors, config.json, and a card unless there is a README.md.
 
     Args:
-        task: what the network was trained for: 'ivf', 'mef', 'mff' or 'mif', or 'general' for all.  None: that of
-            the weights that the network was read from, 'general' for one made otherwise.
+        task: the task that the network was trained for: 'ivf', 'mef', 'mff', 'mif', or 'general' for all.  None:
+            `model.task`.
         record: JSON values kept in the weights file, e.g. steps and seed.
     Raises:
-        ValueError: unknown task, which no fuser would take.
+        ValueError: unknown task.
         OSError: the folder cannot be written.
     """
     task = task or model.task
@@ -143,12 +144,12 @@ def push_to_hub(
     token: str | None = None,
     message: str = "Upload AdaSFFuse weights",
 ) -> str:
-    """Upload a network to the Hub as 'organisation/repository', which is made where there is none.
+    """Upload a network to the Hub as 'organisation/repository', which is created if needed.
 
     Args:
         task, record: as in `save_pretrained`.
         private, token: as in `huggingface_hub.HfApi.create_repo`.
-        message: of the commit.
+        message: commit message.
     Returns:
         The address of the commit.
     Raises:
@@ -161,9 +162,9 @@ def push_to_hub(
         try:
             api.create_repo(name, private=private, exist_ok=True)
             return str(api.upload_folder(repo_id=name, folder_path=folder, commit_message=message))
-        except (OSError, ValueError):  # the package's own words
+        except (OSError, ValueError):  # errors of huggingface_hub itself are clear enough
             raise
-        except Exception as error:  # of its HTTP client, whichever that is
+        except Exception as error:  # errors of whichever HTTP client it uses
             raise OSError(f"cannot upload to {name} on the Hub: {' '.join(str(error).split())[:200]}") from error
 
 

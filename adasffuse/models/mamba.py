@@ -36,7 +36,7 @@ class Mixer(nn.Module):
         d_state: state size N, shared B and C.
         order: 'raster' (row after row); 'bidirectional': half of the heads run backward, at the same cost.
     Raises:
-        ValueError: the heads do not divide the width, or an odd number of heads is to run two ways.
+        ValueError: head_dim does not divide 2 * dim, or a bidirectional scan has an odd number of heads.
     """
 
     def __init__(self, dim: int, head_dim: int, d_state: int, order: str = "raster") -> None:
@@ -66,7 +66,7 @@ class Mixer(nn.Module):
     @torch.no_grad()
     def _start(self) -> None:
         """Mamba-2's starting values: A in [1, 16], dt log-uniform in [0.001, 0.1] through the bias, D = 1."""
-        if self.A_log.is_meta:  # holds no values, and arithmetic would import PyTorch's compiler: seconds, 0.1 GiB
+        if self.A_log.is_meta:  # no values to set, and arithmetic would import PyTorch's compiler: seconds, 0.1 GiB
             return
         self.A_log.uniform_(1, 16).log_()
         dt = self.dt_bias.uniform_(math.log(1e-3), math.log(1e-1)).exp()
@@ -79,11 +79,11 @@ class Mixer(nn.Module):
         xBC = self._branches(u).permute(0, 2, 3, 1).flatten(1, 2)  # (B, H*W, stacked)
         x, B, C = xBC.split([inner, self.d_state, self.d_state], dim=-1)
         z, dt = self.z_dt_proj(u).permute(0, 2, 3, 1).flatten(1, 2).split([inner, self.heads], dim=-1)
-        wide = torch.promote_types(dt.dtype, torch.float32)  # of what is summed up over many pixels
+        wide = torch.promote_types(dt.dtype, torch.float32)  # decays are summed over many pixels
         dt = F.softplus(dt.to(wide) + self.dt_bias.to(wide))
         A = -self.A_log.to(wide).exp()
         y = scan(x.unflatten(-1, (self.heads, -1)), dt, A, B, C, self.D, self.backward_heads)
-        y = self.norm(y.flatten(2)) * F.silu(z.contiguous())  # of a strided tensor silu takes twice as long
+        y = self.norm(y.flatten(2)) * F.silu(z.contiguous())  # silu takes twice as long on a strided tensor
         return self.out_proj(y.unflatten(1, (height, width)).permute(0, 3, 1, 2))
 
     def _branches(self, u: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class GatedMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, dim, H, W) to the same shape."""
         gate, value = self.expand(x).chunk(2, dim=1)
-        gate = gate.contiguous(memory_format=torch.channels_last)  # of a strided tensor silu takes twice as long
+        gate = gate.contiguous(memory_format=torch.channels_last)  # silu takes twice as long on a strided tensor
         return self.project(F.silu(gate) * value)
 
 

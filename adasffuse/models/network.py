@@ -22,18 +22,18 @@ from adasffuse.options import bounded, check_bounds, shown
 from adasffuse.tasks import GENERAL, KINDS
 
 OUTPUTS = ("direct", "pyramid")
-RAISED = ("infrared", "visible")  # the kinds of two sources whose people are raised
-Kinds = Sequence[str | Sequence[str]]  # of S sources: one name each, or one for every sample
-_DARK, _BRIGHT = 0.4, 0.8  # luminance up to which a source counts as wholly dark, and from which on as not dark
-_NIGHT, _DAY = 0.3, 0.5  # mean luminance of an image up to which it counts as taken at night, and from which on by day
-_NOTHING = 1e-6  # factor of the residual up to which no image of 16 bits shows it
-_MULTIPLE = max(2 * POOL, 2**LEVELS)  # patches on a side: half resolution must still pool evenly, and the pyramid
+RAISED = ("infrared", "visible")  # kinds of a pair in whose fused image `TargetLift` raises people
+Kinds = Sequence[str | Sequence[str]]  # for each source one name, or a name per sample
+_DARK, _BRIGHT = 0.4, 0.8  # luminance of a pixel: dark up to the first, not dark from the second on
+_NIGHT, _DAY = 0.3, 0.5  # mean luminance of an image: night up to the first, day from the second on
+_NOTHING = 1e-6  # a residual times this factor changes no level of a 16-bit image
+_MULTIPLE = max(2 * POOL, 2**LEVELS)  # patches per side: pooling at half resolution and the pyramid must divide evenly
 
 
 @checked
 @dataclass(frozen=True)
 class ModelOptions:
-    """Shape of the network; widths and depths default to the paper's, of which `SIZES["paper"]` is the whole shape."""
+    """Shape of the network; widths and depths default to the paper's, whose whole network is `SIZES["paper"]`."""
 
     patch: int = bounded(1, 1, 8)  # pixels per side that one token holds; 1 is the paper's
     channels: int = bounded(64, 4, 512)  # C, a multiple of 4
@@ -42,13 +42,13 @@ class ModelOptions:
     head_dim: int = bounded(64, 1, 1024)  # head size of the scan
     d_state: int = bounded(64, 1, 512)  # state size of the scan
     scan: str = "bidirectional"  # or 'raster'
-    output: str = "pyramid"  # a blend of the sources; 'direct': the paper's decoder alone
-    residual: bool = True  # the decoder's image is added to the blend, where the sources differ
-    exposure: bool = False  # the weights of a 'pyramid' start from those of exposure fusion
-    contrast: bool = False  # and from the sources' contrast in each band
-    kinds: tuple[str, ...] = ()  # kinds of sources that the network knows: each is embedded and weighed differently
-    dark: bool = False  # with kinds: the base of a source is trusted more or less where it is dark, at night
-    targets: bool = False  # with the kinds infrared and visible: people are raised by the contrast that one gives them
+    output: str = "pyramid"  # 'pyramid': a blend of the sources; 'direct': the decoder's image alone, as in the paper
+    residual: bool = True  # add the decoder's image to the blend, limited to the difference of the sources
+    exposure: bool = False  # multiply the pyramid's weights by those of exposure fusion
+    contrast: bool = False  # multiply the pyramid's weights by the sources' contrast in each band
+    kinds: tuple[str, ...] = ()  # kinds of sources, each with embedding kernels and logit gains of its own
+    dark: bool = False  # needs kinds: each kind has a learned logit for the base where a source is dark, at night
+    targets: bool = False  # needs kinds infrared and visible: raise people to their contrast in the infrared image
 
     def __post_init__(self) -> None:
         check_bounds(self, "model")
@@ -61,7 +61,7 @@ class ModelOptions:
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(f"model.{name} must be one of {', '.join(known)}, got {shown(value)}{hint}")
         if self.output == "direct" and not self.residual:
-            raise ValueError("model.residual false leaves nothing of model.output 'direct'; choose 'pyramid'")
+            raise ValueError("model.output 'direct' is the residual alone: set model.residual true or use 'pyramid'")
         for name in ("exposure", "contrast", "kinds"):
             if getattr(self, name) and self.output != "pyramid":
                 raise ValueError(f"model.{name} needs model.output 'pyramid', got {self.output!r}")
@@ -72,7 +72,7 @@ class ModelOptions:
                 raise ValueError(f"model.kinds lists some of {', '.join(KINDS)}, each once; got {shown(self.kinds)}")
 
 
-_ALL_TASKS = {  # real sizes serve every task
+_ALL_TASKS = {  # what the released sizes have in common
     "patch": 4,
     "exposure": True,
     "contrast": True,
@@ -90,7 +90,7 @@ _WIDTH_AND_DEPTH = ("channels", "band_blocks", "full_blocks", "head_dim", "d_sta
 
 
 def size_of(options: ModelOptions) -> str | None:
-    """The name in `SIZES` that a network's width and depth have; None where they have none."""
+    """'paper' for the paper's network, else the released size of the same width and depth, None if there is none."""
     if options == SIZES["paper"]:
         return "paper"
     shape = [getattr(options, key) for key in _WIDTH_AND_DEPTH]
@@ -103,16 +103,16 @@ def size_of(options: ModelOptions) -> str | None:
 class AdaSFFuse(nn.Module):
     """Fuses the luminance of S >= 2 registered images into one.
 
-    The result does not depend on the order of the sources.  A network that knows `kinds` may be told of each source
-    what it is, an infrared or a visible image; what it is not told it takes as of no known kind.
+    The order of the sources does not matter.  A network with `options.kinds` can be given the kind of each source,
+    e.g. 'infrared'; without kinds it treats all sources alike.
 
-    With a 'pyramid' the result lies between the sources but for the decoder's residual, which is at most as large as
-    their difference: fusing an image with itself gives that image, and black in all sources stays black.
+    With output 'pyramid' the result lies between the sources, up to the decoder's residual, which never exceeds the
+    difference of the sources.  So an image fused with itself is returned, and black in all sources stays black.
 
     Args:
         options: shape of the network.
     Attributes:
-        task: what weights that were read from a file were trained for, else 'general'.
+        task: the task of the weights file that the network was read from, else 'general'.
     """
 
     @checked
@@ -122,8 +122,8 @@ class AdaSFFuse(nn.Module):
         c, planes = options.channels, options.patch**2
 
         def blocks(channels: int, count: int) -> nn.Sequential:
-            one = (channels, options.head_dim, options.d_state, options.scan)
-            return nn.Sequential(*(SpatialFrequencyMambaBlock(*one) for _ in range(count)))
+            shape = (channels, options.head_dim, options.d_state, options.scan)
+            return nn.Sequential(*(SpatialFrequencyMambaBlock(*shape) for _ in range(count)))
 
         self.embed = nn.Conv2d(planes, c, 3, padding=1)
         if options.kinds:
@@ -160,16 +160,16 @@ class AdaSFFuse(nn.Module):
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
     ) -> "AdaSFFuse":
-        """The network that a name stands for, in evaluation mode on the CPU, float32.
+        """Load a network by name, in evaluation mode on the CPU, float32.
 
         Args:
-            name: a folder as `save_pretrained` and training write it, a weights file, the name of released weights,
+            name: a folder written by `save_pretrained` or by training, a weights file, the name of released weights,
                 e.g. 'general_small', or 'organisation/repository' on the Hugging Face Hub (extra `hub`).
             revision, token, cache_dir, local_files_only: as in `huggingface_hub.hf_hub_download`.
         Raises:
             WeightsError: nothing of that name, no connection, or damaged or foreign weights.
         """
-        from adasffuse.models import hub, weights  # they stand above this module
+        from adasffuse.models import hub, weights  # here, since both import this module
 
         options = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
         return weights.load_weights(hub.find_pretrained(name, **options))[0]
@@ -177,7 +177,7 @@ class AdaSFFuse(nn.Module):
     def save_pretrained(
         self, folder: str | Path, task: str | None = None, record: Mapping[str, Any] | None = None
     ) -> None:
-        """Write the network as a folder that `from_pretrained` and `load_fuser(weights=folder)` read.
+        """Write the network to a folder that `from_pretrained` and `load_fuser(weights=folder)` read.
 
         Arguments and errors: see `adasffuse.models.hub.save_pretrained`.
         """
@@ -194,7 +194,7 @@ class AdaSFFuse(nn.Module):
         private: bool | None = None,
         token: str | None = None,
     ) -> str:
-        """Upload the network to the Hugging Face Hub; the address of the commit.
+        """Upload the network to the Hugging Face Hub and return the address of the commit.
 
         Arguments and errors: see `adasffuse.models.hub.push_to_hub`.
         """
@@ -204,7 +204,7 @@ class AdaSFFuse(nn.Module):
 
     @property
     def multiple(self) -> int:
-        """Pixels: height and width are extended to multiples of this, 16 with patches of 2x2."""
+        """Images are padded to a height and width that are multiples of so many pixels, 16 for patches of 2x2."""
         return _MULTIPLE * self.options.patch
 
     def forward(self, *sources: Tensor | Sequence[Tensor], kinds: Kinds = ()) -> Tensor:
@@ -212,8 +212,8 @@ class AdaSFFuse(nn.Module):
 
         Args:
             sources: the tensors one by one, or one sequence of them.
-            kinds: what each of the S sources is, a name in `options.kinds`, or B names where samples differ; nothing
-                for sources of no known kind, and of no meaning for a network that knows none.
+            kinds: the kind of each source, a name in `options.kinds`, or B names if the samples differ; empty if
+                unknown.  A network without kinds ignores it.
         Raises:
             ValueError: the sources are not two or more (B, 1, H, W) of one shape, or the kinds do not fit them.
         """
@@ -221,16 +221,16 @@ class AdaSFFuse(nn.Module):
         return self.compose(stacked, self.weight_maps(stacked, kinds), kinds)
 
     def weight_maps(self, sources: Tensor, kinds: Kinds = ()) -> tuple[Tensor, ...]:
-        """What the network finds out about sources (S, B, 1, H, W), all that `compose` needs beside them.
+        """Everything that `compose` needs besides the sources (S, B, 1, H, W).
 
         Args:
             kinds: as in `forward`.
         Returns:
-            the decoder's image, if `has_residual`, and the head's weight maps: (N, K, h, w) with few channels; h and w
-            are those of the sources, extended, divided by 1, 2, 4, ..., all divisors of `multiple`.
+            the decoder's image, if `has_residual`, then the head's weight maps.  Each is (N, K, h, w);
+            h and w are the padded height and width divided by 1, 2, 4, ..., always a divisor of `multiple`.
         """
         count = len(sources)
-        known = self.kinds.numbers(kinds, sources) if self.is_told(kinds) else None  # (S*B,)
+        known = self.kinds.numbers(kinds, sources) if self.uses(kinds) else None  # (S*B,)
         patches = self.as_patches(sources)
         features = self.embed_sources(patches, known)  # (S*B, C, H, W), in patches here and below
         del sources, patches  # large images are not kept beside the features
@@ -263,14 +263,14 @@ class AdaSFFuse(nn.Module):
         return torch.where(chosen, self.targets(fused, infrared, visible), fused)
 
     def raised_samples(self, sources: Tensor | Sequence[Tensor], kinds: Kinds) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Infrared and visible images (B, 1, H, W), and of which samples (B, 1, 1, 1) people are raised; None: of none.
+        """The sources of samples in which people are raised: pairs of one infrared and one visible image.
 
-        They are where one of two sources is infrared and the other visible.
+        Returns:
+            infrared and visible images (B, 1, H, W), and a mask (B, 1, 1, 1) of these samples; None if there are none.
         """
         if self.targets is None or len(kinds) != 2 or len(sources) != 2:
             return None
-        first, second = ([kind] * sources[0].shape[0] if isinstance(kind, str) else kind for kind in kinds)
-        pairs = list(zip(first, second))
+        pairs = list(zip(*per_sample(kinds, len(sources[0]))))
         chosen = [set(pair) == set(RAISED) for pair in pairs]
         if not any(chosen):
             return None
@@ -284,53 +284,55 @@ class AdaSFFuse(nn.Module):
         return infrared, visible, sources[0].new_tensor(chosen, dtype=torch.bool)[:, None, None, None]
 
     def blend(self, sources: Tensor, maps: tuple[Tensor, ...], kinds: Kinds = ()) -> Tensor:
-        """`compose` without raised targets."""
-        patches = self.as_patches(sources).unflatten(0, sources.shape[:2])  # (S, B, P, H/p, W/p)
+        """`compose` without raised people."""
         if self.head is None:
             (fused,) = maps
-        elif not self.has_residual(kinds, len(sources)):
-            fused = self.head.compose(patches, maps, self.night_logit(kinds))
         else:
-            residual, *maps = maps
-            difference = functools.reduce(torch.maximum, patches) - functools.reduce(torch.minimum, patches)
-            fused = self.head.compose(patches, maps, self.night_logit(kinds)) + residual.clamp(-difference, difference)
+            patches = self.as_patches(sources).unflatten(0, sources.shape[:2])  # (S, B, P, H/p, W/p)
+            residual = None
+            if self.has_residual(kinds, len(sources)):
+                residual, *maps = maps
+            fused = self.head.compose(patches, maps, self.night_logit(kinds))
+            if residual is not None:
+                difference = functools.reduce(torch.maximum, patches) - functools.reduce(torch.minimum, patches)
+                fused = fused + residual.clamp(-difference, difference)
         return self.from_patches(fused, *sources.shape[-2:])
 
-    def is_told(self, kinds: Kinds) -> bool:
-        """Whether these kinds of the sources say anything to this network."""
+    def uses(self, kinds: Kinds) -> bool:
+        """Whether the network has kinds and the kinds of the sources are given."""
         return bool(self.options.kinds and kinds)
 
     def has_residual(self, kinds: Kinds, count: int) -> bool:
-        """Whether the decoder's image counts for `count` sources of these kinds."""
-        if self.decode is None or self.training or not self.is_told(kinds):
-            return self.decode is not None
-        return self.kinds.has_residual(kinds, count)
+        """Whether the decoder's image is added for `count` sources of these kinds."""
+        if self.decode is None:
+            return False
+        return self.training or not self.uses(kinds) or self.kinds.has_residual(kinds, count)
 
     def night_logit(self, kinds: Kinds) -> Callable[[Tensor], Tensor] | None:
-        """What is added to the base's logits, of the bases (S, B, 1, h, w) of whole images; None: nothing ever."""
-        if not (self.options.dark and self.is_told(kinds)):
+        """A function from the bases (S, B, 1, h, w) of whole images to what is added to their logits; None: nothing."""
+        if not (self.options.dark and self.uses(kinds)):
             return None
         return lambda base: self.kinds.night_logit(base, self.kinds.numbers(kinds, base))
 
     def from_patches(self, patches: Tensor, height: int, width: int) -> Tensor:
-        """Patches (B, P, h, w) as an image (B, 1, H, W), cut to its size."""
+        """Patches (B, P, h, w) as an image (B, 1, H, W), without the padding."""
         pixels = patches.permute(0, 2, 3, 1).unflatten(3, 2 * (self.options.patch,)).transpose(2, 3)  # (B, h, p, w, p)
         return pixels.flatten(3).flatten(1, 2).unsqueeze(1)[..., :height, :width]
 
     def as_patches(self, sources: Tensor) -> Tensor:
-        """Sources (S, B, 1, H, W), extended, (S*B, P, H/p, W/p): P = p * p pixels of a patch."""
+        """Sources (S, B, 1, H, W), padded, as (S*B, P, H/p, W/p) with the P = p * p pixels of a patch as channels."""
         extended = pad_to_multiple(sources.flatten(0, 1), self.multiple)
         size = (-1, self.options.patch)
         patches = extended.unflatten(3, size).unflatten(2, size).transpose(3, 4).flatten(4)  # (S*B, 1, h, w, P)
         return patches.squeeze(1).permute(0, 3, 1, 2)  # in channels-last memory
 
     def embed_sources(self, sources: Tensor, known: Tensor | None = None) -> Tensor:
-        """Feature embedding, (N, P, H, W) to (N, C, H, W), of the N = S*B images of all sources.
+        """Feature embedding of the N = S*B images of all sources, (N, P, H, W) to (N, C, H, W).
 
-        Shared by all sources but for the kernels of their kinds, which are added; see `SourceKinds`.
+        All sources share the kernels; each kind adds its own to them, see `SourceKinds`.
 
         Args:
-            known: (N,) number of each one's kind, None for sources of no known kind.
+            known: (N,) number of each image's kind; None if the kinds are unknown.
         """
         sources = sources.to(self.embed.weight.dtype)
         with torch.autocast(sources.device.type, enabled=False):  # bfloat16 holds fewer levels than the images
@@ -344,15 +346,15 @@ class AdaSFFuse(nn.Module):
 
 
 class SourceKinds(nn.Module):
-    """What a network knows about kinds of sources: of each its own share of the embedding, and how much it trusts.
+    """What each kind of source adds to the shared network: embedding kernels, gains of logits and residual, a logit.
 
-    All of it is zero at first: sources of all kinds are treated alike until training finds a difference.
+    All parameters start at zero: kinds are treated alike until training finds a difference.
 
     Args:
-        names: of the kinds.
-        embedding: the shared convolution, to which that of a kind is added.
-        bands: of the pyramid, each with logits.
-        dark: whether the logit of the base also depends on how dark a source is at night.
+        names: names of the kinds.
+        embedding: the shared convolution, to whose kernels those of a kind are added.
+        bands: number of bands of the pyramid.
+        dark: whether each kind has a logit for the base where a source is dark, at night.
     """
 
     def __init__(self, names: Sequence[str], embedding: nn.Conv2d, bands: int, dark: bool = False) -> None:
@@ -362,11 +364,11 @@ class SourceKinds(nn.Module):
             torch.zeros_like(embedding.weight).repeat(len(names), 1, 1, 1)
         )  # (kinds * C, P, 3, 3)
         self.bias = nn.Parameter(torch.zeros_like(embedding.bias).repeat(len(names)))
-        self.log_gain = nn.Parameter(torch.zeros(len(names), bands + 1))  # of each band's logits, and of the residual
+        self.log_gain = nn.Parameter(torch.zeros(len(names), bands + 1))  # of the logits of each band; of the residual
         self.dark = nn.Parameter(torch.zeros(len(names))) if dark else None  # added to the base's logit at night
 
     def numbers(self, kinds: Kinds, sources: Tensor) -> Tensor:
-        """Number of the kind of every image of sources (S, B, ...), (S*B,) int64.
+        """Index of the kind of every image of sources (S, B, ...): (S*B,) int64.
 
         Raises:
             ValueError: not S kinds, not B names for a source, or an unknown name.
@@ -374,7 +376,7 @@ class SourceKinds(nn.Module):
         count, batch = sources.shape[:2]
         if not isinstance(kinds, list | tuple) or not all(isinstance(kind, str | list | tuple) for kind in kinds):
             raise ValueError(f"kinds must be a list of names, or of lists of them, got {shown(kinds)}")
-        rows = [[kind] * batch if isinstance(kind, str) else list(kind) for kind in kinds]
+        rows = per_sample(kinds, batch)
         if len(rows) != count or any(len(row) != batch for row in rows):
             raise ValueError(f"{count} sources of {batch} samples need as many kinds, got {shown(kinds)}")
         flat = [name for row in rows for name in row]
@@ -384,44 +386,50 @@ class SourceKinds(nn.Module):
         return torch.tensor([self.names.index(name) for name in flat], device=sources.device)
 
     def embed(self, sources: Tensor, known: Tensor, embedding: nn.Conv2d) -> Tensor:
-        """(N, P, H, W) of known kinds to (N, C, H, W), each image with kernels of its own."""
+        """Feature embedding of images (N, P, H, W) to (N, C, H, W), each with the kernels of its kind."""
         weight = embedding.weight + self.weight.unflatten(0, (len(self.names), -1))[known]  # (N, C, P, 3, 3)
         bias = embedding.bias + self.bias.unflatten(0, (len(self.names), -1))[known]
-        kernels = zip(sources.split(1), weight, bias)  # one by one: groups of channels take four times as long
+        kernels = zip(sources.split(1), weight, bias)  # image by image: a grouped convolution takes 4 times as long
         return torch.cat([F.conv2d(image, w, b, padding=1) for image, w, b in kernels])
 
     def logit_gains(self, known: Tensor) -> Tensor:
-        """Factors of the logits of every image in every band, (N, bands, 1, 1, 1)."""
+        """Factor of the logits of every image in every band, (N, bands, 1, 1, 1)."""
         return self.log_gain[known, :-1].exp()[..., None, None, None]
 
     def night_logit(self, base: Tensor, known: Tensor) -> Tensor:
-        """What is added to the logits of the base, in its shape: (S, B, 1, h, w), luminance in [0, 1] of whole images.
+        """What is added to the logits of the base: `dark` of the kind in dark pixels of night images, 0 elsewhere.
 
-        Wholly where an image is dark that is dark on the mean, as at night, and nothing where it is bright, or by day.
+        Args:
+            base: (S, B, 1, h, w) luminance in [0, 1] of whole images; the result has its shape.
         """
         dark = ((_BRIGHT - base) / (_BRIGHT - _DARK)).clamp(0, 1)
         night = ((_DAY - base.mean(dim=(-2, -1), keepdim=True)) / (_DAY - _NIGHT)).clamp(0, 1)
         return self.dark[known].view(*base.shape[:2], 1, 1, 1) * night * dark
 
     def has_residual(self, kinds: Kinds, count: int) -> bool:
-        """Whether the factor of the decoder's image is more than nothing for some sample."""
+        """Whether the decoder's image has a visible factor in some sample."""
         batch = max(1 if isinstance(kind, str) else len(kind) for kind in kinds)
         known = self.numbers(kinds, self.log_gain.new_zeros(count, batch))
         return bool((self.residual_gain(known, count) > _NOTHING).any())
 
     def residual_gain(self, known: Tensor, count: int) -> Tensor:
-        """Factor of the decoder's image, (B, 1, 1, 1): the geometric mean of those of the sample's sources."""
+        """Factor of the decoder's image, (B, 1, 1, 1): the geometric mean over the sources of each sample."""
         return self.log_gain[known, -1].unflatten(0, (count, -1)).mean(dim=0).exp()[:, None, None, None]
 
 
+def per_sample(kinds: Kinds, batch: int) -> list[list[str]]:
+    """For each source, the kind of every one of `batch` samples."""
+    return [[kind] * batch if isinstance(kind, str) else list(kind) for kind in kinds]
+
+
 def exposures(kinds: Kinds) -> list[bool]:
-    """Of every sample, whether its sources are exposures; one value where all samples are alike."""
+    """Whether the sources of each sample are exposures; a single value if all samples have the same kinds."""
     first = kinds[0]
     return [name == "exposure" for name in ([first] if isinstance(first, str) else first)]
 
 
 def stack_sources(*sources: Tensor | Sequence[Tensor]) -> Tensor:
-    """S >= 2 tensors (B, 1, H, W), one by one or as one sequence, as (S, B, 1, H, W).
+    """Stack S >= 2 tensors (B, 1, H, W), given one by one or as one sequence, to (S, B, 1, H, W).
 
     Raises:
         ValueError: fewer than two, another shape, or shapes that differ.
@@ -438,24 +446,25 @@ def check_sources(sources: Sequence[Tensor]) -> None:
 
 
 def add_sources(bands: Tensor, count: int) -> Tensor:
-    """Frequency-segmented fusion: bands of all S = `count` sources, (S*B, ...), to twice their mean, (B, ...).
+    """Frequency-segmented fusion: twice the mean over S = `count` sources, (S*B, ...) to (B, ...).
 
-    Of two sources that is their sum, as in the paper; of more it keeps the size that the blocks were trained with.
+    Two sources are added, as in the paper.  More give bands of the same size, for which the blocks were trained.
     """
     if count == 2:
         first, second = bands.unflatten(0, (2, -1))
         return first + second
-    return (wide(bands).unflatten(0, (count, -1)).sum(dim=0) * (2 / count)).to(bands.dtype)  # in any order alike
+    total = wide(bands).unflatten(0, (count, -1)).sum(dim=0)  # in float32: the order of the sources must not matter
+    return (total * (2 / count)).to(bands.dtype)
 
 
 def rounded(x: Tensor) -> Tensor:
-    """x in the precision of autocast, where that is on: what comes before must be exact, what follows need not."""
+    """x in autocast's precision if that is on: embedding and wavelets need full precision, the blocks do not."""
     device = x.device.type
     return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Extend (B, C, H, W) below and right to multiples, by reflection, or replication where that is too short."""
+    """Pad (B, C, H, W) below and right to multiples, by reflection, or by replication where the image is too small."""
     height, width = x.shape[-2:]
     bottom, right = -height % multiple, -width % multiple
     for pad, size in (((0, right, 0, 0), width), ((0, 0, 0, bottom), height)):

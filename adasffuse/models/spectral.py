@@ -1,9 +1,9 @@
 """Frequency branch of the mixer (paper, spatial-frequency Mamba block): a learned 2-D filter applied between FFTs.
 
-The 3x3 branch beside it covers fine detail, so this one works on what the 3x3 window cannot see: the input is averaged
-over POOL x POOL pixels, transformed, filtered, transformed back and enlarged bilinearly, at 1/POOL^2 of the cost of a
-full-size transform.  Each channel's transfer function is a weighted sum of shared basis functions of the frequency
-(radians aside, in cycles per pooled pixel), so one set of weights serves any image size:
+The 3x3 branch beside it covers fine detail, so this one works at a coarser scale: the input is averaged over POOL x
+POOL pixels, transformed, filtered, transformed back and enlarged bilinearly, at 1/POOL^2 of the cost of a full-size
+transform.  Each channel's transfer function is a weighted sum of shared basis functions of the frequency f (in cycles
+per pooled pixel), so one set of weights serves any image size:
 
     H_c(f) = sum_k w_ck R_i(|f|) Y_j(angle f),   R_i = exp(-(|f| / f_i)^2),  Y = 1, cos 2a, sin 2a, i cos a, i sin a
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 POOL = 4  # pixels per side that are averaged before the transform
 CUTOFFS = (0.5, 0.25, 0.125, 0.0625)  # f_i, cycles per pooled pixel; 0.5 is the pooled grid's own limit
-REACH = 8  # pooled pixels of mirrored border on each side; what reaches across it is below 5e-2 of a basis' peak
+REACH = 8  # pooled pixels of mirrored border on each side; beyond it a basis filter is below 5 % of its peak
 
 
 class SpectralFilter(nn.Module):
@@ -33,9 +33,9 @@ class SpectralFilter(nn.Module):
         height, width = x.shape[-2:]
         top, left = min(REACH, height), min(REACH, width)
         size = (_fast_length(height + 2 * top), _fast_length(width + 2 * left))
-        wide = torch.promote_types(x.dtype, torch.float32)  # of the transforms
+        wide = torch.promote_types(x.dtype, torch.float32)  # type of the transforms
         with torch.autocast(x.device.type, enabled=False):
-            rows = _mirror(x.permute(0, 2, 3, 1), top, size[0], dim=1)  # channels last: whole pixels are copied
+            rows = _mirror(x.permute(0, 2, 3, 1), top, size[0], dim=1)  # channels last, so that whole pixels are copied
             padded = _mirror(rows, left, size[1], dim=2).permute(0, 3, 1, 2)
             padded = padded.to(wide, memory_format=torch.contiguous_format)
             out = torch.fft.irfft2(torch.fft.rfft2(padded) * self.response(size, wide), s=size)
@@ -65,7 +65,7 @@ def spectral_basis(
 ) -> tuple[Tensor, Tensor]:
     """Even (3n, H, W//2 + 1) and odd (2n, H, W//2 + 1) basis functions on the grid of `rfft2`, n = len(CUTOFFS).
 
-    What is odd in a frequency is zero at its Nyquist row or column, where it is its own negative.
+    Functions odd in a frequency are zero in its Nyquist row or column, where f and -f coincide.
     """
     fy = torch.fft.fftfreq(size[0], device=device, dtype=dtype)[:, None]
     fx = torch.fft.rfftfreq(size[1], device=device, dtype=dtype)
@@ -76,7 +76,7 @@ def basis_of(fy: Tensor, fx: Tensor, odd_y: Tensor, odd_x: Tensor) -> tuple[Tens
     """The basis functions of `spectral_basis` at frequencies fy (h, 1) and fx (w,), (3n, h, w) and (2n, h, w).
 
     Args:
-        odd_y, odd_x: the same frequencies, 0 in place of Nyquist's.
+        odd_y, odd_x: the same frequencies, with 0 for the Nyquist frequency.
     """
     x2, y2 = fx.square(), fy.square()
     radius2 = x2 + y2

@@ -9,7 +9,7 @@ A <= 0, B and C (G, L, N); the result has the shape of x.  The last `backward_he
 
 `scan` cuts the sequence into chunks.  Within a chunk the decays between all pairs of steps form a matrix, so that the
 chunk is a few matrix products; the chunk states are passed on by matrices of the same kind.  Exponents are never
-positive, so any decay is safe, and no decision looks at a value, so the form exports and can be captured.
+positive, so any decay is safe.  No branch depends on a tensor's value, so the scan can be exported and captured.
 """
 
 import functools
@@ -22,19 +22,19 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-CHUNK, SHORT_CHUNK = 64, 32  # steps; the shorter where its states, of up to as many numbers per channel, cost less
-_FORGOTTEN = -32.0  # exponent of one step: exp(-32) is nothing, and larger sums would cost float32 its last digits
+CHUNK, SHORT_CHUNK = 64, 32  # steps; the shorter for d_state <= 32, whose chunk states are cheap
+_FORGOTTEN = -32.0  # smallest exponent of one step: exp(-32) is nothing, and larger sums lose digits in float32
 _LOG2_E = math.log2(math.e)
-_SMALLEST = -100.0  # exponent of 2 below which nothing is left; smaller ones give denormal numbers, which are slow
-_GROUP = 16  # chunks whose states one matrix passes on
-_MOST_LEVELS = 5  # groups of groups that serve a length that is not known yet: _GROUP ** 5 chunks
-_PAIRS = 1 << 20  # elements of decay matrices that are worked on at a time where the device is a CPU
+_SMALLEST = -100.0  # smallest exponent of 2: below it lie denormal numbers, which are slow
+_GROUP = 16  # chunks whose states are passed on by one matrix
+_MOST_LEVELS = 5  # nesting of groups for a length unknown at export: up to _GROUP ** 5 chunks
+_PAIRS = 1 << 20  # on a CPU, elements of the decay matrices that are computed at a time
 
 
 def scan_reference(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, backward_heads: int = 0
 ) -> Tensor:
-    """The recurrence above, one step after the other: what the chunked form is tested against."""
+    """The recurrence above, step by step; the tests compare `scan` with it."""
 
     def one_way(x: Tensor, dt: Tensor, A: Tensor, steps: range) -> Tensor:
         state = x.new_zeros(*x.shape[:1], *x.shape[2:], B.shape[-1])  # (G, E, P, N)
@@ -67,9 +67,9 @@ def scan(
 
     Args:
         dt: float32 or wider, whatever the dtype of x, B and C.
-        chunk: steps of a chunk, None for SHORT_CHUNK or CHUNK; changes time and memory, not the result.
-        backend: 'torch'; 'triton', the kernels of `mamba_ssm`, on CUDA, which multiply float32 as TF32; or 'auto',
-            'triton' for bfloat16 and float16 on CUDA where `mamba_ssm` is installed, else 'torch'.
+        chunk: steps per chunk, None for SHORT_CHUNK or CHUNK; changes time and memory, not the result.
+        backend: 'torch'; 'triton', the CUDA kernels of `mamba_ssm`, which multiply float32 as TF32; or 'auto':
+            'triton' for bfloat16 and float16 on CUDA if `mamba_ssm` is installed, else 'torch'.
     Raises:
         ValueError: unknown backend.
         RuntimeError: backend 'triton' without `mamba_ssm` or without CUDA tensors.
@@ -88,55 +88,56 @@ def scan(
 def _scan_chunked(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, backward_heads: int, chunk: int
 ) -> Tensor:
-    """Here S chunks of K steps, and R = G * S chunks of the whole batch.
+    """The chunked form: S chunks of K steps per sequence, R = G * S chunks in the batch.
 
-    What is multiplied by one number per step is so in the type of dt: PyTorch's CPU kernels repeat a bfloat16 number
-    along a row eight times as slowly as a float32 one.
+    Products with one number per step are computed in the type of dt: PyTorch's CPU kernels broadcast bfloat16 eight
+    times as slowly as float32.
     """
     batch, length, heads, _ = x.shape
     backward = (torch.arange(heads, device=x.device) >= heads - backward_heads)[:, None]  # (E, 1)
     while isinstance(length, torch.SymInt) and not statically_known_true(length % chunk == 0):
-        chunk //= 2  # of an exported graph for any size, which then needs no padding
-    pad = -length % chunk  # dt = 0 in padded steps, which therefore change nothing
+        chunk //= 2  # export for any size: a chunk that divides every length needs no padding
+    pad = -length % chunk  # padded steps have dt = 0, so they change nothing
     padded = (F.pad(t, (0, 0) * (t.ndim - 2) + (0, pad)) if pad else t for t in (x, dt, B, C))
     xs, dts, Bs, Cs = (t.unflatten(1, (-1, chunk)).flatten(0, 1) for t in padded)  # (R, K, ...)
     in_parts = x.device.type == "cpu" and not torch.compiler.is_compiling()
-    some, one = (max(1, _PAIRS // (heads * chunk**2)), 1) if in_parts else (None, None)
-    one_part = functools.partial(_one_part, A=A, backward=backward)
-    local, gained, enter, total = _by_parts(one_part, (xs, dts, Bs, Cs), some)
+    chunks_at_once = max(1, _PAIRS // (heads * chunk**2)) if in_parts else None
+    heads_at_once = 1 if in_parts else None
+    one_chunk = functools.partial(_within_chunks, A=A, backward=backward)
+    local, gained, enter, total = _in_parts(one_chunk, (xs, dts, Bs, Cs), chunks_at_once)
     gained, total = (t.unflatten(0, (batch, -1)).transpose(1, 2) for t in (gained, total))  # (G, E, S, ...)
     states_of = functools.partial(_entering_states, dtype=C.dtype)
-    (states,) = _by_parts(states_of, (gained, total, backward[None, :, None]), one, dim=1)  # head by head
+    (states,) = _in_parts(states_of, (gained, total, backward[None, :, None]), heads_at_once, dim=1)
     del gained  # twice as large as the states in bfloat16
     states = states.transpose(1, 2).reshape(xs.shape[0], -1, C.shape[-1])  # (R, E * P, N)
-    (y,) = _by_parts(functools.partial(_read, D=D.to(dt.dtype)), (xs, Cs, states, local, enter), some)
+    (y,) = _in_parts(functools.partial(_output, D=D.to(dt.dtype)), (xs, Cs, states, local, enter), chunks_at_once)
     return y.unflatten(0, (batch, -1)).flatten(1, 2)[:, :length]
 
 
-def _by_parts(
-    function: Callable[..., tuple[Tensor, ...]], tensors: tuple[Tensor, ...], some: int | None, dim: int = 0
+def _in_parts(
+    function: Callable[..., tuple[Tensor, ...]], tensors: tuple[Tensor, ...], size: int | None, dim: int = 0
 ) -> tuple[Tensor, ...]:
-    """`function(*tensors)`, a part of the tensors at a time: what it works with stays in the cache.
+    """`function(*tensors)`, computed on parts of the tensors so that the temporaries stay in the cache.
 
     Args:
-        some: size of a part along `dim`; None: all at once.
+        size: size of a part along `dim`; None: all at once.
     """
-    if some is None or tensors[0].shape[dim] <= some:
+    if size is None or tensors[0].shape[dim] <= size:
         return function(*tensors)
-    parts = [function(*pieces) for pieces in zip(*(t.split(some, dim) for t in tensors))]
+    parts = [function(*pieces) for pieces in zip(*(t.split(size, dim) for t in tensors))]
     return tuple(torch.cat(pieces, dim) for pieces in zip(*parts))
 
 
-def _one_part(
+def _within_chunks(
     x: Tensor, dt: Tensor, B: Tensor, C: Tensor, A: Tensor, backward: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What each chunk does alone.
+    """What each chunk computes without the others.
 
     Args:
         x: (R, K, E, P); dt (R, K, E); B, C (R, K, N); backward (E, 1).
     Returns:
-        what its steps read of each other (R, E, K, P), the state it adds (R, E, P * N) in the type of dt, the decay
-        from its entry to each step (R, K, E), and the exponent of its whole decay (R, E).
+        the output from steps of the same chunk (R, E, K, P), the state that the chunk adds (R, E, P * N) in the type
+        of dt, the decay from entering the chunk to each step (R, K, E), and the exponent of the chunk's decay (R, E).
     """
     pair, enter, leave, total = decays((dt * A).transpose(1, 2), backward, own=True)
     given = x.to(dt.dtype) * dt.unsqueeze(-1)  # (R, K, E, P)
@@ -148,28 +149,28 @@ def _one_part(
 
 
 def _entering_states(gained: Tensor, log_decay: Tensor, backward: Tensor, dtype: torch.dtype) -> tuple[Tensor]:
-    """`entering_states`, computed in the type of what is given, (G, E, S, P * N) in another one."""
+    """`entering_states` (G, E, S, P * N), computed in the type of `gained` even under autocast, returned as `dtype`."""
     with torch.autocast(gained.device.type, enabled=False):
         return (entering_states(gained, log_decay, backward).to(dtype),)
 
 
-def _read(x: Tensor, C: Tensor, states: Tensor, local: Tensor, enter: Tensor, D: Tensor) -> tuple[Tensor]:
-    """The output y (R, K, E, P) of each chunk: what its steps read of each other, of its entering state, and D x."""
+def _output(x: Tensor, C: Tensor, states: Tensor, local: Tensor, enter: Tensor, D: Tensor) -> tuple[Tensor]:
+    """The output y (R, K, E, P) of each chunk: from its own steps (`local`), from its entering state, and D x."""
     read = (C @ states.mT).view_as(x)
     y = torch.addcmul(local.transpose(1, 2).to(D.dtype), enter.unsqueeze(-1), read.to(D.dtype))
     return (torch.addcmul(y, D[:, None], x.to(D.dtype)).to(x.dtype),)
 
 
 def decays(log_decay: Tensor, backward: Tensor, own: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What remains on all ways through a run of K steps.
+    """Decay factors within a sequence of K steps.
 
     Args:
         log_decay: (..., K), the exponent of every step, not positive.
-        backward: (..., 1), whether the run goes from its last step to its first.
+        backward: (..., 1), whether the sequence runs from its last step to its first.
         own: whether a step reads what it adds itself, or only what came before.
     Returns:
-        from each source to each reader (..., reader, source), 0 where the reader comes first; from outside to each
-        reader and from each source to outside (..., K); and the exponent of the whole run (...).
+        the decay from each source step to each reading step (..., reader, source), 0 if the reader comes first; from
+        the entry to each reader, and from each source to the exit (..., K); and the exponent of the whole decay (...).
     """
     log_decay = log_decay.clamp(min=_FORGOTTEN) * _LOG2_E
     until = log_decay.cumsum(-1)
@@ -178,9 +179,9 @@ def decays(log_decay: Tensor, backward: Tensor, own: bool) -> tuple[Tensor, Tens
     reader = source if own else torch.where(backward, -until, before)
     end = torch.where(backward, 0.0, total)
     step = torch.arange(log_decay.shape[-1], device=log_decay.device)
-    later = step[:, None] - step  # reader less source
+    later = step[:, None] - step  # reader minus source
     ahead = torch.where(backward.unsqueeze(-1), -later, later) >= (0 if own else 1)
-    exponent = reader.unsqueeze(-1) - source.unsqueeze(-2)  # the largest tensor: powers of 2 take a third of exp's time
+    exponent = reader.unsqueeze(-1) - source.unsqueeze(-2)  # the largest tensor: exp2 takes a third of exp's time
     pair = exponent.clamp_(_SMALLEST, 1.0).exp2_() * ahead.to(exponent.dtype)  # rounding may make 0 positive
     return pair, (reader - end + total).exp2(), (end - source).exp2(), total.squeeze(-1) / _LOG2_E
 
@@ -188,25 +189,26 @@ def decays(log_decay: Tensor, backward: Tensor, own: bool) -> tuple[Tensor, Tens
 def entering_states(gained: Tensor, log_decay: Tensor, backward: Tensor, levels: int = _MOST_LEVELS) -> Tensor:
     """State passing: entering[s + 1] = exp(log_decay[s]) * entering[s] + gained[s], 0 before the first chunk.
 
-    gained (G, E, S, M), log_decay (G, E, S), backward (E, 1, 1) or (1, E, 1, 1).  Groups of chunks, then groups of
-    groups, until one is left; where S is a symbol of `torch.export`, always `levels` times.
+    gained (G, E, S, M), log_decay (G, E, S), backward (E, 1, 1) or (1, E, 1, 1).  Chunks are grouped, then groups of
+    groups, until one is left; if S is a symbol of `torch.export`, always `levels` times.
     """
     count = gained.shape[2]
     symbolic = isinstance(count, torch.SymInt)
     if symbolic:
-        group = _GROUP  # at the last level one group: more chunks are an index out of range, not a wrong result
+        group = _GROUP  # one group at the last level: more chunks raise an index error, never a wrong result
         groups = fresh_size((count + _GROUP - 1) // _GROUP) if levels > 1 else 1
         gained, log_decay = _zeros_beyond(gained, groups * group), _zeros_beyond(log_decay, groups * group)
     else:
         groups = -(-count // _GROUP)
-        group = -(-count // groups)  # in groups of about one size, little or nothing is padded
+        group = -(-count // groups)  # groups of about equal size need little or no padding
         pad = groups * group - count
         if pad:
             gained, log_decay = F.pad(gained, (0, 0, 0, pad)), F.pad(log_decay, (0, pad))
     gained = gained.unflatten(2, (groups, group))  # (G, E, groups, group, M)
     pair, enter, leave, total = decays(log_decay.unflatten(2, (groups, group)), backward, own=False)
     state = pair @ gained
-    if levels > 1 if symbolic else groups > 1:
+    nested = levels > 1 if symbolic else groups > 1
+    if nested:
         leaving = (leave.unsqueeze(-2) @ gained).squeeze(-2)  # (G, E, groups, M)
         entering = entering_states(leaving, total, backward, levels - 1)
         state = torch.addcmul(state, enter.unsqueeze(-1), entering.unsqueeze(-2))
@@ -215,14 +217,14 @@ def entering_states(gained: Tensor, log_decay: Tensor, backward: Tensor, levels:
 
 
 def fresh_size(size: int | torch.SymInt) -> int | torch.SymInt:
-    """A size that `torch.export` takes as a new symbol: what depends on it remains a short expression."""
+    """The size as a new symbol of `torch.export`, so that expressions that depend on it stay short."""
     value = torch.full((), size, dtype=torch.int64).item()
     torch._check(value >= 1)
     return value
 
 
 def _zeros_beyond(x: Tensor, total: int | torch.SymInt) -> Tensor:
-    """x (G, E, S, ...) with zeros behind its S chunks, `total` in all."""
+    """x (G, E, S, ...) padded with zeros to `total` chunks."""
     count = x.shape[2]
     index = torch.arange(total, device=x.device)
     inside = (index < count).to(x.dtype)
@@ -231,7 +233,7 @@ def _zeros_beyond(x: Tensor, total: int | torch.SymInt) -> Tensor:
 
 @functools.cache
 def fused_scan() -> Callable[..., Tensor] | None:
-    """`mamba_ssm`'s scan, None where it is not installed."""
+    """`mamba_ssm`'s scan, None if it is not installed."""
     try:
         from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
     except ImportError as error:  # absent is fine; a broken install is worth a warning
@@ -244,9 +246,9 @@ def fused_scan() -> Callable[..., Tensor] | None:
 def _scan_triton(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, backward_heads: int, chunk: int
 ) -> Tensor:
-    """`mamba_ssm`'s kernels in one call: backward heads read the reversed sequence, with a B and C of their own.
+    """One call of `mamba_ssm`'s kernels: backward heads read the reversed sequence, with reversed B and C.
 
-    The kernels give every group of heads, all of one size, its B and C.
+    The kernels take one B and C for each group of heads, and groups have one size.
     """
     forward = x.shape[2] - backward_heads
     group = math.gcd(forward, backward_heads)

@@ -1,9 +1,8 @@
-"""Fusing any number of sources with memory for one: they are shown to the network one after the other, twice.
+"""Fusing any number of sources with the memory of one: every source is read twice, one after the other.
 
-First the bands of all sources are summed up, and the strengths of exposure fusion.  From the sum come the fused
-features.  Then each source gets its logits, and joins a running softmax: of every band of the pyramid the largest logit
-so far, the sum of the exponentials, and the sum of the details weighed by them.  The result is that of
-`AdaSFFuse.forward`, but for rounding.  The finest band is worked on some rows at a time.
+The first pass (`add`) sums the wavelet bands and exposure strengths of all sources; `settle` makes the fused features
+from the sum.  The second pass (`blend`) computes the logits of each source and adds its detail to a running softmax,
+the finest band some rows at a time.  The result equals `AdaSFFuse.forward`, up to rounding.
 """
 
 import math
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from adasffuse.classical.exposure import exposure_strength
 from adasffuse.models.heads import FAINT, LEVELS, pooled_bands, wide
-from adasffuse.models.network import AdaSFFuse, pad_to_multiple, rounded
+from adasffuse.models.network import AdaSFFuse, exposures, pad_to_multiple, rounded
 from adasffuse.models.tiles import BAND, GRID, Tiles, row_bands, with_rim
 
 
@@ -23,7 +22,7 @@ class StreamedFusion:
 
     Args:
         network: in evaluation mode.
-        kind: of all sources, a name in the network's `kinds`, or '' for none.
+        kind: kind of all sources, a name in the network's `kinds`, or '' if unknown.
         size: height and width of the images, pixels.
         tile, overlap: as in `adasffuse.models.tiles.Tiles`; 0 for no tiles.
         band: pixels whose finest band is worked on at a time.
@@ -43,7 +42,9 @@ class StreamedFusion:
         self._tiles = Tiles(self._height, self._width, tile, overlap, math.lcm(GRID, network.multiple))
         self._rows = row_bands(self._height, self._width, network.multiple, band)
         self._kinds = ((kind,),) if kind and network.options.kinds else ()
-        self._bands: list[tuple[Tensor, Tensor]] = []  # of each tile, sums over the sources
+        has_powers = network.head is not None and network.head.exposure_power is not None
+        self._weighs_exposure = has_powers and (not self._kinds or kind == "exposure")
+        self._bands: list[tuple[Tensor, Tensor]] = []  # low and high band of each tile, summed over the sources
         self._strength: Tensor | None = None
         self._count = 0
         self._lowest: Tensor | None = None
@@ -52,7 +53,7 @@ class StreamedFusion:
         self._base_logits: list[Tensor] = []
 
     def add(self, source: Tensor) -> None:
-        """Take a source, (1, 1, H, W) in [0, 1], into account."""
+        """First pass: add the bands of a source, (1, 1, H, W) in [0, 1]."""
         network, image = self._network, self._extended(source)
         for number, (rows, columns) in enumerate(self._tiles.places):
             bands = [wide(band) for band in network.split(self._embedded(image[..., rows, columns]))]
@@ -66,7 +67,7 @@ class StreamedFusion:
         else:
             torch.minimum(self._lowest, image, out=self._lowest)
             torch.maximum(self._highest, image, out=self._highest)
-        if self._exposure():
+        if self._weighs_exposure:
             if self._strength is None:
                 self._strength = torch.zeros_like(image)
             for rows in self._rows:
@@ -74,28 +75,27 @@ class StreamedFusion:
         self._count += 1
 
     def settle(self) -> None:
-        """All sources have been added: find out what they share."""
+        """Between the passes: compute the fused features and the maps that all sources share."""
         network, shared = self._network, []
         residual = network.has_residual(self._kinds, 1)
+        exposed = exposures(self._kinds) if self._kinds else None
         self._fused = []
         for low, high in self._bands:
             low, high = (rounded(band * (2 / self._count)) for band in (low, high))
             fused = network.full_blocks(network.merge(network.low_blocks(low), network.high_blocks(high)))
             maps = (wide(network.decode(fused)),) if residual else ()
             if network.head is not None:
-                pooled = pooled_bands(fused)
-                exposed = [self._kinds[0][0] == "exposure"] if self._kinds else None
                 if maps and self._kinds:
                     maps = (network.kinds.residual_gain(self._known(), 1) * maps[0],)
-                maps += network.head.shared_maps(pooled, exposed)
+                maps += network.head.shared_maps(pooled_bands(fused), exposed)
                 self._fused.append(fused)
             shared.append(maps)
         self._bands = []
-        self._maps = self._tiles.joined(shared)
-        self._residual, self._shared = (self._maps[0], self._maps[1:]) if residual else (None, self._maps)
+        maps = self._tiles.joined(shared)
+        self._residual, self._shared = (maps[0], maps[1:]) if residual else (None, maps)
 
     def blend(self, source: Tensor) -> None:
-        """Take a source that was added into the result."""
+        """Second pass: blend in a source that was added."""
         network, image = self._network, self._extended(source)
         if network.head is None:
             return
@@ -201,20 +201,20 @@ class StreamedFusion:
         return self._network.embed_sources(self._network.as_patches(image), self._known() if self._kinds else None)
 
     def _known(self) -> Tensor:
+        """Index of the kind, (1,)."""
         parameter = self._network.embed.weight
         return self._network.kinds.numbers(self._kinds[0], parameter.new_zeros(1, 1))
 
-    def _exposure(self) -> bool:
-        head = self._network.head
-        wanted = not self._kinds or self._kinds[0][0] == "exposure"
-        return head is not None and head.exposure_power is not None and wanted
-
 
 class _RunningSoftmax:
-    """Mean of details weighed by the softmax of their logits, of any number of sources one after the other.
+    """Mean of details weighted by the softmax of their logits, one source after the other.
+
+    It keeps the largest logit so far, and the sums of the exponentials and of the details weighted by them, both
+    relative to that logit.
 
     Args:
-        like: tells the device; `size`: of logits and details, whose rows lie along the last axis but one.
+        like: gives device and type.
+        size: shape of logits and details; the last axis but one holds the rows.
     """
 
     def __init__(self, like: Tensor, size: torch.Size) -> None:

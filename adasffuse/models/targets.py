@@ -1,8 +1,8 @@
-"""People stand out in the fused image as they do in the infrared one: where they are, and how far they are raised.
+"""Raising people in the fused image to the contrast that they have in the infrared image.
 
-By day people are bright in an infrared image and darker than their surroundings in a visible one, and any weighing of
-the two leaves them gray.  So a small network, taught by labelled people, finds them on a small copy of the whole image;
-there what the fused image lacks of the infrared's contrast is added.  Shapes: images are (B, 1, H, W) in [0, 1].
+By day people are brighter than their surroundings in the infrared image and darker in the visible one, so any weighted
+mean of the two leaves them gray.  A small network, trained on labelled people, finds them on a reduced copy of the
+image; there the missing contrast is added.  Shapes: images are (B, 1, H, W) in [0, 1].
 """
 
 from typing import NamedTuple
@@ -13,41 +13,41 @@ from torch import Tensor, nn
 
 from adasffuse.models.heads import wide
 
-SHORTER = 384  # pixels: the copy in which people are looked for has at most so many on its shorter side
-STRENGTH = 1.5  # of the lacking contrast; people cover few pixels, and what surrounds them is no plain background
-_TOKEN = 4  # pixels per side of the copy that one token holds
-MULTIPLE = 2 * _TOKEN  # height and width of the copy, pixels
-_COARSE = (1, 2, 4, 2)  # dilations of the layers on a grid half as fine, by which people are told from trees and cars
-_FINE = (1, 2)
-_ABSENT = -20.0  # logit of a network that nobody has taught: there is no one
-_SURE = 0.2  # probability from which on a pixel is a target wholly
-_SURROUNDINGS = 3  # standard deviation of the Gaussian over what surrounds a target, in tokens
-_FAINT = 0.06  # contrast in the infrared image from which on a pixel of a target is raised wholly
-_WORTH = 0.06  # gain of contrast from which on a target that is dark before a bright background is raised wholly
-_ANYONE = 2e-3  # share of a negative's pixels on which people are found, if they are
-_CLEARLY = 3  # times as many there as in the image itself
-_NONE = 1e-3  # instead of a division by zero
-_ALMOST_NONE = 0.02  # share of a surrounding without targets below which a pixel's own value counts instead
+SHORTER = 384  # pixels: largest shorter side of the reduced copy
+STRENGTH = 1.5  # factor of the missing contrast; people cover few pixels, and their surroundings are not plain
+_TOKEN = 4  # pixels of the copy per side of a token
+MULTIPLE = 2 * _TOKEN  # pixels: height and width of the copy are multiples of it
+_COARSE = (1, 2, 4, 2)  # dilations of the layers at half resolution, whose context tells people from trees and cars
+_FINE = (1, 2)  # dilations of the last layers
+_ABSENT = -20.0  # logit everywhere before training: no targets
+_SURE = 0.2  # probability at which a pixel counts fully as target
+_SURROUNDINGS = 3  # standard deviation of the Gaussian over a target's surroundings, in tokens
+_FAINT = 0.06  # contrast in the infrared image at which a pixel of a target is raised fully
+_WORTH = 0.06  # gain of contrast at which a target, dark before a bright background, is raised fully
+_ANYONE = 2e-3  # black-hot: least share of pixels that are people in the negative,
+_CLEARLY = 3  # and least ratio of that share to the share in the image itself
+_NONE = 1e-3  # avoids a division by zero
+_ALMOST_NONE = 0.02  # weight of a pixel's own value in the mean of its surroundings, for places full of targets
 
 
 class Found(NamedTuple):
-    """What `TargetLift.find` learns of a whole image, on grids of its copy."""
+    """Maps of a whole image on grids of its copy (h, w), found by `TargetLift.find`."""
 
-    presence: Tensor  # (B, 1, h / 2, w / 2) of a copy (h, w): in 0 .. 1, how surely a target is there
-    infrared: Tensor  # (B, 1, h / 4, w / 4): mean luminance around each place, without targets
-    fused: Tensor  # the same of the fused image
-    worth: Tensor  # (B, 1, h / 4, w / 4): in 0 .. 1, whether targets raised there stand out more than before
+    presence: Tensor  # (B, 1, h / 2, w / 2) in 0 .. 1: certainty of a target
+    infrared: Tensor  # (B, 1, h / 4, w / 4): local mean of the infrared image without targets
+    fused: Tensor  # (B, 1, h / 4, w / 4): the same of the fused image
+    worth: Tensor  # (B, 1, h / 4, w / 4) in 0 .. 1: whether raised targets stand out more than before
 
 
 class TargetLift(nn.Module):
-    """Raises people in a fused image by the contrast that it lacks of the infrared one.
+    """Raises people in a fused image by the contrast that it lacks against the infrared image.
 
-    The network looks at the infrared image, less its mean and over its standard deviation, and at the visible one.  It
-    is not trained with the fusion, whose loss knows no people, but by `scripts/train_targets.py`; until then nothing
-    is a target.  A result that has the infrared's contrast already, as of equal sources, stays as it is.
+    The input is the standardised infrared image and the visible image.  The fusion loss knows no people, so the network
+    is trained apart, by `scripts/train_targets.py`; untrained it finds no targets.  A fused image that already has the
+    infrared contrast, e.g. of equal sources, is not changed.
 
     Args:
-        channels: width of the network; twice as many on the coarse grid.
+        channels: width of the network; the coarse grid has twice as many.
     """
 
     def __init__(self, channels: int = 24) -> None:
@@ -63,29 +63,29 @@ class TargetLift(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, fused: Tensor, infrared: Tensor, visible: Tensor) -> Tensor:
-        """The fused image with people raised, at most to 1."""
+        """The fused image with people raised, up to 1."""
         return self.raised(fused, infrared, self.find(fused, infrared, visible))
 
     def find(self, fused: Tensor, infrared: Tensor, visible: Tensor) -> Found:
-        """Where targets are, and what surrounds them."""
+        """Find targets and measure their surroundings."""
         hot, seen, shown = (self.copy_of(image) for image in (infrared, visible, fused))
         probability = wide(self.logits(hot, seen)).sigmoid()
         presence = (probability / _SURE).clamp(max=1).to(fused.dtype)
         share = F.avg_pool2d(probability, 2)
-        others = 1 - F.max_pool2d(share, 3, stride=1, padding=1)  # without the rims of targets
+        others = 1 - F.max_pool2d(share, 3, stride=1, padding=1)  # weight of the surroundings, without targets' rims
         hot, shown = (F.avg_pool2d(wide(image), _TOKEN) for image in (hot, shown))
         weight, *means = _gaussian_means(others, others * hot, others * shown)
         around, around_shown = (
             (mean + _ALMOST_NONE * own) / (weight + _ALMOST_NONE) for mean, own in zip(means, (hot, shown))
         )
         weight, *sums = _gaussian_means(share, share * (hot - around), share * (shown - around_shown))
-        contrast, own = (mean / (weight + _NONE) for mean in sums)  # of the targets of a neighbourhood
+        contrast, own = (mean / (weight + _NONE) for mean in sums)  # of nearby targets, in infrared and fused image
         becomes = torch.minimum(own + STRENGTH * (contrast - own), 1 - around_shown)
         worth = ((becomes + own) / _WORTH).clamp(0, 1)
         return Found(presence, *(grid.to(fused.dtype) for grid in (around, around_shown, worth)))
 
     def looks_black_hot(self, infrared: Tensor, visible: Tensor) -> Tensor:
-        """Of each pair, (B,) bool, whether people are found in the negative of the infrared image, not in itself."""
+        """Whether people are found in the negative of the infrared image, but not in the image itself: (B,) bool."""
         seen = self.copy_of(visible)
 
         def found(hot: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class TargetLift(nn.Module):
             tokens = torch.cat([F.pixel_unshuffle(x, _TOKEN) for x in (hot, images[1] - 0.5)], dim=1)
             tokens = tokens.to(self.first.weight.dtype)
         x = F.gelu(self.first(tokens))
-        # Not in bfloat16, in which oneDNN's strided convolutions read memory beyond grids of two columns.
+        # Not in bfloat16: oneDNN's strided convolutions then read memory beyond grids of two columns.
         with torch.autocast(infrared.device.type, enabled=False):
             y = F.gelu(self.down(x.to(self.down.weight.dtype)))
         for layer in self.coarse:
@@ -117,8 +117,8 @@ class TargetLift(nn.Module):
 
         Args:
             fused, infrared: (B, 1, rows, W).
-            first: which row of the whole image they begin with.
-            height: of the whole image; 0: they are all of it.
+            first: number of their first row in the whole image.
+            height: height of the whole image; 0: `fused` is the whole image.
         """
         rows = slice(first, first + fused.shape[2])
         size = (height or fused.shape[2], fused.shape[3])
@@ -130,7 +130,7 @@ class TargetLift(nn.Module):
         return torch.addcmul(fused, share, lacking)
 
     def copy_of(self, image: Tensor) -> Tensor:
-        """The small copy of an image, means over squares of pixels, extended to multiples of 8: (B, 1, h, w)."""
+        """The reduced copy of an image, (B, 1, h, w): means over squares of pixels, padded to multiples of 8."""
         factor = reduction(*image.shape[-2:])
         if factor > 1:
             image = F.avg_pool2d(image, factor, ceil_mode=True)
@@ -138,7 +138,7 @@ class TargetLift(nn.Module):
         return F.pad(image, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="replicate")
 
     def at_full_size(self, grid: Tensor, cell: int, size: tuple[int, int], rows: slice) -> Tensor:
-        """Some rows of a grid (B, 1, h, w), a cell of cell x cell pixels of the copy, at the image's size (H, W)."""
+        """Some rows of a grid (B, 1, h, w), enlarged to the image's size; a cell is cell x cell pixels of the copy."""
         step = reduction(*size) * cell
         above = max(0, rows.start // step - 1)
         part = grid[..., above : (rows.stop - 1) // step + 2, :]
@@ -147,12 +147,12 @@ class TargetLift(nn.Module):
 
 
 def reduction(height: int, width: int) -> int:
-    """Pixels of the image per side of a pixel of its copy."""
+    """Reduction factor of the copy: pixels of the image per pixel of the copy, per side."""
     return max(1, -(-min(height, width) // SHORTER))
 
 
 def _gaussian_means(*grids: Tensor) -> tuple[Tensor, ...]:
-    """Gaussian means of grids (B, 1, h, w), whose borders are repeated."""
+    """Gaussian means of grids (B, 1, h, w), borders replicated."""
     x = torch.cat(grids, dim=1)
     reach = 3 * _SURROUNDINGS
     offset = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)

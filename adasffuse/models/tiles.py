@@ -1,7 +1,7 @@
-"""Tiles that cover an image, with shares that fade from one into the next.
+"""Tiles that cover an image and are cross-faded where they overlap.
 
-Tiles are bands as wide as the image wherever memory allows: the scan reads the image row by row, so a band sees
-what the whole image shows it, while a cut across the rows changes the context of every pixel.
+Where memory allows, tiles are bands as wide as the image: the scan reads row by row, so cutting across the rows would
+change the context of every pixel.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,10 +15,10 @@ BAND = 1 << 19  # pixels that are composed at a time
 
 
 class Tiles:
-    """Where the tiles of an image lie, and how what is made of each is joined.
+    """Positions of the tiles of an image (`places`), and their joining.
 
     Args:
-        height, width: of the image, pixels.
+        height, width: size of the image in pixels.
         tile: a tile has at most tile x tile pixels; a multiple of `grid`, larger than `overlap`; 0: one tile.
         overlap: pixels that neighbouring tiles share, a multiple of `grid`.
         grid: tiles start at multiples of this.
@@ -32,11 +32,12 @@ class Tiles:
         self.places = [(row, column) for (row, _), (column, _) in product(rows, columns)]
 
     def joined(self, tiles: Iterable[Sequence[Tensor]], compact: torch.dtype | None = None) -> tuple[Tensor, ...]:
-        """Maps of the whole image from those of its tiles, in the order of `places`.
+        """Maps of the whole image from the maps of its tiles.
 
         Args:
-            tiles: of each tile maps (N, C, h, w), reduced by divisors of the grid; taken one after the other.
-            compact: in which the finest maps are kept; None: as they are.
+            tiles: maps (N, C, h, w) of each tile in the order of `places`, reduced by divisors of the grid; consumed
+                one by one.
+            compact: type of the finest maps in the result; None: unchanged.
         """
         height, width = self._size
         whole: list[Tensor] = []
@@ -68,7 +69,7 @@ def with_rim(rows: slice, rim: int, height: int) -> slice:
 
 
 def _fading(length: int, tile: int, overlap: int, grid: int) -> list[tuple[slice, Tensor]]:
-    """Tiles along one side, and each pixel's share of them: cross-fading, together 1."""
+    """Tiles along one side, each with the weights of its pixels; overlapping weights add up to 1."""
     tiles = [slice(start, end) for start, end in spans(length, tile, overlap, grid)]
     ramps = [_ramp(t.start, t.stop, length, overlap) for t in tiles]
     total = torch.zeros(length)

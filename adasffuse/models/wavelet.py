@@ -15,39 +15,34 @@ _HAAR = 0.5**0.5
 class AdaWAT(nn.Module):
     """Analysis: one low and three high half-resolution bands; the filters start as orthonormal Haar and are trained.
 
-    With `enhance` each band is then refined as in the paper: low by a depthwise 3x3 convolution of dilation 3, high by
-    a 3x3 convolution that sees the three bands of one channel; both followed by GELU.
+    Then the bands are enhanced: low by a depthwise 3x3 convolution of dilation 3, high by a 3x3 convolution over the
+    three bands of one channel; both followed by GELU.
     """
 
-    def __init__(self, channels: int, enhance: bool = True) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.low_pass = nn.Parameter(torch.tensor([_HAAR, _HAAR]))
         self.high_pass = nn.Parameter(torch.tensor([_HAAR, -_HAAR]))
-        self.enhance = enhance
-        if enhance:
-            self.enhance_low = nn.Conv2d(channels, channels, 3, padding=3, dilation=3, groups=channels)
-            self.enhance_high = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=channels)
+        self.enhance_low = nn.Conv2d(channels, channels, 3, padding=3, dilation=3, groups=channels)
+        self.enhance_high = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Split (B, C, H, W), H and W even, into low (B, C, H/2, W/2) and high (B, 3C, H/2, W/2).
+        """Split and enhance (B, C, H, W), H and W even: low (B, C, H/2, W/2) and high (B, 3C, H/2, W/2).
 
         Raises:
             ValueError: H or W is odd.
         """
         low, high = self.split(x)
-        if self.enhance:
-            # float32: oneDNN's bfloat16 weight gradient of a dilated depthwise channels-last convolution is wrong
-            # (seen with torch 2.15 on the CPU: single taps off by up to infinity).
-            layer, wide = self.enhance_low, torch.promote_types(low.dtype, torch.float32)
-            weight, bias = layer.weight.to(wide), layer.bias.to(wide)
-            with torch.autocast(low.device.type, enabled=False):
-                refined = F.conv2d(low.to(wide), weight, bias, padding=3, dilation=3, groups=layer.groups)
-            low = F.gelu(refined).to(x.dtype)
-            high = F.gelu(self.enhance_high(high))
-        return low, high
+        # float32: oneDNN's bfloat16 weight gradient of a dilated depthwise channels-last convolution is wrong
+        # (seen with torch 2.15 on the CPU: single taps off by up to infinity).
+        layer, wide = self.enhance_low, torch.promote_types(low.dtype, torch.float32)
+        weight, bias = layer.weight.to(wide), layer.bias.to(wide)
+        with torch.autocast(low.device.type, enabled=False):
+            enhanced = F.conv2d(low.to(wide), weight, bias, padding=3, dilation=3, groups=layer.groups)
+        return F.gelu(enhanced).to(x.dtype), F.gelu(self.enhance_high(high))
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The bare transform, without enhancement; shapes and errors as in `forward`."""
+        """The transform without enhancement; shapes and errors as in `forward`."""
         height, width = x.shape[-2:]
         if height % 2 or width % 2:
             raise ValueError(f"AdaWAT needs even height and width, got {height}x{width}; pad the input first")
@@ -71,7 +66,7 @@ class AdaIWAT(nn.Module):
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
         """Merge low (B, C, H/2, W/2) and high (B, 3C, H/2, W/2) into (B, C, H, W), in channels-last memory."""
         bands = high.permute(0, 2, 3, 1).unflatten(3, (-1, 3)).movedim(4, 0)  # (3, B, H/2, W/2, C)
-        lh, hl, hh = bands.contiguous()  # halves the time of what follows
+        lh, hl, hh = bands.contiguous()  # halves the time of the next steps
         low_w = self._interleave(low.permute(0, 2, 3, 1), lh, dim=1)  # (B, H, W/2, C)
         high_w = self._interleave(hl, hh, dim=1)
         return self._interleave(low_w, high_w, dim=2).permute(0, 3, 1, 2)

@@ -1,7 +1,7 @@
 """Weights files: safetensors with the model's shape, task, training record and a digest in the header.
 
-A file is judged by its header, the network's shape and the tensors' names, shapes and types, before anything of the
-size that it promises is allocated; then its tensors must have the digest that it states.
+Reading checks the header and the tensors' names, shapes and types against the network before memory is allocated, and
+then the digest of the tensors.
 """
 
 import hashlib
@@ -24,10 +24,10 @@ from adasffuse.models.network import AdaSFFuse, ModelOptions
 from adasffuse.options import build, shown
 from adasffuse.tasks import GENERAL, TASKS
 
-LARGEST_FILE = 2**32  # bytes of a weights file; the largest network has fewer
-_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # of safetensors and of torch
+LARGEST_FILE = 2**32  # bytes of a weights file; the largest network needs fewer
+_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # name in safetensors: name in torch
 
-RUN_WEIGHTS = "weights.safetensors"  # what training writes beside its checkpoints
+RUN_WEIGHTS = "weights.safetensors"  # written by training, beside its checkpoints
 
 
 class WeightsError(ValueError):
@@ -36,14 +36,13 @@ class WeightsError(ValueError):
 
 @checked
 def save_weights(path: str | Path, state: dict[str, Tensor], options: ModelOptions, task: str, **record) -> None:
-    """Write `state` (a state dict of `AdaSFFuse`) with what is needed to rebuild the network; atomic.
+    """Write `state` (a state dict of `AdaSFFuse`) with the options to rebuild the network; atomic.
 
     Args:
         state: tensors of float32, float16 or bfloat16.
         record: JSON values kept in the header, e.g. steps and seed.
     Raises:
-        WeightsError: what `load_weights` would refuse: tensors of other names, shapes or types than the network's, an
-            unknown task, or a record that is no JSON.
+        WeightsError: the tensors are not those of the network, the task is unknown, or the record is not JSON.
         OSError: the file cannot be written.
     """
     state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
@@ -68,7 +67,7 @@ def save_weights(path: str | Path, state: dict[str, Tensor], options: ModelOptio
 
 
 def _ordered(content: bytes) -> bytes:
-    """A safetensors file with the entries of its header by name: the library writes them in an order that varies."""
+    """A safetensors file with its header sorted by name: the library's order varies from run to run."""
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
@@ -77,11 +76,10 @@ def _ordered(content: bytes) -> bytes:
 
 @checked
 def load_weights(path: str | Path) -> tuple[AdaSFFuse, str]:
-    """The network a weights file holds, in evaluation mode on the CPU, and the id of its task.
+    """Load the network of a weights file, in evaluation mode on the CPU, and the id of its task.
 
     Raises:
-        WeightsError: no such file, not a whole safetensors file, not written by AdaSFFuse, or damaged; a network is
-            never returned with parameters that the file does not give.
+        WeightsError: no such file, not a whole safetensors file, not written by AdaSFFuse, or damaged.
     """
     path = Path(path)
     if not path.is_file():
@@ -112,10 +110,10 @@ def load_weights(path: str | Path) -> tuple[AdaSFFuse, str]:
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
-    """What a weights file says about its training: steps, seed, name of the run.
+    """The training record of a weights file: steps, seed, name of the run.
 
     Raises:
-        WeightsError: it is no weights file.
+        WeightsError: it is no weights file, or has no record.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -125,7 +123,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256, in hexadecimal, of the names, types, shapes and bytes of some tensors, in the order of the names."""
+    """SHA-256, in hexadecimal, of the names, types, shapes and bytes of the tensors, sorted by name."""
     sha = hashlib.sha256()
     for name in sorted(state):
         value = state[name].detach().cpu().contiguous()
@@ -139,12 +137,12 @@ def _type(value: Tensor) -> str:
 
 
 def _described(path: Path, header: Mapping[str, str], given: Mapping[str, Any]) -> tuple[AdaSFFuse, str]:
-    """The network that a header describes, without memory for its parameters, and its task.
+    """The network that a header describes, on the meta device, and its task.
 
     Args:
-        given: the file's tensors, unread.
+        given: the file's tensors, not read yet.
     Raises:
-        WeightsError: the header describes no network, or the tensors are not those of that network.
+        WeightsError: the header describes no network, or the tensors do not fit it.
     """
     if header.get("format") != "adasffuse":
         raise WeightsError(f"{path} was not written by AdaSFFuse; pass a weights.safetensors of this project's trainer")
@@ -197,25 +195,25 @@ def _check_digest(path: Path, header: Mapping[str, str], state: Mapping[str, Ten
 
 @checked
 def find_weights(name: str | Path | None, task: str, size: str | None = None) -> Path:
-    """The weights file that a user names: every option that takes weights goes through here.
+    """Find a local or released weights file by name.
 
     Args:
-        name: a weights file; a run's folder (its `weights.safetensors`); the name of released weights, whole
-            ('general_small', 'mff_base') or without the size ('general'); None or '' for the default of `task`.
+        name: a weights file; the folder of a run, with `weights.safetensors`; the name of released weights, with size
+            ('general_small', 'mff_base') or without ('general'); None or '': the default of `task`.
         task: id of the task.
-        size: 'tiny', 'small' or 'base', of released weights named without it; None: small.
+        size: 'tiny', 'small' or 'base', for a name without size; None: small.
     Raises:
-        WeightsError: nothing of that name; says what is looked for.
+        WeightsError: nothing of that name.
     """
     size = size or DEFAULT_SIZE
     if not name:
         return default_weights(task, size)
-    released = [known.rsplit("_", 1) for known in released_names()]  # (what they serve, size)
-    for serves, known_size in released:
-        if str(name) == f"{serves}_{known_size}":
-            return released_weights(serves, known_size)
-        if str(name) == serves:
-            return released_weights(serves, size)
+    for released in released_names():
+        released_task, released_size = released.rsplit("_", 1)
+        if str(name) == released:
+            return released_weights(released_task, released_size)
+        if str(name) == released_task:
+            return released_weights(released_task, size)
     path = Path(name)
     if path.is_dir():
         if not (path / RUN_WEIGHTS).is_file():
@@ -230,7 +228,7 @@ def find_weights(name: str | Path | None, task: str, size: str | None = None) ->
 
 
 def default_weights(task: str, size: str) -> Path:
-    """Released weights that serve a task best: its own where there are any, else those for all tasks.
+    """Released weights of a task, or the general ones if it has none of its own.
 
     Raises:
         WeightsError: none are released of this size, or the file is damaged.
@@ -242,12 +240,12 @@ def default_weights(task: str, size: str) -> Path:
 
 
 def released_names() -> list[str]:
-    """Names of the weights that ship with the package: 'general_small', ..."""
+    """Names of the weights that ship with the package, e.g. 'general_small'."""
     return sorted(path.stem for path in _released_folder().glob("*.safetensors"))
 
 
 def released_weights(task: str, size: str) -> Path:
-    """Path of the weights that ship with the package, their SHA-256 checked against the card beside them.
+    """Path of weights that ship with the package, after checking their SHA-256 against the card beside them.
 
     Raises:
         WeightsError: none are released for this task and size (lists those that are), or the file is damaged.

@@ -1,4 +1,4 @@
-"""Alignment of many pairs: estimated pair by pair, or once for two fixed cameras and kept in a calibration file."""
+"""Alignment of many pairs: estimated for each pair, or once for two fixed cameras and saved as a calibration file."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -17,19 +17,19 @@ from adasffuse.registration.transform import METHODS, AlignmentError, Transform,
 
 GRIDS = ("b", "a")  # the first one is the default
 _FORMAT = "adasffuse calibration 1"
-_FEWEST_PAIRS = 0.5  # of the pairs must agree on a calibration
+_FEWEST_PAIRS = 0.5  # least share of registered pairs for a calibration
 
 
 @checked
 @dataclass(frozen=True)
 class Aligner:
-    """How the sources of pairs are laid on each other before they are fused.
+    """How the sources of pairs are registered before fusion.
 
     Args:
         method: 'translation', 'affine', 'homography' or 'deformable', see `adasffuse.registration.estimate`.
         grid: 'b' warps source A to the pixels of source B, 'a' the other way round.
-        measure: 'edges' or 'medical', see there.
-        calibration: the transform to use for all pairs, in place of an estimate; from B's pixels to A's.
+        measure: 'edges' or 'medical', see `adasffuse.registration.estimate`.
+        calibration: a transform from B's pixels to A's for all pairs, in place of estimates.
     Raises:
         ValueError: unknown method, grid or measure, or an argument of a wrong type.
     """
@@ -46,7 +46,7 @@ class Aligner:
 
     @checked
     def transform(self, a: Image, b: Image) -> Transform:
-        """From the pixels of the grid's image to those of the other one.
+        """The transform from the pixels of the grid's image to those of the other image.
 
         Raises:
             AlignmentError: no plausible estimate, or images of other sizes than those of the calibration.
@@ -56,26 +56,27 @@ class Aligner:
         if self.calibration is None:
             return estimate(moving, target, self.method, self.measure).transform
         found = self.calibration if self.grid == "b" else self.calibration.inverse()
-        for name, image, size in (("A", a, self.calibration.moving_size), ("B", b, self.calibration.size)):
-            if image.pixels.shape[:2] != size:
-                height, width = image.pixels.shape[:2]
+        wanted, given = (self.calibration.moving_size, self.calibration.size), (a.pixels.shape[:2], b.pixels.shape[:2])
+        for name, size, (height, width) in zip("AB", wanted, given):
+            if (height, width) != size:
+                exchanged = given == wanted[::-1]
+                cure = "A and B are exchanged" if exchanged else "calibrate these cameras as they are used"
                 raise AlignmentError(
-                    f"the calibration is for images {name} of {size[1]}x{size[0]} pixels, got {width}x{height}; "
-                    "calibrate these cameras as they are used"
+                    f"the calibration is for images {name} of {size[1]}x{size[0]} pixels, got {width}x{height}; {cure}"
                 )
         return found
 
     def settings(self) -> list:
-        """All that decides on the result, as JSON values."""
+        """All settings that change the result, as JSON values."""
         known = None if self.calibration is None else self.calibration.matrix.tolist()
         return [self.method, self.grid, self.measure, known]
 
     @checked
     def align(self, images: Sequence[Image]) -> list[Image]:
-        """Source A and source B on one grid; where the warped one shows nothing, it holds no data.
+        """Source A and source B on one grid; the warped one has no data outside its image.
 
         Raises:
-            AlignmentError: as `transform`, or there are not two images.
+            AlignmentError: as in `transform`, or there are not two images.
         """
         if len(images) != 2:
             raise AlignmentError(f"alignment takes two sources, got {len(images)}; align stacks by their own options")
@@ -85,7 +86,7 @@ class Aligner:
 
 
 def measure_of(task_id: str) -> str:
-    """The measure that serves a task: 'medical' for medical images, else 'edges'."""
+    """The measure of a task: 'medical' for medical images, else 'edges'."""
     return "medical" if task_id == "mif" else "edges"
 
 
@@ -95,8 +96,8 @@ def calibrate(
 ) -> "Calibration":
     """One transform from B's pixels to A's for two fixed cameras, the median over many pairs.
 
-    The transform of each pair is compared by where it sends the corners; the result has the median of these places, so
-    single wrong estimates do not count.
+    Each pair's transform moves the corners of the image to some positions.  The result moves them to the median of
+    these positions, so single wrong estimates have no effect.
 
     Args:
         pairs: name, source A, source B; read one by one.
@@ -126,7 +127,10 @@ def calibrate(
         raise AlignmentError("there is no pair that could be read")
     if not found or len(found) < _FEWEST_PAIRS * (len(found) + len(failed)):
         reason = f"; {failed[0][0]}: {failed[0][1]}" if failed else ""
-        raise AlignmentError(f"{len(failed)} of {len(found) + len(failed)} pairs cannot be registered{reason}")
+        raise AlignmentError(
+            f"{len(failed)} of {len(found) + len(failed)} pairs cannot be registered{reason}; a calibration "
+            "needs pairs taken at the same time, half of them with edges that both show"
+        )
     size, moving_size = found[0].transform.size, found[0].transform.moving_size
     matrix = _median_matrix([one.transform.matrix for one in found], size, method)
     spread = float(np.median([corner_shift(one.transform.matrix, matrix, size) for one in found]))
@@ -141,10 +145,10 @@ def calibrate(
 @checked
 @dataclass(frozen=True)
 class Calibration:
-    """A transform for two fixed cameras, and how sure it is."""
+    """A transform for two fixed cameras, and its reliability."""
 
     transform: Transform  # from B's pixels to A's
-    pairs: int  # that it was estimated from
+    pairs: int  # number of pairs that it was estimated from
     spread: float  # median distance of the pairs' corners from the result's, pixels of A
     failed: tuple[tuple[str, str], ...] = ()  # name and reason of pairs that could not be registered
 
@@ -173,10 +177,10 @@ class Calibration:
 
 @checked
 def load_calibration(path: str | Path) -> Calibration:
-    """A calibration file that `Calibration.save` has written: widths and heights, and the matrix from B to A.
+    """Read a calibration file that `Calibration.save` has written.
 
     Raises:
-        AlignmentError: no such file, or another content.
+        AlignmentError: no such file, or it is no calibration.
     """
     try:
         content = load_json(path, "calibration")
@@ -198,13 +202,13 @@ def load_calibration(path: str | Path) -> Calibration:
 
 
 def _median_matrix(matrices: Sequence[np.ndarray], size: tuple[int, int], method: str) -> np.ndarray:
-    """The matrix, of the method's kind, that sends the corners to the median of where the matrices send them."""
+    """The matrix, a homography or affine, from the corners to the median of their positions under the matrices."""
     height, width = size
     corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], np.float64)
-    places = [cv2.perspectiveTransform(corners[None], matrix)[0] for matrix in matrices]
-    median = np.median(places, axis=0)
+    moved = [cv2.perspectiveTransform(corners[None], matrix)[0] for matrix in matrices]
+    median = np.median(moved, axis=0)
     if method == "homography":
         return cv2.getPerspectiveTransform(corners.astype(np.float32), median.astype(np.float32))
-    middle = np.column_stack([corners, np.ones(4)])
-    solution = np.linalg.lstsq(middle, median, rcond=None)[0].T
+    homogeneous = np.column_stack([corners, np.ones(4)])
+    solution = np.linalg.lstsq(homogeneous, median, rcond=None)[0].T
     return np.vstack([solution, [0, 0, 1]])

@@ -1,10 +1,11 @@
-"""One file as a pair: the thermal image of a FLIR radiometric JPEG and the photograph inside it, on one grid.
+"""Reading a FLIR radiometric JPEG as a pair: the thermal image and the photograph inside it, on one grid.
 
-The camera has two lenses side by side.  It stores by how much it shrinks and shifts the thermal image to lay it on the
-photograph, for the distance that it was focused on.  Things at other distances are off: this is no registration.
+The camera has two lenses side by side.  It stores the scale and shift from thermal image to photograph for the distance
+it was focused on.  Things at other distances are displaced: this is no registration.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from adasffuse.images.read import interpret
 from adasffuse.registration.transform import Transform, warp_image
 
 _SMALLEST_SIDE = 16  # pixels
-_SMALLEST_SHARE = 0.25  # of the thermal image's width and height that the photograph must show
+_SMALLEST_SHARE = 0.25  # least share of the thermal image's width and height that the photograph shows
 _PLACED = (
     "thermal image and photograph are laid on each other by the camera's own setting for parallax (Real2IR, OffsetX, "
     "OffsetY); this is no registration: things at another distance are off; --align affine registers them"
@@ -32,21 +33,20 @@ def read_camera_pair(
     grid: str = "b",
     need_placement: bool = True,
 ) -> list[Image]:
-    """Thermal image and photograph of one radiometric JPEG, infrared first, as the fuser takes them.
+    """Read thermal image and photograph of one radiometric JPEG, infrared first, as the fuser takes them.
 
     Args:
-        ranges: of the temperatures, degrees C, and of the photograph, as in `adasffuse.images.read.read_image`.
-            Without one, the percentiles 0.1 and 99.9 of the file's temperatures become black and white.
+        ranges: black and white of the temperatures, degrees C, and of the photograph, as in
+            `adasffuse.images.read.read_image`.  Default: the percentiles 0.1 and 99.9 of the file's temperatures.
         no_data: values that mean "no data", of each.
-        grid: 'b': the photograph's pixels, of that part which the thermal image shows; 'a': the thermal image's
-            pixels, on which the photograph is averaged.
-        need_placement: refuse a file that does not say how its images lie on each other; False returns them as they
-            are, of two sizes, for an `Aligner`.
+        grid: 'b': the photograph's pixels, cut to the part that the thermal image shows; 'a': the thermal image's
+            pixels, with the photograph reduced to them.
+        need_placement: whether a file without the camera's setting for the placement of its images is an error; if
+            not, its images are returned as they are, of two sizes, for an `Aligner`.
     Returns:
-        [infrared, visible], of one size where the file says how they lie on each other.
+        [infrared, visible], of one size if the file has that setting.
     Raises:
-        ImageError: the package is missing; the file has no raw thermal data, no photograph, or says nothing usable of
-            how they lie on each other.
+        ImageError: the package is missing; the file has no raw thermal data, no photograph, or no usable placement.
         ValueError: unknown grid, not two ranges and values, or an argument of a wrong type.
     """
     if grid not in ("a", "b"):
@@ -89,9 +89,9 @@ def to_photograph(placement: Placement, size: tuple[int, int], photograph: tuple
 def photograph_part(
     placement: Placement, size: tuple[int, int], photograph: tuple[int, int]
 ) -> tuple[int, int, int, int] | None:
-    """Left, top, right and bottom, exclusive, of the photograph's pixels that the thermal image covers.
+    """The part of the photograph that the thermal image covers: left, top, right and bottom (exclusive), pixels.
 
-    None where they are too few, or one image stands upright and the other lies.
+    None if it is too small, or if one image is upright and the other one is not.
     """
     if (size[0] - size[1]) * (photograph[0] - photograph[1]) < 0:
         return None
@@ -119,16 +119,11 @@ def _on_one_grid(
         shift = np.array([[1, 0, left], [0, 1, top], [0, 0, 1.0]])
         back = np.linalg.inv(matrix) @ shift
         thermal = warp_image(thermal, Transform("affine", back, (bottom - top, right - left), size))
-        visible = _cut(visible, crop)
+        part = np.s_[top:bottom, left:right]
+        valid = None if visible.valid is None else visible.valid[part]
+        visible = replace(visible, pixels=np.ascontiguousarray(visible.pixels[part]), valid=valid)
     return [_with_notice(thermal, notice), visible]
 
 
-def _cut(image: Image, crop: tuple[int, int, int, int]) -> Image:
-    left, top, right, bottom = crop
-    part = np.s_[top:bottom, left:right]
-    valid = None if image.valid is None else image.valid[part]
-    return Image(np.ascontiguousarray(image.pixels[part]), image.depth, image.window, valid, image.notices)
-
-
 def _with_notice(image: Image, notice: str) -> Image:
-    return Image(image.pixels, image.depth, image.window, image.valid, (*image.notices, notice))
+    return replace(image, notices=(*image.notices, notice))

@@ -1,7 +1,12 @@
-"""Estimating the transform between two images of one scene."""
+"""Estimating the transform between two images of one scene.
+
+Images of two cameras are registered by their edges (`features`, `matching`), from coarse to fine.  Scans of one patient
+are registered by their edges if both are sharp, else by the mutual information of gray values (`information`).
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,40 +23,61 @@ from adasffuse.registration.palette import palette_values
 from adasffuse.registration.refinement import refine_by_information
 from adasffuse.registration.transform import METHODS, AlignmentError, Transform, identity
 
+
+class _Level(NamedTuple):
+    """A step from coarse to fine."""
+
+    reduction: int  # factor by which the images are reduced
+    radius: int  # largest displacement, pixels of the reduced image
+    cell: int  # distance between patches, pixels of the reduced image
+    spread: float  # standard deviation of a patch's window, in cells
+    smoothness: float = 0.0  # standard deviation of the field's smoothing, in cells
+
+
 MEASURES = ("edges", "medical")
 CROSS_MODAL = ("ivf", "mif")  # ids of the tasks whose sources come from two cameras or scanners
-_WORK_SIDE = 640  # pixels: larger images are registered reduced, the result holds for their full size
+_WORK_SIDE = 640  # pixels of the longer side; larger images are reduced for the registration
 _SMALLEST_SIDE = 48  # pixels
-_LEVELS = ((4, 8, 8, 1.0), (4, 8, 8, 1.0), (2, 5, 16, 1.0), (1, 3, 24, 0.7))  # reduction, radius, cell, spread
-_FIELD_LEVELS = ((4, 8, 6, 1.0, 3.0), (4, 6, 6, 1.0, 2.0), (2, 5, 8, 1.0, 2.4), (1, 3, 16, 0.8, 2.4))
-_SCALES = (1.0, 0.8, 1.25, 0.65, 1.55, 0.5, 2.0)  # of the moving image, tried where the sources' sizes differ
-_CHECK_REDUCTION, _CHECK_RADIUS = 2, 24
-_LOWEST_PROMINENCE = 6.0  # of edges
-_MEDICAL_SIDE = 256  # pixels, longer side that the next three lines are about
-_SHARP = 1.5  # gradients blurred by 0.7 px over those blurred by 2 px: CT and MRI are above, PET and SPECT below
-_SCAN_BLUR, _SCAN_CHECK_BLUR = 1.0, 2.0  # pixels, of two sharp scans: when registered, and when checked
-_LOWEST_SCAN_PROMINENCE = 5.8  # of their edges
-_RIM, _INNER_SHIFT = 1 / 16, 0.06  # of the longer side, left out inside a head's outline; of the width
-_LOWEST_INNER_LOSS = 0.18  # of the information about what lies inside two sharp scans, by that shift
-_BACKGROUND = 0.04  # values below are no head
-_CHECK_SIDE, _CHECK_SHIFT = 128, 0.03  # pixels; of the width
-_SQUARES, _SIGNIFICANT = 20, 2.0  # of a chessboard on the longer side; standard errors
-_LOWEST_LOSS = 0.085  # of the information, by that shift, for an estimate that only shifts ...
-_LOSS_FOR_DISTORTION = 2.0  # ... and more for one that turns, scales or shears: wrong pairs are bent until they fit
-_GLANCE_SIDE, _GLANCE_RADIUS, _GLANCE_CELL = 128, 6, 12  # of the cheap look: pixels
-_GLANCE_PEAK = 3.5  # standard deviations
-_NOTABLE = 0.015  # of the width
-_FLAT = 2 / 255  # span of values
-_LARGEST_SCALE = 1.6  # of the estimate against the start, each way
-_LARGEST_SHIFT = 0.3  # of the image's width
+_FLAT = 2 / 255  # images whose values span less have no content
+# Registration by edges
+_LEVELS = (_Level(4, 8, 8, 1.0), _Level(4, 8, 8, 1.0), _Level(2, 5, 16, 1.0), _Level(1, 3, 24, 0.7))
+_FIELD_LEVELS = (
+    _Level(4, 8, 6, 1.0, 3.0),
+    _Level(4, 6, 6, 1.0, 2.0),
+    _Level(2, 5, 8, 1.0, 2.4),
+    _Level(1, 3, 16, 0.8, 2.4),
+)
+_SCALES = (1.0, 0.8, 1.25, 0.65, 1.55, 0.5, 2.0)  # scales of the moving image, tried if the sizes differ
+# Acceptance of an estimate
+_CHECK_REDUCTION, _CHECK_RADIUS = 2, 24  # reduction of the images, and displacements in pixels, for `prominence`
+_LOWEST_PROMINENCE = 6.0
+_LARGEST_SCALE = 1.6  # against the start, each way
+_LARGEST_SHIFT = 0.3  # of the width
+_SQUARES = 20  # squares of a chessboard along the longer side, see `_certain` and `_bent`
+_SIGNIFICANT = 2.0  # standard errors
+# Scans; pixels are at a longer side of _MEDICAL_SIDE
+_MEDICAL_SIDE = 256
+_SHARP = 1.5  # least `_sharpness` of a sharp scan: CT and MRI are above, PET and SPECT below
+_SCAN_BLUR, _SCAN_CHECK_BLUR = 1.0, 2.0  # pixels: blur of two sharp scans for registration, and for the check
+_LOWEST_SCAN_PROMINENCE = 5.8
+_BACKGROUND = 0.04  # values below are background, not head
+_RIM = 1 / 16  # width of the rim inside a head's outline that is not checked, of the longer side
+_INNER_SHIFT, _LOWEST_INNER_LOSS = 0.06, 0.18  # shift, of the width, and the loss of information that it must cause
+_CHECK_SIDE = 128  # pixels of the longer side at which information is checked
+_CHECK_SHIFT, _LOWEST_LOSS = 0.03, 0.085  # the same for a blurred scan and an estimate that only shifts
+_LOSS_FOR_DISTORTION = 2.0  # more loss is needed by distortion: wrong pairs are distorted until they fit
+# The quick measure of misalignment, on reduced images
+_QUICK_SIDE, _QUICK_RADIUS, _QUICK_CELL = 128, 6, 12  # pixels
+_QUICK_PEAK = 3.5  # least peak of the correlation, standard deviations
+_NOTABLE = 0.015  # misalignment that is worth a notice, of the width
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """How two images lie on each other."""
+    """The registration of two images."""
 
     transform: Transform
-    shift: float  # mean displacement against images that show the same field of view, pixels of the target
+    shift: float  # mean displacement, pixels of the target; 0 if both images show the same field of view
 
 
 @checked
@@ -59,13 +85,13 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
     """The transform that takes the moving image to the grid of the target.
 
     Args:
-        moving, target: images of one scene, of any two sizes.  Those of one size are expected to differ by at most
-            about 6 % of the width; of different sizes, also by a factor of 0.5 to 2 in their field of view.
-        method: 'translation', 'affine', 'homography': affine where perspective does not make the images agree better,
-            or 'deformable': affine, and a smooth field on it where such a field, fitted to half of the target, makes
-            the other half agree better.
-        measure: 'edges' (orientation of edges: two cameras) or 'medical' (scans of one patient: edges where both are
-            sharp, such as CT and MRI; information of gray values where one is blurred, such as PET and SPECT).
+        moving, target: images of one scene, of any two sizes.  Displacements of up to about 6 % of the width are found;
+            between images of different size also a factor of 0.5 to 2 in the field of view.
+        method: 'translation'; 'affine'; 'homography', which stays affine unless perspective makes the images agree
+            better; or 'deformable': affine plus a smooth field, if a field fitted to one half of the target makes the
+            other half agree better.
+        measure: 'edges' for two cameras: orientation of edges; or 'medical' for scans of one patient: edges if both are
+            sharp, such as CT and MRI, else mutual information of gray values, such as for PET and SPECT.
     Raises:
         AlignmentError: an image is too small or without content, the images have no structure in common, or the
             estimate is not plausible.
@@ -88,16 +114,16 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
 
 @checked
 def misalignment(a: Image, b: Image, measure: str = "edges") -> float | None:
-    """How far two images lie off each other, on average, in pixels; a cheap look at reduced images.
+    """Mean displacement between two images in pixels, quickly measured on reduced images.
 
-    Shifts of up to about 5 % of the width are recognised, to about 0.5 % of it.
+    Shifts of up to about 5 % of the width are found, with an error of about 0.5 % of the width.
 
     Args:
-        measure: as of `estimate`; with 'medical' nothing is said where a scan is blurred, such as PET and SPECT, whose
-            edges lie elsewhere than those of a sharp one.
+        measure: as in `estimate`; with 'medical' the result is None if a scan is blurred, such as PET and SPECT, whose
+            edges are not where those of a sharp scan are.
     Returns:
-        The mean displacement of an affine map, or None where the images differ in size, show too little, or nothing in
-        common that a reduced image tells.
+        The mean displacement of an affine map; None if the images differ in size, are nearly flat, or have no structure
+        in common.
     Raises:
         ValueError: unknown measure, or an argument of a wrong type.
     """
@@ -105,7 +131,7 @@ def misalignment(a: Image, b: Image, measure: str = "edges") -> float | None:
     height, width = b.pixels.shape[:2]
     if a.pixels.shape[:2] != (height, width) or min(height, width) < _SMALLEST_SIDE:
         return None
-    factor = min(1.0, _GLANCE_SIDE / max(height, width))
+    factor = min(1.0, _QUICK_SIDE / max(height, width))
     size = (round(height * factor), round(width * factor))
     features = []
     for image in (a, b):
@@ -115,22 +141,22 @@ def misalignment(a: Image, b: Image, measure: str = "edges") -> float | None:
             return None
         valid = None if image.valid is None else _resized(image.valid.astype(np.float32), size) > 0.999
         features.append(edge_features(small, valid))
-    correlation = Correlation(*features, radius=_GLANCE_RADIUS, cell=_GLANCE_CELL)
-    if correlation.peak() < _GLANCE_PEAK:
+    correlation = Correlation(*features, radius=_QUICK_RADIUS, cell=_QUICK_CELL)
+    if correlation.peak() < _QUICK_PEAK:
         return None
     start = np.broadcast_to(correlation.common_shift(), correlation.centers.shape)
-    shift, _ = consistent(correlation, ParametricModel(correlation.centers, "affine"), start)
+    shift = consistent(correlation, ParametricModel(correlation.centers, "affine"), start)
     return float(np.hypot(shift[..., 0], shift[..., 1]).mean()) / factor
 
 
 def notable_misalignment(a: Image, b: Image, measure: str = "edges") -> float | None:
-    """`misalignment` where it is at least 1.5 % of the width, else None: worth a notice."""
+    """`misalignment` if it is worth a notice, at least 1.5 % of the width, else None."""
     shift = misalignment(a, b, measure)
     return None if shift is None or shift < _NOTABLE * b.pixels.shape[1] else shift
 
 
 def check_method(method: str, measure: str = "edges") -> None:
-    """Raise ValueError for an unknown method or measure, or a pair of them that does not work."""
+    """Raise ValueError for an unknown method or measure, or a combination that does not work."""
     if method not in METHODS:
         raise ValueError(f"unknown method of alignment {method!r}; choose {', '.join(METHODS)}")
     if measure not in MEASURES:
@@ -141,14 +167,14 @@ def check_method(method: str, measure: str = "edges") -> None:
 
 @dataclass(frozen=True)
 class _Pair:
-    """Luminance, or other gray values, and masks at the working size."""
+    """Luminance, or other gray values, of two images at the working size, with masks of valid pixels."""
 
-    moving: np.ndarray
+    moving: np.ndarray  # (H, W) float32
     moving_valid: np.ndarray  # (H, W) float32, 1 where there is data
     target: np.ndarray
     target_valid: np.ndarray
-    start: np.ndarray  # (3, 3): images show the same, each to its edges
-    moving_size: tuple[int, int]  # of the images given
+    start: np.ndarray  # (3, 3) matrix for images of the same field of view
+    moving_size: tuple[int, int]  # size of the original images
     target_size: tuple[int, int]
 
     @staticmethod
@@ -161,13 +187,13 @@ class _Pair:
                     f"cannot register: {name} is {width}x{height} pixels, {_SMALLEST_SIDE} a side are needed"
                 )
             size = _work_size(target.pixels.shape[:2])
-            if image is moving:  # at the target's scale, whatever its own
+            if image is moving:  # to the scale of the target
                 ratio = max(size[0] / height, size[1] / width)
                 size = (max(8, round(height * ratio)), max(8, round(width * ratio)))
             valid = np.ones((height, width), np.float32) if image.valid is None else image.valid.astype(np.float32)
             luma = values(image.pixels)
             if not _has_content(luma, image.valid):
-                raise AlignmentError(f"cannot register: {name} is flat, it shows nothing that could be found again")
+                raise AlignmentError(f"cannot register: {name} is flat and shows nothing to register by")
             arrays += [_resized(luma, size), _resized(valid, size)]
         moving_luma, moving_valid, target_luma, target_valid = arrays
         start = identity(target_luma.shape, moving_luma.shape)
@@ -185,14 +211,14 @@ class _Pair:
         return self.moving, self.moving_valid, self.target, self.target_valid
 
     def blurred(self, spread: float) -> "_Pair":
-        """The same, blurred by a Gaussian of this standard deviation in pixels."""
+        """The pair blurred by a Gaussian of standard deviation `spread`, in pixels."""
         moving, target = (cv2.GaussianBlur(image, (0, 0), spread) for image in (self.moving, self.target))
         return replace(self, moving=moving, target=target)
 
     def features(
         self, matrix: np.ndarray, reduction: int, field: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(C, H, W) edge features of the moving image, warped, and of the target, both reduced by a factor."""
+        """Edge features (C, H, W) of the warped moving image and of the target, both reduced by a factor."""
         height, width = (max(8, round(side / reduction)) for side in self.target.shape)
         small = _resized(self.moving, [max(8, round(side / reduction)) for side in self.moving.shape])
         small_valid = _resized(self.moving_valid, small.shape)
@@ -212,7 +238,7 @@ class _Pair:
         return edge_features(warped, known > 0.999), edge_features(target, target_known > 0.999)
 
     def best_start(self) -> np.ndarray:
-        """The start; where the sizes differ, at the scale at which the images agree best."""
+        """The start; if the sizes differ, at the scale at which the images agree best."""
         if self.moving_size == self.target_size:
             return self.start
         scores = []
@@ -225,12 +251,12 @@ class _Pair:
         return max(scores, key=lambda score: score[0])[1]
 
     def finish(self, matrix: np.ndarray, field: np.ndarray | None, method: str, common: bool) -> Estimate:
-        """The estimate for the images' own sizes.
+        """The estimate for the original sizes.
 
         Args:
             common: whether the registered images have structure in common.
         Raises:
-            AlignmentError: they have not, or the estimate is not plausible.
+            AlignmentError: they have none in common, or the estimate is not plausible.
         """
         if not common:
             raise AlignmentError("cannot register: the images have no structure in common that could be found")
@@ -269,7 +295,7 @@ def _matrix_by_edges(pair: _Pair, method: str) -> np.ndarray:
 
 
 def _estimate_scans(pair: _Pair, method: str) -> Estimate:
-    """As `estimate`, by edges of two sharp scans, else by information."""
+    """`estimate` for scans: by edges if both are sharp, else by information."""
     if min(_sharpness(pair.moving), _sharpness(pair.target)) >= _SHARP:
         pixel = max(pair.target.shape) / _MEDICAL_SIDE
         matrix = _matrix_by_edges(pair.blurred(_SCAN_BLUR * pixel), method)
@@ -280,14 +306,14 @@ def _estimate_scans(pair: _Pair, method: str) -> Estimate:
         return pair.finish(matrix, None, method, common)
     matrix = register_by_information(*pair.lumas(), pair.start, method)
     wanted = _LOWEST_LOSS + _LOSS_FOR_DISTORTION * distortion(np.linalg.solve(pair.start, matrix))
-    # of the held estimate: wrong pairs gain by bending
+    # checked before the refinement, which fits wrong pairs by distortion
     common = _information_lost(pair, matrix, _CHECK_SHIFT) >= wanted
     matrix = refine_by_information(*pair.lumas(), pair.start, matrix, method)
     return pair.finish(matrix, None, method, common)
 
 
 def _inside(image: np.ndarray) -> np.ndarray:
-    """(H, W) float32: 1 well inside the outline of what an image shows before black."""
+    """(H, W) float32 mask: 1 inside the outline of a head before black, without a rim."""
     pixel = max(image.shape) / _MEDICAL_SIDE
     shown = (cv2.GaussianBlur(image, (0, 0), 3 * pixel) > _BACKGROUND).astype(np.uint8)
     outlines = cv2.findContours(shown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
@@ -298,7 +324,7 @@ def _inside(image: np.ndarray) -> np.ndarray:
 
 
 def _sharpness(image: np.ndarray) -> float:
-    """How much stronger the strongest gradients are under a narrow blur than under a wide one."""
+    """Ratio of the strongest gradients under a blur of 0.7 pixels to those under a blur of 2 pixels."""
     factor = min(1.0, _MEDICAL_SIDE / max(image.shape))
     small = _resized(image, [max(8, round(side * factor)) for side in image.shape])
     strengths = []
@@ -309,10 +335,10 @@ def _sharpness(image: np.ndarray) -> float:
     return strengths[0] / max(strengths[1], 1e-9)
 
 
-def _refine(pair: _Pair, matrix: np.ndarray, level: tuple, method: str) -> np.ndarray:
-    reduction, radius, cell, spread = level
-    a, b = pair.features(matrix, reduction)
-    correlation = Correlation(a, b, radius, cell, spread)
+def _refine(pair: _Pair, matrix: np.ndarray, level: _Level, method: str) -> np.ndarray:
+    """The matrix improved at one level."""
+    a, b = pair.features(matrix, level.reduction)
+    correlation = Correlation(a, b, level.radius, level.cell, level.spread)
     model = ParametricModel(correlation.centers, method)
     start = np.broadcast_to(correlation.common_shift(), correlation.centers.shape)
     consistent(correlation, model, start)
@@ -321,25 +347,30 @@ def _refine(pair: _Pair, matrix: np.ndarray, level: tuple, method: str) -> np.nd
 
 
 def _bent(pair: _Pair, matrix: np.ndarray) -> bool:
-    """Whether a smooth field says more than the matrix: whether it improves what it was not fitted to.
+    """Whether a smooth field improves on the matrix, by cross-validation.
 
-    Fields are fitted to the black and to the white squares of a chessboard, and the agreement of the features is
-    compared on the other squares, with and without them.  Fields that follow noise make it worse.
+    One field is fitted to the black squares of a chessboard, another to the white ones; each is judged by the agreement
+    of the features on the other squares.  Fields that follow noise make it worse.
     """
     height, width = pair.target.shape
     y, x = np.mgrid[:height, :width] // _square_side(pair.target.shape)
     white = ((y + x) % 2).astype(np.float32)
     without = _agreement(pair, matrix, None)
-    more = np.zeros_like(without)
+    gain = np.zeros_like(without)
     for fitted in (white, 1 - white):
         field = _smooth_field(pair, matrix, _FIELD_LEVELS[:3], fitted)
         other = _resized(fitted, without.shape) < 0.5
-        more[other] = (_agreement(pair, matrix, field) - without)[other]
-    return _certain(more, pair.target.shape)
+        gain[other] = (_agreement(pair, matrix, field) - without)[other]
+    return _certain(gain, pair.target.shape)
 
 
 def _certain(gain: np.ndarray, size: tuple[int, int]) -> bool:
-    """Whether the mean of a gain (H, W) over an image of some size is above 0 for certain, as its squares say."""
+    """Whether the mean of a gain map is significantly above 0, judged by its means over the squares of a chessboard.
+
+    Args:
+        gain: (H, W), at any reduction.
+        size: size of the image.
+    """
     side = _square_side(size)
     squares = cv2.resize(gain, [max(2, length // side) for length in size[::-1]], interpolation=cv2.INTER_AREA)
     return float(squares.mean()) > _SIGNIFICANT * float(squares.std()) / np.sqrt(squares.size)
@@ -350,27 +381,27 @@ def _square_side(size: tuple[int, int]) -> int:
 
 
 def _agreement(pair: _Pair, matrix: np.ndarray, field: np.ndarray | None) -> np.ndarray:
-    """(H, W) product of the features, at half the working size."""
+    """(H, W) product of the features of both images, at half the working size."""
     return np.einsum("chw,chw->hw", *pair.features(matrix, 2, field))
 
 
 def _smooth_field(
-    pair: _Pair, matrix: np.ndarray, levels: Sequence[tuple], weight: np.ndarray | None = None
+    pair: _Pair, matrix: np.ndarray, levels: Sequence[_Level], weight: np.ndarray | None = None
 ) -> np.ndarray:
-    """(H, W, 2) displacement at the working size before the matrix applies, from coarse to fine.
+    """Estimate a displacement (H, W, 2) at the working size, applied before the matrix, from coarse to fine.
 
     Args:
-        weight: (H, W) in [0, 1], how much each pixel of the target counts; None: all the same.
+        weight: (H, W) in [0, 1], weight of each pixel of the target; None: 1.
     """
     height, width = pair.target.shape
     field = np.zeros((height, width, 2), np.float32)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    for reduction, radius, cell, spread, smoothness in levels:
-        a, b = pair.features(matrix, reduction, field)
+    for level in levels:
+        a, b = pair.features(matrix, level.reduction, field)
         if weight is not None:
             b = b * _resized(weight, b.shape[1:])
-        correlation = Correlation(a, b, radius, cell, spread)
-        found, _ = consistent(correlation, SmoothModel(smoothness), np.zeros_like(correlation.centers))
+        correlation = Correlation(a, b, level.radius, level.cell, level.spread)
+        found = consistent(correlation, SmoothModel(level.smoothness), np.zeros_like(correlation.centers))
         more = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
         more *= np.float32([width / b.shape[2], height / b.shape[1]])
         before = cv2.remap(field, x + more[..., 0], y + more[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -379,12 +410,12 @@ def _smooth_field(
 
 
 def _information_lost(pair: _Pair, matrix: np.ndarray, share: float) -> float:
-    """The share of the registered images' information that shifts cost, on average over eight directions.
+    """The share of the registered images' information that is lost by shifts, on average over eight directions.
 
-    Slices of two heads share their outlines, which much information is about; what lies in them makes it sharp.
+    Slices of different heads share information by their outlines; only details of one head lose much by small shifts.
 
     Args:
-        share: length of the shifts, of the target's width.
+        share: length of the shifts as a share of the target's width.
     """
     measure = Information(*pair.lumas(), side=_CHECK_SIDE)
     far = share * pair.target.shape[1]
@@ -397,7 +428,7 @@ def _information_lost(pair: _Pair, matrix: np.ndarray, share: float) -> float:
 
 
 def _has_content(luma: np.ndarray, valid: np.ndarray | None) -> bool:
-    """Whether the central nine tenths of the values, where there are any, span more than rounding does."""
+    """Whether the values, without 0.5 % at each end, span more than rounding noise."""
     values = luma if valid is None else luma[valid]
     return values.size > 0 and float(np.ptp(np.percentile(values, (0.5, 99.5)))) > _FLAT
 

@@ -1,4 +1,4 @@
-"""What two cameras have in common where their gray values have not: the orientation of edges.
+"""Edge features that two cameras have in common although their gray values differ: the orientation of edges.
 
 Channels of oriented gradients, smoothed and of unit length, after CFOG: Ye, Bruzzone, Shan, Bovolo, Zhu, "Fast and
 robust matching for multimodal remote sensing image registration", IEEE TGRS 2019, doi:10.1109/TGRS.2019.2924684.
@@ -10,13 +10,13 @@ import numpy as np
 
 CHANNELS = 6  # orientations, 30 degrees apart
 _SMOOTHING = 0.8  # pixels
-_SURROUNDINGS = 8.0  # pixels: features are differences from their mean there
-_FLOOR = 0.75  # of the image's mean gradient energy: below it a pixel has features shorter than 1
-_NOISE = 2e-3  # gradients of an image without content, in units of [0, 1] per pixel
+_SURROUNDINGS = 8.0  # pixels: the local mean of the features at this scale is subtracted
+_FLOOR = 0.75  # of the mean length of features, added to each length: features of weak edges are shorter than 1
+_NOISE = 2e-3  # gradient of an image without content, in [0, 1] per pixel
 
 
 def edge_features(luma: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Features of every pixel, (6, H, W) float32, at most of length 1; 0 where there is no data.
+    """Features of every pixel, (6, H, W) float32, of length 1 at most; 0 where there is no data.
 
     Args:
         luma: (H, W) float32 in [0, 1].

@@ -1,25 +1,27 @@
 """Registration of gray values by normalised mutual information, for functional scans and anatomy of one patient.
 
-What two images have in common as a share of all they show, I(A, B) / H(A, B), is H(A) + H(B) over H(A, B) less 1:
-Studholme, Hill, Hawkes, "An overlap invariant entropy measure of 3D medical image alignment", Pattern Recognition 1999,
-doi:10.1016/S0031-3203(98)00091-0.  Unlike the information itself it does not grow when a functional image is scaled up
-to the head's outline.  Scanners leave black around the patient, so what lies outside the moving image counts as black,
-and the measure is always over the whole target: it cannot be raised by moving what does not fit out of sight.
+The measure is I(A, B) / H(A, B) = (H(A) + H(B)) / H(A, B) - 1: Studholme, Hill, Hawkes, "An overlap invariant entropy
+measure of 3D medical image alignment", Pattern Recognition 1999, doi:10.1016/S0031-3203(98)00091-0.  Unlike I(A, B) it
+does not grow when a functional image is scaled up to the head's outline.  It is taken over the whole target, so it does
+not grow by moving parts out of the overlap; outside the moving image counts as black, which scanners leave around the
+patient.
 """
 
 import cv2
 import numpy as np
 
+from adasffuse.registration.transform import identity
+
 _BINS = 16
-_SPREAD = 1.0  # pixels at a side of 128; smaller sides are blurred by its share in area
-UNIT = 1 / 256  # of the longer side: of shifts, and of the other parameters at a quarter of that side from the middle
+_SPREAD = 1.0  # pixels of blur at a side of 128; its square is proportional to the side
+UNIT = 1 / 256  # parameters of 1 move pixels by this share of the longer side: all by shifts, else those at 1/4 of it
 _STAGES = ((64, 2, 6.0, 3), (64, 4, 3.0, 4), (64, 6, 2.0, 4), (128, 6, 1.0, 6), (128, 6, 0.5, 4))
-_PERSPECTIVE = ((128, 8, 0.5, 4),)  # side, parameters, first step in units, rounds
-_PENALTY = 0.2  # for a linear part whose difference from the start's has a root sum of squares of 1
+_PERSPECTIVE = ((128, 8, 0.5, 4),)  # side, parameters, first step in units, rounds; as in _STAGES
+_PENALTY = 0.2  # factor of the `distortion`
 
 
 class Information:
-    """Normalised mutual information of a target and a moving image under any matrix, at one size.
+    """Normalised mutual information of a target and a moving image as a function of the matrix, at one size.
 
     Args:
         moving, target: (H, W) float32 in [0, 1].
@@ -44,15 +46,15 @@ class Information:
         small = spread(reduced(target))
         self._use = reduced(target_valid) > 0.999
         self._bins = (small + 0.5).astype(np.int64)
-        self._to_moving = resizing(moving.shape, self._moving.shape)
-        self._to_target = np.linalg.inv(resizing(target.shape, small.shape))
+        self._to_moving = identity(moving.shape, self._moving.shape)
+        self._to_target = np.linalg.inv(identity(target.shape, small.shape))
 
     def __call__(self, matrix: np.ndarray) -> float:
         """The information, in [0, 1], for a matrix from target to moving pixel positions at full size."""
         whole = self._to_moving @ matrix @ self._to_target
         size, flags = self._bins.shape[::-1], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         position = cv2.warpPerspective(self._moving, whole, size, flags=flags)[self._use]
-        low = np.minimum(position.astype(np.int64), _BINS - 2)  # each pixel counts for the two bins around its value
+        low = np.minimum(position.astype(np.int64), _BINS - 2)  # each pixel is shared by the two bins around its value
         share = position - low
         index = self._bins[self._use] * _BINS + low
         joint = np.bincount(index, 1 - share, _BINS**2) + np.bincount(index + 1, share, _BINS**2)
@@ -69,14 +71,14 @@ def register_by_information(
     start: np.ndarray,
     method: str,
 ) -> np.ndarray:
-    """(3, 3) matrix from target to moving pixel positions at which the information is largest near the start.
+    """The matrix (3, 3) from target to moving pixel positions with the largest information near the start.
 
     Args:
-        moving, moving_valid, target, target_valid: as of `Information`.
+        moving, moving_valid, target, target_valid: as in `Information`.
         start: (3, 3).
         method: 'translation', 'affine' or 'homography'.
     """
-    from scipy.optimize import minimize  # here, since it takes as long to load as all the rest of this room
+    from scipy.optimize import minimize  # here, since it takes as long to import as the rest of the registration
 
     stages = _STAGES + _PERSPECTIVE if method == "homography" else _STAGES
     most = 2 if method == "translation" else 8
@@ -100,7 +102,8 @@ def movement(parameters: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(3, 3) matrix that moves an image of this height and width.
 
     Args:
-        parameters: the first ones of shift x and y, turn, scale, stretch, shear, perspective x and y, in `UNIT`.
+        parameters: shift x, shift y, turn, scale, stretch, shear, perspective x and y in `UNIT`; the last may be left
+            out.
     """
     p = np.zeros(8)
     p[: len(parameters)] = parameters
@@ -116,16 +119,11 @@ def movement(parameters: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def distortion(matrix: np.ndarray) -> float:
-    """Sum of squares of the difference of a matrix's linear part from no change."""
+    """Sum of squared differences of a matrix's linear part from the identity."""
     return float(np.square(matrix[:2, :2] / matrix[2, 2] - np.eye(2)).sum())
 
 
-def resizing(size: tuple[int, int], to: tuple[int, int]) -> np.ndarray:
-    """(3, 3) matrix from the pixel positions of an image to those of its resized form."""
-    x, y = to[1] / size[1], to[0] / size[0]
-    return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1.0]])
-
-
 def entropy(shares: np.ndarray) -> float:
+    """Entropy of a histogram of sum 1, in nats."""
     positive = shares[shares > 0]
     return float(-(positive * np.log(positive)).sum())

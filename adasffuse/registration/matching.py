@@ -1,9 +1,9 @@
-"""Where the patches of one image lie in the other: correlation of edge features for all small displacements.
+"""Matching patches of two images by the correlation of their edge features, for all small displacements.
 
-The displacements of all patches are made consistent in the way of Heinrich, Papiez, Schnabel, Handels, "Non-parametric
-discrete registration with convex optimisation", WBIR 2014, doi:10.1007/978-3-319-08554-8_6: each patch takes its best
-displacement near what its neighbours, or a model of few parameters, say; the model is fitted to the patches; and what
-"near" means shrinks from step to step.
+The displacements are made consistent as in Heinrich, Papiez, Schnabel, Handels, "Non-parametric discrete registration
+with convex optimisation", WBIR 2014, doi:10.1007/978-3-319-08554-8_6: each patch takes its best displacement near the
+model's, the model (a matrix or a smooth field) is fitted to these, and both steps are repeated with a stronger pull
+towards the model.
 """
 
 from collections.abc import Callable
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-_STEPS = (0.0, 0.003, 0.01, 0.03, 0.1)  # weight of the squared distance (pixels) to the model, per step
+_PULLS = (0.0, 0.003, 0.01, 0.03, 0.1)  # weight of the squared distance (pixels) to the model, step by step
 _SMALLEST_CURVATURE = 1e-3
 _PEAK_WIDTH = 3  # pixels
-_FLOOR = 0.02  # energy of a patch that shows next to nothing
+_FLOOR = 0.02  # energy of a patch without content
 
 
 @dataclass(frozen=True)
 class Match:
     """Best displacements of a grid of patches, in pixels of the matched images."""
 
-    displacement: np.ndarray  # (rows, columns, 2), x then y: what lies at p in B lies at p + displacement in A
-    certainty: np.ndarray  # (rows, columns, 2, 2), curvature of the correlation there; 0 where a patch tells nothing
+    displacement: np.ndarray  # (rows, columns, 2), x then y: position p in B is p + displacement in A
+    certainty: np.ndarray  # (rows, columns, 2, 2), curvature of the correlation there; 0 for a patch without content
 
 
 class Correlation:
@@ -61,10 +61,10 @@ class Correlation:
                 np.einsum("chw,chw->hw", padded[:, j : j + height, i : i + width], b, out=product[i])
             self.gain[:, :, j] = pooled(product).transpose(1, 2, 0)
         of_b = of_b[..., None, None]
-        self.gain *= of_b / np.sqrt((of_a + _FLOOR) * (of_b + _FLOOR))  # weighted by what the patch of B shows
+        self.gain *= of_b / np.sqrt((of_a + _FLOOR) * (of_b + _FLOOR))  # weighted by the energy of the patch of B
 
     def best(self, near: np.ndarray, weight: float) -> Match:
-        """The displacements of highest gain less `weight` times the squared distance to `near`, (rows, columns, 2)."""
+        """The displacements of highest gain minus `weight` times the squared distance to `near` (rows, columns, 2)."""
         r, side = self.radius, 2 * self.radius + 1
         steps = np.arange(-r, r + 1, dtype=np.float32)
         far_x = np.square(steps - near[..., :1].clip(-r, r))  # (rows, columns, side)
@@ -98,9 +98,9 @@ class Correlation:
         return np.array([i + 1.0 - self.radius, j + 1.0 - self.radius])
 
     def peak(self) -> float:
-        """How far the highest gain of all patches together stands out from that more than 3 px away from it.
+        """Height of the peak of the total gain over all patches.
 
-        In standard deviations of the latter.
+        That is the difference to the mean of gains more than 3 pixels away, in standard deviations of these.
         """
         total = self.gain.mean(axis=(0, 1), dtype=np.float64)
         j, i = np.unravel_index(total.argmax(), total.shape)
@@ -110,14 +110,14 @@ class Correlation:
 
 
 def prominence(a: np.ndarray, b: np.ndarray, radius: int) -> float:
-    """How far the correlation of two whole images stands out from that of shifted ones, in standard deviations.
+    """Difference of the correlation of two images to that of shifted images, in standard deviations of the latter.
 
-    Many independent displacements are needed to tell a match from the best of many bad ones: the area of all
-    displacements of up to `radius` pixels, for which a Fourier transform is quick.
+    The shifts are all those of up to `radius` pixels, by Fourier transform: many independent ones are needed to tell a
+    match from the best of many wrong positions.
 
     Args:
-        a, b: (C, H, W) features of images that lie on each other.
-        radius: pixels; less for images of less than three times as many.
+        a, b: (C, H, W) features of registered images.
+        radius: pixels, at most a third of a side.
     """
     height, width = b.shape[1:]
     r = min(radius, height // 3, width // 3)
@@ -131,13 +131,13 @@ def prominence(a: np.ndarray, b: np.ndarray, radius: int) -> float:
 
 
 def _pooling(length: int, count: int, spread: float) -> np.ndarray:
-    """(count, length) weights with which pixels count for cells: their mean, then a Gaussian over cells."""
+    """(count, length) weights of the pixels in each cell: the cell's mean, smoothed by a Gaussian over cells."""
     cells = cv2.resize(np.eye(length, dtype=np.float32), (length, count), interpolation=cv2.INTER_AREA)
-    return cv2.GaussianBlur(cells, (1, 0), 1e-3, sigmaY=spread, borderType=cv2.BORDER_CONSTANT) if spread else cells
+    return cv2.GaussianBlur(cells, (1, 0), 1e-3, sigmaY=spread, borderType=cv2.BORDER_CONSTANT)
 
 
 def _shifted(weights: np.ndarray, side: int) -> np.ndarray:
-    """(side * count, length + side - 1): the weights after each shift of 0 to `side` - 1 pixels."""
+    """The weights at each shift of 0 to `side` - 1 pixels: (side * count, length + side - 1)."""
     count, length = weights.shape
     shifted = np.zeros((side, count, length + side - 1), np.float32)
     for shift in range(side):
@@ -152,19 +152,15 @@ def _positive(matrices: np.ndarray) -> np.ndarray:
 
 
 def consistent(
-    correlation: Correlation,
-    model: Callable[[Match, np.ndarray], np.ndarray],
-    start: np.ndarray,
-    steps: tuple[float, ...] = _STEPS,
-) -> tuple[np.ndarray, Match]:
-    """Displacements of all patches that a model allows, and the last matches.
+    correlation: Correlation, model: Callable[[Match, np.ndarray], np.ndarray], start: np.ndarray
+) -> np.ndarray:
+    """Displacements (rows, columns, 2) of a model that is fitted to the patches.
 
     Args:
-        model: fits displacements (rows, columns, 2) to matches.
+        model: takes matches and the previous displacements, returns fitted ones.
         start: (rows, columns, 2).
     """
     fitted = start
-    for weight in steps:
-        match = correlation.best(fitted, weight)
-        fitted = model(match, fitted)
-    return fitted, match
+    for pull in _PULLS:
+        fitted = model(correlation.best(fitted, pull), fitted)
+    return fitted

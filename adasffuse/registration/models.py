@@ -1,11 +1,12 @@
-"""Models that displacements of patches are fitted to: a matrix of few parameters, or a smooth field."""
+"""Models of the displacements of patches: a matrix of few parameters, or a smooth field."""
 
 import cv2
 import numpy as np
 
 from adasffuse.registration.matching import Match
 
-_PARAMETERS = {"translation": 2, "affine": 6, "homography": 8}
+PARAMETERS = {"translation": 2, "affine": 6, "homography": 8}  # degrees of freedom
+_RIDGE = 0.05  # weight of the previous displacement in a smooth field, as a share of the mean certainty
 
 
 class ParametricModel:
@@ -25,12 +26,12 @@ class ParametricModel:
         one, zero = np.ones_like(x), np.zeros_like(x)
         rows_x = [one, zero, x, y, zero, zero, x * x, x * y]
         rows_y = [zero, one, zero, zero, x, y, x * y, y * y]
-        count = _PARAMETERS[method]
+        count = PARAMETERS[method]
         self._basis = np.stack([np.stack(rows_x[:count], -1), np.stack(rows_y[:count], -1)], axis=1)  # (n, 2, count)
         self.matrix = np.eye(3)
 
     def __call__(self, match: Match, fitted: np.ndarray) -> np.ndarray:
-        """Displacements (rows, columns, 2) of the model that fits the matches; those far from it count little."""
+        """Displacements (rows, columns, 2) of the model fitted to the matches; outliers get small weights."""
         best, certainty = match.displacement.reshape(-1, 2), match.certainty.reshape(-1, 2, 2)
         fitted = fitted.reshape(-1, 2)
         count = self._basis.shape[2]
@@ -48,7 +49,7 @@ class ParametricModel:
         return fitted.reshape(self._shape)
 
     def _matrix(self, parameters: np.ndarray) -> np.ndarray:
-        """The matrix of positions p + displacement; of a homography, to first order in its two last parameters."""
+        """The matrix to positions p + displacement; for a homography, to first order in the last two parameters."""
         p = np.zeros(8)
         p[: len(parameters)] = parameters / self._scale
         inner = np.array([[1 + p[2], p[3], p[0]], [p[4], 1 + p[5], p[1]], [-p[6], -p[7], 1]])
@@ -57,28 +58,25 @@ class ParametricModel:
 
 
 class SmoothModel:
-    """A smooth field: the mean of the displacements around, each by its certainty.
+    """A smooth field: the local mean of the displacements, weighted by their certainty.
 
     Args:
         spread: standard deviation of the Gaussian window, in patches.
-        ridge: certainty that a patch has of the displacement fitted before, against the mean certainty of all.
     """
 
-    def __init__(self, spread: float, ridge: float = 0.05) -> None:
-        self._spread, self._ridge = spread, ridge
+    def __init__(self, spread: float) -> None:
+        self._spread = spread
 
     def __call__(self, match: Match, fitted: np.ndarray) -> np.ndarray:
+        """Displacements (rows, columns, 2) of the field fitted to the matches."""
         trace = np.einsum("...ii", match.certainty)
         matrices = match.certainty / (1 + trace / max(float(trace.mean()), 1e-9))[..., None, None]
-        own = self._ridge * max(float(np.einsum("...ii", matrices).mean()), 1e-9) * np.eye(2)
+        ridge = _RIDGE * max(float(np.einsum("...ii", matrices).mean()), 1e-9) * np.eye(2)
         pulls = np.einsum("...ij,...j->...i", matrices, match.displacement)
-        flat = np.concatenate([matrices.reshape(*matrices.shape[:2], 4), pulls], axis=-1)
-        blurred = cv2.GaussianBlur(
-            flat.astype(np.float64)[..., :3], (0, 0), self._spread, borderType=cv2.BORDER_REPLICATE
-        )
-        rest = cv2.GaussianBlur(flat.astype(np.float64)[..., 3:], (0, 0), self._spread, borderType=cv2.BORDER_REPLICATE)
-        blurred = np.concatenate([blurred, rest], axis=-1)
-        whole = blurred[..., :4].reshape(matrices.shape) + own
-        around = cv2.GaussianBlur(fitted.astype(np.float64), (0, 0), self._spread, borderType=cv2.BORDER_REPLICATE)
-        right = blurred[..., 4:] + np.einsum("ij,...j->...i", own, around)
+        whole = self._blurred(matrices.reshape(*matrices.shape[:2], 4)).reshape(matrices.shape) + ridge
+        right = self._blurred(pulls) + np.einsum("ij,...j->...i", ridge, self._blurred(fitted))
         return np.linalg.solve(whole, right[..., None])[..., 0]
+
+    def _blurred(self, maps: np.ndarray) -> np.ndarray:
+        """Gaussian means of up to four maps (rows, columns, n)."""
+        return cv2.GaussianBlur(maps.astype(np.float64), (0, 0), self._spread, borderType=cv2.BORDER_REPLICATE)

@@ -1,28 +1,28 @@
-"""The last steps of a registration by information, with a measure whose gradient is known.
+"""The last steps of a registration by information, with a smooth measure and its gradient.
 
-The quick measure of `information` has many small maxima, and a search without gradient stops near any of them: two
-searches from different places end some pixels apart.  Here values of the moving image count for the bins around them by
-a cubic B-spline (Mattes et al., IEEE TMI 2003, doi:10.1109/TMI.2003.809072), so the information is smooth in the
-matrix, and both searches end at the same maximum.
+The quick measure of `information` has many small local maxima, so searches from different starts end some pixels apart.
+Here values of the moving image are spread over bins by a cubic B-spline (Mattes et al., IEEE TMI 2003,
+doi:10.1109/TMI.2003.809072), so the information is smooth in the matrix, and searches end at the same maximum.
 """
 
 import cv2
 import numpy as np
 
-from adasffuse.registration.information import UNIT, entropy, movement, resizing
+from adasffuse.registration.information import UNIT, entropy, movement
+from adasffuse.registration.models import PARAMETERS
+from adasffuse.registration.transform import identity
 
 _SIDE = 128  # pixels, longer side of the target
 _BLUR = 1.0  # pixels at that side
 _BINS = 24
-_PENALTY = 0.05  # as in `information`, where it is 0.2: nearly nothing holds the result near the start
+_PENALTY = 0.05  # factor of the `distortion`; 0.2 in `information`, where the result must stay near the start
 _SEARCH = {"maxiter": 60, "ftol": 1e-9, "gtol": 1e-7}
-_PARAMETERS = {"translation": 2, "affine": 6, "homography": 8}
 
 
 class SmoothInformation:
     """Normalised mutual information, as `Information`, and its derivatives by the matrix.
 
-    Values of the target, which do not change, count for the two bins around them.
+    Values of the target, which is not moved, are shared linearly by the two bins around them.
 
     Args:
         moving, target: (H, W) float32 in [0, 1].
@@ -39,7 +39,7 @@ class SmoothInformation:
             small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor < 1 else image
             return cv2.GaussianBlur(small, (0, 0), _BLUR, borderType=border)
 
-        def in_bins(small: np.ndarray) -> np.ndarray:  # a bin is left free at each end, for the splines
+        def in_bins(small: np.ndarray) -> np.ndarray:  # leaves a bin free at each end, for the splines
             return small / max(float(small.max()), 1e-6) * (_BINS - 3) + 1
 
         self._moving = in_bins(reduced(moving * moving_valid, cv2.BORDER_CONSTANT)).astype(np.float32)
@@ -53,8 +53,8 @@ class SmoothInformation:
         self._row_share = small[use] - self._row
         y, x = np.nonzero(use)
         self._points = np.stack([x, y, np.ones(len(x))])
-        self._to_moving = resizing(moving.shape, self._moving.shape)
-        self._to_target = np.linalg.inv(resizing(target.shape, small.shape))
+        self._to_moving = identity(moving.shape, self._moving.shape)
+        self._to_target = np.linalg.inv(identity(target.shape, small.shape))
 
     def __call__(self, matrix: np.ndarray) -> tuple[float, np.ndarray]:
         """The information, in [0, 1], for a matrix from target to moving pixel positions at full size.
@@ -79,7 +79,8 @@ class SmoothInformation:
         return x / depth, y / depth, depth
 
     def _shares(self, x: np.ndarray, y: np.ndarray, depth: np.ndarray) -> tuple[float, np.ndarray, list]:
-        """The information, its derivatives by the joint shares, and cell and place in it of each pixel's four bins."""
+        """The information, its derivatives by the joint histogram, and for each of the four bins that share a pixel's
+        value the cell of the histogram and the distance from its middle."""
         position = _sampled(self._moving, x, y, 1)
         low = position.astype(np.int64).clip(1, _BINS - 3)
         joint, cells = np.zeros(_BINS**2), []
@@ -92,7 +93,7 @@ class SmoothInformation:
         joint = joint.reshape(_BINS, _BINS) / max(len(position), 1)
         both = max(entropy(joint), 1e-9)
         alone = entropy(joint.sum(0)) + entropy(joint.sum(1))
-        of_joint = (_entropy_slope(joint.sum(0)) - alone / both * _entropy_slope(joint)) / both  # the target's is fixed
+        of_joint = (_entropy_slope(joint.sum(0)) - alone / both * _entropy_slope(joint)) / both  # H(target) is fixed
         return (alone - both) / both, of_joint.ravel(), cells
 
 
@@ -105,23 +106,24 @@ def refine_by_information(
     matrix: np.ndarray,
     method: str,
 ) -> np.ndarray:
-    """(3, 3) matrix of the maximum of the smooth information that a registration came near to.
+    """Refine a registration to the nearest maximum of the smooth information.
 
     Args:
-        moving, moving_valid, target, target_valid, start, method: as of `register_by_information`.
-        matrix: (3, 3), what that returned.
+        moving, moving_valid, target, target_valid, start, method: as in `register_by_information`.
+        matrix: (3, 3), the result of `register_by_information`.
+    Returns:
+        (3, 3) matrix from target to moving pixel positions.
     """
-    from scipy.optimize import minimize  # here, since it takes as long to load as all the rest of this room
+    from scipy.optimize import minimize  # here, since it takes as long to import as the rest of the registration
 
-    count = _PARAMETERS[method]
+    count = PARAMETERS[method]
     measure = SmoothInformation(moving, moving_valid, target, target_valid)
     still = movement(np.zeros(8), target.shape)
-    directions = np.stack([movement(one, target.shape) - still for one in np.eye(8)[:count]])  # it is linear in them
+    directions = np.stack([movement(one, target.shape) - still for one in np.eye(8)[:count]])  # movement is linear
     own = np.linalg.solve(start, matrix) - still
     found = np.linalg.lstsq(directions.reshape(count, 9).T, own.ravel(), rcond=None)[0]
-    weight = (
-        2 * _PENALTY * (4 * UNIT) ** 2
-    )  # the distortion is twice the sum of squares of what turns, scales or shears
+    # the distortion is twice the sum of squares of turn, scale, stretch and shear
+    weight = 2 * _PENALTY * (4 * UNIT) ** 2
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         value, of_matrix = measure(start @ (still + np.tensordot(parameters, directions, 1)))
@@ -142,7 +144,7 @@ def _sampled(image: np.ndarray, x: np.ndarray, y: np.ndarray, outside: float) ->
 
 
 def _spline(place: np.ndarray) -> np.ndarray:
-    """Cubic B-spline at some distances from its middle, bins."""
+    """Cubic B-spline at distances from its middle, in bins."""
     far = np.abs(place)
     return np.where(far < 1, (4 - 6 * far**2 + 3 * far**3) / 6, np.square(2 - far) * (2 - far) / 6 * (far < 2))
 

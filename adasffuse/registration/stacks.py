@@ -1,9 +1,9 @@
 """Registration of the images of a stack: shifts of the camera, and the change of scale that comes with focus.
 
-Exposures and focus settings of one scene differ in brightness or in sharpness, so what is compared is luminance with
-its local mean removed and its local contrast made one.  The correlation of two images is maximised by OpenCV's
-`findTransformECC` (Evangelidis and Psarakis, IEEE TPAMI 2008, doi:10.1109/TPAMI.2008.113), from coarse to fine;
-it starts at the shift at which the smallest copies correlate most.
+Exposures and focus settings of one scene differ in brightness or in sharpness, so luminance is compared after its local
+mean is removed and its local contrast normalised.  OpenCV's `findTransformECC` maximises the correlation of two images
+(Evangelidis and Psarakis, IEEE TPAMI 2008, doi:10.1109/TPAMI.2008.113), from coarse to fine; it starts at the shift
+with the largest correlation of the smallest copies.
 """
 
 import cv2
@@ -13,27 +13,27 @@ from adasffuse.arguments import checked
 from adasffuse.registration.transform import AlignmentError, Transform
 
 STACK_METHODS = ("translation", "similarity")
-_SIDE = 1280  # pixels of the longer side that is worked at, at most
+_SIDE = 1280  # pixels of the longer side; larger images are reduced for the registration
 _LEVELS = 4
 _LEAST = 0.3  # correlation below which two images show nothing in common
 _LARGEST_SHIFT = 0.1  # of the longer side
 _LARGEST_SCALE = 1.15
 _NOISE = 0.01  # contrast below which there is nothing to compare
-_THUMBNAIL = 160  # pixels of the longer side at which images are compared for `same_scene`
-_ALIKE = 0.3  # correlation of thumbnails from which on two images show one scene
+_THUMBNAIL = 160  # pixels of the longer side of a `thumbnail`
+_ALIKE = 0.3  # least correlation of thumbnails of one scene
 
 
 @checked
 def register_to(reference: np.ndarray, moving: np.ndarray, method: str) -> Transform:
-    """Where the pixels of one image of a stack lie in another one.
+    """Register one image of a stack to another one.
 
     Args:
         reference, moving: luminance (H, W) float32 in [0, 1], of one height and width.
-        method: 'translation', or 'similarity', with scale and a small rotation.
+        method: 'translation', or 'similarity' with scale and a small rotation.
     Returns:
-        The transform that `warp_image` takes for the moving image.
+        The transform for `warp_image` of the moving image.
     Raises:
-        AlignmentError: the images have too little in common, or the estimate is no slight movement.
+        AlignmentError: the images have too little in common, or the estimated movement is too large.
         ValueError: unknown method, other shapes than these, or an argument of a wrong type.
     """
     if method not in STACK_METHODS:
@@ -63,7 +63,7 @@ def register_to(reference: np.ndarray, moving: np.ndarray, method: str) -> Trans
 
 @checked
 def thumbnail(luma: np.ndarray) -> np.ndarray:
-    """What `same_scene` compares of an image's luminance (H, W) float32 in [0, 1]; at most 160 pixels a side."""
+    """A reduced image for `same_scene`, at most 160 pixels a side, from luminance (H, W) float32 in [0, 1]."""
     return _comparable(_reduced(luma, _THUMBNAIL))
 
 
@@ -84,7 +84,7 @@ def _reduced(luma: np.ndarray, side: int) -> np.ndarray:
 
 
 def _comparable(luma: np.ndarray) -> np.ndarray:
-    """Luminance less its local mean, over its local contrast."""
+    """Luminance minus its local mean, divided by its local contrast."""
     sigma = max(2.0, max(luma.shape) / 48)
     detail = luma - cv2.GaussianBlur(luma, (0, 0), sigma)
     contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), 2 * sigma))
@@ -92,7 +92,7 @@ def _comparable(luma: np.ndarray) -> np.ndarray:
 
 
 def _best_shift(fixed: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, float]:
-    """The shift (x, y) by whole pixels, up to `_LARGEST_SHIFT`, at which two images correlate most, and by how much."""
+    """The shift (x, y) in whole pixels, up to `_LARGEST_SHIFT`, with the largest correlation, and that correlation."""
     margin = min(round(_LARGEST_SHIFT * max(fixed.shape)), *((side - 1) // 4 for side in fixed.shape))
     middle = fixed[margin : fixed.shape[0] - margin, margin : fixed.shape[1] - margin]
     _, common, _, best = cv2.minMaxLoc(cv2.matchTemplate(other, middle, cv2.TM_CCOEFF_NORMED))
@@ -100,9 +100,9 @@ def _best_shift(fixed: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, float
 
 
 def _maximised(fixed: np.ndarray, other: np.ndarray, matrix: np.ndarray, method: str) -> tuple[np.ndarray, float]:
-    """The movement (2, 3) of the largest correlation near a first guess, and that correlation."""
+    """The movement (2, 3) with the largest correlation near a first guess, and that correlation."""
     if min(fixed.std(), other.std()) < 0.05:
-        raise AlignmentError("has, or its neighbour in the stack has, too little content to be registered")
+        raise AlignmentError("cannot be registered: it or its neighbour in the stack has too little content")
     motion = cv2.MOTION_TRANSLATION if method == "translation" else cv2.MOTION_AFFINE
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-5)
     try:
@@ -115,7 +115,7 @@ def _maximised(fixed: np.ndarray, other: np.ndarray, matrix: np.ndarray, method:
 
 
 def _similar(matrix: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The movement with one scale that is nearest to an affine one, over the image."""
+    """The similarity that is nearest to an affine movement, by least squares over the image."""
     height, width = shape
     x, y = np.meshgrid(np.linspace(0, width - 1, 5), np.linspace(0, height - 1, 5))
     points = np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64)
@@ -131,7 +131,7 @@ def _similar(matrix: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _check(matrix: np.ndarray, common: float, size: tuple[int, int]) -> None:
-    """Refuse what is no slight movement."""
+    """Raise AlignmentError for a movement that is too large, or too small a correlation."""
     height, width = size
     middle = np.array([(width - 1) / 2, (height - 1) / 2, 1.0])
     shift = float(np.hypot(*(matrix[:2] @ middle - middle[:2])))

@@ -1,4 +1,4 @@
-"""Where each pixel of one image lies in another one, and images warped accordingly.
+"""Transforms between the pixels of two images, and warping.
 
 Pixel positions are (x, y), with (0, 0) the center of the first pixel.
 """
@@ -61,9 +61,9 @@ class Transform:
         return replace(self, matrix=inverse / inverse[2, 2], size=self.moving_size, moving_size=self.size)
 
     def displacement(self) -> np.ndarray:
-        """(H, W, 2) float32: how far each pixel of the target lies from where its share of the moving image would be.
+        """(H, W, 2) float32: displacement of each pixel of the target, in its pixels; 0 for the same field of view.
 
-        In pixels of the target; for images of one size, the position less the pixel's own.
+        For images of one size that is `positions` minus the pixel's own position.
         """
         (height, width), (moving_height, moving_width) = self.size, self.moving_size
         ratio = np.float32([width / moving_width, height / moving_height])
@@ -72,13 +72,13 @@ class Transform:
 
 
 def identity(size: tuple[int, int], moving_size: tuple[int, int]) -> np.ndarray:
-    """(3, 3) matrix of images that show the same, each to its edges."""
+    """(3, 3) matrix from the pixel positions of an image of `size` to those of the same image at `moving_size`."""
     x, y = moving_size[1] / size[1], moving_size[0] / size[0]
     return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1.0]])
 
 
 def corner_shift(matrix: np.ndarray, other: np.ndarray, size: tuple[int, int]) -> float:
-    """Mean distance of the places to which two matrices send the corners of an image, in pixels there."""
+    """Mean distance between the corners of an image under two matrices, in pixels of the matrices' target."""
     height, width = size
     corners = np.array([[[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]]], np.float64)
     gap = cv2.perspectiveTransform(corners, matrix) - cv2.perspectiveTransform(corners, other)
@@ -87,9 +87,9 @@ def corner_shift(matrix: np.ndarray, other: np.ndarray, size: tuple[int, int]) -
 
 @checked
 def warp_image(image: Image, transform: Transform) -> Image:
-    """The moving image on the grid of the target, by cubic interpolation; no data where the moving image has none.
+    """Warp the moving image to the grid of the target by cubic interpolation; no data where the moving image has none.
 
-    Where the target's pixels are larger than the moving image's, their mean is taken.
+    If the pixels of the target are larger, the moving image is smoothed first.
 
     Raises:
         AlignmentError: the image has another size than the transform is for, is too large, or lies beside the target.
@@ -103,7 +103,7 @@ def warp_image(image: Image, transform: Transform) -> Image:
     if max(height, width, *transform.size) > _LARGEST_SIDE:
         raise AlignmentError(f"images of more than {_LARGEST_SIDE} pixels a side cannot be warped; reduce them first")
     scale = np.sqrt(abs(np.linalg.det(transform.matrix[:2, :2])))
-    if scale > 1.2:  # the mean over a pixel of the target
+    if scale > 1.2:  # about the mean over a pixel of the target
         pixels = cv2.GaussianBlur(pixels, (0, 0), 0.45 * np.sqrt(scale**2 - 1))
     holds = None if image.valid is None else image.valid.astype(np.float32)
     warped = np.empty((*transform.size, *pixels.shape[2:]), np.float32)

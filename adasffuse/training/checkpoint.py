@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of a run, written so that a crash at any moment leaves a whole one behind."""
+"""Checkpoints: the whole state of a run; a crash at any moment leaves a whole one behind."""
 
 import io
 import re
@@ -43,13 +43,13 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a state so that `path` holds a whole one at any moment, the old or the new.
+    """Write a state; at any moment `path` holds either the old or the new one, whole.
 
     Raises:
-        OSError: the disk is full or the folder not writable; what was there is untouched.
+        OSError: the disk is full or the folder not writable; the old file is untouched.
     """
     content = io.BytesIO()
-    torch.save(state, content)  # not to a file: of a full disk torch says only that a position is unexpected
+    torch.save(state, content)  # not to a file: for a full disk torch reports only an unexpected position
     try:
         with replacing(path, sync=True) as temporary:
             temporary.write_bytes(content.getbuffer())
@@ -59,15 +59,15 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint in `folder` of the most steps, None where there is none."""
+    """The checkpoint in `folder` with the most steps, None if there is none."""
     found = _checkpoints(folder)
     return found[-1] if found else None
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state in a checkpoint, on the CPU.
+    """Load the state of a checkpoint, on the CPU.
 
-    Nothing larger than the file is allocated, and its checksums are compared, before its content is looked at.
+    Sizes and checksums are verified before the content is read, so a damaged file allocates no more than its own size.
 
     Raises:
         CheckpointError: it is damaged, holds something else, or is a pickle that would run code (which is not run).
@@ -76,20 +76,20 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         _check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
         _check_content(state)
-    except Exception as error:  # a damaged pickle can raise anything, MemoryError and RecursionError among them
+    except Exception as error:  # a damaged pickle can raise anything, even MemoryError and RecursionError
         raise unusable(path, error) from None
     return state
 
 
 def unusable(path: Path, error: Exception) -> CheckpointError:
-    """The error of a checkpoint that cannot be used: its name, why, and what to do."""
+    """The error for a checkpoint that cannot be used, with its name, the reason, and what to do."""
     lines = str(error).strip().splitlines()
     reason = lines[0].split(". ")[0][:200] if lines else type(error).__name__
     return CheckpointError(f"{path} is no usable checkpoint ({reason}); remove it to continue from the one before")
 
 
 def check_tensors(what: str, given: Any, wanted: Mapping[str, Tensor]) -> None:
-    """Refuse a state dict of other names, shapes or types than wanted, or with values that are not finite.
+    """Raise CheckpointError for a state dict of other names, shapes or types, or with values that are not finite.
 
     Raises:
         CheckpointError: names the first difference.
@@ -101,7 +101,7 @@ def check_tensors(what: str, given: Any, wanted: Mapping[str, Tensor]) -> None:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
-    """Take up Adam's moments; step sizes and the like stay as they are.
+    """Load Adam's moments; step size and other settings stay as they are.
 
     Raises:
         CheckpointError: they are not those of this network.
@@ -126,7 +126,7 @@ def _check_tensor(name: str, value: Any, wanted: Tensor) -> None:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse what is no whole zip archive of uncompressed files, as torch.save writes it."""
+    """Raise an error unless the file is a whole zip archive of uncompressed files, as torch.save writes it."""
     if not path.is_file():
         raise CheckpointError("no regular file")
     with zipfile.ZipFile(path) as archive:
@@ -141,7 +141,7 @@ def _check_archive(path: Path) -> None:
 
 
 def _check_content(state: Any) -> None:
-    """Refuse what was not written by this trainer."""
+    """Raise CheckpointError unless the content has the keys and types that this trainer writes."""
     if not isinstance(state, dict) or not state.keys() >= _CONTENT.keys():
         raise CheckpointError("not written by this trainer")
     for name, kind in _CONTENT.items():
@@ -159,5 +159,6 @@ def _check_content(state: Any) -> None:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    matches = ((_NAME.fullmatch(path.name), path) for path in folder.glob("step_*.pt"))
-    return [path for _, path in sorted((int(match[1]), path) for match, path in matches if match)]
+    """All checkpoints in a folder, by number of steps."""
+    found = [path for path in folder.glob("step_*.pt") if _NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(_NAME.fullmatch(path.name)[1]))

@@ -23,14 +23,13 @@ class InUseError(OSError):
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder of one run or several, which must exist.
+    """Hold the lock of an existing folder of runs; the system releases it when this process ends, however it ends.
 
-    The system releases it when this process ends, however.
-    The file `lock` names the process that held it last and stays where it is: a file that is removed while another
-    process opens it would be locked twice.
+    The file `lock` names the last process that held it.  It is never removed: if it were while another process opens
+    it, two processes could hold the lock.
 
     Raises:
-        InUseError: another process holds it; names it.
+        InUseError: another process holds it; the message names the process.
     """
     if fcntl is None:
         yield
@@ -55,6 +54,6 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what a killed process left of files that it was writing; only for who holds the folder's lock."""
+    """Remove unfinished files of a killed process; call this only while holding the folder's lock."""
     for path in folder.glob(f"{PARTIAL}*"):
         path.unlink(missing_ok=True)

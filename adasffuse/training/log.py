@@ -1,4 +1,4 @@
-"""What a run reports while it goes: TensorBoard events in `log/`, and the same numbers in `log.csv`."""
+"""Log of a training run: TensorBoard events in `log/`, and the same numbers in `log.csv`."""
 
 import csv
 import io
@@ -12,25 +12,25 @@ from adasffuse.files import write_text
 
 
 class RunLog:
-    """Writes both logs of a run; rows and events after `step`, where the run continues, are dropped."""
+    """Writes both logs of a run; rows and events after `step`, from which the run continues, are dropped."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self.events = SummaryWriter(folder / "log", purge_step=step + 1)
         self.table = CsvLog(folder / "log.csv", step)
 
     def training(self, step: int, means: Mapping[str, float], lr: float) -> None:
-        """Loss terms of the batch of this step, and its step size."""
+        """Log the loss terms and the step size of a training step."""
         self.table.write(step, "train", {**means, "lr": lr})
         self._scalars(step, "loss", means)
         self.events.add_scalar("lr", lr, step)
 
     def validation(self, step: int, means: Mapping[str, float]) -> None:
-        """Loss terms and metrics of the held-out pairs."""
+        """Log the loss terms and metrics of the held-out pairs."""
         self._scalars(step, "validation", means)
         self.table.write(step, "validation", means)
 
     def image(self, step: int, name: str, image: np.ndarray) -> None:
-        """An (H, W, 3) uint8 image, in TensorBoard alone."""
+        """Log an (H, W, 3) uint8 image, only in TensorBoard."""
         self.events.add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
@@ -44,7 +44,7 @@ class RunLog:
 class CsvLog:
     """A table with the columns step, kind and every name that occurs; one row per call of `write`.
 
-    Rows after `step`, and one that a killed process left unfinished, are dropped at the start.
+    At the start, rows after `step` and an unfinished last row are dropped.
     """
 
     def __init__(self, path: Path, step: int) -> None:
@@ -81,6 +81,6 @@ class CsvLog:
 
 
 def _step(line: Mapping[str, str | None]) -> float:
-    """Step of a row, infinite where it holds none."""
+    """Step of a row, infinite if it has none."""
     text = line.get("step") or ""
     return int(text) if text.isdecimal() and len(text) < 20 else float("inf")

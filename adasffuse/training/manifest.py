@@ -1,5 +1,6 @@
-"""What a run was made of: options, data fingerprint, package versions, commit, hardware, and when it was started."""
+"""The manifest of a run: options, data fingerprint, package versions, commit, hardware, and times of its starts."""
 
+import functools
 import hashlib
 import json
 import os
@@ -26,12 +27,13 @@ _PACKAGES += ("mamba-ssm", "triton")
 
 
 def write_manifest(path: Path, run: Run, data: MixedCrops, changes: Changes) -> None:
-    """Write the manifest of a run, or note in it that the run continues, with a warning for what has changed since.
+    """Write the manifest of a run, or add a start to it if the run continues; warn about data or weights that changed.
 
-    Images and the weights of teachers decide on how the run goes on; those of `train.init` did on how it began.
+    Changed images and teachers alter the rest of the run; changed weights of `train.init` do not, as they were read at
+    the beginning.
 
     Args:
-        changes: options that differ from those of the start before; this start lists them.
+        changes: options that differ from those of the previous start; they are listed with this start.
     """
     files = sorted(data_files(run, data), key=lambda file: (file["name"], file["role"], file["part"]))
     fingerprint = hashlib.sha256(json.dumps(files).encode()).hexdigest()
@@ -59,7 +61,7 @@ def write_manifest(path: Path, run: Run, data: MixedCrops, changes: Changes) -> 
     manifest: dict[str, Any] = {
         "options": run.options.to_dict(),
         "seed": run.options.train.seed,
-        "saved": run.step > 0,  # whether there has been a checkpoint
+        "saved": run.step > 0,  # whether a checkpoint was written
         "weights": weights,
         "starts": [*before.get("starts", []), _start(run, changes)],
         "data": {"sha256": fingerprint, "files": files},
@@ -68,14 +70,14 @@ def write_manifest(path: Path, run: Run, data: MixedCrops, changes: Changes) -> 
 
 
 def note_saved(path: Path) -> None:
-    """Note in a run's manifest that there is a checkpoint: weights without one are then not those of a first save."""
+    """Note in a run's manifest that a checkpoint was written; from then on weights need one beside them."""
     manifest = _read(path)
     if manifest and not manifest.get("saved"):
         _write(path, manifest | {"saved": True})
 
 
 def was_saved(path: Path) -> bool:
-    """Whether a run has had a checkpoint, by its manifest; True where none says otherwise."""
+    """Whether a checkpoint of a run was written, by its manifest; True without a readable manifest."""
     return bool(_read(path).get("saved", True))
 
 
@@ -85,15 +87,13 @@ def _write(path: Path, manifest: dict[str, Any]) -> None:
 
 def data_files(run: Run, data: MixedCrops) -> Iterator[dict[str, Any]]:
     """Every image file of a run: its part, role ('training' or 'validation'), name below the root, size and hash."""
-    seen: dict[Path, str] = {}
+    hash_of = functools.cache(file_sha256)
     for label, options, part in zip(run.options.labels, run.options.parts, data.parts):
         for role, scenes in (("training", [*part.pairs, *part.sharp]), ("validation", part.validation)):
             for path in (path for scene in scenes for path in scene.paths):
-                if path not in seen:
-                    seen[path] = file_sha256(path)
                 name = Path(os.path.relpath(path, options.data.root_path)).as_posix()
                 size = path.stat().st_size
-                yield {"part": label, "role": role, "name": name, "bytes": size, "sha256": seen[path]}
+                yield {"part": label, "role": role, "name": name, "bytes": size, "sha256": hash_of(path)}
 
 
 def _start(run: Run, changes: Changes) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _start(run: Run, changes: Changes) -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """Commit of the source tree this package lies in, with '+' where files have changed since; None without git."""
+    """Commit of the source tree of this package, with '+' if files have changed since; None without git."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
@@ -140,7 +140,7 @@ def _version(package: str) -> str | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """An earlier manifest, empty where there is none that can be read."""
+    """An earlier manifest, empty if there is none or it cannot be read."""
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         weights = [one["sha256"] for one in manifest.get("weights", {}).values()]

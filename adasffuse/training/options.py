@@ -1,8 +1,8 @@
 """Options of a training run: one JSON file, parsed into validated frozen dataclasses.
 
-A file gives `parts`, a list; or one part, whose options (`task`, `data`, `loss`, `teacher`) stand at the top.  What
-stands beside `parts` is the default of every one of them, key by key.  A part may in turn hold `parts`, which share
-what it says.
+A file with one part has the part's options (`task`, `data`, `loss`, `teacher`) at the top.  A file with several has a
+list `parts`; options beside it are defaults of all parts, key by key.  A part may itself hold `parts`, whose defaults
+are its own options.
 """
 
 import json
@@ -23,7 +23,7 @@ VALIDATION_METRICS = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
 TRUTH_METRICS = ("PSNR_GT",)  # of held-out pairs whose ideal result is known
 LARGEST_BATCH = 2**30  # pixels of all crops of a batch
 MOST_PARTS = 100
-LONGEST_NAME = 200  # bytes of the name of a run, which is that of its folder
+LONGEST_NAME = 200  # bytes of the name of a run, which is also its folder's
 _STEPS_DOWN = (0.5, 0.75, 0.9)  # shares of the steps at which the schedule 'step' halves the step size
 _SHARED = ("task", "data", "loss", "teacher")  # options of a part that may stand at the top of the file
 
@@ -38,13 +38,11 @@ class TrainOptions:
     schedule: str = "step"  # 'step': halved after 50, 75 and 90 % of the steps; 'cosine': to zero at the end
     warmup: int = bounded(100, 0, 10**9)  # steps of linear growth from 0 to lr
     clip: float = bounded(1.0, 0, 1e9)  # largest gradient norm, 0 for no clipping
-    ema: float = bounded(0.999, 0, 0.999999)  # decay of the averaged weights, which are the ones released
+    ema: float = bounded(0.999, 0, 0.999999)  # decay of the averaged weights, which are the ones saved
     precision: str = "float32"  # or 'bfloat16': autocast; FFT, running sums and losses stay float32
     seed: int = bounded(0, 0, 2**62)
-    init: str = (
-        ""  # weights to start from, named as for `--weights`: a file, a run's folder, 'general_small'; "" for random
-    )
-    accumulate: int = bounded(1, 1, 65536)  # micro-batches per update, where a whole batch exceeds the memory
+    init: str = ""  # weights to start from: a file, a run's folder or a name such as 'general_small'; "" for random
+    accumulate: int = bounded(1, 1, 65536)  # micro-batches per update, if a whole batch exceeds the memory
 
     def __post_init__(self) -> None:
         check_bounds(self, "train")
@@ -63,27 +61,29 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class LogOptions:
-    """How often a run reports and saves, in steps; 0 for never.  Validation also comes after the last step.
+    """How often a run reports and saves, in steps; 0 for never.  Validation also runs after the last step.
 
     Loss terms are logged about a thousand times per run, see `every`.
     """
 
-    panel: int = bounded(500, 0, 10**9)  # images of the current batch; 0 also leaves out those of validation
+    panel: int = bounded(500, 0, 10**9)  # images of the current batch; 0 also leaves out validation images
     validate: int = bounded(500, 0, 10**9)
     checkpoint: int = bounded(500, 0, 10**9)
     keep: int = bounded(2, 1, 10**6)  # newest checkpoints kept
-    best: str = "VIFF+Qabf+SSIM"  # what the best validation has most of: metrics with '+' between them, or 'loss'
+    best: str = "VIFF+Qabf+SSIM"  # score of the best validation: 'loss', or metrics joined by '+'
 
     def __post_init__(self) -> None:
         check_bounds(self, "log")
         known = (*VALIDATION_METRICS, *TRUTH_METRICS, "loss")
         for name in self.best.split("+"):
             if name not in known:
-                raise ValueError(f"log.best adds up names out of {', '.join(known)}; got {shown(self.best)}")
+                raise ValueError(
+                    f"log.best must be names out of {', '.join(known)}, joined by +; got {shown(self.best)}"
+                )
 
     @staticmethod
     def every(steps: int) -> int:
-        """Steps from one entry of the loss terms to the next, in a run of so many steps."""
+        """Steps between two entries of the loss terms, in a run of `steps` steps."""
         return max(1, steps // 1000)
 
 
@@ -95,7 +95,7 @@ class PartOptions:
     data: DataOptions
     loss: LossOptions = field(default_factory=LossOptions)  # `parse_options` starts from the task's recipe
     weight: float = bounded(1.0, 1e-6, 1e6)  # its share of every batch, relative to the weights of the other parts
-    teacher: str = ""  # weights whose result is the truth where none is known, named like `train.init`; "" for none
+    teacher: str = ""  # weights, named like `train.init`, whose result serves as unknown truth; "" for none
 
     def __post_init__(self) -> None:
         check_bounds(self, "")
@@ -104,10 +104,12 @@ class PartOptions:
             if getattr(self.loss, term) and self.data.crop < smallest:
                 raise ValueError(f"loss.{term} needs data.crop of at least {smallest} pixels, got {self.data.crop}")
         if self.loss.steady and not self.data.passing:
-            raise ValueError(f"loss.steady {self.loss.steady} needs pairs through which something passes, data.passing")
+            raise ValueError(
+                f"loss.steady {self.loss.steady} needs pairs with a passing object: set data.passing above 0"
+            )
 
     def _check_task(self) -> None:
-        """Refuse pairs of another task: the network would be told that they are what they are not."""
+        """Raise ValueError for pairs of another task, which the network would take for the wrong kinds."""
         data, kinds = self.data, find_task(self.task).kinds
         for dataset in data.datasets:
             if find_task(dataset).id != self.task:
@@ -228,7 +230,7 @@ def parse_options(values: dict[str, Any]) -> Options:
 
 
 def _parse_parts(values: Any, shared: dict[str, Any], depth: int = 0) -> list[PartOptions]:
-    """The parts that an object describes: itself, or those of its list `parts`, which share what stands beside that."""
+    """The parts of a JSON object: itself, or those in its list `parts`, with the options beside it as defaults."""
     if not isinstance(values, dict):
         raise ValueError(f"a part must be a JSON object, got {type(values).__name__}")
     own = _merged(shared, {key: value for key, value in values.items() if key != "parts"})
@@ -251,7 +253,7 @@ def _parse_parts(values: Any, shared: dict[str, Any], depth: int = 0) -> list[Pa
 
 
 def _merged(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """What a part says itself, and below it what it shares with others; `data` and `loss` key by key."""
+    """The options of a part over the shared defaults; `data` and `loss` are merged key by key."""
     both = {**shared, **own}
     for key in ("data", "loss"):
         if isinstance(shared.get(key), dict) and isinstance(own.get(key), dict):

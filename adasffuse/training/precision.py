@@ -1,4 +1,4 @@
-"""Full float32 for the loss: cuDNN otherwise rounds the inputs of float32 convolutions to TF32's 10 bits, unasked."""
+"""Full float32 for the loss: by default cuDNN rounds the inputs of float32 convolutions to TF32's 10 bits."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,9 @@ from torch import Tensor
 
 @contextmanager
 def exact_convolutions(fused: Tensor) -> Iterator[None]:
-    """Within, float32 convolutions on CUDA are float32, until a backward pass has reached `fused`.
+    """Turn TF32 off for convolutions, until the end of the block or until a backward pass reaches `fused`.
 
-    The gradient of what is computed from `fused` is thus exact as well, while behind it, in the network, the user's
-    own setting counts again.
+    So the loss and its gradient by `fused` are exact, and the network's own backward pass uses the user's setting.
     """
     before = _set_tf32(None)
 
@@ -30,7 +29,7 @@ def exact_convolutions(fused: Tensor) -> Iterator[None]:
 
 
 def _set_tf32(value: Any) -> Any:
-    """Set cuDNN's precision of float32 convolutions, None: no TF32; returns the setting before."""
+    """Set cuDNN's precision of float32 convolutions, None for full precision; returns the previous setting."""
     before = torch.backends.cudnn.conv.fp32_precision
     torch.backends.cudnn.conv.fp32_precision = "ieee" if value is None else value
     return before

@@ -1,4 +1,4 @@
-"""One training process, or several started by torchrun: rank, device and what they share."""
+"""Training in one process, or in several started by torchrun: rank, device and communication."""
 
 import os
 import time
@@ -15,7 +15,7 @@ from adasffuse.device import pick_device
 from adasffuse.process import world_size
 
 T = TypeVar("T")
-_GLANCE = 0.2  # seconds between looks of processes that wait for the main one
+_POLL = 0.2  # seconds between two checks while waiting for the main process
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Processes:
     rank: int
     world: int
     device: torch.device
-    store: dist.Store | None = None  # what several processes say to each other outside of collectives
+    store: dist.Store | None = None  # messages between processes outside of collectives
 
     @property
     def main(self) -> bool:
@@ -33,7 +33,7 @@ class Processes:
         return self.rank == 0
 
     def gather(self, value: T) -> list[T]:
-        """The values that all processes pass, in the order of their ranks; any picklable object."""
+        """The values of all processes by rank; any picklable object."""
         if self.world == 1:
             return [value]
         values: list[T] = [value] * self.world
@@ -41,7 +41,7 @@ class Processes:
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says yes; all get the same answer."""
+        """Whether the flag is true in any process; all processes get the same answer."""
         if self.world == 1:
             return flag
         raised = torch.tensor(float(flag), device=self.device)
@@ -49,23 +49,24 @@ class Processes:
         return bool(raised > 0)
 
     def wait_for_main(self, step: str, stop: Callable[[], bool]) -> None:
-        """Return when the main process calls this as well, however long it takes, or when `stop` says so.
+        """Wait until the main process calls this with the same step, or until `stop` returns True.
 
-        Each name of a step serves once.
+        A collective would fail after the process group's timeout, ten minutes with NCCL.
 
-        A collective would fail after the process group's timeout, which is ten minutes with NCCL.
+        Args:
+            step: a name that is used only once.
         """
         if self.store is None:
             return
         if self.main:
             self.store.set(step, "done")
         while not (self.store.check([step]) or stop()):
-            time.sleep(_GLANCE)
+            time.sleep(_POLL)
 
 
 @contextmanager
 def join_processes(device: str = "auto") -> Iterator[Processes]:
-    """Join the process group that torchrun's environment describes; without one, be a single process.
+    """Join the process group of torchrun's environment; without one, this is a single process.
 
     Args:
         device: 'auto' (a GPU per process where there is one, else the CPU), 'cuda' (a GPU per process), or a torch
@@ -87,12 +88,12 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
     store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the store outlives restarts
     yield Processes(rank, world, chosen, dist.PrefixStore(f"attempt_{attempt}", store))
-    dist.destroy_process_group()  # not after a failure: it could wait for the others, which wait for this process
+    dist.destroy_process_group()  # not after a failure, when processes could wait for each other
 
 
 def recorded(function: Callable[..., T]) -> Callable[..., T]:
-    """A function whose failure torchrun reports as the cause of the run's end; without torchrun the function itself.
+    """Let torchrun report an error of the function as the cause of failure; without torchrun the function itself.
 
-    torchrun ends the other processes as soon as one has failed, and shows the error of the first.
+    torchrun ends all processes as soon as one has failed, and shows the error of the first.
     """
     return record(function) if "TORCHELASTIC_ERROR_FILE" in os.environ else function

@@ -1,21 +1,21 @@
-"""What a run that continues may do otherwise than before, and what it may not."""
+"""Options that may differ, and options that must not, when a run continues from a checkpoint."""
 
 import re
 from typing import Any
 
 from adasffuse.training.options import Options
 
-# Options that leave what is learnt as it is, and the length of the run.  `size` is only where `model` started from.
+# Options that do not change what is learned, and the length of the run.  `size` only sets the defaults of `model`.
 MAY_CHANGE = r"name|size|train\.(steps|accumulate)|log\.\w+|parts\[\d+\]\.data\.(root_path|workers|cache_mb)"
 
 Changes = dict[str, tuple[Any, Any]]  # option: before, now
 
 
 def changed_options(before: Options, now: Options) -> Changes:
-    """Options that differ from those of the checkpoint that a run continues from; all of them may.
+    """Options that differ from those of the checkpoint from which a run continues.
 
     Raises:
-        ValueError: some must not; names them.
+        ValueError: options differ that must not; the message names them.
     """
     old, new = (_flat(options.to_dict()) for options in (before, now))
     missing = object()
@@ -29,8 +29,8 @@ def changed_options(before: Options, now: Options) -> Changes:
         listed = ", ".join(f"{key} {was!r} instead of {is_!r}" for key, (was, is_) in [*refused.items()][:10])
         more = f" and {len(refused) - 10} more" if len(refused) > 10 else ""
         raise ValueError(
-            f"run {now.name!r} was begun with other options: {listed}{more}; "
-            "choose another name, or give these their former values"
+            f"run {now.name!r} was started with other options: {listed}{more}; "
+            "choose another name, or restore these values"
         )
     return changes
 

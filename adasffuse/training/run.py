@@ -1,10 +1,10 @@
-"""The state of a training run, network, averaged network, optimiser, step, and what one update does to it."""
+"""The state of a training run (network, averaged network, optimiser, step) and one update of it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +25,24 @@ from adasffuse.training.terms import Terms, merged
 Prepare = Callable[[AdaSFFuse], object]
 
 
+class FusedBatch(NamedTuple):
+    """A fused batch and the images that its loss compares it with, each (B, 1, H, W) on the run's device."""
+
+    fused: Tensor  # float32
+    a: Tensor
+    b: Tensor
+    truth: Tensor  # NaN in samples without one
+    still: Tensor | None = None  # the result without the passing object, NaN at the object; None if nothing passes
+
+
 class Run:
     """Network, averaged network and optimiser of a training run, with the number of updates made.
 
     Args:
-        prepare: is given the network as it starts, and may fix some of its parameters, as the ablation does.
+        prepare: called with the network before training; the ablation fixes some of its parameters.
     Raises:
-        WeightsError: no such weights as `train.init` or a part's `teacher` names, or a teacher of another task.
-        ValueError: those of `train.init` are of a network that this one cannot start from.
+        WeightsError: the weights of `train.init` or of a part's `teacher` are missing, or the teacher has another task.
+        ValueError: the network cannot start from the weights of `train.init`.
     """
 
     def __init__(self, options: Options, processes: Processes, prepare: Prepare | None = None) -> None:
@@ -47,8 +57,8 @@ class Run:
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(options.train.ema))
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=options.train.lr)
         self.parallel: nn.Module = DistributedDataParallel(self.model) if processes.world > 1 else self.model
-        self.teachers = _load_teachers(options, processes)  # by the number of their part
-        self.best: dict[str, Any] = {}  # 'name' as `log.best` says, 'score' and 'step' of the best validation
+        self.teachers = _load_teachers(options, processes)  # by number of the part
+        self.best: dict[str, Any] = {}  # 'name' (as in `log.best`), 'score' and 'step' of the best validation
 
     def update(self, batch: dict[str, Any]) -> Terms:
         """One optimiser step; returns the loss terms of this process's samples.
@@ -64,12 +74,13 @@ class Run:
         for number in range(train.accumulate):
             micro = {name: values[number :: train.accumulate] for name, values in batch.items()}
             last = number == train.accumulate - 1
-            with nullcontext() if last or self.parallel is self.model else self.parallel.no_sync():
-                fused, images = self.fuse(self.parallel, micro)
-                with exact_convolutions(fused):
-                    loss, some = self.loss(fused, images, micro["part"])
+            exchange = nullcontext() if last or self.parallel is self.model else self.parallel.no_sync()
+            with exchange:  # of gradients between processes, only after the last micro-batch
+                result = self.fuse(self.parallel, micro)
+                with exact_convolutions(result.fused):
+                    loss, micro_terms = self.loss(result, micro["part"])
                     (loss / train.accumulate).backward()
-            terms.add(some)
+            terms.add(micro_terms)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), train.clip or torch.inf).item()
         if self.processes.any(not (terms.finite and isfinite(norm))):
             self._refuse(terms, norm, batch["name"])
@@ -78,30 +89,27 @@ class Run:
         self.step += 1
         return terms
 
-    def fuse(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, list[Tensor]]:
-        """Result of a network in the chosen precision, (B, 1, H, W) float32, and what it is judged by on its device.
+    def fuse(self, model: nn.Module, batch: dict[str, Any]) -> FusedBatch:
+        """Fuse a batch in the chosen precision, and collect the images for the loss.
 
-        That is 'a', 'b', 'truth' and, where something passes through a sample of the batch, the result without it,
-        NaN where it reaches.
-
-        The network is shown 'shown_b' for b, where the batch has it.  Where the truth is unknown, it is what the
-        teacher of the sample's part makes of a and b.
+        The network sees 'shown_b' in place of b if the batch has it.  An unknown truth is the result of the teacher of
+        the sample's part for a and b, if it has one.
         """
         device, low_precision = self.processes.device, self.options.train.precision == "bfloat16"
-        images = [batch[name].to(device, non_blocking=True) for name in ("a", "b", "truth")]
+        a, b, truth = (batch[name].to(device, non_blocking=True) for name in ("a", "b", "truth"))
         with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
-            shown = batch["shown_b"].to(device, non_blocking=True) if "shown_b" in batch else images[1]
+            shown_b = batch["shown_b"].to(device, non_blocking=True) if "shown_b" in batch else b
             tasks = [TASKS[self.options.parts[number].task] for number in batch["part"].tolist()]
             kinds = tuple(zip(*(task.kinds_of(2) for task in tasks)))
-            fused = model(images[0], shown, kinds=kinds)
-            images[2] = self.taught(images, kinds, batch["part"])
-            if "elsewhere" in batch and batch["elsewhere"].any():
-                images.append(self.still(model, batch, kinds))
-        return fused.float(), images
+            fused = model(a, shown_b, kinds=kinds)
+            truth = self.taught(a, b, truth, kinds, batch["part"])
+            passing = "elsewhere" in batch and batch["elsewhere"].any()
+            still = self.still(model, batch, kinds) if passing else None
+        return FusedBatch(fused.float(), a, b, truth, still)
 
     @torch.no_grad()
     def still(self, model: nn.Module, batch: dict[str, Any], kinds: Sequence[Sequence[str]]) -> Tensor:
-        """The result (B, 1, H, W) for the sources before something passed; NaN where that reaches or nothing did."""
+        """The result (B, 1, H, W) for the sources before an object passed; NaN at the object, or if there is none."""
         members = batch["elsewhere"].flatten(1).any(dim=1).nonzero()[:, 0]
         before = [batch[name][members].to(self.processes.device) for name in ("before_a", "before_b")]
         network = model.module if isinstance(model, DistributedDataParallel) else model
@@ -112,9 +120,8 @@ class Run:
         return still.where(elsewhere > 0, torch.nan)
 
     @torch.no_grad()
-    def taught(self, images: Sequence[Tensor], kinds: Sequence[Sequence[str]], part: Tensor) -> Tensor:
-        """The truth (B, 1, H, W) of `images`, a, b and the truth, with the teachers' results where it is unknown."""
-        a, b, truth = images
+    def taught(self, a: Tensor, b: Tensor, truth: Tensor, kinds: Sequence[Sequence[str]], part: Tensor) -> Tensor:
+        """The truth (B, 1, H, W), with the teachers' results for a and b in samples where it is unknown."""
         unknown = truth[:, 0, 0, 0].isnan().cpu()
         for teacher in set(self.teachers.values()):
             parts = torch.tensor([number for number, other in self.teachers.items() if other is teacher])
@@ -125,39 +132,41 @@ class Run:
                 truth = truth.index_copy(0, rows, teacher(a[rows], b[rows], kinds=own).float())
         return truth
 
-    def loss(self, fused: Tensor, images: Sequence[Tensor], part: Tensor) -> tuple[Tensor, Terms]:
-        """Mean over a batch's samples of the loss of each one's part, and its terms; in float32.
+    def loss(self, batch: FusedBatch, part: Tensor) -> tuple[Tensor, Terms]:
+        """The loss of a batch, a float32 mean over its samples, each by the options of its part; and the loss terms.
 
         Args:
-            fused: (B, 1, H, W).
-            images: sources a and b, the truth and perhaps the result without what passes, of that shape; NaN where
-                the latter two are unknown.
             part: (B,) the number of each sample's part, on the CPU.
         """
         names, values, terms = [], [], Terms()
         for number in part.unique().tolist():
-            label, members = self.options.labels[number], (part == number).nonzero()[:, 0].to(fused.device)
-            some, a, b, *known = (t if len(members) == len(t) else t[members] for t in (fused, *images))
+            label, options = self.options.labels[number], self.options.parts[number].loss
+            members = (part == number).nonzero()[:, 0].to(batch.fused.device)
+            one = batch
+            if len(members) < len(part):
+                one = FusedBatch(*(images if images is None else images[members] for images in batch))
             terms.counts[label] = len(members)
-            for name, value in fusion_loss(some, [a, b], self.options.parts[number].loss, *known).items():
+            for name, value in fusion_loss(one.fused, [one.a, one.b], options, one.truth, one.still).items():
                 names.append((label, name))
                 values.append(value * len(members))  # a mean over pairs becomes a sum
         sums = torch.stack(values)
         terms.sums.update(dict(zip(names, sums.tolist())))
-        return sums.sum() / len(fused), terms
+        return sums.sum() / len(part), terms
 
     def _refuse(self, terms: Terms, norm: float, names: Sequence[str]) -> None:
-        """End the run because the loss or gradient of a batch is not finite; on all processes at once."""
+        """Raise FloatingPointError because the loss or gradient of a batch is not finite; on all processes at once."""
         reports = self.processes.gather((terms, list(names)))
-        guilty = [report for report in reports if not report[0].finite] or reports
+        means = merged(terms for terms, _ in reports).means()
+        not_finite = [names for terms, names in reports if not terms.finite]
+        suspects = not_finite or [names for _, names in reports]
         raise FloatingPointError(
-            f"loss or gradient is not finite in step {self.step}: {merged(t for t, _ in reports).means()}, "
-            f"gradient norm {norm}; images: {', '.join(name for _, some in guilty for name in some)}. "
+            f"loss or gradient is not finite in step {self.step}: {means}, gradient norm {norm}; "
+            f"images: {', '.join(name for names in suspects for name in names)}. "
             "Lower train.lr or look at these images"
         )
 
     def is_best(self, score: float) -> bool:
-        """Whether this step's validation beats all before by the score that `log.best` names; it is remembered then."""
+        """Whether this validation has the best score so far, by `log.best`; if so, it is remembered."""
         name = self.options.log.best
         comparable = self.best.get("name") == name
         if not isfinite(score) or (comparable and score <= self.best["score"]):
@@ -166,10 +175,7 @@ class Run:
         return True
 
     def state(self) -> dict[str, Any]:
-        """All that a continued run needs.  The sampler's position, the schedule and all draws follow from the step.
-
-        Keys are those of `checkpoint.load_checkpoint`.
-        """
+        """The state from which a run continues; sampler position, schedule and random draws follow from the step."""
         return {
             "step": self.step,
             "model": self.model.state_dict(),
@@ -181,10 +187,10 @@ class Run:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up a saved state, all of it or nothing; its options are not looked at.
+        """Load a saved state, whole or not at all; its options are not compared.
 
         Raises:
-            CheckpointError: it belongs to another network, or holds values that are not finite.
+            CheckpointError: the state belongs to another network, or holds values that are not finite.
         """
         for name, module in (("model", self.model), ("average", self.average)):
             check_tensors(name, state[name], {k: v.detach().cpu() for k, v in module.state_dict().items()})
@@ -196,14 +202,14 @@ class Run:
 
 
 def weights_of(options: Options) -> dict[str, Path]:
-    """The weights files that options name, by the option: 'train.init', 'teacher of ivf_1'; errors as `Run`."""
+    """The weights files named in options, by option: 'train.init', 'teacher of ivf_1'; errors as in `Run`."""
     named = {"train.init": (options.train.init, options.task)}
     named |= {f"teacher of {label}": (part.teacher, part.task) for label, part in zip(options.labels, options.parts)}
     return {option: find_weights(name, task, options.size) for option, (name, task) in named.items() if name}
 
 
 def _start_from(model: AdaSFFuse, options: Options) -> None:
-    """Give a network the weights that `train.init` names; errors as `Run`."""
+    """Load the weights of `train.init` into a network; errors as in `Run`."""
     init = options.train.init
     start, _ = load_weights(find_weights(init, options.task, options.size))
     try:
@@ -213,7 +219,7 @@ def _start_from(model: AdaSFFuse, options: Options) -> None:
 
 
 def _load_teachers(options: Options, processes: Processes) -> dict[int, AdaSFFuse]:
-    """The networks that parts are taught by, by the number of the part; parts with the same weights share one."""
+    """The teachers by number of the part; parts with the same weights share one network."""
     known: dict[Path, tuple[AdaSFFuse, str]] = {}
     teachers = {}
     for number, part in enumerate(options.parts):

@@ -1,4 +1,4 @@
-"""Loss terms of some samples, kept so that those of micro-batches and processes add up to the whole batch's."""
+"""Loss terms as sums over samples, so that those of micro-batches and processes add up to those of the whole batch."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,15 +8,15 @@ from math import isfinite
 
 @dataclass
 class Terms:
-    """Sums of loss terms over samples, and how many samples there were, part by part."""
+    """Sums of loss terms over samples, and numbers of samples, per part."""
 
     sums: Counter = field(default_factory=Counter)  # (part's label, term) to the sum over that part's samples
     counts: Counter = field(default_factory=Counter)  # part's label to its number of samples
 
     def add(self, other: "Terms") -> None:
-        """Take in the terms of further samples."""
+        """Add the terms of further samples."""
         for mine, theirs in ((self.sums, other.sums), (self.counts, other.counts)):
-            for key, value in theirs.items():  # Counter's own addition would drop what is negative
+            for key, value in theirs.items():  # Counter's own addition would drop negative sums
                 mine[key] += value
 
     @property
@@ -25,10 +25,10 @@ class Terms:
         return all(isfinite(value) for value in self.sums.values())
 
     def means(self) -> dict[str, float]:
-        """'total', each term, and, where there are several parts, 'ivf/total' and 'ivf/ssim' of each part.
+        """'total' and each term; with several parts also those of each part, such as 'ivf/total' and 'ivf/ssim'.
 
-        A term without a part is its sum over all samples divided by their number: the terms add up to the total, and
-        a part that lacks a term counts with 0.  With a part it is the mean over the part's own samples.
+        A term without a part is its sum over all samples divided by their number, so a part without the term counts as
+        0 and the terms add up to the total.  A term of a part is the mean over the samples of the part.
         """
         overall, parts = Counter(), Counter()
         samples = sum(self.counts.values())

@@ -48,19 +48,19 @@ _log = logging.getLogger(__name__)
 def train(
     options: Options, out_dir: str | Path = "checkpoint", device: str = "auto", prepare: Prepare | None = None
 ) -> Path:
-    """Train as `options` say; all files go to `out_dir/<options.name>/`.  Returns the path of the weights.
+    """Train with `options`; all files go to `out_dir/<options.name>/`.  Returns the path of the weights.
 
     Continues from the newest checkpoint in that folder.  SIGTERM and SIGINT finish the step, save and return; in a
-    thread, where Python lets no one handle signals, they are left alone.
+    thread, where Python cannot handle signals, they are not caught.
 
     Args:
-        prepare: is given the network before it is trained, see `Run`.
+        prepare: called with the network before training, see `Run`.
     Raises:
-        ImageError: something is wrong with the training images; the message lists everything.
+        ImageError: training images are missing or unusable; the message lists all problems.
         InUseError: another process trains in that folder.
-        CheckpointError: the newest checkpoint is damaged, or all have been removed and the weights are still there.
-        ValueError: the folder holds a run with other options, processes do not divide the batch, or `log.best` asks for
-            what the held-out pairs cannot give; or the folder's name is not UTF-8.
+        CheckpointError: the newest checkpoint is damaged, or all were removed while the weights are still there.
+        ValueError: the folder holds a run with other options, processes do not divide the batch, `log.best` names a
+            metric that the held-out pairs cannot have, or the folder's name is not UTF-8.
         FloatingPointError: a loss or gradient is not finite; names step, terms and images.
         OSError: a file cannot be written; earlier checkpoints are intact.
     """
@@ -73,20 +73,20 @@ def train(
         ) from error
     with ExitStack() as stack:
         processes = stack.enter_context(join_processes(device))
-        stop = stack.enter_context(_stop_requested())
+        stop = stack.enter_context(stop_requested())
         data = MixedCrops(options.parts, options.train.seed)
         if processes.main:
             for line in notice_lines(data.notices, "about the training images"):
                 _log.warning("%s", line)
         _check_best(options, data)
-        _sampler(options, processes, start=0)  # refuses batches that cannot be shared
+        _sampler(options, processes, start=0)  # raises if the processes do not divide the batch
         run = Run(options, processes, prepare)
-        stack.enter_context(_names_what_is_not_written(folder))
+        stack.enter_context(_named_write_errors(folder))
         if processes.main:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(run_lock(folder))
             remove_partial(folder)
-        changes = take_up(run, folder)
+        changes = resume(run, folder)
         log = None
         if processes.main:
             write_text(folder / "options.json", json.dumps(options.to_dict(), indent=2) + "\n")
@@ -122,24 +122,24 @@ def train(
 
 
 @contextmanager
-def _names_what_is_not_written(folder: Path) -> Iterator[None]:
-    """Errors of the system while files are written below `folder` say which file it was, and what to do."""
+def _named_write_errors(folder: Path) -> Iterator[None]:
+    """Add file name and advice to the system's errors of writing files below `folder`."""
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # one of ours, which says so itself
+        if error.errno is None:  # raised by this package, with name and advice
             raise
         raise OSError(not_written(error.filename or f"to {folder}", error)) from error
 
 
-def take_up(run: Run, folder: Path) -> Changes:
-    """Continue from the newest checkpoint in the run's folder, where there is one; options that differ from its own."""
+def resume(run: Run, folder: Path) -> Changes:
+    """Load the newest checkpoint in the run's folder, if there is one; returns options that differ from its own."""
     changes: Changes = {}
     path = newest_checkpoint(folder)
     if path is None and (folder / RUN_WEIGHTS).is_file() and was_saved(folder / MANIFEST):
         raise CheckpointError(
             f"{folder} holds {RUN_WEIGHTS} but no checkpoint (step_*.pt) to continue from: put the checkpoint "
-            "back, choose another name, or remove what is in that folder to begin anew"
+            "back, choose another name, or empty that folder to start anew"
         )
     if path is not None:
         state = load_checkpoint(path)
@@ -166,7 +166,7 @@ def take_up(run: Run, folder: Path) -> Changes:
 
 
 def make_loader(options: Options, data: MixedCrops, processes: Processes, start: int) -> DataLoader:
-    """This process's share of every batch from step `start` on."""
+    """Batches of this process from step `start` on."""
     workers = max(part.data.workers for part in options.parts)
     return DataLoader(
         data,
@@ -183,15 +183,15 @@ def _sampler(options: Options, processes: Processes, start: int) -> StepSampler:
 
 
 def _until_stopped(loader: DataLoader, stop: Callable[[], bool], processes: Processes) -> Iterator[dict]:
-    """Batches of a loader, until a signal to the whole process group has ended the workers of any process as well.
+    """Batches of a loader, until a signal to the process group ends loader workers of any process.
 
-    All processes end after the same batch: one that went on would wait for the others in its next update.
+    All processes end after the same batch; otherwise one would wait for the others in its next update.
     """
     batches = iter(loader)
     while True:
         try:
             batch = next(batches, None)
-        except ImageError as error:  # what a worker raises has its traceback before the message
+        except ImageError as error:  # errors of a worker have its traceback before the message
             raise ImageError(str(error).rpartition("ImageError: ")[2].strip()) from None
         except RuntimeError:  # a worker exited
             if not stop():
@@ -203,7 +203,7 @@ def _until_stopped(loader: DataLoader, stop: Callable[[], bool], processes: Proc
 
 
 def _save(run: Run, folder: Path) -> None:
-    """Write weights and checkpoint; the weights first: a last checkpoint means that nothing is left to do."""
+    """Write weights, then the checkpoint, so that a checkpoint of the last step means that the run is complete."""
     if run.processes.main:
         _save_averaged(run, folder / RUN_WEIGHTS)
         first = newest_checkpoint(folder) is None
@@ -213,7 +213,7 @@ def _save(run: Run, folder: Path) -> None:
 
 
 def _validate(run: Run, data: MixedCrops, log: RunLog | None, folder: Path) -> None:
-    """Score the held-out pairs, log that, and keep the state and weights of the best score."""
+    """Score and log the held-out pairs; save state and weights if the score is the best so far."""
     means, panel = validate(run, data.validation)
     better = run.is_best(best_score(means, run.options.log.best))
     if log is None:
@@ -227,7 +227,7 @@ def _validate(run: Run, data: MixedCrops, log: RunLog | None, folder: Path) -> N
 
 
 def _check_best(options: Options, data: MixedCrops) -> None:
-    """Refuse a `log.best` that no held-out pair can score."""
+    """Raise ValueError if `log.best` names a metric that needs a truth and no held-out pair has one."""
     asked = [name for name in TRUTH_METRICS if name in options.log.best.split("+")]
     if asked and data.validation and all(pair.truth is None for _, pair in data.validation):
         raise ValueError(
@@ -237,7 +237,7 @@ def _check_best(options: Options, data: MixedCrops) -> None:
 
 
 def _save_averaged(run: Run, path: Path, **record) -> None:
-    """Write the averaged weights; their record names those that they come from, whose terms may hold for them, too."""
+    """Write the averaged weights; the record names the weights they derive from, whose licence may extend to them."""
     record = {"steps": run.step, "seed": run.options.train.seed, "run": run.options.name, **record}
     teachers = sorted({Path(part.teacher).name for part in run.options.parts if part.teacher})
     record |= {"init": Path(run.options.train.init).name} if run.options.train.init else {}
@@ -251,10 +251,11 @@ def _save_averaged(run: Run, path: Path, **record) -> None:
 
 @torch.no_grad()
 def _batch_panel(run: Run, batch: dict) -> np.ndarray:
-    """Up to four samples, a row each: A, B and fused; (H, W, 3) uint8."""
+    """A panel (H, W, 3) uint8 of up to four samples, a row each: A, B and fused."""
     some = {name: batch[name][:4] for name in ("a", "b", "truth", "shown_b", "part")}
-    fused, (a, *_) = run.fuse(run.average.module, some)
-    columns = torch.stack([a, some["shown_b"].to(a.device), fused], dim=1).flatten(0, 1)
+    result = run.fuse(run.average.module, some)
+    shown_b = some["shown_b"].to(result.a.device)
+    columns = torch.stack([result.a, shown_b, result.fused], dim=1).flatten(0, 1)
     grid = make_grid(columns.clamp(0, 1).nan_to_num().cpu(), nrow=3)
     return (grid * 255).round().byte().permute(1, 2, 0).numpy()
 
@@ -264,10 +265,10 @@ def _due(run: Run, every: int) -> bool:
 
 
 @contextmanager
-def _stop_requested() -> Iterator[Callable[[], bool]]:
-    """A function that says whether SIGTERM or SIGINT came; the handlers are put back at the end.
+def stop_requested() -> Iterator[Callable[[], bool]]:
+    """A function that tells whether SIGTERM or SIGINT was received; the handlers are restored at the end.
 
-    In a thread, where Python lets no one set handlers, it never says so.
+    In a thread, where Python cannot set handlers, it always returns False.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():

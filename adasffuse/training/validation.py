@@ -20,7 +20,7 @@ from adasffuse.training.run import Run
 from adasffuse.training.terms import Terms, merged
 
 CONVENTION = "adasffuse"
-SHOWN = 4  # pairs of a panel
+SHOWN = 4  # pairs in the panel
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Judged:
     name: str
     terms: Terms
     scores: dict[str, float]
-    images: dict[str, np.ndarray]  # (H, W) uint8 by caption; empty where the pair is not shown
+    images: dict[str, np.ndarray]  # caption to (H, W) uint8; empty if the pair is not in the panel
 
 
 def validate(run: Run, pairs: Sequence[tuple[int, HeldOut]]) -> tuple[dict[str, float], np.ndarray | None]:
-    """Means over all pairs, and a panel of some of them (sources, fused, truth where it is known).
+    """Fuse and score the held-out pairs with the averaged network.
 
     Every process judges its share of the pairs; all get the same means.  Keys are 'total' and the loss terms, the
     metrics, and, in a run of several parts, all of them per part ('ivf/VIFF').  A metric is the mean over the pairs
@@ -44,17 +44,21 @@ def validate(run: Run, pairs: Sequence[tuple[int, HeldOut]]) -> tuple[dict[str, 
     Args:
         pairs: held-out pairs, each with its part's number.
     Returns:
-        the means by name, and the panel, (H, W, 3) uint8, on the main process, None on others.
+        the means by name, and on the main process a panel (H, W, 3) uint8 of some pairs: sources, truth and result.
     """
     rank, world = run.processes.rank, run.processes.world
     shown = {round(i * (len(pairs) - 1) / max(1, SHOWN - 1)) for i in range(SHOWN)}
-    mine = [(i, _judge(run, *pairs[i], show=i in shown)) for i in range(rank, len(pairs), world)]
-    judged = [
-        pair for _, pair in sorted((p for share in run.processes.gather(mine) for p in share), key=lambda p: p[0])
-    ]
+    own = {i: _judge(run, *pairs[i], show=i in shown) for i in range(rank, len(pairs), world)}
+    by_number = {i: pair for share in run.processes.gather(own) for i, pair in share.items()}
+    judged = [by_number[i] for i in range(len(pairs))]
     means = merged(pair.terms for pair in judged).means() | mean_scores(judged)
-    rows = [[(f"{p.name} {k}", image) for k, image in p.images.items()] for p in judged if p.images]
-    return means, contact_sheet(rows) if run.processes.main else None
+    if not run.processes.main:
+        return means, None
+    rows = []
+    for pair in judged:
+        if pair.images:
+            rows.append([(f"{pair.name} {caption}", image) for caption, image in pair.images.items()])
+    return means, contact_sheet(rows)
 
 
 def mean_scores(judged: Sequence[Judged]) -> dict[str, float]:
@@ -72,28 +76,28 @@ def mean_scores(judged: Sequence[Judged]) -> dict[str, float]:
 
 
 def best_score(means: dict[str, float], wanted: str) -> float:
-    """Sum of the means that `log.best` names; 'loss' is the negative total loss, what is not there counts as NaN."""
+    """Sum of the means named in `log.best`; 'loss' is the negative total loss, a missing name counts as NaN."""
     known = {**means, "loss": -means["total"]}
     return sum(known.get(name, math.nan) for name in wanted.split("+"))
 
 
 @torch.no_grad()
 def _judge(run: Run, part: int, pair: HeldOut, show: bool) -> Judged:
-    """Fuse a pair with the averaged network, round to 8 bits, score."""
+    """Fuse a pair with the averaged network, round to 8 bits and score it."""
     images = {"a": pair.a, "b": pair.b} | ({} if pair.truth is None else {"truth": pair.truth})
     batch = {name: _tensor(image) for name, image in images.items()}
     batch["part"] = torch.tensor([part])
     batch.setdefault("truth", torch.full_like(batch["a"], math.nan))
-    fused, tensors = run.fuse(run.average.module, batch)
-    with exact_convolutions(fused):
-        _, terms = run.loss(fused, tensors, batch["part"])
+    result = run.fuse(run.average.module, batch)
+    with exact_convolutions(result.fused):
+        _, terms = run.loss(result, batch["part"])
     levels = {name: _levels(image) for name, image in images.items()}
-    result = _levels(fused[0, 0].cpu().numpy())
+    fused = _levels(result.fused[0, 0].cpu().numpy())
     names = VALIDATION_METRICS if pair.truth is None else VALIDATION_METRICS + TRUTH_METRICS
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MetricWarning)  # undefined ones are left out of the means
-        scores = evaluate(levels["a"], levels["b"], result, names, CONVENTION, reference=levels.get("truth"))
-    return Judged(run.options.labels[part], pair.name, terms, scores, {**levels, "fused": result} if show else {})
+        warnings.simplefilter("ignore", MetricWarning)  # the means leave undefined scores out
+        scores = evaluate(levels["a"], levels["b"], fused, names, CONVENTION, reference=levels.get("truth"))
+    return Judged(run.options.labels[part], pair.name, terms, scores, {**levels, "fused": fused} if show else {})
 
 
 def _tensor(image: np.ndarray) -> Tensor:
@@ -103,7 +107,7 @@ def _tensor(image: np.ndarray) -> Tensor:
 
 
 def _levels(image: np.ndarray) -> np.ndarray:
-    """(H, W) uint8, as a saved file holds it; a network that diverged gives NaN, shown as black."""
+    """(H, W) uint8 as in a saved file; NaN, from a network that diverged, becomes black."""
     if image.dtype == np.uint8:
         return image
     return quantise(np.nan_to_num(image), "8")

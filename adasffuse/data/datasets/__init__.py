@@ -1,4 +1,4 @@
-"""Published data sets: what they are, how their owners lay them out, and how they become folders of pairs."""
+"""Published data sets: their description, their original layout, and their conversion to folders of pairs."""
 
 from adasffuse.data.datasets.catalog import CATALOG, find_data_set
 from adasffuse.data.datasets.prepare import Prepared, prepare

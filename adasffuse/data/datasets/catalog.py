@@ -1,7 +1,7 @@
 """The published data sets as data: task, size, official page, terms, layout and split of each.
 
-Layouts are those of the archives and repositories that the owners publish, as their pages and papers describe them;
-names are compared without regard to capitals, and the set may lie up to three folders below the one given.
+Layouts are those of the owners' archives and repositories, as their pages and papers describe them.  Case is ignored in
+names, and the set may lie up to three folders below the given one.
 
 Compared with the files in the owners' repositories: MSRS (Linfeng-Tang/MSRS, whose visualize.py names its folders of
 labels), VIFB (xingchenzhang/VIFB), MEFB (xingchenzhang/MEFB), MFFW (xingchenzhang/MFIF), the slices of Harvard's atlas
@@ -16,10 +16,10 @@ from difflib import get_close_matches
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the files of one part lie, below the folder of the whole set."""
+    """Folders of one part, below the folder of the whole set."""
 
     part: str  # 'train' or 'test'; '': the split decides
-    folders: Mapping[str, str]  # folder that is written, e.g. 'infrared', to folder of the set
+    folders: Mapping[str, str]  # folder to be written, e.g. 'infrared', to folder of the set
     subset: str = ""  # folder between the data set's and the sources', as in MIF/CT-MRI
     optional: tuple[str, ...] = ()  # folders that may be missing: labels, boxes
 
@@ -30,34 +30,34 @@ class DataSet:
 
     name: str
     task: str  # id
-    pairs: str  # how many, in words
-    counts: Mapping[str, int]  # official number of pairs of each part that is written
+    pairs: str  # number of pairs, in words
+    counts: Mapping[str, int]  # official number of pairs of each written part
     size: str  # width x height, pixels
     page: str  # official page
-    terms: str  # as the page states them
-    get: str  # what to download
-    layout_source: str  # who describes the layout
-    reader: str = "folders"  # how files become pairs, see `adasffuse.data.datasets.readers`
+    terms: str  # as stated on the page
+    get: str  # name of the download
+    layout_source: str  # source of the layout's description
+    reader: str = "folders"  # reader of the layout, a name in `adasffuse.data.datasets.readers`
     layouts: tuple[Layout, ...] = ()
-    url: str = ""  # plain address of the archive, '' where there is none
-    rule: str = ""  # which images make a pair, where a scene has more than two
-    split: str = ""  # how pairs are split where the owners do not: 'file', 'every N' (each N-th is test) or 'cases'
-    folder: str = ""  # name of the folder that is written; '' for TASK_NAME
+    url: str = ""  # plain address of the archive, '' if there is none
+    rule: str = ""  # which images form a pair, if a scene has more than two
+    split: str = ""  # our split if the owners have none: 'file', 'every N' (each N-th is test) or 'cases'
+    folder: str = ""  # name of the written folder; '' for TASK_NAME
     note: str = ""
     renames: tuple[tuple[str, str], ...] = field(default=())  # regular expressions that make stems equal
-    ignored: str = ""  # regular expression: files with such a stem are no part of the set
+    ignored: str = ""  # regular expression of stems that are not part of the set
 
 
 _NONE = "none stated; cite the paper, research use"
 
 
 def _archive(repository: str) -> str:
-    """Address of a repository of GitHub as it is now; HEAD is its default branch, whatever that is called."""
+    """Address of the current archive of a GitHub repository; HEAD is its default branch."""
     return f"https://github.com/{repository}/archive/HEAD.zip"
 
 
 def _by_part(folders: Mapping[str, str], optional: str) -> tuple[Layout, ...]:
-    """Layouts of a set that its owners split: `*` in a folder's name stands for 'train' and 'test'."""
+    """Layouts of a set that its owners split; `*` in a folder's name is 'train' or 'test'."""
     return tuple(
         Layout(part, {name: place.replace("*", part) for name, place in folders.items()}, optional=(optional,))
         for part in ("train", "test")

@@ -1,4 +1,4 @@
-"""Downloads that continue where they stopped, from plain addresses alone."""
+"""Downloads from plain addresses, which continue after an interruption."""
 
 import hashlib
 import urllib.error
@@ -13,16 +13,15 @@ _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 60  # seconds without a byte
 
 
-def download(url: str, path: Path, sha256: str = "") -> str:
-    """Download a file to `path`; what an interrupted download left in `path`.part is continued.
+def download(url: str, path: Path) -> str:
+    """Download a file to `path`; an interrupted download in `path`.part is continued.
 
     Args:
         url: http, https or file address.
-        sha256: of the whole file, in hexadecimal, where it is known.
     Returns:
-        the file's SHA-256.
+        the file's SHA-256 in hexadecimal.
     Raises:
-        ImageError: the address cannot be reached, or the file has another SHA-256 than stated: it is removed.
+        ImageError: the address cannot be reached, or the connection ended early.
         OSError: it cannot be written.
     """
     partial = path.with_name(path.name + ".part")
@@ -32,34 +31,24 @@ def download(url: str, path: Path, sha256: str = "") -> str:
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
             continued = have > 0 and answer.status == 206
+            start = have if continued else 0
             length = int(answer.headers.get("Content-Length") or 0)
-            with (
-                open(partial, "ab" if continued else "wb") as file,
-                tqdm(
-                    total=length + have * continued or None,
-                    initial=have * continued,
-                    unit="B",
-                    unit_scale=True,
-                    desc=path.name,
-                    disable=None,
-                ) as bar,
-            ):
+            bar = tqdm(
+                total=start + length or None, initial=start, unit="B", unit_scale=True, desc=path.name, disable=None
+            )
+            with open(partial, "ab" if continued else "wb") as file, bar:
                 while chunk := answer.read(_CHUNK):
                     file.write(chunk)
                     bar.update(len(chunk))
-            received = partial.stat().st_size - (have if continued else 0)
-            if length and received != length:
+            if length and partial.stat().st_size - start != length:
                 raise ImageError(f"{url}: the connection ended early; the same command continues")
     except urllib.error.HTTPError as error:
-        if error.code != 416 or not have:  # 416: nothing is left to be sent
+        if error.code != 416 or not have:  # 416: the partial file is complete
             raise ImageError(f"{url}: cannot be downloaded ({error.code} {error.reason})") from error
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
         raise ImageError(f"{url}: cannot be reached ({reason}); the same command continues a download") from error
     with open(partial, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 and digest != sha256:
-        partial.unlink()
-        raise ImageError(f"{url}: SHA-256 {digest} instead of {sha256}; it was removed, download it again")
     partial.replace(path)
     return digest

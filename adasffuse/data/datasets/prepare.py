@@ -1,4 +1,4 @@
-"""Laying a published data set out as `<root>/train|test/TASK_NAME/FOLDER`, and judging what was found."""
+"""Writing a published data set as `<root>/train|test/TASK_NAME/FOLDER`, after checking its pairs."""
 
 import hashlib
 import os
@@ -20,41 +20,41 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.read import read_image
 from adasffuse.tasks import TASKS
 
-_TEST_CASES = {"CT-MRI": {"34"}, "SPECT-MRI": {"4", "11"}}  # of the atlas
-_PET_CASE, _PET_FIRST, _PET_LAST, _PET_MARGIN = "41", 58, 98, 3  # the block of slices that is tested
+_TEST_CASES = {"CT-MRI": {"34"}, "SPECT-MRI": {"4", "11"}}  # cases of the atlas
+_PET_CASE, _PET_FIRST, _PET_LAST, _PET_MARGIN = "41", 58, 98, 3  # case and slices for the test, and a gap beside them
 
 
 @dataclass
 class Prepared:
-    """What became of a data set."""
+    """Result of `prepare`."""
 
     data_set: DataSet
-    folders: list[Path] = field(default_factory=list)  # that were written, one for each part
+    folders: list[Path] = field(default_factory=list)  # written folders, one for each part
     counts: dict[str, int] = field(default_factory=dict)  # pairs of each part
     problems: list[str] = field(default_factory=list)  # pairs that were left out, and why
     notices: list[str] = field(default_factory=list)
 
 
 def prepare(data_set: DataSet, source: Path, root: Path, copy: bool = False, decode: bool = True) -> Prepared:
-    """Write the pairs of a data set; each part is there whole or not at all.
+    """Write the pairs of a data set; each part is written whole or not at all.
 
     Args:
-        source: where it was unpacked.
-        root: gets `train/` and `test/`.
+        source: folder of the unpacked archive.
+        root: folder that gets `train/` and `test/`.
         copy: copy files instead of linking to them.
-        decode: decode every image, else only headers are read.
+        decode: decode every image instead of reading only its header.
     Raises:
-        LayoutError: the source is not laid out as its owners do.
-        ImageError: a part was written before.
+        LayoutError: the source does not have the set's original layout.
+        ImageError: a part exists already.
         OSError: it cannot be written.
     """
     result = Prepared(data_set)
-    items = _judged(_with_parts(data_set, find_items(data_set, source), result), result, decode)
+    items = _whole(_with_parts(data_set, find_items(data_set, source), result), result, decode)
     parts: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         parts[item.part].append(item)
     name = data_set.folder or f"{TASKS[data_set.task].folder}_{data_set.name}"
-    targets = {part: root / part / name / _subset(found) for part, found in parts.items()}
+    targets = {part: root / part / name / found[0].subset for part, found in parts.items()}
     for target in targets.values():
         if target.exists():
             raise ImageError(f"{target} is there already; remove it, or give another --root")
@@ -63,16 +63,12 @@ def prepare(data_set: DataSet, source: Path, root: Path, copy: bool = False, dec
         result.folders.append(target)
         result.counts[part] = len(parts[part])
     _compare_counts(result)
-    _same_bytes(parts, result)
+    _find_shared_files(parts, result)
     return result
 
 
-def _subset(items: Sequence[Item]) -> str:
-    return items[0].subset
-
-
 def _with_parts(data_set: DataSet, items: Sequence[Item], result: Prepared) -> list[Item]:
-    """The items with their part, as the owners split them or as we do."""
+    """The items with their part, by the owners' split or ours."""
     listed = _split_file(data_set.name) if data_set.split == "file" else set()
     every = int(data_set.split.removeprefix("every ")) if data_set.split.startswith("every ") else 0
     parted, left_out = [], 0
@@ -99,7 +95,7 @@ def _with_parts(data_set: DataSet, items: Sequence[Item], result: Prepared) -> l
 
 
 def part_of_slice(subset: str, stem: str) -> str:
-    """'train', 'test', or '' for left out, of a slice called case number and three digits, e.g. '16009'."""
+    """'train', 'test', or '' (left out) of a slice named by case number and three digits, e.g. '16009'."""
     found = re.fullmatch(r"(\d+)(\d{3})", stem)
     if not found:
         return "train"
@@ -112,13 +108,13 @@ def part_of_slice(subset: str, stem: str) -> str:
 
 
 def _split_file(name: str) -> set[str]:
-    """Stems of the test pairs of the split that ships with the package."""
+    """Stems of the test pairs in the split that ships with the package."""
     text = (resources.files("adasffuse.data.datasets") / "splits" / f"{name}.txt").read_text(encoding="utf-8")
     return {line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")}
 
 
-def _judged(items: Sequence[Item], result: Prepared, decode: bool) -> list[Item]:
-    """The items that are whole; others are named with the reason."""
+def _whole(items: Sequence[Item], result: Prepared, decode: bool) -> list[Item]:
+    """The complete items; others are noted in the result's problems."""
     sources = [name for kinds in TASKS[result.data_set.task].sources for name in kinds.folders]
     wanted = [name for name in dict.fromkeys(sources) if any(name in item.files for item in items)]
     good = []
@@ -152,7 +148,7 @@ def _size(origin: Origin, decode: bool) -> tuple[int, int]:
 
 
 def _write_part(items: Sequence[Item], target: Path, copy: bool) -> None:
-    """All files of one part, in one step."""
+    """Write all files of one part to a temporary folder, and rename that."""
     temporary = target.with_name(f".part-{secrets.token_hex(8)}")
     try:
         for item in items:
@@ -185,8 +181,8 @@ def _compare_counts(result: Prepared) -> None:
             result.notices.append(f"{part} holds {found} pairs, the whole set {official}")
 
 
-def _same_bytes(parts: dict[str, list[Item]], result: Prepared) -> None:
-    """Name files of test that are in train, too, byte by byte."""
+def _find_shared_files(parts: dict[str, list[Item]], result: Prepared) -> None:
+    """Note test files that are also training files, byte by byte."""
     digests: dict[str, dict[str, Path]] = {"train": {}, "test": {}}
     for part, items in parts.items():
         for item in items:

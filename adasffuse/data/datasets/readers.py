@@ -1,4 +1,4 @@
-"""Finding the pairs of a published data set in the folder that a user unpacked it to."""
+"""Finding the pairs of a published data set in the folder where it was unpacked."""
 
 import re
 from collections import defaultdict
@@ -13,7 +13,7 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import images_of
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 
-_DEPTH = 3  # folders below the given one that are looked into for the set
+_DEPTH = 3  # levels of folders below the given one that are searched for the set
 _LABELS = frozenset({".png", ".xml", ".txt"})
 _THERMAL = frozenset({"ir", "lwir", "thermal", "infrared"})  # words of TNO's file names
 _VISIBLE = frozenset({"vis", "visible", "visual"})
@@ -25,16 +25,16 @@ class Origin:
     """A file of the set, or some of its channels."""
 
     path: Path
-    channels: str = ""  # '' for the file as it is; 'rgb': its first three, 'fourth': the fourth alone
+    channels: str = ""  # '' for the whole file, 'rgb' for its first three channels, 'fourth' for the fourth
 
 
 @dataclass(frozen=True)
 class Item:
-    """One pair, with its labels where there are any."""
+    """One pair, with its labels if there are any."""
 
-    part: str  # 'train' or 'test'; '' where the split decides
+    part: str  # 'train' or 'test'; '' if the split decides
     stem: str
-    files: dict[str, Origin]  # folder that is written to file
+    files: dict[str, Origin]  # name of the folder to be written to file
     subset: str = ""
 
 
@@ -46,9 +46,9 @@ def find_items(data_set: DataSet, source: Path) -> list[Item]:
     """The pairs of a data set, sorted by part and stem.
 
     Args:
-        source: where the archive was unpacked: the set's own folder, or one up to three above it.
+        source: folder of the unpacked archive: the set's own folder, or one up to three levels above it.
     Raises:
-        LayoutError: it does not hold the set; the message says what is looked for and what is there.
+        LayoutError: it does not hold the set; the message says what was expected and what was found.
     """
     if not source.is_dir():
         raise LayoutError(f"{source}: no such folder; unpack {data_set.get} and give that folder")
@@ -61,7 +61,7 @@ def find_items(data_set: DataSet, source: Path) -> list[Item]:
 
 
 def _places(source: Path) -> Iterator[Path]:
-    """The folder itself and those below it, level by level."""
+    """The folder and its sub-folders, level by level."""
     level = [source]
     for _ in range(_DEPTH + 1):
         yield from level
@@ -69,7 +69,7 @@ def _places(source: Path) -> Iterator[Path]:
 
 
 def _below(place: Path, relative: str) -> Path | None:
-    """A folder below another, without regard to capitals."""
+    """A folder below another, case ignored."""
     for part in relative.split("/"):
         found = next((p for p in place.iterdir() if p.is_dir() and p.name.lower() == part.lower()), None)
         if found is None:
@@ -85,7 +85,7 @@ def _read_folders(data_set: DataSet, source: Path) -> Iterator[Item]:
     parts = set()
     for layout in data_set.layouts:
         if layout.part and layout.part in parts:
-            continue  # another spelling of a part that was found
+            continue  # another spelling of a part that was already found
         folders = _find_folders(layout, source)
         if folders is not None:
             parts.add(layout.part)
@@ -108,9 +108,9 @@ def _find_folders(layout: Layout, source: Path) -> dict[str, Path] | None:
 
 
 def _pairs(data_set: DataSet, layout: Layout, folders: dict[str, Path]) -> Iterator[Item]:
-    """Files of equal stems; one that lacks a partner is an item with fewer files, which `prepare` reports."""
+    """Files of equal stems; a file without partner gives an item with fewer files, which `prepare` reports."""
     files: dict[str, dict[str, Origin]] = defaultdict(dict)
-    spellings: dict[str, str] = {}  # stem in lower case to the first one of that spelling
+    spellings: dict[str, str] = {}  # stem in lower case to its first spelling
     for name, folder in folders.items():
         suffixes = _LABELS if name in layout.optional else IMAGE_SUFFIXES
         for path in sorted(folder.iterdir()):
@@ -134,7 +134,7 @@ def _images_of_set(data_set: DataSet, place: Path) -> list[Path]:
 
 
 def plain_stem(data_set: DataSet, path: Path) -> str:
-    """A file's stem without what tells the sources apart."""
+    """A file's stem without the part that differs between the sources."""
     stem = path.stem
     for pattern, replacement in data_set.renames:
         stem = re.sub(pattern, replacement, stem)
@@ -158,11 +158,11 @@ def _read_scene_folders(data_set: DataSet, source: Path) -> Iterator[Item]:
 
 
 def _thermal_and_visible(images: list[Path]) -> tuple[Path, Path] | None:
-    """Those of a scene of TNO, where there is one of each."""
+    """The thermal and the visible image of a TNO scene, None unless there is one of each."""
     thermal, visible, rest = [], [], []
     for path in images:
         words = set(re.findall("[a-z]+", path.stem.lower()))
-        if words & _THERMAL:  # first, since of the scene 'heather' it is called IR_hei_vis_g
+        if words & _THERMAL:  # tested first: the thermal image of the scene 'heather' is called IR_hei_vis_g
             thermal.append(path)
         elif words & _VISIBLE:
             visible.append(path)
@@ -200,7 +200,7 @@ def _read_brightness(data_set: DataSet, source: Path) -> Iterator[Item]:
 
 
 def _extremes(images: list[Path]) -> dict[str, Origin]:
-    """The darkest and the brightest of some images; equal ones keep the order of their names."""
+    """The darkest and the brightest image; equal ones in the order of their names."""
     ordered = sorted(images, key=lambda path: float(luminance(read_image(path).pixels).mean()))
     return {"low": Origin(ordered[0]), "over": Origin(ordered[-1])}
 
@@ -240,7 +240,7 @@ def _read_mfnet(data_set: DataSet, source: Path) -> Iterator[Item]:
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Height and width that a file's header states.
+    """Height and width by the file's header.
 
     Raises:
         ImageError: it is no image.

@@ -1,0 +1,97 @@
+"""Sequences of frames, video files and folders, as the command lines name and read them."""
+
+from __future__ import annotations  # names of `inference` load PyTorch where they are used
+
+import argparse
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from adasffuse import inference
+from adasffuse.files import printable
+from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, VideoFile, list_frames
+from adasffuse.images.ranges import RangeSpec, resolve_range
+from adasffuse.process import say
+
+
+def open_sequences(
+    args: argparse.Namespace,
+    ranges: Sequence[RangeSpec | None],
+    thermal: Sequence[bool],
+    shortest: bool = False,
+    gaps: bool = False,
+    range_frames: int = 0,
+) -> tuple[inference.Frames, inference.Frames]:
+    """Both sources, `args.a` and `args.b`, each a video file or a folder of frames, read as the options say.
+
+    Args:
+        args: holds a, b, pattern_a, pattern_b, no_data_a, no_data_b and fps.
+        ranges: per source what `range_of` returns.
+        thermal: per source whether it is thermal.
+        shortest, gaps: as in `list_frames`.
+        range_frames: as in `FrameFolder`.
+    Raises:
+        ImageError: as `VideoFile`, `list_frames` and `FrameFolder`.
+        ValueError: an option does not serve what is there.
+    """
+    paths, patterns = (args.a, args.b), (args.pattern_a, args.pattern_b)
+    no_data = (args.no_data_a, args.no_data_b)
+    folders = [k for k in (0, 1) if paths[k].is_dir()]
+    opened: list[inference.Frames | None] = [None, None]
+    for k in (0, 1):
+        if k in folders:
+            continue
+        name = "ab"[k]
+        if patterns[k] is not None:
+            raise ValueError(f"--pattern_{name} is for folders of frames, and {paths[k]} is none")
+        opened[k] = _open_video(name, paths[k], ranges[k], no_data[k], thermal[k])
+    videos = [one for one in opened if one is not None]
+    if args.fps is not None and not folders:
+        raise ValueError("--fps is for folders of frames; videos say their own rate")
+    for option, given in (("range_frames", range_frames), ("allow_gaps", gaps)):
+        if given and not folders:
+            raise ValueError(f"--{option} is for folders of frames, and both sources are videos")
+    if range_frames and not any(ranges[k] is not None and ranges[k].kind != "fixed" for k in folders):
+        raise ValueError("--range_frames says which frames --range_a and --range_b measure: 'folder' or percentages")
+    rate = args.fps or (videos[0].rate if videos else DEFAULT_RATE)
+    if folders:
+        listed = list_frames([paths[k] for k in folders], [patterns[k] for k in folders], shortest, gaps)
+        for notice in listed.notices:
+            say(f"notice: {printable(notice)}", sys.stderr)
+        if listed.left_out:
+            say(f"notice: {listed.left_out} frames without partner are left out", sys.stderr)
+        for k, column in zip(folders, listed.columns):
+            opened[k] = FrameFolder(column, rate, ranges[k], no_data[k], thermal[k], range_frames)
+    return opened[0], opened[1]
+
+
+def fixed_range(option: str, spec: RangeSpec | None, depth: str = "8") -> tuple[float, float] | None:
+    """The range of a video file or a camera of depth '8' or '16', which is not measured; errors name the option."""
+    alone = spec is not None and spec.inverted and spec.kind == "folder" and depth == "8"  # 8 bits span 0 to 255
+    if spec is not None and spec.kind != "fixed" and not alone:
+        raise ValueError(
+            f"{option}: only folders of frames are measured; for a video of more than 8 bits give two numbers, LOW "
+            "HIGH, and 'inverted' behind them where high values are dark; one of 8 bits takes 'inverted' alone"
+        )
+    return resolve_range(spec, ())
+
+
+def _open_video(
+    side: str, path: Path, spec: RangeSpec | None, no_data: float | None = None, thermal: bool = False
+) -> VideoFile:
+    """The video file of source 'a' or 'b'; its range fits its depth, or an error names the option."""
+    video = VideoFile(path, None, no_data, thermal)
+    video.value_range = fixed_range(f"--range_{side}", spec, video.depth)
+    return video
+
+
+def frame_rate(text: str) -> Fraction:
+    """Frames per second: 25, 29.97 or 30000/1001."""
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise argparse.ArgumentTypeError(f"frames per second are a number such as 25 or 30000/1001, got {text!r}")
+    return rate.limit_denominator(1001)

@@ -1,0 +1,190 @@
+"""What moves between the exposures of a bracket: found, and shown as in one of them, so that it leaves no ghosts.
+
+Two exposures are compared after one has been made as bright as the other, by the monotone curve that gives both the
+same histogram (an intensity mapping function, Grossberg and Nayar, IEEE TPAMI 2003, doi:10.1109/TPAMI.2003.1240119).
+What still differs has moved.
+"""
+
+import itertools
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from adasffuse.images.image import Image
+from adasffuse.images.levels import expanded, luma_of, row_bands
+
+_THUMBNAIL = 256  # pixels of the longer side at which movement is looked for, to tell of it
+_COPY = 512  # to remove it
+_MOVED = 0.12  # of full white: a difference of luminance that exposure does not explain
+_MOVED_CHANNEL = 0.3  # of one channel: strong colours do not follow a curve of their own
+_SHARE = 0.005  # of the image that moves, from which on a notice says so
+_BLACK, _WHITE = 0.02, 0.98  # luminance that is clipped
+_RIM = 5  # pixels of a copy around what moves that are replaced, too
+_DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _RIM + 1, 2 * _RIM + 1))
+_POINTS = 512  # of a curve
+
+
+def moved(dark: np.ndarray, bright: np.ndarray, still: np.ndarray | None = None, least: float = _MOVED) -> np.ndarray:
+    """Where two exposures (H, W) in [0, 1], NaN without data, differ although one is made as bright as the other; bool.
+
+    The change of exposure is the monotone curve that gives both the same histogram, of the pixels where both hold data.
+    Equal values become the largest of what they may become, so where `dark` is black `bright` may be darker than that.
+
+    Args:
+        still: (H, W) bool, pixels that the curve is made from; None: all.
+        least: difference, of full white, from which on something has moved.
+    """
+    known = np.isfinite(dark) & np.isfinite(bright)
+    still = known if still is None else known & still
+    if not still.any():
+        return np.zeros(known.shape, bool)
+    dark, bright = np.where(known, dark, 0), np.where(known, bright, 0)
+    order = np.sort(bright[still])
+    ranks = np.searchsorted(np.sort(dark[still]), dark.ravel(), side="right").reshape(dark.shape)
+    expected = np.where(known, order[np.clip(ranks - 1, 0, order.size - 1)], 0)
+    brighter = cv2.blur(bright, (3, 3)) - cv2.blur(expected, (3, 3))
+    different = ((brighter > least) | ((brighter < -least) & (dark > _BLACK))) & known
+    return cv2.morphologyEx(different.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+
+
+def unclipped_share(luma: np.ndarray) -> float:
+    """Share of the pixels of an exposure (H, W) in [0, 1] that are neither black nor white."""
+    return float(((luma > _BLACK) & (luma < _WHITE)).mean())
+
+
+class Watch:
+    """Looks for movement between exposures, on small copies."""
+
+    def __init__(self) -> None:
+        self._thumbnails: list[np.ndarray] = []
+
+    def see(self, image: Image) -> None:
+        """Take an exposure into account, registered."""
+        self._thumbnails.append(_small(_luma_with_gaps(image), _THUMBNAIL))
+
+    def notices(self) -> list[str]:
+        """That something moves, if so."""
+        share = self._moving_share()
+        if share < _SHARE:
+            return []
+        return [
+            f"about {share:.1%} of the image differs between exposures in a way that exposure does not explain; what "
+            "moves may show twice (ghosts): --ghosts remove shows it as in one exposure"
+        ]
+
+    def _moving_share(self) -> float:
+        """Largest share of pixels that differ between an exposure and the next brighter one."""
+        ordered = sorted(self._thumbnails, key=lambda luma: float(np.nanmean(luma)))
+        shares = [moved(dark, bright).mean() for dark, bright in itertools.pairwise(ordered)]
+        return float(max(shares, default=0.0))
+
+
+class GhostRemover:
+    """Gives exposures the content of one of them, the reference, where something moves.
+
+    What the reference shows there, and around it where it is not clipped, is made as bright as the exposure.
+
+    Args:
+        reference: registered, as all other exposures.
+    """
+
+    def __init__(self, reference: Image) -> None:
+        self._reference = reference
+        self._copy = _small_copy(reference)
+
+    def removed(self, image: Image) -> tuple[Image, float]:
+        """An exposure, registered, without what moves, and the share of its pixels that was replaced."""
+        copy = _small_copy(image)
+        moving = _moving(self._copy, copy)
+        if not moving.any():
+            return image, 0.0
+        around = _grown(moving)
+        pairs = list(zip(_planes(self._copy, copy), _planes(copy, copy)))
+        still = ~around & np.isfinite(pairs[0]).all(axis=0)
+        curves = [_curve(before[still], after[still]) for before, after in pairs]
+        inner, outer = (_soft(one, image.pixels.shape[:2]) for one in (moving, around))
+        result = np.empty(image.pixels.shape, np.float32)
+        for rows in row_bands(image.pixels):
+            shown, own = expanded(self._reference.pixels[rows]), expanded(image.pixels[rows])
+            weight = _weight(inner[rows], outer[rows], shown)
+            if self._reference.valid is not None:
+                weight *= self._reference.valid[rows]
+            mapped = [np.interp(plane, *curve) for plane, curve in zip(_planes(shown, own), curves)]
+            if own.ndim == 2:
+                result[rows] = own + weight * (mapped[0] - own)
+            else:
+                result[rows] = own + weight[..., None] * (np.dstack(mapped) - own)
+        return replace(image, pixels=result), float(moving.mean())
+
+
+def _moving(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Where something moves between small copies of two exposures; bool, (h, w).
+
+    The curves of the second look leave out what the first one found.
+    """
+    dark, bright = sorted((one, other), key=lambda copy: float(np.nanmean(luma_of(copy))))
+    first = _differ(dark, bright)
+    return _differ(dark, bright, ~_grown(first)) if first.any() else first
+
+
+def _differ(dark: np.ndarray, bright: np.ndarray, still: np.ndarray | None = None) -> np.ndarray:
+    """`moved` by luminance, or by a channel that is clipped in neither."""
+    found = moved(luma_of(dark), luma_of(bright), still)
+    if dark.ndim == bright.ndim == 3:
+        for k in range(3):
+            seen = (dark[..., k] > _BLACK) & (dark[..., k] < _WHITE)
+            found |= moved(dark[..., k], bright[..., k], still, _MOVED_CHANNEL) & seen
+    return found
+
+
+def _planes(pixels: np.ndarray, like: np.ndarray) -> list[np.ndarray]:
+    """An image's channels as another one has them: its luminance where that is gray; where that is RGB, three."""
+    if like.ndim == 2:
+        return [luma_of(pixels)]
+    return [pixels if pixels.ndim == 2 else pixels[..., k] for k in range(3)]
+
+
+def _grown(moving: np.ndarray) -> np.ndarray:
+    return cv2.dilate(moving.astype(np.uint8), _DISC) > 0
+
+
+def _soft(moving: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask of a copy at full size (H, W), uint8, with soft borders."""
+    soft = cv2.GaussianBlur(moving.astype(np.float32), (0, 0), _RIM / 2)
+    return cv2.resize(np.rint(255 * soft).astype(np.uint8), size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _weight(inner: np.ndarray, outer: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Share of the reference in some rows, in [0, 1]: `outer` of 255, but `inner` where the reference is clipped."""
+    brightest = reference if reference.ndim == 2 else reference.max(axis=2)
+    clear = (np.minimum(luma_of(reference) - _BLACK, _WHITE - brightest) / np.float32(_BLACK)).clip(0, 1)
+    return np.float32(1 / 255) * (inner + clear * (outer.astype(np.float32) - inner))
+
+
+def _curve(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values and what they become, so that the histogram of the first becomes that of the second; both increase."""
+    shares = np.linspace(0, 1, _POINTS)
+    values, becomes = (np.quantile(one, shares) for one in (before, after))
+    values, first = np.unique(values, return_index=True)
+    return values.astype(np.float32), becomes[first].astype(np.float32)
+
+
+def _small_copy(image: Image) -> np.ndarray:
+    """A small copy, (h, w) or (h, w, 3) float32 in [0, 1], NaN without data."""
+    pixels = image.pixels
+    if pixels.ndim == 2:
+        return _small(_luma_with_gaps(image), _COPY)
+    return np.dstack([_small(_luma_with_gaps(replace(image, pixels=pixels[..., k])), _COPY) for k in range(3)])
+
+
+def _luma_with_gaps(image: Image) -> np.ndarray:
+    """Luminance, NaN without data."""
+    luma = luma_of(image.pixels)
+    return luma if image.valid is None else np.where(image.valid, luma, np.float32(np.nan))
+
+
+def _small(plane: np.ndarray, side: int) -> np.ndarray:
+    factor = min(1.0, side / max(plane.shape))
+    size = max(1, round(plane.shape[1] * factor)), max(1, round(plane.shape[0] * factor))
+    return cv2.resize(plane, size, interpolation=cv2.INTER_AREA)

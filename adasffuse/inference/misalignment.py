@@ -1,0 +1,51 @@
+"""Whether sources that are about to be fused seem to lie on each other, and what is said where they do not."""
+
+from collections.abc import Sequence
+
+from adasffuse.images.image import Image
+from adasffuse.images.notices import MISTAKEN
+from adasffuse.registration.aligner import Aligner, measure_of
+from adasffuse.registration.estimate import CROSS_MODAL, notable_misalignment
+from adasffuse.tasks import Task
+
+_SAVE = "adasffuse align A B --save FILE"
+_CALIBRATE = f"they are fused as they are; fixed cameras are aligned by --calibration FILE, which {_SAVE} writes"
+_RECALIBRATE = f"is the calibration that of these cameras as they are now? {_SAVE} makes a new one"
+
+
+def seen_misalignment(task: Task, images: Sequence[Image], align: Aligner | None) -> float | None:
+    """Pixels by which sources seem not to lie on each other, where that is worth a notice.
+
+    None also where nothing is known, and where `align` has registered this pair by itself: it refuses what it cannot.
+
+    Args:
+        images: as they will be fused.
+    """
+    registered = align is not None and align.calibration is None
+    if registered or task.id not in CROSS_MODAL or len(images) != 2:
+        return None
+    return notable_misalignment(*images, measure_of(task.id))
+
+
+def misaligned_pairs_notice(off: Sequence[tuple[str, float | None]], align: Aligner | None) -> list[str]:
+    """A notice of the pairs of a folder, their names and `seen_misalignment`; [] for none."""
+    found = [(pixels, name) for name, pixels in off if pixels is not None]
+    if not found:
+        return []
+    pixels, name = max(found)
+    cure = "they are fused as they are; look at the results, and try --align affine" if align is None else _RECALIBRATE
+    return [
+        f"{len(found)} of {len(off)} pairs seem not to lie on each other, {name} by about {pixels:.0f} pixels; {cure}"
+    ]
+
+
+def misaligned_frames_notice(off: Sequence[float | None], align: Aligner | None) -> list[str]:
+    """A notice of the frames of a sequence that were looked at, of each its `seen_misalignment`; [] for too few."""
+    found = [pixels for pixels in off if pixels is not None]
+    if len(found) <= MISTAKEN * len(off):
+        return []
+    cure = _CALIBRATE if align is None else _RECALIBRATE
+    return [
+        f"A and B seem not to lie on each other in {len(found)} of {len(off)} frames that were looked at, by about "
+        f"{max(found):.0f} pixels; {cure}"
+    ]
