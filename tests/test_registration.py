@@ -149,6 +149,21 @@ def test_what_cannot_be_registered(street):
         estimate(visible, visible, "rigid")
 
 
+@pytest.mark.parametrize("share", [255 * 5 / 65535, 40 / 65535, 1 / 4])
+def test_a_deep_image_is_registered_at_the_range_of_its_own_values(street, share):
+    """Counts of a thermal camera take a small part of 16 bits; some dead pixels lie far outside it."""
+    infrared, visible = street
+    counts = moved(infrared, affine(1, 1.0, (9, -7)))
+    expected = estimate(counts, visible).transform.matrix
+    pixels = np.rint(65535 * (0.1 + share * counts.pixels)).astype(np.float32) / 65535
+    pixels[::50, ::50] = 1
+    little = Image(pixels, "16", (0.0, 65535.0), counts.valid)
+    assert corner_shift(estimate(little, visible).transform.matrix, expected, SIZE) < 1
+    assert misalignment(little, visible) == pytest.approx(misalignment(counts, visible), abs=0.5)
+    with pytest.raises(AlignmentError, match=r"flat .* at its range 0 to 100; are its values others"):
+        estimate(Image(np.ones(SIZE, np.float32), "16", (0.0, 100.0)), visible)
+
+
 def rendered_street(seed):
     scene = night_scene(np.random.default_rng(seed), SIZE)
     return Image(np.float32(scene.infrared)), Image(np.float32(scene.visible))

@@ -15,6 +15,7 @@ from adasffuse.arguments import checked
 from adasffuse.images.color import luminance
 from adasffuse.images.image import Image
 from adasffuse.images.levels import luma_of
+from adasffuse.images.ranges import steady_extremes
 from adasffuse.registration.features import edge_features
 from adasffuse.registration.information import Information, distortion, register_by_information
 from adasffuse.registration.matching import Correlation, consistent, prominence
@@ -39,6 +40,8 @@ CROSS_MODAL = ("ivf", "mif")  # ids of the tasks whose sources come from two cam
 _WORK_SIDE = 640  # pixels of the longer side; larger images are reduced for the registration
 _SMALLEST_SIDE = 48  # pixels
 _FLAT = 2 / 255  # images whose values span less have no content
+_LITTLE = 1 / 4  # a deep image whose values span less of its range is registered at the range of its own values
+_LEAST = 16 / 65535  # unless they span less than this: rounding noise
 # Registration by edges
 _LEVELS = (_Level(4, 8, 8, 1.0), _Level(4, 8, 8, 1.0), _Level(2, 5, 16, 1.0), _Level(1, 3, 24, 0.7))
 _FIELD_LEVELS = (
@@ -135,7 +138,7 @@ def misalignment(a: Image, b: Image, measure: str = "edges") -> float | None:
     size = (round(height * factor), round(width * factor))
     features = []
     for image in (a, b):
-        luma = luma_of(image.pixels)
+        luma = _at_own_range(luma_of(image.pixels), image)
         small = _resized(luma, size)
         if not _has_content(small, None) or (measure == "medical" and _sharpness(luma) < _SHARP):
             return None
@@ -191,9 +194,11 @@ class _Pair:
                 ratio = max(size[0] / height, size[1] / width)
                 size = (max(8, round(height * ratio)), max(8, round(width * ratio)))
             valid = np.ones((height, width), np.float32) if image.valid is None else image.valid.astype(np.float32)
-            luma = values(image.pixels)
+            luma = _at_own_range(values(image.pixels), image)
             if not _has_content(luma, image.valid):
-                raise AlignmentError(f"cannot register: {name} is flat and shows nothing to register by")
+                low, high = image.window
+                cure = "" if image.depth == "8" else f" at its range {low:g} to {high:g}; are its values others?"
+                raise AlignmentError(f"cannot register: {name} is flat and shows nothing to register by{cure}")
             arrays += [_resized(luma, size), _resized(valid, size)]
         moving_luma, moving_valid, target_luma, target_valid = arrays
         start = identity(target_luma.shape, moving_luma.shape)
@@ -425,6 +430,19 @@ def _information_lost(pair: _Pair, matrix: np.ndarray, share: float) -> float:
         shift[:2, 2] = far * np.cos(angle), far * np.sin(angle)
         others.append(measure(matrix @ shift))
     return 1 - float(np.mean(others)) / max(measure(matrix), 1e-12)
+
+
+def _at_own_range(luma: np.ndarray, image: Image) -> np.ndarray:
+    """Gray values (H, W) of an image; those of a deep one that uses little of its range are spread over [0, 1].
+
+    Counts of a thermal camera take some hundredths of 16 bits, so that edges are too weak to be told from none.
+    """
+    if image.depth == "8":
+        return luma
+    low, high = steady_extremes(luma, image.valid) or (0.0, 1.0)
+    if not _LEAST <= high - low < _LITTLE:
+        return luma
+    return ((luma - np.float32(low)) / np.float32(high - low)).clip(0, 1)
 
 
 def _has_content(luma: np.ndarray, valid: np.ndarray | None) -> bool:
