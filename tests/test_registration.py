@@ -485,6 +485,35 @@ def test_what_is_to_know_of_a_source_is_said(folders, tmp_path, capsys):
         assert capsys.readouterr().err.count(f"notice: {sources[0]}: uses only") == 1
 
 
+def test_sources_in_the_wrong_order_are_said(folders, tmp_path, capsys):
+    infrared, visible = folders / "infrared", folders / "visible"
+    for one, other in ((visible, infrared), (visible / "1.png", infrared / "1.png")):
+        assert align.run([str(one), str(other), "--save", str(tmp_path / "c.json")]) == 1
+        assert (
+            "'visible' and source B 'infrared': for infrared + visible give them in the other order, or say --task"
+            in (capsys.readouterr().err)
+        )
+    assert not (tmp_path / "c.json").exists()
+    one, other = tmp_path / "one", tmp_path / "two"  # names that tell nothing
+    one.symlink_to(visible)
+    other.symlink_to(infrared)
+    save = ["--save", str(tmp_path / "c.json")]
+    for words in ([visible, infrared, "--task", "ivf"], [one, other], [one, other, *save]):
+        assert align.run(list(map(str, words))) == 0
+        assert "all images of B are gray and all of A have colour: A and B may be swapped" in capsys.readouterr().err
+    assert align.run([str(infrared), str(visible)]) == 0
+    assert "swapped" not in capsys.readouterr().err
+
+
+def test_names_of_scans_choose_the_measure_of_medical_images(folders, tmp_path, capsys):
+    for name, folder in (("CT", "infrared"), ("MRI", "visible")):
+        (tmp_path / name).symlink_to(folders / folder)
+    sources = [str(tmp_path / "CT"), str(tmp_path / "MRI"), "--method", "deformable"]
+    assert align.run(sources) == 1
+    assert "with measure 'medical' choose affine" in capsys.readouterr().err
+    assert align.run([*sources, "--task", "ivf"]) == 0
+
+
 def test_what_is_no_place_for_a_calibration_or_aligned_sources(folders, tmp_path, capsys):
     sources = [str(folders / "infrared"), str(folders / "visible")]
     before = (folders / "infrared/1.png").read_bytes()

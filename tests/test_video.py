@@ -580,7 +580,7 @@ def test_sources_that_look_swapped_are_said(tmp_path, pair):
         "A and B may be swapped" in said and "false colours are no temperature" in said and "(10 of 10 frames)" in said
     )
     said = " ".join(fuse_video(mean_fuser("mif"), a, b, tmp_path / "scans.mp4").notices)  # PET would come first
-    assert "all frames of A are gray and those of B have colour: A and B may be swapped" in said
+    assert "all frames of A are gray and all of B have colour: A and B may be swapped" in said
 
 
 # ---- steadiness
@@ -950,6 +950,7 @@ def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys, monkey
     capsys.readouterr()
     align.run([str(deep), str(b), "--save", str(file)])
     assert capsys.readouterr().err.count("uses only") == 1
+    ir, vis = shutil.copy(a, tmp_path / "ir.mp4"), shutil.copy(b, tmp_path / "vis.mkv")
     for wrong, said in (
         ([a, b], "videos give a calibration: --save"),
         ([a, tmp_path / "none", "--save", file], "no video file or folder of frames"),
@@ -957,6 +958,7 @@ def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys, monkey
         ([tmp_path, tmp_path, "--save", file, "--fps", "9"], "--fps is for a folder of frames beside a video"),
         ([a, b, "--save", file, "--range_a", "folder"], "--range_a: only folders of frames are measured"),
         ([a, b, "--save", file, "--pattern_b", "V*"], "--pattern_b is for folders"),
+        ([vis, ir, "--save", file], "give them in the other order"),
         ([a, a, "--save", file], "both sources are one file"),
         ([a, b, "--save", file, "-o", tmp_path / "out"], "--save estimates and writes a calibration only"),
     ):

@@ -21,13 +21,14 @@ from adasffuse.cli.arguments import (
     add_source_options,
     given_path,
     range_of,
-    thermal_by_names,
+    words_of_source,
 )
 from adasffuse.cli.sequences import frame_rate, open_sequences
 from adasffuse.files import check_outputs, name_of, printable, remove_abandoned, replacing_all, told
+from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.notices import notices_of, notices_of_files
+from adasffuse.images.notices import notices_of, notices_of_files, swapped_notice
 from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
 from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.read import IMAGE_SUFFIXES
@@ -35,10 +36,10 @@ from adasffuse.images.write import DEPTHS, suffix_of
 from adasffuse.inference.results import SaveError, former_results, save_result, try_to_write
 from adasffuse.inference.work import refuse_image_name
 from adasffuse.process import say, say_notices
-from adasffuse.registration.aligner import GRIDS, Aligner, calibrate, load_calibration
+from adasffuse.registration.aligner import GRIDS, Aligner, calibrate, load_calibration, measure_of
 from adasffuse.registration.estimate import MEASURES
 from adasffuse.registration.transform import METHODS, warp_image
-from adasffuse.tasks import TASKS
+from adasffuse.tasks import TASKS, Task, guess_task
 
 _FRAMES = 24  # of two sequences, spread over them, for a calibration
 
@@ -65,7 +66,11 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("b", type=Path, metavar="B", help="file or folder of source B, e.g. visible")
     how = parser.add_argument_group("how to align")
     how.add_argument("--method", choices=METHODS, help="(affine)")
-    how.add_argument("--measure", choices=MEASURES, help="edges: two cameras; medical: medical images (edges)")
+    how.add_argument(
+        "--measure",
+        choices=MEASURES,
+        help="edges: two cameras; medical: scans (medical for task mif, else edges)",
+    )
     how.add_argument("--calibration", type=Path, metavar="FILE", help="apply this file, estimate nothing")
     add_grid_option(how)
     what = parser.add_argument_group("what to write")
@@ -75,6 +80,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     what.add_argument("--json", action="store_true", help="report as JSON on standard output")
     reading = parser.add_argument_group("how to read the sources")
+    reading.add_argument("--task", choices=tuple(TASKS), help="what the sources are (default: what their names say)")
     add_source_options(parser, reading)
     reading.add_argument(
         "--fps", type=frame_rate, help="frames per second of a folder beside a video (default: the video's)"
@@ -88,7 +94,9 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     try:
         if args.calibration is not None and (args.method or args.measure):
             raise ValueError("--calibration applies what is known; leave out --method and --measure, or estimate anew")
-        args.method, args.measure = args.method or "affine", args.measure or "edges"
+        args.task = _task(args)
+        args.method = args.method or "affine"
+        args.measure = args.measure or ("edges" if args.task is None else measure_of(args.task.id))
         videos = [path for path in (args.a, args.b) if path.is_file() and path.suffix.lower() in ONLY_VIDEO_SUFFIXES]
         if videos:
             if args.save is None:
@@ -103,6 +111,37 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         if args.json:
             say(json.dumps({"ok": False, "error": told(error)}))
         return 1
+
+
+def _task(args: argparse.Namespace) -> Task | None:
+    """The task, None where the names do not tell it; raises ValueError where the sources seem swapped."""
+    if args.task:
+        return TASKS[args.task]
+    guess = guess_task(words_of_source(args.a, args.pattern_a), words_of_source(args.b, args.pattern_b))
+    return guess[0] if guess else None
+
+
+class _Seen:
+    """What a user should know of the images that are read."""
+
+    def __init__(self, job: _Job | _Sequences, args: argparse.Namespace) -> None:
+        self._of_job = job.notices
+        self._task = args.task or TASKS["mif" if args.measure == "medical" else "ivf"]
+        self._texts: list[tuple[Path, str]] = []
+        self._colored, self._count = [0, 0], 0
+
+    def add(self, scene: Scene, images: Sequence[Image]) -> None:
+        self._texts += notices_of(scene, images)
+        self._count += 1
+        for number, image in enumerate(images):
+            self._colored[number] += is_colorful(image.pixels)
+
+    def notices(self) -> list[str]:
+        return [
+            *self._of_job,
+            *swapped_notice(self._task, self._colored, self._count),
+            *notices_of_files(self._texts),
+        ]
 
 
 @dataclass(frozen=True)
@@ -135,7 +174,7 @@ class _Job:
         specs = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
         no_data = (args.no_data_a, args.no_data_b)
         columns = list(zip(*(scene.paths for scene in scenes))) or [(), ()]
-        thermal = thermal_by_names(args.a, args.b, (args.pattern_a, args.pattern_b))
+        thermal = args.task.thermal if args.task else None
         ranges = resolve_ranges(specs, columns, no_data, thermal)
         return _Job(scenes, ranges, no_data, names, problems, notices, thermal)
 
@@ -170,7 +209,7 @@ class _Sequences:
     @staticmethod
     def of(args: argparse.Namespace) -> _Sequences:
         specs = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
-        thermal = thermal_by_names(args.a, args.b, (args.pattern_a, args.pattern_b)) or TASKS["ivf"].thermal
+        thermal = (args.task or TASKS["ivf"]).thermal or (False, False)
         folders = args.a.is_dir() or args.b.is_dir()
         opened = open_sequences(args, specs, thermal, shortest=True, gaps=folders)
         inference.check_pair(*opened, shortest=True, aligned=True)
@@ -205,7 +244,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     failed = list(job.failed)
     rows: list[dict[str, Any]] = []
     written: list[Path] = []
-    seen: list[tuple[Path, str]] = []  # what a user should know of files
+    seen = _Seen(job, args)
     empty = []  # share of pixels without data, of each warped image that has some
     began = time.perf_counter()
     for scene in job.scenes:
@@ -213,7 +252,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         row: dict[str, Any] = {"name": scene.stem, "sources": list(map(str, scene.paths))}
         try:
             images = job.read(scene)
-            seen += notices_of(scene, images)
+            seen.add(scene, images)
             transform = aligner.transform(*images)
             if args.out is not None:
                 moved = 0 if grid == "b" else 1
@@ -237,7 +276,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         if not args.json:
             seconds = time.perf_counter() - started
             say(f"{printable(scene.stem)}: off by {row['off']:.1f} px, at most {row['largest']:.1f} ({seconds:.1f} s)")
-    told_of = job.notices + notices_of_files(seen)
+    told_of = seen.notices()
     notices = former_results(written) + ([_border_notice(empty, grid)] if empty else [])
     notices += _range_notices(job) if written else []
     if args.json:
@@ -300,18 +339,18 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
         raise ValueError(f"--save {args.save}: the name of an image; give that of a calibration file, such as c.json")
     check_outputs({"--save": args.save})
     failed = list(job.failed)
-    seen: list[tuple[Path, str]] = []  # what a user should know of files
+    seen = _Seen(job, args)
 
     def pairs() -> Iterator[tuple[str, Image, Image]]:
         for scene, a, b in job.pairs(failed):
-            seen.extend(notices_of(scene, (a, b)))
+            seen.add(scene, (a, b))
             yield scene.stem, a, b
 
     try:
         result = calibrate(pairs(), args.method, args.measure)
         failed += result.failed
     finally:
-        told_of = [*job.notices, *notices_of_files(seen)]
+        told_of = seen.notices()
         _say_failed("not used", failed)
         say_notices(told_of)
     result.save(args.save)

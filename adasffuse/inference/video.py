@@ -31,7 +31,7 @@ from adasffuse.images.frames import (
     is_video_name,
 )
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.notices import LOOKED_AT, black_hot_notice
+from adasffuse.images.notices import LOOKED_AT, black_hot_notice, swapped_notice
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.video_writing import DEFAULT_QUALITY, WORST_QUALITY, Sound, write_video
 from adasffuse.images.write import result_depth, suffix_of, write_image
@@ -352,10 +352,7 @@ class _Notices:
         said = [f"{text} ({self._counts[kind]} of {frames} frames)" for kind, text in self._texts.items()]
         said += black_hot_notice([(Path(a.path), seems_so) for seems_so in self._black_hot], frames=True)
         said += misaligned_frames_notice(self._off, align)
-        giver = {"a": 0, "b": 1}.get(fuser.task.color)  # the source whose colours the result takes
-        if giver is not None and self._colored[1 - giver] and not self._colored[giver]:
-            gray, colored = "AB"[giver], "AB"[1 - giver]
-            said.append(f"all frames of {gray} are gray and those of {colored} have colour: A and B may be swapped")
+        said += swapped_notice(fuser.task, self._colored, frames, kind="frames of")
         if is_video_name(output) and (b.width % 2 or b.height % 2):
             size = f"{b.width + b.width % 2}x{b.height + b.height % 2}"
             said.append(f"H.264 needs even sides: the last row or column is written twice, {size} pixels")
