@@ -460,6 +460,20 @@ def test_a_folder_and_a_video(tmp_path, pair):
     assert VideoFile(tmp_path / "out.mp4").audio == "aac"
 
 
+def test_a_folder_beside_a_video_may_have_another_rate(tmp_path, pair):
+    paths = [*make_folder(tmp_path / "a", scene(6)).iterdir()]
+    a, b = FrameFolder(paths, RATE), VideoFile(pair[1])
+    for sources in ((a, b), (b, a)):
+        with pytest.raises(ImageError, match=r"/a was taken to have 25 frames per second, --fps gives another rate"):
+            check_pair(*sources)
+    b.duration = None  # where the header does not say, it turns out at the end
+    report = fuse_video(mean_fuser(), a, b, tmp_path / "out.mp4")
+    assert "/a ends at 0.20 s" in report.problem and "25 frames per second, --fps" in report.problem
+    with pytest.raises(ImageError, match=r"--shortest fuses what both have$"):
+        check_pair(VideoFile(make_video(tmp_path / "short.mp4", scene(6))), VideoFile(pair[1]))
+    assert fuse_video(mean_fuser(), FrameFolder(paths, 15), VideoFile(pair[1]), tmp_path / "out.mp4").problem == ""
+
+
 def test_gaps_in_the_numbers_are_refused(tmp_path):
     folder = make_folder(tmp_path / "a", scene(6))
     (folder / "4.png").unlink()

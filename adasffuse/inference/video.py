@@ -111,7 +111,7 @@ class FramePairs:
             if after is None and self.damage and late > 1 / (2 * self.a.rate):
                 return
             if after is None and seconds > _end(self.a, current, tolerance(self.a, self.b)):
-                self.shorter = _ends_before(self.a, current.seconds, self.b)
+                self.shorter = _ends_before(self.a, current.seconds, self.b) + rate_hint(self.a, self.b)
                 return
             used += 1
             self.repeated += used == 2
@@ -123,7 +123,7 @@ class FramePairs:
         while after is not None and after.seconds <= until:
             after = self._next(others)
         if after is not None and not self.damage:
-            self.shorter = _ends_before(self.b, frame.seconds, self.a)
+            self.shorter = _ends_before(self.b, frame.seconds, self.a) + rate_hint(self.a, self.b)
 
     def _next(self, frames: Iterator[Frame]) -> Frame | None:
         try:
@@ -169,8 +169,18 @@ def check_pair(a: Frames, b: Frames, shortest: bool = False, aligned: bool = Fal
     if longer.duration - shorter.duration > tolerance(a, b):
         raise ImageError(
             f"{shorter.path} lasts {shorter.duration:.2f} s, {longer.path} {longer.duration:.2f} s; --shortest fuses "
-            "what both have"
+            f"what both have{rate_hint(a, b)}"
         )
+
+
+def rate_hint(a: Frames, b: Frames) -> str:
+    """What a user should know of times where a folder of frames goes with a video, the end of a sentence; else ''."""
+    folders = [one for one in (a, b) if isinstance(one, FrameFolder)]
+    if len(folders) != 1:
+        return ""
+    return (
+        f"; {folders[0].path} was taken to have {float(folders[0].rate):g} frames per second, --fps gives another rate"
+    )
 
 
 @checked
