@@ -60,8 +60,9 @@ def make_video(
     audio: str = "",
     rotated: int = 0,
     aspect: Fraction | None = None,
+    tone: tuple[float, float] = (0, 60),
 ) -> Path:
-    """Encode gray or RGB images, or uint16 ones, nearly without loss; `times` in milliseconds."""
+    """Encode gray or RGB images, or uint16 ones, nearly without loss; `times` in milliseconds, `tone` in seconds."""
     with av.open(str(path), "w") as container:
         options = {"crf": "4"} if codec == "libx264" else {}
         stream = container.add_stream(codec, rate=rate, options=options)
@@ -81,7 +82,9 @@ def make_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
         if sound:
-            samples = (8000 * np.sin(np.arange(8000 * len(images) // rate) / 3)).astype(np.int16)
+            moments = np.arange(8000 * len(images) // rate)
+            sounds = (tone[0] <= moments / 8000) & (moments / 8000 < tone[1])
+            samples = (16000 * sounds * np.sin(moments / 3)).astype(np.int16)
             for start in range(0, len(samples), 1024):
                 part = np.float32(samples[None, start : start + 1024]) / 32768
                 frame = av.AudioFrame.from_ndarray(part, "fltp", "mono")
@@ -331,6 +334,87 @@ def test_sizes_must_be_equal_unless_frames_are_aligned(tmp_path, pair):
         fuse_video(mean_fuser(), a, b, tmp_path / "out.mp4", align=Aligner(grid="a", calibration=halves))
     report = fuse_video(mean_fuser(), a, b, tmp_path / "out.mp4", align=Aligner(calibration=halves))
     assert (report.frames, report.width, report.height) == (10, WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize("start, first", [(0.0, 1), (0.119, 4), (0.121, 4), (0.1, 4), (0.09, 3), (0.38, 10)])
+def test_a_sequence_starts_at_the_frame_nearest_to_the_seconds_to_skip(tmp_path, pair, start, first):
+    """25 frames/s: frame 4 lies at 0.12 s; 0.1 s is halfway between frames 3 and 4."""
+    make_folder(tmp_path, scene(10))
+    folder = FrameFolder([tmp_path / f"{number}.png" for number in range(1, 11)], RATE, start_at=start)
+    for sequence in (VideoFile(pair[1], start_at=start), folder):
+        frames = list(sequence)
+        assert [int(frame.name) for frame in frames] == list(range(first, 11))
+        assert [frame.seconds for frame in frames] == [Fraction(k, RATE) for k in range(11 - first)]
+        assert [frame.pts * sequence.time_base for frame in frames] == [frame.seconds for frame in frames]
+        assert sequence.skipped == Fraction(first - 1, RATE)
+        assert sequence.duration == pytest.approx((11 - first) / RATE)
+
+
+def test_frames_after_the_seconds_skipped_belong_together(tmp_path, pair):
+    b = VideoFile(make_video(tmp_path / "b.mkv", scene(6), times=[1000, 1040, 1100, 1130, 1200, 1330]), start_at=0.1)
+    a = VideoFile(make_video(tmp_path / "a.mkv", scene(20), times=[33 * k for k in range(20)]), start_at=0.2)
+    together = [(round(one.seconds * 1000), round(other.seconds * 1000)) for one, other in FramePairs(a, b)]
+    assert together == [(0, 0), (33, 30), (99, 100), (231, 230)]  # A's from 198 on, B's from 1100 on
+    fuse_video(mean_fuser(), a, b, tmp_path / "out.mkv", shortest=True)
+    assert [round(frame.time * 1000) for frame in decoded(tmp_path / "out.mkv")] == [1000, 1030, 1100, 1230]
+
+
+@pytest.mark.parametrize("giver", [0, 1])
+def test_sound_stays_with_its_source_where_its_beginning_is_skipped(tmp_path, giver):
+    """A tone of 40 ms sounds while a frame is white."""
+    images = [texture(HEIGHT, WIDTH, 0)] * 25
+    images[15] = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    loud = make_video(tmp_path / "loud.mkv", images, audio="libopus", tone=(0.6, 0.64))
+    other = make_video(tmp_path / "other.mp4", scene(15))
+    sources = [VideoFile(loud, start_at=0.4), VideoFile(other)]
+    fuse_video(mean_fuser("mff"), *(sources if giver == 0 else sources[::-1]), tmp_path / "out.mp4")
+    frames = decoded(tmp_path / "out.mp4")
+    assert max(frames, key=lambda frame: frame.to_ndarray()[:HEIGHT].mean()).time == pytest.approx(0.2)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        sound = [(f.time, f.sample_rate, f.to_ndarray().ravel()) for f in container.decode(audio=0)]
+    assert 0 <= sound[0][0] < 0.04
+    times = np.concatenate([begin + np.arange(samples.size) / rate for begin, rate, samples in sound])
+    heard = times[np.abs(np.concatenate([samples for *_, samples in sound])) > 0.2]
+    assert heard.min() == pytest.approx(0.2, abs=0.01) and heard.max() == pytest.approx(0.24, abs=0.01)
+
+
+def test_more_to_skip_than_there_is(tmp_path, pair, capsys):
+    a, b = map(str, pair)
+    folder = str(make_folder(tmp_path / "f", scene(10)))
+    for sources, more, said in (
+        ((a, b), ["--start_b", "5"], "--start_b 5: {1} lasts 0.40 s, and nothing is left from 5 s on; skip less"),
+        ((a, b), ["--start_a", "0.4"], "--start_a 0.4: {0} lasts 0.40 s"),
+        ((folder, b), ["--start_a", "0.5", "--fps", "20"], "--start_a 0.5: {0} lasts 0.50 s"),
+        ((a, b), ["--start_a", "0.2"], "{0} lasts 0.20 s after 0.20 s that are skipped, {1} lasts 0.40 s; --shortest"),
+    ):
+        assert command.run([*sources, "-o", str(tmp_path / "out.mp4"), *more]) == 1
+        assert said.format(*sources) in capsys.readouterr().err
+    video = VideoFile(pair[0])
+    video.duration, video._start_at = None, Fraction(5)  # where the header does not say
+    with pytest.raises(ImageError, match=r"lasts 0\.40 s, and nothing is left from 5 s on"):
+        list(video)
+    assert command.run([a, b, "-o", str(tmp_path / "out.mp4"), "--start_a", "0.21", "--start_b", "0.2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["skipped"] == [0.2, 0.2]
+
+
+def test_damage_in_what_is_skipped_is_none(tmp_path, pair):
+    class Corrupt:
+        is_corrupt = True
+
+        def __init__(self, frame):
+            self._frame = frame
+
+        def __getattr__(self, name):
+            return getattr(self._frame, name)
+
+    class Damaged(VideoFile):
+        def _decoded(self, container):
+            for number, frame in enumerate(super()._decoded(container)):
+                yield Corrupt(frame) if number < 3 else frame
+
+    with pytest.raises(FrameError, match="frame 1 is damaged"):
+        Damaged(pair[1])
+    assert [frame.name for frame in Damaged(pair[1], start_at=0.28)] == ["000008", "000009", "000010"]
 
 
 # ---- damaged and foreign input
@@ -851,6 +935,9 @@ def test_a_dry_run_writes_nothing(tmp_path, pair, capsys):
         (["--camera_a", "0", "--camera_b", "1", "-o", "x.mp4", "--seconds", "0"], "--seconds is a number above 0"),
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--seconds", "3"], "--seconds is for cameras"),
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--fps", "0"], "frames per second"),
+        (["A.mp4", "B.mp4", "-o", "x.mp4", "--start_a", "-1"], "--start_a: seconds to skip are a number from 0 on"),
+        (["A.mp4", "B.mp4", "-o", "x.mp4", "--start_b", "inf"], "--start_b: seconds to skip are a number from 0 on"),
+        (["--camera_a", "0", "--camera_b", "1", "-o", "x.mp4", "--start_b", "1"], "--start_b are for files"),
     ],
 )
 def test_impossible_arguments(words, message, capsys):
@@ -969,9 +1056,14 @@ def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys, monkey
         ([a, b], "videos give a calibration: --save"),
         ([a, tmp_path / "none", "--save", file], "no video file or folder of frames"),
         ([a, b, "--save", file, "--fps", "9"], "--fps is for folders of frames"),
-        ([tmp_path, tmp_path, "--save", file, "--fps", "9"], "--fps is for a folder of frames beside a video"),
+        (
+            [tmp_path, tmp_path, "--save", file, "--fps", "9"],
+            "--fps is for videos, or a folder of frames beside a video",
+        ),
         ([a, b, "--save", file, "--range_a", "folder"], "--range_a: only folders of frames are measured"),
         ([a, b, "--save", file, "--pattern_b", "V*"], "--pattern_b is for folders"),
+        ([tmp_path, tmp_path, "--save", file, "--start_b", "9"], "--start_b is for videos"),
+        ([a, b, "--save", file, "--start_a", "9"], "--start_a 9: "),
         ([vis, ir, "--save", file], "give them in the other order"),
         ([a, a, "--save", file], "both sources are one file"),
         ([a, b, "--save", file, "-o", tmp_path / "out"], "--save estimates and writes a calibration only"),

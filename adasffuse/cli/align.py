@@ -23,7 +23,7 @@ from adasffuse.cli.arguments import (
     range_of,
     words_of_source,
 )
-from adasffuse.cli.sequences import frame_rate, open_sequences
+from adasffuse.cli.sequences import add_start_options, frame_rate, open_sequences
 from adasffuse.files import check_outputs, name_of, printable, remove_abandoned, replacing_all, told
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
@@ -85,6 +85,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     reading.add_argument(
         "--fps", type=frame_rate, help="frames per second of a folder beside a video (default: the video's)"
     )
+    add_start_options(reading)
     return parser
 
 
@@ -102,8 +103,11 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
             if args.save is None:
                 raise ImageError(f"{videos[0]} is a video; videos give a calibration: --save calibration.json")
             return _calibrate(_Sequences.of(args), args)
-        if args.fps is not None:
-            raise ValueError("--fps is for a folder of frames beside a video; two folders go by names")
+        for option in ("fps", "start_a", "start_b"):
+            if getattr(args, option):
+                raise ValueError(
+                    f"--{option} is for videos, or a folder of frames beside a video; two folders go by names"
+                )
         job = _Job.of(args)
         return _calibrate(job, args) if args.save is not None else _align(job, args)
     except (ValueError, OSError) as error:

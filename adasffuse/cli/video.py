@@ -20,7 +20,7 @@ from adasffuse.cli.arguments import (
     range_of,
     words_of_source,
 )
-from adasffuse.cli.sequences import fixed_range, frame_rate, open_sequences
+from adasffuse.cli.sequences import add_start_options, fixed_range, frame_rate, open_sequences
 from adasffuse.files import check_outputs, printable, told
 from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, is_video_name
 from adasffuse.images.image import ImageError
@@ -42,6 +42,7 @@ DESCRIPTION = """Fuse two sequences of frames: video files, folders of images, o
   adasffuse video --camera_a 0 --camera_b 1 -o fused.mp4      record; Ctrl-C ends it
 
 B leads: the result has its frame times and its sound; A gives its nearest frame in time.  Two folders go by names.
+Where one began to record earlier, --start_a or --start_b skips its beginning.
 """
 
 
@@ -83,6 +84,7 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
         type=frame_rate,
         help=f"frames per second of folders (default: that of the other source, or {DEFAULT_RATE})",
     )
+    add_start_options(sources)
     sources.add_argument("--shortest", action="store_true", help="fuse what both have where one source is shorter")
     sources.add_argument("--allow_gaps", action="store_true", help="numbers of frames in folders may have gaps")
     sources.add_argument(
@@ -147,6 +149,8 @@ def _impossible(args: argparse.Namespace) -> str:
             return "cameras take the place of both sources: give --camera_a and --camera_b, and neither A nor B"
         if not args.show and args.output is None:
             return "cameras need --show, or -o OUT.mp4 to record what they see, or both"
+        if args.start_a or args.start_b:
+            return "--start_a and --start_b are for files; cameras give what they see now"
         if args.dry_run or (args.output is not None and not is_video_name(args.output)):
             return "--dry_run does not go with cameras" if args.dry_run else "what cameras show is written to a video"
         if args.seconds is not None and not 0 < args.seconds < float("inf"):
@@ -211,12 +215,14 @@ def _write(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -
         align=_align(args),
     )
     if args.json:
-        ranges = [one.value_range for one in (a, b)]
+        more = {"ranges": [one.value_range for one in (a, b)], "skipped": [float(one.skipped) for one in (a, b)]}
         values = {"ok": not report.problem, "task": args.task} | asdict(report)
-        say(json.dumps(values | {"frames_per_second": report.rate_of_work, "ranges": ranges}))
+        say(json.dumps(values | {"frames_per_second": report.rate_of_work} | more))
     else:
         say(f"{TASKS[args.task].title}: {report.summary()}")
         for source, one in zip("AB", (a, b)):
+            if one.skipped:
+                say(f"  source {source}: the first {float(one.skipped):.3f} s were skipped")
             if isinstance(one, FrameFolder) and one.value_range is not None:
                 low, high = one.value_range
                 say(f"  source {source}: the values {low:g} to {high:g} become black to white, in all frames")
@@ -279,6 +285,7 @@ def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace
             "height": one.height,
             "rate": float(one.rate),
             "duration": one.duration,
+            "skipped": float(one.skipped),
             "sound": one.audio,
             "range": one.value_range,
         }
@@ -295,6 +302,7 @@ def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace
         return 0
     for source, row in zip("AB", rows):
         length = "of unknown length" if row["duration"] is None else f"{row['duration']:.2f} s"
+        length += f" after {row['skipped']:.3f} s that are skipped" if row["skipped"] else ""
         sound = f", sound {row['sound']}" if row["sound"] else ""
         say(
             f"source {source}: {row['path']}: {row['width']}x{row['height']}, {row['rate']:g} frames/s, {length}{sound}"

@@ -139,7 +139,8 @@ def _end(frames: Frames, last: Frame, late: Fraction) -> float:
 
 
 def _ends_before(shorter: Frames, seconds: Fraction, longer: Frames) -> str:
-    return f"{shorter.path} ends at {float(seconds):.2f} s, before {longer.path}; what both have was used"
+    until = float(seconds + shorter.skipped)  # in its own time
+    return f"{shorter.path} ends at {until:.2f} s, before {longer.path}; what both have was used"
 
 
 def tolerance(a: Frames, b: Frames) -> Fraction:
@@ -167,10 +168,12 @@ def check_pair(a: Frames, b: Frames, shortest: bool = False, aligned: bool = Fal
         return
     shorter, longer = (a, b) if a.duration < b.duration else (b, a)
     if longer.duration - shorter.duration > tolerance(a, b):
-        raise ImageError(
-            f"{shorter.path} lasts {shorter.duration:.2f} s, {longer.path} {longer.duration:.2f} s; --shortest fuses "
-            f"what both have{rate_hint(a, b)}"
-        )
+        raise ImageError(f"{_length(shorter)}, {_length(longer)}; --shortest fuses what both have{rate_hint(a, b)}")
+
+
+def _length(one: Frames) -> str:
+    skipped = f" after {float(one.skipped):.2f} s that are skipped" if one.skipped else ""
+    return f"{one.path} lasts {one.duration:.2f} s{skipped}"
 
 
 def rate_hint(a: Frames, b: Frames) -> str:
@@ -439,7 +442,8 @@ def _writer(
         return
     sound = None
     if giver is not None:
-        sound = Sound(giver.path, float(b.start - a.start) if giver is a else 0.0)
+        first = giver.start + giver.skipped  # of the frames that are used
+        sound = Sound(giver.path, float(b.start - first), float(first) if giver.skipped else None)
     with write_video(output, b.height, b.width, b.rate, b.time_base, quality, sound, b.aspect) as writer:
         yield _VideoWriter(writer)
 
