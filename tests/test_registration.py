@@ -408,7 +408,7 @@ def test_fusing_registers_when_asked_to(folders, weights, tmp_path, capsys):
     nothing = Transform("affine", np.eye(3), *[read_image(sources[1] + "/1.png").pixels.shape[:2]] * 2)
     Calibration(nothing, 1, 0.0).save(tmp_path / "other.json")
     assert fuse.run([*arguments, "-o", str(tmp_path / "other"), "--calibration", str(tmp_path / "other.json")]) == 0
-    assert "is the calibration that of these cameras as they are now?" in capsys.readouterr().out
+    assert "were the cameras moved, since their calibration or while they recorded?" in capsys.readouterr().out
     assert fuse.run([*arguments, "-o", str(tmp_path / "aligned"), "--align", "affine"]) == 0
     assert "seem not" not in capsys.readouterr().out
     assert align.run([*sources, "-o", str(tmp_path / "moved")]) == 0

@@ -931,6 +931,9 @@ def test_a_dry_run_writes_nothing(tmp_path, pair, capsys):
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--quality", "60"], "--quality lies in 0..51"),
         (["A.mp4", "B.mp4", "-o", "frames", "--audio", "b"], "a folder of frames has no sound"),
         (["--camera_a", "0"], "--camera_a and --camera_b"),
+        (["A.mp4", "B.mp4", "-o", "x.mp4", "--align", "affine", "--calibration", "c.json"], "give one of them"),
+        (["A.mp4", "B.mp4", "-o", "x.mp4", "--align", "deformable"], "invalid choice: 'deformable'"),
+        (["--camera_a", "0", "--camera_b", "1", "-o", "x.mp4", "--align", "affine"], "--align is for files"),
         (["--camera_a", "0", "--camera_b", "1"], "cameras need --show, or -o OUT.mp4 to record"),
         (["--camera_a", "0", "--camera_b", "1", "-o", "x.mp4", "--seconds", "0"], "--seconds is a number above 0"),
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--seconds", "3"], "--seconds is for cameras"),
@@ -1004,7 +1007,7 @@ def test_frames_that_do_not_lie_on_each_other_are_a_notice(tmp_path, capsys, mon
     for moved, cure in (
         (None, "they are fused as they are"),
         (12, ""),
-        (24, "is the calibration that of these cameras"),
+        (24, "were the cameras moved, since their calibration"),
     ):
         extra = []
         if moved is not None:
@@ -1026,10 +1029,10 @@ def test_a_dry_run_says_what_is_to_know_of_the_first_frames(tmp_path, pair, caps
 
 
 def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys, monkeypatch):
-    from adasffuse.cli import align
+    from adasffuse.cli import align, sequences
     from adasffuse.registration.aligner import load_calibration
 
-    monkeypatch.setattr(align, "_FRAMES", 6)
+    monkeypatch.setattr(sequences, "FRAMES", 6)
     visible = cv2.resize(photographs.coffee(), (320, 240), interpolation=cv2.INTER_AREA)
     infrared = 255 - cv2.GaussianBlur(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
     a = make_video(tmp_path / "a.mp4", [infrared[10:230, 16:304]] * 60)
@@ -1070,6 +1073,44 @@ def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys, monkey
     ):
         assert align.run([str(word) for word in wrong]) == 1
         assert said in capsys.readouterr().err
+
+
+def test_fixed_cameras_are_registered_once_before_a_recording_is_fused(tmp_path, capsys, monkeypatch):
+    """As `align --save` and `--calibration` in two calls; where that fails nothing is written."""
+    from adasffuse.cli import align, sequences
+
+    monkeypatch.setattr(sequences, "FRAMES", 1)
+    monkeypatch.setattr(command, "fuser_from", lambda args, task: mean_fuser(task))
+    visible = cv2.resize(photographs.coffee(), (320, 240), interpolation=cv2.INTER_AREA)
+    infrared = 255 - cv2.GaussianBlur(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
+    a = make_video(tmp_path / "a.mp4", [infrared[10:230, 16:304]] * 4)
+    b, file = make_video(tmp_path / "b.mp4", [visible] * 4), tmp_path / "c.json"
+    assert align.run([str(a), str(b), "--save", str(file)]) == 0
+    saved = capsys.readouterr().out.removeprefix(f"{file}: ").strip()
+    assert saved.startswith("affine, 1 pairs, half of them within ")
+    arguments = [str(a), str(b), "-o"]
+    assert command.run([*arguments, str(tmp_path / "two"), "--calibration", str(file)]) == 0
+    capsys.readouterr()
+    assert command.run([*arguments, str(tmp_path / "one"), "--align", "affine", "--json"]) == 0
+    registered = json.loads(capsys.readouterr().out)["registered"]
+    assert (registered["method"], registered["pairs"], registered["failed"]) == ("affine", 1, [])
+    for frame in ("000001.png", "000004.png"):
+        assert (tmp_path / "one" / frame).read_bytes() == (tmp_path / "two" / frame).read_bytes()
+
+    folder = make_folder(tmp_path / "noise", [texture(220, 288, seed) for seed in range(4)])
+    arguments = [str(folder), str(b), "-o", str(tmp_path / "none.mp4"), "--align", "affine"]
+    assert command.run([*arguments, "--dry_run"]) == 0
+    assert "registered once, affine, by about 1 frames spread over both" in capsys.readouterr().out
+    assert command.run(arguments) == 1
+    said = capsys.readouterr().err
+    for part in (
+        "nothing was fused: --align affine: 1 of 1 pairs cannot be registered",
+        "--start_a or --start_b",
+        "25 frames per second, --fps",
+        "--calibration FILE",
+    ):
+        assert part in said
+    assert not (tmp_path / "none.mp4").exists()
 
 
 def test_people_who_are_dark_in_a_video_are_a_notice(tmp_path):

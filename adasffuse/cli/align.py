@@ -3,7 +3,6 @@
 from __future__ import annotations  # names of `inference` load PyTorch where they are used
 
 import argparse
-import itertools
 import json
 import sys
 import time
@@ -23,10 +22,17 @@ from adasffuse.cli.arguments import (
     range_of,
     words_of_source,
 )
-from adasffuse.cli.sequences import add_start_options, frame_rate, open_sequences
+from adasffuse.cli.sequences import (
+    add_start_options,
+    calibrate_sequences,
+    calibration_text,
+    frame_rate,
+    open_sequences,
+    say_not_used,
+)
 from adasffuse.files import check_outputs, name_of, printable, remove_abandoned, replacing_all, told
 from adasffuse.images.color import is_colorful
-from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
+from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, Frame
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import notices_of, notices_of_files, swapped_notice
 from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
@@ -36,12 +42,10 @@ from adasffuse.images.write import DEPTHS, suffix_of
 from adasffuse.inference.results import SaveError, former_results, save_result, try_to_write
 from adasffuse.inference.work import refuse_image_name
 from adasffuse.process import say, say_notices
-from adasffuse.registration.aligner import GRIDS, Aligner, calibrate, load_calibration, measure_of
+from adasffuse.registration.aligner import GRIDS, Aligner, Calibration, calibrate, load_calibration, measure_of
 from adasffuse.registration.estimate import MEASURES
 from adasffuse.registration.transform import METHODS, warp_image
 from adasffuse.tasks import TASKS, Task, guess_task
-
-_FRAMES = 24  # of two sequences, spread over them, for a calibration
 
 _EXAMPLES = """examples:
   adasffuse align infrared visible                                 how far is each pair off?
@@ -190,15 +194,20 @@ class _Job:
         thermal = tuple(is_thermal(number, path, self.thermal) for number, path in enumerate(scene.paths))
         return read_scene(scene, self.ranges, self.no_data, thermal, one_size=False)
 
-    def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[Scene, Image, Image]]:
-        """Names and images of each pair; name and reason of those that cannot be read are added to `failed`."""
-        for scene in self.scenes:
-            try:
-                a, b = self.read(scene)
-            except (ValueError, OSError) as error:
-                failed.append((scene.stem, told(error)))
-                continue
-            yield scene, a, b
+    def calibrate(self, args: argparse.Namespace, seen: _Seen, failed: list[tuple[str, str]]) -> Calibration:
+        """One transform for all pairs; name and reason of those that cannot be read are added to `failed`."""
+
+        def pairs() -> Iterator[tuple[str, Image, Image]]:
+            for scene in self.scenes:
+                try:
+                    images = self.read(scene)
+                except (ValueError, OSError) as error:
+                    failed.append((scene.stem, told(error)))
+                    continue
+                seen.add(scene, images)
+                yield scene.stem, *images
+
+        return calibrate(pairs(), args.method, args.measure)
 
 
 @dataclass(frozen=True)
@@ -219,15 +228,13 @@ class _Sequences:
         inference.check_pair(*opened, shortest=True, aligned=True)
         return _Sequences(*opened)
 
-    def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[Scene, Image, Image]]:
-        """Names and images of frames that belong together, spread over both."""
-        seconds = [one.duration for one in (self.a, self.b) if one.duration is not None]
-        step = max(1, int(min(seconds) * self.b.rate / _FRAMES if seconds else self.b.rate))
-        frames = inference.FramePairs(self.a, self.b)
-        for a, b in itertools.islice(frames, step // 2, None, step):
-            yield Scene(b.name, (self.a.path, self.b.path)), a.image, b.image
-        if frames.damage:
-            failed.append(("further frames", frames.damage))
+    def calibrate(self, args: argparse.Namespace, seen: _Seen, failed: list[tuple[str, str]]) -> Calibration:
+        """One transform for all frames."""
+
+        def see(first: Frame, second: Frame) -> None:
+            seen.add(Scene(second.name, (self.a.path, self.b.path)), (first.image, second.image))
+
+        return calibrate_sequences(self.a, self.b, args.method, args.measure, see)
 
 
 def _align(job: _Job, args: argparse.Namespace) -> int:
@@ -287,7 +294,8 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         values = {"method": method, "grid": grid, "aligned": rows} | _lost(failed, [*told_of, *notices])
         say(json.dumps({"ok": not failed} | values | {"seconds": round(time.perf_counter() - began, 3)}))
         return int(bool(failed))
-    _say_failed("failed", failed)
+    for name, reason in failed:
+        say(printable(f"  failed: {name}: {reason}"), sys.stderr)
     say_notices(told_of)
     for notice in notices:
         say(f"notice: {printable(notice)}")
@@ -302,12 +310,6 @@ def _lost(failed: Sequence[tuple[str, str]], notices: Sequence[str]) -> dict[str
         "failed": [{"name": name, "reason": reason} for name, reason in failed],
         "notices": list(dict.fromkeys(notices)),
     }
-
-
-def _say_failed(word: str, failed: Sequence[tuple[str, str]]) -> None:
-    """A line for each failure, on standard error."""
-    for name, reason in failed:
-        say(printable(f"  {word}: {name}: {reason}"), sys.stderr)
 
 
 def _range_notices(job: _Job) -> list[str]:
@@ -344,18 +346,12 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
     check_outputs({"--save": args.save})
     failed = list(job.failed)
     seen = _Seen(job, args)
-
-    def pairs() -> Iterator[tuple[str, Image, Image]]:
-        for scene, a, b in job.pairs(failed):
-            seen.add(scene, (a, b))
-            yield scene.stem, a, b
-
     try:
-        result = calibrate(pairs(), args.method, args.measure)
+        result = job.calibrate(args, seen, failed)
         failed += result.failed
     finally:
         told_of = seen.notices()
-        _say_failed("not used", failed)
+        say_not_used(failed)
         say_notices(told_of)
     result.save(args.save)
     if args.json:
@@ -367,9 +363,7 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
         }
         say(json.dumps({"ok": True} | found | _lost(failed, told_of)))
         return 0
-    say(
-        f"{printable(args.save)}: {args.method}, {result.pairs} pairs, half of them within {result.spread:.1f} px of it"
-    )
+    say(f"{printable(args.save)}: {calibration_text(result)}")
     return 0
 
 

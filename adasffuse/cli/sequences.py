@@ -5,17 +5,22 @@ from __future__ import annotations  # names of `inference` load PyTorch where th
 import argparse
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 from adasffuse import inference
 from adasffuse.files import printable
-from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, StartError, VideoFile, list_frames
-from adasffuse.images.image import ImageError
+from adasffuse.images.frames import DEFAULT_RATE, Frame, FrameFolder, StartError, VideoFile, list_frames
+from adasffuse.images.image import Image, ImageError
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.process import say
+from adasffuse.registration.aligner import Calibration, calibrate
+from adasffuse.registration.transform import AlignmentError
+
+FRAMES = 24  # of two sequences, spread over them, for a calibration
 
 
 def open_sequences(
@@ -89,6 +94,50 @@ def _open_video(
         video = VideoFile(path, None, no_data, thermal, start)
     video.value_range = fixed_range(f"--range_{side}", spec, video.depth)
     return video
+
+
+def calibrate_sequences(
+    a: inference.Frames,
+    b: inference.Frames,
+    method: str,
+    measure: str,
+    see: Callable[[Frame, Frame], None] = lambda first, second: None,
+) -> Calibration:
+    """The transform between two fixed cameras, from frames spread over both sequences.
+
+    Args:
+        method, measure: as in `calibrate`.
+        see: called with each pair of frames.
+    Raises:
+        AlignmentError: as `calibrate`; the message says what may help.
+    """
+    pairs = inference.FramePairs(a, b)
+
+    def images() -> Iterator[tuple[str, Image, Image]]:
+        for first, second in inference.spread_pairs(pairs, FRAMES):
+            see(first, second)
+            yield second.name, first.image, second.image
+
+    try:
+        found = calibrate(images(), method, measure)
+    except AlignmentError as error:
+        together = "; do both start at the same time? --start_a or --start_b skips what one has before the other"
+        damage = f"; {pairs.damage}" if pairs.damage else ""
+        raise AlignmentError(f"{error}{damage}{together}{inference.rate_hint(a, b)}") from error
+    if pairs.damage:
+        found = replace(found, failed=(*found.failed, ("further frames", pairs.damage)))
+    return found
+
+
+def calibration_text(found: Calibration) -> str:
+    """Method, and how far the result can be trusted."""
+    return f"{found.transform.method}, {found.pairs} pairs, half of them within {found.spread:.1f} px of it"
+
+
+def say_not_used(failed: Sequence[tuple[str, str]]) -> None:
+    """A line on standard error for each pair that could not be used, its name and the reason."""
+    for name, reason in failed:
+        say(printable(f"  not used: {name}: {reason}"), sys.stderr)
 
 
 @contextmanager

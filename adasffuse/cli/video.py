@@ -8,9 +8,13 @@ import sys
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from adasffuse import inference
 from adasffuse.choices import AUDIO
+from adasffuse.cli import sequences
 from adasffuse.cli.arguments import (
     ReportingParser,
     add_fusing_options,
@@ -20,7 +24,15 @@ from adasffuse.cli.arguments import (
     range_of,
     words_of_source,
 )
-from adasffuse.cli.sequences import add_start_options, fixed_range, frame_rate, open_sequences
+from adasffuse.cli.sequences import (
+    add_start_options,
+    calibrate_sequences,
+    calibration_text,
+    fixed_range,
+    frame_rate,
+    open_sequences,
+    say_not_used,
+)
 from adasffuse.files import check_outputs, printable, told
 from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, is_video_name
 from adasffuse.images.image import ImageError
@@ -29,7 +41,8 @@ from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.video_writing import DEFAULT_QUALITY
 from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
 from adasffuse.process import say
-from adasffuse.registration.aligner import Aligner, load_calibration
+from adasffuse.registration.aligner import Aligner, load_calibration, measure_of
+from adasffuse.registration.transform import METHODS, AlignmentError
 from adasffuse.tasks import TASKS, find_task, guess_task
 
 DESCRIPTION = """Fuse two sequences of frames: video files, folders of images, or one of each.
@@ -88,6 +101,13 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
     sources.add_argument("--shortest", action="store_true", help="fuse what both have where one source is shorter")
     sources.add_argument("--allow_gaps", action="store_true", help="numbers of frames in folders may have gaps")
     sources.add_argument(
+        "--align",
+        choices=("none", *METHODS[:3]),
+        default="none",
+        help="register two fixed cameras once, by frames spread over both sources; the result has B's pixels "
+        "(%(default)s)",
+    )
+    sources.add_argument(
         "--calibration",
         type=Path,
         metavar="FILE",
@@ -143,12 +163,16 @@ def run(argv: list[str], prog: str = "adasffuse video") -> int:
 
 def _impossible(args: argparse.Namespace) -> str:
     """What is wrong with the arguments, '' for nothing."""
+    if args.align != "none" and args.calibration is not None:
+        return "--align estimates and --calibration applies what is known; give one of them"
     cameras = (args.camera_a is not None, args.camera_b is not None)
     if any(cameras):
         if not all(cameras) or args.a or args.b:
             return "cameras take the place of both sources: give --camera_a and --camera_b, and neither A nor B"
         if not args.show and args.output is None:
             return "cameras need --show, or -o OUT.mp4 to record what they see, or both"
+        if args.align != "none":
+            return "--align is for files; record both cameras, and give --calibration FILE of 'adasffuse align --save'"
         if args.start_a or args.start_b:
             return "--start_a and --start_b are for files; cameras give what they see now"
         if args.dry_run or (args.output is not None and not is_video_name(args.output)):
@@ -183,12 +207,37 @@ def _task_by_names(args: argparse.Namespace) -> str:
     return guess[0].id if guess else "ivf"
 
 
-def _align(args: argparse.Namespace) -> Aligner | None:
-    """How each pair of frames is brought to B's pixels; None: frames lie on each other as they are."""
+def _calibrated(args: argparse.Namespace) -> Aligner | None:
+    """How --calibration brings each pair of frames to B's pixels; None: it is not given."""
     if args.calibration is None:
         return None
     known = load_calibration(args.calibration).transform
     return Aligner(known.method, calibration=known)
+
+
+def _is_aligned(args: argparse.Namespace) -> bool:
+    return args.calibration is not None or args.align != "none"
+
+
+def _align(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> tuple[Aligner | None, dict[str, Any]]:
+    """How each pair of frames is brought to B's pixels, None for as they are; and what is to be told of an estimate."""
+    if args.align == "none":
+        return _calibrated(args), {}
+    try:
+        found = calibrate_sequences(a, b, args.align, measure_of(args.task))
+    except AlignmentError as error:
+        raise AlignmentError(
+            f"nothing was fused: --align {args.align}: {error}; --calibration FILE takes that of another recording, "
+            "adasffuse align A B --save FILE"
+        ) from error
+    say_not_used(found.failed)
+    off = float(np.hypot(*np.moveaxis(found.transform.displacement(), -1, 0)).mean())
+    if not args.json:
+        say(f"registered once: {calibration_text(found)}; the sources were off by {off:.1f} px")
+    told_of = {"method": args.align, "pairs": found.pairs, "spread": round(found.spread, 3), "off": round(off, 2)}
+    matrix = found.transform.matrix.tolist()
+    failed = [{"name": name, "reason": reason} for name, reason in found.failed]
+    return Aligner(args.align, calibration=found.transform), told_of | {"matrix": matrix, "failed": failed}
 
 
 def _check_output(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> None:
@@ -201,10 +250,12 @@ def _check_output(a: inference.Frames, b: inference.Frames, args: argparse.Names
 
 
 def _write(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> int:
-    inference.check_pair(a, b, args.shortest, args.calibration is not None)
+    inference.check_pair(a, b, args.shortest, _is_aligned(args))
     _check_output(a, b, args)
+    fuser = fuser_from(args, args.task)
+    align, registered = _align(a, b, args)
     report = inference.fuse_video(
-        fuser_from(args, args.task),
+        fuser,
         a,
         b,
         args.output,
@@ -212,10 +263,11 @@ def _write(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -
         quality=args.quality,
         audio=args.audio,
         shortest=args.shortest,
-        align=_align(args),
+        align=align,
     )
     if args.json:
         more = {"ranges": [one.value_range for one in (a, b)], "skipped": [float(one.skipped) for one in (a, b)]}
+        more |= {"registered": registered} if registered else {}
         values = {"ok": not report.problem, "task": args.task} | asdict(report)
         say(json.dumps(values | {"frames_per_second": report.rate_of_work} | more))
     else:
@@ -232,9 +284,10 @@ def _write(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -
 
 
 def _show(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> int:
-    inference.check_pair(a, b, shortest=True, aligned=args.calibration is not None)
+    inference.check_pair(a, b, shortest=True, aligned=_is_aligned(args))
     with closing(Window()) as window:
-        return _shown(inference.show_files(fuser_from(args, args.task), a, b, window, _align(args)), args)
+        fuser = fuser_from(args, args.task)
+        return _shown(inference.show_files(fuser, a, b, window, _align(a, b, args)[0]), args)
 
 
 def _cameras(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> int:
@@ -242,7 +295,7 @@ def _cameras(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> int:
     with ExitStack() as stack:
         window = stack.enter_context(closing(Window() if args.show else Unseen()))
         cameras = [stack.enter_context(closing(Camera(name))) for name in (args.camera_a, args.camera_b)]
-        fuser, align = fuser_from(args, args.task), _align(args)
+        fuser, align = fuser_from(args, args.task), _calibrated(args)
         if not args.show:
             say(f"recording to {printable(args.output)}; Ctrl-C ends it", sys.stderr)
         no_data = (args.no_data_a, args.no_data_b)
@@ -266,10 +319,10 @@ def _ended(problem: str) -> int:
 
 def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> int:
     """Say what would be fused; the sequences are opened, and the first frames read."""
-    inference.check_pair(a, b, args.shortest, args.calibration is not None)
+    inference.check_pair(a, b, args.shortest, _is_aligned(args))
     if args.output is not None:
         _check_output(a, b, args)
-    align, pairs = _align(args), inference.FramePairs(a, b)
+    align, pairs = _calibrated(args), inference.FramePairs(a, b)
     first = next(iter(pairs), None)
     if first is None:
         raise ImageError(pairs.damage or f"{a.path} and {b.path} have no frames in common")
@@ -277,7 +330,8 @@ def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace
     notices = [notice for image in images for notice in image.notices]
     if align is not None:
         images = align.align(images)
-    notices += misaligned_frames_notice([seen_misalignment(TASKS[args.task], images, align)], align)
+    if args.align == "none":
+        notices += misaligned_frames_notice([seen_misalignment(TASKS[args.task], images, align)], align)
     rows = [
         {
             "path": str(one.path),
@@ -310,6 +364,8 @@ def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace
     sound = f", with the sound of {giver.path}" if giver else ""
     say(f"task {args.task}, {TASKS[args.task].title}")
     say(f"result: {output or 'a window'}, {b.width}x{b.height}, times of source B{sound}; nothing was written")
+    if args.align != "none":
+        say(f"both would be registered once, {args.align}, by about {sequences.FRAMES} frames spread over both")
     say("only the first frames were read: damaged frames and frames of another size show when they are fused")
     for notice in notices:
         say(f"notice: {printable(notice)}", sys.stderr)

@@ -23,5 +23,7 @@ from .video import Frames as Frames
 from .video import check_output as check_output
 from .video import check_pair as check_pair
 from .video import fuse_video as fuse_video
+from .video import rate_hint as rate_hint
 from .video import sound_giver as sound_giver
+from .video import spread_pairs as spread_pairs
 from .volume import fuse_volumes as fuse_volumes

@@ -9,8 +9,11 @@ from adasffuse.registration.estimate import CROSS_MODAL, notable_misalignment
 from adasffuse.tasks import Task
 
 _SAVE = "adasffuse align A B --save FILE"
-_CALIBRATE = f"they are fused as they are; fixed cameras are aligned by --calibration FILE, which {_SAVE} writes"
-_RECALIBRATE = f"is the calibration that of these cameras as they are now? {_SAVE} makes a new one"
+_REGISTER = f"they are fused as they are; fixed cameras are aligned by --align affine, or --calibration FILE of {_SAVE}"
+_RECALIBRATE = (
+    f"were the cameras moved, since their calibration or while they recorded? look at the results; {_SAVE} makes a new "
+    "calibration"
+)
 
 
 def seen_misalignment(task: Task, images: Sequence[Image], align: Aligner | None) -> float | None:
@@ -44,7 +47,7 @@ def misaligned_frames_notice(off: Sequence[float | None], align: Aligner | None)
     found = [pixels for pixels in off if pixels is not None]
     if len(found) <= MISTAKEN * len(off):
         return []
-    cure = _CALIBRATE if align is None else _RECALIBRATE
+    cure = _REGISTER if align is None else _RECALIBRATE
     return [
         f"A and B seem not to lie on each other in {len(found)} of {len(off)} frames that were looked at, by about "
         f"{max(found):.0f} pixels; {cure}"

@@ -5,6 +5,7 @@ smoothed over time: in a static scene sensor noise reaches the result through th
 weights (`docs/video.md` has figures), and smoothed weights leave ghosts behind what moves.
 """
 
+import itertools
 import re
 import time
 from collections import Counter, deque
@@ -162,7 +163,7 @@ def check_pair(a: Frames, b: Frames, shortest: bool = False, aligned: bool = Fal
     if (a.height, a.width) != (b.height, b.width) and not aligned:
         raise ImageError(
             f"sizes differ: {a.path} is {a.width}x{a.height}, {b.path} is {b.width}x{b.height} pixels; two fixed "
-            "cameras are aligned by --calibration FILE, which adasffuse align A B --save FILE writes"
+            "cameras are aligned by --align affine, or by --calibration FILE of adasffuse align A B --save FILE"
         )
     if a.duration is None or b.duration is None or shortest:
         return
@@ -184,6 +185,14 @@ def rate_hint(a: Frames, b: Frames) -> str:
     return (
         f"; {folders[0].path} was taken to have {float(folders[0].rate):g} frames per second, --fps gives another rate"
     )
+
+
+def spread_pairs(pairs: FramePairs, count: int) -> Iterator[tuple[Frame, Frame]]:
+    """About `count` of the pairs, spread over both sequences; one of each second where no header says a duration."""
+    a, b = pairs.a, pairs.b
+    seconds = [one.duration for one in (a, b) if one.duration is not None]
+    step = max(1, int(min(seconds) * b.rate / count if seconds else b.rate))
+    return itertools.islice(pairs, step // 2, None, step)
 
 
 @checked
