@@ -829,6 +829,32 @@ def test_cameras_are_recorded_without_a_display_until_a_signal_ends_it(tmp_path,
     assert len(decoded(tmp_path / "out.mp4")) == 5
 
 
+@pytest.mark.parametrize("count, last", [(20, "16 of 16"), (4, "3 of 3")])
+def test_notices_of_cameras_are_told_once_after_some_seconds(tmp_path, clock, capsys, monkeypatch, count, last):
+    """A pair each 1.2 s, of which the second is the first one that is looked at; 16 are enough."""
+    visible = cv2.resize(photographs.coffee(), (161, 120), interpolation=cv2.INTER_AREA)
+    infrared = 255 - cv2.GaussianBlur(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
+    images = {"0": cv2.merge([np.roll(infrared, 6, axis=1)] * 3), "1": visible}
+
+    class Cameras(FakeCamera):
+        def latest(self) -> np.ndarray:
+            clock.now += 0.58
+            super().latest()
+            return images[self.name]
+
+    monkeypatch.setattr(command, "Camera", lambda name: Cameras(name, count))
+    monkeypatch.setattr(command, "fuser_from", lambda args, task: mean_fuser(task))
+    assert command.run(["--camera_a", "0", "--camera_b", "1", "-o", str(tmp_path / "out.mkv"), "--json"]) == 1
+    out, err = capsys.readouterr()
+    notices = json.loads(out)["notices"]
+    assert err.count("notice: ") == len(notices) == 2
+    off, even = notices
+    assert off.startswith(f"A and B seem not to lie on each other in {last} frames that were looked at, by about ")
+    assert "--calibration FILE" in off and "--align" not in off and off in err
+    assert even == "H.264 needs even sides: the last row or column is written twice, 162x120 pixels"
+    assert err.index(off) < err.index("camera 0 gives no more frames")
+
+
 def test_a_second_signal_interrupts_a_recording(tmp_path, clock, monkeypatch):
     monkeypatch.setattr(FakeCamera, "signals", {95: signal.SIGINT})
     monkeypatch.setattr(live.Unseen, "closed", lambda self: self._ended and signal.raise_signal(signal.SIGINT))

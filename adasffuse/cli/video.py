@@ -5,6 +5,7 @@ from __future__ import annotations  # names of `inference` load PyTorch where th
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
@@ -278,8 +279,7 @@ def _write(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -
             if isinstance(one, FrameFolder) and one.value_range is not None:
                 low, high = one.value_range
                 say(f"  source {source}: the values {low:g} to {high:g} become black to white, in all frames")
-    for notice in report.notices:
-        say(f"notice: {printable(notice)}", sys.stderr)
+    _say_notices(report.notices)
     return _ended(report.problem)
 
 
@@ -287,7 +287,8 @@ def _show(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) ->
     inference.check_pair(a, b, shortest=True, aligned=_is_aligned(args))
     with closing(Window()) as window:
         fuser = fuser_from(args, args.task)
-        return _shown(inference.show_files(fuser, a, b, window, _align(a, b, args)[0]), args)
+        align, _ = _align(a, b, args)
+        return _shown(inference.show_files(fuser, a, b, window, align, _say_notices), args)
 
 
 def _cameras(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> int:
@@ -300,9 +301,14 @@ def _cameras(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> int:
             say(f"recording to {printable(args.output)}; Ctrl-C ends it", sys.stderr)
         no_data = (args.no_data_a, args.no_data_b)
         report = inference.show_cameras(
-            fuser, *cameras, window, args.output, args.quality, align, args.seconds, windows, no_data
+            fuser, *cameras, window, args.output, args.quality, align, args.seconds, windows, no_data, _say_notices
         )
         return _shown(report, args)
+
+
+def _say_notices(notices: Sequence[str]) -> None:
+    for notice in notices:
+        say(f"notice: {printable(notice)}", sys.stderr)
 
 
 def _shown(report: inference.LiveReport, args: argparse.Namespace) -> int:
@@ -367,6 +373,5 @@ def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace
     if args.align != "none":
         say(f"both would be registered once, {args.align}, by about {sequences.FRAMES} frames spread over both")
     say("only the first frames were read: damaged frames and frames of another size show when they are fused")
-    for notice in notices:
-        say(f"notice: {printable(notice)}", sys.stderr)
+    _say_notices(notices)
     return 0

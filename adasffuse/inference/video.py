@@ -6,10 +6,9 @@ weights (`docs/video.md` has figures), and smoothed weights leave ghosts behind 
 """
 
 import itertools
-import re
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +21,6 @@ from tqdm import tqdm
 from adasffuse.arguments import checked
 from adasffuse.choices import AUDIO
 from adasffuse.files import PARTIAL, printable, remove_abandoned
-from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import (
     OTHER_VIDEO_SUFFIXES,
     Frame,
@@ -32,12 +30,12 @@ from adasffuse.images.frames import (
     is_video_name,
 )
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.notices import LOOKED_AT, black_hot_notice, swapped_notice
+from adasffuse.images.notices import LOOKED_AT
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.video_writing import DEFAULT_QUALITY, WORST_QUALITY, Sound, write_video
 from adasffuse.images.write import result_depth, suffix_of, write_image
+from adasffuse.inference.frame_notices import FrameNotices, every
 from adasffuse.inference.fuser import Fuser, Prepared
-from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
 from adasffuse.inference.results import try_to_write
 from adasffuse.registration.aligner import Aligner
 
@@ -238,7 +236,8 @@ def fuse_video(
     check_output(a, b, output, depth)
     giver = sound_giver(a, b, audio) if is_video_name(output) else None
     pairs, total = FramePairs(a, b), _expected(a, b)
-    notices = _Notices(total)
+    step = _LOOKED_AT_EACH if total is None else max(1, -(-total // LOOKED_AT))
+    notices = FrameNotices(fuser, align, every(step))
     where = f"{fuser.precision} on {fuser.device}"
     report = VideoReport(str(output), where, b.width, b.height, float(b.rate), str(giver.path) if giver else "")
     end, written = Fraction(0), set()
@@ -269,7 +268,7 @@ def fuse_video(
     report.seconds = time.perf_counter() - started
     report.repeated, report.unused, report.apart = pairs.repeated, pairs.unused, pairs.apart
     report.problem = pairs.damage or ("" if shortest else pairs.shorter)
-    report.notices = notices.texts(report.frames, fuser, output, a, b, align)
+    report.notices = notices.texts(str(a.path), (b.height, b.width) if is_video_name(output) else None)
     if len(written) > 1:
         report.notices.append(
             f"{output}: holds frames of depth {' and '.join(sorted(written))}; --depth makes them equal"
@@ -332,7 +331,7 @@ def check_grid(align: Aligner | None) -> None:
 
 
 def prepare_frames(
-    fuser: Fuser, first: Image, second: Image, align: Aligner | None = None, notices: "_Notices | None" = None
+    fuser: Fuser, first: Image, second: Image, align: Aligner | None = None, notices: FrameNotices | None = None
 ) -> Prepared:
     """Two frames as the network takes them, brought to one grid where `align` is given."""
     if align is not None:
@@ -340,45 +339,7 @@ def prepare_frames(
     prepared = fuser.prepare(first, second)
     if notices is not None:
         notices.add(prepared.notices, first, second)
-        notices.look(fuser, first, second, align)
     return prepared
-
-
-class _Notices:
-    """What a user should know of the frames; what holds for many is said once, with their number."""
-
-    def __init__(self, expected: int | None) -> None:
-        self._texts: dict[str, str] = {}
-        self._counts: Counter[str] = Counter()
-        self._colored = [0, 0]
-        self._frames, self._black_hot = 0, []  # whether hot things seem to be dark, of frames that were looked at
-        self._off: list[float | None] = []  # of the same frames, see `seen_misalignment`
-        self._step = _LOOKED_AT_EACH if expected is None else max(1, -(-expected // LOOKED_AT))
-
-    def add(self, texts: Sequence[str], *images: Image) -> None:
-        for text in texts:
-            kind = re.sub(r"\d[\d.]*", "#", text)  # numbers differ from frame to frame
-            self._texts.setdefault(kind, text)
-            self._counts[kind] += 1
-        for k, image in enumerate(images):
-            self._colored[k] += is_colorful(image.pixels)
-
-    def look(self, fuser: Fuser, first: Image, second: Image, align: Aligner | None) -> None:
-        """Of some frames, whether hot things seem to be dark, and whether both lie on each other."""
-        if self._frames % self._step == 0 and len(self._black_hot) < LOOKED_AT:
-            self._black_hot.append(fuser.looks_black_hot([first, second]))
-            self._off.append(seen_misalignment(fuser.task, [first, second], align))
-        self._frames += 1
-
-    def texts(self, frames: int, fuser: Fuser, output: Path, a: Frames, b: Frames, align: Aligner | None) -> list[str]:
-        said = [f"{text} ({self._counts[kind]} of {frames} frames)" for kind, text in self._texts.items()]
-        said += black_hot_notice([(Path(a.path), seems_so) for seems_so in self._black_hot], frames=True)
-        said += misaligned_frames_notice(self._off, align)
-        said += swapped_notice(fuser.task, self._colored, frames, kind="frames of")
-        if is_video_name(output) and (b.width % 2 or b.height % 2):
-            size = f"{b.width + b.width % 2}x{b.height + b.height % 2}"
-            said.append(f"H.264 needs even sides: the last row or column is written twice, {size} pixels")
-        return said
 
 
 class Stages:
