@@ -445,6 +445,32 @@ def test_sound_alone_is_no_video(tmp_path):
         VideoFile(tmp_path / "s.mkv")
 
 
+def test_the_cover_of_a_song_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "s.mp3"), "w") as container:
+        sound = container.add_stream("libmp3lame", rate=8000, layout="mono")
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.height, cover.width, cover.pix_fmt = HEIGHT, WIDTH, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(texture(HEIGHT, WIDTH, 0), "gray")))
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1152), np.float32), "fltp", "mono")
+        frame.sample_rate = 8000
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+    with pytest.raises(ImageError, match=r"s\.mp3: holds no video, only audio"):
+        VideoFile(tmp_path / "s.mp3")
+
+
+def test_a_stream_cut_at_its_beginning_is_told_what_to_do(tmp_path, pair):
+    with av.open(str(pair[1])) as source, av.open(str(tmp_path / "cut.ts"), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None and not packet.is_keyframe:
+                packet.stream = stream
+                container.mux(packet)
+    with pytest.raises(ImageError, match=r"frame 1 cannot be decoded .*ffmpeg -i cut\.ts -c copy"):
+        VideoFile(tmp_path / "cut.ts")
+
+
 @pytest.mark.parametrize(
     "name, said", [("none.mkv", "is no video file that can be read"), ("none.mp4", "holds no video")]
 )

@@ -99,7 +99,7 @@ class VideoFile:
         if not self.path.is_file():
             raise ImageError(f"no video file or folder of frames {path}")
         with self._opened() as container:
-            stream = container.streams.video[0]
+            stream = _video_streams(container)[0]
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_RATE)
             self.time_base = Fraction(stream.time_base)
             self.duration = _duration(container, stream)
@@ -199,21 +199,24 @@ class VideoFile:
         with container:
             if re.search(r"_pipe$|^image2|^tty$|^concat$", container.format.name):
                 raise ImageError(f"{self.path}: is no video; give a video file or a folder of frames")
-            if not container.streams.video:
+            if not _video_streams(container):
                 raise ImageError(f"{self.path}: holds no video{_kinds(container)}")
-            container.streams.video[0].thread_type = "AUTO"
+            _video_streams(container)[0].thread_type = "AUTO"
             yield container
 
     def _decoded(self, container: Any) -> Iterator[Any]:
         av, number = load_av(), 0
         try:
-            for decoded in container.decode(video=0):
+            for decoded in container.decode(_video_streams(container)[0]):
                 number += 1
                 yield decoded
         except av.error.FFmpegError as error:
-            raise FrameError(
-                f"{self.path}: frame {number + 1} cannot be decoded ({error.strerror}); the file is damaged"
-            ) from error
+            cure = "the file is damaged"
+            if number == 0:
+                cure = (
+                    f"of a stream that was cut, ffmpeg -i {self.path.name} -c copy NEW.mkv writes what can be decoded"
+                )
+            raise FrameError(f"{self.path}: frame {number + 1} cannot be decoded ({error.strerror}); {cure}") from error
 
     def _image(self, decoded: Any) -> Image:
         """A decoded frame as image."""
@@ -479,7 +482,13 @@ def _duration(container: Any, stream: Any) -> float | None:
     return None
 
 
+def _video_streams(container: Any) -> list[Any]:
+    """The video streams of a file, without the cover image that files of music hold."""
+    cover = load_av().stream.Disposition.attached_pic
+    return [stream for stream in container.streams.video if not stream.disposition & cover]
+
+
 def _kinds(container: Any) -> str:
     """What a file holds instead of video, for an error."""
-    kinds = sorted({stream.type for stream in container.streams})
+    kinds = sorted({stream.type for stream in container.streams} - {"video"})
     return f", only {', '.join(kinds)}" if kinds else " and no sound"
