@@ -51,6 +51,7 @@ DESCRIPTION = """Fuse two sequences of frames: video files, folders of images, o
   adasffuse video infrared.mp4 visible.mp4 -o fused.mp4
   adasffuse video infrared/ visible/ -o fused.mp4 --fps 30 --range_a folder
   adasffuse video infrared.mkv visible.mkv -o fused/          PNG frames
+  adasffuse video infrared.mp4 visible.mp4 -o fused.mp4 --align affine     register two fixed cameras once
   adasffuse video infrared.mp4 visible.mp4 --show             live preview, q ends it
   adasffuse video --camera_a 0 --camera_b 1 --show
   adasffuse video --camera_a 0 --camera_b 1 -o fused.mp4      record; Ctrl-C ends it

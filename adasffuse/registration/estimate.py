@@ -197,7 +197,8 @@ class _Pair:
             luma = _at_own_range(values(image.pixels), image)
             if not _has_content(luma, image.valid):
                 low, high = image.window
-                cure = "" if image.depth == "8" else f" at its range {low:g} to {high:g}; are its values others?"
+                cure = f" at its range {low:g} to {high:g}; if its values are others, give theirs: --range_a, --range_b"
+                cure = "" if image.depth == "8" else cure
                 raise AlignmentError(f"cannot register: {name} is flat and shows nothing to register by{cure}")
             arrays += [_resized(luma, size), _resized(valid, size)]
         moving_luma, moving_valid, target_luma, target_valid = arrays
