@@ -397,23 +397,25 @@ def test_more_to_skip_than_there_is(tmp_path, pair, capsys):
     assert json.loads(capsys.readouterr().out)["skipped"] == [0.2, 0.2]
 
 
-def test_damage_in_what_is_skipped_is_none(tmp_path, pair):
-    class Corrupt:
-        is_corrupt = True
+def test_damage_in_what_is_skipped_counts_until_a_key_frame_follows(tmp_path, pair):
+    class Decoded:
+        def __init__(self, frame, number: int) -> None:
+            self._frame, self.is_corrupt, self.key_frame = frame, number < 4, number in (1, 8)
 
-        def __init__(self, frame):
-            self._frame = frame
-
-        def __getattr__(self, name):
+        def __getattr__(self, name: str):
             return getattr(self._frame, name)
 
     class Damaged(VideoFile):
         def _decoded(self, container):
-            for number, frame in enumerate(super()._decoded(container)):
-                yield Corrupt(frame) if number < 3 else frame
+            return (Decoded(frame, number) for number, frame in enumerate(super()._decoded(container), 1))
 
-    with pytest.raises(FrameError, match="frame 1 is damaged"):
-        Damaged(pair[1])
+    for start, said in (
+        (0.0, "frame 1 is damaged$"),
+        (0.08, "frame 3 is damaged$"),
+        (0.24, "frame 3 is damaged, and frame 7 depends on it"),
+    ):
+        with pytest.raises(FrameError, match=said):
+            Damaged(pair[1], start_at=start)
     assert [frame.name for frame in Damaged(pair[1], start_at=0.28)] == ["000008", "000009", "000010"]
 
 

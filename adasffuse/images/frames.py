@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,6 +54,15 @@ class StartError(ImageError):
 
 class FrameError(ImageError):
     """A sequence that ends early: a damaged frame, or fewer frames than its header says."""
+
+
+class _Timed(NamedTuple):
+    """A decoded frame of a video file."""
+
+    number: int  # from 1
+    pts: int  # units of `VideoFile.time_base`
+    decoded: Any
+    damaged: int  # number of the damaged frame that it is or depends on, the last key frame being older; 0 for none
 
 
 class VideoFile:
@@ -112,8 +121,8 @@ class VideoFile:
             begin = next(timed, None)
             if begin is None:
                 raise ImageError(f"{path}: holds no frame that can be decoded")
-            _, used, first = next(self._wanted(itertools.chain([begin], timed)))
-        self.start = begin[1] * self.time_base
+            _, used, first, _ = next(self._wanted(itertools.chain([begin], timed)))
+        self.start = begin.pts * self.time_base
         self.skipped = used * self.time_base - self.start
         if self.duration is not None:
             self.duration -= float(self.skipped)
@@ -130,7 +139,7 @@ class VideoFile:
         """
         number, end, skipped = 0, Fraction(0), int(self.skipped / self.time_base)
         with self._opened() as container:
-            for number, pts, decoded in self._wanted(self._timed(container)):
+            for number, pts, decoded, _ in self._wanted(self._timed(container)):
                 seconds = pts * self.time_base - self.start - self.skipped
                 image = self._image(decoded)
                 if image.pixels.shape[:2] != (self.height, self.width):
@@ -148,29 +157,34 @@ class VideoFile:
                 f"{self.duration + before:.2f} s that its header promises; it is damaged or was cut off"
             )
 
-    def _timed(self, container: Any) -> Iterator[tuple[int, int, Any]]:
-        """All frames: number from 1, time in units of `time_base`, and the decoded frame."""
-        first = last = None
+    def _timed(self, container: Any) -> Iterator[_Timed]:
+        """All frames, damaged ones too."""
+        first, last, damaged = None, None, 0
         for number, decoded in enumerate(self._decoded(container)):
             pts = decoded.pts
             if pts is None:
                 pts = round(((first or 0) * self.time_base + number / self.rate) / self.time_base)
             first = pts if first is None else first
             last = pts if last is None else max(pts, last + 1)  # broken files repeat times, encoders refuse to
-            yield number + 1, last, decoded
-
-    def _wanted(self, timed: Iterator[tuple[int, int, Any]]) -> Iterator[tuple[int, int, Any]]:
-        """The frames of `_timed` from the one nearest to `start_at` on, which have to be whole."""
-        for number, pts, decoded in self._from_start(timed) if self._start_at else timed:
             if decoded.is_corrupt:
-                raise FrameError(f"{self.path}: frame {number} is damaged")
-            yield number, pts, decoded
+                damaged = number + 1
+            elif decoded.key_frame:
+                damaged = 0
+            yield _Timed(number + 1, last, decoded, damaged)
 
-    def _from_start(self, timed: Iterator[tuple[int, int, Any]]) -> Iterator[tuple[int, int, Any]]:
+    def _wanted(self, timed: Iterator[_Timed]) -> Iterator[_Timed]:
+        """The frames of `_timed` from the one nearest to `start_at` on, which have to be whole."""
+        for frame in self._from_start(timed) if self._start_at else timed:
+            if frame.damaged:
+                needs = "" if frame.number == frame.damaged else f", and frame {frame.number} depends on it"
+                raise FrameError(f"{self.path}: frame {frame.damaged} is damaged{needs}")
+            yield frame
+
+    def _from_start(self, timed: Iterator[_Timed]) -> Iterator[_Timed]:
         begin, before = None, None
         for frame in timed:
-            begin = frame[1] if begin is None else begin
-            late = (frame[1] - begin) * self.time_base - self._start_at
+            begin = frame.pts if begin is None else begin
+            late = (frame.pts - begin) * self.time_base - self._start_at
             if late >= 0:
                 if before is not None and before[0] < late:
                     yield before[1]
@@ -179,8 +193,9 @@ class VideoFile:
                 return
             before = -late, frame
         early, last = before
-        if self._shown(last[2]) <= early:
-            raise _beyond(self.path, float(self._start_at - early + self._shown(last[2])), self._start_at)
+        shown = self._shown(last.decoded)
+        if shown <= early:
+            raise _beyond(self.path, float(self._start_at - early + shown), self._start_at)
         yield last
 
     def _shown(self, decoded: Any) -> Fraction:
