@@ -129,7 +129,7 @@ def _moving(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _differ(dark: np.ndarray, bright: np.ndarray, still: np.ndarray | None = None) -> np.ndarray:
-    """`moved` by luminance, or by a channel that is clipped in neither."""
+    """`moved` by luminance, or by a channel where the darker one is not clipped in it."""
     found = moved(luma_of(dark), luma_of(bright), still)
     if dark.ndim == bright.ndim == 3:
         for k in range(3):
