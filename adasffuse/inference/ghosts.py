@@ -105,7 +105,7 @@ class GhostRemover:
         curves = [_curve(before[still], after[still]) for before, after in pairs]
         inner, outer = (_soft(one, image.pixels.shape[:2]) for one in (moving, around))
         result = np.empty(image.pixels.shape, np.float32)
-        for rows in row_bands(image.pixels):
+        for rows in row_bands(image.pixels.shape):
             shown, own = expanded(self._reference.pixels[rows]), expanded(image.pixels[rows])
             weight = _weight(inner[rows], outer[rows], shown)
             if self._reference.valid is not None:

@@ -277,7 +277,7 @@ class _Stack:
     def _moved(self, number: int, image: Image) -> Image:
         if self._transforms[number] is None:
             return image
-        return warp_image(replace(image, pixels=expanded(image.pixels)), self._transforms[number])
+        return warp_image(image, self._transforms[number])
 
     def _completed(self) -> Image:
         """The middle image; where it holds no data, what the images nearest to it show."""
@@ -372,12 +372,12 @@ class _Chroma:
 
     def add(self, pixels: np.ndarray) -> None:
         """Take an image into account, levels or float32 in [0, 1]."""
-        bands = list(row_bands(pixels))
+        bands = list(row_bands(pixels.shape))
         self._means = self._means or [ChromaMean() for _ in bands]
         for mean, rows in zip(self._means, bands):
             mean.add(expanded(pixels[rows]))
 
     def added_to(self, luma: np.ndarray, depth: str) -> np.ndarray:
         """The image of a depth that has that luminance, (H, W) in [0, 1], and the mean chroma."""
-        bands = zip(self._means, row_bands(luma))
+        bands = zip(self._means, row_bands(luma.shape))
         return joined_rows([quantise(with_chroma(luma[rows], mean.result(), depth), depth) for mean, rows in bands])

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 
 from adasffuse.arguments import checked
-from adasffuse.images.color import luminance
 from adasffuse.images.image import Image
 from adasffuse.images.levels import luma_of
 from adasffuse.registration.features import edge_features
@@ -178,7 +177,7 @@ class _Pair:
     target_size: tuple[int, int]
 
     @staticmethod
-    def of(moving: Image, target: Image, values: Callable[[np.ndarray], np.ndarray] = luminance) -> "_Pair":
+    def of(moving: Image, target: Image, values: Callable[[np.ndarray], np.ndarray] = luma_of) -> "_Pair":
         arrays = []
         for name, image in (("the moving image", moving), ("the target", target)):
             height, width = image.pixels.shape[:2]
@@ -278,8 +277,7 @@ class _Pair:
                 [self.target_size[1] / self.target.shape[1], self.target_size[0] / self.target.shape[0]]
             )
         transform = Transform(method, whole / whole[2, 2], self.target_size, self.moving_size, field)
-        displacement = transform.displacement()
-        shift = float(np.hypot(displacement[..., 0], displacement[..., 1]).mean())
+        shift = transform.mean_shift()
         if self.moving_size == self.target_size and shift > _LARGEST_SHIFT * self.target_size[1]:
             raise AlignmentError(
                 f"the estimated alignment is not plausible: it moves the image by {shift:.0f} pixels on average"
