@@ -323,6 +323,8 @@ def _others(
     index: int, lumas: Sequence[np.ndarray], shares: Sequence[np.ndarray | None]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean of the others weighted by their shares, source `index`'s share beside it, and where the mean is known."""
+    if len(lumas) == 2 and shares[1 - index] is None:
+        return lumas[1 - index], shares[index], np.ones(lumas[index].shape, bool)
     mean, share = np.empty_like(lumas[index]), np.zeros_like(lumas[index])
     known = np.empty(mean.shape, bool)
     for rows in row_bands(mean.shape):

@@ -234,9 +234,9 @@ class Fuser:
         remarks = [(k, _NO_CONTENT) for k, amount in enumerate(contents) if amount == 0 and holding[k]]
         if min(contents) < 1:  # values of one are mixed into the other
             stored = [expanded(one) for one in stored]
+        gaps = find_gaps(stored, valids)
         pixels, known = complete(stored, valids, contents)
         depths = tuple(image.depth for image in images)
-        gaps = find_gaps(stored, valids)
         for k, gap in enumerate(gaps):
             if gap is not None and contents[k] > 0 and np.mean(gap.share, where=valids[k]) < _LITTLE:
                 remarks.append((k, _SCATTERED))
