@@ -64,6 +64,19 @@ def test_warping_by_whole_pixels_is_a_shift():
     assert not warped.valid[:3].any() and not warped.valid[:, -5:].any() and warped.valid[3:, :-5].all()
 
 
+def test_rows_of_a_transform_with_a_field():
+    """The field is interpolated between its rows and columns, as an image that is enlarged."""
+    field = np.random.default_rng(0).normal(0, 3, (11, 13, 2)).astype(np.float32)
+    transform = Transform("deformable", affine(2, 1.1, (4, -2)), (90, 110), (80, 120), field)
+    large = cv2.resize(field, (110, 90), interpolation=cv2.INTER_LINEAR)
+    grid = np.stack(np.meshgrid(np.arange(110.0), np.arange(90.0)), axis=-1) + large
+    places = transform.positions()
+    np.testing.assert_allclose(places, cv2.perspectiveTransform(grid, transform.matrix), atol=1e-4)
+    assert np.array_equal(np.concatenate([transform.positions(slice(k, k + 7)) for k in range(0, 90, 7)]), places)
+    moved_by = transform.displacement()
+    assert transform.mean_shift() == pytest.approx(np.hypot(moved_by[..., 0], moved_by[..., 1]).mean(), rel=1e-5)
+
+
 def test_a_transform_and_its_inverse():
     transform = Transform("affine", affine(3, 1.02, (4, -2)), SIZE, SIZE)
     both = transform.inverse().matrix @ transform.matrix

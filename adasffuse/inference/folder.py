@@ -189,7 +189,7 @@ class Reading:
     camera_grid: str | None = None  # each file is a pair by itself; whose pixels both get
 
     def read(self, scene: Scene) -> list[Image]:
-        """The images of a scene, registered where that is wanted, else large ones as levels.
+        """The images of a scene, registered where that is wanted, large ones as levels.
 
         Raises:
             ImageError: as `read_scene`, or AlignmentError.
@@ -198,7 +198,7 @@ class Reading:
         if self.camera_grid is not None:
             images = read_camera_pair(scene.paths[0], self.ranges, self.no_data, self.camera_grid, placed)
             return images if placed else self.align.align(images)
-        images = read_scene(scene, self.ranges, self.no_data, self.thermal, placed, levels=placed)
+        images = read_scene(scene, self.ranges, self.no_data, self.thermal, placed, levels=True)
         return images if placed else self.align.align(images)
 
 

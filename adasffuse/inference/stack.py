@@ -40,7 +40,7 @@ class StackOptions:
     no_data: float | None = None
     align: str = "none"  # or a method of `adasffuse.registration.stacks`
     depth: str = "auto"
-    ghosts: str = "keep"  # or 'remove': what moves between exposures is shown as in the one of middle brightness
+    ghosts: str = "keep"  # or 'remove': what moves between exposures is shown as in the one that is clipped least
 
 
 @dataclass
@@ -75,7 +75,7 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
         raise ValueError(f"stacks are exposures (mef) or focus settings (mff), not {fuser.task.title}")
     stack = _Stack(paths, options, fuser.task.id == "mef")
     autocast = torch.autocast(fuser.device.type, torch.bfloat16, enabled=fuser.precision == "bfloat16")
-    chroma, watch = _Chroma(), Watch()
+    chroma = _Chroma()
 
     def tensor(image: Image) -> torch.Tensor:
         return torch.from_numpy(luma_of(image.pixels))[None, None].to(fuser.device)
@@ -85,7 +85,6 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
         if not used:
             streamed = _streamed(fuser, stack.size)
         used.append(number)
-        watch.see(image)
         image = stack.completed(image)
         chroma.add(image.pixels)
         release_freed_memory()  # of reading: the network asks for blocks of other sizes
@@ -102,10 +101,7 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
     if stack.known is not None:
         luma = np.where(stack.known, luma, 0)
     depth = result_depth(options.depth, stack.depths)
-    notices = stack.all_notices()
-    if fuser.task.id == "mef" and options.ghosts == "keep":
-        notices += watch.notices()
-    return FusedStack(chroma.added_to(luma, depth), depth, len(used), notices, stack.shifts)
+    return FusedStack(chroma.added_to(luma, depth), depth, len(used), stack.all_notices(), stack.shifts)
 
 
 def _streamed(fuser: Fuser, size: tuple[int, int]) -> StreamedFusion:
@@ -125,8 +121,8 @@ def plan_stack(paths: Sequence[str | Path], options: StackOptions, exposures: bo
         ImageError: as `fuse_stack`.
     """
     stack = _Stack([Path(path) for path in paths], options, exposures)
-    for _ in stack.first_reads():
-        pass
+    for _, image in stack.first_reads():
+        stack.completed(image)
     return result_depth(options.depth, stack.depths), stack.all_notices()
 
 
@@ -163,6 +159,7 @@ class _Stack:
         self._transforms: list[Transform | None] = [None] * len(paths)
         self._sized: tuple[Path, tuple[int, int]] | None = None  # the image that was read first, its height and width
         self._filling: Image | None = None  # `_completed`, once an image holds no data somewhere
+        self._watch = Watch() if exposures and options.ghosts == "keep" else None
         self._ghosts: GhostRemover | None = None
         self._moving = 0.0  # largest share of an image that moves
         self._clearest: int | None = None
@@ -189,7 +186,10 @@ class _Stack:
                 continue
             luma = luma_of(image.pixels)
             self._thumbnails[number] = thumbnail(luma), float(luma.mean())
-            yield number, self._moved(number, image)
+            image = self._moved(number, image)
+            if self._watch is not None:
+                self._watch.see(image)
+            yield number, image
         self._check_images()
 
     def _first_read(self, number: int) -> Image:
@@ -277,7 +277,7 @@ class _Stack:
     def _moved(self, number: int, image: Image) -> Image:
         if self._transforms[number] is None:
             return image
-        return warp_image(replace(image, pixels=expanded(image.pixels)), self._transforms[number])
+        return warp_image(image, self._transforms[number])
 
     def _completed(self) -> Image:
         """The middle image; where it holds no data, what the images nearest to it show."""
@@ -350,6 +350,8 @@ class _Stack:
     def all_notices(self) -> list[str]:
         """Notices of reading, each once, and what is worth knowing of the stack."""
         said = notices_of_files(self._of_files) + self.notices
+        if self._watch is not None:
+            said += self._watch.notices()
         if self._moving:
             name = self._paths[self._clearest].name
             said.append(f"{self._name}: what moves, {self._moving:.1%} of an image at most, is shown as in {name}")
@@ -370,12 +372,12 @@ class _Chroma:
 
     def add(self, pixels: np.ndarray) -> None:
         """Take an image into account, levels or float32 in [0, 1]."""
-        bands = list(row_bands(pixels))
+        bands = list(row_bands(pixels.shape))
         self._means = self._means or [ChromaMean() for _ in bands]
         for mean, rows in zip(self._means, bands):
             mean.add(expanded(pixels[rows]))
 
     def added_to(self, luma: np.ndarray, depth: str) -> np.ndarray:
         """The image of a depth that has that luminance, (H, W) in [0, 1], and the mean chroma."""
-        bands = zip(self._means, row_bands(luma))
+        bands = zip(self._means, row_bands(luma.shape))
         return joined_rows([quantise(with_chroma(luma[rows], mean.result(), depth), depth) for mean, rows in bands])

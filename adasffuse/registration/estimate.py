@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 
 from adasffuse.arguments import checked
-from adasffuse.images.color import luminance
 from adasffuse.images.image import Image
 from adasffuse.images.levels import luma_of
 from adasffuse.images.ranges import steady_extremes
@@ -42,6 +41,7 @@ _SMALLEST_SIDE = 48  # pixels
 _FLAT = 2 / 255  # images whose values span less have no content
 _LITTLE = 1 / 4  # a deep image whose values span less of its range is registered at the range of its own values
 _LEAST = 16 / 65535  # unless they span less than this: rounding noise
+_MEASURED_SIDE = 2048  # pixels of the longer side at most that this is measured at
 # Registration by edges
 _LEVELS = (_Level(4, 8, 8, 1.0), _Level(4, 8, 8, 1.0), _Level(2, 5, 16, 1.0), _Level(1, 3, 24, 0.7))
 _FIELD_LEVELS = (
@@ -181,7 +181,7 @@ class _Pair:
     target_size: tuple[int, int]
 
     @staticmethod
-    def of(moving: Image, target: Image, values: Callable[[np.ndarray], np.ndarray] = luminance) -> "_Pair":
+    def of(moving: Image, target: Image, values: Callable[[np.ndarray], np.ndarray] = luma_of) -> "_Pair":
         arrays = []
         for name, image in (("the moving image", moving), ("the target", target)):
             height, width = image.pixels.shape[:2]
@@ -284,8 +284,7 @@ class _Pair:
                 [self.target_size[1] / self.target.shape[1], self.target_size[0] / self.target.shape[0]]
             )
         transform = Transform(method, whole / whole[2, 2], self.target_size, self.moving_size, field)
-        displacement = transform.displacement()
-        shift = float(np.hypot(displacement[..., 0], displacement[..., 1]).mean())
+        shift = transform.mean_shift()
         if self.moving_size == self.target_size and shift > _LARGEST_SHIFT * self.target_size[1]:
             raise AlignmentError(
                 f"the estimated alignment is not plausible: it moves the image by {shift:.0f} pixels on average"
@@ -440,10 +439,14 @@ def _at_own_range(luma: np.ndarray, image: Image) -> np.ndarray:
     """
     if image.depth == "8":
         return luma
-    low, high = steady_extremes(luma, image.valid) or (0.0, 1.0)
+    step = -(-max(luma.shape) // _MEASURED_SIDE)
+    some = np.s_[::step, ::step]
+    low, high = steady_extremes(luma[some], None if image.valid is None else image.valid[some]) or (0.0, 1.0)
     if not _LEAST <= high - low < _LITTLE:
         return luma
-    return ((luma - np.float32(low)) / np.float32(high - low)).clip(0, 1)
+    spread = luma - np.float32(low)
+    spread /= np.float32(high - low)
+    return spread.clip(0, 1, out=spread)
 
 
 def _has_content(luma: np.ndarray, valid: np.ndarray | None) -> bool:
