@@ -15,9 +15,9 @@ from .live import show_files as show_files
 from .ranks import Ranks as Ranks
 from .ranks import join_ranks as join_ranks
 from .stack import FusedStack as FusedStack
-from .stack import StackOptions as StackOptions
 from .stack import fuse_stack as fuse_stack
 from .stack import plan_stack as plan_stack
+from .stack_images import StackOptions as StackOptions
 from .video import FramePairs as FramePairs
 from .video import Frames as Frames
 from .video import check_output as check_output
