@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Collection, Sequence
@@ -67,6 +68,50 @@ def add_source_options(parser: argparse.ArgumentParser, group: argparse._Argumen
             metavar="VALUE",
             help=f"value of {source} that means 'no data', besides NaN and the file's own",
         )
+
+
+def add_results_range_option(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add what is black and white in results of other programs; see `results_ranges`."""
+    target.add_argument(
+        "--range_fused",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("[NAME] LOW", "HIGH"),
+        help="values of black and white in results deeper than 8 bits, of all or of one method, once for each: 0 1, or "
+        "ours 0 255. Floating-point results need it, but for those of fuse; so do 16 bits whose white is not 65535",
+    )
+
+
+def results_ranges(given: Sequence[Sequence[str]], names: Collection[str]) -> dict[str, tuple[float, float]]:
+    """Method name to the values of black and white in its results, as `--range_fused` says.
+
+    Args:
+        given: the words of each time that the option is given.
+        names: of all methods that have files.
+    Raises:
+        ValueError: something else than [NAME] LOW HIGH, another name, or two ranges for one method.
+    """
+    found: dict[str | None, tuple[float, float]] = {}
+    for words in given:
+        shown = f"--range_fused {' '.join(words)}"
+        name = words[0] if len(words) == 3 else None
+        try:
+            low, high = map(float, words[-2:])
+        except ValueError:
+            low = high = math.nan
+        if len(words) not in (2, 3) or not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(
+                f"{shown}: expected [NAME] LOW HIGH, the values of black and white in the results, LOW < HIGH; it is "
+                "what their program writes for them: measured values ('folder', percentages) would stretch the results"
+            )
+        if not names or name not in (None, *names):
+            raise ValueError(f"{shown}: no results are called so; there are {', '.join(names) or 'none'}")
+        if name in found:
+            raise ValueError(f"{shown}: the range of {name or 'all results'} is given twice")
+        found[name] = (low, high)
+    common = found.pop(None, None)
+    return dict.fromkeys(names, common) | found if common else found
 
 
 def add_metadata_option(results: argparse._ArgumentGroup, giver: str) -> None:
@@ -232,6 +277,13 @@ def add_truth_options(target: argparse.ArgumentParser | argparse._ArgumentGroup)
     """Add what is known about the scenes besides their sources: true images, and boxes around targets."""
     target.add_argument("--reference", type=Path, metavar="DIR", help="true images; adds PSNR_GT and SSIM_GT")
     target.add_argument(
+        "--range_reference",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="values of black and white in true images deeper than 8 bits",
+    )
+    target.add_argument(
         "--boxes", type=Path, metavar="DIR", help="Pascal VOC files NAME.xml; adds Retention, of targets in source A"
     )
     target.add_argument(
@@ -244,11 +296,17 @@ def add_truth_options(target: argparse.ArgumentParser | argparse._ArgumentGroup)
 
 
 def check_truth_options(args: argparse.Namespace) -> None:
-    """Raise ValueError, before any work, where a folder of `add_truth_options` is missing or --classes has no boxes."""
+    """Raise ValueError, before any work, where options of `add_truth_options` lack a folder or what belongs to it."""
     for option, holds in (("reference", "true images"), ("boxes", FOLDER_OF_BOXES)):
         folder = getattr(args, option)
         if folder is not None and not (folder.is_dir() or (option == "reference" and folder.is_file())):
             raise ValueError(f"no folder {folder}; --{option} is the folder of {holds}")
+    if args.range_reference is not None:
+        low, high = args.range_reference
+        if args.reference is None:
+            raise ValueError("--range_reference is of true images; give --reference DIR as well")
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(f"--range_reference {low:g} {high:g}: expected two numbers, LOW < HIGH")
     if args.boxes is None and args.classes != list(PEOPLE):
         raise ValueError("--classes says which boxes are targets; give --boxes DIR as well")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.arguments import (
+    add_results_range_option,
     add_source_options,
     add_truth_options,
     check_truth_options,
@@ -23,6 +24,7 @@ from adasffuse.cli.arguments import (
     in_other_order,
     listed,
     range_of,
+    results_ranges,
     task_by_names,
     thermal_by_names,
 )
@@ -58,6 +60,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar="[NAME=]DIR",
         help="per method a folder, or 'DIR/*_fused.png'",
     )
+    add_results_range_option(what)
     what.add_argument(
         "--baselines", nargs="+", default=[], metavar="LIST", help=f"computed on the fly: {','.join(BASELINES)}"
     )
@@ -171,10 +174,11 @@ def score(args: argparse.Namespace) -> ScoreTable:
             "in the other order; exchange them, or rename them where the names mislead"
         )
     metrics, beside = metric_names(args)
+    fused = methods(args.fused)
     return score_folders(
         source_a,
         source_b,
-        methods(args.fused),
+        fused,
         [name.lower() for name in listed(args.baselines)],
         args.reference,
         Settings(
@@ -191,6 +195,8 @@ def score(args: argparse.Namespace) -> ScoreTable:
         patterns=(args.pattern_a, args.pattern_b),
         boxes=args.boxes,
         thermal=thermal_by_names(source_a, source_b, (args.pattern_a, args.pattern_b)),
+        range_fused=results_ranges(args.range_fused, fused),
+        range_reference=args.range_reference,
     )
 
 

@@ -109,12 +109,13 @@ def score(
     reference: Path | None = None,
     boxes: Path | None = None,
     classes: Sequence[str] = PEOPLE,
+    range_reference: tuple[float, float] | None = None,
 ) -> metrics.ScoreTable:
     """Metrics of the saved files of a folder, and of the baselines on the same scenes, read as they were fused.
 
     Args:
         task: its id, which decides on what is printed beside the default metrics.
-        reference, boxes, classes: as in `adasffuse.metrics.folder.score_folders`.
+        reference, boxes, classes, range_reference: as in `adasffuse.metrics.folder.score_folders`.
     Raises:
         ImageError: a folder of true images or boxes is missing or of other scenes; a file of boxes is malformed.
     """
@@ -131,6 +132,7 @@ def score(
         no_data=report.no_data,
         annotations=annotations,
         thermal=find_task(task).thermal if task else None,
+        range_reference=range_reference,
     )
     table.notices = notices + others  # of the images themselves fusing has told
     return table
@@ -211,7 +213,7 @@ def print_report(report: inference.FolderReport) -> None:
 
 def _print_scores(report: inference.FolderReport, task: Task, args: argparse.Namespace) -> None:
     started = time.perf_counter()
-    table = score(report, task.id, args.reference, args.boxes, listed(args.classes))
+    table = score(report, task.id, args.reference, args.boxes, listed(args.classes), args.range_reference)
     for notice in table.notices:
         say(f"notice: {printable(notice)}")
     say(f"{report.name}: {len(table.rows)} images scored in {time.perf_counter() - started:.1f} s")

@@ -185,8 +185,8 @@ def read_scene(
     none = [None] * len(scene.paths)
     options = zip(ranges or none, no_data or none, thermal or none, strict=True)
     images = [
-        read_image(path, value_range, missing, bool(hot), levels)
-        for path, (value_range, missing, hot) in zip(scene.paths, options, strict=True)
+        read_image(path, value_range, missing, bool(hot), levels, option="--range_b" if number else "--range_a")
+        for number, (path, (value_range, missing, hot)) in enumerate(zip(scene.paths, options, strict=True))
     ]
     if one_size and len({image.pixels.shape[:2] for image in images}) > 1:
         sizes = [f"{p} is {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(scene.paths, images)]
