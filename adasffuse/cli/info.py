@@ -35,7 +35,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Print what is asked for; the exit status: 1 where a file cannot be read."""
     args = make_parser(prog).parse_args(argv)
-    from adasffuse.cli.describe import describe  # here: arguments are read without PyTorch
+    from adasffuse.cli.describe import describe  # here: arguments are read without what reads files
 
     described, failed = [], False
     for name in args.files:
