@@ -331,19 +331,22 @@ def report(name: str, trials: Sequence[Trial], seeds: Sequence[int]) -> str:
     lines = [
         f"# Ablation of `{name}`",
         "",
-        "Written by `scripts/ablate.py`. Each row changes one thing of the reference and is trained from random "
-        f"weights: {options.train.steps} steps of {options.train.batch_size} crops of {options.parts[0].data.crop} x "
+        "This page shows what single parts of the network and of the loss contribute. `scripts/ablate.py` wrote it.",
+        "",
+        "## How it was measured",
+        "",
+        "- **Rows.** Each row changes one thing of the reference and is trained from random weights: "
+        f"{options.train.steps} steps of {options.train.batch_size} crops of {options.parts[0].data.crop} x "
         f"{options.parts[0].data.crop} pixels, {options.train.precision}, seeds {', '.join(map(str, seeds))}, "
         f"commit {', '.join(commits)} ('+': with changes).",
-        "",
-        f"Reference: {describe(options)}.",
-        "",
-        f"Scores: convention `{CONVENTION}`, averaged weights after the last step, means over the held-out pairs "
-        f"({', '.join(f'{label}: {count}' for label, count in pairs.items())}; their centres, at most {SIZE} x {SIZE} "
-        "pixels), then over the seeds; in parentheses the spread of the seeds, largest minus smallest. More is better. "
-        "`=`: no further from the reference than the larger of both spreads; `+` better, `-` worse. Without marks "
-        "there are not two seeds to tell. Time per step is relative to the reference and indicative: other work on "
-        "the machine counts.",
+        *describe(options),
+        f"- **Scores.** Convention `{CONVENTION}`, averaged weights after the last step. They are means over the "
+        f"held-out pairs ({', '.join(f'{label}: {count}' for label, count in pairs.items())}; their centres, at most "
+        f"{SIZE} x {SIZE} pixels), then over the seeds. In parentheses: the spread of the seeds, largest minus "
+        "smallest. Higher is better.",
+        "- **Marks.** `=`: no further from the reference than the larger of both spreads; `+`: better; `-`: worse. No "
+        "mark: fewer than two seeds, so nothing can be told.",
+        "- **Time per step** is relative to the reference. It is a hint only: other work on the machine counts.",
     ]
     if len(images) > 1:
         lines += ["", "**The images changed between these runs; rows are not comparable.**"]
@@ -355,15 +358,16 @@ def report(name: str, trials: Sequence[Trial], seeds: Sequence[int]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def describe(options: Options) -> str:
-    """The reference in a line: network, then the loss of each part."""
+def describe(options: Options) -> list[str]:
+    """The reference as items of a list: its network, then the loss of each part."""
     model = options.model
     parts = [f"{model.channels} channels", f"patch {model.patch}", f"N1 = {model.band_blocks}"]
     parts += [f"N2 = {model.full_blocks}", f"{model.scan} scan", f"{model.output} head"]
+    lines = [f"- **Network of the reference.** {', '.join(parts)}."]
     for label, part in zip(options.labels, options.parts):
         weights = ", ".join(f"{term} {w:g}" for term in TERMS if (w := getattr(part.loss, term)))
-        parts.append(f"loss of {label}: {weights}, target {part.loss.target}")
-    return "; ".join(parts)
+        lines.append(f"- **Loss of the reference for {label}.** Target {part.loss.target}; {weights}.")
+    return lines
 
 
 def held_out_pairs(files: Sequence[Mapping[str, Any]]) -> dict[str, int]:
