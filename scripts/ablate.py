@@ -176,7 +176,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--opt", type=Path, required=True, help="options file (JSON) of the reference, see options/")
     parser.add_argument("--root_path", help="folder of the training data sets, as for train_AdaSFFuse.py")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: 0 1 2)")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0, 1, 2],
+        help="random seeds; every row is trained with each (default: 0 1 2)",
+    )
     parser.add_argument("--steps", type=int, help="updates of every run (default: the options file's)")
     parser.add_argument(
         "--rows",
@@ -188,8 +194,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, help="folder of the runs (default: checkpoint/ablation/NAME OF THE RUN)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here, e.g. docs/ablation.md")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once, of one thread each (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="number of runs at a time, of one thread each; 0: none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
     parser.add_argument("--dry_run", action="store_true", help="list the runs and train nothing")
     parser.add_argument("--train", choices=ROWS, help=argparse.SUPPRESS)  # one run, here
     return parser.parse_args(argv)

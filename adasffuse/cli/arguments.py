@@ -51,16 +51,16 @@ def add_source_options(parser: argparse.ArgumentParser, group: argparse._Argumen
         target.add_argument(
             f"--pattern_{side}",
             metavar="NAME",
-            help=f"how the files of {source} are called, * being what both sources share: 'IR_*', '*_ir'; with "
-            "patterns both sources may lie in one folder (default: '*', equal names)",
+            help=f"names of the files of {source}, such as 'IR_*'; * is what both sources share. With patterns both "
+            "sources may lie in one folder (default: '*', equal names)",
         )
         target.add_argument(
             f"--range_{side}",
             nargs="+",
             metavar=("LOW", "HIGH"),
-            help=f"values of files of {source} deeper than 8 bits that become black and white; or 'folder', lowest "
-            "and highest of the whole folder; or two percentages of its values, 1%% 99%%; 'inverted' behind it, or "
-            "alone, makes high values dark, as of black-hot cameras; of 8-bit files, too",
+            help=f"values of {source} that become black and white, in files deeper than 8 bits: two numbers; 'folder', "
+            "the lowest and highest of the folder; or two percentages, such as 1%% 99%%. 'inverted', alone or behind "
+            "them, makes high values dark (black-hot cameras), also in 8-bit files",
         )
         target.add_argument(
             f"--no_data_{side}",
@@ -78,8 +78,9 @@ def add_results_range_option(target: argparse.ArgumentParser | argparse._Argumen
         action="append",
         default=[],
         metavar=("[NAME] LOW", "HIGH"),
-        help="values of black and white in results deeper than 8 bits, of all or of one method, once for each: 0 1, or "
-        "ours 0 255. Floating-point results need it, but for those of fuse; so do 16 bits whose white is not 65535",
+        help="values that are black and white in results deeper than 8 bits: of all methods (0 1), or of one "
+        "(other 0 255), once for each. Needed for floating-point results that fuse did not write, and for "
+        "16-bit results whose white is not 65535",
     )
 
 
@@ -122,7 +123,7 @@ def add_metadata_option(results: argparse._ArgumentGroup, giver: str) -> None:
         "--keep_metadata",
         choices=KEPT,
         default="none",
-        help=f"carry EXIF data over from {giver}, and say that colours are sRGB; gps: also the place (%(default)s)",
+        help=f"copy EXIF data from {giver} and mark colours as sRGB; gps: also the place (default: %(default)s)",
     )
 
 
@@ -149,58 +150,60 @@ def add_fusing_options(
         *aliases,
         dest="weights",
         type=given,
-        help="weights file, folder of a training run, released weights by name, e.g. general_small, or a repository "
-        "of the Hugging Face Hub (default: those that serve this task best)",
+        help="weights file, folder of a training run, name of released weights such as general_small, or "
+        "repository of the Hugging Face Hub (default: those that serve the task best)",
     )
     add_size_option(network, size)
-    network.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    network.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
     network.add_argument(
         "--precision",
         choices=PRECISIONS,
         default="auto",
-        help="arithmetic of the network; auto: bfloat16 where the processor has it (%(default)s)",
+        help="arithmetic of the network; auto: bfloat16 where the processor has it (default: %(default)s)",
     )
     network.add_argument(
         "--tile",
         type=int,
         default=DEFAULT_TILE,
-        help="images of more than TILE x TILE pixels are fused in tiles of that area; a multiple of 16; 0: never "
-        "(%(default)s)",
+        help="images of more than TILE x TILE pixels are fused in tiles of that area; a multiple of 16, or 0: "
+        "never (default: %(default)s)",
     )
     network.add_argument(
         "--tile_overlap",
         type=int,
         default=DEFAULT_OVERLAP,
-        help="pixels that tiles share, a multiple of 16 (%(default)s)",
+        help="pixels that neighbouring tiles share, a multiple of 16 (default: %(default)s)",
     )
     if strength:
         network.add_argument(
             "--strength",
             type=float,
             default=1.0,
-            help="of infrared + visible: how much of the infrared is brought in, from 0, the visible image, to 1 "
-            "(%(default)s)",
+            help="how much of the infrared image is brought in, from 0 (the visible image) to 1; infrared + visible "
+            "only (default: %(default)s)",
         )
         network.add_argument(
-            "--no_people", action="store_true", help="of infrared + visible: do not make people stand out"
+            "--no_people", action="store_true", help="do not make people stand out; infrared + visible only"
         )
     results = results or parser.add_argument_group("results")
     results.add_argument(
         "--depth",
         choices=("auto", "8", "16", "float"),
         default="auto",
-        help="bits of the results; float: TIFF; auto: 8 unless all sources are deeper (%(default)s)",
+        help="bits of the results; auto: 8 unless all sources are deeper; float: TIFF (default: %(default)s)",
     )
     if not stretch:
         return
     results.add_argument(
-        "--stretch", action="store_true", help="spread each result to 0..255; only to reproduce published numbers"
+        "--stretch", action="store_true", help="spread each result to 0..255, only to reproduce published numbers"
     )
 
 
 def add_size_option(target: argparse.ArgumentParser | argparse._ArgumentGroup, default: str = "small") -> None:
     """Add the size of the network: `args.size`, None unless given, and `args.default_size`, see `load_network`."""
-    target.add_argument("--size", choices=RELEASED_SIZES, help=f"of released weights ({default})")
+    target.add_argument("--size", choices=RELEASED_SIZES, help=f"size of the released weights (default: {default})")
     target.set_defaults(default_size=default)
 
 
@@ -234,20 +237,20 @@ def add_align_options(target: argparse.ArgumentParser | argparse._ArgumentGroup)
         "--align",
         choices=("none", *METHODS),
         default="none",
-        help="register the sources of each pair first; their sizes may differ then (%(default)s)",
+        help="register the sources of each pair first; their sizes may differ then (default: %(default)s)",
     )
     target.add_argument(
         "--calibration",
         type=Path,
         metavar="FILE",
-        help="align all pairs as this file says, written by 'adasffuse align A B --save FILE'",
+        help="register all pairs as this file says, which 'adasffuse align A B --save FILE' writes",
     )
     add_grid_option(target)
 
 
 def add_grid_option(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add the source whose pixels the result of an alignment has."""
-    target.add_argument("--grid", choices=GRIDS, help=f"the source that alignment leaves as it is ({GRIDS[0]})")
+    target.add_argument("--grid", choices=GRIDS, help=f"source that registration leaves as it is (default: {GRIDS[0]})")
 
 
 def aligner_from(args: argparse.Namespace, task_id: str, camera: bool = False) -> Aligner | None:
@@ -275,23 +278,26 @@ def aligner_from(args: argparse.Namespace, task_id: str, camera: bool = False) -
 
 def add_truth_options(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add what is known about the scenes besides their sources: true images, and boxes around targets."""
-    target.add_argument("--reference", type=Path, metavar="DIR", help="true images; adds PSNR_GT and SSIM_GT")
+    target.add_argument("--reference", type=Path, metavar="DIR", help="folder of true images; adds PSNR_GT and SSIM_GT")
     target.add_argument(
         "--range_reference",
         nargs=2,
         type=float,
         metavar=("LOW", "HIGH"),
-        help="values of black and white in true images deeper than 8 bits",
+        help="values that are black and white in true images deeper than 8 bits",
     )
     target.add_argument(
-        "--boxes", type=Path, metavar="DIR", help="Pascal VOC files NAME.xml; adds Retention, of targets in source A"
+        "--boxes",
+        type=Path,
+        metavar="DIR",
+        help="folder of Pascal VOC files NAME.xml; adds Retention, of the boxed targets in source A",
     )
     target.add_argument(
         "--classes",
         nargs="+",
         default=list(PEOPLE),
         metavar="LIST",
-        help=f"comma-separated classes of boxes that are targets, or 'all' ({','.join(PEOPLE)})",
+        help=f"classes of the boxes that are targets, separated by commas, or 'all' (default: {','.join(PEOPLE)})",
     )
 
 

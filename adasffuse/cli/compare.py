@@ -1,8 +1,8 @@
-"""Figures that show several methods side by side.
+"""Draw figures that show several methods side by side.
 
-adasffuse compare thermal rgb ours=results/IVF other=OTHER/IVF -o figures
-adasffuse compare thermal/7.png rgb/7.png ours=results/IVF/7.png -o figure.png --crop 200 120 160 120
-adasffuse compare thermal/7.png rgb/7.png --save_features features --task ivf
+  adasffuse compare thermal rgb ours=results/IVF other=OTHER/IVF -o figures
+  adasffuse compare thermal/7.png rgb/7.png ours=results/IVF/7.png -o figure.png --crop 200 120 160 120
+  adasffuse compare thermal/7.png rgb/7.png --save_features features --task ivf
 
 A figure has a column for each source and method: the image with a box, what lies in the box, and maps of its difference
 to each source in luminance.
@@ -56,33 +56,46 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("source_a", type=Path, metavar="A", help="file or folder of source A")
     parser.add_argument("source_b", type=Path, metavar="B", help="file or folder of source B")
     parser.add_argument(
-        "fused", nargs="*", metavar="[NAME=]FUSED", help="of each method file, folder, or 'FOLDER/*_fused.png'"
+        "fused",
+        nargs="*",
+        metavar="[NAME=]FUSED",
+        help="results of a method: a file, a folder, or 'FOLDER/*_fused.png'",
     )
-    parser.add_argument("-o", "--out", type=given_path, metavar="OUT", help="a .png file for one scene, else a folder")
+    parser.add_argument(
+        "-o", "--out", type=given_path, metavar="OUT", help="figure, a .png file, of one scene; of several a folder"
+    )
     add_source_options(parser)
     add_results_range_option(parser)
     shown = parser.add_argument_group("what is shown")
-    shown.add_argument("--names", nargs="+", metavar="STEM", help="these scenes (default: --count of them)")
-    shown.add_argument("--count", type=int, default=8, help="scenes, evenly spread over the folder (%(default)s)")
+    shown.add_argument("--names", nargs="+", metavar="STEM", help="scenes to show (default: --count of them)")
+    shown.add_argument(
+        "--count", type=int, default=8, help="number of scenes, evenly spread over the folder (default: %(default)s)"
+    )
     shown.add_argument(
         "--crop",
         nargs=4,
         type=int,
         metavar=("LEFT", "TOP", "WIDTH", "HEIGHT"),
-        help="the box, in pixels (default: where the methods differ most)",
+        help="box to enlarge, in pixels (default: where the methods differ most)",
     )
-    shown.add_argument("--height", type=int, default=240, help="pixels of each image in the figure (%(default)s)")
-    shown.add_argument("--no_differences", action="store_true", help="leave out the maps of the differences")
+    shown.add_argument(
+        "--height", type=int, default=240, help="height of each image in the figure, in pixels (default: %(default)s)"
+    )
+    shown.add_argument("--no_differences", action="store_true", help="leave out the maps of differences")
     inside = parser.add_argument_group("inside the network")
     inside.add_argument(
         "--save_features",
         type=given_path,
         metavar="DIR",
-        help="also write what the network computes: bands, outputs of blocks, filters, responses of the FFT branch",
+        help="folder for what the network computes: bands, outputs of blocks, filters, responses of the FFT branch",
     )
-    inside.add_argument("--task", choices=TASKS, default="ivf", help="of the network (%(default)s)")
+    inside.add_argument("--task", choices=TASKS, default="ivf", help="task of the network (default: %(default)s)")
     add_size_option(inside)
-    inside.add_argument("--weights", metavar="FILE", help="other weights")
+    inside.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="weights of the network: a file, a run's folder or a released name (default: released weights)",
+    )
     return parser
 
 

@@ -45,19 +45,22 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         "Without --root_path the built-in sample pairs are fused with the released weights.",
     )
     a, b = task.sources[0].folders
-    parser.add_argument("--root_path", type=given_path, help="folder of data sets: images lie in ROOT/DATASET/FOLDER")
-    parser.add_argument("--dataset", help=f"data set below it, TASK or TASK_NAME (default: {task.folder})")
+    parser.add_argument("--root_path", type=given_path, help="folder of data sets; images lie in ROOT/DATASET/FOLDER")
+    parser.add_argument("--dataset", help=f"data set in it, TASK or TASK_NAME (default: {task.folder})")
     parser.add_argument(
         "--A_dir",
         type=given_path,
-        help=f"folder of source A, below the data set or a path of its own (default: {a}); with --B_dir and without "
-        "--root_path, any two folders",
+        help=f"folder of source A, in the data set or a path of its own (default: {a}); together with --B_dir and "
+        "without --root_path, any two folders",
     )
     parser.add_argument("--B_dir", type=given_path, help=f"folder of source B (default: {b})")
     add_source_options(parser)
     add_align_options(parser.add_argument_group("registration"))
     parser.add_argument(
-        "--save_dir", type=given_path, default=Path("results"), help="results go to SAVE_DIR/DATASET (%(default)s)"
+        "--save_dir",
+        type=given_path,
+        default=Path("results"),
+        help="folder of the results, which go to SAVE_DIR/DATASET (default: %(default)s)",
     )
     add_fusing_options(parser, "--model_path")
     parser.add_argument("--no_scores", action="store_true", help="fuse only, print no scores")
