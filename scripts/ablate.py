@@ -176,7 +176,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--opt", type=Path, required=True, help="options file (JSON) of the reference, see options/")
     parser.add_argument("--root_path", help="folder of the training data sets, as for train_AdaSFFuse.py")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: 0 1 2)")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[0, 1, 2],
+        help="random seeds; every row is trained with each (default: 0 1 2)",
+    )
     parser.add_argument("--steps", type=int, help="updates of every run (default: the options file's)")
     parser.add_argument(
         "--rows",
@@ -188,8 +194,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, help="folder of the runs (default: checkpoint/ablation/NAME OF THE RUN)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here, e.g. docs/ablation.md")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at once, of one thread each (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="number of runs at a time, of one thread each; 0: none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
     parser.add_argument("--dry_run", action="store_true", help="list the runs and train nothing")
     parser.add_argument("--train", choices=ROWS, help=argparse.SUPPRESS)  # one run, here
     return parser.parse_args(argv)
@@ -331,19 +344,22 @@ def report(name: str, trials: Sequence[Trial], seeds: Sequence[int]) -> str:
     lines = [
         f"# Ablation of `{name}`",
         "",
-        "Written by `scripts/ablate.py`. Each row changes one thing of the reference and is trained from random "
-        f"weights: {options.train.steps} steps of {options.train.batch_size} crops of {options.parts[0].data.crop} x "
+        "This page shows what single parts of the network and of the loss contribute. `scripts/ablate.py` wrote it.",
+        "",
+        "## How it was measured",
+        "",
+        "- **Rows.** Each row changes one thing of the reference and is trained from random weights: "
+        f"{options.train.steps} steps of {options.train.batch_size} crops of {options.parts[0].data.crop} x "
         f"{options.parts[0].data.crop} pixels, {options.train.precision}, seeds {', '.join(map(str, seeds))}, "
         f"commit {', '.join(commits)} ('+': with changes).",
-        "",
-        f"Reference: {describe(options)}.",
-        "",
-        f"Scores: convention `{CONVENTION}`, averaged weights after the last step, means over the held-out pairs "
-        f"({', '.join(f'{label}: {count}' for label, count in pairs.items())}; their centres, at most {SIZE} x {SIZE} "
-        "pixels), then over the seeds; in parentheses the spread of the seeds, largest minus smallest. More is better. "
-        "`=`: no further from the reference than the larger of both spreads; `+` better, `-` worse. Without marks "
-        "there are not two seeds to tell. Time per step is relative to the reference and indicative: other work on "
-        "the machine counts.",
+        *describe(options),
+        f"- **Scores.** Convention `{CONVENTION}`, averaged weights after the last step. They are means over the "
+        f"held-out pairs ({', '.join(f'{label}: {count}' for label, count in pairs.items())}; their centres, at most "
+        f"{SIZE} x {SIZE} pixels), then over the seeds. In parentheses: the spread of the seeds, largest minus "
+        "smallest. Higher is better.",
+        "- **Marks.** `=`: no further from the reference than the larger of both spreads; `+`: better; `-`: worse. No "
+        "mark: fewer than two seeds, so nothing can be told.",
+        "- **Time per step** is relative to the reference. It is a hint only: other work on the machine counts.",
     ]
     if len(images) > 1:
         lines += ["", "**The images changed between these runs; rows are not comparable.**"]
@@ -355,15 +371,16 @@ def report(name: str, trials: Sequence[Trial], seeds: Sequence[int]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def describe(options: Options) -> str:
-    """The reference in a line: network, then the loss of each part."""
+def describe(options: Options) -> list[str]:
+    """The reference as items of a list: its network, then the loss of each part."""
     model = options.model
     parts = [f"{model.channels} channels", f"patch {model.patch}", f"N1 = {model.band_blocks}"]
     parts += [f"N2 = {model.full_blocks}", f"{model.scan} scan", f"{model.output} head"]
+    lines = [f"- **Network of the reference.** {', '.join(parts)}."]
     for label, part in zip(options.labels, options.parts):
         weights = ", ".join(f"{term} {w:g}" for term in TERMS if (w := getattr(part.loss, term)))
-        parts.append(f"loss of {label}: {weights}, target {part.loss.target}")
-    return "; ".join(parts)
+        lines.append(f"- **Loss of the reference for {label}.** Target {part.loss.target}; {weights}.")
+    return lines
 
 
 def held_out_pairs(files: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -136,24 +136,40 @@ class Maximum(nn.Module):
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", nargs="+", choices=SIZES, default=list(SIZES), help="model sizes (all)")
-    parser.add_argument("--resolutions", nargs="+", default=["640x480"], metavar="WxH", help="(%(default)s)")
-    parser.add_argument("--precision", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
-    parser.add_argument("--batch", type=int, default=1, help="pairs at once (%(default)s)")
+    parser.add_argument(
+        "--size", nargs="+", choices=SIZES, default=list(SIZES), help="sizes of the network (default: all)"
+    )
+    parser.add_argument(
+        "--resolutions", nargs="+", default=["640x480"], metavar="WxH", help="sizes of the images (default: 640x480)"
+    )
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=("float32", "bfloat16"),
+        default=["float32", "bfloat16"],
+        help="arithmetic of the network (default: both)",
+    )
+    parser.add_argument("--batch", type=int, default=1, help="pairs at a time (default: %(default)s)")
     parser.add_argument(
         "--repeats",
         type=int,
         default=5,
-        help="timed images after the first, fewer if they take over 30 s together (%(default)s)",
+        help="timed images after the first, fewer if they take over 30 s together (default: %(default)s)",
     )
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (%(default)s)")
-    parser.add_argument("--device", default="auto", help="(%(default)s)")
-    parser.add_argument("--tile", type=int, default=DEFAULT_TILE, help="tile for larger images, 0: never (%(default)s)")
-    parser.add_argument("--library", action="store_true", help="with the settings of a fuser, not those of programs")
-    parser.add_argument("--references", action="store_true", help="beside plain convolutions of published sizes")
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--tile", type=int, default=DEFAULT_TILE, help="tile of larger images, 0: none (default: %(default)s)"
+    )
+    parser.add_argument("--library", action="store_true", help="use the settings of a fuser, not those of programs")
+    parser.add_argument("--references", action="store_true", help="also measure plain convolutions of published sizes")
     parser.add_argument("--profile", action="store_true", help="print the operators that take most time")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="PNG of time and memory against pixels")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw time and memory against pixels, a PNG file")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # measure a row here: size,WxH,precision
     args = parser.parse_args(argv)
     try:

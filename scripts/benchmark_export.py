@@ -24,13 +24,23 @@ COLUMNS = ("pixels", "torch_s", "onnx_s", "ratio", "difference")
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", choices=TASKS, default="ivf", help="(%(default)s)")
-    parser.add_argument("--size", choices=RELEASED_SIZES, default="small", help="released weights (%(default)s)")
-    parser.add_argument("--file", type=Path, help="an ONNX file of them (default: made anew)")
-    parser.add_argument("--colour", action="store_true", help="the file is, or is to be, in colour")
-    parser.add_argument("--resolutions", nargs="+", default=["320x240", "640x480"], metavar="WxH")
-    parser.add_argument("--repeats", type=int, default=5, help="of each, in turn (%(default)s)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of both (%(default)s)")
+    parser.add_argument("--task", choices=TASKS, default="ivf", help="task of the network (default: %(default)s)")
+    parser.add_argument(
+        "--size", choices=RELEASED_SIZES, default="small", help="size of the released weights (default: %(default)s)"
+    )
+    parser.add_argument("--file", type=Path, help="ONNX file of these weights (default: made anew)")
+    parser.add_argument("--colour", action="store_true", help="measure in colour")
+    parser.add_argument(
+        "--resolutions",
+        nargs="+",
+        default=["320x240", "640x480"],
+        metavar="WxH",
+        help="sizes of the images (default: 320x240 640x480)",
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each, in turn (default: %(default)s)")
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="CPU threads of each (default: %(default)s)"
+    )
     return parser.parse_args(argv)
 
 

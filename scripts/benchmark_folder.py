@@ -38,14 +38,22 @@ SIZE = 640, 480  # of the built-in pairs, width and height
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", choices=TASKS, default="ivf", help="(%(default)s)")
-    parser.add_argument("--size", choices=RELEASED_SIZES, default="small", help="released weights (%(default)s)")
+    parser.add_argument("--task", choices=TASKS, default="ivf", help="task of the network (default: %(default)s)")
+    parser.add_argument(
+        "--size", choices=RELEASED_SIZES, default="small", help="size of the released weights (default: %(default)s)"
+    )
     parser.add_argument("--root_path", type=Path, help="folder of data sets (default: built-in samples)")
-    parser.add_argument("--dataset", help="data set below it, its first subset (default: the task's)")
-    parser.add_argument("--pairs", type=int, default=100, help="number of pairs (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=2, help="(%(default)s)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (%(default)s)")
-    parser.add_argument("--device", default="auto", help="(%(default)s)")
+    parser.add_argument("--dataset", help="data set in it, of which the first subset is taken (default: the task's)")
+    parser.add_argument("--pairs", type=int, default=100, help="number of pairs (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=2, help="number of times that all pairs are fused (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
     parser.add_argument("--launched", type=float, help=argparse.SUPPRESS)  # measure here, in a process begun then
     return parser.parse_args(argv)
 

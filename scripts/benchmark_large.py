@@ -26,13 +26,17 @@ _GRAIN = 64  # pixels per side of what the made images show
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megapixels", type=int, nargs="+", default=[24], help="(24)")
-    parser.add_argument("--size", default="small", help="released weights (%(default)s)")
+    parser.add_argument("--megapixels", type=int, nargs="+", default=[24], help="sizes of the images (default: 24)")
+    parser.add_argument("--size", default="small", help="size of the released weights (default: %(default)s)")
     parser.add_argument("--scores", action="store_true", help="also score")
     parser.add_argument("--align", choices=METHODS, help="register the pair, which is off by 1 %% of its width")
-    parser.add_argument("--depth", type=int, choices=(8, 16), default=8, help="bits of the sources (%(default)s)")
-    parser.add_argument("--suffix", choices=(".png", ".tif"), default=".png", help="of all files (%(default)s)")
-    parser.add_argument("--metrics", nargs="+", help="score the mean of the sources by these instead of fusing them")
+    parser.add_argument(
+        "--depth", type=int, choices=(8, 16), default=8, help="bits of the sources (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--suffix", choices=(".png", ".tif"), default=".png", help="suffix of all files (default: %(default)s)"
+    )
+    parser.add_argument("--metrics", nargs="+", help="score the mean of the sources by these metrics, and fuse nothing")
     return parser.parse_args(argv)
 
 

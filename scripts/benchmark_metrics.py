@@ -25,8 +25,17 @@ TWELVE = ("EN", "SD", "SF", "AG", "MI", "MSE", "PSNR", "CC", "SCD", "VIFF", "Qab
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, nargs=2, default=(480, 640), metavar=("HEIGHT", "WIDTH"))
-    parser.add_argument("--repeats", type=int, default=7, help="the fastest of so many counts (%(default)s)")
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        default=(480, 640),
+        metavar=("HEIGHT", "WIDTH"),
+        help="size of the images (default: 480 640)",
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=7, help="number of times; the fastest counts (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)  # the rest of both sides has one thread anyway: neither calls BLAS on large arrays
     images = scene(*args.size)

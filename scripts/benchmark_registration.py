@@ -58,22 +58,41 @@ SCORES = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root_path", type=Path, help="folder of data sets whose pairs are moved")
-    parser.add_argument("--datasets", nargs="+", default=["IVF"], help="(IVF)")
-    parser.add_argument("--count", type=int, default=8, help="pairs of each data set, evenly spread (%(default)s)")
+    parser.add_argument("--datasets", nargs="+", default=["IVF"], help="names of these data sets (default: IVF)")
+    parser.add_argument(
+        "--count", type=int, default=8, help="pairs of each data set, evenly spread (default: %(default)s)"
+    )
     parser.add_argument(
         "--half", choices=("even", "odd"), help="every second pair: choose on one half, test on the other"
     )
-    parser.add_argument("--method", choices=("affine", "homography"), default="affine", help="(%(default)s)")
+    parser.add_argument(
+        "--method",
+        choices=("affine", "homography"),
+        default="affine",
+        help="what may differ between the sources (default: %(default)s)",
+    )
     parser.add_argument("--fields", type=Path, help="folder with infrared_warped/ and grid/NAME.npz")
     parser.add_argument("--clean", type=Path, help="data set of the same names, with infrared/ and visible/")
     parser.add_argument("--scores", action="store_true", help="also fuse, and compare with the aligned originals")
     parser.add_argument("--similar", action="store_true", help="known movements that turn, scale and shift only")
-    parser.add_argument("--checks", action="store_true", help="instead: which pairs are accepted, and improved")
-    parser.add_argument("--rendered", type=int, default=0, metavar="N", help="rendered streets that are registered")
     parser.add_argument(
-        "--heads", type=int, default=0, metavar="N", help="rendered functional scans and MRI, registered"
+        "--checks", action="store_true", help="show which pairs are accepted and improved, in place of the errors"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--rendered",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of rendered streets to register (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--heads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of rendered functional scans and MRI to register (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the movements (default: %(default)s)")
     return parser.parse_args(argv)
 
 

@@ -49,14 +49,22 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mef", type=Path, help="folder of folders with exposures")
     parser.add_argument("--mff", type=Path, help="folder of folders with focus settings")
-    parser.add_argument("--openfocus", help="the openfocus program, best in an environment of its own")
-    parser.add_argument("--align", default="none", help="of this package: none, translation or similarity")
-    parser.add_argument("--out", type=Path, help="results are also written here")
-    parser.add_argument("--memory", nargs="+", type=int, metavar="N", help="peak memory of stacks of N made images")
+    parser.add_argument("--openfocus", help="the openfocus program to compare with, best in an environment of its own")
     parser.add_argument(
-        "--moving", action="store_true", help="made brackets in which something moves: PSNR to those in which it stays"
+        "--align",
+        default="none",
+        help="registration by this package: none, translation or similarity (default: %(default)s)",
     )
-    parser.add_argument("--megapixels", type=float, default=6, help="of these images (%(default)s)")
+    parser.add_argument("--out", type=Path, help="folder for the results")
+    parser.add_argument(
+        "--memory", nargs="+", type=int, metavar="N", help="measure the peak memory of stacks of N made images"
+    )
+    parser.add_argument(
+        "--moving",
+        action="store_true",
+        help="measure made brackets in which something moves: PSNR to those in which it stays",
+    )
+    parser.add_argument("--megapixels", type=float, default=6, help="size of made images (default: %(default)s)")
     return parser.parse_args(argv)
 
 

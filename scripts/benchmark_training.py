@@ -68,19 +68,43 @@ NEVER = 10**9  # steps: the benchmark ends the loader, not the options
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", nargs="+", choices=SIZES, default=["small", "base"], help="(small base)")
-    parser.add_argument("--precision", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
-    parser.add_argument("--crop", type=int, nargs="+", default=[128], help="pixels per side (128)")
-    parser.add_argument("--batch", type=int, nargs="+", default=[4], help="patches per step and process (4)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of each process (%(default)s)")
-    parser.add_argument("--workers", type=int, default=0, help="loader processes of each process (%(default)s)")
-    parser.add_argument("--processes", type=int, default=1, help="also measure this many processes (%(default)s)")
-    parser.add_argument("--device", default="auto", help="(%(default)s)")
-    parser.add_argument("--warmup", type=int, default=2, help="steps that are not timed (%(default)s)")
-    parser.add_argument("--repeats", type=int, default=10, help="steps for the rate, and for the shares (%(default)s)")
-    parser.add_argument("--images", default="640x480", metavar="WxH", help="of the images (%(default)s)")
-    parser.add_argument("--cache_mb", type=float, default=4096, help="0: every crop decodes its files (%(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--size", nargs="+", choices=SIZES, default=["small", "base"], help="sizes of the network (default: small base)"
+    )
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=("float32", "bfloat16"),
+        default=["float32", "bfloat16"],
+        help="arithmetic of the network (default: both)",
+    )
+    parser.add_argument("--crop", type=int, nargs="+", default=[128], help="pixels per side of a crop (default: 128)")
+    parser.add_argument("--batch", type=int, nargs="+", default=[4], help="crops per step and process (default: 4)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=torch.get_num_threads(),
+        help="CPU threads of each process (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=0, help="loader processes of each process (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--processes", type=int, default=1, help="also measure this many processes (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
+    parser.add_argument("--warmup", type=int, default=2, help="steps that are not timed (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=10, help="steps that are timed (default: %(default)s)")
+    parser.add_argument("--images", default="640x480", metavar="WxH", help="size of the images (default: %(default)s)")
+    parser.add_argument(
+        "--cache_mb",
+        type=float,
+        default=4096,
+        help="megabytes of decoded images to keep, 0: every crop decodes its files (default: %(default)s)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements as JSON")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # measure a row here: size,precision,crop,batch ROOT
     args = parser.parse_args(argv)
     try:

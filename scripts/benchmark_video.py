@@ -33,11 +33,13 @@ SHARE = 0.2  # weight of a new frame when weights are smoothed over time
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steadiness", action="store_true")
-    parser.add_argument("--size", help="released weights (tiny)")
+    parser.add_argument(
+        "--steadiness", action="store_true", help="measure how steady results are, in place of the speed"
+    )
+    parser.add_argument("--size", help="size of the released weights (default: tiny)")
     parser.add_argument("--weights", metavar="FILE", help="other weights")
-    parser.add_argument("--frames", type=int, default=40, help="of the speed test (%(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="of the network (%(default)s)")
+    parser.add_argument("--frames", type=int, default=40, help="frames of the speed test (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of the network (default: %(default)s)")
     return parser.parse_args(argv)
 
 

@@ -21,8 +21,8 @@ from adasffuse.process import run_program, say
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs=1, type=Path, metavar="DATA", help="labelled data set")
-    parser.add_argument("--to", required=True, choices=("voc", "yolo", "coco"))
-    parser.add_argument("--out", required=True, type=Path, help="folder of the new labels, or the JSON file of coco")
+    parser.add_argument("--to", required=True, choices=("voc", "yolo", "coco"), help="format of the new labels")
+    parser.add_argument("--out", required=True, type=Path, help="folder of the new labels; of coco the JSON file")
     add_label_options(parser)
     return parser.parse_args(argv)
 

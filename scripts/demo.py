@@ -24,7 +24,9 @@ SHOWN = {"ivf": "street", "mef": "cat", "mff": "portrait", "mif": "head5"}  # sa
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--save_dir", type=Path, default=Path("results"), help="(default: %(default)s)")
+    parser.add_argument(
+        "--save_dir", type=Path, default=Path("results"), help="folder of the results (default: %(default)s)"
+    )
     parser.add_argument("--overview", type=Path, metavar="FILE", help="also write one sample of every task, as JPEG")
     args = parser.parse_args(argv)
     try:

@@ -28,9 +28,11 @@ NEVER = 10**9  # steps of a run that only a kill ends
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20, help="(default: %(default)s)")
-    parser.add_argument("--longest", type=float, default=1.0, help="seconds of training before a kill (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
+    parser.add_argument("--kills", type=int, default=20, help="number of kills (default: %(default)s)")
+    parser.add_argument(
+        "--longest", type=float, default=1.0, help="seconds of training before a kill (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the moments (default: %(default)s)")
     return parser.parse_args(argv)
 
 

@@ -64,17 +64,35 @@ class Trial:
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--opt", nargs="+", type=Path, required=True, metavar="FILE", help="options files, the recipes")
+    parser.add_argument(
+        "--opt", nargs="+", type=Path, required=True, metavar="FILE", help="options files, the recipes to compare"
+    )
     parser.add_argument("--root_path", help="folder of the training data sets, as for train_AdaSFFuse.py")
-    parser.add_argument("--cameras", nargs="+", metavar="NAME", help="data sets to leave out (all of infrared pairs)")
-    parser.add_argument("--size", help="of the networks, e.g. tiny (default: the options file's)")
+    parser.add_argument(
+        "--cameras", nargs="+", metavar="NAME", help="data sets to leave out (default: all of infrared pairs)"
+    )
+    parser.add_argument("--size", help="size of the networks, such as tiny (default: the options file's)")
     parser.add_argument("--steps", type=int, help="updates of every run (default: the options file's)")
-    parser.add_argument("--pairs", type=int, default=20, help="of every camera, evenly spaced (%(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("checkpoint/cameras"), help="folder of runs (%(default)s)")
-    parser.add_argument("--jobs", type=int, choices=(0, 1), default=1, help="0: train nothing (%(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
-    parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help="of scores (%(default)s)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes that score (all cores)")
+    parser.add_argument(
+        "--pairs", type=int, default=20, help="pairs of every camera to score, evenly spaced (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("checkpoint/cameras"), help="folder of runs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, choices=(0, 1), default=1, help="1: train; 0: only score (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=default_cache(),
+        metavar="DIR",
+        help="folder where scores are remembered (default: %(default)s)",
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="number of processes that score (default: all cores)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here")
     args = parser.parse_args(argv)
     if args.pairs < 1 or (args.steps is not None and args.steps < 1):

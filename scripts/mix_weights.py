@@ -2,7 +2,7 @@
 
 python scripts/mix_weights.py a.safetensors=0.4 b.safetensors=0.6 --out mean.safetensors
 python scripts/mix_weights.py a.safetensors --residual 0.7 --out calm.safetensors
-python scripts/mix_weights.py a.safetensors --logits focus=8 --fine_logits infrared=2 visible=2 --residual_of focus=0 \
+python scripts/mix_weights.py a.safetensors --logits focus=8 --fine_logits infrared=2 visible=2 --residual_of focus=0 \\
     --out sharp.safetensors
 python scripts/mix_weights.py a.safetensors --dark visible=2 --out night.safetensors
 python scripts/mix_weights.py mff.safetensors --all_logits 8 --residual 0 --out sharp.safetensors
@@ -34,9 +34,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="+", metavar="FILE[=SHARE]", help="shares are scaled to add up to 1")
     parser.add_argument(
-        "--residual", type=not_negative, default=1.0, help="factor of the decoder's residual (%(default)s)"
+        "--residual", type=not_negative, default=1.0, help="factor of the decoder's residual (default: %(default)s)"
     )
-    parser.add_argument("--all_logits", type=not_negative, default=1.0, help="factor of all logits (%(default)s)")
+    parser.add_argument(
+        "--all_logits", type=not_negative, default=1.0, help="factor of all logits (default: %(default)s)"
+    )
     for option, what in (
         ("--logits", "factor of the logits of a kind of source in all bands"),
         ("--fine_logits", "the same in all bands but the base"),

@@ -1,6 +1,6 @@
 """Turn a finished run into released weights: copy them into the package, with a card (data, steps, scores, SHA-256).
 
-python scripts/release_weights.py --run checkpoint/ivf --score_root DATA/test \
+python scripts/release_weights.py --run checkpoint/ivf --score_root DATA/test \\
     --datasets IVF IVF_MSRS IVF_LLVIP --every IVF_LLVIP=2 --data "201 RoadScene pairs" --limits "small network" --half
 
 python scripts/release_weights.py --of general_small --file small.safetensors --score_root DATA/test --half ...
@@ -58,13 +58,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     source.add_argument("--run", type=Path, help="folder of a training run")
     source.add_argument("--of", metavar="NAME", help="released weights that --file was made from, e.g. general_small")
     parser.add_argument(
-        "--file", default=RUN_WEIGHTS, help="weights in the run, e.g. best.safetensors, or the path made (%(default)s)"
+        "--file",
+        default=RUN_WEIGHTS,
+        help="weights in the folder of the run, such as best.safetensors, or the path of a made file (default: "
+        "%(default)s)",
     )
     parser.add_argument("--half", action="store_true", help="store in half precision, but for A, dt, D and the filters")
     parser.add_argument("--score_root", type=Path, help="folder of data sets to score on")
-    parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="data sets below it")
+    parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="names of these data sets")
     parser.add_argument(
-        "--extra", nargs="+", default=[], type=Path, metavar="DIR", help="sets outside the usual layout"
+        "--extra", nargs="+", default=[], type=Path, metavar="DIR", help="folders of data sets outside the usual layout"
     )
     parser.add_argument(
         "--every", nargs="+", default=[], type=set_and_step, metavar="NAME=N", help="score every Nth pair of a set"
@@ -72,12 +75,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", required=True, help="what the weights were fitted to, for the card")
     parser.add_argument("--limits", required=True, help="what users should know, for the card")
     parser.add_argument("--data_licence", help="terms of these data (default: those of the development data)")
-    parser.add_argument("--hardware", help="for the card (default: that of the run's manifest)")
     parser.add_argument(
-        "--precision", choices=PRECISIONS, default="auto", help="of the network for scoring (%(default)s)"
+        "--hardware", help="hardware of the training, for the card (default: what the manifest of the run says)"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes for scoring (all cores)")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="arithmetic of the network for scoring (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="number of processes that score (default: all cores)")
     args = parser.parse_args(argv)
     if not (args.datasets or args.extra) or bool(args.datasets) != bool(args.score_root):
         parser.error("give --score_root with --datasets, or --extra, or all three")

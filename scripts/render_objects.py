@@ -22,9 +22,9 @@ from adasffuse.scenes.objects import CLASSES, objects_frame
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder of the data set")
-    parser.add_argument("--train", type=int, default=48, help="frames (%(default)s)")
-    parser.add_argument("--test", type=int, default=16, help="frames (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    parser.add_argument("--train", type=int, default=48, help="number of training frames (default: %(default)s)")
+    parser.add_argument("--test", type=int, default=16, help="number of test frames (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the scenes (default: %(default)s)")
     return parser.parse_args(argv)
 
 

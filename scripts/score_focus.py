@@ -40,20 +40,35 @@ MARGIN = 16  # pixels cut off around a pair, where the blur lacks its surroundin
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=Path, required=True, metavar="DIR", help="folder of sharp photographs")
-    parser.add_argument("--pattern", default="*", help="pattern of their stems, e.g. 'urban_*' (%(default)s)")
-    parser.add_argument("--count", type=int, metavar="N", help="only N of them, evenly spaced")
     parser.add_argument(
-        "--weights", default="released", metavar="FILE", help="weights file, or 'released' (%(default)s)"
+        "--pattern", default="*", help="pattern of the photographs' names, such as 'urban_*' (default: %(default)s)"
     )
-    parser.add_argument("--size", choices=RELEASED_SIZES, help="of released weights (small)")
-    parser.add_argument("--baselines", default="laplacian,gff,average,max", metavar="LIST", help="(%(default)s)")
-    parser.add_argument("--edge", type=float, default=4.0, help="standard deviation of the border, px (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other pairs (%(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the network (%(default)s)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="save a panel of every pair, results and errors")
-    parser.add_argument("--markdown", type=Path, metavar="FILE")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--count", type=int, metavar="N", help="score only N photographs, evenly spaced")
+    parser.add_argument(
+        "--weights", default="released", metavar="FILE", help="weights file, or 'released' (default: %(default)s)"
+    )
+    parser.add_argument("--size", choices=RELEASED_SIZES, help="size of the released weights (default: small)")
+    parser.add_argument(
+        "--baselines",
+        default="laplacian,gff,average,max",
+        metavar="LIST",
+        help="simple methods to score, too (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--edge", type=float, default=4.0, help="standard deviation of the border, in pixels (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the pairs (default: %(default)s)")
+    parser.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="arithmetic of the network (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for a panel of every pair with results and errors"
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every pair here")
     args = parser.parse_args(argv)
     args.baselines = listed([args.baselines])
     unknown = set(args.baselines) - set(BASELINES)

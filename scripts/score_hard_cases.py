@@ -36,16 +36,38 @@ Scores = dict[str, dict[str, dict[str, float]]]  # of every method, of every cas
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", nargs="+", default=[], metavar="FILE", help="files to score (released weights)")
-    parser.add_argument("--size", choices=RELEASED_SIZES, help="which released ones (small)")
-    parser.add_argument("--infrared", type=Path, metavar="DIR", help="pairs to lay glare over; needs --visible")
-    parser.add_argument("--visible", type=Path, metavar="DIR")
-    parser.add_argument("--baselines", default=",".join(BASELINES), metavar="LIST", help="(%(default)s)")
-    parser.add_argument("--count", type=int, default=8, help="cases of each kind; pairs evenly spaced (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other cases (%(default)s)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="save the results of all methods on all cases, as PNG")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="scores of every case")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="weights files to score (default: the released weights)",
+    )
+    parser.add_argument("--size", choices=RELEASED_SIZES, help="size of the released weights (default: small)")
+    parser.add_argument(
+        "--infrared", type=Path, metavar="DIR", help="infrared images of pairs to lay glare over; needs --visible"
+    )
+    parser.add_argument("--visible", type=Path, metavar="DIR", help="visible images of these pairs")
+    parser.add_argument(
+        "--baselines",
+        default=",".join(BASELINES),
+        metavar="LIST",
+        help="simple methods to score, too (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--count",
+        type=int,
+        default=8,
+        help="number of cases of each kind; pairs are evenly spaced (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the cases (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the results of all methods on all cases, as PNG"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every case here")
+    parser.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
     if bool(args.infrared) != bool(args.visible):
         parser.error("--infrared and --visible go together")

@@ -32,15 +32,33 @@ from adasffuse.training.options import Options, load_options
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", nargs="+", required=True, metavar="FILE", help="weights files, or released names")
+    parser.add_argument(
+        "--weights", nargs="+", required=True, metavar="FILE", help="weights files, or names of released weights"
+    )
     parser.add_argument("--opt", type=Path, required=True, metavar="FILE", help="options file that holds pairs out")
     parser.add_argument("--root_path", help="folder of the training data sets, as for train_AdaSFFuse.py")
-    parser.add_argument("--datasets", nargs="+", metavar="NAME", help="only these of the options' data sets")
-    parser.add_argument("--groups", nargs="+", default=[], metavar="NAME=PATTERN", help="pairs that get a table, too")
-    parser.add_argument("--nights", type=int, default=8, metavar="N", help="rendered night streets (%(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
-    parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help="of scores (%(default)s)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes that score (all cores)")
+    parser.add_argument("--datasets", nargs="+", metavar="NAME", help="score only these data sets of the options")
+    parser.add_argument(
+        "--groups",
+        nargs="+",
+        default=[],
+        metavar="NAME=PATTERN",
+        help="names of pairs that get a table of their own, too",
+    )
+    parser.add_argument(
+        "--nights", type=int, default=8, metavar="N", help="number of rendered night streets (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=default_cache(),
+        metavar="DIR",
+        help="folder where scores are remembered (default: %(default)s)",
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="number of processes that score (default: all cores)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here")
     args = parser.parse_args(argv)
     if args.nights < 0:

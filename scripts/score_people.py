@@ -49,9 +49,13 @@ class Seen(NamedTuple):
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="+", metavar="DATA[=FILE]", help="boxed pairs")
-    parser.add_argument("--weights", nargs="+", required=True, metavar="FILE", help="weights files, or released names")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    parser.add_argument("data", nargs="+", metavar="DATA[=FILE]", help="data sets with boxed people")
+    parser.add_argument(
+        "--weights", nargs="+", required=True, metavar="FILE", help="weights files, or names of released weights"
+    )
+    parser.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here")
     return parser.parse_args(argv)
 

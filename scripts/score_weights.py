@@ -1,6 +1,6 @@
 """Score table of a weights file beside simple methods: fuse every pair as the test_*_RGB.py scripts do, score the PNGs.
 
-python scripts/score_weights.py --weights released --size small --root_path DATA/test \
+python scripts/score_weights.py --weights released --size small --root_path DATA/test \\
     --datasets IVF IVF_MSRS IVF_LLVIP MEF MFF MIF --every IVF_LLVIP=2 --markdown scores.md --json scores.json
 
 `scoring.py` says what is scored; `update_cards.py` puts the scores of released weights onto their cards.
@@ -33,24 +33,48 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--weights",
         default=RELEASED,
         metavar="FILE",
-        help="weights file or name, or 'released' for the default ones (%(default)s)",
+        help="weights file or name, or 'released' for the default ones (default: %(default)s)",
     )
-    parser.add_argument("--size", choices=RELEASED_SIZES, help="of released weights (small)")
+    parser.add_argument("--size", choices=RELEASED_SIZES, help="size of the released weights (default: small)")
     parser.add_argument("--root_path", type=Path, metavar="DIR", help="folder of data sets")
-    parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="e.g. IVF_MSRS, MIF, MIF/PET-MRI")
-    parser.add_argument("--extra", nargs="+", default=[], type=Path, metavar="DIR", help="with infrared/ and visible/")
+    parser.add_argument(
+        "--datasets",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="names of these data sets, such as IVF_MSRS, MIF, MIF/PET-MRI",
+    )
+    parser.add_argument(
+        "--extra", nargs="+", default=[], type=Path, metavar="DIR", help="other folders with infrared/ and visible/"
+    )
     parser.add_argument("--pairs", type=int, metavar="N", help="score only N pairs of every set, evenly spaced")
     parser.add_argument(
         "--every", nargs="+", default=[], type=set_and_step, metavar="NAME=N", help="score every Nth pair of a set"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="keep the fused images in DIR/NAME")
-    parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help="of scores (%(default)s)")
-    parser.add_argument("--no_cache", dest="cache", action="store_const", const=None)
-    parser.add_argument("--workers", type=int, metavar="N", help="processes that score (all cores)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the network (%(default)s)")
-    parser.add_argument("--markdown", type=Path, metavar="FILE")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the fused images, DIR/NAME")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=default_cache(),
+        metavar="DIR",
+        help="folder where scores are remembered (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no_cache",
+        dest="cache",
+        action="store_const",
+        const=None,
+        help="remember nothing and compute everything anew",
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="number of processes that score (default: all cores)")
+    parser.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="arithmetic of the network (default: %(default)s)"
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every pair here")
     args = parser.parse_args(argv)
     if not (args.datasets or args.extra) or bool(args.datasets) != bool(args.root_path):
         parser.error("give --root_path with --datasets, or --extra, or all three")

@@ -87,10 +87,14 @@ class Case:
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = tuple(KINDS)
-    parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds, help="(default: all)")
-    parser.add_argument("--count", type=int, default=300, help="cases of each kind that draws them (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=10, help="longest that a case may take (%(default)s)")
+    parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds, help="kinds of files to try (default: all)")
+    parser.add_argument(
+        "--count", type=int, default=300, help="cases of each kind that draws them (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the cases (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=10, help="longest time that a case may take (default: %(default)s)"
+    )
     return parser.parse_args(argv)
 
 

@@ -36,26 +36,40 @@ from adasffuse.process import run_program, say
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", nargs="+", type=Path, metavar="DATA", help="labelled data sets, joined")
+    parser.add_argument("data", nargs="+", type=Path, metavar="DATA", help="labelled data sets, which are joined")
     parser.add_argument(
-        "--task", choices=TASKS, default="segment", help="whether labels are boxes or masks (%(default)s)"
+        "--task", choices=TASKS, default="segment", help="kind of the labels, boxes or masks (default: %(default)s)"
     )
     add_label_options(parser)
-    parser.add_argument("--held_out", nargs="+", default=[], metavar="PATTERN", help="stems that are not trained on")
+    parser.add_argument(
+        "--held_out", nargs="+", default=[], metavar="PATTERN", help="names of frames that are not trained on"
+    )
     parser.add_argument(
         "--boxes",
         nargs="+",
         default=[],
         metavar="DATA=FILE",
-        help="further pairs, with people's boxes in a COCO file; boxes of the class 'ignored' are not trained on",
+        help="further pairs, with a COCO file of people's boxes; boxes of the class 'ignored' are not trained on",
     )
-    parser.add_argument("--also", nargs="+", default=[], metavar="NAME=DATA", help="other labelled sets, only scored")
-    parser.add_argument("--also_boxes", nargs="+", default=[], metavar="DATA=FILE", help="as --boxes, only scored")
-    parser.add_argument("--also_task", choices=TASKS, default="detect", help="labels of --also (%(default)s)")
+    parser.add_argument(
+        "--also", nargs="+", default=[], metavar="NAME=DATA", help="other labelled data sets, which are only scored"
+    )
+    parser.add_argument(
+        "--also_boxes",
+        nargs="+",
+        default=[],
+        metavar="DATA=FILE",
+        help="further pairs as in --boxes, which are only scored",
+    )
+    parser.add_argument(
+        "--also_task", choices=TASKS, default="detect", help="kind of the labels of --also (default: %(default)s)"
+    )
     parser.add_argument("--weights", nargs="+", required=True, help="networks that get the trained part")
-    parser.add_argument("--out", nargs="+", type=Path, required=True, metavar="FILE", help="a file for each network")
-    parser.add_argument("--steps", type=int, default=3000, help="updates (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    parser.add_argument(
+        "--out", nargs="+", type=Path, required=True, metavar="FILE", help="file to write, one for each network"
+    )
+    parser.add_argument("--steps", type=int, default=3000, help="number of updates (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     args = parser.parse_args(argv)
     if len(args.weights) != len(args.out) or len(set(args.out)) < len(args.out):
         parser.error("--out names a file of its own for each of --weights")

@@ -1,6 +1,6 @@
 """Put scores that score_weights.py measured onto the cards of the released weights.
 
-python scripts/score_weights.py --weights general --size small --root_path DATA/test \
+python scripts/score_weights.py --weights general --size small --root_path DATA/test \\
     --datasets IVF IVF_MSRS IVF_LLVIP MEF MFF MIF --every IVF_LLVIP=2 --json scores.json
 python scripts/update_cards.py scores.json
 
@@ -22,7 +22,7 @@ RELEASED = Path(__file__).resolve().parents[1] / "adasffuse" / "weights"
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scores", nargs="+", type=Path, metavar="FILE", help="written by score_weights.py --json")
+    parser.add_argument("scores", nargs="+", type=Path, metavar="FILE", help="file that score_weights.py --json wrote")
     parser.add_argument("--replace", action="store_true", help="remove sets without new scores from the cards")
     return parser.parse_args(argv)
 

@@ -23,13 +23,22 @@ from adasffuse.process import run_program, say
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs=1, type=Path, metavar="DATA", help="labelled data set")
-    parser.add_argument("--task", choices=TASKS, default="detect", help="boxes or masks (%(default)s)")
+    parser.add_argument(
+        "--task", choices=TASKS, default="detect", help="kind of the labels, boxes or masks (default: %(default)s)"
+    )
     add_label_options(parser)
-    parser.add_argument("--trainval_percent", type=float, default=0.9, help="share of train and val (%(default)s)")
-    parser.add_argument("--train_percent", type=float, default=0.9, help="share of train among those (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
-    parser.add_argument("--lists", type=Path, metavar="DIR", help="folder with train.txt, val.txt, test.txt to take")
-    parser.add_argument("--check", action="store_true", help="write nothing")
+    parser.add_argument(
+        "--trainval_percent",
+        type=float,
+        default=0.9,
+        help="share of frames for training and validation (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--train_percent", type=float, default=0.9, help="share of these for training (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the split (default: %(default)s)")
+    parser.add_argument("--lists", type=Path, metavar="DIR", help="folder with train.txt, val.txt and test.txt to take")
+    parser.add_argument("--check", action="store_true", help="only check the labels, write nothing")
     return parser.parse_args(argv)
 
 

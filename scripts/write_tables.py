@@ -18,6 +18,7 @@ from pathlib import Path
 
 from scoring import RANKED
 
+from adasffuse.choices import DEFAULT_SIZE
 from adasffuse.cli.task_script import METHOD
 from adasffuse.files import printable, write_text
 from adasffuse.tasks import GENERAL, find_task
@@ -230,21 +231,37 @@ def rewritten(text: str, tables: Mapping[str, str], page: str) -> str:
 
 
 def ranks_table(sources: Sources) -> str:
-    """README: mean rank and places of the default weights of each size on each set."""
+    """README: places of the default weights of each size on each set, and mean ranks."""
     sizes = sources.sizes()
     lines = []
     for one in sources.sets:
-        cells, rows = [one.name, str(one.pairs), str(len(one.others))], sources.scored(one)
-        best = leader(one.others, RANKED, published=True)
-        for size in sizes:
-            row = rows.get(sources.default(one.name, size))
-            if row is None:
-                cells.append(NOT_SCORED)
-                continue
-            ranks = mean_rank(row, one.others, RANKED), rank_beside(best, one, [row], RANKED)
-            cells.append(f"{ranks[0]:.1f} : {ranks[1]:.1f} ({places(row, one.others)})")
-        lines.append([*cells, best.name])
-    return markdown(["set", "pairs", "others", *(f"`{s}`" for s in sizes), "best published method"], lines)
+        rows = sources.scored(one)
+        ours = {size: rows.get(sources.default(one.name, size)) for size in sizes}
+        shown_size, best = ours.get(DEFAULT_SIZE), leader(one.others, RANKED, published=True)
+        beside = rank_beside(best, one, [shown_size] if shown_size else [], RANKED)
+        lines.append(
+            [
+                one.title,
+                str(one.pairs),
+                str(len(one.others) + 1),
+                *(ordinal_place(row, one.others, RANKED) for row in ours.values()),
+                f"{mean_rank(shown_size, one.others, RANKED):.1f}" if shown_size else NOT_SCORED,
+                f"{best.name}, {beside:.1f}",
+                ", ".join(ordinal_place(row, one.others, ALL) for row in ours.values()),
+            ]
+        )
+    names = [f"`{size}`" for size in sizes]
+    header = ["test images", "pairs", "methods", *names, f"mean rank of `{DEFAULT_SIZE}`"]
+    return markdown([*header, "best published method, its mean rank", f"{', '.join(names)} by eight metrics"], lines)
+
+
+def ordinal_place(row: Row | None, others: Sequence[Row], metrics: Sequence[str]) -> str:
+    """Place of a row among the others in words: '1st', '2nd', ..."""
+    if row is None:
+        return NOT_SCORED
+    number = place(row, others, metrics)
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def files_table(sources: Sources) -> str:

@@ -190,14 +190,17 @@ def test_the_table_says_what_was_done(call, monkeypatch):
         "commit ",
         "`adasffuse`",
         "ivf: 2, mef: 1",
+        "- **Network of the reference.** 8 channels, ",
+        "- **Loss of the reference for ivf.** Target max; intensity ",
     ):
         assert fact in out
     assert [line for line in out.splitlines() if line.startswith("## ")] == [
+        "## How it was measured",
         "## Mean over the parts",
         "## Part ivf",
         "## Part mef",
     ]
-    mean, ivf, mef = (scores(section)[2:] for section in out.split("## ")[1:])
+    mean, ivf, mef = (scores(section)[2:] for section in out.split("## ")[2:])
     assert [row[0] for row in mean] == ["reference", "direct"]
     for row in range(2):  # VIFF comes fourth without the time; one seed has no spread and no mark
         parts = float(ivf[row][3]) + float(mef[row][3])

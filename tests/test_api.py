@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from tiny import Mean, texture
+from tiny import Mean, network, texture
 
 from adasffuse.images.image import ImageError, ImageNotice
 from adasffuse.images.write import write_image
@@ -206,3 +206,24 @@ def test_an_error_in_a_batch_names_the_scene(fuser):
     with pytest.warns(ImageNotice, match="source A: uses only") as caught:
         fuser(deep, gray())
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_fuser_takes_a_network_of_any_precision(dtype, precision):
+    expected = Fuser(network(), TASKS["ivf"], precision=precision)(gray(0), gray(1))
+    fused = Fuser(network().to(dtype), TASKS["ivf"], precision=precision)(gray(0), gray(1))
+    assert fused.dtype == np.uint8 and np.abs(fused.astype(int) - expected).max() <= 4
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_values_that_arithmetic_leaves_just_outside_0_to_1_are_clipped(fuser, dtype):
+    a, b = ((gray(k) / 255).astype(dtype) for k in (0, 1))
+    b[0, 0], b[1, 1] = 1, 0
+    other = b.copy()
+    other[0, 0], other[1, 1] = np.nextafter(dtype(1), dtype(2)), -1e-7
+    assert other.max() > 1
+    np.testing.assert_array_equal(fuser(a, other), fuser(a, b))
+    other[0, 0] = 1.01
+    with pytest.raises(ImageError, match=r"source B: has float values .* outside"):
+        fuser(a, other)

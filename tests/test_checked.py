@@ -129,7 +129,10 @@ def calls(fuser: Fuser, folder: SceneFolder, here: Path) -> list:
         (lambda: fuser(image, image, align=True), "align must be an Aligner (adasffuse.registration.aligner) or None"),
         (lambda: fuser.fuse(image, image, stretch="no"), "stretch must be True or False"),
         (lambda: fuser(torch.rand(8, 8).to_sparse(), image), "source A: is of layout torch.sparse_coo"),
-        (lambda: fuser(torch.rand(8, 8, device="meta"), image), "source A: is a meta tensor, without values"),
+        (
+            lambda: fuser(torch.rand(8, 8, device="meta"), image),
+            "source A: is a tensor on the device 'meta', without values",
+        ),
         (lambda: fuse_folder(fuser, here, here / "out"), "folder must be a SceneFolder (adasffuse.images.pairs), got"),
         (lambda: fuse_folder(fuser, folder, here / "out", ranges=[]), "2 source folders need as many ranges, got 0"),
         (lambda: fuse_folder(fuser, folder, here / "out", no_data=("0", None)), "no_data[0] must be a number or None"),

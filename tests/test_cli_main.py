@@ -6,6 +6,7 @@ import subprocess
 import sys
 from fractions import Fraction
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -67,12 +68,14 @@ for verb, command in COMMANDS.items():
 importlib.import_module("adasffuse.cli.task_script")
 assert main(["fuse", "absent.png", "absent.png", "-o", "x.png"]) == 1
 assert "torch" not in sys.modules
+assert main(["info", sys.argv[1]]) == 0
+assert "torch" not in sys.modules
 """
 
 
-def test_arguments_are_read_without_pytorch():
+def test_arguments_and_images_are_read_without_pytorch():
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    program = [sys.executable, "-c", WITHOUT_PYTORCH]
+    program = [sys.executable, "-c", WITHOUT_PYTORCH, Path(__file__).parent / "reference" / "head_A.png"]
     done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and done.stderr == "error: absent.png: no such file or folder\n", done.stderr
 

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -115,6 +116,16 @@ def test_what_is_to_know_of_a_source_is_said_once(folders, capsys):
     assert said.count("a/x.png: uses only") == said.count("a/y.png: uses only") == 1
     assert compare.run([*arguments, "--range_a", "7200", "7455"]) == 0
     assert "uses only" not in capsys.readouterr().err
+
+
+def test_a_result_of_floating_point_is_shown_as_the_same_in_8_bits(folders, capsys):
+    cv2.imwrite(str(folders / "x.tif"), read_image(folders / "one" / "x.png").pixels)
+    files = [str(folders / name / "x.png") for name in ("a", "b")]
+    assert compare.run([*files, f"m={folders / 'x.tif'}", "-o", str(folders / "f.png")]) == 1
+    assert "x.tif: float32 values have no fixed black and white; give --range_fused" in capsys.readouterr().err
+    assert compare.run([*files, f"m={folders / 'x.tif'}", "-o", str(folders / "f.png"), "--range_fused", "0", "1"]) == 0
+    assert compare.run([*files, f"m={folders / 'one' / 'x.png'}", "-o", str(folders / "g.png")]) == 0
+    assert (folders / "f.png").read_bytes() == (folders / "g.png").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -260,7 +260,9 @@ def test_a_hardly_used_range_is_a_notice_and_so_is_the_one_that_the_files_decide
     write_image(root / "IVF/infrared/1.png", texture(height, width, seed=1).astype(np.uint16) * 4 + 7200, "16")
     write_image(root / "sharp/1.png", texture(64, 70, seed=2).astype(np.uint16) * 4, "16")
     said = TrainingCrops(data_options(root, sharp_folder="sharp")).notices
-    assert len(said) == 2 and all("of 0..65535; give a value range" in notice for notice in said)
+    assert len(said) == 2 and all("of 0..65535; give " in notice for notice in said)
+    assert "infrared/1.png: uses only 7200..8220 of 0..65535; give data.range_a, e.g. 7200 8220" in "".join(said)
+    assert "--range" not in "".join(said)  # an option of commands, not of training
     said = TrainingCrops(data_options(root, range_a=("folder",))).notices
     assert len(said) == 1 and "become black to white" in said[0] and str(root / "IVF/infrared") in said[0]
 

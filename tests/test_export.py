@@ -25,10 +25,8 @@ from adasffuse.export.dense import (
     smooth_numbers,
 )
 from adasffuse.export.graph import ExportedFusion
-from adasffuse.export.read import read_description
+from adasffuse.export.read import METADATA, METADATA_FILE, read_description
 from adasffuse.export.write import (
-    METADATA,
-    METADATA_FILE,
     WRITERS,
     Export,
     ExportError,

@@ -739,3 +739,90 @@ def test_sources_are_required(capsys):
     with pytest.raises(SystemExit):
         program.main(["--baselines", "average"])
     assert "--source_a and --source_b" in capsys.readouterr().err
+
+
+def of_other_programs(data: Path) -> None:
+    """The results of `data` as other programs write them, in folders f01, f255, tanh and ten_bits."""
+    for path in (data / "mean").iterdir():
+        levels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.float32)
+        for folder, values in {
+            "f01/*.tif": levels / 255,
+            "f255/*.tif": levels,
+            "tanh/*.tif": levels / 127.5 - 1,
+            "ten_bits/*.png": np.rint(levels * (1020 / 255)).astype(np.uint16),
+        }.items():
+            (data / folder).parent.mkdir(exist_ok=True)
+            assert cv2.imwrite(str(data / folder.replace("*", path.stem)), values)
+
+
+def test_results_of_any_range_score_as_the_same_results_in_8_bits(data, capsys):
+    of_other_programs(data)
+    ranges = {"f01": (0, 1), "f255": (0, 255), "tanh": (-1, 1), "ten_bits": (0, 1020)}
+    options = [word for name, window in ranges.items() for word in ("--range_fused", name, *window)]
+    folders = [data / name for name in ("mean", *ranges)]
+    assert run(data, "--fused", *folders, *options, "--metrics", "VIFF,SSIM,SD", "--csv", data / "s.csv") == 0
+    scores = {}
+    for row in csv.DictReader((data / "s.csv").open()):
+        scores.setdefault(row["method"], []).append([float(row[name]) for name in ("VIFF", "SSIM", "SD")])
+    assert set(scores) == {"mean", *ranges}
+    for name in ranges:
+        np.testing.assert_allclose(scores[name], scores["mean"], rtol=1e-6)
+
+
+def test_results_whose_range_nobody_names_are_refused(data, capsys):
+    of_other_programs(data)
+    assert run(data, "--fused", data / "f01") == 1
+    assert "p0.tif: float32 values have no fixed black and white; give --range_fused" in capsys.readouterr().err
+    assert run(data, "--fused", data / "ten_bits", "--metrics", "SD") == 0
+    said = capsys.readouterr().err
+    assert "where white is not 65535, give --range_fused LOW HIGH" in said and "folder" not in said
+
+
+@pytest.mark.parametrize(
+    "folder, window, fault",
+    [
+        ("f255", (0, 1), "go far beyond the range 0 1; --range_fused"),
+        ("f01", (0, 255), "use hardly anything of the range 0 255; --range_fused"),
+        ("tanh", (0, 255), "use hardly anything of the range 0 255; --range_fused"),
+    ],
+)
+def test_a_range_that_results_cannot_have_is_refused(data, capsys, folder, window, fault):
+    of_other_programs(data)
+    assert run(data, "--fused", data / folder, "--range_fused", *window) == 1
+    said = capsys.readouterr().err
+    assert f"{folder}{os.sep}p0.tif: its values span" in said and fault in said
+
+
+@pytest.mark.parametrize(
+    "words, fault",
+    [
+        (["folder"], "--range_fused folder: expected [NAME] LOW HIGH"),
+        (["1%", "99%"], "--range_fused 1% 99%: expected [NAME] LOW HIGH"),
+        (["1", "0"], "--range_fused 1 0: expected [NAME] LOW HIGH"),
+        (["other", "0", "1"], "--range_fused other 0 1: no results are called so; there are mean"),
+        (["0", "1", "--range_fused", "0", "2"], "--range_fused 0 2: the range of all results is given twice"),
+    ],
+)
+def test_what_is_no_range_of_results(data, capsys, words, fault):
+    assert run(data, "--fused", data / "mean", "--range_fused", *words) == 1
+    assert fault in capsys.readouterr().err
+
+
+def test_results_with_holes_are_not_scored(data, capsys):
+    of_other_programs(data)
+    values = cv2.imread(str(data / "f01" / "p1.tif"), cv2.IMREAD_UNCHANGED)
+    values[10:20, 10:20] = np.nan
+    cv2.imwrite(str(data / "f01" / "p1.tif"), values)
+    assert run(data, "--fused", data / "f01", "--range_fused", 0, 1) == 0
+    assert "p1.tif: 100 of its pixels hold no data" in capsys.readouterr().out
+
+
+def test_true_images_of_floating_point(data, capsys):
+    of_other_programs(data)
+    assert run(data, "--baselines", "average", "--reference", data / "f01") == 1
+    assert "give --range_reference LOW HIGH" in capsys.readouterr().err
+    truth = ("--reference", data / "f01", "--range_reference", 0, 1)
+    assert run(data, "--fused", data / "mean", *truth, "--csv", data / "s.csv") == 0
+    assert {row["PSNR_GT"] for row in csv.DictReader((data / "s.csv").open())} == {"inf"}
+    assert run(data, "--fused", data / "mean", *truth[2:]) == 1
+    assert "give --reference DIR as well" in capsys.readouterr().err

@@ -375,6 +375,15 @@ def test_networks_of_other_precision(changes, dtype):
     assert (result - expected).abs().max() < (1e-5 if dtype == torch.float64 else 0.05)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("own", [torch.float16, torch.float32, torch.float64])
+def test_the_result_has_the_type_of_the_sources(own, dtype):
+    model, images = network(patch=2, exposure=True), stack(2, 24, 40)
+    expected = model(images)
+    result = model.to(own)([image.to(dtype) for image in images])
+    assert result.dtype == dtype and (result - expected).abs().max() < 0.05
+
+
 def test_another_default_precision_changes_nothing():
     model, images = network(patch=2, exposure=True), stack(2, 24, 40)
     expected = model(images)

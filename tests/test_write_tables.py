@@ -160,15 +160,29 @@ def test_tables_of_any_cards(pages):
     write_tables.main([])
     text = pages.read_text()
     ranks = {line[0]: line for line in table(text, "ranks")}
-    assert ranks["set"] == ["set", "pairs", "others", "`tiny`", "`small`", "best published method"]
-    assert ranks["IVF"][3].startswith("1.0 : ") and ranks["IVF"][3].endswith("(1 / 1)")
-    assert ranks["MFF"][3] == NOT_SCORED == ranks["MEF"][3]  # of nine pairs instead of ten; not at all
-    assert not ranks["MFF"][4].startswith("1.0")  # the task's own weights are the default, not the general ones
+    assert ranks["test images"][:6] == ["test images", "pairs", "methods", "`tiny`", "`small`", "mean rank of `small`"]
+    roadscene, focus, exposures = (
+        next(line for title, line in ranks.items() if title.startswith(start))
+        for start in ("RoadScene", "MFFW", "MEFB")
+    )
+    assert roadscene[1:4] == ["20", "16", "1st"]  # fifteen others and ours, whose values lead
+    assert roadscene[-1] == f"1st, {roadscene[-1].split(', ')[1]}" and "not" not in roadscene[-1]
+    assert focus[3] == NOT_SCORED == exposures[3]  # of nine pairs instead of ten; not at all
+    assert exposures[4:6] == [NOT_SCORED, NOT_SCORED] and exposures[-1] == f"{NOT_SCORED}, {NOT_SCORED}"
+    assert focus[5] != "1.0"  # the task's own weights are the default, not the general ones
     files = [line[0] for line in table(text, "files")[2:]]
     assert files == ["`general_tiny`", "`general_small`", "`mff_small`"]
     further = {line[0]: line[1:] for line in table(text, "scores")}
     assert further["glow"] == ["-", "0.2500", "-"] and further["chroma turn"] == ["-", "-", "0.5000"]
     assert further["MEF_SSIM"] == ["-", "-", "0.1250"]
+
+
+def test_places_in_words():
+    others = [row(str(value), VIFF=float(value)) for value in range(30)]
+    words = [
+        write_tables.ordinal_place(row("x", VIFF=30.5 - n), others, ["VIFF"]) for n in (1, 2, 3, 4, 11, 12, 13, 21)
+    ]
+    assert words == ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st"]
 
 
 def test_our_rows_do_not_compete_with_each_other(pages):

@@ -69,18 +69,24 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     parser.add_argument("b", type=Path, metavar="B", help="file or folder of source B, e.g. visible")
     how = parser.add_argument_group("how to align")
-    how.add_argument("--method", choices=METHODS, help="(affine)")
+    how.add_argument("--method", choices=METHODS, help="what may differ between the sources (default: affine)")
     how.add_argument(
         "--measure",
         choices=MEASURES,
-        help="edges: two cameras; medical: scans (medical for task mif, else edges)",
+        help="what is compared: edges, of two cameras, or medical images (default: medical for task mif, else edges)",
     )
-    how.add_argument("--calibration", type=Path, metavar="FILE", help="apply this file, estimate nothing")
+    how.add_argument("--calibration", type=Path, metavar="FILE", help="apply this file and estimate nothing")
     add_grid_option(how)
     what = parser.add_argument_group("what to write")
-    what.add_argument("-o", "--out", type=given_path, metavar="DIR", help="both sources on one grid, DIR/A and DIR/B")
     what.add_argument(
-        "--save", type=given_path, metavar="FILE", help="a calibration file: the median over all pairs, JSON"
+        "-o",
+        "--out",
+        type=given_path,
+        metavar="DIR",
+        help="folder that gets both sources on one grid, as DIR/A and DIR/B",
+    )
+    what.add_argument(
+        "--save", type=given_path, metavar="FILE", help="write a calibration, JSON: the median over all pairs"
     )
     what.add_argument("--json", action="store_true", help="report as JSON on standard output")
     reading = parser.add_argument_group("how to read the sources")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Collection, Sequence
@@ -50,16 +51,16 @@ def add_source_options(parser: argparse.ArgumentParser, group: argparse._Argumen
         target.add_argument(
             f"--pattern_{side}",
             metavar="NAME",
-            help=f"how the files of {source} are called, * being what both sources share: 'IR_*', '*_ir'; with "
-            "patterns both sources may lie in one folder (default: '*', equal names)",
+            help=f"names of the files of {source}, such as 'IR_*'; * is what both sources share. With patterns both "
+            "sources may lie in one folder (default: '*', equal names)",
         )
         target.add_argument(
             f"--range_{side}",
             nargs="+",
             metavar=("LOW", "HIGH"),
-            help=f"values of files of {source} deeper than 8 bits that become black and white; or 'folder', lowest "
-            "and highest of the whole folder; or two percentages of its values, 1%% 99%%; 'inverted' behind it, or "
-            "alone, makes high values dark, as of black-hot cameras; of 8-bit files, too",
+            help=f"values of {source} that become black and white, in files deeper than 8 bits: two numbers; 'folder', "
+            "the lowest and highest of the folder; or two percentages, such as 1%% 99%%. 'inverted', alone or behind "
+            "them, makes high values dark (black-hot cameras), also in 8-bit files",
         )
         target.add_argument(
             f"--no_data_{side}",
@@ -67,6 +68,51 @@ def add_source_options(parser: argparse.ArgumentParser, group: argparse._Argumen
             metavar="VALUE",
             help=f"value of {source} that means 'no data', besides NaN and the file's own",
         )
+
+
+def add_results_range_option(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add what is black and white in results of other programs; see `results_ranges`."""
+    target.add_argument(
+        "--range_fused",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("[NAME] LOW", "HIGH"),
+        help="values that are black and white in results deeper than 8 bits: of all methods (0 1), or of one "
+        "(other 0 255), once for each. Needed for floating-point results that fuse did not write, and for "
+        "16-bit results whose white is not 65535",
+    )
+
+
+def results_ranges(given: Sequence[Sequence[str]], names: Collection[str]) -> dict[str, tuple[float, float]]:
+    """Method name to the values of black and white in its results, as `--range_fused` says.
+
+    Args:
+        given: the words of each time that the option is given.
+        names: of all methods that have files.
+    Raises:
+        ValueError: something else than [NAME] LOW HIGH, another name, or two ranges for one method.
+    """
+    found: dict[str | None, tuple[float, float]] = {}
+    for words in given:
+        shown = f"--range_fused {' '.join(words)}"
+        name = words[0] if len(words) == 3 else None
+        try:
+            low, high = map(float, words[-2:])
+        except ValueError:
+            low = high = math.nan
+        if len(words) not in (2, 3) or not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(
+                f"{shown}: expected [NAME] LOW HIGH, the values of black and white in the results, LOW < HIGH; it is "
+                "what their program writes for them: measured values ('folder', percentages) would stretch the results"
+            )
+        if not names or name not in (None, *names):
+            raise ValueError(f"{shown}: no results are called so; there are {', '.join(names) or 'none'}")
+        if name in found:
+            raise ValueError(f"{shown}: the range of {name or 'all results'} is given twice")
+        found[name] = (low, high)
+    common = found.pop(None, None)
+    return dict.fromkeys(names, common) | found if common else found
 
 
 def add_metadata_option(results: argparse._ArgumentGroup, giver: str) -> None:
@@ -77,7 +123,7 @@ def add_metadata_option(results: argparse._ArgumentGroup, giver: str) -> None:
         "--keep_metadata",
         choices=KEPT,
         default="none",
-        help=f"carry EXIF data over from {giver}, and say that colours are sRGB; gps: also the place (%(default)s)",
+        help=f"copy EXIF data from {giver} and mark colours as sRGB; gps: also the place (default: %(default)s)",
     )
 
 
@@ -104,58 +150,60 @@ def add_fusing_options(
         *aliases,
         dest="weights",
         type=given,
-        help="weights file, folder of a training run, released weights by name, e.g. general_small, or a repository "
-        "of the Hugging Face Hub (default: those that serve this task best)",
+        help="weights file, folder of a training run, name of released weights such as general_small, or "
+        "repository of the Hugging Face Hub (default: those that serve the task best)",
     )
     add_size_option(network, size)
-    network.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    network.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
     network.add_argument(
         "--precision",
         choices=PRECISIONS,
         default="auto",
-        help="arithmetic of the network; auto: bfloat16 where the processor has it (%(default)s)",
+        help="arithmetic of the network; auto: bfloat16 where the processor has it (default: %(default)s)",
     )
     network.add_argument(
         "--tile",
         type=int,
         default=DEFAULT_TILE,
-        help="images of more than TILE x TILE pixels are fused in tiles of that area; a multiple of 16; 0: never "
-        "(%(default)s)",
+        help="images of more than TILE x TILE pixels are fused in tiles of that area; a multiple of 16, or 0: "
+        "never (default: %(default)s)",
     )
     network.add_argument(
         "--tile_overlap",
         type=int,
         default=DEFAULT_OVERLAP,
-        help="pixels that tiles share, a multiple of 16 (%(default)s)",
+        help="pixels that neighbouring tiles share, a multiple of 16 (default: %(default)s)",
     )
     if strength:
         network.add_argument(
             "--strength",
             type=float,
             default=1.0,
-            help="of infrared + visible: how much of the infrared is brought in, from 0, the visible image, to 1 "
-            "(%(default)s)",
+            help="how much of the infrared image is brought in, from 0 (the visible image) to 1; infrared + visible "
+            "only (default: %(default)s)",
         )
         network.add_argument(
-            "--no_people", action="store_true", help="of infrared + visible: do not make people stand out"
+            "--no_people", action="store_true", help="do not make people stand out; infrared + visible only"
         )
     results = results or parser.add_argument_group("results")
     results.add_argument(
         "--depth",
         choices=("auto", "8", "16", "float"),
         default="auto",
-        help="bits of the results; float: TIFF; auto: 8 unless all sources are deeper (%(default)s)",
+        help="bits of the results; auto: 8 unless all sources are deeper; float: TIFF (default: %(default)s)",
     )
     if not stretch:
         return
     results.add_argument(
-        "--stretch", action="store_true", help="spread each result to 0..255; only to reproduce published numbers"
+        "--stretch", action="store_true", help="spread each result to 0..255, only to reproduce published numbers"
     )
 
 
 def add_size_option(target: argparse.ArgumentParser | argparse._ArgumentGroup, default: str = "small") -> None:
     """Add the size of the network: `args.size`, None unless given, and `args.default_size`, see `load_network`."""
-    target.add_argument("--size", choices=RELEASED_SIZES, help=f"of released weights ({default})")
+    target.add_argument("--size", choices=RELEASED_SIZES, help=f"size of the released weights (default: {default})")
     target.set_defaults(default_size=default)
 
 
@@ -189,20 +237,20 @@ def add_align_options(target: argparse.ArgumentParser | argparse._ArgumentGroup)
         "--align",
         choices=("none", *METHODS),
         default="none",
-        help="register the sources of each pair first; their sizes may differ then (%(default)s)",
+        help="register the sources of each pair first; their sizes may differ then (default: %(default)s)",
     )
     target.add_argument(
         "--calibration",
         type=Path,
         metavar="FILE",
-        help="align all pairs as this file says, written by 'adasffuse align A B --save FILE'",
+        help="register all pairs as this file says, which 'adasffuse align A B --save FILE' writes",
     )
     add_grid_option(target)
 
 
 def add_grid_option(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add the source whose pixels the result of an alignment has."""
-    target.add_argument("--grid", choices=GRIDS, help=f"the source that alignment leaves as it is ({GRIDS[0]})")
+    target.add_argument("--grid", choices=GRIDS, help=f"source that registration leaves as it is (default: {GRIDS[0]})")
 
 
 def aligner_from(args: argparse.Namespace, task_id: str, camera: bool = False) -> Aligner | None:
@@ -230,25 +278,41 @@ def aligner_from(args: argparse.Namespace, task_id: str, camera: bool = False) -
 
 def add_truth_options(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add what is known about the scenes besides their sources: true images, and boxes around targets."""
-    target.add_argument("--reference", type=Path, metavar="DIR", help="true images; adds PSNR_GT and SSIM_GT")
+    target.add_argument("--reference", type=Path, metavar="DIR", help="folder of true images; adds PSNR_GT and SSIM_GT")
     target.add_argument(
-        "--boxes", type=Path, metavar="DIR", help="Pascal VOC files NAME.xml; adds Retention, of targets in source A"
+        "--range_reference",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="values that are black and white in true images deeper than 8 bits",
+    )
+    target.add_argument(
+        "--boxes",
+        type=Path,
+        metavar="DIR",
+        help="folder of Pascal VOC files NAME.xml; adds Retention, of the boxed targets in source A",
     )
     target.add_argument(
         "--classes",
         nargs="+",
         default=list(PEOPLE),
         metavar="LIST",
-        help=f"comma-separated classes of boxes that are targets, or 'all' ({','.join(PEOPLE)})",
+        help=f"classes of the boxes that are targets, separated by commas, or 'all' (default: {','.join(PEOPLE)})",
     )
 
 
 def check_truth_options(args: argparse.Namespace) -> None:
-    """Raise ValueError, before any work, where a folder of `add_truth_options` is missing or --classes has no boxes."""
+    """Raise ValueError, before any work, where options of `add_truth_options` lack a folder or what belongs to it."""
     for option, holds in (("reference", "true images"), ("boxes", FOLDER_OF_BOXES)):
         folder = getattr(args, option)
         if folder is not None and not (folder.is_dir() or (option == "reference" and folder.is_file())):
             raise ValueError(f"no folder {folder}; --{option} is the folder of {holds}")
+    if args.range_reference is not None:
+        low, high = args.range_reference
+        if args.reference is None:
+            raise ValueError("--range_reference is of true images; give --reference DIR as well")
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(f"--range_reference {low:g} {high:g}: expected two numbers, LOW < HIGH")
     if args.boxes is None and args.classes != list(PEOPLE):
         raise ValueError("--classes says which boxes are targets; give --boxes DIR as well")
 

@@ -1,9 +1,9 @@
-"""What a folder of images holds, and what is wrong with it.
+"""Say what folders of images hold, and what is wrong with them.
 
-adasffuse check DATA                       all data sets below it, and near-duplicates between train/ and test/
-adasffuse check DATA/test/IVF              one data set
-adasffuse check thermal rgb --sheet s.png  two folders, and a contact sheet of their pairs
-adasffuse check images                     one folder
+  adasffuse check DATA                       all data sets below it, and near-duplicates between train/ and test/
+  adasffuse check DATA/test/IVF              one data set
+  adasffuse check thermal rgb --sheet s.png  two folders, and a contact sheet of their pairs
+  adasffuse check images                     one folder
 
 Names such as thermal and rgb tell the task, and whether the folders are in its order, as for 'adasffuse fuse'.
 The report can be pasted into a bug report.  Exit status: 0, or 1 where there are problems.
@@ -45,10 +45,14 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="one, or one per source")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="one folder, or one per source")
     for side in "ab":
-        parser.add_argument(f"--pattern_{side}", metavar="NAME", help="how files of that source are called: 'IR_*'")
-    parser.add_argument("--sheet", type=given_path, metavar="FILE", help="contact sheet of the pairs (PNG)")
+        parser.add_argument(
+            f"--pattern_{side}", metavar="NAME", help=f"names of the files of source {side.upper()}, such as 'IR_*'"
+        )
+    parser.add_argument(
+        "--sheet", type=given_path, metavar="FILE", help="write a contact sheet of the pairs, a PNG file"
+    )
     parser.add_argument("--json", type=given_path, metavar="FILE", help="also write the facts as JSON")
     return parser
 

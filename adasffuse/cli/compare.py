@@ -1,8 +1,8 @@
-"""Figures that show several methods side by side.
+"""Draw figures that show several methods side by side.
 
-adasffuse compare thermal rgb ours=results/IVF other=OTHER/IVF -o figures
-adasffuse compare thermal/7.png rgb/7.png ours=results/IVF/7.png -o figure.png --crop 200 120 160 120
-adasffuse compare thermal/7.png rgb/7.png --save_features features --task ivf
+  adasffuse compare thermal rgb ours=results/IVF other=OTHER/IVF -o figures
+  adasffuse compare thermal/7.png rgb/7.png ours=results/IVF/7.png -o figure.png --crop 200 120 160 120
+  adasffuse compare thermal/7.png rgb/7.png --save_features features --task ivf
 
 A figure has a column for each source and method: the image with a box, what lies in the box, and maps of its difference
 to each source in luminance.
@@ -11,10 +11,17 @@ to each source in luminance.
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from adasffuse.cli.arguments import add_size_option, add_source_options, given_path, thermal_by_names
+from adasffuse.cli.arguments import (
+    add_results_range_option,
+    add_size_option,
+    add_source_options,
+    given_path,
+    results_ranges,
+    thermal_by_names,
+)
 from adasffuse.cli.score import methods, range_of
 from adasffuse.files import check_outputs, printable, replacing_all, told, write_text
 from adasffuse.images.color import luminance
@@ -32,6 +39,7 @@ from adasffuse.images.pairs import (
 )
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import is_thermal, resolve_ranges
+from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference.work import refuse_image_name
 from adasffuse.process import say, say_notices
@@ -48,32 +56,46 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("source_a", type=Path, metavar="A", help="file or folder of source A")
     parser.add_argument("source_b", type=Path, metavar="B", help="file or folder of source B")
     parser.add_argument(
-        "fused", nargs="*", metavar="[NAME=]FUSED", help="of each method file, folder, or 'FOLDER/*_fused.png'"
+        "fused",
+        nargs="*",
+        metavar="[NAME=]FUSED",
+        help="results of a method: a file, a folder, or 'FOLDER/*_fused.png'",
     )
-    parser.add_argument("-o", "--out", type=given_path, metavar="OUT", help="a .png file for one scene, else a folder")
+    parser.add_argument(
+        "-o", "--out", type=given_path, metavar="OUT", help="figure, a .png file, of one scene; of several a folder"
+    )
     add_source_options(parser)
+    add_results_range_option(parser)
     shown = parser.add_argument_group("what is shown")
-    shown.add_argument("--names", nargs="+", metavar="STEM", help="these scenes (default: --count of them)")
-    shown.add_argument("--count", type=int, default=8, help="scenes, evenly spread over the folder (%(default)s)")
+    shown.add_argument("--names", nargs="+", metavar="STEM", help="scenes to show (default: --count of them)")
+    shown.add_argument(
+        "--count", type=int, default=8, help="number of scenes, evenly spread over the folder (default: %(default)s)"
+    )
     shown.add_argument(
         "--crop",
         nargs=4,
         type=int,
         metavar=("LEFT", "TOP", "WIDTH", "HEIGHT"),
-        help="the box, in pixels (default: where the methods differ most)",
+        help="box to enlarge, in pixels (default: where the methods differ most)",
     )
-    shown.add_argument("--height", type=int, default=240, help="pixels of each image in the figure (%(default)s)")
-    shown.add_argument("--no_differences", action="store_true", help="leave out the maps of the differences")
+    shown.add_argument(
+        "--height", type=int, default=240, help="height of each image in the figure, in pixels (default: %(default)s)"
+    )
+    shown.add_argument("--no_differences", action="store_true", help="leave out the maps of differences")
     inside = parser.add_argument_group("inside the network")
     inside.add_argument(
         "--save_features",
         type=given_path,
         metavar="DIR",
-        help="also write what the network computes: bands, outputs of blocks, filters, responses of the FFT branch",
+        help="folder for what the network computes: bands, outputs of blocks, filters, responses of the FFT branch",
     )
-    inside.add_argument("--task", choices=TASKS, default="ivf", help="of the network (%(default)s)")
+    inside.add_argument("--task", choices=TASKS, default="ivf", help="task of the network (default: %(default)s)")
     add_size_option(inside)
-    inside.add_argument("--weights", metavar="FILE", help="other weights")
+    inside.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="weights of the network: a file, a run's folder or a released name (default: released weights)",
+    )
     return parser
 
 
@@ -87,8 +109,9 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         parser.error("give -o OUT for figures, --save_features DIR, or both")
     if args.save_features is None and (args.weights or args.size):
         parser.error("--weights and --size are of the network that --save_features looks into; give that too")
-    if args.out is not None and not args.fused:
-        parser.error("-o needs results to compare: [NAME=]FUSED ...")
+    for option, given in (("-o", args.out is not None), ("--range_fused", args.range_fused)):
+        if given and not args.fused:
+            parser.error(f"{option} needs results to compare: [NAME=]FUSED ...")
     try:
         scenes, names = _scenes(args)
         _check_places(args, scenes)
@@ -166,13 +189,20 @@ def _is_one_file(out: Path | None) -> bool:
     return out is not None and out.suffix.lower() == ".png" and not out.is_dir()
 
 
-def _read(args: argparse.Namespace, scene: Scene, windows: list, thermal: tuple[bool, ...] | None) -> list[Image]:
-    """Images of a scene: the sources as they are fused, the results as they are."""
-    sources, results = Scene(scene.stem, scene.paths[:2]), Scene(scene.stem, scene.paths[2:])
+def _read(
+    args: argparse.Namespace,
+    scene: Scene,
+    windows: list,
+    thermal: tuple[bool, ...] | None,
+    of_results: Sequence[tuple[float, float] | None] = (),
+) -> list[Image]:
+    """Images of a scene: the sources as they are fused, the results by the values that are black and white in them."""
+    sources = Scene(scene.stem, scene.paths[:2])
     hot = [is_thermal(number, path, thermal) for number, path in enumerate(sources.paths)]
     images = read_scene(sources, windows, [args.no_data_a, args.no_data_b], hot)
     height, width = images[0].pixels.shape[:2]
-    for path, image in zip(results.paths, read_scene(results, one_size=False)):
+    for path, window in zip(scene.paths[2:], of_results, strict=True):
+        image = read_image(path, window, option="--range_fused", result=True)
         if image.pixels.shape[:2] != (height, width):
             own = f"{image.pixels.shape[1]}x{image.pixels.shape[0]}"
             raise ImageError(
@@ -201,9 +231,10 @@ def _figures(
     crop = Crop(*args.crop) if args.crop else None
     thermal = thermal_by_names(args.source_a, args.source_b, (args.pattern_a, args.pattern_b))
     windows, files, told_of, faults = _windows(args, scenes, thermal), [], [], []
+    of_results = results_ranges(args.range_fused, names)
     for scene in scenes:
         try:
-            files_read = _read(args, scene, windows, thermal)
+            files_read = _read(args, scene, windows, thermal, [of_results.get(name) for name in names])
             images = [quantise(image.pixels, "8") for image in files_read]
             results = dict(zip(names, images[2:]))
             figure = comparison_figure(dict(zip("AB", images)), results, crop, not args.no_differences, args.height)

@@ -1,8 +1,8 @@
 """Lay a published data set out for training, fusing and scoring.
 
-adasffuse data --list                                  all known sets: pairs, page, terms, what to download
-adasffuse data MSRS --source ~/MSRS-main --root datasets
-adasffuse data MSRS --download archives --root datasets
+  adasffuse data --list                                  all known sets: pairs, page, terms, what to download
+  adasffuse data MSRS --source ~/MSRS-main --root datasets
+  adasffuse data MSRS --download archives --root datasets
 
 Writes ROOT/train/TASK_NAME/FOLDER and ROOT/test/TASK_NAME/FOLDER as links to the source's files.
 """
@@ -30,18 +30,18 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", nargs="?", metavar="NAME", help="of the data set, see --list")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="name of the data set, see --list")
     parser.add_argument("--list", action="store_true", help="describe all sets, or the one named, and exit")
-    parser.add_argument("--source", type=Path, metavar="DIR", help="where its archive was unpacked")
+    parser.add_argument("--source", type=Path, metavar="DIR", help="folder to which its archive was unpacked")
     parser.add_argument("--root", type=given_path, metavar="DIR", help="folder that gets train/ and test/")
     parser.add_argument(
         "--download",
         type=given_path,
         metavar="DIR",
-        help="download and unpack the archive there first, where that is possible",
+        help="first download the archive to this folder and unpack it, where that is possible",
     )
-    parser.add_argument("--copy", action="store_true", help="copy files instead of linking to them")
-    parser.add_argument("--quick", action="store_true", help="read headers only, decode no image")
+    parser.add_argument("--copy", action="store_true", help="copy the files instead of linking to them")
+    parser.add_argument("--quick", action="store_true", help="read only the headers of the images, decode none")
     return parser
 
 

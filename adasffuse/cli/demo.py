@@ -1,7 +1,7 @@
-"""A web page on this computer to try fusion on.
+"""Show a web page on this computer to try fusion on.
 
-adasffuse demo                     http://127.0.0.1:7860, for this computer alone
-adasffuse demo --host 0.0.0.0      for everyone who reaches this computer: there is no password
+  adasffuse demo                     http://127.0.0.1:7860, for this computer alone
+  adasffuse demo --host 0.0.0.0      for everyone who reaches this computer: there is no password
 
 Nothing is sent elsewhere.  Uploads are deleted after half an hour, and all of them when the page is closed (Ctrl-C).
 """
@@ -26,10 +26,12 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--host", type=given, default="127.0.0.1", help="address that the page listens at (%(default)s)"
+        "--host", type=given, default="127.0.0.1", help="address that the page listens at (default: %(default)s)"
     )
-    parser.add_argument("--port", type=int, default=7860, help="0: a free one (%(default)s)")
-    parser.add_argument("--megapixels", type=float, default=12.0, help="of the largest image taken (%(default)s)")
+    parser.add_argument("--port", type=int, default=7860, help="port of the page, 0: a free one (default: %(default)s)")
+    parser.add_argument(
+        "--megapixels", type=float, default=12.0, help="size of the largest image that is taken (default: %(default)s)"
+    )
     return parser
 
 

@@ -1,4 +1,7 @@
-"""What a file or folder is: an image, a video, a volume, weights, or what belongs to a training run."""
+"""What a file or folder is: an image, a video, a volume, weights, or what belongs to a training run.
+
+PyTorch, whose import takes seconds, is loaded only for what belongs to a network.
+"""
 
 import io
 import json
@@ -6,7 +9,7 @@ import re
 import shlex
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import ImageCms
@@ -19,21 +22,12 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import images_of
 from adasffuse.images.read import valid_mask
 from adasffuse.images.volumes import Volume, holds_series, is_volume, read_volume
-from adasffuse.models.network import size_of
-from adasffuse.models.weights import (
-    RUN_WEIGHTS,
-    WeightsError,
-    file_sha256,
-    find_weights,
-    load_weights,
-    read_record,
-    released_names,
-)
 from adasffuse.options import parse_json
 from adasffuse.registration.aligner import load_calibration
 from adasffuse.tasks import GENERAL
-from adasffuse.training.checkpoint import CheckpointError, load_checkpoint, newest_checkpoint
-from adasffuse.training.options import Options, parse_options
+
+if TYPE_CHECKING:
+    from adasffuse.training.options import Options
 
 TAKES = (
     "info takes images, videos, volumes, weights, exported networks, folders of training runs, checkpoints, options "
@@ -90,6 +84,8 @@ def describe(name: str) -> dict[str, Any]:
 
 def _named(name: str) -> dict[str, Any]:
     """Released weights."""
+    from adasffuse.models.weights import find_weights, released_names
+
     known = [*released_names(), *sorted({one.rsplit("_", 1)[0] for one in released_names()})]
     if name in known:
         return _weights(find_weights(name, GENERAL))
@@ -99,6 +95,9 @@ def _named(name: str) -> dict[str, Any]:
 
 
 def _folder(path: Path) -> dict[str, Any]:
+    from adasffuse.models.weights import RUN_WEIGHTS
+    from adasffuse.training.checkpoint import newest_checkpoint
+
     newest = newest_checkpoint(path)
     if (path / RUN_WEIGHTS).is_file():
         of_run = {} if newest is None else {"newest checkpoint": newest.name}
@@ -116,6 +115,10 @@ def _folder(path: Path) -> dict[str, Any]:
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
+    from adasffuse.models.weights import RUN_WEIGHTS
+    from adasffuse.training.checkpoint import CheckpointError, load_checkpoint
+    from adasffuse.training.options import parse_options
+
     try:
         state = load_checkpoint(path)
         options = parse_options(state["options"])
@@ -132,7 +135,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
     }
 
 
-def _options(options: Options) -> dict[str, Any]:
+def _options(options: "Options") -> dict[str, Any]:
     return {
         "run": options.name,
         "task": options.task,
@@ -173,6 +176,8 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _json_options(path: Path, values: Any) -> dict[str, Any]:
+    from adasffuse.training.options import parse_options
+
     try:
         return _options(parse_options(values))
     except ValueError as error:
@@ -206,6 +211,9 @@ def _video(path: Path) -> dict[str, Any]:
 
 
 def _weights(path: Path) -> dict[str, Any]:
+    from adasffuse.models.network import size_of
+    from adasffuse.models.weights import WeightsError, file_sha256, load_weights, read_record
+
     model, task = load_weights(path)
     options = model.options
     values = {

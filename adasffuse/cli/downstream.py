@@ -47,60 +47,81 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog, description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("data", nargs="+", type=given_path, metavar="DATA", help="labelled data sets, joined")
-    parser.add_argument("--task", required=True, choices=TASKS, help="boxes or masks")
-    parser.add_argument("--out", "-o", required=True, type=given_path, help="folder of runs, tables and figures")
+    parser.add_argument("data", nargs="+", type=given_path, metavar="DATA", help="labelled data sets, which are joined")
+    parser.add_argument("--task", required=True, choices=TASKS, help="kind of the labels, boxes or masks")
+    parser.add_argument("--out", "-o", required=True, type=given_path, help="folder of the runs, tables and figures")
     parser.add_argument(
         "--modalities",
         nargs="+",
         default=list(DEFAULT_MODALITIES),
         metavar="KIND",
-        help="infrared, visible, average, max, laplacian, gff, fused, fused_SIZE, NAME=FOLDER of images by any method, "
-        "NAME=WEIGHTS of our network (infrared visible average fused)",
+        help="kinds of images to compare: infrared, visible, average, max, laplacian, gff, fused, fused_SIZE, "
+        "NAME=FOLDER of images by any method, NAME=WEIGHTS of our network (default: infrared visible average "
+        "fused)",
     )
     add_label_options(parser)
     parser.add_argument(
-        "--groups", nargs="+", default=[], metavar="NAME=PATTERN", help="frames scored apart: day='*D' night='*N'"
+        "--groups",
+        nargs="+",
+        default=[],
+        metavar="NAME=PATTERN",
+        help="frames that are also scored apart, such as day='*D' night='*N'",
     )
     parser.add_argument(
         "--also",
         nargs="+",
         default=[],
         metavar="NAME=DATA",
-        help="other labelled data sets, whose frames are all scored, apart; classes that are not listed are left out",
+        help="other labelled data sets, of which all frames are scored apart; classes that are not listed are left out",
     )
     network = parser.add_argument_group("network")
     network.add_argument(
         "--model",
-        help="segment: fpn, unet, segformer_b0 to _b5 (fpn); detect: fcos, retinanet, ssdlite, or by ultralytics "
-        "(AGPL-3.0) yolov5nu, yolov8n, ... (fcos)",
+        help="network; segment: fpn, unet, segformer_b0 to _b5 (default: fpn); detect: fcos, retinanet, ssdlite, "
+        "or of ultralytics (AGPL-3.0) yolov5nu, yolov8n, ... (default: fcos)",
     )
     network.add_argument(
-        "--backbone", default=LITE0, help="timm's name, of fpn, unet, fcos and retinanet (%(default)s)"
+        "--backbone",
+        default=LITE0,
+        help="backbone of fpn, unet, fcos and retinanet, by timm's name (default: %(default)s)",
     )
     network.add_argument(
         "--weights",
-        help="scratch, imagenet, or what the model knows: a folder or hub name of SegFormer, a .pt file of YOLO "
-        "(imagenet where the backbone is timm's, else scratch)",
+        help="start: scratch, imagenet, or what the model knows, a folder or hub name of SegFormer, a .pt file of "
+        "YOLO (default: imagenet where the backbone is timm's, else scratch)",
     )
-    network.add_argument("--size", default="256x192", metavar="WIDTHxHEIGHT", help="of its images (%(default)s)")
+    network.add_argument(
+        "--size", default="256x192", metavar="WIDTHxHEIGHT", help="size of the network's images (default: %(default)s)"
+    )
     budget = parser.add_argument_group("budget")
-    budget.add_argument("--seeds", type=int, default=3, help="number of runs per modality (%(default)s)")
-    budget.add_argument("--epochs", type=int, default=10, help="(%(default)s)")
-    budget.add_argument("--batch", type=int, default=8, help="frames (%(default)s)")
-    budget.add_argument("--learning_rate", type=float, help="at its largest (segment: 1e-3, detect: 5e-4)")
-    budget.add_argument("--equal_classes", action="store_true", help="segment: rare classes weigh no more than others")
+    budget.add_argument("--seeds", type=int, default=3, help="number of runs per kind of image (default: %(default)s)")
+    budget.add_argument("--epochs", type=int, default=10, help="passes over the training frames (default: %(default)s)")
+    budget.add_argument("--batch", type=int, default=8, help="frames per step (default: %(default)s)")
+    budget.add_argument(
+        "--learning_rate", type=float, help="largest step size (default: 1e-3 for segment, 5e-4 for detect)"
+    )
+    budget.add_argument(
+        "--equal_classes", action="store_true", help="weigh rare classes no more than others; segment only"
+    )
     running = parser.add_argument_group("running")
-    running.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
-    running.add_argument("--precision", choices=PRECISIONS, default="auto", help="(%(default)s)")
-    running.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores (%(default)s)")
+    running.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
+    running.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="arithmetic of the network (default: %(default)s)"
+    )
+    running.add_argument(
+        "--jobs", type=int, default=1, help="number of runs at a time, which share the cores (default: %(default)s)"
+    )
     running.add_argument(
         "--applied",
         default="visible",
         metavar="KIND",
-        help="its networks are also scored on all others; none (%(default)s)",
+        help="kind whose networks are also scored on all other kinds, or none (default: %(default)s)",
     )
-    running.add_argument("--drawn", type=int, default=4, help="test frames that are drawn (%(default)s)")
+    running.add_argument(
+        "--drawn", type=int, default=4, help="number of test frames that are drawn (default: %(default)s)"
+    )
     return parser
 
 
@@ -109,13 +130,15 @@ def add_label_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classes",
         metavar="LIST",
-        help=f"{', '.join(sorted({*CLASSES['detect'], *CLASSES['segment']}))}, or a file with a class per line "
-        "(classes.txt of DATA)",
+        help=f"classes of the labels: {', '.join(sorted({*CLASSES['detect'], *CLASSES['segment']}))}, or a file "
+        "with a class per line (default: classes.txt of DATA)",
     )
     parser.add_argument(
-        "--mend_boxes", action="store_true", help="exchange swapped corners, cut at borders, drop boxes without area"
+        "--mend_boxes",
+        action="store_true",
+        help="mend boxes: exchange swapped corners, cut at borders, drop what has no area",
     )
-    parser.add_argument("--skip_unlisted", action="store_true", help="leave boxes of other classes out")
+    parser.add_argument("--skip_unlisted", action="store_true", help="leave out boxes of classes that are not listed")
 
 
 def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:

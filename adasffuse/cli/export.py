@@ -1,8 +1,8 @@
 """Write a network as one file that runs without this package: ONNX, or torch.export's pt2.
 
-adasffuse export --task ivf --size small -o ivf.onnx
-adasffuse export --task mef --size base --colour -o mef.pt2
-adasffuse export --task mff --weights runs/mine --format onnx
+  adasffuse export --task ivf --size small -o ivf.onnx
+  adasffuse export --task mef --size base --colour -o mef.pt2
+  adasffuse export --task mff --weights runs/mine --format onnx
 
 The file takes any height, width and batch.  It is run and compared with PyTorch before it takes its name.
 """
@@ -25,17 +25,30 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     network = parser.add_argument_group("network")
-    network.add_argument("--task", required=True, choices=TASKS, help="fixes the kinds of the sources and the colour")
+    network.add_argument(
+        "--task",
+        required=True,
+        choices=TASKS,
+        help="task, which fixes the kinds of the sources and where the colour comes from",
+    )
     add_size_option(network)
     network.add_argument("--weights", metavar="NAME", help="other weights: a file, a run's folder or a released name")
-    network.add_argument("--no_people", action="store_true", help="of infrared + visible: do not make people stand out")
-    network.add_argument("--sources", type=int, default=2, metavar="N", help="number of sources (%(default)s)")
-    output = parser.add_argument_group("output")
-    output.add_argument("--format", choices=EXPORT_FORMATS, help="(what --output ends with)")
-    output.add_argument(
-        "--colour", action="store_true", help="take RGB where the colour comes from and give RGB, not luminance"
+    network.add_argument(
+        "--no_people", action="store_true", help="do not make people stand out; infrared + visible only"
     )
-    output.add_argument("-o", "--output", type=given_path, metavar="FILE", help="(TASK_SIZE.FORMAT)")
+    network.add_argument("--sources", type=int, default=2, metavar="N", help="number of sources (default: %(default)s)")
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--format", choices=EXPORT_FORMATS, help="format of the file (default: what --output ends with)"
+    )
+    output.add_argument(
+        "--colour",
+        action="store_true",
+        help="take RGB of the sources that give the colour, and give RGB (default: luminance)",
+    )
+    output.add_argument(
+        "-o", "--output", type=given_path, metavar="FILE", help="file to write (default: TASK_SIZE.FORMAT)"
+    )
     return parser
 
 

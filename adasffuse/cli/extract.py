@@ -1,7 +1,7 @@
-"""What is inside FLIR's radiometric JPEG files, as files of their own.
+"""Take temperatures and photographs out of FLIR's radiometric JPEG files.
 
-adasffuse extract camera -o pairs           pairs/infrared/NAME.tif in degrees C, pairs/visible/NAME.png
-adasffuse fuse pairs/infrared pairs/visible -o fused --range_a folder --align affine
+  adasffuse extract camera -o pairs           pairs/infrared/NAME.tif in degrees C, pairs/visible/NAME.png
+  adasffuse fuse pairs/infrared pairs/visible -o fused --range_a folder --align affine
 
 The photograph shows more of the scene than the thermal image and has another size, hence --align.
 """
@@ -28,9 +28,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", type=Path, metavar="FILES", help="a radiometric JPEG file, or a folder of such")
+    parser.add_argument("source", type=Path, metavar="FILES", help="a radiometric JPEG file, or a folder of such files")
     parser.add_argument(
-        "-o", "--out", type=given_path, required=True, metavar="DIR", help="gets infrared/ and visible/"
+        "-o", "--out", type=given_path, required=True, metavar="DIR", help="folder that gets infrared/ and visible/"
     )
     return parser
 

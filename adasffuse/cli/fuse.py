@@ -80,8 +80,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         nargs="+",
         type=given_path,
         metavar="A B",
-        help="files or folders of source A and of source B, in the order of --task; a quoted name with one * is a "
-        "folder and a pattern; more than two folders: one per source; FLIR radiometric JPEG files are pairs alone",
+        help="files or folders of source A and of source B, in the order of --task. A quoted name with one * is a "
+        "folder and a pattern. More than two folders: one per source. FLIR radiometric JPEG files are pairs "
+        "alone",
     )
     parser.add_argument(
         "-o",
@@ -89,8 +90,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         type=given_path,
         required=True,
         metavar="OUT",
-        help=f"of two files: a file ({', '.join(RESULT_SUFFIXES)}) or a folder that exists; else a folder, made where "
-        "there is none",
+        help=f"result of two files: a file ({', '.join(RESULT_SUFFIXES)}) or an existing folder; results of "
+        "folders: a folder, made if it is missing",
     )
     parser.add_argument(
         "--task",
@@ -103,19 +104,18 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     running.add_argument(
         "--dry_run",
         action="store_true",
-        help="read all files, say what would be done and what would fail, write nothing",
+        help="read all files and say what would be done and what would fail; write nothing",
     )
     running.add_argument(
         "--resume",
         action="store_true",
-        help="skip what an earlier run has finished: the result is the file written then, its sources and all settings "
-        "are the same as then",
+        help="skip results of an earlier run that are as it wrote them, if sources and settings are the same",
     )
     running.add_argument("--json", action="store_true", help="report as JSON on standard output")
-    running.add_argument("--scores", action="store_true", help="score the results, and simple baselines beside them")
+    running.add_argument("--scores", action="store_true", help="score the results, and simple methods beside them")
     results = parser.add_argument_group("results")
     results.add_argument(
-        "--panel", action="store_true", help="also write sources and result side by side: OUT/panels/NAME.png"
+        "--panel", action="store_true", help="also write the sources and the result side by side: OUT/panels/NAME.png"
     )
     add_metadata_option(results, "the source that gives the colour")
     add_fusing_options(parser, results=results)
@@ -126,15 +126,15 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--resample",
         choices=RESAMPLED,
         default=RESAMPLED[0],
-        help="whose voxels both volumes get, by where they lie in space; nothing is registered (%(default)s: their "
-        "voxels must lie in the same places)",
+        help="source whose voxels both volumes get, by their places in space; nothing is registered (default: "
+        "%(default)s, both must have the same voxels)",
     )
     volumes.add_argument(
         "--palette",
         choices=PALETTES,
         default=PALETTES[0],
-        help="false colours of the first volume, such as PET, to tell activity from bright tissue; the result is RGB "
-        "(%(default)s: gray)",
+        help="false colours of the first volume, such as PET, to tell activity from bright tissue; the result is "
+        "RGB (default: %(default)s, gray)",
     )
     return parser
 

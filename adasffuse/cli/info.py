@@ -27,15 +27,17 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
     prog = prog or "adasffuse info"
     parser = ReportingParser(prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="*", metavar="FILE", help="images, videos, volumes, weights, and so on")
-    parser.add_argument("--json", action="store_true", help="as JSON on standard output")
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="image, video, volume, weights, or what belongs to a training run"
+    )
+    parser.add_argument("--json", action="store_true", help="report as JSON on standard output")
     return parser
 
 
 def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     """Print what is asked for; the exit status: 1 where a file cannot be read."""
     args = make_parser(prog).parse_args(argv)
-    from adasffuse.cli.describe import describe  # here: arguments are read without PyTorch
+    from adasffuse.cli.describe import describe  # here: arguments are read without what reads files
 
     described, failed = [], False
     for name in args.files:

@@ -1,11 +1,13 @@
-"""Score folders of fused images: a table on the terminal, and CSV, JSON, Markdown, LaTeX and plots on request.
+"""Score fused images against their sources: a table on the terminal, and files and plots on request.
 
-python test_fusion_metrics.py ir vis a=results/a b=results/b --metrics all --csv s.csv
-python test_fusion_metrics.py ir/7.png vis/7.png fused.png
-python test_fusion_metrics.py --root_path data/test --dataset IVF --fused ours=results/IVF --baselines average,gff
-python test_fusion_metrics.py --explain VIFF
+  adasffuse score ir vis a=results/a b=results/b --metrics all --csv s.csv
+  adasffuse score ir/7.png vis/7.png fused.png
+  adasffuse score --root_path data/test --dataset IVF --fused ours=results/IVF --baselines average,gff
+  adasffuse score --explain VIFF
 
 An image that is missing or damaged is named and left out; means and ranks are over the images that all methods have.
+python test_fusion_metrics.py takes the same arguments.
+
 Exit status: 0, or 1 where nothing could be scored, a method has no image at all or a file could not be written.
 """
 
@@ -16,6 +18,7 @@ from pathlib import Path
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.arguments import (
+    add_results_range_option,
     add_source_options,
     add_truth_options,
     check_truth_options,
@@ -23,6 +26,7 @@ from adasffuse.cli.arguments import (
     in_other_order,
     listed,
     range_of,
+    results_ranges,
     task_by_names,
     thermal_by_names,
 )
@@ -37,18 +41,23 @@ from adasffuse.metrics.plots import figures, save_plots
 from adasffuse.process import say, say_notices
 from adasffuse.tasks import find_task
 
-_REPORTS = ("csv", "json", "markdown", "latex")
+_REPORTS = {
+    "csv": "the scores of every image",
+    "json": "the scores of every image, means and ranks",
+    "markdown": "the table in Markdown",
+    "latex": "the table in LaTeX",
+}  # option to what it writes
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
     parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("places", nargs="*", metavar="A B [NAME=]FUSED", help="folders, or the files of one scene")
-    sources = parser.add_argument_group("sources, where they are not A and B: two folders or a data set of a task")
-    sources.add_argument("--source_a", type=Path, metavar="DIR")
-    sources.add_argument("--source_b", type=Path, metavar="DIR")
+    sources = parser.add_argument_group("sources: A and B, or two folders, or a data set of a task")
+    sources.add_argument("--source_a", type=Path, metavar="DIR", help="folder of source A")
+    sources.add_argument("--source_b", type=Path, metavar="DIR", help="folder of source B")
     sources.add_argument("--root_path", type=Path, metavar="DIR", help="folder of data sets")
-    sources.add_argument("--dataset", metavar="NAME", help="e.g. IVF, IVF_MSRS or MIF/CT-MRI")
+    sources.add_argument("--dataset", metavar="NAME", help="data set in it, such as IVF, IVF_MSRS or MIF/CT-MRI")
     add_source_options(parser, sources)
     what = parser.add_argument_group("what to score")
     what.add_argument(
@@ -56,10 +65,15 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="[NAME=]DIR",
-        help="per method a folder, or 'DIR/*_fused.png'",
+        help="results of a method: a folder, or 'DIR/*_fused.png'",
     )
+    add_results_range_option(what)
     what.add_argument(
-        "--baselines", nargs="+", default=[], metavar="LIST", help=f"computed on the fly: {','.join(BASELINES)}"
+        "--baselines",
+        nargs="+",
+        default=[],
+        metavar="LIST",
+        help=f"simple methods to fuse and score, too: {','.join(BASELINES)}",
     )
     add_truth_options(what)
     how = parser.add_argument_group("how to score")
@@ -68,18 +82,35 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         nargs="+",
         default=list(DEFAULT_METRICS),
         metavar="LIST",
-        help=f"comma-separated, or 'all' ({','.join(DEFAULT_METRICS)})",
+        help=f"metrics, separated by commas, or 'all' (default: {','.join(DEFAULT_METRICS)})",
     )
-    how.add_argument("--convention", default="adasffuse", choices=CONVENTIONS, help="(%(default)s)")
-    how.add_argument("--per_channel", action="store_true", help="mean over R, G, B of coloured results, as VIFB does")
-    how.add_argument("--workers", type=int, metavar="N", help="processes (all cores)")
-    how.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help="(%(default)s)")
-    how.add_argument("--no_cache", action="store_true", help="compute everything anew and remember nothing")
+    how.add_argument(
+        "--convention",
+        default="adasffuse",
+        choices=CONVENTIONS,
+        help="definitions of the metrics; --explain tells how they differ (default: %(default)s)",
+    )
+    how.add_argument(
+        "--per_channel",
+        action="store_true",
+        help="score R, G and B of coloured results and take the mean, as VIFB does",
+    )
+    how.add_argument("--workers", type=int, metavar="N", help="number of processes (default: all cores)")
+    how.add_argument(
+        "--cache",
+        type=Path,
+        default=default_cache(),
+        metavar="DIR",
+        help="folder where scores are remembered (default: %(default)s)",
+    )
+    how.add_argument("--no_cache", action="store_true", help="remember nothing and compute everything anew")
     how.add_argument("--explain", metavar="METRIC", help="print what a metric means in each convention, and exit")
     output = parser.add_argument_group("output")
     for name in _REPORTS:
-        output.add_argument(f"--{name}", type=given_path, metavar="FILE")
-    output.add_argument("--plots", type=given_path, metavar="DIR", help="a box plot per metric and the ranks as PNG")
+        output.add_argument(f"--{name}", type=given_path, metavar="FILE", help=f"write {_REPORTS[name]}")
+    output.add_argument(
+        "--plots", type=given_path, metavar="DIR", help="write a box plot per metric, and the ranks, as PNG"
+    )
     return parser
 
 
@@ -171,10 +202,11 @@ def score(args: argparse.Namespace) -> ScoreTable:
             "in the other order; exchange them, or rename them where the names mislead"
         )
     metrics, beside = metric_names(args)
+    fused = methods(args.fused)
     return score_folders(
         source_a,
         source_b,
-        methods(args.fused),
+        fused,
         [name.lower() for name in listed(args.baselines)],
         args.reference,
         Settings(
@@ -191,6 +223,8 @@ def score(args: argparse.Namespace) -> ScoreTable:
         patterns=(args.pattern_a, args.pattern_b),
         boxes=args.boxes,
         thermal=thermal_by_names(source_a, source_b, (args.pattern_a, args.pattern_b)),
+        range_fused=results_ranges(args.range_fused, fused),
+        range_reference=args.range_reference,
     )
 
 

@@ -76,10 +76,15 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         nargs="+",
         type=given_path,
         metavar="STACK",
-        help="folders of images, a folder of such, files, or TIFF files of several pages",
+        help="folder of images, folder of such folders, files, or TIFF file of several pages",
     )
     parser.add_argument(
-        "-o", "--out", type=given_path, required=True, metavar="OUT", help="a file for one stack, or a folder"
+        "-o",
+        "--out",
+        type=given_path,
+        required=True,
+        metavar="OUT",
+        help="result of one stack: a file; of several: a folder",
     )
     one_kind = [task.id for task in TASKS.values() if len(task.kinds) == 1]
     parser.add_argument(
@@ -93,26 +98,26 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--align",
         choices=("none", *STACK_METHODS),
         default="none",
-        help="register each image to the middle one; similarity: shift, scale and a small turn (%(default)s)",
+        help="register each image to the middle one; similarity: shift, scale and a small turn (default: %(default)s)",
     )
     parser.add_argument(
         "--images_per_stack",
         type=int,
         metavar="N",
-        help="cut each folder, or the listed files, into stacks of N images in the order of their names; a result is "
-        "called after the first image of its stack",
+        help="cut each folder, or the listed files, into stacks of N images by their names; a result has the name "
+        "of the first image of its stack",
     )
     parser.add_argument(
         "--ghosts",
         choices=GHOSTS,
         default="keep",
-        help="remove: show what moves between exposures as in the one that is clipped least (%(default)s)",
+        help="what moves between exposures; remove: show it as in the one that is clipped least (default: %(default)s)",
     )
     running = parser.add_argument_group("running")
     running.add_argument(
         "--dry_run",
         action="store_true",
-        help="read all files, say what would be done and what would fail, write nothing",
+        help="read all files and say what would be done and what would fail; write nothing",
     )
     running.add_argument("--resume", action="store_true", help="skip stacks that an earlier run has finished")
     running.add_argument("--json", action="store_true", help="report as JSON on standard output")
@@ -121,10 +126,12 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--range",
         nargs="+",
         metavar=("LOW", "HIGH"),
-        help="values of files deeper than 8 bits that become black and white; or 'folder', or two percentages: one "
-        "window for each stack; 'inverted' behind it makes high values dark",
+        help="values that become black and white, in files deeper than 8 bits: two numbers; 'folder' or two "
+        "percentages, measured for each stack. 'inverted' behind them makes high values dark",
     )
-    reading.add_argument("--no_data", type=float, metavar="VALUE", help="value that means 'no data'")
+    reading.add_argument(
+        "--no_data", type=float, metavar="VALUE", help="value that means 'no data', besides NaN and the file's own"
+    )
     results = parser.add_argument_group("results")
     add_metadata_option(results, "the image in the middle of the stack, by its name")
     add_fusing_options(parser, results=results, stretch=False, strength=False)

@@ -45,19 +45,22 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         "Without --root_path the built-in sample pairs are fused with the released weights.",
     )
     a, b = task.sources[0].folders
-    parser.add_argument("--root_path", type=given_path, help="folder of data sets: images lie in ROOT/DATASET/FOLDER")
-    parser.add_argument("--dataset", help=f"data set below it, TASK or TASK_NAME (default: {task.folder})")
+    parser.add_argument("--root_path", type=given_path, help="folder of data sets; images lie in ROOT/DATASET/FOLDER")
+    parser.add_argument("--dataset", help=f"data set in it, TASK or TASK_NAME (default: {task.folder})")
     parser.add_argument(
         "--A_dir",
         type=given_path,
-        help=f"folder of source A, below the data set or a path of its own (default: {a}); with --B_dir and without "
-        "--root_path, any two folders",
+        help=f"folder of source A, in the data set or a path of its own (default: {a}); together with --B_dir and "
+        "without --root_path, any two folders",
     )
     parser.add_argument("--B_dir", type=given_path, help=f"folder of source B (default: {b})")
     add_source_options(parser)
     add_align_options(parser.add_argument_group("registration"))
     parser.add_argument(
-        "--save_dir", type=given_path, default=Path("results"), help="results go to SAVE_DIR/DATASET (%(default)s)"
+        "--save_dir",
+        type=given_path,
+        default=Path("results"),
+        help="folder of the results, which go to SAVE_DIR/DATASET (default: %(default)s)",
     )
     add_fusing_options(parser, "--model_path")
     parser.add_argument("--no_scores", action="store_true", help="fuse only, print no scores")
@@ -109,12 +112,13 @@ def score(
     reference: Path | None = None,
     boxes: Path | None = None,
     classes: Sequence[str] = PEOPLE,
+    range_reference: tuple[float, float] | None = None,
 ) -> metrics.ScoreTable:
     """Metrics of the saved files of a folder, and of the baselines on the same scenes, read as they were fused.
 
     Args:
         task: its id, which decides on what is printed beside the default metrics.
-        reference, boxes, classes: as in `adasffuse.metrics.folder.score_folders`.
+        reference, boxes, classes, range_reference: as in `adasffuse.metrics.folder.score_folders`.
     Raises:
         ImageError: a folder of true images or boxes is missing or of other scenes; a file of boxes is malformed.
     """
@@ -131,6 +135,7 @@ def score(
         no_data=report.no_data,
         annotations=annotations,
         thermal=find_task(task).thermal if task else None,
+        range_reference=range_reference,
     )
     table.notices = notices + others  # of the images themselves fusing has told
     return table
@@ -211,7 +216,7 @@ def print_report(report: inference.FolderReport) -> None:
 
 def _print_scores(report: inference.FolderReport, task: Task, args: argparse.Namespace) -> None:
     started = time.perf_counter()
-    table = score(report, task.id, args.reference, args.boxes, listed(args.classes))
+    table = score(report, task.id, args.reference, args.boxes, listed(args.classes), args.range_reference)
     for notice in table.notices:
         say(f"notice: {printable(notice)}")
     say(f"{report.name}: {len(table.rows)} images scored in {time.perf_counter() - started:.1f} s")

@@ -27,13 +27,15 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--opt", required=True, help="options file (JSON), see options/")
     parser.add_argument(
         "--root_path",
-        help="folder of the training data sets, instead of the options' data.root_path; "
-        "of several parts, those whose own is an absolute path keep it",
+        help="folder of the training data sets, in place of data.root_path of the options; parts whose own is an "
+        "absolute path keep it",
     )
     parser.add_argument(
         "--out_dir", type=given_path, default=Path("checkpoint"), help="folder of the runs (default: %(default)s)"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
     parser.add_argument("--local_rank", "--local-rank", help=argparse.SUPPRESS)  # torch.distributed.launch passes it
     return parser
 

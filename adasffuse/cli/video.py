@@ -64,24 +64,29 @@ Where one began to record earlier, --start_a or --start_b skips its beginning.
 def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
     """The argument parser of the verb."""
     parser = ReportingParser(prog=prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("a", nargs="?", type=Path, metavar="A", help="video file or folder of frames: infrared")
-    parser.add_argument("b", nargs="?", type=Path, metavar="B", help="video file or folder of frames: visible")
+    parser.add_argument("a", nargs="?", type=Path, metavar="A", help="infrared: a video file or a folder of frames")
+    parser.add_argument("b", nargs="?", type=Path, metavar="B", help="visible: a video file or a folder of frames")
     result = parser.add_argument_group("result")
     result.add_argument(
         "-o",
         "--output",
         type=given_path,
         metavar="OUT",
-        help=".mp4, .mkv, .mov or .m4v; any other name: a folder of frames",
+        help="video (.mp4, .mkv, .mov or .m4v); any other name is a folder of frames",
     )
     result.add_argument(
         "--quality",
         type=int,
         default=DEFAULT_QUALITY,
         metavar="CRF",
-        help="of a video, 0 (best) to 51, x264's constant rate factor (%(default)s)",
+        help="quality of a video, 0 (best) to 51, x264's constant rate factor (default: %(default)s)",
     )
-    result.add_argument("--audio", choices=AUDIO, default="auto", help="whose sound is copied; auto: B's, else A's")
+    result.add_argument(
+        "--audio",
+        choices=AUDIO,
+        default="auto",
+        help="source whose sound is copied; auto: B, else A (default: %(default)s)",
+    )
     sources = parser.add_argument_group("sources")
     sources.add_argument(
         "--task", choices=tuple(TASKS), help="what is fused (default: what the names say, such as ir and vis, else ivf)"
@@ -92,7 +97,7 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
         type=int,
         default=0,
         metavar="N",
-        help="frames of a folder that --range_a and --range_b measure, from the first (default: all)",
+        help="number of frames of a folder, from the first, that --range_a and --range_b measure (default: all)",
     )
     sources.add_argument(
         "--fps",
@@ -100,39 +105,44 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
         help=f"frames per second of folders (default: that of the other source, or {DEFAULT_RATE})",
     )
     add_start_options(sources)
-    sources.add_argument("--shortest", action="store_true", help="fuse what both have where one source is shorter")
-    sources.add_argument("--allow_gaps", action="store_true", help="numbers of frames in folders may have gaps")
+    sources.add_argument("--shortest", action="store_true", help="end with the shorter source")
+    sources.add_argument(
+        "--allow_gaps", action="store_true", help="allow gaps in the numbers of the frames of a folder"
+    )
     sources.add_argument(
         "--align",
         choices=("none", *METHODS[:3]),
         default="none",
         help="register two fixed cameras once, by frames spread over both sources; the result has B's pixels "
-        "(%(default)s)",
+        "(default: %(default)s)",
     )
     sources.add_argument(
         "--calibration",
         type=Path,
         metavar="FILE",
-        help="of two fixed cameras, written by 'adasffuse align A B --save FILE'; the result has B's pixels",
+        help="register all frames of two fixed cameras as this file says, which 'adasffuse align A B --save FILE' "
+        "writes; the result has the pixels of B",
     )
     add_fusing_options(parser, results=result, size="tiny", stretch=False)
     live = parser.add_argument_group("live")
     live.add_argument(
-        "--show", action="store_true", help="show the result in a window; late frames are dropped; q ends"
+        "--show", action="store_true", help="show the result in a window, which q closes; late frames are dropped"
     )
-    live.add_argument("--camera_a", metavar="DEVICE", help="capture device instead of A: its number, path or address")
+    live.add_argument("--camera_a", metavar="DEVICE", help="capture device in place of A: its number, path or address")
     live.add_argument(
-        "--camera_b", metavar="DEVICE", help="capture device instead of B; -o records, also without --show"
+        "--camera_b", metavar="DEVICE", help="capture device in place of B; -o records, also without --show"
     )
-    live.add_argument("--seconds", type=float, metavar="N", help="end cameras after N seconds (default: q, or Ctrl-C)")
+    live.add_argument(
+        "--seconds", type=float, metavar="N", help="end cameras after N seconds (default: at q or Ctrl-C)"
+    )
     report = parser.add_argument_group("report")
     report.add_argument(
         "--dry_run",
         "--dry-run",
         action="store_true",
-        help="say what would be done, from the first frames; write nothing",
+        help="look at the first frames and say what would be done; write nothing",
     )
-    report.add_argument("--json", action="store_true", help="report as a JSON object on standard output")
+    report.add_argument("--json", action="store_true", help="report as JSON on standard output")
     return parser
 
 

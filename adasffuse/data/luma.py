@@ -72,7 +72,8 @@ def read_images(paths: Sequence[Path], readings: Sequence[Reading] = ()) -> list
     """The images of one photograph or of a scene; arguments and errors as in `decode`."""
     readings = readings or [Reading()] * len(paths)
     windows, no_data, thermal = zip(*((one.window, one.no_data, one.thermal) for one in readings))
-    return read_scene(Scene("", tuple(paths)), windows, no_data, thermal)
+    options = ("data.range_a", "data.range_b") if len(paths) > 1 else ("", "")  # photographs have none
+    return read_scene(Scene("", tuple(paths)), windows, no_data, thermal, options=options)
 
 
 def lumas_of(images: Sequence[Image]) -> tuple[np.ndarray, ...]:

@@ -5,10 +5,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from adasffuse.export.write import METADATA, METADATA_FILE
 from adasffuse.images.extras import needed
 from adasffuse.images.image import ImageError
 
+METADATA = "adasffuse"  # key of the description, JSON, in an ONNX file's metadata_props
+METADATA_FILE = "adasffuse.json"  # its name among the extra files of a pt2 file
 SUFFIXES = (".onnx", ".pt2")
 
 

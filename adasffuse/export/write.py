@@ -17,12 +17,11 @@ from torch.fx.experimental import _config as symbolic_config
 
 from adasffuse.export.color import fused_color, keep_hot_spots, luma
 from adasffuse.export.graph import ExportedFusion, raises_people, source_channels
+from adasffuse.export.read import METADATA, METADATA_FILE
 from adasffuse.files import replacing
 from adasffuse.models import AdaSFFuse
 from adasffuse.tasks import Task
 
-METADATA = "adasffuse"  # key of the description, JSON, in an ONNX file's metadata_props
-METADATA_FILE = "adasffuse.json"  # its name among the extra files of a pt2 file
 TOLERANCE = 1e-3  # largest difference from PyTorch that a file may have
 OPSET = 18
 _CHECKED = ((1, 37, 53), (2, 96, 80))  # batch, height and width at which a written file is run

@@ -15,6 +15,7 @@ from adasffuse.images.read import interpret, read_image
 
 _DEEP_MODES = ("I", "F")  # of Pillow, and those that start with "I;16": measurements, taken as they are
 _CONVERTED_MODES = ("P", "PA", "RGBA", "RGBa", "RGBX", "HSV", "YCbCr")  # of Pillow, to RGB
+_ROUNDING = 1e-3  # values so far outside [0, 1], as arithmetic in float16 leaves them, are clipped
 _DEPTHS = {np.dtype(np.uint8): "8", np.dtype(np.uint16): "16"}
 
 
@@ -31,8 +32,8 @@ def as_image(
     Args:
         source: a path; an `Image`; a PIL image of any mode but LAB; an array (H, W), (H, W, 1), RGB (H, W, 3) or RGBA
             (H, W, 4); or a tensor (H, W), or (C, H, W) with 1, 3 or 4 channels.  Alpha is dropped with a notice.
-            uint8 spans 0..255, uint16 0..65535, float [0, 1]; other integers, and float of another span, need a
-            `value_range`.  NaN and infinity mean "no data".
+            uint8 spans 0..255, uint16 0..65535, float [0, 1] (a thousandth beyond is clipped); other integers, and
+            float of another span, need a `value_range`.  NaN and infinity mean "no data".
         name: what errors and notices call it.
         value_range, no_data, thermal, border: as in `read_image`.
     Raises:
@@ -50,7 +51,7 @@ def as_image(
         raise ImageError(f"{name}: has values of type {stored.values.dtype}; give uint8, uint16 or float in [0, 1]")
     if kind == "f" and value_range is None:
         finite = stored.values[np.isfinite(stored.values) & (stored.values != (np.inf if no_data is None else no_data))]
-        if finite.size and not (finite.min() >= 0 and finite.max() <= 1):
+        if finite.size and not (finite.min() >= -_ROUNDING and finite.max() <= 1 + _ROUNDING):
             raise ImageError(
                 f"{name}: has float values {finite.min():g} to {finite.max():g}, outside [0, 1]; scale it, or give its "
                 "value range, LOW HIGH"
@@ -99,9 +100,10 @@ def _from_array(source: Any, name: str) -> Stored:
     # Not isinstance: what scores files should not have to load PyTorch.
     is_tensor = hasattr(source, "detach") and hasattr(source, "dtype")
     if is_tensor:
-        if source.is_meta or str(source.layout) != "torch.strided":
-            kind = "a meta tensor, without values" if source.is_meta else f"of layout {source.layout}"
-            raise ImageError(f"{name}: is {kind}; give a dense tensor, as to_dense() returns it")
+        if source.is_meta:
+            raise ImageError(f"{name}: is a tensor on the device 'meta', without values; give one on a CPU or GPU")
+        if str(source.layout) != "torch.strided":
+            raise ImageError(f"{name}: is of layout {source.layout}; give a dense tensor, as to_dense() returns it")
         if source.is_quantized:
             raise ImageError(f"{name}: is a quantised tensor; give its values, as dequantize() returns them")
         is_short = source.dtype.is_floating_point and source.dtype.itemsize < 4

@@ -172,6 +172,7 @@ def read_scene(
     thermal: Sequence[bool] | None = None,
     one_size: bool = True,
     levels: bool = False,
+    options: tuple[str, str] = ("--range_a", "--range_b"),
 ) -> list[Image]:
     """The images of a scene, in the order of its sources.
 
@@ -179,14 +180,15 @@ def read_scene(
         ranges, no_data, thermal: one entry per source, or None for none; as in `adasffuse.images.read.read_image`.
         levels: as in `read_image`, for all sources.
         one_size: refuse images of different height or width; False where they are registered afterwards.
+        options: what gives the range of the first source and that of the others, for errors and notices.
     Raises:
         ImageError: a file cannot be read, or the images differ in height or width.
     """
     none = [None] * len(scene.paths)
-    options = zip(ranges or none, no_data or none, thermal or none, strict=True)
+    readings = zip(ranges or none, no_data or none, thermal or none, strict=True)
     images = [
-        read_image(path, value_range, missing, bool(hot), levels)
-        for path, (value_range, missing, hot) in zip(scene.paths, options, strict=True)
+        read_image(path, value_range, missing, bool(hot), levels, option=options[1 if number else 0])
+        for number, (path, (value_range, missing, hot)) in enumerate(zip(scene.paths, readings, strict=True))
     ]
     if one_size and len({image.pixels.shape[:2] for image in images}) > 1:
         sizes = [f"{p} is {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(scene.paths, images)]

@@ -20,6 +20,7 @@ IMAGE_SUFFIXES = frozenset(
     | RAW_SUFFIXES
 )
 CLIPPED = 0.9  # share of values beyond a range from which on it is hardly the right one
+_USED = 1 / 100  # of a range, below which it is not that of a result
 
 
 @checked
@@ -30,6 +31,8 @@ def read_image(
     thermal: bool = False,
     levels: bool = False,
     border: bool = True,
+    option: str = "",
+    result: bool = False,
 ) -> Image:
     """Read one PNG, JPEG, TIFF, BMP, WebP, GIF, PGM, PPM, JPEG 2000 or AVIF file, upright and in sRGB.
 
@@ -55,13 +58,16 @@ def read_image(
         levels: of large images that hold data everywhere keep the 8- or 16-bit values of a file that spans all of them,
             see `adasffuse.images.levels`: float32 takes four times or twice as much memory.
         border: whether the border of a thermal image is looked at; of a sequence that is done for all frames at once.
+        option: what gives the value range, such as '--range_a', for errors and notices that ask for one.
+        result: the image is fused already.  Its range is known, not chosen: one that its values cannot have is an
+            error, where they go beyond it by more than its width, or use less than a hundredth of it.
     Raises:
         ImageError: no such file, no regular one, too large, empty, damaged or no image; it holds floating-point,
             signed or 32-bit values and no `value_range` says what is black and white; or `value_range` is not two
-            different numbers.  The message names the file and says what to do.
+            different numbers, or not that of a result.  The message names the file and says what to do.
     """
     with open_image(path, thermal) as file:
-        how = {"levels": levels, "border": border}
+        how = {"levels": levels, "border": border, "option": option, "result": result}
         image = interpret(file.decode(), file.depth, str(path), value_range, no_data, thermal, **how)
     valid = None if image.valid is None else upright(image.valid, file.orientation)
     return replace(image, pixels=upright(image.pixels, file.orientation), valid=valid)
@@ -77,6 +83,8 @@ def interpret(
     measurable: bool = True,
     levels: bool = False,
     border: bool = True,
+    option: str = "",
+    result: bool = False,
 ) -> Image:
     """What stored values mean: an image in sRGB on [0, 1]; arguments and errors as of `read_image`.
 
@@ -91,8 +99,13 @@ def interpret(
     if valid is not None and not valid.any():
         notices.append("holds no data at all")
     values, colour_notices = _colour(stored, value_range)
-    hint = "; of files, commands also take 'folder'" if measurable else ""
-    window, window_notices = _window(stored, values, valid, value_range, depth, name, hint)
+    used = values if valid is None else values[valid]
+    if value_range is not None:
+        window, window_notices = _given_window(stored, used, value_range, depth, name)
+        if result and window != stored.span:
+            _check_range_of_result(used, window, name, option)
+    else:
+        window, window_notices = _own_window(stored, used, depth, name, option, measurable, result)
     notices += colour_notices + window_notices
     curved = stored.curve is not None and value_range is None
     inverted = stored.inverted != (value_range is not None and _is_inverted(value_range))
@@ -177,46 +190,63 @@ def _colour(stored: Stored, value_range: tuple[float, float] | None) -> tuple[np
     return values[..., 1] if neutral and values.ndim == 3 else values, list(notices)
 
 
-def _window(
-    stored: Stored,
-    values: np.ndarray,
-    valid: np.ndarray | None,
-    value_range: tuple[float, float] | None,
-    depth: str,
-    name: str,
-    hint: str,
+def _given_window(
+    stored: Stored, used: np.ndarray, value_range: tuple[float, float], depth: str, name: str
 ) -> tuple[tuple[float, float], list[str]]:
-    """Values that become 0 and 1, and notices; `hint` follows the advice to give a range."""
-    if value_range is not None:
-        low, high = sorted(_two_numbers(value_range, name))
-        if depth != "8" or stored.span is None:
-            used = values if valid is None else values[valid]
-            outside = np.mean((used < low) | (used > high)) if used.size else 0
-            if outside <= CLIPPED:
-                return (low, high), []
-            spans = f"its values span {used.min():g}..{used.max():g}"
-            return (low, high), [f"{outside:.0%} of its values lie outside the range {low:g} {high:g}; {spans}"]
-        if (low, high) == stored.span:
-            return stored.span, []
-        but = ", but for that it is inverted" if _is_inverted(value_range) else ""
-        return stored.span, [
-            f"has 8 bits per channel, which always span 0..255; the range {low:g} {high:g} is not used{but}"
-        ]
-    used = values if valid is None else values[valid]
+    """Values that become 0 and 1 by a range that was given, and notices; `used` are the values that are data."""
+    low, high = sorted(_two_numbers(value_range, name))
+    if depth != "8" or stored.span is None:
+        outside = np.mean((used < low) | (used > high)) if used.size else 0
+        if outside <= CLIPPED:
+            return (low, high), []
+        spans = f"its values span {used.min():g}..{used.max():g}"
+        return (low, high), [f"{outside:.0%} of its values lie outside the range {low:g} {high:g}; {spans}"]
+    if (low, high) == stored.span:
+        return stored.span, []
+    but = ", but for that it is inverted" if _is_inverted(value_range) else ""
+    return stored.span, [
+        f"has 8 bits per channel, which always span 0..255; the range {low:g} {high:g} is not used{but}"
+    ]
+
+
+def _own_window(
+    stored: Stored, used: np.ndarray, depth: str, name: str, option: str, measurable: bool, result: bool
+) -> tuple[tuple[float, float], list[str]]:
+    """Values that become 0 and 1 where no range was given, and notices; `used` are the values that are data."""
+    asked = option or "a value range for this source"
+    numbers = " LOW HIGH" if option else ", LOW HIGH"
+    hint = "; of files, commands also take 'folder'" if measurable and not result else ""
     if stored.span is None:
         spans = f" (they span {used.min():g}..{used.max():g})" if used.size else " (it holds no data at all)"
         raise ImageError(
-            f"{name}: {values.dtype} values have no fixed black and white; "
-            f"give a value range for this source, LOW HIGH in its units{spans}{hint}"
+            f"{name}: {used.dtype} values have no fixed black and white; give "
+            f"{asked}{numbers} in its units{spans}{hint}"
         )
     if depth == "8" or used.size == 0 or stored.fixed:
         return stored.span, [stored.span_notice] if stored.span_notice else []
     low, high, full = used.min(), used.max(), stored.span[1]
     if high - low >= full / 4 or stored.span == (0, 1):
         return stored.span, []
-    return stored.span, [
-        f"uses only {low}..{high} of 0..{full}; give a value range for this source, e.g. {low} {high}{hint}"
-    ]
+    cure = f"where white is not {full}, give {asked}{numbers}" if result else f"give {asked}, e.g. {low} {high}{hint}"
+    return stored.span, [f"uses only {low}..{high} of 0..{full}; {cure}"]
+
+
+def _check_range_of_result(used: np.ndarray, window: tuple[float, float], name: str, option: str) -> None:
+    """Raise ImageError where the values of a fused image cannot have these values of black and white."""
+    if not used.size:
+        return
+    (low, high), (lowest, highest) = window, (float(used.min()), float(used.max()))
+    width = high - low
+    if lowest < low - width or highest > high + width:
+        fault = "go far beyond"
+    elif 0 < highest - lowest < _USED * width:
+        fault = "use hardly anything of"
+    else:
+        return
+    raise ImageError(
+        f"{name}: its values span {lowest:g}..{highest:g} and {fault} the range {low:g} {high:g}; {option} takes the "
+        "values that are black and white in this result"
+    )
 
 
 def _two_numbers(value_range: tuple[float, float], name: str) -> tuple[float, float]:

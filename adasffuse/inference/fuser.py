@@ -60,7 +60,8 @@ class Fuser:
     whole process; without that, each image takes 1.5 to 2 times as long.  Results do not depend on it.
 
     Args:
-        model: the network, of which the fuser takes a copy: whatever happens to either later, the other stays.
+        model: the network, of which the fuser takes a copy, in float32: whatever happens to either later, the other
+            stays.
         task: gives the colour rule.
         device: where the network runs: 'auto' (the GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
         tile: images of more than tile x tile pixels are fused in tiles of that area, as wide as the image where
@@ -105,7 +106,7 @@ class Fuser:
             )
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
-        self.model = copy.deepcopy(model).to(self.device, memory_format=torch.channels_last).eval()
+        self.model = copy.deepcopy(model).to(self.device, torch.float32, memory_format=torch.channels_last).eval()
         self._finder = self.model.targets  # of people, also where they are not raised
         if not people:
             self.model.targets = None

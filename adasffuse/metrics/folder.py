@@ -80,7 +80,7 @@ class _Job:
     reference: Path | None
     annotation: Annotation | None
     settings: Settings
-    ranges: tuple[tuple[float, float] | None, ...]  # of A and B
+    ranges: Mapping[str, tuple[float, float] | None]  # by the names of `paths`
     no_data: tuple[float | None, ...]  # of A and B
     thermal: tuple[bool, ...] | None  # of A and B
 
@@ -128,6 +128,8 @@ def score_folders(
     patterns: tuple[str | None, str | None] | None = None,
     boxes: str | Path | None = None,
     thermal: tuple[bool, ...] | None = None,
+    range_fused: Mapping[str, tuple[float, float]] | None = None,
+    range_reference: tuple[float, float] | None = None,
 ) -> ScoreTable:
     """Score folders of fused images, whose files are named like the scenes of the sources.
 
@@ -151,6 +153,9 @@ def score_folders(
         boxes: folder of Pascal VOC files, `STEM.xml`, for metrics of targets.
         thermal: for A and for B, whether it is read as thermal, as `Task.thermal`; None if the task is unknown: only
             FLIR's radiometric JPEG as A.
+        range_fused: method name to the values of black and white in its files of more than 8 bits, for those of other
+            programs: floating-point files need them, and files of 16 bits whose white is not 65535.
+        range_reference: the same of the true images.
     Raises:
         ImageError: a folder of sources or references is missing or holds no image, or no two sources match; the folder
             of boxes is missing, holds no boxes of any scene, or one of its files is malformed.
@@ -205,6 +210,8 @@ def score_folders(
         reasons=reasons,
         annotations=annotations,
         thermal=thermal,
+        range_fused=range_fused,
+        range_reference=range_reference,
     )
     scores.notices[:0] = notices
     return scores
@@ -223,6 +230,8 @@ def score_pairs(
     reasons: Mapping[tuple[str, str], str] | None = None,
     annotations: Mapping[str, Annotation] | None = None,
     thermal: tuple[bool, ...] | None = None,
+    range_fused: Mapping[str, tuple[float, float]] | None = None,
+    range_reference: tuple[float, float] | None = None,
 ) -> ScoreTable:
     """Score fused images of scenes of two sources; arguments not named here as in `score_folders`.
 
@@ -258,7 +267,9 @@ def score_pairs(
                 fused = None if files is None else files[scene.stem]
                 reference = (references or {}).get(scene.stem)
                 annotation = (annotations or {}).get(scene.stem)
-                how = (settings, tuple(ranges), tuple(no_data), thermal)
+                windows = {"a": ranges[0], "b": ranges[1], "fused": (range_fused or {}).get(method)}
+                windows["reference"] = range_reference
+                how = (settings, windows, tuple(no_data), thermal)
                 jobs.append(_Job(method, scene, fused, reference, annotation, *how))
     cache_trouble, told = "", {}
     with contextlib.closing(_run(jobs, workers, progress)) as results:
@@ -455,18 +466,23 @@ def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], 
     Returns:
         name to pixels, float32 in [0, 1], reduced to luminance if no metric needs colour; and notices.
     Raises:
-        ImageError: a file cannot be read, heights and widths differ, or the boxes are those of another image.
+        ImageError: a file cannot be read, heights and widths differ, pixels of a result hold no data, or the boxes are
+            those of another image.
     """
-    windows, no_data = dict(zip("ab", job.ranges)), dict(zip("ab", job.no_data))
+    no_data = dict(zip("ab", job.no_data))
     images, notices, valids = {}, (), []
     for name, path in paths.items():
         thermal = name in "ab" and is_thermal("ab".index(name), path, job.thermal)
-        file = read_image(path, windows.get(name), no_data.get(name), thermal, levels=True)
+        how = {"option": f"--range_{name}", "result": name not in "ab"}
+        file = read_image(path, job.ranges[name], no_data.get(name), thermal, levels=True, **how)
         notices += tuple((path, notice.removeprefix(f"{path}: ")) for notice in file.notices)
         images[name] = file.pixels
         _check_size(images, paths, name)
         if name in "ab":
             valids.append(file.valid)
+        elif file.valid is not None:
+            lost = np.count_nonzero(~file.valid)
+            raise ImageError(f"{path}: {lost} of its pixels hold no data (NaN, for one); only whole images are scored")
         del file  # frees the colour image once its luminance is computed
         if name == "b" and any(valid is not None for valid in valids):
             images["a"], images["b"] = fill_missing((expanded(images["a"]), expanded(images["b"])), valids)[0]

@@ -214,11 +214,14 @@ class AdaSFFuse(nn.Module):
             sources: the tensors one by one, or one sequence of them.
             kinds: the kind of each source, a name in `options.kinds`, or B names if the samples differ; empty if
                 unknown.  A network without kinds ignores it.
+        Returns:
+            in the sources' floating-point type, whatever that of the parameters is; of several the widest.
         Raises:
             ValueError: the sources are not two or more (B, 1, H, W) of one shape, or the kinds do not fit them.
         """
-        stacked = stack_sources(*sources)
-        return self.compose(stacked, self.weight_maps(stacked, kinds), kinds)
+        given = stack_sources(*sources)
+        stacked = given.to(torch.promote_types(self.embed.weight.dtype, torch.float32))  # pixels are blended in that
+        return self.compose(stacked, self.weight_maps(stacked, kinds), kinds).to(given.dtype)
 
     def weight_maps(self, sources: Tensor, kinds: Kinds = ()) -> tuple[Tensor, ...]:
         """Everything that `compose` needs besides the sources (S, B, 1, H, W).
