@@ -33,7 +33,7 @@ from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import find_task
 from tests.tiny import Mean, texture, writing
 
-av = pytest.importorskip("av", reason="needs PyAV: pip install 'adasffuse[video]'")
+av = pytest.importorskip("av", reason='needs PyAV: pip install "adasffuse[video]"')
 
 HEIGHT, WIDTH, RATE = 48, 64, 25
 
@@ -435,7 +435,7 @@ def test_a_disk_without_space_leaves_nothing(tmp_path, pair):
 def test_without_pyav_a_line_names_the_pip_command(tmp_path, pair, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "av", None)
     assert command.run([*map(str, pair), "-o", str(tmp_path / "out.mp4")]) == 1
-    assert "pip install 'adasffuse[video]'" in capsys.readouterr().err
+    assert 'pip install "adasffuse[video]"' in capsys.readouterr().err
 
 
 # ---- folders of frames

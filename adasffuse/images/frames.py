@@ -1,6 +1,6 @@
 """Sequences of frames: video files and folders of images, read one frame at a time.
 
-Video files need PyAV (`pip install 'adasffuse[video]'`), which brings FFmpeg's libraries along.
+Video files need PyAV (`pip install "adasffuse[video]"`), which brings FFmpeg's libraries along.
 """
 
 import itertools
@@ -367,7 +367,7 @@ def load_av() -> ModuleType:
         if error.name != "av":
             raise
         raise ImageError(
-            "video files need PyAV: pip install 'adasffuse[video]'; folders of frames work without it"
+            'video files need PyAV: pip install "adasffuse[video]"; folders of frames work without it'
         ) from None
     return av
 
