@@ -55,14 +55,14 @@ NOT_RUN = {
     "adasffuse export --task ivf --size small --colour -o ivf_rgb.onnx": EXPORTS,
     "adasffuse export --task mef --size base -o mef.pt2": EXPORTS,
     "adasffuse export --task mff --sources 3 -o stack.onnx": EXPORTS,
-    "adasffuse downstream DATA --task segment --out runs --groups day='*D' night='*N'": TRAINS,
+    'adasffuse downstream DATA --task segment --out runs --groups day="*D" night="*N"': TRAINS,
     "adasffuse downstream DATA --task detect --out runs_boxes --modalities infrared visible average fused "
     "mine=FOLDER": TRAINS,
     "adasffuse downstream objects --task segment --out runs --size 128x96 --epochs 8 --seeds 1": TRAINS,
     "python scripts/benchmark_video.py --steadiness": MEASURES,
     "GOMP_SPINCOUNT=2000 python scripts/benchmark_video.py": MEASURES,
     "adasffuse downstream MSRS --task segment --classes msrs --out runs --modalities infrared visible "
-    "average max fused fused_tiny fused_base --epochs 8 --groups day='*D' night='*N' --jobs 2": DATA,
+    'average max fused fused_tiny fused_base --epochs 8 --groups day="*D" night="*N" --jobs 2': DATA,
     "python scripts/score_people.py detection/M3FD IVF_M3FD=scripts/people/m3fd.json IVF=scripts/people/roadscene.json "
     "detection/LLVIP detection/MSRS --weights general_tiny general_small general_base": DATA,
 }

@@ -48,7 +48,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("source_a", type=Path, metavar="A", help="file or folder of source A")
     parser.add_argument("source_b", type=Path, metavar="B", help="file or folder of source B")
     parser.add_argument(
-        "fused", nargs="*", metavar="[NAME=]FUSED", help="of each method file, folder, or 'FOLDER/*_fused.png'"
+        "fused", nargs="*", metavar="[NAME=]FUSED", help='of each method file, folder, or "FOLDER/*_fused.png"'
     )
     parser.add_argument("-o", "--out", type=given_path, metavar="OUT", help="a .png file for one scene, else a folder")
     add_source_options(parser)

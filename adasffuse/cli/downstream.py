@@ -60,7 +60,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     add_label_options(parser)
     parser.add_argument(
-        "--groups", nargs="+", default=[], metavar="NAME=PATTERN", help="frames scored apart: day='*D' night='*N'"
+        "--groups", nargs="+", default=[], metavar="NAME=PATTERN", help='frames scored apart: day="*D" night="*N"'
     )
     parser.add_argument(
         "--also",
@@ -204,7 +204,7 @@ def _experiment(
     budget = downstream.Budget(args.epochs, args.batch, rate, precision=pick_precision(args.precision, device))
     size, groups = (
         _size(args.size),
-        named_values(args.groups, "--groups", "NAME=PATTERN, e.g. night='*N'", taken=[downstream.ALL]),
+        named_values(args.groups, "--groups", 'NAME=PATTERN, e.g. night="*N"', taken=[downstream.ALL]),
     )
     others = others_of(args, args.task, classes)
     if groups.keys() & others.keys():

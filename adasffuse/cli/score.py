@@ -56,7 +56,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="[NAME=]DIR",
-        help="per method a folder, or 'DIR/*_fused.png'",
+        help='per method a folder, or "DIR/*_fused.png"',
     )
     what.add_argument(
         "--baselines", nargs="+", default=[], metavar="LIST", help=f"computed on the fly: {','.join(BASELINES)}"
