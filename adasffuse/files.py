@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import socket
 import tempfile
 from collections import defaultdict
@@ -262,6 +263,18 @@ def write_with(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write(temporary)` make the file, whole or not at all; errors as `replacing` and those of `write`."""
     with replacing(path) as temporary:
         write(temporary)
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Make a new file a link to another, or a copy where links are impossible: on FAT, or on Windows without the right.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        path.symlink_to(source.resolve())
+    except OSError:
+        shutil.copyfile(source, path)
 
 
 def in_latex(text: object) -> str:

@@ -40,7 +40,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar="DIR",
         help="download and unpack the archive there first, where that is possible",
     )
-    parser.add_argument("--copy", action="store_true", help="copy files instead of linking to them")
+    parser.add_argument(
+        "--copy", action="store_true", help="copy files instead of linking; done anyway where links are impossible"
+    )
     parser.add_argument("--quick", action="store_true", help="read headers only, decode no image")
     return parser
 
