@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -334,6 +335,25 @@ def test_sizes_must_be_equal_unless_frames_are_aligned(tmp_path, pair):
 
 
 # ---- damaged and foreign input
+
+
+LOGGING = """
+import subprocess
+import sys
+import av
+from adasffuse.images.frames import VideoFile
+
+av.logging.set_level(av.logging.ERROR)  # as torchvision before 0.26 does when it is imported
+for _ in range(10):
+    next(iter(VideoFile(sys.argv[1])))
+"""
+
+
+def test_a_video_that_is_not_read_to_its_end_can_be_closed_while_pyav_logs(tmp_path):
+    rng = np.random.default_rng(0)
+    path = make_video(tmp_path / "noise.mp4", list(rng.integers(0, 256, (12, 240, 320), np.uint8)))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", LOGGING, path], env=environment, check=True, timeout=60)
 
 
 def test_what_is_no_video_is_refused(tmp_path, pair):

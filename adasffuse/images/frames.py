@@ -146,8 +146,14 @@ class VideoFile:
                 raise ImageError(f"{self.path}: is no video; give a video file or a folder of frames")
             if not container.streams.video:
                 raise ImageError(f"{self.path}: holds no video{_kinds(container)}")
-            container.streams.video[0].thread_type = "AUTO"
-            yield container
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            try:
+                yield container
+            finally:
+                # Waits for the threads that decode ahead.  The decoder is freed with Python's lock held, for which they
+                # wait in turn where something, such as torchvision before 0.26, makes PyAV log.
+                stream.codec_context.flush_buffers()
 
     def _decoded(self, container: Any) -> Iterator[Any]:
         av, number = load_av(), 0
