@@ -53,7 +53,7 @@ FOR_NUMPY_2 = {  # the first releases that import with NumPy 2, which imagecodec
     "scipy": "1.13",
     "opencv-python-headless": "4.10.0.84",
     "scikit-image": "0.23.1",
-    "tensorboard": "2.17",
+    "tensorboard": "2.17.1",
     "matplotlib": "3.8.4",
     "rawpy": "0.22",
 }
