@@ -197,7 +197,7 @@ def test_all_blocks_are_of_a_known_language():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for language, block in re.findall(r"^ *```(\w*)\n(.*?)^ *```", text, re.M | re.S):
-            assert language in ("bash", "python", "bibtex", ""), page
+            assert language in ("bash", "python", "bibtex", "bat", ""), page
             assert language or not re.search(r"^\W*(adasffuse|python|bash|pip|torchrun) ", block, re.M), page
 
 
