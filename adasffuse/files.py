@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import socket
 import tempfile
 from collections import defaultdict
@@ -32,6 +33,7 @@ _CURES = {  # advice about errors of the system
     errno.ELOOP: "it is a link that leads back to itself; remove it",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
+_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|Insufficient memory|out of memory")
 _LATEX = {char: f"\\{char}" for char in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -238,8 +240,19 @@ def not_written(what: object, error: OSError) -> str:
     return f"cannot write {what}: {error.strerror or error}; {cure}"
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether memory is exhausted, as Python, NumPy, OpenCV and PyTorch say in different ways, on a GPU too."""
+    if isinstance(error, MemoryError):
+        return True
+    of_library = not isinstance(error, ValueError | OSError)  # RuntimeError of PyTorch, and OpenCV's own
+    return of_library and bool(_NO_MEMORY.search(str(error)))
+
+
 def told(error: Exception) -> str:
     """An error in one line for the terminal; the system's errors with file and advice, without error numbers."""
+    if lacks_memory(error):
+        of_gpu = " of the GPU" if "CUDA" in str(error) else ""
+        return f"out of memory{of_gpu}; a smaller --tile or --size tiny needs less, in training a smaller crop or batch"
     if not isinstance(error, OSError) or error.errno is None:
         return printable(error)
     reason = error.strerror or "cannot be read or written"
@@ -262,6 +275,18 @@ def write_with(path: str | Path, write: Callable[[Path], object]) -> None:
     """Let `write(temporary)` make the file, whole or not at all; errors as `replacing` and those of `write`."""
     with replacing(path) as temporary:
         write(temporary)
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Make a new file a link to another, or a copy where links are impossible: on FAT, or on Windows without the right.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        path.symlink_to(source.resolve())
+    except OSError:
+        shutil.copyfile(source, path)
 
 
 def in_latex(text: object) -> str:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from adasffuse.files import printable, told
+from adasffuse.files import lacks_memory, printable, told
 
 _PACKAGE = Path(__file__).parent
 _NOTICES = 10  # lines
@@ -66,6 +66,11 @@ def run_program(program: Callable[[], int]) -> int:
             except Terminated:
                 say("terminated; files written so far are whole", sys.stderr)
                 status = 128 + signal.SIGTERM
+            except Exception as error:
+                if not lacks_memory(error):
+                    raise
+                say(f"error: {told(error)}", sys.stderr)
+                status = 1
             except SystemExit as ending:  # of argparse, after --help or impossible arguments
                 if not output.lost():
                     raise

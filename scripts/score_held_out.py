@@ -1,7 +1,7 @@
 """Scores of networks on pairs held out of training by `data.validation` of an options file, at full size.
 
 python scripts/score_held_out.py --weights general_small mine.safetensors --root_path DATA/train \\
-    --opt options/train_AdaSFFuse_general_small.json --groups day='*D' night='*N'
+    --opt options/train_AdaSFFuse_general_small.json --groups day="*D" night="*N"
 
 Every data set of the options gets a table with the networks and the simple methods, ranked together by VIFF, Qabf,
 SSIM, SCD and MI, and by all eight metrics; with --groups also one for the pairs that match a pattern.  The rendered
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         check_outputs({"--markdown": args.markdown})
         networks = names_of(args.weights)
-        groups = named_values(args.groups, "--groups", "NAME=PATTERN, e.g. night='*N'")
+        groups = named_values(args.groups, "--groups", 'NAME=PATTERN, e.g. night="*N"')
         texts = []
         for task, data, folder, pairs in list(held_out(load_options(args.opt, args.root_path), args.datasets)):
             for group, chosen in {"": pairs, **grouped(pairs, groups)}.items():

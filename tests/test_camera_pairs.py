@@ -248,7 +248,7 @@ def test_without_the_package(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(extras.importlib, "import_module", absent)
     status, out, _ = run(path, "-o", tmp_path / "o.png")
-    assert status == 1 and "pip install 'adasffuse[thermal]'" in out
+    assert status == 1 and 'pip install "adasffuse[thermal]"' in out
     with pytest.raises(ImageError):
         read_camera_pair(path)
 

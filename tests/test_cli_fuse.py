@@ -155,7 +155,7 @@ def test_all_sets_of_a_folder_of_data_sets_are_named(run, tmp_path):
         ),
         (
             "{d}/infrared/1.png {d}/infrared/2.png {d}/infrared/3.png -o {t}/o",
-            "got 3 files; quote patterns ('cam/*.png')",
+            'got 3 files; quote patterns ("cam/*.png")',
         ),
         ("{d}/infrared/1.png -o {t}/o", "is one file; give two files, two folders, or a folder and two patterns"),
         ("{d}/infrared/1.png {d}/infrared/1.png -o {t}/o.png", "two sources are one and the same file"),

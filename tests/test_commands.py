@@ -40,9 +40,9 @@ NOT_RUN = {
     "source .venv/bin/activate": INSTALLS,
     ".venv/bin/pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu": INSTALLS,
     ".venv/bin/pip install .": INSTALLS,
-    "pip install 'adasffuse[downstream]'": INSTALLS,
-    "pip install 'adasffuse[export]'": INSTALLS,
-    "pip install 'adasffuse[video]'": INSTALLS,
+    'pip install "adasffuse[downstream]"': INSTALLS,
+    'pip install "adasffuse[export]"': INSTALLS,
+    'pip install "adasffuse[video]"': INSTALLS,
     ".venv/bin/mkdocs build --strict": "tests/test_docs.py runs it",
     "adasffuse data RoadScene --download archives --root datasets": NETWORK,
     "adasffuse video infrared.mp4 visible.mp4 --show": DISPLAY,
@@ -55,14 +55,14 @@ NOT_RUN = {
     "adasffuse export --task ivf --size small --colour -o ivf_rgb.onnx": EXPORTS,
     "adasffuse export --task mef --size base -o mef.pt2": EXPORTS,
     "adasffuse export --task mff --sources 3 -o stack.onnx": EXPORTS,
-    "adasffuse downstream DATA --task segment --out runs --groups day='*D' night='*N'": TRAINS,
+    'adasffuse downstream DATA --task segment --out runs --groups day="*D" night="*N"': TRAINS,
     "adasffuse downstream DATA --task detect --out runs_boxes --modalities infrared visible average fused "
     "mine=FOLDER": TRAINS,
     "adasffuse downstream objects --task segment --out runs --size 128x96 --epochs 8 --seeds 1": TRAINS,
     "python scripts/benchmark_video.py --steadiness": MEASURES,
     "GOMP_SPINCOUNT=2000 python scripts/benchmark_video.py": MEASURES,
     "adasffuse downstream MSRS --task segment --classes msrs --out runs --modalities infrared visible "
-    "average max fused fused_tiny fused_base --epochs 8 --groups day='*D' night='*N' --jobs 2": DATA,
+    'average max fused fused_tiny fused_base --epochs 8 --groups day="*D" night="*N" --jobs 2': DATA,
     "python scripts/score_people.py detection/M3FD IVF_M3FD=scripts/people/m3fd.json IVF=scripts/people/roadscene.json "
     "detection/LLVIP detection/MSRS --weights general_tiny general_small general_base": DATA,
 }
@@ -197,7 +197,7 @@ def test_all_blocks_are_of_a_known_language():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for language, block in re.findall(r"^ *```(\w*)\n(.*?)^ *```", text, re.M | re.S):
-            assert language in ("bash", "python", "bibtex", ""), page
+            assert language in ("bash", "python", "bibtex", "bat", ""), page
             assert language or not re.search(r"^\W*(adasffuse|python|bash|pip|torchrun) ", block, re.M), page
 
 

@@ -1,6 +1,7 @@
 """`adasffuse data`: tiny trees rendered in the layouts that the owners publish, and what must be refused."""
 
 import dataclasses
+import errno
 import functools
 import hashlib
 import http.server
@@ -75,6 +76,18 @@ def test_sets_with_the_owners_split(tmp_path, name, folders, written):
     assert names(tmp_path / "root/train" / written / "infrared") == ["1.png", "2.png"]
     assert names(tmp_path / "root/test" / written / "visible") == ["7.png"]
     assert (tmp_path / "root/test" / written / "visible/7.png").is_symlink()
+
+
+def test_files_are_copied_where_links_cannot_be_made(tmp_path, monkeypatch):
+    def refuse(path: Path, target: Path) -> None:  # as FAT does, and Windows without the right
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(target), None, str(path))
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    for folder in ("Ir", "Vis"):
+        draw(tmp_path / "M3FD_Fusion" / folder / "1.png")
+    result = prepare(find_data_set("M3FD_Fusion"), tmp_path, tmp_path / "root")
+    (copy,) = (result.folders[0] / "visible").iterdir()
+    assert copy.is_file() and copy.read_bytes() == (tmp_path / "M3FD_Fusion/Vis/1.png").read_bytes()
 
 
 def test_labels_and_boxes_come_along(tmp_path):

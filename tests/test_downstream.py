@@ -213,7 +213,7 @@ class TestNetworks:
 
     def test_a_missing_package_is_named_with_its_command(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
-        with pytest.raises(ValueError, match=r"pip install 'adasffuse\[downstream\]'"):
+        with pytest.raises(ValueError, match=r'pip install "adasffuse\[downstream\]"'):
             make_segmenter("fpn", 2, "x", "scratch")
 
 

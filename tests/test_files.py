@@ -4,7 +4,9 @@ import errno
 import os
 from pathlib import Path
 
+import cv2
 import pytest
+import torch
 from tiny import writing
 
 from adasffuse.files import (
@@ -214,3 +216,21 @@ def test_errors_of_the_system_are_told_without_their_numbers(tmp_path):
     assert told(OSError("our own words")) == "our own words" and told(ValueError("a\nb")) == "a\\nb"
     taken = FileExistsError(17, "File exists", "x")
     assert not_written("x", taken) == "cannot write x: File exists; something else is in its place; choose another"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "out of memory; "),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory; "),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried"),
+            "out of memory; ",
+        ),  # Windows
+        (cv2.error("(-4:Insufficient memory) Failed to allocate 8 bytes"), "out of memory; "),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory of the GPU; "),
+        (ValueError("not enough memory in this camera"), "not enough memory in this camera"),
+    ],
+)
+def test_libraries_that_lack_memory_are_told_in_one_way(error, said):
+    assert told(error).startswith(said) and ("--tile" in told(error)) == said.endswith("; ")

@@ -303,7 +303,7 @@ def test_plots(data):
 def test_plots_without_matplotlib_say_how_to_get_it(data, capsys, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     assert run(data, "--baselines", "average", "--metrics", "EN", "--plots", data / "plots") == 1
-    assert "pip install 'adasffuse[plots]'" in capsys.readouterr().err
+    assert 'pip install "adasffuse[plots]"' in capsys.readouterr().err
 
 
 def test_explain(capsys):

@@ -119,9 +119,9 @@ def test_without_the_package_folders_work_and_the_hub_names_the_command(monkeypa
     monkeypatch.delitem(sys.modules, "huggingface_hub", raising=False)
     monkeypatch.setattr(sys, "meta_path", [_Absent(), *sys.meta_path])
     assert same(AdaSFFuse.from_pretrained(tmp_path / "mine"), network())
-    with pytest.raises(WeightsError, match=r"pip install 'adasffuse\[hub\]'$"):
+    with pytest.raises(WeightsError, match=r'pip install "adasffuse\[hub\]"$'):
         AdaSFFuse.from_pretrained("lab/fusion")
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'adasffuse\[hub\]'$"):
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "adasffuse\[hub\]"$'):
         network().push_to_hub("lab/fusion", "general")
 
 

@@ -1,6 +1,7 @@
 """A process's settings, printing and end: of programs alone, before PyTorch is loaded, never over the user's own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -240,3 +241,11 @@ def test_a_process_without_output():
     program = f"import os; os.close(1); os.close(2); os.execv({sys.executable!r}, ['python', '-c', {SAYING!r}])"
     with start("-c", program) as process:
         assert process.communicate(timeout=60) == (b"", b"") and process.returncode == 5
+
+
+def test_a_program_that_lacks_memory_says_so(capsys):
+    def program() -> int:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.")
+
+    assert run_program(program) == 1
+    assert re.fullmatch(r"error: out of memory; .*--tile.*\n", capsys.readouterr().err)

@@ -140,7 +140,7 @@ def test_without_the_package_a_notice_says_what_to_install(tmp_path, monkeypatch
     path.write_bytes(data[:2] + b"\xff\xe1\x00\x0aFLIR\0\x01\0\0" + data[2:])
     without(monkeypatch, "flyr")
     image = read_image(path, thermal=True)
-    assert any("pip install 'adasffuse[thermal]'" in notice for notice in image.notices)
+    assert any('pip install "adasffuse[thermal]"' in notice for notice in image.notices)
     with pytest.raises(ImageError, match=r"adasffuse\[thermal\]"):
         read_temperatures(path)
 
@@ -268,7 +268,7 @@ def test_damaged_dicom(tmp_path, monkeypatch):
     with pytest.raises(ImageError, match=r"x\.dcm: "):
         read_image(path)
     without(monkeypatch, "pydicom")
-    with pytest.raises(ImageError, match=r"pip install 'adasffuse\[medical\]'"):
+    with pytest.raises(ImageError, match=r'pip install "adasffuse\[medical\]"'):
         read_image(path)
 
 
@@ -893,7 +893,7 @@ def test_raw_files(tmp_path, monkeypatch):
         with pytest.raises(ImageError, match=r"x\.nef: no raw file that LibRaw reads"):
             read_image(path)
     without(monkeypatch, "rawpy")
-    with pytest.raises(ImageError, match=r"pip install 'adasffuse\[raw\]'"):
+    with pytest.raises(ImageError, match=r'pip install "adasffuse\[raw\]"'):
         read_image(path)
 
 

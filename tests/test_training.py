@@ -234,6 +234,28 @@ def test_an_image_that_is_damaged_while_the_run_goes_on(tmp_path, monkeypatch, w
     assert "Traceback" not in str(raised.value)
 
 
+def _without_shared_memory(loader):
+    yield from ()
+    raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+
+def _without_semaphores(loader):
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
+@pytest.mark.parametrize(
+    ("begin", "said"),
+    [
+        (_without_shared_memory, "have too little shared memory; make /dev/shm larger, "),
+        (_without_semaphores, r"cannot be started \(Read-only file system\); "),
+    ],
+)
+def test_loader_processes_without_shared_memory(root, tmp_path, monkeypatch, begin, said):
+    monkeypatch.setattr(trainer.DataLoader, "__iter__", begin)
+    with pytest.raises(OSError, match=f"^loader processes {said}.*set data.workers to 0$"):
+        train(run_options(root), tmp_path, "cpu")
+
+
 def test_loader_processes_change_nothing(root, tmp_path):
     for workers in (0, 1):
         train(run_options(root, steps=2, data={"workers": workers}), tmp_path / str(workers), "cpu")

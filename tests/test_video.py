@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -33,7 +34,7 @@ from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import find_task
 from tests.tiny import Mean, texture, writing
 
-av = pytest.importorskip("av", reason="needs PyAV: pip install 'adasffuse[video]'")
+av = pytest.importorskip("av", reason='needs PyAV: pip install "adasffuse[video]"')
 
 HEIGHT, WIDTH, RATE = 48, 64, 25
 
@@ -422,6 +423,25 @@ def test_damage_in_what_is_skipped_counts_until_a_key_frame_follows(tmp_path, pa
 # ---- damaged and foreign input
 
 
+LOGGING = """
+import subprocess
+import sys
+import av
+from adasffuse.images.frames import VideoFile
+
+av.logging.set_level(av.logging.ERROR)  # as torchvision before 0.26 does when it is imported
+for _ in range(10):
+    next(iter(VideoFile(sys.argv[1])))
+"""
+
+
+def test_a_video_that_is_not_read_to_its_end_can_be_closed_while_pyav_logs(tmp_path):
+    rng = np.random.default_rng(0)
+    path = make_video(tmp_path / "noise.mp4", list(rng.integers(0, 256, (12, 240, 320), np.uint8)))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", LOGGING, path], env=environment, check=True, timeout=60)
+
+
 def test_what_is_no_video_is_refused(tmp_path, pair):
     (tmp_path / "text.txt").write_text("no video\n" * 40)
     (tmp_path / "text.mp4").write_text("no video\n" * 40)
@@ -547,7 +567,7 @@ def test_a_disk_without_space_leaves_nothing(tmp_path, pair):
 def test_without_pyav_a_line_names_the_pip_command(tmp_path, pair, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "av", None)
     assert command.run([*map(str, pair), "-o", str(tmp_path / "out.mp4")]) == 1
-    assert "pip install 'adasffuse[video]'" in capsys.readouterr().err
+    assert 'pip install "adasffuse[video]"' in capsys.readouterr().err
 
 
 # ---- folders of frames

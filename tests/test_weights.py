@@ -73,6 +73,15 @@ def test_half_precision_files_load_as_float32(path):
     assert {v.dtype for v in model.state_dict().values()} == {torch.float32}
 
 
+def test_loaded_weights_do_not_change_with_their_file(path):
+    model, _ = load_weights(path)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with open(path, "rb+") as file:  # in place, as cp does
+        file.seek(-4096, os.SEEK_END)
+        file.write(bytes(4096))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 def test_a_failed_save_keeps_the_older_file(path, monkeypatch):
     before = path.read_bytes()
 

@@ -318,7 +318,7 @@ def check_truth_options(args: argparse.Namespace) -> None:
 
 
 def named_values(words: Sequence[str], option: str, form: str, taken: Collection[str] = ()) -> dict[str, str]:
-    """Name to value of words such as night='*N'.
+    """Name to value of words such as night="*N".
 
     Args:
         option, form: what errors name, and say that was expected.

@@ -59,7 +59,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "fused",
         nargs="*",
         metavar="[NAME=]FUSED",
-        help="results of a method: a file, a folder, or 'FOLDER/*_fused.png'",
+        help='results of a method: a file, a folder, or "FOLDER/*_fused.png"',
     )
     parser.add_argument(
         "-o", "--out", type=given_path, metavar="OUT", help="figure, a .png file, of one scene; of several a folder"

@@ -40,7 +40,11 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         metavar="DIR",
         help="first download the archive to this folder and unpack it, where that is possible",
     )
-    parser.add_argument("--copy", action="store_true", help="copy the files instead of linking to them")
+    parser.add_argument(
+        "--copy",
+        action="store_true",
+        help="copy the files instead of linking to them; done anyway where links are impossible",
+    )
     parser.add_argument("--quick", action="store_true", help="read only the headers of the images, decode none")
     return parser
 

@@ -53,7 +53,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         except ModuleNotFoundError as error:
             if error.name != "gradio":
                 raise
-            say("error: the page needs gradio: pip install 'adasffuse[demo]'", sys.stderr)
+            say('error: the page needs gradio: pip install "adasffuse[demo]"', sys.stderr)
             return 1
         from adasffuse.demo.page import make_page
 

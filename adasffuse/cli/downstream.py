@@ -65,7 +65,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="NAME=PATTERN",
-        help="frames that are also scored apart, such as day='*D' night='*N'",
+        help='frames that are also scored apart, such as day="*D" night="*N"',
     )
     parser.add_argument(
         "--also",
@@ -227,7 +227,7 @@ def _experiment(
     budget = downstream.Budget(args.epochs, args.batch, rate, precision=pick_precision(args.precision, device))
     size, groups = (
         _size(args.size),
-        named_values(args.groups, "--groups", "NAME=PATTERN, e.g. night='*N'", taken=[downstream.ALL]),
+        named_values(args.groups, "--groups", 'NAME=PATTERN, e.g. night="*N"', taken=[downstream.ALL]),
     )
     others = others_of(args, args.task, classes)
     if groups.keys() & others.keys():

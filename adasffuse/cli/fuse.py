@@ -44,8 +44,8 @@ DESCRIPTION = """Fuse registered images: two files, two folders, the pairs of on
 
   adasffuse fuse ir.png vis.png -o fused.png
   adasffuse fuse infrared visible -o fused                               files of equal names are a pair
-  adasffuse fuse 'cam/IR_*.jpg' 'cam/VIS_*.jpg' -o fused                 what * stands for tells the pairs
-  adasffuse fuse cam --pattern_a 'IR_*' --pattern_b 'VIS_*' -o fused     the same, of any suffix
+  adasffuse fuse "cam/IR_*.jpg" "cam/VIS_*.jpg" -o fused                 what * stands for tells the pairs
+  adasffuse fuse cam --pattern_a "IR_*" --pattern_b "VIS_*" -o fused     the same, of any suffix
   adasffuse fuse shot.jpg -o fused.png                                   FLIR radiometric JPEG with a photograph inside
   adasffuse fuse ct.nii.gz mri.nii.gz -o fused.nii.gz                    volumes on one grid, or DICOM series
   adasffuse fuse DATA/test/IVF -o fused                                  its folders infrared and visible
@@ -281,7 +281,7 @@ def find_given(args: argparse.Namespace) -> Given:
         return Given(tuple(paths), tuple(found), files=False)
     if len(paths) > 2:
         raise ImageError(
-            f"got {len(paths)} files; quote patterns ('cam/*.png') so that the shell leaves them alone, give two "
+            f'got {len(paths)} files; quote patterns ("cam/*.png") so that the shell leaves them alone, give two '
             "folders, or fuse a stack with adasffuse stack"
         )
     if any(found):
@@ -305,7 +305,7 @@ def _holds_camera_pairs(folder: Path, pattern: str | None) -> bool:
         raise ImageError(
             f"{folder}: {len(files) - len(other)} of its images are radiometric JPEGs ({one.name}), each a pair by "
             f"itself, {len(other)} are not ({other[0].name}); name the former by a pattern in quotes, such as "
-            f"'{folder}/FLIR*.jpg', or the files of both sources by --pattern_a and --pattern_b"
+            f'"{folder}/FLIR*.jpg", or the files of both sources by --pattern_a and --pattern_b'
         )
     return bool(files) and not other
 

@@ -95,7 +95,7 @@ def optional_packages() -> dict[str, str]:
             try:
                 found[match[1]] = metadata.version(match[1])
             except metadata.PackageNotFoundError:
-                found[match[1]] = f"absent; pip install 'adasffuse[{match[2]}]'"
+                found[match[1]] = f'absent; pip install "adasffuse[{match[2]}]"'
     return found
 
 

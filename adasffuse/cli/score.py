@@ -65,7 +65,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="[NAME=]DIR",
-        help="results of a method: a folder, or 'DIR/*_fused.png'",
+        help='results of a method: a folder, or "DIR/*_fused.png"',
     )
     add_results_range_option(what)
     what.add_argument(

@@ -29,4 +29,4 @@ def needed(package: str, purpose: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
-        raise MissingPackageError(f"{purpose} needs {package}: pip install 'adasffuse[{EXTRAS[package]}]'") from None
+        raise MissingPackageError(f'{purpose} needs {package}: pip install "adasffuse[{EXTRAS[package]}]"') from None

@@ -14,7 +14,7 @@ from adasffuse.downstream.fitting import Budget
 from adasffuse.downstream.frames import Frame
 from adasffuse.downstream.labels import write_yolo
 from adasffuse.downstream.packages import needed
-from adasffuse.files import write_text
+from adasffuse.files import link_or_copy, write_text
 
 _NAME = re.compile(r"yolo\w*")
 YOLO_WEIGHTS = Path("yolo") / "weights" / "last.pt"  # below the folder of a run
@@ -45,7 +45,7 @@ def train_yolo(
         weights: 'scratch', or a .pt file.
         frames, files: of the training split.
         side: of the square images that the network is given, pixels.
-        folder: of this run; images are linked below it.
+        folder: of this run; images are linked or copied below it.
     Returns:
         The weights file.
     Raises:
@@ -58,7 +58,7 @@ def train_yolo(
         link = data / "images" / f"{frame.stem}{files[frame.stem].suffix}"
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
-        link.symlink_to(files[frame.stem].resolve())
+        link_or_copy(files[frame.stem], link)
         write_yolo(data / "labels" / f"{frame.stem}.txt", frame.size, frame.boxes.boxes, classes)
     names = "".join(f"  {number}: {name}\n" for number, name in enumerate(classes.names))
     write_text(data / "data.yaml", f"path: {data.resolve()}\ntrain: images\nval: images\nnames:\n{names}")

@@ -221,7 +221,7 @@ def require_onnx():
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ExportError(f"export to ONNX needs {error.name}: pip install 'adasffuse[export]'") from None
+        raise ExportError(f'export to ONNX needs {error.name}: pip install "adasffuse[export]"') from None
     return onnx
 
 

@@ -31,7 +31,7 @@ def needed(package: str, path: str | Path) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
-        raise ImageError(f"{path}: reading {what} needs {package}: pip install 'adasffuse[{extra}]'") from None
+        raise ImageError(f'{path}: reading {what} needs {package}: pip install "adasffuse[{extra}]"') from None
 
 
 def is_installed(package: str) -> bool:

@@ -204,7 +204,7 @@ def _open_extra(path: Path, kind: str | None, file: BinaryIO, thermal: bool) -> 
             return ImageFile(*stored.values.shape, "float", 1, lambda: stored)
         if radiometric:
             opened = _open_pillow(file.read(), kind)
-            notice = "its colours are a rendering; to read its temperatures: pip install 'adasffuse[thermal]'"
+            notice = 'its colours are a rendering; to read its temperatures: pip install "adasffuse[thermal]"'
             return replace(opened, decode=lambda: _with_notice(opened.decode(), notice))
     return None
 

@@ -1,6 +1,6 @@
 """Sequences of frames: video files and folders of images, read one frame at a time.
 
-Video files need PyAV (`pip install 'adasffuse[video]'`), which brings FFmpeg's libraries along.
+Video files need PyAV (`pip install "adasffuse[video]"`), which brings FFmpeg's libraries along.
 """
 
 import itertools
@@ -216,8 +216,14 @@ class VideoFile:
                 raise ImageError(f"{self.path}: is no video; give a video file or a folder of frames")
             if not _video_streams(container):
                 raise ImageError(f"{self.path}: holds no video{_kinds(container)}")
-            _video_streams(container)[0].thread_type = "AUTO"
-            yield container
+            stream = _video_streams(container)[0]
+            stream.thread_type = "AUTO"
+            try:
+                yield container
+            finally:
+                # Waits for the threads that decode ahead.  The decoder is freed with Python's lock held, for which they
+                # wait in turn where something, such as torchvision before 0.26, makes PyAV log.
+                stream.codec_context.flush_buffers()
 
     def _decoded(self, container: Any) -> Iterator[Any]:
         av, number = load_av(), 0
@@ -455,7 +461,7 @@ def load_av() -> ModuleType:
         if error.name != "av":
             raise
         raise ImageError(
-            "video files need PyAV: pip install 'adasffuse[video]'; folders of frames work without it"
+            'video files need PyAV: pip install "adasffuse[video]"; folders of frames work without it'
         ) from None
     return av
 

@@ -83,5 +83,5 @@ def figures():
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("plots need matplotlib; install it with: pip install 'adasffuse[plots]'") from error
+        raise ModuleNotFoundError('plots need matplotlib; install it with: pip install "adasffuse[plots]"') from error
     return Figure

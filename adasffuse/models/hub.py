@@ -174,7 +174,7 @@ def _huggingface_hub() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "huggingface_hub":
             raise
-        raise ModuleNotFoundError("the Hugging Face Hub needs: pip install 'adasffuse[hub]'", name=error.name) from None
+        raise ModuleNotFoundError('the Hugging Face Hub needs: pip install "adasffuse[hub]"', name=error.name) from None
     return huggingface_hub
 
 

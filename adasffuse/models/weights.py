@@ -104,7 +104,9 @@ def load_weights(path: str | Path) -> tuple[AdaSFFuse, str]:
         raise WeightsError(f"{path} holds values that are not finite; the training run diverged")
     if not any(value.any() for value in state.values()):
         raise WeightsError(f"{path} holds nothing but zeros; take another file")
-    model.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)
+    # Tensors of safetensors are mapped from the file: uncopied they change with it, and on Windows it stays in use.
+    parameters = {name: value.to(torch.float32, copy=True) for name, value in state.items()}
+    model.load_state_dict(parameters, assign=True)
     model.task = task
     return model.eval(), task
 

@@ -42,6 +42,7 @@ from adasffuse.training.terms import merged
 from adasffuse.training.validation import best_score, validate
 
 _log = logging.getLogger(__name__)
+_WITHOUT_LOADERS = "set data.workers to 0"
 
 
 @checked
@@ -187,15 +188,23 @@ def _until_stopped(loader: DataLoader, stop: Callable[[], bool], processes: Proc
 
     All processes end after the same batch; otherwise one would wait for the others in its next update.
     """
-    batches = iter(loader)
+    try:
+        batches = iter(loader)
+    except OSError as error:
+        raise OSError(f"loader processes cannot be started ({error.strerror or error}); {_WITHOUT_LOADERS}") from error
     while True:
         try:
             batch = next(batches, None)
         except ImageError as error:  # errors of a worker have its traceback before the message
             raise ImageError(str(error).rpartition("ImageError: ")[2].strip()) from None
-        except RuntimeError:  # a worker exited
+        except RuntimeError as error:  # a worker exited
             if not stop():
-                raise
+                if "shared memory" not in str(error):
+                    raise
+                raise OSError(
+                    "loader processes have too little shared memory; make /dev/shm larger, in a container by "
+                    f"docker run --shm-size 1g, or {_WITHOUT_LOADERS}"
+                ) from None
             batch = None
         if processes.any(batch is None):
             return

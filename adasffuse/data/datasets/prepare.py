@@ -16,6 +16,7 @@ from PIL import Image
 
 from adasffuse.data.datasets.catalog import DataSet
 from adasffuse.data.datasets.readers import Item, LayoutError, Origin, find_items, size_of
+from adasffuse.files import link_or_copy
 from adasffuse.images.image import ImageError
 from adasffuse.images.read import read_image
 from adasffuse.tasks import TASKS
@@ -41,7 +42,7 @@ def prepare(data_set: DataSet, source: Path, root: Path, copy: bool = False, dec
     Args:
         source: folder of the unpacked archive.
         root: folder that gets `train/` and `test/`.
-        copy: copy files instead of linking to them.
+        copy: copy files instead of linking to them, as is done where links cannot be made.
         decode: decode every image instead of reading only its header.
     Raises:
         LayoutError: the source does not have the set's original layout.
@@ -169,7 +170,7 @@ def _write(origin: Origin, path: Path, copy: bool) -> None:
     elif copy:
         shutil.copyfile(origin.path, path)
     else:
-        path.symlink_to(origin.path.resolve())
+        link_or_copy(origin.path, path)
 
 
 def _compare_counts(result: Prepared) -> None:
