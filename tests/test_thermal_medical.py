@@ -23,6 +23,7 @@ from adasffuse.images.false_colors import in_false_colors
 from adasffuse.images.flir import read_shot, read_temperatures
 from adasffuse.images.frames import FrameFolder
 from adasffuse.images.image import ImageError
+from adasffuse.images.pairs import Scene, read_scene
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.volumes import Volume, check_same_grid, read_volume, resampled, turned_like
@@ -260,6 +261,59 @@ def test_colour_of_12_bits_is_no_darker(tmp_path):
 def test_real_dicom_files(data_root):
     assert read_image(data_root / "raw/CT_small.dcm").window == (-896, 1167)
     assert read_image(data_root / "raw/MR_small.dcm").window == (-200, 1399)
+
+
+def placed(folder, name, spacing=(0.9375, 0.9375), corner=(-120, -120, 30), turn=(1, 0, 0, 0, 1, 0), **tags):
+    place = {"ImagePositionPatient": list(corner), "ImageOrientationPatient": list(turn), "FrameOfReferenceUID": "1.2"}
+    values = texture(16, 16, len(name)).astype(np.int16)
+    window = {"WindowCenter": 128, "WindowWidth": 256}
+    return dicom(folder / f"{name}.dcm", values, PixelSpacing=list(spacing), **{**place, **window, **tags})
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"spacing": (0.5, 0.5)}, "mr.dcm has pixels of 0.9375 x 0.9375 mm, {}/pet.dcm of 0.5 x 0.5 mm"),
+        ({"spacing": (0.9375, 0.9)}, "of 0.9375 x 0.9 mm: equal pixels do not show the same places; register them"),
+        ({"corner": (-120, -120, 37.5)}, "mr.dcm and {}/pet.dcm lie up to 7.5 mm apart, as both say in one frame of"),
+        ({"corner": (-118, -120, 30)}, "lie up to 2.0 mm apart"),
+        ({"turn": (1, 0, 0, 0, 0, -1)}, "mm apart"),
+    ],
+)
+def test_slices_of_different_places_are_not_fused(tmp_path, tags, words):
+    one, other = placed(tmp_path, "mr", SliceThickness=5), placed(tmp_path, "pet", SliceThickness=5, **tags)
+    words = words.format(tmp_path)
+    for fuse_them in (
+        lambda: read_scene(Scene("", (one, other))),
+        lambda: Fuser(Mean(), TASKS["mif"]).fuse(one, other),
+    ):
+        with pytest.raises(ImageError, match=re.escape(words)) as told:
+            fuse_them()
+        assert "--align of adasffuse fuse" in str(told.value) and "-o NAME.nii.gz --resample b" in str(told.value)
+    assert len(read_scene(Scene("", (one, other)), one_size=False)) == 2  # to be registered
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"spacing": (0.94, 0.94)},  # rounded
+        {"corner": (-120.4, -119.6, 31)},
+        {"corner": (0, 0, 0), "FrameOfReferenceUID": "1.3"},  # of another examination
+        {"corner": (0, 0, 0), "FrameOfReferenceUID": ""},
+        {"spacing": (), "ImagerPixelSpacing": [0.2, 0.2]},
+    ],
+)
+def test_slices_of_one_place_are_fused(tmp_path, tags):
+    one, other = placed(tmp_path, "mr", SliceThickness=5), placed(tmp_path, "pet", SliceThickness=5, **tags)
+    assert len(read_scene(Scene("", (one, other)))) == 2
+
+
+def test_pixels_at_the_detector_are_compared_where_nothing_else_is_known(tmp_path):
+    files = [placed(tmp_path, name, (), ImagerPixelSpacing=[size] * 2) for name, size in (("a", 0.2), ("bc", 0.1))]
+    with pytest.raises(ImageError, match=r"a\.dcm has pixels of 0.2 x 0.2 mm, .*bc\.dcm of 0.1 x 0.1 mm"):
+        read_scene(Scene("", tuple(files)))
+    files = [placed(tmp_path, name, ImagerPixelSpacing=[size] * 2) for name, size in (("a", 0.2), ("bc", 0.1))]
+    assert len(read_scene(Scene("", tuple(files)))) == 2
 
 
 def test_damaged_dicom(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import copy
 import logging
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +15,7 @@ import numpy as np
 
 from adasffuse.images.extras import needed
 from adasffuse.images.formats import Stored
-from adasffuse.images.image import ImageError
+from adasffuse.images.image import ImageError, Plane
 from adasffuse.images.ranges import without_padding
 
 # Functional groups of enhanced files whose content older files have at the top level (DICOM PS3.3, C.7.6.16).
@@ -139,6 +139,28 @@ def position_of(data_set: Any) -> float | None:
     return None if location is None else float(location)
 
 
+def plane_of(data_set: Any) -> Plane:
+    """Where the slice of a data set lies, see `tags_of_frame`; raises what pydicom raises on damaged files."""
+    thickness = _numbers(data_set, "SliceThickness", 1)
+    return Plane(
+        _numbers(data_set, "PixelSpacing", 2),
+        _numbers(data_set, "ImagerPixelSpacing", 2),
+        _numbers(data_set, "ImagePositionPatient", 3),
+        _numbers(data_set, "ImageOrientationPatient", 6),
+        thickness[0] if thickness else None,
+        str(data_set.get("FrameOfReferenceUID") or ""),
+    )
+
+
+def _numbers(data_set: Any, name: str, count: int) -> tuple[float, ...] | None:
+    """The numbers of a tag; None where it is absent, empty or holds other than `count` finite ones."""
+    value = data_set.get(name)
+    if value is None or value == "":
+        return None
+    numbers = tuple(float(one) for one in (value if isinstance(value, Sequence) else [value]))
+    return numbers if len(numbers) == count and np.isfinite(numbers).all() else None
+
+
 def _decode(path: str | Path, whole: Any, number: int) -> Stored:
     pydicom = needed("pydicom", path)
     pixels = pydicom.pixels
@@ -164,7 +186,7 @@ def _decode(path: str | Path, whole: Any, number: int) -> Stored:
         if values.dtype != np.uint8:
             bits = 16 if looked_up else int(data_set.BitsStored)
             values = (values >> max(0, bits - 8)).astype(np.uint8)
-        return Stored(values, "rgb", notices, (0, 255))
+        return Stored(values, "rgb", notices, (0, 255), plane=plane_of(data_set))
     low, high, asked = _window(data_set, values)
     curve = _curve(pydicom, data_set, values)
     if curve is not None:
@@ -182,6 +204,7 @@ def _decode(path: str | Path, whole: Any, number: int) -> Stored:
         fixed=True,
         curve=curve,
         span_notice=chosen,
+        plane=plane_of(data_set),
     )
 
 

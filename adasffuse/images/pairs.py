@@ -14,6 +14,7 @@ from pathlib import Path
 
 from adasffuse.arguments import checked
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.plane import check_same_places
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 from adasffuse.images.volumes import holds_series, is_volume
 from adasffuse.tasks import Sources, find_task
@@ -178,9 +179,10 @@ def read_scene(
     Args:
         ranges, no_data, thermal: one entry per source, or None for none; as in `adasffuse.images.read.read_image`.
         levels: as in `read_image`, for all sources.
-        one_size: refuse images of different height or width; False where they are registered afterwards.
+        one_size: refuse images of different height or width, and DICOM slices of different places, see
+            `check_same_places`; False where they are registered afterwards.
     Raises:
-        ImageError: a file cannot be read, or the images differ in height or width.
+        ImageError: a file cannot be read, the images differ in height or width, or slices in their places.
     """
     none = [None] * len(scene.paths)
     options = zip(ranges or none, no_data or none, thermal or none, strict=True)
@@ -194,6 +196,8 @@ def read_scene(
             f"sizes differ: {', '.join(sizes)} pixels; register them, by --align or --calibration of "
             "adasffuse fuse, or first: adasffuse align A B -o DIR"
         )
+    if one_size:
+        check_same_places(scene.paths, images)
     return images
 
 

@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from adasffuse.images.color import is_colorful, joined_rows, keep_hot_spots, reb
 from adasffuse.images.image import Image, ImageNotice
 from adasffuse.images.levels import compacted, expanded, is_large, luma_of, row_bands
 from adasffuse.images.no_data import Gap, complete, content, find_gaps, without_empty
+from adasffuse.images.plane import check_same_places
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.forms import form_of, in_order, joined, of_scene, restored, split_batch
 from adasffuse.inference.tiling import fuse_tiled, on_grid
@@ -187,7 +189,8 @@ class Fuser:
             (H, W, 3) RGB, or (H, W) gray where the sources that give colour have none: uint8, uint16, or float32 in
             [0, 1].  0 where no source holds data.
         Raises:
-            ImageError: a source is none of these images, or the sources cannot be registered (AlignmentError).
+            ImageError: a source is none of these images, DICOM slices show different places, or the sources cannot be
+                registered (AlignmentError).
             ValueError: fewer than two sources, or more where the task takes two, sizes differ, unknown depth, or an
                 argument of a wrong type.
         Warns:
@@ -228,6 +231,8 @@ class Fuser:
         if len(set(sizes)) > 1:
             listed = ", ".join(f"{source_name(k)} {width}x{height}" for k, (height, width) in enumerate(sizes))
             raise ValueError(f"the sources must have one height and width, got {listed}; register them first")
+        names = [source if isinstance(source, str | PathLike) else source_name(k) for k, source in enumerate(sources)]
+        check_same_places(names, images)
         stored, valids = [image.pixels for image in images], [image.valid for image in images]
         contents = [content(one, valid) for one, valid in zip(stored, valids)]
         holding = [valid is None or valid.any() for valid in valids]  # what holds no data at all has a notice already
