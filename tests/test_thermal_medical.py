@@ -26,10 +26,10 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, read_scene
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.images.read import read_image
-from adasffuse.images.volumes import Volume, check_same_grid, read_volume, resampled, turned_like
+from adasffuse.images.volumes import Volume, check_same_grid, read_volume, resampled, turned_like, upright_slice
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser
-from adasffuse.inference.volume import fuse_volumes, window_of
+from adasffuse.inference.volume import fuse_volumes, plan_volumes, window_of
 from adasffuse.tasks import TASKS
 
 pydicom = pytest.importorskip("pydicom")
@@ -758,8 +758,87 @@ def test_impossible_results_of_volumes_are_found_before_any_work(tmp_path):
     files = [tmp_path / "no_a.nii", tmp_path / "no_b.nii"]
     with pytest.raises(ImageError, match=r"f\.png: the result of volumes is a volume"):
         fuse_volumes(fuser, files, tmp_path / "f.png")
-    with pytest.raises(ValueError, match="axis is 0, 1 or 2, got 3"):
-        fuse_volumes(fuser, files, tmp_path / "f.nii", axis=3)
+    with pytest.raises(ValueError, match="axis is one of third, axial, coronal, sagittal, got 'z'"):
+        fuse_volumes(fuser, files, tmp_path / "f.nii", axis="z")
+
+
+def test_a_dry_run_of_volumes_says_what_would_be_fused(tmp_path, weights, capsys):
+    coarse, fine = np.diag([4.0, 4, 4, 1]), np.diag([2.0, 2, 2.5, 1])
+    a = volume(tmp_path / "pet.nii", np.stack([texture(16, 12, k) for k in range(4)], 2).astype(np.int16) % 100, coarse)
+    b = volume(tmp_path / "mri.nii", np.stack([texture(30, 22, 9 + k) for k in range(6)], 2).astype(np.int16), fine)
+    words = [str(a), str(b), "-o", str(tmp_path / "f.nii.gz"), "--weights", str(weights), "--dry_run", "--panel"]
+    assert fuse.run(words) == 1
+    told = capsys.readouterr().out
+    assert f"would fail: f.nii.gz: {a} has 16 x 12 x 4 voxels, {b} 30 x 22 x 6; --resample b brings" in told
+    assert "0 would be fused, 1 would fail; nothing was written" in told
+    words += [
+        "--resample",
+        "b",
+        "--palette",
+        "hot",
+        "--axis",
+        "coronal",
+        "--range_a",
+        "0",
+        "99",
+        "--range_b",
+        "9",
+        "90",
+    ]
+    assert fuse.run(words) == 0
+    told = capsys.readouterr().out
+    assert (
+        "  pet.nii (16 x 12 x 4 voxels of 4 x 4 x 4 mm, 0 to 99) + mri.nii (30 x 22 x 6 voxels of 2 x 2 x 2.5 mm"
+        in told
+    )
+    assert f"9 to 90) -> {tmp_path}/f.nii.gz\n" in told
+    assert "result: 30 x 22 x 6 voxels, 8 bits, RGB, source A in 'hot'; 22 slices of 30 x 6 are fused" in told
+    assert f"notice: {a}: resampled from" in told and "1 would be fused, 0 would fail; nothing was written" in told
+    assert fuse.run([*words, "--json"]) == 0
+    (planned,) = json.loads(capsys.readouterr().out)["planned"]
+    assert (planned["axis"], planned["slices"], planned["ranges"]) == (1, 22, [[0, 99], [9, 90]])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mri.nii", "pet.nii", "w.safetensors"]
+
+
+def test_slices_are_cut_where_the_body_says(tmp_path):
+    """Axes of the voxels: superior, left, anterior.  The mean of a slice and of nothing shows which were fused."""
+    values = np.arange(4 * 8 * 6, dtype=np.float32).reshape(4, 8, 6)
+    affine = np.array([[0, -2.0, 0, 0], [0, 0, 2, 0], [2, 0, 0, 0], [0, 0, 0, 1]])
+    files = [volume(tmp_path / name, values + k, affine) for k, name in enumerate(("a.nii", "b.nii"))]
+    fuser, whole = Fuser(Mean(), TASKS["mif"], precision="float32"), []
+    for axis, expected in (("third", 2), ("axial", 0), ("sagittal", 1), ("coronal", 2)):
+        assert plan_volumes(fuser, files, tmp_path / "f.nii", axis=axis).axis == expected
+        fuse_volumes(fuser, files, tmp_path / "f.nii", axis=axis)
+        whole.append(np.asarray(nibabel.load(tmp_path / "f.nii").dataobj))
+    assert all(np.abs(one.astype(int) - whole[0]).max() <= 2 for one in whole)
+    for name in ("a.nii", "b.nii"):
+        image = nibabel.load(tmp_path / name)
+        image.set_sform(affine, 0), image.set_qform(affine, 0)
+        nibabel.save(image, tmp_path / name)
+    with pytest.raises(ImageError, match=r"b\.nii does not say where its voxels lie, so which of its slices are axial"):
+        plan_volumes(fuser, files, tmp_path / "f.nii", axis="axial")
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slices_are_shown_upright(axis):
+    """The corner that is right, front and top of the body comes first; voxels of 1 x 2 x 3 mm get square."""
+    values = np.zeros((4, 5, 6), np.uint8)  # left, posterior, superior
+    values[0, 0, 5] = 9
+    pixels = upright_slice(
+        np.take(values, values.shape[axis] - 1 if axis == 2 else 0, axis), np.diag([-1, -2, 3, 1]), axis
+    )
+    assert pixels.shape == [(9, 5), (18, 4), (10, 4)][axis] and pixels[0, 0] == pixels.max() == 9
+    turned = upright_slice(np.zeros((4, 5, 3), np.uint8), np.full((4, 4), np.nan), 2)
+    assert turned.shape == (5, 4, 3)
+
+
+def test_a_panel_of_volumes_shows_five_slices(tmp_path, weights, capsys):
+    values = np.stack([texture(9, 12, k) for k in range(20)], 2).astype(np.int16)
+    files = volume(tmp_path / "a.nii", values), volume(tmp_path / "b.nii", values[::-1])
+    assert run(*files, "-o", tmp_path / "f.nii.gz", "--weights", weights, "--panel", "--palette", "hot") == 0
+    assert f"panels: {tmp_path}/f_panel.png" in capsys.readouterr().out
+    shown = read_image(tmp_path / "f_panel.png").pixels
+    assert shown.shape == (5 * (26 + 240 + 6), 3 * (180 + 6), 3)
 
 
 def test_volumes_that_show_nothing(tmp_path, weights, capsys):

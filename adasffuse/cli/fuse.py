@@ -5,7 +5,7 @@ from __future__ import annotations  # names of `inference` load PyTorch where th
 import argparse
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from adasffuse import inference
-from adasffuse.choices import PALETTES, RESAMPLED
+from adasffuse.choices import AXES, PALETTES, RESAMPLED
 from adasffuse.cli.arguments import (
     ReportingParser,
     add_align_options,
@@ -115,7 +115,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     running.add_argument("--scores", action="store_true", help="score the results, and simple baselines beside them")
     results = parser.add_argument_group("results")
     results.add_argument(
-        "--panel", action="store_true", help="also write sources and result side by side: OUT/panels/NAME.png"
+        "--panel",
+        action="store_true",
+        help="also write sources and result side by side: OUT/panels/NAME.png; of volumes a few slices",
     )
     add_metadata_option(results, "the source that gives the colour")
     add_fusing_options(parser, results=results)
@@ -128,6 +130,13 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         default=RESAMPLED[0],
         help="whose voxels both volumes get, by where they lie in space; nothing is registered (%(default)s: their "
         "voxels must lie in the same places)",
+    )
+    volumes.add_argument(
+        "--axis",
+        choices=AXES,
+        default=AXES[0],
+        help="which slices are fused, by the axes of the voxels that are nearest; third: along the third of these axes "
+        "(%(default)s)",
     )
     volumes.add_argument(
         "--palette",
@@ -163,7 +172,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     if is_volume(args.out) or any(map(is_volume, args.sources)):
         return _fuse_volumes(args) if ranks.main else 0
-    for name, default in (("resample", RESAMPLED[0]), ("palette", PALETTES[0])):
+    for name, default in (("resample", RESAMPLED[0]), ("axis", AXES[0]), ("palette", PALETTES[0])):
         if getattr(args, name) != default:
             raise ValueError(f"--{name} is for volumes")
     given = find_given(args)
@@ -199,8 +208,9 @@ def _fuse_volumes(args: argparse.Namespace) -> int:
     """Fuse two NIfTI volumes, or DICOM series, slice by slice."""
     if not is_volume(args.out):
         raise ImageError(f"-o {args.out}: the result of volumes is a volume; give a name ending in .nii.gz")
-    check_outputs({"-o": args.out})
-    asked = ("dry_run", "resume", "scores", "panel", "stretch", "pattern_a", "pattern_b", "calibration", "grid")
+    panel = inference.panel_of_volume(args.out) if args.panel else None
+    check_outputs({"-o": args.out, "--panel": panel})
+    asked = ("resume", "scores", "stretch", "pattern_a", "pattern_b", "calibration", "grid")
     refused = [name for name in asked if getattr(args, name)]
     refused += [name for name in ("no_data_a", "no_data_b") if getattr(args, name) is not None]
     refused += [name for name in ("align", "keep_metadata") if getattr(args, name) != "none"]
@@ -208,27 +218,83 @@ def _fuse_volumes(args: argparse.Namespace) -> int:
         raise ValueError(f"--{refused[0]} is not for volumes")
     task, reason = _task_of_volumes(args)
     fuser = fuser_from(args, task.id)
-    ranges = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
     if not args.json:
         _say_task(task, reason)
+    ranges = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
+    wanted = (fuser, args.sources, args.out, ranges, args.depth, args.axis, args.resample, args.palette)
+    if args.dry_run:
+        return _dry_run_volumes(fuser, args, partial(inference.plan_volumes, *wanted))
     hidden = True if args.json else None
-    notices = inference.fuse_volumes(
-        fuser,
-        args.sources,
-        args.out,
-        ranges,
-        args.depth,
-        resample=args.resample,
-        palette=args.palette,
-        progress=lambda n: tqdm(n, "slices", disable=hidden),
-    )
+    notices = inference.fuse_volumes(*wanted, args.panel, progress=lambda n: tqdm(n, "slices", disable=hidden))
     if args.json:
-        say(json.dumps({"ok": True, "task": task.id, "result": str(args.out), "notices": notices}))
+        result = {"ok": True, "task": task.id, "result": str(args.out), "notices": notices}
+        say(json.dumps(result | ({"panel": str(panel)} if panel else {})))
         return 0
     for notice in notices:
         say(f"notice: {printable(notice)}")
+    if panel:
+        say(f"panels: {printable(panel)}")
     say(f"{task.title}: fused in {fuser.precision} on {fuser.device} -> {printable(args.out)}")
     return 0
+
+
+def _dry_run_volumes(
+    fuser: inference.Fuser, args: argparse.Namespace, planned: Callable[[], inference.VolumePlan]
+) -> int:
+    """Say how volumes would be fused, or what would go wrong; the exit status."""
+    plan, failed = None, []
+    try:
+        plan = planned()
+    except ImageError as error:
+        failed.append({"name": args.out.name, "reason": str(error)})
+    values = [] if plan is None else [_volume_values(plan, args.out)]
+    notices = [] if plan is None else list(plan.notices)
+    if args.json:
+        head = {"ok": not failed, "dry_run": True, "task": fuser.task.id}
+        network = {"network": f"{fuser.precision} on {fuser.device}"}
+        say(json.dumps(head | network | {"planned": values, "skipped": [], "failed": failed, "notices": notices}))
+        return int(bool(failed))
+    for one in values:
+        sources = " + ".join(
+            f"{path.name} ({_sizes(shape)} voxels of {_sizes(mm)} mm, {low:g} to {high:g})"
+            for path, shape, mm, (low, high) in zip(args.sources, one["voxels"], one["mm"], one["ranges"])
+        )
+        kind = "gray" if args.palette == "none" else f"RGB, source A in {args.palette!r}"
+        note = ", replaced" if one["replaces"] else ""
+        depth = "float" if one["depth"] == "float" else f"{one['depth']} bits"
+        say(printable(f"  {sources} -> {args.out}{note}"))
+        slices = f"{one['slices']} slices of {_sizes(one['slice'])}"
+        say(f"  the result: {_sizes(one['shape'])} voxels, {depth}, {kind}; {slices} are fused")
+    for one in failed:
+        say(printable(f"  would fail: {one['name']}: {one['reason']}"))
+    for notice in notices:
+        say(f"notice: {printable(notice)}")
+    say(f"{len(values)} would be fused, {len(failed)} would fail; nothing was written")
+    return int(bool(failed))
+
+
+def _volume_values(plan: inference.VolumePlan, out: Path) -> dict[str, Any]:
+    """A plan of two volumes as JSON values."""
+    shape = list(plan.shape)
+    return {
+        "name": out.name,
+        "sources": list(map(str, plan.paths)),
+        "result": str(out),
+        "voxels": list(map(list, plan.stored)),
+        "mm": [[round(step, 4) for step in steps] for steps in plan.voxels],
+        "ranges": list(map(list, plan.windows)),
+        "shape": shape,
+        "axis": plan.axis,
+        "slices": shape[plan.axis],
+        "slice": shape[: plan.axis] + shape[plan.axis + 1 :],
+        "depth": plan.depth,
+        "palette": plan.palette,
+        "replaces": out.exists(),
+    }
+
+
+def _sizes(numbers: Sequence[float]) -> str:
+    return " x ".join(f"{number:g}" for number in numbers)
 
 
 def find_given(args: argparse.Namespace) -> Given:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from adasffuse.files import write_bytes
@@ -32,6 +33,7 @@ _FLAT = 1e-6  # volume of a voxel by the product of its sides, below which it ha
 _RGB24 = np.dtype([(channel, np.uint8) for channel in "RGB"])
 _CHUNK = 1 << 20  # bytes
 _FWHM = 2.3548  # full width at half maximum of a Gaussian, in its standard deviations
+_CUTS = ("sagittal", "coronal", "axial")  # slices across right, anterior and superior
 _RESAMPLE = "--resample b brings the first to the voxels of the second, by where both lie in space"
 _SAYS_WHERE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 
@@ -47,6 +49,11 @@ class Volume:
     notices: tuple[str, ...] = ()  # what a user should know, without its name
     placed: bool = True  # whether the file says where its voxels lie; else that is assumed
     frame_of_reference: str = ""  # DICOM's name of the coordinates that the affine leads to; '' where none is said
+
+    @property
+    def steps(self) -> np.ndarray:
+        """Size of a voxel along each of its axes, mm, (3,)."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
 
 
 @dataclass(frozen=True)
@@ -219,6 +226,39 @@ def turned_like(volume: Volume, other: Volume) -> Volume:
     turn = orientations.ornt_transform(*ends)
     affine = volume.affine @ orientations.inv_ornt_aff(turn, volume.values.shape)
     return replace(volume, values=orientations.apply_orientation(volume.values, turn), affine=affine)
+
+
+def axis_of(name: str | Path, volume: Volume, cut: str) -> int:
+    """The axis of a volume's voxels, 0, 1 or 2, along which slices are cut that are 'axial', 'coronal' or 'sagittal'.
+
+    Of oblique volumes it is the nearest one.
+
+    Raises:
+        ImageError: the volume, called `name`, does not say where its voxels lie.
+    """
+    if not volume.placed:
+        raise ImageError(f"{name} does not say where its voxels lie, so which of its slices are {cut} is not known")
+    directions = needed("nibabel", name).orientations.io_orientation(volume.affine)[:, 0]
+    return directions.tolist().index(_CUTS.index(cut))
+
+
+def upright_slice(pixels: np.ndarray, affine: np.ndarray, axis: int) -> np.ndarray:
+    """A slice as radiologists look at it, with square pixels: head or front up, the body's right side, or front, left.
+
+    Args:
+        pixels: (P, Q) or (P, Q, 3), along the two other axes of the volume; uint8, uint16 or float32.
+        affine: of the volume.
+        axis: along which it is cut.
+    """
+    others = [k for k in range(3) if k != axis]
+    if not _has_volume(affine):
+        return pixels.swapaxes(0, 1)
+    directions, signs = needed("nibabel", "volume").orientations.io_orientation(affine)[others].T
+    pixels = np.flip(pixels, [k for k in range(2) if signs[k] > 0])
+    steps = np.linalg.norm(affine[:3, others], axis=0)
+    heights = [max(1, round(size * step / steps.min())) for size, step in zip(pixels.shape, steps)]
+    pixels = cv2.resize(np.ascontiguousarray(pixels), heights[::-1], interpolation=cv2.INTER_LINEAR)
+    return pixels.swapaxes(0, 1) if directions[0] < directions[1] else pixels
 
 
 def check_same_grid(names: Sequence[str | Path], volumes: Sequence[Volume]) -> None:

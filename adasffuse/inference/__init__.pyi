@@ -24,4 +24,7 @@ from .video import check_output as check_output
 from .video import check_pair as check_pair
 from .video import fuse_video as fuse_video
 from .video import sound_giver as sound_giver
+from .volume import VolumePlan as VolumePlan
 from .volume import fuse_volumes as fuse_volumes
+from .volume import panel_of_volume as panel_of_volume
+from .volume import plan_volumes as plan_volumes

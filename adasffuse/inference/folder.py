@@ -298,7 +298,12 @@ def fuse_scenes(
 
 
 def panel_of(images: Sequence[Image], fused: np.ndarray, task: Task) -> np.ndarray:
-    """Sources and result side by side, each below its name, (H, W, 3) uint8.
+    """Sources and result side by side, each below its name, (H, W, 3) uint8; arguments as of `panel_row`."""
+    return contact_sheet([panel_row(images, fused, task)], min(fused.shape[0], _PANEL_HEIGHT))
+
+
+def panel_row(images: Sequence[Image], fused: np.ndarray, task: Task) -> list[tuple[str, np.ndarray]]:
+    """Caption and pixels of the sources and of the result, as `contact_sheet` takes them.
 
     Args:
         fused: uint8, uint16 or float32 in [0, 1], (H, W) or (H, W, 3).
@@ -306,8 +311,7 @@ def panel_of(images: Sequence[Image], fused: np.ndarray, task: Task) -> np.ndarr
     top = np.iinfo(fused.dtype).max if fused.dtype.kind == "u" else 1
     kinds = task.kinds_of(len(images))
     row = [(f"{source_name(k)}: {kinds[k]}", quantise(expanded(image.pixels), "8")) for k, image in enumerate(images)]
-    row.append(("fused", quantise(fused / np.float32(top), "8")))
-    return contact_sheet([row], min(fused.shape[0], _PANEL_HEIGHT))
+    return [*row, ("fused", quantise(fused / np.float32(top), "8"))]
 
 
 def _joined(report: FolderReport, done: list["_Fused"], ranks: Ranks) -> list["_Fused"]:
