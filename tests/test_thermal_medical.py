@@ -28,7 +28,7 @@ from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.volumes import Volume, check_same_grid, read_volume, resampled, turned_like, upright_slice
 from adasffuse.images.write import write_image
-from adasffuse.inference import Fuser
+from adasffuse.inference import Fuser, load_fuser
 from adasffuse.inference.volume import fuse_volumes, plan_volumes, window_of
 from adasffuse.tasks import TASKS
 
@@ -543,6 +543,14 @@ def test_volumes_on_two_grids_are_fused_where_that_is_asked_for(tmp_path, weight
     assert "--resample is for volumes" in capsys.readouterr().err
 
 
+def head_images():
+    """The middle slice of `head_volumes`, 8 bits."""
+    x, y = np.meshgrid(np.arange(40), np.arange(32), indexing="ij")
+    tissue = np.hypot(x - 20, y - 16) < 13
+    spot = (abs(x - 24) <= 2) & (abs(y - 16) <= 2)
+    return (tissue * 50 + spot * 200).astype(np.uint8), (tissue * 180).astype(np.uint8)
+
+
 def head_volumes(tmp_path):
     """A PET whose spot lies on tissue that is bright in the MRI, with air around: arrays (40, 32, 3), and files."""
     x, y = np.meshgrid(np.arange(40), np.arange(32), indexing="ij")
@@ -581,10 +589,54 @@ def test_palettes_that_cannot_be(tmp_path, weights, capsys):
     words = [*head_volumes(tmp_path), "-o", tmp_path / "f.nii", "--weights", weights, "--palette", "hot"]
     assert run(*words, "--depth", "16") == 1
     assert "palette hot: colours of NIfTI volumes have 8 bits, got depth 16" in capsys.readouterr().err
-    with pytest.raises(ValueError, match=r"palette hot is for CT, PET or SPECT \+ MRI \(mif\), got task ivf"):
+    with pytest.raises(ValueError, match=r"palette hot is for PET or SPECT \+ MRI \(mif\), got task ivf"):
         fuse_volumes(Fuser(Mean(), TASKS["ivf"]), words[:2], tmp_path / "f.nii", palette="hot")
-    assert run(tmp_path / "x.png", tmp_path / "y.png", "-o", "z.png", "--palette", "hot") == 1
-    assert "--palette is for volumes" in capsys.readouterr().err and not (tmp_path / "f.nii").exists()
+    capsys.readouterr()
+    for names in (("ct.nii", "mri.nii"), ("ct_1.png", "mri_1.png")):
+        out = tmp_path / ("f.nii" if names[0].endswith(".nii") else "f.png")
+        files = [str(tmp_path / name) for name in names]
+        for name in files:
+            Path(name).exists() or Path(name).touch()
+        assert fuse.run([*files, "-o", str(out), "--palette", "hot"]) == 1
+        assert "PET and SPECT, and the names say ct; leave it out, or say --task mif if" in capsys.readouterr().err
+    series(tmp_path / "ct_series", (1, 2), Modality="CT")
+    with pytest.raises(ImageError, match="ct_series: is a CT, and palette hot is for the activity in PET and SPECT"):
+        fuse_volumes(Fuser(Mean(), TASKS["mif"]), [tmp_path / "ct_series", words[1]], tmp_path / "f.nii", palette="hot")
+    assert not (tmp_path / "f.nii").exists()
+
+
+def test_gray_images_in_false_colors(tmp_path, weights, capsys):
+    """As volumes: folders, with panels, and from Python; as if the image was stored in these colours."""
+    pet, mri = head_images()
+    for number in range(2):
+        write_image(tmp_path / f"PET/{number}.png", pet), write_image(tmp_path / f"MRI/{number}.png", mri)
+    words = ["-o", tmp_path / "out", "--weights", weights, "--palette", "hot", "--panel", "--precision", "float32"]
+    assert run(tmp_path / "PET", tmp_path / "MRI", *words) == 0
+    fuser = load_fuser("mif", weights=weights, precision="float32")
+    colored = np.rint(in_false_colors(pet / np.float32(255), "hot") * 255).astype(np.uint8)
+    fused = fuser.fuse(pet, mri, palette="hot")
+    assert np.array_equal(read_image(tmp_path / "out/1.png").pixels * 255, fused)
+    assert np.abs(fused.astype(int) - fuser.fuse(colored, mri)).max() <= 2
+    panel = read_image(tmp_path / "out/panels/1.png").pixels
+    assert panel[:, : panel.shape[1] // 3].std(axis=2).max() > 0.2  # the source in its colours
+    assert np.array_equal(fuser(tmp_path / "PET/0.png", mri, palette="hot"), fused)
+    assert fuser(np.zeros((8, 8), np.uint8), mri[:8, :8], palette="hot").shape == (8, 8, 3)
+    capsys.readouterr()
+    write_image(tmp_path / "PET/1.png", colored)
+    assert run(tmp_path / "PET", tmp_path / "MRI", *words, "--dry_run") == 1
+    assert "PET/1.png: has colour already, and palette hot is for gray images; leave it out" in capsys.readouterr().out
+    with pytest.raises(ImageError, match="source A: has colour already"):
+        fuser(colored, mri, palette="hot")
+    ct = dicom(tmp_path / "x.dcm", pet.astype(np.int16), Modality="CT")
+    with pytest.raises(ImageError, match=r"x\.dcm: is a CT"):
+        fuser(ct, mri, palette="hot")
+    with pytest.raises(ValueError, match="palette is one of none, hot, inferno, got 'jet'"):
+        fuser(pet, mri, palette="jet")
+    with pytest.raises(ValueError, match="palette hot is for PET or SPECT"):
+        Fuser(Mean(), TASKS["ivf"])(pet, mri, palette="hot")
+    with pytest.raises(SystemExit):
+        run(tmp_path / "PET", tmp_path / "MRI", *words, "--scores")
+    assert "--scores needs sources as they are stored; leave --palette out" in capsys.readouterr().err
 
 
 def test_single_voxels_do_not_decide_on_the_range_of_a_volume():

@@ -119,6 +119,13 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         action="store_true",
         help="also write sources and result side by side: OUT/panels/NAME.png; of volumes a few slices",
     )
+    results.add_argument(
+        "--palette",
+        choices=PALETTES,
+        default=PALETTES[0],
+        help="false colours of source A, a gray PET or SPECT image or volume, to tell activity from bright tissue; the "
+        "result is RGB (%(default)s: gray)",
+    )
     add_metadata_option(results, "the source that gives the colour")
     add_fusing_options(parser, results=results)
     add_source_options(parser, parser.add_argument_group("reading the sources"))
@@ -138,13 +145,6 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         help="which slices are fused, by the axes of the voxels that are nearest; third: along the third of these axes "
         "(%(default)s)",
     )
-    volumes.add_argument(
-        "--palette",
-        choices=PALETTES,
-        default=PALETTES[0],
-        help="false colours of the first volume, such as PET, to tell activity from bright tissue; the result is RGB "
-        "(%(default)s: gray)",
-    )
     return parser
 
 
@@ -158,6 +158,8 @@ def parse_args(argv: Sequence[str] | None, prog: str | None = None) -> argparse.
         parser.error("--scores needs two sources")
     if args.scores and (args.align != "none" or args.calibration):
         parser.error("--scores needs sources that are aligned as they are stored: adasffuse align A B -o DIR")
+    if args.scores and args.palette != "none":
+        parser.error("--scores needs sources as they are stored; leave --palette out")
     if args.dry_run and args.scores:
         parser.error("--dry_run fuses nothing; there is nothing to score")
     return args
@@ -172,7 +174,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     if is_volume(args.out) or any(map(is_volume, args.sources)):
         return _fuse_volumes(args) if ranks.main else 0
-    for name, default in (("resample", RESAMPLED[0]), ("axis", AXES[0]), ("palette", PALETTES[0])):
+    for name, default in (("resample", RESAMPLED[0]), ("axis", AXES[0])):
         if getattr(args, name) != default:
             raise ValueError(f"--{name} is for volumes")
     given = find_given(args)
@@ -192,6 +194,7 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
         aligner_from(args, task.id, given.camera),
         args.keep_metadata,
         args.grid or GRIDS[0],
+        args.palette,
     )
     fuser = fuser_from(args, task.id)
     if ranks.main and not args.json:
@@ -404,7 +407,7 @@ def _task(args: argparse.Namespace, given: Given) -> tuple[Task, str]:
         return TASKS["ivf"], "a radiometric JPEG holds both"
     if args.task:
         return TASKS[args.task], "as --task says"
-    guess = _guess(*map(words_of_source, given.paths[:2], given.patterns[:2]))
+    guess = _guess(args, *map(words_of_source, given.paths[:2], given.patterns[:2]))
     if guess is None:
         tasks = ", ".join(f"{task.id} ({task.title})" for task in TASKS.values())
         raise ValueError(f"the names do not tell what is fused; say --task with one of {tasks}")
@@ -417,16 +420,21 @@ def _task_of_volumes(args: argparse.Namespace) -> tuple[Task, str]:
         return TASKS[args.task], "as --task says"
     guess = None
     if len(args.sources) == 2:
-        guess = _guess(*([path.name.split(".")[0], path.absolute().parent.name] for path in args.sources))
+        guess = _guess(args, *([path.name.split(".")[0], path.absolute().parent.name] for path in args.sources))
     return guess or (TASKS["mif"], "that of volumes whose names tell no other; --task changes it")
 
 
-def _guess(first: Sequence[str], second: Sequence[str]) -> tuple[Task, str] | None:
-    """The task that the names of both sources tell, and how, or None."""
+def _guess(args: argparse.Namespace, first: Sequence[str], second: Sequence[str]) -> tuple[Task, str] | None:
+    """The task that the names of both sources tell, and how, or None; ValueError where they tell a CT in a palette."""
     guess = guess_task(first, second)
     if guess is None:
         return None
     task, word_a, word_b = guess
+    if args.palette != "none" and word_a == "ct":
+        raise ValueError(
+            f"--palette {args.palette} is for the activity in PET and SPECT, and the names say {word_a}; leave it out, "
+            f"or say --task {task.id} if they mislead"
+        )
     return task, f"the names say {word_a} and {word_b}; --task changes it"
 
 

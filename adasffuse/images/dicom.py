@@ -149,6 +149,7 @@ def plane_of(data_set: Any) -> Plane:
         _numbers(data_set, "ImageOrientationPatient", 6),
         thickness[0] if thickness else None,
         str(data_set.get("FrameOfReferenceUID") or ""),
+        str(data_set.get("Modality") or ""),
     )
 
 

@@ -23,6 +23,7 @@ class Plane:
     directions: tuple[float, ...] | None = None  # along a row and along a column, 3 cosines each
     thickness: float | None = None  # of the slice, mm
     frame_of_reference: str = ""  # name of the coordinates
+    modality: str = ""  # 'CT', 'PT', 'NM', 'MR', ...
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ class Volume:
     notices: tuple[str, ...] = ()  # what a user should know, without its name
     placed: bool = True  # whether the file says where its voxels lie; else that is assumed
     frame_of_reference: str = ""  # DICOM's name of the coordinates that the affine leads to; '' where none is said
+    modality: str = ""  # 'CT', 'PT', 'NM', 'MR', ..., of DICOM
 
     @property
     def steps(self) -> np.ndarray:
@@ -195,7 +196,8 @@ def _from_slices(place: Path, slices: Sequence[_Slice]) -> Volume:
     unsaid = [name for name in _SAYS_WHERE if any(name not in one for one in tags)]
     notices = (f"does not say {', '.join(unsaid)}: where its voxels lie is assumed",) if unsaid else ()
     reference = str(tags[0].get("FrameOfReferenceUID") or "")
-    return Volume(values, affine, window, stored[0].inverted, notices, not unsaid, reference)
+    modality = str(tags[0].get("Modality") or "")
+    return Volume(values, affine, window, stored[0].inverted, notices, not unsaid, reference, modality)
 
 
 def write_volume(path: str | Path, values: np.ndarray, affine: np.ndarray) -> None:

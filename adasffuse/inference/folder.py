@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from adasffuse.arguments import checked
 from adasffuse.files import printable, told
+from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image
 from adasffuse.images.levels import expanded, is_large
 from adasffuse.images.metadata import KEPT, NO_PLACE, loses_place, read_metadata
@@ -149,6 +150,7 @@ class WantedResults:
     align: Aligner | None = None  # registers the two sources of each scene; their sizes may differ then
     metadata: str = "none"  # of the source that gives the colour: 'none', 'exif' or 'gps' (EXIF with the place)
     grid: str = "b"  # of files that are a pair by themselves: whose pixels both get, see `read_camera_pair`
+    palette: str = "none"  # false colours of the first source, as in `Fuser.fuse`
 
     def beside(self, work: Work, scene: Scene) -> list[Path]:
         """What is written of a scene beside the fused image."""
@@ -161,6 +163,7 @@ class WantedResults:
             ValueError: an option has another number of entries than there are sources, or makes no sense.
         """
         result_depth(self.depth, ["8"])  # knows the words
+        check_palette(self.palette, task)
         for name, value, known in (("metadata", self.metadata, KEPT), ("grid", self.grid, GRIDS)):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
@@ -174,7 +177,7 @@ class WantedResults:
         columns = list(zip(*(scene.paths for scene in work.scenes))) or [()] * len(none)
         windows = tuple(resolve_range(*source) for source in zip(specs, columns, no_data, thermal))
         camera_grid = self.grid if work.camera else None
-        return Reading(tuple(specs), windows, tuple(no_data), tuple(thermal), self.align, camera_grid)
+        return Reading(tuple(specs), windows, tuple(no_data), tuple(thermal), self.align, camera_grid, self.palette)
 
 
 @dataclass(frozen=True)
@@ -187,9 +190,10 @@ class Reading:
     thermal: tuple[bool, ...]
     align: Aligner | None = None
     camera_grid: str | None = None  # each file is a pair by itself; whose pixels both get
+    palette: str = "none"  # false colours of the first source
 
     def read(self, scene: Scene) -> list[Image]:
-        """The images of a scene, registered where that is wanted, else large ones as levels.
+        """The images of a scene, registered or in false colours where that is wanted, else large ones as levels.
 
         Raises:
             ImageError: as `read_scene`, or AlignmentError.
@@ -199,7 +203,8 @@ class Reading:
             images = read_camera_pair(scene.paths[0], self.ranges, self.no_data, self.camera_grid, placed)
             return images if placed else self.align.align(images)
         images = read_scene(scene, self.ranges, self.no_data, self.thermal, placed, levels=placed)
-        return images if placed else self.align.align(images)
+        images = images if placed else self.align.align(images)
+        return [in_palette(images[0], self.palette, scene.paths[0]), *images[1:]]
 
 
 @checked
@@ -336,6 +341,7 @@ def open_journal(
         depth=wanted.depth,
         stretch=wanted.stretch,
         metadata=wanted.metadata,
+        palette=wanted.palette,
         align=[
             None if wanted.align is None else wanted.align.settings(),
             *([] if reading.camera_grid is None else ["camera", reading.camera_grid]),

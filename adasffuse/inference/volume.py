@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from adasffuse.arguments import checked
-from adasffuse.choices import AXES, PALETTES, RESAMPLED
-from adasffuse.images.false_colors import in_false_colors
+from adasffuse.choices import AXES, RESAMPLED
+from adasffuse.images.false_colors import check_modality, check_palette, in_palette
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.ranges import RangeSpec, parse_range, steady_extremes, without_padding
@@ -54,9 +54,7 @@ class VolumePlan:
     def images(self, number: int) -> list[Image]:
         """Slice `number` of both volumes."""
         images = [_slice(volume, *ends, self.axis, number) for volume, ends in zip(self.volumes, self.windows)]
-        if self.palette != "none":
-            images[0] = replace(images[0], pixels=in_false_colors(images[0].pixels, self.palette))
-        return images
+        return [in_palette(images[0], self.palette, self.paths[0]), images[1]]
 
 
 @checked
@@ -86,14 +84,14 @@ def fuse_volumes(
         resample: 'b' brings the first volume to the voxels of the second, 'a' the second to those of the first, see
             `adasffuse.images.volumes.resampled`; 'none': they must have one grid.
         palette: 'hot' or 'inferno': the first volume is shown in these false colours, so that activity can be told from
-            bright tissue, and the result is RGB; 'none': it is gray.  For 'mif'.
+            bright tissue, and the result is RGB; 'none': it is gray.  For PET and SPECT, 'mif'.
         panel: also write NAME_panel.png, see `panel_of_volume`.
         progress: wraps the slices' numbers.
     Returns:
         What a user should know.
     Raises:
-        ImageError: a volume cannot be read, both are one, the grids differ, or the file cannot be written or would
-            overwrite a volume.
+        ImageError: a volume cannot be read, both are one, the grids differ, the file cannot be written or would
+            overwrite a volume, or a CT is to be in false colours.
         ValueError: not two volumes, another axis, depth, `resample` or `palette`, or a palette where the first source
             does not give the colour or the depth is not 8.
     """
@@ -133,13 +131,11 @@ def plan_volumes(
     """Read two volumes as `fuse_volumes` does, and say how they would be fused; arguments and errors as there."""
     if not is_volume(out):
         raise ImageError(f"{out}: the result of volumes is a volume; give a name ending in .nii.gz")
-    known = {"axis": (axis, AXES), "resample": (resample, RESAMPLED), "palette": (palette, PALETTES)}
-    for name, (value, words) in known.items():
+    for name, value, words in (("axis", axis, AXES), ("resample", resample, RESAMPLED)):
         if value not in words:
             raise ValueError(f"{name} is one of {', '.join(words)}, got {value!r}")
+    check_palette(palette, fuser.task)
     colored = palette != "none"
-    if colored and fuser.task.color != "a":
-        raise ValueError(f"palette {palette} is for CT, PET or SPECT + MRI (mif), got task {fuser.task.id}")
     if colored and depth not in ("auto", "8"):
         raise ValueError(f"palette {palette}: colours of NIfTI volumes have 8 bits, got depth {depth}")
     usual = "8" if colored else "16"
@@ -153,6 +149,7 @@ def plan_volumes(
     if Path(out).resolve() in sources:
         raise ImageError(f"the result {out} would overwrite a source; choose another name")
     volumes = [read_volume(path) for path in paths]
+    check_modality(paths[0], palette, volumes[0].modality)
     if resample == "none":
         volumes[0] = turned_like(*volumes)
     stored = tuple(volume.values.shape for volume in volumes)
