@@ -671,6 +671,24 @@ def test_padding_and_metal_of_ct_do_not_decide_on_its_range(tmp_path, lowest, hi
     assert window_of(other, None)[:2] == (other.values.min(), other.values.max())
 
 
+@pytest.mark.parametrize("bright", [1200, 30000])
+def test_artefacts_of_mri_do_not_decide_on_its_range(tmp_path, bright):
+    """9 bright pixels of 10000; 99.9 % lie up to about 999.  PET keeps its hot spots, and so does what is no more unusual."""
+    values = np.tile(np.arange(1000, dtype=np.int16), 10).reshape(100, 100)
+    values[:3, :3], values[50:60] = bright, 0
+    expected = min(bright, 1.5 * np.percentile(values, 99.9))
+    for modality, high in (("MR", expected), ("PT", bright), ("NM", bright)):
+        image = read_image(dicom(tmp_path / "x.dcm", values, Modality=modality))
+        assert image.window == pytest.approx((0, high)) and image.pixels[1, 1] == 1
+        assert any(f"0 to {high:g} become black to white" in notice for notice in image.notices)
+    both = Volume(np.dstack([values, values]).astype(np.float32), np.eye(4))
+    assert window_of(both, None, "mri")[:2] == pytest.approx((0, expected))
+    assert window_of(both, None, "scan")[:2] == window_of(both, RangeSpec("folder"), "mri")[:2] == (0, bright)
+    few = np.zeros((100, 100), np.int16)
+    few[:3, :3] = 500  # the end of a series, hardly anything but background
+    assert read_image(dicom(tmp_path / "x.dcm", few, Modality="MR")).window == (0, 500)
+
+
 def test_another_frame_of_reference_is_told(tmp_path):
     """Positions of two examinations are no common coordinates; those of one file of each are."""
     read = [read_volume(series(tmp_path / f"{k}", (1, 2), FrameOfReferenceUID=f"1.{k}")) for k in range(2)]

@@ -16,7 +16,7 @@ import numpy as np
 from adasffuse.images.extras import needed
 from adasffuse.images.formats import Stored
 from adasffuse.images.image import ImageError, Plane
-from adasffuse.images.ranges import without_padding
+from adasffuse.images.ranges import without_artefacts, without_padding
 
 # Functional groups of enhanced files whose content older files have at the top level (DICOM PS3.3, C.7.6.16).
 _GROUPS = (
@@ -231,6 +231,8 @@ def _window(data_set: Any, values: np.ndarray) -> tuple[float, float, bool]:
     window = _linear_window(data_set)
     if window is None:
         low, high = without_padding(float(values.min()), float(values.max()), values)
+        if data_set.get("Modality") == "MR":
+            low, high = without_artefacts(low, high, values)
         return low, max(high, low + 1), False
     center, width, function = window
     if function != "LINEAR":  # DICOM PS3.3, C.11.2.1.3.2: the ends are center -+ width / 2

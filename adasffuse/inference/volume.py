@@ -11,7 +11,7 @@ from adasffuse.choices import AXES, RESAMPLED
 from adasffuse.images.false_colors import check_modality, check_palette, in_palette
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.panel import contact_sheet
-from adasffuse.images.ranges import RangeSpec, parse_range, steady_extremes, without_padding
+from adasffuse.images.ranges import RangeSpec, parse_range, steady_extremes, without_artefacts, without_padding
 from adasffuse.images.read import CLIPPED
 from adasffuse.images.volumes import (
     VOLUME_SUFFIXES,
@@ -76,8 +76,8 @@ def fuse_volumes(
         paths: NIfTI files, or folders with a DICOM series each, in the task's order.
         ranges: per source which values become black and white, two numbers or what
             `adasffuse.images.ranges.parse_range` returns; None: the window that a DICOM series asks for, else the
-            lowest and the highest, but for single voxels (`adasffuse.images.ranges.steady_extremes`) and the padding
-            and metal of CT (`adasffuse.images.ranges.without_padding`).
+            lowest and the highest, but for single voxels, the padding and metal of CT and artefacts of MRI
+            (`steady_extremes`, `without_padding` and `without_artefacts` of `adasffuse.images.ranges`).
         depth: of the result, '8', '16', 'float', or 'auto': 16, of colours 8.
         axis: which slices are cut: 'axial', 'coronal' or 'sagittal', of the axes of the result's voxels that which is
             nearest; 'third': along the third of these axes, whichever it is.
@@ -160,10 +160,10 @@ def plan_volumes(
     check_same_grid(paths, volumes)
     along = 2 if axis == "third" else axis_of(paths[0 if resample == "a" else 1], volumes[1], axis)
     notices, windows = [], []
-    for path, volume, spec, side in zip(paths, volumes, specs, "ab"):
+    for path, volume, spec, side, kind in zip(paths, volumes, specs, "ab", fuser.task.kinds_of(2)):
         if not np.isfinite(volume.values).any():
             raise ImageError(f"{path}: holds no finite value")
-        low, high, chosen = window_of(volume, spec)
+        low, high, chosen = window_of(volume, spec, kind)
         inverted = volume.inverted != (spec is not None and spec.inverted)
         windows.append((high, low) if inverted else (low, high))
         if chosen:
@@ -183,8 +183,12 @@ def panel_of_volume(out: str | Path) -> Path:
     return out.with_name(f"{out.name[: -len(suffix)]}_panel.png")
 
 
-def window_of(volume: Volume, spec: RangeSpec | None) -> tuple[float, float, bool]:
-    """Values of black and white of a volume that holds data, and whether they are chosen by its content."""
+def window_of(volume: Volume, spec: RangeSpec | None, kind: str = "") -> tuple[float, float, bool]:
+    """Values of black and white of a volume that holds data, and whether they are chosen by its content.
+
+    Args:
+        kind: of the source, as in `Task.kinds`.
+    """
     finite = volume.values[np.isfinite(volume.values)]
     if spec is not None and spec.kind == "fixed":
         return spec.low, spec.high, False
@@ -196,6 +200,8 @@ def window_of(volume: Volume, spec: RangeSpec | None) -> tuple[float, float, boo
         low, high = steady_extremes(volume.values, np.isfinite(volume.values))
         if spec is None:
             low, high = without_padding(low, high, finite)
+            if kind == "mri":
+                low, high = without_artefacts(low, high, finite)
     return low, high if high > low else low + max(1.0, abs(low) * 1e-6), True
 
 
