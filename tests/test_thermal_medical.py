@@ -30,6 +30,7 @@ from adasffuse.images.volumes import Volume, check_same_grid, read_volume, resam
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, load_fuser
 from adasffuse.inference.volume import fuse_volumes, plan_volumes, window_of
+from adasffuse.registration.aligner import Aligner
 from adasffuse.tasks import TASKS
 
 pydicom = pytest.importorskip("pydicom")
@@ -265,7 +266,7 @@ def test_real_dicom_files(data_root):
 
 def placed(folder, name, spacing=(0.9375, 0.9375), corner=(-120, -120, 30), turn=(1, 0, 0, 0, 1, 0), **tags):
     place = {"ImagePositionPatient": list(corner), "ImageOrientationPatient": list(turn), "FrameOfReferenceUID": "1.2"}
-    values = texture(16, 16, len(name)).astype(np.int16)
+    values = tags.pop("values", texture(16, 16, len(name)).astype(np.int16))
     window = {"WindowCenter": 128, "WindowWidth": 256}
     return dicom(folder / f"{name}.dcm", values, PixelSpacing=list(spacing), **{**place, **window, **tags})
 
@@ -274,7 +275,7 @@ def placed(folder, name, spacing=(0.9375, 0.9375), corner=(-120, -120, 30), turn
     ("tags", "words"),
     [
         ({"spacing": (0.5, 0.5)}, "mr.dcm has pixels of 0.9375 x 0.9375 mm, {}/pet.dcm of 0.5 x 0.5 mm"),
-        ({"spacing": (0.9375, 0.9)}, "of 0.9375 x 0.9 mm: equal pixels do not show the same places; register them"),
+        ({"spacing": (0.9375, 0.9)}, "of 0.9375 x 0.9 mm: equal pixels do not show the same places; --resample b"),
         ({"corner": (-120, -120, 37.5)}, "mr.dcm and {}/pet.dcm lie up to 7.5 mm apart, as both say in one frame of"),
         ({"corner": (-118, -120, 30)}, "lie up to 2.0 mm apart"),
         ({"turn": (1, 0, 0, 0, 0, -1)}, "mm apart"),
@@ -289,7 +290,7 @@ def test_slices_of_different_places_are_not_fused(tmp_path, tags, words):
     ):
         with pytest.raises(ImageError, match=re.escape(words)) as told:
             fuse_them()
-        assert "--align of adasffuse fuse" in str(told.value) and "-o NAME.nii.gz --resample b" in str(told.value)
+        assert "--resample b" in str(told.value)
     assert len(read_scene(Scene("", (one, other)), one_size=False)) == 2  # to be registered
 
 
@@ -314,6 +315,43 @@ def test_pixels_at_the_detector_are_compared_where_nothing_else_is_known(tmp_pat
         read_scene(Scene("", tuple(files)))
     files = [placed(tmp_path, name, ImagerPixelSpacing=[size] * 2) for name, size in (("a", 0.2), ("bc", 0.1))]
     assert len(read_scene(Scene("", tuple(files)))) == 2
+
+
+def test_slices_are_resampled_by_where_they_lie(tmp_path, weights, capsys):
+    """What rises evenly through space is met by interpolation exactly; beyond the slice there is no data."""
+    turn, size = np.array([[0.8, 0.6, 0], [-0.6, 0.8, 0]]), {"WindowCenter": 0.5, "WindowWidth": 801}
+
+    def ramp(name, shape, spacing, corner, turn, **tags):
+        y, x = np.mgrid[: shape[0], : shape[1]]
+        place = np.array(corner) + x[..., None] * spacing[1] * turn[0] + y[..., None] * spacing[0] * turn[1]
+        values = np.rint(place @ [3, -2, 0]).astype(np.int16)
+        return placed(tmp_path, name, spacing, corner, turn.ravel(), values=values, **size, **tags)
+
+    pet = ramp("pet", (50, 40), (2, 2.5), (0, -45, 5), turn)
+    mri = ramp("mri", (30, 36), (1, 1), (0, 0, 6), np.eye(3)[:2], SliceThickness=3)
+    a, b = Aligner("position").align([read_image(pet), read_image(mri)])
+    assert a.valid is None and not a.notices
+    np.testing.assert_allclose(a.pixels, b.pixels, atol=1.5 / 800)
+    a, b = Aligner("position", "a").align([read_image(pet), read_image(mri)])
+    assert a.valid is None and 0.1 < b.valid.mean() < 0.5
+    np.testing.assert_allclose(a.pixels[b.valid], b.pixels[b.valid], atol=3 / 800)
+
+    words = [pet, mri, "-o", tmp_path / "f.png", "--weights", weights]
+    assert run(*words) == 1
+    assert "sizes differ" in (told := capsys.readouterr().out) and "--resample b (by where their files say" in told
+    for grid, shape in (("b", (30, 36)), ("a", (50, 40))):
+        assert run(*words, "--resample", grid) == 0 and read_image(tmp_path / "f.png").pixels.shape == shape
+    assert run(*words, "--resample", "b", "--grid", "a") == 1
+    capsys.readouterr()
+    ramp("mri", (30, 36), (1, 1), (0, 0, 8), np.eye(3)[:2], SliceThickness=3, FrameOfReferenceUID="1.7")
+    assert run(*words, "--resample", "b") == 1
+    assert "source B and source A are slices 3.0 mm apart, as both say; give slices of" in capsys.readouterr().out
+    ramp("mri", (30, 36), (1, 1), (0, 0, 5), np.eye(3)[:2], FrameOfReferenceUID="1.7")
+    assert run(*words, "--resample", "b") == 0
+    assert "pet.dcm: has another frame of reference than the other source, as after" in capsys.readouterr().out
+    write_image(tmp_path / "mri.png", texture(8, 8, 1))
+    assert run(pet, tmp_path / "mri.png", *words[2:], "--resample", "b") == 1
+    assert "source B does not say where its pixels lie (DICOM's ImagePositionPatient" in capsys.readouterr().out
 
 
 def test_damaged_dicom(tmp_path, monkeypatch):
@@ -539,8 +577,8 @@ def test_volumes_on_two_grids_are_fused_where_that_is_asked_for(tmp_path, weight
         assert fused.shape == like.shape and np.array_equal(fused.affine, like.affine)
         moved = {"a": "mri", "b": "pet"}[grid]
         assert f"notice: {tmp_path}/{moved}.nii: resampled from" in capsys.readouterr().out
-    assert fuse.run([str(tmp_path / "x.png"), str(tmp_path / "y.png"), "-o", "z.png", "--resample", "b"]) == 1
-    assert "--resample is for volumes" in capsys.readouterr().err
+    assert fuse.run([str(tmp_path / "x.png"), str(tmp_path / "y.png"), "-o", "z.png", "--axis", "axial"]) == 1
+    assert "--axis is for volumes" in capsys.readouterr().err
 
 
 def head_images():
@@ -673,7 +711,7 @@ def test_padding_and_metal_of_ct_do_not_decide_on_its_range(tmp_path, lowest, hi
 
 @pytest.mark.parametrize("bright", [1200, 30000])
 def test_artefacts_of_mri_do_not_decide_on_its_range(tmp_path, bright):
-    """9 bright pixels of 10000; 99.9 % lie up to about 999.  PET keeps its hot spots, and so does what is no more unusual."""
+    """9 bright pixels of 10000, where 99.9 % lie up to about 999.  PET and SPECT keep their hot spots."""
     values = np.tile(np.arange(1000, dtype=np.int16), 10).reshape(100, 100)
     values[:3, :3], values[50:60] = bright, 0
     expected = min(bright, 1.5 * np.percentile(values, 99.9))
@@ -693,7 +731,7 @@ def test_another_frame_of_reference_is_told(tmp_path):
     """Positions of two examinations are no common coordinates; those of one file of each are."""
     read = [read_volume(series(tmp_path / f"{k}", (1, 2), FrameOfReferenceUID=f"1.{k}")) for k in range(2)]
     (_, told) = resampled("pet", read[0], "mri", read[1]).notices
-    assert told.startswith("has another frame of reference than mri") and "register the volumes first" in told
+    assert told.startswith("has another frame of reference than mri") and "register them first" in told
     unnamed = Volume(read[1].values, read[1].affine)
     for other in (read[0], unnamed):
         assert len(resampled("pet", read[0], "mri", other).notices) == 1

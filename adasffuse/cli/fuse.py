@@ -37,7 +37,7 @@ from adasffuse.images.pairs import SceneError, SceneFolder, find_scenes
 from adasffuse.images.volumes import is_volume
 from adasffuse.inference.work import RESULT_SUFFIXES, Work, find_work, work_of_camera, work_of_files
 from adasffuse.process import say
-from adasffuse.registration.aligner import GRIDS
+from adasffuse.registration.aligner import GRIDS, POSITION, Aligner
 from adasffuse.tasks import TASKS, Task, guess_task
 
 DESCRIPTION = """Fuse registered images: two files, two folders, the pairs of one folder, or a thermal camera's files.
@@ -129,15 +129,16 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     add_metadata_option(results, "the source that gives the colour")
     add_fusing_options(parser, results=results)
     add_source_options(parser, parser.add_argument_group("reading the sources"))
-    add_align_options(parser.add_argument_group("registration"))
-    volumes = parser.add_argument_group("volumes")
-    volumes.add_argument(
+    registration = parser.add_argument_group("registration")
+    add_align_options(registration)
+    registration.add_argument(
         "--resample",
         choices=RESAMPLED,
         default=RESAMPLED[0],
-        help="whose voxels both volumes get, by where they lie in space; nothing is registered (%(default)s: their "
-        "voxels must lie in the same places)",
+        help="whose voxels, or pixels of DICOM slices, both sources get, by where they lie in space; nothing is "
+        "estimated (%(default)s: they must lie in the same places)",
     )
+    volumes = parser.add_argument_group("volumes")
     volumes.add_argument(
         "--axis",
         choices=AXES,
@@ -156,7 +157,7 @@ def parse_args(argv: Sequence[str] | None, prog: str | None = None) -> argparse.
         parser.error("--pattern_a and --pattern_b are for one folder, or two")
     if count > 2 and args.scores:
         parser.error("--scores needs two sources")
-    if args.scores and (args.align != "none" or args.calibration):
+    if args.scores and (args.align != "none" or args.calibration or args.resample != "none"):
         parser.error("--scores needs sources that are aligned as they are stored: adasffuse align A B -o DIR")
     if args.scores and args.palette != "none":
         parser.error("--scores needs sources as they are stored; leave --palette out")
@@ -174,9 +175,8 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     if is_volume(args.out) or any(map(is_volume, args.sources)):
         return _fuse_volumes(args) if ranks.main else 0
-    for name, default in (("resample", RESAMPLED[0]), ("axis", AXES[0])):
-        if getattr(args, name) != default:
-            raise ValueError(f"--{name} is for volumes")
+    if args.axis != AXES[0]:
+        raise ValueError("--axis is for volumes")
     given = find_given(args)
     work = _work(args, given)
     if not args.dry_run:
@@ -191,7 +191,7 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
         args.depth,
         args.stretch,
         args.panel,
-        aligner_from(args, task.id, given.camera),
+        _aligner(args, task, given),
         args.keep_metadata,
         args.grid or GRIDS[0],
         args.palette,
@@ -436,6 +436,16 @@ def _guess(args: argparse.Namespace, first: Sequence[str], second: Sequence[str]
             f"or say --task {task.id} if they mislead"
         )
     return task, f"the names say {word_a} and {word_b}; --task changes it"
+
+
+def _aligner(args: argparse.Namespace, task: Task, given: Given) -> Aligner | None:
+    """What brings both sources to one grid; errors as `aligner_from`."""
+    aligner = aligner_from(args, task.id, given.camera)
+    if args.resample == RESAMPLED[0]:
+        return aligner
+    if aligner is not None or args.grid:
+        raise ValueError("--resample goes by where DICOM slices lie; leave out --align, --calibration and --grid")
+    return Aligner(POSITION, args.resample)
 
 
 def _say_task(task: Task, reason: str) -> None:

@@ -192,10 +192,10 @@ def read_scene(
     ]
     if one_size and len({image.pixels.shape[:2] for image in images}) > 1:
         sizes = [f"{p} is {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(scene.paths, images)]
-        raise ImageError(
-            f"sizes differ: {', '.join(sizes)} pixels; register them, by --align or --calibration of "
-            "adasffuse fuse, or first: adasffuse align A B -o DIR"
-        )
+        cure = "--align or --calibration of adasffuse fuse, or first: adasffuse align A B -o DIR"
+        if all(image.plane is not None for image in images):
+            cure = f"--resample b (by where their files say that they lie), {cure}"
+        raise ImageError(f"sizes differ: {', '.join(sizes)} pixels; register them, by {cure}")
     if one_size:
         check_same_places(scene.paths, images)
     return images

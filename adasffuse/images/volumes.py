@@ -23,6 +23,7 @@ from adasffuse.images.dicom import (
 )
 from adasffuse.images.extras import needed
 from adasffuse.images.image import ImageError
+from adasffuse.images.plane import OTHER_FRAME
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 MAX_VOXELS = 2**30
@@ -310,10 +311,7 @@ def resampled(name: str | Path, volume: Volume, like_name: str | Path, like: Vol
     notices = [f"resampled from {sizes[0]} to {sizes[1]} voxels, of which it shows {inside.mean():.0%}"]
     references = {volume.frame_of_reference, like.frame_of_reference} - {""}
     if len(references) > 1:
-        notices.append(
-            f"has another frame of reference than {like_name}, as after the patient got up: the same position need not "
-            "be the same place in the body; register the volumes first"
-        )
+        notices.append(OTHER_FRAME.format(like_name))
     return replace(volume, values=result, affine=like.affine, notices=(*volume.notices, *notices))
 
 

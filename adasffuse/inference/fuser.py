@@ -228,11 +228,11 @@ class Fuser:
             value_range, no_data = (range_b, no_data_b) if k else (range_a, no_data_a)
             thermal = k < len(self.task.thermal) and self.task.thermal[k]
             images.append(as_image(source, source_name(k), value_range, no_data, thermal))
-            notices += images[-1].notices
             if thermal and is_colorful(images[-1].pixels):
                 notices.append(f"{source_name(k)}: has colour; false colours are no temperature, luminance is used")
         if align is not None:
             images = align.align(images)
+        notices[:0] = [notice for image in images for notice in image.notices]
         sizes = [image.pixels.shape[:2] for image in images]
         if len(set(sizes)) > 1:
             listed = ", ".join(f"{source_name(k)} {width}x{height}" for k, (height, width) in enumerate(sizes))
