@@ -397,6 +397,56 @@ def test_lossless_jpeg_is_decoded_without_further_packages(tmp_path, syntax, enc
     np.testing.assert_allclose(image.pixels, (values - values.min()) / np.ptp(values), atol=1e-6)
 
 
+def test_jpeg_of_12_bits_is_decoded_without_further_packages(tmp_path):
+    values = cv2.GaussianBlur(texture(16, 24, 1), (0, 0), 2).astype(np.uint16) * 16
+    data_set = pydicom.dcmread(dicom(tmp_path / "x.dcm", values, BitsStored=12, HighBit=11))
+    data_set.file_meta.TransferSyntaxUID = pydicom.uid.JPEGExtended12Bit
+    packed = imagecodecs.jpeg8_encode(values, level=95, bitspersample=12)
+    data_set.PixelData = pydicom.encaps.encapsulate([packed])
+    data_set["PixelData"].is_undefined_length = True
+    data_set.save_as(tmp_path / "x.dcm")
+    np.testing.assert_allclose(read_image(tmp_path / "x.dcm", (0, 4095)).pixels * 4095, values, atol=40)
+
+
+def test_a_header_without_pixels_is_no_image(tmp_path):
+    data_set = pydicom.dcmread(dicom(tmp_path / "x.dcm", texture(8, 8, 1)))
+    del data_set.PixelData
+    data_set.save_as(tmp_path / "x.dcm")
+    with pytest.raises(ImageError, match=r"x\.dcm: a DICOM file without an image; take it out"):
+        read_image(tmp_path / "x.dcm")
+
+
+def test_a_range_changes_no_colours_of_a_palette(tmp_path):
+    """As of other images of 8 bits: the numbers that a file in PALETTE COLOR stores are no values."""
+    tags = {f"{name}PaletteColorLookupTableDescriptor": [256, 0, 16] for name in ("Red", "Green", "Blue")}
+    tables = {
+        f"{name}PaletteColorLookupTableData": (np.arange(256, dtype=np.uint16)[::step] * 257).tobytes()
+        for name, step in (("Red", 1), ("Green", -1), ("Blue", 1))
+    }
+    values = texture(8, 8, 1)
+    path = dicom(tmp_path / "x.dcm", values, kind="PALETTE COLOR", **tags, **tables)
+    for value_range in (None, (50, 100), resolve_range(RangeSpec("folder"), [path])):
+        image = read_image(path, value_range)
+        assert image.depth == "8" and np.array_equal(image.pixels[..., 0] * 255, values)
+        assert np.array_equal(image.pixels[..., 1] * 255, 255 - values)
+
+
+def test_sources_whose_files_say_the_other_order(tmp_path, weights, capsys):
+    """Folders whose names tell nothing: the MRI would be taken for the scan that gives the colour."""
+    one, other = (series(tmp_path / name, (1, 2), Modality=kind) for name, kind in (("x", "MR"), ("y", "PT")))
+    told = (
+        f"{one}/1.dcm is of modality MR and {other}/1.dcm of PT, as their files say; give them in the other order: CT"
+    )
+    for dry in ([], ["--dry_run"]):
+        assert run(one, other, "-o", tmp_path / "out", "--weights", weights, *dry) == 1
+        assert told in capsys.readouterr().out
+    assert run(one, other, "-o", tmp_path / "f.nii.gz", "--weights", weights) == 1
+    assert told.replace("/1.dcm", "") in capsys.readouterr().err
+    with pytest.raises(ImageError, match=r"is of modality MR and .* of PT"):
+        Fuser(Mean(), TASKS["mif"])(one / "1.dcm", other / "1.dcm")
+    assert run(other, one, "-o", tmp_path / "f.nii.gz", "--weights", weights) == 0
+
+
 def item(**tags):
     one = pydicom.Dataset()
     for name, value in tags.items():
@@ -980,7 +1030,9 @@ def series(folder, numbers, **tags):
 
 
 def test_a_series_is_sorted_by_position(tmp_path):
-    read = read_volume(series(tmp_path / "s", (11, 9, 10)))
+    folder = series(tmp_path / "s", (11, 9, 10))
+    (folder / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")  # of a medium
+    read = read_volume(folder)
     assert read.values.shape == (6, 4, 3) and read.values[0, 0].tolist() == [9, 10, 11]
     place = read.affine @ [1, 2, 1, 1]
     np.testing.assert_allclose(place[:3], [-(-3 + 3), -(4 + 2 * 2), 25.0])
@@ -1021,7 +1073,7 @@ def test_a_damaged_last_slice_is_no_shorter_series(tmp_path):
 def test_two_slices_in_one_place(tmp_path):
     folder = series(tmp_path / "s", (9,))
     (folder / "again.dcm").write_bytes((folder / "9.dcm").read_bytes())
-    with pytest.raises(ImageError, match=r"s: 9\.dcm and again\.dcm lie in one place"):
+    with pytest.raises(ImageError, match=r"s: 9\.dcm and again\.dcm lie in one place, .*; keep one slice of each"):
         read_volume(folder)
 
 
@@ -1081,6 +1133,9 @@ def test_nifti_files_that_are_refused(tmp_path):
         read_volume(changed(volume(tmp_path / "huge.nii", values), 40, huge))
     with pytest.raises(ImageError, match=r"kind\.nii: damaged or no NIfTI file"):
         read_volume(changed(volume(tmp_path / "kind.nii", values), 70, struct.pack("<h", 9999)))
+    colors = np.zeros((4, 4, 2), [(channel, np.uint8) for channel in "RGB"])
+    with pytest.raises(ImageError, match=r"rgb\.nii: holds colours \(RGB\), as results in false colours do; give the"):
+        read_volume(volume(tmp_path / "rgb.nii", colors))
     with pytest.raises(ImageError, match=r"c\.nii: holds complex64 values"):
         read_volume(volume(tmp_path / "c.nii", values.astype(np.complex64)))
 

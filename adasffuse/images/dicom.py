@@ -26,8 +26,11 @@ _GROUPS = (
     "PixelValueTransformationSequence",
     "FrameVOILUTSequence",
 )
-# What pydicom needs further packages for, by transfer syntax: JPEG Lossless, its first-order prediction, JPEG-LS.
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+# What pydicom needs further packages for, by transfer syntax: JPEG Extended (12 bits), JPEG Lossless, its first-order
+# prediction, JPEG-LS.
 _UNPACKED = {
+    "1.2.840.10008.1.2.4.51": imagecodecs.jpeg8_decode,
     "1.2.840.10008.1.2.4.57": imagecodecs.jpegsof3_decode,
     "1.2.840.10008.1.2.4.70": imagecodecs.jpegsof3_decode,
     "1.2.840.10008.1.2.4.80": imagecodecs.jpegls_decode,
@@ -69,10 +72,11 @@ def open_dicom(path: str | Path) -> tuple[int, int, str, Any]:
             data_set = pydicom.dcmread(str(path))
         except pydicom.errors.InvalidDicomError as error:
             raise ImageError(f"{path}: damaged or truncated ({error}); export it again") from error
-        if "Rows" not in data_set or "Columns" not in data_set:
+        if "Rows" not in data_set or "Columns" not in data_set or not any(name in data_set for name in _PIXELS):
             raise ImageError(f"{path}: a DICOM file without an image; take it out")
         height, width = int(data_set.Rows), int(data_set.Columns)
         color = int(data_set.get("SamplesPerPixel", 1)) == 3
+        color = color or data_set.get("PhotometricInterpretation") == "PALETTE COLOR"
     return height, width, "8" if color else "16", data_set
 
 
@@ -210,9 +214,9 @@ def _decode(path: str | Path, whole: Any, number: int) -> Stored:
 
 
 def _unpack(pydicom: ModuleType, data_set: Any) -> None:
-    """Replace pixels in lossless JPEG or JPEG-LS by plain ones; other files stay as they are."""
+    """Replace pixels in lossless JPEG, JPEG-LS or JPEG of 12 bits by plain ones; other files stay as they are."""
     decode = _UNPACKED.get(str(data_set.file_meta.get("TransferSyntaxUID")))
-    if decode is None:
+    if decode is None or (decode is imagecodecs.jpeg8_decode and int(data_set.BitsAllocated) == 8):
         return
     allocated, stored = int(data_set.BitsAllocated), int(data_set.BitsStored)
     packed = pydicom.encaps.generate_frames(data_set.PixelData, number_of_frames=count_frames(data_set))

@@ -15,6 +15,7 @@ from adasffuse.choices import PALETTES
 from adasffuse.images.color import is_gray
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import expanded
+from adasffuse.images.plane import modality_of
 from adasffuse.tasks import Task
 
 _PALETTES = {"jet": cv2.COLORMAP_JET, "turbo": cv2.COLORMAP_TURBO}  # matplotlib's are nearly the same
@@ -97,7 +98,7 @@ def in_palette(image: Image, palette: str, name: str | Path) -> Image:
         return image
     if not is_gray(image.pixels):
         raise ImageError(f"{name}: has colour already, and palette {palette} is for gray images; leave it out")
-    check_modality(name, palette, image.plane.modality if image.plane else "")
+    check_modality(name, palette, modality_of(image))
     return replace(image, pixels=in_false_colors(expanded(image.pixels), palette))
 
 

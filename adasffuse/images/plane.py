@@ -6,6 +6,7 @@ import numpy as np
 
 from adasffuse.images.image import Image, ImageError, Plane
 
+_SCANS = ("CT", "PT", "NM")  # modalities
 _SAME_SPACING = 0.01  # by which sizes of pixels may differ, as a share: files round 0.9375 mm to 0.94
 _SAME_PLACE = 1.0  # pixel, by which corners may lie apart within the slice
 _SAME_SLICE = 0.5  # of the thickness, by which corners may lie apart across the slice
@@ -41,6 +42,25 @@ def check_same_places(names: Sequence[object], images: Sequence[Image]) -> None:
                 f"{names[0]} and {name} lie up to {far:.1f} mm apart, as both say in one frame of reference: equal "
                 f"pixels do not show the same places; {cure}"
             )
+
+
+def check_order(names: Sequence[object], modalities: Sequence[str], kinds: Sequence[str]) -> None:
+    """Raise ImageError where files say that the MRI is the first source, and a CT, PET or SPECT the second.
+
+    Args:
+        modalities: DICOM's word for each source, '' where it is not known.
+        kinds: of the task's sources, see `Task.kinds`.
+    """
+    if tuple(kinds) == ("scan", "mri") and modalities[0] == "MR" and modalities[1] in _SCANS:
+        raise ImageError(
+            f"{names[0]} is of modality MR and {names[1]} of {modalities[1]}, as their files say; give them in the "
+            "other order: CT, PET or SPECT first"
+        )
+
+
+def modality_of(image: Image) -> str:
+    """DICOM's word for what made an image, '' where it is not known."""
+    return "" if image.plane is None else image.plane.modality
 
 
 def matrix_between(target: Image, moving: Image, names: Sequence[str]) -> np.ndarray:

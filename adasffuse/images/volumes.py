@@ -112,6 +112,8 @@ def read_nifti(path: str | Path) -> Volume:
             raise ImageError(f"{path}: holds no image, its shape is {image.shape}")
         if math.prod(shape) > MAX_VOXELS:
             raise ImageError(f"{path}: {shape[:3]} voxels, more than the limit of {MAX_VOXELS}; cut it first")
+        if image.get_data_dtype().names:
+            raise ImageError(f"{path}: holds colours (RGB), as results in false colours do; give the gray volume")
         if image.get_data_dtype().kind not in "iuf":
             raise ImageError(f"{path}: holds {image.get_data_dtype()} values; expected real numbers, gray")
         if str(path).lower().endswith(".gz"):
@@ -141,6 +143,7 @@ def read_series(folder: str | Path) -> Volume:
     """Read a folder of DICOM slices, sorted by their positions; errors as `read_volume`."""
     folder = Path(folder)
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    files = [path for path in files if path.name.upper() != "DICOMDIR"]  # of a medium: a table of its files
     for path in files:
         if path.suffix.lower() == ".dcm" and not _is_dicom(path):
             raise ImageError(f"{path}: damaged, no DICOM file by its content; export it again or take it out")
@@ -356,7 +359,8 @@ def _check_one_series(place: Path, slices: Sequence[_Slice]) -> None:
         series.setdefault(str(one.tags.get("SeriesInstanceUID", "")), []).append(one)
     if len(series) > 1:
         named = [
-            f"{ones[0].tags.get('SeriesDescription') or 'without description'} ({len(ones)}, {ones[0].name} ...)"
+            f"{ones[0].tags.get('Modality', '')} {ones[0].tags.get('SeriesDescription') or 'without description'} "
+            f"({len(ones)}, {ones[0].name} ...)".lstrip()
             for ones in series.values()
         ]
         listed = f"{', '.join(named[:6])}{', ...' * (len(named) > 6)}"
@@ -376,7 +380,10 @@ def _check_same_tags(slices: Sequence[_Slice]) -> None:
                     same = len(first) == len(value) and np.allclose(first, value, rtol=0, atol=_SAME_TAG)
                 if not same:
                     where = one.path.with_name(one.name)
-                    raise ImageError(f"{where}: its {name} is not that of {slices[0].name}, {value} instead of {first}")
+                    raise ImageError(
+                        f"{where}: its {name} is not that of {slices[0].name}, {value} instead of {first}; keep the "
+                        "slices of one stack in a folder of their own"
+                    )
 
 
 def _check_gaps(place: Path, positions: np.ndarray, names: Sequence[str]) -> None:
@@ -385,7 +392,10 @@ def _check_gaps(place: Path, positions: np.ndarray, names: Sequence[str]) -> Non
     usual = float(np.median(gaps)) if len(gaps) else 0.0
     for gap, before, after in zip(gaps, names, names[1:]):
         if usual <= 0 or gap <= 0:
-            raise ImageError(f"{place}: {before} and {after} lie in one place")
+            raise ImageError(
+                f"{place}: {before} and {after} lie in one place, as copies do, or several echoes, times or directions "
+                "in one series; keep one slice of each place"
+            )
         if abs(gap - usual) > _SAME_GAP * usual:
             missing = round(gap / usual) - 1
             slices = "1 slice seems" if missing == 1 else f"{missing} slices seem"

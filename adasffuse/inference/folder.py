@@ -35,6 +35,7 @@ from adasffuse.images.notices import (
 )
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, read_scene
 from adasffuse.images.panel import contact_sheet
+from adasffuse.images.plane import check_order, modality_of
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.write import check_suffix, quantise, result_depth
 from adasffuse.inference.fuser import Fuser, settings_of, source_name
@@ -177,7 +178,9 @@ class WantedResults:
         columns = list(zip(*(scene.paths for scene in work.scenes))) or [()] * len(none)
         windows = tuple(resolve_range(*source) for source in zip(specs, columns, no_data, thermal))
         camera_grid = self.grid if work.camera else None
-        return Reading(tuple(specs), windows, tuple(no_data), tuple(thermal), self.align, camera_grid, self.palette)
+        return Reading(
+            tuple(specs), windows, tuple(no_data), tuple(thermal), self.align, camera_grid, self.palette, task.kinds
+        )
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,7 @@ class Reading:
     align: Aligner | None = None
     camera_grid: str | None = None  # each file is a pair by itself; whose pixels both get
     palette: str = "none"  # false colours of the first source
+    kinds: tuple[str, ...] = ()  # of the task's sources
 
     def read(self, scene: Scene) -> list[Image]:
         """The images of a scene, registered or in false colours where that is wanted, else large ones as levels.
@@ -203,6 +207,7 @@ class Reading:
             images = read_camera_pair(scene.paths[0], self.ranges, self.no_data, self.camera_grid, placed)
             return images if placed else self.align.align(images)
         images = read_scene(scene, self.ranges, self.no_data, self.thermal, placed, levels=placed)
+        check_order(scene.paths, [modality_of(image) for image in images], self.kinds)
         images = images if placed else self.align.align(images)
         return [in_palette(images[0], self.palette, scene.paths[0]), *images[1:]]
 

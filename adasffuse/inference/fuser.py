@@ -25,7 +25,7 @@ from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image, ImageNotice
 from adasffuse.images.levels import compacted, expanded, is_large, luma_of, row_bands
 from adasffuse.images.no_data import Gap, complete, content, find_gaps, without_empty
-from adasffuse.images.plane import check_same_places
+from adasffuse.images.plane import check_order, check_same_places, modality_of
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.forms import form_of, in_order, joined, of_scene, restored, split_batch
 from adasffuse.inference.tiling import fuse_tiled, on_grid
@@ -230,6 +230,8 @@ class Fuser:
             images.append(as_image(source, source_name(k), value_range, no_data, thermal))
             if thermal and is_colorful(images[-1].pixels):
                 notices.append(f"{source_name(k)}: has colour; false colours are no temperature, luminance is used")
+        names = [source if isinstance(source, str | PathLike) else source_name(k) for k, source in enumerate(sources)]
+        check_order(names, [modality_of(image) for image in images], self.task.kinds)
         if align is not None:
             images = align.align(images)
         notices[:0] = [notice for image in images for notice in image.notices]
@@ -237,7 +239,6 @@ class Fuser:
         if len(set(sizes)) > 1:
             listed = ", ".join(f"{source_name(k)} {width}x{height}" for k, (height, width) in enumerate(sizes))
             raise ValueError(f"the sources must have one height and width, got {listed}; register them first")
-        names = [source if isinstance(source, str | PathLike) else source_name(k) for k, source in enumerate(sources)]
         check_same_places(names, images)
         images[0] = in_palette(images[0], palette, names[0])
         stored, valids = [image.pixels for image in images], [image.valid for image in images]

@@ -11,6 +11,7 @@ from adasffuse.choices import AXES, RESAMPLED
 from adasffuse.images.false_colors import check_modality, check_palette, in_palette
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.panel import contact_sheet
+from adasffuse.images.plane import check_order
 from adasffuse.images.ranges import RangeSpec, parse_range, steady_extremes, without_artefacts, without_padding
 from adasffuse.images.read import CLIPPED
 from adasffuse.images.volumes import (
@@ -150,6 +151,7 @@ def plan_volumes(
         raise ImageError(f"the result {out} would overwrite a source; choose another name")
     volumes = [read_volume(path) for path in paths]
     check_modality(paths[0], palette, volumes[0].modality)
+    check_order(paths, [volume.modality for volume in volumes], fuser.task.kinds)
     if resample == "none":
         volumes[0] = turned_like(*volumes)
     stored = tuple(volume.values.shape for volume in volumes)
