@@ -833,6 +833,7 @@ def test_volumes_are_fused_slice_by_slice(tmp_path, weights):
     fused = nibabel.load(tmp_path / "f.nii.gz")
     np.testing.assert_allclose(fused.affine, affine)
     assert fused.shape == (32, 40, 3) and fused.get_data_dtype() == np.uint16
+    assert fused.header.get_xyzt_units()[0] == "mm"
     assert (tmp_path / "f.nii.gz").read_bytes()[4:8] == bytes(4)  # no time: equal results are equal files
     unit = [((v - v.min()) / np.ptp(v)).astype(np.float32)[..., 1] for v in (a, b)]
     expected = load_fuser("mif", weights=weights, precision="float32").fuse(*unit, depth="16")
@@ -1052,6 +1053,7 @@ def test_a_missing_slice_is_named(tmp_path):
         ({"PixelSpacing": [2, 2]}, "its PixelSpacing is not that of 9.dcm"),
         ({"ImageOrientationPatient": [1, 0, 0, 0, 0.995, 0.0998]}, "its ImageOrientationPatient is not"),
         ({"kind": "MONOCHROME1"}, "its PhotometricInterpretation is not"),
+        ({"pixels": np.zeros((4, 8), np.int16)}, "its slices have several sizes, 6x4, 8x4 pixels; keep those of one"),
     ],
 )
 def test_slices_that_do_not_fit(tmp_path, changes, words):
@@ -1059,8 +1061,17 @@ def test_slices_that_do_not_fit(tmp_path, changes, words):
     common = {"SeriesInstanceUID": "1.2", "ImagePositionPatient": [-3, 4, 27.5], "PixelSpacing": [2, 3]}
     tags = {**common, "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], **changes}
     dicom(folder / "11.dcm", tags.pop("pixels", np.zeros((4, 6), np.int16)), **tags)
-    with pytest.raises(ImageError, match=rf"11\.dcm: {words}"):
+    with pytest.raises(ImageError, match=words):
         read_volume(folder)
+
+
+def test_a_series_of_screenshots_is_fused_as_images(tmp_path):
+    place = {"ImagePositionPatient": [0, 0, 1], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    dicom(tmp_path / "s/1.dcm", np.zeros((4, 6, 3), np.uint8), **place)
+    with pytest.raises(
+        ImageError, match=r"s: its slices are in colour, .*; fuse them as images: adasffuse fuse A B -o"
+    ):
+        read_volume(tmp_path / "s")
 
 
 def test_a_damaged_last_slice_is_no_shorter_series(tmp_path):

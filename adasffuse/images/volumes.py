@@ -183,9 +183,15 @@ def _from_slices(place: Path, slices: Sequence[_Slice]) -> Volume:
     _check_same_tags(slices)
     _check_gaps(place, positions, [one.name for one in slices])
     stored = [decode_dicom(one.path, one.data_set, one.frame) for one in slices]
-    shapes = {one.values.shape for one in stored}
-    if len(shapes) > 1 or len(next(iter(shapes))) != 2:
-        raise ImageError(f"{place}: its slices are not gray images of one size: {sorted(shapes)}")
+    if any(one.values.ndim == 3 for one in stored):
+        raise ImageError(
+            f"{place}: its slices are in colour, as screenshots are, and volumes are gray; fuse them as images: "
+            "adasffuse fuse A B -o DIR"
+        )
+    sizes = sorted({one.values.shape[::-1] for one in stored})
+    if len(sizes) > 1:
+        listed = ", ".join(f"{width}x{height}" for width, height in sizes)
+        raise ImageError(f"{place}: its slices have several sizes, {listed} pixels; keep those of one in a folder")
     values = np.stack([one.values.T for one in stored], axis=2).astype(np.float32)  # columns, rows, slices
     for number, one in enumerate(stored):
         if one.no_data is not None:
@@ -214,7 +220,9 @@ def write_volume(path: str | Path, values: np.ndarray, affine: np.ndarray) -> No
         raise ImageError(f"{path}: volumes are written to files ending in {' or '.join(VOLUME_SUFFIXES)}")
     if values.ndim == 4:  # NIfTI's RGB24: one voxel of three numbers
         values = np.ascontiguousarray(values).view(_RGB24)[..., 0]
-    content = needed("nibabel", path).Nifti1Image(values, affine).to_bytes()
+    image = needed("nibabel", path).Nifti1Image(values, affine)
+    image.header.set_xyzt_units("mm")
+    content = image.to_bytes()
     try:
         write_bytes(path, gzip.compress(content, 6, mtime=0) if str(path).lower().endswith(".gz") else content)
     except OSError as error:
@@ -327,7 +335,12 @@ def _has_volume(affine: np.ndarray) -> bool:
 def _unplaced(names: Sequence[str | Path], volumes: Sequence[Volume]) -> str:
     """What is said of the first volume that does not say where its voxels lie, '' for none."""
     unplaced = [name for name, volume in zip(names, volumes) if not volume.placed]
-    return f"{unplaced[0]} does not say where its voxels lie, so they cannot be resampled" if unplaced else ""
+    if not unplaced:
+        return ""
+    return (
+        f"{unplaced[0]} does not say where its voxels lie, so they cannot be resampled; give it the affine of the volume "
+        "that it was made from (NIfTI: an sform whose code is not 0)"
+    )
 
 
 def _is_dicom(path: Path) -> bool:
