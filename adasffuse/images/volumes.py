@@ -338,8 +338,8 @@ def _unplaced(names: Sequence[str | Path], volumes: Sequence[Volume]) -> str:
     if not unplaced:
         return ""
     return (
-        f"{unplaced[0]} does not say where its voxels lie, so they cannot be resampled; give it the affine of the volume "
-        "that it was made from (NIfTI: an sform whose code is not 0)"
+        f"{unplaced[0]} does not say where its voxels lie, so they cannot be resampled; give it the affine of the "
+        "volume that it was made from (NIfTI: an sform whose code is not 0)"
     )
 
 
