@@ -147,14 +147,19 @@ def plane_of(data_set: Any) -> Plane:
     """Where the slice of a data set lies, see `tags_of_frame`; raises what pydicom raises on damaged files."""
     thickness = _numbers(data_set, "SliceThickness", 1)
     return Plane(
-        _numbers(data_set, "PixelSpacing", 2),
-        _numbers(data_set, "ImagerPixelSpacing", 2),
+        _spacing(data_set, "PixelSpacing"),
+        _spacing(data_set, "ImagerPixelSpacing"),
         _numbers(data_set, "ImagePositionPatient", 3),
         _numbers(data_set, "ImageOrientationPatient", 6),
         thickness[0] if thickness else None,
         str(data_set.get("FrameOfReferenceUID") or ""),
         str(data_set.get("Modality") or ""),
     )
+
+
+def _spacing(data_set: Any, name: str) -> tuple[float, ...] | None:
+    numbers = _numbers(data_set, name, 2)
+    return numbers if numbers and min(numbers) > 0 else None
 
 
 def _numbers(data_set: Any, name: str, count: int) -> tuple[float, ...] | None:
