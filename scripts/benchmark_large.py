@@ -2,6 +2,7 @@
 
 python scripts/benchmark_large.py --megapixels 24 --size small
 python scripts/benchmark_large.py --megapixels 24 --scores
+python scripts/benchmark_large.py --megapixels 24 --align affine
 python scripts/benchmark_large.py --megapixels 100 --size tiny --depth 16 --suffix .tif
 python scripts/benchmark_large.py --megapixels 6 --metrics QP
 """
@@ -18,6 +19,7 @@ import cv2
 import numpy as np
 
 from adasffuse.images.write import write_image
+from adasffuse.registration.transform import METHODS
 
 _GRAIN = 64  # pixels per side of what the made images show
 
@@ -27,6 +29,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--megapixels", type=int, nargs="+", default=[24], help="(24)")
     parser.add_argument("--size", default="small", help="released weights (%(default)s)")
     parser.add_argument("--scores", action="store_true", help="also score")
+    parser.add_argument("--align", choices=METHODS, help="register the pair, which is off by 1 %% of its width")
     parser.add_argument("--depth", type=int, choices=(8, 16), default=8, help="bits of the sources (%(default)s)")
     parser.add_argument("--suffix", choices=(".png", ".tif"), default=".png", help="of all files (%(default)s)")
     parser.add_argument("--metrics", nargs="+", help="score the mean of the sources by these instead of fusing them")
@@ -45,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
                 command += ["--baselines", "average", "--no_cache", "--workers", "1", *what]
             else:
                 what = ["--size", args.size, *(["--scores"] if args.scores else [])]
+                what += ["--align", args.align] if args.align else []
                 fused = Path(folder) / f"fused{args.suffix}"
                 command = ["fuse", str(infrared), str(visible), "-o", str(fused), "--task", "ivf", *what]
             started = time.perf_counter()
@@ -59,13 +63,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def make_pair(infrared: Path, visible: Path, megapixels: int, depth: int) -> None:
-    """A gray and a colour image of smooth noise, of 8 or 16 bits."""
+    """A gray and a colour image of smooth noise, of 8 or 16 bits; the gray one lies 1 % of the width off."""
     side = round((megapixels * 1e6) ** 0.5)
     dtype = np.uint8 if depth == 8 else np.uint16
     grain = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (side // _GRAIN, side // _GRAIN, 3), dtype)
     colours = cv2.resize(grain, (side, side), interpolation=cv2.INTER_CUBIC)
     write_image(visible, colours)
-    write_image(infrared, np.ascontiguousarray(colours[::-1, :, 1]))
+    write_image(infrared, np.roll(np.iinfo(dtype).max - colours[..., 1], side // 100, axis=1))
 
 
 if __name__ == "__main__":

@@ -141,7 +141,10 @@ def calls(fuser: Fuser, folder: SceneFolder, here: Path) -> list:
         (lambda: StackOptions(no_data="x"), "no_data must be a number or None, got 'x'"),
         (lambda: StackOptions(range=(0, 1)), "range must be a RangeSpec (adasffuse.images.ranges) or None"),
         (lambda: fuse_stack(fuser, "folder"), "paths must be a list of (text or a path), got 'folder'"),
-        (lambda: fuse_stack(fuser, paths, {}), "options must be a StackOptions (adasffuse.inference.stack) or None"),
+        (
+            lambda: fuse_stack(fuser, paths, {}),
+            "options must be a StackOptions (adasffuse.inference.stack_images) or None",
+        ),
         (lambda: fuse_video(fuser, "a.mp4", frames, here / "v"), "a must be a VideoFile"),
         (lambda: fuse_video(fuser, frames, frames, here / "v", align="affine"), "align must be an Aligner"),
         (lambda: fuse_video(fuser, frames, frames, here / "v", audio="c"), "audio must be one of auto, a, b, none"),

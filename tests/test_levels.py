@@ -16,7 +16,9 @@ from adasffuse.images.write import write_image
 from adasffuse.inference.folder import WantedResults, fuse_scenes
 from adasffuse.inference.fuser import load_fuser
 from adasffuse.inference.work import find_work
+from adasffuse.registration.aligner import Aligner
 from adasffuse.registration.estimate import misalignment
+from adasffuse.registration.transform import Transform
 
 
 @pytest.fixture
@@ -92,20 +94,28 @@ def test_pixels_of_8_bits_are_compacted_and_others_stay():
     assert compacted(deep) is deep
 
 
-@pytest.mark.parametrize("flat", [False, True])
+_TURNED = np.array([[0.98, 0.05, 6.0], [-0.05, 1.01, -4.0], [0, 0, 1]])
+_CALIBRATED = Aligner(calibration=Transform("affine", _TURNED, (90, 110), (90, 110)))
+
+
+@pytest.mark.parametrize(("flat", "align"), [(False, None), (True, None), (False, _CALIBRATED)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_results_of_levels_are_those_of_pixels(tmp_path, monkeypatch, dtype, flat):
-    """Also where a source has no content, so that values of the other one are mixed in, and of panels."""
+def test_results_of_levels_are_those_of_pixels(tmp_path, monkeypatch, dtype, flat, align):
+    """Also where a source has no content, or only some after a warp, so that the other's values count; and of panels.
+
+    What is done a band of rows at a time is done for all rows alike.
+    """
     fuser = load_fuser("ivf", "tiny", device="cpu")
     infrared = np.full((90, 110), 100, dtype) if flat else scene(dtype, seed=1)
     write_image(tmp_path / "infrared" / "a.png", infrared)
     write_image(tmp_path / "visible" / "a.png", scene(dtype, 3))
     folder = SceneFolder("pair", (tmp_path / "infrared", tmp_path / "visible"))
     reports = {}
-    for name, large in (("plain", 1 << 23), ("levels", 0)):
+    for name, large, band in (("plain", 1 << 23, 1 << 20), ("levels", 0, 1000)):
         monkeypatch.setattr(levels, "LARGE", large)
+        monkeypatch.setattr(levels, "_STEP", band)
         work = find_work(folder, tmp_path / name)
-        reports[name] = fuse_scenes(fuser, work, WantedResults(panels=True))
+        reports[name] = fuse_scenes(fuser, work, WantedResults(panels=True, align=align))
         assert not reports[name].failed
     assert reports["plain"].notices == reports["levels"].notices
     for file in ("a.png", "panels/a.png"):

@@ -64,6 +64,19 @@ def test_warping_by_whole_pixels_is_a_shift():
     assert not warped.valid[:3].any() and not warped.valid[:, -5:].any() and warped.valid[3:, :-5].all()
 
 
+def test_rows_of_a_transform_with_a_field():
+    """The field is interpolated between its rows and columns, as an image that is enlarged."""
+    field = np.random.default_rng(0).normal(0, 3, (11, 13, 2)).astype(np.float32)
+    transform = Transform("deformable", affine(2, 1.1, (4, -2)), (90, 110), (80, 120), field)
+    large = cv2.resize(field, (110, 90), interpolation=cv2.INTER_LINEAR)
+    grid = np.stack(np.meshgrid(np.arange(110.0), np.arange(90.0)), axis=-1) + large
+    places = transform.positions()
+    np.testing.assert_allclose(places, cv2.perspectiveTransform(grid, transform.matrix), atol=1e-4)
+    assert np.array_equal(np.concatenate([transform.positions(slice(k, k + 7)) for k in range(0, 90, 7)]), places)
+    moved_by = transform.displacement()
+    assert transform.mean_shift() == pytest.approx(np.hypot(moved_by[..., 0], moved_by[..., 1]).mean(), rel=1e-5)
+
+
 def test_a_transform_and_its_inverse():
     transform = Transform("affine", affine(3, 1.02, (4, -2)), SIZE, SIZE)
     both = transform.inverse().matrix @ transform.matrix
@@ -147,6 +160,23 @@ def test_what_cannot_be_registered(street):
             estimate(Image(image), visible)
     with pytest.raises(ValueError, match="unknown method"):
         estimate(visible, visible, "rigid")
+
+
+@pytest.mark.parametrize("share", [255 * 5 / 65535, 40 / 65535, 1 / 4])
+def test_a_deep_image_is_registered_at_the_range_of_its_own_values(street, share):
+    """Counts of a thermal camera take a small part of 16 bits; some dead pixels lie far outside it."""
+    infrared, visible = street
+    counts = moved(infrared, affine(1, 1.0, (9, -7)))
+    expected = estimate(counts, visible).transform.matrix
+    pixels = np.rint(65535 * (0.1 + share * counts.pixels)).astype(np.float32) / 65535
+    pixels[::50, ::50] = 1
+    little = Image(pixels, "16", (0.0, 65535.0), counts.valid)
+    assert corner_shift(estimate(little, visible).transform.matrix, expected, SIZE) < 1
+    assert misalignment(little, visible) == pytest.approx(misalignment(counts, visible), abs=0.5)
+    with pytest.raises(
+        AlignmentError, match=r"flat .* at its range 0 to 100; if its values are others, give .*--range_a"
+    ):
+        estimate(Image(np.ones(SIZE, np.float32), "16", (0.0, 100.0)), visible)
 
 
 def rendered_street(seed):
@@ -393,7 +423,7 @@ def test_fusing_registers_when_asked_to(folders, weights, tmp_path, capsys):
     nothing = Transform("affine", np.eye(3), *[read_image(sources[1] + "/1.png").pixels.shape[:2]] * 2)
     Calibration(nothing, 1, 0.0).save(tmp_path / "other.json")
     assert fuse.run([*arguments, "-o", str(tmp_path / "other"), "--calibration", str(tmp_path / "other.json")]) == 0
-    assert "is the calibration that of these cameras as they are now?" in capsys.readouterr().out
+    assert "were the cameras moved, since their calibration or while they recorded?" in capsys.readouterr().out
     assert fuse.run([*arguments, "-o", str(tmp_path / "aligned"), "--align", "affine"]) == 0
     assert "seem not" not in capsys.readouterr().out
     assert align.run([*sources, "-o", str(tmp_path / "moved")]) == 0
@@ -468,6 +498,35 @@ def test_what_is_to_know_of_a_source_is_said(folders, tmp_path, capsys):
     for more in ([], ["--save", str(tmp_path / "c.json")]):
         assert align.run([*map(str, sources), *more]) == 0
         assert capsys.readouterr().err.count(f"notice: {sources[0]}: uses only") == 1
+
+
+def test_sources_in_the_wrong_order_are_said(folders, tmp_path, capsys):
+    infrared, visible = folders / "infrared", folders / "visible"
+    for one, other in ((visible, infrared), (visible / "1.png", infrared / "1.png")):
+        assert align.run([str(one), str(other), "--save", str(tmp_path / "c.json")]) == 1
+        assert (
+            "'visible' and source B 'infrared': for infrared + visible give them in the other order, or say --task"
+            in (capsys.readouterr().err)
+        )
+    assert not (tmp_path / "c.json").exists()
+    one, other = tmp_path / "one", tmp_path / "two"  # names that tell nothing
+    one.symlink_to(visible)
+    other.symlink_to(infrared)
+    save = ["--save", str(tmp_path / "c.json")]
+    for words in ([visible, infrared, "--task", "ivf"], [one, other], [one, other, *save]):
+        assert align.run(list(map(str, words))) == 0
+        assert "all images of B are gray and all of A have colour: A and B may be swapped" in capsys.readouterr().err
+    assert align.run([str(infrared), str(visible)]) == 0
+    assert "swapped" not in capsys.readouterr().err
+
+
+def test_names_of_scans_choose_the_measure_of_medical_images(folders, tmp_path, capsys):
+    for name, folder in (("CT", "infrared"), ("MRI", "visible")):
+        (tmp_path / name).symlink_to(folders / folder)
+    sources = [str(tmp_path / "CT"), str(tmp_path / "MRI"), "--method", "deformable"]
+    assert align.run(sources) == 1
+    assert "with measure 'medical' choose affine" in capsys.readouterr().err
+    assert align.run([*sources, "--task", "ivf"]) == 0
 
 
 def test_what_is_no_place_for_a_calibration_or_aligned_sources(folders, tmp_path, capsys):

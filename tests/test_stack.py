@@ -149,7 +149,9 @@ def test_movement_between_exposures_is_told(tmp_path):
     image = scene().copy()
     image[40:90, 20:70] = 255 - image[40:90, 20:70]
     moving = [*still[:2], bracket(tmp_path / "moving", image=image)[2]]
-    assert any("ghosts" in notice for notice in fuse_stack(fuser(), moving).notices)
+    notices = fuse_stack(fuser(), moving).notices
+    assert any("ghosts" in notice for notice in notices)
+    assert plan_stack(moving, StackOptions())[1] == notices
 
 
 def test_ghosts_are_removed(tmp_path):
@@ -172,13 +174,14 @@ def test_ghosts_are_removed(tmp_path):
     truth = fused["still", "keep"].pixels.astype(float)
 
     def decibels(*key):
-        return 10 * np.log10(255**2 / np.square(fused[key].pixels - truth).mean())
+        return 10 * np.log10(255**2 / max(np.square(fused[key].pixels - truth).mean(), 1e-9))
 
     assert decibels("moving", "keep") < 26 < 40 < decibels("moving", "remove")
     assert decibels("still", "remove") > 50
     notices = fused["moving", "remove"].notices
     assert any("what moves, " in text and text.endswith("is shown as in 1.png") for text in notices)
     assert not any("(ghosts)" in text for text in notices)
+    assert plan_stack(brackets["moving"], StackOptions(ghosts="remove"))[1] == notices
 
 
 def test_ghosts_of_gray_exposures_without_data_somewhere_are_removed():

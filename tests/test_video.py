@@ -60,8 +60,9 @@ def make_video(
     audio: str = "",
     rotated: int = 0,
     aspect: Fraction | None = None,
+    tone: tuple[float, float] = (0, 60),
 ) -> Path:
-    """Encode gray or RGB images, or uint16 ones, nearly without loss; `times` in milliseconds."""
+    """Encode gray or RGB images, or uint16 ones, nearly without loss; `times` in milliseconds, `tone` in seconds."""
     with av.open(str(path), "w") as container:
         options = {"crf": "4"} if codec == "libx264" else {}
         stream = container.add_stream(codec, rate=rate, options=options)
@@ -81,7 +82,9 @@ def make_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
         if sound:
-            samples = (8000 * np.sin(np.arange(8000 * len(images) // rate) / 3)).astype(np.int16)
+            moments = np.arange(8000 * len(images) // rate)
+            sounds = (tone[0] <= moments / 8000) & (moments / 8000 < tone[1])
+            samples = (16000 * sounds * np.sin(moments / 3)).astype(np.int16)
             for start in range(0, len(samples), 1024):
                 part = np.float32(samples[None, start : start + 1024]) / 32768
                 frame = av.AudioFrame.from_ndarray(part, "fltp", "mono")
@@ -333,6 +336,89 @@ def test_sizes_must_be_equal_unless_frames_are_aligned(tmp_path, pair):
     assert (report.frames, report.width, report.height) == (10, WIDTH, HEIGHT)
 
 
+@pytest.mark.parametrize("start, first", [(0.0, 1), (0.119, 4), (0.121, 4), (0.1, 4), (0.09, 3), (0.38, 10)])
+def test_a_sequence_starts_at_the_frame_nearest_to_the_seconds_to_skip(tmp_path, pair, start, first):
+    """25 frames/s: frame 4 lies at 0.12 s; 0.1 s is halfway between frames 3 and 4."""
+    make_folder(tmp_path, scene(10))
+    folder = FrameFolder([tmp_path / f"{number}.png" for number in range(1, 11)], RATE, start_at=start)
+    for sequence in (VideoFile(pair[1], start_at=start), folder):
+        frames = list(sequence)
+        assert [int(frame.name) for frame in frames] == list(range(first, 11))
+        assert [frame.seconds for frame in frames] == [Fraction(k, RATE) for k in range(11 - first)]
+        assert [frame.pts * sequence.time_base for frame in frames] == [frame.seconds for frame in frames]
+        assert sequence.skipped == Fraction(first - 1, RATE)
+        assert sequence.duration == pytest.approx((11 - first) / RATE)
+
+
+def test_frames_after_the_seconds_skipped_belong_together(tmp_path, pair):
+    b = VideoFile(make_video(tmp_path / "b.mkv", scene(6), times=[1000, 1040, 1100, 1130, 1200, 1330]), start_at=0.1)
+    a = VideoFile(make_video(tmp_path / "a.mkv", scene(20), times=[33 * k for k in range(20)]), start_at=0.2)
+    together = [(round(one.seconds * 1000), round(other.seconds * 1000)) for one, other in FramePairs(a, b)]
+    assert together == [(0, 0), (33, 30), (99, 100), (231, 230)]  # A's from 198 on, B's from 1100 on
+    fuse_video(mean_fuser(), a, b, tmp_path / "out.mkv", shortest=True)
+    assert [round(frame.time * 1000) for frame in decoded(tmp_path / "out.mkv")] == [1000, 1030, 1100, 1230]
+
+
+@pytest.mark.parametrize("giver", [0, 1])
+def test_sound_stays_with_its_source_where_its_beginning_is_skipped(tmp_path, giver):
+    """A tone of 40 ms sounds while a frame is white."""
+    images = [texture(HEIGHT, WIDTH, 0)] * 25
+    images[15] = np.full((HEIGHT, WIDTH), 255, np.uint8)
+    loud = make_video(tmp_path / "loud.mkv", images, audio="libopus", tone=(0.6, 0.64))
+    other = make_video(tmp_path / "other.mp4", scene(15))
+    sources = [VideoFile(loud, start_at=0.4), VideoFile(other)]
+    fuse_video(mean_fuser("mff"), *(sources if giver == 0 else sources[::-1]), tmp_path / "out.mp4")
+    frames = decoded(tmp_path / "out.mp4")
+    assert max(frames, key=lambda frame: frame.to_ndarray()[:HEIGHT].mean()).time == pytest.approx(0.2)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        sound = [(f.time, f.sample_rate, f.to_ndarray().ravel()) for f in container.decode(audio=0)]
+    assert 0 <= sound[0][0] < 0.04
+    times = np.concatenate([begin + np.arange(samples.size) / rate for begin, rate, samples in sound])
+    heard = times[np.abs(np.concatenate([samples for *_, samples in sound])) > 0.2]
+    assert heard.min() == pytest.approx(0.2, abs=0.01) and heard.max() == pytest.approx(0.24, abs=0.01)
+
+
+def test_more_to_skip_than_there_is(tmp_path, pair, capsys):
+    a, b = map(str, pair)
+    folder = str(make_folder(tmp_path / "f", scene(10)))
+    for sources, more, said in (
+        ((a, b), ["--start_b", "5"], "--start_b 5: {1} lasts 0.40 s, and nothing is left from 5 s on; skip less"),
+        ((a, b), ["--start_a", "0.4"], "--start_a 0.4: {0} lasts 0.40 s"),
+        ((folder, b), ["--start_a", "0.5", "--fps", "20"], "--start_a 0.5: {0} lasts 0.50 s"),
+        ((a, b), ["--start_a", "0.2"], "{0} lasts 0.20 s after 0.20 s that are skipped, {1} lasts 0.40 s; --shortest"),
+    ):
+        assert command.run([*sources, "-o", str(tmp_path / "out.mp4"), *more]) == 1
+        assert said.format(*sources) in capsys.readouterr().err
+    video = VideoFile(pair[0])
+    video.duration, video._start_at = None, Fraction(5)  # where the header does not say
+    with pytest.raises(ImageError, match=r"lasts 0\.40 s, and nothing is left from 5 s on"):
+        list(video)
+    assert command.run([a, b, "-o", str(tmp_path / "out.mp4"), "--start_a", "0.21", "--start_b", "0.2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["skipped"] == [0.2, 0.2]
+
+
+def test_damage_in_what_is_skipped_counts_until_a_key_frame_follows(tmp_path, pair):
+    class Decoded:
+        def __init__(self, frame, number: int) -> None:
+            self._frame, self.is_corrupt, self.key_frame = frame, number < 4, number in (1, 8)
+
+        def __getattr__(self, name: str):
+            return getattr(self._frame, name)
+
+    class Damaged(VideoFile):
+        def _decoded(self, container):
+            return (Decoded(frame, number) for number, frame in enumerate(super()._decoded(container), 1))
+
+    for start, said in (
+        (0.0, "frame 1 is damaged$"),
+        (0.08, "frame 3 is damaged$"),
+        (0.24, "frame 3 is damaged, and frame 7 depends on it"),
+    ):
+        with pytest.raises(FrameError, match=said):
+            Damaged(pair[1], start_at=start)
+    assert [frame.name for frame in Damaged(pair[1], start_at=0.28)] == ["000008", "000009", "000010"]
+
+
 # ---- damaged and foreign input
 
 
@@ -359,6 +445,32 @@ def test_sound_alone_is_no_video(tmp_path):
         container.mux(stream.encode())
     with pytest.raises(ImageError, match="holds no video, only audio"):
         VideoFile(tmp_path / "s.mkv")
+
+
+def test_the_cover_of_a_song_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "s.mp3"), "w") as container:
+        sound = container.add_stream("libmp3lame", rate=8000, layout="mono")
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.height, cover.width, cover.pix_fmt = HEIGHT, WIDTH, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(texture(HEIGHT, WIDTH, 0), "gray")))
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1152), np.float32), "fltp", "mono")
+        frame.sample_rate = 8000
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+    with pytest.raises(ImageError, match=r"s\.mp3: holds no video, only audio"):
+        VideoFile(tmp_path / "s.mp3")
+
+
+def test_a_stream_cut_at_its_beginning_is_told_what_to_do(tmp_path, pair):
+    with av.open(str(pair[1])) as source, av.open(str(tmp_path / "cut.ts"), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None and not packet.is_keyframe:
+                packet.stream = stream
+                container.mux(packet)
+    with pytest.raises(ImageError, match=r"frame 1 cannot be decoded .*ffmpeg -i cut\.ts -c copy"):
+        VideoFile(tmp_path / "cut.ts")
 
 
 @pytest.mark.parametrize(
@@ -458,6 +570,20 @@ def test_a_folder_and_a_video(tmp_path, pair):
     assert command.run([str(folder), str(pair[1]), "-o", str(tmp_path / "out.mp4"), "--weights", "general_tiny"]) == 0
     assert len(decoded(tmp_path / "out.mp4")) == 10
     assert VideoFile(tmp_path / "out.mp4").audio == "aac"
+
+
+def test_a_folder_beside_a_video_may_have_another_rate(tmp_path, pair):
+    paths = [*make_folder(tmp_path / "a", scene(6)).iterdir()]
+    a, b = FrameFolder(paths, RATE), VideoFile(pair[1])
+    for sources in ((a, b), (b, a)):
+        with pytest.raises(ImageError, match=r"/a was taken to have 25 frames per second, --fps gives another rate"):
+            check_pair(*sources)
+    b.duration = None  # where the header does not say, it turns out at the end
+    report = fuse_video(mean_fuser(), a, b, tmp_path / "out.mp4")
+    assert "/a ends at 0.20 s" in report.problem and "25 frames per second, --fps" in report.problem
+    with pytest.raises(ImageError, match=r"--shortest fuses what both have$"):
+        check_pair(VideoFile(make_video(tmp_path / "short.mp4", scene(6))), VideoFile(pair[1]))
+    assert fuse_video(mean_fuser(), FrameFolder(paths, 15), VideoFile(pair[1]), tmp_path / "out.mp4").problem == ""
 
 
 def test_gaps_in_the_numbers_are_refused(tmp_path):
@@ -580,7 +706,7 @@ def test_sources_that_look_swapped_are_said(tmp_path, pair):
         "A and B may be swapped" in said and "false colours are no temperature" in said and "(10 of 10 frames)" in said
     )
     said = " ".join(fuse_video(mean_fuser("mif"), a, b, tmp_path / "scans.mp4").notices)  # PET would come first
-    assert "all frames of A are gray and those of B have colour: A and B may be swapped" in said
+    assert "all frames of A are gray and all of B have colour: A and B may be swapped" in said
 
 
 # ---- steadiness
@@ -731,6 +857,32 @@ def test_cameras_are_recorded_without_a_display_until_a_signal_ends_it(tmp_path,
     assert len(decoded(tmp_path / "out.mp4")) == 5
 
 
+@pytest.mark.parametrize("count, last", [(20, "16 of 16"), (4, "3 of 3")])
+def test_notices_of_cameras_are_told_once_after_some_seconds(tmp_path, clock, capsys, monkeypatch, count, last):
+    """A pair each 1.2 s, of which the second is the first one that is looked at; 16 are enough."""
+    visible = cv2.resize(photographs.coffee(), (161, 120), interpolation=cv2.INTER_AREA)
+    infrared = 255 - cv2.GaussianBlur(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
+    images = {"0": cv2.merge([np.roll(infrared, 6, axis=1)] * 3), "1": visible}
+
+    class Cameras(FakeCamera):
+        def latest(self) -> np.ndarray:
+            clock.now += 0.58
+            super().latest()
+            return images[self.name]
+
+    monkeypatch.setattr(command, "Camera", lambda name: Cameras(name, count))
+    monkeypatch.setattr(command, "fuser_from", lambda args, task: mean_fuser(task))
+    assert command.run(["--camera_a", "0", "--camera_b", "1", "-o", str(tmp_path / "out.mkv"), "--json"]) == 1
+    out, err = capsys.readouterr()
+    notices = json.loads(out)["notices"]
+    assert err.count("notice: ") == len(notices) == 2
+    off, even = notices
+    assert off.startswith(f"A and B seem not to lie on each other in {last} frames that were looked at, by about ")
+    assert "--calibration FILE" in off and "--align" not in off and off in err
+    assert even == "H.264 needs even sides: the last row or column is written twice, 162x120 pixels"
+    assert err.index(off) < err.index("camera 0 gives no more frames")
+
+
 def test_a_second_signal_interrupts_a_recording(tmp_path, clock, monkeypatch):
     monkeypatch.setattr(FakeCamera, "signals", {95: signal.SIGINT})
     monkeypatch.setattr(live.Unseen, "closed", lambda self: self._ended and signal.raise_signal(signal.SIGINT))
@@ -833,10 +985,16 @@ def test_a_dry_run_writes_nothing(tmp_path, pair, capsys):
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--quality", "60"], "--quality lies in 0..51"),
         (["A.mp4", "B.mp4", "-o", "frames", "--audio", "b"], "a folder of frames has no sound"),
         (["--camera_a", "0"], "--camera_a and --camera_b"),
+        (["A.mp4", "B.mp4", "-o", "x.mp4", "--align", "affine", "--calibration", "c.json"], "give one of them"),
+        (["A.mp4", "B.mp4", "-o", "x.mp4", "--align", "deformable"], "invalid choice: 'deformable'"),
+        (["--camera_a", "0", "--camera_b", "1", "-o", "x.mp4", "--align", "affine"], "--align is for files"),
         (["--camera_a", "0", "--camera_b", "1"], "cameras need --show, or -o OUT.mp4 to record"),
         (["--camera_a", "0", "--camera_b", "1", "-o", "x.mp4", "--seconds", "0"], "--seconds is a number above 0"),
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--seconds", "3"], "--seconds is for cameras"),
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--fps", "0"], "frames per second"),
+        (["A.mp4", "B.mp4", "-o", "x.mp4", "--start_a", "-1"], "--start_a: seconds to skip are a number from 0 on"),
+        (["A.mp4", "B.mp4", "-o", "x.mp4", "--start_b", "inf"], "--start_b: seconds to skip are a number from 0 on"),
+        (["--camera_a", "0", "--camera_b", "1", "-o", "x.mp4", "--start_b", "1"], "--start_b are for files"),
     ],
 )
 def test_impossible_arguments(words, message, capsys):
@@ -903,7 +1061,7 @@ def test_frames_that_do_not_lie_on_each_other_are_a_notice(tmp_path, capsys, mon
     for moved, cure in (
         (None, "they are fused as they are"),
         (12, ""),
-        (24, "is the calibration that of these cameras"),
+        (24, "were the cameras moved, since their calibration"),
     ):
         extra = []
         if moved is not None:
@@ -925,10 +1083,10 @@ def test_a_dry_run_says_what_is_to_know_of_the_first_frames(tmp_path, pair, caps
 
 
 def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys, monkeypatch):
-    from adasffuse.cli import align
+    from adasffuse.cli import align, sequences
     from adasffuse.registration.aligner import load_calibration
 
-    monkeypatch.setattr(align, "_FRAMES", 6)
+    monkeypatch.setattr(sequences, "FRAMES", 6)
     visible = cv2.resize(photographs.coffee(), (320, 240), interpolation=cv2.INTER_AREA)
     infrared = 255 - cv2.GaussianBlur(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
     a = make_video(tmp_path / "a.mp4", [infrared[10:230, 16:304]] * 60)
@@ -950,18 +1108,63 @@ def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys, monkey
     capsys.readouterr()
     align.run([str(deep), str(b), "--save", str(file)])
     assert capsys.readouterr().err.count("uses only") == 1
+    ir, vis = shutil.copy(a, tmp_path / "ir.mp4"), shutil.copy(b, tmp_path / "vis.mkv")
     for wrong, said in (
         ([a, b], "videos give a calibration: --save"),
         ([a, tmp_path / "none", "--save", file], "no video file or folder of frames"),
         ([a, b, "--save", file, "--fps", "9"], "--fps is for folders of frames"),
-        ([tmp_path, tmp_path, "--save", file, "--fps", "9"], "--fps is for a folder of frames beside a video"),
+        (
+            [tmp_path, tmp_path, "--save", file, "--fps", "9"],
+            "--fps is for videos, or a folder of frames beside a video",
+        ),
         ([a, b, "--save", file, "--range_a", "folder"], "--range_a: only folders of frames are measured"),
         ([a, b, "--save", file, "--pattern_b", "V*"], "--pattern_b is for folders"),
+        ([tmp_path, tmp_path, "--save", file, "--start_b", "9"], "--start_b is for videos"),
+        ([a, b, "--save", file, "--start_a", "9"], "--start_a 9: "),
+        ([vis, ir, "--save", file], "give them in the other order"),
         ([a, a, "--save", file], "both sources are one file"),
         ([a, b, "--save", file, "-o", tmp_path / "out"], "--save estimates and writes a calibration only"),
     ):
         assert align.run([str(word) for word in wrong]) == 1
         assert said in capsys.readouterr().err
+
+
+def test_fixed_cameras_are_registered_once_before_a_recording_is_fused(tmp_path, capsys, monkeypatch):
+    """As `align --save` and `--calibration` in two calls; where that fails nothing is written."""
+    from adasffuse.cli import align, sequences
+
+    monkeypatch.setattr(sequences, "FRAMES", 1)
+    monkeypatch.setattr(command, "fuser_from", lambda args, task: mean_fuser(task))
+    visible = cv2.resize(photographs.coffee(), (320, 240), interpolation=cv2.INTER_AREA)
+    infrared = 255 - cv2.GaussianBlur(cv2.cvtColor(visible, cv2.COLOR_RGB2GRAY), (0, 0), 1.0)
+    a = make_video(tmp_path / "a.mp4", [infrared[10:230, 16:304]] * 4)
+    b, file = make_video(tmp_path / "b.mp4", [visible] * 4), tmp_path / "c.json"
+    assert align.run([str(a), str(b), "--save", str(file)]) == 0
+    saved = capsys.readouterr().out.removeprefix(f"{file}: ").strip()
+    assert saved.startswith("affine, 1 pairs, half of them within ")
+    arguments = [str(a), str(b), "-o"]
+    assert command.run([*arguments, str(tmp_path / "two"), "--calibration", str(file)]) == 0
+    capsys.readouterr()
+    assert command.run([*arguments, str(tmp_path / "one"), "--align", "affine", "--json"]) == 0
+    registered = json.loads(capsys.readouterr().out)["registered"]
+    assert (registered["method"], registered["pairs"], registered["failed"]) == ("affine", 1, [])
+    for frame in ("000001.png", "000004.png"):
+        assert (tmp_path / "one" / frame).read_bytes() == (tmp_path / "two" / frame).read_bytes()
+
+    folder = make_folder(tmp_path / "noise", [texture(220, 288, seed) for seed in range(4)])
+    arguments = [str(folder), str(b), "-o", str(tmp_path / "none.mp4"), "--align", "affine"]
+    assert command.run([*arguments, "--dry_run"]) == 0
+    assert "registered once, affine, by about 1 frames spread over both" in capsys.readouterr().out
+    assert command.run(arguments) == 1
+    said = capsys.readouterr().err
+    for part in (
+        "nothing was fused: --align affine: 1 of 1 pairs cannot be registered",
+        "--start_a or --start_b",
+        "25 frames per second, --fps",
+        "--calibration FILE",
+    ):
+        assert part in said
+    assert not (tmp_path / "none.mp4").exists()
 
 
 def test_people_who_are_dark_in_a_video_are_a_notice(tmp_path):

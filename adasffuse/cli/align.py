@@ -3,7 +3,6 @@
 from __future__ import annotations  # names of `inference` load PyTorch where they are used
 
 import argparse
-import itertools
 import json
 import sys
 import time
@@ -21,13 +20,21 @@ from adasffuse.cli.arguments import (
     add_source_options,
     given_path,
     range_of,
-    thermal_by_names,
+    words_of_source,
 )
-from adasffuse.cli.sequences import frame_rate, open_sequences
+from adasffuse.cli.sequences import (
+    add_start_options,
+    calibrate_sequences,
+    calibration_text,
+    frame_rate,
+    open_sequences,
+    say_not_used,
+)
 from adasffuse.files import check_outputs, name_of, printable, remove_abandoned, replacing_all, told
-from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
+from adasffuse.images.color import is_colorful
+from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, Frame
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.notices import notices_of, notices_of_files
+from adasffuse.images.notices import notices_of, notices_of_files, swapped_notice
 from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
 from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.read import IMAGE_SUFFIXES
@@ -35,12 +42,10 @@ from adasffuse.images.write import DEPTHS, suffix_of
 from adasffuse.inference.results import SaveError, former_results, save_result, try_to_write
 from adasffuse.inference.work import refuse_image_name
 from adasffuse.process import say, say_notices
-from adasffuse.registration.aligner import GRIDS, Aligner, calibrate, load_calibration
+from adasffuse.registration.aligner import GRIDS, Aligner, Calibration, calibrate, load_calibration, measure_of
 from adasffuse.registration.estimate import MEASURES
 from adasffuse.registration.transform import METHODS, warp_image
-from adasffuse.tasks import TASKS
-
-_FRAMES = 24  # of two sequences, spread over them, for a calibration
+from adasffuse.tasks import TASKS, Task, guess_task
 
 _EXAMPLES = """examples:
   adasffuse align infrared visible                                 how far is each pair off?
@@ -65,7 +70,11 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("b", type=Path, metavar="B", help="file or folder of source B, e.g. visible")
     how = parser.add_argument_group("how to align")
     how.add_argument("--method", choices=METHODS, help="(affine)")
-    how.add_argument("--measure", choices=MEASURES, help="edges: two cameras; medical: medical images (edges)")
+    how.add_argument(
+        "--measure",
+        choices=MEASURES,
+        help="edges: two cameras; medical: scans (medical for task mif, else edges)",
+    )
     how.add_argument("--calibration", type=Path, metavar="FILE", help="apply this file, estimate nothing")
     add_grid_option(how)
     what = parser.add_argument_group("what to write")
@@ -75,10 +84,12 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     what.add_argument("--json", action="store_true", help="report as JSON on standard output")
     reading = parser.add_argument_group("how to read the sources")
+    reading.add_argument("--task", choices=tuple(TASKS), help="what the sources are (default: what their names say)")
     add_source_options(parser, reading)
     reading.add_argument(
         "--fps", type=frame_rate, help="frames per second of a folder beside a video (default: the video's)"
     )
+    add_start_options(reading)
     return parser
 
 
@@ -88,14 +99,19 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     try:
         if args.calibration is not None and (args.method or args.measure):
             raise ValueError("--calibration applies what is known; leave out --method and --measure, or estimate anew")
-        args.method, args.measure = args.method or "affine", args.measure or "edges"
+        args.task = _task(args)
+        args.method = args.method or "affine"
+        args.measure = args.measure or ("edges" if args.task is None else measure_of(args.task.id))
         videos = [path for path in (args.a, args.b) if path.is_file() and path.suffix.lower() in ONLY_VIDEO_SUFFIXES]
         if videos:
             if args.save is None:
                 raise ImageError(f"{videos[0]} is a video; videos give a calibration: --save calibration.json")
             return _calibrate(_Sequences.of(args), args)
-        if args.fps is not None:
-            raise ValueError("--fps is for a folder of frames beside a video; two folders go by names")
+        for option in ("fps", "start_a", "start_b"):
+            if getattr(args, option):
+                raise ValueError(
+                    f"--{option} is for videos, or a folder of frames beside a video; two folders go by names"
+                )
         job = _Job.of(args)
         return _calibrate(job, args) if args.save is not None else _align(job, args)
     except (ValueError, OSError) as error:
@@ -103,6 +119,37 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         if args.json:
             say(json.dumps({"ok": False, "error": told(error)}))
         return 1
+
+
+def _task(args: argparse.Namespace) -> Task | None:
+    """The task, None where the names do not tell it; raises ValueError where the sources seem swapped."""
+    if args.task:
+        return TASKS[args.task]
+    guess = guess_task(words_of_source(args.a, args.pattern_a), words_of_source(args.b, args.pattern_b))
+    return guess[0] if guess else None
+
+
+class _Seen:
+    """What a user should know of the images that are read."""
+
+    def __init__(self, job: _Job | _Sequences, args: argparse.Namespace) -> None:
+        self._of_job = job.notices
+        self._task = args.task or TASKS["mif" if args.measure == "medical" else "ivf"]
+        self._texts: list[tuple[Path, str]] = []
+        self._colored, self._count = [0, 0], 0
+
+    def add(self, scene: Scene, images: Sequence[Image]) -> None:
+        self._texts += notices_of(scene, images)
+        self._count += 1
+        for number, image in enumerate(images):
+            self._colored[number] += is_colorful(image.pixels)
+
+    def notices(self) -> list[str]:
+        return [
+            *self._of_job,
+            *swapped_notice(self._task, self._colored, self._count),
+            *notices_of_files(self._texts),
+        ]
 
 
 @dataclass(frozen=True)
@@ -135,7 +182,7 @@ class _Job:
         specs = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
         no_data = (args.no_data_a, args.no_data_b)
         columns = list(zip(*(scene.paths for scene in scenes))) or [(), ()]
-        thermal = thermal_by_names(args.a, args.b, (args.pattern_a, args.pattern_b))
+        thermal = args.task.thermal if args.task else None
         ranges = resolve_ranges(specs, columns, no_data, thermal)
         return _Job(scenes, ranges, no_data, names, problems, notices, thermal)
 
@@ -147,15 +194,20 @@ class _Job:
         thermal = tuple(is_thermal(number, path, self.thermal) for number, path in enumerate(scene.paths))
         return read_scene(scene, self.ranges, self.no_data, thermal, one_size=False)
 
-    def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[Scene, Image, Image]]:
-        """Names and images of each pair; name and reason of those that cannot be read are added to `failed`."""
-        for scene in self.scenes:
-            try:
-                a, b = self.read(scene)
-            except (ValueError, OSError) as error:
-                failed.append((scene.stem, told(error)))
-                continue
-            yield scene, a, b
+    def calibrate(self, args: argparse.Namespace, seen: _Seen, failed: list[tuple[str, str]]) -> Calibration:
+        """One transform for all pairs; name and reason of those that cannot be read are added to `failed`."""
+
+        def pairs() -> Iterator[tuple[str, Image, Image]]:
+            for scene in self.scenes:
+                try:
+                    images = self.read(scene)
+                except (ValueError, OSError) as error:
+                    failed.append((scene.stem, told(error)))
+                    continue
+                seen.add(scene, images)
+                yield scene.stem, *images
+
+        return calibrate(pairs(), args.method, args.measure)
 
 
 @dataclass(frozen=True)
@@ -170,21 +222,19 @@ class _Sequences:
     @staticmethod
     def of(args: argparse.Namespace) -> _Sequences:
         specs = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
-        thermal = thermal_by_names(args.a, args.b, (args.pattern_a, args.pattern_b)) or TASKS["ivf"].thermal
+        thermal = (args.task or TASKS["ivf"]).thermal or (False, False)
         folders = args.a.is_dir() or args.b.is_dir()
         opened = open_sequences(args, specs, thermal, shortest=True, gaps=folders)
         inference.check_pair(*opened, shortest=True, aligned=True)
         return _Sequences(*opened)
 
-    def pairs(self, failed: list[tuple[str, str]]) -> Iterator[tuple[Scene, Image, Image]]:
-        """Names and images of frames that belong together, spread over both."""
-        seconds = [one.duration for one in (self.a, self.b) if one.duration is not None]
-        step = max(1, int(min(seconds) * self.b.rate / _FRAMES if seconds else self.b.rate))
-        frames = inference.FramePairs(self.a, self.b)
-        for a, b in itertools.islice(frames, step // 2, None, step):
-            yield Scene(b.name, (self.a.path, self.b.path)), a.image, b.image
-        if frames.damage:
-            failed.append(("further frames", frames.damage))
+    def calibrate(self, args: argparse.Namespace, seen: _Seen, failed: list[tuple[str, str]]) -> Calibration:
+        """One transform for all frames."""
+
+        def see(first: Frame, second: Frame) -> None:
+            seen.add(Scene(second.name, (self.a.path, self.b.path)), (first.image, second.image))
+
+        return calibrate_sequences(self.a, self.b, args.method, args.measure, see)
 
 
 def _align(job: _Job, args: argparse.Namespace) -> int:
@@ -205,7 +255,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     failed = list(job.failed)
     rows: list[dict[str, Any]] = []
     written: list[Path] = []
-    seen: list[tuple[Path, str]] = []  # what a user should know of files
+    seen = _Seen(job, args)
     empty = []  # share of pixels without data, of each warped image that has some
     began = time.perf_counter()
     for scene in job.scenes:
@@ -213,7 +263,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         row: dict[str, Any] = {"name": scene.stem, "sources": list(map(str, scene.paths))}
         try:
             images = job.read(scene)
-            seen += notices_of(scene, images)
+            seen.add(scene, images)
             transform = aligner.transform(*images)
             if args.out is not None:
                 moved = 0 if grid == "b" else 1
@@ -237,14 +287,15 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         if not args.json:
             seconds = time.perf_counter() - started
             say(f"{printable(scene.stem)}: off by {row['off']:.1f} px, at most {row['largest']:.1f} ({seconds:.1f} s)")
-    told_of = job.notices + notices_of_files(seen)
+    told_of = seen.notices()
     notices = former_results(written) + ([_border_notice(empty, grid)] if empty else [])
     notices += _range_notices(job) if written else []
     if args.json:
         values = {"method": method, "grid": grid, "aligned": rows} | _lost(failed, [*told_of, *notices])
         say(json.dumps({"ok": not failed} | values | {"seconds": round(time.perf_counter() - began, 3)}))
         return int(bool(failed))
-    _say_failed("failed", failed)
+    for name, reason in failed:
+        say(printable(f"  failed: {name}: {reason}"), sys.stderr)
     say_notices(told_of)
     for notice in notices:
         say(f"notice: {printable(notice)}")
@@ -259,12 +310,6 @@ def _lost(failed: Sequence[tuple[str, str]], notices: Sequence[str]) -> dict[str
         "failed": [{"name": name, "reason": reason} for name, reason in failed],
         "notices": list(dict.fromkeys(notices)),
     }
-
-
-def _say_failed(word: str, failed: Sequence[tuple[str, str]]) -> None:
-    """A line for each failure, on standard error."""
-    for name, reason in failed:
-        say(printable(f"  {word}: {name}: {reason}"), sys.stderr)
 
 
 def _range_notices(job: _Job) -> list[str]:
@@ -300,19 +345,13 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
         raise ValueError(f"--save {args.save}: the name of an image; give that of a calibration file, such as c.json")
     check_outputs({"--save": args.save})
     failed = list(job.failed)
-    seen: list[tuple[Path, str]] = []  # what a user should know of files
-
-    def pairs() -> Iterator[tuple[str, Image, Image]]:
-        for scene, a, b in job.pairs(failed):
-            seen.extend(notices_of(scene, (a, b)))
-            yield scene.stem, a, b
-
+    seen = _Seen(job, args)
     try:
-        result = calibrate(pairs(), args.method, args.measure)
+        result = job.calibrate(args, seen, failed)
         failed += result.failed
     finally:
-        told_of = [*job.notices, *notices_of_files(seen)]
-        _say_failed("not used", failed)
+        told_of = seen.notices()
+        say_not_used(failed)
         say_notices(told_of)
     result.save(args.save)
     if args.json:
@@ -324,9 +363,7 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
         }
         say(json.dumps({"ok": True} | found | _lost(failed, told_of)))
         return 0
-    say(
-        f"{printable(args.save)}: {args.method}, {result.pairs} pairs, half of them within {result.spread:.1f} px of it"
-    )
+    say(f"{printable(args.save)}: {calibration_text(result)}")
     return 0
 
 

@@ -3,16 +3,24 @@
 from __future__ import annotations  # names of `inference` load PyTorch where they are used
 
 import argparse
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 from adasffuse import inference
 from adasffuse.files import printable
-from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, VideoFile, list_frames
+from adasffuse.images.frames import DEFAULT_RATE, Frame, FrameFolder, StartError, VideoFile, list_frames
+from adasffuse.images.image import Image, ImageError
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.process import say
+from adasffuse.registration.aligner import Calibration, calibrate
+from adasffuse.registration.transform import AlignmentError
+
+FRAMES = 24  # of two sequences, spread over them, for a calibration
 
 
 def open_sequences(
@@ -26,7 +34,7 @@ def open_sequences(
     """Both sources, `args.a` and `args.b`, each a video file or a folder of frames, read as the options say.
 
     Args:
-        args: holds a, b, pattern_a, pattern_b, no_data_a, no_data_b and fps.
+        args: holds a, b, pattern_a, pattern_b, no_data_a, no_data_b, fps, start_a and start_b.
         ranges: per source what `range_of` returns.
         thermal: per source whether it is thermal.
         shortest, gaps: as in `list_frames`.
@@ -36,7 +44,7 @@ def open_sequences(
         ValueError: an option does not serve what is there.
     """
     paths, patterns = (args.a, args.b), (args.pattern_a, args.pattern_b)
-    no_data = (args.no_data_a, args.no_data_b)
+    no_data, starts = (args.no_data_a, args.no_data_b), (args.start_a, args.start_b)
     folders = [k for k in (0, 1) if paths[k].is_dir()]
     opened: list[inference.Frames | None] = [None, None]
     for k in (0, 1):
@@ -45,7 +53,7 @@ def open_sequences(
         name = "ab"[k]
         if patterns[k] is not None:
             raise ValueError(f"--pattern_{name} is for folders of frames, and {paths[k]} is none")
-        opened[k] = _open_video(name, paths[k], ranges[k], no_data[k], thermal[k])
+        opened[k] = _open_video(name, paths[k], ranges[k], no_data[k], thermal[k], starts[k])
     videos = [one for one in opened if one is not None]
     if args.fps is not None and not folders:
         raise ValueError("--fps is for folders of frames; videos say their own rate")
@@ -62,7 +70,8 @@ def open_sequences(
         if listed.left_out:
             say(f"notice: {listed.left_out} frames without partner are left out", sys.stderr)
         for k, column in zip(folders, listed.columns):
-            opened[k] = FrameFolder(column, rate, ranges[k], no_data[k], thermal[k], range_frames)
+            with _naming_start("ab"[k], starts[k]):
+                opened[k] = FrameFolder(column, rate, ranges[k], no_data[k], thermal[k], range_frames, starts[k])
     return opened[0], opened[1]
 
 
@@ -78,12 +87,88 @@ def fixed_range(option: str, spec: RangeSpec | None, depth: str = "8") -> tuple[
 
 
 def _open_video(
-    side: str, path: Path, spec: RangeSpec | None, no_data: float | None = None, thermal: bool = False
+    side: str, path: Path, spec: RangeSpec | None, no_data: float | None, thermal: bool, start: float
 ) -> VideoFile:
     """The video file of source 'a' or 'b'; its range fits its depth, or an error names the option."""
-    video = VideoFile(path, None, no_data, thermal)
+    with _naming_start(side, start):
+        video = VideoFile(path, None, no_data, thermal, start)
     video.value_range = fixed_range(f"--range_{side}", spec, video.depth)
     return video
+
+
+def calibrate_sequences(
+    a: inference.Frames,
+    b: inference.Frames,
+    method: str,
+    measure: str,
+    see: Callable[[Frame, Frame], None] = lambda first, second: None,
+) -> Calibration:
+    """The transform between two fixed cameras, from frames spread over both sequences.
+
+    Args:
+        method, measure: as in `calibrate`.
+        see: called with each pair of frames.
+    Raises:
+        AlignmentError: as `calibrate`; the message says what may help.
+    """
+    pairs = inference.FramePairs(a, b)
+
+    def images() -> Iterator[tuple[str, Image, Image]]:
+        for first, second in inference.spread_pairs(pairs, FRAMES):
+            see(first, second)
+            yield second.name, first.image, second.image
+
+    try:
+        found = calibrate(images(), method, measure)
+    except AlignmentError as error:
+        together = "; do both start at the same time? --start_a or --start_b skips what one has before the other"
+        damage = f"; {pairs.damage}" if pairs.damage else ""
+        raise AlignmentError(f"{error}{damage}{together}{inference.rate_hint(a, b)}") from error
+    if pairs.damage:
+        found = replace(found, failed=(*found.failed, ("further frames", pairs.damage)))
+    return found
+
+
+def calibration_text(found: Calibration) -> str:
+    """Method, and how far the result can be trusted."""
+    return f"{found.transform.method}, {found.pairs} pairs, half of them within {found.spread:.1f} px of it"
+
+
+def say_not_used(failed: Sequence[tuple[str, str]]) -> None:
+    """A line on standard error for each pair that could not be used, its name and the reason."""
+    for name, reason in failed:
+        say(printable(f"  not used: {name}: {reason}"), sys.stderr)
+
+
+@contextmanager
+def _naming_start(side: str, start: float) -> Iterator[None]:
+    """Where a sequence ends before it is to start, the error names the option."""
+    try:
+        yield
+    except StartError as error:
+        raise ImageError(f"--start_{side} {start:g}: {error}") from None
+
+
+def add_start_options(target: argparse._ArgumentGroup) -> None:
+    """Add how much is skipped at the beginning of source A and of source B: `args.start_a` and `args.start_b`."""
+    for side in "ab":
+        target.add_argument(
+            f"--start_{side}",
+            type=_start,
+            default=0.0,
+            metavar="SECONDS",
+            help=f"skip so much at the beginning of source {side.upper()}, which began to record earlier (0)",
+        )
+
+
+def _start(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"seconds to skip are a number from 0 on, such as 2.5, got {text!r}")
+    return seconds
 
 
 def frame_rate(text: str) -> Fraction:

@@ -5,12 +5,17 @@ from __future__ import annotations  # names of `inference` load PyTorch where th
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from adasffuse import inference
 from adasffuse.choices import AUDIO
+from adasffuse.cli import sequences
 from adasffuse.cli.arguments import (
     ReportingParser,
     add_fusing_options,
@@ -20,7 +25,15 @@ from adasffuse.cli.arguments import (
     range_of,
     words_of_source,
 )
-from adasffuse.cli.sequences import fixed_range, frame_rate, open_sequences
+from adasffuse.cli.sequences import (
+    add_start_options,
+    calibrate_sequences,
+    calibration_text,
+    fixed_range,
+    frame_rate,
+    open_sequences,
+    say_not_used,
+)
 from adasffuse.files import check_outputs, printable, told
 from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, is_video_name
 from adasffuse.images.image import ImageError
@@ -29,7 +42,8 @@ from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.video_writing import DEFAULT_QUALITY
 from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
 from adasffuse.process import say
-from adasffuse.registration.aligner import Aligner, load_calibration
+from adasffuse.registration.aligner import Aligner, load_calibration, measure_of
+from adasffuse.registration.transform import METHODS, AlignmentError
 from adasffuse.tasks import TASKS, find_task, guess_task
 
 DESCRIPTION = """Fuse two sequences of frames: video files, folders of images, or one of each.
@@ -37,11 +51,13 @@ DESCRIPTION = """Fuse two sequences of frames: video files, folders of images, o
   adasffuse video infrared.mp4 visible.mp4 -o fused.mp4
   adasffuse video infrared/ visible/ -o fused.mp4 --fps 30 --range_a folder
   adasffuse video infrared.mkv visible.mkv -o fused/          PNG frames
+  adasffuse video infrared.mp4 visible.mp4 -o fused.mp4 --align affine     register two fixed cameras once
   adasffuse video infrared.mp4 visible.mp4 --show             live preview, q ends it
   adasffuse video --camera_a 0 --camera_b 1 --show
   adasffuse video --camera_a 0 --camera_b 1 -o fused.mp4      record; Ctrl-C ends it
 
 B leads: the result has its frame times and its sound; A gives its nearest frame in time.  Two folders go by names.
+Where one began to record earlier, --start_a or --start_b skips its beginning.
 """
 
 
@@ -83,8 +99,16 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
         type=frame_rate,
         help=f"frames per second of folders (default: that of the other source, or {DEFAULT_RATE})",
     )
+    add_start_options(sources)
     sources.add_argument("--shortest", action="store_true", help="fuse what both have where one source is shorter")
     sources.add_argument("--allow_gaps", action="store_true", help="numbers of frames in folders may have gaps")
+    sources.add_argument(
+        "--align",
+        choices=("none", *METHODS[:3]),
+        default="none",
+        help="register two fixed cameras once, by frames spread over both sources; the result has B's pixels "
+        "(%(default)s)",
+    )
     sources.add_argument(
         "--calibration",
         type=Path,
@@ -141,12 +165,18 @@ def run(argv: list[str], prog: str = "adasffuse video") -> int:
 
 def _impossible(args: argparse.Namespace) -> str:
     """What is wrong with the arguments, '' for nothing."""
+    if args.align != "none" and args.calibration is not None:
+        return "--align estimates and --calibration applies what is known; give one of them"
     cameras = (args.camera_a is not None, args.camera_b is not None)
     if any(cameras):
         if not all(cameras) or args.a or args.b:
             return "cameras take the place of both sources: give --camera_a and --camera_b, and neither A nor B"
         if not args.show and args.output is None:
             return "cameras need --show, or -o OUT.mp4 to record what they see, or both"
+        if args.align != "none":
+            return "--align is for files; record both cameras, and give --calibration FILE of 'adasffuse align --save'"
+        if args.start_a or args.start_b:
+            return "--start_a and --start_b are for files; cameras give what they see now"
         if args.dry_run or (args.output is not None and not is_video_name(args.output)):
             return "--dry_run does not go with cameras" if args.dry_run else "what cameras show is written to a video"
         if args.seconds is not None and not 0 < args.seconds < float("inf"):
@@ -179,12 +209,37 @@ def _task_by_names(args: argparse.Namespace) -> str:
     return guess[0].id if guess else "ivf"
 
 
-def _align(args: argparse.Namespace) -> Aligner | None:
-    """How each pair of frames is brought to B's pixels; None: frames lie on each other as they are."""
+def _calibrated(args: argparse.Namespace) -> Aligner | None:
+    """How --calibration brings each pair of frames to B's pixels; None: it is not given."""
     if args.calibration is None:
         return None
     known = load_calibration(args.calibration).transform
     return Aligner(known.method, calibration=known)
+
+
+def _is_aligned(args: argparse.Namespace) -> bool:
+    return args.calibration is not None or args.align != "none"
+
+
+def _align(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> tuple[Aligner | None, dict[str, Any]]:
+    """How each pair of frames is brought to B's pixels, None for as they are; and what is to be told of an estimate."""
+    if args.align == "none":
+        return _calibrated(args), {}
+    try:
+        found = calibrate_sequences(a, b, args.align, measure_of(args.task))
+    except AlignmentError as error:
+        raise AlignmentError(
+            f"nothing was fused: --align {args.align}: {error}; --calibration FILE takes that of another recording, "
+            "adasffuse align A B --save FILE"
+        ) from error
+    say_not_used(found.failed)
+    off = float(np.hypot(*np.moveaxis(found.transform.displacement(), -1, 0)).mean())
+    if not args.json:
+        say(f"registered once: {calibration_text(found)}; the sources were off by {off:.1f} px")
+    told_of = {"method": args.align, "pairs": found.pairs, "spread": round(found.spread, 3), "off": round(off, 2)}
+    matrix = found.transform.matrix.tolist()
+    failed = [{"name": name, "reason": reason} for name, reason in found.failed]
+    return Aligner(args.align, calibration=found.transform), told_of | {"matrix": matrix, "failed": failed}
 
 
 def _check_output(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> None:
@@ -197,10 +252,12 @@ def _check_output(a: inference.Frames, b: inference.Frames, args: argparse.Names
 
 
 def _write(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> int:
-    inference.check_pair(a, b, args.shortest, args.calibration is not None)
+    inference.check_pair(a, b, args.shortest, _is_aligned(args))
     _check_output(a, b, args)
+    fuser = fuser_from(args, args.task)
+    align, registered = _align(a, b, args)
     report = inference.fuse_video(
-        fuser_from(args, args.task),
+        fuser,
         a,
         b,
         args.output,
@@ -208,27 +265,31 @@ def _write(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -
         quality=args.quality,
         audio=args.audio,
         shortest=args.shortest,
-        align=_align(args),
+        align=align,
     )
     if args.json:
-        ranges = [one.value_range for one in (a, b)]
+        more = {"ranges": [one.value_range for one in (a, b)], "skipped": [float(one.skipped) for one in (a, b)]}
+        more |= {"registered": registered} if registered else {}
         values = {"ok": not report.problem, "task": args.task} | asdict(report)
-        say(json.dumps(values | {"frames_per_second": report.rate_of_work, "ranges": ranges}))
+        say(json.dumps(values | {"frames_per_second": report.rate_of_work} | more))
     else:
         say(f"{TASKS[args.task].title}: {report.summary()}")
         for source, one in zip("AB", (a, b)):
+            if one.skipped:
+                say(f"  source {source}: the first {float(one.skipped):.3f} s were skipped")
             if isinstance(one, FrameFolder) and one.value_range is not None:
                 low, high = one.value_range
                 say(f"  source {source}: the values {low:g} to {high:g} become black to white, in all frames")
-    for notice in report.notices:
-        say(f"notice: {printable(notice)}", sys.stderr)
+    _say_notices(report.notices)
     return _ended(report.problem)
 
 
 def _show(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> int:
-    inference.check_pair(a, b, shortest=True, aligned=args.calibration is not None)
+    inference.check_pair(a, b, shortest=True, aligned=_is_aligned(args))
     with closing(Window()) as window:
-        return _shown(inference.show_files(fuser_from(args, args.task), a, b, window, _align(args)), args)
+        fuser = fuser_from(args, args.task)
+        align, _ = _align(a, b, args)
+        return _shown(inference.show_files(fuser, a, b, window, align, _say_notices), args)
 
 
 def _cameras(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> int:
@@ -236,14 +297,19 @@ def _cameras(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> int:
     with ExitStack() as stack:
         window = stack.enter_context(closing(Window() if args.show else Unseen()))
         cameras = [stack.enter_context(closing(Camera(name))) for name in (args.camera_a, args.camera_b)]
-        fuser, align = fuser_from(args, args.task), _align(args)
+        fuser, align = fuser_from(args, args.task), _calibrated(args)
         if not args.show:
             say(f"recording to {printable(args.output)}; Ctrl-C ends it", sys.stderr)
         no_data = (args.no_data_a, args.no_data_b)
         report = inference.show_cameras(
-            fuser, *cameras, window, args.output, args.quality, align, args.seconds, windows, no_data
+            fuser, *cameras, window, args.output, args.quality, align, args.seconds, windows, no_data, _say_notices
         )
         return _shown(report, args)
+
+
+def _say_notices(notices: Sequence[str]) -> None:
+    for notice in notices:
+        say(f"notice: {printable(notice)}", sys.stderr)
 
 
 def _shown(report: inference.LiveReport, args: argparse.Namespace) -> int:
@@ -260,10 +326,10 @@ def _ended(problem: str) -> int:
 
 def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> int:
     """Say what would be fused; the sequences are opened, and the first frames read."""
-    inference.check_pair(a, b, args.shortest, args.calibration is not None)
+    inference.check_pair(a, b, args.shortest, _is_aligned(args))
     if args.output is not None:
         _check_output(a, b, args)
-    align, pairs = _align(args), inference.FramePairs(a, b)
+    align, pairs = _calibrated(args), inference.FramePairs(a, b)
     first = next(iter(pairs), None)
     if first is None:
         raise ImageError(pairs.damage or f"{a.path} and {b.path} have no frames in common")
@@ -271,7 +337,8 @@ def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace
     notices = [notice for image in images for notice in image.notices]
     if align is not None:
         images = align.align(images)
-    notices += misaligned_frames_notice([seen_misalignment(TASKS[args.task], images, align)], align)
+    if args.align == "none":
+        notices += misaligned_frames_notice([seen_misalignment(TASKS[args.task], images, align)], align)
     rows = [
         {
             "path": str(one.path),
@@ -279,6 +346,7 @@ def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace
             "height": one.height,
             "rate": float(one.rate),
             "duration": one.duration,
+            "skipped": float(one.skipped),
             "sound": one.audio,
             "range": one.value_range,
         }
@@ -295,6 +363,7 @@ def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace
         return 0
     for source, row in zip("AB", rows):
         length = "of unknown length" if row["duration"] is None else f"{row['duration']:.2f} s"
+        length += f" after {row['skipped']:.3f} s that are skipped" if row["skipped"] else ""
         sound = f", sound {row['sound']}" if row["sound"] else ""
         say(
             f"source {source}: {row['path']}: {row['width']}x{row['height']}, {row['rate']:g} frames/s, {length}{sound}"
@@ -302,7 +371,8 @@ def _describe(a: inference.Frames, b: inference.Frames, args: argparse.Namespace
     sound = f", with the sound of {giver.path}" if giver else ""
     say(f"task {args.task}, {TASKS[args.task].title}")
     say(f"result: {output or 'a window'}, {b.width}x{b.height}, times of source B{sound}; nothing was written")
+    if args.align != "none":
+        say(f"both would be registered once, {args.align}, by about {sequences.FRAMES} frames spread over both")
     say("only the first frames were read: damaged frames and frames of another size show when they are fused")
-    for notice in notices:
-        say(f"notice: {printable(notice)}", sys.stderr)
+    _say_notices(notices)
     return 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,12 +44,25 @@ class Frame:
 
     name: str  # stem of the image file, or the frame's number from 1, '000001'
     seconds: Fraction  # since the first frame
-    pts: int  # time as the sequence counts it, in units of its `time_base`
+    pts: int  # time in units of the sequence's `time_base`: that of the file, less what was skipped at its beginning
     image: Image
+
+
+class StartError(ImageError):
+    """A sequence that ends before the time from which it is wanted."""
 
 
 class FrameError(ImageError):
     """A sequence that ends early: a damaged frame, or fewer frames than its header says."""
+
+
+class _Timed(NamedTuple):
+    """A decoded frame of a video file."""
+
+    number: int  # from 1
+    pts: int  # units of `VideoFile.time_base`
+    decoded: Any
+    damaged: int  # number of the damaged frame that it is or depends on, the last key frame being older; 0 for none
 
 
 class VideoFile:
@@ -63,16 +76,22 @@ class VideoFile:
         path: a regular file.
         value_range, no_data: as in `adasffuse.images.read.read_image`, for all frames.
         thermal: false colours of the palettes 'jet' and 'turbo' become gray in their order, with a notice.
+        start_at: seconds from the first frame; the frame nearest to it is the first one that is given, of two equally
+            near ones the later.
     Attributes:
         height, width: pixels, upright.
         depth: '16' of gray of more than 8 bits, else '8'.
         rate: frames per second, on average.
         time_base: unit of `Frame.pts`, seconds.
-        duration: seconds from the first frame to the end of the last; None where the file does not say.
+        start: time of the file's first frame, seconds.
+        skipped: seconds that `start_at` came to.
+        duration: seconds from the first frame given to the end of the last; None where the file does not say.
         audio: name of the codec of its sound, None for none.
         aspect: width of a pixel by its height, upright; None where the file does not say.
     Raises:
         ImageError: PyAV is missing, or this is no video file that it can decode.
+        StartError: it ends before `start_at`.
+        ValueError: `start_at` is negative or not finite.
     """
 
     @checked
@@ -82,25 +101,33 @@ class VideoFile:
         value_range: tuple[float, float] | None = None,
         no_data: float | None = None,
         thermal: bool = False,
+        start_at: float = 0.0,
     ) -> None:
         self.path, self.value_range, self.no_data = Path(path), value_range, no_data
-        self._thermal = thermal
+        self._thermal, self._start_at = thermal, _seconds(start_at)
         if not self.path.is_file():
             raise ImageError(f"no video file or folder of frames {path}")
         with self._opened() as container:
-            stream = container.streams.video[0]
+            stream = _video_streams(container)[0]
             self.rate = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_RATE)
             self.time_base = Fraction(stream.time_base)
             self.duration = _duration(container, stream)
             self.audio = container.streams.audio[0].codec_context.name if container.streams.audio else None
             self.transfer = _HIGH_DYNAMIC_RANGE.get(stream.codec_context.color_trc, "")
             aspect = stream.sample_aspect_ratio
-            first = next(self._decoded(container), None)
-        if first is None:
-            raise ImageError(f"{path}: holds no frame that can be decoded")
+            if self.duration is not None and self.duration <= start_at:
+                raise _beyond(self.path, self.duration, start_at)
+            timed = self._timed(container)
+            begin = next(timed, None)
+            if begin is None:
+                raise ImageError(f"{path}: holds no frame that can be decoded")
+            _, used, first, _ = next(self._wanted(itertools.chain([begin], timed)))
+        self.start = begin.pts * self.time_base
+        self.skipped = used * self.time_base - self.start
+        if self.duration is not None:
+            self.duration -= float(self.skipped)
         on_its_side = round(first.rotation / 90) % 2
         self.aspect = 1 / aspect if aspect and on_its_side else aspect
-        self.start = Fraction(first.pts or 0) * self.time_base  # seconds
         image = self._image(first)
         self.depth, (self.height, self.width) = image.depth, image.pixels.shape[:2]
 
@@ -110,27 +137,70 @@ class VideoFile:
         Raises:
             FrameError: a frame is damaged, or the file ends before its header says; those before it have been given.
         """
-        number, end, last = 0, Fraction(0), None
+        number, end, skipped = 0, Fraction(0), int(self.skipped / self.time_base)
         with self._opened() as container:
-            for decoded in self._decoded(container):
-                pts = round((self.start + number / self.rate) / self.time_base) if decoded.pts is None else decoded.pts
-                pts = pts if last is None else max(pts, last + 1)  # broken files repeat times, encoders refuse to
-                seconds, last = pts * self.time_base - self.start, pts
+            for number, pts, decoded, _ in self._wanted(self._timed(container)):
+                seconds = pts * self.time_base - self.start - self.skipped
                 image = self._image(decoded)
                 if image.pixels.shape[:2] != (self.height, self.width):
                     height, width = image.pixels.shape[:2]
                     raise FrameError(
-                        f"{self.path}: frame {number + 1} has {width}x{height} pixels, "
+                        f"{self.path}: frame {number} has {width}x{height} pixels, "
                         f"those before it {self.width}x{self.height}"
                     )
-                number, end = number + 1, seconds + (decoded.duration * self.time_base or 1 / self.rate)
-                yield Frame(f"{number:06d}", seconds, pts, image)
-        end = float(end)
-        if self.duration is not None and end + 1.5 / self.rate < self.duration:
+                end = seconds + self._shown(decoded)
+                yield Frame(f"{number:06d}", seconds, pts - skipped, image)
+        if self.duration is not None and end + 3 / (2 * self.rate) < self.duration:
+            before = float(self.skipped)
             raise FrameError(
-                f"{self.path}: ends after frame {number}, at {end:.2f} s of the {self.duration:.2f} s that its header "
-                "promises; it is damaged or was cut off"
+                f"{self.path}: ends after frame {number}, at {float(end) + before:.2f} s of the "
+                f"{self.duration + before:.2f} s that its header promises; it is damaged or was cut off"
             )
+
+    def _timed(self, container: Any) -> Iterator[_Timed]:
+        """All frames, damaged ones too."""
+        first, last, damaged = None, None, 0
+        for number, decoded in enumerate(self._decoded(container)):
+            pts = decoded.pts
+            if pts is None:
+                pts = round(((first or 0) * self.time_base + number / self.rate) / self.time_base)
+            first = pts if first is None else first
+            last = pts if last is None else max(pts, last + 1)  # broken files repeat times, encoders refuse to
+            if decoded.is_corrupt:
+                damaged = number + 1
+            elif decoded.key_frame:
+                damaged = 0
+            yield _Timed(number + 1, last, decoded, damaged)
+
+    def _wanted(self, timed: Iterator[_Timed]) -> Iterator[_Timed]:
+        """The frames of `_timed` from the one nearest to `start_at` on, which have to be whole."""
+        for frame in self._from_start(timed) if self._start_at else timed:
+            if frame.damaged:
+                needs = "" if frame.number == frame.damaged else f", and frame {frame.number} depends on it"
+                raise FrameError(f"{self.path}: frame {frame.damaged} is damaged{needs}")
+            yield frame
+
+    def _from_start(self, timed: Iterator[_Timed]) -> Iterator[_Timed]:
+        begin, before = None, None
+        for frame in timed:
+            begin = frame.pts if begin is None else begin
+            late = (frame.pts - begin) * self.time_base - self._start_at
+            if late >= 0:
+                if before is not None and before[0] < late:
+                    yield before[1]
+                yield frame
+                yield from timed
+                return
+            before = -late, frame
+        early, last = before
+        shown = self._shown(last.decoded)
+        if shown <= early:
+            raise _beyond(self.path, float(self._start_at - early + shown), self._start_at)
+        yield last
+
+    def _shown(self, decoded: Any) -> Fraction:
+        """Seconds for which a frame is shown."""
+        return decoded.duration * self.time_base or 1 / self.rate
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
@@ -144,23 +214,24 @@ class VideoFile:
         with container:
             if re.search(r"_pipe$|^image2|^tty$|^concat$", container.format.name):
                 raise ImageError(f"{self.path}: is no video; give a video file or a folder of frames")
-            if not container.streams.video:
+            if not _video_streams(container):
                 raise ImageError(f"{self.path}: holds no video{_kinds(container)}")
-            container.streams.video[0].thread_type = "AUTO"
+            _video_streams(container)[0].thread_type = "AUTO"
             yield container
 
     def _decoded(self, container: Any) -> Iterator[Any]:
         av, number = load_av(), 0
         try:
-            for decoded in container.decode(video=0):
+            for decoded in container.decode(_video_streams(container)[0]):
                 number += 1
-                if decoded.is_corrupt:
-                    raise FrameError(f"{self.path}: frame {number} is damaged")
                 yield decoded
         except av.error.FFmpegError as error:
-            raise FrameError(
-                f"{self.path}: frame {number + 1} cannot be decoded ({error.strerror}); the file is damaged"
-            ) from error
+            cure = "the file is damaged"
+            if number == 0:
+                cure = (
+                    f"of a stream that was cut, ffmpeg -i {self.path.name} -c copy NEW.mkv writes what can be decoded"
+                )
+            raise FrameError(f"{self.path}: frame {number + 1} cannot be decoded ({error.strerror}); {cure}") from error
 
     def _image(self, decoded: Any) -> Image:
         """A decoded frame as image."""
@@ -197,14 +268,16 @@ class FrameFolder:
         thermal: pixels that are 0 in all of 16 frames spread over the sequence, in a large area joined to the border,
             hold no data; see `adasffuse.images.no_data.thermal_border_mask`.  Of radiometric JPEGs the temperatures are
             read, and they need a `spec`; false colours are read as in `read_image`.
-        range_frames: how many frames, from the first, `spec` measures; 0 all.
+        range_frames: how many frames, from the first one given, `spec` measures; 0 all.
+        start_at: as of `VideoFile`.
     Attributes:
-        height, width, rate, time_base, duration, audio: as of `VideoFile`.
+        height, width, rate, time_base, start, skipped, duration, audio: as of `VideoFile`.
         value_range: what `spec` came to.
     Raises:
         ImageError: the first file cannot be read, or its own values decide what is black and white, as of temperatures
             and of DICOM without a window, and there is no `spec`.
-        ValueError: the rate is no positive number, or range_frames negative.
+        StartError: it ends before `start_at`.
+        ValueError: the rate is no positive number, range_frames is negative, or `start_at` negative or not finite.
     """
 
     audio = None
@@ -220,6 +293,7 @@ class FrameFolder:
         no_data: float | None = None,
         thermal: bool = False,
         range_frames: int = 0,
+        start_at: float = 0.0,
     ) -> None:
         if not paths:
             raise ImageError("a folder of frames needs at least one file, got none")
@@ -227,10 +301,14 @@ class FrameFolder:
             raise ValueError(f"the rate of frames is a positive number, got {rate}")
         if range_frames < 0:
             raise ValueError(f"range_frames is a number of frames, got {range_frames}")
-        self.paths, self.no_data = [Path(path) for path in paths], no_data
+        self.path, self.no_data = Path(paths[0]).parent, no_data
         self.rate = rate = Fraction(rate).limit_denominator(1001)
         self.time_base = 1 / rate
-        self.path, self.duration = self.paths[0].parent, float(len(self.paths) / rate)
+        if _seconds(start_at) >= len(paths) / rate:
+            raise _beyond(self.path, float(len(paths) / rate), start_at)
+        self._before = min(math.floor(_seconds(start_at) * rate + Fraction(1, 2)), len(paths) - 1)  # frames
+        self.paths, self.skipped = [Path(path) for path in paths[self._before :]], self._before / rate
+        self.duration = float(len(self.paths) / rate)
         self._thermal = thermal
         self.value_range = resolve_range(spec, self.paths[: range_frames or None], no_data, thermal)
         first = self._read(self.paths[0])
@@ -253,11 +331,11 @@ class FrameFolder:
             try:
                 image = self._read(path)
             except ImageError as error:
-                raise FrameError(f"frame {number + 1} of {self.path}: {error}") from error
+                raise FrameError(f"frame {self._before + number + 1} of {self.path}: {error}") from error
             height, width = image.pixels.shape[:2]
             if (height, width) != (self.height, self.width):
                 raise FrameError(
-                    f"frame {number + 1} of {self.path}: {path.name} has {width}x{height} pixels, "
+                    f"frame {self._before + number + 1} of {self.path}: {path.name} has {width}x{height} pixels, "
                     f"those before it {self.width}x{self.height}"
                 )
             notices = tuple(notice.removeprefix(f"{path}: ") for notice in image.notices)
@@ -355,6 +433,16 @@ def _refuse_gaps(folder: Path, names: Sequence[str]) -> None:
             )
 
 
+def _seconds(start_at: float) -> Fraction:
+    if not 0 <= start_at < math.inf:
+        raise ValueError(f"start_at is a number of seconds from 0 on, got {start_at}")
+    return Fraction(start_at)
+
+
+def _beyond(path: Path, seconds: float, start_at: float) -> StartError:
+    return StartError(f"{path} lasts {seconds:.2f} s, and nothing is left from {float(start_at):g} s on; skip less")
+
+
 def load_av() -> ModuleType:
     """PyAV.
 
@@ -409,7 +497,13 @@ def _duration(container: Any, stream: Any) -> float | None:
     return None
 
 
+def _video_streams(container: Any) -> list[Any]:
+    """The video streams of a file, without the cover image that files of music hold."""
+    cover = load_av().stream.Disposition.attached_pic
+    return [stream for stream in container.streams.video if not stream.disposition & cover]
+
+
 def _kinds(container: Any) -> str:
     """What a file holds instead of video, for an error."""
-    kinds = sorted({stream.type for stream in container.streams})
+    kinds = sorted({stream.type for stream in container.streams} - {"video"})
     return f", only {', '.join(kinds)}" if kinds else " and no sound"

@@ -31,7 +31,7 @@ def compacted(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype.kind == "u":
         return pixels
     levels = np.empty(pixels.shape, np.uint8)
-    for rows in row_bands(pixels):
+    for rows in row_bands(pixels.shape):
         levels[rows] = np.rint(pixels[rows] * np.float32(255))
         if not np.array_equal(expanded(levels[rows]), pixels[rows]):
             return pixels
@@ -43,17 +43,19 @@ def luma_of(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype.kind != "u":
         return luminance(pixels)
     luma = np.empty(pixels.shape[:2], np.float32)
-    for rows in row_bands(pixels):
+    for rows in row_bands(pixels.shape):
         luma[rows] = luminance(expanded(pixels[rows]))
     return luma
 
 
 def same_pixels(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two images, levels or float32, are equal."""
-    return a.shape == b.shape and all(np.array_equal(expanded(a[rows]), expanded(b[rows])) for rows in row_bands(a))
+    if a.shape != b.shape:
+        return False
+    return all(np.array_equal(expanded(a[rows]), expanded(b[rows])) for rows in row_bands(a.shape))
 
 
-def row_bands(pixels: np.ndarray) -> Iterator[slice]:
-    """The rows of an image (H, W) or (H, W, 3) in bands of about a million pixels."""
-    step = max(1, _STEP // pixels.shape[1])
-    return (slice(start, start + step) for start in range(0, len(pixels), step))
+def row_bands(shape: tuple[int, ...]) -> Iterator[slice]:
+    """The rows of an image of shape (H, W) or (H, W, 3) in bands of about a million pixels."""
+    step = max(1, _STEP // shape[1])
+    return (slice(start, start + step) for start in range(0, shape[0], step))

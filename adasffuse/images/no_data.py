@@ -161,7 +161,7 @@ def find_gaps(
     """
     if all(valid is None or valid.all() for valid in valids):
         return [None] * len(sources)
-    lumas = [luminance(source) for source in sources]
+    lumas = [luma_of(source) for source in sources]
     contents = [content(luma, valid) for luma, valid in zip(lumas, valids)]
     shares = [_share(valid, feather) for valid in valids]
     found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -281,11 +281,16 @@ def _share(valid: np.ndarray | None, feather: int) -> np.ndarray | None:
     is_large = stats[:, cv2.CC_STAT_AREA] >= feather**2
     is_large[0] = False  # label 0 is what is valid
     large = is_large[labels]
-    share = _smooth_step((_distance(~large) - _RIM) / feather)
     small = ~valid & ~large
-    if small.any():
-        share *= _smooth_step(_distance(~small) / 3)
-    return np.where(valid, np.maximum(share, np.float32(1e-6)), 0)  # own values where the others have none
+    del labels
+    share = _distance(~large)
+    beside = _distance(~small) if small.any() else None
+    for rows in row_bands(share.shape):
+        own = _smooth_step((share[rows] - _RIM) / feather)
+        if beside is not None:
+            own *= _smooth_step(beside[rows] / 3)
+        share[rows] = np.where(valid[rows], np.maximum(own, np.float32(1e-6)), 0)  # own where the others have none
+    return share
 
 
 def _filled(index: int, sources: Sequence[np.ndarray], shares: Sequence[np.ndarray | None]) -> np.ndarray:
@@ -294,7 +299,7 @@ def _filled(index: int, sources: Sequence[np.ndarray], shares: Sequence[np.ndarr
     if shares[index] is None:
         return source
     result = np.empty(source.shape, np.float32)
-    for rows in row_bands(source):
+    for rows in row_bands(source.shape):
         parts = [None if share is None else share[rows] for share in shares]
         result[rows] = _mixed(index, [expanded(one[rows]) for one in sources], parts)
     return result
@@ -318,14 +323,20 @@ def _others(
     index: int, lumas: Sequence[np.ndarray], shares: Sequence[np.ndarray | None]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean of the others weighted by their shares, source `index`'s share beside it, and where the mean is known."""
-    own = shares[index]
-    weights = [np.ones_like(own) if s is None else s for i, s in enumerate(shares) if i != index]
-    rest = [luma for i, luma in enumerate(lumas) if i != index]
-    total = sum(weights)
-    known = total > 0
-    mean = sum(weight * luma for weight, luma in zip(weights, rest)) / np.where(known, total, 1)
-    together = own + (1 - own) * total
-    return mean, np.divide(own, together, out=np.zeros_like(own), where=together > 0), known
+    if len(lumas) == 2 and shares[1 - index] is None:
+        return lumas[1 - index], shares[index], np.ones(lumas[index].shape, bool)
+    mean, share = np.empty_like(lumas[index]), np.zeros_like(lumas[index])
+    known = np.empty(mean.shape, bool)
+    for rows in row_bands(mean.shape):
+        own = shares[index][rows]
+        weights = [np.ones_like(own) if s is None else s[rows] for i, s in enumerate(shares) if i != index]
+        rest = [luma[rows] for i, luma in enumerate(lumas) if i != index]
+        total = sum(weights)
+        known[rows] = total > 0
+        mean[rows] = sum(weight * luma for weight, luma in zip(weights, rest)) / np.where(known[rows], total, 1)
+        together = own + (1 - own) * total
+        np.divide(own, together, out=share[rows], where=together > 0)
+    return mean, share, known
 
 
 def _extended(luma: np.ndarray, others: np.ndarray, own: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
@@ -333,15 +344,23 @@ def _extended(luma: np.ndarray, others: np.ndarray, own: np.ndarray, known: np.n
     inside = own > 1e-5
     if not inside.any():
         return others
-    weight = (inside & known).astype(np.float32)
-    mean, total = (cv2.GaussianBlur(x, (0, 0), sigma) for x in ((luma - others) * weight, weight))
-    difference = mean / np.maximum(total, np.float32(1e-6))
-    _, labels = cv2.distanceTransformWithLabels(
+    labels = cv2.distanceTransformWithLabels(
         (~inside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-    )
+    )[1]
     nearest = np.zeros(labels.max() + 1, np.float32)
-    nearest[labels[inside]] = difference[inside]
-    return np.where(inside, luma, (others + nearest[labels]).clip(0, 1))
+    rim = round(8 * sigma)  # more than the blur reaches
+    for rows in row_bands(luma.shape):
+        around = slice(max(0, rows.start - rim), rows.stop + rim)
+        weight = (inside[around] & known[around]).astype(np.float32)
+        blurred = [cv2.GaussianBlur(x, (0, 0), sigma) for x in ((luma[around] - others[around]) * weight, weight)]
+        own = slice(rows.start - around.start, rows.stop - around.start)
+        mean, total = (one[own] for one in blurred)
+        there = inside[rows]
+        nearest[labels[rows][there]] = (mean / np.maximum(total, np.float32(1e-6)))[there]
+    result = np.empty_like(luma)
+    for rows in row_bands(luma.shape):
+        result[rows] = np.where(inside[rows], luma[rows], (others[rows] + nearest[labels[rows]]).clip(0, 1))
+    return result
 
 
 def _times(weight: np.ndarray, pixels: np.ndarray) -> np.ndarray:

@@ -129,18 +129,39 @@ def without_numbers(text: str) -> str:
     return _NUMBER.sub("0", text)
 
 
+def swapped_notice(
+    task: Task,
+    colored: Sequence[int],
+    count: int,
+    sources: Sequence[object] = "AB",
+    kind: str = "images of",
+    which: str = "A and B",
+) -> list[str]:
+    """A notice that sources may be swapped: the one that gives the colour is gray, most images of another are not.
+
+    Args:
+        colored: how many images of each source have colour.
+        count: images of each source.
+        sources: what they are called.
+        kind: what the images are called, before the name of their source.
+        which: what may be swapped.
+    """
+    giver = {"a": 0, "b": 1}.get(task.color)  # the source whose colours the result takes
+    most = [number for number, some in enumerate(colored) if some > count / 2]
+    if giver is None or colored[giver] or not most:
+        return []
+    some, of = colored[most[0]], kind.split()[-1]
+    share = "all" if some == count else f"{some} of {count}"
+    colour = f"{share} {of} {sources[most[0]]} have colour"
+    return [f"all {kind} {sources[giver]} are gray and {colour}: {which} may be swapped"]
+
+
 def _colour_notices(task: Task, folders: Sequence[Path], seen: Sequence[Seen]) -> list[str]:
     """Notices of colour where the task expects none: sources swapped, or a thermal source in false colours."""
     numbers = range(len(folders))
     colored = [[one for one in seen if one.colorful[number]] for number in numbers]
-    giver = {"a": 0, "b": 1}.get(task.color)  # the source whose colours the result takes
-    if giver is not None and seen and not colored[giver]:
-        most = [number for number in numbers if len(colored[number]) > len(seen) / 2]
-        if most:
-            gray, other, count = folders[giver], folders[most[0]], len(colored[most[0]])
-            share = "all" if count == len(seen) else f"{count} of {len(seen)}"
-            return [f"all images in {gray} are gray and {share} in {other} have colour: the folders may be swapped"]
-    return [
+    swapped = swapped_notice(task, [len(some) for some in colored], len(seen), folders, "images in", "the folders")
+    return swapped or [
         f"{len(some)} of {len(seen)} images in {source} have colour, {some[0].scene.paths[number].name} for one: false "
         "colours are no temperature, only their luminance is used; export thermal images in gray"
         for number, (source, some) in enumerate(zip(folders, colored))

@@ -1,6 +1,7 @@
 """Writing videos: H.264 of rounded frames, with the sound of another file."""
 
 import errno
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -46,13 +47,17 @@ class Sound:
     Args:
         path: the file it comes from.
         shift: seconds to add to its times.
+        begin: seconds in the file's own time: packets that begin before are left out; None: all are copied.
     """
 
-    def __init__(self, path: str | Path, shift: float = 0.0) -> None:
+    def __init__(self, path: str | Path, shift: float = 0.0, begin: float | None = None) -> None:
         self._input = load_av().open(str(Path(path).absolute()))
         self.template = self._input.streams.audio[0]
         self._shift = round(shift / self.template.time_base)
-        self._packets = self._input.demux(self.template)
+        self._packets = (packet for packet in self._input.demux(self.template) if packet.dts is not None)
+        if begin is not None:
+            first = begin / self.template.time_base
+            self._packets = itertools.dropwhile(lambda packet: (packet.pts or 0) < first, self._packets)
         self._next: Any = None
         self.stream: Any = None
 
@@ -60,7 +65,7 @@ class Sound:
         """Copy the packets that begin before `seconds`."""
         while True:
             if self._next is None:
-                self._next = next((packet for packet in self._packets if packet.dts is not None), None)
+                self._next = next(self._packets, None)
             packet = self._next
             if packet is None or float(((packet.pts or 0) + self._shift) * self.template.time_base) >= seconds:
                 return

@@ -197,7 +197,7 @@ class Reading:
     kinds: tuple[str, ...] = ()  # of the task's sources
 
     def read(self, scene: Scene) -> list[Image]:
-        """The images of a scene, registered or in false colours where that is wanted, else large ones as levels.
+        """The images of a scene, registered or in false colours where that is wanted, large ones as levels.
 
         Raises:
             ImageError: as `read_scene`, or AlignmentError.
@@ -206,7 +206,7 @@ class Reading:
         if self.camera_grid is not None:
             images = read_camera_pair(scene.paths[0], self.ranges, self.no_data, self.camera_grid, placed)
             return images if placed else self.align.align(images)
-        images = read_scene(scene, self.ranges, self.no_data, self.thermal, placed, levels=placed)
+        images = read_scene(scene, self.ranges, self.no_data, self.thermal, placed, levels=True)
         check_order(scene.paths, [modality_of(image) for image in images], self.kinds)
         images = images if placed else self.align.align(images)
         return [in_palette(images[0], self.palette, scene.paths[0]), *images[1:]]

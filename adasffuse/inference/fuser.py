@@ -245,11 +245,11 @@ class Fuser:
         contents = [content(one, valid) for one, valid in zip(stored, valids)]
         holding = [valid is None or valid.any() for valid in valids]  # what holds no data at all has a notice already
         remarks = [(k, _NO_CONTENT) for k, amount in enumerate(contents) if amount == 0 and holding[k]]
-        if min(contents) < 1 or any(valid is not None for valid in valids):  # values of one are mixed into the other
+        if min(contents) < 1:  # values of one are mixed into the other
             stored = [expanded(one) for one in stored]
+        gaps = find_gaps(stored, valids)
         pixels, known = complete(stored, valids, contents)
         depths = tuple(image.depth for image in images)
-        gaps = find_gaps(stored, valids)
         for k, gap in enumerate(gaps):
             if gap is not None and contents[k] > 0 and np.mean(gap.share, where=valids[k]) < _LITTLE:
                 remarks.append((k, _SCATTERED))
@@ -300,7 +300,8 @@ class Fuser:
             luma = (luma - luma.min()) / max(float(np.ptp(luma)), 1e-12)
         depth = result_depth(depth, prepared.depths)
         parts = (  # every step looks at single pixels
-            self._coloured(luma[rows], [pixels[rows] for pixels in prepared.pixels], depth) for rows in row_bands(luma)
+            self._coloured(luma[rows], [pixels[rows] for pixels in prepared.pixels], depth)
+            for rows in row_bands(luma.shape)
         )
         return joined_rows(list(parts))
 

@@ -105,7 +105,7 @@ class GhostRemover:
         curves = [_curve(before[still], after[still]) for before, after in pairs]
         inner, outer = (_soft(one, image.pixels.shape[:2]) for one in (moving, around))
         result = np.empty(image.pixels.shape, np.float32)
-        for rows in row_bands(image.pixels):
+        for rows in row_bands(image.pixels.shape):
             shown, own = expanded(self._reference.pixels[rows]), expanded(image.pixels[rows])
             weight = _weight(inner[rows], outer[rows], shown)
             if self._reference.valid is not None:
@@ -129,7 +129,7 @@ def _moving(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _differ(dark: np.ndarray, bright: np.ndarray, still: np.ndarray | None = None) -> np.ndarray:
-    """`moved` by luminance, or by a channel that is clipped in neither."""
+    """`moved` by luminance, or by a channel where the darker one is not clipped in it."""
     found = moved(luma_of(dark), luma_of(bright), still)
     if dark.ndim == bright.ndim == 3:
         for k in range(3):

@@ -9,8 +9,14 @@ from adasffuse.registration.estimate import CROSS_MODAL, notable_misalignment
 from adasffuse.tasks import Task
 
 _SAVE = "adasffuse align A B --save FILE"
-_CALIBRATE = f"they are fused as they are; fixed cameras are aligned by --calibration FILE, which {_SAVE} writes"
-_RECALIBRATE = f"is the calibration that of these cameras as they are now? {_SAVE} makes a new one"
+_REGISTER = f"they are fused as they are; fixed cameras are aligned by --align affine, or --calibration FILE of {_SAVE}"
+_REGISTER_LIVE = (
+    f"they are fused as they are; fixed cameras are aligned by --calibration FILE, which {_SAVE} writes from recordings"
+)
+_RECALIBRATE = (
+    f"were the cameras moved, since their calibration or while they recorded? look at the results; {_SAVE} makes a new "
+    "calibration"
+)
 
 
 def seen_misalignment(task: Task, images: Sequence[Image], align: Aligner | None) -> float | None:
@@ -39,12 +45,17 @@ def misaligned_pairs_notice(off: Sequence[tuple[str, float | None]], align: Alig
     ]
 
 
-def misaligned_frames_notice(off: Sequence[float | None], align: Aligner | None) -> list[str]:
-    """A notice of the frames of a sequence that were looked at, of each its `seen_misalignment`; [] for too few."""
+def misaligned_frames_notice(off: Sequence[float | None], align: Aligner | None, live: bool = False) -> list[str]:
+    """A notice of the frames of a sequence, or of live cameras, that were looked at, of each its `seen_misalignment`.
+
+    [] where too few are off.
+    """
     found = [pixels for pixels in off if pixels is not None]
     if len(found) <= MISTAKEN * len(off):
         return []
-    cure = _CALIBRATE if align is None else _RECALIBRATE
+    cure = _RECALIBRATE
+    if align is None:
+        cure = _REGISTER_LIVE if live else _REGISTER
     return [
         f"A and B seem not to lie on each other in {len(found)} of {len(off)} frames that were looked at, by about "
         f"{max(found):.0f} pixels; {cure}"

@@ -5,10 +5,10 @@ smoothed over time: in a static scene sensor noise reaches the result through th
 weights (`docs/video.md` has figures), and smoothed weights leave ghosts behind what moves.
 """
 
-import re
+import itertools
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +21,6 @@ from tqdm import tqdm
 from adasffuse.arguments import checked
 from adasffuse.choices import AUDIO
 from adasffuse.files import PARTIAL, printable, remove_abandoned
-from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import (
     OTHER_VIDEO_SUFFIXES,
     Frame,
@@ -31,12 +30,12 @@ from adasffuse.images.frames import (
     is_video_name,
 )
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.notices import LOOKED_AT, black_hot_notice
+from adasffuse.images.notices import LOOKED_AT
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.video_writing import DEFAULT_QUALITY, WORST_QUALITY, Sound, write_video
 from adasffuse.images.write import result_depth, suffix_of, write_image
+from adasffuse.inference.frame_notices import FrameNotices, every
 from adasffuse.inference.fuser import Fuser, Prepared
-from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
 from adasffuse.inference.results import try_to_write
 from adasffuse.registration.aligner import Aligner
 
@@ -111,7 +110,7 @@ class FramePairs:
             if after is None and self.damage and late > 1 / (2 * self.a.rate):
                 return
             if after is None and seconds > _end(self.a, current, tolerance(self.a, self.b)):
-                self.shorter = _ends_before(self.a, current.seconds, self.b)
+                self.shorter = _ends_before(self.a, current.seconds, self.b) + rate_hint(self.a, self.b)
                 return
             used += 1
             self.repeated += used == 2
@@ -123,7 +122,7 @@ class FramePairs:
         while after is not None and after.seconds <= until:
             after = self._next(others)
         if after is not None and not self.damage:
-            self.shorter = _ends_before(self.b, frame.seconds, self.a)
+            self.shorter = _ends_before(self.b, frame.seconds, self.a) + rate_hint(self.a, self.b)
 
     def _next(self, frames: Iterator[Frame]) -> Frame | None:
         try:
@@ -139,7 +138,8 @@ def _end(frames: Frames, last: Frame, late: Fraction) -> float:
 
 
 def _ends_before(shorter: Frames, seconds: Fraction, longer: Frames) -> str:
-    return f"{shorter.path} ends at {float(seconds):.2f} s, before {longer.path}; what both have was used"
+    until = float(seconds + shorter.skipped)  # in its own time
+    return f"{shorter.path} ends at {until:.2f} s, before {longer.path}; what both have was used"
 
 
 def tolerance(a: Frames, b: Frames) -> Fraction:
@@ -161,16 +161,36 @@ def check_pair(a: Frames, b: Frames, shortest: bool = False, aligned: bool = Fal
     if (a.height, a.width) != (b.height, b.width) and not aligned:
         raise ImageError(
             f"sizes differ: {a.path} is {a.width}x{a.height}, {b.path} is {b.width}x{b.height} pixels; two fixed "
-            "cameras are aligned by --calibration FILE, which adasffuse align A B --save FILE writes"
+            "cameras are aligned by --align affine, or by --calibration FILE of adasffuse align A B --save FILE"
         )
     if a.duration is None or b.duration is None or shortest:
         return
     shorter, longer = (a, b) if a.duration < b.duration else (b, a)
     if longer.duration - shorter.duration > tolerance(a, b):
-        raise ImageError(
-            f"{shorter.path} lasts {shorter.duration:.2f} s, {longer.path} {longer.duration:.2f} s; --shortest fuses "
-            "what both have"
-        )
+        raise ImageError(f"{_length(shorter)}, {_length(longer)}; --shortest fuses what both have{rate_hint(a, b)}")
+
+
+def _length(one: Frames) -> str:
+    skipped = f" after {float(one.skipped):.2f} s that are skipped" if one.skipped else ""
+    return f"{one.path} lasts {one.duration:.2f} s{skipped}"
+
+
+def rate_hint(a: Frames, b: Frames) -> str:
+    """What a user should know of times where a folder of frames goes with a video, the end of a sentence; else ''."""
+    folders = [one for one in (a, b) if isinstance(one, FrameFolder)]
+    if len(folders) != 1:
+        return ""
+    return (
+        f"; {folders[0].path} was taken to have {float(folders[0].rate):g} frames per second, --fps gives another rate"
+    )
+
+
+def spread_pairs(pairs: FramePairs, count: int) -> Iterator[tuple[Frame, Frame]]:
+    """About `count` of the pairs, spread over both sequences; one of each second where no header says a duration."""
+    a, b = pairs.a, pairs.b
+    seconds = [one.duration for one in (a, b) if one.duration is not None]
+    step = max(1, int(min(seconds) * b.rate / count if seconds else b.rate))
+    return itertools.islice(pairs, step // 2, None, step)
 
 
 @checked
@@ -216,7 +236,8 @@ def fuse_video(
     check_output(a, b, output, depth)
     giver = sound_giver(a, b, audio) if is_video_name(output) else None
     pairs, total = FramePairs(a, b), _expected(a, b)
-    notices = _Notices(total)
+    step = _LOOKED_AT_EACH if total is None else max(1, -(-total // LOOKED_AT))
+    notices = FrameNotices(fuser, align, every(step))
     where = f"{fuser.precision} on {fuser.device}"
     report = VideoReport(str(output), where, b.width, b.height, float(b.rate), str(giver.path) if giver else "")
     end, written = Fraction(0), set()
@@ -247,7 +268,7 @@ def fuse_video(
     report.seconds = time.perf_counter() - started
     report.repeated, report.unused, report.apart = pairs.repeated, pairs.unused, pairs.apart
     report.problem = pairs.damage or ("" if shortest else pairs.shorter)
-    report.notices = notices.texts(report.frames, fuser, output, a, b, align)
+    report.notices = notices.texts(str(a.path), (b.height, b.width) if is_video_name(output) else None)
     if len(written) > 1:
         report.notices.append(
             f"{output}: holds frames of depth {' and '.join(sorted(written))}; --depth makes them equal"
@@ -310,7 +331,7 @@ def check_grid(align: Aligner | None) -> None:
 
 
 def prepare_frames(
-    fuser: Fuser, first: Image, second: Image, align: Aligner | None = None, notices: "_Notices | None" = None
+    fuser: Fuser, first: Image, second: Image, align: Aligner | None = None, notices: FrameNotices | None = None
 ) -> Prepared:
     """Two frames as the network takes them, brought to one grid where `align` is given."""
     if align is not None:
@@ -318,48 +339,7 @@ def prepare_frames(
     prepared = fuser.prepare(first, second)
     if notices is not None:
         notices.add(prepared.notices, first, second)
-        notices.look(fuser, first, second, align)
     return prepared
-
-
-class _Notices:
-    """What a user should know of the frames; what holds for many is said once, with their number."""
-
-    def __init__(self, expected: int | None) -> None:
-        self._texts: dict[str, str] = {}
-        self._counts: Counter[str] = Counter()
-        self._colored = [0, 0]
-        self._frames, self._black_hot = 0, []  # whether hot things seem to be dark, of frames that were looked at
-        self._off: list[float | None] = []  # of the same frames, see `seen_misalignment`
-        self._step = _LOOKED_AT_EACH if expected is None else max(1, -(-expected // LOOKED_AT))
-
-    def add(self, texts: Sequence[str], *images: Image) -> None:
-        for text in texts:
-            kind = re.sub(r"\d[\d.]*", "#", text)  # numbers differ from frame to frame
-            self._texts.setdefault(kind, text)
-            self._counts[kind] += 1
-        for k, image in enumerate(images):
-            self._colored[k] += is_colorful(image.pixels)
-
-    def look(self, fuser: Fuser, first: Image, second: Image, align: Aligner | None) -> None:
-        """Of some frames, whether hot things seem to be dark, and whether both lie on each other."""
-        if self._frames % self._step == 0 and len(self._black_hot) < LOOKED_AT:
-            self._black_hot.append(fuser.looks_black_hot([first, second]))
-            self._off.append(seen_misalignment(fuser.task, [first, second], align))
-        self._frames += 1
-
-    def texts(self, frames: int, fuser: Fuser, output: Path, a: Frames, b: Frames, align: Aligner | None) -> list[str]:
-        said = [f"{text} ({self._counts[kind]} of {frames} frames)" for kind, text in self._texts.items()]
-        said += black_hot_notice([(Path(a.path), seems_so) for seems_so in self._black_hot], frames=True)
-        said += misaligned_frames_notice(self._off, align)
-        giver = {"a": 0, "b": 1}.get(fuser.task.color)  # the source whose colours the result takes
-        if giver is not None and self._colored[1 - giver] and not self._colored[giver]:
-            gray, colored = "AB"[giver], "AB"[1 - giver]
-            said.append(f"all frames of {gray} are gray and those of {colored} have colour: A and B may be swapped")
-        if is_video_name(output) and (b.width % 2 or b.height % 2):
-            size = f"{b.width + b.width % 2}x{b.height + b.height % 2}"
-            said.append(f"H.264 needs even sides: the last row or column is written twice, {size} pixels")
-        return said
 
 
 class Stages:
@@ -432,7 +412,8 @@ def _writer(
         return
     sound = None
     if giver is not None:
-        sound = Sound(giver.path, float(b.start - a.start) if giver is a else 0.0)
+        first = giver.start + giver.skipped  # of the frames that are used
+        sound = Sound(giver.path, float(b.start - first), float(first) if giver.skipped else None)
     with write_video(output, b.height, b.width, b.rate, b.time_base, quality, sound, b.aspect) as writer:
         yield _VideoWriter(writer)
 

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 
 from adasffuse.arguments import checked
-from adasffuse.images.color import luminance
 from adasffuse.images.image import Image
 from adasffuse.images.levels import luma_of
+from adasffuse.images.ranges import steady_extremes
 from adasffuse.registration.features import edge_features
 from adasffuse.registration.information import Information, distortion, register_by_information
 from adasffuse.registration.matching import Correlation, consistent, prominence
@@ -39,6 +39,9 @@ CROSS_MODAL = ("ivf", "mif")  # ids of the tasks whose sources come from two cam
 _WORK_SIDE = 640  # pixels of the longer side; larger images are reduced for the registration
 _SMALLEST_SIDE = 48  # pixels
 _FLAT = 2 / 255  # images whose values span less have no content
+_LITTLE = 1 / 4  # a deep image whose values span less of its range is registered at the range of its own values
+_LEAST = 16 / 65535  # unless they span less than this: rounding noise
+_MEASURED_SIDE = 2048  # pixels of the longer side at most that this is measured at
 # Registration by edges
 _LEVELS = (_Level(4, 8, 8, 1.0), _Level(4, 8, 8, 1.0), _Level(2, 5, 16, 1.0), _Level(1, 3, 24, 0.7))
 _FIELD_LEVELS = (
@@ -135,7 +138,7 @@ def misalignment(a: Image, b: Image, measure: str = "edges") -> float | None:
     size = (round(height * factor), round(width * factor))
     features = []
     for image in (a, b):
-        luma = luma_of(image.pixels)
+        luma = _at_own_range(luma_of(image.pixels), image)
         small = _resized(luma, size)
         if not _has_content(small, None) or (measure == "medical" and _sharpness(luma) < _SHARP):
             return None
@@ -178,7 +181,7 @@ class _Pair:
     target_size: tuple[int, int]
 
     @staticmethod
-    def of(moving: Image, target: Image, values: Callable[[np.ndarray], np.ndarray] = luminance) -> "_Pair":
+    def of(moving: Image, target: Image, values: Callable[[np.ndarray], np.ndarray] = luma_of) -> "_Pair":
         arrays = []
         for name, image in (("the moving image", moving), ("the target", target)):
             height, width = image.pixels.shape[:2]
@@ -191,9 +194,12 @@ class _Pair:
                 ratio = max(size[0] / height, size[1] / width)
                 size = (max(8, round(height * ratio)), max(8, round(width * ratio)))
             valid = np.ones((height, width), np.float32) if image.valid is None else image.valid.astype(np.float32)
-            luma = values(image.pixels)
+            luma = _at_own_range(values(image.pixels), image)
             if not _has_content(luma, image.valid):
-                raise AlignmentError(f"cannot register: {name} is flat and shows nothing to register by")
+                low, high = image.window
+                cure = f" at its range {low:g} to {high:g}; if its values are others, give theirs: --range_a, --range_b"
+                cure = "" if image.depth == "8" else cure
+                raise AlignmentError(f"cannot register: {name} is flat and shows nothing to register by{cure}")
             arrays += [_resized(luma, size), _resized(valid, size)]
         moving_luma, moving_valid, target_luma, target_valid = arrays
         start = identity(target_luma.shape, moving_luma.shape)
@@ -278,8 +284,7 @@ class _Pair:
                 [self.target_size[1] / self.target.shape[1], self.target_size[0] / self.target.shape[0]]
             )
         transform = Transform(method, whole / whole[2, 2], self.target_size, self.moving_size, field)
-        displacement = transform.displacement()
-        shift = float(np.hypot(displacement[..., 0], displacement[..., 1]).mean())
+        shift = transform.mean_shift()
         if self.moving_size == self.target_size and shift > _LARGEST_SHIFT * self.target_size[1]:
             raise AlignmentError(
                 f"the estimated alignment is not plausible: it moves the image by {shift:.0f} pixels on average"
@@ -425,6 +430,23 @@ def _information_lost(pair: _Pair, matrix: np.ndarray, share: float) -> float:
         shift[:2, 2] = far * np.cos(angle), far * np.sin(angle)
         others.append(measure(matrix @ shift))
     return 1 - float(np.mean(others)) / max(measure(matrix), 1e-12)
+
+
+def _at_own_range(luma: np.ndarray, image: Image) -> np.ndarray:
+    """Gray values (H, W) of an image; those of a deep one that uses little of its range are spread over [0, 1].
+
+    Counts of a thermal camera take some hundredths of 16 bits, so that edges are too weak to be told from none.
+    """
+    if image.depth == "8":
+        return luma
+    step = -(-max(luma.shape) // _MEASURED_SIDE)
+    some = np.s_[::step, ::step]
+    low, high = steady_extremes(luma[some], None if image.valid is None else image.valid[some]) or (0.0, 1.0)
+    if not _LEAST <= high - low < _LITTLE:
+        return luma
+    spread = luma - np.float32(low)
+    spread /= np.float32(high - low)
+    return spread.clip(0, 1, out=spread)
 
 
 def _has_content(luma: np.ndarray, valid: np.ndarray | None) -> bool:

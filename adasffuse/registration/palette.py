@@ -3,6 +3,7 @@
 import numpy as np
 
 from adasffuse.images.color import luminance
+from adasffuse.images.levels import expanded
 
 _LEVELS = 32  # of each channel
 _GREY = 2 / 255  # difference of channels below which an image has no colour
@@ -16,12 +17,13 @@ def palette_values(pixels: np.ndarray) -> np.ndarray:
     blue, yellow, red rise, although the luminance of red is below that of yellow.
 
     Args:
-        pixels: (H, W) or (H, W, 3) float32 in [0, 1].
+        pixels: (H, W) or (H, W, 3) float32 in [0, 1], or levels.
     Returns:
         (H, W) float32 in [0, 1]; the luminance of images without colour or with too many colours for a palette.
     """
     from scipy.sparse.csgraph import dijkstra  # here, since it takes as long to import as the rest of the registration
 
+    pixels = expanded(pixels)
     if pixels.ndim == 2 or float(np.ptp(pixels, axis=2).max()) < _GREY:
         return luminance(pixels)
     levels = np.round(pixels * (_LEVELS - 1)).astype(np.int64)

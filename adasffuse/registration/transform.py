@@ -10,7 +10,7 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.levels import row_bands
+from adasffuse.images.levels import expanded, row_bands
 
 METHODS = ("translation", "affine", "homography", "deformable")
 _LARGEST_SIDE = 32767  # pixels, of OpenCV's warp
@@ -44,10 +44,21 @@ class Transform:
     def positions(self, rows: slice = slice(None)) -> np.ndarray:
         """(H, W, 2) float32: x and y in the moving image, for each pixel in some rows of the target."""
         height, width = self.size
-        grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)[rows]), axis=-1).astype(np.float64)
+        y = np.arange(height, dtype=np.float64)[rows]
+        grid = np.stack(np.meshgrid(np.arange(width, dtype=np.float64), y), axis=-1)
         if self.field is not None:
-            grid += cv2.resize(self.field, (width, height), interpolation=cv2.INTER_LINEAR)[rows]
+            grid += self._field_in(y)
         return cv2.perspectiveTransform(grid, self.matrix).astype(np.float32)
+
+    def _field_in(self, y: np.ndarray) -> np.ndarray:
+        """The field at full width in some rows of the target, (len(y), W, 2), between its own rows and columns."""
+        height, width = self.size
+        rows = len(self.field)
+        place = np.clip((y + 0.5) * rows / height - 0.5, 0, rows - 1)
+        above = np.minimum(place.astype(int), max(rows - 2, 0))
+        share = (place - above).astype(np.float32)[:, None, None]
+        band = (1 - share) * self.field[above] + share * self.field[np.minimum(above + 1, rows - 1)]
+        return cv2.resize(band, (width, len(y)), interpolation=cv2.INTER_LINEAR)
 
     def inverse(self) -> "Transform":
         """The way back: target and moving image change roles.
@@ -60,15 +71,23 @@ class Transform:
         inverse = np.linalg.inv(self.matrix)
         return replace(self, matrix=inverse / inverse[2, 2], size=self.moving_size, moving_size=self.size)
 
-    def displacement(self) -> np.ndarray:
-        """(H, W, 2) float32: displacement of each pixel of the target, in its pixels; 0 for the same field of view.
+    def displacement(self, rows: slice = slice(None)) -> np.ndarray:
+        """(H, W, 2) float32: displacement of each pixel in some rows of the target, in its pixels.
 
-        For images of one size that is `positions` minus the pixel's own position.
+        It is 0 for the same field of view.  For images of one size that is `positions` minus the pixel's own position.
         """
         (height, width), (moving_height, moving_width) = self.size, self.moving_size
         ratio = np.float32([width / moving_width, height / moving_height])
-        grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
-        return (self.positions() + np.float32(0.5)) * ratio - np.float32(0.5) - grid
+        grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)[rows]), axis=-1).astype(np.float32)
+        return (self.positions(rows) + np.float32(0.5)) * ratio - np.float32(0.5) - grid
+
+    def mean_shift(self) -> float:
+        """Mean length of the `displacement`, pixels of the target."""
+        total = 0.0
+        for rows in row_bands(self.size):
+            moved = self.displacement(rows)
+            total += float(np.hypot(moved[..., 0], moved[..., 1]).sum(dtype=np.float64))
+        return total / (self.size[0] * self.size[1])
 
 
 def identity(size: tuple[int, int], moving_size: tuple[int, int]) -> np.ndarray:
@@ -95,7 +114,7 @@ def warp_image(image: Image, transform: Transform) -> Image:
         AlignmentError: the image has another size than the transform is for, is too large, or lies beside the target.
         ValueError: an argument of a wrong type.
     """
-    pixels = image.pixels
+    pixels = expanded(image.pixels)
     height, width = pixels.shape[:2]
     if (height, width) != transform.moving_size:
         wanted = f"{transform.moving_size[1]}x{transform.moving_size[0]}"
@@ -109,7 +128,7 @@ def warp_image(image: Image, transform: Transform) -> Image:
     warped = np.empty((*transform.size, *pixels.shape[2:]), np.float32)
     inside, known = np.empty(transform.size, bool), np.empty(transform.size, bool)
     margin = 1e-2
-    for rows in row_bands(warped) if transform.field is None else [slice(None)]:
+    for rows in row_bands(warped.shape):
         positions = transform.positions(rows)
         x, y = positions[..., 0], positions[..., 1]
         inside[rows] = (x >= -margin) & (y >= -margin) & (x <= width - 1 + margin) & (y <= height - 1 + margin)

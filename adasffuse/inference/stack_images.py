@@ -1,0 +1,287 @@
+"""The images of a stack: read one by one, checked, registered, without ghosts and completed, as they are fused."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from adasffuse.arguments import checked
+from adasffuse.choices import GHOSTS
+from adasffuse.images.formats import file_of
+from adasffuse.images.image import Image, ImageError
+from adasffuse.images.levels import luma_of
+from adasffuse.images.no_data import content, fill_missing
+from adasffuse.images.notices import notices_of_files
+from adasffuse.images.ranges import RangeSpec, resolve_range
+from adasffuse.images.read import read_image
+from adasffuse.images.write import result_depth
+from adasffuse.inference.ghosts import GhostRemover, Watch, unclipped_share
+from adasffuse.registration.stacks import register_to, same_scene, thumbnail
+from adasffuse.registration.transform import AlignmentError, Transform, warp_image
+
+
+@checked
+@dataclass(frozen=True)
+class StackOptions:
+    """How a stack is read and fused."""
+
+    range: RangeSpec | None = None  # values that become black and white, one window for the whole stack
+    no_data: float | None = None
+    align: str = "none"  # or a method of `adasffuse.registration.stacks`
+    depth: str = "auto"
+    ghosts: str = "keep"  # or 'remove': what moves between exposures is shown as in the one that is clipped least
+
+
+class StackImages:
+    """The images of a stack, read one by one as often as they are wanted, each where the middle one lies."""
+
+    def __init__(self, paths: Sequence[Path], options: StackOptions, exposures: bool) -> None:
+        if len(paths) < 2:
+            raise ImageError(f"a stack has two or more images, got {len(paths)}")
+        files: set[Path] = set()
+        for path in paths:
+            if path.resolve() in files:
+                raise ImageError(f"{path} is given twice; give each image once")
+            files.add(path.resolve())
+        result_depth(options.depth, ["8"])  # knows the words
+        if options.ghosts not in GHOSTS:
+            raise ValueError(f"ghosts must be {' or '.join(GHOSTS)}, got {options.ghosts!r}")
+        if options.ghosts == "remove" and not exposures:
+            raise ValueError("ghosts are removed from exposures; in focus stacks movement cannot be told from blur")
+        self._paths, self._options = paths, options
+        file = file_of(paths[0])
+        self._name = paths[0].parent if file == paths[0] else file  # what holds the images
+        self._window = resolve_range(options.range, paths, options.no_data)
+        self._survey = _Survey(self._name, paths)
+        if self._window is not None and options.range.kind != "fixed":
+            low, high = self._window
+            self._survey.notices.append(f"{self._name}: the values {low:g} to {high:g} become black to white")
+        self.shifts: list[float] = []
+        self._order = list(range(len(paths)))  # neighbours in it are most alike; its middle gives the grid
+        self._transforms: list[Transform | None] = [None] * len(paths)
+        self._sized: tuple[Path, tuple[int, int]] | None = None  # the image that was read first, its height and width
+        self._filling: Image | None = None  # `_completed`, once an image holds no data somewhere
+        self._watch = Watch() if exposures and options.ghosts == "keep" else None
+        self._ghosts: GhostRemover | None = None
+        self._moving = 0.0  # largest share of an image that moves
+        self._clearest: int | None = None
+        if options.align != "none" or options.ghosts == "remove":
+            self._look_ahead(exposures)
+        if options.align != "none":
+            self._register(options.align)
+        if options.ghosts == "remove" and self._clearest is not None:
+            self._ghosts = GhostRemover(self._moved(self._clearest, self._checked(self._clearest)))
+
+    def _read(self, path: Path) -> Image:
+        return read_image(path, self._window, self._options.no_data, levels=True)
+
+    def first_reads(self) -> Iterator[tuple[int, Image]]:
+        """Number and image of each image that has content, registered.
+
+        Raises:
+            ImageError: sizes differ, all images are equal, fewer than two have content, or they show several scenes.
+        """
+        for number in range(len(self._paths)):
+            image = self._checked(number)
+            if not self._survey.see(number, image):
+                continue
+            image = self._moved(number, image)
+            if self._watch is not None:
+                self._watch.see(image)
+            yield number, image
+        self._survey.check()
+
+    def read(self, number: int) -> Image:
+        """An image, registered and `completed`."""
+        return self.completed(self._moved(number, self._read(self._paths[number])))
+
+    @property
+    def depths(self) -> list[str]:
+        """Of all images that have been read."""
+        return self._survey.depths
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width; known once an image has been read."""
+        return self._sized[1]
+
+    @property
+    def known(self) -> np.ndarray | None:
+        """(H, W) bool, False where no image of those `completed` holds data; None where some does everywhere."""
+        return None if self._filling is None else self._filling.valid
+
+    def completed(self, image: Image) -> Image:
+        """A registered image, without ghosts where they are removed.
+
+        Where it holds no data, and fading beside it, its pixels are the middle image's.
+        """
+        if self._ghosts is not None:
+            image, moving = self._ghosts.removed(image)
+            self._moving = max(self._moving, moving)
+        if image.valid is None:
+            return image
+        self._filling = self._filling or self._completed()
+        return _filled(image, self._filling)
+
+    def _moved(self, number: int, image: Image) -> Image:
+        if self._transforms[number] is None:
+            return image
+        return warp_image(image, self._transforms[number])
+
+    def _completed(self) -> Image:
+        """The middle image; where it holds no data, what the images nearest to it show."""
+        middle = len(self._order) // 2
+        found: Image | None = None
+        for place in sorted(range(len(self._order)), key=lambda k: abs(k - middle)):
+            number = self._order[place]
+            image = self._moved(number, self._checked(number))
+            if found is None:
+                found = image
+            else:
+                known = np.ones(self.size, bool) if image.valid is None else found.valid | image.valid
+                if (known & ~found.valid).any():
+                    found = replace(_filled(found, image), valid=None if known.all() else known)
+            if found.valid is None:
+                break
+        return found
+
+    def _checked(self, number: int) -> Image:
+        """An image, not registered, that has the size of the others."""
+        path = self._paths[number]
+        image = self._read(path)
+        size = image.pixels.shape[:2]
+        self._sized = self._sized or (path, size)
+        if size != self.size:
+            listed = [self._sized, (path, size)]
+            sizes = ", ".join(f"{one.name} is {width}x{height}" for one, (height, width) in listed)
+            raise ImageError(
+                f"{self._name}: sizes differ: {sizes} pixels; a stack has one size, and images of another scene belong "
+                "in a folder of their own"
+            )
+        return image
+
+    def _look_ahead(self, exposures: bool) -> None:
+        """Put the images with content in order: exposures by their brightness, focus settings by their names.
+
+        Of exposures the one with the fewest clipped pixels is what ghosts are removed with.
+        """
+        means, clear = {}, {}
+        for number in self._order:
+            image = self._checked(number)
+            if content(image.pixels, image.valid) > 0:  # others are left out
+                luma = luma_of(image.pixels)
+                means[number], clear[number] = float(luma.mean()), unclipped_share(luma)
+        self._order = sorted(means, key=means.get) if exposures else list(means)
+        self._clearest = max(clear, key=clear.get, default=None)
+
+    def _register(self, method: str) -> None:
+        """Each image with content to its neighbour towards the middle one."""
+        if not self._order:
+            return
+        middle = len(self._order) // 2
+        start = luma_of(self._checked(self._order[middle]).pixels)
+        for side in (self._order[:middle][::-1], self._order[middle + 1 :]):
+            before, matrix = start, np.eye(3)
+            for number in side:
+                luma = luma_of(self._checked(number).pixels)
+                try:
+                    found = register_to(before, luma, method)
+                except AlignmentError as error:
+                    raise AlignmentError(f"{self._paths[number]}: {error}") from None
+                matrix = found.matrix @ matrix
+                self._transforms[number] = Transform(found.method, matrix, self.size, self.size)
+                before = luma
+        centre = np.array([(self.size[1] - 1) / 2, (self.size[0] - 1) / 2, 1.0])
+        for transform in self._transforms:
+            moved = centre if transform is None else transform.matrix @ centre
+            self.shifts.append(float(np.hypot(*(moved - centre)[:2])))
+
+    def all_notices(self) -> list[str]:
+        """Notices of reading, each once, and what is worth knowing of the stack."""
+        said = self._survey.all_notices()
+        if self._watch is not None:
+            said += self._watch.notices()
+        if self._moving:
+            name = self._paths[self._clearest].name
+            said.append(f"{self._name}: what moves, {self._moving:.1%} of an image at most, is shown as in {name}")
+        return said
+
+
+class _Survey:
+    """What the images of a stack show when each is read for the first time, and whether they are one stack."""
+
+    def __init__(self, name: Path, paths: Sequence[Path]) -> None:
+        self._name, self._paths = name, paths
+        self.notices: list[str] = []
+        self.depths: list[str] = []
+        self._of_files: list[tuple[Path, str]] = []  # notices of reading
+        self._digests: dict[int, Path] = {}
+        self._thumbnails: dict[int, tuple[np.ndarray, float]] = {}  # of images with content, and their mean luminance
+
+    def see(self, number: int, image: Image) -> bool:
+        """Take an image into account, not registered; whether it has content."""
+        path = self._paths[number]
+        self.depths.append(image.depth)
+        self._of_files += [(path, notice.removeprefix(f"{path}: ")) for notice in image.notices]
+        before = self._digests.setdefault(hash(image.pixels.tobytes()), path)
+        if before != path:
+            self.notices.append(f"{path}: shows the same as {before.name}, pixel by pixel")
+        if content(image.pixels, image.valid) == 0:
+            self.notices.append(f"{path}: has no content, it is left out")
+            return False
+        luma = luma_of(image.pixels)
+        self._thumbnails[number] = thumbnail(luma), float(luma.mean())
+        return True
+
+    def all_notices(self) -> list[str]:
+        """Notices of reading, each once, and what is worth knowing of the images."""
+        return notices_of_files(self._of_files) + self.notices
+
+    def check(self) -> None:
+        """Raise ImageError for a stack of equal images, of flat ones, or of several scenes; all have been seen."""
+        if len(self._digests) == 1:
+            raise ImageError(f"{self._name}: all {len(self._paths)} images are equal; nothing to fuse")
+        if len(self._thumbnails) < 2:
+            counts = f"{len(self._thumbnails)} of {len(self._paths)}"
+            raise ImageError(f"{self._name}: {counts} images have content; two are needed")
+        scenes = self._scenes()
+        several = [scene for scene in scenes if len(scene) > 1]
+        if len(several) > 1:
+            parts = [f"{self._paths[one[0]].name} to {self._paths[one[-1]].name} ({len(one)})" for one in several]
+            raise ImageError(
+                f"{self._name}: holds {len(several)} scenes that have nothing in common: {', '.join(parts[:4])}"
+                f"{', ...' if len(parts) > 4 else ''}; put each into a folder of its own, or cut "
+                "them apart by --images_per_stack"
+            )
+        if several:
+            for scene in scenes:
+                if len(scene) == 1:
+                    name = self._paths[scene[0]]
+                    self.notices.append(
+                        f"{name}: seems to have nothing in common with the others; is it of this scene?"
+                    )
+        if len(set(self.depths)) > 1:
+            depths = " and ".join(sorted(set(self.depths)))
+            self.notices.append(f"{self._name}: holds files of {depths} bits")
+
+    def _scenes(self) -> list[list[int]]:
+        """The numbers of the images with content, those that show one scene together.
+
+        Neighbours by name are compared, and neighbours in brightness: the ends of a bracket have little in common.
+        """
+        numbers = sorted(self._thumbnails)
+        by_brightness = sorted(numbers, key=lambda number: self._thumbnails[number][1])
+        group = {number: {number} for number in numbers}
+        for one, other in (*itertools.pairwise(numbers), *itertools.pairwise(by_brightness)):
+            if other not in group[one] and same_scene(self._thumbnails[one][0], self._thumbnails[other][0]):
+                together = group[one] | group[other]
+                group.update(dict.fromkeys(together, together))
+        return [sorted(one) for one in {min(group[number]): group[number] for number in numbers}.values()]
+
+
+def _filled(image: Image, other: Image) -> Image:
+    """An image with another one's pixels where it holds no data."""
+    filled, _ = fill_missing([image.pixels, other.pixels], [image.valid, other.valid])
+    return replace(image, pixels=filled[0])
