@@ -6,6 +6,7 @@ DEFAULT_SIZE = "small"
 DEFAULT_TILE = 2048  # pixels
 DEFAULT_OVERLAP = 192  # pixels
 RESAMPLED = ("none", "a", "b")  # which volume's voxels the other one gets
+AXES = ("third", "axial", "coronal", "sagittal")  # which slices of volumes are fused
 PALETTES = ("none", "hot", "inferno")  # false colours of the first of two volumes
 AUDIO = ("auto", "a", "b", "none")  # whose sound a fused video has
 EXPORT_FORMATS = ("onnx", "pt2")

@@ -154,7 +154,7 @@ def calls(fuser: Fuser, folder: SceneFolder, here: Path) -> list:
         (lambda: fuse_video(fuser, frames, frames, here / "v", quality=99), "quality must lie in 0..51, got 99"),
         (lambda: VideoFile(b"a.mp4"), "path must be text or a path, got b'a.mp4'"),
         (lambda: FrameFolder(paths, range_frames=-1), "range_frames is a number of frames, got -1"),
-        (lambda: fuse_volumes(fuser, paths[:2], here / "o.nii.gz", axis="z"), "axis must be a whole number, got 'z'"),
+        (lambda: fuse_volumes(fuser, paths[:2], here / "o.nii.gz", axis=2), "axis must be text such as 'third', got 2"),
         (lambda: read_image(paths[0], no_data="0"), "no_data must be a number or None, got '0'"),
         (lambda: write_image(here / "w.png", [[1]]), "pixels must be a ndarray (numpy), got [[1]]"),
         (lambda: write_image(here / "w.png", image, "12"), "depth must be 'auto', '8', '16' or 'float', got '12'"),

@@ -23,12 +23,14 @@ from adasffuse.images.false_colors import in_false_colors
 from adasffuse.images.flir import read_shot, read_temperatures
 from adasffuse.images.frames import FrameFolder
 from adasffuse.images.image import ImageError
+from adasffuse.images.pairs import Scene, read_scene
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.images.read import read_image
-from adasffuse.images.volumes import Volume, check_same_grid, read_volume, resampled, turned_like
+from adasffuse.images.volumes import Volume, check_same_grid, read_volume, resampled, turned_like, upright_slice
 from adasffuse.images.write import write_image
-from adasffuse.inference import Fuser
-from adasffuse.inference.volume import fuse_volumes, window_of
+from adasffuse.inference import Fuser, load_fuser
+from adasffuse.inference.volume import fuse_volumes, plan_volumes, window_of
+from adasffuse.registration.aligner import Aligner
 from adasffuse.tasks import TASKS
 
 pydicom = pytest.importorskip("pydicom")
@@ -262,6 +264,97 @@ def test_real_dicom_files(data_root):
     assert read_image(data_root / "raw/MR_small.dcm").window == (-200, 1399)
 
 
+def placed(folder, name, spacing=(0.9375, 0.9375), corner=(-120, -120, 30), turn=(1, 0, 0, 0, 1, 0), **tags):
+    place = {"ImagePositionPatient": list(corner), "ImageOrientationPatient": list(turn), "FrameOfReferenceUID": "1.2"}
+    values = tags.pop("values", texture(16, 16, len(name)).astype(np.int16))
+    window = {"WindowCenter": 128, "WindowWidth": 256}
+    return dicom(folder / f"{name}.dcm", values, PixelSpacing=list(spacing), **{**place, **window, **tags})
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"spacing": (0.5, 0.5)}, "mr.dcm has pixels of 0.9375 x 0.9375 mm, {}/pet.dcm of 0.5 x 0.5 mm"),
+        ({"spacing": (0.9375, 0.9)}, "of 0.9375 x 0.9 mm: equal pixels do not show the same places; --resample b"),
+        ({"corner": (-120, -120, 37.5)}, "mr.dcm and {}/pet.dcm lie up to 7.5 mm apart, as both say in one frame of"),
+        ({"corner": (-118, -120, 30)}, "lie up to 2.0 mm apart"),
+        ({"turn": (1, 0, 0, 0, 0, -1)}, "mm apart"),
+    ],
+)
+def test_slices_of_different_places_are_not_fused(tmp_path, tags, words):
+    one, other = placed(tmp_path, "mr", SliceThickness=5), placed(tmp_path, "pet", SliceThickness=5, **tags)
+    words = words.format(tmp_path)
+    for fuse_them in (
+        lambda: read_scene(Scene("", (one, other))),
+        lambda: Fuser(Mean(), TASKS["mif"]).fuse(one, other),
+    ):
+        with pytest.raises(ImageError, match=re.escape(words)) as told:
+            fuse_them()
+        assert "--resample b" in str(told.value)
+    assert len(read_scene(Scene("", (one, other)), one_size=False)) == 2  # to be registered
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"spacing": (0.94, 0.94)},  # rounded
+        {"corner": (-120.4, -119.6, 31)},
+        {"corner": (0, 0, 0), "FrameOfReferenceUID": "1.3"},  # of another examination
+        {"corner": (0, 0, 0), "FrameOfReferenceUID": ""},
+        {"spacing": (), "ImagerPixelSpacing": [0.2, 0.2]},
+        {"spacing": (0, 0)},  # as some converters write
+    ],
+)
+def test_slices_of_one_place_are_fused(tmp_path, tags):
+    one, other = placed(tmp_path, "mr", SliceThickness=5), placed(tmp_path, "pet", SliceThickness=5, **tags)
+    assert len(read_scene(Scene("", (one, other)))) == 2
+
+
+def test_pixels_at_the_detector_are_compared_where_nothing_else_is_known(tmp_path):
+    files = [placed(tmp_path, name, (), ImagerPixelSpacing=[size] * 2) for name, size in (("a", 0.2), ("bc", 0.1))]
+    with pytest.raises(ImageError, match=r"a\.dcm has pixels of 0.2 x 0.2 mm, .*bc\.dcm of 0.1 x 0.1 mm"):
+        read_scene(Scene("", tuple(files)))
+    files = [placed(tmp_path, name, ImagerPixelSpacing=[size] * 2) for name, size in (("a", 0.2), ("bc", 0.1))]
+    assert len(read_scene(Scene("", tuple(files)))) == 2
+
+
+def test_slices_are_resampled_by_where_they_lie(tmp_path, weights, capsys):
+    """What rises evenly through space is met by interpolation exactly; beyond the slice there is no data."""
+    turn, size = np.array([[0.8, 0.6, 0], [-0.6, 0.8, 0]]), {"WindowCenter": 0.5, "WindowWidth": 801}
+
+    def ramp(name, shape, spacing, corner, turn, **tags):
+        y, x = np.mgrid[: shape[0], : shape[1]]
+        place = np.array(corner) + x[..., None] * spacing[1] * turn[0] + y[..., None] * spacing[0] * turn[1]
+        values = np.rint(place @ [3, -2, 0]).astype(np.int16)
+        return placed(tmp_path, name, spacing, corner, turn.ravel(), values=values, **size, **tags)
+
+    pet = ramp("pet", (50, 40), (2, 2.5), (0, -45, 5), turn)
+    mri = ramp("mri", (30, 36), (1, 1), (0, 0, 6), np.eye(3)[:2], SliceThickness=3)
+    a, b = Aligner("position").align([read_image(pet), read_image(mri)])
+    assert a.valid is None and not a.notices
+    np.testing.assert_allclose(a.pixels, b.pixels, atol=1.5 / 800)
+    a, b = Aligner("position", "a").align([read_image(pet), read_image(mri)])
+    assert a.valid is None and 0.1 < b.valid.mean() < 0.5
+    np.testing.assert_allclose(a.pixels[b.valid], b.pixels[b.valid], atol=3 / 800)
+
+    words = [pet, mri, "-o", tmp_path / "f.png", "--weights", weights]
+    assert run(*words) == 1
+    assert "sizes differ" in (told := capsys.readouterr().out) and "--resample b (by where their files say" in told
+    for grid, shape in (("b", (30, 36)), ("a", (50, 40))):
+        assert run(*words, "--resample", grid) == 0 and read_image(tmp_path / "f.png").pixels.shape == shape
+    assert run(*words, "--resample", "b", "--grid", "a") == 1
+    capsys.readouterr()
+    ramp("mri", (30, 36), (1, 1), (0, 0, 8), np.eye(3)[:2], SliceThickness=3, FrameOfReferenceUID="1.7")
+    assert run(*words, "--resample", "b") == 1
+    assert "source B and source A are slices 3.0 mm apart, as both say; give slices of" in capsys.readouterr().out
+    ramp("mri", (30, 36), (1, 1), (0, 0, 5), np.eye(3)[:2], FrameOfReferenceUID="1.7")
+    assert run(*words, "--resample", "b") == 0
+    assert "pet.dcm: has another frame of reference than the other source, as after" in capsys.readouterr().out
+    write_image(tmp_path / "mri.png", texture(8, 8, 1))
+    assert run(pet, tmp_path / "mri.png", *words[2:], "--resample", "b") == 1
+    assert "source B does not say where its pixels lie (DICOM's ImagePositionPatient" in capsys.readouterr().out
+
+
 def test_damaged_dicom(tmp_path, monkeypatch):
     path = dicom(tmp_path / "x.dcm", texture(16, 16, 1).astype(np.uint16))
     path.write_bytes(path.read_bytes()[:-100])
@@ -303,6 +396,56 @@ def test_lossless_jpeg_is_decoded_without_further_packages(tmp_path, syntax, enc
     image = read_image(tmp_path / "x.dcm")
     assert image.window == (values.min(), values.max())
     np.testing.assert_allclose(image.pixels, (values - values.min()) / np.ptp(values), atol=1e-6)
+
+
+def test_jpeg_of_12_bits_is_decoded_without_further_packages(tmp_path):
+    values = cv2.GaussianBlur(texture(16, 24, 1), (0, 0), 2).astype(np.uint16) * 16
+    data_set = pydicom.dcmread(dicom(tmp_path / "x.dcm", values, BitsStored=12, HighBit=11))
+    data_set.file_meta.TransferSyntaxUID = pydicom.uid.JPEGExtended12Bit
+    packed = imagecodecs.jpeg8_encode(values, level=95, bitspersample=12)
+    data_set.PixelData = pydicom.encaps.encapsulate([packed])
+    data_set["PixelData"].is_undefined_length = True
+    data_set.save_as(tmp_path / "x.dcm")
+    np.testing.assert_allclose(read_image(tmp_path / "x.dcm", (0, 4095)).pixels * 4095, values, atol=40)
+
+
+def test_a_header_without_pixels_is_no_image(tmp_path):
+    data_set = pydicom.dcmread(dicom(tmp_path / "x.dcm", texture(8, 8, 1)))
+    del data_set.PixelData
+    data_set.save_as(tmp_path / "x.dcm")
+    with pytest.raises(ImageError, match=r"x\.dcm: a DICOM file without an image; take it out"):
+        read_image(tmp_path / "x.dcm")
+
+
+def test_a_range_changes_no_colours_of_a_palette(tmp_path):
+    """As of other images of 8 bits: the numbers that a file in PALETTE COLOR stores are no values."""
+    tags = {f"{name}PaletteColorLookupTableDescriptor": [256, 0, 16] for name in ("Red", "Green", "Blue")}
+    tables = {
+        f"{name}PaletteColorLookupTableData": (np.arange(256, dtype=np.uint16)[::step] * 257).tobytes()
+        for name, step in (("Red", 1), ("Green", -1), ("Blue", 1))
+    }
+    values = texture(8, 8, 1)
+    path = dicom(tmp_path / "x.dcm", values, kind="PALETTE COLOR", **tags, **tables)
+    for value_range in (None, (50, 100), resolve_range(RangeSpec("folder"), [path])):
+        image = read_image(path, value_range)
+        assert image.depth == "8" and np.array_equal(image.pixels[..., 0] * 255, values)
+        assert np.array_equal(image.pixels[..., 1] * 255, 255 - values)
+
+
+def test_sources_whose_files_say_the_other_order(tmp_path, weights, capsys):
+    """Folders whose names tell nothing: the MRI would be taken for the scan that gives the colour."""
+    one, other = (series(tmp_path / name, (1, 2), Modality=kind) for name, kind in (("x", "MR"), ("y", "PT")))
+    told = (
+        f"{one}/1.dcm is of modality MR and {other}/1.dcm of PT, as their files say; give them in the other order: CT"
+    )
+    for dry in ([], ["--dry_run"]):
+        assert run(one, other, "-o", tmp_path / "out", "--weights", weights, *dry) == 1
+        assert told in capsys.readouterr().out
+    assert run(one, other, "-o", tmp_path / "f.nii.gz", "--weights", weights) == 1
+    assert told.replace("/1.dcm", "") in capsys.readouterr().err
+    with pytest.raises(ImageError, match=r"is of modality MR and .* of PT"):
+        Fuser(Mean(), TASKS["mif"])(one / "1.dcm", other / "1.dcm")
+    assert run(other, one, "-o", tmp_path / "f.nii.gz", "--weights", weights) == 0
 
 
 def item(**tags):
@@ -485,8 +628,16 @@ def test_volumes_on_two_grids_are_fused_where_that_is_asked_for(tmp_path, weight
         assert fused.shape == like.shape and np.array_equal(fused.affine, like.affine)
         moved = {"a": "mri", "b": "pet"}[grid]
         assert f"notice: {tmp_path}/{moved}.nii: resampled from" in capsys.readouterr().out
-    assert fuse.run([str(tmp_path / "x.png"), str(tmp_path / "y.png"), "-o", "z.png", "--resample", "b"]) == 1
-    assert "--resample is for volumes" in capsys.readouterr().err
+    assert fuse.run([str(tmp_path / "x.png"), str(tmp_path / "y.png"), "-o", "z.png", "--axis", "axial"]) == 1
+    assert "--axis is for volumes" in capsys.readouterr().err
+
+
+def head_images():
+    """The middle slice of `head_volumes`, 8 bits."""
+    x, y = np.meshgrid(np.arange(40), np.arange(32), indexing="ij")
+    tissue = np.hypot(x - 20, y - 16) < 13
+    spot = (abs(x - 24) <= 2) & (abs(y - 16) <= 2)
+    return (tissue * 50 + spot * 200).astype(np.uint8), (tissue * 180).astype(np.uint8)
 
 
 def head_volumes(tmp_path):
@@ -527,10 +678,54 @@ def test_palettes_that_cannot_be(tmp_path, weights, capsys):
     words = [*head_volumes(tmp_path), "-o", tmp_path / "f.nii", "--weights", weights, "--palette", "hot"]
     assert run(*words, "--depth", "16") == 1
     assert "palette hot: colours of NIfTI volumes have 8 bits, got depth 16" in capsys.readouterr().err
-    with pytest.raises(ValueError, match=r"palette hot is for CT, PET or SPECT \+ MRI \(mif\), got task ivf"):
+    with pytest.raises(ValueError, match=r"palette hot is for PET or SPECT \+ MRI \(mif\), got task ivf"):
         fuse_volumes(Fuser(Mean(), TASKS["ivf"]), words[:2], tmp_path / "f.nii", palette="hot")
-    assert run(tmp_path / "x.png", tmp_path / "y.png", "-o", "z.png", "--palette", "hot") == 1
-    assert "--palette is for volumes" in capsys.readouterr().err and not (tmp_path / "f.nii").exists()
+    capsys.readouterr()
+    for names in (("ct.nii", "mri.nii"), ("ct_1.png", "mri_1.png")):
+        out = tmp_path / ("f.nii" if names[0].endswith(".nii") else "f.png")
+        files = [str(tmp_path / name) for name in names]
+        for name in files:
+            Path(name).exists() or Path(name).touch()
+        assert fuse.run([*files, "-o", str(out), "--palette", "hot"]) == 1
+        assert "PET and SPECT, and the names say ct; leave it out, or say --task mif if" in capsys.readouterr().err
+    series(tmp_path / "ct_series", (1, 2), Modality="CT")
+    with pytest.raises(ImageError, match="ct_series: is a CT, and palette hot is for the activity in PET and SPECT"):
+        fuse_volumes(Fuser(Mean(), TASKS["mif"]), [tmp_path / "ct_series", words[1]], tmp_path / "f.nii", palette="hot")
+    assert not (tmp_path / "f.nii").exists()
+
+
+def test_gray_images_in_false_colors(tmp_path, weights, capsys):
+    """As volumes: folders, with panels, and from Python; as if the image was stored in these colours."""
+    pet, mri = head_images()
+    for number in range(2):
+        write_image(tmp_path / f"PET/{number}.png", pet), write_image(tmp_path / f"MRI/{number}.png", mri)
+    words = ["-o", tmp_path / "out", "--weights", weights, "--palette", "hot", "--panel", "--precision", "float32"]
+    assert run(tmp_path / "PET", tmp_path / "MRI", *words) == 0
+    fuser = load_fuser("mif", weights=weights, precision="float32")
+    colored = np.rint(in_false_colors(pet / np.float32(255), "hot") * 255).astype(np.uint8)
+    fused = fuser.fuse(pet, mri, palette="hot")
+    assert np.array_equal(read_image(tmp_path / "out/1.png").pixels * 255, fused)
+    assert np.abs(fused.astype(int) - fuser.fuse(colored, mri)).max() <= 2
+    panel = read_image(tmp_path / "out/panels/1.png").pixels
+    assert panel[:, : panel.shape[1] // 3].std(axis=2).max() > 0.2  # the source in its colours
+    assert np.array_equal(fuser(tmp_path / "PET/0.png", mri, palette="hot"), fused)
+    assert fuser(np.zeros((8, 8), np.uint8), mri[:8, :8], palette="hot").shape == (8, 8, 3)
+    capsys.readouterr()
+    write_image(tmp_path / "PET/1.png", colored)
+    assert run(tmp_path / "PET", tmp_path / "MRI", *words, "--dry_run") == 1
+    assert "PET/1.png: has colour already, and palette hot is for gray images; leave it out" in capsys.readouterr().out
+    with pytest.raises(ImageError, match="source A: has colour already"):
+        fuser(colored, mri, palette="hot")
+    ct = dicom(tmp_path / "x.dcm", pet.astype(np.int16), Modality="CT")
+    with pytest.raises(ImageError, match=r"x\.dcm: is a CT"):
+        fuser(ct, mri, palette="hot")
+    with pytest.raises(ValueError, match="palette is one of none, hot, inferno, got 'jet'"):
+        fuser(pet, mri, palette="jet")
+    with pytest.raises(ValueError, match="palette hot is for PET or SPECT"):
+        Fuser(Mean(), TASKS["ivf"])(pet, mri, palette="hot")
+    with pytest.raises(SystemExit):
+        run(tmp_path / "PET", tmp_path / "MRI", *words, "--scores")
+    assert "--scores needs sources as they are stored; leave --palette out" in capsys.readouterr().err
 
 
 def test_single_voxels_do_not_decide_on_the_range_of_a_volume():
@@ -565,11 +760,29 @@ def test_padding_and_metal_of_ct_do_not_decide_on_its_range(tmp_path, lowest, hi
     assert window_of(other, None)[:2] == (other.values.min(), other.values.max())
 
 
+@pytest.mark.parametrize("bright", [1200, 30000])
+def test_artefacts_of_mri_do_not_decide_on_its_range(tmp_path, bright):
+    """9 bright pixels of 10000, where 99.9 % lie up to about 999.  PET and SPECT keep their hot spots."""
+    values = np.tile(np.arange(1000, dtype=np.int16), 10).reshape(100, 100)
+    values[:3, :3], values[50:60] = bright, 0
+    expected = min(bright, 1.5 * np.percentile(values, 99.9))
+    for modality, high in (("MR", expected), ("PT", bright), ("NM", bright)):
+        image = read_image(dicom(tmp_path / "x.dcm", values, Modality=modality))
+        assert image.window == pytest.approx((0, high)) and image.pixels[1, 1] == 1
+        assert any(f"0 to {high:g} become black to white" in notice for notice in image.notices)
+    both = Volume(np.dstack([values, values]).astype(np.float32), np.eye(4))
+    assert window_of(both, None, "mri")[:2] == pytest.approx((0, expected))
+    assert window_of(both, None, "scan")[:2] == window_of(both, RangeSpec("folder"), "mri")[:2] == (0, bright)
+    few = np.zeros((100, 100), np.int16)
+    few[:3, :3] = 500  # the end of a series, hardly anything but background
+    assert read_image(dicom(tmp_path / "x.dcm", few, Modality="MR")).window == (0, 500)
+
+
 def test_another_frame_of_reference_is_told(tmp_path):
     """Positions of two examinations are no common coordinates; those of one file of each are."""
     read = [read_volume(series(tmp_path / f"{k}", (1, 2), FrameOfReferenceUID=f"1.{k}")) for k in range(2)]
     (_, told) = resampled("pet", read[0], "mri", read[1]).notices
-    assert told.startswith("has another frame of reference than mri") and "register the volumes first" in told
+    assert told.startswith("has another frame of reference than mri") and "register them first" in told
     unnamed = Volume(read[1].values, read[1].affine)
     for other in (read[0], unnamed):
         assert len(resampled("pet", read[0], "mri", other).notices) == 1
@@ -621,6 +834,7 @@ def test_volumes_are_fused_slice_by_slice(tmp_path, weights):
     fused = nibabel.load(tmp_path / "f.nii.gz")
     np.testing.assert_allclose(fused.affine, affine)
     assert fused.shape == (32, 40, 3) and fused.get_data_dtype() == np.uint16
+    assert fused.header.get_xyzt_units()[0] == "mm"
     assert (tmp_path / "f.nii.gz").read_bytes()[4:8] == bytes(4)  # no time: equal results are equal files
     unit = [((v - v.min()) / np.ptp(v)).astype(np.float32)[..., 1] for v in (a, b)]
     expected = load_fuser("mif", weights=weights, precision="float32").fuse(*unit, depth="16")
@@ -704,8 +918,87 @@ def test_impossible_results_of_volumes_are_found_before_any_work(tmp_path):
     files = [tmp_path / "no_a.nii", tmp_path / "no_b.nii"]
     with pytest.raises(ImageError, match=r"f\.png: the result of volumes is a volume"):
         fuse_volumes(fuser, files, tmp_path / "f.png")
-    with pytest.raises(ValueError, match="axis is 0, 1 or 2, got 3"):
-        fuse_volumes(fuser, files, tmp_path / "f.nii", axis=3)
+    with pytest.raises(ValueError, match="axis is one of third, axial, coronal, sagittal, got 'z'"):
+        fuse_volumes(fuser, files, tmp_path / "f.nii", axis="z")
+
+
+def test_a_dry_run_of_volumes_says_what_would_be_fused(tmp_path, weights, capsys):
+    coarse, fine = np.diag([4.0, 4, 4, 1]), np.diag([2.0, 2, 2.5, 1])
+    a = volume(tmp_path / "pet.nii", np.stack([texture(16, 12, k) for k in range(4)], 2).astype(np.int16) % 100, coarse)
+    b = volume(tmp_path / "mri.nii", np.stack([texture(30, 22, 9 + k) for k in range(6)], 2).astype(np.int16), fine)
+    words = [str(a), str(b), "-o", str(tmp_path / "f.nii.gz"), "--weights", str(weights), "--dry_run", "--panel"]
+    assert fuse.run(words) == 1
+    told = capsys.readouterr().out
+    assert f"would fail: f.nii.gz: {a} has 16 x 12 x 4 voxels, {b} 30 x 22 x 6; --resample b brings" in told
+    assert "0 would be fused, 1 would fail; nothing was written" in told
+    words += [
+        "--resample",
+        "b",
+        "--palette",
+        "hot",
+        "--axis",
+        "coronal",
+        "--range_a",
+        "0",
+        "99",
+        "--range_b",
+        "9",
+        "90",
+    ]
+    assert fuse.run(words) == 0
+    told = capsys.readouterr().out
+    assert (
+        "  pet.nii (16 x 12 x 4 voxels of 4 x 4 x 4 mm, 0 to 99) + mri.nii (30 x 22 x 6 voxels of 2 x 2 x 2.5 mm"
+        in told
+    )
+    assert f"9 to 90) -> {tmp_path}/f.nii.gz\n" in told
+    assert "result: 30 x 22 x 6 voxels, 8 bits, RGB, source A in 'hot'; 22 slices of 30 x 6 are fused" in told
+    assert f"notice: {a}: resampled from" in told and "1 would be fused, 0 would fail; nothing was written" in told
+    assert fuse.run([*words, "--json"]) == 0
+    (planned,) = json.loads(capsys.readouterr().out)["planned"]
+    assert (planned["axis"], planned["slices"], planned["ranges"]) == (1, 22, [[0, 99], [9, 90]])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mri.nii", "pet.nii", "w.safetensors"]
+
+
+def test_slices_are_cut_where_the_body_says(tmp_path):
+    """Axes of the voxels: superior, left, anterior.  The mean of a slice and of nothing shows which were fused."""
+    values = np.arange(4 * 8 * 6, dtype=np.float32).reshape(4, 8, 6)
+    affine = np.array([[0, -2.0, 0, 0], [0, 0, 2, 0], [2, 0, 0, 0], [0, 0, 0, 1]])
+    files = [volume(tmp_path / name, values + k, affine) for k, name in enumerate(("a.nii", "b.nii"))]
+    fuser, whole = Fuser(Mean(), TASKS["mif"], precision="float32"), []
+    for axis, expected in (("third", 2), ("axial", 0), ("sagittal", 1), ("coronal", 2)):
+        assert plan_volumes(fuser, files, tmp_path / "f.nii", axis=axis).axis == expected
+        fuse_volumes(fuser, files, tmp_path / "f.nii", axis=axis)
+        whole.append(np.asarray(nibabel.load(tmp_path / "f.nii").dataobj))
+    assert all(np.abs(one.astype(int) - whole[0]).max() <= 2 for one in whole)
+    for name in ("a.nii", "b.nii"):
+        image = nibabel.load(tmp_path / name)
+        image.set_sform(affine, 0), image.set_qform(affine, 0)
+        nibabel.save(image, tmp_path / name)
+    with pytest.raises(ImageError, match=r"b\.nii does not say where its voxels lie, so which of its slices are axial"):
+        plan_volumes(fuser, files, tmp_path / "f.nii", axis="axial")
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slices_are_shown_upright(axis):
+    """The corner that is right, front and top of the body comes first; voxels of 1 x 2 x 3 mm get square."""
+    values = np.zeros((4, 5, 6), np.uint8)  # left, posterior, superior
+    values[0, 0, 5] = 9
+    pixels = upright_slice(
+        np.take(values, values.shape[axis] - 1 if axis == 2 else 0, axis), np.diag([-1, -2, 3, 1]), axis
+    )
+    assert pixels.shape == [(9, 5), (18, 4), (10, 4)][axis] and pixels[0, 0] == pixels.max() == 9
+    turned = upright_slice(np.zeros((4, 5, 3), np.uint8), np.full((4, 4), np.nan), 2)
+    assert turned.shape == (5, 4, 3)
+
+
+def test_a_panel_of_volumes_shows_five_slices(tmp_path, weights, capsys):
+    values = np.stack([texture(9, 12, k) for k in range(20)], 2).astype(np.int16)
+    files = volume(tmp_path / "a.nii", values), volume(tmp_path / "b.nii", values[::-1])
+    assert run(*files, "-o", tmp_path / "f.nii.gz", "--weights", weights, "--panel", "--palette", "hot") == 0
+    assert f"panels: {tmp_path}/f_panel.png" in capsys.readouterr().out
+    shown = read_image(tmp_path / "f_panel.png").pixels
+    assert shown.shape == (5 * (26 + 240 + 6), 3 * (180 + 6), 3)
 
 
 def test_volumes_that_show_nothing(tmp_path, weights, capsys):
@@ -739,7 +1032,9 @@ def series(folder, numbers, **tags):
 
 
 def test_a_series_is_sorted_by_position(tmp_path):
-    read = read_volume(series(tmp_path / "s", (11, 9, 10)))
+    folder = series(tmp_path / "s", (11, 9, 10))
+    (folder / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")  # of a medium
+    read = read_volume(folder)
     assert read.values.shape == (6, 4, 3) and read.values[0, 0].tolist() == [9, 10, 11]
     place = read.affine @ [1, 2, 1, 1]
     np.testing.assert_allclose(place[:3], [-(-3 + 3), -(4 + 2 * 2), 25.0])
@@ -759,6 +1054,7 @@ def test_a_missing_slice_is_named(tmp_path):
         ({"PixelSpacing": [2, 2]}, "its PixelSpacing is not that of 9.dcm"),
         ({"ImageOrientationPatient": [1, 0, 0, 0, 0.995, 0.0998]}, "its ImageOrientationPatient is not"),
         ({"kind": "MONOCHROME1"}, "its PhotometricInterpretation is not"),
+        ({"pixels": np.zeros((4, 8), np.int16)}, "its slices have several sizes, 6x4, 8x4 pixels; keep those of one"),
     ],
 )
 def test_slices_that_do_not_fit(tmp_path, changes, words):
@@ -766,8 +1062,17 @@ def test_slices_that_do_not_fit(tmp_path, changes, words):
     common = {"SeriesInstanceUID": "1.2", "ImagePositionPatient": [-3, 4, 27.5], "PixelSpacing": [2, 3]}
     tags = {**common, "ImageOrientationPatient": [1, 0, 0, 0, 1, 0], **changes}
     dicom(folder / "11.dcm", tags.pop("pixels", np.zeros((4, 6), np.int16)), **tags)
-    with pytest.raises(ImageError, match=rf"11\.dcm: {words}"):
+    with pytest.raises(ImageError, match=words):
         read_volume(folder)
+
+
+def test_a_series_of_screenshots_is_fused_as_images(tmp_path):
+    place = {"ImagePositionPatient": [0, 0, 1], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    dicom(tmp_path / "s/1.dcm", np.zeros((4, 6, 3), np.uint8), **place)
+    with pytest.raises(
+        ImageError, match=r"s: its slices are in colour, .*; fuse them as images: adasffuse fuse A B -o"
+    ):
+        read_volume(tmp_path / "s")
 
 
 def test_a_damaged_last_slice_is_no_shorter_series(tmp_path):
@@ -780,7 +1085,7 @@ def test_a_damaged_last_slice_is_no_shorter_series(tmp_path):
 def test_two_slices_in_one_place(tmp_path):
     folder = series(tmp_path / "s", (9,))
     (folder / "again.dcm").write_bytes((folder / "9.dcm").read_bytes())
-    with pytest.raises(ImageError, match=r"s: 9\.dcm and again\.dcm lie in one place"):
+    with pytest.raises(ImageError, match=r"s: 9\.dcm and again\.dcm lie in one place, .*; keep one slice of each"):
         read_volume(folder)
 
 
@@ -840,6 +1145,9 @@ def test_nifti_files_that_are_refused(tmp_path):
         read_volume(changed(volume(tmp_path / "huge.nii", values), 40, huge))
     with pytest.raises(ImageError, match=r"kind\.nii: damaged or no NIfTI file"):
         read_volume(changed(volume(tmp_path / "kind.nii", values), 70, struct.pack("<h", 9999)))
+    colors = np.zeros((4, 4, 2), [(channel, np.uint8) for channel in "RGB"])
+    with pytest.raises(ImageError, match=r"rgb\.nii: holds colours \(RGB\), as results in false colours do; give the"):
+        read_volume(volume(tmp_path / "rgb.nii", colors))
     with pytest.raises(ImageError, match=r"c\.nii: holds complex64 values"):
         read_volume(volume(tmp_path / "c.nii", values.astype(np.complex64)))
 

@@ -189,7 +189,7 @@ def _volume(path: Path) -> dict[str, Any]:
     finite = volume.values[np.isfinite(volume.values)]
     return {
         "voxels": list(volume.values.shape),
-        "mm": [round(float(step), 4) for step in np.linalg.norm(volume.affine[:3, :3], axis=0)],
+        "mm": [round(float(step), 4) for step in volume.steps],
         "values": [_number(finite.min()), _number(finite.max())] if finite.size else None,
         "black and white": list(map(_number, volume.window)) if volume.window else None,
         "notices": list(volume.notices),

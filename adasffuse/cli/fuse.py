@@ -5,7 +5,7 @@ from __future__ import annotations  # names of `inference` load PyTorch where th
 import argparse
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from adasffuse import inference
-from adasffuse.choices import PALETTES, RESAMPLED
+from adasffuse.choices import AXES, PALETTES, RESAMPLED
 from adasffuse.cli.arguments import (
     ReportingParser,
     add_align_options,
@@ -37,7 +37,7 @@ from adasffuse.images.pairs import SceneError, SceneFolder, find_scenes
 from adasffuse.images.volumes import is_volume
 from adasffuse.inference.work import RESULT_SUFFIXES, Work, find_work, work_of_camera, work_of_files
 from adasffuse.process import say
-from adasffuse.registration.aligner import GRIDS
+from adasffuse.registration.aligner import GRIDS, POSITION, Aligner
 from adasffuse.tasks import TASKS, Task, guess_task
 
 DESCRIPTION = """Fuse registered images: two files, two folders, the pairs of one folder, or a thermal camera's files.
@@ -115,26 +115,36 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     running.add_argument("--scores", action="store_true", help="score the results, and simple methods beside them")
     results = parser.add_argument_group("results")
     results.add_argument(
-        "--panel", action="store_true", help="also write the sources and the result side by side: OUT/panels/NAME.png"
+        "--panel",
+        action="store_true",
+        help="also write sources and result side by side: OUT/panels/NAME.png; of volumes a few slices",
+    )
+    results.add_argument(
+        "--palette",
+        choices=PALETTES,
+        default=PALETTES[0],
+        help="false colours of source A, a gray PET or SPECT image or volume, to tell activity from bright tissue; the "
+        "result is RGB (default: %(default)s, gray)",
     )
     add_metadata_option(results, "the source that gives the colour")
     add_fusing_options(parser, results=results)
     add_source_options(parser, parser.add_argument_group("reading the sources"))
-    add_align_options(parser.add_argument_group("registration"))
-    volumes = parser.add_argument_group("volumes")
-    volumes.add_argument(
+    registration = parser.add_argument_group("registration")
+    add_align_options(registration)
+    registration.add_argument(
         "--resample",
         choices=RESAMPLED,
         default=RESAMPLED[0],
-        help="source whose voxels both volumes get, by their places in space; nothing is registered (default: "
-        "%(default)s, both must have the same voxels)",
+        help="whose voxels, or pixels of DICOM slices, both sources get, by where they lie in space; nothing is "
+        "estimated (default: %(default)s, they must lie in the same places)",
     )
+    volumes = parser.add_argument_group("volumes")
     volumes.add_argument(
-        "--palette",
-        choices=PALETTES,
-        default=PALETTES[0],
-        help="false colours of the first volume, such as PET, to tell activity from bright tissue; the result is "
-        "RGB (default: %(default)s, gray)",
+        "--axis",
+        choices=AXES,
+        default=AXES[0],
+        help="which slices are fused, by the axes of the voxels that are nearest; third: along the third of these axes "
+        "(default: %(default)s)",
     )
     return parser
 
@@ -147,8 +157,10 @@ def parse_args(argv: Sequence[str] | None, prog: str | None = None) -> argparse.
         parser.error("--pattern_a and --pattern_b are for one folder, or two")
     if count > 2 and args.scores:
         parser.error("--scores needs two sources")
-    if args.scores and (args.align != "none" or args.calibration):
+    if args.scores and (args.align != "none" or args.calibration or args.resample != "none"):
         parser.error("--scores needs sources that are aligned as they are stored: adasffuse align A B -o DIR")
+    if args.scores and args.palette != "none":
+        parser.error("--scores needs sources as they are stored; leave --palette out")
     if args.dry_run and args.scores:
         parser.error("--dry_run fuses nothing; there is nothing to score")
     return args
@@ -163,9 +175,8 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     if is_volume(args.out) or any(map(is_volume, args.sources)):
         return _fuse_volumes(args) if ranks.main else 0
-    for name, default in (("resample", RESAMPLED[0]), ("palette", PALETTES[0])):
-        if getattr(args, name) != default:
-            raise ValueError(f"--{name} is for volumes")
+    if args.axis != AXES[0]:
+        raise ValueError("--axis is for volumes")
     given = find_given(args)
     work = _work(args, given)
     if not args.dry_run:
@@ -180,9 +191,10 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
         args.depth,
         args.stretch,
         args.panel,
-        aligner_from(args, task.id, given.camera),
+        _aligner(args, task, given),
         args.keep_metadata,
         args.grid or GRIDS[0],
+        args.palette,
     )
     fuser = fuser_from(args, task.id)
     if ranks.main and not args.json:
@@ -199,8 +211,9 @@ def _fuse_volumes(args: argparse.Namespace) -> int:
     """Fuse two NIfTI volumes, or DICOM series, slice by slice."""
     if not is_volume(args.out):
         raise ImageError(f"-o {args.out}: the result of volumes is a volume; give a name ending in .nii.gz")
-    check_outputs({"-o": args.out})
-    asked = ("dry_run", "resume", "scores", "panel", "stretch", "pattern_a", "pattern_b", "calibration", "grid")
+    panel = inference.panel_of_volume(args.out) if args.panel else None
+    check_outputs({"-o": args.out, "--panel": panel})
+    asked = ("resume", "scores", "stretch", "pattern_a", "pattern_b", "calibration", "grid")
     refused = [name for name in asked if getattr(args, name)]
     refused += [name for name in ("no_data_a", "no_data_b") if getattr(args, name) is not None]
     refused += [name for name in ("align", "keep_metadata") if getattr(args, name) != "none"]
@@ -208,27 +221,83 @@ def _fuse_volumes(args: argparse.Namespace) -> int:
         raise ValueError(f"--{refused[0]} is not for volumes")
     task, reason = _task_of_volumes(args)
     fuser = fuser_from(args, task.id)
-    ranges = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
     if not args.json:
         _say_task(task, reason)
+    ranges = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
+    wanted = (fuser, args.sources, args.out, ranges, args.depth, args.axis, args.resample, args.palette)
+    if args.dry_run:
+        return _dry_run_volumes(fuser, args, partial(inference.plan_volumes, *wanted))
     hidden = True if args.json else None
-    notices = inference.fuse_volumes(
-        fuser,
-        args.sources,
-        args.out,
-        ranges,
-        args.depth,
-        resample=args.resample,
-        palette=args.palette,
-        progress=lambda n: tqdm(n, "slices", disable=hidden),
-    )
+    notices = inference.fuse_volumes(*wanted, args.panel, progress=lambda n: tqdm(n, "slices", disable=hidden))
     if args.json:
-        say(json.dumps({"ok": True, "task": task.id, "result": str(args.out), "notices": notices}))
+        result = {"ok": True, "task": task.id, "result": str(args.out), "notices": notices}
+        say(json.dumps(result | ({"panel": str(panel)} if panel else {})))
         return 0
     for notice in notices:
         say(f"notice: {printable(notice)}")
+    if panel:
+        say(f"panels: {printable(panel)}")
     say(f"{task.title}: fused in {fuser.precision} on {fuser.device} -> {printable(args.out)}")
     return 0
+
+
+def _dry_run_volumes(
+    fuser: inference.Fuser, args: argparse.Namespace, planned: Callable[[], inference.VolumePlan]
+) -> int:
+    """Say how volumes would be fused, or what would go wrong; the exit status."""
+    plan, failed = None, []
+    try:
+        plan = planned()
+    except ImageError as error:
+        failed.append({"name": args.out.name, "reason": str(error)})
+    values = [] if plan is None else [_volume_values(plan, args.out)]
+    notices = [] if plan is None else list(plan.notices)
+    if args.json:
+        head = {"ok": not failed, "dry_run": True, "task": fuser.task.id}
+        network = {"network": f"{fuser.precision} on {fuser.device}"}
+        say(json.dumps(head | network | {"planned": values, "skipped": [], "failed": failed, "notices": notices}))
+        return int(bool(failed))
+    for one in values:
+        sources = " + ".join(
+            f"{path.name} ({_sizes(shape)} voxels of {_sizes(mm)} mm, {low:g} to {high:g})"
+            for path, shape, mm, (low, high) in zip(args.sources, one["voxels"], one["mm"], one["ranges"])
+        )
+        kind = "gray" if args.palette == "none" else f"RGB, source A in {args.palette!r}"
+        note = ", replaced" if one["replaces"] else ""
+        depth = "float" if one["depth"] == "float" else f"{one['depth']} bits"
+        say(printable(f"  {sources} -> {args.out}{note}"))
+        slices = f"{one['slices']} slices of {_sizes(one['slice'])}"
+        say(f"  the result: {_sizes(one['shape'])} voxels, {depth}, {kind}; {slices} are fused")
+    for one in failed:
+        say(printable(f"  would fail: {one['name']}: {one['reason']}"))
+    for notice in notices:
+        say(f"notice: {printable(notice)}")
+    say(f"{len(values)} would be fused, {len(failed)} would fail; nothing was written")
+    return int(bool(failed))
+
+
+def _volume_values(plan: inference.VolumePlan, out: Path) -> dict[str, Any]:
+    """A plan of two volumes as JSON values."""
+    shape = list(plan.shape)
+    return {
+        "name": out.name,
+        "sources": list(map(str, plan.paths)),
+        "result": str(out),
+        "voxels": list(map(list, plan.stored)),
+        "mm": [[round(step, 4) for step in steps] for steps in plan.voxels],
+        "ranges": list(map(list, plan.windows)),
+        "shape": shape,
+        "axis": plan.axis,
+        "slices": shape[plan.axis],
+        "slice": shape[: plan.axis] + shape[plan.axis + 1 :],
+        "depth": plan.depth,
+        "palette": plan.palette,
+        "replaces": out.exists(),
+    }
+
+
+def _sizes(numbers: Sequence[float]) -> str:
+    return " x ".join(f"{number:g}" for number in numbers)
 
 
 def find_given(args: argparse.Namespace) -> Given:
@@ -338,7 +407,7 @@ def _task(args: argparse.Namespace, given: Given) -> tuple[Task, str]:
         return TASKS["ivf"], "a radiometric JPEG holds both"
     if args.task:
         return TASKS[args.task], "as --task says"
-    guess = _guess(*map(words_of_source, given.paths[:2], given.patterns[:2]))
+    guess = _guess(args, *map(words_of_source, given.paths[:2], given.patterns[:2]))
     if guess is None:
         tasks = ", ".join(f"{task.id} ({task.title})" for task in TASKS.values())
         raise ValueError(f"the names do not tell what is fused; say --task with one of {tasks}")
@@ -351,17 +420,32 @@ def _task_of_volumes(args: argparse.Namespace) -> tuple[Task, str]:
         return TASKS[args.task], "as --task says"
     guess = None
     if len(args.sources) == 2:
-        guess = _guess(*([path.name.split(".")[0], path.absolute().parent.name] for path in args.sources))
+        guess = _guess(args, *([path.name.split(".")[0], path.absolute().parent.name] for path in args.sources))
     return guess or (TASKS["mif"], "that of volumes whose names tell no other; --task changes it")
 
 
-def _guess(first: Sequence[str], second: Sequence[str]) -> tuple[Task, str] | None:
-    """The task that the names of both sources tell, and how, or None."""
+def _guess(args: argparse.Namespace, first: Sequence[str], second: Sequence[str]) -> tuple[Task, str] | None:
+    """The task that the names of both sources tell, and how, or None; ValueError where they tell a CT in a palette."""
     guess = guess_task(first, second)
     if guess is None:
         return None
     task, word_a, word_b = guess
+    if args.palette != "none" and word_a == "ct":
+        raise ValueError(
+            f"--palette {args.palette} is for the activity in PET and SPECT, and the names say {word_a}; leave it out, "
+            f"or say --task {task.id} if they mislead"
+        )
     return task, f"the names say {word_a} and {word_b}; --task changes it"
+
+
+def _aligner(args: argparse.Namespace, task: Task, given: Given) -> Aligner | None:
+    """What brings both sources to one grid; errors as `aligner_from`."""
+    aligner = aligner_from(args, task.id, given.camera)
+    if args.resample == RESAMPLED[0]:
+        return aligner
+    if aligner is not None or args.grid:
+        raise ValueError("--resample goes by where DICOM slices lie; leave out --align, --calibration and --grid")
+    return Aligner(POSITION, args.resample)
 
 
 def _say_task(task: Task, reason: str) -> None:

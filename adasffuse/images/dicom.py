@@ -4,7 +4,7 @@ import copy
 import logging
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -15,8 +15,8 @@ import numpy as np
 
 from adasffuse.images.extras import needed
 from adasffuse.images.formats import Stored
-from adasffuse.images.image import ImageError
-from adasffuse.images.ranges import without_padding
+from adasffuse.images.image import ImageError, Plane
+from adasffuse.images.ranges import without_artefacts, without_padding
 
 # Functional groups of enhanced files whose content older files have at the top level (DICOM PS3.3, C.7.6.16).
 _GROUPS = (
@@ -26,8 +26,11 @@ _GROUPS = (
     "PixelValueTransformationSequence",
     "FrameVOILUTSequence",
 )
-# What pydicom needs further packages for, by transfer syntax: JPEG Lossless, its first-order prediction, JPEG-LS.
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+# What pydicom needs further packages for, by transfer syntax: JPEG Extended (12 bits), JPEG Lossless, its first-order
+# prediction, JPEG-LS.
 _UNPACKED = {
+    "1.2.840.10008.1.2.4.51": imagecodecs.jpeg8_decode,
     "1.2.840.10008.1.2.4.57": imagecodecs.jpegsof3_decode,
     "1.2.840.10008.1.2.4.70": imagecodecs.jpegsof3_decode,
     "1.2.840.10008.1.2.4.80": imagecodecs.jpegls_decode,
@@ -69,10 +72,11 @@ def open_dicom(path: str | Path) -> tuple[int, int, str, Any]:
             data_set = pydicom.dcmread(str(path))
         except pydicom.errors.InvalidDicomError as error:
             raise ImageError(f"{path}: damaged or truncated ({error}); export it again") from error
-        if "Rows" not in data_set or "Columns" not in data_set:
+        if "Rows" not in data_set or "Columns" not in data_set or not any(name in data_set for name in _PIXELS):
             raise ImageError(f"{path}: a DICOM file without an image; take it out")
         height, width = int(data_set.Rows), int(data_set.Columns)
         color = int(data_set.get("SamplesPerPixel", 1)) == 3
+        color = color or data_set.get("PhotometricInterpretation") == "PALETTE COLOR"
     return height, width, "8" if color else "16", data_set
 
 
@@ -139,6 +143,34 @@ def position_of(data_set: Any) -> float | None:
     return None if location is None else float(location)
 
 
+def plane_of(data_set: Any) -> Plane:
+    """Where the slice of a data set lies, see `tags_of_frame`; raises what pydicom raises on damaged files."""
+    thickness = _numbers(data_set, "SliceThickness", 1)
+    return Plane(
+        _spacing(data_set, "PixelSpacing"),
+        _spacing(data_set, "ImagerPixelSpacing"),
+        _numbers(data_set, "ImagePositionPatient", 3),
+        _numbers(data_set, "ImageOrientationPatient", 6),
+        thickness[0] if thickness else None,
+        str(data_set.get("FrameOfReferenceUID") or ""),
+        str(data_set.get("Modality") or ""),
+    )
+
+
+def _spacing(data_set: Any, name: str) -> tuple[float, ...] | None:
+    numbers = _numbers(data_set, name, 2)
+    return numbers if numbers and min(numbers) > 0 else None
+
+
+def _numbers(data_set: Any, name: str, count: int) -> tuple[float, ...] | None:
+    """The numbers of a tag; None where it is absent, empty or holds other than `count` finite ones."""
+    value = data_set.get(name)
+    if value is None or value == "":
+        return None
+    numbers = tuple(float(one) for one in (value if isinstance(value, Sequence) else [value]))
+    return numbers if len(numbers) == count and np.isfinite(numbers).all() else None
+
+
 def _decode(path: str | Path, whole: Any, number: int) -> Stored:
     pydicom = needed("pydicom", path)
     pixels = pydicom.pixels
@@ -164,7 +196,7 @@ def _decode(path: str | Path, whole: Any, number: int) -> Stored:
         if values.dtype != np.uint8:
             bits = 16 if looked_up else int(data_set.BitsStored)
             values = (values >> max(0, bits - 8)).astype(np.uint8)
-        return Stored(values, "rgb", notices, (0, 255))
+        return Stored(values, "rgb", notices, (0, 255), plane=plane_of(data_set))
     low, high, asked = _window(data_set, values)
     curve = _curve(pydicom, data_set, values)
     if curve is not None:
@@ -182,13 +214,14 @@ def _decode(path: str | Path, whole: Any, number: int) -> Stored:
         fixed=True,
         curve=curve,
         span_notice=chosen,
+        plane=plane_of(data_set),
     )
 
 
 def _unpack(pydicom: ModuleType, data_set: Any) -> None:
-    """Replace pixels in lossless JPEG or JPEG-LS by plain ones; other files stay as they are."""
+    """Replace pixels in lossless JPEG, JPEG-LS or JPEG of 12 bits by plain ones; other files stay as they are."""
     decode = _UNPACKED.get(str(data_set.file_meta.get("TransferSyntaxUID")))
-    if decode is None:
+    if decode is None or (decode is imagecodecs.jpeg8_decode and int(data_set.BitsAllocated) == 8):
         return
     allocated, stored = int(data_set.BitsAllocated), int(data_set.BitsStored)
     packed = pydicom.encaps.generate_frames(data_set.PixelData, number_of_frames=count_frames(data_set))
@@ -207,6 +240,8 @@ def _window(data_set: Any, values: np.ndarray) -> tuple[float, float, bool]:
     window = _linear_window(data_set)
     if window is None:
         low, high = without_padding(float(values.min()), float(values.max()), values)
+        if data_set.get("Modality") == "MR":
+            low, high = without_artefacts(low, high, values)
         return low, max(high, low + 1), False
     center, width, function = window
     if function != "LINEAR":  # DICOM PS3.3, C.11.2.1.3.2: the ends are center -+ width / 2

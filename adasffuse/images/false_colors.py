@@ -1,14 +1,22 @@
-"""Temperatures behind false colours whose luminance does not rise with them: hot is dark red in 'jet' and 'turbo'.
+"""False colours: temperatures behind those of cameras, and activity of PET and SPECT in colours.
 
-Of other palettes of thermal cameras, such as ironbow, luminance rises with temperature, and serves.
+In the palettes 'jet' and 'turbo' luminance does not rise with temperature, hot is dark red.  Of other palettes of
+thermal cameras, such as ironbow, it rises, and serves.
 """
 
 import functools
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from adasffuse.choices import PALETTES
 from adasffuse.images.color import is_gray
+from adasffuse.images.image import Image, ImageError
+from adasffuse.images.levels import expanded
+from adasffuse.images.plane import modality_of
+from adasffuse.tasks import Task
 
 _PALETTES = {"jet": cv2.COLORMAP_JET, "turbo": cv2.COLORMAP_TURBO}  # matplotlib's are nearly the same
 _SHOWN_IN = {"hot": cv2.COLORMAP_HOT, "inferno": cv2.COLORMAP_INFERNO}
@@ -64,6 +72,34 @@ def in_false_colors(values: np.ndarray, palette: str) -> np.ndarray:
     colors[0] = 0
     steps = np.linspace(0, 1, len(colors))
     return np.stack([np.interp(values, steps, channel) for channel in colors.T], axis=2).astype(np.float32)
+
+
+def check_palette(palette: str, task: Task) -> None:
+    """Raise ValueError for a word that is not in PALETTES, or where a task has no source for false colours."""
+    if palette not in PALETTES:
+        raise ValueError(f"palette is one of {', '.join(PALETTES)}, got {palette!r}")
+    if palette != "none" and task.color != "a":
+        raise ValueError(f"palette {palette} is for PET or SPECT + MRI (mif), got task {task.id}")
+
+
+def check_modality(name: str | Path, palette: str, modality: str) -> None:
+    """Raise ImageError where the image called `name` is of CT, by DICOM's word for it: nothing in it is active."""
+    if palette != "none" and modality == "CT":
+        raise ImageError(f"{name}: is a CT, and palette {palette} is for the activity in PET and SPECT; leave it out")
+
+
+def in_palette(image: Image, palette: str, name: str | Path) -> Image:
+    """A gray PET or SPECT image in false colours, see `in_false_colors`; as it is for palette 'none'.
+
+    Raises:
+        ImageError: the image, called `name`, has colour already, or its file says that it is a CT.
+    """
+    if palette == "none":
+        return image
+    if not is_gray(image.pixels):
+        raise ImageError(f"{name}: has colour already, and palette {palette} is for gray images; leave it out")
+    check_modality(name, palette, modality_of(image))
+    return replace(image, pixels=in_false_colors(expanded(image.pixels), palette))
 
 
 def _levels(pixels: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ from PIL import (
 
 from adasffuse.files import NO_ADDRESS, is_address
 from adasffuse.images.extras import is_installed
-from adasffuse.images.image import ImageError
+from adasffuse.images.image import ImageError, Plane
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # or what it finds in damaged files goes to stderr
 
@@ -109,6 +109,7 @@ class Stored:
         None  # (H, W) float32 in [0, 1]: how the file asks to show its values; a range replaces it
     )
     span_notice: str = ""  # what a user should know where no other range replaces the span
+    plane: Plane | None = None  # of a DICOM file
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,19 @@ class ImageNotice(UserWarning):
 
 
 @dataclass(frozen=True)
+class Plane:
+    """What a DICOM file says of its slice; None for what it does not say.  Places in mm, as DICOM has them."""
+
+    spacing: tuple[float, float] | None = None  # between rows and between columns, mm, in the body
+    detector_spacing: tuple[float, float] | None = None  # the same at a detector, before which the body lies
+    corner: tuple[float, ...] | None = None  # place of the middle of the first pixel, 3 numbers
+    directions: tuple[float, ...] | None = None  # along a row and along a column, 3 cosines each
+    thickness: float | None = None  # of the slice, mm
+    frame_of_reference: str = ""  # name of the coordinates
+    modality: str = ""  # 'CT', 'PT', 'NM', 'MR', ...
+
+
+@dataclass(frozen=True)
 class Image:
     """Pixels of one file, turned upright, in sRGB."""
 
@@ -23,3 +36,4 @@ class Image:
     window: tuple[float, float] = (0.0, 255.0)  # values, in the file's units, that are 0 and 1 in `pixels`
     valid: np.ndarray | None = None  # (H, W) bool, False where the file holds no data; None: data everywhere
     notices: tuple[str, ...] = ()  # what a user should know, e.g. that alpha was dropped; each names the file
+    plane: Plane | None = None  # of a DICOM file, where its pixels lie, as long as they lie there

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from adasffuse.arguments import checked
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.plane import check_same_places
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 from adasffuse.images.volumes import holds_series, is_volume
 from adasffuse.tasks import Sources, find_task
@@ -94,7 +95,7 @@ def find_scenes(
     Args:
         folders: one per source; one folder alone gives each of its images.
         patterns: per source a file name, with or without suffix, in which one `*` stands for what the sources of a
-            scene share, e.g. 'IR_*', '*_ir' or '*_co.png'; None is '*'.  With patterns all sources may lie in one
+            scene share, e.g. "IR_*", "*_ir" or "*_co.png"; None is "*".  With patterns all sources may lie in one
             folder; a file that fits several of its patterns belongs to the longest one.
     Raises:
         SceneError: a folder is missing (the message says what is there instead) or holds no image, two sources are
@@ -179,10 +180,11 @@ def read_scene(
     Args:
         ranges, no_data, thermal: one entry per source, or None for none; as in `adasffuse.images.read.read_image`.
         levels: as in `read_image`, for all sources.
-        one_size: refuse images of different height or width; False where they are registered afterwards.
+        one_size: refuse images of different height or width, and DICOM slices of different places, see
+            `check_same_places`; False where they are registered afterwards.
         options: what gives the range of the first source and that of the others, for errors and notices.
     Raises:
-        ImageError: a file cannot be read, or the images differ in height or width.
+        ImageError: a file cannot be read, the images differ in height or width, or slices in their places.
     """
     none = [None] * len(scene.paths)
     readings = zip(ranges or none, no_data or none, thermal or none, strict=True)
@@ -192,10 +194,12 @@ def read_scene(
     ]
     if one_size and len({image.pixels.shape[:2] for image in images}) > 1:
         sizes = [f"{p} is {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(scene.paths, images)]
-        raise ImageError(
-            f"sizes differ: {', '.join(sizes)} pixels; register them, by --align or --calibration of "
-            "adasffuse fuse, or first: adasffuse align A B -o DIR"
-        )
+        cure = "--align or --calibration of adasffuse fuse, or first: adasffuse align A B -o DIR"
+        if all(image.plane is not None for image in images):
+            cure = f"--resample b (by where their files say that they lie), {cure}"
+        raise ImageError(f"sizes differ: {', '.join(sizes)} pixels; register them, by {cure}")
+    if one_size:
+        check_same_places(scene.paths, images)
     return images
 
 

@@ -128,7 +128,7 @@ def interpret(
         valid = None if known.all() else known
     if pixels.ndim == 3 and is_gray(pixels):
         pixels = np.ascontiguousarray(pixels[..., 0])
-    return Image(pixels, depth, window, valid, tuple(f"{name}: {notice}" for notice in notices))
+    return Image(pixels, depth, window, valid, tuple(f"{name}: {notice}" for notice in notices), stored.plane)
 
 
 def valid_mask(stored: Stored, no_data: float | None, thermal: bool) -> np.ndarray | None:

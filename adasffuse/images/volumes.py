@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from adasffuse.files import write_bytes
@@ -22,6 +23,7 @@ from adasffuse.images.dicom import (
 )
 from adasffuse.images.extras import needed
 from adasffuse.images.image import ImageError
+from adasffuse.images.plane import OTHER_FRAME
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 MAX_VOXELS = 2**30
@@ -32,6 +34,7 @@ _FLAT = 1e-6  # volume of a voxel by the product of its sides, below which it ha
 _RGB24 = np.dtype([(channel, np.uint8) for channel in "RGB"])
 _CHUNK = 1 << 20  # bytes
 _FWHM = 2.3548  # full width at half maximum of a Gaussian, in its standard deviations
+_CUTS = ("sagittal", "coronal", "axial")  # slices across right, anterior and superior
 _RESAMPLE = "--resample b brings the first to the voxels of the second, by where both lie in space"
 _SAYS_WHERE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 
@@ -47,6 +50,12 @@ class Volume:
     notices: tuple[str, ...] = ()  # what a user should know, without its name
     placed: bool = True  # whether the file says where its voxels lie; else that is assumed
     frame_of_reference: str = ""  # DICOM's name of the coordinates that the affine leads to; '' where none is said
+    modality: str = ""  # 'CT', 'PT', 'NM', 'MR', ..., of DICOM
+
+    @property
+    def steps(self) -> np.ndarray:
+        """Size of a voxel along each of its axes, mm, (3,)."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,8 @@ def read_nifti(path: str | Path) -> Volume:
             raise ImageError(f"{path}: holds no image, its shape is {image.shape}")
         if math.prod(shape) > MAX_VOXELS:
             raise ImageError(f"{path}: {shape[:3]} voxels, more than the limit of {MAX_VOXELS}; cut it first")
+        if image.get_data_dtype().names:
+            raise ImageError(f"{path}: holds colours (RGB), as results in false colours do; give the gray volume")
         if image.get_data_dtype().kind not in "iuf":
             raise ImageError(f"{path}: holds {image.get_data_dtype()} values; expected real numbers, gray")
         if str(path).lower().endswith(".gz"):
@@ -132,6 +143,7 @@ def read_series(folder: str | Path) -> Volume:
     """Read a folder of DICOM slices, sorted by their positions; errors as `read_volume`."""
     folder = Path(folder)
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    files = [path for path in files if path.name.upper() != "DICOMDIR"]  # of a medium: a table of its files
     for path in files:
         if path.suffix.lower() == ".dcm" and not _is_dicom(path):
             raise ImageError(f"{path}: damaged, no DICOM file by its content; export it again or take it out")
@@ -171,9 +183,15 @@ def _from_slices(place: Path, slices: Sequence[_Slice]) -> Volume:
     _check_same_tags(slices)
     _check_gaps(place, positions, [one.name for one in slices])
     stored = [decode_dicom(one.path, one.data_set, one.frame) for one in slices]
-    shapes = {one.values.shape for one in stored}
-    if len(shapes) > 1 or len(next(iter(shapes))) != 2:
-        raise ImageError(f"{place}: its slices are not gray images of one size: {sorted(shapes)}")
+    if any(one.values.ndim == 3 for one in stored):
+        raise ImageError(
+            f"{place}: its slices are in colour, as screenshots are, and volumes are gray; fuse them as images: "
+            "adasffuse fuse A B -o DIR"
+        )
+    sizes = sorted({one.values.shape[::-1] for one in stored})
+    if len(sizes) > 1:
+        listed = ", ".join(f"{width}x{height}" for width, height in sizes)
+        raise ImageError(f"{place}: its slices have several sizes, {listed} pixels; keep those of one in a folder")
     values = np.stack([one.values.T for one in stored], axis=2).astype(np.float32)  # columns, rows, slices
     for number, one in enumerate(stored):
         if one.no_data is not None:
@@ -188,7 +206,8 @@ def _from_slices(place: Path, slices: Sequence[_Slice]) -> Volume:
     unsaid = [name for name in _SAYS_WHERE if any(name not in one for one in tags)]
     notices = (f"does not say {', '.join(unsaid)}: where its voxels lie is assumed",) if unsaid else ()
     reference = str(tags[0].get("FrameOfReferenceUID") or "")
-    return Volume(values, affine, window, stored[0].inverted, notices, not unsaid, reference)
+    modality = str(tags[0].get("Modality") or "")
+    return Volume(values, affine, window, stored[0].inverted, notices, not unsaid, reference, modality)
 
 
 def write_volume(path: str | Path, values: np.ndarray, affine: np.ndarray) -> None:
@@ -201,7 +220,9 @@ def write_volume(path: str | Path, values: np.ndarray, affine: np.ndarray) -> No
         raise ImageError(f"{path}: volumes are written to files ending in {' or '.join(VOLUME_SUFFIXES)}")
     if values.ndim == 4:  # NIfTI's RGB24: one voxel of three numbers
         values = np.ascontiguousarray(values).view(_RGB24)[..., 0]
-    content = needed("nibabel", path).Nifti1Image(values, affine).to_bytes()
+    image = needed("nibabel", path).Nifti1Image(values, affine)
+    image.header.set_xyzt_units("mm")
+    content = image.to_bytes()
     try:
         write_bytes(path, gzip.compress(content, 6, mtime=0) if str(path).lower().endswith(".gz") else content)
     except OSError as error:
@@ -219,6 +240,39 @@ def turned_like(volume: Volume, other: Volume) -> Volume:
     turn = orientations.ornt_transform(*ends)
     affine = volume.affine @ orientations.inv_ornt_aff(turn, volume.values.shape)
     return replace(volume, values=orientations.apply_orientation(volume.values, turn), affine=affine)
+
+
+def axis_of(name: str | Path, volume: Volume, cut: str) -> int:
+    """The axis of a volume's voxels, 0, 1 or 2, along which slices are cut that are 'axial', 'coronal' or 'sagittal'.
+
+    Of oblique volumes it is the nearest one.
+
+    Raises:
+        ImageError: the volume, called `name`, does not say where its voxels lie.
+    """
+    if not volume.placed:
+        raise ImageError(f"{name} does not say where its voxels lie, so which of its slices are {cut} is not known")
+    directions = needed("nibabel", name).orientations.io_orientation(volume.affine)[:, 0]
+    return directions.tolist().index(_CUTS.index(cut))
+
+
+def upright_slice(pixels: np.ndarray, affine: np.ndarray, axis: int) -> np.ndarray:
+    """A slice as radiologists look at it, with square pixels: head or front up, the body's right side, or front, left.
+
+    Args:
+        pixels: (P, Q) or (P, Q, 3), along the two other axes of the volume; uint8, uint16 or float32.
+        affine: of the volume.
+        axis: along which it is cut.
+    """
+    others = [k for k in range(3) if k != axis]
+    if not _has_volume(affine):
+        return pixels.swapaxes(0, 1)
+    directions, signs = needed("nibabel", "volume").orientations.io_orientation(affine)[others].T
+    pixels = np.flip(pixels, [k for k in range(2) if signs[k] > 0])
+    steps = np.linalg.norm(affine[:3, others], axis=0)
+    heights = [max(1, round(size * step / steps.min())) for size, step in zip(pixels.shape, steps)]
+    pixels = cv2.resize(np.ascontiguousarray(pixels), heights[::-1], interpolation=cv2.INTER_LINEAR)
+    return pixels.swapaxes(0, 1) if directions[0] < directions[1] else pixels
 
 
 def check_same_grid(names: Sequence[str | Path], volumes: Sequence[Volume]) -> None:
@@ -268,10 +322,7 @@ def resampled(name: str | Path, volume: Volume, like_name: str | Path, like: Vol
     notices = [f"resampled from {sizes[0]} to {sizes[1]} voxels, of which it shows {inside.mean():.0%}"]
     references = {volume.frame_of_reference, like.frame_of_reference} - {""}
     if len(references) > 1:
-        notices.append(
-            f"has another frame of reference than {like_name}, as after the patient got up: the same position need not "
-            "be the same place in the body; register the volumes first"
-        )
+        notices.append(OTHER_FRAME.format(like_name))
     return replace(volume, values=result, affine=like.affine, notices=(*volume.notices, *notices))
 
 
@@ -284,7 +335,12 @@ def _has_volume(affine: np.ndarray) -> bool:
 def _unplaced(names: Sequence[str | Path], volumes: Sequence[Volume]) -> str:
     """What is said of the first volume that does not say where its voxels lie, '' for none."""
     unplaced = [name for name, volume in zip(names, volumes) if not volume.placed]
-    return f"{unplaced[0]} does not say where its voxels lie, so they cannot be resampled" if unplaced else ""
+    if not unplaced:
+        return ""
+    return (
+        f"{unplaced[0]} does not say where its voxels lie, so they cannot be resampled; give it the affine of the "
+        "volume that it was made from (NIfTI: an sform whose code is not 0)"
+    )
 
 
 def _is_dicom(path: Path) -> bool:
@@ -316,7 +372,8 @@ def _check_one_series(place: Path, slices: Sequence[_Slice]) -> None:
         series.setdefault(str(one.tags.get("SeriesInstanceUID", "")), []).append(one)
     if len(series) > 1:
         named = [
-            f"{ones[0].tags.get('SeriesDescription') or 'without description'} ({len(ones)}, {ones[0].name} ...)"
+            f"{ones[0].tags.get('Modality', '')} {ones[0].tags.get('SeriesDescription') or 'without description'} "
+            f"({len(ones)}, {ones[0].name} ...)".lstrip()
             for ones in series.values()
         ]
         listed = f"{', '.join(named[:6])}{', ...' * (len(named) > 6)}"
@@ -336,7 +393,10 @@ def _check_same_tags(slices: Sequence[_Slice]) -> None:
                     same = len(first) == len(value) and np.allclose(first, value, rtol=0, atol=_SAME_TAG)
                 if not same:
                     where = one.path.with_name(one.name)
-                    raise ImageError(f"{where}: its {name} is not that of {slices[0].name}, {value} instead of {first}")
+                    raise ImageError(
+                        f"{where}: its {name} is not that of {slices[0].name}, {value} instead of {first}; keep the "
+                        "slices of one stack in a folder of their own"
+                    )
 
 
 def _check_gaps(place: Path, positions: np.ndarray, names: Sequence[str]) -> None:
@@ -345,7 +405,10 @@ def _check_gaps(place: Path, positions: np.ndarray, names: Sequence[str]) -> Non
     usual = float(np.median(gaps)) if len(gaps) else 0.0
     for gap, before, after in zip(gaps, names, names[1:]):
         if usual <= 0 or gap <= 0:
-            raise ImageError(f"{place}: {before} and {after} lie in one place")
+            raise ImageError(
+                f"{place}: {before} and {after} lie in one place, as copies do, or several echoes, times or directions "
+                "in one series; keep one slice of each place"
+            )
         if abs(gap - usual) > _SAME_GAP * usual:
             missing = round(gap / usual) - 1
             slices = "1 slice seems" if missing == 1 else f"{missing} slices seem"

@@ -26,4 +26,7 @@ from .video import fuse_video as fuse_video
 from .video import rate_hint as rate_hint
 from .video import sound_giver as sound_giver
 from .video import spread_pairs as spread_pairs
+from .volume import VolumePlan as VolumePlan
 from .volume import fuse_volumes as fuse_volumes
+from .volume import panel_of_volume as panel_of_volume
+from .volume import plan_volumes as plan_volumes

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from adasffuse.arguments import checked
 from adasffuse.files import printable, told
+from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image
 from adasffuse.images.levels import expanded, is_large
 from adasffuse.images.metadata import KEPT, NO_PLACE, loses_place, read_metadata
@@ -34,6 +35,7 @@ from adasffuse.images.notices import (
 )
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, read_scene
 from adasffuse.images.panel import contact_sheet
+from adasffuse.images.plane import check_order, modality_of
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.write import check_suffix, quantise, result_depth
 from adasffuse.inference.fuser import Fuser, settings_of, source_name
@@ -149,6 +151,7 @@ class WantedResults:
     align: Aligner | None = None  # registers the two sources of each scene; their sizes may differ then
     metadata: str = "none"  # of the source that gives the colour: 'none', 'exif' or 'gps' (EXIF with the place)
     grid: str = "b"  # of files that are a pair by themselves: whose pixels both get, see `read_camera_pair`
+    palette: str = "none"  # false colours of the first source, as in `Fuser.fuse`
 
     def beside(self, work: Work, scene: Scene) -> list[Path]:
         """What is written of a scene beside the fused image."""
@@ -161,6 +164,7 @@ class WantedResults:
             ValueError: an option has another number of entries than there are sources, or makes no sense.
         """
         result_depth(self.depth, ["8"])  # knows the words
+        check_palette(self.palette, task)
         for name, value, known in (("metadata", self.metadata, KEPT), ("grid", self.grid, GRIDS)):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
@@ -174,7 +178,9 @@ class WantedResults:
         columns = list(zip(*(scene.paths for scene in work.scenes))) or [()] * len(none)
         windows = tuple(resolve_range(*source) for source in zip(specs, columns, no_data, thermal))
         camera_grid = self.grid if work.camera else None
-        return Reading(tuple(specs), windows, tuple(no_data), tuple(thermal), self.align, camera_grid)
+        return Reading(
+            tuple(specs), windows, tuple(no_data), tuple(thermal), self.align, camera_grid, self.palette, task.kinds
+        )
 
 
 @dataclass(frozen=True)
@@ -187,9 +193,11 @@ class Reading:
     thermal: tuple[bool, ...]
     align: Aligner | None = None
     camera_grid: str | None = None  # each file is a pair by itself; whose pixels both get
+    palette: str = "none"  # false colours of the first source
+    kinds: tuple[str, ...] = ()  # of the task's sources
 
     def read(self, scene: Scene) -> list[Image]:
-        """The images of a scene, registered where that is wanted, large ones as levels.
+        """The images of a scene, registered or in false colours where that is wanted, large ones as levels.
 
         Raises:
             ImageError: as `read_scene`, or AlignmentError.
@@ -199,7 +207,9 @@ class Reading:
             images = read_camera_pair(scene.paths[0], self.ranges, self.no_data, self.camera_grid, placed)
             return images if placed else self.align.align(images)
         images = read_scene(scene, self.ranges, self.no_data, self.thermal, placed, levels=True)
-        return images if placed else self.align.align(images)
+        check_order(scene.paths, [modality_of(image) for image in images], self.kinds)
+        images = images if placed else self.align.align(images)
+        return [in_palette(images[0], self.palette, scene.paths[0]), *images[1:]]
 
 
 @checked
@@ -298,7 +308,12 @@ def fuse_scenes(
 
 
 def panel_of(images: Sequence[Image], fused: np.ndarray, task: Task) -> np.ndarray:
-    """Sources and result side by side, each below its name, (H, W, 3) uint8.
+    """Sources and result side by side, each below its name, (H, W, 3) uint8; arguments as of `panel_row`."""
+    return contact_sheet([panel_row(images, fused, task)], min(fused.shape[0], _PANEL_HEIGHT))
+
+
+def panel_row(images: Sequence[Image], fused: np.ndarray, task: Task) -> list[tuple[str, np.ndarray]]:
+    """Caption and pixels of the sources and of the result, as `contact_sheet` takes them.
 
     Args:
         fused: uint8, uint16 or float32 in [0, 1], (H, W) or (H, W, 3).
@@ -306,8 +321,7 @@ def panel_of(images: Sequence[Image], fused: np.ndarray, task: Task) -> np.ndarr
     top = np.iinfo(fused.dtype).max if fused.dtype.kind == "u" else 1
     kinds = task.kinds_of(len(images))
     row = [(f"{source_name(k)}: {kinds[k]}", quantise(expanded(image.pixels), "8")) for k, image in enumerate(images)]
-    row.append(("fused", quantise(fused / np.float32(top), "8")))
-    return contact_sheet([row], min(fused.shape[0], _PANEL_HEIGHT))
+    return [*row, ("fused", quantise(fused / np.float32(top), "8"))]
 
 
 def _joined(report: FolderReport, done: list["_Fused"], ranks: Ranks) -> list["_Fused"]:
@@ -332,6 +346,7 @@ def open_journal(
         depth=wanted.depth,
         stretch=wanted.stretch,
         metadata=wanted.metadata,
+        palette=wanted.palette,
         align=[
             None if wanted.align is None else wanted.align.settings(),
             *([] if reading.camera_grid is None else ["camera", reading.camera_grid]),

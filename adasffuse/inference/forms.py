@@ -25,17 +25,18 @@ class Form:
     device: torch.device | None = None  # of tensors
 
 
-def form_of(sources: Sequence[Any], color: str) -> Form:
+def form_of(sources: Sequence[Any], color: str, colored: bool = False) -> Form:
     """The form of a result: that of the first source that a caller holds in memory, an array where all are files.
 
     Args:
         sources: two or more images, see `adasffuse.images.arrays.as_image`.
         color: the task's colour rule, 'a', 'b' or 'weighted': the result has the channels of the sources that give
             colour, the most of them where they differ; RGBA counts as RGB.
+        colored: the result is RGB whatever they have: gray sources were given false colours.
     """
     held = [source for source in sources if not isinstance(source, str | PathLike | Image)]
     givers = {"a": sources[:1], "b": sources[1:], "weighted": sources}[color]
-    channels = max((_channels(source) for source in givers), default=0)
+    channels = 3 if colored else max((_channels(source) for source in givers), default=0)
     first = held[0] if held else None
     if isinstance(first, pillow.Image):
         return Form("pil", channels)

@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
 from adasffuse.images.color import is_colorful, joined_rows, keep_hot_spots, rebuild_color
+from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image, ImageNotice
 from adasffuse.images.levels import compacted, expanded, is_large, luma_of, row_bands
 from adasffuse.images.no_data import Gap, complete, content, find_gaps, without_empty
+from adasffuse.images.plane import check_order, check_same_places, modality_of
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.forms import form_of, in_order, joined, of_scene, restored, split_batch
 from adasffuse.inference.tiling import fuse_tiled, on_grid
@@ -124,6 +127,7 @@ class Fuser:
         no_data_a: float | None = None,
         no_data_b: float | None = None,
         align: Aligner | None = None,
+        palette: str = "none",
     ) -> Any:
         """Fuse images, or a batch of them, and hand the result back in the form in which the sources came.
 
@@ -131,7 +135,7 @@ class Fuser:
             sources: two or more images as in `fuse`, one by one or as one sequence: `fuser(a, b)`, `fuser([a, b, c])`;
                 or a batch: `fuser([(a1, b1), (a2, b2)])`, `fuser([a1, a2], [b1, b2])`, tensors (B, C, H, W) or arrays
                 (B, H, W, C).
-            depth, range_a, range_b, no_data_a, no_data_b, align: as in `fuse`.
+            depth, range_a, range_b, no_data_a, no_data_b, align, palette: as in `fuse`.
         Returns:
             For arrays, and where all sources are files, an array; for tensors a tensor on their device, without
             gradient; for PIL images a PIL image.  Of several forms the first source that is no file decides.  Values
@@ -144,7 +148,7 @@ class Fuser:
             ImageNotice: as `fuse`.
         """
         options = {"range_a": range_a, "range_b": range_b, "no_data_a": no_data_a, "no_data_b": no_data_b}
-        options["align"] = align
+        options |= {"align": align, "palette": palette}
         scenes = split_batch(sources)
         results = []
         for number, scene in enumerate([sources] if scenes is None else scenes):
@@ -154,7 +158,7 @@ class Fuser:
                 for notice in prepared.notices:
                     warnings.warn(notice, ImageNotice, stacklevel=CALLER)
                 fused = self.finish(self.fuse_prepared(prepared), prepared, depth=depth)
-                results.append(restored(fused, form_of(images, self.task.color)))
+                results.append(restored(fused, form_of(images, self.task.color, palette != "none")))
             except ValueError as error:
                 if scenes is None:
                     raise
@@ -172,6 +176,7 @@ class Fuser:
         no_data_a: float | None = None,
         no_data_b: float | None = None,
         align: Aligner | None = None,
+        palette: str = "none",
     ) -> np.ndarray:
         """Fuse registered images in colour.
 
@@ -184,20 +189,22 @@ class Fuser:
                 the others.  8 bits always span 0..255; the higher one first, of 8 bits (255, 0), inverts an image.
             no_data_a, no_data_b: values that mean "no data", of the first source and of the others.
             align: registers two sources, whose sizes may differ then; None: they are fused as they are.
+            palette: 'hot' or 'inferno': the first source, a gray PET or SPECT image, is shown in these false colours,
+                so that activity can be told from bright tissue; 'none': as it is.  For 'mif'.
         Returns:
             (H, W, 3) RGB, or (H, W) gray where the sources that give colour have none: uint8, uint16, or float32 in
             [0, 1].  0 where no source holds data.
         Raises:
-            ImageError: a source is none of these images, or the sources cannot be registered (AlignmentError).
-            ValueError: fewer than two sources, or more where the task takes two, sizes differ, unknown depth, or an
-                argument of a wrong type.
+            ImageError: a source is none of these images, DICOM slices show different places, the sources cannot be
+                registered (AlignmentError), or one has colour already, or is a CT, that is to be in a palette.
+            ValueError: fewer than two sources, or more where the task takes two, sizes differ, unknown depth or
+                palette, a palette where the task has none, or an argument of a wrong type.
         Warns:
             ImageNotice: what is used, but perhaps not as it was meant: a hardly used range, false colours as thermal, a
                 source without content.
         """
-        prepared = self.prepare(
-            *sources, range_a=range_a, range_b=range_b, no_data_a=no_data_a, no_data_b=no_data_b, align=align
-        )
+        options = {"range_a": range_a, "range_b": range_b, "no_data_a": no_data_a, "no_data_b": no_data_b}
+        prepared = self.prepare(*sources, **options, align=align, palette=palette)
         for notice in prepared.notices:
             warnings.warn(notice, ImageNotice, stacklevel=CALLER)
         return self.finish(self.fuse_prepared(prepared), prepared, stretch, depth)
@@ -211,24 +218,30 @@ class Fuser:
         no_data_a: float | None = None,
         no_data_b: float | None = None,
         align: Aligner | None = None,
+        palette: str = "none",
     ) -> "Prepared":
         """The first step of `fuse`, before the network; arguments and errors as there."""
         sources = in_order(sources)
         self.task.check_count(len(sources))
+        check_palette(palette, self.task)
         images, notices = [], []
         for k, source in enumerate(sources):
             value_range, no_data = (range_b, no_data_b) if k else (range_a, no_data_a)
             thermal = k < len(self.task.thermal) and self.task.thermal[k]
             images.append(as_image(source, source_name(k), value_range, no_data, thermal))
-            notices += images[-1].notices
             if thermal and is_colorful(images[-1].pixels):
                 notices.append(f"{source_name(k)}: has colour; false colours are no temperature, luminance is used")
+        names = [source if isinstance(source, str | PathLike) else source_name(k) for k, source in enumerate(sources)]
+        check_order(names, [modality_of(image) for image in images], self.task.kinds)
         if align is not None:
             images = align.align(images)
+        notices[:0] = [notice for image in images for notice in image.notices]
         sizes = [image.pixels.shape[:2] for image in images]
         if len(set(sizes)) > 1:
             listed = ", ".join(f"{source_name(k)} {width}x{height}" for k, (height, width) in enumerate(sizes))
             raise ValueError(f"the sources must have one height and width, got {listed}; register them first")
+        check_same_places(names, images)
+        images[0] = in_palette(images[0], palette, names[0])
         stored, valids = [image.pixels for image in images], [image.valid for image in images]
         contents = [content(one, valid) for one, valid in zip(stored, valids)]
         holding = [valid is None or valid.any() for valid in valids]  # what holds no data at all has a notice already

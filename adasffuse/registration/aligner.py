@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -11,10 +11,12 @@ import numpy as np
 from adasffuse.arguments import checked
 from adasffuse.files import not_written, told, write_text
 from adasffuse.images.image import Image
+from adasffuse.images.plane import OTHER_FRAME, matrix_between
 from adasffuse.options import load_json
 from adasffuse.registration.estimate import Estimate, check_method, estimate
 from adasffuse.registration.transform import METHODS, AlignmentError, Transform, corner_shift, warp_image
 
+POSITION = "position"  # method by which DICOM slices are registered
 GRIDS = ("b", "a")  # the first one is the default
 _FORMAT = "adasffuse calibration 1"
 _FEWEST_PAIRS = 0.5  # least share of registered pairs for a calibration
@@ -26,7 +28,8 @@ class Aligner:
     """How the sources of pairs are registered before fusion.
 
     Args:
-        method: 'translation', 'affine', 'homography' or 'deformable', see `adasffuse.registration.estimate`.
+        method: 'translation', 'affine', 'homography' or 'deformable', see `adasffuse.registration.estimate`; or
+            'position': DICOM slices by where they lie, see `adasffuse.images.plane.matrix_between`.
         grid: 'b' warps source A to the pixels of source B, 'a' the other way round.
         measure: 'edges' or 'medical', see `adasffuse.registration.estimate`.
         calibration: a transform from B's pixels to A's for all pairs, in place of estimates.
@@ -40,7 +43,8 @@ class Aligner:
     calibration: Transform | None = None
 
     def __post_init__(self) -> None:
-        check_method(self.method, self.measure)
+        if self.method != POSITION:
+            check_method(self.method, self.measure)
         if self.grid not in GRIDS:
             raise ValueError(f"unknown grid {self.grid!r} of alignment; choose 'b' or 'a'")
 
@@ -49,10 +53,15 @@ class Aligner:
         """The transform from the pixels of the grid's image to those of the other image.
 
         Raises:
-            AlignmentError: no plausible estimate, or images of other sizes than those of the calibration.
+            ImageError: no plausible estimate, images of other sizes than those of the calibration (AlignmentError), or
+                slices that do not say where they lie, or lie apart.
             ValueError: an argument of a wrong type.
         """
         moving, target = (a, b) if self.grid == "b" else (b, a)
+        if self.method == POSITION:
+            names = ("source B", "source A") if self.grid == "b" else ("source A", "source B")
+            matrix = matrix_between(target, moving, names)
+            return Transform("affine", matrix, target.pixels.shape[:2], moving.pixels.shape[:2])
         if self.calibration is None:
             return estimate(moving, target, self.method, self.measure).transform
         found = self.calibration if self.grid == "b" else self.calibration.inverse()
@@ -76,12 +85,15 @@ class Aligner:
         """Source A and source B on one grid; the warped one has no data outside its image.
 
         Raises:
-            AlignmentError: as in `transform`, or there are not two images.
+            ImageError: as in `transform`, or there are not two images.
         """
         if len(images) != 2:
             raise AlignmentError(f"alignment takes two sources, got {len(images)}; align stacks by their own options")
         a, b = images
         transform = self.transform(a, b)
+        references = {image.plane.frame_of_reference for image in images if image.plane} - {""}
+        if self.method == POSITION and len(references) > 1:
+            a = replace(a, notices=(*a.notices, OTHER_FRAME.format("the other source")))
         return [warp_image(a, transform), b] if self.grid == "b" else [a, warp_image(b, transform)]
 
 

@@ -141,6 +141,6 @@ def warp_image(image: Image, transform: Transform) -> Image:
     if not inside.any():
         raise AlignmentError("the transform moves the whole image off the other one; estimate it anew")
     if known.all():
-        return replace(image, pixels=warped, valid=None)
+        return replace(image, pixels=warped, valid=None, plane=None)
     warped[~known] = 0
-    return replace(image, pixels=warped, valid=known)
+    return replace(image, pixels=warped, valid=known, plane=None)

@@ -1,0 +1,134 @@
+"""Where the pixels of DICOM slices lie: whether those of two show the same, and the way from one to the other."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from adasffuse.images.image import Image, ImageError, Plane
+
+_SCANS = ("CT", "PT", "NM")  # modalities
+_SAME_SPACING = 0.01  # by which sizes of pixels may differ, as a share: files round 0.9375 mm to 0.94
+_SAME_PLACE = 1.0  # pixel, by which corners may lie apart within the slice
+_SAME_SLICE = 0.5  # of the thickness, by which corners may lie apart across the slice
+_BY_PLACE = "--resample b of adasffuse fuse brings the first to the pixels of the second, by where both lie"
+_REGISTER = "register them, by --align of adasffuse fuse"
+_SERIES = "give slices of one place, or fuse their series as volumes: adasffuse fuse A B -o NAME.nii.gz --resample b"
+
+OTHER_FRAME = (
+    "has another frame of reference than {}, as after the patient got up: the same position need not be the same place "
+    "in the body; register them first"
+)
+
+
+def check_same_places(names: Sequence[object], images: Sequence[Image]) -> None:
+    """Raise ImageError where the files of two images of one size say that their pixels show different places.
+
+    Sizes of pixels are compared where both state them in one way (PixelSpacing, or ImagerPixelSpacing, at the
+    detector); positions and directions where both have one frame of reference.  Rounded numbers make no difference.
+    """
+    for name, image in zip(names[1:], images[1:]):
+        one, other = images[0].plane, image.plane
+        if one is None or other is None:
+            continue
+        _check_spacings(names[0], name, one, other)
+        if not (_is_placed(one) and _is_placed(other)) or not one.frame_of_reference == other.frame_of_reference != "":
+            continue
+        shape = image.pixels.shape[:2]
+        within, across = _apart(_corners(one, shape) - _corners(other, shape), other)
+        if across > _slack(one, other) or within > _SAME_PLACE * max(other.spacing):
+            far = float(np.hypot(within, across))
+            cure = _SERIES if across > _slack(one, other) else _BY_PLACE
+            raise ImageError(
+                f"{names[0]} and {name} lie up to {far:.1f} mm apart, as both say in one frame of reference: equal "
+                f"pixels do not show the same places; {cure}"
+            )
+
+
+def check_order(names: Sequence[object], modalities: Sequence[str], kinds: Sequence[str]) -> None:
+    """Raise ImageError where files say that the MRI is the first source, and a CT, PET or SPECT the second.
+
+    Args:
+        modalities: DICOM's word for each source, '' where it is not known.
+        kinds: of the task's sources, see `Task.kinds`.
+    """
+    if tuple(kinds) == ("scan", "mri") and modalities[0] == "MR" and modalities[1] in _SCANS:
+        raise ImageError(
+            f"{names[0]} is of modality MR and {names[1]} of {modalities[1]}, as their files say; give them in the "
+            "other order: CT, PET or SPECT first"
+        )
+
+
+def modality_of(image: Image) -> str:
+    """DICOM's word for what made an image, '' where it is not known."""
+    return "" if image.plane is None else image.plane.modality
+
+
+def matrix_between(target: Image, moving: Image, names: Sequence[str]) -> np.ndarray:
+    """(3, 3) matrix from the pixel positions (x, y) of a slice to those of another one, by where both lie.
+
+    Args:
+        names: of both, in this order, for messages.
+    Raises:
+        ImageError: one does not say where its pixels lie, or the two are no slices of one place: at a corner of the
+            target they lie more than half the thickness of the thicker one apart.
+    """
+    for name, image in zip(names, (target, moving)):
+        if image.plane is None or not _is_placed(image.plane):
+            raise ImageError(
+                f"{name} does not say where its pixels lie (DICOM's ImagePositionPatient, ImageOrientationPatient and "
+                f"PixelSpacing), so it cannot be resampled; {_REGISTER}"
+            )
+    one, other = target.plane, moving.plane
+    _, across = _apart(_corners(one, target.pixels.shape[:2]) - np.array(other.corner), other)
+    if across > _slack(one, other):
+        raise ImageError(f"{names[0]} and {names[1]} are slices {across:.1f} mm apart, as both say; {_SERIES}")
+    steps = _steps(other)
+    place = np.linalg.pinv(steps.T)  # from mm, relative to the corner, to x and y
+    matrix = np.eye(3)
+    matrix[:2, :2] = place @ _steps(one).T
+    matrix[:2, 2] = place @ (np.array(one.corner) - np.array(other.corner))
+    return matrix
+
+
+def _check_spacings(name: object, other_name: object, one: Plane, other: Plane) -> None:
+    """Raise ImageError where sizes of pixels differ that are stated in one way."""
+    in_body = one.spacing is not None and other.spacing is not None  # at the detector they may differ then
+    sizes = (one.spacing, other.spacing) if in_body else (one.detector_spacing, other.detector_spacing)
+    if None in sizes or np.allclose(*sizes, rtol=_SAME_SPACING, atol=0):
+        return
+    texts = [" x ".join(f"{value:g}" for value in size) for size in sizes]
+    cure = _BY_PLACE if _is_placed(one) and _is_placed(other) else _REGISTER
+    raise ImageError(
+        f"{name} has pixels of {texts[0]} mm, {other_name} of {texts[1]} mm: equal pixels do not show the same places; "
+        f"{cure}"
+    )
+
+
+def _is_placed(plane: Plane) -> bool:
+    return None not in (plane.corner, plane.directions, plane.spacing)
+
+
+def _steps(plane: Plane) -> np.ndarray:
+    """From a pixel to the next one along x and along y, (2, 3) mm."""
+    turn = np.array(plane.directions).reshape(2, 3)
+    return turn * np.array(plane.spacing)[::-1, None]
+
+
+def _corners(plane: Plane, shape: tuple[int, int]) -> np.ndarray:
+    """Places of the corner pixels of a slice of `shape`, (4, 3) mm."""
+    height, width = shape
+    return np.array(plane.corner) + [[x, y] @ _steps(plane) for y in (0, height - 1) for x in (0, width - 1)]
+
+
+def _apart(gaps: np.ndarray, plane: Plane) -> tuple[float, float]:
+    """The largest of distances (N, 3) mm within a slice, and across it."""
+    turn = np.array(plane.directions)
+    normal = np.cross(turn[:3], turn[3:])
+    across = gaps @ normal
+    within = np.linalg.norm(gaps - across[:, None] * normal, axis=1)
+    return float(within.max()), float(np.abs(across).max())
+
+
+def _slack(one: Plane, other: Plane) -> float:
+    """How far slices of one place may lie apart, mm."""
+    return _SAME_SLICE * max(one.thickness or 0, other.thickness or 0, *other.spacing)
