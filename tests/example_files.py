@@ -173,20 +173,20 @@ def _write_medical(root: Path) -> None:
     (root / "spect.dcm").write_bytes(file)
     coarse = np.stack([images["PET"].mean(axis=2)[::2, ::2].astype(np.int16) for images in slices])
     nibabel.save(nibabel.Nifti1Image(coarse.transpose(2, 1, 0), np.diag([4, 4, 3, 1])), root / "pet.nii.gz")
-    for name in ("ct", "mri"):
-        values = np.stack([4 * images[name.upper()].astype(np.int16) - 500 for images in slices])
-        volume = nibabel.Nifti1Image(values.transpose(2, 1, 0), np.diag([2, 2, 3, 1]))
-        nibabel.save(volume, root / f"{name}.nii.gz")
+    place = {"SeriesInstanceUID": "1.2", "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
+    for name in ("ct", "mri", "pet"):
+        gray = [images[name.upper()].reshape(64, 64, -1).mean(axis=2).astype(np.int16) for images in slices]
+        values = 4 * np.stack(gray) - 500
+        if name != "pet":
+            volume = nibabel.Nifti1Image(values.transpose(2, 1, 0), np.diag([2, 2, 3, 1]))
+            nibabel.save(volume, root / f"{name}.nii.gz")
         for number, one in enumerate(values):
-            file = dicom_file(
-                one,
-                SeriesInstanceUID="1.2",
-                ImagePositionPatient=[0, 0, 3 * number],
-                ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
-                PixelSpacing=[2, 2],
-            )
+            file = dicom_file(one, ImagePositionPatient=[0, 0, 3 * number], PixelSpacing=[2, 2], **place)
             (root / f"{name}_series").mkdir(exist_ok=True)
             (root / f"{name}_series/{number}.dcm").write_bytes(file)
+    (root / "mri.dcm").write_bytes((root / "mri_series/0.dcm").read_bytes())
+    pet = dicom_file(coarse[0], ImagePositionPatient=[1, 1, 0], PixelSpacing=[4, 4], **place)
+    (root / "pet.dcm").write_bytes(pet)
 
 
 def _write_labelled(root: Path) -> None:
