@@ -102,7 +102,7 @@ def test_a_source_without_content_is_told(run, tmp_path):
         write_image(tmp_path / "vis" / f"{number}.png", texture(40, 48, number))
     status, out, _ = run(tmp_path / "ir", tmp_path / "vis", "-o", tmp_path / "out")
     assert status == 0 and f"{tmp_path / 'ir' / '1.png'}: has no content, a flat frame" in out
-    assert "(and 1 more files)" in out
+    assert "(and 1 more file)" in out
     write_image(tmp_path / "vis" / "1.png", np.full((40, 48), 20, np.uint8))
     out = run(tmp_path / "ir", tmp_path / "vis", "-o", tmp_path / "out")[1]
     assert "a flat frame; it adds nothing to the result (and 2 more files)" in out
@@ -490,7 +490,7 @@ def test_results_of_an_earlier_run_where_scenes_fail_now_are_said(run, pairs, tm
     run(pairs, "-o", out)
     (pairs / "infrared/2.png").write_bytes(b"")
     status, text, _ = run(pairs, "-o", out)
-    assert status == 1 and f"1 file of an earlier run, such as {out}/2.png, stay where scenes have failed now" in text
+    assert status == 1 and f"{out}/2.png is of an earlier run; its scene has failed now" in text
     (out / "2.png").unlink()
     assert "earlier run" not in run(pairs, "-o", out)[1]
 

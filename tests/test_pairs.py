@@ -5,6 +5,7 @@ import unicodedata
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from adasffuse.images.pairs import Scene, SceneError, find_scenes, images_of, pattern_for, read_scene, scene_folders
@@ -182,9 +183,20 @@ def test_read_pair(tmp_path):
 
 def test_partners_of_different_size(tmp_path):
     write_image(tmp_path / "a/1.png", np.zeros((4, 6), np.uint8))
-    write_image(tmp_path / "b/1.png", np.zeros((6, 4), np.uint8))
+    write_image(tmp_path / "b/1.png", np.zeros((6, 5), np.uint8))
     pair = find_scenes((tmp_path / "a", tmp_path / "b"))[0][0]
-    with pytest.raises(ImageError, match=r"sizes differ: .*a/1\.png is 6x4, .*b/1\.png is 4x6 pixels; register"):
+    with pytest.raises(ImageError, match=r"sizes differ: .*a/1\.png is 6x4, .*b/1\.png is 5x6 pixels; register"):
+        read_scene(pair)
+
+
+def test_a_partner_on_its_side(tmp_path):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # orientation: to be turned by 90 degrees
+    write_image(tmp_path / "a/1.png", np.zeros((4, 6), np.uint8))
+    (tmp_path / "b").mkdir()
+    PIL.Image.new("L", (6, 4)).save(tmp_path / "b/1.jpg", exif=exif)
+    pair = find_scenes((tmp_path / "a", tmp_path / "b"))[0][0]
+    with pytest.raises(ImageError, match=r"a/1\.png is 6x4, .*b/1\.jpg is 4x6 pixels; .* turned as EXIF says"):
         read_scene(pair)
 
 

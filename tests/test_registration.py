@@ -127,6 +127,16 @@ def test_sizes_that_differ(street):
     assert corner_shift(matrix, identity(SIZE, (120, 160)), SIZE) < 1.0  # pixels of the small image
 
 
+def test_files_of_16_bits_that_use_little_of_their_range(street):
+    infrared, visible = street
+    counts = Image(np.float32(0.33) + np.float32(0.007) * infrared.pixels, depth="16")  # 21600 to 22100 of 65535
+    found, known = (estimate(moved(image, affine(2, 1, (9, -6))), visible) for image in (counts, infrared))
+    assert corner_shift(found.transform.matrix, known.transform.matrix, SIZE) < 0.5
+    shutter = Image(np.float32(0.33) + np.float32(1e-4) * infrared.pixels, depth="16")
+    with pytest.raises(AlignmentError, match="the moving image is flat"):
+        estimate(shutter, visible)
+
+
 def test_medical_images_by_information():
     case = head(3, 192)
     scan, mri = (Image(case[name].astype(np.float32) / 255) for name in ("CT", "MRI"))
@@ -278,6 +288,8 @@ def test_a_glance_tells_what_is_off(street):
     shifted = moved(infrared, affine(shift=(12, 8)))
     assert notable_misalignment(shifted, visible) == pytest.approx(np.hypot(12, 8), rel=0.3)
     assert misalignment(Image(np.zeros(SIZE, np.float32)), visible) is None
+    flat = moved(Image(np.full(SIZE, 0.211, np.float32)), affine(1, 0.5))  # a shutter frame under a calibration
+    assert misalignment(flat, visible) is None
     assert misalignment(shifted, visible, "medical") == misalignment(shifted, visible)
     blurred = Image(cv2.GaussianBlur(shifted.pixels, (0, 0), 3))
     assert misalignment(blurred, visible) is not None and misalignment(blurred, visible, "medical") is None

@@ -154,9 +154,9 @@ class Gap:
     def fade(self, fused: np.ndarray, shown: np.ndarray) -> np.ndarray:
         """The fused image where the source holds data, and what is shown elsewhere, without a seam between both.
 
-        Detail fades in by `share`, within some pixels.  A step of brightness would still be seen, as in a clear sky: the
-        local mean of the difference fades in over 1/16 of the longer side, or half of what the region is deep.  The
-        result lies between both images.
+        Detail fades in by `share`, within some pixels.  A step of brightness would still be seen, as in a clear sky:
+        the local mean of the difference fades in over 1/16 of the longer side, or half of what the region is deep.
+        The result lies between both images.
 
         Args:
             fused: (H, W) float32 luminance.  It is overwritten by the result, which is returned.

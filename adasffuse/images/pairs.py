@@ -190,10 +190,11 @@ def read_scene(
     ]
     if one_size and len({image.pixels.shape[:2] for image in images}) > 1:
         sizes = [f"{p} is {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(scene.paths, images)]
-        raise ImageError(
-            f"sizes differ: {', '.join(sizes)} pixels; register them, by --align or --calibration of "
-            "adasffuse fuse, or first: adasffuse align A B -o DIR"
-        )
+        if len({tuple(sorted(image.pixels.shape[:2])) for image in images}) == 1:
+            cure = "some lie on their side; files are turned as EXIF says: add or remove its orientation, or turn them"
+        else:
+            cure = "register them, by --align or --calibration of adasffuse fuse, or first: adasffuse align A B -o DIR"
+        raise ImageError(f"sizes differ: {', '.join(sizes)} pixels; {cure}")
     return images
 
 

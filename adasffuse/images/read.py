@@ -212,7 +212,7 @@ def _window(
     if depth == "8" or used.size == 0 or stored.fixed:
         return stored.span, [stored.span_notice] if stored.span_notice else []
     low, high, full = used.min(), used.max(), stored.span[1]
-    if high - low >= full / 4 or stored.span == (0, 1):
+    if high - low >= full / 4 or high == low or stored.span == (0, 1):  # a flat frame is told of where it is fused
         return stored.span, []
     return stored.span, [
         f"uses only {low}..{high} of 0..{full}; give a value range for this source, e.g. {low} {high}{hint}"

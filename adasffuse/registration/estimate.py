@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 
 from adasffuse.arguments import checked
-from adasffuse.images.color import luminance
 from adasffuse.images.image import Image
 from adasffuse.images.levels import luma_of
 from adasffuse.registration.features import edge_features
@@ -39,6 +38,8 @@ CROSS_MODAL = ("ivf", "mif")  # ids of the tasks whose sources come from two cam
 _WORK_SIDE = 640  # pixels of the longer side; larger images are reduced for the registration
 _SMALLEST_SIDE = 48  # pixels
 _FLAT = 2 / 255  # images whose values span less have no content
+_ENDS = (0.5, 99.5)  # percentiles between which values count
+_DEEP_FLAT = 5e-4  # the same of the values of files deeper than 8 bits, which may use a small part of their range
 # Registration by edges
 _LEVELS = (_Level(4, 8, 8, 1.0), _Level(4, 8, 8, 1.0), _Level(2, 5, 16, 1.0), _Level(1, 3, 24, 0.7))
 _FIELD_LEVELS = (
@@ -99,8 +100,8 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
     """
     check_method(method, measure)
     if measure == "medical":
-        return _estimate_scans(_Pair.of(moving, target, palette_values), method)
-    pair = _Pair.of(moving, target)
+        return _estimate_scans(_Pair.of(moving, target, lambda image: palette_values(image.pixels)), method)
+    pair = _Pair.of(moving, target, _camera_values)
     matrix, field = _matrix_by_edges(pair, "translation" if method == "translation" else "affine"), None
     if method == "homography":
         tilted = _matrix_by_edges(pair, method)
@@ -135,7 +136,7 @@ def misalignment(a: Image, b: Image, measure: str = "edges") -> float | None:
     size = (round(height * factor), round(width * factor))
     features = []
     for image in (a, b):
-        luma = luma_of(image.pixels)
+        luma = _camera_values(image)
         small = _resized(luma, size)
         valid = None if image.valid is None else _resized(image.valid.astype(np.float32), size) > 0.999
         if not _has_content(small, valid) or (measure == "medical" and _sharpness(luma) < _SHARP):
@@ -178,7 +179,7 @@ class _Pair:
     target_size: tuple[int, int]
 
     @staticmethod
-    def of(moving: Image, target: Image, values: Callable[[np.ndarray], np.ndarray] = luminance) -> "_Pair":
+    def of(moving: Image, target: Image, values: Callable[[Image], np.ndarray]) -> "_Pair":
         arrays = []
         for name, image in (("the moving image", moving), ("the target", target)):
             height, width = image.pixels.shape[:2]
@@ -191,7 +192,7 @@ class _Pair:
                 ratio = max(size[0] / height, size[1] / width)
                 size = (max(8, round(height * ratio)), max(8, round(width * ratio)))
             valid = np.ones((height, width), np.float32) if image.valid is None else image.valid.astype(np.float32)
-            luma = values(image.pixels)
+            luma = values(image)
             if not _has_content(luma, image.valid):
                 raise AlignmentError(f"cannot register: {name} is flat and shows nothing to register by")
             arrays += [_resized(luma, size), _resized(valid, size)]
@@ -427,10 +428,20 @@ def _information_lost(pair: _Pair, matrix: np.ndarray, share: float) -> float:
     return 1 - float(np.mean(others)) / max(measure(matrix), 1e-12)
 
 
+def _camera_values(image: Image) -> np.ndarray:
+    """Luminance (H, W) in [0, 1]; of files deeper than 8 bits the part of the range that is used is spread over it."""
+    luma = luma_of(image.pixels)
+    if image.depth == "8":
+        return luma
+    known = luma if image.valid is None else luma[image.valid]
+    low, high = np.percentile(known, _ENDS).astype(np.float32) if known.size else (0, 1)
+    return luma if high - low < _DEEP_FLAT else np.clip((luma - low) / (high - low), 0, 1)
+
+
 def _has_content(luma: np.ndarray, valid: np.ndarray | None) -> bool:
     """Whether the values, without 0.5 % at each end, span more than rounding noise."""
     values = luma if valid is None else luma[valid]
-    return values.size > 0 and float(np.ptp(np.percentile(values, (0.5, 99.5)))) > _FLAT
+    return values.size > 0 and float(np.ptp(np.percentile(values, _ENDS))) > _FLAT
 
 
 def _work_size(size: tuple[int, int]) -> tuple[int, int]:
