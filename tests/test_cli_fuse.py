@@ -161,6 +161,11 @@ def test_all_sets_of_a_folder_of_data_sets_are_named(run, tmp_path):
         ("{d}/infrared/1.png {d}/infrared/1.png -o {t}/o.png", "two sources are one and the same file"),
         ("{d}/.. -o {t}/o", "is a folder of data sets"),
         ("{d}/infrared {d}/infrared -o {t}/o", "two sources are one and the same folder"),
+        ("{t}/x -o {t}/o", "exposures or focus settings of one scene are a stack: adasffuse stack {t}/x"),
+        (
+            "{t}/rig -o {t}/o",
+            "name the folders of the sources, in order: {t}/rig/r {t}/rig/t",
+        ),
         ("{d}/infrared {d}/nowhere -o {t}/o", "{d}/nowhere: no such file or folder"),
         ("{t}/x.MP4 {d}/visible/1.png -o {t}/o.mp4", "{t}/x.MP4 is a video: adasffuse video A B -o OUT.mp4"),
         ("{d}/infrared {d}/visible/[12].png -o {t}/o", "a pattern has one '*', in the name of the files"),
@@ -189,8 +194,8 @@ def test_all_sets_of_a_folder_of_data_sets_are_named(run, tmp_path):
     ],
 )
 def test_mistakes_are_refused_with_one_line(run, pairs, tmp_path, arguments, message):
-    for name in "xy":
-        write_image(tmp_path / name / "1.png", texture(40, 48, seed=ord(name)))
+    for seed, name in enumerate(("x", "y", "rig/r", "rig/t")):
+        write_image(tmp_path / name / "1.png", texture(40, 48, seed))
     for name in ("file", "x.MP4"):
         (tmp_path / name).touch()
     before = files(tmp_path)

@@ -423,7 +423,8 @@ def test_one_bad_pair_fails_by_name(folders, weights, tmp_path, capsys):
     write_image(tmp_path / "in/infrared/2.png", np.full((60, 80), 128, np.uint8))
     sources = [str(tmp_path / "in" / name) for name in ("infrared", "visible")]
     assert fuse.run([*sources, "-o", str(tmp_path / "out"), "--align", "affine", "--weights", str(weights)]) == 1
-    assert "failed: 2: cannot register" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "failed: 2: cannot register" in out and "a calibration serves all pairs: adasffuse align A B --save" in out
     assert (tmp_path / "out/1.png").is_file() and not (tmp_path / "out/2.png").exists()
 
 
@@ -464,6 +465,7 @@ def test_align_reports_as_json(folders, tmp_path, capsys):
 
     saved = report("--save", str(tmp_path / "c.json"))
     assert saved["ok"] and (saved["saved"], saved["pairs"]) == (str(tmp_path / "c.json"), 1)
+    assert any("the calibration rests on one pair" in notice for notice in saved["notices"])
     assert [one["name"] for one in saved["failed"]] == ["lonely", "2"]
     assert report("--grid", "a", "--save", "c.json") == {
         "ok": False,

@@ -307,11 +307,14 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
             seen.extend(notices_of(scene, (a, b)))
             yield scene.stem, a, b
 
+    told_of = [*job.notices]
     try:
         result = calibrate(pairs(), args.method, args.measure)
         failed += result.failed
+        if result.pairs == 1:
+            told_of.append("the calibration rests on one pair and nothing confirms it; give more pairs")
     finally:
-        told_of = [*job.notices, *notices_of_files(seen)]
+        told_of += notices_of_files(seen)
         _say_failed("not used", failed)
         say_notices(told_of)
     result.save(args.save)
@@ -324,9 +327,8 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
         }
         say(json.dumps({"ok": True} | found | _lost(failed, told_of)))
         return 0
-    say(
-        f"{printable(args.save)}: {args.method}, {result.pairs} pairs, half of them within {result.spread:.1f} px of it"
-    )
+    found = f"{result.pairs} pairs, half of them within {result.spread:.1f} px of it"
+    say(f"{printable(args.save)}: {args.method}, {'1 pair' if result.pairs == 1 else found}")
     return 0
 
 

@@ -449,6 +449,8 @@ def _same_folder(folder: Path, listing: _Listing) -> SceneError:
     patterns, count = _tell_apart([path.stem for path in listing.images])
     if count:
         message += f"; or the patterns {patterns[0]!r} and {patterns[1]!r} would tell {count} pairs of its files apart"
+    else:
+        message += f"; exposures or focus settings of one scene are a stack: adasffuse stack {folder}"
     return SceneError(message, patterns=patterns)
 
 
