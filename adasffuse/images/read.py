@@ -211,12 +211,17 @@ def _window(
         )
     if depth == "8" or used.size == 0 or stored.fixed:
         return stored.span, [stored.span_notice] if stored.span_notice else []
-    low, high, full = used.min(), used.max(), stored.span[1]
-    if high - low >= full / 4 or high == low or stored.span == (0, 1):  # a flat frame is told of where it is fused
+    low, high = used.min(), used.max()
+    if not uses_little(low, high, stored.span):
         return stored.span, []
     return stored.span, [
-        f"uses only {low}..{high} of 0..{full}; give a value range for this source, e.g. {low} {high}{hint}"
+        f"uses only {low}..{high} of 0..{stored.span[1]}; give a value range for this source, e.g. {low} {high}{hint}"
     ]
+
+
+def uses_little(low: float, high: float, span: tuple[float, float]) -> bool:
+    """Whether values from `low` to `high` use less than a quarter of a span; a flat frame is told of as such."""
+    return low < high and high - low < span[1] / 4 and span != (0, 1)
 
 
 def _two_numbers(value_range: tuple[float, float], name: str) -> tuple[float, float]:
