@@ -96,6 +96,13 @@ def test_folders_patterns_and_data_sets_give_the_same_files(run, pairs, tmp_path
     assert list(results[0]) == ["1.png", "2.png", "3.png"] and all(other == results[0] for other in results)
 
 
+def test_a_pattern_in_a_folder_whose_name_has_brackets(run, pairs, tmp_path):
+    for name in ("infrared", "visible"):
+        shutil.copytree(pairs / name, tmp_path / "day [1]" / name)
+    sources = (tmp_path / "day [1]" / name / "*.png" for name in ("infrared", "visible"))
+    assert run(*sources, "-o", tmp_path / "out")[0] == 0 and files(tmp_path / "out") == ["1.png", "2.png", "3.png"]
+
+
 def test_a_source_without_content_is_told(run, tmp_path):
     for number in (1, 2):
         write_image(tmp_path / "ir" / f"{number}.png", np.full((40, 48), 90, np.uint8))

@@ -242,7 +242,7 @@ def find_given(args: argparse.Namespace) -> Given:
     for number, path in enumerate(args.sources):
         option = patterns[number] if number < 2 else None
         if not path.exists() and any(sign in str(path) for sign in _MAGIC):
-            if any(sign in str(path.parent) for sign in _MAGIC) or not _is_pattern(path.name):
+            if not _is_pattern(path.name) or (any(s in str(path.parent) for s in _MAGIC) and not path.parent.is_dir()):
                 raise ImageError(
                     f"{path}: a pattern has one '*', in the name of the files, and no other sign of {_MAGIC}"
                 )

@@ -460,6 +460,10 @@ def _nothing_matches(folders: Sequence[Path], sources: Sequence[dict[str, list[P
     patterns, count = _suggest([list(files) for files in sources]) if suggest else ((), 0)
     if count:
         message += f"; the patterns {patterns[0]!r} and {patterns[1]!r} would match {count} of them"
+    elif set.intersection(*({stem.casefold() for stem in files} for files in sources)):
+        message += "; some names differ in capital letters only: rename one of both"
+    else:
+        message += "; partners share a name, whatever its suffix, or what stands for * in a pattern: rename them"
     if all(path.suffix.lower() == _DICOM for source in sources for paths in source.values() for path in paths):
         message += f"; DICOM series are fused by position, whatever their names: {_AS_VOLUMES}"
     return SceneError(message, patterns=patterns)
