@@ -91,7 +91,7 @@ def interpret(
     if valid is not None and not valid.any():
         notices.append("holds no data at all")
     values, colour_notices = _colour(stored, value_range)
-    hint = "; of files, commands also take 'folder'" if measurable else ""
+    hint = "; commands: --range_a, --range_b or --range, also 'folder' for that of all files" if measurable else ""
     window, window_notices = _window(stored, values, valid, value_range, depth, name, hint)
     notices += colour_notices + window_notices
     curved = stored.curve is not None and value_range is None
