@@ -29,6 +29,7 @@ _CURES = {  # advice about errors of the system
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change its permissions, or choose another place"),
     **dict.fromkeys(_IN_THE_WAY, "something else is in its place; choose another"),
     errno.EINVAL: "choose another name",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f), or choose another disk",
     errno.ENOENT: "check the name",
     errno.ELOOP: "it is a link that leads back to itself; remove it",
     errno.ENAMETOOLONG: "choose a shorter name",
@@ -235,7 +236,7 @@ def not_written(what: object, error: OSError) -> str:
     Args:
         what: the file, or 'to FOLDER'.
     """
-    known = error.errno in (*DISK_FULL, *_IN_THE_WAY, errno.EINVAL, errno.ENAMETOOLONG)
+    known = error.errno in (*DISK_FULL, *_IN_THE_WAY, errno.EINVAL, errno.EFBIG, errno.ENAMETOOLONG)
     cure = _CURES[error.errno] if known else "choose a folder that is writable"
     return f"cannot write {what}: {error.strerror or error}; {cure}"
 

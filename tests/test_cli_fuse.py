@@ -96,13 +96,20 @@ def test_folders_patterns_and_data_sets_give_the_same_files(run, pairs, tmp_path
     assert list(results[0]) == ["1.png", "2.png", "3.png"] and all(other == results[0] for other in results)
 
 
+def test_a_pattern_in_a_folder_whose_name_has_brackets(run, pairs, tmp_path):
+    for name in ("infrared", "visible"):
+        shutil.copytree(pairs / name, tmp_path / "day [1]" / name)
+    sources = (tmp_path / "day [1]" / name / "*.png" for name in ("infrared", "visible"))
+    assert run(*sources, "-o", tmp_path / "out")[0] == 0 and files(tmp_path / "out") == ["1.png", "2.png", "3.png"]
+
+
 def test_a_source_without_content_is_told(run, tmp_path):
     for number in (1, 2):
         write_image(tmp_path / "ir" / f"{number}.png", np.full((40, 48), 90, np.uint8))
         write_image(tmp_path / "vis" / f"{number}.png", texture(40, 48, number))
     status, out, _ = run(tmp_path / "ir", tmp_path / "vis", "-o", tmp_path / "out")
     assert status == 0 and f"{tmp_path / 'ir' / '1.png'}: has no content, a flat frame" in out
-    assert "(and 1 more files)" in out
+    assert "(and 1 more file)" in out
     write_image(tmp_path / "vis" / "1.png", np.full((40, 48), 20, np.uint8))
     out = run(tmp_path / "ir", tmp_path / "vis", "-o", tmp_path / "out")[1]
     assert "a flat frame; it adds nothing to the result (and 2 more files)" in out
@@ -161,6 +168,11 @@ def test_all_sets_of_a_folder_of_data_sets_are_named(run, tmp_path):
         ("{d}/infrared/1.png {d}/infrared/1.png -o {t}/o.png", "two sources are one and the same file"),
         ("{d}/.. -o {t}/o", "is a folder of data sets"),
         ("{d}/infrared {d}/infrared -o {t}/o", "two sources are one and the same folder"),
+        ("{t}/x -o {t}/o", "exposures or focus settings of one scene are a stack: adasffuse stack {t}/x"),
+        (
+            "{t}/rig -o {t}/o",
+            "name the folders of the sources, in order: {t}/rig/r {t}/rig/t",
+        ),
         ("{d}/infrared {d}/nowhere -o {t}/o", "{d}/nowhere: no such file or folder"),
         ("{t}/x.MP4 {d}/visible/1.png -o {t}/o.mp4", "{t}/x.MP4 is a video: adasffuse video A B -o OUT.mp4"),
         ("{d}/infrared {d}/visible/[12].png -o {t}/o", "a pattern has one '*', in the name of the files"),
@@ -189,8 +201,8 @@ def test_all_sets_of_a_folder_of_data_sets_are_named(run, tmp_path):
     ],
 )
 def test_mistakes_are_refused_with_one_line(run, pairs, tmp_path, arguments, message):
-    for name in "xy":
-        write_image(tmp_path / name / "1.png", texture(40, 48, seed=ord(name)))
+    for seed, name in enumerate(("x", "y", "rig/r", "rig/t")):
+        write_image(tmp_path / name / "1.png", texture(40, 48, seed))
     for name in ("file", "x.MP4"):
         (tmp_path / name).touch()
     before = files(tmp_path)
@@ -490,7 +502,7 @@ def test_results_of_an_earlier_run_where_scenes_fail_now_are_said(run, pairs, tm
     run(pairs, "-o", out)
     (pairs / "infrared/2.png").write_bytes(b"")
     status, text, _ = run(pairs, "-o", out)
-    assert status == 1 and f"1 file of an earlier run, such as {out}/2.png, stay where scenes have failed now" in text
+    assert status == 1 and f"{out}/2.png is of an earlier run; its scene has failed now" in text
     (out / "2.png").unlink()
     assert "earlier run" not in run(pairs, "-o", out)[1]
 

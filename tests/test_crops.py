@@ -273,7 +273,7 @@ def test_flat_frames_are_a_notice(tmp_path):
         image = read_image(root / "IVF/infrared" / f"{stem}.png").pixels
         write_image(root / "IVF/infrared" / f"{stem}.png", np.full(image.shape[:2], 7, np.uint8))
     (notice,) = TrainingCrops(data_options(root)).notices
-    assert notice.startswith(f"{root}/IVF/infrared/1.png: a flat frame") and notice.endswith("(and 1 more files)")
+    assert notice.startswith(f"{root}/IVF/infrared/1.png: a flat frame") and notice.endswith("(and 1 more file)")
 
 
 @pytest.mark.parametrize("names, reason", [(("ir", "vi"), "holds ir/, vi/"), (("infrared", "visible"), "no image has")])

@@ -55,6 +55,23 @@ def test_the_command_does_the_same_with_values_that_need_a_range(tmp_path, monke
         fuse_files("ivf", "tiny", [tmp_path / "flat.tif", tmp_path / "b.png"], tmp_path)
 
 
+def test_thermal_counts_are_shown_by_the_range_that_they_use(tmp_path):
+    counts = 21500 + 8 * texture(48, 64, 1).astype(np.uint16)
+    for folder, pixels in (("a", counts), ("b", texture(48, 64, 2))):
+        write_image(tmp_path / folder / "1.png", pixels)
+    result = fuse_files("ivf", "tiny", [tmp_path / "a/1.png", tmp_path / "b/1.png"], tmp_path)
+    assert np.ptp(result.sources[0]) > 240 and result.notices == ()
+    assert result.command.startswith("adasffuse fuse infrared/1.png visible/1.png -o fused.png --range_a folder")
+
+
+def test_images_that_do_not_lie_on_each_other_are_told(tmp_path):
+    photograph = cv2.resize(photographs.coffee(), (320, 240), interpolation=cv2.INTER_AREA)
+    write_image(tmp_path / "a.png", np.roll(255 - cv2.cvtColor(photograph, cv2.COLOR_RGB2GRAY), 12, axis=1))
+    write_image(tmp_path / "b.png", photograph)
+    notices = fuse_files("ivf", "tiny", [tmp_path / "a.png", tmp_path / "b.png"], tmp_path).notices
+    assert any("seem not to lie on each other, by about 1" in notice for notice in notices)
+
+
 def test_strength_is_in_the_command_and_only_of_infrared_and_visible(pair, tmp_path):
     result = fuse_files("ivf", "tiny", pair, tmp_path, strength=0.25)
     assert result.command.endswith("--strength 0.25")
@@ -102,8 +119,9 @@ def test_what_is_refused(pair, tmp_path):
         ([pair[0], tmp_path / "other.png"], "sizes differ: a b.png 64x48, other.png 20x20"),
         ([pair[0], tmp_path / "text.png"], "text.png: not a readable image"),
     ):
-        with pytest.raises(ImageError, match=words):
+        with pytest.raises(ImageError, match=words) as caught:
             fuse_files("ivf", "tiny", files, tmp_path)
+        assert str(tmp_path) not in str(caught.value)  # the server's folders
     with pytest.raises(ImageError, match=r"0\.0 megapixels, this page takes up to 0\.001"):
         fuse_files("ivf", "tiny", pair, tmp_path, megapixels=0.001)
     with pytest.raises(ImageError, match="registration is for two images, got 3"):

@@ -201,7 +201,7 @@ class TestFrames:
             find_frames([tmp_path], "detect", TWO).refuse_faults()
         text = str(error.value)
         wanted = ("'dog' is not listed", "swapped corners", "10x10 pixels", "x.xml: boxes without an image")
-        wanted += ("c: its images differ in size", "nothing is no image", "d is listed 2 times")
+        wanted += ("c: its images differ in size", "nothing is no image", "d is listed 2 times, in train.txt; ")
         assert text.startswith("7 faults") and all(part in text for part in wanted)
 
     def test_faults_of_masks(self, tmp_path):

@@ -91,6 +91,7 @@ def test_16_bit_range(tmp_path):
     notice = read_image(path).notices[0]
     said = "uses only 20000..22050 of 0..65535; give a value range for this source, e.g. 20000 22050"
     assert f"{said}; of files, commands also take 'folder'" in notice
+    assert read_image(save_deep(tmp_path / "flat.png", np.full((8, 8), 13824, np.uint16))).notices == ()
     image = read_image(path, (20000, 21000))
     assert image.notices == ()
     assert np.allclose(image.pixels, np.clip(GRAY / 100, 0, 1), atol=1e-6)

@@ -40,6 +40,7 @@ def test_exif_in_png(source, tmp_path, keep):
     write_image(tmp_path / "f.png", colours(), metadata=read_metadata(source, keep))
     exif, profile = exif_of(tmp_path / "f.png")
     assert exif[ExifTags.Base.Model] == "Model 1" and ExifTags.Base.Orientation not in exif
+    assert (ExifTags.IFD.GPSInfo in exif) == (keep == "gps")  # not even an empty part
     inner = exif.get_ifd(ExifTags.IFD.Exif)
     assert inner[ExifTags.Base.ISOSpeedRatings] == 200 and 0xA002 not in inner
     place = exif.get_ifd(ExifTags.IFD.GPSInfo)

@@ -209,6 +209,39 @@ def test_a_source_keeps_its_whole_share_where_the_others_have_nothing():
     assert find_gaps([image, image], [None, np.ones((120, 160), bool)]) == [None, None]
 
 
+def half_known(height=96, width=320, edge=80):
+    """The gap of a source that holds data from a column on, beside one that holds data everywhere."""
+    valid = np.ones((height, width), bool)
+    valid[:, :edge] = False
+    other = np.full(valid.shape, 0.6, np.float32)
+    return find_gaps([np.where(valid, other - np.float32(0.1), 0), other], [valid, None])[0], other
+
+
+def test_brightness_fades_in_over_a_sixteenth_of_the_width():
+    gap, shown = half_known()
+    faded = gap.fade(shown - np.float32(0.12), shown)
+    assert faded[:, :80] == pytest.approx(0.6) and faded[:, 110:] == pytest.approx(0.48, abs=1e-6)
+    assert np.diff(faded, axis=1).max() < 1e-6  # falls only
+    assert np.abs(np.diff(faded, axis=1)).max() < 1.6 * 0.12 / 20  # by a smooth step of 20 pixels; it was 16
+
+
+def test_a_hot_target_beside_a_gap_stays_and_makes_no_halo():
+    gap, shown = half_known()
+    fused = shown.copy()
+    fused[40:60, 96:102] += 0.3
+    faded = gap.fade(fused.copy(), shown)
+    assert (faded >= shown - 1e-6).all() and (faded <= fused + 1e-6).all()  # between both: no dark surroundings
+    assert faded[40:60, 98:102].min() > 0.6 + 0.2
+
+
+def test_brightness_stays_where_the_others_hold_nothing():
+    image, valid = scene(), np.ones((2, 120, 160), bool)
+    valid[0, :, 100:] = valid[1, :, :90] = False
+    gap = find_gaps([image, image[::-1]], list(valid))[0]
+    faded = gap.fade(image.copy(), gap.others)
+    assert faded[:, :90] == pytest.approx(image[:, :90], abs=1e-6)
+
+
 # ---- Content
 
 

@@ -5,6 +5,7 @@ import unicodedata
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from adasffuse.images.pairs import Scene, SceneError, find_scenes, images_of, pattern_for, read_scene, scene_folders
@@ -182,9 +183,20 @@ def test_read_pair(tmp_path):
 
 def test_partners_of_different_size(tmp_path):
     write_image(tmp_path / "a/1.png", np.zeros((4, 6), np.uint8))
-    write_image(tmp_path / "b/1.png", np.zeros((6, 4), np.uint8))
+    write_image(tmp_path / "b/1.png", np.zeros((6, 5), np.uint8))
     pair = find_scenes((tmp_path / "a", tmp_path / "b"))[0][0]
-    with pytest.raises(ImageError, match=r"sizes differ: .*a/1\.png is 6x4, .*b/1\.png is 4x6 pixels; register"):
+    with pytest.raises(ImageError, match=r"sizes differ: .*a/1\.png is 6x4, .*b/1\.png is 5x6 pixels; register"):
+        read_scene(pair)
+
+
+def test_a_partner_on_its_side(tmp_path):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # orientation: to be turned by 90 degrees
+    write_image(tmp_path / "a/1.png", np.zeros((4, 6), np.uint8))
+    (tmp_path / "b").mkdir()
+    PIL.Image.new("L", (6, 4)).save(tmp_path / "b/1.jpg", exif=exif)
+    pair = find_scenes((tmp_path / "a", tmp_path / "b"))[0][0]
+    with pytest.raises(ImageError, match=r"a/1\.png is 6x4, .*b/1\.jpg is 4x6 pixels; .* turned as EXIF says"):
         read_scene(pair)
 
 
@@ -253,6 +265,24 @@ def test_patterns(tmp_path, patterns, names_a, names_b, one_folder):
     assert [scene.paths for scene in scenes] == list(expected)
 
 
+@pytest.mark.parametrize(
+    "name_a, name_b, cure",
+    [
+        ("A.PNG", "a.jpg", "some names differ in capital letters only: rename one of both"),
+        (
+            "T_101500.png",
+            "R_101501.png",
+            "partners share a name, whatever its suffix, or what stands for * in a pattern",
+        ),
+    ],
+)
+def test_where_nothing_matches_the_error_says_what_helps(tmp_path, name_a, name_b, cure):
+    touch(tmp_path, f"a/{name_a}", f"b/{name_b}")
+    with pytest.raises(SceneError, match=r"no image has a partner of the same name: ") as caught:
+        find_scenes((tmp_path / "a", tmp_path / "b"))
+    assert cure in str(caught.value)
+
+
 def test_names_that_fit_no_pattern_are_named(tmp_path):
     touch(tmp_path, "a/1_ir.png", "a/1_co.png", "a/2_ir.png", "a/map.png", "a/_ir.png")
     scenes, problems = find_scenes([tmp_path / "a"] * 2, ("*_ir", "*_co"))
@@ -289,7 +319,9 @@ def test_where_nothing_matches_a_pattern_is_proposed(tmp_path, names_a, names_b,
 
 def test_where_nothing_would_match_nothing_is_proposed(tmp_path):
     touch(tmp_path, "a/dog.png", "a/cat.png", "b/7.png", "b/8.png")
-    with pytest.raises(SceneError, match=rf"same name: cat\.png in {tmp_path}/a, 7\.png in {tmp_path}/b$") as caught:
+    with pytest.raises(
+        SceneError, match=rf"same name: cat\.png in {tmp_path}/a, 7\.png in {tmp_path}/b; partners share a"
+    ) as caught:
         find_scenes((tmp_path / "a", tmp_path / "b"))
     assert caught.value.patterns == ()
 

@@ -140,6 +140,16 @@ def test_sizes_that_differ(street):
     assert corner_shift(matrix, identity(SIZE, (120, 160)), SIZE) < 1.0  # pixels of the small image
 
 
+def test_files_of_16_bits_that_use_little_of_their_range(street):
+    infrared, visible = street
+    counts = Image(np.float32(0.33) + np.float32(0.007) * infrared.pixels, depth="16")  # 21600 to 22100 of 65535
+    found, known = (estimate(moved(image, affine(2, 1, (9, -6))), visible) for image in (counts, infrared))
+    assert corner_shift(found.transform.matrix, known.transform.matrix, SIZE) < 0.5
+    shutter = Image(np.float32(0.33) + np.float32(1e-4) * infrared.pixels, depth="16")
+    with pytest.raises(AlignmentError, match="the moving image is flat"):
+        estimate(shutter, visible)
+
+
 def test_medical_images_by_information():
     case = head(3, 192)
     scan, mri = (Image(case[name].astype(np.float32) / 255) for name in ("CT", "MRI"))
@@ -308,6 +318,8 @@ def test_a_glance_tells_what_is_off(street):
     shifted = moved(infrared, affine(shift=(12, 8)))
     assert notable_misalignment(shifted, visible) == pytest.approx(np.hypot(12, 8), rel=0.3)
     assert misalignment(Image(np.zeros(SIZE, np.float32)), visible) is None
+    flat = moved(Image(np.full(SIZE, 0.211, np.float32)), affine(1, 0.5))  # a shutter frame under a calibration
+    assert misalignment(flat, visible) is None
     assert misalignment(shifted, visible, "medical") == misalignment(shifted, visible)
     blurred = Image(cv2.GaussianBlur(shifted.pixels, (0, 0), 3))
     assert misalignment(blurred, visible) is not None and misalignment(blurred, visible, "medical") is None
@@ -441,7 +453,8 @@ def test_one_bad_pair_fails_by_name(folders, weights, tmp_path, capsys):
     write_image(tmp_path / "in/infrared/2.png", np.full((60, 80), 128, np.uint8))
     sources = [str(tmp_path / "in" / name) for name in ("infrared", "visible")]
     assert fuse.run([*sources, "-o", str(tmp_path / "out"), "--align", "affine", "--weights", str(weights)]) == 1
-    assert "failed: 2: cannot register" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "failed: 2: cannot register" in out and "a calibration serves all pairs: adasffuse align A B --save" in out
     assert (tmp_path / "out/1.png").is_file() and not (tmp_path / "out/2.png").exists()
 
 
@@ -482,6 +495,7 @@ def test_align_reports_as_json(folders, tmp_path, capsys):
 
     saved = report("--save", str(tmp_path / "c.json"))
     assert saved["ok"] and (saved["saved"], saved["pairs"]) == (str(tmp_path / "c.json"), 1)
+    assert any("the calibration rests on one pair" in notice for notice in saved["notices"])
     assert [one["name"] for one in saved["failed"]] == ["lonely", "2"]
     assert report("--grid", "a", "--save", "c.json") == {
         "ok": False,

@@ -488,7 +488,7 @@ def test_a_folder_of_results_is_not_called_like_an_image(stacks, tmp_path, capsy
         error = capsys.readouterr().err
         assert (
             "results need a folder" in error
-            and "of these kinds only: .png, .tif, .tiff" in error
+            and "give one file, ending in .png, .tif, .tiff" in error
             and not (tmp_path / name).exists()
         )
 
@@ -670,6 +670,8 @@ def test_links_are_called_as_they_are_named(stacks, weights, tmp_path):
 def test_missing_and_mixed(stacks, tmp_path, capsys):
     assert run(tmp_path / "nowhere", "-o", tmp_path / "out") == 1
     assert "no such file or folder" in capsys.readouterr().err
+    assert run(stacks / "one" / "*.png", "-o", tmp_path / "out") == 1
+    assert "*.png: no such file or folder; leave out the quotes" in capsys.readouterr().err
     assert run(stacks / "one" / "0.png", stacks / "two", "-o", tmp_path / "out") == 1
     assert "is a file and others are folders" in capsys.readouterr().err
     with pytest.raises(SystemExit):

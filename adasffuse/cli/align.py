@@ -351,12 +351,14 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
         raise ValueError(f"--save {args.save}: the name of an image; give that of a calibration file, such as c.json")
     check_outputs({"--save": args.save})
     failed = list(job.failed)
-    seen = _Seen(job, args)
+    seen, unconfirmed = _Seen(job, args), []
     try:
         result = job.calibrate(args, seen, failed)
         failed += result.failed
+        if result.pairs == 1:
+            unconfirmed = ["the calibration rests on one pair and nothing confirms it; give more pairs"]
     finally:
-        told_of = seen.notices()
+        told_of = seen.notices() + unconfirmed
         say_not_used(failed)
         say_notices(told_of)
     result.save(args.save)

@@ -33,7 +33,7 @@ from adasffuse.files import check_outputs, name_of, printable
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import SceneError, SceneFolder, find_scenes
+from adasffuse.images.pairs import SceneError, SceneFolder, find_scenes, images_of
 from adasffuse.images.volumes import is_volume
 from adasffuse.inference.work import RESULT_SUFFIXES, Work, find_work, work_of_camera, work_of_files
 from adasffuse.process import say
@@ -311,7 +311,7 @@ def find_given(args: argparse.Namespace) -> Given:
     for number, path in enumerate(args.sources):
         option = patterns[number] if number < 2 else None
         if not path.exists() and any(sign in str(path) for sign in _MAGIC):
-            if any(sign in str(path.parent) for sign in _MAGIC) or not _is_pattern(path.name):
+            if not _is_pattern(path.name) or (any(s in str(path.parent) for s in _MAGIC) and not path.parent.is_dir()):
                 raise ImageError(
                     f"{path}: a pattern has one '*', in the name of the files, and no other sign of {_MAGIC}"
                 )
@@ -339,6 +339,7 @@ def find_given(args: argparse.Namespace) -> Given:
             return Given(sets[0], (None, None), files=False)
         if not any((*found, *patterns)):
             _refuse_several_sets(paths[0])
+            _refuse_unknown_sources(paths[0])
         if not patterns[1] and _holds_camera_pairs(paths[0], found[0]):
             return Given(tuple(paths * 2), (found[0], None), files=False, camera=True)
         paths, found = paths * 2, [found[0], patterns[1]]
@@ -393,6 +394,14 @@ def _refuse_several_sets(folder: Path) -> None:
     if below:
         names = ", ".join(path.relative_to(folder).as_posix() for path in below)
         raise ImageError(f"{folder} is a folder of data sets ({names}); give one of them, such as {below[0]}")
+
+
+def _refuse_unknown_sources(folder: Path) -> None:
+    """Raises ImageError for a folder whose images lie in two folders or more below it, such as rig/{thermal,rgb}."""
+    below = [] if images_of(folder) else sorted(path for path in folder.glob("*/") if images_of(path))
+    if len(below) > 1:
+        names = " ".join(shlex.quote(str(path)) for path in below)
+        raise ImageError(f"{folder} holds no images itself; name the folders of the sources, in order: {names}")
 
 
 def _is_pattern(name: str) -> bool:

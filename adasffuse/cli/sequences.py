@@ -131,7 +131,8 @@ def calibrate_sequences(
 
 def calibration_text(found: Calibration) -> str:
     """Method, and how far the result can be trusted."""
-    return f"{found.transform.method}, {found.pairs} pairs, half of them within {found.spread:.1f} px of it"
+    pairs = f"{found.pairs} pairs, half of them within {found.spread:.1f} px of it"
+    return f"{found.transform.method}, {'1 pair' if found.pairs == 1 else pairs}"
 
 
 def say_not_used(failed: Sequence[tuple[str, str]]) -> None:

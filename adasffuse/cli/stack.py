@@ -215,7 +215,8 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
     """The stacks that the arguments name, what is none, and notices."""
     for path in args.stacks:
         if not path.exists():
-            raise ImageError(f"{path}: no such file or folder")
+            hint = "; leave out the quotes: the shell lists the files of a pattern" if "*" in path.name else ""
+            raise ImageError(f"{path}: no such file or folder{hint}")
     files = [path for path in args.stacks if path.is_file()]
     if files and len(files) < len(args.stacks):
         raise ImageError(f"{files[0]} is a file and others are folders; give files of one stack, or folders")

@@ -3,7 +3,7 @@
 import shlex
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from adasffuse.images.color import luminance
 from adasffuse.images.formats import open_image
 from adasffuse.images.image import ImageError
 from adasffuse.images.ranges import RangeSpec, resolve_range
-from adasffuse.images.read import read_image
+from adasffuse.images.read import read_image, uses_little
 from adasffuse.images.write import quantise, result_depth, suffix_of, write_image
 from adasffuse.inference.fuser import STRENGTH_TASK, Fuser, load_fuser
+from adasffuse.inference.misalignment import seen_misalignment
 from adasffuse.metrics import DEFAULT_METRICS, evaluate
 from adasffuse.registration.aligner import Aligner, measure_of
-from adasffuse.tasks import find_task
+from adasffuse.tasks import Task, find_task
 
 MEGAPIXELS = 12.0  # of one image, that the page takes by default
 _KEPT = 4  # fusers in memory
@@ -57,9 +58,19 @@ def fuse_files(
         align: 'none', or how two images are registered first, see `adasffuse.registration.aligner`.
     Raises:
         ImageError: fewer than two files, one that cannot be read or is too large, sizes differ, or the images cannot be
-            registered.
+            registered.  Errors and notices name files without their folders, which are those of the server.
     """
     paths = [Path(file) for file in files if file]
+    try:
+        result = _fuse_files(task, size, paths, folder, megapixels, align, strength)
+    except ImageError as error:
+        raise ImageError(_without_folders(str(error), paths)) from error
+    return replace(result, notices=tuple(_without_folders(notice, paths) for notice in result.notices))
+
+
+def _fuse_files(
+    task: str, size: str, paths: Sequence[Path], folder: Path, megapixels: float, align: str, strength: float
+) -> Result:
     if len(paths) < 2:
         raise ImageError(f"give at least two images of the scene, got {len(paths)}")
     chosen = find_task(task)
@@ -79,8 +90,10 @@ def fuse_files(
         read_image(path, window, thermal=hot)
         for path, window, hot in zip(paths, windows if two else windows * len(paths), thermal)
     ]
+    aligner = None
     if align != "none":
-        images = Aligner(align, measure=measure_of(chosen.id)).align(images)
+        aligner = Aligner(align, measure=measure_of(chosen.id))
+        images = aligner.align(images)
     sizes = {image.pixels.shape[:2] for image in images}
     if len(sizes) > 1:
         listed = ", ".join(f"{p.name} {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(paths, images))
@@ -96,7 +109,7 @@ def fuse_files(
     scores = {}
     if two and min(shown.shape[:2]) >= _FEWEST:
         scores = evaluate(*sources, shown, metrics=DEFAULT_METRICS)
-    words = ["adasffuse", "fuse" if two else "stack", *(path.name for path in paths), "-o", file.name]
+    words = ["adasffuse", "fuse" if two else "stack", *_names(chosen, paths), "-o", file.name]
     for option, window in zip(("--range_a", "--range_b") if two else ("--range",), windows):
         words += [option, "folder"] if window else []
     words += ["--task", chosen.id, "--size", size] + (["--align", align] if align != "none" else [])
@@ -105,6 +118,9 @@ def fuse_files(
     notices = list(prepared.notices)
     if all(np.array_equal(images[0].pixels, image.pixels) for image in images[1:]):
         notices.append("the sources are equal, pixel by pixel; was one image given twice?")
+    off = seen_misalignment(chosen, images, aligner)
+    if off is not None:
+        notices.append(f"the images seem not to lie on each other, by about {off:.0f} pixels; try a registration")
     shares = share_of_first(*sources, shown) if two else None
     return Result(file, shown, sources, shares, scores, tuple(notices), command)
 
@@ -139,8 +155,25 @@ def _check_size(path: Path, megapixels: float) -> None:
         )
 
 
+def _without_folders(text: str, paths: Sequence[Path]) -> str:
+    for path in paths:
+        text = text.replace(str(path), path.name)
+    return text
+
+
+def _names(task: Task, paths: Sequence[Path]) -> list[str]:
+    """What the command calls the files: their names, in the folders of the task's sources where two are the same."""
+    names = [path.name for path in paths]
+    if len(paths) == 2 and names[0] == names[1]:
+        return [f"{source}/{name}" for source, name in zip(task.sources[0].folders, names)]
+    return names
+
+
 def _needed_range(paths: Sequence[Path], thermal: bool) -> tuple[float, float] | None:
-    """The window of deep files whose values say nothing of black and white, from the lowest to the highest."""
+    """The window from the lowest to the highest value of deep files, of which a page cannot ask the user.
+
+    None for files that say what is black and white, but for thermal ones that use little of that.
+    """
     needed = False
     for path in paths:
         with open_image(path, thermal) as file:
@@ -149,6 +182,8 @@ def _needed_range(paths: Sequence[Path], thermal: bool) -> tuple[float, float] |
             needed, finite = True, stored.values[np.isfinite(stored.values)]
             if finite.size == 0 or finite.min() == finite.max():
                 raise ImageError(f"{path.name}: all its values are equal or missing; there is nothing to fuse")
+        elif stored is not None and thermal and not stored.fixed:
+            needed |= uses_little(stored.values.min(), stored.values.max(), stored.span)
     return resolve_range(RangeSpec("folder"), paths, thermal=thermal) if needed else None
 
 

@@ -74,7 +74,8 @@ class FrameSet:
         """Raise ImageError with all faults at once, if there are any."""
         faults = self.judgement.faults
         if faults:
-            raise ImageError(f"{len(faults)} faults in images and labels:\n  " + "\n  ".join(faults))
+            count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+            raise ImageError(f"{count} in images and labels:\n  " + "\n  ".join(faults))
 
 
 def find_frames(
@@ -144,7 +145,9 @@ def read_lists(place: Path, known: Collection[str], judgement: Judgement) -> dic
         unknown = [stem for stem in splits[split] if stem not in known]
         judgement.faults += [f"{path}: {stem} is no image of this data set" for stem in unknown]
     counts = Counter(stem for stems in splits.values() for stem in stems)
-    judgement.faults += [f"{place}: {stem} is listed {count} times" for stem, count in counts.items() if count > 1]
+    for stem in (stem for stem, count in counts.items() if count > 1):
+        lists = " and ".join(f"{split}.txt" for split in splits if stem in splits[split])
+        judgement.faults.append(f"{place}: {stem} is listed {counts[stem]} times, in {lists}; a frame has one place")
     return splits
 
 

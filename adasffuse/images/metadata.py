@@ -64,7 +64,8 @@ def read_metadata(path: str | Path, keep: str) -> Metadata | None:
     new.update(texts)  # the source's bytes; Pillow would write "?" for what is not ASCII
     for ifd, values in ((ExifTags.IFD.Exif, inner), (ExifTags.IFD.GPSInfo, place)):
         kept = {tag: value for tag, value in values.items() if _is_writable(ifd, tag, value)}
-        new.get_ifd(ifd).update(kept)
+        if kept:  # asking for a part makes an empty one
+            new.get_ifd(ifd).update(kept)
     data = new.tobytes().removeprefix(b"Exif\0\0") if texts or inner or place else None
     tags = tuple((tag, texts[name]) for name, tag in _TEXTS.items() if name in texts)
     return Metadata(data, tags, srgb_profile(), place=bool(place))

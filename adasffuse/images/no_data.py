@@ -3,7 +3,7 @@
 The network returns x where all its sources equal x: given the others' values, a source shows them.  At the edge of a
 region without data that alone leaves a ring.  A fade from a source's values to the others' is detail that neither
 holds, and fusion brings detail out.  So the network is given sources continued without an edge, and what it makes of
-them fades into the others afterwards: see `Gap`.
+them fades into the others afterwards, see `Gap`: detail beside the edge, differences of brightness further inside.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ _SMALLEST_AREA = 0.005  # of the image: a border without data
 _NEARLY_ZERO, _DARK = 0.02, 0.1  # of the image's brightest values: what surrounds a scene that was clipped at zero
 _JPEG_NOISE = 3  # of 255, in a black border
 _RIM = 2.0  # pixels beside missing ones that a warp has mixed with them
+_LEVEL_FADE = 1 / 16  # of the longer side: width over which brightness fades beside a region without data
 _CUT_OFF, _FULL = np.float32(2.5 / 255), np.float32(5 / 255)  # range of block means: no content, and content
 _BLOCK, _STEP = 8, 4  # pixels
 _LEFT = np.uint8([[1, 1, 0, 0, 0]])  # the two pixels on one side
@@ -147,7 +148,43 @@ class Gap:
 
     extended: np.ndarray  # the source: its own values, and where it has none the others' plus the difference beside
     others: np.ndarray  # mean of the others
+    known: np.ndarray  # (H, W) bool, where the others hold data
     share: np.ndarray  # of what is fused with the source, 0 to 1; the rest of the fused image shows the others
+
+    def fade(self, fused: np.ndarray, shown: np.ndarray) -> np.ndarray:
+        """The fused image where the source holds data, and what is shown elsewhere, without a seam between both.
+
+        Detail fades in by `share`, within some pixels.  A step of brightness would still be seen, as in a clear sky:
+        the local mean of the difference fades in over 1/16 of the longer side, or half of what the region is deep.
+        The result lies between both images.
+
+        Args:
+            fused: (H, W) float32 luminance.  It is overwritten by the result, which is returned.
+            shown: luminance of the others, or of their fusion.
+        """
+        height, width = shown.shape
+        reach = max(height, width) * _LEVEL_FADE
+        factor = max(1, int(reach / 8))
+        size = (-(-width // factor), -(-height // factor))
+        difference = np.subtract(fused, shown, out=fused)
+        weight = self.share * self.known
+        level, weight, share = (
+            cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (difference * weight, weight, self.share)
+        )
+        depth = factor * _distance(share > 0.5)
+        reach = min(reach, float(depth.max()) / 2)
+        if reach > 0:
+            level, weight = (cv2.GaussianBlur(one, (0, 0), max(1, reach / factor / 3)) for one in (level, weight))
+            level *= (1 - _smooth_step(depth / reach)) / np.maximum(weight, np.float32(1e-6))
+            level = cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR)
+        for rows in row_bands(difference.shape):
+            part = difference[rows]
+            if reach > 0:
+                left = part - level[rows] * self.known[rows]
+                np.clip(left, np.minimum(part, 0), np.maximum(part, 0), out=part)
+            part *= self.share[rows]
+            part += shown[rows]
+        return fused
 
 
 def find_gaps(
@@ -164,12 +201,12 @@ def find_gaps(
     lumas = [luma_of(source) for source in sources]
     contents = [content(luma, valid) for luma, valid in zip(lumas, valids)]
     shares = [_share(valid, feather) for valid in valids]
-    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    found: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
     extended = list(lumas)
     for index, own in enumerate(shares):
         if own is not None:
             others, share, known = _others(index, lumas, shares)
-            found[index] = others, share
+            found[index] = others, known, share
             extended[index] = _extended(lumas[index], others, own, known, feather / 2)
     extended = without_empty(extended, contents)
     return [Gap(extended[k], *found[k]) if k in found else None for k in range(len(sources))]

@@ -104,7 +104,8 @@ def notices_of_files(notices: Iterable[tuple[Path, str]]) -> list[str]:
         path, text = group[0]
         others = ", with other numbers" if any(other != text for _, other in group) else ""
         count = len({other for other, _ in group}) - 1
-        more = f" (and {count} more files{others})" if count else ""
+        files = "1 more file" if count == 1 else f"{count} more files"
+        more = f" (and {files}{others})" if count else ""
         said.append(f"{path}: {text}{more}")
     return said
 

@@ -194,10 +194,12 @@ def read_scene(
     ]
     if one_size and len({image.pixels.shape[:2] for image in images}) > 1:
         sizes = [f"{p} is {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(scene.paths, images)]
-        cure = "--align or --calibration of adasffuse fuse, or first: adasffuse align A B -o DIR"
+        cure = "register them, by --align or --calibration of adasffuse fuse, or first: adasffuse align A B -o DIR"
         if all(image.plane is not None for image in images):
-            cure = f"--resample b (by where their files say that they lie), {cure}"
-        raise ImageError(f"sizes differ: {', '.join(sizes)} pixels; register them, by {cure}")
+            cure = cure.replace("by", "by --resample b (by where their files say that they lie),", 1)
+        elif len({tuple(sorted(image.pixels.shape[:2])) for image in images}) == 1:
+            cure = "some lie on their side; files are turned as EXIF says: add or remove its orientation, or turn them"
+        raise ImageError(f"sizes differ: {', '.join(sizes)} pixels; {cure}")
     if one_size:
         check_same_places(scene.paths, images)
     return images
@@ -454,6 +456,8 @@ def _same_folder(folder: Path, listing: _Listing) -> SceneError:
     patterns, count = _tell_apart([path.stem for path in listing.images])
     if count:
         message += f"; or the patterns {patterns[0]!r} and {patterns[1]!r} would tell {count} pairs of its files apart"
+    else:
+        message += f"; exposures or focus settings of one scene are a stack: adasffuse stack {folder}"
     return SceneError(message, patterns=patterns)
 
 
@@ -463,6 +467,10 @@ def _nothing_matches(folders: Sequence[Path], sources: Sequence[dict[str, list[P
     patterns, count = _suggest([list(files) for files in sources]) if suggest else ((), 0)
     if count:
         message += f"; the patterns {patterns[0]!r} and {patterns[1]!r} would match {count} of them"
+    elif set.intersection(*({stem.casefold() for stem in files} for files in sources)):
+        message += "; some names differ in capital letters only: rename one of both"
+    else:
+        message += "; partners share a name, whatever its suffix, or what stands for * in a pattern: rename them"
     if all(path.suffix.lower() == _DICOM for source in sources for paths in source.values() for path in paths):
         message += f"; DICOM series are fused by position, whatever their names: {_AS_VOLUMES}"
     return SceneError(message, patterns=patterns)

@@ -225,7 +225,7 @@ def _own_window(
     if depth == "8" or used.size == 0 or stored.fixed:
         return stored.span, [stored.span_notice] if stored.span_notice else []
     low, high, full = used.min(), used.max(), stored.span[1]
-    if high - low >= full / 4 or stored.span == (0, 1):
+    if not uses_little(low, high, stored.span):
         return stored.span, []
     cure = f"where white is not {full}, give {asked}{numbers}" if result else f"give {asked}, e.g. {low} {high}{hint}"
     return stored.span, [f"uses only {low}..{high} of 0..{full}; {cure}"]
@@ -247,6 +247,11 @@ def _check_range_of_result(used: np.ndarray, window: tuple[float, float], name: 
         f"{name}: its values span {lowest:g}..{highest:g} and {fault} the range {low:g} {high:g}; {option} takes the "
         "values that are black and white in this result"
     )
+
+
+def uses_little(low: float, high: float, span: tuple[float, float]) -> bool:
+    """Whether values from `low` to `high` use less than a quarter of a span; a flat frame is told of as such."""
+    return low < high and high - low < span[1] / 4 and span != (0, 1)
 
 
 def _two_numbers(value_range: tuple[float, float], name: str) -> tuple[float, float]:

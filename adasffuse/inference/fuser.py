@@ -290,7 +290,7 @@ class Fuser:
             if gap is not None:
                 without = [*lumas[:k], gap.others, *lumas[k + 1 :]]
                 shown = without[1 - k] if len(lumas) == 2 else self.fuse_luminance(*without)
-                fused = shown + gap.share * (fused - shown)
+                fused = gap.fade(fused, shown)
         return fused
 
     def finish(self, luma: np.ndarray, prepared: "Prepared", stretch: bool = False, depth: str = "auto") -> np.ndarray:

@@ -96,8 +96,9 @@ def stale_results(work: Work, failed: Iterable[str]) -> list[str]:
     stale = [path for path in places if os.path.isfile(path)]
     if not stale:
         return []
-    files = "1 file" if len(stale) == 1 else f"{len(stale)} files"
-    return [f"{files} of an earlier run, such as {stale[0]}, stay where scenes have failed now"]
+    if len(stale) == 1:
+        return [f"{stale[0]} is of an earlier run; its scene has failed now"]
+    return [f"{len(stale)} files of an earlier run, such as {stale[0]}, stay where scenes have failed now"]
 
 
 def former_results(results: Iterable[Path]) -> list[str]:

@@ -106,9 +106,8 @@ def refuse_image_name(save_dir: Path) -> None:
     of_file = save_dir.suffix.lower() in {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *OTHER_VIDEO_SUFFIXES}
     if (of_file or is_volume(save_dir)) and not save_dir.is_dir():
         raise ImageError(
-            f"{save_dir}: results need a folder here, and this is the name of a file; give a name without such a "
-            f"suffix (the result of two files, or of one stack, may be a file, of these kinds only: "
-            f"{', '.join(RESULT_SUFFIXES)})"
+            f"{save_dir}: results need a folder here, and this is the name of a file; give a name without "
+            f"{save_dir.suffix!r}; only two files, or one stack, give one file, ending in {', '.join(RESULT_SUFFIXES)}"
         )
 
 

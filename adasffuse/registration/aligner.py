@@ -19,6 +19,7 @@ from adasffuse.registration.transform import METHODS, AlignmentError, Transform,
 POSITION = "position"  # method by which DICOM slices are registered
 GRIDS = ("b", "a")  # the first one is the default
 _FORMAT = "adasffuse calibration 1"
+_CURE = "; of two fixed cameras a calibration serves all pairs: adasffuse align A B --save FILE"
 _FEWEST_PAIRS = 0.5  # least share of registered pairs for a calibration
 
 
@@ -63,7 +64,10 @@ class Aligner:
             matrix = matrix_between(target, moving, names)
             return Transform("affine", matrix, target.pixels.shape[:2], moving.pixels.shape[:2])
         if self.calibration is None:
-            return estimate(moving, target, self.method, self.measure).transform
+            try:
+                return estimate(moving, target, self.method, self.measure).transform
+            except AlignmentError as error:
+                raise AlignmentError(f"{error}{_CURE if self.measure == 'edges' else ''}") from error
         found = self.calibration if self.grid == "b" else self.calibration.inverse()
         wanted, given = (self.calibration.moving_size, self.calibration.size), (a.pixels.shape[:2], b.pixels.shape[:2])
         for name, size, (height, width) in zip("AB", wanted, given):

@@ -41,8 +41,9 @@ def read_camera_pair(
         no_data: values that mean "no data", of each.
         grid: 'b': the photograph's pixels, cut to the part that the thermal image shows; 'a': the thermal image's
             pixels, with the photograph reduced to them.
-        need_placement: whether a file without the camera's setting for the placement of its images is an error; if
-            not, its images are returned as they are, of two sizes, for an `Aligner`.
+        need_placement: whether a file without the camera's setting for the placement of its images is an error, and a
+            notice says that the setting is no registration; if not, the images are for an `Aligner`, and those of such
+            a file are returned as they are, of two sizes.
     Returns:
         [infrared, visible], of one size if the file has that setting.
     Raises:
@@ -75,7 +76,9 @@ def read_camera_pair(
             f"OffsetY {shot.placement.offset_y:g}) the thermal image, {size[1]}x{size[0]}, does not lie on the "
             f"photograph, {photograph[1]}x{photograph[0]}; take both out with adasffuse extract and register those"
         )
-    return _on_one_grid(thermal, visible, shot.placement, crop, grid, f"{path}: {_PLACED}")
+    if need_placement:  # else they are registered on top
+        thermal = _with_notice(thermal, f"{path}: {_PLACED}")
+    return _on_one_grid(thermal, visible, shot.placement, crop, grid)
 
 
 def to_photograph(placement: Placement, size: tuple[int, int], photograph: tuple[int, int]) -> np.ndarray:
@@ -108,7 +111,7 @@ def photograph_part(
 
 
 def _on_one_grid(
-    thermal: Image, visible: Image, placement: Placement, crop: tuple[int, int, int, int], grid: str, notice: str
+    thermal: Image, visible: Image, placement: Placement, crop: tuple[int, int, int, int], grid: str
 ) -> list[Image]:
     size, photograph = thermal.pixels.shape[:2], visible.pixels.shape[:2]
     matrix = to_photograph(placement, size, photograph)
@@ -122,7 +125,7 @@ def _on_one_grid(
         part = np.s_[top:bottom, left:right]
         valid = None if visible.valid is None else visible.valid[part]
         visible = replace(visible, pixels=np.ascontiguousarray(visible.pixels[part]), valid=valid)
-    return [_with_notice(thermal, notice), visible]
+    return [thermal, visible]
 
 
 def _with_notice(image: Image, notice: str) -> Image:

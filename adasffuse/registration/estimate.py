@@ -140,9 +140,9 @@ def misalignment(a: Image, b: Image, measure: str = "edges") -> float | None:
     for image in (a, b):
         luma = _at_own_range(luma_of(image.pixels), image)
         small = _resized(luma, size)
-        if not _has_content(small, None) or (measure == "medical" and _sharpness(luma) < _SHARP):
-            return None
         valid = None if image.valid is None else _resized(image.valid.astype(np.float32), size) > 0.999
+        if not _has_content(small, valid) or (measure == "medical" and _sharpness(luma) < _SHARP):
+            return None
         features.append(edge_features(small, valid))
     correlation = Correlation(*features, radius=_QUICK_RADIUS, cell=_QUICK_CELL)
     if correlation.peak() < _QUICK_PEAK:
