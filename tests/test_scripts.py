@@ -536,7 +536,7 @@ def test_a_value_range_gives_the_images_and_scores_of_8_bit_files(run, tmp_path,
 
 def test_a_narrow_16_bit_file_is_noticed(run, tmp_path):
     status, out, _ = run("ivf", "--root_path", write_deep(tmp_path / "deep", 10), "--no_scores")
-    assert status == 0 and out.count("notice: ") == 2 == out.count("(and 1 more files)")  # one for each source
+    assert status == 0 and out.count("notice: ") == 2 == out.count("(and 1 more file)")  # one for each source
     for folder, option in (("infrared", "--range_a"), ("visible", "--range_b")):
         assert f"{folder}/1.png: uses only 0..2550 of 0..65535; give {option}, e.g. 0 2550" in out
     assert read_image(tmp_path / "out/IVF/1.png").pixels.max() < 0.5
