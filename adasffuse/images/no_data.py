@@ -167,10 +167,11 @@ class Gap:
         factor = max(1, int(reach / 8))
         size = (-(-width // factor), -(-height // factor))
         difference = np.subtract(fused, shown, out=fused)
-        weight = self.share * self.known
-        level, weight, share = (
-            cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (difference * weight, weight, self.share)
-        )
+        whole = self.share * self.known
+        weight, share = (cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (whole, self.share))
+        whole *= difference
+        level = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
+        del whole
         depth = factor * _distance(share > 0.5)
         reach = min(reach, float(depth.max()) / 2)
         if reach > 0:
