@@ -11,8 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from adasffuse import inference
 from adasffuse.choices import AUDIO
 from adasffuse.cli import sequences
@@ -243,7 +241,7 @@ def _align(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -
             "adasffuse align A B --save FILE"
         ) from error
     say_not_used(found.failed)
-    off = float(np.hypot(*np.moveaxis(found.transform.displacement(), -1, 0)).mean())
+    off = found.transform.mean_shift()
     if not args.json:
         say(f"registered once: {calibration_text(found)}; the sources were off by {off:.1f} px")
     told_of = {"method": args.align, "pairs": found.pairs, "spread": round(found.spread, 3), "off": round(off, 2)}
