@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from adasffuse import inference
 from adasffuse.cli.arguments import (
     ReportingParser,
@@ -287,8 +285,8 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         except (ValueError, OSError) as error:
             failed.append((scene.stem, told(error)))
             continue
-        lengths = np.hypot(*np.moveaxis(transform.displacement(), -1, 0))
-        row |= {"off": round(float(lengths.mean()), 2), "largest": round(float(lengths.max()), 2)}
+        mean, largest = transform.shifts()
+        row |= {"off": round(mean, 2), "largest": round(largest, 2)}
         rows.append(row | {"matrix": transform.matrix.tolist(), "field": transform.field is not None})
         if not args.json:
             seconds = time.perf_counter() - started

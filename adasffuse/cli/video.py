@@ -241,7 +241,7 @@ def _align(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -
             "adasffuse align A B --save FILE"
         ) from error
     say_not_used(found.failed)
-    off = found.transform.mean_shift()
+    off, _ = found.transform.shifts()
     if not args.json:
         say(f"registered once: {calibration_text(found)}; the sources were off by {off:.1f} px")
     told_of = {"method": args.align, "pairs": found.pairs, "spread": round(found.spread, 3), "off": round(off, 2)}

@@ -284,7 +284,7 @@ class _Pair:
                 [self.target_size[1] / self.target.shape[1], self.target_size[0] / self.target.shape[0]]
             )
         transform = Transform(method, whole / whole[2, 2], self.target_size, self.moving_size, field)
-        shift = transform.mean_shift()
+        shift, _ = transform.shifts()
         if self.moving_size == self.target_size and shift > _LARGEST_SHIFT * self.target_size[1]:
             raise AlignmentError(
                 f"the estimated alignment is not plausible: it moves the image by {shift:.0f} pixels on average"

@@ -81,13 +81,15 @@ class Transform:
         grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)[rows]), axis=-1).astype(np.float32)
         return (self.positions(rows) + np.float32(0.5)) * ratio - np.float32(0.5) - grid
 
-    def mean_shift(self) -> float:
-        """Mean length of the `displacement`, pixels of the target."""
-        total = 0.0
+    def shifts(self) -> tuple[float, float]:
+        """Mean and largest length of the `displacement`, pixels of the target."""
+        total = largest = 0.0
         for rows in row_bands(self.size):
             moved = self.displacement(rows)
-            total += float(np.hypot(moved[..., 0], moved[..., 1]).sum(dtype=np.float64))
-        return total / (self.size[0] * self.size[1])
+            lengths = np.hypot(moved[..., 0], moved[..., 1])
+            total += float(lengths.sum(dtype=np.float64))
+            largest = max(largest, float(lengths.max()))
+        return total / (self.size[0] * self.size[1]), largest
 
 
 def identity(size: tuple[int, int], moving_size: tuple[int, int]) -> np.ndarray:
