@@ -455,6 +455,13 @@ def test_a_method_that_lacks_a_score_of_some_image_ranks_last_unless_all_do():
     assert equal.ranks() == {"x": {"EN": 1}, "y": {"EN": 2}}
 
 
+def test_nothing_is_marked_where_no_image_is_common_and_one_method_alone_has_a_score():
+    table = filled_table({"x": {"p": 9.0}, "y": {"q": math.nan}})
+    rows = [line for line in table.latex().splitlines() if line.endswith(r" \\")]
+    assert rows[1:] == [r"x & 9.000 & n/a \\", r"y & n/a ({-}1) & n/a \\"]
+    assert "means are not comparable" in table.text()
+
+
 def test_the_numbers_of_a_column_have_equally_many_decimals():
     table = filled_table({"x": {"p": 11.5}, "y": {"p": 0.68631}, "z": {"p": 0.0}})
     cells = [line.split(" & ")[1] for line in table.latex().splitlines() if line.endswith(r" \\")]

@@ -1166,6 +1166,18 @@ def test_a_single_process_needs_no_group(monkeypatch):
         pass
 
 
+def test_a_cluster_s_rank_alone_makes_no_other_process(root, tmp_path, monkeypatch, capsys):
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "3")
+    (tmp_path / "run.json").write_text(json.dumps(run_options(root, steps=1).to_dict()))
+    arguments = ["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path), "--device", "cpu"]
+    assert train_AdaSFFuse.main(arguments) == 0
+    assert capsys.readouterr().out == f"weights: {tmp_path}/run/weights.safetensors\n"
+    assert (tmp_path / "run/weights.safetensors").is_file()
+
+
 @pytest.mark.parametrize("name, expected", [("auto", "cuda:1"), ("cuda", "cuda:1"), ("cuda:0", "cuda:0")])
 def test_every_process_of_a_machine_takes_its_own_gpu(monkeypatch, name, expected):
     """Without a GPU: PyTorch refuses to make 'cuda' without a number the current device."""

@@ -110,13 +110,15 @@ def fusion_loss(
     Args:
         fused: (B, 1, H, W).
         sources: S >= 2 of that shape, a sequence or (S, B, 1, H, W).
-        truth: the ideal result; samples without a known one are NaN everywhere.  A known truth replaces the target, the
+        truth: the ideal result, of that shape; samples without a known one are NaN everywhere.  A known truth replaces the target, the
             largest gradient and all sources.
         still: for the term 'steady', the result without the passing object; NaN where the term does not apply.
     Raises:
         ValueError: other shapes than these, no floating-point numbers, or an argument of a wrong type.
     """
     check_batches("fusion_loss", (fused, *sources), "a result and two or more sources", least=3)
+    given = [image for image in (truth, still) if image is not None]
+    check_batches("fusion_loss", (fused, *given), "truth and still like the result,", least=1)
     sources = torch.stack(tuple(sources))
     target = TARGETS[options.target](sources)
     sobels = [sobel(source) for source in sources]  # each (B, 2, H, W)
