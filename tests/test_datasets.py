@@ -374,7 +374,7 @@ def test_a_connection_that_ends_early_is_one_error(tmp_path):
 
     with http.server.HTTPServer(("127.0.0.1", 0), Chunked) as running:
         threading.Thread(target=running.handle_request, daemon=True).start()
-        with pytest.raises(ImageError, match=r"/a\.zip: cannot be reached .*IncompleteRead.*the same command continues"):
+        with pytest.raises(ImageError, match=r"/a\.zip: cannot be reached .*the same command continues"):
             download(f"http://127.0.0.1:{running.server_port}/a.zip", tmp_path / "a.zip")
 
 

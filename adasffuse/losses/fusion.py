@@ -110,8 +110,8 @@ def fusion_loss(
     Args:
         fused: (B, 1, H, W).
         sources: S >= 2 of that shape, a sequence or (S, B, 1, H, W).
-        truth: the ideal result, of that shape; samples without a known one are NaN everywhere.  A known truth replaces the target, the
-            largest gradient and all sources.
+        truth: the ideal result, of that shape; samples without a known one are NaN everywhere.  A known truth replaces
+            the target, the largest gradient and all sources.
         still: for the term 'steady', the result without the passing object; NaN where the term does not apply.
     Raises:
         ValueError: other shapes than these, no floating-point numbers, or an argument of a wrong type.

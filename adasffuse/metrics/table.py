@@ -134,7 +134,7 @@ class ScoreTable:
         return {metric: sum(math.isnan(row.scores[metric]) for row in rows) for metric in self.metrics}
 
     def comparable(self, metric: str) -> set[str]:
-        """The methods that can be compared in a metric: their means are over every image on which any method has a score.
+        """The methods that can be compared in a metric: those with a score of every image on which any method has one.
 
         None if no image is common to all methods.
         """
