@@ -11,13 +11,13 @@ from adasffuse.classical.baselines import mertens
 from adasffuse.classical.exposure import exposure_fusion
 from adasffuse.losses.fusion import (
     LossOptions,
-    differences_kept,
     fusion_loss,
     gradient_shares,
     hot_over_visible,
 )
 from adasffuse.losses.metrics import (
     correlation,
+    differences_kept,
     edge_preservation,
     exposure_structure,
     smooth,

@@ -110,7 +110,5 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, budg
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         return int(state["epoch"])
-    except FileNotFoundError:
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError):  # absent, or damaged: trained anew
         return 0
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError):
-        return 0  # damaged: trained anew
