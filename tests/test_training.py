@@ -269,6 +269,14 @@ def test_a_finished_run_is_left_as_it_is(root, tmp_path):
     assert train(options, tmp_path, "cpu") == weights and weights.read_bytes() == content
 
 
+def test_removed_weights_of_a_finished_run_are_written_again(root, tmp_path):
+    options = run_options(root, steps=2)
+    weights = train(options, tmp_path, "cpu")
+    content = weights.read_bytes()
+    weights.unlink()
+    assert train(options, tmp_path, "cpu").read_bytes() == content
+
+
 def test_a_run_is_not_shorter_than_it_already_is(root, tmp_path):
     train(run_options(root, steps=2), tmp_path, "cpu")
     before = (tmp_path / "run/options.json").read_bytes()
