@@ -99,7 +99,7 @@ def test_a_flat_infrared_image_raises_nothing(level):
     assert torch.equal(lift(20.0)(fused, flat, visible), fused)
 
 
-def test_untaught_it_changes_nothing():
+def test_an_untrained_network_raises_nobody():
     fused, infrared, visible = random_images(100, 130)
     assert (TargetLift()(fused, infrared, visible) - fused).abs().max() < 1e-7
 
