@@ -146,6 +146,18 @@ def test_nothing_is_released_where_scoring_fails(release, tmp_path, monkeypatch,
     assert before == (path.read_bytes(), path.with_suffix(".json").read_bytes())
 
 
+def test_weights_are_not_released_without_their_card(release, tmp_path, monkeypatch, capsys):
+    write_ivf(tmp_path / "data", size=(72, 80))
+    path, _ = release(("ivf",), ("IVF",))
+    before = path.read_bytes()
+    monkeypatch.setattr(release_weights, "score", lambda args, weights: {"scores": {}})
+    path.with_suffix(".json").unlink()
+    path.with_suffix(".json").mkdir()
+    arguments = ["--run", tmp_path / "run", "--score_root", tmp_path / "data", "--datasets", "IVF"]
+    assert release_weights.main([str(a) for a in (*arguments, "--data", "x", "--limits", "y", "--half")]) == 1
+    assert "not a regular file" in capsys.readouterr().err and path.read_bytes() == before
+
+
 def test_a_file_made_from_released_weights_keeps_their_card(release, tmp_path, capsys):
     write_ivf(tmp_path / "data", size=(72, 80))
     path, before = release(("ivf",), ("IVF",))
