@@ -150,24 +150,30 @@ def rgb(*levels: int) -> np.ndarray:
     return np.array(levels, np.float32).reshape(1, 1, 3) / 255
 
 
-@pytest.mark.parametrize("levels", [(0, 0, 255), (0, 110, 230), (120, 25, 130), (0, 190, 120)])
+@pytest.mark.parametrize(
+    "levels", [(0, 0, 255), (0, 110, 230), (120, 25, 130), (102, 0, 102), (120, 0, 200), (0, 190, 120)]
+)
 def test_cold_colours_take_any_luminance(levels):
     luma = np.linspace(0, 1, 11, dtype=np.float32)[None]
     assert np.array_equal(keep_hot_spots(luma, rgb(*levels).repeat(11, axis=1)), luma)
 
 
-def test_red_keeps_its_colour_and_white_its_brightness_whatever_the_tissue():
+@pytest.mark.parametrize("levels", [(240, 50, 0), (255, 0, 255)])
+def test_red_and_magenta_keep_their_colour_whatever_the_tissue(levels):
     luma = np.array([[0, 0.4, 1]], np.float32)
-    red = rgb(240, 50, 0).repeat(3, axis=1)
-    own = luminance(red)[0, 0]
-    limited = keep_hot_spots(luma, red)
-    cb, cr = rgb_to_ycbcr(red)[1:]
+    hot = rgb(*levels).repeat(3, axis=1)
+    own = luminance(hot)[0, 0]
+    limited = keep_hot_spots(luma, hot)
+    cb, cr = rgb_to_ycbcr(hot)[1:]
     kept = np.hypot(*fit_gamut(limited, cb, cr)) / np.hypot(cb, cr)
     assert kept.min() > 0.4 and np.hypot(*fit_gamut(luma, cb, cr))[0, 2] == 0  # nothing would have been left
     assert np.all(np.diff(limited) > 0.05)  # the tissue's structure stays
-    white = np.ones((1, 3, 3), np.float32)
-    assert keep_hot_spots(luma, white).min() == pytest.approx(0.95 * 0.85)
-    assert keep_hot_spots(np.full((1, 3), own), red) == pytest.approx(own)  # its own luminance stays
+    assert keep_hot_spots(np.full((1, 3), own), hot) == pytest.approx(own)  # its own luminance stays
+
+
+def test_white_keeps_its_brightness_whatever_the_tissue():
+    luma = np.array([[0, 0.4, 1]], np.float32)
+    assert keep_hot_spots(luma, np.ones((1, 3, 3), np.float32)).min() == pytest.approx(0.95 * 0.85)
 
 
 def test_bright_spots_of_gray_images_keep_their_brightness():

@@ -13,6 +13,7 @@ from adasffuse.images.color import (
     G_FROM_CR,
     LEAST_CHROMA,
     LEAST_LUMA,
+    MOST_BLUE,
     STRUCTURE,
     WARM,
 )
@@ -52,7 +53,7 @@ def keep_hot_spots(y: Tensor, functional: Tensor) -> Tensor:
     darkest, brightest = float(LEAST_LUMA) * own * _ramp(own, BRIGHT), torch.ones_like(y)
     if functional.shape[1] == 3:
         cb, cr = _chroma(functional)
-        warm = float(LEAST_CHROMA) * _ramp(cr - cb.clamp(min=0), WARM)
+        warm = float(LEAST_CHROMA) * _ramp(cr - cb.clamp(0.0, float(MOST_BLUE)), WARM)
         red, green, blue = _offsets(cb, cr)
         darkest = torch.maximum(-warm * torch.minimum(torch.minimum(red, green), blue), darkest)
         brightest = 1 - warm * torch.maximum(torch.maximum(red, green), blue)

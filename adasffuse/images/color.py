@@ -13,7 +13,8 @@ _COLORFUL = 0.02  # mean difference of the largest and smallest channel from whi
 LEAST_CHROMA = np.float32(0.7)  # share of a warm colour that a fused image keeps
 LEAST_LUMA = np.float32(0.95)  # share of a bright colour's luminance
 STRUCTURE = np.float32(0.15)  # share of the luminance beyond that
-WARM = 0.04, 0.16  # Cr beyond Cb: from where a colour is warm, and from where wholly
+MOST_BLUE = np.float32(0.2)  # Cb that counts against Cr at most
+WARM = 0.04, 0.16  # Cr beyond that Cb: from where a colour is warm, and from where wholly
 BRIGHT = 0.6, 0.8  # luminance, the same
 CB_SCALE, CR_SCALE = np.float32(1.772), np.float32(1.402)
 _LEVELS = {"8": np.float32(255), "16": np.float32(65535), "float": None}  # white, per depth
@@ -161,12 +162,12 @@ def is_gray(pixels: np.ndarray) -> bool:
 def keep_hot_spots(luma: np.ndarray, functional: np.ndarray) -> np.ndarray:
     """Luminance at which high activity in a PET or SPECT image stays visible, and what is dense in a CT image.
 
-    In the colour maps of PET and SPECT red, orange and, at the top, white stand for high activity.  Red is darker than
-    bright tissue, with whose luminance nothing of it would be left; white and pale yellow turn gray and olive where
-    dark tissue gives the luminance, and white spots of gray images are lost beside brighter tissue.  So where a colour
-    is warm, the luminance is moved towards what leaves `LEAST_CHROMA` of the chroma in gamut, and where it is bright,
-    towards `LEAST_LUMA` of its own luminance.  Of what goes beyond, `STRUCTURE` stays, and with it that of the tissue.
-    Other colours change nothing.
+    In the colour maps of PET and SPECT red, orange and, at the top, magenta or white stand for high activity.  Red and
+    magenta are darker than bright tissue, with whose luminance nothing of them would be left; white and pale yellow
+    turn gray and olive where dark tissue gives the luminance, and white spots of gray images are lost beside brighter
+    tissue.  So where a colour is warm, the luminance is moved towards what leaves `LEAST_CHROMA` of the chroma in
+    gamut, and where it is bright, towards `LEAST_LUMA` of its own luminance.  Of what goes beyond, `STRUCTURE` stays,
+    and with it that of the tissue.  Other colours change nothing, dark purple among them: in most maps it is cold.
 
     Args:
         luma: (H, W) fused luminance in [0, 1].
@@ -178,7 +179,7 @@ def keep_hot_spots(luma: np.ndarray, functional: np.ndarray) -> np.ndarray:
     darkest, brightest = LEAST_LUMA * own * _ramp(own, BRIGHT), np.float32(1)
     if functional.ndim == 3:
         _, cb, cr = rgb_to_ycbcr(functional)
-        warm = LEAST_CHROMA * _ramp(cr - np.maximum(cb, 0), WARM)
+        warm = LEAST_CHROMA * _ramp(cr - np.clip(cb, 0, MOST_BLUE), WARM)
         red, green, blue = _offsets(cb, cr)
         darkest = np.maximum(-warm * np.minimum(np.minimum(red, green), blue), darkest)
         brightest = 1 - warm * np.maximum(np.maximum(red, green), blue)
