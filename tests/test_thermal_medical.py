@@ -907,6 +907,18 @@ def test_slices_in_ranges_of_their_own_are_told(tmp_path, weights, capsys):
     assert "different ranges" not in capsys.readouterr().out
 
 
+def test_ranges_of_both_sources_are_told(tmp_path, weights, capsys):
+    """Those of the MRI once counted as those of more files of the PET."""
+    for name, step in (("pet", 1), ("mri", 3)):
+        for number in (1, 2):
+            dicom(tmp_path / name / f"{number}.dcm", np.arange(64, dtype=np.int16).reshape(8, 8) * step * number)
+    assert run(tmp_path / "pet", tmp_path / "mri", "-o", tmp_path / "out", "--weights", weights) == 0
+    said, other = capsys.readouterr().out, "'folder' one range for all files (and 1 more file, with other numbers)"
+    for name, side, high in (("pet", "a", 63), ("mri", "b", 189)):
+        begins = f"{name}/1.dcm: states no window that can be used; its values 0 to {high} become black to white"
+        assert f"{begins}; --range_{side} LOW HIGH chooses others, {other}" in said
+
+
 def test_volumes_whose_names_say_the_other_order(tmp_path, capsys):
     mri, ct = (volume(tmp_path / f"{name}.nii.gz", np.ones((8, 8, 3), np.int16)) for name in ("mri", "ct"))
     assert fuse.run([str(mri), str(ct), "-o", str(tmp_path / "f.nii.gz")]) == 1
