@@ -79,6 +79,21 @@ def holds_series(folder: str | Path) -> bool:
     return any(path.is_file() and _is_dicom(path) for path in Path(folder).iterdir() if not path.name.startswith("."))
 
 
+def holds_volumes(folder: str | Path) -> bool:
+    """Whether a folder holds NIfTI files, or folders with a DICOM series each."""
+    found = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]
+    return any(is_volume(path) or (path.is_dir() and holds_series(path)) for path in found)
+
+
+def stem_of(path: str | Path) -> str:
+    """The name of a volume without its suffix: of 'p1.nii.gz', of 'p1.dcm' and of a folder 'p1' it is 'p1'."""
+    path = Path(path)
+    suffix = max((one for one in VOLUME_SUFFIXES if path.name.lower().endswith(one)), key=len, default="")
+    if suffix:
+        return path.name[: -len(suffix)]
+    return path.name if path.is_dir() else path.stem
+
+
 def read_volume(path: str | Path) -> Volume:
     """Read a NIfTI file, a DICOM file of several frames, or a folder with one DICOM series.
 
@@ -352,7 +367,8 @@ def _other_content(folder: Path) -> str:
     """A remark on NIfTI files, or on folders directly below that hold DICOM files, as those of a study; '' for none."""
     volumes = sorted(path.name for path in folder.iterdir() if is_volume(path))
     if volumes:
-        return f" but {', '.join(volumes[:3])}{' ...' * (len(volumes) > 3)}, which are given one by one"
+        listed = f"{', '.join(volumes[:3])}{' ...' * (len(volumes) > 3)}"
+        return f" but {listed}; give one of them, or, to fuse all, a folder for the results"
     below = sorted(path for path in folder.iterdir() if path.is_dir())
     found = [path.name for path in below if any(one.is_file() and _is_dicom(one) for one in path.iterdir())]
     return f" itself, {', '.join(found[:3])}{' ...' * (len(found) > 3)} in it do" if found else ""
