@@ -259,6 +259,41 @@ def test_colour_of_12_bits_is_no_darker(tmp_path):
     np.testing.assert_allclose(read_image(path).pixels, rgb / np.float32(255))
 
 
+def without_preamble(path, implicit):
+    """The data set of a file alone, as older programs write it."""
+    data_set, stream = pydicom.dcmread(path), pydicom.filebase.DicomBytesIO()
+    stream.is_little_endian, stream.is_implicit_VR = True, implicit
+    pydicom.filewriter.write_dataset(stream, data_set)
+    path.write_bytes(stream.getvalue())
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_files_without_preamble(tmp_path, implicit):
+    path = dicom(tmp_path / "x.dcm", RAMP, RescaleSlope=2, ImageType=["ORIGINAL"], WindowCenter=0, WindowWidth=3000)
+    expected = read_image(path).pixels
+    without_preamble(path, implicit)
+    assert b"DICM" not in path.read_bytes() and np.array_equal(read_image(path).pixels, expected)
+    folder = series(tmp_path / "s", (1, 2), ImageType=["ORIGINAL"])
+    values = read_volume(folder).values
+    for file in folder.iterdir():
+        without_preamble(file, implicit)
+        file.rename(file.with_suffix(""))
+    assert np.array_equal(read_volume(folder).values, values)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ImageError, match=r"x\.dcm: .*(truncated|cannot be decoded)"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"\x08\x00\x05\x00CS", b"\x08\x00\x05\x00\x04\0\0\0abcd\x08\x00\x04\x00", b"\x02\x00\x02\x00", b"\x08\0" * 9],
+)
+def test_what_is_no_dicom_file_is_not_taken_for_one(tmp_path, head):
+    (tmp_path / "x.dcm").write_bytes(head.ljust(300, b"\0"))
+    with pytest.raises(ImageError, match=r"x\.dcm: not a readable image"):
+        read_image(tmp_path / "x.dcm")
+
+
 def test_real_dicom_files(data_root):
     assert read_image(data_root / "raw/CT_small.dcm").window == (-896, 1167)
     assert read_image(data_root / "raw/MR_small.dcm").window == (-200, 1399)

@@ -71,7 +71,8 @@ _SIGNATURES = (
     ("AVIF", rb"....ftyp(avi[fs]|mif1|msf1)"),
 )
 _PAGE = re.compile(r"(.+)\[(\d+)\]")  # a page of a file: 'z.tif[3]'
-_HEAD = 132  # bytes that are looked at to find the format
+HEAD = 132  # bytes that are looked at to find the format
+_SHORT_ELEMENTS = (b"CS", b"DA", b"IS", b"LO", b"SH", b"TM", b"UI", b"UL")  # DICOM's value representations
 _ORIENTATION, _ICC_PROFILE, _GDAL_NODATA, _SMALLEST, _LARGEST = 274, 34675, 42113, 340, 341  # TIFF and EXIF tags
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9  # photometric
 # What the decoders raise on damaged files: Pillow and tifffile many kinds, imagecodecs RuntimeError.
@@ -139,7 +140,7 @@ def open_image(path: str | Path, thermal: bool = False) -> Iterator[ImageFile]:
     place, page = _file_and_page(path)
     try:
         with regular_file(place) as file:
-            head = file.read(_HEAD)
+            head = file.read(HEAD)
             kind = _image_format(head)
             file.seek(0)
             if page is not None and kind != "TIFF":
@@ -178,10 +179,29 @@ def _file_and_page(path: Path) -> tuple[Path, int | None]:
 
 
 def _image_format(head: bytes) -> str | None:
-    """Name of the format that a file's first _HEAD bytes show, None where it is none that is read here."""
-    if head[128:132] == b"DICM":  # its first bytes may be those of a TIFF
+    """Name of the format that a file's first HEAD bytes show, None where it is none that is read here."""
+    if is_dicom(head):  # its first bytes may be those of a TIFF
         return "DICOM"
     return next((name for name, pattern in _SIGNATURES if re.match(pattern, head, re.DOTALL)), None)
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether the first HEAD bytes are those of a DICOM file.
+
+    One without preamble, as older programs and network transfers write it, begins with two data elements of group 2 or
+    8 in ascending order, the first of them short.
+    """
+    if head[128:132] == b"DICM":
+        return True
+    if len(head) < HEAD:
+        return False
+    group, element = struct.unpack_from("<HH", head)
+    explicit = head[4:6] in _SHORT_ELEMENTS
+    (length,) = struct.unpack_from("<H", head, 6) if explicit else struct.unpack_from("<I", head, 4)
+    if group not in (2, 8) or length % 2 or length > HEAD - 12:
+        return False
+    following = struct.unpack_from("<HH", head, 8 + length)
+    return following[0] in (2, 8) and following > (group, element)
 
 
 def _open_extra(path: Path, kind: str | None, file: BinaryIO, thermal: bool) -> "ImageFile | None":
@@ -217,13 +237,13 @@ def is_radiometric(path: str | Path) -> bool:
         return False
     with regular_file(path) as file:
         start = file.read(SEARCHED)
-    return _image_format(start[:_HEAD]) == "JPEG" and RADIOMETRIC in start
+    return _image_format(start[:HEAD]) == "JPEG" and RADIOMETRIC in start
 
 
 def holds_image(path: str | Path) -> bool:
     """Whether a file is an image by its first bytes, or a camera's raw file by its name; errors as `open_image`."""
     with regular_file(Path(path)) as file:
-        return _image_format(file.read(_HEAD)) is not None or Path(path).suffix.lower() in RAW_SUFFIXES
+        return _image_format(file.read(HEAD)) is not None or Path(path).suffix.lower() in RAW_SUFFIXES
 
 
 @contextmanager
@@ -234,7 +254,7 @@ def open_exif(path: str | Path) -> Iterator[Image.Exif]:
         ImageError: as `regular_file`.
     """
     with regular_file(Path(path)) as file:
-        kind = _image_format(file.read(_HEAD))
+        kind = _image_format(file.read(HEAD))
         file.seek(0)
         opener = TiffImagePlugin.TiffImageFile if kind == "TIFF" else _PILLOW.get(kind)
         exif = Image.Exif()

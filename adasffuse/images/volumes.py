@@ -22,6 +22,7 @@ from adasffuse.images.dicom import (
     tags_of_frame,
 )
 from adasffuse.images.extras import needed
+from adasffuse.images.formats import HEAD, is_dicom
 from adasffuse.images.image import ImageError
 from adasffuse.images.plane import OTHER_FRAME
 
@@ -360,7 +361,7 @@ def _unplaced(names: Sequence[str | Path], volumes: Sequence[Volume]) -> str:
 
 def _is_dicom(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        return is_dicom(file.read(HEAD))
 
 
 def _other_content(folder: Path) -> str:
