@@ -5,6 +5,7 @@ import json
 import re
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -326,7 +327,32 @@ def test_slices_of_different_places_are_not_fused(tmp_path, tags, words):
         with pytest.raises(ImageError, match=re.escape(words)) as told:
             fuse_them()
         assert "--resample b" in str(told.value)
+    assert "--resample ignore fuses equal pixels" in str(told.value)
     assert len(read_scene(Scene("", (one, other)), one_size=False)) == 2  # to be registered
+
+
+def test_equal_pixels_are_fused_where_that_is_asked_for(tmp_path, weights, capsys):
+    """Slices and volumes that were registered and kept their old headers; what else the files say still holds."""
+    one, other = placed(tmp_path, "pet"), placed(tmp_path, "mri", spacing=(0.5, 0.5), corner=(0, 0, 90), Modality="MR")
+    words = ["-o", tmp_path / "f.png", "--weights", weights, "--precision", "float32", "--resample", "ignore"]
+    assert run(one, other, *words) == 0
+    fuser, images = load_fuser("mif", weights=weights, precision="float32"), [read_image(one), read_image(other)]
+    expected = fuser.fuse(*[replace(image, plane=None) for image in images], depth="16")
+    assert np.array_equal(np.rint(read_image(tmp_path / "f.png").pixels * 65535), expected)
+    assert np.array_equal(fuser.fuse(one, other, align=Aligner("ignore"), depth="16"), expected)
+    ct = placed(tmp_path, "x", Modality="CT")
+    for resample in ("ignore", "b"):
+        assert run(ct, other if resample == "ignore" else one, *words[:-1], resample, "--palette", "hot") == 1
+        assert "x.dcm: is a CT, and palette hot" in capsys.readouterr().out
+    small = placed(tmp_path, "small", values=np.zeros((8, 8), np.int16))
+    assert run(small, other, *words, "--dry_run") == 1
+    assert "sizes differ, 8x8 and 16x16: there are no equal pixels to be fused" in capsys.readouterr().out
+    values = np.stack([texture(8, 9, k) for k in range(3)], 2).astype(np.int16)
+    files = [volume(tmp_path / f"{k}.nii", values, np.diag([2, 2, k, 1])) for k in (3, 4)]
+    words[1] = tmp_path / "f.nii.gz"
+    assert run(*files, *words[:-2]) == 1 and "ignore fuses equal voxels" in capsys.readouterr().out
+    assert run(*files, *words) == 0
+    assert np.array_equal(nibabel.load(tmp_path / "f.nii.gz").affine, np.diag([2, 2, 4, 1]))
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ from adasffuse.inference.work import (
     work_of_volumes,
 )
 from adasffuse.process import say
-from adasffuse.registration.aligner import GRIDS, POSITION, Aligner
+from adasffuse.registration.aligner import GRIDS, IGNORE, POSITION, Aligner
 from adasffuse.tasks import TASKS, Task, guess_task
 
 DESCRIPTION = """Fuse registered images: two files, two folders, the pairs of one folder, or a thermal camera's files.
@@ -143,7 +143,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         choices=RESAMPLED,
         default=RESAMPLED[0],
         help="whose voxels, or pixels of DICOM slices, both sources get, by where they lie in space; nothing is "
-        "estimated (default: %(default)s, they must lie in the same places)",
+        "estimated; ignore: equal ones are fused wherever the files say that they lie, as of sources that were "
+        "registered and kept their old headers (default: %(default)s, they must lie in the same places)",
     )
     volumes = parser.add_argument_group("volumes")
     volumes.add_argument(
@@ -451,8 +452,8 @@ def _aligner(args: argparse.Namespace, task: Task, given: Given) -> Aligner | No
     if args.resample == RESAMPLED[0]:
         return aligner
     if aligner is not None or args.grid:
-        raise ValueError("--resample goes by where DICOM slices lie; leave out --align, --calibration and --grid")
-    return Aligner(POSITION, args.resample)
+        raise ValueError("--resample says where DICOM slices lie; leave out --align, --calibration and --grid")
+    return Aligner(IGNORE) if args.resample == IGNORE else Aligner(POSITION, args.resample)
 
 
 def _say_task(task: Task, reason: str) -> None:

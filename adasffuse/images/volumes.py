@@ -24,7 +24,7 @@ from adasffuse.images.dicom import (
 from adasffuse.images.extras import needed
 from adasffuse.images.formats import HEAD, is_dicom
 from adasffuse.images.image import ImageError
-from adasffuse.images.plane import OTHER_FRAME
+from adasffuse.images.plane import IF_WRONG, OTHER_FRAME
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 MAX_VOXELS = 2**30
@@ -291,18 +291,25 @@ def upright_slice(pixels: np.ndarray, affine: np.ndarray, axis: int) -> np.ndarr
     return pixels.swapaxes(0, 1) if directions[0] < directions[1] else pixels
 
 
-def check_same_grid(names: Sequence[str | Path], volumes: Sequence[Volume]) -> None:
-    """Raise ImageError where two volumes do not have their voxels in the same places."""
+def check_same_grid(names: Sequence[str | Path], volumes: Sequence[Volume], places: bool = True) -> None:
+    """Raise ImageError where two volumes do not have their voxels in the same places.
+
+    Args:
+        places: False: only as many voxels along each axis.
+    """
     (first, second), (one, other) = names, volumes
     cure = _unplaced(names, volumes) or _RESAMPLE
     if one.values.shape != other.values.shape:
         shapes = [" x ".join(map(str, volume.values.shape)) for volume in volumes]
         raise ImageError(f"{first} has {shapes[0]} voxels, {second} {shapes[1]}; {cure}")
+    if not places:
+        return
     size = np.array(one.values.shape) - 1
     corners = np.array([[*(size * [i, j, k]), 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], np.float64)
     gap = np.abs(corners @ (one.affine - other.affine).T).max()
     if not gap <= _SAME_GRID:  # nor where it is NaN
-        raise ImageError(f"{first} and {second} have their voxels up to {gap:.2f} mm apart; {cure}")
+        ignored = IF_WRONG.format("voxels")
+        raise ImageError(f"{first} and {second} have their voxels up to {gap:.2f} mm apart; {cure}; {ignored}")
 
 
 def resampled(name: str | Path, volume: Volume, like_name: str | Path, like: Volume) -> Volume:

@@ -49,7 +49,8 @@ class WantedVolumes:
     ranges: Sequence[RangeSpec | tuple[float, float] | None] = (None, None)  # per source: what becomes black and white
     depth: str = "auto"  # of the result, '8', '16', 'float', or 'auto': 16, of colours 8
     axis: str = "third"  # of the result's voxels along which slices are cut: 'third', or that nearest to 'axial', ...
-    resample: str = "none"  # 'b': the first gets the voxels of the second, 'a': the other way; 'none': they are equal
+    resample: str = "none"  # 'b': the first gets the voxels of the second, 'a': the other way; 'none': both have the
+    # same, or 'ignore': equal voxels are fused whatever the files say of their places
     palette: str = "none"  # false colours of the first volume, as in `Fuser.fuse`; the result is RGB then
     panels: bool = False  # also an image of a few slices of the sources and the result side by side
 
@@ -174,10 +175,10 @@ def plan_volumes(
         volumes[0] = turned_like(*volumes)
     stored = tuple(volume.values.shape for volume in volumes)
     voxels = tuple(tuple(map(float, volume.steps)) for volume in volumes)
-    if wanted.resample != "none":
+    if wanted.resample in ("a", "b"):
         k, like = (0, 1) if wanted.resample == "b" else (1, 0)
         volumes[k] = resampled(paths[k], volumes[k], paths[like], volumes[like])
-    check_same_grid(paths, volumes)
+    check_same_grid(paths, volumes, places=wanted.resample != "ignore")
     along = 2 if wanted.axis == "third" else axis_of(paths[0 if wanted.resample == "a" else 1], volumes[1], wanted.axis)
     notices, windows = [], []
     for path, volume, spec, side, kind in zip(paths, volumes, wanted.specs, "ab", fuser.task.kinds_of(2)):

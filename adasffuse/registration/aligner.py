@@ -17,6 +17,7 @@ from adasffuse.registration.estimate import Estimate, check_method, estimate
 from adasffuse.registration.transform import METHODS, AlignmentError, Transform, corner_shift, warp_image
 
 POSITION = "position"  # method by which DICOM slices are registered
+IGNORE = "ignore"  # method by which they are not, wherever they say that they lie
 GRIDS = ("b", "a")  # the first one is the default
 _FORMAT = "adasffuse calibration 1"
 _CURE = "; of two fixed cameras a calibration serves all pairs: adasffuse align A B --save FILE"
@@ -30,7 +31,8 @@ class Aligner:
 
     Args:
         method: 'translation', 'affine', 'homography' or 'deformable', see `adasffuse.registration.estimate`; or
-            'position': DICOM slices by where they lie, see `adasffuse.images.plane.matrix_between`.
+            'position': DICOM slices by where they lie, see `adasffuse.images.plane.matrix_between`; or 'ignore': equal
+            pixels show the same place, whatever DICOM files say.
         grid: 'b' warps source A to the pixels of source B, 'a' the other way round.
         measure: 'edges' or 'medical', see `adasffuse.registration.estimate`.
         calibration: a transform from B's pixels to A's for all pairs, in place of estimates.
@@ -44,7 +46,7 @@ class Aligner:
     calibration: Transform | None = None
 
     def __post_init__(self) -> None:
-        if self.method != POSITION:
+        if self.method not in (POSITION, IGNORE):
             check_method(self.method, self.measure)
         if self.grid not in GRIDS:
             raise ValueError(f"unknown grid {self.grid!r} of alignment; choose 'b' or 'a'")
@@ -59,6 +61,8 @@ class Aligner:
             ValueError: an argument of a wrong type.
         """
         moving, target = (a, b) if self.grid == "b" else (b, a)
+        if self.method == IGNORE:
+            return Transform("translation", np.eye(3), b.pixels.shape[:2], a.pixels.shape[:2])
         if self.method == POSITION:
             names = ("source B", "source A") if self.grid == "b" else ("source A", "source B")
             matrix = matrix_between(target, moving, names)
@@ -94,6 +98,11 @@ class Aligner:
         if len(images) != 2:
             raise AlignmentError(f"alignment takes two sources, got {len(images)}; align stacks by their own options")
         a, b = images
+        if self.method == IGNORE:
+            sizes = [f"{image.pixels.shape[1]}x{image.pixels.shape[0]}" for image in images]
+            if sizes[0] != sizes[1]:
+                raise AlignmentError(f"sizes differ, {' and '.join(sizes)}: there are no equal pixels to be fused")
+            return [replace(one, plane=None if one.plane is None else one.plane.without_place()) for one in images]
         transform = self.transform(a, b)
         references = {image.plane.frame_of_reference for image in images if image.plane} - {""}
         if self.method == POSITION and len(references) > 1:
