@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from adasffuse import inference
-from adasffuse.choices import AXES, PALETTES, RESAMPLED
+from adasffuse.choices import AXES, RESAMPLED
 from adasffuse.cli.arguments import (
     ReportingParser,
     add_align_options,
     add_fusing_options,
     add_metadata_option,
+    add_palette_option,
     add_source_options,
     aligner_from,
     fuser_from,
     given_path,
     range_of,
+    refuse_palette_of_ct,
     words_of_source,
 )
 from adasffuse.cli.shared import run_shared
@@ -126,13 +128,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         action="store_true",
         help="also write sources and result side by side: OUT/panels/NAME.png; of volumes a few slices",
     )
-    results.add_argument(
-        "--palette",
-        choices=PALETTES,
-        default=PALETTES[0],
-        help="false colours of source A, a gray PET or SPECT image or volume, to tell activity from bright tissue; the "
-        "result is RGB (default: %(default)s, gray)",
-    )
+    add_palette_option(results)
     add_metadata_option(results, "the source that gives the colour")
     add_fusing_options(parser, results=results)
     add_source_options(parser, parser.add_argument_group("reading the sources"))
@@ -438,11 +434,7 @@ def _guess(args: argparse.Namespace, first: Sequence[str], second: Sequence[str]
     if guess is None:
         return None
     task, word_a, word_b = guess
-    if args.palette != "none" and word_a == "ct":
-        raise ValueError(
-            f"--palette {args.palette} is for the activity in PET and SPECT, and the names say {word_a}; leave it out, "
-            f"or say --task {task.id} if they mislead"
-        )
+    refuse_palette_of_ct(args.palette, word_a, f"say --task {task.id} if they mislead")
     return task, f"the names say {word_a} and {word_b}; --task changes it"
 
 

@@ -125,6 +125,7 @@ def fuse_folder(
     depth: str = "auto",
     stretch: bool = False,
     align: Aligner | None = None,
+    palette: str = "none",
     ranks: Ranks | None = None,
 ) -> FolderReport:
     """Fuse all scenes of a folder to `save_dir/<stem>.png`, or .tif for floating point.
@@ -135,7 +136,7 @@ def fuse_folder(
     Args:
         folder: one folder per source, in the task's order.
         patterns: per source, how its files are called, see `adasffuse.images.pairs.find_scenes`.
-        ranges, no_data, depth, stretch, align: as in `WantedResults`.
+        ranges, no_data, depth, stretch, align, palette: as in `WantedResults`.
         ranks: as in `fuse_scenes`.
     Raises:
         ImageError: a source folder is missing or holds no image, no file has a partner, or a result would lie among
@@ -143,7 +144,7 @@ def fuse_folder(
         SaveError: `save_dir` cannot be written, or its disk is full; what was written before stays.
         ValueError: an option has another number of entries than there are sources, or makes no sense.
     """
-    wanted = WantedResults(ranges, no_data, depth, stretch, align=align)
+    wanted = WantedResults(ranges, no_data, depth, stretch, align=align, palette=palette)
     return fuse_scenes(fuser, find_work(folder, save_dir, patterns), wanted, ranks=ranks)
 
 
