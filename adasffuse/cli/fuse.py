@@ -99,8 +99,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         type=given_path,
         required=True,
         metavar="OUT",
-        help=f"result of two files: a file ({', '.join(RESULT_SUFFIXES)}) or an existing folder; results of "
-        "folders: a folder, made if it is missing",
+        help=f"result of two files: a file ({', '.join(RESULT_SUFFIXES)}; of volumes .nii.gz) or an existing folder; "
+        "results of folders: a folder, made if it is missing",
     )
     parser.add_argument(
         "--task",
