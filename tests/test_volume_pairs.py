@@ -161,5 +161,7 @@ def test_folders_without_volumes(folders, call, tmp_path):
     assert "--scores is not for volumes" in call(*folders, "-o", tmp_path / "o", "--scores")[2]
     alone = (folders[0] / "p0.nii.gz", folders[1] / "p0.nii", "-o")
     assert "--resume is for folders of volumes" in call(*alone, tmp_path / "o.nii", "--resume")[2]
+    assert "volumes are fused two at a time, got 3" in call(*folders, folders[1], "-o", tmp_path / "o")[2]
+    assert "volumes are fused two at a time, got 1" in call(alone[0], "-o", tmp_path / "o.nii")[2]
     (tmp_path / "there").mkdir()
     assert call(*alone, tmp_path / "there")[0] == 0 and (tmp_path / "there/p0.nii.gz").is_file()

@@ -223,6 +223,9 @@ def _fuse_volumes(args: argparse.Namespace, given: Given | None, ranks: inferenc
     refused += [name for name in ("align", "keep_metadata") if getattr(args, name) != "none"]
     if refused:
         raise ValueError(f"--{refused[0]} is not for volumes")
+    count = len(args.sources if given is None else given.paths)
+    if count != 2:
+        raise ValueError(f"volumes are fused two at a time, got {count}")
     of_folders = [name for name in ("resume", "pattern_a", "pattern_b") if getattr(args, name)]
     if given is None and of_folders:
         raise ValueError(f"--{of_folders[0]} is for folders of volumes")
