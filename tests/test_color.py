@@ -4,7 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
-from adasffuse.images.color import fit_gamut, keep_hot_spots, luminance, rebuild_color, rgb_to_ycbcr, ycbcr_to_rgb
+from adasffuse.images.color import (
+    fit_gamut,
+    in_one_cold_hue,
+    keep_hot_spots,
+    luminance,
+    rebuild_color,
+    rgb_to_ycbcr,
+    ycbcr_to_rgb,
+)
 from adasffuse.images.write import quantise
 
 RNG = np.random.default_rng(0)
@@ -174,6 +182,20 @@ def test_red_and_magenta_keep_their_colour_whatever_the_tissue(levels):
 def test_white_keeps_its_brightness_whatever_the_tissue():
     luma = np.array([[0, 0.4, 1]], np.float32)
     assert keep_hot_spots(luma, np.ones((1, 3, 3), np.float32)).min() == pytest.approx(0.95 * 0.85)
+
+
+@pytest.mark.parametrize(
+    ("hottest", "cold"),
+    [((0, 0, 255), True), ((128, 0, 128), True), ((0, 255, 0), True), ((255, 0, 0), False), ((255, 0, 255), False)],
+)
+def test_shades_of_one_colour_that_is_never_hot(hottest, cold):
+    activity = np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(16, axis=0)
+    image = activity[..., None] * rgb(*hottest)
+    assert in_one_cold_hue(image) == in_one_cold_hue(np.rint(image * 255).astype(np.uint8)) == cold
+    assert not in_one_cold_hue(activity) and not in_one_cold_hue(activity[..., None].repeat(3, axis=2))
+    for other in ((0, 120, 120), (255, 255, 255)):  # two colours, or a white end
+        image[:, 48:] = rgb(*other)
+        assert not in_one_cold_hue(image)
 
 
 def test_bright_spots_of_gray_images_keep_their_brightness():

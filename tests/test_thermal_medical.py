@@ -23,7 +23,7 @@ from adasffuse.images import extras, formats
 from adasffuse.images.false_colors import in_false_colors
 from adasffuse.images.flir import read_shot, read_temperatures
 from adasffuse.images.frames import FrameFolder
-from adasffuse.images.image import ImageError
+from adasffuse.images.image import ImageError, ImageNotice
 from adasffuse.images.pairs import Scene, find_scenes, read_scene
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.images.read import read_image
@@ -780,6 +780,11 @@ def test_gray_images_in_false_colors(tmp_path, weights, capsys):
     assert "PET/1.png: has colour already, and palette hot is for gray images; leave it out" in capsys.readouterr().out
     with pytest.raises(ImageError, match="source A: has colour already"):
         fuser(colored, mri, palette="hot")
+    blue = np.dstack([0 * pet, 0 * pet, pet])
+    assert np.array_equal(fuser(blue, mri, palette="hot"), fused)
+    assert np.array_equal(fuser(np.dstack([pet] * 3), mri, palette="hot"), fused)
+    with pytest.warns(ImageNotice, match="source A: is in shades of one dark colour, in which spots are lost"):
+        fuser(blue, mri)
     ct = dicom(tmp_path / "x.dcm", pet.astype(np.int16), Modality="CT")
     with pytest.raises(ImageError, match=r"x\.dcm: is a CT"):
         fuser(ct, mri, palette="hot")

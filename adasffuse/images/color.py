@@ -16,6 +16,8 @@ STRUCTURE = np.float32(0.15)  # share of the luminance beyond that
 MOST_BLUE = np.float32(0.2)  # Cb that counts against Cr at most
 WARM = 0.04, 0.16  # Cr beyond that Cb: from where a colour is warm, and from where wholly
 BRIGHT = 0.6, 0.8  # luminance, the same
+_COLORED, _FEWEST = 0.08, 0.005  # chroma of pixels whose hue counts, and the share of them that an image must have
+_ONE_HUE = 0.99  # length of the mean of hues, as directions, of shades of one: no PET or SPECT in two hues has 0.98
 CB_SCALE, CR_SCALE = np.float32(1.772), np.float32(1.402)
 _LEVELS = {"8": np.float32(255), "16": np.float32(65535), "float": None}  # white, per depth
 G_FROM_CB, G_FROM_CR = np.float32(0.114 * 1.772 / 0.587), np.float32(0.299 * 1.402 / 0.587)
@@ -185,6 +187,24 @@ def keep_hot_spots(luma: np.ndarray, functional: np.ndarray) -> np.ndarray:
         brightest = 1 - warm * np.maximum(np.maximum(red, green), blue)
     limited = np.clip(luma, darkest, brightest)
     return limited + STRUCTURE * (luma - limited)
+
+
+def in_one_cold_hue(pixels: np.ndarray) -> bool:
+    """Whether an image, (H, W) or (H, W, 3) in [0, 1] or of levels, is in shades of one colour that is never hot.
+
+    Of such blue, green or purple `keep_hot_spots` keeps nothing, and its brightest channel tells the activity.  Judged
+    by every fourth pixel.
+    """
+    if pixels.ndim == 2:
+        return False
+    some = pixels[::2, ::2]
+    y, cb, cr = rgb_to_ycbcr(some / np.float32(np.iinfo(some.dtype).max if some.dtype.kind == "u" else 1))
+    chroma = np.hypot(cb, cr)
+    colored = chroma > _COLORED
+    if colored.mean() < _FEWEST or y.max() > BRIGHT[0]:
+        return False
+    mean = np.hypot(cb[colored].sum(), cr[colored].sum()) / chroma[colored].sum()
+    return bool(mean > _ONE_HUE and (cr - np.clip(cb, 0, MOST_BLUE)).max() < sum(WARM) / 2)
 
 
 def _ramp(x: np.ndarray, ends: tuple[float, float]) -> np.ndarray:

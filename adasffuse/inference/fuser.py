@@ -20,7 +20,7 @@ from adasffuse.arguments import CALLER, checked
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
-from adasffuse.images.color import is_colorful, joined_rows, keep_hot_spots, rebuild_color
+from adasffuse.images.color import in_one_cold_hue, is_colorful, joined_rows, keep_hot_spots, rebuild_color
 from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image, ImageNotice
 from adasffuse.images.levels import compacted, expanded, is_large, luma_of, row_bands
@@ -48,6 +48,10 @@ _SCATTERED = (
 _INVERSE = (
     "has a white background, that of the other source is black: inverse gray, as PET is often printed, in which what "
     "is high is dark and gets lost; --range_a inverted turns it, of colours export those with a black background"
+)
+_ONE_HUE = (
+    "is in shades of one dark colour, in which spots are lost beside bright tissue; --palette hot (from Python: "
+    "palette='hot') shows it in others"
 )
 _BORDER_LEVELS = (0.1, 0.9)  # of backgrounds that are black and white
 _LITTLE = 0.5  # share of what a source holds, below which little of it is seen
@@ -256,6 +260,8 @@ class Fuser:
                 remarks.append((k, _SCATTERED))
         if self.task.color == "a" and _is_inverse(*pixels):
             remarks.append((0, _INVERSE))
+        if self.task.color == "a" and in_one_cold_hue(stored[0]):
+            remarks.append((0, _ONE_HUE))
         notices += [f"{source_name(k)}: {text}" for k, text in remarks]
         if is_large(pixels[0].shape):
             pixels = [compacted(one) for one in pixels]
