@@ -78,9 +78,13 @@ def test_indices_extend_as_padding_does(height, width):
     assert torch.equal(extend(x, 16), pad_to_multiple(x, 16))
 
 
-@pytest.mark.parametrize("rule, channels", [("a", (3, 1)), ("b", (1, 3)), ("b", (1, 3, 3)), ("weighted", (3, 3, 3))])
+@pytest.mark.parametrize(
+    "rule, channels", [("a", (3, 1)), ("b", (1, 3)), ("exposed", (3, 3, 3)), ("nearest", (3, 3, 3))]
+)
 def test_color_is_that_of_the_package(rule, channels):
     sources, y = [torch.rand(1, planes, 20, 30) for planes in channels], torch.rand(1, 1, 20, 30)
+    if len(sources) > 2:
+        sources[1][:] = sources[1][:, :1]  # a gray one, which gives no colour
     arrays = [source[0].permute(1, 2, 0).squeeze(-1).numpy() for source in sources]
     fused = y[0, 0].numpy()
     expected = color.rebuild_color(fused, arrays, rule, "float")
@@ -96,7 +100,7 @@ def test_hot_spots_are_kept_as_by_the_package(planes):
         np.testing.assert_allclose(keep_hot_spots(y, source)[k, 0], expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("rule", ["a", "b", "weighted"])
+@pytest.mark.parametrize("rule", color.COLOR_RULES)
 def test_gray_sources_give_gray_results_of_the_fused_luminance(rule):
     sources, y = [torch.rand(2, 1, 9, 9).expand(-1, 3, -1, -1) for _ in range(2)], torch.rand(2, 1, 9, 9)
     torch.testing.assert_close(fused_color(y, sources, rule), y.expand(-1, 3, -1, -1), atol=1e-6, rtol=0)

@@ -4,11 +4,11 @@ Where `read_image` is asked for levels, the pixels of large images are uint8 or 
 bits.  What looks at such an image does so through `expanded` or `luma_of`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from adasffuse.images.color import luminance
+from adasffuse.images.color import joined_rows, luminance
 
 LARGE = 1 << 23  # pixels of an image from which on its levels are kept
 _STEP = 1 << 20  # pixels that are looked at at a time
@@ -59,3 +59,22 @@ def row_bands(shape: tuple[int, ...]) -> Iterator[slice]:
     """The rows of an image of shape (H, W) or (H, W, 3) in bands of about a million pixels."""
     step = max(1, _STEP // shape[1])
     return (slice(start, start + step) for start in range(0, shape[0], step))
+
+
+def with_margin(rows: slice, margin: int) -> slice:
+    """A band of rows with some more on both sides, as far as the image goes."""
+    return slice(max(0, rows.start - margin), rows.stop + margin)
+
+
+def made_in_bands(shape: tuple[int, ...], margin: int, part: Callable[[slice], np.ndarray]) -> np.ndarray:
+    """An image of a height and width, made band by band.
+
+    Args:
+        margin: rows on both sides that a band depends on.
+        part: gives some rows of the image; wrong ones within `margin` of their ends do not matter.
+    """
+    parts = []
+    for rows in row_bands(shape):
+        around = with_margin(rows, margin)
+        parts.append(part(around)[rows.start - around.start :][: rows.stop - rows.start])
+    return joined_rows(parts)

@@ -20,10 +20,11 @@ from adasffuse.arguments import CALLER, checked
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
-from adasffuse.images.color import in_one_cold_hue, is_colorful, joined_rows, keep_hot_spots, rebuild_color
+from adasffuse.images.color import COLOR_MARGIN, in_one_cold_hue, is_colorful, keep_hot_spots, rebuild_color
+from adasffuse.images.drift import drift_notices, evening_factors, look, multiplied
 from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image, ImageNotice
-from adasffuse.images.levels import compacted, expanded, is_large, luma_of, row_bands
+from adasffuse.images.levels import compacted, expanded, is_large, luma_of, made_in_bands
 from adasffuse.images.no_data import Gap, complete, content, find_gaps, without_empty
 from adasffuse.images.plane import check_order, check_same_places, modality_of
 from adasffuse.images.write import quantise, result_depth
@@ -246,10 +247,15 @@ class Fuser:
             raise ValueError(f"the sources must have one height and width, got {listed}; register them first")
         check_same_places(names, images)
         images[0] = in_palette(images[0], palette, names[0])
+        factors = []
+        if self.task.equally_bright:
+            factors = evening_factors([look(image) for image in images])
+            images = [multiplied(image, factor) for image, factor in zip(images, factors)]
         stored, valids = [image.pixels for image in images], [image.valid for image in images]
         contents = [content(one, valid) for one, valid in zip(stored, valids)]
         holding = [valid is None or valid.any() for valid in valids]  # what holds no data at all has a notice already
-        remarks = [(k, _NO_CONTENT) for k, amount in enumerate(contents) if amount == 0 and holding[k]]
+        remarks = [(0, text) for text in drift_notices(factors)]
+        remarks += [(k, _NO_CONTENT) for k, amount in enumerate(contents) if amount == 0 and holding[k]]
         if min(contents) < 1:  # values of one are mixed into the other
             stored = [expanded(one) for one in stored]
         gaps = find_gaps(stored, valids)
@@ -306,11 +312,11 @@ class Fuser:
         if stretch:
             luma = (luma - luma.min()) / max(float(np.ptp(luma)), 1e-12)
         depth = result_depth(depth, prepared.depths)
-        parts = (  # every step looks at single pixels
-            self._coloured(luma[rows], [pixels[rows] for pixels in prepared.pixels], depth)
-            for rows in row_bands(luma.shape)
-        )
-        return joined_rows(list(parts))
+
+        def part(rows: slice) -> np.ndarray:
+            return self._coloured(luma[rows], [pixels[rows] for pixels in prepared.pixels], depth)
+
+        return made_in_bands(luma.shape, COLOR_MARGIN, part)
 
     def _coloured(self, luma: np.ndarray, pixels: Sequence[np.ndarray], depth: str) -> np.ndarray:
         """Luminance with the sources' chroma, rounded to a depth."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.choices import GHOSTS
+from adasffuse.images.drift import drift_notices, evening_factors, look, multiplied
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import luma_of
@@ -67,6 +68,9 @@ class StackImages:
         self._ghosts: GhostRemover | None = None
         self._moving = 0.0  # largest share of an image that moves
         self._clearest: int | None = None
+        self._factors = [1.0] * len(paths)  # which make focus settings equally bright
+        if not exposures:
+            self._even_out()
         if options.align != "none" or options.ghosts == "remove":
             self._look_ahead(exposures)
         if options.align != "none":
@@ -74,8 +78,9 @@ class StackImages:
         if options.ghosts == "remove" and self._clearest is not None:
             self._ghosts = GhostRemover(self._moved(self._clearest, self._checked(self._clearest)))
 
-    def _read(self, path: Path) -> Image:
-        return read_image(path, self._window, self._options.no_data, levels=True)
+    def _read(self, number: int) -> Image:
+        image = read_image(self._paths[number], self._window, self._options.no_data, levels=True)
+        return multiplied(image, self._factors[number])
 
     def first_reads(self) -> Iterator[tuple[int, Image]]:
         """Number and image of each image that has content, registered.
@@ -95,7 +100,7 @@ class StackImages:
 
     def read(self, number: int) -> Image:
         """An image, registered and `completed`."""
-        return self.completed(self._moved(number, self._read(self._paths[number])))
+        return self.completed(self._moved(number, self._read(number)))
 
     @property
     def depths(self) -> list[str]:
@@ -150,7 +155,7 @@ class StackImages:
     def _checked(self, number: int) -> Image:
         """An image, not registered, that has the size of the others."""
         path = self._paths[number]
-        image = self._read(path)
+        image = self._read(number)
         size = image.pixels.shape[:2]
         self._sized = self._sized or (path, size)
         if size != self.size:
@@ -161,6 +166,19 @@ class StackImages:
                 "in a folder of their own"
             )
         return image
+
+    def _even_out(self) -> None:
+        """Find the factors that make the images with content equally bright."""
+        looks = {}
+        for number in range(len(self._paths)):
+            image = self._checked(number)
+            if content(image.pixels, image.valid) > 0:
+                looks[number] = look(image)
+        if looks:
+            factors = evening_factors(list(looks.values()))
+            for number, factor in zip(looks, factors):
+                self._factors[number] = factor
+            self._survey.notices += [f"{self._name}: {text}" for text in drift_notices(factors)]
 
     def _look_ahead(self, exposures: bool) -> None:
         """Put the images with content in order: exposures by their brightness, focus settings by their names.
