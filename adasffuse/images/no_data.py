@@ -147,9 +147,9 @@ class Gap:
     """The regions in which a source holds no data, as luminance, (H, W) float32."""
 
     extended: np.ndarray  # the source: its own values, and where it has none the others' plus the difference beside
-    others: np.ndarray  # mean of the others
-    known: np.ndarray  # (H, W) bool, where the others hold data
     share: np.ndarray  # of what is fused with the source, 0 to 1; the rest of the fused image shows the others
+    known: np.ndarray | None  # (H, W) bool, where the others hold data; None: everywhere
+    others: np.ndarray | None  # mean of the others; None where there is one only
 
     def fade(self, fused: np.ndarray, shown: np.ndarray) -> np.ndarray:
         """The fused image where the source holds data, and what is shown elsewhere, without a seam between both.
@@ -167,7 +167,7 @@ class Gap:
         factor = max(1, int(reach / 8))
         size = (-(-width // factor), -(-height // factor))
         difference = np.subtract(fused, shown, out=fused)
-        whole = self.share * self.known
+        whole = self.share.copy() if self.known is None else self.share * self.known
         weight, share = (cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (whole, self.share))
         whole *= difference
         level = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
@@ -181,7 +181,7 @@ class Gap:
         for rows in row_bands(difference.shape):
             part = difference[rows]
             if reach > 0:
-                left = part - level[rows] * self.known[rows]
+                left = part - (level[rows] if self.known is None else level[rows] * self.known[rows])
                 np.clip(left, np.minimum(part, 0), np.maximum(part, 0), out=part)
             part *= self.share[rows]
             part += shown[rows]
@@ -202,13 +202,14 @@ def find_gaps(
     lumas = [luma_of(source) for source in sources]
     contents = [content(luma, valid) for luma, valid in zip(lumas, valids)]
     shares = [_share(valid, feather) for valid in valids]
-    found: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    found: dict[int, tuple[np.ndarray, np.ndarray | None, np.ndarray | None]] = {}
     extended = list(lumas)
     for index, own in enumerate(shares):
         if own is not None:
             others, share, known = _others(index, lumas, shares)
-            found[index] = others, known, share
+            found[index] = share, known, others if len(lumas) > 2 else None
             extended[index] = _extended(lumas[index], others, own, known, feather / 2)
+            del others
     extended = without_empty(extended, contents)
     return [Gap(extended[k], *found[k]) if k in found else None for k in range(len(sources))]
 
@@ -359,10 +360,13 @@ def _mixed(index: int, sources: Sequence[np.ndarray], shares: Sequence[np.ndarra
 
 def _others(
     index: int, lumas: Sequence[np.ndarray], shares: Sequence[np.ndarray | None]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean of the others weighted by their shares, source `index`'s share beside it, and where the mean is known."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Mean of the others weighted by their shares, source `index`'s share beside it, and where the mean is known.
+
+    The last is None where it is known everywhere.
+    """
     if len(lumas) == 2 and shares[1 - index] is None:
-        return lumas[1 - index], shares[index], np.ones(lumas[index].shape, bool)
+        return lumas[1 - index], shares[index], None
     mean, share = np.empty_like(lumas[index]), np.zeros_like(lumas[index])
     known = np.empty(mean.shape, bool)
     for rows in row_bands(mean.shape):
@@ -377,7 +381,9 @@ def _others(
     return mean, share, known
 
 
-def _extended(luma: np.ndarray, others: np.ndarray, own: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
+def _extended(
+    luma: np.ndarray, others: np.ndarray, own: np.ndarray, known: np.ndarray | None, sigma: float
+) -> np.ndarray:
     """A source continued where its own share is (nearly) 0: the others plus the nearest mean difference from them."""
     inside = own > 1e-5
     if not inside.any():
@@ -389,7 +395,7 @@ def _extended(luma: np.ndarray, others: np.ndarray, own: np.ndarray, known: np.n
     rim = round(8 * sigma)  # more than the blur reaches
     for rows in row_bands(luma.shape):
         around = slice(max(0, rows.start - rim), rows.stop + rim)
-        weight = (inside[around] & known[around]).astype(np.float32)
+        weight = (inside[around] if known is None else inside[around] & known[around]).astype(np.float32)
         blurred = [cv2.GaussianBlur(x, (0, 0), sigma) for x in ((luma[around] - others[around]) * weight, weight)]
         own = slice(rows.start - around.start, rows.stop - around.start)
         mean, total = (one[own] for one in blurred)

@@ -288,8 +288,8 @@ class Fuser:
         fused = self.fuse_luminance(*(luma if gap is None else gap.extended for luma, gap in zip(lumas, gaps)))
         for k, gap in enumerate(gaps):
             if gap is not None:
-                without = [*lumas[:k], gap.others, *lumas[k + 1 :]]
-                shown = without[1 - k] if len(lumas) == 2 else self.fuse_luminance(*without)
+                pair = len(lumas) == 2
+                shown = lumas[1 - k] if pair else self.fuse_luminance(*lumas[:k], gap.others, *lumas[k + 1 :])
                 fused = gap.fade(fused, shown)
         return fused
 
