@@ -4,7 +4,7 @@ Y = 0.299 R + 0.587 G + 0.114 B, Cb = (B - Y) / 1.772, Cr = (R - Y) / 1.402: ITU
 range, as in JFIF 1.02.  Y lies in [0, 1]; Cb and Cr lie in [-0.5, 0.5], 0 being neutral (128 in 8-bit files).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -143,11 +143,17 @@ def with_chroma(luma: np.ndarray, chroma: tuple[np.ndarray, np.ndarray] | None, 
     return rgb
 
 
-def joined_rows(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """One image of the rows in `parts`, (h, W) or (h, W, 3); RGB where one of them is."""
-    if any(part.ndim == 3 for part in parts):
-        parts = [part if part.ndim == 3 else np.repeat(part[..., None], 3, axis=2) for part in parts]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def joined_rows(parts: Iterable[np.ndarray], height: int) -> np.ndarray:
+    """One image of the rows in `parts`, (h, W) or (h, W, 3) from the top down; RGB where one of them is."""
+    whole, row = None, 0
+    for part in parts:
+        if whole is None:
+            whole = np.empty((height, *part.shape[1:]), part.dtype)
+        if part.ndim > whole.ndim:
+            whole = np.repeat(whole[..., None], 3, axis=2)
+        whole[row : row + len(part)] = part if part.ndim == whole.ndim else part[..., None]
+        row += len(part)
+    return whole
 
 
 def is_gray(pixels: np.ndarray) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from adasffuse.images.color import luminance
+from adasffuse.process import release_freed_memory
 
 LARGE = 1 << 23  # pixels of an image from which on its levels are kept
 _STEP = 1 << 20  # pixels that are looked at at a time
@@ -17,6 +18,12 @@ _STEP = 1 << 20  # pixels that are looked at at a time
 def is_large(shape: tuple[int, ...]) -> bool:
     """Whether an image of shape (H, W) or (H, W, 3) has so many pixels that its levels are kept."""
     return shape[0] * shape[1] > LARGE
+
+
+def release_if_large(shape: tuple[int, ...]) -> None:
+    """Give back what a step of work on such an image has freed, before one that asks for blocks of other sizes."""
+    if is_large(shape):
+        release_freed_memory()
 
 
 def expanded(pixels: np.ndarray) -> np.ndarray:

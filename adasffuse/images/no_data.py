@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from adasffuse.images.color import luminance
-from adasffuse.images.levels import expanded, luma_of, row_bands
+from adasffuse.images.levels import expanded, luma_of, release_if_large, row_bands
 
 _SMALLEST_AREA = 0.005  # of the image: a border without data
 _NEARLY_ZERO, _DARK = 0.02, 0.1  # of the image's brightest values: what surrounds a scene that was clipped at zero
@@ -127,14 +127,25 @@ def fill_missing(
     Raises:
         ValueError: other numbers of masks than of sources, or heights and widths differ.
     """
+    _check_masks(sources, valids)
+    if all(valid is None or valid.all() for valid in valids):
+        return list(sources), None
+    return _all_filled(sources, valids, [_share(valid, feather) for valid in valids])
+
+
+def _check_masks(sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None]) -> None:
+    """Raise ValueError as `fill_missing`."""
     if len(valids) != len(sources):
         raise ValueError(f"fill_missing needs one mask (or None) per source, got {len(valids)} for {len(sources)}")
     sizes = {s.shape[:2] for s in sources} | {v.shape for v in valids if v is not None}
     if len(sizes) > 1:
         raise ValueError(f"fill_missing needs one height and width, got {sorted(sizes)}")
-    if all(valid is None or valid.all() for valid in valids):
-        return list(sources), None
-    shares = [_share(valid, feather) for valid in valids]
+
+
+def _all_filled(
+    sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None], shares: Sequence[np.ndarray | None]
+) -> tuple[list[np.ndarray], np.ndarray | None]:
+    """As `fill_missing`, with the shares of `_share`."""
     filled = [_filled(index, sources, shares) for index in range(len(sources))]
     if any(valid is None for valid in valids):
         return filled, None
@@ -186,32 +197,6 @@ class Gap:
             part *= self.share[rows]
             part += shown[rows]
         return fused
-
-
-def find_gaps(
-    sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None], feather: int = 16
-) -> list[Gap | None]:
-    """For each source what the fusion of its regions without data needs; None where it holds data everywhere.
-
-    Shares are faded as in `fill_missing`; a source without content is replaced in `extended` as by `complete`.
-
-    Args as `fill_missing`.
-    """
-    if all(valid is None or valid.all() for valid in valids):
-        return [None] * len(sources)
-    lumas = [luma_of(source) for source in sources]
-    contents = [content(luma, valid) for luma, valid in zip(lumas, valids)]
-    shares = [_share(valid, feather) for valid in valids]
-    found: dict[int, tuple[np.ndarray, np.ndarray | None, np.ndarray | None]] = {}
-    extended = list(lumas)
-    for index, own in enumerate(shares):
-        if own is not None:
-            others, share, known = _others(index, lumas, shares)
-            found[index] = share, known, others if len(lumas) > 2 else None
-            extended[index] = _extended(lumas[index], others, own, known, feather / 2)
-            del others
-    extended = without_empty(extended, contents)
-    return [Gap(extended[k], *found[k]) if k in found else None for k in range(len(sources))]
 
 
 def content(source: np.ndarray, valid: np.ndarray | None = None) -> float:
@@ -298,18 +283,46 @@ def without_empty(sources: Sequence[np.ndarray], contents: Sequence[float] | Non
 
 
 def complete(
-    sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None], contents: Sequence[float] | None = None
-) -> tuple[list[np.ndarray], np.ndarray | None]:
-    """Sources as the network takes them: missing regions filled, sources without content replaced.
+    sources: Sequence[np.ndarray],
+    valids: Sequence[np.ndarray | None],
+    contents: Sequence[float] | None = None,
+    feather: int = 16,
+) -> tuple[list[np.ndarray], np.ndarray | None, list[Gap | None]]:
+    """Sources with missing regions filled and without flat frames, and what the fusion of such regions needs.
 
     Content is judged on what each source holds itself, before it is filled.
 
-    Args, returns and raises as `fill_missing`; `contents` are those of the sources, where they are known.
+    Args, raises: as `fill_missing`; `contents` are those of the sources, where they are known.
+    Returns:
+        Two values as of `fill_missing`, and for each source its `Gap`; None where it holds data everywhere.
     """
+    _check_masks(sources, valids)
     if contents is None:
         contents = [content(source, valid) for source, valid in zip(sources, valids)]
-    filled, anywhere = fill_missing(sources, valids)
-    return without_empty(filled, contents), anywhere
+    if all(valid is None or valid.all() for valid in valids):
+        return without_empty(sources, contents), None, [None] * len(sources)
+    shares = [_share(valid, feather) for valid in valids]
+    gaps = _gaps(sources, shares, contents, feather)
+    release_if_large(sources[0].shape)
+    filled, anywhere = _all_filled(sources, valids, shares)
+    return without_empty(filled, contents), anywhere, gaps
+
+
+def _gaps(
+    sources: Sequence[np.ndarray], shares: Sequence[np.ndarray | None], contents: Sequence[float], feather: int
+) -> list[Gap | None]:
+    """The gap of each source; one without content is replaced in `extended` as by `without_empty`."""
+    lumas = [luma_of(source) for source in sources]
+    found: dict[int, tuple[np.ndarray, np.ndarray | None, np.ndarray | None]] = {}
+    extended = list(lumas)
+    for index, own in enumerate(shares):
+        if own is not None:
+            others, share, known = _others(index, lumas, shares)
+            found[index] = share, known, others if len(lumas) > 2 else None
+            extended[index] = _extended(lumas[index], others, own, known, feather / 2)
+            del others
+    extended = without_empty(extended, contents)
+    return [Gap(extended[k], *found[k]) if k in found else None for k in range(len(sources))]
 
 
 def _share(valid: np.ndarray | None, feather: int) -> np.ndarray | None:

@@ -23,8 +23,8 @@ from adasffuse.images.arrays import as_image
 from adasffuse.images.color import is_colorful, joined_rows, keep_hot_spots, rebuild_color
 from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image, ImageNotice
-from adasffuse.images.levels import compacted, expanded, is_large, luma_of, row_bands
-from adasffuse.images.no_data import Gap, complete, content, find_gaps, without_empty
+from adasffuse.images.levels import compacted, expanded, is_large, luma_of, release_if_large, row_bands
+from adasffuse.images.no_data import Gap, complete, content, without_empty
 from adasffuse.images.plane import check_order, check_same_places, modality_of
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.forms import form_of, in_order, joined, of_scene, restored, split_batch
@@ -243,13 +243,13 @@ class Fuser:
         check_same_places(names, images)
         images[0] = in_palette(images[0], palette, names[0])
         stored, valids = [image.pixels for image in images], [image.valid for image in images]
+        release_if_large(sizes[0])
         contents = [content(one, valid) for one, valid in zip(stored, valids)]
         holding = [valid is None or valid.any() for valid in valids]  # what holds no data at all has a notice already
         remarks = [(k, _NO_CONTENT) for k, amount in enumerate(contents) if amount == 0 and holding[k]]
         if min(contents) < 1:  # values of one are mixed into the other
             stored = [expanded(one) for one in stored]
-        gaps = find_gaps(stored, valids)
-        pixels, known = complete(stored, valids, contents)
+        pixels, known, gaps = complete(stored, valids, contents)
         depths = tuple(image.depth for image in images)
         for k, gap in enumerate(gaps):
             if gap is not None and contents[k] > 0 and np.mean(gap.share, where=valids[k]) < _LITTLE:
@@ -284,6 +284,7 @@ class Fuser:
 
         Where a source holds no data, the fusion of the others is shown; of one other, that one.
         """
+        release_if_large(prepared.pixels[0].shape)
         lumas, gaps = prepared.lumas, prepared.gaps
         fused = self.fuse_luminance(*(luma if gap is None else gap.extended for luma, gap in zip(lumas, gaps)))
         for k, gap in enumerate(gaps):
@@ -295,6 +296,7 @@ class Fuser:
 
     def finish(self, luma: np.ndarray, prepared: "Prepared", stretch: bool = False, depth: str = "auto") -> np.ndarray:
         """The last step of `fuse`: fused luminance (H, W) in [0, 1] with the sources' chroma; arguments as there."""
+        release_if_large(luma.shape)
         if prepared.known is not None:
             luma = np.where(prepared.known, luma, 0)
         if stretch:
@@ -304,7 +306,7 @@ class Fuser:
             self._coloured(luma[rows], [pixels[rows] for pixels in prepared.pixels], depth)
             for rows in row_bands(luma.shape)
         )
-        return joined_rows(list(parts))
+        return joined_rows(parts, len(luma))
 
     def _coloured(self, luma: np.ndarray, pixels: Sequence[np.ndarray], depth: str) -> np.ndarray:
         """Luminance with the sources' chroma, rounded to a depth."""

@@ -121,4 +121,5 @@ class _Chroma:
     def added_to(self, luma: np.ndarray, depth: str) -> np.ndarray:
         """The image of a depth that has that luminance, (H, W) in [0, 1], and the mean chroma."""
         bands = zip(self._means, row_bands(luma.shape))
-        return joined_rows([quantise(with_chroma(luma[rows], mean.result(), depth), depth) for mean, rows in bands])
+        parts = (quantise(with_chroma(luma[rows], mean.result(), depth), depth) for mean, rows in bands)
+        return joined_rows(parts, len(luma))
