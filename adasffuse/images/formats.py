@@ -350,7 +350,7 @@ def gamma_notices(image: Image.Image) -> tuple[str, ...]:
     if not gamma or abs(gamma - _SRGB_GAMMA) < 0.02 or {"srgb", "icc_profile"} & set(image.info):
         return ()
     return (
-        f"its gAMA chunk says {gamma:g}, which is ignored: its values are read as sRGB; convert it if they are not",
+        f"its gAMA chunk says {gamma:g}, which is ignored: values are read as sRGB; convert it if they are not",
     )
 
 
