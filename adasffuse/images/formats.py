@@ -349,9 +349,7 @@ def gamma_notices(image: Image.Image) -> tuple[str, ...]:
     gamma = image.info.get("gamma")
     if not gamma or abs(gamma - _SRGB_GAMMA) < 0.02 or {"srgb", "icc_profile"} & set(image.info):
         return ()
-    return (
-        f"its gAMA chunk says {gamma:g}, which is ignored: values are read as sRGB; convert it if they are not",
-    )
+    return (f"its gAMA chunk says {gamma:g}, which is ignored: values are read as sRGB; convert it if they are not",)
 
 
 def _exif_orientation(image: Image.Image, data: bytes, kind: str) -> int:
