@@ -676,6 +676,14 @@ def test_metadata_of_the_middle_image_are_kept(weights, tmp_path, capsys):
     assert not pillow.open(tmp_path / "g.png").getexif()
 
 
+def test_a_pattern_that_the_shell_leaves_alone(stacks, weights, tmp_path, capsys):
+    assert run(stacks / "one" / "*.png", "-o", tmp_path / "a.png", "--dry_run", weights=weights) == 0
+    of_pattern = capsys.readouterr().out
+    assert run(stacks / "one", "-o", tmp_path / "a.png", "--dry_run", weights=weights) == 0
+    listed, of_folder = (out.split(":")[1] for out in (of_pattern, capsys.readouterr().out))
+    assert listed == of_folder
+
+
 def test_nothing_is_given_twice(stacks, tmp_path, capsys):
     files = sorted((stacks / "one").iterdir())
     for option in ([], ["--dry_run"]):
@@ -698,8 +706,8 @@ def test_links_are_called_as_they_are_named(stacks, weights, tmp_path):
 def test_missing_and_mixed(stacks, tmp_path, capsys):
     assert run(tmp_path / "nowhere", "-o", tmp_path / "out") == 1
     assert "no such file or folder" in capsys.readouterr().err
-    assert run(stacks / "one" / "*.png", "-o", tmp_path / "out") == 1
-    assert "*.png: no such file or folder; leave out the quotes" in capsys.readouterr().err
+    assert run(stacks / "one" / "*.jpg", "-o", tmp_path / "out") == 1
+    assert "*.jpg: no such file or folder" in capsys.readouterr().err
     assert run(stacks / "one" / "0.png", stacks / "two", "-o", tmp_path / "out") == 1
     assert "is a file and others are folders" in capsys.readouterr().err
     with pytest.raises(SystemExit):
