@@ -14,6 +14,7 @@ from adasffuse.images.color import (
     rgb_to_ycbcr,
     ycbcr_to_rgb,
 )
+from adasffuse.images.levels import joined_rows
 from adasffuse.images.write import quantise
 
 RNG = np.random.default_rng(0)
@@ -245,3 +246,10 @@ def test_bright_spots_of_gray_images_keep_their_brightness():
     np.testing.assert_allclose(keep_hot_spots(luma, luma), luma, atol=1e-7)
     three = np.ones((1, 11, 3), np.float32)
     np.testing.assert_allclose(keep_hot_spots(luma, three), kept, atol=1e-6)
+
+
+def test_rows_are_joined_as_rgb_where_some_of_them_are():
+    gray, colour = np.full((2, 3), 7, np.uint8), np.arange(9, dtype=np.uint8).reshape(1, 3, 3)
+    joined = joined_rows(iter([gray, colour, gray[:1]]), 4)
+    assert joined.shape == (4, 3, 3) and (joined[[0, 1, 3]] == 7).all() and np.array_equal(joined[2], colour[0])
+    assert joined_rows(iter([gray, gray[:1]]), 3).shape == (3, 3)

@@ -56,6 +56,10 @@ def test_other_differences_are_left_alone(other):
     assert factors_of(SCENE[: len(other), : other.shape[1]], other) == [1, 1]
 
 
+def test_a_bracket_is_left_alone():
+    assert factors_of(SCENE, *near_and_far(0.7, 0.45)) == [1, 1, 1]
+
+
 def test_what_holds_no_data_does_not_count():
     image = near_and_far(far=0.8)[1]
     valid = np.ones(image.shape[:2], bool)

@@ -175,13 +175,6 @@ def with_chroma(luma: np.ndarray, chroma: tuple[np.ndarray, np.ndarray] | None, 
     return rgb
 
 
-def joined_rows(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """One image of the rows in `parts`, (h, W) or (h, W, 3); RGB where one of them is."""
-    if any(part.ndim == 3 for part in parts):
-        parts = [part if part.ndim == 3 else np.repeat(part[..., None], 3, axis=2) for part in parts]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
 def is_gray(pixels: np.ndarray) -> bool:
     """Whether the channels of an image, (H, W) or (H, W, 3), are all equal."""
     if pixels.ndim == 2:

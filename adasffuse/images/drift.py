@@ -21,7 +21,8 @@ _LEAST_CELLS = 32
 _ALIKE = 0.9  # least correlation of the cells of two images of one scene
 _EXPLAINED = 0.5  # largest share of the mean squared difference between two images that the factor leaves
 _FLAT = 1e-3  # standard deviation of cells that show nothing
-_FACTORS = 1.01, 2.0  # nobody sees less; more is a bracket of exposures
+_SEEN = 1.01  # least factor that anybody sees
+_MOST = 2.0  # largest factor between two images; beyond it they are a bracket of exposures
 _HIGHLIGHTS = 99.9  # percentile of the values that must not be clipped
 _SAMPLES = 512  # pixels per side, about, in which that is looked for
 
@@ -31,6 +32,12 @@ class Look(NamedTuple):
 
     cells: np.ndarray  # (16, 16) mean luminance in [0, 1]; NaN where data is missing
     highlights: float  # in [0, 1]: nearly all values of all channels are at most that
+
+
+def equally_bright(images: Sequence[Image]) -> tuple[list[Image], list[str]]:
+    """Images without drift of their exposure, and what a user should know of it."""
+    factors = evening_factors([look(image) for image in images])
+    return [multiplied(image, factor) for image, factor in zip(images, factors)], drift_notices(factors)
 
 
 def look(image: Image) -> Look:
@@ -51,10 +58,10 @@ def evening_factors(looks: Sequence[Look]) -> list[float]:
     An image counts as brighter than another by a factor if that explains most of the difference between their cells.
     All are brought to their geometric mean, or to less where that would clip highlights that an image holds.
     """
-    order = np.argsort([np.nan_to_num(np.nanmean(one.cells) if np.isfinite(one.cells).any() else 0) for one in looks])
+    order = np.argsort([np.nansum(one.cells) for one in looks])  # one in the middle is most like the others
     reference = looks[order[len(looks) // 2]].cells
     brighter = np.array([_log_factor(one.cells, reference) for one in looks])
-    if not brighter.any():
+    if not brighter.any() or np.ptp(brighter) > np.log(_MOST):
         return [1.0] * len(looks)
     unclipped = min(log - np.log(max(one.highlights, _DARK)) for log, one in zip(brighter, looks))
     return [float(factor) for factor in np.exp(min(brighter.mean(), unclipped) - brighter)]
@@ -68,9 +75,7 @@ def _log_factor(cells: np.ndarray, reference: np.ndarray) -> float:
         return 0.0
     one, other = cells[telling], reference[telling]
     factor = np.exp(np.median(np.log(one / other)))
-    if not _FACTORS[0] <= max(factor, 1 / factor) <= _FACTORS[1]:
-        return 0.0
-    if min(one.std(), other.std()) < _FLAT or np.corrcoef(one, other)[0, 1] < _ALIKE:
+    if max(factor, 1 / factor) < _SEEN or min(one.std(), other.std()) < _FLAT or np.corrcoef(one, other)[0, 1] < _ALIKE:
         return 0.0
     before, after = one - other, (one / np.sqrt(factor)) - other * np.sqrt(factor)
     explained = np.mean(after**2) <= _EXPLAINED * np.mean(before**2)

@@ -74,6 +74,7 @@ _PAGE = re.compile(r"(.+)\[(\d+)\]")  # a page of a file: 'z.tif[3]'
 HEAD = 132  # bytes that are looked at to find the format
 _SHORT_ELEMENTS = (b"CS", b"DA", b"IS", b"LO", b"SH", b"TM", b"UI", b"UL")  # DICOM's value representations
 _ORIENTATION, _ICC_PROFILE, _GDAL_NODATA, _SMALLEST, _LARGEST = 274, 34675, 42113, 340, 341  # TIFF and EXIF tags
+_SRGB_GAMMA = 0.45455  # of PNG's gAMA chunk
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9  # photometric
 # What the decoders raise on damaged files: Pillow and tifffile many kinds, imagecodecs RuntimeError.
 DAMAGE = (
@@ -357,9 +358,18 @@ def _pillow_notices(image: Image.Image, kind: str, bits: int) -> tuple[str, ...]
         notices.append("alpha channel dropped")
     if kind != "Netpbm" and getattr(image, "is_animated", False):
         notices.append("holds several pages or frames, only the first is read")
+    notices += gamma_notices(image)
     if kind == "AVIF" and bits > 8:
         notices.append(f"its {bits} bits per channel are read as 8")
     return tuple(notices)
+
+
+def gamma_notices(image: Image.Image) -> tuple[str, ...]:
+    """What is to be said of a PNG file whose gAMA chunk alone says that its values are not those of sRGB."""
+    gamma = image.info.get("gamma")
+    if not gamma or abs(gamma - _SRGB_GAMMA) < 0.02 or {"srgb", "icc_profile"} & set(image.info):
+        return ()
+    return (f"its gAMA chunk says {gamma:g}, which is ignored: values are read as sRGB; convert it if they are not",)
 
 
 def _exif_orientation(image: Image.Image, data: bytes, kind: str) -> int:

@@ -21,7 +21,7 @@ from adasffuse.arguments import checked
 from adasffuse.files import printable, told
 from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image
-from adasffuse.images.levels import expanded, is_large
+from adasffuse.images.levels import expanded, release_if_large
 from adasffuse.images.metadata import KEPT, NO_PLACE, loses_place, read_metadata
 from adasffuse.images.notices import (
     LOOKED_AT,
@@ -266,8 +266,7 @@ def fuse_scenes(
             one.notices += [(scene.paths[k], text) for k, text in remarks]
             giver = scene.paths[0 if fuser.task.color == "a" else -1]
             metadata = read_metadata(giver, wanted.metadata)
-            if is_large(fused.shape):
-                release_freed_memory()  # of fusing: an encoder asks for blocks of other sizes
+            release_if_large(fused.shape)
             save_result(written[0], fused, deep, metadata)
             if loses_place(written[0], metadata):
                 one.notices.append((giver, NO_PLACE))

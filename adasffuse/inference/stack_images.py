@@ -18,7 +18,7 @@ from adasffuse.images.notices import notices_of_files
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import result_depth
-from adasffuse.inference.ghosts import GhostRemover, Watch, unclipped_share
+from adasffuse.inference.ghosts import GhostRemover, Watch, as_bright_as, unclipped_share
 from adasffuse.registration.stacks import register_to, same_scene, thumbnail
 from adasffuse.registration.transform import AlignmentError, Transform, warp_image
 
@@ -51,7 +51,7 @@ class StackImages:
             raise ValueError(f"ghosts must be {' or '.join(GHOSTS)}, got {options.ghosts!r}")
         if options.ghosts == "remove" and not exposures:
             raise ValueError("ghosts are removed from exposures; in focus stacks movement cannot be told from blur")
-        self._paths, self._options = paths, options
+        self._paths, self._options, self._exposures = paths, options, exposures
         file = file_of(paths[0])
         self._name = paths[0].parent if file == paths[0] else file  # what holds the images
         self._window = resolve_range(options.range, paths, options.no_data)
@@ -120,7 +120,8 @@ class StackImages:
     def completed(self, image: Image) -> Image:
         """A registered image, without ghosts where they are removed.
 
-        Where it holds no data, and fading beside it, its pixels are the middle image's.
+        Where it holds no data, and fading beside it, its pixels are the middle image's, of exposures as bright as its
+        own.
         """
         if self._ghosts is not None:
             image, moving = self._ghosts.removed(image)
@@ -128,7 +129,13 @@ class StackImages:
         if image.valid is None:
             return image
         self._filling = self._filling or self._completed()
-        return _filled(image, self._filling)
+        return self._filled(image, self._filling)
+
+    def _filled(self, image: Image, other: Image) -> Image:
+        """An image with another one's pixels where it holds no data."""
+        other = as_bright_as(other, image) if self._exposures else other
+        filled, _ = fill_missing([image.pixels, other.pixels], [image.valid, other.valid])
+        return replace(image, pixels=filled[0])
 
     def _moved(self, number: int, image: Image) -> Image:
         if self._transforms[number] is None:
@@ -147,7 +154,7 @@ class StackImages:
             else:
                 known = np.ones(self.size, bool) if image.valid is None else found.valid | image.valid
                 if (known & ~found.valid).any():
-                    found = replace(_filled(found, image), valid=None if known.all() else known)
+                    found = replace(self._filled(found, image), valid=None if known.all() else known)
             if found.valid is None:
                 break
         return found
@@ -297,9 +304,3 @@ class _Survey:
                 together = group[one] | group[other]
                 group.update(dict.fromkeys(together, together))
         return [sorted(one) for one in {min(group[number]): group[number] for number in numbers}.values()]
-
-
-def _filled(image: Image, other: Image) -> Image:
-    """An image with another one's pixels where it holds no data."""
-    filled, _ = fill_missing([image.pixels, other.pixels], [image.valid, other.valid])
-    return replace(image, pixels=filled[0])
