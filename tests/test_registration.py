@@ -24,10 +24,12 @@ from adasffuse.registration.aligner import Aligner, Calibration, calibrate, load
 from adasffuse.registration.estimate import estimate, misalignment, notable_misalignment
 from adasffuse.registration.matching import Correlation, prominence
 from adasffuse.registration.palette import palette_values
+from adasffuse.registration.prediction import Prediction
 from adasffuse.registration.refinement import SmoothInformation, refine_by_information
 from adasffuse.registration.transform import AlignmentError, Transform, corner_shift, identity, warp_image
 from adasffuse.scenes.head import head
 from adasffuse.scenes.street import night_scene
+from adasffuse.scenes.texture import smooth_noise
 from adasffuse.tasks import TASKS
 
 SIZE = (240, 320)
@@ -275,7 +277,36 @@ def test_information_of_an_image_with_itself_is_largest_where_it_lies():
     scan = functional_and_mri("PET")[0]
     measure = SmoothInformation(*with_masks(scan, scan))
     (value, slope), (less, steeper) = measure(np.eye(3)), measure(affine(shift=(6, 0)))
-    assert value > 2 * less and abs(slope[0, 2]) < 0.1 * abs(steeper[0, 2])
+    assert value > 1.5 * less and abs(slope[0, 2]) < 0.1 * abs(steeper[0, 2])
+
+
+def test_a_blurred_function_of_gray_values_is_predicted_only_where_it_lies():
+    mri = smooth_noise(128, 128, (16, 16), np.random.default_rng(0)) / 8 + 0.5
+    scan = cv2.GaussianBlur(np.square(mri - 0.5), (0, 0), 1.5)
+    unexplained = Prediction(*with_masks(scan, mri))
+    assert unexplained(np.eye(3)) < 0.1 < 0.5 < unexplained(affine(shift=(8, 0))) <= 1
+    assert Prediction(*with_masks(np.ones_like(mri), mri))(np.eye(3)) == 1
+    assert Prediction(scan, np.ones_like(mri), mri, np.zeros_like(mri))(np.eye(3)) == 1
+
+
+def test_a_functional_scan_within_the_outline_of_another_head_is_refused():
+    """The two images have nothing but the outline in common."""
+    y, x = np.mgrid[:128, :128]
+    inside = np.hypot((x - 63.5) / 0.8, y - 63.5) < 46
+    own, other = (smooth_noise(128, 128, (16, 16), np.random.default_rng(seed)) for seed in (0, 1))
+    own, other = ((noise - noise.min()) / np.ptp(noise) for noise in (own, other))
+    mri = Image(np.float32(inside * (0.2 + 0.8 * own)))
+    right, wrong = (Image(cv2.GaussianBlur(np.float32(inside * (1 - noise)), (0, 0), 6)) for noise in (own, other))
+    estimate(right, mri, measure="medical")
+    with pytest.raises(AlignmentError, match="no structure in common"):
+        estimate(wrong, mri, measure="medical")
+
+
+def test_large_scans_are_refined_as_small_ones():
+    """Their pixels are more than OpenCV samples in one row."""
+    scan, mri = (cv2.resize(image, (400, 400)) for image in functional_and_mri("PET"))
+    found = refine_by_information(*with_masks(scan, mri), np.eye(3), np.eye(3), "affine")
+    assert corner_shift(found, np.eye(3), (400, 400)) < 3
 
 
 def test_searches_from_two_places_end_at_one_maximum():

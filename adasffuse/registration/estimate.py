@@ -20,6 +20,7 @@ from adasffuse.registration.information import Information, distortion, register
 from adasffuse.registration.matching import Correlation, consistent, prominence
 from adasffuse.registration.models import ParametricModel, SmoothModel
 from adasffuse.registration.palette import palette_values
+from adasffuse.registration.prediction import Prediction
 from adasffuse.registration.refinement import refine_by_information
 from adasffuse.registration.transform import METHODS, AlignmentError, Transform, identity
 
@@ -67,8 +68,9 @@ _BACKGROUND = 0.04  # values below are background, not head
 _RIM = 1 / 16  # width of the rim inside a head's outline that is not checked, of the longer side
 _INNER_SHIFT, _LOWEST_INNER_LOSS = 0.06, 0.18  # shift, of the width, and the loss of information that it must cause
 _CHECK_SIDE = 128  # pixels of the longer side at which information is checked
-_CHECK_SHIFT, _LOWEST_LOSS = 0.03, 0.085  # the same for a blurred scan and an estimate that only shifts
-_LOSS_FOR_DISTORTION = 2.0  # more loss is needed by distortion: wrong pairs are distorted until they fit
+_CHECK_SHIFT, _LOWEST_FIT = 0.03, 0.12  # the same for a blurred scan, whose `_fit` an estimate that only shifts needs
+_FIT_INSIDE = 0.35  # weight of the part of that fit which is taken inside a head's outline
+_FIT_FOR_DISTORTION = 2.0  # more is needed by distortion: wrong pairs are distorted until they fit
 # The quick measure of misalignment, on reduced images
 _QUICK_SIDE, _QUICK_RADIUS, _QUICK_CELL = 128, 6, 12  # pixels
 _QUICK_PEAK = 3.5  # least peak of the correlation, standard deviations
@@ -306,26 +308,35 @@ def _estimate_scans(pair: _Pair, method: str) -> Estimate:
         matrix = _matrix_by_edges(pair.blurred(_SCAN_BLUR * pixel), method)
         features = pair.blurred(_SCAN_CHECK_BLUR * pixel).features(matrix, _CHECK_REDUCTION)
         common = prominence(*features, _CHECK_RADIUS) >= _LOWEST_SCAN_PROMINENCE
-        inner = replace(pair, target_valid=pair.target_valid * _inside(pair.target))
-        common = common and _information_lost(inner, matrix, _INNER_SHIFT) >= _LOWEST_INNER_LOSS
+        common = common and _information_lost(_inner(pair), matrix, _INNER_SHIFT) >= _LOWEST_INNER_LOSS
         return pair.finish(matrix, None, method, common)
     matrix = register_by_information(*pair.lumas(), pair.start, method)
-    wanted = _LOWEST_LOSS + _LOSS_FOR_DISTORTION * distortion(np.linalg.solve(pair.start, matrix))
+    wanted = _LOWEST_FIT + _FIT_FOR_DISTORTION * distortion(np.linalg.solve(pair.start, matrix))
     # checked before the refinement, which fits wrong pairs by distortion
-    common = _information_lost(pair, matrix, _CHECK_SHIFT) >= wanted
+    common = _fit(pair, matrix) >= wanted
     matrix = refine_by_information(*pair.lumas(), pair.start, matrix, method)
     return pair.finish(matrix, None, method, common)
 
 
-def _inside(image: np.ndarray) -> np.ndarray:
-    """(H, W) float32 mask: 1 inside the outline of a head before black, without a rim."""
+def _fit(pair: _Pair, matrix: np.ndarray) -> float:
+    """How much shifts cost: of the information, and of the prediction of a functional image inside the outline."""
+    measure = Prediction(*_inner(pair).lumas())
+    shifted = [measure(matrix @ shift) for shift in _shifts(pair, _CHECK_SHIFT)]
+    worse = float(np.log(np.mean(shifted) / measure(matrix)))
+    return _information_lost(pair, matrix, _CHECK_SHIFT) + _FIT_INSIDE * worse
+
+
+def _inner(pair: _Pair) -> _Pair:
+    """The pair with data only inside the outline of a head before black, without a rim."""
+    image = pair.target
     pixel = max(image.shape) / _MEDICAL_SIDE
     shown = (cv2.GaussianBlur(image, (0, 0), 3 * pixel) > _BACKGROUND).astype(np.uint8)
     outlines = cv2.findContours(shown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
     filled = cv2.drawContours(np.zeros_like(shown), outlines, -1, 1, cv2.FILLED)
     side = 2 * round(_RIM * max(image.shape)) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    return cv2.erode(filled, disc, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(np.float32)
+    inside = cv2.erode(filled, disc, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return replace(pair, target_valid=pair.target_valid * inside)
 
 
 def _sharpness(image: np.ndarray) -> float:
@@ -423,13 +434,18 @@ def _information_lost(pair: _Pair, matrix: np.ndarray, share: float) -> float:
         share: length of the shifts as a share of the target's width.
     """
     measure = Information(*pair.lumas(), side=_CHECK_SIDE)
-    far = share * pair.target.shape[1]
-    others = []
+    others = [measure(matrix @ shift) for shift in _shifts(pair, share)]
+    return 1 - float(np.mean(others)) / max(measure(matrix), 1e-12)
+
+
+def _shifts(pair: _Pair, share: float) -> list[np.ndarray]:
+    """(3, 3) matrices that shift by a share of the target's width in eight directions."""
+    far, shifts = share * pair.target.shape[1], []
     for angle in np.arange(8) * (np.pi / 4):
         shift = np.eye(3)
         shift[:2, 2] = far * np.cos(angle), far * np.sin(angle)
-        others.append(measure(matrix @ shift))
-    return 1 - float(np.mean(others)) / max(measure(matrix), 1e-12)
+        shifts.append(shift)
+    return shifts
 
 
 def _at_own_range(luma: np.ndarray, image: Image) -> np.ndarray:
