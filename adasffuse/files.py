@@ -214,7 +214,7 @@ def _check_place(option: str, path: Path, folder: Path, name: str = "") -> None:
 def _place_of(folder: Path) -> tuple[Path, list[Path]]:
     """The existing part of a folder's path, and the missing folders, the innermost first."""
     missing = []
-    while not os.path.exists(folder):
+    while not os.path.exists(folder) and folder != folder.parent:  # on Windows, a drive may be missing, too
         missing.append(folder)
         folder = folder.parent
     return folder, missing

@@ -31,6 +31,11 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", 1)) if by_torchrun else 1
 
 
+def process_rank() -> int:
+    """Number of this process among those started by torchrun, from 0; 0 for a process alone, whatever RANK says."""
+    return int(os.environ["RANK"]) if world_size() > 1 else 0
+
+
 class Interrupted(KeyboardInterrupt):
     """SIGINT arrived.
 

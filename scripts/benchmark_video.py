@@ -7,15 +7,14 @@ python scripts/benchmark_video.py --steadiness       # change from frame to fram
 import argparse
 import itertools
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from measuring import format_rows
+from measuring import format_rows, seconds
 from torch import Tensor
 
 from adasffuse import Fuser, load_fuser
@@ -75,7 +74,7 @@ def speed(fuser: Fuser, folder: Path, count: int, height: int = 480, width: int 
         "encode": lambda: write(folder / "c.mp4", results),
         "all together": lambda: fuse_video(fuser, *map(VideoFile, paths), folder / "fused.mp4"),
     }
-    rates = {name: count / seconds(step) for name, step in steps.items()}
+    rates = {name: count / seconds(step, fuser.device) for name, step in steps.items()}
     return [{"step": name, "frames/s": rate, "of network": rate / rates["network"]} for name, rate in rates.items()]
 
 
@@ -178,12 +177,6 @@ def write(path: Path, images: Sequence[np.ndarray]) -> None:
         for pts, image in enumerate(images):
             writer.write(image, pts)
         writer.finish(len(images) / 25)
-
-
-def seconds(step: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    step()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

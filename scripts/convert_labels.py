@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         if args.to == "yolo":
             write_text(args.out / "classes.txt", "".join(f"{name}\n" for name in classes.names))
     except (ValueError, OSError) as error:
-        say("error: " + "\n".join(map(printable, str(error).split("\n"))), sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return 1
     boxes = sum(len(frame.boxes.boxes) for frame in frames.values())
     say(f"{boxes} boxes of {len(frames)} frames -> {args.out}")

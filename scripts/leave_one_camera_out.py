@@ -18,13 +18,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scoring import ANNOTATIONS, compare_networks, markdown, mean, night_total, reading_of, some_pairs, summary
+from scoring import (
+    ANNOTATIONS,
+    add_scoring_options,
+    compare_networks,
+    markdown,
+    mean,
+    night_total,
+    reading_of,
+    some_pairs,
+    summary,
+)
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.files import check_outputs, printable, write_text
 from adasffuse.images.pairs import scene_folders
 from adasffuse.metrics import DEFAULT_METRICS
-from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings
 from adasffuse.models.weights import RUN_WEIGHTS, read_record
 from adasffuse.process import run_program, say
@@ -82,18 +91,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--jobs", type=int, choices=(0, 1), default=1, help="1: train; 0: only score (default: %(default)s)"
     )
-    parser.add_argument(
-        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--cache",
-        type=Path,
-        default=default_cache(),
-        metavar="DIR",
-        help="folder where scores are remembered (default: %(default)s)",
-    )
-    parser.add_argument("--workers", type=int, metavar="N", help="number of processes that score (default: all cores)")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here")
+    add_scoring_options(parser)
     args = parser.parse_args(argv)
     if args.pairs < 1 or (args.steps is not None and args.steps < 1):
         parser.error("--pairs and --steps must be 1 or more")

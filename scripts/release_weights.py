@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from scoring import chosen_sets, score_sets, set_and_step
 
 from adasffuse.choices import PRECISIONS
-from adasffuse.files import replacing, write_text
+from adasffuse.files import replacing_all
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings
@@ -140,9 +140,9 @@ def release(args: argparse.Namespace) -> Path:
             **score(args, weights),
             "limits": limits(args.limits, made["options"]),
         }
-        with replacing(target) as temporary:
-            shutil.copyfile(weights, temporary)
-    write_text(target.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
+        with replacing_all() as temporary:
+            shutil.copyfile(weights, temporary(target))
+            temporary(target.with_suffix(".json")).write_bytes((json.dumps(card, indent=2) + "\n").encode())
     return target
 
 

@@ -24,6 +24,7 @@ from adasffuse.choices import PRECISIONS
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.arguments import listed
 from adasffuse.cli.task_script import METHOD
+from adasffuse.data.heldout import MARGIN
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
 from adasffuse.files import check_outputs, printable, write_text
 from adasffuse.images.color import luminance, rgb_to_ycbcr
@@ -37,7 +38,6 @@ from adasffuse.process import run_program, say
 
 METRICS = ("PSNR_GT", "SSIM_GT")
 RADIUS = (2.0, 6.0)  # pixels
-MARGIN = 16  # pixels cut off around a pair, where the blur lacks its surroundings
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

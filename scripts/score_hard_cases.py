@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
+from scoring import names_of
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
@@ -108,9 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
 def fusion_methods(args: argparse.Namespace) -> dict[str, Fuse]:
     """The compared methods: networks, baselines, and each source alone."""
-    stems = [Path(file).stem for file in args.weights]
-    names = stems if len(set(stems)) == len(stems) else args.weights  # all runs write weights.safetensors
-    files = dict(zip(names, args.weights)) or {f"AdaSFFuse {args.size or DEFAULT_SIZE}": None}
+    files = names_of(args.weights) or {f"AdaSFFuse {args.size or DEFAULT_SIZE}": None}
     load = partial(load_fuser, "ivf", args.size, device=args.device)
     methods = {name: load(weights=file).fuse_luminance for name, file in files.items()}
     methods |= {name: BASELINES[name] for name in args.baselines}

@@ -16,14 +16,23 @@ from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scoring import ANNOTATIONS, compare_networks, copy_pairs, markdown, names_of, night_total, reading_of, summary
+from scoring import (
+    ANNOTATIONS,
+    add_scoring_options,
+    compare_networks,
+    copy_pairs,
+    markdown,
+    names_of,
+    night_total,
+    reading_of,
+    summary,
+)
 
 from adasffuse.cli.arguments import named_values
 from adasffuse.data.options import DataOptions
 from adasffuse.files import check_outputs, printable, write_text
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, scene_folders
 from adasffuse.metrics import DEFAULT_METRICS
-from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings
 from adasffuse.process import run_program, say
 from adasffuse.tasks import TASKS, Task
@@ -48,18 +57,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--nights", type=int, default=8, metavar="N", help="number of rendered night streets (default: %(default)s)"
     )
-    parser.add_argument(
-        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--cache",
-        type=Path,
-        default=default_cache(),
-        metavar="DIR",
-        help="folder where scores are remembered (default: %(default)s)",
-    )
-    parser.add_argument("--workers", type=int, metavar="N", help="number of processes that score (default: all cores)")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here")
+    add_scoring_options(parser)
     args = parser.parse_args(argv)
     if args.nights < 0:
         parser.error(f"--nights must be 0 or more, got {args.nights}")

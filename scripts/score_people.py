@@ -25,7 +25,7 @@ from adasffuse import load_fuser
 from adasffuse.downstream.classes import listed_classes
 from adasffuse.downstream.frames import Frame, all_frames
 from adasffuse.downstream.targets import BOXED, UNSURE
-from adasffuse.files import check_outputs, name_of, printable, write_text
+from adasffuse.files import check_outputs, name_of, write_text
 from adasffuse.images.boxes import PEOPLE, box_area, of_classes
 from adasffuse.images.color import luminance
 from adasffuse.images.read import read_image
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         if args.markdown:
             write_text(args.markdown, "\n\n".join(texts) + "\n")
     except (ValueError, OSError) as error:
-        say("error: " + "\n".join(map(printable, str(error).split("\n"))), sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return 1
     return 0
 

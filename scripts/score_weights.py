@@ -12,13 +12,22 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scoring import CHROMA_LEVELS, CLIPPED, HELD, RANKED, Scored, chosen_sets, score_sets, set_and_step
+from scoring import (
+    CHROMA_LEVELS,
+    CLIPPED,
+    HELD,
+    RANKED,
+    Scored,
+    add_scoring_options,
+    chosen_sets,
+    score_sets,
+    set_and_step,
+)
 
 from adasffuse.choices import PRECISIONS
 from adasffuse.cli.task_script import METHOD, identity_text
 from adasffuse.files import check_outputs, printable, write_text
 from adasffuse.inference import load_fuser
-from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings
 from adasffuse.models import RELEASED_SIZES
 from adasffuse.models.weights import file_sha256, find_weights
@@ -52,13 +61,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--every", nargs="+", default=[], type=set_and_step, metavar="NAME=N", help="score every Nth pair of a set"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the fused images, DIR/NAME")
-    parser.add_argument(
-        "--cache",
-        type=Path,
-        default=default_cache(),
-        metavar="DIR",
-        help="folder where scores are remembered (default: %(default)s)",
-    )
+    add_scoring_options(parser)
     parser.add_argument(
         "--no_cache",
         dest="cache",
@@ -66,14 +69,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         const=None,
         help="remember nothing and compute everything anew",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="number of processes that score (default: all cores)")
-    parser.add_argument(
-        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="auto", help="arithmetic of the network (default: %(default)s)"
     )
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every pair here")
     args = parser.parse_args(argv)
     if not (args.datasets or args.extra) or bool(args.datasets) != bool(args.root_path):

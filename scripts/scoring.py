@@ -31,6 +31,7 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference import Fuser, fuse_folder, load_fuser
 from adasffuse.metrics import DEFAULT_METRICS, ScoreTable
+from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings, find_annotations, score_pairs
 from adasffuse.metrics.hard_cases import hard_case_total, score_hard_case
 from adasffuse.scenes.street import night_scene
@@ -83,6 +84,22 @@ class Scored:
             "place": self.place(),
             **{name: {k: rounded(v, 6) for k, v in values.items()} for name, values in self.checks.items()},
         }
+
+
+def add_scoring_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that the scripts that fuse and score pairs share."""
+    parser.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=default_cache(),
+        metavar="DIR",
+        help="folder where scores are remembered (default: %(default)s)",
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="number of processes that score (default: all cores)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here")
 
 
 def chosen_sets(root: Path | None, datasets: Sequence[str], extra: Sequence[Path]) -> list[tuple[Task, SceneFolder]]:

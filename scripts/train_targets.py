@@ -25,7 +25,7 @@ from adasffuse.cli.downstream import add_label_options, classes_of, frames_of, o
 from adasffuse.downstream.classes import TASKS, find_classes
 from adasffuse.downstream.frames import Frame, all_frames
 from adasffuse.downstream.targets import BOXED, agreement, read_samples, teach
-from adasffuse.files import check_outputs, printable
+from adasffuse.files import check_outputs
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.growth import inherit
 from adasffuse.models.network import RAISED
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
             save_weights(path, whole.state_dict(), whole.options, task, **read_record(before) | {"targets": taught})
             say(f"-> {path}")
     except (ValueError, OSError) as error:
-        say("error: " + "\n".join(map(printable, str(error).split("\n"))), sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return 1
     return 0
 

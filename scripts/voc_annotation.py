@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         splits = _given(args.lists, found.frames) if args.lists else _drawn(args, found.frames)
         files = write_lists(args.data[0], splits, args.task)
     except (ValueError, OSError) as error:
-        say("error: " + "\n".join(map(printable, str(error).split("\n"))), sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return 1
     say(", ".join(f"{len(stems)} {name}" for name, stems in splits.items()) + f" -> {files[0].parent}")
     return 0

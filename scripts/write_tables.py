@@ -21,13 +21,14 @@ from scoring import RANKED
 from adasffuse.choices import DEFAULT_SIZE
 from adasffuse.cli.task_script import METHOD
 from adasffuse.files import printable, write_text
+from adasffuse.metrics import DEFAULT_METRICS
 from adasffuse.tasks import GENERAL, find_task
 
 ROOT = Path(__file__).resolve().parents[1]
 CARDS = ROOT / "adasffuse" / "weights"
 PUBLISHED = ROOT / "docs" / "published_scores.json"
 PAGES = tuple(ROOT / name for name in ("README.md", "docs/weights.md", "docs/comparison.md"))
-ALL = ("EN", "SD", "SF", "MI", "SCD", "VIFF", "Qabf", "SSIM")
+ALL = DEFAULT_METRICS
 NOT_SCORED = "not scored"
 _REGION = re.compile(r"(<!-- table: (.+?) -->\n)(.*?)(<!-- end -->)", re.S)
 

@@ -85,6 +85,6 @@ def torchrun() -> Callable[..., subprocess.CompletedProcess]:
     def run(*arguments: object) -> subprocess.CompletedProcess:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *arguments]
-        return subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=120)
+        return subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300)
 
     return run

@@ -340,7 +340,7 @@ def server(tmp_path):
     (tmp_path / "served").mkdir()
     handler = functools.partial(Server, directory=str(tmp_path / "served"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         yield tmp_path / "served", f"http://127.0.0.1:{running.server_port}"
         running.shutdown()
 
@@ -354,6 +354,28 @@ def test_a_download_continues(server, tmp_path):
     assert (tmp_path / "a.zip").read_bytes() == content and not (tmp_path / "a.zip.part").exists()
     (tmp_path / "b.zip.part").write_bytes(content)  # whole, but not yet moved
     assert download(f"{url}/a.zip", tmp_path / "b.zip") == digest == hashlib.sha256(content).hexdigest()
+
+
+def test_a_connection_that_ends_early_is_one_error(tmp_path):
+    """Archives of GitHub come in chunks, without a length beforehand."""
+
+    class Chunked(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"10\r\nonly half of it")
+            self.close_connection = True
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Chunked) as running:
+        threading.Thread(target=running.handle_request, daemon=True).start()
+        with pytest.raises(ImageError, match=r"/a\.zip: cannot be reached .*the same command continues"):
+            download(f"http://127.0.0.1:{running.server_port}/a.zip", tmp_path / "a.zip")
 
 
 def test_an_address_that_does_not_answer(server, tmp_path):

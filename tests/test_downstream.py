@@ -435,6 +435,19 @@ def test_impossible_arguments(rendered, tmp_path, capsys, more, what):
     assert what in capsys.readouterr().err and not out.exists()
 
 
+@pytest.mark.parametrize("use", ["training", "test"])
+def test_frames_without_any_box_are_refused_before_training(rendered, tmp_path, capsys, use):
+    for name in ("infrared", "visible", "train.txt", "test.txt", "classes_boxes.txt"):
+        (tmp_path / name).symlink_to(rendered / name)
+    frames = find_frames([rendered], "detect", BOXES)
+    bare = {frame.stem for frame in frames.of("train" if use == "training" else "test")}
+    boxes = {s: replace(f.boxes, boxes=()) if s in bare else f.boxes for s, f in frames.frames.items()}
+    (tmp_path / "boxes.json").write_text(json.dumps(coco_content(boxes, BOXES)))
+    assert command(tmp_path, tmp_path / "out", "detect", "--weights", "scratch") == 1
+    said = f"none of the {len(bare)} {use} frames has a box of warm_block, cold_block, red_disc, blue_disc"
+    assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_a_data_set_without_lists(rendered, tmp_path, capsys):
     for name in ("infrared", "visible", "labels", "classes.txt"):
         (tmp_path / name).symlink_to(rendered / name)

@@ -156,6 +156,14 @@ def test_outputs_that_cannot_be_written_are_found_before_any_work(tmp_path, monk
     assert str(caught.value).startswith(said.format(**words)) and sorted(tmp_path.rglob("*")) == before
 
 
+def test_an_output_on_a_drive_that_does_not_exist_is_refused(monkeypatch):
+    """Where nothing exists, not even the root, as below Z: on Windows."""
+    monkeypatch.setattr(os.path, "exists", lambda path: False)
+    monkeypatch.setattr(Path, "is_dir", lambda path: False)
+    with pytest.raises(ValueError, match=r"--out /z/a\.png: / is no folder; choose another place"):
+        check_outputs({"--out": Path("/z/a.png")})
+
+
 def test_outputs_that_can_be_written(tmp_path):
     (tmp_path / "file").touch()
     check_outputs({"--csv": tmp_path / "file", "--json": tmp_path / "new/a", "--latex": None}, {"-o": tmp_path / "new"})

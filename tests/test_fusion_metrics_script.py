@@ -14,7 +14,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL
 import pytest
+import skimage
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli import score as score_command
@@ -213,6 +215,16 @@ def test_cache_that_is_no_text_is_computed_anew(data):
         entry.write_bytes(bytes(range(128, 256)))
     assert run(data, "--baselines", "average", "--csv", data / "2.csv") == 0
     assert (data / "1.csv").read_text() == (data / "2.csv").read_text()
+
+
+def test_the_cache_is_of_the_libraries_that_read_and_score(monkeypatch):
+    digest = folder_module._code_digest.__wrapped__
+    before = digest()
+    for library in (np, cv2, PIL, skimage):
+        with monkeypatch.context() as patch:
+            patch.setattr(library, "__version__", "0.0")
+            assert digest() != before
+    assert digest() == before
 
 
 def test_cache_forgets_what_was_unused_for_longest(data, monkeypatch):

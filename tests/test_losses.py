@@ -11,13 +11,13 @@ from adasffuse.classical.baselines import mertens
 from adasffuse.classical.exposure import exposure_fusion
 from adasffuse.losses.fusion import (
     LossOptions,
-    differences_kept,
     fusion_loss,
     gradient_shares,
     hot_over_visible,
 )
 from adasffuse.losses.metrics import (
     correlation,
+    differences_kept,
     edge_preservation,
     exposure_structure,
     smooth,
@@ -147,6 +147,14 @@ def test_truth_replaces_the_sources_only_where_it_is_known():
         assert value.item() == pytest.approx((unknown[name] + known[name]).item() / 2, rel=1e-5)
     perfect = fusion_loss(truth[1:], [a[1:], b[1:]], LossOptions(), truth[1:])
     assert sum(perfect.values()).item() == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["truth", "still"])
+@pytest.mark.parametrize("shape", [(1, 1, 24, 31), (2, 1, 1, 1), (2, 3, 24, 31)])
+def test_a_truth_of_another_shape_is_refused(name, shape):
+    fused = random_images(2)
+    with pytest.raises(ValueError, match=r"truth and still like the result, \(B, 1, H, W\) of one shape, got \[\(2"):
+        fusion_loss(fused, [fused, fused], LossOptions(steady=1), **{name: torch.rand(shape)})
 
 
 def test_unknown_truth_leaves_no_nan_in_the_gradient():

@@ -238,9 +238,9 @@ def test_scores_do_not_depend_on_the_height_of_strips(monkeypatch):
     metrics = [name for name in CONVENTIONS["adasffuse"].metrics if name != "Retention"]
     a, b = scene(0, 187, 180), np.dstack([scene(seed, 187, 180) for seed in (1, 2, 3)])
     images = {"a": a, "b": b, "fused": a[..., None] // 2 + b // 2 + scene(4, 187, 180)[..., None] // 8}
-    whole = score(1000, 1000, 10**6, 100, 10**6)
+    whole = score(1000, 1000, 10**6, 100, 10**4)
     assert whole["Spurious"] > 0 and not any(map(math.isnan, whole.values()))
-    for sizes in ((2, 0.5, 7, 1, 1), (14, 3.3, 1000, 2, 500)):
+    for sizes in ((2, 0.5, 997, 1, 1), (14, 3.3, 5000, 2, 500)):
         assert score(*sizes) == pytest.approx(whole, rel=1e-11)
 
 
@@ -453,6 +453,13 @@ def test_a_method_that_lacks_a_score_of_some_image_ranks_last_unless_all_do():
     assert "9.000 (-2)" in table.text() and "1.000* (-1)" in table.text()
     equal = filled_table({"x": {"p": 9.0, "q": math.nan}, "y": {"p": 1.0, "q": math.nan}})
     assert equal.ranks() == {"x": {"EN": 1}, "y": {"EN": 2}}
+
+
+def test_nothing_is_marked_where_no_image_is_common_and_one_method_alone_has_a_score():
+    table = filled_table({"x": {"p": 9.0}, "y": {"q": math.nan}})
+    rows = [line for line in table.latex().splitlines() if line.endswith(r" \\")]
+    assert rows[1:] == [r"x & 9.000 & n/a \\", r"y & n/a ({-}1) & n/a \\"]
+    assert "means are not comparable" in table.text()
 
 
 def test_the_numbers_of_a_column_have_equally_many_decimals():

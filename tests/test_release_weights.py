@@ -4,12 +4,13 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import SHAPE, network, write_ivf, write_weights
+from tiny import SHAPE, network, texture, write_ivf, write_weights
 
-from adasffuse.data.samples import write_samples
+from adasffuse.images.write import write_image
 from adasffuse.models import weights as package_weights
 from adasffuse.models.mamba import Mixer
 from adasffuse.models.spectral import SpectralFilter
@@ -79,7 +80,11 @@ def test_the_card_of_one_task(release, tmp_path):
 
 
 def test_general_weights_are_scored_on_every_task(release, tmp_path):
-    write_samples(tmp_path / "data")
+    write_ivf(tmp_path / "data", size=(72, 80))
+    for number, folder in enumerate(("MFF/imageA", "MFF/imageB", "MIF/PET-MRI/PET", "MIF/PET-MRI/MRI")):
+        image = texture(72, 80, seed=number)
+        colour = np.dstack([image, image // 2, image // 4])
+        write_image(tmp_path / "data" / folder / "1.png", colour if folder.endswith("PET") else image)
     path, card = release(("ivf", "mff", "mif"), ("IVF", "MFF", "MIF/PET-MRI"))
     assert path.name == "general_small.safetensors" and card["task"] == "general"
     assert list(card["scores"]) == ["IVF", "MFF", "MIF/PET-MRI"]
@@ -144,6 +149,18 @@ def test_nothing_is_released_where_scoring_fails(release, tmp_path, monkeypatch,
     assert release_weights.main([str(a) for a in (*arguments, "--data", "x", "--limits", "y", "--half")]) == 1
     assert "error: no source folders for MEF" in capsys.readouterr().err
     assert before == (path.read_bytes(), path.with_suffix(".json").read_bytes())
+
+
+def test_weights_are_not_released_without_their_card(release, tmp_path, monkeypatch, capsys):
+    write_ivf(tmp_path / "data", size=(72, 80))
+    path, _ = release(("ivf",), ("IVF",))
+    before = path.read_bytes()
+    monkeypatch.setattr(release_weights, "score", lambda args, weights: {"scores": {}})
+    path.with_suffix(".json").unlink()
+    path.with_suffix(".json").mkdir()
+    arguments = ["--run", tmp_path / "run", "--score_root", tmp_path / "data", "--datasets", "IVF"]
+    assert release_weights.main([str(a) for a in (*arguments, "--data", "x", "--limits", "y", "--half")]) == 1
+    assert "not a regular file" in capsys.readouterr().err and path.read_bytes() == before
 
 
 def test_a_file_made_from_released_weights_keeps_their_card(release, tmp_path, capsys):

@@ -99,7 +99,7 @@ def test_a_flat_infrared_image_raises_nothing(level):
     assert torch.equal(lift(20.0)(fused, flat, visible), fused)
 
 
-def test_untaught_it_changes_nothing():
+def test_an_untrained_network_raises_nobody():
     fused, infrared, visible = random_images(100, 130)
     assert (TargetLift()(fused, infrared, visible) - fused).abs().max() < 1e-7
 
@@ -229,6 +229,7 @@ def test_no_strided_convolution_runs_in_bfloat16():
 
 def test_labels_are_read_at_the_copy_and_taught(tmp_path, monkeypatch):
     monkeypatch.setattr(targets, "BATCH", 4)
+    monkeypatch.setattr(targets, "_SIZE", (120, 160))
     classes = ClassList(("background", "car", "person"))
     frames = list(find_frames([write_frames(tmp_path / "data")], "segment", classes, lists=False).frames.values())
     one = TargetLift()
@@ -318,7 +319,8 @@ def test_a_small_camera_is_drawn_by_the_root_of_its_number(monkeypatch):
     assert len(drawn) == 60 * BATCH and sum(drawn) / len(drawn) == pytest.approx(1 / 5, abs=0.05)
 
 
-def test_the_script_teaches_and_teaches_again(tmp_path, capsys):
+def test_the_script_teaches_and_teaches_again(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(targets, "BATCH", 2)
     data, start, out = write_frames(tmp_path / "data"), tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     write_weights(start, "ivf", seed=5, kinds=("infrared", "visible"))
     words = [data, "--held_out", "[67]", "--also", f"same={data}", "--also_task", "segment", "--steps", "2"]

@@ -51,6 +51,7 @@ from adasffuse.training.validation import Judged, best_score, mean_scores, valid
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
+PROGRAM = ROOT / "train_AdaSFFuse.py"
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +270,14 @@ def test_a_finished_run_is_left_as_it_is(root, tmp_path):
     assert train(options, tmp_path, "cpu") == weights and weights.read_bytes() == content
 
 
+def test_removed_weights_of_a_finished_run_are_written_again(root, tmp_path):
+    options = run_options(root, steps=2)
+    weights = train(options, tmp_path, "cpu")
+    content = weights.read_bytes()
+    weights.unlink()
+    assert train(options, tmp_path, "cpu").read_bytes() == content
+
+
 def test_a_run_is_not_shorter_than_it_already_is(root, tmp_path):
     train(run_options(root, steps=2), tmp_path, "cpu")
     before = (tmp_path / "run/options.json").read_bytes()
@@ -319,14 +328,13 @@ def test_terms_by_hand():
     assert terms.means() == expected | {"mef/total": 2, "mef/ssim": 2}
 
 
-def test_two_processes_equal_one(root, tmp_path):
+def test_two_processes_equal_one(root, tmp_path, torchrun):
     """Same samples and global batch; losses agree to 1e-4, weights to a tenth of Adam's step."""
     options = mixed_options(root, steps=2, train={"batch_size": 4}, loss={"correlation": 1.0}, log={"validate": 2})
     path = tmp_path / "run.json"
     path.write_text(json.dumps(options.to_dict()))
     assert train_AdaSFFuse.main(["--opt", str(path), "--out_dir", str(tmp_path / "one"), "--device", "cpu"]) == 0
-    script = ["train_AdaSFFuse.py", "--opt", str(path), "--out_dir", str(tmp_path / "two"), "--device", "cpu"]
-    done = torchrun(script, seconds=300)
+    done = torchrun(PROGRAM, "--opt", path, "--out_dir", tmp_path / "two", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("weights: ") == 1
     one, two = tmp_path / "one/run", tmp_path / "two/run"
@@ -519,7 +527,6 @@ def test_machines_that_do_not_share_the_folder(root, tmp_path, monkeypatch):
 
 FAILING = """
 import sys
-sys.path.insert(0, {root!r})
 import torch
 import train_AdaSFFuse
 from adasffuse.training.run import FusedBatch, Run
@@ -536,12 +543,12 @@ sys.exit(train_AdaSFFuse.main())
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_ends_all(root, tmp_path):
+def test_a_process_that_fails_ends_all(root, tmp_path, torchrun):
     """With its message, which torchrun repeats; until then the averaged weights were the same in both."""
     (tmp_path / "run.json").write_text(json.dumps(run_options(root, steps=10**6).to_dict()))
-    (tmp_path / "failing.py").write_text(FAILING.format(root=str(ROOT), folder=str(tmp_path)))
+    (tmp_path / "failing.py").write_text(FAILING.format(folder=str(tmp_path)))
     arguments = ["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path), "--device", "cpu"]
-    done = torchrun([str(tmp_path / "failing.py"), *arguments], seconds=300)
+    done = torchrun(tmp_path / "failing.py", *arguments)
     assert done.returncode != 0 and "error: image 7 is upside down" in done.stderr
     assert "Root Cause" in done.stderr and "ValueError: image 7 is upside down" in done.stderr
     averages = [torch.load(tmp_path / f"average_{rank}.pt", weights_only=True) for rank in (0, 1)]
@@ -549,20 +556,19 @@ def test_a_process_that_fails_ends_all(root, tmp_path):
 
 
 @pytest.mark.slow
-def test_all_processes_end_where_the_main_one_is_refused(root, tmp_path):
+def test_all_processes_end_where_the_main_one_is_refused(root, tmp_path, torchrun):
     """The other one waits for it outside of an update."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run.json").write_text(json.dumps(run_options(root, steps=10**6).to_dict()))
     arguments = ["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path), "--device", "cpu"]
     with run_lock(tmp_path / "run"):
-        done = torchrun(["train_AdaSFFuse.py", *arguments], seconds=300)
+        done = torchrun(PROGRAM, *arguments)
     assert done.returncode != 0 and f"run is in use by another training, process {os.getpid()} on" in done.stderr
     assert not (tmp_path / "run/options.json").exists()
 
 
 STOPPED = """
 import os, signal, sys
-sys.path.insert(0, {root!r})
 import train_AdaSFFuse
 from adasffuse.training import trainer
 loader = trainer.make_loader
@@ -579,19 +585,18 @@ sys.exit(train_AdaSFFuse.main())
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
-def test_all_processes_stop_where_the_loader_of_one_was_ended(root, tmp_path, rank):
+def test_all_processes_stop_where_the_loader_of_one_was_ended(root, tmp_path, rank, torchrun):
     """The other one still has batches, and would wait in its next update for ever, or lose the steps before."""
     (tmp_path / "run.json").write_text(json.dumps(run_options(root, steps=10**6).to_dict()))
-    (tmp_path / "stopped.py").write_text(STOPPED.format(root=str(ROOT), rank=rank))
+    (tmp_path / "stopped.py").write_text(STOPPED.format(rank=rank))
     arguments = ["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path), "--device", "cpu"]
-    done = torchrun([str(tmp_path / "stopped.py"), *arguments], seconds=300)
+    done = torchrun(tmp_path / "stopped.py", *arguments)
     assert done.returncode == 0, done.stderr
     assert newest_state(tmp_path / "run")["step"] == 2
 
 
 PATIENT = """
-import sys, time
-sys.path.insert(0, {root!r})
+import time
 from datetime import timedelta
 import torch.distributed as dist
 from adasffuse.training.processes import join_processes
@@ -605,19 +610,10 @@ with join_processes("cpu") as processes:
 
 
 @pytest.mark.slow
-def test_the_others_wait_for_the_main_process_longer_than_the_group_does(tmp_path):
-    (tmp_path / "patient.py").write_text(PATIENT.format(root=str(ROOT)))
-    done = torchrun([str(tmp_path / "patient.py")], seconds=300)
+def test_the_others_wait_for_the_main_process_longer_than_the_group_does(tmp_path, torchrun):
+    (tmp_path / "patient.py").write_text(PATIENT)
+    done = torchrun(tmp_path / "patient.py")
     assert done.returncode == 0, done.stderr
-
-
-def torchrun(script: list[str], seconds: float) -> subprocess.CompletedProcess:
-    """Run a script in two processes on one thread each."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*launcher, *script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=seconds
-    )
 
 
 @pytest.mark.slow
@@ -1164,6 +1160,18 @@ def test_a_single_process_needs_no_group(monkeypatch):
         assert processes.gather({"step": 3}) == [{"step": 3}]
     with pytest.raises(ValueError, match="unknown device 'xyz'"), join_processes("xyz"):
         pass
+
+
+def test_a_cluster_s_rank_alone_makes_no_other_process(root, tmp_path, monkeypatch, capsys):
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "3")
+    (tmp_path / "run.json").write_text(json.dumps(run_options(root, steps=1).to_dict()))
+    arguments = ["--opt", str(tmp_path / "run.json"), "--out_dir", str(tmp_path), "--device", "cpu"]
+    assert train_AdaSFFuse.main(arguments) == 0
+    assert capsys.readouterr().out == f"weights: {tmp_path}/run/weights.safetensors\n"
+    assert (tmp_path / "run/weights.safetensors").is_file()
 
 
 @pytest.mark.parametrize("name, expected", [("auto", "cuda:1"), ("cuda", "cuda:1"), ("cuda:0", "cuda:0")])

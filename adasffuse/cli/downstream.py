@@ -239,6 +239,12 @@ def _experiment(
             f"{args.data[0]}: the lists name {len(train)} frames for training and {len(test)} for testing; "
             "scripts/voc_annotation.py draws train.txt, val.txt and test.txt"
         )
+    for use, frames in (("training", train), ("test", test)):
+        if args.task == "detect" and not any(frame.boxes.boxes for frame in frames):
+            raise ImageError(
+                f"{args.data[0]}: none of the {len(frames)} {use} frames has a box of {', '.join(classes.names)}; "
+                "scripts/voc_annotation.py draws other lists"
+            )
     used = [*train, *test, *(frame for frames in others.values() for frame in frames)]
     if len({frame.stem for frame in used}) < len(used):
         raise ImageError("two frames have one name; rename those of --also")

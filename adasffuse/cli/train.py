@@ -1,13 +1,12 @@
 """Command line of `train_AdaSFFuse.py`: read the options, train, say where the weights are."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from adasffuse.cli.arguments import given_path
 from adasffuse.files import check_outputs, told
-from adasffuse.process import say
+from adasffuse.process import process_rank, say, world_size
 
 DESCRIPTION = """Train AdaSFFuse.
 
@@ -53,17 +52,16 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     args = parse_args(argv, prog)
     from adasffuse.training.processes import recorded  # here: arguments are read without PyTorch
 
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     expected = (ValueError, OSError, FloatingPointError)
     try:
         weights = recorded(_train)(args)
     except (*expected, RuntimeError) as error:
-        if not several and not isinstance(error, expected):
+        if world_size() == 1 and not isinstance(error, expected):
             raise
         reason = told(error) if isinstance(error, OSError) else error
         say(f"error: {reason}", sys.stderr)  # of several, a process whose sibling ended, too
         return 1
-    if os.environ.get("RANK", "0") == "0":  # once, not by every process of torchrun
+    if process_rank() == 0:  # once, not by every process of torchrun
         say(f"weights: {weights}")
     return 0
 

@@ -21,9 +21,7 @@ class DataOptions:
     sharp_folder: str = ""  # folder below root_path of sharp photographs from which pairs are made on the fly
     sharp_exclude: tuple[str, ...] = ()  # stems (shell patterns) of photographs that are not used
     sharp_share: float = bounded(0.5, 0, 1)  # share of samples that are multi-focus pairs made from photographs
-    sharp_difference: float = bounded(
-        0.0, 0, 0.99
-    )  # largest difference in brightness between the images of such a pair
+    sharp_difference: float = bounded(0.0, 0, 0.99)  # largest difference in brightness of such a pair's images
     sharp_radius: float = bounded(6.0, 1, 16)  # largest radius of their blur, pixels
     exposures: float = bounded(0.0, 0, 1)  # share of multi-exposure pairs made from photographs; needs sharp_share 0
     exposures_truth: bool = True  # whether the photograph is the target of such a pair, instead of loss.target

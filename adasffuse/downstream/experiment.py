@@ -114,10 +114,9 @@ def carry_out(experiment: Experiment, run: Run) -> dict[str, Any]:
     """Train and score one network; finished steps of an earlier call are not repeated.
 
     Returns:
-        The content of `scores.json`: 'scores', tested modality to group to metric to class to value (None if
-            undefined);
-        'seconds' of training; 'settings'; 'images' (digests); and by group 'curves' for detection, 'confusion' for
-        segmentation.
+        the content of `scores.json`: 'scores', tested modality to group to metric to class to value (None if it is
+        undefined); 'seconds' of training; 'settings'; 'images' (digests); and by group 'curves' for detection,
+        'confusion' for segmentation.
     """
     content = _noted(experiment, run)
     folder = experiment.folder(run)

@@ -1,7 +1,6 @@
 """Training one network on one modality; an interrupted run continues."""
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from tqdm import tqdm
 
 from adasffuse.downstream.samples import Sample, Samples, joined
 from adasffuse.files import replacing
+from adasffuse.process import process_rank
 
 _WARM_UP = 0.05  # share of the steps with a growing step size
 _LARGEST_GRADIENT = 5.0  # norm at which gradients are clipped
@@ -66,7 +66,7 @@ def fit(model: nn.Module, loss: Loss, samples: Samples, budget: Budget, seed: in
     )
     steps = budget.epochs * len(loader)
     model.train()
-    hidden = True if os.environ.get("RANK", "0") != "0" else None
+    hidden = True if process_rank() else None
     with tqdm(total=steps, initial=begun * len(loader), desc=title, unit="step", disable=hidden) as bar:
         for epoch in range(begun, budget.epochs):
             samples.epoch = epoch
@@ -110,7 +110,5 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, budg
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         return int(state["epoch"])
-    except FileNotFoundError:
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError):  # absent, or damaged: trained anew
         return 0
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError):
-        return 0  # damaged: trained anew

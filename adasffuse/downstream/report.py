@@ -229,7 +229,8 @@ def write_report(report: Report, results: Mapping[Run, Mapping[str, Any]], drawn
     for name, text in texts.items():
         write_text(out / name, text)
     files = [out / name for name in texts]
-    files += [_scores_figure(report), *_detail_figures(report.experiment, results)]
+    detail = _confusion_figure if report.experiment.task == "segment" else _precision_recall_figure
+    files += [_scores_figure(report), detail(report.experiment, results)]
     if drawn:
         files.append(_draw(report, drawn))
     return files
@@ -254,39 +255,42 @@ def _scores_figure(report: Report) -> Path:
     return path
 
 
-def _detail_figures(experiment: Experiment, results: Mapping[Run, Mapping[str, Any]]) -> list[Path]:
-    """Precision against recall at IoU .5, or confusion matrices; means over seeds, all frames."""
-    names = list(experiment.files)
-    if experiment.task == "detect":
-        shown = [name for name in experiment.classes.names if any(name in r["curves"][ALL] for r in results.values())]
-        figure = figures()(figsize=(3.4 * len(shown) + 0.4, 3.4), layout="constrained")
-        for axes, kind in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown):
-            for modality in names:
-                curves = [r["curves"][ALL][kind] for run, r in results.items() if run.modality == modality]
-                if curves:
-                    axes.plot(np.linspace(0, 1, 101), np.mean(curves, axis=0), label=modality)
-            axes.set(title=kind, xlabel="recall", ylabel="precision at IoU .5", xlim=(0, 1), ylim=(0, 1.02))
-        axes.legend(fontsize=7)
-        path = experiment.out / "precision_recall.png"
-    else:
-        done = [name for name in names if any(run.modality == name for run in results)]
-        side = 0.42 * len(experiment.classes.names) + 1.2
-        figure = figures()(figsize=(side * len(done), side + 0.4), layout="constrained")
-        for axes, modality in zip(figure.subplots(1, len(done), squeeze=False)[0], done):
-            matrix = sum(np.array(r["confusion"][ALL]) for run, r in results.items() if run.modality == modality)
-            shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-            axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-            for (row, column), share in np.ndenumerate(shares):
-                if share >= 0.005:
-                    colour = "white" if share > 0.6 else "black"
-                    axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=6, color=colour)
-            ticks = range(len(experiment.classes.names))
-            axes.set_xticks(ticks, experiment.classes.names, rotation=90, fontsize=7)
-            axes.set_yticks(ticks, experiment.classes.names, fontsize=7)
-            axes.set(title=modality, xlabel="found, % of the true class's pixels")
-        path = experiment.out / "confusion.png"
+def _precision_recall_figure(experiment: Experiment, results: Mapping[Run, Mapping[str, Any]]) -> Path:
+    """Precision against recall at IoU .5, a panel per class; means over seeds, all frames."""
+    shown = [name for name in experiment.classes.names if any(name in r["curves"][ALL] for r in results.values())]
+    figure = figures()(figsize=(3.4 * len(shown) + 0.4, 3.4), layout="constrained")
+    for axes, kind in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown):
+        for modality in experiment.files:
+            curves = [r["curves"][ALL][kind] for run, r in results.items() if run.modality == modality]
+            if curves:
+                axes.plot(np.linspace(0, 1, 101), np.mean(curves, axis=0), label=modality)
+        axes.set(title=kind, xlabel="recall", ylabel="precision at IoU .5", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(fontsize=7)
+    path = experiment.out / "precision_recall.png"
     write_with(path, partial(figure.savefig, dpi=130))
-    return [path]
+    return path
+
+
+def _confusion_figure(experiment: Experiment, results: Mapping[Run, Mapping[str, Any]]) -> Path:
+    """Confusion matrices, a panel per modality; sums over seeds, all frames."""
+    names = experiment.classes.names
+    done = [name for name in experiment.files if any(run.modality == name for run in results)]
+    side = 0.42 * len(names) + 1.2
+    figure = figures()(figsize=(side * len(done), side + 0.4), layout="constrained")
+    for axes, modality in zip(figure.subplots(1, len(done), squeeze=False)[0], done):
+        matrix = sum(np.array(r["confusion"][ALL]) for run, r in results.items() if run.modality == modality)
+        shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+        axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+        for (row, column), share in np.ndenumerate(shares):
+            if share >= 0.005:
+                colour = "white" if share > 0.6 else "black"
+                axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=6, color=colour)
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(names)), names, fontsize=7)
+        axes.set(title=modality, xlabel="found, % of the true class's pixels")
+    path = experiment.out / "confusion.png"
+    write_with(path, partial(figure.savefig, dpi=130))
+    return path
 
 
 def _draw(report: Report, count: int) -> Path:

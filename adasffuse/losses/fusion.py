@@ -16,7 +16,7 @@ from adasffuse.arguments import check_batches, checked
 from adasffuse.classical.exposure import exposure_fusion
 from adasffuse.losses.metrics import (
     FLAT,
-    correlation,
+    differences_kept,
     edge_preservation,
     exposure_structure,
     smooth,
@@ -77,9 +77,7 @@ class LossOptions:
     targets: float = bounded(0.0, 0, 1e6)  # weight of the lost contrast of hot targets in the first source
     spurious: float = bounded(0.0, 0, 1e6)  # weight of coarse brightness gradients beyond those of all sources
     exposure: float = bounded(0.0, 0, 1e6)  # weight of 1 - MEF-SSIM, the loss of multi-exposure structure
-    steady: float = bounded(
-        0.0, 0, 1e6
-    )  # weight of L1 to the result without a passing object, away from it (data.passing)
+    steady: float = bounded(0.0, 0, 1e6)  # weight of L1, away from a passing object, to the result without it
 
     def __post_init__(self) -> None:
         check_bounds(self, "loss")
@@ -110,13 +108,15 @@ def fusion_loss(
     Args:
         fused: (B, 1, H, W).
         sources: S >= 2 of that shape, a sequence or (S, B, 1, H, W).
-        truth: the ideal result; samples without a known one are NaN everywhere.  A known truth replaces the target, the
-            largest gradient and all sources.
+        truth: the ideal result, of that shape; samples without a known one are NaN everywhere.  A known truth replaces
+            the target, the largest gradient and all sources.
         still: for the term 'steady', the result without the passing object; NaN where the term does not apply.
     Raises:
         ValueError: other shapes than these, no floating-point numbers, or an argument of a wrong type.
     """
     check_batches("fusion_loss", (fused, *sources), "a result and two or more sources", least=3)
+    given = [image for image in (truth, still) if image is not None]
+    check_batches("fusion_loss", (fused, *given), "truth and still like the result,", least=1)
     sources = torch.stack(tuple(sources))
     target = TARGETS[options.target](sources)
     sobels = [sobel(source) for source in sources]  # each (B, 2, H, W)
@@ -169,16 +169,6 @@ def gradient_shares(magnitudes: Tensor) -> Tensor:
     means = magnitudes.mean(dim=(2, 3, 4))
     total = means.sum(dim=0)
     return torch.where(total > FLAT, means / total.clamp(min=FLAT), 1 / len(means))
-
-
-def differences_kept(sources: Tensor, fused: Tensor) -> Tensor:
-    """SCD per sample, (B,), at most 2: correlations of fused minus the mean of the other sources with each source.
-
-    Aslantas and Bendes, AEU 2015, doi:10.1016/j.aeue.2015.09.004, for two sources; the sum of more is scaled to two.
-    """
-    others = (sources.sum(dim=0) - sources) / (len(sources) - 1)
-    kept = [correlation(fused - other, source) for other, source in zip(others, sources)]
-    return sum(kept) * (2 / len(sources))
 
 
 def _gradient_distance(gradient: Tensor, wanted: Tensor, signed: bool) -> Tensor:

@@ -78,6 +78,22 @@ def edge_preservation(sources: Tensor, fused: Tensor) -> Tensor:
     return kept / total
 
 
+def differences_kept(sources: Tensor, fused: Tensor) -> Tensor:
+    """SCD per sample, (B,), at most 2: correlations of fused minus the mean of the other sources with each source.
+
+    Aslantas and Bendes, AEU 2015, doi:10.1016/j.aeue.2015.09.004, for two sources; the sum of more is scaled to two.
+
+    Args:
+        sources: (S, B, 1, H, W) in [0, 1].
+        fused: (B, 1, H, W).
+    Returns:
+        (B,); a flat image correlates 0.
+    """
+    others = (sources.sum(dim=0) - sources) / (len(sources) - 1)
+    kept = [correlation(fused - other, source) for other, source in zip(others, sources)]
+    return sum(kept) * (2 / len(sources))
+
+
 def exposure_structure(sources: Tensor, fused: Tensor) -> Tensor:
     """MEF-SSIM, contrast and structure of the result against the block-wise ideal of all sources.
 

@@ -15,10 +15,9 @@ def feature_mutual_information(a: ndarray, b: ndarray, fused: ndarray, feature: 
     """FMI, mean over 3x3 windows of 2 I(X; F) / (H(X) + H(F)), averaged over X = A, B, of a feature of the images.
 
     Haghighat, Aghagolzadeh and Seyedarabi, Computers and Electrical Engineering 37(5), 2011,
-    10.1016/j.compeleceng.2011.07.012, in its fast form.  0..1, higher is better.  The values of a window are treated as
-    probabilities, and their joint distribution is estimated from their correlation.  Rewards any F on edge maps: most
-        of
-    their windows are empty and score 1.
+    10.1016/j.compeleceng.2011.07.012, in the fast form of Haghighat and Razian, AICT 2014.  0..1, higher is better.
+    The values of a window are treated as probabilities, and their joint distribution is estimated from their
+    correlation.  Rewards any F on edge maps: most of their windows are empty and score 1.
 
     Args:
         a, b, fused: (H, W); NaN below 3 pixels.

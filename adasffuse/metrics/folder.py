@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import PIL.Image
 import scipy
+import skimage
 from tqdm import tqdm
 
 from adasffuse.arguments import checked
@@ -44,6 +45,7 @@ _PROCESS_BYTES = 300 << 20  # memory of a scoring process without images
 _BYTES_IN_STRIPS, _BYTES_OF_OTHERS, _BYTES_OF_QP = 60, 120, 260  # per pixel; in strips: default metrics and Spurious
 _LARGE = 1 << 22  # pixels at which freed memory is released before an image is scored
 _SHOWN = 3  # problems of one folder that are listed
+_LIBRARIES = (np, scipy, cv2, skimage, PIL)  # that read the images and compute the scores
 
 
 @checked
@@ -536,7 +538,7 @@ def _cache_entry(job: _Job, paths: Mapping[str, Path]) -> Path:
 @functools.cache
 def _code_digest() -> str:
     """Hash of everything that a score depends on: our source files and the versions of the libraries."""
-    digest = hashlib.sha256(" ".join([np.__version__, scipy.__version__, cv2.__version__]).encode())
+    digest = hashlib.sha256(" ".join(library.__version__ for library in _LIBRARIES).encode())
     package = Path(__file__).resolve().parents[1]
     modules = [package / "classical" / "baselines.py", *(package / "images").glob("*.py")]
     for path in sorted([*(package / "metrics").glob("*.py"), *modules]):

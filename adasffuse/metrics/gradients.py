@@ -99,10 +99,11 @@ def edge_preservation(a: ndarray, b: ndarray, fused: ndarray, equal_as_published
 def fusion_artifacts(a: ndarray, b: ndarray, fused: ndarray) -> float:
     """Nabf, weighted share of edges that F has and neither source has.
 
-    Shreyamsha Kumar, Signal, Image and Video Processing 7(6), 2013, 1125-1143, after Petrovic and Xydeas: sum over
-    pixels with g_F > g_A and g_F > g_B of (1 - Q_AF) w_A + (1 - Q_BF) w_B, divided by sum (w_A + w_B); Q_XF as the root
-    of sigmoids of strength (0.9999, -19, 0.5) and angle (0.9995, -22, 0.5), w = g^1.5, 0.001 below g = 2, g a Sobel
-    magnitude / 8 with mirrored borders.  0..1, lower is better.  Rewards blur: an F without edges scores 0.
+    Shreyamsha Kumar, Signal, Image and Video Processing 7(6), 2013, 10.1007/s11760-012-0361-x, after Petrovic and
+    Xydeas: sum over pixels with g_F > g_A and g_F > g_B of (1 - Q_AF) w_A + (1 - Q_BF) w_B, divided by sum (w_A + w_B);
+    Q_XF as the root of sigmoids of strength (0.9999, -19, 0.5) and angle (0.9995, -22, 0.5), w = g^1.5, 0.001 below
+    g = 2, g a Sobel magnitude / 8 with mirrored borders.  0..1, lower is better.  Rewards blur: an F without edges
+    scores 0.
 
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.

@@ -87,8 +87,8 @@ def nonlinear_correlation_entropy(a: ndarray, b: ndarray, fused: ndarray) -> flo
     """Qncie, 1 + sum (l/3) log_256(l/3) over the eigenvalues l of the 3x3 matrix of nonlinear correlations.
 
     The correlation of two images is H(X) + H(Y) - H(X, Y) with logarithms of base 256.  Wang, Shen and Zhang, Physica D
-    200, 2005, 287-295.  1 - log_256(3) = 0.80188 (all independent) .. 1, higher is better.  Rewards sources that
-    resemble each other, whatever F is; differences between methods show in the third digit.
+    200, 2005, 10.1016/j.physd.2004.11.001.  1 - log_256(3) = 0.80188 (all independent) .. 1, higher is better.  Rewards
+    sources that resemble each other, whatever F is; differences between methods show in the third digit.
 
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.

@@ -19,10 +19,10 @@ _REACH = 15  # radius of the Gaussian windows of Qcb, pixels
 def chen_varshney_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
     """Qcv, mean squared error after a contrast sensitivity filter, 16x16 blocks weighted by their edge saliency.
 
-    Chen and Varshney, Information Fusion 8(2), 2007, 193-207: sum s_A D_A + s_B D_B over sum s_A + s_B, s = block sum
-    of Sobel magnitude^5, D = mean square of X - F after the Mannos-Sakrison filter 2.6 (0.0192 + 0.144 r)
-    exp(-(0.144 r)^1.1).  At least 0, lower is better.  All images are stretched to 0..255 first, so contrast and
-    brightness are ignored; a few strong edges dominate.  NaN for flat sources.
+    Chen and Varshney, Information Fusion 8(2), 2007, 10.1016/j.inffus.2005.10.001: sum s_A D_A + s_B D_B over sum s_A +
+    s_B, s = block sum of Sobel magnitude^5, D = mean square of X - F after the Mannos-Sakrison filter 2.6 (0.0192 +
+    0.144 r) exp(-(0.144 r)^1.1).  At least 0, lower is better.  All images are stretched to 0..255 first, so contrast
+    and brightness are ignored; a few strong edges dominate.  NaN for flat sources.
 
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.
@@ -45,9 +45,10 @@ def chen_varshney_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
 def chen_blum_quality(a: ndarray, b: ndarray, fused: ndarray, divided_first: bool = False) -> float:
     """Qcb, preservation of the masked local contrast of the sources, each weighted by its share of the contrast.
 
-    Chen and Blum, Image and Vision Computing 27(10), 2009, 1421-1432: contrast sensitivity exp(-(r/15.387)^2) - 0.7622
-    exp(-(r/1.3456)^2), contrast |G2 / G4 - 1| of Gaussians, masking C^3 / (C^2 + 0.0001), ratio smaller / larger.
-    0..1, higher is better.  All images are stretched to 0..255 first; faint differences dominate in black regions.
+    Chen and Blum, Image and Vision Computing 27(10), 2009, 10.1016/j.imavis.2007.12.002: contrast sensitivity
+    exp(-(r/15.387)^2) - 0.7622 exp(-(r/1.3456)^2), contrast |G2 / G4 - 1| of Gaussians, masking C^3 / (C^2 + 0.0001),
+    ratio smaller / larger.  0..1, higher is better.  All images are stretched to 0..255 first; faint differences
+    dominate in black regions.
 
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.

@@ -1,7 +1,7 @@
 """Fusion quality from phase congruency (QP).  Images are float64 (H, W) on 0..255.
 
-To save memory, everything but the Fourier transforms works on strips of rows; whole are only the transforms and the
-sums over orientations.
+To save memory, everything but the Fourier transforms works on strips of rows; only the transforms and the sums over
+orientations are kept whole.
 """
 
 import numpy as np

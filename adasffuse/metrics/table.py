@@ -134,12 +134,17 @@ class ScoreTable:
         return {metric: sum(math.isnan(row.scores[metric]) for row in rows) for metric in self.metrics}
 
     def comparable(self, metric: str) -> set[str]:
-        """The methods that have a mean in a metric, over every image on which any method has a score."""
+        """The methods that can be compared in a metric: those with a score of every image on which any method has one.
+
+        None if no image is common to all methods.
+        """
+        if not self.common_names():
+            return set()
         scored = {
             method: {row.name for row in self._compared_rows(method) if not math.isnan(row.scores[metric])}
             for method in self.methods
         }
-        wanted = set().union(*scored.values()) if self.common_names() else set()
+        wanted = set().union(*scored.values())
         return {method for method, names in scored.items() if names and names >= wanted}
 
     def ranks(self) -> dict[str, dict[str, float]]:

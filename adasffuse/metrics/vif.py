@@ -60,8 +60,8 @@ def vif_terms(sources: Sequence[ndarray], fused: ndarray) -> list[float]:
 def han_information_fidelity(a: ndarray, b: ndarray, fused: ndarray) -> float:
     """VIFF of Han et al.: VIF of the source with the smaller gain in each window, weighted sum over four scales.
 
-    Han, Cai, Cao and Xu, Information Fusion 14(2), 2013, 127-135; noise variance 0.005 * 255^2, weights
-    (1, 0, 0.15, 1) / 2.15.  At least 0, 1 for identical images, higher is better.  Rewards stretched contrast.
+    Han, Cai, Cao and Xu, Information Fusion 14(2), 2013, 10.1016/j.inffus.2011.08.002; noise variance 0.005 * 255^2,
+    weights (1, 0, 0.15, 1) / 2.15.  At least 0, 1 for identical images, higher is better.  Rewards stretched contrast.
 
     Args:
         a, b, fused: (H, W) float64 luminance on 0..255.

@@ -74,7 +74,7 @@ def _widened(start: AdaSFFuse, model: AdaSFFuse, factor: int) -> Iterator[tuple[
     for name, value in start.state_dict().items():
         if name not in shapes:
             continue
-        part = name.split(".")[-2:][0]
+        part = name.split(".")[-2]
         for dim, wide in enumerate(shapes[name]):
             narrow = value.shape[dim]
             if wide == narrow:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,22 +13,17 @@ def exact_convolutions(fused: Tensor) -> Iterator[None]:
 
     So the loss and its gradient by `fused` are exact, and the network's own backward pass uses the user's setting.
     """
-    before = _set_tf32(None)
+    setting = torch.backends.cudnn.conv
+    before = setting.fp32_precision
 
-    def leave(_: Tensor) -> None:
-        _set_tf32(before)
+    def restore(_: Tensor | None = None) -> None:
+        setting.fp32_precision = before
 
-    hook = fused.register_hook(leave) if fused.requires_grad else None
+    setting.fp32_precision = "ieee"
+    hook = fused.register_hook(restore) if fused.requires_grad else None
     try:
         yield
     finally:
-        _set_tf32(before)
+        restore()
         if hook is not None:
             hook.remove()
-
-
-def _set_tf32(value: Any) -> Any:
-    """Set cuDNN's precision of float32 convolutions, None for full precision; returns the previous setting."""
-    before = torch.backends.cudnn.conv.fp32_precision
-    torch.backends.cudnn.conv.fp32_precision = "ieee" if value is None else value
-    return before

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from adasffuse.device import pick_device
-from adasffuse.process import world_size
+from adasffuse.process import process_rank, world_size
 
 T = TypeVar("T")
 _POLL = 0.2  # seconds between two checks while waiting for the main process
@@ -75,7 +75,7 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
         ValueError: no such device here.
     """
     world = world_size()
-    rank, local = int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
+    rank, local = process_rank(), int(os.environ.get("LOCAL_RANK", 0))
     chosen = pick_device(device)
     if chosen.type == "cuda" and chosen.index is None:
         chosen = torch.device(f"cuda:{local % torch.cuda.device_count()}")

@@ -115,8 +115,8 @@ def train(
                 saved = run.step
             if stopping:
                 break
-        if run.step > saved:  # stopped between two updates
-            _save(run, folder)
+        if run.step > saved or (run.step and not (folder / RUN_WEIGHTS).is_file()):
+            _save(run, folder)  # stopped between two updates, or the weights of a finished run were removed
         if processes.main and run.step < options.train.steps:
             _log.warning("stopped after %d of %d steps; the same command continues", run.step, options.train.steps)
     return folder / RUN_WEIGHTS

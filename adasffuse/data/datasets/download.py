@@ -1,6 +1,7 @@
 """Downloads from plain addresses, which continue after an interruption."""
 
 import hashlib
+import http.client
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -45,7 +46,7 @@ def download(url: str, path: Path) -> str:
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:  # 416: the partial file is complete
             raise ImageError(f"{url}: cannot be downloaded ({error.code} {error.reason})") from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
         raise ImageError(f"{url}: cannot be reached ({reason}); the same command continues a download") from error
     with open(partial, "rb") as file:

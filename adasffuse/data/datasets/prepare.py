@@ -190,7 +190,7 @@ def _find_shared_files(parts: dict[str, list[Item]], result: Prepared) -> None:
             for name, origin in item.files.items():
                 if name not in ("labels", "Annotations"):
                     key = f"{name} {hashlib.sha256(origin.path.read_bytes()).hexdigest()}"
-                    digests.setdefault(part, {})[key] = origin.path
+                    digests[part][key] = origin.path
     shared = digests["train"].keys() & digests["test"].keys()
     result.problems += [
         f"{digests['test'][key]} is in train, too, as {digests['train'][key]}" for key in sorted(shared)
