@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from adasffuse.downstream.segmentation import SegmentationScores, class_weights,
 from adasffuse.downstream.yolo import is_yolo
 from adasffuse.images.boxes import Annotation, Box
 from adasffuse.images.read import read_image
+from adasffuse.installation import install_command
 from adasffuse.models.weights import released_weights
 from adasffuse.scenes.objects import CLASSES, objects_frame
 from adasffuse.training.lock import run_lock
@@ -213,7 +215,7 @@ class TestNetworks:
 
     def test_a_missing_package_is_named_with_its_command(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
-        with pytest.raises(ValueError, match=r'pip install "adasffuse\[downstream\]"'):
+        with pytest.raises(ValueError, match=re.escape(install_command("downstream"))):
             make_segmenter("fpn", 2, "x", "scratch")
 
 
@@ -371,6 +373,7 @@ def test_sigterm_ends_the_processes_of_all_jobs(rendered, tmp_path):
 
 
 def test_one_comparison_at_a_time_in_a_folder(rendered, tmp_path, capsys):
+    pytest.importorskip("segmentation_models_pytorch")
     with run_lock(tmp_path):
         assert command(rendered, tmp_path, "segment") == 1
     assert f"{tmp_path} is in use by another training, process {os.getpid()} on" in capsys.readouterr().err
@@ -414,9 +417,6 @@ def test_changed_boxes_train_anew(rendered, tmp_path, capsys):
         (["--size", "big"], "WIDTHxHEIGHT"),
         (["--size", "99999968x64"], "at most 4096"),
         (["--learning_rate", "inf"], "--learning_rate is a finite number above 0, got inf"),
-        (["--backbone", "nosuchnet", "--weights", "scratch"], "--model fpn --backbone nosuchnet: Unknown model"),
-        (["--modalities", f"mine={WEIGHTS / 'mff_small.safetensors'}"], "was trained for task 'mff', not 'ivf'"),
-        (["--modalities", f"mine={WEIGHTS}"], "no image of 24 of 24 frames"),
         (["--groups", "day"], "NAME=PATTERN"),
         (["--groups", "night=*N"], "no test frame is called like *N"),
         (["--applied", "visble"], "not among --modalities"),
@@ -430,8 +430,25 @@ def test_changed_boxes_train_anew(rendered, tmp_path, capsys):
     ],
 )
 def test_impossible_arguments(rendered, tmp_path, capsys, more, what):
-    out = tmp_path / "out"
-    assert downstream.run([str(rendered), "--task", "segment", "--out", str(out), *more]) == 1
+    refused(rendered, tmp_path / "out", more, what, capsys)
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        (["--backbone", "nosuchnet", "--weights", "scratch"], "--model fpn --backbone nosuchnet: Unknown model"),
+        (["--modalities", f"mine={WEIGHTS / 'mff_small.safetensors'}"], "was trained for task 'mff', not 'ivf'"),
+        (["--modalities", f"mine={WEIGHTS}"], "no image of 24 of 24 frames"),
+    ],
+)
+def test_impossible_arguments_that_show_once_there_is_a_network(rendered, tmp_path, capsys, more, what):
+    pytest.importorskip("segmentation_models_pytorch")
+    refused(rendered, tmp_path / "out", more, what, capsys)
+
+
+def refused(data, out, more, what, capsys):
+    """The command ends with an error that says so, and leaves no folder behind."""
+    assert downstream.run([str(data), "--task", "segment", "--out", str(out), *more]) == 1
     assert what in capsys.readouterr().err and not out.exists()
 
 
