@@ -39,10 +39,10 @@ NOT_RUN = {
     "python -m venv .venv": INSTALLS,
     "source .venv/bin/activate": INSTALLS,
     ".venv/bin/pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu": INSTALLS,
-    ".venv/bin/pip install .": INSTALLS,
-    'pip install "adasffuse[downstream]"': INSTALLS,
-    'pip install "adasffuse[export]"': INSTALLS,
-    'pip install "adasffuse[video]"': INSTALLS,
+    ".venv/bin/pip install -e .": INSTALLS,
+    'pip install -e ".[downstream]"': INSTALLS,
+    'pip install -e ".[export]"': INSTALLS,
+    'pip install -e ".[video]"': INSTALLS,
     ".venv/bin/mkdocs build --strict": "tests/test_docs.py runs it",
     "adasffuse data RoadScene --download archives --root datasets": NETWORK,
     "adasffuse video infrared.mp4 visible.mp4 --show": DISPLAY,
@@ -216,7 +216,7 @@ def test_commands_are_those_of_the_programs(page, monkeypatch):
         parse(command_of(inline))
     assert [name for name in re.findall(r"\b(?:scripts|tests)/\w+\.\w+", text) if not (ROOT / name).is_file()] == []
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert set(re.findall(r"adasffuse\[(\w+)\]", text)) <= set(extras)
+    assert set(re.findall(r"\.\[(\w+)\]", text)) <= set(extras)
 
 
 def commands_to_run() -> dict[Path, list[Command]]:
