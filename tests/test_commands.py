@@ -49,6 +49,7 @@ NOT_RUN = {
     "adasffuse video --camera_a 0 --camera_b 1 --show -o shown.mp4": CAMERAS,
     "adasffuse video --camera_a 0 --camera_b 1 -o fused.mp4": CAMERAS,
     "python scripts/update_cards.py scores.json": REPOSITORY + "tests/test_update_cards.py runs it on others",
+    "python scripts/rank_beside_published.py IVF scores.json": "needs RoadScene; tests/test_write_tables.py runs it",
     "python scripts/write_tables.py": REPOSITORY + "tests/test_write_tables.py runs it on others",
     "torchrun --nnodes 2 --node_rank 0 --nproc_per_node 8 --master_addr HOST --master_port 29500 "
     "train_AdaSFFuse.py --opt options/train_AdaSFFuse_ivf.json": MACHINES,
