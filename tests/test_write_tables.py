@@ -204,7 +204,7 @@ def test_our_rows_do_not_compete_with_each_other(pages):
 
 
 def test_other_methods_are_ranked_beside_each_of_our_rows_in_turn():
-    one = write_tables.Set("s", "", 1, (row("a", VIFF=2.0), row("b", VIFF=1.0)))
+    one = write_tables.Set("s", "", "", ("p",), (row("a", VIFF=2.0), row("b", VIFF=1.0)))
     ours = [row("x", VIFF=3.0), row("y", VIFF=0.0)]
     assert write_tables.rank_beside(one.others[0], one, ours, ["VIFF"]) == 1.5
     assert write_tables.rank_beside(one.others[1], one, ours, ["VIFF"]) == 2.5
@@ -219,7 +219,7 @@ def score_file(path: Path, names: list[str], convention: str = "adasffuse", **me
     return path
 
 
-def test_own_results_get_a_row_among_the_published_ones(pages, tmp_path, capsys):
+def test_own_results_get_a_row_among_the_published_ones(tmp_path, capsys):
     (roadscene,) = [one for one in sources().sets if one.name == "IVF"]
     path = score_file(tmp_path / "scores.json", list(roadscene.names), SCD=0.5)
     assert rank_beside_published.main(["IVF", str(path)]) == 0
