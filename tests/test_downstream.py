@@ -17,6 +17,8 @@ import pytest
 import torch
 from torch import nn
 
+pytest.importorskip("torchvision", reason="needs torchvision (extra 'downstream')")
+
 from adasffuse.cli import downstream
 from adasffuse.downstream.classes import ClassList
 from adasffuse.downstream.contrast import contrasts
@@ -317,6 +319,12 @@ def test_one_command(rendered, tmp_path, capsys, task, metrics):
             (tmp_path / "other" / name / f"other{path.name}").symlink_to(path)
     more = ["--weights", "scratch", "--groups", "even=*[02468]", "odd=*[13579]"]
     assert command(rendered, tmp_path, task, "--modalities", "infrared", "visible", *more) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("[")]
+    mean = {"segment": "mIoU", "detect": "mAP"}[task]
+    assert [line.rpartition(" ")[0] for line in lines] == [
+        f"[1/2] infrared, seed 0: {mean}",
+        f"[2/2] visible, seed 0: {mean}",
+    ]
     first = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
     assert len(first) == 2
     assert (
@@ -450,6 +458,11 @@ def refused(data, out, more, what, capsys):
     """The command ends with an error that says so, and leaves no folder behind."""
     assert downstream.run([str(data), "--task", "segment", "--out", str(out), *more]) == 1
     assert what in capsys.readouterr().err and not out.exists()
+
+
+def test_what_every_comparison_needs_is_asked_for_first(rendered, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    refused(rendered, tmp_path / "out", [], f"needs torchvision: {install_command('downstream')}", capsys)
 
 
 def test_a_data_set_without_lists(rendered, tmp_path, capsys):

