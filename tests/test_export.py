@@ -37,6 +37,7 @@ from adasffuse.export.write import (
 from adasffuse.files import replacing
 from adasffuse.images import color
 from adasffuse.images.write import write_image
+from adasffuse.installation import install_command
 from adasffuse.models.network import pad_to_multiple
 from adasffuse.models.spectral import REACH, SpectralFilter
 from adasffuse.models.weights import load_weights, released_weights
@@ -157,7 +158,7 @@ def test_impossible_arguments_and_missing_packages_are_named(tmp_path, capsys, m
         )
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert run(["--format", "onnx", "--task", "ivf", "-o", str(tmp_path / "a.onnx")]) == 1
-    assert 'pip install "adasffuse[export]"' in capsys.readouterr().err
+    assert install_command("export") in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mff.safetensors"]
 
 
@@ -299,8 +300,8 @@ def test_pt2_equals_the_network_at_any_size_and_says_what_it_is(tmp_path):
 
 
 def test_a_file_may_lie_where_names_are_no_utf8(tmp_path):
-    helper = pytest.importorskip("onnx", reason='needs onnx: pip install "adasffuse[export]"').helper
-    pytest.importorskip("onnxruntime", reason='needs onnxruntime: pip install "adasffuse[export]"')
+    helper = pytest.importorskip("onnx", reason="needs onnx (extra 'export')").helper
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime (extra 'export')")
     sides = [helper.make_tensor_value_info(name, 1, [1, 1, None, None]) for name in ("A", "B", "fused")]
     graph = helper.make_graph([helper.make_node("Add", ["A", "B"], ["fused"])], "sum", sides[:2], sides[2:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)

@@ -28,13 +28,14 @@ from adasffuse.inference import live as live_module
 from adasffuse.inference.fuser import Fuser, load_fuser
 from adasffuse.inference.live import show_cameras, show_files
 from adasffuse.inference.video import FramePairs, check_pair, fuse_video
+from adasffuse.installation import install_command
 from adasffuse.registration.aligner import Aligner
 from adasffuse.registration.transform import Transform
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import find_task
 from tests.tiny import Mean, texture, writing
 
-av = pytest.importorskip("av", reason='needs PyAV: pip install "adasffuse[video]"')
+av = pytest.importorskip("av", reason="needs PyAV (extra 'video')")
 
 HEIGHT, WIDTH, RATE = 48, 64, 25
 
@@ -569,7 +570,7 @@ def test_a_disk_without_space_leaves_nothing(tmp_path, pair):
 def test_without_pyav_a_line_names_the_pip_command(tmp_path, pair, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "av", None)
     assert command.run([*map(str, pair), "-o", str(tmp_path / "out.mp4")]) == 1
-    assert 'pip install "adasffuse[video]"' in capsys.readouterr().err
+    assert install_command("video") in capsys.readouterr().err
 
 
 # ---- folders of frames

@@ -37,6 +37,7 @@ from PIL import (
 from adasffuse.files import NO_ADDRESS, is_address
 from adasffuse.images.extras import is_installed
 from adasffuse.images.image import ImageError, Plane
+from adasffuse.installation import install_command
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # or what it finds in damaged files goes to stderr
 
@@ -226,7 +227,7 @@ def _open_extra(path: Path, kind: str | None, file: BinaryIO, thermal: bool) -> 
             return ImageFile(*stored.values.shape, "float", 1, lambda: stored)
         if radiometric:
             opened = _open_pillow(file.read(), kind)
-            notice = 'its colours are a rendering; to read its temperatures: pip install "adasffuse[thermal]"'
+            notice = f"its colours are a rendering; to read its temperatures: {install_command('thermal')}"
             return replace(opened, decode=lambda: _with_notice(opened.decode(), notice))
     return None
 
