@@ -204,6 +204,17 @@ def test_different_scenes_are_refused(street, seed):
             estimate(*pair)
 
 
+def test_the_field_of_view_is_found_by_registering_at_several_scales():
+    """A thermal camera of 280x190 pixels that shows more than the visible one: 0.62 of its pixels are one of them."""
+    scene = night_scene(np.random.default_rng(7), (360, 480))
+    matrix = affine(-1.1, 0.62, (9, -30))
+    thermal = cv2.warpAffine(np.float32(scene.infrared), matrix[:2], (280, 190), flags=cv2.INTER_AREA)
+    visible = Image(np.float32(scene.visible[45:315]))
+    expected = matrix @ affine(shift=(0, 45))
+    found = estimate(Image(thermal), visible).transform.matrix
+    assert corner_shift(found, expected, visible.pixels.shape[:2]) < 1.5
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_smooth_field_does_not_follow_noise(seed):
     infrared, visible = rendered_street(seed)

@@ -51,6 +51,7 @@ _FIELD_LEVELS = (
     _Level(1, 3, 16, 0.8, 2.4),
 )
 _SCALES = (1.0, 0.8, 1.25, 0.65, 1.55, 0.5, 2.0)  # scales of the moving image, tried if the sizes differ
+_START_RADIUS = 12  # pixels of the image reduced by the first level: displacements for `prominence`
 # Acceptance of an estimate
 _CHECK_REDUCTION, _CHECK_RADIUS = 2, 24  # reduction of the images, and displacements in pixels, for `prominence`
 _LOWEST_PROMINENCE = 6.0
@@ -243,18 +244,13 @@ class _Pair:
         target_known = _resized(self.target_valid, (height, width))
         return edge_features(warped, known > 0.999), edge_features(target, target_known > 0.999)
 
-    def best_start(self) -> np.ndarray:
-        """The start; if the sizes differ, at the scale at which the images agree best."""
+    def starts(self) -> list[np.ndarray]:
+        """Matrices to begin with: the start; if the sizes differ, at several scales about the center."""
         if self.moving_size == self.target_size:
-            return self.start
-        scores = []
-        center = np.array([(self.moving.shape[1] - 1) / 2, (self.moving.shape[0] - 1) / 2])
-        for scale in _SCALES:
-            zoom = np.array([[scale, 0, center[0] * (1 - scale)], [0, scale, center[1] * (1 - scale)], [0, 0, 1]])
-            matrix = zoom @ self.start
-            peak = Correlation(*self.features(matrix, 8), radius=10, cell=10).peak()
-            scores.append((peak, matrix))
-        return max(scores, key=lambda score: score[0])[1]
+            return [self.start]
+        x, y = (self.moving.shape[1] - 1) / 2, (self.moving.shape[0] - 1) / 2
+        zooms = [np.array([[one, 0, x * (1 - one)], [0, one, y * (1 - one)], [0, 0, 1]]) for one in _SCALES]
+        return [zoom @ self.start for zoom in zooms]
 
     def finish(self, matrix: np.ndarray, field: np.ndarray | None, method: str, common: bool) -> Estimate:
         """The estimate for the original sizes.
@@ -293,8 +289,13 @@ class _Pair:
 
 
 def _matrix_by_edges(pair: _Pair, method: str) -> np.ndarray:
-    matrix = pair.best_start()
-    for level in _LEVELS:
+    """The matrix from coarse to fine, from that start at which the images agree best after the first step."""
+    first, *further = _LEVELS
+    found = [_refine(pair, start, first, method) for start in pair.starts()]
+    matrix = found[0]
+    if len(found) > 1:
+        matrix = max(found, key=lambda one: prominence(*pair.features(one, first.reduction), _START_RADIUS))
+    for level in further:
         matrix = _refine(pair, matrix, level, method)
     return matrix
 
