@@ -20,8 +20,9 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import results as results_module
 from adasffuse.inference.fuser import Fuser
+from adasffuse.inference.misalignment import misaligned_frames_notice, misaligned_pairs_notice
 from adasffuse.registration.aligner import Aligner, Calibration, calibrate, load_calibration
-from adasffuse.registration.estimate import estimate, misalignment, notable_misalignment
+from adasffuse.registration.estimate import Glance, estimate, misalignment, notable_misalignment
 from adasffuse.registration.matching import Correlation, prominence
 from adasffuse.registration.palette import palette_values
 from adasffuse.registration.refinement import SmoothInformation, refine_by_information
@@ -190,6 +191,31 @@ def test_a_deep_image_is_registered_at_the_range_of_its_own_values(street, share
         estimate(Image(np.ones(SIZE, np.float32), "16", (0.0, 100.0)), visible)
 
 
+def test_a_camera_that_hangs_upside_down_is_told(street):
+    infrared, visible = street
+    turned = Image(np.ascontiguousarray(infrared.pixels[::-1, ::-1]))
+    assert notable_misalignment(turned, visible).turned and misalignment(turned, visible) is None
+    assert notable_misalignment(turned, visible, "medical") is None
+    small = Image(cv2.resize(turned.pixels, (200, 150), interpolation=cv2.INTER_AREA))
+    for image in (turned, small):
+        with pytest.raises(AlignmentError, match="if one of them is turned by 180 degrees; turn one source") as caught:
+            Aligner().transform(image, visible)
+        assert "calibration" not in str(caught.value)
+
+
+def test_notices_of_sources_that_are_turned():
+    seen = [Glance(None, turned=True), None, Glance(20.0)]
+    off, turned = misaligned_pairs_notice(list(zip("xyz", seen)), None)
+    assert off.startswith("1 of 3 pairs seem not to lie on each other, z by about 20 pixels")
+    assert (
+        turned.startswith("in 1 of 3 pairs, such as x, A and B seem to be turned by 180 degrees") and "EXIF" in turned
+    )
+    off, turned = misaligned_frames_notice(seen, None)
+    assert "1 of 3 frames that were looked at, by about 20 pixels" in off and "turn one source" in turned
+    assert "turn one camera" in misaligned_frames_notice(seen[:1], None, live=True)[0]
+    assert not misaligned_frames_notice([*seen[:1], *[None] * 9], None)
+
+
 def rendered_street(seed):
     scene = night_scene(np.random.default_rng(seed), SIZE)
     return Image(np.float32(scene.infrared)), Image(np.float32(scene.visible))
@@ -328,7 +354,7 @@ def test_a_glance_tells_what_is_off(street):
     infrared, visible = street
     assert notable_misalignment(infrared, visible) is None
     shifted = moved(infrared, affine(shift=(12, 8)))
-    assert notable_misalignment(shifted, visible) == pytest.approx(np.hypot(12, 8), rel=0.3)
+    assert notable_misalignment(shifted, visible).shift == pytest.approx(np.hypot(12, 8), rel=0.3)
     assert misalignment(Image(np.zeros(SIZE, np.float32)), visible) is None
     flat = moved(Image(np.full(SIZE, 0.211, np.float32)), affine(1, 0.5))  # a shutter frame under a calibration
     assert misalignment(flat, visible) is None

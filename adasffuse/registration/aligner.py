@@ -14,7 +14,7 @@ from adasffuse.images.image import Image
 from adasffuse.images.plane import OTHER_FRAME, matrix_between
 from adasffuse.options import load_json
 from adasffuse.registration.estimate import Estimate, check_method, estimate
-from adasffuse.registration.transform import METHODS, AlignmentError, Transform, corner_shift, warp_image
+from adasffuse.registration.transform import METHODS, AlignmentError, Transform, TurnedError, corner_shift, warp_image
 
 POSITION = "position"  # method by which DICOM slices are registered
 GRIDS = ("b", "a")  # the first one is the default
@@ -66,6 +66,8 @@ class Aligner:
         if self.calibration is None:
             try:
                 return estimate(moving, target, self.method, self.measure).transform
+            except TurnedError:
+                raise
             except AlignmentError as error:
                 raise AlignmentError(f"{error}{_CURE if self.measure == 'edges' else ''}") from error
         found = self.calibration if self.grid == "b" else self.calibration.inverse()
