@@ -423,13 +423,41 @@ def test_a_calibration_is_read_as_other_json_files_are(tmp_path):
         load_calibration("/dev/zero")
 
 
-def test_a_calibration_of_damaged_values(tmp_path):
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("format", 3, "is no calibration of this program"),
+        ("method", "deformable", "method is one of translation, affine, homography, got 'deformable'"),
+        ("size_a", None, "size_a is width and height in pixels, got None"),
+        ("size_b", [320, 240.5], "size_b is width and height in pixels"),
+        ("pairs", [], r"pairs is a number of pairs, got \[\]"),
+        ("spread", -1, "spread is a number of pixels, got -1"),
+        ("matrix_b_to_a", [[1, 0], [0, 1]], "matrix_b_to_a is three rows of three numbers"),
+        ("matrix_b_to_a", [[1, 0, 0]] * 3, "last row other than 0, 0, 1 though its method is affine"),
+        ("matrix_b_to_a", [[1, 0, 0], [1, 0, 0], [0, 0, 1]], "has no inverse"),
+        ("matrix_b_to_a", [[-1, 0, 319], [0, 1, 0], [0, 0, 1]], "mirrors the image; is it the matrix from B's pixels"),
+        ("matrix_b_to_a", [[6, 0, 0], [0, 6, 0], [0, 0, 1]], "scales the field of view by 6 to 6"),
+        ("matrix_b_to_a", [[1, 0, 330], [0, 1, 0], [0, 0, 1]], "sends all of B beside A"),
+        ("size_a", [3200, 2400], "scales the field of view by 0.1 to 0.1"),
+    ],
+)
+def test_a_calibration_whose_fields_cannot_be(tmp_path, field, value, said):
     Calibration(Transform("affine", np.eye(3), SIZE, SIZE), 1, 0.0).save(tmp_path / "c.json")
     known = json.loads((tmp_path / "c.json").read_text())
-    for key, value in (("matrix_b_to_a", [[1, 0, 0]] * 3), ("size_a", None), ("format", 3), ("pairs", [])):
-        (tmp_path / "c.json").write_text(json.dumps(known | {key: value}))
-        with pytest.raises(AlignmentError, match=r"c\.json is no calibration of this program, or is damaged \("):
-            load_calibration(tmp_path / "c.json")
+    (tmp_path / "c.json").write_text(json.dumps(known | {field: value}))
+    with pytest.raises(AlignmentError, match=rf"c\.json.*{said}.*adasffuse align --save"):
+        load_calibration(tmp_path / "c.json")
+
+
+def test_a_calibration_with_perspective(tmp_path):
+    """A matrix serves up to any factor, but not where points of B lie on its horizon."""
+    tilted = np.array([[1, 0, 0], [0, 1, 0], [1e-3, 0, 1.0]])
+    Calibration(Transform("homography", -3 * tilted, SIZE, SIZE), 1, 0.0).save(tmp_path / "c.json")
+    np.testing.assert_allclose(load_calibration(tmp_path / "c.json").transform.matrix, tilted)
+    tilted[2, 0] = -1 / 300
+    Calibration(Transform("homography", tilted, SIZE, SIZE), 1, 0.0).save(tmp_path / "c.json")
+    with pytest.raises(AlignmentError, match="sends points of B to infinity"):
+        load_calibration(tmp_path / "c.json")
 
 
 def test_a_transform_that_leaves_nothing_in_common_is_refused(street):
