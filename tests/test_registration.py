@@ -216,6 +216,19 @@ def test_notices_of_sources_that_are_turned():
     assert not misaligned_frames_notice([*seen[:1], *[None] * 9], None)
 
 
+def test_pairs_that_are_too_far_off_for_a_glance_are_told(street):
+    infrared, visible = street
+    far = moved(infrared, affine(scale=1.25, shift=(-40, -30)))
+    seen = notable_misalignment(far, visible)
+    assert seen == Glance(None, apart=True) and notable_misalignment(far, visible, "medical") is None
+    assert not misaligned_pairs_notice([("x", seen), ("y", seen)], None)  # one of 15 registered pairs is so, too
+    assert not misaligned_pairs_notice([("x", seen)] * 3 + [("y", None)] * 4, None)
+    (said,) = misaligned_pairs_notice([("x", seen)] * 3 + [("y", None)] * 3, None)
+    assert said.startswith("3 of 6 pairs, such as x, seem to have no edges in common") and "--align affine" in said
+    (said,) = misaligned_frames_notice([seen] * 3, Aligner(calibration=Transform("affine", np.eye(3), SIZE, SIZE)))
+    assert said.startswith("3 of 3 pairs of frames") and "were the cameras moved" in said
+
+
 def rendered_street(seed):
     scene = night_scene(np.random.default_rng(seed), SIZE)
     return Image(np.float32(scene.infrared)), Image(np.float32(scene.visible))

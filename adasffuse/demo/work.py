@@ -121,7 +121,7 @@ def _fuse_files(
     off = seen_misalignment(chosen, images, aligner)
     if off is not None and off.turned:
         notices.append("the images seem to be turned by 180 degrees against each other; turn one of them")
-    elif off is not None:
+    elif off is not None and off.shift is not None:
         notices.append(f"the images seem not to lie on each other, by about {off.shift:.0f} pixels; try a registration")
     shares = share_of_first(*sources, shown) if two else None
     return Result(file, shown, sources, shares, scores, tuple(notices), command)

@@ -8,6 +8,8 @@ from adasffuse.registration.aligner import Aligner, measure_of
 from adasffuse.registration.estimate import CROSS_MODAL, Glance, notable_misalignment
 from adasffuse.tasks import Task
 
+_FEWEST_APART = 3  # pairs, of which half or more have to be so: 1 of 15 registered ones is
+_APART = "seem to have no edges in common: A and B are far off each other, show two scenes, or one of them shows little"
 _SAVE = "adasffuse align A B --save FILE"
 _REGISTER = f"they are fused as they are; fixed cameras are aligned by --align affine, or --calibration FILE of {_SAVE}"
 _REGISTER_LIVE = (
@@ -40,21 +42,25 @@ def seen_misalignment(task: Task, images: Sequence[Image], align: Aligner | None
 
 def misaligned_pairs_notice(off: Sequence[tuple[str, Glance | None]], align: Aligner | None) -> list[str]:
     """Notices of the pairs of a folder, their names and `seen_misalignment`; [] for none."""
-    found = [(seen.shift, name) for name, seen in off if seen is not None and not seen.turned]
-    turned = [name for name, seen in off if seen is not None and seen.turned]
-    notices = []
-    if found:
-        pixels, name = max(found)
+    cure = _RECALIBRATE
+    if align is None:
         cure = "they are fused as they are; look at the results, and try --align affine"
+    shifts = [(seen.shift, name) for name, seen in off if seen is not None and seen.shift is not None]
+    turned, apart = _turned_and_apart(off)
+    notices = []
+    if shifts:
+        pixels, name = max(shifts)
         notices.append(
-            f"{len(found)} of {len(off)} pairs seem not to lie on each other, {name} by about {pixels:.0f} pixels; "
-            f"{cure if align is None else _RECALIBRATE}"
+            f"{len(shifts)} of {len(off)} pairs seem not to lie on each other, {name} by about {pixels:.0f} pixels; "
+            f"{cure}"
         )
     if turned:
         notices.append(
             f"in {len(turned)} of {len(off)} pairs, such as {turned[0]}, A and B seem to be turned by 180 degrees "
             f"against each other; {_TURN}"
         )
+    if apart:
+        notices.append(f"{len(apart)} of {len(off)} pairs, such as {apart[0]}, {_APART}; {cure}")
     return notices
 
 
@@ -63,20 +69,32 @@ def misaligned_frames_notice(off: Sequence[Glance | None], align: Aligner | None
 
     [] where too few are off.
     """
-    found = [seen.shift for seen in off if seen is not None and not seen.turned]
-    turned = [seen for seen in off if seen is not None and seen.turned]
+    cure = _RECALIBRATE
+    if align is None:
+        cure = _REGISTER_LIVE if live else _REGISTER
+    shifts = [seen.shift for seen in off if seen is not None and seen.shift is not None]
+    turned, apart = _turned_and_apart([("", seen) for seen in off])
     notices = []
-    if len(found) > MISTAKEN * len(off):
-        cure = _RECALIBRATE
-        if align is None:
-            cure = _REGISTER_LIVE if live else _REGISTER
+    if len(shifts) > MISTAKEN * len(off):
         notices.append(
-            f"A and B seem not to lie on each other in {len(found)} of {len(off)} frames that were looked at, by about "
-            f"{max(found):.0f} pixels; {cure}"
+            f"A and B seem not to lie on each other in {len(shifts)} of {len(off)} frames that were looked at, by "
+            f"about {max(shifts):.0f} pixels; {cure}"
         )
-    if len(turned) > MISTAKEN * len(off):
+    if turned:
         notices.append(
             f"A and B seem to be turned by 180 degrees against each other in {len(turned)} of {len(off)} frames that "
             f"were looked at; {_TURN_LIVE if live else _TURN}"
         )
+    if apart:
+        notices.append(f"{len(apart)} of {len(off)} pairs of frames that were looked at {_APART}; {cure}")
     return notices
+
+
+def _turned_and_apart(off: Sequence[tuple[str, Glance | None]]) -> tuple[list[str], list[str]]:
+    """Names of pairs that seem to be turned, and of those without structure in common; [] for what too few are."""
+    turned = [name for name, seen in off if seen is not None and seen.turned]
+    apart = [name for name, seen in off if seen is not None and seen.apart]
+    return (
+        turned if len(turned) > MISTAKEN * len(off) else [],
+        apart if len(apart) >= max(_FEWEST_APART, len(off) / 2) else [],
+    )

@@ -130,6 +130,7 @@ class Glance:
 
     shift: float | None  # mean displacement, pixels; None where it cannot tell
     turned: bool = False  # they have structure in common only if one of them is turned by 180 degrees
+    apart: bool = False  # images of two cameras in which no structure in common was found
 
 
 @checked
@@ -171,17 +172,18 @@ def _glance(a: Image, b: Image, measure: str) -> Glance:
             return Glance(None)
         upside_down = np.ascontiguousarray(features[0][:, ::-1, ::-1])
         turned = Correlation(upside_down, features[1], radius=_QUICK_RADIUS, cell=_QUICK_CELL)
-        return Glance(None, turned.peak() >= _TURNED_PEAK)
+        is_turned = turned.peak() >= _TURNED_PEAK
+        return Glance(None, is_turned, not is_turned)
     start = np.broadcast_to(correlation.common_shift(), correlation.centers.shape)
     shift = consistent(correlation, ParametricModel(correlation.centers, "affine"), start)
     return Glance(float(np.hypot(shift[..., 0], shift[..., 1]).mean()) / factor)
 
 
 def notable_misalignment(a: Image, b: Image, measure: str = "edges") -> Glance | None:
-    """What a quick look tells if it is worth a notice: shifts of at least 1.5 % of the width, or turned; else None."""
+    """What a quick look tells if it may be worth a notice, else None: shifts count from 1.5 % of the width on."""
     seen = _glance(a, b, measure)
     off = seen.shift is not None and seen.shift >= _NOTABLE * b.pixels.shape[1]
-    return seen if off or seen.turned else None
+    return seen if off or seen.turned or seen.apart else None
 
 
 def check_method(method: str, measure: str = "edges") -> None:
