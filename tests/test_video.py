@@ -780,6 +780,9 @@ class FakeWindow:
         self.clock.now += seconds
         return len(self.shown) >= self.last
 
+    def close(self) -> None:
+        pass
+
 
 def slow_fuser(clock: Clock, seconds: float) -> Fuser:
     class Slow(Mean):
@@ -1169,10 +1172,17 @@ def test_fixed_cameras_are_registered_once_before_a_recording_is_fused(tmp_path,
     assert command.run([*arguments, str(tmp_path / "two"), "--calibration", str(file)]) == 0
     capsys.readouterr()
     assert command.run([*arguments, str(tmp_path / "one"), "--align", "affine", "--json"]) == 0
-    registered = json.loads(capsys.readouterr().out)["registered"]
+    report = json.loads(capsys.readouterr().out)
+    registered = report["registered"]
     assert (registered["method"], registered["pairs"], registered["failed"]) == ("affine", 1, [])
+    assert report["notices"][0].startswith("the calibration rests on one pair and nothing confirms it")
     for frame in ("000001.png", "000004.png"):
         assert (tmp_path / "one" / frame).read_bytes() == (tmp_path / "two" / frame).read_bytes()
+
+    monkeypatch.setattr(command, "Window", lambda: FakeWindow(Clock()))
+    assert command.run([*arguments[:2], "--show", "--align", "affine", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["registered"] == registered and report["notices"][0].startswith("the calibration rests on one pair")
 
     folder = make_folder(tmp_path / "noise", [texture(220, 288, seed) for seed in range(4)])
     arguments = [str(folder), str(b), "-o", str(tmp_path / "none.mp4"), "--align", "affine"]

@@ -132,8 +132,10 @@ def _fuse_files(
     if all(np.array_equal(images[0].pixels, image.pixels) for image in images[1:]):
         notices.append("the sources are equal, pixel by pixel; was one image given twice?")
     off = seen_misalignment(chosen, images, aligner)
-    if off is not None:
-        notices.append(f"the images seem not to lie on each other, by about {off:.0f} pixels; try a registration")
+    if off is not None and off.turned:
+        notices.append("the images seem to be turned by 180 degrees against each other; turn one of them")
+    elif off is not None and off.shift is not None:
+        notices.append(f"the images seem not to lie on each other, by about {off.shift:.0f} pixels; try a registration")
     shares = share_of_first(*sources, shown) if two else None
     return Result(file, shown, sources, shares, scores, tuple(notices), command)
 

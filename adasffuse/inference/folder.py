@@ -56,6 +56,7 @@ from adasffuse.inference.work import PANELS, Work, find_work
 from adasffuse.process import release_freed_memory
 from adasffuse.registration.aligner import GRIDS, Aligner
 from adasffuse.registration.camera import read_camera_pair
+from adasffuse.registration.estimate import Glance
 from adasffuse.tasks import Task
 
 _PANEL_HEIGHT = 1080  # pixels, at most
@@ -393,7 +394,7 @@ class _Fused(Done):
     """What is remembered of fused images; `notices` are those of the fusion, those of the files are in `seen`."""
 
     seen: Seen
-    off: float | None  # pixels by which the sources seem not to lie on each other
+    off: Glance | None  # how the sources seem not to lie on each other
     black_hot: bool | None  # whether hot things seem to be dark; None where that was not looked at
 
 

@@ -20,6 +20,10 @@ class AlignmentError(ImageError):
     """Images that cannot be registered, or whose registration is not plausible."""
 
 
+class TurnedError(AlignmentError):
+    """Images of which one is turned by 180 degrees."""
+
+
 @checked
 @dataclass(frozen=True)
 class Transform:
