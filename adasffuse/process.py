@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import json
 import logging
 import os
 import signal
@@ -48,7 +49,7 @@ class Terminated(BaseException):
     """SIGTERM arrived; like KeyboardInterrupt it passes through every `except Exception`."""
 
 
-def run_program(program: Callable[[], int]) -> int:
+def run_program(program: Callable[[], int], as_json: bool = False) -> int:
     """Run a command line program and return its exit status.
 
     Ctrl-C ends it with 130 and SIGTERM with 143, each with one line on standard error; a second signal kills.  Signals
@@ -57,6 +58,7 @@ def run_program(program: Callable[[], int]) -> int:
 
     Args:
         program: does all the work, PyTorch's import included, and returns an exit status.
+        as_json: an end by a signal is also reported as a JSON object on standard output.
     """
     prepare_process()
     before = sys.stdout
@@ -65,12 +67,13 @@ def run_program(program: Callable[[], int]) -> int:
         with _signals_raise(), _warnings_are_notices():
             try:
                 status = program()
-            except KeyboardInterrupt:
-                say("interrupted; files written so far are whole", sys.stderr)
-                status = 128 + signal.SIGINT
-            except Terminated:
-                say("terminated; files written so far are whole", sys.stderr)
-                status = 128 + signal.SIGTERM
+            except (KeyboardInterrupt, Terminated) as ending:
+                by_term = isinstance(ending, Terminated)
+                told_of = f"{'terminated' if by_term else 'interrupted'}; files written so far are whole"
+                say(told_of, sys.stderr)
+                if as_json:
+                    say(json.dumps({"ok": False, "interrupted": True, "error": told_of}))
+                status = 128 + (signal.SIGTERM if by_term else signal.SIGINT)
             except Exception as error:
                 if not lacks_memory(error):
                     raise

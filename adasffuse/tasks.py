@@ -29,7 +29,8 @@ class Task:
     loss_weights: tuple[float, float, float]  # intensity, gradient, SSIM
     ssim_share: str  # weights of A and B in the SSIM term: 'gradient' (share of mean gradient) or 'equal'
     kinds: tuple[str, ...]  # kind of each source; further sources have the last kind
-    color: str  # source of the result's chroma: 'a', 'b' or 'weighted' (both)
+    color: str  # which sources' chroma the result takes, see `adasffuse.images.color.rebuild_color`
+    equally_bright: bool = False  # whether the sources ought to be: what differs is drift of the exposure
     thermal: tuple[bool, ...] = ()  # per source, whether it shows temperature; () for no source
     jitter: tuple[str, ...] = ("gain", "gamma", "offset")  # photometric changes allowed in training
     words: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())  # words in file names of A, of B
@@ -76,7 +77,7 @@ _ALL = (
         loss_weights=(20, 20, 10),
         ssim_share="equal",
         kinds=("exposure",),
-        color="weighted",
+        color="exposed",
         jitter=("gamma",),  # clipped pixels stay black or white: the network has to know them
         words=(
             frozenset({"low", "under", "underexposed", "dark", "short"}),
@@ -91,7 +92,8 @@ _ALL = (
         loss_weights=(20, 20, 10),
         ssim_share="gradient",
         kinds=("focus",),
-        color="weighted",
+        color="nearest",
+        equally_bright=True,
         words=(frozenset({"imagea", "near", "foreground"}), frozenset({"imageb", "far", "background"})),
     ),
     Task(

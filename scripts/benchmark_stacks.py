@@ -4,12 +4,14 @@ python scripts/benchmark_stacks.py --mef DATA/stacks/MEF --mff DATA/stacks/MFF -
 python scripts/benchmark_stacks.py --mff DATA/stacks/MFF --openfocus PATH/bin/openfocus
 python scripts/benchmark_stacks.py --memory 5 50 --megapixels 6
 python scripts/benchmark_stacks.py --moving
+python scripts/benchmark_stacks.py --colours DATA/stacks/MEF
 
 Others are OpenCV's Mertens fusion, `enfuse` if it is installed, and OpenFocus if --openfocus names it.  MEF-SSIM (Ma et
 al., IEEE TIP 2015, doi:10.1109/TIP.2015.2442920) is over all images of the bracket, three scales.  Sharpness is
 gradient energy (Gaussian mean of squared differences, 1.5 pixels) over that of the sharpest image at each pixel, at
 most 1, weighted by the latter: 1 for a result that is everywhere as sharp as the sharpest image.  Noise counts as
-sharp.
+sharp.  With --colours, those of the middle exposure of each bracket are told from the others, at its own luminance, and
+compared with it by CIEDE2000 where it is neither clipped nor nearly black.
 """
 
 import argparse
@@ -29,15 +31,16 @@ import torch
 from measuring import format_rows
 from numpy import ndarray
 from skimage import data as photographs
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from adasffuse import load_fuser
 from adasffuse.choices import GHOSTS
 from adasffuse.data.synthesis import expose
 from adasffuse.files import check_outputs, printable
-from adasffuse.images.color import luminance
+from adasffuse.images.color import ChromaMean, luminance, rgb_to_ycbcr, with_chroma
 from adasffuse.images.pairs import images_of
 from adasffuse.images.read import read_image
-from adasffuse.images.write import write_image
+from adasffuse.images.write import quantise, write_image
 from adasffuse.inference.stack import StackOptions, fuse_stack
 from adasffuse.losses.metrics import exposure_structure
 from adasffuse.process import run_program, say
@@ -64,6 +67,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="measure made brackets in which something moves: PSNR to those in which it stays",
     )
+    parser.add_argument("--colours", type=Path, metavar="DIR", help="folder of folders with three exposures or more")
     parser.add_argument("--megapixels", type=float, default=6, help="size of made images (default: %(default)s)")
     return parser.parse_args(argv)
 
@@ -84,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
             say(table(task, folder, score, args))
     if args.moving:
         say(ghosts())
+    if args.colours:
+        say(colours(args.colours))
     for count in args.memory or ():
         command = [sys.executable, __file__, "--one", str(count), str(args.megapixels), args.align]
         peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -180,6 +186,42 @@ def sharpness(sources: list[ndarray], fused: ndarray) -> float:
 def gradient_energy(image: ndarray) -> ndarray:
     dx, dy = (cv2.Sobel(image, cv2.CV_32F, *order, ksize=1) for order in ((1, 0), (0, 1)))
     return cv2.GaussianBlur(dx * dx + dy * dy, (0, 0), 1.5)
+
+
+def colours(folder: Path) -> str:
+    """Mean CIEDE2000 of the middle exposures' colours, told by the two ends and by all others of the brackets."""
+    rows = []
+    for stack in sorted(path for path in folder.iterdir() if path.is_dir()):
+        images = [read_image(file).pixels for file in images_of(stack)]
+        middle = len(images) // 2
+        others = {"two ends": [images[0], images[-1]], "all others": images[:middle] + images[middle + 1 :]}
+        row = {"bracket": stack.name, "exposures": len(images)}
+        for name, sources in others.items():
+            for method, chroma in (("AdaSFFuse", told_chroma), ("Mertens (OpenCV)", mertens_chroma)):
+                row[f"{method}, {name}"] = f"{color_error(images[middle], chroma, sources):.2f}"
+        rows.append(row)
+    means = {key: f"{np.mean([float(row[key]) for row in rows]):.2f}" for key in list(rows[0])[2:]}
+    return format_rows(list(rows[0]), [*rows, {"bracket": "mean", "exposures": "", **means}])
+
+
+def color_error(truth: ndarray, chroma: Callable[[list[ndarray], ndarray], tuple[ndarray, ndarray]], sources) -> float:
+    """Mean CIEDE2000 of a photograph, (H, W, 3) in [0, 1], and its luminance with the chroma that sources tell."""
+    y = luminance(truth)
+    told = with_chroma(y, chroma(sources, y), "float")
+    apart = deltaE_ciede2000(rgb2lab(truth), rgb2lab(told))
+    return float(apart[(truth.max(axis=2) < 0.97) & (y > 0.04)].mean())
+
+
+def told_chroma(sources: list[ndarray], luma: ndarray) -> tuple[ndarray, ndarray]:
+    mean = ChromaMean("exposed")
+    for source in sources:
+        mean.add(source, luma)
+    return mean.result()
+
+
+def mertens_chroma(sources: list[ndarray], _: ndarray) -> tuple[ndarray, ndarray]:
+    fused = cv2.createMergeMertens().process([quantise(source, "8") for source in sources])
+    return rgb_to_ycbcr(fused.clip(0, 1))[1:]
 
 
 def ghosts() -> str:

@@ -4,6 +4,9 @@ python scripts/score_focus.py --photographs DATA/MFF_sharp --pattern "urban_*" -
 
 One image of a pair is sharp in a random near region, the other in the rest.  The other region is blurred by a disc of 2
 to 6 pixels radius; a blurred near region spreads over the far one, and a Gaussian softens the border.
+
+With --colour pairs are in colour, and the root mean square error of Cb and Cr is printed, too.  With --drift 0.1 one
+image of each pair is darker by that share; results are then scored times the factor that fits the truth best.
 """
 
 import argparse
@@ -24,7 +27,7 @@ from adasffuse.cli.task_script import METHOD
 from adasffuse.data.heldout import MARGIN
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
 from adasffuse.files import check_outputs, printable, write_text
-from adasffuse.images.color import luminance
+from adasffuse.images.color import luminance, rgb_to_ycbcr
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError, read_image
 from adasffuse.images.write import quantise, write_image
@@ -57,6 +60,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--edge", type=float, default=4.0, help="standard deviation of the border, in pixels (default: %(default)s)"
     )
+    parser.add_argument("--colour", action="store_true", help="make pairs in colour; gray photographs are left out")
+    parser.add_argument(
+        "--drift", type=float, default=0.0, help="share by which one image is darker (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="random seed of the pairs (default: %(default)s)")
     parser.add_argument(
         "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
@@ -76,6 +83,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f"no baseline {', '.join(sorted(unknown))}; there are {', '.join(BASELINES)}")
     if not args.edge > 0 or args.seed < 0 or (args.count is not None and args.count < 1):
         parser.error("--edge must be positive, --seed 0 or more, --count 1 or more")
+    if not 0 <= args.drift < 1:
+        parser.error(f"--drift must be from 0 to below 1, got {args.drift}")
     return args
 
 
@@ -89,13 +98,18 @@ def run(args: argparse.Namespace) -> int:
         check_outputs({"--markdown": args.markdown, "--json": args.json}, {"--out": args.out})
         weights = None if args.weights == "released" else args.weights
         fuser = load_fuser("mff", args.size, weights, args.device, precision=args.precision)
-        methods = {METHOD: fuser.fuse_luminance} | {n: BASELINES[n] for n in args.baselines}
-        table = ScoreTable(METRICS)
+        table, errors = ScoreTable(METRICS), []
         files = photographs(args.photographs, args.pattern, args.count)
-        for name, a, b, truth in tqdm(pairs(files, args.edge, args.seed), total=len(files), unit="pair"):
-            fused = {m: quantise(fuse(as_float(a), as_float(b)), "8") for m, fuse in methods.items()}
+        made = pairs(files, args.edge, args.seed, args.drift, args.colour)
+        for name, a, b, truth in tqdm(made, total=len(files), unit="pair"):
+            fused = {METHOD: fuser.fuse(a, b)}
+            sources = [luminance(as_float(source)) for source in (a, b)]
+            fused |= {n: quantise(BASELINES[n](*sources), "8") for n in args.baselines}
+            if args.colour:
+                errors.append(chroma_error(fused[METHOD], truth))
             for method, image in fused.items():
-                table.add(method, name, image.shape, evaluate(a, b, image, METRICS, reference=truth))
+                scored = as_bright(image, truth) if args.drift else image
+                table.add(method, name, image.shape, evaluate(a, b, scored, METRICS, reference=truth))
             if args.out:
                 write_image(args.out / f"{name}.png", panel(a, b, truth, fused))
         for name in ("markdown", "json"):
@@ -103,6 +117,8 @@ def run(args: argparse.Namespace) -> int:
             if path:
                 write_text(path, getattr(table, name)())
         say(table.text())
+        if errors:
+            say(f"{METHOD}: root mean square error of Cb and Cr {np.mean(errors):.3f} levels, n = {len(errors)}")
     except (ValueError, OSError) as error:
         say(f"error: {printable(error)}", sys.stderr)
         return 1
@@ -122,24 +138,31 @@ def photographs(folder: Path, pattern: str, count: int | None) -> list[Path]:
     return [files[i] for i in sorted({round(i) for i in np.linspace(0, len(files) - 1, count or len(files))})]
 
 
-def pairs(files: list[Path], edge: float, seed: int) -> Iterator[tuple[str, ndarray, ndarray, ndarray]]:
-    """Name, both sources and truth, (H, W) uint8, of every photograph; a pair depends only on seed and name."""
+def pairs(
+    files: list[Path], edge: float, seed: int, drift: float = 0.0, colour: bool = False
+) -> Iterator[tuple[str, ndarray, ndarray, ndarray]]:
+    """Name, both sources and truth, (H, W) or (H, W, 3) uint8, of photographs; a pair depends only on seed and name."""
     for file in files:
-        image = quantise(luminance(read_image(file).pixels), "8")
-        if min(image.shape) < 4 * MARGIN:
+        image = read_image(file).pixels
+        if colour and image.ndim == 2:
+            continue
+        image = quantise(image if colour else luminance(image), "8")
+        if min(image.shape[:2]) < 4 * MARGIN:
             raise ImageError(f"{file}: {image.shape[1]}x{image.shape[0]} pixels are too few to make a pair from")
         rng = np.random.default_rng([seed, *file.stem.encode()])
-        near, far = (quantise(x, "8") for x in focus_pair(as_float(image), edge, rng))
-        a, b, truth = (x[MARGIN:-MARGIN, MARGIN:-MARGIN] for x in (near, far, image))
+        near, far = focus_pair(as_float(image), edge, rng)
+        darker = np.float32(1 - drift)
+        near, far = (near * darker, far) if rng.random() < 0.5 else (near, far * darker)
+        a, b, truth = (x[MARGIN:-MARGIN, MARGIN:-MARGIN] for x in (quantise(near, "8"), quantise(far, "8"), image))
         yield file.stem, a, b, truth
 
 
 def focus_pair(image: ndarray, edge: float, rng: np.random.Generator) -> tuple[ndarray, ndarray]:
-    """A photograph, (H, W) in [0, 1], focused near and focused far; every second one has borders along objects."""
-    height, width = image.shape
+    """A photograph in [0, 1], focused near and focused far; every second one has borders along objects."""
+    height, width = image.shape[:2]
     depth = smooth_noise(height, width, tuple(rng.integers(3, 9, size=2)), rng)
     if rng.random() < 0.5:
-        coarse = cv2.GaussianBlur(image, (0, 0), rng.uniform(1.5, 4))
+        coarse = cv2.GaussianBlur(luminance(image), (0, 0), rng.uniform(1.5, 4))
         depth = depth + coarse / np.float32(coarse.std() + 1e-3)
     near = (depth > np.quantile(depth, rng.uniform(0.25, 0.75))).astype(np.float32)
     near = cv2.GaussianBlur(near, (0, 0), edge)
@@ -147,11 +170,29 @@ def focus_pair(image: ndarray, edge: float, rng: np.random.Generator) -> tuple[n
     return focus_near(image, near, radii[0]), focus_far(image, near, radii[1])
 
 
+def chroma_error(fused: ndarray, truth: ndarray) -> float:
+    """Root mean square distance of (Cb, Cr) of two RGB images, (H, W, 3) uint8, in levels."""
+    planes = [rgb_to_ycbcr(as_float(image))[1:] for image in (fused, truth)]
+    return float(255 * np.sqrt(sum(np.mean(np.square(x - y)) for x, y in zip(*planes))))
+
+
+def as_bright(image: ndarray, truth: ndarray) -> ndarray:
+    """Luminance (H, W) uint8 of an image times the factor that brings it nearest to that of the truth."""
+    y, wanted = (luminance(as_float(x)) for x in (image, truth))
+    return quantise(y * np.float32((y * wanted).sum() / max(np.square(y).sum(), 1e-6)), "8")
+
+
 def panel(a: ndarray, b: ndarray, truth: ndarray, fused: dict[str, ndarray]) -> ndarray:
     """Sources and truth, the results, and the errors of these, eight times enlarged around gray."""
-    errors = {m: np.clip(128 + 8 * (image.astype(int) - truth), 0, 255).astype(np.uint8) for m, image in fused.items()}
+    wanted = levels(truth)
+    errors = {m: np.clip(128 + 8 * (levels(image) - wanted), 0, 255).astype(np.uint8) for m, image in fused.items()}
     sources = [("near in focus", a), ("far in focus", b), ("truth", truth)]
     return contact_sheet([sources, [*fused.items()], [(f"{m}: error x 8", e) for m, e in errors.items()]], height=320)
+
+
+def levels(image: ndarray) -> ndarray:
+    """Luminance (H, W) int of (H, W) or (H, W, 3) uint8."""
+    return quantise(luminance(as_float(image)), "8").astype(int)
 
 
 def as_float(image: ndarray) -> ndarray:

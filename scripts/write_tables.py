@@ -56,8 +56,13 @@ class Set:
 
     name: str
     title: str
-    pairs: int
+    origin: str  # where the pairs come from, and how they were prepared
+    names: tuple[str, ...]  # stems of the pairs
     others: tuple[Row, ...]
+
+    @property
+    def pairs(self) -> int:
+        return len(self.names)
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ def load_sources(cards: Path, published: Path) -> Sources:
     sets = []
     for name, described in content["sets"].items():
         rows = [published_row(row, content["methods"]) for row in content["rows"] if row["set"] == name]
-        sets.append(Set(name, described["title"], described["pairs"], tuple(rows)))
+        sets.append(Set(name, described["title"], described["origin"], tuple(described["names"]), tuple(rows)))
     return Sources(dict(by_size), tuple(sets), content["methods"], content["convention"])
 
 
@@ -327,10 +332,20 @@ def comparison_tables(sources: Sources) -> str:
 def comparison(sources: Sources, one: Set) -> str:
     """The table of one set, and a list of files that were not scored on it."""
     ours = sources.scored(one)
-    rows, ranks = [*ours.values(), *one.others], {}
+    text = f"### {one.name}\n\n{one.title}; {one.pairs} pairs, {len(one.others)} other methods.\n\n"
+    text += compared(one, list(ours.values()))
+    left_out = [f"`{file}`" for file in sources.serving(one.name) if file not in ours]
+    if left_out:
+        text += f"\nNot scored on these pairs: {', '.join(left_out)}.\n"
+    return text
+
+
+def compared(one: Set, ours: Sequence[Row]) -> str:
+    """The table of one set: rows of the other methods, and rows that compete with these alone."""
+    rows, ranks = [*ours, *one.others], {}
     for row in rows:
         for metrics in (RANKED, ALL):
-            rank = mean_rank(row, one.others, metrics) if row.ours else rank_beside(row, one, ours.values(), metrics)
+            rank = mean_rank(row, one.others, metrics) if row.ours else rank_beside(row, one, ours, metrics)
             ranks.setdefault(row.name, []).append(rank)
     metrics = [*ALL, *dict.fromkeys(name for row in one.others for name in row.scores if name not in ALL)]
     best = {metric: max(v for row in rows if (v := row.value(metric)) is not None) for metric in metrics}
@@ -348,12 +363,13 @@ def comparison(sources: Sources, one: Set) -> str:
         cells += [places(row, one.others) if row.ours else "", f"{row.cpu_seconds or '':}"]
         lines.append(cells)
     header = ["method", *metrics, "mean rank, five", "mean rank, eight", "place", "CPU s"]
-    text = f"### {one.name}\n\n{one.title}; {one.pairs} pairs, {len(one.others)} other methods.\n\n"
-    text += markdown(header, lines)
-    left_out = [f"`{file}`" for file in sources.serving(one.name) if file not in ours]
-    if left_out:
-        text += f"\nNot scored on these pairs: {', '.join(left_out)}.\n"
-    return text
+    return markdown(header, lines)
+
+
+def pairs_table(sources: Sources) -> str:
+    """docs/comparison.md: which pairs each set has."""
+    lines = [[one.name, one.origin, ", ".join(one.names)] for one in sources.sets]
+    return markdown(["set", "from", "names of the pairs"], lines)
 
 
 def methods_table(sources: Sources) -> str:
@@ -388,6 +404,7 @@ TABLES: dict[str, Callable[[Sources], str]] = {
     "files": files_table,
     "scores": scores_tables,
     "places": places_table,
+    "pairs": pairs_table,
     "comparison": comparison_tables,
     "methods": methods_table,
 }

@@ -173,6 +173,8 @@ def _write_medical(root: Path) -> None:
     (root / "spect.dcm").write_bytes(file)
     coarse = np.stack([images["PET"].mean(axis=2)[::2, ::2].astype(np.int16) for images in slices])
     nibabel.save(nibabel.Nifti1Image(coarse.transpose(2, 1, 0), np.diag([4, 4, 3, 1])), root / "pet.nii.gz")
+    for folder in ("pet_volumes", "mri_volumes", "bids"):
+        (root / folder).mkdir()
     place = {"SeriesInstanceUID": "1.2", "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
     for name in ("ct", "mri", "pet"):
         gray = [images[name.upper()].reshape(64, 64, -1).mean(axis=2).astype(np.int16) for images in slices]
@@ -184,6 +186,10 @@ def _write_medical(root: Path) -> None:
             file = dicom_file(one, ImagePositionPatient=[0, 0, 3 * number], PixelSpacing=[2, 2], **place)
             (root / f"{name}_series").mkdir(exist_ok=True)
             (root / f"{name}_series/{number}.dcm").write_bytes(file)
+    for name, stem in (("pet", "sub-01_pet"), ("mri", "sub-01_T1w")):
+        content = (root / f"{name}.nii.gz").read_bytes()
+        (root / f"{name}_volumes/p1.nii.gz").write_bytes(content)
+        (root / f"bids/{stem}.nii.gz").write_bytes(content)
     (root / "mri.dcm").write_bytes((root / "mri_series/0.dcm").read_bytes())
     pet = dicom_file(coarse[0], ImagePositionPatient=[1, 1, 0], PixelSpacing=[4, 4], **place)
     (root / "pet.dcm").write_bytes(pet)

@@ -23,6 +23,7 @@ from adasffuse.images.pairs import Scene
 from adasffuse.images.ranges import parse_range, resolve_range, resolve_ranges
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
+from adasffuse.installation import install_command
 from adasffuse.metrics.folder import Settings, score_pairs
 from adasffuse.registration.camera import photograph_part, read_camera_pair, to_photograph
 
@@ -249,7 +250,7 @@ def test_without_the_package(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(extras.importlib, "import_module", absent)
     status, out, _ = run(path, "-o", tmp_path / "o.png")
-    assert status == 1 and 'pip install "adasffuse[thermal]"' in out
+    assert status == 1 and install_command("thermal") in out
     with pytest.raises(ImageError):
         read_camera_pair(path)
 

@@ -21,7 +21,7 @@ from adasffuse.inference.folder import WantedResults, fuse_folder, fuse_scenes
 from adasffuse.inference.fuser import settings_of
 from adasffuse.inference.stack import StackOptions, fuse_stack
 from adasffuse.inference.video import fuse_video
-from adasffuse.inference.volume import fuse_volumes
+from adasffuse.inference.volume import WantedVolumes, fuse_volumes
 from adasffuse.inference.work import find_work, work_of_files
 from adasffuse.losses.fusion import LossOptions, fusion_loss
 from adasffuse.metrics.folder import Settings, score_folders
@@ -154,7 +154,8 @@ def calls(fuser: Fuser, folder: SceneFolder, here: Path) -> list:
         (lambda: fuse_video(fuser, frames, frames, here / "v", quality=99), "quality must lie in 0..51, got 99"),
         (lambda: VideoFile(b"a.mp4"), "path must be text or a path, got b'a.mp4'"),
         (lambda: FrameFolder(paths, range_frames=-1), "range_frames is a number of frames, got -1"),
-        (lambda: fuse_volumes(fuser, paths[:2], here / "o.nii.gz", axis=2), "axis must be text such as 'third', got 2"),
+        (lambda: fuse_volumes(fuser, paths[:2], here / "o.nii.gz", "b"), "wanted must be a WantedVolumes"),
+        (lambda: WantedVolumes(axis=2), "axis must be text such as 'third', got 2"),
         (lambda: read_image(paths[0], no_data="0"), "no_data must be a number or None, got '0'"),
         (lambda: write_image(here / "w.png", [[1]]), "pixels must be a ndarray (numpy), got [[1]]"),
         (lambda: write_image(here / "w.png", image, "12"), "depth must be 'auto', '8', '16' or 'float', got '12'"),

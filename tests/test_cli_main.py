@@ -22,6 +22,7 @@ from adasffuse.cli import completion, fuse, info, score, train
 from adasffuse.cli.main import COMMANDS, main
 from adasffuse.images.video_writing import write_video
 from adasffuse.images.volumes import write_volume
+from adasffuse.installation import install_command
 from adasffuse.registration.aligner import Calibration
 from adasffuse.registration.transform import Transform
 from adasffuse.training.checkpoint import save_checkpoint
@@ -135,7 +136,7 @@ def test_without_shtab_the_command_to_install_it(capsys, monkeypatch):
     assert call(capsys, "completion", "zsh") == (
         1,
         "",
-        'error: shell completion needs: pip install "adasffuse[completion]"\n',
+        f"error: shell completion needs: {install_command('completion')}\n",
     )
 
 
@@ -156,10 +157,10 @@ def test_the_installation(capsys, monkeypatch):
     assert status == 0 and values["torch"] == torch.__version__ and values["threads"] == torch.get_num_threads()
     assert values["optional packages"] == {
         "pillow": metadata.version("pillow"),
-        "zzz-none": 'absent; pip install "adasffuse[zzz]"',
+        "zzz-none": f"absent; {install_command('zzz')}",
     }
     out = call(capsys, "info")[1]
-    assert 'zzz-none: absent; pip install "adasffuse[zzz]"' in out and "general_small" in out
+    assert f"zzz-none: absent; {install_command('zzz')}" in out and "general_small" in out
 
 
 def test_weights(capsys, tmp_path):
@@ -236,8 +237,8 @@ def test_what_belongs_to_training_and_cameras(tmp_path, capsys):
 
 
 def test_a_volume_and_a_video(tmp_path, capsys):
-    pytest.importorskip("nibabel", reason='needs nibabel: pip install "adasffuse[medical]"')
-    pytest.importorskip("av", reason='needs PyAV: pip install "adasffuse[video]"')
+    pytest.importorskip("nibabel", reason="needs nibabel (extra 'medical')")
+    pytest.importorskip("av", reason="needs PyAV (extra 'video')")
     write_volume(tmp_path / "ct.nii.gz", np.arange(24, dtype=np.uint16).reshape(2, 3, 4), np.diag([1, 2, 3, 1]))
     with write_video(tmp_path / "v.mp4", 48, 64, Fraction(25), Fraction(1, 25)) as writer:
         for number in range(5):

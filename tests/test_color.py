@@ -4,13 +4,28 @@ import cv2
 import numpy as np
 import pytest
 
-from adasffuse.images.color import fit_gamut, keep_hot_spots, luminance, rebuild_color, rgb_to_ycbcr, ycbcr_to_rgb
+from adasffuse.images.color import (
+    COLOR_RULES,
+    fit_gamut,
+    in_one_cold_hue,
+    keep_hot_spots,
+    luminance,
+    rebuild_color,
+    rgb_to_ycbcr,
+    ycbcr_to_rgb,
+)
+from adasffuse.images.levels import joined_rows
 from adasffuse.images.write import quantise
 
 RNG = np.random.default_rng(0)
 RGB = RNG.random((40, 30, 3), dtype=np.float32)
 OTHER = RNG.random((40, 30, 3), dtype=np.float32)
 LUMA = RNG.random((40, 30), dtype=np.float32)
+
+
+def constant(y: float, cb: float, cr: float) -> np.ndarray:
+    """(5, 4, 3) RGB of one colour."""
+    return np.tile(ycbcr_to_rgb(*(np.float32([[x]]) for x in (y, cb, cr))), (5, 4, 1))
 
 
 def test_luminance_weights_and_range():
@@ -40,7 +55,7 @@ def test_own_luminance_gives_the_image_back():
     assert np.abs(quantise(back, "8").astype(int) - levels).max() <= 1  # luminance was rounded on the way
 
 
-@pytest.mark.parametrize("rule", ["a", "b", "weighted"])
+@pytest.mark.parametrize("rule", COLOR_RULES)
 @pytest.mark.parametrize(("depth", "white"), [("8", 255), ("16", 65535)])
 def test_rounded_luminance_survives(rule, depth, white):
     fused = rebuild_color(LUMA, (RGB, OTHER), rule, depth)
@@ -51,11 +66,11 @@ def test_rounded_luminance_survives(rule, depth, white):
 
 
 def test_luminance_of_floating_point_results_is_not_rounded():
-    fused = rebuild_color(LUMA, (RGB, OTHER), "weighted", "float")
+    fused = rebuild_color(LUMA, (RGB, OTHER), "nearest", "float")
     assert luminance(fused) == pytest.approx(LUMA, abs=1e-6)
 
 
-@pytest.mark.parametrize("rule", ["a", "b", "weighted"])
+@pytest.mark.parametrize("rule", COLOR_RULES)
 @pytest.mark.parametrize("levels", [range(0, 256, 15), range(16), range(240, 256)], ids=["all", "dark", "bright"])
 def test_a_coloured_image_and_its_own_luminance_give_that_image(levels, rule):
     """Within a level, also where a channel lies at the border of the gamut; the rounded Y of the file is kept."""
@@ -67,23 +82,22 @@ def test_a_coloured_image_and_its_own_luminance_give_that_image(levels, rule):
     assert (y == expected).mean() > 0.999 and abs(y - expected).max() <= 1
 
 
-def test_many_sources():
+@pytest.mark.parametrize("rule", ["exposed", "nearest"])
+def test_many_sources(rule):
+    """Any number in any order; one that is gray adds nothing, one that is given twice counts twice."""
     sources = [RGB, OTHER, LUMA, RGB[::-1].copy(), OTHER[:, ::-1].copy()]
-    fused = rebuild_color(LUMA, sources, "weighted", "float")
-    assert fused == pytest.approx(rebuild_color(LUMA, sources[::-1], "weighted", "float"), abs=1e-5)  # no order
-    chroma = [np.stack(rgb_to_ycbcr(source)[1:]) for source in sources if source.ndim == 3]
-    weights = [np.linalg.norm(point, axis=0) for point in chroma]
-    mean = sum(w * point for w, point in zip(weights, chroma)) / sum(weights)
-    assert fused == pytest.approx(ycbcr_to_rgb(LUMA, *fit_gamut(LUMA, *mean)), abs=1e-5)
-    first = rebuild_color(LUMA, sources, "a")
-    assert np.array_equal(first, rebuild_color(LUMA, sources[:2], "a"))
+    fused = rebuild_color(LUMA, sources, rule, "float")
+    assert fused == pytest.approx(rebuild_color(LUMA, sources[::-1], rule, "float"), abs=1e-5)
+    assert np.array_equal(fused, rebuild_color(LUMA, [s for s in sources if s.ndim == 3], rule, "float"))
+    assert fused == pytest.approx(rebuild_color(LUMA, sources * 2, rule, "float"), abs=1e-5)
 
 
-def test_colour_of_all_but_the_first_source():
-    gray = LUMA[::-1].copy()
-    expected = rebuild_color(LUMA, [gray, RGB], "b")
-    assert np.array_equal(rebuild_color(LUMA, [gray, gray, RGB], "b"), expected)
-    assert np.array_equal(rebuild_color(LUMA, [OTHER, RGB], "b"), expected)
+@pytest.mark.parametrize(("rule", "number"), [("a", 0), ("b", 1)])
+def test_colour_of_one_source(rule, number):
+    sources = [RGB, OTHER]
+    _, cb, cr = rgb_to_ycbcr(sources[number])
+    expected = ycbcr_to_rgb(LUMA, *fit_gamut(LUMA, cb, cr))
+    assert rebuild_color(LUMA, sources, rule, "float") == pytest.approx(expected, abs=1e-5)
 
 
 def test_gamut_keeps_luminance_and_hue():
@@ -105,28 +119,61 @@ def test_black_and_white_hold_no_colour():
     assert fused.tolist() == [[[0, 0, 0], [1, 1, 1]]]
 
 
-def test_weighted_chroma_is_a_weighted_mean():
-    def chroma_of(image):
-        _, cb, cr = rgb_to_ycbcr(image)
-        return np.array([cb[0, 0], cr[0, 0]])
-
-    a = ycbcr_to_rgb(*np.float32([[[0.5]], [[0.1]], [[0.0]]]))
-    b = ycbcr_to_rgb(*np.float32([[[0.5]], [[0.0]], [[0.05]]]))
-    half = np.float32([[0.5]])
-    expected = np.array([0.1 * 0.1, 0.05 * 0.05]) / 0.15  # each point times its own distance, over their sum
-    assert chroma_of(rebuild_color(half, (a, b), "weighted")) == pytest.approx(expected, abs=0.005)
-    neutral = np.full((1, 1, 3), 0.5, np.float32)
-    assert chroma_of(rebuild_color(half, (a, neutral), "weighted")) == pytest.approx([0.1, 0], abs=0.005)
+def test_nearest_chroma_weighs_by_the_distance_to_the_fused_luminance():
+    """By hand: constant images whose luminance is 1 and 3 levels off count 1 / (1 + 1)^2 and 1 / (9 + 1)^2."""
+    points = np.array([[0.1, 0.0], [0.0, 0.05]], np.float32)
+    sources = [constant(0.5 + off / 255, *point) for off, point in zip((1, 3), points)]
+    fused = rebuild_color(np.full((5, 4), 0.5, np.float32), sources, "nearest", "float")
+    weights = np.array([1 / 4, 1 / 100])
+    for k, plane in enumerate(rgb_to_ycbcr(fused)[1:]):
+        assert plane == pytest.approx((weights * points[:, k]).sum() / weights.sum(), abs=1e-4)
 
 
-def test_weighted_chroma_does_not_depend_on_order():
-    assert np.array_equal(rebuild_color(LUMA, (RGB, OTHER), "weighted"), rebuild_color(LUMA, (OTHER, RGB), "weighted"))
+def test_nearest_chroma_looks_at_a_pixel_and_those_beside_it():
+    far = np.concatenate([RGB[:20], OTHER[20:]])  # the upper half is equal, so there the weights do not matter
+    luma = luminance(RGB)
+    expected = rebuild_color(luma, (RGB, RGB), "a", "float")
+    fused = rebuild_color(luma, (RGB, far), "nearest", "float")
+    assert fused[:20] == pytest.approx(expected[:20], abs=1e-5)
+    assert 0 < np.abs(fused - expected)[20:].mean() < 0.02 * np.abs(far - RGB)[20:].mean()
+
+
+def test_exposed_chroma_grows_with_luminance():
+    """By hand: Y 0.25 and 0.5, fused 0.4; chroma times (0.4 / Y)^0.75, weights 1 / ((0.4 - Y)^2 + (20 / 255)^2)."""
+    sources = [constant(0.25, 0.04, 0.0), constant(0.5, 0.06, 0.0)]
+    fused = rebuild_color(np.full((5, 4), 0.4, np.float32), sources, "exposed", "float")
+    weights = [1 / (0.15**2 + (20 / 255) ** 2), 1 / (0.1**2 + (20 / 255) ** 2)]
+    chroma = [0.04 * 1.6**0.75, 0.06 * 0.8**0.75]
+    expected = (weights[0] * chroma[0] + weights[1] * chroma[1]) / sum(weights)
+    assert rgb_to_ycbcr(fused)[1] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("levels", "why"), [([255, 240, 120], "a channel is clipped"), ([2, 1, 3], "the pixel is nearly black")]
+)
+def test_exposures_that_do_not_tell_the_colour_hardly_count(levels, why):
+    """0.05 instead of 1.05, over the squared distance to the fused luminance."""
+    bad = np.full((5, 4, 3), levels, np.float32) / 255
+    fused = np.full((5, 4), 0.5, np.float32)
+    good = constant(0.3, -0.05, 0.0)
+    distances = [(0.5 - float(luminance(image)[0, 0])) ** 2 + (20 / 255) ** 2 for image in (good, bad)]
+    weights = [1.05 / distances[0], 0.05 / distances[1]]
+    grown = [(0.5 / max(float(luminance(image)[0, 0]), 0.02)) ** 0.75 for image in (good, bad)]
+    for k, plane in enumerate(rgb_to_ycbcr(rebuild_color(fused, [good, bad], "exposed", "float"))[1:]):
+        own = [rgb_to_ycbcr(image)[1 + k][0, 0] for image in (good, bad)]
+        expected = sum(w * g * c for w, g, c in zip(weights, grown, own)) / sum(weights)
+        assert plane == pytest.approx(expected, abs=2e-3), why
+
+
+@pytest.mark.parametrize("rule", ["exposed", "nearest"])
+def test_mixed_chroma_does_not_depend_on_order(rule):
+    assert np.array_equal(rebuild_color(LUMA, (RGB, OTHER), rule), rebuild_color(LUMA, (OTHER, RGB), rule))
 
 
 def test_gray_where_the_rule_finds_no_chroma():
     assert rebuild_color(LUMA, (LUMA, RGB), "a").shape == (40, 30)
-    assert rebuild_color(LUMA, (LUMA, np.dstack([LUMA] * 3)), "weighted").shape == (40, 30)
-    assert rebuild_color(LUMA, (LUMA, RGB), "weighted").shape == (40, 30, 3)
+    assert rebuild_color(LUMA, (LUMA, np.dstack([LUMA] * 3)), "nearest").shape == (40, 30)
+    assert rebuild_color(LUMA, (LUMA, RGB), "exposed").shape == (40, 30, 3)
 
 
 def test_luminance_is_clamped_and_rounded():
@@ -135,7 +182,7 @@ def test_luminance_is_clamped_and_rounded():
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match="'a', 'b' or 'weighted', got 'c'"):
+    with pytest.raises(ValueError, match="one of a, b, exposed, nearest, got 'c'"):
         rebuild_color(LUMA, (RGB, RGB), "c")
     with pytest.raises(ValueError, match=r"one height and width, got \(40, 30\), \(40, 30\), \(39, 30\)"):
         rebuild_color(LUMA, (RGB, RGB[1:]), "a")
@@ -150,24 +197,44 @@ def rgb(*levels: int) -> np.ndarray:
     return np.array(levels, np.float32).reshape(1, 1, 3) / 255
 
 
-@pytest.mark.parametrize("levels", [(0, 0, 255), (0, 110, 230), (120, 25, 130), (0, 190, 120)])
+@pytest.mark.parametrize(
+    "levels", [(0, 0, 255), (0, 110, 230), (120, 25, 130), (102, 0, 102), (120, 0, 200), (0, 190, 120)]
+)
 def test_cold_colours_take_any_luminance(levels):
     luma = np.linspace(0, 1, 11, dtype=np.float32)[None]
     assert np.array_equal(keep_hot_spots(luma, rgb(*levels).repeat(11, axis=1)), luma)
 
 
-def test_red_keeps_its_colour_and_white_its_brightness_whatever_the_tissue():
+@pytest.mark.parametrize("levels", [(240, 50, 0), (255, 0, 255)])
+def test_red_and_magenta_keep_their_colour_whatever_the_tissue(levels):
     luma = np.array([[0, 0.4, 1]], np.float32)
-    red = rgb(240, 50, 0).repeat(3, axis=1)
-    own = luminance(red)[0, 0]
-    limited = keep_hot_spots(luma, red)
-    cb, cr = rgb_to_ycbcr(red)[1:]
+    hot = rgb(*levels).repeat(3, axis=1)
+    own = luminance(hot)[0, 0]
+    limited = keep_hot_spots(luma, hot)
+    cb, cr = rgb_to_ycbcr(hot)[1:]
     kept = np.hypot(*fit_gamut(limited, cb, cr)) / np.hypot(cb, cr)
     assert kept.min() > 0.4 and np.hypot(*fit_gamut(luma, cb, cr))[0, 2] == 0  # nothing would have been left
     assert np.all(np.diff(limited) > 0.05)  # the tissue's structure stays
-    white = np.ones((1, 3, 3), np.float32)
-    assert keep_hot_spots(luma, white).min() == pytest.approx(0.95 * 0.85)
-    assert keep_hot_spots(np.full((1, 3), own), red) == pytest.approx(own)  # its own luminance stays
+    assert keep_hot_spots(np.full((1, 3), own), hot) == pytest.approx(own)  # its own luminance stays
+
+
+def test_white_keeps_its_brightness_whatever_the_tissue():
+    luma = np.array([[0, 0.4, 1]], np.float32)
+    assert keep_hot_spots(luma, np.ones((1, 3, 3), np.float32)).min() == pytest.approx(0.95 * 0.85)
+
+
+@pytest.mark.parametrize(
+    ("hottest", "cold"),
+    [((0, 0, 255), True), ((128, 0, 128), True), ((0, 255, 0), True), ((255, 0, 0), False), ((255, 0, 255), False)],
+)
+def test_shades_of_one_colour_that_is_never_hot(hottest, cold):
+    activity = np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(16, axis=0)
+    image = activity[..., None] * rgb(*hottest)
+    assert in_one_cold_hue(image) == in_one_cold_hue(np.rint(image * 255).astype(np.uint8)) == cold
+    assert not in_one_cold_hue(activity) and not in_one_cold_hue(activity[..., None].repeat(3, axis=2))
+    for other in ((0, 120, 120), (255, 255, 255)):  # two colours, or a white end
+        image[:, 48:] = rgb(*other)
+        assert not in_one_cold_hue(image)
 
 
 def test_bright_spots_of_gray_images_keep_their_brightness():
@@ -179,3 +246,10 @@ def test_bright_spots_of_gray_images_keep_their_brightness():
     np.testing.assert_allclose(keep_hot_spots(luma, luma), luma, atol=1e-7)
     three = np.ones((1, 11, 3), np.float32)
     np.testing.assert_allclose(keep_hot_spots(luma, three), kept, atol=1e-6)
+
+
+def test_rows_are_joined_as_rgb_where_some_of_them_are():
+    gray, colour = np.full((2, 3), 7, np.uint8), np.arange(9, dtype=np.uint8).reshape(1, 3, 3)
+    joined = joined_rows(iter([gray, colour, gray[:1]]), 4)
+    assert joined.shape == (4, 3, 3) and (joined[[0, 1, 3]] == 7).all() and np.array_equal(joined[2], colour[0])
+    assert joined_rows(iter([gray, gray[:1]]), 3).shape == (3, 3)

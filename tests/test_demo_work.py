@@ -79,6 +79,20 @@ def test_strength_is_in_the_command_and_only_of_infrared_and_visible(pair, tmp_p
     assert "--strength" not in fuse_files("mef", "tiny", pair, tmp_path, strength=0.25).command
 
 
+def test_false_colours_of_a_gray_scan(pair, tmp_path):
+    files = [tmp_path / "pet.png", tmp_path / "mri.png"]
+    for seed, file in enumerate(files):
+        write_image(file, texture(48, 64, seed))
+    result = fuse_files("mif", "tiny", files, tmp_path, palette="hot")
+    assert result.command.endswith("--task mif --size tiny --palette hot") and result.scores == {}
+    assert np.array_equal(result.fused, load_fuser("mif", "tiny").fuse(*files, palette="hot"))
+    assert result.sources[0].ndim == 3  # shown as it was fused
+    assert "--palette" not in fuse_files("ivf", "tiny", pair, tmp_path, palette="hot").command
+    with pytest.raises(ImageError, match=r"pet\.png: has colour already"):
+        write_image(files[0], np.dstack([texture(48, 64, seed) for seed in (1, 2, 3)]))
+        fuse_files("mif", "tiny", files, tmp_path, palette="hot")
+
+
 def test_a_stack(tmp_path):
     files = [tmp_path / f"{seed}.png" for seed in (1, 2, 3)]
     for seed, file in enumerate(files):

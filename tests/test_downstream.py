@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+
+pytest.importorskip("torchvision", reason="needs torchvision (extra 'downstream')")
 
 from adasffuse.cli import downstream
 from adasffuse.downstream.classes import ClassList
@@ -30,6 +33,7 @@ from adasffuse.downstream.segmentation import SegmentationScores, class_weights,
 from adasffuse.downstream.yolo import is_yolo
 from adasffuse.images.boxes import Annotation, Box
 from adasffuse.images.read import read_image
+from adasffuse.installation import install_command
 from adasffuse.models.weights import released_weights
 from adasffuse.scenes.objects import CLASSES, objects_frame
 from adasffuse.training.lock import run_lock
@@ -213,7 +217,7 @@ class TestNetworks:
 
     def test_a_missing_package_is_named_with_its_command(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
-        with pytest.raises(ValueError, match=r'pip install "adasffuse\[downstream\]"'):
+        with pytest.raises(ValueError, match=re.escape(install_command("downstream"))):
             make_segmenter("fpn", 2, "x", "scratch")
 
 
@@ -315,6 +319,12 @@ def test_one_command(rendered, tmp_path, capsys, task, metrics):
             (tmp_path / "other" / name / f"other{path.name}").symlink_to(path)
     more = ["--weights", "scratch", "--groups", "even=*[02468]", "odd=*[13579]"]
     assert command(rendered, tmp_path, task, "--modalities", "infrared", "visible", *more) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("[")]
+    mean = {"segment": "mIoU", "detect": "mAP"}[task]
+    assert [line.rpartition(" ")[0] for line in lines] == [
+        f"[1/2] infrared, seed 0: {mean}",
+        f"[2/2] visible, seed 0: {mean}",
+    ]
     first = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
     assert len(first) == 2
     assert (
@@ -371,6 +381,7 @@ def test_sigterm_ends_the_processes_of_all_jobs(rendered, tmp_path):
 
 
 def test_one_comparison_at_a_time_in_a_folder(rendered, tmp_path, capsys):
+    pytest.importorskip("segmentation_models_pytorch")
     with run_lock(tmp_path):
         assert command(rendered, tmp_path, "segment") == 1
     assert f"{tmp_path} is in use by another training, process {os.getpid()} on" in capsys.readouterr().err
@@ -414,9 +425,6 @@ def test_changed_boxes_train_anew(rendered, tmp_path, capsys):
         (["--size", "big"], "WIDTHxHEIGHT"),
         (["--size", "99999968x64"], "at most 4096"),
         (["--learning_rate", "inf"], "--learning_rate is a finite number above 0, got inf"),
-        (["--backbone", "nosuchnet", "--weights", "scratch"], "--model fpn --backbone nosuchnet: Unknown model"),
-        (["--modalities", f"mine={WEIGHTS / 'mff_small.safetensors'}"], "was trained for task 'mff', not 'ivf'"),
-        (["--modalities", f"mine={WEIGHTS}"], "no image of 24 of 24 frames"),
         (["--groups", "day"], "NAME=PATTERN"),
         (["--groups", "night=*N"], "no test frame is called like *N"),
         (["--applied", "visble"], "not among --modalities"),
@@ -430,8 +438,25 @@ def test_changed_boxes_train_anew(rendered, tmp_path, capsys):
     ],
 )
 def test_impossible_arguments(rendered, tmp_path, capsys, more, what):
-    out = tmp_path / "out"
-    assert downstream.run([str(rendered), "--task", "segment", "--out", str(out), *more]) == 1
+    refused(rendered, tmp_path / "out", more, what, capsys)
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        (["--backbone", "nosuchnet", "--weights", "scratch"], "--model fpn --backbone nosuchnet: Unknown model"),
+        (["--modalities", f"mine={WEIGHTS / 'mff_small.safetensors'}"], "was trained for task 'mff', not 'ivf'"),
+        (["--modalities", f"mine={WEIGHTS}"], "no image of 24 of 24 frames"),
+    ],
+)
+def test_impossible_arguments_that_show_once_there_is_a_network(rendered, tmp_path, capsys, more, what):
+    pytest.importorskip("segmentation_models_pytorch")
+    refused(rendered, tmp_path / "out", more, what, capsys)
+
+
+def refused(data, out, more, what, capsys):
+    """The command ends with an error that says so, and leaves no folder behind."""
+    assert downstream.run([str(data), "--task", "segment", "--out", str(out), *more]) == 1
     assert what in capsys.readouterr().err and not out.exists()
 
 
@@ -446,6 +471,11 @@ def test_frames_without_any_box_are_refused_before_training(rendered, tmp_path, 
     assert command(tmp_path, tmp_path / "out", "detect", "--weights", "scratch") == 1
     said = f"none of the {len(bare)} {use} frames has a box of warm_block, cold_block, red_disc, blue_disc"
     assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_what_every_comparison_needs_is_asked_for_first(rendered, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    refused(rendered, tmp_path / "out", [], f"needs torchvision: {install_command('downstream')}", capsys)
 
 
 def test_a_data_set_without_lists(rendered, tmp_path, capsys):

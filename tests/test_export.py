@@ -37,6 +37,7 @@ from adasffuse.export.write import (
 from adasffuse.files import replacing
 from adasffuse.images import color
 from adasffuse.images.write import write_image
+from adasffuse.installation import install_command
 from adasffuse.models.network import pad_to_multiple
 from adasffuse.models.spectral import REACH, SpectralFilter
 from adasffuse.models.weights import load_weights, released_weights
@@ -78,9 +79,13 @@ def test_indices_extend_as_padding_does(height, width):
     assert torch.equal(extend(x, 16), pad_to_multiple(x, 16))
 
 
-@pytest.mark.parametrize("rule, channels", [("a", (3, 1)), ("b", (1, 3)), ("b", (1, 3, 3)), ("weighted", (3, 3, 3))])
+@pytest.mark.parametrize(
+    "rule, channels", [("a", (3, 1)), ("b", (1, 3)), ("exposed", (3, 3, 3)), ("nearest", (3, 3, 3))]
+)
 def test_color_is_that_of_the_package(rule, channels):
     sources, y = [torch.rand(1, planes, 20, 30) for planes in channels], torch.rand(1, 1, 20, 30)
+    if len(sources) > 2:
+        sources[1][:] = sources[1][:, :1]  # a gray one, which gives no colour
     arrays = [source[0].permute(1, 2, 0).squeeze(-1).numpy() for source in sources]
     fused = y[0, 0].numpy()
     expected = color.rebuild_color(fused, arrays, rule, "float")
@@ -96,7 +101,7 @@ def test_hot_spots_are_kept_as_by_the_package(planes):
         np.testing.assert_allclose(keep_hot_spots(y, source)[k, 0], expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("rule", ["a", "b", "weighted"])
+@pytest.mark.parametrize("rule", color.COLOR_RULES)
 def test_gray_sources_give_gray_results_of_the_fused_luminance(rule):
     sources, y = [torch.rand(2, 1, 9, 9).expand(-1, 3, -1, -1) for _ in range(2)], torch.rand(2, 1, 9, 9)
     torch.testing.assert_close(fused_color(y, sources, rule), y.expand(-1, 3, -1, -1), atol=1e-6, rtol=0)
@@ -153,7 +158,7 @@ def test_impossible_arguments_and_missing_packages_are_named(tmp_path, capsys, m
         )
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert run(["--format", "onnx", "--task", "ivf", "-o", str(tmp_path / "a.onnx")]) == 1
-    assert 'pip install "adasffuse[export]"' in capsys.readouterr().err
+    assert install_command("export") in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mff.safetensors"]
 
 
@@ -295,8 +300,8 @@ def test_pt2_equals_the_network_at_any_size_and_says_what_it_is(tmp_path):
 
 
 def test_a_file_may_lie_where_names_are_no_utf8(tmp_path):
-    helper = pytest.importorskip("onnx", reason='needs onnx: pip install "adasffuse[export]"').helper
-    pytest.importorskip("onnxruntime", reason='needs onnxruntime: pip install "adasffuse[export]"')
+    helper = pytest.importorskip("onnx", reason="needs onnx (extra 'export')").helper
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime (extra 'export')")
     sides = [helper.make_tensor_value_info(name, 1, [1, 1, None, None]) for name in ("A", "B", "fused")]
     graph = helper.make_graph([helper.make_node("Add", ["A", "B"], ["fused"])], "sum", sides[:2], sides[2:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)

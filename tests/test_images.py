@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import skimage.color
 import tifffile
-from PIL import Image, ImageCms, features
+from PIL import Image, ImageCms, PngImagePlugin, features
 
 from adasffuse.files import printable
 from adasffuse.images.arrays import as_image
@@ -451,6 +451,15 @@ def test_an_srgb_profile_changes_nothing(tmp_path):
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image = read_image(save(tmp_path / "a.png", RGB, icc_profile=srgb))
     assert np.array_equal(np.rint(image.pixels * 255), RGB) and image.notices == ()
+
+
+@pytest.mark.parametrize("gamma,said", [(1.0, 1), (0.45455, 0)])
+def test_a_gamma_that_is_not_applied_is_a_notice(tmp_path, gamma, said):
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add(b"gAMA", round(gamma * 100000).to_bytes(4, "big"))
+    path = save(tmp_path / "a.png", RGB, pnginfo=chunks)
+    for notices in (read_image(path).notices, as_image(Image.open(path)).notices):
+        assert sum("gAMA chunk says 1, which is ignored" in notice for notice in notices) == said == len(notices)
 
 
 def test_gray_profiles(tmp_path):

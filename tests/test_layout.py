@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "adasffuse"
 # Single files of the package, at its bottom.
-TABLES = {"choices", "tasks", "options", "arguments", "device", "files", "process"}
+TABLES = {"choices", "tasks", "options", "arguments", "device", "files", "installation", "process"}
 BELOW = {  # room: what its files may import, beside themselves
     "choices": set(),
     "options": set(),
@@ -17,6 +17,7 @@ BELOW = {  # room: what its files may import, beside themselves
     "tasks": {"arguments"},
     "device": {"choices"},
     "files": set(),
+    "installation": set(),
     "process": {"files"},
     "images": TABLES,
     "classical": TABLES | {"images"},

@@ -9,7 +9,6 @@ from adasffuse.images.no_data import (
     complete,
     content,
     fill_missing,
-    find_gaps,
     thermal_border_mask,
     without_empty,
     without_holes,
@@ -176,8 +175,8 @@ def test_a_source_is_continued_beside_the_others_without_an_edge():
     other = scene(seed=1)
     valid = np.ones(other.shape, bool)
     valid[:, 100:] = False
-    gap, none = find_gaps([np.where(valid, other - np.float32(0.15), 0), other], [valid, None])
-    assert none is None and np.array_equal(gap.others, other)
+    gap, none = complete([np.where(valid, other - np.float32(0.15), 0), other], [valid, None])[2]
+    assert none is None and gap.known is None and gap.others is None  # both are what the other source says
     assert gap.extended == pytest.approx(other - 0.15, abs=1e-6)  # its own values, and those of the others less 0.15
     assert gap.share[:, 98:].max() < 1e-5 and not gap.share[:, 100:].any() and (gap.share[:, :80] == 1).all()
     assert (np.diff(gap.share, axis=1) <= 0).all()
@@ -187,26 +186,27 @@ def test_a_source_equal_to_the_other_is_continued_as_that():
     image = scene()
     valid = np.ones(image.shape, bool)
     valid[30:70, 50:] = valid[5, 5] = False
-    gap = find_gaps([np.where(valid, image, 0), image], [valid, None])[0]
+    gap = complete([np.where(valid, image, 0), image], [valid, None])[2][0]
     assert np.array_equal(gap.extended, image)
 
 
 def test_a_source_without_any_data_or_content_is_continued_as_the_others():
     image, nothing = scene(), np.zeros((120, 160), bool)
-    gap = find_gaps([np.zeros_like(image), image], [nothing, None])[0]
+    gap = complete([np.zeros_like(image), image], [nothing, None])[2][0]
     assert np.array_equal(gap.extended, image) and not gap.share.any()
     half = ~nothing
     half[:60] = False
-    assert find_gaps([np.where(half, np.float32(0.7), 0), image], [half, None])[0].extended == pytest.approx(image)
+    gap = complete([np.where(half, np.float32(0.7), 0), image], [half, None])[2][0]
+    assert gap.extended == pytest.approx(image)
 
 
 def test_a_source_keeps_its_whole_share_where_the_others_have_nothing():
     image, valid = scene(), np.ones((2, 120, 160), bool)
     valid[0, :, 100:] = valid[1, :, :90] = False
-    gap_a, gap_b = find_gaps([image, image[::-1]], list(valid))
+    gap_a, gap_b = complete([image, image[::-1]], list(valid))[2]
     assert (gap_a.share[:, :90] == 1).all() and (gap_b.share[:, 100:] == 1).all()
     assert not gap_a.share[:, 100:].any() and not gap_b.share[:, :90].any()
-    assert find_gaps([image, image], [None, np.ones((120, 160), bool)]) == [None, None]
+    assert complete([image, image], [None, np.ones((120, 160), bool)])[2] == [None, None]
 
 
 def half_known(height=96, width=320, edge=80):
@@ -214,7 +214,7 @@ def half_known(height=96, width=320, edge=80):
     valid = np.ones((height, width), bool)
     valid[:, :edge] = False
     other = np.full(valid.shape, 0.6, np.float32)
-    return find_gaps([np.where(valid, other - np.float32(0.1), 0), other], [valid, None])[0], other
+    return complete([np.where(valid, other - np.float32(0.1), 0), other], [valid, None])[2][0], other
 
 
 def test_brightness_fades_in_over_a_sixteenth_of_the_width():
@@ -237,8 +237,8 @@ def test_a_hot_target_beside_a_gap_stays_and_makes_no_halo():
 def test_brightness_stays_where_the_others_hold_nothing():
     image, valid = scene(), np.ones((2, 120, 160), bool)
     valid[0, :, 100:] = valid[1, :, :90] = False
-    gap = find_gaps([image, image[::-1]], list(valid))[0]
-    faded = gap.fade(image.copy(), gap.others)
+    gap = complete([image, image[::-1]], list(valid))[2][0]
+    faded = gap.fade(image.copy(), image[::-1])
     assert faded[:, :90] == pytest.approx(image[:, :90], abs=1e-6)
 
 
@@ -309,7 +309,7 @@ def test_a_weak_source_is_blended():
 def test_a_flat_frame_with_a_black_border_is_replaced_as_a_whole():
     flat, image = np.full((120, 160), 0.6, np.float32), scene()
     flat[:, :30] = 0
-    sources, anywhere = complete([flat, image], [flat > 0, None])
+    sources, anywhere, _ = complete([flat, image], [flat > 0, None])
     assert sources[0] == pytest.approx(image, abs=1e-6) and anywhere is None
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -451,3 +451,8 @@ def test_what_is_no_regular_file_is_never_opened(tmp_path):
     for path in (tmp_path / "pipe.json", tmp_path / "zero.json", tmp_path):
         with pytest.raises(ValueError, match="is no regular file"):
             load_options(path)
+
+
+def test_the_page_on_training_explains_every_option_of_the_loss():
+    page = (Path(__file__).parents[1] / "docs/training.md").read_text(encoding="utf-8")
+    assert [field.name for field in fields(LossOptions) if f"`{field.name}`" not in page] == []

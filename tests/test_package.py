@@ -13,6 +13,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from adasffuse import installation
+from adasffuse.installation import install_command
+
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ["AdaSFFuse", "Fuser", "TASKS", "evaluate", "load_fuser"]
 
@@ -70,3 +73,20 @@ def test_no_release_is_allowed_that_does_not_work():
     for one in found:
         (floor,) = one.specifier
         assert floor.operator == ">=" and Version(floor.version) >= Version(FIRST[one.name]), one
+
+
+def test_the_command_that_installs_an_extra(tmp_path, monkeypatch):
+    """A clone is named by its folder, since the package is in no index; pip finds an installed package by its name."""
+    monkeypatch.setattr(installation, "_TOP", tmp_path)
+    assert install_command("video") == 'pip install "adasffuse[video]"'
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "adasffuse"\n', encoding="utf-8")
+    assert install_command("video") == f'pip install -e "{tmp_path}[video]"'
+    monkeypatch.chdir(tmp_path)
+    assert install_command("video") == 'pip install -e ".[video]"'
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "other"\n', encoding="utf-8")
+    assert install_command("video") == 'pip install "adasffuse[video]"'
+
+
+def test_every_message_about_a_missing_package_uses_that_command():
+    written = [path for path in (ROOT / "adasffuse").rglob("*.py") if "adasffuse[" in path.read_text(encoding="utf-8")]
+    assert written == [ROOT / "adasffuse/installation.py"]

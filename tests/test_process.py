@@ -1,5 +1,6 @@
 """A process's settings, printing and end: of programs alone, before PyTorch is loaded, never over the user's own."""
 
+import json
 import os
 import re
 import signal
@@ -120,6 +121,16 @@ def test_signals_end_a_program_with_one_line(number, status, line):
         out, err = process.communicate(timeout=60)
     assert process.returncode == status and out == b"tidied up\n"
     assert err.startswith(line) and err.count(b"\n") == 1
+
+
+def test_the_end_by_a_signal_is_reported_as_json():
+    waiting = WAITING.replace("run_program(program)", "run_program(program, as_json=True)")
+    with start("-c", waiting) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    report = json.loads(out.splitlines()[-1])
+    assert (report["ok"], report["interrupted"], report["error"]) == (False, True, err.decode().strip())
 
 
 def test_a_signal_within_a_text_that_is_executed_ends_a_program_as_any(tmp_path):

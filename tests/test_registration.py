@@ -20,14 +20,17 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import results as results_module
 from adasffuse.inference.fuser import Fuser
+from adasffuse.inference.misalignment import misaligned_frames_notice, misaligned_pairs_notice
 from adasffuse.registration.aligner import Aligner, Calibration, calibrate, load_calibration
-from adasffuse.registration.estimate import estimate, misalignment, notable_misalignment
+from adasffuse.registration.estimate import Glance, estimate, misalignment, notable_misalignment
 from adasffuse.registration.matching import Correlation, prominence
 from adasffuse.registration.palette import palette_values
+from adasffuse.registration.prediction import Prediction
 from adasffuse.registration.refinement import SmoothInformation, refine_by_information
 from adasffuse.registration.transform import AlignmentError, Transform, corner_shift, identity, warp_image
 from adasffuse.scenes.head import head
 from adasffuse.scenes.street import night_scene
+from adasffuse.scenes.texture import smooth_noise
 from adasffuse.tasks import TASKS
 
 SIZE = (240, 320)
@@ -190,6 +193,44 @@ def test_a_deep_image_is_registered_at_the_range_of_its_own_values(street, share
         estimate(Image(np.ones(SIZE, np.float32), "16", (0.0, 100.0)), visible)
 
 
+def test_a_camera_that_hangs_upside_down_is_told(street):
+    infrared, visible = street
+    turned = Image(np.ascontiguousarray(infrared.pixels[::-1, ::-1]))
+    assert notable_misalignment(turned, visible).turned and misalignment(turned, visible) is None
+    assert notable_misalignment(turned, visible, "medical") is None
+    small = Image(cv2.resize(turned.pixels, (200, 150), interpolation=cv2.INTER_AREA))
+    for image in (turned, small):
+        with pytest.raises(AlignmentError, match="if one of them is turned by 180 degrees; turn one source") as caught:
+            Aligner().transform(image, visible)
+        assert "calibration" not in str(caught.value)
+
+
+def test_notices_of_sources_that_are_turned():
+    seen = [Glance(None, turned=True), None, Glance(20.0)]
+    off, turned = misaligned_pairs_notice(list(zip("xyz", seen)), None)
+    assert off.startswith("1 of 3 pairs seem not to lie on each other, z by about 20 pixels")
+    assert (
+        turned.startswith("in 1 of 3 pairs, such as x, A and B seem to be turned by 180 degrees") and "EXIF" in turned
+    )
+    off, turned = misaligned_frames_notice(seen, None)
+    assert "1 of 3 frames that were looked at, by about 20 pixels" in off and "turn one source" in turned
+    assert "turn one camera" in misaligned_frames_notice(seen[:1], None, live=True)[0]
+    assert not misaligned_frames_notice([*seen[:1], *[None] * 9], None)
+
+
+def test_pairs_that_are_too_far_off_for_a_glance_are_told(street):
+    infrared, visible = street
+    far = moved(infrared, affine(scale=1.25, shift=(-40, -30)))
+    seen = notable_misalignment(far, visible)
+    assert seen == Glance(None, apart=True) and notable_misalignment(far, visible, "medical") is None
+    assert not misaligned_pairs_notice([("x", seen), ("y", seen)], None)  # one of 15 registered pairs is so, too
+    assert not misaligned_pairs_notice([("x", seen)] * 3 + [("y", None)] * 4, None)
+    (said,) = misaligned_pairs_notice([("x", seen)] * 3 + [("y", None)] * 3, None)
+    assert said.startswith("3 of 6 pairs, such as x, seem to have no edges in common") and "--align affine" in said
+    (said,) = misaligned_frames_notice([seen] * 3, Aligner(calibration=Transform("affine", np.eye(3), SIZE, SIZE)))
+    assert said.startswith("3 of 3 pairs of frames") and "were the cameras moved" in said
+
+
 def rendered_street(seed):
     scene = night_scene(np.random.default_rng(seed), SIZE)
     return Image(np.float32(scene.infrared)), Image(np.float32(scene.visible))
@@ -202,6 +243,17 @@ def test_different_scenes_are_refused(street, seed):
     for pair in ((street[0], visible), (infrared, street[1])):
         with pytest.raises(AlignmentError, match="no structure in common"):
             estimate(*pair)
+
+
+def test_the_field_of_view_is_found_by_registering_at_several_scales():
+    """A thermal camera of 280x190 pixels that shows more than the visible one: 0.62 of its pixels are one of them."""
+    scene = night_scene(np.random.default_rng(7), (360, 480))
+    matrix = affine(-1.1, 0.62, (9, -30))
+    thermal = cv2.warpAffine(np.float32(scene.infrared), matrix[:2], (280, 190), flags=cv2.INTER_AREA)
+    visible = Image(np.float32(scene.visible[45:315]))
+    expected = matrix @ affine(shift=(0, 45))
+    found = estimate(Image(thermal), visible).transform.matrix
+    assert corner_shift(found, expected, visible.pixels.shape[:2]) < 1.5
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -275,7 +327,36 @@ def test_information_of_an_image_with_itself_is_largest_where_it_lies():
     scan = functional_and_mri("PET")[0]
     measure = SmoothInformation(*with_masks(scan, scan))
     (value, slope), (less, steeper) = measure(np.eye(3)), measure(affine(shift=(6, 0)))
-    assert value > 2 * less and abs(slope[0, 2]) < 0.1 * abs(steeper[0, 2])
+    assert value > 1.5 * less and abs(slope[0, 2]) < 0.1 * abs(steeper[0, 2])
+
+
+def test_a_blurred_function_of_gray_values_is_predicted_only_where_it_lies():
+    mri = smooth_noise(128, 128, (16, 16), np.random.default_rng(0)) / 8 + 0.5
+    scan = cv2.GaussianBlur(np.square(mri - 0.5), (0, 0), 1.5)
+    unexplained = Prediction(*with_masks(scan, mri))
+    assert unexplained(np.eye(3)) < 0.1 < 0.5 < unexplained(affine(shift=(8, 0))) <= 1
+    assert Prediction(*with_masks(np.ones_like(mri), mri))(np.eye(3)) == 1
+    assert Prediction(scan, np.ones_like(mri), mri, np.zeros_like(mri))(np.eye(3)) == 1
+
+
+def test_a_functional_scan_within_the_outline_of_another_head_is_refused():
+    """The two images have nothing but the outline in common."""
+    y, x = np.mgrid[:128, :128]
+    inside = np.hypot((x - 63.5) / 0.8, y - 63.5) < 46
+    own, other = (smooth_noise(128, 128, (16, 16), np.random.default_rng(seed)) for seed in (0, 1))
+    own, other = ((noise - noise.min()) / np.ptp(noise) for noise in (own, other))
+    mri = Image(np.float32(inside * (0.2 + 0.8 * own)))
+    right, wrong = (Image(cv2.GaussianBlur(np.float32(inside * (1 - noise)), (0, 0), 6)) for noise in (own, other))
+    estimate(right, mri, measure="medical")
+    with pytest.raises(AlignmentError, match="no structure in common"):
+        estimate(wrong, mri, measure="medical")
+
+
+def test_large_scans_are_refined_as_small_ones():
+    """Their pixels are more than OpenCV samples in one row."""
+    scan, mri = (cv2.resize(image, (400, 400)) for image in functional_and_mri("PET"))
+    found = refine_by_information(*with_masks(scan, mri), np.eye(3), np.eye(3), "affine")
+    assert corner_shift(found, np.eye(3), (400, 400)) < 3
 
 
 def test_searches_from_two_places_end_at_one_maximum():
@@ -317,7 +398,7 @@ def test_a_glance_tells_what_is_off(street):
     infrared, visible = street
     assert notable_misalignment(infrared, visible) is None
     shifted = moved(infrared, affine(shift=(12, 8)))
-    assert notable_misalignment(shifted, visible) == pytest.approx(np.hypot(12, 8), rel=0.3)
+    assert notable_misalignment(shifted, visible).shift == pytest.approx(np.hypot(12, 8), rel=0.3)
     assert misalignment(Image(np.zeros(SIZE, np.float32)), visible) is None
     flat = moved(Image(np.full(SIZE, 0.211, np.float32)), affine(1, 0.5))  # a shutter frame under a calibration
     assert misalignment(flat, visible) is None
@@ -386,13 +467,41 @@ def test_a_calibration_is_read_as_other_json_files_are(tmp_path):
         load_calibration("/dev/zero")
 
 
-def test_a_calibration_of_damaged_values(tmp_path):
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("format", 3, "is no calibration of this program"),
+        ("method", "deformable", "method is one of translation, affine, homography, got 'deformable'"),
+        ("size_a", None, "size_a is width and height in pixels, got None"),
+        ("size_b", [320, 240.5], "size_b is width and height in pixels"),
+        ("pairs", [], r"pairs is a number of pairs, got \[\]"),
+        ("spread", -1, "spread is a number of pixels, got -1"),
+        ("matrix_b_to_a", [[1, 0], [0, 1]], "matrix_b_to_a is three rows of three numbers"),
+        ("matrix_b_to_a", [[1, 0, 0]] * 3, "last row other than 0, 0, 1 though its method is affine"),
+        ("matrix_b_to_a", [[1, 0, 0], [1, 0, 0], [0, 0, 1]], "has no inverse"),
+        ("matrix_b_to_a", [[-1, 0, 319], [0, 1, 0], [0, 0, 1]], "mirrors the image; is it the matrix from B's pixels"),
+        ("matrix_b_to_a", [[6, 0, 0], [0, 6, 0], [0, 0, 1]], "scales the field of view by 6 to 6"),
+        ("matrix_b_to_a", [[1, 0, 330], [0, 1, 0], [0, 0, 1]], "sends all of B beside A"),
+        ("size_a", [3200, 2400], "scales the field of view by 0.1 to 0.1"),
+    ],
+)
+def test_a_calibration_whose_fields_cannot_be(tmp_path, field, value, said):
     Calibration(Transform("affine", np.eye(3), SIZE, SIZE), 1, 0.0).save(tmp_path / "c.json")
     known = json.loads((tmp_path / "c.json").read_text())
-    for key, value in (("matrix_b_to_a", [[1, 0, 0]] * 3), ("size_a", None), ("format", 3), ("pairs", [])):
-        (tmp_path / "c.json").write_text(json.dumps(known | {key: value}))
-        with pytest.raises(AlignmentError, match=r"c\.json is no calibration of this program, or is damaged \("):
-            load_calibration(tmp_path / "c.json")
+    (tmp_path / "c.json").write_text(json.dumps(known | {field: value}))
+    with pytest.raises(AlignmentError, match=rf"c\.json.*{said}.*adasffuse align --save"):
+        load_calibration(tmp_path / "c.json")
+
+
+def test_a_calibration_with_perspective(tmp_path):
+    """A matrix serves up to any factor, but not where points of B lie on its horizon."""
+    tilted = np.array([[1, 0, 0], [0, 1, 0], [1e-3, 0, 1.0]])
+    Calibration(Transform("homography", -3 * tilted, SIZE, SIZE), 1, 0.0).save(tmp_path / "c.json")
+    np.testing.assert_allclose(load_calibration(tmp_path / "c.json").transform.matrix, tilted)
+    tilted[2, 0] = -1 / 300
+    Calibration(Transform("homography", tilted, SIZE, SIZE), 1, 0.0).save(tmp_path / "c.json")
+    with pytest.raises(AlignmentError, match="sends points of B to infinity"):
+        load_calibration(tmp_path / "c.json")
 
 
 def test_a_transform_that_leaves_nothing_in_common_is_refused(street):

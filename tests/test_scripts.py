@@ -106,6 +106,21 @@ def test_all_three_subsets_of_mif_in_one_call(run, tmp_path):
         assert fused.shape == sample.a.shape  # gray for CT-MRI, the functional image's colours for the others
 
 
+def test_false_colours_of_gray_scans(run, weights, tmp_path):
+    """Those of PET as `fuse` makes them; a CT has none, and other tasks have no such option."""
+    for subset, names in (("CT-MRI", ("CT", "MRI")), ("PET-MRI", ("PET", "MRI"))):
+        for seed, name in enumerate(names):
+            write_image(tmp_path / "data/MIF" / subset / name / "1.png", texture(40, 48, seed))
+    status, out, err = run("mif", "--root_path", tmp_path / "data", "--palette", "hot")
+    assert status == 1 and "--palette hot is for the activity in PET and SPECT, and the names say ct; leave it" in err
+    assert "MIF/PET-MRI: no scores, source A as stored is not in the colours of 'hot'" in out
+    fused = read_image(tmp_path / "out/MIF/PET-MRI/1.png").pixels
+    pair = [tmp_path / "data/MIF/PET-MRI" / name / "1.png" for name in ("PET", "MRI")]
+    assert np.array_equal(np.rint(fused * 255), load_fuser("mif", weights=weights["mif"]).fuse(*pair, palette="hot"))
+    with pytest.raises(SystemExit):
+        run("ivf", "--palette", "hot")
+
+
 def test_one_empty_subset_does_not_stop_the_others(run, tmp_path):
     write_samples(tmp_path / "data")
     (broken,) = (tmp_path / "data/MIF/PET-MRI/MRI").iterdir()

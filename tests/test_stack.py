@@ -20,12 +20,13 @@ from adasffuse.cli import stack as command
 from adasffuse.data.synthesis import expose
 from adasffuse.images import levels
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.levels import luma_of
 from adasffuse.images.pages import stacks_in
 from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference.fuser import Fuser, load_fuser
-from adasffuse.inference.ghosts import GhostRemover, moved
+from adasffuse.inference.ghosts import GhostRemover, as_bright_as, moved
 from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.stack import StackOptions, fuse_stack, plan_stack
 from adasffuse.registration.stacks import register_to
@@ -92,9 +93,36 @@ def test_where_a_single_image_holds_data_it_is_shown(tmp_path):
     for number, image in enumerate(images):
         paths.append(tmp_path / f"{number}.tif")
         tifffile.imwrite(paths[-1], image, photometric="rgb")
-    fused = fuse_stack(fuser(), paths, StackOptions(range=parse_range("0 1"))).pixels
+    fused = fuse_stack(fuser("mff"), paths, StackOptions(range=parse_range("0 1"))).pixels
     np.testing.assert_allclose(fused[45:95, 65:115], images[2][45:95, 65:115], atol=2e-3)
     assert not fused[140:, 160:].any() and fused[:30].any()
+
+
+def test_an_exposure_is_made_as_bright_as_another():
+    image = scene().astype(np.float32) / 255 * 0.9
+    valid = np.ones(image.shape[:2], bool)
+    valid[:, :40] = False
+    bright = Image(np.where(valid[..., None], image, 0), valid=valid)
+    for wanted in (image, luma_of(image)):  # a gray one beside one in colour
+        assert np.abs(as_bright_as(Image(0.5 * wanted), bright).pixels - wanted).mean() < 0.02
+    gray = np.full((40, 40), 0.3, np.float32)
+    gray[:, 20:] = 1  # white in both
+    white = as_bright_as(Image(gray), Image(np.where(gray < 1, gray / 3, gray))).pixels
+    assert white[:, 22:] == pytest.approx(1) and white[:, :18] == pytest.approx(0.1)
+    nowhere = Image(image, valid=np.zeros(image.shape[:2], bool))
+    assert np.array_equal(as_bright_as(Image(image), nowhere).pixels, image)
+
+
+def test_where_exposures_hold_no_data_the_result_keeps_its_brightness(tmp_path):
+    images = [read_image(path).pixels for path in bracket(tmp_path)]
+    means = []
+    for lost in (False, True):
+        for number, image in enumerate(images):
+            image[:, :30] = np.nan if lost and number != 1 else image[:, :30]
+            tifffile.imwrite(tmp_path / f"{number}.tif", image, photometric="rgb")
+        fused = fuse_stack(fuser(), sorted(tmp_path.glob("*.tif")), StackOptions(range=parse_range("0 1")))
+        means.append(fused.pixels[:, :28].mean())
+    assert means[0] == pytest.approx(means[1], abs=0.02)  # the middle exposure as it is: 0.1 off
 
 
 def test_an_image_without_content_is_left_out(tmp_path):
@@ -648,6 +676,14 @@ def test_metadata_of_the_middle_image_are_kept(weights, tmp_path, capsys):
     assert not pillow.open(tmp_path / "g.png").getexif()
 
 
+def test_a_pattern_that_the_shell_leaves_alone(stacks, weights, tmp_path, capsys):
+    assert run(stacks / "one" / "*.png", "-o", tmp_path / "a.png", "--dry_run", weights=weights) == 0
+    of_pattern = capsys.readouterr().out
+    assert run(stacks / "one", "-o", tmp_path / "a.png", "--dry_run", weights=weights) == 0
+    listed, of_folder = (out.split(":")[1] for out in (of_pattern, capsys.readouterr().out))
+    assert listed == of_folder
+
+
 def test_nothing_is_given_twice(stacks, tmp_path, capsys):
     files = sorted((stacks / "one").iterdir())
     for option in ([], ["--dry_run"]):
@@ -670,8 +706,8 @@ def test_links_are_called_as_they_are_named(stacks, weights, tmp_path):
 def test_missing_and_mixed(stacks, tmp_path, capsys):
     assert run(tmp_path / "nowhere", "-o", tmp_path / "out") == 1
     assert "no such file or folder" in capsys.readouterr().err
-    assert run(stacks / "one" / "*.png", "-o", tmp_path / "out") == 1
-    assert "*.png: no such file or folder; leave out the quotes" in capsys.readouterr().err
+    assert run(stacks / "one" / "*.jpg", "-o", tmp_path / "out") == 1
+    assert "*.jpg: no such file or folder" in capsys.readouterr().err
     assert run(stacks / "one" / "0.png", stacks / "two", "-o", tmp_path / "out") == 1
     assert "is a file and others are folders" in capsys.readouterr().err
     with pytest.raises(SystemExit):

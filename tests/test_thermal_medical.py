@@ -5,6 +5,7 @@ import json
 import re
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -22,14 +23,15 @@ from adasffuse.images import extras, formats
 from adasffuse.images.false_colors import in_false_colors
 from adasffuse.images.flir import read_shot, read_temperatures
 from adasffuse.images.frames import FrameFolder
-from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import Scene, read_scene
+from adasffuse.images.image import ImageError, ImageNotice
+from adasffuse.images.pairs import Scene, find_scenes, read_scene
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.volumes import Volume, check_same_grid, read_volume, resampled, turned_like, upright_slice
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, load_fuser
-from adasffuse.inference.volume import fuse_volumes, plan_volumes, window_of
+from adasffuse.inference.volume import WantedVolumes, fuse_volumes, plan_volumes, window_of
+from adasffuse.installation import install_command
 from adasffuse.registration.aligner import Aligner
 from adasffuse.tasks import TASKS
 
@@ -142,8 +144,8 @@ def test_without_the_package_a_notice_says_what_to_install(tmp_path, monkeypatch
     path.write_bytes(data[:2] + b"\xff\xe1\x00\x0aFLIR\0\x01\0\0" + data[2:])
     without(monkeypatch, "flyr")
     image = read_image(path, thermal=True)
-    assert any('pip install "adasffuse[thermal]"' in notice for notice in image.notices)
-    with pytest.raises(ImageError, match=r"adasffuse\[thermal\]"):
+    assert any(install_command("thermal") in notice for notice in image.notices)
+    with pytest.raises(ImageError, match=re.escape(install_command("thermal"))):
         read_temperatures(path)
 
 
@@ -259,6 +261,41 @@ def test_colour_of_12_bits_is_no_darker(tmp_path):
     np.testing.assert_allclose(read_image(path).pixels, rgb / np.float32(255))
 
 
+def without_preamble(path, implicit):
+    """The data set of a file alone, as older programs write it."""
+    data_set, stream = pydicom.dcmread(path), pydicom.filebase.DicomBytesIO()
+    stream.is_little_endian, stream.is_implicit_VR = True, implicit
+    pydicom.filewriter.write_dataset(stream, data_set)
+    path.write_bytes(stream.getvalue())
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_files_without_preamble(tmp_path, implicit):
+    path = dicom(tmp_path / "x.dcm", RAMP, RescaleSlope=2, ImageType=["ORIGINAL"], WindowCenter=0, WindowWidth=3000)
+    expected = read_image(path).pixels
+    without_preamble(path, implicit)
+    assert b"DICM" not in path.read_bytes() and np.array_equal(read_image(path).pixels, expected)
+    folder = series(tmp_path / "s", (1, 2), ImageType=["ORIGINAL"])
+    values = read_volume(folder).values
+    for file in folder.iterdir():
+        without_preamble(file, implicit)
+        file.rename(file.with_suffix(""))
+    assert np.array_equal(read_volume(folder).values, values)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ImageError, match=r"x\.dcm: .*(truncated|cannot be decoded)"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"\x08\x00\x05\x00CS", b"\x08\x00\x05\x00\x04\0\0\0abcd\x08\x00\x04\x00", b"\x02\x00\x02\x00", b"\x08\0" * 9],
+)
+def test_what_is_no_dicom_file_is_not_taken_for_one(tmp_path, head):
+    (tmp_path / "x.dcm").write_bytes(head.ljust(300, b"\0"))
+    with pytest.raises(ImageError, match=r"x\.dcm: not a readable image"):
+        read_image(tmp_path / "x.dcm")
+
+
 def test_real_dicom_files(data_root):
     assert read_image(data_root / "raw/CT_small.dcm").window == (-896, 1167)
     assert read_image(data_root / "raw/MR_small.dcm").window == (-200, 1399)
@@ -291,7 +328,32 @@ def test_slices_of_different_places_are_not_fused(tmp_path, tags, words):
         with pytest.raises(ImageError, match=re.escape(words)) as told:
             fuse_them()
         assert "--resample b" in str(told.value)
+    assert "--resample ignore fuses equal pixels" in str(told.value)
     assert len(read_scene(Scene("", (one, other)), one_size=False)) == 2  # to be registered
+
+
+def test_equal_pixels_are_fused_where_that_is_asked_for(tmp_path, weights, capsys):
+    """Slices and volumes that were registered and kept their old headers; what else the files say still holds."""
+    one, other = placed(tmp_path, "pet"), placed(tmp_path, "mri", spacing=(0.5, 0.5), corner=(0, 0, 90), Modality="MR")
+    words = ["-o", tmp_path / "f.png", "--weights", weights, "--precision", "float32", "--resample", "ignore"]
+    assert run(one, other, *words) == 0
+    fuser, images = load_fuser("mif", weights=weights, precision="float32"), [read_image(one), read_image(other)]
+    expected = fuser.fuse(*[replace(image, plane=None) for image in images], depth="16")
+    assert np.array_equal(np.rint(read_image(tmp_path / "f.png").pixels * 65535), expected)
+    assert np.array_equal(fuser.fuse(one, other, align=Aligner("ignore"), depth="16"), expected)
+    ct = placed(tmp_path, "x", Modality="CT")
+    for resample in ("ignore", "b"):
+        assert run(ct, other if resample == "ignore" else one, *words[:-1], resample, "--palette", "hot") == 1
+        assert "x.dcm: is a CT, and palette hot" in capsys.readouterr().out
+    small = placed(tmp_path, "small", values=np.zeros((8, 8), np.int16))
+    assert run(small, other, *words, "--dry_run") == 1
+    assert "sizes differ, 8x8 and 16x16: there are no equal pixels to be fused" in capsys.readouterr().out
+    values = np.stack([texture(8, 9, k) for k in range(3)], 2).astype(np.int16)
+    files = [volume(tmp_path / f"{k}.nii", values, np.diag([2, 2, k, 1])) for k in (3, 4)]
+    words[1] = tmp_path / "f.nii.gz"
+    assert run(*files, *words[:-2]) == 1 and "ignore fuses equal voxels" in capsys.readouterr().out
+    assert run(*files, *words) == 0
+    assert np.array_equal(nibabel.load(tmp_path / "f.nii.gz").affine, np.diag([2, 2, 4, 1]))
 
 
 @pytest.mark.parametrize(
@@ -361,7 +423,7 @@ def test_damaged_dicom(tmp_path, monkeypatch):
     with pytest.raises(ImageError, match=r"x\.dcm: "):
         read_image(path)
     without(monkeypatch, "pydicom")
-    with pytest.raises(ImageError, match=r'pip install "adasffuse\[medical\]"'):
+    with pytest.raises(ImageError, match=re.escape(install_command("medical"))):
         read_image(path)
 
 
@@ -442,7 +504,7 @@ def test_sources_whose_files_say_the_other_order(tmp_path, weights, capsys):
         assert run(one, other, "-o", tmp_path / "out", "--weights", weights, *dry) == 1
         assert told in capsys.readouterr().out
     assert run(one, other, "-o", tmp_path / "f.nii.gz", "--weights", weights) == 1
-    assert told.replace("/1.dcm", "") in capsys.readouterr().err
+    assert told.replace("/1.dcm", "") in capsys.readouterr().out
     with pytest.raises(ImageError, match=r"is of modality MR and .* of PT"):
         Fuser(Mean(), TASKS["mif"])(one / "1.dcm", other / "1.dcm")
     assert run(other, one, "-o", tmp_path / "f.nii.gz", "--weights", weights) == 0
@@ -618,7 +680,7 @@ def test_volumes_on_two_grids_are_fused_where_that_is_asked_for(tmp_path, weight
     b = volume(tmp_path / "mri.nii", np.stack([texture(30, 22, 9 + k) for k in range(6)], 2).astype(np.int16), fine)
     words = [str(a), str(b), "-o", str(tmp_path / "f.nii.gz"), "--weights", str(weights)]
     assert fuse.run(words) == 1
-    assert "pet.nii has 16 x 12 x 4 voxels" in (err := capsys.readouterr().err) and "--resample b brings" in err
+    assert "pet.nii has 16 x 12 x 4 voxels" in (out := capsys.readouterr().out) and "--resample b brings" in out
     assert fuse.run([*words, "--resample", "a", "--range_b", "0", "9", "inverted", "--range_a", "inverted"]) == 0
     low, high = re.search(r"pet.nii: the values (\d+) to (\d+) become black to white", capsys.readouterr().out).groups()
     assert int(low) > int(high)
@@ -628,6 +690,8 @@ def test_volumes_on_two_grids_are_fused_where_that_is_asked_for(tmp_path, weight
         assert fused.shape == like.shape and np.array_equal(fused.affine, like.affine)
         moved = {"a": "mri", "b": "pet"}[grid]
         assert f"notice: {tmp_path}/{moved}.nii: resampled from" in capsys.readouterr().out
+    for name in ("x.png", "y.png"):
+        (tmp_path / name).touch()
     assert fuse.run([str(tmp_path / "x.png"), str(tmp_path / "y.png"), "-o", "z.png", "--axis", "axial"]) == 1
     assert "--axis is for volumes" in capsys.readouterr().err
 
@@ -679,7 +743,7 @@ def test_palettes_that_cannot_be(tmp_path, weights, capsys):
     assert run(*words, "--depth", "16") == 1
     assert "palette hot: colours of NIfTI volumes have 8 bits, got depth 16" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"palette hot is for PET or SPECT \+ MRI \(mif\), got task ivf"):
-        fuse_volumes(Fuser(Mean(), TASKS["ivf"]), words[:2], tmp_path / "f.nii", palette="hot")
+        fuse_volumes(Fuser(Mean(), TASKS["ivf"]), words[:2], tmp_path / "f.nii", WantedVolumes(palette="hot"))
     capsys.readouterr()
     for names in (("ct.nii", "mri.nii"), ("ct_1.png", "mri_1.png")):
         out = tmp_path / ("f.nii" if names[0].endswith(".nii") else "f.png")
@@ -689,8 +753,9 @@ def test_palettes_that_cannot_be(tmp_path, weights, capsys):
         assert fuse.run([*files, "-o", str(out), "--palette", "hot"]) == 1
         assert "PET and SPECT, and the names say ct; leave it out, or say --task mif if" in capsys.readouterr().err
     series(tmp_path / "ct_series", (1, 2), Modality="CT")
+    files = [tmp_path / "ct_series", words[1]]
     with pytest.raises(ImageError, match="ct_series: is a CT, and palette hot is for the activity in PET and SPECT"):
-        fuse_volumes(Fuser(Mean(), TASKS["mif"]), [tmp_path / "ct_series", words[1]], tmp_path / "f.nii", palette="hot")
+        fuse_volumes(Fuser(Mean(), TASKS["mif"]), files, tmp_path / "f.nii", WantedVolumes(palette="hot"))
     assert not (tmp_path / "f.nii").exists()
 
 
@@ -716,6 +781,11 @@ def test_gray_images_in_false_colors(tmp_path, weights, capsys):
     assert "PET/1.png: has colour already, and palette hot is for gray images; leave it out" in capsys.readouterr().out
     with pytest.raises(ImageError, match="source A: has colour already"):
         fuser(colored, mri, palette="hot")
+    blue = np.dstack([0 * pet, 0 * pet, pet])
+    assert np.array_equal(fuser(blue, mri, palette="hot"), fused)
+    assert np.array_equal(fuser(np.dstack([pet] * 3), mri, palette="hot"), fused)
+    with pytest.warns(ImageNotice, match="source A: is in shades of one dark colour, in which spots are lost"):
+        fuser(blue, mri)
     ct = dicom(tmp_path / "x.dcm", pet.astype(np.int16), Modality="CT")
     with pytest.raises(ImageError, match=r"x\.dcm: is a CT"):
         fuser(ct, mri, palette="hot")
@@ -788,13 +858,12 @@ def test_another_frame_of_reference_is_told(tmp_path):
         assert len(resampled("pet", read[0], "mri", other).notices) == 1
 
 
-def test_volumes_among_images_are_told_what_takes_them(tmp_path, capsys):
+def test_volumes_among_images_are_told_what_takes_them(tmp_path):
     for side in ("ct", "mri"):
         (tmp_path / side).mkdir()
         volume(tmp_path / side / "1.nii.gz", np.zeros((4, 4, 2), np.int16))
-    assert run(tmp_path / "ct", tmp_path / "mri", "-o", tmp_path / "out") == 1
-    cure = f"{tmp_path}/ct holds volumes, 1.nii.gz; they are fused two at a time: adasffuse fuse {tmp_path}/ct/1.nii.gz"
-    assert cure in capsys.readouterr().err
+    with pytest.raises(ImageError, match=r"ct holds volumes, 1\.nii\.gz, where images are expected; only adasff"):
+        find_scenes((tmp_path / "ct", tmp_path / "mri"))
     with pytest.raises(ImageError, match=r"1\.nii\.gz: a volume, where an image is expected; adasffuse fuse and info"):
         read_image(tmp_path / "ct/1.nii.gz")
     with pytest.raises(ImageError, match=r"source A: is of type Nifti1Image; give a path, an array"):
@@ -803,7 +872,7 @@ def test_volumes_among_images_are_told_what_takes_them(tmp_path, capsys):
         ImageError, match=r"got shape \(8, 8, 9\); of a volume give one slice, or its file to adasffuse\."
     ):
         Fuser(Mean(), TASKS["mif"])(np.zeros((8, 8, 9)), np.zeros((8, 8, 9)))
-    with pytest.raises(ImageError, match=r"ct: holds no DICOM files but 1\.nii\.gz, which are given one by one"):
+    with pytest.raises(ImageError, match=r"ct: holds no DICOM files but 1\.nii\.gz; give one of them, or, to fuse"):
         read_volume(tmp_path / "ct")
 
 
@@ -818,7 +887,7 @@ def test_ranges_of_volumes_are_two_numbers_as_those_of_images(tmp_path):
     values = np.dstack([texture(8, 8, k) for k in range(2)]).astype(np.int16)
     files = volume(tmp_path / "a.nii", values), volume(tmp_path / "b.nii", values.copy())
     fuser = Fuser(Mean(), TASKS["mif"])
-    assert not fuse_volumes(fuser, files, tmp_path / "o.nii", [(0, 510), (0, 510)], depth="float")
+    assert not fuse_volumes(fuser, files, tmp_path / "o.nii", WantedVolumes([(0, 510), (0, 510)], depth="float"))
     fused = np.asarray(nibabel.load(tmp_path / "o.nii").dataobj)
     np.testing.assert_allclose(fused, values / 510, atol=1e-3)
 
@@ -853,19 +922,19 @@ def test_volumes_are_fused_slice_by_slice(tmp_path, weights):
 def test_volumes_that_do_not_fit(tmp_path, weights, capsys, make, words):
     one = volume(tmp_path / "a.nii", np.arange(192, dtype=np.int16).reshape(8, 8, 3))
     assert run(one, make(tmp_path), "-o", tmp_path / "f.nii", "--weights", weights) == 1
-    assert words in capsys.readouterr().err and not (tmp_path / "f.nii").exists()
+    assert words in capsys.readouterr().out and not (tmp_path / "f.nii").exists()
 
 
 def test_damaged_nifti_and_a_wrong_result(tmp_path, weights, capsys):
     one = volume(tmp_path / "a.nii", np.ones((8, 8, 3), np.int16))
     (tmp_path / "b.nii.gz").write_bytes(gzip.compress(b"no volume"))
     assert run(one, tmp_path / "b.nii.gz", "-o", tmp_path / "f.nii", "--weights", weights) == 1
-    assert "b.nii.gz: damaged or no NIfTI file" in capsys.readouterr().err
+    assert "failed: f: " in (told := capsys.readouterr().out) and "b.nii.gz: damaged or no NIfTI file" in told
     assert run(one, one, "-o", tmp_path / "f.png", "--weights", weights) == 1
     assert "give a name ending in .nii.gz" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["--grid", "a"], ["--align", "affine"], ["--no_data_a", "0"], ["--resume"]])
+@pytest.mark.parametrize("words", [["--grid", "a"], ["--align", "affine"], ["--no_data_a", "0"], ["--scores"]])
 def test_options_that_are_not_for_volumes(tmp_path, weights, capsys, words):
     files = [volume(tmp_path / f"{name}.nii", np.arange(192, dtype=np.int16).reshape(8, 8, 3)) for name in "ab"]
     assert run(*files, "-o", tmp_path / "f.nii", "--weights", weights, *words) == 1
@@ -880,7 +949,7 @@ def test_a_result_never_replaces_a_volume_and_no_volume_is_fused_with_itself(tmp
         assert run(one, other, "-o", out, "--weights", weights) == 1
         assert "would overwrite a source" in capsys.readouterr().err
     assert run(one, one, "-o", tmp_path / "f.nii", "--weights", weights) == 1
-    assert "one and the same volume" in capsys.readouterr().err
+    assert "one and the same volume" in capsys.readouterr().out
     assert other.read_bytes() == before and not (tmp_path / "f.nii").exists()
 
 
@@ -907,6 +976,18 @@ def test_slices_in_ranges_of_their_own_are_told(tmp_path, weights, capsys):
     assert "different ranges" not in capsys.readouterr().out
 
 
+def test_ranges_of_both_sources_are_told(tmp_path, weights, capsys):
+    """Those of the MRI once counted as those of more files of the PET."""
+    for name, step in (("pet", 1), ("mri", 3)):
+        for number in (1, 2):
+            dicom(tmp_path / name / f"{number}.dcm", np.arange(64, dtype=np.int16).reshape(8, 8) * step * number)
+    assert run(tmp_path / "pet", tmp_path / "mri", "-o", tmp_path / "out", "--weights", weights) == 0
+    said, other = capsys.readouterr().out, "'folder' one range for all files (and 1 more file, with other numbers)"
+    for name, side, high in (("pet", "a", 63), ("mri", "b", 189)):
+        begins = f"{name}/1.dcm: states no window that can be used; its values 0 to {high} become black to white"
+        assert f"{begins}; --range_{side} LOW HIGH chooses others, {other}" in said
+
+
 def test_volumes_whose_names_say_the_other_order(tmp_path, capsys):
     mri, ct = (volume(tmp_path / f"{name}.nii.gz", np.ones((8, 8, 3), np.int16)) for name in ("mri", "ct"))
     assert fuse.run([str(mri), str(ct), "-o", str(tmp_path / "f.nii.gz")]) == 1
@@ -919,7 +1000,7 @@ def test_impossible_results_of_volumes_are_found_before_any_work(tmp_path):
     with pytest.raises(ImageError, match=r"f\.png: the result of volumes is a volume"):
         fuse_volumes(fuser, files, tmp_path / "f.png")
     with pytest.raises(ValueError, match="axis is one of third, axial, coronal, sagittal, got 'z'"):
-        fuse_volumes(fuser, files, tmp_path / "f.nii", axis="z")
+        WantedVolumes(axis="z")
 
 
 def test_a_dry_run_of_volumes_says_what_would_be_fused(tmp_path, weights, capsys):
@@ -929,7 +1010,7 @@ def test_a_dry_run_of_volumes_says_what_would_be_fused(tmp_path, weights, capsys
     words = [str(a), str(b), "-o", str(tmp_path / "f.nii.gz"), "--weights", str(weights), "--dry_run", "--panel"]
     assert fuse.run(words) == 1
     told = capsys.readouterr().out
-    assert f"would fail: f.nii.gz: {a} has 16 x 12 x 4 voxels, {b} 30 x 22 x 6; --resample b brings" in told
+    assert f"would fail: f: {a} has 16 x 12 x 4 voxels, {b} 30 x 22 x 6; --resample b brings" in told
     assert "0 would be fused, 1 would fail; nothing was written" in told
     words += [
         "--resample",
@@ -948,7 +1029,7 @@ def test_a_dry_run_of_volumes_says_what_would_be_fused(tmp_path, weights, capsys
     assert fuse.run(words) == 0
     told = capsys.readouterr().out
     assert (
-        "  pet.nii (16 x 12 x 4 voxels of 4 x 4 x 4 mm, 0 to 99) + mri.nii (30 x 22 x 6 voxels of 2 x 2 x 2.5 mm"
+        "  f: pet.nii (16 x 12 x 4 voxels of 4 x 4 x 4 mm, 0 to 99) + mri.nii (30 x 22 x 6 voxels of 2 x 2 x 2.5 mm"
         in told
     )
     assert f"9 to 90) -> {tmp_path}/f.nii.gz\n" in told
@@ -967,8 +1048,9 @@ def test_slices_are_cut_where_the_body_says(tmp_path):
     files = [volume(tmp_path / name, values + k, affine) for k, name in enumerate(("a.nii", "b.nii"))]
     fuser, whole = Fuser(Mean(), TASKS["mif"], precision="float32"), []
     for axis, expected in (("third", 2), ("axial", 0), ("sagittal", 1), ("coronal", 2)):
-        assert plan_volumes(fuser, files, tmp_path / "f.nii", axis=axis).axis == expected
-        fuse_volumes(fuser, files, tmp_path / "f.nii", axis=axis)
+        wanted = WantedVolumes(axis=axis)
+        assert plan_volumes(fuser, files, tmp_path / "f.nii", wanted).axis == expected
+        fuse_volumes(fuser, files, tmp_path / "f.nii", wanted)
         whole.append(np.asarray(nibabel.load(tmp_path / "f.nii").dataobj))
     assert all(np.abs(one.astype(int) - whole[0]).max() <= 2 for one in whole)
     for name in ("a.nii", "b.nii"):
@@ -976,7 +1058,7 @@ def test_slices_are_cut_where_the_body_says(tmp_path):
         image.set_sform(affine, 0), image.set_qform(affine, 0)
         nibabel.save(image, tmp_path / name)
     with pytest.raises(ImageError, match=r"b\.nii does not say where its voxels lie, so which of its slices are axial"):
-        plan_volumes(fuser, files, tmp_path / "f.nii", axis="axial")
+        plan_volumes(fuser, files, tmp_path / "f.nii", WantedVolumes(axis="axial"))
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -1201,7 +1283,7 @@ def test_raw_files(tmp_path, monkeypatch):
         with pytest.raises(ImageError, match=r"x\.nef: no raw file that LibRaw reads"):
             read_image(path)
     without(monkeypatch, "rawpy")
-    with pytest.raises(ImageError, match=r'pip install "adasffuse\[raw\]"'):
+    with pytest.raises(ImageError, match=re.escape(install_command("raw"))):
         read_image(path)
 
 

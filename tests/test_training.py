@@ -157,6 +157,20 @@ def test_a_run_learns_and_leaves_what_it_promises(root, tmp_path):
     assert task == "ivf" and model.options == options.model
 
 
+def test_a_log_file_gets_few_lines_of_progress(root, tmp_path, capsys):
+    """Not one for every step; what is written here is no terminal."""
+    train(run_options(root, steps=9), tmp_path)
+    assert capsys.readouterr().err.count("\r") <= 3
+
+
+def test_a_panel_shows_the_sources_and_the_result_side_by_side(root, tmp_path):
+    train(run_options(root, steps=1, log={"panel": 1}), tmp_path)
+    events = EventAccumulator(str(tmp_path / "run/log"))
+    events.Reload()
+    (image,) = events.Images("A, B, fused")
+    assert (image.height, image.width) == (2 * (16 + 2), 3 * (16 + 2))  # two samples of 16 pixels, and borders
+
+
 def test_weights_are_the_running_average(root, tmp_path):
     train(run_options(root, steps=3), tmp_path, "cpu")
     state = newest_state(tmp_path / "run")

@@ -28,13 +28,14 @@ from adasffuse.inference import live as live_module
 from adasffuse.inference.fuser import Fuser, load_fuser
 from adasffuse.inference.live import show_cameras, show_files
 from adasffuse.inference.video import FramePairs, check_pair, fuse_video
+from adasffuse.installation import install_command
 from adasffuse.registration.aligner import Aligner
 from adasffuse.registration.transform import Transform
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import find_task
 from tests.tiny import Mean, texture, writing
 
-av = pytest.importorskip("av", reason='needs PyAV: pip install "adasffuse[video]"')
+av = pytest.importorskip("av", reason="needs PyAV (extra 'video')")
 
 HEIGHT, WIDTH, RATE = 48, 64, 25
 
@@ -569,7 +570,7 @@ def test_a_disk_without_space_leaves_nothing(tmp_path, pair):
 def test_without_pyav_a_line_names_the_pip_command(tmp_path, pair, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "av", None)
     assert command.run([*map(str, pair), "-o", str(tmp_path / "out.mp4")]) == 1
-    assert 'pip install "adasffuse[video]"' in capsys.readouterr().err
+    assert install_command("video") in capsys.readouterr().err
 
 
 # ---- folders of frames
@@ -778,6 +779,9 @@ class FakeWindow:
     def closed(self, seconds: float = 0.0) -> bool:
         self.clock.now += seconds
         return len(self.shown) >= self.last
+
+    def close(self) -> None:
+        pass
 
 
 def slow_fuser(clock: Clock, seconds: float) -> Fuser:
@@ -1168,10 +1172,17 @@ def test_fixed_cameras_are_registered_once_before_a_recording_is_fused(tmp_path,
     assert command.run([*arguments, str(tmp_path / "two"), "--calibration", str(file)]) == 0
     capsys.readouterr()
     assert command.run([*arguments, str(tmp_path / "one"), "--align", "affine", "--json"]) == 0
-    registered = json.loads(capsys.readouterr().out)["registered"]
+    report = json.loads(capsys.readouterr().out)
+    registered = report["registered"]
     assert (registered["method"], registered["pairs"], registered["failed"]) == ("affine", 1, [])
+    assert report["notices"][0].startswith("the calibration rests on one pair and nothing confirms it")
     for frame in ("000001.png", "000004.png"):
         assert (tmp_path / "one" / frame).read_bytes() == (tmp_path / "two" / frame).read_bytes()
+
+    monkeypatch.setattr(command, "Window", lambda: FakeWindow(Clock()))
+    assert command.run([*arguments[:2], "--show", "--align", "affine", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["registered"] == registered and report["notices"][0].startswith("the calibration rests on one pair")
 
     folder = make_folder(tmp_path / "noise", [texture(220, 288, seed) for seed in range(4)])
     arguments = [str(folder), str(b), "-o", str(tmp_path / "none.mp4"), "--align", "affine"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import rank_beside_published
 import write_tables
 from write_tables import ALL, NOT_SCORED, RANKED, Row, mean_rank, place, rewritten
 
@@ -85,6 +86,8 @@ def test_published_scores_are_complete():
     published = [method for method in content["methods"].values() if not method.get("baseline")]
     assert all(method["repository"] and method["commit"] and method["agreement"] for method in published)
     assert not any("AdaSFFuse" in name for name in content["methods"])
+    assert [len(one.names) for one in sources().sets] == [20, 25, 35, 15, 10, 20, 20, 20]
+    assert all(len(set(one.names)) == one.pairs and one.origin for one in sources().sets)
 
 
 def test_marked_regions_are_rewritten_and_nothing_else():
@@ -201,8 +204,46 @@ def test_our_rows_do_not_compete_with_each_other(pages):
 
 
 def test_other_methods_are_ranked_beside_each_of_our_rows_in_turn():
-    one = write_tables.Set("s", "", 1, (row("a", VIFF=2.0), row("b", VIFF=1.0)))
+    one = write_tables.Set("s", "", "", ("p",), (row("a", VIFF=2.0), row("b", VIFF=1.0)))
     ours = [row("x", VIFF=3.0), row("y", VIFF=0.0)]
     assert write_tables.rank_beside(one.others[0], one, ours, ["VIFF"]) == 1.5
     assert write_tables.rank_beside(one.others[1], one, ours, ["VIFF"]) == 2.5
     assert write_tables.rank_beside(one.others[1], one, [], ["VIFF"]) == 2
+
+
+def score_file(path: Path, names: list[str], convention: str = "adasffuse", **means: float) -> Path:
+    """What `adasffuse score --json` writes of one method, called mine."""
+    method = {"mean": dict.fromkeys(ALL, 2.0) | means, "skipped": dict.fromkeys(ALL, 0)}
+    images = [{"method": "mine", "name": name, "scores": {}} for name in names]
+    path.write_text(json.dumps({"convention": convention, "methods": {"mine": method}, "images": images}))
+    return path
+
+
+def test_own_results_get_a_row_among_the_published_ones(tmp_path, capsys):
+    (roadscene,) = [one for one in sources().sets if one.name == "IVF"]
+    path = score_file(tmp_path / "scores.json", list(roadscene.names), SCD=0.5)
+    assert rank_beside_published.main(["IVF", str(path)]) == 0
+    lines = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in capsys.readouterr().out.splitlines()}
+    own = row("mine", **dict.fromkeys(ALL, 2.0) | {"SCD": 0.5})
+    assert lines["**mine**"][9:11] == [f"{mean_rank(own, roadscene.others, metrics):.2f}" for metrics in (RANKED, ALL)]
+    assert lines["**mine**"][11] == write_tables.places(own, roadscene.others)
+    assert {other.name for other in roadscene.others} < lines.keys() and "**AdaSFFuse `general_small`**" in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("IV", {}, "no set 'IV' was compared; choose one of IVF, IVF_MSRS"),
+        ("IVF", {"names": ["FLIR_00211", "x"]}, "mine was scored on other pairs than those of IVF: missing FLIR_01130"),
+        ("IVF", {"convention": "vifb"}, "convention vifb; the published scores are in adasffuse"),
+        ("IVF", {"text": "{}"}, "scores.json: holds no scores; adasffuse score --json writes them"),
+        ("IVF", {"text": "no JSON"}, "scores.json: holds no scores; adasffuse score --json writes them"),
+    ],
+)
+def test_scores_that_cannot_be_ranked_there(tmp_path, capsys, name, change, message):
+    path = score_file(tmp_path / "scores.json", change.get("names", []), change.get("convention", "adasffuse"))
+    if "text" in change:
+        path.write_text(change["text"])
+    assert rank_beside_published.main([name, str(path)]) == 1
+    out, error = capsys.readouterr()
+    assert message in error and not out

@@ -27,6 +27,7 @@ from adasffuse.cli.sequences import (
     frame_rate,
     open_sequences,
     say_not_used,
+    unconfirmed_notice,
 )
 from adasffuse.files import check_outputs, name_of, printable, remove_abandoned, replacing_all, told
 from adasffuse.images.color import is_colorful
@@ -353,8 +354,7 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
     try:
         result = job.calibrate(args, seen, failed)
         failed += result.failed
-        if result.pairs == 1:
-            unconfirmed = ["the calibration rests on one pair and nothing confirms it; give more pairs"]
+        unconfirmed = unconfirmed_notice(result)
     finally:
         told_of = seen.notices() + unconfirmed
         say_not_used(failed)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, PRECISIONS, RELEASED_SIZES
+from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, PALETTES, PRECISIONS, RELEASED_SIZES
 from adasffuse.files import NO_ADDRESS, is_address
 from adasffuse.images.boxes import FOLDER_OF_BOXES, PEOPLE
 from adasffuse.images.ranges import RangeSpec, parse_range
@@ -125,6 +125,30 @@ def add_metadata_option(results: argparse._ArgumentGroup, giver: str) -> None:
         default="none",
         help=f"copy EXIF data from {giver} and mark colours as sRGB; gps: also the place (default: %(default)s)",
     )
+
+
+def add_palette_option(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the false colours that a gray PET or SPECT image is shown in."""
+    target.add_argument(
+        "--palette",
+        choices=PALETTES,
+        default=PALETTES[0],
+        help="false colours of source A, a gray PET or SPECT image or volume, to tell activity from bright tissue; the "
+        "result is RGB (default: %(default)s, gray)",
+    )
+
+
+def refuse_palette_of_ct(palette: str, word: str, otherwise: str) -> None:
+    """Raise ValueError where a CT, as `word` in the names of source A says, is to be shown in false colours.
+
+    Args:
+        otherwise: what else can be done than to leave the palette out.
+    """
+    if palette != PALETTES[0] and word == "ct":
+        raise ValueError(
+            f"--palette {palette} is for the activity in PET and SPECT, and the names say {word}; leave it out, or "
+            f"{otherwise}"
+        )
 
 
 def add_fusing_options(

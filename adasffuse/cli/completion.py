@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from adasffuse.cli.arguments import given_path
+from adasffuse.installation import install_command
 from adasffuse.process import say
 
 SHELLS = ("bash", "zsh", "fish", "tcsh")
-DESCRIPTION = """Print a shell's completion of the adasffuse command (needs: pip install "adasffuse[completion]").
+DESCRIPTION = """Print a shell's completion of the adasffuse command (needs the package shtab: extra 'completion').
 
   adasffuse completion bash > ~/.local/share/bash-completion/completions/adasffuse
   adasffuse completion fish > ~/.config/fish/completions/adasffuse.fish
@@ -36,7 +37,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     try:
         import shtab
     except ModuleNotFoundError:
-        say('error: shell completion needs: pip install "adasffuse[completion]"', sys.stderr)
+        say(f"error: shell completion needs: {install_command('completion')}", sys.stderr)
         return 1
     say(shtab.complete(whole_parser(shtab.FILE), args.shell))
     return 0

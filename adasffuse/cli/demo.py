@@ -16,6 +16,7 @@ from pathlib import Path
 
 from adasffuse.cli.arguments import given
 from adasffuse.files import printable
+from adasffuse.installation import install_command
 from adasffuse.process import say
 
 _MOST = 1000.0  # megapixels
@@ -53,7 +54,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         except ModuleNotFoundError as error:
             if error.name != "gradio":
                 raise
-            say('error: the page needs gradio: pip install "adasffuse[demo]"', sys.stderr)
+            say(f"error: the page needs gradio: {install_command('demo')}", sys.stderr)
             return 1
         from adasffuse.demo.page import make_page
 

@@ -6,7 +6,7 @@ import argparse
 import multiprocessing
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -155,6 +155,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     metrics.figures()  # what the report needs is asked for before hours of training
+    needed("torchvision", "adasffuse downstream")
     if args.task == "detect":
         needed("faster_coco_eval", "scoring detectors")
     check_outputs(folders={"--out": args.out})
@@ -330,13 +331,15 @@ def _carry_out_all(
 ) -> tuple[dict[downstream.Run, dict[str, Any]], list[str]]:
     """Results of the runs that succeeded, and a line for each that failed; one failure stops none of the others.
 
-    An interruption ends the processes of all jobs: what they have saved is taken up by the next call.
+    Each result is told when it is there: the runs may take hours.  An interruption ends the processes of all jobs: what
+    they have saved is taken up by the next call.
     """
     results, failed = {}, []
     if jobs == 1:
-        for one in runs:
+        for number, one in enumerate(runs, 1):
             try:
                 results[one] = downstream.carry_out(experiment, one)
+                say(f"[{number}/{len(runs)}] {_told(one, results[one])}", sys.stderr)
             except (RuntimeError, FloatingPointError, OSError, MemoryError) as error:
                 failed.append(f"{one}: {told(error)}")
         return results, failed
@@ -346,9 +349,10 @@ def _carry_out_all(
     ) as pool:
         begun = {one: pool.submit(downstream.carry_out, experiment, one) for one in runs}
         try:
-            for one, job in begun.items():
+            for number, (one, job) in enumerate(begun.items(), 1):
                 try:
                     results[one] = job.result()
+                    say(f"[{number}/{len(runs)}] {_told(one, results[one])}", sys.stderr)
                 except Exception as error:  # whatever ended the other process, its death included
                     failed.append(f"{one}: {error or type(error).__name__}")
         except (KeyboardInterrupt, Terminated):
@@ -357,6 +361,14 @@ def _carry_out_all(
                 process.terminate()
             raise
     return results, failed
+
+
+def _told(run: downstream.Run, content: Mapping[str, Any]) -> str:
+    """A run and its mean score over all classes and frames, on images of its own kind."""
+    scores = content["scores"][run.modality][downstream.ALL]
+    metric, shown = ("mAP", "mAP") if "mAP" in scores else ("IoU", "mIoU")
+    value = scores[metric]["mean"]
+    return f"{printable(run)}: {shown} {'undefined' if value is None else f'{value:.3f}'}"
 
 
 def _begin_job(threads: int) -> None:

@@ -11,20 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from adasffuse import inference
-from adasffuse.choices import AXES, PALETTES, RESAMPLED
+from adasffuse.choices import AXES, RESAMPLED
 from adasffuse.cli.arguments import (
     ReportingParser,
     add_align_options,
     add_fusing_options,
     add_metadata_option,
+    add_palette_option,
     add_source_options,
     aligner_from,
     fuser_from,
     given_path,
     range_of,
+    refuse_palette_of_ct,
     words_of_source,
 )
 from adasffuse.cli.shared import run_shared
@@ -34,10 +34,18 @@ from adasffuse.images.formats import is_radiometric
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import SceneError, SceneFolder, find_scenes, images_of
-from adasffuse.images.volumes import is_volume
-from adasffuse.inference.work import RESULT_SUFFIXES, Work, find_work, work_of_camera, work_of_files
+from adasffuse.images.ranges import RangeSpec
+from adasffuse.images.volumes import holds_volumes, is_volume, stem_of
+from adasffuse.inference.work import (
+    RESULT_SUFFIXES,
+    Work,
+    find_work,
+    work_of_camera,
+    work_of_files,
+    work_of_volumes,
+)
 from adasffuse.process import say
-from adasffuse.registration.aligner import GRIDS, POSITION, Aligner
+from adasffuse.registration.aligner import GRIDS, IGNORE, POSITION, Aligner
 from adasffuse.tasks import TASKS, Task, guess_task
 
 DESCRIPTION = """Fuse registered images: two files, two folders, the pairs of one folder, or a thermal camera's files.
@@ -47,7 +55,8 @@ DESCRIPTION = """Fuse registered images: two files, two folders, the pairs of on
   adasffuse fuse "cam/IR_*.jpg" "cam/VIS_*.jpg" -o fused                 what * stands for tells the pairs
   adasffuse fuse cam --pattern_a "IR_*" --pattern_b "VIS_*" -o fused     the same, of any suffix
   adasffuse fuse shot.jpg -o fused.png                                   FLIR radiometric JPEG with a photograph inside
-  adasffuse fuse ct.nii.gz mri.nii.gz -o fused.nii.gz                    volumes on one grid, or DICOM series
+  adasffuse fuse ct.nii.gz mri.nii.gz -o fused.nii.gz                    volumes on one grid, or DICOM series; also
+                                                                         two folders of volumes or of series
   adasffuse fuse DATA/test/IVF -o fused                                  its folders infrared and visible
 """
 EPILOG = """Exit status: 0 everything was fused, 1 something failed and is named (the rest was fused), 2 impossible
@@ -90,8 +99,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         type=given_path,
         required=True,
         metavar="OUT",
-        help=f"result of two files: a file ({', '.join(RESULT_SUFFIXES)}) or an existing folder; results of "
-        "folders: a folder, made if it is missing",
+        help=f"result of two files: a file ({', '.join(RESULT_SUFFIXES)}; of volumes .nii.gz) or an existing folder; "
+        "results of folders: a folder, made if it is missing",
     )
     parser.add_argument(
         "--task",
@@ -119,13 +128,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         action="store_true",
         help="also write sources and result side by side: OUT/panels/NAME.png; of volumes a few slices",
     )
-    results.add_argument(
-        "--palette",
-        choices=PALETTES,
-        default=PALETTES[0],
-        help="false colours of source A, a gray PET or SPECT image or volume, to tell activity from bright tissue; the "
-        "result is RGB (default: %(default)s, gray)",
-    )
+    add_palette_option(results)
     add_metadata_option(results, "the source that gives the colour")
     add_fusing_options(parser, results=results)
     add_source_options(parser, parser.add_argument_group("reading the sources"))
@@ -136,7 +139,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         choices=RESAMPLED,
         default=RESAMPLED[0],
         help="whose voxels, or pixels of DICOM slices, both sources get, by where they lie in space; nothing is "
-        "estimated (default: %(default)s, they must lie in the same places)",
+        "estimated; ignore: equal ones are fused wherever the files say that they lie, as of sources that were "
+        "registered and kept their old headers (default: %(default)s, they must lie in the same places)",
     )
     volumes = parser.add_argument_group("volumes")
     volumes.add_argument(
@@ -173,18 +177,19 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
-    if is_volume(args.out) or any(map(is_volume, args.sources)):
-        return _fuse_volumes(args) if ranks.main else 0
+    one_pair = is_volume(args.out) or any(is_volume(path) and not _is_pattern(path.name) for path in args.sources)
+    given = None if one_pair else find_given(args)
+    if one_pair or (not given.files and any(map(_holds_only_volumes, given.paths))):
+        return _fuse_volumes(args, given, ranks)
     if args.axis != AXES[0]:
         raise ValueError("--axis is for volumes")
-    given = find_given(args)
     work = _work(args, given)
     if not args.dry_run:
         _check_places(args, work)
     task, reason = _task(args, given)
     count = len(given.paths)
     task.check_count(count)
-    spec_a, spec_b = (range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab")
+    spec_a, spec_b = _ranges(args)
     wanted = inference.WantedResults(
         (spec_a, *[spec_b] * (count - 1)),
         (args.no_data_a, *[args.no_data_b] * (count - 1)),
@@ -200,89 +205,63 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     if ranks.main and not args.json:
         _say_task(task, reason)
     if args.dry_run:
-        return _dry_run(fuser, work, wanted, args) if ranks.main else 0
+        if ranks.main:
+            plan = inference.plan_scenes(fuser, work, wanted, args.resume)
+            return _tell_plan(plan, fuser, args, _image_values, _image_lines)
+        return 0
     report = inference.fuse_scenes(fuser, work, wanted, resume=None if work.file else args.resume, ranks=ranks)
     if ranks.main:
         _tell(report, fuser, work, args)
     return int(bool(report.failed))
 
 
-def _fuse_volumes(args: argparse.Namespace) -> int:
-    """Fuse two NIfTI volumes, or DICOM series, slice by slice."""
-    if not is_volume(args.out):
-        raise ImageError(f"-o {args.out}: the result of volumes is a volume; give a name ending in .nii.gz")
-    panel = inference.panel_of_volume(args.out) if args.panel else None
-    check_outputs({"-o": args.out, "--panel": panel})
-    asked = ("resume", "scores", "stretch", "pattern_a", "pattern_b", "calibration", "grid")
+def _fuse_volumes(args: argparse.Namespace, given: Given | None, ranks: inference.Ranks) -> int:
+    """Fuse NIfTI volumes, or DICOM series, slice by slice: two of them where `given` is None, else those of folders."""
+    asked = ("scores", "stretch", "calibration", "grid")
     refused = [name for name in asked if getattr(args, name)]
     refused += [name for name in ("no_data_a", "no_data_b") if getattr(args, name) is not None]
     refused += [name for name in ("align", "keep_metadata") if getattr(args, name) != "none"]
     if refused:
         raise ValueError(f"--{refused[0]} is not for volumes")
-    task, reason = _task_of_volumes(args)
+    count = len(args.sources if given is None else given.paths)
+    if count != 2:
+        raise ValueError(f"volumes are fused two at a time, got {count}")
+    of_folders = [name for name in ("resume", "pattern_a", "pattern_b") if getattr(args, name)]
+    if given is None and of_folders:
+        raise ValueError(f"--{of_folders[0]} is for folders of volumes")
+    work = work_of_volumes(args.sources, args.out) if given is None else _find_work(args, given, volumes=True)
+    if not args.dry_run:
+        _check_places(args, work)
+    task, reason = _task_of_volumes(args, given)
+    wanted = inference.WantedVolumes(_ranges(args), args.depth, args.axis, args.resample, args.palette, args.panel)
     fuser = fuser_from(args, task.id)
-    if not args.json:
+    if ranks.main and not args.json:
         _say_task(task, reason)
-    ranges = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
-    wanted = (fuser, args.sources, args.out, ranges, args.depth, args.axis, args.resample, args.palette)
     if args.dry_run:
-        return _dry_run_volumes(fuser, args, partial(inference.plan_volumes, *wanted))
-    hidden = True if args.json else None
-    notices = inference.fuse_volumes(*wanted, args.panel, progress=lambda n: tqdm(n, "slices", disable=hidden))
-    if args.json:
-        result = {"ok": True, "task": task.id, "result": str(args.out), "notices": notices}
-        say(json.dumps(result | ({"panel": str(panel)} if panel else {})))
+        if ranks.main:
+            plan = inference.plan_volume_pairs(fuser, work, wanted, args.resume)
+            return _tell_plan(plan, fuser, args, _volume_values, _volume_lines)
         return 0
-    for notice in notices:
-        say(f"notice: {printable(notice)}")
-    if panel:
-        say(f"panels: {printable(panel)}")
-    say(f"{task.title}: fused in {fuser.precision} on {fuser.device} -> {printable(args.out)}")
-    return 0
+    report = inference.fuse_volume_pairs(fuser, work, wanted, resume=None if work.file else args.resume, ranks=ranks)
+    if ranks.main:
+        _tell(report, fuser, work, args)
+    return int(bool(report.failed))
 
 
-def _dry_run_volumes(
-    fuser: inference.Fuser, args: argparse.Namespace, planned: Callable[[], inference.VolumePlan]
-) -> int:
-    """Say how volumes would be fused, or what would go wrong; the exit status."""
-    plan, failed = None, []
-    try:
-        plan = planned()
-    except ImageError as error:
-        failed.append({"name": args.out.name, "reason": str(error)})
-    values = [] if plan is None else [_volume_values(plan, args.out)]
-    notices = [] if plan is None else list(plan.notices)
-    if args.json:
-        head = {"ok": not failed, "dry_run": True, "task": fuser.task.id}
-        network = {"network": f"{fuser.precision} on {fuser.device}"}
-        say(json.dumps(head | network | {"planned": values, "skipped": [], "failed": failed, "notices": notices}))
-        return int(bool(failed))
-    for one in values:
-        sources = " + ".join(
-            f"{path.name} ({_sizes(shape)} voxels of {_sizes(mm)} mm, {low:g} to {high:g})"
-            for path, shape, mm, (low, high) in zip(args.sources, one["voxels"], one["mm"], one["ranges"])
-        )
-        kind = "gray" if args.palette == "none" else f"RGB, source A in {args.palette!r}"
-        note = ", replaced" if one["replaces"] else ""
-        depth = "float" if one["depth"] == "float" else f"{one['depth']} bits"
-        say(printable(f"  {sources} -> {args.out}{note}"))
-        slices = f"{one['slices']} slices of {_sizes(one['slice'])}"
-        say(f"  the result: {_sizes(one['shape'])} voxels, {depth}, {kind}; {slices} are fused")
-    for one in failed:
-        say(printable(f"  would fail: {one['name']}: {one['reason']}"))
-    for notice in notices:
-        say(f"notice: {printable(notice)}")
-    say(f"{len(values)} would be fused, {len(failed)} would fail; nothing was written")
-    return int(bool(failed))
+def _ranges(args: argparse.Namespace) -> list[RangeSpec | None]:
+    return [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
 
 
-def _volume_values(plan: inference.VolumePlan, out: Path) -> dict[str, Any]:
-    """A plan of two volumes as JSON values."""
+def _holds_only_volumes(folder: Path) -> bool:
+    """Whether a folder holds volumes, and no images."""
+    return not images_of(folder) and holds_volumes(folder)
+
+
+def _volume_values(one: inference.PlannedVolumes) -> dict[str, Any]:
+    """A pair of volumes that would be fused as JSON values."""
+    plan = one.plan
     shape = list(plan.shape)
     return {
-        "name": out.name,
-        "sources": list(map(str, plan.paths)),
-        "result": str(out),
         "voxels": list(map(list, plan.stored)),
         "mm": [[round(step, 4) for step in steps] for steps in plan.voxels],
         "ranges": list(map(list, plan.windows)),
@@ -292,8 +271,24 @@ def _volume_values(plan: inference.VolumePlan, out: Path) -> dict[str, Any]:
         "slice": shape[: plan.axis] + shape[plan.axis + 1 :],
         "depth": plan.depth,
         "palette": plan.palette,
-        "replaces": out.exists(),
     }
+
+
+def _volume_lines(one: inference.PlannedVolumes) -> list[str]:
+    """What is said of a pair of volumes that would be fused."""
+    plan, values = one.plan, _volume_values(one)
+    sources = " + ".join(
+        f"{path.name} ({_sizes(shape)} voxels of {_sizes(mm)} mm, {low:g} to {high:g})"
+        for path, shape, mm, (low, high) in zip(one.scene.paths, values["voxels"], values["mm"], plan.windows)
+    )
+    kind = "gray" if plan.palette == "none" else f"RGB, source A in {plan.palette!r}"
+    depth = "float" if plan.depth == "float" else f"{plan.depth} bits"
+    slices = f"{values['slices']} slices of {_sizes(values['slice'])}"
+    note = ", replaced" if one.replaces else ""
+    return [
+        f"  {one.scene.stem}: {sources} -> {one.result}{note}",
+        f"  the result: {_sizes(plan.shape)} voxels, {depth}, {kind}; {slices} are fused",
+    ]
 
 
 def _sizes(numbers: Sequence[float]) -> str:
@@ -340,7 +335,7 @@ def find_given(args: argparse.Namespace) -> Given:
         if not any((*found, *patterns)):
             _refuse_several_sets(paths[0])
             _refuse_unknown_sources(paths[0])
-        if not patterns[1] and _holds_camera_pairs(paths[0], found[0]):
+        if not patterns[1] and not _holds_only_volumes(paths[0]) and _holds_camera_pairs(paths[0], found[0]):
             return Given(tuple(paths * 2), (found[0], None), files=False, camera=True)
         paths, found = paths * 2, [found[0], patterns[1]]
     folders = [path.is_dir() for path in paths]
@@ -398,7 +393,8 @@ def _refuse_several_sets(folder: Path) -> None:
 
 def _refuse_unknown_sources(folder: Path) -> None:
     """Raises ImageError for a folder whose images lie in two folders or more below it, such as rig/{thermal,rgb}."""
-    below = [] if images_of(folder) else sorted(path for path in folder.glob("*/") if images_of(path))
+    holding = (path for path in folder.glob("*/") if images_of(path) or holds_volumes(path))
+    below = [] if images_of(folder) or holds_volumes(folder) else sorted(holding)
     if len(below) > 1:
         names = " ".join(shlex.quote(str(path)) for path in below)
         raise ImageError(f"{folder} holds no images itself; name the folders of the sources, in order: {names}")
@@ -423,13 +419,15 @@ def _task(args: argparse.Namespace, given: Given) -> tuple[Task, str]:
     return guess
 
 
-def _task_of_volumes(args: argparse.Namespace) -> tuple[Task, str]:
+def _task_of_volumes(args: argparse.Namespace, given: Given | None) -> tuple[Task, str]:
     """The task of volumes, and who said so."""
     if args.task:
         return TASKS[args.task], "as --task says"
     guess = None
-    if len(args.sources) == 2:
-        guess = _guess(args, *([path.name.split(".")[0], path.absolute().parent.name] for path in args.sources))
+    if given is not None:
+        guess = _guess(args, *map(words_of_source, given.paths[:2], given.patterns[:2]))
+    elif len(args.sources) == 2:
+        guess = _guess(args, *([stem_of(path), path.absolute().parent.name] for path in args.sources))
     return guess or (TASKS["mif"], "that of volumes whose names tell no other; --task changes it")
 
 
@@ -439,11 +437,7 @@ def _guess(args: argparse.Namespace, first: Sequence[str], second: Sequence[str]
     if guess is None:
         return None
     task, word_a, word_b = guess
-    if args.palette != "none" and word_a == "ct":
-        raise ValueError(
-            f"--palette {args.palette} is for the activity in PET and SPECT, and the names say {word_a}; leave it out, "
-            f"or say --task {task.id} if they mislead"
-        )
+    refuse_palette_of_ct(args.palette, word_a, f"say --task {task.id} if they mislead")
     return task, f"the names say {word_a} and {word_b}; --task changes it"
 
 
@@ -453,8 +447,8 @@ def _aligner(args: argparse.Namespace, task: Task, given: Given) -> Aligner | No
     if args.resample == RESAMPLED[0]:
         return aligner
     if aligner is not None or args.grid:
-        raise ValueError("--resample goes by where DICOM slices lie; leave out --align, --calibration and --grid")
-    return Aligner(POSITION, args.resample)
+        raise ValueError("--resample says where DICOM slices lie; leave out --align, --calibration and --grid")
+    return Aligner(IGNORE) if args.resample == IGNORE else Aligner(POSITION, args.resample)
 
 
 def _say_task(task: Task, reason: str) -> None:
@@ -472,8 +466,13 @@ def _work(args: argparse.Namespace, given: Given) -> Work:
         return work_of_camera(given.paths[0], out) if given.camera else work_of_files(given.paths, out)
     if given.camera:
         return work_of_camera(given.paths[0], args.out, given.patterns[0])
+    return _find_work(args, given)
+
+
+def _find_work(args: argparse.Namespace, given: Given, volumes: bool = False) -> Work:
+    """The scenes of folders; errors as `find_work`."""
     name = " + ".join(dict.fromkeys(name_of(path) for path in given.paths))
-    return find_work(SceneFolder(name, given.paths), args.out, given.patterns)
+    return find_work(SceneFolder(name, given.paths), args.out, given.patterns, volumes)
 
 
 def _check_places(args: argparse.Namespace, work: Work) -> None:
@@ -485,19 +484,19 @@ def _check_places(args: argparse.Namespace, work: Work) -> None:
         check_outputs({"-o": work.file, "--panel": panel})
 
 
-def _dry_run(fuser: inference.Fuser, work: Work, wanted: inference.WantedResults, args: argparse.Namespace) -> int:
-    plan = inference.plan_scenes(fuser, work, wanted, args.resume)
+def _tell_plan(
+    plan: inference.Plan,
+    fuser: inference.Fuser,
+    args: argparse.Namespace,
+    values: Callable[[Any], dict[str, Any]],
+    lines: Callable[[Any], list[str]],
+) -> int:
+    """Print a plan; the exit status.  `values` and `lines` give what is said of one scene, as JSON and in words."""
     if args.json:
-        say(json.dumps(_plan_values(plan, fuser, work)))
+        say(json.dumps(_plan_values(plan, fuser, values)))
         return int(bool(plan.failed))
-    for one in plan.planned:
-        height, width = one.size
-        sources = " + ".join(
-            f"{path.name} ({'float' if depth == 'float' else depth + ' bits'}, {low:g} to {high:g})"
-            for path, depth, (low, high) in zip(one.scene.paths, one.depths, one.windows)
-        )
-        note = ", replaced" if one.replaces else ""
-        say(printable(f"  {one.scene.stem}: {width}x{height}, {sources} -> {one.result}{note}"))
+    for line in (line for one in plan.planned for line in lines(one)):
+        say(printable(line))
     for name, reason in plan.failed:
         say(printable(f"  would fail: {name}: {reason}"))
     for notice in dict.fromkeys(plan.notices):
@@ -505,6 +504,27 @@ def _dry_run(fuser: inference.Fuser, work: Work, wanted: inference.WantedResults
     before = f", {len(plan.skipped)} finished before" if plan.skipped else ""
     say(f"{len(plan.planned)} would be fused{before}, {len(plan.failed)} would fail; nothing was written")
     return int(bool(plan.failed))
+
+
+def _image_lines(one: inference.Planned) -> list[str]:
+    """What is said of images that would be fused."""
+    height, width = one.size
+    sources = " + ".join(
+        f"{path.name} ({'float' if depth == 'float' else depth + ' bits'}, {low:g} to {high:g})"
+        for path, depth, (low, high) in zip(one.scene.paths, one.depths, one.windows)
+    )
+    note = ", replaced" if one.replaces else ""
+    return [f"  {one.scene.stem}: {width}x{height}, {sources} -> {one.result}{note}"]
+
+
+def _image_values(one: inference.Planned) -> dict[str, Any]:
+    """Images that would be fused as JSON values."""
+    return {
+        "height": one.size[0],
+        "width": one.size[1],
+        "depths": list(one.depths),
+        "ranges": [list(window) for window in one.windows],
+    }
 
 
 def _tell(report: inference.FolderReport, fuser: inference.Fuser, work: Work, args: argparse.Namespace) -> None:
@@ -525,26 +545,26 @@ def _tell(report: inference.FolderReport, fuser: inference.Fuser, work: Work, ar
         say(table.text())
 
 
-def _plan_values(plan: inference.Plan, fuser: inference.Fuser, work: Work) -> dict[str, Any]:
-    """A plan as JSON values."""
+def _plan_values(
+    plan: inference.Plan, fuser: inference.Fuser, values: Callable[[Any], dict[str, Any]]
+) -> dict[str, Any]:
+    """A plan as JSON values; `values` gives those of one scene beside its files."""
+    planned = [
+        {
+            "name": one.scene.stem,
+            "sources": [str(path) for path in one.scene.paths],
+            "result": str(one.result),
+            **values(one),
+            "replaces": one.replaces,
+        }
+        for one in plan.planned
+    ]
     return {
         "ok": not plan.failed,
         "dry_run": True,
         "task": fuser.task.id,
         "network": f"{fuser.precision} on {fuser.device}",
-        "planned": [
-            {
-                "name": one.scene.stem,
-                "sources": [str(path) for path in one.scene.paths],
-                "result": str(one.result),
-                "height": one.size[0],
-                "width": one.size[1],
-                "depths": list(one.depths),
-                "ranges": [list(window) for window in one.windows],
-                "replaces": one.replaces,
-            }
-            for one in plan.planned
-        ],
+        "planned": planned,
         "skipped": [scene.stem for scene in plan.skipped],
         "failed": [{"name": name, "reason": reason} for name, reason in plan.failed],
         "notices": list(dict.fromkeys(plan.notices)),

@@ -12,6 +12,7 @@ from typing import Any
 
 from adasffuse.cli.arguments import ReportingParser
 from adasffuse.files import printable, told
+from adasffuse.installation import install_command
 from adasffuse.process import say
 
 DESCRIPTION = """Say what this installation is, or what files hold: images, videos, volumes (also folders of a DICOM
@@ -95,7 +96,7 @@ def optional_packages() -> dict[str, str]:
             try:
                 found[match[1]] = metadata.version(match[1])
             except metadata.PackageNotFoundError:
-                found[match[1]] = f'absent; pip install "adasffuse[{match[2]}]"'
+                found[match[1]] = f"absent; {install_command(match[2])}"
     return found
 
 

@@ -24,13 +24,16 @@ class Command:
     module: str  # of `adasffuse.cli`
     summary: str  # what it does, a line
     shares: bool = False  # whether several processes of torchrun share its work
+    reports: bool = False  # whether its --json prints a report, also where the work is interrupted
 
 
 COMMANDS = {
-    "fuse": Command("fuse", "fuse two files, two folders, or pairs in one folder", shares=True),
-    "stack": Command("stack", "fuse exposure brackets and focus stacks, one folder per stack", shares=True),
-    "video": Command("video", "fuse two videos or folders of frames; --show: live"),
-    "align": Command("align", "register images that do not lie on each other, and save how"),
+    "fuse": Command("fuse", "fuse two files, two folders, or pairs in one folder", shares=True, reports=True),
+    "stack": Command(
+        "stack", "fuse exposure brackets and focus stacks, one folder per stack", shares=True, reports=True
+    ),
+    "video": Command("video", "fuse two videos or folders of frames; --show: live", reports=True),
+    "align": Command("align", "register images that do not lie on each other, and save how", reports=True),
     "extract": Command("extract", "take temperatures and photographs out of FLIR's radiometric JPEG files"),
     "compare": Command("compare", "draw methods side by side, with crops and differences"),
     "check": Command("check", "say what a folder of images holds, and what is wrong with it"),
@@ -41,14 +44,17 @@ COMMANDS = {
     "export": Command("export", "write a network as ONNX or torch.export file"),
     "completion": Command("completion", "print the completion of this command for bash, zsh, fish or tcsh"),
     "demo": Command("demo", "a web page on this computer to try fusion on"),
-    "info": Command("info", "say what this installation or a file is: image, video, weights, checkpoint, ..."),
+    "info": Command(
+        "info", "say what this installation or a file is: image, video, weights, checkpoint, ...", reports=True
+    ),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status: 0 success, 1 something failed, 2 impossible arguments."""
     words = list(sys.argv[1:] if argv is None else argv)
-    return run_program(lambda: _run(words))
+    reports = bool(words) and words[0] in COMMANDS and COMMANDS[words[0]].reports
+    return run_program(lambda: _run(words), as_json=reports and "--json" in words and _is_first())
 
 
 def _run(words: list[str]) -> int:
@@ -66,7 +72,7 @@ def _run(words: list[str]) -> int:
         return 2
     world = os.environ.get("WORLD_SIZE", "1")
     if _TORCHRUN in os.environ and world != "1" and not COMMANDS[verb].shares:
-        if os.environ.get("RANK", "0") == "0":  # once
+        if _is_first():  # once
             shared = ", ".join(name for name, command in COMMANDS.items() if command.shares)
             say(
                 f"error: each of these {world} processes would do all that {verb!r} does; torchrun is for {shared}; "
@@ -76,6 +82,11 @@ def _run(words: list[str]) -> int:
         return 2
     module = importlib.import_module(f"adasffuse.cli.{COMMANDS[verb].module}")
     return module.run(list(map(_underscored, words[1:])), prog=f"adasffuse {verb}")
+
+
+def _is_first() -> bool:
+    """Whether this is the first process of those that torchrun has started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _underscored(word: str) -> str:

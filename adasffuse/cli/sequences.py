@@ -135,6 +135,13 @@ def calibration_text(found: Calibration) -> str:
     return f"{found.transform.method}, {'1 pair' if found.pairs == 1 else pairs}"
 
 
+def unconfirmed_notice(found: Calibration) -> list[str]:
+    """That a calibration rests on one pair, [] where it does not."""
+    if found.pairs > 1:
+        return []
+    return ["the calibration rests on one pair and nothing confirms it; give more pairs, or a longer recording"]
+
+
 def say_not_used(failed: Sequence[tuple[str, str]]) -> None:
     """A line on standard error for each pair that could not be used, its name and the reason."""
     for name, reason in failed:

@@ -51,7 +51,7 @@ DESCRIPTION = """Fuse stacks of any number of images: exposures, or focus settin
 
   adasffuse stack bracket -o fused.png --task mef               the images of one folder
   adasffuse stack stacks -o fused --task mff                    a folder of folders: one result for each
-  adasffuse stack a.jpg b.jpg c.jpg -o fused.png --task mef     files
+  adasffuse stack a.jpg b.jpg c.jpg -o fused.png --task mef     files, also "*.jpg"
   adasffuse stack photos -o fused --task mef --images_per_stack 3   a folder of brackets of 3 images each
   adasffuse stack z.tif -o fused.png --task mff                 the pages of a TIFF file; of each channel apart
 
@@ -213,12 +213,9 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
 
 def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[str]]:
     """The stacks that the arguments name, what is none, and notices."""
-    for path in args.stacks:
-        if not path.exists():
-            hint = "; leave out the quotes: the shell lists the files of a pattern" if "*" in path.name else ""
-            raise ImageError(f"{path}: no such file or folder{hint}")
-    files = [path for path in args.stacks if path.is_file()]
-    if files and len(files) < len(args.stacks):
+    given = [path for place in args.stacks for path in _listed(place)]
+    files = [path for path in given if path.is_file()]
+    if files and len(files) < len(given):
         raise ImageError(f"{files[0]} is a file and others are folders; give files of one stack, or folders")
     one_file = args.out.suffix.lower() in RESULT_SUFFIXES and not args.out.is_dir()
     failed: list[tuple[str, str]] = []
@@ -230,7 +227,7 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
     if files:
         name = files[0].stem if len(files) == 1 else name_of(files[0].parent)
         scenes = _stacks_of(args.out.stem if one_file else name, files, args.images_per_stack, failed)
-    for folder in [] if files else args.stacks:
+    for folder in [] if files else given:
         below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         beside = [place for place in below if images_of(place)] if images_of(folder) else []
         left_out = _left_out(folder, beside) if beside else ""
@@ -249,19 +246,30 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
         kinds = ", ".join(sorted({path.suffix.lower() or path.name for path in others}))
         notices.append(f"files that are no images by name are left out: {kinds}; {others[0]} for one")
     if not scenes:
-        raise ImageError(failed[0][1] if failed else f"no images in {args.stacks[0]} or in the folders below it")
+        raise ImageError(failed[0][1] if failed else f"no images in {given[0]} or in the folders below it")
     twice = {scene.stem for scene in scenes if sum(other.stem == scene.stem for other in scenes) > 1}
     if twice:
         raise ImageError(f"several stacks are called {', '.join(sorted(twice))}; fuse them one by one")
     if not one_file:
         refuse_image_name(args.out)
     if not files:
-        _refuse_to_add(args.out, args.stacks, one_file)
+        _refuse_to_add(args.out, given, one_file)
     if one_file and len(scenes) > 1:
         raise ImageError(f"-o {args.out} is one file, but there are {len(scenes)} stacks; give a folder")
     folder = SceneFolder("stacks", tuple(dict.fromkeys(path.parent for scene in scenes for path in scene.paths)))
     save_dir = args.out.parent if one_file else args.out
     return Work(folder, tuple(scenes), (), save_dir, args.out if one_file else None), failed, notices
+
+
+def _listed(place: Path) -> list[Path]:
+    """A file or folder, or, of a pattern that the shell has left alone, those that it stands for."""
+    if place.exists():
+        return [place]
+    found = sorted(place.parent.glob(place.name)) if "*" in place.name else []
+    found = [path for path in found if not path.name.startswith(".")]
+    if not found:
+        raise ImageError(f"{place}: no such file or folder")
+    return found
 
 
 def _stacks_of(

@@ -11,9 +11,11 @@ from functools import partial
 from pathlib import Path
 
 from adasffuse import inference, metrics
+from adasffuse.choices import PALETTES
 from adasffuse.cli.arguments import (
     add_align_options,
     add_fusing_options,
+    add_palette_option,
     add_source_options,
     add_truth_options,
     aligner_from,
@@ -22,6 +24,8 @@ from adasffuse.cli.arguments import (
     given_path,
     listed,
     range_of,
+    refuse_palette_of_ct,
+    words_of_source,
 )
 from adasffuse.cli.shared import run_shared
 from adasffuse.files import check_outputs, printable, told
@@ -32,7 +36,7 @@ from adasffuse.images.ranges import RangeSpec
 from adasffuse.inference.results import SaveError
 from adasffuse.process import say
 from adasffuse.registration.aligner import Aligner
-from adasffuse.tasks import Task, find_task
+from adasffuse.tasks import Task, find_task, guess_task
 
 METHOD = "AdaSFFuse"
 SCORING_ALIGNED = "write them with 'adasffuse align A B -o DIR' and fuse those to have scores"
@@ -63,6 +67,10 @@ def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
         help="folder of the results, which go to SAVE_DIR/DATASET (default: %(default)s)",
     )
     add_fusing_options(parser, "--model_path")
+    if task.color == "a":
+        add_palette_option(parser)
+    else:
+        parser.set_defaults(palette=PALETTES[0])
     parser.add_argument("--no_scores", action="store_true", help="fuse only, print no scores")
     add_truth_options(parser)
     return parser.parse_args(argv)
@@ -94,6 +102,8 @@ def _run(task: Task, args: argparse.Namespace, ranks: inference.Ranks) -> int:
             failed |= bool(report.failed)
             if report.fused and ranks.main and aligner is not None and not args.no_scores:
                 say(f"{report.name}: no scores, the sources as stored are not aligned; {SCORING_ALIGNED}")
+            elif report.fused and ranks.main and args.palette != PALETTES[0] and not args.no_scores:
+                say(f"{report.name}: no scores, source A as stored is not in the colours of {args.palette!r}")
             elif report.fused and ranks.main and not args.no_scores:
                 _print_scores(report, task, args)
                 say(identity_text(identity_of(fuser, report.fused[:1], report.ranges, report.no_data)))
@@ -189,7 +199,10 @@ def _fuse(
     ranks: inference.Ranks,
     aligner: Aligner | None,
 ) -> inference.FolderReport:
-    """Fuse one folder and print what became of it."""
+    """Fuse one folder and print what became of it; raises ValueError where a CT is to be in false colours."""
+    guess = guess_task(*map(words_of_source, folder.folders)) if args.palette != PALETTES[0] else None
+    if guess is not None:
+        refuse_palette_of_ct(args.palette, guess[1], "name other data sets, such as --dataset MIF/PET-MRI")
     report = inference.fuse_folder(
         fuser,
         folder,
@@ -200,6 +213,7 @@ def _fuse(
         depth=args.depth,
         stretch=args.stretch,
         align=aligner,
+        palette=args.palette,
         ranks=ranks,
     )
     if ranks.main:

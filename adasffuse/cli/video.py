@@ -31,6 +31,7 @@ from adasffuse.cli.sequences import (
     frame_rate,
     open_sequences,
     say_not_used,
+    unconfirmed_notice,
 )
 from adasffuse.files import check_outputs, printable, told
 from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, is_video_name
@@ -229,10 +230,12 @@ def _is_aligned(args: argparse.Namespace) -> bool:
     return args.calibration is not None or args.align != "none"
 
 
-def _align(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> tuple[Aligner | None, dict[str, Any]]:
-    """How each pair of frames is brought to B's pixels, None for as they are; and what is to be told of an estimate."""
+def _align(
+    a: inference.Frames, b: inference.Frames, args: argparse.Namespace
+) -> tuple[Aligner | None, dict[str, Any], list[str]]:
+    """How each pair of frames is brought to B's pixels, None for as they are; a report of an estimate, and notices."""
     if args.align == "none":
-        return _calibrated(args), {}
+        return _calibrated(args), {}, []
     try:
         found = calibrate_sequences(a, b, args.align, measure_of(args.task))
     except AlignmentError as error:
@@ -247,7 +250,8 @@ def _align(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -
     told_of = {"method": args.align, "pairs": found.pairs, "spread": round(found.spread, 3), "off": round(off, 2)}
     matrix = found.transform.matrix.tolist()
     failed = [{"name": name, "reason": reason} for name, reason in found.failed]
-    return Aligner(args.align, calibration=found.transform), told_of | {"matrix": matrix, "failed": failed}
+    told_of |= {"matrix": matrix, "failed": failed}
+    return Aligner(args.align, calibration=found.transform), told_of, unconfirmed_notice(found)
 
 
 def _check_output(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -> None:
@@ -263,7 +267,7 @@ def _write(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -
     inference.check_pair(a, b, args.shortest, _is_aligned(args))
     _check_output(a, b, args)
     fuser = fuser_from(args, args.task)
-    align, registered = _align(a, b, args)
+    align, registered, unconfirmed = _align(a, b, args)
     report = inference.fuse_video(
         fuser,
         a,
@@ -275,6 +279,7 @@ def _write(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) -
         shortest=args.shortest,
         align=align,
     )
+    report.notices[:0] = unconfirmed
     if args.json:
         more = {"ranges": [one.value_range for one in (a, b)], "skipped": [float(one.skipped) for one in (a, b)]}
         more |= {"registered": registered} if registered else {}
@@ -296,8 +301,11 @@ def _show(a: inference.Frames, b: inference.Frames, args: argparse.Namespace) ->
     inference.check_pair(a, b, shortest=True, aligned=_is_aligned(args))
     with closing(Window()) as window:
         fuser = fuser_from(args, args.task)
-        align, _ = _align(a, b, args)
-        return _shown(inference.show_files(fuser, a, b, window, align, _say_notices), args)
+        align, registered, unconfirmed = _align(a, b, args)
+        _say_notices(unconfirmed)
+        report = inference.show_files(fuser, a, b, window, align, _say_notices)
+        report.notices[:0] = unconfirmed
+        return _shown(report, args, registered)
 
 
 def _cameras(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> int:
@@ -320,8 +328,12 @@ def _say_notices(notices: Sequence[str]) -> None:
         say(f"notice: {printable(notice)}", sys.stderr)
 
 
-def _shown(report: inference.LiveReport, args: argparse.Namespace) -> int:
-    say(json.dumps({"ok": not report.problem} | asdict(report)) if args.json else report.summary())
+def _shown(report: inference.LiveReport, args: argparse.Namespace, registered: dict[str, Any] | None = None) -> int:
+    if args.json:
+        more = {"registered": registered} if registered else {}
+        say(json.dumps({"ok": not report.problem, "task": args.task} | asdict(report) | more))
+    else:
+        say(report.summary())
     return _ended(report.problem)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from adasffuse.choices import PALETTES
 from adasffuse.data.samples import sample_pairs
 from adasffuse.demo.work import Result, fuse_files
 from adasffuse.files import printable
@@ -14,6 +15,7 @@ from adasffuse.registration.transform import METHODS
 from adasffuse.tasks import TASKS
 
 TITLE = "AdaSFFuse: several images of one scene, fused into one"
+PALETTE = [("none: as it is", "none"), *((name, name) for name in PALETTES[1:])]
 ALIGN = [("none: they lie on each other", "none"), *((name, name) for name in METHODS if name != "deformable")]
 _SWEEP, _AGE = 300, 1800  # seconds: how often uploads are looked through, and how old they may become
 
@@ -33,6 +35,9 @@ def make_page(gradio: Any, folder: Path, megapixels: float) -> Any:
             task = gradio.Dropdown([(t.title, t.id) for t in TASKS.values()], value="ivf", label="Task")
             size = gradio.Radio(RELEASED_SIZES, value="small", label="Size of the network")
             strength = gradio.Slider(0, 1, 1, step=0.05, label="How much of the infrared", elem_id="strength")
+            palette = gradio.Dropdown(
+                PALETTE, value="none", label="False colours of gray PET or SPECT", elem_id="palette", visible=False
+            )
             align = gradio.Dropdown(ALIGN, value="none", label="Registration of two images", elem_id="align")
         with gradio.Row():
             first = gradio.File(label=source_label("ivf", 0), file_count="single", elem_id="first")
@@ -60,12 +65,14 @@ def make_page(gradio: Any, folder: Path, megapixels: float) -> Any:
                 gradio.File(label=source_label(chosen, 1), value=None),
                 gradio.File(visible=stack, value=None),
                 gradio.Slider(visible=chosen == STRENGTH_TASK),
+                gradio.Dropdown(visible=TASKS[chosen].color == "a", value="none"),
             ]
 
         def run(
             chosen: str,
             network: str,
             infrared: float,
+            colors: str,
             registration: str,
             a: str,
             b: str,
@@ -75,17 +82,16 @@ def make_page(gradio: Any, folder: Path, megapixels: float) -> Any:
             progress(0.1, desc="fusing")
             try:
                 files = [a, b, *(others or [])]
-                result = fuse_files(chosen, network, files, folder, megapixels, registration, infrared)
+                result = fuse_files(chosen, network, files, folder, megapixels, registration, infrared, colors)
             except (ValueError, OSError, MemoryError) as error:
                 raise gradio.Error(printable(error), duration=None) from None
             return shown(result)
 
-        task.change(labels, task, [first, second, more, strength])
+        task.change(labels, task, [first, second, more, strength, palette])
         sample.click(lambda chosen: samples[chosen], task, [first, second])
         outputs = [message, against_first, against_second, share, scores, download, command]
-        fuse.click(
-            run, [task, size, strength, align, first, second, more], outputs, api_name="fuse", concurrency_limit=1
-        )
+        inputs = [task, size, strength, palette, align, first, second, more]
+        fuse.click(run, inputs, outputs, api_name="fuse", concurrency_limit=1)
     return page
 
 

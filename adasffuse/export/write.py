@@ -19,6 +19,7 @@ from adasffuse.export.color import fused_color, keep_hot_spots, luma
 from adasffuse.export.graph import ExportedFusion, raises_people, source_channels
 from adasffuse.export.read import METADATA, METADATA_FILE
 from adasffuse.files import replacing
+from adasffuse.installation import install_command
 from adasffuse.models import AdaSFFuse
 from adasffuse.tasks import Task
 
@@ -221,7 +222,7 @@ def require_onnx():
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ExportError(f'export to ONNX needs {error.name}: pip install "adasffuse[export]"') from None
+        raise ExportError(f"export to ONNX needs {error.name}: {install_command('export')}") from None
     return onnx
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image as pillow
 from PIL import ImageOps
 
-from adasffuse.images.formats import DAMAGE, Stored
+from adasffuse.images.formats import DAMAGE, Stored, gamma_notices
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.read import interpret, read_image
 
@@ -79,7 +79,7 @@ def _from_pillow(image: pillow.Image, name: str) -> Stored:
     image = ImageOps.exif_transpose(decoded(image, name))
     profile = image.info.get("icc_profile") or None
     has_alpha = "transparency" in image.info or bool({"A", "a"} & set(image.getbands()))
-    notices = ("alpha channel dropped",) if has_alpha else ()
+    notices = (*(("alpha channel dropped",) if has_alpha else ()), *gamma_notices(image))
     if image.mode in _DEEP_MODES or image.mode.startswith("I;16"):
         values = np.asarray(image)
         if values.dtype.kind == "u":

@@ -5,17 +5,30 @@ range, as in JFIF 1.02.  Y lies in [0, 1]; Cb and Cr lie in [-0.5, 0.5], 0 being
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
+COLOR_RULES = ("a", "b", "exposed", "nearest")  # whose chroma a result takes, see `rebuild_color`
+COLOR_MARGIN = 1  # pixels around one that its colour depends on
+NEAREST = (1 / 255) ** 2  # added to a mean squared difference of luminance, by rule 'nearest'
+EXPOSED = (20 / 255) ** 2  # the same by rule 'exposed'
+GROWTH, DARKEST = 0.75, 0.02  # chroma grows with luminance to that power, counted from the darkest luminance on
+CLIPPED = 1.0, 0.9  # largest channel: no colour is told at the first, all of it at the second
+UNLIT = 0.02, 0.2  # luminance, the same
+LEAST_TOLD = 0.05  # added to what is told, for pixels of which no source tells the colour
 _COLORFUL = 0.02  # mean difference of the largest and smallest channel from which on an image counts as coloured
 LEAST_CHROMA = np.float32(0.7)  # share of a warm colour that a fused image keeps
 LEAST_LUMA = np.float32(0.95)  # share of a bright colour's luminance
 STRUCTURE = np.float32(0.15)  # share of the luminance beyond that
-WARM = 0.04, 0.16  # Cr beyond Cb: from where a colour is warm, and from where wholly
+MOST_BLUE = np.float32(0.2)  # Cb that counts against Cr at most
+WARM = 0.04, 0.16  # Cr beyond that Cb: from where a colour is warm, and from where wholly
 BRIGHT = 0.6, 0.8  # luminance, the same
+_COLORED, _FEWEST = 0.08, 0.005  # chroma of pixels whose hue counts, and the share of them that an image must have
+_ONE_HUE = 0.99  # length of the mean of hues, as directions, of shades of one: no PET or SPECT in two hues has 0.98
 CB_SCALE, CR_SCALE = np.float32(1.772), np.float32(1.402)
+_Source = TypeVar("_Source")
 _LEVELS = {"8": np.float32(255), "16": np.float32(65535), "float": None}  # white, per depth
 G_FROM_CB, G_FROM_CR = np.float32(0.114 * 1.772 / 0.587), np.float32(0.299 * 1.402 / 0.587)
 
@@ -58,17 +71,23 @@ def _offsets(cb: np.ndarray, cr: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
 def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, depth: str = "8") -> np.ndarray:
     """The fused image: fused luminance with the sources' chroma.
 
-    Rule 'weighted' mixes the chroma points (Cb, Cr) of all sources pixel by pixel, each weighed by its own distance
-    from neutral: c = (|c1| c1 + |c2| c2 + ...) / (|c1| + |c2| + ...), neutral where all are.  Cb and Cr share the
-    weight (rather than having one each), so that the hue lies between the sources' hues and no colour exceeds the
-    strongest one.
+    By rule 'a' or 'b' it is the chroma of the first or second source as it is; by the others a mean of all that have
+    colour, Cb and Cr with one weight, so that hues lie between those of the sources.  d is the mean of (Yf - Y)^2 over
+    3x3 pixels, Yf being the fused luminance and Y that of the source.
+
+    'nearest', for focus settings: the weight is 1 / (d + 1/255^2)^2.  So colour comes from the source that the result
+    shows, the sharp one, without what a blurred one spreads around things.
+
+    'exposed', for exposures: chroma is multiplied by (Yf / Y)^0.75, as it grows with the exposure in photographs (0.7
+    in the median of 12 brackets), and the weight is e / (d + (20/255)^2).  e falls where a channel is clipped, which
+    gives burnt colours, and where the source is nearly black, see `CLIPPED` and `UNLIT`.
 
     Luminance is rounded to a level of `depth` before colour is added: the rounded Y of the saved file is that level.
 
     Args:
         luma: (H, W) fused luminance; what lies outside [0, 1] is clipped.
         sources: S >= 2 sources in [0, 1], (H, W) or (H, W, 3), of the same height and width.
-        rule: whose chroma the result takes: 'a' (the first source), 'b' (the others) or 'weighted' (all).
+        rule: one of `COLOR_RULES`.
         depth: of the file that the result is written to, '8', '16' or 'float' (luminance is not rounded).
     Returns:
         float32 in [0, 1], for `quantise` or `write_image`: (H, W, 3) RGB, or (H, W) gray where no source that the
@@ -76,9 +95,8 @@ def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, de
     Raises:
         ValueError: unknown rule or depth, fewer than two sources, or heights and widths differ.
     """
-    used = {"a": sources[:1], "b": sources[1:], "weighted": sources}.get(rule)
-    if used is None:
-        raise ValueError(f"colour rule must be 'a', 'b' or 'weighted', got {rule!r}")
+    if rule not in COLOR_RULES:
+        raise ValueError(f"colour rule must be one of {', '.join(COLOR_RULES)}, got {rule!r}")
     if depth not in _LEVELS:
         raise ValueError(f"depth must be '8', '16' or 'float', got {depth!r}")
     if len(sources) < 2:
@@ -86,68 +104,75 @@ def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, de
     sizes = [luma.shape, *(source.shape[:2] for source in sources)]
     if len(set(sizes)) > 1:
         raise ValueError(f"rebuild_color needs one height and width, got {', '.join(map(str, sizes))}")
-    chroma = ChromaMean()
-    for source in used:
-        chroma.add(source)
+    luma = np.clip(luma, 0, 1).astype(np.float32, copy=False)
+    chroma = ChromaMean(rule)
+    for source in color_givers(rule, sources):
+        chroma.add(source, luma)
     return with_chroma(luma, chroma.result(), depth)
 
 
-class ChromaMean:
-    """Mean of the chroma points (Cb, Cr) of images, each weighted by its distance from neutral.
+def color_givers(rule: str, sources: Sequence[_Source]) -> Sequence[_Source]:
+    """Those of the sources that give the result its colour by one of `COLOR_RULES`."""
+    return {"a": sources[:1], "b": sources[1:2]}.get(rule, sources)
 
-    Images are added one after the other; one that is gray adds nothing.
+
+class ChromaMean:
+    """The chroma (Cb, Cr) of a fused image by one of `COLOR_RULES`.
+
+    Sources are added one after the other; one that is gray adds nothing.
     """
 
-    def __init__(self) -> None:
-        self._sums: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
-        self._alone: tuple[np.ndarray, np.ndarray] | None = None
+    def __init__(self, rule: str) -> None:
+        self._rule = rule
+        self._sums: tuple[np.ndarray, ...] = ()  # of weight, weight Cb and weight Cr
 
-    def add(self, pixels: np.ndarray) -> None:
-        """Take an image, (H, W) or (H, W, 3) in [0, 1], into account."""
+    def add(self, pixels: np.ndarray, luma: np.ndarray) -> None:
+        """Take a source that gives colour, (H, W) or (H, W, 3) in [0, 1], into account; luma: the fused one, (H, W)."""
         if is_gray(pixels):
             return
-        cb, cr = rgb_to_ycbcr(pixels)[1:]
-        if self._sums is None and self._alone is None:
-            self._alone = cb, cr
+        own, cb, cr = rgb_to_ycbcr(pixels)
+        if self._rule in ("a", "b"):
+            self._sums = np.ones_like(own), cb, cr
             return
-        if self._sums is None:
-            first = np.hypot(*self._alone)
-            self._sums, self._alone = (first, first * self._alone[0], first * self._alone[1]), None
-        weight = np.hypot(cb, cr)
-        for total, value in zip(self._sums, (weight, weight * cb, weight * cr)):
-            total += value
+        apart = np.maximum(cv2.blur(np.square(luma - own), (3, 3), borderType=cv2.BORDER_REPLICATE), 0)
+        if self._rule == "nearest":
+            weight = 1 / np.square(apart + np.float32(NEAREST))
+            terms = weight, weight * cb, weight * cr
+        else:
+            told = _ramp(pixels.max(axis=2), CLIPPED) * _ramp(own, UNLIT) + np.float32(LEAST_TOLD)
+            weight = told / (apart + np.float32(EXPOSED))
+            darkest = np.float32(DARKEST)
+            grown = weight * (np.maximum(luma, darkest) / np.maximum(own, darkest)) ** np.float32(GROWTH)
+            terms = weight, grown * cb, grown * cr
+        if not self._sums:
+            self._sums = terms
+            return
+        for total, term in zip(self._sums, terms):
+            total += term
 
     def result(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Cb and Cr, (H, W) float32; None where no image had colour.  One coloured image alone keeps its own."""
-        if self._sums is None:
-            return self._alone
-        total = np.maximum(self._sums[0], np.float32(1e-12))
-        return self._sums[1] / total, self._sums[2] / total
+        """Cb and Cr, (H, W) float32; None where no source had colour."""
+        if not self._sums:
+            return None
+        weight, cb, cr = self._sums
+        return cb / weight, cr / weight
 
 
 def with_chroma(luma: np.ndarray, chroma: tuple[np.ndarray, np.ndarray] | None, depth: str) -> np.ndarray:
     """The last part of `rebuild_color`: luminance with a chroma, of the same shapes; arguments and result as there."""
-    exact = np.clip(luma, 0, 1).astype(np.float32, copy=False)
     levels = _LEVELS[depth]
-    level = np.rint(exact * levels) if levels else exact
-    y = level / levels if levels else exact
+    level = np.rint(luma * levels) if levels else luma
+    y = level / levels if levels else luma
     if chroma is None:
         return y
     cb, cr = chroma
-    rgb = ycbcr_to_rgb(y, *fit_gamut(exact, cb, cr)).clip(0, 1)
+    rgb = ycbcr_to_rgb(y, *fit_gamut(luma, cb, cr)).clip(0, 1)
     if levels:  # near black and white, clipping what rounding has pushed out of gamut may have moved Y by a level
         moved = np.rint(luminance(np.rint(rgb * levels) / levels) * levels) != level
         if moved.any():
             one = y[moved][:, None], *(values[moved][:, None] for values in chroma)
             rgb[moved] = ycbcr_to_rgb(one[0], *fit_gamut(*one)).clip(0, 1)[:, 0]
     return rgb
-
-
-def joined_rows(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """One image of the rows in `parts`, (h, W) or (h, W, 3); RGB where one of them is."""
-    if any(part.ndim == 3 for part in parts):
-        parts = [part if part.ndim == 3 else np.repeat(part[..., None], 3, axis=2) for part in parts]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def is_gray(pixels: np.ndarray) -> bool:
@@ -161,12 +186,12 @@ def is_gray(pixels: np.ndarray) -> bool:
 def keep_hot_spots(luma: np.ndarray, functional: np.ndarray) -> np.ndarray:
     """Luminance at which high activity in a PET or SPECT image stays visible, and what is dense in a CT image.
 
-    In the colour maps of PET and SPECT red, orange and, at the top, white stand for high activity.  Red is darker than
-    bright tissue, with whose luminance nothing of it would be left; white and pale yellow turn gray and olive where
-    dark tissue gives the luminance, and white spots of gray images are lost beside brighter tissue.  So where a colour
-    is warm, the luminance is moved towards what leaves `LEAST_CHROMA` of the chroma in gamut, and where it is bright,
-    towards `LEAST_LUMA` of its own luminance.  Of what goes beyond, `STRUCTURE` stays, and with it that of the tissue.
-    Other colours change nothing.
+    In the colour maps of PET and SPECT red, orange and, at the top, magenta or white stand for high activity.  Red and
+    magenta are darker than bright tissue, with whose luminance nothing of them would be left; white and pale yellow
+    turn gray and olive where dark tissue gives the luminance, and white spots of gray images are lost beside brighter
+    tissue.  So where a colour is warm, the luminance is moved towards what leaves `LEAST_CHROMA` of the chroma in
+    gamut, and where it is bright, towards `LEAST_LUMA` of its own luminance.  Of what goes beyond, `STRUCTURE` stays,
+    and with it that of the tissue.  Other colours change nothing, dark purple among them: in most maps it is cold.
 
     Args:
         luma: (H, W) fused luminance in [0, 1].
@@ -178,12 +203,30 @@ def keep_hot_spots(luma: np.ndarray, functional: np.ndarray) -> np.ndarray:
     darkest, brightest = LEAST_LUMA * own * _ramp(own, BRIGHT), np.float32(1)
     if functional.ndim == 3:
         _, cb, cr = rgb_to_ycbcr(functional)
-        warm = LEAST_CHROMA * _ramp(cr - np.maximum(cb, 0), WARM)
+        warm = LEAST_CHROMA * _ramp(cr - np.clip(cb, 0, MOST_BLUE), WARM)
         red, green, blue = _offsets(cb, cr)
         darkest = np.maximum(-warm * np.minimum(np.minimum(red, green), blue), darkest)
         brightest = 1 - warm * np.maximum(np.maximum(red, green), blue)
     limited = np.clip(luma, darkest, brightest)
     return limited + STRUCTURE * (luma - limited)
+
+
+def in_one_cold_hue(pixels: np.ndarray) -> bool:
+    """Whether an image, (H, W) or (H, W, 3) in [0, 1] or of levels, is in shades of one colour that is never hot.
+
+    Of such blue, green or purple `keep_hot_spots` keeps nothing, and its brightest channel tells the activity.  Judged
+    by every fourth pixel.
+    """
+    if pixels.ndim == 2:
+        return False
+    some = pixels[::2, ::2]
+    y, cb, cr = rgb_to_ycbcr(some / np.float32(np.iinfo(some.dtype).max if some.dtype.kind == "u" else 1))
+    chroma = np.hypot(cb, cr)
+    colored = chroma > _COLORED
+    if colored.mean() < _FEWEST or y.max() > BRIGHT[0]:
+        return False
+    mean = np.hypot(cb[colored].sum(), cr[colored].sum()) / chroma[colored].sum()
+    return bool(mean > _ONE_HUE and (cr - np.clip(cb, 0, MOST_BLUE)).max() < sum(WARM) / 2)
 
 
 def _ramp(x: np.ndarray, ends: tuple[float, float]) -> np.ndarray:

@@ -68,10 +68,11 @@ def open_dicom(path: str | Path) -> tuple[int, int, str, Any]:
     """
     pydicom = needed("pydicom", path)
     with damage_named(path):
-        try:
-            data_set = pydicom.dcmread(str(path))
-        except pydicom.errors.InvalidDicomError as error:
-            raise ImageError(f"{path}: damaged or truncated ({error}); export it again") from error
+        data_set = pydicom.dcmread(str(path), force=True)  # also without preamble
+        if "TransferSyntaxUID" not in data_set.file_meta:
+            implicit, little = data_set.original_encoding
+            plain = pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
+            data_set.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian if implicit else plain
         if "Rows" not in data_set or "Columns" not in data_set or not any(name in data_set for name in _PIXELS):
             raise ImageError(f"{path}: a DICOM file without an image; take it out")
         height, width = int(data_set.Rows), int(data_set.Columns)

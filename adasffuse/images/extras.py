@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from adasffuse.images.image import ImageError
+from adasffuse.installation import install_command
 
 PACKAGES = {  # package to the extra that installs it, and what it reads
     "flyr": ("thermal", "the temperatures of FLIR's radiometric JPEG"),
@@ -31,7 +32,7 @@ def needed(package: str, path: str | Path) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
-        raise ImageError(f'{path}: reading {what} needs {package}: pip install "adasffuse[{extra}]"') from None
+        raise ImageError(f"{path}: reading {what} needs {package}: {install_command(extra)}") from None
 
 
 def is_installed(package: str) -> bool:

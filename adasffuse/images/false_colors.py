@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from adasffuse.choices import PALETTES
-from adasffuse.images.color import is_gray
+from adasffuse.images.color import in_one_cold_hue, is_gray
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import expanded
 from adasffuse.images.plane import modality_of
@@ -91,15 +91,18 @@ def check_modality(name: str | Path, palette: str, modality: str) -> None:
 def in_palette(image: Image, palette: str, name: str | Path) -> Image:
     """A gray PET or SPECT image in false colours, see `in_false_colors`; as it is for palette 'none'.
 
+    Of one in shades of one colour, see `in_one_cold_hue`, the brightest channel is taken.
+
     Raises:
         ImageError: the image, called `name`, has colour already, or its file says that it is a CT.
     """
     if palette == "none":
         return image
-    if not is_gray(image.pixels):
+    if not is_gray(image.pixels) and not in_one_cold_hue(image.pixels):
         raise ImageError(f"{name}: has colour already, and palette {palette} is for gray images; leave it out")
     check_modality(name, palette, modality_of(image))
-    return replace(image, pixels=in_false_colors(expanded(image.pixels), palette))
+    values = expanded(image.pixels)
+    return replace(image, pixels=in_false_colors(values if values.ndim == 2 else values.max(axis=2), palette))
 
 
 def _levels(pixels: np.ndarray) -> np.ndarray:

@@ -71,10 +71,7 @@ def as_stored(celsius: np.ndarray) -> Stored:
     """Degrees C as stored values, as `thermal_image`."""
     low, high = (float(value) for value in np.percentile(celsius[np.isfinite(celsius)], _TAILS))
     high = max(high, low + 0.1)
-    notice = (
-        f"temperatures of {low:.1f} to {high:.1f} degrees C become black to white; give a value range, LOW HIGH in "
-        "degrees C, or 'folder', for one that serves all files"
-    )
+    notice = f"temperatures of {low:.1f} to {high:.1f} degrees C become black to white"
     return Stored(celsius, "gray", (), (low, high), fixed=True, span_notice=notice)
 
 

@@ -37,6 +37,7 @@ from PIL import (
 from adasffuse.files import NO_ADDRESS, is_address
 from adasffuse.images.extras import is_installed
 from adasffuse.images.image import ImageError, Plane
+from adasffuse.installation import install_command
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # or what it finds in damaged files goes to stderr
 
@@ -71,8 +72,10 @@ _SIGNATURES = (
     ("AVIF", rb"....ftyp(avi[fs]|mif1|msf1)"),
 )
 _PAGE = re.compile(r"(.+)\[(\d+)\]")  # a page of a file: 'z.tif[3]'
-_HEAD = 132  # bytes that are looked at to find the format
+HEAD = 132  # bytes that are looked at to find the format
+_SHORT_ELEMENTS = (b"CS", b"DA", b"IS", b"LO", b"SH", b"TM", b"UI", b"UL")  # DICOM's value representations
 _ORIENTATION, _ICC_PROFILE, _GDAL_NODATA, _SMALLEST, _LARGEST = 274, 34675, 42113, 340, 341  # TIFF and EXIF tags
+_SRGB_GAMMA = 0.45455  # of PNG's gAMA chunk
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9  # photometric
 # What the decoders raise on damaged files: Pillow and tifffile many kinds, imagecodecs RuntimeError.
 DAMAGE = (
@@ -139,7 +142,7 @@ def open_image(path: str | Path, thermal: bool = False) -> Iterator[ImageFile]:
     place, page = _file_and_page(path)
     try:
         with regular_file(place) as file:
-            head = file.read(_HEAD)
+            head = file.read(HEAD)
             kind = _image_format(head)
             file.seek(0)
             if page is not None and kind != "TIFF":
@@ -178,10 +181,29 @@ def _file_and_page(path: Path) -> tuple[Path, int | None]:
 
 
 def _image_format(head: bytes) -> str | None:
-    """Name of the format that a file's first _HEAD bytes show, None where it is none that is read here."""
-    if head[128:132] == b"DICM":  # its first bytes may be those of a TIFF
+    """Name of the format that a file's first HEAD bytes show, None where it is none that is read here."""
+    if is_dicom(head):  # its first bytes may be those of a TIFF
         return "DICOM"
     return next((name for name, pattern in _SIGNATURES if re.match(pattern, head, re.DOTALL)), None)
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether the first HEAD bytes are those of a DICOM file.
+
+    One without preamble, as older programs and network transfers write it, begins with two data elements of group 2 or
+    8 in ascending order, the first of them short.
+    """
+    if head[128:132] == b"DICM":
+        return True
+    if len(head) < HEAD:
+        return False
+    group, element = struct.unpack_from("<HH", head)
+    explicit = head[4:6] in _SHORT_ELEMENTS
+    (length,) = struct.unpack_from("<H", head, 6) if explicit else struct.unpack_from("<I", head, 4)
+    if group not in (2, 8) or length % 2 or length > HEAD - 12:
+        return False
+    following = struct.unpack_from("<HH", head, 8 + length)
+    return following[0] in (2, 8) and following > (group, element)
 
 
 def _open_extra(path: Path, kind: str | None, file: BinaryIO, thermal: bool) -> "ImageFile | None":
@@ -205,7 +227,7 @@ def _open_extra(path: Path, kind: str | None, file: BinaryIO, thermal: bool) -> 
             return ImageFile(*stored.values.shape, "float", 1, lambda: stored)
         if radiometric:
             opened = _open_pillow(file.read(), kind)
-            notice = 'its colours are a rendering; to read its temperatures: pip install "adasffuse[thermal]"'
+            notice = f"its colours are a rendering; to read its temperatures: {install_command('thermal')}"
             return replace(opened, decode=lambda: _with_notice(opened.decode(), notice))
     return None
 
@@ -217,13 +239,13 @@ def is_radiometric(path: str | Path) -> bool:
         return False
     with regular_file(path) as file:
         start = file.read(SEARCHED)
-    return _image_format(start[:_HEAD]) == "JPEG" and RADIOMETRIC in start
+    return _image_format(start[:HEAD]) == "JPEG" and RADIOMETRIC in start
 
 
 def holds_image(path: str | Path) -> bool:
     """Whether a file is an image by its first bytes, or a camera's raw file by its name; errors as `open_image`."""
     with regular_file(Path(path)) as file:
-        return _image_format(file.read(_HEAD)) is not None or Path(path).suffix.lower() in RAW_SUFFIXES
+        return _image_format(file.read(HEAD)) is not None or Path(path).suffix.lower() in RAW_SUFFIXES
 
 
 @contextmanager
@@ -234,7 +256,7 @@ def open_exif(path: str | Path) -> Iterator[Image.Exif]:
         ImageError: as `regular_file`.
     """
     with regular_file(Path(path)) as file:
-        kind = _image_format(file.read(_HEAD))
+        kind = _image_format(file.read(HEAD))
         file.seek(0)
         opener = TiffImagePlugin.TiffImageFile if kind == "TIFF" else _PILLOW.get(kind)
         exif = Image.Exif()
@@ -337,9 +359,18 @@ def _pillow_notices(image: Image.Image, kind: str, bits: int) -> tuple[str, ...]
         notices.append("alpha channel dropped")
     if kind != "Netpbm" and getattr(image, "is_animated", False):
         notices.append("holds several pages or frames, only the first is read")
+    notices += gamma_notices(image)
     if kind == "AVIF" and bits > 8:
         notices.append(f"its {bits} bits per channel are read as 8")
     return tuple(notices)
+
+
+def gamma_notices(image: Image.Image) -> tuple[str, ...]:
+    """What is to be said of a PNG file whose gAMA chunk alone says that its values are not those of sRGB."""
+    gamma = image.info.get("gamma")
+    if not gamma or abs(gamma - _SRGB_GAMMA) < 0.02 or {"srgb", "icc_profile"} & set(image.info):
+        return ()
+    return (f"its gAMA chunk says {gamma:g}, which is ignored: values are read as sRGB; convert it if they are not",)
 
 
 def _exif_orientation(image: Image.Image, data: bytes, kind: str) -> int:

@@ -1,6 +1,6 @@
 """Sequences of frames: video files and folders of images, read one frame at a time.
 
-Video files need PyAV (`pip install "adasffuse[video]"`), which brings FFmpeg's libraries along.
+Video files need PyAV (the extra `video`), which brings FFmpeg's libraries along.
 """
 
 import itertools
@@ -24,6 +24,7 @@ from adasffuse.images.notices import spread
 from adasffuse.images.pairs import SceneError, find_scenes, in_order
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import IMAGE_SUFFIXES, interpret, read_image
+from adasffuse.installation import install_command
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".m4v")  # that are written; what is read is found out by its content
 OTHER_VIDEO_SUFFIXES = (".avi", ".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".ts", ".mts", ".ogv", ".gif", ".3gp")
@@ -461,7 +462,7 @@ def load_av() -> ModuleType:
         if error.name != "av":
             raise
         raise ImageError(
-            'video files need PyAV: pip install "adasffuse[video]"; folders of frames work without it'
+            f"video files need PyAV: {install_command('video')}; folders of frames work without it"
         ) from None
     return av
 

@@ -25,6 +25,10 @@ class Plane:
     frame_of_reference: str = ""  # name of the coordinates
     modality: str = ""  # 'CT', 'PT', 'NM', 'MR', ...
 
+    def without_place(self) -> "Plane":
+        """What still holds where the pixels have moved, or where the file is wrong about their places."""
+        return Plane(modality=self.modality)
+
 
 @dataclass(frozen=True)
 class Image:
@@ -36,4 +40,4 @@ class Image:
     window: tuple[float, float] = (0.0, 255.0)  # values, in the file's units, that are 0 and 1 in `pixels`
     valid: np.ndarray | None = None  # (H, W) bool, False where the file holds no data; None: data everywhere
     notices: tuple[str, ...] = ()  # what a user should know, e.g. that alpha was dropped; each names the file
-    plane: Plane | None = None  # of a DICOM file, where its pixels lie, as long as they lie there
+    plane: Plane | None = None  # of a DICOM file, where its pixels lie

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from adasffuse.images.color import luminance
-from adasffuse.images.levels import expanded, luma_of, row_bands
+from adasffuse.images.levels import expanded, luma_of, release_if_large, row_bands
 
 _SMALLEST_AREA = 0.005  # of the image: a border without data
 _NEARLY_ZERO, _DARK = 0.02, 0.1  # of the image's brightest values: what surrounds a scene that was clipped at zero
@@ -127,14 +127,25 @@ def fill_missing(
     Raises:
         ValueError: other numbers of masks than of sources, or heights and widths differ.
     """
+    _check_masks(sources, valids)
+    if all(valid is None or valid.all() for valid in valids):
+        return list(sources), None
+    return _all_filled(sources, valids, [_share(valid, feather) for valid in valids])
+
+
+def _check_masks(sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None]) -> None:
+    """Raise ValueError as `fill_missing`."""
     if len(valids) != len(sources):
         raise ValueError(f"fill_missing needs one mask (or None) per source, got {len(valids)} for {len(sources)}")
     sizes = {s.shape[:2] for s in sources} | {v.shape for v in valids if v is not None}
     if len(sizes) > 1:
         raise ValueError(f"fill_missing needs one height and width, got {sorted(sizes)}")
-    if all(valid is None or valid.all() for valid in valids):
-        return list(sources), None
-    shares = [_share(valid, feather) for valid in valids]
+
+
+def _all_filled(
+    sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None], shares: Sequence[np.ndarray | None]
+) -> tuple[list[np.ndarray], np.ndarray | None]:
+    """As `fill_missing`, with the shares of `_share`."""
     filled = [_filled(index, sources, shares) for index in range(len(sources))]
     if any(valid is None for valid in valids):
         return filled, None
@@ -147,9 +158,9 @@ class Gap:
     """The regions in which a source holds no data, as luminance, (H, W) float32."""
 
     extended: np.ndarray  # the source: its own values, and where it has none the others' plus the difference beside
-    others: np.ndarray  # mean of the others
-    known: np.ndarray  # (H, W) bool, where the others hold data
     share: np.ndarray  # of what is fused with the source, 0 to 1; the rest of the fused image shows the others
+    known: np.ndarray | None  # (H, W) bool, where the others hold data; None: everywhere
+    others: np.ndarray | None  # mean of the others; None where there is one only
 
     def fade(self, fused: np.ndarray, shown: np.ndarray) -> np.ndarray:
         """The fused image where the source holds data, and what is shown elsewhere, without a seam between both.
@@ -167,7 +178,7 @@ class Gap:
         factor = max(1, int(reach / 8))
         size = (-(-width // factor), -(-height // factor))
         difference = np.subtract(fused, shown, out=fused)
-        whole = self.share * self.known
+        whole = self.share.copy() if self.known is None else self.share * self.known
         weight, share = (cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (whole, self.share))
         whole *= difference
         level = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
@@ -181,36 +192,11 @@ class Gap:
         for rows in row_bands(difference.shape):
             part = difference[rows]
             if reach > 0:
-                left = part - level[rows] * self.known[rows]
+                left = part - (level[rows] if self.known is None else level[rows] * self.known[rows])
                 np.clip(left, np.minimum(part, 0), np.maximum(part, 0), out=part)
             part *= self.share[rows]
             part += shown[rows]
         return fused
-
-
-def find_gaps(
-    sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None], feather: int = 16
-) -> list[Gap | None]:
-    """For each source what the fusion of its regions without data needs; None where it holds data everywhere.
-
-    Shares are faded as in `fill_missing`; a source without content is replaced in `extended` as by `complete`.
-
-    Args as `fill_missing`.
-    """
-    if all(valid is None or valid.all() for valid in valids):
-        return [None] * len(sources)
-    lumas = [luma_of(source) for source in sources]
-    contents = [content(luma, valid) for luma, valid in zip(lumas, valids)]
-    shares = [_share(valid, feather) for valid in valids]
-    found: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-    extended = list(lumas)
-    for index, own in enumerate(shares):
-        if own is not None:
-            others, share, known = _others(index, lumas, shares)
-            found[index] = others, known, share
-            extended[index] = _extended(lumas[index], others, own, known, feather / 2)
-    extended = without_empty(extended, contents)
-    return [Gap(extended[k], *found[k]) if k in found else None for k in range(len(sources))]
 
 
 def content(source: np.ndarray, valid: np.ndarray | None = None) -> float:
@@ -297,18 +283,46 @@ def without_empty(sources: Sequence[np.ndarray], contents: Sequence[float] | Non
 
 
 def complete(
-    sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None], contents: Sequence[float] | None = None
-) -> tuple[list[np.ndarray], np.ndarray | None]:
-    """Sources as the network takes them: missing regions filled, sources without content replaced.
+    sources: Sequence[np.ndarray],
+    valids: Sequence[np.ndarray | None],
+    contents: Sequence[float] | None = None,
+    feather: int = 16,
+) -> tuple[list[np.ndarray], np.ndarray | None, list[Gap | None]]:
+    """Sources with missing regions filled and without flat frames, and what the fusion of such regions needs.
 
     Content is judged on what each source holds itself, before it is filled.
 
-    Args, returns and raises as `fill_missing`; `contents` are those of the sources, where they are known.
+    Args, raises: as `fill_missing`; `contents` are those of the sources, where they are known.
+    Returns:
+        Two values as of `fill_missing`, and for each source its `Gap`; None where it holds data everywhere.
     """
+    _check_masks(sources, valids)
     if contents is None:
         contents = [content(source, valid) for source, valid in zip(sources, valids)]
-    filled, anywhere = fill_missing(sources, valids)
-    return without_empty(filled, contents), anywhere
+    if all(valid is None or valid.all() for valid in valids):
+        return without_empty(sources, contents), None, [None] * len(sources)
+    shares = [_share(valid, feather) for valid in valids]
+    gaps = _gaps(sources, shares, contents, feather)
+    release_if_large(sources[0].shape)
+    filled, anywhere = _all_filled(sources, valids, shares)
+    return without_empty(filled, contents), anywhere, gaps
+
+
+def _gaps(
+    sources: Sequence[np.ndarray], shares: Sequence[np.ndarray | None], contents: Sequence[float], feather: int
+) -> list[Gap | None]:
+    """The gap of each source; one without content is replaced in `extended` as by `without_empty`."""
+    lumas = [luma_of(source) for source in sources]
+    found: dict[int, tuple[np.ndarray, np.ndarray | None, np.ndarray | None]] = {}
+    extended = list(lumas)
+    for index, own in enumerate(shares):
+        if own is not None:
+            others, share, known = _others(index, lumas, shares)
+            found[index] = share, known, others if len(lumas) > 2 else None
+            extended[index] = _extended(lumas[index], others, own, known, feather / 2)
+            del others
+    extended = without_empty(extended, contents)
+    return [Gap(extended[k], *found[k]) if k in found else None for k in range(len(sources))]
 
 
 def _share(valid: np.ndarray | None, feather: int) -> np.ndarray | None:
@@ -359,10 +373,13 @@ def _mixed(index: int, sources: Sequence[np.ndarray], shares: Sequence[np.ndarra
 
 def _others(
     index: int, lumas: Sequence[np.ndarray], shares: Sequence[np.ndarray | None]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean of the others weighted by their shares, source `index`'s share beside it, and where the mean is known."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Mean of the others weighted by their shares, source `index`'s share beside it, and where the mean is known.
+
+    The last is None where it is known everywhere.
+    """
     if len(lumas) == 2 and shares[1 - index] is None:
-        return lumas[1 - index], shares[index], np.ones(lumas[index].shape, bool)
+        return lumas[1 - index], shares[index], None
     mean, share = np.empty_like(lumas[index]), np.zeros_like(lumas[index])
     known = np.empty(mean.shape, bool)
     for rows in row_bands(mean.shape):
@@ -377,7 +394,9 @@ def _others(
     return mean, share, known
 
 
-def _extended(luma: np.ndarray, others: np.ndarray, own: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
+def _extended(
+    luma: np.ndarray, others: np.ndarray, own: np.ndarray, known: np.ndarray | None, sigma: float
+) -> np.ndarray:
     """A source continued where its own share is (nearly) 0: the others plus the nearest mean difference from them."""
     inside = own > 1e-5
     if not inside.any():
@@ -389,7 +408,7 @@ def _extended(luma: np.ndarray, others: np.ndarray, own: np.ndarray, known: np.n
     rim = round(8 * sigma)  # more than the blur reaches
     for rows in row_bands(luma.shape):
         around = slice(max(0, rows.start - rim), rows.stop + rim)
-        weight = (inside[around] & known[around]).astype(np.float32)
+        weight = (inside[around] if known is None else inside[around] & known[around]).astype(np.float32)
         blurred = [cv2.GaussianBlur(x, (0, 0), sigma) for x in ((luma[around] - others[around]) * weight, weight)]
         own = slice(rows.start - around.start, rows.stop - around.start)
         mean, total = (one[own] for one in blurred)

@@ -16,7 +16,7 @@ from adasffuse.arguments import checked
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.plane import check_same_places
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
-from adasffuse.images.volumes import holds_series, is_volume
+from adasffuse.images.volumes import holds_series, is_volume, stem_of
 from adasffuse.tasks import Sources, find_task
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}  # hidden files (.DS_Store, ._copy.png) are ignored as well
@@ -83,7 +83,7 @@ class SceneError(ImageError):
 
 @checked
 def find_scenes(
-    folders: Sequence[str | Path], patterns: Sequence[str | None] | None = None
+    folders: Sequence[str | Path], patterns: Sequence[str | None] | None = None, volumes: bool = False
 ) -> tuple[list[Scene], list[SceneProblem]]:
     """Scenes sorted by stem, and what belongs to none.
 
@@ -97,6 +97,7 @@ def find_scenes(
         patterns: per source a file name, with or without suffix, in which one `*` stands for what the sources of a
             scene share, e.g. "IR_*", "*_ir" or "*_co.png"; None is "*".  With patterns all sources may lie in one
             folder; a file that fits several of its patterns belongs to the longest one.
+        volumes: not images are looked for, but NIfTI files, DICOM files, and sub-folders with a DICOM series each.
     Raises:
         SceneError: a folder is missing (the message says what is there instead) or holds no image, two sources are
             one folder, or no file has a partner.
@@ -110,11 +111,11 @@ def find_scenes(
     for pattern in patterns:
         if pattern.count("*") != 1:
             raise ValueError(f"a pattern has one '*', for the name that the sources share, got {pattern!r}")
-    groups, problems = _groups(folders)
+    groups, problems = _groups(folders, volumes)
     sources: list[dict[str, list[Path]]] = [{} for _ in folders]
     for numbers, listing in groups:
         if len({patterns[number] for number in numbers}) < len(numbers):
-            raise _same_folder(folders[numbers[0]], listing)
+            raise _same_folder(folders[numbers[0]], listing, volumes)
         by_name, others = _by_shared_name(listing, [patterns[number] for number in numbers])
         problems += others
         for number, files in zip(numbers, by_name):
@@ -122,10 +123,11 @@ def find_scenes(
     scenes, unmatched = _match(folders, sources)
     for folder, pattern, files in zip(folders, patterns, sources):
         if not files:
-            raise SceneError(f"no image in {folder} is called like {pattern!r}; {_contents(folder)}")
+            noun = "volume" if volumes else "image"
+            raise SceneError(f"no {noun} in {folder} is called like {pattern!r}; {_contents(folder)}")
     if not scenes and all(problem.kind == "unpaired" for problem in unmatched):
-        raise _nothing_matches(folders, sources, suggest=not given and len(folders) == 2)
-    return scenes, unmatched + problems + _named_slices(folders, scenes)
+        raise _nothing_matches(folders, sources, not given and len(folders) == 2, volumes)
+    return scenes, unmatched + problems + ([] if volumes else _named_slices(folders, scenes))
 
 
 def scene_folders(
@@ -245,10 +247,12 @@ class _Listing:
     """What one folder holds."""
 
     folder: Path
-    images: list[Path]
+    images: list[Path]  # or volumes
 
 
-def _groups(folders: Sequence[Path]) -> tuple[list[tuple[list[int], _Listing]], list[SceneProblem]]:
+def _groups(
+    folders: Sequence[Path], volumes: bool = False
+) -> tuple[list[tuple[list[int], _Listing]], list[SceneProblem]]:
     """Each different folder once, with the numbers of the sources that lie in it; links do not make a difference."""
     for folder in folders:
         if folder.is_file():
@@ -261,27 +265,36 @@ def _groups(folders: Sequence[Path]) -> tuple[list[tuple[list[int], _Listing]], 
         numbers[_identity(folder)].append(number)
     groups, problems, empty = [], [], {}
     for members in numbers.values():
-        listing, others, below = _look_into(folders[members[0]])
+        listing, others, below = _look_into(folders[members[0]], volumes)
         problems += others
         if not listing.images:
             empty[listing.folder] = below
         groups.append((members, listing))
     if empty:
-        raise _no_images(folders, empty, problems)
+        raise _no_volumes(next(iter(empty))) if volumes else _no_images(folders, empty, problems)
     return groups, problems
 
 
-def _look_into(folder: Path) -> tuple[_Listing, list[SceneProblem], Counter[Path]]:
-    """Images of a folder; what else is in it, as problems; and how many images lie in which folder below it."""
+def _look_into(folder: Path, volumes: bool = False) -> tuple[_Listing, list[SceneProblem], Counter[Path]]:
+    """Images of a folder; what else is in it, as problems; and how many images lie in which folder below it.
+
+    Args:
+        volumes: those of the folder are listed instead, and nothing is said of what lies below it.
+    """
     images, foreign, problems = [], [], []
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise SceneError(f"cannot look into {folder}: {error.strerror}") from error
     for path in entries:
-        if _ignored(path.name) or path.is_dir():
+        if _ignored(path.name):
             continue
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
+        if path.is_dir():
+            if volumes and holds_series(path):
+                images.append(path)
+            continue
+        wanted = is_volume(path) or path.suffix.lower() == _DICOM if volumes else path.suffix.lower() in IMAGE_SUFFIXES
+        if not wanted:
             foreign.append(path.name)
         elif os.path.isfile(path):
             images.append(path)
@@ -289,9 +302,10 @@ def _look_into(folder: Path) -> tuple[_Listing, list[SceneProblem], Counter[Path
             reason = f"{path} is no regular file ({_kind(path)}), it is left out"
             problems.append(SceneProblem(path.stem, reason, "special"))
     if foreign:
-        reason = f"{folder} also holds {_some(foreign)}, no {'image' if len(foreign) == 1 else 'images'} by name"
-        problems.append(SceneProblem(str(folder), reason, "not_image"))
-    below = _images_below(folder)
+        noun = "volume" if volumes else "image"
+        some = f"{_some(foreign)}, no {noun if len(foreign) == 1 else noun + 's'} by name"
+        problems.append(SceneProblem(str(folder), f"{folder} also holds {some}", "not_image"))
+    below = Counter() if volumes else _images_below(folder)
     if images and below:
         places = ", ".join(f"{count} in {place}" for place, count in below.items())
         reason = f"images in sub-folders of {folder} are left out: {places}; give such a folder itself to use them"
@@ -375,7 +389,8 @@ def _named_slices(folders: Sequence[Path], scenes: Sequence[Scene]) -> list[Scen
 
 def _shared_name(path: Path, pattern: str) -> str:
     """What stands for `*` where a file's name fits the pattern, else ''."""
-    name = path.name if Path(pattern).suffix.lower() in IMAGE_SUFFIXES else path.stem
+    whole = Path(pattern).suffix.lower() in IMAGE_SUFFIXES or is_volume(pattern)
+    name = path.name if whole else stem_of(path)
     name, pattern = (unicodedata.normalize("NFC", text) for text in (name, pattern))
     before, after = pattern.split("*")
     if len(name) <= len(before) + len(after) or not (name.startswith(before) and name.endswith(after)):
@@ -415,8 +430,7 @@ def _no_images(
         volumes = sorted(path.name for path in folder.iterdir() if is_volume(path))
         if volumes:
             return SceneError(
-                f"{folder} holds volumes, {_some(volumes)}; they are fused two at a time: adasffuse fuse "
-                f"{folder / volumes[0]} B.nii.gz -o NAME.nii.gz"
+                f"{folder} holds volumes, {_some(volumes)}, where images are expected; only adasffuse fuse takes them"
             )
         if not below:
             others = "".join(f"; {problem.reason}" for problem in problems)
@@ -431,6 +445,12 @@ def _no_images(
         return SceneError(f"{message}: give the sub-folder in its place")
     better = [path / common[0] if path in empty else path for path in folders]
     return SceneError(f"{message}: give {better[folders.index(folder)]} in its place", folders=better)
+
+
+def _no_volumes(folder: Path) -> SceneError:
+    return SceneError(
+        f"no volumes in {folder}; put NIfTI files there, or folders with a DICOM series each; {_contents(folder)}"
+    )
 
 
 def _no_source_folders(dataset: str, root: Path, base: Path, missing: Sequence[str]) -> SceneError:
@@ -451,19 +471,21 @@ def _no_source_folders(dataset: str, root: Path, base: Path, missing: Sequence[s
     return SceneError(message, (place, place), patterns)
 
 
-def _same_folder(folder: Path, listing: _Listing) -> SceneError:
+def _same_folder(folder: Path, listing: _Listing, volumes: bool) -> SceneError:
     message = f"two sources are one and the same folder, {folder}; give a folder for each source"
-    patterns, count = _tell_apart([path.stem for path in listing.images])
+    patterns, count = _tell_apart([stem_of(path) for path in listing.images])
     if count:
         message += f"; or the patterns {patterns[0]!r} and {patterns[1]!r} would tell {count} pairs of its files apart"
-    else:
+    elif not volumes:
         message += f"; exposures or focus settings of one scene are a stack: adasffuse stack {folder}"
     return SceneError(message, patterns=patterns)
 
 
-def _nothing_matches(folders: Sequence[Path], sources: Sequence[dict[str, list[Path]]], suggest: bool) -> SceneError:
+def _nothing_matches(
+    folders: Sequence[Path], sources: Sequence[dict[str, list[Path]]], suggest: bool, volumes: bool
+) -> SceneError:
     named = ", ".join(f"{next(iter(files.values()))[0].name} in {folder}" for folder, files in zip(folders, sources))
-    message = f"no image has a partner of the same name: {named}"
+    message = f"no {'volume' if volumes else 'image'} has a partner of the same name: {named}"
     patterns, count = _suggest([list(files) for files in sources]) if suggest else ((), 0)
     if count:
         message += f"; the patterns {patterns[0]!r} and {patterns[1]!r} would match {count} of them"

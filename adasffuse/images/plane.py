@@ -12,6 +12,7 @@ _SAME_PLACE = 1.0  # pixel, by which corners may lie apart within the slice
 _SAME_SLICE = 0.5  # of the thickness, by which corners may lie apart across the slice
 _BY_PLACE = "--resample b of adasffuse fuse brings the first to the pixels of the second, by where both lie"
 _REGISTER = "register them, by --align of adasffuse fuse"
+IF_WRONG = "where the files are wrong about it, --resample ignore fuses equal {}"
 _SERIES = "give slices of one place, or fuse their series as volumes: adasffuse fuse A B -o NAME.nii.gz --resample b"
 
 OTHER_FRAME = (
@@ -40,7 +41,7 @@ def check_same_places(names: Sequence[object], images: Sequence[Image]) -> None:
             cure = _SERIES if across > _slack(one, other) else _BY_PLACE
             raise ImageError(
                 f"{names[0]} and {name} lie up to {far:.1f} mm apart, as both say in one frame of reference: equal "
-                f"pixels do not show the same places; {cure}"
+                f"pixels do not show the same places; {cure}; {IF_WRONG.format('pixels')}"
             )
 
 
@@ -100,7 +101,7 @@ def _check_spacings(name: object, other_name: object, one: Plane, other: Plane) 
     cure = _BY_PLACE if _is_placed(one) and _is_placed(other) else _REGISTER
     raise ImageError(
         f"{name} has pixels of {texts[0]} mm, {other_name} of {texts[1]} mm: equal pixels do not show the same places; "
-        f"{cure}"
+        f"{cure}; {IF_WRONG.format('pixels')}"
     )
 
 

@@ -1,6 +1,6 @@
 """Value ranges: which values of deep files (more than 8 bits per channel) become black and white."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,23 +90,29 @@ def resolve_range(
         return None
     if not isinstance(spec, RangeSpec):
         raise ValueError(f"the range of a source is what parse_range of adasffuse.images.ranges returns, got {spec!r}")
-    window = (spec.low, spec.high) if spec.kind == "fixed" else _measured(spec, list(paths), no_data, thermal)
+    paths = list(paths)
+    fixed = spec.kind == "fixed"
+    window = (spec.low, spec.high) if fixed else measured(spec, lambda: _deep_images(paths, no_data, thermal))
     if spec.inverted:
         return _EIGHT_BITS[::-1] if window is None else window[::-1]
     return window
 
 
-def _measured(
-    spec: RangeSpec, paths: Sequence[str | Path], no_data: float | None, thermal: bool
+def measured(
+    spec: RangeSpec, images: Callable[[], Iterable[tuple[np.ndarray, np.ndarray | None]]]
 ) -> tuple[float, float] | None:
-    """Lowest and highest value, or percentiles, of all deep files among `paths`; None where there are none."""
-    extremes = [steady_extremes(*image) for image in _deep_images(paths, no_data, thermal)]
+    """Lowest and highest value, or percentiles, of all images together; None where none holds data.
+
+    Args:
+        images: returns, twice, the values and the masks of the images or volumes, as `steady_extremes` takes them.
+    """
+    extremes = [steady_extremes(*image) for image in images()]
     extremes = [pair for pair in extremes if pair is not None]
     if not extremes:
         return None
     low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
     if spec.kind == "percentiles" and low < high:
-        low, high = _percentiles(spec, _deep_images(paths, no_data, thermal), low, high)
+        low, high = _percentiles(spec, images(), low, high)
     if not low < high:  # one value everywhere
         high = low + max(1.0, abs(low) * 1e-6)
     return low, high

@@ -222,8 +222,11 @@ def _own_window(
             f"{name}: {used.dtype} values have no fixed black and white; give "
             f"{asked}{numbers} in its units{spans}{hint}"
         )
+    if stored.span_notice:
+        others = "LOW HIGH chooses others, 'folder' one range for all files" if option else f"chooses others{hint}"
+        return stored.span, [f"{stored.span_notice}; {asked} {others}"]
     if depth == "8" or used.size == 0 or stored.fixed:
-        return stored.span, [stored.span_notice] if stored.span_notice else []
+        return stored.span, []
     low, high, full = used.min(), used.max(), stored.span[1]
     if not uses_little(low, high, stored.span):
         return stored.span, []

@@ -22,8 +22,9 @@ from adasffuse.images.dicom import (
     tags_of_frame,
 )
 from adasffuse.images.extras import needed
+from adasffuse.images.formats import HEAD, is_dicom
 from adasffuse.images.image import ImageError
-from adasffuse.images.plane import OTHER_FRAME
+from adasffuse.images.plane import IF_WRONG, OTHER_FRAME
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 MAX_VOXELS = 2**30
@@ -77,6 +78,21 @@ def is_volume(path: str | Path) -> bool:
 def holds_series(folder: str | Path) -> bool:
     """Whether a folder holds DICOM files itself."""
     return any(path.is_file() and _is_dicom(path) for path in Path(folder).iterdir() if not path.name.startswith("."))
+
+
+def holds_volumes(folder: str | Path) -> bool:
+    """Whether a folder holds NIfTI files, or folders with a DICOM series each."""
+    found = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]
+    return any(is_volume(path) or (path.is_dir() and holds_series(path)) for path in found)
+
+
+def stem_of(path: str | Path) -> str:
+    """The name of a volume without its suffix: of 'p1.nii.gz', of 'p1.dcm' and of a folder 'p1' it is 'p1'."""
+    path = Path(path)
+    suffix = max((one for one in VOLUME_SUFFIXES if path.name.lower().endswith(one)), key=len, default="")
+    if suffix:
+        return path.name[: -len(suffix)]
+    return path.name if path.is_dir() else path.stem
 
 
 def read_volume(path: str | Path) -> Volume:
@@ -275,18 +291,25 @@ def upright_slice(pixels: np.ndarray, affine: np.ndarray, axis: int) -> np.ndarr
     return pixels.swapaxes(0, 1) if directions[0] < directions[1] else pixels
 
 
-def check_same_grid(names: Sequence[str | Path], volumes: Sequence[Volume]) -> None:
-    """Raise ImageError where two volumes do not have their voxels in the same places."""
+def check_same_grid(names: Sequence[str | Path], volumes: Sequence[Volume], places: bool = True) -> None:
+    """Raise ImageError where two volumes do not have their voxels in the same places.
+
+    Args:
+        places: False: only as many voxels along each axis.
+    """
     (first, second), (one, other) = names, volumes
     cure = _unplaced(names, volumes) or _RESAMPLE
     if one.values.shape != other.values.shape:
         shapes = [" x ".join(map(str, volume.values.shape)) for volume in volumes]
         raise ImageError(f"{first} has {shapes[0]} voxels, {second} {shapes[1]}; {cure}")
+    if not places:
+        return
     size = np.array(one.values.shape) - 1
     corners = np.array([[*(size * [i, j, k]), 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], np.float64)
     gap = np.abs(corners @ (one.affine - other.affine).T).max()
     if not gap <= _SAME_GRID:  # nor where it is NaN
-        raise ImageError(f"{first} and {second} have their voxels up to {gap:.2f} mm apart; {cure}")
+        ignored = IF_WRONG.format("voxels")
+        raise ImageError(f"{first} and {second} have their voxels up to {gap:.2f} mm apart; {cure}; {ignored}")
 
 
 def resampled(name: str | Path, volume: Volume, like_name: str | Path, like: Volume) -> Volume:
@@ -345,14 +368,15 @@ def _unplaced(names: Sequence[str | Path], volumes: Sequence[Volume]) -> str:
 
 def _is_dicom(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+        return is_dicom(file.read(HEAD))
 
 
 def _other_content(folder: Path) -> str:
     """A remark on NIfTI files, or on folders directly below that hold DICOM files, as those of a study; '' for none."""
     volumes = sorted(path.name for path in folder.iterdir() if is_volume(path))
     if volumes:
-        return f" but {', '.join(volumes[:3])}{' ...' * (len(volumes) > 3)}, which are given one by one"
+        listed = f"{', '.join(volumes[:3])}{' ...' * (len(volumes) > 3)}"
+        return f" but {listed}; give one of them, or, to fuse all, a folder for the results"
     below = sorted(path for path in folder.iterdir() if path.is_dir())
     found = [path.name for path in below if any(one.is_file() and _is_dicom(one) for one in path.iterdir())]
     return f" itself, {', '.join(found[:3])}{' ...' * (len(found) > 3)} in it do" if found else ""

@@ -1,6 +1,9 @@
 from .dry_run import Plan as Plan
+from .dry_run import Planned as Planned
+from .dry_run import PlannedVolumes as PlannedVolumes
 from .dry_run import check_result as check_result
 from .dry_run import plan_scenes as plan_scenes
+from .dry_run import plan_volume_pairs as plan_volume_pairs
 from .dry_run import unwritable as unwritable
 from .folder import FolderReport as FolderReport
 from .folder import WantedResults as WantedResults
@@ -27,6 +30,7 @@ from .video import rate_hint as rate_hint
 from .video import sound_giver as sound_giver
 from .video import spread_pairs as spread_pairs
 from .volume import VolumePlan as VolumePlan
+from .volume import WantedVolumes as WantedVolumes
 from .volume import fuse_volumes as fuse_volumes
-from .volume import panel_of_volume as panel_of_volume
 from .volume import plan_volumes as plan_volumes
+from .volume_pairs import fuse_volume_pairs as fuse_volume_pairs

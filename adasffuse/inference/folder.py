@@ -21,7 +21,7 @@ from adasffuse.arguments import checked
 from adasffuse.files import printable, told
 from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image
-from adasffuse.images.levels import expanded, is_large
+from adasffuse.images.levels import expanded, release_if_large
 from adasffuse.images.metadata import KEPT, NO_PLACE, loses_place, read_metadata
 from adasffuse.images.notices import (
     LOOKED_AT,
@@ -33,7 +33,7 @@ from adasffuse.images.notices import (
     spread,
     window_notices,
 )
-from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, read_scene
+from adasffuse.images.pairs import Scene, SceneFolder, read_scene
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.plane import check_order, modality_of
 from adasffuse.images.ranges import RangeSpec, resolve_range
@@ -56,10 +56,20 @@ from adasffuse.inference.work import PANELS, Work, find_work
 from adasffuse.process import release_freed_memory
 from adasffuse.registration.aligner import GRIDS, Aligner
 from adasffuse.registration.camera import read_camera_pair
+from adasffuse.registration.estimate import Glance
 from adasffuse.tasks import Task
 
 _PANEL_HEIGHT = 1080  # pixels, at most
 _LARGE = 1 << 20  # pixels from which on an image gets all threads: they share its work well, and memory is bounded
+
+
+@dataclass
+class Done:
+    """What is remembered of a fused scene, without its pixels."""
+
+    scene: Scene
+    path: Path  # of the result
+    notices: list[tuple[Path, str]]  # file, and what a user should know of it
 
 
 @dataclass
@@ -116,6 +126,7 @@ def fuse_folder(
     depth: str = "auto",
     stretch: bool = False,
     align: Aligner | None = None,
+    palette: str = "none",
     ranks: Ranks | None = None,
 ) -> FolderReport:
     """Fuse all scenes of a folder to `save_dir/<stem>.png`, or .tif for floating point.
@@ -126,7 +137,7 @@ def fuse_folder(
     Args:
         folder: one folder per source, in the task's order.
         patterns: per source, how its files are called, see `adasffuse.images.pairs.find_scenes`.
-        ranges, no_data, depth, stretch, align: as in `WantedResults`.
+        ranges, no_data, depth, stretch, align, palette: as in `WantedResults`.
         ranks: as in `fuse_scenes`.
     Raises:
         ImageError: a source folder is missing or holds no image, no file has a partner, or a result would lie among
@@ -134,7 +145,7 @@ def fuse_folder(
         SaveError: `save_dir` cannot be written, or its disk is full; what was written before stays.
         ValueError: an option has another number of entries than there are sources, or makes no sense.
     """
-    wanted = WantedResults(ranges, no_data, depth, stretch, align=align)
+    wanted = WantedResults(ranges, no_data, depth, stretch, align=align, palette=palette)
     return fuse_scenes(fuser, find_work(folder, save_dir, patterns), wanted, ranks=ranks)
 
 
@@ -152,10 +163,6 @@ class WantedResults:
     metadata: str = "none"  # of the source that gives the colour: 'none', 'exif' or 'gps' (EXIF with the place)
     grid: str = "b"  # of files that are a pair by themselves: whose pixels both get, see `read_camera_pair`
     palette: str = "none"  # false colours of the first source, as in `Fuser.fuse`
-
-    def beside(self, work: Work, scene: Scene) -> list[Path]:
-        """What is written of a scene beside the fused image."""
-        return [work.panel(scene)] if self.panels else []
 
     def resolved(self, task: Task, work: Work) -> "Reading":
         """How the files of all scenes are read.
@@ -234,22 +241,14 @@ def fuse_scenes(
     wanted, ranks = wanted or WantedResults(), ranks or Ranks()
     reading = wanted.resolved(fuser.task, work)
     open_folder(work)
-    report = FolderReport(work.folder.name, work.file or work.save_dir, f"{fuser.precision} on {fuser.device}")
+    report = report_on(work, fuser)
     report.ranges, report.no_data = reading.ranges, reading.no_data
     started, done = time.perf_counter(), []
     with ExitStack() as stack:
         journal = None
         if resume is not None:
             journal = stack.enter_context(open_journal(fuser, work, wanted, reading, resume, ranks.rank))
-        todo, outdated = [], 0
-        for scene in ranks.share(work.scenes):
-            finished = journal.finished(scene, wanted.beside(work, scene)) if journal else None
-            if finished:
-                report.skipped.append(scene)
-                report.files[scene.stem] = work.save_dir / finished.name
-            else:
-                todo.append(scene)
-                outdated += journal is not None and journal.outdated(scene)
+        todo, outdated = unfinished(work, journal, wanted.panels, ranks, report)
         looked_at = set(spread(todo, LOOKED_AT))
         turns = stack.enter_context(_Turns(fuser.device))
         pool = stack.enter_context(ThreadPoolExecutor(turns.places + 1))
@@ -259,17 +258,16 @@ def fuse_scenes(
             images = reading.read(scene)
             off = seen_misalignment(fuser.task, images, reading.align)
             deep = result_depth(wanted.depth, [image.depth for image in images])
-            written = [work.result(scene, deep), *wanted.beside(work, scene)]
+            written = work.written(scene, deep, wanted.panels)
             check_suffix(written[0], deep)
             black_hot = fuser.looks_black_hot(images) if scene in looked_at else None
-            one = _Fused(scene, written[0], seen_of(scene, images), off, black_hot)
+            one = _Fused(scene, written[0], [], seen_of(scene, images), off, black_hot)
             shown = list(images) if wanted.panels else []
             fused, remarks = _fuse_images(fuser, images, turns, wanted.stretch, deep)
             one.notices += [(scene.paths[k], text) for k, text in remarks]
             giver = scene.paths[0 if fuser.task.color == "a" else -1]
             metadata = read_metadata(giver, wanted.metadata)
-            if is_large(fused.shape):
-                release_freed_memory()  # of fusing: an encoder asks for blocks of other sizes
+            release_if_large(fused.shape)
             save_result(written[0], fused, deep, metadata)
             if loses_place(written[0], metadata):
                 one.notices.append((giver, NO_PLACE))
@@ -291,20 +289,53 @@ def fuse_scenes(
         finally:  # an interrupt waits only for the scenes that were begun
             pool.shutdown(cancel_futures=True)
     release_freed_memory()  # of large images it is much, and whoever fuses may score now
-    report.files |= {one.scene.stem: one.path for one in done}
     report.seconds = time.perf_counter() - started
-    done = _joined(report, done, ranks)
-    outdated = sum(ranks.gather(outdated))
-    report.fused = [one.scene for one in done]
+    done = joined(report, done, ranks)
+    report.notices = window_notices(work.folder.folders, reading.specs, report.ranges)
+    report.notices += _notices(fuser.task, work.folder, done, wanted.align)
+    conclude(report, work, sum(ranks.gather(outdated)), wanted.panels)
+    return report
+
+
+def report_on(work: Work, fuser: Fuser) -> FolderReport:
+    """The report of a folder of which nothing is fused yet."""
+    return FolderReport(work.folder.name, work.file or work.save_dir, f"{fuser.precision} on {fuser.device}")
+
+
+def unfinished(
+    work: Work, journal: Journal | None, panels: bool, ranks: Ranks, report: FolderReport
+) -> tuple[list[Scene], int]:
+    """This process's scenes without those that the journal calls finished, which go to the report.
+
+    Returns:
+        The scenes, and how many of them an earlier run has finished with other settings.
+    """
+    todo, outdated = [], 0
+    for scene in ranks.share(work.scenes):
+        finished = journal.finished(scene, [work.panel(scene)] if panels else []) if journal else None
+        if finished:
+            report.skipped.append(scene)
+            report.files[scene.stem] = work.save_dir / finished.name
+        else:
+            todo.append(scene)
+            outdated += journal is not None and journal.outdated(scene)
+    return todo, outdated
+
+
+def conclude(report: FolderReport, work: Work, outdated: int, panels: bool) -> None:
+    """Add to a report what belongs to no scene, and what lies in the folder of the results from earlier runs.
+
+    Args:
+        outdated: number of results that an earlier run had finished with other settings.
+    """
     report.failed[:0] = [(problem.name, problem.reason) for problem in work.problems if not problem.harmless]
-    report.notices = _notices(fuser.task, work.folder, work.problems, done, reading.specs, report.ranges, wanted.align)
+    report.notices[:0] = [problem.reason for problem in work.problems if problem.harmless]
     report.notices += outdated_notice(outdated)
     report.notices += stale_results(work, [name for name, _ in report.failed])
     if work.file is None:
         report.notices += former_results(report.files.values())
-        if not wanted.panels and any(work.panel(scene).exists() for scene in report.fused):
+        if not panels and any(work.panel(scene).exists() for scene in report.fused):
             report.notices.append(f"{work.save_dir / PANELS}: shows results of an earlier run; --panel makes it anew")
-    return report
 
 
 def panel_of(images: Sequence[Image], fused: np.ndarray, task: Task) -> np.ndarray:
@@ -324,15 +355,18 @@ def panel_row(images: Sequence[Image], fused: np.ndarray, task: Task) -> list[tu
     return [*row, ("fused", quantise(fused / np.float32(top), "8"))]
 
 
-def _joined(report: FolderReport, done: list["_Fused"], ranks: Ranks) -> list["_Fused"]:
+def joined(report: FolderReport, done: list[Done], ranks: Ranks) -> list[Done]:
     """What all processes have fused, in the order of the stems; the rest of their reports is joined in this one's."""
+    report.files |= {one.scene.stem: one.path for one in done}
     parts = ranks.gather((report.skipped, report.failed, report.files, report.seconds, done))
     skipped, failed, files, seconds, fused = zip(*parts)
     report.skipped = sorted(itertools.chain(*skipped), key=lambda scene: scene.stem)
     report.failed = sorted(itertools.chain(*failed))
     report.files = {stem: path for one in files for stem, path in one.items()}
     report.seconds = max(seconds)
-    return sorted(itertools.chain(*fused), key=lambda one: one.scene.stem)
+    done = sorted(itertools.chain(*fused), key=lambda one: one.scene.stem)
+    report.fused = [one.scene for one in done]
+    return done
 
 
 def open_journal(
@@ -356,15 +390,12 @@ def open_journal(
 
 
 @dataclass
-class _Fused:
-    """What is remembered of a fused scene, without its pixels."""
+class _Fused(Done):
+    """What is remembered of fused images; `notices` are those of the fusion, those of the files are in `seen`."""
 
-    scene: Scene
-    path: Path
     seen: Seen
-    off: float | None  # pixels by which the sources seem not to lie on each other
+    off: Glance | None  # how the sources seem not to lie on each other
     black_hot: bool | None  # whether hot things seem to be dark; None where that was not looked at
-    notices: list[tuple[Path, str]] = field(default_factory=list)  # of this fusion; those of the files are in `seen`
 
 
 def _fuse_images(
@@ -382,19 +413,9 @@ def _fuse_images(
     return fuser.finish(luma, prepared, stretch, depth), prepared.remarks
 
 
-def _notices(
-    task: Task,
-    folder: SceneFolder,
-    problems: Sequence[SceneProblem],
-    done: Sequence[_Fused],
-    specs: Sequence[RangeSpec | None],
-    ranges: Sequence[tuple[float, float] | None],
-    align: Aligner | None,
-) -> list[str]:
-    """What a user should know of a folder; what holds for many files is said once, with their number."""
-    notices = [problem.reason for problem in problems if problem.harmless]
-    notices += window_notices(folder.folders, specs, ranges)
-    notices += folder_notices(task, folder.folders, [one.seen for one in done])
+def _notices(task: Task, folder: SceneFolder, done: Sequence[_Fused], align: Aligner | None) -> list[str]:
+    """What a user should know of fused images; what holds for many files is said once, with their number."""
+    notices = folder_notices(task, folder.folders, [one.seen for one in done])
     notices += notices_of_files(notice for one in done for notice in one.notices)
     notices += black_hot_notice([(one.scene.paths[0], one.black_hot) for one in done if one.black_hot is not None])
     return notices + misaligned_pairs_notice([(one.scene.stem, one.off) for one in done], align)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image as pillow
 from torch import Tensor
 
+from adasffuse.images.color import color_givers
 from adasffuse.images.image import Image, ImageError
 
 _GRAY_MODES = ("1", "L", "LA", "La", "I", "F")  # of Pillow, and those that start with "I;16"
@@ -30,13 +31,12 @@ def form_of(sources: Sequence[Any], color: str, colored: bool = False) -> Form:
 
     Args:
         sources: two or more images, see `adasffuse.images.arrays.as_image`.
-        color: the task's colour rule, 'a', 'b' or 'weighted': the result has the channels of the sources that give
+        color: the task's colour rule, one of `COLOR_RULES`: the result has the channels of the sources that give
             colour, the most of them where they differ; RGBA counts as RGB.
         colored: the result is RGB whatever they have: gray sources were given false colours.
     """
     held = [source for source in sources if not isinstance(source, str | PathLike | Image)]
-    givers = {"a": sources[:1], "b": sources[1:], "weighted": sources}[color]
-    channels = 3 if colored else max((_channels(source) for source in givers), default=0)
+    channels = 3 if colored else max((_channels(source) for source in color_givers(color, sources)), default=0)
     first = held[0] if held else None
     if isinstance(first, pillow.Image):
         return Form("pil", channels)

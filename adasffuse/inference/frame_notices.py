@@ -12,6 +12,7 @@ from adasffuse.images.notices import LOOKED_AT, black_hot_notice, swapped_notice
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
 from adasffuse.registration.aligner import Aligner
+from adasffuse.registration.estimate import Glance
 
 
 class FrameNotices:
@@ -30,7 +31,7 @@ class FrameNotices:
         self._counts: Counter[str] = Counter()
         self._colored, self._frames = [0, 0], 0
         self._black_hot: list[bool] = []
-        self._off: list[float | None] = []  # see `seen_misalignment`
+        self._off: list[Glance | None] = []  # see `seen_misalignment`
 
     def add(self, texts: Sequence[str], first: Image, second: Image) -> None:
         """A pair of frames, as they are fused, and what preparing them has said."""

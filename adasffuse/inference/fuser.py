@@ -20,11 +20,12 @@ from adasffuse.arguments import CALLER, checked
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
-from adasffuse.images.color import is_colorful, joined_rows, keep_hot_spots, rebuild_color
+from adasffuse.images.color import COLOR_MARGIN, in_one_cold_hue, is_colorful, keep_hot_spots, rebuild_color
+from adasffuse.images.drift import equally_bright
 from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image, ImageNotice
-from adasffuse.images.levels import compacted, expanded, is_large, luma_of, row_bands
-from adasffuse.images.no_data import Gap, complete, content, find_gaps, without_empty
+from adasffuse.images.levels import compacted, expanded, is_large, luma_of, made_in_bands, release_if_large
+from adasffuse.images.no_data import Gap, complete, content, without_empty
 from adasffuse.images.plane import check_order, check_same_places, modality_of
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.forms import form_of, in_order, joined, of_scene, restored, split_batch
@@ -48,6 +49,10 @@ _SCATTERED = (
 _INVERSE = (
     "has a white background, that of the other source is black: inverse gray, as PET is often printed, in which what "
     "is high is dark and gets lost; --range_a inverted turns it, of colours export those with a black background"
+)
+_ONE_HUE = (
+    "is in shades of one dark colour, in which spots are lost beside bright tissue; --palette hot (from Python: "
+    "palette='hot') shows it in others"
 )
 _BORDER_LEVELS = (0.1, 0.9)  # of backgrounds that are black and white
 _LITTLE = 0.5  # share of what a source holds, below which little of it is seen
@@ -242,20 +247,24 @@ class Fuser:
             raise ValueError(f"the sources must have one height and width, got {listed}; register them first")
         check_same_places(names, images)
         images[0] = in_palette(images[0], palette, names[0])
+        images, drift = equally_bright(images) if self.task.equally_bright else (images, [])
         stored, valids = [image.pixels for image in images], [image.valid for image in images]
+        release_if_large(sizes[0])
         contents = [content(one, valid) for one, valid in zip(stored, valids)]
         holding = [valid is None or valid.any() for valid in valids]  # what holds no data at all has a notice already
-        remarks = [(k, _NO_CONTENT) for k, amount in enumerate(contents) if amount == 0 and holding[k]]
+        remarks = [(0, text) for text in drift]
+        remarks += [(k, _NO_CONTENT) for k, amount in enumerate(contents) if amount == 0 and holding[k]]
         if min(contents) < 1:  # values of one are mixed into the other
             stored = [expanded(one) for one in stored]
-        gaps = find_gaps(stored, valids)
-        pixels, known = complete(stored, valids, contents)
+        pixels, known, gaps = complete(stored, valids, contents)
         depths = tuple(image.depth for image in images)
         for k, gap in enumerate(gaps):
             if gap is not None and contents[k] > 0 and np.mean(gap.share, where=valids[k]) < _LITTLE:
                 remarks.append((k, _SCATTERED))
         if self.task.color == "a" and _is_inverse(*pixels):
             remarks.append((0, _INVERSE))
+        if self.task.color == "a" and in_one_cold_hue(stored[0]):
+            remarks.append((0, _ONE_HUE))
         notices += [f"{source_name(k)}: {text}" for k, text in remarks]
         if is_large(pixels[0].shape):
             pixels = [compacted(one) for one in pixels]
@@ -284,27 +293,29 @@ class Fuser:
 
         Where a source holds no data, the fusion of the others is shown; of one other, that one.
         """
+        release_if_large(prepared.pixels[0].shape)
         lumas, gaps = prepared.lumas, prepared.gaps
         fused = self.fuse_luminance(*(luma if gap is None else gap.extended for luma, gap in zip(lumas, gaps)))
         for k, gap in enumerate(gaps):
             if gap is not None:
-                without = [*lumas[:k], gap.others, *lumas[k + 1 :]]
-                shown = without[1 - k] if len(lumas) == 2 else self.fuse_luminance(*without)
+                pair = len(lumas) == 2
+                shown = lumas[1 - k] if pair else self.fuse_luminance(*lumas[:k], gap.others, *lumas[k + 1 :])
                 fused = gap.fade(fused, shown)
         return fused
 
     def finish(self, luma: np.ndarray, prepared: "Prepared", stretch: bool = False, depth: str = "auto") -> np.ndarray:
         """The last step of `fuse`: fused luminance (H, W) in [0, 1] with the sources' chroma; arguments as there."""
+        release_if_large(luma.shape)
         if prepared.known is not None:
             luma = np.where(prepared.known, luma, 0)
         if stretch:
             luma = (luma - luma.min()) / max(float(np.ptp(luma)), 1e-12)
         depth = result_depth(depth, prepared.depths)
-        parts = (  # every step looks at single pixels
-            self._coloured(luma[rows], [pixels[rows] for pixels in prepared.pixels], depth)
-            for rows in row_bands(luma.shape)
-        )
-        return joined_rows(list(parts))
+
+        def part(rows: slice) -> np.ndarray:
+            return self._coloured(luma[rows], [pixels[rows] for pixels in prepared.pixels], depth)
+
+        return made_in_bands(luma.shape, COLOR_MARGIN, part)
 
     def _coloured(self, luma: np.ndarray, pixels: Sequence[np.ndarray], depth: str) -> np.ndarray:
         """Luminance with the sources' chroma, rounded to a depth."""

@@ -1,4 +1,4 @@
-"""What moves between the exposures of a bracket: found, and shown as in one of them, so that it leaves no ghosts.
+"""Exposures made as bright as each other, and what moves between them: found, and shown as in one of them.
 
 Two exposures are compared after one has been made as bright as the other, by the monotone curve that gives both the
 same histogram (an intensity mapping function, Grossberg and Nayar, IEEE TPAMI 2003, doi:10.1109/TPAMI.2003.1240119).
@@ -23,6 +23,8 @@ _BLACK, _WHITE = 0.02, 0.98  # luminance that is clipped
 _RIM = 5  # pixels of a copy around what moves that are replaced, too
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _RIM + 1, 2 * _RIM + 1))
 _POINTS = 512  # of a curve
+_STEEPEST = 4  # of a curve's bright half
+_NEARLY_WHITE = 0.96
 
 
 def moved(dark: np.ndarray, bright: np.ndarray, still: np.ndarray | None = None, least: float = _MOVED) -> np.ndarray:
@@ -116,6 +118,40 @@ class GhostRemover:
             else:
                 result[rows] = own + weight[..., None] * (np.dstack(mapped) - own)
         return replace(image, pixels=result), float(moving.mean())
+
+
+def as_bright_as(image: Image, other: Image) -> Image:
+    """An exposure made as bright as another one, by what both show; unchanged where that is nothing.
+
+    All channels follow one curve, whose bright half rises by at most `_STEEPEST`: what is nearly clipped would show its
+    noise.  What is white becomes what it is in the other one on average.
+
+    Args:
+        other: of the same height and width, registered.
+    """
+    before, after = _small_copy(image), _small_copy(other)
+    if before.ndim != after.ndim:
+        before, after = luma_of(before), luma_of(after)
+    both = np.isfinite(before) & np.isfinite(after)
+    if not both.any():
+        return image
+    values, becomes = _curve(before[both], after[both])
+    for k in np.flatnonzero(values > 0.5)[1:]:
+        becomes[k] = min(becomes[k], becomes[k - 1] + _STEEPEST * (values[k] - values[k - 1]))
+    clipped = both & ((_lowest(before) if before.ndim == 2 else _lowest(before)[..., None]) > _WHITE)
+    white = np.mean(after, where=clipped) if clipped.any() else becomes[-1]
+    result = np.empty(image.pixels.shape, np.float32)
+    for rows in row_bands(result.shape):
+        shown = expanded(image.pixels[rows])
+        mapped = np.interp(shown, values, becomes)
+        share = ((_lowest(shown) - _NEARLY_WHITE) / (1 - _NEARLY_WHITE)).clip(0, 1)
+        result[rows] = mapped + (share if shown.ndim == 2 else share[..., None]) * (white - mapped)
+    return replace(image, pixels=result)
+
+
+def _lowest(pixels: np.ndarray) -> np.ndarray:
+    """The smallest channel, (H, W)."""
+    return pixels if pixels.ndim == 2 else pixels.min(axis=2)
 
 
 def _moving(one: np.ndarray, other: np.ndarray) -> np.ndarray:

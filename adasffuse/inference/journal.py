@@ -97,12 +97,15 @@ class Journal:
 
 
 def stamps(paths: Sequence[Path]) -> list[Stamp]:
-    """What changes when a file does, of each file; size and time are -1 where there is none."""
+    """What changes when a file does, or one of a folder's; size and time are -1 where there is none."""
     found: list[Stamp] = []
     for path in paths:
         try:
-            status = file_of(path).stat()
-            found.append([str(path.absolute()), status.st_size, status.st_mtime_ns])
+            place = file_of(path)
+            files = [place, *place.iterdir()] if place.is_dir() else [place]  # a folder's own time: of files that go
+            each = [file.stat() for file in files]
+            size, changed = sum(one.st_size for one in each), max(one.st_mtime_ns for one in each)
+            found.append([str(path.absolute()), size, changed])
         except OSError:
             found.append([str(path.absolute()), -1, -1])
     return found

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from adasffuse.images.image import Image
 from adasffuse.images.notices import MISTAKEN
 from adasffuse.registration.aligner import Aligner, measure_of
-from adasffuse.registration.estimate import CROSS_MODAL, notable_misalignment
+from adasffuse.registration.estimate import CROSS_MODAL, Glance, notable_misalignment
 from adasffuse.tasks import Task
 
+_FEWEST_APART = 3  # pairs, of which half or more have to be so: 1 of 15 registered ones is
+_APART = "seem to have no edges in common: A and B are far off each other, show two scenes, or one of them shows little"
 _SAVE = "adasffuse align A B --save FILE"
 _REGISTER = f"they are fused as they are; fixed cameras are aligned by --align affine, or --calibration FILE of {_SAVE}"
 _REGISTER_LIVE = (
@@ -17,10 +19,15 @@ _RECALIBRATE = (
     f"were the cameras moved, since their calibration or while they recorded? look at the results; {_SAVE} makes a new "
     "calibration"
 )
+_TURN = (
+    "they are fused as they are; files are turned as they say themselves (EXIF, the rotation of a video): turn one "
+    "source, or correct what its files say"
+)
+_TURN_LIVE = "they are fused as they are; turn one camera, or its image where the camera is set up"
 
 
-def seen_misalignment(task: Task, images: Sequence[Image], align: Aligner | None) -> float | None:
-    """Pixels by which sources seem not to lie on each other, where that is worth a notice.
+def seen_misalignment(task: Task, images: Sequence[Image], align: Aligner | None) -> Glance | None:
+    """How sources seem not to lie on each other, where that is worth a notice.
 
     None also where nothing is known, and where `align` has registered this pair by itself: it refuses what it cannot.
 
@@ -33,30 +40,61 @@ def seen_misalignment(task: Task, images: Sequence[Image], align: Aligner | None
     return notable_misalignment(*images, measure_of(task.id))
 
 
-def misaligned_pairs_notice(off: Sequence[tuple[str, float | None]], align: Aligner | None) -> list[str]:
-    """A notice of the pairs of a folder, their names and `seen_misalignment`; [] for none."""
-    found = [(pixels, name) for name, pixels in off if pixels is not None]
-    if not found:
-        return []
-    pixels, name = max(found)
-    cure = "they are fused as they are; look at the results, and try --align affine" if align is None else _RECALIBRATE
-    return [
-        f"{len(found)} of {len(off)} pairs seem not to lie on each other, {name} by about {pixels:.0f} pixels; {cure}"
-    ]
+def misaligned_pairs_notice(off: Sequence[tuple[str, Glance | None]], align: Aligner | None) -> list[str]:
+    """Notices of the pairs of a folder, their names and `seen_misalignment`; [] for none."""
+    cure = _RECALIBRATE
+    if align is None:
+        cure = "they are fused as they are; look at the results, and try --align affine"
+    shifts = [(seen.shift, name) for name, seen in off if seen is not None and seen.shift is not None]
+    turned, apart = _turned_and_apart(off)
+    notices = []
+    if shifts:
+        pixels, name = max(shifts)
+        notices.append(
+            f"{len(shifts)} of {len(off)} pairs seem not to lie on each other, {name} by about {pixels:.0f} pixels; "
+            f"{cure}"
+        )
+    if turned:
+        notices.append(
+            f"in {len(turned)} of {len(off)} pairs, such as {turned[0]}, A and B seem to be turned by 180 degrees "
+            f"against each other; {_TURN}"
+        )
+    if apart:
+        notices.append(f"{len(apart)} of {len(off)} pairs, such as {apart[0]}, {_APART}; {cure}")
+    return notices
 
 
-def misaligned_frames_notice(off: Sequence[float | None], align: Aligner | None, live: bool = False) -> list[str]:
-    """A notice of the frames of a sequence, or of live cameras, that were looked at, of each its `seen_misalignment`.
+def misaligned_frames_notice(off: Sequence[Glance | None], align: Aligner | None, live: bool = False) -> list[str]:
+    """Notices of the frames of a sequence, or of live cameras, that were looked at, of each its `seen_misalignment`.
 
     [] where too few are off.
     """
-    found = [pixels for pixels in off if pixels is not None]
-    if len(found) <= MISTAKEN * len(off):
-        return []
     cure = _RECALIBRATE
     if align is None:
         cure = _REGISTER_LIVE if live else _REGISTER
-    return [
-        f"A and B seem not to lie on each other in {len(found)} of {len(off)} frames that were looked at, by about "
-        f"{max(found):.0f} pixels; {cure}"
-    ]
+    shifts = [seen.shift for seen in off if seen is not None and seen.shift is not None]
+    turned, apart = _turned_and_apart([("", seen) for seen in off])
+    notices = []
+    if len(shifts) > MISTAKEN * len(off):
+        notices.append(
+            f"A and B seem not to lie on each other in {len(shifts)} of {len(off)} frames that were looked at, by "
+            f"about {max(shifts):.0f} pixels; {cure}"
+        )
+    if turned:
+        notices.append(
+            f"A and B seem to be turned by 180 degrees against each other in {len(turned)} of {len(off)} frames that "
+            f"were looked at; {_TURN_LIVE if live else _TURN}"
+        )
+    if apart:
+        notices.append(f"{len(apart)} of {len(off)} pairs of frames that were looked at {_APART}; {cure}")
+    return notices
+
+
+def _turned_and_apart(off: Sequence[tuple[str, Glance | None]]) -> tuple[list[str], list[str]]:
+    """Names of pairs that seem to be turned, and of those without structure in common; [] for what too few are."""
+    turned = [name for name, seen in off if seen is not None and seen.turned]
+    apart = [name for name, seen in off if seen is not None and seen.apart]
+    return (
+        turned if len(turned) > MISTAKEN * len(off) else [],
+        apart if len(apart) >= max(_FEWEST_APART, len(off) / 2) else [],
+    )

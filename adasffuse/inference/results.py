@@ -3,7 +3,8 @@
 import errno
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +58,15 @@ def save_result(path: Path, fused: np.ndarray, depth: str, metadata: Metadata | 
         SaveError: the disk is full, or cannot be written any more.
         ImageError: this file cannot be written.
     """
-    try:
+    with saving(path):
         write_image(path, fused, depth, metadata)
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Within it a result is written; errors as of `save_result`."""
+    try:
+        yield
     except (ImageError, OSError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, OSError) and cause.errno in _HOPELESS:

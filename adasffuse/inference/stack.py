@@ -1,6 +1,6 @@
 """Fusing stacks: brackets of exposures, or focus settings, of one scene, any number of images.
 
-Images are read one after the other, twice, so that memory does not grow with their number.
+Images are read one after the other, three times, so that memory does not grow with their number.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from adasffuse.arguments import checked
-from adasffuse.images.color import ChromaMean, joined_rows, with_chroma
+from adasffuse.images.color import COLOR_MARGIN, ChromaMean, with_chroma
 from adasffuse.images.image import Image
-from adasffuse.images.levels import expanded, luma_of, row_bands
+from adasffuse.images.levels import expanded, luma_of, made_in_bands, row_bands, with_margin
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.stack_images import StackImages, StackOptions
@@ -54,7 +54,6 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
         raise ValueError(f"stacks are exposures (mef) or focus settings (mff), not {fuser.task.title}")
     stack = StackImages(paths, options, fuser.task.id == "mef")
     autocast = torch.autocast(fuser.device.type, torch.bfloat16, enabled=fuser.precision == "bfloat16")
-    chroma = _Chroma()
 
     def tensor(image: Image) -> torch.Tensor:
         return torch.from_numpy(luma_of(image.pixels))[None, None].to(fuser.device)
@@ -65,7 +64,6 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
             streamed = _streamed(fuser, stack.size)
         used.append(number)
         image = stack.completed(image)
-        chroma.add(image.pixels)
         release_freed_memory()  # of reading: the network asks for blocks of other sizes
         with autocast:
             streamed.add(tensor(image))
@@ -77,6 +75,9 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
             streamed.blend(source)
         luma = streamed.result()[0, 0].float().clamp_(0, 1).cpu().numpy()
     del streamed  # its memory is large
+    chroma = _Chroma(fuser.task.color)
+    for number in used:
+        chroma.add(stack.read(number).pixels, luma)
     if stack.known is not None:
         luma = np.where(stack.known, luma, 0)
     depth = result_depth(options.depth, stack.depths)
@@ -108,17 +109,22 @@ def plan_stack(paths: Sequence[str | Path], options: StackOptions, exposures: bo
 class _Chroma:
     """The mean chroma of images of one size, a band of rows at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, rule: str) -> None:
+        self._rule = rule
         self._means: list[ChromaMean] = []  # of each band
 
-    def add(self, pixels: np.ndarray) -> None:
-        """Take an image into account, levels or float32 in [0, 1]."""
-        bands = list(row_bands(pixels.shape))
-        self._means = self._means or [ChromaMean() for _ in bands]
+    def add(self, pixels: np.ndarray, luma: np.ndarray) -> None:
+        """Take an image, levels or float32 in [0, 1], into account; luma: the fused one, (H, W)."""
+        bands = [with_margin(rows, COLOR_MARGIN) for rows in row_bands(pixels.shape)]
+        self._means = self._means or [ChromaMean(self._rule) for _ in bands]
         for mean, rows in zip(self._means, bands):
-            mean.add(expanded(pixels[rows]))
+            mean.add(expanded(pixels[rows]), luma[rows])
 
     def added_to(self, luma: np.ndarray, depth: str) -> np.ndarray:
         """The image of a depth that has that luminance, (H, W) in [0, 1], and the mean chroma."""
-        bands = zip(self._means, row_bands(luma.shape))
-        return joined_rows([quantise(with_chroma(luma[rows], mean.result(), depth), depth) for mean, rows in bands])
+        means = iter(self._means)
+
+        def part(rows: slice) -> np.ndarray:
+            return quantise(with_chroma(luma[rows], next(means).result(), depth), depth)
+
+        return made_in_bands(luma.shape, COLOR_MARGIN, part)

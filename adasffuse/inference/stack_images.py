@@ -9,6 +9,7 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.choices import GHOSTS
+from adasffuse.images.drift import drift_notices, evening_factors, look, multiplied
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import luma_of
@@ -17,7 +18,7 @@ from adasffuse.images.notices import notices_of_files
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import result_depth
-from adasffuse.inference.ghosts import GhostRemover, Watch, unclipped_share
+from adasffuse.inference.ghosts import GhostRemover, Watch, as_bright_as, unclipped_share
 from adasffuse.registration.stacks import register_to, same_scene, thumbnail
 from adasffuse.registration.transform import AlignmentError, Transform, warp_image
 
@@ -50,7 +51,7 @@ class StackImages:
             raise ValueError(f"ghosts must be {' or '.join(GHOSTS)}, got {options.ghosts!r}")
         if options.ghosts == "remove" and not exposures:
             raise ValueError("ghosts are removed from exposures; in focus stacks movement cannot be told from blur")
-        self._paths, self._options = paths, options
+        self._paths, self._options, self._exposures = paths, options, exposures
         file = file_of(paths[0])
         self._name = paths[0].parent if file == paths[0] else file  # what holds the images
         self._window = resolve_range(options.range, paths, options.no_data)
@@ -67,6 +68,9 @@ class StackImages:
         self._ghosts: GhostRemover | None = None
         self._moving = 0.0  # largest share of an image that moves
         self._clearest: int | None = None
+        self._factors = [1.0] * len(paths)  # which make focus settings equally bright
+        if not exposures:
+            self._even_out()
         if options.align != "none" or options.ghosts == "remove":
             self._look_ahead(exposures)
         if options.align != "none":
@@ -74,8 +78,9 @@ class StackImages:
         if options.ghosts == "remove" and self._clearest is not None:
             self._ghosts = GhostRemover(self._moved(self._clearest, self._checked(self._clearest)))
 
-    def _read(self, path: Path) -> Image:
-        return read_image(path, self._window, self._options.no_data, levels=True)
+    def _read(self, number: int) -> Image:
+        image = read_image(self._paths[number], self._window, self._options.no_data, levels=True)
+        return multiplied(image, self._factors[number])
 
     def first_reads(self) -> Iterator[tuple[int, Image]]:
         """Number and image of each image that has content, registered.
@@ -95,7 +100,7 @@ class StackImages:
 
     def read(self, number: int) -> Image:
         """An image, registered and `completed`."""
-        return self.completed(self._moved(number, self._read(self._paths[number])))
+        return self.completed(self._moved(number, self._read(number)))
 
     @property
     def depths(self) -> list[str]:
@@ -115,7 +120,8 @@ class StackImages:
     def completed(self, image: Image) -> Image:
         """A registered image, without ghosts where they are removed.
 
-        Where it holds no data, and fading beside it, its pixels are the middle image's.
+        Where it holds no data, and fading beside it, its pixels are the middle image's, of exposures as bright as its
+        own.
         """
         if self._ghosts is not None:
             image, moving = self._ghosts.removed(image)
@@ -123,7 +129,13 @@ class StackImages:
         if image.valid is None:
             return image
         self._filling = self._filling or self._completed()
-        return _filled(image, self._filling)
+        return self._filled(image, self._filling)
+
+    def _filled(self, image: Image, other: Image) -> Image:
+        """An image with another one's pixels where it holds no data."""
+        other = as_bright_as(other, image) if self._exposures else other
+        filled, _ = fill_missing([image.pixels, other.pixels], [image.valid, other.valid])
+        return replace(image, pixels=filled[0])
 
     def _moved(self, number: int, image: Image) -> Image:
         if self._transforms[number] is None:
@@ -142,7 +154,7 @@ class StackImages:
             else:
                 known = np.ones(self.size, bool) if image.valid is None else found.valid | image.valid
                 if (known & ~found.valid).any():
-                    found = replace(_filled(found, image), valid=None if known.all() else known)
+                    found = replace(self._filled(found, image), valid=None if known.all() else known)
             if found.valid is None:
                 break
         return found
@@ -150,7 +162,7 @@ class StackImages:
     def _checked(self, number: int) -> Image:
         """An image, not registered, that has the size of the others."""
         path = self._paths[number]
-        image = self._read(path)
+        image = self._read(number)
         size = image.pixels.shape[:2]
         self._sized = self._sized or (path, size)
         if size != self.size:
@@ -161,6 +173,19 @@ class StackImages:
                 "in a folder of their own"
             )
         return image
+
+    def _even_out(self) -> None:
+        """Find the factors that make the images with content equally bright."""
+        looks = {}
+        for number in range(len(self._paths)):
+            image = self._checked(number)
+            if content(image.pixels, image.valid) > 0:
+                looks[number] = look(image)
+        if looks:
+            factors = evening_factors(list(looks.values()))
+            for number, factor in zip(looks, factors):
+                self._factors[number] = factor
+            self._survey.notices += [f"{self._name}: {text}" for text in drift_notices(factors)]
 
     def _look_ahead(self, exposures: bool) -> None:
         """Put the images with content in order: exposures by their brightness, focus settings by their names.
@@ -279,9 +304,3 @@ class _Survey:
                 together = group[one] | group[other]
                 group.update(dict.fromkeys(together, together))
         return [sorted(one) for one in {min(group[number]): group[number] for number in numbers}.values()]
-
-
-def _filled(image: Image, other: Image) -> Image:
-    """An image with another one's pixels where it holds no data."""
-    filled, _ = fill_missing([image.pixels, other.pixels], [image.valid, other.valid])
-    return replace(image, pixels=filled[0])

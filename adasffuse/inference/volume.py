@@ -15,7 +15,6 @@ from adasffuse.images.plane import check_order
 from adasffuse.images.ranges import RangeSpec, parse_range, steady_extremes, without_artefacts, without_padding
 from adasffuse.images.read import CLIPPED
 from adasffuse.images.volumes import (
-    VOLUME_SUFFIXES,
     Volume,
     axis_of,
     check_same_grid,
@@ -29,8 +28,52 @@ from adasffuse.images.volumes import (
 from adasffuse.images.write import quantise, result_depth, write_image
 from adasffuse.inference.folder import panel_row
 from adasffuse.inference.fuser import Fuser
+from adasffuse.inference.work import panel_beside
 
 _SHOWN = 5  # slices of a panel
+
+
+@checked
+@dataclass(frozen=True)
+class WantedVolumes:
+    """How two volumes are read, and what is written of them.
+
+    A range is two numbers or what `adasffuse.images.ranges.parse_range` returns; None stands for the window that a
+    DICOM series asks for, else for the lowest and the highest value, but for single voxels, the padding and metal of CT
+    and artefacts of MRI (`steady_extremes`, `without_padding` and `without_artefacts` of `adasffuse.images.ranges`).
+
+    Raises:
+        ValueError: another axis, depth, `resample` or `palette`, no range, or colours of another depth than 8.
+    """
+
+    ranges: Sequence[RangeSpec | tuple[float, float] | None] = (None, None)  # per source: what becomes black and white
+    depth: str = "auto"  # of the result, '8', '16', 'float', or 'auto': 16, of colours 8
+    axis: str = "third"  # of the result's voxels along which slices are cut: 'third', or that nearest to 'axial', ...
+    resample: str = "none"  # 'b': the first gets the voxels of the second, 'a': the other way; 'none': both have the
+    # same, or 'ignore': equal voxels are fused whatever the files say of their places
+    palette: str = "none"  # false colours of the first volume, as in `Fuser.fuse`; the result is RGB then
+    panels: bool = False  # also an image of a few slices of the sources and the result side by side
+
+    def __post_init__(self) -> None:
+        for name, value, words in (("axis", self.axis, AXES), ("resample", self.resample, RESAMPLED)):
+            if value not in words:
+                raise ValueError(f"{name} is one of {', '.join(words)}, got {value!r}")
+        if self.palette != "none" and self.depth not in ("auto", "8"):
+            raise ValueError(f"palette {self.palette}: colours of NIfTI volumes have 8 bits, got depth {self.depth}")
+        if len(self.specs) != 2:
+            raise ValueError(f"two volumes have two ranges, got {len(self.specs)}")
+        result_depth(self.depth, ["8"])  # knows the words
+
+    @property
+    def specs(self) -> list[RangeSpec | None]:
+        """The ranges as `parse_range` returns them."""
+        return [spec if spec is None or isinstance(spec, RangeSpec) else parse_range(spec) for spec in self.ranges]
+
+    @property
+    def stored_depth(self) -> str:
+        """Depth of the result, '8', '16' or 'float'."""
+        usual = "16" if self.palette == "none" else "8"
+        return result_depth(usual if self.depth == "auto" else self.depth, ())
 
 
 @dataclass(frozen=True)
@@ -42,15 +85,11 @@ class VolumePlan:
     voxels: tuple[tuple[float, ...], ...]  # size of these, mm
     windows: tuple[tuple[float, float], ...]  # of each the values that become black and white
     volumes: tuple[Volume, ...]  # at the voxels of the result
+    shape: tuple[int, ...]  # voxels of the result
     axis: int  # along which slices are cut, 0, 1 or 2
     depth: str  # of the result, '8', '16' or 'float'
     palette: str  # of the first volume, 'none' for gray
-    notices: tuple[str, ...]  # what a user should know
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Voxels of the result."""
-        return self.volumes[0].values.shape
+    notices: tuple[tuple[str | Path, str], ...]  # volume, and what a user should know of it
 
     def images(self, number: int) -> list[Image]:
         """Slice `number` of both volumes."""
@@ -63,41 +102,37 @@ def fuse_volumes(
     fuser: Fuser,
     paths: Sequence[str | Path],
     out: str | Path,
-    ranges: Sequence[RangeSpec | tuple[float, float] | None] = (None, None),
-    depth: str = "auto",
-    axis: str = "third",
-    resample: str = "none",
-    palette: str = "none",
-    panel: bool = False,
+    wanted: WantedVolumes | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = lambda numbers: numbers,
 ) -> list[str]:
     """Fuse two volumes to a NIfTI file with the affine of their grid, that of the second one.
 
     Args:
-        paths: NIfTI files, or folders with a DICOM series each, in the task's order.
-        ranges: per source which values become black and white, two numbers or what
-            `adasffuse.images.ranges.parse_range` returns; None: the window that a DICOM series asks for, else the
-            lowest and the highest, but for single voxels, the padding and metal of CT and artefacts of MRI
-            (`steady_extremes`, `without_padding` and `without_artefacts` of `adasffuse.images.ranges`).
-        depth: of the result, '8', '16', 'float', or 'auto': 16, of colours 8.
-        axis: which slices are cut: 'axial', 'coronal' or 'sagittal', of the axes of the result's voxels that which is
-            nearest; 'third': along the third of these axes, whichever it is.
-        resample: 'b' brings the first volume to the voxels of the second, 'a' the second to those of the first, see
-            `adasffuse.images.volumes.resampled`; 'none': they must have one grid.
-        palette: 'hot' or 'inferno': the first volume is shown in these false colours, so that activity can be told from
-            bright tissue, and the result is RGB; 'none': it is gray.  For PET and SPECT, 'mif'.
-        panel: also write NAME_panel.png, see `panel_of_volume`.
+        paths: NIfTI files, DICOM files of several frames, or folders with a DICOM series each, in the task's order.
+        out: the NIfTI file; the panel, where one is wanted, is NAME_panel.png beside it.
         progress: wraps the slices' numbers.
     Returns:
         What a user should know.
     Raises:
         ImageError: a volume cannot be read, both are one, the grids differ, the file cannot be written or would
             overwrite a volume, or a CT is to be in false colours.
-        ValueError: not two volumes, another axis, depth, `resample` or `palette`, or a palette where the first source
-            does not give the colour or the depth is not 8.
+        ValueError: not two volumes, or a palette where the first source does not give the colour.
     """
-    plan = plan_volumes(fuser, paths, out, ranges, depth, axis, resample, palette)
-    channels = (3,) if palette != "none" else ()
+    wanted = wanted or WantedVolumes()
+    plan = plan_volumes(fuser, paths, out, wanted)
+    fuse_planned(fuser, plan, out, panel_beside(out) if wanted.panels else None, progress)
+    return [f"{path}: {text}" for path, text in plan.notices]
+
+
+def fuse_planned(
+    fuser: Fuser,
+    plan: VolumePlan,
+    out: str | Path,
+    panel: Path | None,
+    progress: Callable[[Iterable[int]], Iterable[int]],
+) -> None:
+    """Fuse the volumes of a plan to a file, and show a few of their slices in another; errors as `fuse_volumes`."""
+    channels = (3,) if plan.palette != "none" else ()
     fused = np.empty((*plan.shape, *channels), quantise(np.zeros((1, 1), np.float32), plan.depth).dtype)
     count, affine = plan.shape[plan.axis], plan.volumes[1].affine
     middles = {(2 * k + 1) * count // (2 * _SHOWN) for k in range(_SHOWN)} if panel else ()
@@ -114,55 +149,39 @@ def fuse_volumes(
             rows.append([(f"{first}, slice {number + 1} of {count}", image), *others])
     write_volume(out, fused, affine)
     if panel:
-        write_image(panel_of_volume(out), contact_sheet(rows))
-    return list(plan.notices)
+        write_image(panel, contact_sheet(rows))
 
 
 @checked
 def plan_volumes(
-    fuser: Fuser,
-    paths: Sequence[str | Path],
-    out: str | Path,
-    ranges: Sequence[RangeSpec | tuple[float, float] | None] = (None, None),
-    depth: str = "auto",
-    axis: str = "third",
-    resample: str = "none",
-    palette: str = "none",
+    fuser: Fuser, paths: Sequence[str | Path], out: str | Path, wanted: WantedVolumes | None = None
 ) -> VolumePlan:
     """Read two volumes as `fuse_volumes` does, and say how they would be fused; arguments and errors as there."""
+    wanted = wanted or WantedVolumes()
     if not is_volume(out):
         raise ImageError(f"{out}: the result of volumes is a volume; give a name ending in .nii.gz")
-    for name, value, words in (("axis", axis, AXES), ("resample", resample, RESAMPLED)):
-        if value not in words:
-            raise ValueError(f"{name} is one of {', '.join(words)}, got {value!r}")
-    check_palette(palette, fuser.task)
-    colored = palette != "none"
-    if colored and depth not in ("auto", "8"):
-        raise ValueError(f"palette {palette}: colours of NIfTI volumes have 8 bits, got depth {depth}")
-    usual = "8" if colored else "16"
-    depth = result_depth(usual if depth == "auto" else depth, ())
+    check_palette(wanted.palette, fuser.task)
     if len(paths) != 2:
         raise ValueError(f"volumes are fused two at a time, got {len(paths)}")
-    specs = [spec if spec is None or isinstance(spec, RangeSpec) else parse_range(spec) for spec in ranges]
     sources = [Path(path).resolve() for path in paths]
     if sources[0] == sources[1]:
         raise ImageError(f"two sources are one and the same volume, {paths[0]}: it would be fused with itself")
     if Path(out).resolve() in sources:
         raise ImageError(f"the result {out} would overwrite a source; choose another name")
     volumes = [read_volume(path) for path in paths]
-    check_modality(paths[0], palette, volumes[0].modality)
+    check_modality(paths[0], wanted.palette, volumes[0].modality)
     check_order(paths, [volume.modality for volume in volumes], fuser.task.kinds)
-    if resample == "none":
+    if wanted.resample == "none":
         volumes[0] = turned_like(*volumes)
     stored = tuple(volume.values.shape for volume in volumes)
     voxels = tuple(tuple(map(float, volume.steps)) for volume in volumes)
-    if resample != "none":
-        k, like = (0, 1) if resample == "b" else (1, 0)
+    if wanted.resample in ("a", "b"):
+        k, like = (0, 1) if wanted.resample == "b" else (1, 0)
         volumes[k] = resampled(paths[k], volumes[k], paths[like], volumes[like])
-    check_same_grid(paths, volumes)
-    along = 2 if axis == "third" else axis_of(paths[0 if resample == "a" else 1], volumes[1], axis)
+    check_same_grid(paths, volumes, places=wanted.resample != "ignore")
+    along = 2 if wanted.axis == "third" else axis_of(paths[0 if wanted.resample == "a" else 1], volumes[1], wanted.axis)
     notices, windows = [], []
-    for path, volume, spec, side, kind in zip(paths, volumes, specs, "ab", fuser.task.kinds_of(2)):
+    for path, volume, spec, side, kind in zip(paths, volumes, wanted.specs, "ab", fuser.task.kinds_of(2)):
         if not np.isfinite(volume.values).any():
             raise ImageError(f"{path}: holds no finite value")
         low, high, chosen = window_of(volume, spec, kind)
@@ -171,18 +190,20 @@ def plan_volumes(
         if chosen:
             black, white = windows[-1]
             others = f"; --range_{side} LOW HIGH chooses others" if spec is None else ""
-            notices.append(f"{path}: the values {black:g} to {white:g} become black to white{others}")
-        notices += [f"{path}: {notice}" for notice in (*volume.notices, *_remarks(volume, low, high, spec))]
+            notices.append((path, f"the values {black:g} to {white:g} become black to white{others}"))
+        notices += [(path, text) for text in (*volume.notices, *_remarks(volume, low, high, spec))]
     return VolumePlan(
-        tuple(paths), stored, voxels, tuple(windows), tuple(volumes), along, depth, palette, tuple(notices)
+        tuple(paths),
+        stored,
+        voxels,
+        tuple(windows),
+        tuple(volumes),
+        volumes[0].values.shape,
+        along,
+        wanted.stored_depth,
+        wanted.palette,
+        tuple(notices),
     )
-
-
-def panel_of_volume(out: str | Path) -> Path:
-    """The file beside a volume that shows the sources and the result of a few of its slices, NAME_panel.png."""
-    out = Path(out)
-    suffix = max((one for one in VOLUME_SUFFIXES if out.name.lower().endswith(one)), key=len)
-    return out.with_name(f"{out.name[: -len(suffix)]}_panel.png")
 
 
 def window_of(volume: Volume, spec: RangeSpec | None, kind: str = "") -> tuple[float, float, bool]:

@@ -11,11 +11,12 @@ from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, scene_of_files
 from adasffuse.images.read import IMAGE_SUFFIXES
-from adasffuse.images.volumes import is_volume
+from adasffuse.images.volumes import is_volume, stem_of
 from adasffuse.images.write import DEPTHS, suffix_of
 
 PANELS = "panels"  # folder below that of the results
 RESULT_SUFFIXES = (".png", ".tif", ".tiff")
+_VOLUME = ".nii.gz"
 
 
 @dataclass(frozen=True)
@@ -28,28 +29,65 @@ class Work:
     save_dir: Path
     file: Path | None = None  # of the result, where one scene was given by its files
     camera: bool = False  # each file is a pair by itself, named for both sources: FLIR's radiometric JPEG
+    volumes: bool = False  # the scenes are volumes
 
     def result(self, scene: Scene, depth: str) -> Path:
         """The file of a result of depth '8', '16' or 'float'."""
-        return self.file or self.save_dir / f"{scene.stem}{suffix_of(depth)}"
+        return self.file or self.save_dir / f"{scene.stem}{_VOLUME if self.volumes else suffix_of(depth)}"
 
     def panel(self, scene: Scene) -> Path:
         """The file that shows the sources and the result of a scene side by side."""
-        if self.file:
-            return self.file.with_name(f"{self.file.stem}_panel.png")
-        return self.save_dir / PANELS / f"{scene.stem}.png"
+        return panel_beside(self.file) if self.file else self.save_dir / PANELS / f"{scene.stem}.png"
+
+    def written(self, scene: Scene, depth: str, panels: bool) -> list[Path]:
+        """The files of a result, the fused image or volume first."""
+        return [self.result(scene, depth), *([self.panel(scene)] if panels else [])]
 
     def places(self, scene: Scene) -> list[Path]:
         """All files that may be written of a scene."""
         return [*(self.result(scene, depth) for depth in DEPTHS), self.panel(scene)]
 
 
+def panel_beside(result: str | Path) -> Path:
+    """The panel of a result that was given by its file: NAME_panel.png beside NAME.png or NAME.nii.gz."""
+    return Path(result).with_name(f"{stem_of(result)}_panel.png")
+
+
 @checked
-def find_work(folder: SceneFolder, save_dir: str | Path, patterns: Sequence[str | None] | None = None) -> Work:
-    """The scenes of a folder, with results in `save_dir`; arguments and errors as of `fuse_folder`."""
+def find_work(
+    folder: SceneFolder, save_dir: str | Path, patterns: Sequence[str | None] | None = None, volumes: bool = False
+) -> Work:
+    """The scenes of a folder, with results in `save_dir`; arguments and errors as of `fuse_folder`.
+
+    Args:
+        volumes: as in `adasffuse.images.pairs.find_scenes`.
+    """
     refuse_image_name(Path(save_dir))
-    scenes, problems = find_scenes(folder.folders, patterns)
-    work = Work(folder, tuple(scenes), tuple(problems), Path(save_dir))
+    scenes, problems = find_scenes(folder.folders, patterns, volumes)
+    work = Work(folder, tuple(scenes), tuple(problems), Path(save_dir), volumes=volumes)
+    refuse_to_overwrite(work)
+    return work
+
+
+@checked
+def work_of_volumes(paths: Sequence[str | Path], out: str | Path) -> Work:
+    """One pair of volumes.
+
+    Args:
+        paths: NIfTI files, DICOM files of several frames, or folders of a DICOM series, in the task's order.
+        out: the NIfTI file of the result, or an existing folder for it.
+    Raises:
+        ImageError: the result has another suffix, or would overwrite a source.
+    """
+    paths, out = [Path(path) for path in paths], Path(out)
+    if out.is_dir():
+        out = out / f"{stem_of(paths[0])}{_VOLUME}"
+    if not is_volume(out):
+        raise ImageError(
+            f"{out}: the result of volumes is a volume; give a name ending in .nii.gz, or a folder that is there"
+        )
+    folder = SceneFolder(stem_of(out), tuple(path.parent for path in paths))
+    work = Work(folder, (Scene(stem_of(out), tuple(paths)),), (), out.parent, out, volumes=True)
     refuse_to_overwrite(work)
     return work
 
@@ -116,7 +154,7 @@ def refuse_to_overwrite(work: Work) -> None:
     sources = {file_of(path).resolve() for scene in work.scenes for path in scene.paths}
     if work.file is None:
         places = {work.save_dir.resolve(), (work.save_dir / PANELS).resolve()}
-        for source in work.folder.folders:
+        for source in (*work.folder.folders, *(sources if work.volumes else ())):
             if source.resolve() in places:
                 raise ImageError(f"results would lie among the sources in {source}; choose another folder for them")
     for scene in work.scenes:

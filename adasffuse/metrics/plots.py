@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from adasffuse.files import write_with
+from adasffuse.installation import install_command
 from adasffuse.metrics.conventions import METRICS
 from adasffuse.metrics.table import ScoreTable
 
@@ -83,5 +84,5 @@ def figures():
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('plots need matplotlib; install it with: pip install "adasffuse[plots]"') from error
+        raise ModuleNotFoundError(f"plots need matplotlib: {install_command('plots')}") from error
     return Figure

@@ -16,6 +16,7 @@ from typing import Any
 from adasffuse.arguments import checked
 from adasffuse.choices import DEFAULT_SIZE
 from adasffuse.files import write_text
+from adasffuse.installation import install_command
 from adasffuse.models.network import AdaSFFuse, size_of
 from adasffuse.models.weights import (
     RUN_WEIGHTS,
@@ -174,7 +175,7 @@ def _huggingface_hub() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "huggingface_hub":
             raise
-        raise ModuleNotFoundError('the Hugging Face Hub needs: pip install "adasffuse[hub]"', name=error.name) from None
+        raise ModuleNotFoundError(f"the Hugging Face Hub needs: {install_command('hub')}", name=error.name) from None
     return huggingface_hub
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,13 +15,24 @@ from adasffuse.images.image import Image
 from adasffuse.images.plane import OTHER_FRAME, matrix_between
 from adasffuse.options import load_json
 from adasffuse.registration.estimate import Estimate, check_method, estimate
-from adasffuse.registration.transform import METHODS, AlignmentError, Transform, corner_shift, warp_image
+from adasffuse.registration.transform import (
+    METHODS,
+    AlignmentError,
+    Transform,
+    TurnedError,
+    corner_shift,
+    identity,
+    warp_image,
+)
 
 POSITION = "position"  # method by which DICOM slices are registered
+IGNORE = "ignore"  # method by which they are not, wherever they say that they lie
 GRIDS = ("b", "a")  # the first one is the default
 _FORMAT = "adasffuse calibration 1"
 _CURE = "; of two fixed cameras a calibration serves all pairs: adasffuse align A B --save FILE"
 _FEWEST_PAIRS = 0.5  # least share of registered pairs for a calibration
+_SAMPLES = 17  # positions a side at which a matrix is looked at
+_LARGEST_SCALE = 5.0  # of the field of view, each way: estimates stay below 3.2, lenses may differ more
 
 
 @checked
@@ -30,7 +42,8 @@ class Aligner:
 
     Args:
         method: 'translation', 'affine', 'homography' or 'deformable', see `adasffuse.registration.estimate`; or
-            'position': DICOM slices by where they lie, see `adasffuse.images.plane.matrix_between`.
+            'position': DICOM slices by where they lie, see `adasffuse.images.plane.matrix_between`; or 'ignore': equal
+            pixels show the same place, whatever DICOM files say.
         grid: 'b' warps source A to the pixels of source B, 'a' the other way round.
         measure: 'edges' or 'medical', see `adasffuse.registration.estimate`.
         calibration: a transform from B's pixels to A's for all pairs, in place of estimates.
@@ -44,7 +57,7 @@ class Aligner:
     calibration: Transform | None = None
 
     def __post_init__(self) -> None:
-        if self.method != POSITION:
+        if self.method not in (POSITION, IGNORE):
             check_method(self.method, self.measure)
         if self.grid not in GRIDS:
             raise ValueError(f"unknown grid {self.grid!r} of alignment; choose 'b' or 'a'")
@@ -59,6 +72,8 @@ class Aligner:
             ValueError: an argument of a wrong type.
         """
         moving, target = (a, b) if self.grid == "b" else (b, a)
+        if self.method == IGNORE:
+            return Transform("translation", np.eye(3), b.pixels.shape[:2], a.pixels.shape[:2])
         if self.method == POSITION:
             names = ("source B", "source A") if self.grid == "b" else ("source A", "source B")
             matrix = matrix_between(target, moving, names)
@@ -66,6 +81,8 @@ class Aligner:
         if self.calibration is None:
             try:
                 return estimate(moving, target, self.method, self.measure).transform
+            except TurnedError:
+                raise
             except AlignmentError as error:
                 raise AlignmentError(f"{error}{_CURE if self.measure == 'edges' else ''}") from error
         found = self.calibration if self.grid == "b" else self.calibration.inverse()
@@ -94,6 +111,11 @@ class Aligner:
         if len(images) != 2:
             raise AlignmentError(f"alignment takes two sources, got {len(images)}; align stacks by their own options")
         a, b = images
+        if self.method == IGNORE:
+            sizes = [f"{image.pixels.shape[1]}x{image.pixels.shape[0]}" for image in images]
+            if sizes[0] != sizes[1]:
+                raise AlignmentError(f"sizes differ, {' and '.join(sizes)}: there are no equal pixels to be fused")
+            return [replace(one, plane=None if one.plane is None else one.plane.without_place()) for one in images]
         transform = self.transform(a, b)
         references = {image.plane.frame_of_reference for image in images if image.plane} - {""}
         if self.method == POSITION and len(references) > 1:
@@ -196,25 +218,78 @@ def load_calibration(path: str | Path) -> Calibration:
     """Read a calibration file that `Calibration.save` has written.
 
     Raises:
-        AlignmentError: no such file, or it is no calibration.
+        AlignmentError: no such file, or it is no calibration, or its fields cannot be those of one: a matrix that
+            mirrors the image or has no inverse, scales it by more than 5, or sends it off the other one.
     """
     try:
         content = load_json(path, "calibration")
     except (OSError, ValueError) as error:
         raise AlignmentError(f"{told(error)}; adasffuse align --save writes calibrations") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise AlignmentError(f"{path} is no calibration of this program; adasffuse align --save writes one")
     try:
-        if not isinstance(content, dict) or content["format"] != _FORMAT or content["method"] not in METHODS[:3]:
-            raise ValueError("format or method")
+        return _calibration_of(content)
+    except ValueError as error:
+        raise AlignmentError(f"{path}: {error}; adasffuse align --save writes a new calibration") from error
+
+
+def _calibration_of(content: dict[str, Any]) -> Calibration:
+    """What a calibration file holds; raises ValueError that names the field which is missing or cannot be."""
+    for field in ("method", "size_a", "size_b", "matrix_b_to_a", "pairs", "spread"):
+        if field not in content:
+            raise ValueError(f"{field} is missing")
+    method, pairs, spread = content["method"], content["pairs"], content["spread"]
+    if method not in METHODS[:3]:
+        raise ValueError(f"method is one of {', '.join(METHODS[:3])}, got {method!r}")
+    if type(pairs) is not int or pairs < 1:
+        raise ValueError(f"pairs is a number of pairs, got {pairs!r}")
+    if type(spread) not in (int, float) or not 0 <= spread < np.inf:
+        raise ValueError(f"spread is a number of pixels, got {spread!r}")
+    for field in ("size_a", "size_b"):
+        size = content[field]
+        if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+            raise ValueError(f"{field} is width and height in pixels, got {size!r}")
+    moving_size, size = (tuple(reversed(content[field])) for field in ("size_a", "size_b"))
+    try:
         matrix = np.array(content["matrix_b_to_a"], np.float64)
-        sizes = [(int(height), int(width)) for width, height in (content["size_b"], content["size_a"])]
-        if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
-            raise ValueError("matrix_b_to_a")
-        transform = Transform(content["method"], matrix, *sizes)
-        return Calibration(transform, int(content["pairs"]), float(content["spread"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise AlignmentError(
-            f"{path} is no calibration of this program, or is damaged ({error}); write one with adasffuse align --save"
-        ) from error
+    except (TypeError, ValueError):
+        matrix = np.zeros(0)
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
+        raise ValueError("matrix_b_to_a is three rows of three numbers")
+    matrix = matrix / (matrix[2, 2] or 1.0)
+    wrong = _impossible(matrix, size, moving_size, method)
+    if wrong:
+        raise ValueError(f"matrix_b_to_a {wrong}; is it the matrix from B's pixels to A's, for images of these sizes?")
+    return Calibration(Transform(method, matrix, size, moving_size), pairs, float(spread))
+
+
+def _impossible(matrix: np.ndarray, size: tuple[int, int], moving_size: tuple[int, int], method: str) -> str:
+    """What a matrix from the pixels of B to those of A does that a calibration does not, '' for nothing.
+
+    Args:
+        size, moving_size: height and width of B and of A.
+    """
+    if method != "homography" and not np.array_equal(matrix[2], [0, 0, 1]):
+        return f"has a last row other than 0, 0, 1 though its method is {method}"
+    height, width = size
+    grid = np.stack(np.meshgrid(np.linspace(0, width - 1, _SAMPLES), np.linspace(0, height - 1, _SAMPLES)), axis=-1)
+    depth = grid @ matrix[2, :2] + matrix[2, 2]
+    if depth.min() <= 0:
+        return "sends points of B to infinity"
+    places = cv2.perspectiveTransform(grid, matrix)
+    whole = identity(size, moving_size)
+    right, down = np.diff(places[:-1], axis=1) / whole[0, 0], np.diff(places[:, :-1], axis=0) / whole[1, 1]
+    right, down = right * (_SAMPLES - 1) / max(width - 1, 1), down * (_SAMPLES - 1) / max(height - 1, 1)
+    area = right[..., 0] * down[..., 1] - right[..., 1] * down[..., 0]
+    if area.min() <= 0:
+        return "mirrors the image" if area.max() < 0 else "has no inverse"
+    scales = np.sqrt(area)
+    if scales.max() > _LARGEST_SCALE or scales.min() < 1 / _LARGEST_SCALE:
+        return f"scales the field of view by {scales.min():.2g} to {scales.max():.2g}"
+    inside = (places >= 0) & (places <= np.array(moving_size[::-1]) - 1)
+    if not inside.all(axis=-1).any():
+        return "sends all of B beside A"
+    return ""
 
 
 def _median_matrix(matrices: Sequence[np.ndarray], size: tuple[int, int], method: str) -> np.ndarray:

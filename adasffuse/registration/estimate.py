@@ -20,8 +20,9 @@ from adasffuse.registration.information import Information, distortion, register
 from adasffuse.registration.matching import Correlation, consistent, prominence
 from adasffuse.registration.models import ParametricModel, SmoothModel
 from adasffuse.registration.palette import palette_values
+from adasffuse.registration.prediction import Prediction
 from adasffuse.registration.refinement import refine_by_information
-from adasffuse.registration.transform import METHODS, AlignmentError, Transform, identity
+from adasffuse.registration.transform import METHODS, AlignmentError, Transform, TurnedError, identity
 
 
 class _Level(NamedTuple):
@@ -51,6 +52,7 @@ _FIELD_LEVELS = (
     _Level(1, 3, 16, 0.8, 2.4),
 )
 _SCALES = (1.0, 0.8, 1.25, 0.65, 1.55, 0.5, 2.0)  # scales of the moving image, tried if the sizes differ
+_START_RADIUS = 12  # pixels of the image reduced by the first level: displacements for `prominence`
 # Acceptance of an estimate
 _CHECK_REDUCTION, _CHECK_RADIUS = 2, 24  # reduction of the images, and displacements in pixels, for `prominence`
 _LOWEST_PROMINENCE = 6.0
@@ -67,11 +69,13 @@ _BACKGROUND = 0.04  # values below are background, not head
 _RIM = 1 / 16  # width of the rim inside a head's outline that is not checked, of the longer side
 _INNER_SHIFT, _LOWEST_INNER_LOSS = 0.06, 0.18  # shift, of the width, and the loss of information that it must cause
 _CHECK_SIDE = 128  # pixels of the longer side at which information is checked
-_CHECK_SHIFT, _LOWEST_LOSS = 0.03, 0.085  # the same for a blurred scan and an estimate that only shifts
-_LOSS_FOR_DISTORTION = 2.0  # more loss is needed by distortion: wrong pairs are distorted until they fit
+_CHECK_SHIFT, _LOWEST_FIT = 0.03, 0.12  # the same for a blurred scan, whose `_fit` an estimate that only shifts needs
+_FIT_INSIDE = 0.35  # weight of the part of that fit which is taken inside a head's outline
+_FIT_FOR_DISTORTION = 2.0  # more is needed by distortion: wrong pairs are distorted until they fit
 # The quick measure of misalignment, on reduced images
 _QUICK_SIDE, _QUICK_RADIUS, _QUICK_CELL = 128, 6, 12  # pixels
 _QUICK_PEAK = 3.5  # least peak of the correlation, standard deviations
+_TURNED_PEAK = 4.5  # the same of an image that is turned by 180 degrees: none of 247 registered pairs comes near
 _NOTABLE = 0.015  # misalignment that is worth a notice, of the width
 
 
@@ -97,7 +101,7 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
             sharp, such as CT and MRI, else mutual information of gray values, such as for PET and SPECT.
     Raises:
         AlignmentError: an image is too small or without content, the images have no structure in common, or the
-            estimate is not plausible.
+            estimate is not plausible; TurnedError where images of cameras have it if one is turned by 180 degrees.
         ValueError: unknown method or measure, a deformable estimate of scans, or an argument of a wrong type.
     """
     check_method(method, measure)
@@ -111,8 +115,24 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
             matrix = tilted
     if method == "deformable" and _bent(pair, matrix):
         field = _smooth_field(pair, matrix, _FIELD_LEVELS)
-    features = pair.features(matrix, _CHECK_REDUCTION, field)
-    return pair.finish(matrix, field, method, prominence(*features, _CHECK_RADIUS) >= _LOWEST_PROMINENCE)
+    common = _in_common(pair, matrix, field)
+    if not common:
+        upside_down = pair.turned()
+        if _in_common(upside_down, _matrix_by_edges(upside_down, "affine")):
+            raise TurnedError(
+                "cannot register: the images have structure in common only if one of them is turned by 180 degrees; "
+                "turn one source, or correct the orientation that its file states"
+            )
+    return pair.finish(matrix, field, method, common)
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a quick look at two images tells."""
+
+    shift: float | None  # mean displacement, pixels; None where it cannot tell
+    turned: bool = False  # they have structure in common only if one of them is turned by 180 degrees
+    apart: bool = False  # images of two cameras in which no structure in common was found
 
 
 @checked
@@ -130,10 +150,14 @@ def misalignment(a: Image, b: Image, measure: str = "edges") -> float | None:
     Raises:
         ValueError: unknown measure, or an argument of a wrong type.
     """
+    return _glance(a, b, measure).shift
+
+
+def _glance(a: Image, b: Image, measure: str) -> Glance:
     check_method("affine", measure)
     height, width = b.pixels.shape[:2]
     if a.pixels.shape[:2] != (height, width) or min(height, width) < _SMALLEST_SIDE:
-        return None
+        return Glance(None)
     factor = min(1.0, _QUICK_SIDE / max(height, width))
     size = (round(height * factor), round(width * factor))
     features = []
@@ -142,20 +166,26 @@ def misalignment(a: Image, b: Image, measure: str = "edges") -> float | None:
         small = _resized(luma, size)
         valid = None if image.valid is None else _resized(image.valid.astype(np.float32), size) > 0.999
         if not _has_content(small, valid) or (measure == "medical" and _sharpness(luma) < _SHARP):
-            return None
+            return Glance(None)
         features.append(edge_features(small, valid))
     correlation = Correlation(*features, radius=_QUICK_RADIUS, cell=_QUICK_CELL)
     if correlation.peak() < _QUICK_PEAK:
-        return None
+        if measure == "medical":
+            return Glance(None)
+        upside_down = np.ascontiguousarray(features[0][:, ::-1, ::-1])
+        turned = Correlation(upside_down, features[1], radius=_QUICK_RADIUS, cell=_QUICK_CELL)
+        is_turned = turned.peak() >= _TURNED_PEAK
+        return Glance(None, is_turned, not is_turned)
     start = np.broadcast_to(correlation.common_shift(), correlation.centers.shape)
     shift = consistent(correlation, ParametricModel(correlation.centers, "affine"), start)
-    return float(np.hypot(shift[..., 0], shift[..., 1]).mean()) / factor
+    return Glance(float(np.hypot(shift[..., 0], shift[..., 1]).mean()) / factor)
 
 
-def notable_misalignment(a: Image, b: Image, measure: str = "edges") -> float | None:
-    """`misalignment` if it is worth a notice, at least 1.5 % of the width, else None."""
-    shift = misalignment(a, b, measure)
-    return None if shift is None or shift < _NOTABLE * b.pixels.shape[1] else shift
+def notable_misalignment(a: Image, b: Image, measure: str = "edges") -> Glance | None:
+    """What a quick look tells if it may be worth a notice, else None: shifts count from 1.5 % of the width on."""
+    seen = _glance(a, b, measure)
+    off = seen.shift is not None and seen.shift >= _NOTABLE * b.pixels.shape[1]
+    return seen if off or seen.turned or seen.apart else None
 
 
 def check_method(method: str, measure: str = "edges") -> None:
@@ -216,6 +246,11 @@ class _Pair:
     def lumas(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         return self.moving, self.moving_valid, self.target, self.target_valid
 
+    def turned(self) -> "_Pair":
+        """The pair with its moving image turned by 180 degrees."""
+        moving, valid = (np.ascontiguousarray(one[::-1, ::-1]) for one in (self.moving, self.moving_valid))
+        return replace(self, moving=moving, moving_valid=valid)
+
     def blurred(self, spread: float) -> "_Pair":
         """The pair blurred by a Gaussian of standard deviation `spread`, in pixels."""
         moving, target = (cv2.GaussianBlur(image, (0, 0), spread) for image in (self.moving, self.target))
@@ -243,18 +278,13 @@ class _Pair:
         target_known = _resized(self.target_valid, (height, width))
         return edge_features(warped, known > 0.999), edge_features(target, target_known > 0.999)
 
-    def best_start(self) -> np.ndarray:
-        """The start; if the sizes differ, at the scale at which the images agree best."""
+    def starts(self) -> list[np.ndarray]:
+        """Matrices to begin with: the start; if the sizes differ, at several scales about the center."""
         if self.moving_size == self.target_size:
-            return self.start
-        scores = []
-        center = np.array([(self.moving.shape[1] - 1) / 2, (self.moving.shape[0] - 1) / 2])
-        for scale in _SCALES:
-            zoom = np.array([[scale, 0, center[0] * (1 - scale)], [0, scale, center[1] * (1 - scale)], [0, 0, 1]])
-            matrix = zoom @ self.start
-            peak = Correlation(*self.features(matrix, 8), radius=10, cell=10).peak()
-            scores.append((peak, matrix))
-        return max(scores, key=lambda score: score[0])[1]
+            return [self.start]
+        x, y = (self.moving.shape[1] - 1) / 2, (self.moving.shape[0] - 1) / 2
+        zooms = [np.array([[one, 0, x * (1 - one)], [0, one, y * (1 - one)], [0, 0, 1]]) for one in _SCALES]
+        return [zoom @ self.start for zoom in zooms]
 
     def finish(self, matrix: np.ndarray, field: np.ndarray | None, method: str, common: bool) -> Estimate:
         """The estimate for the original sizes.
@@ -293,10 +323,20 @@ class _Pair:
 
 
 def _matrix_by_edges(pair: _Pair, method: str) -> np.ndarray:
-    matrix = pair.best_start()
-    for level in _LEVELS:
+    """The matrix from coarse to fine, from that start at which the images agree best after the first step."""
+    first, *further = _LEVELS
+    found = [_refine(pair, start, first, method) for start in pair.starts()]
+    matrix = found[0]
+    if len(found) > 1:
+        matrix = max(found, key=lambda one: prominence(*pair.features(one, first.reduction), _START_RADIUS))
+    for level in further:
         matrix = _refine(pair, matrix, level, method)
     return matrix
+
+
+def _in_common(pair: _Pair, matrix: np.ndarray, field: np.ndarray | None = None) -> bool:
+    """Whether two registered images of cameras have structure in common."""
+    return prominence(*pair.features(matrix, _CHECK_REDUCTION, field), _CHECK_RADIUS) >= _LOWEST_PROMINENCE
 
 
 def _estimate_scans(pair: _Pair, method: str) -> Estimate:
@@ -306,26 +346,35 @@ def _estimate_scans(pair: _Pair, method: str) -> Estimate:
         matrix = _matrix_by_edges(pair.blurred(_SCAN_BLUR * pixel), method)
         features = pair.blurred(_SCAN_CHECK_BLUR * pixel).features(matrix, _CHECK_REDUCTION)
         common = prominence(*features, _CHECK_RADIUS) >= _LOWEST_SCAN_PROMINENCE
-        inner = replace(pair, target_valid=pair.target_valid * _inside(pair.target))
-        common = common and _information_lost(inner, matrix, _INNER_SHIFT) >= _LOWEST_INNER_LOSS
+        common = common and _information_lost(_inner(pair), matrix, _INNER_SHIFT) >= _LOWEST_INNER_LOSS
         return pair.finish(matrix, None, method, common)
     matrix = register_by_information(*pair.lumas(), pair.start, method)
-    wanted = _LOWEST_LOSS + _LOSS_FOR_DISTORTION * distortion(np.linalg.solve(pair.start, matrix))
+    wanted = _LOWEST_FIT + _FIT_FOR_DISTORTION * distortion(np.linalg.solve(pair.start, matrix))
     # checked before the refinement, which fits wrong pairs by distortion
-    common = _information_lost(pair, matrix, _CHECK_SHIFT) >= wanted
+    common = _fit(pair, matrix) >= wanted
     matrix = refine_by_information(*pair.lumas(), pair.start, matrix, method)
     return pair.finish(matrix, None, method, common)
 
 
-def _inside(image: np.ndarray) -> np.ndarray:
-    """(H, W) float32 mask: 1 inside the outline of a head before black, without a rim."""
+def _fit(pair: _Pair, matrix: np.ndarray) -> float:
+    """How much shifts cost: of the information, and of the prediction of a functional image inside the outline."""
+    measure = Prediction(*_inner(pair).lumas())
+    shifted = [measure(matrix @ shift) for shift in _shifts(pair, _CHECK_SHIFT)]
+    worse = float(np.log(np.mean(shifted) / measure(matrix)))
+    return _information_lost(pair, matrix, _CHECK_SHIFT) + _FIT_INSIDE * worse
+
+
+def _inner(pair: _Pair) -> _Pair:
+    """The pair with data only inside the outline of a head before black, without a rim."""
+    image = pair.target
     pixel = max(image.shape) / _MEDICAL_SIDE
     shown = (cv2.GaussianBlur(image, (0, 0), 3 * pixel) > _BACKGROUND).astype(np.uint8)
     outlines = cv2.findContours(shown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
     filled = cv2.drawContours(np.zeros_like(shown), outlines, -1, 1, cv2.FILLED)
     side = 2 * round(_RIM * max(image.shape)) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    return cv2.erode(filled, disc, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(np.float32)
+    inside = cv2.erode(filled, disc, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return replace(pair, target_valid=pair.target_valid * inside)
 
 
 def _sharpness(image: np.ndarray) -> float:
@@ -423,13 +472,18 @@ def _information_lost(pair: _Pair, matrix: np.ndarray, share: float) -> float:
         share: length of the shifts as a share of the target's width.
     """
     measure = Information(*pair.lumas(), side=_CHECK_SIDE)
-    far = share * pair.target.shape[1]
-    others = []
+    others = [measure(matrix @ shift) for shift in _shifts(pair, share)]
+    return 1 - float(np.mean(others)) / max(measure(matrix), 1e-12)
+
+
+def _shifts(pair: _Pair, share: float) -> list[np.ndarray]:
+    """(3, 3) matrices that shift by a share of the target's width in eight directions."""
+    far, shifts = share * pair.target.shape[1], []
     for angle in np.arange(8) * (np.pi / 4):
         shift = np.eye(3)
         shift[:2, 2] = far * np.cos(angle), far * np.sin(angle)
-        others.append(measure(matrix @ shift))
-    return 1 - float(np.mean(others)) / max(measure(matrix), 1e-12)
+        shifts.append(shift)
+    return shifts
 
 
 def _at_own_range(luma: np.ndarray, image: Image) -> np.ndarray:

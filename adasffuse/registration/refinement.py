@@ -12,9 +12,10 @@ from adasffuse.registration.information import UNIT, entropy, movement
 from adasffuse.registration.models import PARAMETERS
 from adasffuse.registration.transform import identity
 
-_SIDE = 128  # pixels, longer side of the target
-_BLUR = 1.0  # pixels at that side
-_BINS = 24
+_SIDE = 192  # pixels, longer side of the target
+_BLUR = 1.5  # pixels at that side
+_BINS = 16
+_ROW = 1024  # positions are sampled in rows of this length, since OpenCV takes no row longer than 32766
 _PENALTY = 0.05  # factor of the `distortion`; 0.2 in `information`, where the result must stay near the start
 _SEARCH = {"maxiter": 60, "ftol": 1e-9, "gtol": 1e-7}
 
@@ -138,9 +139,10 @@ def refine_by_information(
 
 def _sampled(image: np.ndarray, x: np.ndarray, y: np.ndarray, outside: float) -> np.ndarray:
     """(n,) values at n positions, by linear interpolation."""
-    places = (np.float32(axis)[None] for axis in (x, y))
+    rows = max(-(-len(x) // _ROW), 1)
+    places = (np.resize(np.float32(axis), (rows, _ROW)) for axis in (x, y))
     border = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": outside}
-    return cv2.remap(image, *places, cv2.INTER_LINEAR, **border)[0].astype(np.float64)
+    return cv2.remap(image, *places, cv2.INTER_LINEAR, **border).ravel()[: len(x)].astype(np.float64)
 
 
 def _spline(place: np.ndarray) -> np.ndarray:

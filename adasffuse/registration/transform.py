@@ -20,6 +20,10 @@ class AlignmentError(ImageError):
     """Images that cannot be registered, or whose registration is not plausible."""
 
 
+class TurnedError(AlignmentError):
+    """Images of which one is turned by 180 degrees."""
+
+
 @checked
 @dataclass(frozen=True)
 class Transform:
@@ -142,7 +146,8 @@ def warp_image(image: Image, transform: Transform) -> Image:
             known[rows] &= share > 0.999
     if not inside.any():
         raise AlignmentError("the transform moves the whole image off the other one; estimate it anew")
+    plane = None if image.plane is None else image.plane.without_place()
     if known.all():
-        return replace(image, pixels=warped, valid=None, plane=None)
+        return replace(image, pixels=warped, valid=None, plane=plane)
     warped[~known] = 0
-    return replace(image, pixels=warped, valid=known, plane=None)
+    return replace(image, pixels=warped, valid=known, plane=plane)

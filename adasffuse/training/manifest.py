@@ -22,7 +22,7 @@ from adasffuse.training.resume import Changes
 from adasffuse.training.run import Run, weights_of
 
 MANIFEST = "manifest.json"  # its name in the folder of a run
-_PACKAGES = ("adasffuse", "torchvision", "numpy", "scipy", "opencv-python-headless", "pillow", "safetensors")
+_PACKAGES = ("adasffuse", "numpy", "scipy", "opencv-python-headless", "pillow", "safetensors")
 _PACKAGES += ("mamba-ssm", "triton")
 
 

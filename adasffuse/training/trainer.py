@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader
-from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from adasffuse.arguments import checked
@@ -43,6 +44,8 @@ from adasffuse.training.validation import best_score, validate
 
 _log = logging.getLogger(__name__)
 _WITHOUT_LOADERS = "set data.workers to 0"
+_LOG_INTERVAL = 30  # seconds between two lines of progress in a file
+_BORDER = 2  # pixels between the images of a panel
 
 
 @checked
@@ -97,7 +100,14 @@ def train(
         processes.wait_for_main("manifest", stop)
         saved, every = run.step, LogOptions.every(options.train.steps)
         batches = _until_stopped(make_loader(options, data, processes, start=run.step), stop, processes)
-        bar = tqdm(batches, initial=run.step, total=options.train.steps, desc=options.name, disable=not processes.main)
+        bar = tqdm(
+            batches,
+            desc=options.name,
+            initial=run.step,
+            total=options.train.steps,
+            disable=not processes.main,
+            mininterval=0.1 if sys.stderr.isatty() else _LOG_INTERVAL,
+        )
         for batch in bar:
             terms = run.update(batch)
             stopping, ending = processes.any(stop()), run.step == options.train.steps
@@ -264,9 +274,11 @@ def _batch_panel(run: Run, batch: dict) -> np.ndarray:
     some = {name: batch[name][:4] for name in ("a", "b", "truth", "shown_b", "part")}
     result = run.fuse(run.average.module, some)
     shown_b = some["shown_b"].to(result.a.device)
-    columns = torch.stack([result.a, shown_b, result.fused], dim=1).flatten(0, 1)
-    grid = make_grid(columns.clamp(0, 1).nan_to_num().cpu(), nrow=3)
-    return (grid * 255).round().byte().permute(1, 2, 0).numpy()
+    columns = torch.stack([result.a, shown_b, result.fused], dim=1)  # (rows, 3, 1, H, W)
+    columns = F.pad(columns.clamp(0, 1).nan_to_num(), (0, _BORDER, 0, _BORDER)).expand(-1, -1, 3, -1, -1)
+    rows, number, _, height, width = columns.shape
+    grid = columns.permute(0, 3, 1, 4, 2).reshape(rows * height, number * width, 3)
+    return (grid * 255).round().byte().cpu().numpy()
 
 
 def _due(run: Run, every: int) -> bool:

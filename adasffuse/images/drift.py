@@ -1,0 +1,103 @@
+"""Exposure that drifted between images which ought to be equally bright, such as focus settings: found and evened out.
+
+Cameras in automatic mode, flickering lamps and the changing aperture of a macro lens make one focus setting brighter
+than the next.  Blur keeps the mean of a region, so means over large cells tell by which factor.  Fused as they are,
+such images give blotches where the result changes from one to the other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from adasffuse.images.image import Image
+from adasffuse.images.levels import luma_of, row_bands
+
+_CELLS = 16  # per side
+_DARK, _BRIGHT = 0.03, 0.95  # mean luminance of cells that tell a factor: neither noise nor clipped
+_LEAST_CELLS = 32
+_ALIKE = 0.9  # least correlation of the cells of two images of one scene
+_EXPLAINED = 0.5  # largest share of the mean squared difference between two images that the factor leaves
+_FLAT = 1e-3  # standard deviation of cells that show nothing
+_SEEN = 1.01  # least factor that anybody sees
+_MOST = 2.0  # largest factor between two images; beyond it they are a bracket of exposures
+_HIGHLIGHTS = 99.9  # percentile of the values that must not be clipped
+_SAMPLES = 512  # pixels per side, about, in which that is looked for
+
+
+class Look(NamedTuple):
+    """What is to be known of an image to find out how much brighter others are."""
+
+    cells: np.ndarray  # (16, 16) mean luminance in [0, 1]; NaN where data is missing
+    highlights: float  # in [0, 1]: nearly all values of all channels are at most that
+
+
+def equally_bright(images: Sequence[Image]) -> tuple[list[Image], list[str]]:
+    """Images without drift of their exposure, and what a user should know of it."""
+    factors = evening_factors([look(image) for image in images])
+    return [multiplied(image, factor) for image, factor in zip(images, factors)], drift_notices(factors)
+
+
+def look(image: Image) -> Look:
+    """Look at an image, float32 in [0, 1] or levels."""
+    pixels, valid = image.pixels, image.valid
+    cells = cv2.resize(luma_of(pixels), (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
+    if valid is not None:
+        held = cv2.resize(valid.astype(np.float32), (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
+        cells = np.where(held > 1 - 1e-6, cells, np.nan)
+    step = max(1, min(pixels.shape[:2]) // _SAMPLES)
+    white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
+    return Look(cells, float(np.percentile(pixels[::step, ::step], _HIGHLIGHTS)) / white)
+
+
+def evening_factors(looks: Sequence[Look]) -> list[float]:
+    """The factor for each image that makes all equally bright; 1 for all where no exposure has drifted.
+
+    An image counts as brighter than another by a factor if that explains most of the difference between their cells.
+    All are brought to their geometric mean, or to less where that would clip highlights that an image holds.
+    """
+    order = np.argsort([np.nansum(one.cells) for one in looks])  # one in the middle is most like the others
+    reference = looks[order[len(looks) // 2]].cells
+    brighter = np.array([_log_factor(one.cells, reference) for one in looks])
+    if not brighter.any() or np.ptp(brighter) > np.log(_MOST):
+        return [1.0] * len(looks)
+    unclipped = min(log - np.log(max(one.highlights, _DARK)) for log, one in zip(brighter, looks))
+    return [float(factor) for factor in np.exp(min(brighter.mean(), unclipped) - brighter)]
+
+
+def _log_factor(cells: np.ndarray, reference: np.ndarray) -> float:
+    """Logarithm of the factor by which an image is brighter than another one; 0 where there is none or who knows."""
+    with np.errstate(invalid="ignore"):
+        telling = (np.minimum(cells, reference) > _DARK) & (np.maximum(cells, reference) < _BRIGHT)
+    if telling.sum() < _LEAST_CELLS:
+        return 0.0
+    one, other = cells[telling], reference[telling]
+    factor = np.exp(np.median(np.log(one / other)))
+    if max(factor, 1 / factor) < _SEEN or min(one.std(), other.std()) < _FLAT or np.corrcoef(one, other)[0, 1] < _ALIKE:
+        return 0.0
+    before, after = one - other, (one / np.sqrt(factor)) - other * np.sqrt(factor)
+    explained = np.mean(after**2) <= _EXPLAINED * np.mean(before**2)
+    return float(np.log(factor)) if explained else 0.0
+
+
+def multiplied(image: Image, factor: float) -> Image:
+    """An image, float32 in [0, 1] or levels, times a factor, clipped at white; the image itself for 1."""
+    if factor == 1:
+        return image
+    pixels = np.empty_like(image.pixels)
+    white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
+    for rows in row_bands(pixels.shape):
+        values = image.pixels[rows] * np.float32(factor)
+        np.minimum(values, white, out=values)
+        pixels[rows] = np.rint(values) if white != 1 else values
+    return replace(image, pixels=pixels)
+
+
+def drift_notices(factors: Sequence[float]) -> list[str]:
+    """What a user should know of the factors that evened images out."""
+    ratio = max(factors, default=1) / min(factors, default=1)
+    if ratio == 1:
+        return []
+    return [f"exposure differs by {ratio - 1:.0%} from image to image; all were made equally bright"]

@@ -1,0 +1,124 @@
+"""Exposure that drifted between focus settings: found, told and evened out."""
+
+import cv2
+import numpy as np
+import pytest
+from skimage import data as photographs
+from tiny import network, texture
+
+from adasffuse.images.arrays import as_image
+from adasffuse.images.drift import drift_notices, evening_factors, look, multiplied
+from adasffuse.images.image import Image, ImageNotice
+from adasffuse.images.write import write_image
+from adasffuse.inference.fuser import Fuser
+from adasffuse.inference.stack import fuse_stack
+from adasffuse.tasks import KINDS, TASKS
+
+SCENE = photographs.coffee()[:320, :400].astype(np.float32) * np.float32(0.8 / 255)
+
+
+def near_and_far(near=1.0, far=1.0):
+    """Two focus settings of a photograph, (320, 400, 3) in [0, 1], each times a factor."""
+    blurred = cv2.GaussianBlur(SCENE, (0, 0), 4)
+    left = (np.arange(400) < 200)[:, None]
+    return [np.where(left, SCENE, blurred) * np.float32(near), np.where(left, blurred, SCENE) * np.float32(far)]
+
+
+def factors_of(*images):
+    return evening_factors([look(Image(image)) for image in images])
+
+
+@pytest.mark.parametrize("ratio", [0.6, 0.8, 0.95])
+def test_the_factor_is_found_in_spite_of_blur(ratio):
+    one, other = factors_of(*near_and_far(far=ratio))
+    assert other / one == pytest.approx(1 / ratio, rel=0.01)
+    assert one * other == pytest.approx(1)  # both go half of the way
+
+
+def test_the_order_of_the_images_does_not_matter():
+    images = [image for far in (0.7, 0.9) for image in near_and_far(far=far)]
+    assert factors_of(*images) == pytest.approx(factors_of(*images[::-1])[::-1], rel=1e-6)
+
+
+def test_no_highlight_that_an_image_holds_is_clipped():
+    dark, bright = near_and_far(0.7 / 0.8, 1)
+    dark[100:120, 100:120] = bright[100:120, 100:120] = 1  # 0.3 % of the pixels are white in both
+    one, other = factors_of(dark, bright)
+    assert one == pytest.approx(1) and other == pytest.approx(0.7 / 0.8, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [SCENE, SCENE[:, ::-1] * 0.8, np.full_like(SCENE, 0.2), np.zeros_like(SCENE), 1 - SCENE, SCENE[:1, :1]],
+    ids=["equal", "another scene", "flat", "black", "negative", "a pixel"],
+)
+def test_other_differences_are_left_alone(other):
+    assert factors_of(SCENE[: len(other), : other.shape[1]], other) == [1, 1]
+
+
+def test_a_bracket_is_left_alone():
+    assert factors_of(SCENE, *near_and_far(0.7, 0.45)) == [1, 1, 1]
+
+
+def test_what_holds_no_data_does_not_count():
+    image = near_and_far(far=0.8)[1]
+    valid = np.ones(image.shape[:2], bool)
+    valid[:, :150] = False
+    image[:, :150] = 0
+    one, other = evening_factors([look(Image(near_and_far()[0])), look(Image(image, valid=valid))])
+    assert other / one == pytest.approx(1 / 0.8, rel=0.01)
+
+
+def test_levels_are_multiplied_as_numbers():
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    expected = np.minimum(np.rint(np.arange(256) * 1.5), 255).reshape(16, 16)
+    assert np.array_equal(multiplied(Image(levels), 1.5).pixels, expected)
+    values = multiplied(Image(levels / np.float32(255)), 1.5).pixels
+    assert (
+        values.dtype == np.float32
+        and np.abs(values * 255 - np.minimum(np.arange(256) * 1.5, 255).reshape(16, 16)).max() < 1e-3
+    )
+    image = Image(levels)
+    assert multiplied(image, 1.0) is image
+
+
+def test_notice():
+    assert drift_notices([1.0, 1.0]) == [] == drift_notices([])
+    assert drift_notices([0.9, 1.125]) == ["exposure differs by 25% from image to image; all were made equally bright"]
+
+
+@pytest.fixture
+def fuser():
+    return Fuser(network(patch=4, contrast=True, kinds=KINDS), TASKS["mff"], precision="float32")
+
+
+def test_focus_settings_are_fused_equally_bright(fuser):
+    """The result is that of images without drift, times a factor."""
+    plain = fuser.fuse(near_and_far(), depth="float")
+    with pytest.warns(ImageNotice, match="source A: exposure differs by 25% from image to image"):
+        fused = fuser.fuse(near_and_far(1, 0.8), depth="float")
+    factor = np.median(fused / np.maximum(plain, 0.05))
+    assert factor == pytest.approx(np.sqrt(0.8), rel=0.01)
+    assert np.abs(fused - factor * plain).mean() < 0.005
+
+
+def test_exposures_keep_their_brightness():
+    images = near_and_far(1, 0.8)
+    prepared = Fuser(network(), TASKS["mef"]).prepare(images)
+    assert all(np.array_equal(x, y) for x, y in zip(prepared.pixels, images)) and not prepared.notices
+
+
+def test_stacks_are_fused_equally_bright(tmp_path, fuser):
+    images = [*near_and_far(1, 0.8), cv2.GaussianBlur(SCENE, (0, 0), 2) * np.float32(0.9)]
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path, image in zip(paths, images):
+        write_image(path, image)
+    fused = fuse_stack(fuser, paths)
+    assert f"{tmp_path}: exposure differs by 25% from image to image; all were made equally bright" in fused.notices
+    with pytest.warns(ImageNotice, match="exposure differs"):
+        expected = fuser.fuse([str(path) for path in paths])
+    assert np.abs(fused.pixels.astype(int) - expected).max() <= 1
+
+
+def test_textures_of_one_mean_are_not_taken_for_one_scene():
+    assert factors_of(*(as_image(texture(160, 160, seed), "x").pixels for seed in (0, 1))) == [1, 1]
