@@ -511,6 +511,15 @@ def test_label_scripts(rendered, tmp_path, monkeypatch, capsys):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+def test_coco_labels_go_where_they_are_read_from(rendered, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    convert = import_module("convert_labels").main
+    classes = ["--classes", str(rendered / "classes_boxes.txt")]
+    assert convert([str(rendered), "--to", "coco", "--out", str(tmp_path / "coco"), *classes]) == 1
+    assert "--out" in (said := capsys.readouterr().err) and "ends in .json" in said and not any(tmp_path.iterdir())
+    assert convert([str(rendered), "--to", "coco", "--out", str(tmp_path / "coco.json"), *classes]) == 0
+
+
 def test_rendered_classes_differ_as_they_should():
     """Warm and cold blocks look alike and red and blue discs are equally warm, but not the other way round."""
     seen = {name: ([], []) for name in CLASSES[1:]}
