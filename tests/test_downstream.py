@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 pytest.importorskip("torchvision", reason="needs torchvision (extra 'downstream')")
+pytest.importorskip("matplotlib", reason="needs matplotlib (extra 'downstream')")
 
 from adasffuse.cli import downstream
 from adasffuse.downstream.classes import ClassList
