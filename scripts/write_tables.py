@@ -2,6 +2,8 @@
 
 python scripts/write_tables.py            # rewrite the text between <!-- table: NAME --> and <!-- end -->
 python scripts/write_tables.py --check    # exit status 1 if a page is out of date
+
+Ranks follow the rules of ranking.py.
 """
 
 import argparse
@@ -9,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from comparing import (
+from ranking import (
     ALL,
     CARDS,
     PUBLISHED,

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 pytest.importorskip("torchvision", reason="needs torchvision (extra 'downstream')")
+pytest.importorskip("matplotlib", reason="needs matplotlib (extra 'downstream')")
 
 from adasffuse.cli import downstream
 from adasffuse.downstream.classes import ClassList
@@ -522,6 +523,15 @@ def test_label_scripts(rendered, tmp_path, monkeypatch, capsys):
     for stem, frame in frames.items():
         one, other = ([(b.left, b.top, b.right, b.bottom) for b in f.boxes.boxes] for f in (frame, again[stem]))
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_coco_labels_go_where_they_are_read_from(rendered, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    convert = import_module("convert_labels").main
+    classes = ["--classes", str(rendered / "classes_boxes.txt")]
+    assert convert([str(rendered), "--to", "coco", "--out", str(tmp_path / "coco"), *classes]) == 1
+    assert "--out" in (said := capsys.readouterr().err) and "ends in .json" in said and not any(tmp_path.iterdir())
+    assert convert([str(rendered), "--to", "coco", "--out", str(tmp_path / "coco.json"), *classes]) == 0
 
 
 def test_rendered_classes_differ_as_they_should():

