@@ -242,6 +242,13 @@ def test_maps_are_what_the_modules_compute():
     assert all(values.min() >= 0 for values in maps.values())
 
 
+def test_maps_of_images_in_tiles_are_refused():
+    """They would be those of the last tile."""
+    fuser = Fuser(network(), TASKS["ivf"], tile=32, tile_overlap=16)
+    with pytest.raises(ValueError, match=r"96x64 pixels are fused in tiles; cut or reduce"):
+        feature_maps(fuser, *np.zeros((2, 64, 96), np.float32))
+
+
 def test_responses_are_symmetric_spectra():
     found = responses(Fuser(network(), TASKS["ivf"], precision="float32"))
     assert len(found) == 3  # low, high and full blocks of the tiny network

@@ -231,6 +231,15 @@ def test_ghosts_of_gray_exposures_without_data_somewhere_are_removed():
     assert share == 0 and same.pixels is darker
 
 
+def test_ghosts_are_removed_where_nearly_everything_moves():
+    """So much moves that its surroundings cover the image, and no still pixel is left to compare the exposures by."""
+    reference = np.tile(np.linspace(0, 1, 24, endpoint=False, dtype=np.float32), (24, 1))
+    exposure = reference * np.float32(0.7)
+    exposure[:11, :11] = reference[:11, :12:-1]
+    image, share = GhostRemover(Image(reference)).removed(Image(exposure))
+    assert share > 0 and np.isfinite(image.pixels).all()
+
+
 def test_ghosts_of_focus_stacks_are_refused(tmp_path, capsys):
     paths = bracket(tmp_path)
     with pytest.raises(ValueError, match="movement cannot be told from blur"):

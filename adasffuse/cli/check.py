@@ -102,8 +102,7 @@ def _surveys(args: argparse.Namespace) -> list[Survey]:
                 "adasffuse video A B --dry_run says what they are"
             )
         if not folder.is_dir():
-            what = "a file" if folder.is_file() else "no such folder"
-            raise ImageError(f"{folder}: {what}; give a folder of images or of data sets")
+            raise ImageError(f"{folder}: no such folder; give a folder of images or of data sets")
     if len(args.folders) > 1 or any(patterns):
         folders = args.folders * 2 if len(args.folders) == 1 else args.folders
         given = (*patterns, *[None] * len(folders))[: len(folders)] if any(patterns) else None

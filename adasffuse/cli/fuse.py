@@ -201,15 +201,26 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
         args.grid or GRIDS[0],
         args.palette,
     )
+    return _carry_out(args, work, wanted, task, reason, ranks)
+
+
+def _carry_out(
+    args: argparse.Namespace,
+    work: Work,
+    wanted: inference.WantedResults | inference.WantedVolumes,
+    task: Task,
+    reason: str,
+    ranks: inference.Ranks,
+) -> int:
+    """Fuse, or, for --dry_run, plan, and print what came of it; the exit status."""
+    plan_work = inference.plan_volume_pairs if work.volumes else inference.plan_scenes
+    fuse_work = inference.fuse_volume_pairs if work.volumes else inference.fuse_scenes
     fuser = fuser_from(args, task.id)
     if ranks.main and not args.json:
-        _say_task(task, reason)
+        say(f"task {task.id}, {task.title} ({reason})")
     if args.dry_run:
-        if ranks.main:
-            plan = inference.plan_scenes(fuser, work, wanted, args.resume)
-            return _tell_plan(plan, fuser, args, _image_values, _image_lines)
-        return 0
-    report = inference.fuse_scenes(fuser, work, wanted, resume=None if work.file else args.resume, ranks=ranks)
+        return _tell_plan(plan_work(fuser, work, wanted, args.resume), fuser, args, work.volumes) if ranks.main else 0
+    report = fuse_work(fuser, work, wanted, resume=None if work.file else args.resume, ranks=ranks)
     if ranks.main:
         _tell(report, fuser, work, args)
     return int(bool(report.failed))
@@ -234,18 +245,7 @@ def _fuse_volumes(args: argparse.Namespace, given: Given | None, ranks: inferenc
         _check_places(args, work)
     task, reason = _task_of_volumes(args, given)
     wanted = inference.WantedVolumes(_ranges(args), args.depth, args.axis, args.resample, args.palette, args.panel)
-    fuser = fuser_from(args, task.id)
-    if ranks.main and not args.json:
-        _say_task(task, reason)
-    if args.dry_run:
-        if ranks.main:
-            plan = inference.plan_volume_pairs(fuser, work, wanted, args.resume)
-            return _tell_plan(plan, fuser, args, _volume_values, _volume_lines)
-        return 0
-    report = inference.fuse_volume_pairs(fuser, work, wanted, resume=None if work.file else args.resume, ranks=ranks)
-    if ranks.main:
-        _tell(report, fuser, work, args)
-    return int(bool(report.failed))
+    return _carry_out(args, work, wanted, task, reason, ranks)
 
 
 def _ranges(args: argparse.Namespace) -> list[RangeSpec | None]:
@@ -320,24 +320,7 @@ def find_given(args: argparse.Namespace) -> Given:
         paths.append(path)
         found.append(option)
     if len(paths) == 1:
-        if not paths[0].is_dir():
-            if not is_radiometric(paths[0]):
-                raise ImageError(
-                    f"{paths[0]} is one file; give two files, two folders, or a folder and two patterns; only a FLIR "
-                    "radiometric JPEG is a pair by itself"
-                )
-            if any(patterns):
-                raise ImageError("--pattern_a and --pattern_b are for folders; one file is a pair as it is")
-            return Given(tuple(paths * 2), (None, None), files=True, camera=True)
-        sets = _source_folders(paths[0])
-        if len(sets) == 1 and not any((*found, patterns[1])):
-            return Given(sets[0], (None, None), files=False)
-        if not any((*found, *patterns)):
-            _refuse_several_sets(paths[0])
-            _refuse_unknown_sources(paths[0])
-        if not patterns[1] and not _holds_only_volumes(paths[0]) and _holds_camera_pairs(paths[0], found[0]):
-            return Given(tuple(paths * 2), (found[0], None), files=False, camera=True)
-        paths, found = paths * 2, [found[0], patterns[1]]
+        return _given_by_one(paths[0], found[0], patterns[1])
     folders = [path.is_dir() for path in paths]
     if any(folders) and not all(folders):
         file, folder = paths[folders.index(False)], paths[folders.index(True)]
@@ -352,6 +335,32 @@ def find_given(args: argparse.Namespace) -> Given:
     if any(found):
         raise ImageError("--pattern_a and --pattern_b are for folders; two files are a pair whatever they are called")
     return Given(tuple(paths), tuple(found), files=True)
+
+
+def _given_by_one(place: Path, pattern: str | None, other: str | None) -> Given:
+    """What one file or folder holds; errors as `find_given`.
+
+    Args:
+        pattern, other: of the files of source A and of source B.
+    """
+    if not place.is_dir():
+        if not is_radiometric(place):
+            raise ImageError(
+                f"{place} is one file; give two files, two folders, or a folder and two patterns; only a FLIR "
+                "radiometric JPEG is a pair by itself"
+            )
+        if pattern or other:
+            raise ImageError("--pattern_a and --pattern_b are for folders; one file is a pair as it is")
+        return Given((place, place), (None, None), files=True, camera=True)
+    if not (pattern or other):
+        sets = _source_folders(place)
+        if len(sets) == 1:
+            return Given(sets[0], (None, None), files=False)
+        _refuse_several_sets(place)
+        _refuse_unknown_sources(place)
+    if not other and not _holds_only_volumes(place) and _holds_camera_pairs(place, pattern):
+        return Given((place, place), (pattern, None), files=False, camera=True)
+    return Given((place, place), (pattern, other), files=False)
 
 
 def _holds_camera_pairs(folder: Path, pattern: str | None) -> bool:
@@ -451,10 +460,6 @@ def _aligner(args: argparse.Namespace, task: Task, given: Given) -> Aligner | No
     return Aligner(IGNORE) if args.resample == IGNORE else Aligner(POSITION, args.resample)
 
 
-def _say_task(task: Task, reason: str) -> None:
-    say(f"task {task.id}, {task.title} ({reason})")
-
-
 def _work(args: argparse.Namespace, given: Given) -> Work:
     """The scenes that the arguments name; errors as `find_work` and `work_of_files`."""
     if given.camera and args.scores:
@@ -484,17 +489,12 @@ def _check_places(args: argparse.Namespace, work: Work) -> None:
         check_outputs({"-o": work.file, "--panel": panel})
 
 
-def _tell_plan(
-    plan: inference.Plan,
-    fuser: inference.Fuser,
-    args: argparse.Namespace,
-    values: Callable[[Any], dict[str, Any]],
-    lines: Callable[[Any], list[str]],
-) -> int:
-    """Print a plan; the exit status.  `values` and `lines` give what is said of one scene, as JSON and in words."""
+def _tell_plan(plan: inference.Plan, fuser: inference.Fuser, args: argparse.Namespace, volumes: bool) -> int:
+    """Print a plan, of volumes or of images; the exit status."""
     if args.json:
-        say(json.dumps(_plan_values(plan, fuser, values)))
+        say(json.dumps(_plan_values(plan, fuser, _volume_values if volumes else _image_values)))
         return int(bool(plan.failed))
+    lines = _volume_lines if volumes else _image_lines
     for line in (line for one in plan.planned for line in lines(one)):
         say(printable(line))
     for name, reason in plan.failed:

@@ -14,7 +14,7 @@ from numpy import ndarray
 from adasffuse.images.color import luminance
 from adasffuse.images.false_colors import in_palette
 from adasffuse.images.formats import open_image
-from adasffuse.images.image import ImageError
+from adasffuse.images.image import Image, ImageError
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image, uses_little
 from adasffuse.images.write import quantise, result_depth, suffix_of, write_image
@@ -81,36 +81,23 @@ def _fuse_files(
     strength: float,
     palette: str,
 ) -> Result:
-    if len(paths) < 2:
-        raise ImageError(f"give at least two images of the scene, got {len(paths)}")
     chosen = find_task(task)
-    if len(paths) > 2 and len(chosen.kinds) > 1:
-        raise ImageError(f"{chosen.title} takes two images, got {len(paths)}; stacks are exposures or focus settings")
-    if len(paths) > 2 and align != "none":
-        raise ImageError(
-            f"registration is for two images, got {len(paths)}; choose none, or use the command adasffuse stack --align"
-        )
+    _check_count(chosen, len(paths), align)
     for path in paths:
         _check_size(path, megapixels)
     two = len(paths) == 2
-    thermal = chosen.thermal or (False,) * len(paths)
-    groups = [[path] for path in paths] if two else [paths]
-    windows = [_needed_range(group, hot) for group, hot in zip(groups, thermal)]
-    images = [
-        read_image(path, window, thermal=hot)
-        for path, window, hot in zip(paths, windows if two else windows * len(paths), thermal)
-    ]
+    images, windows = _read(chosen, paths)
     aligner = None
     if align != "none":
         aligner = Aligner(align, measure=measure_of(chosen.id))
         images = aligner.align(images)
-    sizes = {image.pixels.shape[:2] for image in images}
-    if len(sizes) > 1:
+    if len({image.pixels.shape[:2] for image in images}) > 1:
         listed = ", ".join(f"{p.name} {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(paths, images))
         raise ImageError(f"sizes differ: {listed} pixels; choose a registration")
     palette = palette if chosen.color == "a" else "none"
+    strength = strength if chosen.id == STRENGTH_TASK else 1.0
     images[0] = in_palette(images[0], palette, paths[0])
-    fuser = cached_fuser(chosen.id, size, strength if chosen.id == STRENGTH_TASK else 1.0)
+    fuser = cached_fuser(chosen.id, size, strength)
     prepared = fuser.prepare(*images)
     fused = fuser.finish(fuser.fuse_prepared(prepared), prepared)
     depth = result_depth("auto", [image.depth for image in images])
@@ -121,23 +108,72 @@ def _fuse_files(
     scores = {}
     if two and palette == "none" and min(shown.shape[:2]) >= _FEWEST:
         scores = evaluate(*sources, shown, metrics=DEFAULT_METRICS)
-    words = ["adasffuse", "fuse" if two else "stack", *_names(chosen, paths), "-o", file.name]
+    options = {"align": align, "palette": palette, "strength": strength}
+    command = _command(chosen, size, paths, windows, file.name, options)
+    shares = share_of_first(*sources, shown) if two else None
+    notices = (*prepared.notices, *_notices(chosen, images, aligner))
+    return Result(file, shown, sources, shares, scores, notices, command)
+
+
+def _check_count(task: Task, count: int, align: str) -> None:
+    """Raise ImageError for fewer images than two, or more than the task or a registration takes."""
+    if count < 2:
+        raise ImageError(f"give at least two images of the scene, got {count}")
+    if count > 2 and len(task.kinds) > 1:
+        raise ImageError(f"{task.title} takes two images, got {count}; stacks are exposures or focus settings")
+    if count > 2 and align != "none":
+        raise ImageError(
+            f"registration is for two images, got {count}; choose none, or use the command adasffuse stack --align"
+        )
+
+
+def _read(task: Task, paths: Sequence[Path]) -> tuple[list[Image], list[tuple[float, float] | None]]:
+    """The images, and the ranges that they needed: one for each of two sources, or one for a whole stack."""
+    thermal = task.thermal or (False,) * len(paths)
+    groups = [[path] for path in paths] if len(paths) == 2 else [paths]
+    windows = [_needed_range(group, hot) for group, hot in zip(groups, thermal)]
+    of_each = windows if len(paths) == 2 else windows * len(paths)
+    images = [read_image(path, window, thermal=hot) for path, window, hot in zip(paths, of_each, thermal)]
+    return images, windows
+
+
+def _command(
+    task: Task,
+    size: str,
+    paths: Sequence[Path],
+    windows: Sequence[tuple[float, float] | None],
+    result: str,
+    options: dict[str, str | float],
+) -> str:
+    """The command that does the same.
+
+    Args:
+        windows: as of `_read`.
+        result: name of the result's file.
+        options: choices, which are left out where they are 'none' or 1.
+    """
+    two = len(paths) == 2
+    words = ["adasffuse", "fuse" if two else "stack", *_names(task, paths), "-o", result]
     for option, window in zip(("--range_a", "--range_b") if two else ("--range",), windows):
         words += [option, "folder"] if window else []
-    words += ["--task", chosen.id, "--size", size] + (["--align", align] if align != "none" else [])
-    words += ["--palette", palette] if palette != "none" else []
-    words += ["--strength", f"{fuser.strength:g}"] if fuser.strength != 1 else []
-    command = shlex.join(words)
-    notices = list(prepared.notices)
+    words += ["--task", task.id, "--size", size]
+    for name, value in options.items():
+        if value not in ("none", 1):
+            words += [f"--{name}", value if isinstance(value, str) else f"{value:g}"]
+    return shlex.join(words)
+
+
+def _notices(task: Task, images: Sequence[Image], align: Aligner | None) -> list[str]:
+    """What a user should know of images that may be the wrong ones, or not lie on each other."""
+    notices = []
     if all(np.array_equal(images[0].pixels, image.pixels) for image in images[1:]):
         notices.append("the sources are equal, pixel by pixel; was one image given twice?")
-    off = seen_misalignment(chosen, images, aligner)
+    off = seen_misalignment(task, images, align)
     if off is not None and off.turned:
         notices.append("the images seem to be turned by 180 degrees against each other; turn one of them")
     elif off is not None and off.shift is not None:
         notices.append(f"the images seem not to lie on each other, by about {off.shift:.0f} pixels; try a registration")
-    shares = share_of_first(*sources, shown) if two else None
-    return Result(file, shown, sources, shares, scores, tuple(notices), command)
+    return notices
 
 
 @lru_cache(maxsize=_KEPT)

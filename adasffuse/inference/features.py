@@ -26,8 +26,15 @@ def feature_maps(fuser: Fuser, *lumas: ndarray) -> dict[str, ndarray]:
         the blocks on the bands make of them, merged features and what the blocks at full resolution make of those;
         'people', where people are raised, of infrared and visible images.
     Raises:
-        ValueError: as of `Fuser.fuse_luminance`.
+        ValueError: as of `Fuser.fuse_luminance`, or the images are so large that the fuser would cut them into tiles,
+            of which only one would be seen.
     """
+    if fuser.needs_tiles(lumas[0].shape):
+        height, width = lumas[0].shape
+        raise ValueError(
+            f"feature maps are of whole images, and {width}x{height} pixels are fused in tiles; cut or reduce the "
+            "images, or give a fuser with tile=0"
+        )
     model = fuser.model
     stages = {"low blocks": model.low_blocks, "high blocks": model.high_blocks, "merged": model.merge}
     if len(model.full_blocks):
@@ -41,7 +48,7 @@ def feature_maps(fuser: Fuser, *lumas: ndarray) -> dict[str, ndarray]:
         maps[f"low of {name}"] = _magnitude(low[k])
         maps[f"high of {name}"] = _magnitude(high[k])
     maps |= {name: _magnitude(seen[module][0]) for name, module in stages.items()}
-    sources = [torch.from_numpy(luma)[None, None].to(fuser.device) for luma in lumas]
+    sources = [torch.from_numpy(np.ascontiguousarray(luma))[None, None].to(fuser.device) for luma in lumas]
     raised = model.raised_samples(sources, fuser.task.kinds_of(len(lumas)))
     if raised is not None:
         infrared, visible, _ = raised

@@ -41,6 +41,7 @@ from adasffuse.registration.aligner import Aligner
 from adasffuse.tasks import Task, find_task
 
 STRENGTH_TASK = "ivf"
+_FALSE_COLORS = "has colour; false colours are no temperature, luminance is used"
 _NO_CONTENT = "has no content, a flat frame; it adds nothing to the result"
 _SCATTERED = (
     "holds data mostly beside pixels without any, where the others are shown, so little of it is seen; fill its "
@@ -229,46 +230,40 @@ class Fuser:
         sources = in_order(sources)
         self.task.check_count(len(sources))
         check_palette(palette, self.task)
-        images, notices = [], []
-        for k, source in enumerate(sources):
-            value_range, no_data = (range_b, no_data_b) if k else (range_a, no_data_a)
-            thermal = k < len(self.task.thermal) and self.task.thermal[k]
-            images.append(as_image(source, source_name(k), value_range, no_data, thermal))
-            if thermal and is_colorful(images[-1].pixels):
-                notices.append(f"{source_name(k)}: has colour; false colours are no temperature, luminance is used")
+        images = [
+            as_image(
+                source, source_name(k), range_b if k else range_a, no_data_b if k else no_data_a, self._is_thermal(k)
+            )
+            for k, source in enumerate(sources)
+        ]
+        colored = [k for k, image in enumerate(images) if self._is_thermal(k) and is_colorful(image.pixels)]
         names = [source if isinstance(source, str | PathLike) else source_name(k) for k, source in enumerate(sources)]
         check_order(names, [modality_of(image) for image in images], self.task.kinds)
         if align is not None:
             images = align.align(images)
-        notices[:0] = [notice for image in images for notice in image.notices]
-        sizes = [image.pixels.shape[:2] for image in images]
-        if len(set(sizes)) > 1:
-            listed = ", ".join(f"{source_name(k)} {width}x{height}" for k, (height, width) in enumerate(sizes))
-            raise ValueError(f"the sources must have one height and width, got {listed}; register them first")
+        _check_same_size(images)
         check_same_places(names, images)
+        notices = [notice for image in images for notice in image.notices]
+        notices += [f"{source_name(k)}: {_FALSE_COLORS}" for k in colored]
         images[0] = in_palette(images[0], palette, names[0])
         images, drift = equally_bright(images) if self.task.equally_bright else (images, [])
         stored, valids = [image.pixels for image in images], [image.valid for image in images]
-        release_if_large(sizes[0])
+        release_if_large(stored[0].shape)
         contents = [content(one, valid) for one, valid in zip(stored, valids)]
-        holding = [valid is None or valid.any() for valid in valids]  # what holds no data at all has a notice already
-        remarks = [(0, text) for text in drift]
-        remarks += [(k, _NO_CONTENT) for k, amount in enumerate(contents) if amount == 0 and holding[k]]
         if min(contents) < 1:  # values of one are mixed into the other
             stored = [expanded(one) for one in stored]
         pixels, known, gaps = complete(stored, valids, contents)
-        depths = tuple(image.depth for image in images)
-        for k, gap in enumerate(gaps):
-            if gap is not None and contents[k] > 0 and np.mean(gap.share, where=valids[k]) < _LITTLE:
-                remarks.append((k, _SCATTERED))
-        if self.task.color == "a" and _is_inverse(*pixels):
-            remarks.append((0, _INVERSE))
-        if self.task.color == "a" and in_one_cold_hue(stored[0]):
-            remarks.append((0, _ONE_HUE))
+        remarks = [(0, text) for text in drift] + _remarks_on_content(valids, contents, gaps)
+        if self.task.color == "a":
+            remarks += [(0, text) for text in _remarks_on_scan(stored[0], *pixels)]
         notices += [f"{source_name(k)}: {text}" for k, text in remarks]
         if is_large(pixels[0].shape):
             pixels = [compacted(one) for one in pixels]
-        return Prepared(pixels, known, depths, gaps, tuple(notices), tuple(remarks))
+        return Prepared(pixels, known, tuple(image.depth for image in images), gaps, tuple(notices), tuple(remarks))
+
+    def _is_thermal(self, k: int) -> bool:
+        """Whether source number k is a thermal image."""
+        return k < len(self.task.thermal) and self.task.thermal[k]
 
     @torch.inference_mode()
     def looks_black_hot(self, images: Sequence[Image]) -> bool:
@@ -324,6 +319,10 @@ class Fuser:
             luma = keep_hot_spots(luma, sources[0])
         return quantise(rebuild_color(luma, sources, self.task.color, depth), depth)
 
+    def needs_tiles(self, shape: tuple[int, ...]) -> bool:
+        """Whether images of shape (H, W) are fused in tiles."""
+        return bool(self.tile) and shape[0] * shape[1] > self.tile**2
+
     @torch.inference_mode()
     def fuse_luminance(self, *lumas: np.ndarray) -> np.ndarray:
         """Fuse luminance (H, W) float32 in [0, 1] of two or more sources; the result is clamped to [0, 1].
@@ -335,7 +334,7 @@ class Fuser:
         check_sources(sources)
         kinds = self.task.kinds_of(len(sources))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            if self.tile and lumas[0].size > self.tile**2:
+            if self.needs_tiles(lumas[0].shape):
                 release_freed_memory()  # of reading: the network asks for blocks of other sizes
                 fused = fuse_tiled(self.model, sources, self.tile, self.tile_overlap, kinds)
             else:
@@ -366,6 +365,42 @@ class Prepared:
     def lumas(self) -> list[np.ndarray]:
         """Luminance of each source, (H, W) float32."""
         return [luma_of(pixels) for pixels in self.pixels]
+
+
+def _check_same_size(images: Sequence[Image]) -> None:
+    """Raise ValueError where sources differ in height or width."""
+    sizes = [image.pixels.shape[:2] for image in images]
+    if len(set(sizes)) > 1:
+        listed = ", ".join(f"{source_name(k)} {width}x{height}" for k, (height, width) in enumerate(sizes))
+        raise ValueError(f"the sources must have one height and width, got {listed}; register them first")
+
+
+def _remarks_on_content(
+    valids: Sequence[np.ndarray | None], contents: Sequence[float], gaps: Sequence[Gap | None]
+) -> list[tuple[int, str]]:
+    """Numbers of sources that add nothing to the result, or little, and what a user should know of them.
+
+    Args:
+        valids: per source (H, W) bool, where it holds data; None: everywhere.
+        contents, gaps: as of `content` and `complete`.
+    """
+    holding = [valid is None or valid.any() for valid in valids]  # what holds no data at all has a notice already
+    remarks = [(k, _NO_CONTENT) for k, amount in enumerate(contents) if amount == 0 and holding[k]]
+    for k, gap in enumerate(gaps):
+        if gap is not None and contents[k] > 0 and np.mean(gap.share, where=valids[k]) < _LITTLE:
+            remarks.append((k, _SCATTERED))
+    return remarks
+
+
+def _remarks_on_scan(stored: np.ndarray, scan: np.ndarray, mri: np.ndarray) -> list[str]:
+    """What a user should know of a CT, PET or SPECT image in which what matters may get lost.
+
+    Args:
+        stored: the scan as it was read, (H, W) or (H, W, 3), levels or float32 in [0, 1].
+        scan, mri: both sources, completed from each other.
+    """
+    remarks = [_INVERSE] if _is_inverse(scan, mri) else []
+    return remarks + ([_ONE_HUE] if in_one_cold_hue(stored) else [])
 
 
 def _is_inverse(scan: np.ndarray, mri: np.ndarray) -> bool:

@@ -103,7 +103,9 @@ class GhostRemover:
             return image, 0.0
         around = _grown(moving)
         pairs = list(zip(_planes(self._copy, copy), _planes(copy, copy)))
-        still = ~around & np.isfinite(pairs[0]).all(axis=0)
+        known = np.isfinite(pairs[0]).all(axis=0)
+        still = known & ~around
+        still = still if still.any() else known  # nearly everything moves
         curves = [_curve(before[still], after[still]) for before, after in pairs]
         inner, outer = (_soft(one, image.pixels.shape[:2]) for one in (moving, around))
         result = np.empty(image.pixels.shape, np.float32)

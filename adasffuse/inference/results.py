@@ -36,7 +36,11 @@ def prepare_results(work: Work) -> None:
 
 
 def open_folder(work: Work) -> None:
-    """Make the folder of the results, and remove what a run that was killed has left of these; errors as above."""
+    """Make the folder of the results, and remove what a run that was killed has left of these.
+
+    Raises:
+        SaveError: the folder cannot be written.
+    """
     try_to_write(work.save_dir)
     remove_abandoned(path for scene in work.scenes for path in work.places(scene))
 

@@ -1,6 +1,6 @@
 """Fusing stacks: brackets of exposures, or focus settings, of one scene, any number of images.
 
-Images are read one after the other, three times, so that memory does not grow with their number.
+Images are read one after the other, several times, so that memory does not grow with their number.
 """
 
 from collections.abc import Sequence

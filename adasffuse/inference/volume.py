@@ -43,7 +43,7 @@ class WantedVolumes:
     and artefacts of MRI (`steady_extremes`, `without_padding` and `without_artefacts` of `adasffuse.images.ranges`).
 
     Raises:
-        ValueError: another axis, depth, `resample` or `palette`, no range, or colours of another depth than 8.
+        ValueError: another axis, depth or `resample`, not two ranges, or colours of another depth than 8.
     """
 
     ranges: Sequence[RangeSpec | tuple[float, float] | None] = (None, None)  # per source: what becomes black and white
@@ -180,30 +180,46 @@ def plan_volumes(
         volumes[k] = resampled(paths[k], volumes[k], paths[like], volumes[like])
     check_same_grid(paths, volumes, places=wanted.resample != "ignore")
     along = 2 if wanted.axis == "third" else axis_of(paths[0 if wanted.resample == "a" else 1], volumes[1], wanted.axis)
-    notices, windows = [], []
+    windows, notices = [], []
     for path, volume, spec, side, kind in zip(paths, volumes, wanted.specs, "ab", fuser.task.kinds_of(2)):
-        if not np.isfinite(volume.values).any():
-            raise ImageError(f"{path}: holds no finite value")
-        low, high, chosen = window_of(volume, spec, kind)
-        inverted = volume.inverted != (spec is not None and spec.inverted)
-        windows.append((high, low) if inverted else (low, high))
-        if chosen:
-            black, white = windows[-1]
-            others = f"; --range_{side} LOW HIGH chooses others" if spec is None else ""
-            notices.append((path, f"the values {black:g} to {white:g} become black to white{others}"))
-        notices += [(path, text) for text in (*volume.notices, *_remarks(volume, low, high, spec))]
+        window, texts = _shown(path, volume, spec, f"--range_{side}", kind)
+        windows.append(window)
+        notices += [(path, text) for text in texts]
     return VolumePlan(
-        tuple(paths),
-        stored,
-        voxels,
-        tuple(windows),
-        tuple(volumes),
-        volumes[0].values.shape,
-        along,
-        wanted.stored_depth,
-        wanted.palette,
-        tuple(notices),
+        paths=tuple(paths),
+        stored=stored,
+        voxels=voxels,
+        windows=tuple(windows),
+        volumes=tuple(volumes),
+        shape=volumes[0].values.shape,
+        axis=along,
+        depth=wanted.stored_depth,
+        palette=wanted.palette,
+        notices=tuple(notices),
     )
+
+
+def _shown(
+    path: str | Path, volume: Volume, spec: RangeSpec | None, option: str, kind: str
+) -> tuple[tuple[float, float], list[str]]:
+    """Values of black and of white of a volume, and what a user should know of it.
+
+    Args:
+        option: what gives another range.
+        kind: of the source, as in `Task.kinds`.
+    Raises:
+        ImageError: the volume holds no data.
+    """
+    if not np.isfinite(volume.values).any():
+        raise ImageError(f"{path}: holds no finite value")
+    low, high, chosen = window_of(volume, spec, kind)
+    inverted = volume.inverted != (spec is not None and spec.inverted)
+    black, white = (high, low) if inverted else (low, high)
+    notices = []
+    if chosen:
+        others = f"; {option} LOW HIGH chooses others" if spec is None else ""
+        notices.append(f"the values {black:g} to {white:g} become black to white{others}")
+    return (black, white), [*notices, *volume.notices, *_remarks(volume, low, high, spec)]
 
 
 def window_of(volume: Volume, spec: RangeSpec | None, kind: str = "") -> tuple[float, float, bool]:
