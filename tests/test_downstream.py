@@ -479,6 +479,14 @@ def test_what_every_comparison_needs_is_asked_for_first(rendered, tmp_path, caps
     refused(rendered, tmp_path / "out", [], f"needs torchvision: {install_command('downstream')}", capsys)
 
 
+def test_a_torchvision_of_another_torch_is_one_line(rendered, tmp_path, capsys, monkeypatch):
+    def broken(name):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("adasffuse.downstream.packages.importlib.import_module", broken)
+    refused(rendered, tmp_path / "out", [], "torchvision::nms does not exist); install versions of torch and", capsys)
+
+
 def test_a_data_set_without_lists(rendered, tmp_path, capsys):
     for name in ("infrared", "visible", "labels", "classes.txt"):
         (tmp_path / name).symlink_to(rendered / name)
