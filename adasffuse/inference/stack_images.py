@@ -9,7 +9,7 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.choices import GHOSTS
-from adasffuse.images.drift import drift_notices, evening_factors, look, multiplied
+from adasffuse.images.drift import Look, drift_notices, evening_factors, look, multiplied
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import luma_of
@@ -176,16 +176,12 @@ class StackImages:
 
     def _even_out(self) -> None:
         """Find the factors that make the images with content equally bright."""
-        looks = {}
+        looks: list[Look | None] = []
         for number in range(len(self._paths)):
             image = self._checked(number)
-            if content(image.pixels, image.valid) > 0:
-                looks[number] = look(image)
-        if looks:
-            factors = evening_factors(list(looks.values()))
-            for number, factor in zip(looks, factors):
-                self._factors[number] = factor
-            self._survey.notices += [f"{self._name}: {text}" for text in drift_notices(factors)]
+            looks.append(look(image) if content(image.pixels, image.valid) > 0 else None)
+        self._factors = evening_factors(looks)
+        self._survey.notices += [f"{self._name}: {text}" for text in drift_notices(self._factors)]
 
     def _look_ahead(self, exposures: bool) -> None:
         """Put the images with content in order: exposures by their brightness, focus settings by their names.
