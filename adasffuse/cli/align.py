@@ -360,6 +360,7 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
         raise ValueError("--save estimates and writes a calibration only; apply it with --calibration in a second call")
     if args.grid:
         raise ValueError(f"--grid {args.grid}: a calibration serves both grids; give --grid where it is applied")
+
     if args.save.suffix.lower() in IMAGE_SUFFIXES:
         raise ValueError(f"--save {args.save}: the name of an image; give that of a calibration file, such as c.json")
     check_outputs({"--save": args.save})
