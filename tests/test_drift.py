@@ -7,7 +7,7 @@ from skimage import data as photographs
 from tiny import network, texture
 
 from adasffuse.images.arrays import as_image
-from adasffuse.images.drift import drift_notices, evening_factors, look, multiplied
+from adasffuse.images.drift import drift_notices, equally_bright, evening_factors, look, multiplied
 from adasffuse.images.image import Image, ImageNotice
 from adasffuse.images.write import write_image
 from adasffuse.inference.fuser import Fuser
@@ -67,6 +67,18 @@ def test_what_holds_no_data_does_not_count():
     image[:, :150] = 0
     one, other = evening_factors([look(Image(near_and_far()[0])), look(Image(image, valid=valid))])
     assert other / one == pytest.approx(1 / 0.8, rel=0.01)
+
+
+def test_flat_frames_decide_on_nothing():
+    """A white frame between them has no highlights to keep, nor a share in the mean."""
+    near, far = (Image(image) for image in near_and_far(far=0.8))
+    flat = Image(np.ones_like(near.pixels))
+    for images, contents in (([near, far, flat], [1, 1, 0]), ([flat, near, far], [0, 1, 1])):
+        evened, notices = equally_bright(images, contents)
+        expected, said = equally_bright([near, far], [1, 1])
+        pairs = zip(expected, [image for image, amount in zip(evened, contents) if amount])
+        assert all(np.array_equal(one.pixels, other.pixels) for one, other in pairs) and notices == said
+    assert equally_bright([flat, flat], [0, 0]) == ([flat, flat], [])
 
 
 def test_levels_are_multiplied_as_numbers():

@@ -108,6 +108,14 @@ def test_advice_about_arrays_names_no_option_of_commands():
         as_image(GRAY.astype(np.int32))
 
 
+@pytest.mark.parametrize("option", [{"value_range": (0, 0.5)}, {"no_data": 0}])
+def test_a_range_comes_too_late_for_what_is_an_image(option):
+    image = as_image(np.zeros((4, 4), np.float32))
+    assert as_image(image) is image
+    with pytest.raises(ImageError, match=r"source A: is an Image, whose values are on \[0, 1\] already"):
+        as_image(image, "source A", **option)
+
+
 def test_range_leaves_8_bit_files_alone(tmp_path):
     path = save(tmp_path / "g.png", GRAY)
     image = read_image(path, (20000, 21000))

@@ -261,34 +261,20 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     written: list[Path] = []
     seen = _Seen(job, args)
-    empty = []  # share of pixels without data, of each warped image that has some
+    empty: list[float] = []  # share of pixels without data, of each warped image that has some
     began = time.perf_counter()
     for scene in job.scenes:
         started = time.perf_counter()
-        row: dict[str, Any] = {"name": scene.stem, "sources": list(map(str, scene.paths))}
         try:
-            images = job.read(scene)
-            seen.add(scene, images)
-            transform = aligner.transform(*images)
-            if args.out is not None:
-                moved = 0 if grid == "b" else 1
-                images[moved] = warp_image(images[moved], transform)
-                if images[moved].valid is not None:
-                    empty.append(1 - images[moved].valid.mean())
-                files = [job.results(args.out, scene, image.depth)[k] for k, image in enumerate(images)]
-                with replacing_all() as new:
-                    for file, image in zip(files, images):
-                        save_result(new(file), image.pixels, image.depth)
-                written += files
-                row["results"] = list(map(str, files))
+            row, files, lacking = _align_pair(job, scene, aligner, args.out, seen)
         except SaveError:
             raise
         except (ValueError, OSError) as error:
             failed.append((scene.stem, told(error)))
             continue
-        mean, largest = transform.shifts()
-        row |= {"off": round(mean, 2), "largest": round(largest, 2)}
-        rows.append(row | {"matrix": transform.matrix.tolist(), "field": transform.field is not None})
+        rows.append(row)
+        written += files
+        empty += [lacking] if lacking else []
         if not args.json:
             seconds = time.perf_counter() - started
             say(f"{printable(scene.stem)}: off by {row['off']:.1f} px, at most {row['largest']:.1f} ({seconds:.1f} s)")
@@ -307,6 +293,35 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     place = f" -> {printable(args.out)}" if args.out is not None else ""
     say(f"{len(rows)} {'pair' if len(rows) == 1 else 'pairs'} aligned by {method}, {len(failed)} failed{place}")
     return int(bool(failed))
+
+
+def _align_pair(
+    job: _Job, scene: Scene, aligner: Aligner, out: Path | None, seen: _Seen
+) -> tuple[dict[str, Any], list[Path], float]:
+    """Register a pair, and write both sources below `out` where it is given.
+
+    Returns:
+        JSON values for the report, the files that were written, and the share of the warped image without data.
+    """
+    images = job.read(scene)
+    seen.add(scene, images)
+    transform = aligner.transform(*images)
+    row: dict[str, Any] = {"name": scene.stem, "sources": list(map(str, scene.paths))}
+    files, lacking = [], 0.0
+    if out is not None:
+        moved = 0 if aligner.grid == "b" else 1
+        images[moved] = warp_image(images[moved], transform)
+        if images[moved].valid is not None:
+            lacking = float(1 - images[moved].valid.mean())
+        files = [job.results(out, scene, image.depth)[k] for k, image in enumerate(images)]
+        with replacing_all() as new:
+            for file, image in zip(files, images):
+                save_result(new(file), image.pixels, image.depth)
+        row["results"] = list(map(str, files))
+    mean, largest = transform.shifts()
+    row |= {"off": round(mean, 2), "largest": round(largest, 2)}
+    row |= {"matrix": transform.matrix.tolist(), "field": transform.field is not None}
+    return row, files, lacking
 
 
 def _lost(failed: Sequence[tuple[str, str]], notices: Sequence[str]) -> dict[str, Any]:

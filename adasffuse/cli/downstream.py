@@ -226,26 +226,13 @@ def _experiment(
     own_backbone = model in ("fpn", "unet", "fcos", "retinanet")
     rate = _LEARNING_RATE[args.task] if args.learning_rate is None else args.learning_rate
     budget = downstream.Budget(args.epochs, args.batch, rate, precision=pick_precision(args.precision, device))
-    size, groups = (
-        _size(args.size),
-        named_values(args.groups, "--groups", 'NAME=PATTERN, e.g. night="*N"', taken=[downstream.ALL]),
-    )
+    size = _size(args.size)
+    groups = named_values(args.groups, "--groups", 'NAME=PATTERN, e.g. night="*N"', taken=[downstream.ALL])
     others = others_of(args, args.task, classes)
     if groups.keys() & others.keys():
         raise ValueError(f"--also and --groups both name {', '.join(groups.keys() & others.keys())}")
     found = frames_of(args, args.task, classes)
-    train, test = found.of("train"), found.of("test") or found.of("val")
-    if len(train) < 2 or not test:
-        raise ImageError(
-            f"{args.data[0]}: the lists name {len(train)} frames for training and {len(test)} for testing; "
-            "scripts/voc_annotation.py draws train.txt, val.txt and test.txt"
-        )
-    for use, frames in (("training", train), ("test", test)):
-        if args.task == "detect" and not any(frame.boxes.boxes for frame in frames):
-            raise ImageError(
-                f"{args.data[0]}: none of the {len(frames)} {use} frames has a box of {', '.join(classes.names)}; "
-                "scripts/voc_annotation.py draws other lists"
-            )
+    train, test = _train_and_test(found, args, classes)
     used = [*train, *test, *(frame for frames in others.values() for frame in frames)]
     if len({frame.stem for frame in used}) < len(used):
         raise ImageError("two frames have one name; rename those of --also")
@@ -281,6 +268,23 @@ def _experiment(
     for one in modalities:
         downstream.check_images(one, used)
     return experiment, modalities
+
+
+def _train_and_test(found: FrameSet, args: argparse.Namespace, classes: ClassList) -> tuple[list[Frame], list[Frame]]:
+    """The frames of both lists; raises ImageError where they are too few, or a detector's hold no box."""
+    train, test = found.of("train"), found.of("test") or found.of("val")
+    if len(train) < 2 or not test:
+        raise ImageError(
+            f"{args.data[0]}: the lists name {len(train)} frames for training and {len(test)} for testing; "
+            "scripts/voc_annotation.py draws train.txt, val.txt and test.txt"
+        )
+    for use, frames in (("training", train), ("test", test)):
+        if args.task == "detect" and not any(frame.boxes.boxes for frame in frames):
+            raise ImageError(
+                f"{args.data[0]}: none of the {len(frames)} {use} frames has a box of {', '.join(classes.names)}; "
+                "scripts/voc_annotation.py draws other lists"
+            )
+    return train, test
 
 
 def _images(

@@ -184,13 +184,7 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
                 continue
             outdated += args.resume and journal.outdated(scene)
             try:
-                fused = inference.fuse_stack(fuser, scene.paths, options)
-                target = work.result(scene, fused.depth)
-                giver = file_of(scene.paths[len(scene.paths) // 2])
-                metadata = read_metadata(giver, args.keep_metadata)
-                save_result(target, fused.pixels, fused.depth, metadata)
-                if loses_place(target, metadata):
-                    fused.notices.append(f"{giver}: {NO_PLACE}")
+                fused, target = _fuse(fuser, work, scene, options, args.keep_metadata)
             except SaveError:
                 raise
             except (ValueError, OSError, MemoryError, RuntimeError, cv2.error) as error:
@@ -209,6 +203,20 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     if ranks.main:
         _tell(args, fuser, rows, failed, notices, work, max(seconds))
     return int(bool(failed))
+
+
+def _fuse(
+    fuser: inference.Fuser, work: Work, scene: Scene, options: inference.StackOptions, keep: str
+) -> tuple[inference.FusedStack, Path]:
+    """Fuse a stack and write the result with the metadata to keep; the file of the result."""
+    fused = inference.fuse_stack(fuser, scene.paths, options)
+    target = work.result(scene, fused.depth)
+    giver = file_of(scene.paths[len(scene.paths) // 2])
+    metadata = read_metadata(giver, keep)
+    save_result(target, fused.pixels, fused.depth, metadata)
+    if loses_place(target, metadata):
+        fused.notices.append(f"{giver}: {NO_PLACE}")
+    return fused, target
 
 
 def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[str]]:

@@ -37,11 +37,17 @@ def as_image(
         name: what errors and notices call it.
         value_range, no_data, thermal, border: as in `read_image`.
     Raises:
-        ImageError: another type, shape or span, or a masked array, always with the name.
+        ImageError: another type, shape or span, a masked array, or an `Image` together with a range or a value that
+            means no data, which come too late for it; always with the name.
     """
     if no_data is not None and not isinstance(no_data, Real):
         raise ImageError(f"{name}: the value that means no data must be a number, got {no_data!r}")
     if isinstance(source, Image):
+        if value_range is not None or no_data is not None:
+            raise ImageError(
+                f"{name}: is an Image, whose values are on [0, 1] already; give its range and its value that means no "
+                "data to read_image or as_image, which make it"
+            )
         return source
     if isinstance(source, str | PathLike):
         return read_image(Path(source), value_range, no_data, thermal, border=border)

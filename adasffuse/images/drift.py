@@ -34,9 +34,14 @@ class Look(NamedTuple):
     highlights: float  # in [0, 1]: nearly all values of all channels are at most that
 
 
-def equally_bright(images: Sequence[Image]) -> tuple[list[Image], list[str]]:
-    """Images without drift of their exposure, and what a user should know of it."""
-    factors = evening_factors([look(image) for image in images])
+def equally_bright(images: Sequence[Image], contents: Sequence[float]) -> tuple[list[Image], list[str]]:
+    """Images without drift of their exposure, and what a user should know of it.
+
+    Args:
+        images: of one height and width, float32 in [0, 1] or levels.
+        contents: `adasffuse.images.no_data.content` of each; flat frames tell nothing of exposure.
+    """
+    factors = evening_factors([look(image) if amount > 0 else None for image, amount in zip(images, contents)])
     return [multiplied(image, factor) for image, factor in zip(images, factors)], drift_notices(factors)
 
 
@@ -52,19 +57,27 @@ def look(image: Image) -> Look:
     return Look(cells, float(np.percentile(pixels[::step, ::step], _HIGHLIGHTS)) / white)
 
 
-def evening_factors(looks: Sequence[Look]) -> list[float]:
+def evening_factors(looks: Sequence[Look | None]) -> list[float]:
     """The factor for each image that makes all equally bright; 1 for all where no exposure has drifted.
 
     An image counts as brighter than another by a factor if that explains most of the difference between their cells.
     All are brought to their geometric mean, or to less where that would clip highlights that an image holds.
+
+    Args:
+        looks: None for an image without content, which decides on nothing and gets the factor of the middle image.
     """
-    order = np.argsort([np.nansum(one.cells) for one in looks])  # one in the middle is most like the others
-    reference = looks[order[len(looks) // 2]].cells
-    brighter = np.array([_log_factor(one.cells, reference) for one in looks])
-    if not brighter.any() or np.ptp(brighter) > np.log(_MOST):
+    telling = [k for k, one in enumerate(looks) if one is not None]
+    if not telling:
         return [1.0] * len(looks)
-    unclipped = min(log - np.log(max(one.highlights, _DARK)) for log, one in zip(brighter, looks))
-    return [float(factor) for factor in np.exp(min(brighter.mean(), unclipped) - brighter)]
+    order = np.argsort([np.nansum(looks[k].cells) for k in telling])  # one in the middle is most like the others
+    reference = looks[telling[order[len(telling) // 2]]].cells
+    brighter = np.zeros(len(looks))
+    for k in telling:
+        brighter[k] = _log_factor(looks[k].cells, reference)
+    if not brighter.any() or np.ptp(brighter[telling]) > np.log(_MOST):
+        return [1.0] * len(looks)
+    unclipped = min(brighter[k] - np.log(max(looks[k].highlights, _DARK)) for k in telling)
+    return [float(factor) for factor in np.exp(min(brighter[telling].mean(), unclipped) - brighter)]
 
 
 def _log_factor(cells: np.ndarray, reference: np.ndarray) -> float:

@@ -246,10 +246,10 @@ class Fuser:
         notices = [notice for image in images for notice in image.notices]
         notices += [f"{source_name(k)}: {_FALSE_COLORS}" for k in colored]
         images[0] = in_palette(images[0], palette, names[0])
-        images, drift = equally_bright(images) if self.task.equally_bright else (images, [])
+        release_if_large(images[0].pixels.shape)
+        contents = [content(image.pixels, image.valid) for image in images]
+        images, drift = equally_bright(images, contents) if self.task.equally_bright else (images, [])
         stored, valids = [image.pixels for image in images], [image.valid for image in images]
-        release_if_large(stored[0].shape)
-        contents = [content(one, valid) for one, valid in zip(stored, valids)]
         if min(contents) < 1:  # values of one are mixed into the other
             stored = [expanded(one) for one in stored]
         pixels, known, gaps = complete(stored, valids, contents)

@@ -9,7 +9,7 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.choices import GHOSTS
-from adasffuse.images.drift import drift_notices, evening_factors, look, multiplied
+from adasffuse.images.drift import Look, drift_notices, evening_factors, look, multiplied
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import luma_of
@@ -63,7 +63,7 @@ class StackImages:
         self._order = list(range(len(paths)))  # neighbours in it are most alike; its middle gives the grid
         self._transforms: list[Transform | None] = [None] * len(paths)
         self._sized: tuple[Path, tuple[int, int]] | None = None  # the image that was read first, its height and width
-        self._filling: Image | None = None  # `_completed`, once an image holds no data somewhere
+        self._filling: Image | None = None  # `_middle_image`, once an image holds no data somewhere
         self._watch = Watch() if exposures and options.ghosts == "keep" else None
         self._ghosts: GhostRemover | None = None
         self._moving = 0.0  # largest share of an image that moves
@@ -76,7 +76,7 @@ class StackImages:
         if options.align != "none":
             self._register(options.align)
         if options.ghosts == "remove" and self._clearest is not None:
-            self._ghosts = GhostRemover(self._moved(self._clearest, self._checked(self._clearest)))
+            self._ghosts = GhostRemover(self._registered(self._clearest, self._read_checked(self._clearest)))
 
     def _read(self, number: int) -> Image:
         image = read_image(self._paths[number], self._window, self._options.no_data, levels=True)
@@ -89,10 +89,10 @@ class StackImages:
             ImageError: sizes differ, all images are equal, fewer than two have content, or they show several scenes.
         """
         for number in range(len(self._paths)):
-            image = self._checked(number)
+            image = self._read_checked(number)
             if not self._survey.see(number, image):
                 continue
-            image = self._moved(number, image)
+            image = self._registered(number, image)
             if self._watch is not None:
                 self._watch.see(image)
             yield number, image
@@ -100,7 +100,7 @@ class StackImages:
 
     def read(self, number: int) -> Image:
         """An image, registered and `completed`."""
-        return self.completed(self._moved(number, self._read(number)))
+        return self.completed(self._registered(number, self._read(number)))
 
     @property
     def depths(self) -> list[str]:
@@ -128,7 +128,7 @@ class StackImages:
             self._moving = max(self._moving, moving)
         if image.valid is None:
             return image
-        self._filling = self._filling or self._completed()
+        self._filling = self._filling or self._middle_image()
         return self._filled(image, self._filling)
 
     def _filled(self, image: Image, other: Image) -> Image:
@@ -137,18 +137,18 @@ class StackImages:
         filled, _ = fill_missing([image.pixels, other.pixels], [image.valid, other.valid])
         return replace(image, pixels=filled[0])
 
-    def _moved(self, number: int, image: Image) -> Image:
+    def _registered(self, number: int, image: Image) -> Image:
         if self._transforms[number] is None:
             return image
         return warp_image(image, self._transforms[number])
 
-    def _completed(self) -> Image:
+    def _middle_image(self) -> Image:
         """The middle image; where it holds no data, what the images nearest to it show."""
         middle = len(self._order) // 2
         found: Image | None = None
         for place in sorted(range(len(self._order)), key=lambda k: abs(k - middle)):
             number = self._order[place]
-            image = self._moved(number, self._checked(number))
+            image = self._registered(number, self._read_checked(number))
             if found is None:
                 found = image
             else:
@@ -159,7 +159,7 @@ class StackImages:
                 break
         return found
 
-    def _checked(self, number: int) -> Image:
+    def _read_checked(self, number: int) -> Image:
         """An image, not registered, that has the size of the others."""
         path = self._paths[number]
         image = self._read(number)
@@ -176,16 +176,12 @@ class StackImages:
 
     def _even_out(self) -> None:
         """Find the factors that make the images with content equally bright."""
-        looks = {}
+        looks: list[Look | None] = []
         for number in range(len(self._paths)):
-            image = self._checked(number)
-            if content(image.pixels, image.valid) > 0:
-                looks[number] = look(image)
-        if looks:
-            factors = evening_factors(list(looks.values()))
-            for number, factor in zip(looks, factors):
-                self._factors[number] = factor
-            self._survey.notices += [f"{self._name}: {text}" for text in drift_notices(factors)]
+            image = self._read_checked(number)
+            looks.append(look(image) if content(image.pixels, image.valid) > 0 else None)
+        self._factors = evening_factors(looks)
+        self._survey.notices += [f"{self._name}: {text}" for text in drift_notices(self._factors)]
 
     def _look_ahead(self, exposures: bool) -> None:
         """Put the images with content in order: exposures by their brightness, focus settings by their names.
@@ -194,7 +190,7 @@ class StackImages:
         """
         means, clear = {}, {}
         for number in self._order:
-            image = self._checked(number)
+            image = self._read_checked(number)
             if content(image.pixels, image.valid) > 0:  # others are left out
                 luma = luma_of(image.pixels)
                 means[number], clear[number] = float(luma.mean()), unclipped_share(luma)
@@ -206,11 +202,11 @@ class StackImages:
         if not self._order:
             return
         middle = len(self._order) // 2
-        start = luma_of(self._checked(self._order[middle]).pixels)
+        start = luma_of(self._read_checked(self._order[middle]).pixels)
         for side in (self._order[:middle][::-1], self._order[middle + 1 :]):
             before, matrix = start, np.eye(3)
             for number in side:
-                luma = luma_of(self._checked(number).pixels)
+                luma = luma_of(self._read_checked(number).pixels)
                 try:
                     found = register_to(before, luma, method)
                 except AlignmentError as error:

@@ -34,17 +34,15 @@ class Information:
     ) -> None:
         factor = min(1.0, side / max(target.shape))
 
-        def reduced(image: np.ndarray) -> np.ndarray:
-            size = [max(8, round(length * factor)) for length in image.shape[::-1]]
-            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor < 1 else image
-            return cv2.GaussianBlur(small, (0, 0), _SPREAD * np.sqrt(side / 128))
+        def blurred(image: np.ndarray) -> np.ndarray:
+            return cv2.GaussianBlur(reduced(image, factor), (0, 0), _SPREAD * np.sqrt(side / 128))
 
         def spread(small: np.ndarray) -> np.ndarray:
             return small / max(float(small.max()), 1e-6) * (_BINS - 1)
 
-        self._moving = spread(reduced(moving * moving_valid))
-        small = spread(reduced(target))
-        self._use = reduced(target_valid) > 0.999
+        self._moving = spread(blurred(moving * moving_valid))
+        small = spread(blurred(target))
+        self._use = blurred(target_valid) > 0.999
         self._bins = (small + 0.5).astype(np.int64)
         self._to_moving = identity(moving.shape, self._moving.shape)
         self._to_target = np.linalg.inv(identity(target.shape, small.shape))
@@ -96,6 +94,12 @@ def register_by_information(
         options = {"direc": step * np.eye(count), "xtol": 0.02, "ftol": 1e-7, "maxiter": rounds}
         found[:count] = minimize(loss, found[:count], args=(side,), method="Powell", options=options).x
     return start @ movement(found, target.shape)
+
+
+def reduced(image: np.ndarray, factor: float) -> np.ndarray:
+    """An image (H, W) at `factor` of its size, at least 8 pixels a side; as it is for a factor of 1."""
+    size = [max(8, round(length * factor)) for length in image.shape[::-1]]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor < 1 else image
 
 
 def movement(parameters: np.ndarray, size: tuple[int, int]) -> np.ndarray:

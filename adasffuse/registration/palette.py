@@ -6,7 +6,7 @@ from adasffuse.images.color import luminance
 from adasffuse.images.levels import expanded
 
 _LEVELS = 32  # of each channel
-_GREY = 2 / 255  # difference of channels below which an image has no colour
+_GRAY = 2 / 255  # difference of channels below which an image has no colour
 _MOST_COLORS = 1024  # more are no palette
 
 
@@ -24,7 +24,7 @@ def palette_values(pixels: np.ndarray) -> np.ndarray:
     from scipy.sparse.csgraph import dijkstra  # here, since it takes as long to import as the rest of the registration
 
     pixels = expanded(pixels)
-    if pixels.ndim == 2 or float(np.ptp(pixels, axis=2).max()) < _GREY:
+    if pixels.ndim == 2 or float(np.ptp(pixels, axis=2).max()) < _GRAY:
         return luminance(pixels)
     levels = np.round(pixels * (_LEVELS - 1)).astype(np.int64)
     codes = (levels[..., 0] * _LEVELS + levels[..., 1]) * _LEVELS + levels[..., 2]

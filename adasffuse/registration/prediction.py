@@ -9,6 +9,7 @@ inside the outline, tells one head from another.
 import cv2
 import numpy as np
 
+from adasffuse.registration.information import reduced
 from adasffuse.registration.transform import identity
 
 _SIDE = 128  # pixels, longer side of the target
@@ -30,16 +31,14 @@ class Prediction:
     ) -> None:
         factor = min(1.0, _SIDE / max(target.shape))
 
-        def reduced(image: np.ndarray, blur: float) -> np.ndarray:
-            size = [max(8, round(length * factor)) for length in image.shape[::-1]]
-            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor < 1 else image
-            return cv2.GaussianBlur(small, (0, 0), blur) if blur else small
+        def blurred(image: np.ndarray, spread: float) -> np.ndarray:
+            return cv2.GaussianBlur(reduced(image, factor), (0, 0), spread)
 
-        self._moving = reduced(moving * moving_valid, _MOVING_BLUR)
-        self._use = reduced(target_valid, 0) > 0.999
+        self._moving = blurred(moving * moving_valid, _MOVING_BLUR)
+        self._use = reduced(target_valid, factor) > 0.999
         position = (target / max(float(np.percentile(target, 99.9)), 1e-6)).clip(0, 1) * (_BINS - 1)
         shares = [np.maximum(1 - np.abs(position - middle), 0) for middle in range(_BINS)]
-        columns = np.stack([reduced(share, _TARGET_BLUR)[self._use] for share in shares], axis=1).astype(np.float64)
+        columns = np.stack([blurred(share, _TARGET_BLUR)[self._use] for share in shares], axis=1).astype(np.float64)
         left, strength, _ = np.linalg.svd(columns, full_matrices=False)  # the shares of a pixel add up to 1
         self._basis = left[:, strength > _DEPENDENT * strength.max(initial=0)]
         self._to_moving = identity(moving.shape, self._moving.shape)

@@ -8,7 +8,7 @@ doi:10.1109/TMI.2003.809072), so the information is smooth in the matrix, and se
 import cv2
 import numpy as np
 
-from adasffuse.registration.information import UNIT, entropy, movement
+from adasffuse.registration.information import UNIT, entropy, movement, reduced
 from adasffuse.registration.models import PARAMETERS
 from adasffuse.registration.transform import identity
 
@@ -35,21 +35,19 @@ class SmoothInformation:
     ) -> None:
         factor = min(1.0, _SIDE / max(target.shape))
 
-        def reduced(image: np.ndarray, border: int) -> np.ndarray:
-            size = [max(8, round(length * factor)) for length in image.shape[::-1]]
-            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor < 1 else image
-            return cv2.GaussianBlur(small, (0, 0), _BLUR, borderType=border)
+        def blurred(image: np.ndarray, border: int) -> np.ndarray:
+            return cv2.GaussianBlur(reduced(image, factor), (0, 0), _BLUR, borderType=border)
 
         def in_bins(small: np.ndarray) -> np.ndarray:  # leaves a bin free at each end, for the splines
             return small / max(float(small.max()), 1e-6) * (_BINS - 3) + 1
 
-        self._moving = in_bins(reduced(moving * moving_valid, cv2.BORDER_CONSTANT)).astype(np.float32)
+        self._moving = in_bins(blurred(moving * moving_valid, cv2.BORDER_CONSTANT)).astype(np.float32)
         self._slopes = [
             cv2.filter2D(self._moving, cv2.CV_32F, kernel)
             for kernel in (np.float32([[-0.5, 0, 0.5]]), np.float32([[-0.5], [0], [0.5]]))
         ]
-        small = in_bins(reduced(target, cv2.BORDER_REFLECT_101))
-        use = reduced(target_valid, cv2.BORDER_REFLECT_101) > 0.999
+        small = in_bins(blurred(target, cv2.BORDER_REFLECT_101))
+        use = blurred(target_valid, cv2.BORDER_REFLECT_101) > 0.999
         self._row = np.minimum(small[use].astype(np.int64), _BINS - 2)
         self._row_share = small[use] - self._row
         y, x = np.nonzero(use)
