@@ -397,7 +397,7 @@ def test_damage_in_what_is_skipped_does_not_matter_behind_a_key_frame(tmp_path):
     position, size = packets[9]
     content[position + 4 : position + size] = bytes([255]) * (size - 4)
     path.write_bytes(content)
-    with pytest.raises(FrameError, match="frame .* (is damaged|cannot be decoded)"):
+    with pytest.raises(FrameError, match=r"frame .* (is damaged|cannot be decoded)"):
         list(VideoFile(path))
     frames = list(VideoFile(path, start_at=0.75))  # frame 19 at 0.72 s is a key frame, frame 20 lies at 0.761 s
     assert [frame.name for frame in frames] == [frame.name for frame in whole[19:]]
@@ -1203,6 +1203,17 @@ def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys, monkey
     ):
         assert align.run([str(word) for word in wrong]) == 1
         assert said in capsys.readouterr().err
+
+
+def test_a_calibration_never_overwrites_a_recording(pair, tmp_path, capsys):
+    from adasffuse.cli import align
+
+    copies = [shutil.copy(path, tmp_path) for path in pair]
+    assert align.run([*copies, "--save", copies[1]]) == 1
+    assert "vis.mp4: the name of a video; give that of a calibration file, such as c.json" in capsys.readouterr().err
+    plain = shutil.copy(copies[1], tmp_path / "vis")  # without a suffix that tells
+    assert align.run([copies[0], str(plain), "--save", str(plain), "--task", "ivf"]) == 1
+    assert Path(plain).read_bytes() == Path(copies[1]).read_bytes() == pair[1].read_bytes()
 
 
 def test_fixed_cameras_are_registered_once_before_a_recording_is_fused(tmp_path, capsys, monkeypatch):
