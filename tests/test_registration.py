@@ -193,6 +193,13 @@ def test_a_deep_image_is_registered_at_the_range_of_its_own_values(street, share
         estimate(Image(np.ones(SIZE, np.float32), "16", (0.0, 100.0)), visible)
 
 
+def test_fields_of_view_that_differ_at_one_size(street):
+    infrared, visible = street
+    matrix = affine(1, 1.33, (-50, -40))
+    found = estimate(moved(infrared, matrix), visible).transform
+    assert corner_shift(found.matrix, matrix, SIZE) < 2
+
+
 def test_a_camera_that_hangs_upside_down_is_told(street):
     infrared, visible = street
     turned = Image(np.ascontiguousarray(infrared.pixels[::-1, ::-1]))

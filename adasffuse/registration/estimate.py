@@ -56,6 +56,7 @@ _START_RADIUS = 12  # pixels of the image reduced by the first level: displaceme
 # Acceptance of an estimate
 _CHECK_REDUCTION, _CHECK_RADIUS = 2, 24  # reduction of the images, and displacements in pixels, for `prominence`
 _LOWEST_PROMINENCE = 6.0
+_LOWEST_ZOOMED_PROMINENCE = 7.0  # of images of one size, tried at several scales: the more starts, the more chances
 _LARGEST_SCALE = 1.6  # against the start, each way
 _LARGEST_SHIFT = 0.3  # of the width
 _SQUARES = 20  # squares of a chessboard along the longer side, see `_certain` and `_bent`
@@ -108,7 +109,13 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
     if measure == "medical":
         return _estimate_scans(_Pair.of(moving, target, palette_values), method)
     pair = _Pair.of(moving, target)
-    matrix, field = _matrix_by_edges(pair, "translation" if method == "translation" else "affine"), None
+    simple = "translation" if method == "translation" else "affine"
+    matrix, field = _matrix_by_edges(pair, simple), None
+    if not pair.zoomed and not _in_common(pair, matrix):
+        zoomed = replace(pair, zoomed=True)
+        other = _matrix_by_edges(zoomed, simple)
+        if _in_common(zoomed, other, least=_LOWEST_ZOOMED_PROMINENCE):
+            pair, matrix = zoomed, other
     if method == "homography":
         tilted = _matrix_by_edges(pair, method)
         if _certain(_agreement(pair, tilted, None) - _agreement(pair, matrix, None), pair.target.shape):
@@ -209,6 +216,7 @@ class _Pair:
     start: np.ndarray  # (3, 3) matrix for images of the same field of view
     moving_size: tuple[int, int]  # size of the original images
     target_size: tuple[int, int]
+    zoomed: bool  # their fields of view may differ much: images of two sizes, or of one that do not agree as they come
 
     @staticmethod
     def of(moving: Image, target: Image, values: Callable[[np.ndarray], np.ndarray] = luma_of) -> "_Pair":
@@ -241,6 +249,7 @@ class _Pair:
             start,
             moving.pixels.shape[:2],
             target.pixels.shape[:2],
+            moving.pixels.shape[:2] != target.pixels.shape[:2],
         )
 
     def lumas(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -279,8 +288,8 @@ class _Pair:
         return edge_features(warped, known > 0.999), edge_features(target, target_known > 0.999)
 
     def starts(self) -> list[np.ndarray]:
-        """Matrices to begin with: the start; if the sizes differ, at several scales about the center."""
-        if self.moving_size == self.target_size:
+        """Matrices to begin with: the start; where fields of view may differ, at several scales about the center."""
+        if not self.zoomed:
             return [self.start]
         x, y = (self.moving.shape[1] - 1) / 2, (self.moving.shape[0] - 1) / 2
         zooms = [np.array([[one, 0, x * (1 - one)], [0, one, y * (1 - one)], [0, 0, 1]]) for one in _SCALES]
@@ -298,7 +307,7 @@ class _Pair:
             raise AlignmentError("cannot register: the images have no structure in common that could be found")
         linear = np.linalg.solve(self.start, matrix)
         stretch = np.linalg.svd(linear[:2, :2], compute_uv=False)
-        limit = _LARGEST_SCALE if self.moving_size == self.target_size else 2 * _LARGEST_SCALE
+        limit = 2 * _LARGEST_SCALE if self.zoomed else _LARGEST_SCALE
         if stretch.max() > limit or stretch.min() < 1 / limit or np.linalg.det(linear[:2, :2]) <= 0:
             raise AlignmentError(
                 f"the estimated alignment is not plausible: it scales by {stretch.min():.2f} to {stretch.max():.2f}"
@@ -315,7 +324,7 @@ class _Pair:
             )
         transform = Transform(method, whole / whole[2, 2], self.target_size, self.moving_size, field)
         shift, _ = transform.shifts()
-        if self.moving_size == self.target_size and shift > _LARGEST_SHIFT * self.target_size[1]:
+        if not self.zoomed and shift > _LARGEST_SHIFT * self.target_size[1]:
             raise AlignmentError(
                 f"the estimated alignment is not plausible: it moves the image by {shift:.0f} pixels on average"
             )
@@ -334,9 +343,11 @@ def _matrix_by_edges(pair: _Pair, method: str) -> np.ndarray:
     return matrix
 
 
-def _in_common(pair: _Pair, matrix: np.ndarray, field: np.ndarray | None = None) -> bool:
+def _in_common(
+    pair: _Pair, matrix: np.ndarray, field: np.ndarray | None = None, least: float = _LOWEST_PROMINENCE
+) -> bool:
     """Whether two registered images of cameras have structure in common."""
-    return prominence(*pair.features(matrix, _CHECK_REDUCTION, field), _CHECK_RADIUS) >= _LOWEST_PROMINENCE
+    return prominence(*pair.features(matrix, _CHECK_REDUCTION, field), _CHECK_RADIUS) >= least
 
 
 def _estimate_scans(pair: _Pair, method: str) -> Estimate:
