@@ -76,7 +76,7 @@ _FIT_FOR_DISTORTION = 2.0  # more is needed by distortion: wrong pairs are disto
 # The quick measure of misalignment, on reduced images
 _QUICK_SIDE, _QUICK_RADIUS, _QUICK_CELL = 128, 6, 12  # pixels
 _QUICK_PEAK = 3.5  # least peak of the correlation, standard deviations
-_TURNED_PEAK = 4.5  # the same of an image that is turned by 180 degrees: none of 247 registered pairs comes near
+_TURNED_PEAK = 4.5  # the same of an image that is turned by 180 degrees; 1 of 514 pairs reaches it
 _NOTABLE = 0.015  # misalignment that is worth a notice, of the width
 
 
