@@ -35,6 +35,8 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     try:
         check_outputs(**{"files" if args.to == "coco" else "folders": {"--out": args.out}})
+        if args.to == "coco" and args.out.suffix.lower() != ".json":
+            raise ValueError(f"--out {args.out}: COCO labels are read from a file that ends in .json; add that")
         classes = classes_of(args, "detect")
         found = frames_of(args, "detect", classes)
         frames = {stem: found.frames[stem] for stem in sorted(found.frames)}

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from write_tables import ALL, CARDS, PUBLISHED, Row, Set, compared, load_sources
+from ranking import ALL, CARDS, PUBLISHED, Row, Set, compared, load_sources
 
 from adasffuse.files import printable
 

@@ -82,6 +82,7 @@ def test_arguments_and_images_are_read_without_pytorch():
 
 
 def test_what_torchrun_cannot_share(monkeypatch, capsys):
+    pytest.importorskip("shtab", reason="needs shtab (extra 'completion')")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     assert call(capsys, "completion", "bash")[0] == 0  # the environment of a cluster, without torchrun
@@ -109,6 +110,7 @@ def test_the_help_of_fuse_begins_with_what_is_needed(capsys):
 
 
 def test_bash_completes_verbs_options_choices_and_files(capsys, tmp_path):
+    pytest.importorskip("shtab", reason="needs shtab (extra 'completion')")
     status, script, _ = call(capsys, "completion", "bash")
     assert status == 0
     ask = 'COMP_WORDS=({words}); COMP_CWORD={last}; _shtab_adasffuse; echo "${{COMPREPLY[@]}}"'
@@ -127,6 +129,7 @@ def test_bash_completes_verbs_options_choices_and_files(capsys, tmp_path):
 
 @pytest.mark.parametrize("shell", completion.SHELLS)
 def test_every_shell_has_a_script_that_knows_the_verbs(shell, capsys):
+    pytest.importorskip("shtab", reason="needs shtab (extra 'completion')")
     status, script, _ = call(capsys, "completion", shell)
     assert status == 0 and "dry_run" in script and "precision" in script
 
@@ -265,6 +268,8 @@ def test_a_volume_and_a_video(tmp_path, capsys):
     ],
 )
 def test_what_info_does_not_take_is_named(tmp_path, capsys, name, content, said):
+    if name.endswith(".onnx"):
+        pytest.importorskip("onnx", reason="needs onnx (extra 'export')")
     (tmp_path / name).write_bytes(content)
     status, _, err = call(capsys, "info", tmp_path / name)
     assert status == 1 and err.startswith(f"error: {tmp_path / name}: ") and said in err and err.count("\n") == 1

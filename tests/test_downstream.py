@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 pytest.importorskip("torchvision", reason="needs torchvision (extra 'downstream')")
+pytest.importorskip("matplotlib", reason="needs matplotlib (extra 'downstream')")
 
 from adasffuse.cli import downstream
 from adasffuse.downstream.classes import ClassList
@@ -478,6 +479,14 @@ def test_what_every_comparison_needs_is_asked_for_first(rendered, tmp_path, caps
     refused(rendered, tmp_path / "out", [], f"needs torchvision: {install_command('downstream')}", capsys)
 
 
+def test_a_torchvision_of_another_torch_is_one_line(rendered, tmp_path, capsys, monkeypatch):
+    def broken(name):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("adasffuse.downstream.packages.importlib.import_module", broken)
+    refused(rendered, tmp_path / "out", [], "torchvision::nms does not exist); install versions of torch and", capsys)
+
+
 def test_a_data_set_without_lists(rendered, tmp_path, capsys):
     for name in ("infrared", "visible", "labels", "classes.txt"):
         (tmp_path / name).symlink_to(rendered / name)
@@ -522,6 +531,15 @@ def test_label_scripts(rendered, tmp_path, monkeypatch, capsys):
     for stem, frame in frames.items():
         one, other = ([(b.left, b.top, b.right, b.bottom) for b in f.boxes.boxes] for f in (frame, again[stem]))
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_coco_labels_go_where_they_are_read_from(rendered, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    convert = import_module("convert_labels").main
+    classes = ["--classes", str(rendered / "classes_boxes.txt")]
+    assert convert([str(rendered), "--to", "coco", "--out", str(tmp_path / "coco"), *classes]) == 1
+    assert "--out" in (said := capsys.readouterr().err) and "ends in .json" in said and not any(tmp_path.iterdir())
+    assert convert([str(rendered), "--to", "coco", "--out", str(tmp_path / "coco.json"), *classes]) == 0
 
 
 def test_rendered_classes_differ_as_they_should():

@@ -214,8 +214,7 @@ def test_pt2_says_nothing_of_where_it_was_made(tmp_path, monkeypatch, captures_a
 
 def test_info_says_what_an_exported_file_says(tmp_path, capsys):
     """Of an ONNX file and of a pt2 file, as they are laid out; a file of another program is refused."""
-    import onnx
-
+    onnx = pytest.importorskip("onnx", reason="needs onnx (extra 'export')")
     said = Export(network(**ALL_PARTS), TASKS["mif"], weights="mine").describe()
     graph = onnx.helper.make_graph([], "empty", [], [])
     onnx.save(onnx.helper.make_model(graph), tmp_path / "other.onnx")
@@ -233,6 +232,7 @@ def test_info_says_what_an_exported_file_says(tmp_path, capsys):
 
 
 def test_a_file_that_differs_is_not_written(tmp_path, captures_a_mean):
+    pytest.importorskip("onnx", reason="needs onnx (extra 'export')")
     for write, name in ((write_onnx, "a.onnx"), (write_pt2, "a.pt2")):
         with pytest.raises(ExportError, match=f"{name} is not written: at 1x53x37 it differs from PyTorch by"):
             write(tmp_path / name, Export(network(), TASKS["ivf"]))

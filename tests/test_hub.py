@@ -6,7 +6,6 @@ import socket
 import sys
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import torch
 from tiny import network
@@ -15,6 +14,8 @@ from adasffuse.inference import load_fuser
 from adasffuse.installation import install_command
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, read_record
+
+huggingface_hub = pytest.importorskip("huggingface_hub", reason="needs huggingface_hub (extra 'hub')")
 
 
 @pytest.fixture(autouse=True)

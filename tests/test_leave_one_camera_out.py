@@ -32,6 +32,7 @@ def options(*datasets: tuple[str, ...], **changes) -> dict:
 def root(tmp_path, monkeypatch):
     """Two cameras, and two options files that train on both; one rendered street instead of three."""
     monkeypatch.setattr(cameras, "HARD_CASES", 1)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     root = write_ivf(tmp_path / "data")
     shutil.copytree(root / "IVF", root / "IVF_OTHER")
     for name, seed in (("first", 0), ("second", 1)):

@@ -24,6 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
     """What the commands below read, and a file that is in the way."""
+    for package, extra in (("av", "video"), ("onnx", "export")):
+        pytest.importorskip(package, reason=f"needs {package} (extra '{extra}')")
     root = tmp_path_factory.mktemp("inputs")
     write_ivf(root)
     for number in (1, 2, 3):

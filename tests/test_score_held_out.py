@@ -24,8 +24,9 @@ PAIRS = {stem: (texture(96, 96, 2 * i), texture(96, 96, 2 * i + 1)) for i, stem 
 
 
 @pytest.fixture
-def given(tmp_path):
+def given(tmp_path, monkeypatch):
     """The arguments of a run over a data set of four pairs of which three are held out, and that data set."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for stem, images in PAIRS.items():
         for kind, image in zip(("infrared", "visible"), images):
             write_image(tmp_path / "data/IVF" / kind / f"{stem}.png", image)

@@ -96,6 +96,24 @@ def make_video(
     return path
 
 
+def make_video_of_many_key_frames(path: Path, count: int = 30, every: int = 6, codec: str = "libx264") -> Path:
+    """Frames that depend on later ones, and a key frame now and then; times are not equally far apart but in AVI."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=RATE)
+        stream.options = {"g": str(every), "bf": "2", "sc_threshold": "0"} if codec == "libx264" else {}
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        stream.codec_context.gop_size = every
+        if path.suffix != ".avi":
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for number, image in enumerate(scene(count)):
+            frame = av.VideoFrame.from_ndarray(np.roll(image, 2 * number, axis=1), "gray")
+            if path.suffix != ".avi":
+                frame.pts, frame.time_base = 40 * number + number % 3, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
 def make_folder(folder: Path, images: list[np.ndarray], name: str = "{:d}.png") -> Path:
     for number, image in enumerate(images):
         write_image(folder / name.format(number + 1), image)
@@ -354,6 +372,39 @@ def test_a_sequence_starts_at_the_frame_nearest_to_the_seconds_to_skip(tmp_path,
         assert sequence.duration == pytest.approx((11 - first) / RATE)
 
 
+@pytest.mark.parametrize("name, codec", [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4")])
+def test_what_is_skipped_is_not_decoded_and_the_frames_are_the_same(tmp_path, name, codec):
+    """From the last key frame before the start on, where the container's times tell all frames; AVI's do not."""
+    path = make_video_of_many_key_frames(tmp_path / name, codec=codec)
+    whole = list(VideoFile(path))
+    for start in (0.1, 0.25, 0.239, 0.7, 0.97, 1.15):
+        video = VideoFile(path, start_at=start)
+        frames = list(video)
+        first = int(frames[0].name) - 1
+        assert abs(whole[first].seconds - Fraction(start)) == min(abs(one.seconds - Fraction(start)) for one in whole)
+        assert video.skipped == whole[first].seconds
+        for frame, same in zip(frames, whole[first:], strict=True):
+            assert (frame.name, frame.seconds + video.skipped) == (same.name, same.seconds)
+            assert np.array_equal(frame.image.pixels, same.image.pixels)
+        assert (video._key is None) == (start < 0.24 or name == "a.avi")
+
+
+def test_damage_in_what_is_skipped_does_not_matter_behind_a_key_frame(tmp_path):
+    path = make_video_of_many_key_frames(tmp_path / "a.mp4")
+    whole = list(VideoFile(path))
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content = bytearray(path.read_bytes())
+    position, size = packets[9]
+    content[position + 4 : position + size] = bytes([255]) * (size - 4)
+    path.write_bytes(content)
+    with pytest.raises(FrameError, match=r"frame .* (is damaged|cannot be decoded)"):
+        list(VideoFile(path))
+    frames = list(VideoFile(path, start_at=0.75))  # frame 19 at 0.72 s is a key frame, frame 20 lies at 0.761 s
+    assert [frame.name for frame in frames] == [frame.name for frame in whole[19:]]
+    assert np.array_equal(frames[0].image.pixels, whole[19].image.pixels)
+
+
 def test_frames_after_the_seconds_skipped_belong_together(tmp_path, pair):
     b = VideoFile(make_video(tmp_path / "b.mkv", scene(6), times=[1000, 1040, 1100, 1130, 1200, 1330]), start_at=0.1)
     a = VideoFile(make_video(tmp_path / "a.mkv", scene(20), times=[33 * k for k in range(20)]), start_at=0.2)
@@ -410,8 +461,8 @@ def test_damage_in_what_is_skipped_counts_until_a_key_frame_follows(tmp_path, pa
             return getattr(self._frame, name)
 
     class Damaged(VideoFile):
-        def _decoded(self, container):
-            return (Decoded(frame, number) for number, frame in enumerate(super()._decoded(container), 1))
+        def _decoded(self, container, key=None):
+            return (Decoded(frame, number) for number, frame in enumerate(super()._decoded(container, key), 1))
 
     for start, said in (
         (0.0, "frame 1 is damaged$"),
@@ -510,7 +561,7 @@ def test_a_video_without_frames_is_refused(tmp_path, name, said):
 
 def test_times_that_are_repeated_are_spread(tmp_path, pair):
     class Repeating(VideoFile):
-        def _decoded(self, container):
+        def _decoded(self, container, key=None):
             for frame in super()._decoded(container):
                 frame.pts = 0  # as broken files have it
                 yield frame
@@ -1153,6 +1204,17 @@ def test_two_videos_of_fixed_cameras_give_a_calibration(tmp_path, capsys, monkey
     ):
         assert align.run([str(word) for word in wrong]) == 1
         assert said in capsys.readouterr().err
+
+
+def test_a_calibration_never_overwrites_a_recording(pair, tmp_path, capsys):
+    from adasffuse.cli import align
+
+    copies = [shutil.copy(path, tmp_path) for path in pair]
+    assert align.run([*copies, "--save", copies[1]]) == 1
+    assert "vis.mp4: the name of a video; give that of a calibration file, such as c.json" in capsys.readouterr().err
+    plain = shutil.copy(copies[1], tmp_path / "vis")  # without a suffix that tells
+    assert align.run([copies[0], str(plain), "--save", str(plain), "--task", "ivf"]) == 1
+    assert Path(plain).read_bytes() == Path(copies[1]).read_bytes() == pair[1].read_bytes()
 
 
 def test_fixed_cameras_are_registered_once_before_a_recording_is_fused(tmp_path, capsys, monkeypatch):

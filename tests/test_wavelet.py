@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-import pywt
 import torch
 
 from adasffuse.models import AdaIWAT, AdaWAT
+
+pywt = pytest.importorskip("pywt")
 
 SIZES = [(2, 2), (8, 6), (2, 10), (16, 34)]
 

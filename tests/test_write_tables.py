@@ -8,8 +8,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import rank_beside_published
+import ranking
 import write_tables
-from write_tables import ALL, NOT_SCORED, RANKED, Row, mean_rank, place, rewritten
+from ranking import ALL, RANKED, Row, mean_rank, place
+from write_tables import NOT_SCORED, rewritten
 
 # Rows of this project on the date of docs/published_scores.json, which competed there: EN SD SF MI SCD VIFF Qabf SSIM.
 FORMER = {
@@ -28,8 +30,8 @@ FORMER = {
 }
 
 
-def sources() -> write_tables.Sources:
-    return write_tables.load_sources(write_tables.CARDS, write_tables.PUBLISHED)
+def sources() -> ranking.Sources:
+    return ranking.load_sources(ranking.CARDS, ranking.PUBLISHED)
 
 
 def row(name: str, **scores) -> Row:
@@ -42,7 +44,7 @@ def test_the_pages_are_up_to_date(capsys):
 
 def test_equal_values_share_the_better_rank_and_a_missing_score_is_last():
     rows = [row("a", VIFF=2.0), row("b", VIFF=1.0004), row("c", VIFF=1.0), row("d", VIFF=0.5), row("e")]
-    assert write_tables.mean_ranks(rows, ["VIFF"]) == [1, 2, 2, 4, 5]
+    assert ranking.mean_ranks(rows, ["VIFF"]) == [1, 2, 2, 4, 5]
     some_missing = Row("f", {"VIFF": 3.0}, missing={"VIFF": 1})
     assert mean_rank(some_missing, rows, ["VIFF"]) == 5 and mean_rank(rows[0], [some_missing], ["VIFF"]) == 1
     assert mean_rank(row("g", VIFF=3.0, MI=0.0), [row("h", VIFF=0.0, MI=1.0)], ["VIFF", "MI"]) == 1.5
@@ -74,12 +76,12 @@ def test_ranks_are_those_published_with_the_scores(name, method, all_eight, five
     former = [Row(f"former {n}", dict(zip(ALL, values))) for n, values in enumerate(FORMER[name])]
     rows = [*others, *former]
     for metrics, expected in ((ALL, all_eight), (RANKED, five)):
-        ranks = dict(zip((row.name for row in rows), write_tables.mean_ranks(rows, metrics)))
+        ranks = dict(zip((row.name for row in rows), ranking.mean_ranks(rows, metrics)))
         assert ranks[method] == pytest.approx(expected, abs=0.0051)
 
 
 def test_published_scores_are_complete():
-    content = json.loads(write_tables.PUBLISHED.read_text())
+    content = json.loads(ranking.PUBLISHED.read_text())
     assert {row["method"] for row in content["rows"]} == set(content["methods"])
     assert {row["set"] for row in content["rows"]} == set(content["sets"])
     assert all(set(ALL) <= row["scores"].keys() for row in content["rows"])
@@ -199,16 +201,16 @@ def test_our_rows_do_not_compete_with_each_other(pages):
     assert lines["**AdaSFFuse `general_small`**"][9:11] == expected
     assert lines["**AdaSFFuse `general_tiny`**"][9:12] == ["1.00", "1.00", "1 / 1"]
     places = {line[0]: line[1:] for line in table(text, "places")}
-    assert places["IVF"][:4] == ["15", "1 / 1", write_tables.places(small, others), ""]
+    assert places["IVF"][:4] == ["15", "1 / 1", ranking.places(small, others), ""]
     assert places["MFF"][1:3] == [NOT_SCORED, "1 / 1"] and places["MEF"][1:4] == [NOT_SCORED, NOT_SCORED, ""]
 
 
 def test_other_methods_are_ranked_beside_each_of_our_rows_in_turn():
-    one = write_tables.Set("s", "", "", ("p",), (row("a", VIFF=2.0), row("b", VIFF=1.0)))
+    one = ranking.Set("s", "", "", ("p",), (row("a", VIFF=2.0), row("b", VIFF=1.0)))
     ours = [row("x", VIFF=3.0), row("y", VIFF=0.0)]
-    assert write_tables.rank_beside(one.others[0], one, ours, ["VIFF"]) == 1.5
-    assert write_tables.rank_beside(one.others[1], one, ours, ["VIFF"]) == 2.5
-    assert write_tables.rank_beside(one.others[1], one, [], ["VIFF"]) == 2
+    assert ranking.rank_beside(one.others[0], one, ours, ["VIFF"]) == 1.5
+    assert ranking.rank_beside(one.others[1], one, ours, ["VIFF"]) == 2.5
+    assert ranking.rank_beside(one.others[1], one, [], ["VIFF"]) == 2
 
 
 def score_file(path: Path, names: list[str], convention: str = "adasffuse", **means: float) -> Path:
@@ -226,7 +228,7 @@ def test_own_results_get_a_row_among_the_published_ones(tmp_path, capsys):
     lines = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in capsys.readouterr().out.splitlines()}
     own = row("mine", **dict.fromkeys(ALL, 2.0) | {"SCD": 0.5})
     assert lines["**mine**"][9:11] == [f"{mean_rank(own, roadscene.others, metrics):.2f}" for metrics in (RANKED, ALL)]
-    assert lines["**mine**"][11] == write_tables.places(own, roadscene.others)
+    assert lines["**mine**"][11] == ranking.places(own, roadscene.others)
     assert {other.name for other in roadscene.others} < lines.keys() and "**AdaSFFuse `general_small`**" in lines
 
 

@@ -361,9 +361,10 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
     if args.grid:
         raise ValueError(f"--grid {args.grid}: a calibration serves both grids; give --grid where it is applied")
 
-    if args.save.suffix.lower() in IMAGE_SUFFIXES:
-        raise ValueError(f"--save {args.save}: the name of an image; give that of a calibration file, such as c.json")
-    check_outputs({"--save": args.save})
+    for kind, suffixes in (("an image", IMAGE_SUFFIXES), ("a video", ONLY_VIDEO_SUFFIXES)):
+        if args.save.suffix.lower() in suffixes:
+            raise ValueError(f"--save {args.save}: the name of {kind}; give that of a calibration file, such as c.json")
+    check_outputs({"--save": args.save}, inputs=[args.a, args.b])
     failed = list(job.failed)
     seen, unconfirmed = _Seen(job, args), []
     try:

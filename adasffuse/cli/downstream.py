@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from adasffuse import downstream, inference, metrics
+from adasffuse import downstream, inference
 from adasffuse.choices import PRECISIONS
 from adasffuse.cli.arguments import given_path, named_values
 from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes, listed_classes
@@ -154,8 +154,8 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
-    metrics.figures()  # what the report needs is asked for before hours of training
     needed("torchvision", "adasffuse downstream")
+    needed("matplotlib", "the report")  # asked for before hours of training
     if args.task == "detect":
         needed("faster_coco_eval", "scoring detectors")
     check_outputs(folders={"--out": args.out})

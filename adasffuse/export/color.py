@@ -100,7 +100,8 @@ def _weighted_chroma(y: Tensor, rgb: Tensor, rule: str) -> tuple[Tensor, Tensor,
         weight = colored / (apart + NEAREST).square()
         return weight, weight * cb, weight * cr
     weight = colored * (_ramp(highest, CLIPPED) * _ramp(own, UNLIT) + LEAST_TOLD) / (apart + EXPOSED)
-    grown = weight * (y.clamp(min=DARKEST) / own.clamp(min=DARKEST)) ** GROWTH
+    darkest = float(DARKEST)
+    grown = weight * (y.clamp(min=darkest) / own.clamp(min=darkest)) ** GROWTH
     return weight, grown * cb, grown * cr
 
 

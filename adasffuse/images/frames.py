@@ -66,6 +66,13 @@ class _Timed(NamedTuple):
     damaged: int  # number of the damaged frame that it is or depends on, the last key frame being older; 0 for none
 
 
+class _Key(NamedTuple):
+    """A key frame: what follows it can be decoded without what lies before."""
+
+    number: int  # from 1
+    pts: int
+
+
 class VideoFile:
     """A video file; iterate to get its frames, as often as wanted.
 
@@ -118,12 +125,13 @@ class VideoFile:
             aspect = stream.sample_aspect_ratio
             if self.duration is not None and self.duration <= start_at:
                 raise _beyond(self.path, self.duration, start_at)
-            timed = self._timed(container)
-            begin = next(timed, None)
+            begin = next(self._timed(container), None)
             if begin is None:
                 raise ImageError(f"{path}: holds no frame that can be decoded")
-            _, used, first, _ = next(self._wanted(itertools.chain([begin], timed)))
         self.start = begin.pts * self.time_base
+        self._key = self._key_before_start(begin.pts) if start_at else None
+        with self._opened() as container:
+            _, used, first, _ = next(self._wanted(container))
         self.skipped = used * self.time_base - self.start
         if self.duration is not None:
             self.duration -= float(self.skipped)
@@ -140,7 +148,7 @@ class VideoFile:
         """
         number, end, skipped = 0, Fraction(0), int(self.skipped / self.time_base)
         with self._opened() as container:
-            for number, pts, decoded, _ in self._wanted(self._timed(container)):
+            for number, pts, decoded, _ in self._wanted(container):
                 seconds = pts * self.time_base - self.start - self.skipped
                 image = self._image(decoded)
                 if image.pixels.shape[:2] != (self.height, self.width):
@@ -158,10 +166,11 @@ class VideoFile:
                 f"{self.duration + before:.2f} s that its header promises; it is damaged or was cut off"
             )
 
-    def _timed(self, container: Any) -> Iterator[_Timed]:
-        """All frames, damaged ones too."""
+    def _timed(self, container: Any, key: _Key | None = None) -> Iterator[_Timed]:
+        """All frames, damaged ones too; from a key frame on where one is given."""
+        decodings, before = self._decoded(container, key), 0 if key is None else key.number - 1
         first, last, damaged = None, None, 0
-        for number, decoded in enumerate(self._decoded(container)):
+        for number, decoded in enumerate(decodings, before):
             pts = decoded.pts
             if pts is None:
                 pts = round(((first or 0) * self.time_base + number / self.rate) / self.time_base)
@@ -173,8 +182,42 @@ class VideoFile:
                 damaged = 0
             yield _Timed(number + 1, last, decoded, damaged)
 
-    def _wanted(self, timed: Iterator[_Timed]) -> Iterator[_Timed]:
-        """The frames of `_timed` from the one nearest to `start_at` on, which have to be whole."""
+    def _key_before_start(self, begin: int) -> _Key | None:
+        """The last key frame before `start_at` if the file can be read from there, exact to the frame; else None.
+
+        Args:
+            begin: pts of the file's first frame.
+        """
+        av, wanted, times, keys = load_av(), begin + self._start_at / self.time_base, [], []
+        with self._opened() as container:
+            if not {"mp4", "matroska"} & set(container.format.name.split(",")):
+                return None
+            try:
+                for packet in container.demux(_video_streams(container)[0]):
+                    if not packet.size or (packet.pts is not None and packet.pts < begin):
+                        continue
+                    if packet.pts is None or packet.pts in keys:
+                        return None
+                    if packet.is_keyframe and packet.pts > wanted:
+                        break  # frames before the one that is sought are packed before this one
+                    times.append(packet.pts)
+                    keys += [packet.pts] if packet.is_keyframe else []
+            except av.error.FFmpegError:
+                return None
+        if not keys or begin not in times or len(set(times)) < len(times):
+            return None
+        key = _Key(1 + sum(pts < max(keys) for pts in times), max(keys))
+        with self._opened() as container:
+            try:
+                first = next(self._decoded(container, key), None)
+            except FrameError:
+                return None
+        there = first is not None and first.pts == key.pts and first.key_frame and not first.is_corrupt
+        return key if there and key.number > 1 else None
+
+    def _wanted(self, container: Any) -> Iterator[_Timed]:
+        """The frames from the one nearest to `start_at` on, which have to be whole."""
+        timed = self._timed(container, self._key)
         for frame in self._from_start(timed) if self._start_at else timed:
             if frame.damaged:
                 needs = "" if frame.number == frame.damaged else f", and frame {frame.number} depends on it"
@@ -182,10 +225,9 @@ class VideoFile:
             yield frame
 
     def _from_start(self, timed: Iterator[_Timed]) -> Iterator[_Timed]:
-        begin, before = None, None
+        before = None
         for frame in timed:
-            begin = frame.pts if begin is None else begin
-            late = (frame.pts - begin) * self.time_base - self._start_at
+            late = frame.pts * self.time_base - self.start - self._start_at
             if late >= 0:
                 if before is not None and before[0] < late:
                     yield before[1]
@@ -226,10 +268,15 @@ class VideoFile:
                 # wait in turn where something, such as torchvision before 0.26, makes PyAV log.
                 stream.codec_context.flush_buffers()
 
-    def _decoded(self, container: Any) -> Iterator[Any]:
-        av, number = load_av(), 0
+    def _decoded(self, container: Any, key: _Key | None = None) -> Iterator[Any]:
+        av, number = load_av(), 0 if key is None else key.number - 1
+        stream = _video_streams(container)[0]
         try:
-            for decoded in container.decode(_video_streams(container)[0]):
+            if key is not None:
+                container.seek(key.pts, stream=stream)
+            for decoded in container.decode(stream):
+                if key is not None and decoded.pts is not None and decoded.pts < key.pts:
+                    continue
                 number += 1
                 yield decoded
         except av.error.FFmpegError as error:

@@ -75,7 +75,7 @@ def misaligned_frames_notice(off: Sequence[Glance | None], align: Aligner | None
     shifts = [seen.shift for seen in off if seen is not None and seen.shift is not None]
     turned, apart = _turned_and_apart([("", seen) for seen in off])
     notices = []
-    if len(shifts) > MISTAKEN * len(off):
+    if len(shifts) > MISTAKEN * len(off) and len(shifts) >= len(turned):
         notices.append(
             f"A and B seem not to lie on each other in {len(shifts)} of {len(off)} frames that were looked at, by "
             f"about {max(shifts):.0f} pixels; {cure}"
