@@ -9,7 +9,7 @@ import shutil
 import socket
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -223,6 +223,12 @@ def _place_of(folder: Path) -> tuple[Path, list[Path]]:
 def is_address(path: str | Path) -> bool:
     """Whether a path is the address of something on the network, such as https://host/a.png; `Path` drops a slash."""
     return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)))
+
+
+def first_of(names: Sequence[str], count: int = 3) -> str:
+    """The first names of a list, and how many more there are: 'a, b, c and 2 more'."""
+    listed = ", ".join(names[:count])
+    return listed if len(names) <= count else f"{listed} and {len(names) - count} more"
 
 
 def name_of(folder: str | Path) -> str:

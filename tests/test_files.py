@@ -11,6 +11,7 @@ from tiny import writing
 
 from adasffuse.files import (
     check_outputs,
+    first_of,
     in_latex,
     in_markdown,
     name_of,
@@ -24,6 +25,10 @@ from adasffuse.files import (
     write_text,
     write_with,
 )
+
+
+def test_long_lists_are_cut():
+    assert first_of(["a", "b", "c"]) == "a, b, c" and first_of(["a", "b", "c"], 2) == "a, b and 1 more"
 
 
 def test_a_file_is_written_with_its_folders(tmp_path):

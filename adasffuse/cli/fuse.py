@@ -191,15 +191,15 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     task.check_count(count)
     spec_a, spec_b = _ranges(args)
     wanted = inference.WantedResults(
-        (spec_a, *[spec_b] * (count - 1)),
-        (args.no_data_a, *[args.no_data_b] * (count - 1)),
-        args.depth,
-        args.stretch,
-        args.panel,
-        _aligner(args, task, given),
-        args.keep_metadata,
-        args.grid or GRIDS[0],
-        args.palette,
+        ranges=(spec_a, *[spec_b] * (count - 1)),
+        no_data=(args.no_data_a, *[args.no_data_b] * (count - 1)),
+        depth=args.depth,
+        stretch=args.stretch,
+        panels=args.panel,
+        align=_aligner(args, task, given),
+        metadata=args.keep_metadata,
+        grid=args.grid or GRIDS[0],
+        palette=args.palette,
     )
     return _carry_out(args, work, wanted, task, reason, ranks)
 

@@ -25,7 +25,7 @@ from adasffuse.cli.arguments import (
     range_of,
 )
 from adasffuse.cli.shared import run_shared
-from adasffuse.files import check_outputs, name_of, printable, told
+from adasffuse.files import check_outputs, first_of, name_of, printable, told
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import NO_PLACE, loses_place, read_metadata
@@ -356,7 +356,7 @@ def _refuse_to_add(out: Path, stacks: Sequence[Path], one_file: bool) -> None:
 
 def _left_out(folder: Path, beside: Sequence[Path]) -> str:
     """What to say of a folder of images that also has folders of images in it."""
-    names = ", ".join(place.name for place in beside[:3]) + (f" and {len(beside) - 3} more" if len(beside) > 3 else "")
+    names = first_of([place.name for place in beside])
     return (
         f"{folder} is taken for one stack since it holds images itself, and its folders {names} are left out; if these "
         "are the stacks, move the images out of it"

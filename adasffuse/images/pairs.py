@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adasffuse.arguments import checked
+from adasffuse.files import first_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.plane import check_same_places
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
@@ -196,9 +197,10 @@ def read_scene(
     ]
     if one_size and len({image.pixels.shape[:2] for image in images}) > 1:
         sizes = [f"{p} is {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(scene.paths, images)]
-        cure = "register them, by --align or --calibration of adasffuse fuse, or first: adasffuse align A B -o DIR"
+        ways = "--align or --calibration of adasffuse fuse, or first: adasffuse align A B -o DIR"
+        cure = f"register them, by {ways}"
         if all(image.plane is not None for image in images):
-            cure = cure.replace("by", "by --resample b (by where their files say that they lie),", 1)
+            cure = f"register them, by --resample b (by where their files say that they lie), {ways}"
         elif len({tuple(sorted(image.pixels.shape[:2])) for image in images}) == 1:
             cure = "some lie on their side; files are turned as EXIF says: add or remove its orientation, or turn them"
         raise ImageError(f"sizes differ: {', '.join(sizes)} pixels; {cure}")
@@ -303,7 +305,7 @@ def _look_into(folder: Path, volumes: bool = False) -> tuple[_Listing, list[Scen
             problems.append(SceneProblem(path.stem, reason, "special"))
     if foreign:
         noun = "volume" if volumes else "image"
-        some = f"{_some(foreign)}, no {noun if len(foreign) == 1 else noun + 's'} by name"
+        some = f"{first_of(foreign)}, no {noun if len(foreign) == 1 else noun + 's'} by name"
         problems.append(SceneProblem(str(folder), f"{folder} also holds {some}", "not_image"))
     below = Counter() if volumes else _images_below(folder)
     if images and below:
@@ -367,7 +369,7 @@ def _by_shared_name(
             others.append(path.name)
     if not others:
         return sources, []
-    reason = f"{listing.folder} also holds {_some(others)}, not called like {' or '.join(map(repr, patterns))}"
+    reason = f"{listing.folder} also holds {first_of(others)}, not called like {' or '.join(map(repr, patterns))}"
     return sources, [SceneProblem(str(listing.folder), reason, "other_name")]
 
 
@@ -430,14 +432,15 @@ def _no_images(
         volumes = sorted(path.name for path in folder.iterdir() if is_volume(path))
         if volumes:
             return SceneError(
-                f"{folder} holds volumes, {_some(volumes)}, where images are expected; only adasffuse fuse takes them"
+                f"{folder} holds volumes, {first_of(volumes)}, where images are expected; only adasffuse fuse takes "
+                "them"
             )
         if not below:
             others = "".join(f"; {problem.reason}" for problem in problems)
             return SceneError(f"no images in {folder}; put files ending in {_suffixes()} there{others}")
     folder, below = next(iter(empty.items()))
     listed = [f"{place} holds {count}" for place, count in below.items()]
-    message = f"no images in {folder} itself; {', '.join(listed[:6])}{' ...' * (len(listed) > 6)}"
+    message = f"no images in {folder} itself; {first_of(listed, 6)}"
     # Of several sub-folders, the first one whose name all sources have.
     choices = {path: {place.relative_to(path) for place in below} for path, below in empty.items()}
     common = sorted(set.intersection(*choices.values()))
@@ -549,12 +552,6 @@ def _tell_apart(stems: Sequence[str]) -> tuple[tuple[str, ...], int]:
     return (patterns, count) if count else ((), 0)
 
 
-def _some(names: Sequence[str]) -> str:
-    """The first names of a list, and how many more there are."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
-
-
 def _suffixes() -> str:
     return ", ".join(sorted(IMAGE_SUFFIXES))
 
@@ -568,9 +565,9 @@ def _contents(folder: Path) -> str:
     """What a folder holds, for an error message."""
     if not folder.is_dir():
         return f"{folder} does not exist"
-    names = sorted(item.name + "/" * item.is_dir() for item in folder.iterdir() if not item.name.startswith("."))
-    listed = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-    return f"{folder} holds {listed}" if names else f"{folder} is empty"
+    items = [item for item in folder.iterdir() if not item.name.startswith(".")]
+    names = sorted(f"{item.name}/" if item.is_dir() else item.name for item in items)
+    return f"{folder} holds {first_of(names, 12)}" if names else f"{folder} is empty"
 
 
 def _folders_around(root: Path) -> list[Path]:

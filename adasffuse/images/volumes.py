@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from adasffuse.files import write_bytes
+from adasffuse.files import first_of, write_bytes
 from adasffuse.images.dicom import (
     count_frames,
     damage_named,
@@ -178,10 +178,8 @@ def _slices(path: Path) -> list[_Slice]:
             raise ImageError(
                 f"{path}: holds {frames} frames and does not say where each lies; convert it to NIfTI, as dcm2niix does"
             )
-        return [
-            _Slice(path, data_set, k, tags_of_frame(data_set, k), f"{path.name}{f' frame {k + 1}' * (frames > 1)}")
-            for k in range(frames)
-        ]
+        names = [path.name] if frames == 1 else [f"{path.name} frame {k + 1}" for k in range(frames)]
+        return [_Slice(path, data_set, k, tags_of_frame(data_set, k), name) for k, name in enumerate(names)]
 
 
 def _from_slices(place: Path, slices: Sequence[_Slice]) -> Volume:
@@ -375,11 +373,10 @@ def _other_content(folder: Path) -> str:
     """A remark on NIfTI files, or on folders directly below that hold DICOM files, as those of a study; '' for none."""
     volumes = sorted(path.name for path in folder.iterdir() if is_volume(path))
     if volumes:
-        listed = f"{', '.join(volumes[:3])}{' ...' * (len(volumes) > 3)}"
-        return f" but {listed}; give one of them, or, to fuse all, a folder for the results"
+        return f" but {first_of(volumes)}; give one of them, or, to fuse all, a folder for the results"
     below = sorted(path for path in folder.iterdir() if path.is_dir())
     found = [path.name for path in below if any(one.is_file() and _is_dicom(one) for one in path.iterdir())]
-    return f" itself, {', '.join(found[:3])}{' ...' * (len(found) > 3)} in it do" if found else ""
+    return f" itself, {first_of(found)} in it do" if found else ""
 
 
 def _check_sum(path: str | Path) -> None:
@@ -400,8 +397,7 @@ def _check_one_series(place: Path, slices: Sequence[_Slice]) -> None:
             f"({len(ones)}, {ones[0].name} ...)".lstrip()
             for ones in series.values()
         ]
-        listed = f"{', '.join(named[:6])}{', ...' * (len(named) > 6)}"
-        raise ImageError(f"{place}: holds {len(series)} series: {listed}; keep one in a folder of its own")
+        raise ImageError(f"{place}: holds {len(series)} series: {first_of(named, 6)}; keep one in a folder of its own")
 
 
 def _check_same_tags(slices: Sequence[_Slice]) -> None:

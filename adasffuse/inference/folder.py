@@ -252,32 +252,8 @@ def fuse_scenes(
         looked_at = set(spread(todo, LOOKED_AT))
         turns = stack.enter_context(_Turns(fuser.device))
         pool = stack.enter_context(ThreadPoolExecutor(turns.places + 1))
-
-        def fuse(scene: Scene) -> _Fused:
-            before = stamps(scene.paths)
-            images = reading.read(scene)
-            off = seen_misalignment(fuser.task, images, reading.align)
-            deep = result_depth(wanted.depth, [image.depth for image in images])
-            written = work.written(scene, deep, wanted.panels)
-            check_suffix(written[0], deep)
-            black_hot = fuser.looks_black_hot(images) if scene in looked_at else None
-            one = _Fused(scene, written[0], [], seen_of(scene, images), off, black_hot)
-            shown = list(images) if wanted.panels else []
-            fused, remarks = _fuse_images(fuser, images, turns, wanted.stretch, deep)
-            one.notices += [(scene.paths[k], text) for k, text in remarks]
-            giver = scene.paths[0 if fuser.task.color == "a" else -1]
-            metadata = read_metadata(giver, wanted.metadata)
-            release_if_large(fused.shape)
-            save_result(written[0], fused, deep, metadata)
-            if loses_place(written[0], metadata):
-                one.notices.append((giver, NO_PLACE))
-            if wanted.panels:
-                save_result(written[1], panel_of(shown, fused, fuser.task), "8")
-            if journal:
-                note_result(journal, scene, before, written)
-            return one
-
-        jobs = [pool.submit(fuse, scene) for scene in todo]
+        one_scene = _OneScene(fuser, work, wanted, reading, journal, turns, looked_at)
+        jobs = [pool.submit(one_scene.fuse, scene) for scene in todo]
         try:
             hidden = None if ranks.main else True
             bar = tqdm(zip(todo, jobs), printable(work.folder.name), len(todo), unit="scene", disable=hidden)
@@ -396,6 +372,45 @@ class _Fused(Done):
     seen: Seen
     off: Glance | None  # how the sources seem not to lie on each other
     black_hot: bool | None  # whether hot things seem to be dark; None where that was not looked at
+
+
+@dataclass(frozen=True)
+class _OneScene:
+    """Reads, fuses and writes one scene at a time; threads share it."""
+
+    fuser: Fuser
+    work: Work
+    wanted: WantedResults
+    reading: Reading
+    journal: Journal | None
+    turns: "_Turns"
+    looked_at: set[Scene]  # those whose infrared images are looked at for whether hot things are dark
+
+    def fuse(self, scene: Scene) -> _Fused:
+        """Fuse a scene to the files of its result; raises what reading, fusing and writing raise."""
+        task, wanted = self.fuser.task, self.wanted
+        before = stamps(scene.paths)
+        images = self.reading.read(scene)
+        off = seen_misalignment(task, images, self.reading.align)
+        depth = result_depth(wanted.depth, [image.depth for image in images])
+        written = self.work.written(scene, depth, wanted.panels)
+        check_suffix(written[0], depth)
+        black_hot = self.fuser.looks_black_hot(images) if scene in self.looked_at else None
+        one = _Fused(scene, written[0], [], seen_of(scene, images), off, black_hot)
+        shown = list(images) if wanted.panels else []
+        fused, remarks = _fuse_images(self.fuser, images, self.turns, wanted.stretch, depth)
+        one.notices += [(scene.paths[k], text) for k, text in remarks]
+        giver = scene.paths[0 if task.color == "a" else -1]
+        metadata = read_metadata(giver, wanted.metadata)
+        release_if_large(fused.shape)
+        save_result(written[0], fused, depth, metadata)
+        if loses_place(written[0], metadata):
+            one.notices.append((giver, NO_PLACE))
+        if wanted.panels:
+            save_result(written[1], panel_of(shown, fused, task), "8")
+        if self.journal:
+            note_result(self.journal, scene, before, written)
+        return one
 
 
 def _fuse_images(

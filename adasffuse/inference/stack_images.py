@@ -9,6 +9,7 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.choices import GHOSTS
+from adasffuse.files import first_of
 from adasffuse.images.drift import Look, drift_notices, evening_factors, look, multiplied
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import Image, ImageError
@@ -272,9 +273,8 @@ class _Survey:
         if len(several) > 1:
             parts = [f"{self._paths[one[0]].name} to {self._paths[one[-1]].name} ({len(one)})" for one in several]
             raise ImageError(
-                f"{self._name}: holds {len(several)} scenes that have nothing in common: {', '.join(parts[:4])}"
-                f"{', ...' if len(parts) > 4 else ''}; put each into a folder of its own, or cut "
-                "them apart by --images_per_stack"
+                f"{self._name}: holds {len(several)} scenes that have nothing in common: {first_of(parts, 4)}; "
+                "put each into a folder of its own, or cut them apart by --images_per_stack"
             )
         if several:
             for scene in scenes:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from adasffuse.files import in_latex, in_markdown, printable
+from adasffuse.files import first_of, in_latex, in_markdown, printable
 from adasffuse.images.notices import without_numbers
 from adasffuse.metrics.conventions import METRICS, definitions
 
@@ -216,7 +216,7 @@ class ScoreTable:
             names, methods = list(dict.fromkeys(one.name for one in group)), {one.method for one in group}
             whose = "all methods" if methods == everyone and len(everyone) > 1 else ", ".join(sorted(methods))
             first = "" if len({one.reason for one in group}) == 1 else ", the first"
-            lines.append(f"not scored: {_some_of(names)} of {whose}{first}: {group[0].reason}")
+            lines.append(f"not scored: {first_of(names, _NAMES_SHOWN)} of {whose}{first}: {group[0].reason}")
         return lines
 
     def _unranked(self) -> str:
@@ -323,12 +323,6 @@ class ScoreTable:
             rank = "n/a" if math.isnan(mean_ranks[method]) else f"{mean_ranks[method]:.2f}"
             lines.append([shown(method), *(cells[m] for m in self.ranked), rank, *(cells[m] for m in self.beside)])
         return lines
-
-
-def _some_of(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more
 
 
 def _decimals(column: Sequence[float]) -> int:
