@@ -1,4 +1,4 @@
-"""The four fusion tasks as data: folders, loss recipe and colour rule.  Nothing else knows a task by name."""
+"""The four fusion tasks as data: folders, loss recipe and colour rule.  What else depends on the task is found by its id."""
 
 import re
 from collections.abc import Sequence

@@ -36,7 +36,7 @@ def visual_information(source: Tensor, fused: Tensor) -> Tensor:
     """Pixel-domain visual information fidelity (VIF-P) of the fused image for one source.
 
     Sheikh and Bovik, IEEE Trans. Image Process. 2006, doi:10.1109/TIP.2005.859378, four scales with Gaussian windows of
-    17, 9, 5 and 3 pixels (sigma a fifth) and noise variance 2 on grey levels 0..255, as `adasffuse.metrics` computes
+    17, 9, 5 and 3 pixels (sigma a fifth) and noise variance 2 on gray levels 0..255, as `adasffuse.metrics` computes
     it.  1 for a copy, more if contrast is raised, 1 for a flat source.  Needs 41 pixels per side.
     """
     noise, tiny = 2.0, 1e-6
@@ -57,7 +57,7 @@ def visual_information(source: Tensor, fused: Tensor) -> Tensor:
 def edge_preservation(sources: Tensor, fused: Tensor) -> Tensor:
     """Qabf, the preservation of the sources' Sobel edges in strength and direction, 0..0.975.
 
-    Xydeas and Petrovic, Electronics Letters 2000, doi:10.1049/el:20000267, on grey levels 0..255, with the constants of
+    Xydeas and Petrovic, Electronics Letters 2000, doi:10.1049/el:20000267, on gray levels 0..255, with the constants of
     `adasffuse.metrics`, summed over S sources.  Equal strengths have the quotient 1, as in the paper.
 
     Args:
@@ -97,7 +97,7 @@ def differences_kept(sources: Tensor, fused: Tensor) -> Tensor:
 def exposure_structure(sources: Tensor, fused: Tensor) -> Tensor:
     """MEF-SSIM, contrast and structure of the result against the block-wise ideal of all sources.
 
-    Ma, Zeng and Wang, IEEE Trans. Image Processing 2015, doi:10.1109/TIP.2015.2442920, on grey levels 0..255 over three
+    Ma, Zeng and Wang, IEEE Trans. Image Processing 2015, doi:10.1109/TIP.2015.2442920, on gray levels 0..255 over three
     scales, as `adasffuse.metrics` computes it; blind to brightness.  The score of each scale is at least 0.001.
 
     Args:
@@ -227,7 +227,7 @@ def correlation(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _edges(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Sobel strength on grey levels, never 0, and angle of the edge, -pi/2..pi/2, without the image's border."""
+    """Sobel strength on gray levels, never 0, and angle of the edge, -pi/2..pi/2, without the image's border."""
     gx, gy = sobel(image * 255)[..., 1:-1, 1:-1].split(1, dim=1)
     flat = torch.where(gx < 0, -FLAT, FLAT)  # keeps the quotient and its gradient finite
     return (gx.square() + gy.square() + FLAT).sqrt(), torch.atan(gy / (gx + flat))

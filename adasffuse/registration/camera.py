@@ -67,7 +67,7 @@ def read_camera_pair(
         unplaced = "does not say how its thermal image lies on its photograph"
         if need_placement:
             raise ImageError(f"{path}: {unplaced}; register them: --align affine")
-        return [_with_notice(thermal, f"{path}: {unplaced}; they are registered alone"), visible]
+        return [_with_notice(thermal, f"{path}: {unplaced}; they are registered by their edges alone"), visible]
     size, photograph = shot.celsius.shape, shot.photograph.shape[:2]
     crop = photograph_part(shot.placement, size, photograph)
     if crop is None:
