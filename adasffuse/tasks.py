@@ -1,4 +1,4 @@
-"""The four fusion tasks as data: folders, loss recipe and colour rule.  What else depends on the task is found by its id."""
+"""The four fusion tasks as data: folders, loss recipe, colour rule and all else that differs by task."""
 
 import re
 from collections.abc import Sequence
