@@ -15,6 +15,7 @@ from tiny import Mean, network, texture, write_weights
 import adasffuse
 from adasffuse.data.samples import sample_pairs
 from adasffuse.device import pick_device, pick_precision
+from adasffuse.images import levels
 from adasffuse.images.arrays import as_image
 from adasffuse.images.color import luminance
 from adasffuse.images.image import ImageNotice
@@ -54,6 +55,17 @@ def test_colour_follows_the_tasks_rule(task, colored):
     assert fuser.fuse(color(), gray()).ndim == (3 if "a" in colored else 2)
     assert fuser.fuse(gray(), color()).ndim == (3 if "b" in colored else 2)
     assert fuser.fuse(gray(), gray(seed=1)).ndim == 2
+
+
+@pytest.mark.parametrize("task", ["ivf", "mef", "mff", "mif"])
+def test_colour_of_large_images_is_that_of_small_ones(task, monkeypatch):
+    """It is added a band of rows at a time; pixels at the ends of a band depend on those beyond."""
+    fuser = Fuser(Mean(), TASKS[task])
+    prepared = fuser.prepare(color(40, 30), color(40, 30, seed=1))
+    luma = fuser.fuse_prepared(prepared)
+    whole = fuser.finish(luma, prepared, depth="float")
+    monkeypatch.setattr(levels, "_STEP", 210)  # 7 rows
+    assert np.allclose(fuser.finish(luma, prepared, depth="float"), whole, atol=1e-6)
 
 
 def test_luminance_is_that_of_the_network():
