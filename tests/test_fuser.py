@@ -62,7 +62,7 @@ def test_colour_of_large_images_is_that_of_small_ones(task, monkeypatch):
     """It is added a band of rows at a time; pixels at the ends of a band depend on those beyond."""
     fuser = Fuser(Mean(), TASKS[task])
     prepared = fuser.prepare(color(40, 30), color(40, 30, seed=1))
-    luma = fuser.fuse_prepared(prepared)
+    luma = 0.8 * prepared.lumas[0] + 0.2 * prepared.lumas[1]  # the first one is nearer, which counts in the colour
     whole = fuser.finish(luma, prepared, depth="float")
     monkeypatch.setattr(levels, "_STEP", 210)  # 7 rows
     assert np.allclose(fuser.finish(luma, prepared, depth="float"), whole, atol=1e-6)
