@@ -106,8 +106,11 @@ def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, de
     if len(set(sizes)) > 1:
         raise ValueError(f"rebuild_color needs one height and width, got {', '.join(map(str, sizes))}")
     luma = np.clip(luma, 0, 1).astype(np.float32, copy=False)
+    givers = color_givers(rule, sources)
+    if rule in ("a", "b"):
+        return with_chroma(luma, None if is_gray(givers[0]) else rgb_to_ycbcr(givers[0])[1:], depth)
     chroma = ChromaMean(rule)
-    for source in color_givers(rule, sources):
+    for source in givers:
         chroma.add(source, luma)
     return with_chroma(luma, chroma.result(), depth)
 
@@ -118,7 +121,7 @@ def color_givers(rule: str, sources: Sequence[_Source]) -> Sequence[_Source]:
 
 
 class ChromaMean:
-    """The chroma (Cb, Cr) of a fused image by one of `COLOR_RULES`.
+    """The chroma (Cb, Cr) of a fused image by rule 'exposed' or 'nearest', which mix those of all sources.
 
     Sources are added one after the other; one that is gray adds nothing.
     """
@@ -132,9 +135,6 @@ class ChromaMean:
         if is_gray(pixels):
             return
         own, cb, cr = rgb_to_ycbcr(pixels)
-        if self._rule in ("a", "b"):
-            self._sums = np.ones_like(own), cb, cr
-            return
         apart = np.maximum(cv2.blur(np.square(luma - own), (3, 3), borderType=cv2.BORDER_REPLICATE), 0)
         if self._rule == "nearest":
             weight = 1 / np.square(apart + np.float32(NEAREST))
