@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from adasffuse.images.image import Image
-from adasffuse.images.levels import luma_of, row_bands
+from adasffuse.images.levels import expanded, luma_of, row_bands
 
 _CELLS = 16  # per side
 _DARK, _BRIGHT = 0.03, 0.95  # mean luminance of cells that tell a factor: neither noise nor clipped
@@ -53,8 +53,7 @@ def look(image: Image) -> Look:
         held = cv2.resize(valid.astype(np.float32), (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
         cells = np.where(held > 1 - 1e-6, cells, np.nan)
     step = max(1, min(pixels.shape[:2]) // _SAMPLES)
-    white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
-    return Look(cells, float(np.percentile(pixels[::step, ::step], _HIGHLIGHTS)) / white)
+    return Look(cells, float(np.percentile(expanded(pixels[::step, ::step]), _HIGHLIGHTS)))
 
 
 def evening_factors(looks: Sequence[Look | None]) -> list[float]:

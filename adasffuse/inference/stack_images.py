@@ -70,10 +70,8 @@ class StackImages:
         self._moving = 0.0  # largest share of an image that moves
         self._clearest: int | None = None
         self._factors = [1.0] * len(paths)  # which make focus settings equally bright
-        if not exposures:
-            self._even_out()
-        if options.align != "none" or options.ghosts == "remove":
-            self._look_ahead(exposures)
+        if not exposures or options.align != "none" or options.ghosts == "remove":
+            self._look_ahead()
         if options.align != "none":
             self._register(options.align)
         if options.ghosts == "remove" and self._clearest is not None:
@@ -175,28 +173,30 @@ class StackImages:
             )
         return image
 
-    def _even_out(self) -> None:
-        """Find the factors that make the images with content equally bright."""
-        looks: list[Look | None] = []
-        for number in range(len(self._paths)):
-            image = self._read_checked(number)
-            looks.append(look(image) if content(image.pixels, image.valid) > 0 else None)
-        self._factors = evening_factors(looks)
-        self._survey.notices += [f"{self._name}: {text}" for text in drift_notices(self._factors)]
-
-    def _look_ahead(self, exposures: bool) -> None:
+    def _look_ahead(self) -> None:
         """Put the images with content in order: exposures by their brightness, focus settings by their names.
 
-        Of exposures the one with the fewest clipped pixels is what ghosts are removed with.
+        Of exposures the one with the fewest clipped pixels is what ghosts are removed with.  Focus settings are made
+        equally bright from here on.
         """
         means, clear = {}, {}
+        looks: list[Look | None] = [None] * len(self._paths)
         for number in self._order:
             image = self._read_checked(number)
-            if content(image.pixels, image.valid) > 0:  # others are left out
+            if content(image.pixels, image.valid) == 0:
+                continue  # it is left out
+            if self._exposures:
                 luma = luma_of(image.pixels)
                 means[number], clear[number] = float(luma.mean()), unclipped_share(luma)
-        self._order = sorted(means, key=means.get) if exposures else list(means)
-        self._clearest = max(clear, key=clear.get, default=None)
+            else:
+                looks[number] = look(image)
+        if self._exposures:
+            self._order = sorted(means, key=means.get)
+            self._clearest = max(clear, key=clear.get, default=None)
+            return
+        self._order = [number for number in self._order if looks[number] is not None]
+        self._factors = evening_factors(looks)
+        self._survey.notices += [f"{self._name}: {text}" for text in drift_notices(self._factors)]
 
     def _register(self, method: str) -> None:
         """Each image with content to its neighbour towards the middle one."""
