@@ -37,7 +37,8 @@ from adasffuse import load_fuser
 from adasffuse.choices import GHOSTS
 from adasffuse.data.synthesis import expose
 from adasffuse.files import check_outputs, printable
-from adasffuse.images.color import ChromaMean, luminance, rgb_to_ycbcr, with_chroma
+from adasffuse.images.color import ChromaMean, is_gray, luminance, rgb_to_ycbcr, with_chroma
+from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import images_of
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
@@ -80,16 +81,16 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     try:
         check_outputs(folders={"--out": args.out})
-    except ValueError as error:
+        for task, folder, score in (("mef", args.mef, exposure_score), ("mff", args.mff, sharpness)):
+            if folder:
+                say(table(task, folder, score, args))
+        if args.colours:
+            say(colours(args.colours))
+    except (ValueError, OSError) as error:
         say(f"error: {printable(error)}", sys.stderr)
         return 1
-    for task, folder, score in (("mef", args.mef, exposure_score), ("mff", args.mff, sharpness)):
-        if folder:
-            say(table(task, folder, score, args))
     if args.moving:
         say(ghosts())
-    if args.colours:
-        say(colours(args.colours))
     for count in args.memory or ():
         command = [sys.executable, __file__, "--one", str(count), str(args.megapixels), args.align]
         peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -141,24 +142,38 @@ def coloured(pixels: ndarray) -> ndarray:
     return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
+def stacks_below(folder: Path, least: int = 2) -> dict[str, list[Path]]:
+    """Name and images of each stack, a folder of its own.
+
+    Raises:
+        ImageError: there is none, or one has fewer than `least` images.
+    """
+    found = {place.name: images_of(place) for place in sorted(folder.iterdir()) if place.is_dir()}
+    if not found:
+        raise ImageError(f"{folder} holds no folders; each stack lies in one of its own")
+    for name, files in found.items():
+        if len(files) < least:
+            raise ImageError(f"{folder / name} holds {len(files)} images; {least} or more are needed")
+    return found
+
+
 def table(task: str, folder: Path, score: Callable[[list[ndarray], ndarray], float], args: argparse.Namespace) -> str:
     """A row for each stack, a column for each method, and the means."""
     found, rows = methods(task, args), []
-    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
-        files = images_of(place)
+    for stack, files in stacks_below(folder).items():
         sources = [luminance(read_image(file).pixels) for file in files]
-        row = {"stack": f"{place.name} ({len(files)})"}
+        row = {"stack": f"{stack} ({len(files)})"}
         for name, fuse in found.items():
             with tempfile.TemporaryDirectory() as scratch:
                 try:
                     fused = fuse(files, Path(scratch))
                 except (subprocess.CalledProcessError, ValueError) as error:
-                    say(f"{name} on {place.name}: {str(error)[:200]}", sys.stderr)
+                    say(f"{name} on {stack}: {str(error)[:200]}", sys.stderr)
                     continue
             if fused.shape[:2] == sources[0].shape:
                 row[name] = score(sources, luminance(fused.astype(np.float32) / 255))
             if args.out:
-                write_image(args.out / task / f"{place.name} {name}.png", np.ascontiguousarray(fused))
+                write_image(args.out / task / f"{stack} {name}.png", np.ascontiguousarray(fused))
         rows.append(row)
     means = {"stack": "mean"}
     for name in found:
@@ -191,11 +206,13 @@ def gradient_energy(image: ndarray) -> ndarray:
 def colours(folder: Path) -> str:
     """Mean CIEDE2000 of the middle exposures' colours, told by the two ends and by all others of the brackets."""
     rows = []
-    for stack in sorted(path for path in folder.iterdir() if path.is_dir()):
-        images = [read_image(file).pixels for file in images_of(stack)]
+    for stack, files in stacks_below(folder, least=3).items():
+        images = [read_image(file).pixels for file in files]
+        if any(is_gray(image) for image in images):
+            raise ImageError(f"{folder / stack} holds gray images; their colours cannot be told")
         middle = len(images) // 2
         others = {"two ends": [images[0], images[-1]], "all others": images[:middle] + images[middle + 1 :]}
-        row = {"bracket": stack.name, "exposures": len(images)}
+        row = {"bracket": stack, "exposures": len(images)}
         for name, sources in others.items():
             for method, chroma in (("AdaSFFuse", told_chroma), ("Mertens (OpenCV)", mertens_chroma)):
                 row[f"{method}, {name}"] = f"{color_error(images[middle], chroma, sources):.2f}"

@@ -112,6 +112,8 @@ def run(args: argparse.Namespace) -> int:
                 table.add(method, name, image.shape, evaluate(a, b, scored, METRICS, reference=truth))
             if args.out:
                 write_image(args.out / f"{name}.png", panel(a, b, truth, fused))
+        if args.colour and not errors:
+            raise ImageError(f"--colour: all photographs in {args.photographs} are gray")
         for name in ("markdown", "json"):
             path = getattr(args, name)
             if path:

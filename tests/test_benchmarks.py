@@ -7,11 +7,15 @@ from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from skimage import data as photographs
 from tiny import network, write_ivf
 from torch.utils.flop_counter import FlopCounterMode
 
+from adasffuse.data.synthesis import expose
+from adasffuse.images.write import write_image
 from adasffuse.models import mamba, scan_reference
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -31,6 +35,27 @@ def test_inference_benchmark(script, tmp_path, capsys):
     (row,) = json.loads(out.read_text())["rows"]
     assert row["pixels"] == "1x40x24" and row["GFLOP"] > 0 and row["floor_s"] > 0
     assert {"median_s", "over_floor"} <= set(row) and "over_floor" in capsys.readouterr().out
+
+
+def test_colours_of_a_left_out_exposure(script, tmp_path, capsys):
+    """Exposures of one photograph tell the colours of the middle one better than OpenCV's fusion of them."""
+    image = photographs.chelsea()[:120, :160].astype(np.float32) / 255
+    for number, stops in enumerate((-2.0, 0.0, 2.0)):
+        channels = [expose(image[..., k], stops) for k in range(3)]
+        write_image(tmp_path / "bracket" / f"{number}.png", np.stack(channels, axis=2).astype(np.float32))
+    assert script("benchmark_stacks").main(["--colours", str(tmp_path)]) == 0
+    ours, mertens = map(float, capsys.readouterr().out.splitlines()[-1].split()[1:3])
+    assert 0 < ours < 0.7 * mertens
+
+
+@pytest.mark.parametrize("option", ["--mef", "--mff", "--colours"])
+def test_what_is_no_folder_of_stacks_is_named(script, tmp_path, capsys, option):
+    main = script("benchmark_stacks").main
+    assert main([option, str(tmp_path)]) == 1
+    assert f"error: {tmp_path} holds no folders; each stack lies in one of its own" in capsys.readouterr().err
+    (tmp_path / "bracket").mkdir()
+    assert main([option, str(tmp_path)]) == 1
+    assert f"error: {tmp_path / 'bracket'} holds 0 images" in capsys.readouterr().err
 
 
 def test_references_have_the_published_sizes(script):

@@ -258,6 +258,14 @@ def test_no_photograph(photos, tmp_path, capsys):
     assert "no photograph 'cat_*'" in capsys.readouterr().err
 
 
+def test_gray_photographs_have_no_error_of_chroma(tmp_path, capsys):
+    weights = write_weights(tmp_path / "tiny.safetensors", "mff")
+    write_image(tmp_path / "photos" / "camera.png", photographs.camera()[:100, :90])
+    arguments = ["--weights", weights, "--photographs", tmp_path / "photos", "--colour"]
+    assert score_focus.main([str(a) for a in arguments]) == 1
+    assert f"--colour: all photographs in {tmp_path / 'photos'} are gray" in capsys.readouterr().err
+
+
 def test_every_of_a_set_that_is_not_scored(tmp_path, capsys):
     arguments = ["--root_path", str(write_ivf(tmp_path)), "--datasets", "IVF", "--every", "IVF_X=2"]
     weights = write_weights(tmp_path / "w.safetensors", "ivf")
