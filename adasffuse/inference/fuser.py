@@ -52,8 +52,8 @@ _INVERSE = (
     "is high is dark and gets lost; --range_a inverted turns it, of colours export those with a black background"
 )
 _ONE_HUE = (
-    "is in shades of one dark colour, in which spots are lost beside bright tissue; --palette hot (from Python: "
-    "palette='hot') shows it in others"
+    "is in shades of one dark colour, in which spots are lost beside bright tissue; adasffuse fuse with "
+    "--palette hot (from Python: palette='hot') shows it in others"
 )
 _BORDER_LEVELS = (0.1, 0.9)  # of backgrounds that are black and white
 _LITTLE = 0.5  # share of what a source holds, below which little of it is seen
