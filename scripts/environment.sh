@@ -10,7 +10,15 @@ fi
 stamp=".venv/installed-$extras-$(cksum pyproject.toml | cut -d' ' -f1)"
 if [ ! -e "$stamp" ]; then
     echo "installing AdaSFFuse and what it needs into .venv (a few minutes the first time)"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extras]"
+    install=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
+    # PyPI's PyTorch for Linux holds CUDA, 5 GB on disk, which a machine without an NVIDIA GPU does not need.  No other
+    # index may take part: torch and torchvision must come from the same one.
+    if [ "$(uname -sm)" = "Linux x86_64" ] && ! command -v nvidia-smi >/dev/null && ! .venv/bin/python -c "import torch" 2>/dev/null; then
+        PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS="" PIP_EXTRA_INDEX_URL="" "${install[@]}" --retries 1 \
+            torch torchvision --index-url https://download.pytorch.org/whl/cpu 2>/dev/null ||
+            echo "download.pytorch.org cannot be reached; PyTorch comes with CUDA instead (8 GB on disk in all)"
+    fi
+    "${install[@]}" --editable ".[$extras]"
     touch "$stamp"
 fi
 source .venv/bin/activate
