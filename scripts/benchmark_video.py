@@ -20,11 +20,13 @@ from torch import Tensor
 from adasffuse import Fuser, load_fuser
 from adasffuse.images.color import luminance
 from adasffuse.images.frames import VideoFile
+from adasffuse.images.noise import denoised
 from adasffuse.images.video_writing import write_video
 from adasffuse.inference.video import fuse_video
 from adasffuse.models.network import stack_sources
 from adasffuse.scenes.street import night_scene
 
+SHOWN = ("A", "B", "fused", "still weights", "smoothed weights", "denoise 1")
 NOISES = ((1, 1), (2, 2), (4, 4), (4, 1), (1, 4))  # gray levels of source A and B
 SEEDS = (3, 14, 21)  # of the streets
 SHARE = 0.2  # weight of a new frame when weights are smoothed over time
@@ -47,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     fuser = load_fuser("ivf", args.size or (None if args.weights else "tiny"), weights=args.weights)
     if args.steadiness:
-        print(format_rows(("noise A, B", "A", "B", "fused", "still weights", "smoothed weights"), list(static(fuser))))
+        print(format_rows(("noise A, B", *SHOWN), list(static(fuser))))
         print(format_rows(("street", "near", "far", "largest far", "ghost"), list(moving(fuser))))
     else:
         with tempfile.TemporaryDirectory() as folder:
@@ -82,6 +84,7 @@ def static(fuser: Fuser, frames: int = 6) -> Iterator[dict]:
     """Mean absolute change of luminance between frames of a static scene, 8-bit levels, fresh noise in every frame.
 
     Still weights: those of the scene without noise.  Smoothed weights: a running mean over about `1 / SHARE` frames.
+    Denoise 1: of sources without what is taken for noise.
     """
     for noise in NOISES:
         changes = []
@@ -92,10 +95,11 @@ def static(fuser: Fuser, frames: int = 6) -> Iterator[dict]:
                 pair = [noisy(image, level, rng) / np.float32(255) for image, level in zip(clean, noise)]
                 own = weights(fuser, *pair)
                 smoothed = own if smoothed is None else mixed(smoothed, own)
-                shown.append([*pair, *(composed(fuser, *pair, maps) for maps in (own, still, smoothed))])
+                calm = [denoised(image, 1) for image in pair]
+                fused = [composed(fuser, *pair, maps) for maps in (own, still, smoothed)]
+                shown.append([*pair, *fused, composed(fuser, *calm, weights(fuser, *calm))])
             changes.append([mean_change(column) for column in zip(*shown)])
-        names = ("A", "B", "fused", "still weights", "smoothed weights")
-        yield {"noise A, B": f"{noise[0]}, {noise[1]}", **dict(zip(names, np.mean(changes, axis=0)))}
+        yield {"noise A, B": f"{noise[0]}, {noise[1]}", **dict(zip(SHOWN, np.mean(changes, axis=0)))}
 
 
 def moving(fuser: Fuser, frames: int = 12, step: int = 6) -> Iterator[dict]:

@@ -72,11 +72,12 @@ def test_images_that_do_not_lie_on_each_other_are_told(tmp_path):
     assert any("seem not to lie on each other, by about 1" in notice for notice in notices)
 
 
-def test_strength_is_in_the_command_and_only_of_infrared_and_visible(pair, tmp_path):
-    result = fuse_files("ivf", "tiny", pair, tmp_path, strength=0.25)
-    assert result.command.endswith("--strength 0.25")
-    assert np.array_equal(result.fused, load_fuser("ivf", "tiny", strength=0.25).fuse(*pair))
-    assert "--strength" not in fuse_files("mef", "tiny", pair, tmp_path, strength=0.25).command
+@pytest.mark.parametrize(("name", "value"), [("strength", 0.25), ("denoise", 1.0)])
+def test_what_infrared_and_visible_alone_have_is_in_their_command(pair, tmp_path, name, value):
+    result = fuse_files("ivf", "tiny", pair, tmp_path, **{name: value})
+    assert result.command.endswith(f"--{name} {value:g}")
+    assert np.array_equal(result.fused, load_fuser("ivf", "tiny", **{name: value}).fuse(*pair))
+    assert "--" + name not in fuse_files("mef", "tiny", pair, tmp_path, **{name: value}).command
 
 
 def test_false_colours_of_a_gray_scan(pair, tmp_path):

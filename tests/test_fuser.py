@@ -370,10 +370,11 @@ def test_people_are_of_infrared_and_visible_images_alone():
         load_fuser("mef", "tiny", people=False)
 
 
-@pytest.mark.parametrize(("task", "strength", "what"), [("mef", 0.5, "infrared"), ("ivf", 1.5, "from 0 to 1")])
-def test_impossible_strength(task, strength, what):
-    with pytest.raises(ValueError, match=what):
-        load_fuser(task, "tiny", strength=strength)
+@pytest.mark.parametrize("name", ["strength", "denoise"])
+@pytest.mark.parametrize(("task", "value", "what"), [("mef", 0.5, "infrared"), ("ivf", 1.5, "from 0 to 1")])
+def test_impossible_shares(name, task, value, what):
+    with pytest.raises(ValueError, match=f"{name} is .*{what}"):
+        load_fuser(task, "tiny", **{name: value})
 
 
 def test_a_scan_in_inverse_gray_is_told():

@@ -211,6 +211,13 @@ def add_fusing_options(
         network.add_argument(
             "--no_people", action="store_true", help="do not make people stand out; infrared + visible only"
         )
+        network.add_argument(
+            "--denoise",
+            type=float,
+            default=0.0,
+            help="how much of the cameras' noise is taken away first, from 0 (nothing) to 1; infrared + visible only "
+            "(default: %(default)s)",
+        )
     results = results or parser.add_argument_group("results")
     results.add_argument(
         "--depth",
@@ -252,6 +259,7 @@ def fuser_from(args: argparse.Namespace, task_id: str) -> "Fuser":
         args.precision,
         getattr(args, "strength", 1.0),  # stacks have none
         not getattr(args, "no_people", False),
+        getattr(args, "denoise", 0.0),
     )
 
 

@@ -35,6 +35,7 @@ def make_page(gradio: Any, folder: Path, megapixels: float) -> Any:
             task = gradio.Dropdown([(t.title, t.id) for t in TASKS.values()], value="ivf", label="Task")
             size = gradio.Radio(RELEASED_SIZES, value="small", label="Size of the network")
             strength = gradio.Slider(0, 1, 1, step=0.05, label="How much of the infrared", elem_id="strength")
+            denoise = gradio.Slider(0, 1, 0, step=0.05, label="Noise taken away", elem_id="denoise")
             palette = gradio.Dropdown(
                 PALETTE, value="none", label="False colours of gray PET or SPECT", elem_id="palette", visible=False
             )
@@ -65,6 +66,7 @@ def make_page(gradio: Any, folder: Path, megapixels: float) -> Any:
                 gradio.File(label=source_label(chosen, 1), value=None),
                 gradio.File(visible=stack, value=None),
                 gradio.Slider(visible=chosen == STRENGTH_TASK),
+                gradio.Slider(visible=chosen == STRENGTH_TASK),
                 gradio.Dropdown(visible=TASKS[chosen].color == "a", value="none"),
             ]
 
@@ -72,6 +74,7 @@ def make_page(gradio: Any, folder: Path, megapixels: float) -> Any:
             chosen: str,
             network: str,
             infrared: float,
+            calm: float,
             colors: str,
             registration: str,
             a: str,
@@ -82,15 +85,15 @@ def make_page(gradio: Any, folder: Path, megapixels: float) -> Any:
             progress(0.1, desc="fusing")
             try:
                 files = [a, b, *(others or [])]
-                result = fuse_files(chosen, network, files, folder, megapixels, registration, infrared, colors)
+                result = fuse_files(chosen, network, files, folder, megapixels, registration, infrared, colors, calm)
             except (ValueError, OSError, MemoryError) as error:
                 raise gradio.Error(printable(error), duration=None) from None
             return shown(result)
 
-        task.change(labels, task, [first, second, more, strength, palette])
+        task.change(labels, task, [first, second, more, strength, denoise, palette])
         sample.click(lambda chosen: samples[chosen], task, [first, second])
         outputs = [message, against_first, against_second, share, scores, download, command]
-        inputs = [task, size, strength, palette, align, first, second, more]
+        inputs = [task, size, strength, denoise, palette, align, first, second, more]
         fuse.click(run, inputs, outputs, api_name="fuse", concurrency_limit=1)
     return page
 

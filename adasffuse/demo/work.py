@@ -28,6 +28,7 @@ MEGAPIXELS = 12.0  # of one image, that the page takes by default
 _KEPT = 4  # fusers in memory
 _EQUAL = 4  # gray levels of difference up to which sources do not tell whose share a pixel is
 _FEWEST = 8  # pixels per side that are scored
+_UNLESS_GIVEN = {"align": "none", "palette": "none", "strength": 1.0, "denoise": 0.0}  # of the command line
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,12 @@ def fuse_files(
     align: str = "none",
     strength: float = 1.0,
     palette: str = "none",
+    denoise: float = 0.0,
 ) -> Result:
     """Fuse some files; the result lies in a new folder of its own below `folder`.
 
     Args:
-        strength: of infrared + visible, as in `Fuser`; other tasks have none.
+        strength, denoise: of infrared + visible, as in `Fuser`; other tasks have none.
         align: 'none', or how two images are registered first, see `adasffuse.registration.aligner`.
         palette: false colours of a gray PET or SPECT image, as in `Fuser.fuse`; other tasks have none.
     Raises:
@@ -65,7 +67,7 @@ def fuse_files(
     """
     paths = [Path(file) for file in files if file]
     try:
-        result = _fuse_files(task, size, paths, folder, megapixels, align, strength, palette)
+        result = _fuse_files(task, size, paths, folder, megapixels, align, strength, palette, denoise)
     except ImageError as error:
         raise ImageError(_without_folders(str(error), paths)) from error
     return replace(result, notices=tuple(_without_folders(notice, paths) for notice in result.notices))
@@ -80,6 +82,7 @@ def _fuse_files(
     align: str,
     strength: float,
     palette: str,
+    denoise: float,
 ) -> Result:
     chosen = find_task(task)
     _check_count(chosen, len(paths), align)
@@ -95,9 +98,9 @@ def _fuse_files(
         listed = ", ".join(f"{p.name} {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(paths, images))
         raise ImageError(f"sizes differ: {listed} pixels; choose a registration")
     palette = palette if chosen.color == "a" else "none"
-    strength = strength if chosen.id == STRENGTH_TASK else 1.0
+    strength, denoise = (strength, denoise) if chosen.id == STRENGTH_TASK else (1.0, 0.0)
     images[0] = in_palette(images[0], palette, paths[0])
-    fuser = cached_fuser(chosen.id, size, strength)
+    fuser = cached_fuser(chosen.id, size, strength, denoise)
     prepared = fuser.prepare(*images)
     fused = fuser.finish(fuser.fuse_prepared(prepared), prepared)
     depth = result_depth("auto", [image.depth for image in images])
@@ -108,7 +111,8 @@ def _fuse_files(
     scores = {}
     if two and palette == "none" and min(shown.shape[:2]) >= _FEWEST:
         scores = evaluate(*sources, shown, metrics=DEFAULT_METRICS)
-    options = {"align": align, "palette": palette, "strength": strength}
+    options = {"align": align, "palette": palette, "strength": strength, "denoise": denoise}
+    options = {name: value for name, value in options.items() if value != _UNLESS_GIVEN[name]}
     command = _command(chosen, size, paths, windows, file.name, options)
     shares = share_of_first(*sources, shown) if two else None
     notices = (*prepared.notices, *_notices(chosen, images, aligner))
@@ -150,7 +154,7 @@ def _command(
     Args:
         windows: as of `_read`.
         result: name of the result's file.
-        options: choices, which are left out where they are 'none' or 1.
+        options: choices that are not those of the command itself.
     """
     two = len(paths) == 2
     words = ["adasffuse", "fuse" if two else "stack", *_names(task, paths), "-o", result]
@@ -158,8 +162,7 @@ def _command(
         words += [option, "folder"] if window else []
     words += ["--task", task.id, "--size", size]
     for name, value in options.items():
-        if value not in ("none", 1):
-            words += [f"--{name}", value if isinstance(value, str) else f"{value:g}"]
+        words += [f"--{name}", value if isinstance(value, str) else f"{value:g}"]
     return shlex.join(words)
 
 
@@ -177,9 +180,9 @@ def _notices(task: Task, images: Sequence[Image], align: Aligner | None) -> list
 
 
 @lru_cache(maxsize=_KEPT)
-def cached_fuser(task: str, size: str, strength: float = 1.0) -> Fuser:
+def cached_fuser(task: str, size: str, strength: float = 1.0, denoise: float = 0.0) -> Fuser:
     """The fuser of a task, kept for the next request."""
-    return load_fuser(task, size, strength=strength)
+    return load_fuser(task, size, strength=strength, denoise=denoise)
 
 
 def share_of_first(first: ndarray, second: ndarray, fused: ndarray) -> ndarray:

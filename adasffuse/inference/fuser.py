@@ -26,6 +26,7 @@ from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image, ImageNotice
 from adasffuse.images.levels import compacted, expanded, is_large, luma_of, made_in_bands, release_if_large
 from adasffuse.images.no_data import Gap, complete, content, without_empty
+from adasffuse.images.noise import denoised
 from adasffuse.images.plane import check_order, check_same_places, modality_of
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.forms import form_of, in_order, joined, of_scene, restored, split_batch
@@ -80,9 +81,11 @@ class Fuser:
         strength: how much of the infrared image is brought into the visible one, of that task alone: 1 all that the
             network takes, 0 nothing, in between the mean luminance of both, so weighted.
         people: whether people are raised in infrared + visible, see `adasffuse.models.targets`.
+        denoise: how much of the sources' noise is taken away first, 0 to 1, of infrared + visible alone; see
+            `adasffuse.images.noise`.
     Raises:
-        ValueError: a wrong type, impossible tile size, unknown precision or device, or a strength or people where the
-            task has none.
+        ValueError: a wrong type, impossible tile size, unknown precision or device, or a strength, people or denoise
+            where the task has none.
     """
 
     @checked
@@ -96,10 +99,13 @@ class Fuser:
         precision: str = "auto",
         strength: float = 1.0,
         people: bool = True,
+        denoise: float = 0.0,
     ) -> None:
-        if not 0 <= strength <= 1:
-            raise ValueError(f"strength is a number from 0 to 1, got {strength}")
-        for name, chosen in (("strength", strength != 1), ("people=False, --no_people,", not people)):
+        for name, value in (("strength", strength), ("denoise", denoise)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is a number from 0 to 1, got {value}")
+        own = {"strength": strength != 1, "people=False, --no_people,": not people, "denoise": denoise != 0}
+        for name, chosen in own.items():
             if chosen and task.id != STRENGTH_TASK:
                 raise ValueError(f"{name} is for infrared + visible, this is {task.title}")
         if tile < 0 or tile % GRID or tile_overlap < 0 or tile_overlap % GRID or 0 < tile <= tile_overlap:
@@ -119,7 +125,8 @@ class Fuser:
         self._finder = self.model.targets  # of people, also where they are not raised
         if not people:
             self.model.targets = None
-        self.task, self.tile, self.tile_overlap, self.strength = task, tile, tile_overlap, strength
+        self.task, self.tile, self.tile_overlap = task, tile, tile_overlap
+        self.strength, self.denoise = strength, denoise
         if self.device.type == "cpu":
             keep_freed_memory()
 
@@ -289,14 +296,19 @@ class Fuser:
         Where a source holds no data, the fusion of the others is shown; of one other, that one.
         """
         release_if_large(prepared.pixels[0].shape)
-        lumas, gaps = prepared.lumas, prepared.gaps
-        fused = self.fuse_luminance(*(luma if gap is None else gap.extended for luma, gap in zip(lumas, gaps)))
+        lumas, gaps = [self._clean(luma) for luma in prepared.lumas], prepared.gaps
+        extended = (luma if gap is None else self._clean(gap.extended) for luma, gap in zip(lumas, gaps))
+        fused = self.fuse_luminance(*extended)
         for k, gap in enumerate(gaps):
             if gap is not None:
                 pair = len(lumas) == 2
                 shown = lumas[1 - k] if pair else self.fuse_luminance(*lumas[:k], gap.others, *lumas[k + 1 :])
                 fused = gap.fade(fused, shown)
         return fused
+
+    def _clean(self, luma: np.ndarray) -> np.ndarray:
+        """Luminance of a source without its noise, if that is wanted."""
+        return denoised(luma, self.denoise) if self.denoise else luma
 
     def finish(self, luma: np.ndarray, prepared: "Prepared", stretch: bool = False, depth: str = "auto") -> np.ndarray:
         """The last step of `fuse`: fused luminance (H, W) in [0, 1] with the sources' chroma; arguments as there."""
@@ -431,6 +443,7 @@ def load_fuser(
     precision: str = "auto",
     strength: float = 1.0,
     people: bool = True,
+    denoise: float = 0.0,
 ) -> Fuser:
     """Fuser of a task with released weights, or with a weights file of your own.
 
@@ -440,14 +453,14 @@ def load_fuser(
             size that is given here.
         weights: other weights than the default ones: a file, a folder, the name of released ones, or
             'organisation/repository' on the Hugging Face Hub; see `adasffuse.models.hub.find_pretrained`.
-        device, tile, tile_overlap, precision, strength, people: as in `Fuser`.
+        device, tile, tile_overlap, precision, strength, people, denoise: as in `Fuser`.
     Raises:
         ValueError: a wrong type, unknown task, size or precision, impossible tile size or strength.
         WeightsError: no such weights, damaged or foreign ones, made for another task, or of another size.
     """
     chosen = find_task(task)
     model, _ = load_network(chosen.id, weights, size)
-    return Fuser(model, chosen, device, tile, tile_overlap, precision, strength, people)
+    return Fuser(model, chosen, device, tile, tile_overlap, precision, strength, people, denoise)
 
 
 def settings_of(fuser: Fuser, **choices: Any) -> str:
@@ -462,6 +475,7 @@ def settings_of(fuser: Fuser, **choices: Any) -> str:
         "weights": digest(fuser.model.state_dict()),
         "tile": [fuser.tile, fuser.tile_overlap],
         "strength": fuser.strength,
+        "denoise": fuser.denoise,
         "arithmetic": [fuser.precision, fuser.device.type],
         **choices,
     }

@@ -1,0 +1,116 @@
+"""How near fusion of noisy infrared and visible images comes to that of clean ones: PSNR, with and without --denoise.
+
+python scripts/score_noise.py --infrared DATA/infrared --visible DATA/visible --noise 5 1 --grain 0.7
+
+Sources are halved, which leaves little of their own noise.  Gaussian noise is added and rounded to 8 bits, with a grain
+of so many pixels, as of enlarged images.  Results are compared with what the same network makes of the sources without
+that noise.  Non-local means (Buades et al., doi:10.1109/CVPR.2005.38, by OpenCV) is told how strong the noise is.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy import ndarray
+from tqdm import tqdm
+
+from adasffuse.files import check_outputs, printable, write_text
+from adasffuse.images.color import luminance
+from adasffuse.images.pairs import find_scenes, read_scene
+from adasffuse.inference import load_fuser
+from adasffuse.metrics import ScoreTable, evaluate
+from adasffuse.models import RELEASED_SIZES
+from adasffuse.process import run_program, say
+
+METRICS = ("PSNR_GT", "SSIM_GT")
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--infrared", type=Path, required=True, metavar="DIR", help="infrared images")
+    parser.add_argument("--visible", type=Path, required=True, metavar="DIR", help="visible images of the same names")
+    parser.add_argument("--count", type=int, default=9, help="number of pairs, evenly spaced (default: %(default)s)")
+    parser.add_argument(
+        "--noise",
+        type=float,
+        nargs=2,
+        default=(5.0, 1.0),
+        metavar=("A", "B"),
+        help="standard deviation of the noise of both sources, in gray levels (default: 5 1)",
+    )
+    parser.add_argument(
+        "--grain", type=float, default=0.7, help="standard deviation of its grain, pixels; 0: none (default: 0.7)"
+    )
+    parser.add_argument(
+        "--amounts",
+        type=float,
+        nargs="+",
+        default=[0.0, 0.5, 1.0],
+        help="values of --denoise to compare (default: 0 0.5 1)",
+    )
+    parser.add_argument("--size", choices=RELEASED_SIZES, help="size of the released weights (default: small)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the noise (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every pair here")
+    args = parser.parse_args(argv)
+    if args.count < 1 or args.seed < 0 or args.grain < 0 or min(args.noise) < 0:
+        parser.error("--count must be 1 or more; --seed, --grain and --noise 0 or more")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    return run_program(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        check_outputs({"--json": args.json}, {})
+        fusers = {f"denoise {amount:g}": load_fuser("ivf", args.size, denoise=amount) for amount in args.amounts}
+        plain = load_fuser("ivf", args.size)
+        table = ScoreTable(METRICS)
+        scenes, _ = find_scenes((args.infrared, args.visible))
+        for scene in tqdm(scenes[:: max(1, len(scenes) // args.count)][: args.count], unit="pair"):
+            rng = np.random.default_rng([args.seed, *scene.stem.encode()])
+            clean = [as_levels(halved(luminance(image.pixels))) for image in read_scene(scene)]
+            noisy = [with_noise(image, level, args.grain, rng) for image, level in zip(clean, args.noise)]
+            calm = [non_local_means(image, level) for image, level in zip(noisy, args.noise)]
+            truth = plain.fuse(*clean)
+            fused = {name: fuser.fuse(*noisy) for name, fuser in fusers.items()}
+            fused["non-local means"] = plain.fuse(*calm)
+            for name, image in fused.items():
+                table.add(name, scene.stem, image.shape, evaluate(*clean, image, METRICS, reference=truth))
+        if args.json:
+            write_text(args.json, table.json())
+        say(table.text())
+    except (ValueError, OSError) as error:
+        say(f"error: {printable(error)}", sys.stderr)
+        return 1
+    return 0
+
+
+def halved(image: ndarray) -> ndarray:
+    return cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
+
+
+def as_levels(image: ndarray) -> ndarray:
+    """(H, W) uint8 of values in [0, 1]."""
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def with_noise(image: ndarray, level: float, grain: float, rng: np.random.Generator) -> ndarray:
+    """An image, uint8, with noise of a standard deviation in gray levels and a grain in pixels."""
+    noise = rng.standard_normal(image.shape)
+    if grain:
+        noise = cv2.GaussianBlur(noise, (0, 0), grain)
+    return as_levels((image + level * noise / noise.std()) / 255)
+
+
+def non_local_means(image: ndarray, level: float) -> ndarray:
+    """An image, uint8, without noise of a known standard deviation in gray levels."""
+    return cv2.fastNlMeansDenoising(image, None, level, 5, 15) if level else image
+
+
+if __name__ == "__main__":
+    sys.exit(main())
