@@ -1,9 +1,10 @@
 """Noise of a camera, estimated from an image itself and taken away where nothing else is to be seen.
 
-An image is cut into bands of fine, middle and coarse detail.  The calmest cells without coarse structure tell how
-strong the noise of each band is, so noise that spans several pixels, as of enlarged thermal images, counts as well.  A
-band is then weakened by the share that noise has in its local energy: in a flat sky to nothing, at an edge not at all.
-That is the filter of Lee (doi:10.1109/TPAMI.1980.4766994), band by band.
+An image is cut into bands of fine, middle and coarse detail.  Cells without coarse structure that are nearly as calm as
+the calmest one tell how strong the noise of each band is: so noise that spans several pixels, as of enlarged thermal
+images, counts as well, and the texture of asphalt and grass does not.  A band is then weakened by the share that noise
+has in its local energy: in a flat sky to nothing, at an edge not at all.  That is the filter of Lee
+(doi:10.1109/TPAMI.1980.4766994), band by band.
 """
 
 from itertools import pairwise
@@ -17,9 +18,11 @@ _SIGMAS = (1.0, 2.0, 4.0)  # pixels, of the Gaussians between the bands
 _WINDOW = 7  # pixels, in which local energy is taken
 _MARGIN = 20  # pixels around one that its value depends on: 16 of the widest Gaussian, 3 of the window
 _CELL = 16  # pixels per side of the cells that tell the noise
-_CALMEST = 0.25  # share of the cells without structure that are taken for noise alone
+_CALMEST = 0.02  # quantile of their energy that tells how calm a cell can be
+_AS_CALM = 3.0  # times that energy, up to which cells may show noise alone
+_QUARTER = 0.25  # of these cells, the calmest ones, are taken: structure adds to the others
 _FEWEST = 8  # such cells, below which nothing is known
-_OVER = 1.5  # by how much the energy of noise is taken higher than estimated, since cells are the calmest
+_OVER = 1.5  # by how much the energy of noise is taken higher than estimated: cells are the calmest, windows small
 _CLIPPED = 1.5 / 255  # values this close to black and white show no noise
 _CLIPPED_SHARE = 0.05  # of a cell that tells nothing
 _WINDOWS, _SIDE = 8, 256  # of larger images so many windows per side are looked at, of so many pixels
@@ -55,8 +58,8 @@ def noise_levels(luma: np.ndarray) -> np.ndarray:
     cells = np.concatenate([_cell_energies(window) for window in _windows(luma)], axis=1)
     if cells.shape[1] < _FEWEST:
         return np.zeros(len(_SIGMAS))
-    total = cells.sum(axis=0)
-    return np.sqrt(cells[:, total <= np.quantile(total, _CALMEST)].mean(axis=1))
+    calm = cells[:, cells.sum(axis=0) <= _AS_CALM * np.quantile(cells.sum(axis=0), _CALMEST)]
+    return np.sqrt(calm[:, calm.sum(axis=0) <= np.quantile(calm.sum(axis=0), _QUARTER)].mean(axis=1))
 
 
 def _windows(luma: np.ndarray) -> list[np.ndarray]:
