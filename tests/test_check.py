@@ -104,6 +104,18 @@ def test_facts_do_not_count_what_holds_no_data():
     assert part.thumbnail @ whole.thumbnail > 0.98
 
 
+def test_noise_is_told(tmp_path, capsys):
+    """Of half an image that holds data, too; of known standard deviation."""
+    ramp = np.tile(np.linspace(0.2, 0.8, 256, dtype=np.float32), (256, 1))
+    noisy = ramp + np.random.default_rng(0).normal(0, 5 / 255, ramp.shape).astype(np.float32)
+    valid = np.arange(256) >= np.full((256, 1), 128)
+    for image in (Image(noisy), Image(np.where(valid, noisy, np.float32(0)), valid=valid)):
+        assert facts_of(Path("x"), image).noise == pytest.approx(5, rel=0.2)
+    assert facts_of(Path("x"), Image(ramp)).noise < 0.1
+    write_image(tmp_path / "1.png", np.rint(noisy * 255).astype(np.uint8))
+    assert check.run([str(tmp_path)]) == 0 and "noise                   4." in capsys.readouterr().out
+
+
 def test_an_unreadable_file_is_named(tmp_path, capsys):
     folder = write_pairs(tmp_path)
     (folder / "visible" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")

@@ -234,6 +234,7 @@ def _plain(survey: Survey) -> dict:
                         "black": facts.black,
                         "white": facts.white,
                         "sharpness": facts.sharpness,
+                        "noise": facts.noise,
                         "no_data": facts.missing,
                     }
                     for facts in source.facts

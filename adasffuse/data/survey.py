@@ -14,6 +14,7 @@ from numpy import ndarray
 from adasffuse.images.color import is_colorful, luminance
 from adasffuse.images.formats import open_image
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.noise import noise_levels
 from adasffuse.images.pairs import Scene, SceneProblem, find_scenes
 from adasffuse.images.ranges import RangeSpec, is_thermal, resolve_range
 from adasffuse.images.read import read_image
@@ -39,6 +40,7 @@ class Facts:
     black: float  # share of pixels at 0
     white: float  # share of pixels at full white
     sharpness: float  # mean magnitude of the Laplacian, where a pixel and its four neighbours hold data
+    noise: float  # standard deviation of what `adasffuse.images.noise` takes for noise
     missing: float  # share of pixels without data
     thumbnail: ndarray  # (1024,), mean 0 and length 1; zeros of a flat image
     notices: tuple[str, ...] = ()
@@ -153,6 +155,7 @@ def facts_of(path: Path, image: Image) -> Facts:
         black=float(np.mean(used < _LEVEL / 2)),
         white=float(np.mean(used > 1 - _LEVEL / 2)),
         sharpness=255 * _sharpness(luma, valid),
+        noise=255 * float(np.linalg.norm(noise_levels(np.where(valid, luma, np.float32(0))))),
         missing=1 - float(valid.mean()),
         thumbnail=centred * 0 if flat else centred / length,
         notices=tuple(notice.removeprefix(f"{path}: ") for notice in image.notices),
@@ -279,6 +282,7 @@ def table(survey: Survey) -> list[tuple[str, ...]]:
         ("mean luminance", "mean", "{:.0f}"),
         ("contrast (SD)", "contrast", "{:.0f}"),
         ("sharpness", "sharpness", "{:.1f}"),
+        ("noise", "noise", "{:.1f}"),
     ):
         add(title, lambda facts, a=attribute, f=form: _spread([getattr(one, a) for one in facts], f))
     for title, attribute in (("at black", "black"), ("at white", "white"), ("no data", "missing")):
