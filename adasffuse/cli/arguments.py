@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from adasffuse.inference.fuser import Fuser
 
 
-class ReportingParser(argparse.ArgumentParser):
+OR_ONE_FOLDER = "or one folder with --pattern_a and --pattern_b"  # what `complete_sources` takes
+
+
+class SourcesParser(argparse.ArgumentParser):
+    """The parser of a verb that takes several files or folders; options may stand between them."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
+        return self.parse_intermixed_args(args, namespace)
+
+
+class ReportingParser(SourcesParser):
     """The parser of a verb with `--json`: where that is given, impossible arguments are reported as JSON as well."""
 
     _words: Sequence[str] = ()  # being parsed
@@ -68,6 +78,13 @@ def add_source_options(parser: argparse.ArgumentParser, group: argparse._Argumen
             metavar="VALUE",
             help=f"value of {source} that means 'no data', besides NaN and the file's own",
         )
+
+
+def complete_sources(args: argparse.Namespace) -> bool:
+    """Let `args.b` be `args.a` where two patterns tell the files of one folder apart; whether both are known then."""
+    if args.b is None and args.a is not None and args.pattern_a and args.pattern_b:
+        args.b = args.a
+    return args.a is not None and args.b is not None
 
 
 def add_results_range_option(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

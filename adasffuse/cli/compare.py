@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adasffuse.cli.arguments import (
+    SourcesParser,
     add_results_range_option,
     add_size_option,
     add_source_options,
@@ -50,9 +51,7 @@ _HIGHEST = 4320  # pixels of an image in a figure
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = SourcesParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source_a", type=Path, metavar="A", help="file or folder of source A")
     parser.add_argument("source_b", type=Path, metavar="B", help="file or folder of source B")
     parser.add_argument(

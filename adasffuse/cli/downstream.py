@@ -15,7 +15,7 @@ from typing import Any
 
 from adasffuse import downstream, inference
 from adasffuse.choices import PRECISIONS
-from adasffuse.cli.arguments import given_path, named_values
+from adasffuse.cli.arguments import SourcesParser, given_path, named_values
 from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes, listed_classes
 from adasffuse.downstream.frames import Frame, FrameSet, find_frames
 from adasffuse.downstream.labels import BoxRules
@@ -44,7 +44,7 @@ _LEARNING_RATE = {"detect": 5e-4, "segment": 1e-3}
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
-    parser = argparse.ArgumentParser(
+    parser = SourcesParser(
         prog, description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", nargs="+", type=given_path, metavar="DATA", help="labelled data sets, which are joined")

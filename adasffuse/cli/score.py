@@ -18,6 +18,7 @@ from pathlib import Path
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.arguments import (
+    SourcesParser,
     add_results_range_option,
     add_source_options,
     add_truth_options,
@@ -51,7 +52,7 @@ _REPORTS = {
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
-    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = SourcesParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("places", nargs="*", metavar="A B [NAME=]FUSED", help="folders, or the files of one scene")
     sources = parser.add_argument_group("sources: A and B, or two folders, or a data set of a task")
     sources.add_argument("--source_a", type=Path, metavar="DIR", help="folder of source A")
