@@ -28,3 +28,10 @@ def test_negative_numbers_are_values(text):
 )
 def test_options_may_stand_between_sources(parser, words, name, expected):
     assert [str(one) for one in getattr(parser.parse_args(words.split()), name)] == expected
+
+
+def test_a_link_to_itself_is_refused_by_the_name_of_the_option(tmp_path, capsys):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(SystemExit):
+        fuse.make_parser().parse_args(["ir", "vis", "-o", str(tmp_path / "loop")])
+    assert f"-o/--out: {tmp_path / 'loop'}: a link that leads back to itself" in capsys.readouterr().err

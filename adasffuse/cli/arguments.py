@@ -1,6 +1,7 @@
 """Options that the command lines share."""
 
 import argparse
+import errno
 import json
 import math
 import re
@@ -425,7 +426,13 @@ def given(text: str) -> str:
 
 
 def given_path(text: str) -> Path:
-    """A path that is not empty, and no address on the network."""
+    """A path that is not empty, no address on the network, and no loop of links."""
     if is_address(text):
         raise argparse.ArgumentTypeError(f"{text}: {NO_ADDRESS}")
-    return Path(given(text))
+    path = Path(given(text))
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise argparse.ArgumentTypeError(f"{text}: a link that leads back to itself; choose another name") from None
+    return path
