@@ -48,6 +48,18 @@ class ReportingParser(SourcesParser):
         super().error(message)
 
 
+def add_range_option(target: argparse.ArgumentParser | argparse._ArgumentGroup, side: str) -> None:
+    """Add the values of source 'a' or 'b' that become black and white."""
+    target.add_argument(
+        f"--range_{side}",
+        nargs="+",
+        metavar=("LOW", "HIGH"),
+        help=f"values of source {side.upper()} that become black and white, in files deeper than 8 bits: two numbers; "
+        "'folder', the lowest and highest of the folder; or two percentages, such as 1%% 99%%. 'inverted', alone or "
+        "behind them, makes high values dark (black-hot cameras), also in 8-bit files",
+    )
+
+
 def add_source_options(parser: argparse.ArgumentParser, group: argparse._ArgumentGroup | None = None) -> None:
     """Add how source A and source B are read, the same for fusing and scoring: names, range and no data.
 
@@ -65,14 +77,7 @@ def add_source_options(parser: argparse.ArgumentParser, group: argparse._Argumen
             help=f"names of the files of {source}, such as 'IR_*'; * is what both sources share. With patterns both "
             "sources may lie in one folder (default: '*', equal names)",
         )
-        target.add_argument(
-            f"--range_{side}",
-            nargs="+",
-            metavar=("LOW", "HIGH"),
-            help=f"values of {source} that become black and white, in files deeper than 8 bits: two numbers; 'folder', "
-            "the lowest and highest of the folder; or two percentages, such as 1%% 99%%. 'inverted', alone or behind "
-            "them, makes high values dark (black-hot cameras), also in 8-bit files",
-        )
+        add_range_option(target, side)
         target.add_argument(
             f"--no_data_{side}",
             type=float,
