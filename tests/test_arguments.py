@@ -23,6 +23,7 @@ def test_negative_numbers_are_values(text):
         (stack.make_parser(), "a.png --task mef b.png -o out.png c.png", "stacks", ["a.png", "b.png", "c.png"]),
         (score.make_parser(), "a b --pattern_a *_T ours=out --range_b -1 1", "places", ["a", "b", "ours=out"]),
         (check.make_parser(), "a --json facts.json b", "folders", ["a", "b"]),
+        (check.make_parser(), "--json facts.json -- -a b", "folders", ["-a", "b"]),
         (compare.make_parser(), "a --count 2 b one=out -o x.png two=2", "fused", ["one=out", "two=2"]),
     ],
 )

@@ -30,7 +30,10 @@ class SourcesParser(argparse.ArgumentParser):
     """The parser of a verb that takes several files or folders; options may stand between them."""
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
-        return self.parse_intermixed_args(args, namespace)
+        words = list(sys.argv[1:] if args is None else args)
+        if "--" in words:  # which parse_intermixed_args loses, with what follows
+            return super().parse_args(words, namespace)
+        return self.parse_intermixed_args(words, namespace)
 
 
 class ReportingParser(SourcesParser):
