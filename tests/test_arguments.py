@@ -36,3 +36,11 @@ def test_a_link_to_itself_is_refused_by_the_name_of_the_option(tmp_path, capsys)
     with pytest.raises(SystemExit):
         fuse.make_parser().parse_args(["ir", "vis", "-o", str(tmp_path / "loop")])
     assert f"-o/--out: {tmp_path / 'loop'}: a link that leads back to itself" in capsys.readouterr().err
+
+
+def test_sources_of_score_may_be_patterns():
+    args = score.parse_args(["cam/*_T.tif", "cam/*_V.jpg", "ours=out"])
+    assert [str(args.source_a), str(args.source_b)] == ["cam", "cam"]
+    assert [args.pattern_a, args.pattern_b] == ["*_T.tif", "*_V.jpg"]
+    named = score.parse_args(["--source_a", "cam", "--pattern_a", "*_T", "--source_b", "cam/*_V.jpg", "--fused", "out"])
+    assert [str(named.source_b), named.pattern_a, named.pattern_b] == ["cam", "*_T", "*_V.jpg"]

@@ -635,7 +635,7 @@ def test_one_folder_with_two_patterns_is_aligned(folders, weights, tmp_path, cap
     with pytest.raises(SystemExit):
         align.run(words[:3])
     assert "give two sources, A and B, or one folder with --pattern_a and --pattern_b" in capsys.readouterr().err
-    assert align.run([*words, "--task", "ivf", "-o", str(tmp_path / "ivf")]) == 0
+    assert align.run([f"{drone}/*_T.png", f"{drone}/*_V.png", "--task", "ivf", "-o", str(tmp_path / "ivf")]) == 0
     assert align.run([*words, "--method", "translation", "-o", str(tmp_path / "unknown")]) == 0
     results = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*/*.png")}
     assert results == {

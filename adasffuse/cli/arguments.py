@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, PALETTES, PRECISIONS, RELEASED_SIZES
 from adasffuse.files import NO_ADDRESS, is_address
 from adasffuse.images.boxes import FOLDER_OF_BOXES, PEOPLE
+from adasffuse.images.pairs import folder_and_pattern
 from adasffuse.images.ranges import RangeSpec, parse_range
 from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS, Aligner, load_calibration, measure_of
@@ -89,10 +90,28 @@ def add_source_options(parser: argparse.ArgumentParser, group: argparse._Argumen
         )
 
 
+def split_patterns(args: argparse.Namespace, *names: str) -> None:
+    """Take sources that end in a pattern, such as 'cam/*_T.JPG', apart: folder, and `args.pattern_a` or `pattern_b`.
+
+    Args:
+        names: of the attributes that hold source A and source B.
+    """
+    for side, name in zip("ab", names):
+        if getattr(args, name) is not None and getattr(args, f"pattern_{side}") is None:
+            folder, pattern = folder_and_pattern(getattr(args, name))
+            setattr(args, name, folder)
+            setattr(args, f"pattern_{side}", pattern)
+
+
 def complete_sources(args: argparse.Namespace) -> bool:
-    """Let `args.b` be `args.a` where two patterns tell the files of one folder apart; whether both are known then."""
+    """Take patterns apart, and let `args.b` be `args.a` where two tell the files of one folder apart.
+
+    Returns:
+        whether both sources are known.
+    """
     if args.b is None and args.a is not None and args.pattern_a and args.pattern_b:
         args.b = args.a
+    split_patterns(args, "a", "b")
     return args.a is not None and args.b is not None
 
 

@@ -21,6 +21,7 @@ from adasffuse.cli.arguments import (
     add_source_options,
     given_path,
     results_ranges,
+    split_patterns,
     thermal_by_names,
 )
 from adasffuse.cli.score import methods, range_of
@@ -102,6 +103,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     """Write all figures and features, or none where one cannot be made; the exit status: 0, or 1 after an error."""
     parser = make_parser(prog)
     args = parser.parse_args(argv)
+    split_patterns(args, "source_a", "source_b")
     if args.count < 1 or not 16 <= args.height <= _HIGHEST:
         parser.error(f"--count must be at least 1 and --height 16 to {_HIGHEST}")
     if args.out is None and args.save_features is None:

@@ -28,6 +28,7 @@ from adasffuse.cli.arguments import (
     listed,
     range_of,
     results_ranges,
+    split_patterns,
     task_by_names,
     thermal_by_names,
 )
@@ -125,6 +126,7 @@ def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Name
         args.fused = args.places[2:] + args.fused
     elif not args.explain and bool(args.source_a and args.source_b) == bool(args.root_path and args.dataset):
         parser.error("give either A and B, or --source_a and --source_b, or --root_path and --dataset")
+    split_patterns(args, "source_a", "source_b")
     if args.workers is not None and args.workers < 1:
         parser.error(f"--workers must be 1 or more, got {args.workers}")
     for name in _REPORTS:
