@@ -198,7 +198,7 @@ def test_no_data_is_a_number(fuser):
 
 
 def test_an_error_in_a_batch_names_the_scene(fuser):
-    with pytest.raises(ImageError, match="scene 1 of 2: source B: must be"):
+    with pytest.raises(ImageError, match=r"scene \[1\] of 2: source B: must be"):
         fuser([(gray(), gray()), (gray(), np.zeros(3))])
     deep = gray().astype(np.uint16)
     with pytest.raises(ValueError, match="PIL images have no mode for uint16 colour; give arrays, or depth='8'"):

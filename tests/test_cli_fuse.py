@@ -181,7 +181,7 @@ def test_all_sets_of_a_folder_of_data_sets_are_named(run, tmp_path):
         ("{d}/infrared/1.png {d}/visible/1.png -o {d}/visible/1.png", "would overwrite a source; choose another file"),
         (
             "{d}/infrared/1.png {d}/visible/1.png -o {t}/o.jpg",
-            "o.jpg: results are written to files ending in .png, .tif",
+            "o.jpg: results are written to files ending in .png, .tif, .tiff, or to a folder that exists",
         ),
         ("{d}/infrared/1.png {d}/visible/1.png -o {t}/o.png --resume", "--resume is for folders"),
         ("{d}/infrared/1.png {d}/visible/1.png -o {t}/o.png --pattern_a *", "are for folders; two files are a pair"),

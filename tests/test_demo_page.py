@@ -25,14 +25,19 @@ PATIENCE = 120_000  # milliseconds; on a free machine each step takes a second o
 
 
 @pytest.fixture(scope="module")
-def address():
-    """Where the page is served, by a process of its own."""
+def address(tmp_path_factory):
+    """Where the page is served, by a process of its own, which tells errors on the page, not on its terminal."""
     command = [sys.executable, "-m", "adasffuse", "demo", "--port", "0", "--megapixels", "1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+    log = tmp_path_factory.mktemp("demo") / "log"
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=os.environ) as process,
+    ):
         line = process.stdout.readline()
         yield re.match(r"(http://127\.0\.0\.1:\d+)/", line)[1]
         process.send_signal(signal.SIGINT)
         assert process.wait(60) in (0, 130)
+    assert "Traceback" not in log.read_text()
 
 
 @pytest.fixture(scope="module")

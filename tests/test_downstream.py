@@ -12,6 +12,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -27,13 +28,15 @@ from adasffuse.downstream.detection import Detection, average_precision, make_de
 from adasffuse.downstream.fitting import Budget, fit
 from adasffuse.downstream.frames import find_frames
 from adasffuse.downstream.labels import coco_content
-from adasffuse.downstream.modalities import images_of, parse_modality
+from adasffuse.downstream.modalities import images_of, parse_modality, source_notices, windows_of
 from adasffuse.downstream.report import Report, Value, overlay
 from adasffuse.downstream.samples import Samples
 from adasffuse.downstream.segmentation import SegmentationScores, class_weights, confusion, make_segmenter
 from adasffuse.downstream.yolo import is_yolo
 from adasffuse.images.boxes import Annotation, Box
+from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import read_image
+from adasffuse.images.write import quantise, write_image
 from adasffuse.installation import install_command
 from adasffuse.models.weights import released_weights
 from adasffuse.scenes.objects import CLASSES, objects_frame
@@ -54,6 +57,11 @@ def rendered(tmp_path_factory):
     finally:
         sys.path.remove(str(SCRIPTS))
     return root
+
+
+def read_levels(path: Path) -> np.ndarray:
+    """Pixels at 8 bits."""
+    return quantise(read_image(path).pixels, "8")
 
 
 class TestSegmentationScores:
@@ -252,6 +260,24 @@ class TestModalities:
         with pytest.raises(ValueError, match="mine"):
             images_of(parse_modality(f"infrared={tmp_path / 'mine'}"), [frame], tmp_path / "made")
 
+    def test_deep_sources_are_shown_in_their_range(self, rendered, tmp_path):
+        """As counts 7200 to 8220 in that range, every kind of image is what it is of the 8-bit images."""
+        frame = find_frames([rendered], "segment", MASKS).of("test")[0]
+        write_image(tmp_path / "counts.png", 7200 + 4 * read_levels(frame.images["infrared"]).astype(np.uint16))
+        deep = replace(frame, images={**frame.images, "infrared": tmp_path / "counts.png"})
+        modalities = [parse_modality(name) for name in ("infrared", "visible", "average", "fused_tiny")]
+        (notice,) = source_notices(modalities, [deep], (None, None))
+        assert "counts.png: uses only" in notice and "give --range_a, e.g. 7" in notice
+        assert source_notices([parse_modality("visible")], [deep], (None, None)) == []
+        windows = windows_of([parse_range("7200 8220"), parse_range("folder")], [deep])
+        assert windows == ((7200, 8220), None) and source_notices(modalities, [deep], windows) == []
+        for one in modalities:
+            shown, right = (
+                read_levels(images_of(one, [some], tmp_path / name / one.name, "cpu", wanted)[frame.stem])
+                for name, some, wanted in (("deep", deep, windows), ("plain", frame, (None, None)))
+            )
+            assert np.array_equal(shown, right)
+
     def test_weights_are_named_as_everywhere(self, tmp_path):
         (tmp_path / "weights.safetensors").write_bytes(b"")
         file = str(tmp_path / "weights.safetensors")
@@ -306,6 +332,22 @@ def test_overlay_mixes_half_of_the_classs_colour():
 def command(data, out, task, *more):
     small = ["--size", "64x64", "--epochs", "1", "--batch", "4", "--seeds", "1", "--device", "cpu", "--drawn", "1"]
     return downstream.run([str(data), "--task", task, "--out", str(out), *small, *more])
+
+
+def test_sources_that_need_a_range_end_the_command_before_anything_is_made(rendered, tmp_path, capsys):
+    pytest.importorskip("segmentation_models_pytorch")
+    data = tmp_path / "data"
+    (data / "infrared").mkdir(parents=True)
+    for path in rendered.iterdir():
+        if path.name != "infrared":
+            (data / path.name).symlink_to(path)
+    for path in (rendered / "infrared").iterdir():
+        cv2.imwrite(str(data / "infrared" / f"{path.stem}.tif"), 18 + 20 * read_image(path).pixels)  # degrees
+    assert command(data, tmp_path / "out", "segment", "--modalities", "infrared") == 1
+    assert "values have no fixed black and white; give --range_a LOW HIGH" in capsys.readouterr().err
+    assert command(data, tmp_path / "out", "segment", "--range_a", "38", "18") == 1
+    assert "--range_a: a value range needs LOW < HIGH" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("task", "metrics"), [("segment", {"IoU", "accuracy"}), ("detect", {"AP50", "AP75", "mAP"})])

@@ -133,7 +133,9 @@ def test_what_is_used_but_perhaps_not_meant_is_a_warning():
     fuser, counts = Fuser(Mean(), TASKS["ivf"]), gray().astype(np.uint16) + 7200
     with pytest.warns(ImageNotice, match=r"source A: uses only 7200\.\.\d+ of 0\.\.65535; give a value range"):
         fuser.fuse(counts, color())
-    with pytest.warns(ImageNotice, match="source A: has colour; false colours are no temperature"):
+    with pytest.warns(ImageNotice, match="source A: has colour; false colours are no temperature.*used$"):
+        fuser.fuse(color(), color(seed=1))
+    with pytest.warns(ImageNotice, match="source A: has colour; .*; source B has none: the two may be swapped"):
         fuser.fuse(color(), gray())
     with warnings.catch_warnings():
         warnings.simplefilter("error")

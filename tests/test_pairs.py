@@ -420,3 +420,12 @@ def test_development_images_are_all_pairs(data_root, dataset):
 )
 def test_a_pattern_for_results_of_other_names(stems, names, expected):
     assert pattern_for(stems, names) == expected
+
+
+def test_a_proposed_command_holds_where_names_have_spaces(tmp_path):
+    folder = tmp_path / "my bracket"
+    for seed in (1, 2):
+        write_image(folder / f"{seed}.png", np.full((4, 4), seed, np.uint8))
+    with pytest.raises(SceneError) as refused:
+        find_scenes((folder, folder))
+    assert str(refused.value).endswith(f"are a stack: adasffuse stack '{folder}'")

@@ -13,7 +13,7 @@ import pytest
 from skimage import data as photographs
 from tiny import Mean, texture, write_weights
 
-from adasffuse.cli import align, fuse
+from adasffuse.cli import align, fuse, video
 from adasffuse.images.color import luminance
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.read import read_image
@@ -622,6 +622,27 @@ def test_align_reports_as_json(folders, tmp_path, capsys):
     with pytest.raises(SystemExit):
         report("--method", "unknown")
     assert "invalid choice: 'unknown'" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_one_folder_with_two_patterns_is_aligned(folders, weights, tmp_path, capsys):
+    """As drones write their images: 1_T.png and 1_V.png, side by side."""
+    drone = tmp_path / "drone"
+    drone.mkdir()
+    for name, letter in (("infrared", "T"), ("visible", "V")):
+        for stem in "12":
+            shutil.copy(folders / name / f"{stem}.png", drone / f"{stem}_{letter}.png")
+    words = [str(drone), "--pattern_a", "*_T", "--pattern_b", "*_V"]
+    with pytest.raises(SystemExit):
+        align.run(words[:3])
+    assert "give two sources, A and B, or one folder with --pattern_a and --pattern_b" in capsys.readouterr().err
+    assert align.run([f"{drone}/*_T.png", f"{drone}/*_V.png", "--task", "ivf", "-o", str(tmp_path / "ivf")]) == 0
+    assert align.run([*words, "--method", "translation", "-o", str(tmp_path / "unknown")]) == 0
+    results = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*/*.png")}
+    assert results == {
+        f"{folder}/{k}.png" for folder in ("ivf/infrared", "ivf/visible", "unknown/a", "unknown/b") for k in "12"
+    }
+    assert video.run([*words, "-o", str(tmp_path / "frames"), "--align", "translation", "--weights", str(weights)]) == 0
+    assert sorted(path.name for path in (tmp_path / "frames").glob("*.png")) == ["1_V.png", "2_V.png"]
 
 
 def test_what_is_to_know_of_a_source_is_said(folders, tmp_path, capsys):

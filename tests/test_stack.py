@@ -178,8 +178,10 @@ def test_movement_between_exposures_is_told(tmp_path):
     image[40:90, 20:70] = 255 - image[40:90, 20:70]
     moving = [*still[:2], bracket(tmp_path / "moving", image=image)[2]]
     notices = fuse_stack(fuser(), moving).notices
-    assert any("ghosts" in notice for notice in notices)
+    assert any("if the camera moved, --align similarity" in notice and "ghosts" in notice for notice in notices)
     assert plan_stack(moving, StackOptions())[1] == notices
+    registered = fuse_stack(fuser(), moving, StackOptions(align="translation")).notices
+    assert any("ghosts" in notice for notice in registered) and not any("--align" in notice for notice in registered)
 
 
 def test_ghosts_are_removed(tmp_path):
@@ -455,6 +457,7 @@ def test_resume_skips_what_is_finished(stacks, weights, tmp_path, capsys):
     assert run(stacks, "-o", tmp_path / "out", "--resume", "--json", weights=weights) == 0
     report = json.loads(capsys.readouterr().out)
     assert [row.get("skipped", False) for row in report["stacks"]] == [True, False]
+    assert report["task"] == "mef"
 
 
 def test_results_are_named_as_the_folder_was_given(stacks, weights, tmp_path, capsys, monkeypatch):
@@ -642,11 +645,14 @@ def test_a_folder_is_cut_into_stacks_of_so_many_images(weights, tmp_path, capsys
     assert "--images_per_stack: a stack has two or more images, got 1" in capsys.readouterr().err
 
 
-def test_one_image_in_two_formats_is_refused(stacks, weights, tmp_path, capsys):
-    write_image(stacks / "one" / "1.tif", texture(160, 200, 1))
+def test_one_image_in_two_formats_is_refused_and_a_command_given_that_works(stacks, weights, tmp_path, capsys):
+    photos = stacks / "one photo"
+    (stacks / "one").rename(photos)
+    write_image(photos / "1.tif", texture(160, 200, 1))
     assert run(stacks, "-o", tmp_path / "out", weights=weights) == 1
     out = capsys.readouterr().out
     assert "1.png and 1.tif are called alike, as one image in two formats" in out and "two: 3 of 3" in out
+    assert f"adasffuse stack '{photos}/*.tif'" in out
 
 
 def test_files_that_are_not_read_are_named(stacks, weights, tmp_path, capsys):

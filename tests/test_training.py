@@ -208,6 +208,18 @@ def test_a_stopped_run_continues_bit_for_bit(root, tmp_path, monkeypatch, caplog
     assert scalars(tmp_path / "stopped/run", "loss/total") == scalars(tmp_path / "unbroken/run", "loss/total")
 
 
+def test_the_numbers_of_images_are_said_before_training(root, tmp_path, caplog):
+    caplog.set_level("INFO")
+    train(mixed_options(root, steps=1), tmp_path, "cpu")
+    counts = "ivf: pairs to train on: 3, held out: 1; mef: pairs to train on: 2, held out: 1"
+    assert [one.message for one in caplog.records] == [counts]
+    for name in "abc":
+        write_image(tmp_path / "sharp" / f"{name}.png", texture(40, 40, seed=ord(name)))
+    data = {"datasets": [], "sharp_folder": "sharp", "sharp_share": 1.0, "validation": ["b"]}
+    train(run_options(tmp_path, 1, "made", task="mff", data=data), tmp_path, "cpu")
+    assert caplog.records[-1].message == "mff: pairs to train on: 0, sharp photographs: 2, held out: 1"
+
+
 def test_what_may_be_wrong_with_the_images_is_said_by_the_main_process(root, tmp_path, caplog):
     patterns = [f"none{number}" for number in range(14)]
     train(run_options(root, steps=1, data={"validation": patterns}), tmp_path, "cpu")

@@ -13,9 +13,11 @@ from typing import Any
 
 from adasffuse import inference
 from adasffuse.cli.arguments import (
+    OR_ONE_FOLDER,
     ReportingParser,
     add_grid_option,
     add_source_options,
+    complete_sources,
     given_path,
     range_of,
     words_of_source,
@@ -66,7 +68,13 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "a", type=Path, metavar="A", help="file or folder of source A, e.g. infrared; with --save also a video"
     )
-    parser.add_argument("b", type=Path, metavar="B", help="file or folder of source B, e.g. visible")
+    parser.add_argument(
+        "b",
+        nargs="?",
+        type=Path,
+        metavar="B",
+        help="file or folder of source B, e.g. visible; may be left out if A holds both, told apart by patterns",
+    )
     how = parser.add_argument_group("how to align")
     how.add_argument("--method", choices=METHODS, help="what may differ between the sources (default: affine)")
     how.add_argument(
@@ -82,7 +90,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--out",
         type=given_path,
         metavar="DIR",
-        help="folder that gets both sources on one grid, as DIR/A and DIR/B",
+        help="folder that gets both sources on one grid, in folders of their own: DIR/A and DIR/B, or, if A and B are "
+        "called alike, DIR/infrared and DIR/visible or what the task calls them",
     )
     what.add_argument(
         "--save", type=given_path, metavar="FILE", help="write a calibration, JSON: the median over all pairs"
@@ -100,7 +109,10 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     """Align as the arguments say; the exit status: 0, or 1 where anything failed."""
-    args = make_parser(prog).parse_args(argv)
+    parser = make_parser(prog)
+    args = parser.parse_args(argv)
+    if not complete_sources(args):
+        parser.error(f"give two sources, A and B, {OR_ONE_FOLDER}")
     try:
         if args.calibration is not None and (args.method or args.measure):
             raise ValueError("--calibration applies what is known; leave out --method and --measure, or estimate anew")
@@ -173,7 +185,7 @@ class _Job:
     def of(args: argparse.Namespace) -> _Job:
         problems, notices = [], []
         if args.a.is_file() and args.b.is_file():
-            scenes, names = [scene_of_files(args.b.stem, (args.a, args.b))], ("a", "b")
+            scenes, names = [scene_of_files(args.b.stem, (args.a, args.b))], ("", "")
         else:
             for path in (args.a, args.b):
                 if path.is_file():
@@ -182,8 +194,8 @@ class _Job:
             problems = [(problem.name, problem.reason) for problem in found if not problem.harmless]
             notices = [problem.reason for problem in found if problem.harmless]
             names = (name_of(args.a), name_of(args.b))
-            if names[0] == names[1]:
-                names = ("a", "b")
+        if names[0] == names[1]:  # in folders that tell the task, where it has one name for each
+            names = args.task.sources[0].folders if args.task and len(args.task.sources) == 1 else ("a", "b")
         specs = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
         no_data = (args.no_data_a, args.no_data_b)
         columns = list(zip(*(scene.paths for scene in scenes))) or [(), ()]

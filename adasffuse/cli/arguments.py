@@ -1,6 +1,7 @@
 """Options that the command lines share."""
 
 import argparse
+import errno
 import json
 import math
 import re
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, PALETTES, PRECISIONS, RELEASED_SIZES
 from adasffuse.files import NO_ADDRESS, is_address
 from adasffuse.images.boxes import FOLDER_OF_BOXES, PEOPLE
+from adasffuse.images.pairs import folder_and_pattern
 from adasffuse.images.ranges import RangeSpec, parse_range
 from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS, Aligner, load_calibration, measure_of
@@ -22,7 +24,20 @@ if TYPE_CHECKING:
     from adasffuse.inference.fuser import Fuser
 
 
-class ReportingParser(argparse.ArgumentParser):
+OR_ONE_FOLDER = "or one folder with --pattern_a and --pattern_b"  # what `complete_sources` takes
+
+
+class SourcesParser(argparse.ArgumentParser):
+    """The parser of a verb that takes several files or folders; options may stand between them."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
+        words = list(sys.argv[1:] if args is None else args)
+        if "--" in words:  # which parse_intermixed_args loses, with what follows
+            return super().parse_args(words, namespace)
+        return self.parse_intermixed_args(words, namespace)
+
+
+class ReportingParser(SourcesParser):
     """The parser of a verb with `--json`: where that is given, impossible arguments are reported as JSON as well."""
 
     _words: Sequence[str] = ()  # being parsed
@@ -35,6 +50,18 @@ class ReportingParser(argparse.ArgumentParser):
         if "--json" in self._words:
             say(json.dumps({"ok": False, "error": message}))
         super().error(message)
+
+
+def add_range_option(target: argparse.ArgumentParser | argparse._ArgumentGroup, side: str) -> None:
+    """Add the values of source 'a' or 'b' that become black and white."""
+    target.add_argument(
+        f"--range_{side}",
+        nargs="+",
+        metavar=("LOW", "HIGH"),
+        help=f"values of source {side.upper()} that become black and white, in files deeper than 8 bits: two numbers; "
+        "'folder', the lowest and highest of the folder; or two percentages, such as 1%% 99%%. 'inverted', alone or "
+        "behind them, makes high values dark (black-hot cameras), also in 8-bit files",
+    )
 
 
 def add_source_options(parser: argparse.ArgumentParser, group: argparse._ArgumentGroup | None = None) -> None:
@@ -54,20 +81,38 @@ def add_source_options(parser: argparse.ArgumentParser, group: argparse._Argumen
             help=f"names of the files of {source}, such as 'IR_*'; * is what both sources share. With patterns both "
             "sources may lie in one folder (default: '*', equal names)",
         )
-        target.add_argument(
-            f"--range_{side}",
-            nargs="+",
-            metavar=("LOW", "HIGH"),
-            help=f"values of {source} that become black and white, in files deeper than 8 bits: two numbers; 'folder', "
-            "the lowest and highest of the folder; or two percentages, such as 1%% 99%%. 'inverted', alone or behind "
-            "them, makes high values dark (black-hot cameras), also in 8-bit files",
-        )
+        add_range_option(target, side)
         target.add_argument(
             f"--no_data_{side}",
             type=float,
             metavar="VALUE",
             help=f"value of {source} that means 'no data', besides NaN and the file's own",
         )
+
+
+def split_patterns(args: argparse.Namespace, *names: str) -> None:
+    """Take sources that end in a pattern, such as 'cam/*_T.JPG', apart: folder, and `args.pattern_a` or `pattern_b`.
+
+    Args:
+        names: of the attributes that hold source A and source B.
+    """
+    for side, name in zip("ab", names):
+        if getattr(args, name) is not None and getattr(args, f"pattern_{side}") is None:
+            folder, pattern = folder_and_pattern(getattr(args, name))
+            setattr(args, name, folder)
+            setattr(args, f"pattern_{side}", pattern)
+
+
+def complete_sources(args: argparse.Namespace) -> bool:
+    """Take patterns apart, and let `args.b` be `args.a` where two tell the files of one folder apart.
+
+    Returns:
+        whether both sources are known.
+    """
+    if args.b is None and args.a is not None and args.pattern_a and args.pattern_b:
+        args.b = args.a
+    split_patterns(args, "a", "b")
+    return args.a is not None and args.b is not None
 
 
 def add_results_range_option(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
@@ -416,7 +461,13 @@ def given(text: str) -> str:
 
 
 def given_path(text: str) -> Path:
-    """A path that is not empty, and no address on the network."""
+    """A path that is not empty, no address on the network, and no loop of links."""
     if is_address(text):
         raise argparse.ArgumentTypeError(f"{text}: {NO_ADDRESS}")
-    return Path(given(text))
+    path = Path(given(text))
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise argparse.ArgumentTypeError(f"{text}: a link that leads back to itself; choose another name") from None
+    return path

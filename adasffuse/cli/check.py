@@ -20,7 +20,7 @@ from pathlib import Path
 
 from numpy import ndarray
 
-from adasffuse.cli.arguments import given_path, words_of_source
+from adasffuse.cli.arguments import SourcesParser, given_path, words_of_source
 from adasffuse.data.survey import (
     Survey,
     data_sets,
@@ -42,9 +42,7 @@ _SHEET = 12  # scenes on a contact sheet
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = SourcesParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="one folder, or one per source")
     for side in "ab":
         parser.add_argument(

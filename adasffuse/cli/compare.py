@@ -15,11 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adasffuse.cli.arguments import (
+    SourcesParser,
     add_results_range_option,
     add_size_option,
     add_source_options,
     given_path,
     results_ranges,
+    split_patterns,
     thermal_by_names,
 )
 from adasffuse.cli.score import methods, range_of
@@ -50,9 +52,7 @@ _HIGHEST = 4320  # pixels of an image in a figure
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = SourcesParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source_a", type=Path, metavar="A", help="file or folder of source A")
     parser.add_argument("source_b", type=Path, metavar="B", help="file or folder of source B")
     parser.add_argument(
@@ -103,6 +103,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     """Write all figures and features, or none where one cannot be made; the exit status: 0, or 1 after an error."""
     parser = make_parser(prog)
     args = parser.parse_args(argv)
+    split_patterns(args, "source_a", "source_b")
     if args.count < 1 or not 16 <= args.height <= _HIGHEST:
         parser.error(f"--count must be at least 1 and --height 16 to {_HIGHEST}")
     if args.out is None and args.save_features is None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from adasffuse import downstream, inference
 from adasffuse.choices import PRECISIONS
-from adasffuse.cli.arguments import given_path, named_values
+from adasffuse.cli.arguments import SourcesParser, add_range_option, given_path, named_values, range_of
 from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes, listed_classes
 from adasffuse.downstream.frames import Frame, FrameSet, find_frames
 from adasffuse.downstream.labels import BoxRules
@@ -44,7 +44,7 @@ _LEARNING_RATE = {"detect": 5e-4, "segment": 1e-3}
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
-    parser = argparse.ArgumentParser(
+    parser = SourcesParser(
         prog, description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", nargs="+", type=given_path, metavar="DATA", help="labelled data sets, which are joined")
@@ -59,6 +59,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "NAME=FOLDER of images by any method, NAME=WEIGHTS of our network (default: infrared visible average "
         "fused)",
     )
+    for side in "ab":  # source A is infrared, source B visible
+        add_range_option(parser, side)
     add_label_options(parser)
     parser.add_argument(
         "--groups",
@@ -160,12 +162,17 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
         needed("faster_coco_eval", "scoring detectors")
     check_outputs(folders={"--out": args.out})
     downstream.refuse_other_task(args.out, args.task)
+    ranges = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
     experiment, modalities = _experiment(args, ranks)  # impossible arguments leave no folder behind
+    frames = [*experiment.train, *experiment.scored]
+    windows = downstream.windows_of(ranges, frames)
+    if ranks.main:
+        _say_notices(downstream.source_notices(modalities, frames, windows))
     with ExitStack() as stack:
         if ranks.main:
             args.out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(run_lock(args.out))
-        experiment = replace(experiment, files=_images(modalities, experiment, ranks))
+        experiment = replace(experiment, files=_images(modalities, experiment, windows, ranks))
         results, failed = _carry_out_all(experiment, ranks.share(experiment.runs), args.jobs)
         parts = ranks.gather((results, failed))
     if not ranks.main:
@@ -237,8 +244,7 @@ def _experiment(
     if len({frame.stem for frame in used}) < len(used):
         raise ImageError("two frames have one name; rename those of --also")
     if ranks.main:
-        for text in (*found.notices, *_mended(found)):
-            say(f"notice: {printable(text)}", sys.stderr)
+        _say_notices([*found.notices, *_mended(found)])
         for one in modalities:
             if downstream.takes_stored(one, used):
                 say(f"notice: fused images are those of {printable(used[0].images['fused'].parent)}", sys.stderr)
@@ -288,16 +294,29 @@ def _train_and_test(found: FrameSet, args: argparse.Namespace, classes: ClassLis
 
 
 def _images(
-    modalities: Sequence[downstream.Modality], experiment: downstream.Experiment, ranks: inference.Ranks
+    modalities: Sequence[downstream.Modality],
+    experiment: downstream.Experiment,
+    windows: Sequence[tuple[float, float] | None],
+    ranks: inference.Ranks,
 ) -> dict[str, dict[str, Path]]:
     """Kind of image to stem to file; the main process makes what is missing, the others find it."""
     if not ranks.main:
         ranks.gather(None)
     frames, folder = [*experiment.train, *experiment.scored], experiment.out / "images"
-    files = {one.name: downstream.images_of(one, frames, folder / one.name, experiment.device) for one in modalities}
+    notices: list[str] = []
+    files = {
+        one.name: downstream.images_of(one, frames, folder / one.name, experiment.device, windows, notices)
+        for one in modalities
+    }
     if ranks.main:
+        _say_notices(notices)
         ranks.gather(None)
     return files
+
+
+def _say_notices(notices: Sequence[str]) -> None:
+    for text in notices:
+        say(f"notice: {printable(text)}", sys.stderr)
 
 
 def _mended(found: FrameSet) -> list[str]:

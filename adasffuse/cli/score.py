@@ -18,6 +18,7 @@ from pathlib import Path
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.arguments import (
+    SourcesParser,
     add_results_range_option,
     add_source_options,
     add_truth_options,
@@ -27,6 +28,7 @@ from adasffuse.cli.arguments import (
     listed,
     range_of,
     results_ranges,
+    split_patterns,
     task_by_names,
     thermal_by_names,
 )
@@ -51,7 +53,7 @@ _REPORTS = {
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
-    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = SourcesParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("places", nargs="*", metavar="A B [NAME=]FUSED", help="folders, or the files of one scene")
     sources = parser.add_argument_group("sources: A and B, or two folders, or a data set of a task")
     sources.add_argument("--source_a", type=Path, metavar="DIR", help="folder of source A")
@@ -124,6 +126,7 @@ def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Name
         args.fused = args.places[2:] + args.fused
     elif not args.explain and bool(args.source_a and args.source_b) == bool(args.root_path and args.dataset):
         parser.error("give either A and B, or --source_a and --source_b, or --root_path and --dataset")
+    split_patterns(args, "source_a", "source_b")
     if args.workers is not None and args.workers < 1:
         parser.error(f"--workers must be 1 or more, got {args.workers}")
     for name in _REPORTS:

@@ -5,6 +5,7 @@ from __future__ import annotations  # names of `inference` load PyTorch where th
 import argparse
 import itertools
 import json
+import shlex
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -311,7 +312,7 @@ def _stacks_of(
         one, other = alike
         reason = (
             f"{one} and {other.name} are called alike, as one image in two formats; give the files of one format: "
-            f"adasffuse stack {one.parent / ('*' + other.suffix)}"
+            f"adasffuse stack {shlex.quote(str(one.parent / ('*' + other.suffix)))}"
         )
     elif number and len(images) % number:
         reason = (
@@ -432,8 +433,8 @@ def _tell(
     fused = [row for row in rows if "skipped" not in row]
     if args.json:
         lost = [{"name": name, "reason": reason} for name, reason in failed]
-        values = {"ok": not failed, "network": network, "stacks": rows, "failed": lost, "notices": notices}
-        say(json.dumps(values | {"seconds": round(seconds, 3)}))
+        values = {"ok": not failed, "task": args.task, "network": network, "stacks": rows, "failed": lost}
+        say(json.dumps(values | {"notices": notices, "seconds": round(seconds, 3)}))
         return
     for row in fused:
         moved = f", moved by up to {row['largest_shift']} pixels" if row["largest_shift"] else ""

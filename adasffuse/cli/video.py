@@ -15,9 +15,11 @@ from adasffuse import inference
 from adasffuse.choices import AUDIO
 from adasffuse.cli import sequences
 from adasffuse.cli.arguments import (
+    OR_ONE_FOLDER,
     ReportingParser,
     add_fusing_options,
     add_source_options,
+    complete_sources,
     fuser_from,
     given_path,
     range_of,
@@ -64,7 +66,7 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
     """The argument parser of the verb."""
     parser = ReportingParser(prog=prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("a", nargs="?", type=Path, metavar="A", help="infrared: a video file or a folder of frames")
-    parser.add_argument("b", nargs="?", type=Path, metavar="B", help="visible: a video file or a folder of frames")
+    parser.add_argument("b", nargs="?", type=Path, metavar="B", help="visible: the same")
     result = parser.add_argument_group("result")
     result.add_argument(
         "-o",
@@ -193,8 +195,8 @@ def _impossible(args: argparse.Namespace) -> str:
         return ""
     if args.seconds is not None:
         return "--seconds is for cameras; files end by themselves"
-    if args.a is None or args.b is None:
-        return "give two sources, A and B, or --camera_a and --camera_b"
+    if not complete_sources(args):
+        return f"give two sources, A and B, {OR_ONE_FOLDER}, or --camera_a and --camera_b"
     if args.show and args.output is not None:
         return "--show drops frames to stay live, and writes nothing of files: leave out --show or -o"
     if not args.show and args.output is None and not args.dry_run:

@@ -87,7 +87,7 @@ def make_page(gradio: Any, folder: Path, megapixels: float) -> Any:
                 files = [a, b, *(others or [])]
                 result = fuse_files(chosen, network, files, folder, megapixels, registration, infrared, colors, calm)
             except (ValueError, OSError, MemoryError) as error:
-                raise gradio.Error(printable(error), duration=None) from None
+                raise gradio.Error(printable(error), duration=None, print_exception=False) from None
             return shown(result)
 
         task.change(labels, task, [first, second, more, strength, denoise, palette])

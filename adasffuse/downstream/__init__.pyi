@@ -9,6 +9,8 @@ from .modalities import Modality as Modality
 from .modalities import check_images as check_images
 from .modalities import images_of as images_of
 from .modalities import parse_modality as parse_modality
+from .modalities import source_notices as source_notices
 from .modalities import takes_stored as takes_stored
+from .modalities import windows_of as windows_of
 from .report import Report as Report
 from .report import write_report as write_report

@@ -6,6 +6,7 @@ Files belong together where their stems are equal, or what stands for `*` in a p
 import itertools
 import os
 import re
+import shlex
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -480,7 +481,7 @@ def _same_folder(folder: Path, listing: _Listing, volumes: bool) -> SceneError:
     if count:
         message += f"; or the patterns {patterns[0]!r} and {patterns[1]!r} would tell {count} pairs of its files apart"
     elif not volumes:
-        message += f"; exposures or focus settings of one scene are a stack: adasffuse stack {folder}"
+        message += f"; exposures or focus settings of one scene are a stack: adasffuse stack {shlex.quote(str(folder))}"
     return SceneError(message, patterns=patterns)
 
 

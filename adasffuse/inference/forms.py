@@ -133,7 +133,7 @@ def joined(results: list[Any], sources: Sequence[Any]) -> Any:
 def of_scene(error: ValueError, number: int, count: int) -> ValueError:
     """An error with the number, from 0, of the scene that it concerns."""
     kind = ImageError if isinstance(error, ImageError) else ValueError
-    return kind(f"scene {number} of {count}: {error}")
+    return kind(f"scene [{number}] of {count}: {error}")
 
 
 def _is_list(source: Any) -> bool:

@@ -43,6 +43,7 @@ from adasffuse.tasks import Task, find_task
 
 STRENGTH_TASK = "ivf"
 _FALSE_COLORS = "has colour; false colours are no temperature, luminance is used"
+_SWAPPED = "; source B has none: the two may be swapped"
 _NO_CONTENT = "has no content, a flat frame; it adds nothing to the result"
 _SCATTERED = (
     "holds data mostly beside pixels without any, where the others are shown, so little of it is seen; fill its "
@@ -244,6 +245,7 @@ class Fuser:
             for k, source in enumerate(sources)
         ]
         colored = [k for k, image in enumerate(images) if self._is_thermal(k) and is_colorful(image.pixels)]
+        swapped = "" if not colored or is_colorful(images[1].pixels) else _SWAPPED
         names = [source if isinstance(source, str | PathLike) else source_name(k) for k, source in enumerate(sources)]
         check_order(names, [modality_of(image) for image in images], self.task.kinds)
         if align is not None:
@@ -251,7 +253,7 @@ class Fuser:
         _check_same_size(images)
         check_same_places(names, images)
         notices = [notice for image in images for notice in image.notices]
-        notices += [f"{source_name(k)}: {_FALSE_COLORS}" for k in colored]
+        notices += [f"{source_name(k)}: {_FALSE_COLORS}{swapped}" for k in colored]
         images[0] = in_palette(images[0], palette, names[0])
         release_if_large(images[0].pixels.shape)
         contents = [content(image.pixels, image.valid) for image in images]

@@ -56,13 +56,18 @@ def unclipped_share(luma: np.ndarray) -> float:
 
 
 class Watch:
-    """Looks for movement between exposures, on small copies."""
+    """Looks for movement between exposures, on small copies.
 
-    def __init__(self) -> None:
+    Args:
+        registered: the exposures have been registered to each other.
+    """
+
+    def __init__(self, registered: bool) -> None:
+        self._registered = registered
         self._thumbnails: list[np.ndarray] = []
 
     def see(self, image: Image) -> None:
-        """Take an exposure into account, registered."""
+        """Take an exposure into account, as it is fused."""
         self._thumbnails.append(_small(_luma_with_gaps(image), _THUMBNAIL))
 
     def notices(self) -> list[str]:
@@ -70,9 +75,10 @@ class Watch:
         share = self._moving_share()
         if share < _SHARE:
             return []
+        camera = "" if self._registered else "if the camera moved, --align similarity registers the exposures; "
         return [
-            f"about {share:.1%} of the image differs between exposures in a way that exposure does not explain; what "
-            "moves may show twice (ghosts): --ghosts remove shows it as in one exposure"
+            f"about {share:.1%} of the image differs between exposures in a way that exposure does not explain; "
+            f"{camera}what moves may show twice (ghosts): --ghosts remove shows it as in one exposure"
         ]
 
     def _moving_share(self) -> float:

@@ -65,7 +65,7 @@ class StackImages:
         self._transforms: list[Transform | None] = [None] * len(paths)
         self._sized: tuple[Path, tuple[int, int]] | None = None  # the image that was read first, its height and width
         self._filling: Image | None = None  # `_middle_image`, once an image holds no data somewhere
-        self._watch = Watch() if exposures and options.ghosts == "keep" else None
+        self._watch = Watch(options.align != "none") if exposures and options.ghosts == "keep" else None
         self._ghosts: GhostRemover | None = None
         self._moving = 0.0  # largest share of an image that moves
         self._clearest: int | None = None

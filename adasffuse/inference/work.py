@@ -132,7 +132,8 @@ def work_of_camera(source: str | Path, out: str | Path, pattern: str | None = No
 
 def _work_of_scene(scene: Scene, file: Path, camera: bool = False) -> Work:
     if file.suffix.lower() not in RESULT_SUFFIXES:
-        raise ImageError(f"{file}: results are written to files ending in {', '.join(RESULT_SUFFIXES)}, or to a folder")
+        suffixes = ", ".join(RESULT_SUFFIXES)
+        raise ImageError(f"{file}: results are written to files ending in {suffixes}, or to a folder that exists")
     folder = SceneFolder(scene.stem, tuple(path.parent for path in scene.paths))
     work = Work(folder, (scene,), (), file.parent, file, camera)
     refuse_to_overwrite(work)

@@ -97,6 +97,7 @@ def train(
             write_manifest(folder / MANIFEST, run, data, changes)  # reads every image file
             log = RunLog(folder, run.step)
             stack.callback(log.close)
+            _log.info("%s", _counts(options, data))
         processes.wait_for_main("manifest", stop)
         saved, every = run.step, LogOptions.every(options.train.steps)
         batches = _until_stopped(make_loader(options, data, processes, start=run.step), stop, processes)
@@ -243,6 +244,16 @@ def _validate(run: Run, data: MixedCrops, log: RunLog | None, folder: Path) -> N
     if better:
         _save_averaged(run, folder / "best.safetensors", score=run.best)
         write_state(folder / "best.pt", run.state())
+
+
+def _counts(options: Options, data: MixedCrops) -> str:
+    """How many pairs and sharp photographs each part trains on, and how many it holds out."""
+    told = []
+    for number, (label, part) in enumerate(zip(options.labels, data.parts)):
+        photographs = f", sharp photographs: {len(part.sharp)}" if part.sharp else ""
+        held_out = sum(other == number for other, _ in data.validation)
+        told.append(f"{label}: pairs to train on: {len(part.pairs)}{photographs}, held out: {held_out}")
+    return "; ".join(told)
 
 
 def _check_best(options: Options, data: MixedCrops) -> None:
