@@ -5,13 +5,16 @@ python scripts/mix_weights.py a.safetensors --residual 0.7 --out calm.safetensor
 python scripts/mix_weights.py a.safetensors --logits focus=8 --fine_logits infrared=2 visible=2 --residual_of focus=0 \\
     --out sharp.safetensors
 python scripts/mix_weights.py a.safetensors --dark visible=2 --out night.safetensors
+python scripts/mix_weights.py a.safetensors --base_logits exposure=0.5 --residual_of exposure=0.25 \\
+    --exposure_power -0.1 --out lit.safetensors
 python scripts/mix_weights.py mff.safetensors --all_logits 8 --residual 0 --out sharp.safetensors
 
 The mean of two runs from the same start often generalises better than either (Wortsman et al., ICML 2022,
 arXiv:2203.05482).  The decoder's residual raises SCD and costs MI, VIFF and Qabf; a factor trades them without
 training.  Larger logits choose between the sources more sharply; for infrared and visible images leave those of the
 base unchanged.  A residual of 0 removes the decoder from the file.  `--dark visible=2` keeps nights dark: the infrared
-background has less weight where a visible image of a night is dark.  `release_weights.py --file` releases the result.
+background has less weight where a visible image of a night is dark.  Less of the network's own choice in the base of
+exposures, and of its residual, keeps shadows light.  `release_weights.py --file` releases the result.
 """
 
 import argparse
@@ -28,6 +31,12 @@ from adasffuse.models import AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, read_record, save_weights
 
 NONE = -20.0  # logarithm of a factor that is practically 0
+BANDS = {  # where `log_gain` holds what an option multiplies
+    "logits": slice(0, -1),
+    "fine_logits": slice(0, -2),
+    "base_logits": slice(-2, -1),
+    "residual_of": slice(-1, None),
+}
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -42,10 +51,18 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     for option, what in (
         ("--logits", "factor of the logits of a kind of source in all bands"),
         ("--fine_logits", "the same in all bands but the base"),
+        ("--base_logits", "the same in the base alone"),
         ("--residual_of", "factor of the residual of a kind of source, 0: none"),
         ("--dark", "added to the logit of the base of a kind of source where it is dark at night"),
     ):
         parser.add_argument(option, nargs="+", default=[], type=kind_and_factor, metavar="KIND=X", help=what)
+    parser.add_argument(
+        "--exposure_power",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="added to the power of exposure weights in all bands (default: 0)",
+    )
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     return parser.parse_args(argv)
 
@@ -58,6 +75,8 @@ def main(argv: list[str] | None = None) -> int:
         networks = [load_weights(path) for path, _ in parts]
         model, task = networks[0]
         check_alike([(path, *network) for (path, _), network in zip(parts, networks)])
+        if args.exposure_power and not model.options.exposure:
+            raise ValueError(f"--exposure_power: the network in {parts[0][0]} has no exposure weights")
         if args.residual != 1 and not model.options.residual:
             raise ValueError(f"--residual: the network in {parts[0][0]} has none")
         if model.options.output == "direct" and (args.residual == 0 or args.all_logits != 1):
@@ -68,6 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     changes = {
         "logits": dict(args.logits),
         "fine_logits": dict(args.fine_logits),
+        "base_logits": dict(args.base_logits),
         "residual_of": dict(args.residual_of),
         "dark": dict(args.dark),
     }
@@ -87,11 +107,13 @@ def main(argv: list[str] | None = None) -> int:
             state[name] *= args.residual
         if name.endswith("logit.weight"):
             state[name] *= args.all_logits
+        if name == "head.exposure_power.bias":
+            state[name] += args.exposure_power
     if changes["dark"] and not options.dark:
         options = replace(options, dark=True)
         state["kinds.dark"] = state["kinds.log_gain"].new_zeros(len(options.kinds))
     record = {"mean_of": [{"share": share} | read_record(path) for path, share in parts]}
-    for name, bands in (("logits", slice(0, -1)), ("fine_logits", slice(0, -2)), ("residual_of", slice(-1, None))):
+    for name, bands in BANDS.items():
         for kind, factor in changes[name].items():
             row = state["kinds.log_gain"][model.options.kinds.index(kind)]
             row[bands] += math.log(factor) if factor else NONE
@@ -100,6 +122,7 @@ def main(argv: list[str] | None = None) -> int:
         state["kinds.dark"][options.kinds.index(kind)] = logit
     record |= {"dark": changes["dark"]} if changes["dark"] else {}
     record |= {name: value for name in ("residual", "all_logits") if (value := getattr(args, name)) != 1}
+    record |= {"exposure_power": args.exposure_power} if args.exposure_power else {}
     save_weights(args.out, state, options, task, **record)
     return 0
 

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from scoring import (
     CHROMA_LEVELS,
-    CLIPPED,
-    HELD,
     RANKED,
+    TONES,
     Scored,
     add_scoring_options,
     chosen_sets,
@@ -129,9 +128,10 @@ def check_lines(scored: Scored) -> list[str]:
     lines = [identity_text(checks["identity_error"])]
     if "MEF_SSIM" in checks:
         lines.append("MEF-SSIM: " + ", ".join(f"{m} {v:.4f}" for m, v in checks["MEF_SSIM"].items()))
-    if "clipped_highlights" in checks:
-        shares = ", ".join(f"{m} {v:.3%}" for m, v in checks["clipped_highlights"].items())
-        lines.append(f"White (>= {CLIPPED}) where a source is within {HELD[0]}..{HELD[1]}, share: {shares}")
+    for name, (held, lost) in TONES.items():
+        if name in checks:
+            shares = ", ".join(f"{m} {v:.3%}" for m, v in checks[name].items())
+            lines.append(f"{lost[0]}..{lost[1]} where a source is within {held[0]}..{held[1]}, share: {shares}")
     if "chroma" in checks:
         chroma = checks["chroma"]
         lines.append(

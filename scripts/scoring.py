@@ -44,7 +44,10 @@ ANNOTATIONS = "Annotations"  # folder of Pascal VOC files beside the sources
 IDENTITY_PAIRS = 2  # pairs of every set, evenly spaced, for the identity error
 # Contrast, saturation and exposure exponents of Mertens fusion in colour: the paper's, and OpenCV's defaults.
 COLOR_MERTENS = {"mertens colour": (1, 1, 1), "mertens colour, OpenCV defaults": (1, 1, 0)}
-CLIPPED, HELD = 254, (20, 235)  # levels: a result is white from the first on, a source shows detail within the others
+TONES = {  # levels within which a source shows a pixel, and levels of a result in which it is lost
+    "clipped_highlights": ((20, 235), (254, 255)),
+    "lost_shadows": ((60, 200), (0, 24)),
+}
 CHROMA_LEVELS = 2  # tolerance of Cb and Cr in a saved file
 
 
@@ -196,7 +199,8 @@ def score_set(
         with tempfile.TemporaryDirectory() as temporary:
             table = score(methods | color_mertens(pairs, Path(temporary)), ("MEF_SSIM",))
         checks["MEF_SSIM"] = {method: table.means(method)["MEF_SSIM"] for method in table.methods}
-        checks["clipped_highlights"] = clipped_highlights(pairs, methods)
+        for name, (held, lost) in TONES.items():
+            checks[name] = lost_tones(pairs, methods, held, lost)
     if fuser.task.color == "a" and (chroma := chroma_fidelity(pairs, methods[METHOD])):
         checks["chroma"] = chroma
     return Scored(folder.name, whole, checks)
@@ -329,17 +333,28 @@ def color_mertens(pairs: Sequence[Scene], where: Path) -> dict[str, dict[str, Pa
     return files
 
 
-def clipped_highlights(pairs: Sequence[Scene], methods: Mapping[str, Mapping[str, Path] | None]) -> dict[str, float]:
-    """Share of white pixels in a result among those that a source holds (Y within HELD), mean over images."""
+def lost_tones(
+    pairs: Sequence[Scene],
+    methods: Mapping[str, Mapping[str, Path] | None],
+    held: tuple[int, int],
+    lost: tuple[int, int],
+) -> dict[str, float]:
+    """Share of pixels of a result with a level within `lost`, of those that a source shows within `held`.
+
+    Levels are of luminance, bounds included; a mean over images.
+    """
     shares: dict[str, list[float]] = {method: [] for method in methods}
     for pair in pairs:
         a, b = (luminance(image.pixels) for image in read_scene(pair))
-        levels = [quantise(y, "8") for y in (a, b)]
-        held = np.logical_or(*((y >= HELD[0]) & (y <= HELD[1]) for y in levels))
+        shown = np.logical_or(*(_within(quantise(y, "8"), held) for y in (a, b)))
         for method, files in methods.items():
             fused = luminance(read_image(files[pair.stem]).pixels) if files else BASELINES[method](a, b)
-            shares[method].append(float((quantise(fused, "8") >= CLIPPED)[held].mean()) if held.any() else 0.0)
+            shares[method].append(float(_within(quantise(fused, "8"), lost)[shown].mean()) if shown.any() else 0.0)
     return {method: float(np.mean(values)) for method, values in shares.items()}
+
+
+def _within(levels: np.ndarray, bounds: tuple[int, int]) -> np.ndarray:
+    return (levels >= bounds[0]) & (levels <= bounds[1])
 
 
 def chroma_fidelity(pairs: Sequence[Scene], files: Mapping[str, Path]) -> dict[str, float]:

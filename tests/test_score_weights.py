@@ -133,18 +133,26 @@ def test_exposures_get_mef_ssim_and_colour_mertens(run, tmp_path):
     fused = cv2.createMergeMertens(1, 1, 1).process([sample.a, sample.b])
     expected = evaluate(sample.a, sample.b, np.rint(fused.clip(0, 1) * 255).astype(np.uint8), ["MEF_SSIM"])
     assert scores["mertens colour"] == pytest.approx(expected["MEF_SSIM"], abs=1e-6)
-    assert "MEF-SSIM: AdaSFFuse" in markdown and "White (>= 254)" in markdown
+    assert "MEF-SSIM: AdaSFFuse" in markdown
+    assert "254..255 where a source is within 20..235" in markdown and "0..24 where a source is" in markdown
 
 
-def test_clipped_highlights_count_what_a_source_holds(tmp_path):
-    """Left half: A holds it, B is white; right half: both are white."""
-    a, b = np.full((4, 8), 255, np.uint8), np.full((4, 8), 255, np.uint8)
+@pytest.mark.parametrize(
+    ("tone", "lost", "average", "maximum"), [("clipped_highlights", 255, 0, 1), ("lost_shadows", 9, 0, 0)]
+)
+def test_lost_tones_count_what_a_source_holds(tmp_path, tone, lost, average, maximum):
+    """Left half: A holds it, B is lost; right half: both are lost."""
+    a, b = np.full((4, 8), lost, np.uint8), np.full((4, 8), lost, np.uint8)
     a[:, :4] = 100
     for name, image in (("low", a), ("over", b), ("ours", np.where(np.arange(8) < 1, b, a))):
         write_image(tmp_path / name / "1.png", image)
     pairs, _ = find_scenes((tmp_path / "low", tmp_path / "over"))
     methods = {"ours": {"1": tmp_path / "ours/1.png"}, "average": None, "max": None}
-    assert scoring.clipped_highlights(pairs, methods) == {"ours": 0.25, "average": 0.0, "max": 1.0}
+    assert scoring.lost_tones(pairs, methods, *scoring.TONES[tone]) == {
+        "ours": 0.25,
+        "average": average,
+        "max": maximum,
+    }
 
 
 def test_medical_results_keep_the_chroma(run, tmp_path):
