@@ -9,6 +9,7 @@ from adasffuse.images.no_data import (
     complete,
     content,
     fill_missing,
+    telling,
     thermal_border_mask,
     without_empty,
     without_holes,
@@ -294,9 +295,15 @@ def test_empty_sources_become_the_others():
     assert without_empty([image, flat])[0] is image
     both = [flat, flat * np.float32(0.5)]
     assert all(new is old for new, old in zip(without_empty(both), both))  # all empty
-    third = scene(seed=3)
-    assert without_empty([flat, image, third])[0] == pytest.approx((image + third) / 2, abs=1e-6)
-    assert without_empty([flat, flat, third])[1] == pytest.approx(third, abs=1e-6)
+    several = [flat, image, scene(seed=3)]
+    assert all(new is old for new, old in zip(without_empty(several), several))
+
+
+def test_of_more_than_two_sources_those_with_content_are_fused():
+    assert telling([0, 1, 0.5, 0, 1]) == [1, 2, 4]
+    assert telling([0, 0, 0.1]) == [0, 2] and telling([1, 0, 0]) == [0, 1]  # a pair, whose flat one becomes the other
+    assert telling([0, 1]) == telling([0, 0]) == telling([1, 1]) == [0, 1]
+    assert telling([0, 0, 0]) == [0, 1, 2]
 
 
 def test_a_weak_source_is_blended():

@@ -19,7 +19,7 @@ from adasffuse import inference
 from adasffuse.cli import stack as command
 from adasffuse.data.synthesis import expose
 from adasffuse.images import levels
-from adasffuse.images.image import Image, ImageError
+from adasffuse.images.image import Image, ImageError, ImageNotice
 from adasffuse.images.levels import luma_of
 from adasffuse.images.pages import stacks_in
 from adasffuse.images.ranges import parse_range
@@ -139,6 +139,16 @@ def test_an_image_without_content_is_left_out(tmp_path):
     fused = fuse_stack(fuser(), [*paths, tmp_path / "white.png"])
     assert fused.used == 3 and any("no content" in notice for notice in fused.notices)
     assert np.array_equal(fused.pixels, fuse_stack(fuser(), paths).pixels)
+    with pytest.warns(ImageNotice, match="source B: has no content"):
+        of_fuser = fuser().fuse([paths[0], tmp_path / "white.png", *paths[1:]])
+    assert np.array_equal(of_fuser, fuser().fuse(paths))
+
+
+@pytest.mark.parametrize("task", ["mef", "mff"])
+def test_flat_images_leave_the_only_one_that_shows_something(task):
+    image, flat = texture(40, 50, 1), np.full((40, 50), 200, np.uint8)
+    with pytest.warns(ImageNotice, match="source C: has no content"):
+        assert np.abs(fuser(task).fuse([flat, image, flat // 2]).astype(int) - image).max() <= 1
 
 
 def test_what_is_refused(tmp_path):

@@ -255,11 +255,26 @@ def _block_means(
     return np.concatenate(means), np.concatenate(shares)
 
 
-def without_empty(sources: Sequence[np.ndarray], contents: Sequence[float] | None = None) -> list[np.ndarray]:
-    """Blend sources without content towards the mean of the others, weighted by their content.
+def telling(contents: Sequence[float]) -> list[int]:
+    """Numbers of the sources that are fused: of more than two those with content, and two at least.
 
-    A source with content c takes (1 - c) of that mean, times the largest content among the others: where no source
-    has content, nothing changes.
+    The others add nothing: any stand-in, such as a mean, would count as one more source.  Where none has content, all.
+
+    Args:
+        contents: `content` of each source.
+    """
+    everyone = range(len(contents))
+    count = sum(amount > 0 for amount in contents)
+    if len(contents) <= 2 or count == 0:
+        return list(everyone)
+    return sorted(sorted(everyone, key=lambda k: contents[k] == 0)[: max(2, count)])
+
+
+def without_empty(sources: Sequence[np.ndarray], contents: Sequence[float] | None = None) -> list[np.ndarray]:
+    """Blend a source of a pair that has no content, or little, towards the other one.
+
+    A source with content c takes (1 - c) of the other one, times the other's content: where neither has content,
+    nothing changes.  More than two sources stay as they are, see `telling`.
 
     Args:
         sources: S >= 2 sources, float32 in [0, 1], (H, W) or (H, W, 3), of one height and width.
@@ -267,17 +282,14 @@ def without_empty(sources: Sequence[np.ndarray], contents: Sequence[float] | Non
     Returns:
         The sources, in the shapes given.
     """
-    contents = [content(source) for source in sources] if contents is None else list(contents)
+    if len(sources) != 2:
+        return list(sources)
+    contents = [content(source) for source in sources] if contents is None else contents
     result = []
     for index, source in enumerate(sources):
-        weights = [0.0 if other == index else c for other, c in enumerate(contents)]
-        amount = (1 - contents[index]) * max(weights)
+        amount = np.float32((1 - contents[index]) * contents[1 - index])
         if amount > 0:
-            total = sum(weights)
-            mean = sum(
-                np.float32(weight / total) * _like(source, other) for weight, other in zip(weights, sources) if weight
-            )
-            source = (np.float32(1 - amount) * source + np.float32(amount) * mean).clip(0, 1)
+            source = ((1 - amount) * source + amount * _like(source, sources[1 - index])).clip(0, 1)
         result.append(source)
     return result
 

@@ -5,7 +5,7 @@ import hashlib
 import importlib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -25,7 +25,7 @@ from adasffuse.images.drift import equally_bright
 from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image, ImageNotice
 from adasffuse.images.levels import compacted, expanded, is_large, luma_of, made_in_bands, release_if_large
-from adasffuse.images.no_data import Gap, complete, content, without_empty
+from adasffuse.images.no_data import Gap, complete, content, telling, without_empty
 from adasffuse.images.noise import denoised
 from adasffuse.images.plane import check_order, check_same_places, modality_of
 from adasffuse.images.write import quantise, result_depth
@@ -261,8 +261,9 @@ class Fuser:
         stored, valids = [image.pixels for image in images], [image.valid for image in images]
         if min(contents) < 1:  # values of one are mixed into the other
             stored = [expanded(one) for one in stored]
-        pixels, known, gaps = complete(stored, valids, contents)
-        remarks = [(0, text) for text in drift] + _remarks_on_content(valids, contents, gaps)
+        used = telling(contents)
+        pixels, known, gaps = complete(*([values[k] for k in used] for values in (stored, valids, contents)))
+        remarks = [(0, text) for text in drift] + _remarks_on_content(valids, contents, dict(zip(used, gaps)))
         if self.task.color == "a":
             remarks += [(0, text) for text in _remarks_on_scan(stored[0], *pixels)]
         notices += [f"{source_name(k)}: {text}" for k, text in remarks]
@@ -344,7 +345,10 @@ class Fuser:
         Raises:
             ValueError: fewer than two sources, or the shapes differ.
         """
-        sources = [self._to_tensor(luma) for luma in without_empty(lumas)]
+        contents = [content(luma) for luma in lumas]
+        used = telling(contents)
+        shown = without_empty([lumas[k] for k in used], [contents[k] for k in used])
+        sources = [self._to_tensor(luma) for luma in shown]
         check_sources(sources)
         kinds = self.task.kinds_of(len(sources))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
@@ -368,10 +372,10 @@ class Fuser:
 class Prepared:
     """Sources as the network takes them."""
 
-    pixels: list[np.ndarray]  # per source (H, W) or (H, W, 3), completed from the others: float32 in [0, 1], or levels
+    pixels: list[np.ndarray]  # per fused source (H, W) or (H, W, 3), completed by others: float32 in [0, 1], or levels
     known: np.ndarray | None  # (H, W) bool, False where no source holds data; None: data everywhere
     depths: tuple[str, ...]  # of the sources
-    gaps: list[Gap | None]  # per source its regions without data, None for none
+    gaps: list[Gap | None]  # per fused source its regions without data, None for none
     notices: tuple[str, ...]  # what a user should know about the sources
     remarks: tuple[tuple[int, str], ...] = ()  # those about what sources add to the result, with their numbers
 
@@ -390,17 +394,18 @@ def _check_same_size(images: Sequence[Image]) -> None:
 
 
 def _remarks_on_content(
-    valids: Sequence[np.ndarray | None], contents: Sequence[float], gaps: Sequence[Gap | None]
+    valids: Sequence[np.ndarray | None], contents: Sequence[float], gaps: Mapping[int, Gap | None]
 ) -> list[tuple[int, str]]:
     """Numbers of sources that add nothing to the result, or little, and what a user should know of them.
 
     Args:
         valids: per source (H, W) bool, where it holds data; None: everywhere.
-        contents, gaps: as of `content` and `complete`.
+        contents: as of `content`.
+        gaps: as of `complete`, by the numbers of the sources that are fused.
     """
     holding = [valid is None or valid.any() for valid in valids]  # what holds no data at all has a notice already
     remarks = [(k, _NO_CONTENT) for k, amount in enumerate(contents) if amount == 0 and holding[k]]
-    for k, gap in enumerate(gaps):
+    for k, gap in gaps.items():
         if gap is not None and contents[k] > 0 and np.mean(gap.share, where=valids[k]) < _LITTLE:
             remarks.append((k, _SCATTERED))
     return remarks

@@ -38,8 +38,8 @@ class FusedStack:
 def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions | None = None) -> FusedStack:
     """Fuse the images of a stack, in any order.
 
-    The result is that of `fuser.fuse(images)`, but for rounding, where the images need no registration and all have
-    content; one without is left out.
+    The result is that of `fuser.fuse(images)`, but for rounding, where the images need no registration and hold data
+    everywhere.  One without content is left out.
 
     Args:
         fuser: of a task whose sources are of one kind: exposures or focus settings.
