@@ -189,7 +189,7 @@ def test_movement_between_exposures_is_told(tmp_path):
     moving = [*still[:2], bracket(tmp_path / "moving", image=image)[2]]
     notices = fuse_stack(fuser(), moving).notices
     assert any("if the camera moved, --align similarity" in notice and "ghosts" in notice for notice in notices)
-    assert plan_stack(moving, StackOptions())[1] == notices
+    assert plan_stack(fuser(), moving, StackOptions())[1] == notices
     registered = fuse_stack(fuser(), moving, StackOptions(align="translation")).notices
     assert any("ghosts" in notice for notice in registered) and not any("--align" in notice for notice in registered)
 
@@ -221,7 +221,7 @@ def test_ghosts_are_removed(tmp_path):
     notices = fused["moving", "remove"].notices
     assert any("what moves, " in text and text.endswith("is shown as in 1.png") for text in notices)
     assert not any("(ghosts)" in text for text in notices)
-    assert plan_stack(brackets["moving"], StackOptions(ghosts="remove"))[1] == notices
+    assert plan_stack(fuser(), brackets["moving"], StackOptions(ghosts="remove"))[1] == notices
 
 
 def test_ghosts_of_gray_exposures_without_data_somewhere_are_removed():
@@ -372,7 +372,7 @@ def test_images_of_several_scenes_are_refused(tmp_path):
     with pytest.raises(ImageError, match=r"holds 2 scenes .* 0.png to 2.png \(3\), .* a folder of its own"):
         fuse_stack(fuser(), [*paths, *others])
     with pytest.raises(ImageError, match="holds 2 scenes"):
-        plan_stack([*paths, *others], StackOptions(), False)
+        plan_stack(fuser("mff"), [*paths, *others], StackOptions())
     notices = fuse_stack(fuser(), [*paths, others[1]]).notices
     assert any(f"{others[1]}: seems to have nothing in common" in notice for notice in notices)
     assert not any("nothing in common" in notice for notice in fuse_stack(fuser(), [paths[0], others[1]]).notices)

@@ -263,6 +263,11 @@ def add_fusing_options(
             help="how much of the cameras' noise is taken away first, from 0 (nothing) to 1; infrared + visible only "
             "(default: %(default)s)",
         )
+    network.add_argument(
+        "--keep_brightness",
+        action="store_true",
+        help="fuse focus settings as bright as they are (default: they are made equally bright); multi-focus only",
+    )
     results = results or parser.add_argument_group("results")
     results.add_argument(
         "--depth",
@@ -305,6 +310,7 @@ def fuser_from(args: argparse.Namespace, task_id: str) -> "Fuser":
         getattr(args, "strength", 1.0),  # stacks have none
         not getattr(args, "no_people", False),
         getattr(args, "denoise", 0.0),
+        args.keep_brightness,
     )
 
 

@@ -169,7 +169,7 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
         kind="stack",
     )
     if args.dry_run:
-        return _dry_run(args, work, failed, notices, options, settings) if ranks.main else 0
+        return _dry_run(args, fuser, work, failed, notices, options, settings) if ranks.main else 0
     prepare_results(work)
     started = time.perf_counter()
     rows: list[dict[str, Any]] = []
@@ -366,6 +366,7 @@ def _left_out(folder: Path, beside: Sequence[Path]) -> str:
 
 def _dry_run(
     args: argparse.Namespace,
+    fuser: inference.Fuser,
     work: Work,
     failed: list[tuple[str, str]],
     notices: list[str],
@@ -382,7 +383,7 @@ def _dry_run(
             skipped.append(scene.stem)
             continue
         try:
-            depth, of_stack = inference.plan_stack(scene.paths, options, args.task == "mef")
+            depth, of_stack = inference.plan_stack(fuser, scene.paths, options)
             result = work.result(scene, depth)
             inference.check_result(result, depth)
         except (ValueError, OSError, MemoryError, cv2.error) as error:

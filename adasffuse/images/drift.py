@@ -25,6 +25,7 @@ _SEEN = 1.01  # least factor that anybody sees
 _MOST = 2.0  # largest factor between two images; beyond it they are a bracket of exposures
 _HIGHLIGHTS = 99.9  # percentile of the values that must not be clipped
 _SAMPLES = 512  # pixels per side, about, in which that is looked for
+_SWITCH = "--keep_brightness (from Python: keep_brightness=True) leaves them as they are"
 
 
 class Look(NamedTuple):
@@ -112,4 +113,4 @@ def drift_notices(factors: Sequence[float]) -> list[str]:
     ratio = max(factors, default=1) / min(factors, default=1)
     if ratio == 1:
         return []
-    return [f"exposure differs by {ratio - 1:.0%} from image to image; all were made equally bright"]
+    return [f"exposure differs by {ratio - 1:.0%} from image to image; all were made equally bright; {_SWITCH}"]

@@ -39,7 +39,7 @@ from adasffuse.models.tiles import GRID
 from adasffuse.models.weights import digest
 from adasffuse.process import keep_freed_memory, release_freed_memory
 from adasffuse.registration.aligner import Aligner
-from adasffuse.tasks import Task, find_task
+from adasffuse.tasks import TASKS, Task, find_task
 
 STRENGTH_TASK = "ivf"
 _FALSE_COLORS = "has colour; false colours are no temperature, luminance is used"
@@ -84,9 +84,11 @@ class Fuser:
         people: whether people are raised in infrared + visible, see `adasffuse.models.targets`.
         denoise: how much of the sources' noise is taken away first, 0 to 1, of infrared + visible alone; see
             `adasffuse.images.noise`.
+        keep_brightness: whether focus settings are fused as bright as they are; otherwise they are made equally bright
+            where their exposure has drifted, see `adasffuse.images.drift`.
     Raises:
-        ValueError: a wrong type, impossible tile size, unknown precision or device, or a strength, people or denoise
-            where the task has none.
+        ValueError: a wrong type, impossible tile size, unknown precision or device, or a strength, people, denoise
+            or keep_brightness where the task has none.
     """
 
     @checked
@@ -101,6 +103,7 @@ class Fuser:
         strength: float = 1.0,
         people: bool = True,
         denoise: float = 0.0,
+        keep_brightness: bool = False,
     ) -> None:
         for name, value in (("strength", strength), ("denoise", denoise)):
             if not 0 <= value <= 1:
@@ -109,6 +112,9 @@ class Fuser:
         for name, chosen in own.items():
             if chosen and task.id != STRENGTH_TASK:
                 raise ValueError(f"{name} is for infrared + visible, this is {task.title}")
+        if keep_brightness and not task.equally_bright:
+            titles = " or ".join(one.title for one in TASKS.values() if one.equally_bright)
+            raise ValueError(f"keep_brightness is for {titles}; {task.title} images stay as bright as they are anyway")
         if tile < 0 or tile % GRID or tile_overlap < 0 or tile_overlap % GRID or 0 < tile <= tile_overlap:
             raise ValueError(
                 f"tile and tile_overlap must be multiples of {GRID} with tile > tile_overlap (or tile 0), "
@@ -128,6 +134,7 @@ class Fuser:
             self.model.targets = None
         self.task, self.tile, self.tile_overlap = task, tile, tile_overlap
         self.strength, self.denoise = strength, denoise
+        self.evens = task.equally_bright and not keep_brightness  # sources whose exposure has drifted
         if self.device.type == "cpu":
             keep_freed_memory()
 
@@ -257,7 +264,7 @@ class Fuser:
         images[0] = in_palette(images[0], palette, names[0])
         release_if_large(images[0].pixels.shape)
         contents = [content(image.pixels, image.valid) for image in images]
-        images, drift = equally_bright(images, contents) if self.task.equally_bright else (images, [])
+        images, drift = equally_bright(images, contents) if self.evens else (images, [])
         stored, valids = [image.pixels for image in images], [image.valid for image in images]
         if min(contents) < 1:  # values of one are mixed into the other
             stored = [expanded(one) for one in stored]
@@ -451,6 +458,7 @@ def load_fuser(
     strength: float = 1.0,
     people: bool = True,
     denoise: float = 0.0,
+    keep_brightness: bool = False,
 ) -> Fuser:
     """Fuser of a task with released weights, or with a weights file of your own.
 
@@ -460,14 +468,14 @@ def load_fuser(
             size that is given here.
         weights: other weights than the default ones: a file, a folder, the name of released ones, or
             'organisation/repository' on the Hugging Face Hub; see `adasffuse.models.hub.find_pretrained`.
-        device, tile, tile_overlap, precision, strength, people, denoise: as in `Fuser`.
+        device, tile, tile_overlap, precision, strength, people, denoise, keep_brightness: as in `Fuser`.
     Raises:
         ValueError: a wrong type, unknown task, size or precision, impossible tile size or strength.
         WeightsError: no such weights, damaged or foreign ones, made for another task, or of another size.
     """
     chosen = find_task(task)
     model, _ = load_network(chosen.id, weights, size)
-    return Fuser(model, chosen, device, tile, tile_overlap, precision, strength, people, denoise)
+    return Fuser(model, chosen, device, tile, tile_overlap, precision, strength, people, denoise, keep_brightness)
 
 
 def settings_of(fuser: Fuser, **choices: Any) -> str:
@@ -483,6 +491,7 @@ def settings_of(fuser: Fuser, **choices: Any) -> str:
         "tile": [fuser.tile, fuser.tile_overlap],
         "strength": fuser.strength,
         "denoise": fuser.denoise,
+        "evens": fuser.evens,
         "arithmetic": [fuser.precision, fuser.device.type],
         **choices,
     }

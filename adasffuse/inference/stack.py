@@ -50,10 +50,7 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
         ValueError: the task's sources are not of one kind, an unknown depth, or ghosts of focus settings.
     """
     options = StackOptions() if options is None else options
-    paths = [Path(path) for path in paths]
-    if len(fuser.task.kinds) > 1:
-        raise ValueError(f"stacks are exposures (mef) or focus settings (mff), not {fuser.task.title}")
-    stack = StackImages(paths, options, fuser.task.id == "mef")
+    stack = _images_of(fuser, paths, options)
     autocast = torch.autocast(fuser.device.type, torch.bfloat16, enabled=fuser.precision == "bfloat16")
 
     def tensor(image: Image) -> torch.Tensor:
@@ -85,6 +82,13 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
     return FusedStack(chroma.added_to(luma, depth), depth, len(used), stack.all_notices(), stack.shifts)
 
 
+def _images_of(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions) -> StackImages:
+    """The images of a stack, as the task of a fuser takes them."""
+    if len(fuser.task.kinds) > 1:
+        raise ValueError(f"stacks are exposures (mef) or focus settings (mff), not {fuser.task.title}")
+    return StackImages([Path(path) for path in paths], options, fuser.task.id == "mef", fuser.evens)
+
+
 def _streamed(fuser: Fuser, size: tuple[int, int]) -> StreamedFusion:
     """For images of a height and width, in tiles where they are large."""
     tile, overlap, _ = on_grid(fuser.model, fuser.tile, fuser.tile_overlap)
@@ -93,15 +97,12 @@ def _streamed(fuser: Fuser, size: tuple[int, int]) -> StreamedFusion:
 
 
 @checked
-def plan_stack(paths: Sequence[str | Path], options: StackOptions, exposures: bool = True) -> tuple[str, list[str]]:
+def plan_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions) -> tuple[str, list[str]]:
     """Read the images of a stack as `fuse_stack` does; the depth that the result would have, and notices.
 
-    Args:
-        exposures: whether they are exposures, or focus settings.
-    Raises:
-        ImageError: as `fuse_stack`.
+    Args, raises: as `fuse_stack`.
     """
-    stack = StackImages([Path(path) for path in paths], options, exposures)
+    stack = _images_of(fuser, paths, options)
     for _, image in stack.first_reads():
         stack.completed(image)
     return result_depth(options.depth, stack.depths), stack.all_notices()

@@ -37,9 +37,14 @@ class StackOptions:
 
 
 class StackImages:
-    """The images of a stack, read one by one as often as they are wanted, each where the middle one lies."""
+    """The images of a stack, read one by one as often as they are wanted, each where the middle one lies.
 
-    def __init__(self, paths: Sequence[Path], options: StackOptions, exposures: bool) -> None:
+    Args:
+        exposures: whether they are exposures, or focus settings.
+        evens: whether they are made equally bright where their exposure has drifted.
+    """
+
+    def __init__(self, paths: Sequence[Path], options: StackOptions, exposures: bool, evens: bool) -> None:
         if len(paths) < 2:
             raise ImageError(f"a stack has two or more images, got {len(paths)}")
         files: set[Path] = set()
@@ -52,7 +57,7 @@ class StackImages:
             raise ValueError(f"ghosts must be {' or '.join(GHOSTS)}, got {options.ghosts!r}")
         if options.ghosts == "remove" and not exposures:
             raise ValueError("ghosts are removed from exposures; in focus stacks movement cannot be told from blur")
-        self._paths, self._options, self._exposures = paths, options, exposures
+        self._paths, self._options, self._exposures, self._evens = paths, options, exposures, evens
         file = file_of(paths[0])
         self._name = paths[0].parent if file == paths[0] else file  # what holds the images
         self._window = resolve_range(options.range, paths, options.no_data)
@@ -69,8 +74,8 @@ class StackImages:
         self._ghosts: GhostRemover | None = None
         self._moving = 0.0  # largest share of an image that moves
         self._clearest: int | None = None
-        self._factors = [1.0] * len(paths)  # which make focus settings equally bright
-        if not exposures or options.align != "none" or options.ghosts == "remove":
+        self._factors = [1.0] * len(paths)  # which make images equally bright
+        if evens or options.align != "none" or options.ghosts == "remove":
             self._look_ahead()
         if options.align != "none":
             self._register(options.align)
@@ -176,8 +181,8 @@ class StackImages:
     def _look_ahead(self) -> None:
         """Put the images with content in order: exposures by their brightness, focus settings by their names.
 
-        Of exposures the one with the fewest clipped pixels is what ghosts are removed with.  Focus settings are made
-        equally bright from here on.
+        Of exposures the one with the fewest clipped pixels is what ghosts are removed with.  From here on, focus
+        settings are equally bright where they ought to be.
         """
         means, clear = {}, {}
         looks: list[Look | None] = [None] * len(self._paths)
@@ -195,7 +200,8 @@ class StackImages:
             self._clearest = max(clear, key=clear.get, default=None)
             return
         self._order = [number for number in self._order if looks[number] is not None]
-        self._factors = evening_factors(looks)
+        if self._evens:
+            self._factors = evening_factors(looks)
         self._survey.notices += [f"{self._name}: {text}" for text in drift_notices(self._factors)]
 
     def _register(self, method: str) -> None:
