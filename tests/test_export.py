@@ -9,9 +9,11 @@ import sys
 import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from skimage import data as photographs
 
 from adasffuse.classical.pyramid import blend_pyramids
 from adasffuse.cli import main
@@ -24,18 +26,22 @@ from adasffuse.export.dense import (
     longest_half,
     smooth_numbers,
 )
+from adasffuse.export.drift import equally_bright
 from adasffuse.export.graph import ExportedFusion
 from adasffuse.export.read import METADATA, METADATA_FILE, read_description
 from adasffuse.export.write import (
+    _CHECKED,
     WRITERS,
     Export,
     ExportError,
+    _scenes,
     onnx_runner,
     write_onnx,
     write_pt2,
 )
 from adasffuse.files import replacing
-from adasffuse.images import color
+from adasffuse.images import color, drift
+from adasffuse.images.image import Image
 from adasffuse.images.write import write_image
 from adasffuse.installation import install_command
 from adasffuse.models.network import pad_to_multiple
@@ -119,6 +125,49 @@ def test_the_module_that_is_captured_equals_the_network(task, count, batch):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("darker", [(1, 0.8), (0.6, 1, 0.9), (1, 0.98, 1.0), (1, 0.4), (1, 1)])
+def test_focus_settings_are_made_equally_bright_as_by_the_package(darker):
+    """Each sample of a batch by itself: the second one has not drifted."""
+    scene = cv2.resize(photographs.coffee()[:320, :400], (101, 77)).astype(np.float32) * np.float32(0.8 / 255)
+    images = [cv2.GaussianBlur(scene, (0, 0), 1 + k) * np.float32(factor) for k, factor in enumerate(darker)]
+    still = [cv2.GaussianBlur(scene, (0, 0), 1 + k) for k in range(len(darker))]
+    sources = [torch.from_numpy(np.stack(both)).permute(0, 3, 1, 2) for both in zip(images, still)]
+    evened = equally_bright(sources)
+    expected, _ = drift.equally_bright([Image(image) for image in images], [1] * len(images))
+    for given, one, source in zip(evened, expected, sources):
+        np.testing.assert_allclose(given[0].permute(1, 2, 0), one.pixels, atol=2e-3)
+        assert torch.equal(given[1], source[1])
+
+
+def test_highlights_are_not_clipped_and_small_or_flat_images_stay():
+    ramp, dark = torch.linspace(0.1, 0.9, 64).repeat(1, 1, 48, 1), torch.zeros(1, 1, 48, 64)
+    darker = 0.8 * ramp
+    ramp[..., :2, :2] = darker[..., :2, :2] = 1  # white in both
+    new, same = equally_bright([ramp, darker])
+    torch.testing.assert_close(same, darker)
+    torch.testing.assert_close(new, 0.8 * ramp)
+    for sources in ([ramp, dark], [dark, dark], [ramp[..., :1, :1], 0.8 * ramp[..., :1, :1]], [ramp, 1 - ramp]):
+        assert all(torch.equal(new, old) for new, old in zip(equally_bright(sources), sources))
+
+
+def test_what_is_checked_has_drifted():
+    """Otherwise a file that does not make focus settings equally bright would pass."""
+    for size in _CHECKED:
+        for count in (2, 3, 5):
+            sources = _scenes((1,) * count, *size)
+            assert all((new != old).any() for new, old in zip(equally_bright(sources), sources))
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_captured_module_makes_focus_settings_equally_bright_unless_it_is_not_to(keep):
+    export, sources = Export(network(**ALL_PARTS), TASKS["mff"], keep_brightness=keep), _scenes((1, 1), 2, 37, 53)
+    module = ExportedFusion(export.model, export.task, evens=export.evens)
+    expected = export.model(*(sources if keep else equally_bright(sources)), kinds=("focus", "focus")).clamp(0, 1)
+    torch.testing.assert_close(module(*sources), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(export.reference(sources), expected, atol=1e-5, rtol=0)
+    assert export.describe()["equally_bright"] is not keep
+
+
 def test_released_weights_give_the_same_through_the_module():
     model, _ = load_weights(released_weights("general", "tiny"))
     sources = list(0.5 * torch.rand(2, 1, 1, 70, 90))  # at night
@@ -144,6 +193,9 @@ def test_impossible_arguments_and_missing_packages_are_named(tmp_path, capsys, m
     with pytest.raises(SystemExit, match="2"):
         run(["--format", "onnx", "--task", "mef", "--no_people"])
     assert "--no_people is for infrared + visible" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        run(["--format", "onnx", "--task", "mef", "--keep_brightness"])
+    assert "--keep_brightness is for multi-focus" in capsys.readouterr().err
     for task in ("ivf", "mif"):
         assert run(["--format", "onnx", "--task", task, "--sources", "3", "-o", str(tmp_path / "a.onnx")]) == 1
         assert "takes two sources, got 3; any number is for task mef" in capsys.readouterr().err
@@ -166,7 +218,7 @@ def test_files_are_called_by_task_and_size_and_say_which_weights_they_hold(tmp_p
     """The writer is replaced: a real one takes minutes."""
     exports = []
 
-    def write(path: Path, export: Export) -> dict[str, float]:
+    def write(path: Path, export: Export, tell) -> dict[str, float]:
         exports.append(export)
         path.write_bytes(b"network")
         return {}
@@ -229,6 +281,26 @@ def test_info_says_what_an_exported_file_says(tmp_path, capsys):
         assert found["what"].startswith("exported network") and said.items() <= found.items()
     assert main.main(["info", str(tmp_path / "other.onnx")]) == 1
     assert "other.onnx: damaged, or no network that adasffuse export has written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a.onnx", "a.pt2"])
+def test_progress_is_told_on_standard_error_and_not_with_json(tmp_path, monkeypatch, captures_a_mean, name, capsys):
+    if name == "a.onnx":
+        pytest.importorskip("onnx", reason="needs onnx (extra 'export')")
+    monkeypatch.setattr(Export, "reference", lambda self, sources: sum(sources) / 2)
+    weights = write_weights(tmp_path / "mine.safetensors", "ivf")
+    words = ["--task", "ivf", "--weights", str(weights), "-o", str(tmp_path / name)]
+    assert run(words) == 0
+    said = capsys.readouterr().err
+    for step in ("capturing the network's graph", "to ONNX" if name == "a.onnx" else "writing it", "at 2x80x96"):
+        assert re.search(rf"^ +\d+ s: .*{step}$", said, re.M)
+    assert run([*words, "--json"]) == 0
+    output = capsys.readouterr()
+    values = json.loads(output.out)
+    assert values["ok"] and values["file"] == str(tmp_path / name) and max(values["differences"].values()) < 1e-5
+    assert values["description"]["task"] == "ivf" and " s: " not in output.err
+    assert run(["--task", "mef", *words[2:], "--json"]) == 1
+    assert "trained for task 'ivf', not 'mef'" in json.loads(capsys.readouterr().out)["error"]
 
 
 def test_a_file_that_differs_is_not_written(tmp_path, captures_a_mean):

@@ -4,16 +4,19 @@
   adasffuse export --task mef --size base --colour -o mef.pt2
   adasffuse export --task mff --weights runs/mine --format onnx
 
-The file takes any height, width and batch.  It is run and compared with PyTorch before it takes its name.
+The file takes any height, width and batch.  It is run and compared with PyTorch before it takes its name.  This takes
+minutes; what is being done is told on standard error.
 """
 
 import argparse
+import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from adasffuse.choices import EXPORT_FORMATS
-from adasffuse.cli.arguments import add_size_option, given_path
+from adasffuse.cli.arguments import ReportingParser, add_size_option, given_path
 from adasffuse.files import check_outputs, not_written, printable, remove_abandoned, told
 from adasffuse.process import say
 from adasffuse.tasks import TASKS
@@ -21,9 +24,7 @@ from adasffuse.tasks import TASKS
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ReportingParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     network = parser.add_argument_group("network")
     network.add_argument(
         "--task",
@@ -35,6 +36,11 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     network.add_argument("--weights", metavar="NAME", help="other weights: a file, a run's folder or a released name")
     network.add_argument(
         "--no_people", action="store_true", help="do not make people stand out; infrared + visible only"
+    )
+    network.add_argument(
+        "--keep_brightness",
+        action="store_true",
+        help="fuse focus settings as bright as they are (default: they are made equally bright); multi-focus only",
     )
     network.add_argument("--sources", type=int, default=2, metavar="N", help="number of sources (default: %(default)s)")
     output = parser.add_argument_group("output")
@@ -49,6 +55,7 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     output.add_argument(
         "-o", "--output", type=given_path, metavar="FILE", help="file to write (default: TASK_SIZE.FORMAT)"
     )
+    output.add_argument("--json", action="store_true", help="report as JSON on standard output, and nothing else")
     return parser
 
 
@@ -60,6 +67,8 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         parser.error(f"--sources must be 2 or more, got {args.sources}")
     if args.no_people and args.task != "ivf":
         parser.error(f"--no_people is for infrared + visible, --task ivf, this is {args.task}")
+    if args.keep_brightness and not TASKS[args.task].equally_bright:
+        parser.error(f"--keep_brightness is for multi-focus, --task mff, this is {args.task}")
     form = args.format or (args.output.suffix[1:] if args.output else "")
     if form not in EXPORT_FORMATS:
         parser.error(f"give --format {' or '.join(EXPORT_FORMATS)}, or --output with such a suffix")
@@ -72,6 +81,18 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     from adasffuse.models.weights import RUN_WEIGHTS, file_sha256
 
     path = args.output or Path(f"{args.task}.{form}")
+    started = time.monotonic()
+
+    def tell(step: str) -> None:
+        if not args.json:
+            say(f"  {time.monotonic() - started:4.0f} s: {step}", sys.stderr)
+
+    def failed(reason: str) -> int:
+        say(f"error: {reason}", sys.stderr)
+        if args.json:
+            say(json.dumps({"ok": False, "error": reason}))
+        return 1
+
     try:
         model, weights = load_network(args.task, args.weights, args.size)
         if args.no_people:
@@ -81,15 +102,19 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             path = Path(f"{args.task}_{size_of(model.options) or name}.{form}")
         check_outputs({"--output": path}, inputs=[weights])
         remove_abandoned([path])
-        export = Export(model, TASKS[args.task], args.sources, args.colour, name, file_sha256(weights))
-        say(f"{printable(name)} for {args.task}, {args.sources} sources: takes minutes")
-        differences = WRITERS[form](path, export)
+        task, sha256 = TASKS[args.task], file_sha256(weights)
+        export = Export(model, task, args.sources, args.colour, name, sha256, args.keep_brightness)
+        if not args.json:
+            say(f"{printable(name)} for {args.task}, {args.sources} sources; this takes minutes")
+        differences = WRITERS[form](path, export, tell)
     except OSError as error:
-        say(f"error: {printable(not_written(path, error))}", sys.stderr)
-        return 1
+        return failed(printable(not_written(path, error)))
     except (ValueError, ExportError) as error:
-        say(f"error: {told(error)}", sys.stderr)
-        return 1
+        return failed(told(error))
+    if args.json:
+        described = export.describe()
+        say(json.dumps({"ok": True, "file": str(path), "differences": differences, "description": described}))
+        return 0
     for size, difference in differences.items():
         say(f"{size}: largest difference from PyTorch {difference:.1e}")
     say(f"written: {printable(path)}, {path.stat().st_size / 2**20:.1f} MiB")

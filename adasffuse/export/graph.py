@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from adasffuse.export.color import fused_color, keep_hot_spots, luma
 from adasffuse.export.dense import DenseSpectralFilter, DenseTargetLift, blend_pyramids_dense, extend
+from adasffuse.export.drift import equally_bright
 from adasffuse.images.color import color_givers
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.mamba import Mixer
@@ -23,10 +24,12 @@ class ExportedFusion(nn.Module):
         task: gives the kinds of the sources and the colour rule.
         count: number of sources S.
         colour: whether sources that give the result its colour are RGB, and the result too.
+        evens: whether sources are made equally bright where their exposure has drifted.
     """
 
-    def __init__(self, model: AdaSFFuse, task: Task, count: int = 2, colour: bool = False) -> None:
+    def __init__(self, model: AdaSFFuse, task: Task, count: int = 2, colour: bool = False, evens: bool = False) -> None:
         super().__init__()
+        self.evens = evens
         self.color = task.color if colour else None
         self.keeps_hot_spots = task.color == "a"
         self.channels = source_channels(task, count, colour)
@@ -36,6 +39,8 @@ class ExportedFusion(nn.Module):
 
     def forward(self, *sources: Tensor) -> Tensor:
         """Sources (B, 1 or 3, H, W), see `source_channels`, to (B, 1, H, W) or, in colour, (B, 3, H, W)."""
+        if self.evens:
+            sources = equally_bright(sources)
         lumas = torch.stack([luma(source) for source in sources])  # (S, B, 1, H, W)
         height, width = lumas.shape[-2:]
         extended = extend(lumas.flatten(0, 1), self.model.multiple).unflatten(0, lumas.shape[:2])

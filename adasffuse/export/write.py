@@ -16,6 +16,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as symbolic_config
 
 from adasffuse.export.color import fused_color, keep_hot_spots, luma
+from adasffuse.export.drift import equally_bright
 from adasffuse.export.graph import ExportedFusion, raises_people, source_channels
 from adasffuse.export.read import METADATA, METADATA_FILE
 from adasffuse.files import replacing
@@ -25,6 +26,7 @@ from adasffuse.tasks import Task
 
 TOLERANCE = 1e-3  # largest difference from PyTorch that a file may have
 OPSET = 18
+_CAPTURING = "capturing the network's graph"
 _CHECKED = ((1, 37, 53), (2, 96, 80))  # batch, height and width at which a written file is run
 
 
@@ -42,9 +44,15 @@ class Export:
     colour: bool = False  # whether sources that give the result its colour are RGB, and the result too
     weights: str = ""  # name of the weights, for the description
     sha256: str = ""  # of their file, too
+    keep_brightness: bool = False  # of focus settings, as in `adasffuse.inference.fuser.Fuser`
 
     def __post_init__(self) -> None:
         self.task.check_count(self.count)
+
+    @property
+    def evens(self) -> bool:
+        """Whether sources are made equally bright where their exposure has drifted."""
+        return self.task.equally_bright and not self.keep_brightness
 
     @property
     def inputs(self) -> list[str]:
@@ -68,6 +76,7 @@ class Export:
             "channels": list(channels),
             "kinds": list(self.task.kinds_of(self.count)),
             "people": raises_people(self.model, self.task, self.count),
+            "equally_bright": self.evens,
             "range": [0.0, 1.0],
             "luminance": "Y = 0.299 R + 0.587 G + 0.114 B of sRGB values",
             "color": self.task.color,
@@ -77,18 +86,28 @@ class Export:
     def reference(self, sources: Sequence[Tensor]) -> Tensor:
         """What the file must give, by the network itself."""
         kinds = self.task.kinds_of(self.count) if self.model.options.kinds else ()
+        if self.evens:
+            sources = equally_bright(sources)
         fused = self.model(*map(luma, sources), kinds=kinds).clamp(0, 1)
         if self.task.color == "a":
             fused = keep_hot_spots(fused, sources[0])
         return fused_color(fused, sources, self.task.color) if self.colour else fused
 
 
-def write_onnx(path: str | Path, export: Export) -> dict[str, float]:
+Tell = Callable[[str], None]  # is told, in words, what begins
+
+
+def _silent(step: str) -> None:
+    pass
+
+
+def write_onnx(path: str | Path, export: Export, tell: Tell = _silent) -> dict[str, float]:
     """Write an ONNX file; it exists only if onnxruntime gives what PyTorch does.
 
     Args:
         path: the file.
         export: what is exported; its description is kept as `metadata_props[METADATA]`, JSON.
+        tell: called as each of the steps begins, of which the first ones take minutes.
     Returns:
         for each size at which the file was run, its name and the largest difference from PyTorch, of white 1.
     Raises:
@@ -97,13 +116,16 @@ def write_onnx(path: str | Path, export: Export) -> dict[str, float]:
     """
     onnx = require_onnx()
     with replacing(path) as temporary:  # a place that cannot be written to is found before minutes of work
-        temporary.write_bytes(_onnx_model(onnx, export))
-        return _checked(path, export, onnx_runner(temporary))
+        temporary.write_bytes(_onnx_model(onnx, export, tell))
+        return _checked(path, export, onnx_runner(temporary), tell)
 
 
-def _onnx_model(onnx: Any, export: Export) -> bytes:
+def _onnx_model(onnx: Any, export: Export, tell: Tell) -> bytes:
+    tell(_CAPTURING)
+    graph = captured(export)
+    tell("translating it to ONNX")
     program = torch.onnx.export(
-        captured(export),
+        graph,
         opset_version=OPSET,
         input_names=export.inputs,
         output_names=["fused"],
@@ -139,16 +161,19 @@ def _tidy(model) -> None:
                 dimension.dim_param = name
 
 
-def write_pt2(path: str | Path, export: Export) -> dict[str, float]:
+def write_pt2(path: str | Path, export: Export, tell: Tell = _silent) -> dict[str, float]:
     """Write a torch.export file, the description beside the graph as METADATA_FILE; otherwise as `write_onnx`."""
     with replacing(path) as temporary:
+        tell(_CAPTURING)
         content, program = io.BytesIO(), captured(export)
+        tell("writing it")
         _forget_origin(program)
         torch.export.save(program, content, extra_files={METADATA_FILE: json.dumps(export.describe())})
         temporary.write_bytes(content.getvalue())
+        tell("reading the file back")
         with open(temporary, "rb") as file:
             module = torch.export.load(io.BytesIO(file.read())).module()
-        return _checked(path, export, lambda sources: module(*sources))
+        return _checked(path, export, lambda sources: module(*sources), tell)
 
 
 def _forget_origin(program: ExportedProgram) -> None:
@@ -169,7 +194,7 @@ def captured(export: Export) -> ExportedProgram:
     Assertions that `torch.export` derives from the example's strides ("batch is not 1") are taken out: nothing depends
     on them.  Sources of different sizes fail in the graph's own operations.
     """
-    fusion = ExportedFusion(export.model, export.task, export.count, export.colour)
+    fusion = ExportedFusion(export.model, export.task, export.count, export.colour, export.evens)
     height, width = 3 * fusion.model.multiple, 5 * fusion.model.multiple
     example = tuple(torch.rand(2, channels, height, width) for channels in fusion.channels)
     dynamic = {0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}
@@ -226,7 +251,9 @@ def require_onnx():
     return onnx
 
 
-def _checked(path: str | Path, export: Export, run: Callable[[Sequence[Tensor]], Tensor]) -> dict[str, float]:
+def _checked(
+    path: str | Path, export: Export, run: Callable[[Sequence[Tensor]], Tensor], tell: Tell
+) -> dict[str, float]:
     """The largest difference, at each size, between an exported file and the network it was made from.
 
     Raises:
@@ -236,8 +263,8 @@ def _checked(path: str | Path, export: Export, run: Callable[[Sequence[Tensor]],
     channels = source_channels(export.task, export.count, export.colour)
     for batch, height, width in _CHECKED:
         name = f"{batch}x{width}x{height}"
-        generator = torch.Generator().manual_seed(height)
-        sources = [torch.rand(batch, planes, height, width, generator=generator) for planes in channels]
+        tell(f"running the file, and the network, at {name}")
+        sources = _scenes(channels, batch, height, width)
         with torch.inference_mode():
             expected, given = export.reference(sources), run(sources)
         if given.shape != expected.shape:
@@ -246,6 +273,16 @@ def _checked(path: str | Path, export: Export, run: Callable[[Sequence[Tensor]],
         if not differences[name] <= TOLERANCE:
             raise ExportError(f"{path} is not written: at {name} it differs from PyTorch by {differences[name]:.1e}")
     return differences
+
+
+def _scenes(channels: Sequence[int], batch: int, height: int, width: int) -> list[Tensor]:
+    """Sources of that many channels: one ramp with detail of their own, each a little darker than the one before."""
+    generator = torch.Generator().manual_seed(height)
+    ramp = torch.linspace(0, 0.6, width)
+    return [
+        (ramp + 0.4 * torch.rand(batch, planes, height, width, generator=generator)) * 0.8 ** (k / (len(channels) - 1))
+        for k, planes in enumerate(channels)
+    ]
 
 
 WRITERS = {"onnx": write_onnx, "pt2": write_pt2}

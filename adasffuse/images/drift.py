@@ -15,16 +15,16 @@ import numpy as np
 from adasffuse.images.image import Image
 from adasffuse.images.levels import expanded, luma_of, row_bands
 
-_CELLS = 16  # per side
-_DARK, _BRIGHT = 0.03, 0.95  # mean luminance of cells that tell a factor: neither noise nor clipped
-_LEAST_CELLS = 32
-_ALIKE = 0.9  # least correlation of the cells of two images of one scene
-_EXPLAINED = 0.5  # largest share of the mean squared difference between two images that the factor leaves
-_FLAT = 1e-3  # standard deviation of cells that show nothing
-_SEEN = 1.01  # least factor that anybody sees
-_MOST = 2.0  # largest factor between two images; beyond it they are a bracket of exposures
-_HIGHLIGHTS = 99.9  # percentile of the values that must not be clipped
-_SAMPLES = 512  # pixels per side, about, in which that is looked for
+CELLS = 16  # per side
+DARK, BRIGHT = 0.03, 0.95  # mean luminance of cells that tell a factor: neither noise nor clipped
+LEAST_CELLS = 32
+ALIKE = 0.9  # least correlation of the cells of two images of one scene
+EXPLAINED = 0.5  # largest share of the mean squared difference between two images that the factor leaves
+FLAT = 1e-3  # standard deviation of cells that show nothing
+SEEN = 1.01  # least factor that anybody sees
+MOST = 2.0  # largest factor between two images; beyond it they are a bracket of exposures
+HIGHLIGHTS = 99.9  # percentile of the values that must not be clipped
+SAMPLES = 512  # pixels per side, about, in which that is looked for
 _SWITCH = "--keep_brightness (from Python: keep_brightness=True) leaves them as they are"
 
 
@@ -49,12 +49,12 @@ def equally_bright(images: Sequence[Image], contents: Sequence[float]) -> tuple[
 def look(image: Image) -> Look:
     """Look at an image, float32 in [0, 1] or levels."""
     pixels, valid = image.pixels, image.valid
-    cells = cv2.resize(luma_of(pixels), (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
+    cells = cv2.resize(luma_of(pixels), (CELLS, CELLS), interpolation=cv2.INTER_AREA)
     if valid is not None:
-        held = cv2.resize(valid.astype(np.float32), (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
+        held = cv2.resize(valid.astype(np.float32), (CELLS, CELLS), interpolation=cv2.INTER_AREA)
         cells = np.where(held > 1 - 1e-6, cells, np.nan)
-    step = max(1, min(pixels.shape[:2]) // _SAMPLES)
-    return Look(cells, float(np.percentile(expanded(pixels[::step, ::step]), _HIGHLIGHTS)))
+    step = max(1, min(pixels.shape[:2]) // SAMPLES)
+    return Look(cells, float(np.percentile(expanded(pixels[::step, ::step]), HIGHLIGHTS)))
 
 
 def evening_factors(looks: Sequence[Look | None]) -> list[float]:
@@ -74,24 +74,24 @@ def evening_factors(looks: Sequence[Look | None]) -> list[float]:
     brighter = np.zeros(len(looks))
     for k in telling:
         brighter[k] = _log_factor(looks[k].cells, reference)
-    if not brighter.any() or np.ptp(brighter[telling]) > np.log(_MOST):
+    if not brighter.any() or np.ptp(brighter[telling]) > np.log(MOST):
         return [1.0] * len(looks)
-    unclipped = min(brighter[k] - np.log(max(looks[k].highlights, _DARK)) for k in telling)
+    unclipped = min(brighter[k] - np.log(max(looks[k].highlights, DARK)) for k in telling)
     return [float(factor) for factor in np.exp(min(brighter[telling].mean(), unclipped) - brighter)]
 
 
 def _log_factor(cells: np.ndarray, reference: np.ndarray) -> float:
     """Logarithm of the factor by which an image is brighter than another one; 0 where there is none or who knows."""
     with np.errstate(invalid="ignore"):
-        telling = (np.minimum(cells, reference) > _DARK) & (np.maximum(cells, reference) < _BRIGHT)
-    if telling.sum() < _LEAST_CELLS:
+        telling = (np.minimum(cells, reference) > DARK) & (np.maximum(cells, reference) < BRIGHT)
+    if telling.sum() < LEAST_CELLS:
         return 0.0
     one, other = cells[telling], reference[telling]
     factor = np.exp(np.median(np.log(one / other)))
-    if max(factor, 1 / factor) < _SEEN or min(one.std(), other.std()) < _FLAT or np.corrcoef(one, other)[0, 1] < _ALIKE:
+    if max(factor, 1 / factor) < SEEN or min(one.std(), other.std()) < FLAT or np.corrcoef(one, other)[0, 1] < ALIKE:
         return 0.0
     before, after = one - other, (one / np.sqrt(factor)) - other * np.sqrt(factor)
-    explained = np.mean(after**2) <= _EXPLAINED * np.mean(before**2)
+    explained = np.mean(after**2) <= EXPLAINED * np.mean(before**2)
     return float(np.log(factor)) if explained else 0.0
 
 
