@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -344,12 +345,28 @@ def test_complex_values_are_no_image(tmp_path):
             read_image(tmp_path / "a.tif", value_range)
 
 
-def test_twelve_bits_in_jpeg_are_no_damage(tmp_path):
-    data = bytearray(save(tmp_path / "a.jpg", GRAY).read_bytes())
-    data[data.index(b"\xff\xc0") + 4] = 12
-    (tmp_path / "a.jpg").write_bytes(data)
-    with pytest.raises(ImageError, match=r"of an unusual kind \(JPEG of 12 bits per channel\); export it as PNG"):
-        read_image(tmp_path / "a.jpg")
+@pytest.mark.parametrize(
+    "bits, encode, off",
+    [
+        (8, imagecodecs.jpegls_encode, 0),
+        (16, imagecodecs.jpegls_encode, 0),
+        (8, partial(imagecodecs.jpeg8_encode, lossless=True), 0),
+        (16, imagecodecs.ljpeg_encode, 0),
+        (12, partial(imagecodecs.jpeg8_encode, bitspersample=12, level=100), 32),
+    ],
+    ids=["JPEG-LS", "JPEG-LS, deep", "lossless", "lossless, deep", "12 bits"],
+)
+def test_kinds_of_jpeg_that_medical_programs_write(tmp_path, bits, encode, off):
+    for image in (GRAY, RGB) if encode is not imagecodecs.ljpeg_encode else (GRAY,):
+        stored = np.ascontiguousarray(image if bits == 8 else np.uint16(image) << (bits - 8))
+        data = encode(stored)
+        (tmp_path / "a.jpg").write_bytes(data)
+        read = read_image(tmp_path / "a.jpg")
+        assert read.depth == ("8" if bits == 8 else "16") and read.pixels.shape == image.shape
+        assert np.abs(read.pixels * (2**bits - 1) - stored).max() <= off + 0.01
+        (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
+        with pytest.raises(ImageError, match=r"a.jpg: damaged or truncated"):
+            read_image(tmp_path / "a.jpg")
 
 
 def test_twelve_bits_in_a_tiff_span_their_own_range(tmp_path):

@@ -1,7 +1,8 @@
 """Decoding of image files: values as they are stored, and what the file says about them.
 
 The first bytes of a file decide on its format, never its suffix.  Pillow decodes what has 8 bits per channel, tifffile
-all TIFF, imagecodecs PNG and JPEG 2000 of more bits (Pillow would reduce 16-bit colour to 8 bits without a word).
+all TIFF, imagecodecs PNG and JPEG 2000 of more bits (Pillow would reduce 16-bit colour to 8 bits without a word), and
+the kinds of JPEG that Pillow does not know.
 Header and limits are judged before memory for pixels is asked for.
 """
 
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import imagecodecs
 import numpy as np
@@ -71,6 +72,7 @@ _SIGNATURES = (
     ("JPEG 2000", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
     ("AVIF", rb"....ftyp(avi[fs]|mif1|msf1)"),
 )
+_LOSSLESS_JPEG = {0xC3: imagecodecs.jpegsof3_decode, 0xF7: imagecodecs.jpegls_decode}  # by the marker of the frame
 _PAGE = re.compile(r"(.+)\[(\d+)\]")  # a page of a file: 'z.tif[3]'
 HEAD = 132  # bytes that are looked at to find the format
 _SHORT_ELEMENTS = (b"CS", b"DA", b"IS", b"LO", b"SH", b"TM", b"UI", b"UL")  # DICOM's value representations
@@ -302,9 +304,10 @@ def regular_file(path: Path) -> Iterator[BinaryIO]:
 def _open_pillow(data: bytes, kind: str) -> ImageFile:
     if kind == "Netpbm" and (header := _netpbm_header(data)) and header[3] > 255:
         return _open_deep_netpbm(data, *header)
+    frame = _jpeg_frame(data) if kind == "JPEG" else None
+    if frame is not None and (frame.bits > 8 or frame.marker in _LOSSLESS_JPEG):
+        return _open_other_jpeg(data, frame)
     bits = _bits(data, kind)
-    if kind == "JPEG" and bits > 8:
-        raise NotImplementedError(f"JPEG of {bits} bits per channel")
     image = _PILLOW[kind](io.BytesIO(data))
     if image.width * image.height > MAX_PIXELS:
         return ImageFile(image.height, image.width, "8", 1, image.tell)  # refused by the caller
@@ -340,17 +343,39 @@ def _bits(data: bytes, kind: str) -> int:
         start = data.find(b"av1C")
         flags = data[start + 6] if start >= 0 else 0
         return 8 if not flags & 64 else 12 if flags & 32 else 10
-    return _jpeg_bits(data) if kind == "JPEG" else 8
-
-
-def _jpeg_bits(data: bytes) -> int:
-    """Precision that a JPEG's frame header states."""
-    place = 2
-    while place + 5 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:  # up to the start of the scan
-        if 0xC0 <= data[place + 1] <= 0xC3:  # start of frame
-            return data[place + 4]
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
     return 8
+
+
+class _JpegFrame(NamedTuple):
+    """What the frame header of a JPEG states."""
+
+    marker: int
+    bits: int  # per channel
+    height: int  # pixels
+    width: int
+    channels: int
+
+
+def _jpeg_frame(data: bytes) -> _JpegFrame | None:
+    """The frame header of a JPEG; None where there is none that is known."""
+    place = 2
+    while place + 10 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:  # up to the start of the scan
+        if 0xC0 <= data[place + 1] <= 0xC3 or data[place + 1] in _LOSSLESS_JPEG:
+            return _JpegFrame(data[place + 1], *struct.unpack_from(">BHHB", data, place + 4))
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return None
+
+
+def _open_other_jpeg(data: bytes, frame: _JpegFrame) -> ImageFile:
+    """JPEG Lossless, JPEG-LS or JPEG of 12 bits, as medical programs write them, which Pillow does not decode."""
+
+    def decode() -> Stored:
+        if frame.channels not in (1, 3):
+            raise NotImplementedError(f"JPEG of {frame.bits} bits with {frame.channels} channels")
+        values = _LOSSLESS_JPEG.get(frame.marker, imagecodecs.jpeg8_decode)(data)
+        return Stored(values, "gray" if values.ndim == 2 else "rgb", span=(0, 2**frame.bits - 1))
+
+    return ImageFile(frame.height, frame.width, "16" if frame.bits > 8 else "8", 1, decode)
 
 
 def _pillow_notices(image: Image.Image, kind: str, bits: int) -> tuple[str, ...]:

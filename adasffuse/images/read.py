@@ -15,7 +15,7 @@ from adasffuse.images.no_data import thermal_border_mask, without_holes
 from adasffuse.images.profiles import lab_to_srgb, to_srgb
 
 IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif"}
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jls", ".tif", ".tiff", ".bmp", ".webp", ".gif"}
     | {".pgm", ".ppm", ".pnm", ".pbm", ".jp2", ".j2k", ".avif", ".dcm"}
     | RAW_SUFFIXES
 )
