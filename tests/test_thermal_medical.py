@@ -261,24 +261,26 @@ def test_colour_of_12_bits_is_no_darker(tmp_path):
     np.testing.assert_allclose(read_image(path).pixels, rgb / np.float32(255))
 
 
-def without_preamble(path, implicit):
+def without_preamble(path, encoding):
     """The data set of a file alone, as older programs write it."""
     data_set, stream = pydicom.dcmread(path), pydicom.filebase.DicomBytesIO()
-    stream.is_little_endian, stream.is_implicit_VR = True, implicit
+    stream.is_little_endian, stream.is_implicit_VR = encoding != "big endian", encoding == "implicit"
+    if encoding == "big endian":
+        data_set.PixelData = data_set.pixel_array.byteswap().tobytes()
     pydicom.filewriter.write_dataset(stream, data_set)
     path.write_bytes(stream.getvalue())
 
 
-@pytest.mark.parametrize("implicit", [True, False])
-def test_files_without_preamble(tmp_path, implicit):
+@pytest.mark.parametrize("encoding", ["implicit", "explicit", "big endian"])
+def test_files_without_preamble(tmp_path, encoding):
     path = dicom(tmp_path / "x.dcm", RAMP, RescaleSlope=2, ImageType=["ORIGINAL"], WindowCenter=0, WindowWidth=3000)
     expected = read_image(path).pixels
-    without_preamble(path, implicit)
+    without_preamble(path, encoding)
     assert b"DICM" not in path.read_bytes() and np.array_equal(read_image(path).pixels, expected)
     folder = series(tmp_path / "s", (1, 2), ImageType=["ORIGINAL"])
     values = read_volume(folder).values
     for file in folder.iterdir():
-        without_preamble(file, implicit)
+        without_preamble(file, encoding)
         file.rename(file.with_suffix(""))
     assert np.array_equal(read_volume(folder).values, values)
     path.write_bytes(path.read_bytes()[:-40])
@@ -1125,8 +1127,9 @@ def test_a_series_is_sorted_by_position(tmp_path):
 def test_a_missing_slice_is_named(tmp_path):
     with pytest.raises(ImageError, match=r"5.00 mm between 10.dcm and 12.dcm instead of 2.50: 1 slice seems to be"):
         read_volume(series(tmp_path / "s", (8, 9, 10, 12, 13)))
-    with pytest.raises(ImageError, match="holds no DICOM files"):
-        read_volume(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ImageError, match="empty: holds no DICOM files"):
+        read_volume(tmp_path / "empty")
 
 
 @pytest.mark.parametrize(
@@ -1182,7 +1185,10 @@ def test_a_series_that_does_not_say_where_its_voxels_lie(tmp_path, weights, caps
 
 def test_dicom_files_where_a_series_is_expected(tmp_path):
     folder = series(tmp_path / "study" / "ct", (9, 10))
-    with pytest.raises(ImageError, match=r"study: holds no DICOM files itself, ct in it do; expected one series"):
+    alone = read_volume(folder).values
+    assert np.array_equal(read_volume(tmp_path / "study").values, alone)  # the only series below it
+    series(tmp_path / "study" / "mr" / "1", (9, 10))
+    with pytest.raises(ImageError, match=r"study: holds 2 folders of DICOM files, ct, mr/1; give one alone"):
         read_volume(tmp_path / "study")
     with pytest.raises(ImageError, match=r"9\.dcm: one DICOM file; give the folder of its series"):
         read_volume(folder / "9.dcm")

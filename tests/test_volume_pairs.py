@@ -143,6 +143,31 @@ def test_series_of_dicom(call, tmp_path):
     assert status == 1 and f"results would lie among the sources in {tmp_path}/mri/head.1" in err
 
 
+def test_a_folder_for_each_patient_with_studies_and_series_in_it(call, tmp_path):
+    """As archives write them.  Of a patient with two series it is not known which one is meant."""
+
+    def write(folder, seed):
+        folder.mkdir(parents=True)
+        for k in range(3):
+            tags = {"SeriesInstanceUID": "1.2", "PixelSpacing": [2, 2], "ImagePositionPatient": [0, 0, 3 * k]}
+            tags["ImageOrientationPatient"] = [1, 0, 0, 0, 1, 0]
+            (folder / f"{k}.dcm").write_bytes(dicom_file(texture(9, 12, k + seed).astype(np.int16), **tags))
+
+    for number in (1, 2, 3):
+        write(tmp_path / f"pet/p{number}/2020/ac", number)
+        write(tmp_path / f"mri/p{number}/2019/t1", 9 + number)
+    write(tmp_path / "mri/p3/2019/t2", 7)
+    words = (tmp_path / "pet", tmp_path / "mri", "-o", tmp_path / "out")
+    status, out, _ = call(*words)
+    assert status == 1 and "pet + mri: 2 pairs fused" in out
+    assert f"failed: p3: {tmp_path}/mri/p3: holds 2 folders of DICOM files, 2019/t1, 2019/t2; give one alone" in out
+    assert sorted(path.name for path in (tmp_path / "out").glob("p*")) == ["p1.nii.gz", "p2.nii.gz"]
+    os.utime(tmp_path / "pet/p2/2020/ac/1.dcm", ns=(0, 2**62))
+    assert "1 pair fused" in (said := call(*words, "--resume")[1]) and "1 finished before" in said
+    alone = (tmp_path / "pet/p1", tmp_path / "mri/p1", "-o", tmp_path / "alone.nii.gz")
+    assert call(*alone)[0] == 0 and np.array_equal(voxels(alone[3]), voxels(tmp_path / "out/p1.nii.gz"))
+
+
 @pytest.mark.parametrize(
     ("name", "stem"), [("p1.nii.gz", "p1"), ("p.1.NII", "p.1"), ("p1.dcm", "p1"), ("p.1", "p.1"), (".nii.gz", "")]
 )

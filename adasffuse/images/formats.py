@@ -197,14 +197,17 @@ def is_dicom(head: bytes) -> bool:
     """
     if head[128:132] == b"DICM":
         return True
-    if len(head) < HEAD:
-        return False
-    group, element = struct.unpack_from("<HH", head)
+    return len(head) >= HEAD and any(_begins_with_elements(head, order) for order in "<>")
+
+
+def _begins_with_elements(head: bytes, order: str) -> bool:
+    """Whether bytes begin with data elements of DICOM in a byte order, '<' or '>'."""
+    group, element = struct.unpack_from(f"{order}HH", head)
     explicit = head[4:6] in _SHORT_ELEMENTS
-    (length,) = struct.unpack_from("<H", head, 6) if explicit else struct.unpack_from("<I", head, 4)
+    (length,) = struct.unpack_from(f"{order}H", head, 6) if explicit else struct.unpack_from(f"{order}I", head, 4)
     if group not in (2, 8) or length % 2 or length > HEAD - 12:
         return False
-    following = struct.unpack_from("<HH", head, 8 + length)
+    following = struct.unpack_from(f"{order}HH", head, 8 + length)
     return following[0] in (2, 8) and following > (group, element)
 
 

@@ -18,7 +18,7 @@ from adasffuse.files import first_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.plane import check_same_places
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
-from adasffuse.images.volumes import holds_series, is_volume, stem_of
+from adasffuse.images.volumes import holds_series, is_volume, series_below, stem_of
 from adasffuse.tasks import Sources, find_task
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}  # hidden files (.DS_Store, ._copy.png) are ignored as well
@@ -99,7 +99,8 @@ def find_scenes(
         patterns: per source a file name, with or without suffix, in which one `*` stands for what the sources of a
             scene share, e.g. "IR_*", "*_ir" or "*_co.png"; None is "*".  With patterns all sources may lie in one
             folder; a file that fits several of its patterns belongs to the longest one.
-        volumes: not images are looked for, but NIfTI files, DICOM files, and sub-folders with a DICOM series each.
+        volumes: not images are looked for, but NIfTI files, DICOM files, and sub-folders with a DICOM series each, in
+            them or below.
     Raises:
         SceneError: a folder is missing (the message says what is there instead) or holds no image, two sources are
             one folder, or no file has a partner.
@@ -293,7 +294,7 @@ def _look_into(folder: Path, volumes: bool = False) -> tuple[_Listing, list[Scen
         if _ignored(path.name):
             continue
         if path.is_dir():
-            if volumes and holds_series(path):
+            if volumes and any(series_below(path)):
                 images.append(path)
             continue
         wanted = is_volume(path) or path.suffix.lower() == _DICOM if volumes else path.suffix.lower() in IMAGE_SUFFIXES

@@ -2,8 +2,9 @@
 
 import gzip
 import math
+import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from adasffuse.images.formats import HEAD, is_dicom
 from adasffuse.images.image import ImageError
 from adasffuse.images.plane import IF_WRONG, OTHER_FRAME
 
+_TABLE = "DICOMDIR"  # of a medium: a table of its files, not a slice
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 MAX_VOXELS = 2**30
 _SAME_GRID = 1e-2  # mm, how far positions of the same voxel may lie apart
@@ -80,10 +82,20 @@ def holds_series(folder: str | Path) -> bool:
     return any(path.is_file() and _is_dicom(path) for path in Path(folder).iterdir() if not path.name.startswith("."))
 
 
+def series_below(folder: str | Path) -> Iterator[Path]:
+    """The folders that hold DICOM files: a folder itself, or else those below it, as patient/study/series."""
+    for place, names, files in os.walk(folder):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        slices = (Path(place, name) for name in files if not name.startswith(".") and name.upper() != _TABLE)
+        if any(path.is_file() and _is_dicom(path) for path in slices):
+            names.clear()
+            yield Path(place)
+
+
 def holds_volumes(folder: str | Path) -> bool:
-    """Whether a folder holds NIfTI files, or folders with a DICOM series each."""
+    """Whether a folder holds NIfTI files, or folders with a DICOM series each, at any depth."""
     found = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]
-    return any(is_volume(path) or (path.is_dir() and holds_series(path)) for path in found)
+    return any(is_volume(path) or (path.is_dir() and any(series_below(path))) for path in found)
 
 
 def stem_of(path: str | Path) -> str:
@@ -96,7 +108,7 @@ def stem_of(path: str | Path) -> str:
 
 
 def read_volume(path: str | Path) -> Volume:
-    """Read a NIfTI file, a DICOM file of several frames, or a folder with one DICOM series.
+    """Read a NIfTI file, a DICOM file of several frames, or a folder with one DICOM series, in it or below it.
 
     Raises:
         ImageError: a package is missing, the file is damaged, it holds several volumes, or slices of a series are
@@ -156,10 +168,15 @@ def read_nifti(path: str | Path) -> Volume:
 
 
 def read_series(folder: str | Path) -> Volume:
-    """Read a folder of DICOM slices, sorted by their positions; errors as `read_volume`."""
+    """Read the DICOM slices of a folder, or of the only one below it, sorted by place; errors as `read_volume`."""
     folder = Path(folder)
+    places = list(series_below(folder))
+    if len(places) > 1:
+        names = first_of([str(place.relative_to(folder)) for place in places])
+        raise ImageError(f"{folder}: holds {len(places)} folders of DICOM files, {names}; give one alone, or keep one")
+    folder = places[0] if places else folder
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    files = [path for path in files if path.name.upper() != "DICOMDIR"]  # of a medium: a table of its files
+    files = [path for path in files if path.name.upper() != _TABLE]
     for path in files:
         if path.suffix.lower() == ".dcm" and not _is_dicom(path):
             raise ImageError(f"{path}: damaged, no DICOM file by its content; export it again or take it out")
@@ -370,13 +387,9 @@ def _is_dicom(path: Path) -> bool:
 
 
 def _other_content(folder: Path) -> str:
-    """A remark on NIfTI files, or on folders directly below that hold DICOM files, as those of a study; '' for none."""
+    """A remark on NIfTI files; '' for none."""
     volumes = sorted(path.name for path in folder.iterdir() if is_volume(path))
-    if volumes:
-        return f" but {first_of(volumes)}; give one of them, or, to fuse all, a folder for the results"
-    below = sorted(path for path in folder.iterdir() if path.is_dir())
-    found = [path.name for path in below if any(one.is_file() and _is_dicom(one) for one in path.iterdir())]
-    return f" itself, {first_of(found)} in it do" if found else ""
+    return f" but {first_of(volumes)}; give one of them, or, to fuse all, a folder for the results" if volumes else ""
 
 
 def _check_sum(path: str | Path) -> None:

@@ -102,7 +102,7 @@ def stamps(paths: Sequence[Path]) -> list[Stamp]:
     for path in paths:
         try:
             place = file_of(path)
-            files = [place, *place.iterdir()] if place.is_dir() else [place]  # a folder's own time: of files that go
+            files = [place, *place.rglob("*")] if place.is_dir() else [place]  # a folder's own time: of files that go
             each = [file.stat() for file in files]
             size, changed = sum(one.st_size for one in each), max(one.st_mtime_ns for one in each)
             found.append([str(path.absolute()), size, changed])
