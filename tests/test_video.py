@@ -20,11 +20,12 @@ from adasffuse.cli import video as command
 from adasffuse.images import frames as frames_module
 from adasffuse.images import live
 from adasffuse.images.frames import FrameError, FrameFolder, VideoFile, is_video_name, list_frames
-from adasffuse.images.image import ImageError
+from adasffuse.images.image import Image, ImageError
 from adasffuse.images.ranges import parse_range
 from adasffuse.images.video_writing import Sound, write_video
 from adasffuse.images.write import write_image
 from adasffuse.inference import live as live_module
+from adasffuse.inference.frame_notices import FrameNotices
 from adasffuse.inference.fuser import Fuser, load_fuser
 from adasffuse.inference.live import show_cameras, show_files
 from adasffuse.inference.video import FramePairs, check_pair, fuse_video
@@ -1310,3 +1311,11 @@ def test_what_a_run_that_was_killed_left_of_frames_is_removed_by_the_next(tmp_pa
     assert len(os.listdir(tmp_path)) == 2
     fuse_video(mean_fuser(), *map(VideoFile, pair), tmp_path)
     assert len(list(tmp_path.glob("0*.png"))) == 10 and len(list(tmp_path.glob(".part-*"))) == 1
+
+
+def test_notices_that_differ_in_numbers_are_said_once():
+    """Also where one of the numbers is negative, or has an exponent."""
+    notices, image = FrameNotices(mean_fuser("mef"), None, lambda: False), Image(np.zeros((4, 4), np.float32))
+    for low, high in ((2, 5), (-3, 5.5), (0, 1e-05)):
+        notices.add([f"the values {low:g} to {high:g} become black to white"], image, image)
+    assert notices.texts("a", None) == ["the values 2 to 5 become black to white (3 of 3 frames)"]

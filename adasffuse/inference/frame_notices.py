@@ -1,14 +1,13 @@
 """What a user should know of two sequences of frames that are fused: what holds for many frames is said once."""
 
 import itertools
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adasffuse.images.color import is_colorful
 from adasffuse.images.image import Image
-from adasffuse.images.notices import LOOKED_AT, black_hot_notice, swapped_notice
+from adasffuse.images.notices import LOOKED_AT, black_hot_notice, swapped_notice, without_numbers
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
 from adasffuse.registration.aligner import Aligner
@@ -37,7 +36,7 @@ class FrameNotices:
         """A pair of frames, as they are fused, and what preparing them has said."""
         self._frames += 1
         for text in texts:
-            kind = re.sub(r"\d[\d.]*", "#", text)  # numbers differ from frame to frame
+            kind = without_numbers(text)  # they differ from frame to frame
             self._texts.setdefault(kind, text)
             self._counts[kind] += 1
         for k, image in enumerate((first, second)):
