@@ -1,7 +1,7 @@
 """Hard cases and their scores: what glare clips, what a night scene holds, and what each source scores."""
 
 import json
-from importlib.util import module_from_spec, spec_from_file_location
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,9 @@ from adasffuse.metrics.hard_cases import (
 )
 from adasffuse.scenes.glare import add_glare, glare_pair
 from adasffuse.scenes.street import night_scene
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import score_hard_cases
 
 IMAGE = texture(96, 128, seed=0) / np.float32(255)
 EVERYWHERE = np.ones(IMAGE.shape, bool)
@@ -70,6 +73,17 @@ def test_glare_of_any_size(shape):
     for seed in range(6):
         glared, mask = add_glare(np.full(shape, 0.5, np.float32), np.random.default_rng(seed))
         assert glared.shape == shape and mask.shape == shape[:2] and np.isfinite(glared).all()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_glare_of_a_single_row_or_column_is_that_of_a_wider_image(turned):
+    narrow, wide, center = (9, 1), (9, 3), (-1.5, 4.0)
+    if turned:
+        narrow, wide, center = narrow[::-1], wide[::-1], center[::-1]
+    images = [
+        add_glare(np.full(shape, 0.2, np.float32), np.random.default_rng(3), [center])[0] for shape in (narrow, wide)
+    ]
+    np.testing.assert_allclose(images[0], images[1][: narrow[0], : narrow[1]], rtol=1e-5)
 
 
 def test_a_night_scene_is_what_it_says(night):
@@ -170,14 +184,11 @@ def test_what_is_refused(night):
 
 
 def test_the_script_scores_night_scenes_and_pairs(tmp_path, capsys):
-    spec = spec_from_file_location("score_hard_cases", Path(__file__).parents[1] / "scripts/score_hard_cases.py")
-    script = module_from_spec(spec)
-    spec.loader.exec_module(script)
     root = write_ivf(tmp_path / "data", stems=("1", "2"), size=(64, 80))
     weights = write_weights(tmp_path / "mine.safetensors", "ivf")
     arguments = ["--weights", weights, "--infrared", root / "IVF/infrared", "--visible", root / "IVF/visible"]
     arguments += ["--count", 1, "--baselines", "max", "--out", tmp_path / "out", "--json", tmp_path / "scores.json"]
-    assert script.main([str(argument) for argument in arguments]) == 0
+    assert score_hard_cases.main([str(argument) for argument in arguments]) == 0
     out = capsys.readouterr().out
     assert "n = 1 night scenes, 1 pairs with glare" in out and "\nmine " in out and "\nmax " in out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["glare_1.png", "night_00.png"]
@@ -186,5 +197,5 @@ def test_the_script_scores_night_scenes_and_pairs(tmp_path, capsys):
     assert content["methods"]["infrared alone"]["recovery"] == pytest.approx(1)
     assert set(content["cases"]["glare_1"]["max"]) == set(HARD_CASE_SCORES)
     assert content["cases"]["glare_1"]["max"]["fog"] is None
-    assert script.main(["--weights", str(tmp_path / "absent.safetensors")]) == 1
+    assert score_hard_cases.main(["--weights", str(tmp_path / "absent.safetensors")]) == 1
     assert "absent.safetensors" in capsys.readouterr().err

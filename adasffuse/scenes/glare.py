@@ -61,7 +61,7 @@ def add_glare(
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
     for center_x, center_y in centers:
         dx, dy = x - np.float32(center_x), y - np.float32(center_y)
-        squared, angle = dx * dx + dy * dy, cv2.phase(*np.broadcast_arrays(dx, dy))
+        squared, angle = dx * dx + dy * dy, cv2.phase(dx + 0 * dy, dy + 0 * dx)  # whole: OpenCV misreads broadcast ones
         reach = sum(
             s * np.cos(k * angle + np.float32(p)) for k, p, s in zip(waves, phase, (0.05, 0.07, 0.035, 0.035, 0.03))
         ) + np.float32(1)
