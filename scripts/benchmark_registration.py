@@ -13,8 +13,9 @@ fields: the mean distance over the pixels, beside no registration and an affine 
 times.
 
 --scores: moved and original pairs are registered, fused, and scored in the rectangle where all hold data: each against
-its own sources, and all against those of the original pair.  The known map is scored beside the estimate; its loss is
-that of resampling twice.
+its own sources, and all against those of the original pair.  All lack data in the same regions, since the other source
+is faded in beside these; what that costs the original pair is told by itself.  Scored beside the estimate are the known
+map, whose loss is that of resampling twice, and the estimate with all resampling in one, whose loss is the estimate's.
 
 --checks: number of accepted pairs: original, moved, and of different scenes (two per pair); processor time of the
 misalignment score; and the share of image quarters in which registering the original pair raises the correlation of
@@ -35,6 +36,7 @@ import numpy as np
 
 from adasffuse.images.color import luminance
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.levels import expanded
 from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_folders
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise
@@ -191,7 +193,12 @@ def affine_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str
         shown.append(shift_of_content(found.matrix, truth @ own, b))
         if fuser:
             known = Transform("affine", truth @ own, size, moving.pixels.shape[:2])
-            aligned = {"estimated": warp_image(moving, found), "known map": warp_image(moving, known)}
+            at_once = replace(known, matrix=np.linalg.solve(truth, found.matrix))
+            aligned = {
+                "estimated": warp_image(moving, found),
+                "known map": warp_image(moving, known),
+                "estimated, resampled once": warp_image(a, at_once),
+            }
             original = warp_image(a, replace(known, matrix=own))
             ratios.append(score_ratios(fuser, original, b, aligned))
     text = (
@@ -310,15 +317,22 @@ def head_lines(count: int) -> str:
 def score_ratios(fuser, original: Image, b: Image, aligned: dict[str, Image]) -> dict[str, dict[str, float]]:
     """Scores of fused pairs over those of the original pair, where all of them hold data.
 
+    Every source A, the original too, is fused as if it held data only where all of them do.
+
     Args:
         original: original source A, aligned to `b`.
         aligned: moved and aligned forms of source A, by name.
     Returns:
-        Name to metric to ratio, for each name scored against its own sources and against those of the original.
+        Name to metric to ratio, for each name scored against its own sources and against those of the original; and for
+        the original that lacks data over the one that does not.
     """
+    complete = original
     images = [original, *aligned.values(), b]
-    valid = [np.ones(b.pixels.shape[:2], bool) if image.valid is None else image.valid for image in images]
-    part = filled_rectangle(np.all(valid, axis=0))
+    common = np.all([image.valid for image in images if image.valid is not None] or [True], axis=0)
+    common = np.broadcast_to(common, b.pixels.shape[:2])
+    part = filled_rectangle(common)
+    original, *rest = (holding_only(image, common) for image in images[:-1])
+    aligned = dict(zip(aligned, rest))
 
     def shown(image: Image) -> np.ndarray:
         return np.ascontiguousarray(quantise(luminance(image.pixels), "8")[part])
@@ -329,13 +343,21 @@ def score_ratios(fuser, original: Image, b: Image, aligned: dict[str, Image]) ->
     def fused(source: Image) -> np.ndarray:
         return np.ascontiguousarray(fuser.fuse(source, b, depth="8")[part])
 
-    wanted, ratios = scores(fused(original), original), {}
+    wanted, whole = (scores(fused(image), original) for image in (original, complete))
+    ratios = {"original, of the regions without data": {score: wanted[score] / whole[score] for score in SCORES}}
     for name, image in aligned.items():
         result = fused(image)
         for against, source in (("own sources", image), ("the original's sources", original)):
             found = scores(result, source)
             ratios[f"{name}, against {against}"] = {score: found[score] / wanted[score] for score in SCORES}
     return ratios
+
+
+def holding_only(image: Image, where: np.ndarray) -> Image:
+    """The image with data only where it holds data and `where` (H, W) is True."""
+    valid = where if image.valid is None else where & image.valid
+    pixels = expanded(image.pixels)
+    return replace(image, pixels=np.where(valid if pixels.ndim == 2 else valid[..., None], pixels, 0), valid=valid)
 
 
 def filled_rectangle(valid: np.ndarray) -> tuple[slice, slice]:

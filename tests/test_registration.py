@@ -5,6 +5,7 @@ import importlib.util
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -114,6 +115,14 @@ def test_known_movements_of_an_infrared_image(street, method, matrix):
     own = estimate(infrared, visible, method).transform.matrix  # of images that lie on each other: nearly nothing
     assert corner_shift(own, np.eye(3), SIZE) < 1.5
     assert corner_shift(found.matrix, matrix @ own, SIZE) < 1.0
+
+
+@pytest.mark.parametrize("matrix", [np.eye(3), affine(2, 1.02, (6, -5)), affine(-3, 0.97, (-9, 7))])
+def test_an_estimate_is_refined_until_it_stays_where_it_is(street, matrix):
+    """One step at full size stops 0.19 to 0.28 pixels short."""
+    infrared, visible = street
+    found = estimate(moved(infrared, matrix), visible).transform.matrix
+    assert corner_shift(found, matrix, SIZE) < 0.16
 
 
 def test_perspective_is_kept_only_where_it_helps(street):
@@ -417,10 +426,15 @@ def test_a_glance_tells_what_is_off(street):
         misalignment(shifted, visible, "scans")
 
 
-def test_scores_of_aligned_pairs_are_taken_where_all_hold_data():
+@pytest.fixture(scope="module")
+def benchmark():
     spec = importlib.util.spec_from_file_location("benchmark_registration", BENCHMARK)
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_scores_of_aligned_pairs_are_taken_where_all_hold_data(benchmark):
     valid = np.ones((120, 160), bool)
     valid[:5] = valid[-3:] = False
     valid[:, :7] = False
@@ -433,6 +447,16 @@ def test_scores_of_aligned_pairs_are_taken_where_all_hold_data():
     assert all(value == pytest.approx(1) for value in ratios["same, against the original's sources"].values())
     strict, own = (ratios[f"shifted, against {sources}"] for sources in ("the original's sources", "own sources"))
     assert strict["VIFF"] < 0.8 * own["VIFF"] and strict["SSIM"] < own["SSIM"]
+
+
+def test_the_fade_beside_missing_regions_is_not_taken_for_an_error_of_registration(benchmark):
+    original, b = (Image(texture(120, 160, seed).astype(np.float32) / 255) for seed in (1, 2))
+    valid = np.ones((120, 160), bool)
+    valid[:, :12] = False
+    ratios = benchmark.score_ratios(Fuser(Mean(), TASKS["ivf"]), original, b, {"cut": replace(original, valid=valid)})
+    for sources in ("own sources", "the original's sources"):
+        assert all(value == pytest.approx(1) for value in ratios[f"cut, against {sources}"].values())
+    assert ratios["original, of the regions without data"]["SSIM"] < 0.999
 
 
 # ---- calibration
