@@ -2,6 +2,7 @@
 
 python scripts/benchmark_registration.py --root_path DATA/test --datasets IVF IVF_MSRS MIF/PET-MRI --count 8
 python scripts/benchmark_registration.py --root_path DATA/train --datasets IVF IVF_M3FD --checks
+python scripts/benchmark_registration.py --root_path DATA/train --datasets MIF/SPECT-MRI --slices 12
 python scripts/benchmark_registration.py --rendered 8 --heads 8
 python scripts/benchmark_registration.py --fields DATA/misaligned/IVF_MSRS --clean DATA/test/IVF_MSRS
 
@@ -16,6 +17,9 @@ times.
 its own sources, and all against those of the original pair.  All lack data in the same regions, since the other source
 is faded in beside these; what that costs the original pair is told by itself.  Scored beside the estimate are the known
 map, whose loss is that of resampling twice, and the estimate with all resampling in one, whose loss is the estimate's.
+
+--slices N: of each head, whose slices have names that differ in their last three digits, up to N slices are moved by
+one known movement and registered together, as `align --save` does.
 
 --checks: number of accepted pairs: original, moved, and of different scenes (two per pair); processor time of the
 misalignment score; and the share of image quarters in which registering the original pair raises the correlation of
@@ -43,7 +47,7 @@ from adasffuse.images.write import quantise
 from adasffuse.inference.fuser import load_fuser
 from adasffuse.metrics import evaluate
 from adasffuse.process import run_program, say
-from adasffuse.registration.aligner import Aligner, measure_of
+from adasffuse.registration.aligner import Aligner, calibrate, measure_of
 from adasffuse.registration.estimate import estimate, misalignment
 from adasffuse.registration.palette import palette_values
 from adasffuse.registration.transform import METHODS, AlignmentError, Transform, corner_shift, warp_image
@@ -78,6 +82,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--scores", action="store_true", help="also fuse, and compare with the aligned originals")
     parser.add_argument("--similar", action="store_true", help="known movements that turn, scale and shift only")
     parser.add_argument(
+        "--slices",
+        type=int,
+        default=0,
+        metavar="N",
+        help="register up to N slices of each head together, in place of pairs (default: %(default)s)",
+    )
+    parser.add_argument(
         "--checks", action="store_true", help="show which pairs are accepted and improved, in place of the errors"
     )
     parser.add_argument(
@@ -110,7 +121,9 @@ def run(args: argparse.Namespace) -> int:
                 for folder in scene_folders(args.root_path, dataset):
                     scenes = find_scenes(folder.folders)[0]
                     scenes = {"even": scenes[::2], "odd": scenes[1::2], None: scenes}[args.half]
-                    if args.checks:
+                    if args.slices:
+                        say(slices_line(folder.name, scenes, args))
+                    elif args.checks:
                         pairs = [read_scene(scene) for scene in spread(scenes, args.count)]
                         say(checks_line(folder.name, pairs, measure_of(find_task(folder.name).id), args))
                     else:
@@ -208,6 +221,38 @@ def affine_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str
         f"{np.median(shown):.2f} px; {failed} failed; {np.median(seconds):.2f} s per pair"
     )
     return text + (f"\n  {table_of(ratios)}" if ratios else "")
+
+
+def slices_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str:
+    """Corner errors of calibrations by slices of one head each."""
+    measure, rng = measure_of(find_task(name).id), np.random.default_rng(args.seed)
+    heads: dict[str, list[Scene]] = {}
+    for scene in scenes:
+        heads.setdefault(scene.stem[:-3], []).append(scene)
+    errors, relative, counts, failed = [], [], [], 0
+    for head_scenes in heads.values():
+        slices = [(scene.stem, *read_scene(scene)) for scene in spread(head_scenes, args.slices)]
+        size = slices[0][2].pixels.shape[:2]
+        truth = known_movement(size, rng, args.similar)
+        try:
+            found, own = (
+                calibrate(pairs, args.method, measure).transform.matrix
+                for pairs in ([(stem, moved_by(a, truth), b) for stem, a, b in slices], slices)
+            )
+        except AlignmentError:
+            failed += 1
+            continue
+        errors.append(corner_shift(found, truth, size))
+        relative.append(corner_shift(found, truth @ own, size))
+        counts.append(len(slices))
+    if not errors:
+        return f"{name}: none of {failed} heads could be registered"
+    return (
+        f"{name}: n = {len(errors)} heads of {min(counts)} to {max(counts)} slices, corner error median "
+        f"{np.median(errors):.2f} px, largest {np.max(errors):.2f} px; relative to the head's own estimate median "
+        f"{np.median(relative):.2f} px, within 3 px {np.mean(np.array(relative) < 3):.0%}, largest "
+        f"{np.max(relative):.2f} px; {failed} failed"
+    )
 
 
 def checks_line(name: str, pairs: list[Sequence[Image]], measure: str, args: argparse.Namespace) -> str:

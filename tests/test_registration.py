@@ -372,14 +372,14 @@ def test_a_functional_scan_within_the_outline_of_another_head_is_refused():
 def test_large_scans_are_refined_as_small_ones():
     """Their pixels are more than OpenCV samples in one row."""
     scan, mri = (cv2.resize(image, (400, 400)) for image in functional_and_mri("PET"))
-    found = refine_by_information(*with_masks(scan, mri), np.eye(3), np.eye(3), "affine")
+    found = refine_by_information([SmoothInformation(*with_masks(scan, mri))], np.eye(3), "affine")
     assert corner_shift(found, np.eye(3), (400, 400)) < 3
 
 
 def test_searches_from_two_places_end_at_one_maximum():
-    images = with_masks(*functional_and_mri("SPECT"))
+    measure = SmoothInformation(*with_masks(*functional_and_mri("SPECT")))
     starts = affine(1, 1.01, (2, -1)), affine(-1, 0.99, (-1, 2))
-    one, other = (refine_by_information(*images, np.eye(3), start, "affine") for start in starts)
+    one, other = (refine_by_information([measure], start, "affine") for start in starts)
     assert corner_shift(one, other, (192, 192)) < 0.5 < 3 < corner_shift(*starts, (192, 192))
 
 
@@ -475,6 +475,36 @@ def test_a_calibration_is_the_median_and_survives_its_file(street, tmp_path):
     assert again.transform.size == SIZE and again.pairs == 3
     a, b = Aligner("affine", calibration=again.transform).align([pairs[0][1], visible])
     assert b is visible and a.pixels.shape == infrared.pixels.shape
+
+
+def slices_of_heads(*movements):
+    """Rendered SPECT scans, each moved by a matrix, with their MRI."""
+    for seed, matrix in enumerate(movements):
+        scan, mri = (Image(values) for values in functional_and_mri("SPECT", seed))
+        yield str(seed), moved(scan, matrix), mri
+
+
+def test_slices_of_blurred_scans_are_calibrated_where_they_agree_best_together():
+    pairs, size = list(slices_of_heads(*[affine(2, 1.02, (5, -4))] * 3)), (192, 192)
+    found = [estimate(a, b, "affine", "medical") for _, a, b in pairs]
+    corners = np.float64([[[0, 0], [191, 0], [0, 191]]])
+    median = np.median([cv2.perspectiveTransform(corners, one.transform.matrix)[0] for one in found], axis=0)
+    median = np.vstack([cv2.getAffineTransform(np.float32(corners[0]), np.float32(median)), [0, 0, 1]])
+    together = calibrate(pairs, "affine", "medical").transform.matrix
+
+    def information(matrix):
+        return np.mean([one.information(matrix)[0] for one in found])
+
+    assert 0.05 < corner_shift(together, median, size) < 2
+    best = information(together)
+    assert best > information(median)
+    assert all(best > information(together @ affine(*step)) for step in ((1,), (-1,), (0, 1.02), (0, 0.98)))
+
+
+def test_slices_that_do_not_agree_are_no_calibration():
+    movements = affine(5, 1, (12, 10)), affine(-5, 1, (-12, -10))
+    with pytest.raises(AlignmentError, match=r"the pairs do not agree: .*; are they slices of one head\?"):
+        calibrate(slices_of_heads(*movements), "affine", "medical")
 
 
 @pytest.mark.parametrize("content", ["no json", "{}", '{"format": "adasffuse calibration 1", "method": "affine"}'])

@@ -21,7 +21,7 @@ from adasffuse.registration.matching import Correlation, consistent, prominence
 from adasffuse.registration.models import ParametricModel, SmoothModel
 from adasffuse.registration.palette import palette_values
 from adasffuse.registration.prediction import Prediction
-from adasffuse.registration.refinement import refine_by_information
+from adasffuse.registration.refinement import SmoothInformation, refine_by_information
 from adasffuse.registration.transform import (
     METHODS,
     AlignmentError,
@@ -95,6 +95,7 @@ class Estimate:
 
     transform: Transform
     shift: float  # mean displacement, pixels of the target; 0 if both images show the same field of view
+    information: SmoothInformation | None = None  # of a blurred scan, for `refine_together`
 
 
 @checked
@@ -142,6 +143,23 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
     elif field is None:  # after the check, which would let wrong pairs settle where they agree best
         matrix = _settled(pair, matrix, model)
     return pair.finish(matrix, field, method, common)
+
+
+def refine_together(estimates: Sequence[Estimate], transform: Transform) -> Transform:
+    """The transform near another one at which several blurred scans agree best on average.
+
+    A single slice of PET or SPECT hardly tells turn and scale; slices of one head, which share their transform, do.
+
+    Args:
+        estimates: of blurred scans of the transform's sizes.
+        transform: where the search starts, such as the median of the estimates.
+    """
+    measures = [one.information for one in estimates]
+    down = identity(transform.size, measures[0].size)
+    up = identity(measures[0].moving_size, transform.moving_size)
+    matrix = np.linalg.inv(up) @ transform.matrix @ np.linalg.inv(down)
+    matrix = up @ refine_by_information(measures, matrix, transform.method) @ down
+    return replace(transform, matrix=matrix / matrix[2, 2])
 
 
 @dataclass(frozen=True)
@@ -387,8 +405,9 @@ def _estimate_scans(pair: _Pair, method: str) -> Estimate:
     wanted = _LOWEST_FIT + _FIT_FOR_DISTORTION * distortion(np.linalg.solve(pair.start, matrix))
     # checked before the refinement, which fits wrong pairs by distortion
     common = _fit(pair, matrix) >= wanted
-    matrix = refine_by_information(*pair.lumas(), pair.start, matrix, method)
-    return pair.finish(matrix, None, method, common)
+    information = SmoothInformation(*pair.lumas())
+    matrix = refine_by_information([information], matrix, method)
+    return replace(pair.finish(matrix, None, method, common), information=information)
 
 
 def _fit(pair: _Pair, matrix: np.ndarray) -> float:
