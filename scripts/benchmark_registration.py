@@ -2,6 +2,7 @@
 
 python scripts/benchmark_registration.py --root_path DATA/test --datasets IVF IVF_MSRS MIF/PET-MRI --count 8
 python scripts/benchmark_registration.py --root_path DATA/train --datasets IVF IVF_M3FD --checks
+python scripts/benchmark_registration.py --root_path DATA/train --datasets MIF/SPECT-MRI --slices 12
 python scripts/benchmark_registration.py --rendered 8 --heads 8
 python scripts/benchmark_registration.py --fields DATA/misaligned/IVF_MSRS --clean DATA/test/IVF_MSRS
 
@@ -13,8 +14,12 @@ fields: the mean distance over the pixels, beside no registration and an affine 
 times.
 
 --scores: moved and original pairs are registered, fused, and scored in the rectangle where all hold data: each against
-its own sources, and all against those of the original pair.  The known map is scored beside the estimate; its loss is
-that of resampling twice.
+its own sources, and all against those of the original pair.  All lack data in the same regions, since the other source
+is faded in beside these; what that costs the original pair is told by itself.  Scored beside the estimate are the known
+map, whose loss is that of resampling twice, and the estimate with all resampling in one, whose loss is the estimate's.
+
+--slices N: of each head, whose slices have names that differ in their last three digits, up to N slices are moved by
+one known movement and registered together, as `align --save` does.
 
 --checks: number of accepted pairs: original, moved, and of different scenes (two per pair); processor time of the
 misalignment score; and the share of image quarters in which registering the original pair raises the correlation of
@@ -35,13 +40,14 @@ import numpy as np
 
 from adasffuse.images.color import luminance
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.levels import expanded
 from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_folders
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise
 from adasffuse.inference.fuser import load_fuser
 from adasffuse.metrics import evaluate
 from adasffuse.process import run_program, say
-from adasffuse.registration.aligner import Aligner, measure_of
+from adasffuse.registration.aligner import Aligner, calibrate, measure_of
 from adasffuse.registration.estimate import estimate, misalignment
 from adasffuse.registration.palette import palette_values
 from adasffuse.registration.transform import METHODS, AlignmentError, Transform, corner_shift, warp_image
@@ -76,6 +82,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--scores", action="store_true", help="also fuse, and compare with the aligned originals")
     parser.add_argument("--similar", action="store_true", help="known movements that turn, scale and shift only")
     parser.add_argument(
+        "--slices",
+        type=int,
+        default=0,
+        metavar="N",
+        help="register up to N slices of each head together, in place of pairs (default: %(default)s)",
+    )
+    parser.add_argument(
         "--checks", action="store_true", help="show which pairs are accepted and improved, in place of the errors"
     )
     parser.add_argument(
@@ -108,7 +121,9 @@ def run(args: argparse.Namespace) -> int:
                 for folder in scene_folders(args.root_path, dataset):
                     scenes = find_scenes(folder.folders)[0]
                     scenes = {"even": scenes[::2], "odd": scenes[1::2], None: scenes}[args.half]
-                    if args.checks:
+                    if args.slices:
+                        say(slices_line(folder.name, scenes, args))
+                    elif args.checks:
                         pairs = [read_scene(scene) for scene in spread(scenes, args.count)]
                         say(checks_line(folder.name, pairs, measure_of(find_task(folder.name).id), args))
                     else:
@@ -191,7 +206,12 @@ def affine_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str
         shown.append(shift_of_content(found.matrix, truth @ own, b))
         if fuser:
             known = Transform("affine", truth @ own, size, moving.pixels.shape[:2])
-            aligned = {"estimated": warp_image(moving, found), "known map": warp_image(moving, known)}
+            at_once = replace(known, matrix=np.linalg.solve(truth, found.matrix))
+            aligned = {
+                "estimated": warp_image(moving, found),
+                "known map": warp_image(moving, known),
+                "estimated, resampled once": warp_image(a, at_once),
+            }
             original = warp_image(a, replace(known, matrix=own))
             ratios.append(score_ratios(fuser, original, b, aligned))
     text = (
@@ -201,6 +221,38 @@ def affine_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str
         f"{np.median(shown):.2f} px; {failed} failed; {np.median(seconds):.2f} s per pair"
     )
     return text + (f"\n  {table_of(ratios)}" if ratios else "")
+
+
+def slices_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str:
+    """Corner errors of calibrations by slices of one head each."""
+    measure, rng = measure_of(find_task(name).id), np.random.default_rng(args.seed)
+    heads: dict[str, list[Scene]] = {}
+    for scene in scenes:
+        heads.setdefault(scene.stem[:-3], []).append(scene)
+    errors, relative, counts, failed = [], [], [], 0
+    for head_scenes in heads.values():
+        slices = [(scene.stem, *read_scene(scene)) for scene in spread(head_scenes, args.slices)]
+        size = slices[0][2].pixels.shape[:2]
+        truth = known_movement(size, rng, args.similar)
+        try:
+            found, own = (
+                calibrate(pairs, args.method, measure).transform.matrix
+                for pairs in ([(stem, moved_by(a, truth), b) for stem, a, b in slices], slices)
+            )
+        except AlignmentError:
+            failed += 1
+            continue
+        errors.append(corner_shift(found, truth, size))
+        relative.append(corner_shift(found, truth @ own, size))
+        counts.append(len(slices))
+    if not errors:
+        return f"{name}: none of {failed} heads could be registered"
+    return (
+        f"{name}: n = {len(errors)} heads of {min(counts)} to {max(counts)} slices, corner error median "
+        f"{np.median(errors):.2f} px, largest {np.max(errors):.2f} px; relative to the head's own estimate median "
+        f"{np.median(relative):.2f} px, within 3 px {np.mean(np.array(relative) < 3):.0%}, largest "
+        f"{np.max(relative):.2f} px; {failed} failed"
+    )
 
 
 def checks_line(name: str, pairs: list[Sequence[Image]], measure: str, args: argparse.Namespace) -> str:
@@ -310,15 +362,22 @@ def head_lines(count: int) -> str:
 def score_ratios(fuser, original: Image, b: Image, aligned: dict[str, Image]) -> dict[str, dict[str, float]]:
     """Scores of fused pairs over those of the original pair, where all of them hold data.
 
+    Every source A, the original too, is fused as if it held data only where all of them do.
+
     Args:
         original: original source A, aligned to `b`.
         aligned: moved and aligned forms of source A, by name.
     Returns:
-        Name to metric to ratio, for each name scored against its own sources and against those of the original.
+        Name to metric to ratio, for each name scored against its own sources and against those of the original; and for
+        the original that lacks data over the one that does not.
     """
+    complete = original
     images = [original, *aligned.values(), b]
-    valid = [np.ones(b.pixels.shape[:2], bool) if image.valid is None else image.valid for image in images]
-    part = filled_rectangle(np.all(valid, axis=0))
+    common = np.all([image.valid for image in images if image.valid is not None] or [True], axis=0)
+    common = np.broadcast_to(common, b.pixels.shape[:2])
+    part = filled_rectangle(common)
+    original, *rest = (holding_only(image, common) for image in images[:-1])
+    aligned = dict(zip(aligned, rest))
 
     def shown(image: Image) -> np.ndarray:
         return np.ascontiguousarray(quantise(luminance(image.pixels), "8")[part])
@@ -329,13 +388,21 @@ def score_ratios(fuser, original: Image, b: Image, aligned: dict[str, Image]) ->
     def fused(source: Image) -> np.ndarray:
         return np.ascontiguousarray(fuser.fuse(source, b, depth="8")[part])
 
-    wanted, ratios = scores(fused(original), original), {}
+    wanted, whole = (scores(fused(image), original) for image in (original, complete))
+    ratios = {"original, of the regions without data": {score: wanted[score] / whole[score] for score in SCORES}}
     for name, image in aligned.items():
         result = fused(image)
         for against, source in (("own sources", image), ("the original's sources", original)):
             found = scores(result, source)
             ratios[f"{name}, against {against}"] = {score: found[score] / wanted[score] for score in SCORES}
     return ratios
+
+
+def holding_only(image: Image, where: np.ndarray) -> Image:
+    """The image with data only where it holds data and `where` (H, W) is True."""
+    valid = where if image.valid is None else where & image.valid
+    pixels = expanded(image.pixels)
+    return replace(image, pixels=np.where(valid if pixels.ndim == 2 else valid[..., None], pixels, 0), valid=valid)
 
 
 def filled_rectangle(valid: np.ndarray) -> tuple[slice, slice]:

@@ -53,6 +53,7 @@ _EXAMPLES = """examples:
   adasffuse align infrared visible --save calibration.json         one transform for two fixed cameras
   adasffuse align infrared.mp4 visible.mp4 --save calibration.json the same, by frames spread over two videos, or over
                                                                    a video and a folder of frames
+  adasffuse align SPECT MRI --save head.json                       one transform for slices of one head
   adasffuse align infrared visible -o aligned                      aligned/infrared, aligned/visible
   adasffuse align infrared visible --calibration calibration.json -o aligned
 """

@@ -159,7 +159,7 @@ def _json(path: Path) -> dict[str, Any]:
         found = load_calibration(path)
         (height_a, width_a), (height_b, width_b) = found.transform.moving_size, found.transform.size
         return {
-            "what": "calibration of two cameras",
+            "what": "calibration of two cameras, or of slices of one head",
             "method": found.transform.method,
             "size of A": f"{width_a}x{height_a}",
             "size of B": f"{width_b}x{height_b}",

@@ -1,4 +1,7 @@
-"""Alignment of many pairs: estimated for each pair, or once for two fixed cameras and saved as a calibration file."""
+"""Alignment of many pairs: estimated for each pair, or once for all and saved as a calibration file.
+
+Pairs of two fixed cameras share a transform, and so do slices of one head.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -14,7 +17,7 @@ from adasffuse.files import not_written, told, write_text
 from adasffuse.images.image import Image
 from adasffuse.images.plane import OTHER_FRAME, matrix_between
 from adasffuse.options import load_json
-from adasffuse.registration.estimate import Estimate, check_method, estimate
+from adasffuse.registration.estimate import Estimate, check_method, estimate, refine_together
 from adasffuse.registration.transform import (
     METHODS,
     AlignmentError,
@@ -31,6 +34,8 @@ GRIDS = ("b", "a")  # the first one is the default
 _FORMAT = "adasffuse calibration 1"
 _CURE = "; of two fixed cameras a calibration serves all pairs: adasffuse align A B --save FILE"
 _FEWEST_PAIRS = 0.5  # least share of registered pairs for a calibration
+_LARGEST_SPREAD = 0.05  # of the pairs of a calibration, of the width
+_LARGEST_BLURRED_SPREAD = 0.1  # the same of slices of PET or SPECT, which tell turn and scale only together
 _SAMPLES = 17  # positions a side at which a matrix is looked at
 _LARGEST_SCALE = 5.0  # of the field of view, each way: estimates stay below 3.2, lenses may differ more
 
@@ -132,10 +137,11 @@ def measure_of(task_id: str) -> str:
 def calibrate(
     pairs: Iterable[tuple[str, Image, Image]], method: str = "affine", measure: str = "edges"
 ) -> "Calibration":
-    """One transform from B's pixels to A's for two fixed cameras, the median over many pairs.
+    """One transform from B's pixels to A's for two fixed cameras, or slices of one head: the median over many pairs.
 
     Each pair's transform moves the corners of the image to some positions.  The result moves them to the median of
-    these positions, so single wrong estimates have no effect.
+    these positions, so single wrong estimates have no effect.  Slices of PET or SPECT and MRI, all of one head, are
+    then refined together, see `refine_together`.
 
     Args:
         pairs: name, source A, source B; read one by one.
@@ -165,17 +171,23 @@ def calibrate(
         raise AlignmentError("there is no pair that could be read")
     if not found or len(found) < _FEWEST_PAIRS * (len(found) + len(failed)):
         reason = f"; {failed[0][0]}: {failed[0][1]}" if failed else ""
+        needs = "pairs taken at the same time, half of them with edges that both show"
+        if measure == "medical":
+            needs = "slices of one head, half of them with structure that both show"
         raise AlignmentError(
-            f"{len(failed)} of {len(found) + len(failed)} pairs cannot be registered{reason}; a calibration "
-            "needs pairs taken at the same time, half of them with edges that both show"
+            f"{len(failed)} of {len(found) + len(failed)} pairs cannot be registered{reason}; a calibration needs "
+            f"{needs}"
         )
     size, moving_size = found[0].transform.size, found[0].transform.moving_size
     matrix = _median_matrix([one.transform.matrix for one in found], size, method)
+    blurred = all(one.information for one in found)
+    if blurred and len(found) > 1:
+        matrix = refine_together(found, Transform(method, matrix, size, moving_size)).matrix
     spread = float(np.median([corner_shift(one.transform.matrix, matrix, size) for one in found]))
-    if len(found) > 1 and spread > 0.05 * moving_size[1]:
+    if len(found) > 1 and spread > (_LARGEST_BLURRED_SPREAD if blurred else _LARGEST_SPREAD) * moving_size[1]:
+        doubt = "are they slices of one head?" if measure == "medical" else "were the cameras moved in between?"
         raise AlignmentError(
-            f"the pairs do not agree: half of them put the corners {spread:.0f} pixels or more from the median; "
-            "were the cameras moved in between?"
+            f"the pairs do not agree: half of them put the corners {spread:.0f} pixels or more from the result; {doubt}"
         )
     return Calibration(Transform(method, matrix, size, moving_size), len(found), spread, tuple(failed))
 
@@ -183,7 +195,7 @@ def calibrate(
 @checked
 @dataclass(frozen=True)
 class Calibration:
-    """A transform for two fixed cameras, and its reliability."""
+    """A transform for two fixed cameras, or for slices of one head, and its reliability."""
 
     transform: Transform  # from B's pixels to A's
     pairs: int  # number of pairs that it was estimated from

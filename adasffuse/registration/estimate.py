@@ -21,8 +21,15 @@ from adasffuse.registration.matching import Correlation, consistent, prominence
 from adasffuse.registration.models import ParametricModel, SmoothModel
 from adasffuse.registration.palette import palette_values
 from adasffuse.registration.prediction import Prediction
-from adasffuse.registration.refinement import refine_by_information
-from adasffuse.registration.transform import METHODS, AlignmentError, Transform, TurnedError, identity
+from adasffuse.registration.refinement import SmoothInformation, refine_by_information
+from adasffuse.registration.transform import (
+    METHODS,
+    AlignmentError,
+    Transform,
+    TurnedError,
+    corner_shift,
+    identity,
+)
 
 
 class _Level(NamedTuple):
@@ -51,6 +58,8 @@ _FIELD_LEVELS = (
     _Level(2, 5, 8, 1.0, 2.4),
     _Level(1, 3, 16, 0.8, 2.4),
 )
+_LAST_LEVEL = _Level(1, 2, 24, 0.7)  # repeated once the images are known to have structure in common
+_LAST_STEPS, _STILL = 4, 0.03  # at most, and the movement of the corners, pixels, below which they end
 _SCALES = (1.0, 0.8, 1.25, 0.65, 1.55, 0.5, 2.0)  # scales of the moving image, tried if the sizes differ
 _START_RADIUS = 12  # pixels of the image reduced by the first level: displacements for `prominence`
 # Acceptance of an estimate
@@ -86,6 +95,7 @@ class Estimate:
 
     transform: Transform
     shift: float  # mean displacement, pixels of the target; 0 if both images show the same field of view
+    information: SmoothInformation | None = None  # of a blurred scan, for `refine_together`
 
 
 @checked
@@ -109,17 +119,17 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
     if measure == "medical":
         return _estimate_scans(_Pair.of(moving, target, palette_values), method)
     pair = _Pair.of(moving, target)
-    simple = "translation" if method == "translation" else "affine"
-    matrix, field = _matrix_by_edges(pair, simple), None
+    model = "translation" if method == "translation" else "affine"
+    matrix, field = _matrix_by_edges(pair, model), None
     if not pair.zoomed and not _in_common(pair, matrix):
         zoomed = replace(pair, zoomed=True)
-        other = _matrix_by_edges(zoomed, simple)
+        other = _matrix_by_edges(zoomed, model)
         if _in_common(zoomed, other, least=_LOWEST_ZOOMED_PROMINENCE):
             pair, matrix = zoomed, other
     if method == "homography":
         tilted = _matrix_by_edges(pair, method)
         if _certain(_agreement(pair, tilted, None) - _agreement(pair, matrix, None), pair.target.shape):
-            matrix = tilted
+            matrix, model = tilted, method
     if method == "deformable" and _bent(pair, matrix):
         field = _smooth_field(pair, matrix, _FIELD_LEVELS)
     common = _in_common(pair, matrix, field)
@@ -130,7 +140,26 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
                 "cannot register: the images have structure in common only if one of them is turned by 180 degrees; "
                 "turn one source, or correct the orientation that its file states"
             )
+    elif field is None:  # after the check, which would let wrong pairs settle where they agree best
+        matrix = _settled(pair, matrix, model)
     return pair.finish(matrix, field, method, common)
+
+
+def refine_together(estimates: Sequence[Estimate], transform: Transform) -> Transform:
+    """The transform near another one at which several blurred scans agree best on average.
+
+    A single slice of PET or SPECT hardly tells turn and scale; slices of one head, which share their transform, do.
+
+    Args:
+        estimates: of blurred scans of the transform's sizes.
+        transform: where the search starts, such as the median of the estimates.
+    """
+    measures = [one.information for one in estimates]
+    down = identity(transform.size, measures[0].size)
+    up = identity(measures[0].moving_size, transform.moving_size)
+    matrix = np.linalg.inv(up) @ transform.matrix @ np.linalg.inv(down)
+    matrix = up @ refine_by_information(measures, matrix, transform.method) @ down
+    return replace(transform, matrix=matrix / matrix[2, 2])
 
 
 @dataclass(frozen=True)
@@ -343,6 +372,18 @@ def _matrix_by_edges(pair: _Pair, method: str) -> np.ndarray:
     return matrix
 
 
+def _settled(pair: _Pair, matrix: np.ndarray, method: str) -> np.ndarray:
+    """A matrix by edges, improved until it stays where it is.
+
+    Displacements are held near those of the model, so one step stops short of where the images agree best.
+    """
+    for _ in range(_LAST_STEPS):
+        before, matrix = matrix, _refine(pair, matrix, _LAST_LEVEL, method)
+        if corner_shift(matrix, before, pair.target.shape) < _STILL:
+            break
+    return matrix
+
+
 def _in_common(
     pair: _Pair, matrix: np.ndarray, field: np.ndarray | None = None, least: float = _LOWEST_PROMINENCE
 ) -> bool:
@@ -354,17 +395,19 @@ def _estimate_scans(pair: _Pair, method: str) -> Estimate:
     """`estimate` for scans: by edges if both are sharp, else by information."""
     if min(_sharpness(pair.moving), _sharpness(pair.target)) >= _SHARP:
         pixel = max(pair.target.shape) / _MEDICAL_SIDE
-        matrix = _matrix_by_edges(pair.blurred(_SCAN_BLUR * pixel), method)
+        blurred = pair.blurred(_SCAN_BLUR * pixel)
+        matrix = _matrix_by_edges(blurred, method)
         features = pair.blurred(_SCAN_CHECK_BLUR * pixel).features(matrix, _CHECK_REDUCTION)
         common = prominence(*features, _CHECK_RADIUS) >= _LOWEST_SCAN_PROMINENCE
         common = common and _information_lost(_inner(pair), matrix, _INNER_SHIFT) >= _LOWEST_INNER_LOSS
-        return pair.finish(matrix, None, method, common)
+        return pair.finish(_settled(blurred, matrix, method) if common else matrix, None, method, common)
     matrix = register_by_information(*pair.lumas(), pair.start, method)
     wanted = _LOWEST_FIT + _FIT_FOR_DISTORTION * distortion(np.linalg.solve(pair.start, matrix))
     # checked before the refinement, which fits wrong pairs by distortion
     common = _fit(pair, matrix) >= wanted
-    matrix = refine_by_information(*pair.lumas(), pair.start, matrix, method)
-    return pair.finish(matrix, None, method, common)
+    information = SmoothInformation(*pair.lumas())
+    matrix = refine_by_information([information], matrix, method)
+    return replace(pair.finish(matrix, None, method, common), information=information)
 
 
 def _fit(pair: _Pair, matrix: np.ndarray) -> float:

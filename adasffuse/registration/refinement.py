@@ -5,6 +5,8 @@ Here values of the moving image are spread over bins by a cubic B-spline (Mattes
 doi:10.1109/TMI.2003.809072), so the information is smooth in the matrix, and searches end at the same maximum.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -33,6 +35,7 @@ class SmoothInformation:
     def __init__(
         self, moving: np.ndarray, moving_valid: np.ndarray, target: np.ndarray, target_valid: np.ndarray
     ) -> None:
+        self.size, self.moving_size = target.shape, moving.shape
         factor = min(1.0, _SIDE / max(target.shape))
 
         def blurred(image: np.ndarray, border: int) -> np.ndarray:
@@ -96,43 +99,37 @@ class SmoothInformation:
         return (alone - both) / both, of_joint.ravel(), cells
 
 
-def refine_by_information(
-    moving: np.ndarray,
-    moving_valid: np.ndarray,
-    target: np.ndarray,
-    target_valid: np.ndarray,
-    start: np.ndarray,
-    matrix: np.ndarray,
-    method: str,
-) -> np.ndarray:
-    """Refine a registration to the nearest maximum of the smooth information.
+def refine_by_information(measures: Sequence[SmoothInformation], matrix: np.ndarray, method: str) -> np.ndarray:
+    """Refine a registration to the nearest maximum of the smooth information, or of its mean over several pairs.
 
     Args:
-        moving, moving_valid, target, target_valid, start, method: as in `register_by_information`.
-        matrix: (3, 3), the result of `register_by_information`.
+        measures: of pairs of equal sizes that share one matrix, such as slices of one head.
+        matrix: (3, 3) from target to moving pixel positions, such as the result of `register_by_information`.
+        method: 'translation', 'affine' or 'homography'.
     Returns:
         (3, 3) matrix from target to moving pixel positions.
     """
     from scipy.optimize import minimize  # here, since it takes as long to import as the rest of the registration
 
-    count = PARAMETERS[method]
-    measure = SmoothInformation(moving, moving_valid, target, target_valid)
-    still = movement(np.zeros(8), target.shape)
-    directions = np.stack([movement(one, target.shape) - still for one in np.eye(8)[:count]])  # movement is linear
+    count, size = PARAMETERS[method], measures[0].size
+    start = identity(size, measures[0].moving_size)
+    still = movement(np.zeros(8), size)
+    directions = np.stack([movement(one, size) - still for one in np.eye(8)[:count]])  # movement is linear
     own = np.linalg.solve(start, matrix) - still
     found = np.linalg.lstsq(directions.reshape(count, 9).T, own.ravel(), rcond=None)[0]
     # the distortion is twice the sum of squares of turn, scale, stretch and shear
     weight = 2 * _PENALTY * (4 * UNIT) ** 2
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        value, of_matrix = measure(start @ (still + np.tensordot(parameters, directions, 1)))
+        values, slopes = zip(*(one(start @ (still + np.tensordot(parameters, directions, 1))) for one in measures))
+        value, of_matrix = float(np.mean(values)), np.mean(slopes, axis=0)
         linear = parameters.copy()
         linear[:2] = linear[6:] = 0
         gradient = 2 * weight * linear - np.einsum("ij,kij->k", start.T @ of_matrix, directions)
         return weight * float(linear @ linear) - value, gradient
 
     found = minimize(loss, found, method="L-BFGS-B", jac=True, options=_SEARCH).x
-    return start @ movement(found, target.shape)
+    return start @ movement(found, size)
 
 
 def _sampled(image: np.ndarray, x: np.ndarray, y: np.ndarray, outside: float) -> np.ndarray:
