@@ -75,16 +75,15 @@ def test_sharper_decisions_of_some_kinds(tmp_path):
 def test_exposures_are_chosen_more_by_exposure_alone(tmp_path):
     options = {"patch": 2, "kinds": KINDS, "exposure": True}
     start, out = write_weights(tmp_path / "a.safetensors", "general", **options), tmp_path / "lit.safetensors"
-    changes = ["--base_logits", "exposure=0.5", "--residual_of", "exposure=0.25", "--exposure_power", "-0.25"]
+    changes = ["--residual_of", "exposure=0.25", "--exposure_power", "-0.25"]
     assert mix([str(start), *changes, "--out", str(out)]) == 0
     whole, lit = network(**options), load_weights(out)[0]
     sources = torch.rand(2, 1, 1, 32, 32)
     with torch.no_grad():
         before, after = (model.weight_maps(sources, ("exposure", "exposure")) for model in (whole, lit))
         others = [model(*sources, kinds=("infrared", "visible")) for model in (whole, lit)]
-    factors = [0.25, 1, 1, 1, 0.5, 1, 1, 1, 1, 1]  # residual, logits of bands, powers, share of octaves
-    for number, (own, changed, factor) in enumerate(zip(before, after, factors, strict=True)):
-        torch.testing.assert_close(changed, factor * own - (0.25 if 5 <= number < 9 else 0))
+    for number, (own, changed) in enumerate(zip(before, after, strict=True)):  # residual, logits, powers, octaves
+        torch.testing.assert_close(changed, own * (1 if number else 0.25) - (0.25 if 5 <= number < 9 else 0))
     assert torch.equal(*others)
     unfit = write_weights(tmp_path / "b.safetensors", "mff", patch=2)
     assert mix([str(unfit), "--exposure_power", "1", "--out", str(out)]) == 1
