@@ -156,8 +156,8 @@ def _write_medical(root: Path) -> None:
     for modality in ("CT", "PET", "SPECT"):
         for folder in (modality, "MRI"):
             _write_all(root / f"DATA/test/MIF/{modality}-MRI" / folder, [images[folder] for images in slices])
-    _write_all(root / "pet", [images["PET"] for images in slices])
-    _write_all(root / "mri", [images["MRI"] for images in slices])
+    for modality in ("PET", "SPECT", "MRI"):
+        _write_all(root / modality.lower(), [images[modality] for images in slices])
     spect = np.stack([images["SPECT"].mean(axis=2).astype(np.int16) for images in slices])
     detector = pydicom.Dataset()
     detector.ImagePositionPatient, detector.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
