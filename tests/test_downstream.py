@@ -439,6 +439,7 @@ def test_other_settings_train_anew(rendered, tmp_path):
         assert noted["settings"]["budget"]["learning_rate"] == float(rate)
 
 
+@pytest.mark.slow
 def test_changed_boxes_train_anew(rendered, tmp_path, capsys):
     """In a COCO file, which no frame has of its own, too."""
     pytest.importorskip("timm")

@@ -81,6 +81,7 @@ def test_system_files_are_ignored(tmp_path):
     touch(
         tmp_path, "a/1.png", "a/.DS_Store", "a/._1.png", "a/Thumbs.db", "b/1.png", "b/desktop.ini", "b/.1.png.77.part"
     )
+    touch(tmp_path, "a/@eaDir/1.png", "b/__MACOSX/1.png")
     assert find_scenes((tmp_path / "a", tmp_path / "b"))[1] == []
 
 

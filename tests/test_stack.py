@@ -454,6 +454,7 @@ def weights(tmp_path):
 
 
 def test_a_folder_of_stacks(stacks, weights, tmp_path, capsys):
+    (stacks / "@eaDir").mkdir()  # as network storage makes them
     assert run(stacks, "-o", tmp_path / "out", weights=weights) == 0
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["one.png", "two.png"]
     assert "2 stacks fused" in capsys.readouterr().out

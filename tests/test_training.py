@@ -270,6 +270,7 @@ def _without_semaphores(loader):
     raise OSError(errno.EROFS, "Read-only file system")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("begin", "said"),
     [

@@ -31,7 +31,7 @@ from adasffuse.images.formats import file_of
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import NO_PLACE, loses_place, read_metadata
 from adasffuse.images.pages import stacks_in
-from adasffuse.images.pairs import Scene, SceneFolder, images_of, in_order, other_files
+from adasffuse.images.pairs import Scene, SceneFolder, ignored, images_of, in_order, other_files
 from adasffuse.inference.journal import stamps
 from adasffuse.inference.results import (
     SaveError,
@@ -237,7 +237,7 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
         name = files[0].stem if len(files) == 1 else name_of(files[0].parent)
         scenes = _stacks_of(args.out.stem if one_file else name, files, args.images_per_stack, failed)
     for folder in [] if files else given:
-        below = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        below = sorted(path for path in folder.iterdir() if path.is_dir() and not ignored(path.name))
         beside = [place for place in below if images_of(place)] if images_of(folder) else []
         left_out = _left_out(folder, beside) if beside else ""
         if not below and not images_of(folder):

@@ -21,7 +21,7 @@ from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 from adasffuse.images.volumes import holds_series, is_volume, series_below, stem_of
 from adasffuse.tasks import Sources, find_task
 
-_SYSTEM_FILES = {"thumbs.db", "desktop.ini"}  # hidden files (.DS_Store, ._copy.png) are ignored as well
+_SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "@eadir", "__macosx"}  # what is hidden (.DS_Store) is ignored as well
 _DICOM = ".dcm"
 _AS_VOLUMES = "adasffuse fuse A B -o NAME.nii.gz"
 _LOOKED_AT = 64  # names for which a pattern is looked for
@@ -230,13 +230,13 @@ def pattern_for(stems: Sequence[str], names: Sequence[str]) -> str:
 
 def images_of(folder: Path) -> list[Path]:
     """The image files of a folder, by their names, 2 before 10; hidden ones and what is below are passed over."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not _ignored(path.name))
+    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not ignored(path.name))
     return sorted((path for path in found if path.is_file()), key=lambda path: (in_order(path.name), path.name))
 
 
 def other_files(folder: Path) -> list[Path]:
     """The files of a folder that are no images by their names; hidden ones and what is below are passed over."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() not in IMAGE_SUFFIXES and not _ignored(path.name))
+    found = (path for path in folder.iterdir() if path.suffix.lower() not in IMAGE_SUFFIXES and not ignored(path.name))
     return sorted(path for path in found if path.is_file())
 
 
@@ -291,7 +291,7 @@ def _look_into(folder: Path, volumes: bool = False) -> tuple[_Listing, list[Scen
     except OSError as error:
         raise SceneError(f"cannot look into {folder}: {error.strerror}") from error
     for path in entries:
-        if _ignored(path.name):
+        if ignored(path.name):
             continue
         if path.is_dir():
             if volumes and any(series_below(path)):
@@ -317,8 +317,9 @@ def _look_into(folder: Path, volumes: bool = False) -> tuple[_Listing, list[Scen
     return _Listing(folder, images), problems, below
 
 
-def _ignored(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _SYSTEM_FILES
+def ignored(name: str) -> bool:
+    """Whether a file or folder of this name is not the user's, but hidden or made by a system or an archive."""
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
 
 
 def _identity(path: str | Path) -> tuple[int, int]:
@@ -347,9 +348,9 @@ def _images_below(folder: Path) -> Counter[Path]:
             names.clear()
             continue
         seen.add(_identity(place))
-        names[:] = sorted(name for name in names if not name.startswith("."))
+        names[:] = sorted(name for name in names if not ignored(name))
         if Path(place) != folder:
-            count = sum(not _ignored(name) and Path(name).suffix.lower() in IMAGE_SUFFIXES for name in files)
+            count = sum(not ignored(name) and Path(name).suffix.lower() in IMAGE_SUFFIXES for name in files)
             if count:
                 counts[Path(place)] = count
     return counts
