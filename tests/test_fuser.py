@@ -393,3 +393,16 @@ def test_a_scan_in_inverse_gray_is_told():
         fuser.fuse(pet, 255 - mri)
         fuser.fuse(pet, mri, range_a=(255, 0))
         Fuser(Mean(), TASKS["ivf"], device="cpu").fuse(pet, mri)
+
+
+def test_a_fuser_says_what_it_is():
+    fuser = load_fuser("ivf", "tiny", device="cpu", precision="float32", people=False)
+    parameters = sum(one.numel() for one in fuser.model.parameters())
+    assert repr(fuser) == f"<Fuser: infrared + visible, {parameters:,} parameters, float32 on cpu>"
+
+
+@pytest.mark.parametrize("nested", [lambda a, b: (a, b), lambda a, b: ([a, b],), lambda a, b: ([[a, b], [a, b]],)])
+def test_lists_of_numbers_are_no_images(nested):
+    a, b = texture(8, 8, 1).tolist(), texture(8, 8, 2).tolist()
+    with pytest.raises(ValueError, match=r"lists of numbers; give each image as an array"):
+        Fuser(Mean(), TASKS["mff"])(*nested(a, b))

@@ -87,8 +87,11 @@ def split_batch(sources: Sequence[Any]) -> list[tuple[Any, ...]] | None:
     a list or tuple of its sources.
 
     Raises:
-        ValueError: some sources are batches and others are not, or their lengths differ, or there is one batch.
+        ValueError: some sources are batches and others are not, their lengths differ, there is one batch, or lists hold
+            numbers.
     """
+    if any(_holds_numbers(source) for source in sources):
+        raise ValueError("got lists of numbers; give each image as an array, numpy.asarray(image, numpy.uint8)")
     if len(sources) == 1 and _is_list(sources[0]):
         if not sources[0]:
             raise ValueError("the list of images is empty; give two or more sources, or a list of scenes")
@@ -134,6 +137,15 @@ def of_scene(error: ValueError, number: int, count: int) -> ValueError:
     """An error with the number, from 0, of the scene that it concerns."""
     kind = ImageError if isinstance(error, ImageError) else ValueError
     return kind(f"scene [{number}] of {count}: {error}")
+
+
+def _holds_numbers(source: Any) -> bool:
+    """Whether a list, or the first of the lists in it, holds numbers in place of images."""
+    while _is_list(source) and source:
+        source = source[0]
+        if isinstance(source, int | float):
+            return True
+    return False
 
 
 def _is_list(source: Any) -> bool:

@@ -138,6 +138,10 @@ class Fuser:
         if self.device.type == "cpu":
             keep_freed_memory()
 
+    def __repr__(self) -> str:
+        parameters = sum(one.numel() for one in self.model.parameters())
+        return f"<Fuser: {self.task.title}, {parameters:,} parameters, {self.precision} on {self.device}>"
+
     @checked
     def __call__(
         self,
