@@ -16,7 +16,7 @@ if [ ! -e "$stamp" ]; then
     if [ "$(uname -sm)" = "Linux x86_64" ] && ! command -v nvidia-smi >/dev/null && ! .venv/bin/python -c "import torch" 2>/dev/null; then
         PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS="" PIP_EXTRA_INDEX_URL="" "${install[@]}" --retries 1 \
             torch torchvision --index-url https://download.pytorch.org/whl/cpu 2>/dev/null ||
-            echo "download.pytorch.org cannot be reached; PyTorch comes with CUDA instead (8 GB on disk in all)"
+            echo "no PyTorch for a CPU alone from download.pytorch.org; installing the one with CUDA (8 GB on disk in all)"
     fi
     "${install[@]}" --editable ".[$extras]"
     touch "$stamp"

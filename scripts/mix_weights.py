@@ -55,7 +55,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.add_argument(option, nargs="+", default=[], type=kind_and_factor, metavar="KIND=X", help=what)
     parser.add_argument(
         "--exposure_power",
-        type=float,
+        type=finite,
         default=0.0,
         metavar="X",
         help="added to the power of exposure weights in all bands (default: 0)",
@@ -123,19 +123,28 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def finite(text: str) -> float:
+    """A number.
+
+    Raises:
+        ArgumentTypeError: it is something else, or not finite.
+    """
+    with suppress(ValueError):
+        if math.isfinite(value := float(text)):
+            return value
+    raise argparse.ArgumentTypeError(f"{text}: expected a number")
+
+
 def not_negative(text: str) -> float:
     """A factor that is not negative.
 
     Raises:
         ArgumentTypeError: it is something else.
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text}: expected a number that is not negative")
-    return value
+    with suppress(argparse.ArgumentTypeError):
+        if (value := finite(text)) >= 0:
+            return value
+    raise argparse.ArgumentTypeError(f"{text}: expected a number that is not negative")
 
 
 def kind_and_factor(text: str) -> tuple[str, float]:

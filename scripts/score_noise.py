@@ -25,6 +25,7 @@ from adasffuse.models import RELEASED_SIZES
 from adasffuse.process import run_program, say
 
 METRICS = ("PSNR_GT", "SSIM_GT")
+LEAST = 32  # pixels per side
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -73,7 +74,10 @@ def run(args: argparse.Namespace) -> int:
         scenes, _ = find_scenes((args.infrared, args.visible))
         for scene in tqdm(scenes[:: max(1, len(scenes) // args.count)][: args.count], unit="pair"):
             rng = np.random.default_rng([args.seed, *scene.stem.encode()])
-            clean = [as_levels(halved(luminance(image.pixels))) for image in read_scene(scene)]
+            images = [luminance(image.pixels) for image in read_scene(scene)]
+            if min(images[0].shape) < LEAST:
+                raise ValueError(f"{scene.paths[0]}: {LEAST} pixels per side are needed, for halves that can be scored")
+            clean = [as_levels(halved(image)) for image in images]
             noisy = [with_noise(image, level, args.grain, rng) for image, level in zip(clean, args.noise)]
             calm = [non_local_means(image, level) for image, level in zip(noisy, args.noise)]
             truth = plain.fuse(*clean)

@@ -199,8 +199,7 @@ def score_set(
         with tempfile.TemporaryDirectory() as temporary:
             table = score(methods | color_mertens(pairs, Path(temporary)), ("MEF_SSIM",))
         checks["MEF_SSIM"] = {method: table.means(method)["MEF_SSIM"] for method in table.methods}
-        for name, (held, lost) in TONES.items():
-            checks[name] = lost_tones(pairs, methods, held, lost)
+        checks |= lost_tones(pairs, methods)
     if fuser.task.color == "a" and (chroma := chroma_fidelity(pairs, methods[METHOD])):
         checks["chroma"] = chroma
     return Scored(folder.name, whole, checks)
@@ -333,27 +332,26 @@ def color_mertens(pairs: Sequence[Scene], where: Path) -> dict[str, dict[str, Pa
     return files
 
 
-def lost_tones(
-    pairs: Sequence[Scene],
-    methods: Mapping[str, Mapping[str, Path] | None],
-    held: tuple[int, int],
-    lost: tuple[int, int],
-) -> dict[str, float]:
-    """Share of pixels of a result with a level within `lost`, of those that a source shows within `held`.
+def lost_tones(pairs: Sequence[Scene], methods: Mapping[str, Mapping[str, Path] | None]) -> dict[str, dict[str, float]]:
+    """For each of `TONES`, the share of pixels of a method's results that are lost, of those that a source shows.
 
-    Levels are of luminance, bounds included; a mean over images.
+    Levels are of luminance; a mean over images.
     """
-    shares: dict[str, list[float]] = {method: [] for method in methods}
+    shares: dict[str, dict[str, list[float]]] = {tone: {method: [] for method in methods} for tone in TONES}
     for pair in pairs:
         a, b = (luminance(image.pixels) for image in read_scene(pair))
-        shown = np.logical_or(*(_within(quantise(y, "8"), held) for y in (a, b)))
+        sources = [quantise(y, "8") for y in (a, b)]
         for method, files in methods.items():
             fused = luminance(read_image(files[pair.stem]).pixels) if files else BASELINES[method](a, b)
-            shares[method].append(float(_within(quantise(fused, "8"), lost)[shown].mean()) if shown.any() else 0.0)
-    return {method: float(np.mean(values)) for method, values in shares.items()}
+            levels = quantise(fused, "8")
+            for tone, (held, lost) in TONES.items():
+                shown = np.logical_or(*(_within(y, held) for y in sources))
+                shares[tone][method].append(float(_within(levels, lost)[shown].mean()) if shown.any() else 0.0)
+    return {tone: {m: float(np.mean(values)) for m, values in of.items()} for tone, of in shares.items()}
 
 
 def _within(levels: np.ndarray, bounds: tuple[int, int]) -> np.ndarray:
+    """Where levels lie within bounds, these included."""
     return (levels >= bounds[0]) & (levels <= bounds[1])
 
 

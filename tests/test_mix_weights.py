@@ -85,6 +85,8 @@ def test_exposures_are_chosen_more_by_exposure_alone(tmp_path):
     for number, (own, changed) in enumerate(zip(before, after, strict=True)):  # residual, logits, powers, octaves
         torch.testing.assert_close(changed, own * (1 if number else 0.25) - (0.25 if 5 <= number < 9 else 0))
     assert torch.equal(*others)
+    with pytest.raises(SystemExit):
+        mix([str(start), "--exposure_power", "nan", "--out", str(out)])
     unfit = write_weights(tmp_path / "b.safetensors", "mff", patch=2)
     assert mix([str(unfit), "--exposure_power", "1", "--out", str(out)]) == 1
 

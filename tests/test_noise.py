@@ -110,3 +110,7 @@ def test_the_script_prints_how_near_results_come(tmp_path, capsys):
     assert scores["denoise 0"]["SSIM_GT"] == pytest.approx(1)
     assert score_noise.main([*folders[:2], "--visible", str(tmp_path / "missing")]) == 1
     assert "missing" in capsys.readouterr().err
+    write_image(tmp_path / "infrared/2.png", np.zeros((1, 40), np.uint8))
+    write_image(tmp_path / "visible/2.png", np.zeros((1, 40), np.uint8))
+    assert score_noise.main([*folders, "--count", "2"]) == 1
+    assert "infrared/2.png: 32 pixels per side are needed" in capsys.readouterr().err

@@ -253,9 +253,7 @@ def add_fusing_options(
             help="how much of the infrared image is brought in, from 0 (the visible image) to 1; infrared + visible "
             "only (default: %(default)s)",
         )
-        network.add_argument(
-            "--no_people", action="store_true", help="do not make people stand out; infrared + visible only"
-        )
+        add_no_people_option(network)
         network.add_argument(
             "--denoise",
             type=float,
@@ -263,11 +261,7 @@ def add_fusing_options(
             help="how much of the cameras' noise is taken away first, from 0 (nothing) to 1; infrared + visible only "
             "(default: %(default)s)",
         )
-    network.add_argument(
-        "--keep_brightness",
-        action="store_true",
-        help="fuse focus settings as bright as they are (default: they are made equally bright); multi-focus only",
-    )
+    add_keep_brightness_option(network)
     results = results or parser.add_argument_group("results")
     results.add_argument(
         "--depth",
@@ -279,6 +273,22 @@ def add_fusing_options(
         return
     results.add_argument(
         "--stretch", action="store_true", help="spread each result to 0..255, only to reproduce published numbers"
+    )
+
+
+def add_no_people_option(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add that people are fused as the network fuses everything else: `args.no_people`."""
+    target.add_argument(
+        "--no_people", action="store_true", help="do not make people stand out; infrared + visible only"
+    )
+
+
+def add_keep_brightness_option(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add that focus settings are fused as bright as they are: `args.keep_brightness`."""
+    target.add_argument(
+        "--keep_brightness",
+        action="store_true",
+        help="fuse focus settings as bright as they are (default: they are made equally bright); multi-focus only",
     )
 
 

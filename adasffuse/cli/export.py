@@ -16,7 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adasffuse.choices import EXPORT_FORMATS
-from adasffuse.cli.arguments import ReportingParser, add_size_option, given_path
+from adasffuse.cli.arguments import (
+    ReportingParser,
+    add_keep_brightness_option,
+    add_no_people_option,
+    add_size_option,
+    given_path,
+)
 from adasffuse.files import check_outputs, not_written, printable, remove_abandoned, told
 from adasffuse.process import say
 from adasffuse.tasks import TASKS
@@ -34,14 +40,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     add_size_option(network)
     network.add_argument("--weights", metavar="NAME", help="other weights: a file, a run's folder or a released name")
-    network.add_argument(
-        "--no_people", action="store_true", help="do not make people stand out; infrared + visible only"
-    )
-    network.add_argument(
-        "--keep_brightness",
-        action="store_true",
-        help="fuse focus settings as bright as they are (default: they are made equally bright); multi-focus only",
-    )
+    add_no_people_option(network)
+    add_keep_brightness_option(network)
     network.add_argument("--sources", type=int, default=2, metavar="N", help="number of sources (default: %(default)s)")
     output = parser.add_argument_group("output")
     output.add_argument(

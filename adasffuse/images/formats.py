@@ -72,7 +72,7 @@ _SIGNATURES = (
     ("JPEG 2000", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
     ("AVIF", rb"....ftyp(avi[fs]|mif1|msf1)"),
 )
-_LOSSLESS_JPEG = {0xC3: imagecodecs.jpegsof3_decode, 0xF7: imagecodecs.jpegls_decode}  # by the marker of the frame
+_LOSSLESS_JPEG = {0xC3: "jpegsof3_decode", 0xF7: "jpegls_decode"}  # decoders of imagecodecs by the marker of the frame
 _PAGE = re.compile(r"(.+)\[(\d+)\]")  # a page of a file: 'z.tif[3]'
 HEAD = 132  # bytes that are looked at to find the format
 _SHORT_ELEMENTS = (b"CS", b"DA", b"IS", b"LO", b"SH", b"TM", b"UI", b"UL")  # DICOM's value representations
@@ -375,7 +375,7 @@ def _open_other_jpeg(data: bytes, frame: _JpegFrame) -> ImageFile:
     def decode() -> Stored:
         if frame.channels not in (1, 3):
             raise NotImplementedError(f"JPEG of {frame.bits} bits with {frame.channels} channels")
-        values = _LOSSLESS_JPEG.get(frame.marker, imagecodecs.jpeg8_decode)(data)
+        values = getattr(imagecodecs, _LOSSLESS_JPEG.get(frame.marker, "jpeg8_decode"))(data)
         return Stored(values, "gray" if values.ndim == 2 else "rgb", span=(0, 2**frame.bits - 1))
 
     return ImageFile(frame.height, frame.width, "16" if frame.bits > 8 else "8", 1, decode)

@@ -35,9 +35,9 @@ def denoised(luma: np.ndarray, amount: float) -> np.ndarray:
         luma: (H, W) float32 in [0, 1].
         amount: 0 to 1, how much of what is taken for noise goes.
     """
-    levels = noise_levels(luma)
-    if amount == 0 or not levels.any():
+    if amount == 0:
         return luma
+    levels = noise_levels(luma)
 
     def part(rows: slice) -> np.ndarray:
         values = luma[rows].copy()

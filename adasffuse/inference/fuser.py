@@ -310,8 +310,8 @@ class Fuser:
         Where a source holds no data, the fusion of the others is shown; of one other, that one.
         """
         release_if_large(prepared.pixels[0].shape)
-        lumas, gaps = [self._clean(luma) for luma in prepared.lumas], prepared.gaps
-        extended = (luma if gap is None else self._clean(gap.extended) for luma, gap in zip(lumas, gaps))
+        lumas, gaps = [denoised(luma, self.denoise) for luma in prepared.lumas], prepared.gaps
+        extended = (luma if gap is None else denoised(gap.extended, self.denoise) for luma, gap in zip(lumas, gaps))
         fused = self.fuse_luminance(*extended)
         for k, gap in enumerate(gaps):
             if gap is not None:
@@ -319,10 +319,6 @@ class Fuser:
                 shown = lumas[1 - k] if pair else self.fuse_luminance(*lumas[:k], gap.others, *lumas[k + 1 :])
                 fused = gap.fade(fused, shown)
         return fused
-
-    def _clean(self, luma: np.ndarray) -> np.ndarray:
-        """Luminance of a source without its noise, if that is wanted."""
-        return denoised(luma, self.denoise) if self.denoise else luma
 
     def finish(self, luma: np.ndarray, prepared: "Prepared", stretch: bool = False, depth: str = "auto") -> np.ndarray:
         """The last step of `fuse`: fused luminance (H, W) in [0, 1] with the sources' chroma; arguments as there."""
