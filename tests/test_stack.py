@@ -145,10 +145,18 @@ def test_an_image_without_content_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("task", ["mef", "mff"])
-def test_flat_images_leave_the_only_one_that_shows_something(task):
+def test_flat_images_leave_the_only_one_that_shows_something(tmp_path, task):
     image, flat = texture(40, 50, 1), np.full((40, 50), 200, np.uint8)
     with pytest.warns(ImageNotice, match="source C: has no content"):
         assert np.abs(fuser(task).fuse([flat, image, flat // 2]).astype(int) - image).max() <= 1
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path, pixels in zip(paths, (flat, image, flat // 2)):
+        write_image(path, pixels)
+    for align in ("none", "similarity"):
+        fused = fuse_stack(fuser(task), paths, StackOptions(align=align))
+        assert np.abs(fused.pixels.astype(int) - image).max() <= 1 and fused.used == 1
+        assert fused.notices[-1] == f"{paths[1]}: is the only image with content, so the result shows it alone"
+        assert plan_stack(fuser(task), paths, StackOptions(align=align)) == ("8", fused.notices)
 
 
 def test_what_is_refused(tmp_path):
@@ -166,7 +174,7 @@ def test_what_is_refused(tmp_path):
         ([*paths, tmp_path / "broken.png"], "broken.png: damaged"),
         ([paths[0], paths[1], paths[0]], "0.png is given twice"),
         ([paths[0], copied], "all 2 images are equal"),
-        (flat, "0 of 2 images have content"),
+        (flat, "none of 2 images has content; nothing to fuse"),
     ):
         with pytest.raises(ImageError, match=words):
             fuse_stack(fuser(), files)

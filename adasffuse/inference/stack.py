@@ -39,14 +39,14 @@ def fuse_stack(fuser: Fuser, paths: Sequence[str | Path], options: StackOptions 
     """Fuse the images of a stack, in any order.
 
     The result is that of `fuser.fuse(images)`, but for rounding, where the images need no registration and hold data
-    everywhere.  One without content is left out.
+    everywhere.  One without content is left out; where that leaves one image, the result is that image.
 
     Args:
         fuser: of a task whose sources are of one kind: exposures or focus settings.
         paths: two or more files of one height and width, or pages as `adasffuse.images.pages.stacks_in` finds them.
     Raises:
         ImageError: fewer than two images, one that is given twice or cannot be read, sizes that differ, images of which
-            only one or none has content, or (AlignmentError) one that cannot be registered.
+            none has content, or (AlignmentError) one that cannot be registered.
         ValueError: the task's sources are not of one kind, an unknown depth, or ghosts of focus settings.
     """
     options = StackOptions() if options is None else options

@@ -90,7 +90,7 @@ class StackImages:
         """Number and image of each image that has content, registered.
 
         Raises:
-            ImageError: sizes differ, all images are equal, fewer than two have content, or they show several scenes.
+            ImageError: sizes differ, all images are equal, none has content, or they show several scenes.
         """
         for number in range(len(self._paths)):
             image = self._read_checked(number)
@@ -271,9 +271,11 @@ class _Survey:
         """Raise ImageError for a stack of equal images, of flat ones, or of several scenes; all have been seen."""
         if len(self._digests) == 1:
             raise ImageError(f"{self._name}: all {len(self._paths)} images are equal; nothing to fuse")
-        if len(self._thumbnails) < 2:
-            counts = f"{len(self._thumbnails)} of {len(self._paths)}"
-            raise ImageError(f"{self._name}: {counts} images have content; two are needed")
+        if not self._thumbnails:
+            raise ImageError(f"{self._name}: none of {len(self._paths)} images has content; nothing to fuse")
+        if len(self._thumbnails) == 1:
+            (only,) = self._thumbnails
+            self.notices.append(f"{self._paths[only]}: is the only image with content, so the result shows it alone")
         scenes = self._scenes()
         several = [scene for scene in scenes if len(scene) > 1]
         if len(several) > 1:
