@@ -72,6 +72,24 @@ def test_names_tell_the_task_of_two_folders_and_their_order(tmp_path, capsys):
         assert ("source A is called 'vis' and source B 'ir'" in capsys.readouterr().out) == bool(status)
 
 
+@pytest.mark.parametrize(
+    "name_a, name_b, options, told",
+    [
+        ("{}_T", "{}_V", "--pattern_a '*_T' --pattern_b '*_V' --task ivf", True),
+        ("{}_V", "{}_T", "--pattern_a '*_V' --pattern_b '*_T' --task ivf", True),  # the gray one comes first
+        ("IR_{}", "VIS_{}", "--pattern_a 'IR_*' --pattern_b 'VIS_*'", False),
+    ],
+)
+def test_how_to_fuse_one_folder_of_two_sources(tmp_path, capsys, name_a, name_b, options, told):
+    for number in range(2):
+        write_image(tmp_path / f"{name_a.format(number)}.png", gray(number))
+        write_image(tmp_path / f"{name_b.format(number)}.png", colour(number + 9))
+    assert check.run([str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert f"  to fuse them: adasffuse fuse {tmp_path} {options} -o fused\n" in said
+    assert "  pairs by names: 2, if " in said and ("infrared, if one is" in said) == told
+
+
 def test_two_folders_whose_names_tell_the_order_and_whose_images_do_not_fit_it(tmp_path, capsys):
     folder = write_pairs(tmp_path, a=colour, b=gray)
     assert check.run([str(folder / "infrared"), str(folder / "visible")]) == 1

@@ -8,7 +8,16 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from adasffuse.images.pairs import Scene, SceneError, find_scenes, images_of, pattern_for, read_scene, scene_folders
+from adasffuse.images.pairs import (
+    Scene,
+    SceneError,
+    find_scenes,
+    images_of,
+    pattern_for,
+    patterns_in,
+    read_scene,
+    scene_folders,
+)
 from adasffuse.images.read import ImageError
 from adasffuse.images.write import write_image
 
@@ -337,6 +346,30 @@ def test_one_folder_for_two_sources_is_refused(tmp_path, link):
         find_scenes((tmp_path / "a", tmp_path / ("b" if link else "a")))
     assert caught.value.patterns == ("*_ir", "*_vis")
     assert len(find_scenes((tmp_path / "a", tmp_path / "a"), caught.value.patterns)[0]) == 2
+
+
+@pytest.mark.parametrize(
+    "first, second, patterns",
+    [
+        ("{}_T", "{}_V", ("*_T", "*_V")),
+        ("IR_{}", "VIS_{}", ("IR_*", "VIS_*")),
+        ("FLIR_{}_rgb", "FLIR_{}_thermal", ("*_thermal", "*_rgb")),  # in the order of the task
+        ("rgb{}", "t{}", ("t*", "rgb*")),
+        ("cam_vis_{}", "cam_ir_{}", ("cam_ir_*", "cam_vis_*")),
+        ("{}", "{}-ir", ("*-ir", "*")),
+        ("scene1_{}", "scene2_{}", ()),  # a number tells scenes apart
+        ("day_{}_a", "night_{}", ()),
+    ],
+)
+def test_what_tells_two_sources_in_one_folder_apart(first, second, patterns):
+    names = [form.format(number) for form in (first, second) for number in range(3)]
+    assert patterns_in(names) == (patterns, 3 if patterns else 0)
+    assert patterns_in([*names, *(f"other{number}" for number in range(7))]) == ((), 0)  # less than half are pairs
+
+
+def test_of_several_words_those_of_a_task_are_taken():
+    names = [f"{number}_{word}" for number in range(4) for word in ("mid", "over", "under")]
+    assert patterns_in(names) == (("*_under", "*_over"), 4)
 
 
 def test_images_in_sub_folders_only(tmp_path):

@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -22,6 +23,7 @@ from numpy import ndarray
 
 from adasffuse.cli.arguments import SourcesParser, given_path, words_of_source
 from adasffuse.data.survey import (
+    SourceSurvey,
     Survey,
     data_sets,
     infrared_source,
@@ -32,6 +34,7 @@ from adasffuse.data.survey import (
 )
 from adasffuse.files import check_outputs, printable, replacing_all, told, write_text
 from adasffuse.images.image import ImageError
+from adasffuse.images.pairs import find_scenes, patterns_in
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.write import check_suffix, quantise, write_image
 from adasffuse.process import say
@@ -135,6 +138,8 @@ def report(survey: Survey) -> list[str]:
         share = sharper_share(survey)
         if survey.task is not None and survey.task.id == "mff" and share is not None:
             lines.append(f"  focus: the first image is the sharper one in {share:.0%} of the pairs")
+    else:
+        lines += _two_sources(survey.sources[0])
     alike = near_duplicates(survey.sources[0].facts)
     if alike:
         first, second, value = max(alike, key=lambda found: found[2])
@@ -147,6 +152,25 @@ def report(survey: Survey) -> list[str]:
         if len(texts) > _SHOWN:
             lines.append(f"  {word}: and {len(texts) - _SHOWN} more")
     return lines
+
+
+def _two_sources(source: SourceSurvey) -> list[str]:
+    """Lines on the pairs that the files of one folder make by their names, and how to fuse them; [] for none."""
+    folder, facts = source.folder, {facts.path: facts for facts in source.facts}
+    patterns, count = patterns_in([path.stem for path in facts])
+    if not count:
+        return []
+    scenes, _ = find_scenes((folder, folder), patterns)
+    sides = [[facts[scene.paths[k]] for scene in scenes if scene.paths[k] in facts] for k in (0, 1)]
+    gray = infrared_source(Survey("", None, [SourceSurvey(folder, None, facts=side) for side in sides]))
+    lines = [f"  pairs by names: {count}, if {patterns[0]!r} and {patterns[1]!r} are two sources"]
+    task = ""
+    if guess_task(*(words_of_source(folder, pattern) for pattern in patterns)) is None:
+        task = " --task TASK" if gray is None else " --task ivf"
+        lines += [] if gray is None else [f"  infrared, if one is: {patterns[gray]!r}, by its lack of colour"]
+        patterns = patterns[::-1] if gray == 1 else patterns
+    options = " ".join(f"--pattern_{side} {shlex.quote(pattern)}" for side, pattern in zip("ab", patterns))
+    return [*lines, f"  to fuse them: adasffuse fuse {shlex.quote(str(folder))} {options}{task} -o fused"]
 
 
 def _notices_of_files(survey: Survey) -> list[str]:

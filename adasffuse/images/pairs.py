@@ -19,14 +19,16 @@ from adasffuse.images.image import Image, ImageError
 from adasffuse.images.plane import check_same_places
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 from adasffuse.images.volumes import holds_series, is_volume, series_below, stem_of
-from adasffuse.tasks import Sources, find_task
+from adasffuse.tasks import TASKS, Sources, find_task
 
 _SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "@eadir", "__macosx"}  # what is hidden (.DS_Store) is ignored as well
 _DICOM = ".dcm"
 _AS_VOLUMES = "adasffuse fuse A B -o NAME.nii.gz"
 _LOOKED_AT = 64  # names for which a pattern is looked for
 _SEPARATORS = "_-. "  # between the common part of a name and what tells the sources apart
-_FIRST_SOURCES = ("ir", "tir", "lwir", "nir", "infrared", "thermal", "low", "under", "a", "ct", "pet", "spect")
+_WORD = re.compile(r"[^\W\d_]+|\d+")  # of a name
+_MOST_WORDS = 3  # at an end of a name, of which one tells the sources apart
+_MOST_HEADS = 8  # beginnings, or ends, of names that are compared
 
 
 @dataclass(frozen=True)
@@ -468,7 +470,7 @@ def _no_source_folders(dataset: str, root: Path, base: Path, missing: Sequence[s
         if any(all((other / dataset / s.subset / f).is_dir() for f in s.folders) for s in _candidates(dataset)):
             return SceneError(f"{message}; as folder of data sets give {other}", root=other)
     images = _look_into(place)[0].images if place.is_dir() else []
-    patterns, count = _tell_apart([path.stem for path in images])
+    patterns, count = patterns_in([path.stem for path in images])
     if not count:
         return SceneError(message)
     message += (
@@ -479,7 +481,7 @@ def _no_source_folders(dataset: str, root: Path, base: Path, missing: Sequence[s
 
 def _same_folder(folder: Path, listing: _Listing, volumes: bool) -> SceneError:
     message = f"two sources are one and the same folder, {folder}; give a folder for each source"
-    patterns, count = _tell_apart([stem_of(path) for path in listing.images])
+    patterns, count = patterns_in([stem_of(path) for path in listing.images])
     if count:
         message += f"; or the patterns {patterns[0]!r} and {patterns[1]!r} would tell {count} pairs of its files apart"
     elif not volumes:
@@ -534,25 +536,55 @@ def _common_start(names: Sequence[str]) -> str:
     return first[:length]
 
 
-def _tell_apart(stems: Sequence[str]) -> tuple[tuple[str, ...], int]:
-    """Patterns that split the files of one folder in two sources by the first or last word of their names."""
-    candidates = []
-    for backwards in (False, True):
-        groups: dict[str, set[str]] = defaultdict(set)
+def patterns_in(stems: Sequence[str]) -> tuple[tuple[str, ...], int]:
+    """Patterns that split the files of one folder in two sources, and how many pairs they make; () and 0 for none.
+
+    The names of each source begin, or end, with the same few words, of which one tells the sources apart, or is
+    missing from one of them; at least half of all names belong to a pair.  Of several such splits the one of most
+    pairs, and of words that tell a task, is taken.
+
+    Args:
+        stems: names of files without suffix.
+    """
+    found: list[tuple[int, bool, tuple[str, ...]]] = [(0, False, ())]
+    for backwards, count in itertools.product((False, True), range(1, _MOST_WORDS + 1)):
+        rests: dict[str, set[str]] = defaultdict(set)  # of the names that have a beginning, or end, in common
         for stem in stems:
-            turned = stem[::-1] if backwards else stem
-            cut = min((turned.find(mark) for mark in _SEPARATORS if mark in turned), default=-1) + 1
-            if 0 < cut < len(turned):
-                groups[turned[:cut][::-1] if backwards else turned[:cut]].add(turned[cut:])
-        common = sorted(groups, key=lambda word: (-len(groups[word]), word))[:8]
-        words = sorted(common, key=lambda word: (word.strip(_SEPARATORS).lower() not in _FIRST_SOURCES, word))
-        for first, second in itertools.combinations(words, 2):
-            if any(word.strip(_SEPARATORS).isdigit() for word in (first, second)):
-                continue  # a counter tells scenes apart, not sources
-            patterns = tuple("*" + word if backwards else word + "*" for word in (first, second))
-            candidates.append((len(groups[first] & groups[second]), patterns))
-    count, patterns = max(candidates, key=lambda candidate: candidate[0], default=(0, ()))
-    return (patterns, count) if count else ((), 0)
+            words = list(_WORD.finditer(stem))
+            if len(words) > count:
+                cut = words[-count - 1].end() if backwards else words[count].start()
+                head, rest = (stem[cut:], stem[:cut]) if backwards else (stem[:cut], stem[cut:])
+                rests[head].add(rest)
+        common = sorted(rests, key=lambda head: (-len(rests[head]), head))[:_MOST_HEADS]
+        if count == 1:
+            rests[""] = set(stems)
+            common.append("")
+        for one, other in itertools.combinations(common, 2):
+            heads, known = _told_apart(one, other)
+            pairs = len(rests[one] & rests[other])
+            if heads and 4 * pairs >= len(stems):
+                found.append((pairs, known, tuple("*" + head if backwards else head + "*" for head in heads)))
+    pairs, _, patterns = max(found, key=lambda split: split[:2])
+    return patterns, pairs
+
+
+def _told_apart(one: str, other: str) -> tuple[tuple[str, ...], bool]:
+    """Two parts of names that differ in one word, in the order of a task, and whether the words tell a task.
+
+    () where they differ in more, or in a number: numbers tell scenes apart, not sources.
+    """
+    words, others = (_WORD.findall(part.lower()) or [""] for part in (one, other))
+    differing = [both for both in itertools.zip_longest(words, others, fillvalue="0") if both[0] != both[1]]
+    if len(differing) != 1 or any(word.isdigit() for word in differing[0]):
+        return (), False
+    sources = [task.words for task in TASKS.values()]
+
+    def place(word: str) -> tuple[int, str]:
+        first = any(word in a for a, _ in sources)
+        return (0 if first else 2 if any(word in b for _, b in sources) else 1, word)
+
+    (word_a, head_a), (word_b, head_b) = sorted(zip(differing[0], (one, other)), key=lambda part: place(part[0]))
+    return (head_a, head_b), any(word_a in a and word_b in b for a, b in sources)
 
 
 def _suffixes() -> str:
