@@ -227,7 +227,7 @@ def test_ghosts_are_removed(tmp_path):
     assert decibels("moving", "keep") < 27 < 40 < decibels("moving", "remove")
     assert decibels("still", "remove") > 50
     notices = fused["moving", "remove"].notices
-    assert any("what moves, " in text and text.endswith("is shown as in 1.png") for text in notices)
+    assert any("what moves, " in text and text.endswith("1.png") for text in notices)
     assert not any("(ghosts)" in text for text in notices)
     assert plan_stack(fuser(), brackets["moving"], StackOptions(ghosts="remove"))[1] == notices
 
@@ -377,7 +377,7 @@ def test_images_of_several_scenes_are_refused(tmp_path):
     other = cv2.resize(photographs.chelsea(), (200, 160), interpolation=cv2.INTER_AREA)
     (tmp_path / "other").mkdir()
     paths, others = bracket(tmp_path), bracket(tmp_path / "other", image=other)
-    with pytest.raises(ImageError, match=r"holds 2 scenes .* 0.png to 2.png \(3\), .* a folder of its own"):
+    with pytest.raises(ImageError, match=r"holds 2 scenes .* .*0.png to .*2.png \(3\), .* a folder of its own"):
         fuse_stack(fuser(), [*paths, *others])
     with pytest.raises(ImageError, match="holds 2 scenes"):
         plan_stack(fuser("mff"), [*paths, *others], StackOptions())
@@ -671,7 +671,33 @@ def test_one_image_in_two_formats_is_refused_and_a_command_given_that_works(stac
     assert run(stacks, "-o", tmp_path / "out", weights=weights) == 1
     out = capsys.readouterr().out
     assert "1.png and 1.tif are called alike, as one image in two formats" in out and "two: 3 of 3" in out
-    assert f"adasffuse stack '{photos}/*.tif'" in out
+    assert "by --pattern '*.png' or --pattern '*.tif'" in out
+    assert run(stacks, "-o", tmp_path / "new", "--pattern", "*.PNG", weights=weights) == 0
+    assert {"one photo: 3 of 3 images", "two: 3 of 3 images"} == {
+        line.split(" -> ")[0].strip() for line in capsys.readouterr().out.splitlines() if "images" in line
+    }
+    assert run(*photos.iterdir(), "-o", tmp_path / "a.png", "--pattern", "*.png", "--dry_run", weights=weights) == 0
+    assert "  a: 3 images -> " in capsys.readouterr().out
+
+
+def test_a_pattern_that_nothing_fits_or_that_is_no_name(stacks, weights, tmp_path, capsys):
+    assert run(stacks, "-o", tmp_path / "out", "--pattern", "*.CR2", weights=weights) == 1
+    error = capsys.readouterr().err
+    assert f"{stacks / 'one'} holds no images called like '*.CR2'; a stack has" in error and "and 1 more are" in error
+    assert run(stacks / "one" / "0.png", "-o", tmp_path / "out", "--pattern", "*.CR2", weights=weights) == 1
+    assert "none of 1 files is called like '*.CR2' (--pattern)" in capsys.readouterr().err
+    assert run(stacks / "*" / "*.png", "-o", tmp_path / "out", weights=weights) == 1
+    assert "give the folder that holds them, and --pattern '*.png'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(stacks, "-o", tmp_path / "out", "--pattern", "one/*.png", weights=weights)
+    assert "--pattern is for names of files" in capsys.readouterr().err
+
+
+def test_images_of_several_folders_are_told_apart(tmp_path):
+    paths = [bracket(tmp_path / "a")[0], tmp_path / "b" / "0.png"]
+    write_image(paths[1], texture(20, 20, 1))
+    with pytest.raises(ImageError, match=f"^{tmp_path}: sizes differ: {paths[0]} is 200x160, {paths[1]} is 20x20"):
+        fuse_stack(fuser(), paths)
 
 
 def test_files_that_are_not_read_are_named(stacks, weights, tmp_path, capsys):

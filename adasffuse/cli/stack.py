@@ -8,6 +8,7 @@ import json
 import shlex
 import time
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from adasffuse.cli.arguments import (
     add_fusing_options,
     add_metadata_option,
     fuser_from,
+    given,
     given_path,
     range_of,
 )
@@ -54,6 +56,7 @@ DESCRIPTION = """Fuse stacks of any number of images: exposures, or focus settin
   adasffuse stack stacks -o fused --task mff                    a folder of folders: one result for each
   adasffuse stack a.jpg b.jpg c.jpg -o fused.png --task mef     files, also "*.jpg"
   adasffuse stack photos -o fused --task mef --images_per_stack 3   a folder of brackets of 3 images each
+  adasffuse stack shots -o fused --task mef --pattern "*.CR2"   RAW files beside JPEG files of the same shots
   adasffuse stack z.tif -o fused.png --task mff                 the pages of a TIFF file; of each channel apart
 
 Images are read one after the other, so memory does not grow with their number.
@@ -114,6 +117,13 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         default="keep",
         help="what moves between exposures; remove: show it as in the one that is clipped least (default: %(default)s)",
     )
+    parser.add_argument(
+        "--pattern",
+        type=given,
+        metavar="NAME",
+        help="which images of each folder, or of the listed files, are taken, such as '*.CR2' where the camera wrote "
+        "JPEG files beside them",
+    )
     running = parser.add_argument_group("running")
     running.add_argument(
         "--dry_run",
@@ -145,6 +155,8 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     args = parser.parse_args(argv)
     if args.images_per_stack is not None and args.images_per_stack < 2:
         parser.error(f"--images_per_stack: a stack has two or more images, got {args.images_per_stack}")
+    if args.pattern is not None and Path(args.pattern).name != args.pattern:
+        parser.error(f"--pattern is for names of files, in each folder that is given, got {args.pattern!r}")
     if args.ghosts == "remove" and args.task != "mef":
         parser.error("--ghosts remove is for exposures; in focus stacks movement cannot be told from blur")
     return run_shared(partial(_run, args), args.json)
@@ -222,10 +234,12 @@ def _fuse(
 
 def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[str]]:
     """The stacks that the arguments name, what is none, and notices."""
-    given = [path for place in args.stacks for path in _listed(place)]
-    files = [path for path in given if path.is_file()]
-    if files and len(files) < len(given):
+    places = [path for place in args.stacks for path in _listed(place)]
+    files = [path for path in places if path.is_file()]
+    if files and len(files) < len(places):
         raise ImageError(f"{files[0]} is a file and others are folders; give files of one stack, or folders")
+    if files and not (files := _called_like(args.pattern, files)):
+        raise ImageError(f"none of {len(places)} files is called like {args.pattern!r} (--pattern)")
     one_file = args.out.suffix.lower() in RESULT_SUFFIXES and not args.out.is_dir()
     failed: list[tuple[str, str]] = []
     notices: list[str] = []
@@ -236,16 +250,20 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
     if files:
         name = files[0].stem if len(files) == 1 else name_of(files[0].parent)
         scenes = _stacks_of(args.out.stem if one_file else name, files, args.images_per_stack, failed)
-    for folder in [] if files else given:
+    wanted = f" called like {args.pattern!r}" if args.pattern else ""
+    for folder in [] if files else places:
         below = sorted(path for path in folder.iterdir() if path.is_dir() and not ignored(path.name))
-        beside = [place for place in below if images_of(place)] if images_of(folder) else []
+        inside = {place: _called_like(args.pattern, images_of(place)) for place in (folder, *below)}
+        beside = [place for place in below if inside[place]] if inside[folder] else []
         left_out = _left_out(folder, beside) if beside else ""
-        if not below and not images_of(folder):
-            failed.append((name_of(folder), f"no images in {folder} or in the folders below it{_instead(folder)}"))
-        for place in [folder] if images_of(folder) else below:
-            images = images_of(place)
+        if not below and not inside[folder]:
+            reason = f"no images{wanted} in {folder} or in the folders below it{_instead(folder)}"
+            failed.append((name_of(folder), reason))
+        for place in [folder] if inside[folder] else below:
+            images = inside[place]
             if not images:
-                failed.append((name_of(place), f"{place} holds no images; a stack has two or more{_instead(place)}"))
+                reason = f"{place} holds no images{wanted}; a stack has two or more{_instead(place)}"
+                failed.append((name_of(place), reason))
                 continue
             others += other_files(place)
             stacks = _stacks_of(name_of(place), images, args.images_per_stack, failed, left_out)
@@ -255,19 +273,29 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
         kinds = ", ".join(sorted({path.suffix.lower() or path.name for path in others}))
         notices.append(f"files that are no images by name are left out: {kinds}; {others[0]} for one")
     if not scenes:
-        raise ImageError(failed[0][1] if failed else f"no images in {given[0]} or in the folders below it")
+        more = f" (and {len(failed) - 1} more are no stacks either)" if len(failed) > 1 else ""
+        raise ImageError(f"{failed[0][1]}{more}" if failed else f"no images in {places[0]} or in the folders below it")
     twice = {scene.stem for scene in scenes if sum(other.stem == scene.stem for other in scenes) > 1}
     if twice:
         raise ImageError(f"several stacks are called {', '.join(sorted(twice))}; fuse them one by one")
     if not one_file:
         refuse_image_name(args.out)
     if not files:
-        _refuse_to_add(args.out, given, one_file)
+        _refuse_to_add(args.out, places, one_file)
     if one_file and len(scenes) > 1:
         raise ImageError(f"-o {args.out} is one file, but there are {len(scenes)} stacks; give a folder")
     folder = SceneFolder("stacks", tuple(dict.fromkeys(path.parent for scene in scenes for path in scene.paths)))
     save_dir = args.out.parent if one_file else args.out
     return Work(folder, tuple(scenes), (), save_dir, args.out if one_file else None), failed, notices
+
+
+def _called_like(pattern: str | None, images: Sequence[Path]) -> list[Path]:
+    """The images whose names, with or without suffix, fit a pattern, in which capital letters do not matter."""
+    if pattern is None:
+        return list(images)
+    whole = pattern.casefold()
+    names = ((path, (path.name.casefold(), path.stem.casefold())) for path in images)
+    return [path for path, both in names if any(fnmatchcase(name, whole) for name in both)]
 
 
 def _listed(place: Path) -> list[Path]:
@@ -276,6 +304,11 @@ def _listed(place: Path) -> list[Path]:
         return [place]
     found = sorted(place.parent.glob(place.name)) if "*" in place.name else []
     found = [path for path in found if not path.name.startswith(".")]
+    if not found and "*" in str(place.parent):
+        raise ImageError(
+            f"{place}: a pattern is for the files of one folder; for those of many folders give the folder that holds "
+            f"them, and --pattern {shlex.quote(place.name)}"
+        )
     if not found:
         raise ImageError(f"{place}: no such file or folder")
     return found
@@ -311,8 +344,8 @@ def _stacks_of(
     elif alike:
         one, other = alike
         reason = (
-            f"{one} and {other.name} are called alike, as one image in two formats; give the files of one format: "
-            f"adasffuse stack {shlex.quote(str(one.parent / ('*' + other.suffix)))}"
+            f"{one} and {other.name} are called alike, as one image in two formats; take one of them, in all folders, "
+            f"by --pattern {shlex.quote('*' + one.suffix)} or --pattern {shlex.quote('*' + other.suffix)}"
         )
     elif number and len(images) % number:
         reason = (

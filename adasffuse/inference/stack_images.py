@@ -1,6 +1,7 @@
 """The images of a stack: read one by one, checked, registered, without ghosts and completed, as they are fused."""
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,17 +59,16 @@ class StackImages:
         if options.ghosts == "remove" and not exposures:
             raise ValueError("ghosts are removed from exposures; in focus stacks movement cannot be told from blur")
         self._paths, self._options, self._exposures, self._evens = paths, options, exposures, evens
-        file = file_of(paths[0])
-        self._name = paths[0].parent if file == paths[0] else file  # what holds the images
+        self._name, self._called = _what_holds(paths)
         self._window = resolve_range(options.range, paths, options.no_data)
-        self._survey = _Survey(self._name, paths)
+        self._survey = _Survey(self._name, paths, self._called)
         if self._window is not None and options.range.kind != "fixed":
             low, high = self._window
             self._survey.notices.append(f"{self._name}: the values {low:g} to {high:g} become black to white")
         self.shifts: list[float] = []
         self._order = list(range(len(paths)))  # neighbours in it are most alike; its middle gives the grid
         self._transforms: list[Transform | None] = [None] * len(paths)
-        self._sized: tuple[Path, tuple[int, int]] | None = None  # the image that was read first, its height and width
+        self._sized: tuple[int, tuple[int, int]] | None = None  # the image that was read first, its height and width
         self._filling: Image | None = None  # `_middle_image`, once an image holds no data somewhere
         self._watch = Watch(options.align != "none") if exposures and options.ghosts == "keep" else None
         self._ghosts: GhostRemover | None = None
@@ -165,13 +165,12 @@ class StackImages:
 
     def _read_checked(self, number: int) -> Image:
         """An image, not registered, that has the size of the others."""
-        path = self._paths[number]
         image = self._read(number)
         size = image.pixels.shape[:2]
-        self._sized = self._sized or (path, size)
+        self._sized = self._sized or (number, size)
         if size != self.size:
-            listed = [self._sized, (path, size)]
-            sizes = ", ".join(f"{one.name} is {width}x{height}" for one, (height, width) in listed)
+            listed = [self._sized, (number, size)]
+            sizes = ", ".join(f"{self._called[one]} is {width}x{height}" for one, (height, width) in listed)
             raise ImageError(
                 f"{self._name}: sizes differ: {sizes} pixels; a stack has one size, and images of another scene belong "
                 "in a folder of their own"
@@ -232,20 +231,34 @@ class StackImages:
         if self._watch is not None:
             said += self._watch.notices()
         if self._moving:
-            name = self._paths[self._clearest].name
+            name = self._called[self._clearest]
             said.append(f"{self._name}: what moves, {self._moving:.1%} of an image at most, is shown as in {name}")
         return said
+
+
+def _what_holds(paths: Sequence[Path]) -> tuple[Path, list[str]]:
+    """The folder, or file of several pages, that holds the images of a stack, and what messages call each of them."""
+    file = file_of(paths[0])
+    if file != paths[0]:
+        return file, [path.name for path in paths]
+    folders = {path.parent for path in paths}
+    if len(folders) == 1:
+        return paths[0].parent, [path.name for path in paths]
+    try:
+        return Path(os.path.commonpath(folders)), [str(path) for path in paths]
+    except ValueError:  # some are relative, or lie on another drive
+        return paths[0].parent, [str(path) for path in paths]
 
 
 class _Survey:
     """What the images of a stack show when each is read for the first time, and whether they are one stack."""
 
-    def __init__(self, name: Path, paths: Sequence[Path]) -> None:
-        self._name, self._paths = name, paths
+    def __init__(self, name: Path, paths: Sequence[Path], called: Sequence[str]) -> None:
+        self._name, self._paths, self._called = name, paths, called
         self.notices: list[str] = []
         self.depths: list[str] = []
         self._of_files: list[tuple[Path, str]] = []  # notices of reading
-        self._digests: dict[int, Path] = {}
+        self._digests: dict[int, int] = {}  # number of the first image of each
         self._thumbnails: dict[int, tuple[np.ndarray, float]] = {}  # of images with content, and their mean luminance
 
     def see(self, number: int, image: Image) -> bool:
@@ -253,9 +266,9 @@ class _Survey:
         path = self._paths[number]
         self.depths.append(image.depth)
         self._of_files += [(path, notice.removeprefix(f"{path}: ")) for notice in image.notices]
-        before = self._digests.setdefault(hash(image.pixels.tobytes()), path)
-        if before != path:
-            self.notices.append(f"{path}: shows the same as {before.name}, pixel by pixel")
+        before = self._digests.setdefault(hash(image.pixels.tobytes()), number)
+        if before != number:
+            self.notices.append(f"{path}: shows the same as {self._called[before]}, pixel by pixel")
         if content(image.pixels, image.valid) == 0:
             self.notices.append(f"{path}: has no content, it is left out")
             return False
@@ -279,7 +292,7 @@ class _Survey:
         scenes = self._scenes()
         several = [scene for scene in scenes if len(scene) > 1]
         if len(several) > 1:
-            parts = [f"{self._paths[one[0]].name} to {self._paths[one[-1]].name} ({len(one)})" for one in several]
+            parts = [f"{self._called[one[0]]} to {self._called[one[-1]]} ({len(one)})" for one in several]
             raise ImageError(
                 f"{self._name}: holds {len(several)} scenes that have nothing in common: {first_of(parts, 4)}; "
                 "put each into a folder of its own, or cut them apart by --images_per_stack"
