@@ -153,9 +153,30 @@ def test_all_sets_of_a_folder_of_data_sets_are_named(run, tmp_path):
     assert status == 1 and f"{tmp_path} is a folder of data sets (IVF, MIF/CT-MRI); give one of them" in err
 
 
+def test_a_folder_for_each_scene(run, tmp_path):
+    for number in (1, 2):
+        for side in ("ir", "vis"):
+            write_image(tmp_path / f"in/p{number}/{side}.png", texture(40, 48, seed=number))
+    status, _, err = run(tmp_path / "in", "-o", tmp_path / "out")
+    words = [tmp_path / "in/*/ir.png", tmp_path / "in/*/vis.png"]
+    assert status == 1 and err.endswith('name both sources by patterns in quotes, in order: "{}" "{}"\n'.format(*words))
+    status, out, _ = run(*words, "-o", tmp_path / "out")
+    assert status == 0 and "the names say ir and vis" in out and files(tmp_path / "out") == ["p1.png", "p2.png"]
+    assert "2 finished before" in run(*words, "-o", tmp_path / "out", "--resume")[1]
+    status, _, err = run(*words, "-o", tmp_path / "in/p1")
+    assert status == 1 and f"results would lie among the sources in {tmp_path}/in/p1" in err
+    status, _, err = run(tmp_path / "in/p1", "-o", tmp_path / "out")
+    assert (
+        status == 1
+        and "holds two images; name them, in order: {0}/ir.png {0}/vis.png".format(tmp_path / "in/p1") in err
+    )
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
+        ("{d}/*/1.png -o {t}/o", "{d}/*/1.png is a pattern; give one for each source, and no other"),
+        ("{d}/*/1.png {d}/*/2.png -o {t}/o --pattern_a x*", "is a pattern; give one for each source, and no other"),
         (
             "{d}/infrared/1.png {d}/visible -o {t}/o",
             "1.png is a file and {d}/visible a folder; give two files or two fold",
@@ -176,7 +197,7 @@ def test_all_sets_of_a_folder_of_data_sets_are_named(run, tmp_path):
         ("{d}/infrared {d}/nowhere -o {t}/o", "{d}/nowhere: no such file or folder"),
         ("{t}/x.MP4 {d}/visible/1.png -o {t}/o.mp4", "{t}/x.MP4 is a video: adasffuse video A B -o OUT.mp4"),
         ("{d}/infrared {d}/visible/[12].png -o {t}/o", "a pattern has one '*', in the name of the files"),
-        ("{d}/inf*/1.png {d}/visible/*.png -o {t}/o", "a pattern has one '*', in the name of the files"),
+        ("{d}/inf*/1.png {d}/visible/*.png -o {t}/o", "no path has a partner in which '*' stands for the same"),
         ("{d}/infrared {d}/visible -o {d}/visible", "results would lie among the sources in {d}/visible"),
         ("{d}/infrared/1.png {d}/visible/1.png -o {d}/visible/1.png", "would overwrite a source; choose another file"),
         (

@@ -164,6 +164,12 @@ def test_a_folder_for_each_patient_with_studies_and_series_in_it(call, tmp_path)
     assert sorted(path.name for path in (tmp_path / "out").glob("p*")) == ["p1.nii.gz", "p2.nii.gz"]
     os.utime(tmp_path / "pet/p2/2020/ac/1.dcm", ns=(0, 2**62))
     assert "1 pair fused" in (said := call(*words, "--resume")[1]) and "1 finished before" in said
+    turned = tmp_path / "turned"  # a folder for each patient, with both series in it
+    for side in ("pet", "mri"):
+        (turned / "p1").mkdir(parents=True, exist_ok=True)
+        (turned / "p1" / side).symlink_to(tmp_path / side / "p1")
+    assert call(turned / "*/pet", turned / "*/mri", "-o", tmp_path / "other")[0] == 0
+    assert np.array_equal(voxels(tmp_path / "other/p1.nii.gz"), voxels(tmp_path / "out/p1.nii.gz"))
     alone = (tmp_path / "pet/p1", tmp_path / "mri/p1", "-o", tmp_path / "alone.nii.gz")
     assert call(*alone)[0] == 0 and np.array_equal(voxels(alone[3]), voxels(tmp_path / "out/p1.nii.gz"))
 

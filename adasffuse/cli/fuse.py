@@ -33,8 +33,9 @@ from adasffuse.files import check_outputs, name_of, printable
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import SceneError, SceneFolder, find_scenes, images_of
+from adasffuse.images.pairs import SceneError, SceneFolder, SceneProblem, find_scenes, images_of
 from adasffuse.images.ranges import RangeSpec
+from adasffuse.images.trees import Groups, find_groups, hold_volumes, in_order_of_task, is_tree, tree_below
 from adasffuse.images.volumes import holds_volumes, is_volume, stem_of
 from adasffuse.inference.work import (
     RESULT_SUFFIXES,
@@ -42,6 +43,7 @@ from adasffuse.inference.work import (
     find_work,
     work_of_camera,
     work_of_files,
+    work_of_groups,
     work_of_volumes,
 )
 from adasffuse.process import say
@@ -54,6 +56,7 @@ DESCRIPTION = """Fuse registered images: two files, two folders, the pairs of on
   adasffuse fuse infrared visible -o fused                               files of equal names are a pair
   adasffuse fuse "cam/IR_*.jpg" "cam/VIS_*.jpg" -o fused                 what * stands for tells the pairs
   adasffuse fuse cam --pattern_a "IR_*" --pattern_b "VIS_*" -o fused     the same, of any suffix
+  adasffuse fuse "data/*/pet" "data/*/mri" -o fused                      a folder for each scene, or patient
   adasffuse fuse shot.jpg -o fused.png                                   FLIR radiometric JPEG with a photograph inside
   adasffuse fuse ct.nii.gz mri.nii.gz -o fused.nii.gz                    volumes on one grid, or DICOM series; also
                                                                          two folders of volumes or of series
@@ -68,10 +71,11 @@ _MAGIC = "*?["
 class Given:
     """What the arguments name as sources."""
 
-    paths: tuple[Path, ...]  # files, or folders, one per source
+    paths: tuple[Path, ...]  # files, or folders, one per source; of a tree the patterns
     patterns: tuple[str | None, ...]  # of the files in folders
     files: bool  # whether the paths are files
     camera: bool = False  # each file is a pair by itself, and the paths are equal
+    tree: tuple[Groups, list[SceneProblem]] | None = None  # what lies in many folders, see `find_groups`
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
@@ -177,9 +181,10 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
-    one_pair = is_volume(args.out) or any(is_volume(path) and not _is_pattern(path.name) for path in args.sources)
+    a_volume = any(map(is_volume, (args.out, *(path for path in args.sources if "*" not in str(path)))))
+    one_pair = a_volume and not any(map(is_tree, args.sources))
     given = None if one_pair else find_given(args)
-    if one_pair or (not given.files and any(map(_holds_only_volumes, given.paths))):
+    if one_pair or _are_volumes(given):
         return _fuse_volumes(args, given, ranks)
     if args.axis != AXES[0]:
         raise ValueError("--axis is for volumes")
@@ -252,6 +257,13 @@ def _ranges(args: argparse.Namespace) -> list[RangeSpec | None]:
     return [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
 
 
+def _are_volumes(given: Given) -> bool:
+    """Whether folders hold volumes and no images, or a tree any volumes."""
+    if given.tree is not None:
+        return hold_volumes(given.tree[0])
+    return not given.files and any(map(_holds_only_volumes, given.paths))
+
+
 def _holds_only_volumes(folder: Path) -> bool:
     """Whether a folder holds volumes, and no images."""
     return not images_of(folder) and holds_volumes(folder)
@@ -302,6 +314,12 @@ def find_given(args: argparse.Namespace) -> Given:
         ImageError: nothing is there, or a video; files and folders are mixed; or there are more than two files.
     """
     patterns = [args.pattern_a, args.pattern_b]
+    if any(map(is_tree, args.sources)):
+        if any(patterns) or len(args.sources) < 2:
+            raise ImageError(
+                f"{next(filter(is_tree, args.sources))} is a pattern; give one for each source, and no other"
+            )
+        return Given(tuple(args.sources), (None,) * len(args.sources), files=False, tree=find_groups(args.sources))
     paths, found = [], []
     for number, path in enumerate(args.sources):
         option = patterns[number] if number < 2 else None
@@ -357,9 +375,14 @@ def _given_by_one(place: Path, pattern: str | None, other: str | None) -> Given:
         if len(sets) == 1:
             return Given(sets[0], (None, None), files=False)
         _refuse_several_sets(place)
+        _refuse_a_tree(place)
         _refuse_unknown_sources(place)
     if not other and not _holds_only_volumes(place) and _holds_camera_pairs(place, pattern):
         return Given((place, place), (pattern, None), files=False, camera=True)
+    images = images_of(place)
+    if len(images) == 2 and not (pattern or other):
+        names = " ".join(map(shlex.quote, in_order_of_task([str(path) for path in images])[0]))
+        raise ImageError(f"{place} holds two images; name them, in order: {names}")
     return Given((place, place), (pattern, other), files=False)
 
 
@@ -400,12 +423,23 @@ def _refuse_several_sets(folder: Path) -> None:
         raise ImageError(f"{folder} is a folder of data sets ({names}); give one of them, such as {below[0]}")
 
 
+def _refuse_a_tree(folder: Path) -> None:
+    """Raises ImageError for a folder of a folder for each scene, such as data/p1/{pet,mri}."""
+    patterns = tree_below(folder)
+    if patterns:
+        words = " ".join(f'"{pattern}"' for pattern in patterns)
+        raise ImageError(
+            f"{folder} holds a folder for each scene; name both sources by patterns in quotes, in order: {words}"
+        )
+
+
 def _refuse_unknown_sources(folder: Path) -> None:
     """Raises ImageError for a folder whose images lie in two folders or more below it, such as rig/{thermal,rgb}."""
     holding = (path for path in folder.glob("*/") if images_of(path) or holds_volumes(path))
     below = [] if images_of(folder) or holds_volumes(folder) else sorted(holding)
     if len(below) > 1:
-        names = " ".join(shlex.quote(str(path)) for path in below)
+        places = list(map(str, below))
+        names = " ".join(map(shlex.quote, in_order_of_task(places)[0] if len(places) == 2 else places))
         raise ImageError(f"{folder} holds no images itself; name the folders of the sources, in order: {names}")
 
 
@@ -476,6 +510,10 @@ def _work(args: argparse.Namespace, given: Given) -> Work:
 
 def _find_work(args: argparse.Namespace, given: Given, volumes: bool = False) -> Work:
     """The scenes of folders; errors as `find_work`."""
+    if given.tree is not None:
+        return work_of_groups(
+            SceneFolder(" + ".join(map(str, given.paths)), given.paths), *given.tree, args.out, volumes
+        )
     name = " + ".join(dict.fromkeys(name_of(path) for path in given.paths))
     return find_work(SceneFolder(name, given.paths), args.out, given.patterns, volumes)
 

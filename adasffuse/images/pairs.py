@@ -26,7 +26,7 @@ _DICOM = ".dcm"
 _AS_VOLUMES = "adasffuse fuse A B -o NAME.nii.gz"
 _LOOKED_AT = 64  # names for which a pattern is looked for
 _SEPARATORS = "_-. "  # between the common part of a name and what tells the sources apart
-_WORD = re.compile(r"[^\W\d_]+|\d+")  # of a name
+_WORDS = (re.compile(r"[^\W_]+"), re.compile(r"[^\W\d_]+|\d+"))  # of a name: between separators, or numbers apart
 _MOST_WORDS = 3  # at an end of a name, of which one tells the sources apart
 _MOST_HEADS = 8  # beginnings, or ends, of names that are compared
 
@@ -547,10 +547,10 @@ def patterns_in(stems: Sequence[str]) -> tuple[tuple[str, ...], int]:
         stems: names of files without suffix.
     """
     found: list[tuple[int, bool, tuple[str, ...]]] = [(0, False, ())]
-    for backwards, count in itertools.product((False, True), range(1, _MOST_WORDS + 1)):
+    for form, backwards, count in itertools.product(_WORDS, (False, True), range(1, _MOST_WORDS + 1)):
         rests: dict[str, set[str]] = defaultdict(set)  # of the names that have a beginning, or end, in common
         for stem in stems:
-            words = list(_WORD.finditer(stem))
+            words = list(form.finditer(stem))
             if len(words) > count:
                 cut = words[-count - 1].end() if backwards else words[count].start()
                 head, rest = (stem[cut:], stem[:cut]) if backwards else (stem[:cut], stem[cut:])
@@ -560,7 +560,7 @@ def patterns_in(stems: Sequence[str]) -> tuple[tuple[str, ...], int]:
             rests[""] = set(stems)
             common.append("")
         for one, other in itertools.combinations(common, 2):
-            heads, known = _told_apart(one, other)
+            heads, known = _told_apart(one, other, form)
             pairs = len(rests[one] & rests[other])
             if heads and 4 * pairs >= len(stems):
                 found.append((pairs, known, tuple("*" + head if backwards else head + "*" for head in heads)))
@@ -568,14 +568,16 @@ def patterns_in(stems: Sequence[str]) -> tuple[tuple[str, ...], int]:
     return patterns, pairs
 
 
-def _told_apart(one: str, other: str) -> tuple[tuple[str, ...], bool]:
+def _told_apart(one: str, other: str, form: re.Pattern) -> tuple[tuple[str, ...], bool]:
     """Two parts of names that differ in one word, in the order of a task, and whether the words tell a task.
 
     () where they differ in more, or in a number: numbers tell scenes apart, not sources.
     """
-    words, others = (_WORD.findall(part.lower()) or [""] for part in (one, other))
+    words, others = (form.findall(part.lower()) or [""] for part in (one, other))
     differing = [both for both in itertools.zip_longest(words, others, fillvalue="0") if both[0] != both[1]]
     if len(differing) != 1 or any(word.isdigit() for word in differing[0]):
+        return (), False
+    if len({re.sub(r"\d", "", word) for word in differing[0]}) == 1:
         return (), False
     sources = [task.words for task in TASKS.values()]
 

@@ -11,6 +11,7 @@ from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, SceneProblem, find_scenes, scene_of_files
 from adasffuse.images.read import IMAGE_SUFFIXES
+from adasffuse.images.trees import Groups, scenes_of_groups
 from adasffuse.images.volumes import is_volume, stem_of
 from adasffuse.images.write import DEPTHS, suffix_of
 
@@ -65,6 +66,26 @@ def find_work(
     refuse_image_name(Path(save_dir))
     scenes, problems = find_scenes(folder.folders, patterns, volumes)
     work = Work(folder, tuple(scenes), tuple(problems), Path(save_dir), volumes=volumes)
+    refuse_to_overwrite(work)
+    return work
+
+
+@checked
+def work_of_groups(
+    folder: SceneFolder, groups: Groups, problems: Sequence[SceneProblem], save_dir: str | Path, volumes: bool = False
+) -> Work:
+    """Scenes that lie in many folders, with results in `save_dir`.
+
+    Args:
+        folder: the patterns of the sources in place of their folders.
+        groups, problems: as of `adasffuse.images.trees.find_groups`.
+        volumes: whether they are volumes.
+    Raises:
+        ImageError: as `find_work`.
+    """
+    refuse_image_name(Path(save_dir))
+    scenes, others = scenes_of_groups(groups, volumes)
+    work = Work(folder, tuple(scenes), (*problems, *others), Path(save_dir), volumes=volumes)
     refuse_to_overwrite(work)
     return work
 
@@ -155,7 +176,8 @@ def refuse_to_overwrite(work: Work) -> None:
     sources = {file_of(path).resolve() for scene in work.scenes for path in scene.paths}
     if work.file is None:
         places = {work.save_dir.resolve(), (work.save_dir / PANELS).resolve()}
-        for source in (*work.folder.folders, *(sources if work.volumes else ())):
+        folders = {path.parent for scene in work.scenes for path in scene.paths}  # of a tree there are many
+        for source in (*work.folder.folders, *folders, *(sources if work.volumes else ())):
             if source.resolve() in places:
                 raise ImageError(f"results would lie among the sources in {source}; choose another folder for them")
     for scene in work.scenes:
