@@ -1,6 +1,7 @@
 """Small files and folders with the names that the commands of README and docs use, all rendered."""
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
@@ -64,6 +65,8 @@ def _write_pairs(root: Path, infrared: list[ndarray], visible: list[ndarray], co
     """Pairs of files and folders; `thermal` holds a camera's counts of 16 bits."""
     for name, image in (("ir", infrared[0]), ("infrared", infrared[0]), ("vis", visible[0]), ("visible", visible[0])):
         write_image(root / f"{name}.png", image)
+    for name, image in (("ir", infrared[0]), ("vis", visible[0])):
+        write_image(root / f"data/s1/{name}.png", image)
     _write(root / "thermal.tif", counts[0])
     for folder in ("infrared", "infrared_frames"):
         _write_all(root / folder, infrared)
@@ -133,6 +136,8 @@ def _write_stacks(root: Path, visible: list[ndarray]) -> None:
             (root / name).parent.mkdir(exist_ok=True)
             tifffile.imwrite(root / name, deep, photometric="minisblack")
     for name, one in zip("abc", (low, middle, over)):
+        for suffix in ("jpg", "tif"):
+            _write(root / f"shots/1/{name}.{suffix}", one)
         _write(root / f"{name}.jpg", one)
         write_image(root / "bracket" / f"{name}.png", one)
 
@@ -158,6 +163,7 @@ def _write_medical(root: Path) -> None:
             _write_all(root / f"DATA/test/MIF/{modality}-MRI" / folder, [images[folder] for images in slices])
     for modality in ("PET", "SPECT", "MRI"):
         _write_all(root / modality.lower(), [images[modality] for images in slices])
+        _write_all(root / "data/p1" / modality.lower(), [images[modality] for images in slices])
     spect = np.stack([images["SPECT"].mean(axis=2).astype(np.int16) for images in slices])
     detector = pydicom.Dataset()
     detector.ImagePositionPatient, detector.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
@@ -186,10 +192,12 @@ def _write_medical(root: Path) -> None:
             file = dicom_file(one, ImagePositionPatient=[0, 0, 3 * number], PixelSpacing=[2, 2], **place)
             (root / f"{name}_series").mkdir(exist_ok=True)
             (root / f"{name}_series/{number}.dcm").write_bytes(file)
-    for name, stem in (("pet", "sub-01_pet"), ("mri", "sub-01_T1w")):
+    for name, stem, kind in (("pet", "sub-01_pet", "pet"), ("mri", "sub-01_T1w", "anat")):
         content = (root / f"{name}.nii.gz").read_bytes()
-        (root / f"{name}_volumes/p1.nii.gz").write_bytes(content)
-        (root / f"bids/{stem}.nii.gz").write_bytes(content)
+        (root / f"sub-01/{kind}").mkdir(parents=True)
+        for path in (f"{name}_volumes/p1", f"bids/{stem}", f"sub-01/{kind}/{stem}"):
+            (root / f"{path}.nii.gz").write_bytes(content)
+        shutil.copytree(root / f"{name}_series", root / "archive/p1" / name)
     (root / "mri.dcm").write_bytes((root / "mri_series/0.dcm").read_bytes())
     pet = dicom_file(coarse[0], ImagePositionPatient=[1, 1, 0], PixelSpacing=[4, 4], **place)
     (root / "pet.dcm").write_bytes(pet)
