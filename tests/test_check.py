@@ -112,6 +112,15 @@ def test_sizes_that_differ(tmp_path):
     assert any("2.png 48x40 and 2.png 50x40" in problem for problem in survey.problems)
 
 
+def test_many_problems_of_one_kind_do_not_hide_another(tmp_path, capsys):
+    folder = write_pairs(tmp_path, seeds=range(9), a=colour, b=gray)
+    for seed in range(9):
+        write_image(folder / "visible" / f"{seed}.png", gray(seed, 40, 50))
+    assert check.run([str(folder)]) == 1
+    said = capsys.readouterr().out
+    assert said.count("problem: sizes differ") == 3 and "problem: and 6 more that" in said and "swap the" in said
+
+
 def test_facts_do_not_count_what_holds_no_data():
     ramp = np.tile(np.linspace(0.2, 0.8, 96, dtype=np.float32), (64, 1))
     valid = np.random.default_rng(0).random(ramp.shape) < 0.5

@@ -14,13 +14,14 @@ import torch
 from tiny import Mean, network, texture, write_ivf
 
 from adasffuse.images.image import ImageError
+from adasffuse.images.notices import few_of_each
 from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import results as results_module
 from adasffuse.inference.dry_run import plan_scenes
-from adasffuse.inference.folder import WantedResults, _Turns, fuse_folder
+from adasffuse.inference.folder import FolderReport, WantedResults, _Turns, fuse_folder
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.results import SaveError
 from adasffuse.inference.work import find_work
@@ -312,3 +313,17 @@ def test_a_folder_that_cannot_be_written(fuser, tmp_path):
         SaveError, match=r"cannot write results to .*file/out: Not a directory; something else is in its place"
     ):
         fuse_folder(fuser, ivf_folder(tmp_path), tmp_path / "file/out")
+
+
+def test_failures_of_one_kind_are_told_a_few_times_and_counted():
+    wrong = [(f"n{k}", f"sizes differ: a/n{k}.png is {k}x9, b/n{k}.png is 2x2 pixels") for k in range(13)]
+    other = ("cat", "a/cat.png: damaged")
+    assert few_of_each([*wrong[:4], other]) == [": ".join(one) for one in (*wrong[:4], other)]
+    told = few_of_each([wrong[0], other, *wrong[1:]])
+    assert told[:3] == [": ".join(one) for one in wrong[:3]] and told[4:] == ["cat: a/cat.png: damaged"]
+    assert told[3] == "n3, n4, n5, n6, n7, n8, n9, n10 and 2 more: the same, but for names and numbers"
+    notices = [("", f"{name}.png and {name}.tif share one stem") for name in ("ant", "bee", "cat", "dog", "eel")]
+    assert few_of_each(notices)[3:] == ["and 2 more that differ in names and numbers only"]
+    lines = FolderReport("f", Path("out"), "cpu", failed=wrong).summary().splitlines()
+    assert lines[0] == "f: 0 pairs fused, 13 failed -> out" and len(lines) == 5
+    assert lines[4].startswith("  failed: n3, n4, ")

@@ -35,7 +35,7 @@ from adasffuse.files import check_outputs, name_of, printable, remove_abandoned,
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, Frame
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.notices import notices_of, notices_of_files, swapped_notice
+from adasffuse.images.notices import few_of_each, notices_of, notices_of_files, swapped_notice
 from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_of_files
 from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.read import IMAGE_SUFFIXES
@@ -298,8 +298,8 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
         values = {"method": method, "grid": grid, "aligned": rows} | _lost(failed, [*told_of, *notices])
         say(json.dumps({"ok": not failed} | values | {"seconds": round(time.perf_counter() - began, 3)}))
         return int(bool(failed))
-    for name, reason in failed:
-        say(printable(f"  failed: {name}: {reason}"), sys.stderr)
+    for line in few_of_each(failed):
+        say(printable(f"  failed: {line}"), sys.stderr)
     say_notices(told_of)
     for notice in notices:
         say(f"notice: {printable(notice)}")

@@ -34,13 +34,14 @@ from adasffuse.data.survey import (
 )
 from adasffuse.files import check_outputs, printable, replacing_all, told, write_text
 from adasffuse.images.image import ImageError
+from adasffuse.images.notices import few_of_each
 from adasffuse.images.pairs import find_scenes, patterns_in
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.write import check_suffix, quantise, write_image
 from adasffuse.process import say
 from adasffuse.tasks import guess_task
 
-_SHOWN = 8  # lines of problems or notices of one kind of folder
+_SHOWN = 20  # lines of problems or notices
 _SHEET = 12  # scenes on a contact sheet
 
 
@@ -148,9 +149,10 @@ def report(survey: Survey) -> list[str]:
             f"all {first.path.name} and {second.path.name} ({value:.3f})"
         )
     for word, texts in (("problem", survey.problems), ("notice", survey.notices + _notices_of_files(survey))):
-        lines += [f"  {word}: {text}" for text in texts[:_SHOWN]]
-        if len(texts) > _SHOWN:
-            lines.append(f"  {word}: and {len(texts) - _SHOWN} more")
+        told_of = few_of_each(("", text) for text in texts)
+        lines += [f"  {word}: {text}" for text in told_of[:_SHOWN]]
+        if len(told_of) > _SHOWN:
+            lines.append(f"  {word}: and {len(told_of) - _SHOWN} more")
     return lines
 
 

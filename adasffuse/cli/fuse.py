@@ -27,7 +27,7 @@ from adasffuse.cli.arguments import (
     refuse_palette_of_ct,
     words_of_source,
 )
-from adasffuse.cli.shared import run_shared
+from adasffuse.cli.shared import run_shared, say_few
 from adasffuse.cli.task_script import print_report, score
 from adasffuse.files import check_outputs, name_of, printable
 from adasffuse.images.formats import is_radiometric
@@ -535,10 +535,8 @@ def _tell_plan(plan: inference.Plan, fuser: inference.Fuser, args: argparse.Name
     lines = _volume_lines if volumes else _image_lines
     for line in (line for one in plan.planned for line in lines(one)):
         say(printable(line))
-    for name, reason in plan.failed:
-        say(printable(f"  would fail: {name}: {reason}"))
-    for notice in dict.fromkeys(plan.notices):
-        say(f"notice: {printable(notice)}")
+    say_few("  would fail", plan.failed)
+    say_few("notice", (("", notice) for notice in dict.fromkeys(plan.notices)))
     before = f", {len(plan.skipped)} finished before" if plan.skipped else ""
     say(f"{len(plan.planned)} would be fused{before}, {len(plan.failed)} would fail; nothing was written")
     return int(bool(plan.failed))

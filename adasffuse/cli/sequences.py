@@ -15,6 +15,7 @@ from adasffuse import inference
 from adasffuse.files import printable
 from adasffuse.images.frames import DEFAULT_RATE, Frame, FrameFolder, StartError, VideoFile, list_frames
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.notices import few_of_each
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.process import say
 from adasffuse.registration.aligner import Calibration, calibrate
@@ -143,9 +144,9 @@ def unconfirmed_notice(found: Calibration) -> list[str]:
 
 
 def say_not_used(failed: Sequence[tuple[str, str]]) -> None:
-    """A line on standard error for each pair that could not be used, its name and the reason."""
-    for name, reason in failed:
-        say(printable(f"  not used: {name}: {reason}"), sys.stderr)
+    """Name on standard error the pairs that could not be used, and the reasons."""
+    for line in few_of_each(failed):
+        say(printable(f"  not used: {line}"), sys.stderr)
 
 
 @contextmanager

@@ -1,13 +1,14 @@
-"""Commands whose work several processes may share: only the main one reports what went wrong."""
+"""Commands whose work several processes may share: only the main one reports, a few lines of each kind."""
 
 from __future__ import annotations  # names of `inference` load PyTorch where they are used
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from adasffuse import inference
-from adasffuse.files import told
+from adasffuse.files import printable, told
+from adasffuse.images.notices import few_of_each
 from adasffuse.inference.results import SaveError
 from adasffuse.process import say
 
@@ -33,3 +34,9 @@ def run_shared(
                 say(json.dumps({"ok": False, "error": told(error)}))
             ranks.leave(failed=True)
             return 1
+
+
+def say_few(heading: str, said: Iterable[tuple[str, str]]) -> None:
+    """Print lines 'HEADING: NAME: TEXT' of names and texts, a few of each kind, see `few_of_each`."""
+    for line in few_of_each(said):
+        say(printable(f"{heading}: {line}"))

@@ -27,7 +27,7 @@ from adasffuse.cli.arguments import (
     given_path,
     range_of,
 )
-from adasffuse.cli.shared import run_shared
+from adasffuse.cli.shared import run_shared, say_few
 from adasffuse.files import check_outputs, first_of, name_of, printable, told
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import ImageError
@@ -431,12 +431,9 @@ def _dry_run(
         return int(bool(failed))
     for one in planned:
         say(printable(f"  {one['name']}: {one['images']} images -> {one['result']}"))
-        for notice in one["notices"]:
-            say(f"  notice: {printable(notice)}")
-    for name, reason in failed:
-        say(printable(f"  would fail: {name}: {reason}"))
-    for notice in notices:
-        say(f"notice: {printable(notice)}")
+    _say_notices_of(planned)
+    say_few("  would fail", failed)
+    say_few("notice", (("", notice) for notice in notices))
     before = f", {len(skipped)} finished before" if skipped else ""
     say(f"{len(planned)} would be fused{before}, {len(failed)} would fail; nothing was written")
     return int(bool(failed))
@@ -473,13 +470,15 @@ def _tell(
     for row in fused:
         moved = f", moved by up to {row['largest_shift']} pixels" if row["largest_shift"] else ""
         say(printable(f"  {row['name']}: {row['used']} of {row['images']} images{moved} -> {row['result']}"))
-        for notice in row["notices"]:
-            say(f"  notice: {printable(notice)}")
+    _say_notices_of(fused)
     before = f", {len(rows) - len(fused)} finished before" if len(rows) > len(fused) else ""
     pace = f", {seconds / len(fused):.2f} s per stack in {network}" if fused else ""
     stacks = "stack" if len(fused) == 1 else "stacks"
     say(f"{len(fused)} {stacks} fused{pace}{before}, {len(failed)} failed -> {printable(work.file or work.save_dir)}")
-    for name, reason in failed:
-        say(printable(f"  failed: {name}: {reason}"))
-    for notice in notices:
-        say(f"notice: {printable(notice)}")
+    say_few("  failed", failed)
+    say_few("notice", (("", notice) for notice in notices))
+
+
+def _say_notices_of(rows: Sequence[dict[str, Any]]) -> None:
+    """Print the notices of stacks, whose paths name them."""
+    say_few("  notice", (("", notice) for row in rows for notice in row["notices"]))

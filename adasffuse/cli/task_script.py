@@ -27,7 +27,7 @@ from adasffuse.cli.arguments import (
     refuse_palette_of_ct,
     words_of_source,
 )
-from adasffuse.cli.shared import run_shared
+from adasffuse.cli.shared import run_shared, say_few
 from adasffuse.files import check_outputs, printable, told
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.color import luminance
@@ -224,8 +224,7 @@ def _fuse(
 def print_report(report: inference.FolderReport) -> None:
     """Print what became of a folder, and what a user should know of it."""
     say(report.summary())
-    for notice in report.notices:
-        say(f"notice: {printable(notice)}")
+    say_few("notice", (("", notice) for notice in report.notices))
 
 
 def _print_scores(report: inference.FolderReport, task: Task, args: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from adasffuse.files import first_of
 from adasffuse.images.color import is_colorful
 from adasffuse.images.image import Image
 from adasffuse.images.levels import same_pixels
@@ -15,6 +16,9 @@ from adasffuse.tasks import Task
 
 LOOKED_AT = 16  # infrared images of a folder or video, spread over it, are looked at for whether hot things are dark
 MISTAKEN = 1 / 10  # share of them that may seem so without being so
+SHOWN = 3  # lines of one kind
+_NAMES = 8  # of the rest, in one line
+_FILE = re.compile(r"\S*([/\\]\S*|\.[A-Za-z]\w{1,4}\b)")  # a path, or a name with its suffix
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 
 
@@ -108,6 +112,31 @@ def notices_of_files(notices: Iterable[tuple[Path, str]]) -> list[str]:
         more = f" (and {files}{others})" if count else ""
         said.append(f"{path}: {text}{more}")
     return said
+
+
+def few_of_each(said: Iterable[tuple[str, str]]) -> list[str]:
+    """Lines 'NAME: TEXT', of each kind the first three, and one that names the rest.
+
+    Texts that differ in names, files and numbers only are of one kind: a folder of hundreds of pairs often has one
+    fault.
+
+    Args:
+        said: name and text; the line of one whose name is '' is the text.
+    """
+    groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for name, text in said:
+        nameless = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "", text) if name else text
+        groups[without_numbers(_FILE.sub("", nameless))].append((name, text))
+    lines = []
+    for group in groups.values():
+        shown = group if len(group) == SHOWN + 1 else group[:SHOWN]
+        lines += [f"{name}: {text}" if name else text for name, text in shown]
+        rest = [name for name, _ in group[len(shown) :]]
+        if any(rest):
+            lines.append(f"{first_of(rest, _NAMES)}: the same, but for names and numbers")
+        elif rest:
+            lines.append(f"and {len(rest)} more that differ in names and numbers only")
+    return lines
 
 
 def _window_differences(folders: Sequence[Path], seen: Sequence[Seen]) -> list[str]:

@@ -27,6 +27,7 @@ from adasffuse.images.notices import (
     LOOKED_AT,
     Seen,
     black_hot_notice,
+    few_of_each,
     folder_notices,
     notices_of_files,
     seen_of,
@@ -104,14 +105,14 @@ class FolderReport:
         return sorted([*self.fused, *self.skipped], key=lambda scene: scene.stem)
 
     def summary(self) -> str:
-        """Number of results, seconds for each and their folder in one line, then a line per failure."""
+        """Number of results, seconds for each and their folder in one line, then what failed, see `few_of_each`."""
         scene = "pair" if len(self.ranges) == 2 else "scene"
         pace = f", {self.seconds / len(self.fused):.2f} s per {scene} in {self.network}" if self.fused else ""
         skipped = f", {len(self.skipped)} finished before" if self.skipped else ""
         scenes = scene if len(self.fused) == 1 else f"{scene}s"
         counts = f"{len(self.fused)} {scenes} fused{pace}{skipped}, {len(self.failed)} failed"
         lines = [printable(f"{self.name}: {counts} -> {self.save_dir}")]
-        return "\n".join(lines + [printable(f"  failed: {name}: {reason}") for name, reason in self.failed])
+        return "\n".join(lines + [printable(f"  failed: {line}") for line in few_of_each(self.failed)])
 
 
 @checked
