@@ -1,6 +1,8 @@
 """What the web page does with images, without a browser."""
 
 import shlex
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,12 +11,16 @@ import tifffile
 from skimage import data as photographs
 from tiny import texture
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+from special_files import radiometric_jpeg
+
 from adasffuse import load_fuser
 from adasffuse.cli import fuse
 from adasffuse.demo.work import fuse_files, share_of_first
 from adasffuse.images.image import ImageError
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
+from adasffuse.inference.stack import fuse_stack
 
 
 @pytest.fixture
@@ -101,6 +107,43 @@ def test_a_stack(tmp_path):
     result = fuse_files("mef", "tiny", files, tmp_path)
     assert len(result.sources) == 3 and result.share is None and result.scores == {}
     assert result.command.startswith("adasffuse stack 1.png 2.png 3.png")
+
+
+def test_a_radiometric_file_is_a_pair_by_itself(tmp_path, monkeypatch):
+    pytest.importorskip("flyr")
+    monkeypatch.chdir(tmp_path)
+    counts, photograph = 18000 + 8 * texture(48, 64, 1).astype(np.uint16), photographs.astronaut()[:96, :128]
+    Path("shot.jpg").write_bytes(radiometric_jpeg(counts, photograph, (1.0, 0, 0)))
+    Path("alone.jpg").write_bytes(radiometric_jpeg(counts))
+    result = fuse_files("ivf", "tiny", [None, "shot.jpg"], tmp_path)
+    assert len(result.sources) == 2 and result.share is not None and len(result.scores) == 8
+    assert any("camera's own setting for parallax" in notice for notice in result.notices)
+    words = shlex.split(result.command)
+    assert words == ["adasffuse", "fuse", "shot.jpg", "-o", "fused.png", "--task", "ivf", "--size", "tiny"]
+    assert fuse.run(words[2:]) == 0
+    assert np.array_equal(read_image("fused.png").pixels, read_image(result.file).pixels)
+    with pytest.raises(ImageError, match=r"alone\.jpg: holds temperatures, but no photograph"):
+        fuse_files("ivf", "tiny", ["alone.jpg"], tmp_path)
+    with pytest.raises(ImageError, match=r"give at least two images of the scene, got 1$"):
+        fuse_files("mef", "tiny", ["shot.jpg"], tmp_path)
+    with pytest.raises(ImageError, match=r"shot\.jpg has 0\.0 megapixels, this page takes up to 0\.004"):
+        fuse_files("ivf", "tiny", ["shot.jpg"], tmp_path, megapixels=0.004)  # the photograph
+
+
+def test_a_stack_is_fused_and_told_of_as_by_the_command(tmp_path):
+    still = cv2.resize(photographs.coffee()[60:340, 100:450], (200, 160), interpolation=cv2.INTER_AREA)
+    files = [tmp_path / str(number) / f"{number}.png" for number in range(3)]  # each upload has a folder of its own
+    for number, file in enumerate(files):
+        image = still.copy()
+        image[40:90, 20 + 60 * number : 70 + 60 * number] = 255 - image[40:90, 20 + 60 * number : 70 + 60 * number]
+        write_image(file, image // np.uint8(3 - number))
+    result = fuse_files("mef", "tiny", files, tmp_path)
+    expected = fuse_stack(load_fuser("mef", "tiny"), files)
+    assert np.array_equal(result.fused, expected.pixels) and result.notices == tuple(expected.notices)
+    assert any("(ghosts)" in notice for notice in result.notices)
+    write_image(files[2], texture(20, 30, 1))
+    with pytest.raises(ImageError, match=r"^sizes differ: 0\.png is 200x160, 2\.png is 30x20 pixels"):
+        fuse_files("mef", "tiny", files, tmp_path)
 
 
 def test_images_of_two_sizes_are_registered(tmp_path):

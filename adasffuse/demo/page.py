@@ -111,7 +111,10 @@ def shown(result: Result) -> tuple[Any, ...]:
 def source_label(task: str, number: int) -> str:
     """What a source of a task is called."""
     names = {"mef": ("Darkest exposure", "Brightest exposure"), "mff": ("One focus", "Another focus")}
-    names |= {"ivf": ("Infrared image", "Visible image"), "mif": ("CT, PET or SPECT", "MRI")}
+    names |= {
+        "ivf": ("Infrared image, or a FLIR radiometric JPEG alone", "Visible image"),
+        "mif": ("CT, PET or SPECT", "MRI"),
+    }
     return names[task][number]
 
 

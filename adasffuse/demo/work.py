@@ -1,5 +1,6 @@
 """What the web page does with images, without any page: fuse, score, and say which command does the same."""
 
+import os
 import shlex
 import tempfile
 from collections.abc import Sequence
@@ -13,15 +14,18 @@ from numpy import ndarray
 
 from adasffuse.images.color import luminance
 from adasffuse.images.false_colors import in_palette
-from adasffuse.images.formats import open_image
+from adasffuse.images.formats import is_radiometric, open_image
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.notices import black_hot_notice
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image, uses_little
 from adasffuse.images.write import quantise, result_depth, suffix_of, write_image
 from adasffuse.inference.fuser import STRENGTH_TASK, Fuser, load_fuser
 from adasffuse.inference.misalignment import seen_misalignment
+from adasffuse.inference.stack import StackOptions, fuse_stack
 from adasffuse.metrics import DEFAULT_METRICS, evaluate
 from adasffuse.registration.aligner import Aligner, measure_of
+from adasffuse.registration.camera import read_camera_pair
 from adasffuse.tasks import Task, find_task
 
 MEGAPIXELS = 12.0  # of one image, that the page takes by default
@@ -62,8 +66,9 @@ def fuse_files(
         align: 'none', or how two images are registered first, see `adasffuse.registration.aligner`.
         palette: false colours of a gray PET or SPECT image, as in `Fuser.fuse`; other tasks have none.
     Raises:
-        ImageError: fewer than two files, one that cannot be read or is too large, sizes differ, or the images cannot be
-            registered.  Errors and notices name files without their folders, which are those of the server.
+        ImageError: fewer than two files, but for one radiometric JPEG of infrared + visible, a pair by itself; a file
+            that cannot be read or is too large, sizes differ, or the images cannot be registered.  Errors and notices
+            name files without their folders, which are those of the server.
     """
     paths = [Path(file) for file in files if file]
     try:
@@ -85,44 +90,87 @@ def _fuse_files(
     denoise: float,
 ) -> Result:
     chosen = find_task(task)
-    _check_count(chosen, len(paths), align)
+    camera = chosen.id == STRENGTH_TASK and len(paths) == 1 and is_radiometric(paths[0])
+    _check_count(chosen, 2 if camera else len(paths), align)
     for path in paths:
-        _check_size(path, megapixels)
-    two = len(paths) == 2
-    images, windows = _read(chosen, paths)
-    aligner = None
-    if align != "none":
-        aligner = Aligner(align, measure=measure_of(chosen.id))
-        images = aligner.align(images)
+        with open_image(path) as file:
+            _check_size(path, file.height, file.width, megapixels)
+    palette = palette if chosen.color == "a" else "none"
+    strength, denoise = (strength, denoise) if chosen.id == STRENGTH_TASK else (1.0, 0.0)
+    fuser = cached_fuser(chosen.id, size, strength, denoise)
+    if len(paths) > 2:
+        made = _fuse_stack(fuser, paths)
+    else:
+        aligner = None if align == "none" else Aligner(align, measure=measure_of(chosen.id))
+        if camera:
+            images, windows = read_camera_pair(paths[0], need_placement=aligner is None), [None, None]
+            for image in images:
+                _check_size(paths[0], *image.pixels.shape[:2], megapixels)
+        else:
+            images, windows = _read(chosen, paths)
+        made = _fuse_pair(fuser, paths, images, windows, aligner, palette)
+    file = Path(tempfile.mkdtemp(dir=folder)) / f"fused{suffix_of(made.depth)}"
+    write_image(file, made.pixels, made.depth)
+    shown = quantise(made.pixels, "8") if made.pixels.dtype == np.float32 else _eight_bits(made.pixels)
+    two = len(made.sources) == 2
+    scores = {}
+    if two and palette == "none" and min(shown.shape[:2]) >= _FEWEST:
+        scores = evaluate(*made.sources, shown, metrics=DEFAULT_METRICS)
+    options = {"align": align, "palette": palette, "strength": strength, "denoise": denoise}
+    options = {name: value for name, value in options.items() if value != _UNLESS_GIVEN[name]}
+    command = _command(chosen, size, paths, made.windows, file.name, options)
+    share = share_of_first(*made.sources, shown) if two else None
+    return Result(file, shown, made.sources, share, scores, made.notices, command)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A fused image, and what it was made from."""
+
+    pixels: ndarray  # uint8, uint16 or float32 in [0, 1]
+    depth: str
+    sources: tuple[ndarray, ...]  # uint8, as they are shown
+    windows: list[tuple[float, float] | None]  # ranges that were needed: of each of two sources, or of a stack
+    notices: tuple[str, ...]
+
+
+def _fuse_pair(
+    fuser: Fuser,
+    paths: Sequence[Path],
+    images: list[Image],
+    windows: list[tuple[float, float] | None],
+    aligner: Aligner | None,
+    palette: str,
+) -> _Made:
+    """Fuse two images, as 'adasffuse fuse' does; `paths` are those of both, or of a file that holds both."""
+    task = fuser.task
+    images = images if aligner is None else aligner.align(images)
     if len({image.pixels.shape[:2] for image in images}) > 1:
         listed = ", ".join(f"{p.name} {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(paths, images))
         raise ImageError(f"sizes differ: {listed} pixels; choose a registration")
-    palette = palette if chosen.color == "a" else "none"
-    strength, denoise = (strength, denoise) if chosen.id == STRENGTH_TASK else (1.0, 0.0)
+    notices = _notices(task, images, aligner)
+    notices += black_hot_notice([(paths[0], fuser.looks_black_hot(images))])
     images[0] = in_palette(images[0], palette, paths[0])
-    fuser = cached_fuser(chosen.id, size, strength, denoise)
     prepared = fuser.prepare(*images)
     fused = fuser.finish(fuser.fuse_prepared(prepared), prepared)
     depth = result_depth("auto", [image.depth for image in images])
-    file = Path(tempfile.mkdtemp(dir=folder)) / f"fused{suffix_of(depth)}"
-    write_image(file, fused, depth)
-    shown = quantise(fused, "8") if fused.dtype == np.float32 else _eight_bits(fused)
     sources = tuple(quantise(image.pixels, "8") for image in images)
-    scores = {}
-    if two and palette == "none" and min(shown.shape[:2]) >= _FEWEST:
-        scores = evaluate(*sources, shown, metrics=DEFAULT_METRICS)
-    options = {"align": align, "palette": palette, "strength": strength, "denoise": denoise}
-    options = {name: value for name, value in options.items() if value != _UNLESS_GIVEN[name]}
-    command = _command(chosen, size, paths, windows, file.name, options)
-    shares = share_of_first(*sources, shown) if two else None
-    notices = (*prepared.notices, *_notices(chosen, images, aligner))
-    return Result(file, shown, sources, shares, scores, notices, command)
+    return _Made(fused, depth, sources, windows, (*prepared.notices, *notices))
+
+
+def _fuse_stack(fuser: Fuser, paths: Sequence[Path]) -> _Made:
+    """Fuse more than two images, as 'adasffuse stack' does."""
+    window = _needed_range(paths, thermal=False)
+    fused = fuse_stack(fuser, paths, StackOptions(range=RangeSpec("folder") if window else None))
+    sources = tuple(quantise(read_image(path, window).pixels, "8") for path in paths)
+    return _Made(fused.pixels, fused.depth, sources, [window], tuple(fused.notices))
 
 
 def _check_count(task: Task, count: int, align: str) -> None:
     """Raise ImageError for fewer images than two, or more than the task or a registration takes."""
     if count < 2:
-        raise ImageError(f"give at least two images of the scene, got {count}")
+        alone = "; only a FLIR radiometric JPEG is a pair by itself" if task.id == STRENGTH_TASK else ""
+        raise ImageError(f"give at least two images of the scene, got {count}{alone}")
     if count > 2 and len(task.kinds) > 1:
         raise ImageError(f"{task.title} takes two images, got {count}; stacks are exposures or focus settings")
     if count > 2 and align != "none":
@@ -132,13 +180,10 @@ def _check_count(task: Task, count: int, align: str) -> None:
 
 
 def _read(task: Task, paths: Sequence[Path]) -> tuple[list[Image], list[tuple[float, float] | None]]:
-    """The images, and the ranges that they needed: one for each of two sources, or one for a whole stack."""
-    thermal = task.thermal or (False,) * len(paths)
-    groups = [[path] for path in paths] if len(paths) == 2 else [paths]
-    windows = [_needed_range(group, hot) for group, hot in zip(groups, thermal)]
-    of_each = windows if len(paths) == 2 else windows * len(paths)
-    images = [read_image(path, window, thermal=hot) for path, window, hot in zip(paths, of_each, thermal)]
-    return images, windows
+    """Two images, and the ranges that they needed."""
+    thermal = task.thermal or (False, False)
+    windows = [_needed_range([path], hot) for path, hot in zip(paths, thermal)]
+    return [read_image(path, window, thermal=hot) for path, window, hot in zip(paths, windows, thermal)], windows
 
 
 def _command(
@@ -152,13 +197,13 @@ def _command(
     """The command that does the same.
 
     Args:
-        windows: as of `_read`.
+        windows: the ranges that two sources, or a stack, needed.
         result: name of the result's file.
         options: choices that are not those of the command itself.
     """
-    two = len(paths) == 2
-    words = ["adasffuse", "fuse" if two else "stack", *_names(task, paths), "-o", result]
-    for option, window in zip(("--range_a", "--range_b") if two else ("--range",), windows):
+    stack = len(paths) > 2
+    words = ["adasffuse", "stack" if stack else "fuse", *_names(task, paths), "-o", result]
+    for option, window in zip(("--range",) if stack else ("--range_a", "--range_b"), windows):
         words += [option, "folder"] if window else []
     words += ["--task", task.id, "--size", size]
     for name, value in options.items():
@@ -199,9 +244,9 @@ def share_of_first(first: ndarray, second: ndarray, fused: ndarray) -> ndarray:
     return np.rint(colours).astype(np.uint8)
 
 
-def _check_size(path: Path, megapixels: float) -> None:
-    with open_image(path) as file:
-        found = file.height * file.width / 1e6
+def _check_size(path: Path, height: int, width: int, megapixels: float) -> None:
+    """Raise ImageError for an image, of a file, that is too large."""
+    found = height * width / 1e6
     if found > megapixels:
         raise ImageError(
             f"{path.name} has {found:.1f} megapixels, this page takes up to {megapixels:g}; for larger images use the "
@@ -210,9 +255,10 @@ def _check_size(path: Path, megapixels: float) -> None:
 
 
 def _without_folders(text: str, paths: Sequence[Path]) -> str:
+    """A text with the names of files in place of their paths, and without the folder that holds them all."""
     for path in paths:
         text = text.replace(str(path), path.name)
-    return text
+    return text.removeprefix(f"{os.path.commonpath(path.parent for path in paths)}: ") if paths else text
 
 
 def _names(task: Task, paths: Sequence[Path]) -> list[str]:
