@@ -420,14 +420,15 @@ def _refuse_several_sets(folder: Path) -> None:
     below = [path for path in places if _source_folders(path)]
     if below:
         names = ", ".join(path.relative_to(folder).as_posix() for path in below)
-        raise ImageError(f"{folder} is a folder of data sets ({names}); give one of them, such as {below[0]}")
+        patterns = _in_quotes(tree_below(folder))
+        every = f", or their sources by patterns: {patterns}" if patterns else ""
+        raise ImageError(f"{folder} is a folder of data sets ({names}); give one of them, such as {below[0]}{every}")
 
 
 def _refuse_a_tree(folder: Path) -> None:
     """Raises ImageError for a folder of a folder for each scene, such as data/p1/{pet,mri}."""
-    patterns = tree_below(folder)
-    if patterns:
-        words = " ".join(f'"{pattern}"' for pattern in patterns)
+    words = _in_quotes(tree_below(folder))
+    if words:
         raise ImageError(
             f"{folder} holds a folder for each scene; name both sources by patterns in quotes, in order: {words}"
         )
@@ -440,7 +441,14 @@ def _refuse_unknown_sources(folder: Path) -> None:
     if len(below) > 1:
         places = list(map(str, below))
         names = " ".join(map(shlex.quote, in_order_of_task(places)[0] if len(places) == 2 else places))
-        raise ImageError(f"{folder} holds no images itself; name the folders of the sources, in order: {names}")
+        stacks = (
+            f"; if each is a stack of one scene: adasffuse stack {shlex.quote(str(folder))}" if len(below) > 2 else ""
+        )
+        raise ImageError(f"{folder} holds no images itself; name the folders of the sources, in order: {names}{stacks}")
+
+
+def _in_quotes(patterns: Sequence[Path]) -> str:
+    return " ".join(f'"{pattern}"' for pattern in patterns)
 
 
 def _is_pattern(name: str) -> bool:
