@@ -693,6 +693,27 @@ def test_a_pattern_that_nothing_fits_or_that_is_no_name(stacks, weights, tmp_pat
     assert "--pattern is for names of files" in capsys.readouterr().err
 
 
+def test_stacks_of_one_name_are_called_by_their_folders_as_well(weights, tmp_path, capsys):
+    for day in ("d1", "d2"):
+        bracket(tmp_path / day / "hdr")
+    write_image(tmp_path / "d1/hdr/3.png", read_image(tmp_path / "d1/hdr/1.png").pixels // 2)
+    write_image(tmp_path / "d2/hdr/3.png", read_image(tmp_path / "d2/hdr/1.png").pixels // 3)
+    folders = [tmp_path / day / "hdr" for day in ("d1", "d2")]
+    assert run(*folders, "-o", tmp_path / "out", "--dry_run", weights=weights) == 0
+    said = capsys.readouterr().out
+    assert "  d1_hdr: 4 images" in said and "  d2_hdr: 4 images" in said
+    assert run(*folders, "-o", tmp_path / "out", "--dry_run", "--images_per_stack", 2, weights=weights) == 0
+    said = capsys.readouterr().out
+    assert [line.split(":")[0].strip() for line in said.splitlines() if "2 images" in line] == [
+        f"{day}_hdr_{number}" for day in ("d1", "d2") for number in (0, 2)
+    ]
+    listed = sorted(path for folder in folders for path in folder.iterdir())  # of each folder one after the other
+    run(*listed, "-o", tmp_path / "out", "--dry_run", "--images_per_stack", 4, "--json", weights=weights)
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)["planned"]] == ["d1_hdr_0", "d2_hdr_0"]
+    assert run(folders[0], folders[0], "-o", tmp_path / "out", weights=weights) == 1
+    assert "several stacks are called hdr; fuse them" in capsys.readouterr().err
+
+
 def test_images_of_several_folders_are_told_apart(tmp_path):
     paths = [bracket(tmp_path / "a")[0], tmp_path / "b" / "0.png"]
     write_image(paths[1], texture(20, 20, 1))

@@ -7,7 +7,9 @@ import itertools
 import json
 import shlex
 import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -246,7 +248,7 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
     scenes: list[Scene] = []
     others: list[Path] = []
     if files == sorted(files):  # as a shell lists them
-        files.sort(key=lambda path: (in_order(path.name), path.name))
+        files.sort(key=lambda path: (path.parent, in_order(path.name), path.name))
     if files:
         name = files[0].stem if len(files) == 1 else name_of(files[0].parent)
         scenes = _stacks_of(args.out.stem if one_file else name, files, args.images_per_stack, failed)
@@ -275,9 +277,7 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
     if not scenes:
         more = f" (and {len(failed) - 1} more are no stacks either)" if len(failed) > 1 else ""
         raise ImageError(f"{failed[0][1]}{more}" if failed else f"no images in {places[0]} or in the folders below it")
-    twice = {scene.stem for scene in scenes if sum(other.stem == scene.stem for other in scenes) > 1}
-    if twice:
-        raise ImageError(f"several stacks are called {', '.join(sorted(twice))}; fuse them one by one")
+    scenes = _called_apart(scenes)
     if not one_file:
         refuse_image_name(args.out)
     if not files:
@@ -287,6 +287,29 @@ def _work(args: argparse.Namespace) -> tuple[Work, list[tuple[str, str]], list[s
     folder = SceneFolder("stacks", tuple(dict.fromkeys(path.parent for scene in scenes for path in scene.paths)))
     save_dir = args.out.parent if one_file else args.out
     return Work(folder, tuple(scenes), (), save_dir, args.out if one_file else None), failed, notices
+
+
+def _called_apart(scenes: Sequence[Scene]) -> list[Scene]:
+    """Stacks of which those of one name have the names of the folders that they lie in before it, as far as needed.
+
+    Raises:
+        ImageError: some are called alike, since they lie in one folder.
+    """
+    names = [scene.stem for scene in scenes]
+    above = [list(file_of(scene.paths[0]).absolute().parent.parts[1:]) for scene in scenes]
+    for name, folders in zip(names, above):
+        if folders and folders[-1] == name:
+            folders.pop()  # the stack is called by its folder
+    twice = {name for name, count in Counter(names).items() if count > 1}
+    alike = [number for number, name in enumerate(names) if name in twice]
+    while alike:
+        if not all(above[number] for number in alike):
+            raise ImageError(f"several stacks are called {', '.join(sorted(twice))}; fuse them one by one")
+        for number in alike:
+            names[number] = f"{above[number].pop()}_{names[number]}"
+        counts = Counter(names)
+        alike = [number for number, name in enumerate(names) if counts[name] > 1]
+    return [replace(scene, stem=name) for scene, name in zip(scenes, names)]
 
 
 def _called_like(pattern: str | None, images: Sequence[Path]) -> list[Path]:

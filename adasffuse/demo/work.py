@@ -98,7 +98,8 @@ def _fuse_files(
     palette = palette if chosen.color == "a" else "none"
     strength, denoise = (strength, denoise) if chosen.id == STRENGTH_TASK else (1.0, 0.0)
     fuser = cached_fuser(chosen.id, size, strength, denoise)
-    if len(paths) > 2:
+    stack = len(chosen.kinds) == 1 and align == "none"
+    if stack:
         made = _fuse_stack(fuser, paths)
     else:
         aligner = None if align == "none" else Aligner(align, measure=measure_of(chosen.id))
@@ -118,7 +119,7 @@ def _fuse_files(
         scores = evaluate(*made.sources, shown, metrics=DEFAULT_METRICS)
     options = {"align": align, "palette": palette, "strength": strength, "denoise": denoise}
     options = {name: value for name, value in options.items() if value != _UNLESS_GIVEN[name]}
-    command = _command(chosen, size, paths, made.windows, file.name, options)
+    command = _command(chosen, size, paths, stack, made.windows, file.name, options)
     share = share_of_first(*made.sources, shown) if two else None
     return Result(file, shown, made.sources, share, scores, made.notices, command)
 
@@ -159,7 +160,7 @@ def _fuse_pair(
 
 
 def _fuse_stack(fuser: Fuser, paths: Sequence[Path]) -> _Made:
-    """Fuse more than two images, as 'adasffuse stack' does."""
+    """Fuse exposures or focus settings, as 'adasffuse stack' does."""
     window = _needed_range(paths, thermal=False)
     fused = fuse_stack(fuser, paths, StackOptions(range=RangeSpec("folder") if window else None))
     sources = tuple(quantise(read_image(path, window).pixels, "8") for path in paths)
@@ -190,6 +191,7 @@ def _command(
     task: Task,
     size: str,
     paths: Sequence[Path],
+    stack: bool,
     windows: Sequence[tuple[float, float] | None],
     result: str,
     options: dict[str, str | float],
@@ -201,7 +203,6 @@ def _command(
         result: name of the result's file.
         options: choices that are not those of the command itself.
     """
-    stack = len(paths) > 2
     words = ["adasffuse", "stack" if stack else "fuse", *_names(task, paths), "-o", result]
     for option, window in zip(("--range",) if stack else ("--range_a", "--range_b"), windows):
         words += [option, "folder"] if window else []
