@@ -1,13 +1,19 @@
 """`adasffuse check`: facts about folders made here."""
 
 import json
+import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from tiny import texture, write_ivf
 
-from adasffuse.cli import check
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+from special_files import radiometric_jpeg
+
+from adasffuse.cli import check, fuse
 from adasffuse.data.survey import data_sets, facts_of, infrared_source, near_duplicates, survey_folders, table
 from adasffuse.images.image import Image
 from adasffuse.images.write import write_image
@@ -88,6 +94,27 @@ def test_how_to_fuse_one_folder_of_two_sources(tmp_path, capsys, name_a, name_b,
     said = capsys.readouterr().out
     assert f"  to fuse them: adasffuse fuse {tmp_path} {options} -o fused\n" in said
     assert "  pairs by names: 2, if " in said and ("infrared, if one is" in said) == told
+
+
+def test_the_command_for_one_folder_of_two_sources_works(tmp_path, capsys):
+    """Temperatures need a range; files of one stem are told apart by their suffixes."""
+    for number in range(2):
+        tifffile.imwrite(tmp_path / f"{number}.tif", gray(number) / np.float32(9), photometric="minisblack")
+        write_image(tmp_path / f"{number}.png", colour(number + 9))
+    assert check.run([str(tmp_path)]) == 1  # one stem, twice
+    command = next(line for line in capsys.readouterr().out.splitlines() if "to fuse them: " in line)
+    words = shlex.split(command.split("adasffuse fuse ")[1])
+    assert words[:5] == [str(tmp_path), "--pattern_a", "*.tif", "--pattern_b", "*.png"]
+    assert fuse.run([*words[:-1], str(tmp_path / "out"), "--dry_run", "--size", "tiny"]) == 0
+
+
+def test_radiometric_files_are_pairs_by_themselves(tmp_path, capsys):
+    for number in range(2):
+        counts = 18000 + 8 * gray(number).astype(np.uint16)
+        (tmp_path / f"{'xy'[number]}_1.jpg").write_bytes(radiometric_jpeg(counts))
+    assert check.run([str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert f"  to fuse them: adasffuse fuse {tmp_path} -o fused --range_a folder\n" in said and "pattern" not in said
 
 
 def test_two_folders_whose_names_tell_the_order_and_whose_images_do_not_fit_it(tmp_path, capsys):

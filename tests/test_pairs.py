@@ -362,14 +362,22 @@ def test_one_folder_for_two_sources_is_refused(tmp_path, link):
     ],
 )
 def test_what_tells_two_sources_in_one_folder_apart(first, second, patterns):
-    names = [form.format(number) for form in (first, second) for number in range(3)]
+    names = [Path(form.format(number)) for form in (first, second) for number in range(3)]
     assert patterns_in(names) == (patterns, 3 if patterns else 0)
-    assert patterns_in([*names, *(f"other{number}" for number in range(7))]) == ((), 0)  # less than half are pairs
+    assert patterns_in([*names, *(Path(f"other{number}") for number in range(7))]) == ((), 0)  # less than half
 
 
 def test_of_several_words_those_of_a_task_are_taken():
-    names = [f"{number}_{word}" for number in range(4) for word in ("mid", "over", "under")]
+    names = [Path(f"{number}_{word}.png") for number in range(4) for word in ("mid", "over", "under")]
     assert patterns_in(names) == (("*_under", "*_over"), 4)
+    assert patterns_in([Path("1_ir.png"), Path("1_vis.png")]) == (("*_ir", "*_vis"), 1)
+    assert patterns_in([Path("1_ab.png"), Path("1_cd.png")]) == ((), 0)
+
+
+def test_suffixes_tell_two_sources_apart():
+    names = [Path(f"{number}.{suffix}") for number in range(4) for suffix in ("JPG", "TIF")]
+    assert patterns_in(names) == (("*.TIF", "*.JPG"), 4)
+    assert patterns_in([path.with_suffix(".dng") if path.suffix == ".TIF" else path for path in names]) == ((), 0)
 
 
 def test_images_in_sub_folders_only(tmp_path):

@@ -33,6 +33,7 @@ from adasffuse.data.survey import (
     table,
 )
 from adasffuse.files import check_outputs, printable, replacing_all, told, write_text
+from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
 from adasffuse.images.notices import few_of_each
 from adasffuse.images.pairs import find_scenes, patterns_in
@@ -159,19 +160,28 @@ def report(survey: Survey) -> list[str]:
 def _two_sources(source: SourceSurvey) -> list[str]:
     """Lines on the pairs that the files of one folder make by their names, and how to fuse them; [] for none."""
     folder, facts = source.folder, {facts.path: facts for facts in source.facts}
-    patterns, count = patterns_in([path.stem for path in facts])
+    radiometric = [path for path in facts if is_radiometric(path)]
+    if radiometric and len(radiometric) == len(facts):
+        command = f"adasffuse fuse {shlex.quote(str(folder))} -o fused --range_a folder"
+        return [
+            "  radiometric JPEGs: each that has a photograph inside is a pair by itself",
+            f"  to fuse them: {command}",
+        ]
+    patterns, count = patterns_in(list(facts))
     if not count:
         return []
     scenes, _ = find_scenes((folder, folder), patterns)
     sides = [[facts[scene.paths[k]] for scene in scenes if scene.paths[k] in facts] for k in (0, 1)]
     gray = infrared_source(Survey("", None, [SourceSurvey(folder, None, facts=side) for side in sides]))
     lines = [f"  pairs by names: {count}, if {patterns[0]!r} and {patterns[1]!r} are two sources"]
+    deep = [any(one.depth == "float" for one in side) for side in sides]  # whose values alone say nothing
     task = ""
     if guess_task(*(words_of_source(folder, pattern) for pattern in patterns)) is None:
         task = " --task TASK" if gray is None else " --task ivf"
         lines += [] if gray is None else [f"  infrared, if one is: {patterns[gray]!r}, by its lack of colour"]
-        patterns = patterns[::-1] if gray == 1 else patterns
+        patterns, deep = (patterns[::-1], deep[::-1]) if gray == 1 else (patterns, deep)
     options = " ".join(f"--pattern_{side} {shlex.quote(pattern)}" for side, pattern in zip("ab", patterns))
+    options += "".join(f" --range_{side} folder" for side, needed in zip("ab", deep) if needed)
     return [*lines, f"  to fuse them: adasffuse fuse {shlex.quote(str(folder))} {options}{task} -o fused"]
 
 

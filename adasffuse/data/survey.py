@@ -15,7 +15,7 @@ from adasffuse.images.color import is_colorful, luminance
 from adasffuse.images.formats import open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.noise import noise_levels
-from adasffuse.images.pairs import Scene, SceneProblem, find_scenes
+from adasffuse.images.pairs import Scene, SceneProblem, find_scenes, images_of
 from adasffuse.images.ranges import RangeSpec, is_thermal, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.tasks import TASKS, Sources, Task
@@ -131,9 +131,9 @@ def _look_at(folder: Path, paths: Sequence[Path], thermal: frozenset[Path]) -> S
 
 
 def _unpaired(folder: Path, problems: Iterable[SceneProblem]) -> list[Path]:
-    """Files of a folder that have no partner."""
-    stems = {problem.name for problem in problems if problem.kind == "unpaired"}
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.stem in stems)
+    """Images of a folder that have no partner, or several."""
+    stems = {problem.name for problem in problems if not problem.harmless}
+    return [path for path in images_of(folder) if path.stem in stems]
 
 
 def facts_of(path: Path, image: Image) -> Facts:

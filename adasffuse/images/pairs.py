@@ -15,6 +15,7 @@ from pathlib import Path
 
 from adasffuse.arguments import checked
 from adasffuse.files import first_of
+from adasffuse.images.formats import RAW_SUFFIXES
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.plane import check_same_places
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
@@ -27,6 +28,7 @@ _AS_VOLUMES = "adasffuse fuse A B -o NAME.nii.gz"
 _LOOKED_AT = 64  # names for which a pattern is looked for
 _SEPARATORS = "_-. "  # between the common part of a name and what tells the sources apart
 _WORDS = (re.compile(r"[^\W_]+"), re.compile(r"[^\W\d_]+|\d+"))  # of a name: between separators, or numbers apart
+_DEEP = (".tif", ".tiff")  # more often of the thermal images than of the visible ones
 _MOST_WORDS = 3  # at an end of a name, of which one tells the sources apart
 _MOST_HEADS = 8  # beginnings, or ends, of names that are compared
 
@@ -470,7 +472,7 @@ def _no_source_folders(dataset: str, root: Path, base: Path, missing: Sequence[s
         if any(all((other / dataset / s.subset / f).is_dir() for f in s.folders) for s in _candidates(dataset)):
             return SceneError(f"{message}; as folder of data sets give {other}", root=other)
     images = _look_into(place)[0].images if place.is_dir() else []
-    patterns, count = patterns_in([path.stem for path in images])
+    patterns, count = patterns_in(images)
     if not count:
         return SceneError(message)
     message += (
@@ -481,7 +483,7 @@ def _no_source_folders(dataset: str, root: Path, base: Path, missing: Sequence[s
 
 def _same_folder(folder: Path, listing: _Listing, volumes: bool) -> SceneError:
     message = f"two sources are one and the same folder, {folder}; give a folder for each source"
-    patterns, count = patterns_in([stem_of(path) for path in listing.images])
+    patterns, count = patterns_in(listing.images)
     if count:
         message += f"; or the patterns {patterns[0]!r} and {patterns[1]!r} would tell {count} pairs of its files apart"
     elif not volumes:
@@ -536,17 +538,16 @@ def _common_start(names: Sequence[str]) -> str:
     return first[:length]
 
 
-def patterns_in(stems: Sequence[str]) -> tuple[tuple[str, ...], int]:
+def patterns_in(files: Sequence[Path]) -> tuple[tuple[str, ...], int]:
     """Patterns that split the files of one folder in two sources, and how many pairs they make; () and 0 for none.
 
     The names of each source begin, or end, with the same few words, of which one tells the sources apart, or is
-    missing from one of them; at least half of all names belong to a pair.  Of several such splits the one of most
-    pairs, and of words that tell a task, is taken.
-
-    Args:
-        stems: names of files without suffix.
+    missing from one of them; or suffixes tell them apart, but for a camera's raw files, which show what others show.
+    At least half of all files belong to a pair, and one pair alone has words that tell a task.  Of several such splits
+    the one of most pairs, and of words that tell a task, is taken.
     """
-    found: list[tuple[int, bool, tuple[str, ...]]] = [(0, False, ())]
+    stems = [stem_of(path) for path in files]
+    found: list[tuple[int, bool, tuple[str, ...]]] = []  # pairs, whether words tell a task, patterns
     for form, backwards, count in itertools.product(_WORDS, (False, True), range(1, _MOST_WORDS + 1)):
         rests: dict[str, set[str]] = defaultdict(set)  # of the names that have a beginning, or end, in common
         for stem in stems:
@@ -561,10 +562,17 @@ def patterns_in(stems: Sequence[str]) -> tuple[tuple[str, ...], int]:
             common.append("")
         for one, other in itertools.combinations(common, 2):
             heads, known = _told_apart(one, other, form)
-            pairs = len(rests[one] & rests[other])
-            if heads and 4 * pairs >= len(stems):
-                found.append((pairs, known, tuple("*" + head if backwards else head + "*" for head in heads)))
-    pairs, _, patterns = max(found, key=lambda split: split[:2])
+            if heads:
+                patterns = tuple("*" + head if backwards else head + "*" for head in heads)
+                found.append((len(rests[one] & rests[other]), known, patterns))
+    suffixes: dict[str, set[str]] = defaultdict(set)
+    for path, stem in zip(files, stems):
+        suffixes[path.name[len(stem) :]].add(stem)
+    kinds = sorted(suffixes, key=lambda suffix: (suffix.lower() not in _DEEP, suffix))
+    for one, other in itertools.combinations((kind for kind in kinds if kind.lower() not in RAW_SUFFIXES), 2):
+        found.append((len(suffixes[one] & suffixes[other]), False, ("*" + one, "*" + other)))
+    found = [split for split in found if 4 * split[0] >= len(stems) and (split[0] > 1 or split[1])]
+    pairs, _, patterns = max(found, key=lambda split: split[:2], default=(0, False, ()))
     return patterns, pairs
 
 
