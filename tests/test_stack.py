@@ -714,6 +714,16 @@ def test_stacks_of_one_name_are_called_by_their_folders_as_well(weights, tmp_pat
     assert "several stacks are called hdr; fuse them" in capsys.readouterr().err
 
 
+def test_notices_of_many_stacks_are_told_a_few_times(weights, tmp_path, capsys):
+    for name in "abcdef":
+        write_image(tmp_path / name / "0.png", scene(60, 80))
+        write_image(tmp_path / name / "1.png", np.full((60, 80), 250, np.uint8))
+    assert run(tmp_path, "-o", tmp_path.parent / "out", "--dry_run", weights=weights) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "has no content" in line or "but for" in line]
+    assert lines[0] == f"  notice: a: {tmp_path}/a/1.png: has no content, it is left out"
+    assert lines[3] == "  notice: d, e, f: the same, but for names and numbers" and len(lines) == 5
+
+
 def test_images_of_several_folders_are_told_apart(tmp_path):
     paths = [bracket(tmp_path / "a")[0], tmp_path / "b" / "0.png"]
     write_image(paths[1], texture(20, 20, 1))

@@ -503,5 +503,5 @@ def _tell(
 
 
 def _say_notices_of(rows: Sequence[dict[str, Any]]) -> None:
-    """Print the notices of stacks, whose paths name them."""
-    say_few("  notice", (("", notice) for row in rows for notice in row["notices"]))
+    """Print the notices of stacks, with their names where there are several."""
+    say_few("  notice", ((row["name"] if len(rows) > 1 else "", notice) for row in rows for notice in row["notices"]))
