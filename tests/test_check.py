@@ -108,6 +108,13 @@ def test_the_command_for_one_folder_of_two_sources_works(tmp_path, capsys):
     assert fuse.run([*words[:-1], str(tmp_path / "out"), "--dry_run", "--size", "tiny"]) == 0
 
 
+def test_a_folder_for_each_scene_is_told_how_to_be_looked_at(tmp_path, capsys):
+    for name in ("p1/pet", "p1/mri", "p2/pet", "p2/mri"):
+        write_image(tmp_path / name / "1.png", gray(1))
+    assert check.run([str(tmp_path)]) == 1
+    assert f'fuse "{tmp_path}/*/pet" "{tmp_path}/*/mri" -o OUT --dry_run' in capsys.readouterr().err
+
+
 def test_radiometric_files_are_pairs_by_themselves(tmp_path, capsys):
     for number in range(2):
         counts = 18000 + 8 * gray(number).astype(np.uint16)

@@ -38,6 +38,7 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.notices import few_of_each
 from adasffuse.images.pairs import find_scenes, patterns_in
 from adasffuse.images.panel import contact_sheet
+from adasffuse.images.trees import tree_below
 from adasffuse.images.write import check_suffix, quantise, write_image
 from adasffuse.process import say
 from adasffuse.tasks import guess_task
@@ -121,6 +122,12 @@ def _surveys(args: argparse.Namespace) -> list[Survey]:
     sets = data_sets(root)
     if sets:
         return [survey_folders(folders, name, task) for name, task, folders in sets]
+    patterns = " ".join(f'"{pattern}"' for pattern in tree_below(root))
+    if patterns:
+        raise ImageError(
+            f"{root} holds a folder for each scene, and folders of sources are checked; what all of them hold says "
+            f"adasffuse fuse {patterns} -o OUT --dry_run"
+        )
     return [survey_folders([root], str(root))]
 
 
