@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from adasffuse.images.pairs import SceneError
-from adasffuse.images.trees import find_groups, is_tree, scenes_of_groups, tree_below
+from adasffuse.images.trees import find_groups, hold_volumes, is_tree, scenes_of_groups, tree_below
 
 
 def touch(root: Path, *names: str) -> None:
@@ -45,6 +45,14 @@ def test_files_of_a_folder_for_each_scene(tmp_path):
     found, _ = scenes(tmp_path / "b", "sub-*/pet/sub-*_pet.nii.gz", "sub-*/anat/sub-*_T1w.nii.gz", volumes=True)
     assert list(found) == ["1"]
     assert scenes(tmp_path / "b", "sub-*/pet", "sub-*/anat/sub-1_T1w.nii.gz", volumes=True)[0] == found
+
+
+def test_folders_of_images_hold_no_volumes(tmp_path):
+    touch(tmp_path, "p1/pet.nii.gz", "p1/mri.nii.gz", "p2/pet/a.nii", "p2/mri/b.nii", "p3/pet/a.nii", "p3/mri/b.nii")
+    assert hold_volumes(find_groups((tmp_path / "*/pet.nii.gz", tmp_path / "*/mri.nii.gz"))[0])
+    assert hold_volumes(find_groups((tmp_path / "*2/pet", tmp_path / "*2/mri"))[0])
+    touch(tmp_path, "q1/pet/1.png", "q1/mri/1.png", "q1/pet/x.nii")
+    assert not hold_volumes(find_groups((tmp_path / "q*/pet", tmp_path / "q*/mri"))[0])
 
 
 @pytest.mark.parametrize(

@@ -121,9 +121,12 @@ def _is_source(path: Path) -> bool:
 
 
 def _is_or_holds_volume(path: Path) -> bool:
-    if path.is_dir():
-        return any(is_volume(inside) for inside in path.iterdir()) or any(series_below(path))
-    return is_volume(path)
+    """Whether something is a volume, or a folder of volumes and of no images but slices."""
+    if not path.is_dir():
+        return is_volume(path)
+    if any(image.suffix.lower() != ".dcm" for image in images_of(path)):
+        return False
+    return any(is_volume(inside) for inside in path.iterdir()) or any(series_below(path))
 
 
 def _fitting(pattern: Path) -> Iterator[tuple[tuple[str, ...], Path]]:
