@@ -158,6 +158,25 @@ def test_all_sets_of_a_folder_of_data_sets_are_named(run, tmp_path):
     assert status == 1 and f'such as {rig}/cam1, or their sources by patterns: "{rig}/*/infrared" "{rig}/*/vis' in err
 
 
+def test_a_folder_for_each_scene(run, tmp_path):
+    for number in (1, 2):
+        for side in ("ir", "vis"):
+            write_image(tmp_path / f"in/p{number}/{side}.png", texture(40, 48, seed=number))
+    status, _, err = run(tmp_path / "in", "-o", tmp_path / "out")
+    words = [tmp_path / "in/*/ir.png", tmp_path / "in/*/vis.png"]
+    assert status == 1 and err.endswith('name both sources by patterns in quotes, in order: "{}" "{}"\n'.format(*words))
+    status, out, _ = run(*words, "-o", tmp_path / "out")
+    assert status == 0 and "the names say ir and vis" in out and files(tmp_path / "out") == ["p1.png", "p2.png"]
+    assert "2 finished before" in run(*words, "-o", tmp_path / "out", "--resume")[1]
+    status, _, err = run(*words, "-o", tmp_path / "in/p1")
+    assert status == 1 and f"results would lie among the sources in {tmp_path}/in/p1" in err
+    status, _, err = run(tmp_path / "in/p1", "-o", tmp_path / "out")
+    assert (
+        status == 1
+        and "holds two images; name them, in order: {0}/ir.png {0}/vis.png".format(tmp_path / "in/p1") in err
+    )
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
