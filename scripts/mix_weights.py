@@ -4,7 +4,7 @@ python scripts/mix_weights.py a.safetensors=0.4 b.safetensors=0.6 --out mean.saf
 python scripts/mix_weights.py a.safetensors --residual 0.7 --out calm.safetensors
 python scripts/mix_weights.py a.safetensors --logits focus=8 --fine_logits infrared=2 visible=2 --residual_of focus=0 \\
     --out sharp.safetensors
-python scripts/mix_weights.py a.safetensors --dark visible=2 --out night.safetensors
+python scripts/mix_weights.py a.safetensors --dark visible=2 --hot infrared=6 --out night.safetensors
 python scripts/mix_weights.py a.safetensors --residual_of exposure=0 --exposure_power -0.2 --out lit.safetensors
 python scripts/mix_weights.py mff.safetensors --all_logits 8 --residual 0 --out sharp.safetensors
 
@@ -12,8 +12,9 @@ The mean of two runs from the same start often generalises better than either (W
 arXiv:2203.05482).  The decoder's residual raises SCD and costs MI, VIFF and Qabf; a factor trades them without
 training.  Larger logits choose between the sources more sharply; for infrared and visible images leave those of the
 base unchanged.  A residual of 0 removes the decoder from the file.  `--dark visible=2` keeps nights dark: the infrared
-background has less weight where a visible image of a night is dark.  Without the residual of exposures, and with less
-power of exposure weights, shadows stay light.  `release_weights.py --file` releases the result.
+background has less weight where a visible image of a night is dark.  `--hot infrared=6` shows what is hot by day, too.
+Without the residual of exposures, and with less power of exposure weights, shadows stay light.
+`release_weights.py --file` releases the result.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from adasffuse.models import AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, read_record, save_weights
 
 NONE = -20.0  # logarithm of a factor that is practically 0
+LOGITS = ("dark", "hot")  # parameters that are added to logits of the base, one number for each kind
 BANDS = {  # where `log_gain` holds what an option multiplies
     "logits": slice(0, -1),
     "fine_logits": slice(0, -2),
@@ -51,6 +53,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         ("--fine_logits", "the same in all bands but the base"),
         ("--residual_of", "factor of the residual of a kind of source, 0: none"),
         ("--dark", "added to the logit of the base of a kind of source where it is dark at night"),
+        ("--hot", "the same where it is conspicuously bright, and brighter than all other sources"),
     ):
         parser.add_argument(option, nargs="+", default=[], type=kind_and_factor, metavar="KIND=X", help=what)
     parser.add_argument(
@@ -85,8 +88,7 @@ def main(argv: list[str] | None = None) -> int:
         "logits": dict(args.logits),
         "fine_logits": dict(args.fine_logits),
         "residual_of": dict(args.residual_of),
-        "dark": dict(args.dark),
-    }
+    } | {name: dict(getattr(args, name)) for name in LOGITS}
     for kind in {kind for factors in changes.values() for kind in factors} - set(model.options.kinds):
         print(
             f"error: the network knows no kind {kind}; it knows {', '.join(model.options.kinds) or 'none'}",
@@ -105,18 +107,19 @@ def main(argv: list[str] | None = None) -> int:
             state[name] *= args.all_logits
         if name == "head.exposure_power.bias":
             state[name] += args.exposure_power
-    if changes["dark"] and not options.dark:
-        options = replace(options, dark=True)
-        state["kinds.dark"] = state["kinds.log_gain"].new_zeros(len(options.kinds))
     record = {"mean_of": [{"share": share} | read_record(path) for path, share in parts]}
     for name, bands in BANDS.items():
         for kind, factor in changes[name].items():
             row = state["kinds.log_gain"][model.options.kinds.index(kind)]
             row[bands] += math.log(factor) if factor else NONE
         record |= {name: changes[name]} if changes[name] else {}
-    for kind, logit in changes["dark"].items():
-        state["kinds.dark"][options.kinds.index(kind)] = logit
-    record |= {"dark": changes["dark"]} if changes["dark"] else {}
+    for name in (name for name in LOGITS if changes[name]):
+        if not getattr(options, name):
+            options = replace(options, **{name: True})
+            state[f"kinds.{name}"] = state["kinds.log_gain"].new_zeros(len(options.kinds))
+        for kind, logit in changes[name].items():
+            state[f"kinds.{name}"][options.kinds.index(kind)] = logit
+        record |= {name: changes[name]}
     record |= {name: value for name in ("residual", "all_logits") if (value := getattr(args, name)) != 1}
     record |= {"exposure_power": args.exposure_power} if args.exposure_power else {}
     save_weights(args.out, state, options, task, **record)

@@ -163,7 +163,8 @@ def card_of(name: str, model: AdaSFFuse, task: str, source: Path) -> dict:
         raise ValueError(f"{source} is for task {task!r}, {name} for {card['task']!r}")
     before = load_weights(path.with_suffix(".safetensors"))[0].options
     own = model.options
-    if own != replace(before, dark=own.dark, targets=own.targets, residual=own.residual and before.residual):
+    changed = {"dark": own.dark, "hot": own.hot, "targets": own.targets}
+    if own != replace(before, **changed, residual=own.residual and before.residual):
         raise ValueError(f"{source} holds a network of another shape than {name}: {model.options}")
     return card
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from safetensors import safe_open
 from tiny import network, write_weights
 
-from adasffuse.models.weights import load_weights
+from adasffuse.models.weights import load_weights, read_record
 from adasffuse.tasks import KINDS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -116,13 +117,22 @@ def test_less_trust_in_the_dark(tmp_path):
         fused = [model(*sources, kinds=("infrared", "visible")) for model in models]
     for own, others in zip(maps[0], zip(*maps[1:])):
         assert all(torch.equal(own, other) for other in others)
-    assert models[0].night_logit(("infrared", "visible")) is None
+    assert models[0].base_logit(("infrared", "visible")) is None
     base = torch.zeros(2, 1, 1, 2, 2)
     for model, logit in zip(models[1:], (2, 1)):
-        added = model.night_logit(("infrared", "visible"))(base)
+        added = model.base_logit(("infrared", "visible"))(base)
         torch.testing.assert_close(added.flatten(), torch.tensor([0.0] * 4 + [logit] * 4))
-        assert not model.night_logit(("focus", "focus"))(base).any()
+        assert not model.base_logit(("focus", "focus"))(base).any()
     assert not torch.equal(fused[1], fused[0]) and not torch.equal(fused[2], fused[1])
+
+
+def test_hot_things_are_shown(tmp_path):
+    start = write_weights(tmp_path / "a.safetensors", "general", patch=2, kinds=KINDS)
+    assert mix([str(start), "--hot", "infrared=6", "visible=1", "--out", str(tmp_path / "hot.safetensors")]) == 0
+    model = load_weights(tmp_path / "hot.safetensors")[0]
+    assert model.options == replace(network(patch=2, kinds=KINDS).options, hot=True)
+    assert model.kinds.hot.tolist() == [{"infrared": 6, "visible": 1}.get(kind, 0) for kind in KINDS]
+    assert read_record(tmp_path / "hot.safetensors")["hot"] == {"infrared": 6, "visible": 1}
 
 
 @pytest.mark.parametrize(

@@ -99,13 +99,37 @@ def test_what_is_dark_at_night_changes_the_logits_of_the_base(cells, shares):
         model.kinds.dark[KINDS.index("visible")] = 2
         model.kinds.dark[KINDS.index("infrared")] = 0
         base = torch.stack([torch.rand(1, 1, 1, 2), torch.tensor(cells).view(1, 1, 1, 2)])
-        infrared, visible = model.night_logit(("infrared", "visible"))(base)
+        infrared, visible = model.base_logit(("infrared", "visible"))(base)
     torch.testing.assert_close(visible.flatten(), 2.0 * torch.tensor(shares))
     assert not infrared.any()
-    assert model.night_logit(()) is None and network(kinds=KINDS).night_logit(("infrared", "visible")) is None
+    assert model.base_logit(()) is None and network(kinds=KINDS).base_logit(("infrared", "visible")) is None
     a, b = sources(16, 16)
     ignorant = network(dark=True)  # knows no kinds, so there is nothing that it could trust less
     assert torch.equal(ignorant(a, b, kinds=("infrared", "visible")), ignorant(a, b))
+
+
+def test_what_is_hot_changes_the_logits_of_the_base():
+    """One hot cell of 16 stands out by sqrt(15) = 3.87 standard deviations, two opposite halves by one."""
+    model, kinds = network(kinds=KINDS, hot=True), ("infrared", "visible")
+    with torch.no_grad():
+        model.kinds.hot[KINDS.index("infrared")], model.kinds.hot[KINDS.index("visible")] = 6, 0
+
+    def added(infrared: torch.Tensor, visible: float) -> torch.Tensor:
+        bases = torch.stack([infrared, torch.full_like(infrared, visible)]).view(2, 1, 1, 4, 4)
+        with torch.no_grad():
+            first, second = model.base_logit(kinds)(bases)
+        assert not second.any()
+        return first.flatten()
+
+    spot, halves = torch.full((16,), 0.1), torch.tensor([0.1] * 8 + [0.9] * 8)
+    spot[5] = 0.9
+    torch.testing.assert_close(added(spot, 0.6), 6.0 * (torch.arange(16) == 5))
+    torch.testing.assert_close(added(spot, 0.84)[5], torch.tensor(6 * 0.06 / 0.1))  # hardly hotter than the visible one
+    assert not added(spot, 0.9).any()
+    assert not added(halves, 0.6).any()  # by day one deviation is not hot
+    at_night = 6 * (0.4 / (0.4 + 0.02) - 0.8)  # 0.4: the standard deviation; 0.02 against noise
+    torch.testing.assert_close(added(halves, 0.2), torch.tensor([0.0] * 8 + [at_night] * 8))
+    assert network(kinds=KINDS).base_logit(kinds) is None
 
 
 def test_a_residual_of_nothing_is_no_part_of_the_maps_and_changes_no_image():

@@ -9,7 +9,7 @@ from adasffuse.models.streaming import StreamedFusion
 from adasffuse.models.tiles import Tiles
 from adasffuse.tasks import KINDS
 
-ALL = {"patch": 4, "exposure": True, "contrast": True, "kinds": KINDS, "dark": True}
+ALL = {"patch": 4, "exposure": True, "contrast": True, "kinds": KINDS, "dark": True, "hot": True}
 
 
 def streamed(model, kind, sources, **tiles):

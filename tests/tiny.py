@@ -40,8 +40,9 @@ def network(seed: int = 0, far_sighted: bool = True, **changes) -> AdaSFFuse:
         for parameter in model.parameters():
             if not parameter.any():
                 parameter.normal_(std=0.1)
-        if model.options.dark and model.options.kinds:
-            model.kinds.dark.normal_(std=2)
+        for name in ("dark", "hot"):
+            if getattr(model.options, name) and model.options.kinds:
+                getattr(model.kinds, name).normal_(std=2)
         for name, parameter in model.named_parameters():
             if "frequency" in name and not far_sighted:
                 parameter.zero_()

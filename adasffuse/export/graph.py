@@ -96,7 +96,7 @@ class KindsOfSources(SourceKinds):
     def __init__(self, layer: SourceKinds, kinds: tuple[str, ...]) -> None:
         nn.Module.__init__(self)
         self.names, self.weight, self.bias, self.log_gain = layer.names, layer.weight, layer.bias, layer.log_gain
-        self.dark = layer.dark
+        self.dark, self.hot = layer.dark, layer.hot
         self.each = [layer.names.index(name) for name in kinds]
         self.residual = layer.has_residual(kinds, len(kinds))
 

@@ -97,8 +97,8 @@ def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], kind
     logits, shared = maps[: LEVELS + 1], maps[LEVELS + 1 :]
     counts = head.has_exposure(shared)
     levels, exposed = _coarse(whole, patch, whole.bands(pixels), counts)
-    base, night = levels[LEVELS], network.night_logit(kinds)
-    result = head.blended_base(base, _weights(head, LEVELS, logits, base, shared, exposed, night), shared)
+    base, added = levels[LEVELS], network.base_logit(kinds)
+    result = head.blended_base(base, _weights(head, LEVELS, logits, base, shared, exposed, added), shared)
     for band in range(LEVELS - 1, 0, -1):
         detail = head.detail_of(levels, band)
         weights = _weights(head, band, logits, detail, shared, exposed)

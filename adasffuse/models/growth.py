@@ -24,9 +24,9 @@ _CHANNEL_DIM = {"mixer_norm": 0, "xBC_proj": 1, "z_dt_proj": 1, "out_proj": 0, "
 def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
     """Give `model` the parameters of `start`, so that its output is the same or nearly the same.
 
-    `model` may have `kinds`, `dark`, `contrast` or the decoder's `residual` where `start` has not, more blocks, and a
-    multiple of the width, the same in channels, head_dim and d_state.  It may lack the residual or the `targets` of
-    `start`.  It may have `exposure` where `start` has not; its weights then start as those of exposure fusion.
+    `model` may have `kinds`, `dark`, `hot`, `contrast` or the decoder's `residual` where `start` has not, more blocks,
+    and a multiple of the width, the same in channels, head_dim and d_state.  It may lack the residual or the `targets`
+    of `start`.  It may have `exposure` where `start` has not; its weights then start as those of exposure fusion.
 
     Raises:
         ValueError: the shapes differ otherwise.
@@ -63,6 +63,7 @@ def _can_grow(start: ModelOptions, model: ModelOptions, factor: int) -> bool:
         "exposure": start.exposure or model.exposure,
         "residual": model.residual,
         "dark": start.dark or model.dark,
+        "hot": start.hot or model.hot,
         "targets": model.targets,
     }
     return asdict(model) == asdict(start) | wider | deeper | changed

@@ -26,6 +26,9 @@ RAISED = ("infrared", "visible")  # kinds of a pair in whose fused image `Target
 Kinds = Sequence[str | Sequence[str]]  # for each source one name, or a name per sample
 _DARK, _BRIGHT = 0.4, 0.8  # luminance of a pixel: dark up to the first, not dark from the second on
 _NIGHT, _DAY = 0.3, 0.5  # mean luminance of an image: night up to the first, day from the second on
+_HOT, _HOT_AT_NIGHT = 1.5, 0.8  # standard deviations above the mean: from there a cell is hot, wholly from one more on
+_HOTTER = 0.1  # luminance by which what is hot must be above all other sources to count fully
+_EVEN = 0.02  # added to the standard deviation, against noise
 _NOTHING = 1e-6  # a residual times this factor changes no level of a 16-bit image
 _MULTIPLE = max(2 * POOL, 2**LEVELS)  # patches per side: pooling at half resolution and the pyramid must divide evenly
 
@@ -48,6 +51,7 @@ class ModelOptions:
     contrast: bool = False  # multiply the pyramid's weights by the sources' contrast in each band
     kinds: tuple[str, ...] = ()  # kinds of sources, each with embedding kernels and logit gains of its own
     dark: bool = False  # needs kinds: each kind has a learned logit for the base where a source is dark, at night
+    hot: bool = False  # needs kinds: the same where a source is conspicuously bright, and brighter than all others
     targets: bool = False  # needs kinds infrared and visible: raise people to their contrast in the infrared image
 
     def __post_init__(self) -> None:
@@ -78,6 +82,7 @@ _ALL_TASKS = {  # what the released sizes have in common
     "contrast": True,
     "kinds": KINDS,
     "dark": True,
+    "hot": True,
     "targets": True,
 }
 SIZES = {
@@ -127,7 +132,7 @@ class AdaSFFuse(nn.Module):
 
         self.embed = nn.Conv2d(planes, c, 3, padding=1)
         if options.kinds:
-            self.kinds = SourceKinds(options.kinds, self.embed, LEVELS + 1, options.dark)
+            self.kinds = SourceKinds(options.kinds, self.embed, LEVELS + 1, options.dark, options.hot)
         self.split = AdaWAT(c)
         self.low_blocks = blocks(c, options.band_blocks)
         self.high_blocks = blocks(3 * c, options.band_blocks)
@@ -295,7 +300,7 @@ class AdaSFFuse(nn.Module):
             residual = None
             if self.has_residual(kinds, len(sources)):
                 residual, *maps = maps
-            fused = self.head.compose(patches, maps, self.night_logit(kinds))
+            fused = self.head.compose(patches, maps, self.base_logit(kinds))
             if residual is not None:
                 difference = functools.reduce(torch.maximum, patches) - functools.reduce(torch.minimum, patches)
                 fused = fused + residual.clamp(-difference, difference)
@@ -311,11 +316,11 @@ class AdaSFFuse(nn.Module):
             return False
         return self.training or not self.uses(kinds) or self.kinds.has_residual(kinds, count)
 
-    def night_logit(self, kinds: Kinds) -> Callable[[Tensor], Tensor] | None:
+    def base_logit(self, kinds: Kinds) -> Callable[[Tensor], Tensor] | None:
         """A function from the bases (S, B, 1, h, w) of whole images to what is added to their logits; None: nothing."""
-        if not (self.options.dark and self.uses(kinds)):
+        if not ((self.options.dark or self.options.hot) and self.uses(kinds)):
             return None
-        return lambda base: self.kinds.night_logit(base, self.kinds.numbers(kinds, base))
+        return lambda base: self.kinds.base_logit(base, self.kinds.numbers(kinds, base))
 
     def from_patches(self, patches: Tensor, height: int, width: int) -> Tensor:
         """Patches (B, P, h, w) as an image (B, 1, H, W), without the padding."""
@@ -349,7 +354,7 @@ class AdaSFFuse(nn.Module):
 
 
 class SourceKinds(nn.Module):
-    """What each kind of source adds to the shared network: embedding kernels, gains of logits and residual, a logit.
+    """What each kind of source adds to the shared network: embedding kernels, gains of logits and residual, logits.
 
     All parameters start at zero: kinds are treated alike until training finds a difference.
 
@@ -358,9 +363,12 @@ class SourceKinds(nn.Module):
         embedding: the shared convolution, to whose kernels those of a kind are added.
         bands: number of bands of the pyramid.
         dark: whether each kind has a logit for the base where a source is dark, at night.
+        hot: whether each kind has a logit for the base where a source is conspicuously bright.
     """
 
-    def __init__(self, names: Sequence[str], embedding: nn.Conv2d, bands: int, dark: bool = False) -> None:
+    def __init__(
+        self, names: Sequence[str], embedding: nn.Conv2d, bands: int, dark: bool = False, hot: bool = False
+    ) -> None:
         super().__init__()
         self.names = tuple(names)
         self.weight = nn.Parameter(
@@ -368,7 +376,8 @@ class SourceKinds(nn.Module):
         )  # (kinds * C, P, 3, 3)
         self.bias = nn.Parameter(torch.zeros_like(embedding.bias).repeat(len(names)))
         self.log_gain = nn.Parameter(torch.zeros(len(names), bands + 1))  # of the logits of each band; of the residual
-        self.dark = nn.Parameter(torch.zeros(len(names))) if dark else None  # added to the base's logit at night
+        self.dark = nn.Parameter(torch.zeros(len(names))) if dark else None  # added to the logit of the base at night
+        self.hot = nn.Parameter(torch.zeros(len(names))) if hot else None  # added where a source is hot
 
     def numbers(self, kinds: Kinds, sources: Tensor) -> Tensor:
         """Index of the kind of every image of sources (S, B, ...): (S*B,) int64.
@@ -399,15 +408,27 @@ class SourceKinds(nn.Module):
         """Factor of the logits of every image in every band, (N, bands, 1, 1, 1)."""
         return self.log_gain[known, :-1].exp()[..., None, None, None]
 
-    def night_logit(self, base: Tensor, known: Tensor) -> Tensor:
-        """What is added to the logits of the base: `dark` of the kind in dark pixels of night images, 0 elsewhere.
+    def base_logit(self, base: Tensor, known: Tensor) -> Tensor:
+        """What is added to the logits of the base: `dark` of the kind in dark cells of night images, `hot` in hot ones.
+
+        A cell is hot if its source stands out there by standard deviations and is brighter than all other sources; if
+        these are a night, less is enough.
 
         Args:
             base: (S, B, 1, h, w) luminance in [0, 1] of whole images; the result has its shape.
         """
-        dark = ((_BRIGHT - base) / (_BRIGHT - _DARK)).clamp(0, 1)
-        night = ((_DAY - base.mean(dim=(-2, -1), keepdim=True)) / (_DAY - _NIGHT)).clamp(0, 1)
-        return self.dark[known].view(*base.shape[:2], 1, 1, 1) * night * dark
+        added = torch.zeros_like(base)
+        if self.dark is not None:
+            dark = ((_BRIGHT - base) / (_BRIGHT - _DARK)).clamp(0, 1)
+            added = added + _of_each(self.dark[known], base) * _night(base) * dark
+        if self.hot is not None:
+            others = torch.stack([torch.cat((base[:k], base[k + 1 :])).amax(dim=0) for k in range(len(base))])
+            variance, mean = torch.var_mean(base, dim=(-2, -1), keepdim=True, correction=0)
+            least = _HOT + (_HOT_AT_NIGHT - _HOT) * _night(others)
+            hot = (base - mean) / (variance.sqrt() + _EVEN) - least
+            hotter = ((base - others) / _HOTTER).clamp(0, 1)
+            added = added + _of_each(self.hot[known], base) * hot.clamp(0, 1) * hotter
+        return added
 
     def has_residual(self, kinds: Kinds, count: int) -> bool:
         """Whether the decoder's image has a visible factor in some sample."""
@@ -418,6 +439,16 @@ class SourceKinds(nn.Module):
     def residual_gain(self, known: Tensor, count: int) -> Tensor:
         """Factor of the decoder's image, (B, 1, 1, 1): the geometric mean over the sources of each sample."""
         return self.log_gain[known, -1].unflatten(0, (count, -1)).mean(dim=0).exp()[:, None, None, None]
+
+
+def _night(base: Tensor) -> Tensor:
+    """1 for images (..., h, w) of a night, 0 for those of a day, (..., 1, 1)."""
+    return ((_DAY - base.mean(dim=(-2, -1), keepdim=True)) / (_DAY - _NIGHT)).clamp(0, 1)
+
+
+def _of_each(values: Tensor, base: Tensor) -> Tensor:
+    """One value for each image (S*B,), for products with (S, B, 1, h, w)."""
+    return values.view(*base.shape[:2], 1, 1, 1)
 
 
 def per_sample(kinds: Kinds, batch: int) -> list[list[str]]:

@@ -123,8 +123,8 @@ class StreamedFusion:
             self._running[band].add(head.band_logits(band, own, detail, self._shared, exposed), detail)
         base = levels[LEVELS]
         self._bases.append(base)
-        own, night = logits[LEVELS].view_as(base), network.night_logit(self._kinds)
-        self._base_logits.append(head.band_logits(LEVELS, own, base, self._shared, exposed, night))
+        own = logits[LEVELS].view_as(base)
+        self._base_logits.append(head.band_logits(LEVELS, own, base, self._shared, exposed))
 
         for rows in self._rows:
             around = with_rim(rows, network.multiple, self._height)
@@ -142,8 +142,10 @@ class StreamedFusion:
         if network.head is None:
             return network.from_patches(self._residual, *self._size)
         head = network.head
-        weights = torch.cat(self._base_logits).softmax(dim=0)
-        coarse = head.blended_base(torch.cat(self._bases), weights, self._shared)
+        bases, logits = torch.cat(self._bases), torch.cat(self._base_logits)
+        base_logit = network.base_logit(self._kinds * len(bases))
+        weights = (logits if base_logit is None else logits + base_logit(bases)).softmax(dim=0)
+        coarse = head.blended_base(bases, weights, self._shared)
         for band in range(LEVELS - 1, 0, -1):
             coarse = head.enlarged(coarse, band) + self._running[band].mean()[0]
         fused = self._lowest.new_empty(1, 1, *self._size)
