@@ -140,6 +140,7 @@ def test_one_file_is_fused(run, tmp_path):
     status, out, _ = run(path, "-o", tmp_path / "out.png", "--panel")
     assert status == 0 and "task ivf, infrared + visible (a radiometric JPEG holds both)" in out
     assert "is no registration" in out and read_image(tmp_path / "out.png").pixels.shape == (78, 94, 3)
+    assert "--range_a LOW HIGH chooses others, 'folder' one range for all files" in out
     assert (tmp_path / "out_panel.png").exists()
     from adasffuse.inference.fuser import load_fuser
 

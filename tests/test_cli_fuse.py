@@ -547,7 +547,7 @@ def test_people_who_are_dark_in_infrared_images_are_a_notice(tmp_path, capsys, k
             write_image(tmp_path / name / f"{number}.png", np.rint(255 * image).astype(np.uint8))
     extra = {"inverted back": ["--range_a", "inverted"], "not raised": ["--no_people"]}.get(kind, [])
     words = ["fuse", tmp_path / "infrared", tmp_path / "visible", "-o", tmp_path / "out", "--size", "tiny", *extra]
-    said = f"{tmp_path}/infrared/0.png: people seem to be dark in it; where hot things are dark"
+    said = f"{tmp_path}/infrared/0.png: people seem to be dark in it; if hot things are dark"
     for last in (["--dry_run"], []):
         assert main([*map(str, [*words, *last])]) == 0
         assert (said in capsys.readouterr().out) == (kind in ("black-hot", "not raised"))

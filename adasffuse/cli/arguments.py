@@ -73,13 +73,13 @@ def add_source_options(parser: argparse.ArgumentParser, group: argparse._Argumen
     # Values such as -3.4e38, GDAL's usual "no data", are no options; argparse takes exponents for them.
     parser._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$|-inf$", re.IGNORECASE)
     target = group or parser
-    for side in "ab":
+    for side, example in (("a", "IR_*"), ("b", "VIS_*")):
         source = f"source {side.upper()}"
         target.add_argument(
             f"--pattern_{side}",
             metavar="NAME",
-            help=f"names of the files of {source}, such as 'IR_*'; * is what both sources share. With patterns both "
-            "sources may lie in one folder (default: '*', equal names)",
+            help=f"names of the files of {source}, such as '{example}'; * is what both sources share. With patterns "
+            "both sources may lie in one folder (default: '*', equal names)",
         )
         add_range_option(target, side)
         target.add_argument(

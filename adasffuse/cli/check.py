@@ -50,9 +50,11 @@ _SHEET = 12  # scenes on a contact sheet
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser = SourcesParser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="one folder, or one per source")
-    for side in "ab":
+    for side, example in (("a", "IR_*"), ("b", "VIS_*")):
         parser.add_argument(
-            f"--pattern_{side}", metavar="NAME", help=f"names of the files of source {side.upper()}, such as 'IR_*'"
+            f"--pattern_{side}",
+            metavar="NAME",
+            help=f"names of the files of source {side.upper()}, such as '{example}'",
         )
     parser.add_argument(
         "--sheet", type=given_path, metavar="FILE", help="write a contact sheet of the pairs, a PNG file"

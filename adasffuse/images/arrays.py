@@ -63,7 +63,7 @@ def as_image(
                 "value range, LOW HIGH"
             )
     depth = _DEPTHS.get(stored.values.dtype, "float" if kind == "f" or stored.values.itemsize > 2 else "16")
-    return interpret(stored, depth, name, value_range, no_data, thermal, measurable=False, border=border)
+    return interpret(stored, depth, name, value_range, no_data, thermal, border=border)
 
 
 def decoded(image: pillow.Image, name: str) -> pillow.Image:

@@ -307,7 +307,7 @@ class VideoFile:
         values = np.ascontiguousarray(np.rot90(values, round(decoded.rotation / 90)))
         stored = Stored(values, "gray" if gray else "rgb", tuple(notices), span)
         given = (self.value_range, self.no_data, self._thermal)
-        return interpret(stored, depth, name, *given, measurable=False, border=False)
+        return interpret(stored, depth, name, *given, border=False)
 
 
 class FrameFolder:

@@ -90,8 +90,8 @@ def black_hot_notice(looked_at: Sequence[tuple[Path, bool]], frames: bool = Fals
     else:
         where = f"it (and in {len(dark) - 1} more of {len(looked_at)} that were looked at)" if len(dark) > 1 else "it"
     return [
-        f"{dark[0]}: people seem to be dark in {where}; where hot things are dark, as of a camera set to black-hot, "
-        "add 'inverted' to --range_a (and where it was given, leave it away)"
+        f"{dark[0]}: people seem to be dark in {where}; if hot things are dark, as a camera set to black-hot shows "
+        "them, add 'inverted' to --range_a; if it is given already, leave it out"
     ]
 
 

@@ -203,10 +203,10 @@ def read_scene(
     ]
     if one_size and len({image.pixels.shape[:2] for image in images}) > 1:
         sizes = [f"{p} is {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(scene.paths, images)]
-        ways = "--align or --calibration of adasffuse fuse, or first: adasffuse align A B -o DIR"
-        cure = f"register them, by {ways}"
+        ways = "--align or --calibration of adasffuse fuse, or write aligned files first: adasffuse align A B -o DIR"
+        cure = f"register them by {ways}"
         if all(image.plane is not None for image in images):
-            cure = f"register them, by --resample b (by where their files say that they lie), {ways}"
+            cure = f"register them by --resample b (by where their files say that they lie), {ways}"
         elif len({tuple(sorted(image.pixels.shape[:2])) for image in images}) == 1:
             cure = "some lie on their side; files are turned as EXIF says: add or remove its orientation, or turn them"
         raise ImageError(f"sizes differ: {', '.join(sizes)} pixels; {cure}")

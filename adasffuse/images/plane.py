@@ -11,7 +11,7 @@ _SAME_SPACING = 0.01  # by which sizes of pixels may differ, as a share: files r
 _SAME_PLACE = 1.0  # pixel, by which corners may lie apart within the slice
 _SAME_SLICE = 0.5  # of the thickness, by which corners may lie apart across the slice
 _BY_PLACE = "--resample b of adasffuse fuse brings the first to the pixels of the second, by where both lie"
-_REGISTER = "register them, by --align of adasffuse fuse"
+_REGISTER = "register them by --align of adasffuse fuse"
 IF_WRONG = "where the files are wrong about it, adasffuse fuse with --resample ignore fuses equal {}"
 _SERIES = "give slices of one place, or fuse their series as volumes: adasffuse fuse A B -o NAME.nii.gz --resample b"
 

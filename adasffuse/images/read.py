@@ -80,7 +80,6 @@ def interpret(
     value_range: tuple[float, float] | None = None,
     no_data: float | None = None,
     thermal: bool = False,
-    measurable: bool = True,
     levels: bool = False,
     border: bool = True,
     option: str = "",
@@ -91,7 +90,6 @@ def interpret(
     Args:
         depth: '8', '16' or 'float'.
         name: what errors and notices call it.
-        measurable: it is a file: commands measure whole folders of them, and advice to give a range says so.
     """
     dead = _missing(stored, no_data)
     valid = _valid(stored, dead, thermal and border)
@@ -105,7 +103,7 @@ def interpret(
         if result and window != stored.span:
             _check_range_of_result(used, window, name, option)
     else:
-        window, window_notices = _own_window(stored, used, depth, name, option, measurable, result)
+        window, window_notices = _own_window(stored, used, depth, name, option, result)
     notices += colour_notices + window_notices
     curved = stored.curve is not None and value_range is None
     inverted = stored.inverted != (value_range is not None and _is_inverted(value_range))
@@ -210,27 +208,27 @@ def _given_window(
 
 
 def _own_window(
-    stored: Stored, used: np.ndarray, depth: str, name: str, option: str, measurable: bool, result: bool
+    stored: Stored, used: np.ndarray, depth: str, name: str, option: str, result: bool
 ) -> tuple[tuple[float, float], list[str]]:
     """Values that become 0 and 1 where no range was given, and notices; `used` are the values that are data."""
     asked = option or "a value range for this source"
     numbers = " LOW HIGH" if option else ", LOW HIGH"
-    hint = "; of files, commands also take 'folder'" if measurable and not result else ""
+    folder = ", or 'folder' for one range of all files" if option and not result else ""
     if stored.span is None:
         spans = f" (they span {used.min():g}..{used.max():g})" if used.size else " (it holds no data at all)"
         raise ImageError(
             f"{name}: {used.dtype} values have no fixed black and white; give "
-            f"{asked}{numbers} in its units{spans}{hint}"
+            f"{asked}{numbers} in its units{spans}{folder}"
         )
     if stored.span_notice:
-        others = "LOW HIGH chooses others, 'folder' one range for all files" if option else f"chooses others{hint}"
+        others = "LOW HIGH chooses others, 'folder' one range for all files" if option else "chooses others"
         return stored.span, [f"{stored.span_notice}; {asked} {others}"]
     if depth == "8" or used.size == 0 or stored.fixed:
         return stored.span, []
     low, high, full = used.min(), used.max(), stored.span[1]
     if not uses_little(low, high, stored.span):
         return stored.span, []
-    cure = f"where white is not {full}, give {asked}{numbers}" if result else f"give {asked}, e.g. {low} {high}{hint}"
+    cure = f"where white is not {full}, give {asked}{numbers}" if result else f"give {asked}, e.g. {low} {high}{folder}"
     return stored.span, [f"uses only {low}..{high} of 0..{full}; {cure}"]
 
 

@@ -32,6 +32,7 @@ def read_camera_pair(
     no_data: Sequence[float | None] = (None, None),
     grid: str = "b",
     need_placement: bool = True,
+    options: Sequence[str] = ("", ""),
 ) -> list[Image]:
     """Read thermal image and photograph of one radiometric JPEG, infrared first, as the fuser takes them.
 
@@ -44,6 +45,7 @@ def read_camera_pair(
         need_placement: whether a file without the camera's setting for the placement of its images is an error, and a
             notice says that the setting is no registration; if not, the images are for an `Aligner`, and those of such
             a file are returned as they are, of two sizes.
+        options: what gives the two ranges, such as '--range_a' and '--range_b', for errors and notices.
     Returns:
         [infrared, visible], of one size if the file has that setting.
     Raises:
@@ -61,8 +63,12 @@ def read_camera_pair(
             f"{path}: holds temperatures, but no photograph that could be read; it is a thermal image alone: give the "
             "visible image as second source"
         )
-    thermal = interpret(as_stored(shot.celsius), "float", str(path), ranges[0], no_data[0], thermal=True)
-    visible = interpret(Stored(shot.photograph, "rgb", span=(0, 255)), "8", str(path), ranges[1], no_data[1])
+    thermal = interpret(
+        as_stored(shot.celsius), "float", str(path), ranges[0], no_data[0], thermal=True, option=options[0]
+    )
+    visible = interpret(
+        Stored(shot.photograph, "rgb", span=(0, 255)), "8", str(path), ranges[1], no_data[1], option=options[1]
+    )
     if shot.placement is None:
         unplaced = "does not say how its thermal image lies on its photograph"
         if need_placement:
