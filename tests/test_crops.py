@@ -288,7 +288,7 @@ def test_all_data_sets_that_are_laid_out_otherwise_are_named_with_what_to_do(tmp
 
 
 def test_a_missing_root_is_named_with_its_option(tmp_path):
-    with pytest.raises(ImageError, match="none does not exist; the folder that holds .* is data.root_path") as caught:
+    with pytest.raises(ImageError, match=r"none does not exist; the folder that holds .* is data\.root_path") as caught:
         TrainingCrops(data_options(tmp_path / "none"))
     assert "pattern" not in str(caught.value)
 
