@@ -284,6 +284,14 @@ def test_loader_processes_without_shared_memory(root, tmp_path, monkeypatch, beg
         train(run_options(root), tmp_path, "cpu")
 
 
+def test_there_are_no_more_loader_processes_than_cores(root, monkeypatch):
+    monkeypatch.setattr(trainer, "available_cores", lambda: 2)
+    for asked, started in ((0, 0), (1, 1), (64, 2)):
+        options = run_options(root, data={"workers": asked})
+        loader = trainer.make_loader(options, MixedCrops(options.parts, 0), Processes(0, 1, CPU), 0)
+        assert loader.num_workers == started
+
+
 def test_loader_processes_change_nothing(root, tmp_path):
     for workers in (0, 1):
         train(run_options(root, steps=2, data={"workers": workers}), tmp_path / str(workers), "cpu")
