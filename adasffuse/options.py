@@ -92,12 +92,12 @@ def check_bounds(options: Any, where: str) -> None:
 
 
 def check_names(values: dict[str, Any], known: Iterable[str], where: str) -> None:
-    """Raise ValueError for keys that are not known, with the nearest known key."""
+    """Raise ValueError for keys that are not known, with the nearest known key, or all if none is near."""
     known = list(known)
     for key in values:
         if key not in known:
             near = get_close_matches(str(key)[:100], known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
             name = str(key) if str(key).isprintable() and len(str(key)) <= 100 else shown(key)
             raise ValueError(f"unknown option {f'{where}.' if where else ''}{name}{hint}")
 

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from adasffuse.files import check_outputs
 from adasffuse.models import AdaSFFuse
+from adasffuse.models.growth import differences
 from adasffuse.models.weights import WeightsError, load_weights, read_record, save_weights
 
 NONE = -20.0  # logarithm of a factor that is practically 0
@@ -123,6 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     record |= {name: value for name in ("residual", "all_logits") if (value := getattr(args, name)) != 1}
     record |= {"exposure_power": args.exposure_power} if args.exposure_power else {}
     save_weights(args.out, state, options, task, **record)
+    print(f"-> {args.out}")
     return 0
 
 
@@ -181,8 +183,11 @@ def check_alike(networks: list[tuple[Path, AdaSFFuse, str]]) -> None:
     """Raise ValueError for networks of different shapes or tasks."""
     first, model, task = networks[0]
     for path, other, its_task in networks[1:]:
-        if (other.options, its_task) != (model.options, task):
-            raise ValueError(f"{path} ({its_task}, {other.options}) differs from {first} ({task}, {model.options})")
+        if its_task != task:
+            raise ValueError(f"{path} was trained for task {its_task!r}, {first} for {task!r}")
+        if other.options != model.options:
+            listed = differences(other.options, model.options)
+            raise ValueError(f"{path} holds a network of another shape than {first}: {listed}")
 
 
 def mean(states: list[tuple[dict[str, Tensor], float]]) -> dict[str, Tensor]:

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         write_text(args.out / "classes.txt", "".join(f"{number} {name}\n" for number, name in enumerate(CLASSES)))
         write_text(args.out / "classes_boxes.txt", "".join(f"{name}\n" for name in CLASSES[1:]))
         splits = {"train": stems[: args.train], "val": [], "test": stems[args.train :]}
-        write_lists(args.out, splits, "segment")
+        write_lists(args.out, splits, "segment", replace=True)
     except (ValueError, OSError) as error:
         say(f"error: {error}", sys.stderr)
         return 1

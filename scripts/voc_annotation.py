@@ -5,7 +5,8 @@ python scripts/voc_annotation.py DATA --task segment --check
 
 DATA holds infrared/ visible/ and labels/ or Annotations/, or VOCdevkit/VOC2007.  Every image, box and mask is read; all
 faults are listed at once, and then no list is written.  One split serves all modalities.  --lists takes a folder with
-train.txt, val.txt and test.txt as they are, instead of drawing frames.
+train.txt, val.txt and test.txt as they are, instead of drawing frames.  Lists of another split, such as a published
+one, are replaced only with --replace.
 """
 
 import argparse
@@ -38,6 +39,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0, help="random seed of the split (default: %(default)s)")
     parser.add_argument("--lists", type=Path, metavar="DIR", help="folder with train.txt, val.txt and test.txt to take")
+    parser.add_argument("--replace", action="store_true", help="replace lists that hold another split")
     parser.add_argument("--check", action="store_true", help="only check the labels, write nothing")
     return parser.parse_args(argv)
 
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         if args.check:
             return 0
         splits = _given(args.lists, found.frames) if args.lists else _drawn(args, found.frames)
-        files = write_lists(args.data[0], splits, args.task)
+        files = write_lists(args.data[0], splits, args.task, args.replace)
     except (ValueError, OSError) as error:
         say(f"error: {error}", sys.stderr)
         return 1

@@ -263,7 +263,7 @@ def test_a_volume_and_a_video(tmp_path, capsys):
         ("net.onnx", b"\x08\x0a", "damaged, or no network that adasffuse export has written"),
         ("net.pt2", b"PK\x03\x04", "damaged, or no network that adasffuse export has written"),
         ("empty.pth", b"", "the file is empty; info takes"),
-        ("run.json", b'{"name": "x", "task": "abc"}', "run.json: unknown task 'abc'"),
+        ("run.json", b'{"name": "x", "task": "abc"}', "run.json: task: unknown task 'abc'"),
         ("run.json", b'{"name": "x", "name": "y", "task": "ivf"}', "option 'name' stands twice"),  # as train says
     ],
 )

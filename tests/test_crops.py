@@ -287,6 +287,12 @@ def test_all_data_sets_that_are_laid_out_otherwise_are_named_with_what_to_do(tmp
     assert len(lines) == 2 and all(reason in line and "rename or link" in line for line in lines)
 
 
+def test_a_missing_root_is_named_with_its_option(tmp_path):
+    with pytest.raises(ImageError, match=r"none does not exist; the folder that holds .* is data\.root_path") as caught:
+        TrainingCrops(data_options(tmp_path / "none"))
+    assert "pattern" not in str(caught.value)
+
+
 def test_pairs_whose_files_have_different_names(tmp_path):
     """What stands for '*' is a pair's name, for those held out, too."""
     root = write_ivf(tmp_path, ("1", "2", "3"))

@@ -545,7 +545,7 @@ def test_label_scripts(rendered, tmp_path, monkeypatch, capsys):
     assert annotate.main([str(tmp_path), "--trainval_percent", "0.5", "--train_percent", "0.5"]) == 0
     assert "24 frames, no faults" in capsys.readouterr().out
     assert [len((tmp_path / f"{name}.txt").read_text().split()) for name in ("train", "val", "test")] == [6, 6, 12]
-    assert annotate.main([str(tmp_path), "--lists", str(rendered)]) == 0
+    assert annotate.main([str(tmp_path), "--lists", str(rendered), "--replace"]) == 0
     assert (tmp_path / "test.txt").read_text() == (rendered / "test.txt").read_text()
     assert convert.main([str(tmp_path), "--to", "yolo", "--out", str(tmp_path / "yolo")]) == 0
     other = tmp_path / "other"

@@ -241,3 +241,17 @@ def test_lists_of_the_voc_layout(tmp_path):
     files = write_lists(tmp_path, {"train": ["b"], "val": ["a"], "test": []}, "detect")
     assert {path.name for path in files} == {"train.txt", "val.txt", "test.txt", "trainval.txt"}
     assert (root / "ImageSets/Main/trainval.txt").read_text() == "a\nb\n"
+
+
+def test_lists_of_another_split_are_kept(tmp_path):
+    """A published split is not lost to one that is drawn; the same frames in another order are the same split."""
+    (tmp_path / "test.txt").write_text("c\nb\n")
+    splits = {"train": ["a"], "val": [], "test": ["b", "c"]}
+    write_lists(tmp_path, splits, "segment")
+    with pytest.raises(ImageError, match=r"test\.txt: holds another split; .* --replace"):
+        write_lists(tmp_path, {"train": ["a"], "val": ["b"], "test": ["c"]}, "segment")
+    with pytest.raises(ImageError, match=r"train\.txt: holds another split"):
+        write_lists(tmp_path, {"train": ["b"], "val": [], "test": ["b", "c"]}, "segment")
+    assert (tmp_path / "train.txt").read_text() == "a\n" and (tmp_path / "test.txt").read_text() == "b\nc\n"
+    write_lists(tmp_path, {"train": ["b"], "val": [], "test": ["c"]}, "segment", replace=True)
+    assert (tmp_path / "train.txt").read_text() == "b\n"

@@ -6,6 +6,7 @@ import errno
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -804,6 +805,15 @@ def test_a_range_that_results_cannot_have_is_refused(data, capsys, folder, windo
     assert run(data, "--fused", data / folder, "--range_fused", *window) == 1
     said = capsys.readouterr().err
     assert f"{folder}{os.sep}p0.tif: its values span" in said and fault in said
+
+
+def test_results_that_a_range_clips_are_scored_with_a_notice(data, capsys):
+    """-1 to 1 read at 0 to 1: nothing goes beyond by more than the width, but half the gray levels become black."""
+    of_other_programs(data)
+    assert run(data, "--fused", data / "tanh", "--range_fused", 0, 1, "--metrics", "SD") == 0
+    assert re.search(r"tanh.p0\.tif: \d\d% of its values lie outside the range 0 1; its", capsys.readouterr().err)
+    assert run(data, "--fused", data / "tanh", "--range_fused", -1, 1, "--metrics", "SD") == 0
+    assert "outside the range" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

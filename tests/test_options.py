@@ -186,8 +186,10 @@ def test_absolute_roots_of_several_parts_stay(tmp_path):
     [
         (changed(train={"batchsize": 4}), "unknown option train.batchsize; did you mean 'batch_size'?"),
         (changed(trian={}), "unknown option trian; did you mean 'train'?"),
-        (with_data(xyzzy=1), "unknown option data.xyzzy$"),
-        (changed(task="ixf"), "unknown task 'ixf'; use one of ivf, mef, mff, mif"),
+        (with_data(xyzzy=1), "unknown option data.xyzzy; known are root_path, datasets, .*, crop, workers$"),
+        (changed(epochs=3), "unknown option epochs; known are name, parts, size, model, train, log, task, data, l"),
+        (changed(task="ixf"), "^task: unknown task 'ixf'; use one of ivf, mef, mff, mif"),
+        (with_data(datasets=["MINE"]), "^data.datasets: unknown task 'MINE'; .* name of a data set, such as IVF_MSRS"),
         (changed(size="bass"), "size must be one of base, small, .*got 'bass'"),
         (changed(size=["base"]), r"size must be one of base, small, tiny, .*got \['base'\]"),
         (changed(task=3), "task must be str, got 3"),

@@ -243,6 +243,16 @@ def test_labels_are_read_at_the_copy_and_taught(tmp_path, monkeypatch):
     assert not any(parameter.requires_grad for parameter in one.parameters())
 
 
+@pytest.mark.parametrize("steps", [1, 10])
+def test_few_steps_have_no_warm_up(steps):
+    """Of ten steps the first is a tenth, for which OneCycleLR divides by zero."""
+    sample = torch.zeros(4, 64, 64)
+    sample[2, 20:40, 20:40] = 1
+    done = []
+    teach(TargetLift(), [[sample]], steps, progress=lambda step, loss: done.append(step))
+    assert done == [*range(1, steps + 1)]
+
+
 def test_labels_without_people_are_refused():
     empty = torch.zeros(4, 240, 320)
     with pytest.raises(ValueError, match="no frame shows a target"):

@@ -284,6 +284,14 @@ def test_loader_processes_without_shared_memory(root, tmp_path, monkeypatch, beg
         train(run_options(root), tmp_path, "cpu")
 
 
+def test_there_are_no_more_loader_processes_than_cores(root, monkeypatch):
+    monkeypatch.setattr(trainer, "available_cores", lambda: 2)
+    for asked, started in ((0, 0), (1, 1), (64, 2)):
+        options = run_options(root, data={"workers": asked})
+        loader = trainer.make_loader(options, MixedCrops(options.parts, 0), Processes(0, 1, CPU), 0)
+        assert loader.num_workers == started
+
+
 def test_loader_processes_change_nothing(root, tmp_path):
     for workers in (0, 1):
         train(run_options(root, steps=2, data={"workers": workers}), tmp_path / str(workers), "cpu")
@@ -753,13 +761,13 @@ def record(folder: Path) -> list[bytes]:
         ),
         ({"train": {"seed": 7}}, r"train\.seed 0 instead of 7"),
         ({"train": {"precision": "bfloat16"}}, r"train\.precision"),
-        ({"data": {"crop": 24}}, r"parts\[0\]\.data\.crop 16 instead of 24"),
-        ({"data": {"validation": []}}, r"parts\[0\]\.data\.validation \['val'\] instead of \[\]"),
+        ({"data": {"crop": 24}}, r"data\.crop 16 instead of 24"),
+        ({"data": {"validation": []}}, r"data\.validation \['val'\] instead of \[\]"),
         (
             {"loss": {"vif": 1}, "data": {"crop": 48}},
-            r"parts\[0\]\.data\.crop .*, parts\[0\]\.loss\.vif 0\.0 ",
+            r"data\.crop .*, loss\.vif 0\.0 ",
         ),
-        ({"task": "mef", "data": {"datasets": ["MEF"]}}, r"parts\[0\]\.task 'ivf' instead of 'mef'"),
+        ({"task": "mef", "data": {"datasets": ["MEF"]}}, r"task 'ivf' instead of 'mef'"),
     ],
 )
 def test_a_run_does_not_continue_with_other_options(root, tmp_path, changes, refused):
@@ -773,7 +781,7 @@ def test_a_run_does_not_continue_with_other_options(root, tmp_path, changes, ref
 
 def test_another_number_of_parts_is_another_run(root, tmp_path):
     train(run_options(root, steps=1), tmp_path, "cpu")
-    with pytest.raises(ValueError, match=r"parts\[1\]\.task None instead of 'mef'"):
+    with pytest.raises(ValueError, match=r"task \(part mef\) None instead of 'mef'"):
         train(mixed_options(root), tmp_path, "cpu")
 
 
@@ -879,6 +887,27 @@ def test_a_lock_ends_with_its_training(tmp_path):
         pass
     with run_lock(tmp_path):
         pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+def test_a_lock_ends_with_its_process_though_a_forked_one_lives(tmp_path):
+    """As the loader's processes do for some seconds after a kill."""
+    (started, start), (ended, end) = os.pipe(), os.pipe()
+    with run_lock(tmp_path):
+        child = os.fork()
+        if not child:
+            os.close(end)
+            os.write(start, b".")
+            os.read(ended, 1)  # until the parent closes its end
+            os._exit(0)
+        os.read(started, 1)
+    try:
+        with run_lock(tmp_path):
+            pass
+    finally:
+        for one in (end, ended, started, start):
+            os.close(one)
+        os.waitpid(child, 0)
 
 
 def test_training_in_a_thread(root, tmp_path):

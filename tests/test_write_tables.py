@@ -249,3 +249,5 @@ def test_scores_that_cannot_be_ranked_there(tmp_path, capsys, name, change, mess
     assert rank_beside_published.main([name, str(path)]) == 1
     out, error = capsys.readouterr()
     assert message in error and not out
+    assert rank_beside_published.main([name, str(tmp_path / "none.json")]) == 1
+    assert "Errno" not in capsys.readouterr().err

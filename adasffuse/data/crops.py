@@ -33,6 +33,7 @@ _LAYOUT = (
     "where files of a pair have different names, say how in data.pattern_a and data.pattern_b; folders have the names "
     "of their task: rename or link them"
 )
+_ROOT = "the folder that holds the data sets is data.root_path, or --root_path"
 
 
 class TrainingCrops(Dataset):
@@ -180,7 +181,8 @@ def load_pairs(options: DataOptions, cache: LumaCache, notices: list[str]) -> tu
             folders = scene_folders(options.root_path, dataset)
             found = [(folder, *find_scenes(folder.folders, options.patterns)) for folder in folders]
         except SceneError as error:
-            problems.append(f"{error}; {_LAYOUT}")
+            found_here = Path(options.root_path).is_dir() and error.root is None
+            problems.append(f"{error}; {_LAYOUT if found_here else _ROOT}")
             continue
         for folder, pairs, unmatched in found:
             problems += [problem.reason for problem in unmatched if not problem.harmless]

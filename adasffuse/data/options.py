@@ -33,7 +33,7 @@ class DataOptions:
     cache_mb: float = bounded(4096.0, 0, 1e7)  # megabytes of decoded images kept per part; others are decoded each time
     validation: tuple[str, ...] = ()  # stems (shell patterns) held out of training, for validation
     crop: int = bounded(128, 16, 4096)  # pixels per side of a training crop
-    workers: int = bounded(0, 0, 256)  # loader processes per rank; with several parts the largest number counts
+    workers: int = bounded(0, 0, 256)  # loader processes per rank, at most one per core; the largest of all parts
 
     def __post_init__(self) -> None:
         check_bounds(self, "data")

@@ -169,16 +169,27 @@ def drawn_splits(stems: Sequence[str], trainval: float, train: float, seed: int)
     return {"train": sorted(shuffled[:second]), "val": sorted(shuffled[second:first]), "test": sorted(shuffled[first:])}
 
 
-def write_lists(folder: str | Path, splits: Mapping[str, Sequence[str]], task: str) -> list[Path]:
+def write_lists(
+    folder: str | Path, splits: Mapping[str, Sequence[str]], task: str, replace: bool = False
+) -> list[Path]:
     """Write the lists of a data set; in the VOC layout below ImageSets/, with `trainval.txt`.
 
+    Args:
+        replace: replace lists of other frames, such as a published split.
     Returns:
         The files.
+    Raises:
+        ImageError: there are lists of other frames, and `replace` is not set; nothing is written.
     """
     root = _root(Path(folder))
     voc = _child(root, ("jpegimages", "jpegimages_ir", "jpegimages_vis")) is not None
     place = root / {"detect": "ImageSets/Main", "segment": "ImageSets/Segmentation"}[task] if voc else root
     lists = dict(splits) | ({"trainval": sorted([*splits["train"], *splits["val"]])} if voc else {})
+    for name, stems in lists.items():
+        path = place / f"{name}.txt"
+        listed = path.read_text(encoding="utf-8-sig").split() if path.is_file() else []
+        if not replace and listed and set(listed) != set(stems):
+            raise ImageError(f"{path}: holds another split; move the lists away, or replace them with --replace")
     for name, stems in lists.items():
         write_text(place / f"{name}.txt", "".join(f"{stem}\n" for stem in stems))
     return [place / f"{name}.txt" for name in lists]

@@ -117,7 +117,8 @@ def teach(
     torch.nn.init.constant_(lift.last.bias, START)
     lift.requires_grad_(True).train()
     optimizer = torch.optim.AdamW(lift.parameters(), _STEP_SIZE, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _STEP_SIZE, total_steps=steps, pct_start=_WARM_UP)
+    warm_up = _WARM_UP if _WARM_UP * steps > 1 else 0.0  # of one step, OneCycleLR divides by zero
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _STEP_SIZE, total_steps=steps, pct_start=warm_up)
     draws = torch.Generator().manual_seed(seed)
     shares = torch.tensor([len(samples) ** 0.5 for samples in cameras])
     for step in range(steps):

@@ -20,6 +20,7 @@ IMAGE_SUFFIXES = frozenset(
     | RAW_SUFFIXES
 )
 CLIPPED = 0.9  # share of values beyond a range from which on it is hardly the right one
+_CLIPPED_OF_RESULT = 0.05  # the same of a result, whose black and white are its own limits
 _USED = 1 / 100  # of a range, below which it is not that of a result
 
 
@@ -99,7 +100,7 @@ def interpret(
     values, colour_notices = _colour(stored, value_range)
     used = values if valid is None else values[valid]
     if value_range is not None:
-        window, window_notices = _given_window(stored, used, value_range, depth, name)
+        window, window_notices = _given_window(stored, used, value_range, depth, name, result)
         if result and window != stored.span:
             _check_range_of_result(used, window, name, option)
     else:
@@ -189,13 +190,13 @@ def _colour(stored: Stored, value_range: tuple[float, float] | None) -> tuple[np
 
 
 def _given_window(
-    stored: Stored, used: np.ndarray, value_range: tuple[float, float], depth: str, name: str
+    stored: Stored, used: np.ndarray, value_range: tuple[float, float], depth: str, name: str, result: bool
 ) -> tuple[tuple[float, float], list[str]]:
     """Values that become 0 and 1 by a range that was given, and notices; `used` are the values that are data."""
     low, high = sorted(_two_numbers(value_range, name))
     if depth != "8" or stored.span is None:
         outside = np.mean((used < low) | (used > high)) if used.size else 0
-        if outside <= CLIPPED:
+        if outside <= (_CLIPPED_OF_RESULT if result else CLIPPED):
             return (low, high), []
         spans = f"its values span {used.min():g}..{used.max():g}"
         return (low, high), [f"{outside:.0%} of its values lie outside the range {low:g} {high:g}; {spans}"]

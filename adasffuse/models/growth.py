@@ -33,10 +33,7 @@ def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
     """
     factor = model.options.channels // start.options.channels
     if not _can_grow(start.options, model.options, factor):
-        there, here = asdict(start.options), asdict(model.options)
-        listed = ", ".join(
-            f"{name} {there[name]} where {here[name]} is asked for" for name in there if there[name] != here[name]
-        )
+        listed = differences(start.options, model.options)
         raise ValueError(f"a network of another shape: {listed}; give size or model as these weights have it")
     given = start.state_dict() if factor == 1 else dict(_widened(start, model, factor))
     own = model.state_dict()
@@ -51,6 +48,14 @@ def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
         nn.init.zeros_(model.head.contrast_power.bias)
     if model.options.exposure and not start.options.exposure:
         model.head.start_as_exposure_fusion()
+
+
+def differences(found: ModelOptions, wanted: ModelOptions) -> str:
+    """The options in which two shapes differ: 'channels 16 where 32 is asked for, ..'."""
+    there, here = asdict(found), asdict(wanted)
+    return ", ".join(
+        f"{name} {there[name]} where {here[name]} is asked for" for name in there if there[name] != here[name]
+    )
 
 
 def _can_grow(start: ModelOptions, model: ModelOptions, factor: int) -> bool:

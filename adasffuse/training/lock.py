@@ -3,8 +3,10 @@
 import os
 import socket
 import warnings
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from adasffuse.files import PARTIAL
@@ -25,8 +27,9 @@ class InUseError(OSError):
 def run_lock(folder: Path) -> Iterator[None]:
     """Hold the lock of an existing folder of runs; the system releases it when this process ends, however it ends.
 
-    The file `lock` names the last process that held it.  It is never removed: if it were while another process opens
-    it, two processes could hold the lock.
+    Processes that this one forks, such as those of a loader, do not hold it: they can outlive this one by seconds.  The
+    file `lock` names the last process that held it.  It is never removed: if it were while another process opens it,
+    two processes could hold the lock.
 
     Raises:
         InUseError: another process holds it; the message names the process.
@@ -50,7 +53,15 @@ def run_lock(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
+        os.register_at_fork(after_in_child=partial(_close, weakref.ref(file)))
         yield
+
+
+def _close(reference: weakref.ref) -> None:
+    """Close a file, if it is still there, in a forked process: the lock is held as long as any process has it open."""
+    file = reference()
+    if file is not None:
+        file.close()
 
 
 def remove_partial(folder: Path) -> None:

@@ -17,7 +17,7 @@ from adasffuse.losses.fusion import LossOptions
 from adasffuse.losses.metrics import SMALLEST
 from adasffuse.models import SIZES, ModelOptions
 from adasffuse.options import bounded, build, check_bounds, check_names, load_json, shown
-from adasffuse.tasks import GENERAL, TASKS, find_task
+from adasffuse.tasks import GENERAL, TASKS, Task, find_task
 
 VALIDATION_METRICS = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
 TRUTH_METRICS = ("PSNR_GT",)  # of held-out pairs whose ideal result is known
@@ -110,9 +110,9 @@ class PartOptions:
 
     def _check_task(self) -> None:
         """Raise ValueError for pairs of another task, which the network would take for the wrong kinds."""
-        data, kinds = self.data, find_task(self.task).kinds
+        data, kinds = self.data, _named_task(self.task, "task").kinds
         for dataset in data.datasets:
-            if find_task(dataset).id != self.task:
+            if _named_task(dataset, "data.datasets").id != self.task:
                 raise ValueError(f"data.datasets: {dataset} is no data set of the part's task, {self.task}")
         for name, kind in (("sharp_share", "focus"), ("exposures", "exposure")):
             if data.sharp_folder and getattr(data, name) and kind not in kinds:
@@ -264,7 +264,15 @@ def _merged(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 def _parse_part(values: dict[str, Any]) -> PartOptions:
     base = {}
     if isinstance(values.get("task"), str):
-        task = find_task(values["task"][:100])
+        task = _named_task(values["task"][:100], "task")
         values = {**values, "task": task.id}
         base["loss"] = LossOptions.for_task(task)
     return build(PartOptions, values, "", base)
+
+
+def _named_task(name: str, option: str) -> Task:
+    """The task of an option's value; errors as `find_task`, with the option's name."""
+    try:
+        return find_task(name)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None

@@ -26,13 +26,24 @@ def changed_options(before: Options, now: Options) -> Changes:
             changes[key] = tuple(None if value is missing else value for value in values)
     refused = {key: values for key, values in changes.items() if not re.fullmatch(MAY_CHANGE, key)}
     if refused:
-        listed = ", ".join(f"{key} {was!r} instead of {is_!r}" for key, (was, is_) in [*refused.items()][:10])
+        listed = ", ".join(
+            f"{_told(key, before, now)} {was!r} instead of {is_!r}" for key, (was, is_) in [*refused.items()][:10]
+        )
         more = f" and {len(refused) - 10} more" if len(refused) > 10 else ""
         raise ValueError(
             f"run {now.name!r} was started with other options: {listed}{more}; "
             "choose another name, or restore these values"
         )
     return changes
+
+
+def _told(key: str, before: Options, now: Options) -> str:
+    """An option as its file names it; of several parts with the part's label, as parts of parts are numbered anew."""
+    found = re.match(r"parts\[(\d+)\]\.", key)
+    if found is None:
+        return key
+    labels, own = max(now.labels, before.labels, key=len), key[found.end() :]
+    return own if len(labels) == 1 else f"{own} (part {labels[int(found[1])]})"
 
 
 def _flat(values: Any, where: str = "") -> dict[str, Any]:

@@ -22,6 +22,7 @@ from adasffuse.data.crops import StepSampler
 from adasffuse.data.mixture import MixedCrops
 from adasffuse.files import not_written, write_text
 from adasffuse.images.image import ImageError
+from adasffuse.metrics.workers import available_cores
 from adasffuse.models.weights import RUN_WEIGHTS, save_weights
 from adasffuse.process import notice_lines
 from adasffuse.training.checkpoint import (
@@ -178,8 +179,8 @@ def resume(run: Run, folder: Path) -> Changes:
 
 
 def make_loader(options: Options, data: MixedCrops, processes: Processes, start: int) -> DataLoader:
-    """Batches of this process from step `start` on."""
-    workers = max(part.data.workers for part in options.parts)
+    """Batches of this process from step `start` on; more loader processes than cores only slow each other down."""
+    workers = min(max(part.data.workers for part in options.parts), available_cores())
     return DataLoader(
         data,
         batch_sampler=_sampler(options, processes, start),
