@@ -258,6 +258,16 @@ def test_swapped_sources_false_colors_and_equal_sources_are_named(fuser, tmp_pat
     assert expected in "".join(report.notices)
 
 
+def test_a_pair_that_seems_swapped_is_named_by_its_files(fuser, tmp_path):
+    """Two files may lie in one folder, whose name tells nothing."""
+    folder = ivf_folder(tmp_path)
+    write_folder(folder.folders[0], COLORS[:1])
+    write_folder(folder.folders[1], GRAY[:1])
+    (notice,) = fuse_folder(fuser, folder, tmp_path / "out").notices
+    infrared, visible = (place / "0.png" for place in folder.folders)
+    assert notice == f"{visible} is gray and {infrared} has colour: the two may be swapped"
+
+
 def test_colors_of_medical_images_belong_to_the_functional_one(tmp_path):
     fuser = Fuser(network(), TASKS["mif"], precision="float32")
     write_folder(tmp_path / "PET", COLORS)
