@@ -20,10 +20,10 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import results as results_module
 from adasffuse.inference.dry_run import plan_scenes
-from adasffuse.inference.folder import WantedResults, _Turns, fuse_folder
+from adasffuse.inference.folder import WantedResults, _Turns, fuse_folder, fuse_scenes
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.results import SaveError
-from adasffuse.inference.work import find_work
+from adasffuse.inference.work import find_work, work_of_files
 from adasffuse.tasks import TASKS
 
 
@@ -191,6 +191,9 @@ def test_each_source_has_its_own_range_and_the_chosen_window_is_told(fuser, tmp_
         assert report.notices == (
             [f"{infrared}: the values 18 to 38 become black to white"] if words == "folder" else []
         )
+    one_pair = work_of_files((infrared / "1.tif", visible / "1.png"), tmp_path / "fused.png")
+    told = fuse_scenes(fuser, one_pair, WantedResults(ranges=(parse_range("folder"), None))).notices
+    assert told == [f"{infrared}/1.tif: the values 18 to 38 become black to white"]
 
 
 def test_results_never_lie_among_the_sources_nor_replace_one(fuser, tmp_path):
