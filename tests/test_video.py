@@ -299,12 +299,23 @@ def test_the_sound_is_copied_packet_by_packet(tmp_path, pair):
         fuse_video(mean_fuser(), *map(VideoFile, pair), tmp_path / "x.mp4", audio="a")
 
 
-def test_sound_that_the_container_cannot_hold_is_refused(tmp_path, pair):
-    b = make_video(tmp_path / "b.mkv", scene(), audio="wavpack")
-    with pytest.raises(ImageError, match=r"\.mp4 files cannot hold this sound \(wavpack\); write \.mkv"):
-        fuse_video(mean_fuser(), VideoFile(pair[0]), VideoFile(b), tmp_path / "out.mp4")
-    assert [path.name for path in tmp_path.iterdir()] == ["b.mkv"]
-    assert fuse_video(mean_fuser(), VideoFile(pair[0]), VideoFile(b), tmp_path / "out.mkv").frames == 10
+@pytest.mark.parametrize(
+    "sound, source, refused, holds", [("wavpack", ".mkv", ".mp4", ".mkv"), ("pcm_alaw", ".mov", ".mkv", ".mov")]
+)
+def test_sound_that_the_container_cannot_hold_is_refused(tmp_path, pair, sound, source, refused, holds):
+    """The error names one that holds it."""
+    b = make_video(tmp_path / f"b{source}", scene(), audio=sound)
+    text = rf"\{refused} files cannot hold this sound \({sound}\); write \{holds}, or leave it out: --audio none"
+    with pytest.raises(ImageError, match=text):
+        fuse_video(mean_fuser(), VideoFile(pair[0]), VideoFile(b), tmp_path / f"out{refused}")
+    assert [path.name for path in tmp_path.iterdir()] == [b.name]
+    assert fuse_video(mean_fuser(), VideoFile(pair[0]), VideoFile(b), tmp_path / f"out{holds}").frames == 10
+
+
+def test_where_no_video_holds_the_sound_it_is_left_out(tmp_path, pair):
+    b = make_video(tmp_path / "b.avi", scene(), audio="adpcm_ima_wav", codec="mpeg4")
+    with pytest.raises(ImageError, match=r"cannot hold this sound \(adpcm_ima_wav\); leave it out: --audio none$"):
+        fuse_video(mean_fuser(), VideoFile(pair[0]), VideoFile(b), tmp_path / "out.mkv")
 
 
 def test_sound_follows_the_frames_when_its_file_starts_later(tmp_path, pair):
