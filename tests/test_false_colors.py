@@ -16,7 +16,7 @@ from tiny import Mean
 from adasffuse.cli import compare
 from adasffuse.cli.arguments import thermal_by_names
 from adasffuse.data.survey import survey_folders
-from adasffuse.images.false_colors import palette_of, palette_places
+from adasffuse.images.false_colors import SteadyPalette, palette_of, palette_places
 from adasffuse.images.frames import FrameFolder, VideoFile
 from adasffuse.images.read import read_image
 from adasffuse.images.video_writing import write_video
@@ -133,3 +133,26 @@ def test_frames_of_a_video_and_of_a_folder_are_read_in_its_order(tmp_path):
         for frame in frames:
             pixels = frame.image.pixels if frames is folder else 1 - frame.image.pixels
             assert np.abs(pixels * 255 - gray).mean() < 5 and "palette 'jet'" in frame.image.notices[0]
+
+
+def test_frames_near_the_limit_do_not_flicker(tmp_path):
+    """A logo comes and goes over frames in jet: hot is white in all of them, not dark in some."""
+    gray = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
+    plain = coloured(gray, "jet")
+    with_logo = plain.copy()
+    with_logo[:8] = 255
+    assert palette_of(plain) == "jet" and palette_of(with_logo) is None
+    for number, image in enumerate((plain, with_logo, with_logo, plain)):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    for frame in FrameFolder(sorted(tmp_path.glob("*.png")), thermal=True):
+        np.testing.assert_allclose(frame.image.pixels[8:] * 255, gray[8:], atol=4)
+
+
+def test_another_palette_is_taken_where_it_stays():
+    """A camera's title is shown first, or its user changes the palette; frames without colour tell nothing."""
+    gray = np.tile(np.arange(256, dtype=np.uint8), (64, 1))
+    title, jet = photographs.astronaut(), coloured(gray, "jet")
+    palettes = SteadyPalette()
+    assert palettes(gray) is None
+    assert [palettes(title)] + [palettes(jet) for _ in range(17)] == [None] * 16 + ["jet"] * 2
+    assert palettes(gray) is None and palettes(title) == "jet"

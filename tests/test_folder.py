@@ -21,10 +21,10 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import results as results_module
 from adasffuse.inference.dry_run import plan_scenes
-from adasffuse.inference.folder import FolderReport, WantedResults, _Turns, fuse_folder
+from adasffuse.inference.folder import FolderReport, WantedResults, _Turns, fuse_folder, fuse_scenes
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.results import SaveError
-from adasffuse.inference.work import find_work
+from adasffuse.inference.work import find_work, work_of_files
 from adasffuse.tasks import TASKS
 
 
@@ -192,6 +192,9 @@ def test_each_source_has_its_own_range_and_the_chosen_window_is_told(fuser, tmp_
         assert report.notices == (
             [f"{infrared}: the values 18 to 38 become black to white"] if words == "folder" else []
         )
+    one_pair = work_of_files((infrared / "1.tif", visible / "1.png"), tmp_path / "fused.png")
+    told = fuse_scenes(fuser, one_pair, WantedResults(ranges=(parse_range("folder"), None))).notices
+    assert told == [f"{infrared}/1.tif: the values 18 to 38 become black to white"]
 
 
 def test_results_never_lie_among_the_sources_nor_replace_one(fuser, tmp_path):
@@ -257,6 +260,16 @@ def test_swapped_sources_false_colors_and_equal_sources_are_named(fuser, tmp_pat
     assert len(report.fused) == len(infrared) and len(report.notices) == bool(notice) and plan.notices == report.notices
     expected = notice.format(infrared=folder.folders[0], visible=folder.folders[1])
     assert expected in "".join(report.notices)
+
+
+def test_a_pair_that_seems_swapped_is_named_by_its_files(fuser, tmp_path):
+    """Two files may lie in one folder, whose name tells nothing."""
+    folder = ivf_folder(tmp_path)
+    write_folder(folder.folders[0], COLORS[:1])
+    write_folder(folder.folders[1], GRAY[:1])
+    (notice,) = fuse_folder(fuser, folder, tmp_path / "out").notices
+    infrared, visible = (place / "0.png" for place in folder.folders)
+    assert notice == f"{visible} is gray and {infrared} has colour: the two may be swapped"
 
 
 def test_colors_of_medical_images_belong_to_the_functional_one(tmp_path):

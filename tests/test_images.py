@@ -340,6 +340,16 @@ def test_a_compression_that_is_not_read_is_no_damage(tmp_path):
         read_image(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_colours_of_tiff_in_ycbcr_are_right_or_refused(tmp_path, compression):
+    """Luminance and chroma would be shown as red, green and blue."""
+    save(tmp_path / "a.tif", Image.fromarray(RGB).convert("YCbCr"), compression=compression)
+    with pytest.raises(ImageError, match=r"a\.tif: of an unusual kind \(YCbCr without JPEG.*\); export it as PNG"):
+        read_image(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "j.tif", np.full((32, 32, 3), (200, 40, 60), np.uint8), compression="jpeg")
+    assert np.abs(read_image(tmp_path / "j.tif").pixels * 255 - (200, 40, 60)).max() < 4
+
+
 def test_complex_values_are_no_image(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.ones((8, 12), np.complex64))
     for value_range in (None, (0, 1)):

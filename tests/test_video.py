@@ -62,6 +62,7 @@ def make_video(
     times: list[int] | None = None,
     audio: str = "",
     rotated: int = 0,
+    matrix: list[int] | None = None,
     aspect: Fraction | None = None,
     tone: tuple[float, float] = (0, 60),
 ) -> Path:
@@ -72,6 +73,8 @@ def make_video(
         stream.height, stream.width, stream.pix_fmt = *images[0].shape[:2], pix_fmt
         if rotated:
             stream.set_display_rotation(rotated)
+        if matrix:
+            stream.set_display_matrix(matrix)
         if times:
             stream.codec_context.time_base = Fraction(1, 1000)
         if aspect:
@@ -239,6 +242,39 @@ def test_a_rotated_video_is_turned_upright_as_opencv_does(tmp_path, degrees):
     assert np.abs(255 * pixels - other[..., 1]).mean() < 4
 
 
+@pytest.mark.skipif(not hasattr(av.video.stream.VideoStream, "set_display_matrix"), reason="needs PyAV 18")
+@pytest.mark.parametrize(
+    "x_by_x, y_by_x, x_by_y, y_by_y, upright",
+    [
+        (-1, 0, 0, 1, lambda image: image[:, ::-1]),
+        (1, 0, 0, -1, lambda image: image[::-1]),
+        (0, 1, 1, 0, lambda image: image.T),
+        (0, -1, -1, 0, lambda image: image[::-1, ::-1].T),
+    ],
+)
+def test_a_mirrored_video_is_mirrored(tmp_path, x_by_x, y_by_x, x_by_y, y_by_y, upright):
+    """As selfie cameras write them; a mirror was taken for a turn by 180 degrees."""
+    image = scene(1)[0]
+    matrix = [x_by_x << 16, y_by_x << 16, 0, x_by_y << 16, y_by_y << 16, 0, 0, 0, 1 << 30]
+    video = VideoFile(make_video(tmp_path / "m.mp4", [image], matrix=matrix))
+    pixels = next(iter(video)).image.pixels
+    assert pixels.shape == (video.height, video.width)
+    assert np.abs(255 * pixels - upright(image)).mean() < 4
+
+
+def test_of_several_videos_in_a_file_the_first_is_used_with_a_notice(tmp_path):
+    with av.open(str(tmp_path / "two.mkv"), "w") as container:
+        streams = [container.add_stream("libx264", rate=RATE) for _ in range(2)]
+        for stream in streams:
+            stream.height, stream.width = HEIGHT, WIDTH
+        for stream, level in zip(streams, (50, 200)):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((HEIGHT, WIDTH), level, np.uint8), "gray")))
+            container.mux(stream.encode())
+    (image,) = [frame.image for frame in VideoFile(tmp_path / "two.mkv")]
+    assert image.pixels.mean() * 255 == pytest.approx(50, abs=2)
+    assert "two.mkv: holds 2 videos, of which the first is used; ffmpeg -i two.mkv -map 0:V:1" in image.notices[0]
+
+
 @pytest.mark.skipif(not hasattr(av.video.stream.VideoStream, "set_display_rotation"), reason="needs PyAV 17")
 @pytest.mark.parametrize("degrees, expected", [(90, Fraction(3, 4)), (180, Fraction(4, 3)), (0, Fraction(4, 3))])
 def test_the_shape_of_pixels_is_turned_with_the_frames(tmp_path, degrees, expected):
@@ -263,12 +299,23 @@ def test_the_sound_is_copied_packet_by_packet(tmp_path, pair):
         fuse_video(mean_fuser(), *map(VideoFile, pair), tmp_path / "x.mp4", audio="a")
 
 
-def test_sound_that_the_container_cannot_hold_is_refused(tmp_path, pair):
-    b = make_video(tmp_path / "b.mkv", scene(), audio="wavpack")
-    with pytest.raises(ImageError, match=r"\.mp4 files cannot hold this sound \(wavpack\); write \.mkv"):
-        fuse_video(mean_fuser(), VideoFile(pair[0]), VideoFile(b), tmp_path / "out.mp4")
-    assert [path.name for path in tmp_path.iterdir()] == ["b.mkv"]
-    assert fuse_video(mean_fuser(), VideoFile(pair[0]), VideoFile(b), tmp_path / "out.mkv").frames == 10
+@pytest.mark.parametrize(
+    "sound, source, refused, holds", [("wavpack", ".mkv", ".mp4", ".mkv"), ("pcm_alaw", ".mov", ".mkv", ".mov")]
+)
+def test_sound_that_the_container_cannot_hold_is_refused(tmp_path, pair, sound, source, refused, holds):
+    """The error names one that holds it."""
+    b = make_video(tmp_path / f"b{source}", scene(), audio=sound)
+    text = rf"\{refused} files cannot hold this sound \({sound}\); write \{holds}, or leave it out: --audio none"
+    with pytest.raises(ImageError, match=text):
+        fuse_video(mean_fuser(), VideoFile(pair[0]), VideoFile(b), tmp_path / f"out{refused}")
+    assert [path.name for path in tmp_path.iterdir()] == [b.name]
+    assert fuse_video(mean_fuser(), VideoFile(pair[0]), VideoFile(b), tmp_path / f"out{holds}").frames == 10
+
+
+def test_where_no_video_holds_the_sound_it_is_left_out(tmp_path, pair):
+    b = make_video(tmp_path / "b.avi", scene(), audio="adpcm_ima_wav", codec="mpeg4")
+    with pytest.raises(ImageError, match=r"cannot hold this sound \(adpcm_ima_wav\); leave it out: --audio none$"):
+        fuse_video(mean_fuser(), VideoFile(pair[0]), VideoFile(b), tmp_path / "out.mkv")
 
 
 def test_sound_follows_the_frames_when_its_file_starts_later(tmp_path, pair):

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image as pillow
 from PIL import ImageOps
 
+from adasffuse.images.false_colors import FindPalette, palette_of
 from adasffuse.images.formats import DAMAGE, Stored, gamma_notices
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.read import interpret, read_image
@@ -26,6 +27,7 @@ def as_image(
     no_data: float | None = None,
     thermal: bool = False,
     border: bool = True,
+    find_palette: FindPalette = palette_of,
 ) -> Image:
     """Any image that a caller may hold.
 
@@ -35,7 +37,7 @@ def as_image(
             uint8 spans 0..255, uint16 0..65535, float [0, 1] (a thousandth beyond is clipped); other integers, and
             float of another span, need a `value_range`.  NaN and infinity mean "no data".
         name: what errors and notices call it.
-        value_range, no_data, thermal, border: as in `read_image`.
+        value_range, no_data, thermal, border, find_palette: as in `read_image`.
     Raises:
         ImageError: another type, shape or span, a masked array, or an `Image` together with a range or a value that
             means no data, which come too late for it; always with the name.
@@ -50,7 +52,7 @@ def as_image(
             )
         return source
     if isinstance(source, str | PathLike):
-        return read_image(Path(source), value_range, no_data, thermal, border=border)
+        return read_image(Path(source), value_range, no_data, thermal, border=border, find_palette=find_palette)
     stored = _from_pillow(source, name) if isinstance(source, pillow.Image) else _from_array(source, name)
     kind = stored.values.dtype.kind
     if kind not in "uif":
@@ -63,7 +65,7 @@ def as_image(
                 "value range, LOW HIGH"
             )
     depth = _DEPTHS.get(stored.values.dtype, "float" if kind == "f" or stored.values.itemsize > 2 else "16")
-    return interpret(stored, depth, name, value_range, no_data, thermal, border=border)
+    return interpret(stored, depth, name, value_range, no_data, thermal, border=border, find_palette=find_palette)
 
 
 def decoded(image: pillow.Image, name: str) -> pillow.Image:

@@ -5,6 +5,8 @@ thermal cameras, such as ironbow, it rises, and serves.
 """
 
 import functools
+from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +27,10 @@ _MOST = 0.9  # share of the pixels that are so near: of such images compressed t
 _USUAL = 15  # median of the distances: of such images compressed to quality 30 at most 13
 _LOOKED_AT = 1024  # pixels
 _STEP = 8  # levels per cell of the table in which colours are looked up
+_IN_A_ROW = 16  # frames in colour that change the palette of a sequence
+
+
+FindPalette = Callable[[np.ndarray, np.ndarray | None], str | None]  # such as `palette_of`
 
 
 def palette_of(pixels: np.ndarray, valid: np.ndarray | None = None) -> str | None:
@@ -51,6 +57,28 @@ def palette_of(pixels: np.ndarray, valid: np.ndarray | None = None) -> str | Non
     name = min(means, key=means.get)
     others = set(_all_palettes()) - set(_PALETTES.values())
     return None if any(_distances(colors, number).mean() < means[name] for number in others) else name
+
+
+class SteadyPalette:
+    """`palette_of` for the frames of a sequence: that of the first one in colour, until 16 in a row have another one.
+
+    Where a logo or a scale is shown beside the scene, colours are hardly near enough to a palette, or hardly not.
+    Frames that are read now in one order and now in the other would flicker.
+    """
+
+    def __init__(self) -> None:
+        self._palette: str | None = None
+        self._last: deque[str | None] = deque(maxlen=_IN_A_ROW)
+
+    def __call__(self, pixels: np.ndarray, valid: np.ndarray | None = None) -> str | None:
+        """The palette of the next frame, None for none; arguments as of `palette_of`."""
+        if pixels.ndim == 2 or is_gray(pixels):
+            return None
+        found = palette_of(pixels, valid)
+        self._last.append(found)
+        if len(self._last) == 1 or self._last.count(found) == _IN_A_ROW:
+            self._palette = found
+        return self._palette
 
 
 def palette_places(pixels: np.ndarray, palette: str) -> np.ndarray:

@@ -79,6 +79,7 @@ _SHORT_ELEMENTS = (b"CS", b"DA", b"IS", b"LO", b"SH", b"TM", b"UI", b"UL")  # DI
 _ORIENTATION, _ICC_PROFILE, _GDAL_NODATA, _SMALLEST, _LARGEST = 274, 34675, 42113, 340, 341  # TIFF and EXIF tags
 _SRGB_GAMMA = 0.45455  # of PNG's gAMA chunk
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9  # photometric
+_LOSSLESS = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})  # compressions of TIFF: none, LZW, deflate, ...
 # What the decoders raise on damaged files: Pillow and tifffile many kinds, imagecodecs RuntimeError.
 DAMAGE = (
     OSError,
@@ -526,9 +527,12 @@ def _tiff_colour(page: tifffile.TiffPage, values: np.ndarray) -> Stored:
         return Stored(_lab(values[..., :3], photometric), "lab", ("CIE L*a*b* converted to sRGB",), span)
     if photometric == _CMYK and samples >= 4 and unsigned and bits in (8, 16):
         return Stored(values[..., :4], "cmyk", _extra_samples(page, samples, 4), **common)
-    if photometric in (_RGB, _YCBCR) and samples >= 3:
+    as_stored = photometric == _YCBCR and page.compression in _LOSSLESS  # tifffile converts that of JPEG
+    if photometric in (_RGB, _YCBCR) and samples >= 3 and not as_stored:
         return Stored(values[..., :3], "rgb", _extra_samples(page, samples, 3), **common)
     if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
+        if as_stored:
+            raise NotImplementedError("YCbCr without JPEG compression")
         raise NotImplementedError(f"photometric interpretation {photometric} with {samples} channels")
     inverted = photometric == _WHITE_IS_ZERO
     alphas = sum(int(extra) in (1, 2) for extra in page.extrasamples)

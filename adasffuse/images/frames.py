@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adasffuse.arguments import checked
+from adasffuse.images.false_colors import FindPalette, SteadyPalette, palette_of
 from adasffuse.images.formats import Stored, is_radiometric, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.no_data import thermal_border_mask
@@ -76,14 +77,16 @@ class _Key(NamedTuple):
 class VideoFile:
     """A video file; iterate to get its frames, as often as wanted.
 
-    Frames are turned upright and converted to RGB by the file's colour tags (without tags BT.709 from 720 lines on,
-    BT.601 below; limited range).  Neutral frames come as gray ones.  Gray pixel formats of more than 8 bits (FFV1 from
-    thermal cameras) keep their depth; deeper colour is read at 8 bits, with a notice.
+    Of a file with several videos the first is read, with a notice.  Frames are turned and mirrored as the file says,
+    and converted to RGB by its colour tags (without tags BT.709 from 720 lines on, BT.601 below; limited range).
+    Neutral frames come as gray ones.  Gray pixel formats of more than 8 bits (FFV1 from thermal cameras) keep their
+    depth; deeper colour is read at 8 bits, with a notice.
 
     Args:
         path: a regular file.
         value_range, no_data: as in `adasffuse.images.read.read_image`, for all frames.
-        thermal: false colours of the palettes 'jet' and 'turbo' become gray in their order, with a notice.
+        thermal: false colours of the palettes 'jet' and 'turbo' become gray in their order, with a notice; a few frames
+            in which they are not recognised are read as the others, see `SteadyPalette`.
         start_at: seconds from the first frame; the frame nearest to it is the first one that is given, of two equally
             near ones the later.
     Attributes:
@@ -121,6 +124,7 @@ class VideoFile:
             self.time_base = Fraction(stream.time_base)
             self.duration = _duration(container, stream)
             self.audio = container.streams.audio[0].codec_context.name if container.streams.audio else None
+            self._streams = len(_video_streams(container))
             self.transfer = _HIGH_DYNAMIC_RANGE.get(stream.codec_context.color_trc, "")
             aspect = stream.sample_aspect_ratio
             if self.duration is not None and self.duration <= start_at:
@@ -135,8 +139,7 @@ class VideoFile:
         self.skipped = used * self.time_base - self.start
         if self.duration is not None:
             self.duration -= float(self.skipped)
-        on_its_side = round(first.rotation / 90) % 2
-        self.aspect = 1 / aspect if aspect and on_its_side else aspect
+        self.aspect = 1 / aspect if aspect and _display_matrix(first)[0] else aspect
         image = self._image(first)
         self.depth, (self.height, self.width) = image.depth, image.pixels.shape[:2]
 
@@ -147,10 +150,11 @@ class VideoFile:
             FrameError: a frame is damaged, or the file ends before its header says; those before it have been given.
         """
         number, end, skipped = 0, Fraction(0), int(self.skipped / self.time_base)
+        palettes = SteadyPalette()
         with self._opened() as container:
             for number, pts, decoded, _ in self._wanted(container):
                 seconds = pts * self.time_base - self.start - self.skipped
-                image = self._image(decoded)
+                image = self._image(decoded, palettes)
                 if image.pixels.shape[:2] != (self.height, self.width):
                     height, width = image.pixels.shape[:2]
                     raise FrameError(
@@ -287,9 +291,14 @@ class VideoFile:
                 )
             raise FrameError(f"{self.path}: frame {number + 1} cannot be decoded ({error.strerror}); {cure}") from error
 
-    def _image(self, decoded: Any) -> Image:
+    def _image(self, decoded: Any, find_palette: FindPalette = palette_of) -> Image:
         """A decoded frame as image."""
         name, notices = str(self.path), []
+        if self._streams > 1:
+            notices.append(
+                f"holds {self._streams} videos, of which the first is used; "
+                f"ffmpeg -i {self.path.name} -map 0:V:1 -c copy NEW.mkv makes a file of the second"
+            )
         gray = re.fullmatch(r"gray(9|10|12|14|16)(le|be)", decoded.format.name)
         if gray:
             bits, order = int(gray[1]), {"le": "<u2", "be": ">u2"}[gray[2]]
@@ -304,10 +313,12 @@ class VideoFile:
                 notices.append(f"is HDR video ({self.transfer}), which looks pale: it is not tone-mapped; make it SDR")
             if decoded.interlaced_frame:
                 notices.append("is interlaced: moving edges are combs; deinterlace it first")
-        values = np.ascontiguousarray(np.rot90(values, round(decoded.rotation / 90)))
+        on_its_side, mirrored_x, mirrored_y = _display_matrix(decoded)
+        values = values.swapaxes(0, 1) if on_its_side else values
+        values = np.ascontiguousarray(values[:: -1 if mirrored_y else 1, :: -1 if mirrored_x else 1])
         stored = Stored(values, "gray" if gray else "rgb", tuple(notices), span)
         given = (self.value_range, self.no_data, self._thermal)
-        return interpret(stored, depth, name, *given, border=False)
+        return interpret(stored, depth, name, *given, border=False, find_palette=find_palette)
 
 
 class FrameFolder:
@@ -381,9 +392,10 @@ class FrameFolder:
         Raises:
             FrameError: a file cannot be read or has another size; those before it have been given.
         """
+        palettes = SteadyPalette()
         for number, path in enumerate(self.paths):
             try:
-                image = self._read(path)
+                image = self._read(path, palettes)
             except ImageError as error:
                 raise FrameError(f"frame {self._before + number + 1} of {self.path}: {error}") from error
             height, width = image.pixels.shape[:2]
@@ -396,9 +408,10 @@ class FrameFolder:
             image = replace(image, notices=tuple(f"{self.path}: {notice}" for notice in notices))
             yield Frame(path.stem, number / self.rate, number, self._without_border(image))
 
-    def _read(self, path: Path) -> Image:
+    def _read(self, path: Path, find_palette: FindPalette = palette_of) -> Image:
         """The image of a file; its border is judged for all files at once."""
-        return read_image(path, self.value_range, self.no_data, self._thermal, border=False)
+        given = (self.value_range, self.no_data, self._thermal)
+        return read_image(path, *given, border=False, find_palette=find_palette)
 
     def _shown_by_its_own_range(self, path: Path) -> bool:
         """Whether a file's own values decide what is black and white in it."""
@@ -517,6 +530,17 @@ def load_av() -> ModuleType:
 def is_video_name(path: str | Path) -> bool:
     """Whether an output of this name is a video file; any other name is a folder of frames."""
     return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+def _display_matrix(decoded: Any) -> tuple[bool, bool, bool]:
+    """How a frame is to be shown: rows and columns exchanged, then x mirrored, then y, by the file's display matrix."""
+    data = decoded.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return False, False, False
+    x_by_x, y_by_x, _, x_by_y, y_by_y = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+    if abs(x_by_y) + abs(y_by_x) > abs(x_by_x) + abs(y_by_y):
+        return True, x_by_y < 0, y_by_x < 0
+    return False, x_by_x < 0, y_by_y < 0
 
 
 def _as_rgb(decoded: Any) -> np.ndarray:

@@ -172,7 +172,7 @@ def swapped_notice(
     Args:
         colored: how many images of each source have colour.
         count: images of each source.
-        sources: what they are called.
+        sources: what they are called, or of one image each the images.
         kind: what the images are called, before the name of their source.
         which: what may be swapped.
     """
@@ -180,6 +180,8 @@ def swapped_notice(
     most = [number for number, some in enumerate(colored) if some > count / 2]
     if giver is None or colored[giver] or not most:
         return []
+    if count == 1:
+        return [f"{sources[giver]} is gray and {sources[most[0]]} has colour: the two may be swapped"]
     some, of = colored[most[0]], kind.split()[-1]
     share = "all" if some == count else f"{some} of {count}"
     colour = f"{share} {of} {sources[most[0]]} have colour"
@@ -190,7 +192,8 @@ def _colour_notices(task: Task, folders: Sequence[Path], seen: Sequence[Seen]) -
     """Notices of colour where the task expects none: sources swapped, or a thermal source in false colours."""
     numbers = range(len(folders))
     colored = [[one for one in seen if one.colorful[number]] for number in numbers]
-    swapped = swapped_notice(task, [len(some) for some in colored], len(seen), folders, "images in", "the folders")
+    sources = seen[0].scene.paths if len(seen) == 1 else folders
+    swapped = swapped_notice(task, [len(some) for some in colored], len(seen), sources, "images in", "the folders")
     return swapped or [
         f"{len(some)} of {len(seen)} images in {source} have colour, {some[0].scene.paths[number].name} for one: false "
         "colours are no temperature, only their luminance is used; export thermal images in gray"

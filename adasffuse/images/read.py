@@ -7,7 +7,7 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.images.color import is_gray
-from adasffuse.images.false_colors import palette_of, palette_places
+from adasffuse.images.false_colors import FindPalette, palette_of, palette_places
 from adasffuse.images.formats import RAW_SUFFIXES, Stored, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import is_large
@@ -34,6 +34,7 @@ def read_image(
     border: bool = True,
     option: str = "",
     result: bool = False,
+    find_palette: FindPalette = palette_of,
 ) -> Image:
     """Read one PNG, JPEG, TIFF, BMP, WebP, GIF, PGM, PPM, JPEG 2000 or AVIF file, upright and in sRGB.
 
@@ -62,13 +63,14 @@ def read_image(
         option: what gives the value range, such as '--range_a', for errors and notices that ask for one.
         result: the image is fused already.  Its range is known, not chosen: one that its values cannot have is an
             error, where they go beyond it by more than its width, or use less than a hundredth of it.
+        find_palette: tells the palette of a thermal image; of a sequence a `SteadyPalette`.
     Raises:
         ImageError: no such file, no regular one, too large, empty, damaged or no image; it holds floating-point,
             signed or 32-bit values and no `value_range` says what is black and white; or `value_range` is not two
             different numbers, or not that of a result.  The message names the file and says what to do.
     """
     with open_image(path, thermal) as file:
-        how = {"levels": levels, "border": border, "option": option, "result": result}
+        how = {"levels": levels, "border": border, "option": option, "result": result, "find_palette": find_palette}
         image = interpret(file.decode(), file.depth, str(path), value_range, no_data, thermal, **how)
     valid = None if image.valid is None else upright(image.valid, file.orientation)
     return replace(image, pixels=upright(image.pixels, file.orientation), valid=valid)
@@ -85,6 +87,7 @@ def interpret(
     border: bool = True,
     option: str = "",
     result: bool = False,
+    find_palette: FindPalette = palette_of,
 ) -> Image:
     """What stored values mean: an image in sRGB on [0, 1]; arguments and errors as of `read_image`.
 
@@ -112,7 +115,7 @@ def interpret(
         pixels = values
     else:
         pixels = stored.curve.copy() if curved else _unit(values, *window)
-    palette = palette_of(pixels, valid) if thermal else None
+    palette = find_palette(pixels, valid) if thermal else None
     if palette is not None:
         pixels = palette_places(pixels, palette)
         notices.append(f"false colours of the palette {palette!r}: their order is taken for that of temperatures")

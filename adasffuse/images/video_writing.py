@@ -1,6 +1,7 @@
 """Writing videos: H.264 of rounded frames, with the sound of another file."""
 
 import errno
+import io
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from adasffuse.images.image import ImageError
 
 DEFAULT_QUALITY = 18  # x264's constant rate factor
 WORST_QUALITY = 51
+_HOLD_MOST = {".mkv": "matroska", ".mov": "mov"}  # suffixes of files that hold most kinds of sound, and their formats
 
 
 class FrameWriter:
@@ -156,17 +158,35 @@ def _add_stream(
 
 
 def _add_sound(av: ModuleType, container: Any, sound: Sound, path: Path) -> Any:
-    codec = sound.template.codec_context.name
     try:
         stream = container.add_stream_from_template(sound.template)
         container.start_encoding()
     except (av.error.FFmpegError, ValueError) as error:
-        if getattr(error, "errno", errno.EINVAL) != errno.EINVAL:
+        if not _is_refused(error):
             raise
+        codec = sound.template.codec_context.name
+        other = next((f"write {suffix}, or " for suffix in _HOLD_MOST if _holds(av, suffix, sound)), "")
         raise ImageError(
-            f"{path.suffix} files cannot hold this sound ({codec}); write .mkv, or leave it out: --audio none"
+            f"{path.suffix} files cannot hold this sound ({codec}); {other}leave it out: --audio none"
         ) from error
     return stream
+
+
+def _is_refused(error: Exception) -> bool:
+    """Whether an error says that a format does not hold what is to be written."""
+    return getattr(error, "errno", errno.EINVAL) == errno.EINVAL
+
+
+def _holds(av: ModuleType, suffix: str, sound: Sound) -> bool:
+    """Whether files of a suffix can hold a sound."""
+    with av.open(io.BytesIO(), "w", format=_HOLD_MOST[suffix]) as container:
+        try:
+            container.add_stream_from_template(sound.template)
+        except (av.error.FFmpegError, ValueError) as error:
+            if not _is_refused(error):
+                raise
+            return False
+    return True
 
 
 def _container_options(path: Path) -> dict[str, str]:

@@ -117,7 +117,7 @@ def plan_volume_pairs(fuser: Fuser, work: Work, wanted: WantedVolumes, resume: b
             notices += one.notices
     plan.skipped = report.skipped
     plan.failed += report.failed + unwritable(work.save_dir)
-    plan.notices += window_notices(work.folder.folders, wanted.specs, windows) + notices_of_files(notices)
+    plan.notices += window_notices(work.sources, wanted.specs, windows) + notices_of_files(notices)
     return plan
 
 

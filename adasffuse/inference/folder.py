@@ -269,7 +269,7 @@ def fuse_scenes(
     release_freed_memory()  # of large images it is much, and whoever fuses may score now
     report.seconds = time.perf_counter() - started
     done = joined(report, done, ranks)
-    report.notices = window_notices(work.folder.folders, reading.specs, report.ranges)
+    report.notices = window_notices(work.sources, reading.specs, report.ranges)
     report.notices += _notices(fuser.task, work.folder, done, wanted.align)
     conclude(report, work, sum(ranks.gather(outdated)), wanted.panels)
     return report

@@ -11,6 +11,7 @@ import numpy as np
 
 from adasffuse.files import printable
 from adasffuse.images.arrays import as_image
+from adasffuse.images.false_colors import SteadyPalette
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.live import Camera, Unseen, Window
 from adasffuse.images.video_writing import DEFAULT_QUALITY, write_video
@@ -99,7 +100,8 @@ def show_cameras(
     """
     check_grid(align)
     report, started = LiveReport(output=str(output or ""), seen=not isinstance(window, Unseen)), time.perf_counter()
-    readings = list(zip((a, b), ranges, no_data, fuser.task.thermal or (False, False)))
+    thermal = fuser.task.thermal or (False, False)
+    readings = list(zip((a, b), ranges, no_data, thermal, (SteadyPalette(), SteadyPalette())))
     first, second = (_newest(*reading) for reading in readings)
     began = time.perf_counter()
     height, width = second.pixels.shape[:2]
@@ -193,8 +195,15 @@ def _recorder(
         writer.finish((last + 33) / 1000)
 
 
-def _newest(camera: Camera, value_range: tuple[float, float] | None, no_data: float | None, thermal: bool) -> Image:
-    return as_image(camera.latest(), f"camera {camera.name}", value_range, no_data, thermal, border=False)
+def _newest(
+    camera: Camera,
+    value_range: tuple[float, float] | None,
+    no_data: float | None,
+    thermal: bool,
+    palettes: SteadyPalette,
+) -> Image:
+    name = f"camera {camera.name}"
+    return as_image(camera.latest(), name, value_range, no_data, thermal, border=False, find_palette=palettes)
 
 
 def _fuse_live(fuser: Fuser, first: Image, second: Image, align: Aligner | None, notices: FrameNotices) -> np.ndarray:

@@ -70,7 +70,7 @@ def fuse_volume_pairs(
                     note_result(journal, scene, before, written)
     report.seconds = time.perf_counter() - started
     done = joined(report, done, ranks)
-    report.notices = window_notices(work.folder.folders, wanted.specs, windows)
+    report.notices = window_notices(work.sources, wanted.specs, windows)
     report.notices += notices_of_files(notice for one in done for notice in one.notices)
     conclude(report, work, sum(ranks.gather(outdated)), wanted.panels)
     return report

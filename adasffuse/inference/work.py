@@ -32,6 +32,11 @@ class Work:
     camera: bool = False  # each file is a pair by itself, named for both sources: FLIR's radiometric JPEG
     volumes: bool = False  # the scenes are volumes
 
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """What notices call the sources: the folders, or the files of the one scene that was given by them."""
+        return self.folder.folders if self.file is None else self.scenes[0].paths
+
     def result(self, scene: Scene, depth: str) -> Path:
         """The file of a result of depth '8', '16' or 'float'."""
         return self.file or self.save_dir / f"{scene.stem}{_VOLUME if self.volumes else suffix_of(depth)}"
