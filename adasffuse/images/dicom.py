@@ -13,7 +13,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-from adasffuse.images.extras import needed
+from adasffuse.images.extras import is_installed, needed
 from adasffuse.images.formats import Stored
 from adasffuse.images.image import ImageError, Plane
 from adasffuse.images.ranges import without_artefacts, without_padding
@@ -27,6 +27,7 @@ _GROUPS = (
     "FrameVOILUTSequence",
 )
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_IMAGES = " Image Storage"  # how DICOM ends the names of kinds that are images; others may follow, as of purposes
 # What pydicom needs further packages for, by transfer syntax: JPEG Extended (12 bits), JPEG Lossless, its first-order
 # prediction, JPEG-LS.
 _UNPACKED = {
@@ -38,6 +39,10 @@ _UNPACKED = {
 }
 
 logging.getLogger("pydicom").addHandler(logging.NullHandler())  # or what it finds in damaged files goes to stderr
+
+
+class NoImageError(ImageError):
+    """A DICOM file that is no image by its kind: contours, a report, a presentation state, a registration, a table."""
 
 
 @contextmanager
@@ -64,11 +69,14 @@ def open_dicom(path: str | Path) -> tuple[int, int, str, Any]:
     """Height, width, depth ('8' or '16') and the data set of a DICOM file, its pixels not decoded.
 
     Raises:
-        ImageError: the package is missing, the file is damaged, or it holds no image.
+        NoImageError: it is no image by its kind.
+        ImageError: the package is missing, the file is damaged, or it lacks its image.
     """
     pydicom = needed("pydicom", path)
     with damage_named(path):
         data_set = pydicom.dcmread(str(path), force=True)  # also without preamble
+        if _is_document(data_set):
+            raise NoImageError(f"{path}: a DICOM file without an image; take it out")
         if "TransferSyntaxUID" not in data_set.file_meta:
             implicit, little = data_set.original_encoding
             plain = pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
@@ -79,6 +87,26 @@ def open_dicom(path: str | Path) -> tuple[int, int, str, Any]:
         color = int(data_set.get("SamplesPerPixel", 1)) == 3
         color = color or data_set.get("PhotometricInterpretation") == "PALETTE COLOR"
     return height, width, "8" if color else "16", data_set
+
+
+def is_document(path: str | Path) -> bool:
+    """Whether a DICOM file is no image by its kind, see `NoImageError`; False where pydicom is absent or reads none."""
+    if not is_installed("pydicom"):
+        return False
+    pydicom = needed("pydicom", path)
+    try:
+        with damage_named(path):
+            tags = pydicom.dcmread(str(path), force=True, stop_before_pixels=True, specific_tags=["SOPClassUID", "Rows"])
+            return _is_document(tags)
+    except ImageError:
+        return False
+
+
+def _is_document(data_set: Any) -> bool:
+    """Whether a data set without rows of pixels is of a kind that DICOM knows and that is no image."""
+    kind = data_set.get("SOPClassUID")
+    known = kind is not None and kind.name != kind  # pydicom names private kinds by their number
+    return "Rows" not in data_set and known and _IMAGES not in kind.name
 
 
 def count_frames(data_set: Any) -> int:
@@ -188,7 +216,8 @@ def _decode(path: str | Path, whole: Any, number: int) -> Stored:
         elif kind.startswith("MONOCHROME"):
             values = pixels.apply_modality_lut(values, data_set)
     except (ValueError, RuntimeError, NotImplementedError, AttributeError, KeyError) as error:
-        raise ImageError(f"{path}: its pixels cannot be decoded ({_reason(error)}); export it uncompressed") from error
+        how = "uncompressed" if whole.file_meta.TransferSyntaxUID.is_compressed else "again"
+        raise ImageError(f"{path}: its pixels cannot be decoded ({_reason(error)}); export it {how}") from error
     several = f"holds {frames} frames, only the first is read"
     if frames_have_places(whole):
         several += "; -o NAME.nii.gz fuses all as a volume"
