@@ -1263,7 +1263,7 @@ def test_volumes_of_which_one_says_where_it_lies(tmp_path):
     for name, image in (("ct", placed), ("mri", assumed)):
         nibabel.save(image, tmp_path / f"{name}.nii")
     paths, fuser = [tmp_path / "ct.nii", tmp_path / "mri.nii"], Fuser(Mean(), TASKS["mif"])
-    match = r"same places is not known: .*mri\.nii does not say where its voxels lie, .*--resample ignore fuses equal vox"
+    match = r"is not known: .*mri\.nii does not say where its voxels lie, .*--resample ignore fuses equal voxels"
     for order in (paths, paths[::-1]):
         with pytest.raises(ImageError, match=match):
             plan_volumes(fuser, order, tmp_path / "f.nii")

@@ -96,8 +96,8 @@ def is_document(path: str | Path) -> bool:
     pydicom = needed("pydicom", path)
     try:
         with damage_named(path):
-            tags = pydicom.dcmread(str(path), force=True, stop_before_pixels=True, specific_tags=["SOPClassUID", "Rows"])
-            return _is_document(tags)
+            tags = ["SOPClassUID", "Rows"]
+            return _is_document(pydicom.dcmread(str(path), force=True, stop_before_pixels=True, specific_tags=tags))
     except ImageError:
         return False
 
