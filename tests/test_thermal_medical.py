@@ -1,6 +1,7 @@
 """FLIR, DICOM, NIfTI and camera raw files: real ones where they are there, else files made here."""
 
 import gzip
+import io
 import json
 import re
 import struct
@@ -13,6 +14,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from tiny import Mean, texture, write_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -144,6 +146,23 @@ def test_a_jpeg_without_temperatures(tmp_path, capsys):
     assert read_image(path, thermal=True).depth == "8"  # an ordinary image
     assert extract.run([str(path), "-o", str(tmp_path / "out")]) == 1
     assert "plain.jpg: no raw thermal data" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("make", "segment", "told"), [("DJI", 3, True), ("DJI", 7, False), ("Kodak", 3, False)])
+def test_thermal_data_of_dji_are_not_passed_over_in_silence(tmp_path, make, segment, told):
+    """Its rendering is read; of ordinary photographs of such a camera nothing is said."""
+    exif = Image.Exif()
+    exif[271] = make
+    file = io.BytesIO()
+    Image.fromarray(texture(8, 8, 1)).save(file, "JPEG", exif=exif)
+    content = file.getvalue()
+    counts = np.full(64, 7600, "<u2").tobytes()
+    added = bytes([255, 0xE0 + segment]) + struct.pack(">H", len(counts) + 2) + counts
+    (tmp_path / "a.jpg").write_bytes(content[:2] + added + content[2:])
+    notices = read_image(tmp_path / "a.jpg", thermal=True).notices
+    assert any("only its rendering is read, not DJI's thermal data" in notice for notice in notices) is told
+    with pytest.raises(ImageError, match=r"of other makers', export temperatures as TIFF"):
+        read_shot(tmp_path / "a.jpg")
 
 
 def test_without_the_package_a_notice_says_what_to_install(tmp_path, monkeypatch):

@@ -211,7 +211,8 @@ class Reading:
         """
         placed = self.align is None
         if self.camera_grid is not None:
-            images = read_camera_pair(scene.paths[0], self.ranges, self.no_data, self.camera_grid, placed)
+            how = (self.ranges, self.no_data, self.camera_grid, placed, ("--range_a", "--range_b"))
+            images = read_camera_pair(scene.paths[0], *how)
             return images if placed else self.align.align(images)
         images = read_scene(scene, self.ranges, self.no_data, self.thermal, placed, levels=True)
         check_order(scene.paths, [modality_of(image) for image in images], self.kinds)

@@ -32,6 +32,7 @@ def read_camera_pair(
     no_data: Sequence[float | None] = (None, None),
     grid: str = "b",
     need_placement: bool = True,
+    options: Sequence[str] = ("", ""),
 ) -> list[Image]:
     """Read thermal image and photograph of one radiometric JPEG, infrared first, as the fuser takes them.
 
@@ -44,6 +45,7 @@ def read_camera_pair(
         need_placement: whether a file without the camera's setting for the placement of its images is an error, and a
             notice says that the setting is no registration; if not, the images are for an `Aligner`, and those of such
             a file are returned as they are, of two sizes.
+        options: what gives the range of each, such as '--range_a', for notices.
     Returns:
         [infrared, visible], of one size if the file has that setting.
     Raises:
@@ -52,7 +54,7 @@ def read_camera_pair(
     """
     if grid not in ("a", "b"):
         raise ValueError(f"read_camera_pair: grid must be 'b' or 'a', got {grid!r}")
-    for name, values in (("ranges", ranges), ("no_data", no_data)):
+    for name, values in (("ranges", ranges), ("no_data", no_data), ("options", options)):
         if len(values) != 2:
             raise ValueError(f"read_camera_pair: {name} must be two, of thermal image and photograph, got {values}")
     shot = read_shot(path)
@@ -61,8 +63,11 @@ def read_camera_pair(
             f"{path}: holds temperatures, but no photograph that could be read; it is a thermal image alone: give the "
             "visible image as second source"
         )
-    thermal = interpret(as_stored(shot.celsius), "float", str(path), ranges[0], no_data[0], thermal=True)
-    visible = interpret(Stored(shot.photograph, "rgb", span=(0, 255)), "8", str(path), ranges[1], no_data[1])
+    sources = [(as_stored(shot.celsius), "float"), (Stored(shot.photograph, "rgb", span=(0, 255)), "8")]
+    thermal, visible = [
+        interpret(*source, str(path), ranges[k], no_data[k], thermal=k == 0, option=options[k])
+        for k, source in enumerate(sources)
+    ]
     if shot.placement is None:
         unplaced = "does not say how its thermal image lies on its photograph"
         if need_placement:
