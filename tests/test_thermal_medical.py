@@ -471,10 +471,14 @@ def test_compressed_pixels_that_cannot_be_decoded(tmp_path, capfd):
 
 @pytest.mark.parametrize(
     ("syntax", "encode"),
-    [("JPEGLosslessSV1", imagecodecs.ljpeg_encode), ("JPEGLSLossless", imagecodecs.jpegls_encode)],
+    [
+        ("JPEGLosslessSV1", imagecodecs.ljpeg_encode),
+        ("JPEGLSLossless", imagecodecs.jpegls_encode),
+        ("HTJ2KLossless", imagecodecs.htj2k_encode),
+    ],
 )
 @pytest.mark.parametrize("signed", [False, True])
-def test_lossless_jpeg_is_decoded_without_further_packages(tmp_path, syntax, encode, signed):
+def test_lossless_compression_is_decoded_without_further_packages(tmp_path, syntax, encode, signed):
     """12 bits of 16, where negative values have their sign in bit 11."""
     values = texture(16, 20, 1).astype(np.int16) * 8 - 1000 * signed
     tags = {"BitsStored": 12, "HighBit": 11, "PixelRepresentation": int(signed)}
@@ -1307,6 +1311,11 @@ def test_padding_of_a_series_is_no_value(tmp_path):
         dicom(tmp_path / f"{number}.dcm", values, ImageOrientationPatient=[1, 0, 0, 0, 1, 0], **place)
     read = read_volume(tmp_path)
     assert np.isnan(read.values[:, 0]).all() and window_of(read, None)[:2] == (100, 101)
+    for path in tmp_path.iterdir():  # as scanners write it
+        data_set = pydicom.dcmread(path)
+        data_set[0x0028, 0x0120] = pydicom.DataElement(0x00280120, "US", 65536 - 2000)
+        data_set.save_as(path)
+    np.testing.assert_array_equal(read_volume(tmp_path).values, read.values)
 
 
 def test_a_tilted_series_keeps_its_shear(tmp_path):

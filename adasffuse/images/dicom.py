@@ -29,13 +29,16 @@ _GROUPS = (
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _IMAGES = " Image Storage"  # how DICOM ends the names of kinds that are images; others may follow, as of purposes
 # What pydicom needs further packages for, by transfer syntax: JPEG Extended (12 bits), JPEG Lossless, its first-order
-# prediction, JPEG-LS.
+# prediction, JPEG-LS, High-Throughput JPEG 2000.
 _UNPACKED = {
     "1.2.840.10008.1.2.4.51": imagecodecs.jpeg8_decode,
     "1.2.840.10008.1.2.4.57": imagecodecs.jpegsof3_decode,
     "1.2.840.10008.1.2.4.70": imagecodecs.jpegsof3_decode,
     "1.2.840.10008.1.2.4.80": imagecodecs.jpegls_decode,
     "1.2.840.10008.1.2.4.81": imagecodecs.jpegls_decode,
+    "1.2.840.10008.1.2.4.201": imagecodecs.jpeg2k_decode,
+    "1.2.840.10008.1.2.4.202": imagecodecs.jpeg2k_decode,
+    "1.2.840.10008.1.2.4.203": imagecodecs.jpeg2k_decode,
 }
 
 logging.getLogger("pydicom").addHandler(logging.NullHandler())  # or what it finds in damaged files goes to stderr
@@ -216,7 +219,8 @@ def _decode(path: str | Path, whole: Any, number: int) -> Stored:
         elif kind.startswith("MONOCHROME"):
             values = pixels.apply_modality_lut(values, data_set)
     except (ValueError, RuntimeError, NotImplementedError, AttributeError, KeyError) as error:
-        how = "uncompressed" if whole.file_meta.TransferSyntaxUID.is_compressed else "again"
+        plain = whole.file_meta.TransferSyntaxUID in pydicom.uid.UncompressedTransferSyntaxes
+        how = "again" if plain else "uncompressed"
         raise ImageError(f"{path}: its pixels cannot be decoded ({_reason(error)}); export it {how}") from error
     several = f"holds {frames} frames, only the first is read"
     if frames_have_places(whole):
@@ -232,8 +236,8 @@ def _decode(path: str | Path, whole: Any, number: int) -> Stored:
     if curve is not None:
         low, high, asked = float(values.min()), max(float(values.max()), float(values.min()) + 1), True
     chosen = "" if asked else f"states no window that can be used; its values {low:g} to {high:g} become black to white"
-    padding = data_set.get("PixelPaddingValue")
-    missing = None if padding is None else float(padding) * _slope(data_set) + _intercept(data_set)
+    padding = _padding(data_set)
+    missing = None if padding is None else padding * _slope(data_set) + _intercept(data_set)
     return Stored(
         values.astype(np.float32),
         "gray",
@@ -248,8 +252,18 @@ def _decode(path: str | Path, whole: Any, number: int) -> Stored:
     )
 
 
+def _padding(data_set: Any) -> int | None:
+    """The stored value of pixels without data; scanners write that of signed pixels without its sign, 63536 for -2000."""
+    value = data_set.get("PixelPaddingValue")
+    if value is None:
+        return None
+    bits = int(data_set.BitsAllocated)
+    unsigned = int(data_set.get("PixelRepresentation", 0)) == 0
+    return int(value) if unsigned or int(value) < 2 ** (bits - 1) else int(value) - 2**bits
+
+
 def _unpack(pydicom: ModuleType, data_set: Any) -> None:
-    """Replace pixels in lossless JPEG, JPEG-LS or JPEG of 12 bits by plain ones; other files stay as they are."""
+    """Replace pixels in a compression of `_UNPACKED` by plain ones; other files stay as they are."""
     decode = _UNPACKED.get(str(data_set.file_meta.get("TransferSyntaxUID")))
     if decode is None or (decode is imagecodecs.jpeg8_decode and int(data_set.BitsAllocated) == 8):
         return
