@@ -978,7 +978,9 @@ def test_damaged_nifti_and_a_wrong_result(tmp_path, weights, capsys):
 def test_options_that_are_not_for_volumes(tmp_path, weights, capsys, words):
     files = [volume(tmp_path / f"{name}.nii", np.arange(192, dtype=np.int16).reshape(8, 8, 3)) for name in "ab"]
     assert run(*files, "-o", tmp_path / "f.nii", "--weights", weights, *words) == 1
-    assert f"{words[0]} is not for volumes" in capsys.readouterr().err and not (tmp_path / "f.nii").exists()
+    err = capsys.readouterr().err
+    assert f"{words[0]} is not for volumes" in err and not (tmp_path / "f.nii").exists()
+    assert ("--resample b brings the first" in err) is (words[0] == "--align")
 
 
 def test_a_result_never_replaces_a_volume_and_no_volume_is_fused_with_itself(tmp_path, weights, capsys):

@@ -253,7 +253,7 @@ def _decode(path: str | Path, whole: Any, number: int) -> Stored:
 
 
 def _padding(data_set: Any) -> int | None:
-    """The stored value of pixels without data; scanners write that of signed pixels without its sign, 63536 for -2000."""
+    """The stored value of pixels without data; scanners write 63536 for -2000, which is the same 16 bits."""
     value = data_set.get("PixelPaddingValue")
     if value is None:
         return None
