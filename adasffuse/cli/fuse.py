@@ -63,8 +63,8 @@ EPILOG = """Exit status: 0 everything was fused, 1 something failed and is named
 arguments.  Several processes: torchrun --nproc_per_node 4 -m adasffuse fuse A B -o OUT."""
 _MAGIC = "*?["
 _REGISTER_VOLUMES = (
-    "--resample b brings the first to the voxels of the second by where both say that they lie; where the patient moved "
-    "in between, register them with other software first"
+    "--resample b brings the first to the voxels of the second, by where both lie in space; where the patient moved in "
+    "between, register them with other software first"
 )
 
 
