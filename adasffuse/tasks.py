@@ -111,7 +111,7 @@ _ALL = (
         kinds=("scan", "mri"),
         color="a",
         jitter=("gain", "gamma"),  # the background stays black
-        words=(frozenset({"ct", "pet", "spect"}), frozenset({"mri", "mr"})),
+        words=(frozenset({"ct", "pet", "pt", "spect", "nm"}), frozenset({"mri", "mr"})),  # "pt", "nm": DICOM's
     ),
 )
 TASKS: dict[str, Task] = {task.id: task for task in _ALL}

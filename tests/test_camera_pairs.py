@@ -139,6 +139,7 @@ def test_one_file_is_fused(run, tmp_path):
     path = shot(tmp_path / "shot.jpg")
     status, out, _ = run(path, "-o", tmp_path / "out.png", "--panel")
     assert status == 0 and "task ivf, infrared + visible (a radiometric JPEG holds both)" in out
+    assert "degrees C become black to white; --range_a LOW HIGH chooses others" in out
     assert "is no registration" in out and read_image(tmp_path / "out.png").pixels.shape == (78, 94, 3)
     assert "--range_a LOW HIGH chooses others, 'folder' one range for all files" in out
     assert (tmp_path / "out_panel.png").exists()

@@ -394,6 +394,7 @@ def test_names_tell_the_task():
 
     assert [task("IR_12", "VIS_12"), task("thermal", "rgb"), task("FLIR_1_ir", "FLIR_1_vis")] == ["ivf"] * 3
     assert [task("low", "over"), task("far_2", "near_2"), task("SPECT", "MRI")] == ["mef", "mff", "mif"]
+    assert [task("PT", "MR"), task("NM", "MR")] == ["mif"] * 2  # DICOM's words
     assert [task("a", "b"), task("ir", "ir"), task("irish", "visit"), task("ir_low", "vis_over")] == [None] * 4
     with pytest.raises(ValueError, match=r"source A is called 'mri' and source B 'ct': .* or say --task mif"):
         task("MRI", "CT")

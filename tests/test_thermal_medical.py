@@ -1,6 +1,7 @@
 """FLIR, DICOM, NIfTI and camera raw files: real ones where they are there, else files made here."""
 
 import gzip
+import io
 import json
 import re
 import struct
@@ -13,6 +14,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from tiny import Mean, texture, write_weights
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -27,7 +29,15 @@ from adasffuse.images.image import ImageError, ImageNotice
 from adasffuse.images.pairs import Scene, find_scenes, read_scene
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.images.read import read_image
-from adasffuse.images.volumes import Volume, check_same_grid, read_volume, resampled, turned_like, upright_slice
+from adasffuse.images.volumes import (
+    Volume,
+    check_same_grid,
+    frames_notice,
+    read_volume,
+    resampled,
+    turned_like,
+    upright_slice,
+)
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, load_fuser
 from adasffuse.inference.volume import WantedVolumes, fuse_volumes, plan_volumes, window_of
@@ -136,6 +146,23 @@ def test_a_jpeg_without_temperatures(tmp_path, capsys):
     assert read_image(path, thermal=True).depth == "8"  # an ordinary image
     assert extract.run([str(path), "-o", str(tmp_path / "out")]) == 1
     assert "plain.jpg: no raw thermal data" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("make", "segment", "told"), [("DJI", 3, True), ("DJI", 7, False), ("Kodak", 3, False)])
+def test_thermal_data_of_dji_are_not_passed_over_in_silence(tmp_path, make, segment, told):
+    """Its rendering is read; of ordinary photographs of such a camera nothing is said."""
+    exif = Image.Exif()
+    exif[271] = make
+    file = io.BytesIO()
+    Image.fromarray(texture(8, 8, 1)).save(file, "JPEG", exif=exif)
+    content = file.getvalue()
+    counts = np.full(64, 7600, "<u2").tobytes()
+    added = bytes([255, 0xE0 + segment]) + struct.pack(">H", len(counts) + 2) + counts
+    (tmp_path / "a.jpg").write_bytes(content[:2] + added + content[2:])
+    notices = read_image(tmp_path / "a.jpg", thermal=True).notices
+    assert any("only its rendering is read, not DJI's thermal data" in notice for notice in notices) is told
+    with pytest.raises(ImageError, match=r"of other makers', export temperatures as TIFF"):
+        read_shot(tmp_path / "a.jpg")
 
 
 def test_without_the_package_a_notice_says_what_to_install(tmp_path, monkeypatch):
@@ -444,10 +471,14 @@ def test_compressed_pixels_that_cannot_be_decoded(tmp_path, capfd):
 
 @pytest.mark.parametrize(
     ("syntax", "encode"),
-    [("JPEGLosslessSV1", imagecodecs.ljpeg_encode), ("JPEGLSLossless", imagecodecs.jpegls_encode)],
+    [
+        ("JPEGLosslessSV1", imagecodecs.ljpeg_encode),
+        ("JPEGLSLossless", imagecodecs.jpegls_encode),
+        ("HTJ2KLossless", imagecodecs.htj2k_encode),
+    ],
 )
 @pytest.mark.parametrize("signed", [False, True])
-def test_lossless_jpeg_is_decoded_without_further_packages(tmp_path, syntax, encode, signed):
+def test_lossless_compression_is_decoded_without_further_packages(tmp_path, syntax, encode, signed):
     """12 bits of 16, where negative values have their sign in bit 11."""
     values = texture(16, 20, 1).astype(np.int16) * 8 - 1000 * signed
     tags = {"BitsStored": 12, "HighBit": 11, "PixelRepresentation": int(signed)}
@@ -672,7 +703,7 @@ def test_a_volume_whose_voxels_have_no_place_is_named(tmp_path, affine):
     assert not one.placed
     with pytest.raises(ImageError, match=r"a\.nii does not say where its voxels lie"):
         resampled("a.nii", one, "b.nii", other)
-    with pytest.raises(ImageError, match=r"apart; a\.nii does not say where its voxels lie, so"):
+    with pytest.raises(ImageError, match=r"is not known: a\.nii does not say where its voxels lie, so"):
         check_same_grid(["a.nii", "b.nii"], [one, other])
 
 
@@ -853,11 +884,18 @@ def test_artefacts_of_mri_do_not_decide_on_its_range(tmp_path, bright):
 def test_another_frame_of_reference_is_told(tmp_path):
     """Positions of two examinations are no common coordinates; those of one file of each are."""
     read = [read_volume(series(tmp_path / f"{k}", (1, 2), FrameOfReferenceUID=f"1.{k}")) for k in range(2)]
-    (_, told) = resampled("pet", read[0], "mri", read[1]).notices
+    (told,) = frames_notice("mri", read)
     assert told.startswith("has another frame of reference than mri") and "register them first" in told
     unnamed = Volume(read[1].values, read[1].affine)
     for other in (read[0], unnamed):
-        assert len(resampled("pet", read[0], "mri", other).notices) == 1
+        assert frames_notice("mri", (read[0], other)) == []
+
+
+@pytest.mark.parametrize(("resample", "told"), [("none", True), ("b", True), ("ignore", False)])
+def test_another_frame_of_reference_is_told_on_equal_grids_too(tmp_path, resample, told):
+    paths = [series(tmp_path / f"{k}", (1, 2), FrameOfReferenceUID=f"1.{k}") for k in range(2)]
+    plan = plan_volumes(Fuser(Mean(), TASKS["mif"]), paths, tmp_path / "f.nii", WantedVolumes(resample=resample))
+    assert any(f"another frame of reference than {paths[1]}" in text for _, text in plan.notices) is told
 
 
 def test_volumes_among_images_are_told_what_takes_them(tmp_path):
@@ -940,7 +978,9 @@ def test_damaged_nifti_and_a_wrong_result(tmp_path, weights, capsys):
 def test_options_that_are_not_for_volumes(tmp_path, weights, capsys, words):
     files = [volume(tmp_path / f"{name}.nii", np.arange(192, dtype=np.int16).reshape(8, 8, 3)) for name in "ab"]
     assert run(*files, "-o", tmp_path / "f.nii", "--weights", weights, *words) == 1
-    assert f"{words[0]} is not for volumes" in capsys.readouterr().err and not (tmp_path / "f.nii").exists()
+    err = capsys.readouterr().err
+    assert f"{words[0]} is not for volumes" in err and not (tmp_path / "f.nii").exists()
+    assert ("--resample b brings the first" in err) is (words[0] == "--align")
 
 
 def test_a_result_never_replaces_a_volume_and_no_volume_is_fused_with_itself(tmp_path, weights, capsys):
@@ -1194,6 +1234,77 @@ def test_dicom_files_where_a_series_is_expected(tmp_path):
         read_volume(folder / "9.dcm")
 
 
+def document(path, kind="1.2.840.10008.5.1.4.1.1.481.3"):
+    """A DICOM file without an image, of RT Structure Set Storage unless another kind is given."""
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = kind, "1.2.3"
+    data_set = pydicom.dataset.FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    data_set.SOPClassUID, data_set.SOPInstanceUID, data_set.SeriesInstanceUID = kind, "1.2.3", "1.9"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data_set.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_contours_and_reports_beside_a_series_are_left_out(tmp_path):
+    """As archives store them: among the slices, or in a folder of their own for each kind."""
+    folder = series(tmp_path / "study" / "ct", (9, 10))
+    alone = read_volume(folder)
+    document(folder / "RS.dcm")
+    document(tmp_path / "study" / "report" / "SR.dcm", "1.2.840.10008.5.1.4.1.1.88.33")
+    read = read_volume(tmp_path / "study")
+    np.testing.assert_array_equal(read.values, alone.values)
+    assert [*alone.notices, "also holds DICOM files without images, RS.dcm; they are left out"] == [*read.notices]
+    with pytest.raises(ImageError, match=r"report: holds no DICOM files with images"):
+        read_volume(tmp_path / "study" / "report")
+    document(folder / "11.dcm", pydicom.uid.CTImageStorage)  # a slice whose pixels are lost
+    with pytest.raises(ImageError, match=r"11\.dcm: a DICOM file without an image"):
+        read_volume(folder)
+
+
+def test_contours_beside_slices_are_no_image_without_a_partner(tmp_path):
+    for name in "ab":
+        series(tmp_path / name, (9, 10))
+    document(tmp_path / "a" / "RS.dcm")
+    scenes, problems = find_scenes([tmp_path / "a", tmp_path / "b"])
+    assert len(scenes) == 2 and all(problem.harmless for problem in problems)
+    assert "RS.dcm is a DICOM file without an image, it is left out" in " ".join(one.reason for one in problems)
+
+
+def test_a_dose_among_slices_is_told_as_another_series(tmp_path):
+    folder = series(tmp_path / "s", (9, 10))
+    tags = {"NumberOfFrames": 3, "Rows": 4, "SeriesInstanceUID": "1.3", "Modality": "RTDOSE"}
+    dicom(folder / "dose.dcm", np.zeros((12, 6), np.int16), **tags)
+    with pytest.raises(ImageError, match=r"s: holds 2 series: .*\(2, 10\.dcm \.\.\.\), RTDOSE .*\(1, dose\.dcm\)"):
+        read_volume(folder)
+
+
+def test_volumes_of_which_one_says_where_it_lies(tmp_path):
+    """A NIfTI file without codes is taken for mirrored by convention: what fits by that may show the other side."""
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    assumed = nibabel.Nifti1Image(values, None)
+    centered = assumed.header.get_best_affine()
+    placed = nibabel.Nifti1Image(values[::-1], np.diag([-1, 1, 1, 1]) @ centered)
+    for name, image in (("ct", placed), ("mri", assumed)):
+        nibabel.save(image, tmp_path / f"{name}.nii")
+    paths, fuser = [tmp_path / "ct.nii", tmp_path / "mri.nii"], Fuser(Mean(), TASKS["mif"])
+    match = r"is not known: .*mri\.nii does not say where its voxels lie, .*--resample ignore fuses equal voxels"
+    for order in (paths, paths[::-1]):
+        with pytest.raises(ImageError, match=match):
+            plan_volumes(fuser, order, tmp_path / "f.nii")
+    plan = plan_volumes(fuser, paths, tmp_path / "f.nii", WantedVolumes(resample="ignore"))
+    np.testing.assert_array_equal(plan.volumes[0].values, values[::-1])
+
+
+def test_truncated_pixels_are_no_matter_of_compression(tmp_path):
+    path = dicom(tmp_path / "x.dcm", texture(8, 8, 1))
+    data_set = pydicom.dcmread(path)
+    data_set.PixelData = data_set.PixelData[:-10]
+    data_set.save_as(path)
+    with pytest.raises(ImageError, match=r"x\.dcm: its pixels cannot be decoded .*; export it again$"):
+        read_image(path)
+
+
 def test_padding_of_a_series_is_no_value(tmp_path):
     for number in range(2):
         values = np.full((4, 6), 100 + number, np.int16)
@@ -1202,6 +1313,11 @@ def test_padding_of_a_series_is_no_value(tmp_path):
         dicom(tmp_path / f"{number}.dcm", values, ImageOrientationPatient=[1, 0, 0, 0, 1, 0], **place)
     read = read_volume(tmp_path)
     assert np.isnan(read.values[:, 0]).all() and window_of(read, None)[:2] == (100, 101)
+    for path in tmp_path.iterdir():  # as scanners write it
+        data_set = pydicom.dcmread(path)
+        data_set[0x0028, 0x0120] = pydicom.DataElement(0x00280120, "US", 65536 - 2000)
+        data_set.save_as(path)
+    np.testing.assert_array_equal(read_volume(tmp_path).values, read.values)
 
 
 def test_a_tilted_series_keeps_its_shear(tmp_path):

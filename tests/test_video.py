@@ -230,6 +230,8 @@ def test_gray_video_of_16_bits_keeps_its_depth_and_takes_a_range(tmp_path):
     assert [float(image.pixels[0, 0]) for image in read] == pytest.approx([0, 0.25, 0.5, 0.75])
     (notice,) = next(iter(VideoFile(path))).image.notices
     assert "give a value range for this source, e.g." in notice and "folder" not in notice  # which is not measured
+    (notice,) = next(iter(VideoFile(path, option="--range_b"))).image.notices
+    assert "give --range_b, e.g. 7000 7300" in notice and "folder" not in notice
 
 
 @pytest.mark.skipif(not hasattr(av.video.stream.VideoStream, "set_display_rotation"), reason="needs PyAV 17")
@@ -758,8 +760,9 @@ def test_float_frames_need_a_range_and_nan_shows_the_other_source(tmp_path):
         path.parent.mkdir(exist_ok=True)
         cv2.imwrite(str(path), heat)
     paths = list_frames([tmp_path / "a"], [None]).columns[0]
-    with pytest.raises(ImageError, match="give a value range"):
-        FrameFolder(paths)
+    for option, asked in (("", "give a value range for this source, LOW HIGH"), ("--range_a", "--range_a LOW HIGH")):
+        with pytest.raises(ImageError, match=asked):
+            FrameFolder(paths, option=option)
     b = FrameFolder(list_frames([make_folder(tmp_path / "b", scene(3))], [None]).columns[0])
     fuse_video(mean_fuser(), FrameFolder(paths, spec=parse_range("20 30")), b, tmp_path / "out")
     fused = cv2.imread(str(tmp_path / "out" / "2.png"), cv2.IMREAD_UNCHANGED)

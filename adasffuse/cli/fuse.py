@@ -65,6 +65,10 @@ DESCRIPTION = """Fuse registered images: two files, two folders, the pairs of on
 EPILOG = """Exit status: 0 everything was fused, 1 something failed and is named (the rest was fused), 2 impossible
 arguments.  Several processes: torchrun --nproc_per_node 4 -m adasffuse fuse A B -o OUT."""
 _MAGIC = "*?["
+_REGISTER_VOLUMES = (
+    "--resample b brings the first to the voxels of the second, by where both lie in space; where the patient moved in "
+    "between, register them with other software first"
+)
 
 
 @dataclass(frozen=True)
@@ -238,7 +242,9 @@ def _fuse_volumes(args: argparse.Namespace, given: Given | None, ranks: inferenc
     refused += [name for name in ("no_data_a", "no_data_b") if getattr(args, name) is not None]
     refused += [name for name in ("align", "keep_metadata") if getattr(args, name) != "none"]
     if refused:
-        raise ValueError(f"--{refused[0]} is not for volumes")
+        registers = any(name in refused for name in ("align", "calibration"))
+        cure = f"; {_REGISTER_VOLUMES}" if registers else ""
+        raise ValueError(f"--{refused[0]} is not for volumes{cure}")
     count = len(args.sources if given is None else given.paths)
     if count != 2:
         raise ValueError(f"volumes are fused two at a time, got {count}")

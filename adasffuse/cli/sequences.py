@@ -71,8 +71,9 @@ def open_sequences(
         if listed.left_out:
             say(f"notice: {listed.left_out} frames without partner are left out", sys.stderr)
         for k, column in zip(folders, listed.columns):
+            how = (rate, ranges[k], no_data[k], thermal[k], range_frames, starts[k], f"--range_{'ab'[k]}")
             with _naming_start("ab"[k], starts[k]):
-                opened[k] = FrameFolder(column, rate, ranges[k], no_data[k], thermal[k], range_frames, starts[k])
+                opened[k] = FrameFolder(column, *how)
     return opened[0], opened[1]
 
 
@@ -91,9 +92,10 @@ def _open_video(
     side: str, path: Path, spec: RangeSpec | None, no_data: float | None, thermal: bool, start: float
 ) -> VideoFile:
     """The video file of source 'a' or 'b'; its range fits its depth, or an error names the option."""
+    option = f"--range_{side}"
     with _naming_start(side, start):
-        video = VideoFile(path, None, no_data, thermal, start)
-    video.value_range = fixed_range(f"--range_{side}", spec, video.depth)
+        video = VideoFile(path, None, no_data, thermal, start, option)
+    video.value_range = fixed_range(option, spec, video.depth)
     return video
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-from adasffuse.images.extras import needed
+from adasffuse.images.extras import is_installed, needed
 from adasffuse.images.formats import Stored
 from adasffuse.images.image import ImageError, Plane
 from adasffuse.images.ranges import without_artefacts, without_padding
@@ -27,17 +27,25 @@ _GROUPS = (
     "FrameVOILUTSequence",
 )
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_IMAGES = " Image Storage"  # how DICOM ends the names of kinds that are images; others may follow, as of purposes
 # What pydicom needs further packages for, by transfer syntax: JPEG Extended (12 bits), JPEG Lossless, its first-order
-# prediction, JPEG-LS.
+# prediction, JPEG-LS, High-Throughput JPEG 2000.
 _UNPACKED = {
     "1.2.840.10008.1.2.4.51": imagecodecs.jpeg8_decode,
     "1.2.840.10008.1.2.4.57": imagecodecs.jpegsof3_decode,
     "1.2.840.10008.1.2.4.70": imagecodecs.jpegsof3_decode,
     "1.2.840.10008.1.2.4.80": imagecodecs.jpegls_decode,
     "1.2.840.10008.1.2.4.81": imagecodecs.jpegls_decode,
+    "1.2.840.10008.1.2.4.201": imagecodecs.jpeg2k_decode,
+    "1.2.840.10008.1.2.4.202": imagecodecs.jpeg2k_decode,
+    "1.2.840.10008.1.2.4.203": imagecodecs.jpeg2k_decode,
 }
 
 logging.getLogger("pydicom").addHandler(logging.NullHandler())  # or what it finds in damaged files goes to stderr
+
+
+class NoImageError(ImageError):
+    """A DICOM file that is no image by its kind: contours, a report, a presentation state, a registration, a table."""
 
 
 @contextmanager
@@ -64,11 +72,14 @@ def open_dicom(path: str | Path) -> tuple[int, int, str, Any]:
     """Height, width, depth ('8' or '16') and the data set of a DICOM file, its pixels not decoded.
 
     Raises:
-        ImageError: the package is missing, the file is damaged, or it holds no image.
+        NoImageError: it is no image by its kind.
+        ImageError: the package is missing, the file is damaged, or it lacks its image.
     """
     pydicom = needed("pydicom", path)
     with damage_named(path):
         data_set = pydicom.dcmread(str(path), force=True)  # also without preamble
+        if _is_document(data_set):
+            raise NoImageError(f"{path}: a DICOM file without an image; take it out")
         if "TransferSyntaxUID" not in data_set.file_meta:
             implicit, little = data_set.original_encoding
             plain = pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
@@ -79,6 +90,26 @@ def open_dicom(path: str | Path) -> tuple[int, int, str, Any]:
         color = int(data_set.get("SamplesPerPixel", 1)) == 3
         color = color or data_set.get("PhotometricInterpretation") == "PALETTE COLOR"
     return height, width, "8" if color else "16", data_set
+
+
+def is_document(path: str | Path) -> bool:
+    """Whether a DICOM file is no image by its kind, see `NoImageError`; False where pydicom is absent or reads none."""
+    if not is_installed("pydicom"):
+        return False
+    pydicom = needed("pydicom", path)
+    try:
+        with damage_named(path):
+            tags = ["SOPClassUID", "Rows"]
+            return _is_document(pydicom.dcmread(str(path), force=True, stop_before_pixels=True, specific_tags=tags))
+    except ImageError:
+        return False
+
+
+def _is_document(data_set: Any) -> bool:
+    """Whether a data set without rows of pixels is of a kind that DICOM knows and that is no image."""
+    kind = data_set.get("SOPClassUID")
+    known = kind is not None and kind.name != kind  # pydicom names private kinds by their number
+    return "Rows" not in data_set and known and _IMAGES not in kind.name
 
 
 def count_frames(data_set: Any) -> int:
@@ -188,7 +219,9 @@ def _decode(path: str | Path, whole: Any, number: int) -> Stored:
         elif kind.startswith("MONOCHROME"):
             values = pixels.apply_modality_lut(values, data_set)
     except (ValueError, RuntimeError, NotImplementedError, AttributeError, KeyError) as error:
-        raise ImageError(f"{path}: its pixels cannot be decoded ({_reason(error)}); export it uncompressed") from error
+        plain = whole.file_meta.TransferSyntaxUID in pydicom.uid.UncompressedTransferSyntaxes
+        how = "again" if plain else "uncompressed"
+        raise ImageError(f"{path}: its pixels cannot be decoded ({_reason(error)}); export it {how}") from error
     several = f"holds {frames} frames, only the first is read"
     if frames_have_places(whole):
         several += "; -o NAME.nii.gz fuses all as a volume"
@@ -203,8 +236,8 @@ def _decode(path: str | Path, whole: Any, number: int) -> Stored:
     if curve is not None:
         low, high, asked = float(values.min()), max(float(values.max()), float(values.min()) + 1), True
     chosen = "" if asked else f"states no window that can be used; its values {low:g} to {high:g} become black to white"
-    padding = data_set.get("PixelPaddingValue")
-    missing = None if padding is None else float(padding) * _slope(data_set) + _intercept(data_set)
+    padding = _padding(data_set)
+    missing = None if padding is None else padding * _slope(data_set) + _intercept(data_set)
     return Stored(
         values.astype(np.float32),
         "gray",
@@ -219,8 +252,18 @@ def _decode(path: str | Path, whole: Any, number: int) -> Stored:
     )
 
 
+def _padding(data_set: Any) -> int | None:
+    """The stored value of pixels without data; scanners write 63536 for -2000, which is the same 16 bits."""
+    value = data_set.get("PixelPaddingValue")
+    if value is None:
+        return None
+    bits = int(data_set.BitsAllocated)
+    unsigned = int(data_set.get("PixelRepresentation", 0)) == 0
+    return int(value) if unsigned or int(value) < 2 ** (bits - 1) else int(value) - 2**bits
+
+
 def _unpack(pydicom: ModuleType, data_set: Any) -> None:
-    """Replace pixels in lossless JPEG, JPEG-LS or JPEG of 12 bits by plain ones; other files stay as they are."""
+    """Replace pixels in a compression of `_UNPACKED` by plain ones; other files stay as they are."""
     decode = _UNPACKED.get(str(data_set.file_meta.get("TransferSyntaxUID")))
     if decode is None or (decode is imagecodecs.jpeg8_decode and int(data_set.BitsAllocated) == 8):
         return

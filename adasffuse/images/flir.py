@@ -94,7 +94,7 @@ def _unpacked(path: str | Path) -> tuple[Any, np.ndarray]:
     except DAMAGE as error:
         raise ImageError(
             f"{path}: no raw thermal data that could be read ({error}); expected a radiometric JPEG of a FLIR camera, "
-            "as it comes from the camera"
+            "as it comes from the camera; of other makers', export temperatures as TIFF with their software"
         ) from error
     return thermogram, celsius
 

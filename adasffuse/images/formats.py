@@ -76,7 +76,8 @@ _LOSSLESS_JPEG = {0xC3: "jpegsof3_decode", 0xF7: "jpegls_decode"}  # decoders of
 _PAGE = re.compile(r"(.+)\[(\d+)\]")  # a page of a file: 'z.tif[3]'
 HEAD = 132  # bytes that are looked at to find the format
 _SHORT_ELEMENTS = (b"CS", b"DA", b"IS", b"LO", b"SH", b"TM", b"UI", b"UL")  # DICOM's value representations
-_ORIENTATION, _ICC_PROFILE, _GDAL_NODATA, _SMALLEST, _LARGEST = 274, 34675, 42113, 340, 341  # TIFF and EXIF tags
+_MAKE, _ORIENTATION, _ICC_PROFILE, _GDAL_NODATA, _SMALLEST, _LARGEST = 271, 274, 34675, 42113, 340, 341  # TIFF and EXIF
+_DJI_THERMAL = "APP3"  # segments of a JPEG in which DJI's cameras store thermal counts (ExifTool, DJI ThermalData)
 _SRGB_GAMMA = 0.45455  # of PNG's gAMA chunk
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9  # photometric
 _LOSSLESS = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})  # compressions of TIFF: none, LZW, deflate, ...
@@ -389,6 +390,11 @@ def _pillow_notices(image: Image.Image, kind: str, bits: int) -> tuple[str, ...]
     if kind != "Netpbm" and getattr(image, "is_animated", False):
         notices.append("holds several pages or frames, only the first is read")
     notices += gamma_notices(image)
+    if kind == "JPEG" and any(name == _DJI_THERMAL for name, _ in image.applist) and _exif(image, _MAKE) == "DJI":
+        notices.append(
+            "only its rendering is read, not DJI's thermal data in it; to fuse temperatures, export them as TIFF with "
+            "DJI's software"
+        )
     if kind == "AVIF" and bits > 8:
         notices.append(f"its {bits} bits per channel are read as 8")
     return tuple(notices)
@@ -405,11 +411,16 @@ def gamma_notices(image: Image.Image) -> tuple[str, ...]:
 def _exif_orientation(image: Image.Image, data: bytes, kind: str) -> int:
     if kind == "PNG" and b"eXIf" not in data and b"Raw profile type exif" not in data:
         return 1  # asking Pillow would decode the whole image
-    try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-    except DAMAGE:  # broken EXIF data says nothing about the pixels; broken pixels show when they are decoded
-        return 1
+    orientation = _exif(image, _ORIENTATION)
     return orientation if orientation in range(1, 9) else 1
+
+
+def _exif(image: Image.Image, tag: int) -> object:
+    """A value of an image's EXIF data, None where it has none."""
+    try:
+        return image.getexif().get(tag)
+    except DAMAGE:  # broken EXIF data says nothing about the pixels; broken pixels show when they are decoded
+        return None
 
 
 def _netpbm_header(data: bytes) -> tuple[bytes, int, int, int, int] | None:

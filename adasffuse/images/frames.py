@@ -89,6 +89,7 @@ class VideoFile:
             in which they are not recognised are read as the others, see `SteadyPalette`.
         start_at: seconds from the first frame; the frame nearest to it is the first one that is given, of two equally
             near ones the later.
+        option: what gives `value_range`, such as '--range_a', for errors and notices that ask for one.
     Attributes:
         height, width: pixels, upright.
         depth: '16' of gray of more than 8 bits, else '8'.
@@ -113,9 +114,10 @@ class VideoFile:
         no_data: float | None = None,
         thermal: bool = False,
         start_at: float = 0.0,
+        option: str = "",
     ) -> None:
         self.path, self.value_range, self.no_data = Path(path), value_range, no_data
-        self._thermal, self._start_at = thermal, _seconds(start_at)
+        self._thermal, self._start_at, self._option = thermal, _seconds(start_at), option
         if not self.path.is_file():
             raise ImageError(f"no video file or folder of frames {path}")
         with self._opened() as container:
@@ -318,7 +320,8 @@ class VideoFile:
         values = np.ascontiguousarray(values[:: -1 if mirrored_y else 1, :: -1 if mirrored_x else 1])
         stored = Stored(values, "gray" if gray else "rgb", tuple(notices), span)
         given = (self.value_range, self.no_data, self._thermal)
-        return interpret(stored, depth, name, *given, border=False, find_palette=find_palette)
+        how = {"border": False, "option": self._option, "find_palette": find_palette}
+        return interpret(stored, depth, name, *given, **how)
 
 
 class FrameFolder:
@@ -335,6 +338,7 @@ class FrameFolder:
             read, and they need a `spec`; false colours are read as in `read_image`.
         range_frames: how many frames, from the first one given, `spec` measures; 0 all.
         start_at: as of `VideoFile`.
+        option: what gives `spec`, such as '--range_a', for errors and notices that ask for one.
     Attributes:
         height, width, rate, time_base, start, skipped, duration, audio: as of `VideoFile`.
         value_range: what `spec` came to.
@@ -359,6 +363,7 @@ class FrameFolder:
         thermal: bool = False,
         range_frames: int = 0,
         start_at: float = 0.0,
+        option: str = "",
     ) -> None:
         if not paths:
             raise ImageError("a folder of frames needs at least one file, got none")
@@ -374,14 +379,15 @@ class FrameFolder:
         self._before = min(math.floor(_seconds(start_at) * rate + Fraction(1, 2)), len(paths) - 1)  # frames
         self.paths, self.skipped = [Path(path) for path in paths[self._before :]], self._before / rate
         self.duration = float(len(self.paths) / rate)
-        self._thermal = thermal
+        self._thermal, self._option = thermal, option
         self.value_range = resolve_range(spec, self.paths[: range_frames or None], no_data, thermal)
         first = self._read(self.paths[0])
         if spec is None and self._shown_by_its_own_range(self.paths[0]):
             kind = "temperatures" if is_radiometric(self.paths[0]) else "values without a fixed black and white"
+            asked = option or "a value range for this source,"
             raise ImageError(
-                f"{self.path}: its frames are {kind}, and without a range each would have another one; give a value "
-                "range for this source, LOW HIGH in its units, or 'folder'"
+                f"{self.path}: its frames are {kind}, and without a range each would have another one; give {asked} "
+                "LOW HIGH in its units, or 'folder'"
             )
         self.height, self.width = first.pixels.shape[:2]
         self.empty = self._border() if thermal and first.pixels.ndim == 2 else None
@@ -411,7 +417,7 @@ class FrameFolder:
     def _read(self, path: Path, find_palette: FindPalette = palette_of) -> Image:
         """The image of a file; its border is judged for all files at once."""
         given = (self.value_range, self.no_data, self._thermal)
-        return read_image(path, *given, border=False, find_palette=find_palette)
+        return read_image(path, *given, border=False, option=self._option, find_palette=find_palette)
 
     def _shown_by_its_own_range(self, path: Path) -> bool:
         """Whether a file's own values decide what is black and white in it."""

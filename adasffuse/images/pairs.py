@@ -15,6 +15,7 @@ from pathlib import Path
 
 from adasffuse.arguments import checked
 from adasffuse.files import first_of
+from adasffuse.images.dicom import is_document
 from adasffuse.images.formats import RAW_SUFFIXES
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.plane import check_same_places
@@ -415,7 +416,11 @@ def _match(folders: Sequence[Path], sources: Sequence[dict[str, list[Path]]]) ->
         lacking = [str(folder) for folder, there in zip(folders, files) if not there]
         if lacking:
             there = next(paths[0] for paths in files if paths)
-            problems.append(SceneProblem(stem, f"{there} has no partner in {' and '.join(lacking)}", "unpaired"))
+            if there.suffix.lower() == _DICOM and is_document(there):
+                reason = f"{there} is a DICOM file without an image, it is left out"
+                problems.append(SceneProblem(stem, reason, "not_image"))
+            else:
+                problems.append(SceneProblem(stem, f"{there} has no partner in {' and '.join(lacking)}", "unpaired"))
         for paths in files:
             if len(paths) > 1:
                 names = " and ".join(path.name for path in paths)

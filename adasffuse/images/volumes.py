@@ -14,10 +14,12 @@ import numpy as np
 
 from adasffuse.files import first_of, write_bytes
 from adasffuse.images.dicom import (
+    NoImageError,
     count_frames,
     damage_named,
     decode_dicom,
     frames_have_places,
+    is_document,
     open_dicom,
     position_of,
     tags_of_frame,
@@ -83,11 +85,11 @@ def holds_series(folder: str | Path) -> bool:
 
 
 def series_below(folder: str | Path) -> Iterator[Path]:
-    """The folders that hold DICOM files: a folder itself, or else those below it, as patient/study/series."""
+    """The folders that hold DICOM images: a folder itself, or else those below it, as patient/study/series."""
     for place, names, files in os.walk(folder):
         names[:] = sorted(name for name in names if not name.startswith("."))
         slices = (Path(place, name) for name in files if not name.startswith(".") and name.upper() != _TABLE)
-        if any(path.is_file() and _is_dicom(path) for path in slices):
+        if any(path.is_file() and _is_dicom(path) and not is_document(path) for path in slices):
             names.clear()
             yield Path(place)
 
@@ -118,10 +120,10 @@ def read_volume(path: str | Path) -> Volume:
     if path.is_dir():
         return read_series(path)
     if not is_volume(path) and path.is_file() and _is_dicom(path):
-        slices = _slices(path)
-        if len(slices) == 1:
+        data_set = open_dicom(path)[3]
+        if count_frames(data_set) == 1:
             raise ImageError(f"{path}: one DICOM file; give the folder of its series")
-        return _from_slices(path, slices)
+        return _from_files(path, [(path, data_set)])
     return read_nifti(path)
 
 
@@ -171,6 +173,8 @@ def read_series(folder: str | Path) -> Volume:
     """Read the DICOM slices of a folder, or of the only one below it, sorted by place; errors as `read_volume`."""
     folder = Path(folder)
     places = list(series_below(folder))
+    if places:
+        needed("pydicom", folder)  # which tells images from other files
     if len(places) > 1:
         names = first_of([str(place.relative_to(folder)) for place in places])
         raise ImageError(f"{folder}: holds {len(places)} folders of DICOM files, {names}; give one alone, or keep one")
@@ -183,12 +187,23 @@ def read_series(folder: str | Path) -> Volume:
     found = [path for path in files if _is_dicom(path)]
     if not found:
         raise ImageError(f"{folder}: holds no DICOM files{_other_content(folder)}; expected one series")
-    return _from_slices(folder, [one for path in found for one in _slices(path)])
+    images, documents = [], []
+    for path in found:
+        try:
+            images.append((path, open_dicom(path)[3]))
+        except NoImageError:
+            documents.append(path.name)
+    if not images:
+        raise ImageError(f"{folder}: holds no DICOM files with images, only {first_of(documents)}; expected one series")
+    volume = _from_files(folder, images)
+    if not documents:
+        return volume
+    left_out = f"also holds DICOM files without images, {first_of(documents)}; they are left out"
+    return replace(volume, notices=(*volume.notices, left_out))
 
 
-def _slices(path: Path) -> list[_Slice]:
+def _slices(path: Path, data_set: Any) -> list[_Slice]:
     """The slices of a DICOM file, one or, of several frames, as many as it has."""
-    data_set = open_dicom(path)[3]
     with damage_named(path):
         frames = count_frames(data_set)
         if frames > 1 and not frames_have_places(data_set):
@@ -199,9 +214,10 @@ def _slices(path: Path) -> list[_Slice]:
         return [_Slice(path, data_set, k, tags_of_frame(data_set, k), name) for k, name in enumerate(names)]
 
 
-def _from_slices(place: Path, slices: Sequence[_Slice]) -> Volume:
-    """The volume of slices of one series in any order; `place` is the folder or file, for messages."""
-    _check_one_series(place, slices)
+def _from_files(place: Path, images: Sequence[tuple[Path, Any]]) -> Volume:
+    """The volume of DICOM files and their data sets in any order; `place` is their folder, or the only file."""
+    _check_one_series(place, images)
+    slices = [one for image in images for one in _slices(*image)]
     positions = []
     for one in slices:
         with damage_named(one.path):
@@ -261,8 +277,11 @@ def write_volume(path: str | Path, values: np.ndarray, affine: np.ndarray) -> No
 
 
 def turned_like(volume: Volume, other: Volume) -> Volume:
-    """A volume whose axes run as those of another one: exchanged or reversed where needed, nothing is resampled."""
-    if not np.isfinite([volume.affine, other.affine]).all():
+    """A volume whose axes run as those of another one: exchanged or reversed where needed, nothing is resampled.
+
+    As it is where one does not say how its axes run.
+    """
+    if not (volume.placed and other.placed and np.isfinite([volume.affine, other.affine]).all()):
         return volume
     orientations = needed("nibabel", "volume").orientations
     ends = [orientations.io_orientation(one.affine) for one in (volume, other)]
@@ -322,8 +341,10 @@ def check_same_grid(names: Sequence[str | Path], volumes: Sequence[Volume], plac
     size = np.array(one.values.shape) - 1
     corners = np.array([[*(size * [i, j, k]), 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], np.float64)
     gap = np.abs(corners @ (one.affine - other.affine).T).max()
+    ignored = IF_WRONG.format("voxels")
+    if one.placed != other.placed:  # what is assumed of one, such as which side is left, may be wrong though it fits
+        raise ImageError(f"whether {first} and {second} show the same places is not known: {cure}; {ignored}")
     if not gap <= _SAME_GRID:  # nor where it is NaN
-        ignored = IF_WRONG.format("voxels")
         raise ImageError(f"{first} and {second} have their voxels up to {gap:.2f} mm apart; {cure}; {ignored}")
 
 
@@ -357,11 +378,14 @@ def resampled(name: str | Path, volume: Volume, like_name: str | Path, like: Vol
     result = np.full(like.values.shape, np.nan, np.float32)
     result[inside] = values[inside] / share[inside]
     sizes = [" x ".join(map(str, one.values.shape)) for one in (volume, like)]
-    notices = [f"resampled from {sizes[0]} to {sizes[1]} voxels, of which it shows {inside.mean():.0%}"]
-    references = {volume.frame_of_reference, like.frame_of_reference} - {""}
-    if len(references) > 1:
-        notices.append(OTHER_FRAME.format(like_name))
-    return replace(volume, values=result, affine=like.affine, notices=(*volume.notices, *notices))
+    notice = f"resampled from {sizes[0]} to {sizes[1]} voxels, of which it shows {inside.mean():.0%}"
+    return replace(volume, values=result, affine=like.affine, notices=(*volume.notices, notice))
+
+
+def frames_notice(other_name: str | Path, volumes: Sequence[Volume]) -> list[str]:
+    """A notice of the first volume where another one, called `other_name`, has other coordinates; [] for none."""
+    references = {volume.frame_of_reference for volume in volumes} - {""}
+    return [OTHER_FRAME.format(other_name)] if len(references) > 1 else []
 
 
 def _has_volume(affine: np.ndarray) -> bool:
@@ -399,17 +423,16 @@ def _check_sum(path: str | Path) -> None:
             pass
 
 
-def _check_one_series(place: Path, slices: Sequence[_Slice]) -> None:
-    """Refuse slices of several series, which are named."""
-    series: dict[str, list[_Slice]] = {}
-    for one in slices:
-        series.setdefault(str(one.tags.get("SeriesInstanceUID", "")), []).append(one)
+def _check_one_series(place: Path, images: Sequence[tuple[Path, Any]]) -> None:
+    """Refuse files of several series, which are named."""
+    series: dict[str, list[tuple[Path, Any]]] = {}
+    for path, tags in images:
+        series.setdefault(str(tags.get("SeriesInstanceUID", "")), []).append((path, tags))
     if len(series) > 1:
-        named = [
-            f"{ones[0].tags.get('Modality', '')} {ones[0].tags.get('SeriesDescription') or 'without description'} "
-            f"({len(ones)}, {ones[0].name} ...)".lstrip()
-            for ones in series.values()
-        ]
+        named = []
+        for (path, tags), *others in series.values():
+            said = f"{tags.get('Modality') or ''} {tags.get('SeriesDescription') or 'without description'}".lstrip()
+            named.append(f"{said} ({1 + len(others)}, {path.name}{' ...' if others else ''})")
         raise ImageError(f"{place}: holds {len(series)} series: {first_of(named, 6)}; keep one in a folder of its own")
 
 

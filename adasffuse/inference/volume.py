@@ -8,6 +8,7 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.choices import AXES, RESAMPLED
+from adasffuse.images.extras import needed
 from adasffuse.images.false_colors import check_modality, check_palette, in_palette
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.panel import contact_sheet
@@ -18,6 +19,7 @@ from adasffuse.images.volumes import (
     Volume,
     axis_of,
     check_same_grid,
+    frames_notice,
     is_volume,
     read_volume,
     resampled,
@@ -160,6 +162,7 @@ def plan_volumes(
     wanted = wanted or WantedVolumes()
     if not is_volume(out):
         raise ImageError(f"{out}: the result of volumes is a volume; give a name ending in .nii.gz")
+    needed("nibabel", out)
     check_palette(wanted.palette, fuser.task)
     if len(paths) != 2:
         raise ValueError(f"volumes are fused two at a time, got {len(paths)}")
@@ -185,6 +188,8 @@ def plan_volumes(
         window, texts = _shown(path, volume, spec, f"--range_{side}", kind)
         windows.append(window)
         notices += [(path, text) for text in texts]
+    if wanted.resample != "ignore":
+        notices += [(paths[0], text) for text in frames_notice(paths[1], volumes)]
     return VolumePlan(
         paths=tuple(paths),
         stored=stored,

@@ -54,7 +54,7 @@ def read_camera_pair(
     """
     if grid not in ("a", "b"):
         raise ValueError(f"read_camera_pair: grid must be 'b' or 'a', got {grid!r}")
-    for name, values in (("ranges", ranges), ("no_data", no_data)):
+    for name, values in (("ranges", ranges), ("no_data", no_data), ("options", options)):
         if len(values) != 2:
             raise ValueError(f"read_camera_pair: {name} must be two, of thermal image and photograph, got {values}")
     shot = read_shot(path)
