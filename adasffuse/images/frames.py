@@ -320,7 +320,7 @@ class VideoFile:
         values = np.ascontiguousarray(values[:: -1 if mirrored_y else 1, :: -1 if mirrored_x else 1])
         stored = Stored(values, "gray" if gray else "rgb", tuple(notices), span)
         given = (self.value_range, self.no_data, self._thermal)
-        how = {"border": False, "option": self._option, "find_palette": find_palette}
+        how = {"measurable": False, "border": False, "option": self._option, "find_palette": find_palette}
         return interpret(stored, depth, name, *given, **how)
 
 

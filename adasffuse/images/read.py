@@ -83,6 +83,7 @@ def interpret(
     value_range: tuple[float, float] | None = None,
     no_data: float | None = None,
     thermal: bool = False,
+    measurable: bool = True,
     levels: bool = False,
     border: bool = True,
     option: str = "",
@@ -94,6 +95,7 @@ def interpret(
     Args:
         depth: '8', '16' or 'float'.
         name: what errors and notices call it.
+        measurable: it is a file, of which commands measure whole folders; advice to give a range says so.
     """
     dead = _missing(stored, no_data)
     valid = _valid(stored, dead, thermal and border)
@@ -107,7 +109,7 @@ def interpret(
         if result and window != stored.span:
             _check_range_of_result(used, window, name, option)
     else:
-        window, window_notices = _own_window(stored, used, depth, name, option, result)
+        window, window_notices = _own_window(stored, used, depth, name, option, measurable, result)
     notices += colour_notices + window_notices
     curved = stored.curve is not None and value_range is None
     inverted = stored.inverted != (value_range is not None and _is_inverted(value_range))
@@ -212,12 +214,12 @@ def _given_window(
 
 
 def _own_window(
-    stored: Stored, used: np.ndarray, depth: str, name: str, option: str, result: bool
+    stored: Stored, used: np.ndarray, depth: str, name: str, option: str, measurable: bool, result: bool
 ) -> tuple[tuple[float, float], list[str]]:
     """Values that become 0 and 1 where no range was given, and notices; `used` are the values that are data."""
     asked = option or "a value range for this source"
     numbers = " LOW HIGH" if option else ", LOW HIGH"
-    folder = ", or 'folder' for one range of all files" if option and not result else ""
+    folder = ", or 'folder' for one range of all files" if option and measurable and not result else ""
     if stored.span is None:
         spans = f" (they span {used.min():g}..{used.max():g})" if used.size else " (it holds no data at all)"
         raise ImageError(
