@@ -94,7 +94,7 @@ def test_many_sources(rule):
 
 @pytest.mark.parametrize(("rule", "number"), [("a", 0), ("b", 1)])
 def test_colour_of_one_source(rule, number):
-    sources = [RGB, OTHER]
+    sources = [0.4 + 0.6 * RGB, 0.4 + 0.6 * OTHER]
     _, cb, cr = rgb_to_ycbcr(sources[number])
     expected = ycbcr_to_rgb(LUMA, *fit_gamut(LUMA, cb, cr))
     assert rebuild_color(LUMA, sources, rule, "float") == pytest.approx(expected, abs=1e-5)
