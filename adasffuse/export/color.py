@@ -23,9 +23,10 @@ from adasffuse.images.color import (
     MOST_BLUE,
     NEAREST,
     STRUCTURE,
+    TINTED,
+    TINTED_BRIGHT,
     UNLIT,
     WARM,
-    WARM_BRIGHT,
     color_givers,
 )
 
@@ -63,9 +64,9 @@ def keep_hot_spots(y: Tensor, functional: Tensor) -> Tensor:
     bright, darkest, brightest = _ramp(own, BRIGHT), torch.zeros_like(y), torch.ones_like(y)
     if functional.shape[1] == 3:
         cb, cr = _chroma(functional)
-        warm = _ramp(cr - cb.clamp(0.0, float(MOST_BLUE)), WARM)
-        bright = torch.maximum(bright, warm * _ramp(own, WARM_BRIGHT))
-        least = float(LEAST_CHROMA) * warm
+        warmth = cr - cb.clamp(0.0, float(MOST_BLUE))
+        bright = torch.maximum(bright, _ramp(warmth, TINTED) * _ramp(own, TINTED_BRIGHT))
+        least = float(LEAST_CHROMA) * _ramp(warmth, WARM)
         red, green, blue = _offsets(cb, cr)
         darkest = -least * torch.minimum(torch.minimum(red, green), blue)
         brightest = 1 - least * torch.maximum(torch.maximum(red, green), blue)

@@ -26,7 +26,8 @@ STRUCTURE = np.float32(0.15)  # share of the luminance beyond that
 MOST_BLUE = np.float32(0.2)  # Cb that counts against Cr at most
 WARM = 0.04, 0.16  # Cr beyond that Cb: from where a colour is warm, and from where wholly
 BRIGHT = 0.6, 0.8  # luminance, the same
-WARM_BRIGHT = 0.56, 0.64  # luminance of warm colours, the same
+TINTED = 0.0, 0.08  # Cr beyond that Cb, again: of bright colours that are warm in tint
+TINTED_BRIGHT = 0.45, 0.6  # their luminance: from where they are bright, and from where wholly
 FAINT = (
     0.06,
     0.35,
@@ -220,9 +221,9 @@ def keep_hot_spots(luma: np.ndarray, functional: np.ndarray) -> np.ndarray:
     magenta are darker than bright tissue, with whose luminance nothing of them would be left; white and pale yellow
     turn gray and olive where dark tissue gives the luminance, and white spots of gray images are lost beside brighter
     tissue.  So where a colour is warm, the luminance is moved towards what leaves `LEAST_CHROMA` of the chroma in
-    gamut, and where it is bright, towards `LEAST_LUMA` of its own luminance.  Warm colours count as bright sooner: the
-    pale orange between orange and white is as dark as the orange otherwise, and grayer.  Of what goes beyond,
-    `STRUCTURE` stays, and with it that of the tissue.  Other colours change nothing, dark purple among them: in most
+    gamut, and where it is bright, towards `LEAST_LUMA` of its own luminance.  Warm tints count as bright sooner, since
+    between orange and white the less colour there is the more activity it tells.  Of what goes beyond, `STRUCTURE`
+    stays, and with it that of the tissue.  Other colours change nothing, dark purple among them: in most
     maps it is cold.
 
     Args:
@@ -235,9 +236,9 @@ def keep_hot_spots(luma: np.ndarray, functional: np.ndarray) -> np.ndarray:
     bright, darkest, brightest = _ramp(own, BRIGHT), np.float32(0), np.float32(1)
     if functional.ndim == 3:
         _, cb, cr = rgb_to_ycbcr(functional)
-        warm = _ramp(cr - np.clip(cb, 0, MOST_BLUE), WARM)
-        bright = np.maximum(bright, warm * _ramp(own, WARM_BRIGHT))
-        least = LEAST_CHROMA * warm
+        warmth = cr - np.clip(cb, 0, MOST_BLUE)
+        bright = np.maximum(bright, _ramp(warmth, TINTED) * _ramp(own, TINTED_BRIGHT))
+        least = LEAST_CHROMA * _ramp(warmth, WARM)
         red, green, blue = _offsets(cb, cr)
         darkest = -least * np.minimum(np.minimum(red, green), blue)
         brightest = 1 - least * np.maximum(np.maximum(red, green), blue)
