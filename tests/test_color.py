@@ -260,7 +260,7 @@ def test_pale_orange_keeps_its_brightness_over_dark_tissue():
 
 
 def test_nearly_black_activity_does_not_tint_bright_tissue():
-    """By hand: Y of 15 levels of blue is 0.0067, so on tissue of 0.8 the factor is 0.0267 / 0.8; from 0.35 on it is 1."""
+    """By hand: Y of 15 levels of blue is 0.0067, so on tissue of 0.8 the factor is 0.0267 / 0.8; from 0.35 on, 1."""
     for level, tissue, factor in ((15, 0.8, 0.0267 / 0.8), (15, 0.0067, 1), (15, 0, 1), (90, 0.8, 1), (90, 0, 1)):
         blue = rgb(0, 0, level)
         chroma = activity_chroma(np.array([[tissue]], np.float32), blue)
