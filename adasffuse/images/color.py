@@ -28,10 +28,7 @@ WARM = 0.04, 0.16  # Cr beyond that Cb: from where a colour is warm, and from wh
 BRIGHT = 0.6, 0.8  # luminance, the same
 TINTED = 0.0, 0.08  # Cr beyond that Cb, again: of bright colours that are warm in tint
 TINTED_BRIGHT = 0.45, 0.6  # their luminance: from where they are bright, and from where wholly
-FAINT = (
-    0.06,
-    0.35,
-)  # largest channel of a functional image: all colour is told from the second on, little up to the first
+FAINT = 0.06, 0.35  # largest channel of a functional image: up to the first little colour stays, from the second all
 _COLORED, _FEWEST = 0.08, 0.005  # chroma of pixels whose hue counts, and the share of them that an image must have
 _ONE_HUE = 0.99  # length of the mean of hues, as directions, of shades of one: no PET or SPECT in two hues has 0.98
 CB_SCALE, CR_SCALE = np.float32(1.772), np.float32(1.402)
@@ -223,8 +220,8 @@ def keep_hot_spots(luma: np.ndarray, functional: np.ndarray) -> np.ndarray:
     tissue.  So where a colour is warm, the luminance is moved towards what leaves `LEAST_CHROMA` of the chroma in
     gamut, and where it is bright, towards `LEAST_LUMA` of its own luminance.  Warm tints count as bright sooner, since
     between orange and white the less colour there is the more activity it tells.  Of what goes beyond, `STRUCTURE`
-    stays, and with it that of the tissue.  Other colours change nothing, dark purple among them: in most
-    maps it is cold.
+    stays, and with it that of the tissue.  Other colours change nothing, dark purple among them: in most maps it is
+    cold.
 
     Args:
         luma: (H, W) fused luminance in [0, 1].
