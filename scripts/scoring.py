@@ -23,7 +23,7 @@ from adasffuse.cli.task_script import METHOD, identity_of
 from adasffuse.data.luma import readings_of
 from adasffuse.data.options import DataOptions
 from adasffuse.files import name_of
-from adasffuse.images.color import fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
+from adasffuse.images.color import activity_chroma, fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene, scene_folders
 from adasffuse.images.ranges import RangeSpec
@@ -358,10 +358,12 @@ def _within(levels: np.ndarray, bounds: tuple[int, int]) -> np.ndarray:
 def chroma_fidelity(pairs: Sequence[Scene], files: Mapping[str, Path]) -> dict[str, float]:
     """Fidelity of the chroma of source A in saved images, over all pixels of all pairs in which it has colour.
 
+    It is compared with what `activity_chroma` leaves of it where source A is nearly black.
+
     Returns:
         max_angle_degrees: largest rotation of the chroma before rounding, where it is one level or more;
         gamut_forced: share of coloured pixels whose chroma was shrunk to fit the gamut;
-        within_levels: share of the other pixels whose Cb and Cr are within CHROMA_LEVELS of the source's;
+        within_levels: share of the other pixels whose Cb and Cr are within CHROMA_LEVELS of that;
         max_levels: largest difference of these;
         forced_within_levels: share of shrunk pixels within CHROMA_LEVELS of the fitted chroma.
         Empty if no source has colour.
@@ -372,8 +374,8 @@ def chroma_fidelity(pairs: Sequence[Scene], files: Mapping[str, Path]) -> dict[s
         if source.ndim == 2:
             continue
         saved = saved if saved.ndim == 3 else np.repeat(saved[..., None], 3, axis=2)
-        _, cb, cr = rgb_to_ycbcr(source)
         y = quantise(luminance(saved), "8") / np.float32(255)
+        cb, cr = activity_chroma(y, source)
         colored = np.hypot(cb, cr) * 255 >= 1
         fitted = fit_gamut(y, cb, cr)
         _, *before_rounding = rgb_to_ycbcr(ycbcr_to_rgb(y, *fitted))

@@ -6,6 +6,7 @@ import pytest
 
 from adasffuse.images.color import (
     COLOR_RULES,
+    activity_chroma,
     fit_gamut,
     in_one_cold_hue,
     keep_hot_spots,
@@ -94,7 +95,7 @@ def test_many_sources(rule):
 
 @pytest.mark.parametrize(("rule", "number"), [("a", 0), ("b", 1)])
 def test_colour_of_one_source(rule, number):
-    sources = [RGB, OTHER]
+    sources = [0.4 + 0.6 * RGB, 0.4 + 0.6 * OTHER]
     _, cb, cr = rgb_to_ycbcr(sources[number])
     expected = ycbcr_to_rgb(LUMA, *fit_gamut(LUMA, cb, cr))
     assert rebuild_color(LUMA, sources, rule, "float") == pytest.approx(expected, abs=1e-5)
@@ -221,6 +222,60 @@ def test_red_and_magenta_keep_their_colour_whatever_the_tissue(levels):
 def test_white_keeps_its_brightness_whatever_the_tissue():
     luma = np.array([[0, 0.4, 1]], np.float32)
     assert keep_hot_spots(luma, np.ones((1, 3, 3), np.float32)).min() == pytest.approx(0.95 * 0.85)
+
+
+PALETTES = {  # from no activity to the most
+    "SPECT": "000000 1c3132 274246 46008c 963282 c85d65 f06c1e ff7300 ff9c64 ffb5a0 ffccd6 ffffff",
+    "PET": "000000 000080 2864dc 66908b ffff00 ff8c00 ff0000",
+    "hot": "0a0000 ff0000 ffff00 ffffff",
+    "inferno": "000004 1f0c48 550f6d 88226a ba3655 e35933 f98c0a f9c932 fcffa4",
+}
+
+
+def phantom(palette: str) -> np.ndarray:
+    """A ramp of activity in a palette, (1, 400, 3) in [0, 1]."""
+    colors = np.array([[int(color[k : k + 2], 16) for k in (0, 2, 4)] for color in PALETTES[palette].split()])
+    steps = np.linspace(0, len(colors) - 1, 400)
+    ramp = np.stack([np.interp(steps, range(len(colors)), colors[:, k]) for k in range(3)], axis=1)
+    return ramp[None].astype(np.float32) / 255
+
+
+@pytest.mark.parametrize("tissue", [0.1, 0.3, 0.5])
+@pytest.mark.parametrize("palette", PALETTES)
+def test_brighter_warm_colours_stay_the_brighter_ones(palette, tissue):
+    """Over tissue that is no brighter than they are: pale orange was darker than the orange around it."""
+    functional = phantom(palette)
+    luma = np.full((1, 400), tissue, np.float32)
+    fused = luminance(rebuild_color(keep_hot_spots(luma, functional), (functional, luma), "a", "float"))[0]
+    own, cb, cr = (plane[0] for plane in rgb_to_ycbcr(functional))
+    rises = (np.diff(own) > 0) & ((cr - cb.clip(0, 0.2))[1:] > 0.08)
+    assert rises.any() and np.diff(fused)[rises].min() > -1e-3
+
+
+def test_pale_orange_keeps_its_brightness_over_dark_tissue():
+    """By hand: 0.95 of Y = 0.299 + (0.587 * 172 + 0.114 * 137) / 255, less 0.15 of what lies below."""
+    least = 0.95 * (0.299 + (0.587 * 172 + 0.114 * 137) / 255)
+    kept = keep_hot_spots(np.array([[0.4]], np.float32), rgb(255, 172, 137))
+    assert kept == pytest.approx(least + 0.15 * (0.4 - least), abs=1e-5)
+
+
+def test_nearly_black_activity_does_not_tint_bright_tissue():
+    """By hand: Y of 15 levels of blue is 0.0067, so on tissue of 0.8 the factor is 0.0267 / 0.8; from 0.35 on, 1."""
+    for level, tissue, factor in ((15, 0.8, 0.0267 / 0.8), (15, 0.0067, 1), (15, 0, 1), (90, 0.8, 1), (90, 0, 1)):
+        blue = rgb(0, 0, level)
+        chroma = activity_chroma(np.array([[tissue]], np.float32), blue)
+        for told, own in zip(chroma, rgb_to_ycbcr(blue)[1:]):
+            assert told == pytest.approx(own * factor, rel=1e-2)
+    fused = rebuild_color(np.full((1, 2), 0.8, np.float32), (rgb(0, 0, 15).repeat(2, axis=1),) * 2, "a")
+    assert np.ptp(fused, axis=2).max() <= 1 / 255  # gray tissue; 15 levels were on it
+
+
+@pytest.mark.parametrize("tissue", [0.1, 0.5, 0.8])
+@pytest.mark.parametrize("hottest", [(0, 0, 255), (255, 0, 0), (140, 150, 160), (128, 0, 128)])
+def test_more_activity_gives_more_colour(hottest, tissue):
+    functional = np.linspace(0, 1, 256, dtype=np.float32)[None, :, None] * rgb(*hottest)
+    chroma = np.hypot(*activity_chroma(np.full((1, 256), tissue, np.float32), functional))
+    assert np.diff(chroma).min() > 0
 
 
 @pytest.mark.parametrize(

@@ -1013,7 +1013,7 @@ def test_a_loss_that_is_not_finite_names_step_terms_and_images(root, tmp_path, c
 
 
 def test_starting_from_weights(root, tmp_path):
-    shape = {"exposure": True, "contrast": True, "kinds": KINDS, "dark": True}
+    shape = {"exposure": True, "contrast": True, "kinds": KINDS, "dark": True, "hot": True}
     start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5, **shape)
     options = run_options(root, train={"init": str(start)})
     run = Run(options, Processes(0, 1, CPU))
@@ -1027,7 +1027,7 @@ def test_starting_from_weights(root, tmp_path):
 
 def test_what_labels_have_taught_is_kept(root, tmp_path):
     """The fusion loss knows no people: where they are found is not trained, and comes along."""
-    shape = {"exposure": True, "contrast": True, "kinds": KINDS, "dark": True, "targets": True}
+    shape = {"exposure": True, "contrast": True, "kinds": KINDS, "dark": True, "hot": True, "targets": True}
     start = write_weights(tmp_path / "start.safetensors", "ivf", seed=5, **shape)
     options = run_options(root, steps=2, train={"init": str(start)}, model={"targets": True})
     after = load_weights(train(options, tmp_path, "cpu"))[0].state_dict()

@@ -13,6 +13,7 @@ from adasffuse.images.color import (
     CR_SCALE,
     DARKEST,
     EXPOSED,
+    FAINT,
     G_FROM_CB,
     G_FROM_CR,
     GROWTH,
@@ -22,6 +23,8 @@ from adasffuse.images.color import (
     MOST_BLUE,
     NEAREST,
     STRUCTURE,
+    TINTED,
+    TINTED_BRIGHT,
     UNLIT,
     WARM,
     color_givers,
@@ -58,13 +61,16 @@ def fused_color(y: Tensor, sources: Sequence[Tensor], rule: str) -> Tensor:
 def keep_hot_spots(y: Tensor, functional: Tensor) -> Tensor:
     """`adasffuse.images.color.keep_hot_spots` of luminance (B, 1, H, W) and a source, (B, 1, H, W) or (B, 3, H, W)."""
     own = luma(functional)
-    darkest, brightest = float(LEAST_LUMA) * own * _ramp(own, BRIGHT), torch.ones_like(y)
+    bright, darkest, brightest = _ramp(own, BRIGHT), torch.zeros_like(y), torch.ones_like(y)
     if functional.shape[1] == 3:
         cb, cr = _chroma(functional)
-        warm = float(LEAST_CHROMA) * _ramp(cr - cb.clamp(0.0, float(MOST_BLUE)), WARM)
+        warmth = cr - cb.clamp(0.0, float(MOST_BLUE))
+        bright = torch.maximum(bright, _ramp(warmth, TINTED) * _ramp(own, TINTED_BRIGHT))
+        least = float(LEAST_CHROMA) * _ramp(warmth, WARM)
         red, green, blue = _offsets(cb, cr)
-        darkest = torch.maximum(-warm * torch.minimum(torch.minimum(red, green), blue), darkest)
-        brightest = 1 - warm * torch.maximum(torch.maximum(red, green), blue)
+        darkest = -least * torch.minimum(torch.minimum(red, green), blue)
+        brightest = 1 - least * torch.maximum(torch.maximum(red, green), blue)
+    darkest = torch.maximum(darkest, float(LEAST_LUMA) * own * bright)
     limited = torch.minimum(torch.maximum(y, darkest), brightest)
     return limited + float(STRUCTURE) * (y - limited)
 
@@ -80,8 +86,14 @@ def _offsets(cb: Tensor, cr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _mean_chroma(y: Tensor, sources: Sequence[Tensor], rule: str) -> tuple[Tensor, Tensor]:
-    """Cb and Cr of the fused image, as `ChromaMean` gives them."""
-    if rule in ("a", "b"):
+    """Cb and Cr of the fused image, as `activity_chroma` and `ChromaMean` give them."""
+    if rule == "a":
+        cb, cr = _chroma(sources[0])
+        told = _ramp(sources[0].amax(dim=1, keepdim=True), FAINT)
+        darkest = float(DARKEST)
+        kept = torch.maximum(told, ((luma(sources[0]) + darkest) / y.clamp(min=darkest)).clamp(max=1.0))
+        return kept * cb, kept * cr
+    if rule == "b":
         return _chroma(sources[0])
     terms = [_weighted_chroma(y, source, rule) for source in sources]
     weight, cb, cr = (sum(planes) for planes in zip(*terms))

@@ -26,6 +26,9 @@ STRUCTURE = np.float32(0.15)  # share of the luminance beyond that
 MOST_BLUE = np.float32(0.2)  # Cb that counts against Cr at most
 WARM = 0.04, 0.16  # Cr beyond that Cb: from where a colour is warm, and from where wholly
 BRIGHT = 0.6, 0.8  # luminance, the same
+TINTED = 0.0, 0.08  # Cr beyond that Cb, again: of bright colours that are warm in tint
+TINTED_BRIGHT = 0.45, 0.6  # their luminance: from where they are bright, and from where wholly
+FAINT = 0.06, 0.35  # largest channel of a functional image: up to the first little colour stays, from the second all
 _COLORED, _FEWEST = 0.08, 0.005  # chroma of pixels whose hue counts, and the share of them that an image must have
 _ONE_HUE = 0.99  # length of the mean of hues, as directions, of shades of one: no PET or SPECT in two hues has 0.98
 CB_SCALE, CR_SCALE = np.float32(1.772), np.float32(1.402)
@@ -72,9 +75,10 @@ def _offsets(cb: np.ndarray, cr: np.ndarray) -> tuple[np.ndarray, np.ndarray, np
 def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, depth: str = "8") -> np.ndarray:
     """The fused image: fused luminance with the sources' chroma.
 
-    By rule 'a' or 'b' it is the chroma of the first or second source as it is; by the others a mean of all that have
-    colour, Cb and Cr with one weight, so that hues lie between those of the sources.  d is the mean of (Yf - Y)^2 over
-    3x3 pixels, Yf being the fused luminance and Y that of the source.
+    By rule 'b' it is the chroma of the second source as it is, by rule 'a' that of the first one, a functional image,
+    see `activity_chroma`; by the others a mean of all that have colour, Cb and Cr with one weight, so that hues lie
+    between those of the sources.  d is the mean of (Yf - Y)^2 over 3x3 pixels, Yf being the fused luminance and Y that
+    of the source.
 
     'nearest', for focus settings: the weight is 1 / (d + 1/255^2)^2.  So colour comes from the source that the result
     shows, the sharp one, without what a blurred one spreads around things.
@@ -108,7 +112,10 @@ def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, de
     luma = np.clip(luma, 0, 1).astype(np.float32, copy=False)
     givers = color_givers(rule, sources)
     if rule in ("a", "b"):
-        return with_chroma(luma, None if is_gray(givers[0]) else rgb_to_ycbcr(givers[0])[1:], depth)
+        if is_gray(givers[0]):
+            return with_chroma(luma, None, depth)
+        own = activity_chroma(luma, givers[0]) if rule == "a" else rgb_to_ycbcr(givers[0])[1:]
+        return with_chroma(luma, own, depth)
     chroma = ChromaMean(rule)
     for source in givers:
         chroma.add(source, luma)
@@ -185,6 +192,25 @@ def is_gray(pixels: np.ndarray) -> bool:
     return bool((red == green).all() and (green == blue).all())
 
 
+def activity_chroma(luma: np.ndarray, functional: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cb and Cr that a PET or SPECT image gives a fused image.
+
+    What is nearly black holds hardly any activity, but its chroma, as it is, would tint bright tissue: noise of a few
+    levels of blue shows as specks on bone.  So the less the largest channel, see `FAINT`, the less chroma grows beyond
+    its share of the luminance, which it may keep.  What gives the fused image its luminance keeps all of its chroma.
+
+    Args:
+        luma: (H, W) fused luminance in [0, 1].
+        functional: (H, W, 3) RGB in [0, 1].
+    Returns:
+        Cb and Cr, each (H, W) float32: those of the functional image, times one factor of at most 1.
+    """
+    own, cb, cr = rgb_to_ycbcr(functional)
+    told = _ramp(np.maximum(np.maximum(functional[..., 0], functional[..., 1]), functional[..., 2]), FAINT)
+    kept = np.maximum(told, np.minimum((own + DARKEST) / np.maximum(luma, DARKEST), 1))
+    return kept * cb, kept * cr
+
+
 def keep_hot_spots(luma: np.ndarray, functional: np.ndarray) -> np.ndarray:
     """Luminance at which high activity in a PET or SPECT image stays visible, and what is dense in a CT image.
 
@@ -192,8 +218,10 @@ def keep_hot_spots(luma: np.ndarray, functional: np.ndarray) -> np.ndarray:
     magenta are darker than bright tissue, with whose luminance nothing of them would be left; white and pale yellow
     turn gray and olive where dark tissue gives the luminance, and white spots of gray images are lost beside brighter
     tissue.  So where a colour is warm, the luminance is moved towards what leaves `LEAST_CHROMA` of the chroma in
-    gamut, and where it is bright, towards `LEAST_LUMA` of its own luminance.  Of what goes beyond, `STRUCTURE` stays,
-    and with it that of the tissue.  Other colours change nothing, dark purple among them: in most maps it is cold.
+    gamut, and where it is bright, towards `LEAST_LUMA` of its own luminance.  Warm tints count as bright sooner, since
+    between orange and white the less colour there is the more activity it tells.  Of what goes beyond, `STRUCTURE`
+    stays, and with it that of the tissue.  Other colours change nothing, dark purple among them: in most maps it is
+    cold.
 
     Args:
         luma: (H, W) fused luminance in [0, 1].
@@ -202,14 +230,16 @@ def keep_hot_spots(luma: np.ndarray, functional: np.ndarray) -> np.ndarray:
         (H, W) float32.
     """
     own = luminance(functional)
-    darkest, brightest = LEAST_LUMA * own * _ramp(own, BRIGHT), np.float32(1)
+    bright, darkest, brightest = _ramp(own, BRIGHT), np.float32(0), np.float32(1)
     if functional.ndim == 3:
         _, cb, cr = rgb_to_ycbcr(functional)
-        warm = LEAST_CHROMA * _ramp(cr - np.clip(cb, 0, MOST_BLUE), WARM)
+        warmth = cr - np.clip(cb, 0, MOST_BLUE)
+        bright = np.maximum(bright, _ramp(warmth, TINTED) * _ramp(own, TINTED_BRIGHT))
+        least = LEAST_CHROMA * _ramp(warmth, WARM)
         red, green, blue = _offsets(cb, cr)
-        darkest = np.maximum(-warm * np.minimum(np.minimum(red, green), blue), darkest)
-        brightest = 1 - warm * np.maximum(np.maximum(red, green), blue)
-    limited = np.clip(luma, darkest, brightest)
+        darkest = -least * np.minimum(np.minimum(red, green), blue)
+        brightest = 1 - least * np.maximum(np.maximum(red, green), blue)
+    limited = np.clip(luma, np.maximum(darkest, LEAST_LUMA * own * bright), brightest)
     return limited + STRUCTURE * (luma - limited)
 
 
