@@ -1,5 +1,7 @@
 """Whether the images of a focus stack lie where they should: focus breathing and moved cameras double edges."""
 
+from contextlib import suppress
+
 import numpy as np
 
 from adasffuse.images.image import Image
@@ -29,10 +31,8 @@ class MovementWatch:
         small = reduced(luma_of(image.pixels), _SIDE)
         matrix = np.eye(3)
         if self._before is not None:
-            try:
+            with suppress(AlignmentError):  # what cannot be compared is not reported
                 matrix = register_to(self._before, small, "similarity").matrix
-            except AlignmentError:
-                pass  # what cannot be compared is not reported
         self._matrices.append(matrix @ self._matrices[-1] if self._matrices else matrix)
         self._enlarged = max(image.pixels.shape[:2]) / max(small.shape)
         self._before = small
