@@ -44,7 +44,7 @@ class MovementWatch:
             return []
         rest = " beyond their shift" if self._shifted else ""
         return [
-            f"the images are moved against the middle one by up to {moved:.1f} pixels{rest} (focus breathing, or a "
+            f"the images are moved against the middle one by up to {moved:.0f} pixels{rest} (focus breathing, or a "
             "camera that moved), and edges may show twice; --align similarity registers them"
         ]
 
