@@ -224,7 +224,7 @@ def colours(folder: Path) -> str:
 def color_error(truth: ndarray, chroma: Callable[[list[ndarray], ndarray], tuple[ndarray, ndarray]], sources) -> float:
     """Mean CIEDE2000 of a photograph, (H, W, 3) in [0, 1], and its luminance with the chroma that sources tell."""
     y = luminance(truth)
-    told = with_chroma(y, chroma(sources, y), "float")
+    told = with_chroma(y, chroma(sources, y), "exposed", "float")
     apart = deltaE_ciede2000(rgb2lab(truth), rgb2lab(told))
     return float(apart[(truth.max(axis=2) < 0.97) & (y > 0.04)].mean())
 

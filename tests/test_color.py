@@ -6,11 +6,13 @@ import pytest
 
 from adasffuse.images.color import (
     COLOR_RULES,
+    ChromaMean,
     activity_chroma,
     fit_gamut,
     in_one_cold_hue,
     keep_hot_spots,
     luminance,
+    make_room,
     rebuild_color,
     rgb_to_ycbcr,
     ycbcr_to_rgb,
@@ -63,7 +65,13 @@ def test_rounded_luminance_survives(rule, depth, white):
     assert fused.shape == (40, 30, 3) and fused.dtype == np.float32
     saved = quantise(fused, depth).astype(np.float64) / white
     levels = np.rint(saved @ [0.299, 0.587, 0.114] * white)
-    assert np.abs(levels - np.rint(LUMA * white)).max() == 0
+    expected = LUMA
+    if rule == "exposed":
+        chroma = ChromaMean(rule)
+        chroma.add(RGB, LUMA)
+        chroma.add(OTHER, LUMA)
+        expected = make_room(LUMA, *chroma.result())
+    assert np.abs(levels - np.rint(expected * white)).max() == 0
 
 
 def test_luminance_of_floating_point_results_is_not_rounded():
@@ -150,20 +158,53 @@ def test_exposed_chroma_grows_with_luminance():
 
 
 @pytest.mark.parametrize(
-    ("levels", "why"), [([255, 240, 120], "a channel is clipped"), ([2, 1, 3], "the pixel is nearly black")]
+    ("levels", "told"),
+    [
+        ([255, 255, 252], 0.04 + (1 - 252 / 255) / 0.9),  # white
+        ([255, 240, 120], 0.04 + ((1 - 240 / 255) / 0.3 + 1) / 3),  # red clipped, green nearly, blue not
+        ([2, 1, 3], 0.04),  # nearly black
+    ],
 )
-def test_exposures_that_do_not_tell_the_colour_hardly_count(levels, why):
-    """0.05 instead of 1.05, over the squared distance to the fused luminance."""
+def test_exposures_that_do_not_tell_the_colour_hardly_count(levels, told):
+    """Of 1.04, which all good channels tell, over the squared distance to the fused luminance."""
     bad = np.full((5, 4, 3), levels, np.float32) / 255
     fused = np.full((5, 4), 0.5, np.float32)
     good = constant(0.3, -0.05, 0.0)
     distances = [(0.5 - float(luminance(image)[0, 0])) ** 2 + (20 / 255) ** 2 for image in (good, bad)]
-    weights = [1.05 / distances[0], 0.05 / distances[1]]
+    weights = [1.04 / distances[0], told / distances[1]]
     grown = [(0.5 / max(float(luminance(image)[0, 0]), 0.02)) ** 0.75 for image in (good, bad)]
     for k, plane in enumerate(rgb_to_ycbcr(rebuild_color(fused, [good, bad], "exposed", "float"))[1:]):
         own = [rgb_to_ycbcr(image)[1 + k][0, 0] for image in (good, bad)]
         expected = sum(w * g * c for w, g, c in zip(weights, grown, own)) / sum(weights)
-        assert plane == pytest.approx(expected, abs=2e-3), why
+        assert plane == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_colour_near_white_shares_the_change_between_luminance_and_chroma():
+    """By hand: a highest channel 0.15 above Y 1 leaves Y 1 - 0.3 * 0.15 / 0.45 = 0.9, and 2/3 of the chroma."""
+    cb, cr = -0.4, 0.15 / 1.402
+    y = make_room(*(np.float32([[x]]) for x in (1.0, cb, cr)))
+    assert y == pytest.approx(0.9, abs=1e-6)
+    assert fit_gamut(y, np.float32([[cb]]), np.float32([[cr]]))[1] == pytest.approx(cr * 2 / 3, abs=1e-6)
+
+
+def test_luminance_makes_room_for_colours_beyond_the_gamut_only_and_keeps_its_order():
+    luma = np.linspace(0, 1, 256, dtype=np.float32)[None]
+    for cb, cr in ((0.0, 0.0), (-0.4, 0.1), (0.4, -0.1), (-0.1, 0.4)):
+        chroma = np.full_like(luma, cb), np.full_like(luma, cr)
+        made = make_room(luma, *chroma)
+        inside = (ycbcr_to_rgb(luma, *chroma).max(axis=2) <= 1) | (luma <= 0.7)
+        assert np.array_equal(made[inside], luma[inside])
+        assert (made <= luma).all() and made.min() >= 0 and (np.diff(made) > 0).all()
+
+
+def test_a_bright_yellow_stays_yellow_beside_a_white_exposure():
+    """A patch of (254, 232, 58) that the other exposure shows white, at a fused luminance near white: it was white."""
+    dark, bright = (np.full((5, 4, 3), levels, np.float32) / 255 for levels in ((254, 232, 58), (255, 255, 254)))
+    fused = quantise(rebuild_color(np.full((5, 4), 0.99, np.float32), [dark, bright], "exposed"), "8")[0, 0].astype(int)
+    assert fused[0] >= 254 and fused[1] >= 225 and fused[2] < 140
+    _, cb, cr = rgb_to_ycbcr(dark)
+    told = rgb_to_ycbcr(fused[None, None].astype(np.float32) / 255)[1:]
+    assert told[1][0, 0] / told[0][0, 0] == pytest.approx(cr[0, 0] / cb[0, 0], abs=0.02)  # the hue
 
 
 @pytest.mark.parametrize("rule", ["exposed", "nearest"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import threading
 from contextlib import nullcontext
@@ -298,6 +299,38 @@ def test_a_known_movement_is_found(method, zoom):
     back = warp_image(Image(moving.clip(0, 1)), found)
     inside = (slice(20, -20), slice(20, -20))
     assert np.abs(back.pixels[inside] - reference[inside]).mean() < 0.02
+
+
+def breathing(folder, zooms):
+    """Focus settings of 300x240 pixels, each blurred elsewhere and enlarged around the middle; their files."""
+    image, paths = scene(240, 300), []
+    for number, zoom in enumerate(zooms):
+        matrix = np.array([[zoom, 0, 149.5 * (1 - zoom)], [0, zoom, 119.5 * (1 - zoom)]])
+        moved_image = cv2.warpAffine(image, matrix, (300, 240), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+        columns = slice(100 * number, 100 * number + 100)
+        blurred = cv2.GaussianBlur(moved_image, (0, 0), 2)
+        blurred[:, columns] = moved_image[:, columns]
+        paths.append(folder / f"{number}.png")
+        write_image(paths[-1], blurred)
+    return paths
+
+
+def test_focus_breathing_is_told_and_measured_in_the_corners(tmp_path):
+    """A scale of 1.03 moves the middle nowhere and the corners by 0.03 * hypot(149.5, 119.5) = 5.74 pixels."""
+    paths = breathing(tmp_path, (1.0, 1.0, 1.03))
+    fused = fuse_stack(fuser("mff"), paths)
+    (notice,) = [text for text in fused.notices if "moved against the middle one" in text]
+    told = float(re.search(r"up to ([\d.]+) pixels \(focus breathing", notice)[1])
+    assert notice.startswith(str(tmp_path)) and told == pytest.approx(5.74, abs=0.6) and "--align similarity" in notice
+    assert plan_stack(fuser("mff"), paths, StackOptions())[1] == fused.notices
+    shifted = fuse_stack(fuser("mff"), paths, StackOptions(align="translation"))
+    assert any("beyond their shift" in text for text in shifted.notices)
+    aligned = fuse_stack(fuser("mff"), paths, StackOptions(align="similarity"))
+    assert aligned.notices == [] and aligned.shifts == pytest.approx([0, 0, 5.74], abs=0.6)
+
+
+def test_focus_settings_that_do_not_move_are_told_nothing(tmp_path):
+    assert fuse_stack(fuser("mff"), breathing(tmp_path, (1.0, 1.0, 1.0))).notices == []
 
 
 def test_a_shift_of_a_twelfth_of_the_width_is_found():

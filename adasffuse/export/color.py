@@ -14,6 +14,7 @@ from adasffuse.images.color import (
     DARKEST,
     EXPOSED,
     FAINT,
+    FOCAL,
     G_FROM_CB,
     G_FROM_CR,
     GROWTH,
@@ -41,7 +42,7 @@ def luma(source: Tensor) -> Tensor:
 
 
 def fused_color(y: Tensor, sources: Sequence[Tensor], rule: str) -> Tensor:
-    """The fused image, (B, 3, H, W) in [0, 1]: fused luminance with the sources' chroma, out of gamut shrunk.
+    """The fused image, (B, 3, H, W) in [0, 1]: fused luminance with the sources' chroma.
 
     As `rebuild_color`; luminance is not rounded to levels.
 
@@ -54,6 +55,9 @@ def fused_color(y: Tensor, sources: Sequence[Tensor], rule: str) -> Tensor:
     red, green, blue = _offsets(cb, cr)
     highest = torch.maximum(torch.maximum(red, green), blue).clamp(min=_LEAST)
     lowest = torch.minimum(torch.minimum(red, green), blue).clamp(max=-_LEAST)
+    if rule == "exposed":
+        over = (y + highest - 1).clamp(min=0.0)
+        y = y - (y - float(FOCAL)).clamp(min=0.0) * over / (over + 1 - float(FOCAL))
     scale = torch.minimum((1 - y) / highest, y / -lowest).clamp(max=1)
     return (y + scale * torch.cat([red, green, blue], dim=1)).clamp(0.0, 1.0)
 
@@ -106,12 +110,13 @@ def _weighted_chroma(y: Tensor, rgb: Tensor, rule: str) -> tuple[Tensor, Tensor,
     own = luma(rgb)
     cb, cr = _chroma(rgb)
     apart = F.avg_pool2d(F.pad((y - own).square(), (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    highest = rgb.amax(dim=1, keepdim=True)
-    colored = (highest > rgb.amin(dim=1, keepdim=True)).to(rgb.dtype).amax(dim=(2, 3), keepdim=True)
+    differs = rgb.amax(dim=1, keepdim=True) > rgb.amin(dim=1, keepdim=True)
+    colored = differs.to(rgb.dtype).amax(dim=(2, 3), keepdim=True)
     if rule == "nearest":
         weight = colored / (apart + NEAREST).square()
         return weight, weight * cb, weight * cr
-    weight = colored * (_ramp(highest, CLIPPED) * _ramp(own, UNLIT) + LEAST_TOLD) / (apart + EXPOSED)
+    told = (_ramp(rgb, CLIPPED).mean(dim=1, keepdim=True) + LEAST_TOLD) * (_ramp(own, UNLIT) + LEAST_TOLD)
+    weight = colored * told / (apart + EXPOSED)
     darkest = float(DARKEST)
     grown = weight * (y.clamp(min=darkest) / own.clamp(min=darkest)) ** GROWTH
     return weight, grown * cb, grown * cr

@@ -16,9 +16,10 @@ NEAREST = (1 / 255) ** 2  # added to a mean squared difference of luminance, by 
 EXPOSED = (20 / 255) ** 2  # the same by rule 'exposed'
 GROWTH = 0.75  # power of luminance with which chroma grows,
 DARKEST = np.float32(0.02)  # from this luminance on
-CLIPPED = 1.0, 0.9  # largest channel: no colour is told at the first, all of it at the second
+CLIPPED = 1.0, 0.7  # of a channel: it tells nothing of the colour at the first, all at the second
 UNLIT = 0.02, 0.2  # luminance, the same
-LEAST_TOLD = 0.05  # added to what is told, for pixels of which no source tells the colour
+LEAST_TOLD = 0.04  # added to both, for pixels of which no source tells the colour
+FOCAL = np.float32(0.7)  # gray towards which colours of exposures beyond the gamut move
 _COLORFUL = 0.02  # mean difference of the largest and smallest channel from which on an image counts as coloured
 LEAST_CHROMA = np.float32(0.7)  # share of a warm colour that a fused image keeps
 LEAST_LUMA = np.float32(0.95)  # share of a bright colour's luminance
@@ -84,10 +85,11 @@ def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, de
     shows, the sharp one, without what a blurred one spreads around things.
 
     'exposed', for exposures: chroma is multiplied by (Yf / Y)^0.75, as it grows with the exposure in photographs (0.7
-    in the median of 12 brackets), and the weight is e / (d + (20/255)^2).  e falls where a channel is clipped, which
-    gives burnt colours, and where the source is nearly black, see `CLIPPED` and `UNLIT`.
+    in the median of 12 brackets), and the weight is e / (d + (20/255)^2).  e falls with each channel that is clipped,
+    which gives burnt colours, and where the source is nearly black, see `CLIPPED` and `UNLIT`.  Then `make_room` lowers
+    the luminance of colours that would fade near white.
 
-    Luminance is rounded to a level of `depth` before colour is added: the rounded Y of the saved file is that level.
+    Luminance is then rounded to a level of `depth` before colour is added: the rounded Y of the file is that level.
 
     Args:
         luma: (H, W) fused luminance; what lies outside [0, 1] is clipped.
@@ -113,13 +115,13 @@ def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, de
     givers = color_givers(rule, sources)
     if rule in ("a", "b"):
         if is_gray(givers[0]):
-            return with_chroma(luma, None, depth)
+            return with_chroma(luma, None, rule, depth)
         own = activity_chroma(luma, givers[0]) if rule == "a" else rgb_to_ycbcr(givers[0])[1:]
-        return with_chroma(luma, own, depth)
+        return with_chroma(luma, own, rule, depth)
     chroma = ChromaMean(rule)
     for source in givers:
         chroma.add(source, luma)
-    return with_chroma(luma, chroma.result(), depth)
+    return with_chroma(luma, chroma.result(), rule, depth)
 
 
 def color_givers(rule: str, sources: Sequence[_Source]) -> Sequence[_Source]:
@@ -147,9 +149,9 @@ class ChromaMean:
             weight = 1 / np.square(apart + np.float32(NEAREST))
             terms = weight, weight * cb, weight * cr
         else:
-            highest = np.maximum(np.maximum(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
-            told = _ramp(highest, CLIPPED) * _ramp(own, UNLIT) + np.float32(LEAST_TOLD)
-            weight = told / (apart + np.float32(EXPOSED))
+            red, green, blue = (_ramp(pixels[..., k], CLIPPED) for k in range(3))
+            told = (red + green + blue) * np.float32(1 / 3) + np.float32(LEAST_TOLD)
+            weight = told * (_ramp(own, UNLIT) + np.float32(LEAST_TOLD)) / (apart + np.float32(EXPOSED))
             root = np.sqrt(np.maximum(luma, DARKEST) / np.maximum(own, DARKEST))
             grown = weight * root * np.sqrt(root)  # the power of `GROWTH`, in a tenth of the time
             terms = weight, grown * cb, grown * cr
@@ -167,8 +169,10 @@ class ChromaMean:
         return cb / weight, cr / weight
 
 
-def with_chroma(luma: np.ndarray, chroma: tuple[np.ndarray, np.ndarray] | None, depth: str) -> np.ndarray:
+def with_chroma(luma: np.ndarray, chroma: tuple[np.ndarray, np.ndarray] | None, rule: str, depth: str) -> np.ndarray:
     """The last part of `rebuild_color`: luminance with a chroma, of the same shapes; arguments and result as there."""
+    if rule == "exposed" and chroma is not None:
+        luma = make_room(luma, *chroma)
     levels = _LEVELS[depth]
     level = np.rint(luma * levels) if levels else luma
     y = level / levels if levels else luma
@@ -182,6 +186,24 @@ def with_chroma(luma: np.ndarray, chroma: tuple[np.ndarray, np.ndarray] | None, 
             one = y[moved][:, None], *(values[moved][:, None] for values in chroma)
             rgb[moved] = ycbcr_to_rgb(one[0], *fit_gamut(*one)).clip(0, 1)[:, 0]
     return rgb
+
+
+def make_room(luma: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> np.ndarray:
+    """Luminance, lowered where a colour is brighter than the gamut allows, so that less of its chroma is lost.
+
+    At the fused luminance shrinking chroma alone would turn yellow white and the light of lamps pink.  So the colour
+    moves on a straight line towards the gray `FOCAL`, hue kept, until its highest channel is 1.  This shares the change
+    between luminance and chroma, is continuous, and keeps the order of luminances; in gamut, and up to `FOCAL`, nothing
+    changes.
+
+    Args:
+        luma, cb, cr: (H, W), luminance in [0, 1].
+    Returns:
+        (H, W) float32, at which `fit_gamut` then leaves that chroma.
+    """
+    red, green, blue = _offsets(cb, cr)
+    over = np.maximum(luma + np.maximum(np.maximum(red, green), blue) - 1, 0)
+    return luma - np.maximum(luma - FOCAL, 0) * over / (over + (1 - FOCAL))
 
 
 def is_gray(pixels: np.ndarray) -> bool:

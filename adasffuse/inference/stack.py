@@ -30,7 +30,7 @@ class FusedStack:
     depth: str
     used: int  # images
     notices: list[str] = field(default_factory=list)
-    shifts: list[float] = field(default_factory=list)  # pixels that each image was moved by, in its middle
+    shifts: list[float] = field(default_factory=list)  # pixels that a corner of each image was moved by, at most
 
 
 @checked
@@ -127,6 +127,6 @@ class _Chroma:
         means = iter(self._means)
 
         def part(rows: slice) -> np.ndarray:
-            return quantise(with_chroma(luma[rows], next(means).result(), depth), depth)
+            return quantise(with_chroma(luma[rows], next(means).result(), self._rule, depth), depth)
 
         return made_in_bands(luma.shape, COLOR_MARGIN, part)

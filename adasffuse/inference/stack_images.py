@@ -21,8 +21,9 @@ from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.write import result_depth
 from adasffuse.inference.ghosts import GhostRemover, Watch, as_bright_as, unclipped_share
+from adasffuse.inference.movement import MovementWatch
 from adasffuse.registration.stacks import register_to, same_scene, thumbnail
-from adasffuse.registration.transform import AlignmentError, Transform, warp_image
+from adasffuse.registration.transform import AlignmentError, Transform, corner_shifts, warp_image
 
 
 @checked
@@ -70,7 +71,7 @@ class StackImages:
         self._transforms: list[Transform | None] = [None] * len(paths)
         self._sized: tuple[int, tuple[int, int]] | None = None  # the image that was read first, its height and width
         self._filling: Image | None = None  # `_middle_image`, once an image holds no data somewhere
-        self._watch = Watch(options.align != "none") if exposures and options.ghosts == "keep" else None
+        self._watch = self._watch_for_movement()
         self._ghosts: GhostRemover | None = None
         self._moving = 0.0  # largest share of an image that moves
         self._clearest: int | None = None
@@ -81,6 +82,13 @@ class StackImages:
             self._register(options.align)
         if options.ghosts == "remove" and self._clearest is not None:
             self._ghosts = GhostRemover(self._registered(self._clearest, self._read_checked(self._clearest)))
+
+    def _watch_for_movement(self) -> Watch | MovementWatch | None:
+        """What looks whether the images, as they are fused, show things in different places; None for nothing."""
+        align = self._options.align
+        if self._exposures:
+            return Watch(align != "none") if self._options.ghosts == "keep" else None
+        return MovementWatch(align != "none") if align != "similarity" else None
 
     def _read(self, number: int) -> Image:
         image = read_image(self._paths[number], self._window, self._options.no_data, levels=True)
@@ -220,16 +228,15 @@ class StackImages:
                 matrix = found.matrix @ matrix
                 self._transforms[number] = Transform(found.method, matrix, self.size, self.size)
                 before = luma
-        centre = np.array([(self.size[1] - 1) / 2, (self.size[0] - 1) / 2, 1.0])
         for transform in self._transforms:
-            moved = centre if transform is None else transform.matrix @ centre
-            self.shifts.append(float(np.hypot(*(moved - centre)[:2])))
+            matrix = np.eye(3) if transform is None else transform.matrix
+            self.shifts.append(float(corner_shifts(matrix, np.eye(3), self.size).max()))
 
     def all_notices(self) -> list[str]:
         """Notices of reading, each once, and what is worth knowing of the stack."""
         said = self._survey.all_notices()
         if self._watch is not None:
-            said += self._watch.notices()
+            said += [f"{self._name}: {text}" for text in self._watch.notices()]
         if self._moving:
             name = self._called[self._clearest]
             said.append(f"{self._name}: what moves, {self._moving:.1%} of an image at most, is shown as in {name}")

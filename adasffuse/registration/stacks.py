@@ -41,7 +41,7 @@ def register_to(reference: np.ndarray, moving: np.ndarray, method: str) -> Trans
     if reference.ndim != 2 or reference.shape != moving.shape:
         raise ValueError(f"register_to needs two images (H, W) of one size, got {reference.shape}, {moving.shape}")
     height, width = reference.shape
-    fixed, other = (_reduced(image, _SIDE) for image in (reference, moving))
+    fixed, other = (reduced(image, _SIDE) for image in (reference, moving))
     size = fixed.shape[::-1]
     matrix = np.eye(2, 3, dtype=np.float32)
     levels = [level for level in reversed(range(_LEVELS)) if min(size) * 2.0**-level >= 24 or not level]
@@ -64,7 +64,7 @@ def register_to(reference: np.ndarray, moving: np.ndarray, method: str) -> Trans
 @checked
 def thumbnail(luma: np.ndarray) -> np.ndarray:
     """A reduced image for `same_scene`, at most 160 pixels a side, from luminance (H, W) float32 in [0, 1]."""
-    return _comparable(_reduced(luma, _THUMBNAIL))
+    return _comparable(reduced(luma, _THUMBNAIL))
 
 
 @checked
@@ -77,7 +77,8 @@ def same_scene(one: np.ndarray, other: np.ndarray) -> bool:
     return _best_shift(one, other)[1] >= _ALIKE
 
 
-def _reduced(luma: np.ndarray, side: int) -> np.ndarray:
+def reduced(luma: np.ndarray, side: int) -> np.ndarray:
+    """Luminance (H, W) with a longer side of at most `side` pixels."""
     factor = min(1.0, side / max(luma.shape))
     size = max(8, round(luma.shape[1] * factor)), max(8, round(luma.shape[0] * factor))
     return cv2.resize(luma, size, interpolation=cv2.INTER_AREA)

@@ -103,11 +103,19 @@ def identity(size: tuple[int, int], moving_size: tuple[int, int]) -> np.ndarray:
 
 
 def corner_shift(matrix: np.ndarray, other: np.ndarray, size: tuple[int, int]) -> float:
-    """Mean distance between the corners of an image under two matrices, in pixels of the matrices' target."""
+    """Mean of `corner_shifts`."""
+    return float(corner_shifts(matrix, other, size).mean())
+
+
+def corner_shifts(matrix: np.ndarray, other: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(4,): distances between the corners of an image under two matrices, in pixels of the matrices' target.
+
+    Between affine matrices no pixel's distance is larger than the largest of them.
+    """
     height, width = size
     corners = np.array([[[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]]], np.float64)
     gap = cv2.perspectiveTransform(corners, matrix) - cv2.perspectiveTransform(corners, other)
-    return float(np.hypot(gap[..., 0], gap[..., 1]).mean())
+    return np.hypot(gap[0, :, 0], gap[0, :, 1])
 
 
 @checked
