@@ -23,7 +23,7 @@ from adasffuse.cli.arguments import (
     aligner_from,
     fuser_from,
     given_path,
-    range_of,
+    ranges_of,
     refuse_palette_of_ct,
     words_of_source,
 )
@@ -34,7 +34,6 @@ from adasffuse.images.formats import is_radiometric
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import SceneError, SceneFolder, find_scenes, images_of
-from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.volumes import holds_volumes, is_volume, stem_of
 from adasffuse.inference.work import (
     RESULT_SUFFIXES,
@@ -44,7 +43,7 @@ from adasffuse.inference.work import (
     work_of_files,
     work_of_volumes,
 )
-from adasffuse.process import say
+from adasffuse.process import say, say_all_notices
 from adasffuse.registration.aligner import GRIDS, IGNORE, POSITION, Aligner
 from adasffuse.tasks import TASKS, Task, guess_task
 
@@ -189,7 +188,7 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     task, reason = _task(args, given)
     count = len(given.paths)
     task.check_count(count)
-    spec_a, spec_b = _ranges(args)
+    spec_a, spec_b = ranges_of(args)
     wanted = inference.WantedResults(
         ranges=(spec_a, *[spec_b] * (count - 1)),
         no_data=(args.no_data_a, *[args.no_data_b] * (count - 1)),
@@ -244,12 +243,8 @@ def _fuse_volumes(args: argparse.Namespace, given: Given | None, ranks: inferenc
     if not args.dry_run:
         _check_places(args, work)
     task, reason = _task_of_volumes(args, given)
-    wanted = inference.WantedVolumes(_ranges(args), args.depth, args.axis, args.resample, args.palette, args.panel)
+    wanted = inference.WantedVolumes(ranges_of(args), args.depth, args.axis, args.resample, args.palette, args.panel)
     return _carry_out(args, work, wanted, task, reason, ranks)
-
-
-def _ranges(args: argparse.Namespace) -> list[RangeSpec | None]:
-    return [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
 
 
 def _holds_only_volumes(folder: Path) -> bool:
@@ -499,8 +494,7 @@ def _tell_plan(plan: inference.Plan, fuser: inference.Fuser, args: argparse.Name
         say(printable(line))
     for name, reason in plan.failed:
         say(printable(f"  would fail: {name}: {reason}"))
-    for notice in dict.fromkeys(plan.notices):
-        say(f"notice: {printable(notice)}")
+    say_all_notices(dict.fromkeys(plan.notices))
     before = f", {len(plan.skipped)} finished before" if plan.skipped else ""
     say(f"{len(plan.planned)} would be fused{before}, {len(plan.failed)} would fail; nothing was written")
     return int(bool(plan.failed))
@@ -540,8 +534,7 @@ def _tell(report: inference.FolderReport, fuser: inference.Fuser, work: Work, ar
     if args.panel and report.finished:
         say(f"panels: {work.panel(report.finished[0]) if work.file else work.panel(report.finished[0]).parent}")
     if table:
-        for notice in table.notices:
-            say(f"notice: {printable(notice)}")
+        say_all_notices(table.notices)
         say(table.text())
 
 
