@@ -94,7 +94,7 @@ def boxed_frames(name: str) -> list[Frame]:
     """
     data, _, file = name.partition("=")
     classes = BOXED if file else listed_classes(Path(data), "detect") or BOXED
-    return all_frames(data, "detect", classes, file or None)
+    return all_frames(data, classes, file or None)
 
 
 def seen(frames: Sequence[Frame], bare: Fuser, released: Fuser) -> Iterator[Seen]:

@@ -1046,7 +1046,7 @@ def test_names_tell_the_task_and_the_order(tmp_path, pair, capsys):
 
 
 def test_a_dry_run_writes_nothing(tmp_path, pair, capsys):
-    assert command.run([*map(str, pair), "-o", str(tmp_path / "out.mp4"), "--dry-run"]) == 0
+    assert command.run([*map(str, pair), "-o", str(tmp_path / "out.mp4"), "--dry_run"]) == 0
     said = capsys.readouterr().out
     assert "64x48, 25 frames/s, 0.40 s, sound aac" in said and "nothing was written" in said
     assert "only the first frames were read" in said

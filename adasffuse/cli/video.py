@@ -139,7 +139,6 @@ def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
     report = parser.add_argument_group("report")
     report.add_argument(
         "--dry_run",
-        "--dry-run",
         action="store_true",
         help="look at the first frames and say what would be done; write nothing",
     )
