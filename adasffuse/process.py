@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -128,6 +128,25 @@ class _Output:
             if not closed_pipe:
                 self._error = self._error or error
             _discard_output(self._stream)
+
+
+def say_error(error: Exception, as_json: bool = False, advice: str = "") -> int:
+    """Say an error on standard error; the exit status, 1.
+
+    Args:
+        as_json: the error is also reported as a JSON object on standard output.
+        advice: what follows its message on standard error.
+    """
+    say(f"error: {told(error)}{advice}", sys.stderr)
+    if as_json:
+        say(json.dumps({"ok": False, "error": told(error)}))
+    return 1
+
+
+def say_all_notices(texts: Iterable[object], stream: TextIO | None = None) -> None:
+    """Print a line for each notice; `stream` as of `say`."""
+    for text in texts:
+        say(f"notice: {printable(text)}", stream)
 
 
 def say_notices(texts: Sequence[object]) -> None:

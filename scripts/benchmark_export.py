@@ -16,7 +16,7 @@ from adasffuse.export.graph import source_channels
 from adasffuse.export.write import Export, ExportError, onnx_runner, write_onnx
 from adasffuse.models import RELEASED_SIZES
 from adasffuse.models.weights import find_weights, load_weights
-from adasffuse.process import keep_freed_memory
+from adasffuse.process import keep_freed_memory, say_error
 from adasffuse.tasks import TASKS
 
 COLUMNS = ("pixels", "torch_s", "onnx_s", "ratio", "difference")
@@ -57,8 +57,7 @@ def main(argv: list[str] | None = None) -> int:
                 write_onnx(path, export)
             run = onnx_runner(path, args.threads)
     except (ValueError, OSError, ExportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return say_error(error)
     print(f"{weights.stem}, {args.threads} threads, torch {torch.__version__}; medians of {args.repeats}")
     export.model.to(memory_format=torch.channels_last)
     print(format_rows(COLUMNS, [measure(export, run, size, args.repeats) for size in args.resolutions]))

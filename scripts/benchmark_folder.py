@@ -30,7 +30,7 @@ from adasffuse.images.pairs import SceneFolder, find_scenes, read_scene, scene_f
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, fuse_folder, load_fuser
 from adasffuse.models import RELEASED_SIZES
-from adasffuse.process import SPINS, keep_freed_memory
+from adasffuse.process import SPINS, keep_freed_memory, say_error
 from adasffuse.tasks import TASKS
 
 SIZE = 640, 480  # of the built-in pairs, width and height
@@ -67,8 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         measure(args)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return say_error(error)
     return 0
 
 

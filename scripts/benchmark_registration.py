@@ -41,12 +41,13 @@ import numpy as np
 from adasffuse.images.color import luminance
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import expanded
+from adasffuse.images.notices import spread
 from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_folders
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise
 from adasffuse.inference.fuser import load_fuser
 from adasffuse.metrics import evaluate
-from adasffuse.process import run_program, say
+from adasffuse.process import run_program, say, say_error
 from adasffuse.registration.aligner import Aligner, calibrate, measure_of
 from adasffuse.registration.estimate import estimate, misalignment
 from adasffuse.registration.palette import palette_values
@@ -137,15 +138,8 @@ def run(args: argparse.Namespace) -> int:
         if args.fields:
             say(field_lines(args))
     except (ValueError, OSError) as error:
-        say(f"error: {error}", sys.stderr)
-        return 1
+        return say_error(error)
     return 0
-
-
-def spread(scenes: list[Scene], count: int) -> list[Scene]:
-    """`count` evenly spaced scenes."""
-    count = min(count, len(scenes))
-    return [scenes[k * len(scenes) // count] for k in range(count)]
 
 
 def known_perspective(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -436,8 +430,7 @@ def fields(args: argparse.Namespace) -> Iterator[tuple[Image, Image, Image, np.n
     if args.clean is None:
         raise ImageError("--fields needs --clean, the data set of the same pairs as they come")
     files = sorted((args.fields / "grid").glob("*.npz"))
-    for number in range(min(args.count, len(files))):
-        path = files[number * len(files) // min(args.count, len(files))]
+    for path in spread(files, args.count):
         names = [args.fields / "infrared_warped", args.clean / "infrared", args.clean / "visible"]
         images = [read_image(next(folder.glob(f"{path.stem}.*"))) for folder in names]
         nodes = np.load(path)["displacement"].astype(np.float32)

@@ -36,7 +36,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from adasffuse import load_fuser
 from adasffuse.choices import GHOSTS
 from adasffuse.data.synthesis import expose
-from adasffuse.files import check_outputs, printable
+from adasffuse.files import check_outputs
 from adasffuse.images.color import ChromaMean, is_gray, luminance, rgb_to_ycbcr, with_chroma
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import images_of
@@ -44,7 +44,7 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference.stack import StackOptions, fuse_stack
 from adasffuse.losses.metrics import exposure_structure
-from adasffuse.process import run_program, say
+from adasffuse.process import run_program, say, say_error
 
 Method = Callable[[list[Path], Path], ndarray]  # files of a stack and a scratch folder, to (H, W, 3) uint8
 
@@ -87,8 +87,7 @@ def run(args: argparse.Namespace) -> int:
         if args.colours:
             say(colours(args.colours))
     except (ValueError, OSError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
-        return 1
+        return say_error(error)
     if args.moving:
         say(ghosts())
     for count in args.memory or ():

@@ -56,9 +56,9 @@ def main(argv: list[str] | None = None) -> None:
             print(format_rows(("step", "frames/s", "of network"), speed(fuser, Path(folder), args.frames)))
 
 
-def speed(fuser: Fuser, folder: Path, count: int, height: int = 480, width: int = 640) -> list[dict]:
+def speed(fuser: Fuser, folder: Path, count: int) -> list[dict]:
     """Frames per second of each step alone, and of all together."""
-    scene = night_scene(np.random.default_rng(SEEDS[0]), (height, width))
+    scene = night_scene(np.random.default_rng(SEEDS[0]), (480, 640))
     rng = np.random.default_rng(0)
     paths = folder / "a.mp4", folder / "b.mp4"
     for path, clean in zip(paths, (scene.infrared, scene.visible)):

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from adasffuse.cli.downstream import add_label_options, classes_of, frames_of
 from adasffuse.downstream.labels import coco_content, write_voc, write_yolo
-from adasffuse.files import check_outputs, printable, write_text
-from adasffuse.process import run_program, say
+from adasffuse.files import check_outputs, write_text
+from adasffuse.process import run_program, say, say_all_notices
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -56,8 +56,7 @@ def run(args: argparse.Namespace) -> int:
         return 1
     boxes = sum(len(frame.boxes.boxes) for frame in frames.values())
     say(f"{boxes} boxes of {len(frames)} frames -> {args.out}")
-    for text in (*found.notices, *found.judgement.mended):
-        say(f"notice: {printable(text)}")
+    say_all_notices([*found.notices, *found.judgement.mended])
     return 0
 
 

@@ -31,12 +31,12 @@ from scoring import (
 )
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.files import check_outputs, printable, write_text
+from adasffuse.files import check_outputs, write_text
 from adasffuse.images.pairs import scene_folders
 from adasffuse.metrics import DEFAULT_METRICS
 from adasffuse.metrics.folder import Settings
 from adasffuse.models.weights import RUN_WEIGHTS, read_record
-from adasffuse.process import run_program, say
+from adasffuse.process import run_program, say, say_error
 from adasffuse.tasks import TASKS
 from adasffuse.training import train
 from adasffuse.training.options import Options, load_options, parse_options
@@ -120,8 +120,7 @@ def run(args: argparse.Namespace) -> int:
         if args.markdown:
             write_text(args.markdown, text)
     except (ValueError, OSError, FloatingPointError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
-        return 1
+        return say_error(error)
     return int(not all(trial.finished() for trial in trials))
 
 

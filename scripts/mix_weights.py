@@ -30,6 +30,7 @@ from adasffuse.files import check_outputs
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.growth import differences
 from adasffuse.models.weights import WeightsError, load_weights, read_record, save_weights
+from adasffuse.process import say_error
 
 NONE = -20.0  # logarithm of a factor that is practically 0
 LOGITS = ("dark", "hot")  # parameters that are added to logits of the base, one number for each kind
@@ -83,8 +84,7 @@ def main(argv: list[str] | None = None) -> int:
         if model.options.output == "direct" and (args.residual == 0 or args.all_logits != 1):
             raise ValueError(f"the network in {parts[0][0]} is a decoder alone: no --residual 0, no --all_logits")
     except (WeightsError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return say_error(error)
     changes = {
         "logits": dict(args.logits),
         "fine_logits": dict(args.fine_logits),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ranking import ALL, CARDS, PUBLISHED, Row, Set, compared, load_sources
 
-from adasffuse.files import told
+from adasffuse.process import say_error
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -36,8 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         one = sets[args.set]
         rows = own_rows(args.scores, one, sources.convention)
     except (ValueError, OSError) as error:
-        print(f"error: {told(error)}", file=sys.stderr)
-        return 1
+        return say_error(error)
     print(compared(one, [*sources.scored(one).values(), *rows]), end="")
     return 0
 

@@ -29,7 +29,7 @@ from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.weights import RUN_WEIGHTS, file_sha256, load_weights, read_record, save_weights
-from adasffuse.process import keep_freed_memory
+from adasffuse.process import keep_freed_memory, say_error
 from adasffuse.training.options import Options, load_options
 
 RELEASED = Path(__file__).resolve().parents[1] / "adasffuse" / "weights"
@@ -100,8 +100,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         target = release(args)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return say_error(error)
     print(f"released {target}")
     return 0
 

@@ -15,7 +15,7 @@ from adasffuse.downstream.labels import write_voc
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.boxes import Box
 from adasffuse.images.write import write_image
-from adasffuse.process import run_program, say
+from adasffuse.process import run_program, say, say_error
 from adasffuse.scenes.objects import CLASSES, objects_frame
 
 
@@ -49,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
         splits = {"train": stems[: args.train], "val": [], "test": stems[args.train :]}
         write_lists(args.out, splits, "segment", replace=True)
     except (ValueError, OSError) as error:
-        say(f"error: {error}", sys.stderr)
-        return 1
+        return say_error(error)
     say(f"{len(stems)} frames in {args.out}")
     return 0
 

@@ -26,7 +26,7 @@ from adasffuse.cli.arguments import listed
 from adasffuse.cli.task_script import METHOD
 from adasffuse.data.heldout import MARGIN
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
-from adasffuse.files import check_outputs, printable, write_text
+from adasffuse.files import check_outputs, write_text
 from adasffuse.images.color import luminance, rgb_to_ycbcr
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError, read_image
@@ -34,7 +34,7 @@ from adasffuse.images.write import quantise, write_image
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
 from adasffuse.models import RELEASED_SIZES
-from adasffuse.process import run_program, say
+from adasffuse.process import run_program, say, say_error
 
 METRICS = ("PSNR_GT", "SSIM_GT")
 RADIUS = (2.0, 6.0)  # pixels
@@ -122,8 +122,7 @@ def run(args: argparse.Namespace) -> int:
         if errors:
             say(f"{METHOD}: root mean square error of Cb and Cr {np.mean(errors):.3f} levels, n = {len(errors)}")
     except (ValueError, OSError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
-        return 1
+        return say_error(error)
     return 0
 
 

@@ -19,15 +19,16 @@ from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.arguments import listed
-from adasffuse.files import check_outputs, printable, write_text
+from adasffuse.files import check_outputs, write_text
 from adasffuse.images.color import luminance
+from adasffuse.images.notices import spread
 from adasffuse.images.pairs import find_scenes, read_scene
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.hard_cases import HARD_CASE_SCORES, hard_case_total, score_hard_case
 from adasffuse.models import DEFAULT_SIZE, RELEASED_SIZES
-from adasffuse.process import run_program, say
+from adasffuse.process import run_program, say, say_error
 from adasffuse.scenes.glare import GlareCase, glare_pair
 from adasffuse.scenes.street import NightCase, night_scene
 
@@ -102,8 +103,7 @@ def run(args: argparse.Namespace) -> int:
             write_text(args.json, json.dumps(as_json(scores), indent=1, allow_nan=False) + "\n")
         say(table(scores))
     except (ValueError, OSError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
-        return 1
+        return say_error(error)
     return 0
 
 
@@ -122,7 +122,7 @@ def cases(args: argparse.Namespace) -> Iterator[tuple[str, GlareCase | NightCase
         yield f"night_{number:02d}", night_scene(np.random.default_rng((args.seed, 0, number)))
     if args.infrared:
         pairs, _ = find_scenes((args.infrared, args.visible))
-        for number, pair in enumerate(pairs[:: max(1, len(pairs) // args.count)][: args.count]):
+        for number, pair in enumerate(spread(pairs, args.count)):
             infrared, visible = (image.pixels for image in read_scene(pair))
             yield f"glare_{pair.stem}", glare_pair(infrared, visible, np.random.default_rng((args.seed, 1, number)))
 

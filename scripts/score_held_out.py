@@ -30,11 +30,11 @@ from scoring import (
 
 from adasffuse.cli.arguments import named_values
 from adasffuse.data.options import DataOptions
-from adasffuse.files import check_outputs, printable, write_text
+from adasffuse.files import check_outputs, write_text
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, scene_folders
 from adasffuse.metrics import DEFAULT_METRICS
 from adasffuse.metrics.folder import Settings
-from adasffuse.process import run_program, say
+from adasffuse.process import run_program, say, say_error
 from adasffuse.tasks import TASKS, Task
 from adasffuse.training.options import Options, load_options
 
@@ -89,8 +89,7 @@ def run(args: argparse.Namespace) -> int:
         if args.markdown:
             write_text(args.markdown, "\n\n".join(texts) + "\n")
     except (ValueError, OSError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
-        return 1
+        return say_error(error)
     return 0
 
 

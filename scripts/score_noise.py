@@ -16,13 +16,14 @@ import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
-from adasffuse.files import check_outputs, printable, write_text
+from adasffuse.files import check_outputs, write_text
 from adasffuse.images.color import luminance
+from adasffuse.images.notices import spread
 from adasffuse.images.pairs import find_scenes, read_scene
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
 from adasffuse.models import RELEASED_SIZES
-from adasffuse.process import run_program, say
+from adasffuse.process import run_program, say, say_error
 
 METRICS = ("PSNR_GT", "SSIM_GT")
 LEAST = 32  # pixels per side
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         plain = load_fuser("ivf", args.size)
         table = ScoreTable(METRICS)
         scenes, _ = find_scenes((args.infrared, args.visible))
-        for scene in tqdm(scenes[:: max(1, len(scenes) // args.count)][: args.count], unit="pair"):
+        for scene in tqdm(spread(scenes, args.count), unit="pair"):
             rng = np.random.default_rng([args.seed, *scene.stem.encode()])
             images = [luminance(image.pixels) for image in read_scene(scene)]
             if min(images[0].shape) < LEAST:
@@ -89,8 +90,7 @@ def run(args: argparse.Namespace) -> int:
             write_text(args.json, table.json())
         say(table.text())
     except (ValueError, OSError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
-        return 1
+        return say_error(error)
     return 0
 
 

@@ -32,7 +32,7 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise
 from adasffuse.inference import Fuser
 from adasffuse.metrics.targets import target_contrasts
-from adasffuse.process import run_program, say
+from adasffuse.process import run_program, say, say_error
 
 RAISED = 8  # a pixel that is brighter by more levels counts as raised
 
@@ -82,8 +82,7 @@ def run(args: argparse.Namespace) -> int:
         if args.markdown:
             write_text(args.markdown, "\n\n".join(texts) + "\n")
     except (ValueError, OSError) as error:
-        say(f"error: {error}", sys.stderr)
-        return 1
+        return say_error(error)
     return 0
 
 
@@ -95,7 +94,7 @@ def boxed_frames(name: str) -> list[Frame]:
     """
     data, _, file = name.partition("=")
     classes = BOXED if file else listed_classes(Path(data), "detect") or BOXED
-    return all_frames(data, "detect", classes, file or None)
+    return all_frames(data, classes, file or None)
 
 
 def seen(frames: Sequence[Frame], bare: Fuser, released: Fuser) -> Iterator[Seen]:

@@ -25,12 +25,12 @@ from scoring import (
 
 from adasffuse.choices import PRECISIONS
 from adasffuse.cli.task_script import METHOD, identity_text
-from adasffuse.files import check_outputs, printable, write_text
+from adasffuse.files import check_outputs, write_text
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.folder import Settings
 from adasffuse.models import RELEASED_SIZES
 from adasffuse.models.weights import file_sha256, find_weights
-from adasffuse.process import run_program, say
+from adasffuse.process import run_program, say, say_error
 
 RELEASED = "released"
 
@@ -109,8 +109,7 @@ def run(args: argparse.Namespace) -> int:
             if path:
                 write_text(path, text)
     except (ValueError, OSError) as error:
-        say(f"error: {printable(error)}", sys.stderr)
-        return 1
+        return say_error(error)
     first = [scored for scored in results if scored.place() == 1]
     shared = sum("shared" in scored.verdict() for scored in first)
     say(f"\nfirst in mean rank on {len(first)} of {len(results)} sets, {shared} of them shared with another method")

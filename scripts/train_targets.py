@@ -145,7 +145,7 @@ def boxed_frames(args: argparse.Namespace, option: str) -> dict[str, list[Frame]
         ImageError: DATA holds no pairs, FILE is no COCO file, or they do not match.
     """
     files = named_values(getattr(args, option), f"--{option}", "DATA=FILE, pairs and a COCO file")
-    return {data: all_frames(data, "detect", BOXED, file) for data, file in files.items()}
+    return {data: all_frames(data, BOXED, file) for data, file in files.items()}
 
 
 def with_targets(model: AdaSFFuse, lift: TargetLift) -> AdaSFFuse:

@@ -14,7 +14,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from adasffuse.files import printable, write_text
+from adasffuse.files import write_text
+from adasffuse.process import say_error
 from adasffuse.tasks import GENERAL, find_task
 
 RELEASED = Path(__file__).resolve().parents[1] / "adasffuse" / "weights"
@@ -42,8 +43,7 @@ def main(argv: list[str] | None = None) -> int:
             write_text(target, json.dumps(card, indent=2) + "\n")
             print(f"{target.name}: {', '.join(card['scores'])}")
     except (ValueError, OSError) as error:
-        print(f"error: {printable(error)}", file=sys.stderr)
-        return 1
+        return say_error(error)
     return 0
 
 

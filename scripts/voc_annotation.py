@@ -16,9 +16,8 @@ from pathlib import Path
 from adasffuse.cli.downstream import add_label_options, classes_of, frames_of
 from adasffuse.downstream.classes import TASKS
 from adasffuse.downstream.frames import FrameSet, drawn_splits, read_lists, write_lists
-from adasffuse.files import printable
 from adasffuse.images.image import ImageError
-from adasffuse.process import run_program, say
+from adasffuse.process import run_program, say, say_all_notices
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -52,8 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> int:
     try:
         found = frames_of(args, args.task, classes_of(args, args.task), lists=args.check)
-        for text in (*found.notices, *found.judgement.mended):
-            say(f"notice: {printable(text)}")
+        say_all_notices([*found.notices, *found.judgement.mended])
         say(f"{args.data[0]}: {len(found.frames)} frames, no faults")
         if args.check:
             return 0

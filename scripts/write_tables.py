@@ -34,7 +34,8 @@ from scoring import RANKED
 
 from adasffuse.choices import DEFAULT_SIZE
 from adasffuse.cli.task_script import METHOD
-from adasffuse.files import printable, write_text
+from adasffuse.files import write_text
+from adasffuse.process import say_error
 from adasffuse.tasks import GENERAL
 
 PAGES = tuple(ROOT / name for name in ("README.md", "docs/weights.md", "docs/comparison.md"))
@@ -63,8 +64,7 @@ def main(argv: list[str] | None = None) -> int:
                 write_text(page, new[page])
                 print(f"wrote {page.name}")
     except (ValueError, OSError) as error:
-        print(f"error: {printable(error)}", file=sys.stderr)
-        return 1
+        return say_error(error)
     return 1 if args.check and changed else 0
 
 

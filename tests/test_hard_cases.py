@@ -199,3 +199,10 @@ def test_the_script_scores_night_scenes_and_pairs(tmp_path, capsys):
     assert content["cases"]["glare_1"]["max"]["fog"] is None
     assert score_hard_cases.main(["--weights", str(tmp_path / "absent.safetensors")]) == 1
     assert "absent.safetensors" in capsys.readouterr().err
+
+
+def test_fewer_pairs_are_spread_over_all(tmp_path):
+    root = write_ivf(tmp_path, stems=tuple("12345"), size=(16, 16))
+    pairs = ["--infrared", str(root / "IVF/infrared"), "--visible", str(root / "IVF/visible")]
+    names = [name for name, _ in score_hard_cases.cases(score_hard_cases.parse_args([*pairs, "--count", "3"]))]
+    assert names[3:] == ["glare_1", "glare_2", "glare_4"]

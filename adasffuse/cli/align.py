@@ -19,7 +19,7 @@ from adasffuse.cli.arguments import (
     add_source_options,
     complete_sources,
     given_path,
-    range_of,
+    ranges_of,
     words_of_source,
 )
 from adasffuse.cli.sequences import (
@@ -42,7 +42,7 @@ from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.write import DEPTHS, suffix_of
 from adasffuse.inference.results import SaveError, former_results, save_result, try_to_write
 from adasffuse.inference.work import refuse_image_name
-from adasffuse.process import say, say_notices
+from adasffuse.process import say, say_all_notices, say_error, say_notices
 from adasffuse.registration.aligner import GRIDS, Aligner, Calibration, calibrate, load_calibration, measure_of
 from adasffuse.registration.estimate import MEASURES
 from adasffuse.registration.transform import METHODS, warp_image
@@ -133,10 +133,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         job = _Job.of(args)
         return _calibrate(job, args) if args.save is not None else _align(job, args)
     except (ValueError, OSError) as error:
-        say(f"error: {told(error)}", sys.stderr)
-        if args.json:
-            say(json.dumps({"ok": False, "error": told(error)}))
-        return 1
+        return say_error(error, args.json)
 
 
 def _task(args: argparse.Namespace) -> Task | None:
@@ -197,7 +194,7 @@ class _Job:
             names = (name_of(args.a), name_of(args.b))
         if names[0] == names[1]:  # in folders that tell the task, where it has one name for each
             names = args.task.sources[0].folders if args.task and len(args.task.sources) == 1 else ("a", "b")
-        specs = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
+        specs = ranges_of(args)
         no_data = (args.no_data_a, args.no_data_b)
         columns = list(zip(*(scene.paths for scene in scenes))) or [(), ()]
         thermal = args.task.thermal if args.task else None
@@ -239,7 +236,7 @@ class _Sequences:
 
     @staticmethod
     def of(args: argparse.Namespace) -> _Sequences:
-        specs = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
+        specs = ranges_of(args)
         thermal = (args.task or TASKS["ivf"]).thermal or (False, False)
         folders = args.a.is_dir() or args.b.is_dir()
         opened = open_sequences(args, specs, thermal, shortest=True, gaps=folders)
@@ -301,8 +298,7 @@ def _align(job: _Job, args: argparse.Namespace) -> int:
     for line in few_of_each(failed):
         say(printable(f"  failed: {line}"), sys.stderr)
     say_notices(told_of)
-    for notice in notices:
-        say(f"notice: {printable(notice)}")
+    say_all_notices(notices)
     place = f" -> {printable(args.out)}" if args.out is not None else ""
     say(f"{len(rows)} {'pair' if len(rows) == 1 else 'pairs'} aligned by {method}, {len(failed)} failed{place}")
     return int(bool(failed))

@@ -441,12 +441,17 @@ def range_of(option: str, words: Sequence[str] | None) -> RangeSpec | None:
         raise ValueError(f"{option}: {error}") from None
 
 
+def ranges_of(args: argparse.Namespace) -> list[RangeSpec | None]:
+    """What `--range_a` and `--range_b` ask for; errors as `range_of`."""
+    return [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
+
+
 def words_of_source(path: Path, pattern: str | None = None) -> list[str]:
     """What may tell a source's task, see `guess_task`: a folder's name and pattern, or a file's name and folder."""
     return [path.name, pattern or ""] if path.is_dir() else [path.stem, path.absolute().parent.name]
 
 
-def in_other_order(a: Path, b: Path, patterns: Sequence[str | None] = (None, None)) -> bool:
+def in_other_order(a: Path, b: Path, patterns: Sequence[str | None]) -> bool:
     """Whether the names of the sources tell a task, but in the other order."""
     try:
         guess_task(*map(words_of_source, (a, b), patterns))
@@ -455,11 +460,12 @@ def in_other_order(a: Path, b: Path, patterns: Sequence[str | None] = (None, Non
     return False
 
 
-def task_by_names(a: Path, b: Path, patterns: Sequence[str | None] = (None, None)) -> Task | None:
+def task_by_names(a: Path, b: Path, patterns: Sequence[str | None]) -> Task | None:
     """The task that the names of the sources tell, in its order; None where they tell none."""
-    if in_other_order(a, b, patterns):
+    try:
+        guess = guess_task(*map(words_of_source, (a, b), patterns))
+    except ValueError:  # they tell the other order
         return None
-    guess = guess_task(*map(words_of_source, (a, b), patterns))
     return None if guess is None else guess[0]
 
 

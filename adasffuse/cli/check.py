@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import shlex
-import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -32,15 +31,15 @@ from adasffuse.data.survey import (
     survey_folders,
     table,
 )
-from adasffuse.files import check_outputs, printable, replacing_all, told, write_text
+from adasffuse.files import check_outputs, printable, replacing_all, write_text
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
-from adasffuse.images.notices import few_of_each
+from adasffuse.images.notices import few_of_each, spread
 from adasffuse.images.pairs import find_scenes, patterns_in
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.trees import tree_below
 from adasffuse.images.write import check_suffix, quantise, write_image
-from adasffuse.process import say
+from adasffuse.process import say, say_error
 from adasffuse.tasks import guess_task
 
 _SHOWN = 20  # lines of problems or notices
@@ -83,8 +82,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
             if args.json:
                 write_text(new(args.json), json.dumps([_plain(survey) for survey in surveys], indent=1) + "\n")
     except (ValueError, OSError) as error:
-        say(f"error: {told(error)}", sys.stderr)
-        return 1
+        return say_error(error)
     if args.sheet:
         say(f"\ncontact sheet: {printable(args.sheet)}")
     return int(bool(duplicates) or any(survey.problems for survey in surveys))
@@ -231,7 +229,7 @@ def _sheet(surveys: Sequence[Survey]) -> ndarray:
     rows = []
     for survey in surveys:
         pairs = survey.pairs or [(facts,) for facts in survey.sources[0].facts]
-        for pair in pairs[:: max(1, len(pairs) // each)][:each]:
+        for pair in spread(pairs, each):
             cells = []
             for source, facts in zip(survey.sources, pair):
                 pixels = quantise(source.read(facts.path).pixels, "8")

@@ -10,7 +10,6 @@ to each source in luminance.
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,15 +19,17 @@ from adasffuse.cli.arguments import (
     add_size_option,
     add_source_options,
     given_path,
+    ranges_of,
     results_ranges,
     split_patterns,
     thermal_by_names,
 )
-from adasffuse.cli.score import methods, range_of
+from adasffuse.cli.score import methods
 from adasffuse.files import check_outputs, printable, replacing_all, told, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.comparison import FULL, Crop, comparison_figure
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.notices import spread
 from adasffuse.images.pairs import (
     Scene,
     SceneError,
@@ -44,7 +45,7 @@ from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference.work import refuse_image_name
-from adasffuse.process import say, say_notices
+from adasffuse.process import say, say_error, say_notices
 from adasffuse.tasks import TASKS
 
 _STRETCH = 1.1  # factor between width by height of a box and of the image, from which on white is left beside it
@@ -121,8 +122,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
             if args.save_features:
                 files += _features(args, scenes, new)
     except (ValueError, OSError) as error:
-        say(f"error: {told(error)}", sys.stderr)
-        return 1
+        return say_error(error)
     for file in files:
         say(printable(file))
     return 0
@@ -155,8 +155,7 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
         if missing:
             raise ImageError(f"--names {', '.join(missing)}: no such scene in {', '.join(map(str, places))}")
         return [known[name] for name in args.names], list(named)
-    count = min(args.count, len(scenes))
-    return [scenes[k * len(scenes) // count] for k in range(count)], list(named)
+    return list(spread(scenes, args.count)), list(named)
 
 
 def _cure(places: list[Path], patterns: tuple[str | None, ...]) -> str:
@@ -216,9 +215,8 @@ def _read(
 def _windows(
     args: argparse.Namespace, scenes: list[Scene], thermal: tuple[bool, ...] | None
 ) -> list[tuple[float, float] | None]:
-    specs = (range_of("--range_a", args.range_a), range_of("--range_b", args.range_b))
-    no_data = (args.no_data_a, args.no_data_b)
-    return list(resolve_ranges(specs, [[scene.paths[k] for scene in scenes] for k in (0, 1)], no_data, thermal))
+    columns, no_data = [[scene.paths[k] for scene in scenes] for k in (0, 1)], (args.no_data_a, args.no_data_b)
+    return list(resolve_ranges(ranges_of(args), columns, no_data, thermal))
 
 
 def _figures(

@@ -18,9 +18,9 @@ from adasffuse.cli.arguments import given_path
 from adasffuse.data.datasets import CATALOG, find_data_set, prepare
 from adasffuse.data.datasets.catalog import DataSet
 from adasffuse.data.datasets.download import download
-from adasffuse.files import check_outputs, printable, told
+from adasffuse.files import check_outputs, printable
 from adasffuse.images.image import ImageError
-from adasffuse.process import say
+from adasffuse.process import say, say_all_notices, say_error
 from adasffuse.tasks import TASKS
 
 _SHOWN = 20  # problems that are listed
@@ -65,12 +65,10 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         source = args.source or _downloaded(data_set, args.download)
         result = prepare(data_set, source, args.root, args.copy, not args.quick)
     except (ValueError, OSError) as error:
-        say(f"error: {told(error)}", sys.stderr)
-        return 1
+        return say_error(error)
     for part, folder in zip(result.counts, result.folders):
         say(f"{data_set.name}: {result.counts[part]} pairs -> {printable(folder)}")
-    for notice in result.notices:
-        say(f"notice: {printable(notice)}")
+    say_all_notices(result.notices)
     for problem in result.problems[:_SHOWN]:
         say(f"problem: {printable(problem)}", sys.stderr)
     if len(result.problems) > _SHOWN:

@@ -15,14 +15,14 @@ from typing import Any
 
 from adasffuse import downstream, inference
 from adasffuse.choices import PRECISIONS
-from adasffuse.cli.arguments import SourcesParser, add_range_option, given_path, named_values, range_of
+from adasffuse.cli.arguments import SourcesParser, add_range_option, given_path, named_values, ranges_of
 from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes, listed_classes
 from adasffuse.downstream.frames import Frame, FrameSet, find_frames
 from adasffuse.downstream.labels import BoxRules
 from adasffuse.downstream.packages import LITE0, needed
 from adasffuse.files import check_outputs, printable, told
 from adasffuse.images.image import ImageError
-from adasffuse.process import Terminated, prepare_process, say
+from adasffuse.process import Terminated, prepare_process, say, say_all_notices
 from adasffuse.training.lock import run_lock
 
 DESCRIPTION = """Train a network on each kind of image of labelled frames: infrared, visible, fused; compare the scores.
@@ -162,12 +162,12 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
         needed("faster_coco_eval", "scoring detectors")
     check_outputs(folders={"--out": args.out})
     downstream.refuse_other_task(args.out, args.task)
-    ranges = [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
+    ranges = ranges_of(args)
     experiment, modalities = _experiment(args, ranks)  # impossible arguments leave no folder behind
     frames = [*experiment.train, *experiment.scored]
     windows = downstream.windows_of(ranges, frames)
     if ranks.main:
-        _say_notices(downstream.source_notices(modalities, frames, windows))
+        say_all_notices(downstream.source_notices(modalities, frames, windows), sys.stderr)
     with ExitStack() as stack:
         if ranks.main:
             args.out.mkdir(parents=True, exist_ok=True)
@@ -244,7 +244,7 @@ def _experiment(
     if len({frame.stem for frame in used}) < len(used):
         raise ImageError("two frames have one name; rename those of --also")
     if ranks.main:
-        _say_notices([*found.notices, *_mended(found)])
+        say_all_notices([*found.notices, *_mended(found)], sys.stderr)
         for one in modalities:
             if downstream.takes_stored(one, used):
                 say(f"notice: fused images are those of {printable(used[0].images['fused'].parent)}", sys.stderr)
@@ -309,14 +309,9 @@ def _images(
         for one in modalities
     }
     if ranks.main:
-        _say_notices(notices)
+        say_all_notices(notices, sys.stderr)
         ranks.gather(None)
     return files
-
-
-def _say_notices(notices: Sequence[str]) -> None:
-    for text in notices:
-        say(f"notice: {printable(text)}", sys.stderr)
 
 
 def _mended(found: FrameSet) -> list[str]:

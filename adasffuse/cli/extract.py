@@ -13,13 +13,13 @@ from pathlib import Path
 import tifffile
 
 from adasffuse.cli.arguments import given_path
-from adasffuse.files import check_outputs, printable, remove_abandoned, replacing_all, told
+from adasffuse.files import check_outputs, printable, remove_abandoned, replacing_all
 from adasffuse.images.flir import read_shot
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import images_of
 from adasffuse.images.write import write_image
 from adasffuse.inference.work import refuse_image_name
-from adasffuse.process import say
+from adasffuse.process import say, say_error
 
 _SUFFIXES = (".jpg", ".jpeg")
 
@@ -61,8 +61,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
             written += 1
             photographs += shot.photograph is not None
     except (ValueError, OSError) as error:
-        say(f"error: {told(error)}", sys.stderr)
-        return 1
+        return say_error(error)
     for reason in failed:
         say(f"  failed: {printable(reason)}", sys.stderr)
     counts = f"{written} files with temperatures, {photographs} with a photograph, {len(failed)} failed"

@@ -23,7 +23,7 @@ from adasffuse.cli.arguments import (
     aligner_from,
     fuser_from,
     given_path,
-    range_of,
+    ranges_of,
     refuse_palette_of_ct,
     words_of_source,
 )
@@ -34,7 +34,6 @@ from adasffuse.images.formats import is_radiometric
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import SceneError, SceneFolder, SceneProblem, find_scenes, images_of
-from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.trees import Groups, find_groups, hold_volumes, in_order_of_task, is_tree, tree_below
 from adasffuse.images.volumes import holds_volumes, is_volume, stem_of
 from adasffuse.inference.work import (
@@ -46,7 +45,7 @@ from adasffuse.inference.work import (
     work_of_groups,
     work_of_volumes,
 )
-from adasffuse.process import say
+from adasffuse.process import say, say_all_notices
 from adasffuse.registration.aligner import GRIDS, IGNORE, POSITION, Aligner
 from adasffuse.tasks import TASKS, Task, guess_task
 
@@ -198,7 +197,7 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     task, reason = _task(args, given)
     count = len(given.paths)
     task.check_count(count)
-    spec_a, spec_b = _ranges(args)
+    spec_a, spec_b = ranges_of(args)
     wanted = inference.WantedResults(
         ranges=(spec_a, *[spec_b] * (count - 1)),
         no_data=(args.no_data_a, *[args.no_data_b] * (count - 1)),
@@ -255,12 +254,8 @@ def _fuse_volumes(args: argparse.Namespace, given: Given | None, ranks: inferenc
     if not args.dry_run:
         _check_places(args, work)
     task, reason = _task_of_volumes(args, given)
-    wanted = inference.WantedVolumes(_ranges(args), args.depth, args.axis, args.resample, args.palette, args.panel)
+    wanted = inference.WantedVolumes(ranges_of(args), args.depth, args.axis, args.resample, args.palette, args.panel)
     return _carry_out(args, work, wanted, task, reason, ranks)
-
-
-def _ranges(args: argparse.Namespace) -> list[RangeSpec | None]:
-    return [range_of(f"--range_{side}", getattr(args, f"range_{side}")) for side in "ab"]
 
 
 def _are_volumes(given: Given) -> bool:
@@ -590,8 +585,7 @@ def _tell(report: inference.FolderReport, fuser: inference.Fuser, work: Work, ar
     if args.panel and report.finished:
         say(f"panels: {work.panel(report.finished[0]) if work.file else work.panel(report.finished[0]).parent}")
     if table:
-        for notice in table.notices:
-            say(f"notice: {printable(notice)}")
+        say_all_notices(table.notices)
         say(table.text())
 
 

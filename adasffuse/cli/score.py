@@ -26,13 +26,13 @@ from adasffuse.cli.arguments import (
     given_path,
     in_other_order,
     listed,
-    range_of,
+    ranges_of,
     results_ranges,
     split_patterns,
     task_by_names,
     thermal_by_names,
 )
-from adasffuse.files import check_outputs, name_of, not_written, told, write_text
+from adasffuse.files import check_outputs, name_of, not_written, write_text
 from adasffuse.images.pairs import folder_and_pattern, scene_folders
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
@@ -40,7 +40,7 @@ from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.conventions import AGAINST_TRUTH, find_metric, scores_beside
 from adasffuse.metrics.folder import Settings, score_folders
 from adasffuse.metrics.plots import figures, save_plots
-from adasffuse.process import say, say_notices
+from adasffuse.process import say, say_error, say_notices
 from adasffuse.tasks import find_task
 
 _REPORTS = {
@@ -152,8 +152,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
             figures()  # missing libraries are found out before the work, not after it
         table = score(args)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        say(f"error: {told(error)}", sys.stderr)
-        return 1
+        return say_error(error)
     if args.cache is None and not args.no_cache:
         table.notices.append("no home folder is known: scores are not remembered; --cache DIR says where to")
     written = write_reports(table, args)
@@ -221,7 +220,7 @@ def score(args: argparse.Namespace) -> ScoreTable:
             tuple(listed(args.classes)),
         ),
         args.workers,
-        ranges=(range_of("--range_a", args.range_a), range_of("--range_b", args.range_b)),
+        ranges=tuple(ranges_of(args)),
         no_data=(args.no_data_a, args.no_data_b),
         patterns=(args.pattern_a, args.pattern_b),
         boxes=args.boxes,

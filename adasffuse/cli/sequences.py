@@ -17,7 +17,7 @@ from adasffuse.images.frames import DEFAULT_RATE, Frame, FrameFolder, StartError
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import few_of_each
 from adasffuse.images.ranges import RangeSpec, resolve_range
-from adasffuse.process import say
+from adasffuse.process import say, say_all_notices
 from adasffuse.registration.aligner import Calibration, calibrate
 from adasffuse.registration.transform import AlignmentError
 
@@ -66,8 +66,7 @@ def open_sequences(
     rate = args.fps or (videos[0].rate if videos else DEFAULT_RATE)
     if folders:
         listed = list_frames([paths[k] for k in folders], [patterns[k] for k in folders], shortest, gaps)
-        for notice in listed.notices:
-            say(f"notice: {printable(notice)}", sys.stderr)
+        say_all_notices(listed.notices, sys.stderr)
         if listed.left_out:
             say(f"notice: {listed.left_out} frames without partner are left out", sys.stderr)
         for k, column in zip(folders, listed.columns):

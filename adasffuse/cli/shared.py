@@ -2,15 +2,13 @@
 
 from __future__ import annotations  # names of `inference` load PyTorch where they are used
 
-import json
-import sys
 from collections.abc import Callable, Iterable
 
 from adasffuse import inference
-from adasffuse.files import printable, told
+from adasffuse.files import printable
 from adasffuse.images.notices import few_of_each
 from adasffuse.inference.results import SaveError
-from adasffuse.process import say
+from adasffuse.process import say, say_error
 
 
 def run_shared(
@@ -29,9 +27,7 @@ def run_shared(
             return work(ranks)
         except (ValueError, OSError) as error:
             if ranks.main or isinstance(error, SaveError):
-                say(f"error: {told(error)}{advice(error)}", sys.stderr)
-            if ranks.main and as_json:
-                say(json.dumps({"ok": False, "error": told(error)}))
+                say_error(error, ranks.main and as_json, advice(error))
             ranks.leave(failed=True)
             return 1
 

@@ -4,7 +4,6 @@ from __future__ import annotations  # names of `inference` and `metrics` load Py
 
 import argparse
 import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -23,18 +22,18 @@ from adasffuse.cli.arguments import (
     fuser_from,
     given_path,
     listed,
-    range_of,
+    ranges_of,
     refuse_palette_of_ct,
     words_of_source,
 )
 from adasffuse.cli.shared import run_shared, say_few
-from adasffuse.files import check_outputs, printable, told
+from adasffuse.files import check_outputs
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import Scene, SceneError, SceneFolder, read_scene, scene_folders
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.inference.results import SaveError
-from adasffuse.process import say
+from adasffuse.process import say, say_all_notices, say_error
 from adasffuse.registration.aligner import Aligner
 from adasffuse.tasks import Task, find_task, guess_task
 
@@ -87,7 +86,7 @@ def run(task_id: str, argv: list[str] | None = None) -> int:
 
 
 def _run(task: Task, args: argparse.Namespace, ranks: inference.Ranks) -> int:
-    ranges = [range_of(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
+    ranges = ranges_of(args)
     check_truth_options(args)
     for option in ("reference", "boxes"):
         if args.no_scores and getattr(args, option) is not None:
@@ -111,7 +110,7 @@ def _run(task: Task, args: argparse.Namespace, ranks: inference.Ranks) -> int:
             raise
         except (ValueError, OSError) as error:  # the other subsets are fused all the same
             if ranks.main:
-                say(f"error: {told(error)}{_advice(error)}", sys.stderr)
+                say_error(error, advice=_advice(error))
             failed = True
     return int(failed)
 
@@ -230,8 +229,7 @@ def print_report(report: inference.FolderReport) -> None:
 def _print_scores(report: inference.FolderReport, task: Task, args: argparse.Namespace) -> None:
     started = time.perf_counter()
     table = score(report, task.id, args.reference, args.boxes, listed(args.classes), args.range_reference)
-    for notice in table.notices:
-        say(f"notice: {printable(notice)}")
+    say_all_notices(table.notices)
     say(f"{report.name}: {len(table.rows)} images scored in {time.perf_counter() - started:.1f} s")
     say(table.text())
 

@@ -22,7 +22,7 @@ from adasffuse.cli.arguments import (
     complete_sources,
     fuser_from,
     given_path,
-    range_of,
+    ranges_of,
     words_of_source,
 )
 from adasffuse.cli.sequences import (
@@ -35,14 +35,14 @@ from adasffuse.cli.sequences import (
     say_not_used,
     unconfirmed_notice,
 )
-from adasffuse.files import check_outputs, printable, told
+from adasffuse.files import check_outputs, printable
 from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, is_video_name
 from adasffuse.images.image import ImageError
 from adasffuse.images.live import Camera, Unseen, Window
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.video_writing import DEFAULT_QUALITY
 from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
-from adasffuse.process import say
+from adasffuse.process import say, say_all_notices, say_error
 from adasffuse.registration.aligner import Aligner, load_calibration, measure_of
 from adasffuse.registration.transform import METHODS, AlignmentError
 from adasffuse.tasks import TASKS, find_task, guess_task
@@ -154,7 +154,7 @@ def run(argv: list[str], prog: str = "adasffuse video") -> int:
     if wrong:
         parser.error(wrong)
     try:
-        ranges = [range_of(f"--range_{source}", getattr(args, f"range_{source}")) for source in "ab"]
+        ranges = ranges_of(args)
         args.task = args.task or _task_by_names(args)
         if args.camera_a is not None:
             check_outputs({"-o": args.output})
@@ -167,10 +167,7 @@ def run(argv: list[str], prog: str = "adasffuse video") -> int:
             return _show(a, b, args)
         return _write(a, b, args)
     except (ValueError, OSError) as error:
-        say(f"error: {told(error)}", sys.stderr)
-        if args.json:
-            say(json.dumps({"ok": False, "error": told(error)}))
-        return 1
+        return say_error(error, args.json)
 
 
 def _impossible(args: argparse.Namespace) -> str:
@@ -325,8 +322,7 @@ def _cameras(args: argparse.Namespace, ranges: list[RangeSpec | None]) -> int:
 
 
 def _say_notices(notices: Sequence[str]) -> None:
-    for notice in notices:
-        say(f"notice: {printable(notice)}", sys.stderr)
+    say_all_notices(notices, sys.stderr)
 
 
 def _shown(report: inference.LiveReport, args: argparse.Namespace, registered: dict[str, Any] | None = None) -> int:

@@ -20,6 +20,7 @@ from adasffuse.scenes.head import head
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import find_task
 
+_OUTLINED = 0.625  # scale of photographs of which an outline is drawn
 # Outlines of foreground objects, (x, y) in pixels of the full photograph.
 _ASTRONAUT = (
     "155,70 175,25 230,12 285,30 302,75 290,115 262,130 258,170 300,210 305,250 340,265 355,310 362,345 400,340 "
@@ -80,15 +81,15 @@ def _street() -> Sample:
 def _smoke() -> Sample:
     """The cameraman photograph behind drifting smoke, and heat made up from the outline of the man."""
     rng = np.random.default_rng(2)
-    photo = _photograph("camera", 0.625)
+    photo = _photograph("camera", _OUTLINED)
     height, width = photo.shape
     down = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     smoke = 0.95 - 1.7 * np.abs(down - 0.6) + 0.18 * smooth_noise(height, width, (5, 5), rng)
     smoke = np.clip(smoke, 0, 0.94)
     visible = 0.62 * photo**1.2 * (1 - smoke) + 0.4 * smoke  # dusk
 
-    man = cv2.medianBlur(_outline(_CAMERAMAN, photo.shape, 0.625) * np.uint8(photo < 0.45), 5)
-    face = _outline(_CAMERAMAN_FACE, photo.shape, 0.625)
+    man = cv2.medianBlur(_outline(_CAMERAMAN, photo.shape) * np.uint8(photo < 0.45), 5)
+    face = _outline(_CAMERAMAN_FACE, photo.shape)
     inside = np.minimum(cv2.distanceTransform(np.maximum(man, face), cv2.DIST_L2, 5) / 25, 1)
     folds = cv2.GaussianBlur(photo, (0, 0), 1.5) - cv2.GaussianBlur(photo, (0, 0), 8)
     coat = 0.62 + 0.2 * inside + 0.8 * folds + 0.03 * smooth_noise(height, width, (12, 12), rng)
@@ -130,8 +131,8 @@ def _exposures(name: str, title: str, scene: np.ndarray, stops: tuple[float, flo
 
 
 def _portrait() -> Sample:
-    photo = _photograph("astronaut", 0.625)
-    near = _outline(_ASTRONAUT, photo.shape, 0.625)
+    photo = _photograph("astronaut", _OUTLINED)
+    near = _outline(_ASTRONAUT, photo.shape)
     note = "Photograph 'astronaut' (NASA, public domain). Person sharp in A, flag and shuttle sharp in B."
     return _focus("portrait", "Portrait, simulated focus", photo, near, 4.0, note)
 
@@ -164,9 +165,9 @@ def _photograph(name: str, scale: float) -> np.ndarray:
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
-def _outline(points: str, shape: tuple[int, ...], scale: float) -> np.ndarray:
+def _outline(points: str, shape: tuple[int, ...]) -> np.ndarray:
     """(H, W) uint8 mask, 1 inside the polygon 'x,y x,y ...' given in pixels of the unscaled photograph."""
-    corners = np.array([point.split(",") for point in points.split()], float) * scale
+    corners = np.array([point.split(",") for point in points.split()], float) * _OUTLINED
     return cv2.fillPoly(np.zeros(shape[:2], np.uint8), [np.rint(corners).astype(np.int32)], 1)
 
 

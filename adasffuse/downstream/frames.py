@@ -120,13 +120,13 @@ def find_frames(
     return joined
 
 
-def all_frames(folder: str | Path, task: str, classes: ClassList, coco: str | Path | None = None) -> list[Frame]:
-    """All frames of one data set, without its lists; arguments as in `find_frames`.
+def all_frames(folder: str | Path, classes: ClassList, coco: str | Path | None = None) -> list[Frame]:
+    """All frames of one data set of detection, without its lists; arguments as in `find_frames`.
 
     Raises:
         ImageError: as in `find_frames`, or with all faults of single files.
     """
-    found = find_frames([folder], task, classes, lists=False, coco=coco)
+    found = find_frames([folder], "detect", classes, lists=False, coco=coco)
     found.refuse_faults()
     return list(found.frames.values())
 

@@ -112,9 +112,7 @@ class Stored:
     no_data: float | None = None  # the file's own value for "no data"
     profile: bytes | None = None  # ICC
     fixed: bool = False  # the span is what the file asks for, however little of it is used
-    curve: np.ndarray | None = (
-        None  # (H, W) float32 in [0, 1]: how the file asks to show its values; a range replaces it
-    )
+    curve: np.ndarray | None = None  # (H, W) in [0, 1]: how the file asks to show its values; a range replaces it
     span_notice: str = ""  # what a user should know where no other range replaces the span
     plane: Plane | None = None  # of a DICOM file
 

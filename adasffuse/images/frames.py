@@ -34,9 +34,8 @@ DEFAULT_RATE = Fraction(25)  # frames per second of folders
 
 BT709, _UNSPECIFIED, LIMITED, FULL = 1, 2, 1, 2  # ITU-T H.273, as FFmpeg numbers them
 _HIGH_DYNAMIC_RANGE = {16: "PQ", 18: "HLG"}  # transfer characteristics, H.273
-EXACT = (
-    2 | 1 << 13 | 1 << 18
-)  # swscale: bilinear, chroma for every pixel, rounded; without, colours are a level too dark
+# swscale: bilinear, chroma for every pixel, rounded; without, colours are a level too dark.
+EXACT = 2 | 1 << 13 | 1 << 18
 _LOOKED_AT = 16  # frames of a folder among which a border without data is looked for
 
 

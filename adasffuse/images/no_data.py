@@ -18,6 +18,7 @@ from adasffuse.images.levels import expanded, luma_of, release_if_large, row_ban
 _SMALLEST_AREA = 0.005  # of the image: a border without data
 _NEARLY_ZERO, _DARK = 0.02, 0.1  # of the image's brightest values: what surrounds a scene that was clipped at zero
 _JPEG_NOISE = 3  # of 255, in a black border
+_FEATHER = 16  # pixels over which a source fades beside missing ones
 _RIM = 2.0  # pixels beside missing ones that a warp has mixed with them
 _LEVEL_FADE = 1 / 16  # of the longer side: width over which brightness fades beside a region without data
 _CUT_OFF, _FULL = np.float32(2.5 / 255), np.float32(5 / 255)  # range of block means: no content, and content
@@ -108,7 +109,7 @@ def without_holes(pixels: np.ndarray, valid: np.ndarray, dead: np.ndarray) -> tu
 
 
 def fill_missing(
-    sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None], feather: int = 16
+    sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None], feather: int = _FEATHER
 ) -> tuple[list[np.ndarray], np.ndarray | None]:
     """Give every source the others' values where it holds no data, faded in over `feather` pixels.
 
@@ -298,7 +299,6 @@ def complete(
     sources: Sequence[np.ndarray],
     valids: Sequence[np.ndarray | None],
     contents: Sequence[float] | None = None,
-    feather: int = 16,
 ) -> tuple[list[np.ndarray], np.ndarray | None, list[Gap | None]]:
     """Sources with missing regions filled and without flat frames, and what the fusion of such regions needs.
 
@@ -313,15 +313,15 @@ def complete(
         contents = [content(source, valid) for source, valid in zip(sources, valids)]
     if all(valid is None or valid.all() for valid in valids):
         return without_empty(sources, contents), None, [None] * len(sources)
-    shares = [_share(valid, feather) for valid in valids]
-    gaps = _gaps(sources, shares, contents, feather)
+    shares = [_share(valid, _FEATHER) for valid in valids]
+    gaps = _gaps(sources, shares, contents)
     release_if_large(sources[0].shape)
     filled, anywhere = _all_filled(sources, valids, shares)
     return without_empty(filled, contents), anywhere, gaps
 
 
 def _gaps(
-    sources: Sequence[np.ndarray], shares: Sequence[np.ndarray | None], contents: Sequence[float], feather: int
+    sources: Sequence[np.ndarray], shares: Sequence[np.ndarray | None], contents: Sequence[float]
 ) -> list[Gap | None]:
     """The gap of each source; one without content is replaced in `extended` as by `without_empty`."""
     lumas = [luma_of(source) for source in sources]
@@ -331,7 +331,7 @@ def _gaps(
         if own is not None:
             others, share, known = _others(index, lumas, shares)
             found[index] = share, known, others if len(lumas) > 2 else None
-            extended[index] = _extended(lumas[index], others, own, known, feather / 2)
+            extended[index] = _extended(lumas[index], others, own, known, _FEATHER / 2)
             del others
     extended = without_empty(extended, contents)
     return [Gap(extended[k], *found[k]) if k in found else None for k in range(len(sources))]

@@ -16,6 +16,7 @@ from adasffuse.models.heads import wide
 SHORTER = 384  # pixels: largest shorter side of the reduced copy
 STRENGTH = 1.5  # factor of the missing contrast; people cover few pixels, and their surroundings are not plain
 _TOKEN = 4  # pixels of the copy per side of a token
+_CHANNELS = 24  # width of the network; the coarse grid has twice as many
 MULTIPLE = 2 * _TOKEN  # pixels: height and width of the copy are multiples of it
 _COARSE = (1, 2, 4, 2)  # dilations of the layers at half resolution, whose context tells people from trees and cars
 _FINE = (1, 2)  # dilations of the last layers
@@ -45,13 +46,11 @@ class TargetLift(nn.Module):
     The input is the standardised infrared image and the visible image.  The fusion loss knows no people, so the network
     is trained apart, by `scripts/train_targets.py`; untrained it finds no targets.  A fused image that already has the
     infrared contrast, e.g. of equal sources, is not changed.
-
-    Args:
-        channels: width of the network; the coarse grid has twice as many.
     """
 
-    def __init__(self, channels: int = 24) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        channels = _CHANNELS
         self.first = nn.Conv2d(2 * _TOKEN**2, channels, 3, padding=1)
         self.down = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
         self.coarse = nn.ModuleList(nn.Conv2d(2 * channels, 2 * channels, 3, padding=d, dilation=d) for d in _COARSE)

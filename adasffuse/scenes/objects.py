@@ -15,6 +15,7 @@ CLASSES = ("background", "warm_block", "cold_block", "red_disc", "blue_disc")  #
 _GRAY, _RED, _BLUE = (0.62, 0.62, 0.62), (0.78, 0.28, 0.30), (0.22, 0.45, 0.95)  # sRGB; the last two are equally bright
 _LOOKS = {"warm_block": (_GRAY, 0.95), "cold_block": (_GRAY, 0.08), "red_disc": (_RED, 0.6), "blue_disc": (_BLUE, 0.6)}
 _GROUND, _GROUND_HEAT = (0.40, 0.38, 0.34), 0.38
+_SIZE = (96, 128)  # height, width of a frame, pixels
 _ROWS, _COLUMNS = 2, 3  # of cells, each with an object or none
 _SHARE = 0.8  # of cells with one
 
@@ -29,18 +30,13 @@ class ObjectsFrame:
     boxes: tuple[tuple[str, tuple[int, int, int, int]], ...]  # class; left, top, right, bottom edge in pixels
 
 
-def objects_frame(rng: np.random.Generator, size: tuple[int, int] = (96, 128)) -> ObjectsFrame:
-    """Render a frame.
-
-    Args:
-        rng: source of all randomness.
-        size: height, width in pixels, at least 48.
-    """
-    height, width = size
+def objects_frame(rng: np.random.Generator) -> ObjectsFrame:
+    """Render a frame, all of whose randomness is drawn from `rng`."""
+    height, width = _SIZE
     shade = 1 + 0.12 * smooth_noise(height, width, (6, 8), rng)
     visible = np.float32(_GROUND) * shade[..., None]
     infrared = _GROUND_HEAT + 0.05 * smooth_noise(height, width, (5, 7), rng)
-    mask, boxes = np.zeros(size, np.uint8), []
+    mask, boxes = np.zeros(_SIZE, np.uint8), []
     y, x = np.mgrid[:height, :width]
     cell = (height / _ROWS, width / _COLUMNS)
     for row in range(_ROWS):

@@ -70,7 +70,7 @@ def _paint_ground(street: Street, ground: ndarray, point: ndarray, grain: ndarra
     heat = 0.36 + 0.03 * patches + 0.012 * texture
     kerb = [side * 0.6 for side in street.sides]
     pavement = (x < kerb[0]) | (x > kerb[1])
-    joints = np.minimum(thin_lines(x, 0.6, 0.03, fade), thin_lines(z, 0.6, 0.03, fade))
+    joints = np.minimum(thin_lines(x, 0.6, fade), thin_lines(z, 0.6, fade))
     value = np.where(pavement, 0.24 * np.exp(0.2 * texture) * (0.55 + 0.45 * joints), value)
     heat = np.where(pavement, 0.42 + 0.02 * patches + 0.01 * texture - 0.02 * (1 - joints), heat)
     edge = np.minimum(np.abs(x - kerb[0]), np.abs(x - kerb[1])) < 0.09
@@ -105,7 +105,7 @@ def _paint_front(
     texture = fractal_noise(s, y, fade, (2.0, 0.6, 0.2, 0.08), rng)
     stains = fractal_noise(s, 0.35 * y, fade, (4.0, 1.5), rng)
     row = np.floor(y / 0.24)
-    brick = np.minimum(thin_lines(y, 0.24, 0.03, fade), thin_lines(s + 0.25 * np.mod(row, 2), 0.5, 0.03, fade))
+    brick = np.minimum(thin_lines(y, 0.24, fade), thin_lines(s + 0.25 * np.mod(row, 2), 0.5, fade))
     brick = np.where((rng.random(13) < 0.6)[house], brick, 1)
     value = np.exp(0.22 * texture + 0.15 * stains) * (0.65 + 0.35 * brick)
     heat = rng.uniform(0.4, 0.52, 13)[house] + 0.025 * stains + 0.01 * texture - 0.012 * (1 - brick)

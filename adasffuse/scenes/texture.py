@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
+_LINE = 0.03  # metres, width of a line
+
 
 def smooth_noise(height: int, width: int, cells: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """(height, width) float32 noise of about unit variance, `cells` = (rows, columns) of blobs over the image.
@@ -52,15 +54,15 @@ def sampled(table: ndarray, columns: ndarray, rows: ndarray) -> ndarray:
     return upper * (1 - down) + lower * down
 
 
-def thin_lines(w: ndarray, period: float, width: float, footprint: ndarray) -> ndarray:
-    """1, and 0 on thin lines every `period` metres, faded where a pixel is wider than they are.
+def thin_lines(w: ndarray, period: float, footprint: ndarray) -> ndarray:
+    """1, and 0 on lines of 3 cm every `period` metres, faded where a pixel is wider than they are.
 
     Args:
         w: (N,) metres across the lines.
-        period, width: metres between and of lines.
+        period: metres between lines.
         footprint: (N,) metres that a pixel covers.
     Returns:
         (N,) in [0, 1].
     """
-    inside = np.mod(w, period) < np.maximum(width, 0.5 * footprint)
-    return 1 - inside * np.clip(1.5 * width / np.maximum(footprint, 1e-6), 0, 1)
+    inside = np.mod(w, period) < np.maximum(_LINE, 0.5 * footprint)
+    return 1 - inside * np.clip(1.5 * _LINE / np.maximum(footprint, 1e-6), 0, 1)
