@@ -62,7 +62,7 @@ def files(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_without_data_the_samples_are_fused(task, run, tmp_path):
-    scores = task in ("ivf", "mif")
+    scores = task == "mif"
     status, out, _ = run(task, *([] if scores else ["--no_scores"]))
     samples = sample_pairs(task)
     assert status == 0 and len(samples) >= 2
@@ -94,6 +94,7 @@ def test_real_pairs(task, data_root, run, tmp_path):
     assert files(tmp_path / "out") == sorted(expected)
     assert {name: size_of(tmp_path / "out" / name) for name in expected} == expected
     assert out.count("1 pair fused") == len(expected) == (3 if task == "mif" else 1)
+    assert ("convention adasffuse, n = 1" in out) is (task == "ivf")
 
 
 def test_all_three_subsets_of_mif_in_one_call(run, tmp_path):
