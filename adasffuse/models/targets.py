@@ -25,10 +25,10 @@ _SURE = 0.2  # probability at which a pixel counts fully as target
 _SURROUNDINGS = 3  # standard deviation of the Gaussian over a target's surroundings, in tokens
 _FAINT = 0.06  # least contrast in the infrared image at which something is fully part of a target
 _PERSON = 1  # standard deviation of the Gaussian over what a target lacks, in cells of half a token
-_EDGE = 1.4  # standard deviation of the Gaussian over pixels of the copy in which the outline follows the infrared edge
+_EDGE = 0.8  # standard deviation of the Gaussian over pixels of the copy in which the outline follows the infrared edge
 _EDGES = 1e-3  # variance of the infrared image, in that window, above which it has an edge
-_GAPS = 5  # pixels of the copy: narrower gaps in a target are closed
-_OUT, _IN = 0.2, 0.5  # membership of a pixel at which it is not raised, and fully
+_GAPS = 3  # pixels of the copy: narrower gaps in a target are closed
+_OUT, _IN = 0.22, 0.5  # membership of a pixel at which it is not raised, and fully
 _BRIGHT = 0.92  # local mean of a target up to which it is raised, so that detail is left below white
 _SHOULDER = 0.85  # level above which raised pixels approach white, without reaching it
 _WORTH = 0.06  # gain of contrast at which a target, dark before a bright background, is raised fully
@@ -91,9 +91,8 @@ class TargetLift(nn.Module):
         lift, level = (mean / (weight + _NO_CELLS) for mean in sums)
         lift = worth * torch.minimum(lift, _BRIGHT - level).clamp(min=0)
 
-        around, contrast, presence = (_doubled(grid) for grid in (around, contrast, presence))
-        member = presence * ((hot - around) / contrast.clamp(min=_FAINT)).clamp(0, 1)
-        return Found(*_guided(_closed(member), hot), lift)
+        member = presence * ((cells - around) / contrast.clamp(min=_FAINT)).clamp(0, 1)
+        return Found(*_guided(_closed(member), cells), lift)
 
     def presence(self, infrared: Tensor, visible: Tensor) -> Tensor:
         """Certainty of a target in 0 .. 1, (B, 1, h / 2, w / 2) on a grid of the copy."""
@@ -137,7 +136,7 @@ class TargetLift(nn.Module):
         """
         rows = slice(first, first + fused.shape[2])
         size = (height or fused.shape[2], fused.shape[3])
-        slope, offset, lift = (self.at_full_size(grid, cell, size, rows) for grid, cell in zip(found, (1, 1, 2)))
+        slope, offset, lift = (self.at_full_size(grid, cell, size, rows) for grid, cell in zip(found, (2, 2, 2)))
         inside = ((slope * infrared + offset - _OUT) / (_IN - _OUT)).clamp(0, 1)
         added = inside * lift
         over = (fused + added - _SHOULDER).clamp(min=0)
