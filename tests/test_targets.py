@@ -68,6 +68,25 @@ def test_a_target_gets_the_lacking_contrast():
     assert torch.equal(raised[0, 0, outside], visible[0, 0, outside])
 
 
+def test_the_detail_of_both_images_stays_on_a_raised_target():
+    """What is added is smooth: stripes of the fused image and a cold pixel of the infrared image leave it as it is."""
+    infrared, visible = person(0.2, 0.35), person(0.4, 0.35)
+    visible[..., 100:140, 152:168:2] += 0.04
+    infrared[..., 120, 160] = 0.2
+    added = Marked()(visible, infrared, visible) - visible
+    expected = STRENGTH * (0.15 + 0.03)  # contrast in the infrared image +0.15, in the fused one -0.03
+    assert added[0, 0, 108:132, 156:164].sub(expected).abs().max() < 0.03
+
+
+def test_raised_targets_stay_below_white_and_keep_the_order_of_their_levels():
+    infrared, visible = person(0.1, 0.9), person(0.5, 0.3)
+    ramp = torch.linspace(0.1, 0.5, 40)[:, None].expand(40, 16)
+    visible[..., 100:140, 152:168] = ramp
+    raised = Marked()(visible, infrared, visible)[0, 0, 104:136, 160]
+    assert raised.max() < 250 / 255 and raised.mean() > 0.8
+    assert (raised.diff() > 0).all()
+
+
 def test_what_stands_out_enough_stays():
     infrared, fused = person(0.2, 0.4), person(0.3, 0.51)
     assert torch.allclose(Marked()(fused, infrared, fused), fused, atol=1e-6)

@@ -53,7 +53,7 @@ def feature_maps(fuser: Fuser, *lumas: ndarray) -> dict[str, ndarray]:
     if raised is not None:
         infrared, visible, _ = raised
         with torch.inference_mode():
-            maps["people"] = _magnitude(model.targets.find(infrared, infrared, visible).presence)
+            maps["people"] = _magnitude(model.targets.presence(infrared, visible))
     return maps
 
 

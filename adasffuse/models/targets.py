@@ -2,7 +2,8 @@
 
 By day people are brighter than their surroundings in the infrared image and darker in the visible one, so any weighted
 mean of the two leaves them gray.  A small network, trained on labelled people, finds them on a reduced copy of the
-image; there the missing contrast is added.  Shapes: images are (B, 1, H, W) in [0, 1].
+image.  There a smooth lift adds the missing contrast, so that what both images show of a person stays visible on it;
+its outline is that of the infrared image.  Shapes: images are (B, 1, H, W) in [0, 1].
 """
 
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from adasffuse.models.heads import wide
 
 SHORTER = 384  # pixels: largest shorter side of the reduced copy
-STRENGTH = 1.5  # factor of the missing contrast; people cover few pixels, and their surroundings are not plain
+STRENGTH = 1.75  # factor of the missing contrast; people cover few pixels, and their surroundings are not plain
 _TOKEN = 4  # pixels of the copy per side of a token
 _CHANNELS = 24  # width of the network; the coarse grid has twice as many
 MULTIPLE = 2 * _TOKEN  # pixels: height and width of the copy are multiples of it
@@ -23,25 +24,35 @@ _FINE = (1, 2)  # dilations of the last layers
 _ABSENT = -20.0  # logit everywhere before training: no targets
 _SURE = 0.2  # probability at which a pixel counts fully as target
 _SURROUNDINGS = 3  # standard deviation of the Gaussian over a target's surroundings, in tokens
-_FAINT = 0.06  # contrast in the infrared image at which a pixel of a target is raised fully
+_FAINT = 0.06  # least contrast in the infrared image at which something is fully part of a target
+_PERSON = 1  # standard deviation of the Gaussian over what a target lacks, in cells of half a token
+_EDGE = 0.8  # standard deviation of the Gaussian over pixels of the copy in which the outline follows the infrared edge
+_EDGES = 1e-3  # variance of the infrared image, in that window, above which it has an edge
+_GAPS = 3  # pixels of the copy: narrower gaps in a target are closed
+_OUT, _IN = 0.22, 0.5  # membership of a pixel at which it is not raised, and fully
+_BRIGHT = 0.92  # local mean of a target up to which it is raised, so that detail is left below white
+_SHOULDER = 0.85  # level above which raised pixels approach white, without reaching it
 _WORTH = 0.06  # gain of contrast at which a target, dark before a bright background, is raised fully
 _ANYONE = 2e-3  # black-hot: least share of pixels that are people in the negative,
 _CLEARLY = 3  # and least ratio of that share to the share in the image itself
 _NONE = 1e-3  # avoids a division by zero
+_NO_CELLS = 1e-4  # the same, of means over few cells
 _ALMOST_NONE = 0.02  # weight of a pixel's own value in the mean of its surroundings, for places full of targets
 
 
 class Found(NamedTuple):
-    """Maps of a whole image on grids of its copy (h, w), found by `TargetLift.find`."""
+    """Maps of a whole image on grids of its copy (h, w), found by `TargetLift.find`, at least float32.
 
-    presence: Tensor  # (B, 1, h / 2, w / 2) in 0 .. 1: certainty of a target
-    infrared: Tensor  # (B, 1, h / 4, w / 4): local mean of the infrared image without targets
-    fused: Tensor  # (B, 1, h / 4, w / 4): the same of the fused image
-    worth: Tensor  # (B, 1, h / 4, w / 4) in 0 .. 1: whether raised targets stand out more than before
+    A pixel's membership of a target is slope * infrared + offset.
+    """
+
+    slope: Tensor  # (B, 1, h, w)
+    offset: Tensor  # (B, 1, h, w)
+    lift: Tensor  # (B, 1, h / 2, w / 2) in 0 .. 1: what is added to a target
 
 
 class TargetLift(nn.Module):
-    """Raises people in a fused image by the contrast that it lacks against the infrared image.
+    """Raises people in a fused image by the contrast that it lacks against the infrared image, keeping their detail.
 
     The input is the standardised infrared image and the visible image.  The fusion loss knows no people, so the network
     is trained apart, by `scripts/train_targets.py`; untrained it finds no targets.  A fused image that already has the
@@ -66,22 +77,25 @@ class TargetLift(nn.Module):
         return self.raised(fused, infrared, self.find(fused, infrared, visible))
 
     def find(self, fused: Tensor, infrared: Tensor, visible: Tensor) -> Found:
-        """Find targets and measure their surroundings."""
+        """Find targets, their outlines and what they lack."""
         hot, seen, shown = (self.copy_of(image) for image in (infrared, visible, fused))
         probability = wide(self.logits(hot, seen)).sigmoid()
-        presence = (probability / _SURE).clamp(max=1).to(fused.dtype)
-        share = F.avg_pool2d(probability, 2)
-        others = 1 - F.max_pool2d(share, 3, stride=1, padding=1)  # weight of the surroundings, without targets' rims
-        hot, shown = (F.avg_pool2d(wide(image), _TOKEN) for image in (hot, shown))
-        weight, *means = _gaussian_means(others, others * hot, others * shown)
-        around, around_shown = (
-            (mean + _ALMOST_NONE * own) / (weight + _ALMOST_NONE) for mean, own in zip(means, (hot, shown))
-        )
-        weight, *sums = _gaussian_means(share, share * (hot - around), share * (shown - around_shown))
-        contrast, own = (mean / (weight + _NONE) for mean in sums)  # of nearby targets, in infrared and fused image
-        becomes = torch.minimum(own + STRENGTH * (contrast - own), 1 - around_shown)
-        worth = ((becomes + own) / _WORTH).clamp(0, 1)
-        return Found(presence, *(grid.to(fused.dtype) for grid in (around, around_shown, worth)))
+        hot, shown = wide(hot), wide(shown)
+        around, around_shown, contrast, worth = (_doubled(grid) for grid in _surroundings(probability, hot, shown))
+        presence = _certain(probability)
+        cells, cells_shown = (F.avg_pool2d(image, 2) for image in (hot, shown))
+        lacking = STRENGTH * ((cells - around) - (cells_shown - around_shown))
+        weight = presence * ((cells - around) / _FAINT).clamp(0, 1)
+        weight, *sums = _gaussian_means(_PERSON, weight, weight * lacking, weight * cells_shown)
+        lift, level = (mean / (weight + _NO_CELLS) for mean in sums)
+        lift = worth * torch.minimum(lift, _BRIGHT - level).clamp(min=0)
+
+        member = presence * ((cells - around) / contrast.clamp(min=_FAINT)).clamp(0, 1)
+        return Found(*_guided(_closed(member), cells), lift)
+
+    def presence(self, infrared: Tensor, visible: Tensor) -> Tensor:
+        """Certainty of a target in 0 .. 1, (B, 1, h / 2, w / 2) on a grid of the copy."""
+        return _certain(wide(self.logits(self.copy_of(infrared), self.copy_of(visible))).sigmoid())
 
     def looks_black_hot(self, infrared: Tensor, visible: Tensor) -> Tensor:
         """Whether people are found in the negative of the infrared image, but not in the image itself: (B,) bool."""
@@ -121,12 +135,12 @@ class TargetLift(nn.Module):
         """
         rows = slice(first, first + fused.shape[2])
         size = (height or fused.shape[2], fused.shape[3])
-        cells = (_TOKEN // 2, _TOKEN, _TOKEN, _TOKEN)
-        presence, hot, shown, worth = (self.at_full_size(grid, cell, size, rows) for grid, cell in zip(found, cells))
-        contrast = infrared - hot
-        share = presence * worth * (contrast / _FAINT).clamp(0, 1)
-        lacking = torch.minimum(STRENGTH * (contrast - (fused - shown)), 1 - fused).clamp(min=0)
-        return torch.addcmul(fused, share, lacking)
+        slope, offset, lift = (self.at_full_size(grid, cell, size, rows) for grid, cell in zip(found, (2, 2, 2)))
+        inside = ((slope * infrared + offset - _OUT) / (_IN - _OUT)).clamp(0, 1)
+        added = inside * lift
+        over = (fused + added - _SHOULDER).clamp(min=0)
+        excess = over - over * torch.rsqrt(1 + (over / (1 - _SHOULDER)).square())
+        return fused + (added - excess).clamp(min=0).to(fused.dtype)
 
     def copy_of(self, image: Tensor) -> Tensor:
         """The reduced copy of an image, (B, 1, h, w): means over squares of pixels, padded to multiples of 8."""
@@ -150,12 +164,61 @@ def reduction(height: int, width: int) -> int:
     return max(1, -(-min(height, width) // SHORTER))
 
 
-def _gaussian_means(*grids: Tensor) -> tuple[Tensor, ...]:
-    """Gaussian means of grids (B, 1, h, w), borders replicated."""
+def _certain(probability: Tensor) -> Tensor:
+    return (probability / _SURE).clamp(max=1)
+
+
+def _surroundings(probability: Tensor, hot: Tensor, shown: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What surrounds targets, on the grid of tokens (B, 1, h / 4, w / 4).
+
+    Args:
+        probability: of a target, (B, 1, h / 2, w / 2).
+        hot, shown: copies of the infrared and the fused image, (B, 1, h, w).
+    Returns:
+        local means of both images without targets; the contrast of nearby targets in the infrared image; and whether
+        raised targets stand out more than before, 0 .. 1.
+    """
+    share = F.avg_pool2d(probability, 2)
+    others = 1 - F.max_pool2d(share, 3, stride=1, padding=1)  # weight of the surroundings, without targets' rims
+    hot, shown = (F.avg_pool2d(image, _TOKEN) for image in (hot, shown))
+    weight, *means = _gaussian_means(_SURROUNDINGS, others, others * hot, others * shown)
+    around, around_shown = (
+        (mean + _ALMOST_NONE * own) / (weight + _ALMOST_NONE) for mean, own in zip(means, (hot, shown))
+    )
+    weight, *sums = _gaussian_means(_SURROUNDINGS, share, share * (hot - around), share * (shown - around_shown))
+    contrast, own = (mean / (weight + _NONE) for mean in sums)  # of nearby targets, in infrared and fused image
+    becomes = torch.minimum(own + STRENGTH * (contrast - own), 1 - around_shown)
+    return around, around_shown, contrast, ((becomes + own) / _WORTH).clamp(0, 1)
+
+
+def _guided(member: Tensor, hot: Tensor) -> tuple[Tensor, Tensor]:
+    """Membership as a local linear function of the infrared image: slope and offset (B, 1, h, w) of a guided filter.
+
+    He, Sun and Tang, "Guided image filtering", IEEE TPAMI 2013, with a Gaussian window; as in their fast form, slope
+    and offset are enlarged and applied to the infrared image at full size.
+    """
+    mean, mean_member, square, product = _gaussian_means(_EDGE, hot, member, hot * hot, hot * member)
+    slope = (product - mean * mean_member) / ((square - mean * mean).clamp(min=0) + _EDGES)
+    return _gaussian_means(_EDGE, slope, mean_member - slope * mean)
+
+
+def _closed(grid: Tensor) -> Tensor:
+    """A grid without narrow gaps, by morphological closing."""
+    grid = F.max_pool2d(grid, _GAPS, stride=1, padding=_GAPS // 2)
+    return -F.max_pool2d(-grid, _GAPS, stride=1, padding=_GAPS // 2)
+
+
+def _doubled(grid: Tensor) -> Tensor:
+    """A grid (B, 1, h, w) at twice the size."""
+    return F.interpolate(grid, scale_factor=2, mode="bilinear")
+
+
+def _gaussian_means(deviation: float, *grids: Tensor) -> tuple[Tensor, ...]:
+    """Gaussian means of grids (B, 1, h, w), borders replicated; standard deviation in cells."""
     x = torch.cat(grids, dim=1)
-    reach = 3 * _SURROUNDINGS
+    reach = int(3 * deviation)
     offset = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
-    window = torch.exp(-0.5 * (offset / _SURROUNDINGS) ** 2)
+    window = torch.exp(-0.5 * (offset / deviation) ** 2)
     window = (window / window.sum()).expand(len(grids), 1, 1, -1)
     with torch.autocast(x.device.type, enabled=False):
         x = F.conv2d(F.pad(x, (reach,) * 4, mode="replicate"), window, groups=len(grids))
