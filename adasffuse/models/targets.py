@@ -26,9 +26,9 @@ _SURE = 0.2  # probability at which a pixel counts fully as target
 _SURROUNDINGS = 3  # standard deviation of the Gaussian over a target's surroundings, in tokens
 _FAINT = 0.06  # least contrast in the infrared image at which something is fully part of a target
 _PERSON = 1  # standard deviation of the Gaussian over what a target lacks, in cells of half a token
-_EDGE = 0.8  # standard deviation of the Gaussian over pixels of the copy in which the outline follows the infrared edge
+_EDGE = 0.8  # the same, of the window in which the outline follows the infrared edge
 _EDGES = 1e-3  # variance of the infrared image, in that window, above which it has an edge
-_GAPS = 3  # pixels of the copy: narrower gaps in a target are closed
+_GAPS = 3  # cells of half a token: narrower gaps in a target are closed
 _OUT, _IN = 0.22, 0.5  # membership of a pixel at which it is not raised, and fully
 _BRIGHT = 0.92  # local mean of a target up to which it is raised, so that detail is left below white
 _SHOULDER = 0.85  # level above which raised pixels approach white, without reaching it
@@ -41,14 +41,14 @@ _ALMOST_NONE = 0.02  # weight of a pixel's own value in the mean of its surround
 
 
 class Found(NamedTuple):
-    """Maps of a whole image on grids of its copy (h, w), found by `TargetLift.find`, at least float32.
+    """Maps of a whole image, (B, 1, h / 2, w / 2) for its copy (h, w), found by `TargetLift.find`, at least float32.
 
     A pixel's membership of a target is slope * infrared + offset.
     """
 
-    slope: Tensor  # (B, 1, h, w)
-    offset: Tensor  # (B, 1, h, w)
-    lift: Tensor  # (B, 1, h / 2, w / 2) in 0 .. 1: what is added to a target
+    slope: Tensor
+    offset: Tensor
+    lift: Tensor  # in 0 .. 1: what is added to a target
 
 
 class TargetLift(nn.Module):
@@ -135,7 +135,7 @@ class TargetLift(nn.Module):
         """
         rows = slice(first, first + fused.shape[2])
         size = (height or fused.shape[2], fused.shape[3])
-        slope, offset, lift = (self.at_full_size(grid, cell, size, rows) for grid, cell in zip(found, (2, 2, 2)))
+        slope, offset, lift = (self.at_full_size(grid, _TOKEN // 2, size, rows) for grid in found)
         inside = ((slope * infrared + offset - _OUT) / (_IN - _OUT)).clamp(0, 1)
         added = inside * lift
         over = (fused + added - _SHOULDER).clamp(min=0)
