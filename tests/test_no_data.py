@@ -6,6 +6,7 @@ import pytest
 
 from adasffuse.images.color import luminance
 from adasffuse.images.no_data import (
+    _convex_hull,
     complete,
     content,
     fill_missing,
@@ -43,6 +44,15 @@ def test_the_black_border_of_a_warp_is_found(dtype):
     values = (image * (1 if dtype == np.float32 else np.iinfo(dtype).max)).astype(dtype)
     assert np.array_equal(thermal_border_mask(values), values == 0)
     assert np.array_equal(thermal_border_mask(values)[inside == 0], np.ones((inside == 0).sum(), bool))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_convex_hull_is_that_of_all_points_by_opencv(seed):
+    inside = (scene(60, 80, seed) > 0.5).astype(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=4)
+    points = cv2.findNonZero((labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8))
+    expected = cv2.fillConvexPoly(np.zeros_like(inside), cv2.convexHull(points), 1)
+    assert np.array_equal(_convex_hull(inside == 1), expected == 1)
 
 
 def test_a_clipped_sky_is_data():

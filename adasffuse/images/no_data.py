@@ -56,7 +56,7 @@ def thermal_border_mask(values: np.ndarray) -> np.ndarray:
 def _border(values: np.ndarray, zero: np.ndarray) -> np.ndarray:
     """As `thermal_border_mask`, of pixels that count as 0."""
     missing = np.zeros(zero.shape, bool)
-    if not zero.any() or zero.all():
+    if not _SMALLEST_AREA * zero.size <= np.count_nonzero(zero) < zero.size:
         return missing
     _, labels, stats, _ = cv2.connectedComponentsWithStats(zero.astype(np.uint8), connectivity=4)
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
@@ -454,9 +454,12 @@ def _convex_hull(inside: np.ndarray) -> np.ndarray:
     """(H, W) bool: convex hull of the largest connected part."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(inside.astype(np.uint8), connectivity=4)
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    points = cv2.findNonZero((labels == largest).astype(np.uint8))
+    part = labels == largest
+    rows = np.flatnonzero(part.any(axis=1))
+    first, last = part[rows].argmax(axis=1), part.shape[1] - 1 - part[rows, ::-1].argmax(axis=1)
+    points = np.concatenate([np.stack([first, rows], axis=1), np.stack([last, rows], axis=1)])
     hull = np.zeros(inside.shape, np.uint8)
-    cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
+    cv2.fillConvexPoly(hull, cv2.convexHull(points.astype(np.int32)), 1)
     return hull.astype(bool)
 
 
