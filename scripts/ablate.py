@@ -194,7 +194,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help=f"rows besides the reference (default: all): {', '.join(ROWS)}",
     )
     parser.add_argument("--out", type=Path, help="folder of the runs (default: checkpoint/ablation/NAME OF THE RUN)")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here, e.g. docs/ablation.md")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the page with the table here")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the scores of every run and part here")
     parser.add_argument(
         "--jobs",
