@@ -31,9 +31,9 @@ from adasffuse.inference.ghosts import GhostRemover, as_bright_as, moved
 from adasffuse.inference.misalignment import seen_misalignment
 from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.stack import StackOptions, fuse_stack, plan_stack
-from adasffuse.registration.aligner import Aligner
+from adasffuse.registration.aligner import Aligner, measure_of
 from adasffuse.registration.stacks import correlation, register_to
-from adasffuse.registration.transform import AlignmentError, warp_image
+from adasffuse.registration.transform import AlignmentError, corner_shifts, warp_image
 from adasffuse.tasks import KINDS, TASKS
 
 ALL = {"patch": 4, "exposure": True, "contrast": True, "kinds": KINDS}
@@ -342,6 +342,20 @@ def test_a_pair_of_one_camera_that_is_moved_is_told(tmp_path, zoom, told):
         seen = seen_misalignment(TASKS[task], pair, None)
         assert (seen and seen.shift) == (told and pytest.approx(told, abs=0.6))
         assert seen_misalignment(TASKS[task], pair, Aligner("affine")) is None  # registered
+
+
+def test_two_focus_settings_are_registered(tmp_path):
+    """A scale of 1.03 around (149.5, 119.5); 'affine' is a similarity, and other methods compare edges."""
+    sharp, zoomed = (read_image(path) for path in breathing(tmp_path, (1.0, 1.03)))
+    align = Aligner("affine", measure=measure_of("mff"))
+    expected = np.array([[1.03, 0, 149.5 * -0.03], [0, 1.03, 119.5 * -0.03], [0, 0, 1]])
+    matrix = align.transform(zoomed, sharp).matrix
+    assert corner_shifts(matrix, expected, (240, 300)).max() < 0.5
+    assert matrix[0, 0] == matrix[1, 1] and matrix[0, 1] == -matrix[1, 0]
+    homography = Aligner("homography", measure="focus").transform(zoomed, sharp).matrix
+    assert np.array_equal(homography, Aligner("homography").transform(zoomed, sharp).matrix)
+    moved = Aligner("affine", "a", "focus").transform(zoomed, sharp).matrix
+    assert corner_shifts(moved, np.linalg.inv(expected), (240, 300)).max() < 0.5
 
 
 @pytest.mark.parametrize("column", [300, 350])

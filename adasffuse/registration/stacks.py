@@ -115,14 +115,14 @@ def _best_shift(fixed: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, float
 def _maximised(fixed: np.ndarray, other: np.ndarray, matrix: np.ndarray, method: str) -> np.ndarray:
     """The movement (2, 3) with the largest correlation near a first guess."""
     if min(fixed.std(), other.std()) < 0.05:
-        raise AlignmentError("cannot be registered: it or its neighbour in the stack has too little content")
+        raise AlignmentError("cannot be registered: one of the images has too little content")
     motion = cv2.MOTION_TRANSLATION if method == "translation" else cv2.MOTION_AFFINE
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-5)
     try:
         _, found = cv2.findTransformECC(fixed, other, matrix.copy(), motion, stop, None, _BLUR)
     except cv2.error:
         raise AlignmentError(
-            "cannot be registered to its neighbour in the stack: they have too little in common; is it of this scene?"
+            "cannot be registered: the images have too little in common; are they of one scene?"
         ) from None
     return found if method == "translation" else _similar(found, fixed.shape)
 
@@ -170,6 +170,6 @@ def _check(matrix: np.ndarray, common: float, size: tuple[int, int]) -> None:
     plausible = shift <= _LARGEST_SHIFT * max(size) and 1 / _LARGEST_SCALE <= scale <= _LARGEST_SCALE
     if common < _LEAST or not plausible:
         raise AlignmentError(
-            f"cannot be registered to its neighbour in the stack: correlation {common:.2f}, shift {shift:.1f} pixels, "
-            f"scale {scale:.3f}; is it of this scene?"
+            f"cannot be registered: no plausible movement, but correlation {common:.2f}, shift {shift:.1f} pixels, "
+            f"scale {scale:.3f}; are the images of one scene?"
         )
