@@ -1,5 +1,6 @@
 """Tiles cover an image once, start on the network's grid and blend without a seam."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -105,6 +106,21 @@ def test_an_image_composed_in_many_bands_is_that_of_one(changes, height):
     with torch.no_grad():
         one, many = (fuse_tiled(model, sources, 96, 32, band=band) for band in (1 << 20, 1))
     torch.testing.assert_close(many, one, atol=1e-6, rtol=0)
+
+
+def test_cold_detail_fades_in_bands_as_in_the_whole_image():
+    """Left of the middle the infrared image is cold and the visible one bright."""
+    model = network(far_sighted=False, patch=2, kinds=KINDS, unshaded=True)
+    sources = torch.rand(2, 1, 1, 96, 64, generator=torch.Generator().manual_seed(0))
+    sources[0, ..., :32] *= 0.2
+    sources[1, ..., :32] = 0.8 + 0.2 * sources[1, ..., :32]
+    for kinds in (("infrared", "visible"), ("visible", "infrared")):
+        with torch.no_grad():
+            whole = model(sources, kinds=kinds)
+            torch.testing.assert_close(fuse_tiled(model, sources, 96, 32, kinds, band=1), whole, atol=1e-5, rtol=0)
+            model.options = replace(model.options, unshaded=False)
+            assert (model(sources, kinds=kinds) - whole).abs().max() > 0.01
+            model.options = replace(model.options, unshaded=True)
 
 
 @pytest.mark.parametrize("changes", [{}, {"patch": 2}, {"output": "direct"}])
