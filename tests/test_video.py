@@ -1331,7 +1331,7 @@ def test_people_who_are_dark_in_a_video_are_a_notice(tmp_path):
 
 def test_frames_are_looked_at_all_over_a_sequence(tmp_path, monkeypatch):
     looked_at = []
-    monkeypatch.setattr(Fuser, "looks_black_hot", lambda self, images: looked_at.append(images[0].pixels.mean() * 255))
+    monkeypatch.setattr(Fuser, "look_at", lambda self, path, images: looked_at.append(images[0].pixels.mean() * 255))
     a, b = (make_folder(tmp_path / name, [np.full((8, 8), n, np.uint8) for n in range(40)]) for name in "ab")
     listed = list_frames([a, b], [None, None])
     fuse_video(mean_fuser(), *(FrameFolder(column) for column in listed.columns), tmp_path / "out")

@@ -109,7 +109,10 @@ def split_batch(sources: Sequence[Any]) -> list[tuple[Any, ...]] | None:
     if not any(batched):
         return None
     if not all(batched):
-        raise ValueError("either all sources are batches or none is; an image of a batch is given alone as source[k]")
+        raise ValueError(
+            "either all sources are batches or none is; a batch of gray images is a tensor (B, 1, H, W) or an array "
+            "(B, H, W, 1); an image of a batch is given alone as source[k]"
+        )
     lengths = [len(source) for source in sources]
     if len(set(lengths)) > 1:
         raise ValueError(f"batches must have one length, got {', '.join(map(str, lengths))}")

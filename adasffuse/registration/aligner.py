@@ -50,7 +50,7 @@ class Aligner:
             'position': DICOM slices by where they lie, see `adasffuse.images.plane.matrix_between`; or 'ignore': equal
             pixels show the same place, whatever DICOM files say.
         grid: 'b' warps source A to the pixels of source B, 'a' the other way round.
-        measure: 'edges' or 'medical', see `adasffuse.registration.estimate`.
+        measure: 'edges', 'medical' or 'focus', see `adasffuse.registration.estimate`.
         calibration: a transform from B's pixels to A's for all pairs, in place of estimates.
     Raises:
         ValueError: unknown method, grid or measure, or an argument of a wrong type.
@@ -129,8 +129,8 @@ class Aligner:
 
 
 def measure_of(task_id: str) -> str:
-    """The measure of a task: 'medical' for medical images, else 'edges'."""
-    return "medical" if task_id == "mif" else "edges"
+    """The measure of a task: 'medical' for medical images, 'focus' for focus settings, else 'edges'."""
+    return {"mif": "medical", "mff": "focus"}.get(task_id, "edges")
 
 
 @checked

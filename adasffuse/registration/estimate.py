@@ -22,6 +22,7 @@ from adasffuse.registration.models import ParametricModel, SmoothModel
 from adasffuse.registration.palette import palette_values
 from adasffuse.registration.prediction import Prediction
 from adasffuse.registration.refinement import SmoothInformation, refine_by_information
+from adasffuse.registration.stacks import register_to
 from adasffuse.registration.transform import (
     METHODS,
     AlignmentError,
@@ -42,7 +43,8 @@ class _Level(NamedTuple):
     smoothness: float = 0.0  # standard deviation of the field's smoothing, in cells
 
 
-MEASURES = ("edges", "medical")
+MEASURES = ("edges", "medical", "focus")
+_ONE_CAMERA = {"translation": "translation", "affine": "similarity"}  # what two focus settings are registered by
 CROSS_MODAL = ("ivf", "mif")  # ids of the tasks whose sources come from two cameras or scanners
 _WORK_SIDE = 640  # pixels of the longer side; larger images are reduced for the registration
 _SMALLEST_SIDE = 48  # pixels
@@ -109,7 +111,9 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
             better; or 'deformable': affine plus a smooth field, if a field fitted to one half of the target makes the
             other half agree better.
         measure: 'edges' for two cameras: orientation of edges; or 'medical' for scans of one patient: edges if both are
-            sharp, such as CT and MRI, else mutual information of gray values, such as for PET and SPECT.
+            sharp, such as CT and MRI, else mutual information of gray values, such as for PET and SPECT; or 'focus' for
+            two focus settings of one camera: luminance, see `register_to`, where 'affine' is a shift, a scale and a
+            turn; edges if their sizes differ, and by other methods.
     Raises:
         AlignmentError: an image is too small or without content, the images have no structure in common, or the
             estimate is not plausible; TurnedError where images of cameras have it if one is turned by 180 degrees.
@@ -118,6 +122,9 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
     check_method(method, measure)
     if measure == "medical":
         return _estimate_scans(_Pair.of(moving, target, palette_values), method)
+    if measure == "focus" and method in _ONE_CAMERA and moving.pixels.shape[:2] == target.pixels.shape[:2]:
+        transform = register_to(luma_of(target.pixels), luma_of(moving.pixels), _ONE_CAMERA[method])
+        return Estimate(transform, transform.shifts()[0])
     pair = _Pair.of(moving, target)
     model = "translation" if method == "translation" else "affine"
     matrix, field = _matrix_by_edges(pair, model), None
