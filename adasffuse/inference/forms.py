@@ -38,9 +38,9 @@ def form_of(sources: Sequence[Any], color: str, colored: bool = False) -> Form:
     held = [source for source in sources if not isinstance(source, str | PathLike | Image)]
     channels = 3 if colored else max((_channels(source) for source in color_givers(color, sources)), default=0)
     first = held[0] if held else None
-    if isinstance(first, pillow.Image):
-        return Form("pil", channels)
-    kind = "tensor" if isinstance(first, Tensor) else "array"
+    kind = _kind_of(first)
+    if kind == "pil":
+        return Form(kind, channels)
     real = [one.dtype for one in held if _kind_of(one) == kind and _is_real(one)]
     return Form(kind, channels, real[0] if real else None, first.device if kind == "tensor" else None)
 
@@ -129,7 +129,7 @@ def joined(results: list[Any], sources: Sequence[Any]) -> Any:
     """
     if len(sources) == 1 and _is_list(sources[0]):
         sources = sources[0]
-    if not results or any(_is_list(source) for source in sources):
+    if any(_is_list(source) for source in sources):
         return results
     if len({(result.shape, result.dtype) for result in results}) > 1:
         raise ValueError("the results of this batch differ in shape or type; give it as lists of images")

@@ -179,7 +179,7 @@ class Fuser:
         results = []
         for number, scene in enumerate([sources] if scenes is None else scenes):
             try:
-                images = scene[0] if len(scene) == 1 and isinstance(scene[0], list | tuple) else scene
+                images = in_order(scene)
                 prepared = self.prepare(*images, **options)
                 for notice in prepared.notices:
                     warnings.warn(notice, ImageNotice, stacklevel=CALLER)

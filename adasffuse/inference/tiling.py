@@ -40,7 +40,10 @@ def fuse_tiled(
     """
     whole = _Extended(list(sources), network.multiple)
     tile, overlap, grid = on_grid(network, tile, overlap)
-    check_layout(tile, overlap, grid)
+    if not 0 <= overlap < tile:
+        raise ValueError(
+            f"tile must be larger than overlap, in multiples of {grid}, got tile {tile}, overlap {overlap}"
+        )
     tiles = Tiles(whole.height, whole.width, tile, overlap, grid)
     compact = torch.float16 if whole.height * whole.width >= _MANY else None
     maps = tiles.joined((network.weight_maps(whole.part(*place), kinds) for place in tiles.places), compact)
@@ -187,11 +190,3 @@ def on_grid(network: AdaSFFuse, tile: int, overlap: int) -> tuple[int, int, int]
     """Tile and overlap as multiples of the network's grid, and that grid."""
     grid = math.lcm(GRID, network.multiple)  # GRID but for patches of more than 2x2 pixels
     return tile // grid * grid, -(-overlap // grid) * grid, grid
-
-
-def check_layout(tile: int, overlap: int, grid: int) -> None:
-    """Raise ValueError for an impossible tile or overlap."""
-    if overlap < 0 or overlap % grid or tile % grid or tile <= overlap:
-        raise ValueError(
-            f"tile and overlap must be multiples of {grid} with tile > overlap >= 0, got tile {tile}, overlap {overlap}"
-        )

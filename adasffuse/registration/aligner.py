@@ -170,13 +170,12 @@ def calibrate(
     if not found and not failed:
         raise AlignmentError("there is no pair that could be read")
     if not found or len(found) < _FEWEST_PAIRS * (len(found) + len(failed)):
-        reason = f"; {failed[0][0]}: {failed[0][1]}" if failed else ""
         needs = "pairs taken at the same time, half of them with edges that both show"
         if measure == "medical":
             needs = "slices of one head, half of them with structure that both show"
         raise AlignmentError(
-            f"{len(failed)} of {len(found) + len(failed)} pairs cannot be registered{reason}; a calibration needs "
-            f"{needs}"
+            f"{len(failed)} of {len(found) + len(failed)} pairs cannot be registered; {failed[0][0]}: {failed[0][1]}; "
+            f"a calibration needs {needs}"
         )
     size, moving_size = found[0].transform.size, found[0].transform.moving_size
     matrix = _median_matrix([one.transform.matrix for one in found], size, method)

@@ -256,36 +256,17 @@ class _Pair:
 
     @staticmethod
     def of(moving: Image, target: Image, values: Callable[[np.ndarray], np.ndarray] = luma_of) -> "_Pair":
-        arrays = []
-        for name, image in (("the moving image", moving), ("the target", target)):
-            height, width = image.pixels.shape[:2]
-            if min(height, width) < _SMALLEST_SIDE:
-                raise AlignmentError(
-                    f"cannot register: {name} is {width}x{height} pixels, {_SMALLEST_SIDE} a side are needed"
-                )
-            size = _work_size(target.pixels.shape[:2])
-            if image is moving:  # to the scale of the target
-                ratio = max(size[0] / height, size[1] / width)
-                size = (max(8, round(height * ratio)), max(8, round(width * ratio)))
-            valid = np.ones((height, width), np.float32) if image.valid is None else image.valid.astype(np.float32)
-            luma = _at_own_range(values(image.pixels), image)
-            if not _has_content(luma, image.valid):
-                low, high = image.window
-                cure = f" at its range {low:g} to {high:g}; if its values are others, give theirs: --range_a, --range_b"
-                cure = "" if image.depth == "8" else cure
-                raise AlignmentError(f"cannot register: {name} is flat and shows nothing to register by{cure}")
-            arrays += [_resized(luma, size), _resized(valid, size)]
-        moving_luma, moving_valid, target_luma, target_valid = arrays
-        start = identity(target_luma.shape, moving_luma.shape)
+        moving_size, target_size = moving.pixels.shape[:2], target.pixels.shape[:2]
+        size = _work_size(target_size)
+        ratio = max(size[0] / moving_size[0], size[1] / moving_size[1])
+        scaled = max(8, round(moving_size[0] * ratio)), max(8, round(moving_size[1] * ratio))
         return _Pair(
-            moving_luma,
-            moving_valid,
-            target_luma,
-            target_valid,
-            start,
-            moving.pixels.shape[:2],
-            target.pixels.shape[:2],
-            moving.pixels.shape[:2] != target.pixels.shape[:2],
+            *_values_and_mask(moving, "the moving image", values, scaled),
+            *_values_and_mask(target, "the target", values, size),
+            start=identity(size, scaled),
+            moving_size=moving_size,
+            target_size=target_size,
+            zoomed=moving_size != target_size,
         )
 
     def lumas(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -365,6 +346,27 @@ class _Pair:
                 f"the estimated alignment is not plausible: it moves the image by {shift:.0f} pixels on average"
             )
         return Estimate(transform, shift)
+
+
+def _values_and_mask(
+    image: Image, name: str, values: Callable[[np.ndarray], np.ndarray], size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gray values of an image and its mask of pixels with data, both float32 of a height and width.
+
+    Raises:
+        AlignmentError: the image, called by its name, is too small or without content.
+    """
+    height, width = image.pixels.shape[:2]
+    if min(height, width) < _SMALLEST_SIDE:
+        raise AlignmentError(f"cannot register: {name} is {width}x{height} pixels, {_SMALLEST_SIDE} a side are needed")
+    valid = np.ones((height, width), np.float32) if image.valid is None else image.valid.astype(np.float32)
+    luma = _at_own_range(values(image.pixels), image)
+    if not _has_content(luma, image.valid):
+        low, high = image.window
+        cure = f" at its range {low:g} to {high:g}; if its values are others, give theirs: --range_a, --range_b"
+        cure = "" if image.depth == "8" else cure
+        raise AlignmentError(f"cannot register: {name} is flat and shows nothing to register by{cure}")
+    return _resized(luma, size), _resized(valid, size)
 
 
 def _matrix_by_edges(pair: _Pair, method: str) -> np.ndarray:

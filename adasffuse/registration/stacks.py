@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from adasffuse.arguments import checked
-from adasffuse.registration.transform import AlignmentError, Transform
+from adasffuse.registration.transform import AlignmentError, Transform, identity
 
 STACK_METHODS = ("translation", "similarity")
 _SIDE = 1280  # pixels of the longer side; larger images are reduced for the registration
@@ -41,7 +41,6 @@ def register_to(reference: np.ndarray, moving: np.ndarray, method: str) -> Trans
         raise ValueError(f"the images of a stack are registered by {' or '.join(STACK_METHODS)}, got {method!r}")
     if reference.ndim != 2 or reference.shape != moving.shape:
         raise ValueError(f"register_to needs two images (H, W) of one size, got {reference.shape}, {moving.shape}")
-    height, width = reference.shape
     fixed, other = (reduced(image, _SIDE) for image in (reference, moving))
     size = fixed.shape[::-1]
     matrix = np.eye(2, 3, dtype=np.float32)
@@ -56,11 +55,10 @@ def register_to(reference: np.ndarray, moving: np.ndarray, method: str) -> Trans
         matrix = _maximised(*pair, matrix, method)
         matrix[:, 2] /= scale
     matrix, common = _better(*pair, matrix)
-    x, y = width / size[0], height / size[1]
-    enlarge = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+    enlarge = identity(fixed.shape, reference.shape)
     whole = enlarge @ np.vstack([matrix, [0, 0, 1]]).astype(np.float64) @ np.linalg.inv(enlarge)
-    _check(whole, common, (height, width))
-    return Transform("translation" if method == "translation" else "affine", whole, (height, width), (height, width))
+    _check(whole, common, reference.shape)
+    return Transform("translation" if method == "translation" else "affine", whole, reference.shape, reference.shape)
 
 
 def correlation(reference: np.ndarray, moving: np.ndarray, matrix: np.ndarray) -> float:
