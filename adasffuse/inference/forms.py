@@ -109,9 +109,10 @@ def split_batch(sources: Sequence[Any]) -> list[tuple[Any, ...]] | None:
     if not any(batched):
         return None
     if not all(batched):
+        single = [_shape_of(source) for source, batch in zip(sources, batched) if not batch]
         raise ValueError(
-            "either all sources are batches or none is; a batch of gray images is a tensor (B, 1, H, W) or an array "
-            "(B, H, W, 1); an image of a batch is given alone as source[k]"
+            f"either all sources are batches or none is, and of these one is a single image, {single[0]}; a batch of "
+            "gray images is an array (B, H, W, 1) or a tensor (B, 1, H, W); an image of a batch is source[k]"
         )
     lengths = [len(source) for source in sources]
     if len(set(lengths)) > 1:
@@ -149,6 +150,11 @@ def _holds_numbers(source: Any) -> bool:
         if isinstance(source, int | float):
             return True
     return False
+
+
+def _shape_of(source: Any) -> str:
+    shape = getattr(source, "shape", None)
+    return f"of shape {tuple(shape)}" if shape is not None else f"a {type(source).__name__}"
 
 
 def _is_list(source: Any) -> bool:
