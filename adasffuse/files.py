@@ -256,12 +256,15 @@ def lacks_memory(error: BaseException) -> bool:
 
 
 def told(error: Exception) -> str:
-    """An error in one line for the terminal; the system's errors with file and advice, without error numbers."""
+    """An error in one line for the terminal; the system's errors with file and advice, without error numbers.
+
+    Of an error that lists several faults, each in an indented line, the lines stay.
+    """
     if lacks_memory(error):
         of_gpu = " of the GPU" if "CUDA" in str(error) else ""
         return f"out of memory{of_gpu}; a smaller --tile or --size tiny needs less, in training a smaller crop or batch"
     if not isinstance(error, OSError) or error.errno is None:
-        return printable(error)
+        return "\n  ".join(map(printable, str(error).split("\n  ")))
     reason = error.strerror or "cannot be read or written"
     cure = _CURES.get(error.errno, "")
     return printable(f"{error.filename2 or error.filename or 'a file'}: {reason}{'; ' if cure else ''}{cure}")

@@ -92,6 +92,22 @@ def run_program(program: Callable[[], int], as_json: bool = False) -> int:
         sys.stdout = before
 
 
+def run_script(work: Callable[[Any], int | None], args: Any) -> int:
+    """`run_program` for a script: errors of what it is given, and of files, are one line on standard error, status 1.
+
+    Args:
+        work: takes `args`, does all the work, and returns an exit status, or None for 0.
+    """
+
+    def program() -> int:
+        try:
+            return work(args) or 0
+        except (ValueError, OSError, FloatingPointError) as error:
+            return say_error(error)
+
+    return run_program(program)
+
+
 class _Output:
     """A stream whose writes never fail; it remembers the error by which output was lost.
 

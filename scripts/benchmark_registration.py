@@ -47,7 +47,7 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise
 from adasffuse.inference.fuser import load_fuser
 from adasffuse.metrics import evaluate
-from adasffuse.process import run_program, say, say_error
+from adasffuse.process import run_script, say
 from adasffuse.registration.aligner import Aligner, calibrate, measure_of
 from adasffuse.registration.estimate import estimate, misalignment
 from adasffuse.registration.palette import palette_values
@@ -111,35 +111,30 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    return run_program(lambda: run(args))
+    return run_script(run, parse_args(argv))
 
 
-def run(args: argparse.Namespace) -> int:
-    try:
-        if args.root_path:
-            for dataset in args.datasets:
-                for folder in scene_folders(args.root_path, dataset):
-                    scenes = find_scenes(folder.folders)[0]
-                    scenes = {"even": scenes[::2], "odd": scenes[1::2], None: scenes}[args.half]
-                    if args.slices:
-                        say(slices_line(folder.name, scenes, args))
-                    elif args.checks:
-                        pairs = [read_scene(scene) for scene in spread(scenes, args.count)]
-                        say(checks_line(folder.name, pairs, measure_of(find_task(folder.name).id), args))
-                    else:
-                        say(affine_line(folder.name, scenes, args))
-        if args.rendered:
-            pairs = [rendered_pair(seed) for seed in range(args.rendered)]
-            name = "rendered streets of 320x240 pixels that lie on each other"
-            say(checks_line(name, pairs, "edges", args) if args.checks else rendered_lines(name, pairs))
-        if args.heads:
-            say(head_lines(args.heads))
-        if args.fields:
-            say(field_lines(args))
-    except (ValueError, OSError) as error:
-        return say_error(error)
-    return 0
+def run(args: argparse.Namespace) -> None:
+    if args.root_path:
+        for dataset in args.datasets:
+            for folder in scene_folders(args.root_path, dataset):
+                scenes = find_scenes(folder.folders)[0]
+                scenes = {"even": scenes[::2], "odd": scenes[1::2], None: scenes}[args.half]
+                if args.slices:
+                    say(slices_line(folder.name, scenes, args))
+                elif args.checks:
+                    pairs = [read_scene(scene) for scene in spread(scenes, args.count)]
+                    say(checks_line(folder.name, pairs, measure_of(find_task(folder.name).id), args))
+                else:
+                    say(affine_line(folder.name, scenes, args))
+    if args.rendered:
+        pairs = [rendered_pair(seed) for seed in range(args.rendered)]
+        name = "rendered streets of 320x240 pixels that lie on each other"
+        say(checks_line(name, pairs, "edges", args) if args.checks else rendered_lines(name, pairs))
+    if args.heads:
+        say(head_lines(args.heads))
+    if args.fields:
+        say(field_lines(args))
 
 
 def known_perspective(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
