@@ -12,7 +12,7 @@ from tiny import texture, write_ivf, write_weights
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli import task_script as cli
-from adasffuse.data.samples import sample_pairs, write_samples
+from adasffuse.data.samples import write_samples
 from adasffuse.images.color import luminance, rgb_to_ycbcr
 from adasffuse.images.pairs import find_scenes
 from adasffuse.images.read import read_image
@@ -125,11 +125,10 @@ def test_every_second_pair_of_one_set(run, tmp_path):
 
 
 def test_exposures_get_mef_ssim_and_colour_mertens(run, tmp_path):
-    write_samples(tmp_path / "data")
+    sample, _ = write_samples(tmp_path / "data", "mef")
     _, content, markdown = run("--root_path", tmp_path / "data", "--datasets", "MEF", "--pairs", 1)
     scores = content["sets"]["MEF"]["MEF_SSIM"]
     assert set(scores) == {"AdaSFFuse", *BASELINES, *scoring.COLOR_MERTENS}
-    sample = sample_pairs("mef")[0]
     fused = cv2.createMergeMertens(1, 1, 1).process([sample.a, sample.b])
     expected = evaluate(sample.a, sample.b, np.rint(fused.clip(0, 1) * 255).astype(np.uint8), ["MEF_SSIM"])
     assert scores["mertens colour"] == pytest.approx(expected["MEF_SSIM"], abs=1e-6)
@@ -150,7 +149,7 @@ def test_lost_tones_count_what_a_source_holds(tmp_path, tone, lost, maximum):
 
 
 def test_medical_results_keep_the_chroma(run, tmp_path):
-    write_samples(tmp_path / "data")
+    write_samples(tmp_path / "data", "mif")
     _, content, markdown = run("--root_path", tmp_path / "data", "--datasets", "MIF", "--out", tmp_path / "fused")
     assert list(content["sets"]) == ["MIF/CT-MRI", "MIF/PET-MRI", "MIF/SPECT-MRI"]
     assert "chroma" not in content["sets"]["MIF/CT-MRI"]
