@@ -21,6 +21,7 @@ from adasffuse.files import check_outputs, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.notices import spread
 from adasffuse.images.pairs import find_scenes, read_scene
+from adasffuse.images.write import quantise
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
 from adasffuse.process import run_script, say
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    check_outputs({"--json": args.json}, {})
+    check_outputs({"--json": args.json})
     fusers = {f"denoise {amount:g}": load_fuser("ivf", args.size, denoise=amount) for amount in args.amounts}
     plain = load_fuser("ivf", args.size)
     table = ScoreTable(METRICS)
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
         images = [luminance(image.pixels) for image in read_scene(scene)]
         if min(images[0].shape) < LEAST:
             raise ValueError(f"{scene.paths[0]}: {LEAST} pixels per side are needed, for halves that can be scored")
-        clean = [as_levels(halved(image)) for image in images]
+        clean = [quantise(halved(image), "8") for image in images]
         noisy = [with_noise(image, level, args.grain, rng) for image, level in zip(clean, args.noise)]
         calm = [non_local_means(image, level) for image, level in zip(noisy, args.noise)]
         truth = plain.fuse(*clean)
@@ -93,17 +94,12 @@ def halved(image: ndarray) -> ndarray:
     return cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
 
 
-def as_levels(image: ndarray) -> ndarray:
-    """(H, W) uint8 of values in [0, 1]."""
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-
-
 def with_noise(image: ndarray, level: float, grain: float, rng: np.random.Generator) -> ndarray:
     """An image, uint8, with noise of a standard deviation in gray levels and a grain in pixels."""
     noise = rng.standard_normal(image.shape)
     if grain:
         noise = cv2.GaussianBlur(noise, (0, 0), grain)
-    return as_levels((image + level * noise / noise.std()) / 255)
+    return quantise((image + level * noise / noise.std()) / 255, "8")
 
 
 def non_local_means(image: ndarray, level: float) -> ndarray:

@@ -31,6 +31,7 @@ from adasffuse.cli.sequences import (
     say_not_used,
     unconfirmed_notice,
 )
+from adasffuse.cli.shared import failures
 from adasffuse.files import check_outputs, name_of, printable, remove_abandoned, replacing_all, told
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, Frame
@@ -335,10 +336,7 @@ def _align_pair(
 
 def _lost(failed: Sequence[tuple[str, str]], notices: Sequence[str]) -> dict[str, Any]:
     """Failures and notices as JSON values."""
-    return {
-        "failed": [{"name": name, "reason": reason} for name, reason in failed],
-        "notices": list(dict.fromkeys(notices)),
-    }
+    return {"failed": failures(failed), "notices": list(dict.fromkeys(notices))}
 
 
 def _range_notices(job: _Job) -> list[str]:

@@ -29,7 +29,7 @@ from adasffuse.cli.arguments import (
     given_path,
     range_of,
 )
-from adasffuse.cli.shared import run_shared, say_few
+from adasffuse.cli.shared import failures, run_shared, say_few
 from adasffuse.files import check_outputs, first_of, name_of, printable, told
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import ImageError
@@ -448,8 +448,7 @@ def _dry_run(
         planned.append({"name": scene.stem, "images": len(scene.paths), "result": str(result), "notices": of_stack})
     failed += inference.unwritable(work.save_dir)
     if args.json:
-        lost = [{"name": name, "reason": reason} for name, reason in failed]
-        plan = {"planned": planned, "skipped": skipped, "failed": lost, "notices": notices}
+        plan = {"planned": planned, "skipped": skipped, "failed": failures(failed), "notices": notices}
         say(json.dumps({"ok": not failed, "dry_run": True, **plan}))
         return int(bool(failed))
     for one in planned:
@@ -486,9 +485,9 @@ def _tell(
     network = f"{fuser.precision} on {fuser.device}"
     fused = [row for row in rows if "skipped" not in row]
     if args.json:
-        lost = [{"name": name, "reason": reason} for name, reason in failed]
-        values = {"ok": not failed, "task": args.task, "network": network, "stacks": rows, "failed": lost}
-        say(json.dumps(values | {"notices": notices, "seconds": round(seconds, 3)}))
+        values = {"ok": not failed, "task": args.task, "network": network, "stacks": rows}
+        values |= {"failed": failures(failed), "notices": notices, "seconds": round(seconds, 3)}
+        say(json.dumps(values))
         return
     for row in fused:
         moved = f", moved by up to {row['largest_shift']} pixels" if row["largest_shift"] else ""

@@ -35,6 +35,7 @@ from adasffuse.cli.sequences import (
     say_not_used,
     unconfirmed_notice,
 )
+from adasffuse.cli.shared import failures
 from adasffuse.files import check_outputs, printable
 from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, is_video_name
 from adasffuse.images.image import ImageError
@@ -246,9 +247,7 @@ def _align(
     if not args.json:
         say(f"registered once: {calibration_text(found)}; the sources were off by {off:.1f} px")
     told_of = {"method": args.align, "pairs": found.pairs, "spread": round(found.spread, 3), "off": round(off, 2)}
-    matrix = found.transform.matrix.tolist()
-    failed = [{"name": name, "reason": reason} for name, reason in found.failed]
-    told_of |= {"matrix": matrix, "failed": failed}
+    told_of |= {"matrix": found.transform.matrix.tolist(), "failed": failures(found.failed)}
     return Aligner(args.align, calibration=found.transform), told_of, unconfirmed_notice(found)
 
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
+from adasffuse.choices import DEFAULT_MEGAPIXELS
 from adasffuse.images.color import luminance
 from adasffuse.images.false_colors import in_palette
 from adasffuse.images.formats import is_radiometric, open_image
@@ -28,7 +29,6 @@ from adasffuse.registration.aligner import Aligner, measure_of
 from adasffuse.registration.camera import read_camera_pair
 from adasffuse.tasks import Task, find_task
 
-MEGAPIXELS = 12.0  # of one image, that the page takes by default
 _KEPT = 4  # fusers in memory
 _EQUAL = 4  # gray levels of difference up to which sources do not tell whose share a pixel is
 _FEWEST = 8  # pixels per side that are scored
@@ -53,7 +53,7 @@ def fuse_files(
     size: str,
     files: Sequence[str | Path],
     folder: Path,
-    megapixels: float = MEGAPIXELS,
+    megapixels: float = DEFAULT_MEGAPIXELS,
     align: str = "none",
     strength: float = 1.0,
     palette: str = "none",
