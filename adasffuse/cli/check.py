@@ -224,7 +224,7 @@ def _across_splits(surveys: Sequence[Survey]) -> list[str] | None:
 
 
 def _sheet(surveys: Sequence[Survey]) -> ndarray:
-    """Pairs of all data sets, a few of each."""
+    """Pairs of all data sets, a few of each; raises ImageError where no image can be read."""
     each = max(1, _SHEET // len(surveys))
     rows = []
     for survey in surveys:
@@ -235,6 +235,8 @@ def _sheet(surveys: Sequence[Survey]) -> ndarray:
                 pixels = quantise(source.read(facts.path).pixels, "8")
                 cells.append((f"{survey.name}: {source.folder.name}/{facts.path.name}", pixels))
             rows.append(cells)
+    if not rows:
+        raise ImageError("--sheet: no image can be read, there is nothing to draw; leave it out")
     return contact_sheet(rows)
 
 

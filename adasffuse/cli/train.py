@@ -36,17 +36,13 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
-def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Namespace:
-    return make_parser(prog).parse_args(argv)
-
-
 def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     """Train as the arguments say.
 
     Returns:
         the exit status: 0 also where a signal ended the run early and it was saved, 1 after an error.
     """
-    args = parse_args(argv, prog)
+    args = make_parser(prog).parse_args(argv)
     from adasffuse.training.processes import recorded  # here: arguments are read without PyTorch
 
     expected = (ValueError, OSError, FloatingPointError)
