@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy import ndarray
-from scoring import add_baselines_option
+from scoring import add_baselines_option, spaced
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
@@ -117,7 +117,7 @@ def photographs(folder: Path, pattern: str, count: int | None) -> list[Path]:
     files = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES and fnmatch(f.stem, pattern)]
     if not files:
         raise ImageError(f"no photograph {pattern!r} in {folder}; give another --photographs or --pattern")
-    return [files[i] for i in sorted({round(i) for i in np.linspace(0, len(files) - 1, count or len(files))})]
+    return spaced(files, count or len(files))
 
 
 def pairs(

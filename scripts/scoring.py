@@ -362,9 +362,9 @@ def copy_pairs(folder: SceneFolder, pairs: Sequence[Scene], where: Path) -> Scen
     return copy
 
 
-def spaced(pairs: Sequence[Scene], count: int) -> list[Scene]:
-    """`count` evenly spaced pairs, or all if there are fewer."""
-    return [pairs[i] for i in sorted({round(i) for i in np.linspace(0, len(pairs) - 1, count)})]
+def spaced(items: Sequence, count: int) -> list:
+    """`count` evenly spaced items, or all if there are fewer."""
+    return [items[i] for i in sorted({round(i) for i in np.linspace(0, len(items) - 1, count)})]
 
 
 def color_mertens(pairs: Sequence[Scene], where: Path) -> dict[str, dict[str, Path]]:
