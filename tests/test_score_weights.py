@@ -21,6 +21,7 @@ from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
 from adasffuse.metrics.folder import Settings, score_folders
 from adasffuse.models.weights import file_sha256
+from adasffuse.scenes.head import head
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import score_focus
@@ -149,7 +150,10 @@ def test_lost_tones_count_what_a_source_holds(tmp_path, tone, lost, maximum):
 
 
 def test_medical_results_keep_the_chroma(run, tmp_path):
-    write_samples(tmp_path / "data", "mif")
+    for seed, name in ((4, "CT"), (5, "PET"), (6, "SPECT")):
+        images = head(seed, 96)
+        for folder in (name, "MRI"):
+            write_image(tmp_path / f"data/MIF/{name}-MRI/{folder}/{seed}.png", images[folder])
     _, content, markdown = run("--root_path", tmp_path / "data", "--datasets", "MIF", "--out", tmp_path / "fused")
     assert list(content["sets"]) == ["MIF/CT-MRI", "MIF/PET-MRI", "MIF/SPECT-MRI"]
     assert "chroma" not in content["sets"]["MIF/CT-MRI"]

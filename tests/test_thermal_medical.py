@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import re
+import shutil
 import struct
 import sys
 from dataclasses import replace
