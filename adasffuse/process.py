@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from adasffuse.files import lacks_memory, printable, told
+from adasffuse.messages import lacks_memory, printable, told
 
 _PACKAGE = Path(__file__).parent
 _NOTICES = 10  # lines

@@ -46,8 +46,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE
 from adasffuse.cli.arguments import add_device_option
 from adasffuse.device import pick_device
-from adasffuse.files import check_outputs, printable, write_text
+from adasffuse.files import check_outputs, write_text
 from adasffuse.inference.tiling import fuse_tiled
+from adasffuse.messages import printable
 from adasffuse.models import SIZES, AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, released_weights
 from adasffuse.process import SPINS, keep_freed_memory

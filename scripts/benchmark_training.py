@@ -51,8 +51,9 @@ from measuring import (
 from adasffuse.cli.arguments import add_device_option
 from adasffuse.data.mixture import MixedCrops
 from adasffuse.device import pick_device
-from adasffuse.files import check_outputs, printable, write_text
+from adasffuse.files import check_outputs, write_text
 from adasffuse.images.write import write_image
+from adasffuse.messages import printable
 from adasffuse.models import SIZES
 from adasffuse.process import SPINS, keep_freed_memory
 from adasffuse.training import trainer

@@ -11,20 +11,15 @@ from tiny import writing
 
 from adasffuse.files import (
     check_outputs,
-    first_of,
-    in_latex,
-    in_markdown,
     name_of,
-    not_written,
-    printable,
     remove_abandoned,
     replacing,
     replacing_all,
-    told,
     write_bytes,
     write_text,
     write_with,
 )
+from adasffuse.messages import first_of, in_latex, in_markdown, not_written, printable, told
 
 
 def test_long_lists_are_cut():

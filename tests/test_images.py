@@ -16,11 +16,11 @@ import skimage.color
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin, features
 
-from adasffuse.files import printable
 from adasffuse.images.arrays import as_image
 from adasffuse.images.image import ImageError
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, result_depth, write_image
+from adasffuse.messages import printable
 
 RGB = np.add.outer(np.arange(0, 90, 5), np.arange(0, 130, 10))[..., None].astype(np.uint8) + np.uint8([0, 20, 36])
 GRAY = RGB[..., 0]  # 18 x 13, values 0..205

@@ -32,7 +32,7 @@ from adasffuse.cli.sequences import (
     unconfirmed_notice,
 )
 from adasffuse.cli.shared import failures
-from adasffuse.files import check_outputs, name_of, printable, remove_abandoned, replacing_all, told
+from adasffuse.files import check_outputs, name_of, remove_abandoned, replacing_all
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, Frame
 from adasffuse.images.image import Image, ImageError
@@ -43,6 +43,7 @@ from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.write import DEPTHS, suffix_of
 from adasffuse.inference.results import SaveError, former_results, save_result, try_to_write
 from adasffuse.inference.work import refuse_image_name
+from adasffuse.messages import printable, told
 from adasffuse.process import say, say_all_notices, say_error, say_notices
 from adasffuse.registration.aligner import GRIDS, Aligner, Calibration, calibrate, load_calibration, measure_of
 from adasffuse.registration.estimate import MEASURES

@@ -31,7 +31,7 @@ from adasffuse.data.survey import (
     survey_folders,
     table,
 )
-from adasffuse.files import check_outputs, printable, replacing_all, write_text
+from adasffuse.files import check_outputs, replacing_all, write_text
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
 from adasffuse.images.notices import few_of_each, spread
@@ -39,6 +39,7 @@ from adasffuse.images.pairs import find_scenes, patterns_in
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.trees import tree_below
 from adasffuse.images.write import check_suffix, quantise, write_image
+from adasffuse.messages import printable
 from adasffuse.process import say, say_error
 from adasffuse.tasks import guess_task
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from adasffuse.choices import DEFAULT_MEGAPIXELS
 from adasffuse.cli.arguments import given
-from adasffuse.files import printable
 from adasffuse.installation import install_command
+from adasffuse.messages import printable
 from adasffuse.process import say
 
 _MOST = 1000.0  # megapixels

@@ -27,8 +27,9 @@ from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes
 from adasffuse.downstream.frames import Frame, FrameSet, find_frames
 from adasffuse.downstream.labels import BoxRules
 from adasffuse.downstream.packages import LITE0, needed
-from adasffuse.files import check_outputs, printable, told
+from adasffuse.files import check_outputs
 from adasffuse.images.image import ImageError
+from adasffuse.messages import printable, told
 from adasffuse.process import Terminated, prepare_process, say, say_all_notices, say_error
 from adasffuse.training.lock import run_lock
 

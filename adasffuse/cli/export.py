@@ -23,7 +23,8 @@ from adasffuse.cli.arguments import (
     add_size_option,
     given_path,
 )
-from adasffuse.files import check_outputs, not_written, printable, remove_abandoned
+from adasffuse.files import check_outputs, remove_abandoned
+from adasffuse.messages import not_written, printable
 from adasffuse.process import say, say_error
 from adasffuse.tasks import TASKS
 

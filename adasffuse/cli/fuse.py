@@ -29,7 +29,7 @@ from adasffuse.cli.arguments import (
 )
 from adasffuse.cli.shared import failures, run_shared, say_few
 from adasffuse.cli.task_script import print_report, score
-from adasffuse.files import check_outputs, name_of, printable
+from adasffuse.files import check_outputs, name_of
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
@@ -45,6 +45,7 @@ from adasffuse.inference.work import (
     work_of_groups,
     work_of_volumes,
 )
+from adasffuse.messages import printable
 from adasffuse.process import say, say_all_notices
 from adasffuse.registration.aligner import GRIDS, IGNORE, POSITION, Aligner
 from adasffuse.tasks import TASKS, Task, guess_task

@@ -5,9 +5,9 @@ from __future__ import annotations  # names of `inference` load PyTorch where th
 from collections.abc import Callable, Iterable
 
 from adasffuse import inference
-from adasffuse.files import printable
 from adasffuse.images.notices import few_of_each
 from adasffuse.inference.results import SaveError
+from adasffuse.messages import printable
 from adasffuse.process import say, say_error
 
 

@@ -30,7 +30,7 @@ from adasffuse.cli.arguments import (
     range_of,
 )
 from adasffuse.cli.shared import failures, run_shared, say_few
-from adasffuse.files import check_outputs, first_of, name_of, printable, told
+from adasffuse.files import check_outputs, name_of
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import NO_PLACE, loses_place, read_metadata
@@ -48,6 +48,7 @@ from adasffuse.inference.results import (
     stale_results,
 )
 from adasffuse.inference.work import RESULT_SUFFIXES, Work, refuse_image_name, refuse_to_overwrite
+from adasffuse.messages import first_of, printable, told
 from adasffuse.process import say
 from adasffuse.registration.stacks import STACK_METHODS
 from adasffuse.tasks import TASKS

@@ -36,13 +36,14 @@ from adasffuse.cli.sequences import (
     unconfirmed_notice,
 )
 from adasffuse.cli.shared import failures
-from adasffuse.files import check_outputs, printable
+from adasffuse.files import check_outputs
 from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, is_video_name
 from adasffuse.images.image import ImageError
 from adasffuse.images.live import Camera, Unseen, Window
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.video_writing import DEFAULT_QUALITY
 from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
+from adasffuse.messages import printable
 from adasffuse.process import say, say_all_notices, say_error
 from adasffuse.registration.aligner import Aligner, load_calibration, measure_of
 from adasffuse.registration.transform import METHODS, AlignmentError
