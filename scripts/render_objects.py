@@ -25,7 +25,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--train", type=int, default=48, help="number of training frames (default: %(default)s)")
     parser.add_argument("--test", type=int, default=16, help="number of test frames (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the scenes (default: %(default)s)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.train < 1 or args.test < 1 or args.seed < 0:
+        parser.error(
+            f"--train and --test must be 1 or more, --seed 0 or more, got {args.train}, {args.test}, {args.seed}"
+        )
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:

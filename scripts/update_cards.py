@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     old = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RELEASED.glob("*.json"))}
     new: dict[Path, dict] = {}
     for path in args.scores:
-        measured = json.loads(path.read_text(encoding="utf-8"))
+        measured = read_scores(path)
         for target in cards_of(measured, old, path):
             if target not in new:
                 new[target] = old[target] | ({"scores": {}} if args.replace else {})
@@ -44,6 +44,21 @@ def run(args: argparse.Namespace) -> None:
     for target, card in new.items():
         write_text(target, json.dumps(card, indent=2) + "\n")
         say(f"{target.name}: {', '.join(card['scores'])}")
+
+
+def read_scores(path: Path) -> dict:
+    """What score_weights.py has measured.
+
+    Raises:
+        OSError, ValueError: the file is missing, or another one.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or not {"weights", "precision", "convention", "sets"} <= content.keys():
+        raise ValueError(f"{path}: holds no scores of weights; score_weights.py --json writes them")
+    return content
 
 
 def cards_of(measured: Mapping, cards: Mapping[Path, dict], where: Path) -> list[Path]:

@@ -280,7 +280,8 @@ def _needed_range(paths: Sequence[Path], thermal: bool) -> tuple[float, float] |
         with open_image(path, thermal) as file:
             stored = None if file.depth == "8" else file.decode()
         if stored is not None and stored.span is None:
-            needed, finite = True, stored.values[np.isfinite(stored.values)]
+            needed = True
+            finite = stored.values[np.isfinite(stored.values)]
             if finite.size == 0 or finite.min() == finite.max():
                 raise ImageError(f"{path.name}: all its values are equal or missing; there is nothing to fuse")
         elif stored is not None and thermal and not stored.fixed:
