@@ -37,6 +37,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scoring import RANKED
 
 from adasffuse.images.color import luminance
 from adasffuse.images.image import Image, ImageError
@@ -59,7 +60,6 @@ from adasffuse.tasks import find_task
 OFFSET = 0.05  # largest movement of the corners, of the width
 SHOWN = 0.1  # pixels of a higher luminance are not black
 FUNCTIONAL_BLUR = 3  # pixels, standard deviation
-SCORES = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -372,18 +372,18 @@ def score_ratios(fuser, original: Image, b: Image, aligned: dict[str, Image]) ->
         return np.ascontiguousarray(quantise(luminance(image.pixels), "8")[part])
 
     def scores(fused: np.ndarray, source: Image) -> dict[str, float]:
-        return evaluate(shown(source), shown(b), fused, metrics=SCORES)
+        return evaluate(shown(source), shown(b), fused, metrics=RANKED)
 
     def fused(source: Image) -> np.ndarray:
         return np.ascontiguousarray(fuser.fuse(source, b, depth="8")[part])
 
     wanted, whole = (scores(fused(image), original) for image in (original, complete))
-    ratios = {"original, of the regions without data": {score: wanted[score] / whole[score] for score in SCORES}}
+    ratios = {"original, of the regions without data": {score: wanted[score] / whole[score] for score in RANKED}}
     for name, image in aligned.items():
         result = fused(image)
         for against, source in (("own sources", image), ("the original's sources", original)):
             found = scores(result, source)
-            ratios[f"{name}, against {against}"] = {score: found[score] / wanted[score] for score in SCORES}
+            ratios[f"{name}, against {against}"] = {score: found[score] / wanted[score] for score in RANKED}
     return ratios
 
 
@@ -415,7 +415,7 @@ def filled_rectangle(valid: np.ndarray) -> tuple[slice, slice]:
 def table_of(ratios: list[dict[str, dict[str, float]]]) -> str:
     lines = [f"fused scores / those of the aligned originals, mean of {len(ratios)}:"]
     for name in ratios[0]:
-        means = ", ".join(f"{score} {np.mean([ratio[name][score] for ratio in ratios]):.3f}" for score in SCORES)
+        means = ", ".join(f"{score} {np.mean([ratio[name][score] for ratio in ratios]):.3f}" for score in RANKED)
         lines.append(f"    {name}: {means}")
     return "\n".join(lines)
 
