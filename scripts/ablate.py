@@ -9,12 +9,13 @@ checkpoint.  --dry_run lists the runs, --jobs 0 only tabulates finished ones.
 
 Scores are those of the validation after the last step.  The spread of a row is the largest minus the smallest score of
 its seeds.  A score equals the reference's ('=') if the means differ by no more than the larger of both spreads; a row
-is equal if all its scores are.  A run of several parts gives a table of the means over the parts, then one per part; a
-change of the loss applies to all parts.
+is equal if all its scores are.  The table of a run of several parts holds means over the parts; --csv writes the scores
+of every run and part.  A change of the loss applies to all parts.
 """
 
 import argparse
 import csv
+import io
 import json
 import os
 import re
@@ -194,7 +195,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help=f"rows besides the reference (default: all): {', '.join(ROWS)}",
     )
     parser.add_argument("--out", type=Path, help="folder of the runs (default: checkpoint/ablation/NAME OF THE RUN)")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here, e.g. docs/ablation.md")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the page with the table here")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the scores of every run and part here")
     parser.add_argument(
         "--jobs",
         type=int,
@@ -210,7 +212,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
-        check_outputs({"--markdown": args.markdown}, {"--out": args.out})
+        check_outputs({"--markdown": args.markdown, "--csv": args.csv}, {"--out": args.out})
         if args.train:
             train_row(args)
             return 0
@@ -233,6 +235,8 @@ def main(argv: list[str] | None = None) -> int:
         print(text)
         if args.markdown:
             write_text(args.markdown, text)
+    if args.csv and finished:
+        write_text(args.csv, all_scores(finished))
     if len(finished) < len(trials):
         print(f"error: {len(trials) - len(finished)} of {len(trials)} runs are not finished", file=sys.stderr)
     return int(len(finished) < len(trials))
@@ -328,7 +332,7 @@ def outcome(trial: Trial, process: subprocess.Popen) -> str:
 
 
 def report(name: str, trials: Sequence[Trial], seeds: Sequence[int]) -> str:
-    """The Markdown page: a description, then the tables.
+    """The Markdown page: a description, then the table, of several parts of the means over these.
 
     Args:
         trials: finished runs, with some of the reference.
@@ -362,12 +366,22 @@ def report(name: str, trials: Sequence[Trial], seeds: Sequence[int]) -> str:
     ]
     if len(images) > 1:
         lines += ["", "**The images changed between these runs; rows are not comparable.**"]
-    labels = options.labels if len(options.parts) > 1 else ()
-    for prefix, title in (("", "Mean over the parts" if labels else ""), *((f"{x}/", f"Part {x}") for x in labels)):
-        results = {row: part_scores(some, prefix) for row, some in by_row.items()}
-        if any(results[REFERENCE]):
-            lines += ["", *([f"## {title}", ""] if title else []), *table(by_row, results, len(seeds))]
+    title = "Mean over the parts" if len(options.parts) > 1 else "Scores"
+    lines += ["", f"## {title}", "", *table(by_row, len(seeds))]
     return "\n".join(lines) + "\n"
+
+
+def all_scores(trials: Sequence[Trial]) -> str:
+    """CSV: row, seed, part (empty: the mean over the parts), metric and score of finished runs."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["row", "seed", "part", "metric", "score"])
+    for trial in trials:
+        for name, score in (trial.scores() or {}).items():
+            part, _, metric = name.rpartition("/")
+            if metric in METRICS:
+                lines.writerow([trial.row, trial.seed, part, metric, score])
+    return text.getvalue()
 
 
 def describe(options: Options) -> list[str]:
@@ -398,17 +412,16 @@ def short_commit(commit: str | None) -> str:
     return f"{commit[:10]}+" if commit.endswith("+") else commit[:10]
 
 
-def part_scores(trials: Sequence[Trial], prefix: str) -> dict[str, list[float]]:
-    """Metric to one value per run, from the columns that start with `prefix`."""
+def mean_scores(trials: Sequence[Trial]) -> dict[str, list[float]]:
+    """Metric to one value per run, the mean over the parts."""
     scores = [trial.scores() or {} for trial in trials]
-    names = [name for name in METRICS if all(prefix + name in some for some in scores)]
-    return {name: [some[prefix + name] for some in scores] for name in names}
+    names = [name for name in METRICS if all(name in some for some in scores)]
+    return {name: [some[name] for some in scores] for name in names}
 
 
-def table(
-    by_row: Mapping[str, Sequence[Trial]], results: Mapping[str, Mapping[str, Sequence[float]]], seeds: int
-) -> list[str]:
+def table(by_row: Mapping[str, Sequence[Trial]], seeds: int) -> list[str]:
     """Lines of a Markdown table, the reference first."""
+    results = {row: mean_scores(trials) for row, trials in by_row.items()}
     reference = results[REFERENCE]
     times = {row: [t for trial in some if (t := trial.seconds_per_step())] for row, some in by_row.items()}
     lines = [

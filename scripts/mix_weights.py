@@ -4,7 +4,7 @@ python scripts/mix_weights.py a.safetensors=0.4 b.safetensors=0.6 --out mean.saf
 python scripts/mix_weights.py a.safetensors --residual 0.7 --out calm.safetensors
 python scripts/mix_weights.py a.safetensors --logits focus=8 --fine_logits infrared=2 visible=2 --residual_of focus=0 \\
     --out sharp.safetensors
-python scripts/mix_weights.py a.safetensors --dark visible=2 --hot infrared=6 --out night.safetensors
+python scripts/mix_weights.py a.safetensors --dark visible=2 --hot infrared=6 --unshaded --out night.safetensors
 python scripts/mix_weights.py a.safetensors --residual_of exposure=0 --exposure_power -0.2 --out lit.safetensors
 python scripts/mix_weights.py mff.safetensors --all_logits 8 --residual 0 --out sharp.safetensors
 
@@ -13,6 +13,7 @@ arXiv:2203.05482).  The decoder's residual raises SCD and costs MI, VIFF and Qab
 training.  Larger logits choose between the sources more sharply; for infrared and visible images leave those of the
 base unchanged.  A residual of 0 removes the decoder from the file.  `--dark visible=2` keeps nights dark: the infrared
 background has less weight where a visible image of a night is dark.  `--hot infrared=6` shows what is hot by day, too.
+`--unshaded` fades cold infrared detail where what is shown is much brighter, such as a sky beside a warm building.
 Without the residual of exposures, and with less power of exposure weights, shadows stay light.
 `release_weights.py --file` releases the result.
 """
@@ -65,6 +66,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar="X",
         help="added to the power of exposure weights in all bands (default: 0)",
     )
+    parser.add_argument("--unshaded", action="store_true", help="cold infrared detail fades in what is much brighter")
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     return parser.parse_args(argv)
 
@@ -79,6 +81,8 @@ def run(args: argparse.Namespace) -> None:
     networks = [load_weights(path) for path, _ in parts]
     model, task = networks[0]
     check_alike([(path, *network) for (path, _), network in zip(parts, networks)])
+    if args.unshaded and "infrared" not in model.options.kinds:
+        raise ValueError(f"--unshaded: the network in {parts[0][0]} knows no infrared images")
     if args.exposure_power and not model.options.exposure:
         raise ValueError(f"--exposure_power: the network in {parts[0][0]} has no exposure weights")
     if args.residual != 1 and not model.options.residual:
@@ -117,6 +121,9 @@ def run(args: argparse.Namespace) -> None:
         for kind, logit in changes[name].items():
             state[f"kinds.{name}"][options.kinds.index(kind)] = logit
         record |= {name: changes[name]}
+    if args.unshaded:
+        options = replace(options, unshaded=True)
+        record |= {"unshaded": True}
     record |= {name: value for name in ("residual", "all_logits") if (value := getattr(args, name)) != 1}
     record |= {"exposure_power": args.exposure_power} if args.exposure_power else {}
     save_weights(args.out, state, options, task, **record)

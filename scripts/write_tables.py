@@ -39,6 +39,7 @@ from adasffuse.tasks import GENERAL
 
 PAGES = tuple(ROOT / name for name in ("README.md", "docs/weights.md", "docs/comparison.md"))
 NOT_SCORED = "not scored"
+IDENTITY = "identity_error"
 _REGION = re.compile(r"(<!-- table: (.+?) -->\n)(.*?)(<!-- end -->)", re.S)
 
 
@@ -127,7 +128,7 @@ def files_table(sources: Sources) -> str:
 
 
 def scores_tables(sources: Sources) -> str:
-    """docs/weights.md: every score on every card, a table per set."""
+    """docs/weights.md: every score on every card, a table per set; the identity error only where it is not 0."""
     titles = {one.name: one.title for one in sources.sets}
     names = dict.fromkeys([*titles, *(name for card in sources.cards.values() for name in card["scores"])])
     text = []
@@ -148,7 +149,9 @@ def scores_tables(sources: Sources) -> str:
             further[file] = own
         header = ["file", "pairs", *ALL, "mean rank", "place", "best simple method"]
         text.append(f"### {title}\n\n{markdown(header, lines)}")
+        differs = any(own.get(f"{IDENTITY} largest") for own in further.values())
         measured = dict.fromkeys(score for own in further.values() for score in own)
+        measured = [score for score in measured if differs or not score.startswith(IDENTITY)]
         if measured:
             lines = [[name, *(shown(name, own.get(name)) for own in further.values())] for name in measured]
             text.append(markdown(["further scores", *(f"`{file}`" for file in further)], lines))

@@ -151,6 +151,7 @@ def test_sizes_may_differ_within_a_list_and_stacks_have_any_length():
         ([[gray(), gray()], gray()], "either all sources are batches or none is"),
         ([[(gray(), gray()), gray()]], "the images of one scene, or scenes that are lists themselves, not both"),
         ([torch.zeros(2, 1, 4, 4), torch.zeros(1, 4, 4)], "either all sources are batches or none is"),
+        ([np.zeros((5, 8, 9), "u1"), np.zeros((5, 8, 9, 3), "u1")], r"of shape \(5, 8, 9\); a batch of gray .* W, 1\)"),
         ([torch.zeros(3, 1, 4, 4)], r"got one batch of shape \(3, 1, 4, 4\); the images of one stack .* list\(batch\)"),
         ([gray(), "no.png"], "no.png: no such file"),
         ([gray(), "https://host/no.png"], "no.png: no such file; files are read .* on this computer, not at addresses"),

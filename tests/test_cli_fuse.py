@@ -176,6 +176,12 @@ def test_a_folder_for_each_scene(run, tmp_path):
         status == 1
         and "holds two images; name them, in order: {0}/ir.png {0}/vis.png".format(tmp_path / "in/p1") in err
     )
+    (tmp_path / "scans").mkdir()
+    for name in ("b_pet.nii.gz", "a_mri.nii.gz"):
+        (tmp_path / "scans" / name).touch()
+    status, _, err = run(tmp_path / "scans", "-o", tmp_path / "out")
+    assert status == 1
+    assert "holds two volumes; name them, in order: {0}/b_pet.nii.gz {0}/a_mri.nii.gz".format(tmp_path / "scans") in err
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,10 @@ NOT_RUN = {
     "GOMP_SPINCOUNT=2000 python scripts/benchmark_video.py": MEASURES,
     "adasffuse downstream MSRS --task segment --classes msrs --out runs --modalities infrared visible "
     'average max fused fused_tiny fused_base --epochs 8 --groups day="*D" night="*N" --jobs 2': DATA,
+    "python scripts/train_targets.py segmentation/MSRS detection/MSRS --task segment --classes msrs --steps 5000 "
+    "--boxes IVF_M3FD=scripts/people/m3fd.json IVF_NIR=scripts/people/nir.json --also_boxes "
+    "IVF=scripts/people/roadscene.json --weights general_tiny general_small general_base "
+    "--out tiny.safetensors small.safetensors base.safetensors": DATA,
     "python scripts/score_people.py detection/M3FD IVF_M3FD=scripts/people/m3fd.json IVF=scripts/people/roadscene.json "
     "detection/LLVIP detection/MSRS --weights general_tiny general_small general_base": DATA,
 }

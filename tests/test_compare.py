@@ -242,6 +242,21 @@ def test_maps_are_what_the_modules_compute():
     assert all(values.min() >= 0 for values in maps.values())
 
 
+def test_maps_of_a_stack_have_the_names_of_the_images_that_are_fused():
+    """A flat image of more than two is left out of the fusion."""
+    fuser = Fuser(network(), TASKS["mef"], precision="float32")
+    a, c = (texture(64, 96, seed).astype(np.float32) / 255 for seed in (1, 2))
+    maps = feature_maps(fuser, a, np.ones_like(a), c)
+    assert list(maps)[:5] == [
+        "low of source A",
+        "high of source A",
+        "low of source C",
+        "high of source C",
+        "low blocks",
+    ]
+    np.testing.assert_array_equal(maps["low of source C"], feature_maps(fuser, a, c)["low of source B"])
+
+
 def test_maps_of_images_in_tiles_are_refused():
     """They would be those of the last tile."""
     fuser = Fuser(network(), TASKS["ivf"], tile=32, tile_overlap=16)

@@ -51,7 +51,15 @@ from adasffuse.tasks import KINDS, TASKS
 from tests.tiny import network, texture, write_weights
 
 SIZES = [(1, 1), (1, 7), (5, 3), (16, 16), (9, 20), (30, 41)]
-ALL_PARTS = {"patch": 4, "exposure": True, "contrast": True, "kinds": KINDS, "dark": True, "hot": True}
+ALL_PARTS = {
+    "patch": 4,
+    "exposure": True,
+    "contrast": True,
+    "kinds": KINDS,
+    "dark": True,
+    "hot": True,
+    "unshaded": True,
+}
 DOCS = Path(__file__).resolve().parents[1] / "docs/export.md"
 
 

@@ -216,12 +216,17 @@ def test_files_that_are_no_images(tmp_path):
     empty, text = tmp_path / "empty.png", tmp_path / "text.png"
     empty.touch()
     text.write_text("hello")
+    pointer, page = tmp_path / "pointer.png", tmp_path / "page.jpg"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+    page.write_text("\n<!DOCTYPE html>\n<title>404</title>")
     dicom = tmp_path / "scan.tif"
     dicom.write_bytes(b"II*\0" + bytes(124) + b"DICM" + bytes(100))
     for path, words in [
         (tmp_path / "none.png", "none.png: no such file; expected a PNG"),
         (empty, "empty.png: the file is empty"),
         (text, "text.png: not a readable image; expected a PNG"),
+        (pointer, "pointer.png: not a readable image; it is a pointer of Git LFS: run 'git lfs pull'"),
+        (page, "page.jpg: not a readable image; it is a web page: download the image itself"),
         (dicom, "scan.tif: (not a readable image|a DICOM file without an image|reading DICOM needs pydicom)"),
         (tmp_path, "cannot be read .*directory"),
     ]:

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from tiny import SHAPE, network
 
+from adasffuse import load_fuser
 from adasffuse.classical.exposure import exposure_fusion
 from adasffuse.models import SIZES, AdaSFFuse, ModelOptions
-from adasffuse.models.heads import PyramidHead
+from adasffuse.models.heads import PyramidHead, unshaded
 from adasffuse.models.network import add_sources, pad_to_multiple
 from adasffuse.tasks import KINDS
 
@@ -130,6 +131,55 @@ def test_what_is_hot_changes_the_logits_of_the_base():
     at_night = 6 * (0.4 / (0.4 + 0.02) - 0.8)  # 0.4: the standard deviation; 0.02 against noise
     torch.testing.assert_close(added(halves, 0.2), torch.tensor([0.0] * 8 + [at_night] * 8))
     assert network(kinds=KINDS).base_logit(kinds) is None
+
+
+@pytest.mark.parametrize(
+    ("detail", "infrared", "coarser", "kept"),
+    [
+        (-0.1, 0.05, 0.85, 0.0),  # darker than what is shown by 0.8, in full from 0.5 on
+        (-0.1, 0.05, 0.45, 0.5),  # by 0.4, halfway between 0.3 and 0.5
+        (-0.1, 0.05, 0.3, 1.0),  # by 0.25
+        (0.1, 0.05, 0.85, 1.0),  # bright detail
+        (-0.1, 0.25, 0.85, 1.0),  # warm, as behind glare
+        (-0.1, 0.175, 0.85, 0.5),  # halfway between cold and warm
+    ],
+)
+def test_cold_detail_does_not_darken_what_is_shown_much_brighter(detail, infrared, coarser, kept):
+    weights = [torch.full((1, 1, 1, 1), value) for value in (0.8, 0.2)]
+    details, levels = (torch.tensor([one, 0.0]).view(2, 1, 1, 1, 1) for one in (detail, infrared))
+    first, second = unshaded(1, weights, details, levels, torch.full((1, 1, 1, 1), coarser), [0])
+    torch.testing.assert_close(first.flatten(), torch.tensor([0.8 * kept]))
+    torch.testing.assert_close(first + second, torch.ones(1, 1, 1, 1))
+
+
+def test_only_the_infrared_image_of_a_pair_with_a_visible_one_has_no_shade():
+    model, sources = network(patch=2, kinds=KINDS, unshaded=True), torch.rand(2, 3, 1, 16, 16)
+    kinds = (["infrared", "visible", "focus"], ["visible", "infrared", "focus"])
+    assert model.infrared_in(kinds, sources) == [0, 1, None]
+    assert model.infrared_in(("focus", "focus"), sources) is None and model.infrared_in((), sources) is None
+    assert model.infrared_in(("infrared", "infrared"), sources) is None
+    assert network(patch=2, kinds=KINDS).infrared_in(kinds, sources) is None
+    with torch.no_grad():
+        together = model(sources, kinds=kinds)
+        for k in range(3):
+            alone = model(sources[:, k : k + 1], kinds=tuple(row[k] for row in kinds))
+            torch.testing.assert_close(together[k : k + 1], alone, atol=1e-5, rtol=0)
+
+
+def test_a_bright_sky_stays_bright_beside_a_warm_building():
+    """Without the rule it is darkened beside the building nearly twice as much."""
+    infrared, visible = torch.full((1, 1, 128, 192), 0.03), torch.full((1, 1, 128, 192), 0.75)
+    infrared[..., :96], visible[..., :96] = 0.8, 0.5
+    kinds = ("infrared", "visible")
+
+    def darkest(model):
+        with torch.no_grad():
+            return 0.75 - model(infrared, visible, kinds=kinds)[..., 100:128].min().item()
+
+    model = load_fuser("ivf", "tiny", device="cpu", people=False).model
+    now = darkest(model)
+    model.options = replace(model.options, unshaded=False)
+    assert now < 0.7 * darkest(model)
 
 
 def test_a_residual_of_nothing_is_no_part_of_the_maps_and_changes_no_image():

@@ -11,7 +11,9 @@ import pytest
 from adasffuse import load_fuser
 from adasffuse.images import levels
 from adasffuse.images.color import luminance
+from adasffuse.images.image import Image
 from adasffuse.images.noise import denoised, noise_levels
+from adasffuse.images.notices import infrared_notices
 from adasffuse.images.write import write_image
 from adasffuse.scenes.street import night_scene
 
@@ -77,6 +79,16 @@ def test_clipped_regions_tell_no_noise(ramp):
     noisy = with_noise(half, 4)
     whole = noise_levels(with_noise(ramp, 4))
     np.testing.assert_allclose(noise_levels(noisy), whole, rtol=0.1)
+
+
+@pytest.mark.parametrize(("level", "denoise", "told"), [(4.5, 0.0, True), (4.5, 0.5, False), (0.5, 0.0, False)])
+def test_strong_infrared_noise_is_a_notice(ramp, level, denoise, told):
+    fuser = load_fuser("ivf", "tiny", device="cpu", denoise=denoise)
+    look = fuser.look_at(Path("ir.png"), [Image(with_noise(ramp, level)), Image(ramp)])
+    assert look.noise == pytest.approx(level * np.linalg.norm(BAND_LEVELS), rel=0.15)
+    said = "infrared noise of about 4 gray levels shows in flat regions; --denoise 1 takes it away"
+    assert infrared_notices([None, look], fuser.denoise) == ([said] if told else [])
+    assert load_fuser("mff", "tiny", device="cpu").look_at(None, [Image(ramp), Image(ramp)]) is None
 
 
 def test_bands_of_rows_make_no_difference(ramp, monkeypatch):

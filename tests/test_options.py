@@ -172,6 +172,14 @@ def test_root_path_replaces_the_one_in_the_file(tmp_path):
     assert roots(path, "elsewhere") == ["elsewhere"]
 
 
+def test_the_home_folder_in_paths(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # Windows
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(with_parts(part(root="~/data"), part(root="~data"))))
+    assert roots(path) == [f"{tmp_path}/data", "~data"]
+
+
 def test_absolute_roots_of_several_parts_stay(tmp_path):
     path = tmp_path / "run.json"
     path.write_text(json.dumps(with_parts(part(root="data"), part(root="/own"), part(root="more"))))

@@ -293,6 +293,12 @@ def test_where_nothing_matches_the_error_says_what_helps(tmp_path, name_a, name_
     assert cure in str(caught.value)
 
 
+def test_capital_letters_of_suffixes_do_not_count_in_patterns(tmp_path):
+    touch(tmp_path, "a/1_T.tiff", "a/1_V.JPG", "a/2_t.tiff", "a/2_V.JPG")
+    scenes, _ = find_scenes([tmp_path / "a"] * 2, ("*_T.TIFF", "*_V.jpg"))
+    assert [scene.paths for scene in scenes] == [(tmp_path / "a/1_T.tiff", tmp_path / "a/1_V.JPG")]
+
+
 def test_names_that_fit_no_pattern_are_named(tmp_path):
     touch(tmp_path, "a/1_ir.png", "a/1_co.png", "a/2_ir.png", "a/map.png", "a/_ir.png")
     scenes, problems = find_scenes([tmp_path / "a"] * 2, ("*_ir", "*_co"))
@@ -301,6 +307,12 @@ def test_names_that_fit_no_pattern_are_named(tmp_path):
     assert problems[1].reason == f"{tmp_path}/a also holds _ir.png, map.png, not called like '*_ir' or '*_co'"
     with pytest.raises(ImageError, match=rf"no image in {tmp_path}/a is called like 'VIS_\*'; .*/a holds 1_co\.png"):
         find_scenes([tmp_path / "a"] * 2, ("*_ir", "VIS_*"))
+    touch(tmp_path, "a/IM1")
+    with pytest.raises(ImageError, match=r"called like 'IM\*', but IM1, no image by name; images end in .*\.png"):
+        find_scenes([tmp_path / "a"] * 2, ("*_ir", "IM*"))
+    (tmp_path / "a/IM1").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(ImageError, match=r"but IM1, no image by name; DICOM files end in \.dcm here: rename them, or"):
+        find_scenes([tmp_path / "a"] * 2, ("*_ir", "IM*"))
     for pattern in ("IR", "*_*"):
         with pytest.raises(ValueError, match=r"a pattern has one '\*'"):
             find_scenes([tmp_path / "a"] * 2, (pattern, "*"))

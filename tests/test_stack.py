@@ -28,10 +28,12 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference.fuser import Fuser, load_fuser
 from adasffuse.inference.ghosts import GhostRemover, as_bright_as, moved
+from adasffuse.inference.misalignment import seen_misalignment
 from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.stack import StackOptions, fuse_stack, plan_stack
-from adasffuse.registration.stacks import register_to
-from adasffuse.registration.transform import AlignmentError, warp_image
+from adasffuse.registration.aligner import Aligner, measure_of
+from adasffuse.registration.stacks import correlation, register_to
+from adasffuse.registration.transform import AlignmentError, corner_shifts, warp_image
 from adasffuse.tasks import KINDS, TASKS
 
 ALL = {"patch": 4, "exposure": True, "contrast": True, "kinds": KINDS}
@@ -331,6 +333,38 @@ def test_focus_breathing_is_told_and_measured_in_the_corners(tmp_path):
 
 def test_focus_settings_that_do_not_move_are_told_nothing(tmp_path):
     assert fuse_stack(fuser("mff"), breathing(tmp_path, (1.0, 1.0, 1.0))).notices == []
+
+
+@pytest.mark.parametrize(("zoom", "told"), [(1.0, None), (1.03, 5.74)])
+def test_a_pair_of_one_camera_that_is_moved_is_told(tmp_path, zoom, told):
+    pair = [read_image(path) for path in breathing(tmp_path, (1.0, zoom))]
+    for task in ("mff", "mef"):
+        seen = seen_misalignment(TASKS[task], pair, None)
+        assert (seen and seen.shift) == (told and pytest.approx(told, abs=0.6))
+        assert seen_misalignment(TASKS[task], pair, Aligner("affine")) is None  # registered
+
+
+def test_two_focus_settings_are_registered(tmp_path):
+    """A scale of 1.03 around (149.5, 119.5); 'affine' is a similarity, and other methods compare edges."""
+    sharp, zoomed = (read_image(path) for path in breathing(tmp_path, (1.0, 1.03)))
+    align = Aligner("affine", measure=measure_of("mff"))
+    expected = np.array([[1.03, 0, 149.5 * -0.03], [0, 1.03, 119.5 * -0.03], [0, 0, 1]])
+    matrix = align.transform(zoomed, sharp).matrix
+    assert corner_shifts(matrix, expected, (240, 300)).max() < 0.5
+    assert matrix[0, 0] == matrix[1, 1] and matrix[0, 1] == -matrix[1, 0]
+    homography = Aligner("homography", measure="focus").transform(zoomed, sharp).matrix
+    assert np.array_equal(homography, Aligner("homography").transform(zoomed, sharp).matrix)
+    moved = Aligner("affine", "a", "focus").transform(zoomed, sharp).matrix
+    assert corner_shifts(moved, np.linalg.inv(expected), (240, 300)).max() < 0.5
+
+
+@pytest.mark.parametrize("column", [300, 350])
+def test_exposures_that_have_little_in_common_are_not_moved_to_where_they_agree_less(column):
+    image = cv2.cvtColor(photographs.coffee(), cv2.COLOR_RGB2GRAY)[80:230, column : column + 200]
+    dark, bright = (expose(image / 255, stop, 2.2, 0.003, np.random.default_rng(0)) for stop in (-2, 6))
+    found = register_to(dark.astype(np.float32), bright.astype(np.float32), "similarity").matrix
+    moved_by, agreement = (correlation(dark, bright, matrix) for matrix in (found, np.eye(3)))
+    assert moved_by >= agreement > 0.3
 
 
 def test_a_shift_of_a_twelfth_of_the_width_is_found():

@@ -14,6 +14,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from skimage import data as photographs
 
 from adasffuse.cli import video as command
@@ -808,6 +809,18 @@ def test_frames_of_several_depths_are_told(tmp_path):
     assert fuse_video(mean_fuser(), a, b, tmp_path / "equal", depth="16").notices == []
 
 
+def test_frames_of_floating_point_are_not_rounded(tmp_path):
+    images = [np.full((HEIGHT, WIDTH), level, np.uint16) for level in (20000, 20001)]  # half a level of 16 bits apart
+    for image in images:
+        image[0, 0] += 5000  # flat frames have a notice of their own
+    folders = [make_folder(tmp_path / name, [image]) for name, image in zip("ab", images)]
+    a, b = (FrameFolder(list_frames([folder], [None]).columns[0]) for folder in folders)
+    fuse_video(mean_fuser(), a, b, tmp_path / "out", depth="float")
+    (written,) = (tmp_path / "out").iterdir()
+    pixels = tifffile.imread(written)
+    assert pixels.dtype == np.float32 and pixels[9, 9] * 65535 == pytest.approx(20000.5, abs=0.05)
+
+
 def test_results_never_mix_with_other_images(tmp_path, pair):
     a, b = map(VideoFile, pair)
     with pytest.raises(ImageError, match="would overwrite a source"):
@@ -1331,7 +1344,7 @@ def test_people_who_are_dark_in_a_video_are_a_notice(tmp_path):
 
 def test_frames_are_looked_at_all_over_a_sequence(tmp_path, monkeypatch):
     looked_at = []
-    monkeypatch.setattr(Fuser, "looks_black_hot", lambda self, images: looked_at.append(images[0].pixels.mean() * 255))
+    monkeypatch.setattr(Fuser, "look_at", lambda self, path, images: looked_at.append(images[0].pixels.mean() * 255))
     a, b = (make_folder(tmp_path / name, [np.full((8, 8), n, np.uint8) for n in range(40)]) for name in "ab")
     listed = list_frames([a, b], [None, None])
     fuse_video(mean_fuser(), *(FrameFolder(column) for column in listed.columns), tmp_path / "out")

@@ -183,6 +183,17 @@ def test_tables_of_any_cards(pages):
     assert further["MEF_SSIM"] == ["-", "-", "0.1250"]
 
 
+@pytest.mark.parametrize("largest, shown", [(0.0, False), (0.5, True)])
+def test_an_identity_error_is_shown_where_there_is_one(pages, largest, shown):
+    values = scores(20, 2.0, glow=0.25, identity_error={"images": 4, "largest": largest})
+    path = pages.parent / "weights" / "general_small.json"
+    path.write_text(json.dumps(card("general", "small", 20, IVF=values)))
+    write_tables.main([])
+    further = {line[0]: line[2] for line in table(pages.read_text(), "scores") if len(line) == 3}
+    assert further["glow"] == "0.2500"
+    assert ("identity_error images" in further) == ("identity_error largest" in further) == shown
+
+
 def test_places_in_words():
     others = [row(str(value), VIFF=float(value)) for value in range(30)]
     words = [

@@ -83,7 +83,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     how.add_argument(
         "--measure",
         choices=MEASURES,
-        help="what is compared: edges, of two cameras, or medical images (default: medical for task mif, else edges)",
+        help="what is compared: edges, of two cameras; medical images; or focus settings of one camera (default: "
+        "medical for task mif, focus for mff, else edges)",
     )
     how.add_argument("--calibration", type=Path, metavar="FILE", help="apply this file and estimate nothing")
     add_grid_option(how)

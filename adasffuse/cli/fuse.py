@@ -35,7 +35,7 @@ from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import SceneError, SceneFolder, SceneProblem, find_scenes, images_of
 from adasffuse.images.trees import Groups, find_groups, hold_volumes, in_order_of_task, is_tree, tree_below
-from adasffuse.images.volumes import holds_volumes, is_volume, stem_of
+from adasffuse.images.volumes import holds_volumes, is_volume, stem_of, volumes_of
 from adasffuse.inference.work import (
     RESULT_SUFFIXES,
     Work,
@@ -382,9 +382,11 @@ def _given_by_one(place: Path, pattern: str | None, other: str | None) -> Given:
     if not other and not _holds_only_volumes(place) and _holds_camera_pairs(place, pattern):
         return Given((place, place), (pattern, None), files=False, camera=True)
     images = images_of(place)
-    if len(images) == 2 and not (pattern or other):
-        names = " ".join(map(shlex.quote, in_order_of_task([str(path) for path in images])[0]))
-        raise ImageError(f"{place} holds two images; name them, in order: {names}")
+    sources = images or list(volumes_of(place))
+    if len(sources) == 2 and not (pattern or other):
+        names = " ".join(map(shlex.quote, in_order_of_task([str(path) for path in sources])[0]))
+        noun = "images" if images else "volumes"
+        raise ImageError(f"{place} holds two {noun}; name them, in order: {names}")
     return Given((place, place), (pattern, other), files=False)
 
 

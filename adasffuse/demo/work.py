@@ -17,7 +17,7 @@ from adasffuse.images.color import luminance
 from adasffuse.images.false_colors import in_palette
 from adasffuse.images.formats import is_radiometric, open_image
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.notices import black_hot_notice
+from adasffuse.images.notices import infrared_notices
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image, uses_little
 from adasffuse.images.write import quantise, result_depth, suffix_of, write_image
@@ -150,7 +150,7 @@ def _fuse_pair(
         listed = ", ".join(f"{p.name} {i.pixels.shape[1]}x{i.pixels.shape[0]}" for p, i in zip(paths, images))
         raise ImageError(f"sizes differ: {listed} pixels; choose a registration")
     notices = _notices(task, images, aligner)
-    notices += black_hot_notice([(paths[0], fuser.looks_black_hot(images))])
+    notices += infrared_notices([fuser.look_at(paths[0], images)], fuser.denoise)
     images[0] = in_palette(images[0], palette, paths[0])
     prepared = fuser.prepare(*images)
     fused = fuser.finish(fuser.fuse_prepared(prepared), prepared)

@@ -139,7 +139,8 @@ def _from_array(source: Any, name: str) -> Stored:
         hint = ""
         if values.ndim == 3:
             other = values.shape[-1 if is_tensor else 0]
-            hint = "; of a volume give one slice, or its file to adasffuse.inference.fuse_volumes"
+            batch = "(B, 1, H, W)" if is_tensor else "(B, H, W, 1)"
+            hint = f"; of a volume give one slice, or its file to adasffuse.inference.fuse_volumes; a batch is {batch}"
             if other in (1, 3, 4):
                 hint = f"; move the channels {'first' if is_tensor else 'last'}"
         raise ImageError(f"{name}: must be {wanted} with C 1, 3 or 4, got shape {tuple(values.shape)}{hint}")

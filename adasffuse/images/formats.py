@@ -100,6 +100,13 @@ DAMAGE = (
 )
 
 
+_CONVERT = f"{EXPECTED}, convert it or take it out"
+_NOT_FETCHED = (  # what lies in place of a file that was not downloaded, and what to do
+    (rb"version https://git-lfs", "it is a pointer of Git LFS: run 'git lfs pull' in its repository"),
+    (rb"\s*<(!doctype )?html", "it is a web page: download the image itself"),
+)
+
+
 @dataclass(frozen=True)
 class Stored:
     """What a file holds, before anything is made of it."""
@@ -152,7 +159,8 @@ def open_image(path: str | Path, thermal: bool = False) -> Iterator[ImageFile]:
             if path.name.lower().endswith((".nii", ".nii.gz")):
                 raise ImageError(f"{path}: a volume, where an image is expected; adasffuse fuse and info take volumes")
             if kind is None and path.suffix.lower() not in RAW_SUFFIXES:
-                raise ImageError(f"{path}: not a readable image; {EXPECTED}, convert it or take it out")
+                cures = (cure for pattern, cure in _NOT_FETCHED if re.match(pattern, head, re.IGNORECASE))
+                raise ImageError(f"{path}: not a readable image; {next(cures, _CONVERT)}")
             opened = _open_extra(path, kind, file, thermal)
             if opened is None:
                 opened = _open_tiff(file, page) if kind == "TIFF" else _open_pillow(file.read(), kind)

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from adasffuse.images.color import is_colorful
 from adasffuse.images.image import Image
@@ -14,9 +15,10 @@ from adasffuse.images.ranges import RangeSpec
 from adasffuse.messages import first_of
 from adasffuse.tasks import Task
 
-LOOKED_AT = 16  # infrared images of a folder or video, spread over it, are looked at for whether hot things are dark
+LOOKED_AT = 16  # infrared images of a folder or video, spread over it, are looked at
 MISTAKEN = 1 / 10  # share of them that may seem so without being so
 SHOWN = 3  # lines of one kind
+_NOISY = 1.5  # gray levels of noise, median of the images looked at, that are worth a notice
 _NAMES = 8  # of the rest, in one line
 _FILE = re.compile(r"\S*([/\\]\S*|\.[A-Za-z]\w{1,4}\b)")  # a path, or a name with its suffix
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
@@ -75,23 +77,41 @@ def window_notices(
     ]
 
 
-def black_hot_notice(looked_at: Sequence[tuple[Path, bool]], frames: bool = False) -> list[str]:
-    """A notice of infrared images in which hot things seem to be dark, see `Fuser.looks_black_hot`; [] for too few.
+@dataclass(frozen=True)
+class Look:
+    """What an infrared image is looked at for."""
+
+    path: Path | None  # None of a frame
+    black_hot: bool  # whether hot things seem to be dark
+    noise: float  # standard deviation, gray levels of 255
+
+
+def infrared_notices(looked_at: Sequence[Look | None], denoise: float, frames: Path | None = None) -> list[str]:
+    """Notices of infrared images: that hot things seem to be dark, or of noise that is not taken away.
 
     Args:
-        looked_at: the images that were looked at, and whether they seem so.
-        frames: they are frames of one video or folder, by whose name they go.
+        looked_at: the images, None for those that were not looked at.
+        denoise: how much of their noise is taken away.
+        frames: the video or folder by whose name they go, if they are frames.
     """
-    dark = [path for path, black_hot in looked_at if black_hot]
-    if len(dark) <= MISTAKEN * len(looked_at):
+    looks = [look for look in looked_at if look is not None]
+    noise = median(look.noise for look in looks) if looks and not denoise else 0.0
+    noisy = f"infrared noise of about {noise:.0f} gray levels shows in flat regions; --denoise 1 takes it away"
+    return _black_hot_notice(looks, frames) + ([noisy] if noise >= _NOISY else [])
+
+
+def _black_hot_notice(looks: Sequence[Look], frames: Path | None) -> list[str]:
+    """That hot things seem to be dark; [] for too few."""
+    dark = [look.path for look in looks if look.black_hot]
+    if len(dark) <= MISTAKEN * len(looks):
         return []
-    if frames:
-        where = f"{len(dark)} of {len(looked_at)} frames that were looked at"
+    if frames is not None:
+        where = f"{len(dark)} of {len(looks)} frames that were looked at"
     else:
-        where = f"it (and in {len(dark) - 1} more of {len(looked_at)} that were looked at)" if len(dark) > 1 else "it"
+        where = f"it (and in {len(dark) - 1} more of {len(looks)} that were looked at)" if len(dark) > 1 else "it"
     return [
-        f"{dark[0]}: people seem to be dark in {where}; if hot things are dark, as a camera set to black-hot shows "
-        "them, add 'inverted' to --range_a; if it is given already, leave it out"
+        f"{frames or dark[0]}: people seem to be dark in {where}; if hot things are dark, as a camera set to black-hot "
+        "shows them, add 'inverted' to --range_a; if it is given already, leave it out"
     ]
 
 

@@ -102,8 +102,9 @@ def find_scenes(
     Args:
         folders: one per source; one folder alone gives each of its images.
         patterns: per source a file name, with or without suffix, in which one `*` stands for what the sources of a
-            scene share, e.g. "IR_*", "*_ir" or "*_co.png"; None is "*".  With patterns all sources may lie in one
-            folder; a file that fits several of its patterns belongs to the longest one.
+            scene share, e.g. "IR_*", "*_ir" or "*_co.png"; None is "*".  Capital letters count, but not in the suffix.
+            With patterns all sources may lie in one folder; a file that fits several of its patterns belongs to the
+            longest one.
         volumes: not images are looked for, but NIfTI files, DICOM files, and sub-folders with a DICOM series each, in
             them or below.
     Raises:
@@ -131,8 +132,7 @@ def find_scenes(
     scenes, unmatched = _match(folders, sources)
     for folder, pattern, files in zip(folders, patterns, sources):
         if not files:
-            noun = "volume" if volumes else "image"
-            raise SceneError(f"no {noun} in {folder} is called like {pattern!r}; {_contents(folder)}")
+            raise _none_called(folder, pattern, volumes)
     if not scenes and all(problem.kind == "unpaired" for problem in unmatched):
         raise _nothing_matches(folders, sources, not given and len(folders) == 2, volumes)
     return scenes, unmatched + problems + ([] if volumes else _named_slices(folders, scenes))
@@ -399,8 +399,10 @@ def _named_slices(folders: Sequence[Path], scenes: Sequence[Scene]) -> list[Scen
 
 def _shared_name(path: Path, pattern: str) -> str:
     """What stands for `*` where a file's name fits the pattern, else ''."""
-    whole = Path(pattern).suffix.lower() in IMAGE_SUFFIXES or is_volume(pattern)
-    name = path.name if whole else stem_of(path)
+    name = stem_of(path)
+    if Path(pattern).suffix.lower() in IMAGE_SUFFIXES or is_volume(pattern):
+        name += path.name[len(name) :].lower()
+        pattern = stem_of(pattern) + pattern[len(stem_of(pattern)) :].lower()
     name, pattern = (unicodedata.normalize("NFC", text) for text in (name, pattern))
     before, after = pattern.split("*")
     if len(name) <= len(before) + len(after) or not (name.startswith(before) and name.endswith(after)):
@@ -494,6 +496,23 @@ def _same_folder(folder: Path, listing: _Listing, volumes: bool) -> SceneError:
     elif not volumes:
         message += f"; exposures or focus settings of one scene are a stack: adasffuse stack {shlex.quote(str(folder))}"
     return SceneError(message, patterns=patterns)
+
+
+def _none_called(folder: Path, pattern: str, volumes: bool) -> SceneError:
+    """The error for a pattern that no image, or volume, of a folder fits."""
+    noun = "volume" if volumes else "image"
+    named = [] if volumes else [path.name for path in other_files(folder) if _shared_name(path, pattern)]
+    if not named:
+        return SceneError(f"no {noun} in {folder} is called like {pattern!r}; {_contents(folder)}")
+    if holds_series(folder):
+        cure = (
+            f"DICOM files end in .dcm here: rename them, or fuse folders with a series each as volumes: {_AS_VOLUMES}"
+        )
+    else:
+        cure = f"images end in {_suffixes()}"
+    return SceneError(
+        f"no image in {folder} is called like {pattern!r}, but {first_of(named)}, no image by name; {cure}"
+    )
 
 
 def _nothing_matches(

@@ -97,8 +97,14 @@ def series_below(folder: str | Path) -> Iterator[Path]:
 
 def holds_volumes(folder: str | Path) -> bool:
     """Whether a folder holds NIfTI files, or folders with a DICOM series each, at any depth."""
-    found = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]
-    return any(is_volume(path) or (path.is_dir() and any(series_below(path))) for path in found)
+    return any(volumes_of(folder))
+
+
+def volumes_of(folder: str | Path) -> Iterator[Path]:
+    """The NIfTI files of a folder, and its folders with a DICOM series each, at any depth, by their names."""
+    for path in sorted(Path(folder).iterdir()):
+        if not path.name.startswith(".") and (is_volume(path) or (path.is_dir() and any(series_below(path)))):
+            yield path
 
 
 def stem_of(path: str | Path) -> str:

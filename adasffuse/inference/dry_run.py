@@ -10,8 +10,8 @@ from adasffuse.images.false_colors import check_palette
 from adasffuse.images.image import Image
 from adasffuse.images.notices import (
     LOOKED_AT,
-    black_hot_notice,
     folder_notices,
+    infrared_notices,
     notices_of_files,
     seen_of,
     spread,
@@ -74,7 +74,7 @@ def plan_scenes(fuser: Fuser, work: Work, wanted: WantedResults, resume: bool = 
     plan = _plan_of(work)
     journal = open_journal(fuser, work, wanted, reading, resume) if resume else None
     report = report_on(work, fuser)  # catches what `fuse_scenes` would catch
-    seen, black_hot, off = [], [], []
+    seen, looks, off = [], [], []
     todo, _ = unfinished(work, journal, wanted.panels, Ranks(), report)
     plan.skipped = report.skipped
     looked_at = set(spread(todo, LOOKED_AT))
@@ -84,10 +84,11 @@ def plan_scenes(fuser: Fuser, work: Work, wanted: WantedResults, resume: bool = 
             seen.append(seen_of(scene, images))
             plan.planned.append(_planned(work, wanted, scene, images))
             if scene in looked_at:
-                black_hot.append((scene.paths[0], fuser.looks_black_hot(images)))
+                looks.append(fuser.look_at(scene.paths[0], images))
             off.append((scene.stem, seen_misalignment(fuser.task, images, reading.align)))
     plan.failed += report.failed
-    plan.notices += folder_notices(fuser.task, work.folder.folders, seen) + black_hot_notice(black_hot)
+    plan.notices += folder_notices(fuser.task, work.folder.folders, seen)
+    plan.notices += infrared_notices(looks, fuser.denoise)
     plan.notices += misaligned_pairs_notice(off, reading.align)
     if work.file is None:
         plan.notices += former_results(one.result for one in plan.planned)

@@ -8,6 +8,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor, nn
 
+from adasffuse.images.no_data import content, telling
 from adasffuse.inference.fuser import Fuser, source_name
 from adasffuse.models.spectral import SpectralFilter
 
@@ -43,10 +44,10 @@ def feature_maps(fuser: Fuser, *lumas: ndarray) -> dict[str, ndarray]:
         fuser.fuse_luminance(*lumas)
     low, high = seen[model.split]
     maps = {}
-    for k in range(len(low)):
+    for place, k in enumerate(telling([content(luma) for luma in lumas])):  # flat ones of more than two are left out
         name = source_name(k)
-        maps[f"low of {name}"] = _magnitude(low[k])
-        maps[f"high of {name}"] = _magnitude(high[k])
+        maps[f"low of {name}"] = _magnitude(low[place])
+        maps[f"high of {name}"] = _magnitude(high[place])
     maps |= {name: _magnitude(seen[module][0]) for name, module in stages.items()}
     sources = [torch.from_numpy(np.ascontiguousarray(luma))[None, None].to(fuser.device) for luma in lumas]
     raised = model.raised_samples(sources, fuser.task.kinds_of(len(lumas)))

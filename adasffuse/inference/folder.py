@@ -24,10 +24,11 @@ from adasffuse.images.levels import expanded, release_if_large
 from adasffuse.images.metadata import KEPT, NO_PLACE, loses_place, read_metadata
 from adasffuse.images.notices import (
     LOOKED_AT,
+    Look,
     Seen,
-    black_hot_notice,
     few_of_each,
     folder_notices,
+    infrared_notices,
     notices_of_files,
     seen_of,
     spread,
@@ -270,7 +271,7 @@ def fuse_scenes(
     report.seconds = time.perf_counter() - started
     done = joined(report, done, ranks)
     report.notices = window_notices(work.sources, reading.specs, report.ranges)
-    report.notices += _notices(fuser.task, work.folder, done, wanted.align)
+    report.notices += _notices(fuser, work.folder, done, wanted.align)
     conclude(report, work, sum(ranks.gather(outdated)), wanted.panels)
     return report
 
@@ -373,7 +374,7 @@ class _Fused(Done):
 
     seen: Seen
     off: Glance | None  # how the sources seem not to lie on each other
-    black_hot: bool | None  # whether hot things seem to be dark; None where that was not looked at
+    look: Look | None  # at its infrared image; None of most
 
 
 @dataclass(frozen=True)
@@ -386,7 +387,7 @@ class _OneScene:
     reading: Reading
     journal: Journal | None
     turns: "_Turns"
-    looked_at: set[Scene]  # those whose infrared images are looked at for whether hot things are dark
+    looked_at: set[Scene]  # those whose infrared images are looked at
 
     def fuse(self, scene: Scene) -> _Fused:
         """Fuse a scene to the files of its result; raises what reading, fusing and writing raise."""
@@ -397,8 +398,8 @@ class _OneScene:
         depth = result_depth(wanted.depth, [image.depth for image in images])
         written = self.work.written(scene, depth, wanted.panels)
         check_suffix(written[0], depth)
-        black_hot = self.fuser.looks_black_hot(images) if scene in self.looked_at else None
-        one = _Fused(scene, written[0], [], seen_of(scene, images), off, black_hot)
+        look = self.fuser.look_at(scene.paths[0], images) if scene in self.looked_at else None
+        one = _Fused(scene, written[0], [], seen_of(scene, images), off, look)
         shown = list(images) if wanted.panels else []
         fused, remarks = _fuse_images(self.fuser, images, self.turns, wanted.stretch, depth)
         one.notices += [(scene.paths[k], text) for k, text in remarks]
@@ -430,11 +431,11 @@ def _fuse_images(
     return fuser.finish(luma, prepared, stretch, depth), prepared.remarks
 
 
-def _notices(task: Task, folder: SceneFolder, done: Sequence[_Fused], align: Aligner | None) -> list[str]:
+def _notices(fuser: Fuser, folder: SceneFolder, done: Sequence[_Fused], align: Aligner | None) -> list[str]:
     """What a user should know of fused images; what holds for many files is said once, with their number."""
-    notices = folder_notices(task, folder.folders, [one.seen for one in done])
+    notices = folder_notices(fuser.task, folder.folders, [one.seen for one in done])
     notices += notices_of_files(notice for one in done for notice in one.notices)
-    notices += black_hot_notice([(one.scene.paths[0], one.black_hot) for one in done if one.black_hot is not None])
+    notices += infrared_notices([one.look for one in done], fuser.denoise)
     return notices + misaligned_pairs_notice([(one.scene.stem, one.off) for one in done], align)
 
 

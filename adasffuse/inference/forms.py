@@ -38,9 +38,9 @@ def form_of(sources: Sequence[Any], color: str, colored: bool = False) -> Form:
     held = [source for source in sources if not isinstance(source, str | PathLike | Image)]
     channels = 3 if colored else max((_channels(source) for source in color_givers(color, sources)), default=0)
     first = held[0] if held else None
-    if isinstance(first, pillow.Image):
-        return Form("pil", channels)
-    kind = "tensor" if isinstance(first, Tensor) else "array"
+    kind = _kind_of(first)
+    if kind == "pil":
+        return Form(kind, channels)
     real = [one.dtype for one in held if _kind_of(one) == kind and _is_real(one)]
     return Form(kind, channels, real[0] if real else None, first.device if kind == "tensor" else None)
 
@@ -109,7 +109,11 @@ def split_batch(sources: Sequence[Any]) -> list[tuple[Any, ...]] | None:
     if not any(batched):
         return None
     if not all(batched):
-        raise ValueError("either all sources are batches or none is; an image of a batch is given alone as source[k]")
+        single = [_shape_of(source) for source, batch in zip(sources, batched) if not batch]
+        raise ValueError(
+            f"either all sources are batches or none is, and of these one is a single image, {single[0]}; a batch of "
+            "gray images is an array (B, H, W, 1) or a tensor (B, 1, H, W); an image of a batch is source[k]"
+        )
     lengths = [len(source) for source in sources]
     if len(set(lengths)) > 1:
         raise ValueError(f"batches must have one length, got {', '.join(map(str, lengths))}")
@@ -126,7 +130,7 @@ def joined(results: list[Any], sources: Sequence[Any]) -> Any:
     """
     if len(sources) == 1 and _is_list(sources[0]):
         sources = sources[0]
-    if not results or any(_is_list(source) for source in sources):
+    if any(_is_list(source) for source in sources):
         return results
     if len({(result.shape, result.dtype) for result in results}) > 1:
         raise ValueError("the results of this batch differ in shape or type; give it as lists of images")
@@ -146,6 +150,11 @@ def _holds_numbers(source: Any) -> bool:
         if isinstance(source, int | float):
             return True
     return False
+
+
+def _shape_of(source: Any) -> str:
+    shape = getattr(source, "shape", None)
+    return f"of shape {tuple(shape)}" if shape is not None else f"a {type(source).__name__}"
 
 
 def _is_list(source: Any) -> bool:

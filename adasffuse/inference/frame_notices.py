@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adasffuse.images.color import is_colorful
 from adasffuse.images.image import Image
-from adasffuse.images.notices import LOOKED_AT, black_hot_notice, swapped_notice, without_numbers
+from adasffuse.images.notices import LOOKED_AT, Look, infrared_notices, swapped_notice, without_numbers
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
 from adasffuse.registration.aligner import Aligner
@@ -19,8 +19,8 @@ class FrameNotices:
 
     Args:
         fuser, align: that they are fused with.
-        due: called once for each pair of frames: whether it is looked at for what takes longer to see: whether hot
-            things seem to be dark, and whether both lie on each other.
+        due: called once for each pair of frames: whether it is looked at for what takes longer to see: noise, whether
+            hot things seem to be dark, and whether both lie on each other.
         live: they come from cameras.
     """
 
@@ -29,7 +29,7 @@ class FrameNotices:
         self._texts: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
         self._colored, self._frames = [0, 0], 0
-        self._black_hot: list[bool] = []
+        self._looks: list[Look | None] = []
         self._off: list[Glance | None] = []  # see `seen_misalignment`
 
     def add(self, texts: Sequence[str], first: Image, second: Image) -> None:
@@ -42,13 +42,13 @@ class FrameNotices:
         for k, image in enumerate((first, second)):
             self._colored[k] += is_colorful(image.pixels)
         if self._due() and not self.complete:
-            self._black_hot.append(self._fuser.looks_black_hot([first, second]))
+            self._looks.append(self._fuser.look_at(None, [first, second]))
             self._off.append(seen_misalignment(self._fuser.task, [first, second], self._align))
 
     @property
     def complete(self) -> bool:
         """Whether as many frames were looked at as are needed."""
-        return len(self._black_hot) >= LOOKED_AT
+        return len(self._looks) >= LOOKED_AT
 
     def texts(self, name: str, encoded: tuple[int, int] | None) -> list[str]:
         """The notices.
@@ -58,7 +58,7 @@ class FrameNotices:
             encoded: height and width of the frames of B where they become a video.
         """
         said = [f"{text} ({self._counts[kind]} of {self._frames} frames)" for kind, text in self._texts.items()]
-        said += black_hot_notice([(Path(name), seems_so) for seems_so in self._black_hot], frames=True)
+        said += infrared_notices(self._looks, self._fuser.denoise, Path(name))
         said += misaligned_frames_notice(self._off, self._align, self._live)
         said += swapped_notice(self._fuser.task, self._colored, self._frames, kind="frames of")
         if encoded is not None and (encoded[0] % 2 or encoded[1] % 2):

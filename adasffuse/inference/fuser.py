@@ -26,7 +26,8 @@ from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image, ImageNotice
 from adasffuse.images.levels import compacted, expanded, is_large, luma_of, made_in_bands, release_if_large
 from adasffuse.images.no_data import Gap, complete, content, telling, without_empty
-from adasffuse.images.noise import denoised
+from adasffuse.images.noise import denoised, noise_levels
+from adasffuse.images.notices import Look
 from adasffuse.images.plane import check_order, check_same_places, modality_of
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.forms import form_of, in_order, joined, of_scene, restored, split_batch
@@ -178,7 +179,7 @@ class Fuser:
         results = []
         for number, scene in enumerate([sources] if scenes is None else scenes):
             try:
-                images = scene[0] if len(scene) == 1 and isinstance(scene[0], list | tuple) else scene
+                images = in_order(scene)
                 prepared = self.prepare(*images, **options)
                 for notice in prepared.notices:
                     warnings.warn(notice, ImageNotice, stacklevel=CALLER)
@@ -287,16 +288,26 @@ class Fuser:
         return k < len(self.task.thermal) and self.task.thermal[k]
 
     @torch.inference_mode()
-    def looks_black_hot(self, images: Sequence[Image]) -> bool:
+    def look_at(self, path: Path | None, images: Sequence[Image]) -> Look | None:
+        """What the infrared image of a pair is looked at for; None of other tasks.
+
+        Args:
+            path: of the infrared image; None of a frame.
+            images: of one size, as read, in the task's order.
+        """
+        if len(images) != 2 or self.task.id != STRENGTH_TASK:
+            return None
+        return Look(
+            path, self._looks_black_hot(images), 255 * float(np.linalg.norm(noise_levels(luma_of(images[0].pixels))))
+        )
+
+    def _looks_black_hot(self, images: Sequence[Image]) -> bool:
         """Whether hot things seem to be dark in an infrared image, as a camera set to black-hot shows them.
 
         People are looked for in a small copy of its negative, as where they are raised.  Of pairs without people, and
-        of tasks and networks that know nobody, nothing is known: False.
-
-        Args:
-            images: of one size, as read, in the task's order.
+        of networks that know nobody, nothing is known: False.
         """
-        if self._finder is None or len(images) != 2 or self.task.id != STRENGTH_TASK:
+        if self._finder is None:
             return False
         height, width = images[0].pixels.shape[:2]
         factor = reduction(height, width)

@@ -146,20 +146,20 @@ def as_bright_as(image: Image, other: Image) -> Image:
     values, becomes = _curve(before[both], after[both])
     for k in np.flatnonzero(values > 0.5)[1:]:
         becomes[k] = min(becomes[k], becomes[k - 1] + _STEEPEST * (values[k] - values[k - 1]))
-    clipped = both & ((_lowest(before) if before.ndim == 2 else _lowest(before)[..., None]) > _WHITE)
+    clipped = both & (_lowest(before) > _WHITE)
     white = np.mean(after, where=clipped) if clipped.any() else becomes[-1]
     result = np.empty(image.pixels.shape, np.float32)
     for rows in row_bands(result.shape):
         shown = expanded(image.pixels[rows])
         mapped = np.interp(shown, values, becomes)
         share = ((_lowest(shown) - _NEARLY_WHITE) / (1 - _NEARLY_WHITE)).clip(0, 1)
-        result[rows] = mapped + (share if shown.ndim == 2 else share[..., None]) * (white - mapped)
+        result[rows] = mapped + share * (white - mapped)
     return replace(image, pixels=result)
 
 
 def _lowest(pixels: np.ndarray) -> np.ndarray:
-    """The smallest channel, (H, W)."""
-    return pixels if pixels.ndim == 2 else pixels.min(axis=2)
+    """The smallest channel, (H, W) of gray pixels, else (H, W, 1)."""
+    return pixels if pixels.ndim == 2 else pixels.min(axis=2, keepdims=True)
 
 
 def _moving(one: np.ndarray, other: np.ndarray) -> np.ndarray:

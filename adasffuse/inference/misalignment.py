@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from adasffuse.images.image import Image
 from adasffuse.images.notices import MISTAKEN
+from adasffuse.inference.movement import MovementWatch
 from adasffuse.registration.aligner import Aligner, measure_of
 from adasffuse.registration.estimate import CROSS_MODAL, Glance, notable_misalignment
 from adasffuse.tasks import Task
@@ -35,9 +36,15 @@ def seen_misalignment(task: Task, images: Sequence[Image], align: Aligner | None
         images: as they will be fused.
     """
     registered = align is not None and align.calibration is None
-    if registered or task.id not in CROSS_MODAL or len(images) != 2:
+    if registered or len(images) != 2:
         return None
-    return notable_misalignment(*images, measure_of(task.id))
+    if task.id in CROSS_MODAL:
+        return notable_misalignment(*images, measure_of(task.id))
+    watch = MovementWatch(shifted=False)
+    for image in images:
+        watch.see(image)
+    moved = watch.notable()
+    return None if moved is None else Glance(moved)
 
 
 def misaligned_pairs_notice(off: Sequence[tuple[str, Glance | None]], align: Aligner | None) -> list[str]:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adasffuse.classical.exposure import exposure_weights
-from adasffuse.models.heads import FAINT, LEVELS, PyramidHead
+from adasffuse.models.heads import FAINT, LEVELS, PyramidHead, unshaded
 from adasffuse.models.network import AdaSFFuse, Kinds, pad_to_multiple
 from adasffuse.models.targets import TargetLift
 from adasffuse.models.tiles import BAND, GRID, Tiles, row_bands, with_rim
@@ -40,7 +40,10 @@ def fuse_tiled(
     """
     whole = _Extended(list(sources), network.multiple)
     tile, overlap, grid = on_grid(network, tile, overlap)
-    check_layout(tile, overlap, grid)
+    if not 0 <= overlap < tile:
+        raise ValueError(
+            f"tile must be larger than overlap, in multiples of {grid}, got tile {tile}, overlap {overlap}"
+        )
     tiles = Tiles(whole.height, whole.width, tile, overlap, grid)
     compact = torch.float16 if whole.height * whole.width >= _MANY else None
     maps = tiles.joined((network.weight_maps(whole.part(*place), kinds) for place in tiles.places), compact)
@@ -98,11 +101,14 @@ def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], kind
     counts = head.has_exposure(shared)
     levels, exposed = _coarse(whole, patch, whole.bands(pixels), counts)
     base, added = levels[LEVELS], network.base_logit(kinds)
+    infrared = network.infrared_in(kinds, whole.sources)
     result = head.blended_base(base, _weights(head, LEVELS, logits, base, shared, exposed, added), shared)
     for band in range(LEVELS - 1, 0, -1):
         detail = head.detail_of(levels, band)
-        weights = _weights(head, band, logits, detail, shared, exposed)
-        result = head.enlarged(result, band) + (weights * detail).sum(dim=0)
+        weights, coarser = _weights(head, band, logits, detail, shared, exposed), head.enlarged(result, band)
+        if infrared is not None:
+            weights = torch.stack(unshaded(band, weights, detail, levels[band], coarser, infrared))
+        result = coarser + (weights * detail).sum(dim=0)
     fused = whole.sources[0].new_empty(1, 1, height, width)
     finest = [index for index, one in enumerate(shared) if one.shape[-2] == logits[0].shape[-2]]
     for rows in whole.bands(pixels):
@@ -115,7 +121,10 @@ def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], kind
         shown = [_exposure(whole, around, network)] if counts else []
         detail = head.detail_of([patches, levels[1][..., cells, :]], 0)
         weights = _weights(head, 0, [logits[0][..., tokens, :].float()], detail, local, shown)
-        band = head.enlarged(result[..., cells, :], 0) + (weights * detail).sum(dim=0)
+        coarser = head.enlarged(result[..., cells, :], 0)
+        if infrared is not None:
+            weights = torch.stack(unshaded(0, weights, detail, patches, coarser, infrared))
+        band = coarser + (weights * detail).sum(dim=0)
         lowest, highest = functools.reduce(torch.minimum, patches), functools.reduce(torch.maximum, patches)
         band = band.clamp(lowest, highest)
         if residual is not None:
@@ -181,11 +190,3 @@ def on_grid(network: AdaSFFuse, tile: int, overlap: int) -> tuple[int, int, int]
     """Tile and overlap as multiples of the network's grid, and that grid."""
     grid = math.lcm(GRID, network.multiple)  # GRID but for patches of more than 2x2 pixels
     return tile // grid * grid, -(-overlap // grid) * grid, grid
-
-
-def check_layout(tile: int, overlap: int, grid: int) -> None:
-    """Raise ValueError for an impossible tile or overlap."""
-    if overlap < 0 or overlap % grid or tile % grid or tile <= overlap:
-        raise ValueError(
-            f"tile and overlap must be multiples of {grid} with tile > overlap >= 0, got tile {tile}, overlap {overlap}"
-        )

@@ -385,7 +385,7 @@ class _FolderWriter:
         path = self._folder / f"{frame.name}{suffix_of(depth)}"
         if self._abandoned:
             remove_abandoned([path])
-        write_image(path, pixels)
+        write_image(path, pixels, depth)
 
     def finish(self, end: float) -> None:
         pass

@@ -24,7 +24,7 @@ _CHANNEL_DIM = {"mixer_norm": 0, "xBC_proj": 1, "z_dt_proj": 1, "out_proj": 0, "
 def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
     """Give `model` the parameters of `start`, so that its output is the same or nearly the same.
 
-    `model` may have `kinds`, `dark`, `hot`, `contrast` or the decoder's `residual` where `start` has not, more blocks,
+    `model` may have `kinds`, `dark`, `hot`, `unshaded`, `contrast` or the residual where `start` has not, more blocks,
     and a multiple of the width, the same in channels, head_dim and d_state.  It may lack the residual or the `targets`
     of `start`.  It may have `exposure` where `start` has not; its weights then start as those of exposure fusion.
 
@@ -69,6 +69,7 @@ def _can_grow(start: ModelOptions, model: ModelOptions, factor: int) -> bool:
         "residual": model.residual,
         "dark": start.dark or model.dark,
         "hot": start.hot or model.hot,
+        "unshaded": start.unshaded or model.unshaded,
         "targets": model.targets,
     }
     return asdict(model) == asdict(start) | wider | deeper | changed

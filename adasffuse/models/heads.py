@@ -20,6 +20,9 @@ SLOPE = 0.2  # of the LeakyReLU
 FAINT = 1e-3  # added to the contrast in exposure weights, against noise
 _NOISE = 0.01  # added to the contrast of a band before its logarithm, against noise
 _LEAST = 1e-4  # lower bound of exposure weights before their logarithm
+_SHADED = ((0.45, 0.6), (0.3, 0.5), (0.3, 0.5))  # by which an image is darker than what is shown where its dark detail
+# fades, and where it has gone: luminance, for each band
+_COLD = (0.1, 0.25)  # luminance up to which infrared detail can fade wholly, and from which it stays: glare hides more
 
 
 class BandHead(nn.Module):
@@ -98,9 +101,18 @@ class PyramidHead(nn.Module):
         return (*contrast, *exposure, wide(self.octave_share(fused[-1])))
 
     def compose(
-        self, sources: Tensor, maps: Sequence[Tensor], base_logit: Callable[[Tensor], Tensor] | None = None
+        self,
+        sources: Tensor,
+        maps: Sequence[Tensor],
+        base_logit: Callable[[Tensor], Tensor] | None = None,
+        infrared: Sequence[int | None] | None = None,
     ) -> Tensor:
-        """The blend (B, P, H, W) of sources (S, B, P, H, W) by their weight maps; `base_logit` as in `band_logits`."""
+        """The blend (B, P, H, W) of sources (S, B, P, H, W) by their weight maps.
+
+        Args:
+            base_logit: as in `band_logits`.
+            infrared: as in `unshaded`; None if all detail counts.
+        """
         logits, shared = maps[: LEVELS + 1], maps[LEVELS + 1 :]
         images = pyramid_levels(sources)
         exposure = self.exposure_bands(sources) if self.has_exposure(shared) else []
@@ -112,8 +124,11 @@ class PyramidHead(nn.Module):
         base = images[LEVELS]
         result = self.blended_base(base, torch.stack(tuple(weights(LEVELS, base))), shared)
         for band in range(LEVELS - 1, -1, -1):
-            detail = self.detail_of(images, band)
-            result = _blended(self.enlarged(result, band), weights(band, detail), detail)
+            detail, coarser = self.detail_of(images, band), self.enlarged(result, band)
+            chosen = weights(band, detail)
+            if infrared is not None:
+                chosen = unshaded(band, chosen, detail, images[band], coarser, infrared)
+            result = _blended(coarser, chosen, detail)
         return result.clamp(functools.reduce(torch.minimum, sources), functools.reduce(torch.maximum, sources))
 
     def has_exposure(self, shared: Sequence[Tensor]) -> bool:
@@ -208,6 +223,39 @@ class PyramidHead(nn.Module):
             pixels = around.reshape(-1, 9) @ bilinear
         patches = pixels.view(batch, height, width, 2, 2 * size).transpose(2, 3)  # (B, h, 2, w, 2 * P)
         return patches.reshape(batch, 2 * height, 2 * width, size).permute(0, 3, 1, 2)
+
+
+def unshaded(
+    band: int, weights: Sequence[Tensor], detail: Tensor, level: Tensor, coarser: Tensor, infrared: Sequence[int | None]
+) -> tuple[Tensor, ...]:
+    """Weights of two sources, whose cold infrared detail does not darken what is shown much brighter.
+
+    A cold sky is darker than its mean with a warm building, so bands of detail would darken the sky around the
+    building, like smoke, where the visible image gives its brightness.
+
+    Args:
+        band: 0 (finest) to LEVELS - 1.
+        weights: of both sources, each (B, P, H, W).
+        detail, level: of the sources, the band and the image that it is of, (2, B, P, H, W).
+        coarser: the blend of all coarser bands, (B, P, H, W).
+        infrared: of each sample which source is infrared, None if none or both are.
+    """
+    if len(set(infrared)) > 1:
+        parts = []
+        for k, own in enumerate(infrared):
+            one = slice(k, k + 1)
+            shares = [weight[one] for weight in weights]
+            parts.append(unshaded(band, shares, detail[:, one], level[:, one], coarser[one], [own]))
+        return tuple(torch.cat(shares) for shares in zip(*parts))
+    own = infrared[0]
+    if own is None:
+        return tuple(weights)
+    first, last = _SHADED[band]
+    near = (last - coarser + level[own]) / (last - first)
+    warm = (level[own] - _COLD[0]) / (_COLD[1] - _COLD[0])
+    kept = torch.maximum(near, warm).clamp(0, 1)
+    weight = torch.where(detail[own] < 0, weights[own] * kept, weights[own])
+    return (weight, 1 - weight) if own == 0 else (1 - weight, weight)
 
 
 def wide(x: Tensor) -> Tensor:

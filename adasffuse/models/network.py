@@ -52,6 +52,7 @@ class ModelOptions:
     kinds: tuple[str, ...] = ()  # kinds of sources, each with embedding kernels and logit gains of its own
     dark: bool = False  # needs kinds: each kind has a learned logit for the base where a source is dark, at night
     hot: bool = False  # needs kinds: the same where a source is conspicuously bright, and brighter than all others
+    unshaded: bool = False  # needs kind infrared: its cold detail fades where what is shown is much brighter
     targets: bool = False  # needs kinds infrared and visible: raise people to their contrast in the infrared image
 
     def __post_init__(self) -> None:
@@ -83,6 +84,7 @@ _ALL_TASKS = {  # what the released sizes have in common
     "kinds": KINDS,
     "dark": True,
     "hot": True,
+    "unshaded": True,
     "targets": True,
 }
 SIZES = {
@@ -300,7 +302,7 @@ class AdaSFFuse(nn.Module):
             residual = None
             if self.has_residual(kinds, len(sources)):
                 residual, *maps = maps
-            fused = self.head.compose(patches, maps, self.base_logit(kinds))
+            fused = self.head.compose(patches, maps, self.base_logit(kinds), self.infrared_in(kinds, sources))
             if residual is not None:
                 difference = functools.reduce(torch.maximum, patches) - functools.reduce(torch.minimum, patches)
                 fused = fused + residual.clamp(-difference, difference)
@@ -321,6 +323,14 @@ class AdaSFFuse(nn.Module):
         if not ((self.options.dark or self.options.hot) and self.uses(kinds)):
             return None
         return lambda base: self.kinds.base_logit(base, self.kinds.numbers(kinds, base))
+
+    def infrared_in(self, kinds: Kinds, sources: Tensor | Sequence[Tensor]) -> list[int | None] | None:
+        """Which of the two sources of each sample is infrared, None if none or both are; None if it does not matter."""
+        if not (self.options.unshaded and self.uses(kinds)) or len(sources) != 2:
+            return None
+        pairs = zip(*per_sample(kinds, len(sources[0])))
+        found = [pair.index(RAISED[0]) if pair.count(RAISED[0]) == 1 else None for pair in pairs]
+        return None if found.count(None) == len(found) else found
 
     def from_patches(self, patches: Tensor, height: int, width: int) -> Tensor:
         """Patches (B, P, h, w) as an image (B, 1, H, W), without the padding."""

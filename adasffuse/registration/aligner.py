@@ -51,7 +51,7 @@ class Aligner:
             'position': DICOM slices by where they lie, see `adasffuse.images.plane.matrix_between`; or 'ignore': equal
             pixels show the same place, whatever DICOM files say.
         grid: 'b' warps source A to the pixels of source B, 'a' the other way round.
-        measure: 'edges' or 'medical', see `adasffuse.registration.estimate`.
+        measure: 'edges', 'medical' or 'focus', see `adasffuse.registration.estimate`.
         calibration: a transform from B's pixels to A's for all pairs, in place of estimates.
     Raises:
         ValueError: unknown method, grid or measure, or an argument of a wrong type.
@@ -130,8 +130,8 @@ class Aligner:
 
 
 def measure_of(task_id: str) -> str:
-    """The measure of a task: 'medical' for medical images, else 'edges'."""
-    return "medical" if task_id == "mif" else "edges"
+    """The measure of a task: 'medical' for medical images, 'focus' for focus settings, else 'edges'."""
+    return {"mif": "medical", "mff": "focus"}.get(task_id, "edges")
 
 
 @checked
@@ -171,13 +171,12 @@ def calibrate(
     if not found and not failed:
         raise AlignmentError("there is no pair that could be read")
     if not found or len(found) < _FEWEST_PAIRS * (len(found) + len(failed)):
-        reason = f"; {failed[0][0]}: {failed[0][1]}" if failed else ""
         needs = "pairs taken at the same time, half of them with edges that both show"
         if measure == "medical":
             needs = "slices of one head, half of them with structure that both show"
         raise AlignmentError(
-            f"{len(failed)} of {len(found) + len(failed)} pairs cannot be registered{reason}; a calibration needs "
-            f"{needs}"
+            f"{len(failed)} of {len(found) + len(failed)} pairs cannot be registered; {failed[0][0]}: {failed[0][1]}; "
+            f"a calibration needs {needs}"
         )
     size, moving_size = found[0].transform.size, found[0].transform.moving_size
     matrix = _median_matrix([one.transform.matrix for one in found], size, method)

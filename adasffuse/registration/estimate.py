@@ -22,6 +22,7 @@ from adasffuse.registration.models import ParametricModel, SmoothModel
 from adasffuse.registration.palette import palette_values
 from adasffuse.registration.prediction import Prediction
 from adasffuse.registration.refinement import SmoothInformation, refine_by_information
+from adasffuse.registration.stacks import register_to
 from adasffuse.registration.transform import (
     METHODS,
     AlignmentError,
@@ -42,7 +43,8 @@ class _Level(NamedTuple):
     smoothness: float = 0.0  # standard deviation of the field's smoothing, in cells
 
 
-MEASURES = ("edges", "medical")
+MEASURES = ("edges", "medical", "focus")
+_ONE_CAMERA = {"translation": "translation", "affine": "similarity"}  # what two focus settings are registered by
 CROSS_MODAL = ("ivf", "mif")  # ids of the tasks whose sources come from two cameras or scanners
 _WORK_SIDE = 640  # pixels of the longer side; larger images are reduced for the registration
 _SMALLEST_SIDE = 48  # pixels
@@ -109,7 +111,9 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
             better; or 'deformable': affine plus a smooth field, if a field fitted to one half of the target makes the
             other half agree better.
         measure: 'edges' for two cameras: orientation of edges; or 'medical' for scans of one patient: edges if both are
-            sharp, such as CT and MRI, else mutual information of gray values, such as for PET and SPECT.
+            sharp, such as CT and MRI, else mutual information of gray values, such as for PET and SPECT; or 'focus' for
+            two focus settings of one camera: luminance, see `register_to`, where 'affine' is a shift, a scale and a
+            turn; edges if their sizes differ, and by other methods.
     Raises:
         AlignmentError: an image is too small or without content, the images have no structure in common, or the
             estimate is not plausible; TurnedError where images of cameras have it if one is turned by 180 degrees.
@@ -118,6 +122,9 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
     check_method(method, measure)
     if measure == "medical":
         return _estimate_scans(_Pair.of(moving, target, palette_values), method)
+    if measure == "focus" and method in _ONE_CAMERA and moving.pixels.shape[:2] == target.pixels.shape[:2]:
+        transform = register_to(luma_of(target.pixels), luma_of(moving.pixels), _ONE_CAMERA[method])
+        return Estimate(transform, transform.shifts()[0])
     pair = _Pair.of(moving, target)
     model = "translation" if method == "translation" else "affine"
     matrix, field = _matrix_by_edges(pair, model), None
@@ -249,36 +256,17 @@ class _Pair:
 
     @staticmethod
     def of(moving: Image, target: Image, values: Callable[[np.ndarray], np.ndarray] = luma_of) -> "_Pair":
-        arrays = []
-        for name, image in (("the moving image", moving), ("the target", target)):
-            height, width = image.pixels.shape[:2]
-            if min(height, width) < _SMALLEST_SIDE:
-                raise AlignmentError(
-                    f"cannot register: {name} is {width}x{height} pixels, {_SMALLEST_SIDE} a side are needed"
-                )
-            size = _work_size(target.pixels.shape[:2])
-            if image is moving:  # to the scale of the target
-                ratio = max(size[0] / height, size[1] / width)
-                size = (max(8, round(height * ratio)), max(8, round(width * ratio)))
-            valid = np.ones((height, width), np.float32) if image.valid is None else image.valid.astype(np.float32)
-            luma = _at_own_range(values(image.pixels), image)
-            if not _has_content(luma, image.valid):
-                low, high = image.window
-                cure = f" at its range {low:g} to {high:g}; if its values are others, give theirs: --range_a, --range_b"
-                cure = "" if image.depth == "8" else cure
-                raise AlignmentError(f"cannot register: {name} is flat and shows nothing to register by{cure}")
-            arrays += [_resized(luma, size), _resized(valid, size)]
-        moving_luma, moving_valid, target_luma, target_valid = arrays
-        start = identity(target_luma.shape, moving_luma.shape)
+        moving_size, target_size = moving.pixels.shape[:2], target.pixels.shape[:2]
+        size = _work_size(target_size)
+        ratio = max(size[0] / moving_size[0], size[1] / moving_size[1])
+        scaled = max(8, round(moving_size[0] * ratio)), max(8, round(moving_size[1] * ratio))
         return _Pair(
-            moving_luma,
-            moving_valid,
-            target_luma,
-            target_valid,
-            start,
-            moving.pixels.shape[:2],
-            target.pixels.shape[:2],
-            moving.pixels.shape[:2] != target.pixels.shape[:2],
+            *_values_and_mask(moving, "the moving image", values, scaled),
+            *_values_and_mask(target, "the target", values, size),
+            start=identity(size, scaled),
+            moving_size=moving_size,
+            target_size=target_size,
+            zoomed=moving_size != target_size,
         )
 
     def lumas(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -358,6 +346,27 @@ class _Pair:
                 f"the estimated alignment is not plausible: it moves the image by {shift:.0f} pixels on average"
             )
         return Estimate(transform, shift)
+
+
+def _values_and_mask(
+    image: Image, name: str, values: Callable[[np.ndarray], np.ndarray], size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gray values of an image and its mask of pixels with data, both float32 of a height and width.
+
+    Raises:
+        AlignmentError: the image, called by its name, is too small or without content.
+    """
+    height, width = image.pixels.shape[:2]
+    if min(height, width) < _SMALLEST_SIDE:
+        raise AlignmentError(f"cannot register: {name} is {width}x{height} pixels, {_SMALLEST_SIDE} a side are needed")
+    valid = np.ones((height, width), np.float32) if image.valid is None else image.valid.astype(np.float32)
+    luma = _at_own_range(values(image.pixels), image)
+    if not _has_content(luma, image.valid):
+        low, high = image.window
+        cure = f" at its range {low:g} to {high:g}; if its values are others, give theirs: --range_a, --range_b"
+        cure = "" if image.depth == "8" else cure
+        raise AlignmentError(f"cannot register: {name} is flat and shows nothing to register by{cure}")
+    return _resized(luma, size), _resized(valid, size)
 
 
 def _matrix_by_edges(pair: _Pair, method: str) -> np.ndarray:

@@ -35,7 +35,6 @@ class ParametricModel:
         best, certainty = match.displacement.reshape(-1, 2), match.certainty.reshape(-1, 2, 2)
         fitted = fitted.reshape(-1, 2)
         count = self._basis.shape[2]
-        parameters = np.zeros(count)
         for _ in range(3):
             distance = np.square(best - fitted).sum(axis=1)
             weight = 1 / np.square(1 + distance / max(float(np.median(distance)), 0.25))

@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 
 from adasffuse.arguments import checked
-from adasffuse.registration.transform import AlignmentError, Transform
+from adasffuse.registration.transform import AlignmentError, Transform, identity
 
 STACK_METHODS = ("translation", "similarity")
 _SIDE = 1280  # pixels of the longer side; larger images are reduced for the registration
 _LEVELS = 4
+_BLUR = 5  # pixels
 _LEAST = 0.3  # correlation below which two images show nothing in common
 _LARGEST_SHIFT = 0.1  # of the longer side
 _LARGEST_SCALE = 1.15
@@ -40,7 +41,6 @@ def register_to(reference: np.ndarray, moving: np.ndarray, method: str) -> Trans
         raise ValueError(f"the images of a stack are registered by {' or '.join(STACK_METHODS)}, got {method!r}")
     if reference.ndim != 2 or reference.shape != moving.shape:
         raise ValueError(f"register_to needs two images (H, W) of one size, got {reference.shape}, {moving.shape}")
-    height, width = reference.shape
     fixed, other = (reduced(image, _SIDE) for image in (reference, moving))
     size = fixed.shape[::-1]
     matrix = np.eye(2, 3, dtype=np.float32)
@@ -52,13 +52,23 @@ def register_to(reference: np.ndarray, moving: np.ndarray, method: str) -> Trans
         if level == levels[0]:
             matrix[:, 2] = _best_shift(*pair)[0] / scale
         matrix[:, 2] *= scale
-        matrix, common = _maximised(*pair, matrix, method)
+        matrix = _maximised(*pair, matrix, method)
         matrix[:, 2] /= scale
-    x, y = width / size[0], height / size[1]
-    enlarge = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+    matrix, common = _better(*pair, matrix)
+    enlarge = identity(fixed.shape, reference.shape)
     whole = enlarge @ np.vstack([matrix, [0, 0, 1]]).astype(np.float64) @ np.linalg.inv(enlarge)
-    _check(whole, common, (height, width))
-    return Transform("translation" if method == "translation" else "affine", whole, (height, width), (height, width))
+    _check(whole, common, reference.shape)
+    return Transform("translation" if method == "translation" else "affine", whole, reference.shape, reference.shape)
+
+
+def correlation(reference: np.ndarray, moving: np.ndarray, matrix: np.ndarray) -> float:
+    """How well two images agree after a movement: the correlation, -1 to 1, of luminance that `register_to` compares.
+
+    Args:
+        reference, moving: as in `register_to`.
+        matrix: (3, 3), from pixels of the reference to those of the other image, as its transform has it.
+    """
+    return _correlation(_comparable(reference), _comparable(moving), matrix[:2].astype(np.float32))
 
 
 @checked
@@ -100,19 +110,37 @@ def _best_shift(fixed: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, float
     return np.array(best, np.float32) - margin, common
 
 
-def _maximised(fixed: np.ndarray, other: np.ndarray, matrix: np.ndarray, method: str) -> tuple[np.ndarray, float]:
-    """The movement (2, 3) with the largest correlation near a first guess, and that correlation."""
+def _maximised(fixed: np.ndarray, other: np.ndarray, matrix: np.ndarray, method: str) -> np.ndarray:
+    """The movement (2, 3) with the largest correlation near a first guess."""
     if min(fixed.std(), other.std()) < 0.05:
-        raise AlignmentError("cannot be registered: it or its neighbour in the stack has too little content")
+        raise AlignmentError("cannot be registered: one of the images has too little content")
     motion = cv2.MOTION_TRANSLATION if method == "translation" else cv2.MOTION_AFFINE
     stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-5)
     try:
-        common, found = cv2.findTransformECC(fixed, other, matrix.copy(), motion, stop, None, 5)
+        _, found = cv2.findTransformECC(fixed, other, matrix.copy(), motion, stop, None, _BLUR)
     except cv2.error:
         raise AlignmentError(
-            "cannot be registered to its neighbour in the stack: they have too little in common; is it of this scene?"
+            "cannot be registered: the images have too little in common; are they of one scene?"
         ) from None
-    return (found if method == "translation" else _similar(found, fixed.shape)), float(common)
+    return found if method == "translation" else _similar(found, fixed.shape)
+
+
+def _better(fixed: np.ndarray, other: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, float]:
+    """The movement (2, 3), or none if the images correlate better without, and the correlation of the better one.
+
+    The search may end at a worse maximum, and the nearest similarity may be far from an affine movement.
+    """
+    movements = matrix, np.eye(2, 3, dtype=np.float32)
+    return max(((one, _correlation(fixed, other, one)) for one in movements), key=lambda pair: pair[1])
+
+
+def _correlation(fixed: np.ndarray, other: np.ndarray, matrix: np.ndarray) -> float:
+    """The correlation of two `_comparable` images after a movement (2, 3), blurred as the search does."""
+    size, inverse = fixed.shape[::-1], cv2.WARP_INVERSE_MAP
+    fixed, other = (cv2.GaussianBlur(image, (_BLUR, _BLUR), 0) for image in (fixed, other))
+    moved = cv2.warpAffine(other, matrix, size, flags=cv2.INTER_LINEAR | inverse)
+    inside = cv2.warpAffine(np.full_like(other, 255), matrix, size, flags=cv2.INTER_NEAREST | inverse)
+    return cv2.computeECC(fixed, moved, inside.astype(np.uint8))
 
 
 def _similar(matrix: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -140,6 +168,6 @@ def _check(matrix: np.ndarray, common: float, size: tuple[int, int]) -> None:
     plausible = shift <= _LARGEST_SHIFT * max(size) and 1 / _LARGEST_SCALE <= scale <= _LARGEST_SCALE
     if common < _LEAST or not plausible:
         raise AlignmentError(
-            f"cannot be registered to its neighbour in the stack: correlation {common:.2f}, shift {shift:.1f} pixels, "
-            f"scale {scale:.3f}; is it of this scene?"
+            f"cannot be registered: no plausible movement, but correlation {common:.2f}, shift {shift:.1f} pixels, "
+            f"scale {scale:.3f}; are the images of one scene?"
         )

@@ -22,8 +22,7 @@ from adasffuse.training.resume import Changes
 from adasffuse.training.run import Run, weights_of
 
 MANIFEST = "manifest.json"  # its name in the folder of a run
-_PACKAGES = ("adasffuse", "numpy", "scipy", "opencv-python-headless", "pillow", "safetensors")
-_PACKAGES += ("mamba-ssm", "triton")
+_PACKAGES = ["adasffuse", "numpy", "scipy", "opencv-python-headless", "pillow", "safetensors", "mamba-ssm", "triton"]
 
 
 def write_manifest(path: Path, run: Run, data: MixedCrops, changes: Changes) -> None:

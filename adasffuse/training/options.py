@@ -6,6 +6,7 @@ are its own options.
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass, field, fields, replace
 from math import cos, pi
 from pathlib import Path
@@ -198,16 +199,27 @@ def check_name(name: str) -> None:
 def load_options(path: str | Path, root_path: str | None = None) -> Options:
     """Read an options file; `root_path`, where given, replaces its roots as `Options.with_root` says.
 
+    Paths that begin with ~/ lie in the user's home folder, as on a command line.
+
     Raises:
         ValueError: not JSON, an unknown or missing key, a wrong type or an impossible value; names file and key.
         FileNotFoundError: there is no such file; lists the options files beside it.
     """
-    values = load_json(path)
+    values = _at_home(load_json(path))
     try:
         options = parse_options(values)
         return options.with_root(root_path) if root_path else options
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _at_home(values: Any) -> Any:
+    """JSON values with the home folder in place of the ~ of paths."""
+    if isinstance(values, dict):
+        return {key: _at_home(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_at_home(value) for value in values]
+    return os.path.expanduser(values) if isinstance(values, str) and values.startswith("~/") else values
 
 
 def parse_options(values: dict[str, Any]) -> Options:
