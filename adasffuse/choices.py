@@ -11,3 +11,4 @@ PALETTES = ("none", "hot", "inferno")  # false colours of the first of two volum
 AUDIO = ("auto", "a", "b", "none")  # whose sound a fused video has
 EXPORT_FORMATS = ("onnx", "pt2")
 GHOSTS = ("keep", "remove")  # of what moves between the exposures of a stack
+DEFAULT_MEGAPIXELS = 12.0  # of the largest image that the web page takes

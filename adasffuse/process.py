@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from adasffuse.files import lacks_memory, printable, told
+from adasffuse.messages import lacks_memory, printable, told
 
 _PACKAGE = Path(__file__).parent
 _NOTICES = 10  # lines
@@ -90,6 +90,22 @@ def run_program(program: Callable[[], int], as_json: bool = False) -> int:
         return status or 1
     finally:
         sys.stdout = before
+
+
+def run_script(work: Callable[[Any], int | None], args: Any) -> int:
+    """`run_program` for a script: errors of what it is given, and of files, are one line on standard error, status 1.
+
+    Args:
+        work: takes `args`, does all the work, and returns an exit status, or None for 0.
+    """
+
+    def program() -> int:
+        try:
+            return work(args) or 0
+        except (ValueError, OSError, FloatingPointError) as error:
+            return say_error(error)
+
+    return run_program(program)
 
 
 class _Output:

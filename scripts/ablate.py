@@ -33,6 +33,7 @@ from typing import Any, get_type_hints
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from adasffuse.cli.arguments import add_device_option
 from adasffuse.data.heldout import SIZE
 from adasffuse.files import check_outputs, write_text
 from adasffuse.losses.fusion import LossOptions
@@ -202,9 +203,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default=1,
         help="number of runs at a time, of one thread each; 0: none (default: %(default)s)",
     )
-    parser.add_argument(
-        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
+    add_device_option(parser)
     parser.add_argument("--dry_run", action="store_true", help="list the runs and train nothing")
     parser.add_argument("--train", choices=ROWS, help=argparse.SUPPRESS)  # one run, here
     return parser.parse_args(argv)

@@ -44,9 +44,11 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE
+from adasffuse.cli.arguments import add_device_option
 from adasffuse.device import pick_device
-from adasffuse.files import check_outputs, printable, write_text
+from adasffuse.files import check_outputs, write_text
 from adasffuse.inference.tiling import fuse_tiled
+from adasffuse.messages import printable
 from adasffuse.models import SIZES, AdaSFFuse
 from adasffuse.models.weights import WeightsError, load_weights, released_weights
 from adasffuse.process import SPINS, keep_freed_memory
@@ -159,9 +161,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: %(default)s)"
     )
-    parser.add_argument(
-        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
+    add_device_option(parser)
     parser.add_argument(
         "--tile", type=int, default=DEFAULT_TILE, help="tile of larger images, 0: none (default: %(default)s)"
     )

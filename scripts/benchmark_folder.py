@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 import torch
 
+from adasffuse.cli.arguments import add_device_option
 from adasffuse.data.samples import sample_pairs
 from adasffuse.images.color import luminance
 from adasffuse.images.pairs import SceneFolder, find_scenes, read_scene, scene_folders
@@ -51,9 +52,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: %(default)s)"
     )
-    parser.add_argument(
-        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
+    add_device_option(parser)
     parser.add_argument("--launched", type=float, help=argparse.SUPPRESS)  # measure here, in a process begun then
     return parser.parse_args(argv)
 

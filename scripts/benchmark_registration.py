@@ -37,6 +37,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scoring import RANKED
 
 from adasffuse.images.color import luminance
 from adasffuse.images.image import Image, ImageError
@@ -47,7 +48,7 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise
 from adasffuse.inference.fuser import load_fuser
 from adasffuse.metrics import evaluate
-from adasffuse.process import run_program, say, say_error
+from adasffuse.process import run_script, say
 from adasffuse.registration.aligner import Aligner, calibrate, measure_of
 from adasffuse.registration.estimate import estimate, misalignment
 from adasffuse.registration.palette import palette_values
@@ -59,7 +60,6 @@ from adasffuse.tasks import find_task
 OFFSET = 0.05  # largest movement of the corners, of the width
 SHOWN = 0.1  # pixels of a higher luminance are not black
 FUNCTIONAL_BLUR = 3  # pixels, standard deviation
-SCORES = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -111,35 +111,30 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    return run_program(lambda: run(args))
+    return run_script(run, parse_args(argv))
 
 
-def run(args: argparse.Namespace) -> int:
-    try:
-        if args.root_path:
-            for dataset in args.datasets:
-                for folder in scene_folders(args.root_path, dataset):
-                    scenes = find_scenes(folder.folders)[0]
-                    scenes = {"even": scenes[::2], "odd": scenes[1::2], None: scenes}[args.half]
-                    if args.slices:
-                        say(slices_line(folder.name, scenes, args))
-                    elif args.checks:
-                        pairs = [read_scene(scene) for scene in spread(scenes, args.count)]
-                        say(checks_line(folder.name, pairs, measure_of(find_task(folder.name).id), args))
-                    else:
-                        say(affine_line(folder.name, scenes, args))
-        if args.rendered:
-            pairs = [rendered_pair(seed) for seed in range(args.rendered)]
-            name = "rendered streets of 320x240 pixels that lie on each other"
-            say(checks_line(name, pairs, "edges", args) if args.checks else rendered_lines(name, pairs))
-        if args.heads:
-            say(head_lines(args.heads))
-        if args.fields:
-            say(field_lines(args))
-    except (ValueError, OSError) as error:
-        return say_error(error)
-    return 0
+def run(args: argparse.Namespace) -> None:
+    if args.root_path:
+        for dataset in args.datasets:
+            for folder in scene_folders(args.root_path, dataset):
+                scenes = find_scenes(folder.folders)[0]
+                scenes = {"even": scenes[::2], "odd": scenes[1::2], None: scenes}[args.half]
+                if args.slices:
+                    say(slices_line(folder.name, scenes, args))
+                elif args.checks:
+                    pairs = [read_scene(scene) for scene in spread(scenes, args.count)]
+                    say(checks_line(folder.name, pairs, measure_of(find_task(folder.name).id), args))
+                else:
+                    say(affine_line(folder.name, scenes, args))
+    if args.rendered:
+        pairs = [rendered_pair(seed) for seed in range(args.rendered)]
+        name = "rendered streets of 320x240 pixels that lie on each other"
+        say(checks_line(name, pairs, "edges", args) if args.checks else rendered_lines(name, pairs))
+    if args.heads:
+        say(head_lines(args.heads))
+    if args.fields:
+        say(field_lines(args))
 
 
 def known_perspective(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -377,18 +372,18 @@ def score_ratios(fuser, original: Image, b: Image, aligned: dict[str, Image]) ->
         return np.ascontiguousarray(quantise(luminance(image.pixels), "8")[part])
 
     def scores(fused: np.ndarray, source: Image) -> dict[str, float]:
-        return evaluate(shown(source), shown(b), fused, metrics=SCORES)
+        return evaluate(shown(source), shown(b), fused, metrics=RANKED)
 
     def fused(source: Image) -> np.ndarray:
         return np.ascontiguousarray(fuser.fuse(source, b, depth="8")[part])
 
     wanted, whole = (scores(fused(image), original) for image in (original, complete))
-    ratios = {"original, of the regions without data": {score: wanted[score] / whole[score] for score in SCORES}}
+    ratios = {"original, of the regions without data": {score: wanted[score] / whole[score] for score in RANKED}}
     for name, image in aligned.items():
         result = fused(image)
         for against, source in (("own sources", image), ("the original's sources", original)):
             found = scores(result, source)
-            ratios[f"{name}, against {against}"] = {score: found[score] / wanted[score] for score in SCORES}
+            ratios[f"{name}, against {against}"] = {score: found[score] / wanted[score] for score in RANKED}
     return ratios
 
 
@@ -420,7 +415,7 @@ def filled_rectangle(valid: np.ndarray) -> tuple[slice, slice]:
 def table_of(ratios: list[dict[str, dict[str, float]]]) -> str:
     lines = [f"fused scores / those of the aligned originals, mean of {len(ratios)}:"]
     for name in ratios[0]:
-        means = ", ".join(f"{score} {np.mean([ratio[name][score] for ratio in ratios]):.3f}" for score in SCORES)
+        means = ", ".join(f"{score} {np.mean([ratio[name][score] for ratio in ratios]):.3f}" for score in RANKED)
         lines.append(f"    {name}: {means}")
     return "\n".join(lines)
 

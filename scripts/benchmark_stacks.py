@@ -44,7 +44,7 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference.stack import StackOptions, fuse_stack
 from adasffuse.losses.metrics import exposure_structure
-from adasffuse.process import run_program, say, say_error
+from adasffuse.process import run_script, say
 
 Method = Callable[[list[Path], Path], ndarray]  # files of a stack and a scratch folder, to (H, W, 3) uint8
 
@@ -74,27 +74,22 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    return run_program(lambda: run(args))
+    return run_script(run, parse_args(argv))
 
 
-def run(args: argparse.Namespace) -> int:
-    try:
-        check_outputs(folders={"--out": args.out})
-        for task, folder, score in (("mef", args.mef, exposure_score), ("mff", args.mff, sharpness)):
-            if folder:
-                say(table(task, folder, score, args))
-        if args.colours:
-            say(colours(args.colours))
-    except (ValueError, OSError) as error:
-        return say_error(error)
+def run(args: argparse.Namespace) -> None:
+    check_outputs(folders={"--out": args.out})
+    for task, folder, score in (("mef", args.mef, exposure_score), ("mff", args.mff, sharpness)):
+        if folder:
+            say(table(task, folder, score, args))
+    if args.colours:
+        say(colours(args.colours))
     if args.moving:
         say(ghosts())
     for count in args.memory or ():
         command = [sys.executable, __file__, "--one", str(count), str(args.megapixels), args.align]
         peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
         say(f"{count} images of {args.megapixels:g} megapixels, --align {args.align}: peak {peak}")
-    return 0
 
 
 def methods(task: str, args: argparse.Namespace) -> dict[str, Method]:

@@ -48,10 +48,12 @@ from measuring import (
     wait_for,
 )
 
+from adasffuse.cli.arguments import add_device_option
 from adasffuse.data.mixture import MixedCrops
 from adasffuse.device import pick_device
-from adasffuse.files import check_outputs, printable, write_text
+from adasffuse.files import check_outputs, write_text
 from adasffuse.images.write import write_image
+from adasffuse.messages import printable
 from adasffuse.models import SIZES
 from adasffuse.process import SPINS, keep_freed_memory
 from adasffuse.training import trainer
@@ -92,9 +94,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--processes", type=int, default=1, help="also measure this many processes (default: %(default)s)"
     )
-    parser.add_argument(
-        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
+    add_device_option(parser)
     parser.add_argument("--warmup", type=int, default=2, help="steps that are not timed (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=10, help="steps that are timed (default: %(default)s)")
     parser.add_argument("--images", default="640x480", metavar="WxH", help="size of the images (default: %(default)s)")

@@ -15,7 +15,7 @@ from pathlib import Path
 from adasffuse.cli.downstream import add_label_options, classes_of, frames_of
 from adasffuse.downstream.labels import coco_content, write_voc, write_yolo
 from adasffuse.files import check_outputs, write_text
-from adasffuse.process import run_program, say, say_all_notices
+from adasffuse.process import run_script, say, say_all_notices
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -28,36 +28,30 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    return run_program(lambda: run(args))
+    return run_script(run, parse_args(argv))
 
 
-def run(args: argparse.Namespace) -> int:
-    try:
-        check_outputs(**{"files" if args.to == "coco" else "folders": {"--out": args.out}})
-        if args.to == "coco" and args.out.suffix.lower() != ".json":
-            raise ValueError(f"--out {args.out}: COCO labels are read from a file that ends in .json; add that")
-        classes = classes_of(args, "detect")
-        found = frames_of(args, "detect", classes)
-        frames = {stem: found.frames[stem] for stem in sorted(found.frames)}
-        if args.to == "coco":
-            suffix = next(iter(next(iter(frames.values())).images.values())).suffix
-            content = coco_content({stem: frame.boxes for stem, frame in frames.items()}, classes, suffix)
-            write_text(args.out, json.dumps(content, indent=1) + "\n")
-        for stem, frame in frames.items():
-            if args.to == "voc":
-                write_voc(args.out / f"{stem}.xml", stem, frame.size, frame.boxes.boxes)
-            elif args.to == "yolo":
-                write_yolo(args.out / f"{stem}.txt", frame.size, frame.boxes.boxes, classes)
-        if args.to == "yolo":
-            write_text(args.out / "classes.txt", "".join(f"{name}\n" for name in classes.names))
-    except (ValueError, OSError) as error:
-        say(f"error: {error}", sys.stderr)
-        return 1
+def run(args: argparse.Namespace) -> None:
+    check_outputs(**{"files" if args.to == "coco" else "folders": {"--out": args.out}})
+    if args.to == "coco" and args.out.suffix.lower() != ".json":
+        raise ValueError(f"--out {args.out}: COCO labels are read from a file that ends in .json; add that")
+    classes = classes_of(args, "detect")
+    found = frames_of(args, "detect", classes)
+    frames = {stem: found.frames[stem] for stem in sorted(found.frames)}
+    if args.to == "coco":
+        suffix = next(iter(next(iter(frames.values())).images.values())).suffix
+        content = coco_content({stem: frame.boxes for stem, frame in frames.items()}, classes, suffix)
+        write_text(args.out, json.dumps(content, indent=1) + "\n")
+    for stem, frame in frames.items():
+        if args.to == "voc":
+            write_voc(args.out / f"{stem}.xml", stem, frame.size, frame.boxes.boxes)
+        elif args.to == "yolo":
+            write_yolo(args.out / f"{stem}.txt", frame.size, frame.boxes.boxes, classes)
+    if args.to == "yolo":
+        write_text(args.out / "classes.txt", "".join(f"{name}\n" for name in classes.names))
     boxes = sum(len(frame.boxes.boxes) for frame in frames.values())
     say(f"{boxes} boxes of {len(frames)} frames -> {args.out}")
     say_all_notices([*found.notices, *found.judgement.mended])
-    return 0
 
 
 if __name__ == "__main__":

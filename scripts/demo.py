@@ -12,10 +12,11 @@ from PIL import Image
 
 from adasffuse.cli import task_script as cli
 from adasffuse.data.samples import Sample, sample_pairs
-from adasffuse.files import check_outputs, printable, write_with
+from adasffuse.files import check_outputs, write_with
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
+from adasffuse.messages import printable
 from adasffuse.process import run_program
 from adasffuse.tasks import TASKS, Task
 

@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     moments = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        write_samples(root / "data")
+        write_samples(root / "data", "ivf")
         options = tiny_run(root / "data", NEVER)
         write_text(root / "run.json", json.dumps(options.to_dict()))
         run = root / "killed" / options.name

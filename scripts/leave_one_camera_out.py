@@ -36,7 +36,7 @@ from adasffuse.images.pairs import scene_folders
 from adasffuse.metrics import DEFAULT_METRICS
 from adasffuse.metrics.folder import Settings
 from adasffuse.models.weights import RUN_WEIGHTS, read_record
-from adasffuse.process import run_program, say, say_error
+from adasffuse.process import run_script, say
 from adasffuse.tasks import TASKS
 from adasffuse.training import train
 from adasffuse.training.options import Options, load_options, parse_options
@@ -101,26 +101,22 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    return run_program(lambda: run(args))
+    return run_script(run, parse_args(argv))
 
 
 def run(args: argparse.Namespace) -> int:
-    try:
-        check_outputs({"--markdown": args.markdown}, {"--out": args.out})
-        trials = plan(args)
-        for trial in trials:
-            if args.jobs and not trial.finished():
-                say(f"{trial.recipe} without {trial.camera}")
-                train(trial.options, trial.out, args.device)
-                if not trial.finished():  # a signal has ended it
-                    break
-        text = report([trial for trial in trials if trial.finished()], args)
-        say(text)
-        if args.markdown:
-            write_text(args.markdown, text)
-    except (ValueError, OSError, FloatingPointError) as error:
-        return say_error(error)
+    check_outputs({"--markdown": args.markdown}, {"--out": args.out})
+    trials = plan(args)
+    for trial in trials:
+        if args.jobs and not trial.finished():
+            say(f"{trial.recipe} without {trial.camera}")
+            train(trial.options, trial.out, args.device)
+            if not trial.finished():  # a signal has ended it
+                break
+    text = report([trial for trial in trials if trial.finished()], args)
+    say(text)
+    if args.markdown:
+        write_text(args.markdown, text)
     return int(not all(trial.finished() for trial in trials))
 
 

@@ -30,8 +30,8 @@ from torch import Tensor
 from adasffuse.files import check_outputs
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.growth import differences
-from adasffuse.models.weights import WeightsError, load_weights, read_record, save_weights
-from adasffuse.process import say_error
+from adasffuse.models.weights import load_weights, read_record, save_weights
+from adasffuse.process import run_script, say
 
 NONE = -20.0  # logarithm of a factor that is practically 0
 LOGITS = ("dark", "hot")  # parameters that are added to logits of the base, one number for each kind
@@ -72,34 +72,30 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    try:
-        parts = [file_and_share(text) for text in args.weights]
-        check_outputs({"--out": args.out}, inputs=[path for path, _ in parts])
-        networks = [load_weights(path) for path, _ in parts]
-        model, task = networks[0]
-        check_alike([(path, *network) for (path, _), network in zip(parts, networks)])
-        if args.unshaded and "infrared" not in model.options.kinds:
-            raise ValueError(f"--unshaded: the network in {parts[0][0]} knows no infrared images")
-        if args.exposure_power and not model.options.exposure:
-            raise ValueError(f"--exposure_power: the network in {parts[0][0]} has no exposure weights")
-        if args.residual != 1 and not model.options.residual:
-            raise ValueError(f"--residual: the network in {parts[0][0]} has none")
-        if model.options.output == "direct" and (args.residual == 0 or args.all_logits != 1):
-            raise ValueError(f"the network in {parts[0][0]} is a decoder alone: no --residual 0, no --all_logits")
-    except (WeightsError, ValueError) as error:
-        return say_error(error)
+    return run_script(run, parse_args(argv))
+
+
+def run(args: argparse.Namespace) -> None:
+    parts = [file_and_share(text) for text in args.weights]
+    check_outputs({"--out": args.out}, inputs=[path for path, _ in parts])
+    networks = [load_weights(path) for path, _ in parts]
+    model, task = networks[0]
+    check_alike([(path, *network) for (path, _), network in zip(parts, networks)])
+    if args.unshaded and "infrared" not in model.options.kinds:
+        raise ValueError(f"--unshaded: the network in {parts[0][0]} knows no infrared images")
+    if args.exposure_power and not model.options.exposure:
+        raise ValueError(f"--exposure_power: the network in {parts[0][0]} has no exposure weights")
+    if args.residual != 1 and not model.options.residual:
+        raise ValueError(f"--residual: the network in {parts[0][0]} has none")
+    if model.options.output == "direct" and (args.residual == 0 or args.all_logits != 1):
+        raise ValueError(f"the network in {parts[0][0]} is a decoder alone: no --residual 0, no --all_logits")
     changes = {
         "logits": dict(args.logits),
         "fine_logits": dict(args.fine_logits),
         "residual_of": dict(args.residual_of),
     } | {name: dict(getattr(args, name)) for name in LOGITS}
     for kind in {kind for factors in changes.values() for kind in factors} - set(model.options.kinds):
-        print(
-            f"error: the network knows no kind {kind}; it knows {', '.join(model.options.kinds) or 'none'}",
-            file=sys.stderr,
-        )
-        return 1
+        raise ValueError(f"the network knows no kind {kind}; it knows {', '.join(model.options.kinds) or 'none'}")
     state = mean([(network.state_dict(), share) for (network, _), (_, share) in zip(networks, parts)])
     options = model.options
     if args.residual == 0:
@@ -131,8 +127,7 @@ def main(argv: list[str] | None = None) -> int:
     record |= {name: value for name in ("residual", "all_logits") if (value := getattr(args, name)) != 1}
     record |= {"exposure_power": args.exposure_power} if args.exposure_power else {}
     save_weights(args.out, state, options, task, **record)
-    print(f"-> {args.out}")
-    return 0
+    say(f"-> {args.out}")
 
 
 def finite(text: str) -> float:

@@ -14,9 +14,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ranking import ALL, CARDS, PUBLISHED, Row, Set, compared, load_sources
+from ranking import ALL, PUBLISHED, Row, Set, compared, load_sources
+from scoring import RELEASED
 
-from adasffuse.process import say_error
+from adasffuse.process import run_script, say
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -27,18 +28,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    try:
-        sources = load_sources(CARDS, PUBLISHED)
-        sets = {one.name: one for one in sources.sets}
-        if args.set not in sets:
-            raise ValueError(f"no set {args.set!r} was compared; choose one of {', '.join(sets)}")
-        one = sets[args.set]
-        rows = own_rows(args.scores, one, sources.convention)
-    except (ValueError, OSError) as error:
-        return say_error(error)
-    print(compared(one, [*sources.scored(one).values(), *rows]), end="")
-    return 0
+    return run_script(run, parse_args(argv))
+
+
+def run(args: argparse.Namespace) -> None:
+    sources = load_sources(RELEASED, PUBLISHED)
+    sets = {one.name: one for one in sources.sets}
+    if args.set not in sets:
+        raise ValueError(f"no set {args.set!r} was compared; choose one of {', '.join(sets)}")
+    one = sets[args.set]
+    rows = own_rows(args.scores, one, sources.convention)
+    say(compared(one, [*sources.scored(one).values(), *rows]).rstrip("\n"))
 
 
 def own_rows(path: Path, one: Set, convention: str) -> list[Row]:

@@ -16,7 +16,6 @@ from adasffuse.cli.task_script import METHOD
 from adasffuse.tasks import GENERAL, find_task
 
 ROOT = Path(__file__).resolve().parents[1]
-CARDS = ROOT / "adasffuse" / "weights"
 PUBLISHED = ROOT / "docs" / "published_scores.json"
 ALL = ("EN", "SD", "SF", "MI", "SCD", "VIFF", "Qabf", "SSIM")
 

@@ -1,9 +1,9 @@
 """Turn a finished run into released weights: copy them into the package, with a card (data, steps, scores, SHA-256).
 
-python scripts/release_weights.py --run checkpoint/ivf --score_root DATA/test \\
+python scripts/release_weights.py --run checkpoint/ivf --root_path DATA/test \\
     --datasets IVF IVF_MSRS IVF_LLVIP --every IVF_LLVIP=2 --data "201 RoadScene pairs" --limits "small network" --half
 
-python scripts/release_weights.py --of general_small --file small.safetensors --score_root DATA/test --half ...
+python scripts/release_weights.py --of general_small --file small.safetensors --root_path DATA/test --half ...
 
 --of: the file was made from released weights by `mix_weights.py` or `train_targets.py`; the card keeps its description
 of the run.  Weights of several tasks (`general`) are scored on data sets of each.  --half stores parameters in half
@@ -20,19 +20,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from safetensors.torch import load_file
-from scoring import chosen_sets, score_sets, set_and_step
+from scoring import RELEASED, add_set_options, check_set_options, chosen_sets, score_sets
 
-from adasffuse.choices import PRECISIONS
+from adasffuse.cli.arguments import add_device_option, add_precision_option
 from adasffuse.files import replacing_all
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.weights import RUN_WEIGHTS, file_sha256, load_weights, read_record, save_weights
-from adasffuse.process import keep_freed_memory, say_error
+from adasffuse.process import run_script, say
 from adasffuse.training.options import Options, load_options
 
-RELEASED = Path(__file__).resolve().parents[1] / "adasffuse" / "weights"
 # Endings of names of parameters that stay float32: A, dt, D of the scan, wavelet and spectral filters, gains.
 HALF_KEEPS = (".A_log", ".dt_bias", ".D", ".low_pass", ".high_pass", ".frequency.weight", ".log_gain")
 LICENCE = "weights fitted to images with research terms of their owners; the code alone is MIT"
@@ -64,48 +63,26 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "%(default)s)",
     )
     parser.add_argument("--half", action="store_true", help="store in half precision, but for A, dt, D and the filters")
-    parser.add_argument("--score_root", type=Path, help="folder of data sets to score on")
-    parser.add_argument("--datasets", nargs="+", default=[], metavar="NAME", help="names of these data sets")
-    parser.add_argument(
-        "--extra", nargs="+", default=[], type=Path, metavar="DIR", help="folders of data sets outside the usual layout"
-    )
-    parser.add_argument(
-        "--every", nargs="+", default=[], type=set_and_step, metavar="NAME=N", help="score every Nth pair of a set"
-    )
+    add_set_options(parser, "--score_root")
     parser.add_argument("--data", required=True, help="what the weights were fitted to, for the card")
     parser.add_argument("--limits", required=True, help="what users should know, for the card")
     parser.add_argument("--data_licence", help="terms of these data (default: those of the development data)")
     parser.add_argument(
         "--hardware", help="hardware of the training, for the card (default: what the manifest of the run says)"
     )
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="auto",
-        help="arithmetic of the network for scoring (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
+    add_precision_option(parser)
+    add_device_option(parser)
     parser.add_argument("--workers", type=int, metavar="N", help="number of processes that score (default: all cores)")
     args = parser.parse_args(argv)
-    if not (args.datasets or args.extra) or bool(args.datasets) != bool(args.score_root):
-        parser.error("give --score_root with --datasets, or --extra, or all three")
+    check_set_options(parser, args)
     return args
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    keep_freed_memory()
-    try:
-        target = release(args)
-    except (ValueError, OSError) as error:
-        return say_error(error)
-    print(f"released {target}")
-    return 0
+    return run_script(release, parse_args(argv))
 
 
-def release(args: argparse.Namespace) -> Path:
+def release(args: argparse.Namespace) -> None:
     """Score the file to be released, then put it and its card into the package; on failure nothing is changed."""
     source = Path(args.file) if args.of else args.run / args.file
     with tempfile.TemporaryDirectory() as folder:
@@ -142,7 +119,7 @@ def release(args: argparse.Namespace) -> Path:
         with replacing_all() as temporary:
             shutil.copyfile(weights, temporary(target))
             temporary(target.with_suffix(".json")).write_bytes((json.dumps(card, indent=2) + "\n").encode())
-    return target
+    say(f"released {target}")
 
 
 def card_of(name: str, model: AdaSFFuse, task: str, source: Path) -> dict:
@@ -217,13 +194,13 @@ def trained_with(run: Path, hardware: str | None) -> dict:
 
 def score(args: argparse.Namespace, weights: Path) -> dict:
     """Convention, precision and mean scores of every method on every set."""
-    sets = chosen_sets(args.score_root, args.datasets, args.extra)
+    sets = chosen_sets(args.root_path, args.datasets, args.extra)
     fusers = {
         task.id: load_fuser(task.id, weights=weights, device=args.device, precision=args.precision) for task, _ in sets
     }
     settings, scores = Settings(cache=default_cache()), {}
     for scored in score_sets(sets, fusers, settings, every=dict(args.every), workers=args.workers):
-        print(f"{scored.name}: {scored.verdict()}\n{scored.table.text()}", flush=True)
+        say(f"{scored.name}: {scored.verdict()}\n{scored.table.text()}")
         scores[scored.name] = scored.to_dict()
     precisions = sorted({fuser.precision for fuser in fusers.values()})
     return {"convention": settings.convention, "scored_in": ", ".join(precisions), "scores": scores}

@@ -15,7 +15,7 @@ from adasffuse.downstream.labels import write_voc
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.boxes import Box
 from adasffuse.images.write import write_image
-from adasffuse.process import run_program, say, say_error
+from adasffuse.process import run_script, say
 from adasffuse.scenes.objects import CLASSES, objects_frame
 
 
@@ -25,33 +25,33 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--train", type=int, default=48, help="number of training frames (default: %(default)s)")
     parser.add_argument("--test", type=int, default=16, help="number of test frames (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the scenes (default: %(default)s)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.train < 1 or args.test < 1 or args.seed < 0:
+        parser.error(
+            f"--train and --test must be 1 or more, --seed 0 or more, got {args.train}, {args.test}, {args.seed}"
+        )
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    return run_program(lambda: run(args))
+    return run_script(run, parse_args(argv))
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     stems = [f"{number:04d}" for number in range(args.train + args.test)]
-    try:
-        check_outputs(folders={"out": args.out})
-        for number, stem in enumerate(stems):
-            frame = objects_frame(np.random.default_rng((args.seed, number)))
-            write_image(args.out / "infrared" / f"{stem}.png", frame.infrared)
-            write_image(args.out / "visible" / f"{stem}.png", frame.visible)
-            write_image(args.out / "labels" / f"{stem}.png", frame.mask)
-            boxes = [Box(name, *edges) for name, edges in frame.boxes]
-            write_voc(args.out / "Annotations" / f"{stem}.xml", stem, frame.mask.shape, boxes)
-        write_text(args.out / "classes.txt", "".join(f"{number} {name}\n" for number, name in enumerate(CLASSES)))
-        write_text(args.out / "classes_boxes.txt", "".join(f"{name}\n" for name in CLASSES[1:]))
-        splits = {"train": stems[: args.train], "val": [], "test": stems[args.train :]}
-        write_lists(args.out, splits, "segment", replace=True)
-    except (ValueError, OSError) as error:
-        return say_error(error)
+    check_outputs(folders={"out": args.out})
+    for number, stem in enumerate(stems):
+        frame = objects_frame(np.random.default_rng((args.seed, number)))
+        write_image(args.out / "infrared" / f"{stem}.png", frame.infrared)
+        write_image(args.out / "visible" / f"{stem}.png", frame.visible)
+        write_image(args.out / "labels" / f"{stem}.png", frame.mask)
+        boxes = [Box(name, *edges) for name, edges in frame.boxes]
+        write_voc(args.out / "Annotations" / f"{stem}.xml", stem, frame.mask.shape, boxes)
+    write_text(args.out / "classes.txt", "".join(f"{number} {name}\n" for number, name in enumerate(CLASSES)))
+    write_text(args.out / "classes_boxes.txt", "".join(f"{name}\n" for name in CLASSES[1:]))
+    splits = {"train": stems[: args.train], "val": [], "test": stems[args.train :]}
+    write_lists(args.out, splits, "segment", replace=True)
     say(f"{len(stems)} frames in {args.out}")
-    return 0
 
 
 if __name__ == "__main__":

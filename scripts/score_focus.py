@@ -18,11 +18,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy import ndarray
+from scoring import add_baselines_option, spaced
 from tqdm import tqdm
 
-from adasffuse.choices import PRECISIONS
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.arguments import listed
+from adasffuse.cli.arguments import add_device_option, add_precision_option, add_size_option
 from adasffuse.cli.task_script import METHOD
 from adasffuse.data.heldout import MARGIN
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
@@ -33,8 +33,7 @@ from adasffuse.images.read import IMAGE_SUFFIXES, ImageError, read_image
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
-from adasffuse.models import RELEASED_SIZES
-from adasffuse.process import run_program, say, say_error
+from adasffuse.process import run_script, say
 
 METRICS = ("PSNR_GT", "SSIM_GT")
 RADIUS = (2.0, 6.0)  # pixels
@@ -50,13 +49,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--weights", default="released", metavar="FILE", help="weights file, or 'released' (default: %(default)s)"
     )
-    parser.add_argument("--size", choices=RELEASED_SIZES, help="size of the released weights (default: small)")
-    parser.add_argument(
-        "--baselines",
-        default="laplacian,gff,average,max",
-        metavar="LIST",
-        help="simple methods to score, too (default: %(default)s)",
-    )
+    add_size_option(parser)
+    add_baselines_option(parser, ("laplacian", "gff", "average", "max"))
     parser.add_argument(
         "--edge", type=float, default=4.0, help="standard deviation of the border, in pixels (default: %(default)s)"
     )
@@ -65,22 +59,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--drift", type=float, default=0.0, help="share by which one image is darker (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="random seed of the pairs (default: %(default)s)")
-    parser.add_argument(
-        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--precision", choices=PRECISIONS, default="auto", help="arithmetic of the network (default: %(default)s)"
-    )
+    add_device_option(parser)
+    add_precision_option(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for a panel of every pair with results and errors"
     )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every pair here")
     args = parser.parse_args(argv)
-    args.baselines = listed([args.baselines])
-    unknown = set(args.baselines) - set(BASELINES)
-    if unknown:
-        parser.error(f"no baseline {', '.join(sorted(unknown))}; there are {', '.join(BASELINES)}")
     if not args.edge > 0 or args.seed < 0 or (args.count is not None and args.count < 1):
         parser.error("--edge must be positive, --seed 0 or more, --count 1 or more")
     if not 0 <= args.drift < 1:
@@ -89,41 +75,36 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    return run_program(lambda: run(args))
+    return run_script(run, parse_args(argv))
 
 
-def run(args: argparse.Namespace) -> int:
-    try:
-        check_outputs({"--markdown": args.markdown, "--json": args.json}, {"--out": args.out})
-        weights = None if args.weights == "released" else args.weights
-        fuser = load_fuser("mff", args.size, weights, args.device, precision=args.precision)
-        table, errors = ScoreTable(METRICS), []
-        files = photographs(args.photographs, args.pattern, args.count)
-        made = pairs(files, args.edge, args.seed, args.drift, args.colour)
-        for name, a, b, truth in tqdm(made, total=len(files), unit="pair"):
-            fused = {METHOD: fuser.fuse(a, b)}
-            sources = [luminance(as_float(source)) for source in (a, b)]
-            fused |= {n: quantise(BASELINES[n](*sources), "8") for n in args.baselines}
-            if args.colour:
-                errors.append(chroma_error(fused[METHOD], truth))
-            for method, image in fused.items():
-                scored = as_bright(image, truth) if args.drift else image
-                table.add(method, name, image.shape, evaluate(a, b, scored, METRICS, reference=truth))
-            if args.out:
-                write_image(args.out / f"{name}.png", panel(a, b, truth, fused))
-        if args.colour and not errors:
-            raise ImageError(f"--colour: all photographs in {args.photographs} are gray")
-        for name in ("markdown", "json"):
-            path = getattr(args, name)
-            if path:
-                write_text(path, getattr(table, name)())
-        say(table.text())
-        if errors:
-            say(f"{METHOD}: root mean square error of Cb and Cr {np.mean(errors):.3f} levels, n = {len(errors)}")
-    except (ValueError, OSError) as error:
-        return say_error(error)
-    return 0
+def run(args: argparse.Namespace) -> None:
+    check_outputs({"--markdown": args.markdown, "--json": args.json}, {"--out": args.out})
+    weights = None if args.weights == "released" else args.weights
+    fuser = load_fuser("mff", args.size, weights, args.device, precision=args.precision)
+    table, errors = ScoreTable(METRICS), []
+    files = photographs(args.photographs, args.pattern, args.count)
+    made = pairs(files, args.edge, args.seed, args.drift, args.colour)
+    for name, a, b, truth in tqdm(made, total=len(files), unit="pair"):
+        fused = {METHOD: fuser.fuse(a, b)}
+        sources = [luminance(as_float(source)) for source in (a, b)]
+        fused |= {n: quantise(BASELINES[n](*sources), "8") for n in args.baselines}
+        if args.colour:
+            errors.append(chroma_error(fused[METHOD], truth))
+        for method, image in fused.items():
+            scored = as_bright(image, truth) if args.drift else image
+            table.add(method, name, image.shape, evaluate(a, b, scored, METRICS, reference=truth))
+        if args.out:
+            write_image(args.out / f"{name}.png", panel(a, b, truth, fused))
+    if args.colour and not errors:
+        raise ImageError(f"--colour: all photographs in {args.photographs} are gray")
+    for name in ("markdown", "json"):
+        path = getattr(args, name)
+        if path:
+            write_text(path, getattr(table, name)())
+    say(table.text())
+    if errors:
+        say(f"{METHOD}: root mean square error of Cb and Cr {np.mean(errors):.3f} levels, n = {len(errors)}")
 
 
 def photographs(folder: Path, pattern: str, count: int | None) -> list[Path]:
@@ -136,7 +117,7 @@ def photographs(folder: Path, pattern: str, count: int | None) -> list[Path]:
     files = [f for f in files if f.suffix.lower() in IMAGE_SUFFIXES and fnmatch(f.stem, pattern)]
     if not files:
         raise ImageError(f"no photograph {pattern!r} in {folder}; give another --photographs or --pattern")
-    return [files[i] for i in sorted({round(i) for i in np.linspace(0, len(files) - 1, count or len(files))})]
+    return spaced(files, count or len(files))
 
 
 def pairs(

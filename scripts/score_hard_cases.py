@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
-from scoring import names_of
+from scoring import add_baselines_option, names_of
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.arguments import listed
+from adasffuse.cli.arguments import add_device_option, add_size_option
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.notices import spread
@@ -27,8 +27,8 @@ from adasffuse.images.panel import contact_sheet
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.hard_cases import HARD_CASE_SCORES, hard_case_total, score_hard_case
-from adasffuse.models import DEFAULT_SIZE, RELEASED_SIZES
-from adasffuse.process import run_program, say, say_error
+from adasffuse.models import DEFAULT_SIZE
+from adasffuse.process import run_script, say
 from adasffuse.scenes.glare import GlareCase, glare_pair
 from adasffuse.scenes.street import NightCase, night_scene
 
@@ -45,17 +45,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help="weights files to score (default: the released weights)",
     )
-    parser.add_argument("--size", choices=RELEASED_SIZES, help="size of the released weights (default: small)")
+    add_size_option(parser)
     parser.add_argument(
         "--infrared", type=Path, metavar="DIR", help="infrared images of pairs to lay glare over; needs --visible"
     )
     parser.add_argument("--visible", type=Path, metavar="DIR", help="visible images of these pairs")
-    parser.add_argument(
-        "--baselines",
-        default=",".join(BASELINES),
-        metavar="LIST",
-        help="simple methods to score, too (default: %(default)s)",
-    )
+    add_baselines_option(parser, BASELINES)
     parser.add_argument(
         "--count",
         type=int,
@@ -67,44 +62,33 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--out", type=Path, metavar="DIR", help="folder for the results of all methods on all cases, as PNG"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every case here")
-    parser.add_argument(
-        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
+    add_device_option(parser)
     args = parser.parse_args(argv)
     if bool(args.infrared) != bool(args.visible):
         parser.error("--infrared and --visible go together")
     if args.count < 1 or args.seed < 0:
         parser.error(f"--count must be 1 or more and --seed 0 or more, got {args.count} and {args.seed}")
-    args.baselines = listed([args.baselines])
-    unknown = set(args.baselines) - set(BASELINES)
-    if unknown:
-        parser.error(f"no baseline {', '.join(sorted(unknown))}; there are {', '.join(BASELINES)}")
     return args
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    return run_program(lambda: run(args))
+    return run_script(run, parse_args(argv))
 
 
-def run(args: argparse.Namespace) -> int:
-    try:
-        check_outputs({"--json": args.json}, {"--out": args.out})
-        methods = fusion_methods(args)
-        scores: Scores = {}
-        for name, case in tqdm(cases(args), desc="hard cases", unit="case"):
-            fused = {
-                method: quantise(fuse(case.infrared, luminance(case.visible)), "8") for method, fuse in methods.items()
-            }
-            scores[name] = {method: score_hard_case(case, image.astype(float)) for method, image in fused.items()}
-            if args.out:
-                write_image(args.out / f"{name}.png", panel(case, fused, scores[name]))
-        if args.json:
-            write_text(args.json, json.dumps(as_json(scores), indent=1, allow_nan=False) + "\n")
-        say(table(scores))
-    except (ValueError, OSError) as error:
-        return say_error(error)
-    return 0
+def run(args: argparse.Namespace) -> None:
+    check_outputs({"--json": args.json}, {"--out": args.out})
+    methods = fusion_methods(args)
+    scores: Scores = {}
+    for name, case in tqdm(cases(args), desc="hard cases", unit="case"):
+        fused = {
+            method: quantise(fuse(case.infrared, luminance(case.visible)), "8") for method, fuse in methods.items()
+        }
+        scores[name] = {method: score_hard_case(case, image.astype(float)) for method, image in fused.items()}
+        if args.out:
+            write_image(args.out / f"{name}.png", panel(case, fused, scores[name]))
+    if args.json:
+        write_text(args.json, json.dumps(as_json(scores), indent=1, allow_nan=False) + "\n")
+    say(table(scores))
 
 
 def fusion_methods(args: argparse.Namespace) -> dict[str, Fuse]:

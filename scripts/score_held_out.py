@@ -34,7 +34,7 @@ from adasffuse.files import check_outputs, write_text
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, scene_folders
 from adasffuse.metrics import DEFAULT_METRICS
 from adasffuse.metrics.folder import Settings
-from adasffuse.process import run_program, say, say_error
+from adasffuse.process import run_script, say
 from adasffuse.tasks import TASKS, Task
 from adasffuse.training.options import Options, load_options
 
@@ -65,32 +65,25 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    return run_program(lambda: run(args))
+    return run_script(run, parse_args(argv))
 
 
-def run(args: argparse.Namespace) -> int:
-    try:
-        check_outputs({"--markdown": args.markdown})
-        networks = names_of(args.weights)
-        groups = named_values(args.groups, "--groups", 'NAME=PATTERN, e.g. night="*N"')
-        texts = []
-        for task, data, folder, pairs in list(held_out(load_options(args.opt, args.root_path), args.datasets)):
-            for group, chosen in {"": pairs, **grouped(pairs, groups)}.items():
-                title = f"{folder.name}, {group}" if group else folder.name
-                texts.append(
-                    f"### {title}, {len(chosen)} pairs\n\n{scored(networks, task, data, folder, chosen, args)}"
-                )
-        if args.nights:
-            totals = {name: night_total(weights, args.nights, device=args.device) for name, weights in networks.items()}
-            text = ", ".join(f"{name} {total:.3f}" for name, total in totals.items())
-            texts.append(f"Rendered night streets, {args.nights} cases, total: {text}")
-        say("\n\n".join(texts))
-        if args.markdown:
-            write_text(args.markdown, "\n\n".join(texts) + "\n")
-    except (ValueError, OSError) as error:
-        return say_error(error)
-    return 0
+def run(args: argparse.Namespace) -> None:
+    check_outputs({"--markdown": args.markdown})
+    networks = names_of(args.weights)
+    groups = named_values(args.groups, "--groups", 'NAME=PATTERN, e.g. night="*N"')
+    texts = []
+    for task, data, folder, pairs in list(held_out(load_options(args.opt, args.root_path), args.datasets)):
+        for group, chosen in {"": pairs, **grouped(pairs, groups)}.items():
+            title = f"{folder.name}, {group}" if group else folder.name
+            texts.append(f"### {title}, {len(chosen)} pairs\n\n{scored(networks, task, data, folder, chosen, args)}")
+    if args.nights:
+        totals = {name: night_total(weights, args.nights, device=args.device) for name, weights in networks.items()}
+        text = ", ".join(f"{name} {total:.3f}" for name, total in totals.items())
+        texts.append(f"Rendered night streets, {args.nights} cases, total: {text}")
+    say("\n\n".join(texts))
+    if args.markdown:
+        write_text(args.markdown, "\n\n".join(texts) + "\n")
 
 
 def held_out(

@@ -16,14 +16,15 @@ import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
+from adasffuse.cli.arguments import add_size_option
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.notices import spread
 from adasffuse.images.pairs import find_scenes, read_scene
+from adasffuse.images.write import quantise
 from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
-from adasffuse.models import RELEASED_SIZES
-from adasffuse.process import run_program, say, say_error
+from adasffuse.process import run_script, say
 
 METRICS = ("PSNR_GT", "SSIM_GT")
 LEAST = 32  # pixels per side
@@ -52,7 +53,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default=[0.0, 0.5, 1.0],
         help="values of --denoise to compare (default: 0 0.5 1)",
     )
-    parser.add_argument("--size", choices=RELEASED_SIZES, help="size of the released weights (default: small)")
+    add_size_option(parser)
     parser.add_argument("--seed", type=int, default=0, help="random seed of the noise (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every pair here")
     args = parser.parse_args(argv)
@@ -62,45 +63,35 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    return run_program(lambda: run(args))
+    return run_script(run, parse_args(argv))
 
 
-def run(args: argparse.Namespace) -> int:
-    try:
-        check_outputs({"--json": args.json}, {})
-        fusers = {f"denoise {amount:g}": load_fuser("ivf", args.size, denoise=amount) for amount in args.amounts}
-        plain = load_fuser("ivf", args.size)
-        table = ScoreTable(METRICS)
-        scenes, _ = find_scenes((args.infrared, args.visible))
-        for scene in tqdm(spread(scenes, args.count), unit="pair"):
-            rng = np.random.default_rng([args.seed, *scene.stem.encode()])
-            images = [luminance(image.pixels) for image in read_scene(scene)]
-            if min(images[0].shape) < LEAST:
-                raise ValueError(f"{scene.paths[0]}: {LEAST} pixels per side are needed, for halves that can be scored")
-            clean = [as_levels(halved(image)) for image in images]
-            noisy = [with_noise(image, level, args.grain, rng) for image, level in zip(clean, args.noise)]
-            calm = [non_local_means(image, level) for image, level in zip(noisy, args.noise)]
-            truth = plain.fuse(*clean)
-            fused = {name: fuser.fuse(*noisy) for name, fuser in fusers.items()}
-            fused["non-local means"] = plain.fuse(*calm)
-            for name, image in fused.items():
-                table.add(name, scene.stem, image.shape, evaluate(*clean, image, METRICS, reference=truth))
-        if args.json:
-            write_text(args.json, table.json())
-        say(table.text())
-    except (ValueError, OSError) as error:
-        return say_error(error)
-    return 0
+def run(args: argparse.Namespace) -> None:
+    check_outputs({"--json": args.json})
+    fusers = {f"denoise {amount:g}": load_fuser("ivf", args.size, denoise=amount) for amount in args.amounts}
+    plain = load_fuser("ivf", args.size)
+    table = ScoreTable(METRICS)
+    scenes, _ = find_scenes((args.infrared, args.visible))
+    for scene in tqdm(spread(scenes, args.count), unit="pair"):
+        rng = np.random.default_rng([args.seed, *scene.stem.encode()])
+        images = [luminance(image.pixels) for image in read_scene(scene)]
+        if min(images[0].shape) < LEAST:
+            raise ValueError(f"{scene.paths[0]}: {LEAST} pixels per side are needed, for halves that can be scored")
+        clean = [quantise(halved(image), "8") for image in images]
+        noisy = [with_noise(image, level, args.grain, rng) for image, level in zip(clean, args.noise)]
+        calm = [non_local_means(image, level) for image, level in zip(noisy, args.noise)]
+        truth = plain.fuse(*clean)
+        fused = {name: fuser.fuse(*noisy) for name, fuser in fusers.items()}
+        fused["non-local means"] = plain.fuse(*calm)
+        for name, image in fused.items():
+            table.add(name, scene.stem, image.shape, evaluate(*clean, image, METRICS, reference=truth))
+    if args.json:
+        write_text(args.json, table.json())
+    say(table.text())
 
 
 def halved(image: ndarray) -> ndarray:
     return cv2.resize(image, (image.shape[1] // 2, image.shape[0] // 2), interpolation=cv2.INTER_AREA)
-
-
-def as_levels(image: ndarray) -> ndarray:
-    """(H, W) uint8 of values in [0, 1]."""
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
 def with_noise(image: ndarray, level: float, grain: float, rng: np.random.Generator) -> ndarray:
@@ -108,7 +99,7 @@ def with_noise(image: ndarray, level: float, grain: float, rng: np.random.Genera
     noise = rng.standard_normal(image.shape)
     if grain:
         noise = cv2.GaussianBlur(noise, (0, 0), grain)
-    return as_levels((image + level * noise / noise.std()) / 255)
+    return quantise((image + level * noise / noise.std()) / 255, "8")
 
 
 def non_local_means(image: ndarray, level: float) -> ndarray:

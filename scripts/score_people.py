@@ -22,6 +22,7 @@ from numpy import ndarray
 from scoring import markdown, mean, names_of
 
 from adasffuse import load_fuser
+from adasffuse.cli.arguments import add_device_option
 from adasffuse.downstream.classes import listed_classes
 from adasffuse.downstream.frames import Frame, all_frames
 from adasffuse.downstream.targets import BOXED, UNSURE
@@ -32,7 +33,7 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise
 from adasffuse.inference import Fuser
 from adasffuse.metrics.targets import target_contrasts
-from adasffuse.process import run_program, say, say_error
+from adasffuse.process import run_script, say
 
 RAISED = 8  # a pixel that is brighter by more levels counts as raised
 
@@ -53,37 +54,30 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--weights", nargs="+", required=True, metavar="FILE", help="weights files, or names of released weights"
     )
-    parser.add_argument(
-        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
+    add_device_option(parser)
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    return run_program(lambda: run(args))
+    return run_script(run, parse_args(argv))
 
 
-def run(args: argparse.Namespace) -> int:
-    try:
-        check_outputs({"--markdown": args.markdown})
-        sets = {name: boxed_frames(name) for name in args.data}
-        fusers = {
-            name: [load_fuser("ivf", weights=weights, device=args.device, people=people) for people in (False, True)]
-            for name, weights in names_of(args.weights).items()
-        }
-        texts = []
-        for name, frames in sets.items():
-            rows = {network: row(list(seen(frames, *both))) for network, both in fusers.items()}
-            title = f"{name_of(name.partition('=')[0])}, {len(frames)} frames"
-            texts.append(f"### {title}\n\n{markdown(rows)}")
-        say("\n\n".join(texts))
-        if args.markdown:
-            write_text(args.markdown, "\n\n".join(texts) + "\n")
-    except (ValueError, OSError) as error:
-        return say_error(error)
-    return 0
+def run(args: argparse.Namespace) -> None:
+    check_outputs({"--markdown": args.markdown})
+    sets = {name: boxed_frames(name) for name in args.data}
+    fusers = {
+        name: [load_fuser("ivf", weights=weights, device=args.device, people=people) for people in (False, True)]
+        for name, weights in names_of(args.weights).items()
+    }
+    texts = []
+    for name, frames in sets.items():
+        rows = {network: row(list(seen(frames, *both))) for network, both in fusers.items()}
+        title = f"{name_of(name.partition('=')[0])}, {len(frames)} frames"
+        texts.append(f"### {title}\n\n{markdown(rows)}")
+    say("\n\n".join(texts))
+    if args.markdown:
+        write_text(args.markdown, "\n\n".join(texts) + "\n")
 
 
 def boxed_frames(name: str) -> list[Frame]:

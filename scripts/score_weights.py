@@ -18,47 +18,32 @@ from scoring import (
     TONES,
     Scored,
     add_scoring_options,
+    add_set_options,
+    check_set_options,
     chosen_sets,
     score_sets,
-    set_and_step,
 )
 
-from adasffuse.choices import PRECISIONS
+from adasffuse.cli.arguments import add_precision_option, add_size_option
 from adasffuse.cli.task_script import METHOD, identity_text
 from adasffuse.files import check_outputs, write_text
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.folder import Settings
-from adasffuse.models import RELEASED_SIZES
 from adasffuse.models.weights import file_sha256, find_weights
-from adasffuse.process import run_program, say, say_error
-
-RELEASED = "released"
+from adasffuse.process import run_script, say
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--weights",
-        default=RELEASED,
+        default="released",
         metavar="FILE",
         help="weights file or name, or 'released' for the default ones (default: %(default)s)",
     )
-    parser.add_argument("--size", choices=RELEASED_SIZES, help="size of the released weights (default: small)")
-    parser.add_argument("--root_path", type=Path, metavar="DIR", help="folder of data sets")
-    parser.add_argument(
-        "--datasets",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="names of these data sets, such as IVF_MSRS, MIF, MIF/PET-MRI",
-    )
-    parser.add_argument(
-        "--extra", nargs="+", default=[], type=Path, metavar="DIR", help="other folders with infrared/ and visible/"
-    )
+    add_size_option(parser)
+    add_set_options(parser)
     parser.add_argument("--pairs", type=int, metavar="N", help="score only N pairs of every set, evenly spaced")
-    parser.add_argument(
-        "--every", nargs="+", default=[], type=set_and_step, metavar="NAME=N", help="score every Nth pair of a set"
-    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the fused images, DIR/NAME")
     add_scoring_options(parser)
     parser.add_argument(
@@ -68,52 +53,44 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         const=None,
         help="remember nothing and compute everything anew",
     )
-    parser.add_argument(
-        "--precision", choices=PRECISIONS, default="auto", help="arithmetic of the network (default: %(default)s)"
-    )
+    add_precision_option(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every pair here")
     args = parser.parse_args(argv)
-    if not (args.datasets or args.extra) or bool(args.datasets) != bool(args.root_path):
-        parser.error("give --root_path with --datasets, or --extra, or all three")
+    check_set_options(parser, args)
     if args.pairs is not None and args.pairs < 1:
         parser.error(f"--pairs must be 1 or more, got {args.pairs}")
     return args
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    return run_program(lambda: run(args))
+    return run_script(run, parse_args(argv))
 
 
-def run(args: argparse.Namespace) -> int:
-    try:
-        check_outputs({"--markdown": args.markdown, "--json": args.json}, {"--out": args.out})
-        weights = None if args.weights == RELEASED else args.weights
-        sets = chosen_sets(args.root_path, args.datasets, args.extra)
-        network = {"size": args.size, "weights": weights, "device": args.device, "precision": args.precision}
-        fusers = {task.id: load_fuser(task.id, **network) for task, _ in sets}
-        results = []
-        settings = Settings(cache=args.cache)
-        for scored in score_sets(sets, fusers, settings, args.pairs, dict(args.every), args.out, args.workers):
-            say(f"\n{scored.name}: {scored.verdict()}\n{as_text(scored)}")
-            results.append(scored)
-        files = {find_weights(weights, task, args.size) for task in fusers}
-        hashes = {path.name: file_sha256(path) for path in sorted(files)}
-        precision = ", ".join(sorted({f"{fuser.precision} on {fuser.device.type}" for fuser in fusers.values()}))
-        reports = {
-            "markdown": as_markdown(hashes, precision, results),
-            "json": as_json(hashes, precision, results),
-        }
-        for name, text in reports.items():
-            path = getattr(args, name)
-            if path:
-                write_text(path, text)
-    except (ValueError, OSError) as error:
-        return say_error(error)
+def run(args: argparse.Namespace) -> None:
+    check_outputs({"--markdown": args.markdown, "--json": args.json}, {"--out": args.out})
+    weights = None if args.weights == "released" else args.weights
+    sets = chosen_sets(args.root_path, args.datasets, args.extra)
+    network = {"size": args.size, "weights": weights, "device": args.device, "precision": args.precision}
+    fusers = {task.id: load_fuser(task.id, **network) for task, _ in sets}
+    results = []
+    settings = Settings(cache=args.cache)
+    for scored in score_sets(sets, fusers, settings, args.pairs, dict(args.every), args.out, args.workers):
+        say(f"\n{scored.name}: {scored.verdict()}\n{as_text(scored)}")
+        results.append(scored)
+    files = {find_weights(weights, task, args.size) for task in fusers}
+    hashes = {path.name: file_sha256(path) for path in sorted(files)}
+    precision = ", ".join(sorted({f"{fuser.precision} on {fuser.device.type}" for fuser in fusers.values()}))
+    reports = {
+        "markdown": as_markdown(hashes, precision, results),
+        "json": as_json(hashes, precision, results),
+    }
+    for name, text in reports.items():
+        path = getattr(args, name)
+        if path:
+            write_text(path, text)
     first = [scored for scored in results if scored.place() == 1]
     shared = sum("shared" in scored.verdict() for scored in first)
     say(f"\nfirst in mean rank on {len(first)} of {len(results)} sets, {shared} of them shared with another method")
-    return 0
 
 
 def as_text(scored: Scored) -> str:

@@ -11,7 +11,7 @@ import argparse
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from adasffuse.classical.baselines import BASELINES
+from adasffuse.cli.arguments import add_device_option, listed
 from adasffuse.cli.task_script import METHOD, identity_of
 from adasffuse.data.luma import readings_of
 from adasffuse.data.options import DataOptions
@@ -37,6 +38,7 @@ from adasffuse.metrics.hard_cases import hard_case_total, score_hard_case
 from adasffuse.scenes.street import night_scene
 from adasffuse.tasks import TASKS, Task, find_task
 
+RELEASED = Path(__file__).resolve().parents[1] / "adasffuse" / "weights"  # weights and their cards
 RANKED = ("VIFF", "Qabf", "SSIM", "SCD", "MI")
 BESIDE = ("Spurious", "Retention")  # scores that are never ranked; the second needs boxes
 REPORTED = ("EN", "SD", "SF", "Spurious")
@@ -91,9 +93,7 @@ class Scored:
 
 def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that the scripts that fuse and score pairs share."""
-    parser.add_argument(
-        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
+    add_device_option(parser)
     parser.add_argument(
         "--cache",
         type=Path,
@@ -103,6 +103,54 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=int, metavar="N", help="number of processes that score (default: all cores)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here")
+
+
+def add_baselines_option(parser: argparse.ArgumentParser, default: Iterable[str]) -> None:
+    """Add the simple methods that are scored beside the network."""
+    parser.add_argument(
+        "--baselines",
+        type=baselines_in,
+        default=",".join(default),
+        metavar="LIST",
+        help="simple methods to score, too (default: %(default)s)",
+    )
+
+
+def baselines_in(text: str) -> list[str]:
+    """The simple methods in a list such as 'gff,max'.
+
+    Raises:
+        ArgumentTypeError: there is no such method.
+    """
+    names = listed([text])
+    unknown = set(names) - set(BASELINES)
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no baseline {', '.join(sorted(unknown))}; there are {', '.join(BASELINES)}")
+    return names
+
+
+def add_set_options(parser: argparse.ArgumentParser, *aliases: str) -> None:
+    """Add which sets of pairs are scored, see `check_set_options`; `aliases` are further names of `--root_path`."""
+    parser.add_argument("--root_path", *aliases, type=Path, metavar="DIR", help="folder of data sets")
+    parser.add_argument(
+        "--datasets",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="names of these data sets, such as IVF_MSRS, MIF, MIF/PET-MRI",
+    )
+    parser.add_argument(
+        "--extra", nargs="+", default=[], type=Path, metavar="DIR", help="other folders with infrared/ and visible/"
+    )
+    parser.add_argument(
+        "--every", nargs="+", default=[], type=set_and_step, metavar="NAME=N", help="score every Nth pair of a set"
+    )
+
+
+def check_set_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Exit with an error unless the options of `add_set_options` name sets."""
+    if not (args.datasets or args.extra) or bool(args.datasets) != bool(args.root_path):
+        parser.error("give --root_path with --datasets, or --extra, or all three")
 
 
 def chosen_sets(root: Path | None, datasets: Sequence[str], extra: Sequence[Path]) -> list[tuple[Task, SceneFolder]]:
@@ -314,9 +362,9 @@ def copy_pairs(folder: SceneFolder, pairs: Sequence[Scene], where: Path) -> Scen
     return copy
 
 
-def spaced(pairs: Sequence[Scene], count: int) -> list[Scene]:
-    """`count` evenly spaced pairs, or all if there are fewer."""
-    return [pairs[i] for i in sorted({round(i) for i in np.linspace(0, len(pairs) - 1, count)})]
+def spaced(items: Sequence, count: int) -> list:
+    """`count` evenly spaced items, or all if there are fewer."""
+    return [items[i] for i in sorted({round(i) for i in np.linspace(0, len(items) - 1, count)})]
 
 
 def color_mertens(pairs: Sequence[Scene], where: Path) -> dict[str, dict[str, Path]]:

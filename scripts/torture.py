@@ -37,10 +37,10 @@ import torch
 from PIL import Image
 from special_files import dicom_file, nifti_file, radiometric_jpeg, voi_lut
 
-from adasffuse.files import printable
 from adasffuse.images.extras import is_installed
 from adasffuse.images.read import ImageError, read_image
 from adasffuse.images.volumes import read_volume
+from adasffuse.messages import printable
 from adasffuse.models.weights import WeightsError, load_weights, save_weights
 from adasffuse.options import shown
 from adasffuse.registration.camera import read_camera_pair

@@ -31,7 +31,7 @@ from adasffuse.models.growth import inherit
 from adasffuse.models.network import RAISED
 from adasffuse.models.targets import TargetLift
 from adasffuse.models.weights import find_weights, load_weights, read_record, save_weights
-from adasffuse.process import run_program, say
+from adasffuse.process import run_script, say
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -79,45 +79,39 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    return run_program(lambda: run(args))
+    return run_script(run, parse_args(argv))
 
 
-def run(args: argparse.Namespace) -> int:
-    try:
-        paths = [find_weights(name, "ivf") for name in args.weights]
-        for path in args.out:
-            check_outputs({"--out": path}, inputs=paths)
-        networks = [load_weights(path) for path in paths]
-        for (model, _), path in zip(networks, paths):
-            if not set(RAISED) <= set(model.options.kinds):
-                raise ValueError(f"{path}: the network lacks the kinds infrared and visible; use general weights")
-        classes = classes_of(args, args.task)
-        frames, held = _split(frames_of(args, args.task, classes).of("train"), args)
-        lift = TargetLift()
-        checks = {"held out": read_samples(lift, held, classes)} if held else {}
-        if args.also:
-            other = find_classes(args.classes or "m3fd", args.also_task)
-            checks |= {
-                name: read_samples(lift, some, other) for name, some in others_of(args, args.also_task, other).items()
-            }
-        checks |= {data: read_samples(lift, some, BOXED) for data, some in boxed_frames(args, "also_boxes").items()}
-        cameras = {"DATA": read_samples(lift, frames, classes)}
-        cameras |= {data: read_samples(lift, some, BOXED) for data, some in boxed_frames(args, "boxes").items()}
-        with tqdm(total=args.steps) as bar:
-            teach(lift, list(cameras.values()), args.steps, seed=args.seed, progress=lambda step, loss: bar.update())
-        for title, sets in (("trained on", cameras), ("not trained on", checks)):
-            for name, some in sets.items():
-                say(f"{title}: {name}, {len(some)} frames: {agreement(lift, some)}")
-        taught = {"frames": sum(map(len, cameras.values())), "steps": args.steps, "seed": args.seed}
-        for (model, task), before, path in zip(networks, paths, args.out):
-            whole = with_targets(model, lift)
-            save_weights(path, whole.state_dict(), whole.options, task, **read_record(before) | {"targets": taught})
-            say(f"-> {path}")
-    except (ValueError, OSError) as error:
-        say(f"error: {error}", sys.stderr)
-        return 1
-    return 0
+def run(args: argparse.Namespace) -> None:
+    paths = [find_weights(name, "ivf") for name in args.weights]
+    for path in args.out:
+        check_outputs({"--out": path}, inputs=paths)
+    networks = [load_weights(path) for path in paths]
+    for (model, _), path in zip(networks, paths):
+        if not set(RAISED) <= set(model.options.kinds):
+            raise ValueError(f"{path}: the network lacks the kinds infrared and visible; use general weights")
+    classes = classes_of(args, args.task)
+    frames, held = _split(frames_of(args, args.task, classes).of("train"), args)
+    lift = TargetLift()
+    checks = {"held out": read_samples(lift, held, classes)} if held else {}
+    if args.also:
+        other = find_classes(args.classes or "m3fd", args.also_task)
+        checks |= {
+            name: read_samples(lift, some, other) for name, some in others_of(args, args.also_task, other).items()
+        }
+    checks |= {data: read_samples(lift, some, BOXED) for data, some in boxed_frames(args, "also_boxes").items()}
+    cameras = {"DATA": read_samples(lift, frames, classes)}
+    cameras |= {data: read_samples(lift, some, BOXED) for data, some in boxed_frames(args, "boxes").items()}
+    with tqdm(total=args.steps) as bar:
+        teach(lift, list(cameras.values()), args.steps, seed=args.seed, progress=lambda step, loss: bar.update())
+    for title, sets in (("trained on", cameras), ("not trained on", checks)):
+        for name, some in sets.items():
+            say(f"{title}: {name}, {len(some)} frames: {agreement(lift, some)}")
+    taught = {"frames": sum(map(len, cameras.values())), "steps": args.steps, "seed": args.seed}
+    for (model, task), before, path in zip(networks, paths, args.out):
+        whole = with_targets(model, lift)
+        save_weights(path, whole.state_dict(), whole.options, task, **read_record(before) | {"targets": taught})
+        say(f"-> {path}")
 
 
 def _split(listed: list[Frame], args: argparse.Namespace) -> tuple[list[Frame], list[Frame]]:

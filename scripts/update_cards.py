@@ -14,11 +14,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from adasffuse.files import write_text
-from adasffuse.process import say_error
-from adasffuse.tasks import GENERAL, find_task
+from scoring import RELEASED
 
-RELEASED = Path(__file__).resolve().parents[1] / "adasffuse" / "weights"
+from adasffuse.files import write_text
+from adasffuse.process import run_script, say
+from adasffuse.tasks import GENERAL, find_task
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -29,22 +29,36 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
+    return run_script(run, parse_args(argv))
+
+
+def run(args: argparse.Namespace) -> None:
+    old = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RELEASED.glob("*.json"))}
+    new: dict[Path, dict] = {}
+    for path in args.scores:
+        measured = read_scores(path)
+        for target in cards_of(measured, old, path):
+            if target not in new:
+                new[target] = old[target] | ({"scores": {}} if args.replace else {})
+            new[target] = updated(new[target], measured, path)
+    for target, card in new.items():
+        write_text(target, json.dumps(card, indent=2) + "\n")
+        say(f"{target.name}: {', '.join(card['scores'])}")
+
+
+def read_scores(path: Path) -> dict:
+    """What score_weights.py has measured.
+
+    Raises:
+        OSError, ValueError: the file is missing, or another one.
+    """
     try:
-        old = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RELEASED.glob("*.json"))}
-        new: dict[Path, dict] = {}
-        for path in args.scores:
-            measured = json.loads(path.read_text(encoding="utf-8"))
-            for target in cards_of(measured, old, path):
-                if target not in new:
-                    new[target] = old[target] | ({"scores": {}} if args.replace else {})
-                new[target] = updated(new[target], measured, path)
-        for target, card in new.items():
-            write_text(target, json.dumps(card, indent=2) + "\n")
-            print(f"{target.name}: {', '.join(card['scores'])}")
-    except (ValueError, OSError) as error:
-        return say_error(error)
-    return 0
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or not {"weights", "precision", "convention", "sets"} <= content.keys():
+        raise ValueError(f"{path}: holds no scores of weights; score_weights.py --json writes them")
+    return content
 
 
 def cards_of(measured: Mapping, cards: Mapping[Path, dict], where: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from adasffuse.cli.downstream import add_label_options, classes_of, frames_of
 from adasffuse.downstream.classes import TASKS
 from adasffuse.downstream.frames import FrameSet, drawn_splits, read_lists, write_lists
 from adasffuse.images.image import ImageError
-from adasffuse.process import run_program, say, say_all_notices
+from adasffuse.process import run_script, say, say_all_notices
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -44,28 +44,21 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    return run_program(lambda: run(args))
+    return run_script(run, parse_args(argv))
 
 
-def run(args: argparse.Namespace) -> int:
-    try:
-        found = frames_of(args, args.task, classes_of(args, args.task), lists=args.check)
-        say_all_notices([*found.notices, *found.judgement.mended])
-        say(f"{args.data[0]}: {len(found.frames)} frames, no faults")
-        if args.check:
-            return 0
-        splits = _given(args.lists, found.frames) if args.lists else _drawn(args, found.frames)
-        files = write_lists(args.data[0], splits, args.task, args.replace)
-    except (ValueError, OSError) as error:
-        say(f"error: {error}", sys.stderr)
-        return 1
+def run(args: argparse.Namespace) -> None:
+    found = frames_of(args, args.task, classes_of(args, args.task), lists=args.check)
+    say_all_notices([*found.notices, *found.judgement.mended])
+    say(f"{args.data[0]}: {len(found.frames)} frames, no faults")
+    if args.check:
+        return
+    if args.lists:
+        splits = _given(args.lists, found.frames)
+    else:
+        splits = drawn_splits(list(found.frames), args.trainval_percent, args.train_percent, args.seed)
+    files = write_lists(args.data[0], splits, args.task, args.replace)
     say(", ".join(f"{len(stems)} {name}" for name, stems in splits.items()) + f" -> {files[0].parent}")
-    return 0
-
-
-def _drawn(args: argparse.Namespace, frames: dict) -> dict[str, list[str]]:
-    return drawn_splits(list(frames), args.trainval_percent, args.train_percent, args.seed)
 
 
 def _given(folder: Path, frames: dict) -> dict[str, list[str]]:

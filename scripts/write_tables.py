@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ranking import (
     ALL,
-    CARDS,
     PUBLISHED,
     ROOT,
     Row,
@@ -30,12 +29,12 @@ from ranking import (
     rank_beside,
     shown,
 )
-from scoring import RANKED
+from scoring import RANKED, RELEASED
 
 from adasffuse.choices import DEFAULT_SIZE
 from adasffuse.cli.task_script import METHOD
 from adasffuse.files import write_text
-from adasffuse.process import say_error
+from adasffuse.process import run_script, say
 from adasffuse.tasks import GENERAL
 
 PAGES = tuple(ROOT / name for name in ("README.md", "docs/weights.md", "docs/comparison.md"))
@@ -51,22 +50,22 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
-    try:
-        sources = load_sources(CARDS, PUBLISHED)
-        tables = {name: write(sources) for name, write in TABLES.items()}
-        old = {page: page.read_text(encoding="utf-8") for page in PAGES}
-        new = {page: rewritten(text, tables, page.name) for page, text in old.items()}
-        changed = [page for page in PAGES if new[page] != old[page]]
-        for page in changed:
-            if args.check:
-                print(f"{page.name} is out of date; run python scripts/write_tables.py", file=sys.stderr)
-            else:
-                write_text(page, new[page])
-                print(f"wrote {page.name}")
-    except (ValueError, OSError) as error:
-        return say_error(error)
-    return 1 if args.check and changed else 0
+    return run_script(run, parse_args(argv))
+
+
+def run(args: argparse.Namespace) -> int:
+    sources = load_sources(RELEASED, PUBLISHED)
+    tables = {name: write(sources) for name, write in TABLES.items()}
+    old = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    new = {page: rewritten(text, tables, page.name) for page, text in old.items()}
+    changed = [page for page in PAGES if new[page] != old[page]]
+    for page in changed:
+        if args.check:
+            say(f"{page.name} is out of date; run python scripts/write_tables.py", sys.stderr)
+        else:
+            write_text(page, new[page])
+            say(f"wrote {page.name}")
+    return int(args.check and bool(changed))
 
 
 def rewritten(text: str, tables: Mapping[str, str], page: str) -> str:

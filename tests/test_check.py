@@ -222,6 +222,12 @@ def test_json_and_sheet(tmp_path):
     assert sheet.is_file()
 
 
+def test_a_sheet_of_nothing_is_refused(tmp_path, capsys):
+    (tmp_path / "1.png").write_bytes(b"no image")
+    assert check.run([str(tmp_path), "--sheet", str(tmp_path / "sheet.png")]) == 1
+    assert "--sheet: no image can be read" in capsys.readouterr().err and not (tmp_path / "sheet.png").exists()
+
+
 def test_reports_take_the_place_of_no_image(tmp_path, capsys):
     folder = write_pairs(tmp_path)
     image = next((folder / "infrared").iterdir())

@@ -1,6 +1,7 @@
 """`adasffuse fuse`: what is fused, what is refused, plans, resuming, reports, and several processes."""
 
 import errno
+import functools
 import json
 import os
 import shlex
@@ -27,7 +28,7 @@ from adasffuse.inference.folder import fuse_scenes
 from adasffuse.inference.journal import Journal
 from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.work import find_work
-from adasffuse.scenes.street import night_scene
+from adasffuse.scenes.street import NightCase, night_scene
 from adasffuse.tasks import TASKS, guess_task
 
 ROOT = Path(__file__).parents[1]
@@ -540,6 +541,11 @@ def test_results_of_an_earlier_run_where_scenes_fail_now_are_said(run, pairs, tm
     assert "earlier run" not in run(pairs, "-o", out)[1]
 
 
+@functools.cache
+def rendered_street(seed: int) -> NightCase:
+    return night_scene(np.random.default_rng(seed), (120, 160))
+
+
 @pytest.mark.parametrize("kind", ["black-hot", "not raised", "inverted back", "white-hot", "few"])
 def test_people_who_are_dark_in_infrared_images_are_a_notice(tmp_path, capsys, kind):
     """Rendered streets: said where it seems so of one image, or of more than a tenth of those of a folder.
@@ -547,7 +553,7 @@ def test_people_who_are_dark_in_infrared_images_are_a_notice(tmp_path, capsys, k
     A dry run says it, too.
     """
     for number in range(12 if kind == "few" else 1):
-        scene = night_scene(np.random.default_rng(number), (120, 160))
+        scene = rendered_street(min(number, 1))
         black_hot = kind != "white-hot" and not number
         images = {"infrared": 1 - scene.infrared if black_hot else scene.infrared, "visible": scene.visible}
         for name, image in images.items():

@@ -137,7 +137,7 @@ def parse(command: Command) -> None:
         assert (ROOT / program).is_file(), command.text
         name = Path(program).stem
         if name == "train_AdaSFFuse":
-            assert (ROOT / train.parse_args(arguments).opt).is_file(), command.text
+            assert (ROOT / train.make_parser().parse_args(arguments).opt).is_file(), command.text
         elif name == "test_fusion_metrics":
             score.parse_args(arguments)
         elif name.startswith("test_"):

@@ -230,6 +230,12 @@ class TestNetworks:
             make_segmenter("fpn", 2, "x", "scratch")
 
 
+def test_frames_are_not_rendered_by_a_negative_number(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        import_module("render_objects").main([str(tmp_path / "data"), "--train", "-1", "--test", "4"])
+    assert "--train and --test must be 1 or more" in capsys.readouterr().err and not (tmp_path / "data").exists()
+
+
 class TestModalities:
     def test_average_takes_the_visible_images_colour(self, rendered, tmp_path):
         frame = find_frames([rendered], "segment", MASKS).of("test")[0]

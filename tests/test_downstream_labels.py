@@ -96,12 +96,16 @@ class TestBoxes:
 
     def test_yolo_by_hand(self, tmp_path):
         """Centre (32, 24) and half of each side, of 64x48 pixels."""
-        (tmp_path / "a.txt").write_text("1 0.5 0.5 0.5 0.5\n")
+        (tmp_path / "a.txt").write_text("1 0.5 0.5 0.5 0.5\n", encoding="utf-8-sig")  # as Windows' editor writes it
         assert yolo_objects(tmp_path / "a.txt", SIZE, TWO) == [("car", (16, 12, 48, 36))]
+        for number in ("2", "0.5", "nan", "inf"):
+            (tmp_path / "a.txt").write_text(f"{number} 0.5 0.5 0.5 0.5\n")
+            with pytest.raises(ImageError, match=f"a.txt: class number {number}; 2 classes are listed"):
+                yolo_objects(tmp_path / "a.txt", SIZE, TWO)
 
     def test_coco_and_back(self, tmp_path):
         content = coco_content({"a": Annotation(tmp_path, SIZE, self.BOXES), "b": Annotation(tmp_path, SIZE, ())}, TWO)
-        (tmp_path / "c.json").write_text(json.dumps(content))
+        (tmp_path / "c.json").write_text(json.dumps(content), encoding="utf-8-sig")
         assert coco_objects(tmp_path / "c.json") == {"a": (SIZE, self.objects()), "b": (SIZE, [])}
 
     @pytest.mark.parametrize(
@@ -245,13 +249,13 @@ def test_lists_of_the_voc_layout(tmp_path):
 
 def test_lists_of_another_split_are_kept(tmp_path):
     """A published split is not lost to one that is drawn; the same frames in another order are the same split."""
-    (tmp_path / "test.txt").write_text("c\nb\n")
-    splits = {"train": ["a"], "val": [], "test": ["b", "c"]}
+    (tmp_path / "test.txt").write_text("c d\nb\n")
+    splits = {"train": ["a"], "val": [], "test": ["b", "c d"]}
     write_lists(tmp_path, splits, "segment")
     with pytest.raises(ImageError, match=r"test\.txt: holds another split; .* --replace"):
-        write_lists(tmp_path, {"train": ["a"], "val": ["b"], "test": ["c"]}, "segment")
+        write_lists(tmp_path, {"train": ["a"], "val": ["b"], "test": ["c d"]}, "segment")
     with pytest.raises(ImageError, match=r"train\.txt: holds another split"):
-        write_lists(tmp_path, {"train": ["b"], "val": [], "test": ["b", "c"]}, "segment")
-    assert (tmp_path / "train.txt").read_text() == "a\n" and (tmp_path / "test.txt").read_text() == "b\nc\n"
-    write_lists(tmp_path, {"train": ["b"], "val": [], "test": ["c"]}, "segment", replace=True)
+        write_lists(tmp_path, {"train": ["b"], "val": [], "test": ["b", "c d"]}, "segment")
+    assert (tmp_path / "train.txt").read_text() == "a\n" and (tmp_path / "test.txt").read_text() == "b\nc d\n"
+    write_lists(tmp_path, {"train": ["b"], "val": [], "test": ["c d"]}, "segment", replace=True)
     assert (tmp_path / "train.txt").read_text() == "b\n"

@@ -11,20 +11,15 @@ from tiny import writing
 
 from adasffuse.files import (
     check_outputs,
-    first_of,
-    in_latex,
-    in_markdown,
     name_of,
-    not_written,
-    printable,
     remove_abandoned,
     replacing,
     replacing_all,
-    told,
     write_bytes,
     write_text,
     write_with,
 )
+from adasffuse.messages import first_of, in_latex, in_markdown, not_written, printable, told
 
 
 def test_long_lists_are_cut():
@@ -227,6 +222,7 @@ def test_errors_of_the_system_are_told_without_their_numbers(tmp_path):
             call()
         assert said in told(caught.value) and str(tmp_path) in told(caught.value) and "Errno" not in told(caught.value)
     assert told(OSError("our own words")) == "our own words" and told(ValueError("a\nb")) == "a\\nb"
+    assert told(ValueError("2 faults:\n  a\tb\n  c")) == "2 faults:\n  a\\tb\n  c"  # one below the other
     taken = FileExistsError(17, "File exists", "x")
     large = OSError(errno.EFBIG, "File too large")
     assert not_written("x", large).endswith("raise the limit on file sizes (ulimit -f), or choose another disk")

@@ -9,16 +9,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "adasffuse"
 # Single files of the package, at its bottom.
-TABLES = {"choices", "tasks", "options", "arguments", "device", "files", "installation", "process"}
+TABLES = {"choices", "tasks", "options", "arguments", "device", "messages", "files", "installation", "process"}
 BELOW = {  # room: what its files may import, beside themselves
     "choices": set(),
     "options": set(),
     "arguments": {"options"},
     "tasks": {"arguments"},
     "device": {"choices"},
-    "files": set(),
+    "messages": set(),
+    "files": {"messages"},
     "installation": set(),
-    "process": {"files"},
+    "process": {"messages"},
     "images": TABLES,
     "classical": TABLES | {"images"},
     "scenes": TABLES | {"images"},

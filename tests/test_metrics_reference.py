@@ -193,16 +193,6 @@ def test_degenerate_images_score_as_stated(metrics_reference):
         assert not undefined or all(metric in str(caught[0].message) for metric in undefined)
 
 
-@pytest.mark.filterwarnings("ignore::adasffuse.metrics.MetricWarning")
-@pytest.mark.parametrize("convention", CONVENTIONS)
-def test_no_metric_raises_on_degenerate_images(metrics_reference, convention):
-    metrics = tuple(CONVENTIONS[convention].metrics)
-    for name in edge_cases(metrics_reference):
-        images = read_case(metrics_reference / "edge_cases" / name)
-        scores = evaluate(**images, metrics=metrics, convention=convention, reference=images["b"], boxes=())
-        assert all(isinstance(score, float) for score in scores.values())
-
-
 def test_functions_keep_fractions(metrics_reference):
     """The metric functions take any float; only `evaluate` rounds.  EN rounds halves to even, as the authors do."""
     images = read_case(metrics_reference / "edge_cases" / "normal_64x64")

@@ -384,7 +384,7 @@ def test_fusion_scripts_print_the_scores_beside_and_the_identity_error(streets, 
 
 def test_samples_of_exposures_get_mef_ssim(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    write_samples(tmp_path / "data")
+    write_samples(tmp_path / "data", "mef")
     sources = ["--root_path", tmp_path / "data", "--dataset", "MEF", "--workers", 1]
     assert score_command.run([*map(str, (*sources, "--baselines", "average"))]) == 0
     assert "mean rank  Spurious↓  MEF_SSIM↑" in capsys.readouterr().out

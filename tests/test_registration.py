@@ -685,12 +685,13 @@ def test_one_folder_with_two_patterns_is_aligned(folders, weights, tmp_path, cap
     for name, letter in (("infrared", "T"), ("visible", "V")):
         for stem in "12":
             shutil.copy(folders / name / f"{stem}.png", drone / f"{stem}_{letter}.png")
-    words = [str(drone), "--pattern_a", "*_T", "--pattern_b", "*_V"]
+    words, shift = [str(drone), "--pattern_a", "*_T", "--pattern_b", "*_V"], ["--method", "translation"]
     with pytest.raises(SystemExit):
         align.run(words[:3])
     assert "give two sources, A and B, or one folder with --pattern_a and --pattern_b" in capsys.readouterr().err
-    assert align.run([f"{drone}/*_T.png", f"{drone}/*_V.png", "--task", "ivf", "-o", str(tmp_path / "ivf")]) == 0
-    assert align.run([*words, "--method", "translation", "-o", str(tmp_path / "unknown")]) == 0
+    patterns = [f"{drone}/*_T.png", f"{drone}/*_V.png"]
+    assert align.run([*patterns, *shift, "--task", "ivf", "-o", str(tmp_path / "ivf")]) == 0
+    assert align.run([*words, *shift, "-o", str(tmp_path / "unknown")]) == 0
     results = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*/*.png")}
     assert results == {
         f"{folder}/{k}.png" for folder in ("ivf/infrared", "ivf/visible", "unknown/a", "unknown/b") for k in "12"
@@ -719,11 +720,11 @@ def test_sources_in_the_wrong_order_are_said(folders, tmp_path, capsys):
     one, other = tmp_path / "one", tmp_path / "two"  # names that tell nothing
     one.symlink_to(visible)
     other.symlink_to(infrared)
-    save = ["--save", str(tmp_path / "c.json")]
-    for words in ([visible, infrared, "--task", "ivf"], [one, other], [one, other, *save]):
+    save = ["--method", "translation", "--save", str(tmp_path / "c.json")]
+    for words in ([visible, infrared, "--task", "ivf", *save[:2]], [one, other, *save[:2]], [one, other, *save]):
         assert align.run(list(map(str, words))) == 0
         assert "all images of B are gray and all of A have colour: A and B may be swapped" in capsys.readouterr().err
-    assert align.run([str(infrared), str(visible)]) == 0
+    assert align.run([str(infrared), str(visible), "--method", "translation"]) == 0
     assert "swapped" not in capsys.readouterr().err
 
 

@@ -66,9 +66,8 @@ def test_people_in_the_street_are_hot_and_dark_and_signs_only_bright():
 
 
 def test_written_samples_are_found_as_pairs(tmp_path):
-    write_samples(tmp_path)
     for task in TASKS.values():
-        samples = {sample.name: sample for sample in sample_pairs(task.id)}
+        samples = {sample.name: sample for sample in write_samples(tmp_path, task.id)}
         for folder in scene_folders(tmp_path, task.folder):
             pairs, problems = find_scenes(folder.folders)
             assert problems == []

@@ -12,7 +12,7 @@ from tiny import texture, write_ivf, write_weights
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli import task_script as cli
-from adasffuse.data.samples import sample_pairs, write_samples
+from adasffuse.data.samples import write_samples
 from adasffuse.images.color import luminance, rgb_to_ycbcr
 from adasffuse.images.pairs import find_scenes
 from adasffuse.images.read import read_image
@@ -21,6 +21,7 @@ from adasffuse.inference import load_fuser
 from adasffuse.metrics import ScoreTable, evaluate
 from adasffuse.metrics.folder import Settings, score_folders
 from adasffuse.models.weights import file_sha256
+from adasffuse.scenes.head import head
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import score_focus
@@ -125,11 +126,10 @@ def test_every_second_pair_of_one_set(run, tmp_path):
 
 
 def test_exposures_get_mef_ssim_and_colour_mertens(run, tmp_path):
-    write_samples(tmp_path / "data")
+    sample, _ = write_samples(tmp_path / "data", "mef")
     _, content, markdown = run("--root_path", tmp_path / "data", "--datasets", "MEF", "--pairs", 1)
     scores = content["sets"]["MEF"]["MEF_SSIM"]
     assert set(scores) == {"AdaSFFuse", *BASELINES, *scoring.COLOR_MERTENS}
-    sample = sample_pairs("mef")[0]
     fused = cv2.createMergeMertens(1, 1, 1).process([sample.a, sample.b])
     expected = evaluate(sample.a, sample.b, np.rint(fused.clip(0, 1) * 255).astype(np.uint8), ["MEF_SSIM"])
     assert scores["mertens colour"] == pytest.approx(expected["MEF_SSIM"], abs=1e-6)
@@ -150,7 +150,10 @@ def test_lost_tones_count_what_a_source_holds(tmp_path, tone, lost, maximum):
 
 
 def test_medical_results_keep_the_chroma(run, tmp_path):
-    write_samples(tmp_path / "data")
+    for seed, name in ((4, "CT"), (5, "PET"), (6, "SPECT")):
+        images = head(seed, 96)
+        for folder in (name, "MRI"):
+            write_image(tmp_path / f"data/MIF/{name}-MRI/{folder}/{seed}.png", images[folder])
     _, content, markdown = run("--root_path", tmp_path / "data", "--datasets", "MIF", "--out", tmp_path / "fused")
     assert list(content["sets"]) == ["MIF/CT-MRI", "MIF/PET-MRI", "MIF/SPECT-MRI"]
     assert "chroma" not in content["sets"]["MIF/CT-MRI"]

@@ -97,16 +97,6 @@ def test_real_pairs(task, data_root, run, tmp_path):
     assert ("convention adasffuse, n = 1" in out) is (task == "ivf")
 
 
-def test_all_three_subsets_of_mif_in_one_call(run, tmp_path):
-    write_samples(tmp_path / "data")
-    status, out, _ = run("mif", "--root_path", tmp_path / "data", "--no_scores")
-    assert status == 0
-    for sample in sample_pairs("mif"):
-        assert f"MIF/{sample.subset}: 1 pair fused" in out
-        fused = read_image(tmp_path / "out/MIF" / sample.subset / f"{sample.name}.png").pixels
-        assert fused.shape == sample.a.shape  # gray for CT-MRI, the functional image's colours for the others
-
-
 def test_false_colours_of_gray_scans(run, weights, tmp_path):
     """Those of PET as `fuse` makes them; a CT has none, and other tasks have no such option."""
     for subset, names in (("CT-MRI", ("CT", "MRI")), ("PET-MRI", ("PET", "MRI"))):
@@ -123,7 +113,7 @@ def test_false_colours_of_gray_scans(run, weights, tmp_path):
 
 
 def test_one_empty_subset_does_not_stop_the_others(run, tmp_path):
-    write_samples(tmp_path / "data")
+    write_samples(tmp_path / "data", "mif")
     (broken,) = (tmp_path / "data/MIF/PET-MRI/MRI").iterdir()
     broken.unlink()
     status, out, err = run("mif", "--root_path", tmp_path / "data", "--no_scores")
@@ -132,7 +122,7 @@ def test_one_empty_subset_does_not_stop_the_others(run, tmp_path):
 
 
 def test_one_subset_by_name(run, tmp_path):
-    write_samples(tmp_path / "data")
+    write_samples(tmp_path / "data", "mif")
     assert run("mif", "--root_path", tmp_path / "data", "--dataset", "MIF/PET-MRI", "--no_scores")[0] == 0
     assert [name.split("/")[1] for name in files(tmp_path / "out")] == ["PET-MRI"]
 
@@ -416,7 +406,7 @@ def test_labels_beside_images_are_a_notice(run, tmp_path):
 
 
 def test_a_data_set_written_as_on_windows(run, tmp_path):
-    write_samples(tmp_path / "data")
+    write_samples(tmp_path / "data", "mif")
     assert run("mif", "--root_path", tmp_path / "data", "--dataset", "MIF\\PET-MRI", "--no_scores")[0] == 0
     assert [name.split("/")[1] for name in files(tmp_path / "out")] == ["PET-MRI"]
 

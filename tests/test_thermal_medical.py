@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import re
+import shutil
 import struct
 import sys
 from dataclasses import replace
@@ -146,6 +147,10 @@ def test_a_jpeg_without_temperatures(tmp_path, capsys):
     assert read_image(path, thermal=True).depth == "8"  # an ordinary image
     assert extract.run([str(path), "-o", str(tmp_path / "out")]) == 1
     assert "plain.jpg: no raw thermal data" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    for number in range(5):
+        shutil.copy(path, tmp_path / f"{number}.jpg")
+    assert extract.run([str(tmp_path), "-o", str(tmp_path / "out")]) == 1
+    assert "failed: and 3 more that differ in names and numbers only" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("make", "segment", "told"), [("DJI", 3, True), ("DJI", 7, False), ("Kodak", 3, False)])

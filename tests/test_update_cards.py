@@ -64,6 +64,7 @@ def test_sets_of_several_weights_go_to_the_file_of_their_task(cards):
 @pytest.mark.parametrize(
     "content, message",
     [
+        ({"methods": {}}, "holds no scores of weights; score_weights.py --json writes them"),
         (measured(("other",), {"IVF": {}}), "scores of other.safetensors, SHA-256 cccccccccccc; no card in weights/"),
         (
             measured(("mff_small",), {"MFF": {}}, "float32 on cpu"),

@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import rank_beside_published
 import ranking
+import scoring
 import write_tables
 from ranking import ALL, RANKED, Row, mean_rank, place
 from write_tables import NOT_SCORED, rewritten
@@ -31,7 +32,7 @@ FORMER = {
 
 
 def sources() -> ranking.Sources:
-    return ranking.load_sources(ranking.CARDS, ranking.PUBLISHED)
+    return ranking.load_sources(scoring.RELEASED, ranking.PUBLISHED)
 
 
 def row(name: str, **scores) -> Row:
@@ -141,7 +142,7 @@ def pages(tmp_path, monkeypatch):
     }.items():
         (cards / f"{name}.json").write_text(json.dumps(content))
     page.write_text("".join(f"<!-- table: {name} -->\n<!-- end -->\n" for name in write_tables.TABLES))
-    monkeypatch.setattr(write_tables, "CARDS", cards)
+    monkeypatch.setattr(write_tables, "RELEASED", cards)
     monkeypatch.setattr(write_tables, "PAGES", (page,))
     return page
 

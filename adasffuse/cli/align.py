@@ -31,7 +31,8 @@ from adasffuse.cli.sequences import (
     say_not_used,
     unconfirmed_notice,
 )
-from adasffuse.files import check_outputs, name_of, printable, remove_abandoned, replacing_all, told
+from adasffuse.cli.shared import failures
+from adasffuse.files import check_outputs, name_of, remove_abandoned, replacing_all
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, Frame
 from adasffuse.images.image import Image, ImageError
@@ -42,6 +43,7 @@ from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.write import DEPTHS, suffix_of
 from adasffuse.inference.results import SaveError, former_results, save_result, try_to_write
 from adasffuse.inference.work import refuse_image_name
+from adasffuse.messages import printable, told
 from adasffuse.process import say, say_all_notices, say_error, say_notices
 from adasffuse.registration.aligner import GRIDS, Aligner, Calibration, calibrate, load_calibration, measure_of
 from adasffuse.registration.estimate import MEASURES
@@ -336,10 +338,7 @@ def _align_pair(
 
 def _lost(failed: Sequence[tuple[str, str]], notices: Sequence[str]) -> dict[str, Any]:
     """Failures and notices as JSON values."""
-    return {
-        "failed": [{"name": name, "reason": reason} for name, reason in failed],
-        "notices": list(dict.fromkeys(notices)),
-    }
+    return {"failed": failures(failed), "notices": list(dict.fromkeys(notices))}
 
 
 def _range_notices(job: _Job) -> list[str]:

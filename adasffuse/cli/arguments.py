@@ -223,15 +223,8 @@ def add_fusing_options(
         "repository of the Hugging Face Hub (default: those that serve the task best)",
     )
     add_size_option(network, size)
-    network.add_argument(
-        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
-    network.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="auto",
-        help="arithmetic of the network; auto: bfloat16 where the processor has it (default: %(default)s)",
-    )
+    add_device_option(network)
+    add_precision_option(network)
     network.add_argument(
         "--tile",
         type=int,
@@ -296,6 +289,23 @@ def add_size_option(target: argparse.ArgumentParser | argparse._ArgumentGroup, d
     """Add the size of the network: `args.size`, None unless given, and `args.default_size`, see `load_network`."""
     target.add_argument("--size", choices=RELEASED_SIZES, help=f"size of the released weights (default: {default})")
     target.set_defaults(default_size=default)
+
+
+def add_device_option(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add where the network runs: `args.device`."""
+    target.add_argument(
+        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
+
+
+def add_precision_option(target: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the arithmetic of the network: `args.precision`."""
+    target.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="arithmetic of the network; auto: bfloat16 where the processor has it (default: %(default)s)",
+    )
 
 
 def fuser_from(args: argparse.Namespace, task_id: str) -> "Fuser":

@@ -31,7 +31,7 @@ from adasffuse.data.survey import (
     survey_folders,
     table,
 )
-from adasffuse.files import check_outputs, printable, replacing_all, write_text
+from adasffuse.files import check_outputs, replacing_all, write_text
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
 from adasffuse.images.notices import few_of_each, spread
@@ -39,6 +39,7 @@ from adasffuse.images.pairs import find_scenes, patterns_in
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.trees import tree_below
 from adasffuse.images.write import check_suffix, quantise, write_image
+from adasffuse.messages import printable
 from adasffuse.process import say, say_error
 from adasffuse.tasks import guess_task
 
@@ -224,7 +225,7 @@ def _across_splits(surveys: Sequence[Survey]) -> list[str] | None:
 
 
 def _sheet(surveys: Sequence[Survey]) -> ndarray:
-    """Pairs of all data sets, a few of each."""
+    """Pairs of all data sets, a few of each; raises ImageError where no image can be read."""
     each = max(1, _SHEET // len(surveys))
     rows = []
     for survey in surveys:
@@ -235,6 +236,8 @@ def _sheet(surveys: Sequence[Survey]) -> ndarray:
                 pixels = quantise(source.read(facts.path).pixels, "8")
                 cells.append((f"{survey.name}: {source.folder.name}/{facts.path.name}", pixels))
             rows.append(cells)
+    if not rows:
+        raise ImageError("--sheet: no image can be read, there is nothing to draw; leave it out")
     return contact_sheet(rows)
 
 

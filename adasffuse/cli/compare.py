@@ -25,7 +25,7 @@ from adasffuse.cli.arguments import (
     thermal_by_names,
 )
 from adasffuse.cli.score import methods
-from adasffuse.files import check_outputs, printable, replacing_all, told, write_text
+from adasffuse.files import check_outputs, replacing_all, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.comparison import FULL, Crop, comparison_figure
 from adasffuse.images.image import Image, ImageError
@@ -45,6 +45,7 @@ from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference.work import refuse_image_name
+from adasffuse.messages import printable, told
 from adasffuse.process import say, say_error, say_notices
 from adasffuse.tasks import TASKS
 

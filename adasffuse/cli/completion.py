@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,11 +50,9 @@ def whole_parser(files: Any) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version")
     verbs = parser.add_subparsers(dest="command")
     for verb, command in COMMANDS.items():
-        name = f"adasffuse.cli.{command.module}"
-        if importlib.util.find_spec(name):
-            own = importlib.import_module(name).make_parser(f"adasffuse {verb}")
-            for action in own._actions:  # argparse has no public list of them; shtab reads the same one
-                if action.type in (Path, given_path) or action.dest in ("files", "weights"):
-                    action.complete = files
-            verbs.add_parser(verb, parents=[own], add_help=False, help=command.summary)
+        own = importlib.import_module(f"adasffuse.cli.{command.module}").make_parser(f"adasffuse {verb}")
+        for action in own._actions:  # argparse has no public list of them; shtab reads the same one
+            if action.type in (Path, given_path) or action.dest in ("files", "weights"):
+                action.complete = files
+        verbs.add_parser(verb, parents=[own], add_help=False, help=command.summary)
     return parser

@@ -18,8 +18,9 @@ from adasffuse.cli.arguments import given_path
 from adasffuse.data.datasets import CATALOG, find_data_set, prepare
 from adasffuse.data.datasets.catalog import DataSet
 from adasffuse.data.datasets.download import download
-from adasffuse.files import check_outputs, printable
+from adasffuse.files import check_outputs
 from adasffuse.images.image import ImageError
+from adasffuse.messages import printable
 from adasffuse.process import say, say_all_notices, say_error
 from adasffuse.tasks import TASKS
 

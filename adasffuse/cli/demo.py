@@ -14,9 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from adasffuse.choices import DEFAULT_MEGAPIXELS
 from adasffuse.cli.arguments import given
-from adasffuse.files import printable
 from adasffuse.installation import install_command
+from adasffuse.messages import printable
 from adasffuse.process import say
 
 _MOST = 1000.0  # megapixels
@@ -31,7 +32,10 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=int, default=7860, help="port of the page, 0: a free one (default: %(default)s)")
     parser.add_argument(
-        "--megapixels", type=float, default=12.0, help="size of the largest image that is taken (default: %(default)s)"
+        "--megapixels",
+        type=float,
+        default=DEFAULT_MEGAPIXELS,
+        help="size of the largest image that is taken (default: %(default)s)",
     )
     return parser
 

@@ -14,15 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from adasffuse import downstream, inference
-from adasffuse.choices import PRECISIONS
-from adasffuse.cli.arguments import SourcesParser, add_range_option, given_path, named_values, ranges_of
+from adasffuse.cli.arguments import (
+    SourcesParser,
+    add_device_option,
+    add_precision_option,
+    add_range_option,
+    given_path,
+    named_values,
+    ranges_of,
+)
 from adasffuse.downstream.classes import CLASSES, TASKS, ClassList, find_classes, listed_classes
 from adasffuse.downstream.frames import Frame, FrameSet, find_frames
 from adasffuse.downstream.labels import BoxRules
 from adasffuse.downstream.packages import LITE0, needed
-from adasffuse.files import check_outputs, printable, told
+from adasffuse.files import check_outputs
 from adasffuse.images.image import ImageError
-from adasffuse.process import Terminated, prepare_process, say, say_all_notices
+from adasffuse.messages import printable, told
+from adasffuse.process import Terminated, prepare_process, say, say_all_notices, say_error
 from adasffuse.training.lock import run_lock
 
 DESCRIPTION = """Train a network on each kind of image of labelled frames: infrared, visible, fused; compare the scores.
@@ -106,12 +114,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--equal_classes", action="store_true", help="weigh rare classes no more than others; segment only"
     )
     running = parser.add_argument_group("running")
-    running.add_argument(
-        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
-    running.add_argument(
-        "--precision", choices=PRECISIONS, default="auto", help="arithmetic of the network (default: %(default)s)"
-    )
+    add_device_option(running)
+    add_precision_option(running)
     running.add_argument(
         "--jobs", type=int, default=1, help="number of runs at a time, which share the cores (default: %(default)s)"
     )
@@ -150,9 +154,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         with inference.join_ranks() as ranks:
             return _run(args, ranks)
     except (ValueError, OSError, FloatingPointError, ModuleNotFoundError) as error:
-        lines = [told(error)] if isinstance(error, OSError) else map(printable, str(error).split("\n"))
-        say("error: " + "\n".join(lines), sys.stderr)
-        return 1
+        return say_error(error)
 
 
 def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:

@@ -23,8 +23,9 @@ from adasffuse.cli.arguments import (
     add_size_option,
     given_path,
 )
-from adasffuse.files import check_outputs, not_written, printable, remove_abandoned, told
-from adasffuse.process import say
+from adasffuse.files import check_outputs, remove_abandoned
+from adasffuse.messages import not_written, printable
+from adasffuse.process import say, say_error
 from adasffuse.tasks import TASKS
 
 
@@ -87,12 +88,6 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
         if not args.json:
             say(f"  {time.monotonic() - started:4.0f} s: {step}", sys.stderr)
 
-    def failed(reason: str) -> int:
-        say(f"error: {reason}", sys.stderr)
-        if args.json:
-            say(json.dumps({"ok": False, "error": reason}))
-        return 1
-
     try:
         model, weights = load_network(args.task, args.weights, args.size)
         if args.no_people:
@@ -108,9 +103,9 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
             say(f"{printable(name)} for {args.task}, {args.sources} sources; this takes minutes")
         differences = WRITERS[form](path, export, tell)
     except OSError as error:
-        return failed(printable(not_written(path, error)))
+        return say_error(ValueError(not_written(path, error)), args.json)
     except (ValueError, ExportError) as error:
-        return failed(told(error))
+        return say_error(error, args.json)
     if args.json:
         described = export.describe()
         say(json.dumps({"ok": True, "file": str(path), "differences": differences, "description": described}))

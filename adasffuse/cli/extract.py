@@ -13,12 +13,14 @@ from pathlib import Path
 import tifffile
 
 from adasffuse.cli.arguments import given_path
-from adasffuse.files import check_outputs, printable, remove_abandoned, replacing_all
+from adasffuse.files import check_outputs, remove_abandoned, replacing_all
 from adasffuse.images.flir import read_shot
 from adasffuse.images.image import ImageError
+from adasffuse.images.notices import few_of_each
 from adasffuse.images.pairs import images_of
 from adasffuse.images.write import write_image
 from adasffuse.inference.work import refuse_image_name
+from adasffuse.messages import printable
 from adasffuse.process import say, say_error
 
 _SUFFIXES = (".jpg", ".jpeg")
@@ -62,8 +64,8 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
             photographs += shot.photograph is not None
     except (ValueError, OSError) as error:
         return say_error(error)
-    for reason in failed:
-        say(f"  failed: {printable(reason)}", sys.stderr)
+    for line in few_of_each(("", reason) for reason in failed):
+        say(f"  failed: {printable(line)}", sys.stderr)
     counts = f"{written} files with temperatures, {photographs} with a photograph, {len(failed)} failed"
     say(f"{counts} -> {printable(args.out)}")
     return int(bool(failed))

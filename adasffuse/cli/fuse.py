@@ -27,9 +27,9 @@ from adasffuse.cli.arguments import (
     refuse_palette_of_ct,
     words_of_source,
 )
-from adasffuse.cli.shared import run_shared, say_few
+from adasffuse.cli.shared import failures, run_shared, say_few
 from adasffuse.cli.task_script import print_report, score
-from adasffuse.files import check_outputs, name_of, printable
+from adasffuse.files import check_outputs, name_of
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
@@ -45,6 +45,7 @@ from adasffuse.inference.work import (
     work_of_groups,
     work_of_volumes,
 )
+from adasffuse.messages import printable
 from adasffuse.process import say, say_all_notices
 from adasffuse.registration.aligner import GRIDS, IGNORE, POSITION, Aligner
 from adasffuse.tasks import TASKS, Task, guess_task
@@ -612,7 +613,7 @@ def _plan_values(
         "network": f"{fuser.precision} on {fuser.device}",
         "planned": planned,
         "skipped": [scene.stem for scene in plan.skipped],
-        "failed": [{"name": name, "reason": reason} for name, reason in plan.failed],
+        "failed": failures(plan.failed),
         "notices": list(dict.fromkeys(plan.notices)),
     }
 
@@ -630,7 +631,7 @@ def _report_values(report: inference.FolderReport, fuser: inference.Fuser, work:
         "network": report.network,
         "fused": [values(scene) for scene in report.fused],
         "skipped": [values(scene) for scene in report.skipped],
-        "failed": [{"name": name, "reason": reason} for name, reason in report.failed],
+        "failed": failures(report.failed),
         "notices": report.notices,
         "ranges": [list(window) if window else None for window in report.ranges],
         "seconds": round(report.seconds, 3),

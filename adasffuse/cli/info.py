@@ -11,8 +11,8 @@ from importlib import metadata
 from typing import Any
 
 from adasffuse.cli.arguments import ReportingParser
-from adasffuse.files import printable, told
 from adasffuse.installation import install_command
+from adasffuse.messages import printable, told
 from adasffuse.process import say
 
 DESCRIPTION = """Say what this installation is, or what files hold: images, videos, volumes (also folders of a DICOM

@@ -32,9 +32,10 @@ from adasffuse.cli.arguments import (
     task_by_names,
     thermal_by_names,
 )
-from adasffuse.files import check_outputs, name_of, not_written, write_text
+from adasffuse.files import check_outputs, name_of, write_text
 from adasffuse.images.pairs import folder_and_pattern, scene_folders
 from adasffuse.images.read import IMAGE_SUFFIXES
+from adasffuse.messages import not_written
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.conventions import AGAINST_TRUTH, find_metric, scores_beside

@@ -12,11 +12,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from adasffuse import inference
-from adasffuse.files import printable
 from adasffuse.images.frames import DEFAULT_RATE, Frame, FrameFolder, StartError, VideoFile, list_frames
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import few_of_each
 from adasffuse.images.ranges import RangeSpec, resolve_range
+from adasffuse.messages import printable
 from adasffuse.process import say, say_all_notices
 from adasffuse.registration.aligner import Calibration, calibrate
 from adasffuse.registration.transform import AlignmentError

@@ -1,13 +1,13 @@
-"""Commands whose work several processes may share: only the main one reports, a few lines of each kind."""
+"""Reports of commands whose work several processes may share: only the main one reports, a few lines of each kind."""
 
 from __future__ import annotations  # names of `inference` load PyTorch where they are used
 
 from collections.abc import Callable, Iterable
 
 from adasffuse import inference
-from adasffuse.files import printable
 from adasffuse.images.notices import few_of_each
 from adasffuse.inference.results import SaveError
+from adasffuse.messages import printable
 from adasffuse.process import say, say_error
 
 
@@ -36,3 +36,8 @@ def say_few(heading: str, said: Iterable[tuple[str, str]]) -> None:
     """Print lines 'HEADING: NAME: TEXT' of names and texts, a few of each kind, see `few_of_each`."""
     for line in few_of_each(said):
         say(printable(f"{heading}: {line}"))
+
+
+def failures(failed: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    """JSON values of what failed, by names and reasons."""
+    return [{"name": name, "reason": reason} for name, reason in failed]

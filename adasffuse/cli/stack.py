@@ -29,8 +29,8 @@ from adasffuse.cli.arguments import (
     given_path,
     range_of,
 )
-from adasffuse.cli.shared import run_shared, say_few
-from adasffuse.files import check_outputs, first_of, name_of, printable, told
+from adasffuse.cli.shared import failures, run_shared, say_few
+from adasffuse.files import check_outputs, name_of
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import NO_PLACE, loses_place, read_metadata
@@ -48,6 +48,7 @@ from adasffuse.inference.results import (
     stale_results,
 )
 from adasffuse.inference.work import RESULT_SUFFIXES, Work, refuse_image_name, refuse_to_overwrite
+from adasffuse.messages import first_of, printable, told
 from adasffuse.process import say
 from adasffuse.registration.stacks import STACK_METHODS
 from adasffuse.tasks import TASKS
@@ -448,8 +449,7 @@ def _dry_run(
         planned.append({"name": scene.stem, "images": len(scene.paths), "result": str(result), "notices": of_stack})
     failed += inference.unwritable(work.save_dir)
     if args.json:
-        lost = [{"name": name, "reason": reason} for name, reason in failed]
-        plan = {"planned": planned, "skipped": skipped, "failed": lost, "notices": notices}
+        plan = {"planned": planned, "skipped": skipped, "failed": failures(failed), "notices": notices}
         say(json.dumps({"ok": not failed, "dry_run": True, **plan}))
         return int(bool(failed))
     for one in planned:
@@ -486,9 +486,9 @@ def _tell(
     network = f"{fuser.precision} on {fuser.device}"
     fused = [row for row in rows if "skipped" not in row]
     if args.json:
-        lost = [{"name": name, "reason": reason} for name, reason in failed]
-        values = {"ok": not failed, "task": args.task, "network": network, "stacks": rows, "failed": lost}
-        say(json.dumps(values | {"notices": notices, "seconds": round(seconds, 3)}))
+        values = {"ok": not failed, "task": args.task, "network": network, "stacks": rows}
+        values |= {"failed": failures(failed), "notices": notices, "seconds": round(seconds, 3)}
+        say(json.dumps(values))
         return
     for row in fused:
         moved = f", moved by up to {row['largest_shift']} pixels" if row["largest_shift"] else ""

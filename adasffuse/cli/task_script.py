@@ -255,13 +255,13 @@ def _jobs(task: Task, dataset: str, args: argparse.Namespace, ranks: inference.R
 
 def _sample_jobs(task: Task, args: argparse.Namespace, ranks: inference.Ranks) -> list[tuple[SceneFolder, Path]]:
     """Write the samples below the results and fuse them there: SAVE_DIR/samples/IVF/{infrared,visible,fused}."""
-    from adasffuse.data.samples import sample_pairs, write_samples  # with scikit-image, which only samples need
+    from adasffuse.data.samples import write_samples  # with scikit-image, which only samples need
 
     root = args.save_dir / "samples"
     if ranks.main:
-        write_samples(root)
+        samples = write_samples(root, task.id)
         say("built-in samples (no --root_path given):")
-        for sample in sample_pairs(task.id):
+        for sample in samples:
             say(f"  {sample.name}: {sample.title}")
     ranks.gather("the samples are written")
     return [(folder, folder.folders[0].parent / "fused") for folder in scene_folders(root, task.folder)]

@@ -1,12 +1,11 @@
 """Command line of `train_AdaSFFuse.py`: read the options, train, say where the weights are."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from adasffuse.cli.arguments import given_path
-from adasffuse.files import check_outputs, told
-from adasffuse.process import process_rank, say, world_size
+from adasffuse.cli.arguments import add_device_option, given_path
+from adasffuse.files import check_outputs
+from adasffuse.process import process_rank, say, say_error, world_size
 
 DESCRIPTION = """Train AdaSFFuse.
 
@@ -32,15 +31,9 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--out_dir", type=given_path, default=Path("checkpoint"), help="folder of the runs (default: %(default)s)"
     )
-    parser.add_argument(
-        "--device", default="auto", help="device of the network: auto, cpu, cuda or cuda:N (default: %(default)s)"
-    )
+    add_device_option(parser)
     parser.add_argument("--local_rank", "--local-rank", help=argparse.SUPPRESS)  # torch.distributed.launch passes it
     return parser
-
-
-def parse_args(argv: list[str] | None, prog: str | None = None) -> argparse.Namespace:
-    return make_parser(prog).parse_args(argv)
 
 
 def run(argv: list[str] | None = None, prog: str | None = None) -> int:
@@ -49,7 +42,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     Returns:
         the exit status: 0 also where a signal ended the run early and it was saved, 1 after an error.
     """
-    args = parse_args(argv, prog)
+    args = make_parser(prog).parse_args(argv)
     from adasffuse.training.processes import recorded  # here: arguments are read without PyTorch
 
     expected = (ValueError, OSError, FloatingPointError)
@@ -58,9 +51,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     except (*expected, RuntimeError) as error:
         if world_size() == 1 and not isinstance(error, expected):
             raise
-        reason = told(error) if isinstance(error, OSError) else error
-        say(f"error: {reason}", sys.stderr)  # of several, a process whose sibling ended, too
-        return 1
+        return say_error(error)  # of several, a process whose sibling ended, too
     if process_rank() == 0:  # once, not by every process of torchrun
         say(f"weights: {weights}")
     return 0

@@ -35,13 +35,15 @@ from adasffuse.cli.sequences import (
     say_not_used,
     unconfirmed_notice,
 )
-from adasffuse.files import check_outputs, printable
+from adasffuse.cli.shared import failures
+from adasffuse.files import check_outputs
 from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, is_video_name
 from adasffuse.images.image import ImageError
 from adasffuse.images.live import Camera, Unseen, Window
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.video_writing import DEFAULT_QUALITY
 from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
+from adasffuse.messages import printable
 from adasffuse.process import say, say_all_notices, say_error
 from adasffuse.registration.aligner import Aligner, load_calibration, measure_of
 from adasffuse.registration.transform import METHODS, AlignmentError
@@ -246,9 +248,7 @@ def _align(
     if not args.json:
         say(f"registered once: {calibration_text(found)}; the sources were off by {off:.1f} px")
     told_of = {"method": args.align, "pairs": found.pairs, "spread": round(found.spread, 3), "off": round(off, 2)}
-    matrix = found.transform.matrix.tolist()
-    failed = [{"name": name, "reason": reason} for name, reason in found.failed]
-    told_of |= {"matrix": matrix, "failed": failed}
+    told_of |= {"matrix": found.transform.matrix.tolist(), "failed": failures(found.failed)}
     return Aligner(args.align, calibration=found.transform), told_of, unconfirmed_notice(found)
 
 

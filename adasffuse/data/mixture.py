@@ -41,7 +41,7 @@ class MixedCrops(Dataset):
             except ImageError as error:
                 problems.append(str(error))
         if problems:
-            raise ImageError("\n".join(problems))
+            raise ImageError("\n  ".join(problems))
         self.notices = list(dict.fromkeys(notice for part in self.parts for notice in part.notices))
         self.validation = [(number, pair) for number, part in enumerate(self.parts) for pair in part.validation]
         total = sum(Fraction(part.weight) for part in parts)

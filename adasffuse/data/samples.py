@@ -55,20 +55,21 @@ def sample_pairs(task_id: str) -> list[Sample]:
     return [make() for make in _SAMPLES[find_task(task_id).id]]
 
 
-def write_samples(root: str | Path) -> None:
-    """Write all samples as PNG in the layout of data sets: `<root>/IVF/infrared/NAME.png`, `<root>/MIF/PET-MRI/PET/..`.
+def write_samples(root: str | Path, task_id: str) -> list[Sample]:
+    """Write a task's samples as PNG in the layout of data sets: `<root>/IVF/infrared/NAME.png`, `MIF/PET-MRI/PET/...`.
 
+    Returns:
+        The samples.
     Raises:
         ImageError: a file cannot be written.
+        ValueError: no task has that id.
     """
-    for task_id in _SAMPLES:
-        task = find_task(task_id)
-        folders = {sources.subset: sources for sources in task.sources}
-        for sample in sample_pairs(task_id):
-            sources = folders[sample.subset]
-            base = Path(root) / task.folder / sample.subset
-            for folder, image in zip(sources.folders, (sample.a, sample.b)):
-                write_image(base / folder / f"{sample.name}.png", image)
+    task, samples = find_task(task_id), sample_pairs(task_id)
+    for sample in samples:
+        sources = next(one for one in task.sources if one.subset == sample.subset)
+        for folder, image in zip(sources.folders, (sample.a, sample.b)):
+            write_image(Path(root, task.folder, sample.subset, folder, f"{sample.name}.png"), image)
+    return samples
 
 
 def _street() -> Sample:

@@ -7,9 +7,9 @@ from typing import Any
 from adasffuse.choices import PALETTES
 from adasffuse.data.samples import sample_pairs
 from adasffuse.demo.work import Result, fuse_files
-from adasffuse.files import printable
 from adasffuse.images.write import write_image
 from adasffuse.inference.fuser import STRENGTH_TASK
+from adasffuse.messages import printable
 from adasffuse.models import RELEASED_SIZES
 from adasffuse.registration.transform import METHODS
 from adasffuse.tasks import TASKS

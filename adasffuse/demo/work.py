@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
+from adasffuse.choices import DEFAULT_MEGAPIXELS
 from adasffuse.images.color import luminance
 from adasffuse.images.false_colors import in_palette
 from adasffuse.images.formats import is_radiometric, open_image
@@ -28,7 +29,6 @@ from adasffuse.registration.aligner import Aligner, measure_of
 from adasffuse.registration.camera import read_camera_pair
 from adasffuse.tasks import Task, find_task
 
-MEGAPIXELS = 12.0  # of one image, that the page takes by default
 _KEPT = 4  # fusers in memory
 _EQUAL = 4  # gray levels of difference up to which sources do not tell whose share a pixel is
 _FEWEST = 8  # pixels per side that are scored
@@ -53,7 +53,7 @@ def fuse_files(
     size: str,
     files: Sequence[str | Path],
     folder: Path,
-    megapixels: float = MEGAPIXELS,
+    megapixels: float = DEFAULT_MEGAPIXELS,
     align: str = "none",
     strength: float = 1.0,
     palette: str = "none",
@@ -280,7 +280,8 @@ def _needed_range(paths: Sequence[Path], thermal: bool) -> tuple[float, float] |
         with open_image(path, thermal) as file:
             stored = None if file.depth == "8" else file.decode()
         if stored is not None and stored.span is None:
-            needed, finite = True, stored.values[np.isfinite(stored.values)]
+            needed = True
+            finite = stored.values[np.isfinite(stored.values)]
             if finite.size == 0 or finite.min() == finite.max():
                 raise ImageError(f"{path.name}: all its values are equal or missing; there is nothing to fuse")
         elif stored is not None and thermal and not stored.fixed:

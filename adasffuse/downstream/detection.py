@@ -126,28 +126,20 @@ def detection_loss(model: nn.Module, images: Tensor, samples: Sequence[Sample], 
 
 
 @torch.no_grad()
-def detect(
-    model: nn.Module,
-    images: Tensor,
-    sizes: Sequence[tuple[int, int]],
-    classes: ClassList,
-    first: int,
-) -> list[list[Detection]]:
-    """Detections of a torchvision detector in each image.
+def detect(model: nn.Module, image: Tensor, size: tuple[int, int], classes: ClassList, first: int) -> list[Detection]:
+    """Detections of a torchvision detector in an image.
 
     Args:
-        images: (B, 3, H, W), normalised.
-        sizes: height, width of each image file; boxes are returned in its pixels.
+        image: (3, H, W), normalised.
+        size: height, width of the image file; boxes are returned in its pixels.
         first: number of the first class in the network, see `detection_loss`.
     """
-    height, width = images.shape[-2:]
-    found = []
-    for result, size in zip(model(list(images)), sizes):
-        scale = torch.tensor([size[1] / width, size[0] / height] * 2)
-        boxes = (result["boxes"].cpu().float() * scale).tolist()
-        rows = zip(result["labels"].tolist(), result["scores"].tolist(), boxes)
-        found.append([Detection(classes.names[k - first], score, tuple(box)) for k, score, box in rows if k >= first])
-    return found
+    (result,) = model([image])
+    height, width = image.shape[-2:]
+    scale = torch.tensor([size[1] / width, size[0] / height] * 2)
+    boxes = (result["boxes"].cpu().float() * scale).tolist()
+    rows = zip(result["labels"].tolist(), result["scores"].tolist(), boxes)
+    return [Detection(classes.names[k - first], score, tuple(box)) for k, score, box in rows if k >= first]
 
 
 @dataclass(frozen=True)

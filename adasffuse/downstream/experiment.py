@@ -285,10 +285,8 @@ def _score_detector(experiment: Experiment, model: nn.Module, name: str, folder:
     samples = Samples(experiment.scored, experiment.files[name], experiment.classes, experiment.size, None)
     found = {}
     for number, frame in enumerate(experiment.scored):
-        image = samples[number].image[None].to(device, memory_format=torch.channels_last)
-        (found[frame.stem],) = detection.detect(
-            model, image, [frame.size], experiment.classes, _first_number(experiment)
-        )
+        image, first = samples[number].image.to(device), _first_number(experiment)
+        found[frame.stem] = detection.detect(model, image, frame.size, experiment.classes, first)
     return _detection_scores(experiment, found, folder)
 
 

@@ -140,8 +140,7 @@ def read_lists(place: Path, known: Collection[str], judgement: Judgement) -> dic
     splits = {}
     for split in SPLITS:
         path = place / f"{split}.txt"
-        lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
-        splits[split] = [line.strip() for line in lines if line.strip()]
+        splits[split] = _listed(path)
         unknown = [stem for stem in splits[split] if stem not in known]
         judgement.faults += [f"{path}: {stem} is no image of this data set" for stem in unknown]
     counts = Counter(stem for stems in splits.values() for stem in stems)
@@ -149,6 +148,12 @@ def read_lists(place: Path, known: Collection[str], judgement: Judgement) -> dic
         lists = " and ".join(f"{split}.txt" for split in splits if stem in splits[split])
         judgement.faults.append(f"{place}: {stem} is listed {counts[stem]} times, in {lists}; a frame has one place")
     return splits
+
+
+def _listed(path: Path) -> list[str]:
+    """The stems in a list, a line each; none where it is missing."""
+    lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
+    return [line.strip() for line in lines if line.strip()]
 
 
 def drawn_splits(stems: Sequence[str], trainval: float, train: float, seed: int) -> dict[str, list[str]]:
@@ -187,7 +192,7 @@ def write_lists(
     lists = dict(splits) | ({"trainval": sorted([*splits["train"], *splits["val"]])} if voc else {})
     for name, stems in lists.items():
         path = place / f"{name}.txt"
-        listed = path.read_text(encoding="utf-8-sig").split() if path.is_file() else []
+        listed = _listed(path)
         if not replace and listed and set(listed) != set(stems):
             raise ImageError(f"{path}: holds another split; move the lists away, or replace them with --replace")
     for name, stems in lists.items():

@@ -109,7 +109,7 @@ def yolo_objects(path: Path, size: Size, classes: ClassList) -> list[tuple[str, 
         ImageError: it cannot be read, a line has not five numbers, or a class number is not listed.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ImageError(f"{path}: cannot be read ({error})") from error
     height, width = size
@@ -119,7 +119,7 @@ def yolo_objects(path: Path, size: Size, classes: ClassList) -> list[tuple[str, 
             number, x, y, w, h = map(float, line.split())
         except ValueError:
             raise ImageError(f"{path}: expected a class number and four shares in each line, got {line!r}") from None
-        if number != int(number) or not 0 <= number < len(classes.names):
+        if not number.is_integer() or not 0 <= number < len(classes.names):
             raise ImageError(f"{path}: class number {number:g}; {len(classes.names)} classes are listed, from 0")
         edges = ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
         objects.append((classes.names[int(number)], edges if np.isfinite(edges).all() else None))
@@ -133,7 +133,7 @@ def coco_objects(path: Path) -> dict[str, tuple[Size, list[tuple[str, Edges | No
         ImageError: it is no such file, two of its images have one stem, or an annotation belongs to no image or class.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         names = {one["id"]: str(one["name"]) for one in content["categories"]}
         stems = {one["id"]: Path(one["file_name"]).stem for one in content["images"]}
         found = {stems[one["id"]]: ((int(one["height"]), int(one["width"])), []) for one in content["images"]}

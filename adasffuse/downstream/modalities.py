@@ -9,7 +9,6 @@ from numpy import ndarray
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.downstream.frames import Frame
-from adasffuse.files import printable
 from adasffuse.images.color import luminance, rebuild_color
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import LOOKED_AT, notices_of_files, spread
@@ -21,6 +20,7 @@ from adasffuse.inference.folder import WantedResults, fuse_scenes
 from adasffuse.inference.fuser import load_fuser
 from adasffuse.inference.journal import Journal, stamps
 from adasffuse.inference.work import Work
+from adasffuse.messages import printable
 from adasffuse.models import RELEASED_SIZES
 from adasffuse.models.weights import RUN_WEIGHTS, WeightsError, find_weights
 from adasffuse.tasks import TASKS

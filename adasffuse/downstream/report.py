@@ -16,10 +16,11 @@ from numpy import ndarray
 from adasffuse.downstream.contrast import Contrast, contrasts
 from adasffuse.downstream.experiment import ALL, Experiment, Run, found_boxes, found_masks
 from adasffuse.downstream.frames import Frame, mask_of
-from adasffuse.files import in_latex, in_markdown, write_text, write_with
+from adasffuse.files import write_text, write_with
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
+from adasffuse.messages import in_latex, in_markdown
 from adasffuse.metrics.plots import figures
 
 METRICS = {"detect": ("mAP", "AP50", "AP75"), "segment": ("IoU", "accuracy")}  # the first one is shown per class

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from adasffuse.files import first_of
 from adasffuse.images.color import is_colorful
 from adasffuse.images.image import Image
 from adasffuse.images.levels import same_pixels
 from adasffuse.images.pairs import Scene
 from adasffuse.images.ranges import RangeSpec
+from adasffuse.messages import first_of
 from adasffuse.tasks import Task
 
 LOOKED_AT = 16  # infrared images of a folder or video, spread over it, are looked at

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adasffuse.arguments import checked
-from adasffuse.files import first_of
 from adasffuse.images.dicom import is_document
 from adasffuse.images.formats import RAW_SUFFIXES
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.plane import check_same_places
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 from adasffuse.images.volumes import holds_series, is_volume, series_below, stem_of
+from adasffuse.messages import first_of
 from adasffuse.tasks import TASKS, Sources, find_task
 
 _SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "@eadir", "__macosx"}  # what is hidden (.DS_Store) is ignored as well

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from adasffuse.arguments import checked
-from adasffuse.files import first_of
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneError, SceneProblem, find_scenes, ignored, images_of
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.volumes import is_volume, series_below
+from adasffuse.messages import first_of
 from adasffuse.tasks import guess_task
 
 Groups = dict[tuple[str, ...], tuple[Path, ...]]  # files or folders of one scene or more, by what stands for each '*'

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from adasffuse.files import DISK_FULL, remove_abandoned, replacing
+from adasffuse.files import remove_abandoned, replacing
 from adasffuse.images.frames import BT709, EXACT, FULL, LIMITED, load_av
 from adasffuse.images.image import ImageError
+from adasffuse.messages import DISK_FULL
 
 DEFAULT_QUALITY = 18  # x264's constant rate factor
 WORST_QUALITY = 51

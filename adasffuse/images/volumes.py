@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from adasffuse.files import first_of, write_bytes
+from adasffuse.files import write_bytes
 from adasffuse.images.dicom import (
     NoImageError,
     count_frames,
@@ -28,6 +28,7 @@ from adasffuse.images.extras import needed
 from adasffuse.images.formats import HEAD, is_dicom
 from adasffuse.images.image import ImageError
 from adasffuse.images.plane import IF_WRONG, OTHER_FRAME
+from adasffuse.messages import first_of
 
 _TABLE = "DICOMDIR"  # of a medium: a table of its files, not a slice
 VOLUME_SUFFIXES = (".nii", ".nii.gz")

@@ -9,9 +9,10 @@ import numpy as np
 import tifffile
 
 from adasffuse.arguments import checked
-from adasffuse.files import not_written, write_bytes
+from adasffuse.files import write_bytes
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import Metadata, with_png_metadata
+from adasffuse.messages import not_written
 
 DEPTHS = ("8", "16", "float")  # from shallow to deep
 _DTYPES = {"8": np.uint8, "16": np.uint16, "float": np.float32}

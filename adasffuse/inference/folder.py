@@ -18,7 +18,6 @@ import torch
 from tqdm import tqdm
 
 from adasffuse.arguments import checked
-from adasffuse.files import printable, told
 from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image
 from adasffuse.images.levels import expanded, release_if_large
@@ -55,6 +54,7 @@ from adasffuse.inference.results import (
     stale_results,
 )
 from adasffuse.inference.work import PANELS, Work, find_work
+from adasffuse.messages import printable, told
 from adasffuse.process import release_freed_memory
 from adasffuse.registration.aligner import GRIDS, Aligner
 from adasffuse.registration.camera import read_camera_pair

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from adasffuse.files import printable
 from adasffuse.images.arrays import as_image
 from adasffuse.images.false_colors import SteadyPalette
 from adasffuse.images.image import Image, ImageError
@@ -18,6 +17,7 @@ from adasffuse.images.video_writing import DEFAULT_QUALITY, write_video
 from adasffuse.inference.frame_notices import FrameNotices
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.video import FramePairs, Frames, Stages, check_grid, prepare_frames
+from adasffuse.messages import printable
 from adasffuse.registration.aligner import Aligner
 
 Tell = Callable[[Sequence[str]], None]

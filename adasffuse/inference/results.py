@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from adasffuse.files import DISK_FULL, not_written, remove_abandoned
+from adasffuse.files import remove_abandoned
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import Metadata
 from adasffuse.images.pairs import Scene
 from adasffuse.images.write import DEPTHS, write_image
 from adasffuse.inference.journal import Journal, Stamp
 from adasffuse.inference.work import RESULT_SUFFIXES, Work, refuse_to_overwrite
+from adasffuse.messages import DISK_FULL, not_written
 
 _HOPELESS = (*DISK_FULL, errno.EROFS)  # what no later file will be spared
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.choices import GHOSTS
-from adasffuse.files import first_of
 from adasffuse.images.drift import Look, drift_notices, evening_factors, look, multiplied
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import Image, ImageError
@@ -22,6 +21,7 @@ from adasffuse.images.read import read_image
 from adasffuse.images.write import result_depth
 from adasffuse.inference.ghosts import GhostRemover, Watch, as_bright_as, unclipped_share
 from adasffuse.inference.movement import MovementWatch
+from adasffuse.messages import first_of
 from adasffuse.registration.stacks import register_to, same_scene, thumbnail
 from adasffuse.registration.transform import AlignmentError, Transform, corner_shifts, warp_image
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from adasffuse.arguments import checked
 from adasffuse.choices import AUDIO
-from adasffuse.files import PARTIAL, printable, remove_abandoned
+from adasffuse.files import PARTIAL, remove_abandoned
 from adasffuse.images.frames import (
     OTHER_VIDEO_SUFFIXES,
     Frame,
@@ -37,6 +37,7 @@ from adasffuse.images.write import result_depth, suffix_of, write_image
 from adasffuse.inference.frame_notices import FrameNotices, every
 from adasffuse.inference.fuser import Fuser, Prepared
 from adasffuse.inference.results import try_to_write
+from adasffuse.messages import printable
 from adasffuse.registration.aligner import Aligner
 
 Frames = VideoFile | FrameFolder

@@ -11,7 +11,6 @@ import numpy as np
 from tqdm import tqdm
 
 from adasffuse.arguments import checked
-from adasffuse.files import printable
 from adasffuse.images.false_colors import check_palette
 from adasffuse.images.image import ImageError
 from adasffuse.images.notices import notices_of_files, window_notices
@@ -25,6 +24,7 @@ from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.results import journal_of, note_result, open_folder, saving
 from adasffuse.inference.volume import WantedVolumes, fuse_planned, plan_volumes
 from adasffuse.inference.work import Work
+from adasffuse.messages import printable
 
 
 @checked

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from adasffuse.files import first_of, in_latex, in_markdown, printable
 from adasffuse.images.notices import without_numbers
+from adasffuse.messages import first_of, in_latex, in_markdown, printable
 from adasffuse.metrics.conventions import METRICS, definitions
 
 _NAMES_SHOWN = 5  # images that a note names

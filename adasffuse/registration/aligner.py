@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 
 from adasffuse.arguments import checked
-from adasffuse.files import not_written, told, write_text
+from adasffuse.files import write_text
 from adasffuse.images.image import Image
 from adasffuse.images.plane import OTHER_FRAME, matrix_between
+from adasffuse.messages import not_written, told
 from adasffuse.options import load_json
 from adasffuse.registration.estimate import Estimate, check_method, estimate, refine_together
 from adasffuse.registration.transform import (

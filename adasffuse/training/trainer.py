@@ -20,8 +20,9 @@ from tqdm import tqdm
 from adasffuse.arguments import checked
 from adasffuse.data.crops import StepSampler
 from adasffuse.data.mixture import MixedCrops
-from adasffuse.files import not_written, write_text
+from adasffuse.files import write_text
 from adasffuse.images.image import ImageError
+from adasffuse.messages import not_written
 from adasffuse.metrics.workers import available_cores
 from adasffuse.models.weights import RUN_WEIGHTS, save_weights
 from adasffuse.process import notice_lines
