@@ -1,10 +1,10 @@
 """Registration: known movements of rendered scenes, what cannot be registered, and the doors that use it."""
 
 import errno
-import importlib.util
 import json
 import math
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,8 +34,10 @@ from adasffuse.scenes.street import night_scene
 from adasffuse.scenes.texture import smooth_noise
 from adasffuse.tasks import TASKS
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+import benchmark_registration
+
 SIZE = (240, 320)
-BENCHMARK = Path(__file__).parents[1] / "scripts/benchmark_registration.py"
 
 
 @pytest.fixture(scope="module")
@@ -426,34 +428,28 @@ def test_a_glance_tells_what_is_off(street):
         misalignment(shifted, visible, "scans")
 
 
-@pytest.fixture(scope="module")
-def benchmark():
-    spec = importlib.util.spec_from_file_location("benchmark_registration", BENCHMARK)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_scores_of_aligned_pairs_are_taken_where_all_hold_data(benchmark):
+def test_scores_of_aligned_pairs_are_taken_where_all_hold_data():
     valid = np.ones((120, 160), bool)
     valid[:5] = valid[-3:] = False
     valid[:, :7] = False
-    assert benchmark.filled_rectangle(valid) == (slice(5, 117), slice(7, 160))
+    assert benchmark_registration.filled_rectangle(valid) == (slice(5, 117), slice(7, 160))
     with pytest.raises(ImageError, match="no rectangle in common"):
-        benchmark.filled_rectangle(np.zeros((60, 80), bool))
+        benchmark_registration.filled_rectangle(np.zeros((60, 80), bool))
     original, b = (Image(texture(120, 160, seed).astype(np.float32) / 255) for seed in (1, 2))
     others = {"same": Image(original.pixels.copy()), "shifted": Image(np.roll(original.pixels, 3, axis=1))}
-    ratios = benchmark.score_ratios(Fuser(Mean(), TASKS["ivf"]), original, b, others)
+    ratios = benchmark_registration.score_ratios(Fuser(Mean(), TASKS["ivf"]), original, b, others)
     assert all(value == pytest.approx(1) for value in ratios["same, against the original's sources"].values())
     strict, own = (ratios[f"shifted, against {sources}"] for sources in ("the original's sources", "own sources"))
     assert strict["VIFF"] < 0.8 * own["VIFF"] and strict["SSIM"] < own["SSIM"]
 
 
-def test_the_fade_beside_missing_regions_is_not_taken_for_an_error_of_registration(benchmark):
+def test_the_fade_beside_missing_regions_is_not_taken_for_an_error_of_registration():
     original, b = (Image(texture(120, 160, seed).astype(np.float32) / 255) for seed in (1, 2))
     valid = np.ones((120, 160), bool)
     valid[:, :12] = False
-    ratios = benchmark.score_ratios(Fuser(Mean(), TASKS["ivf"]), original, b, {"cut": replace(original, valid=valid)})
+    ratios = benchmark_registration.score_ratios(
+        Fuser(Mean(), TASKS["ivf"]), original, b, {"cut": replace(original, valid=valid)}
+    )
     for sources in ("own sources", "the original's sources"):
         assert all(value == pytest.approx(1) for value in ratios[f"cut, against {sources}"].values())
     assert ratios["original, of the regions without data"]["SSIM"] < 0.999
