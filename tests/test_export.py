@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ import pytest
 import torch
 from skimage import data as photographs
 
+from adasffuse import models
 from adasffuse.classical.pyramid import blend_pyramids
 from adasffuse.cli import main
 from adasffuse.cli.export import run
@@ -47,19 +49,11 @@ from adasffuse.installation import install_command
 from adasffuse.models.network import pad_to_multiple
 from adasffuse.models.spectral import REACH, SpectralFilter
 from adasffuse.models.weights import load_weights, released_weights
-from adasffuse.tasks import KINDS, TASKS
-from tests.tiny import network, texture, write_weights
+from adasffuse.tasks import TASKS
+from tests.tiny import SHAPE, network, texture, write_weights
 
 SIZES = [(1, 1), (1, 7), (5, 3), (16, 16), (9, 20), (30, 41)]
-ALL_PARTS = {
-    "patch": 4,
-    "exposure": True,
-    "contrast": True,
-    "kinds": KINDS,
-    "dark": True,
-    "hot": True,
-    "unshaded": True,
-}
+ALL_PARTS = asdict(models.SIZES["tiny"]) | SHAPE  # all parts that released networks have, but for the people
 DOCS = Path(__file__).resolve().parents[1] / "docs/export.md"
 
 

@@ -32,7 +32,7 @@ from adasffuse.inference.misalignment import seen_misalignment
 from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.stack import StackOptions, fuse_stack, plan_stack
 from adasffuse.registration.aligner import Aligner, measure_of
-from adasffuse.registration.stacks import correlation, register_to
+from adasffuse.registration.stacks import _comparable, _correlation, register_to
 from adasffuse.registration.transform import AlignmentError, corner_shifts, warp_image
 from adasffuse.tasks import KINDS, TASKS
 
@@ -356,6 +356,12 @@ def test_two_focus_settings_are_registered(tmp_path):
     assert np.array_equal(homography, Aligner("homography").transform(zoomed, sharp).matrix)
     moved = Aligner("affine", "a", "focus").transform(zoomed, sharp).matrix
     assert corner_shifts(moved, np.linalg.inv(expected), (240, 300)).max() < 0.5
+    deep = [Image(one.pixels * np.float32(0.015), depth="16") for one in (zoomed, sharp)]  # 10 of 16 bits
+    assert corner_shifts(align.transform(*deep).matrix, expected, (240, 300)).max() < 0.5
+    with pytest.raises(AlignmentError, match="the target is 40x40 pixels, 48 a side are needed"):
+        align.transform(*[Image(one.pixels[:40, :40]) for one in (zoomed, sharp)])
+    with pytest.raises(AlignmentError, match="the moving image is flat"):
+        align.transform(Image(np.zeros_like(sharp.pixels)), sharp)
 
 
 @pytest.mark.parametrize("column", [300, 350])
@@ -363,7 +369,8 @@ def test_exposures_that_have_little_in_common_are_not_moved_to_where_they_agree_
     image = cv2.cvtColor(photographs.coffee(), cv2.COLOR_RGB2GRAY)[80:230, column : column + 200]
     dark, bright = (expose(image / 255, stop, 2.2, 0.003, np.random.default_rng(0)) for stop in (-2, 6))
     found = register_to(dark.astype(np.float32), bright.astype(np.float32), "similarity").matrix
-    moved_by, agreement = (correlation(dark, bright, matrix) for matrix in (found, np.eye(3)))
+    images = [_comparable(image.astype(np.float32)) for image in (dark, bright)]
+    moved_by, agreement = (_correlation(*images, matrix[:2].astype(np.float32)) for matrix in (found, np.eye(3)))
     assert moved_by >= agreement > 0.3
 
 

@@ -78,7 +78,7 @@ def window_notices(
 
 
 @dataclass(frozen=True)
-class Look:
+class InfraredLook:
     """What an infrared image is looked at for."""
 
     path: Path | None  # None of a frame
@@ -86,7 +86,7 @@ class Look:
     noise: float  # standard deviation, gray levels of 255
 
 
-def infrared_notices(looked_at: Sequence[Look | None], denoise: float, frames: Path | None = None) -> list[str]:
+def infrared_notices(looked_at: Sequence[InfraredLook | None], denoise: float, frames: Path | None = None) -> list[str]:
     """Notices of infrared images: that hot things seem to be dark, or of noise that is not taken away.
 
     Args:
@@ -100,7 +100,7 @@ def infrared_notices(looked_at: Sequence[Look | None], denoise: float, frames: P
     return _black_hot_notice(looks, frames) + ([noisy] if noise >= _NOISY else [])
 
 
-def _black_hot_notice(looks: Sequence[Look], frames: Path | None) -> list[str]:
+def _black_hot_notice(looks: Sequence[InfraredLook], frames: Path | None) -> list[str]:
     """That hot things seem to be dark; [] for too few."""
     dark = [look.path for look in looks if look.black_hot]
     if len(dark) <= MISTAKEN * len(looks):

@@ -24,7 +24,7 @@ from adasffuse.images.levels import expanded, release_if_large
 from adasffuse.images.metadata import KEPT, NO_PLACE, loses_place, read_metadata
 from adasffuse.images.notices import (
     LOOKED_AT,
-    Look,
+    InfraredLook,
     Seen,
     few_of_each,
     folder_notices,
@@ -374,7 +374,7 @@ class _Fused(Done):
 
     seen: Seen
     off: Glance | None  # how the sources seem not to lie on each other
-    look: Look | None  # at its infrared image; None of most
+    look: InfraredLook | None  # at its infrared image; None of most
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adasffuse.images.color import is_colorful
 from adasffuse.images.image import Image
-from adasffuse.images.notices import LOOKED_AT, Look, infrared_notices, swapped_notice, without_numbers
+from adasffuse.images.notices import LOOKED_AT, InfraredLook, infrared_notices, swapped_notice, without_numbers
 from adasffuse.inference.fuser import Fuser
 from adasffuse.inference.misalignment import misaligned_frames_notice, seen_misalignment
 from adasffuse.registration.aligner import Aligner
@@ -29,7 +29,7 @@ class FrameNotices:
         self._texts: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
         self._colored, self._frames = [0, 0], 0
-        self._looks: list[Look | None] = []
+        self._looks: list[InfraredLook | None] = []
         self._off: list[Glance | None] = []  # see `seen_misalignment`
 
     def add(self, texts: Sequence[str], first: Image, second: Image) -> None:

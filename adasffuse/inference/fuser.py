@@ -27,7 +27,7 @@ from adasffuse.images.image import Image, ImageNotice
 from adasffuse.images.levels import compacted, expanded, is_large, luma_of, made_in_bands, release_if_large
 from adasffuse.images.no_data import Gap, complete, content, telling, without_empty
 from adasffuse.images.noise import denoised, noise_levels
-from adasffuse.images.notices import Look
+from adasffuse.images.notices import InfraredLook
 from adasffuse.images.plane import check_order, check_same_places, modality_of
 from adasffuse.images.write import quantise, result_depth
 from adasffuse.inference.forms import form_of, in_order, joined, of_scene, restored, split_batch
@@ -288,7 +288,7 @@ class Fuser:
         return k < len(self.task.thermal) and self.task.thermal[k]
 
     @torch.inference_mode()
-    def look_at(self, path: Path | None, images: Sequence[Image]) -> Look | None:
+    def look_at(self, path: Path | None, images: Sequence[Image]) -> InfraredLook | None:
         """What the infrared image of a pair is looked at for; None of other tasks.
 
         Args:
@@ -297,7 +297,7 @@ class Fuser:
         """
         if len(images) != 2 or self.task.id != STRENGTH_TASK:
             return None
-        return Look(
+        return InfraredLook(
             path, self._looks_black_hot(images), 255 * float(np.linalg.norm(noise_levels(luma_of(images[0].pixels))))
         )
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from adasffuse.images.image import Image
 from adasffuse.images.levels import luma_of
-from adasffuse.registration.stacks import correlation, reduced, register_to
+from adasffuse.registration.stacks import reduced, register_to
 from adasffuse.registration.transform import AlignmentError, corner_shifts
 
-_SIDE = 480  # pixels of the longer side of the copies that are compared
+_SIDE = 320  # pixels of the longer side of the copies that are compared
 _LEAST, _LEAST_SHARE = 3.0, 0.001  # movement that is worth a notice: pixels, and of the longer side
 _CLEAR = 0.5  # correlation from which a movement is believed: exposures that have little in common seem to move
 
@@ -33,8 +33,7 @@ class MovementWatch:
         matrix = np.eye(3)
         if self._before is not None:
             with suppress(AlignmentError):  # what cannot be compared is not reported
-                found = register_to(self._before, small, "similarity").matrix
-                matrix = found if correlation(self._before, small, found) >= _CLEAR else matrix
+                matrix = register_to(self._before, small, "similarity", _CLEAR).matrix
         self._matrices.append(matrix @ self._matrices[-1] if self._matrices else matrix)
         self._enlarged = max(image.pixels.shape[:2]) / max(small.shape)
         self._before = small

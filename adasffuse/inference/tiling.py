@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adasffuse.classical.exposure import exposure_weights
-from adasffuse.models.heads import FAINT, LEVELS, PyramidHead, unshaded
+from adasffuse.models.heads import FAINT, LEVELS, PyramidHead, blended, unshaded
 from adasffuse.models.network import AdaSFFuse, Kinds, pad_to_multiple
 from adasffuse.models.targets import TargetLift
 from adasffuse.models.tiles import BAND, GRID, Tiles, row_bands, with_rim
@@ -106,9 +106,7 @@ def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], kind
     for band in range(LEVELS - 1, 0, -1):
         detail = head.detail_of(levels, band)
         weights, coarser = _weights(head, band, logits, detail, shared, exposed), head.enlarged(result, band)
-        if infrared is not None:
-            weights = torch.stack(unshaded(band, weights, detail, levels[band], coarser, infrared))
-        result = coarser + (weights * detail).sum(dim=0)
+        result = blended(coarser, unshaded(band, weights, detail, levels[band], coarser, infrared), detail)
     fused = whole.sources[0].new_empty(1, 1, height, width)
     finest = [index for index, one in enumerate(shared) if one.shape[-2] == logits[0].shape[-2]]
     for rows in whole.bands(pixels):
@@ -122,9 +120,7 @@ def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], kind
         detail = head.detail_of([patches, levels[1][..., cells, :]], 0)
         weights = _weights(head, 0, [logits[0][..., tokens, :].float()], detail, local, shown)
         coarser = head.enlarged(result[..., cells, :], 0)
-        if infrared is not None:
-            weights = torch.stack(unshaded(0, weights, detail, patches, coarser, infrared))
-        band = coarser + (weights * detail).sum(dim=0)
+        band = blended(coarser, unshaded(0, weights, detail, patches, coarser, infrared), detail)
         lowest, highest = functools.reduce(torch.minimum, patches), functools.reduce(torch.maximum, patches)
         band = band.clamp(lowest, highest)
         if residual is not None:

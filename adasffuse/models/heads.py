@@ -111,7 +111,7 @@ class PyramidHead(nn.Module):
 
         Args:
             base_logit: as in `band_logits`.
-            infrared: as in `unshaded`; None if all detail counts.
+            infrared: as in `unshaded`.
         """
         logits, shared = maps[: LEVELS + 1], maps[LEVELS + 1 :]
         images = pyramid_levels(sources)
@@ -125,10 +125,9 @@ class PyramidHead(nn.Module):
         result = self.blended_base(base, torch.stack(tuple(weights(LEVELS, base))), shared)
         for band in range(LEVELS - 1, -1, -1):
             detail, coarser = self.detail_of(images, band), self.enlarged(result, band)
-            chosen = weights(band, detail)
-            if infrared is not None:
-                chosen = unshaded(band, chosen, detail, images[band], coarser, infrared)
-            result = _blended(coarser, chosen, detail)
+            result = blended(
+                coarser, unshaded(band, weights(band, detail), detail, images[band], coarser, infrared), detail
+            )
         return result.clamp(functools.reduce(torch.minimum, sources), functools.reduce(torch.maximum, sources))
 
     def has_exposure(self, shared: Sequence[Tensor]) -> bool:
@@ -226,8 +225,13 @@ class PyramidHead(nn.Module):
 
 
 def unshaded(
-    band: int, weights: Sequence[Tensor], detail: Tensor, level: Tensor, coarser: Tensor, infrared: Sequence[int | None]
-) -> tuple[Tensor, ...]:
+    band: int,
+    weights: Sequence[Tensor],
+    detail: Tensor,
+    level: Tensor,
+    coarser: Tensor,
+    infrared: Sequence[int | None] | None,
+) -> Sequence[Tensor]:
     """Weights of two sources, whose cold infrared detail does not darken what is shown much brighter.
 
     A cold sky is darker than its mean with a warm building, so bands of detail would darken the sky around the
@@ -238,8 +242,10 @@ def unshaded(
         weights: of both sources, each (B, P, H, W).
         detail, level: of the sources, the band and the image that it is of, (2, B, P, H, W).
         coarser: the blend of all coarser bands, (B, P, H, W).
-        infrared: of each sample which source is infrared, None if none or both are.
+        infrared: of each sample which source is infrared, None if none or both are; None if all detail counts.
     """
+    if infrared is None:
+        return weights
     if len(set(infrared)) > 1:
         parts = []
         for k, own in enumerate(infrared):
@@ -249,7 +255,7 @@ def unshaded(
         return tuple(torch.cat(shares) for shares in zip(*parts))
     own = infrared[0]
     if own is None:
-        return tuple(weights)
+        return weights
     first, last = _SHADED[band]
     near = (last - coarser + level[own]) / (last - first)
     warm = (level[own] - _COLD[0]) / (_COLD[1] - _COLD[0])
@@ -263,7 +269,7 @@ def wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _blended(result: Tensor, weights: Sequence[Tensor], details: Tensor) -> Tensor:
+def blended(result: Tensor, weights: Sequence[Tensor], details: Tensor) -> Tensor:
     """result (B, ...) plus the weighted sum over the sources of their details (S, B, ...)."""
     for weight, detail in zip(weights, details):
         result = torch.addcmul(result, weight, detail)

@@ -122,8 +122,11 @@ def estimate(moving: Image, target: Image, method: str = "affine", measure: str 
     check_method(method, measure)
     if measure == "medical":
         return _estimate_scans(_Pair.of(moving, target, palette_values), method)
-    if measure == "focus" and method in _ONE_CAMERA and moving.pixels.shape[:2] == target.pixels.shape[:2]:
-        transform = register_to(luma_of(target.pixels), luma_of(moving.pixels), _ONE_CAMERA[method])
+    size = target.pixels.shape[:2]
+    if measure == "focus" and method in _ONE_CAMERA and moving.pixels.shape[:2] == size:
+        named = ((target, "the target"), (moving, "the moving image"))
+        lumas = (_values_and_mask(image, name, luma_of, size)[0] for image, name in named)
+        transform = register_to(*lumas, _ONE_CAMERA[method])
         return Estimate(transform, transform.shifts()[0])
     pair = _Pair.of(moving, target)
     model = "translation" if method == "translation" else "affine"

@@ -25,12 +25,13 @@ _ALIKE = 0.3  # least correlation of thumbnails of one scene
 
 
 @checked
-def register_to(reference: np.ndarray, moving: np.ndarray, method: str) -> Transform:
+def register_to(reference: np.ndarray, moving: np.ndarray, method: str, least: float = _LEAST) -> Transform:
     """Register one image of a stack to another one.
 
     Args:
         reference, moving: luminance (H, W) float32 in [0, 1], of one height and width.
         method: 'translation', or 'similarity' with scale and a small rotation.
+        least: correlation of the registered images below which they have too little in common.
     Returns:
         The transform for `warp_image` of the moving image.
     Raises:
@@ -57,18 +58,8 @@ def register_to(reference: np.ndarray, moving: np.ndarray, method: str) -> Trans
     matrix, common = _better(*pair, matrix)
     enlarge = identity(fixed.shape, reference.shape)
     whole = enlarge @ np.vstack([matrix, [0, 0, 1]]).astype(np.float64) @ np.linalg.inv(enlarge)
-    _check(whole, common, reference.shape)
+    _check(whole, common, least, reference.shape)
     return Transform("translation" if method == "translation" else "affine", whole, reference.shape, reference.shape)
-
-
-def correlation(reference: np.ndarray, moving: np.ndarray, matrix: np.ndarray) -> float:
-    """How well two images agree after a movement: the correlation, -1 to 1, of luminance that `register_to` compares.
-
-    Args:
-        reference, moving: as in `register_to`.
-        matrix: (3, 3), from pixels of the reference to those of the other image, as its transform has it.
-    """
-    return _correlation(_comparable(reference), _comparable(moving), matrix[:2].astype(np.float32))
 
 
 @checked
@@ -159,14 +150,14 @@ def _similar(matrix: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.array([[a, -b, c], [b, a, d]], np.float32)
 
 
-def _check(matrix: np.ndarray, common: float, size: tuple[int, int]) -> None:
+def _check(matrix: np.ndarray, common: float, least: float, size: tuple[int, int]) -> None:
     """Raise AlignmentError for a movement that is too large, or too small a correlation."""
     height, width = size
     middle = np.array([(width - 1) / 2, (height - 1) / 2, 1.0])
     shift = float(np.hypot(*(matrix[:2] @ middle - middle[:2])))
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     plausible = shift <= _LARGEST_SHIFT * max(size) and 1 / _LARGEST_SCALE <= scale <= _LARGEST_SCALE
-    if common < _LEAST or not plausible:
+    if common < least or not plausible:
         raise AlignmentError(
             f"cannot be registered: no plausible movement, but correlation {common:.2f}, shift {shift:.1f} pixels, "
             f"scale {scale:.3f}; are the images of one scene?"
