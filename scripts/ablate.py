@@ -98,19 +98,20 @@ class Row:
         return replace(part.loss, **{self.without: 0.0}) if self.without else part.loss
 
 
+_NO_KINDS = {"kinds": (), "dark": False, "hot": False, "unshaded": False, "targets": False}
 ROWS: dict[str, Row] = {
     REFERENCE: Row("the options file itself"),
     "haar": Row("wavelet filters stay Haar", fixed=(".low_pass", ".high_pass")),
     "no_fft": Row("without FFT branch", zero=(".frequency.weight",)),
     "no_spatial": Row("without spatial (3x3) branch", zero=(".spatial.weight", ".spatial.bias")),
     **{order: Row(f"{order} scan", {"scan": order}) for order in ("raster", "bidirectional")},
-    "direct": Row("direct head", {"output": "direct", "exposure": False, "contrast": False, "kinds": ()}),
+    "direct": Row("direct head", {"output": "direct", "exposure": False, "contrast": False, **_NO_KINDS}),
     "pyramid": Row("pyramid head", {"output": "pyramid"}),
     "no_residual": Row("without the decoder's image", {"residual": False}),
     "exposure": Row("weights start from exposure fusion", {"exposure": True}),
     "contrast": Row("weights start from the sources' contrast", {"contrast": True}),
     "no_contrast": Row("weights do not start from the sources' contrast", {"contrast": False}),
-    "no_kinds": Row("sources of all kinds are treated alike", {"kinds": ()}),
+    "no_kinds": Row("sources of all kinds are treated alike", _NO_KINDS),
     **{f"n1_{n}": Row(f"N1 = {n} blocks on each band", {"band_blocks": n}) for n in range(3)},
     **{f"n2_{n}": Row(f"N2 = {n} blocks at full resolution", {"full_blocks": n}) for n in range(4)},
     **{f"patch_{n}": Row(f"{n}x{n} pixels per token", {"patch": n}) for n in (1, 2, 4)},

@@ -28,8 +28,7 @@ from adasffuse.downstream.targets import BOXED, agreement, read_samples, teach
 from adasffuse.files import check_outputs
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.growth import inherit
-from adasffuse.models.network import RAISED
-from adasffuse.models.targets import TargetLift
+from adasffuse.models.targets import RAISED, TargetLift
 from adasffuse.models.weights import find_weights, load_weights, read_record, save_weights
 from adasffuse.process import run_script, say
 

@@ -166,7 +166,7 @@ def calls(fuser: Fuser, folder: SceneFolder, here: Path) -> list:
         (lambda: save_weights(here / "w", {}, options, "ivf"), "missing tensors"),
         (
             lambda: AdaSFFuse({"patch": 4}),
-            "options must be a ModelOptions (adasffuse.models.network), got {'patch': 4}",
+            "options must be a ModelOptions (adasffuse.models.options), got {'patch': 4}",
         ),
         (lambda: AdaSFFuse.from_pretrained(None), "name must be text or a path, got None"),
         (lambda: ModelOptions(channels="64"), "channels must be a whole number, got '64'"),

@@ -22,6 +22,7 @@ from adasffuse.images.image import ImageNotice
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, load_fuser
+from adasffuse.inference.fuser import settings_of
 from adasffuse.models import SIZES
 from adasffuse.models.weights import WeightsError
 from adasffuse.scenes.street import night_scene
@@ -406,3 +407,13 @@ def test_lists_of_numbers_are_no_images(nested):
     a, b = texture(8, 8, 1).tolist(), texture(8, 8, 2).tolist()
     with pytest.raises(ValueError, match=r"lists of numbers; give each image as an array"):
         Fuser(Mean(), TASKS["mff"])(*nested(a, b))
+
+
+def test_settings_differ_where_networks_of_equal_parameters_do():
+    """So `--resume` does not take results of one for those of the other."""
+    model = network(patch=2, kinds=KINDS)
+    settings = set()
+    for unshaded in (False, True):
+        model.options = replace(model.options, unshaded=unshaded)
+        settings.add(settings_of(Fuser(model, TASKS["ivf"])))
+    assert len(settings) == 2

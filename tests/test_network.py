@@ -104,9 +104,6 @@ def test_what_is_dark_at_night_changes_the_logits_of_the_base(cells, shares):
     torch.testing.assert_close(visible.flatten(), 2.0 * torch.tensor(shares))
     assert not infrared.any()
     assert model.base_logit(()) is None and network(kinds=KINDS).base_logit(("infrared", "visible")) is None
-    a, b = sources(16, 16)
-    ignorant = network(dark=True)  # knows no kinds, so there is nothing that it could trust less
-    assert torch.equal(ignorant(a, b, kinds=("infrared", "visible")), ignorant(a, b))
 
 
 def test_what_is_hot_changes_the_logits_of_the_base():
@@ -155,10 +152,10 @@ def test_cold_detail_does_not_darken_what_is_shown_much_brighter(detail, infrare
 def test_only_the_infrared_image_of_a_pair_with_a_visible_one_has_no_shade():
     model, sources = network(patch=2, kinds=KINDS, unshaded=True), torch.rand(2, 3, 1, 16, 16)
     kinds = (["infrared", "visible", "focus"], ["visible", "infrared", "focus"])
-    assert model.infrared_in(kinds, sources) == [0, 1, None]
-    assert model.infrared_in(("focus", "focus"), sources) is None and model.infrared_in((), sources) is None
-    assert model.infrared_in(("infrared", "infrared"), sources) is None
-    assert network(patch=2, kinds=KINDS).infrared_in(kinds, sources) is None
+    assert model.infrared_in(kinds) == [0, 1, None] and model.infrared_in(("visible", "infrared")) == [1]
+    assert model.infrared_in(("focus", "focus")) is None and model.infrared_in(()) is None
+    assert model.infrared_in(("infrared", "infrared")) is None
+    assert network(patch=2, kinds=KINDS).infrared_in(kinds) is None
     with torch.no_grad():
         together = model(sources, kinds=kinds)
         for k in range(3):
@@ -205,6 +202,24 @@ def test_exposure_fusion_counts_for_exposures_alone():
         model.head.exposure_power.bias += 1
         after = [model(a, b, kinds=(kind, kind)) for kind in ("exposure", "focus")]
     assert (after[0] - before[0]).abs().max() > 1e-3 and torch.equal(after[1], before[1])
+
+
+def test_pairs_of_an_exposure_and_something_else_have_no_order():
+    model = network(patch=2, exposure=True, kinds=KINDS)
+    a, b = sources(16, 24)
+    with torch.no_grad():
+        one, other = model(a, b, kinds=("exposure", "visible")), model(b, a, kinds=("visible", "exposure"))
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kinds", [("infrared", "visible"), ("exposure", "exposure")])
+def test_gradients_by_the_sources_are_finite_beside_a_flat_one(kinds):
+    model = network(
+        patch=2, exposure=True, contrast=True, kinds=KINDS, dark=True, hot=True, unshaded=True, targets=True
+    )
+    images = torch.stack([torch.full((1, 1, 32, 48), 0.5), torch.rand(1, 1, 32, 48)]).requires_grad_()
+    model(images, kinds=kinds).square().sum().backward()
+    assert images.grad.isfinite().all() and images.grad[1].any()
 
 
 @pytest.mark.parametrize("kinds", [("infrared",), ("infrared", "sonar"), (("infrared",), ("visible", "visible"))])
@@ -352,6 +367,12 @@ def test_wrong_shapes(a, b):
         ({"output": "direct", "residual": False}, "model.output 'direct' is the residual alone"),
         ({"exposure": True, "output": "direct"}, "model.exposure needs model.output 'pyramid', got 'direct'"),
         ({"output": "pyramyd"}, "model.output must be one of direct, pyramid, got 'pyramyd'; did you mean 'pyramid'"),
+        ({"dark": True, "hot": True}, r"model.dark, model.hot would do nothing, model.kinds being \[\]: .* some kinds"),
+        ({"kinds": ("visible",), "unshaded": True, "dark": True}, "model.unshaded would do nothing, .* needs infrared"),
+        (
+            {"kinds": ("infrared",), "targets": True},
+            "model.targets would .* targets needs infrared and visible; set to",
+        ),
         ({"head_dim": 7}, "head size 7 does not divide the inner width 16"),
         ({"head_dim": 16}, r"a bidirectional scan needs an even number of heads, got 16 / 16 = 1"),
     ],

@@ -9,7 +9,7 @@ from adasffuse.cli.video import make_parser as video_parser
 from adasffuse.downstream.modalities import check_images, parse_modality
 from adasffuse.models import DEFAULT_SIZE, SIZES, ModelOptions
 from adasffuse.models.hub import load_network
-from adasffuse.models.network import size_of
+from adasffuse.models.options import size_of
 from adasffuse.models.weights import WeightsError
 from tests.tiny import write_ivf, write_weights
 

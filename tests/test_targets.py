@@ -19,8 +19,7 @@ from adasffuse.images.write import write_image
 from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import AdaSFFuse, ModelOptions
 from adasffuse.models.growth import inherit
-from adasffuse.models.network import RAISED
-from adasffuse.models.targets import STRENGTH, TargetLift, reduction
+from adasffuse.models.targets import RAISED, STRENGTH, TargetLift, reduction
 from adasffuse.models.weights import load_weights, read_record
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -192,11 +191,6 @@ def test_tiles_raise_as_the_whole():
     maps = model.weight_maps(sources, RAISED)
     tiled = fuse_tiled(model, sources, 128, 16, RAISED, band=64 * 16)
     assert torch.allclose(tiled, model.compose(sources, maps, RAISED), atol=1e-5)
-
-
-def test_without_both_kinds_there_are_no_targets():
-    for kinds in ((), ("infrared",)):
-        assert AdaSFFuse(ModelOptions(**{**SHAPE, "kinds": kinds, "targets": True, "dark": True})).targets is None
 
 
 def test_inherited_or_not():

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from tiny import network
 
 from adasffuse.inference.tiling import fuse_tiled
-from adasffuse.models.network import OUTPUTS
+from adasffuse.models.options import OUTPUTS
 from adasffuse.models.tiles import GRID, Tiles, spans, tile_shape
 from adasffuse.tasks import KINDS
 

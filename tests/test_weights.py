@@ -166,6 +166,11 @@ def test_a_file_that_does_not_fit_its_own_header(path, change, header, reason):
         load_weights(path)
 
 
+def test_a_file_of_an_earlier_version_may_name_options_that_do_nothing(path):
+    rewrite(path, model=json.dumps({**SHAPE, "output": "direct", "dark": True, "targets": True}))
+    assert load_weights(path)[0].options == ModelOptions(**SHAPE, output="direct")
+
+
 def test_weights_of_a_diverged_run(path):
     rewrite(path, lambda state: {**state, "embed.bias": torch.full_like(state["embed.bias"], torch.nan)})
     with pytest.raises(WeightsError, match="holds values that are not finite; the training run diverged"):

@@ -41,7 +41,7 @@ def network(seed: int = 0, far_sighted: bool = True, **changes) -> AdaSFFuse:
             if not parameter.any():
                 parameter.normal_(std=0.1)
         for name in ("dark", "hot"):
-            if getattr(model.options, name) and model.options.kinds:
+            if getattr(model.options, name):
                 getattr(model.kinds, name).normal_(std=2)
         for name, parameter in model.named_parameters():
             if "frequency" in name and not far_sighted:

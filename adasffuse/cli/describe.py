@@ -211,7 +211,7 @@ def _video(path: Path) -> dict[str, Any]:
 
 
 def _weights(path: Path) -> dict[str, Any]:
-    from adasffuse.models.network import size_of
+    from adasffuse.models.options import size_of
     from adasffuse.models.weights import WeightsError, file_sha256, load_weights, read_record
 
     model, task = load_weights(path)

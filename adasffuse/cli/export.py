@@ -78,7 +78,7 @@ def run(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     # Imported here: arguments are read without PyTorch.
     from adasffuse.export.write import WRITERS, Export, ExportError
     from adasffuse.models.hub import load_network
-    from adasffuse.models.network import size_of
+    from adasffuse.models.options import size_of
     from adasffuse.models.weights import RUN_WEIGHTS, file_sha256
 
     path = args.output or Path(f"{args.task}.{form}")

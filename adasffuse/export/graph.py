@@ -11,8 +11,9 @@ from adasffuse.export.dense import DenseSpectralFilter, DenseTargetLift, blend_p
 from adasffuse.export.drift import equally_bright
 from adasffuse.images.color import color_givers
 from adasffuse.models import AdaSFFuse
+from adasffuse.models.kinds import SourceKinds
 from adasffuse.models.mamba import Mixer
-from adasffuse.models.network import RAISED, SourceKinds
+from adasffuse.models.targets import RAISED
 from adasffuse.tasks import Task
 
 
@@ -100,15 +101,15 @@ class KindsOfSources(SourceKinds):
         self.each = [layer.names.index(name) for name in kinds]
         self.residual = layer.has_residual(kinds, len(kinds))
 
-    def numbers(self, kinds: tuple[str, ...], sources: Tensor) -> Tensor:
-        """Number of the kind of every image of sources (S, B, ...), (S*B,) int64."""
+    def indices(self, kinds: tuple[str, ...], sources: Tensor) -> Tensor:
+        """Index of the kind of every image of sources (S, B, ...), (S*B,) int64."""
         return torch.tensor(self.each, device=sources.device)[:, None].expand(-1, sources.shape[1]).flatten()
 
     def has_residual(self, kinds: tuple[str, ...], count: int) -> bool:
         """Whether the factor of the decoder's image is more than nothing, found out once."""
         return self.residual
 
-    def embed(self, sources: Tensor, known: Tensor, embedding: nn.Conv2d) -> Tensor:
+    def embed(self, sources: Tensor, index: Tensor, embedding: nn.Conv2d) -> Tensor:
         """(S*B, P, H, W) to (S*B, C, H, W): a convolution for each source instead of one for each image."""
         weight = embedding.weight + self.weight.unflatten(0, (len(self.names), -1))
         bias = embedding.bias + self.bias.unflatten(0, (len(self.names), -1))

@@ -6,7 +6,7 @@ import importlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -499,6 +499,7 @@ def settings_of(fuser: Fuser, **choices: Any) -> str:
         "version": importlib.import_module("adasffuse").__version__,
         "task": fuser.task.id,
         "weights": digest(fuser.model.state_dict()),
+        "model": asdict(fuser.model.options),  # some options have no parameters
         "tile": [fuser.tile, fuser.tile_overlap],
         "strength": fuser.strength,
         "denoise": fuser.denoise,

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from adasffuse.classical.exposure import exposure_weights
 from adasffuse.models.heads import FAINT, LEVELS, PyramidHead, blended, unshaded
-from adasffuse.models.network import AdaSFFuse, Kinds, pad_to_multiple
+from adasffuse.models.kinds import Kinds
+from adasffuse.models.network import AdaSFFuse, pad_to_multiple
 from adasffuse.models.targets import TargetLift
 from adasffuse.models.tiles import BAND, GRID, Tiles, row_bands, with_rim
 from adasffuse.process import release_freed_memory
@@ -101,7 +102,7 @@ def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], kind
     counts = head.has_exposure(shared)
     levels, exposed = _coarse(whole, patch, whole.bands(pixels), counts)
     base, added = levels[LEVELS], network.base_logit(kinds)
-    infrared = network.infrared_in(kinds, whole.sources)
+    infrared = network.infrared_in(kinds)
     result = head.blended_base(base, _weights(head, LEVELS, logits, base, shared, exposed, added), shared)
     for band in range(LEVELS - 1, 0, -1):
         detail = head.detail_of(levels, band)

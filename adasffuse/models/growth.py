@@ -11,7 +11,8 @@ from dataclasses import asdict
 import torch
 from torch import Tensor, nn
 
-from adasffuse.models.network import AdaSFFuse, ModelOptions
+from adasffuse.models.network import AdaSFFuse
+from adasffuse.models.options import ModelOptions
 
 _WIDTHS = ("channels", "head_dim", "d_state")
 _DEPTHS = ("band_blocks", "full_blocks")

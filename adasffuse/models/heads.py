@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from adasffuse.classical.exposure import exposure_weights
 from adasffuse.classical.pyramid import blend_pyramids
+from adasffuse.models.precision import wide
 
 LEVELS = 3  # of the pyramid above its finest band; height and width in patches are multiples of 2 ** LEVELS
 SLOPE = 0.2  # of the LeakyReLU
@@ -262,11 +263,6 @@ def unshaded(
     kept = torch.maximum(near, warm).clamp(0, 1)
     weight = torch.where(detail[own] < 0, weights[own] * kept, weights[own])
     return (weight, 1 - weight) if own == 0 else (1 - weight, weight)
-
-
-def wide(x: Tensor) -> Tensor:
-    """The tensor in float32, or as it is if its type is wider."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def blended(result: Tensor, weights: Sequence[Tensor], details: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from adasffuse.arguments import checked
 from adasffuse.choices import DEFAULT_SIZE
 from adasffuse.files import write_text
 from adasffuse.installation import install_command
-from adasffuse.models.network import AdaSFFuse, size_of
+from adasffuse.models.network import AdaSFFuse
+from adasffuse.models.options import size_of
 from adasffuse.models.weights import (
     RUN_WEIGHTS,
     WeightsError,

@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adasffuse.classical.exposure import exposure_strength
-from adasffuse.models.heads import FAINT, LEVELS, pooled_bands, wide
-from adasffuse.models.network import AdaSFFuse, exposures, pad_to_multiple, rounded
+from adasffuse.models.heads import FAINT, LEVELS, pooled_bands
+from adasffuse.models.kinds import are_exposures
+from adasffuse.models.network import AdaSFFuse, pad_to_multiple
+from adasffuse.models.precision import rounded, wide
 from adasffuse.models.tiles import BAND, GRID, Tiles, row_bands, with_rim
 
 
@@ -78,7 +80,7 @@ class StreamedFusion:
         """Between the passes: compute the fused features and the maps that all sources share."""
         network, shared = self._network, []
         residual = network.has_residual(self._kinds, 1)
-        exposed = exposures(self._kinds) if self._kinds else None
+        exposed = are_exposures(self._kinds) if self._kinds else None
         self._fused = []
         for low, high in self._bands:
             low, high = (rounded(band * (2 / self._count)) for band in (low, high))
@@ -86,7 +88,7 @@ class StreamedFusion:
             maps = (wide(network.decode(fused)),) if residual else ()
             if network.head is not None:
                 if maps and self._kinds:
-                    maps = (network.kinds.residual_gain(self._known(), 1) * maps[0],)
+                    maps = (network.kinds.residual_gain(self._kind_index(), 1) * maps[0],)
                 maps += network.head.shared_maps(pooled_bands(fused), exposed)
                 self._fused.append(fused)
             shared.append(maps)
@@ -100,7 +102,7 @@ class StreamedFusion:
         if network.head is None:
             return
         head = network.head
-        gains = network.kinds.logit_gains(self._known()) if self._kinds else None
+        gains = network.kinds.logit_gains(self._kind_index()) if self._kinds else None
         logits = self._tiles.joined(
             head.logits(pooled_bands(fused), rounded(self._embedded(image[..., rows, columns])), gains)
             for fused, (rows, columns) in zip(self._fused, self._tiles.places)
@@ -200,12 +202,12 @@ class StreamedFusion:
 
     def _embedded(self, image: Tensor) -> Tensor:
         """Features of a part of a source."""
-        return self._network.embed_sources(self._network.as_patches(image), self._known() if self._kinds else None)
+        return self._network.embed_sources(self._network.as_patches(image), self._kind_index() if self._kinds else None)
 
-    def _known(self) -> Tensor:
+    def _kind_index(self) -> Tensor:
         """Index of the kind, (1,)."""
         parameter = self._network.embed.weight
-        return self._network.kinds.numbers(self._kinds[0], parameter.new_zeros(1, 1))
+        return self._network.kinds.indices(self._kinds[0], parameter.new_zeros(1, 1))
 
 
 class _RunningSoftmax:

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adasffuse.models.heads import wide
+from adasffuse.models.precision import mean_and_deviation, wide
 
+RAISED = ("infrared", "visible")  # kinds of the two sources of a pair in which people are raised
 SHORTER = 384  # pixels: largest shorter side of the reduced copy
 STRENGTH = 1.75  # factor of the missing contrast; people cover few pixels, and their surroundings are not plain
 _TOKEN = 4  # pixels of the copy per side of a token
@@ -110,8 +111,8 @@ class TargetLift(nn.Module):
         """Logit of a target, (B, 1, h / 2, w / 2), from copies (B, 1, h, w) of both images."""
         with torch.autocast(infrared.device.type, enabled=False):
             images = wide(infrared), wide(visible)
-            variance, mean = torch.var_mean(images[0], dim=(2, 3), keepdim=True, correction=0)
-            hot = (images[0] - mean) / (2 * (variance.sqrt() + 0.02))
+            mean, deviation = mean_and_deviation(images[0])
+            hot = (images[0] - mean) / (2 * (deviation + 0.02))
             tokens = torch.cat([F.pixel_unshuffle(x, _TOKEN) for x in (hot, images[1] - 0.5)], dim=1)
             tokens = tokens.to(self.first.weight.dtype)
         x = F.gelu(self.first(tokens))

@@ -20,7 +20,8 @@ from torch import Tensor
 from adasffuse.arguments import checked
 from adasffuse.choices import DEFAULT_SIZE
 from adasffuse.files import write_bytes
-from adasffuse.models.network import AdaSFFuse, ModelOptions
+from adasffuse.models.network import AdaSFFuse
+from adasffuse.models.options import ModelOptions, idle_options
 from adasffuse.options import build, shown
 from adasffuse.tasks import GENERAL, TASKS
 
@@ -151,6 +152,8 @@ def _described(path: Path, header: Mapping[str, str], given: Mapping[str, Any]) 
     try:
         task, values = header["task"], json.loads(header["model"])
         _check_task(task)
+        if isinstance(values, dict):  # earlier versions wrote options that did nothing
+            values |= dict.fromkeys(idle_options(values), False)
         options = build(ModelOptions, values, "model")
         with torch.device("meta"):
             model = AdaSFFuse(options)
