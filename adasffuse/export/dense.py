@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from adasffuse.models.spectral import REACH, SpectralFilter, basis_of
 from adasffuse.models.ssd import fresh_size
-from adasffuse.models.targets import MULTIPLE, SHORTER, TargetLift
+from adasffuse.models.targets import CELL, MULTIPLE, SHORTER, TargetLift
 
 LONGEST = 1 << 16  # samples of half a transform
 PYRAMID_LEVELS = 12  # of pyramids of up to 2 ** 13 cells on the shorter side
@@ -190,8 +190,8 @@ class DenseTargetLift(TargetLift):
         down, across = (_means_of_squares(length, factor).to(image.dtype) for length in (height, width))
         return down @ image @ across.T
 
-    def at_full_size(self, grid: Tensor, cell: int, size: tuple[int, int], rows: slice) -> Tensor:
-        step = _reduction(*size, grid.device) * cell
+    def at_full_size(self, grid: Tensor, size: tuple[int, int], rows: slice) -> Tensor:
+        step = _reduction(*size, grid.device) * CELL
         down, across = (_bilinear(length, cells, step).to(grid.dtype) for length, cells in zip(size, grid.shape[-2:]))
         return down @ grid @ across.T
 

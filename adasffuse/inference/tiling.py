@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adasffuse.classical.exposure import exposure_weights
-from adasffuse.models.heads import FAINT, LEVELS, PyramidHead, blended, unshaded
+from adasffuse.models.bands import LEVELS, detail_of, enlarged, halved
+from adasffuse.models.heads import FAINT, PyramidHead, blended, unshaded
 from adasffuse.models.kinds import Kinds
 from adasffuse.models.network import AdaSFFuse, pad_to_multiple
 from adasffuse.models.targets import TargetLift
@@ -105,8 +106,8 @@ def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], kind
     infrared = network.infrared_in(kinds)
     result = head.blended_base(base, _weights(head, LEVELS, logits, base, shared, exposed, added), shared)
     for band in range(LEVELS - 1, 0, -1):
-        detail = head.detail_of(levels, band)
-        weights, coarser = _weights(head, band, logits, detail, shared, exposed), head.enlarged(result, band)
+        detail = detail_of(levels, band, patch)
+        weights, coarser = _weights(head, band, logits, detail, shared, exposed), enlarged(result, band, patch)
         result = blended(coarser, unshaded(band, weights, detail, levels[band], coarser, infrared), detail)
     fused = whole.sources[0].new_empty(1, 1, height, width)
     finest = [index for index, one in enumerate(shared) if one.shape[-2] == logits[0].shape[-2]]
@@ -118,9 +119,9 @@ def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], kind
         patches = network.as_patches(sources).unflatten(0, sources.shape[:2])
         local = [one[..., tokens, :].float() if k in finest else one for k, one in enumerate(shared)]
         shown = [_exposure(whole, around, network)] if counts else []
-        detail = head.detail_of([patches, levels[1][..., cells, :]], 0)
+        detail = detail_of([patches, levels[1][..., cells, :]], 0, patch)
         weights = _weights(head, 0, [logits[0][..., tokens, :].float()], detail, local, shown)
-        coarser = head.enlarged(result[..., cells, :], 0)
+        coarser = enlarged(result[..., cells, :], 0, patch)
         band = blended(coarser, unshaded(0, weights, detail, patches, coarser, infrared), detail)
         lowest, highest = functools.reduce(torch.minimum, patches), functools.reduce(torch.maximum, patches)
         band = band.clamp(lowest, highest)
@@ -165,8 +166,7 @@ def _coarse(
     exposed = [None, pooled(lambda rows: _exposure_of(whole, rows))] if counts else []
     for pyramid in (levels, exposed) if counts else (levels,):
         while len(pyramid) <= LEVELS:
-            coarser = F.avg_pool2d(pyramid[-1].flatten(0, 1), 2)
-            pyramid.append(coarser.unflatten(0, pyramid[-1].shape[:2]))
+            pyramid.append(halved(pyramid[-1]))
     return levels, exposed
 
 

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adasffuse.arguments import check_batches, checked
-from adasffuse.models.heads import LEVELS, SLOPE, PyramidHead
+from adasffuse.models.bands import LEVELS
+from adasffuse.models.heads import SLOPE, PyramidHead
 from adasffuse.models.kinds import Kinds, SourceKinds, are_exposures, by_sample
 from adasffuse.models.mamba import SpatialFrequencyMambaBlock
 from adasffuse.models.options import SIZES, ModelOptions

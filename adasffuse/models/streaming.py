@@ -6,13 +6,15 @@ the finest band some rows at a time.  The result equals `AdaSFFuse.forward`, up 
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from adasffuse.classical.exposure import exposure_strength
-from adasffuse.models.heads import FAINT, LEVELS, pooled_bands
+from adasffuse.models.bands import LEVELS, detail_of, enlarged, halved, pooled_bands
+from adasffuse.models.heads import FAINT
 from adasffuse.models.kinds import are_exposures
 from adasffuse.models.network import AdaSFFuse, pad_to_multiple
 from adasffuse.models.precision import rounded, wide
@@ -39,7 +41,7 @@ class StreamedFusion:
         overlap: int = 0,
         band: int = BAND,
     ) -> None:
-        self._network, self._size = network, size
+        self._network, self._size, self._patch = network, size, network.options.patch
         self._height, self._width = (n + -n % network.multiple for n in size)
         self._tiles = Tiles(self._height, self._width, tile, overlap, math.lcm(GRID, network.multiple))
         self._rows = row_bands(self._height, self._width, network.multiple, band)
@@ -101,26 +103,29 @@ class StreamedFusion:
         network, image = self._network, self._extended(source)
         if network.head is None:
             return
-        head = network.head
         gains = network.kinds.logit_gains(self._kind_index()) if self._kinds else None
         logits = self._tiles.joined(
-            head.logits(pooled_bands(fused), rounded(self._embedded(image[..., rows, columns])), gains)
+            network.head.logits(pooled_bands(fused), rounded(self._embedded(image[..., rows, columns])), gains)
             for fused, (rows, columns) in zip(self._fused, self._tiles.places)
         )
-        exposure = None
-        if self._strength is not None and head.has_exposure(self._shared):
-            exposure = torch.empty_like(image)
-            for rows in self._rows:
-                exposure[..., rows, :] = self._strength_of(image, rows) / self._strength[..., rows, :]
-        levels = self._coarse(image)
-        exposed = [] if exposure is None else self._coarse(exposure)
+        levels, exposure = self._coarse(image), self._exposure_of(image)
+        self._blend_coarse(levels, logits, [] if exposure is None else self._coarse(exposure))
+        self._blend_finest(image, levels, logits[0], exposure)
+
+    def _blend_coarse(self, levels: Sequence[Tensor], logits: Sequence[Tensor], exposed: Sequence[Tensor]) -> None:
+        """Add bands 1 .. LEVELS - 1 of a source to the running softmax, and keep its base for `result`.
+
+        Args:
+            levels, exposed: as `_coarse` returns them, of the source and of its exposure weights ([]: none).
+            logits: of each band.
+        """
+        head = self._network.head
         if not self._running:
-            finest = torch.Size((1, 1, network.options.patch**2, *logits[0].shape[-2:]))
-            self._running = [
-                _RunningSoftmax(image, size) for size in (finest, *(one.shape for one in levels[1:LEVELS]))
-            ]
+            finest = torch.Size((1, 1, self._patch**2, *logits[0].shape[-2:]))
+            sizes = (finest, *(one.shape for one in levels[1:LEVELS]))
+            self._running = [_RunningSoftmax(levels[1], size) for size in sizes]
         for band in range(1, LEVELS):
-            detail = head.detail_of(levels, band)
+            detail = detail_of(levels, band, self._patch)
             own = logits[band].view_as(detail)
             self._running[band].add(head.band_logits(band, own, detail, self._shared, exposed), detail)
         base = levels[LEVELS]
@@ -128,13 +133,15 @@ class StreamedFusion:
         own = logits[LEVELS].view_as(base)
         self._base_logits.append(head.band_logits(LEVELS, own, base, self._shared, exposed))
 
+    def _blend_finest(self, image: Tensor, levels: Sequence[Tensor], logits: Tensor, exposure: Tensor | None) -> None:
+        """Add band 0 of a source (1, 1, 1, H', W') to the running softmax, some rows at a time."""
         for rows in self._rows:
-            around = with_rim(rows, network.multiple, self._height)
-            tokens, cells = self._tokens(around), self._cells(around)
-            detail = head.detail_of([self._patches(image, around), levels[1][..., cells, :]], 0)
-            shown = [] if exposure is None else [self._patches(exposure, around)]
-            own = logits[0][..., tokens, :].view_as(detail)
-            total = head.band_logits(0, own, detail, self._shared_in(tokens), shown)
+            around = with_rim(rows, self._network.multiple, self._height)
+            tokens = self._tokens(around)
+            detail = detail_of([self._patches(image, around), levels[1][..., self._cells(around), :]], 0, self._patch)
+            exposed = [] if exposure is None else [self._patches(exposure, around)]
+            own = logits[..., tokens, :].view_as(detail)
+            total = self._network.head.band_logits(0, own, detail, self._shared_in(tokens), exposed)
             inner = self._tokens(slice(rows.start - around.start, rows.stop - around.start))
             self._running[0].add(total[..., inner, :], detail[..., inner, :], self._tokens(rows))
 
@@ -149,12 +156,12 @@ class StreamedFusion:
         weights = (logits if base_logit is None else logits + base_logit(bases)).softmax(dim=0)
         coarse = head.blended_base(bases, weights, self._shared)
         for band in range(LEVELS - 1, 0, -1):
-            coarse = head.enlarged(coarse, band) + self._running[band].mean()[0]
+            coarse = enlarged(coarse, band, self._patch) + self._running[band].mean()[0]
         fused = self._lowest.new_empty(1, 1, *self._size)
         for rows in self._rows:
             around = with_rim(rows, network.multiple, self._height)
             inner = self._tokens(slice(rows.start - around.start, rows.stop - around.start))
-            band = head.enlarged(coarse[..., self._cells(around), :], 0)[..., inner, :]
+            band = enlarged(coarse[..., self._cells(around), :], 0, self._patch)[..., inner, :]
             band = band + self._running[0].mean(self._tokens(rows))[0]
             lowest, highest = (self._patches(image, rows)[0] for image in (self._lowest, self._highest))
             band = band.clamp(lowest, highest)
@@ -164,6 +171,15 @@ class StreamedFusion:
             fused[..., rows.start : end, :] = network.from_patches(band, end - rows.start, self._size[1])
         return fused
 
+    def _exposure_of(self, image: Tensor) -> Tensor | None:
+        """Weights of exposure fusion of an extended source, (1, 1, 1, H', W'); None if they do not count."""
+        if self._strength is None or not self._network.head.has_exposure(self._shared):
+            return None
+        weights = torch.empty_like(image)
+        for rows in self._rows:
+            weights[..., rows, :] = self._strength_of(image, rows) / self._strength[..., rows, :]
+        return weights
+
     def _strength_of(self, image: Tensor, rows: slice) -> Tensor:
         """Strength of exposure fusion in some rows of an extended source."""
         around = with_rim(rows, self._network.multiple, self._height)
@@ -172,10 +188,10 @@ class StreamedFusion:
 
     def _coarse(self, image: Tensor) -> list[Tensor | None]:
         """Levels 1 .. LEVELS of the pyramid of an extended image (1, 1, 1, H', W'), each (1, 1, 1, h, w)."""
-        levels = [None, F.avg_pool2d(image[0], 2 * self._network.options.patch)]
+        levels = [None, F.avg_pool2d(image[0], 2 * self._patch).unsqueeze(0)]
         while len(levels) <= LEVELS:
-            levels.append(F.avg_pool2d(levels[-1], 2))
-        return [None, *(level.unsqueeze(0) for level in levels[1:])]
+            levels.append(halved(levels[-1]))
+        return levels
 
     def _patches(self, image: Tensor, rows: slice) -> Tensor:
         """Some rows of an extended image as patches, (1, 1, P, h, w)."""
@@ -183,15 +199,14 @@ class StreamedFusion:
 
     def _shared_in(self, tokens: slice) -> list[Tensor]:
         """The maps that all sources share, those of the finest band in some rows of tokens."""
-        height = self._height // self._network.options.patch
+        height = self._height // self._patch
         return [one[..., tokens, :] if one.shape[-2] == height else one for one in self._shared]
 
     def _tokens(self, rows: slice) -> slice:
-        patch = self._network.options.patch
-        return slice(rows.start // patch, rows.stop // patch)
+        return slice(rows.start // self._patch, rows.stop // self._patch)
 
     def _cells(self, rows: slice) -> slice:
-        cell = 2 * self._network.options.patch
+        cell = 2 * self._patch
         return slice(rows.start // cell, rows.stop // cell)
 
     def _extended(self, source: Tensor) -> Tensor:

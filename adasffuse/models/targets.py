@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adasffuse.models.bands import doubled
 from adasffuse.models.precision import mean_and_deviation, wide
 
 RAISED = ("infrared", "visible")  # kinds of the two sources of a pair in which people are raised
@@ -19,6 +20,7 @@ SHORTER = 384  # pixels: largest shorter side of the reduced copy
 STRENGTH = 1.75  # factor of the missing contrast; people cover few pixels, and their surroundings are not plain
 _TOKEN = 4  # pixels of the copy per side of a token
 _CHANNELS = 24  # width of the network; the coarse grid has twice as many
+CELL = _TOKEN // 2  # pixels of the copy per side of a cell of what is found
 MULTIPLE = 2 * _TOKEN  # pixels: height and width of the copy are multiples of it
 _COARSE = (1, 2, 4, 2)  # dilations of the layers at half resolution, whose context tells people from trees and cars
 _FINE = (1, 2)  # dilations of the last layers
@@ -26,30 +28,30 @@ _ABSENT = -20.0  # logit everywhere before training: no targets
 _SURE = 0.2  # probability at which a pixel counts fully as target
 _SURROUNDINGS = 3  # standard deviation of the Gaussian over a target's surroundings, in tokens
 _FAINT = 0.06  # least contrast in the infrared image at which something is fully part of a target
-_PERSON = 1  # standard deviation of the Gaussian over what a target lacks, in cells of half a token
-_EDGE = 0.8  # the same, of the window in which the outline follows the infrared edge
+_PERSON = 1  # standard deviation of the Gaussian over the contrast that a target lacks, in cells
+_EDGE = 0.8  # standard deviation of the window in which the outline follows the infrared edge, in cells
 _EDGES = 1e-3  # variance of the infrared image, in that window, above which it has an edge
-_GAPS = 3  # cells of half a token: narrower gaps in a target are closed
+_GAPS = 3  # cells: narrower gaps in a target are closed
 _OUT, _IN = 0.22, 0.5  # membership of a pixel at which it is not raised, and fully
 _BRIGHT = 0.92  # local mean of a target up to which it is raised, so that detail is left below white
 _SHOULDER = 0.85  # level above which raised pixels approach white, without reaching it
 _WORTH = 0.06  # gain of contrast at which a target, dark before a bright background, is raised fully
-_ANYONE = 2e-3  # black-hot: least share of pixels that are people in the negative,
-_CLEARLY = 3  # and least ratio of that share to the share in the image itself
-_NONE = 1e-3  # avoids a division by zero
-_NO_CELLS = 1e-4  # the same, of means over few cells
-_ALMOST_NONE = 0.02  # weight of a pixel's own value in the mean of its surroundings, for places full of targets
+_ANYONE = 2e-3  # least share of people in the negative of an image that counts as black-hot
+_CLEARLY = 3  # least ratio of that share to the share of people in the image itself
+_NO_TARGETS = 1e-3  # avoids a division by zero where no target is near
+_NO_CELLS = 1e-4  # avoids a division by zero in means over few cells
+_OWN = 0.02  # weight of a token's own value in the mean of its surroundings, for places full of targets
 
 
 class Found(NamedTuple):
-    """Maps of a whole image, (B, 1, h / 2, w / 2) for its copy (h, w), found by `TargetLift.find`, at least float32.
+    """Maps of a whole image, one value per cell, (B, 1, h / 2, w / 2) for its copy (h, w), at least float32.
 
     A pixel's membership of a target is slope * infrared + offset.
     """
 
     slope: Tensor
     offset: Tensor
-    lift: Tensor  # in 0 .. 1: what is added to a target
+    lift: Tensor  # luminance in 0 .. 1 that is added to a target
 
 
 class TargetLift(nn.Module):
@@ -68,44 +70,45 @@ class TargetLift(nn.Module):
         self.coarse = nn.ModuleList(nn.Conv2d(2 * channels, 2 * channels, 3, padding=d, dilation=d) for d in _COARSE)
         self.up = nn.Conv2d(2 * channels, 4 * channels, 1)
         self.fine = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=d, dilation=d) for d in _FINE)
-        self.last = nn.Conv2d(channels, (_TOKEN // 2) ** 2, 1)
+        self.last = nn.Conv2d(channels, CELL**2, 1)
         nn.init.zeros_(self.last.weight)
         nn.init.constant_(self.last.bias, _ABSENT)
         self.requires_grad_(False)
 
     def forward(self, fused: Tensor, infrared: Tensor, visible: Tensor) -> Tensor:
-        """The fused image with people raised, up to 1."""
+        """The fused image with people raised, up to 1; all are (B, 1, H, W) in [0, 1]."""
         return self.raised(fused, infrared, self.find(fused, infrared, visible))
 
     def find(self, fused: Tensor, infrared: Tensor, visible: Tensor) -> Found:
-        """Find targets, their outlines and what they lack."""
-        hot, seen, shown = (self.copy_of(image) for image in (infrared, visible, fused))
-        probability = wide(self.logits(hot, seen)).sigmoid()
+        """Find targets, their outlines and the contrast that they lack; arguments as in `forward`."""
+        hot, seen, shown = (self.copy_of(image) for image in (infrared, visible, fused))  # (B, 1, h, w)
+        probability = wide(self.logits(hot, seen)).sigmoid()  # (B, 1, h / 2, w / 2), as all grids below
         hot, shown = wide(hot), wide(shown)
-        around, around_shown, contrast, worth = (_doubled(grid) for grid in _surroundings(probability, hot, shown))
+        around, around_shown, contrast, worth = (doubled(grid) for grid in _surroundings(probability, hot, shown))
         presence = _certain(probability)
         cells, cells_shown = (F.avg_pool2d(image, 2) for image in (hot, shown))
         lacking = STRENGTH * ((cells - around) - (cells_shown - around_shown))
         weight = presence * ((cells - around) / _FAINT).clamp(0, 1)
         weight, *sums = _gaussian_means(_PERSON, weight, weight * lacking, weight * cells_shown)
-        lift, level = (mean / (weight + _NO_CELLS) for mean in sums)
+        lift, level = (mean / (weight + _NO_CELLS) for mean in sums)  # over the nearby cells of targets
         lift = worth * torch.minimum(lift, _BRIGHT - level).clamp(min=0)
 
         member = presence * ((cells - around) / contrast.clamp(min=_FAINT)).clamp(0, 1)
         return Found(*_guided(_closed(member), cells), lift)
 
     def presence(self, infrared: Tensor, visible: Tensor) -> Tensor:
-        """Certainty of a target in 0 .. 1, (B, 1, h / 2, w / 2) on a grid of the copy."""
+        """Certainty of a target in 0 .. 1, (B, 1, h / 2, w / 2), one value per cell."""
         return _certain(wide(self.logits(self.copy_of(infrared), self.copy_of(visible))).sigmoid())
 
     def looks_black_hot(self, infrared: Tensor, visible: Tensor) -> Tensor:
         """Whether people are found in the negative of the infrared image, but not in the image itself: (B,) bool."""
         seen = self.copy_of(visible)
 
-        def found(hot: Tensor) -> Tensor:
+        def people(hot: Tensor) -> Tensor:
+            """Share of the cells that are people, (B,)."""
             return (self.logits(self.copy_of(hot), seen) > 0).float().mean(dim=(1, 2, 3))
 
-        return found(1 - infrared) > (_CLEARLY * found(infrared)).clamp(min=_ANYONE)
+        return people(1 - infrared) > (_CLEARLY * people(infrared)).clamp(min=_ANYONE)
 
     def logits(self, infrared: Tensor, visible: Tensor) -> Tensor:
         """Logit of a target, (B, 1, h / 2, w / 2), from copies (B, 1, h, w) of both images."""
@@ -124,23 +127,26 @@ class TargetLift(nn.Module):
         x = x + F.pixel_shuffle(self.up(y), 2)
         for layer in self.fine:
             x = x + F.gelu(layer(x))
-        return F.pixel_shuffle(self.last(x), _TOKEN // 2)
+        return F.pixel_shuffle(self.last(x), CELL)
 
     def raised(self, fused: Tensor, infrared: Tensor, found: Found, first: int = 0, height: int = 0) -> Tensor:
         """The fused image, or some of its rows, with targets raised.
 
+        Levels above `_SHOULDER` approach white without reaching it.
+
         Args:
             fused, infrared: (B, 1, rows, W).
+            found: as `find` returns it for the whole image.
             first: number of their first row in the whole image.
             height: height of the whole image; 0: `fused` is the whole image.
         """
         rows = slice(first, first + fused.shape[2])
         size = (height or fused.shape[2], fused.shape[3])
-        slope, offset, lift = (self.at_full_size(grid, _TOKEN // 2, size, rows) for grid in found)
+        slope, offset, lift = (self.at_full_size(grid, size, rows) for grid in found)
         inside = ((slope * infrared + offset - _OUT) / (_IN - _OUT)).clamp(0, 1)
         added = inside * lift
         over = (fused + added - _SHOULDER).clamp(min=0)
-        excess = over - over * torch.rsqrt(1 + (over / (1 - _SHOULDER)).square())
+        excess = over - over * torch.rsqrt(1 + (over / (1 - _SHOULDER)).square())  # 0 below the shoulder
         return fused + (added - excess).clamp(min=0).to(fused.dtype)
 
     def copy_of(self, image: Tensor) -> Tensor:
@@ -151,9 +157,9 @@ class TargetLift(nn.Module):
         height, width = image.shape[-2:]
         return F.pad(image, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="replicate")
 
-    def at_full_size(self, grid: Tensor, cell: int, size: tuple[int, int], rows: slice) -> Tensor:
-        """Some rows of a grid (B, 1, h, w), enlarged to the image's size; a cell is cell x cell pixels of the copy."""
-        step = reduction(*size) * cell
+    def at_full_size(self, grid: Tensor, size: tuple[int, int], rows: slice) -> Tensor:
+        """Some rows of a grid (B, 1, h, w), enlarged to the image's size; a cell is CELL x CELL pixels of the copy."""
+        step = reduction(*size) * CELL
         above = max(0, rows.start // step - 1)
         part = grid[..., above : (rows.stop - 1) // step + 2, :]
         enlarged = F.interpolate(part, scale_factor=step, mode="bilinear")
@@ -166,6 +172,7 @@ def reduction(height: int, width: int) -> int:
 
 
 def _certain(probability: Tensor) -> Tensor:
+    """Certainty of a target in 0 .. 1: from the probability `_SURE` on it is 1."""
     return (probability / _SURE).clamp(max=1)
 
 
@@ -176,18 +183,17 @@ def _surroundings(probability: Tensor, hot: Tensor, shown: Tensor) -> tuple[Tens
         probability: of a target, (B, 1, h / 2, w / 2).
         hot, shown: copies of the infrared and the fused image, (B, 1, h, w).
     Returns:
-        local means of both images without targets; the contrast of nearby targets in the infrared image; and whether
-        raised targets stand out more than before, 0 .. 1.
+        local means of the infrared and of the fused image without targets; the contrast of nearby targets in the
+        infrared image; and how much it is worth to raise them, 0 .. 1: 0 where a raised target stands out less than
+        before, being dark before a bright background.
     """
     share = F.avg_pool2d(probability, 2)
     others = 1 - F.max_pool2d(share, 3, stride=1, padding=1)  # weight of the surroundings, without targets' rims
     hot, shown = (F.avg_pool2d(image, _TOKEN) for image in (hot, shown))
     weight, *means = _gaussian_means(_SURROUNDINGS, others, others * hot, others * shown)
-    around, around_shown = (
-        (mean + _ALMOST_NONE * own) / (weight + _ALMOST_NONE) for mean, own in zip(means, (hot, shown))
-    )
+    around, around_shown = ((mean + _OWN * own) / (weight + _OWN) for mean, own in zip(means, (hot, shown)))
     weight, *sums = _gaussian_means(_SURROUNDINGS, share, share * (hot - around), share * (shown - around_shown))
-    contrast, own = (mean / (weight + _NONE) for mean in sums)  # of nearby targets, in infrared and fused image
+    contrast, own = (mean / (weight + _NO_TARGETS) for mean in sums)  # of nearby targets, in infrared and fused image
     becomes = torch.minimum(own + STRENGTH * (contrast - own), 1 - around_shown)
     return around, around_shown, contrast, ((becomes + own) / _WORTH).clamp(0, 1)
 
@@ -209,18 +215,13 @@ def _closed(grid: Tensor) -> Tensor:
     return -F.max_pool2d(-grid, _GAPS, stride=1, padding=_GAPS // 2)
 
 
-def _doubled(grid: Tensor) -> Tensor:
-    """A grid (B, 1, h, w) at twice the size."""
-    return F.interpolate(grid, scale_factor=2, mode="bilinear")
-
-
 def _gaussian_means(deviation: float, *grids: Tensor) -> tuple[Tensor, ...]:
     """Gaussian means of grids (B, 1, h, w), borders replicated; standard deviation in cells."""
     x = torch.cat(grids, dim=1)
-    reach = int(3 * deviation)
-    offset = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
+    radius = int(3 * deviation)
+    offset = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
     window = torch.exp(-0.5 * (offset / deviation) ** 2)
     window = (window / window.sum()).expand(len(grids), 1, 1, -1)
     with torch.autocast(x.device.type, enabled=False):
-        x = F.conv2d(F.pad(x, (reach,) * 4, mode="replicate"), window, groups=len(grids))
+        x = F.conv2d(F.pad(x, (radius,) * 4, mode="replicate"), window, groups=len(grids))
         return F.conv2d(x, window.transpose(2, 3), groups=len(grids)).split(1, dim=1)
