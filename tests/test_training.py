@@ -63,7 +63,8 @@ def root(tmp_path_factory):
     return root
 
 
-DIRECT = {"output": "direct", "exposure": False, "contrast": False, "kinds": []}  # the paper's head
+NO_KINDS = {"kinds": [], "dark": False, "hot": False, "unshaded": False, "targets": False}
+DIRECT = {"output": "direct", "exposure": False, "contrast": False, **NO_KINDS}  # the paper's head
 
 
 def run_options(
@@ -361,6 +362,16 @@ def test_terms_by_hand():
     terms.counts.update({"ivf": 3, "mef": 1})
     expected = {"total": 1.25, "ssim": 2.0, "vif": -0.75, "ivf/total": 1, "ivf/ssim": 2, "ivf/vif": -1}
     assert terms.means() == expected | {"mef/total": 2, "mef/ssim": 2}
+
+
+def test_a_run_of_an_earlier_version_may_name_options_that_do_nothing(root, tmp_path):
+    train(run_options(root, steps=1, model=DIRECT), tmp_path)
+    path = newest_checkpoint(tmp_path / "run")
+    state = load_checkpoint(path)
+    state["options"]["model"]["dark"] = True
+    torch.save(state, path)
+    train(run_options(root, steps=2, model=DIRECT), tmp_path)
+    assert newest_state(tmp_path / "run")["step"] == 2
 
 
 def test_two_processes_equal_one(root, tmp_path, torchrun):

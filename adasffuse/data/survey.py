@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -269,24 +269,28 @@ def table(survey: Survey) -> list[tuple[str, ...]]:
     """Rows of text: a title, then a cell for each source."""
     rows = [("", *(source.folder.name for source in survey.sources))]
 
-    def add(title: str, cell) -> None:
+    def add(title: str, cell: Callable[[Sequence[Facts]], str]) -> None:
         rows.append((title, *(cell(source.facts) if source.facts else "-" for source in survey.sources)))
 
+    def spread_of(attribute: str, form: str) -> Callable[[Sequence[Facts]], str]:
+        return lambda facts: _spread([getattr(one, attribute) for one in facts], form)
+
+    def mean_share_of(attribute: str) -> Callable[[Sequence[Facts]], str]:
+        return lambda facts: f"{100 * np.mean([getattr(one, attribute) for one in facts]):.1f} %"
+
     add("files", lambda facts: str(len(facts)))
-    add("kinds", lambda facts: counted(facts_.path.suffix.lower() for facts_ in facts))
+    add("kinds", lambda facts: counted(f.path.suffix.lower() for f in facts))
     add("width x height", _sizes)
     add("depth", lambda facts: counted({"8": "8 bits", "16": "16 bits"}.get(f.depth, f.depth) for f in facts))
     add("colour", lambda facts: counted("colour" if f.colorful else "gray" for f in facts))
     rows.append(("values, black to white", *(_window(source) for source in survey.sources)))
-    for title, attribute, form in (
-        ("mean luminance", "mean", "{:.0f}"),
-        ("contrast (SD)", "contrast", "{:.0f}"),
-        ("sharpness", "sharpness", "{:.1f}"),
-        ("noise", "noise", "{:.1f}"),
-    ):
-        add(title, lambda facts, a=attribute, f=form: _spread([getattr(one, a) for one in facts], f))
-    for title, attribute in (("at black", "black"), ("at white", "white"), ("no data", "missing")):
-        add(title, lambda facts, a=attribute: f"{100 * np.mean([getattr(one, a) for one in facts]):.1f} %")
+    add("mean luminance", spread_of("mean", "{:.0f}"))
+    add("contrast (SD)", spread_of("contrast", "{:.0f}"))
+    add("sharpness", spread_of("sharpness", "{:.1f}"))
+    add("noise", spread_of("noise", "{:.1f}"))
+    add("at black", mean_share_of("black"))
+    add("at white", mean_share_of("white"))
+    add("no data", mean_share_of("missing"))
     return rows
 
 
@@ -304,6 +308,7 @@ def _window(source: SourceSurvey) -> str:
 
 
 def _spread(values: Sequence[float], form: str) -> str:
+    """'median (lowest to highest)', each number in a format such as '{:.0f}'."""
     middle, low, high = (form.format(f(values)) for f in (np.median, np.min, np.max))
     return f"{middle} ({low} to {high})"
 

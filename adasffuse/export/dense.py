@@ -84,9 +84,7 @@ class _Axis:
         count = torch.full((), length, device=device, dtype=torch.int64)
         border = count.clamp(max=REACH)
         least = (count + 2 * border + 1) // 2
-        n = (
-            2 * fast.index_select(0, (fast < least).sum()[None])[0]
-        )  # the length of the transform, the same as of `SpectralFilter`
+        n = 2 * fast.index_select(0, (fast < least).sum()[None])[0]  # length of the transform, as of `SpectralFilter`
         longest = 2 * fresh_size(longest_half(length))
 
         place = torch.arange(longest, device=device)  # in the mirrored samples

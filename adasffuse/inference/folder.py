@@ -188,7 +188,14 @@ class WantedResults:
         windows = tuple(resolve_range(*source) for source in zip(specs, columns, no_data, thermal))
         camera_grid = self.grid if work.camera else None
         return Reading(
-            tuple(specs), windows, tuple(no_data), tuple(thermal), self.align, camera_grid, self.palette, task.kinds
+            specs=tuple(specs),
+            ranges=windows,
+            no_data=tuple(no_data),
+            thermal=tuple(thermal),
+            align=self.align,
+            camera_grid=camera_grid,
+            palette=self.palette,
+            kinds=task.kinds,
         )
 
 

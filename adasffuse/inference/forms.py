@@ -162,15 +162,17 @@ def _is_list(source: Any) -> bool:
 
 
 def _kind_of(source: Any) -> str:
-    return "tensor" if isinstance(source, Tensor) else "pil" if isinstance(source, pillow.Image) else "array"
+    """The kind of a form, see `Form`."""
+    if isinstance(source, Tensor):
+        return "tensor"
+    return "pil" if isinstance(source, pillow.Image) else "array"
 
 
 def _is_real(source: Any) -> bool:
-    return (
-        source.is_floating_point()
-        if isinstance(source, Tensor)
-        else getattr(source, "dtype", np.dtype("u1")).kind == "f"
-    )
+    """Whether a tensor or array holds floating-point numbers."""
+    if isinstance(source, Tensor):
+        return source.is_floating_point()
+    return hasattr(source, "dtype") and source.dtype.kind == "f"
 
 
 def _channels(source: Any) -> int:

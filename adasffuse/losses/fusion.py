@@ -120,10 +120,8 @@ def fusion_loss(
     sources = torch.stack(tuple(sources))
     target = TARGETS[options.target](sources)
     sobels = [sobel(source) for source in sources]  # each (B, 2, H, W)
-    magnitudes = torch.stack([s.abs().sum(dim=1, keepdim=True) for s in sobels])
-    gradient = sobels[0]
-    for k in range(1, len(sobels)):
-        gradient = torch.where(magnitudes[:k].amax(dim=0) >= magnitudes[k], gradient, sobels[k])
+    magnitudes = torch.stack([s.abs().sum(dim=1, keepdim=True) for s in sobels])  # (S, B, 1, H, W)
+    gradient = _strongest(sobels, magnitudes)
     if options.ssim_share == "gradient":
         shares = gradient_shares(magnitudes)
     else:
@@ -169,6 +167,14 @@ def gradient_shares(magnitudes: Tensor) -> Tensor:
     means = magnitudes.mean(dim=(2, 3, 4))
     total = means.sum(dim=0)
     return torch.where(total > FLAT, means / total.clamp(min=FLAT), 1 / len(means))
+
+
+def _strongest(sobels: Sequence[Tensor], magnitudes: Tensor) -> Tensor:
+    """At every pixel the gradient (B, 2, H, W) of the source where it is largest, of equal ones that of the first."""
+    strongest = sobels[0]
+    for k in range(1, len(sobels)):
+        strongest = torch.where(magnitudes[:k].amax(dim=0) >= magnitudes[k], strongest, sobels[k])
+    return strongest
 
 
 def _gradient_distance(gradient: Tensor, wanted: Tensor, signed: bool) -> Tensor:

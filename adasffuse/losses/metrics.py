@@ -41,7 +41,7 @@ def visual_information(source: Tensor, fused: Tensor) -> Tensor:
     """
     noise, tiny = 2.0, 1e-6
     x, y = source * 255, fused * 255
-    kept = total = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+    kept = total = x.new_zeros(len(x))
     for scale, size in enumerate((17, 9, 5, 3)):
         if scale:
             x, y = (_blur(t, size, size / 5)[..., ::2, ::2] for t in (x, y))
@@ -67,7 +67,7 @@ def edge_preservation(sources: Tensor, fused: Tensor) -> Tensor:
         (B,).
     """
     strength_f, angle_f = _edges(fused)
-    kept = total = torch.zeros(len(fused), dtype=fused.dtype, device=fused.device)
+    kept = total = fused.new_zeros(len(fused))
     for source in sources:
         strength, angle = _edges(source)
         relative = torch.minimum(strength, strength_f) / torch.maximum(strength, strength_f)
@@ -107,7 +107,7 @@ def exposure_structure(sources: Tensor, fused: Tensor) -> Tensor:
         (B,), at most 1.
     """
     images = torch.cat([sources, fused.unsqueeze(0)]) * 255  # (S + 1, B, 1, H, W)
-    kept = torch.ones(len(fused), dtype=fused.dtype, device=fused.device)
+    kept = fused.new_ones(len(fused))
     for scale, weight in enumerate((0.0448, 0.2856, 0.3001)):  # the weights of MS-SSIM
         if scale:
             images = F.avg_pool2d(_even(images.flatten(0, 1)), 2).unflatten(0, images.shape[:2])
@@ -120,6 +120,7 @@ def _structure_map(sources: list[Tensor], fused: Tensor) -> Tensor:
     """Contrast-structure map of the result against the ideal r = sum of alpha_k (s_k - mean s_k) of each 11x11 block.
 
     alpha_k grows with the contrast of source k.  r is never computed: its moments follow from the sources' covariances.
+    Images are (B, 1, H, W) on gray levels, the map is (B, 1, H - 10, W - 10), at most 1.
     """
     block = _covariances(sources, lambda x: F.avg_pool2d(x, 11, stride=1))
     lengths = [(121 * block[k][k]).clamp(min=0).sqrt() for k in range(len(sources))]
@@ -189,7 +190,7 @@ def targets_lost(infrared: Tensor, fused: Tensor) -> Tensor:
         (B,), 0 for the infrared image itself and for images without targets; 1 if no target is visible.
     """
     both = torch.cat([infrared, fused], dim=1)
-    lost = total = torch.zeros(len(fused), dtype=fused.dtype, device=fused.device)
+    lost = total = fused.new_zeros(len(fused))
     for sigma in (6.0, 14.0):
         contrast, shown = (both - smooth(both, sigma)).split(1, dim=1)
         hot = (contrast - HOT).clamp(min=0)
@@ -206,8 +207,8 @@ def smooth(x: Tensor, sigma: float) -> Tensor:
     if factor > 1:
         extended = F.pad(x, (0, -width % factor, 0, -height % factor), mode="replicate")
         x = F.avg_pool2d(extended, factor)
-    reach = math.ceil(3 * sigma / factor)
-    x = _blur(F.pad(x, (reach,) * 4, mode="replicate"), 2 * reach + 1, sigma / factor)
+    radius = math.ceil(3 * sigma / factor)
+    x = _blur(F.pad(x, (radius,) * 4, mode="replicate"), 2 * radius + 1, sigma / factor)
     if factor > 1:
         x = F.interpolate(x, scale_factor=factor, mode="bilinear")[..., :height, :width]
     return x
@@ -247,12 +248,14 @@ def _moments(x: Tensor, y: Tensor, size: int, sigma: float) -> tuple[Tensor, ...
 
 
 def _blur(x: Tensor, size: int, sigma: float) -> Tensor:
+    """Gaussian mean in windows of size x size pixels inside the image, (B, C, H, W) to (B, C, H - size + 1, ...)."""
     window, channels = _gaussian(size, sigma, x), x.shape[1]
     x = F.conv2d(x, window.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
     return F.conv2d(x, window.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
 
 
 def _gaussian(size: int, sigma: float, like: Tensor) -> Tensor:
+    """A Gaussian window (size,) of sum 1, with device and type of `like`."""
     offset = torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2
     weights = torch.exp(-0.5 * (offset / sigma) ** 2)
     return weights / weights.sum()

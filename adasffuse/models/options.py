@@ -63,7 +63,7 @@ class ModelOptions:
         for kind in self.kinds:
             if kind not in KINDS or self.kinds.count(kind) > 1:
                 raise ValueError(f"model.kinds lists some of {', '.join(KINDS)}, each once; got {shown(self.kinds)}")
-        idle = idle_options(asdict(self))
+        idle = _idle_options(asdict(self))
         if idle:
             raise ValueError(
                 f"{', '.join(f'model.{name}' for name in idle)} would do nothing, model.kinds being "
@@ -72,10 +72,19 @@ class ModelOptions:
             )
 
 
-def idle_options(values: Mapping[str, Any]) -> list[str]:
-    """Names of the options that are on in `values` (of `ModelOptions`, by name), but need kinds which are not there."""
-    kinds = set(values.get("kinds", ()))
-    return [name for name, needed in _KINDS_NEEDED.items() if values.get(name) and not (kinds and kinds >= set(needed))]
+def without_idle(values: Any) -> Any:
+    """Stored `ModelOptions`, JSON values, with options off that do nothing: earlier versions wrote such ones."""
+    if not isinstance(values, dict):
+        return values
+    return values | dict.fromkeys(_idle_options(values), False)
+
+
+def _idle_options(values: Mapping[str, Any]) -> list[str]:
+    """Names of the options that are on in `values`, but need kinds of sources that are not there."""
+    kinds = values.get("kinds")
+    kinds = kinds if isinstance(kinds, list | tuple) else ()
+    lacking = [name for name, needed in _KINDS_NEEDED.items() if not kinds or any(kind not in kinds for kind in needed)]
+    return [name for name in lacking if values.get(name)]
 
 
 _ALL_TASKS = {  # what the released sizes have in common

@@ -21,7 +21,7 @@ from adasffuse.arguments import checked
 from adasffuse.choices import DEFAULT_SIZE
 from adasffuse.files import write_bytes
 from adasffuse.models.network import AdaSFFuse
-from adasffuse.models.options import ModelOptions, idle_options
+from adasffuse.models.options import ModelOptions, without_idle
 from adasffuse.options import build, shown
 from adasffuse.tasks import GENERAL, TASKS
 
@@ -152,9 +152,7 @@ def _described(path: Path, header: Mapping[str, str], given: Mapping[str, Any]) 
     try:
         task, values = header["task"], json.loads(header["model"])
         _check_task(task)
-        if isinstance(values, dict):  # earlier versions wrote options that did nothing
-            values |= dict.fromkeys(idle_options(values), False)
-        options = build(ModelOptions, values, "model")
+        options = build(ModelOptions, without_idle(values), "model")
         with torch.device("meta"):
             model = AdaSFFuse(options)
         _check_tensors(model.state_dict(), given)

@@ -97,13 +97,13 @@ class Run:
         """
         device, low_precision = self.processes.device, self.options.train.precision == "bfloat16"
         a, b, truth = (batch[name].to(device, non_blocking=True) for name in ("a", "b", "truth"))
+        shown_b = batch["shown_b"].to(device, non_blocking=True) if "shown_b" in batch else b
+        tasks = [TASKS[self.options.parts[number].task] for number in batch["part"].tolist()]
+        kinds = tuple(zip(*(task.kinds_of(2) for task in tasks)))  # for A and for B a name per sample
+        passing = "elsewhere" in batch and batch["elsewhere"].any()
         with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
-            shown_b = batch["shown_b"].to(device, non_blocking=True) if "shown_b" in batch else b
-            tasks = [TASKS[self.options.parts[number].task] for number in batch["part"].tolist()]
-            kinds = tuple(zip(*(task.kinds_of(2) for task in tasks)))
             fused = model(a, shown_b, kinds=kinds)
             truth = self.taught(a, b, truth, kinds, batch["part"])
-            passing = "elsewhere" in batch and batch["elsewhere"].any()
             still = self.still(model, batch, kinds) if passing else None
         return FusedBatch(fused.float(), a, b, truth, still)
 

@@ -24,6 +24,7 @@ from adasffuse.files import write_text
 from adasffuse.images.image import ImageError
 from adasffuse.messages import not_written
 from adasffuse.metrics.workers import available_cores
+from adasffuse.models.options import without_idle
 from adasffuse.models.weights import RUN_WEIGHTS, save_weights
 from adasffuse.process import notice_lines
 from adasffuse.training.checkpoint import (
@@ -157,8 +158,9 @@ def resume(run: Run, folder: Path) -> Changes:
         )
     if path is not None:
         state = load_checkpoint(path)
+        stored = state["options"]
         try:
-            before = parse_options(state["options"])
+            before = parse_options({**stored, "model": without_idle(stored.get("model", {}))})
         except ValueError as error:
             raise unusable(path, error) from None
         changes = changed_options(before, run.options)
