@@ -144,14 +144,12 @@ def push_to_hub(
     *,
     private: bool | None = None,
     token: str | None = None,
-    message: str = "Upload AdaSFFuse weights",
 ) -> str:
     """Upload a network to the Hub as 'organisation/repository', which is created if needed.
 
     Args:
         task, record: as in `save_pretrained`.
         private, token: as in `huggingface_hub.HfApi.create_repo`.
-        message: commit message.
     Returns:
         The address of the commit.
     Raises:
@@ -163,7 +161,7 @@ def push_to_hub(
         save_pretrained(model, folder, task, record)
         try:
             api.create_repo(name, private=private, exist_ok=True)
-            return str(api.upload_folder(repo_id=name, folder_path=folder, commit_message=message))
+            return str(api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload AdaSFFuse weights"))
         except (OSError, ValueError):  # errors of huggingface_hub itself are clear enough
             raise
         except Exception as error:  # errors of whichever HTTP client it uses

@@ -79,6 +79,162 @@ class AdaSFFuse(nn.Module):
         if options.targets:
             self.targets = TargetLift()
 
+    def forward(self, *sources: Tensor | Sequence[Tensor], kinds: Kinds = ()) -> Tensor:
+        """Fuse luminance in [0, 1] of S >= 2 sources, each (B, 1, H, W), any H, W >= 1, into (B, 1, H, W), not clamped.
+
+        Args:
+            sources: the tensors one by one, or one sequence of them.
+            kinds: the kind of each source, a name in `options.kinds`, or B names if the samples differ; empty if
+                unknown.  A network without kinds ignores it.
+        Returns:
+            in the sources' floating-point type, whatever that of the parameters is; of several the widest.
+        Raises:
+            ValueError: the sources are not two or more (B, 1, H, W) of one shape, or the kinds do not fit them.
+        """
+        given = stack_sources(*sources)
+        stacked = given.to(torch.promote_types(self.embed.weight.dtype, torch.float32))  # pixels are blended in that
+        return self.compose(stacked, self.weight_maps(stacked, kinds), kinds).to(given.dtype)
+
+    def weight_maps(self, sources: Tensor, kinds: Kinds = ()) -> tuple[Tensor, ...]:
+        """Everything that `compose` needs besides the sources (S, B, 1, H, W).
+
+        Args:
+            kinds: as in `forward`.
+        Returns:
+            the decoder's image, if `has_residual`, then the head's weight maps.  Each is (N, K, h, w);
+            h and w are the padded height and width divided by 1, 2, 4, ..., always a divisor of `multiple`.
+        """
+        count = len(sources)
+        index = self.kinds.indices(kinds, sources) if self.uses(kinds) else None  # (S*B,)
+        patches = self.as_patches(sources)
+        features = self.embed_sources(patches, index)  # feature embedding, (S*B, C, H, W), in patches here and below
+        del sources, patches  # large images are not kept beside the features
+        low, high = self.analyse(features, count)  # AdaWAT and fusion, (B, C, H/2, W/2) and (B, 3C, H/2, W/2)
+        features = rounded(features)
+        low = self.low_blocks(low)  # spatial-frequency Mamba blocks
+        high = self.high_blocks(high)
+        fused = self.full_blocks(self.merge(low, high))  # AdaIWAT and blocks at full resolution, (B, C, H, W)
+        decoded = (wide(self.decode(fused)),) if self.has_residual(kinds, count) else ()  # feature unembedding
+        if self.head is None:
+            return decoded
+        gains, exposed = None, None
+        if index is not None:
+            gains = self.kinds.logit_gains(index)
+            exposed = are_exposures(kinds)
+            decoded = tuple(self.kinds.residual_gain(index, count) * image for image in decoded)
+        return decoded + self.head.weight_maps(fused, features, gains, exposed)
+
+    def embed_sources(self, patches: Tensor, index: Tensor | None = None) -> Tensor:
+        """Feature embedding of the N = S*B images of all sources, (N, P, H, W) to (N, C, H, W).
+
+        All sources share the kernels; each kind adds its own to them, see `SourceKinds`.
+
+        Args:
+            index: (N,) of each image's kind; None if the kinds are unknown.
+        """
+        patches = patches.to(self.embed.weight.dtype)
+        with torch.autocast(patches.device.type, enabled=False):  # bfloat16 holds fewer levels than the images
+            features = self.embed(patches) if index is None else self.kinds.embed(patches, index, self.embed)
+        return F.leaky_relu(features, SLOPE)
+
+    def analyse(self, features: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """AdaWAT of each source, then frequency-segmented fusion: bands (B, C, H/2, W/2) and (B, 3C, H/2, W/2)."""
+        low, high = self.split(features)
+        return rounded(add_sources(low, count)), rounded(add_sources(high, count))
+
+    def compose(self, sources: Tensor, maps: tuple[Tensor, ...], kinds: Kinds = ()) -> Tensor:
+        """The fused image (B, 1, H, W), not clamped, from the sources (S, B, 1, H, W) and their `weight_maps`.
+
+        Args:
+            kinds: as in `forward`.
+        """
+        fused = self.blend(sources, maps, kinds)
+        raised = self.raised_samples(sources, kinds)
+        if raised is None:
+            return fused
+        infrared, visible, chosen = raised
+        return torch.where(chosen, self.targets(fused, infrared, visible), fused)
+
+    def blend(self, sources: Tensor, maps: tuple[Tensor, ...], kinds: Kinds = ()) -> Tensor:
+        """`compose` without raised people."""
+        if self.head is None:
+            (fused,) = maps
+        else:
+            patches = self.as_patches(sources).unflatten(0, sources.shape[:2])  # (S, B, P, H, W)
+            residual = None
+            if self.has_residual(kinds, len(sources)):
+                residual, *maps = maps
+            fused = self.head.compose(patches, maps, self.base_logit(kinds), self.infrared_in(kinds))
+            if residual is not None:
+                difference = functools.reduce(torch.maximum, patches) - functools.reduce(torch.minimum, patches)
+                fused = fused + residual.clamp(-difference, difference)
+        return self.from_patches(fused, *sources.shape[-2:])
+
+    def raised_samples(self, sources: Tensor | Sequence[Tensor], kinds: Kinds) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The sources of samples in which people are raised: pairs of one infrared and one visible image.
+
+        Returns:
+            infrared and visible images (B, 1, H, W), and which samples these are, (B, 1, 1, 1) or, where all have the
+            same kinds, (1, 1, 1, 1); None if no sample is such a pair.
+        """
+        if self.targets is None or len(kinds) != 2 or len(sources) != 2:
+            return None
+        pairs = by_sample(kinds)
+        chosen = [set(pair) == set(RAISED) for pair in pairs]
+        if not any(chosen):
+            return None
+        swapped = [pair == RAISED[::-1] for pair in pairs]
+        infrared, visible = sources[0], sources[1]
+        if any(swapped):
+            mask = infrared.new_tensor(swapped, dtype=torch.bool)[:, None, None, None]
+            infrared, visible = torch.where(mask, visible, infrared), torch.where(mask, infrared, visible)
+        return infrared, visible, infrared.new_tensor(chosen, dtype=torch.bool)[:, None, None, None]
+
+    def uses(self, kinds: Kinds) -> bool:
+        """Whether the network has kinds and the kinds of the sources are given."""
+        return bool(self.options.kinds and kinds)
+
+    def has_residual(self, kinds: Kinds, count: int) -> bool:
+        """Whether the decoder's image is added for `count` sources of these kinds."""
+        if self.decode is None:
+            return False
+        return self.training or not self.uses(kinds) or self.kinds.has_residual(kinds, count)
+
+    def base_logit(self, kinds: Kinds) -> Callable[[Tensor], Tensor] | None:
+        """A function from the bases (S, B, 1, h, w) of whole images to what is added to their logits; None: nothing."""
+        if not ((self.options.dark or self.options.hot) and self.uses(kinds)):
+            return None
+        return lambda base: self.kinds.base_logit(base, self.kinds.indices(kinds, base))
+
+    def infrared_in(self, kinds: Kinds) -> list[int | None] | None:
+        """Which source of each sample is infrared beside one other source, for `adasffuse.models.heads.unshaded`.
+
+        Returns:
+            0 or 1 per sample, None if neither or both are, one value if all samples have the same kinds; None in place
+            of the list if no detail fades: no sample is such a pair, or the network is not `unshaded`.
+        """
+        if not (self.options.unshaded and self.uses(kinds)) or len(kinds) != 2:
+            return None
+        found = [pair.index("infrared") if pair.count("infrared") == 1 else None for pair in by_sample(kinds)]
+        return None if set(found) == {None} else found
+
+    @property
+    def multiple(self) -> int:
+        """Images are padded to a height and width that are multiples of so many pixels, 16 for patches of 2x2."""
+        return _MULTIPLE * self.options.patch
+
+    def as_patches(self, sources: Tensor) -> Tensor:
+        """Sources (S, B, 1, H, W), padded, as (S*B, P, H/p, W/p) with the P = p * p pixels of a patch as channels."""
+        extended = pad_to_multiple(sources.flatten(0, 1), self.multiple)
+        size = (-1, self.options.patch)
+        patches = extended.unflatten(3, size).unflatten(2, size).transpose(3, 4).flatten(4)  # (S*B, 1, h, w, P)
+        return patches.squeeze(1).permute(0, 3, 1, 2)  # in channels-last memory
+
+    def from_patches(self, patches: Tensor, height: int, width: int) -> Tensor:
+        """Patches (B, P, h, w) as an image (B, 1, height, width), without the padding."""
+        pixels = patches.permute(0, 2, 3, 1).unflatten(3, 2 * (self.options.patch,)).transpose(2, 3)  # (B, h, p, w, p)
+        return pixels.flatten(3).flatten(1, 2).unsqueeze(1)[..., :height, :width]
+
     @staticmethod
     def from_pretrained(
         name: str | Path,
@@ -129,162 +285,6 @@ class AdaSFFuse(nn.Module):
         from adasffuse.models import hub
 
         return hub.push_to_hub(self, name, task, record, private=private, token=token)
-
-    @property
-    def multiple(self) -> int:
-        """Images are padded to a height and width that are multiples of so many pixels, 16 for patches of 2x2."""
-        return _MULTIPLE * self.options.patch
-
-    def forward(self, *sources: Tensor | Sequence[Tensor], kinds: Kinds = ()) -> Tensor:
-        """Fuse luminance in [0, 1] of S >= 2 sources, each (B, 1, H, W), any H, W >= 1, into (B, 1, H, W), not clamped.
-
-        Args:
-            sources: the tensors one by one, or one sequence of them.
-            kinds: the kind of each source, a name in `options.kinds`, or B names if the samples differ; empty if
-                unknown.  A network without kinds ignores it.
-        Returns:
-            in the sources' floating-point type, whatever that of the parameters is; of several the widest.
-        Raises:
-            ValueError: the sources are not two or more (B, 1, H, W) of one shape, or the kinds do not fit them.
-        """
-        given = stack_sources(*sources)
-        stacked = given.to(torch.promote_types(self.embed.weight.dtype, torch.float32))  # pixels are blended in that
-        return self.compose(stacked, self.weight_maps(stacked, kinds), kinds).to(given.dtype)
-
-    def weight_maps(self, sources: Tensor, kinds: Kinds = ()) -> tuple[Tensor, ...]:
-        """Everything that `compose` needs besides the sources (S, B, 1, H, W).
-
-        Args:
-            kinds: as in `forward`.
-        Returns:
-            the decoder's image, if `has_residual`, then the head's weight maps.  Each is (N, K, h, w);
-            h and w are the padded height and width divided by 1, 2, 4, ..., always a divisor of `multiple`.
-        """
-        count = len(sources)
-        index = self.kinds.indices(kinds, sources) if self.uses(kinds) else None  # (S*B,)
-        patches = self.as_patches(sources)
-        features = self.embed_sources(patches, index)  # (S*B, C, H, W), in patches here and below
-        del sources, patches  # large images are not kept beside the features
-        low, high = self.analyse(features, count)  # (B, C, H/2, W/2), (B, 3C, H/2, W/2)
-        features = rounded(features)
-        low = self.low_blocks(low)
-        high = self.high_blocks(high)
-        fused = self.full_blocks(self.merge(low, high))  # (B, C, H, W)
-        decoded = (wide(self.decode(fused)),) if self.has_residual(kinds, count) else ()
-        if self.head is None:
-            return decoded
-        gains, exposed = None, None
-        if index is not None:
-            gains = self.kinds.logit_gains(index)
-            exposed = are_exposures(kinds)
-            decoded = tuple(self.kinds.residual_gain(index, count) * image for image in decoded)
-        return decoded + self.head.weight_maps(fused, features, gains, exposed)
-
-    def compose(self, sources: Tensor, maps: tuple[Tensor, ...], kinds: Kinds = ()) -> Tensor:
-        """The fused image (B, 1, H, W), not clamped, from the sources (S, B, 1, H, W) and their `weight_maps`.
-
-        Args:
-            kinds: as in `forward`.
-        """
-        fused = self.blend(sources, maps, kinds)
-        raised = self.raised_samples(sources, kinds)
-        if raised is None:
-            return fused
-        infrared, visible, chosen = raised
-        return torch.where(chosen, self.targets(fused, infrared, visible), fused)
-
-    def raised_samples(self, sources: Tensor | Sequence[Tensor], kinds: Kinds) -> tuple[Tensor, Tensor, Tensor] | None:
-        """The sources of samples in which people are raised: pairs of one infrared and one visible image.
-
-        Returns:
-            infrared and visible images (B, 1, H, W), and which samples these are, (B, 1, 1, 1) or, where all have the
-            same kinds, (1, 1, 1, 1); None if no sample is such a pair.
-        """
-        if self.targets is None or len(kinds) != 2 or len(sources) != 2:
-            return None
-        pairs = by_sample(kinds)
-        chosen = [set(pair) == set(RAISED) for pair in pairs]
-        if not any(chosen):
-            return None
-        swapped = [pair == RAISED[::-1] for pair in pairs]
-        infrared, visible = sources[0], sources[1]
-        if any(swapped):
-            mask = infrared.new_tensor(swapped, dtype=torch.bool)[:, None, None, None]
-            infrared, visible = torch.where(mask, visible, infrared), torch.where(mask, infrared, visible)
-        return infrared, visible, infrared.new_tensor(chosen, dtype=torch.bool)[:, None, None, None]
-
-    def blend(self, sources: Tensor, maps: tuple[Tensor, ...], kinds: Kinds = ()) -> Tensor:
-        """`compose` without raised people."""
-        if self.head is None:
-            (fused,) = maps
-        else:
-            patches = self.as_patches(sources).unflatten(0, sources.shape[:2])  # (S, B, P, H, W)
-            residual = None
-            if self.has_residual(kinds, len(sources)):
-                residual, *maps = maps
-            fused = self.head.compose(patches, maps, self.base_logit(kinds), self.infrared_in(kinds))
-            if residual is not None:
-                difference = functools.reduce(torch.maximum, patches) - functools.reduce(torch.minimum, patches)
-                fused = fused + residual.clamp(-difference, difference)
-        return self.from_patches(fused, *sources.shape[-2:])
-
-    def uses(self, kinds: Kinds) -> bool:
-        """Whether the network has kinds and the kinds of the sources are given."""
-        return bool(self.options.kinds and kinds)
-
-    def has_residual(self, kinds: Kinds, count: int) -> bool:
-        """Whether the decoder's image is added for `count` sources of these kinds."""
-        if self.decode is None:
-            return False
-        return self.training or not self.uses(kinds) or self.kinds.has_residual(kinds, count)
-
-    def base_logit(self, kinds: Kinds) -> Callable[[Tensor], Tensor] | None:
-        """A function from the bases (S, B, 1, h, w) of whole images to what is added to their logits; None: nothing."""
-        if not ((self.options.dark or self.options.hot) and self.uses(kinds)):
-            return None
-        return lambda base: self.kinds.base_logit(base, self.kinds.indices(kinds, base))
-
-    def infrared_in(self, kinds: Kinds) -> list[int | None] | None:
-        """Which source of each sample is infrared beside one other source, for `adasffuse.models.heads.unshaded`.
-
-        Returns:
-            0 or 1 per sample, None if neither or both are, one value if all samples have the same kinds; None in place
-            of the list if no detail fades: no sample is such a pair, or the network is not `unshaded`.
-        """
-        if not (self.options.unshaded and self.uses(kinds)) or len(kinds) != 2:
-            return None
-        found = [pair.index("infrared") if pair.count("infrared") == 1 else None for pair in by_sample(kinds)]
-        return None if set(found) == {None} else found
-
-    def from_patches(self, patches: Tensor, height: int, width: int) -> Tensor:
-        """Patches (B, P, h, w) as an image (B, 1, height, width), without the padding."""
-        pixels = patches.permute(0, 2, 3, 1).unflatten(3, 2 * (self.options.patch,)).transpose(2, 3)  # (B, h, p, w, p)
-        return pixels.flatten(3).flatten(1, 2).unsqueeze(1)[..., :height, :width]
-
-    def as_patches(self, sources: Tensor) -> Tensor:
-        """Sources (S, B, 1, H, W), padded, as (S*B, P, H/p, W/p) with the P = p * p pixels of a patch as channels."""
-        extended = pad_to_multiple(sources.flatten(0, 1), self.multiple)
-        size = (-1, self.options.patch)
-        patches = extended.unflatten(3, size).unflatten(2, size).transpose(3, 4).flatten(4)  # (S*B, 1, h, w, P)
-        return patches.squeeze(1).permute(0, 3, 1, 2)  # in channels-last memory
-
-    def embed_sources(self, patches: Tensor, index: Tensor | None = None) -> Tensor:
-        """Feature embedding of the N = S*B images of all sources, (N, P, H, W) to (N, C, H, W).
-
-        All sources share the kernels; each kind adds its own to them, see `SourceKinds`.
-
-        Args:
-            index: (N,) of each image's kind; None if the kinds are unknown.
-        """
-        patches = patches.to(self.embed.weight.dtype)
-        with torch.autocast(patches.device.type, enabled=False):  # bfloat16 holds fewer levels than the images
-            features = self.embed(patches) if index is None else self.kinds.embed(patches, index, self.embed)
-        return F.leaky_relu(features, SLOPE)
-
-    def analyse(self, features: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """AdaWAT of each source, then frequency-segmented fusion: bands (B, C, H/2, W/2) and (B, 3C, H/2, W/2)."""
-        low, high = self.split(features)
-        return rounded(add_sources(low, count)), rounded(add_sources(high, count))
 
 
 def stack_sources(*sources: Tensor | Sequence[Tensor]) -> Tensor:
