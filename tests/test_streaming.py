@@ -69,3 +69,12 @@ def test_shares_of_tiles_add_up_to_one():
     (whole,) = tiles.joined([torch.ones(1, 1, r.stop - r.start, c.stop - c.start)] for r, c in tiles.places)
     np.testing.assert_allclose(whole, 1, atol=1e-6)
     assert len(tiles.places) > 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_networks_of_other_precision(dtype):
+    model, sources = network(**ALL), 0.7 * torch.rand(3, 1, 1, 37, 53)
+    with torch.inference_mode():
+        expected = streamed(model, "exposure", sources)
+        result = streamed(model.to(dtype), "exposure", sources.to(dtype))
+    assert result.dtype == torch.promote_types(dtype, torch.float32) and (result - expected).abs().max() < 0.02

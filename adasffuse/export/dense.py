@@ -155,7 +155,7 @@ def _level_matrices(length: int, n: Tensor, goes_on: Tensor) -> tuple[Tensor, Te
     sample = torch.arange(length, device=n.device)
     coarse, fine = (n + 1) // 2, n
     shift = torch.arange(-2, 3, device=n.device)[:, None]
-    share = torch.tensor(_BINOMIAL, device=n.device)[:, None, None]
+    share = torch.tensor(_BINOMIAL, device=n.device, dtype=torch.float32)[:, None, None]
     down = (share * (_reflected(2 * sample + shift, n)[..., None] == sample).float()).sum(dim=0)
     up = (2 * share * (_reflected(sample + shift, n)[..., None] == 2 * sample).float()).sum(dim=0)
     down = down * (sample < coarse)[:, None].float()

@@ -196,7 +196,7 @@ def captured(export: Export) -> ExportedProgram:
     """
     fusion = ExportedFusion(export.model, export.task, export.count, export.colour, export.evens)
     height, width = 3 * fusion.model.multiple, 5 * fusion.model.multiple
-    example = tuple(torch.rand(2, channels, height, width) for channels in fusion.channels)
+    example = tuple(torch.rand(2, channels, height, width, dtype=torch.float32) for channels in fusion.channels)
     dynamic = {0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO}
     with torch.no_grad(), symbolic_config.patch(backed_size_oblivious=True):
         program = torch.export.export(
@@ -278,9 +278,10 @@ def _checked(
 def _scenes(channels: Sequence[int], batch: int, height: int, width: int) -> list[Tensor]:
     """Sources of that many channels: one ramp with detail of their own, each a little darker than the one before."""
     generator = torch.Generator().manual_seed(height)
-    ramp = torch.linspace(0, 0.6, width)
+    ramp = torch.linspace(0, 0.6, width, dtype=torch.float32)
     return [
-        (ramp + 0.4 * torch.rand(batch, planes, height, width, generator=generator)) * 0.8 ** (k / (len(channels) - 1))
+        (ramp + 0.4 * torch.rand(batch, planes, height, width, generator=generator, dtype=torch.float32))
+        * 0.8 ** (k / (len(channels) - 1))
         for k, planes in enumerate(channels)
     ]
 

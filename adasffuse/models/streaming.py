@@ -85,7 +85,7 @@ class StreamedFusion:
         exposed = are_exposures(self._kinds) if self._kinds else None
         self._fused = []
         for low, high in self._bands:
-            low, high = (rounded(band * (2 / self._count)) for band in (low, high))
+            low, high = (rounded((band * (2 / self._count)).to(network.embed.weight.dtype)) for band in (low, high))
             fused = network.full_blocks(network.merge(network.low_blocks(low), network.high_blocks(high)))
             maps = (wide(network.decode(fused)),) if residual else ()
             if network.head is not None:
@@ -210,10 +210,11 @@ class StreamedFusion:
         return slice(rows.start // cell, rows.stop // cell)
 
     def _extended(self, source: Tensor) -> Tensor:
-        """(1, 1, H, W) as (1, 1, 1, H', W'), one source of one sample."""
+        """(1, 1, H, W) as (1, 1, 1, H', W'), one source of one sample, at least float32."""
         if tuple(source.shape) != (1, 1, *self._size):
             raise ValueError(f"the sources are (1, 1, {self._size[0]}, {self._size[1]}), got {tuple(source.shape)}")
-        return pad_to_multiple(source, self._network.multiple).unsqueeze(0)
+        pixels = source.to(torch.promote_types(self._network.embed.weight.dtype, torch.float32))
+        return pad_to_multiple(pixels, self._network.multiple).unsqueeze(0)
 
     def _embedded(self, image: Tensor) -> Tensor:
         """Features of a part of a source."""
