@@ -18,7 +18,7 @@ from adasffuse.models.heads import FAINT, PyramidHead, blended, unshaded
 from adasffuse.models.kinds import Kinds
 from adasffuse.models.network import AdaSFFuse, pad_to_multiple
 from adasffuse.models.targets import TargetLift
-from adasffuse.models.tiles import BAND, GRID, Tiles, row_bands, with_rim
+from adasffuse.models.tiles import BAND, GRID, Tiles, divided, row_bands, with_rim
 from adasffuse.process import release_freed_memory
 
 _MANY = 1 << 25  # pixels from which on the finest weight maps are kept as float16
@@ -100,25 +100,25 @@ def _composed(network: AdaSFFuse, whole: _Extended, maps: Sequence[Tensor], kind
     head, patch = network.head, network.options.patch
     residual, maps = (maps[0], maps[1:]) if network.has_residual(kinds, len(whole.sources)) else (None, maps)
     logits, shared = maps[: LEVELS + 1], maps[LEVELS + 1 :]
-    counts = head.has_exposure(shared)
-    levels, exposed = _coarse(whole, patch, whole.bands(pixels), counts)
-    base, added = levels[LEVELS], network.base_logit(kinds)
-    infrared = network.infrared_in(kinds)
-    result = head.blended_base(base, _weights(head, LEVELS, logits, base, shared, exposed, added), shared)
+    weighs_exposure, infrared = head.has_exposure(shared), network.infrared_in(kinds)
+    levels, exposed = _coarse(whole, patch, whole.bands(pixels), weighs_exposure)
+
+    base = levels[LEVELS]
+    weights = _weights(head, LEVELS, logits, base, shared, exposed, network.base_logit(kinds))
+    result = head.blended_base(base, weights, shared)
     for band in range(LEVELS - 1, 0, -1):
-        detail = detail_of(levels, band, patch)
-        weights, coarser = _weights(head, band, logits, detail, shared, exposed), enlarged(result, band, patch)
+        detail, coarser = detail_of(levels, band, patch), enlarged(result, band, patch)
+        weights = _weights(head, band, logits, detail, shared, exposed)
         result = blended(coarser, unshaded(band, weights, detail, levels[band], coarser, infrared), detail)
+
     fused = whole.sources[0].new_empty(1, 1, height, width)
-    finest = [index for index, one in enumerate(shared) if one.shape[-2] == logits[0].shape[-2]]
-    for rows in whole.bands(pixels):
+    for rows in whole.bands(pixels):  # the finest band, with the rows around it that its weights depend on
         around = whole.with_rim(rows)
-        tokens = slice(around.start // patch, around.stop // patch)
-        cells = slice(around.start // (2 * patch), around.stop // (2 * patch))
+        tokens, cells = divided(around, patch), divided(around, 2 * patch)
         sources = whole.part(around)
         patches = network.as_patches(sources).unflatten(0, sources.shape[:2])
-        local = [one[..., tokens, :].float() if k in finest else one for k, one in enumerate(shared)]
-        shown = [_exposure(whole, around, network)] if counts else []
+        local = [one[..., tokens, :].float() if one.shape[-2] == logits[0].shape[-2] else one for one in shared]
+        shown = [_exposure(whole, around, network)] if weighs_exposure else []
         detail = detail_of([patches, levels[1][..., cells, :]], 0, patch)
         weights = _weights(head, 0, [logits[0][..., tokens, :].float()], detail, local, shown)
         coarser = enlarged(result[..., cells, :], 0, patch)
@@ -147,12 +147,15 @@ def _weights(
 
 
 def _coarse(
-    whole: _Extended, patch: int, bands: Sequence[slice], counts: bool
+    whole: _Extended, patch: int, bands: Sequence[slice], weighs_exposure: bool
 ) -> tuple[list[Tensor | None], list[Tensor | None]]:
-    """Levels 1 .. LEVELS of the pyramids of the sources, and of their exposure weights where these count."""
+    """Levels 1 .. LEVELS of the pyramids of the sources, and of their exposure weights ([] where these do not count).
+
+    Level 0, in place of which None stands, is not kept: it is large.
+    """
     cell = 2 * patch
 
-    def pooled(images_of: Callable[[slice], Tensor]) -> Tensor:
+    def pyramid(images_of: Callable[[slice], Tensor]) -> list[Tensor | None]:
         # made first: small blocks between those of the bands would keep malloc from using their memory again
         size = len(whole.sources), 1, 1, whole.height // cell, whole.width // cell
         means = whole.sources[0].new_empty(size)
@@ -160,14 +163,13 @@ def _coarse(
             images = images_of(rows)
             part = F.avg_pool2d(images.flatten(0, 1), cell).unflatten(0, images.shape[:2])
             means[..., rows.start // cell : rows.stop // cell, :] = part
-        return means
+        levels = [None, means]
+        while len(levels) <= LEVELS:
+            levels.append(halved(levels[-1]))
+        return levels
 
-    levels = [None, pooled(whole.part)]
-    exposed = [None, pooled(lambda rows: _exposure_of(whole, rows))] if counts else []
-    for pyramid in (levels, exposed) if counts else (levels,):
-        while len(pyramid) <= LEVELS:
-            pyramid.append(halved(pyramid[-1]))
-    return levels, exposed
+    exposed = pyramid(lambda rows: _exposure_of(whole, rows)) if weighs_exposure else []
+    return pyramid(whole.part), exposed
 
 
 def _exposure_of(whole: _Extended, rows: slice) -> Tensor:

@@ -18,7 +18,7 @@ from adasffuse.models.heads import FAINT
 from adasffuse.models.kinds import are_exposures
 from adasffuse.models.network import AdaSFFuse, pad_to_multiple
 from adasffuse.models.precision import rounded, wide
-from adasffuse.models.tiles import BAND, GRID, Tiles, row_bands, with_rim
+from adasffuse.models.tiles import BAND, GRID, Tiles, divided, row_bands, with_rim
 
 
 class StreamedFusion:
@@ -203,11 +203,12 @@ class StreamedFusion:
         return [one[..., tokens, :] if one.shape[-2] == height else one for one in self._shared]
 
     def _tokens(self, rows: slice) -> slice:
-        return slice(rows.start // self._patch, rows.stop // self._patch)
+        """Rows of patches."""
+        return divided(rows, self._patch)
 
     def _cells(self, rows: slice) -> slice:
-        cell = 2 * self._patch
-        return slice(rows.start // cell, rows.stop // cell)
+        """Rows of the first coarse level, of 2x2 patches a cell."""
+        return divided(rows, 2 * self._patch)
 
     def _extended(self, source: Tensor) -> Tensor:
         """(1, 1, H, W) as (1, 1, 1, H', W'), one source of one sample, at least float32."""

@@ -52,7 +52,7 @@ class Tiles:
                 ]
             for total, m, k in zip(whole, maps, scales):
                 shares = _means(row_shares.to(m), k)[:, None] * _means(column_shares.to(m), k)
-                total[..., _divided(rows, k), _divided(columns, k)] += shares * m
+                total[..., divided(rows, k), divided(columns, k)] += shares * m
             del maps, m  # they are large, and the next tile is made before they would be replaced
         return tuple(whole)
 
@@ -79,10 +79,12 @@ def _fading(length: int, tile: int, overlap: int, grid: int) -> list[tuple[slice
 
 
 def _means(x: Tensor, size: int) -> Tensor:
+    """Means over groups of `size` successive values, (n * size,) to (n,)."""
     return x.unflatten(0, (-1, size)).mean(dim=1)
 
 
-def _divided(pixels: slice, size: int) -> slice:
+def divided(pixels: slice, size: int) -> slice:
+    """The rows or columns, size times as coarse, that some rows or columns of pixels fall into."""
     return slice(pixels.start // size, pixels.stop // size)
 
 
