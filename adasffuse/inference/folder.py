@@ -304,7 +304,8 @@ def unfinished(
             report.files[scene.stem] = work.save_dir / finished.name
         else:
             todo.append(scene)
-            outdated += journal is not None and journal.outdated(scene)
+            if journal is not None and journal.outdated(scene):
+                outdated += 1
     return todo, outdated
 
 

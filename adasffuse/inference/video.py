@@ -105,7 +105,8 @@ class FramePairs:
         while current is not None and (following := self._next(leading)) is not None:
             frame, seconds = following, following.seconds
             while after is not None and abs(after.seconds - seconds) <= abs(current.seconds - seconds):
-                self.unused += used == 0
+                if used == 0:
+                    self.unused += 1
                 current, after, used = after, self._next(others), 0
             late = seconds - current.seconds
             if after is None and self.damage and late > 1 / (2 * self.a.rate):
@@ -114,7 +115,8 @@ class FramePairs:
                 self.shorter = _ends_before(self.a, current.seconds, self.b) + rate_hint(self.a, self.b)
                 return
             used += 1
-            self.repeated += used == 2
+            if used == 2:
+                self.repeated += 1
             self.apart = max(self.apart, float(abs(late)))
             yield current, frame
         if frame is None:

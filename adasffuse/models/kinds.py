@@ -51,7 +51,7 @@ class SourceKinds(nn.Module):
         """Index of the kind of every image of sources (S, B, ...): (S*B,) int64.
 
         Raises:
-            ValueError: not S kinds, not B names for a source, or an unindex name.
+            ValueError: not S kinds, not B names for a source, or an unknown name.
         """
         count, batch = sources.shape[:2]
         if not isinstance(kinds, list | tuple) or not all(isinstance(kind, str | list | tuple) for kind in kinds):
@@ -60,9 +60,9 @@ class SourceKinds(nn.Module):
         if len(rows) != count or any(len(row) != batch for row in rows):
             raise ValueError(f"{count} sources of {batch} samples need as many kinds, got {shown(kinds)}")
         flat = [name for row in rows for name in row]
-        unindex = set(flat) - set(self.names)
-        if unindex:
-            raise ValueError(f"kinds must be some of {', '.join(self.names)}, got {shown(sorted(unindex))}")
+        unknown = set(flat) - set(self.names)
+        if unknown:
+            raise ValueError(f"kinds must be some of {', '.join(self.names)}, got {shown(sorted(unknown))}")
         return torch.tensor([self.names.index(name) for name in flat], device=sources.device)
 
     def embed(self, sources: Tensor, index: Tensor, embedding: nn.Conv2d) -> Tensor:

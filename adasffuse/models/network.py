@@ -232,7 +232,8 @@ class AdaSFFuse(nn.Module):
 
     def from_patches(self, patches: Tensor, height: int, width: int) -> Tensor:
         """Patches (B, P, h, w) as an image (B, 1, height, width), without the padding."""
-        pixels = patches.permute(0, 2, 3, 1).unflatten(3, 2 * (self.options.patch,)).transpose(2, 3)  # (B, h, p, w, p)
+        p = self.options.patch
+        pixels = patches.permute(0, 2, 3, 1).unflatten(3, (p, p)).transpose(2, 3)  # (B, h, p, w, p)
         return pixels.flatten(3).flatten(1, 2).unsqueeze(1)[..., :height, :width]
 
     @staticmethod

@@ -97,12 +97,21 @@ def _scan_chunked(
     backward = (torch.arange(heads, device=x.device) >= heads - backward_heads)[:, None]  # (E, 1)
     while isinstance(length, torch.SymInt) and not statically_known_true(length % chunk == 0):
         chunk //= 2  # export for any size: a chunk that divides every length needs no padding
-    pad = -length % chunk  # padded steps have dt = 0, so they change nothing
-    padded = (F.pad(t, (0, 0) * (t.ndim - 2) + (0, pad)) if pad else t for t in (x, dt, B, C))
-    xs, dts, Bs, Cs = (t.unflatten(1, (-1, chunk)).flatten(0, 1) for t in padded)  # (R, K, ...)
+    pad = -length % chunk
+
+    def in_chunks(t: Tensor) -> Tensor:
+        """(G, L, ...) to (R, K, ...); padded steps have dt = 0, so they change nothing."""
+        if pad:
+            trailing = (0, 0) * (t.ndim - 2)  # no padding of the dimensions behind L
+            t = F.pad(t, (*trailing, 0, pad))
+        return t.unflatten(1, (-1, chunk)).flatten(0, 1)
+
+    xs, dts, Bs, Cs = (in_chunks(t) for t in (x, dt, B, C))
     in_parts = x.device.type == "cpu" and not torch.compiler.is_compiling()
     chunks_at_once = max(1, _PAIRS // (heads * chunk**2)) if in_parts else None
     heads_at_once = 1 if in_parts else None
+
+    # Each chunk by itself, then the states that enter the chunks, then the output from both.
     one_chunk = functools.partial(_within_chunks, A=A, backward=backward)
     local, gained, enter, total = _in_parts(one_chunk, (xs, dts, Bs, Cs), chunks_at_once)
     gained, total = (t.unflatten(0, (batch, -1)).transpose(1, 2) for t in (gained, total))  # (G, E, S, ...)

@@ -42,6 +42,6 @@ class Terms:
 def merged(terms: Iterable[Terms]) -> Terms:
     """Terms of all samples together."""
     result = Terms()
-    for some in terms:
-        result.add(some)
+    for part in terms:
+        result.add(part)
     return result

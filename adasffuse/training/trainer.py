@@ -286,9 +286,9 @@ def _save_averaged(run: Run, path: Path, **record) -> None:
 @torch.no_grad()
 def _batch_panel(run: Run, batch: dict) -> np.ndarray:
     """A panel (H, W, 3) uint8 of up to four samples, a row each: A, B and fused."""
-    some = {name: batch[name][:4] for name in ("a", "b", "truth", "shown_b", "part")}
-    result = run.fuse(run.average.module, some)
-    shown_b = some["shown_b"].to(result.a.device)
+    first = {name: batch[name][:4] for name in ("a", "b", "truth", "shown_b", "part")}
+    result = run.fuse(run.average.module, first)
+    shown_b = first["shown_b"].to(result.a.device)
     columns = torch.stack([result.a, shown_b, result.fused], dim=1)  # (rows, 3, 1, H, W)
     columns = F.pad(columns.clamp(0, 1).nan_to_num(), (0, _BORDER, 0, _BORDER)).expand(-1, -1, 3, -1, -1)
     rows, number, _, height, width = columns.shape
