@@ -80,10 +80,10 @@ class Fuser:
             possible; a multiple of 16; 0 never.
         tile_overlap: pixels that neighbouring tiles share, a multiple of 16.
         precision: of the network's arithmetic, 'float32', 'bfloat16', or 'auto', the faster one of this machine.
-        strength: how much of the infrared image is brought into the visible one, of that task alone: 1 all that the
-            network takes, 0 nothing, in between the mean luminance of both, so weighted.
+        strength: share of the network's change to the visible image, 0 to 1, of infrared + visible alone: the result's
+            luminance is visible + strength * (fused - visible).
         people: whether people are raised in infrared + visible, see `adasffuse.models.targets`.
-        denoise: how much of the sources' noise is taken away first, 0 to 1, of infrared + visible alone; see
+        denoise: share of the sources' noise that is removed before fusing, 0 to 1, of infrared + visible alone; see
             `adasffuse.images.noise`.
         keep_brightness: whether focus settings are fused as bright as they are; otherwise they are made equally bright
             where their exposure has drifted, see `adasffuse.images.drift`.

@@ -29,7 +29,7 @@ def fuse_tiled(
 ) -> Tensor:
     """The network's image (1, 1, H, W) of S sources (1, 1, H, W), its weight maps made tile by tile.
 
-    Brightness over the whole image, which multi-exposure and the coarse octaves need, is therefore no tile's guess.
+    The image is composed as a whole: exposures and coarse octaves depend on the brightness of all of it, not of a tile.
 
     Args:
         sources: a sequence, or one tensor (S, 1, 1, H, W).

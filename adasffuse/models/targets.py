@@ -2,8 +2,8 @@
 
 By day people are brighter than their surroundings in the infrared image and darker in the visible one, so any weighted
 mean of the two leaves them gray.  A small network, trained on labelled people, finds them on a reduced copy of the
-image.  There a smooth lift adds the missing contrast, so that what both images show of a person stays visible on it;
-its outline is that of the infrared image.  Shapes: images are (B, 1, H, W) in [0, 1].
+image.  A smooth lift adds the contrast that they lack, so that detail of both images stays visible on them; the outline
+follows the infrared image.  Shapes: images are (B, 1, H, W) in [0, 1].
 """
 
 from typing import NamedTuple

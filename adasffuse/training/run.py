@@ -92,8 +92,8 @@ class Run:
     def fuse(self, model: nn.Module, batch: dict[str, Any]) -> FusedBatch:
         """Fuse a batch in the chosen precision, and collect the images for the loss.
 
-        The network sees 'shown_b' in place of b if the batch has it.  An unknown truth is the result of the teacher of
-        the sample's part for a and b, if it has one.
+        The network sees 'shown_b' in place of b if the batch has it.  Where the truth is unknown and the sample's part
+        has a teacher, the truth is what the teacher makes of a and b.
         """
         device, low_precision = self.processes.device, self.options.train.precision == "bfloat16"
         a, b, truth = (batch[name].to(device, non_blocking=True) for name in ("a", "b", "truth"))
