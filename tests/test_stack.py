@@ -513,6 +513,9 @@ def test_channels_are_stacks_of_their_own(tmp_path):
     )
     with pytest.raises(ImageError, match=r"holds 3 \(Q\) x 2 \(I\) images"):
         stacks_in(tmp_path / "qi.tif")
+    tifffile.imwrite(tmp_path / "qq.tif", values[0].astype(np.uint8), photometric="minisblack")  # axes without names
+    with pytest.raises(ImageError, match=r"holds 3 \(Q\) x 2 \(Q\) images"):
+        stacks_in(tmp_path / "qq.tif")
 
 
 # ---- the command

@@ -206,60 +206,80 @@ def _numbers(data_set: Any, name: str, count: int) -> tuple[float, ...] | None:
 def _decode(path: str | Path, whole: Any, number: int) -> Stored:
     pydicom = needed("pydicom", path)
     pixels = pydicom.pixels
-    data_set, frames = tags_of_frame(whole, number), count_frames(whole)
-    kind = str(data_set.get("PhotometricInterpretation", "MONOCHROME2"))
+    tags, frames = tags_of_frame(whole, number), count_frames(whole)
+    color_space = str(tags.get("PhotometricInterpretation", "MONOCHROME2"))
+    looked_up = color_space == "PALETTE COLOR"
     try:
         _unpack(pydicom, whole)
         values = np.asarray(whole.pixel_array)  # which pydicom keeps for the next frame
         if frames > 1:
             values = values[number]
-        looked_up = kind == "PALETTE COLOR"
+        padded = _padding_mask(values, tags)
         if looked_up:
-            values, kind = pixels.apply_color_lut(values, data_set), "RGB"
-        elif kind.startswith("MONOCHROME"):
-            values = pixels.apply_modality_lut(values, data_set)
+            values = pixels.apply_color_lut(values, tags)
+        elif color_space.startswith("MONOCHROME") and (_is_rescaled(tags) or tags.get("ModalityLUTSequence")):
+            values = pixels.apply_modality_lut(values, tags)
     except (ValueError, RuntimeError, NotImplementedError, AttributeError, KeyError) as error:
         plain = whole.file_meta.TransferSyntaxUID in pydicom.uid.UncompressedTransferSyntaxes
         how = "again" if plain else "uncompressed"
         raise ImageError(f"{path}: its pixels cannot be decoded ({_reason(error)}); export it {how}") from error
-    several = f"holds {frames} frames, only the first is read"
-    if frames_have_places(whole):
-        several += "; -o NAME.nii.gz fuses all as a volume"
-    notices = (several,) if frames > 1 else ()
+    notices = ()
+    if frames > 1:
+        several = f"holds {frames} frames, only the first is read"
+        if frames_have_places(whole):
+            several += "; -o NAME.nii.gz fuses all as a volume"
+        notices = (several,)
     if values.ndim == 3:
         if values.dtype != np.uint8:
-            bits = 16 if looked_up else int(data_set.BitsStored)
+            bits = 16 if looked_up else int(tags.BitsStored)
             values = (values >> max(0, bits - 8)).astype(np.uint8)
-        return Stored(values, "rgb", notices, (0, 255), plane=plane_of(data_set))
-    low, high, asked = _window(data_set, values)
-    curve = _curve(pydicom, data_set, values)
+        return Stored(values, "rgb", notices, (0, 255), plane=plane_of(tags))
+    measured = values if padded is None or padded.all() else values[~padded]
+    low, high, stated = _window(tags, measured)
+    curve = _curve(pydicom, tags, values)
     if curve is not None:
-        low, high, asked = float(values.min()), max(float(values.max()), float(values.min()) + 1), True
-    chosen = "" if asked else f"states no window that can be used; its values {low:g} to {high:g} become black to white"
-    padding = _padding(data_set)
-    missing = None if padding is None else padding * _slope(data_set) + _intercept(data_set)
+        low, high = float(measured.min()), max(float(measured.max()), float(measured.min()) + 1)
+        stated = True
+    unstated = f"states no window that can be used; its values {low:g} to {high:g} become black to white"
+    values = values.astype(np.float32)
+    if padded is not None:
+        values[padded] = np.nan
     return Stored(
-        values.astype(np.float32),
+        values,
         "gray",
         notices,
         (low, high),
-        kind == "MONOCHROME1",
-        missing,
+        inverted=color_space == "MONOCHROME1",
         fixed=True,
         curve=curve,
-        span_notice=chosen,
-        plane=plane_of(data_set),
+        span_notice="" if stated else unstated,
+        plane=plane_of(tags),
     )
 
 
-def _padding(data_set: Any) -> int | None:
-    """The stored value of pixels without data; scanners write 63536 for -2000, which is the same 16 bits."""
-    value = data_set.get("PixelPaddingValue")
-    if value is None:
+def _padding_mask(stored: np.ndarray, tags: Any) -> np.ndarray | None:
+    """Where stored values stand for no data, (H, W) bool; None where the file names no such value, or holds none.
+
+    These are the value PixelPaddingValue, or all from it to PixelPaddingRangeLimit (DICOM PS3.3, C.7.5.1.1.2).
+    """
+    first, last = tags.get("PixelPaddingValue"), tags.get("PixelPaddingRangeLimit")
+    if first is None or stored.ndim != 2:
         return None
-    bits = int(data_set.BitsAllocated)
-    unsigned = int(data_set.get("PixelRepresentation", 0)) == 0
-    return int(value) if unsigned or int(value) < 2 ** (bits - 1) else int(value) - 2**bits
+    is_signed = int(tags.get("PixelRepresentation", 0)) == 1
+    ends = [_as_stored(int(end), is_signed) for end in (first, first if last is None else last)]
+    padded = (stored >= min(ends)) & (stored <= max(ends))
+    return padded if padded.any() else None
+
+
+def _as_stored(padding: int, is_signed: bool) -> int:
+    """The 16 bits of a padding value read as pixels are: scanners write 63536 for -2000."""
+    padding %= 1 << 16
+    return padding - (1 << 16) if is_signed and padding >= 1 << 15 else padding
+
+
+def _is_rescaled(tags: Any) -> bool:
+    """Whether a slope and an intercept are stated; programs that take out names leave them empty at times."""
+    return tags.get("RescaleSlope") is not None and tags.get("RescaleIntercept") is not None
 
 
 def _unpack(pydicom: ModuleType, data_set: Any) -> None:
@@ -342,15 +362,7 @@ def _output_span(data_set: Any) -> tuple[float, float]:
         low, high = 0, 2 ** int(data_set.BitsStored) - 1
     else:
         low, high = -(2 ** (int(data_set.BitsStored) - 1)), 2 ** (int(data_set.BitsStored) - 1) - 1
-    if data_set.get("RescaleSlope") is None or data_set.get("RescaleIntercept") is None:
+    if not _is_rescaled(data_set):
         return low, high
     slope, intercept = float(data_set.RescaleSlope), float(data_set.RescaleIntercept)
     return low * slope + intercept, high * slope + intercept
-
-
-def _slope(data_set: Any) -> float:
-    return float(data_set.get("RescaleSlope", 1) or 1)
-
-
-def _intercept(data_set: Any) -> float:
-    return float(data_set.get("RescaleIntercept", 0) or 0)

@@ -36,6 +36,7 @@ MAX_VOXELS = 2**30
 _SAME_GRID = 1e-2  # mm, how far positions of the same voxel may lie apart
 _SAME_GAP = 0.1  # of the usual distance of slices, by which distances may differ
 _SAME_TAG = 1e-3  # by which spacing (mm) and direction (cosines) may differ within a series
+_MM_PER_UNIT = {"meter": 1000.0, "micron": 0.001}  # of NIfTI's xyzt_units; 'mm' and 'unknown' are mm
 _FLAT = 1e-6  # volume of a voxel by the product of its sides, below which it has none
 _RGB24 = np.dtype([(channel, np.uint8) for channel in "RGB"])
 _CHUNK = 1 << 20  # bytes
@@ -141,12 +142,12 @@ def read_nifti(path: str | Path) -> Volume:
         raise ImageError(f"{path}: no such file or folder; expected a NIfTI volume or the folder of a DICOM series")
     try:
         image = nibabel.load(str(path))
-        shape = tuple(size for size in image.shape if size) if 0 not in image.shape else ()
+        shape = image.shape
         if len(shape) > 3 and max(shape[3:]) > 1:
             count = np.prod(shape[3:])
             raise ImageError(f"{path}: holds {count} volumes of {shape[:3]} voxels; save the one to be fused as a file")
-        if len(shape) < 2:
-            raise ImageError(f"{path}: holds no image, its shape is {image.shape}")
+        if len(shape) < 2 or 0 in shape:
+            raise ImageError(f"{path}: holds no image, its shape is {shape}")
         if math.prod(shape) > MAX_VOXELS:
             raise ImageError(f"{path}: {shape[:3]} voxels, more than the limit of {MAX_VOXELS}; cut it first")
         if image.get_data_dtype().names:
@@ -155,8 +156,9 @@ def read_nifti(path: str | Path) -> Volume:
             raise ImageError(f"{path}: holds {image.get_data_dtype()} values; expected real numbers, gray")
         if str(path).lower().endswith(".gz"):
             _check_sum(path)
-        values = np.asarray(image.dataobj, np.float32).reshape((*shape[:3], 1)[:3] if len(shape) < 3 else shape[:3])
-        affine = np.asarray(image.affine, np.float64)
+        values = np.asarray(image.dataobj, np.float32).reshape((*shape, 1)[:3])
+        affine = np.asarray(image.affine, np.float64).copy()
+        affine[:3] *= _MM_PER_UNIT.get(image.header.get_xyzt_units()[0], 1)
         placed = any(image.header.get(code, 0) > 0 for code in ("sform_code", "qform_code")) and _has_volume(affine)
     except ImageError:
         raise
@@ -169,6 +171,7 @@ def read_nifti(path: str | Path) -> Volume:
         ValueError,
         EOFError,
         TypeError,
+        AttributeError,
         OverflowError,
         zlib.error,
     ) as error:
@@ -246,10 +249,7 @@ def _from_files(place: Path, images: Sequence[tuple[Path, Any]]) -> Volume:
     if len(sizes) > 1:
         listed = ", ".join(f"{width}x{height}" for width, height in sizes)
         raise ImageError(f"{place}: its slices have several sizes, {listed} pixels; keep those of one in a folder")
-    values = np.stack([one.values.T for one in stored], axis=2).astype(np.float32)  # columns, rows, slices
-    for number, one in enumerate(stored):
-        if one.no_data is not None:
-            values[..., number][one.no_data == one.values.T] = np.nan
+    values = np.stack([one.values.T for one in stored], axis=2)  # columns, rows, slices
     tags = [one.tags for one in slices]
     windows = {
         one.span if one.curve is None else None for one, t in zip(stored, tags) if t.get("WindowCenter") is not None
