@@ -10,9 +10,10 @@ from PIL import Image as pillow
 from PIL import ImageOps
 
 from adasffuse.images.false_colors import FindPalette, palette_of
-from adasffuse.images.formats import DAMAGE, Stored, gamma_notices
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.pillow_formats import gamma_notices
 from adasffuse.images.read import interpret, read_image
+from adasffuse.images.stored import DAMAGE, Stored
 
 _DEEP_MODES = ("I", "F")  # of Pillow, and those that start with "I;16": measurements, taken as they are
 _CONVERTED_MODES = ("P", "PA", "RGBA", "RGBa", "RGBX", "HSV", "YCbCr")  # of Pillow, to RGB

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from adasffuse.images.extras import needed
-from adasffuse.images.formats import Stored
 from adasffuse.images.image import ImageError
+from adasffuse.images.stored import Stored
 
 
 def size_of_raw(path: str | Path) -> tuple[int, int]:

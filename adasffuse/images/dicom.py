@@ -14,9 +14,9 @@ import imagecodecs
 import numpy as np
 
 from adasffuse.images.extras import is_installed, needed
-from adasffuse.images.formats import Stored
 from adasffuse.images.image import ImageError, Plane
 from adasffuse.images.ranges import without_artefacts, without_padding
+from adasffuse.images.stored import Stored
 
 # Functional groups of enhanced files whose content older files have at the top level (DICOM PS3.3, C.7.6.16).
 _GROUPS = (

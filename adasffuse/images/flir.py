@@ -16,8 +16,9 @@ import numpy as np
 from PIL import Image as pillow
 
 from adasffuse.images.extras import needed
-from adasffuse.images.formats import DAMAGE, RADIOMETRIC, SEARCHED, Stored, regular_file
+from adasffuse.images.formats import RADIOMETRIC, SEARCHED, regular_file
 from adasffuse.images.image import ImageError
+from adasffuse.images.stored import DAMAGE, Stored
 
 _TAILS = 0.1, 99.9  # percentiles of the temperatures of one file that become black and white
 _PHOTOGRAPH = 14  # record of the embedded photograph

@@ -18,13 +18,14 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.images.false_colors import FindPalette, SteadyPalette, palette_of
-from adasffuse.images.formats import Stored, is_radiometric, open_image
+from adasffuse.images.formats import is_radiometric, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.no_data import thermal_border_mask
 from adasffuse.images.notices import spread
 from adasffuse.images.pairs import SceneError, find_scenes, in_order
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import IMAGE_SUFFIXES, interpret, read_image
+from adasffuse.images.stored import Stored
 from adasffuse.installation import install_command
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".m4v")  # that are written; what is read is found out by its content

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, ImageCms
 
-from adasffuse.images.formats import DAMAGE, open_exif
+from adasffuse.images.formats import open_exif
+from adasffuse.images.stored import DAMAGE
 
 KEPT = ("none", "exif", "gps")  # gps: EXIF with the place where the image was taken
 NO_PLACE = "its place is not kept: results in TIFF hold none, those in PNG (8 and 16 bits) do"

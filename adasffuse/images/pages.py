@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from adasffuse.images.formats import DAMAGE, regular_file
+from adasffuse.images.formats import regular_file
 from adasffuse.images.image import ImageError
+from adasffuse.images.stored import DAMAGE
 
 _TIFF_SUFFIXES = (".tif", ".tiff")
 _IMAGE_AXES = "YXS"  # rows, columns, samples

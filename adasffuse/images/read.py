@@ -8,11 +8,12 @@ import numpy as np
 from adasffuse.arguments import checked
 from adasffuse.images.color import is_gray
 from adasffuse.images.false_colors import FindPalette, palette_of, palette_places
-from adasffuse.images.formats import RAW_SUFFIXES, Stored, open_image
+from adasffuse.images.formats import RAW_SUFFIXES, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import is_large
 from adasffuse.images.no_data import thermal_border_mask, without_holes
 from adasffuse.images.profiles import lab_to_srgb, to_srgb
+from adasffuse.images.stored import Stored
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jls", ".tif", ".tiff", ".bmp", ".webp", ".gif"}

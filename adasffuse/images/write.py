@@ -12,11 +12,11 @@ from adasffuse.arguments import checked
 from adasffuse.files import write_bytes
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import Metadata, with_png_metadata
+from adasffuse.images.tiff import LARGEST_VALUE, SMALLEST_VALUE
 from adasffuse.messages import not_written
 
 DEPTHS = ("8", "16", "float")  # from shallow to deep
 _DTYPES = {"8": np.uint8, "16": np.uint16, "float": np.float32}
-_SMALLEST, _LARGEST = 340, 341  # TIFF tags: values of black and white
 
 
 @checked
@@ -116,7 +116,7 @@ def _tiff(pixels: np.ndarray, metadata: Metadata | None = None) -> bytes:
     channels = 1 if pixels.ndim == 2 else 3
     extremes = []
     if pixels.dtype == np.float32:
-        span = ((_SMALLEST, 0.0), (_LARGEST, 1.0))
+        span = ((SMALLEST_VALUE, 0.0), (LARGEST_VALUE, 1.0))
         extremes = [(tag, "f", channels, (value,) * channels, True) for tag, value in span]
     texts, profile = [], None
     if metadata is not None:
