@@ -25,7 +25,7 @@ from adasffuse.cli import extract, fuse, info
 from adasffuse.images import extras, formats
 from adasffuse.images.false_colors import in_false_colors
 from adasffuse.images.flir import read_shot, read_temperatures
-from adasffuse.images.frames import FrameFolder
+from adasffuse.images.frame_folders import FrameFolder
 from adasffuse.images.image import ImageError, ImageNotice
 from adasffuse.images.pairs import Scene, find_scenes, read_scene
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range

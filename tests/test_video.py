@@ -20,7 +20,8 @@ from skimage import data as photographs
 from adasffuse.cli import video as command
 from adasffuse.images import frames as frames_module
 from adasffuse.images import live
-from adasffuse.images.frames import FrameError, FrameFolder, VideoFile, is_video_name, list_frames
+from adasffuse.images.frame_folders import FrameFolder, list_frames
+from adasffuse.images.frames import FrameError, VideoFile, is_video_name
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.ranges import parse_range
 from adasffuse.images.video_writing import Sound, write_video
