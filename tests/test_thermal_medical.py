@@ -30,15 +30,8 @@ from adasffuse.images.image import ImageError, ImageNotice
 from adasffuse.images.pairs import Scene, find_scenes, read_scene
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.images.read import read_image
-from adasffuse.images.volumes import (
-    Volume,
-    check_same_grid,
-    frames_notice,
-    read_volume,
-    resampled,
-    turned_like,
-    upright_slice,
-)
+from adasffuse.images.volume_grid import Volume, check_same_grid, frames_notice, resampled, turned_like, upright_slice
+from adasffuse.images.volumes import read_volume
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, load_fuser
 from adasffuse.inference.volume import WantedVolumes, fuse_volumes, plan_volumes, window_of

@@ -21,7 +21,9 @@ from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, VideoFile
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import images_of
 from adasffuse.images.read import valid_mask
-from adasffuse.images.volumes import Volume, holds_series, is_volume, read_volume
+from adasffuse.images.series import holds_series
+from adasffuse.images.volume_grid import Volume
+from adasffuse.images.volumes import is_volume, read_volume
 from adasffuse.options import parse_json
 from adasffuse.registration.aligner import load_calibration
 from adasffuse.tasks import GENERAL

@@ -165,14 +165,12 @@ def decode_dicom(path: str | Path, data_set: Any, number: int = 0) -> Stored:
         return _decode(path, data_set, number)
 
 
-def position_of(data_set: Any) -> float | None:
+def position_of(plane: Plane, tags: Any) -> float | None:
     """Where a slice lies along its series, mm; None where the file does not say."""
-    place, turn = data_set.get("ImagePositionPatient"), data_set.get("ImageOrientationPatient")
-    if place is not None and turn is not None:
-        normal = np.cross([float(v) for v in turn[:3]], [float(v) for v in turn[3:]])
-        return float(np.dot(normal, [float(v) for v in place]))
-    location = data_set.get("SliceLocation")
-    return None if location is None else float(location)
+    if plane.corner is None or plane.directions is None:
+        location = tags.get("SliceLocation")
+        return None if location is None else float(location)
+    return float(np.dot(np.cross(plane.directions[:3], plane.directions[3:]), plane.corner))
 
 
 def plane_of(data_set: Any) -> Plane:

@@ -19,7 +19,8 @@ from adasffuse.images.formats import RAW_SUFFIXES
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.plane import check_same_places
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
-from adasffuse.images.volumes import holds_series, is_volume, series_below, stem_of
+from adasffuse.images.series import holds_series, series_below
+from adasffuse.images.volumes import is_volume, stem_of
 from adasffuse.messages import first_of
 from adasffuse.tasks import TASKS, Sources, find_task
 

@@ -10,7 +10,8 @@ from adasffuse.arguments import checked
 from adasffuse.images.image import ImageError
 from adasffuse.images.pairs import Scene, SceneError, SceneProblem, find_scenes, ignored, images_of
 from adasffuse.images.read import IMAGE_SUFFIXES
-from adasffuse.images.volumes import is_volume, series_below
+from adasffuse.images.series import series_below
+from adasffuse.images.volumes import is_volume
 from adasffuse.messages import first_of
 from adasffuse.tasks import guess_task
 

@@ -15,18 +15,16 @@ from adasffuse.images.panel import contact_sheet
 from adasffuse.images.plane import check_order
 from adasffuse.images.ranges import RangeSpec, parse_range, steady_extremes, without_artefacts, without_padding
 from adasffuse.images.read import CLIPPED
-from adasffuse.images.volumes import (
+from adasffuse.images.volume_grid import (
     Volume,
     axis_of,
     check_same_grid,
     frames_notice,
-    is_volume,
-    read_volume,
     resampled,
     turned_like,
     upright_slice,
-    write_volume,
 )
+from adasffuse.images.volumes import is_volume, read_volume, write_volume
 from adasffuse.images.write import quantise, result_depth, write_image
 from adasffuse.inference.folder import panel_row
 from adasffuse.inference.fuser import Fuser
