@@ -46,6 +46,11 @@ def luminance(pixels: np.ndarray) -> np.ndarray:
     return np.clip(gray, 0, 1)  # the three weights add up to 1 only up to rounding
 
 
+def as_rgb(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3) of gray pixels (H, W) of any type, three times the same; RGB ones as they are."""
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+
+
 def rgb_to_ycbcr(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Y in [0, 1], Cb and Cr in [-0.5, 0.5], each (H, W) float32, of (H, W, 3) RGB in [0, 1]."""
     y = luminance(rgb)

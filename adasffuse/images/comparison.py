@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from adasffuse.images.color import luminance
+from adasffuse.images.color import as_rgb, luminance
 from adasffuse.images.panel import contact_sheet
 
 FULL = 96  # gray levels of difference that are drawn as the brightest colour
@@ -101,7 +101,7 @@ def _levels(image: ndarray) -> ndarray:
 
 
 def _with_box(image: ndarray, crop: Crop) -> ndarray:
-    drawn = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image.copy()
+    drawn = as_rgb(image).copy()
     thickness = max(1, round(image.shape[0] / 160))
     corner = crop.left + crop.width - 1, crop.top + crop.height - 1
     return cv2.rectangle(drawn, (crop.left, crop.top), corner, _BOX, thickness)

@@ -40,7 +40,7 @@ def equally_bright(images: Sequence[Image], contents: Sequence[float]) -> tuple[
 
     Args:
         images: of one height and width, float32 in [0, 1] or levels.
-        contents: `adasffuse.images.no_data.content` of each; flat frames tell nothing of exposure.
+        contents: `adasffuse.images.content.measure_content` of each; flat frames tell nothing of exposure.
     """
     factors = evening_factors([look(image) if amount > 0 else None for image, amount in zip(images, contents)])
     return [multiplied(image, factor) for image, factor in zip(images, factors)], drift_notices(factors)

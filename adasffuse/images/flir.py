@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as pillow
 
+from adasffuse.images.color import as_rgb
 from adasffuse.images.extras import needed
 from adasffuse.images.formats import RADIOMETRIC, SEARCHED, regular_file
 from adasffuse.images.image import ImageError
@@ -113,7 +114,7 @@ def _photograph(path: str | Path, thermogram: Any) -> np.ndarray | None:
     if values is None or values.dtype != np.uint8 or values.size == 0:
         return None
     if values.ndim == 2:
-        return np.repeat(values[..., None], 3, axis=2)
+        return as_rgb(values)
     values = np.ascontiguousarray(values[..., :3])
     if values.shape[2] < 3:
         return None

@@ -15,7 +15,7 @@ from adasffuse.images.false_colors import FindPalette, SteadyPalette, palette_of
 from adasffuse.images.formats import is_radiometric, open_image
 from adasffuse.images.frames import DEFAULT_RATE, Frame, FrameError, parse_start, start_error
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.no_data import thermal_border_mask
+from adasffuse.images.missing import thermal_border_mask
 from adasffuse.images.notices import spread
 from adasffuse.images.pairs import SceneError, find_scenes, in_order
 from adasffuse.images.ranges import RangeSpec, resolve_range
@@ -34,7 +34,7 @@ class FrameFolder:
             window for all frames.
         no_data: a value that means "no data".
         thermal: pixels that are 0 in all of 16 frames spread over the sequence, in a large area joined to the border,
-            hold no data; see `adasffuse.images.no_data.thermal_border_mask`.  Of radiometric JPEGs the temperatures are
+            hold no data; see `adasffuse.images.missing.thermal_border_mask`.  Of radiometric JPEGs the temperatures are
             read, and they need a `spec`; false colours are read as in `read_image`.
         range_frames: how many frames, from the first one given, `spec` measures; 0 all.
         start_at: as of `VideoFile`.

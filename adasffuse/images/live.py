@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from adasffuse.images.color import as_rgb
 from adasffuse.images.image import ImageError
 
 _PROBE = "import cv2; cv2.namedWindow('probe'); cv2.waitKey(1); cv2.destroyAllWindows()"
@@ -61,7 +62,7 @@ class Camera:
             there, frame = self._device.read()
             with self._changed:
                 if there:
-                    self._frame = frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=2)
+                    self._frame = as_rgb(frame)
                     self._count += 1
                 else:
                     self._ended = True

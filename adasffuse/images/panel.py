@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from adasffuse.images.color import as_rgb
+
 _CAPTION = 26  # pixels of height for a caption
 _GAP = 6
 _WIDEST = 16  # times its height: an image of a few rows would else fill the memory
@@ -27,8 +29,7 @@ def contact_sheet(rows: Sequence[Sequence[tuple[str, np.ndarray]]], height: int 
 
 
 def _captioned(caption: str, image: np.ndarray, height: int) -> np.ndarray:
-    if image.ndim == 2:
-        image = np.repeat(image[..., None], 3, axis=2)
+    image = as_rgb(image)
     factor = min(height / image.shape[0], max(1.0, _WIDEST * height / image.shape[1]))
     width, shown = (max(1, round(side * factor)) for side in (image.shape[1], image.shape[0]))
     method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC

@@ -11,7 +11,7 @@ from adasffuse.images.false_colors import FindPalette, palette_of, palette_place
 from adasffuse.images.formats import RAW_SUFFIXES, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import is_large
-from adasffuse.images.no_data import thermal_border_mask, without_holes
+from adasffuse.images.missing import fill_holes, thermal_border_mask
 from adasffuse.images.profiles import lab_to_srgb, to_srgb
 from adasffuse.images.stored import Stored
 
@@ -54,7 +54,7 @@ def read_image(
             is the higher one, of 8-bit files (255, 0), the image is inverted.
         no_data: a value, in the file's units, that means "no data", besides NaN, infinity and the file's own value
             (tag GDAL_NODATA).  A colour pixel holds no data where all its channels have that value.  Dead pixels and
-            lines take the values of their neighbours, with a notice, see `without_holes`.
+            lines take the values of their neighbours, with a notice, see `fill_holes`.
         thermal: exact 0 in a large area joined to the border is no data, too, see `thermal_border_mask`; of a
             radiometric JPEG the temperatures are read; and false colours of the palettes 'jet' and 'turbo' become gray
             in their order, with a notice.
@@ -127,7 +127,7 @@ def interpret(
         window = window[::-1]
     if valid is not None:
         pixels[~valid] = 0
-        pixels, known = without_holes(pixels, valid, dead)
+        pixels, known = fill_holes(pixels, valid, dead)
         if known is not valid:
             notices.append("single pixels without data have the values of their neighbours")
         valid = None if known.all() else known

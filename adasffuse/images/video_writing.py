@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from adasffuse.files import remove_abandoned, replacing
+from adasffuse.images.color import as_rgb
 from adasffuse.images.frames import BT709, EXACT, FULL, LIMITED, load_av
 from adasffuse.images.image import ImageError
 from adasffuse.messages import DISK_FULL
@@ -196,8 +197,7 @@ def _container_options(path: Path) -> dict[str, str]:
 
 
 def _as_yuv(av: ModuleType, pixels: np.ndarray, stream: Any) -> Any:
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    pixels = as_rgb(pixels)
     odd = (stream.height - pixels.shape[0], stream.width - pixels.shape[1])
     if any(odd):
         pixels = np.pad(pixels, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")

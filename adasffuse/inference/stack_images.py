@@ -10,11 +10,12 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.choices import GHOSTS
+from adasffuse.images.content import measure_content
 from adasffuse.images.drift import Look, drift_notices, evening_factors, look, multiplied
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import luma_of
-from adasffuse.images.no_data import content, fill_missing
+from adasffuse.images.no_data import fill_missing
 from adasffuse.images.notices import notices_of_files
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
@@ -195,7 +196,7 @@ class StackImages:
         looks: list[Look | None] = [None] * len(self._paths)
         for number in self._order:
             image = self._read_checked(number)
-            if content(image.pixels, image.valid) == 0:
+            if measure_content(image.pixels, image.valid) == 0:
                 continue  # it is left out
             if self._exposures:
                 luma = luma_of(image.pixels)
@@ -276,7 +277,7 @@ class _Survey:
         before = self._digests.setdefault(hash(image.pixels.tobytes()), number)
         if before != number:
             self.notices.append(f"{path}: shows the same as {self._called[before]}, pixel by pixel")
-        if content(image.pixels, image.valid) == 0:
+        if measure_content(image.pixels, image.valid) == 0:
             self.notices.append(f"{path}: has no content, it is left out")
             return False
         luma = luma_of(image.pixels)
