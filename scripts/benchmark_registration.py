@@ -40,10 +40,11 @@ import numpy as np
 from scoring import RANKED
 
 from adasffuse.images.color import luminance
+from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import expanded
 from adasffuse.images.notices import spread
-from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_folders
+from adasffuse.images.pairs import Scene, find_scenes, read_scene
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise
 from adasffuse.inference.fuser import load_fuser

@@ -25,8 +25,9 @@ from adasffuse.data.luma import readings_of
 from adasffuse.data.options import DataOptions
 from adasffuse.files import name_of
 from adasffuse.images.color import activity_chroma, as_rgb, fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
+from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene, scene_folders
+from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image

@@ -35,8 +35,9 @@ from adasffuse.files import check_outputs, replacing_all, write_text
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
 from adasffuse.images.notices import few_of_each, spread
-from adasffuse.images.pairs import find_scenes, patterns_in
+from adasffuse.images.pairs import find_scenes
 from adasffuse.images.panel import contact_sheet
+from adasffuse.images.patterns import patterns_in
 from adasffuse.images.trees import tree_below
 from adasffuse.images.write import check_suffix, quantise, write_image
 from adasffuse.messages import printable

@@ -30,17 +30,9 @@ from adasffuse.images.color import luminance
 from adasffuse.images.comparison import FULL, Crop, comparison_figure
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import spread
-from adasffuse.images.pairs import (
-    Scene,
-    SceneError,
-    find_scenes,
-    folder_and_pattern,
-    images_of,
-    pattern_for,
-    read_scene,
-    scene_of_files,
-)
+from adasffuse.images.pairs import Scene, SceneError, find_scenes, images_of, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
+from adasffuse.images.patterns import folder_and_pattern, pattern_for
 from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image

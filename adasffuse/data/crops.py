@@ -21,8 +21,9 @@ from adasffuse.data.synthesis import (
     passer_by,
     unequal_brightness,
 )
+from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.notices import folder_notices, notices_of_files, seen_of, window_notices
-from adasffuse.images.pairs import Scene, SceneError, find_scenes, scene_folders
+from adasffuse.images.pairs import Scene, SceneError, find_scenes
 from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError
 from adasffuse.scenes.glare import add_glare

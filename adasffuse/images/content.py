@@ -76,11 +76,11 @@ def choose_sources(contents: Sequence[float]) -> list[int]:
     Args:
         contents: `measure_content` of each source.
     """
-    everyone = range(len(contents))
-    count = sum(amount > 0 for amount in contents)
-    if len(contents) <= 2 or count == 0:
-        return list(everyone)
-    return sorted(sorted(everyone, key=lambda k: contents[k] == 0)[: max(2, count)])
+    showing = [number for number, amount in enumerate(contents) if amount > 0]
+    flat = [number for number, amount in enumerate(contents) if not amount > 0]
+    if len(contents) <= 2 or not showing:
+        return list(range(len(contents)))
+    return sorted((showing + flat)[: max(2, len(showing))])
 
 
 def smooth_step(t: np.ndarray) -> np.ndarray:
