@@ -29,7 +29,7 @@ from adasffuse.files import check_outputs, replacing_all, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.comparison import FULL, Crop, comparison_figure
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.notices import spread
+from adasffuse.images.notices import pick_evenly
 from adasffuse.images.pairs import Scene, SceneError, find_scenes, images_of, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.patterns import folder_and_pattern, pattern_for
@@ -148,7 +148,7 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
         if missing:
             raise ImageError(f"--names {', '.join(missing)}: no such scene in {', '.join(map(str, places))}")
         return [known[name] for name in args.names], list(named)
-    return list(spread(scenes, args.count)), list(named)
+    return list(pick_evenly(scenes, args.count)), list(named)
 
 
 def _cure(places: list[Path], patterns: tuple[str | None, ...]) -> str:

@@ -69,7 +69,7 @@ def as_image(
     return interpret(stored, depth, name, value_range, no_data, thermal, border=border, find_palette=find_palette)
 
 
-def decoded(image: pillow.Image, name: str) -> pillow.Image:
+def decode_pillow(image: pillow.Image, name: str) -> pillow.Image:
     """A PIL image, decoded: PIL does that when an image is used, not when it is opened.
 
     Raises:
@@ -85,7 +85,7 @@ def decoded(image: pillow.Image, name: str) -> pillow.Image:
 def _from_pillow(image: pillow.Image, name: str) -> Stored:
     if not image.width or not image.height:
         raise ImageError(f"{name}: is a PIL image of {image.width}x{image.height} pixels, without any; give another")
-    image = ImageOps.exif_transpose(decoded(image, name))
+    image = ImageOps.exif_transpose(decode_pillow(image, name))
     profile = image.info.get("icc_profile") or None
     has_alpha = "transparency" in image.info or bool({"A", "a"} & set(image.getbands()))
     notices = (*(("alpha channel dropped",) if has_alpha else ()), *gamma_notices(image))

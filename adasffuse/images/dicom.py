@@ -13,7 +13,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-from adasffuse.images.extras import is_installed, needed
+from adasffuse.images.extras import import_optional, is_installed
 from adasffuse.images.image import ImageError, Plane
 from adasffuse.images.ranges import without_artefacts, without_padding
 from adasffuse.images.stored import Stored
@@ -51,7 +51,7 @@ class NoImageError(ImageError):
 @contextmanager
 def damage_named(path: str | Path) -> Iterator[None]:
     """Turn what pydicom raises on damaged files into an ImageError that names the file or folder."""
-    pydicom = needed("pydicom", path)
+    pydicom = import_optional("pydicom", path)
     broken = (pydicom.errors.BytesLengthException, ValueError, TypeError, LookupError, AttributeError, OverflowError)
     try:
         yield
@@ -75,7 +75,7 @@ def open_dicom(path: str | Path) -> tuple[int, int, str, Any]:
         NoImageError: it is no image by its kind.
         ImageError: the package is missing, the file is damaged, or it lacks its image.
     """
-    pydicom = needed("pydicom", path)
+    pydicom = import_optional("pydicom", path)
     with damage_named(path):
         data_set = pydicom.dcmread(str(path), force=True)  # also without preamble
         if _is_document(data_set):
@@ -96,7 +96,7 @@ def is_document(path: str | Path) -> bool:
     """Whether a DICOM file is no image by its kind, see `NoImageError`; False where pydicom is absent or reads none."""
     if not is_installed("pydicom"):
         return False
-    pydicom = needed("pydicom", path)
+    pydicom = import_optional("pydicom", path)
     try:
         with damage_named(path):
             tags = ["SOPClassUID", "Rows"]
@@ -202,7 +202,7 @@ def _numbers(data_set: Any, name: str, count: int) -> tuple[float, ...] | None:
 
 
 def _decode(path: str | Path, whole: Any, number: int) -> Stored:
-    pydicom = needed("pydicom", path)
+    pydicom = import_optional("pydicom", path)
     pixels = pydicom.pixels
     tags, frames = tags_of_frame(whole, number), count_frames(whole)
     color_space = str(tags.get("PhotometricInterpretation", "MONOCHROME2"))

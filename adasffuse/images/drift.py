@@ -28,7 +28,7 @@ SAMPLES = 512  # pixels per side, about, in which that is looked for
 _SWITCH = "--keep_brightness (from Python: keep_brightness=True) leaves them as they are"
 
 
-class Look(NamedTuple):
+class Exposure(NamedTuple):
     """What is to be known of an image to find out how much brighter others are."""
 
     cells: np.ndarray  # (16, 16) mean luminance in [0, 1]; NaN where data is missing
@@ -42,11 +42,13 @@ def equally_bright(images: Sequence[Image], contents: Sequence[float]) -> tuple[
         images: of one height and width, float32 in [0, 1] or levels.
         contents: `adasffuse.images.content.measure_content` of each; flat frames tell nothing of exposure.
     """
-    factors = evening_factors([look(image) if amount > 0 else None for image, amount in zip(images, contents)])
-    return [multiplied(image, factor) for image, factor in zip(images, factors)], drift_notices(factors)
+    factors = evening_factors(
+        [measure_exposure(image) if amount > 0 else None for image, amount in zip(images, contents)]
+    )
+    return [scale_brightness(image, factor) for image, factor in zip(images, factors)], drift_notices(factors)
 
 
-def look(image: Image) -> Look:
+def measure_exposure(image: Image) -> Exposure:
     """Look at an image, float32 in [0, 1] or levels."""
     pixels, valid = image.pixels, image.valid
     cells = cv2.resize(luma_of(pixels), (CELLS, CELLS), interpolation=cv2.INTER_AREA)
@@ -54,10 +56,10 @@ def look(image: Image) -> Look:
         held = cv2.resize(valid.astype(np.float32), (CELLS, CELLS), interpolation=cv2.INTER_AREA)
         cells = np.where(held > 1 - 1e-6, cells, np.nan)
     step = max(1, min(pixels.shape[:2]) // SAMPLES)
-    return Look(cells, float(np.percentile(expanded(pixels[::step, ::step]), HIGHLIGHTS)))
+    return Exposure(cells, float(np.percentile(expanded(pixels[::step, ::step]), HIGHLIGHTS)))
 
 
-def evening_factors(looks: Sequence[Look | None]) -> list[float]:
+def evening_factors(looks: Sequence[Exposure | None]) -> list[float]:
     """The factor for each image that makes all equally bright; 1 for all where no exposure has drifted.
 
     An image counts as brighter than another by a factor if that explains most of the difference between their cells.
@@ -95,7 +97,7 @@ def _log_factor(cells: np.ndarray, reference: np.ndarray) -> float:
     return float(np.log(factor)) if explained else 0.0
 
 
-def multiplied(image: Image, factor: float) -> Image:
+def scale_brightness(image: Image, factor: float) -> Image:
     """An image, float32 in [0, 1] or levels, times a factor, clipped at white; the image itself for 1."""
     if factor == 1:
         return image

@@ -20,7 +20,7 @@ PACKAGES = {  # package to the extra that installs it, and what it reads
 }
 
 
-def needed(package: str, path: str | Path) -> ModuleType:
+def import_optional(package: str, path: str | Path) -> ModuleType:
     """An optional package.
 
     Raises:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image as pillow
 
 from adasffuse.images.color import as_rgb
-from adasffuse.images.extras import needed
+from adasffuse.images.extras import import_optional
 from adasffuse.images.formats import RADIOMETRIC, SEARCHED, regular_file
 from adasffuse.images.image import ImageError
 from adasffuse.images.stored import DAMAGE, Stored
@@ -79,7 +79,7 @@ def as_stored(celsius: np.ndarray) -> Stored:
 
 def _unpacked(path: str | Path) -> tuple[Any, np.ndarray]:
     """What flyr makes of a file, and its temperatures: degrees C, (H, W) float32, some of them finite."""
-    flyr = needed("flyr", path)
+    flyr = import_optional("flyr", path)
     try:
         with regular_file(Path(path)) as file:
             if RADIOMETRIC not in file.read(SEARCHED):
@@ -125,7 +125,7 @@ def _photograph(path: str | Path, thermogram: Any) -> np.ndarray | None:
 
 def _embedded(path: str | Path) -> bytes:
     """The first bytes of the embedded photograph's file."""
-    records = needed("flyr", path).records
+    records = import_optional("flyr", path).records
     with open(path, "rb") as file:
         stream = io.BytesIO(records.extract_flir_app1(file).getvalue())
     _, _, start, _ = records.parse_flir_records(stream)[_PHOTOGRAPH]

@@ -16,7 +16,7 @@ from adasffuse.images.formats import is_radiometric, open_image
 from adasffuse.images.frames import DEFAULT_RATE, Frame, FrameError, parse_start, start_error
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.missing import thermal_border_mask
-from adasffuse.images.notices import spread
+from adasffuse.images.notices import pick_evenly
 from adasffuse.images.pairs import SceneError, find_scenes, in_order
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
@@ -127,7 +127,7 @@ class FrameFolder:
     def _border(self) -> np.ndarray | None:
         """(H, W) bool, True in a border without data; None for no border."""
         largest = None
-        for path in spread(self.paths, _LOOKED_AT):
+        for path in pick_evenly(self.paths, _LOOKED_AT):
             try:
                 with open_image(path, thermal=True) as file:
                     values = file.decode().values

@@ -24,7 +24,7 @@ _FILE = re.compile(r"\S*([/\\]\S*|\.[A-Za-z]\w{1,4}\b)")  # a path, or a name wi
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 
 
-def spread(items: Sequence, count: int) -> Sequence:
+def pick_evenly(items: Sequence, count: int) -> Sequence:
     """At most `count` of the items, evenly spread over all, the first one among them."""
     if len(items) <= count:
         return items
@@ -32,7 +32,7 @@ def spread(items: Sequence, count: int) -> Sequence:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SceneSummary:
     """What is remembered of a scene's images, without their pixels."""
 
     scene: Scene
@@ -49,15 +49,15 @@ def notices_of(scene: Scene, images: Sequence[Image]) -> list[tuple[Path, str]]:
     ]
 
 
-def seen_of(scene: Scene, images: Sequence[Image]) -> Seen:
+def summarize_scene(scene: Scene, images: Sequence[Image]) -> SceneSummary:
     """What is remembered of the images of a scene, in the order of its sources."""
     equal = all(same_pixels(images[0].pixels, image.pixels) for image in images[1:])
     windows = tuple(None if image.depth == "8" else image.window for image in images)
     colorful = tuple(is_colorful(image.pixels) for image in images)
-    return Seen(scene, tuple(notices_of(scene, images)), colorful, equal, windows)
+    return SceneSummary(scene, tuple(notices_of(scene, images)), colorful, equal, windows)
 
 
-def folder_notices(task: Task, folders: Sequence[Path], seen: Sequence[Seen]) -> list[str]:
+def folder_notices(task: Task, folders: Sequence[Path], seen: Sequence[SceneSummary]) -> list[str]:
     """Notices of all scenes of the folders of one set; what holds for many files is said once, with their number."""
     said = _colour_notices(task, folders, seen)
     if seen and all(one.all_equal for one in seen):
@@ -159,7 +159,7 @@ def few_of_each(said: Iterable[tuple[str, str]]) -> list[str]:
     return lines
 
 
-def _window_differences(folders: Sequence[Path], seen: Sequence[Seen]) -> list[str]:
+def _window_differences(folders: Sequence[Path], seen: Sequence[SceneSummary]) -> list[str]:
     """Notices of sources whose files have ranges of their own, as slices of PET have: one value, many brightnesses."""
     said = []
     for number, folder in enumerate(folders):
@@ -208,7 +208,7 @@ def swapped_notice(
     return [f"all {kind} {sources[giver]} are gray and {colour}: {which} may be swapped"]
 
 
-def _colour_notices(task: Task, folders: Sequence[Path], seen: Sequence[Seen]) -> list[str]:
+def _colour_notices(task: Task, folders: Sequence[Path], seen: Sequence[SceneSummary]) -> list[str]:
     """Notices of colour where the task expects none: sources swapped, or a thermal source in false colours."""
     numbers = range(len(folders))
     colored = [[one for one in seen if one.colorful[number]] for number in numbers]

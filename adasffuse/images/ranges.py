@@ -92,13 +92,13 @@ def resolve_range(
         raise ValueError(f"the range of a source is what parse_range of adasffuse.images.ranges returns, got {spec!r}")
     paths = list(paths)
     fixed = spec.kind == "fixed"
-    window = (spec.low, spec.high) if fixed else measured(spec, lambda: _deep_images(paths, no_data, thermal))
+    window = (spec.low, spec.high) if fixed else measure_range(spec, lambda: _deep_images(paths, no_data, thermal))
     if spec.inverted:
         return _EIGHT_BITS[::-1] if window is None else window[::-1]
     return window
 
 
-def measured(
+def measure_range(
     spec: RangeSpec, images: Callable[[], Iterable[tuple[np.ndarray, np.ndarray | None]]]
 ) -> tuple[float, float] | None:
     """Lowest and highest value, or percentiles, of all images together; None where none holds data.

@@ -20,7 +20,7 @@ from adasffuse.images.dicom import (
     position_of,
     tags_of_frame,
 )
-from adasffuse.images.extras import needed
+from adasffuse.images.extras import import_optional
 from adasffuse.images.formats import HEAD, is_dicom
 from adasffuse.images.image import ImageError, Plane
 from adasffuse.images.stored import Stored
@@ -67,7 +67,7 @@ def read_series(folder: str | Path) -> Volume:
     folder = Path(folder)
     places = list(series_below(folder))
     if places:
-        needed("pydicom", folder)  # which tells images from other files
+        import_optional("pydicom", folder)  # which tells images from other files
     if len(places) > 1:
         names = first_of([str(place.relative_to(folder)) for place in places])
         raise ImageError(f"{folder}: holds {len(places)} folders of DICOM files, {names}; give one alone, or keep one")

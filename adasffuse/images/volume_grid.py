@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from adasffuse.images.extras import needed
+from adasffuse.images.extras import import_optional
 from adasffuse.images.image import ImageError
 from adasffuse.images.plane import IF_WRONG, OTHER_FRAME
 
@@ -44,7 +44,7 @@ def turned_like(volume: Volume, other: Volume) -> Volume:
     """
     if not (volume.placed and other.placed and np.isfinite([volume.affine, other.affine]).all()):
         return volume
-    orientations = needed("nibabel", "volume").orientations
+    orientations = import_optional("nibabel", "volume").orientations
     ends = [orientations.io_orientation(one.affine) for one in (volume, other)]
     if np.isnan(ends).any() or np.array_equal(*ends):  # NaN: an axis without direction
         return volume
@@ -63,7 +63,7 @@ def axis_of(name: str | Path, volume: Volume, cut: str) -> int:
     """
     if not volume.placed:
         raise ImageError(f"{name} does not say where its voxels lie, so which of its slices are {cut} is not known")
-    directions = needed("nibabel", name).orientations.io_orientation(volume.affine)[:, 0]
+    directions = import_optional("nibabel", name).orientations.io_orientation(volume.affine)[:, 0]
     return directions.tolist().index(_CUTS.index(cut))
 
 
@@ -78,7 +78,7 @@ def upright_slice(pixels: np.ndarray, affine: np.ndarray, axis: int) -> np.ndarr
     others = [k for k in range(3) if k != axis]
     if not has_volume(affine):
         return pixels.swapaxes(0, 1)
-    directions, signs = needed("nibabel", "volume").orientations.io_orientation(affine)[others].T
+    directions, signs = import_optional("nibabel", "volume").orientations.io_orientation(affine)[others].T
     pixels = np.flip(pixels, [k for k in range(2) if signs[k] > 0])
     steps = np.linalg.norm(affine[:3, others], axis=0)
     heights = [max(1, round(size * step / steps.min())) for size, step in zip(pixels.shape, steps)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from adasffuse.files import write_bytes
-from adasffuse.images.extras import needed
+from adasffuse.images.extras import import_optional
 from adasffuse.images.image import ImageError
 from adasffuse.images.series import is_dicom_file, read_frames, read_series, series_below
 from adasffuse.images.volume_grid import Volume, has_volume
@@ -71,7 +71,7 @@ def read_volume(path: str | Path) -> Volume:
 
 def read_nifti(path: str | Path) -> Volume:
     """Read a NIfTI file of one volume; a single slice counts as one; errors as `read_volume`."""
-    nibabel = needed("nibabel", path)
+    nibabel = import_optional("nibabel", path)
     if not Path(path).is_file():
         raise ImageError(f"{path}: no such file or folder; expected a NIfTI volume or the folder of a DICOM series")
     try:
@@ -123,7 +123,7 @@ def write_volume(path: str | Path, values: np.ndarray, affine: np.ndarray) -> No
         raise ImageError(f"{path}: volumes are written to files ending in {' or '.join(VOLUME_SUFFIXES)}")
     if values.ndim == 4:  # NIfTI's RGB24: one voxel of three numbers
         values = np.ascontiguousarray(values).view(_RGB24)[..., 0]
-    image = needed("nibabel", path).Nifti1Image(values, affine)
+    image = import_optional("nibabel", path).Nifti1Image(values, affine)
     image.header.set_xyzt_units("mm")
     content = image.to_bytes()
     try:

@@ -11,7 +11,7 @@ import numpy as np
 from adasffuse.arguments import checked
 from adasffuse.choices import GHOSTS
 from adasffuse.images.content import measure_content
-from adasffuse.images.drift import Look, drift_notices, evening_factors, look, multiplied
+from adasffuse.images.drift import Exposure, drift_notices, evening_factors, measure_exposure, scale_brightness
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import luma_of
@@ -93,7 +93,7 @@ class StackImages:
 
     def _read(self, number: int) -> Image:
         image = read_image(self._paths[number], self._window, self._options.no_data, levels=True)
-        return multiplied(image, self._factors[number])
+        return scale_brightness(image, self._factors[number])
 
     def first_reads(self) -> Iterator[tuple[int, Image]]:
         """Number and image of each image that has content, registered.
@@ -193,7 +193,7 @@ class StackImages:
         settings are equally bright where they ought to be.
         """
         means, clear = {}, {}
-        looks: list[Look | None] = [None] * len(self._paths)
+        looks: list[Exposure | None] = [None] * len(self._paths)
         for number in self._order:
             image = self._read_checked(number)
             if measure_content(image.pixels, image.valid) == 0:
@@ -202,7 +202,7 @@ class StackImages:
                 luma = luma_of(image.pixels)
                 means[number], clear[number] = float(luma.mean()), unclipped_share(luma)
             else:
-                looks[number] = look(image)
+                looks[number] = measure_exposure(image)
         if self._exposures:
             self._order = sorted(means, key=means.get)
             self._clearest = max(clear, key=clear.get, default=None)

@@ -8,7 +8,7 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.choices import AXES, RESAMPLED
-from adasffuse.images.extras import needed
+from adasffuse.images.extras import import_optional
 from adasffuse.images.false_colors import check_modality, check_palette, in_palette
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.panel import contact_sheet
@@ -160,7 +160,7 @@ def plan_volumes(
     wanted = wanted or WantedVolumes()
     if not is_volume(out):
         raise ImageError(f"{out}: the result of volumes is a volume; give a name ending in .nii.gz")
-    needed("nibabel", out)
+    import_optional("nibabel", out)
     check_palette(wanted.palette, fuser.task)
     if len(paths) != 2:
         raise ValueError(f"volumes are fused two at a time, got {len(paths)}")
