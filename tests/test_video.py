@@ -1074,7 +1074,7 @@ def test_what_opencv_says_of_windows_is_passed_on(monkeypatch, said, expected):
     monkeypatch.setenv("DISPLAY", ":9")
     failed = live.subprocess.CompletedProcess([], 1, "", said)
     monkeypatch.setattr(live.subprocess, "run", lambda *args, **kwargs: failed)
-    assert expected in live.no_window_because()
+    assert expected in live.why_no_window()
 
 
 # ---- the command

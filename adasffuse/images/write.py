@@ -28,8 +28,7 @@ def quantise(pixels: np.ndarray, depth: str) -> np.ndarray:
     Raises:
         ValueError: unknown depth, no floating-point pixels, or NaN.
     """
-    if depth not in _DTYPES:
-        raise ValueError(f"depth must be '8', '16' or 'float', got {depth!r}")
+    _check_depth(depth)
     pixels = np.asarray(pixels)
     if pixels.dtype.kind != "f" or np.isnan(pixels).any():
         raise ValueError(f"quantise needs floating-point pixels without NaN, got {pixels.dtype}")
@@ -89,10 +88,10 @@ def write_image(path: str | Path, pixels: np.ndarray, depth: str = "8", metadata
     path = Path(path)
     if pixels.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
         raise ValueError(f"write_image needs (H, W) or (H, W, 3) pixels, got {pixels.dtype} {pixels.shape}")
-    result_depth(depth, ["8"])  # knows the words
+    _check_depth(depth)
     if pixels.dtype not in (np.uint8, np.uint16):
         pixels = quantise(pixels, depth)
-    check_suffix(path, next(depth for depth, dtype in _DTYPES.items() if dtype == pixels.dtype))
+    check_suffix(path, {np.uint8: "8", np.uint16: "16", np.float32: "float"}[pixels.dtype.type])
     if path.suffix.lower() == ".png":
         content = _png(pixels)
         if metadata is not None:
@@ -103,6 +102,11 @@ def write_image(path: str | Path, pixels: np.ndarray, depth: str = "8", metadata
         write_bytes(path, content)
     except OSError as error:
         raise ImageError(not_written(path, error)) from error
+
+
+def _check_depth(depth: str) -> None:
+    if depth not in DEPTHS:
+        raise ValueError(f"depth must be '8', '16' or 'float', got {depth!r}")
 
 
 def _png(pixels: np.ndarray) -> bytes:
