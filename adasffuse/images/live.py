@@ -112,8 +112,8 @@ class Window:
 class Unseen:
     """In place of a window where nobody looks, as in a recording: SIGINT, of Ctrl-C, or SIGTERM ends it properly.
 
-    Signals are handled from the first call of `show` until the first signal or `close`: a second Ctrl-C does what it did
-    before.
+    Signals are handled from the first call of `show` until the first signal or `close`: a second Ctrl-C does what it
+    did before.
     """
 
     def __init__(self) -> None:
