@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as PillowImage
 from skimage import data as photographs
 
 from adasffuse.cli import video as command
@@ -780,6 +781,12 @@ def test_a_border_without_data_is_that_of_the_whole_sequence(tmp_path):
     a = FrameFolder(list_frames([make_folder(tmp_path / "a", images)], [None]).columns[0], thermal=True)
     for frame in a:
         assert np.array_equal(~frame.image.valid, np.broadcast_to(np.arange(WIDTH) < 20, (HEIGHT, WIDTH)))
+    for path in a.paths:  # upside down
+        exif = PillowImage.Exif()
+        exif[274] = 3
+        PillowImage.open(path).save(path, exif=exif)
+    for frame in FrameFolder(a.paths, thermal=True):
+        assert np.array_equal(~frame.image.valid, np.broadcast_to(np.arange(WIDTH) >= WIDTH - 20, (HEIGHT, WIDTH)))
 
 
 def test_frames_of_16_bits_can_be_written_at_16_bits(tmp_path):

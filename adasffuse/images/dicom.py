@@ -69,7 +69,7 @@ def _reason(error: Exception) -> str:
 
 
 def open_dicom(path: str | Path) -> tuple[int, int, str, Any]:
-    """Height, width, depth ('8' or '16') and the data set of a DICOM file, its pixels not decoded.
+    """Height, width, depth ('8' of colours, '16' of gray) and the data set of a DICOM file, its pixels not decoded.
 
     Raises:
         NoImageError: it is no image by its kind.
@@ -120,8 +120,11 @@ def count_frames(data_set: Any) -> int:
 def tags_of_frame(data_set: Any, number: int) -> Any:
     """A data set as if it held one of its frames only: place, spacing, slope and window of that frame at the top level.
 
-    Enhanced files keep these in functional groups, those of nuclear medicine the place of the first slice and the
-    distance of slices.  Raises what pydicom raises on damaged files, see `damage_named`.
+    Enhanced files keep these in functional groups.  Files of nuclear medicine state the place of the first slice and
+    the distance of slices.
+
+    Raises:
+        Exception: what pydicom raises on damaged files, see `damage_named`.
     """
     shared, each = data_set.get("SharedFunctionalGroupsSequence"), data_set.get("PerFrameFunctionalGroupsSequence")
     detector = data_set.get("DetectorInformationSequence")
@@ -129,7 +132,12 @@ def tags_of_frame(data_set: Any, number: int) -> Any:
         return data_set
     tags = type(data_set)("", {}, file_meta=data_set.file_meta)
     tags.update(data_set)
-    for group in (*(shared or ())[:1], *([each[number]] if each else ())):
+    groups = []
+    if shared:
+        groups.append(shared[0])
+    if each:
+        groups.append(each[number])
+    for group in groups:
         for name in _GROUPS:
             for item in group.get(name) or ():
                 tags.update(item)
@@ -138,9 +146,10 @@ def tags_of_frame(data_set: Any, number: int) -> Any:
             if name in detector[0] and name not in data_set:
                 setattr(tags, name, detector[0].get(name))
         if number and frames_have_places(data_set) and not each:
-            turn = [float(value) for value in tags.ImageOrientationPatient]
-            step = np.cross(turn[:3], turn[3:]) * float(data_set.SpacingBetweenSlices) * number
-            tags.ImagePositionPatient = [float(v) for v in tags.ImagePositionPatient + step]
+            directions = np.array(tags.ImageOrientationPatient, float)
+            normal = np.cross(directions[:3], directions[3:])
+            corner = np.array(tags.ImagePositionPatient, float) + normal * float(data_set.SpacingBetweenSlices) * number
+            tags.ImagePositionPatient = corner.tolist()
     return tags
 
 
@@ -188,6 +197,7 @@ def plane_of(data_set: Any) -> Plane:
 
 
 def _spacing(data_set: Any, name: str) -> tuple[float, ...] | None:
+    """Distances of rows and of columns, mm; None where the tag does not hold two positive numbers."""
     numbers = _numbers(data_set, name, 2)
     return numbers if numbers and min(numbers) > 0 else None
 
@@ -298,7 +308,11 @@ def _unpack(pydicom: ModuleType, data_set: Any) -> None:
 
 
 def _window(data_set: Any, values: np.ndarray) -> tuple[float, float, bool]:
-    """Values of black and white, and whether the file asks for them; of several windows the first."""
+    """Values of black and white, and whether the file states them; of several windows the first.
+
+    Args:
+        values: those that are data, any shape.
+    """
     window = _linear_window(data_set)
     if window is None:
         low, high = without_padding(float(values.min()), float(values.max()), values)

@@ -19,7 +19,7 @@ from adasffuse.images.missing import thermal_border_mask
 from adasffuse.images.notices import pick_evenly
 from adasffuse.images.pairs import SceneError, find_scenes, in_order
 from adasffuse.images.ranges import RangeSpec, resolve_range
-from adasffuse.images.read import read_image
+from adasffuse.images.read import read_image, upright
 
 _LOOKED_AT = 16  # frames of a folder among which a border without data is looked for
 
@@ -74,9 +74,10 @@ class FrameFolder:
         self.path, self.no_data = Path(paths[0]).parent, no_data
         self.rate = rate = Fraction(rate).limit_denominator(1001)
         self.time_base = 1 / rate
-        if parse_start(start_at) >= len(paths) / rate:
+        start = parse_start(start_at)
+        if start >= len(paths) / rate:
             raise start_error(self.path, float(len(paths) / rate), start_at)
-        self._before = min(math.floor(parse_start(start_at) * rate + Fraction(1, 2)), len(paths) - 1)  # frames
+        self._before = min(math.floor(start * rate + Fraction(1, 2)), len(paths) - 1)  # frames that are skipped
         self.paths, self.skipped = [Path(path) for path in paths[self._before :]], self._before / rate
         self.duration = float(len(self.paths) / rate)
         self._thermal, self._option = thermal, option
@@ -100,18 +101,18 @@ class FrameFolder:
         """
         palettes = SteadyPalette()
         for number, path in enumerate(self.paths):
+            called = f"frame {self._before + number + 1} of {self.path}"
             try:
                 image = self._read(path, palettes)
             except ImageError as error:
-                raise FrameError(f"frame {self._before + number + 1} of {self.path}: {error}") from error
+                raise FrameError(f"{called}: {error}") from error
             height, width = image.pixels.shape[:2]
             if (height, width) != (self.height, self.width):
                 raise FrameError(
-                    f"frame {self._before + number + 1} of {self.path}: {path.name} has {width}x{height} pixels, "
-                    f"those before it {self.width}x{self.height}"
+                    f"{called}: {path.name} has {width}x{height} pixels, those before it {self.width}x{self.height}"
                 )
-            notices = tuple(notice.removeprefix(f"{path}: ") for notice in image.notices)
-            image = replace(image, notices=tuple(f"{self.path}: {notice}" for notice in notices))
+            notices = tuple(f"{self.path}: {notice.removeprefix(f'{path}: ')}" for notice in image.notices)
+            image = replace(image, notices=notices)
             yield Frame(path.stem, number / self.rate, number, self._without_border(image))
 
     def _read(self, path: Path, find_palette: FindPalette = palette_of) -> Image:
@@ -130,7 +131,7 @@ class FrameFolder:
         for path in pick_evenly(self.paths, _LOOKED_AT):
             try:
                 with open_image(path, thermal=True) as file:
-                    values = file.decode().values
+                    values = upright(file.decode().values, file.orientation)
             except ImageError:
                 continue  # it is reported when its turn comes
             values = values if values.ndim == 2 else values.max(axis=2)
@@ -140,6 +141,7 @@ class FrameFolder:
         return empty if empty is not None and empty.any() else None
 
     def _without_border(self, image: Image) -> Image:
+        """An image that holds no data in the border of all frames."""
         if self.empty is None:
             return image
         valid = ~self.empty if image.valid is None else image.valid & ~self.empty

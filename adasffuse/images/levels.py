@@ -90,7 +90,7 @@ def made_in_bands(shape: tuple[int, ...], margin: int, part: Callable[[slice], n
 
 
 def joined_rows(parts: Iterable[np.ndarray], height: int) -> np.ndarray:
-    """One image of the rows in `parts`, (h, W) or (h, W, 3) from the top down; RGB where one of them is."""
+    """One image of some bands of rows, (h, W) or (h, W, 3), from the top down; RGB where one of them is."""
     whole, row = None, 0
     for part in parts:
         if whole is None:

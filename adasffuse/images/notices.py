@@ -210,10 +210,8 @@ def swapped_notice(
     if count == 1:
         return [f"{sources[giver]} is gray and {sources[most[0]]} has colour: the two may be swapped"]
     share = "all" if colored[most[0]] == count else f"{colored[most[0]]} of {count}"
-    colored_source = sources[most[0]]
-    return [
-        f"all {kind} {of} {sources[giver]} are gray and {share} {of} {colored_source} have colour: {which} may be swapped"
-    ]
+    colour = f"{share} {of} {sources[most[0]]} have colour"
+    return [f"all {kind} {of} {sources[giver]} are gray and {colour}: {which} may be swapped"]
 
 
 def _colour_notices(task: Task, folders: Sequence[Path], seen: Sequence[SceneSummary]) -> list[str]:
