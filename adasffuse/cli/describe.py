@@ -253,9 +253,7 @@ def _image(path: Path) -> dict[str, Any]:
         stored = file.decode()
         valid = valid_mask(stored, None, False)
     used = stored.values if valid is None else stored.values[valid]
-    height, width = file.height, file.width
-    if file.orientation > 4:
-        height, width = width, height
+    height, width = file.upright_size
     values = {
         "what": "image",
         "width": width,

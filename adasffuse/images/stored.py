@@ -67,3 +67,8 @@ class ImageFile:
     depth: str  # '8', '16' or 'float'
     orientation: int  # EXIF, 1..8; 1 is upright
     decode: Callable[[], Stored]  # raises what the decoders raise; call it within `open_image`
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Height and width of the image once it is turned, in pixels."""
+        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)

@@ -240,13 +240,13 @@ def _read_mfnet(data_set: DataSet, source: Path) -> Iterator[Item]:
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Height and width by the file's header.
+    """Height and width by the file's header, once it is turned upright.
 
     Raises:
         ImageError: it is no image.
     """
     with open_image(path) as file:
-        return file.height, file.width
+        return file.upright_size
 
 
 _READERS: dict[str, Callable[[DataSet, Path], Iterator[Item]]] = {
