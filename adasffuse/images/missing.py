@@ -61,17 +61,18 @@ def _border(values: np.ndarray, zero: np.ndarray) -> np.ndarray:
 
 
 def fill_holes(pixels: np.ndarray, valid: np.ndarray, dead: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An image whose dead pixels and lines have the values of their neighbours, and where it holds data then.
+    """Give dead pixels and lines the values of their neighbours.
 
-    Filled are dead pixels that neither belong to a square of 3x3 missing ones nor touch one, have data within two
-    pixels on both sides, left and right or above and below, and in most of the 9x9 pixels around.  What a warp leaves
-    along a border, with dark rims, stays missing.  They take the mean of what lies within two pixels, weighted by a
-    Gaussian.
+    Such pixels neither belong to a square of 3x3 missing ones nor touch one, and have data within two pixels on both
+    sides, left and right or above and below, and in most of the 9x9 pixels around.  So what a warp leaves along a
+    border, with dark rims, stays missing.  They take the mean of what lies within two pixels, weighted by a Gaussian.
 
     Args:
         pixels: (H, W) or (H, W, 3) float32.
         valid: (H, W) bool, False where data is missing.
         dead: (H, W) bool, which missing pixels may be filled.
+    Returns:
+        The pixels, and where they are data then; both as they were given where none is filled.
     """
     if not dead.any():  # a border of exact 0 is none
         return pixels, valid
@@ -109,5 +110,6 @@ def _median(values: np.ndarray, where: np.ndarray) -> float:
 
 
 def _grown(area: np.ndarray, pixels: int) -> np.ndarray:
+    """An area, (H, W) bool, with all within so many pixels of it, along rows and columns."""
     size = 2 * pixels + 1
     return cv2.dilate(area.astype(np.uint8), np.ones((size, size), np.uint8)).astype(bool)

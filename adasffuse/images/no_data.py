@@ -14,7 +14,7 @@ import numpy as np
 
 from adasffuse.images.color import as_rgb, luminance
 from adasffuse.images.content import measure_content, smooth_step
-from adasffuse.images.levels import expanded, luma_of, release_if_large, row_bands
+from adasffuse.images.levels import expanded, luma_of, release_if_large, row_bands, with_margin
 
 _FEATHER = 16  # pixels over which a source fades beside missing ones
 _RIM = 2.0  # pixels beside missing ones that a warp has mixed with them
@@ -44,7 +44,7 @@ def fill_missing(
     _check_masks(sources, valids)
     if all(valid is None or valid.all() for valid in valids):
         return list(sources), None
-    return _all_filled(sources, valids, [_share(valid, feather) for valid in valids])
+    return _fill_all(sources, valids, [_share(valid, feather) for valid in valids])
 
 
 def _check_masks(sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None]) -> None:
@@ -56,11 +56,11 @@ def _check_masks(sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | No
         raise ValueError(f"fill_missing needs one height and width, got {sorted(sizes)}")
 
 
-def _all_filled(
+def _fill_all(
     sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None], shares: Sequence[np.ndarray | None]
 ) -> tuple[list[np.ndarray], np.ndarray | None]:
     """As `fill_missing`, with the shares of `_share`."""
-    filled = [_filled(index, sources, shares) for index in range(len(sources))]
+    filled = [_fill(index, sources, shares) for index in range(len(sources))]
     if any(valid is None for valid in valids):
         return filled, None
     anywhere = np.logical_or.reduce(valids)
@@ -88,15 +88,15 @@ class Gap:
             shown: luminance of the others, or of their fusion.
         """
         height, width = shown.shape
-        reach = max(height, width) * _LEVEL_FADE
-        factor = max(1, int(reach / 8))
+        reach = max(height, width) * _LEVEL_FADE  # pixels
+        factor = max(1, int(reach / 8))  # the local mean is made at this part of the size
         size = (-(-width // factor), -(-height // factor))
         difference = np.subtract(fused, shown, out=fused)
-        whole = self.share.copy() if self.known is None else self.share * self.known
-        weight, share = (cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (whole, self.share))
-        whole *= difference
-        level = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
-        del whole
+        weights = self.share.copy() if self.known is None else self.share * self.known
+        weight, share = (cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in (weights, self.share))
+        weights *= difference
+        level = cv2.resize(weights, size, interpolation=cv2.INTER_AREA)  # the local mean, times its weight
+        del weights
         depth = factor * _distance(share > 0.5)
         reach = min(reach, float(depth.max()) / 2)
         if reach > 0:
@@ -106,8 +106,8 @@ class Gap:
         for rows in row_bands(difference.shape):
             part = difference[rows]
             if reach > 0:
-                left = part - (level[rows] if self.known is None else level[rows] * self.known[rows])
-                np.clip(left, np.minimum(part, 0), np.maximum(part, 0), out=part)
+                faded = part - (level[rows] if self.known is None else level[rows] * self.known[rows])
+                np.clip(faded, np.minimum(part, 0), np.maximum(part, 0), out=part)
             part *= self.share[rows]
             part += shown[rows]
         return fused
@@ -158,7 +158,7 @@ def complete(
     shares = [_share(valid, _FEATHER) for valid in valids]
     gaps = _gaps(sources, shares, contents)
     release_if_large(sources[0].shape)
-    filled, anywhere = _all_filled(sources, valids, shares)
+    filled, anywhere = _fill_all(sources, valids, shares)
     return blend_empty(filled, contents), anywhere, gaps
 
 
@@ -167,16 +167,16 @@ def _gaps(
 ) -> list[Gap | None]:
     """The gap of each source; one without content is replaced in `extended` as by `blend_empty`."""
     lumas = [luma_of(source) for source in sources]
-    found: dict[int, tuple[np.ndarray, np.ndarray | None, np.ndarray | None]] = {}
+    fields: dict[int, tuple[np.ndarray, np.ndarray | None, np.ndarray | None]] = {}  # of a gap, without `extended`
     extended = list(lumas)
     for index, own in enumerate(shares):
         if own is not None:
-            others, share, known = _others(index, lumas, shares)
-            found[index] = share, known, others if len(lumas) > 2 else None
+            others, share, known = _mean_of_others(index, lumas, shares)
+            fields[index] = share, known, others if len(lumas) > 2 else None
             extended[index] = _extended(lumas[index], others, own, known, _FEATHER / 2)
             del others
     extended = blend_empty(extended, contents)
-    return [Gap(extended[k], *found[k]) if k in found else None for k in range(len(sources))]
+    return [Gap(extended[index], *fields[index]) if index in fields else None for index in range(len(sources))]
 
 
 def _share(valid: np.ndarray | None, feather: int) -> np.ndarray | None:
@@ -195,12 +195,13 @@ def _share(valid: np.ndarray | None, feather: int) -> np.ndarray | None:
         own = smooth_step((share[rows] - _RIM) / feather)
         if beside is not None:
             own *= smooth_step(beside[rows] / 3)
-        share[rows] = np.where(valid[rows], np.maximum(own, np.float32(1e-6)), 0)  # own where the others have none
+        # A little even beside missing pixels: there its values are taken where the others have none.
+        share[rows] = np.where(valid[rows], np.maximum(own, np.float32(1e-6)), 0)
     return share
 
 
-def _filled(index: int, sources: Sequence[np.ndarray], shares: Sequence[np.ndarray | None]) -> np.ndarray:
-    """Source `index`: own values times own share, the others' times what is left, over the sum of these weights."""
+def _fill(index: int, sources: Sequence[np.ndarray], shares: Sequence[np.ndarray | None]) -> np.ndarray:
+    """Source `index`: its values weighted by its share s, and those of each other by (1 - s) times the other's share."""
     source = sources[index]
     if shares[index] is None:
         return source
@@ -212,11 +213,11 @@ def _filled(index: int, sources: Sequence[np.ndarray], shares: Sequence[np.ndarr
 
 
 def _mixed(index: int, sources: Sequence[np.ndarray], shares: Sequence[np.ndarray | None]) -> np.ndarray:
-    """As `_filled`, of some rows of a source that lacks data."""
+    """As `_fill`, of some rows of a source that lacks data."""
     source, own = sources[index], shares[index]
     others = [i for i in range(len(sources)) if i != index]
-    left = 1 - own
-    weights = [left if shares[i] is None else left * shares[i] for i in others]
+    rest = 1 - own
+    weights = [rest if shares[i] is None else rest * shares[i] for i in others]
     total = own + sum(weights)
     scale = np.divide(1, total, out=np.zeros_like(total), where=total > 0)
     result = _times(own * scale, source)
@@ -225,7 +226,7 @@ def _mixed(index: int, sources: Sequence[np.ndarray], shares: Sequence[np.ndarra
     return result.clip(0, 1)
 
 
-def _others(
+def _mean_of_others(
     index: int, lumas: Sequence[np.ndarray], shares: Sequence[np.ndarray | None]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Mean of the others weighted by their shares, source `index`'s share beside it, and where the mean is known.
@@ -251,7 +252,14 @@ def _others(
 def _extended(
     luma: np.ndarray, others: np.ndarray, own: np.ndarray, known: np.ndarray | None, sigma: float
 ) -> np.ndarray:
-    """A source continued where its own share is (nearly) 0: the others plus the nearest mean difference from them."""
+    """A source continued where its own share is (nearly) 0: the others plus the nearest mean difference from them.
+
+    Args:
+        luma, others: (H, W) float32, the source and the mean of the others.
+        own: the source's own share, see `_share`.
+        known: where `others` holds data; None: everywhere.
+        sigma: pixels, of the Gaussian in which differences are averaged.
+    """
     inside = own > 1e-5
     if not inside.any():
         return others
@@ -261,13 +269,13 @@ def _extended(
     nearest = np.zeros(labels.max() + 1, np.float32)
     rim = round(8 * sigma)  # more than the blur reaches
     for rows in row_bands(luma.shape):
-        around = slice(max(0, rows.start - rim), rows.stop + rim)
+        around = with_margin(rows, rim)
         weight = (inside[around] if known is None else inside[around] & known[around]).astype(np.float32)
-        blurred = [cv2.GaussianBlur(x, (0, 0), sigma) for x in ((luma[around] - others[around]) * weight, weight)]
-        own = slice(rows.start - around.start, rows.stop - around.start)
-        mean, total = (one[own] for one in blurred)
+        sums = cv2.GaussianBlur((luma[around] - others[around]) * weight, (0, 0), sigma)
+        weights = cv2.GaussianBlur(weight, (0, 0), sigma)
+        mean = (sums / np.maximum(weights, np.float32(1e-6)))[rows.start - around.start :][: rows.stop - rows.start]
         there = inside[rows]
-        nearest[labels[rows][there]] = (mean / np.maximum(total, np.float32(1e-6)))[there]
+        nearest[labels[rows][there]] = mean[there]
     result = np.empty_like(luma)
     for rows in row_bands(luma.shape):
         result[rows] = np.where(inside[rows], luma[rows], (others[rows] + nearest[labels[rows]]).clip(0, 1))
@@ -275,6 +283,7 @@ def _extended(
 
 
 def _times(weight: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Pixels, (H, W) or (H, W, 3), times a weight (H, W)."""
     return pixels * (weight if pixels.ndim == 2 else weight[..., None])
 
 
@@ -286,7 +295,7 @@ def _like(source: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _distance(inside: np.ndarray) -> np.ndarray:
-    """Pixels to the nearest False, (H, W) float32; large where there is none."""
+    """Distance to the nearest False in pixels, (H, W) float32; 1e6 where there is none."""
     if inside.all():
         return np.full(inside.shape, np.float32(1e6))
     return cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

@@ -4,8 +4,10 @@ import itertools
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from os.path import commonprefix
 from pathlib import Path
+from typing import NamedTuple
 
 from adasffuse.images.formats import RAW_SUFFIXES
 from adasffuse.images.read import IMAGE_SUFFIXES
@@ -23,7 +25,9 @@ _MOST_HEADS = 8  # beginnings, or ends, of names that are compared
 def folder_and_pattern(place: str | Path) -> tuple[Path, str | None]:
     """A folder, and how its files are called where the place ends in a pattern: 'results/*_fused.png'."""
     path = Path(place)
-    return (path.parent, path.name) if "*" in path.name and not path.exists() else (path, None)
+    if "*" in path.name and not path.exists():
+        return path.parent, path.name
+    return path, None
 
 
 def shared_name(path: Path, pattern: str) -> str:
@@ -41,12 +45,12 @@ def shared_name(path: Path, pattern: str) -> str:
 
 def pattern_for(stems: Sequence[str], names: Sequence[str]) -> str:
     """The pattern under which most names fit a stem, '' where no name does."""
-    found = Counter(
-        "*".join((name[: name.index(stem)], name[name.index(stem) + len(stem) :]))
-        for name in names[:_LOOKED_AT]
-        for stem in stems
-        if stem in name and stem != name
-    )
+    found: Counter[str] = Counter()
+    for name in names[:_LOOKED_AT]:
+        for stem in stems:
+            if stem in name and stem != name:
+                before, _, after = name.partition(stem)
+                found[f"{before}*{after}"] += 1
     return max(found, key=lambda pattern: (found[pattern], -len(pattern)), default="")
 
 
@@ -57,14 +61,14 @@ def suggest_patterns(names: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], i
     to the `*`.
     """
     best: tuple[tuple[str, ...], int] = ((), 0)
-    for backwards in (False, True):
+    for backwards in (False, True):  # ends are looked for as beginnings of names read backwards
         turned = [[name[::-1] if backwards else name for name in group] for group in names]
-        shares = [_common_start(group) for group in turned]
-        tail = len(_common_start([share[::-1] for share in shares]))
-        heads = [share[: len(share) - tail] for share in shares]
-        between = shares[0][len(heads[0]) :]
-        between = between[: len(between) - len(between.lstrip(_SEPARATORS))]
-        heads = [head + between for head in heads]
+        starts = [commonprefix(group) for group in turned]
+        alike = len(commonprefix([start[::-1] for start in starts]))  # letters at the end of both starts
+        heads = [start[: len(start) - alike] for start in starts]
+        rest = starts[0][len(heads[0]) :]
+        separator = rest[: len(rest) - len(rest.lstrip(_SEPARATORS))]
+        heads = [head + separator for head in heads]
         kept = [{name[len(head) :] for name in group} - {""} for head, group in zip(heads, turned)]
         count = len(kept[0] & kept[1])
         if count > best[1]:
@@ -73,11 +77,12 @@ def suggest_patterns(names: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], i
     return best
 
 
-def _common_start(names: Sequence[str]) -> str:
-    """The longest string that all names begin with."""
-    first, last = min(names), max(names)
-    length = next((n for n, (one, other) in enumerate(zip(first, last)) if one != other), min(len(first), len(last)))
-    return first[:length]
+class _Split(NamedTuple):
+    """Two patterns that split the files of a folder in two sources."""
+
+    pairs: int  # names that both sources have
+    tells_task: bool  # whether words in the patterns tell a task
+    patterns: tuple[str, ...]
 
 
 def patterns_in(files: Sequence[Path]) -> tuple[tuple[str, ...], int]:
@@ -88,8 +93,16 @@ def patterns_in(files: Sequence[Path]) -> tuple[tuple[str, ...], int]:
     At least half of all files belong to a pair, and one pair alone has words that tell a task.  Of several such splits
     the one of most pairs, and of words that tell a task, is taken.
     """
-    stems = [stem_of(path) for path in files]
-    found: list[tuple[int, bool, tuple[str, ...]]] = []  # pairs, whether words tell a task, patterns
+    splits = [*_splits_by_words([stem_of(path) for path in files]), *_splits_by_suffixes(files)]
+    splits = [one for one in splits if 4 * one.pairs >= len(files) and (one.pairs > 1 or one.tells_task)]
+    if not splits:
+        return (), 0
+    best = max(splits, key=lambda one: (one.pairs, one.tells_task))
+    return best.patterns, best.pairs
+
+
+def _splits_by_words(stems: Sequence[str]) -> Iterator[_Split]:
+    """Splits by the words at the beginning or the end of names."""
     for form, backwards, count in itertools.product(_WORDS, (False, True), range(1, _MOST_WORDS + 1)):
         rests: dict[str, set[str]] = defaultdict(set)  # of the names that have a beginning, or end, in common
         for stem in stems:
@@ -103,37 +116,49 @@ def patterns_in(files: Sequence[Path]) -> tuple[tuple[str, ...], int]:
             rests[""] = set(stems)
             common.append("")
         for one, other in itertools.combinations(common, 2):
-            heads, known = _told_apart(one, other, form)
+            heads, tells_task = _told_apart(one, other, form)
             if heads:
                 patterns = tuple("*" + head if backwards else head + "*" for head in heads)
-                found.append((len(rests[one] & rests[other]), known, patterns))
+                yield _Split(len(rests[one] & rests[other]), tells_task, patterns)
+
+
+def _splits_by_suffixes(files: Sequence[Path]) -> Iterator[_Split]:
+    """Splits by the suffixes of files, without a camera's raw files."""
     suffixes: dict[str, set[str]] = defaultdict(set)
-    for path, stem in zip(files, stems):
-        suffixes[path.name[len(stem) :]].add(stem)
-    kinds = sorted(suffixes, key=lambda suffix: (suffix.lower() not in _DEEP, suffix))
-    for one, other in itertools.combinations((kind for kind in kinds if kind.lower() not in RAW_SUFFIXES), 2):
-        found.append((len(suffixes[one] & suffixes[other]), False, ("*" + one, "*" + other)))
-    found = [split for split in found if 4 * split[0] >= len(stems) and (split[0] > 1 or split[1])]
-    pairs, _, patterns = max(found, key=lambda split: split[:2], default=(0, False, ()))
-    return patterns, pairs
+    for path in files:
+        stem = stem_of(path)
+        suffix = path.name[len(stem) :]
+        if suffix.lower() not in RAW_SUFFIXES:
+            suffixes[suffix].add(stem)
+    in_order = sorted(suffixes, key=lambda suffix: (suffix.lower() not in _DEEP, suffix))
+    for one, other in itertools.combinations(in_order, 2):
+        yield _Split(len(suffixes[one] & suffixes[other]), False, ("*" + one, "*" + other))
 
 
 def _told_apart(one: str, other: str, form: re.Pattern) -> tuple[tuple[str, ...], bool]:
     """Two parts of names that differ in one word, in the order of a task, and whether the words tell a task.
 
     () where they differ in more, or in a number: numbers tell scenes apart, not sources.
+
+    Args:
+        one, other: beginnings or ends of names.
+        form: of a word.
     """
     words, others = (form.findall(part.lower()) or [""] for part in (one, other))
     differing = [both for both in itertools.zip_longest(words, others, fillvalue="0") if both[0] != both[1]]
     if len(differing) != 1 or any(word.isdigit() for word in differing[0]):
         return (), False
-    if len({re.sub(r"\d", "", word) for word in differing[0]}) == 1:
+    word, other_word = differing[0]
+    if re.sub(r"\d", "", word) == re.sub(r"\d", "", other_word):
         return (), False
-    sources = [task.words for task in TASKS.values()]
+    words_of_tasks = [task.words for task in TASKS.values()]
 
-    def place(word: str) -> tuple[int, str]:
-        first = any(word in a for a, _ in sources)
-        return (0 if first else 2 if any(word in b for _, b in sources) else 1, word)
+    def rank(word: str) -> int:
+        """0 for words of a source A, 2 for those of a source B."""
+        if any(word in a for a, _ in words_of_tasks):
+            return 0
+        return 2 if any(word in b for _, b in words_of_tasks) else 1
 
-    (word_a, head_a), (word_b, head_b) = sorted(zip(differing[0], (one, other)), key=lambda part: place(part[0]))
-    return (head_a, head_b), any(word_a in a and word_b in b for a, b in sources)
+    if (rank(other_word), other_word) < (rank(word), word):
+        word, other_word, one, other = other_word, word, other, one
+    return (one, other), any(word in a and other_word in b for a, b in words_of_tasks)
