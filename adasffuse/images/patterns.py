@@ -5,7 +5,6 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from os.path import commonprefix
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,8 +62,8 @@ def suggest_patterns(names: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], i
     best: tuple[tuple[str, ...], int] = ((), 0)
     for backwards in (False, True):  # ends are looked for as beginnings of names read backwards
         turned = [[name[::-1] if backwards else name for name in group] for group in names]
-        starts = [commonprefix(group) for group in turned]
-        alike = len(commonprefix([start[::-1] for start in starts]))  # letters at the end of both starts
+        starts = [_common_start(group) for group in turned]
+        alike = len(_common_start([start[::-1] for start in starts]))  # letters at the end of both starts
         heads = [start[: len(start) - alike] for start in starts]
         rest = starts[0][len(heads[0]) :]
         separator = rest[: len(rest) - len(rest.lstrip(_SEPARATORS))]
@@ -75,6 +74,15 @@ def suggest_patterns(names: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], i
             patterns = tuple("*" + head[::-1] if backwards else head + "*" for head in heads)
             best = patterns, count
     return best
+
+
+def _common_start(names: Sequence[str]) -> str:
+    """The longest string that all names begin with: that of the first and the last one in order."""
+    first, last = min(names), max(names)
+    length = 0
+    while length < min(len(first), len(last)) and first[length] == last[length]:
+        length += 1
+    return first[:length]
 
 
 class _Split(NamedTuple):
