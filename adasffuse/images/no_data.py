@@ -201,7 +201,7 @@ def _share(valid: np.ndarray | None, feather: int) -> np.ndarray | None:
 
 
 def _fill(index: int, sources: Sequence[np.ndarray], shares: Sequence[np.ndarray | None]) -> np.ndarray:
-    """Source `index`: its values by its share s, and those of each other by (1 - s) times its share, both normalised."""
+    """Source `index`: its values by its share s, and the others' by (1 - s) times theirs, over the sum of weights."""
     source = sources[index]
     if shares[index] is None:
         return source
