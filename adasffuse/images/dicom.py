@@ -212,6 +212,7 @@ def _numbers(data_set: Any, name: str, count: int) -> tuple[float, ...] | None:
 
 
 def _decode(path: str | Path, whole: Any, number: int) -> Stored:
+    """As `decode_dicom`; raises what pydicom raises on damaged files."""
     pydicom = import_optional("pydicom", path)
     pixels = pydicom.pixels
     tags, frames = tags_of_frame(whole, number), count_frames(whole)

@@ -99,6 +99,7 @@ def file_of(path: Path) -> Path:
 
 
 def _file_and_page(path: Path) -> tuple[Path, int | None]:
+    """The file and the page that 'z.tif[3]' names; the path and None where it is no such name, or a file's own."""
     found = _PAGE.fullmatch(path.name)
     if found is None or path.exists():
         return path, None

@@ -309,12 +309,12 @@ def _by_shared_name(
     listing: _Listing, patterns: Sequence[str]
 ) -> tuple[list[dict[str, list[Path]]], list[SceneProblem]]:
     """Per pattern the images that fit it, by the part of the name that stands for `*`; the longest pattern first."""
-    order = sorted(range(len(patterns)), key=lambda number: -len(patterns[number]))
+    longest_first = sorted(range(len(patterns)), key=lambda number: -len(patterns[number]))
     sources: list[dict[str, list[Path]]] = [defaultdict(list) for _ in patterns]
     others = []
     for path in listing.images:
-        shared = {number: shared_name(path, patterns[number]) for number in order}
-        fitting = [number for number in order if shared[number]]
+        shared = {number: shared_name(path, patterns[number]) for number in longest_first}
+        fitting = [number for number in longest_first if shared[number]]
         if fitting:
             sources[fitting[0]][shared[fitting[0]]].append(path)
         else:
@@ -396,12 +396,14 @@ def _no_images(
 
 
 def _no_volumes(folder: Path) -> SceneError:
+    """The error for a folder without volumes."""
     return SceneError(
         f"no volumes in {folder}; put NIfTI files there, or folders with a DICOM series each; {describe_folder(folder)}"
     )
 
 
 def _same_folder(folder: Path, listing: _Listing, volumes: bool) -> SceneError:
+    """The error for two sources in one folder, with what could tell them apart."""
     message = f"two sources are one and the same folder, {folder}; give a folder for each source"
     patterns, count = patterns_in(listing.images)
     if count:
@@ -431,6 +433,12 @@ def _none_called(folder: Path, pattern: str, volumes: bool) -> SceneError:
 def _nothing_matches(
     folders: Sequence[Path], sources: Sequence[dict[str, list[Path]]], suggest: bool, volumes: bool
 ) -> SceneError:
+    """The error for sources without a common name.
+
+    Args:
+        sources: names, and their files, of each folder.
+        suggest: whether patterns would help.
+    """
     named = ", ".join(f"{next(iter(files.values()))[0].name} in {folder}" for folder, files in zip(folders, sources))
     message = f"no {'volume' if volumes else 'image'} has a partner of the same name: {named}"
     patterns, count = suggest_patterns([list(files) for files in sources]) if suggest else ((), 0)
@@ -446,6 +454,7 @@ def _nothing_matches(
 
 
 def _suffixes() -> str:
+    """The suffixes of image files, for a message."""
     return ", ".join(sorted(IMAGE_SUFFIXES))
 
 

@@ -40,7 +40,7 @@ class Volume:
 def turned_like(volume: Volume, other: Volume) -> Volume:
     """A volume whose axes run as those of another one: exchanged or reversed where needed, nothing is resampled.
 
-    As it is where one does not say how its axes run.
+    The volume itself where one of both does not say how its axes run.
     """
     if not (volume.placed and other.placed and np.isfinite([volume.affine, other.affine]).all()):
         return volume
@@ -68,12 +68,16 @@ def axis_of(name: str | Path, volume: Volume, cut: str) -> int:
 
 
 def upright_slice(pixels: np.ndarray, affine: np.ndarray, axis: int) -> np.ndarray:
-    """A slice as radiologists look at it, with square pixels: head or front up, the body's right side, or front, left.
+    """A slice as radiologists look at it, with square pixels.
+
+    Up is the head, in axial slices the front; on the left is the body's right side, in sagittal slices its front.
 
     Args:
         pixels: (P, Q) or (P, Q, 3), along the two other axes of the volume; uint8, uint16 or float32.
         affine: of the volume.
-        axis: along which it is cut.
+        axis: of the volume, 0 to 2, across which it is cut.
+    Returns:
+        (H, W) or (H, W, 3) of the same type; only turned where the affine has no directions.
     """
     others = [k for k in range(3) if k != axis]
     if not has_volume(affine):
@@ -122,7 +126,8 @@ def resampled(name: str | Path, volume: Volume, like_name: str | Path, like: Vol
     """
     from scipy.ndimage import affine_transform, gaussian_filter  # here, since it takes as long to load as the rest
 
-    if unplaced := _unplaced((name, like_name), (volume, like)):
+    unplaced = _unplaced((name, like_name), (volume, like))
+    if unplaced:
         raise ImageError(unplaced)
     matrix = np.linalg.solve(volume.affine, like.affine)  # from the other's voxel numbers to those of the volume
     known = np.isfinite(volume.values)
@@ -144,7 +149,7 @@ def resampled(name: str | Path, volume: Volume, like_name: str | Path, like: Vol
 
 
 def frames_notice(other_name: str | Path, volumes: Sequence[Volume]) -> list[str]:
-    """A notice of the first volume where another one, called `other_name`, has other coordinates; [] for none."""
+    """The notice that two volumes have different frames of reference, the second called `other_name`; [] for none."""
     references = {volume.frame_of_reference for volume in volumes} - {""}
     return [OTHER_FRAME.format(other_name)] if len(references) > 1 else []
 

@@ -110,13 +110,15 @@ def _check_depth(depth: str) -> None:
 
 
 def _png(pixels: np.ndarray) -> bytes:
+    """The content of a PNG file of uint8 or uint16 pixels."""
     written, data = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1])
     if not written:
         raise ImageError(f"PNG files cannot hold {pixels.shape[1]} x {pixels.shape[0]} pixels; write a .tif file")
     return data.tobytes()
 
 
-def _tiff(pixels: np.ndarray, metadata: Metadata | None = None) -> bytes:
+def _tiff(pixels: np.ndarray, metadata: Metadata | None) -> bytes:
+    """The content of a TIFF file; one of floating-point numbers states that 0 is black and 1 white."""
     channels = 1 if pixels.ndim == 2 else 3
     extremes = []
     if pixels.dtype == np.float32:
