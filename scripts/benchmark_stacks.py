@@ -38,8 +38,8 @@ from adasffuse.choices import GHOSTS
 from adasffuse.data.synthesis import expose
 from adasffuse.files import check_outputs
 from adasffuse.images.color import ChromaMean, as_rgb, is_gray, luminance, rgb_to_ycbcr, with_chroma
+from adasffuse.images.folders import images_of
 from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import images_of
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference.stack import StackOptions, fuse_stack

@@ -28,9 +28,10 @@ from adasffuse.cli.score import methods
 from adasffuse.files import check_outputs, replacing_all, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.comparison import FULL, Crop, comparison_figure
+from adasffuse.images.folders import images_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import pick_evenly
-from adasffuse.images.pairs import Scene, SceneError, find_scenes, images_of, read_scene, scene_of_files
+from adasffuse.images.pairs import Scene, SceneError, find_scenes, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.patterns import folder_and_pattern, pattern_for
 from adasffuse.images.ranges import is_thermal, resolve_ranges

@@ -16,10 +16,10 @@ from PIL import ImageCms
 
 from adasffuse.export.read import SUFFIXES as EXPORTED
 from adasffuse.export.read import read_description
+from adasffuse.images.folders import images_of
 from adasffuse.images.formats import holds_image, is_radiometric, open_image, regular_file
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, VideoFile
 from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import images_of
 from adasffuse.images.read import valid_mask
 from adasffuse.images.series import holds_series
 from adasffuse.images.volume_grid import Volume

@@ -8,6 +8,6 @@
   `false_colors`.
 - Volumes: `volume_grid` (what they are in memory), `volumes` (NIfTI), `series` (DICOM); `plane`, of single slices.
 - Sequences: `frames` (video files), `frame_folders`, `video_writing`, `live` (cameras and a window).
-- Files that belong together: `pairs`, `patterns` (of names), `trees` (of folders), `dataset_folders`, `boxes`.
+- Files that belong together: `folders`, `pairs`, `patterns` (of names), `trees`, `dataset_folders`, `boxes`.
 - For people: `notices`, `panel` and `comparison` (figures).
 """

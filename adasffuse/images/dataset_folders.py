@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from adasffuse.images.pairs import SceneError, SceneFolder, describe_folder, images_of
+from adasffuse.images.folders import describe_folder, images_of
+from adasffuse.images.pairs import SceneError, SceneFolder
 from adasffuse.images.patterns import patterns_in
 from adasffuse.tasks import Sources, find_task
 

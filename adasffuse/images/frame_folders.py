@@ -12,12 +12,13 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.images.false_colors import FindPalette, SteadyPalette, palette_of
+from adasffuse.images.folders import in_order
 from adasffuse.images.formats import is_radiometric, open_image
 from adasffuse.images.frames import DEFAULT_RATE, Frame, FrameError, parse_start, start_error
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.missing import thermal_border_mask
 from adasffuse.images.notices import pick_evenly
-from adasffuse.images.pairs import SceneError, find_scenes, in_order
+from adasffuse.images.pairs import SceneError, find_scenes
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image, upright
 

@@ -4,7 +4,6 @@ Files belong together where their stems are equal, or what stands for `*` in a p
 """
 
 import os
-import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -13,6 +12,15 @@ from pathlib import Path
 
 from adasffuse.arguments import checked
 from adasffuse.images.dicom import is_document
+from adasffuse.images.folders import (
+    count_images_below,
+    describe_folder,
+    identity_of,
+    ignored,
+    kind_of_entry,
+    nearest_folder,
+    other_files,
+)
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.patterns import patterns_in, shared_name, suggest_patterns
 from adasffuse.images.plane import check_same_places
@@ -21,7 +29,6 @@ from adasffuse.images.series import holds_series, series_below
 from adasffuse.images.volumes import is_volume
 from adasffuse.messages import first_of
 
-_SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "@eadir", "__macosx"}  # what is hidden (.DS_Store) is ignored as well
 _DICOM = ".dcm"
 _AS_VOLUMES = "adasffuse fuse A B -o NAME.nii.gz"
 
@@ -171,24 +178,6 @@ def read_scene(
     return images
 
 
-def images_of(folder: Path) -> list[Path]:
-    """The image files of a folder, by their names, 2 before 10; hidden ones and what is below are passed over."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not ignored(path.name))
-    return sorted((path for path in found if path.is_file()), key=lambda path: (in_order(path.name), path.name))
-
-
-def other_files(folder: Path) -> list[Path]:
-    """The files of a folder that are no images by their names; hidden ones and what is below are passed over."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() not in IMAGE_SUFFIXES and not ignored(path.name))
-    return sorted(path for path in found if path.is_file())
-
-
-def in_order(name: str) -> list[tuple[int, int, str]]:
-    """Sort key by which name 2 comes before name 10."""
-    parts = re.split(r"(\d+)", name)
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts if part]
-
-
 @dataclass(frozen=True)
 class _Listing:
     """What one folder holds."""
@@ -210,10 +199,10 @@ def _list_folders(folders: Sequence[Path], volumes: bool) -> list[tuple[list[int
             raise SceneError(f"{folder} is a file, where a folder is expected; give folders only, or files only")
         if not folder.is_dir():
             kind = "file or folder" if folder.suffix.lower() in IMAGE_SUFFIXES else "folder"
-            raise SceneError(f"no {kind} {folder}; {describe_folder(_nearest_folder(folder))}")
+            raise SceneError(f"no {kind} {folder}; {describe_folder(nearest_folder(folder))}")
     numbers: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, folder in enumerate(folders):
-        numbers[_identity(folder)].append(number)
+        numbers[identity_of(folder)].append(number)
     listings = [(members, _look_into(folders[members[0]], volumes)) for members in numbers.values()]
     empty = {listing.folder: listing.below for _, listing in listings if not listing.images}
     if empty and volumes:
@@ -245,13 +234,13 @@ def _look_into(folder: Path, volumes: bool) -> _Listing:
         elif os.path.isfile(path):
             images.append(path)
         else:
-            reason = f"{path} is no regular file ({_kind(path)}), it is left out"
+            reason = f"{path} is no regular file ({kind_of_entry(path)}), it is left out"
             problems.append(SceneProblem(path.stem, reason, "special"))
     if foreign:
         noun = "volume" if volumes else "image"
         some = f"{first_of(foreign)}, no {noun if len(foreign) == 1 else noun + 's'} by name"
         problems.append(SceneProblem(str(folder), f"{folder} also holds {some}", "not_image"))
-    below = Counter() if volumes else _images_below(folder)
+    below = Counter() if volumes else count_images_below(folder)
     if images and below:
         places = ", ".join(f"{count} in {place}" for place, count in below.items())
         reason = f"images in sub-folders of {folder} are left out: {places}; give such a folder itself to use them"
@@ -264,45 +253,6 @@ def _is_called_like_one(path: Path, volumes: bool) -> bool:
     if volumes:
         return is_volume(path) or path.suffix.lower() == _DICOM
     return path.suffix.lower() in IMAGE_SUFFIXES
-
-
-def ignored(name: str) -> bool:
-    """Whether a file or folder of this name is not the user's, but hidden or made by a system or an archive."""
-    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
-
-
-def _identity(path: str | Path) -> tuple[int, int]:
-    """What is equal for all names of one file or folder."""
-    status = os.stat(path)
-    return status.st_dev, status.st_ino
-
-
-def _kind(path: Path) -> str:
-    """What a directory entry is that is neither a file nor a folder."""
-    if path.is_fifo():
-        return "a pipe"
-    if path.is_socket():
-        return "a socket"
-    if path.is_char_device() or path.is_block_device():
-        return "a device"
-    return "a link to nothing" if path.is_symlink() else "unreadable"
-
-
-def _images_below(folder: Path) -> Counter[Path]:
-    """Number of image files in each folder below, by names alone; links are followed, each folder counts once."""
-    counts: Counter[Path] = Counter()
-    seen = set()
-    for place, names, files in os.walk(folder, followlinks=True):
-        if _identity(place) in seen:
-            names.clear()
-            continue
-        seen.add(_identity(place))
-        names[:] = sorted(name for name in names if not ignored(name))
-        if Path(place) != folder:
-            count = sum(not ignored(name) and Path(name).suffix.lower() in IMAGE_SUFFIXES for name in files)
-            if count:
-                counts[Path(place)] = count
-    return counts
 
 
 def _by_shared_name(
@@ -456,17 +406,3 @@ def _nothing_matches(
 def _suffixes() -> str:
     """The suffixes of image files, for a message."""
     return ", ".join(sorted(IMAGE_SUFFIXES))
-
-
-def _nearest_folder(path: Path) -> Path:
-    """The closest folder above a missing path that exists."""
-    return next((parent for parent in path.parents if parent.is_dir()), Path())
-
-
-def describe_folder(folder: Path) -> str:
-    """What a folder holds, for an error message."""
-    if not folder.is_dir():
-        return f"{folder} does not exist"
-    items = [item for item in folder.iterdir() if not item.name.startswith(".")]
-    names = sorted(f"{item.name}/" if item.is_dir() else item.name for item in items)
-    return f"{folder} holds {first_of(names, 12)}" if names else f"{folder} is empty"

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from adasffuse.arguments import checked
+from adasffuse.images.folders import ignored, images_of
 from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import Scene, SceneError, SceneProblem, find_scenes, ignored, images_of
+from adasffuse.images.pairs import Scene, SceneError, SceneProblem, find_scenes
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.images.series import series_below
 from adasffuse.images.volumes import is_volume

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from adasffuse.data.datasets.catalog import DataSet, Layout
 from adasffuse.images.color import luminance
+from adasffuse.images.folders import images_of
 from adasffuse.images.formats import open_image
 from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import images_of
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 
 _DEPTH = 3  # levels of folders below the given one that are searched for the set
