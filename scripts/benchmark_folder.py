@@ -27,7 +27,8 @@ import torch
 from adasffuse.cli.arguments import add_device_option
 from adasffuse.data.samples import sample_pairs
 from adasffuse.images.color import luminance
-from adasffuse.images.pairs import SceneFolder, find_scenes, read_scene, scene_folders
+from adasffuse.images.dataset_folders import scene_folders
+from adasffuse.images.pairs import SceneFolder, find_scenes, read_scene
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, fuse_folder, load_fuser
 from adasffuse.models import RELEASED_SIZES

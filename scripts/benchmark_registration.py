@@ -40,10 +40,11 @@ import numpy as np
 from scoring import RANKED
 
 from adasffuse.images.color import luminance
+from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import expanded
-from adasffuse.images.notices import spread
-from adasffuse.images.pairs import Scene, find_scenes, read_scene, scene_folders
+from adasffuse.images.notices import pick_evenly
+from adasffuse.images.pairs import Scene, find_scenes, read_scene
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise
 from adasffuse.inference.fuser import load_fuser
@@ -123,7 +124,7 @@ def run(args: argparse.Namespace) -> None:
                 if args.slices:
                     say(slices_line(folder.name, scenes, args))
                 elif args.checks:
-                    pairs = [read_scene(scene) for scene in spread(scenes, args.count)]
+                    pairs = [read_scene(scene) for scene in pick_evenly(scenes, args.count)]
                     say(checks_line(folder.name, pairs, measure_of(find_task(folder.name).id), args))
                 else:
                     say(affine_line(folder.name, scenes, args))
@@ -176,7 +177,7 @@ def affine_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str
     measure, rng = measure_of(task.id), np.random.default_rng(args.seed)
     errors, relative, shown, seconds, failed, ratios = [], [], [], [], 0, []
     fuser = load_fuser(task.id) if args.scores else None
-    for scene in spread(scenes, args.count):
+    for scene in pick_evenly(scenes, args.count):
         a, b = read_scene(scene)
         size = b.pixels.shape[:2]
         truth = known_movement(size, rng, args.similar)
@@ -220,7 +221,7 @@ def slices_line(name: str, scenes: list[Scene], args: argparse.Namespace) -> str
         heads.setdefault(scene.stem[:-3], []).append(scene)
     errors, relative, counts, failed = [], [], [], 0
     for head_scenes in heads.values():
-        slices = [(scene.stem, *read_scene(scene)) for scene in spread(head_scenes, args.slices)]
+        slices = [(scene.stem, *read_scene(scene)) for scene in pick_evenly(head_scenes, args.slices)]
         size = slices[0][2].pixels.shape[:2]
         truth = known_movement(size, rng, args.similar)
         try:
@@ -425,7 +426,7 @@ def fields(args: argparse.Namespace) -> Iterator[tuple[Image, Image, Image, np.n
     if args.clean is None:
         raise ImageError("--fields needs --clean, the data set of the same pairs as they come")
     files = sorted((args.fields / "grid").glob("*.npz"))
-    for path in spread(files, args.count):
+    for path in pick_evenly(files, args.count):
         names = [args.fields / "infrared_warped", args.clean / "infrared", args.clean / "visible"]
         images = [read_image(next(folder.glob(f"{path.stem}.*"))) for folder in names]
         nodes = np.load(path)["displacement"].astype(np.float32)

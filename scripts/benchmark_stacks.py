@@ -37,9 +37,9 @@ from adasffuse import load_fuser
 from adasffuse.choices import GHOSTS
 from adasffuse.data.synthesis import expose
 from adasffuse.files import check_outputs
-from adasffuse.images.color import ChromaMean, is_gray, luminance, rgb_to_ycbcr, with_chroma
+from adasffuse.images.color import ChromaMean, as_rgb, is_gray, luminance, rgb_to_ycbcr, with_chroma
+from adasffuse.images.folders import images_of
 from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import images_of
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
 from adasffuse.inference.stack import StackOptions, fuse_stack
@@ -109,7 +109,7 @@ def methods(task: str, args: argparse.Namespace) -> dict[str, Method]:
 
 def ours(task: str, size: str, options: StackOptions) -> Method:
     fuser = load_fuser(task, size)
-    return lambda files, _: coloured(fuse_stack(fuser, files, options).pixels)
+    return lambda files, _: as_rgb(fuse_stack(fuser, files, options).pixels)
 
 
 def openfocus_command(start: list[str], names: list[str], out: str) -> list[str]:
@@ -130,10 +130,6 @@ def by_program(files: list[Path], scratch: Path, command: Callable[[list[str], s
     out = scratch / "out.png"
     subprocess.run(command([str(file) for file in files], str(out)), check=True, capture_output=True)
     return cv2.imread(str(out))[..., ::-1]
-
-
-def coloured(pixels: ndarray) -> ndarray:
-    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
 def stacks_below(folder: Path, least: int = 2) -> dict[str, list[Path]]:

@@ -32,7 +32,7 @@ from scoring import (
 
 from adasffuse.classical.baselines import BASELINES
 from adasffuse.files import check_outputs, write_text
-from adasffuse.images.pairs import scene_folders
+from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.metrics import DEFAULT_METRICS
 from adasffuse.metrics.folder import Settings
 from adasffuse.models.weights import RUN_WEIGHTS, read_record

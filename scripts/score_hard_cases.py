@@ -21,7 +21,7 @@ from adasffuse.classical.baselines import BASELINES
 from adasffuse.cli.arguments import add_device_option, add_size_option
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.color import luminance
-from adasffuse.images.notices import spread
+from adasffuse.images.notices import pick_evenly
 from adasffuse.images.pairs import find_scenes, read_scene
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.write import quantise, write_image
@@ -106,7 +106,7 @@ def cases(args: argparse.Namespace) -> Iterator[tuple[str, GlareCase | NightCase
         yield f"night_{number:02d}", night_scene(np.random.default_rng((args.seed, 0, number)))
     if args.infrared:
         pairs, _ = find_scenes((args.infrared, args.visible))
-        for number, pair in enumerate(spread(pairs, args.count)):
+        for number, pair in enumerate(pick_evenly(pairs, args.count)):
             infrared, visible = (image.pixels for image in read_scene(pair))
             yield f"glare_{pair.stem}", glare_pair(infrared, visible, np.random.default_rng((args.seed, 1, number)))
 

@@ -31,7 +31,8 @@ from scoring import (
 from adasffuse.cli.arguments import named_values
 from adasffuse.data.options import DataOptions
 from adasffuse.files import check_outputs, write_text
-from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, scene_folders
+from adasffuse.images.dataset_folders import scene_folders
+from adasffuse.images.pairs import Scene, SceneFolder, find_scenes
 from adasffuse.metrics import DEFAULT_METRICS
 from adasffuse.metrics.folder import Settings
 from adasffuse.process import run_script, say

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from adasffuse.cli.arguments import add_size_option
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.color import luminance
-from adasffuse.images.notices import spread
+from adasffuse.images.notices import pick_evenly
 from adasffuse.images.pairs import find_scenes, read_scene
 from adasffuse.images.write import quantise
 from adasffuse.inference import load_fuser
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     plain = load_fuser("ivf", args.size)
     table = ScoreTable(METRICS)
     scenes, _ = find_scenes((args.infrared, args.visible))
-    for scene in tqdm(spread(scenes, args.count), unit="pair"):
+    for scene in tqdm(pick_evenly(scenes, args.count), unit="pair"):
         rng = np.random.default_rng([args.seed, *scene.stem.encode()])
         images = [luminance(image.pixels) for image in read_scene(scene)]
         if min(images[0].shape) < LEAST:

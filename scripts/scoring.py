@@ -24,9 +24,10 @@ from adasffuse.cli.task_script import METHOD, identity_of
 from adasffuse.data.luma import readings_of
 from adasffuse.data.options import DataOptions
 from adasffuse.files import name_of
-from adasffuse.images.color import activity_chroma, fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
+from adasffuse.images.color import activity_chroma, as_rgb, fit_gamut, luminance, rgb_to_ycbcr, ycbcr_to_rgb
+from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene, scene_folders
+from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, read_scene
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
@@ -371,8 +372,7 @@ def color_mertens(pairs: Sequence[Scene], where: Path) -> dict[str, dict[str, Pa
     """OpenCV's exposure fusion in colour, saved as PNG below `where`: method to stem to file."""
     files: dict[str, dict[str, Path]] = {method: {} for method in COLOR_MERTENS}
     for pair in pairs:
-        a, b = (quantise(image.pixels, "8") for image in read_scene(pair))
-        sources = [p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in (a, b)]
+        sources = [as_rgb(quantise(image.pixels, "8")) for image in read_scene(pair)]
         for number, (method, exponents) in enumerate(COLOR_MERTENS.items()):
             fused = cv2.createMergeMertens(*exponents).process(sources)
             files[method][pair.stem] = where / str(number) / f"{pair.stem}.png"
@@ -418,10 +418,9 @@ def chroma_fidelity(pairs: Sequence[Scene], files: Mapping[str, Path]) -> dict[s
     """
     turns, forced, free_off, forced_off = [], [], [], []
     for pair in pairs:
-        source, saved = read_image(pair.paths[0]).pixels, read_image(files[pair.stem]).pixels
+        source, saved = read_image(pair.paths[0]).pixels, as_rgb(read_image(files[pair.stem]).pixels)
         if source.ndim == 2:
             continue
-        saved = saved if saved.ndim == 3 else np.repeat(saved[..., None], 3, axis=2)
         y = quantise(luminance(saved), "8") / np.float32(255)
         cb, cr = activity_chroma(y, source)
         colored = np.hypot(cb, cr) * 255 >= 1

@@ -12,7 +12,8 @@ from tiny import Mean, network, texture
 
 from adasffuse import AdaSFFuse, Fuser, evaluate, load_fuser
 from adasffuse.arguments import checked
-from adasffuse.images.frames import FrameFolder, VideoFile
+from adasffuse.images.frame_folders import FrameFolder
+from adasffuse.images.frames import VideoFile
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.read import read_image

@@ -16,7 +16,8 @@ from adasffuse.data.heldout import centre
 from adasffuse.data.luma import LumaCache
 from adasffuse.data.mixture import MixedCrops, turn
 from adasffuse.data.options import DataOptions
-from adasffuse.images.pairs import find_scenes, scene_folders
+from adasffuse.images.dataset_folders import scene_folders
+from adasffuse.images.pairs import find_scenes
 from adasffuse.images.read import ImageError, read_image
 from adasffuse.images.write import write_image
 from adasffuse.training.options import PartOptions, load_options

@@ -8,7 +8,7 @@ from tiny import network, texture, write_weights
 
 from adasffuse.cli import fuse, stack, task_script
 from adasffuse.images.arrays import as_image
-from adasffuse.images.drift import drift_notices, equally_bright, evening_factors, look, multiplied
+from adasffuse.images.drift import drift_notices, equally_bright, evening_factors, measure_exposure, scale_brightness
 from adasffuse.images.image import Image, ImageNotice
 from adasffuse.images.write import write_image
 from adasffuse.inference.fuser import Fuser
@@ -26,7 +26,7 @@ def near_and_far(near=1.0, far=1.0):
 
 
 def factors_of(*images):
-    return evening_factors([look(Image(image)) for image in images])
+    return evening_factors([measure_exposure(Image(image)) for image in images])
 
 
 @pytest.mark.parametrize("ratio", [0.6, 0.8, 0.95])
@@ -66,7 +66,9 @@ def test_what_holds_no_data_does_not_count():
     valid = np.ones(image.shape[:2], bool)
     valid[:, :150] = False
     image[:, :150] = 0
-    one, other = evening_factors([look(Image(near_and_far()[0])), look(Image(image, valid=valid))])
+    one, other = evening_factors(
+        [measure_exposure(Image(near_and_far()[0])), measure_exposure(Image(image, valid=valid))]
+    )
     assert other / one == pytest.approx(1 / 0.8, rel=0.01)
 
 
@@ -85,14 +87,14 @@ def test_flat_frames_decide_on_nothing():
 def test_levels_are_multiplied_as_numbers():
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     expected = np.minimum(np.rint(np.arange(256) * 1.5), 255).reshape(16, 16)
-    assert np.array_equal(multiplied(Image(levels), 1.5).pixels, expected)
-    values = multiplied(Image(levels / np.float32(255)), 1.5).pixels
+    assert np.array_equal(scale_brightness(Image(levels), 1.5).pixels, expected)
+    values = scale_brightness(Image(levels / np.float32(255)), 1.5).pixels
     assert (
         values.dtype == np.float32
         and np.abs(values * 255 - np.minimum(np.arange(256) * 1.5, 255).reshape(16, 16)).max() < 1e-3
     )
     image = Image(levels)
-    assert multiplied(image, 1.0) is image
+    assert scale_brightness(image, 1.0) is image
 
 
 def test_notice():

@@ -17,7 +17,8 @@ from adasffuse.cli import compare
 from adasffuse.cli.arguments import thermal_by_names
 from adasffuse.data.survey import survey_folders
 from adasffuse.images.false_colors import SteadyPalette, palette_of, palette_places
-from adasffuse.images.frames import FrameFolder, VideoFile
+from adasffuse.images.frame_folders import FrameFolder
+from adasffuse.images.frames import VideoFile
 from adasffuse.images.read import read_image
 from adasffuse.images.video_writing import write_video
 from adasffuse.inference import Fuser

@@ -17,6 +17,7 @@ import tifffile
 from PIL import Image, ImageCms, PngImagePlugin, features
 
 from adasffuse.images.arrays import as_image
+from adasffuse.images.formats import open_image
 from adasffuse.images.image import ImageError
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, result_depth, write_image
@@ -243,7 +244,8 @@ def test_exif_orientation_is_applied(tmp_path, name):
     path = save(tmp_path / name, image, **options)
     pixels = read_image(path).pixels
     assert np.abs(pixels * 255 - np.rot90(GRAY, -1)).max() < 8  # JPEG is lossy
-    assert pixels.shape == (13, 18)
+    with open_image(path) as file:
+        assert pixels.shape == file.upright_size == (13, 18) and (file.height, file.width) == (18, 13)
 
 
 def test_only_the_first_page_is_read(tmp_path):

@@ -7,9 +7,9 @@ import tifffile
 
 from adasffuse.images import levels
 from adasffuse.images.color import is_colorful, luminance
+from adasffuse.images.content import measure_content
 from adasffuse.images.image import Image
 from adasffuse.images.levels import compacted, expanded, luma_of, same_pixels
-from adasffuse.images.no_data import content
 from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
@@ -78,7 +78,7 @@ def test_what_looks_at_levels_sees_what_it_sees_of_pixels(dtype, monkeypatch):
     a, b = scene(dtype, 3), scene(dtype, 0, seed=1)
     pixels = expanded(a)
     assert np.array_equal(luma_of(a), luminance(pixels))
-    assert content(a) == content(pixels)
+    assert measure_content(a) == measure_content(pixels)
     assert is_colorful(a) and is_colorful(pixels) and not is_colorful(b)
     assert misalignment(Image(a), Image(b)) == misalignment(Image(pixels), Image(expanded(b)))
     assert same_pixels(a, pixels) and not same_pixels(a, b)

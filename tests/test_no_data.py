@@ -5,16 +5,9 @@ import numpy as np
 import pytest
 
 from adasffuse.images.color import luminance
-from adasffuse.images.no_data import (
-    _convex_hull,
-    complete,
-    content,
-    fill_missing,
-    telling,
-    thermal_border_mask,
-    without_empty,
-    without_holes,
-)
+from adasffuse.images.content import choose_sources, measure_content
+from adasffuse.images.missing import _convex_hull, fill_holes, thermal_border_mask
+from adasffuse.images.no_data import blend_empty, complete, fill_missing
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 
@@ -260,33 +253,35 @@ def test_brightness_stays_where_the_others_hold_nothing():
 @pytest.mark.parametrize("sigma", [0, 2])
 def test_flat_frames_have_no_content(level, sigma):
     frame = level + RNG.normal(0, sigma / 255, (1024, 1280)).astype(np.float32)
-    assert content(frame.clip(0, 1).astype(np.float32)) < 0.01
+    assert measure_content(frame.clip(0, 1).astype(np.float32)) < 0.01
 
 
 @pytest.mark.parametrize("place", [(40, 60), (43, 61), (0, 0), (95, 123)])
 def test_a_small_hot_target_is_content(place):
     frame = 0.4 + RNG.normal(0, 1 / 255, (100, 128)).astype(np.float32)
     frame[place[0] : place[0] + 5, place[1] : place[1] + 5] += 60 / 255
-    assert content(frame.astype(np.float32)) == 1
+    assert measure_content(frame.astype(np.float32)) == 1
 
 
 def test_content_grows_smoothly_between_two_ranges():
-    ramp = [content(np.repeat(np.float32([[0.5] * 32, [0.5 + step / 255] * 32]), 16, axis=0)) for step in range(7)]
+    ramp = [
+        measure_content(np.repeat(np.float32([[0.5] * 32, [0.5 + step / 255] * 32]), 16, axis=0)) for step in range(7)
+    ]
     assert ramp[:3] == [0, 0, 0] and 0 < ramp[3] < ramp[4] < 1 and ramp[5:] == pytest.approx([1, 1], abs=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 50), (7, 7, 3)])
 def test_content_of_small_images(shape):
-    assert content(np.full(shape, 0.5, np.float32)) == 0
-    assert shape == (1, 1) or content(np.linspace(0, 1, np.prod(shape), dtype=np.float32).reshape(shape)) > 0
+    assert measure_content(np.full(shape, 0.5, np.float32)) == 0
+    assert shape == (1, 1) or measure_content(np.linspace(0, 1, np.prod(shape), dtype=np.float32).reshape(shape)) > 0
 
 
 def test_content_is_judged_on_valid_pixels():
     frame = np.full((64, 64), 0.5, np.float32)
     frame[:, 40:] = 0
     valid = frame > 0
-    assert content(frame) == 1 and content(frame, valid) == 0
-    assert content(frame, np.zeros_like(valid)) == 0
+    assert measure_content(frame) == 1 and measure_content(frame, valid) == 0
+    assert measure_content(frame, np.zeros_like(valid)) == 0
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.8, 0.95])
@@ -294,32 +289,35 @@ def test_content_is_judged_on_what_holds_data_where_pixels_are_missing_everywher
     rng = np.random.default_rng(1)
     valid = rng.random((120, 160)) >= share
     noisy = (0.5 + rng.normal(0, 2 / 255, valid.shape)).astype(np.float32)
-    assert content(np.where(valid, scene(), np.float32(0)), valid) == 1
-    assert content(np.where(valid, noisy, np.float32(0)), valid) < 0.01
+    assert measure_content(np.where(valid, scene(), np.float32(0)), valid) == 1
+    assert measure_content(np.where(valid, noisy, np.float32(0)), valid) < 0.01
 
 
 def test_empty_sources_become_the_others():
     image, flat = scene(), np.full((120, 160), 0.9, np.float32)
-    assert np.array_equal(without_empty([flat, image])[0], image)
-    assert np.array_equal(without_empty([image, flat])[1], image)
-    assert without_empty([image, flat])[0] is image
+    assert np.array_equal(blend_empty([flat, image])[0], image)
+    assert np.array_equal(blend_empty([image, flat])[1], image)
+    assert blend_empty([image, flat])[0] is image
     both = [flat, flat * np.float32(0.5)]
-    assert all(new is old for new, old in zip(without_empty(both), both))  # all empty
+    assert all(new is old for new, old in zip(blend_empty(both), both))  # all empty
     several = [flat, image, scene(seed=3)]
-    assert all(new is old for new, old in zip(without_empty(several), several))
+    assert all(new is old for new, old in zip(blend_empty(several), several))
 
 
 def test_of_more_than_two_sources_those_with_content_are_fused():
-    assert telling([0, 1, 0.5, 0, 1]) == [1, 2, 4]
-    assert telling([0, 0, 0.1]) == [0, 2] and telling([1, 0, 0]) == [0, 1]  # a pair, whose flat one becomes the other
-    assert telling([0, 1]) == telling([0, 0]) == telling([1, 1]) == [0, 1]
-    assert telling([0, 0, 0]) == [0, 1, 2]
+    assert choose_sources([0, 1, 0.5, 0, 1]) == [1, 2, 4]
+    assert choose_sources([0, 0, 0.1]) == [0, 2] and choose_sources([1, 0, 0]) == [
+        0,
+        1,
+    ]  # a pair, whose flat one becomes the other
+    assert choose_sources([0, 1]) == choose_sources([0, 0]) == choose_sources([1, 1]) == [0, 1]
+    assert choose_sources([0, 0, 0]) == [0, 1, 2]
 
 
 def test_a_weak_source_is_blended():
     weak = np.full((32, 32), 0.5, np.float32)
     weak[16:] += 3.75 / 255  # half way between no content and content
-    blended = without_empty([weak, scene(32, 32)])[0]
+    blended = blend_empty([weak, scene(32, 32)])[0]
     assert blended == pytest.approx((weak + scene(32, 32)) / 2, abs=0.01)
 
 
@@ -338,15 +336,15 @@ def test_dead_pixels_and_lines_take_the_values_of_their_neighbours():
     valid[25:28, 12:15] = valid[28, 15] = False  # a hole, and a pixel that touches it
     valid[:30, 0] = valid[:9, 1] = False  # along a border, as a warp leaves it
     broken = np.where(valid, image, np.float32(np.nan))
-    mended, known = without_holes(broken, valid, ~valid)
+    mended, known = fill_holes(broken, valid, ~valid)
     hole = np.zeros(image.shape, bool)
     hole[25:28, 12:15] = hole[28, 15] = hole[:30, 0] = hole[:9, 1] = True
     assert np.array_equal(known, ~hole) and not mended[hole].any()
     assert np.array_equal(mended[valid], image[valid])
-    assert np.array_equal(without_holes(broken, valid, np.zeros_like(valid))[1], valid)  # none that may be filled
+    assert np.array_equal(fill_holes(broken, valid, np.zeros_like(valid))[1], valid)  # none that may be filled
     assert mended[10, 10] == pytest.approx(image[10, 10], abs=1e-6)
     assert np.abs(mended - image)[3:-3, 30].max() < 1e-5
-    color, _ = without_holes(np.dstack([broken, 2 * broken, broken]), valid, ~valid)
+    color, _ = fill_holes(np.dstack([broken, 2 * broken, broken]), valid, ~valid)
     assert np.array_equal(color[..., 0], mended) and np.allclose(color[..., 1], 2 * mended)
 
 
@@ -355,5 +353,5 @@ def test_a_fifth_of_all_pixels_scattered_without_data_hardly_matters():
     image = cv2.GaussianBlur(rng.random((60, 80), dtype=np.float32), (0, 0), 3)
     image = (image - image.min()) / np.ptp(image)
     valid = rng.random(image.shape) > 0.2
-    mended, known = without_holes(image, valid, ~valid)
+    mended, known = fill_holes(image, valid, ~valid)
     assert known.mean() > 0.98 and np.abs(mended - image)[known].mean() < 0.01

@@ -8,16 +8,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from adasffuse.images.pairs import (
-    Scene,
-    SceneError,
-    find_scenes,
-    images_of,
-    pattern_for,
-    patterns_in,
-    read_scene,
-    scene_folders,
-)
+from adasffuse.images.dataset_folders import scene_folders
+from adasffuse.images.folders import images_of
+from adasffuse.images.pairs import Scene, SceneError, find_scenes, read_scene
+from adasffuse.images.patterns import pattern_for, patterns_in
 from adasffuse.images.read import ImageError
 from adasffuse.images.write import write_image
 

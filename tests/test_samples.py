@@ -9,7 +9,8 @@ import pytest
 
 from adasffuse.data.samples import sample_pairs, write_samples
 from adasffuse.images.color import luminance
-from adasffuse.images.pairs import find_scenes, read_scene, scene_folders
+from adasffuse.images.dataset_folders import scene_folders
+from adasffuse.images.pairs import find_scenes, read_scene
 from adasffuse.tasks import TASKS
 
 

@@ -18,7 +18,8 @@ from PIL import Image
 from tiny import texture, write_ivf, write_weights
 
 from adasffuse.data.samples import sample_pairs, write_samples
-from adasffuse.images.pairs import find_scenes, scene_folders
+from adasffuse.images.dataset_folders import scene_folders
+from adasffuse.images.pairs import find_scenes
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 from adasffuse.inference import load_fuser

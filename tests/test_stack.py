@@ -478,7 +478,7 @@ def test_pages_of_a_file_are_what_they_are_as_files(tmp_path, how):
         image = read_image(path, (0, 4095))
         assert image.depth == "16" and not image.notices
         np.testing.assert_allclose(image.pixels, page / 4095, atol=1e-6)
-    with pytest.raises(ImageError, match=r"z.tif\[3\]: damaged or truncated \(it has 3 pages, counted from 0"):
+    with pytest.raises(ImageError, match=r"z.tif\[3\]: there is no page 3, its first stack has 3, counted from 0"):
         read_image(tmp_path / "z.tif[3]")
 
 
@@ -513,6 +513,9 @@ def test_channels_are_stacks_of_their_own(tmp_path):
     )
     with pytest.raises(ImageError, match=r"holds 3 \(Q\) x 2 \(I\) images"):
         stacks_in(tmp_path / "qi.tif")
+    tifffile.imwrite(tmp_path / "qq.tif", values[0].astype(np.uint8), photometric="minisblack")  # axes without names
+    with pytest.raises(ImageError, match=r"holds 3 \(Q\) x 2 \(Q\) images"):
+        stacks_in(tmp_path / "qq.tif")
 
 
 # ---- the command
@@ -748,7 +751,7 @@ def test_one_image_in_two_formats_is_refused_and_a_command_given_that_works(stac
     assert "by --pattern '*.png' or --pattern '*.tif'" in out
     assert run(stacks, "-o", tmp_path / "new", "--pattern", "*.PNG", weights=weights) == 0
     assert {"one photo: 3 of 3 images", "two: 3 of 3 images"} == {
-        line.split(" -> ")[0].strip() for line in capsys.readouterr().out.splitlines() if "images" in line
+        line.split(" -> ")[0].strip() for line in capsys.readouterr().out.splitlines() if " of 3 images" in line
     }
     assert run(*photos.iterdir(), "-o", tmp_path / "a.png", "--pattern", "*.png", "--dry_run", weights=weights) == 0
     assert "  a: 3 images -> " in capsys.readouterr().out

@@ -25,20 +25,13 @@ from adasffuse.cli import extract, fuse, info
 from adasffuse.images import extras, formats
 from adasffuse.images.false_colors import in_false_colors
 from adasffuse.images.flir import read_shot, read_temperatures
-from adasffuse.images.frames import FrameFolder
+from adasffuse.images.frame_folders import FrameFolder
 from adasffuse.images.image import ImageError, ImageNotice
 from adasffuse.images.pairs import Scene, find_scenes, read_scene
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.images.read import read_image
-from adasffuse.images.volumes import (
-    Volume,
-    check_same_grid,
-    frames_notice,
-    read_volume,
-    resampled,
-    turned_like,
-    upright_slice,
-)
+from adasffuse.images.volume_grid import Volume, check_same_grid, frames_notice, resampled, turned_like, upright_slice
+from adasffuse.images.volumes import read_volume
 from adasffuse.images.write import write_image
 from adasffuse.inference import Fuser, load_fuser
 from adasffuse.inference.volume import WantedVolumes, fuse_volumes, plan_volumes, window_of
@@ -212,6 +205,29 @@ def agrees_with_pydicom(path, low, high):
 
 
 RAMP = np.arange(-60, 60, dtype=np.int16).reshape(8, 15) * 30
+
+
+def test_an_empty_slope_is_none(tmp_path):
+    """Programs that take out names leave tags without a value."""
+    path = dicom(tmp_path / "x.dcm", RAMP, RescaleSlope=None, RescaleIntercept=None, WindowCenter=40.5, WindowWidth=81)
+    np.testing.assert_allclose(read_image(path).pixels, (RAMP / 80).clip(0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "padding", "tags"),
+    [
+        (np.uint16, 65535, {"Modality": "MR", "PixelPaddingValue": 65535}),
+        (np.int16, -32768, {"Modality": "PT", "PixelPaddingValue": -32768}),
+        (np.uint16, 50001, {"Modality": "MR", "PixelPaddingValue": 50002, "PixelPaddingRangeLimit": 50000}),
+    ],
+)
+def test_padding_does_not_decide_on_black_and_white(tmp_path, dtype, padding, tags):
+    values = np.tile(np.arange(100, 164), (64, 1)).astype(dtype)
+    values[:16] = padding
+    image = read_image(dicom(tmp_path / "x.dcm", values, **tags))
+    assert image.window == (100, 163)
+    assert not image.valid[:16].any() and image.valid[16:].all()
+    np.testing.assert_allclose(image.pixels[16:], (values[16:] - 100.0) / 63, atol=1e-6)
 
 
 def test_the_functions_of_a_window(tmp_path):
@@ -834,6 +850,13 @@ def test_gray_images_in_false_colors(tmp_path, weights, capsys):
     with pytest.raises(SystemExit):
         run(tmp_path / "PET", tmp_path / "MRI", *words, "--scores")
     assert "--scores needs sources as they are stored; leave --palette out" in capsys.readouterr().err
+
+
+def test_a_volume_in_metres_is_read_in_millimetres(tmp_path):
+    image = nibabel.Nifti1Image(np.ones((4, 5, 6), np.float32), np.diag([0.002, 0.002, 0.003, 1]))
+    image.header.set_xyzt_units("meter")
+    nibabel.save(image, tmp_path / "x.nii")
+    np.testing.assert_allclose(read_volume(tmp_path / "x.nii").affine, np.diag([2, 2, 3, 1]), rtol=1e-6)
 
 
 def test_single_voxels_do_not_decide_on_the_range_of_a_volume():

@@ -15,12 +15,14 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image as PillowImage
 from skimage import data as photographs
 
 from adasffuse.cli import video as command
 from adasffuse.images import frames as frames_module
 from adasffuse.images import live
-from adasffuse.images.frames import FrameError, FrameFolder, VideoFile, is_video_name, list_frames
+from adasffuse.images.frame_folders import FrameFolder, list_frames
+from adasffuse.images.frames import FrameError, VideoFile, is_video_name
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.ranges import parse_range
 from adasffuse.images.video_writing import Sound, write_video
@@ -779,6 +781,12 @@ def test_a_border_without_data_is_that_of_the_whole_sequence(tmp_path):
     a = FrameFolder(list_frames([make_folder(tmp_path / "a", images)], [None]).columns[0], thermal=True)
     for frame in a:
         assert np.array_equal(~frame.image.valid, np.broadcast_to(np.arange(WIDTH) < 20, (HEIGHT, WIDTH)))
+    for path in a.paths:  # upside down
+        exif = PillowImage.Exif()
+        exif[274] = 3
+        PillowImage.open(path).save(path, exif=exif)
+    for frame in FrameFolder(a.paths, thermal=True):
+        assert np.array_equal(~frame.image.valid, np.broadcast_to(np.arange(WIDTH) >= WIDTH - 20, (HEIGHT, WIDTH)))
 
 
 def test_frames_of_16_bits_can_be_written_at_16_bits(tmp_path):
@@ -1073,7 +1081,7 @@ def test_what_opencv_says_of_windows_is_passed_on(monkeypatch, said, expected):
     monkeypatch.setenv("DISPLAY", ":9")
     failed = live.subprocess.CompletedProcess([], 1, "", said)
     monkeypatch.setattr(live.subprocess, "run", lambda *args, **kwargs: failed)
-    assert expected in live.no_window_because()
+    assert expected in live.why_no_window()
 
 
 # ---- the command

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE, PALETTES, PRECISIONS, RELEASED_SIZES
 from adasffuse.files import NO_ADDRESS, is_address
 from adasffuse.images.boxes import FOLDER_OF_BOXES, PEOPLE
-from adasffuse.images.pairs import folder_and_pattern
+from adasffuse.images.patterns import folder_and_pattern
 from adasffuse.images.ranges import RangeSpec, parse_range
 from adasffuse.process import say
 from adasffuse.registration.aligner import GRIDS, Aligner, load_calibration, measure_of

@@ -34,9 +34,10 @@ from adasffuse.data.survey import (
 from adasffuse.files import check_outputs, replacing_all, write_text
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.image import ImageError
-from adasffuse.images.notices import few_of_each, spread
-from adasffuse.images.pairs import find_scenes, patterns_in
+from adasffuse.images.notices import few_of_each, pick_evenly
+from adasffuse.images.pairs import find_scenes
 from adasffuse.images.panel import contact_sheet
+from adasffuse.images.patterns import patterns_in
 from adasffuse.images.trees import tree_below
 from adasffuse.images.write import check_suffix, quantise, write_image
 from adasffuse.messages import printable
@@ -230,7 +231,7 @@ def _sheet(surveys: Sequence[Survey]) -> ndarray:
     rows = []
     for survey in surveys:
         pairs = survey.pairs or [(facts,) for facts in survey.sources[0].facts]
-        for pair in spread(pairs, each):
+        for pair in pick_evenly(pairs, each):
             cells = []
             for source, facts in zip(survey.sources, pair):
                 pixels = quantise(source.read(facts.path).pixels, "8")

@@ -28,19 +28,12 @@ from adasffuse.cli.score import methods
 from adasffuse.files import check_outputs, replacing_all, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.comparison import FULL, Crop, comparison_figure
+from adasffuse.images.folders import images_of
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.notices import spread
-from adasffuse.images.pairs import (
-    Scene,
-    SceneError,
-    find_scenes,
-    folder_and_pattern,
-    images_of,
-    pattern_for,
-    read_scene,
-    scene_of_files,
-)
+from adasffuse.images.notices import pick_evenly
+from adasffuse.images.pairs import Scene, SceneError, find_scenes, read_scene, scene_of_files
 from adasffuse.images.panel import contact_sheet
+from adasffuse.images.patterns import folder_and_pattern, pattern_for
 from adasffuse.images.ranges import is_thermal, resolve_ranges
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
@@ -156,7 +149,7 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
         if missing:
             raise ImageError(f"--names {', '.join(missing)}: no such scene in {', '.join(map(str, places))}")
         return [known[name] for name in args.names], list(named)
-    return list(spread(scenes, args.count)), list(named)
+    return list(pick_evenly(scenes, args.count)), list(named)
 
 
 def _cure(places: list[Path], patterns: tuple[str | None, ...]) -> str:

@@ -16,12 +16,14 @@ from PIL import ImageCms
 
 from adasffuse.export.read import SUFFIXES as EXPORTED
 from adasffuse.export.read import read_description
+from adasffuse.images.folders import images_of
 from adasffuse.images.formats import holds_image, is_radiometric, open_image, regular_file
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, VideoFile
 from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import images_of
 from adasffuse.images.read import valid_mask
-from adasffuse.images.volumes import Volume, holds_series, is_volume, read_volume
+from adasffuse.images.series import holds_series
+from adasffuse.images.volume_grid import Volume
+from adasffuse.images.volumes import is_volume, read_volume
 from adasffuse.options import parse_json
 from adasffuse.registration.aligner import load_calibration
 from adasffuse.tasks import GENERAL
@@ -251,9 +253,7 @@ def _image(path: Path) -> dict[str, Any]:
         stored = file.decode()
         valid = valid_mask(stored, None, False)
     used = stored.values if valid is None else stored.values[valid]
-    height, width = file.height, file.width
-    if file.orientation > 4:
-        height, width = width, height
+    height, width = file.upright_size
     values = {
         "what": "image",
         "width": width,

@@ -15,9 +15,9 @@ import tifffile
 from adasffuse.cli.arguments import given_path
 from adasffuse.files import check_outputs, remove_abandoned, replacing_all
 from adasffuse.images.flir import read_shot
+from adasffuse.images.folders import images_of
 from adasffuse.images.image import ImageError
 from adasffuse.images.notices import few_of_each
-from adasffuse.images.pairs import images_of
 from adasffuse.images.write import write_image
 from adasffuse.inference.work import refuse_image_name
 from adasffuse.messages import printable

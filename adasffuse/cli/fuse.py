@@ -30,10 +30,11 @@ from adasffuse.cli.arguments import (
 from adasffuse.cli.shared import failures, run_shared, say_few
 from adasffuse.cli.task_script import print_report, score
 from adasffuse.files import check_outputs, name_of
+from adasffuse.images.folders import images_of
 from adasffuse.images.formats import is_radiometric
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import SceneError, SceneFolder, SceneProblem, find_scenes, images_of
+from adasffuse.images.pairs import SceneError, SceneFolder, SceneProblem, find_scenes
 from adasffuse.images.trees import Groups, find_groups, hold_volumes, in_order_of_task, is_tree, tree_below
 from adasffuse.images.volumes import holds_volumes, is_volume, stem_of, volumes_of
 from adasffuse.inference.work import (

@@ -33,7 +33,8 @@ from adasffuse.cli.arguments import (
     thermal_by_names,
 )
 from adasffuse.files import check_outputs, name_of, write_text
-from adasffuse.images.pairs import folder_and_pattern, scene_folders
+from adasffuse.images.dataset_folders import scene_folders
+from adasffuse.images.patterns import folder_and_pattern
 from adasffuse.images.read import IMAGE_SUFFIXES
 from adasffuse.messages import not_written
 from adasffuse.metrics import CONVENTIONS, DEFAULT_METRICS, ScoreTable, explain

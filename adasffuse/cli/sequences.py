@@ -12,7 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from adasffuse import inference
-from adasffuse.images.frames import DEFAULT_RATE, Frame, FrameFolder, StartError, VideoFile, list_frames
+from adasffuse.images.frame_folders import FrameFolder, list_frames
+from adasffuse.images.frames import DEFAULT_RATE, Frame, StartError, VideoFile
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import few_of_each
 from adasffuse.images.ranges import RangeSpec, resolve_range

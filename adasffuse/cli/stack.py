@@ -31,11 +31,12 @@ from adasffuse.cli.arguments import (
 )
 from adasffuse.cli.shared import failures, run_shared, say_few
 from adasffuse.files import check_outputs, name_of
+from adasffuse.images.folders import ignored, images_of, in_order, other_files
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import NO_PLACE, loses_place, read_metadata
 from adasffuse.images.pages import stacks_in
-from adasffuse.images.pairs import Scene, SceneFolder, ignored, images_of, in_order, other_files
+from adasffuse.images.pairs import Scene, SceneFolder
 from adasffuse.inference.journal import stamps
 from adasffuse.inference.results import (
     SaveError,

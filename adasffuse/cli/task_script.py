@@ -30,7 +30,8 @@ from adasffuse.cli.shared import run_shared, say_few
 from adasffuse.files import check_outputs
 from adasffuse.images.boxes import PEOPLE
 from adasffuse.images.color import luminance
-from adasffuse.images.pairs import Scene, SceneError, SceneFolder, read_scene, scene_folders
+from adasffuse.images.dataset_folders import scene_folders
+from adasffuse.images.pairs import Scene, SceneError, SceneFolder, read_scene
 from adasffuse.images.ranges import RangeSpec
 from adasffuse.inference.results import SaveError
 from adasffuse.process import say, say_all_notices, say_error

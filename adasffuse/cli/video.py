@@ -37,7 +37,8 @@ from adasffuse.cli.sequences import (
 )
 from adasffuse.cli.shared import failures
 from adasffuse.files import check_outputs
-from adasffuse.images.frames import DEFAULT_RATE, FrameFolder, is_video_name
+from adasffuse.images.frame_folders import FrameFolder
+from adasffuse.images.frames import DEFAULT_RATE, is_video_name
 from adasffuse.images.image import ImageError
 from adasffuse.images.live import Camera, Unseen, Window
 from adasffuse.images.ranges import RangeSpec

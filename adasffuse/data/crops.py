@@ -21,8 +21,9 @@ from adasffuse.data.synthesis import (
     passer_by,
     unequal_brightness,
 )
-from adasffuse.images.notices import folder_notices, notices_of_files, seen_of, window_notices
-from adasffuse.images.pairs import Scene, SceneError, find_scenes, scene_folders
+from adasffuse.images.dataset_folders import scene_folders
+from adasffuse.images.notices import folder_notices, notices_of_files, summarize_scene, window_notices
+from adasffuse.images.pairs import Scene, SceneError, find_scenes
 from adasffuse.images.ranges import parse_range
 from adasffuse.images.read import IMAGE_SUFFIXES, ImageError
 from adasffuse.scenes.glare import add_glare
@@ -196,7 +197,7 @@ def load_pairs(options: DataOptions, cache: LumaCache, notices: list[str]) -> tu
                 except ImageError as error:
                     problems.append(str(error))
                     continue
-                seen.append(seen_of(pair, images))
+                seen.append(summarize_scene(pair, images))
                 lumas = lumas_of(images)
                 flat += [(path, _FLAT) for path, luma in zip(paths, lumas) if luma.min() == luma.max()]
                 if _matches(pair.stem, options.validation):
@@ -232,7 +233,7 @@ def load_sharp(options: DataOptions, cache: LumaCache, notices: list[str]) -> tu
         except ImageError as error:
             problems.append(str(error))
             continue
-        of_files += seen_of(Scene(file.stem, (file,)), images).notices
+        of_files += summarize_scene(Scene(file.stem, (file,)), images).notices
         name, lumas = f"{folder.name}/{file.stem}", lumas_of(images)
         if not _matches(file.stem, options.validation):
             training.append(cache.keep(name, (file,), lumas))

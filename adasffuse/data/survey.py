@@ -12,10 +12,11 @@ import numpy as np
 from numpy import ndarray
 
 from adasffuse.images.color import is_colorful, luminance
+from adasffuse.images.folders import images_of
 from adasffuse.images.formats import open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.noise import noise_levels
-from adasffuse.images.pairs import Scene, SceneProblem, find_scenes, images_of
+from adasffuse.images.pairs import Scene, SceneProblem, find_scenes
 from adasffuse.images.ranges import RangeSpec, is_thermal, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.tasks import TASKS, Sources, Task

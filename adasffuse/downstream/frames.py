@@ -238,7 +238,7 @@ def _size(stem: str, paths: Mapping[str, Path], judgement: Judgement) -> Size | 
     for modality, path in paths.items():
         try:
             with open_image(path) as file:
-                sizes[modality] = (file.height, file.width)
+                sizes[modality] = file.upright_size
         except ImageError as error:
             judgement.faults.append(str(error))
             return None

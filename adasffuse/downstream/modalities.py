@@ -11,7 +11,7 @@ from adasffuse.classical.baselines import BASELINES
 from adasffuse.downstream.frames import Frame
 from adasffuse.images.color import luminance, rebuild_color
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.notices import LOOKED_AT, notices_of_files, spread
+from adasffuse.images.notices import LOOKED_AT, notices_of_files, pick_evenly
 from adasffuse.images.pairs import Scene, SceneFolder
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
@@ -85,7 +85,7 @@ def source_notices(modalities: Sequence[Modality], frames: Sequence[Frame], wind
     made = any(_stored(modality, frames) is None for modality in modalities)
     numbers = [number for number, name in enumerate(SOURCES) if made or Modality(name) in modalities]
     texts: list[tuple[Path, str]] = []
-    for frame in spread(frames, LOOKED_AT):
+    for frame in pick_evenly(frames, LOOKED_AT):
         for number in numbers:
             path = frame.images[SOURCES[number]]
             texts += [(path, text.removeprefix(f"{path}: ")) for text in _read(number, path, windows[number]).notices]

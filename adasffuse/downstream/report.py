@@ -17,6 +17,7 @@ from adasffuse.downstream.contrast import Contrast, contrasts
 from adasffuse.downstream.experiment import ALL, Experiment, Run, found_boxes, found_masks
 from adasffuse.downstream.frames import Frame, mask_of
 from adasffuse.files import write_text, write_with
+from adasffuse.images.color import as_rgb
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise, write_image
@@ -327,8 +328,7 @@ def _labelled(frame: Frame, experiment: Experiment, modality: str) -> ndarray:
 
 def _pixels(path: Path) -> ndarray:
     """(H, W, 3) uint8."""
-    pixels = quantise(read_image(path).pixels, "8")
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+    return as_rgb(quantise(read_image(path).pixels, "8"))
 
 
 def overlay(pixels: ndarray, ids: ndarray, colors: Sequence[tuple[int, int, int]]) -> ndarray:

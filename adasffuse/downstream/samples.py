@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from adasffuse.downstream.classes import IGNORED, ClassList
 from adasffuse.downstream.frames import Frame, mask_of
+from adasffuse.images.color import as_rgb
 from adasffuse.images.read import read_image
 from adasffuse.images.write import quantise
 
@@ -93,8 +94,7 @@ class Samples(Dataset):
 
     def _read(self, frame: Frame) -> tuple[ndarray, ndarray | None]:
         height, width = self.size
-        pixels = quantise(read_image(self.files[frame.stem]).pixels, "8")
-        pixels = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+        pixels = as_rgb(quantise(read_image(self.files[frame.stem]).pixels, "8"))
         image = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
         if frame.mask is None:
             return image, None

@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from adasffuse.images.extras import needed
+from adasffuse.images.extras import import_optional
 from adasffuse.images.image import ImageError
 
 METADATA = "adasffuse"  # key of the description, JSON, in an ONNX file's metadata_props
@@ -34,7 +34,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
 
 
 def _of_onnx(path: Path) -> str:
-    model = needed("onnx", path).load(str(path), load_external_data=False)
+    model = import_optional("onnx", path).load(str(path), load_external_data=False)
     return {entry.key: entry.value for entry in model.metadata_props}[METADATA]
 
 

@@ -10,9 +10,10 @@ from PIL import Image as pillow
 from PIL import ImageOps
 
 from adasffuse.images.false_colors import FindPalette, palette_of
-from adasffuse.images.formats import DAMAGE, Stored, gamma_notices
 from adasffuse.images.image import Image, ImageError
+from adasffuse.images.pillow_formats import gamma_notices
 from adasffuse.images.read import interpret, read_image
+from adasffuse.images.stored import DAMAGE, Stored
 
 _DEEP_MODES = ("I", "F")  # of Pillow, and those that start with "I;16": measurements, taken as they are
 _CONVERTED_MODES = ("P", "PA", "RGBA", "RGBa", "RGBX", "HSV", "YCbCr")  # of Pillow, to RGB
@@ -58,18 +59,26 @@ def as_image(
     if kind not in "uif":
         raise ImageError(f"{name}: has values of type {stored.values.dtype}; give uint8, uint16 or float in [0, 1]")
     if kind == "f" and value_range is None:
-        finite = stored.values[np.isfinite(stored.values) & (stored.values != (np.inf if no_data is None else no_data))]
-        if finite.size and not (finite.min() >= -_ROUNDING and finite.max() <= 1 + _ROUNDING):
-            raise ImageError(
-                f"{name}: has float values {finite.min():g} to {finite.max():g}, outside [0, 1]; scale it, or give its "
-                "value range, LOW HIGH"
-            )
+        _check_unit_range(stored.values, no_data, name)
     depth = _DEPTHS.get(stored.values.dtype, "float" if kind == "f" or stored.values.itemsize > 2 else "16")
     return interpret(stored, depth, name, value_range, no_data, thermal, border=border, find_palette=find_palette)
 
 
-def decoded(image: pillow.Image, name: str) -> pillow.Image:
-    """A PIL image, decoded: PIL does that when an image is used, not when it is opened.
+def _check_unit_range(values: np.ndarray, no_data: float | None, name: str) -> None:
+    """Raise ImageError where floating-point data lie outside [0, 1]."""
+    known = np.isfinite(values)
+    if no_data is not None:
+        known &= values != no_data
+    data = values[known]
+    if data.size and not (data.min() >= -_ROUNDING and data.max() <= 1 + _ROUNDING):
+        raise ImageError(
+            f"{name}: has float values {data.min():g} to {data.max():g}, outside [0, 1]; scale it, or give its value "
+            "range, LOW HIGH"
+        )
+
+
+def decode_pillow(image: pillow.Image, name: str) -> pillow.Image:
+    """Decode a PIL image, which PIL does when an image is used, not when it is opened; the same image.
 
     Raises:
         ImageError: it is damaged or truncated.
@@ -82,12 +91,15 @@ def decoded(image: pillow.Image, name: str) -> pillow.Image:
 
 
 def _from_pillow(image: pillow.Image, name: str) -> Stored:
+    """What a PIL image holds; errors as of `as_image`."""
     if not image.width or not image.height:
         raise ImageError(f"{name}: is a PIL image of {image.width}x{image.height} pixels, without any; give another")
-    image = ImageOps.exif_transpose(decoded(image, name))
+    image = ImageOps.exif_transpose(decode_pillow(image, name))
     profile = image.info.get("icc_profile") or None
     has_alpha = "transparency" in image.info or bool({"A", "a"} & set(image.getbands()))
-    notices = (*(("alpha channel dropped",) if has_alpha else ()), *gamma_notices(image))
+    notices = gamma_notices(image)
+    if has_alpha:
+        notices = ("alpha channel dropped", *notices)
     if image.mode in _DEEP_MODES or image.mode.startswith("I;16"):
         values = np.asarray(image)
         if values.dtype.kind == "u":
@@ -105,34 +117,10 @@ def _from_pillow(image: pillow.Image, name: str) -> Stored:
 
 
 def _from_array(source: Any, name: str) -> Stored:
+    """What an array or a tensor holds; errors as of `as_image`."""
     # Not isinstance: what scores files should not have to load PyTorch.
     is_tensor = hasattr(source, "detach") and hasattr(source, "dtype")
-    if is_tensor:
-        if source.is_meta:
-            raise ImageError(f"{name}: is a tensor on the device 'meta', without values; give one on a CPU or GPU")
-        if str(source.layout) != "torch.strided":
-            raise ImageError(f"{name}: is of layout {source.layout}; give a dense tensor, as to_dense() returns it")
-        if source.is_quantized:
-            raise ImageError(f"{name}: is a quantised tensor; give its values, as dequantize() returns them")
-        is_short = source.dtype.is_floating_point and source.dtype.itemsize < 4
-        values = (source.float() if is_short else source).numpy(force=True)
-    else:
-        if np.ma.is_masked(source):
-            raise ImageError(
-                f"{name}: is a masked array, whose mask would be lost; fill it with NaN, or with a value that you also "
-                "name as the one that means no data: source.filled(0) and 0"
-            )
-        if isinstance(source, bytes | bytearray) or hasattr(source, "read"):
-            raise ImageError(
-                f"{name}: is the content of a file, of type {type(source).__name__}; give its path, or what "
-                "PIL.Image.open(file) returns, of bytes PIL.Image.open(io.BytesIO(content))"
-            )
-        values = np.asarray(source)
-        if not values.ndim and (values.dtype == object or not hasattr(source, "ndim")):
-            raise ImageError(
-                f"{name}: is of type {type(source).__name__}; give a path, an array, a tensor or a PIL image"
-            )
-        values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    values = _values_of_tensor(source, name) if is_tensor else _values_of_array(source, name)
     wanted = "(H, W) or (C, H, W)" if is_tensor else "(H, W) or (H, W, C)"
     channels = values.shape[0 if is_tensor else -1] if values.ndim == 3 else 1
     if values.size == 0 or values.ndim not in (2, 3) or channels not in (1, 3, 4):
@@ -150,6 +138,36 @@ def _from_array(source: Any, name: str) -> Stored:
     if values.ndim == 3:
         values = values[..., 0] if channels == 1 else values[..., :3]
     return Stored(values, "gray" if values.ndim == 2 else "rgb", notices, _span(values))
+
+
+def _values_of_tensor(source: Any, name: str) -> np.ndarray:
+    """The values of a dense tensor in main memory; float16 and bfloat16 as float32."""
+    if source.is_meta:
+        raise ImageError(f"{name}: is a tensor on the device 'meta', without values; give one on a CPU or GPU")
+    if str(source.layout) != "torch.strided":
+        raise ImageError(f"{name}: is of layout {source.layout}; give a dense tensor, as to_dense() returns it")
+    if source.is_quantized:
+        raise ImageError(f"{name}: is a quantised tensor; give its values, as dequantize() returns them")
+    is_short = source.dtype.is_floating_point and source.dtype.itemsize < 4
+    return (source.float() if is_short else source).numpy(force=True)
+
+
+def _values_of_array(source: Any, name: str) -> np.ndarray:
+    """The values of an array, or of what NumPy makes an array of, in the byte order of this machine."""
+    if np.ma.is_masked(source):
+        raise ImageError(
+            f"{name}: is a masked array, whose mask would be lost; fill it with NaN, or with a value that you also "
+            "name as the one that means no data: source.filled(0) and 0"
+        )
+    if isinstance(source, bytes | bytearray) or hasattr(source, "read"):
+        raise ImageError(
+            f"{name}: is the content of a file, of type {type(source).__name__}; give its path, or what "
+            "PIL.Image.open(file) returns, of bytes PIL.Image.open(io.BytesIO(content))"
+        )
+    values = np.asarray(source)
+    if not values.ndim and (values.dtype == object or not hasattr(source, "ndim")):
+        raise ImageError(f"{name}: is of type {type(source).__name__}; give a path, an array, a tensor or a PIL image")
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def _span(values: np.ndarray) -> tuple[float, float] | None:

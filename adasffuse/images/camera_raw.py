@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from adasffuse.images.extras import needed
-from adasffuse.images.formats import Stored
+from adasffuse.images.extras import import_optional
 from adasffuse.images.image import ImageError
+from adasffuse.images.stored import Stored
 
 
 def size_of_raw(path: str | Path) -> tuple[int, int]:
@@ -25,7 +25,7 @@ def decode_raw(path: str | Path) -> Stored:
     Raises:
         ImageError: the package is missing, or LibRaw cannot read the file.
     """
-    rawpy = needed("rawpy", path)
+    rawpy = import_optional("rawpy", path)
     with _opened(path) as raw:
         try:
             values = raw.postprocess(
@@ -42,7 +42,7 @@ def decode_raw(path: str | Path) -> Stored:
 
 
 def _opened(path: str | Path):
-    rawpy = needed("rawpy", path)
+    rawpy = import_optional("rawpy", path)
     try:
         return rawpy.imread(str(path))
     except rawpy.LibRawError as error:

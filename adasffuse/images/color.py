@@ -12,12 +12,13 @@ import numpy as np
 
 COLOR_RULES = ("a", "b", "exposed", "nearest")  # whose chroma a result takes, see `rebuild_color`
 COLOR_MARGIN = 1  # pixels around one that its colour depends on
+# A pair (x0, x1) is a ramp: its effect grows from none at x0 to all at x1, see `_ramp`.
 NEAREST = (1 / 255) ** 2  # added to a mean squared difference of luminance, by rule 'nearest'
 EXPOSED = (20 / 255) ** 2  # the same by rule 'exposed'
 GROWTH = 0.75  # power of luminance with which chroma grows,
 DARKEST = np.float32(0.02)  # from this luminance on
-CLIPPED = 1.0, 0.7  # of a channel: it tells nothing of the colour at the first, all at the second
-UNLIT = 0.02, 0.2  # luminance, the same
+CLIPPED = 1.0, 0.7  # value of a channel: how much it tells of the colour
+UNLIT = 0.02, 0.2  # luminance: how much a pixel tells of the colour
 LEAST_TOLD = 0.04  # added to both, for pixels of which no source tells the colour
 FOCAL = np.float32(0.7)  # gray towards which colours of exposures beyond the gamut move
 _COLORFUL = 0.02  # mean difference of the largest and smallest channel from which on an image counts as coloured
@@ -25,16 +26,16 @@ LEAST_CHROMA = np.float32(0.7)  # share of a warm colour that a fused image keep
 LEAST_LUMA = np.float32(0.95)  # share of a bright colour's luminance
 STRUCTURE = np.float32(0.15)  # share of the luminance beyond that
 MOST_BLUE = np.float32(0.2)  # Cb that counts against Cr at most
-WARM = 0.04, 0.16  # Cr beyond that Cb: from where a colour is warm, and from where wholly
-BRIGHT = 0.6, 0.8  # luminance, the same
-TINTED = 0.0, 0.08  # Cr beyond that Cb, again: of bright colours that are warm in tint
-TINTED_BRIGHT = 0.45, 0.6  # their luminance: from where they are bright, and from where wholly
-FAINT = 0.06, 0.35  # largest channel of a functional image: up to the first little colour stays, from the second all
+WARM = 0.04, 0.16  # warmth, Cr less Cb: how warm a colour is
+BRIGHT = 0.6, 0.8  # luminance: how bright a colour is
+TINTED = 0.0, 0.08  # warmth: how warm the tint of a bright colour is
+TINTED_BRIGHT = 0.45, 0.6  # luminance: how bright a colour of a warm tint is
+FAINT = 0.06, 0.35  # largest channel of a functional image: how much of its colour stays
 _COLORED, _FEWEST = 0.08, 0.005  # chroma of pixels whose hue counts, and the share of them that an image must have
 _ONE_HUE = 0.99  # length of the mean of hues, as directions, of shades of one: no PET or SPECT in two hues has 0.98
 CB_SCALE, CR_SCALE = np.float32(1.772), np.float32(1.402)
 _Source = TypeVar("_Source")
-_LEVELS = {"8": np.float32(255), "16": np.float32(65535), "float": None}  # white, per depth
+_WHITES = {"8": np.float32(255), "16": np.float32(65535), "float": None}  # level of white by depth; None: not rounded
 G_FROM_CB, G_FROM_CR = np.float32(0.114 * 1.772 / 0.587), np.float32(0.299 * 1.402 / 0.587)
 
 
@@ -44,6 +45,11 @@ def luminance(pixels: np.ndarray) -> np.ndarray:
         return pixels.astype(np.float32, copy=False)
     gray = cv2.cvtColor(np.ascontiguousarray(pixels, dtype=np.float32), cv2.COLOR_RGB2GRAY)
     return np.clip(gray, 0, 1)  # the three weights add up to 1 only up to rounding
+
+
+def as_rgb(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3) of gray pixels (H, W) of any type, three times the same; RGB ones as they are."""
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
 
 def rgb_to_ycbcr(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -104,7 +110,7 @@ def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, de
     """
     if rule not in COLOR_RULES:
         raise ValueError(f"colour rule must be one of {', '.join(COLOR_RULES)}, got {rule!r}")
-    if depth not in _LEVELS:
+    if depth not in _WHITES:
         raise ValueError(f"depth must be '8', '16' or 'float', got {depth!r}")
     if len(sources) < 2:
         raise ValueError(f"rebuild_color needs two or more sources, got {len(sources)}")
@@ -125,8 +131,10 @@ def rebuild_color(luma: np.ndarray, sources: Sequence[np.ndarray], rule: str, de
 
 
 def color_givers(rule: str, sources: Sequence[_Source]) -> Sequence[_Source]:
-    """Those of the sources that give the result its colour by one of `COLOR_RULES`."""
-    return {"a": sources[:1], "b": sources[1:2]}.get(rule, sources)
+    """The sources that give the result its colour by one of `COLOR_RULES`."""
+    if rule == "a":
+        return sources[:1]
+    return sources[1:2] if rule == "b" else sources
 
 
 class ChromaMean:
@@ -173,18 +181,18 @@ def with_chroma(luma: np.ndarray, chroma: tuple[np.ndarray, np.ndarray] | None, 
     """The last part of `rebuild_color`: luminance with a chroma, of the same shapes; arguments and result as there."""
     if rule == "exposed" and chroma is not None:
         luma = make_room(luma, *chroma)
-    levels = _LEVELS[depth]
-    level = np.rint(luma * levels) if levels else luma
-    y = level / levels if levels else luma
+    white = _WHITES[depth]
+    level = np.rint(luma * white) if white else luma
+    y = level / white if white else luma
     if chroma is None:
         return y
     cb, cr = chroma
     rgb = ycbcr_to_rgb(y, *fit_gamut(luma, cb, cr)).clip(0, 1)
-    if levels:  # near black and white, clipping what rounding has pushed out of gamut may have moved Y by a level
-        moved = np.rint(luminance(np.rint(rgb * levels) / levels) * levels) != level
+    if white:  # near black and white, clipping what rounding has pushed out of gamut may have moved Y by a level
+        moved = np.rint(luminance(np.rint(rgb * white) / white) * white) != level
         if moved.any():
-            one = y[moved][:, None], *(values[moved][:, None] for values in chroma)
-            rgb[moved] = ycbcr_to_rgb(one[0], *fit_gamut(*one)).clip(0, 1)[:, 0]
+            y, cb, cr = (values[moved][:, None] for values in (y, cb, cr))  # (N, 1)
+            rgb[moved] = ycbcr_to_rgb(y, *fit_gamut(y, cb, cr)).clip(0, 1)[:, 0]
     return rgb
 
 
@@ -268,13 +276,14 @@ def keep_hot_spots(luma: np.ndarray, functional: np.ndarray) -> np.ndarray:
 def in_one_cold_hue(pixels: np.ndarray) -> bool:
     """Whether an image, (H, W) or (H, W, 3) in [0, 1] or of levels, is in shades of one colour that is never hot.
 
-    Of such blue, green or purple `keep_hot_spots` keeps nothing, and its brightest channel tells the activity.  Judged
-    by every fourth pixel.
+    Such blue, green or purple is nothing that `keep_hot_spots` keeps, and its brightest channel tells the activity.
+    Every fourth pixel is looked at.
     """
     if pixels.ndim == 2:
         return False
     some = pixels[::2, ::2]
-    y, cb, cr = rgb_to_ycbcr(some / np.float32(np.iinfo(some.dtype).max if some.dtype.kind == "u" else 1))
+    white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
+    y, cb, cr = rgb_to_ycbcr(some / np.float32(white))
     chroma = np.hypot(cb, cr)
     colored = chroma > _COLORED
     if colored.mean() < _FEWEST or y.max() > BRIGHT[0]:
@@ -284,13 +293,13 @@ def in_one_cold_hue(pixels: np.ndarray) -> bool:
 
 
 def _ramp(x: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
-    """0 up to the first end, 1 from the second on."""
-    low, high = ends
-    return ((x - np.float32(low)) * np.float32(1 / (high - low))).clip(0, 1)
+    """Linear from 0 at the first end to 1 at the second, which may be the lower one; constant beyond both."""
+    first, second = ends
+    return ((x - np.float32(first)) * np.float32(1 / (second - first))).clip(0, 1)
 
 
 def is_colorful(pixels: np.ndarray) -> bool:
-    """Whether an image, (H, W) or (H, W, 3) in [0, 1] or of levels, is more than tinted, judged by every 16th pixel."""
+    """Whether an image, (H, W) or (H, W, 3) in [0, 1] or of levels, is more than tinted; looks at every 16th pixel."""
     if pixels.ndim == 2:
         return False
     some = pixels[::4, ::4]

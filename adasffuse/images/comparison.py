@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
-from adasffuse.images.color import luminance
+from adasffuse.images.color import as_rgb, luminance
 from adasffuse.images.panel import contact_sheet
 
 FULL = 96  # gray levels of difference that are drawn as the brightest colour
@@ -44,7 +44,7 @@ def comparison_figure(
 ) -> ndarray:
     """One scene, a column for each source and method: images, enlarged crops, differences of luminance to each source.
 
-    Of the sources as well: what they have in common tells what a result can.
+    The sources have differences as well: a result cannot be near to both where they are far apart.
 
     Args:
         sources: name to image, in the task's order.
@@ -70,10 +70,11 @@ def comparison_figure(
         [(name, _with_box(image, crop)) for name, image in images.items()],
         [("", _enlarged(crop.of(image), rows, columns)) for image in images.values()],
     ]
-    for name, source in sources.items() if differences else ():
-        words = [*sources, *["F"] * len(methods)]
-        maps = [difference_map(image, source) for image in images.values()]
-        figure.append([(f"|{word} - {name}|", one) for word, one in zip(words, maps)])
+    if differences:
+        symbols = [*sources, *["F"] * len(methods)]
+        for name, source in sources.items():
+            maps = [difference_map(image, source) for image in images.values()]
+            figure.append([(f"|{symbol} - {name}|", one) for symbol, one in zip(symbols, maps)])
     return contact_sheet(figure, height)
 
 
@@ -85,11 +86,15 @@ def difference_map(fused: ndarray, source: ndarray) -> ndarray:
 
 
 def telling_crop(sources: Sequence[ndarray], methods: Sequence[ndarray]) -> Crop:
-    """The box, a quarter of the image's height and width, in which the methods differ most; of one, the sources."""
+    """The box, a quarter of the image's height and width, in which the methods differ most; with one, the sources.
+
+    Args:
+        sources, methods: images as of `comparison_figure`.
+    """
     compared = np.stack([_levels(image) for image in (methods if len(methods) > 1 else sources)])
     rows, columns = compared.shape[1:]
     high, wide = max(1, rows // _SHARE), max(1, columns // _SHARE)
-    sums = cv2.integral(compared.std(axis=0))  # (H + 1, W + 1)
+    sums = cv2.integral(compared.std(axis=0))  # (H + 1, W + 1), of which four corners give the sum in a box
     totals = sums[high:, wide:] - sums[:-high, wide:] - sums[high:, :-wide] + sums[:-high, :-wide]
     top, left = np.unravel_index(int(np.argmax(totals)), totals.shape)
     return Crop(int(left), int(top), wide, high)
@@ -101,14 +106,15 @@ def _levels(image: ndarray) -> ndarray:
 
 
 def _with_box(image: ndarray, crop: Crop) -> ndarray:
-    drawn = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image.copy()
+    """An image with the outline of a box drawn on it, (H, W, 3) uint8."""
+    drawn = as_rgb(image).copy()
     thickness = max(1, round(image.shape[0] / 160))
     corner = crop.left + crop.width - 1, crop.top + crop.height - 1
     return cv2.rectangle(drawn, (crop.left, crop.top), corner, _BOX, thickness)
 
 
 def _enlarged(part: ndarray, rows: int, columns: int) -> ndarray:
-    """A part scaled to fit into an image's size, white beside it."""
+    """A part scaled to fit into `rows` x `columns` pixels, white beside it."""
     factor = min(rows / part.shape[0], columns / part.shape[1])
     size = max(1, round(part.shape[1] * factor)), max(1, round(part.shape[0] * factor))
     shown = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST if factor > 8 else cv2.INTER_CUBIC)

@@ -13,10 +13,10 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-from adasffuse.images.extras import is_installed, needed
-from adasffuse.images.formats import Stored
+from adasffuse.images.extras import import_optional, is_installed
 from adasffuse.images.image import ImageError, Plane
 from adasffuse.images.ranges import without_artefacts, without_padding
+from adasffuse.images.stored import Stored
 
 # Functional groups of enhanced files whose content older files have at the top level (DICOM PS3.3, C.7.6.16).
 _GROUPS = (
@@ -51,7 +51,7 @@ class NoImageError(ImageError):
 @contextmanager
 def damage_named(path: str | Path) -> Iterator[None]:
     """Turn what pydicom raises on damaged files into an ImageError that names the file or folder."""
-    pydicom = needed("pydicom", path)
+    pydicom = import_optional("pydicom", path)
     broken = (pydicom.errors.BytesLengthException, ValueError, TypeError, LookupError, AttributeError, OverflowError)
     try:
         yield
@@ -69,13 +69,13 @@ def _reason(error: Exception) -> str:
 
 
 def open_dicom(path: str | Path) -> tuple[int, int, str, Any]:
-    """Height, width, depth ('8' or '16') and the data set of a DICOM file, its pixels not decoded.
+    """Height, width, depth ('8' of colours, '16' of gray) and the data set of a DICOM file, its pixels not decoded.
 
     Raises:
         NoImageError: it is no image by its kind.
         ImageError: the package is missing, the file is damaged, or it lacks its image.
     """
-    pydicom = needed("pydicom", path)
+    pydicom = import_optional("pydicom", path)
     with damage_named(path):
         data_set = pydicom.dcmread(str(path), force=True)  # also without preamble
         if _is_document(data_set):
@@ -96,7 +96,7 @@ def is_document(path: str | Path) -> bool:
     """Whether a DICOM file is no image by its kind, see `NoImageError`; False where pydicom is absent or reads none."""
     if not is_installed("pydicom"):
         return False
-    pydicom = needed("pydicom", path)
+    pydicom = import_optional("pydicom", path)
     try:
         with damage_named(path):
             tags = ["SOPClassUID", "Rows"]
@@ -120,8 +120,11 @@ def count_frames(data_set: Any) -> int:
 def tags_of_frame(data_set: Any, number: int) -> Any:
     """A data set as if it held one of its frames only: place, spacing, slope and window of that frame at the top level.
 
-    Enhanced files keep these in functional groups, those of nuclear medicine the place of the first slice and the
-    distance of slices.  Raises what pydicom raises on damaged files, see `damage_named`.
+    Enhanced files keep these in functional groups.  Files of nuclear medicine state the place of the first slice and
+    the distance of slices.
+
+    Raises:
+        Exception: what pydicom raises on damaged files, see `damage_named`.
     """
     shared, each = data_set.get("SharedFunctionalGroupsSequence"), data_set.get("PerFrameFunctionalGroupsSequence")
     detector = data_set.get("DetectorInformationSequence")
@@ -129,7 +132,12 @@ def tags_of_frame(data_set: Any, number: int) -> Any:
         return data_set
     tags = type(data_set)("", {}, file_meta=data_set.file_meta)
     tags.update(data_set)
-    for group in (*(shared or ())[:1], *([each[number]] if each else ())):
+    groups = []
+    if shared:
+        groups.append(shared[0])
+    if each:
+        groups.append(each[number])
+    for group in groups:
         for name in _GROUPS:
             for item in group.get(name) or ():
                 tags.update(item)
@@ -138,9 +146,10 @@ def tags_of_frame(data_set: Any, number: int) -> Any:
             if name in detector[0] and name not in data_set:
                 setattr(tags, name, detector[0].get(name))
         if number and frames_have_places(data_set) and not each:
-            turn = [float(value) for value in tags.ImageOrientationPatient]
-            step = np.cross(turn[:3], turn[3:]) * float(data_set.SpacingBetweenSlices) * number
-            tags.ImagePositionPatient = [float(v) for v in tags.ImagePositionPatient + step]
+            directions = np.array(tags.ImageOrientationPatient, float)
+            normal = np.cross(directions[:3], directions[3:])
+            corner = np.array(tags.ImagePositionPatient, float) + normal * float(data_set.SpacingBetweenSlices) * number
+            tags.ImagePositionPatient = corner.tolist()
     return tags
 
 
@@ -165,14 +174,12 @@ def decode_dicom(path: str | Path, data_set: Any, number: int = 0) -> Stored:
         return _decode(path, data_set, number)
 
 
-def position_of(data_set: Any) -> float | None:
+def position_of(plane: Plane, tags: Any) -> float | None:
     """Where a slice lies along its series, mm; None where the file does not say."""
-    place, turn = data_set.get("ImagePositionPatient"), data_set.get("ImageOrientationPatient")
-    if place is not None and turn is not None:
-        normal = np.cross([float(v) for v in turn[:3]], [float(v) for v in turn[3:]])
-        return float(np.dot(normal, [float(v) for v in place]))
-    location = data_set.get("SliceLocation")
-    return None if location is None else float(location)
+    if plane.corner is None or plane.directions is None:
+        location = tags.get("SliceLocation")
+        return None if location is None else float(location)
+    return float(np.dot(np.cross(plane.directions[:3], plane.directions[3:]), plane.corner))
 
 
 def plane_of(data_set: Any) -> Plane:
@@ -190,6 +197,7 @@ def plane_of(data_set: Any) -> Plane:
 
 
 def _spacing(data_set: Any, name: str) -> tuple[float, ...] | None:
+    """Distances of rows and of columns, mm; None where the tag does not hold two positive numbers."""
     numbers = _numbers(data_set, name, 2)
     return numbers if numbers and min(numbers) > 0 else None
 
@@ -204,62 +212,83 @@ def _numbers(data_set: Any, name: str, count: int) -> tuple[float, ...] | None:
 
 
 def _decode(path: str | Path, whole: Any, number: int) -> Stored:
-    pydicom = needed("pydicom", path)
+    """As `decode_dicom`; raises what pydicom raises on damaged files."""
+    pydicom = import_optional("pydicom", path)
     pixels = pydicom.pixels
-    data_set, frames = tags_of_frame(whole, number), count_frames(whole)
-    kind = str(data_set.get("PhotometricInterpretation", "MONOCHROME2"))
+    tags, frames = tags_of_frame(whole, number), count_frames(whole)
+    color_space = str(tags.get("PhotometricInterpretation", "MONOCHROME2"))
+    looked_up = color_space == "PALETTE COLOR"
     try:
         _unpack(pydicom, whole)
         values = np.asarray(whole.pixel_array)  # which pydicom keeps for the next frame
         if frames > 1:
             values = values[number]
-        looked_up = kind == "PALETTE COLOR"
+        padded = _padding_mask(values, tags)
         if looked_up:
-            values, kind = pixels.apply_color_lut(values, data_set), "RGB"
-        elif kind.startswith("MONOCHROME"):
-            values = pixels.apply_modality_lut(values, data_set)
+            values = pixels.apply_color_lut(values, tags)
+        elif color_space.startswith("MONOCHROME") and (_is_rescaled(tags) or tags.get("ModalityLUTSequence")):
+            values = pixels.apply_modality_lut(values, tags)
     except (ValueError, RuntimeError, NotImplementedError, AttributeError, KeyError) as error:
         plain = whole.file_meta.TransferSyntaxUID in pydicom.uid.UncompressedTransferSyntaxes
         how = "again" if plain else "uncompressed"
         raise ImageError(f"{path}: its pixels cannot be decoded ({_reason(error)}); export it {how}") from error
-    several = f"holds {frames} frames, only the first is read"
-    if frames_have_places(whole):
-        several += "; -o NAME.nii.gz fuses all as a volume"
-    notices = (several,) if frames > 1 else ()
+    notices = ()
+    if frames > 1:
+        several = f"holds {frames} frames, only the first is read"
+        if frames_have_places(whole):
+            several += "; -o NAME.nii.gz fuses all as a volume"
+        notices = (several,)
     if values.ndim == 3:
         if values.dtype != np.uint8:
-            bits = 16 if looked_up else int(data_set.BitsStored)
+            bits = 16 if looked_up else int(tags.BitsStored)
             values = (values >> max(0, bits - 8)).astype(np.uint8)
-        return Stored(values, "rgb", notices, (0, 255), plane=plane_of(data_set))
-    low, high, asked = _window(data_set, values)
-    curve = _curve(pydicom, data_set, values)
+        return Stored(values, "rgb", notices, (0, 255), plane=plane_of(tags))
+    measured = values if padded is None or padded.all() else values[~padded]
+    low, high, stated = _window(tags, measured)
+    curve = _curve(pydicom, tags, values)
     if curve is not None:
-        low, high, asked = float(values.min()), max(float(values.max()), float(values.min()) + 1), True
-    chosen = "" if asked else f"states no window that can be used; its values {low:g} to {high:g} become black to white"
-    padding = _padding(data_set)
-    missing = None if padding is None else padding * _slope(data_set) + _intercept(data_set)
+        low, high = float(measured.min()), max(float(measured.max()), float(measured.min()) + 1)
+        stated = True
+    unstated = f"states no window that can be used; its values {low:g} to {high:g} become black to white"
+    values = values.astype(np.float32)
+    if padded is not None:
+        values[padded] = np.nan
     return Stored(
-        values.astype(np.float32),
+        values,
         "gray",
         notices,
         (low, high),
-        kind == "MONOCHROME1",
-        missing,
+        inverted=color_space == "MONOCHROME1",
         fixed=True,
         curve=curve,
-        span_notice=chosen,
-        plane=plane_of(data_set),
+        span_notice="" if stated else unstated,
+        plane=plane_of(tags),
     )
 
 
-def _padding(data_set: Any) -> int | None:
-    """The stored value of pixels without data; scanners write 63536 for -2000, which is the same 16 bits."""
-    value = data_set.get("PixelPaddingValue")
-    if value is None:
+def _padding_mask(stored: np.ndarray, tags: Any) -> np.ndarray | None:
+    """Where stored values stand for no data, (H, W) bool; None where the file names no such value, or holds none.
+
+    These are the value PixelPaddingValue, or all from it to PixelPaddingRangeLimit (DICOM PS3.3, C.7.5.1.1.2).
+    """
+    first, last = tags.get("PixelPaddingValue"), tags.get("PixelPaddingRangeLimit")
+    if first is None or stored.ndim != 2:
         return None
-    bits = int(data_set.BitsAllocated)
-    unsigned = int(data_set.get("PixelRepresentation", 0)) == 0
-    return int(value) if unsigned or int(value) < 2 ** (bits - 1) else int(value) - 2**bits
+    is_signed = int(tags.get("PixelRepresentation", 0)) == 1
+    ends = [_as_stored(int(end), is_signed) for end in (first, first if last is None else last)]
+    padded = (stored >= min(ends)) & (stored <= max(ends))
+    return padded if padded.any() else None
+
+
+def _as_stored(padding: int, is_signed: bool) -> int:
+    """The 16 bits of a padding value read as pixels are: scanners write 63536 for -2000."""
+    padding %= 1 << 16
+    return padding - (1 << 16) if is_signed and padding >= 1 << 15 else padding
+
+
+def _is_rescaled(tags: Any) -> bool:
+    """Whether a slope and an intercept are stated; programs that take out names leave them empty at times."""
+    return tags.get("RescaleSlope") is not None and tags.get("RescaleIntercept") is not None
 
 
 def _unpack(pydicom: ModuleType, data_set: Any) -> None:
@@ -280,7 +309,11 @@ def _unpack(pydicom: ModuleType, data_set: Any) -> None:
 
 
 def _window(data_set: Any, values: np.ndarray) -> tuple[float, float, bool]:
-    """Values of black and white, and whether the file asks for them; of several windows the first."""
+    """Values of black and white, and whether the file states them; of several windows the first.
+
+    Args:
+        values: those that are data, any shape.
+    """
     window = _linear_window(data_set)
     if window is None:
         low, high = without_padding(float(values.min()), float(values.max()), values)
@@ -342,15 +375,7 @@ def _output_span(data_set: Any) -> tuple[float, float]:
         low, high = 0, 2 ** int(data_set.BitsStored) - 1
     else:
         low, high = -(2 ** (int(data_set.BitsStored) - 1)), 2 ** (int(data_set.BitsStored) - 1) - 1
-    if data_set.get("RescaleSlope") is None or data_set.get("RescaleIntercept") is None:
+    if not _is_rescaled(data_set):
         return low, high
     slope, intercept = float(data_set.RescaleSlope), float(data_set.RescaleIntercept)
     return low * slope + intercept, high * slope + intercept
-
-
-def _slope(data_set: Any) -> float:
-    return float(data_set.get("RescaleSlope", 1) or 1)
-
-
-def _intercept(data_set: Any) -> float:
-    return float(data_set.get("RescaleIntercept", 0) or 0)

@@ -28,8 +28,8 @@ SAMPLES = 512  # pixels per side, about, in which that is looked for
 _SWITCH = "--keep_brightness (from Python: keep_brightness=True) leaves them as they are"
 
 
-class Look(NamedTuple):
-    """What is to be known of an image to find out how much brighter others are."""
+class Exposure(NamedTuple):
+    """How bright an image is, and how much brighter it can be made."""
 
     cells: np.ndarray  # (16, 16) mean luminance in [0, 1]; NaN where data is missing
     highlights: float  # in [0, 1]: nearly all values of all channels are at most that
@@ -40,48 +40,55 @@ def equally_bright(images: Sequence[Image], contents: Sequence[float]) -> tuple[
 
     Args:
         images: of one height and width, float32 in [0, 1] or levels.
-        contents: `adasffuse.images.no_data.content` of each; flat frames tell nothing of exposure.
+        contents: `adasffuse.images.content.measure_content` of each; flat frames tell nothing of exposure.
     """
-    factors = evening_factors([look(image) if amount > 0 else None for image, amount in zip(images, contents)])
-    return [multiplied(image, factor) for image, factor in zip(images, factors)], drift_notices(factors)
+    factors = evening_factors(
+        [measure_exposure(image) if amount > 0 else None for image, amount in zip(images, contents)]
+    )
+    return [scale_brightness(image, factor) for image, factor in zip(images, factors)], drift_notices(factors)
 
 
-def look(image: Image) -> Look:
-    """Look at an image, float32 in [0, 1] or levels."""
+def measure_exposure(image: Image) -> Exposure:
+    """How bright an image, float32 in [0, 1] or levels, is."""
     pixels, valid = image.pixels, image.valid
     cells = cv2.resize(luma_of(pixels), (CELLS, CELLS), interpolation=cv2.INTER_AREA)
     if valid is not None:
         held = cv2.resize(valid.astype(np.float32), (CELLS, CELLS), interpolation=cv2.INTER_AREA)
         cells = np.where(held > 1 - 1e-6, cells, np.nan)
     step = max(1, min(pixels.shape[:2]) // SAMPLES)
-    return Look(cells, float(np.percentile(expanded(pixels[::step, ::step]), HIGHLIGHTS)))
+    return Exposure(cells, float(np.percentile(expanded(pixels[::step, ::step]), HIGHLIGHTS)))
 
 
-def evening_factors(looks: Sequence[Look | None]) -> list[float]:
+def evening_factors(exposures: Sequence[Exposure | None]) -> list[float]:
     """The factor for each image that makes all equally bright; 1 for all where no exposure has drifted.
 
     An image counts as brighter than another by a factor if that explains most of the difference between their cells.
     All are brought to their geometric mean, or to less where that would clip highlights that an image holds.
 
     Args:
-        looks: None for an image without content, which decides on nothing and gets the factor of the middle image.
+        exposures: None for an image without content, which decides on nothing and gets the factor of the middle image.
     """
-    telling = [k for k, one in enumerate(looks) if one is not None]
-    if not telling:
-        return [1.0] * len(looks)
-    order = np.argsort([np.nansum(looks[k].cells) for k in telling])  # one in the middle is most like the others
-    reference = looks[telling[order[len(telling) // 2]]].cells
-    brighter = np.zeros(len(looks))
-    for k in telling:
-        brighter[k] = _log_factor(looks[k].cells, reference)
-    if not brighter.any() or np.ptp(brighter[telling]) > np.log(MOST):
-        return [1.0] * len(looks)
-    unclipped = min(brighter[k] - np.log(max(looks[k].highlights, DARK)) for k in telling)
-    return [float(factor) for factor in np.exp(min(brighter[telling].mean(), unclipped) - brighter)]
+    known = [k for k, exposure in enumerate(exposures) if exposure is not None]
+    if not known:
+        return [1.0] * len(exposures)
+    order = np.argsort([np.nansum(exposures[k].cells) for k in known])  # one in the middle is most like the others
+    reference = exposures[known[order[len(known) // 2]]].cells
+    brighter = np.zeros(len(exposures))  # logarithm of the factor by which each is brighter than the reference
+    for k in known:
+        brighter[k] = _log_factor(exposures[k].cells, reference)
+    if not brighter.any() or np.ptp(brighter[known]) > np.log(MOST):
+        return [1.0] * len(exposures)
+    unclipped = min(brighter[k] - np.log(max(exposures[k].highlights, DARK)) for k in known)
+    target = min(brighter[known].mean(), unclipped)
+    return [float(factor) for factor in np.exp(target - brighter)]
 
 
 def _log_factor(cells: np.ndarray, reference: np.ndarray) -> float:
-    """Logarithm of the factor by which an image is brighter than another one; 0 where there is none or who knows."""
+    """Logarithm of the factor by which an image is brighter than another one; 0 where no factor explains them.
+
+    Args:
+        cells, reference: `Exposure.cells` of both.
+    """
     with np.errstate(invalid="ignore"):
         telling = (np.minimum(cells, reference) > DARK) & (np.maximum(cells, reference) < BRIGHT)
     if telling.sum() < LEAST_CELLS:
@@ -95,7 +102,7 @@ def _log_factor(cells: np.ndarray, reference: np.ndarray) -> float:
     return float(np.log(factor)) if explained else 0.0
 
 
-def multiplied(image: Image, factor: float) -> Image:
+def scale_brightness(image: Image, factor: float) -> Image:
     """An image, float32 in [0, 1] or levels, times a factor, clipped at white; the image itself for 1."""
     if factor == 1:
         return image

@@ -20,9 +20,12 @@ PACKAGES = {  # package to the extra that installs it, and what it reads
 }
 
 
-def needed(package: str, path: str | Path) -> ModuleType:
+def import_optional(package: str, path: str | Path) -> ModuleType:
     """An optional package.
 
+    Args:
+        package: one of `PACKAGES`.
+        path: the file that needs it, for the error.
     Raises:
         ImageError: it is not installed; says which file needs it and how to install it.
     """

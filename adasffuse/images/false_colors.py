@@ -22,9 +22,10 @@ from adasffuse.tasks import Task
 
 _PALETTES = {"jet": cv2.COLORMAP_JET, "turbo": cv2.COLORMAP_TURBO}  # matplotlib's are nearly the same
 _SHOWN_IN = {"hot": cv2.COLORMAP_HOT, "inferno": cv2.COLORMAP_INFERNO}
-_NEAR = 45  # distance from the palette's nearest colour, of 255 per channel, that JPEG makes
-_MOST = 0.9  # share of the pixels that are so near: of such images compressed to quality 50 at least 0.93
-_USUAL = 15  # median of the distances: of such images compressed to quality 30 at most 13
+# An image is in a palette if most of its colours are near to one of the palette's; distances are in RGB, 0..255.
+_NEAR = 45  # distance up to which a colour is near: JPEG moves colours
+_MOST = 0.9  # least share of near colours; images in a palette, as JPEG of quality 50, have 0.93 and more
+_USUAL = 15  # largest median of the distances; images in a palette, as JPEG of quality 30, have 13 and less
 _LOOKED_AT = 1024  # pixels
 _STEP = 8  # levels per cell of the table in which colours are looked up
 _IN_A_ROW = 16  # frames in colour that change the palette of a sequence
@@ -36,8 +37,8 @@ FindPalette = Callable[[np.ndarray, np.ndarray | None], str | None]  # such as `
 def palette_of(pixels: np.ndarray, valid: np.ndarray | None = None) -> str | None:
     """The palette, 'jet' or 'turbo', that gives nearly all colours of an image; None for none of them.
 
-    Others share colours with it, in another order: the red of 'hot' is its coldest.  So it must also be nearer than all
-    other palettes of OpenCV.
+    Other palettes share colours with these in another order: the red that is hot in 'jet' is cold in 'hot'.  So the
+    palette must also be nearer than all others of OpenCV.
 
     Args:
         pixels: (H, W) or (H, W, 3) RGB, uint8, uint16 or float32 in [0, 1].
@@ -111,7 +112,11 @@ def check_palette(palette: str, task: Task) -> None:
 
 
 def check_modality(name: str | Path, palette: str, modality: str) -> None:
-    """Raise ImageError where the image called `name` is of CT, by DICOM's word for it: nothing in it is active."""
+    """Raise ImageError where a palette is asked for and the image called `name` is a CT, which shows no activity.
+
+    Args:
+        modality: DICOM's word, such as 'CT' or 'PT'; '' where it is not known.
+    """
     if palette != "none" and modality == "CT":
         raise ImageError(f"{name}: is a CT, and palette {palette} is for the activity in PET and SPECT; leave it out")
 
@@ -130,10 +135,13 @@ def in_palette(image: Image, palette: str, name: str | Path) -> Image:
         raise ImageError(f"{name}: has colour already, and palette {palette} is for gray images; leave it out")
     check_modality(name, palette, modality_of(image))
     values = expanded(image.pixels)
-    return replace(image, pixels=in_false_colors(values if values.ndim == 2 else values.max(axis=2), palette))
+    if values.ndim == 3:
+        values = values.max(axis=2)
+    return replace(image, pixels=in_false_colors(values, palette))
 
 
 def _levels(pixels: np.ndarray) -> np.ndarray:
+    """Pixels as uint8, of uint8, uint16 or float32 in [0, 1]."""
     if pixels.dtype == np.uint16:
         return (pixels >> 8).astype(np.uint8)
     return pixels if pixels.dtype == np.uint8 else np.rint(pixels * np.float32(255)).astype(np.uint8)
@@ -145,23 +153,24 @@ def _all_palettes() -> list[int]:
 
 
 def _distances(colors: np.ndarray, number: int) -> np.ndarray:
-    """Of colours (N, 3) those to the nearest colour of a palette, (N,)."""
+    """The distances of colours, (N, 3) in 0..255, to the nearest colour of a palette, (N,)."""
     palette = _colors(number)
-    squares = np.square(palette).sum(axis=1) - 2 * colors @ palette.T  # without those of the colours
-    return np.sqrt((squares.min(axis=1) + np.square(colors).sum(axis=1)).clip(0))
+    # |c - p|^2 = |p|^2 - 2 c p + |c|^2, of which the last term is the same for all p.
+    nearest = (np.square(palette).sum(axis=1) - 2 * colors @ palette.T).min(axis=1)
+    return np.sqrt((nearest + np.square(colors).sum(axis=1)).clip(0))
 
 
 def _colors(number: int) -> np.ndarray:
-    """The 256 colours of a palette, (256, 3) float32 RGB of 255."""
+    """The 256 colours of a palette, (256, 3) float32 RGB in 0..255."""
     ramp = np.arange(256, dtype=np.uint8)[None]
     return cv2.applyColorMap(ramp, number)[0, :, ::-1].astype(np.float32)
 
 
 @functools.cache
 def _table(palette: str) -> np.ndarray:
-    """Of each cell of colours the place of the nearest one in a palette, uint8."""
+    """The place in a palette of the colour nearest to the middle of each cell, (32, 32, 32) uint8 by R, G and B."""
+    colors = _colors(_PALETTES[palette])
     middles = np.arange(_STEP / 2, 256, _STEP, dtype=np.float32)
     cells = np.stack(np.meshgrid(middles, middles, middles, indexing="ij"), axis=-1)
-    return np.stack(
-        [np.square(plane[..., None, :] - _colors(_PALETTES[palette])).sum(axis=-1).argmin(axis=-1) for plane in cells]
-    ).astype(np.uint8)
+    places = [np.square(plane[..., None, :] - colors).sum(axis=-1).argmin(axis=-1) for plane in cells]
+    return np.stack(places).astype(np.uint8)

@@ -1,9 +1,12 @@
 """FLIR's radiometric JPEG: temperatures from the sensor's counts, and the photograph that some cameras store beside.
 
-Counts become degrees C by the camera's Planck constants R1, R2, B, F and O: T = B / ln(R1 / (R2 (S + O)) + F), S being
-the counts less what the surroundings reflect and the air emits, over the object's emissivity and the air's transmission
-(Minkina and Dudzik, Infrared Thermography: Errors and Uncertainties, Wiley 2009).  The
-package `flyr` does this with what the file says of emissivity, distance, humidity and temperatures.
+Counts become temperatures T, in kelvin, by the camera's Planck constants R1, R2, B, F and O:
+
+    T = B / ln(R1 / (R2 (S + O)) + F)
+
+S are the counts less what the surroundings reflect and the air emits, over the object's emissivity and the air's
+transmission (Minkina and Dudzik, Infrared Thermography: Errors and Uncertainties, Wiley 2009).  The package `flyr` does
+this with what the file says of emissivity, distance, humidity and temperatures, and gives degrees C.
 """
 
 import io
@@ -15,14 +18,16 @@ from typing import Any
 import numpy as np
 from PIL import Image as pillow
 
-from adasffuse.images.extras import needed
-from adasffuse.images.formats import DAMAGE, RADIOMETRIC, SEARCHED, Stored, regular_file
+from adasffuse.images.color import as_rgb
+from adasffuse.images.extras import import_optional
+from adasffuse.images.formats import RADIOMETRIC, SEARCHED, regular_file
 from adasffuse.images.image import ImageError
+from adasffuse.images.stored import DAMAGE, Stored
 
 _TAILS = 0.1, 99.9  # percentiles of the temperatures of one file that become black and white
-_PHOTOGRAPH = 14  # record of the embedded photograph
-_HEADER = 32  # bytes of it before the pixels
-_RATIOS = 0.25, 8  # of fields of view that a camera may have
+_PHOTOGRAPH = 14  # number of the record that holds the embedded photograph (ExifTool, FLIR EmbeddedImage)
+_HEADER = 32  # bytes of that record before the file of the photograph
+_RATIOS = 0.25, 8  # `Placement.real_to_ir` that a camera may have
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def as_stored(celsius: np.ndarray) -> Stored:
 
 def _unpacked(path: str | Path) -> tuple[Any, np.ndarray]:
     """What flyr makes of a file, and its temperatures: degrees C, (H, W) float32, some of them finite."""
-    flyr = needed("flyr", path)
+    flyr = import_optional("flyr", path)
     try:
         with regular_file(Path(path)) as file:
             if RADIOMETRIC not in file.read(SEARCHED):
@@ -101,18 +106,21 @@ def _unpacked(path: str | Path) -> tuple[Any, np.ndarray]:
 
 def _check_directory(data: bytes) -> None:
     """Refuse a directory of more records than the data can hold: each is 32 bytes, and flyr would read them all."""
-    start, count = (int.from_bytes(data[place : place + 4], "big") for place in (24, 28))
+    start, count = int.from_bytes(data[24:28], "big"), int.from_bytes(data[28:32], "big")
     if start + 32 * count > len(data):
         raise ValueError(f"a directory of {count} records in {len(data)} bytes")
 
 
 def _photograph(path: str | Path, thermogram: Any) -> np.ndarray | None:
-    """The embedded photograph in sRGB: as PNG its channels are Y, Cb and Cr (ExifTool, FLIR EmbeddedImageType)."""
+    """The embedded photograph, (H, W, 3) uint8 sRGB; None where there is none that can be read.
+
+    As PNG its channels are Y, Cb and Cr (ExifTool, FLIR EmbeddedImageType).
+    """
     values = thermogram.optical
     if values is None or values.dtype != np.uint8 or values.size == 0:
         return None
     if values.ndim == 2:
-        return np.repeat(values[..., None], 3, axis=2)
+        return as_rgb(values)
     values = np.ascontiguousarray(values[..., :3])
     if values.shape[2] < 3:
         return None
@@ -122,8 +130,8 @@ def _photograph(path: str | Path, thermogram: Any) -> np.ndarray | None:
 
 
 def _embedded(path: str | Path) -> bytes:
-    """The first bytes of the embedded photograph's file."""
-    records = needed("flyr", path).records
+    """The first four bytes of the embedded photograph's file, which tell its format."""
+    records = import_optional("flyr", path).records
     with open(path, "rb") as file:
         stream = io.BytesIO(records.extract_flir_app1(file).getvalue())
     _, _, start, _ = records.parse_flir_records(stream)[_PHOTOGRAPH]
@@ -132,7 +140,8 @@ def _embedded(path: str | Path) -> bytes:
 
 
 def _placement(thermogram: Any) -> Placement | None:
-    said = thermogram.pip_info
-    if said is None or not (math.isfinite(said.real_to_ir) and _RATIOS[0] <= said.real_to_ir <= _RATIOS[1]):
+    """Where the thermal image lies on the photograph; None where the file does not say, or nothing plausible."""
+    stated = thermogram.pip_info
+    if stated is None or not (math.isfinite(stated.real_to_ir) and _RATIOS[0] <= stated.real_to_ir <= _RATIOS[1]):
         return None
-    return Placement(said.real_to_ir, said.offset_x, said.offset_y)
+    return Placement(stated.real_to_ir, stated.offset_x, stated.offset_y)

@@ -1,14 +1,13 @@
-"""Sequences of frames: video files and folders of images, read one frame at a time.
+"""Sequences of frames: what is common to all, and video files, read one frame at a time.
 
 Video files need PyAV (the extra `video`), which brings FFmpeg's libraries along.
 """
 
-import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -18,13 +17,9 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.images.false_colors import FindPalette, SteadyPalette, palette_of
-from adasffuse.images.formats import Stored, is_radiometric, open_image
 from adasffuse.images.image import Image, ImageError
-from adasffuse.images.no_data import thermal_border_mask
-from adasffuse.images.notices import spread
-from adasffuse.images.pairs import SceneError, find_scenes, in_order
-from adasffuse.images.ranges import RangeSpec, resolve_range
-from adasffuse.images.read import IMAGE_SUFFIXES, interpret, read_image
+from adasffuse.images.read import IMAGE_SUFFIXES, interpret
+from adasffuse.images.stored import Stored
 from adasffuse.installation import install_command
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".m4v")  # that are written; what is read is found out by its content
@@ -32,11 +27,12 @@ OTHER_VIDEO_SUFFIXES = (".avi", ".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".ts",
 ONLY_VIDEO_SUFFIXES = frozenset({*VIDEO_SUFFIXES, *OTHER_VIDEO_SUFFIXES}) - IMAGE_SUFFIXES  # .gif may be an image
 DEFAULT_RATE = Fraction(25)  # frames per second of folders
 
-BT709, _UNSPECIFIED, LIMITED, FULL = 1, 2, 1, 2  # ITU-T H.273, as FFmpeg numbers them
+BT709, _UNSPECIFIED, _BT601 = 1, 2, 5  # matrix coefficients, ITU-T H.273
+LIMITED, FULL = 1, 2  # ranges, as FFmpeg numbers them
 _HIGH_DYNAMIC_RANGE = {16: "PQ", 18: "HLG"}  # transfer characteristics, H.273
+_GRAY_FORMAT = re.compile(r"gray(9|10|12|14|16)(le|be)")  # FFmpeg's names: bits and order of bytes
 # swscale: bilinear, chroma for every pixel, rounded; without, colours are a level too dark.
 EXACT = 2 | 1 << 13 | 1 << 18
-_LOOKED_AT = 16  # frames of a folder among which a border without data is looked for
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ class VideoFile:
         option: str = "",
     ) -> None:
         self.path, self.value_range, self.no_data = Path(path), value_range, no_data
-        self._thermal, self._start_at, self._option = thermal, _seconds(start_at), option
+        self._thermal, self._start_at, self._option = thermal, parse_start(start_at), option
         if not self.path.is_file():
             raise ImageError(f"no video file or folder of frames {path}")
         with self._opened() as container:
@@ -129,7 +125,7 @@ class VideoFile:
             self.transfer = _HIGH_DYNAMIC_RANGE.get(stream.codec_context.color_trc, "")
             aspect = stream.sample_aspect_ratio
             if self.duration is not None and self.duration <= start_at:
-                raise _beyond(self.path, self.duration, start_at)
+                raise start_error(self.path, self.duration, start_at)
             begin = next(self._timed(container), None)
             if begin is None:
                 raise ImageError(f"{path}: holds no frame that can be decoded")
@@ -150,7 +146,8 @@ class VideoFile:
         Raises:
             FrameError: a frame is damaged, or the file ends before its header says; those before it have been given.
         """
-        number, end, skipped = 0, Fraction(0), int(self.skipped / self.time_base)
+        number, end = 0, Fraction(0)
+        skipped = int(self.skipped / self.time_base)  # a whole number of time units
         palettes = SteadyPalette()
         with self._opened() as container:
             for number, pts, decoded, _ in self._wanted(container):
@@ -173,19 +170,18 @@ class VideoFile:
 
     def _timed(self, container: Any, key: _Key | None = None) -> Iterator[_Timed]:
         """All frames, damaged ones too; from a key frame on where one is given."""
-        decodings, before = self._decoded(container, key), 0 if key is None else key.number - 1
         first, last, damaged = None, None, 0
-        for number, decoded in enumerate(decodings, before):
+        for number, decoded in enumerate(self._decoded(container, key), 1 if key is None else key.number):
             pts = decoded.pts
             if pts is None:
-                pts = round(((first or 0) * self.time_base + number / self.rate) / self.time_base)
+                pts = round(((first or 0) * self.time_base + (number - 1) / self.rate) / self.time_base)
             first = pts if first is None else first
             last = pts if last is None else max(pts, last + 1)  # broken files repeat times, encoders refuse to
             if decoded.is_corrupt:
-                damaged = number + 1
+                damaged = number
             elif decoded.key_frame:
                 damaged = 0
-            yield _Timed(number + 1, last, decoded, damaged)
+            yield _Timed(number, last, decoded, damaged)
 
     def _key_before_start(self, begin: int) -> _Key | None:
         """The last key frame before `start_at` if the file can be read from there, exact to the frame; else None.
@@ -193,32 +189,42 @@ class VideoFile:
         Args:
             begin: pts of the file's first frame.
         """
-        av, wanted, times, keys = load_av(), begin + self._start_at / self.time_base, [], []
-        with self._opened() as container:
-            if not {"mp4", "matroska"} & set(container.format.name.split(",")):
-                return None
-            try:
-                for packet in container.demux(_video_streams(container)[0]):
-                    if not packet.size or (packet.pts is not None and packet.pts < begin):
-                        continue
-                    if packet.pts is None or packet.pts in keys:
-                        return None
-                    if packet.is_keyframe and packet.pts > wanted:
-                        break  # frames before the one that is sought are packed before this one
-                    times.append(packet.pts)
-                    keys += [packet.pts] if packet.is_keyframe else []
-            except av.error.FFmpegError:
-                return None
+        times, keys = self._times_before_start(begin)
         if not keys or begin not in times or len(set(times)) < len(times):
             return None
-        key = _Key(1 + sum(pts < max(keys) for pts in times), max(keys))
+        last = max(keys)
+        key = _Key(1 + sum(pts < last for pts in times), last)
+        if key.number == 1:
+            return None
         with self._opened() as container:
             try:
                 first = next(self._decoded(container, key), None)
             except FrameError:
                 return None
-        there = first is not None and first.pts == key.pts and first.key_frame and not first.is_corrupt
-        return key if there and key.number > 1 else None
+        is_there = first is not None and first.pts == key.pts and first.key_frame and not first.is_corrupt
+        return key if is_there else None
+
+    def _times_before_start(self, begin: int) -> tuple[list[int], list[int]]:
+        """pts of the packets, and of those with a key frame, up to `start_at`; two empty lists where none serve."""
+        av, wanted = load_av(), begin + self._start_at / self.time_base
+        times, keys = [], []
+        with self._opened() as container:
+            if not {"mp4", "matroska"} & set(container.format.name.split(",")):
+                return [], []
+            try:
+                for packet in container.demux(_video_streams(container)[0]):
+                    if not packet.size or (packet.pts is not None and packet.pts < begin):
+                        continue
+                    if packet.pts is None or packet.pts in keys:
+                        return [], []
+                    if packet.is_keyframe and packet.pts > wanted:
+                        break  # frames before the one that is sought are packed before this one
+                    times.append(packet.pts)
+                    if packet.is_keyframe:
+                        keys.append(packet.pts)
+            except av.error.FFmpegError:
+                return [], []
+        return times, keys
 
     def _wanted(self, container: Any) -> Iterator[_Timed]:
         """The frames from the one nearest to `start_at` on, which have to be whole."""
@@ -230,7 +236,8 @@ class VideoFile:
             yield frame
 
     def _from_start(self, timed: Iterator[_Timed]) -> Iterator[_Timed]:
-        before = None
+        """The frames from the one nearest to `start_at` on; StartError where the file ends before."""
+        before = None  # seconds by which the last frame is too early, and that frame
         for frame in timed:
             late = frame.pts * self.time_base - self.start - self._start_at
             if late >= 0:
@@ -243,7 +250,7 @@ class VideoFile:
         early, last = before
         shown = self._shown(last.decoded)
         if shown <= early:
-            raise _beyond(self.path, float(self._start_at - early + shown), self._start_at)
+            raise start_error(self.path, float(self._start_at - early + shown), self._start_at)
         yield last
 
     def _shown(self, decoded: Any) -> Fraction:
@@ -252,6 +259,7 @@ class VideoFile:
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
+        """The container, closed afterwards; ImageError where it holds no video that can be read."""
         av = load_av()
         try:
             container = av.open(str(self.path.absolute()), options={"protocol_whitelist": "file"})
@@ -274,6 +282,7 @@ class VideoFile:
                 stream.codec_context.flush_buffers()
 
     def _decoded(self, container: Any, key: _Key | None = None) -> Iterator[Any]:
+        """PyAV's frames, from a key frame on where one is given; FrameError where one cannot be decoded."""
         av, number = load_av(), 0 if key is None else key.number - 1
         stream = _video_streams(container)[0]
         try:
@@ -294,20 +303,17 @@ class VideoFile:
 
     def _image(self, decoded: Any, find_palette: FindPalette = palette_of) -> Image:
         """A decoded frame as image."""
-        name, notices = str(self.path), []
+        notices = []
         if self._streams > 1:
             notices.append(
                 f"holds {self._streams} videos, of which the first is used; "
                 f"ffmpeg -i {self.path.name} -map 0:V:1 -c copy NEW.mkv makes a file of the second"
             )
-        gray = re.fullmatch(r"gray(9|10|12|14|16)(le|be)", decoded.format.name)
+        gray = _GRAY_FORMAT.fullmatch(decoded.format.name)
         if gray:
-            bits, order = int(gray[1]), {"le": "<u2", "be": ">u2"}[gray[2]]
-            plane = decoded.planes[0]
-            rows = np.frombuffer(plane, order).reshape(-1, plane.line_size // 2)[: decoded.height, : decoded.width]
-            values, span, depth = rows.astype(np.uint16), (0, 2**bits - 1), "16"
+            values, space, span, depth = _as_gray(decoded, gray[2]), "gray", (0, 2 ** int(gray[1]) - 1), "16"
         else:
-            values, span, depth = _as_rgb(decoded), (0, 255), "8"
+            values, space, span, depth = _as_rgb(decoded), "rgb", (0, 255), "8"
             if max(component.bits for component in decoded.format.components) > 8:
                 notices.append("has more than 8 bits per channel, of which 8 are used")
             if self.transfer:
@@ -315,203 +321,35 @@ class VideoFile:
             if decoded.interlaced_frame:
                 notices.append("is interlaced: moving edges are combs; deinterlace it first")
         on_its_side, mirrored_x, mirrored_y = _display_matrix(decoded)
-        values = values.swapaxes(0, 1) if on_its_side else values
-        values = np.ascontiguousarray(values[:: -1 if mirrored_y else 1, :: -1 if mirrored_x else 1])
-        stored = Stored(values, "gray" if gray else "rgb", tuple(notices), span)
-        given = (self.value_range, self.no_data, self._thermal)
-        how = {"measurable": False, "border": False, "option": self._option, "find_palette": find_palette}
-        return interpret(stored, depth, name, *given, **how)
+        if on_its_side:
+            values = values.swapaxes(0, 1)
+        if mirrored_y:
+            values = values[::-1]
+        if mirrored_x:
+            values = values[:, ::-1]
+        return interpret(
+            Stored(np.ascontiguousarray(values), space, tuple(notices), span),
+            depth,
+            str(self.path),
+            self.value_range,
+            self.no_data,
+            self._thermal,
+            measurable=False,
+            border=False,
+            option=self._option,
+            find_palette=find_palette,
+        )
 
 
-class FrameFolder:
-    """Image files in the order of their numbers; iterate to get them as frames, as often as wanted.
-
-    Args:
-        paths: the files, see `list_frames`.
-        rate: frames per second: 25, 29.97, Fraction(30000, 1001).
-        spec: black and white of files of more than 8 bits, as `adasffuse.images.ranges.parse_range` returns it: one
-            window for all frames.
-        no_data: a value that means "no data".
-        thermal: pixels that are 0 in all of 16 frames spread over the sequence, in a large area joined to the border,
-            hold no data; see `adasffuse.images.no_data.thermal_border_mask`.  Of radiometric JPEGs the temperatures are
-            read, and they need a `spec`; false colours are read as in `read_image`.
-        range_frames: how many frames, from the first one given, `spec` measures; 0 all.
-        start_at: as of `VideoFile`.
-        option: what gives `spec`, such as '--range_a', for errors and notices that ask for one.
-    Attributes:
-        height, width, rate, time_base, start, skipped, duration, audio: as of `VideoFile`.
-        value_range: what `spec` came to.
-    Raises:
-        ImageError: the first file cannot be read, or its own values decide what is black and white, as of temperatures
-            and of DICOM without a window, and there is no `spec`.
-        StartError: it ends before `start_at`.
-        ValueError: the rate is no positive number, range_frames is negative, or `start_at` negative or not finite.
-    """
-
-    audio = None
-    aspect = None
-    start = Fraction(0)
-
-    @checked
-    def __init__(
-        self,
-        paths: Sequence[str | Path],
-        rate: Fraction | float = DEFAULT_RATE,
-        spec: RangeSpec | None = None,
-        no_data: float | None = None,
-        thermal: bool = False,
-        range_frames: int = 0,
-        start_at: float = 0.0,
-        option: str = "",
-    ) -> None:
-        if not paths:
-            raise ImageError("a folder of frames needs at least one file, got none")
-        if not 0 < rate < math.inf:
-            raise ValueError(f"the rate of frames is a positive number, got {rate}")
-        if range_frames < 0:
-            raise ValueError(f"range_frames is a number of frames, got {range_frames}")
-        self.path, self.no_data = Path(paths[0]).parent, no_data
-        self.rate = rate = Fraction(rate).limit_denominator(1001)
-        self.time_base = 1 / rate
-        if _seconds(start_at) >= len(paths) / rate:
-            raise _beyond(self.path, float(len(paths) / rate), start_at)
-        self._before = min(math.floor(_seconds(start_at) * rate + Fraction(1, 2)), len(paths) - 1)  # frames
-        self.paths, self.skipped = [Path(path) for path in paths[self._before :]], self._before / rate
-        self.duration = float(len(self.paths) / rate)
-        self._thermal, self._option = thermal, option
-        self.value_range = resolve_range(spec, self.paths[: range_frames or None], no_data, thermal)
-        first = self._read(self.paths[0])
-        if spec is None and self._shown_by_its_own_range(self.paths[0]):
-            kind = "temperatures" if is_radiometric(self.paths[0]) else "values without a fixed black and white"
-            asked = option or "a value range for this source,"
-            raise ImageError(
-                f"{self.path}: its frames are {kind}, and without a range each would have another one; give {asked} "
-                "LOW HIGH in its units, or 'folder'"
-            )
-        self.height, self.width = first.pixels.shape[:2]
-        self.empty = self._border() if thermal and first.pixels.ndim == 2 else None
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Frames in order.
-
-        Raises:
-            FrameError: a file cannot be read or has another size; those before it have been given.
-        """
-        palettes = SteadyPalette()
-        for number, path in enumerate(self.paths):
-            try:
-                image = self._read(path, palettes)
-            except ImageError as error:
-                raise FrameError(f"frame {self._before + number + 1} of {self.path}: {error}") from error
-            height, width = image.pixels.shape[:2]
-            if (height, width) != (self.height, self.width):
-                raise FrameError(
-                    f"frame {self._before + number + 1} of {self.path}: {path.name} has {width}x{height} pixels, "
-                    f"those before it {self.width}x{self.height}"
-                )
-            notices = tuple(notice.removeprefix(f"{path}: ") for notice in image.notices)
-            image = replace(image, notices=tuple(f"{self.path}: {notice}" for notice in notices))
-            yield Frame(path.stem, number / self.rate, number, self._without_border(image))
-
-    def _read(self, path: Path, find_palette: FindPalette = palette_of) -> Image:
-        """The image of a file; its border is judged for all files at once."""
-        given = (self.value_range, self.no_data, self._thermal)
-        return read_image(path, *given, border=False, option=self._option, find_palette=find_palette)
-
-    def _shown_by_its_own_range(self, path: Path) -> bool:
-        """Whether a file's own values decide what is black and white in it."""
-        with open_image(path, self._thermal) as file:
-            return file.depth != "8" and bool(file.decode().span_notice)
-
-    def _border(self) -> np.ndarray | None:
-        """(H, W) bool, True in a border without data; None for no border."""
-        largest = None
-        for path in spread(self.paths, _LOOKED_AT):
-            try:
-                with open_image(path, thermal=True) as file:
-                    values = file.decode().values
-            except ImageError:
-                continue  # it is reported when its turn comes
-            values = values if values.ndim == 2 else values.max(axis=2)
-            if values.shape == (self.height, self.width):
-                largest = values if largest is None else np.maximum(largest, values)
-        empty = None if largest is None else thermal_border_mask(largest)
-        return empty if empty is not None and empty.any() else None
-
-    def _without_border(self, image: Image) -> Image:
-        if self.empty is None:
-            return image
-        valid = ~self.empty if image.valid is None else image.valid & ~self.empty
-        return replace(image, valid=valid, pixels=np.where(valid, image.pixels, 0))
-
-
-@dataclass(frozen=True)
-class FrameList:
-    """The files of one or two folders that become frames."""
-
-    columns: tuple[list[Path], ...]  # per folder
-    names: list[str]  # what the sources' files have in common: the names of results
-    left_out: int  # files without a partner before the first and after the last frame
-    notices: list[str] = field(default_factory=list)
-
-
-def list_frames(
-    folders: Sequence[Path], patterns: Sequence[str | None], shortest: bool = False, gaps: bool = False
-) -> FrameList:
-    """Frames of one folder, or of two whose files of equal names belong together, in the order of their numbers.
-
-    Args:
-        folders, patterns: as in `adasffuse.images.pairs.find_scenes`.
-        shortest: frames without partner at either end are left out.
-        gaps: numbers may be missing in the middle.
-    Raises:
-        ImageError: no frames, a frame without partner, or numbers that are missing: those that are there are not
-            equally far apart.
-    """
-    scenes, problems = find_scenes(folders, patterns)
-    scenes = sorted(scenes, key=lambda scene: in_order(scene.stem))
-    duplicate = next((problem for problem in problems if problem.kind == "duplicate"), None)
-    if duplicate:
-        raise SceneError(duplicate.reason)
-    if not scenes:
-        raise SceneError(f"no frame of {folders[0]} has a partner in {folders[-1]}")
-    names = [scene.stem for scene in scenes]
-    alone = [problem for problem in problems if problem.kind == "unpaired"]
-    first, last = in_order(names[0]), in_order(names[-1])
-    for problem in alone:
-        if first < in_order(problem.name) < last and not gaps:
-            raise SceneError(f"{problem.reason}; --allow_gaps fuses the frames that both have")
-        if not first < in_order(problem.name) < last and not shortest:
-            raise SceneError(f"{problem.reason}: one sequence is shorter; --shortest fuses the frames that both have")
-    if not gaps:
-        _refuse_gaps(folders[-1], names)
-    notices = [problem.reason for problem in problems if problem.harmless]
-    return FrameList(tuple(list(column) for column in zip(*(s.paths for s in scenes))), names, len(alone), notices)
-
-
-def _refuse_gaps(folder: Path, names: Sequence[str]) -> None:
-    """Raise SceneError unless the last numbers in the names are equally far apart."""
-    found = [re.search(r"\d+(?=\D*$)", name) for name in names]
-    if not all(found):
-        return
-    numbers = [int(match[0]) for match in found]
-    steps = [after - before for before, after in itertools.pairwise(numbers)]
-    usual = max(set(steps), key=steps.count, default=1)
-    for before, after, step in zip(names, names[1:], steps):
-        if step != usual:
-            raise SceneError(
-                f"{folder}: frames are missing between {before} and {after}; add them, or take them as neighbours with "
-                "--allow_gaps"
-            )
-
-
-def _seconds(start_at: float) -> Fraction:
+def parse_start(start_at: float) -> Fraction:
+    """Seconds at which a sequence is to begin; ValueError where they are negative or not finite."""
     if not 0 <= start_at < math.inf:
         raise ValueError(f"start_at is a number of seconds from 0 on, got {start_at}")
     return Fraction(start_at)
 
 
-def _beyond(path: Path, seconds: float, start_at: float) -> StartError:
+def start_error(path: Path, seconds: float, start_at: float) -> StartError:
+    """The error for a sequence that lasts `seconds` and is to begin at `start_at` seconds or later."""
     return StartError(f"{path} lasts {seconds:.2f} s, and nothing is left from {float(start_at):g} s on; skip less")
 
 
@@ -548,13 +386,20 @@ def _display_matrix(decoded: Any) -> tuple[bool, bool, bool]:
     return False, x_by_x < 0, y_by_y < 0
 
 
+def _as_gray(decoded: Any, order: str) -> np.ndarray:
+    """(H, W) uint16 of a decoded gray frame of 9 to 16 bits; order: 'le' or 'be', its bytes."""
+    plane = decoded.planes[0]
+    rows = np.frombuffer(plane, "<u2" if order == "le" else ">u2").reshape(-1, plane.line_size // 2)
+    return rows[: decoded.height, : decoded.width].astype(np.uint16)
+
+
 def _as_rgb(decoded: Any) -> np.ndarray:
     """(H, W, 3) uint8 of a decoded frame of any colour format."""
     if decoded.format.is_rgb or decoded.format.name == "gray":
         return decoded.to_ndarray(format="rgb24")
     space, extent = decoded.colorspace, decoded.color_range
     if space == _UNSPECIFIED:
-        space = 1 if decoded.height >= 720 else 5  # swscale's numbers: BT.709 and BT.601
+        space = BT709 if decoded.height >= 720 else _BT601
     if decoded.format.name.startswith("yuvj"):
         extent = FULL
     elif extent not in (LIMITED, FULL):

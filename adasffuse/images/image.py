@@ -34,8 +34,9 @@ class Plane:
 class Image:
     """Pixels of one file, turned upright, in sRGB."""
 
-    pixels: np.ndarray  # float32 in [0, 1], (H, W) gray or (H, W, 3) sRGB; 0 where `valid` is False; or levels, where
-    # `read_image` was asked for them, see `adasffuse.images.levels`
+    # (H, W) gray or (H, W, 3) sRGB, float32 in [0, 1], 0 where `valid` is False.  Of large images that `read_image` was
+    # asked to keep as levels: uint8 or uint16, see `adasffuse.images.levels`.
+    pixels: np.ndarray
     depth: str = "8"  # '8', '16' or 'float': how deep the file's values are
     window: tuple[float, float] = (0.0, 255.0)  # values, in the file's units, that are 0 and 1 in `pixels`
     valid: np.ndarray | None = None  # (H, W) bool, False where the file holds no data; None: data everywhere

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from adasffuse.images.color import luminance
+from adasffuse.images.color import as_rgb, luminance
 from adasffuse.process import release_freed_memory
 
 LARGE = 1 << 23  # pixels of an image from which on its levels are kept
@@ -90,13 +90,13 @@ def made_in_bands(shape: tuple[int, ...], margin: int, part: Callable[[slice], n
 
 
 def joined_rows(parts: Iterable[np.ndarray], height: int) -> np.ndarray:
-    """One image of the rows in `parts`, (h, W) or (h, W, 3) from the top down; RGB where one of them is."""
+    """One image of some bands of rows, (h, W) or (h, W, 3), from the top down; RGB where one of them is."""
     whole, row = None, 0
     for part in parts:
         if whole is None:
             whole = np.empty((height, *part.shape[1:]), part.dtype)
         if part.ndim > whole.ndim:
-            whole = np.repeat(whole[..., None], 3, axis=2)
+            whole = as_rgb(whole)
         whole[row : row + len(part)] = part if part.ndim == whole.ndim else part[..., None]
         row += len(part)
     return whole

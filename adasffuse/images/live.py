@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from adasffuse.images.color import as_rgb
 from adasffuse.images.image import ImageError
 
 _PROBE = "import cv2; cv2.namedWindow('probe'); cv2.waitKey(1); cv2.destroyAllWindows()"
@@ -19,12 +20,12 @@ _PATIENCE = 5.0  # seconds that a camera may take for a frame
 
 
 class Camera:
-    """A capture device, read in a thread of its own: `latest` is never older than the network's last frame.
+    """A capture device, read in a thread of its own, so that frames which nobody takes do not queue up.
 
     Args:
         name: number of the device, or what else OpenCV's VideoCapture opens: /dev/video2, rtsp://...
     Raises:
-        ImageError: it cannot be opened, or gives no frame.
+        ImageError: it cannot be opened.
     """
 
     def __init__(self, name: str) -> None:
@@ -41,7 +42,7 @@ class Camera:
         """The newest frame, (H, W, 3) RGB uint8; waits until there is one that was not given yet.
 
         Raises:
-            ImageError: the camera gives no more frames.
+            ImageError: the camera gives no frame, or no more.
         """
         with self._changed:
             there = self._changed.wait_for(lambda: self._ended or self._count > self._given, _PATIENCE)
@@ -51,17 +52,19 @@ class Camera:
             return np.ascontiguousarray(self._frame[..., ::-1])
 
     def close(self) -> None:
+        """End the thread and release the device."""
         with self._changed:
             self._ended = True
         self._thread.join(_PATIENCE)
         self._device.release()
 
     def _read(self) -> None:
+        """Keep the newest frame until the camera is closed or gives no more; runs in the thread."""
         while not self._ended:
             there, frame = self._device.read()
             with self._changed:
                 if there:
-                    self._frame = frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=2)
+                    self._frame = as_rgb(frame)
                     self._count += 1
                 else:
                     self._ended = True
@@ -76,7 +79,7 @@ class Window:
     """
 
     def __init__(self) -> None:
-        reason = no_window_because()
+        reason = why_no_window()
         if reason:
             raise ImageError(reason)
         self._open = False
@@ -109,7 +112,8 @@ class Window:
 class Unseen:
     """In place of a window where nobody looks, as in a recording: SIGINT, of Ctrl-C, or SIGTERM ends it properly.
 
-    They do so from the first frame on, and once: a second one does what it did before.
+    Signals are handled from the first call of `show` until the first signal or `close`: a second Ctrl-C does what it
+    did before.
     """
 
     def __init__(self) -> None:
@@ -136,8 +140,8 @@ class Unseen:
         self.close()
 
 
-def no_window_because() -> str:
-    """Why OpenCV cannot open a window here, a line; '' where it can.
+def why_no_window() -> str:
+    """The reason why OpenCV cannot open a window here, in one line; '' where it can.
 
     It is tried in a process of its own: without a display some builds end the whole process.
     """

@@ -8,13 +8,21 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, ImageCms
 
-from adasffuse.images.formats import DAMAGE, open_exif
+from adasffuse.images.formats import open_exif
+from adasffuse.images.stored import DAMAGE
 
 KEPT = ("none", "exif", "gps")  # gps: EXIF with the place where the image was taken
 NO_PLACE = "its place is not kept: results in TIFF hold none, those in PNG (8 and 16 bits) do"
-_MAKER_NOTE, _WIDTH, _HEIGHT, _INTEROP = 0x927C, 0xA002, 0xA003, 0xA005
-_LEFT_OUT = (_MAKER_NOTE, _WIDTH, _HEIGHT, _INTEROP)  # of EXIF's own tags; maker notes may hold the place
-_TEXTS = {  # EXIF tags that TIFF files have as tags of their own
+_LEFT_OUT = (  # of EXIF's own tags: maker notes, which may hold the place, and what describes the source's own pixels
+    ExifTags.Base.MakerNote,
+    ExifTags.Base.ColorSpace,
+    ExifTags.Base.ExifImageWidth,
+    ExifTags.Base.ExifImageHeight,
+    ExifTags.Base.ComponentsConfiguration,
+    ExifTags.Base.CompressedBitsPerPixel,
+    ExifTags.IFD.Interop,
+)
+_TEXTS = {  # EXIF's texts, and the tags of TIFF that hold the same
     ExifTags.Base.ImageDescription: 270,
     ExifTags.Base.Make: 271,
     ExifTags.Base.Model: 272,

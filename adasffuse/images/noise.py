@@ -1,10 +1,9 @@
 """Noise of a camera, estimated from an image itself and taken away where nothing else is to be seen.
 
-An image is cut into bands of fine, middle and coarse detail.  Cells without coarse structure that are nearly as calm as
-the calmest one tell how strong the noise of each band is: so noise that spans several pixels, as of enlarged thermal
-images, counts as well, and the texture of asphalt and grass does not.  A band is then weakened by the share that noise
-has in its local energy: in a flat sky to nothing, at an edge not at all.  That is the filter of Lee
-(doi:10.1109/TPAMI.1980.4766994), band by band.
+An image is cut into bands of fine, middle and coarse detail.  The noise in each band is estimated in the calmest cells
+without coarse structure: so noise that spans several pixels, as of enlarged thermal images, counts as well, and the
+texture of asphalt and grass does not.  A band is then weakened by the share that noise has in its local energy: in a
+flat sky to nothing, at an edge not at all.  That is the filter of Lee (doi:10.1109/TPAMI.1980.4766994), band by band.
 """
 
 from itertools import pairwise
@@ -22,7 +21,7 @@ _CALMEST = 0.02  # quantile of their energy that tells how calm a cell can be
 _AS_CALM = 3.0  # times that energy, up to which cells may show noise alone
 _QUARTER = 0.25  # of these cells, the calmest ones, are taken: structure adds to the others
 _FEWEST = 8  # such cells, below which nothing is known
-_OVER = 1.5  # by how much the energy of noise is taken higher than estimated: cells are the calmest, windows small
+_OVER = 1.5  # times the estimated energy of noise that is taken away: the cells are the calmest, and windows vary
 _CLIPPED = 1.5 / 255  # values this close to black and white show no noise
 _CLIPPED_SHARE = 0.05  # of a cell that tells nothing
 _WINDOWS, _SIDE = 8, 256  # of larger images so many windows per side are looked at, of so many pixels
@@ -58,15 +57,18 @@ def noise_levels(luma: np.ndarray) -> np.ndarray:
     cells = np.concatenate([_cell_energies(window) for window in _windows(luma)], axis=1)
     if cells.shape[1] < _FEWEST:
         return np.zeros(len(_SIGMAS))
-    calm = cells[:, cells.sum(axis=0) <= _AS_CALM * np.quantile(cells.sum(axis=0), _CALMEST)]
-    return np.sqrt(calm[:, calm.sum(axis=0) <= np.quantile(calm.sum(axis=0), _QUARTER)].mean(axis=1))
+    energies = cells.sum(axis=0)  # of all bands
+    calm = energies <= _AS_CALM * np.quantile(energies, _CALMEST)
+    calmest = energies <= np.quantile(energies[calm], _QUARTER)
+    return np.sqrt(cells[:, calm & calmest].mean(axis=1))
 
 
 def _windows(luma: np.ndarray) -> list[np.ndarray]:
     """The image, or of a large one parts spread evenly over it."""
     if luma.size <= (_WINDOWS * _SIDE) ** 2:
         return [luma]
-    tops, lefts = ([round(k * max(0, n - _SIDE) / (_WINDOWS - 1)) for k in range(_WINDOWS)] for n in luma.shape)
+    shares = np.arange(_WINDOWS) / (_WINDOWS - 1)
+    tops, lefts = (np.rint(shares * max(0, side - _SIDE)).astype(int) for side in luma.shape)
     return [luma[top : top + _SIDE, left : left + _SIDE] for top in tops for left in lefts]
 
 

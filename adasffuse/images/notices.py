@@ -15,16 +15,16 @@ from adasffuse.images.ranges import RangeSpec
 from adasffuse.messages import first_of
 from adasffuse.tasks import Task
 
-LOOKED_AT = 16  # infrared images of a folder or video, spread over it, are looked at
-MISTAKEN = 1 / 10  # share of them that may seem so without being so
-SHOWN = 3  # lines of one kind
+LOOKED_AT = 16  # infrared images of a folder or video, evenly spread over it, that are looked at
+MISTAKEN = 1 / 10  # share of them that may seem black-hot though they are not
+SHOWN = 3  # lines of one kind that are said in full
+_NAMES = 8  # of the other lines of that kind, which are said in one
 _NOISY = 1.5  # gray levels of noise, median of the images looked at, that are worth a notice
-_NAMES = 8  # of the rest, in one line
 _FILE = re.compile(r"\S*([/\\]\S*|\.[A-Za-z]\w{1,4}\b)")  # a path, or a name with its suffix
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 
 
-def spread(items: Sequence, count: int) -> Sequence:
+def pick_evenly(items: Sequence, count: int) -> Sequence:
     """At most `count` of the items, evenly spread over all, the first one among them."""
     if len(items) <= count:
         return items
@@ -32,7 +32,7 @@ def spread(items: Sequence, count: int) -> Sequence:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SceneSummary:
     """What is remembered of a scene's images, without their pixels."""
 
     scene: Scene
@@ -43,21 +43,22 @@ class Seen:
 
 
 def notices_of(scene: Scene, images: Sequence[Image]) -> list[tuple[Path, str]]:
-    """What reading the images of a scene has said: file, and text without its name."""
-    return [
-        (path, notice.removeprefix(f"{path}: ")) for path, image in zip(scene.paths, images) for notice in image.notices
-    ]
+    """The notices of a scene's images: file, and text without its name."""
+    notices = []
+    for path, image in zip(scene.paths, images):
+        notices += [(path, notice.removeprefix(f"{path}: ")) for notice in image.notices]
+    return notices
 
 
-def seen_of(scene: Scene, images: Sequence[Image]) -> Seen:
+def summarize_scene(scene: Scene, images: Sequence[Image]) -> SceneSummary:
     """What is remembered of the images of a scene, in the order of its sources."""
     equal = all(same_pixels(images[0].pixels, image.pixels) for image in images[1:])
     windows = tuple(None if image.depth == "8" else image.window for image in images)
     colorful = tuple(is_colorful(image.pixels) for image in images)
-    return Seen(scene, tuple(notices_of(scene, images)), colorful, equal, windows)
+    return SceneSummary(scene, tuple(notices_of(scene, images)), colorful, equal, windows)
 
 
-def folder_notices(task: Task, folders: Sequence[Path], seen: Sequence[Seen]) -> list[str]:
+def folder_notices(task: Task, folders: Sequence[Path], seen: Sequence[SceneSummary]) -> list[str]:
     """Notices of all scenes of the folders of one set; what holds for many files is said once, with their number."""
     said = _colour_notices(task, folders, seen)
     if seen and all(one.all_equal for one in seen):
@@ -95,9 +96,13 @@ def infrared_notices(looked_at: Sequence[InfraredLook | None], denoise: float, f
         frames: the video or folder by whose name they go, if they are frames.
     """
     looks = [look for look in looked_at if look is not None]
-    noise = median(look.noise for look in looks) if looks and not denoise else 0.0
-    noisy = f"infrared noise of about {noise:.0f} gray levels shows in flat regions; --denoise 1 takes it away"
-    return _black_hot_notice(looks, frames) + ([noisy] if noise >= _NOISY else [])
+    notices = _black_hot_notice(looks, frames)
+    noise = median(look.noise for look in looks) if looks else 0.0
+    if noise >= _NOISY and not denoise:
+        notices.append(
+            f"infrared noise of about {noise:.0f} gray levels shows in flat regions; --denoise 1 takes it away"
+        )
+    return notices
 
 
 def _black_hot_notice(looks: Sequence[InfraredLook], frames: Path | None) -> list[str]:
@@ -105,10 +110,11 @@ def _black_hot_notice(looks: Sequence[InfraredLook], frames: Path | None) -> lis
     dark = [look.path for look in looks if look.black_hot]
     if len(dark) <= MISTAKEN * len(looks):
         return []
+    where = "it"
     if frames is not None:
         where = f"{len(dark)} of {len(looks)} frames that were looked at"
-    else:
-        where = f"it (and in {len(dark) - 1} more of {len(looks)} that were looked at)" if len(dark) > 1 else "it"
+    elif len(dark) > 1:
+        where = f"it (and in {len(dark) - 1} more of {len(looks)} that were looked at)"
     return [
         f"{frames or dark[0]}: people seem to be dark in {where}; if hot things are dark, as a camera set to black-hot "
         "shows them, add 'inverted' to --range_a; if it is given already, leave it out"
@@ -116,9 +122,9 @@ def _black_hot_notice(looks: Sequence[InfraredLook], frames: Path | None) -> lis
 
 
 def notices_of_files(notices: Iterable[tuple[Path, str]]) -> list[str]:
-    """Notices (file and text), those that differ in numbers at most said once, with the number of files.
+    """Notices (file and text) as lines; those that differ at most in numbers are one line, with the number of files.
 
-    Of the frames of one video, whose file all of them name, the first one is said.
+    The frames of one video all name its file: there the notice of the first frame is the line.
     """
     groups: dict[str, list[tuple[Path, str]]] = defaultdict(list)
     for path, text in notices:
@@ -159,7 +165,7 @@ def few_of_each(said: Iterable[tuple[str, str]]) -> list[str]:
     return lines
 
 
-def _window_differences(folders: Sequence[Path], seen: Sequence[Seen]) -> list[str]:
+def _window_differences(folders: Sequence[Path], seen: Sequence[SceneSummary]) -> list[str]:
     """Notices of sources whose files have ranges of their own, as slices of PET have: one value, many brightnesses."""
     said = []
     for number, folder in enumerate(folders):
@@ -184,7 +190,8 @@ def swapped_notice(
     colored: Sequence[int],
     count: int,
     sources: Sequence[object] = "AB",
-    kind: str = "images of",
+    kind: str = "images",
+    of: str = "of",
     which: str = "A and B",
 ) -> list[str]:
     """A notice that sources may be swapped: the one that gives the colour is gray, most images of another are not.
@@ -193,30 +200,32 @@ def swapped_notice(
         colored: how many images of each source have colour.
         count: images of each source.
         sources: what they are called, or of one image each the images.
-        kind: what the images are called, before the name of their source.
+        kind, of: what the images are called, and the word before the name of their source.
         which: what may be swapped.
     """
     giver = {"a": 0, "b": 1}.get(task.color)  # the source whose colours the result takes
-    most = [number for number, some in enumerate(colored) if some > count / 2]
+    most = [number for number, colorful in enumerate(colored) if colorful > count / 2]
     if giver is None or colored[giver] or not most:
         return []
     if count == 1:
         return [f"{sources[giver]} is gray and {sources[most[0]]} has colour: the two may be swapped"]
-    some, of = colored[most[0]], kind.split()[-1]
-    share = "all" if some == count else f"{some} of {count}"
+    share = "all" if colored[most[0]] == count else f"{colored[most[0]]} of {count}"
     colour = f"{share} {of} {sources[most[0]]} have colour"
-    return [f"all {kind} {sources[giver]} are gray and {colour}: {which} may be swapped"]
+    return [f"all {kind} {of} {sources[giver]} are gray and {colour}: {which} may be swapped"]
 
 
-def _colour_notices(task: Task, folders: Sequence[Path], seen: Sequence[Seen]) -> list[str]:
+def _colour_notices(task: Task, folders: Sequence[Path], seen: Sequence[SceneSummary]) -> list[str]:
     """Notices of colour where the task expects none: sources swapped, or a thermal source in false colours."""
-    numbers = range(len(folders))
-    colored = [[one for one in seen if one.colorful[number]] for number in numbers]
+    colored = [[one for one in seen if one.colorful[number]] for number in range(len(folders))]
     sources = seen[0].scene.paths if len(seen) == 1 else folders
-    swapped = swapped_notice(task, [len(some) for some in colored], len(seen), sources, "images in", "the folders")
-    return swapped or [
-        f"{len(some)} of {len(seen)} images in {source} have colour, {some[0].scene.paths[number].name} for one: false "
-        "colours are no temperature, only their luminance is used; export thermal images in gray"
-        for number, (source, some) in enumerate(zip(folders, colored))
-        if some and task.thermal and task.thermal[number]
-    ]
+    swapped = swapped_notice(task, [len(some) for some in colored], len(seen), sources, of="in", which="the folders")
+    if swapped or not task.thermal:
+        return swapped
+    notices = []
+    for number, (folder, some) in enumerate(zip(folders, colored)):
+        if some and task.thermal[number]:
+            notices.append(
+                f"{len(some)} of {len(seen)} images in {folder} have colour, {some[0].scene.paths[number].name} for "
+                "one: false colours are no temperature, only their luminance is used; export thermal images in gray"
+            )
+    return notices

@@ -3,15 +3,15 @@
 Page k of a file is called 'FILE[k]', counted from 0; `read_image` and all that reads files by it take such names.
 """
 
-import itertools
 import math
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
-from adasffuse.images.formats import DAMAGE, regular_file
+from adasffuse.images.formats import regular_file
 from adasffuse.images.image import ImageError
+from adasffuse.images.stored import DAMAGE
 
 _TIFF_SUFFIXES = (".tif", ".tiff")
 _IMAGE_AXES = "YXS"  # rows, columns, samples
@@ -24,7 +24,7 @@ def stacks_in(path: str | Path) -> dict[str, tuple[Path, ...]]:
     A file of one image, or of one image for each channel, holds none; nor does one that cannot be read.
 
     Returns:
-        Pages by what tells the stacks apart: '' of a single one, else '_c1', '_c2', or '_t1_c1' and so on.
+        Pages of each stack by its name: '' of a single one, else '_c1', '_c2', or '_t1_c1' and so on.
     Raises:
         ImageError: no such file, an ImageJ file that was cut off, or its pages are laid out along several axes of which
             none is known to be the depth.
@@ -37,23 +37,25 @@ def stacks_in(path: str | Path) -> dict[str, tuple[Path, ...]]:
             tiff = tifffile.TiffFile(file)
             series = tiff.series[0]
             stated = (tiff.imagej_metadata or {}).get("images", 1)
-            sizes = {axis: size for axis, size in zip(series.axes, series.shape) if axis not in _IMAGE_AXES}
+            # Pairs, not a dict: files of unknown axes have several that are called 'Q'.
+            axes = [(axis, size) for axis, size in zip(series.axes, series.shape) if axis not in _IMAGE_AXES]
         except DAMAGE:
             return {}
-    if stated > math.prod(sizes.values()):
+    names, sizes = [axis for axis, _ in axes], [size for _, size in axes]
+    if stated > math.prod(sizes):
         raise ImageError(f"{path}: damaged or truncated, it states {stated} pages and holds fewer; copy it again")
-    along = [axis for axis, size in sizes.items() if size > 1 and axis != _CHANNEL]
-    if not along:
+    long = [place for place, (axis, size) in enumerate(axes) if size > 1 and axis != _CHANNEL]
+    if not long:
         return {}
-    if len(along) > 1 and _DEPTH not in along:
-        counts = " x ".join(f"{sizes[axis]} ({axis})" for axis in along)
+    depth = next((place for place in long if names[place] == _DEPTH), None)
+    if depth is None and len(long) > 1:
+        counts = " x ".join(f"{sizes[place]} ({names[place]})" for place in long)
         raise ImageError(f"{path}: holds {counts} images and does not say which are a stack; save each as a file")
-    depth = _DEPTH if _DEPTH in along else along[0]
-    pages = np.arange(np.prod(list(sizes.values()))).reshape(list(sizes.values()))
-    pages = np.moveaxis(pages, list(sizes).index(depth), -1)
-    others = [(axis, size) for axis, size in sizes.items() if axis != depth]
+    depth = long[0] if depth is None else depth
+    pages = np.moveaxis(np.arange(math.prod(sizes)).reshape(sizes), depth, -1)
+    others = [axis for place, axis in enumerate(axes) if place != depth]
     stacks = {}
-    for place in itertools.product(*(range(size) for _, size in others)):
-        name = "".join(f"_{axis.lower()}{k + 1}" for (axis, size), k in zip(others, place) if size > 1)
-        stacks[name] = tuple(path.with_name(f"{path.name}[{page}]") for page in pages[place])
+    for index in np.ndindex(pages.shape[:-1]):
+        name = "".join(f"_{axis.lower()}{k + 1}" for (axis, size), k in zip(others, index) if size > 1)
+        stacks[name] = tuple(path.with_name(f"{path.name}[{page}]") for page in pages[index])
     return stacks

@@ -32,13 +32,16 @@ def check_same_places(names: Sequence[object], images: Sequence[Image]) -> None:
         if one is None or other is None:
             continue
         _check_spacings(names[0], name, one, other)
-        if not (_is_placed(one) and _is_placed(other)) or not one.frame_of_reference == other.frame_of_reference != "":
+        if not (_is_placed(one) and _is_placed(other)):
+            continue
+        if not one.frame_of_reference or one.frame_of_reference != other.frame_of_reference:
             continue
         shape = image.pixels.shape[:2]
-        within, across = _apart(_corners(one, shape) - _corners(other, shape), other)
-        if across > _slack(one, other) or within > _SAME_PLACE * max(other.spacing):
+        within, across = _distances(_corners(one, shape) - _corners(other, shape), other)
+        is_other_slice = across > _most_across(one, other)
+        if is_other_slice or within > _SAME_PLACE * max(other.spacing):
             far = float(np.hypot(within, across))
-            cure = _SERIES if across > _slack(one, other) else _BY_PLACE
+            cure = _SERIES if is_other_slice else _BY_PLACE
             raise ImageError(
                 f"{names[0]} and {name} lie up to {far:.1f} mm apart, as both say in one frame of reference: equal "
                 f"pixels do not show the same places; {cure}; {IF_WRONG.format('pixels')}"
@@ -80,8 +83,8 @@ def matrix_between(target: Image, moving: Image, names: Sequence[str]) -> np.nda
                 f"PixelSpacing), so it cannot be resampled; {_REGISTER}"
             )
     one, other = target.plane, moving.plane
-    _, across = _apart(_corners(one, target.pixels.shape[:2]) - np.array(other.corner), other)
-    if across > _slack(one, other):
+    _, across = _distances(_corners(one, target.pixels.shape[:2]) - np.array(other.corner), other)
+    if across > _most_across(one, other):
         raise ImageError(f"{names[0]} and {names[1]} are slices {across:.1f} mm apart, as both say; {_SERIES}")
     steps = _steps(other)
     place = np.linalg.pinv(steps.T)  # from mm, relative to the corner, to x and y
@@ -106,13 +109,14 @@ def _check_spacings(name: object, other_name: object, one: Plane, other: Plane) 
 
 
 def _is_placed(plane: Plane) -> bool:
+    """Whether a file says where all its pixels lie."""
     return None not in (plane.corner, plane.directions, plane.spacing)
 
 
 def _steps(plane: Plane) -> np.ndarray:
     """From a pixel to the next one along x and along y, (2, 3) mm."""
-    turn = np.array(plane.directions).reshape(2, 3)
-    return turn * np.array(plane.spacing)[::-1, None]
+    directions = np.array(plane.directions).reshape(2, 3)
+    return directions * np.array(plane.spacing)[::-1, None]
 
 
 def _corners(plane: Plane, shape: tuple[int, int]) -> np.ndarray:
@@ -121,15 +125,15 @@ def _corners(plane: Plane, shape: tuple[int, int]) -> np.ndarray:
     return np.array(plane.corner) + [[x, y] @ _steps(plane) for y in (0, height - 1) for x in (0, width - 1)]
 
 
-def _apart(gaps: np.ndarray, plane: Plane) -> tuple[float, float]:
-    """The largest of distances (N, 3) mm within a slice, and across it."""
-    turn = np.array(plane.directions)
-    normal = np.cross(turn[:3], turn[3:])
+def _distances(gaps: np.ndarray, plane: Plane) -> tuple[float, float]:
+    """The largest of some vectors, (N, 3) mm, within a slice and across it, mm."""
+    directions = np.array(plane.directions)
+    normal = np.cross(directions[:3], directions[3:])
     across = gaps @ normal
     within = np.linalg.norm(gaps - across[:, None] * normal, axis=1)
     return float(within.max()), float(np.abs(across).max())
 
 
-def _slack(one: Plane, other: Plane) -> float:
-    """How far slices of one place may lie apart, mm."""
+def _most_across(one: Plane, other: Plane) -> float:
+    """How far slices of one place may lie apart across them, mm."""
     return _SAME_SLICE * max(one.thickness or 0, other.thickness or 0, *other.spacing)

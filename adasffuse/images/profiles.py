@@ -29,7 +29,7 @@ def to_srgb(values: np.ndarray, space: str, profile: bytes | None) -> tuple[np.n
     """
     notices = ()
     if profile:
-        opened, reason = _open(profile, space)
+        opened, reason = _open_profile(profile, space)
         if opened:
             return _converted(values, space, opened)
         notices = (f"{reason}; ignored",)
@@ -47,11 +47,13 @@ def lab_to_srgb(lab: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Profile:
+    """An ICC profile that can be used, and what it is called."""
+
     data: bytes
     name: str
 
 
-def _open(profile: bytes, space: str) -> tuple[_Profile | None, str]:
+def _open_profile(profile: bytes, space: str) -> tuple[_Profile | None, str]:
     """The profile, or None and why it cannot be used."""
     try:
         core = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile
@@ -64,14 +66,15 @@ def _open(profile: bytes, space: str) -> tuple[_Profile | None, str]:
 
 
 def _converted(values: np.ndarray, space: str, profile: _Profile) -> tuple[np.ndarray, tuple[str, ...]]:
+    """As `to_srgb`, by a profile of that space; gray levels through a table of all of them."""
     try:
         if space == "gray":
             levels = np.arange(np.iinfo(values.dtype).max + 1, dtype=values.dtype)[None]
             table = _transform(levels, profile.data, "gray", values.dtype)[0, :, 1]
-            if _close(table, levels[0]):
+            if _nearly_equal(table, levels[0]):
                 return values, ()
             return table[values], (f"gray levels converted from {profile.name!r} to those of sRGB",)
-        if space == "rgb" and _close(_transform(_GRID, profile.data, "rgb", np.uint8), _GRID):
+        if space == "rgb" and _nearly_equal(_transform(_GRID, profile.data, "rgb", np.uint8), _GRID):
             return values, ()  # sRGB under any name: not even rounding changes it
         rgb = _transform(values, profile.data, space, values.dtype)
     except (RuntimeError, ValueError):
@@ -81,12 +84,13 @@ def _converted(values: np.ndarray, space: str, profile: _Profile) -> tuple[np.nd
     return rgb, (f"{kind} converted from {profile.name!r} to sRGB",)
 
 
-def _close(a: np.ndarray, b: np.ndarray) -> bool:
+def _nearly_equal(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays of levels differ by no more than one of 255 levels."""
     return bool(np.abs(a.astype(np.int32) - b).max() <= np.iinfo(a.dtype).max // 255)
 
 
 def _transform(values: np.ndarray, profile: bytes, space: str, dtype: np.dtype) -> np.ndarray:
+    """(H, W, 3) sRGB of `dtype`, uint8 or uint16, of values in a profile's space."""
     return imagecodecs.cms_transform(
         np.ascontiguousarray(values),
         profile,
@@ -100,6 +104,7 @@ def _transform(values: np.ndarray, profile: bytes, space: str, dtype: np.dtype) 
 
 
 def _plain_rgb(cmyk: np.ndarray) -> np.ndarray:
+    """(1 - C)(1 - K), and so on for M and Y, (H, W, 3) of the same type."""
     white = np.float32(np.iinfo(cmyk.dtype).max)
     light = white - cmyk.astype(np.float32)
     return np.rint(light[..., :3] * light[..., 3:] / white).astype(cmyk.dtype)

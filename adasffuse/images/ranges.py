@@ -15,8 +15,9 @@ _BINS = 65536  # of the histogram that percentiles are taken from
 _HOUNSFIELD = (-1024.0, 3071.0)  # what 12 bits of CT span
 _AIR = (-1050.0, -950.0)  # Hounsfield units
 _SHOWS_AIR = 0.05  # share of air from which on values are taken for Hounsfield units
-_USUAL, _BRIGHTEST = 99.9, 1.5  # percent of MRI that is tissue; how much brighter than these white is at most
-_WHOLE = 64  # pixels with data for each block without a missing one, beyond which such blocks are too few
+_TISSUE = 99.9  # percent of an MRI's values that are tissue
+_BRIGHTEST = 1.5  # times as high as these white is at most
+_PIXELS_PER_BLOCK = 64  # pixels with data for each whole block, beyond which whole blocks are too few to tell
 
 
 @dataclass(frozen=True)
@@ -91,20 +92,24 @@ def resolve_range(
     if not isinstance(spec, RangeSpec):
         raise ValueError(f"the range of a source is what parse_range of adasffuse.images.ranges returns, got {spec!r}")
     paths = list(paths)
-    fixed = spec.kind == "fixed"
-    window = (spec.low, spec.high) if fixed else measured(spec, lambda: _deep_images(paths, no_data, thermal))
+    if spec.kind == "fixed":
+        window = (spec.low, spec.high)
+    else:
+        window = measure_range(spec, lambda: _deep_images(paths, no_data, thermal))
     if spec.inverted:
-        return _EIGHT_BITS[::-1] if window is None else window[::-1]
+        return (window or _EIGHT_BITS)[::-1]
     return window
 
 
-def measured(
+def measure_range(
     spec: RangeSpec, images: Callable[[], Iterable[tuple[np.ndarray, np.ndarray | None]]]
 ) -> tuple[float, float] | None:
     """Lowest and highest value, or percentiles, of all images together; None where none holds data.
 
     Args:
-        images: returns, twice, the values and the masks of the images or volumes, as `steady_extremes` takes them.
+        spec: of kind 'folder' or 'percentiles'.
+        images: called once or twice, gives each time values and mask of every image or volume, as `steady_extremes`
+            takes them.
     """
     extremes = [steady_extremes(*image) for image in images()]
     extremes = [pair for pair in extremes if pair is not None]
@@ -125,8 +130,11 @@ def resolve_ranges(
     thermal: Sequence[bool] | None = None,
 ) -> tuple[tuple[float, float] | None, ...]:
     """`resolve_range` for the files of each source; `thermal` as in `is_thermal`."""
-    hot = [any(is_thermal(number, path, thermal) for path in column) for number, column in enumerate(columns)]
-    return tuple(resolve_range(*source) for source in zip(specs, columns, no_data, hot))
+    ranges = []
+    for number, (spec, paths, missing) in enumerate(zip(specs, columns, no_data)):
+        is_hot = any(is_thermal(number, path, thermal) for path in paths)
+        ranges.append(resolve_range(spec, paths, missing, is_hot))
+    return tuple(ranges)
 
 
 def is_thermal(number: int, path: str | Path, thermal: Sequence[bool] | None = None) -> bool:
@@ -169,7 +177,7 @@ def steady_extremes(values: np.ndarray, valid: np.ndarray | None) -> tuple[float
     largest, smallest = _blocks(values, np.maximum), _blocks(values, np.minimum)
     if valid is not None:
         whole = _blocks(valid, np.minimum)
-        if _WHOLE * np.count_nonzero(whole) >= np.count_nonzero(valid):
+        if np.count_nonzero(valid) <= _PIXELS_PER_BLOCK * np.count_nonzero(whole):
             largest, smallest = largest[whole], smallest[whole]
         else:  # hardly a block is whole: take single pixels
             largest = smallest = values[valid]
@@ -205,19 +213,20 @@ def without_artefacts(low: float, high: float, values: np.ndarray) -> tuple[floa
         low, high: of the values.
         values: finite, any shape.
     """
-    usual = float(np.percentile(values, _USUAL)) - low
-    return low, min(high, low + _BRIGHTEST * usual) if usual > 0 else high
+    tissue = float(np.percentile(values, _TISSUE)) - low
+    return low, min(high, low + _BRIGHTEST * tissue) if tissue > 0 else high
 
 
 def _blocks(values: np.ndarray, of: np.ufunc) -> np.ndarray:
-    """Minimum or maximum of all blocks of 2 x 2 pixels (1 pixel in a direction that has no more)."""
-    rows = of(values[:-1], values[1:]) if len(values) > 1 else values
-    return of(rows[:, :-1], rows[:, 1:]) if rows.shape[1] > 1 else rows
+    """`of`, np.minimum or np.maximum, over all blocks of 2 x 2 pixels (1 pixel in a direction that has no more)."""
+    pairs = of(values[:-1], values[1:]) if len(values) > 1 else values
+    return of(pairs[:, :-1], pairs[:, 1:]) if pairs.shape[1] > 1 else pairs
 
 
 def _percentiles(
     spec: RangeSpec, images: Iterable[tuple[np.ndarray, np.ndarray | None]], low: float, high: float
 ) -> tuple[float, float]:
+    """The percentiles of all values together, from a histogram between `low` and `high`."""
     counts = np.zeros(_BINS, np.int64)
     for values, valid in images:
         used = (values if valid is None else values[valid]).astype(np.float64).clip(low, high)

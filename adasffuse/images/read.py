@@ -8,20 +8,21 @@ import numpy as np
 from adasffuse.arguments import checked
 from adasffuse.images.color import is_gray
 from adasffuse.images.false_colors import FindPalette, palette_of, palette_places
-from adasffuse.images.formats import RAW_SUFFIXES, Stored, open_image
+from adasffuse.images.formats import RAW_SUFFIXES, open_image
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import is_large
-from adasffuse.images.no_data import thermal_border_mask, without_holes
+from adasffuse.images.missing import fill_holes, thermal_border_mask
 from adasffuse.images.profiles import lab_to_srgb, to_srgb
+from adasffuse.images.stored import Stored
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jls", ".tif", ".tiff", ".bmp", ".webp", ".gif"}
     | {".pgm", ".ppm", ".pnm", ".pbm", ".jp2", ".j2k", ".avif", ".dcm"}
     | RAW_SUFFIXES
 )
-CLIPPED = 0.9  # share of values beyond a range from which on it is hardly the right one
-_CLIPPED_OF_RESULT = 0.05  # the same of a result, whose black and white are its own limits
-_USED = 1 / 100  # of a range, below which it is not that of a result
+CLIPPED = 0.9  # largest share of values beyond a range without a notice that it may be wrong
+_CLIPPED_OF_RESULT = 0.05  # the same for a fused image, whose values end at black and white
+_USED = 1 / 100  # least share of a range that the values of a fused image span
 
 
 @checked
@@ -53,7 +54,7 @@ def read_image(
             is the higher one, of 8-bit files (255, 0), the image is inverted.
         no_data: a value, in the file's units, that means "no data", besides NaN, infinity and the file's own value
             (tag GDAL_NODATA).  A colour pixel holds no data where all its channels have that value.  Dead pixels and
-            lines take the values of their neighbours, with a notice, see `without_holes`.
+            lines take the values of their neighbours, with a notice, see `fill_holes`.
         thermal: exact 0 in a large area joined to the border is no data, too, see `thermal_border_mask`; of a
             radiometric JPEG the temperatures are read; and false colours of the palettes 'jet' and 'turbo' become gray
             in their order, with a notice.
@@ -70,8 +71,19 @@ def read_image(
             different numbers, or not that of a result.  The message names the file and says what to do.
     """
     with open_image(path, thermal) as file:
-        how = {"levels": levels, "border": border, "option": option, "result": result, "find_palette": find_palette}
-        image = interpret(file.decode(), file.depth, str(path), value_range, no_data, thermal, **how)
+        image = interpret(
+            file.decode(),
+            file.depth,
+            str(path),
+            value_range,
+            no_data,
+            thermal,
+            levels=levels,
+            border=border,
+            option=option,
+            result=result,
+            find_palette=find_palette,
+        )
     valid = None if image.valid is None else upright(image.valid, file.orientation)
     return replace(image, pixels=upright(image.pixels, file.orientation), valid=valid)
 
@@ -97,8 +109,8 @@ def interpret(
         name: what errors and notices call it.
         measurable: it is a file, of which commands measure whole folders; advice to give a range says so.
     """
-    dead = _missing(stored, no_data)
-    valid = _valid(stored, dead, thermal and border)
+    by_value = _missing_by_value(stored, no_data)
+    valid = _valid_where(stored, by_value, thermal and border)
     notices = list(stored.notices)
     if valid is not None and not valid.any():
         notices.append("holds no data at all")
@@ -111,12 +123,13 @@ def interpret(
     else:
         window, window_notices = _own_window(stored, used, depth, name, option, measurable, result)
     notices += colour_notices + window_notices
-    curved = stored.curve is not None and value_range is None
     inverted = stored.inverted != (value_range is not None and _is_inverted(value_range))
-    if levels and valid is None and not curved and not inverted and _are_levels(values, window):
+    if stored.curve is not None and value_range is None:
+        pixels = stored.curve.copy()
+    elif levels and valid is None and not inverted and _are_levels(values, window):
         pixels = values
     else:
-        pixels = stored.curve.copy() if curved else _unit(values, *window)
+        pixels = _to_unit_range(values, *window)
     palette = find_palette(pixels, valid) if thermal else None
     if palette is not None:
         pixels = palette_places(pixels, palette)
@@ -126,7 +139,7 @@ def interpret(
         window = window[::-1]
     if valid is not None:
         pixels[~valid] = 0
-        pixels, known = without_holes(pixels, valid, dead)
+        pixels, known = fill_holes(pixels, valid, by_value)
         if known is not valid:
             notices.append("single pixels without data have the values of their neighbours")
         valid = None if known.all() else known
@@ -137,10 +150,10 @@ def interpret(
 
 def valid_mask(stored: Stored, no_data: float | None, thermal: bool) -> np.ndarray | None:
     """(H, W) bool, False where a file holds no data, None where it holds data everywhere; as in `read_image`."""
-    return _valid(stored, _missing(stored, no_data), thermal)
+    return _valid_where(stored, _missing_by_value(stored, no_data), thermal)
 
 
-def _missing(stored: Stored, no_data: float | None) -> np.ndarray:
+def _missing_by_value(stored: Stored, no_data: float | None) -> np.ndarray:
     """(H, W) bool, True where a value says that there is no data."""
     values = stored.values
     invalid = np.zeros(values.shape[:2], bool)
@@ -155,7 +168,7 @@ def _missing(stored: Stored, no_data: float | None) -> np.ndarray:
     return invalid
 
 
-def _valid(stored: Stored, missing: np.ndarray, thermal: bool) -> np.ndarray | None:
+def _valid_where(stored: Stored, missing: np.ndarray, thermal: bool) -> np.ndarray | None:
     """As `valid_mask`, from where values say that there is no data."""
     if thermal:
         values = stored.values
@@ -185,13 +198,15 @@ def _colour(stored: Stored, value_range: tuple[float, float] | None) -> tuple[np
     values = stored.values
     if stored.space == "lab":
         return lab_to_srgb(values, np.uint8 if stored.span[1] == 255 else np.uint16), []
-    whole = values.dtype in (np.uint8, np.uint16) and stored.span == (0, np.iinfo(values.dtype).max)
-    measured = not whole or stored.inverted or (value_range is not None and values.dtype != np.uint8)
-    if measured and stored.space != "cmyk":
+    is_full = values.dtype in (np.uint8, np.uint16) and stored.span == (0, np.iinfo(values.dtype).max)
+    is_measured = not is_full or stored.inverted or (value_range is not None and values.dtype != np.uint8)
+    if is_measured and stored.space != "cmyk":
         return values, ["its ICC profile is ignored: its values are measurements"] if stored.profile else []
-    neutral = values.ndim == 3 and stored.space == "rgb" and is_gray(values)
+    is_neutral = values.ndim == 3 and stored.space == "rgb" and is_gray(values)
     values, notices = to_srgb(values, stored.space, stored.profile)
-    return values[..., 1] if neutral and values.ndim == 3 else values, list(notices)
+    if is_neutral:  # rounding in the profile must not tint it
+        values = values[..., 1]
+    return values, list(notices)
 
 
 def _given_window(
@@ -199,18 +214,18 @@ def _given_window(
 ) -> tuple[tuple[float, float], list[str]]:
     """Values that become 0 and 1 by a range that was given, and notices; `used` are the values that are data."""
     low, high = sorted(_two_numbers(value_range, name))
-    if depth != "8" or stored.span is None:
-        outside = np.mean((used < low) | (used > high)) if used.size else 0
-        if outside <= (_CLIPPED_OF_RESULT if result else CLIPPED):
-            return (low, high), []
-        spans = f"its values span {used.min():g}..{used.max():g}"
-        return (low, high), [f"{outside:.0%} of its values lie outside the range {low:g} {high:g}; {spans}"]
-    if (low, high) == stored.span:
-        return stored.span, []
-    but = ", but for that it is inverted" if _is_inverted(value_range) else ""
-    return stored.span, [
-        f"has 8 bits per channel, which always span 0..255; the range {low:g} {high:g} is not used{but}"
-    ]
+    if depth == "8" and stored.span is not None:
+        if (low, high) == stored.span:
+            return stored.span, []
+        but = ", but for that it is inverted" if _is_inverted(value_range) else ""
+        return stored.span, [
+            f"has 8 bits per channel, which always span 0..255; the range {low:g} {high:g} is not used{but}"
+        ]
+    outside = np.mean((used < low) | (used > high)) if used.size else 0
+    if outside <= (_CLIPPED_OF_RESULT if result else CLIPPED):
+        return (low, high), []
+    spans = f"its values span {used.min():g}..{used.max():g}"
+    return (low, high), [f"{outside:.0%} of its values lie outside the range {low:g} {high:g}; {spans}"]
 
 
 def _own_window(
@@ -257,7 +272,7 @@ def _check_range_of_result(used: np.ndarray, window: tuple[float, float], name: 
 
 
 def uses_little(low: float, high: float, span: tuple[float, float]) -> bool:
-    """Whether values from `low` to `high` use less than a quarter of a span; a flat frame is told of as such."""
+    """Whether values from `low` to `high` use less than a quarter of a span; not of a flat frame, or of floats."""
     return low < high and high - low < span[1] / 4 and span != (0, 1)
 
 
@@ -285,12 +300,12 @@ def _are_levels(values: np.ndarray, window: tuple[float, float]) -> bool:
     return whole and is_large(values.shape)
 
 
-def _unit(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def _to_unit_range(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """(values - low) / (high - low), clipped to [0, 1], float32; what is not finite becomes 0."""
     if (low, high) == (0, 255) and values.dtype == np.uint8:
         return np.divide(values, np.float32(255), dtype=np.float32)
-    exact = np.float32 if values.dtype in (np.uint8, np.uint16, np.float16) else np.float64
-    pixels = values.astype(exact)
+    fits_float32 = values.dtype in (np.uint8, np.uint16, np.float16)
+    pixels = values.astype(np.float32 if fits_float32 else np.float64)
     if values.dtype.kind == "f":
         pixels[~np.isfinite(pixels)] = low
     pixels -= low

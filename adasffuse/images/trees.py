@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from adasffuse.arguments import checked
+from adasffuse.images.folders import ignored, images_of
 from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import Scene, SceneError, SceneProblem, find_scenes, ignored, images_of
+from adasffuse.images.pairs import Scene, SceneError, SceneProblem, find_scenes
 from adasffuse.images.read import IMAGE_SUFFIXES
-from adasffuse.images.volumes import is_volume, series_below
+from adasffuse.images.series import series_below
+from adasffuse.images.volumes import is_volume
 from adasffuse.messages import first_of
 from adasffuse.tasks import guess_task
 
@@ -29,7 +31,7 @@ def find_groups(patterns: Sequence[str | Path]) -> tuple[Groups, list[SceneProbl
     """Files or folders whose paths fit a pattern per source, by what stands for '*', and those without partner.
 
     Args:
-        patterns: as many '*' in each; one that is not in the name of a file or folder given ends at the next '/'.
+        patterns: paths with as many '*' in each; a '*' stands for a part of one name and never reaches beyond a '/'.
     Raises:
         SceneError: a pattern that nothing fits, or nothing has a partner.
         ValueError: the patterns have other numbers of '*', or other signs than '*'.
@@ -53,9 +55,8 @@ def find_groups(patterns: Sequence[str | Path]) -> tuple[Groups, list[SceneProbl
         lacking = [str(pattern) for pattern, paths in zip(patterns, found) if key not in paths]
         if lacking:
             there = next(paths[key] for paths in found if key in paths)
-            problems.append(
-                SceneProblem(_joined(key), f"{there} has no partner in {' and '.join(lacking)}", "unpaired")
-            )
+            reason = f"{there} has no partner in {' and '.join(lacking)}"
+            problems.append(SceneProblem(_name_of(key), reason, "unpaired"))
     return groups, problems
 
 
@@ -79,9 +80,9 @@ def scenes_of_groups(groups: Groups, volumes: bool) -> tuple[list[Scene], list[S
     problems: list[SceneProblem] = []
     for key, paths in groups.items():
         try:
-            of_group, others = _scenes_of_group(_joined(key), paths, volumes)
+            of_group, others = _scenes_of_group(_name_of(key), paths, volumes)
         except ImageError as error:
-            problems.append(SceneProblem(_joined(key), str(error), "unpaired"))
+            problems.append(SceneProblem(_name_of(key), str(error), "unpaired"))
             continue
         scenes += of_group
         problems += others
@@ -94,25 +95,29 @@ def scenes_of_groups(groups: Groups, volumes: bool) -> tuple[list[Scene], list[S
 
 
 def tree_below(folder: Path) -> tuple[Path, ...]:
-    """Patterns for both sources of a folder that holds no images, but a folder for each scene; () where it is other.
+    """Patterns for both sources of a folder that holds no images, but a folder for each scene; () for other folders.
 
-    In most of these folders are two names that tell a task, such as 'pet' and 'mri', or 'ir.png' and 'vis.png'.
+    More than half of the scenes' folders hold two things whose names tell a task: 'pet' and 'mri', or 'ir.png' and
+    'vis.png'.
     """
     if images_of(folder) or any(is_volume(path) for path in folder.iterdir()):
         return ()
     places = [path for path in folder.iterdir() if path.is_dir() and not ignored(path.name)]
     names = Counter(path.name for place in places for path in place.iterdir() if _is_source(path))
-    both = sorted(name for name, count in names.items() if 2 * count > len(places))
-    ordered, known = in_order_of_task(both) if len(both) == 2 else ([], False)
-    return tuple(folder / "*" / name for name in ordered) if known else ()
+    usual = sorted(name for name, count in names.items() if 2 * count > len(places))
+    if len(usual) != 2:
+        return ()
+    ordered, tells_task = in_order_of_task(usual)
+    return tuple(folder / "*" / name for name in ordered) if tells_task else ()
 
 
 def in_order_of_task(names: Sequence[str]) -> tuple[list[str], bool]:
     """Two names of sources, in the order of the task that they tell, and whether they tell one."""
+    first, second = names
     try:
-        return list(names), guess_task(*([name] for name in names)) is not None
-    except ValueError:
-        return list(names[::-1]), True
+        return [first, second], guess_task([first], [second]) is not None
+    except ValueError:  # they tell one in the other order
+        return [second, first], True
 
 
 def _is_source(path: Path) -> bool:
@@ -146,11 +151,12 @@ def _fitting(pattern: Path) -> Iterator[tuple[tuple[str, ...], Path]]:
 
 
 def _composed(name: str) -> str:
+    """A name in Unicode's composed form; macOS writes another one than Linux and Windows."""
     return unicodedata.normalize("NFC", name)
 
 
-def _joined(key: tuple[str, ...]) -> str:
-    """The name of a group; what stands for several '*' alike is said once, as in 'sub-*/anat/sub-*_T1w.nii.gz'."""
+def _name_of(key: tuple[str, ...]) -> str:
+    """The name of a group, by what stands for each '*'; once where it is alike, as in 'sub-*/anat/sub-*_T1w.nii.gz'."""
     return "_".join(dict.fromkeys(key))
 
 

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from adasffuse.files import remove_abandoned, replacing
+from adasffuse.images.color import as_rgb
 from adasffuse.images.frames import BT709, EXACT, FULL, LIMITED, load_av
 from adasffuse.images.image import ImageError
 from adasffuse.messages import DISK_FULL
 
 DEFAULT_QUALITY = 18  # x264's constant rate factor
 WORST_QUALITY = 51
-_HOLD_MOST = {".mkv": "matroska", ".mov": "mov"}  # suffixes of files that hold most kinds of sound, and their formats
+_HOLD_MOST = {".mkv": "matroska", ".mov": "mov"}  # suffix and format of files that hold most kinds of sound
 
 
 class FrameWriter:
@@ -122,8 +123,7 @@ def write_video(
             container.start_encoding()
             yield FrameWriter(container, stream, sound)
     except (av.error.FFmpegError, OSError) as error:
-        full = error.errno in DISK_FULL
-        cure = "free some space" if full else "choose another place or name"
+        cure = "free some space" if error.errno in DISK_FULL else "choose another place or name"
         raise ImageError(f"cannot write {path}: {error.strerror or error}; {cure}") from error
     finally:
         if sound is not None:
@@ -140,6 +140,7 @@ def _add_stream(
     quality: int,
     aspect: Fraction | None,
 ) -> Any:
+    """The stream of frames of a container; arguments as of `write_video`."""
     try:
         # Without B-frames: with them the header of a file whose frames lie unevenly in time ends before its last frame.
         wanted = {"crf": str(quality), "preset": "veryfast", "bf": "0"}
@@ -159,6 +160,7 @@ def _add_stream(
 
 
 def _add_sound(av: ModuleType, container: Any, sound: Sound, path: Path) -> Any:
+    """The stream of sound of a container; ImageError where files of its kind cannot hold this sound."""
     try:
         stream = container.add_stream_from_template(sound.template)
         container.start_encoding()
@@ -196,11 +198,11 @@ def _container_options(path: Path) -> dict[str, str]:
 
 
 def _as_yuv(av: ModuleType, pixels: np.ndarray, stream: Any) -> Any:
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[..., None], 3, axis=2)
-    odd = (stream.height - pixels.shape[0], stream.width - pixels.shape[1])
-    if any(odd):
-        pixels = np.pad(pixels, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
+    """A frame of the stream's size; an odd last row or column is there twice."""
+    pixels = as_rgb(pixels)
+    below, beside = stream.height - pixels.shape[0], stream.width - pixels.shape[1]
+    if below or beside:
+        pixels = np.pad(pixels, ((0, below), (0, beside), (0, 0)), mode="edge")
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
     return frame.reformat(
         format="yuv420p",

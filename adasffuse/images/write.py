@@ -12,11 +12,11 @@ from adasffuse.arguments import checked
 from adasffuse.files import write_bytes
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import Metadata, with_png_metadata
+from adasffuse.images.tiff import LARGEST_VALUE, SMALLEST_VALUE
 from adasffuse.messages import not_written
 
 DEPTHS = ("8", "16", "float")  # from shallow to deep
 _DTYPES = {"8": np.uint8, "16": np.uint16, "float": np.float32}
-_SMALLEST, _LARGEST = 340, 341  # TIFF tags: values of black and white
 
 
 @checked
@@ -28,8 +28,7 @@ def quantise(pixels: np.ndarray, depth: str) -> np.ndarray:
     Raises:
         ValueError: unknown depth, no floating-point pixels, or NaN.
     """
-    if depth not in _DTYPES:
-        raise ValueError(f"depth must be '8', '16' or 'float', got {depth!r}")
+    _check_depth(depth)
     pixels = np.asarray(pixels)
     if pixels.dtype.kind != "f" or np.isnan(pixels).any():
         raise ValueError(f"quantise needs floating-point pixels without NaN, got {pixels.dtype}")
@@ -89,10 +88,10 @@ def write_image(path: str | Path, pixels: np.ndarray, depth: str = "8", metadata
     path = Path(path)
     if pixels.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
         raise ValueError(f"write_image needs (H, W) or (H, W, 3) pixels, got {pixels.dtype} {pixels.shape}")
-    result_depth(depth, ["8"])  # knows the words
+    _check_depth(depth)
     if pixels.dtype not in (np.uint8, np.uint16):
         pixels = quantise(pixels, depth)
-    check_suffix(path, next(depth for depth, dtype in _DTYPES.items() if dtype == pixels.dtype))
+    check_suffix(path, {np.uint8: "8", np.uint16: "16", np.float32: "float"}[pixels.dtype.type])
     if path.suffix.lower() == ".png":
         content = _png(pixels)
         if metadata is not None:
@@ -105,18 +104,25 @@ def write_image(path: str | Path, pixels: np.ndarray, depth: str = "8", metadata
         raise ImageError(not_written(path, error)) from error
 
 
+def _check_depth(depth: str) -> None:
+    if depth not in DEPTHS:
+        raise ValueError(f"depth must be '8', '16' or 'float', got {depth!r}")
+
+
 def _png(pixels: np.ndarray) -> bytes:
+    """The content of a PNG file of uint8 or uint16 pixels."""
     written, data = cv2.imencode(".png", pixels if pixels.ndim == 2 else pixels[..., ::-1])
     if not written:
         raise ImageError(f"PNG files cannot hold {pixels.shape[1]} x {pixels.shape[0]} pixels; write a .tif file")
     return data.tobytes()
 
 
-def _tiff(pixels: np.ndarray, metadata: Metadata | None = None) -> bytes:
+def _tiff(pixels: np.ndarray, metadata: Metadata | None) -> bytes:
+    """The content of a TIFF file; one of floating-point numbers states that 0 is black and 1 white."""
     channels = 1 if pixels.ndim == 2 else 3
     extremes = []
     if pixels.dtype == np.float32:
-        span = ((_SMALLEST, 0.0), (_LARGEST, 1.0))
+        span = ((SMALLEST_VALUE, 0.0), (LARGEST_VALUE, 1.0))
         extremes = [(tag, "f", channels, (value,) * channels, True) for tag, value in span]
     texts, profile = [], None
     if metadata is not None:

@@ -13,8 +13,8 @@ from adasffuse.images.notices import (
     folder_notices,
     infrared_notices,
     notices_of_files,
-    seen_of,
-    spread,
+    pick_evenly,
+    summarize_scene,
     window_notices,
 )
 from adasffuse.images.pairs import Scene
@@ -77,11 +77,11 @@ def plan_scenes(fuser: Fuser, work: Work, wanted: WantedResults, resume: bool = 
     seen, looks, off = [], [], []
     todo, _ = unfinished(work, journal, wanted.panels, Ranks(), report)
     plan.skipped = report.skipped
-    looked_at = set(spread(todo, LOOKED_AT))
+    looked_at = set(pick_evenly(todo, LOOKED_AT))
     for scene in todo:
         with report.blaming(scene):
             images = reading.read(scene)
-            seen.append(seen_of(scene, images))
+            seen.append(summarize_scene(scene, images))
             plan.planned.append(_planned(work, wanted, scene, images))
             if scene in looked_at:
                 looks.append(fuser.look_at(scene.paths[0], images))

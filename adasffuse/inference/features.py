@@ -8,7 +8,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor, nn
 
-from adasffuse.images.no_data import content, telling
+from adasffuse.images.content import choose_sources, measure_content
 from adasffuse.inference.fuser import Fuser, source_name
 from adasffuse.models.spectral import SpectralFilter
 
@@ -44,7 +44,9 @@ def feature_maps(fuser: Fuser, *lumas: ndarray) -> dict[str, ndarray]:
         fuser.fuse_luminance(*lumas)
     low, high = seen[model.split]
     maps = {}
-    for place, k in enumerate(telling([content(luma) for luma in lumas])):  # flat ones of more than two are left out
+    for place, k in enumerate(
+        choose_sources([measure_content(luma) for luma in lumas])
+    ):  # flat ones of more than two are left out
         name = source_name(k)
         maps[f"low of {name}"] = _magnitude(low[place])
         maps[f"high of {name}"] = _magnitude(high[place])

@@ -25,13 +25,13 @@ from adasffuse.images.metadata import KEPT, NO_PLACE, loses_place, read_metadata
 from adasffuse.images.notices import (
     LOOKED_AT,
     InfraredLook,
-    Seen,
+    SceneSummary,
     few_of_each,
     folder_notices,
     infrared_notices,
     notices_of_files,
-    seen_of,
-    spread,
+    pick_evenly,
+    summarize_scene,
     window_notices,
 )
 from adasffuse.images.pairs import Scene, SceneFolder, read_scene
@@ -259,7 +259,7 @@ def fuse_scenes(
         if resume is not None:
             journal = stack.enter_context(open_journal(fuser, work, wanted, reading, resume, ranks.rank))
         todo, outdated = unfinished(work, journal, wanted.panels, ranks, report)
-        looked_at = set(spread(todo, LOOKED_AT))
+        looked_at = set(pick_evenly(todo, LOOKED_AT))
         turns = stack.enter_context(_Turns(fuser.device))
         pool = stack.enter_context(ThreadPoolExecutor(turns.places + 1))
         one_scene = _OneScene(fuser, work, wanted, reading, journal, turns, looked_at)
@@ -380,7 +380,7 @@ def open_journal(
 class _Fused(Done):
     """What is remembered of fused images; `notices` are those of the fusion, those of the files are in `seen`."""
 
-    seen: Seen
+    seen: SceneSummary
     off: Glance | None  # how the sources seem not to lie on each other
     look: InfraredLook | None  # at its infrared image; None of most
 
@@ -407,7 +407,7 @@ class _OneScene:
         written = self.work.written(scene, depth, wanted.panels)
         check_suffix(written[0], depth)
         look = self.fuser.look_at(scene.paths[0], images) if scene in self.looked_at else None
-        one = _Fused(scene, written[0], [], seen_of(scene, images), off, look)
+        one = _Fused(scene, written[0], [], summarize_scene(scene, images), off, look)
         shown = list(images) if wanted.panels else []
         fused, remarks = _fuse_images(self.fuser, images, self.turns, wanted.stretch, depth)
         one.notices += [(scene.paths[k], text) for k, text in remarks]

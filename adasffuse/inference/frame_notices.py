@@ -60,7 +60,7 @@ class FrameNotices:
         said = [f"{text} ({self._counts[kind]} of {self._frames} frames)" for kind, text in self._texts.items()]
         said += infrared_notices(self._looks, self._fuser.denoise, Path(name))
         said += misaligned_frames_notice(self._off, self._align, self._live)
-        said += swapped_notice(self._fuser.task, self._colored, self._frames, kind="frames of")
+        said += swapped_notice(self._fuser.task, self._colored, self._frames, kind="frames")
         if encoded is not None and (encoded[0] % 2 or encoded[1] % 2):
             height, width = (side + side % 2 for side in encoded)
             said.append(f"H.264 needs even sides: the last row or column is written twice, {width}x{height} pixels")

@@ -21,11 +21,12 @@ from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE
 from adasffuse.device import pick_device, pick_precision
 from adasffuse.images.arrays import as_image
 from adasffuse.images.color import COLOR_MARGIN, in_one_cold_hue, is_colorful, keep_hot_spots, rebuild_color
+from adasffuse.images.content import choose_sources, measure_content
 from adasffuse.images.drift import equally_bright
 from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image, ImageNotice
 from adasffuse.images.levels import compacted, expanded, is_large, luma_of, made_in_bands, release_if_large
-from adasffuse.images.no_data import Gap, complete, content, telling, without_empty
+from adasffuse.images.no_data import Gap, blend_empty, complete
 from adasffuse.images.noise import denoised, noise_levels
 from adasffuse.images.notices import InfraredLook
 from adasffuse.images.plane import check_order, check_same_places, modality_of
@@ -268,12 +269,12 @@ class Fuser:
         notices += [f"{source_name(k)}: {_FALSE_COLORS}{swapped}" for k in colored]
         images[0] = in_palette(images[0], palette, names[0])
         release_if_large(images[0].pixels.shape)
-        contents = [content(image.pixels, image.valid) for image in images]
+        contents = [measure_content(image.pixels, image.valid) for image in images]
         images, drift = equally_bright(images, contents) if self.evens else (images, [])
         stored, valids = [image.pixels for image in images], [image.valid for image in images]
         if min(contents) < 1:  # values of one are mixed into the other
             stored = [expanded(one) for one in stored]
-        used = telling(contents)
+        used = choose_sources(contents)
         pixels, known, gaps = complete(*([values[k] for k in used] for values in (stored, valids, contents)))
         remarks = [(0, text) for text in drift] + _remarks_on_content(valids, contents, dict(zip(used, gaps)))
         if self.task.color == "a":
@@ -363,9 +364,9 @@ class Fuser:
         Raises:
             ValueError: fewer than two sources, or the shapes differ.
         """
-        contents = [content(luma) for luma in lumas]
-        used = telling(contents)
-        shown = without_empty([lumas[k] for k in used], [contents[k] for k in used])
+        contents = [measure_content(luma) for luma in lumas]
+        used = choose_sources(contents)
+        shown = blend_empty([lumas[k] for k in used], [contents[k] for k in used])
         sources = [self._to_tensor(luma) for luma in shown]
         check_sources(sources)
         kinds = self.task.kinds_of(len(sources))
@@ -418,7 +419,7 @@ def _remarks_on_content(
 
     Args:
         valids: per source (H, W) bool, where it holds data; None: everywhere.
-        contents: as of `content`.
+        contents: as of `measure_content`.
         gaps: as of `complete`, by the numbers of the sources that are fused.
     """
     holding = [valid is None or valid.any() for valid in valids]  # what holds no data at all has a notice already

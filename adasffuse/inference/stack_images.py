@@ -10,11 +10,12 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.choices import GHOSTS
-from adasffuse.images.drift import Look, drift_notices, evening_factors, look, multiplied
+from adasffuse.images.content import measure_content
+from adasffuse.images.drift import Exposure, drift_notices, evening_factors, measure_exposure, scale_brightness
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import luma_of
-from adasffuse.images.no_data import content, fill_missing
+from adasffuse.images.no_data import fill_missing
 from adasffuse.images.notices import notices_of_files
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
@@ -92,7 +93,7 @@ class StackImages:
 
     def _read(self, number: int) -> Image:
         image = read_image(self._paths[number], self._window, self._options.no_data, levels=True)
-        return multiplied(image, self._factors[number])
+        return scale_brightness(image, self._factors[number])
 
     def first_reads(self) -> Iterator[tuple[int, Image]]:
         """Number and image of each image that has content, registered.
@@ -192,16 +193,16 @@ class StackImages:
         settings are equally bright where they ought to be.
         """
         means, clear = {}, {}
-        looks: list[Look | None] = [None] * len(self._paths)
+        looks: list[Exposure | None] = [None] * len(self._paths)
         for number in self._order:
             image = self._read_checked(number)
-            if content(image.pixels, image.valid) == 0:
+            if measure_content(image.pixels, image.valid) == 0:
                 continue  # it is left out
             if self._exposures:
                 luma = luma_of(image.pixels)
                 means[number], clear[number] = float(luma.mean()), unclipped_share(luma)
             else:
-                looks[number] = look(image)
+                looks[number] = measure_exposure(image)
         if self._exposures:
             self._order = sorted(means, key=means.get)
             self._clearest = max(clear, key=clear.get, default=None)
@@ -276,7 +277,7 @@ class _Survey:
         before = self._digests.setdefault(hash(image.pixels.tobytes()), number)
         if before != number:
             self.notices.append(f"{path}: shows the same as {self._called[before]}, pixel by pixel")
-        if content(image.pixels, image.valid) == 0:
+        if measure_content(image.pixels, image.valid) == 0:
             self.notices.append(f"{path}: has no content, it is left out")
             return False
         luma = luma_of(image.pixels)

@@ -21,14 +21,8 @@ from tqdm import tqdm
 from adasffuse.arguments import checked
 from adasffuse.choices import AUDIO
 from adasffuse.files import PARTIAL, remove_abandoned
-from adasffuse.images.frames import (
-    OTHER_VIDEO_SUFFIXES,
-    Frame,
-    FrameError,
-    FrameFolder,
-    VideoFile,
-    is_video_name,
-)
+from adasffuse.images.frame_folders import FrameFolder
+from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, Frame, FrameError, VideoFile, is_video_name
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.notices import LOOKED_AT
 from adasffuse.images.read import IMAGE_SUFFIXES

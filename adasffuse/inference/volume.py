@@ -8,25 +8,23 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.choices import AXES, RESAMPLED
-from adasffuse.images.extras import needed
+from adasffuse.images.extras import import_optional
 from adasffuse.images.false_colors import check_modality, check_palette, in_palette
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.plane import check_order
 from adasffuse.images.ranges import RangeSpec, parse_range, steady_extremes, without_artefacts, without_padding
 from adasffuse.images.read import CLIPPED
-from adasffuse.images.volumes import (
+from adasffuse.images.volume_grid import (
     Volume,
     axis_of,
     check_same_grid,
     frames_notice,
-    is_volume,
-    read_volume,
     resampled,
     turned_like,
     upright_slice,
-    write_volume,
 )
+from adasffuse.images.volumes import is_volume, read_volume, write_volume
 from adasffuse.images.write import quantise, result_depth, write_image
 from adasffuse.inference.folder import panel_row
 from adasffuse.inference.fuser import Fuser
@@ -162,7 +160,7 @@ def plan_volumes(
     wanted = wanted or WantedVolumes()
     if not is_volume(out):
         raise ImageError(f"{out}: the result of volumes is a volume; give a name ending in .nii.gz")
-    needed("nibabel", out)
+    import_optional("nibabel", out)
     check_palette(wanted.palette, fuser.task)
     if len(paths) != 2:
         raise ValueError(f"volumes are fused two at a time, got {len(paths)}")

@@ -15,7 +15,7 @@ from adasffuse.images.false_colors import check_palette
 from adasffuse.images.image import ImageError
 from adasffuse.images.notices import notices_of_files, window_notices
 from adasffuse.images.pairs import Scene
-from adasffuse.images.ranges import RangeSpec, measured
+from adasffuse.images.ranges import RangeSpec, measure_range
 from adasffuse.images.volumes import read_volume
 from adasffuse.inference.folder import Done, FolderReport, conclude, joined, report_on, unfinished
 from adasffuse.inference.fuser import Fuser, settings_of
@@ -114,7 +114,7 @@ def _numbers(spec: RangeSpec | None, paths: Sequence[Path]) -> RangeSpec | None:
     """A range in numbers, of one that is measured in all volumes of a source together."""
     if spec is None or spec.kind == "fixed":
         return spec
-    window = measured(spec, lambda: _values_of(paths))
+    window = measure_range(spec, lambda: _values_of(paths))
     return spec if window is None else RangeSpec("fixed", *window, spec.inverted)
 
 

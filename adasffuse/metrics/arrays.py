@@ -7,7 +7,7 @@ import numpy as np
 from numpy import ndarray
 from PIL import Image as pillow
 
-from adasffuse.images.arrays import decoded
+from adasffuse.images.arrays import decode_pillow
 from adasffuse.images.color import luminance
 from adasffuse.metrics.windows import strips
 
@@ -73,7 +73,7 @@ def _channels_last(image, name: str) -> ndarray:
             f"{name} is a path, {image}: give pixels, adasffuse.images.read.read_image(path).pixels with data_range 1.0"
         )
     if isinstance(image, pillow.Image):
-        image = decoded(image, name)
+        image = decode_pillow(image, name)
         if image.mode not in _PIL_MODES and not image.mode.startswith("I;16"):
             raise ValueError(f"{name} is a PIL image of mode {image.mode}; convert it to RGB or L first")
     is_tensor = hasattr(image, "detach")  # not isinstance: scoring files should not have to load PyTorch

@@ -24,7 +24,8 @@ from adasffuse.images.image import ImageError
 from adasffuse.images.levels import expanded, is_large, luma_of
 from adasffuse.images.no_data import fill_missing
 from adasffuse.images.notices import notices_of_files
-from adasffuse.images.pairs import Scene, SceneProblem, find_scenes, folder_and_pattern, pattern_for, scene_of_files
+from adasffuse.images.pairs import Scene, SceneProblem, find_scenes, scene_of_files
+from adasffuse.images.patterns import folder_and_pattern, pattern_for
 from adasffuse.images.ranges import RangeSpec, is_thermal, resolve_ranges
 from adasffuse.images.read import read_image
 from adasffuse.metrics.cache import forget_oldest, recall, remember

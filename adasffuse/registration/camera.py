@@ -12,9 +12,9 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.images.flir import Placement, as_stored, read_shot
-from adasffuse.images.formats import Stored
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.read import interpret
+from adasffuse.images.stored import Stored
 from adasffuse.registration.transform import Transform, warp_image
 
 _SMALLEST_SIDE = 16  # pixels

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from adasffuse.data.datasets.catalog import DataSet, Layout
 from adasffuse.images.color import luminance
+from adasffuse.images.folders import images_of
 from adasffuse.images.formats import open_image
 from adasffuse.images.image import ImageError
-from adasffuse.images.pairs import images_of
 from adasffuse.images.read import IMAGE_SUFFIXES, read_image
 
 _DEPTH = 3  # levels of folders below the given one that are searched for the set
@@ -240,13 +240,13 @@ def _read_mfnet(data_set: DataSet, source: Path) -> Iterator[Item]:
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Height and width by the file's header.
+    """Height and width by the file's header, once it is turned upright.
 
     Raises:
         ImageError: it is no image.
     """
     with open_image(path) as file:
-        return file.height, file.width
+        return file.upright_size
 
 
 _READERS: dict[str, Callable[[DataSet, Path], Iterator[Item]]] = {

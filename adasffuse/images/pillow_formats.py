@@ -1,0 +1,220 @@
+"""PNG, JPEG, BMP, WebP, GIF, Netpbm, JPEG 2000 and AVIF: values as they are stored.
+
+Pillow decodes what has 8 bits per channel; imagecodecs decodes deeper PNG and JPEG 2000, which Pillow would reduce to 8
+bits without a word, and the kinds of JPEG that Pillow does not know.
+"""
+
+import io
+import math
+import re
+import struct
+from typing import NamedTuple
+
+import imagecodecs
+import numpy as np
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    WebPImagePlugin,
+)
+
+from adasffuse.images.stored import DAMAGE, ImageFile, Stored, check_size
+
+# Pillow's classes rather than `PIL.Image.open`: no global registry, and no limit of 179 million pixels.
+PILLOW_CLASSES = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "Netpbm": PpmImagePlugin.PpmImageFile,
+    "JPEG 2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+}
+_DEEP_DECODERS = {"PNG": imagecodecs.png_decode, "JPEG 2000": imagecodecs.jpeg2k_decode}  # of more than 8 bits
+_LOSSLESS_JPEG = {0xC3: imagecodecs.jpegsof3_decode, 0xF7: imagecodecs.jpegls_decode}  # by the marker of the frame
+_MAKE, _ORIENTATION = 271, 274  # EXIF
+_DJI_THERMAL = "APP3"  # segments of a JPEG in which DJI's cameras store thermal counts (ExifTool, DJI ThermalData)
+_SRGB_GAMMA = 0.45455  # of PNG's gAMA chunk
+
+
+def open_pillow(data: bytes, kind: str) -> ImageFile:
+    """An image of one of the formats in `PILLOW_CLASSES`.
+
+    Args:
+        data: content of the file.
+        kind: the format.
+    Raises:
+        RefusedError: it has too many pixels.
+        Exception: one of `DAMAGE`.
+    """
+    if kind == "Netpbm":
+        header = _netpbm_header(data)
+        if header is not None and header.largest > 255:
+            return _open_deep_netpbm(data, header)
+    if kind == "JPEG":
+        frame = _jpeg_frame(data)
+        if frame is not None and (frame.bits > 8 or frame.marker in _LOSSLESS_JPEG):
+            return _open_other_jpeg(data, frame)
+    bits = _bits(data, kind)
+    is_deep = bits > 8 and kind in _DEEP_DECODERS
+    image = PILLOW_CLASSES[kind](io.BytesIO(data))
+    check_size(image.height, image.width)
+    notices = _pillow_notices(image, kind, bits)
+    profile = image.info.get("icc_profile") or None
+
+    def decode() -> Stored:
+        if is_deep:
+            values = _without_alpha(_DEEP_DECODERS[kind](data))
+            space = "gray" if values.ndim == 2 else "rgb"
+            span = (0, 2**bits - 1) if values.dtype.kind == "u" else None
+            return Stored(values, space, notices, span, profile=profile)
+        mode, space = "RGB", "rgb"
+        if image.mode in ("1", "L", "LA", "La"):
+            mode, space = "L", "gray"
+        elif image.mode == "CMYK":
+            mode, space = "CMYK", "cmyk"
+        values = np.asarray(image if image.mode == mode else image.convert(mode))
+        return Stored(values, space, notices, (0, 255), profile=profile)
+
+    depth = "16" if is_deep else "8"
+    return ImageFile(image.height, image.width, depth, _exif_orientation(image, data, kind), decode)
+
+
+def _without_alpha(values: np.ndarray) -> np.ndarray:
+    """(H, W) of gray values, or of gray with alpha, (H, W, 2); (H, W, 3) of RGB or RGBA."""
+    if values.ndim == 2:
+        return values
+    return values[..., 0] if values.shape[2] < 3 else values[..., :3]
+
+
+def _bits(data: bytes, kind: str) -> int:
+    """Bits per channel."""
+    if kind == "PNG":
+        return data[24]  # of the IHDR chunk
+    if kind == "JPEG 2000":
+        start = data.find(b"\xff\x4f\xff\x51")  # start of codestream, then the SIZ marker
+        return (data[start + 42] & 127) + 1 if start >= 0 else 8
+    if kind == "AVIF":
+        start = data.find(b"av1C")  # box of the codec's configuration
+        flags = data[start + 6] if start >= 0 else 0
+        high_bitdepth, twelve_bit = flags & 64, flags & 32
+        if high_bitdepth:
+            return 12 if twelve_bit else 10
+    return 8
+
+
+class _JpegFrame(NamedTuple):
+    """What the frame header of a JPEG states."""
+
+    marker: int
+    bits: int  # per channel
+    height: int  # pixels
+    width: int
+    channels: int
+
+
+def _jpeg_frame(data: bytes) -> _JpegFrame | None:
+    """The frame header of a JPEG; None where there is none that is known."""
+    place = 2
+    while place + 10 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:  # up to the start of the scan
+        if 0xC0 <= data[place + 1] <= 0xC3 or data[place + 1] in _LOSSLESS_JPEG:
+            return _JpegFrame(data[place + 1], *struct.unpack_from(">BHHB", data, place + 4))
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return None
+
+
+def _open_other_jpeg(data: bytes, frame: _JpegFrame) -> ImageFile:
+    """JPEG Lossless, JPEG-LS or JPEG of 12 bits, as medical programs write them, which Pillow does not decode."""
+
+    def decode() -> Stored:
+        if frame.channels not in (1, 3):
+            raise NotImplementedError(f"JPEG of {frame.bits} bits with {frame.channels} channels")
+        values = _LOSSLESS_JPEG.get(frame.marker, imagecodecs.jpeg8_decode)(data)
+        return Stored(values, "gray" if values.ndim == 2 else "rgb", span=(0, 2**frame.bits - 1))
+
+    return ImageFile(frame.height, frame.width, "16" if frame.bits > 8 else "8", 1, decode)
+
+
+def _pillow_notices(image: Image.Image, kind: str, bits: int) -> tuple[str, ...]:
+    """What of the file is not read, or not as it may be meant."""
+    notices = []
+    if {"A", "a"} & set(image.getbands()) or "transparency" in image.info:
+        notices.append("alpha channel dropped")
+    if kind != "Netpbm" and getattr(image, "is_animated", False):
+        notices.append("holds several pages or frames, only the first is read")
+    notices += gamma_notices(image)
+    if kind == "JPEG" and any(name == _DJI_THERMAL for name, _ in image.applist) and _exif(image, _MAKE) == "DJI":
+        notices.append(
+            "only its rendering is read, not DJI's thermal data in it; to fuse temperatures, export them as TIFF with "
+            "DJI's software"
+        )
+    if kind == "AVIF" and bits > 8:
+        notices.append(f"its {bits} bits per channel are read as 8")
+    return tuple(notices)
+
+
+def gamma_notices(image: Image.Image) -> tuple[str, ...]:
+    """What is to be said of a PNG file whose gAMA chunk alone says that its values are not those of sRGB."""
+    gamma = image.info.get("gamma")
+    if not gamma or abs(gamma - _SRGB_GAMMA) < 0.02 or {"srgb", "icc_profile"} & set(image.info):
+        return ()
+    return (f"its gAMA chunk says {gamma:g}, which is ignored: values are read as sRGB; convert it if they are not",)
+
+
+def _exif_orientation(image: Image.Image, data: bytes, kind: str) -> int:
+    """1 to 8; 1, upright, where the file does not say."""
+    if kind == "PNG" and b"eXIf" not in data and b"Raw profile type exif" not in data:
+        return 1  # asking Pillow would decode the whole image
+    orientation = _exif(image, _ORIENTATION)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _exif(image: Image.Image, tag: int) -> object:
+    """A value of an image's EXIF data, None where it has none."""
+    try:
+        return image.getexif().get(tag)
+    except DAMAGE:  # broken EXIF data says nothing about the pixels; broken pixels show when they are decoded
+        return None
+
+
+class _NetpbmHeader(NamedTuple):
+    """What the header of a PGM or PPM file states."""
+
+    magic: bytes  # b'P2', b'P5': gray, b'P3', b'P6': RGB; b'P2' and b'P3' are text
+    width: int  # pixels
+    height: int
+    largest: int  # value of white
+    end: int  # where the pixels start
+
+
+def _netpbm_header(data: bytes) -> _NetpbmHeader | None:
+    """The header of a PGM or PPM file; None where there is none."""
+    gap = rb"(?:\s|#[^\n]*\n)+"
+    found = re.match(rb"(P[2356])" + (gap + rb"(\d{1,9})") * 3 + rb"(?:#[^\n]*)?\s", data)
+    return _NetpbmHeader(found[1], *(int(found[k]) for k in (2, 3, 4)), found.end()) if found else None
+
+
+def _open_deep_netpbm(data: bytes, header: _NetpbmHeader) -> ImageFile:
+    """A PGM or PPM file of values above 255."""
+    shape = (header.height, header.width)
+    if header.magic in (b"P3", b"P6"):
+        shape = (*shape, 3)
+
+    def decode() -> Stored:
+        if header.largest > 65535:
+            raise ValueError(f"its largest value is {header.largest}, more than 65535")
+        count = math.prod(shape)
+        if header.magic in (b"P5", b"P6"):
+            values = np.frombuffer(data, ">u2", count, header.end).astype(np.uint16)
+        else:
+            values = np.array(data[header.end :].split(maxsplit=count)[:count], dtype=np.uint16)
+        return Stored(values.reshape(shape), "gray" if len(shape) == 2 else "rgb", span=(0, header.largest))
+
+    return ImageFile(header.height, header.width, "16", 1, decode)

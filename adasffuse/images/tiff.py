@@ -1,0 +1,168 @@
+"""TIFF files, decoded by tifffile: values as they are stored, and what the tags say about them."""
+
+import io
+import logging
+import math
+from dataclasses import replace
+from typing import BinaryIO
+
+import numpy as np
+import tifffile
+
+from adasffuse.images.stored import DAMAGE, MAX_PIXELS, ImageFile, RefusedError, Stored
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # or what it finds in damaged files goes to stderr
+
+SMALLEST_VALUE, LARGEST_VALUE = 340, 341  # tags SMinSampleValue and SMaxSampleValue: values of black and white
+_ORIENTATION, _GDAL_NODATA = 274, 42113  # tags
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9  # photometric
+_LOSSLESS = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})  # compressions of TIFF: none, LZW, deflate, ...
+
+
+def open_tiff(file: BinaryIO, number: int | None) -> ImageFile:
+    """Page `number`, from 0, of a TIFF file; where it is None, the first one, with a notice if there are others.
+
+    Raises:
+        Exception: one of `DAMAGE`, or, of a kind that is not read, NotImplementedError.
+    """
+    tiff = tifffile.TiffFile(file)
+    page = tiff.pages.first
+    if page.bitspersample > 16 or (page.dtype is not None and page.dtype.kind == "f"):
+        depth = "float"
+    else:
+        depth = "16" if page.bitspersample > 8 else "8"
+    orientation = _tag(page, _ORIENTATION)
+    orientation = orientation if orientation in range(1, 9) else 1
+
+    def decode() -> Stored:
+        _judge(page, file)
+        values = page.asarray(maxworkers=1) if number is None else _values_of_page(tiff, number)
+        values = values.reshape(page.shaped)[:, 0]  # (planes, height, width, samples) of the first slice
+        values = np.moveaxis(values, 0, -1).reshape(page.imagelength, page.imagewidth, -1)
+        stored = _interpret(page, values)
+        if number is None and _has_more_pages(tiff):
+            stored = replace(stored, notices=("holds several pages or frames, only the first is read", *stored.notices))
+        return stored
+
+    return ImageFile(page.imagelength, page.imagewidth, depth, orientation, decode)
+
+
+def _values_of_page(tiff: tifffile.TiffFile, number: int) -> np.ndarray:
+    """A page of the first series; of an ImageJ file only the first page may have a directory."""
+    series, first = tiff.series[0], tiff.pages.first
+    size = math.prod(first.shape)
+    count = series.size // size
+    if number >= count:
+        raise RefusedError(f"there is no page {number}, its first stack has {count}, counted from 0; give one of them")
+    if series.dataoffset is not None:
+        dtype = series.dtype.newbyteorder(tiff.byteorder)
+        return tiff.filehandle.read_array(dtype, size, series.dataoffset + number * size * dtype.itemsize)
+    page = series.pages[number]
+    if page is None or page.shape != first.shape:
+        raise NotImplementedError("its pages lie in other files, or differ in size")
+    return page.asarray(maxworkers=1)
+
+
+def _tag(page: tifffile.TiffPage, code: int) -> object:
+    """The value of a tag, None where the page has none."""
+    tag = page.tags.get(code)
+    return tag.value if tag is not None else None
+
+
+def _has_more_pages(tiff: tifffile.TiffFile) -> bool:
+    """Whether a second image follows; smaller copies and masks of the first are none.  The chain is not walked."""
+    if tiff.is_imagej and ((tiff.imagej_metadata or {}).get("images") or 1) > 1:
+        return True
+    try:
+        second = tiff.pages[1]
+    except DAMAGE:
+        return False
+    return not (second.is_reduced or second.is_mask)
+
+
+def _judge(page: tifffile.TiffPage, file: BinaryIO) -> None:
+    """Refuse what the header promises and the file cannot hold, before memory is asked for."""
+    if page.dtype is None or page.dtype.kind not in "buif":
+        raise NotImplementedError(f"{page.bitspersample} bits per channel, sample format {page.sampleformat}")
+    if page.compression not in tifffile.TIFF.DECOMPRESSORS:
+        raise NotImplementedError(f"compression {getattr(page.compression, 'name', page.compression)}")
+    samples = page.imagewidth * page.imagelength * page.samplesperpixel * max(page.imagedepth, 1)
+    if samples > 4 * MAX_PIXELS or math.prod(page.chunks) > 4 * MAX_PIXELS:
+        raise RefusedError(f"{samples} values, more than the limit of {4 * MAX_PIXELS}; cut or shrink it first")
+    if len(page.dataoffsets) < math.prod(page.chunked) and not page.is_contiguous:
+        raise ValueError(f"{len(page.dataoffsets)} strips or tiles instead of {math.prod(page.chunked)}")
+    size = file.seek(0, io.SEEK_END)
+    for offset, count in zip(page.dataoffsets, page.databytecounts):
+        if offset + count > size:
+            raise ValueError(f"pixels at byte {offset + count} of {size}")
+
+
+def _interpret(page: tifffile.TiffPage, values: np.ndarray) -> Stored:
+    """What the (H, W, samples) values mean."""
+    samples, photometric = values.shape[2], int(page.photometric)
+    bits, unsigned = page.bitspersample, values.dtype.kind in "ub"
+    span = (0, 2**bits - 1) if unsigned and bits <= 16 else None
+    if values.dtype.kind == "f" and _tag_set(page, SMALLEST_VALUE) == {0} and _tag_set(page, LARGEST_VALUE) == {1}:
+        span = (0, 1)  # what `write_image` states
+    values = values.astype(np.uint8) if values.dtype == bool else values
+    common = {"span": span, "no_data": _no_data(page), "profile": page.iccprofile}
+    if photometric == _PALETTE:
+        palette = np.asarray(page.colormap)
+        scale = 256 if palette.max() > 255 else 1  # some writers store 8-bit colours
+        rgb = (np.moveaxis(palette, 0, -1) // scale).astype(np.uint8)[values[..., 0]]
+        return Stored(rgb, "rgb", span=(0, 255))
+    if photometric in (_CIELAB, _ICCLAB) and samples >= 3 and unsigned and bits in (8, 16):
+        return Stored(_lab(values[..., :3], photometric), "lab", ("CIE L*a*b* converted to sRGB",), span)
+    if photometric == _CMYK and samples >= 4 and unsigned and bits in (8, 16):
+        return Stored(values[..., :4], "cmyk", _extra_samples(page, samples, 4), **common)
+    if photometric == _YCBCR and page.compression in _LOSSLESS:  # tifffile converts that of JPEG only
+        raise NotImplementedError("YCbCr without JPEG compression")
+    if photometric in (_RGB, _YCBCR) and samples >= 3:
+        return Stored(values[..., :3], "rgb", _extra_samples(page, samples, 3), **common)
+    if photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
+        raise NotImplementedError(f"photometric interpretation {photometric} with {samples} channels")
+    inverted = photometric == _WHITE_IS_ZERO
+    alphas = sum(int(extra) in (1, 2) for extra in page.extrasamples)
+    if samples - alphas >= 3:
+        notices = (f"holds {samples} bands, the first three are read as red, green and blue",)
+        return Stored(values[..., :3], "rgb", notices, inverted=inverted, **common)
+    return Stored(values[..., 0], "gray", _extra_samples(page, samples, 1), inverted=inverted, **common)
+
+
+def _tag_set(page: tifffile.TiffPage, code: int) -> set:
+    """The different values of a tag that has one for each channel."""
+    value = _tag(page, code)
+    return set(value) if isinstance(value, tuple) else {value}
+
+
+def _extra_samples(page: tifffile.TiffPage, samples: int, used: int) -> tuple[str, ...]:
+    """A notice of the channels beyond those that are used; () for none."""
+    if samples == used:
+        return ()
+    if samples == used + 1 and any(int(extra) in (1, 2) for extra in page.extrasamples):
+        return ("alpha channel dropped",)
+    which = "the first is" if used == 1 else f"the first {used} are"
+    return (f"holds {samples} bands, only {which} read",)
+
+
+def _lab(values: np.ndarray, photometric: int) -> np.ndarray:
+    """L* in 0..100, a* and b*, (H, W, 3) float32, of one of TIFF's two encodings in 8 or 16 bits.
+
+    CIELab has signed a* and b*; ICCLab adds 128, and in 16 bits ends L* at 0xFF00, as ICC profiles of version 2 do.
+    """
+    unit = 256 if values.dtype == np.uint16 else 1
+    if photometric == _CIELAB:
+        signed = np.int16 if values.dtype == np.uint16 else np.int8
+        lightness = values[..., :1] * np.float32(100 / np.iinfo(values.dtype).max)
+        return np.concatenate([lightness, values[..., 1:].view(signed) / np.float32(unit)], axis=2)
+    lightness = values[..., :1] * np.float32(100 / (255 * unit))
+    return np.concatenate([lightness, values[..., 1:] / np.float32(unit) - 128], axis=2)
+
+
+def _no_data(page: tifffile.TiffPage) -> float | None:
+    """GDAL's value for "no data"."""
+    text = _tag(page, _GDAL_NODATA)
+    try:
+        return float(text) if text is not None else None
+    except (TypeError, ValueError):
+        return None
