@@ -79,7 +79,10 @@ def mmdrfuse_sized() -> nn.Module:
 
 
 def mefnet_sized() -> nn.Module:
-    """Six 3x3 convolutions of 24 channels, dilated 1 to 16, and a 1x1, on 128 lines (arXiv 1907.10378), as weights."""
+    """Weights by six 3x3 convolutions of 24 channels, dilated 1 to 16, and a 1x1, on 128 lines.
+
+    MEF-Net: Ma, Duanmu, Zhu, Fang and Wang, IEEE Trans. Image Processing 29, 2020, 2808-2819.
+    """
     layers = []
     for channels, dilation in zip((1, 24, 24, 24, 24, 24), (1, 2, 4, 8, 16, 1)):
         layers += [nn.Conv2d(channels, 24, 3, padding=dilation, dilation=dilation, bias=False), nn.LeakyReLU(0.2)]

@@ -93,6 +93,13 @@ def test_sum_of_the_sources_has_the_best_scd():
     assert sum_of_correlations_of_differences(a, b, a + b) == pytest.approx(2)
 
 
+def test_scd_of_a_source_plus_a_constant_is_undefined():
+    """F - B is flat; the rounding of means must not make a correlation of it."""
+    for seed in range(8):
+        a, b = np.random.default_rng(seed).integers(0, 200, (2, 61, 53)).astype(float)
+        assert math.isnan(sum_of_correlations_of_differences(a, b, b + 37))
+
+
 def test_qabf_of_identical_images():
     best = 0.9994 / (1 + math.exp(-7.5)) * 0.9879 / (1 + math.exp(-4.4))
     a = FLOATS["a"]
