@@ -20,6 +20,7 @@ from torch import Tensor
 from adasffuse import Fuser, load_fuser
 from adasffuse.images.color import luminance
 from adasffuse.images.frames import VideoFile
+from adasffuse.images.masks import dilate
 from adasffuse.images.noise import denoised
 from adasffuse.images.video_writing import write_video
 from adasffuse.inference.video import fuse_video
@@ -29,6 +30,7 @@ from adasffuse.scenes.street import night_scene
 SHOWN = ("A", "B", "fused", "still weights", "smoothed weights", "denoise 1")
 NOISES = ((1, 1), (2, 2), (4, 4), (4, 1), (1, 4))  # gray levels of source A and B
 SEEDS = (3, 14, 21)  # of the streets
+SEEN = 0.02  # least share of the figure in a pixel that counts as touched
 SHARE = 0.2  # weight of a new frame when weights are smoothed over time
 
 
@@ -119,10 +121,10 @@ def moving(fuser: Fuser, frames: int = 12, step: int = 6) -> Iterator[dict]:
             fused = composed(fuser, *pair, own)
             if before is not None:
                 change = 255 * np.abs(fused - before[0])
-                both = np.maximum(inside, before[1])
-                near, far = grown(both, 4), grown(both, 32)
+                both = np.maximum(inside, before[1]) > SEEN
+                near, far = dilate(both, 4), dilate(both, 32)
                 rows.append((change[far & ~near].mean(), change[~far].mean(), change[~far].max()))
-                left = (before[1] > 0.5) & ~grown(inside, 1)
+                left = (before[1] > 0.5) & ~dilate(inside > SEEN, 1)
                 ghosts.append(255 * np.abs(composed(fuser, *pair, smoothed) - fused)[left].mean())
             before = fused, inside
         near, far, largest = np.mean(rows, axis=0)
@@ -146,11 +148,6 @@ def figure(shape: tuple[int, int], x: int) -> np.ndarray:
     cv2.ellipse(inside, (x, 150), (9, 28), 0, 0, 360, 1, -1)
     cv2.circle(inside, (x, 115), 8, 1, -1)
     return cv2.GaussianBlur(inside, (0, 0), 1)
-
-
-def grown(inside: np.ndarray, pixels: int) -> np.ndarray:
-    size = 2 * pixels + 1
-    return cv2.dilate((inside > 0.02).astype(np.uint8), np.ones((size, size), np.uint8)) > 0
 
 
 def mean_change(images: Sequence[np.ndarray]) -> float:
