@@ -261,6 +261,7 @@ def test_every_form_of_one_image_scores_the_same():
         "float32 on 0..1": ({n: (x / 255).astype(np.float32) for n, x in TRIPLE.items()}, 1.0),
         "float64 on 0..255": (FLOATS, 255.0),
         "uint16": ({n: x.astype(np.uint16) * 257 for n, x in TRIPLE.items()}, None),
+        "big-endian uint16": ({n: (x.astype(np.uint16) * 257).astype(">u2") for n, x in TRIPLE.items()}, None),
         "equal channels": ({n: np.dstack([x] * 3) for n, x in TRIPLE.items()}, None),
         "one channel": ({n: x[..., None] for n, x in TRIPLE.items()}, None),
         "tensor (1, 1, H, W)": ({n: torch.from_numpy(x)[None, None] for n, x in TRIPLE.items()}, None),

@@ -11,7 +11,7 @@ from adasffuse.images.arrays import decoded
 from adasffuse.images.color import luminance
 from adasffuse.metrics.windows import strips
 
-_PIL_MODES = ("L", "RGB", "F")  # of Pillow, and those that start with "I;16"
+_PIL_MODES = ("L", "RGB", "F")  # and those that start with "I;16"
 _FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 
 
@@ -49,7 +49,7 @@ def to_pixels(image, name: str, data_range: float | None = None) -> Pixels:
         ValueError: NaN or infinite pixels, another shape or type, or a float image outside [0, data_range].
     """
     values = _channels_last(image, name)
-    white = _FULL_SCALE.get(values.dtype)
+    white = _FULL_SCALE.get(values.dtype.newbyteorder("="))
     return Pixels(values, _float_range(values, name, data_range) if white is None else white)
 
 

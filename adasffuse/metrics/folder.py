@@ -27,6 +27,7 @@ from adasffuse.images.notices import notices_of_files
 from adasffuse.images.pairs import Scene, SceneProblem, find_scenes, folder_and_pattern, pattern_for, scene_of_files
 from adasffuse.images.ranges import RangeSpec, is_thermal, resolve_ranges
 from adasffuse.images.read import read_image
+from adasffuse.messages import first_of
 from adasffuse.metrics.cache import forget_oldest, recall, remember
 from adasffuse.metrics.conventions import DEFAULT_METRICS, definitions
 from adasffuse.metrics.evaluation import MetricWarning, check_given, evaluate
@@ -183,7 +184,9 @@ def score_folders(
     else:
         scenes, problems = find_scenes(sources, patterns)
     if not scenes:
-        raise ImageError(f"no file of {source_a} matches one of {source_b}: {_some(p.reason for p in problems)}")
+        raise ImageError(
+            f"no file of {source_a} matches one of {source_b}: {_first_reasons(p.reason for p in problems)}"
+        )
     notices = _notices(problems)
     known = {problem.name for problem in problems}
     methods: dict[str, Mapping[str, Path] | None] = dict.fromkeys(baselines)
@@ -307,7 +310,7 @@ def find_references(
         return None, []
     references, lacking, notices = _matching(scenes, folder, known)
     if not references:
-        raise ImageError(f"no true image in {folder}: {_some(lacking.values())}")
+        raise ImageError(f"no true image in {folder}: {_first_reasons(lacking.values())}")
     return references, notices
 
 
@@ -326,7 +329,7 @@ def find_annotations(
         return None, []
     found = find_boxes(folder, [scene.stem for scene in scenes])
     missing = [f"{scene.stem}.xml" for scene in scenes if scene.stem not in found]
-    notices = [f"{folder} lacks {_some(missing)}: these images have no Retention"] if missing else []
+    notices = [f"{folder} lacks {first_of(missing, _SHOWN)}: these images have no Retention"] if missing else []
     boxes = [box for annotation in found.values() for box in annotation.boxes]
     if not of_classes(boxes, classes):
         there = ", ".join(sorted({box.name for box in boxes})) or "none"
@@ -364,7 +367,7 @@ def _matching(
     notices = _notices([problem for problem in problems if problem.name not in lacking])
     others = images if files else []  # where nothing matches, the reason says it
     surplus = [f"{image.paths[0]} belongs to no scene" for image in others if image.stem not in stems | known]
-    return files, lacking, notices + ([_some(surplus)] if surplus else [])
+    return files, lacking, notices + ([_first_reasons(surplus)] if surplus else [])
 
 
 def _called_otherwise(folder: Path, stems: Sequence[str], images: Sequence[Scene]) -> str:
@@ -377,11 +380,11 @@ def _called_otherwise(folder: Path, stems: Sequence[str], images: Sequence[Scene
 
 
 def _notices(problems: Sequence[SceneProblem]) -> list[str]:
-    return [_some(problem.reason for problem in problems)] if problems else []
+    return [_first_reasons(problem.reason for problem in problems)] if problems else []
 
 
-def _some(reasons: Iterable[str]) -> str:
-    """The first few sentences, and the number of further ones."""
+def _first_reasons(reasons: Iterable[str]) -> str:
+    """The first few different sentences, and the number of further ones."""
     reasons = list(dict.fromkeys(reasons))
     more = f" (and {len(reasons) - _SHOWN} more)" if len(reasons) > _SHOWN else ""
     return "; ".join(reasons[:_SHOWN]) + more

@@ -134,8 +134,8 @@ def tsallis_information(
         joint = joint_histogram(value_codes(source), codes)
         rows, columns = joint.sum(axis=1), joint.sum(axis=0)
         outer = np.outer(columns, rows) if transposed_margins else np.outer(rows, columns)
-        some = (outer > 0) & (joint > 0)
-        total += (1 - float(np.sum(joint[some] ** q / outer[some] ** (q - 1)))) / (1 - q)
+        filled = (outer > 0) & (joint > 0)
+        total += (1 - float(np.sum(joint[filled] ** q / outer[filled] ** (q - 1)))) / (1 - q)
     return total
 
 

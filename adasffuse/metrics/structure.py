@@ -307,9 +307,9 @@ def _mef_map(a: ndarray, b: ndarray, fused: ndarray) -> ndarray:
     """
     plain = LocalMoments(uniform(11), {"a": a, "b": b})
     smooth = LocalMoments(_GAUSSIAN_11, {"a": a, "b": b, "fused": fused})
-    squares = {key: 121 * plain.covariance(*key) for key in ("aa", "bb", "ab")}
-    lengths = [np.sqrt(np.maximum(squares[key], 0)) for key in ("aa", "bb")]
-    length_of_sum = np.sqrt(np.maximum(squares["aa"] + squares["bb"] + 2 * squares["ab"], 0))
+    aa, bb, ab = 121 * plain.variance("a"), 121 * plain.variance("b"), 121 * plain.covariance("a", "b")
+    lengths = [np.sqrt(np.maximum(square, 0)) for square in (aa, bb)]
+    length_of_sum = np.sqrt(np.maximum(aa + bb + 2 * ab, 0))
     eps = np.finfo(np.float64).eps
     consistency = np.clip((length_of_sum + eps) / (lengths[0] + lengths[1] + eps), eps, 1 - eps)
     power = np.minimum(np.tan(np.pi / 2 * consistency), 10)
@@ -320,10 +320,10 @@ def _mef_map(a: ndarray, b: ndarray, fused: ndarray) -> ndarray:
     def mixed_variance(aa: ndarray, ab: ndarray, bb: ndarray) -> ndarray:
         return np.maximum(alpha * alpha * aa + 2 * alpha * beta * ab + beta * beta * bb, 0)
 
-    length = np.sqrt(mixed_variance(squares["aa"], squares["ab"], squares["bb"]))
+    length = np.sqrt(mixed_variance(aa, ab, bb))
     longest = np.maximum(*contrast)
     scale = np.divide(longest, length, out=np.ones_like(length), where=length > 0)
-    c = 7.65**2
+    c = (0.03 * 255) ** 2
     covariance = scale * (alpha * smooth.covariance("a", "fused") + beta * smooth.covariance("b", "fused"))
     variance = scale**2 * mixed_variance(smooth.variance("a"), smooth.covariance("a", "b"), smooth.variance("b"))
     return (2 * covariance + c) / (variance + smooth.variance("fused") + c)
