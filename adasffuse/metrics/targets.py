@@ -15,10 +15,10 @@ def target_retention(a: ndarray, fused: ndarray, boxes: Sequence[Box], classes: 
 
     The contrast of a box is its mean minus the mean of a ring around it: the box enlarged by half its width and height
     on each side, without any box, cut at the image's border.  The score is the sum of the contrasts in F over the sum
-    in A, over the targets whose contrast in A is at least 10 gray levels.  1 for A itself, w for w A + (1 - w) flat, negative
-    if targets turn dark; higher is better up to 1, above 1 the contrast is exaggerated.  Definition of this project.
-    Blind to everything but the means of boxes and rings, e.g. detail, shape, noise and the visible image; rewards
-    copying A; the hottest targets dominate.
+    in A, over the targets whose contrast in A is at least 10 gray levels.  1 for A itself, w for w A + (1 - w) flat,
+    negative if targets turn dark; higher is better up to 1, above 1 the contrast is exaggerated.  Definition of this
+    project.  Blind to everything but the means of boxes and rings, e.g. detail, shape, noise and the visible image;
+    rewards copying A; the hottest targets dominate.
 
     Args:
         a, fused: (H, W) float64 luminance on 0..255, `a` being the infrared image.
