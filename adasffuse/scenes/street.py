@@ -68,13 +68,14 @@ def night_scene(rng: np.random.Generator, size: tuple[int, int] = (240, 320)) ->
     for lamp in street.lamps:
         if lamp.beam is None:
             paint_post(street, lamp)
-    objects = [(place[1], paint_person, (*place,)) for place in street.people]
+    objects = [(z, paint_person, (x, z)) for x, z in street.people]
     objects += [(car[2], paint_car, (car, True)), (parked[2], paint_car, (parked, False))]
     for _, paint, arguments in sorted(objects, key=lambda item: -item[0]):  # the nearest last
         paint(street, *arguments)
 
     infrared = _thermal_image(street)
-    lights = street.project([car + np.array([side * 0.68, 0.68, 0]) for side in (-1, 1)]) / _SUPERSAMPLING - 0.25
+    lights = street.project([car + np.array([side * 0.68, 0.68, 0]) for side in (-1, 1)])
+    lights = (lights + 0.5) / _SUPERSAMPLING - 0.5  # coordinates are those of pixels' centres
     visible, saturated = add_glare(_photograph(street), rng, lights, radius=(0.04, 0.085), falloff=(2.4, 3.2))
     targets = _reduced(street.targets.astype(np.float32)) > 0.5
     masks = _measured_masks(infrared, luminance(visible), targets, saturated)
