@@ -33,7 +33,7 @@ from typing import Any, get_type_hints
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from adasffuse.cli.arguments import add_device_option
+from adasffuse.cli.arguments import add_device_option, at_least
 from adasffuse.data.heldout import SIZE
 from adasffuse.files import check_outputs, write_text
 from adasffuse.losses.fusion import LossOptions
@@ -180,12 +180,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--root_path", help="folder of the training data sets, as for train_AdaSFFuse.py")
     parser.add_argument(
         "--seeds",
-        type=int,
+        type=at_least(0),
         nargs="+",
         default=[0, 1, 2],
         help="random seeds; every row is trained with each (default: 0 1 2)",
     )
-    parser.add_argument("--steps", type=int, help="updates of every run (default: the options file's)")
+    parser.add_argument("--steps", type=at_least(1), help="updates of every run (default: the options file's)")
     parser.add_argument(
         "--rows",
         nargs="+",
@@ -199,14 +199,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the scores of every run and part here")
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=at_least(0),
         default=1,
         help="number of runs at a time, of one thread each; 0: none (default: %(default)s)",
     )
     add_device_option(parser)
     parser.add_argument("--dry_run", action="store_true", help="list the runs and train nothing")
     parser.add_argument("--train", choices=ROWS, help=argparse.SUPPRESS)  # one run, here
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.seeds = list(dict.fromkeys(args.seeds))  # each once
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -268,7 +270,7 @@ def plan(options: Options, args: argparse.Namespace) -> list[Trial]:
             continue
         variants[name] = changed
     trials = []
-    for seed in dict.fromkeys(args.seeds):
+    for seed in args.seeds:
         for name, changed in variants.items():
             run = f"{name}_seed{seed}"
             trials.append(

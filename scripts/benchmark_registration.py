@@ -39,6 +39,7 @@ import cv2
 import numpy as np
 from scoring import RANKED
 
+from adasffuse.cli.arguments import at_least
 from adasffuse.images.color import luminance
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import expanded
@@ -67,7 +68,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--root_path", type=Path, help="folder of data sets whose pairs are moved")
     parser.add_argument("--datasets", nargs="+", default=["IVF"], help="names of these data sets (default: IVF)")
     parser.add_argument(
-        "--count", type=int, default=8, help="pairs of each data set, evenly spread (default: %(default)s)"
+        "--count", type=at_least(1), default=8, help="pairs of each data set, evenly spread (default: %(default)s)"
     )
     parser.add_argument(
         "--half", choices=("even", "odd"), help="every second pair: choose on one half, test on the other"
@@ -84,7 +85,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--similar", action="store_true", help="known movements that turn, scale and shift only")
     parser.add_argument(
         "--slices",
-        type=int,
+        type=at_least(0),
         default=0,
         metavar="N",
         help="register up to N slices of each head together, in place of pairs (default: %(default)s)",
@@ -94,20 +95,27 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--rendered",
-        type=int,
+        type=at_least(0),
         default=0,
         metavar="N",
         help="number of rendered streets to register (default: %(default)s)",
     )
     parser.add_argument(
         "--heads",
-        type=int,
+        type=at_least(0),
         default=0,
         metavar="N",
         help="number of rendered functional scans and MRI to register (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="random seed of the movements (default: %(default)s)")
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, help="random seed of the movements (default: %(default)s)"
+    )
+    args = parser.parse_args(argv)
+    if not (args.root_path or args.rendered or args.heads or args.fields):
+        parser.error("nothing to register: give --root_path, --rendered, --heads or --fields")
+    if bool(args.fields) != bool(args.clean):
+        parser.error("--fields and --clean go together: warped images, and the same pairs as they come")
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -422,8 +430,6 @@ def table_of(ratios: list[dict[str, dict[str, float]]]) -> str:
 
 def fields(args: argparse.Namespace) -> Iterator[tuple[Image, Image, Image, np.ndarray]]:
     """Warped infrared, infrared, visible, and the displacement of each pixel of the warped image, (H, W, 2)."""
-    if args.clean is None:
-        raise ImageError("--fields needs --clean, the data set of the same pairs as they come")
     files = sorted((args.fields / "grid").glob("*.npz"))
     for path in spread(files, args.count):
         names = [args.fields / "infrared_warped", args.clean / "infrared", args.clean / "visible"]

@@ -18,6 +18,7 @@ from measuring import format_rows, seconds
 from torch import Tensor
 
 from adasffuse import Fuser, load_fuser
+from adasffuse.cli.arguments import at_least
 from adasffuse.images.color import luminance
 from adasffuse.images.frames import VideoFile
 from adasffuse.images.masks import dilate
@@ -41,8 +42,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--size", help="size of the released weights (default: tiny)")
     parser.add_argument("--weights", metavar="FILE", help="other weights")
-    parser.add_argument("--frames", type=int, default=40, help="frames of the speed test (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of the network (default: %(default)s)")
+    parser.add_argument(
+        "--frames", type=at_least(1), default=40, help="frames of the speed test (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threads", type=at_least(1), default=2, help="CPU threads of the network (default: %(default)s)"
+    )
     return parser.parse_args(argv)
 
 

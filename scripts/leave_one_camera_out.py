@@ -31,6 +31,7 @@ from scoring import (
 )
 
 from adasffuse.classical.baselines import BASELINES
+from adasffuse.cli.arguments import at_least
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.pairs import scene_folders
 from adasffuse.metrics import DEFAULT_METRICS
@@ -81,9 +82,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--cameras", nargs="+", metavar="NAME", help="data sets to leave out (default: all of infrared pairs)"
     )
     parser.add_argument("--size", help="size of the networks, such as tiny (default: the options file's)")
-    parser.add_argument("--steps", type=int, help="updates of every run (default: the options file's)")
+    parser.add_argument("--steps", type=at_least(1), help="updates of every run (default: the options file's)")
     parser.add_argument(
-        "--pairs", type=int, default=20, help="pairs of every camera to score, evenly spaced (default: %(default)s)"
+        "--pairs",
+        type=at_least(1),
+        default=20,
+        help="pairs of every camera to score, evenly spaced (default: %(default)s)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("checkpoint/cameras"), help="folder of runs (default: %(default)s)"
@@ -93,8 +97,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_scoring_options(parser)
     args = parser.parse_args(argv)
-    if args.pairs < 1 or (args.steps is not None and args.steps < 1):
-        parser.error("--pairs and --steps must be 1 or more")
     if len({path.stem for path in args.opt}) < len(args.opt):
         parser.error("--opt: options files need different names, which name the recipes")
     return args

@@ -22,7 +22,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from scoring import RELEASED, add_set_options, check_set_options, chosen_sets, score_sets
 
-from adasffuse.cli.arguments import add_device_option, add_precision_option
+from adasffuse.cli.arguments import add_device_option, add_precision_option, at_least
 from adasffuse.files import replacing_all
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.cache import default_cache
@@ -72,7 +72,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_precision_option(parser)
     add_device_option(parser)
-    parser.add_argument("--workers", type=int, metavar="N", help="number of processes that score (default: all cores)")
+    parser.add_argument(
+        "--workers", type=at_least(1), metavar="N", help="number of processes that score (default: all cores)"
+    )
     args = parser.parse_args(argv)
     check_set_options(parser, args)
     return args

@@ -18,7 +18,7 @@ from scoring import add_baselines_option, names_of
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.arguments import add_device_option, add_size_option
+from adasffuse.cli.arguments import add_device_option, add_size_option, at_least
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.notices import spread
@@ -53,11 +53,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_baselines_option(parser, BASELINES)
     parser.add_argument(
         "--count",
-        type=int,
+        type=at_least(1),
         default=8,
         help="number of cases of each kind; pairs are evenly spaced (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="random seed of the cases (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="random seed of the cases (default: %(default)s)")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the results of all methods on all cases, as PNG"
     )
@@ -66,8 +66,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if bool(args.infrared) != bool(args.visible):
         parser.error("--infrared and --visible go together")
-    if args.count < 1 or args.seed < 0:
-        parser.error(f"--count must be 1 or more and --seed 0 or more, got {args.count} and {args.seed}")
     return args
 
 

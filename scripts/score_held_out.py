@@ -28,7 +28,7 @@ from scoring import (
     summary,
 )
 
-from adasffuse.cli.arguments import named_values
+from adasffuse.cli.arguments import at_least, named_values
 from adasffuse.data.options import DataOptions
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.pairs import Scene, SceneFolder, find_scenes, scene_folders
@@ -55,13 +55,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="names of pairs that get a table of their own, too",
     )
     parser.add_argument(
-        "--nights", type=int, default=8, metavar="N", help="number of rendered night streets (default: %(default)s)"
+        "--nights",
+        type=at_least(0),
+        default=8,
+        metavar="N",
+        help="number of rendered night streets (default: %(default)s)",
     )
     add_scoring_options(parser)
-    args = parser.parse_args(argv)
-    if args.nights < 0:
-        parser.error(f"--nights must be 0 or more, got {args.nights}")
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:

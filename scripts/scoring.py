@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.arguments import add_device_option, listed
+from adasffuse.cli.arguments import add_device_option, at_least, listed
 from adasffuse.cli.task_script import METHOD, identity_of
 from adasffuse.data.luma import readings_of
 from adasffuse.data.options import DataOptions
@@ -101,7 +101,9 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder where scores are remembered (default: %(default)s)",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="number of processes that score (default: all cores)")
+    parser.add_argument(
+        "--workers", type=at_least(1), metavar="N", help="number of processes that score (default: all cores)"
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here")
 
 

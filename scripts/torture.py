@@ -37,6 +37,7 @@ import torch
 from PIL import Image
 from special_files import dicom_file, nifti_file, radiometric_jpeg, voi_lut
 
+from adasffuse.cli.arguments import at_least, positive
 from adasffuse.images.extras import is_installed
 from adasffuse.images.read import ImageError, read_image
 from adasffuse.images.volumes import read_volume
@@ -89,11 +90,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     kinds = tuple(KINDS)
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds, help="kinds of files to try (default: all)")
     parser.add_argument(
-        "--count", type=int, default=300, help="cases of each kind that draws them (default: %(default)s)"
+        "--count", type=at_least(0), default=300, help="cases of each kind that draws them (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="random seed of the cases (default: %(default)s)")
     parser.add_argument(
-        "--seconds", type=float, default=10, help="longest time that a case may take (default: %(default)s)"
+        "--seconds", type=positive, default=10, help="longest time that a case may take (default: %(default)s)"
     )
     return parser.parse_args(argv)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from adasffuse.cli.arguments import named_values
+from adasffuse.cli.arguments import at_least, named_values
 from adasffuse.cli.downstream import add_label_options, classes_of, frames_of, others_of
 from adasffuse.downstream.classes import TASKS, find_classes
 from adasffuse.downstream.frames import Frame, all_frames
@@ -68,13 +68,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", nargs="+", type=Path, required=True, metavar="FILE", help="file to write, one for each network"
     )
-    parser.add_argument("--steps", type=int, default=3000, help="number of updates (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    parser.add_argument("--steps", type=at_least(1), default=3000, help="number of updates (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="random seed (default: %(default)s)")
     args = parser.parse_args(argv)
     if len(args.weights) != len(args.out) or len(set(args.out)) < len(args.out):
         parser.error("--out names a file of its own for each of --weights")
-    if args.steps < 1:
-        parser.error("--steps must be 1 or more")
     return args
 
 

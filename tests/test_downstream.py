@@ -230,10 +230,11 @@ class TestNetworks:
             make_segmenter("fpn", 2, "x", "scratch")
 
 
-def test_frames_are_not_rendered_by_a_negative_number(tmp_path, capsys):
+def test_frames_are_not_rendered_by_a_negative_number(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(SCRIPTS)
     with pytest.raises(SystemExit):
         import_module("render_objects").main([str(tmp_path / "data"), "--train", "-1", "--test", "4"])
-    assert "--train and --test must be 1 or more" in capsys.readouterr().err and not (tmp_path / "data").exists()
+    assert "expected a whole number, 1 or more" in capsys.readouterr().err and not (tmp_path / "data").exists()
 
 
 class TestModalities:
