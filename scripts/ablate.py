@@ -38,6 +38,7 @@ from adasffuse.data.heldout import SIZE
 from adasffuse.files import check_outputs, write_text
 from adasffuse.losses.fusion import LossOptions
 from adasffuse.models import AdaSFFuse
+from adasffuse.process import say_error
 from adasffuse.tasks import TASKS
 from adasffuse.training import train
 from adasffuse.training.options import (
@@ -151,9 +152,9 @@ class Trial:
         path = self.folder / "options.json"
         if not path.exists():
             return
-        before = load_options(path)
+        before = comparable(load_options(path))
         for name, mine in vars(comparable(self.options)).items():
-            if getattr(comparable(before), name) != mine:
+            if getattr(before, name) != mine:
                 raise ValueError(f"{self.folder} holds a run of other options ({name} differs); choose another --out")
 
     def seconds_per_step(self) -> float | None:
@@ -223,8 +224,7 @@ def main(argv: list[str] | None = None) -> int:
         for trial in trials:
             trial.check()
     except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return say_error(error)
     if args.dry_run:
         for trial in trials:
             print(f"{trial.row:22} seed {trial.seed}  {trial.state():28} {ROWS[trial.row].what}")
@@ -417,15 +417,18 @@ def short_commit(commit: str | None) -> str:
 def mean_scores(trials: Sequence[Trial]) -> dict[str, list[float]]:
     """Metric to one value per run, the mean over the parts."""
     scores = [trial.scores() or {} for trial in trials]
-    names = [name for name in METRICS if all(name in some for some in scores)]
-    return {name: [some[name] for some in scores] for name in names}
+    names = [name for name in METRICS if all(name in run for run in scores)]
+    return {name: [run[name] for run in scores] for name in names}
 
 
 def table(by_row: Mapping[str, Sequence[Trial]], seeds: int) -> list[str]:
     """Lines of a Markdown table, the reference first."""
     results = {row: mean_scores(trials) for row, trials in by_row.items()}
     reference = results[REFERENCE]
-    times = {row: [t for trial in some if (t := trial.seconds_per_step())] for row, some in by_row.items()}
+    times = {}
+    for row, trials in by_row.items():
+        seconds = [trial.seconds_per_step() for trial in trials]
+        times[row] = [one for one in seconds if one]
     lines = [
         f"| row | change | parameters | time per step | {' | '.join(reference)} | against the reference |",
         f"| --- | --- | --: | --: |{' --: |' * len(reference)} --- |",
@@ -466,7 +469,7 @@ def compare(values: Sequence[float], reference: Sequence[float]) -> str:
     if min(len(values), len(reference)) < 2:
         return ""
     difference = statistics.mean(values) - statistics.mean(reference)
-    spread = max(max(some) - min(some) for some in (values, reference))
+    spread = max(max(scores) - min(scores) for scores in (values, reference))
     if abs(difference) <= spread:
         return "="
     return "+" if difference > 0 else "-"

@@ -179,6 +179,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     try:
         check_outputs({"--json": args.json})
+        pick_device(args.device)  # refuses unknown ones
     except ValueError as error:
         parser.error(printable(error))
     return args

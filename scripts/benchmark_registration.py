@@ -275,7 +275,13 @@ def checks_line(name: str, pairs: list[Sequence[Image]], measure: str, args: arg
     )
 
 
+def summary(errors: list[float]) -> str:
+    """Median and largest of errors in pixels, in words."""
+    return f"median {np.median(errors):.2f}, largest {np.max(errors):.2f} px" if errors else "of none"
+
+
 def accepted(moving: Image, target: Image, method: str, measure: str) -> Transform | None:
+    """What is estimated of a pair; None if the estimate is refused."""
     try:
         return estimate(moving, target, method, measure).transform
     except AlignmentError:
@@ -328,11 +334,10 @@ def rendered_lines(name: str, pairs: list[Sequence[Image]]) -> str:
             for a, b in pairs:
                 matrix, size = draw(b.pixels.shape[:2], rng), b.pixels.shape[:2]
                 found = accepted(moved_by(a, matrix), b, method, "edges")
-                errors += [corner_shift(found.matrix, matrix, size)] if found else []
-            lines.append(
-                f"    after known movements ({kind}): corner error median {np.median(errors):.2f}, largest "
-                f"{np.max(errors):.2f} px; {len(pairs) - len(errors)} refused"
-            )
+                if found:
+                    errors.append(corner_shift(found.matrix, matrix, size))
+            refused = len(pairs) - len(errors)
+            lines.append(f"    after known movements ({kind}): corner error {summary(errors)}; {refused} refused")
     return "\n".join(lines)
 
 
@@ -347,12 +352,12 @@ def head_lines(count: int) -> str:
             scan, mri, size = Image(cv2.GaussianBlur(scan, (0, 0), FUNCTIONAL_BLUR)), Image(mri), mri.shape
             for kind, matrix in (("as they lie", np.eye(3)), ("moved", known_movement(size, rng))):
                 found = accepted(moved_by(scan, matrix), mri, "affine", "medical")
-                refused += found is None
-                errors[kind] += [corner_shift(found.matrix, matrix, size)] if found else []
-        medians = ", ".join(
-            f"{kind} {np.median(some):.2f} (largest {np.max(some):.2f})" for kind, some in errors.items()
-        )
-        lines.append(f"  {name}: corner error median, px: {medians}; {refused} of {2 * count} refused")
+                if found:
+                    errors[kind].append(corner_shift(found.matrix, matrix, size))
+                else:
+                    refused += 1
+        kinds = ", ".join(f"{kind}: {summary(found)}" for kind, found in errors.items())
+        lines.append(f"  {name}: corner error {kinds}; {refused} of {2 * count} refused")
     return "\n".join(lines)
 
 
@@ -486,8 +491,9 @@ def field_lines(args: argparse.Namespace) -> str:
             ratios.append(score_ratios(fuser, original, visible, {"estimated": aligned}))
     lines = [f"known fields: n = {len(errors['nothing'])}, {failed} estimates failed"]
     for name, values in errors.items():
-        took = f", {np.median(seconds[name]):.2f} s per pair" if name in seconds else ""
-        lines.append(f"  {name}: endpoint error mean {np.mean(values):.2f} px, largest {np.max(values):.2f} px{took}")
+        took = f", {np.median(seconds[name]):.2f} s per pair" if seconds.get(name) else ""
+        found = f"mean {np.mean(values):.2f} px, largest {np.max(values):.2f} px" if values else "of none"
+        lines.append(f"  {name}: endpoint error {found}{took}")
     if ratios:
         lines.append(f"  {table_of(ratios)}")
     return "\n".join(lines)

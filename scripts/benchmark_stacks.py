@@ -246,12 +246,8 @@ def mertens_chroma(sources: list[ndarray], _: ndarray) -> tuple[ndarray, ndarray
 
 
 def ghosts() -> str:
-    """A table of brackets in which a photograph of 90x90 pixels moves by 70 from exposure to exposure."""
-    fuser = load_fuser("mef")
-    lines = [
-        "| photograph | exposures | kept, dB | removed, dB | removed, nothing moves, dB |",
-        "|---|---|---|---|---|",
-    ]
+    """A table of brackets in which a photograph of 90x90 pixels moves by 70 from exposure to exposure: PSNR in dB."""
+    fuser, rows = load_fuser("mef"), []
     around = slice(130, 260), slice(60, 530)
     for name, stops in product(("coffee", "chelsea", "astronaut", "rocket"), ((-2, 0, 2), (-3, -1.5, 0, 1.5, 3))):
         with tempfile.TemporaryDirectory() as folder:
@@ -261,13 +257,10 @@ def ghosts() -> str:
             removed, same = (
                 fuse_stack(fuser, stack, StackOptions(ghosts="remove")).pixels for stack in (moving, still)
             )
-        values = (
-            decibels(kept[around], truth[around]),
-            decibels(removed[around], truth[around]),
-            decibels(same, truth),
-        )
-        lines.append(f"| {name} | {len(stops)} | " + " | ".join(f"{value:.1f}" for value in values) + " |")
-    return "\n".join(lines)
+        row = {"photograph": name, "exposures": len(stops)}
+        row |= {"kept": decibels(kept[around], truth[around]), "removed": decibels(removed[around], truth[around])}
+        rows.append(row | {"removed, nothing moves": decibels(same, truth)})
+    return format_rows(list(rows[0]), rows)
 
 
 def moving_bracket(folder: Path, name: str, stops: Sequence[float], step: int) -> list[Path]:

@@ -6,6 +6,7 @@ python scripts/benchmark_video.py --steadiness       # change from frame to fram
 
 import argparse
 import itertools
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -26,6 +27,7 @@ from adasffuse.images.noise import denoised
 from adasffuse.images.video_writing import write_video
 from adasffuse.inference.video import fuse_video
 from adasffuse.models.network import stack_sources
+from adasffuse.process import run_script, say
 from adasffuse.scenes.street import night_scene
 
 SHOWN = ("A", "B", "fused", "still weights", "smoothed weights", "denoise 1")
@@ -51,16 +53,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> None:
-    args = parse_args(argv)
+def main(argv: list[str] | None = None) -> int:
+    return run_script(run, parse_args(argv))
+
+
+def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     fuser = load_fuser("ivf", args.size or (None if args.weights else "tiny"), weights=args.weights)
     if args.steadiness:
-        print(format_rows(("noise A, B", *SHOWN), list(static(fuser))))
-        print(format_rows(("street", "near", "far", "largest far", "ghost"), list(moving(fuser))))
+        say(format_rows(("noise A, B", *SHOWN), list(static(fuser))))
+        say(format_rows(("street", "near", "far", "largest far", "ghost"), list(moving(fuser))))
     else:
         with tempfile.TemporaryDirectory() as folder:
-            print(format_rows(("step", "frames/s", "of network"), speed(fuser, Path(folder), args.frames)))
+            say(format_rows(("step", "frames/s", "of network"), speed(fuser, Path(folder), args.frames)))
 
 
 def speed(fuser: Fuser, folder: Path, count: int) -> list[dict]:
@@ -186,4 +191,4 @@ def write(path: Path, images: Sequence[np.ndarray]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -32,7 +32,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    check_outputs(**{"files" if args.to == "coco" else "folders": {"--out": args.out}})
+    if args.to == "coco":
+        check_outputs({"--out": args.out})
+    else:
+        check_outputs(folders={"--out": args.out})
     if args.to == "coco" and args.out.suffix.lower() != ".json":
         raise ValueError(f"--out {args.out}: COCO labels are read from a file that ends in .json; add that")
     classes = classes_of(args, "detect")

@@ -172,7 +172,7 @@ def without_camera(options: Options, camera: str, recipe: str) -> Options:
             parts.append(replace(part, data=replace(part.data, datasets=datasets)))
     if not any(part.task == TASK.id for part in parts):
         raise ValueError(f"{recipe} trains on no infrared and visible pairs but those of {camera}")
-    whole, left = (sum(p.weight for p in some if p.task == TASK.id) for some in (options.parts, parts))
+    whole, left = (sum(p.weight for p in each if p.task == TASK.id) for each in (options.parts, parts))
     parts = [replace(p, weight=p.weight * whole / left) if p.task == TASK.id else p for p in parts]
     return replace(options, name=f"{recipe}_without_{camera}", parts=tuple(parts))
 
@@ -202,9 +202,17 @@ def report(trials: Sequence[Trial], args: argparse.Namespace) -> str:
         with TemporaryDirectory() as temporary:
             chosen = some_pairs(folder, args.pairs, 1, Path(temporary, "sources"), data.patterns)
             networks = {trial.recipe: trial.weights for trial in here}
-            boxes = folder.folders[0].parent / ANNOTATIONS
-            how = (settings, boxes, args.device, args.workers, reading_of(data, folder, TASK))
-            table = compare_networks(networks, TASK, chosen, Path(temporary), *how)
+            table = compare_networks(
+                networks,
+                TASK,
+                chosen,
+                Path(temporary),
+                settings,
+                boxes=folder.folders[0].parent / ANNOTATIONS,
+                device=args.device,
+                workers=args.workers,
+                reading=reading_of(data, folder, TASK),
+            )
         rows = summary(table)
         places.append(rows)
         texts.append(f"### {camera}, {len(table.common_names())} pairs {unseen}\n\n{markdown(rows)}")

@@ -113,19 +113,23 @@ def run(args: argparse.Namespace) -> None:
         for kind, factor in changes[name].items():
             row = state["kinds.log_gain"][model.options.kinds.index(kind)]
             row[bands] += math.log(factor) if factor else NONE
-        record |= {name: changes[name]} if changes[name] else {}
-    for name in (name for name in LOGITS if changes[name]):
+        if changes[name]:
+            record[name] = changes[name]
+    for name in LOGITS:
+        if not changes[name]:
+            continue
         if not getattr(options, name):
             options = replace(options, **{name: True})
             state[f"kinds.{name}"] = state["kinds.log_gain"].new_zeros(len(options.kinds))
         for kind, logit in changes[name].items():
             state[f"kinds.{name}"][options.kinds.index(kind)] = logit
-        record |= {name: changes[name]}
+        record[name] = changes[name]
     if args.unshaded:
         options = replace(options, unshaded=True)
-        record |= {"unshaded": True}
-    record |= {name: value for name in ("residual", "all_logits") if (value := getattr(args, name)) != 1}
-    record |= {"exposure_power": args.exposure_power} if args.exposure_power else {}
+        record["unshaded"] = True
+    for name, nothing in (("residual", 1), ("all_logits", 1), ("exposure_power", 0)):
+        if getattr(args, name) != nothing:
+            record[name] = getattr(args, name)
     save_weights(args.out, state, options, task, **record)
     say(f"-> {args.out}")
 

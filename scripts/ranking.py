@@ -13,11 +13,11 @@ from pathlib import Path
 from scoring import RANKED
 
 from adasffuse.cli.task_script import METHOD
+from adasffuse.metrics import DEFAULT_METRICS as ALL
 from adasffuse.tasks import GENERAL, find_task
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT / "docs" / "published_scores.json"
-ALL = ("EN", "SD", "SF", "MI", "SCD", "VIFF", "Qabf", "SSIM")
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,8 @@ def compared(one: Set, ours: Sequence[Row]) -> str:
                 cell += f" ({missing} without a value)"
             cells.append(cell)
         cells += [f"{rank:.2f}" for rank in ranks[row.name]]
-        cells += [places(row, one.others) if row.ours else "", f"{row.cpu_seconds or '':}"]
+        cells.append(places(row, one.others) if row.ours else "")
+        cells.append("" if row.cpu_seconds is None else str(row.cpu_seconds))
         lines.append(cells)
     header = ["method", *metrics, "mean rank, five", "mean rank, eight", "place", "CPU s"]
     return markdown(header, lines)

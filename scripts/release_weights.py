@@ -91,8 +91,9 @@ def release(args: argparse.Namespace) -> None:
         model, task = load_weights(source)
         if args.of:
             made = card_of(args.of, model, task, source)
-            made |= {"data_licence": args.data_licence} if args.data_licence else {}
-            made |= {"hardware": args.hardware} if args.hardware else {}
+            for name in ("data_licence", "hardware"):
+                if getattr(args, name):
+                    made[name] = getattr(args, name)
             size = made["size"]
         else:
             options = load_options(args.run / "options.json")
@@ -105,7 +106,10 @@ def release(args: argparse.Namespace) -> None:
             }
         target = RELEASED / f"{task}_{size}.safetensors"
         weights = Path(folder, target.name)
-        (write_half if args.half else shutil.copyfile)(source, weights)
+        if args.half:
+            write_half(source, weights)
+        else:
+            shutil.copyfile(source, weights)
         card = {
             **made,
             "task": task,

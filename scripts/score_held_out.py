@@ -115,7 +115,7 @@ def held_out(
 def grouped(pairs: list[Scene], groups: dict[str, str]) -> dict[str, list[Scene]]:
     """By group, the pairs that fit its pattern; only groups that split the pairs."""
     fitting = {name: [p for p in pairs if fnmatch(p.stem, pattern)] for name, pattern in groups.items()}
-    return {name: some for name, some in fitting.items() if 0 < len(some) < len(pairs)}
+    return {name: chosen for name, chosen in fitting.items() if 0 < len(chosen) < len(pairs)}
 
 
 def scored(
@@ -129,10 +129,17 @@ def scored(
     """The table of some pairs of a folder."""
     with TemporaryDirectory() as temporary:
         chosen = copy_pairs(folder, pairs, Path(temporary, "sources"))
-        settings = Settings(DEFAULT_METRICS, cache=args.cache)
-        boxes = folder.folders[0].parent / ANNOTATIONS
-        how = (settings, boxes, args.device, args.workers, reading_of(data, folder, task))
-        table = compare_networks(networks, task, chosen, Path(temporary), *how)
+        table = compare_networks(
+            networks,
+            task,
+            chosen,
+            Path(temporary),
+            Settings(DEFAULT_METRICS, cache=args.cache),
+            boxes=folder.folders[0].parent / ANNOTATIONS,
+            device=args.device,
+            workers=args.workers,
+            reading=reading_of(data, folder, task),
+        )
     return markdown(summary(table))
 
 

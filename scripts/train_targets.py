@@ -94,17 +94,16 @@ def run(args: argparse.Namespace) -> None:
     checks = {"held out": read_samples(lift, held, classes)} if held else {}
     if args.also:
         other = find_classes(args.classes or "m3fd", args.also_task)
-        checks |= {
-            name: read_samples(lift, some, other) for name, some in others_of(args, args.also_task, other).items()
-        }
-    checks |= {data: read_samples(lift, some, BOXED) for data, some in boxed_frames(args, "also_boxes").items()}
+        also = others_of(args, args.also_task, other)
+        checks |= {name: read_samples(lift, labelled, other) for name, labelled in also.items()}
+    checks |= {data: read_samples(lift, boxed, BOXED) for data, boxed in boxed_frames(args, "also_boxes").items()}
     cameras = {"DATA": read_samples(lift, frames, classes)}
-    cameras |= {data: read_samples(lift, some, BOXED) for data, some in boxed_frames(args, "boxes").items()}
+    cameras |= {data: read_samples(lift, boxed, BOXED) for data, boxed in boxed_frames(args, "boxes").items()}
     with tqdm(total=args.steps) as bar:
         teach(lift, list(cameras.values()), args.steps, seed=args.seed, progress=lambda step, loss: bar.update())
     for title, sets in (("trained on", cameras), ("not trained on", checks)):
-        for name, some in sets.items():
-            say(f"{title}: {name}, {len(some)} frames: {agreement(lift, some)}")
+        for name, samples in sets.items():
+            say(f"{title}: {name}, {len(samples)} frames: {agreement(lift, samples)}")
     taught = {"frames": sum(map(len, cameras.values())), "steps": args.steps, "seed": args.seed}
     for (model, task), before, path in zip(networks, paths, args.out):
         whole = with_targets(model, lift)

@@ -274,8 +274,8 @@ def score_pairs(
                 annotation = (annotations or {}).get(scene.stem)
                 windows = {"a": ranges[0], "b": ranges[1], "fused": (range_fused or {}).get(method)}
                 windows["reference"] = range_reference
-                how = (settings, windows, tuple(no_data), thermal)
-                jobs.append(_Job(method, scene, fused, reference, annotation, *how))
+                job = _Job(method, scene, fused, reference, annotation, settings, windows, tuple(no_data), thermal)
+                jobs.append(job)
     cache_trouble, told = "", {}
     with contextlib.closing(_run(jobs, workers, progress)) as results:
         for job, result in zip(jobs, results):
@@ -478,8 +478,15 @@ def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], 
     images, notices, valids = {}, (), []
     for name, path in paths.items():
         thermal = name in "ab" and is_thermal("ab".index(name), path, job.thermal)
-        how = {"option": f"--range_{name}", "result": name not in "ab"}
-        file = read_image(path, job.ranges[name], no_data.get(name), thermal, levels=True, **how)
+        file = read_image(
+            path,
+            job.ranges[name],
+            no_data.get(name),
+            thermal,
+            levels=True,
+            option=f"--range_{name}",
+            result=name not in "ab",
+        )
         notices += tuple((path, notice.removeprefix(f"{path}: ")) for notice in file.notices)
         images[name] = file.pixels
         _check_size(images, paths, name)
