@@ -203,6 +203,7 @@ def sharpness(sources: list[ndarray], fused: ndarray) -> float:
 
 
 def gradient_energy(image: ndarray) -> ndarray:
+    """Squared differences to the right and downwards, averaged by a Gaussian of 1.5 pixels."""
     dx, dy = (cv2.Sobel(image, cv2.CV_32F, *order, ksize=1) for order in ((1, 0), (0, 1)))
     return cv2.GaussianBlur(dx * dx + dy * dy, (0, 0), 1.5)
 

@@ -166,9 +166,7 @@ def score_folders(
     """
     table = definitions(settings.names, settings.convention)
     check_given(table, reference is not None, boxes is not None)
-    unknown = [name for name in baselines if name not in BASELINES]
-    if unknown:
-        raise ValueError(f"unknown baseline {unknown[0]!r}; there are {', '.join(BASELINES)}")
+    _check_baselines(baselines)
     twice = [name for name in baselines if name in fused]
     if twice:
         raise ValueError(
@@ -248,7 +246,7 @@ def score_pairs(
         reasons: (method, stem) to the reason why the fused image is missing.
         annotations: stem to boxes, for metrics of targets.
     Raises:
-        ValueError: a scene has more than two sources; metrics compare two with the fused image.
+        ValueError: a scene has more than two sources; metrics compare two with the fused image.  Unknown baseline.
     """
     for scene in scenes:
         if len(scene.paths) != 2:
@@ -258,6 +256,7 @@ def score_pairs(
             )
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be 1 or more processes, got {workers}")
+    _check_baselines([name for name, files in methods.items() if files is None])
     reasons = reasons or {}
     table = ScoreTable(settings.metrics, settings.convention, settings.beside)
     jobs = []
@@ -293,6 +292,13 @@ def score_pairs(
     if settings.cache:
         forget_oldest(settings.cache)
     return table
+
+
+def _check_baselines(names: Sequence[str]) -> None:
+    """Raise ValueError for a name that is none of `BASELINES`."""
+    for name in names:
+        if name not in BASELINES:
+            raise ValueError(f"unknown baseline {name!r}; there are {', '.join(BASELINES)}")
 
 
 def find_references(

@@ -37,7 +37,8 @@ def spatial_frequency(fused: ndarray, all_pixels: bool = False) -> float:
 def average_gradient(fused: ndarray, all_pixels: bool = True) -> float:
     """AG, mean of sqrt((gx^2 + gy^2) / 2), central differences inside, one-sided ones on the border.
 
-    At least 0, in gray levels, higher is sharper.  Rewards noise, ringing and stretched contrast.
+    Cui, Feng, Xu, Li and Chen, Optics Communications 341, 2015, 10.1016/j.optcom.2014.12.032.  At least 0, in gray
+    levels, higher is sharper.  Rewards noise, ringing and stretched contrast.
 
     Args:
         fused: (H, W); a single row or column scores NaN.
@@ -62,7 +63,8 @@ def average_gradient(fused: ndarray, all_pixels: bool = True) -> float:
 def edge_intensity(fused: ndarray) -> float:
     """EI, mean Sobel gradient magnitude of F with replicated borders.
 
-    0..1141 gray levels, higher is sharper.  Rewards noise, ringing and stretched contrast.
+    Rajalingam and Priya, Int. J. Engineering Science Invention 2 (special issue), 2018, 52-60.  0..1141 gray levels,
+    higher is sharper.  Rewards noise, ringing and stretched contrast.
 
     Args:
         fused: (H, W) float64 luminance on 0..255.

@@ -13,7 +13,8 @@ _NAN = float("nan")
 def entropy(fused: ndarray) -> float:
     """EN, Shannon entropy of the gray levels in bits: -sum p log2 p over the 256-bin histogram of round(F).
 
-    Range 0..8, higher is better.  Rewards noise and stretched contrast: any flat histogram scores 8.
+    Roberts, van Aardt and Ahmed, J. Applied Remote Sensing 2, 2008, 023522.  Range 0..8, higher is better.  Rewards
+    noise and stretched contrast: any flat histogram scores 8.
 
     Args:
         fused: (H, W) float64 luminance on 0..255.

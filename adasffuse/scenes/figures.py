@@ -41,7 +41,7 @@ def paint_person(street: Street, x: float, z: float) -> None:
     unit = street.focal / z  # pixels per metre
     base = street.project([(x, 0.0, z)])[0]
     stature, stride, turn = rng.uniform(0.92, 1.06), rng.uniform(0.08, 0.32), rng.choice([-1, 1])
-    parts = np.zeros((street.height, street.width), np.uint8)
+    parts = np.zeros((street.height, street.width), np.uint8)  # 1 legs, 2 arms, 3 trunk, 4 neck and head, 0 elsewhere
 
     def limb(part: int, width: float, *joints: tuple[float, float]) -> None:
         places = [np.rint(base + np.array([turn * dx, -dy * stature]) * unit).astype(int) for dx, dy in joints]

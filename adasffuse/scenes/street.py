@@ -144,5 +144,6 @@ def _measured_masks(
 
 
 def _reduced(image: ndarray) -> ndarray:
+    """A rendered layer at the size of the images, each pixel the mean of the rendered ones in it."""
     size = (image.shape[1] // _SUPERSAMPLING, image.shape[0] // _SUPERSAMPLING)
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
