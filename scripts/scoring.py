@@ -202,10 +202,12 @@ def score_sets(
         out: folder for the fused images; None: they are not kept.
     Raises:
         ImageError: a pair cannot be read or fused.
-        ValueError: `every` names a set that is not among these.
+        ValueError: two sets have one name, or `every` names a set that is not among these.
     """
     every = every or {}
     known = [folder.name for _, folder in sets]
+    for name in {name for name in known if known.count(name) > 1}:
+        raise ValueError(f"two sets are called {name}, which names their results; rename the folder of one")
     for name in every.keys() - known:
         raise ValueError(f"--every {name}: no such set; expected one of {', '.join(known)}")
     for task, folder in sets:

@@ -554,6 +554,8 @@ def test_label_scripts(rendered, tmp_path, monkeypatch, capsys):
     assert [len((tmp_path / f"{name}.txt").read_text().split()) for name in ("train", "val", "test")] == [6, 6, 12]
     assert annotate.main([str(tmp_path), "--lists", str(rendered), "--replace"]) == 0
     assert (tmp_path / "test.txt").read_text() == (rendered / "test.txt").read_text()
+    assert convert.main([str(tmp_path), "--to", "yolo", "--out", f"{tmp_path}/."]) == 1
+    assert "is DATA itself, whose files would be replaced" in capsys.readouterr().err
     assert convert.main([str(tmp_path), "--to", "yolo", "--out", str(tmp_path / "yolo")]) == 0
     other = tmp_path / "other"
     other.mkdir()
