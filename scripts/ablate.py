@@ -18,7 +18,6 @@ import csv
 import io
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -41,6 +40,7 @@ from adasffuse.models import AdaSFFuse
 from adasffuse.process import say_error
 from adasffuse.tasks import TASKS
 from adasffuse.training import train
+from adasffuse.training.checkpoint import newest_checkpoint
 from adasffuse.training.options import (
     TRUTH_METRICS,
     VALIDATION_METRICS,
@@ -144,8 +144,8 @@ class Trial:
         """'finished', 'continues after step N' or 'new'."""
         if self.scores() is not None:
             return "finished"
-        saved = [int(found[1]) for p in self.folder.glob("step_*.pt") if (found := re.search(r"(\d+)\.pt$", p.name))]
-        return f"continues after step {max(saved)}" if saved else "new"
+        newest = newest_checkpoint(self.folder)
+        return f"continues after step {int(newest.stem.removeprefix('step_'))}" if newest else "new"
 
     def check(self) -> None:
         """Raise ValueError if the folder holds a run of other options."""
@@ -393,8 +393,9 @@ def describe(options: Options) -> list[str]:
     parts += [f"N2 = {model.full_blocks}", f"{model.scan} scan", f"{model.output} head"]
     lines = [f"- **Network of the reference.** {', '.join(parts)}."]
     for label, part in zip(options.labels, options.parts):
-        weights = ", ".join(f"{term} {w:g}" for term in TERMS if (w := getattr(part.loss, term)))
-        lines.append(f"- **Loss of the reference for {label}.** Target {part.loss.target}; {weights}.")
+        weights = {term: getattr(part.loss, term) for term in TERMS}
+        listed = ", ".join(f"{term} {weight:g}" for term, weight in weights.items() if weight)
+        lines.append(f"- **Loss of the reference for {label}.** Target {part.loss.target}; {listed}.")
     return lines
 
 

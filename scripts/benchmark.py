@@ -206,7 +206,9 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # for the processes that measure
     rows = []
     command = [sys.executable, os.path.abspath(__file__), *(sys.argv[1:] if argv is None else argv), "--one"]
-    sizes = [*args.size, *(REFERENCES if args.references else ())]
+    sizes = list(args.size)
+    if args.references:
+        sizes += REFERENCES
     for size, (width, height), precision in itertools.product(sizes, args.resolutions, args.precision):
         case = f"{size},{width}x{height},{precision}"
         row = run_alone([*command, case], case)
@@ -216,12 +218,13 @@ def main(argv: list[str] | None = None) -> int:
             row["floor_s"] = row["GFLOP"] / rates[row["precision"]] + row["fft_samples"] * transform * 1e-9
         row["over_floor"] = row["median_s"] / row["floor_s"]
         rows.append(row)
-    print(format_rows(COLUMNS + ON_GPU * on_gpu, rows))
+    print(format_rows((*COLUMNS, *ON_GPU) if on_gpu else COLUMNS, rows))
     if args.references:
         print("\nmedian over that of plain convolutions of the same pixels and precision:")
         print(format_rows(("size", "pixels", "precision", *REFERENCES), ratios(rows)))
-    for row in rows if args.profile else ():
-        print(f"\n{row['size']} {row['pixels']} {row['precision']}\n{row['profile']}")
+    if args.profile:
+        for row in rows:
+            print(f"\n{row['size']} {row['pixels']} {row['precision']}\n{row['profile']}")
     if args.json:
         write_text(args.json, json.dumps({"rates": rates, "fft_ns": transform, "rows": rows}, indent=2) + "\n")
     return 0

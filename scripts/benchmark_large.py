@@ -54,8 +54,11 @@ def main(argv: list[str] | None = None) -> int:
                 command = ["score", "--source_a", str(infrared.parent), "--source_b", str(visible.parent)]
                 command += ["--baselines", "average", "--no_cache", "--workers", "1", *what]
             else:
-                what = ["--size", args.size, *(["--scores"] if args.scores else [])]
-                what += ["--align", args.align] if args.align else []
+                what = ["--size", args.size]
+                if args.scores:
+                    what.append("--scores")
+                if args.align:
+                    what += ["--align", args.align]
                 fused = Path(folder) / f"fused{args.suffix}"
                 command = ["fuse", str(infrared), str(visible), "-o", str(fused), "--task", "ivf", *what]
             started = time.perf_counter()

@@ -417,9 +417,15 @@ def filled_rectangle(valid: np.ndarray) -> tuple[slice, slice]:
     while top < bottom and left < right and not valid[top:bottom, left:right].all():
         part = valid[top:bottom, left:right]
         missing = [1 - float(side.mean()) for side in (part[0], part[-1], part[:, 0], part[:, -1])]
-        worst = int(np.argmax(missing))
-        top, bottom = top + (worst == 0), bottom - (worst == 1)
-        left, right = left + (worst == 2), right - (worst == 3)
+        match int(np.argmax(missing)):
+            case 0:
+                top += 1
+            case 1:
+                bottom -= 1
+            case 2:
+                left += 1
+            case 3:
+                right -= 1
     if top >= bottom or left >= right:
         raise ImageError("the aligned images have no rectangle in common to be scored in")
     return slice(top, bottom), slice(left, right)

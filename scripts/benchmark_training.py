@@ -159,7 +159,12 @@ def main(argv: list[str] | None = None) -> int:
         print(", ".join(f"{name} {rate:.0f} {'GB' if name == 'copy' else 'GFLOP'}/s" for name, rate in best.items()))
         for row in rows:
             row |= against_floor(row["step_s"], row["precision"], row["GFLOP"], row["GB"], best)
-    print(format_rows((*COLUMNS, *["scaling"] * (args.processes > 1), *ON_GPU * on_gpu), rows))
+    columns = list(COLUMNS)
+    if args.processes > 1:
+        columns.append("scaling")
+    if on_gpu:
+        columns += ON_GPU
+    print(format_rows(columns, rows))
     if args.json:
         write_text(args.json, json.dumps({"torch": torch.__version__, "rows": rows}, indent=2) + "\n")
     return 0

@@ -21,7 +21,6 @@ Without the residual of exposures, and with less power of exposure weights, shad
 import argparse
 import math
 import sys
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,10 +139,13 @@ def finite(text: str) -> float:
     Raises:
         ArgumentTypeError: it is something else, or not finite.
     """
-    with suppress(ValueError):
-        if math.isfinite(value := float(text)):
-            return value
-    raise argparse.ArgumentTypeError(f"{text}: expected a number")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number")
+    return value
 
 
 def not_negative(text: str) -> float:
@@ -152,10 +154,10 @@ def not_negative(text: str) -> float:
     Raises:
         ArgumentTypeError: it is something else.
     """
-    with suppress(argparse.ArgumentTypeError):
-        if (value := finite(text)) >= 0:
-            return value
-    raise argparse.ArgumentTypeError(f"{text}: expected a number that is not negative")
+    value = finite(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number that is not negative")
+    return value
 
 
 def kind_and_factor(text: str) -> tuple[str, float]:
@@ -165,10 +167,9 @@ def kind_and_factor(text: str) -> tuple[str, float]:
         ArgumentTypeError: it is not a name and a number that is not negative.
     """
     kind, _, number = text.partition("=")
-    with suppress(argparse.ArgumentTypeError):
-        if kind:
-            return kind, not_negative(number)
-    raise argparse.ArgumentTypeError(f"{text}: expected KIND=FACTOR, e.g. focus=8")
+    if not (kind and number):
+        raise argparse.ArgumentTypeError(f"{text}: expected KIND=FACTOR, e.g. focus=8")
+    return kind, not_negative(number)
 
 
 def file_and_share(text: str) -> tuple[Path, float]:

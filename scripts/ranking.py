@@ -190,13 +190,16 @@ def compared(one: Set, ours: Sequence[Row]) -> str:
             rank = mean_rank(row, one.others, metrics) if row.ours else rank_beside(row, one, ours, metrics)
             ranks.setdefault(row.name, []).append(rank)
     metrics = [*ALL, *dict.fromkeys(name for row in one.others for name in row.scores if name not in ALL)]
-    best = {metric: max(v for row in rows if (v := row.value(metric)) is not None) for metric in metrics}
+    best = {}
+    for metric in metrics:
+        values = [row.value(metric) for row in rows]
+        best[metric] = max((value for value in values if value is not None), default=None)
     lines = []
     for row in sorted(rows, key=lambda row: ranks[row.name]):
         cells = [f"**{row.name}**" if row.ours else row.name]
         for metric in metrics:
             cell = shown(metric, row.scores.get(metric))
-            if row.value(metric) == best[metric]:
+            if best[metric] is not None and row.value(metric) == best[metric]:
                 cell = f"**{cell}**"
             if missing := row.missing.get(metric):
                 cell += f" ({missing} without a value)"
