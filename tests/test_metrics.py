@@ -118,6 +118,15 @@ def test_piella_edge_quality_is_the_product():
     assert piella_edge_quality(*images) == expected
 
 
+def test_flat_sources_count_half_in_piella_quality():
+    """Whatever the rounding of their variances: it was divided by."""
+    for levels in np.random.default_rng(0).integers(0, 256, (20, 3)):
+        a, b, fused = (np.full((20, 20), float(level)) for level in levels)
+        expected = structural_similarity(a, b, fused, mean=True)
+        assert piella_quality(a, b, fused) == pytest.approx(expected, rel=1e-9)
+        assert piella_quality(a, b, fused, weighted=True) == pytest.approx(expected, rel=1e-9)
+
+
 def test_identical_images_have_full_feature_information():
     for feature in ("pixel", "gradient", "edge", "dct", "wavelet"):
         assert feature_mutual_information(*[FLOATS["a"]] * 3, feature) == 1

@@ -124,7 +124,7 @@ def piella_quality(a: ndarray, b: ndarray, fused: ndarray, edges: bool = False, 
 
     Piella and Heijmans, ICIP 2003, 10.1109/ICIP.2003.1247209, in its public form with 11x11 Gaussian SSIM maps in place
     of the paper's universal quality index.  -1..1, higher is better.  Rewards detail of the source with more contrast
-    alone.
+    alone.  Where both sources are flat, each counts half.
 
     Args:
         a, b, fused: (H, W); below 11 pixels NaN.
@@ -138,9 +138,8 @@ def piella_quality(a: ndarray, b: ndarray, fused: ndarray, edges: bool = False, 
     total = weights = 0.0
     for rows in strips(len(fused), 11):
         images = {"a": a, "b": b, "fused": fused}
-        moments = LocalMoments(
-            _GAUSSIAN_11, {name: _prewitt(x, rows) if edges else x[rows] for name, x in images.items()}
-        )
+        parts = {name: _prewitt(x, rows) if edges else x[rows] for name, x in images.items()}
+        moments = LocalMoments(_GAUSSIAN_11, parts, floor=_FLAT)
         saliency_a, saliency_b = moments.variance("a"), moments.variance("b")
         both_flat = saliency_a + saliency_b == 0
         saliency_a, saliency_b = saliency_a + 0.5 * both_flat, saliency_b + 0.5 * both_flat
