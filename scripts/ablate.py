@@ -18,7 +18,6 @@ import csv
 import io
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -33,13 +32,15 @@ from typing import Any, get_type_hints
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from adasffuse.cli.arguments import add_device_option
+from adasffuse.cli.arguments import add_device_option, at_least
 from adasffuse.data.heldout import SIZE
 from adasffuse.files import check_outputs, write_text
 from adasffuse.losses.fusion import LossOptions
 from adasffuse.models import AdaSFFuse
+from adasffuse.process import say_error
 from adasffuse.tasks import TASKS
 from adasffuse.training import train
+from adasffuse.training.checkpoint import newest_checkpoint
 from adasffuse.training.options import (
     TRUTH_METRICS,
     VALIDATION_METRICS,
@@ -144,17 +145,17 @@ class Trial:
         """'finished', 'continues after step N' or 'new'."""
         if self.scores() is not None:
             return "finished"
-        saved = [int(found[1]) for p in self.folder.glob("step_*.pt") if (found := re.search(r"(\d+)\.pt$", p.name))]
-        return f"continues after step {max(saved)}" if saved else "new"
+        newest = newest_checkpoint(self.folder)
+        return f"continues after step {int(newest.stem.removeprefix('step_'))}" if newest else "new"
 
     def check(self) -> None:
         """Raise ValueError if the folder holds a run of other options."""
         path = self.folder / "options.json"
         if not path.exists():
             return
-        before = load_options(path)
+        before = comparable(load_options(path))
         for name, mine in vars(comparable(self.options)).items():
-            if getattr(comparable(before), name) != mine:
+            if getattr(before, name) != mine:
                 raise ValueError(f"{self.folder} holds a run of other options ({name} differs); choose another --out")
 
     def seconds_per_step(self) -> float | None:
@@ -181,12 +182,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--root_path", help="folder of the training data sets, as for train_AdaSFFuse.py")
     parser.add_argument(
         "--seeds",
-        type=int,
+        type=at_least(0),
         nargs="+",
         default=[0, 1, 2],
         help="random seeds; every row is trained with each (default: 0 1 2)",
     )
-    parser.add_argument("--steps", type=int, help="updates of every run (default: the options file's)")
+    parser.add_argument("--steps", type=at_least(1), help="updates of every run (default: the options file's)")
     parser.add_argument(
         "--rows",
         nargs="+",
@@ -200,14 +201,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the scores of every run and part here")
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=at_least(0),
         default=1,
         help="number of runs at a time, of one thread each; 0: none (default: %(default)s)",
     )
     add_device_option(parser)
     parser.add_argument("--dry_run", action="store_true", help="list the runs and train nothing")
     parser.add_argument("--train", choices=ROWS, help=argparse.SUPPRESS)  # one run, here
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.seeds = list(dict.fromkeys(args.seeds))  # each once
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -222,8 +225,7 @@ def main(argv: list[str] | None = None) -> int:
         for trial in trials:
             trial.check()
     except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return say_error(error)
     if args.dry_run:
         for trial in trials:
             print(f"{trial.row:22} seed {trial.seed}  {trial.state():28} {ROWS[trial.row].what}")
@@ -269,7 +271,7 @@ def plan(options: Options, args: argparse.Namespace) -> list[Trial]:
             continue
         variants[name] = changed
     trials = []
-    for seed in dict.fromkeys(args.seeds):
+    for seed in args.seeds:
         for name, changed in variants.items():
             run = f"{name}_seed{seed}"
             trials.append(
@@ -392,8 +394,9 @@ def describe(options: Options) -> list[str]:
     parts += [f"N2 = {model.full_blocks}", f"{model.scan} scan", f"{model.output} head"]
     lines = [f"- **Network of the reference.** {', '.join(parts)}."]
     for label, part in zip(options.labels, options.parts):
-        weights = ", ".join(f"{term} {w:g}" for term in TERMS if (w := getattr(part.loss, term)))
-        lines.append(f"- **Loss of the reference for {label}.** Target {part.loss.target}; {weights}.")
+        weights = {term: getattr(part.loss, term) for term in TERMS}
+        listed = ", ".join(f"{term} {weight:g}" for term, weight in weights.items() if weight)
+        lines.append(f"- **Loss of the reference for {label}.** Target {part.loss.target}; {listed}.")
     return lines
 
 
@@ -416,15 +419,18 @@ def short_commit(commit: str | None) -> str:
 def mean_scores(trials: Sequence[Trial]) -> dict[str, list[float]]:
     """Metric to one value per run, the mean over the parts."""
     scores = [trial.scores() or {} for trial in trials]
-    names = [name for name in METRICS if all(name in some for some in scores)]
-    return {name: [some[name] for some in scores] for name in names}
+    names = [name for name in METRICS if all(name in run for run in scores)]
+    return {name: [run[name] for run in scores] for name in names}
 
 
 def table(by_row: Mapping[str, Sequence[Trial]], seeds: int) -> list[str]:
     """Lines of a Markdown table, the reference first."""
     results = {row: mean_scores(trials) for row, trials in by_row.items()}
     reference = results[REFERENCE]
-    times = {row: [t for trial in some if (t := trial.seconds_per_step())] for row, some in by_row.items()}
+    times = {}
+    for row, trials in by_row.items():
+        seconds = [trial.seconds_per_step() for trial in trials]
+        times[row] = [one for one in seconds if one]
     lines = [
         f"| row | change | parameters | time per step | {' | '.join(reference)} | against the reference |",
         f"| --- | --- | --: | --: |{' --: |' * len(reference)} --- |",
@@ -465,7 +471,7 @@ def compare(values: Sequence[float], reference: Sequence[float]) -> str:
     if min(len(values), len(reference)) < 2:
         return ""
     difference = statistics.mean(values) - statistics.mean(reference)
-    spread = max(max(some) - min(some) for some in (values, reference))
+    spread = max(max(scores) - min(scores) for scores in (values, reference))
     if abs(difference) <= spread:
         return "="
     return "+" if difference > 0 else "-"

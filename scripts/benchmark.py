@@ -20,7 +20,6 @@ import argparse
 import functools
 import itertools
 import json
-import math
 import os
 import statistics
 import sys
@@ -44,7 +43,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from adasffuse.choices import DEFAULT_OVERLAP, DEFAULT_TILE
-from adasffuse.cli.arguments import add_device_option
+from adasffuse.cli.arguments import add_device_option, at_least, width_and_height
 from adasffuse.device import pick_device
 from adasffuse.files import check_outputs, write_text
 from adasffuse.inference.tiling import fuse_tiled
@@ -70,7 +69,6 @@ COLUMNS = (
 ON_GPU = ("GB", "bound", "share", "next")  # further columns on a GPU
 KINDS = TASKS["ivf"].kinds  # of the two sources
 ENOUGH = 30  # seconds of timed images after which no further one is started
-GOALS = {("base", "1x640x480", "bfloat16"): {"median_s": 8e-3, "peak_MB": 1500}}  # on an H200
 
 
 def mmdrfuse_sized() -> nn.Module:
@@ -79,7 +77,10 @@ def mmdrfuse_sized() -> nn.Module:
 
 
 def mefnet_sized() -> nn.Module:
-    """Six 3x3 convolutions of 24 channels, dilated 1 to 16, and a 1x1, on 128 lines (arXiv 1907.10378), as weights."""
+    """Weights by six 3x3 convolutions of 24 channels, dilated 1 to 16, and a 1x1, on 128 lines.
+
+    MEF-Net: Ma, Duanmu, Zhu, Fang and Wang, IEEE Trans. Image Processing 29, 2020, 2808-2819.
+    """
     layers = []
     for channels, dilation in zip((1, 24, 24, 24, 24, 24), (1, 2, 4, 8, 16, 1)):
         layers += [nn.Conv2d(channels, 24, 3, padding=dilation, dilation=dilation, bias=False), nn.LeakyReLU(0.2)]
@@ -142,7 +143,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--size", nargs="+", choices=SIZES, default=list(SIZES), help="sizes of the network (default: all)"
     )
     parser.add_argument(
-        "--resolutions", nargs="+", default=["640x480"], metavar="WxH", help="sizes of the images (default: 640x480)"
+        "--resolutions",
+        nargs="+",
+        type=width_and_height,
+        default=[(640, 480)],
+        metavar="WxH",
+        help="sizes of the images (default: 640x480)",
     )
     parser.add_argument(
         "--precision",
@@ -151,29 +157,29 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default=["float32", "bfloat16"],
         help="arithmetic of the network (default: both)",
     )
-    parser.add_argument("--batch", type=int, default=1, help="pairs at a time (default: %(default)s)")
+    parser.add_argument("--batch", type=at_least(1), default=1, help="pairs at a time (default: %(default)s)")
     parser.add_argument(
         "--repeats",
-        type=int,
+        type=at_least(1),
         default=5,
         help="timed images after the first, fewer if they take over 30 s together (default: %(default)s)",
     )
     parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: %(default)s)"
+        "--threads", type=at_least(1), default=torch.get_num_threads(), help="CPU threads (default: %(default)s)"
     )
     add_device_option(parser)
     parser.add_argument(
-        "--tile", type=int, default=DEFAULT_TILE, help="tile of larger images, 0: none (default: %(default)s)"
+        "--tile", type=at_least(0), default=DEFAULT_TILE, help="tile of larger images, 0: none (default: %(default)s)"
     )
     parser.add_argument("--library", action="store_true", help="use the settings of a fuser, not those of programs")
     parser.add_argument("--references", action="store_true", help="also measure plain convolutions of published sizes")
     parser.add_argument("--profile", action="store_true", help="print the operators that take most time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements as JSON")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw time and memory against pixels, a PNG file")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # measure a row here: size,WxH,precision
     args = parser.parse_args(argv)
     try:
-        check_outputs({"--json": args.json, "--plot": args.plot})
+        check_outputs({"--json": args.json})
+        pick_device(args.device)  # refuses unknown ones
     except ValueError as error:
         parser.error(printable(error))
     return args
@@ -200,31 +206,27 @@ def main(argv: list[str] | None = None) -> int:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # for the processes that measure
     rows = []
     command = [sys.executable, os.path.abspath(__file__), *(sys.argv[1:] if argv is None else argv), "--one"]
-    sizes = [*args.size, *(REFERENCES if args.references else ())]
-    for case in itertools.product(sizes, args.resolutions, args.precision):
-        row = run_alone([*command, ",".join(case)], ",".join(case))
+    sizes = list(args.size)
+    if args.references:
+        sizes += REFERENCES
+    for size, (width, height), precision in itertools.product(sizes, args.resolutions, args.precision):
+        case = f"{size},{width}x{height},{precision}"
+        row = run_alone([*command, case], case)
         if on_gpu:
             row |= against_floor(row["median_s"], row["precision"], row["GFLOP"], row["GB"], rates)
         else:
             row["floor_s"] = row["GFLOP"] / rates[row["precision"]] + row["fft_samples"] * transform * 1e-9
         row["over_floor"] = row["median_s"] / row["floor_s"]
         rows.append(row)
-    print(format_rows(COLUMNS + ON_GPU * on_gpu, rows))
+    print(format_rows((*COLUMNS, *ON_GPU) if on_gpu else COLUMNS, rows))
     if args.references:
         print("\nmedian over that of plain convolutions of the same pixels and precision:")
         print(format_rows(("size", "pixels", "precision", *REFERENCES), ratios(rows)))
-    for row in rows if on_gpu else ():
-        limits = GOALS.get((row["size"], row["pixels"], row["precision"]))
-        if limits:
-            reached = all(row[name] <= limit for name, limit in limits.items())
-            goal = ", ".join(f"{name} {limit}" for name, limit in limits.items())
-            print(f"goal of {row['size']} ({goal}): {'' if reached else 'not '}reached")
-    for row in rows if args.profile else ():
-        print(f"\n{row['size']} {row['pixels']} {row['precision']}\n{row['profile']}")
+    if args.profile:
+        for row in rows:
+            print(f"\n{row['size']} {row['pixels']} {row['precision']}\n{row['profile']}")
     if args.json:
         write_text(args.json, json.dumps({"rates": rates, "fft_ns": transform, "rows": rows}, indent=2) + "\n")
-    if args.plot:
-        plot(rows, args.plot)
     return 0
 
 
@@ -255,7 +257,7 @@ def measure(args: argparse.Namespace, size: str, resolution: str, precision: str
     """Times, operations and peak memory of one network at one resolution, in this process."""
     keep_freed_memory(one_arena=not args.library)
     device = pick_device(args.device)
-    width, height = (int(side) for side in resolution.split("x"))
+    width, height = width_and_height(resolution)
     before = peak_memory(device)
     model = network(size).to(device, memory_format=torch.channels_last).eval()
     sources = torch.rand(2, args.batch, 1, height, width, device=device)
@@ -334,25 +336,6 @@ def transform_rate(device: torch.device) -> float:
     x = torch.rand(64, 144, 180, device=device)
     best = min(seconds(lambda: torch.fft.irfft2(torch.fft.rfft2(x), s=x.shape[1:]), device) for _ in range(20))
     return best / (2 * x.numel()) * 1e9
-
-
-def plot(rows: list[dict], path: Path) -> None:
-    """Time and peak memory against pixels, one line per size and precision."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4))
-    for label in dict.fromkeys((row["size"], row["precision"]) for row in rows):
-        mine = [row for row in rows if (row["size"], row["precision"]) == label]
-        pixels = [math.prod(int(n) for n in row["pixels"].split("x")) for row in mine]
-        for axis, name in zip(axes, ("median_s", "peak_MB")):
-            axis.loglog(pixels, [row[name] for row in mine], "o-", label=" ".join(label))
-            axis.set(xlabel="pixels", ylabel={"median_s": "seconds per call", "peak_MB": "peak memory, MB"}[name])
-    axes[0].legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

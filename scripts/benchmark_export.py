@@ -7,11 +7,14 @@ import argparse
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from measuring import format_rows, seconds
+from torch import Tensor
 
+from adasffuse.cli.arguments import at_least, width_and_height
 from adasffuse.export.graph import source_channels
 from adasffuse.export.write import Export, ExportError, onnx_runner, write_onnx
 from adasffuse.models import RELEASED_SIZES
@@ -33,13 +36,17 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--resolutions",
         nargs="+",
-        default=["320x240", "640x480"],
+        type=width_and_height,
+        default=[(320, 240), (640, 480)],
         metavar="WxH",
         help="sizes of the images (default: 320x240 640x480)",
     )
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each, in turn (default: %(default)s)")
+    parser.add_argument("--repeats", type=at_least(1), default=5, help="runs of each, in turn (default: %(default)s)")
     parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="CPU threads of each (default: %(default)s)"
+        "--threads",
+        type=at_least(1),
+        default=torch.get_num_threads(),
+        help="CPU threads of each (default: %(default)s)",
     )
     return parser.parse_args(argv)
 
@@ -64,9 +71,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def measure(export: Export, run, resolution: str, repeats: int) -> dict:
-    """Median seconds of both at one resolution, their ratio and their largest difference."""
-    width, height = (int(side) for side in resolution.split("x"))
+def measure(export: Export, run: Callable[[list[Tensor]], Tensor], size: tuple[int, int], repeats: int) -> dict:
+    """Median seconds of both for images of one width and height, their ratio and their largest difference."""
+    width, height = size
     channels = source_channels(export.task, export.count, export.colour)
     sources = [torch.rand(1, planes, height, width) for planes in channels]
     with torch.inference_mode():
@@ -78,7 +85,7 @@ def measure(export: Export, run, resolution: str, repeats: int) -> dict:
         ]
     ours, theirs = (statistics.median(times) for times in zip(*pairs))
     return {
-        "pixels": resolution,
+        "pixels": f"{width}x{height}",
         "torch_s": ours,
         "onnx_s": theirs,
         "ratio": theirs / ours,

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 import torch
 
-from adasffuse.cli.arguments import add_device_option
+from adasffuse.cli.arguments import add_device_option, at_least
 from adasffuse.data.samples import sample_pairs
 from adasffuse.images.color import luminance
 from adasffuse.images.dataset_folders import scene_folders
@@ -46,12 +46,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--root_path", type=Path, help="folder of data sets (default: built-in samples)")
     parser.add_argument("--dataset", help="data set in it, of which the first subset is taken (default: the task's)")
-    parser.add_argument("--pairs", type=int, default=100, help="number of pairs (default: %(default)s)")
+    parser.add_argument("--pairs", type=at_least(1), default=100, help="number of pairs (default: %(default)s)")
     parser.add_argument(
-        "--rounds", type=int, default=2, help="number of times that all pairs are fused (default: %(default)s)"
+        "--rounds", type=at_least(1), default=2, help="number of times that all pairs are fused (default: %(default)s)"
     )
     parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: %(default)s)"
+        "--threads", type=at_least(1), default=torch.get_num_threads(), help="CPU threads (default: %(default)s)"
     )
     add_device_option(parser)
     parser.add_argument("--launched", type=float, help=argparse.SUPPRESS)  # measure here, in a process begun then

@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from adasffuse.cli.arguments import at_least
 from adasffuse.images.write import write_image
 from adasffuse.registration.transform import METHODS
 
@@ -26,7 +27,9 @@ _GRAIN = 64  # pixels per side of what the made images show
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megapixels", type=int, nargs="+", default=[24], help="sizes of the images (default: 24)")
+    parser.add_argument(
+        "--megapixels", type=at_least(1), nargs="+", default=[24], help="sizes of the images (default: 24)"
+    )
     parser.add_argument("--size", default="small", help="size of the released weights (default: %(default)s)")
     parser.add_argument("--scores", action="store_true", help="also score")
     parser.add_argument("--align", choices=METHODS, help="register the pair, which is off by 1 %% of its width")
@@ -51,8 +54,11 @@ def main(argv: list[str] | None = None) -> int:
                 command = ["score", "--source_a", str(infrared.parent), "--source_b", str(visible.parent)]
                 command += ["--baselines", "average", "--no_cache", "--workers", "1", *what]
             else:
-                what = ["--size", args.size, *(["--scores"] if args.scores else [])]
-                what += ["--align", args.align] if args.align else []
+                what = ["--size", args.size]
+                if args.scores:
+                    what.append("--scores")
+                if args.align:
+                    what += ["--align", args.align]
                 fused = Path(folder) / f"fused{args.suffix}"
                 command = ["fuse", str(infrared), str(visible), "-o", str(fused), "--task", "ivf", *what]
             started = time.perf_counter()

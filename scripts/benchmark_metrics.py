@@ -18,6 +18,7 @@ from numpy import ndarray
 from scipy.ndimage import uniform_filter
 from scipy.signal import convolve2d
 
+from adasffuse.cli.arguments import at_least
 from adasffuse.metrics.conventions import definitions
 
 TWELVE = ("EN", "SD", "SF", "AG", "MI", "MSE", "PSNR", "CC", "SCD", "VIFF", "Qabf", "SSIM")
@@ -27,14 +28,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--size",
-        type=int,
+        type=at_least(41),
         nargs=2,
         default=(480, 640),
         metavar=("HEIGHT", "WIDTH"),
-        help="size of the images (default: 480 640)",
+        help="size of the images, 41 or more as VIFF needs (default: 480 640)",
     )
     parser.add_argument(
-        "--repeats", type=int, default=7, help="number of times; the fastest counts (default: %(default)s)"
+        "--repeats", type=at_least(1), default=7, help="number of times; the fastest counts (default: %(default)s)"
     )
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)  # the rest of both sides has one thread anyway: neither calls BLAS on large arrays

@@ -39,6 +39,7 @@ import cv2
 import numpy as np
 from scoring import RANKED
 
+from adasffuse.cli.arguments import at_least
 from adasffuse.images.color import luminance
 from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.images.image import Image, ImageError
@@ -68,7 +69,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--root_path", type=Path, help="folder of data sets whose pairs are moved")
     parser.add_argument("--datasets", nargs="+", default=["IVF"], help="names of these data sets (default: IVF)")
     parser.add_argument(
-        "--count", type=int, default=8, help="pairs of each data set, evenly spread (default: %(default)s)"
+        "--count", type=at_least(1), default=8, help="pairs of each data set, evenly spread (default: %(default)s)"
     )
     parser.add_argument(
         "--half", choices=("even", "odd"), help="every second pair: choose on one half, test on the other"
@@ -85,7 +86,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--similar", action="store_true", help="known movements that turn, scale and shift only")
     parser.add_argument(
         "--slices",
-        type=int,
+        type=at_least(0),
         default=0,
         metavar="N",
         help="register up to N slices of each head together, in place of pairs (default: %(default)s)",
@@ -95,20 +96,27 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--rendered",
-        type=int,
+        type=at_least(0),
         default=0,
         metavar="N",
         help="number of rendered streets to register (default: %(default)s)",
     )
     parser.add_argument(
         "--heads",
-        type=int,
+        type=at_least(0),
         default=0,
         metavar="N",
         help="number of rendered functional scans and MRI to register (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="random seed of the movements (default: %(default)s)")
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, help="random seed of the movements (default: %(default)s)"
+    )
+    args = parser.parse_args(argv)
+    if not (args.root_path or args.rendered or args.heads or args.fields):
+        parser.error("nothing to register: give --root_path, --rendered, --heads or --fields")
+    if bool(args.fields) != bool(args.clean):
+        parser.error("--fields and --clean go together: warped images, and the same pairs as they come")
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -268,7 +276,13 @@ def checks_line(name: str, pairs: list[Sequence[Image]], measure: str, args: arg
     )
 
 
+def summary(errors: list[float]) -> str:
+    """Median and largest of errors in pixels, in words."""
+    return f"median {np.median(errors):.2f}, largest {np.max(errors):.2f} px" if errors else "of none"
+
+
 def accepted(moving: Image, target: Image, method: str, measure: str) -> Transform | None:
+    """What is estimated of a pair; None if the estimate is refused."""
     try:
         return estimate(moving, target, method, measure).transform
     except AlignmentError:
@@ -321,11 +335,10 @@ def rendered_lines(name: str, pairs: list[Sequence[Image]]) -> str:
             for a, b in pairs:
                 matrix, size = draw(b.pixels.shape[:2], rng), b.pixels.shape[:2]
                 found = accepted(moved_by(a, matrix), b, method, "edges")
-                errors += [corner_shift(found.matrix, matrix, size)] if found else []
-            lines.append(
-                f"    after known movements ({kind}): corner error median {np.median(errors):.2f}, largest "
-                f"{np.max(errors):.2f} px; {len(pairs) - len(errors)} refused"
-            )
+                if found:
+                    errors.append(corner_shift(found.matrix, matrix, size))
+            refused = len(pairs) - len(errors)
+            lines.append(f"    after known movements ({kind}): corner error {summary(errors)}; {refused} refused")
     return "\n".join(lines)
 
 
@@ -340,12 +353,12 @@ def head_lines(count: int) -> str:
             scan, mri, size = Image(cv2.GaussianBlur(scan, (0, 0), FUNCTIONAL_BLUR)), Image(mri), mri.shape
             for kind, matrix in (("as they lie", np.eye(3)), ("moved", known_movement(size, rng))):
                 found = accepted(moved_by(scan, matrix), mri, "affine", "medical")
-                refused += found is None
-                errors[kind] += [corner_shift(found.matrix, matrix, size)] if found else []
-        medians = ", ".join(
-            f"{kind} {np.median(some):.2f} (largest {np.max(some):.2f})" for kind, some in errors.items()
-        )
-        lines.append(f"  {name}: corner error median, px: {medians}; {refused} of {2 * count} refused")
+                if found:
+                    errors[kind].append(corner_shift(found.matrix, matrix, size))
+                else:
+                    refused += 1
+        kinds = ", ".join(f"{kind}: {summary(found)}" for kind, found in errors.items())
+        lines.append(f"  {name}: corner error {kinds}; {refused} of {2 * count} refused")
     return "\n".join(lines)
 
 
@@ -405,9 +418,15 @@ def filled_rectangle(valid: np.ndarray) -> tuple[slice, slice]:
     while top < bottom and left < right and not valid[top:bottom, left:right].all():
         part = valid[top:bottom, left:right]
         missing = [1 - float(side.mean()) for side in (part[0], part[-1], part[:, 0], part[:, -1])]
-        worst = int(np.argmax(missing))
-        top, bottom = top + (worst == 0), bottom - (worst == 1)
-        left, right = left + (worst == 2), right - (worst == 3)
+        match int(np.argmax(missing)):
+            case 0:
+                top += 1
+            case 1:
+                bottom -= 1
+            case 2:
+                left += 1
+            case 3:
+                right -= 1
     if top >= bottom or left >= right:
         raise ImageError("the aligned images have no rectangle in common to be scored in")
     return slice(top, bottom), slice(left, right)
@@ -423,8 +442,6 @@ def table_of(ratios: list[dict[str, dict[str, float]]]) -> str:
 
 def fields(args: argparse.Namespace) -> Iterator[tuple[Image, Image, Image, np.ndarray]]:
     """Warped infrared, infrared, visible, and the displacement of each pixel of the warped image, (H, W, 2)."""
-    if args.clean is None:
-        raise ImageError("--fields needs --clean, the data set of the same pairs as they come")
     files = sorted((args.fields / "grid").glob("*.npz"))
     for path in pick_evenly(files, args.count):
         names = [args.fields / "infrared_warped", args.clean / "infrared", args.clean / "visible"]
@@ -481,8 +498,9 @@ def field_lines(args: argparse.Namespace) -> str:
             ratios.append(score_ratios(fuser, original, visible, {"estimated": aligned}))
     lines = [f"known fields: n = {len(errors['nothing'])}, {failed} estimates failed"]
     for name, values in errors.items():
-        took = f", {np.median(seconds[name]):.2f} s per pair" if name in seconds else ""
-        lines.append(f"  {name}: endpoint error mean {np.mean(values):.2f} px, largest {np.max(values):.2f} px{took}")
+        took = f", {np.median(seconds[name]):.2f} s per pair" if seconds.get(name) else ""
+        found = f"mean {np.mean(values):.2f} px, largest {np.max(values):.2f} px" if values else "of none"
+        lines.append(f"  {name}: endpoint error {found}{took}")
     if ratios:
         lines.append(f"  {table_of(ratios)}")
     return "\n".join(lines)

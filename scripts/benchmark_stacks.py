@@ -15,7 +15,7 @@ compared with it by CIEDE2000 where it is neither clipped nor nearly black.
 """
 
 import argparse
-import resource
+import json
 import shutil
 import subprocess
 import sys
@@ -28,13 +28,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from measuring import format_rows
+from measuring import format_rows, peak_memory, run_alone
 from numpy import ndarray
 from skimage import data as photographs
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from adasffuse import load_fuser
-from adasffuse.choices import GHOSTS
+from adasffuse.cli.arguments import at_least, positive
 from adasffuse.data.synthesis import expose
 from adasffuse.files import check_outputs
 from adasffuse.images.color import ChromaMean, as_rgb, is_gray, luminance, rgb_to_ycbcr, with_chroma
@@ -45,6 +45,7 @@ from adasffuse.images.write import quantise, write_image
 from adasffuse.inference.stack import StackOptions, fuse_stack
 from adasffuse.losses.metrics import exposure_structure
 from adasffuse.process import run_script, say
+from adasffuse.registration.stacks import STACK_METHODS
 
 Method = Callable[[list[Path], Path], ndarray]  # files of a stack and a scratch folder, to (H, W, 3) uint8
 
@@ -56,12 +57,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--openfocus", help="the openfocus program to compare with, best in an environment of its own")
     parser.add_argument(
         "--align",
+        choices=("none", *STACK_METHODS),
         default="none",
-        help="registration by this package: none, translation or similarity (default: %(default)s)",
+        help="registration by this package (default: %(default)s)",
     )
     parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument(
-        "--memory", nargs="+", type=int, metavar="N", help="measure the peak memory of stacks of N made images"
+        "--memory", nargs="+", type=at_least(1), metavar="N", help="measure the peak memory of stacks of N made images"
     )
     parser.add_argument(
         "--moving",
@@ -69,8 +71,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="measure made brackets in which something moves: PSNR to those in which it stays",
     )
     parser.add_argument("--colours", type=Path, metavar="DIR", help="folder of folders with three exposures or more")
-    parser.add_argument("--megapixels", type=float, default=6, help="size of made images (default: %(default)s)")
-    return parser.parse_args(argv)
+    parser.add_argument("--megapixels", type=positive, default=6, help="size of made images (default: %(default)s)")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)  # measure a stack of so many images here
+    args = parser.parse_args(argv)
+    if not (args.mef or args.mff or args.colours or args.moving or args.memory or args.one):
+        parser.error("nothing to measure: give --mef, --mff, --colours, --moving or --memory")
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -79,6 +85,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     check_outputs(folders={"--out": args.out})
+    if args.one:
+        say(json.dumps({"GiB": peak_of(args.one, args.megapixels, args.align)}))
+        return
     for task, folder, score in (("mef", args.mef, exposure_score), ("mff", args.mff, sharpness)):
         if folder:
             say(table(task, folder, score, args))
@@ -87,9 +96,10 @@ def run(args: argparse.Namespace) -> None:
     if args.moving:
         say(ghosts())
     for count in args.memory or ():
-        command = [sys.executable, __file__, "--one", str(count), str(args.megapixels), args.align]
-        peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-        say(f"{count} images of {args.megapixels:g} megapixels, --align {args.align}: peak {peak}")
+        command = [sys.executable, __file__, "--one", str(count), "--megapixels", str(args.megapixels)]
+        what = f"{count} images of {args.megapixels:g} megapixels, --align {args.align}"
+        peak = run_alone([*command, "--align", args.align], what)["GiB"]
+        say(f"{what}: peak {peak:.2f} GiB")
 
 
 def methods(task: str, args: argparse.Namespace) -> dict[str, Method]:
@@ -189,6 +199,7 @@ def sharpness(sources: list[ndarray], fused: ndarray) -> float:
 
 
 def gradient_energy(image: ndarray) -> ndarray:
+    """Squared differences to the right and downwards, averaged by a Gaussian of 1.5 pixels."""
     dx, dy = (cv2.Sobel(image, cv2.CV_32F, *order, ksize=1) for order in ((1, 0), (0, 1)))
     return cv2.GaussianBlur(dx * dx + dy * dy, (0, 0), 1.5)
 
@@ -232,26 +243,21 @@ def mertens_chroma(sources: list[ndarray], _: ndarray) -> tuple[ndarray, ndarray
 
 
 def ghosts() -> str:
-    """A table of brackets in which a photograph of 90x90 pixels moves by 70 from exposure to exposure."""
-    fuser = load_fuser("mef")
-    lines = [
-        "| photograph | exposures | kept, dB | removed, dB | removed, nothing moves, dB |",
-        "|---|---|---|---|---|",
-    ]
+    """A table of brackets in which a photograph of 90x90 pixels moves by 70 from exposure to exposure: PSNR in dB."""
+    fuser, rows = load_fuser("mef"), []
     around = slice(130, 260), slice(60, 530)
     for name, stops in product(("coffee", "chelsea", "astronaut", "rocket"), ((-2, 0, 2), (-3, -1.5, 0, 1.5, 3))):
         with tempfile.TemporaryDirectory() as folder:
             still, moving = (moving_bracket(Path(folder, str(step)), name, stops, step) for step in (0, 70))
             truth = fuse_stack(fuser, still).pixels
-            kept, removed = (fuse_stack(fuser, moving, StackOptions(ghosts=how)).pixels for how in GHOSTS)
-            same = fuse_stack(fuser, still, StackOptions(ghosts="remove")).pixels
-        values = (
-            decibels(kept[around], truth[around]),
-            decibels(removed[around], truth[around]),
-            decibels(same, truth),
-        )
-        lines.append(f"| {name} | {len(stops)} | " + " | ".join(f"{value:.1f}" for value in values) + " |")
-    return "\n".join(lines)
+            kept = fuse_stack(fuser, moving).pixels
+            removed, same = (
+                fuse_stack(fuser, stack, StackOptions(ghosts="remove")).pixels for stack in (moving, still)
+            )
+        row = {"photograph": name, "exposures": len(stops)}
+        row |= {"kept": decibels(kept[around], truth[around]), "removed": decibels(removed[around], truth[around])}
+        rows.append(row | {"removed, nothing moves": decibels(same, truth)})
+    return format_rows(list(rows[0]), rows)
 
 
 def moving_bracket(folder: Path, name: str, stops: Sequence[float], step: int) -> list[Path]:
@@ -273,8 +279,8 @@ def decibels(image: ndarray, truth: ndarray) -> float:
     return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
 
-def peak_of(count: int, megapixels: float, align: str) -> str:
-    """Peak memory of this process after fusing a made focus stack in colour."""
+def peak_of(count: int, megapixels: float, align: str) -> float:
+    """Peak memory of this process, in GiB, after fusing a made focus stack in colour."""
     height = round((megapixels * 1e6 / 1.5) ** 0.5)
     width = height * 3 // 2
     coarse = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
@@ -289,11 +295,8 @@ def peak_of(count: int, megapixels: float, align: str) -> str:
             write_image(file, image)
         del coarse, scene, blurred, image
         fuse_stack(load_fuser("mff", "tiny"), files, StackOptions(align=align))
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"
+    return peak_memory(torch.device("cpu")) / 2**30
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        print(peak_of(int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]))
-        sys.exit(0)
     sys.exit(main())

@@ -48,7 +48,7 @@ from measuring import (
     wait_for,
 )
 
-from adasffuse.cli.arguments import add_device_option
+from adasffuse.cli.arguments import add_device_option, at_least, width_and_height
 from adasffuse.data.mixture import MixedCrops
 from adasffuse.device import pick_device
 from adasffuse.files import check_outputs, write_text
@@ -64,7 +64,6 @@ from adasffuse.training.run import Run
 PARTS = ("data", "forward", "loss", "backward", "optimiser")
 COLUMNS = ("size", "precision", "crop", "batch", "processes", "patches_s", "step_s", "spread_s", *PARTS, "peak_MB")
 ON_GPU = ("GFLOP", "GB", "bound", "floor_s", "share", "next")  # further columns on a GPU
-GOALS = {("base", "bfloat16", 128): 1000}  # patches per second on an H200
 NEVER = 10**9  # steps: the benchmark ends the loader, not the options
 
 
@@ -81,23 +80,31 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="arithmetic of the network (default: both)",
     )
     parser.add_argument("--crop", type=int, nargs="+", default=[128], help="pixels per side of a crop (default: 128)")
-    parser.add_argument("--batch", type=int, nargs="+", default=[4], help="crops per step and process (default: 4)")
+    parser.add_argument(
+        "--batch", type=at_least(1), nargs="+", default=[4], help="crops per step and process (default: 4)"
+    )
     parser.add_argument(
         "--threads",
-        type=int,
+        type=at_least(1),
         default=torch.get_num_threads(),
         help="CPU threads of each process (default: %(default)s)",
     )
     parser.add_argument(
-        "--workers", type=int, default=0, help="loader processes of each process (default: %(default)s)"
+        "--workers", type=at_least(0), default=0, help="loader processes of each process (default: %(default)s)"
     )
     parser.add_argument(
-        "--processes", type=int, default=1, help="also measure this many processes (default: %(default)s)"
+        "--processes", type=at_least(1), default=1, help="also measure this many processes (default: %(default)s)"
     )
     add_device_option(parser)
-    parser.add_argument("--warmup", type=int, default=2, help="steps that are not timed (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=10, help="steps that are timed (default: %(default)s)")
-    parser.add_argument("--images", default="640x480", metavar="WxH", help="size of the images (default: %(default)s)")
+    parser.add_argument("--warmup", type=at_least(0), default=2, help="steps that are not timed (default: %(default)s)")
+    parser.add_argument("--repeats", type=at_least(1), default=10, help="steps that are timed (default: %(default)s)")
+    parser.add_argument(
+        "--images",
+        type=width_and_height,
+        default=(640, 480),
+        metavar="WxH",
+        help="size of the images (default: 640x480)",
+    )
     parser.add_argument(
         "--cache_mb",
         type=float,
@@ -132,7 +139,7 @@ def main(argv: list[str] | None = None) -> int:
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        write_images(Path(root), *(int(side) for side in args.images.split("x")))
+        write_images(Path(root), *args.images)
         for one in wanted:
             alone: dict[str, Any] = {}
             for count in sorted({1, args.processes}):
@@ -152,14 +159,12 @@ def main(argv: list[str] | None = None) -> int:
         print(", ".join(f"{name} {rate:.0f} {'GB' if name == 'copy' else 'GFLOP'}/s" for name, rate in best.items()))
         for row in rows:
             row |= against_floor(row["step_s"], row["precision"], row["GFLOP"], row["GB"], best)
-    print(format_rows((*COLUMNS, *["scaling"] * (args.processes > 1), *ON_GPU * on_gpu), rows))
-    for row in rows if on_gpu else ():
-        goal = GOALS.get((row["size"], row["precision"], row["crop"]))
-        if goal:
-            reached = "" if row["patches_s"] / row["processes"] >= goal else "not "
-            print(
-                f"goal of {row['size']} ({goal} patches per second and GPU) at batch {row['batch']}: {reached}reached"
-            )
+    columns = list(COLUMNS)
+    if args.processes > 1:
+        columns.append("scaling")
+    if on_gpu:
+        columns += ON_GPU
+    print(format_rows(columns, rows))
     if args.json:
         write_text(args.json, json.dumps({"torch": torch.__version__, "rows": rows}, indent=2) + "\n")
     return 0

@@ -6,6 +6,7 @@ python scripts/benchmark_video.py --steadiness       # change from frame to fram
 
 import argparse
 import itertools
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -18,17 +19,21 @@ from measuring import format_rows, seconds
 from torch import Tensor
 
 from adasffuse import Fuser, load_fuser
+from adasffuse.cli.arguments import at_least
 from adasffuse.images.color import luminance
 from adasffuse.images.frames import VideoFile
+from adasffuse.images.masks import dilate
 from adasffuse.images.noise import denoised
 from adasffuse.images.video_writing import write_video
 from adasffuse.inference.video import fuse_video
 from adasffuse.models.network import stack_sources
+from adasffuse.process import run_script, say
 from adasffuse.scenes.street import night_scene
 
 SHOWN = ("A", "B", "fused", "still weights", "smoothed weights", "denoise 1")
 NOISES = ((1, 1), (2, 2), (4, 4), (4, 1), (1, 4))  # gray levels of source A and B
 SEEDS = (3, 14, 21)  # of the streets
+SEEN = 0.02  # least share of the figure in a pixel that counts as touched
 SHARE = 0.2  # weight of a new frame when weights are smoothed over time
 
 
@@ -39,21 +44,28 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--size", help="size of the released weights (default: tiny)")
     parser.add_argument("--weights", metavar="FILE", help="other weights")
-    parser.add_argument("--frames", type=int, default=40, help="frames of the speed test (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of the network (default: %(default)s)")
+    parser.add_argument(
+        "--frames", type=at_least(1), default=40, help="frames of the speed test (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threads", type=at_least(1), default=2, help="CPU threads of the network (default: %(default)s)"
+    )
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> None:
-    args = parse_args(argv)
+def main(argv: list[str] | None = None) -> int:
+    return run_script(run, parse_args(argv))
+
+
+def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     fuser = load_fuser("ivf", args.size or (None if args.weights else "tiny"), weights=args.weights)
     if args.steadiness:
-        print(format_rows(("noise A, B", *SHOWN), list(static(fuser))))
-        print(format_rows(("street", "near", "far", "largest far", "ghost"), list(moving(fuser))))
+        say(format_rows(("noise A, B", *SHOWN), list(static(fuser))))
+        say(format_rows(("street", "near", "far", "largest far", "ghost"), list(moving(fuser))))
     else:
         with tempfile.TemporaryDirectory() as folder:
-            print(format_rows(("step", "frames/s", "of network"), speed(fuser, Path(folder), args.frames)))
+            say(format_rows(("step", "frames/s", "of network"), speed(fuser, Path(folder), args.frames)))
 
 
 def speed(fuser: Fuser, folder: Path, count: int) -> list[dict]:
@@ -119,10 +131,10 @@ def moving(fuser: Fuser, frames: int = 12, step: int = 6) -> Iterator[dict]:
             fused = composed(fuser, *pair, own)
             if before is not None:
                 change = 255 * np.abs(fused - before[0])
-                both = np.maximum(inside, before[1])
-                near, far = grown(both, 4), grown(both, 32)
+                both = np.maximum(inside, before[1]) > SEEN
+                near, far = dilate(both, 4), dilate(both, 32)
                 rows.append((change[far & ~near].mean(), change[~far].mean(), change[~far].max()))
-                left = (before[1] > 0.5) & ~grown(inside, 1)
+                left = (before[1] > 0.5) & ~dilate(inside > SEEN, 1)
                 ghosts.append(255 * np.abs(composed(fuser, *pair, smoothed) - fused)[left].mean())
             before = fused, inside
         near, far, largest = np.mean(rows, axis=0)
@@ -146,11 +158,6 @@ def figure(shape: tuple[int, int], x: int) -> np.ndarray:
     cv2.ellipse(inside, (x, 150), (9, 28), 0, 0, 360, 1, -1)
     cv2.circle(inside, (x, 115), 8, 1, -1)
     return cv2.GaussianBlur(inside, (0, 0), 1)
-
-
-def grown(inside: np.ndarray, pixels: int) -> np.ndarray:
-    size = 2 * pixels + 1
-    return cv2.dilate((inside > 0.02).astype(np.uint8), np.ones((size, size), np.uint8)) > 0
 
 
 def mean_change(images: Sequence[np.ndarray]) -> float:
@@ -184,4 +191,4 @@ def write(path: Path, images: Sequence[np.ndarray]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -32,9 +32,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    check_outputs(**{"files" if args.to == "coco" else "folders": {"--out": args.out}})
+    if args.to == "coco":
+        check_outputs({"--out": args.out})
+    else:
+        check_outputs(folders={"--out": args.out})
     if args.to == "coco" and args.out.suffix.lower() != ".json":
         raise ValueError(f"--out {args.out}: COCO labels are read from a file that ends in .json; add that")
+    if args.out.resolve() == args.data[0].resolve():
+        raise ValueError(f"--out {args.out} is DATA itself, whose files would be replaced; give a folder of its own")
     classes = classes_of(args, "detect")
     found = frames_of(args, "detect", classes)
     frames = {stem: found.frames[stem] for stem in sorted(found.frames)}

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from adasffuse.cli.arguments import at_least, positive
 from adasffuse.data.samples import write_samples
 from adasffuse.files import write_text
 from adasffuse.training import train
@@ -28,9 +29,9 @@ NEVER = 10**9  # steps of a run that only a kill ends
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20, help="number of kills (default: %(default)s)")
+    parser.add_argument("--kills", type=at_least(1), default=20, help="number of kills (default: %(default)s)")
     parser.add_argument(
-        "--longest", type=float, default=1.0, help="seconds of training before a kill (default: %(default)s)"
+        "--longest", type=positive, default=1.0, help="seconds of training before a kill (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="random seed of the moments (default: %(default)s)")
     return parser.parse_args(argv)

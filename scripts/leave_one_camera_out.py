@@ -31,6 +31,7 @@ from scoring import (
 )
 
 from adasffuse.classical.baselines import BASELINES
+from adasffuse.cli.arguments import at_least
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.dataset_folders import scene_folders
 from adasffuse.metrics import DEFAULT_METRICS
@@ -81,9 +82,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--cameras", nargs="+", metavar="NAME", help="data sets to leave out (default: all of infrared pairs)"
     )
     parser.add_argument("--size", help="size of the networks, such as tiny (default: the options file's)")
-    parser.add_argument("--steps", type=int, help="updates of every run (default: the options file's)")
+    parser.add_argument("--steps", type=at_least(1), help="updates of every run (default: the options file's)")
     parser.add_argument(
-        "--pairs", type=int, default=20, help="pairs of every camera to score, evenly spaced (default: %(default)s)"
+        "--pairs",
+        type=at_least(1),
+        default=20,
+        help="pairs of every camera to score, evenly spaced (default: %(default)s)",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("checkpoint/cameras"), help="folder of runs (default: %(default)s)"
@@ -93,8 +97,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_scoring_options(parser)
     args = parser.parse_args(argv)
-    if args.pairs < 1 or (args.steps is not None and args.steps < 1):
-        parser.error("--pairs and --steps must be 1 or more")
     if len({path.stem for path in args.opt}) < len(args.opt):
         parser.error("--opt: options files need different names, which name the recipes")
     return args
@@ -170,7 +172,7 @@ def without_camera(options: Options, camera: str, recipe: str) -> Options:
             parts.append(replace(part, data=replace(part.data, datasets=datasets)))
     if not any(part.task == TASK.id for part in parts):
         raise ValueError(f"{recipe} trains on no infrared and visible pairs but those of {camera}")
-    whole, left = (sum(p.weight for p in some if p.task == TASK.id) for some in (options.parts, parts))
+    whole, left = (sum(p.weight for p in each if p.task == TASK.id) for each in (options.parts, parts))
     parts = [replace(p, weight=p.weight * whole / left) if p.task == TASK.id else p for p in parts]
     return replace(options, name=f"{recipe}_without_{camera}", parts=tuple(parts))
 
@@ -200,9 +202,17 @@ def report(trials: Sequence[Trial], args: argparse.Namespace) -> str:
         with TemporaryDirectory() as temporary:
             chosen = some_pairs(folder, args.pairs, 1, Path(temporary, "sources"), data.patterns)
             networks = {trial.recipe: trial.weights for trial in here}
-            boxes = folder.folders[0].parent / ANNOTATIONS
-            how = (settings, boxes, args.device, args.workers, reading_of(data, folder, TASK))
-            table = compare_networks(networks, TASK, chosen, Path(temporary), *how)
+            table = compare_networks(
+                networks,
+                TASK,
+                chosen,
+                Path(temporary),
+                settings,
+                boxes=folder.folders[0].parent / ANNOTATIONS,
+                device=args.device,
+                workers=args.workers,
+                reading=reading_of(data, folder, TASK),
+            )
         rows = summary(table)
         places.append(rows)
         texts.append(f"### {camera}, {len(table.common_names())} pairs {unseen}\n\n{markdown(rows)}")

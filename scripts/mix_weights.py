@@ -21,7 +21,6 @@ Without the residual of exposures, and with less power of exposure weights, shad
 import argparse
 import math
 import sys
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,19 +112,23 @@ def run(args: argparse.Namespace) -> None:
         for kind, factor in changes[name].items():
             row = state["kinds.log_gain"][model.options.kinds.index(kind)]
             row[bands] += math.log(factor) if factor else NONE
-        record |= {name: changes[name]} if changes[name] else {}
-    for name in (name for name in LOGITS if changes[name]):
+        if changes[name]:
+            record[name] = changes[name]
+    for name in LOGITS:
+        if not changes[name]:
+            continue
         if not getattr(options, name):
             options = replace(options, **{name: True})
             state[f"kinds.{name}"] = state["kinds.log_gain"].new_zeros(len(options.kinds))
         for kind, logit in changes[name].items():
             state[f"kinds.{name}"][options.kinds.index(kind)] = logit
-        record |= {name: changes[name]}
+        record[name] = changes[name]
     if args.unshaded:
         options = replace(options, unshaded=True)
-        record |= {"unshaded": True}
-    record |= {name: value for name in ("residual", "all_logits") if (value := getattr(args, name)) != 1}
-    record |= {"exposure_power": args.exposure_power} if args.exposure_power else {}
+        record["unshaded"] = True
+    for name, nothing in (("residual", 1), ("all_logits", 1), ("exposure_power", 0)):
+        if getattr(args, name) != nothing:
+            record[name] = getattr(args, name)
     save_weights(args.out, state, options, task, **record)
     say(f"-> {args.out}")
 
@@ -136,10 +139,13 @@ def finite(text: str) -> float:
     Raises:
         ArgumentTypeError: it is something else, or not finite.
     """
-    with suppress(ValueError):
-        if math.isfinite(value := float(text)):
-            return value
-    raise argparse.ArgumentTypeError(f"{text}: expected a number")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text}: expected a number")
+    return value
 
 
 def not_negative(text: str) -> float:
@@ -148,10 +154,10 @@ def not_negative(text: str) -> float:
     Raises:
         ArgumentTypeError: it is something else.
     """
-    with suppress(argparse.ArgumentTypeError):
-        if (value := finite(text)) >= 0:
-            return value
-    raise argparse.ArgumentTypeError(f"{text}: expected a number that is not negative")
+    value = finite(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number that is not negative")
+    return value
 
 
 def kind_and_factor(text: str) -> tuple[str, float]:
@@ -161,10 +167,9 @@ def kind_and_factor(text: str) -> tuple[str, float]:
         ArgumentTypeError: it is not a name and a number that is not negative.
     """
     kind, _, number = text.partition("=")
-    with suppress(argparse.ArgumentTypeError):
-        if kind:
-            return kind, not_negative(number)
-    raise argparse.ArgumentTypeError(f"{text}: expected KIND=FACTOR, e.g. focus=8")
+    if not (kind and number):
+        raise argparse.ArgumentTypeError(f"{text}: expected KIND=FACTOR, e.g. focus=8")
+    return kind, not_negative(number)
 
 
 def file_and_share(text: str) -> tuple[Path, float]:

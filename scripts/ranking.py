@@ -13,11 +13,11 @@ from pathlib import Path
 from scoring import RANKED
 
 from adasffuse.cli.task_script import METHOD
+from adasffuse.metrics import DEFAULT_METRICS as ALL
 from adasffuse.tasks import GENERAL, find_task
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT / "docs" / "published_scores.json"
-ALL = ("EN", "SD", "SF", "MI", "SCD", "VIFF", "Qabf", "SSIM")
 
 
 @dataclass(frozen=True)
@@ -190,19 +190,23 @@ def compared(one: Set, ours: Sequence[Row]) -> str:
             rank = mean_rank(row, one.others, metrics) if row.ours else rank_beside(row, one, ours, metrics)
             ranks.setdefault(row.name, []).append(rank)
     metrics = [*ALL, *dict.fromkeys(name for row in one.others for name in row.scores if name not in ALL)]
-    best = {metric: max(v for row in rows if (v := row.value(metric)) is not None) for metric in metrics}
+    best = {}
+    for metric in metrics:
+        values = [row.value(metric) for row in rows]
+        best[metric] = max((value for value in values if value is not None), default=None)
     lines = []
     for row in sorted(rows, key=lambda row: ranks[row.name]):
         cells = [f"**{row.name}**" if row.ours else row.name]
         for metric in metrics:
             cell = shown(metric, row.scores.get(metric))
-            if row.value(metric) == best[metric]:
+            if best[metric] is not None and row.value(metric) == best[metric]:
                 cell = f"**{cell}**"
             if missing := row.missing.get(metric):
                 cell += f" ({missing} without a value)"
             cells.append(cell)
         cells += [f"{rank:.2f}" for rank in ranks[row.name]]
-        cells += [places(row, one.others) if row.ours else "", f"{row.cpu_seconds or '':}"]
+        cells.append(places(row, one.others) if row.ours else "")
+        cells.append("" if row.cpu_seconds is None else str(row.cpu_seconds))
         lines.append(cells)
     header = ["method", *metrics, "mean rank, five", "mean rank, eight", "place", "CPU s"]
     return markdown(header, lines)

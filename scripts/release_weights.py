@@ -22,7 +22,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from scoring import RELEASED, add_set_options, check_set_options, chosen_sets, score_sets
 
-from adasffuse.cli.arguments import add_device_option, add_precision_option
+from adasffuse.cli.arguments import add_device_option, add_precision_option, at_least
 from adasffuse.files import replacing_all
 from adasffuse.inference import load_fuser
 from adasffuse.metrics.cache import default_cache
@@ -72,7 +72,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_precision_option(parser)
     add_device_option(parser)
-    parser.add_argument("--workers", type=int, metavar="N", help="number of processes that score (default: all cores)")
+    parser.add_argument(
+        "--workers", type=at_least(1), metavar="N", help="number of processes that score (default: all cores)"
+    )
     args = parser.parse_args(argv)
     check_set_options(parser, args)
     return args
@@ -89,8 +91,9 @@ def release(args: argparse.Namespace) -> None:
         model, task = load_weights(source)
         if args.of:
             made = card_of(args.of, model, task, source)
-            made |= {"data_licence": args.data_licence} if args.data_licence else {}
-            made |= {"hardware": args.hardware} if args.hardware else {}
+            for name in ("data_licence", "hardware"):
+                if getattr(args, name):
+                    made[name] = getattr(args, name)
             size = made["size"]
         else:
             options = load_options(args.run / "options.json")
@@ -103,7 +106,10 @@ def release(args: argparse.Namespace) -> None:
             }
         target = RELEASED / f"{task}_{size}.safetensors"
         weights = Path(folder, target.name)
-        (write_half if args.half else shutil.copyfile)(source, weights)
+        if args.half:
+            write_half(source, weights)
+        else:
+            shutil.copyfile(source, weights)
         card = {
             **made,
             "task": task,

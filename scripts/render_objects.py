@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adasffuse.cli.arguments import at_least
 from adasffuse.downstream.frames import write_lists
 from adasffuse.downstream.labels import write_voc
 from adasffuse.files import check_outputs, write_text
@@ -22,15 +23,12 @@ from adasffuse.scenes.objects import CLASSES, objects_frame
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder of the data set")
-    parser.add_argument("--train", type=int, default=48, help="number of training frames (default: %(default)s)")
-    parser.add_argument("--test", type=int, default=16, help="number of test frames (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="random seed of the scenes (default: %(default)s)")
-    args = parser.parse_args(argv)
-    if args.train < 1 or args.test < 1 or args.seed < 0:
-        parser.error(
-            f"--train and --test must be 1 or more, --seed 0 or more, got {args.train}, {args.test}, {args.seed}"
-        )
-    return args
+    parser.add_argument(
+        "--train", type=at_least(1), default=48, help="number of training frames (default: %(default)s)"
+    )
+    parser.add_argument("--test", type=at_least(1), default=16, help="number of test frames (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="random seed of the scenes (default: %(default)s)")
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -22,7 +22,7 @@ from scoring import add_baselines_option, spaced
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.arguments import add_device_option, add_precision_option, add_size_option
+from adasffuse.cli.arguments import add_device_option, add_precision_option, add_size_option, at_least, positive
 from adasffuse.cli.task_script import METHOD
 from adasffuse.data.heldout import MARGIN
 from adasffuse.data.synthesis import focus_far, focus_near, smooth_noise
@@ -45,20 +45,20 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--pattern", default="*", help="pattern of the photographs' names, such as 'urban_*' (default: %(default)s)"
     )
-    parser.add_argument("--count", type=int, metavar="N", help="score only N photographs, evenly spaced")
+    parser.add_argument("--count", type=at_least(1), metavar="N", help="score only N photographs, evenly spaced")
     parser.add_argument(
         "--weights", default="released", metavar="FILE", help="weights file, or 'released' (default: %(default)s)"
     )
     add_size_option(parser)
     add_baselines_option(parser, ("laplacian", "gff", "average", "max"))
     parser.add_argument(
-        "--edge", type=float, default=4.0, help="standard deviation of the border, in pixels (default: %(default)s)"
+        "--edge", type=positive, default=4.0, help="standard deviation of the border, in pixels (default: %(default)s)"
     )
     parser.add_argument("--colour", action="store_true", help="make pairs in colour; gray photographs are left out")
     parser.add_argument(
         "--drift", type=float, default=0.0, help="share by which one image is darker (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="random seed of the pairs (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="random seed of the pairs (default: %(default)s)")
     add_device_option(parser)
     add_precision_option(parser)
     parser.add_argument(
@@ -67,8 +67,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every pair here")
     args = parser.parse_args(argv)
-    if not args.edge > 0 or args.seed < 0 or (args.count is not None and args.count < 1):
-        parser.error("--edge must be positive, --seed 0 or more, --count 1 or more")
     if not 0 <= args.drift < 1:
         parser.error(f"--drift must be from 0 to below 1, got {args.drift}")
     return args

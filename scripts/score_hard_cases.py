@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
-from scoring import add_baselines_option, names_of
+from scoring import add_baselines_option, mean, names_of
 from tqdm import tqdm
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.arguments import add_device_option, add_size_option
+from adasffuse.cli.arguments import add_device_option, add_size_option, at_least
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.notices import pick_evenly
@@ -53,11 +53,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_baselines_option(parser, BASELINES)
     parser.add_argument(
         "--count",
-        type=int,
+        type=at_least(1),
         default=8,
         help="number of cases of each kind; pairs are evenly spaced (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="random seed of the cases (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="random seed of the cases (default: %(default)s)")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the results of all methods on all cases, as PNG"
     )
@@ -66,8 +66,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if bool(args.infrared) != bool(args.visible):
         parser.error("--infrared and --visible go together")
-    if args.count < 1 or args.seed < 0:
-        parser.error(f"--count must be 1 or more and --seed 0 or more, got {args.count} and {args.seed}")
     return args
 
 
@@ -126,8 +124,7 @@ def caption(scores: dict[str, float]) -> str:
 def mean_scores(scores: Scores, method: str, kind: str = "") -> dict[str, float]:
     """Means over the cases whose names start with `kind` and that have the score."""
     rows = [by_method[method] for name, by_method in scores.items() if name.startswith(kind)]
-    values = {score: [row[score] for row in rows if not math.isnan(row[score])] for score in HARD_CASE_SCORES}
-    return {score: sum(v) / len(v) if v else math.nan for score, v in values.items()}
+    return {score: mean([row[score] for row in rows]) for score in HARD_CASE_SCORES}
 
 
 def table(scores: Scores) -> str:
@@ -136,10 +133,10 @@ def table(scores: Scores) -> str:
     head = ["method", "recovery night↑", "pairs↑", "all↑", "fog↓", "targets↑", "detail↑", "total↑"]
     lines = []
     for method in next(iter(scores.values())):
-        mean = mean_scores(scores, method)
+        means = mean_scores(scores, method)
         recoveries = {f"recovery {kind}": mean_scores(scores, method, kind)["recovery"] for kind in kinds}
-        total = hard_case_total(mean)
-        lines.append((total, [method, *cells({**recoveries, **mean, "total": total})]))
+        total = hard_case_total(means)
+        lines.append((total, [method, *cells({**recoveries, **means, "total": total})]))
     lines.sort(key=lambda line: -line[0])
     rows = [head, *(row for _, row in lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
@@ -160,7 +157,7 @@ def as_json(scores: Scores) -> dict:
 
     means = {method: mean_scores(scores, method) for method in next(iter(scores.values()))}
     return {
-        "methods": {method: plain({**mean, "total": hard_case_total(mean)}) for method, mean in means.items()},
+        "methods": {method: plain({**one, "total": hard_case_total(one)}) for method, one in means.items()},
         "cases": {name: {m: plain(s) for m, s in by_method.items()} for name, by_method in scores.items()},
     }
 

@@ -28,7 +28,7 @@ from scoring import (
     summary,
 )
 
-from adasffuse.cli.arguments import named_values
+from adasffuse.cli.arguments import at_least, named_values
 from adasffuse.data.options import DataOptions
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.dataset_folders import scene_folders
@@ -56,13 +56,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="names of pairs that get a table of their own, too",
     )
     parser.add_argument(
-        "--nights", type=int, default=8, metavar="N", help="number of rendered night streets (default: %(default)s)"
+        "--nights",
+        type=at_least(0),
+        default=8,
+        metavar="N",
+        help="number of rendered night streets (default: %(default)s)",
     )
     add_scoring_options(parser)
-    args = parser.parse_args(argv)
-    if args.nights < 0:
-        parser.error(f"--nights must be 0 or more, got {args.nights}")
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -115,7 +116,7 @@ def held_out(
 def grouped(pairs: list[Scene], groups: dict[str, str]) -> dict[str, list[Scene]]:
     """By group, the pairs that fit its pattern; only groups that split the pairs."""
     fitting = {name: [p for p in pairs if fnmatch(p.stem, pattern)] for name, pattern in groups.items()}
-    return {name: some for name, some in fitting.items() if 0 < len(some) < len(pairs)}
+    return {name: chosen for name, chosen in fitting.items() if 0 < len(chosen) < len(pairs)}
 
 
 def scored(
@@ -129,10 +130,17 @@ def scored(
     """The table of some pairs of a folder."""
     with TemporaryDirectory() as temporary:
         chosen = copy_pairs(folder, pairs, Path(temporary, "sources"))
-        settings = Settings(DEFAULT_METRICS, cache=args.cache)
-        boxes = folder.folders[0].parent / ANNOTATIONS
-        how = (settings, boxes, args.device, args.workers, reading_of(data, folder, task))
-        table = compare_networks(networks, task, chosen, Path(temporary), *how)
+        table = compare_networks(
+            networks,
+            task,
+            chosen,
+            Path(temporary),
+            Settings(DEFAULT_METRICS, cache=args.cache),
+            boxes=folder.folders[0].parent / ANNOTATIONS,
+            device=args.device,
+            workers=args.workers,
+            reading=reading_of(data, folder, task),
+        )
     return markdown(summary(table))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
-from adasffuse.cli.arguments import add_size_option
+from adasffuse.cli.arguments import add_size_option, at_least
 from adasffuse.files import check_outputs, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.notices import pick_evenly
@@ -34,7 +34,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--infrared", type=Path, required=True, metavar="DIR", help="infrared images")
     parser.add_argument("--visible", type=Path, required=True, metavar="DIR", help="visible images of the same names")
-    parser.add_argument("--count", type=int, default=9, help="number of pairs, evenly spaced (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=at_least(1), default=9, help="number of pairs, evenly spaced (default: %(default)s)"
+    )
     parser.add_argument(
         "--noise",
         type=float,
@@ -54,11 +56,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="values of --denoise to compare (default: 0 0.5 1)",
     )
     add_size_option(parser)
-    parser.add_argument("--seed", type=int, default=0, help="random seed of the noise (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="random seed of the noise (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every pair here")
     args = parser.parse_args(argv)
-    if args.count < 1 or args.seed < 0 or args.grain < 0 or min(args.noise) < 0:
-        parser.error("--count must be 1 or more; --seed, --grain and --noise 0 or more")
+    if not all(0 <= number < np.inf for number in (args.grain, *args.noise)):
+        parser.error("--grain and --noise must be numbers, 0 or more")
     return args
 
 

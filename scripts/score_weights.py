@@ -24,7 +24,7 @@ from scoring import (
     score_sets,
 )
 
-from adasffuse.cli.arguments import add_precision_option, add_size_option
+from adasffuse.cli.arguments import add_precision_option, add_size_option, at_least
 from adasffuse.cli.task_script import METHOD, identity_text
 from adasffuse.files import check_outputs, write_text
 from adasffuse.inference import load_fuser
@@ -43,7 +43,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_size_option(parser)
     add_set_options(parser)
-    parser.add_argument("--pairs", type=int, metavar="N", help="score only N pairs of every set, evenly spaced")
+    parser.add_argument("--pairs", type=at_least(1), metavar="N", help="score only N pairs of every set, evenly spaced")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the fused images, DIR/NAME")
     add_scoring_options(parser)
     parser.add_argument(
@@ -57,8 +57,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores of every pair here")
     args = parser.parse_args(argv)
     check_set_options(parser, args)
-    if args.pairs is not None and args.pairs < 1:
-        parser.error(f"--pairs must be 1 or more, got {args.pairs}")
     return args
 
 

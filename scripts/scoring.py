@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from adasffuse.classical.baselines import BASELINES
-from adasffuse.cli.arguments import add_device_option, listed
+from adasffuse.cli.arguments import add_device_option, at_least, listed
 from adasffuse.cli.task_script import METHOD, identity_of
 from adasffuse.data.luma import readings_of
 from adasffuse.data.options import DataOptions
@@ -102,7 +102,9 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder where scores are remembered (default: %(default)s)",
     )
-    parser.add_argument("--workers", type=int, metavar="N", help="number of processes that score (default: all cores)")
+    parser.add_argument(
+        "--workers", type=at_least(1), metavar="N", help="number of processes that score (default: all cores)"
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables here")
 
 
@@ -201,10 +203,12 @@ def score_sets(
         out: folder for the fused images; None: they are not kept.
     Raises:
         ImageError: a pair cannot be read or fused.
-        ValueError: `every` names a set that is not among these.
+        ValueError: two sets have one name, or `every` names a set that is not among these.
     """
     every = every or {}
     known = [folder.name for _, folder in sets]
+    for name in {name for name in known if known.count(name) > 1}:
+        raise ValueError(f"two sets are called {name}, which names their results; rename the folder of one")
     for name in every.keys() - known:
         raise ValueError(f"--every {name}: no such set; expected one of {', '.join(known)}")
     for task, folder in sets:

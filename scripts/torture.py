@@ -37,6 +37,7 @@ import torch
 from PIL import Image
 from special_files import dicom_file, nifti_file, radiometric_jpeg, voi_lut
 
+from adasffuse.cli.arguments import at_least, positive
 from adasffuse.images.extras import is_installed
 from adasffuse.images.read import ImageError, read_image
 from adasffuse.images.volumes import read_volume
@@ -89,11 +90,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     kinds = tuple(KINDS)
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds, help="kinds of files to try (default: all)")
     parser.add_argument(
-        "--count", type=int, default=300, help="cases of each kind that draws them (default: %(default)s)"
+        "--count", type=at_least(0), default=300, help="cases of each kind that draws them (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="random seed of the cases (default: %(default)s)")
     parser.add_argument(
-        "--seconds", type=float, default=10, help="longest time that a case may take (default: %(default)s)"
+        "--seconds", type=positive, default=10, help="longest time that a case may take (default: %(default)s)"
     )
     return parser.parse_args(argv)
 
@@ -115,10 +116,11 @@ def main(argv: list[str] | None = None) -> int:
                 if outcome == "FAILED":
                     print(printable(f"FAILED {kind}: {case.what}: {why}"), flush=True)
     print(f"{'kind':12} {'cases':>6} {'refused':>8} {'accepted':>9} {'FAILED':>7}")
-    for kind, some in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
-        print(f"{kind:12} {some.total():6} {some['refused']:8} {some['accepted']:9} {some['FAILED']:7}")
+    total = sum(counts.values(), Counter())
+    for kind, count in [*counts.items(), ("all", total)]:
+        print(f"{kind:12} {count.total():6} {count['refused']:8} {count['accepted']:9} {count['FAILED']:7}")
     print(f"seed {args.seed}, {time.monotonic() - started:.0f} s")
-    return 1 if any(some["FAILED"] for some in counts.values()) else 0
+    return 1 if total["FAILED"] else 0
 
 
 def bring(case: Case, folder: Path, seconds: float) -> tuple[str, str]:
@@ -308,7 +310,12 @@ def flipped(content: bytes, draw: random.Random, times: int) -> bytes:
 
 
 def writing(content: bytes) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(content) and None
+    """A function that writes this content to a file."""
+
+    def write(path: Path) -> None:
+        path.write_bytes(content)
+
+    return write
 
 
 def damaged_files(door: Door, kind: str, draw: random.Random, count: int) -> Iterator[Case]:
@@ -322,7 +329,7 @@ def image_cases(doors: dict[str, Door], draw: random.Random, count: int) -> Iter
     door = doors["image"]
     yield from damaged_files(door, "images", draw, count - count // 4)
     for number in range(count // 4):  # a PNG whose header promises something, with the right checksum
-        sides = [draw.choice((0, 1, 24, 30, 65535, 2**20, 2**31 - 1)) for _ in "hw"]
+        sides = [draw.choice((0, 1, 24, 30, 65535, 2**20, 2**31 - 1)) for _ in ("height", "width")]
         depth, color = draw.choice((1, 2, 4, 8, 16, 3)), draw.choice((0, 2, 3, 4, 6, 1))
         header = struct.pack(">IIBBBBB", *sides, depth, color, 0, 0, draw.choice((0, 1)))
         chunks = b"".join(

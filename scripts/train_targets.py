@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from adasffuse.cli.arguments import named_values
+from adasffuse.cli.arguments import at_least, named_values
 from adasffuse.cli.downstream import add_label_options, classes_of, frames_of, others_of
 from adasffuse.downstream.classes import TASKS, find_classes
 from adasffuse.downstream.frames import Frame, all_frames
@@ -67,13 +67,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", nargs="+", type=Path, required=True, metavar="FILE", help="file to write, one for each network"
     )
-    parser.add_argument("--steps", type=int, default=3000, help="number of updates (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    parser.add_argument("--steps", type=at_least(1), default=3000, help="number of updates (default: %(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="random seed (default: %(default)s)")
     args = parser.parse_args(argv)
     if len(args.weights) != len(args.out) or len(set(args.out)) < len(args.out):
         parser.error("--out names a file of its own for each of --weights")
-    if args.steps < 1:
-        parser.error("--steps must be 1 or more")
     return args
 
 
@@ -95,17 +93,16 @@ def run(args: argparse.Namespace) -> None:
     checks = {"held out": read_samples(lift, held, classes)} if held else {}
     if args.also:
         other = find_classes(args.classes or "m3fd", args.also_task)
-        checks |= {
-            name: read_samples(lift, some, other) for name, some in others_of(args, args.also_task, other).items()
-        }
-    checks |= {data: read_samples(lift, some, BOXED) for data, some in boxed_frames(args, "also_boxes").items()}
+        also = others_of(args, args.also_task, other)
+        checks |= {name: read_samples(lift, labelled, other) for name, labelled in also.items()}
+    checks |= {data: read_samples(lift, boxed, BOXED) for data, boxed in boxed_frames(args, "also_boxes").items()}
     cameras = {"DATA": read_samples(lift, frames, classes)}
-    cameras |= {data: read_samples(lift, some, BOXED) for data, some in boxed_frames(args, "boxes").items()}
+    cameras |= {data: read_samples(lift, boxed, BOXED) for data, boxed in boxed_frames(args, "boxes").items()}
     with tqdm(total=args.steps) as bar:
         teach(lift, list(cameras.values()), args.steps, seed=args.seed, progress=lambda step, loss: bar.update())
     for title, sets in (("trained on", cameras), ("not trained on", checks)):
-        for name, some in sets.items():
-            say(f"{title}: {name}, {len(some)} frames: {agreement(lift, some)}")
+        for name, samples in sets.items():
+            say(f"{title}: {name}, {len(samples)} frames: {agreement(lift, samples)}")
     taught = {"frames": sum(map(len, cameras.values())), "steps": args.steps, "seed": args.seed}
     for (model, task), before, path in zip(networks, paths, args.out):
         whole = with_targets(model, lift)

@@ -149,6 +149,25 @@ def test_impossible_options_are_named_before_anything_is_measured(script, capsys
     assert "error: data.crop must lie in 16 .. 4096, got 8" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ("ablate --opt x.json --jobs -1", "argument --jobs: -1: expected a whole number, 0 or more"),
+        ("benchmark --resolutions 640", "argument --resolutions: 640: expected WIDTHxHEIGHT, e.g. 640x480"),
+        ("benchmark_folder --pairs 0", "argument --pairs: 0: expected a whole number, 1 or more"),
+        ("benchmark_registration --checks", "nothing to register: give --root_path, --rendered, --heads or --fields"),
+        ("benchmark_registration --fields x", "--fields and --clean go together"),
+        ("benchmark_stacks --align similarity", "nothing to measure: give --mef, --mff, --colours, --moving or"),
+        ("torture --seconds 0", "argument --seconds: 0: expected a number above 0"),
+    ],
+)
+def test_arguments_that_measure_nothing_are_refused(script, capsys, arguments, message):
+    name, *words = arguments.split()
+    with pytest.raises(SystemExit) as ended:
+        script(name).main(words)
+    assert ended.value.code == 2 and message in capsys.readouterr().err
+
+
 def test_a_measurement_that_fails_says_why(script):
     with pytest.raises(SystemExit, match=r"measuring it failed:\n.*no such thing"):
         script("measuring").run_alone([sys.executable, "-c", "raise SystemExit('no such thing')"], "it")

@@ -230,10 +230,11 @@ class TestNetworks:
             make_segmenter("fpn", 2, "x", "scratch")
 
 
-def test_frames_are_not_rendered_by_a_negative_number(tmp_path, capsys):
+def test_frames_are_not_rendered_by_a_negative_number(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(SCRIPTS)
     with pytest.raises(SystemExit):
         import_module("render_objects").main([str(tmp_path / "data"), "--train", "-1", "--test", "4"])
-    assert "--train and --test must be 1 or more" in capsys.readouterr().err and not (tmp_path / "data").exists()
+    assert "expected a whole number, 1 or more" in capsys.readouterr().err and not (tmp_path / "data").exists()
 
 
 class TestModalities:
@@ -553,6 +554,8 @@ def test_label_scripts(rendered, tmp_path, monkeypatch, capsys):
     assert [len((tmp_path / f"{name}.txt").read_text().split()) for name in ("train", "val", "test")] == [6, 6, 12]
     assert annotate.main([str(tmp_path), "--lists", str(rendered), "--replace"]) == 0
     assert (tmp_path / "test.txt").read_text() == (rendered / "test.txt").read_text()
+    assert convert.main([str(tmp_path), "--to", "yolo", "--out", f"{tmp_path}/."]) == 1
+    assert "is DATA itself, whose files would be replaced" in capsys.readouterr().err
     assert convert.main([str(tmp_path), "--to", "yolo", "--out", str(tmp_path / "yolo")]) == 0
     other = tmp_path / "other"
     other.mkdir()

@@ -320,6 +320,11 @@ def test_plots_without_matplotlib_say_how_to_get_it(data, capsys, monkeypatch):
     assert install_command("plots") in capsys.readouterr().err
 
 
+def test_a_method_without_files_must_be_a_baseline():
+    with pytest.raises(ValueError, match="unknown baseline 'mine'; there are average"):
+        folder_module.score_pairs([], {"mine": None})
+
+
 def test_explain(capsys):
     assert program.main(["--explain", "Qabf"]) == 0
     out = capsys.readouterr().out

@@ -93,6 +93,13 @@ def test_sum_of_the_sources_has_the_best_scd():
     assert sum_of_correlations_of_differences(a, b, a + b) == pytest.approx(2)
 
 
+def test_scd_of_a_source_plus_a_constant_is_undefined():
+    """F - B is flat; the rounding of means must not make a correlation of it."""
+    for seed in range(8):
+        a, b = np.random.default_rng(seed).integers(0, 200, (2, 61, 53)).astype(float)
+        assert math.isnan(sum_of_correlations_of_differences(a, b, b + 37))
+
+
 def test_qabf_of_identical_images():
     best = 0.9994 / (1 + math.exp(-7.5)) * 0.9879 / (1 + math.exp(-4.4))
     a = FLOATS["a"]
@@ -109,6 +116,15 @@ def test_piella_edge_quality_is_the_product():
     images = FLOATS.values()
     expected = piella_quality(*images, weighted=True) * piella_quality(*images, weighted=True, edges=True)
     assert piella_edge_quality(*images) == expected
+
+
+def test_flat_sources_count_half_in_piella_quality():
+    """Whatever the rounding of their variances: it was divided by."""
+    for levels in np.random.default_rng(0).integers(0, 256, (20, 3)):
+        a, b, fused = (np.full((20, 20), float(level)) for level in levels)
+        expected = structural_similarity(a, b, fused, mean=True)
+        assert piella_quality(a, b, fused) == pytest.approx(expected, rel=1e-9)
+        assert piella_quality(a, b, fused, weighted=True) == pytest.approx(expected, rel=1e-9)
 
 
 def test_identical_images_have_full_feature_information():
@@ -254,6 +270,7 @@ def test_every_form_of_one_image_scores_the_same():
         "float32 on 0..1": ({n: (x / 255).astype(np.float32) for n, x in TRIPLE.items()}, 1.0),
         "float64 on 0..255": (FLOATS, 255.0),
         "uint16": ({n: x.astype(np.uint16) * 257 for n, x in TRIPLE.items()}, None),
+        "big-endian uint16": ({n: (x.astype(np.uint16) * 257).astype(">u2") for n, x in TRIPLE.items()}, None),
         "equal channels": ({n: np.dstack([x] * 3) for n, x in TRIPLE.items()}, None),
         "one channel": ({n: x[..., None] for n, x in TRIPLE.items()}, None),
         "tensor (1, 1, H, W)": ({n: torch.from_numpy(x)[None, None] for n, x in TRIPLE.items()}, None),
@@ -292,6 +309,8 @@ def test_per_channel_is_the_mean_over_channels():
         ({"fused": TRIPLE["fused"].astype(np.float32)}, "state data_range"),
         ({"fused": TRIPLE["fused"].astype(np.float32), "data_range": 1.0}, r"fused spans .* outside 0\.\.1"),
         ({"fused": FLOATS["fused"] * np.nan, "data_range": 255.0}, "fused has 4096 NaN"),
+        ({"fused": FLOATS["fused"], "data_range": math.inf}, "state data_range"),
+        ({"fused": np.ma.masked_less(TRIPLE["fused"], 99)}, "fused is a masked array, whose mask would be lost"),
         ({"fused": np.zeros((2, 64, 64), np.uint8)}, r"fused must be one gray \(H, W\)"),
         ({"fused": TRIPLE["fused"].astype(np.int32)}, "fused has type int32"),
         ({"fused": Image.fromarray(TRIPLE["fused"]).convert("P")}, "fused is a PIL image of mode P; convert it to RGB"),

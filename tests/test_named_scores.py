@@ -70,8 +70,8 @@ INFRARED[8:16, 8:16] = 120
 
 
 def test_retention_by_hand():
-    def retention(fused, **choices):
-        return target_retention(INFRARED, fused, [TARGET], **choices)
+    def retention(fused, infrared=INFRARED):
+        return target_retention(infrared, fused, [TARGET])
 
     assert retention(INFRARED) == 1 and retention(0.5 * INFRARED + 77) == 0.5 and retention(255 - INFRARED) == -1
     fused = np.zeros((32, 32))
@@ -80,7 +80,8 @@ def test_retention_by_hand():
     assert retention(fused) == pytest.approx(0.3)
     fused[4:8, 4:20] = 12  # 64 of the ring's 16 * 16 - 64 = 192 pixels
     assert retention(fused) == pytest.approx((30 - 12 * 64 / 192) / 100)
-    assert math.isnan(retention(fused, least=101.0)) and retention(fused, least=100.0) > 0
+    faint = 20 + (INFRARED - 20) / 10  # a contrast of 10 levels is the least that counts
+    assert retention(faint, faint) == 1 and math.isnan(retention(faint, 0.99 * faint))
     assert math.isnan(target_retention(INFRARED, fused, []))
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from adasffuse.images.color import luminance
 from adasffuse.images.content import choose_sources, measure_content
+from adasffuse.images.masks import dilate
 from adasffuse.images.missing import _convex_hull, fill_holes, thermal_border_mask
 from adasffuse.images.no_data import blend_empty, complete, fill_missing
 from adasffuse.images.read import read_image
@@ -29,6 +30,15 @@ def warped(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 # ---- Border of a thermal image
+
+
+def test_a_mask_grows_to_a_square_or_a_disc():
+    mask = np.zeros((9, 9), bool)
+    mask[4, 4] = True
+    square, disc = dilate(mask, 2), dilate(mask, 2, disc=True)
+    assert np.array_equal(np.argwhere(square).min(axis=0), [2, 2]) and square.sum() == 5 * 5
+    assert disc[4, 2:7].all() and not disc[2, 2] and not (disc & ~square).any()
+    assert np.array_equal(dilate(mask, 0), mask)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

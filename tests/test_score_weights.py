@@ -271,6 +271,14 @@ def test_gray_photographs_have_no_error_of_chroma(tmp_path, capsys):
     assert f"--colour: all photographs in {tmp_path / 'photos'} are gray" in capsys.readouterr().err
 
 
+def test_two_sets_of_one_name_are_refused(tmp_path, capsys):
+    """The results of the second would replace those of the first."""
+    weights = write_weights(tmp_path / "w.safetensors", "ivf")
+    sets = [str(write_ivf(tmp_path / camera) / "IVF") for camera in "ab"]
+    assert score_weights.main(["--weights", str(weights), "--extra", *sets]) == 1
+    assert "error: two sets are called IVF, which names their results" in capsys.readouterr().err
+
+
 def test_every_of_a_set_that_is_not_scored(tmp_path, capsys):
     arguments = ["--root_path", str(write_ivf(tmp_path)), "--datasets", "IVF", "--every", "IVF_X=2"]
     weights = write_weights(tmp_path / "w.safetensors", "ivf")

@@ -1,7 +1,7 @@
 """Exposure fusion without learning: pixels weighted by contrast and well-exposedness.
 
 Mertens, Kautz and Van Reeth, Computer Graphics Forum 2009, doi:10.1111/j.1467-8659.2008.01171.x, exponents 1, for gray
-images in [0, 1].
+images in [0, 1] of at least 2 pixels per side.
 """
 
 import torch

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -503,3 +503,33 @@ def given_path(text: str) -> Path:
         if error.errno == errno.ELOOP:
             raise argparse.ArgumentTypeError(f"{text}: a link that leads back to itself; choose another name") from None
     return path
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """A type of arguments: whole numbers from `least` on."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"-?\d+", text) or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text}: expected a whole number, {least} or more")
+        return int(text)
+
+    return parse
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number above 0")
+    return number
+
+
+def width_and_height(text: str) -> tuple[int, int]:
+    """Pixels of an image, such as 640x480."""
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text.lower())
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text}: expected WIDTHxHEIGHT, e.g. 640x480")
+    return int(found[1]), int(found[2])

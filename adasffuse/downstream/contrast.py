@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy import ndarray
 
 from adasffuse.downstream.classes import IGNORED, ClassList
 from adasffuse.downstream.frames import Frame, mask_of
 from adasffuse.images.color import luminance
+from adasffuse.images.masks import dilate
 from adasffuse.images.read import read_image
 
 _GAP, _RING = 2, 10  # pixels around an object: up to the first ignored, up to the second its surroundings
@@ -43,10 +43,10 @@ def contrasts(frames: Sequence[Frame], files: Mapping[str, Mapping[str, Path]], 
         objects = _objects(frame, classes)
         if not objects:
             continue
-        any_object = _grown(np.logical_or.reduce([inside for _, inside in objects]), _GAP)
+        any_object = dilate(np.logical_or.reduce([inside for _, inside in objects]), _GAP)
         lumas = {image: luminance(read_image(some[frame.stem]).pixels) * 255 for image, some in files.items()}
         for name, inside in objects:
-            ring = _grown(inside, _RING) & ~any_object
+            ring = dilate(inside, _RING) & ~any_object
             if min(inside.sum(), ring.sum()) >= _LEAST:
                 for image, luma in lumas.items():
                     value = float(luma[inside].mean() - luma[ring].mean())
@@ -66,8 +66,3 @@ def _objects(frame: Frame, classes: ClassList) -> list[tuple[str, ndarray]]:
         inside[round(box.top) : round(box.bottom), round(box.left) : round(box.right)] = True
         objects.append((box.name, inside))
     return objects
-
-
-def _grown(mask: ndarray, pixels: int) -> ndarray:
-    side = 2 * pixels + 1
-    return cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0

@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from adasffuse.images.masks import dilate
+
 _SMALLEST_AREA = 0.005  # of the image: a border without data
 _NEARLY_ZERO, _DARK = 0.02, 0.1  # of the image's brightest values: what surrounds a scene that was clipped at zero
 _JPEG_NOISE = 3  # of 255, in a black border
@@ -53,7 +55,7 @@ def _border(values: np.ndarray, zero: np.ndarray) -> np.ndarray:
         area = labels == label
         if around[area].mean() < 0.5:
             continue
-        near, far = (_median(values, finite & _grown(area, r) & ~_grown(area, r - 2)) for r in (4, 8))
+        near, far = (_median(values, finite & dilate(area, r) & ~dilate(area, r - 2)) for r in (4, 8))
         fades = near <= _NEARLY_ZERO * bright or (near <= _DARK * bright and near <= 0.75 * far)
         if not fades:
             missing |= area
@@ -107,9 +109,3 @@ def _convex_hull(inside: np.ndarray) -> np.ndarray:
 def _median(values: np.ndarray, where: np.ndarray) -> float:
     """Median of the values' sizes; infinite where there are none."""
     return float(np.median(np.abs(values[where].astype(np.float64)))) if where.any() else np.inf
-
-
-def _grown(area: np.ndarray, pixels: int) -> np.ndarray:
-    """An area, (H, W) bool, with all within so many pixels of it, along rows and columns."""
-    size = 2 * pixels + 1
-    return cv2.dilate(area.astype(np.uint8), np.ones((size, size), np.uint8)).astype(bool)

@@ -13,6 +13,7 @@ import numpy as np
 
 from adasffuse.images.image import Image
 from adasffuse.images.levels import expanded, luma_of, row_bands
+from adasffuse.images.masks import dilate
 
 _THUMBNAIL = 256  # pixels of the longer side at which movement is looked for, to tell of it
 _COPY = 512  # to remove it
@@ -21,7 +22,6 @@ _MOVED_CHANNEL = 0.3  # of one channel: strong colours do not follow a curve of 
 _SHARE = 0.005  # of the image that moves, from which on a notice says so
 _BLACK, _WHITE = 0.02, 0.98  # luminance that is clipped
 _RIM = 5  # pixels of a copy around what moves that are replaced, too
-_DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _RIM + 1, 2 * _RIM + 1))
 _POINTS = 512  # of a curve
 _STEEPEST = 4  # of a curve's bright half
 _NEARLY_WHITE = 0.96
@@ -107,7 +107,7 @@ class GhostRemover:
         moving = _moving(self._copy, copy)
         if not moving.any():
             return image, 0.0
-        around = _grown(moving)
+        around = dilate(moving, _RIM, disc=True)
         pairs = list(zip(_planes(self._copy, copy), _planes(copy, copy)))
         known = np.isfinite(pairs[0]).all(axis=0)
         still = known & ~around
@@ -169,7 +169,7 @@ def _moving(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """
     dark, bright = sorted((one, other), key=lambda copy: float(np.nanmean(luma_of(copy))))
     first = _differ(dark, bright)
-    return _differ(dark, bright, ~_grown(first)) if first.any() else first
+    return _differ(dark, bright, ~dilate(first, _RIM, disc=True)) if first.any() else first
 
 
 def _differ(dark: np.ndarray, bright: np.ndarray, still: np.ndarray | None = None) -> np.ndarray:
@@ -187,10 +187,6 @@ def _planes(pixels: np.ndarray, like: np.ndarray) -> list[np.ndarray]:
     if like.ndim == 2:
         return [luma_of(pixels)]
     return [pixels if pixels.ndim == 2 else pixels[..., k] for k in range(3)]
-
-
-def _grown(moving: np.ndarray) -> np.ndarray:
-    return cv2.dilate(moving.astype(np.uint8), _DISC) > 0
 
 
 def _soft(moving: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -11,7 +11,7 @@ from adasffuse.images.arrays import decode_pillow
 from adasffuse.images.color import luminance
 from adasffuse.metrics.windows import strips
 
-_PIL_MODES = ("L", "RGB", "F")  # of Pillow, and those that start with "I;16"
+_PIL_MODES = ("L", "RGB", "F")  # and those that start with "I;16"
 _FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 
 
@@ -46,10 +46,10 @@ def to_pixels(image, name: str, data_range: float | None = None) -> Pixels:
         name: its name in messages.
         data_range: value of full white in a float image; 8- and 16-bit images know theirs.
     Raises:
-        ValueError: NaN or infinite pixels, another shape or type, or a float image outside [0, data_range].
+        ValueError: NaN, infinite or masked pixels, another shape or type, or a float image outside [0, data_range].
     """
     values = _channels_last(image, name)
-    white = _FULL_SCALE.get(values.dtype)
+    white = _FULL_SCALE.get(values.dtype.newbyteorder("="))
     return Pixels(values, _float_range(values, name, data_range) if white is None else white)
 
 
@@ -72,6 +72,8 @@ def _channels_last(image, name: str) -> ndarray:
         raise ValueError(
             f"{name} is a path, {image}: give pixels, adasffuse.images.read.read_image(path).pixels with data_range 1.0"
         )
+    if np.ma.is_masked(image):
+        raise ValueError(f"{name} is a masked array, whose mask would be lost; only whole images are scored")
     if isinstance(image, pillow.Image):
         image = decode_pillow(image, name)
         if image.mode not in _PIL_MODES and not image.mode.startswith("I;16"):
@@ -96,7 +98,7 @@ def _float_range(pixels: ndarray, name: str, data_range: float | None) -> float:
     """The stated range of a float image, after checking its pixels against it."""
     if not np.issubdtype(pixels.dtype, np.floating):
         raise ValueError(f"{name} has type {pixels.dtype}; give uint8, uint16 or float")
-    if data_range is None or not data_range > 0:
+    if data_range is None or not 0 < data_range < np.inf:
         raise ValueError(f"{name} is {pixels.dtype}: state data_range, the value of full white, e.g. 1.0 or 255.0")
     low, high = float(pixels.min()), float(pixels.max())
     if not np.isfinite([low, high]).all():

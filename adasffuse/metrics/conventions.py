@@ -14,6 +14,8 @@ from adasffuse.metrics.identity import identity_error
 from adasffuse.metrics.targets import target_retention
 from adasffuse.metrics.windows import gaussian, uniform
 
+# Possible inputs of a metric: images, and the boxes of the scene with the names of the target classes.
+INPUTS = ("a", "b", "fused", "reference", "color_a", "color_b", "color_fused", "boxes", "classes")
 DEFAULT_METRICS = ("EN", "SD", "SF", "MI", "SCD", "VIFF", "Qabf", "SSIM")
 
 
@@ -31,7 +33,7 @@ class Definition:
     """How one convention computes one metric: a function of images, and its parameters."""
 
     function: Callable[..., float]
-    choices: Mapping[str, object] = field(default_factory=dict)  # parameters of the function
+    parameters: Mapping[str, object] = field(default_factory=dict)  # its further arguments
     note: str = ""  # remark for readers of the score
 
     @property
@@ -47,7 +49,7 @@ class Definition:
         Returns:
             The score; NaN where it is undefined.
         """
-        return float(self.function(**{name: images[name] for name in self.inputs}, **self.choices))
+        return float(self.function(**{name: images[name] for name in self.inputs}, **self.parameters))
 
 
 @dataclass(frozen=True)
@@ -58,19 +60,15 @@ class Convention:
     metrics: Mapping[str, Definition]
 
 
-# Possible inputs of a metric: images, and the boxes of the scene with the names of the target classes.
-INPUTS = ("a", "b", "fused", "reference", "color_a", "color_b", "color_fused", "boxes", "classes")
-
-
-def choose(function: Callable[..., float], note: str = "", **choices: object) -> Definition:
+def define(function: Callable[..., float], note: str = "", **parameters: object) -> Definition:
     """An entry of a convention's table.
 
     Args:
         function: takes images by name, see `INPUTS`.
         note: remark for readers of the score.
-        choices: further arguments of the function.
+        parameters: further arguments of the function.
     """
-    return Definition(function, choices, note)
+    return Definition(function, parameters, note)
 
 
 METRICS: dict[str, Metric] = {
@@ -118,21 +116,21 @@ IDENTITY = "Identity"  # scores a fuser, not an image, see `identity_error`; `ex
 AGAINST_TRUTH = ("PSNR_GT", "SSIM_GT")
 
 _TWELVE = {
-    "EN": choose(information.entropy),
-    "SD": choose(intensity.standard_deviation),
-    "SF": choose(gradients.spatial_frequency),
-    "AG": choose(gradients.average_gradient),
-    "MI": choose(information.mutual_information, "nats, sum of both sources"),
-    "MSE": choose(intensity.mean_squared_error, "0..255 scale"),
-    "PSNR": choose(intensity.peak_signal_to_noise, "the peak is the maximum of F, not 255"),
-    "CC": choose(intensity.correlation),
-    "SCD": choose(intensity.sum_of_correlations_of_differences),
-    "VIFF": choose(
+    "EN": define(information.entropy),
+    "SD": define(intensity.standard_deviation),
+    "SF": define(gradients.spatial_frequency),
+    "AG": define(gradients.average_gradient),
+    "MI": define(information.mutual_information, "nats, sum of both sources"),
+    "MSE": define(intensity.mean_squared_error, "0..255 scale"),
+    "PSNR": define(intensity.peak_signal_to_noise, "the peak is the maximum of F, not 255"),
+    "CC": define(intensity.correlation),
+    "SCD": define(intensity.sum_of_correlations_of_differences),
+    "VIFF": define(
         vif.visual_information_fidelity,
         "sum of two VIFs, not Han's index; a flat source is NaN here, where the authors' evaluator counts it as 1",
     ),
-    "Qabf": choose(gradients.edge_preservation, "equal strengths count as the strength itself"),
-    "SSIM": choose(
+    "Qabf": define(gradients.edge_preservation, "equal strengths count as the strength itself"),
+    "SSIM": define(
         structure.structural_similarity,
         "sum of both sources; 7x7 uniform window, sample covariance",
         taps=uniform(7),
@@ -140,41 +138,41 @@ _TWELVE = {
     ),
 }
 _FURTHER = {  # metrics with one definition in use, or with one of this project
-    "EI": choose(gradients.edge_intensity),
-    "NMI": choose(information.normalized_mutual_information),
-    "CE": choose(information.cross_entropy),
-    "Qncie": choose(information.nonlinear_correlation_entropy),
-    "TE": choose(information.tsallis_information),
-    "FMI_pixel": choose(features.feature_mutual_information),
-    "FMI_gradient": choose(features.feature_mutual_information, feature="gradient"),
-    "FMI_edge": choose(features.feature_mutual_information, feature="edge"),
-    "FMI_dct": choose(features.feature_mutual_information, feature="dct"),
-    "FMI_wavelet": choose(features.feature_mutual_information, feature="wavelet"),
-    "Nabf": choose(gradients.fusion_artifacts),
-    "MS_SSIM": choose(structure.multi_scale_ssim, "mean of both sources"),
-    "MEF_SSIM": choose(structure.mef_ssim),
-    "Q": choose(structure.piella_quality),
-    "Qw": choose(structure.piella_quality, weighted=True),
-    "Qe": choose(structure.piella_edge_quality),
-    "Qy": choose(structure.yang_quality),
-    "Qc": choose(structure.cvejic_quality),
-    "Qcv": choose(perception.chen_varshney_quality),
-    "Qcb": choose(perception.chen_blum_quality),
-    "QP": choose(phase.phase_congruency_quality),
-    "CIEDE2000": choose(chroma_difference),
-    "PSNR_GT": choose(intensity.peak_signal_to_noise_of_reference),
-    "SSIM_GT": choose(structure.ssim_of_reference),
-    "Spurious": choose(spurious_brightness),
-    "Retention": choose(target_retention, "targets are people unless --classes says otherwise"),
+    "EI": define(gradients.edge_intensity),
+    "NMI": define(information.normalized_mutual_information),
+    "CE": define(information.cross_entropy),
+    "Qncie": define(information.nonlinear_correlation_entropy),
+    "TE": define(information.tsallis_information),
+    "FMI_pixel": define(features.feature_mutual_information),
+    "FMI_gradient": define(features.feature_mutual_information, feature="gradient"),
+    "FMI_edge": define(features.feature_mutual_information, feature="edge"),
+    "FMI_dct": define(features.feature_mutual_information, feature="dct"),
+    "FMI_wavelet": define(features.feature_mutual_information, feature="wavelet"),
+    "Nabf": define(gradients.fusion_artifacts),
+    "MS_SSIM": define(structure.multi_scale_ssim, "mean of both sources"),
+    "MEF_SSIM": define(structure.mef_ssim),
+    "Q": define(structure.piella_quality),
+    "Qw": define(structure.piella_quality, weighted=True),
+    "Qe": define(structure.piella_edge_quality),
+    "Qy": define(structure.yang_quality),
+    "Qc": define(structure.cvejic_quality),
+    "Qcv": define(perception.chen_varshney_quality),
+    "Qcb": define(perception.chen_blum_quality),
+    "QP": define(phase.phase_congruency_quality),
+    "CIEDE2000": define(chroma_difference),
+    "PSNR_GT": define(intensity.peak_signal_to_noise_of_reference),
+    "SSIM_GT": define(structure.ssim_of_reference),
+    "Spurious": define(spurious_brightness),
+    "Retention": define(target_retention, "targets are people unless --classes says otherwise"),
 }
 _AGREED = ("Qcb", "Qcv", "Qabf", "EN", "EI")  # VIFB and MEFB compute these as above
 _BENCHMARK = {
     **{name: {**_TWELVE, **_FURTHER}[name] for name in _AGREED},
-    "AG": choose(gradients.average_gradient, "sum divided by (H - 1)(W - 1)", all_pixels=False),
-    "SF": choose(gradients.spatial_frequency, "sums divided by H W", all_pixels=True),
-    "PSNR": choose(intensity.peak_signal_to_root_error, "from RMSE as defined there: some 40 dB above the usual"),
-    "SD": choose(intensity.standard_deviation, "called variance in VIFB"),
-    "CE": choose(information.cross_entropy, "a divergence that may be negative"),
+    "AG": define(gradients.average_gradient, "sum divided by (H - 1)(W - 1)", all_pixels=False),
+    "SF": define(gradients.spatial_frequency, "sums divided by H W", all_pixels=True),
+    "PSNR": define(intensity.peak_signal_to_root_error, "from RMSE as defined there: some 40 dB above the usual"),
+    "SD": define(intensity.standard_deviation, "called variance in VIFB"),
+    "CE": define(information.cross_entropy, "a divergence that may be negative"),
 }
 
 CONVENTIONS: dict[str, Convention] = {
@@ -186,9 +184,9 @@ CONVENTIONS: dict[str, Convention] = {
         "benchmark VIFB (xingchenzhang/VIFB)",
         {
             **_BENCHMARK,
-            "RMSE": choose(intensity.root_mean_squared_error, "sqrt(sum of squares) / (H W)"),
-            "MI": choose(information.mutual_information, "nats, sum of both sources"),
-            "SSIM": choose(structure.structural_similarity, "sum of both sources", taps=gaussian(11, 1.5)),
+            "RMSE": define(intensity.root_mean_squared_error, "sqrt(sum of squares) / (H W)"),
+            "MI": define(information.mutual_information, "nats, sum of both sources"),
+            "SSIM": define(structure.structural_similarity, "sum of both sources", taps=gaussian(11, 1.5)),
         },
     ),
     "mefb": Convention(
@@ -196,35 +194,35 @@ CONVENTIONS: dict[str, Convention] = {
         {
             **_BENCHMARK,
             **{name: _FURTHER[name] for name in ("NMI", "Qncie", "FMI_edge", "MEF_SSIM", "Q", "Qc", "Qy", "QP")},
-            "Qcb": choose(perception.chen_blum_quality, "divided by 255 before stretching", divided_first=True),
-            "TE": choose(
+            "Qcb": define(perception.chen_blum_quality, "divided by 255 before stretching", divided_first=True),
+            "TE": define(
                 information.tsallis_information,
                 "margins transposed, a slip in the code that makes it depend on brightness",
                 stretched=True,
                 transposed_margins=True,
             ),
-            "Qw": choose(
+            "Qw": define(
                 structure.piella_quality, "of the gradient images alone, not of the images", weighted=True, edges=True
             ),
-            "VIFF": choose(vif.han_information_fidelity, "Han's fusion VIF, not a sum of two"),
+            "VIFF": define(vif.han_information_fidelity, "Han's fusion VIF, not a sum of two"),
         },
     ),
     "tang": Convention(
         "General Evaluation Metric of Linfeng-Tang/Image-Fusion",
         {
             **{name: _TWELVE[name] for name in ("EN", "SD", "SF", "CC", "SCD", "VIFF", "Qabf")},
-            "AG": choose(gradients.average_gradient, "sum divided by (H - 1)(W - 1)", all_pixels=False),
-            "MI": choose(
+            "AG": define(gradients.average_gradient, "sum divided by (H - 1)(W - 1)", all_pixels=False),
+            "MI": define(
                 information.mutual_information,
                 "bits, sum of both; gray 254 and 255 share a bin of the joint histogram",
                 base=2,
                 saturated_bin=True,
             ),
-            "MSE": choose(intensity.mean_squared_error, "of images on 0..1", full_scale=255.0),
-            "PSNR": choose(
+            "MSE": define(intensity.mean_squared_error, "of images on 0..1", full_scale=255.0),
+            "PSNR": define(
                 intensity.peak_signal_to_noise, "peak 255 over an MSE on 0..1: 48.13 dB too high", peak=255.0 * 255.0
             ),
-            "SSIM": choose(
+            "SSIM": define(
                 structure.structural_similarity,
                 "mean of both; constants for range 1 on images of range 255",
                 taps=gaussian(11, 1.5),
@@ -232,9 +230,9 @@ CONVENTIONS: dict[str, Convention] = {
                 pad=True,
                 mean=True,
             ),
-            "MS_SSIM": choose(structure.mef_ssim, "called MS_SSIM there, is MEF_SSIM with 3 scales"),
-            "Nabf": choose(gradients.fusion_artifacts, "fused image first, as the function documents"),
-            "FMI_pixel": choose(
+            "MS_SSIM": define(structure.mef_ssim, "called MS_SSIM there, is MEF_SSIM with 3 scales"),
+            "Nabf": define(gradients.fusion_artifacts, "fused image first, as the function documents"),
+            "FMI_pixel": define(
                 features.feature_mutual_information, "called pixel there, is of edge maps", feature="edge"
             ),
             "FMI_dct": _FURTHER["FMI_dct"],
@@ -250,13 +248,13 @@ CONVENTIONS: dict[str, Convention] = {
                 for name in ("NMI", "Qncie", "TE", "FMI_gradient", "Nabf", "MS_SSIM", "MEF_SSIM", "Qy")
             },
             **{name: _FURTHER[name] for name in ("CIEDE2000", "PSNR_GT", "SSIM_GT")},
-            "SF": choose(
+            "SF": define(
                 gradients.spatial_frequency, "sums divided by H W, as others quote the paper", all_pixels=True
             ),
-            "MI": choose(information.mutual_information, "bits, sum of both sources", base=2),
-            "VIFF": choose(vif.han_information_fidelity, "Han's fusion VIF, the paper of that name"),
-            "Qabf": choose(gradients.edge_preservation, "equal strengths count as 1", equal_as_published=False),
-            "SSIM": choose(structure.structural_similarity, "mean of both sources", taps=gaussian(11, 1.5), mean=True),
+            "MI": define(information.mutual_information, "bits, sum of both sources", base=2),
+            "VIFF": define(vif.han_information_fidelity, "Han's fusion VIF, the paper of that name"),
+            "Qabf": define(gradients.edge_preservation, "equal strengths count as 1", equal_as_published=False),
+            "SSIM": define(structure.structural_similarity, "mean of both sources", taps=gaussian(11, 1.5), mean=True),
         },
     ),
 }
@@ -295,9 +293,12 @@ def scores_beside(task: str, convention: str = "adasffuse", reference: bool = Fa
     Returns:
         Names out of `METRICS`.
     """
-    defined = CONVENTIONS[convention].metrics
-    names = [name for name in ("Spurious", *(("MEF_SSIM",) if task == "mef" else ())) if name in defined]
-    names += [name for name in AGAINST_TRUTH if reference and name in defined]
+    names = ["Spurious"]
+    if task == "mef":
+        names.append("MEF_SSIM")
+    if reference:
+        names += AGAINST_TRUTH
+    names = [name for name in names if name in CONVENTIONS[convention].metrics]
     return [*names, "Retention"] if boxes else names
 
 
@@ -338,9 +339,9 @@ def explain(metric: str) -> str:
     for name in CONVENTIONS:
         if name in tables:
             definition = tables[name]
-            choices = ", ".join(f"{key}={_plain(value)}" for key, value in definition.choices.items())
+            parameters = ", ".join(f"{key}={_plain(value)}" for key, value in definition.parameters.items())
             note = f"  ({definition.note})" if definition.note else ""
-            lines.append(f"  {name}: {definition.function.__name__}({choices}){note}")
+            lines.append(f"  {name}: {definition.function.__name__}({parameters}){note}")
         else:
             lines.append(f"  {name}: not defined")
     lines += ["", "Sources:", *(f"  {name}: {convention.source}" for name, convention in CONVENTIONS.items())]

@@ -121,13 +121,15 @@ def _wavelet(image: ndarray) -> ndarray:
 
 def _decimate(image: ndarray, taps: ndarray, axis: int) -> ndarray:
     """Every second sample of the full convolution along an axis, the image mirrored at its borders."""
-    reach = len(taps) - 1
-    padding = [(reach, reach) if i == axis else (0, 0) for i in range(2)]
+    margin = len(taps) - 1
+    padding = [(0, 0), (0, 0)]
+    padding[axis] = (margin, margin)
     mirrored = np.pad(image, padding, mode="symmetric")
-    alone = np.ones(1)
-    along = filter_same(mirrored, *((taps[::-1], alone) if axis else (alone, taps[::-1])))
+    reversed_taps, alone = taps[::-1], np.ones(1)  # a convolution as a correlation
+    along_rows, along_columns = (reversed_taps, alone) if axis == 1 else (alone, reversed_taps)
+    along = filter_same(mirrored, along_rows, along_columns)
     first = len(taps) // 2 + 1
-    return np.take(along, range(first, first + image.shape[axis] + reach - 1, 2), axis=axis)
+    return np.take(along, range(first, first + image.shape[axis] + margin - 1, 2), axis=axis)
 
 
 def _meyer_taps() -> ndarray:

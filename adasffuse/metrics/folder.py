@@ -28,6 +28,7 @@ from adasffuse.images.pairs import Scene, SceneProblem, find_scenes, scene_of_fi
 from adasffuse.images.patterns import folder_and_pattern, pattern_for
 from adasffuse.images.ranges import RangeSpec, is_thermal, resolve_ranges
 from adasffuse.images.read import read_image
+from adasffuse.messages import first_of
 from adasffuse.metrics.cache import forget_oldest, recall, remember
 from adasffuse.metrics.conventions import DEFAULT_METRICS, definitions
 from adasffuse.metrics.evaluation import MetricWarning, check_given, evaluate
@@ -166,9 +167,7 @@ def score_folders(
     """
     table = definitions(settings.names, settings.convention)
     check_given(table, reference is not None, boxes is not None)
-    unknown = [name for name in baselines if name not in BASELINES]
-    if unknown:
-        raise ValueError(f"unknown baseline {unknown[0]!r}; there are {', '.join(BASELINES)}")
+    _check_baselines(baselines)
     twice = [name for name in baselines if name in fused]
     if twice:
         raise ValueError(
@@ -184,7 +183,9 @@ def score_folders(
     else:
         scenes, problems = find_scenes(sources, patterns)
     if not scenes:
-        raise ImageError(f"no file of {source_a} matches one of {source_b}: {_some(p.reason for p in problems)}")
+        raise ImageError(
+            f"no file of {source_a} matches one of {source_b}: {_first_reasons(p.reason for p in problems)}"
+        )
     notices = _notices(problems)
     known = {problem.name for problem in problems}
     methods: dict[str, Mapping[str, Path] | None] = dict.fromkeys(baselines)
@@ -246,7 +247,7 @@ def score_pairs(
         reasons: (method, stem) to the reason why the fused image is missing.
         annotations: stem to boxes, for metrics of targets.
     Raises:
-        ValueError: a scene has more than two sources; metrics compare two with the fused image.
+        ValueError: a scene has more than two sources; metrics compare two with the fused image.  Unknown baseline.
     """
     for scene in scenes:
         if len(scene.paths) != 2:
@@ -256,6 +257,7 @@ def score_pairs(
             )
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be 1 or more processes, got {workers}")
+    _check_baselines([name for name, files in methods.items() if files is None])
     reasons = reasons or {}
     table = ScoreTable(settings.metrics, settings.convention, settings.beside)
     jobs = []
@@ -272,8 +274,8 @@ def score_pairs(
                 annotation = (annotations or {}).get(scene.stem)
                 windows = {"a": ranges[0], "b": ranges[1], "fused": (range_fused or {}).get(method)}
                 windows["reference"] = range_reference
-                how = (settings, windows, tuple(no_data), thermal)
-                jobs.append(_Job(method, scene, fused, reference, annotation, *how))
+                job = _Job(method, scene, fused, reference, annotation, settings, windows, tuple(no_data), thermal)
+                jobs.append(job)
     cache_trouble, told = "", {}
     with contextlib.closing(_run(jobs, workers, progress)) as results:
         for job, result in zip(jobs, results):
@@ -293,6 +295,13 @@ def score_pairs(
     return table
 
 
+def _check_baselines(names: Sequence[str]) -> None:
+    """Raise ValueError for a name that is none of `BASELINES`."""
+    for name in names:
+        if name not in BASELINES:
+            raise ValueError(f"unknown baseline {name!r}; there are {', '.join(BASELINES)}")
+
+
 def find_references(
     scenes: Sequence[Scene], folder: str | Path | None, known: Set[str] = frozenset()
 ) -> tuple[dict[str, Path] | None, list[str]]:
@@ -308,7 +317,7 @@ def find_references(
         return None, []
     references, lacking, notices = _matching(scenes, folder, known)
     if not references:
-        raise ImageError(f"no true image in {folder}: {_some(lacking.values())}")
+        raise ImageError(f"no true image in {folder}: {_first_reasons(lacking.values())}")
     return references, notices
 
 
@@ -327,7 +336,7 @@ def find_annotations(
         return None, []
     found = find_boxes(folder, [scene.stem for scene in scenes])
     missing = [f"{scene.stem}.xml" for scene in scenes if scene.stem not in found]
-    notices = [f"{folder} lacks {_some(missing)}: these images have no Retention"] if missing else []
+    notices = [f"{folder} lacks {first_of(missing, _SHOWN)}: these images have no Retention"] if missing else []
     boxes = [box for annotation in found.values() for box in annotation.boxes]
     if not of_classes(boxes, classes):
         there = ", ".join(sorted({box.name for box in boxes})) or "none"
@@ -365,7 +374,7 @@ def _matching(
     notices = _notices([problem for problem in problems if problem.name not in lacking])
     others = images if files else []  # where nothing matches, the reason says it
     surplus = [f"{image.paths[0]} belongs to no scene" for image in others if image.stem not in stems | known]
-    return files, lacking, notices + ([_some(surplus)] if surplus else [])
+    return files, lacking, notices + ([_first_reasons(surplus)] if surplus else [])
 
 
 def _called_otherwise(folder: Path, stems: Sequence[str], images: Sequence[Scene]) -> str:
@@ -378,11 +387,11 @@ def _called_otherwise(folder: Path, stems: Sequence[str], images: Sequence[Scene
 
 
 def _notices(problems: Sequence[SceneProblem]) -> list[str]:
-    return [_some(problem.reason for problem in problems)] if problems else []
+    return [_first_reasons(problem.reason for problem in problems)] if problems else []
 
 
-def _some(reasons: Iterable[str]) -> str:
-    """The first few sentences, and the number of further ones."""
+def _first_reasons(reasons: Iterable[str]) -> str:
+    """The first few different sentences, and the number of further ones."""
     reasons = list(dict.fromkeys(reasons))
     more = f" (and {len(reasons) - _SHOWN} more)" if len(reasons) > _SHOWN else ""
     return "; ".join(reasons[:_SHOWN]) + more
@@ -476,8 +485,15 @@ def _read(job: _Job, paths: Mapping[str, Path]) -> tuple[dict[str, np.ndarray], 
     images, notices, valids = {}, (), []
     for name, path in paths.items():
         thermal = name in "ab" and is_thermal("ab".index(name), path, job.thermal)
-        how = {"option": f"--range_{name}", "result": name not in "ab"}
-        file = read_image(path, job.ranges[name], no_data.get(name), thermal, levels=True, **how)
+        file = read_image(
+            path,
+            job.ranges[name],
+            no_data.get(name),
+            thermal,
+            levels=True,
+            option=f"--range_{name}",
+            result=name not in "ab",
+        )
         notices += tuple((path, notice.removeprefix(f"{path}: ")) for notice in file.notices)
         images[name] = file.pixels
         _check_size(images, paths, name)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy import ndarray
 
+from adasffuse.metrics.intensity import sum_of_squares
 from adasffuse.metrics.windows import filter_same, strips, with_border
 
 _SMOOTH, _STEP = np.array([1.0, 2.0, 1.0]), np.array([-1.0, 0.0, 1.0])  # Sobel's taps
@@ -26,16 +27,18 @@ def spatial_frequency(fused: ndarray, all_pixels: bool = False) -> float:
     height, width = fused.shape
     if min(height, width) < 2:
         return float("nan")
-    row = sum(_squares(np.diff(fused[rows], axis=1)) for rows in strips(height))
-    column = sum(_squares(np.diff(fused[rows], axis=0)) for rows in strips(height, 2))
-    counts = (height * width,) * 2 if all_pixels else (height * (width - 1), (height - 1) * width)
-    return math.sqrt(row / counts[0] + column / counts[1])
+    row = sum(sum_of_squares(np.diff(fused[rows], axis=1)) for rows in strips(height))
+    column = sum(sum_of_squares(np.diff(fused[rows], axis=0)) for rows in strips(height, 2))
+    if all_pixels:
+        return math.sqrt((row + column) / (height * width))
+    return math.sqrt(row / (height * (width - 1)) + column / ((height - 1) * width))
 
 
 def average_gradient(fused: ndarray, all_pixels: bool = True) -> float:
     """AG, mean of sqrt((gx^2 + gy^2) / 2), central differences inside, one-sided ones on the border.
 
-    At least 0, in gray levels, higher is sharper.  Rewards noise, ringing and stretched contrast.
+    Cui, Feng, Xu, Li and Chen, Optics Communications 341, 2015, 10.1016/j.optcom.2014.12.032.  At least 0, in gray
+    levels, higher is sharper.  Rewards noise, ringing and stretched contrast.
 
     Args:
         fused: (H, W); a single row or column scores NaN.
@@ -60,7 +63,8 @@ def average_gradient(fused: ndarray, all_pixels: bool = True) -> float:
 def edge_intensity(fused: ndarray) -> float:
     """EI, mean Sobel gradient magnitude of F with replicated borders.
 
-    0..1141 gray levels, higher is sharper.  Rewards noise, ringing and stretched contrast.
+    Rajalingam and Priya, Int. J. Engineering Science Invention 2 (special issue), 2018, 52-60.  0..1141 gray levels,
+    higher is sharper.  Rewards noise, ringing and stretched contrast.
 
     Args:
         fused: (H, W) float64 luminance on 0..255.
@@ -80,7 +84,7 @@ def edge_preservation(a: ndarray, b: ndarray, fused: ndarray, equal_as_published
     sources at one place compete, so no F reaches the best value; strong edges dominate.
 
     Args:
-        a, b, fused: (H, W); flat sources score NaN.
+        a, b, fused: (H, W); NaN where both sources are black (beyond the border of a flat one lie zeros: an edge).
         equal_as_published: for equal strengths, let G be that strength, as in the published MATLAB code; else 1, as in
             the equation.
     Returns:
@@ -129,11 +133,6 @@ def fusion_artifacts(a: ndarray, b: ndarray, fused: ndarray) -> float:
             lost += float(np.sum((1 - kept)[invented] * importance[invented]))
             weight += float(importance.sum())
     return lost / weight
-
-
-def _squares(values: ndarray) -> float:
-    """Sum of squares."""
-    return float(np.einsum("ij,ij->", values, values))
 
 
 def _fold(angle: ndarray) -> ndarray:

@@ -67,8 +67,8 @@ def joint_histogram(first: tuple[ndarray, int], second: tuple[ndarray, int]) -> 
         (n1, n2) float64 of sum 1.
     """
     (x, nx), (y, ny) = first, second
-    joint = (x[some].astype(np.int64) * ny + y[some] for some in strips(x.size, step=_PIXELS))
-    return sum(np.bincount(part, minlength=nx * ny) for part in joint).reshape(nx, ny) / x.size
+    joint = (x[part].astype(np.int64) * ny + y[part] for part in strips(x.size, step=_PIXELS))  # codes of pairs
+    return sum(np.bincount(codes, minlength=nx * ny) for codes in joint).reshape(nx, ny) / x.size
 
 
 def entropy_of(probabilities: ndarray) -> float:

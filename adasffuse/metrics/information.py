@@ -13,7 +13,8 @@ _NAN = float("nan")
 def entropy(fused: ndarray) -> float:
     """EN, Shannon entropy of the gray levels in bits: -sum p log2 p over the 256-bin histogram of round(F).
 
-    Range 0..8, higher is better.  Rewards noise and stretched contrast: any flat histogram scores 8.
+    Roberts, van Aardt and Ahmed, J. Applied Remote Sensing 2, 2008, 023522.  Range 0..8, higher is better.  Rewards
+    noise and stretched contrast: any flat histogram scores 8.
 
     Args:
         fused: (H, W) float64 luminance on 0..255.
@@ -134,8 +135,8 @@ def tsallis_information(
         joint = joint_histogram(value_codes(source), codes)
         rows, columns = joint.sum(axis=1), joint.sum(axis=0)
         outer = np.outer(columns, rows) if transposed_margins else np.outer(rows, columns)
-        some = (outer > 0) & (joint > 0)
-        total += (1 - float(np.sum(joint[some] ** q / outer[some] ** (q - 1)))) / (1 - q)
+        filled = (outer > 0) & (joint > 0)
+        total += (1 - float(np.sum(joint[filled] ** q / outer[filled] ** (q - 1)))) / (1 - q)
     return total
 
 

@@ -1,7 +1,6 @@
 """Metrics of pixel values: SD, MSE, RMSE, PSNR, CC, SCD.  Images are float64 (H, W) on 0..255."""
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 from numpy import ndarray
@@ -19,7 +18,8 @@ def standard_deviation(fused: ndarray) -> float:
     Returns:
         The score.
     """
-    return math.sqrt(sum(_dot(f, f) for (f,) in _centered_strips(fused)) / fused.size)
+    mean = fused.mean()
+    return math.sqrt(sum(sum_of_squares(fused[rows] - mean) for rows in strips(len(fused))) / fused.size)
 
 
 def mean_squared_error(a: ndarray, b: ndarray, fused: ndarray, full_scale: float = 1.0) -> float:
@@ -101,8 +101,7 @@ def correlation(a: ndarray, b: ndarray, fused: ndarray) -> float:
     Returns:
         The score; NaN where an image is flat.
     """
-    sums = sum(np.array([_products(a, f), _products(b, f)]) for a, b, f in _centered_strips(a, b, fused))
-    return 0.5 * sum(_pearson(*products) for products in sums)
+    return 0.5 * (_correlation(fused, a) + _correlation(fused, b))
 
 
 def sum_of_correlations_of_differences(a: ndarray, b: ndarray, fused: ndarray) -> float:
@@ -117,13 +116,11 @@ def sum_of_correlations_of_differences(a: ndarray, b: ndarray, fused: ndarray) -
     Returns:
         The score; NaN where a difference or a source is flat.
     """
-    sums = sum(np.array([_products(f - b, a), _products(f - a, b)]) for a, b, f in _centered_strips(a, b, fused))
-    return sum(_pearson(*products) for products in sums)
+    return _correlation(fused, a, subtracted=b) + _correlation(fused, b, subtracted=a)
 
 
 def _squared_error(x: ndarray, y: ndarray) -> float:
-    differences = ((x[rows] - y[rows]).ravel() for rows in strips(len(x)))
-    return sum(_dot(difference, difference) for difference in differences) / x.size
+    return sum(sum_of_squares(x[rows] - y[rows]) for rows in strips(len(x))) / x.size
 
 
 def _decibel(peak: float, error: float) -> float:
@@ -132,24 +129,26 @@ def _decibel(peak: float, error: float) -> float:
         return float(10 * np.log10(np.float64(peak) ** 2 / np.float64(error)))
 
 
-def _centered_strips(*images: ndarray) -> Iterator[list[ndarray]]:
-    """The images minus their means, strip by strip, flattened."""
-    means = [image.mean() for image in images]
-    for rows in strips(len(images[0])):
-        yield [(image[rows] - mean).ravel() for image, mean in zip(images, means)]
+def _correlation(fused: ndarray, source: ndarray, subtracted: ndarray | None = None) -> float:
+    """Pearson's correlation of F, or of F - `subtracted`, with a source; NaN where one is flat."""
+    # sums of whole numbers are exact, so that flat images and flat differences get variance 0 exactly
+    total = fused.sum() - (0.0 if subtracted is None else subtracted.sum())
+    mean, mean_source = total / fused.size, source.mean()
+    products = np.zeros(3)
+    for rows in strips(len(fused)):
+        x = fused[rows] if subtracted is None else fused[rows] - subtracted[rows]
+        x, y = x - mean, source[rows] - mean_source
+        products += _sum_of_products(x, y), sum_of_squares(x), sum_of_squares(y)
+    covariance, variance, variance_source = products
+    scale = math.sqrt(variance * variance_source)
+    return float(covariance) / scale if scale > 0 else float("nan")
 
 
-def _products(x: ndarray, y: ndarray) -> tuple[float, float, float]:
-    """Sums of x y, x x and y y."""
-    return _dot(x, y), _dot(x, x), _dot(y, y)
+def sum_of_squares(x: ndarray) -> float:
+    """Sum of the squares of (H, W) values."""
+    return _sum_of_products(x, x)
 
 
-def _pearson(xy: float, xx: float, yy: float) -> float:
-    """Correlation of two centred images from their `_products`, NaN where one is flat."""
-    scale = math.sqrt(xx * yy)
-    return xy / scale if scale > 0 else float("nan")
-
-
-def _dot(x: ndarray, y: ndarray) -> float:
+def _sum_of_products(x: ndarray, y: ndarray) -> float:
     """Sum of products; not by BLAS, whose rounding depends on the number of threads."""
-    return float(np.einsum("i,i->", x, y))
+    return float(np.einsum("ij,ij->", x, y))

@@ -13,7 +13,7 @@ from adasffuse.metrics.windows import filter_same, strips, with_border
 
 _BLOCK = 16  # pixels per side of a block of Qcv
 _BLOCKS = 4  # rows of blocks per strip
-_REACH = 15  # radius of the Gaussian windows of Qcb, pixels
+_RADIUS = 15  # radius of the Gaussian windows of Qcb, pixels
 
 
 def chen_varshney_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
@@ -97,10 +97,10 @@ def _block_sums(image: ndarray) -> ndarray:
 
 def _masked_contrast(image: ndarray, rows: slice) -> ndarray:
     """Masked contrast C^3 / (C^2 + 0.0001) in some rows, C = |narrow Gaussian / wide Gaussian - 1|."""
-    x = np.arange(-_REACH, _REACH + 1)
-    part = with_border(image, rows, cv2.BORDER_CONSTANT, _REACH)
+    x = np.arange(-_RADIUS, _RADIUS + 1)
+    part = with_border(image, rows, cv2.BORDER_CONSTANT, _RADIUS)
     narrow, wide = (np.exp(-(x**2) / (2 * sigma**2)) / (np.sqrt(2 * np.pi) * sigma) for sigma in (2, 4))
     with np.errstate(divide="ignore", invalid="ignore"):
         contrast = np.abs(filter_same(part, narrow, narrow) / filter_same(part, wide, wide) - 1)
-    contrast = contrast[_REACH:-_REACH, _REACH:-_REACH]
+    contrast = contrast[_RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
     return contrast**3 / (contrast**2 + 0.0001)

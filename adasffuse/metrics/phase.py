@@ -11,9 +11,9 @@ from numpy import ndarray
 from adasffuse.metrics.windows import filter_same, gaussian, strips
 
 _SCALES, _ORIENTATIONS = 4, 6
-_EPSILON = 1e-4
+_EPSILON = 1e-4  # against division by 0, as in Kovesi's code, whose defaults all constants here are
 _GAUSSIAN_11 = gaussian(11, 1.5)
-_REACH = len(_GAUSSIAN_11) // 2
+_RADIUS = len(_GAUSSIAN_11) // 2
 
 
 def phase_congruency_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
@@ -34,30 +34,29 @@ def phase_congruency_quality(a: ndarray, b: ndarray, fused: ndarray) -> float:
     height, features = len(fused), 0
     sums = np.zeros(len(maps_f))
     for rows in strips(height):
-        around = slice(max(rows.start - _REACH, 0), min(rows.stop + _REACH, height))
+        around = slice(max(rows.start - _RADIUS, 0), min(rows.stop + _RADIUS, height))
         inner = slice(rows.start - around.start, rows.stop - around.start)
         phase_a, phase_b = maps_a[0][around], maps_b[0][around]
         from_a = phase_a > phase_b
         masks = [phase_a > 0.1, phase_b > 0.1, np.where(from_a, phase_a, phase_b) > 0.1]
         features += int(masks[2][inner].sum())
-        for k, of_f in enumerate(maps_f):
-            of_a, of_b = maps_a[k][around], maps_b[k][around]
-            candidates = (of_a, of_b, np.where(from_a, of_a, of_b))
-            similar = [_similarity(mask * of, of_f[around]) * mask for mask, of in zip(masks, candidates)]
+        for k in range(len(maps_f)):  # phase congruency, and its two moments
+            map_a, map_b, map_f = (maps[k][around] for maps in (maps_a, maps_b, maps_f))
+            candidates = (map_a, map_b, np.where(from_a, map_a, map_b))
+            similar = [_similarity(mask * source, map_f) * mask for mask, source in zip(masks, candidates)]
             sums[k] += np.max(similar, axis=0)[inner].sum()
     return float(np.prod(sums / features)) if features else float("nan")
 
 
-def phase_congruency(image: ndarray, filters: "_LogGabor | None" = None) -> tuple[ndarray, ndarray, ndarray]:
+def phase_congruency(image: ndarray, filters: "_LogGabor") -> tuple[ndarray, ndarray, ndarray]:
     """Phase congruency, and the maximum and minimum moment of its covariance over six orientations (Kovesi).
 
     Args:
         image: (H, W) float64.
-        filters: filters of this size; None: they are made.
+        filters: filters of this size.
     Returns:
         Three maps (H, W); phase congruency lies in 0..1.
     """
-    filters = filters or _LogGabor(image.shape)
     spectrum = scipy.fft.fft2(image)
     responses = np.empty((_SCALES, *image.shape), complex)  # of one orientation, in the same memory for each
     energies, amplitudes, xx, yy, xy = (np.zeros(image.shape) for _ in range(5))
@@ -125,12 +124,15 @@ class _LogGabor:
         spread = np.exp(-(turn**2) / (2 * (np.pi / _ORIENTATIONS / 1.2) ** 2)) * self._low_pass[rows]
         if rows.start == 0:
             spread[0, 0] = 0
-        wavelengths = (3 * 2.1**scale for scale in range(_SCALES))
+        wavelengths = (3 * 2.1**scale for scale in range(_SCALES))  # pixels
         logs = (self._log_radius[rows] + np.log(wavelength) for wavelength in wavelengths)
         return [np.exp(-(log**2) / (2 * np.log(0.55) ** 2)) * spread for log in logs]
 
     def threshold(self, orientation: int, finest: ndarray) -> float:
-        """Noise threshold of the energy, estimated from the response of the finest scale."""
+        """Noise threshold of the energy: mean + 2 standard deviations of a Rayleigh distribution, over 1.7 (Kovesi).
+
+        The distribution's parameter is estimated from the median response of the finest scale.
+        """
         power = np.abs(finest)
         power *= power
         rayleigh = np.sqrt(-np.median(power, overwrite_input=True) / np.log(0.5) * self._noise[orientation])

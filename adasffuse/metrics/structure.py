@@ -124,7 +124,7 @@ def piella_quality(a: ndarray, b: ndarray, fused: ndarray, edges: bool = False, 
 
     Piella and Heijmans, ICIP 2003, 10.1109/ICIP.2003.1247209, in its public form with 11x11 Gaussian SSIM maps in place
     of the paper's universal quality index.  -1..1, higher is better.  Rewards detail of the source with more contrast
-    alone.
+    alone.  Where both sources are flat, each counts half.
 
     Args:
         a, b, fused: (H, W); below 11 pixels NaN.
@@ -138,9 +138,8 @@ def piella_quality(a: ndarray, b: ndarray, fused: ndarray, edges: bool = False, 
     total = weights = 0.0
     for rows in strips(len(fused), 11):
         images = {"a": a, "b": b, "fused": fused}
-        moments = LocalMoments(
-            _GAUSSIAN_11, {name: _prewitt(x, rows) if edges else x[rows] for name, x in images.items()}
-        )
+        parts = {name: _prewitt(x, rows) if edges else x[rows] for name, x in images.items()}
+        moments = LocalMoments(_GAUSSIAN_11, parts, floor=_FLAT)
         saliency_a, saliency_b = moments.variance("a"), moments.variance("b")
         both_flat = saliency_a + saliency_b == 0
         saliency_a, saliency_b = saliency_a + 0.5 * both_flat, saliency_b + 0.5 * both_flat
@@ -307,9 +306,9 @@ def _mef_map(a: ndarray, b: ndarray, fused: ndarray) -> ndarray:
     """
     plain = LocalMoments(uniform(11), {"a": a, "b": b})
     smooth = LocalMoments(_GAUSSIAN_11, {"a": a, "b": b, "fused": fused})
-    squares = {key: 121 * plain.covariance(*key) for key in ("aa", "bb", "ab")}
-    lengths = [np.sqrt(np.maximum(squares[key], 0)) for key in ("aa", "bb")]
-    length_of_sum = np.sqrt(np.maximum(squares["aa"] + squares["bb"] + 2 * squares["ab"], 0))
+    aa, bb, ab = 121 * plain.variance("a"), 121 * plain.variance("b"), 121 * plain.covariance("a", "b")
+    lengths = [np.sqrt(np.maximum(square, 0)) for square in (aa, bb)]
+    length_of_sum = np.sqrt(np.maximum(aa + bb + 2 * ab, 0))
     eps = np.finfo(np.float64).eps
     consistency = np.clip((length_of_sum + eps) / (lengths[0] + lengths[1] + eps), eps, 1 - eps)
     power = np.minimum(np.tan(np.pi / 2 * consistency), 10)
@@ -320,10 +319,10 @@ def _mef_map(a: ndarray, b: ndarray, fused: ndarray) -> ndarray:
     def mixed_variance(aa: ndarray, ab: ndarray, bb: ndarray) -> ndarray:
         return np.maximum(alpha * alpha * aa + 2 * alpha * beta * ab + beta * beta * bb, 0)
 
-    length = np.sqrt(mixed_variance(squares["aa"], squares["ab"], squares["bb"]))
+    length = np.sqrt(mixed_variance(aa, ab, bb))
     longest = np.maximum(*contrast)
     scale = np.divide(longest, length, out=np.ones_like(length), where=length > 0)
-    c = 7.65**2
+    c = (0.03 * 255) ** 2
     covariance = scale * (alpha * smooth.covariance("a", "fused") + beta * smooth.covariance("b", "fused"))
     variance = scale**2 * mixed_variance(smooth.variance("a"), smooth.covariance("a", "b"), smooth.variance("b"))
     return (2 * covariance + c) / (variance + smooth.variance("fused") + c)

@@ -136,7 +136,7 @@ class ScoreTable:
     def comparable(self, metric: str) -> set[str]:
         """The methods that can be compared in a metric: those with a score of every image on which any method has one.
 
-        None if no image is common to all methods.
+        Empty if no image is common to all methods.
         """
         if not self.common_names():
             return set()

@@ -1,5 +1,7 @@
 """Lamp posts, people and cars of a rendered street, painted over its surroundings."""
 
+import itertools
+
 import cv2
 import numpy as np
 from numpy import ndarray
@@ -39,11 +41,11 @@ def paint_person(street: Street, x: float, z: float) -> None:
     unit = street.focal / z  # pixels per metre
     base = street.project([(x, 0.0, z)])[0]
     stature, stride, turn = rng.uniform(0.92, 1.06), rng.uniform(0.08, 0.32), rng.choice([-1, 1])
-    parts = np.zeros((street.height, street.width), np.uint8)
+    parts = np.zeros((street.height, street.width), np.uint8)  # 1 legs, 2 arms, 3 trunk, 4 neck and head, 0 elsewhere
 
     def limb(part: int, width: float, *joints: tuple[float, float]) -> None:
         places = [np.rint(base + np.array([turn * dx, -dy * stature]) * unit).astype(int) for dx, dy in joints]
-        for start, stop in zip(places, places[1:] or places):
+        for start, stop in itertools.pairwise(places):
             cv2.line(parts, start, stop, part, max(1, round(width * unit)))
 
     limb(1, 0.13, (-0.07, 0.86), (-stride * 0.5, 0.48), (-stride, 0.06))
@@ -83,9 +85,11 @@ def paint_car(street: Street, place: ndarray, driving: bool) -> None:
     rng = street.rng
     unit = street.focal / place[2]
     paint = rng.uniform(0.03, 0.25) * rng.uniform(0.5, 1.0, 3)
-    warm = (lambda hot, cold: hot) if driving else (lambda hot, cold: cold)
     light = irradiance_on_figures(street, np.float32([place + np.array([0, 1.0, -0.3])]))[0]
     cover = np.zeros((street.height, street.width), np.uint8)
+
+    def warm(hot: float, cold: float) -> float:
+        return hot if driving else cold
 
     def fill(points, albedo, heat: float, emitted=(0, 0, 0)) -> None:
         corners = street.project(np.asarray(points, float) + place)
@@ -105,7 +109,7 @@ def paint_car(street: Street, place: ndarray, driving: bool) -> None:
     for side in (-1, 1):  # tyres
         fill(box(0.11, 0, 0.3, 0.1, 0.7) + np.array([side * 0.74, 0, 0]), (0.02,) * 3, warm(0.72, 0.34))
     fill(box(0.88, 0.25, 0.88, 0.15, 4.2), 0.6 * paint, warm(0.5, 0.3))
-    cabin = [(x, y, z) for x, y, z in box(0.62, 1.42, 1.42, 1.9, 3.4)] + box(0.78, 0.9, 0.9, 1.1, 4.0)
+    cabin = box(0.62, 1.42, 1.42, 1.9, 3.4) + box(0.78, 0.9, 0.9, 1.1, 4.0)
     fill(cabin, 0.9 * paint, warm(0.44, 0.27))
     fill([(-0.72, 0.93, 1.15), (0.72, 0.93, 1.15), (0.58, 1.38, 1.8), (-0.58, 1.38, 1.8)], (0.02,) * 3, warm(0.3, 0.2))
     bonnet = [(-0.86, 0.8, 0.05), (0.86, 0.8, 0.05), (0.76, 0.95, 1.15), (-0.76, 0.95, 1.15)]

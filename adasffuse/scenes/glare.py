@@ -1,4 +1,4 @@
-"""Lights that shine into the lens of a camera, laid over visible images.
+"""Lights that shine into the lens of a camera, added to visible images.
 
 Images are float32 in [0, 1], (H, W) gray or (H, W, 3) RGB; masks are bool (H, W).  All randomness comes from the
 caller's generator.
@@ -62,20 +62,21 @@ def add_glare(
     for center_x, center_y in centers:
         dx, dy = x - np.float32(center_x), y - np.float32(center_y)
         squared, angle = dx * dx + dy * dy, cv2.phase(dx + 0 * dy, dy + 0 * dx)  # whole: OpenCV misreads broadcast ones
-        reach = sum(
+        outline = sum(
             s * np.cos(k * angle + np.float32(p)) for k, p, s in zip(waves, phase, (0.05, 0.07, 0.035, 0.035, 0.03))
         ) + np.float32(1)
-        veil += cv2.pow(np.maximum(squared / (core * reach) ** 2, np.float32(1e-4)), -0.5 * power)
-    tint = 1 + np.float32(rng.uniform(0, 0.35)) * rng.permutation(np.float32([0, 0.5, 1])) if visible.ndim == 3 else 1
-    light = cv2.pow(visible.astype(np.float32, copy=False), RESPONSE)
-    light = light + (veil[..., None] * tint if visible.ndim == 3 else veil)
+        veil += cv2.pow(np.maximum(squared / (core * outline) ** 2, np.float32(1e-4)), -0.5 * power)
+    if visible.ndim == 3:
+        tint = 1 + np.float32(rng.uniform(0, 0.35)) * rng.permutation(np.float32([0, 0.5, 1]))
+        veil = veil[..., None] * tint
+    light = cv2.pow(visible.astype(np.float32, copy=False), RESPONSE) + veil
     glared = cv2.pow(np.clip(light, 0, 1), 1 / RESPONSE).reshape(visible.shape)
     clipped = glared >= 1
     return glared, clipped if visible.ndim == 2 else clipped.all(axis=2)
 
 
 def glare_pair(infrared: ndarray, visible: ndarray, rng: np.random.Generator) -> GlareCase:
-    """A real pair with glare laid where the infrared image has something to show.
+    """A real pair with glare where the infrared image has something to show.
 
     Of 12 random places the one of highest contrast in the infrared image is taken, so that there is something to
     recover.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy import ndarray
 
 from adasffuse.images.color import luminance
+from adasffuse.images.masks import dilate
 from adasffuse.scenes.figures import paint_car, paint_person, paint_post
 from adasffuse.scenes.glare import RESPONSE, add_glare
 from adasffuse.scenes.surfaces import render_surroundings
@@ -67,17 +68,18 @@ def night_scene(rng: np.random.Generator, size: tuple[int, int] = (240, 320)) ->
     for lamp in street.lamps:
         if lamp.beam is None:
             paint_post(street, lamp)
-    objects = [(place[1], paint_person, (*place,)) for place in street.people]
+    objects = [(z, paint_person, (x, z)) for x, z in street.people]
     objects += [(car[2], paint_car, (car, True)), (parked[2], paint_car, (parked, False))]
     for _, paint, arguments in sorted(objects, key=lambda item: -item[0]):  # the nearest last
         paint(street, *arguments)
 
     infrared = _thermal_image(street)
-    lights = street.project([car + np.array([side * 0.68, 0.68, 0]) for side in (-1, 1)]) / _SUPERSAMPLING - 0.25
+    lights = street.project([car + np.array([side * 0.68, 0.68, 0]) for side in (-1, 1)])
+    lights = (lights + 0.5) / _SUPERSAMPLING - 0.5  # coordinates are those of pixels' centres
     visible, saturated = add_glare(_photograph(street), rng, lights, radius=(0.04, 0.085), falloff=(2.4, 3.2))
     targets = _reduced(street.targets.astype(np.float32)) > 0.5
     masks = _measured_masks(infrared, luminance(visible), targets, saturated)
-    return NightCase(infrared, visible, saturated, targets & ~grown(saturated, 9), *masks)
+    return NightCase(infrared, visible, saturated, targets & ~dilate(saturated, 4), *masks)
 
 
 def _places_of_people(street: Street, car: ndarray) -> list[tuple[float, float]]:
@@ -128,7 +130,7 @@ def _measured_masks(
     infrared: ndarray, visible: ndarray, targets: ndarray, saturated: ndarray
 ) -> tuple[ndarray, ndarray]:
     """Dark background and lit detail by what both images show, without noise, away from targets and glare."""
-    busy = grown(targets | saturated, 9)
+    busy = dilate(targets | saturated, 4)
     smooth_infrared, smooth_visible = (cv2.GaussianBlur(image, (0, 0), 2.5) for image in (infrared, visible))
     dark = (smooth_visible < 0.18) & (smooth_infrared - smooth_visible > 0.15) & ~busy
     smooth_infrared, smooth_visible = (cv2.GaussianBlur(image, (0, 0), 1.2) for image in (infrared, visible))
@@ -138,13 +140,10 @@ def _measured_masks(
         contrasts.append(np.sqrt(np.maximum(square - mean**2, 0)))
     strong = (contrasts[1] > 0.04) & (contrasts[1] > 2.5 * contrasts[0]) & (smooth_visible > 0.15)
     detail = cv2.morphologyEx(strong.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8)) > 0
-    return dark, detail & ~busy & ~grown(saturated, 41)  # the rim of the glare is no detail
-
-
-def grown(mask: ndarray, size: int) -> ndarray:
-    return cv2.dilate(mask.astype(np.uint8), np.ones((size, size), np.uint8)) > 0
+    return dark, detail & ~busy & ~dilate(saturated, 20)  # the rim of the glare is no detail
 
 
 def _reduced(image: ndarray) -> ndarray:
+    """A rendered layer at the size of the images, each pixel the mean of the rendered ones in it."""
     size = (image.shape[1] // _SUPERSAMPLING, image.shape[0] // _SUPERSAMPLING)
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

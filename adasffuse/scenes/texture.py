@@ -29,6 +29,9 @@ def fractal_noise(u, v, footprint, cells: Sequence[float], rng: np.random.Genera
         u, v: (N,) metres.
         footprint: metres that a pixel covers.
         cells: sizes of the noise's cells in metres, the coarsest first.
+        rng: source of all randomness.
+    Returns:
+        (N,) float32.
     """
     total = np.zeros(len(u), np.float32)
     for cell in cells:

@@ -9,6 +9,8 @@ from numpy import ndarray
 
 @dataclass
 class Lamp:
+    """A source of light, in all directions or as a beam."""
+
     position: ndarray  # metres: to the right, up, away from the camera
     power: ndarray  # RGB
     beam: ndarray | None = None  # direction of a headlight's beam
@@ -21,15 +23,15 @@ class Street:
     rng: np.random.Generator
     height: int
     width: int
-    focal: float
+    focal: float  # pixels
     vanishing: tuple[float, float]  # x, y in pixels
-    eye: float  # height of the camera
-    sides: tuple[float, float]  # x of the fronts at the left and at the right
+    eye: float  # metres, height of the camera
+    sides: tuple[float, float]  # metres, x of the fronts at the left and at the right
     lamps: list[Lamp] = field(default_factory=list)
-    people: list[tuple[float, float]] = field(default_factory=list)  # x, z
-    radiance: ndarray | None = None  # (H, W, 3)
-    heat: ndarray | None = None  # (H, W)
-    targets: ndarray | None = None  # (H, W) bool
+    people: list[tuple[float, float]] = field(default_factory=list)  # x, z in metres
+    radiance: ndarray | None = None  # (H, W, 3) linear light
+    heat: ndarray | None = None  # (H, W) infrared radiation
+    targets: ndarray | None = None  # (H, W) bool, people and warm vehicles
 
     def project(self, points) -> ndarray:
         """(N, 2) pixels of (N, 3) metres.

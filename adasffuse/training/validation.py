@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adasffuse.data.heldout import HeldOut
-from adasffuse.images.notices import spread
+from adasffuse.images.notices import pick_evenly
 from adasffuse.images.panel import contact_sheet
 from adasffuse.images.write import quantise
 from adasffuse.metrics import MetricWarning, evaluate
@@ -48,7 +48,7 @@ def validate(run: Run, pairs: Sequence[tuple[int, HeldOut]]) -> tuple[dict[str, 
         the means by name, and on the main process a panel (H, W, 3) uint8 of some pairs: sources, truth and result.
     """
     rank, world = run.processes.rank, run.processes.world
-    shown = spread(range(len(pairs)), SHOWN)
+    shown = pick_evenly(range(len(pairs)), SHOWN)
     own = {i: _judge(run, *pairs[i], show=i in shown) for i in range(rank, len(pairs), world)}
     by_number = {i: pair for share in run.processes.gather(own) for i, pair in share.items()}
     judged = [by_number[i] for i in range(len(pairs))]

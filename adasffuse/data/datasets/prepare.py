@@ -7,7 +7,7 @@ import secrets
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def _with_parts(data_set: DataSet, items: Sequence[Item], result: Prepared) -> l
         elif data_set.split == "cases":
             part = part_of_slice(item.subset, item.stem)
         if part:
-            parted.append(Item(part, item.stem, item.files, item.subset))
+            parted.append(replace(item, part=part))
         else:
             left_out += 1
     if left_out:
