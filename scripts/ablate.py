@@ -99,7 +99,7 @@ class Row:
         return replace(part.loss, **{self.without: 0.0}) if self.without else part.loss
 
 
-_NO_KINDS = {"kinds": (), "dark": False, "hot": False, "unshaded": False, "targets": False}
+_NO_KINDS = {"kinds": (), "dark": False, "hot": False, "unshaded": False, "lights": False, "targets": False}
 ROWS: dict[str, Row] = {
     REFERENCE: Row("the options file itself"),
     "haar": Row("wavelet filters stay Haar", fixed=(".low_pass", ".high_pass")),

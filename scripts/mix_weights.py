@@ -4,7 +4,7 @@ python scripts/mix_weights.py a.safetensors=0.4 b.safetensors=0.6 --out mean.saf
 python scripts/mix_weights.py a.safetensors --residual 0.7 --out calm.safetensors
 python scripts/mix_weights.py a.safetensors --logits focus=8 --fine_logits infrared=2 visible=2 --residual_of focus=0 \\
     --out sharp.safetensors
-python scripts/mix_weights.py a.safetensors --dark visible=2 --hot infrared=6 --unshaded --out night.safetensors
+python scripts/mix_weights.py a.safetensors --dark visible=2 --hot infrared=6 --unshaded --lights --out b.safetensors
 python scripts/mix_weights.py a.safetensors --residual_of exposure=0 --exposure_power -0.2 --out lit.safetensors
 python scripts/mix_weights.py mff.safetensors --all_logits 8 --residual 0 --out sharp.safetensors
 
@@ -14,6 +14,7 @@ training.  Larger logits choose between the sources more sharply; for infrared a
 base unchanged.  A residual of 0 removes the decoder from the file.  `--dark visible=2` keeps nights dark: the infrared
 background has less weight where a visible image of a night is dark.  `--hot infrared=6` shows what is hot by day, too.
 `--unshaded` fades cold infrared detail where what is shown is much brighter, such as a sky beside a warm building.
+`--lights` keeps lamps and headlights of a night that the infrared image puts out.
 Without the residual of exposures, and with less power of exposure weights, shadows stay light.
 `release_weights.py --file` releases the result.
 """
@@ -29,10 +30,12 @@ from torch import Tensor
 from adasffuse.files import check_outputs
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.growth import differences
+from adasffuse.models.options import INFRARED_VISIBLE
 from adasffuse.models.weights import load_weights, read_record, save_weights
 from adasffuse.process import run_script, say
 
 NONE = -20.0  # logarithm of a factor that is practically 0
+SWITCHES = {"unshaded": ("infrared",), "lights": INFRARED_VISIBLE}  # options without parameters, and kinds needed
 LOGITS = ("dark", "hot")  # parameters that are added to logits of the base, one number for each kind
 BANDS = {  # where `log_gain` holds what an option multiplies
     "logits": slice(0, -1),
@@ -66,6 +69,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="added to the power of exposure weights in all bands (default: 0)",
     )
     parser.add_argument("--unshaded", action="store_true", help="cold infrared detail fades in what is much brighter")
+    parser.add_argument(
+        "--lights", action="store_true", help="lights of a night keep their contrast in the visible image"
+    )
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     return parser.parse_args(argv)
 
@@ -80,8 +86,9 @@ def run(args: argparse.Namespace) -> None:
     networks = [load_weights(path) for path, _ in parts]
     model, task = networks[0]
     check_alike([(path, *network) for (path, _), network in zip(parts, networks)])
-    if args.unshaded and "infrared" not in model.options.kinds:
-        raise ValueError(f"--unshaded: the network in {parts[0][0]} knows no infrared images")
+    for name, kinds in SWITCHES.items():
+        if getattr(args, name) and not set(kinds) <= set(model.options.kinds):
+            raise ValueError(f"--{name}: the network in {parts[0][0]} knows no {' or no '.join(kinds)} images")
     if args.exposure_power and not model.options.exposure:
         raise ValueError(f"--exposure_power: the network in {parts[0][0]} has no exposure weights")
     if args.residual != 1 and not model.options.residual:
@@ -123,9 +130,9 @@ def run(args: argparse.Namespace) -> None:
         for kind, logit in changes[name].items():
             state[f"kinds.{name}"][options.kinds.index(kind)] = logit
         record[name] = changes[name]
-    if args.unshaded:
-        options = replace(options, unshaded=True)
-        record["unshaded"] = True
+    for name in (name for name in SWITCHES if getattr(args, name)):
+        options = replace(options, **{name: True})
+        record[name] = True
     for name, nothing in (("residual", 1), ("all_logits", 1), ("exposure_power", 0)):
         if getattr(args, name) != nothing:
             record[name] = getattr(args, name)

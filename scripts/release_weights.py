@@ -131,7 +131,7 @@ def release(args: argparse.Namespace) -> None:
 def card_of(name: str, model: AdaSFFuse, task: str, source: Path) -> dict:
     """The card of released weights, after checking that the network of `source` can derive from them.
 
-    It may have other `dark`, `hot`, `unshaded` and `targets`, and lack the `residual`.
+    It may have other `dark`, `hot`, `unshaded`, `lights` and `targets`, and lack the `residual`.
 
     Raises:
         ValueError: no such weights, or they have another task or shape.
@@ -145,7 +145,7 @@ def card_of(name: str, model: AdaSFFuse, task: str, source: Path) -> dict:
         raise ValueError(f"{source} is for task {task!r}, {name} for {card['task']!r}")
     before = load_weights(path.with_suffix(".safetensors"))[0].options
     own = model.options
-    changed = {name: getattr(own, name) for name in ("dark", "hot", "unshaded", "targets")}
+    changed = {name: getattr(own, name) for name in ("dark", "hot", "unshaded", "lights", "targets")}
     if own != replace(before, **changed, residual=own.residual and before.residual):
         raise ValueError(f"{source} holds a network of another shape than {name}: {model.options}")
     return card

@@ -28,7 +28,8 @@ from adasffuse.downstream.targets import BOXED, agreement, read_samples, teach
 from adasffuse.files import check_outputs
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.growth import inherit
-from adasffuse.models.targets import RAISED, TargetLift
+from adasffuse.models.options import INFRARED_VISIBLE
+from adasffuse.models.targets import TargetLift
 from adasffuse.models.weights import find_weights, load_weights, read_record, save_weights
 from adasffuse.process import run_script, say
 
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
         check_outputs({"--out": path}, inputs=paths)
     networks = [load_weights(path) for path in paths]
     for (model, _), path in zip(networks, paths):
-        if not set(RAISED) <= set(model.options.kinds):
+        if not set(INFRARED_VISIBLE) <= set(model.options.kinds):
             raise ValueError(f"{path}: the network lacks the kinds infrared and visible; use general weights")
     classes = classes_of(args, args.task)
     frames, held = _split(frames_of(args, args.task, classes).of("train"), args)

@@ -19,7 +19,9 @@ from adasffuse.images.write import write_image
 from adasffuse.inference.tiling import fuse_tiled
 from adasffuse.models import AdaSFFuse, ModelOptions
 from adasffuse.models.growth import inherit
-from adasffuse.models.targets import RAISED, STRENGTH, TargetLift, reduction
+from adasffuse.models.options import INFRARED_VISIBLE
+from adasffuse.models.reduced import reduction
+from adasffuse.models.targets import STRENGTH, TargetLift
 from adasffuse.models.weights import load_weights, read_record
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
@@ -170,17 +172,18 @@ def test_people_are_raised_in_infrared_and_visible_images_alone():
     sources = torch.stack([a, b])
     for kinds in ((), ("exposure", "exposure"), ("visible", "visible")):
         assert torch.equal(model(a, b, kinds=kinds), model.blend(sources, model.weight_maps(sources, kinds)))
-    fused = model.blend(sources, model.weight_maps(sources, RAISED))
-    assert torch.equal(model(a, b, kinds=RAISED), model.targets(fused, a, b)) and not torch.equal(
+    fused = model.blend(sources, model.weight_maps(sources, INFRARED_VISIBLE))
+    assert torch.equal(model(a, b, kinds=INFRARED_VISIBLE), model.targets(fused, a, b)) and not torch.equal(
         model.targets(fused, a, b), fused
     )
-    assert torch.allclose(model(b, a, kinds=RAISED[::-1]), model(a, b, kinds=RAISED), atol=1e-6)
+    assert torch.allclose(model(b, a, kinds=INFRARED_VISIBLE[::-1]), model(a, b, kinds=INFRARED_VISIBLE), atol=1e-6)
     mixed = model(
         torch.cat([a, a, b]),
         torch.cat([b, b, a]),
         kinds=[["infrared", "exposure", "visible"], ["visible", "exposure", "infrared"]],
     )
-    single = [model(a, b, kinds=RAISED), model(a, b, kinds=("exposure", "exposure")), model(a, b, kinds=RAISED)]
+    kinds = (INFRARED_VISIBLE, ("exposure", "exposure"), INFRARED_VISIBLE)
+    single = [model(a, b, kinds=pair) for pair in kinds]
     assert torch.allclose(mixed, torch.cat(single), atol=1e-5)
 
 
@@ -188,9 +191,9 @@ def test_people_are_raised_in_infrared_and_visible_images_alone():
 def test_tiles_raise_as_the_whole():
     model = general()
     sources = torch.stack(random_images(96, 64, count=2))
-    maps = model.weight_maps(sources, RAISED)
-    tiled = fuse_tiled(model, sources, 128, 16, RAISED, band=64 * 16)
-    assert torch.allclose(tiled, model.compose(sources, maps, RAISED), atol=1e-5)
+    maps = model.weight_maps(sources, INFRARED_VISIBLE)
+    tiled = fuse_tiled(model, sources, 128, 16, INFRARED_VISIBLE, band=64 * 16)
+    assert torch.allclose(tiled, model.compose(sources, maps, INFRARED_VISIBLE), atol=1e-5)
 
 
 def test_inherited_or_not():
@@ -208,7 +211,7 @@ def test_inherited_or_not():
     images = [image[0] for image in torch.stack(random_images(32, 48, count=2)).unbind(0)]
     a, b = (image[None] for image in images)
     with torch.inference_mode():
-        assert torch.allclose(gained(a, b, kinds=RAISED), without(a, b, kinds=RAISED), atol=1e-6)
+        assert torch.allclose(gained(a, b, kinds=INFRARED_VISIBLE), without(a, b, kinds=INFRARED_VISIBLE), atol=1e-6)
 
 
 def write_frames(root: Path) -> Path:
@@ -230,13 +233,13 @@ def write_frames(root: Path) -> Path:
 
 def test_no_strided_convolution_runs_in_bfloat16():
     """On a processor those of oneDNN read memory beyond grids of two columns, and now and then gave NaN."""
-    model = AdaSFFuse(ModelOptions(**{**SHAPE, "targets": True}, kinds=RAISED)).eval()
+    model = AdaSFFuse(ModelOptions(**{**SHAPE, "targets": True}, kinds=INFRARED_VISIBLE)).eval()
     strided = [part for part in model.modules() if isinstance(part, torch.nn.Conv2d) and max(part.stride) > 1]
     kept = []
     for part in strided:
         part.register_forward_hook(lambda part, taken, given: kept.append(given.dtype))
     with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
-        model(*torch.rand(2, 1, 1, 33, 2), kinds=RAISED)
+        model(*torch.rand(2, 1, 1, 33, 2), kinds=INFRARED_VISIBLE)
     assert kept == [torch.float32] * len(strided) and model.targets.down in strided
 
 

@@ -63,7 +63,7 @@ def root(tmp_path_factory):
     return root
 
 
-NO_KINDS = {"kinds": [], "dark": False, "hot": False, "unshaded": False, "targets": False}
+NO_KINDS = {"kinds": [], "dark": False, "hot": False, "unshaded": False, "lights": False, "targets": False}
 DIRECT = {"output": "direct", "exposure": False, "contrast": False, **NO_KINDS}  # the paper's head
 
 

@@ -8,9 +8,11 @@ can do neither, so here both are products with matrices that the graph makes fro
 import torch
 from torch import Tensor, nn
 
+from adasffuse.models.lights import LightLift
+from adasffuse.models.reduced import CELL, MULTIPLE, SHORTER, OnReducedCopy
 from adasffuse.models.spectral import REACH, SpectralFilter, basis_of
 from adasffuse.models.ssd import fresh_size
-from adasffuse.models.targets import CELL, MULTIPLE, SHORTER, TargetLift
+from adasffuse.models.targets import TargetLift
 
 LONGEST = 1 << 16  # samples of half a transform
 PYRAMID_LEVELS = 12  # of pyramids of up to 2 ** 13 cells on the shorter side
@@ -170,17 +172,8 @@ def _reflected(index: Tensor, n: Tensor) -> Tensor:
     return torch.where(index < n, index, 2 * (n - 1) - index)
 
 
-class DenseTargetLift(TargetLift):
-    """`TargetLift` whose copy and grids are products with matrices: the reduction is a value, not a shape.
-
-    Args:
-        layer: gives the weights.
-    """
-
-    def __init__(self, layer: TargetLift) -> None:
-        nn.Module.__init__(self)
-        for name, part in layer.named_children():
-            self.add_module(name, part)
+class _DenseCopy(OnReducedCopy):
+    """`OnReducedCopy` by products with matrices: the reduction is a value, not a shape."""
 
     def copy_of(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
@@ -194,8 +187,25 @@ class DenseTargetLift(TargetLift):
         return down @ grid @ across.T
 
 
+class DenseLightLift(_DenseCopy, LightLift):
+    """`LightLift` for any size."""
+
+
+class DenseTargetLift(_DenseCopy, TargetLift):
+    """`TargetLift` for any size.
+
+    Args:
+        layer: gives the weights.
+    """
+
+    def __init__(self, layer: TargetLift) -> None:
+        nn.Module.__init__(self)
+        for name, part in layer.named_children():
+            self.add_module(name, part)
+
+
 def _reduction(height: int, width: int, device: torch.device) -> Tensor:
-    """`adasffuse.models.targets.reduction` as a value."""
+    """`adasffuse.models.reduced.reduction` as a value."""
     height, width = (torch.full((), n, device=device, dtype=torch.int64) for n in (height, width))
     return ((torch.minimum(height, width) + SHORTER - 1) // SHORTER).clamp(min=1)
 

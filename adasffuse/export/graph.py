@@ -7,13 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adasffuse.export.color import fused_color, keep_hot_spots, luma
-from adasffuse.export.dense import DenseSpectralFilter, DenseTargetLift, blend_pyramids_dense, extend
+from adasffuse.export.dense import DenseLightLift, DenseSpectralFilter, DenseTargetLift, blend_pyramids_dense, extend
 from adasffuse.export.drift import equally_bright
 from adasffuse.images.color import color_givers
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.kinds import SourceKinds
 from adasffuse.models.mamba import Mixer
-from adasffuse.models.targets import RAISED
+from adasffuse.models.options import INFRARED_VISIBLE
 from adasffuse.tasks import Task
 
 
@@ -35,7 +35,6 @@ class ExportedFusion(nn.Module):
         self.keeps_hot_spots = task.color == "a"
         self.channels = source_channels(task, count, colour)
         self.kinds = task.kinds_of(count) if model.options.kinds else ()
-        self.raises = raises_people(model, task, count)
         self.model = for_any_size(model, self.kinds)
 
     def forward(self, *sources: Tensor) -> Tensor:
@@ -47,8 +46,12 @@ class ExportedFusion(nn.Module):
         extended = extend(lumas.flatten(0, 1), self.model.multiple).unflatten(0, lumas.shape[:2])
         maps = self.model.weight_maps(extended, self.kinds)
         fused = self.model.blend(extended, maps, self.kinds)[..., :height, :width]
-        if self.raises:
-            fused = self.model.targets(fused, lumas[self.kinds.index("infrared")], lumas[self.kinds.index("visible")])
+        if sorted(self.kinds) == sorted(INFRARED_VISIBLE):
+            infrared, visible = (lumas[self.kinds.index(kind)] for kind in INFRARED_VISIBLE)
+            if self.model.lights is not None:
+                fused = self.model.lights(fused, visible)
+            if self.model.targets is not None:
+                fused = self.model.targets(fused, infrared, visible)
         fused = fused.clamp(0.0, 1.0)
         if self.keeps_hot_spots:
             fused = keep_hot_spots(fused, sources[0])
@@ -64,7 +67,7 @@ def source_channels(task: Task, count: int, colour: bool) -> tuple[int, ...]:
 def raises_people(model: AdaSFFuse, task: Task, count: int) -> bool:
     """Whether the network raises people among `count` sources of a task."""
     kinds = task.kinds_of(count) if model.options.kinds else ()
-    return model.targets is not None and sorted(kinds) == sorted(RAISED)
+    return model.targets is not None and sorted(kinds) == sorted(INFRARED_VISIBLE)
 
 
 def for_any_size(model: AdaSFFuse, kinds: tuple[str, ...]) -> AdaSFFuse:
@@ -79,6 +82,8 @@ def for_any_size(model: AdaSFFuse, kinds: tuple[str, ...]) -> AdaSFFuse:
             module.frequency = DenseSpectralFilter(module.frequency)
     if model.head is not None:
         model.head.blend_octaves = blend_pyramids_dense
+    if model.lights is not None:
+        model.lights = DenseLightLift()
     if model.targets is not None:
         model.targets = DenseTargetLift(model.targets)
     if kinds:

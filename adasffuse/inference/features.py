@@ -52,9 +52,9 @@ def feature_maps(fuser: Fuser, *lumas: ndarray) -> dict[str, ndarray]:
         maps[f"high of {name}"] = _magnitude(high[place])
     maps |= {name: _magnitude(seen[module][0]) for name, module in stages.items()}
     sources = [torch.from_numpy(np.ascontiguousarray(luma))[None, None].to(fuser.device) for luma in lumas]
-    raised = model.raised_samples(sources, fuser.task.kinds_of(len(lumas)))
-    if raised is not None:
-        infrared, visible, _ = raised
+    pair = model.infrared_and_visible(sources, fuser.task.kinds_of(len(lumas)))
+    if pair is not None and model.targets is not None:
+        infrared, visible, _ = pair
         with torch.inference_mode():
             maps["people"] = _magnitude(model.targets.presence(infrared, visible))
     return maps

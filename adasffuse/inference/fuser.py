@@ -36,7 +36,7 @@ from adasffuse.inference.tiling import fuse_tiled, on_grid
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.hub import load_network
 from adasffuse.models.network import check_sources
-from adasffuse.models.targets import reduction
+from adasffuse.models.reduced import reduction
 from adasffuse.models.tiles import GRID
 from adasffuse.models.weights import digest
 from adasffuse.process import keep_freed_memory, release_freed_memory

@@ -16,8 +16,9 @@ from adasffuse.classical.exposure import exposure_weights
 from adasffuse.models.bands import LEVELS, detail_of, enlarged, halved
 from adasffuse.models.heads import FAINT, PyramidHead, blended, unshaded
 from adasffuse.models.kinds import Kinds
+from adasffuse.models.lights import LightLift
 from adasffuse.models.network import AdaSFFuse, pad_to_multiple
-from adasffuse.models.targets import TargetLift
+from adasffuse.models.targets import Found, TargetLift
 from adasffuse.models.tiles import BAND, GRID, Tiles, divided, row_bands, with_rim
 from adasffuse.process import release_freed_memory
 
@@ -51,19 +52,23 @@ def fuse_tiled(
     maps = tiles.joined((network.weight_maps(whole.part(*place), kinds) for place in tiles.places), compact)
     release_freed_memory()  # of tiles: bands ask for blocks of other sizes
     fused = _composed(network, whole, maps, kinds, band)
-    raised = network.raised_samples(whole.sources, kinds)
-    return fused if raised is None else _raised(network.targets, fused, *raised[:2], band)
+    pair = network.infrared_and_visible(whole.sources, kinds)
+    if pair is not None:
+        infrared, visible, _ = pair
+        if network.lights is not None:
+            _raise(network.lights, fused, visible, network.lights.find(fused, visible), band)
+        if network.targets is not None:
+            _raise(network.targets, fused, infrared, network.targets.find(fused, infrared, visible), band)
+    return fused
 
 
-def _raised(targets: TargetLift, fused: Tensor, infrared: Tensor, visible: Tensor, pixels: int) -> Tensor:
-    """`targets(fused, infrared, visible)` in the memory of `fused`, a band of rows at a time."""
+def _raise(lift: LightLift | TargetLift, fused: Tensor, guide: Tensor, found: Tensor | Found, pixels: int) -> None:
+    """Replace the fused image by `lift.raised(fused, guide, found)`, some rows at a time, in the memory that it has."""
     height, width = fused.shape[-2:]
-    found = targets.find(fused, infrared, visible)
     step = max(1, pixels // width)
     for first in range(0, height, step):
         rows = slice(first, first + step)
-        fused[..., rows, :] = targets.raised(fused[..., rows, :], infrared[..., rows, :], found, first, height)
-    return fused
+        fused[..., rows, :] = lift.raised(fused[..., rows, :], guide[..., rows, :], found, first, height)
 
 
 class _Extended:

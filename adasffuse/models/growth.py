@@ -25,9 +25,10 @@ _CHANNEL_DIM = {"mixer_norm": 0, "xBC_proj": 1, "z_dt_proj": 1, "out_proj": 0, "
 def inherit(model: AdaSFFuse, start: AdaSFFuse) -> None:
     """Give `model` the parameters of `start`, so that its output is the same or nearly the same.
 
-    `model` may have `kinds`, `dark`, `hot`, `unshaded`, `contrast` or the residual where `start` has not, more blocks,
-    and a multiple of the width, the same in channels, head_dim and d_state.  It may lack the residual or the `targets`
-    of `start`.  It may have `exposure` where `start` has not; its weights then start as those of exposure fusion.
+    `model` may have `kinds`, `dark`, `hot`, `unshaded`, `lights`, `contrast` or the residual where `start` has not,
+    more blocks, and a multiple of the width, the same in channels, head_dim and d_state.  It may lack the residual or
+    the `targets` of `start`.  It may have `exposure` where `start` has not; its weights then start as those of
+    exposure fusion.
 
     Raises:
         ValueError: the shapes differ otherwise.
@@ -71,6 +72,7 @@ def _can_grow(start: ModelOptions, model: ModelOptions, factor: int) -> bool:
         "dark": start.dark or model.dark,
         "hot": start.hot or model.hot,
         "unshaded": start.unshaded or model.unshaded,
+        "lights": start.lights or model.lights,
         "targets": model.targets,
     }
     return asdict(model) == asdict(start) | wider | deeper | changed

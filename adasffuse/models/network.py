@@ -17,11 +17,12 @@ from adasffuse.arguments import check_batches, checked
 from adasffuse.models.bands import LEVELS
 from adasffuse.models.heads import SLOPE, PyramidHead
 from adasffuse.models.kinds import Kinds, SourceKinds, are_exposures, by_sample
+from adasffuse.models.lights import LightLift
 from adasffuse.models.mamba import SpatialFrequencyMambaBlock
-from adasffuse.models.options import SIZES, ModelOptions
+from adasffuse.models.options import INFRARED_VISIBLE, SIZES, ModelOptions
 from adasffuse.models.precision import rounded, wide
 from adasffuse.models.spectral import POOL
-from adasffuse.models.targets import RAISED, TargetLift
+from adasffuse.models.targets import TargetLift
 from adasffuse.models.wavelet import AdaIWAT, AdaWAT
 from adasffuse.tasks import GENERAL
 
@@ -61,7 +62,7 @@ class AdaSFFuse(nn.Module):
         self.high_blocks = blocks(3 * c, options.band_blocks)
         self.merge = AdaIWAT()
         self.full_blocks = blocks(c, options.full_blocks)
-        self.decode = self.head = self.targets = None
+        self.decode = self.head = self.lights = self.targets = None
         if options.residual:
             self.decode = nn.Sequential(
                 nn.Conv2d(c, c // 2, 3, padding=1),
@@ -76,6 +77,8 @@ class AdaSFFuse(nn.Module):
                 nn.init.zeros_(self.decode[-1].bias)
                 with torch.no_grad():
                     self.decode[-1].weight.mul_(0.1)  # the first image is close to the mean of the sources
+        if options.lights:
+            self.lights = LightLift()
         if options.targets:
             self.targets = TargetLift()
 
@@ -149,14 +152,16 @@ class AdaSFFuse(nn.Module):
             kinds: as in `forward`.
         """
         fused = self.blend(sources, maps, kinds)
-        raised = self.raised_samples(sources, kinds)
-        if raised is None:
+        pairs = self.infrared_and_visible(sources, kinds)
+        if pairs is None or (self.lights is None and self.targets is None):
             return fused
-        infrared, visible, chosen = raised
-        return torch.where(chosen, self.targets(fused, infrared, visible), fused)
+        infrared, visible, chosen = pairs
+        raised = fused if self.lights is None else self.lights(fused, visible)
+        raised = raised if self.targets is None else self.targets(raised, infrared, visible)
+        return torch.where(chosen, raised, fused)
 
     def blend(self, sources: Tensor, maps: tuple[Tensor, ...], kinds: Kinds = ()) -> Tensor:
-        """`compose` without raised people."""
+        """`compose` without raised lights and people."""
         if self.head is None:
             (fused,) = maps
         else:
@@ -170,20 +175,21 @@ class AdaSFFuse(nn.Module):
                 fused = fused + residual.clamp(-difference, difference)
         return self.from_patches(fused, *sources.shape[-2:])
 
-    def raised_samples(self, sources: Tensor | Sequence[Tensor], kinds: Kinds) -> tuple[Tensor, Tensor, Tensor] | None:
-        """The sources of samples in which people are raised: pairs of one infrared and one visible image.
+    @staticmethod
+    def infrared_and_visible(sources: Tensor | Sequence[Tensor], kinds: Kinds) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The sources of samples that are pairs of one infrared and one visible image; lights and people are raised.
 
         Returns:
             infrared and visible images (B, 1, H, W), and which samples these are, (B, 1, 1, 1) or, where all have the
             same kinds, (1, 1, 1, 1); None if no sample is such a pair.
         """
-        if self.targets is None or len(kinds) != 2 or len(sources) != 2:
+        if len(kinds) != 2 or len(sources) != 2:
             return None
         pairs = by_sample(kinds)
-        chosen = [set(pair) == set(RAISED) for pair in pairs]
+        chosen = [set(pair) == set(INFRARED_VISIBLE) for pair in pairs]
         if not any(chosen):
             return None
-        swapped = [pair == RAISED[::-1] for pair in pairs]
+        swapped = [pair == INFRARED_VISIBLE[::-1] for pair in pairs]
         infrared, visible = sources[0], sources[1]
         if any(swapped):
             mask = infrared.new_tensor(swapped, dtype=torch.bool)[:, None, None, None]

@@ -8,16 +8,17 @@ from typing import Any
 from adasffuse.arguments import checked
 from adasffuse.choices import RELEASED_SIZES
 from adasffuse.models.mamba import SCAN_ORDERS
-from adasffuse.models.targets import RAISED
 from adasffuse.options import bounded, check_bounds, shown
 from adasffuse.tasks import KINDS
 
 OUTPUTS = ("direct", "pyramid")
+INFRARED_VISIBLE = ("infrared", "visible")  # kinds of a pair in whose fused image lights and people are raised
 _KINDS_NEEDED = {  # option: kinds of sources without which it does nothing; () for any kind
     "dark": (),
     "hot": (),
     "unshaded": ("infrared",),
-    "targets": RAISED,
+    "lights": INFRARED_VISIBLE,
+    "targets": INFRARED_VISIBLE,
 }
 
 
@@ -41,6 +42,7 @@ class ModelOptions:
     dark: bool = False  # needs kinds: each kind has a learned logit for the base where a source is dark, at night
     hot: bool = False  # needs kinds: the same where a source is conspicuously bright, and brighter than all others
     unshaded: bool = False  # needs kind infrared: its cold dark detail fades where the blend is much brighter
+    lights: bool = False  # needs kinds infrared and visible: raise lights of a night to their visible contrast
     targets: bool = False  # needs kinds infrared and visible: raise people to their contrast in the infrared image
 
     def __post_init__(self) -> None:
@@ -67,8 +69,8 @@ class ModelOptions:
         if idle:
             raise ValueError(
                 f"{', '.join(f'model.{name}' for name in idle)} would do nothing, model.kinds being "
-                f"{shown(list(self.kinds))}: dark and hot need some kinds, unshaded needs infrared, targets needs "
-                f"{' and '.join(RAISED)}; set to false what is not wanted, or add these kinds"
+                f"{shown(list(self.kinds))}: dark and hot need some kinds, unshaded needs infrared, lights and targets "
+                f"need {' and '.join(INFRARED_VISIBLE)}; set to false what is not wanted, or add these kinds"
             )
 
 
@@ -95,6 +97,7 @@ _ALL_TASKS = {  # what the released sizes have in common
     "dark": True,
     "hot": True,
     "unshaded": True,
+    "lights": True,
     "targets": True,
 }
 SIZES = {

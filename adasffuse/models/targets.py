@@ -14,14 +14,11 @@ from torch import Tensor, nn
 
 from adasffuse.models.bands import doubled
 from adasffuse.models.precision import mean_and_deviation, wide
+from adasffuse.models.reduced import CELL, OnReducedCopy, gaussian_means
 
-RAISED = ("infrared", "visible")  # kinds of the two sources of a pair in which people are raised
-SHORTER = 384  # pixels: largest shorter side of the reduced copy
 STRENGTH = 1.75  # factor of the missing contrast; people cover few pixels, and their surroundings are not plain
-_TOKEN = 4  # pixels of the copy per side of a token
+_TOKEN = 2 * CELL  # pixels of the copy per side of a token
 _CHANNELS = 24  # width of the network; the coarse grid has twice as many
-CELL = _TOKEN // 2  # pixels of the copy per side of a cell of what is found
-MULTIPLE = 2 * _TOKEN  # pixels: height and width of the copy are multiples of it
 _COARSE = (1, 2, 4, 2)  # dilations of the layers at half resolution, whose context tells people from trees and cars
 _FINE = (1, 2)  # dilations of the last layers
 _ABSENT = -20.0  # logit everywhere before training: no targets
@@ -54,7 +51,7 @@ class Found(NamedTuple):
     lift: Tensor  # luminance in 0 .. 1 that is added to a target
 
 
-class TargetLift(nn.Module):
+class TargetLift(OnReducedCopy):
     """Raises people in a fused image by the contrast that it lacks against the infrared image, keeping their detail.
 
     The input is the standardised infrared image and the visible image.  The fusion loss knows no people, so the network
@@ -89,7 +86,7 @@ class TargetLift(nn.Module):
         cells, cells_shown = (F.avg_pool2d(image, 2) for image in (hot, shown))
         lacking = STRENGTH * ((cells - around) - (cells_shown - around_shown))
         weight = presence * ((cells - around) / _FAINT).clamp(0, 1)
-        weight, *sums = _gaussian_means(_PERSON, weight, weight * lacking, weight * cells_shown)
+        weight, *sums = gaussian_means(_PERSON, weight, weight * lacking, weight * cells_shown)
         lift, level = (mean / (weight + _NO_CELLS) for mean in sums)  # over the nearby cells of targets
         lift = worth * torch.minimum(lift, _BRIGHT - level).clamp(min=0)
 
@@ -149,27 +146,6 @@ class TargetLift(nn.Module):
         excess = over - over * torch.rsqrt(1 + (over / (1 - _SHOULDER)).square())  # 0 below the shoulder
         return fused + (added - excess).clamp(min=0).to(fused.dtype)
 
-    def copy_of(self, image: Tensor) -> Tensor:
-        """The reduced copy of an image, (B, 1, h, w): means over squares of pixels, padded to multiples of 8."""
-        factor = reduction(*image.shape[-2:])
-        if factor > 1:
-            image = F.avg_pool2d(image, factor, ceil_mode=True)
-        height, width = image.shape[-2:]
-        return F.pad(image, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="replicate")
-
-    def at_full_size(self, grid: Tensor, size: tuple[int, int], rows: slice) -> Tensor:
-        """Some rows of a grid (B, 1, h, w), enlarged to the image's size; a cell is CELL x CELL pixels of the copy."""
-        step = reduction(*size) * CELL
-        above = max(0, rows.start // step - 1)
-        part = grid[..., above : (rows.stop - 1) // step + 2, :]
-        enlarged = F.interpolate(part, scale_factor=step, mode="bilinear")
-        return enlarged[..., rows.start - above * step : rows.stop - above * step, : size[1]]
-
-
-def reduction(height: int, width: int) -> int:
-    """Reduction factor of the copy: pixels of the image per pixel of the copy, per side."""
-    return max(1, -(-min(height, width) // SHORTER))
-
 
 def _certain(probability: Tensor) -> Tensor:
     """Certainty of a target in 0 .. 1: from the probability `_SURE` on it is 1."""
@@ -190,9 +166,9 @@ def _surroundings(probability: Tensor, hot: Tensor, shown: Tensor) -> tuple[Tens
     share = F.avg_pool2d(probability, 2)
     others = 1 - F.max_pool2d(share, 3, stride=1, padding=1)  # weight of the surroundings, without targets' rims
     hot, shown = (F.avg_pool2d(image, _TOKEN) for image in (hot, shown))
-    weight, *means = _gaussian_means(_SURROUNDINGS, others, others * hot, others * shown)
+    weight, *means = gaussian_means(_SURROUNDINGS, others, others * hot, others * shown)
     around, around_shown = ((mean + _OWN * own) / (weight + _OWN) for mean, own in zip(means, (hot, shown)))
-    weight, *sums = _gaussian_means(_SURROUNDINGS, share, share * (hot - around), share * (shown - around_shown))
+    weight, *sums = gaussian_means(_SURROUNDINGS, share, share * (hot - around), share * (shown - around_shown))
     contrast, own = (mean / (weight + _NO_TARGETS) for mean in sums)  # of nearby targets, in infrared and fused image
     becomes = torch.minimum(own + STRENGTH * (contrast - own), 1 - around_shown)
     return around, around_shown, contrast, ((becomes + own) / _WORTH).clamp(0, 1)
@@ -204,24 +180,12 @@ def _guided(member: Tensor, hot: Tensor) -> tuple[Tensor, Tensor]:
     He, Sun and Tang, "Guided image filtering", IEEE TPAMI 2013, with a Gaussian window; as in their fast form, slope
     and offset are enlarged and applied to the infrared image at full size.
     """
-    mean, mean_member, square, product = _gaussian_means(_EDGE, hot, member, hot * hot, hot * member)
+    mean, mean_member, square, product = gaussian_means(_EDGE, hot, member, hot * hot, hot * member)
     slope = (product - mean * mean_member) / ((square - mean * mean).clamp(min=0) + _EDGES)
-    return _gaussian_means(_EDGE, slope, mean_member - slope * mean)
+    return gaussian_means(_EDGE, slope, mean_member - slope * mean)
 
 
 def _closed(grid: Tensor) -> Tensor:
     """A grid without narrow gaps, by morphological closing."""
     grid = F.max_pool2d(grid, _GAPS, stride=1, padding=_GAPS // 2)
     return -F.max_pool2d(-grid, _GAPS, stride=1, padding=_GAPS // 2)
-
-
-def _gaussian_means(deviation: float, *grids: Tensor) -> tuple[Tensor, ...]:
-    """Gaussian means of grids (B, 1, h, w), borders replicated; standard deviation in cells."""
-    x = torch.cat(grids, dim=1)
-    radius = int(3 * deviation)
-    offset = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
-    window = torch.exp(-0.5 * (offset / deviation) ** 2)
-    window = (window / window.sum()).expand(len(grids), 1, 1, -1)
-    with torch.autocast(x.device.type, enabled=False):
-        x = F.conv2d(F.pad(x, (radius,) * 4, mode="replicate"), window, groups=len(grids))
-        return F.conv2d(x, window.transpose(2, 3), groups=len(grids)).split(1, dim=1)

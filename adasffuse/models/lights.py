@@ -1,0 +1,77 @@
+"""Keeping the lights of a night in the fused image: lamps, traffic lights, headlights.
+
+In the infrared image a lamp is gray or dark, so a weighting that prefers the infrared detail puts it out.  A smooth
+lift gives a light the contrast to its surroundings that it has in the visible image, and never more than that image
+shows.  A light is small: large glare is left to what the infrared image shows behind it.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from adasffuse.models.precision import wide
+from adasffuse.models.reduced import CELL, MULTIPLE, SHORTER, OnReducedCopy, gaussian_means
+
+_LIT = (0.75, 0.9)  # luminance of a pixel: from the first on part of a light, wholly from the second on
+_HALO = (0.5, 0.65)  # the same of the halo, which does not count as surroundings; two pixels beside it do not, either
+_AMBIENT = (0.75, 0.9)  # luminance of the surroundings up to which a light counts fully, and from which it does not
+_COMPACT = (0.3, 0.5)  # largest share nearby that is lit, up to which and from which, in the same way
+_AROUND = 1 / 16  # of the copy's shorter side: standard deviation of the Gaussian over the surroundings
+_RADIUS = 3 * SHORTER // (16 * MULTIPLE)  # of its window, in blocks of MULTIPLE pixels of the copy
+_LIGHT = 1.0  # standard deviation of the Gaussian over the contrast that a light lacks, in cells
+_OWN = 0.02  # weight of a block's own value in the mean of its surroundings, for places full of lights
+_NO_CELLS = 1e-4  # avoids a division by zero where no light is near
+
+
+class LightLift(OnReducedCopy):
+    """Raises the lights of the visible image in a fused image.  It has no parameters.
+
+    A fused image in which a light has the contrast of the visible image, e.g. of equal sources, is not changed.
+    """
+
+    def forward(self, fused: Tensor, visible: Tensor) -> Tensor:
+        """The fused image with lights raised, at most up to the visible image; both are (B, 1, H, W) in [0, 1]."""
+        return self.raised(fused, visible, self.find(fused, visible))
+
+    def find(self, fused: Tensor, visible: Tensor) -> Tensor:
+        """The luminance that lights lack, one value per cell, (B, 1, h / 2, w / 2) for the copy (h, w); 0 elsewhere."""
+        shown, seen = (wide(self.copy_of(image)) for image in (fused, visible))  # (B, 1, h, w)
+        lit = _from_to(_LIT, seen)
+        others = 1 - F.max_pool2d(_from_to(_HALO, seen), 5, stride=1, padding=2)
+        blocks = [F.avg_pool2d(x, MULTIPLE) for x in (others, others * (seen - shown), others * seen, lit, seen)]
+        weight, lead, ambient, share = gaussian_means(_deviation(seen), *blocks[:4], radius=_RADIUS)
+        ambient = (ambient + _OWN * blocks[4]) / (weight + _OWN)
+        lead = lead / (weight + _OWN)  # of the visible over the fused image around a light
+        share = F.max_pool2d(share, 5, stride=1, padding=2)  # the corners of large glare are no lights, either
+        counts = (1 - _from_to(_AMBIENT, ambient)) * (1 - _from_to(_COMPACT, share))
+        counts, lead = (F.interpolate(x, scale_factor=MULTIPLE // CELL, mode="bilinear") for x in (counts, lead))
+
+        light, lacking = (F.avg_pool2d(x, CELL) for x in (lit, lit * (seen - shown)))
+        light, lacking = gaussian_means(_LIGHT, light, lacking)
+        return counts * (lacking / (light + _NO_CELLS) - lead).clamp(min=0)
+
+    def raised(self, fused: Tensor, visible: Tensor, lift: Tensor, first: int = 0, height: int = 0) -> Tensor:
+        """The fused image, or some of its rows, with lights raised.
+
+        Args:
+            fused, visible: (B, 1, rows, W).
+            lift: as `find` returns it for the whole image.
+            first: number of their first row in the whole image.
+            height: height of the whole image; 0: `fused` is the whole image.
+        """
+        rows = slice(first, first + fused.shape[2])
+        lift = self.at_full_size(lift, (height or fused.shape[2], fused.shape[3]), rows)
+        higher = fused + (_from_to(_LIT, visible) * lift).to(fused.dtype)
+        return torch.maximum(fused, torch.minimum(higher, visible))
+
+
+def _deviation(copy: Tensor) -> Tensor:
+    """Standard deviation of the Gaussian over the surroundings, in blocks: a value, so that a graph serves any size."""
+    height, width = (torch.full((), n, device=copy.device, dtype=copy.dtype) for n in copy.shape[-2:])
+    return torch.minimum(height, width) * (_AROUND / MULTIPLE)
+
+
+def _from_to(limits: tuple[float, float], x: Tensor) -> Tensor:
+    """0 up to the first limit, 1 from the second on, linear between."""
+    low, high = limits
+    return ((x - low) / (high - low)).clamp(0, 1)

@@ -1,0 +1,54 @@
+"""What is found on a reduced copy of an image and applied at full size.  Shapes: images are (B, 1, H, W) in [0, 1].
+
+A cell is CELL x CELL pixels of the copy.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SHORTER = 384  # pixels: largest shorter side of the reduced copy
+CELL = 2  # pixels of the copy per side of a cell
+MULTIPLE = 8  # pixels: height and width of the copy are multiples of it
+
+
+class OnReducedCopy(nn.Module):
+    """A module that looks at a reduced copy of images, and gives a grid of cells back at full size."""
+
+    def copy_of(self, image: Tensor) -> Tensor:
+        """The reduced copy of an image, (B, 1, h, w): means over squares of pixels, padded to multiples of 8."""
+        factor = reduction(*image.shape[-2:])
+        if factor > 1:
+            image = F.avg_pool2d(image, factor, ceil_mode=True)
+        height, width = image.shape[-2:]
+        return F.pad(image, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="replicate")
+
+    def at_full_size(self, grid: Tensor, size: tuple[int, int], rows: slice) -> Tensor:
+        """Some rows of a grid of cells (B, 1, h / 2, w / 2), enlarged to the image's size."""
+        step = reduction(*size) * CELL
+        above = max(0, rows.start // step - 1)
+        part = grid[..., above : (rows.stop - 1) // step + 2, :]
+        enlarged = F.interpolate(part, scale_factor=step, mode="bilinear")
+        return enlarged[..., rows.start - above * step : rows.stop - above * step, : size[1]]
+
+
+def reduction(height: int, width: int) -> int:
+    """Reduction factor of the copy: pixels of the image per pixel of the copy, per side."""
+    return max(1, -(-min(height, width) // SHORTER))
+
+
+def gaussian_means(deviation: float | Tensor, *grids: Tensor, radius: int | None = None) -> tuple[Tensor, ...]:
+    """Gaussian means of grids (B, 1, h, w), borders replicated.
+
+    Args:
+        deviation: standard deviation in samples of the grids.
+        radius: samples on each side of the window's middle; None: three standard deviations.
+    """
+    x = torch.cat(grids, dim=1)
+    radius = int(3 * deviation) if radius is None else radius
+    offset = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
+    window = torch.exp(-0.5 * (offset / deviation) ** 2)
+    window = (window / window.sum()).expand(len(grids), 1, 1, -1)
+    with torch.autocast(x.device.type, enabled=False):
+        x = F.conv2d(F.pad(x, (radius,) * 4, mode="replicate"), window, groups=len(grids))
+        return F.conv2d(x, window.transpose(2, 3), groups=len(grids)).split(1, dim=1)
