@@ -31,6 +31,7 @@ from adasffuse.inference.ghosts import GhostRemover, as_bright_as, moved
 from adasffuse.inference.misalignment import seen_misalignment
 from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.stack import StackOptions, fuse_stack, plan_stack
+from adasffuse.inference.stack_images import StackImages
 from adasffuse.registration.aligner import Aligner, measure_of
 from adasffuse.registration.stacks import _comparable, _correlation, register_to
 from adasffuse.registration.transform import AlignmentError, corner_shifts, warp_image
@@ -126,6 +127,20 @@ def test_where_exposures_hold_no_data_the_result_keeps_its_brightness(tmp_path):
         fused = fuse_stack(fuser(), sorted(tmp_path.glob("*.tif")), StackOptions(range=parse_range("0 1")))
         means.append(fused.pixels[:, :28].mean())
     assert means[0] == pytest.approx(means[1], abs=0.02)  # the middle exposure as it is: 0.1 off
+
+
+def test_where_no_exposure_holds_data_the_result_is_black_and_no_edge_is_fused(tmp_path):
+    paths = bracket(tmp_path)
+    for path in paths:
+        pixels = np.maximum(read_image(path).pixels, np.float32(1 / 255))
+        pixels[:60, :80] = 0
+        write_image(path, pixels)
+    options = StackOptions(no_data=0.0)
+    assert not fuse_stack(fuser(), paths, options).pixels[:60, :80].any()
+    stack = StackImages(paths, options, exposures=True, evens=False)
+    for number, _ in list(stack.first_reads()):
+        pixels = stack.read(number).pixels
+        assert np.array_equal(pixels[20, 70:80], np.repeat(pixels[20, 80:81], 10, axis=0))
 
 
 def test_an_image_without_content_is_left_out(tmp_path):

@@ -14,7 +14,7 @@ from adasffuse.images.drift import Look, drift_notices, evening_factors, look, m
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import luma_of
-from adasffuse.images.no_data import content, fill_missing
+from adasffuse.images.no_data import content, continued, fill_missing, nearest_known
 from adasffuse.images.notices import notices_of_files
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
@@ -133,7 +133,7 @@ class StackImages:
         """A registered image, without ghosts where they are removed.
 
         Where it holds no data, and fading beside it, its pixels are the middle image's, of exposures as bright as its
-        own.
+        own; where no image holds any, those of the nearest place where one does.
         """
         if self._ghosts is not None:
             image, moving = self._ghosts.removed(image)
@@ -141,7 +141,11 @@ class StackImages:
         if image.valid is None:
             return image
         self._filling = self._filling or self._middle_image()
-        return self._filled(image, self._filling)
+        image = self._filled(image, self._filling)
+        known = self.known
+        if known is None or not known.any():
+            return image
+        return replace(image, pixels=continued(image.pixels, nearest_known(known)))
 
     def _filled(self, image: Image, other: Image) -> Image:
         """An image with another one's pixels where it holds no data."""
