@@ -268,6 +268,8 @@ def _groups(
             raise SceneError(f"{folder} is a file, where a folder is expected; give folders only, or files only")
         if not folder.is_dir():
             kind = "file or folder" if folder.suffix.lower() in IMAGE_SUFFIXES else "folder"
+            if "*" in str(folder.parent):
+                raise SceneError(f"no {kind} {folder}; a '*' in the names of folders is for adasffuse fuse alone")
             raise SceneError(f"no {kind} {folder}; {_contents(_nearest_folder(folder))}")
     numbers: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, folder in enumerate(folders):
