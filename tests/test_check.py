@@ -97,8 +97,9 @@ def test_how_to_fuse_one_folder_of_two_sources(tmp_path, capsys, name_a, name_b,
 
 
 def test_the_command_for_sources_of_other_sizes_registers_them(tmp_path, capsys):
-    write_image(tmp_path / "1_T.png", gray(1))
-    write_image(tmp_path / "1_V.png", np.repeat(colour(10), 2, axis=0))
+    for number in range(2):
+        write_image(tmp_path / f"{number}_T.png", gray(number))
+        write_image(tmp_path / f"{number}_V.png", np.repeat(colour(number + 9), 2, axis=0))
     assert check.run([str(tmp_path)]) == 0
     assert "--task ivf --align affine -o fused\n" in capsys.readouterr().out
 
