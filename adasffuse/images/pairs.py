@@ -390,10 +390,11 @@ def _named_slices(folders: Sequence[Path], scenes: Sequence[Scene]) -> list[Scen
         slices = [scene for scene in scenes if scene.paths[number].suffix.lower() == _DICOM]
         if len(folders) > 1 and len(slices) > 1:
             holding.append(str(folder))
+    holding = list(dict.fromkeys(holding))
     if not holding:
         return []
     cure = "check that files of one name show the same slice"
-    if len(holding) == len(folders) == 2:
+    if len(holding) == 2 and len(folders) == 2:
         cure += f", or fuse both as volumes, by position: {_AS_VOLUMES}"
     reason = f"DICOM files in {' and '.join(holding)} are paired by their names, not by where their slices lie; {cure}"
     return [SceneProblem(holding[0], reason, "slices")]
@@ -492,6 +493,9 @@ def _no_source_folders(dataset: str, root: Path, base: Path, missing: Sequence[s
 
 def _same_folder(folder: Path, listing: _Listing, volumes: bool) -> SceneError:
     message = f"two sources are one and the same folder, {folder}; give a folder for each source"
+    if volumes:
+        names = first_of([path.name for path in listing.images])
+        message = f"{folder} holds {names}; name a volume, or a folder of volumes, for each source"
     patterns, count = patterns_in(listing.images)
     if count:
         message += f"; or the patterns {patterns[0]!r} and {patterns[1]!r} would tell {count} pairs of its files apart"
