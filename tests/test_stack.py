@@ -860,7 +860,9 @@ def test_what_differs_in_numbers_is_said_once(weights, tmp_path, capsys):
         write_image(tmp_path / "z" / f"{number}.png", pixels)
     assert run(tmp_path / "z", "-o", tmp_path / "out.png", "--dry_run", weights=weights) == 0
     out = capsys.readouterr().out
-    assert out.count("uses only") == 1 and "(and 2 more files, with other numbers)" in out
+    assert (
+        out.count("uses only") == 1 and "give --range, e.g. " in out and "(and 2 more files, with other numbers)" in out
+    )
 
 
 def test_metadata_of_the_middle_image_are_kept(weights, tmp_path, capsys):

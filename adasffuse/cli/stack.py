@@ -33,7 +33,7 @@ from adasffuse.cli.shared import failures, run_shared, say_few
 from adasffuse.files import check_outputs, name_of
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import ImageError
-from adasffuse.images.metadata import NO_PLACE, loses_place, read_metadata
+from adasffuse.images.metadata import lost_place, read_metadata
 from adasffuse.images.pages import stacks_in
 from adasffuse.images.pairs import Scene, SceneFolder, ignored, images_of, in_order, other_files
 from adasffuse.inference.journal import stamps
@@ -230,8 +230,8 @@ def _fuse(
     giver = file_of(scene.paths[len(scene.paths) // 2])
     metadata = read_metadata(giver, keep)
     save_result(target, fused.pixels, fused.depth, metadata)
-    if loses_place(target, metadata):
-        fused.notices.append(f"{giver}: {NO_PLACE}")
+    if lost := lost_place(target, metadata):
+        fused.notices.append(f"{giver}: {lost}")
     return fused, target
 
 

@@ -93,7 +93,7 @@ class StackImages:
         return MovementWatch(align != "none") if align != "similarity" else None
 
     def _read(self, number: int) -> Image:
-        image = read_image(self._paths[number], self._window, self._options.no_data, levels=True)
+        image = read_image(self._paths[number], self._window, self._options.no_data, levels=True, option="--range")
         return multiplied(image, self._factors[number])
 
     def first_reads(self) -> Iterator[tuple[int, Image]]:
