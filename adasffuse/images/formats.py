@@ -472,7 +472,7 @@ def _open_tiff(file: BinaryIO, number: int | None) -> ImageFile:
         values = np.moveaxis(values, 0, -1).reshape(page.imagelength, page.imagewidth, -1)
         stored = _tiff_colour(page, values)
         more = number is None and _more_pages(tiff)
-        several = ("holds several pages or frames, only the first is read",) if more else ()
+        several = ("holds several pages or frames, only the first is read; adasffuse stack fuses all",) if more else ()
         return replace(stored, notices=several + stored.notices)
 
     return ImageFile(page.imagelength, page.imagewidth, depth, orientation, decode)
