@@ -96,6 +96,14 @@ def test_how_to_fuse_one_folder_of_two_sources(tmp_path, capsys, name_a, name_b,
     assert "  pairs by names: 2, if " in said and ("infrared, if one is" in said) == told
 
 
+def test_the_command_for_sources_of_other_sizes_registers_them(tmp_path, capsys):
+    for number in range(2):
+        write_image(tmp_path / f"{number}_T.png", gray(number))
+        write_image(tmp_path / f"{number}_V.png", np.repeat(colour(number + 9), 2, axis=0))
+    assert check.run([str(tmp_path)]) == 0
+    assert "--task ivf --align affine -o fused\n" in capsys.readouterr().out
+
+
 def test_the_command_for_one_folder_of_two_sources_works(tmp_path, capsys):
     """Temperatures need a range; files of one stem are told apart by their suffixes."""
     for number in range(2):

@@ -87,6 +87,13 @@ def test_a_figure_for_each_scene(folders, capsys):
     assert str(folders / "figures" / "x.png") in capsys.readouterr().out
 
 
+def test_scenes_that_are_left_out_are_told(folders, capsys):
+    arguments = [str(folders / name) for name in ("a", "b", "one")]
+    assert compare.run([*arguments, "-o", str(folders / "figures"), "--count", "1", "--height", "48"]) == 0
+    said = capsys.readouterr()
+    assert "1 of 2 scenes are shown, evenly spread; --count 2 shows all" in said.out + said.err
+
+
 def test_files_and_one_figure(folders):
     files = [str(folders / name / "x.png") for name in ("a", "b", "one")]
     out = folders / "x_figure.png"

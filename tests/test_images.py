@@ -252,7 +252,7 @@ def test_only_the_first_page_is_read(tmp_path):
     path = save(tmp_path / "pages.tif", GRAY, save_all=True, append_images=[Image.fromarray(GRAY // 2)])
     image = read_image(path)
     assert np.array_equal(np.rint(image.pixels * 255), GRAY)
-    assert "holds several pages or frames, only the first is read" in image.notices[0]
+    assert "several pages or frames, only the first is read; adasffuse stack fuses all" in image.notices[0]
 
 
 # ---- Formats, judged by content

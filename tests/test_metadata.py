@@ -7,7 +7,7 @@ from PIL import ExifTags, Image
 from tiny import texture, write_weights
 
 from adasffuse.cli import fuse
-from adasffuse.images.metadata import read_metadata, srgb_profile
+from adasffuse.images.metadata import lost_place, read_metadata, srgb_profile
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
 
@@ -77,6 +77,9 @@ def test_no_place_by_another_door(tmp_path):
     write_image(tmp_path / "f.png", colours(), metadata=read_metadata(tmp_path / "geo.tif", "exif"))
     kept = exif_of(tmp_path / "f.png")[0]
     assert kept[271] == "Maker" and not {273, 279, 700, 33922} & set(kept)
+    for keep, told in (("gps", True), ("exif", False), ("none", False)):  # who asks for the place is told
+        said = lost_place(tmp_path / "f.png", read_metadata(tmp_path / "geo.tif", keep))
+        assert ("GeoTIFF" in said) == told
     for name in ("geo.tif", "note.jpg"):
         data = read_metadata(tmp_path / name, "exif").exif or b""
         assert b"GPSLatitude" not in data and b"52.52N" not in data

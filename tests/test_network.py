@@ -371,7 +371,7 @@ def test_wrong_shapes(a, b):
         ({"kinds": ("visible",), "unshaded": True, "dark": True}, "model.unshaded would do nothing, .* needs infrared"),
         (
             {"kinds": ("infrared",), "targets": True},
-            "model.targets would .* targets needs infrared and visible; set to",
+            "model.targets would .* lights and targets need infrared and visible; set to",
         ),
         ({"head_dim": 7}, "head size 7 does not divide the inner width 16"),
         ({"head_dim": 16}, r"a bidirectional scan needs an even number of heads, got 16 / 16 = 1"),

@@ -139,6 +139,21 @@ def test_where_no_source_holds_data():
     assert filled_a[:9, :29] == pytest.approx(0.3)  # kept up to its border: the other has nothing there
 
 
+def test_an_outline_that_sources_share_is_no_edge():
+    a, b = scene(seed=1), scene(seed=2)
+    valid = np.ones((120, 160), bool)
+    valid[:50, :40] = valid[90:] = False
+    cut = [np.where(valid, one, np.float32(0)) for one in (a, b)]
+    sources, anywhere, gaps = complete(cut, [valid, valid.copy()])
+    assert np.array_equal(anywhere, valid) and gaps == [None, None]  # neither fades into the other
+    for source, whole in zip(sources, (a, b)):
+        assert np.array_equal(source[valid], whole[valid])
+        assert source[10, 1:40] == pytest.approx(whole[10, 40])
+        assert source[110] == pytest.approx(whole[89], abs=0.02)
+    filled, _ = fill_missing(cut, [valid, valid.copy()])
+    assert np.array_equal(filled, cut)
+
+
 def test_three_sources_share_the_gap():
     sources = [np.full((40, 60), level, np.float32) for level in (0.1, 0.4, 0.8)]
     valids = [np.ones((40, 60), bool), None, np.ones((40, 60), bool)]

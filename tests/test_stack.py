@@ -31,6 +31,7 @@ from adasffuse.inference.ghosts import GhostRemover, as_bright_as, moved
 from adasffuse.inference.misalignment import seen_misalignment
 from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.stack import StackOptions, fuse_stack, plan_stack
+from adasffuse.inference.stack_images import StackImages, _cut_by
 from adasffuse.registration.aligner import Aligner, measure_of
 from adasffuse.registration.stacks import _comparable, _correlation, register_to
 from adasffuse.registration.transform import AlignmentError, corner_shifts, warp_image
@@ -128,6 +129,20 @@ def test_where_exposures_hold_no_data_the_result_keeps_its_brightness(tmp_path):
     assert means[0] == pytest.approx(means[1], abs=0.02)  # the middle exposure as it is: 0.1 off
 
 
+def test_where_no_exposure_holds_data_the_result_is_black_and_no_edge_is_fused(tmp_path):
+    paths = bracket(tmp_path)
+    for path in paths:
+        pixels = np.maximum(read_image(path).pixels, np.float32(1 / 255))
+        pixels[:60, :80] = 0
+        write_image(path, pixels)
+    options = StackOptions(no_data=0.0)
+    assert not fuse_stack(fuser(), paths, options).pixels[:60, :80].any()
+    stack = StackImages(paths, options, exposures=True, evens=False)
+    for number, _ in list(stack.first_reads()):
+        pixels = stack.read(number).pixels
+        assert np.array_equal(pixels[20, 70:80], np.repeat(pixels[20, 80:81], 10, axis=0))
+
+
 def test_an_image_without_content_is_left_out(tmp_path):
     paths = bracket(tmp_path)
     write_image(tmp_path / "white.png", np.full((160, 200, 3), 255, np.uint8))
@@ -173,7 +188,7 @@ def test_what_is_refused(tmp_path):
     copied.write_bytes(paths[0].read_bytes())
     for files, words in (
         (paths[:1], "two or more images, got 1"),
-        ([*paths, tmp_path / "small.png"], "is 200x160, small.png is 20x20.* in a folder of their own"),
+        ([*paths, tmp_path / "small.png"], "is 200x160, small.png is 20x20.* into a folder of its own"),
         ([*paths, tmp_path / "broken.png"], "broken.png: damaged"),
         ([paths[0], paths[1], paths[0]], "0.png is given twice"),
         ([paths[0], copied], "all 2 images are equal"),
@@ -445,6 +460,28 @@ def test_a_flat_frame_is_not_registered(tmp_path):
     write_image(tmp_path / "9.png", np.full((160, 200, 3), 255, np.uint8))
     fused = fuse_stack(fuser(), [*paths, tmp_path / "9.png"], StackOptions(align="translation"))
     assert fused.used == 3 and any("no content" in notice for notice in fused.notices)
+
+
+@pytest.mark.parametrize(
+    "names, pattern",
+    [
+        ([f"img_z{z:03}_c{c}.tif" for z in range(1, 6) for c in (1, 2)], "'img_z*_c1.tif'"),
+        ([f"{dye}-{z}.tif" for z in range(9, 12) for dye in ("DAPI", "GFP")], "'DAPI-*.tif'"),
+        ([f"img_z{z:03}_c1.tif" for z in range(5)], ""),
+        ([f"a{n}_{9 - n}.tif" for n in range(4)], ""),  # both change together
+        (["dark.tif", "middle1.tif", "white.tif", "white2.tif"], ""),
+    ],
+)
+def test_channels_and_slices_are_told_apart_by_names(names, pattern):
+    assert _cut_by(names) == (f"--pattern {pattern}" if pattern else "")
+
+
+def test_two_channels_in_one_folder_are_told(tmp_path):
+    paths = [
+        path.rename(tmp_path / f"z{k // 2}_c{k % 2}.png") for k, path in enumerate(bracket(tmp_path, (-2, 0, 1, 2)))
+    ]
+    notices = fuse_stack(fuser(), paths).notices
+    assert any("if these are several stacks" in notice and "--pattern 'z*_c0.png'" in notice for notice in notices)
 
 
 def test_images_of_several_scenes_are_refused(tmp_path):
@@ -826,7 +863,9 @@ def test_what_differs_in_numbers_is_said_once(weights, tmp_path, capsys):
         write_image(tmp_path / "z" / f"{number}.png", pixels)
     assert run(tmp_path / "z", "-o", tmp_path / "out.png", "--dry_run", weights=weights) == 0
     out = capsys.readouterr().out
-    assert out.count("uses only") == 1 and "(and 2 more files, with other numbers)" in out
+    assert (
+        out.count("uses only") == 1 and "give --range, e.g. " in out and "(and 2 more files, with other numbers)" in out
+    )
 
 
 def test_metadata_of_the_middle_image_are_kept(weights, tmp_path, capsys):

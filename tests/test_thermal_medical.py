@@ -7,6 +7,7 @@ import re
 import shutil
 import struct
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from adasffuse.images.flir import read_shot, read_temperatures
 from adasffuse.images.frame_folders import FrameFolder
 from adasffuse.images.image import ImageError, ImageNotice
 from adasffuse.images.pairs import Scene, find_scenes, read_scene
+from adasffuse.images.plane import check_order
 from adasffuse.images.ranges import RangeSpec, parse_range, resolve_range
 from adasffuse.images.read import read_image
 from adasffuse.images.volume_grid import Volume, check_same_grid, frames_notice, resampled, turned_like, upright_slice
@@ -546,6 +548,12 @@ def test_a_range_changes_no_colours_of_a_palette(tmp_path):
         image = read_image(path, value_range)
         assert image.depth == "8" and np.array_equal(image.pixels[..., 0] * 255, values)
         assert np.array_equal(image.pixels[..., 1] * 255, 255 - values)
+
+
+@pytest.mark.parametrize("first, second, refused", [("CT", "PT", True), ("CT", "NM", True), ("PT", "CT", False)])
+def test_a_ct_takes_the_place_of_the_mri(first, second, refused):
+    with pytest.raises(ImageError, match="PET or SPECT first") if refused else nullcontext():
+        check_order(("a", "b"), (first, second), ("scan", "mri"))
 
 
 def test_sources_whose_files_say_the_other_order(tmp_path, weights, capsys):

@@ -89,5 +89,7 @@ def test_a_folder_for_each_scene_is_known(tmp_path):
     assert tree_below(tmp_path / "a") == (tmp_path / "a/*/pet", tmp_path / "a/*/mri")
     touch(tmp_path, *(f"b/p{n}/{name}" for n in range(3) for name in ("ir.png", "vis.jpg", "notes.txt")))
     assert tree_below(tmp_path / "b") == (tmp_path / "b/*/ir.png", tmp_path / "b/*/vis.jpg")
+    touch(tmp_path, *(f"d/set0{n}/V00{n}/{side}/1.png" for n in range(3) for side in ("visible", "lwir")))
+    assert tree_below(tmp_path / "d") == (tmp_path / "d/*/*/lwir", tmp_path / "d/*/*/visible")
     touch(tmp_path, "c/ir/1.png", "c/ir/2.png", "c/vis/1.png", "c/vis/2.png")
     assert tree_below(tmp_path / "c") == () == tree_below(tmp_path / "a/p1")

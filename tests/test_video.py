@@ -1134,6 +1134,7 @@ def test_a_dry_run_writes_nothing(tmp_path, pair, capsys):
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--quality", "60"], "--quality lies in 0..51"),
         (["A.mp4", "B.mp4", "-o", "frames", "--audio", "b"], "a folder of frames has no sound"),
         (["--camera_a", "0"], "--camera_a and --camera_b"),
+        (["rtsp://x/a", "rtsp://x/b", "-o", "x.mp4", "--seconds", "3"], "rtsp:// is an address"),
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--align", "affine", "--calibration", "c.json"], "give one of them"),
         (["A.mp4", "B.mp4", "-o", "x.mp4", "--align", "deformable"], "invalid choice: 'deformable'"),
         (["--camera_a", "0", "--camera_b", "1", "-o", "x.mp4", "--align", "affine"], "--align is for files"),

@@ -189,6 +189,8 @@ def test_folders_without_volumes(folders, call, tmp_path):
     volume(tmp_path / "other/q.nii", 1)
     with pytest.raises(SceneError, match="no volume has a partner of the same name"):
         find_scenes((folders[0], tmp_path / "other"), volumes=True)
+    told = call(folders[0], "-o", "o")[2]
+    assert "holds p0.nii.gz, p1.nii.gz, p2.nii.gz; name a volume, or a folder of volumes, for each source" in told
     assert "--scores is not for volumes" in call(*folders, "-o", tmp_path / "o", "--scores")[2]
     alone = (folders[0] / "p0.nii.gz", folders[1] / "p0.nii", "-o")
     assert "--resume is for folders of volumes" in call(*alone, tmp_path / "o.nii", "--resume")[2]

@@ -358,7 +358,7 @@ def _border_notice(empty: list[float], grid: str) -> str:
     black = f"--no_data_{side} 0 has all black read as no data"
     cure = f"fusing takes that of infrared images, where it is large, for no data; {black}" if side == "a" else black
     return (
-        f"{images} not reach all of the grid: up to {max(empty):.0%} of the pixels are exact 0, which other programs "
+        f"{images} not reach all of the grid: up to {max(empty):.1%} of the pixels are exact 0, which other programs "
         f"read as black; {cure}; fusing with --align instead keeps what has no data"
     )
 

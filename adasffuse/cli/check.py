@@ -180,7 +180,8 @@ def _two_sources(source: SourceSurvey) -> list[str]:
     if not count:
         return []
     scenes, _ = find_scenes((folder, folder), patterns)
-    sides = [[facts[scene.paths[k]] for scene in scenes if scene.paths[k] in facts] for k in (0, 1)]
+    pairs = [[facts[path] for path in scene.paths] for scene in scenes if all(path in facts for path in scene.paths)]
+    sides = [[pair[k] for pair in pairs] for k in (0, 1)]
     gray = infrared_source(Survey("", None, [SourceSurvey(folder, None, facts=side) for side in sides]))
     lines = [f"  pairs by names: {count}, if {patterns[0]!r} and {patterns[1]!r} are two sources"]
     deep = [any(one.depth == "float" for one in side) for side in sides]  # whose values alone say nothing
@@ -191,6 +192,8 @@ def _two_sources(source: SourceSurvey) -> list[str]:
         patterns, deep = (patterns[::-1], deep[::-1]) if gray == 1 else (patterns, deep)
     options = " ".join(f"--pattern_{side} {shlex.quote(pattern)}" for side, pattern in zip("ab", patterns))
     options += "".join(f" --range_{side} folder" for side, needed in zip("ab", deep) if needed)
+    apart = any((one.height, one.width) != (other.height, other.width) for one, other in pairs)
+    task += " --align affine" if apart else ""
     return [*lines, f"  to fuse them: adasffuse fuse {shlex.quote(str(folder))} {options}{task} -o fused"]
 
 

@@ -149,6 +149,8 @@ def _scenes(args: argparse.Namespace) -> tuple[list[Scene], list[str]]:
         if missing:
             raise ImageError(f"--names {', '.join(missing)}: no such scene in {', '.join(map(str, places))}")
         return [known[name] for name in args.names], list(named)
+    if len(scenes) > args.count:
+        say_notices([f"{args.count} of {len(scenes)} scenes are shown, evenly spread; --count {len(scenes)} shows all"])
     return list(pick_evenly(scenes, args.count)), list(named)
 
 

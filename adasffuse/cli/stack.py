@@ -34,7 +34,7 @@ from adasffuse.files import check_outputs, name_of
 from adasffuse.images.folders import ignored, images_of, in_order, other_files
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import ImageError
-from adasffuse.images.metadata import NO_PLACE, loses_place, read_metadata
+from adasffuse.images.metadata import lost_place, read_metadata
 from adasffuse.images.pages import stacks_in
 from adasffuse.images.pairs import Scene, SceneFolder
 from adasffuse.inference.journal import stamps
@@ -231,8 +231,8 @@ def _fuse(
     giver = file_of(scene.paths[len(scene.paths) // 2])
     metadata = read_metadata(giver, keep)
     save_result(target, fused.pixels, fused.depth, metadata)
-    if loses_place(target, metadata):
-        fused.notices.append(f"{giver}: {NO_PLACE}")
+    if lost := lost_place(target, metadata):
+        fused.notices.append(f"{giver}: {lost}")
     return fused, target
 
 

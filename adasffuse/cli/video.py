@@ -4,6 +4,7 @@ from __future__ import annotations  # names of `inference` load PyTorch where th
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -63,6 +64,7 @@ DESCRIPTION = """Fuse two sequences of frames: video files, folders of images, o
 B leads: the result has its frame times and its sound; A gives its nearest frame in time.  Two folders go by names.
 Where one began to record earlier, --start_a or --start_b skips its beginning.
 """
+_ADDRESS = re.compile(r"[A-Za-z]{2,}:/")  # of a stream; a path has lost one of the slashes
 
 
 def make_parser(prog: str = "adasffuse video") -> argparse.ArgumentParser:
@@ -192,6 +194,10 @@ def _impossible(args: argparse.Namespace) -> str:
         if args.seconds is not None and not 0 < args.seconds < float("inf"):
             return f"--seconds is a number above 0, got {args.seconds:g}"
         return ""
+    address = next((str(path) for path in (args.a, args.b) if path is not None and _ADDRESS.match(str(path))), None)
+    if address is not None:
+        scheme = address.split(":")[0]
+        return f"{scheme}:// is an address, as of a camera or a stream; give both by --camera_a and --camera_b"
     if args.seconds is not None:
         return "--seconds is for cameras; files end by themselves"
     if not complete_sources(args):

@@ -12,7 +12,9 @@ from adasffuse.images.formats import open_exif
 from adasffuse.images.stored import DAMAGE
 
 KEPT = ("none", "exif", "gps")  # gps: EXIF with the place where the image was taken
-NO_PLACE = "its place is not kept: results in TIFF hold none, those in PNG (8 and 16 bits) do"
+_NO_PLACE = "its place is not kept: results in TIFF hold none, those in PNG (8 and 16 bits) do"
+_NO_MAP = "its place on the map (GeoTIFF) is not kept: no result holds one; copy it by GIS software"
+_GEO_TIFF = (33922, 34264)  # tags, points or a matrix, that say where pixels lie
 _LEFT_OUT = (  # of EXIF's own tags: maker notes, which may hold the place, and what describes the source's own pixels
     ExifTags.Base.MakerNote,
     ExifTags.Base.ColorSpace,
@@ -41,11 +43,16 @@ class Metadata:
     texts: tuple[tuple[int, bytes], ...]  # TIFF tags
     profile: bytes  # ICC, sRGB; for images with colour
     place: bool = False  # whether the EXIF data say where the image was taken; TIFF files are written without it
+    on_map: bool = False  # whether the source said where its pixels lie, and this was to be kept; nothing can
 
 
-def loses_place(path: Path, metadata: Metadata | None) -> bool:
-    """Whether a file of this name is written without the place that the metadata hold."""
-    return metadata is not None and metadata.place and path.suffix.lower() != ".png"
+def lost_place(path: Path, metadata: Metadata | None) -> str:
+    """What to say of the place that a file of this name is written without; '' where none is lost."""
+    if metadata is None:
+        return ""
+    if metadata.on_map:
+        return _NO_MAP
+    return _NO_PLACE if metadata.place and path.suffix.lower() != ".png" else ""
 
 
 def read_metadata(path: str | Path, keep: str) -> Metadata | None:
@@ -68,6 +75,7 @@ def read_metadata(path: str | Path, keep: str) -> Metadata | None:
         texts = {tag: str(old[tag]).encode("latin-1", "replace") for tag in _TAKEN if old.get(tag)}
         inner = {tag: value for tag, value in _ifd(old, ExifTags.IFD.Exif).items() if tag not in _LEFT_OUT}
         place = _ifd(old, ExifTags.IFD.GPSInfo) if keep == "gps" else {}
+        on_map = keep == "gps" and any(tag in old for tag in _GEO_TIFF)
     new = Image.Exif()
     new.update(texts)  # the source's bytes; Pillow would write "?" for what is not ASCII
     for ifd, values in ((ExifTags.IFD.Exif, inner), (ExifTags.IFD.GPSInfo, place)):
@@ -76,7 +84,7 @@ def read_metadata(path: str | Path, keep: str) -> Metadata | None:
             new.get_ifd(ifd).update(kept)
     data = new.tobytes().removeprefix(b"Exif\0\0") if texts or inner or place else None
     tags = tuple((tag, texts[name]) for name, tag in _TEXTS.items() if name in texts)
-    return Metadata(data, tags, srgb_profile(), place=bool(place))
+    return Metadata(data, tags, srgb_profile(), bool(place), on_map)
 
 
 def _ifd(exif: Image.Exif, ifd: int) -> dict:

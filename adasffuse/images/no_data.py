@@ -44,7 +44,9 @@ def fill_missing(
     _check_masks(sources, valids)
     if all(valid is None or valid.all() for valid in valids):
         return list(sources), None
-    return _fill_all(sources, valids, [_share(valid, feather) for valid in valids])
+    sources, valids, anywhere = _continued(sources, valids)
+    filled = _fill_all(sources, [_share(valid, feather) for valid in valids])
+    return [one if anywhere is None else _times(anywhere, one) for one in filled], anywhere
 
 
 def _check_masks(sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None]) -> None:
@@ -56,15 +58,49 @@ def _check_masks(sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | No
         raise ValueError(f"fill_missing needs one height and width, got {sorted(sizes)}")
 
 
-def _fill_all(
-    sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None], shares: Sequence[np.ndarray | None]
-) -> tuple[list[np.ndarray], np.ndarray | None]:
-    """As `fill_missing`, with the shares of `_share`."""
-    filled = [_fill(index, sources, shares) for index in range(len(sources))]
+def _continued(
+    sources: Sequence[np.ndarray], valids: Sequence[np.ndarray | None]
+) -> tuple[list[np.ndarray], list[np.ndarray | None], np.ndarray | None]:
+    """Sources and masks that, where no source holds data, are those of the nearest pixel where one does.
+
+    So what all lack in common, as beside the outline of a map, is no edge, and no source fades into others that end at
+    the same place.
+
+    Returns:
+        Sources, masks, and (H, W) bool, False where no source holds data; None where some source does everywhere.
+    """
     if any(valid is None for valid in valids):
-        return filled, None
+        return list(sources), list(valids), None
     anywhere = np.logical_or.reduce(valids)
-    return filled, None if anywhere.all() else anywhere
+    if anywhere.all():
+        return list(sources), list(valids), None
+    if not anywhere.any():
+        return list(sources), list(valids), anywhere
+    nearest = nearest_known(anywhere)
+    return [continued(one, nearest) for one in sources], [continued(one, nearest) for one in valids], anywhere
+
+
+def nearest_known(known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flat indices of the pixels where `known`, (H, W) bool, is False, and of the nearest ones where it is True."""
+    labels = cv2.distanceTransformWithLabels(
+        (~known).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )[1]
+    places = np.zeros(labels.max() + 1, np.intp)
+    places[labels[known]] = np.flatnonzero(known)
+    return np.flatnonzero(~known), places[labels[~known]]
+
+
+def continued(values: np.ndarray, nearest: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """A copy of (H, W) or (H, W, 3) whose pixels are taken as `nearest_known` says."""
+    result = values.copy(order="C")
+    flat = result.reshape(-1, *values.shape[2:])
+    flat[nearest[0]] = flat[nearest[1]]
+    return result
+
+
+def _fill_all(sources: Sequence[np.ndarray], shares: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    """Every source with the others' values by the shares of `_share`."""
+    return [_fill(index, sources, shares) for index in range(len(sources))]
 
 
 @dataclass(frozen=True)
@@ -148,17 +184,19 @@ def complete(
 
     Args, raises: as `fill_missing`; `contents` are those of the sources, where they are known.
     Returns:
-        Two values as of `fill_missing`, and for each source its `Gap`; None where it holds data everywhere.
+        The sources in the shapes given; (H, W) bool, False where no source holds data (they are continued there by what
+        lies nearest), or None; and for each source its `Gap`, None where it lacks no data that another one holds.
     """
     _check_masks(sources, valids)
     if contents is None:
         contents = [measure_content(source, valid) for source, valid in zip(sources, valids)]
     if all(valid is None or valid.all() for valid in valids):
         return blend_empty(sources, contents), None, [None] * len(sources)
+    sources, valids, anywhere = _continued(sources, valids)
     shares = [_share(valid, _FEATHER) for valid in valids]
     gaps = _gaps(sources, shares, contents)
     release_if_large(sources[0].shape)
-    filled, anywhere = _fill_all(sources, valids, shares)
+    filled = _fill_all(sources, shares)
     return blend_empty(filled, contents), anywhere, gaps
 
 

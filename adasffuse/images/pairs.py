@@ -199,6 +199,8 @@ def _list_folders(folders: Sequence[Path], volumes: bool) -> list[tuple[list[int
             raise SceneError(f"{folder} is a file, where a folder is expected; give folders only, or files only")
         if not folder.is_dir():
             kind = "file or folder" if folder.suffix.lower() in IMAGE_SUFFIXES else "folder"
+            if "*" in str(folder.parent):
+                raise SceneError(f"no {kind} {folder}; a '*' in the names of folders is for adasffuse fuse alone")
             raise SceneError(f"no {kind} {folder}; {describe_folder(nearest_folder(folder))}")
     numbers: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, folder in enumerate(folders):
@@ -282,10 +284,11 @@ def _named_slices(folders: Sequence[Path], scenes: Sequence[Scene]) -> list[Scen
         slices = [scene for scene in scenes if scene.paths[number].suffix.lower() == _DICOM]
         if len(folders) > 1 and len(slices) > 1:
             holding.append(str(folder))
+    holding = list(dict.fromkeys(holding))
     if not holding:
         return []
     cure = "check that files of one name show the same slice"
-    if len(holding) == len(folders) == 2:
+    if len(holding) == 2 and len(folders) == 2:
         cure += f", or fuse both as volumes, by position: {_AS_VOLUMES}"
     reason = f"DICOM files in {' and '.join(holding)} are paired by their names, not by where their slices lie; {cure}"
     return [SceneProblem(holding[0], reason, "slices")]
@@ -355,6 +358,9 @@ def _no_volumes(folder: Path) -> SceneError:
 def _same_folder(folder: Path, listing: _Listing, volumes: bool) -> SceneError:
     """The error for two sources in one folder, with what could tell them apart."""
     message = f"two sources are one and the same folder, {folder}; give a folder for each source"
+    if volumes:
+        names = first_of([path.name for path in listing.images])
+        message = f"{folder} holds {names}; name a volume, or a folder of volumes, for each source"
     patterns, count = patterns_in(listing.images)
     if count:
         message += f"; or the patterns {patterns[0]!r} and {patterns[1]!r} would tell {count} pairs of its files apart"

@@ -6,7 +6,7 @@ import numpy as np
 
 from adasffuse.images.image import Image, ImageError, Plane
 
-_SCANS = ("CT", "PT", "NM")  # modalities
+_FIRST = {"MR": ("CT", "PT", "NM"), "CT": ("PT", "NM")}  # modalities that come before another one
 _SAME_SPACING = 0.01  # by which sizes of pixels may differ, as a share: files round 0.9375 mm to 0.94
 _SAME_PLACE = 1.0  # pixel, by which corners may lie apart within the slice
 _SAME_SLICE = 0.5  # of the thickness, by which corners may lie apart across the slice
@@ -49,16 +49,18 @@ def check_same_places(names: Sequence[object], images: Sequence[Image]) -> None:
 
 
 def check_order(names: Sequence[object], modalities: Sequence[str], kinds: Sequence[str]) -> None:
-    """Raise ImageError where files say that the MRI is the first source, and a CT, PET or SPECT the second.
+    """Raise ImageError where files say that what gives the colour is the second source.
+
+    That is a CT, PET or SPECT behind an MRI, and a PET or SPECT behind a CT, which takes the place of the MRI.
 
     Args:
         modalities: DICOM's word for each source, '' where it is not known.
         kinds: of the task's sources, see `Task.kinds`.
     """
-    if tuple(kinds) == ("scan", "mri") and modalities[0] == "MR" and modalities[1] in _SCANS:
+    if tuple(kinds) == ("scan", "mri") and modalities[1] in _FIRST.get(modalities[0], ()):
         raise ImageError(
-            f"{names[0]} is of modality MR and {names[1]} of {modalities[1]}, as their files say; give them in the "
-            "other order: CT, PET or SPECT first"
+            f"{names[0]} is of modality {modalities[0]} and {names[1]} of {modalities[1]}, as their files say; give "
+            f"them in the other order: {'CT, PET or SPECT' if modalities[0] == 'MR' else 'PET or SPECT'} first"
         )
 
 

@@ -14,6 +14,7 @@ from adasffuse.images.stored import DAMAGE, MAX_PIXELS, ImageFile, RefusedError,
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # or what it finds in damaged files goes to stderr
 
 SMALLEST_VALUE, LARGEST_VALUE = 340, 341  # tags SMinSampleValue and SMaxSampleValue: values of black and white
+_SEVERAL = "holds several pages or frames, only the first is read; adasffuse stack fuses all"
 _ORIENTATION, _GDAL_NODATA = 274, 42113  # tags
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB, _ICCLAB = 0, 1, 2, 3, 5, 6, 8, 9  # photometric
 _LOSSLESS = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})  # compressions of TIFF: none, LZW, deflate, ...
@@ -41,7 +42,7 @@ def open_tiff(file: BinaryIO, number: int | None) -> ImageFile:
         values = np.moveaxis(values, 0, -1).reshape(page.imagelength, page.imagewidth, -1)
         stored = _interpret(page, values)
         if number is None and _has_more_pages(tiff):
-            stored = replace(stored, notices=("holds several pages or frames, only the first is read", *stored.notices))
+            stored = replace(stored, notices=(_SEVERAL, *stored.notices))
         return stored
 
     return ImageFile(page.imagelength, page.imagewidth, depth, orientation, decode)

@@ -18,6 +18,7 @@ from adasffuse.tasks import guess_task
 
 Groups = dict[tuple[str, ...], tuple[Path, ...]]  # files or folders of one scene or more, by what stands for each '*'
 _OTHER_SIGNS = ("?", "[", "**")
+_DEEPEST = 3  # folders between that of a tree and its sources
 
 
 def is_tree(place: Path) -> bool:
@@ -97,18 +98,21 @@ def scenes_of_groups(groups: Groups, volumes: bool) -> tuple[list[Scene], list[S
 def tree_below(folder: Path) -> tuple[Path, ...]:
     """Patterns for both sources of a folder that holds no images, but a folder for each scene; () for other folders.
 
-    More than half of the scenes' folders hold two things whose names tell a task: 'pet' and 'mri', or 'ir.png' and
-    'vis.png'.
+    In most of these folders are two names that tell a task, such as 'pet' and 'mri', or 'ir.png' and 'vis.png'.  They
+    may lie deeper: 'set00/V000/lwir' and 'set00/V000/visible'.
     """
     if images_of(folder) or any(is_volume(path) for path in folder.iterdir()):
         return ()
-    places = [path for path in folder.iterdir() if path.is_dir() and not ignored(path.name)]
-    names = Counter(path.name for place in places for path in place.iterdir() if _is_source(path))
-    usual = sorted(name for name, count in names.items() if 2 * count > len(places))
-    if len(usual) != 2:
-        return ()
-    ordered, tells_task = in_order_of_task(usual)
-    return tuple(folder / "*" / name for name in ordered) if tells_task else ()
+    above, places = folder, [folder]
+    for _ in range(_DEEPEST):
+        places = [path for place in places for path in place.iterdir() if path.is_dir() and not ignored(path.name)]
+        above = above / "*"
+        names = Counter(path.name for place in places for path in place.iterdir() if _is_source(path))
+        both = sorted(name for name, count in names.items() if 2 * count > len(places))
+        ordered, known = in_order_of_task(both) if len(both) == 2 else ([], False)
+        if known:
+            return tuple(above / name for name in ordered)
+    return ()
 
 
 def in_order_of_task(names: Sequence[str]) -> tuple[list[str], bool]:

@@ -21,7 +21,7 @@ from adasffuse.arguments import checked
 from adasffuse.images.false_colors import check_palette, in_palette
 from adasffuse.images.image import Image
 from adasffuse.images.levels import expanded, release_if_large
-from adasffuse.images.metadata import KEPT, NO_PLACE, loses_place, read_metadata
+from adasffuse.images.metadata import KEPT, lost_place, read_metadata
 from adasffuse.images.notices import (
     LOOKED_AT,
     InfraredLook,
@@ -415,8 +415,8 @@ class _OneScene:
         metadata = read_metadata(giver, wanted.metadata)
         release_if_large(fused.shape)
         save_result(written[0], fused, depth, metadata)
-        if loses_place(written[0], metadata):
-            one.notices.append((giver, NO_PLACE))
+        if lost := lost_place(written[0], metadata):
+            one.notices.append((giver, lost))
         if wanted.panels:
             save_result(written[1], panel_of(shown, fused, task), "8")
         if self.journal:

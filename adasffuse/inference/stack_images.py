@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from adasffuse.images.drift import Exposure, drift_notices, evening_factors, mea
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import Image, ImageError
 from adasffuse.images.levels import luma_of
-from adasffuse.images.no_data import fill_missing
+from adasffuse.images.no_data import continued, fill_missing, nearest_known
 from adasffuse.images.notices import notices_of_files
 from adasffuse.images.ranges import RangeSpec, resolve_range
 from adasffuse.images.read import read_image
@@ -92,7 +94,7 @@ class StackImages:
         return MovementWatch(align != "none") if align != "similarity" else None
 
     def _read(self, number: int) -> Image:
-        image = read_image(self._paths[number], self._window, self._options.no_data, levels=True)
+        image = read_image(self._paths[number], self._window, self._options.no_data, levels=True, option="--range")
         return scale_brightness(image, self._factors[number])
 
     def first_reads(self) -> Iterator[tuple[int, Image]]:
@@ -134,7 +136,7 @@ class StackImages:
         """A registered image, without ghosts where they are removed.
 
         Where it holds no data, and fading beside it, its pixels are the middle image's, of exposures as bright as its
-        own.
+        own; where no image holds any, those of the nearest place where one does.
         """
         if self._ghosts is not None:
             image, moving = self._ghosts.removed(image)
@@ -142,7 +144,11 @@ class StackImages:
         if image.valid is None:
             return image
         self._filling = self._filling or self._middle_image()
-        return self._filled(image, self._filling)
+        image = self._filled(image, self._filling)
+        known = self.known
+        if known is None or not known.any():
+            return image
+        return replace(image, pixels=continued(image.pixels, nearest_known(known)))
 
     def _filled(self, image: Image, other: Image) -> Image:
         """An image with another one's pixels where it holds no data."""
@@ -181,8 +187,8 @@ class StackImages:
             listed = [self._sized, (number, size)]
             sizes = ", ".join(f"{self._called[one]} is {width}x{height}" for one, (height, width) in listed)
             raise ImageError(
-                f"{self._name}: sizes differ: {sizes} pixels; a stack has one size, and images of another scene belong "
-                "in a folder of their own"
+                f"{self._name}: sizes differ: {sizes} pixels; a stack has one size: put each scene into a folder of "
+                f"its own, or cut them apart by {_cut_by(self._called) or '--images_per_stack'}"
             )
         return image
 
@@ -258,6 +264,24 @@ def _what_holds(paths: Sequence[Path]) -> tuple[Path, list[str]]:
         return paths[0].parent, [str(path) for path in paths]
 
 
+def _cut_by(names: Sequence[str]) -> str:
+    """The option that takes the first of several stacks by the names of all images, '' where these are one series.
+
+    Two parts of the names vary, numbers or words, and each value of one occurs with each of the other: 'z1_c1.tif' to
+    'z9_c2.tif' are two stacks of nine slices rather than one of 18 images.
+    """
+    split = [re.split(r"(\d+|[^\W\d_]+)", Path(name).name) for name in names]
+    if len({len(parts) for parts in split}) > 1:
+        return ""
+    values = [set(column) for column in zip(*split)]
+    varying = [k for k, found in enumerate(values) if len(found) > 1]
+    if len(varying) != 2 or len(values[varying[0]]) * len(values[varying[1]]) != len(set(names)):
+        return ""
+    fixed = min(varying[::-1], key=lambda k: len(values[k]))  # there are fewer channels than slices
+    pattern = "".join("*" if k in varying and k != fixed else part for k, part in enumerate(split[0]))
+    return f"--pattern {shlex.quote(pattern)}"
+
+
 class _Survey:
     """What the images of a stack show when each is read for the first time, and whether they are one stack."""
 
@@ -297,13 +321,18 @@ class _Survey:
         if len(self._thumbnails) == 1:
             (only,) = self._thumbnails
             self.notices.append(f"{self._paths[only]}: is the only image with content, so the result shows it alone")
-        scenes = self._scenes()
+        scenes, pattern = self._scenes(), _cut_by(self._called)
         several = [scene for scene in scenes if len(scene) > 1]
         if len(several) > 1:
             parts = [f"{self._called[one[0]]} to {self._called[one[-1]]} ({len(one)})" for one in several]
             raise ImageError(
                 f"{self._name}: holds {len(several)} scenes that have nothing in common: {first_of(parts, 4)}; "
-                "put each into a folder of its own, or cut them apart by --images_per_stack"
+                f"put each into a folder of its own, or cut them apart by {pattern or '--images_per_stack'}"
+            )
+        if pattern:
+            self.notices.append(
+                f"{self._name}: two parts of the names vary, as of slices and channels; if these are several stacks, "
+                f"fuse one at a time, the first by {pattern}"
             )
         if several:
             for scene in scenes:
