@@ -342,6 +342,27 @@ def test_resuming_skips_exactly_what_is_finished(run, pairs, tmp_path):
     assert fused("--depth", "16", "--panel") == ["2"] and fused("--depth", "16", "--panel") == []
 
 
+def test_a_journal_that_was_edited_or_copied_calls_nothing_finished(run, pairs, tmp_path):
+    run(pairs, "-o", tmp_path / "out")
+    journal = tmp_path / "out/.adasffuse/rank0.jsonl"
+    first, *others = journal.read_text().strip().splitlines()
+    edits = ('"stem": [1]', '"results": 5', '"results": [["a\\u0000b", 1, 2]]', '"x": ' + "[" * 9999)
+    journal.write_text("\n".join([*(f"{first[:-1]}, {edit}}}" for edit in edits), *others]))
+    assert "1 pair fused" in run(pairs, "-o", tmp_path / "out", "--resume")[1]
+    shutil.copytree(tmp_path / "out", tmp_path / "copy", copy_function=shutil.copy2)
+    for path in (tmp_path / "copy").glob("*.png"):
+        path.unlink()
+    assert "3 pairs fused" in run(pairs, "-o", tmp_path / "copy", "--resume")[1]
+    assert len(list((tmp_path / "copy").glob("*.png"))) == 3
+
+
+def test_a_result_that_is_a_link_to_itself_is_replaced(run, pairs, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/1.png").symlink_to("1.png")
+    assert run(pairs, "-o", tmp_path / "out")[0] == 0
+    assert not (tmp_path / "out/1.png").is_symlink() and read_image(tmp_path / "out/1.png").depth == "8"
+
+
 def test_an_unfinished_pair_is_finished_by_the_next_run(run, pairs, tmp_path):
     whole = (pairs / "infrared/2.png").read_bytes()
     (pairs / "infrared/2.png").write_bytes(whole[:50])

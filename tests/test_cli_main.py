@@ -74,6 +74,11 @@ assert "torch" not in sys.modules
 """
 
 
+def test_names_of_files_keep_their_hyphens_behind_two(capsys):
+    assert main(["fuse", "-o", "out.png", "--", "--ir-1.png", "--vis-1.png"]) == 1
+    assert "--ir-1.png: no such file" in capsys.readouterr().err
+
+
 def test_arguments_and_images_are_read_without_pytorch():
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     program = [sys.executable, "-c", WITHOUT_PYTORCH, Path(__file__).parent / "reference" / "head_A.png"]

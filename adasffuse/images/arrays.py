@@ -108,6 +108,8 @@ def _from_array(source: Any, name: str) -> Stored:
     # Not isinstance: what scores files should not have to load PyTorch.
     is_tensor = hasattr(source, "detach") and hasattr(source, "dtype")
     if is_tensor:
+        if source.is_nested:
+            raise ImageError(f"{name}: is a nested tensor; give one of its images, or a list of them as a batch")
         if source.is_meta:
             raise ImageError(f"{name}: is a tensor on the device 'meta', without values; give one on a CPU or GPU")
         if str(source.layout) != "torch.strided":

@@ -6,7 +6,7 @@ import importlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -498,6 +498,7 @@ def settings_of(fuser: Fuser, **choices: Any) -> str:
     values = {
         "version": importlib.import_module("adasffuse").__version__,
         "task": fuser.task.id,
+        "model": asdict(fuser.model.options),  # some change what the same tensors compute
         "weights": digest(fuser.model.state_dict()),
         "tile": [fuser.tile, fuser.tile_overlap],
         "strength": fuser.strength,

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from adasffuse.arguments import checked
 from adasffuse.choices import AUDIO
-from adasffuse.files import PARTIAL, remove_abandoned
+from adasffuse.files import PARTIAL, real_path, remove_abandoned
 from adasffuse.images.frames import (
     OTHER_VIDEO_SUFFIXES,
     Frame,
@@ -305,7 +305,7 @@ def check_output(a: Frames, b: Frames, output: Path, depth: str = "auto") -> Non
     if is_video_name(output):
         if depth not in ("auto", "8"):
             raise ValueError(f"a video has 8 bits per channel; write a folder of frames for depth {depth}")
-        if any(output.resolve() == one.path.resolve() for one in (a, b)):
+        if any(real_path(output) == real_path(one.path) for one in (a, b)):
             raise ImageError(f"the result {output} would overwrite a source; choose another name")
         return
     an_image = output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()
