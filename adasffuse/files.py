@@ -120,6 +120,31 @@ def remove_abandoned(paths: Iterable[str | Path]) -> None:
                     path.unlink()
 
 
+@contextmanager
+def keeping_others_out(folder: Path) -> Iterator[None]:
+    """Let no other run work in an existing folder meanwhile; it is unlocked when this process ends, however it ends.
+
+    Nothing is locked without file locks.
+
+    Raises:
+        BlockingIOError: another run works there.
+    """
+    if fcntl is None:
+        yield
+        return
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # some network file systems have no locks
+            pass
+        yield
+    finally:
+        os.close(place)
+
+
 def _name(error: OSError | ValueError, temporary: Path, path: Path) -> None:
     """Let an error of writing name `path` instead of the temporary file or no file."""
     if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(temporary)):

@@ -18,6 +18,7 @@ from PIL import Image
 from tiny import Mean, texture, write_ivf, write_weights, writing
 
 from adasffuse.cli.main import main
+from adasffuse.files import keeping_others_out
 from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
@@ -550,6 +551,19 @@ def test_what_lies_in_the_place_of_the_journal_is_named(run, pairs, tmp_path, pl
         said = f"cannot keep a journal in {out / place}: something else lies there; remove it"
         assert status == 1 and said in err and "Errno" not in err
     assert not list(out.glob("*.png"))
+
+
+def test_a_second_run_into_one_folder_is_refused_while_the_first_one_works(run, pairs, tmp_path):
+    """Results of two settings would mix; single results beside them do not."""
+    out = tmp_path / "out"
+    run(pairs, "-o", out)
+    before = (out / "1.png").read_bytes()
+    with keeping_others_out(out):
+        status, _, err = run(pairs, "-o", out, "--strength", "0.3")
+        assert status == 1 and f"another run is writing results to {out}; wait for it, or choose another" in err
+        assert run(pairs / "infrared/1.png", pairs / "visible/1.png", "-o", out / "x.png", "--task", "ivf")[0] == 0
+    assert (out / "1.png").read_bytes() == before
+    assert run(pairs, "-o", out, "--strength", "0.3")[0] == 0 and (out / "1.png").read_bytes() != before
 
 
 def test_results_of_an_earlier_run_where_scenes_fail_now_are_said(run, pairs, tmp_path):

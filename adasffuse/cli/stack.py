@@ -38,6 +38,7 @@ from adasffuse.images.pairs import Scene, SceneFolder, ignored, images_of, in_or
 from adasffuse.inference.journal import stamps
 from adasffuse.inference.results import (
     SaveError,
+    alone_in,
     former_results,
     journal_of,
     note_result,
@@ -189,7 +190,7 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     lost: list[tuple[str, str]] = []
     hidden = None if ranks.main and not args.json else True
     outdated = 0
-    with journal_of(work.save_dir, settings, args.resume, ranks.rank) as journal:
+    with alone_in(work, ranks.rank), journal_of(work.save_dir, settings, args.resume, ranks.rank) as journal:
         for scene in tqdm(ranks.share(work.scenes), "stacks", unit="stack", disable=hidden):
             before = stamps(scene.paths)
             finished = journal.finished(scene) if args.resume else None
