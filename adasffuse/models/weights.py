@@ -119,7 +119,10 @@ def read_record(path: str | Path) -> dict[str, Any]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {})["record"])
+            record = json.loads((file.metadata() or {})["record"])
+            if not isinstance(record, dict):
+                raise ValueError("it is no JSON object")
+            return record
     except (SafetensorError, OSError, ValueError, KeyError, RecursionError) as error:
         raise WeightsError(f"{path} holds no training record ({str(error)[:200]})") from None
 
