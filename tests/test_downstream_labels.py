@@ -109,7 +109,7 @@ class TestBoxes:
         assert coco_objects(tmp_path / "c.json") == {"a": (SIZE, self.objects()), "b": (SIZE, [])}
         for damaged in ("[" * 9999, json.dumps(content).replace('"height": 48', '"height": 1e999')):
             (tmp_path / "c.json").write_text(damaged)
-            with pytest.raises(ImageError, match="c.json: not a COCO file of boxes"):
+            with pytest.raises(ImageError, match=r"c\.json: not a COCO file of boxes"):
                 coco_objects(tmp_path / "c.json")
 
     @pytest.mark.parametrize(
