@@ -81,6 +81,24 @@ def decoded(image: pillow.Image, name: str) -> pillow.Image:
     return image
 
 
+def values_of_tensor(tensor: Any, name: str) -> np.ndarray:
+    """The values of a tensor, its axes as they are; floats narrower than 32 bits, which NumPy may lack, as float32.
+
+    Raises:
+        ImageError: it has none of its own: it is nested, sparse, quantised, or on the device 'meta'.
+    """
+    if tensor.is_nested:
+        raise ImageError(f"{name}: is a nested tensor; give one of its images, or a list of them as a batch")
+    if tensor.is_meta:
+        raise ImageError(f"{name}: is a tensor on the device 'meta', without values; give one on a CPU or GPU")
+    if str(tensor.layout) != "torch.strided":
+        raise ImageError(f"{name}: is of layout {tensor.layout}; give a dense tensor, as to_dense() returns it")
+    if tensor.is_quantized:
+        raise ImageError(f"{name}: is a quantised tensor; give its values, as dequantize() returns them")
+    is_short = tensor.dtype.is_floating_point and tensor.dtype.itemsize < 4
+    return (tensor.float() if is_short else tensor).numpy(force=True)
+
+
 def _from_pillow(image: pillow.Image, name: str) -> Stored:
     if not image.width or not image.height:
         raise ImageError(f"{name}: is a PIL image of {image.width}x{image.height} pixels, without any; give another")
@@ -108,16 +126,7 @@ def _from_array(source: Any, name: str) -> Stored:
     # Not isinstance: what scores files should not have to load PyTorch.
     is_tensor = hasattr(source, "detach") and hasattr(source, "dtype")
     if is_tensor:
-        if source.is_nested:
-            raise ImageError(f"{name}: is a nested tensor; give one of its images, or a list of them as a batch")
-        if source.is_meta:
-            raise ImageError(f"{name}: is a tensor on the device 'meta', without values; give one on a CPU or GPU")
-        if str(source.layout) != "torch.strided":
-            raise ImageError(f"{name}: is of layout {source.layout}; give a dense tensor, as to_dense() returns it")
-        if source.is_quantized:
-            raise ImageError(f"{name}: is a quantised tensor; give its values, as dequantize() returns them")
-        is_short = source.dtype.is_floating_point and source.dtype.itemsize < 4
-        values = (source.float() if is_short else source).numpy(force=True)
+        values = values_of_tensor(source, name)
     else:
         if np.ma.is_masked(source):
             raise ImageError(

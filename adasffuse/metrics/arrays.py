@@ -7,7 +7,7 @@ import numpy as np
 from numpy import ndarray
 from PIL import Image as pillow
 
-from adasffuse.images.arrays import decoded
+from adasffuse.images.arrays import decoded, values_of_tensor
 from adasffuse.images.color import luminance
 from adasffuse.metrics.windows import strips
 
@@ -46,7 +46,8 @@ def to_pixels(image, name: str, data_range: float | None = None) -> Pixels:
         name: its name in messages.
         data_range: value of full white in a float image; 8- and 16-bit images know theirs.
     Raises:
-        ValueError: NaN or infinite pixels, another shape or type, or a float image outside [0, data_range].
+        ValueError: NaN or infinite pixels, a masked array, another shape or type, or a float image outside
+            [0, data_range].
     """
     values = _channels_last(image, name)
     white = _FULL_SCALE.get(values.dtype)
@@ -77,9 +78,9 @@ def _channels_last(image, name: str) -> ndarray:
         if image.mode not in _PIL_MODES and not image.mode.startswith("I;16"):
             raise ValueError(f"{name} is a PIL image of mode {image.mode}; convert it to RGB or L first")
     is_tensor = hasattr(image, "detach")  # not isinstance: scoring files should not have to load PyTorch
-    if is_tensor and image.is_floating_point() and image.dtype.itemsize < 4:  # NumPy has no bfloat16
-        image = image.float()
-    pixels = image.numpy(force=True) if is_tensor else np.asarray(image)
+    if np.ma.is_masked(image):
+        raise ValueError(f"{name} is a masked array, whose mask would be lost; fill it, as image.filled(0) does")
+    pixels = values_of_tensor(image, name) if is_tensor else np.asarray(image)
     if is_tensor:
         while pixels.ndim > 3 and pixels.shape[0] == 1:
             pixels = pixels[0]
@@ -96,7 +97,7 @@ def _float_range(pixels: ndarray, name: str, data_range: float | None) -> float:
     """The stated range of a float image, after checking its pixels against it."""
     if not np.issubdtype(pixels.dtype, np.floating):
         raise ValueError(f"{name} has type {pixels.dtype}; give uint8, uint16 or float")
-    if data_range is None or not data_range > 0:
+    if data_range is None or not 0 < data_range < np.inf:
         raise ValueError(f"{name} is {pixels.dtype}: state data_range, the value of full white, e.g. 1.0 or 255.0")
     low, high = float(pixels.min()), float(pixels.max())
     if not np.isfinite([low, high]).all():
