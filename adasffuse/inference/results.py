@@ -4,7 +4,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -48,21 +48,25 @@ def open_folder(work: Work) -> None:
 
 @contextmanager
 def alone_in(work: Work, rank: int = 0) -> Iterator[None]:
-    """Keep other runs out of the folder of the results, with which theirs would mix; not for a single result.
+    """`alone_in_folder` for the results of several scenes, by the first process for all."""
+    with alone_in_folder(work.save_dir) if work.file is None and rank == 0 else nullcontext():
+        yield
 
-    Args:
-        rank: number of this process; the first one does it for all.
+
+@contextmanager
+def alone_in_folder(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder of results meanwhile, since their results would mix with these.
+
     Raises:
         SaveError: another run is writing there.
     """
     with ExitStack() as stack:
-        if work.file is None and rank == 0:
-            try:
-                stack.enter_context(keeping_others_out(work.save_dir))
-            except BlockingIOError:
-                raise SaveError(
-                    f"another run is writing results to {work.save_dir}; wait for it, or choose another folder"
-                ) from None
+        try:
+            stack.enter_context(keeping_others_out(folder))
+        except BlockingIOError:
+            raise SaveError(
+                f"another run is writing results to {folder}; wait for it, or choose another folder"
+            ) from None
         yield
 
 
