@@ -40,7 +40,7 @@ def replacing(path: str | Path, sync: bool = False) -> Iterator[Path]:
     Raises:
         OSError: folder or file cannot be written, the disk is full, or `path` is a folder, a device or a pipe.
     """
-    path = Path(os.path.realpath(path))
+    path = real_path(path)
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     _, new_folders = _place_of(path.parent)
@@ -108,7 +108,7 @@ def remove_abandoned(paths: Iterable[str | Path]) -> None:
         return
     folders: dict[Path, set[str]] = defaultdict(set)
     for path in map(Path, paths):
-        real = Path(os.path.realpath(path)) if path.is_symlink() else path
+        real = real_path(path) if path.is_symlink() else path
         folders[real.parent].add(real.name)
     for folder, names in folders.items():
         left = [path for path in folder.glob(f"{PARTIAL}*") if _PARTIAL_NAME.fullmatch(path.name)]
@@ -118,6 +118,31 @@ def remove_abandoned(paths: Iterable[str | Path]) -> None:
                 with suppress(OSError), open(path, "rb+") as file:  # NFS locks only files open for writing
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     path.unlink()
+
+
+@contextmanager
+def keeping_others_out(folder: Path) -> Iterator[None]:
+    """Let no other run work in an existing folder meanwhile; it is unlocked when this process ends, however it ends.
+
+    Nothing is locked without file locks.
+
+    Raises:
+        BlockingIOError: another run works there.
+    """
+    if fcntl is None:
+        yield
+        return
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # some network file systems have no locks
+            pass
+        yield
+    finally:
+        os.close(place)
 
 
 def _name(error: OSError | ValueError, temporary: Path, path: Path) -> None:
@@ -209,6 +234,14 @@ def is_address(path: str | Path) -> bool:
     return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)))
 
 
+def real_path(path: str | Path) -> Path:
+    """The absolute path without links.
+
+    In place of `Path.resolve`, which until Python 3.13 raises RuntimeError for a link that leads back to itself.
+    """
+    return Path(os.path.realpath(path))
+
+
 def name_of(folder: str | Path) -> str:
     """Name of a folder, also of '.' and '..'; for a link its own name, not its target's."""
     return os.path.basename(os.path.abspath(folder))
@@ -238,6 +271,6 @@ def link_or_copy(source: Path, path: Path) -> None:
         OSError: it cannot be written.
     """
     try:
-        path.symlink_to(source.resolve())
+        path.symlink_to(real_path(source))
     except OSError:
         shutil.copyfile(source, path)

@@ -27,7 +27,7 @@ from adasffuse.inference.work import find_work, work_of_files
 from adasffuse.losses.fusion import LossOptions, fusion_loss
 from adasffuse.metrics.folder import Settings, score_folders
 from adasffuse.models import ModelOptions
-from adasffuse.models.weights import WeightsError, find_weights, load_weights, save_weights
+from adasffuse.models.weights import WeightsError, digest, find_weights, load_weights, save_weights
 from adasffuse.registration.aligner import Aligner, Calibration, calibrate, load_calibration
 from adasffuse.registration.camera import read_camera_pair
 from adasffuse.registration.estimate import estimate, misalignment
@@ -257,6 +257,12 @@ def test_numpy_numbers_serve_where_a_journal_keeps_them():
     plain = Fuser(network(targets=False), IVF, precision="float32", strength=0.5, tile=64, tile_overlap=16)
     numpys = Fuser(plain.model, IVF, precision="float32", strength=np.float32(0.5), tile=np.int64(64), tile_overlap=16)
     assert settings_of(numpys) == settings_of(plain)
+
+
+def test_resuming_knows_networks_that_compute_otherwise_with_the_same_tensors():
+    plain, unshaded = (network(unshaded=unshaded) for unshaded in (False, True))
+    assert digest(plain.state_dict()) == digest(unshaded.state_dict())
+    assert settings_of(Fuser(plain, IVF)) != settings_of(Fuser(unshaded, IVF))
 
 
 def test_a_warning_points_at_the_caller():

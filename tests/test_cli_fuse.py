@@ -18,6 +18,7 @@ from PIL import Image
 from tiny import Mean, texture, write_ivf, write_weights, writing
 
 from adasffuse.cli.main import main
+from adasffuse.files import keeping_others_out
 from adasffuse.images.pairs import SceneFolder
 from adasffuse.images.read import read_image
 from adasffuse.images.write import write_image
@@ -342,6 +343,27 @@ def test_resuming_skips_exactly_what_is_finished(run, pairs, tmp_path):
     assert fused("--depth", "16", "--panel") == ["2"] and fused("--depth", "16", "--panel") == []
 
 
+def test_a_journal_that_was_edited_or_copied_calls_nothing_finished(run, pairs, tmp_path):
+    run(pairs, "-o", tmp_path / "out")
+    journal = tmp_path / "out/.adasffuse/rank0.jsonl"
+    first, *others = journal.read_text().strip().splitlines()
+    edits = ('"stem": [1]', '"results": 5', '"results": [["a\\u0000b", 1, 2]]', '"x": ' + "[" * 9999)
+    journal.write_text("\n".join([*(f"{first[:-1]}, {edit}}}" for edit in edits), *others]))
+    assert "1 pair fused" in run(pairs, "-o", tmp_path / "out", "--resume")[1]
+    shutil.copytree(tmp_path / "out", tmp_path / "copy", copy_function=shutil.copy2)
+    for path in (tmp_path / "copy").glob("*.png"):
+        path.unlink()
+    assert "3 pairs fused" in run(pairs, "-o", tmp_path / "copy", "--resume")[1]
+    assert len(list((tmp_path / "copy").glob("*.png"))) == 3
+
+
+def test_a_result_that_is_a_link_to_itself_is_replaced(run, pairs, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/1.png").symlink_to("1.png")
+    assert run(pairs, "-o", tmp_path / "out")[0] == 0
+    assert not (tmp_path / "out/1.png").is_symlink() and read_image(tmp_path / "out/1.png").depth == "8"
+
+
 def test_an_unfinished_pair_is_finished_by_the_next_run(run, pairs, tmp_path):
     whole = (pairs / "infrared/2.png").read_bytes()
     (pairs / "infrared/2.png").write_bytes(whole[:50])
@@ -529,6 +551,19 @@ def test_what_lies_in_the_place_of_the_journal_is_named(run, pairs, tmp_path, pl
         said = f"cannot keep a journal in {out / place}: something else lies there; remove it"
         assert status == 1 and said in err and "Errno" not in err
     assert not list(out.glob("*.png"))
+
+
+def test_a_second_run_into_one_folder_is_refused_while_the_first_one_works(run, pairs, tmp_path):
+    """Results of two settings would mix; single results beside them do not."""
+    out = tmp_path / "out"
+    run(pairs, "-o", out)
+    before = (out / "1.png").read_bytes()
+    with keeping_others_out(out):
+        status, _, err = run(pairs, "-o", out, "--strength", "0.3")
+        assert status == 1 and f"another run is writing results to {out}; wait for it, or choose another" in err
+        assert run(pairs / "infrared/1.png", pairs / "visible/1.png", "-o", out / "x.png", "--task", "ivf")[0] == 0
+    assert (out / "1.png").read_bytes() == before
+    assert run(pairs, "-o", out, "--strength", "0.3")[0] == 0 and (out / "1.png").read_bytes() != before
 
 
 def test_results_of_an_earlier_run_where_scenes_fail_now_are_said(run, pairs, tmp_path):

@@ -74,6 +74,11 @@ assert "torch" not in sys.modules
 """
 
 
+def test_names_of_files_keep_their_hyphens_behind_two(capsys):
+    assert main(["fuse", "-o", "out.png", "--", "--ir-1.png", "--vis-1.png"]) == 1
+    assert "--ir-1.png: no such file" in capsys.readouterr().err
+
+
 def test_arguments_and_images_are_read_without_pytorch():
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     program = [sys.executable, "-c", WITHOUT_PYTORCH, Path(__file__).parent / "reference" / "head_A.png"]
@@ -173,6 +178,8 @@ def test_weights(capsys, tmp_path):
     assert status == 0 and (mine["task"], mine["kinds"]) == ("mef", ["exposure"])
     assert mine["parameters"] == sum(p.numel() for p in network(kinds=("exposure",)).parameters())
     assert mine["training"] == {"steps": 0, "seed": 0} and mine["licence"] is None
+    path.with_suffix(".json").write_text("[1]")  # of another program
+    assert json.loads(call(capsys, "info", "--json", path)[1])["files"] == [mine]
     assert released["task"] == "general" and "research terms" in released["licence"]
     network().save_pretrained(tmp_path / "hub", "general")
     card = tmp_path / "hub/README.md"
@@ -264,6 +271,7 @@ def test_a_volume_and_a_video(tmp_path, capsys):
         ("net.pt2", b"PK\x03\x04", "damaged, or no network that adasffuse export has written"),
         ("empty.pth", b"", "the file is empty; info takes"),
         ("run.json", b'{"name": "x", "task": "abc"}', "run.json: task: unknown task 'abc'"),
+        ("manifest.json", b'{"options": {}, "starts": [1], "data": {}}', "a manifest whose 'starts' were edited"),
         ("run.json", b'{"name": "x", "name": "y", "task": "ivf"}', "option 'name' stands twice"),  # as train says
     ],
 )

@@ -107,6 +107,10 @@ class TestBoxes:
         content = coco_content({"a": Annotation(tmp_path, SIZE, self.BOXES), "b": Annotation(tmp_path, SIZE, ())}, TWO)
         (tmp_path / "c.json").write_text(json.dumps(content), encoding="utf-8-sig")
         assert coco_objects(tmp_path / "c.json") == {"a": (SIZE, self.objects()), "b": (SIZE, [])}
+        for damaged in ("[" * 9999, json.dumps(content).replace('"height": 48', '"height": 1e999')):
+            (tmp_path / "c.json").write_text(damaged)
+            with pytest.raises(ImageError, match=r"c\.json: not a COCO file of boxes"):
+                coco_objects(tmp_path / "c.json")
 
     @pytest.mark.parametrize(
         ("name", "edges", "wrong", "mended"),

@@ -196,6 +196,7 @@ def test_cache_computes_only_what_is_new(data, monkeypatch):
         "null",
         '{"size": [48, 50]}',
         '{"size": 4, "scores": {}}',
+        '{"size": [48, 1e999], "scores": {}}',
         '{"size": [48, 50], "scores": {"a": "b"}}',
     ],
 )

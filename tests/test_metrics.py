@@ -307,6 +307,9 @@ def test_per_channel_is_the_mean_over_channels():
     [
         ({"fused": TRIPLE["fused"][:, :63]}, r"one height and width.*fused \(64, 63\)"),
         ({"fused": TRIPLE["fused"].astype(np.float32)}, "state data_range"),
+        ({"fused": TRIPLE["fused"].astype(np.float32), "data_range": np.inf}, "state data_range"),
+        ({"fused": np.ma.masked_less(TRIPLE["fused"], 99)}, "fused is a masked array, whose mask would be lost"),
+        ({"fused": torch.empty(64, 64, device="meta")}, "fused: is a tensor on the device 'meta'"),
         ({"fused": TRIPLE["fused"].astype(np.float32), "data_range": 1.0}, r"fused spans .* outside 0\.\.1"),
         ({"fused": FLOATS["fused"] * np.nan, "data_range": 255.0}, "fused has 4096 NaN"),
         ({"fused": FLOATS["fused"], "data_range": math.inf}, "state data_range"),

@@ -25,10 +25,12 @@ def test_the_size_of_a_network_is_its_width_and_depth():
 def test_weights_have_their_own_size_and_no_other_may_be_asked_for(tmp_path):
     tiny = write_weights(tmp_path / "tiny.safetensors", "ivf", **TINY)
     other = write_weights(tmp_path / "other.safetensors", "ivf")
-    for size in (None, "", "tiny"):
+    for size in (None, "tiny"):
         assert load_fuser("ivf", size, tiny, "cpu").model.options.channels == 16
     with pytest.raises(WeightsError, match=r"tiny.safetensors holds a network of size 'tiny', not 'base'; leave out"):
         load_fuser("ivf", "base", tiny, "cpu")
+    with pytest.raises(WeightsError, match=r"holds a network of size 'tiny', not ''; leave out size"):
+        load_fuser("ivf", "", tiny, "cpu")
     with pytest.raises(WeightsError, match=r"of a size of its own \(8 channels\), not 'small'"):
         load_fuser("ivf", "small", other, "cpu")
     with pytest.raises(WeightsError, match=r"general_tiny.safetensors holds a network of size 'tiny', not 'small'"):

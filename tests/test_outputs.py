@@ -102,12 +102,17 @@ def called(words: list[str], capsys) -> tuple[int, str]:
     return run(words), capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [*FOLDERS[:11], "demo --host"])
+EMPTY = ("check", f"score {PAIR} --reference", f"fuse {PAIR} -o out --pattern_a", "export --task ivf --weights")
+
+
+@pytest.mark.parametrize("words", [*FOLDERS[:11], "demo --host", *EMPTY])
 def test_an_empty_value_is_refused(inputs, monkeypatch, capsys, words):
     monkeypatch.chdir(inputs)
     with pytest.raises(SystemExit, match="2"):
         main([*shlex.split(words), ""])
-    assert "the value is empty" in capsys.readouterr().err
+    option = shlex.split(words)[-1]
+    expected = f"argument {option}: the value is empty" if option.startswith("-") else "an argument is empty"
+    assert expected in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", FOLDERS[:3])

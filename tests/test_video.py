@@ -19,6 +19,7 @@ from PIL import Image as PillowImage
 from skimage import data as photographs
 
 from adasffuse.cli import video as command
+from adasffuse.files import keeping_others_out
 from adasffuse.images import frames as frames_module
 from adasffuse.images import live
 from adasffuse.images.frame_folders import FrameFolder, list_frames
@@ -836,6 +837,12 @@ def test_results_never_mix_with_other_images(tmp_path, pair):
     make_folder(tmp_path / "full", scene(2))
     with pytest.raises(ImageError, match="already holds 2 images"):
         fuse_video(mean_fuser(), a, b, tmp_path / "full")
+    (tmp_path / "taken").mkdir()
+    with (
+        keeping_others_out(tmp_path / "taken"),
+        pytest.raises(OSError, match=r"another run is writing results to .*taken; wait"),
+    ):
+        fuse_video(mean_fuser(), a, b, tmp_path / "taken")
     (tmp_path / "file").write_bytes(b"x")
     with pytest.raises(OSError, match=r"cannot write results to .*file/out: Not a directory; something else is"):
         fuse_video(mean_fuser(), a, b, tmp_path / "file" / "out")

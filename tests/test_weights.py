@@ -270,7 +270,7 @@ def test_a_name_stands_for_a_file_a_run_or_released_weights(release, tmp_path):
         find_weights(run, "mef")
     own = write_weights(run / "weights.safetensors", "mef")
     assert find_weights(run, "mef") == find_weights(str(own), "mef") == own
-    assert find_weights("mef_small", "ivf") == find_weights("mef", "ivf") == find_weights("", "mef") == release
+    assert find_weights("mef_small", "ivf") == find_weights("mef", "ivf") == release
     with pytest.raises(WeightsError, match=r"weights file mef_bas does not exist; expected .* \(mef_small\)"):
         find_weights("mef_bas", "mef")
 
@@ -318,8 +318,10 @@ def test_weights_are_as_readable_as_other_files(tmp_path):
 
 def test_weights_by_name_run_folder_and_file(release, path, tmp_path):
     """One function for every option that takes weights."""
-    for name in (None, "", "mef", "mef_small"):
+    for name in (None, "mef", "mef_small"):
         assert find_weights(name, "mef") == release
+    with pytest.raises(WeightsError, match="the name of the weights is empty; leave it out"):
+        find_weights("", "mef")
     assert find_weights(path, "mef") == path and find_weights(str(path), "mef", "base") == path
     run = tmp_path / "runs/night"
     run.mkdir(parents=True)

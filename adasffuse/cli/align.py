@@ -32,7 +32,7 @@ from adasffuse.cli.sequences import (
     unconfirmed_notice,
 )
 from adasffuse.cli.shared import failures
-from adasffuse.files import check_outputs, name_of, remove_abandoned, replacing_all
+from adasffuse.files import check_outputs, name_of, real_path, remove_abandoned, replacing_all
 from adasffuse.images.color import is_colorful
 from adasffuse.images.frames import ONLY_VIDEO_SUFFIXES, Frame
 from adasffuse.images.image import Image, ImageError
@@ -400,8 +400,8 @@ def _calibrate(job: _Job | _Sequences, args: argparse.Namespace) -> int:
 
 def _refuse_to_overwrite(job: _Job, out: Path) -> None:
     """Raise ImageError where an aligned source would lie in a folder of the sources."""
-    places = {(out / name).resolve() for name in job.names}
+    places = {real_path(out / name) for name in job.names}
     for scene in job.scenes:
         for path in scene.paths:
-            if path.resolve().parent in places:
+            if real_path(path).parent in places:
                 raise ImageError(f"aligned sources would lie among the sources in {path.parent}; choose another -o")

@@ -27,7 +27,21 @@ if TYPE_CHECKING:
 OR_ONE_FOLDER = "or one folder with --pattern_a and --pattern_b"  # what `complete_sources` takes
 
 
-class SourcesParser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """A parser that refuses empty arguments: a shell variable that was never set would name the current folder."""
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
+        words = list(sys.argv[1:] if args is None else args)
+        for before, word in zip(["", *words], words):
+            name, equals, value = word.partition("=")
+            if name.startswith("--") and equals and not value.strip():
+                self.error(f"argument {name}: the value is empty")
+            if not word.strip():
+                self.error(f"argument {before}: the value is empty" if before[:1] == "-" else "an argument is empty")
+        return super().parse_known_args(words, namespace)
+
+
+class SourcesParser(Parser):
     """The parser of a verb that takes several files or folders; options may stand between them."""
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
@@ -218,7 +232,6 @@ def add_fusing_options(
         "--weights",
         *aliases,
         dest="weights",
-        type=given,
         help="weights file, folder of a training run, name of released weights such as general_small, or "
         "repository of the Hugging Face Hub (default: those that serve the task best)",
     )
@@ -485,18 +498,13 @@ def thermal_by_names(a: Path, b: Path, patterns: Sequence[str | None] = (None, N
     return None if task is None else task.thermal
 
 
-def given(text: str) -> str:
-    """A value that is not empty, as a shell variable that was never set is."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the value is empty")
-    return text
-
-
 def given_path(text: str) -> Path:
     """A path that is not empty, no address on the network, and no loop of links."""
+    if not text.strip():  # in scripts, whose parsers are not `Parser`
+        raise argparse.ArgumentTypeError("the value is empty")
     if is_address(text):
         raise argparse.ArgumentTypeError(f"{text}: {NO_ADDRESS}")
-    path = Path(given(text))
+    path = Path(text)
     try:
         path.stat()
     except OSError as error:

@@ -25,7 +25,7 @@ from adasffuse.cli.arguments import (
     thermal_by_names,
 )
 from adasffuse.cli.score import methods
-from adasffuse.files import check_outputs, replacing_all, write_text
+from adasffuse.files import check_outputs, real_path, replacing_all, write_text
 from adasffuse.images.color import luminance
 from adasffuse.images.comparison import FULL, Crop, comparison_figure
 from adasffuse.images.folders import images_of
@@ -167,7 +167,7 @@ def _cure(places: list[Path], patterns: tuple[str | None, ...]) -> str:
 
 def _check_places(args: argparse.Namespace, scenes: list[Scene]) -> None:
     """Raise ImageError where figures or features would lie among the images that are compared, or replace one."""
-    images = {path.resolve() for scene in scenes for path in scene.paths}
+    images = {real_path(path) for scene in scenes for path in scene.paths}
     one_file = _is_one_file(args.out)
     if one_file and len(scenes) > 1:
         raise ValueError(f"-o {args.out} is one file, but there are {len(scenes)} scenes; give a folder, or --names")
@@ -175,7 +175,7 @@ def _check_places(args: argparse.Namespace, scenes: list[Scene]) -> None:
     for option, folder in folders.items():
         if folder is not None:
             refuse_image_name(folder)
-            if any(path.parent == folder.resolve() for path in images):
+            if any(path.parent == real_path(folder) for path in images):
                 raise ImageError(f"{option} {folder} holds images that are compared; choose another folder")
     check_outputs({"-o": args.out if one_file else None}, folders, images)
 

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from adasffuse.cli.arguments import given_path
+from adasffuse.cli.arguments import Parser, given_path
 from adasffuse.data.datasets import CATALOG, find_data_set, prepare
 from adasffuse.data.datasets.catalog import DataSet
 from adasffuse.data.datasets.download import download
@@ -28,9 +28,7 @@ _SHOWN = 20  # problems that are listed
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", metavar="NAME", help="name of the data set, see --list")
     parser.add_argument("--list", action="store_true", help="describe all sets, or the one named, and exit")
     parser.add_argument("--source", type=Path, metavar="DIR", help="folder to which its archive was unpacked")

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from adasffuse.choices import DEFAULT_MEGAPIXELS
-from adasffuse.cli.arguments import given
+from adasffuse.cli.arguments import Parser
 from adasffuse.installation import install_command
 from adasffuse.messages import printable
 from adasffuse.process import say
@@ -24,12 +24,8 @@ _MOST = 1000.0  # megapixels
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--host", type=given, default="127.0.0.1", help="address that the page listens at (default: %(default)s)"
-    )
+    parser = Parser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--host", default="127.0.0.1", help="address that the page listens at (default: %(default)s)")
     parser.add_argument("--port", type=int, default=7860, help="port of the page, 0: a free one (default: %(default)s)")
     parser.add_argument(
         "--megapixels",

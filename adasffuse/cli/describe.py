@@ -4,9 +4,9 @@ PyTorch, whose import takes seconds, is loaded only for what belongs to a networ
 """
 
 import io
-import json
 import re
 import shlex
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,7 +170,10 @@ def _json(path: Path) -> dict[str, Any]:
             "use": "adasffuse fuse, align or video with --calibration",
         }
     if {"options", "starts", "data"} <= values.keys():
-        starts = [f"{one['time']}, step {one['step']}" for one in values["starts"]]
+        try:
+            starts = [f"{one['time']}, step {one['step']}" for one in values["starts"]]
+        except (TypeError, KeyError):
+            raise ImageError(f"{path}: a manifest whose 'starts' were edited; the next run writes a new one") from None
         return {"what": "manifest of a training run", **_json_options(path, values["options"]), "started": starts}
     if {"train", "parts"} & values.keys() or {"name", "task"} <= values.keys():
         return {"what": "options of a training run", **_json_options(path, values), "use": "adasffuse train --opt"}
@@ -241,7 +244,9 @@ def _licence(path: Path) -> str | None:
     """What the card beside a weights file says: released weights have a JSON file, folders for the Hub a README.md."""
     card, readme = path.with_suffix(".json"), path.with_name("README.md")
     if card.is_file():
-        return json.loads(card.read_text(encoding="utf-8")).get("licence")
+        with suppress(ValueError):  # of another program
+            content = parse_json(card.read_bytes())
+            return content.get("licence") if isinstance(content, dict) else None
     if readme.is_file():
         match = re.search(r"^licen[cs]e:\s*(.+)$", readme.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
         return match[1].strip() if match else None

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import tifffile
 
-from adasffuse.cli.arguments import given_path
-from adasffuse.files import check_outputs, remove_abandoned, replacing_all
+from adasffuse.cli.arguments import Parser, given_path
+from adasffuse.files import check_outputs, real_path, remove_abandoned, replacing_all
 from adasffuse.images.flir import read_shot
 from adasffuse.images.folders import images_of
 from adasffuse.images.image import ImageError
@@ -27,9 +27,7 @@ _SUFFIXES = (".jpg", ".jpeg")
 
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, metavar="FILES", help="a radiometric JPEG file, or a folder of such files")
     parser.add_argument(
         "-o", "--out", type=given_path, required=True, metavar="DIR", help="folder that gets infrared/ and visible/"
@@ -44,7 +42,7 @@ def run(argv: list[str] | None = None, prog: str | None = None) -> int:
     try:
         refuse_image_name(args.out)
         files, folders = _files(args.source), [args.out / name for name in ("infrared", "visible")]
-        if files[0].resolve().parent in [folder.resolve() for folder in folders]:
+        if real_path(files[0]).parent in [real_path(folder) for folder in folders]:
             raise ImageError(f"-o {args.out}: results would lie among the files in {files[0].parent}; choose another")
         for folder in folders:
             check_outputs(folders={"-o": folder})

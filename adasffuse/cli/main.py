@@ -81,7 +81,8 @@ def _run(words: list[str]) -> int:
             )
         return 2
     module = importlib.import_module(f"adasffuse.cli.{COMMANDS[verb].module}")
-    return module.run(list(map(_underscored, words[1:])), prog=f"adasffuse {verb}")
+    end = words.index("--") if "--" in words else len(words)  # behind it are names of files
+    return module.run([*map(_underscored, words[1:end]), *words[end:]], prog=f"adasffuse {verb}")
 
 
 def _is_first() -> bool:

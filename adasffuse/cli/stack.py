@@ -25,12 +25,11 @@ from adasffuse.cli.arguments import (
     add_fusing_options,
     add_metadata_option,
     fuser_from,
-    given,
     given_path,
     range_of,
 )
 from adasffuse.cli.shared import failures, run_shared, say_few
-from adasffuse.files import check_outputs, name_of
+from adasffuse.files import check_outputs, name_of, real_path
 from adasffuse.images.folders import ignored, images_of, in_order, other_files
 from adasffuse.images.formats import file_of
 from adasffuse.images.image import ImageError
@@ -40,6 +39,7 @@ from adasffuse.images.pairs import Scene, SceneFolder
 from adasffuse.inference.journal import stamps
 from adasffuse.inference.results import (
     SaveError,
+    alone_in,
     former_results,
     journal_of,
     note_result,
@@ -123,7 +123,6 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--pattern",
-        type=given,
         metavar="NAME",
         help="which images of each folder, or of the listed files, are taken, such as '*.CR2' where the camera wrote "
         "JPEG files beside them",
@@ -192,7 +191,7 @@ def _run(args: argparse.Namespace, ranks: inference.Ranks) -> int:
     lost: list[tuple[str, str]] = []
     hidden = None if ranks.main and not args.json else True
     outdated = 0
-    with journal_of(work.save_dir, settings, args.resume, ranks.rank) as journal:
+    with alone_in(work, ranks.rank), journal_of(work.save_dir, settings, args.resume, ranks.rank) as journal:
         for scene in tqdm(ranks.share(work.scenes), "stacks", unit="stack", disable=hidden):
             before = stamps(scene.paths)
             finished = journal.finished(scene) if args.resume else None
@@ -404,9 +403,9 @@ def _instead(folder: Path) -> str:
 
 def _refuse_to_add(out: Path, stacks: Sequence[Path], one_file: bool) -> None:
     """Raise ImageError where a result would be an image of a stack, or the results a stack, the next time."""
-    place = out.resolve().parent if one_file else out.resolve()
+    place = real_path(out).parent if one_file else real_path(out)
     for folder in stacks:
-        if place == folder.resolve() or (place.parent == folder.resolve() and not images_of(folder)):
+        if place == real_path(folder) or (place.parent == real_path(folder) and not images_of(folder)):
             raise ImageError(
                 f"results would lie among the sources in {folder} and be taken for such the next time; choose another "
                 "folder for them"

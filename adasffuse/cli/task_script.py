@@ -12,6 +12,7 @@ from pathlib import Path
 from adasffuse import inference, metrics
 from adasffuse.choices import PALETTES
 from adasffuse.cli.arguments import (
+    Parser,
     add_align_options,
     add_fusing_options,
     add_palette_option,
@@ -44,7 +45,7 @@ COMPARED = ("average", "max", "laplacian")  # baselines scored beside the networ
 
 
 def parse_args(task: Task, argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=f"Fuse {task.title} pairs in colour and score the results. "
         "Without --root_path the built-in sample pairs are fused with the released weights.",
     )

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from adasffuse.cli.arguments import add_device_option, given_path
+from adasffuse.cli.arguments import Parser, add_device_option, given_path
 from adasffuse.files import check_outputs
 from adasffuse.process import process_rank, say, say_error, world_size
 
@@ -19,9 +19,7 @@ end with 130 and 143.
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser; `prog` is what its help calls the program."""
-    parser = argparse.ArgumentParser(
-        prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--opt", required=True, help="options file (JSON), see options/")
     parser.add_argument(
         "--root_path",

@@ -104,7 +104,7 @@ def refuse_other_task(out: Path, task: str) -> None:
     for path in sorted(out.glob(f"runs/*/seed_*/{SCORES}")):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))["settings"]["task"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue  # damaged runs are made anew in any case
         if found != task:
             raise ValueError(f"--out {out}: holds runs of --task {found}, which would be replaced; give another folder")
@@ -146,9 +146,9 @@ def _noted(experiment: Experiment, run: Run) -> dict[str, Any]:
     settings = settings_of(experiment, run)
     try:
         content = json.loads((experiment.folder(run) / SCORES).read_text(encoding="utf-8"))
-        if content["settings"] == settings:
+        if content["settings"] == settings and all(isinstance(content[key], dict) for key in ("scores", "images")):
             return content
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass  # missing or damaged scores are made anew
     return {"settings": settings, "scores": {}, "images": {}}
 
@@ -303,11 +303,19 @@ def _detection_scores(experiment: Experiment, found: Mapping[str, list[Detection
 
 
 def found_boxes(experiment: Experiment, run: Run) -> dict[str, list[Detection]]:
-    """The detections of a finished run in the test frames of its modality."""
-    rows = json.loads((experiment.folder(run) / FOUND).read_text(encoding="utf-8"))
-    return {
-        stem: [Detection(one["name"], one["score"], tuple(one["edges"])) for one in some] for stem, some in rows.items()
-    }
+    """The detections of a finished run in the test frames of its modality.
+
+    Raises:
+        ValueError: their file was edited, or is damaged.
+    """
+    path = experiment.folder(run) / FOUND
+    try:
+        return {
+            stem: [Detection(one["name"], float(one["score"]), tuple(map(float, one["edges"]))) for one in some]
+            for stem, some in json.loads(path.read_text(encoding="utf-8")).items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path}: damaged detections ({error}); remove its folder to make this run anew") from error
 
 
 @torch.no_grad()

@@ -143,7 +143,7 @@ def coco_objects(path: Path) -> dict[str, tuple[Size, list[tuple[str, Edges | No
             found[stems[one["image_id"]]][1].append(
                 (names[one["category_id"]], edges if np.isfinite(edges).all() else None)
             )
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise ImageError(f"{path}: not a COCO file of boxes ({type(error).__name__}: {error})") from error
     if len(found) < len(stems):
         raise ImageError(f"{path}: two of its images have the same name")

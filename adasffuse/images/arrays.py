@@ -90,6 +90,24 @@ def decode_pillow(image: pillow.Image, name: str) -> pillow.Image:
     return image
 
 
+def values_of_tensor(tensor: Any, name: str) -> np.ndarray:
+    """The values of a tensor, its axes as they are; floats narrower than 32 bits, which NumPy may lack, as float32.
+
+    Raises:
+        ImageError: it has none of its own: it is nested, sparse, quantised, or on the device 'meta'.
+    """
+    if tensor.is_nested:
+        raise ImageError(f"{name}: is a nested tensor; give one of its images, or a list of them as a batch")
+    if tensor.is_meta:
+        raise ImageError(f"{name}: is a tensor on the device 'meta', without values; give one on a CPU or GPU")
+    if str(tensor.layout) != "torch.strided":
+        raise ImageError(f"{name}: is of layout {tensor.layout}; give a dense tensor, as to_dense() returns it")
+    if tensor.is_quantized:
+        raise ImageError(f"{name}: is a quantised tensor; give its values, as dequantize() returns them")
+    is_short = tensor.dtype.is_floating_point and tensor.dtype.itemsize < 4
+    return (tensor.float() if is_short else tensor).numpy(force=True)
+
+
 def _from_pillow(image: pillow.Image, name: str) -> Stored:
     """What a PIL image holds; errors as of `as_image`."""
     if not image.width or not image.height:
@@ -120,7 +138,7 @@ def _from_array(source: Any, name: str) -> Stored:
     """What an array or a tensor holds; errors as of `as_image`."""
     # Not isinstance: what scores files should not have to load PyTorch.
     is_tensor = hasattr(source, "detach") and hasattr(source, "dtype")
-    values = _values_of_tensor(source, name) if is_tensor else _values_of_array(source, name)
+    values = values_of_tensor(source, name) if is_tensor else _values_of_array(source, name)
     wanted = "(H, W) or (C, H, W)" if is_tensor else "(H, W) or (H, W, C)"
     channels = values.shape[0 if is_tensor else -1] if values.ndim == 3 else 1
     if values.size == 0 or values.ndim not in (2, 3) or channels not in (1, 3, 4):
@@ -138,18 +156,6 @@ def _from_array(source: Any, name: str) -> Stored:
     if values.ndim == 3:
         values = values[..., 0] if channels == 1 else values[..., :3]
     return Stored(values, "gray" if values.ndim == 2 else "rgb", notices, _span(values))
-
-
-def _values_of_tensor(source: Any, name: str) -> np.ndarray:
-    """The values of a dense tensor in main memory; float16 and bfloat16 as float32."""
-    if source.is_meta:
-        raise ImageError(f"{name}: is a tensor on the device 'meta', without values; give one on a CPU or GPU")
-    if str(source.layout) != "torch.strided":
-        raise ImageError(f"{name}: is of layout {source.layout}; give a dense tensor, as to_dense() returns it")
-    if source.is_quantized:
-        raise ImageError(f"{name}: is a quantised tensor; give its values, as dequantize() returns them")
-    is_short = source.dtype.is_floating_point and source.dtype.itemsize < 4
-    return (source.float() if is_short else source).numpy(force=True)
 
 
 def _values_of_array(source: Any, name: str) -> np.ndarray:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adasffuse.arguments import checked
+from adasffuse.files import real_path
 from adasffuse.images.dicom import is_document
 from adasffuse.images.folders import (
     count_images_below,
@@ -70,7 +71,7 @@ def scene_of_files(stem: str, paths: Sequence[Path]) -> Scene:
     Raises:
         ImageError: two of them are one file.
     """
-    files = [path.resolve() for path in paths]
+    files = [real_path(path) for path in paths]
     twice = next((path for path, file in zip(paths, files) if files.count(file) > 1), None)
     if twice is not None:
         raise ImageError(f"two sources are one and the same file, {twice}; give a file for each source")

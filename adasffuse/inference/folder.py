@@ -45,6 +45,7 @@ from adasffuse.inference.misalignment import misaligned_pairs_notice, seen_misal
 from adasffuse.inference.ranks import Ranks
 from adasffuse.inference.results import (
     SaveError,
+    alone_in,
     former_results,
     journal_of,
     note_result,
@@ -257,6 +258,7 @@ def fuse_scenes(
     with ExitStack() as stack:
         journal = None
         if resume is not None:
+            stack.enter_context(alone_in(work, ranks.rank))
             journal = stack.enter_context(open_journal(fuser, work, wanted, reading, resume, ranks.rank))
         todo, outdated = unfinished(work, journal, wanted.panels, ranks, report)
         looked_at = set(pick_evenly(todo, LOOKED_AT))

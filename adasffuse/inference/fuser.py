@@ -499,8 +499,8 @@ def settings_of(fuser: Fuser, **choices: Any) -> str:
     values = {
         "version": importlib.import_module("adasffuse").__version__,
         "task": fuser.task.id,
+        "model": asdict(fuser.model.options),  # some change what the same tensors compute
         "weights": digest(fuser.model.state_dict()),
-        "model": asdict(fuser.model.options),  # some options have no parameters
         "tile": [fuser.tile, fuser.tile_overlap],
         "strength": fuser.strength,
         "denoise": fuser.denoise,

@@ -3,6 +3,7 @@
 Beside the results lies a hidden folder with one text file per process, a line for every result: what it was made from
 (path, size and time of change of each source), with which settings, and size and time of change of what was written.
 A result is finished if a line says so of just these sources and settings, and its files are still the ones written.
+Lines about another folder, of which this one is a copy, say nothing.
 """
 
 import errno
@@ -37,6 +38,7 @@ class Journal:
     def __init__(self, save_dir: Path, settings: str, resume: bool, rank: int = 0) -> None:
         self._settings, self._resume, self._lock = settings, resume, threading.Lock()
         self._path, self._file = save_dir / FOLDER / f"rank{rank}.jsonl", None
+        self._save_dir = save_dir.absolute()
         for place, is_ours in ((self._path.parent, Path.is_dir), (self._path, Path.is_file)):
             if place.exists() and not is_ours(place):  # in this order: another process may be making it
                 raise FileExistsError(errno.EEXIST, "something else lies there; remove it", str(place))
@@ -90,10 +92,11 @@ class Journal:
     def _remember(self, line: str) -> None:
         try:
             noted = json.loads(line)
-            if {"stem", "settings", "sources", "results"} <= noted.keys() and noted["results"]:
-                self._noted[noted["stem"]].append(noted)
-        except (ValueError, AttributeError):
-            return  # half a line: its result is made again
+            stem, results = noted["stem"], [Path(path) for path, _, _ in noted["results"]]
+            if results[0].parent == self._save_dir and {"settings", "sources"} <= noted.keys():
+                self._noted[stem].append(noted)
+        except (ValueError, TypeError, LookupError, RecursionError):
+            return  # half a line, or an edited one: its result is made again
 
 
 def stamps(paths: Sequence[Path]) -> list[Stamp]:
@@ -106,6 +109,6 @@ def stamps(paths: Sequence[Path]) -> list[Stamp]:
             each = [file.stat() for file in files]
             size, changed = sum(one.st_size for one in each), max(one.st_mtime_ns for one in each)
             found.append([str(path.absolute()), size, changed])
-        except OSError:
+        except (OSError, ValueError):  # ValueError: no file can have this name
             found.append([str(path.absolute()), -1, -1])
     return found

@@ -4,12 +4,12 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 
-from adasffuse.files import remove_abandoned
+from adasffuse.files import keeping_others_out, remove_abandoned
 from adasffuse.images.image import ImageError
 from adasffuse.images.metadata import Metadata
 from adasffuse.images.pairs import Scene
@@ -44,6 +44,30 @@ def open_folder(work: Work) -> None:
     """
     try_to_write(work.save_dir)
     remove_abandoned(path for scene in work.scenes for path in work.places(scene))
+
+
+@contextmanager
+def alone_in(work: Work, rank: int = 0) -> Iterator[None]:
+    """`alone_in_folder` for the results of several scenes, by the first process for all."""
+    with alone_in_folder(work.save_dir) if work.file is None and rank == 0 else nullcontext():
+        yield
+
+
+@contextmanager
+def alone_in_folder(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder of results meanwhile, since their results would mix with these.
+
+    Raises:
+        SaveError: another run is writing there.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(keeping_others_out(folder))
+        except BlockingIOError:
+            raise SaveError(
+                f"another run is writing results to {folder}; wait for it, or choose another folder"
+            ) from None
+        yield
 
 
 def try_to_write(save_dir: Path) -> None:

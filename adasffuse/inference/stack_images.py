@@ -12,6 +12,7 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.choices import GHOSTS
+from adasffuse.files import real_path
 from adasffuse.images.content import measure_content
 from adasffuse.images.drift import Exposure, drift_notices, evening_factors, measure_exposure, scale_brightness
 from adasffuse.images.formats import file_of
@@ -54,9 +55,9 @@ class StackImages:
             raise ImageError(f"a stack has two or more images, got {len(paths)}")
         files: set[Path] = set()
         for path in paths:
-            if path.resolve() in files:
+            if real_path(path) in files:
                 raise ImageError(f"{path} is given twice; give each image once")
-            files.add(path.resolve())
+            files.add(real_path(path))
         result_depth(options.depth, ["8"])  # knows the words
         if options.ghosts not in GHOSTS:
             raise ValueError(f"ghosts must be {' or '.join(GHOSTS)}, got {options.ghosts!r}")

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from adasffuse.arguments import checked
 from adasffuse.choices import AUDIO
-from adasffuse.files import PARTIAL, remove_abandoned
+from adasffuse.files import PARTIAL, real_path, remove_abandoned
 from adasffuse.images.frame_folders import FrameFolder
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, Frame, FrameError, VideoFile, is_video_name
 from adasffuse.images.image import Image, ImageError
@@ -30,7 +30,7 @@ from adasffuse.images.video_writing import DEFAULT_QUALITY, WORST_QUALITY, Sound
 from adasffuse.images.write import result_depth, suffix_of, write_image
 from adasffuse.inference.frame_notices import FrameNotices, every
 from adasffuse.inference.fuser import Fuser, Prepared
-from adasffuse.inference.results import try_to_write
+from adasffuse.inference.results import alone_in_folder, try_to_write
 from adasffuse.messages import printable
 from adasffuse.registration.aligner import Aligner
 
@@ -301,7 +301,7 @@ def check_output(a: Frames, b: Frames, output: Path, depth: str = "auto") -> Non
     if is_video_name(output):
         if depth not in ("auto", "8"):
             raise ValueError(f"a video has 8 bits per channel; write a folder of frames for depth {depth}")
-        if any(output.resolve() == one.path.resolve() for one in (a, b)):
+        if any(real_path(output) == real_path(one.path) for one in (a, b)):
             raise ImageError(f"the result {output} would overwrite a source; choose another name")
         return
     an_image = output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()
@@ -405,7 +405,8 @@ def _writer(
     """Where frames go, called with frame, pixels and depth."""
     if not is_video_name(output):
         try_to_write(output)
-        yield _FolderWriter(output)
+        with alone_in_folder(output):
+            yield _FolderWriter(output)
         return
     sound = None
     if giver is not None:

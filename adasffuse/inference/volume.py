@@ -8,6 +8,7 @@ import numpy as np
 
 from adasffuse.arguments import checked
 from adasffuse.choices import AXES, RESAMPLED
+from adasffuse.files import real_path
 from adasffuse.images.extras import import_optional
 from adasffuse.images.false_colors import check_modality, check_palette, in_palette
 from adasffuse.images.image import Image, ImageError
@@ -164,10 +165,10 @@ def plan_volumes(
     check_palette(wanted.palette, fuser.task)
     if len(paths) != 2:
         raise ValueError(f"volumes are fused two at a time, got {len(paths)}")
-    sources = [Path(path).resolve() for path in paths]
+    sources = [real_path(path) for path in paths]
     if sources[0] == sources[1]:
         raise ImageError(f"two sources are one and the same volume, {paths[0]}: it would be fused with itself")
-    if Path(out).resolve() in sources:
+    if real_path(out) in sources:
         raise ImageError(f"the result {out} would overwrite a source; choose another name")
     volumes = [read_volume(path) for path in paths]
     check_modality(paths[0], wanted.palette, volumes[0].modality)

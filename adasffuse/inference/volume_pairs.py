@@ -21,7 +21,7 @@ from adasffuse.inference.folder import Done, FolderReport, conclude, joined, rep
 from adasffuse.inference.fuser import Fuser, settings_of
 from adasffuse.inference.journal import Journal, stamps
 from adasffuse.inference.ranks import Ranks
-from adasffuse.inference.results import journal_of, note_result, open_folder, saving
+from adasffuse.inference.results import alone_in, journal_of, note_result, open_folder, saving
 from adasffuse.inference.volume import WantedVolumes, fuse_planned, plan_volumes
 from adasffuse.inference.work import Work
 from adasffuse.messages import printable
@@ -56,6 +56,7 @@ def fuse_volume_pairs(
     with ExitStack() as stack:
         journal = None
         if resume is not None:
+            stack.enter_context(alone_in(work, ranks.rank))
             journal = stack.enter_context(open_volume_journal(fuser, work, reading, resume, ranks.rank))
         todo, outdated = unfinished(work, journal, wanted.panels, ranks, report)
         for number, scene in enumerate(todo):

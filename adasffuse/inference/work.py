@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adasffuse.arguments import checked
-from adasffuse.files import name_of
+from adasffuse.files import name_of, real_path
 from adasffuse.images.formats import file_of
 from adasffuse.images.frames import OTHER_VIDEO_SUFFIXES, VIDEO_SUFFIXES
 from adasffuse.images.image import ImageError
@@ -178,15 +178,15 @@ def refuse_image_name(save_dir: Path) -> None:
 
 def refuse_to_overwrite(work: Work) -> None:
     """Raise ImageError where results would lie in a source folder or take the place of a source."""
-    sources = {file_of(path).resolve() for scene in work.scenes for path in scene.paths}
+    sources = {real_path(file_of(path)) for scene in work.scenes for path in scene.paths}
     if work.file is None:
-        places = {work.save_dir.resolve(), (work.save_dir / PANELS).resolve()}
+        places = {real_path(work.save_dir), real_path(work.save_dir / PANELS)}
         folders = {path.parent for scene in work.scenes for path in scene.paths}  # of a tree there are many
         for source in (*work.folder.folders, *folders, *(sources if work.volumes else ())):
-            if source.resolve() in places:
+            if real_path(source) in places:
                 raise ImageError(f"results would lie among the sources in {source}; choose another folder for them")
     for scene in work.scenes:
         for path in work.places(scene):
-            if path.resolve() in sources:
+            if real_path(path) in sources:
                 where = "file for the result" if work.file else "folder for the results"
                 raise ImageError(f"the result {path} would overwrite a source; choose another {where}")

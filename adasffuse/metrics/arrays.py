@@ -7,7 +7,7 @@ import numpy as np
 from numpy import ndarray
 from PIL import Image as pillow
 
-from adasffuse.images.arrays import decode_pillow
+from adasffuse.images.arrays import decode_pillow, values_of_tensor
 from adasffuse.images.color import luminance
 from adasffuse.metrics.windows import strips
 
@@ -79,9 +79,9 @@ def _channels_last(image, name: str) -> ndarray:
         if image.mode not in _PIL_MODES and not image.mode.startswith("I;16"):
             raise ValueError(f"{name} is a PIL image of mode {image.mode}; convert it to RGB or L first")
     is_tensor = hasattr(image, "detach")  # not isinstance: scoring files should not have to load PyTorch
-    if is_tensor and image.is_floating_point() and image.dtype.itemsize < 4:  # NumPy has no bfloat16
-        image = image.float()
-    pixels = image.numpy(force=True) if is_tensor else np.asarray(image)
+    if np.ma.is_masked(image):
+        raise ValueError(f"{name} is a masked array, whose mask would be lost; fill it, as image.filled(0) does")
+    pixels = values_of_tensor(image, name) if is_tensor else np.asarray(image)
     if is_tensor:
         while pixels.ndim > 3 and pixels.shape[0] == 1:
             pixels = pixels[0]

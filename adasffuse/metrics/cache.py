@@ -30,14 +30,14 @@ def recall(entry: Path) -> dict:
     """
     try:
         known = json.loads(entry.read_text(encoding="utf-8"))
-        height, width = known["size"]
+        height, width = map(int, known["size"])
         if not all(isinstance(value, float) for value in known["scores"].values()):
             raise ValueError("a score is no number")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return {"scores": {}}
     with contextlib.suppress(OSError):
         entry.touch()  # for `forget_oldest`
-    return {"size": (int(height), int(width)), "scores": known["scores"]}
+    return {"size": (height, width), "scores": known["scores"]}
 
 
 def remember(entry: Path, known: dict) -> str:

@@ -89,20 +89,21 @@ def load_network(
 
     Args:
         task: 'ivf', 'mef', 'mff' or 'mif'.
-        weights: as `name` in `find_pretrained`; None or '': the best released weights for the task.
-        size: size of the network.  None or '': that of the weights.
+        weights: as `name` in `find_pretrained`; None: the best released weights for the task.
+        size: size of the network.  None: that of the weights.
         default: size of released weights if neither `size` nor the name gives one.
     Returns:
         the network and its weights file.
     Raises:
         WeightsError: no such weights, damaged or foreign ones, made for another task, or of another size.
     """
-    path = find_pretrained(weights, task, size or default) if weights else default_weights(task, size or default)
+    wanted = default if size is None else size
+    path = default_weights(task, wanted) if weights is None else find_pretrained(weights, task, wanted)
     model, made_for = load_weights(path)
     if made_for not in (task, GENERAL):
         raise WeightsError(f"{path} was trained for task {made_for!r}, not {task!r}")
     found = size_of(model.options)
-    if size and found != size:
+    if size is not None and found != size:
         of_size = f"of size {found!r}" if found else f"of a size of its own ({model.options.channels} channels)"
         raise WeightsError(
             f"{path} holds a network {of_size}, not {size!r}; leave out size (--size): it is that of the weights"

@@ -120,7 +120,10 @@ def read_record(path: str | Path) -> dict[str, Any]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {})["record"])
+            record = json.loads((file.metadata() or {})["record"])
+            if not isinstance(record, dict):
+                raise ValueError("it is no JSON object")
+            return record
     except (SafetensorError, OSError, ValueError, KeyError, RecursionError) as error:
         raise WeightsError(f"{path} holds no training record ({str(error)[:200]})") from None
 
@@ -202,15 +205,17 @@ def find_weights(name: str | Path | None, task: str, size: str | None = None) ->
 
     Args:
         name: a weights file; the folder of a run, with `weights.safetensors`; the name of released weights, with size
-            ('general_small', 'mff_base') or without ('general'); None or '': the default of `task`.
+            ('general_small', 'mff_base') or without ('general'); None: the default of `task`.
         task: id of the task.
         size: 'tiny', 'small' or 'base', for a name without size; None: small.
     Raises:
         WeightsError: nothing of that name.
     """
-    size = size or DEFAULT_SIZE
-    if not name:
+    size = DEFAULT_SIZE if size is None else size
+    if name is None:
         return default_weights(task, size)
+    if name == "":
+        raise WeightsError("the name of the weights is empty; leave it out for the default ones")
     for released in released_names():
         released_task, released_size = released.rsplit("_", 1)
         if str(name) == released:
