@@ -10,15 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adasffuse.models.precision import wide
-from adasffuse.models.reduced import CELL, MULTIPLE, SHORTER, OnReducedCopy, gaussian_means
+from adasffuse.models.reduced import CELL, MULTIPLE, OnReducedCopy
 
 _LIT = (0.75, 0.9)  # luminance of a pixel: from the first on part of a light, wholly from the second on
-_HALO = (0.5, 0.65)  # the same of the halo, which does not count as surroundings; two pixels beside it do not, either
+_HALO = (0.5, 0.65)  # the same of the halo, which does not count as surroundings, nor does a cell beside it
 _AMBIENT = (0.75, 0.9)  # luminance of the surroundings up to which a light counts fully, and from which it does not
 _COMPACT = (0.3, 0.5)  # largest share nearby that is lit, up to which and from which, in the same way
-_AROUND = 1 / 16  # of the copy's shorter side: standard deviation of the Gaussian over the surroundings
-_RADIUS = 3 * SHORTER // (16 * MULTIPLE)  # of its window, in blocks of MULTIPLE pixels of the copy
-_LIGHT = 1.0  # standard deviation of the Gaussian over the contrast that a light lacks, in cells
+_AROUND = 1 / 16  # of the shorter side: standard deviation of the Gaussian over the surroundings
 _OWN = 0.02  # weight of a block's own value in the mean of its surroundings, for places full of lights
 _NO_CELLS = 1e-4  # avoids a division by zero where no light is near
 
@@ -36,18 +34,22 @@ class LightLift(OnReducedCopy):
     def find(self, fused: Tensor, visible: Tensor) -> Tensor:
         """The luminance that lights lack, one value per cell, (B, 1, h / 2, w / 2) for the copy (h, w); 0 elsewhere."""
         shown, seen = (wide(self.copy_of(image)) for image in (fused, visible))  # (B, 1, h, w)
-        lit = _from_to(_LIT, seen)
-        others = 1 - F.max_pool2d(_from_to(_HALO, seen), 5, stride=1, padding=2)
-        blocks = [F.avg_pool2d(x, MULTIPLE) for x in (others, others * (seen - shown), others * seen, lit, seen)]
-        weight, lead, ambient, share = gaussian_means(_deviation(seen), *blocks[:4], radius=_RADIUS)
-        ambient = (ambient + _OWN * blocks[4]) / (weight + _OWN)
-        lead = lead / (weight + _OWN)  # of the visible over the fused image around a light
+        lead, lit = seen - shown, _from_to(_LIT, seen)
+        cells = F.avg_pool2d(torch.cat([lead, seen, lit, lit * lead], dim=1), CELL)
+        lead, own, light, lacking = cells.split(1, dim=1)
+        others = 1 - F.max_pool2d(_from_to(_HALO, F.max_pool2d(seen, CELL)), 3, stride=1, padding=1)
+
+        blocks = F.avg_pool2d(torch.cat([others * lead, others * own, others, light], dim=1), MULTIPLE // CELL)
+        shorter = _shorter(blocks)
+        down, across = (_gaussian(length, shorter) for length in blocks.shape[-2:])
+        lead, ambient, weight, share = (down @ blocks @ across.T).split(1, dim=1)  # means over the surroundings
+        ambient = (ambient + _OWN * F.avg_pool2d(own, MULTIPLE // CELL)) / (weight + _OWN)
         share = F.max_pool2d(share, 5, stride=1, padding=2)  # the corners of large glare are no lights, either
         counts = (1 - _from_to(_AMBIENT, ambient)) * (1 - _from_to(_COMPACT, share))
-        counts, lead = (F.interpolate(x, scale_factor=MULTIPLE // CELL, mode="bilinear") for x in (counts, lead))
+        around = torch.cat([counts, lead / (weight + _OWN)], dim=1)
+        counts, lead = F.interpolate(around, scale_factor=MULTIPLE // CELL, mode="bilinear").split(1, dim=1)
 
-        light, lacking = (F.avg_pool2d(x, CELL) for x in (lit, lit * (seen - shown)))
-        light, lacking = gaussian_means(_LIGHT, light, lacking)
+        light, lacking = (F.avg_pool2d(x, 3, stride=1, padding=1) for x in (light, lacking))
         return counts * (lacking / (light + _NO_CELLS) - lead).clamp(min=0)
 
     def raised(self, fused: Tensor, visible: Tensor, lift: Tensor, first: int = 0, height: int = 0) -> Tensor:
@@ -65,10 +67,17 @@ class LightLift(OnReducedCopy):
         return torch.maximum(fused, torch.minimum(higher, visible))
 
 
-def _deviation(copy: Tensor) -> Tensor:
-    """Standard deviation of the Gaussian over the surroundings, in blocks: a value, so that a graph serves any size."""
-    height, width = (torch.full((), n, device=copy.device, dtype=copy.dtype) for n in copy.shape[-2:])
-    return torch.minimum(height, width) * (_AROUND / MULTIPLE)
+def _gaussian(count: int, shorter: Tensor) -> Tensor:
+    """Gaussian means along an axis of `count` blocks as a matrix, (count, count); `shorter` as of `_shorter`."""
+    place = torch.arange(count, device=shorter.device, dtype=shorter.dtype)
+    window = torch.exp(-0.5 * ((place[:, None] - place) / (_AROUND * shorter)) ** 2)
+    return window / window.sum(dim=1, keepdim=True)
+
+
+def _shorter(grid: Tensor) -> Tensor:
+    """The shorter side of a grid, as a value, not a shape: a graph then serves any size."""
+    height, width = (torch.full((), n, device=grid.device, dtype=grid.dtype) for n in grid.shape[-2:])
+    return torch.minimum(height, width)
 
 
 def _from_to(limits: tuple[float, float], x: Tensor) -> Tensor:

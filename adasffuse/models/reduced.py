@@ -37,15 +37,10 @@ def reduction(height: int, width: int) -> int:
     return max(1, -(-min(height, width) // SHORTER))
 
 
-def gaussian_means(deviation: float | Tensor, *grids: Tensor, radius: int | None = None) -> tuple[Tensor, ...]:
-    """Gaussian means of grids (B, 1, h, w), borders replicated.
-
-    Args:
-        deviation: standard deviation in samples of the grids.
-        radius: samples on each side of the window's middle; None: three standard deviations.
-    """
+def gaussian_means(deviation: float, *grids: Tensor) -> tuple[Tensor, ...]:
+    """Gaussian means of grids (B, 1, h, w), borders replicated; standard deviation in samples of the grids."""
     x = torch.cat(grids, dim=1)
-    radius = int(3 * deviation) if radius is None else radius
+    radius = int(3 * deviation)
     offset = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
     window = torch.exp(-0.5 * (offset / deviation) ** 2)
     window = (window / window.sum()).expand(len(grids), 1, 1, -1)
