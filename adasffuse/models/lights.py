@@ -42,7 +42,9 @@ class LightLift(OnReducedCopy):
         blocks = F.avg_pool2d(torch.cat([others * lead, others * own, others, light], dim=1), MULTIPLE // CELL)
         shorter = _shorter(blocks)
         down, across = (_gaussian(length, shorter) for length in blocks.shape[-2:])
-        lead, ambient, weight, share = (down @ blocks @ across.T).split(1, dim=1)  # means over the surroundings
+        with torch.autocast(blocks.device.type, enabled=False):
+            means = down @ blocks @ across.T  # over the surroundings
+        lead, ambient, weight, share = means.split(1, dim=1)
         ambient = (ambient + _OWN * F.avg_pool2d(own, MULTIPLE // CELL)) / (weight + _OWN)
         share = F.max_pool2d(share, 5, stride=1, padding=2)  # the corners of large glare are no lights, either
         counts = (1 - _from_to(_AMBIENT, ambient)) * (1 - _from_to(_COMPACT, share))
