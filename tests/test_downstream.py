@@ -357,7 +357,13 @@ def test_sources_that_need_a_range_end_the_command_before_anything_is_made(rende
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("task", "metrics"), [("segment", {"IoU", "accuracy"}), ("detect", {"AP50", "AP75", "mAP"})])
+@pytest.mark.parametrize(
+    ("task", "metrics"),
+    [
+        ("segment", {"IoU", "accuracy"}),
+        pytest.param("detect", {"AP50", "AP75", "mAP"}, marks=pytest.mark.slow),
+    ],
+)
 def test_one_command(rendered, tmp_path, capsys, task, metrics):
     """Two modalities, one seed; then a third one, for which the first two are not trained again."""
     pytest.importorskip("segmentation_models_pytorch")
@@ -437,6 +443,7 @@ def test_one_comparison_at_a_time_in_a_folder(rendered, tmp_path, capsys):
     assert f"{tmp_path} is in use by another training, process {os.getpid()} on" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_other_settings_train_anew(rendered, tmp_path):
     pytest.importorskip("segmentation_models_pytorch")
     for rate in ("1e-3", "1e-4"):

@@ -374,6 +374,7 @@ def test_a_run_of_an_earlier_version_may_name_options_that_do_nothing(root, tmp_
     assert newest_state(tmp_path / "run")["step"] == 2
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(root, tmp_path, torchrun):
     """Same samples and global batch; losses agree to 1e-4, weights to a tenth of Adam's step."""
     options = mixed_options(root, steps=2, train={"batch_size": 4}, loss={"correlation": 1.0}, log={"validate": 2})
@@ -740,6 +741,7 @@ def test_a_damaged_checkpoint_is_named(root, tmp_path, content):
         train(run_options(root), tmp_path, "cpu")
 
 
+@pytest.mark.slow
 def test_a_foreign_checkpoint_is_named(root, tmp_path):
     (tmp_path / "run").mkdir()
     torch.save({"state_dict": {}}, tmp_path / "run/step_00000007.pt")
