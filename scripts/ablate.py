@@ -37,6 +37,7 @@ from adasffuse.data.heldout import SIZE
 from adasffuse.files import check_outputs, write_text
 from adasffuse.losses.fusion import LossOptions
 from adasffuse.models import AdaSFFuse
+from adasffuse.models.options import KINDS_NEEDED
 from adasffuse.process import say_error
 from adasffuse.tasks import TASKS
 from adasffuse.training import train
@@ -99,7 +100,7 @@ class Row:
         return replace(part.loss, **{self.without: 0.0}) if self.without else part.loss
 
 
-_NO_KINDS = {"kinds": (), "dark": False, "hot": False, "unshaded": False, "lights": False, "targets": False}
+_NO_KINDS = {"kinds": (), **dict.fromkeys(KINDS_NEEDED, False)}
 ROWS: dict[str, Row] = {
     REFERENCE: Row("the options file itself"),
     "haar": Row("wavelet filters stay Haar", fixed=(".low_pass", ".high_pass")),

@@ -30,12 +30,12 @@ from torch import Tensor
 from adasffuse.files import check_outputs
 from adasffuse.models import AdaSFFuse
 from adasffuse.models.growth import differences
-from adasffuse.models.options import INFRARED_VISIBLE
+from adasffuse.models.options import KINDS_NEEDED
 from adasffuse.models.weights import load_weights, read_record, save_weights
 from adasffuse.process import run_script, say
 
 NONE = -20.0  # logarithm of a factor that is practically 0
-SWITCHES = {"unshaded": ("infrared",), "lights": INFRARED_VISIBLE}  # options without parameters, and kinds needed
+SWITCHES = ("unshaded", "lights")  # options without parameters
 LOGITS = ("dark", "hot")  # parameters that are added to logits of the base, one number for each kind
 BANDS = {  # where `log_gain` holds what an option multiplies
     "logits": slice(0, -1),
@@ -86,7 +86,8 @@ def run(args: argparse.Namespace) -> None:
     networks = [load_weights(path) for path, _ in parts]
     model, task = networks[0]
     check_alike([(path, *network) for (path, _), network in zip(parts, networks)])
-    for name, kinds in SWITCHES.items():
+    for name in SWITCHES:
+        kinds = KINDS_NEEDED[name]
         if getattr(args, name) and not set(kinds) <= set(model.options.kinds):
             raise ValueError(f"--{name}: the network in {parts[0][0]} knows no {' or no '.join(kinds)} images")
     if args.exposure_power and not model.options.exposure:

@@ -28,6 +28,7 @@ from adasffuse.inference import load_fuser
 from adasffuse.metrics.cache import default_cache
 from adasffuse.metrics.folder import Settings
 from adasffuse.models import AdaSFFuse
+from adasffuse.models.options import KINDS_NEEDED
 from adasffuse.models.weights import RUN_WEIGHTS, file_sha256, load_weights, read_record, save_weights
 from adasffuse.process import run_script, say
 from adasffuse.training.options import Options, load_options
@@ -145,7 +146,7 @@ def card_of(name: str, model: AdaSFFuse, task: str, source: Path) -> dict:
         raise ValueError(f"{source} is for task {task!r}, {name} for {card['task']!r}")
     before = load_weights(path.with_suffix(".safetensors"))[0].options
     own = model.options
-    changed = {name: getattr(own, name) for name in ("dark", "hot", "unshaded", "lights", "targets")}
+    changed = {name: getattr(own, name) for name in KINDS_NEEDED}
     if own != replace(before, **changed, residual=own.residual and before.residual):
         raise ValueError(f"{source} holds a network of another shape than {name}: {model.options}")
     return card

@@ -343,6 +343,12 @@ def test_resuming_skips_exactly_what_is_finished(run, pairs, tmp_path):
     assert fused("--depth", "16", "--panel") == ["2"] and fused("--depth", "16", "--panel") == []
 
 
+def test_results_that_are_reached_by_a_link_are_finished(run, pairs, tmp_path):
+    run(pairs, "-o", tmp_path / "out")
+    (tmp_path / "link").symlink_to(tmp_path / "out", target_is_directory=True)
+    assert "0 pairs fused, 3 finished before" in run(pairs, "-o", tmp_path / "link", "--resume")[1]
+
+
 def test_a_journal_that_was_edited_or_copied_calls_nothing_finished(run, pairs, tmp_path):
     run(pairs, "-o", tmp_path / "out")
     journal = tmp_path / "out/.adasffuse/rank0.jsonl"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adasffuse.models.lights import LightLift
-from adasffuse.models.reduced import CELL, MULTIPLE, SHORTER, OnReducedCopy
+from adasffuse.models.reduced import CELL, MULTIPLE, SHORTER, OnReducedCopy, shorter_side
 from adasffuse.models.spectral import REACH, SpectralFilter, basis_of
 from adasffuse.models.ssd import fresh_size
 from adasffuse.models.targets import TargetLift
@@ -181,7 +181,8 @@ class _DenseCopy(OnReducedCopy):
         down, across = (_means_of_squares(length, factor).to(image.dtype) for length in (height, width))
         return down @ image @ across.T
 
-    def at_full_size(self, grid: Tensor, size: tuple[int, int], rows: slice) -> Tensor:
+    def at_full_size(self, grid: Tensor, rows: Tensor, first: int = 0, height: int = 0) -> Tensor:
+        size = rows.shape[-2:]  # always of a whole image
         step = _reduction(*size, grid.device) * CELL
         down, across = (_bilinear(length, cells, step).to(grid.dtype) for length, cells in zip(size, grid.shape[-2:]))
         return down @ grid @ across.T
@@ -206,8 +207,7 @@ class DenseTargetLift(_DenseCopy, TargetLift):
 
 def _reduction(height: int, width: int, device: torch.device) -> Tensor:
     """`adasffuse.models.reduced.reduction` as a value."""
-    height, width = (torch.full((), n, device=device, dtype=torch.int64) for n in (height, width))
-    return ((torch.minimum(height, width) + SHORTER - 1) // SHORTER).clamp(min=1)
+    return ((shorter_side(height, width, device) + SHORTER - 1) // SHORTER).clamp(min=1)
 
 
 def _means_of_squares(length: int, factor: Tensor) -> Tensor:

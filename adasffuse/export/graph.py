@@ -48,10 +48,7 @@ class ExportedFusion(nn.Module):
         fused = self.model.blend(extended, maps, self.kinds)[..., :height, :width]
         if sorted(self.kinds) == sorted(INFRARED_VISIBLE):
             infrared, visible = (lumas[self.kinds.index(kind)] for kind in INFRARED_VISIBLE)
-            if self.model.lights is not None:
-                fused = self.model.lights(fused, visible)
-            if self.model.targets is not None:
-                fused = self.model.targets(fused, infrared, visible)
+            fused = self.model.raised(fused, infrared, visible)
         fused = fused.clamp(0.0, 1.0)
         if self.keeps_hot_spots:
             fused = keep_hot_spots(fused, sources[0])

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from adasffuse.files import real_path
 from adasffuse.images.formats import file_of
 from adasffuse.images.pairs import Scene
 
@@ -38,7 +39,7 @@ class Journal:
     def __init__(self, save_dir: Path, settings: str, resume: bool, rank: int = 0) -> None:
         self._settings, self._resume, self._lock = settings, resume, threading.Lock()
         self._path, self._file = save_dir / FOLDER / f"rank{rank}.jsonl", None
-        self._save_dir = save_dir.absolute()
+        self._save_dir = real_path(save_dir)
         for place, is_ours in ((self._path.parent, Path.is_dir), (self._path, Path.is_file)):
             if place.exists() and not is_ours(place):  # in this order: another process may be making it
                 raise FileExistsError(errno.EEXIST, "something else lies there; remove it", str(place))
@@ -93,7 +94,7 @@ class Journal:
         try:
             noted = json.loads(line)
             stem, results = noted["stem"], [Path(path) for path, _, _ in noted["results"]]
-            if results[0].parent == self._save_dir and {"settings", "sources"} <= noted.keys():
+            if real_path(results[0].parent) == self._save_dir and {"settings", "sources"} <= noted.keys():
                 self._noted[stem].append(noted)
         except (ValueError, TypeError, LookupError, RecursionError):
             return  # half a line, or an edited one: its result is made again

@@ -75,6 +75,9 @@ class StackImages:
         self._transforms: list[Transform | None] = [None] * len(paths)
         self._sized: tuple[int, tuple[int, int]] | None = None  # the image that was read first, its height and width
         self._filling: Image | None = None  # `_middle_image`, once an image holds no data somewhere
+        self._nearest: tuple[np.ndarray, np.ndarray] | None = (
+            None  # `nearest_known`, where none of the images holds data
+        )
         self._watch = self._watch_for_movement()
         self._ghosts: GhostRemover | None = None
         self._moving = 0.0  # largest share of an image that moves
@@ -144,12 +147,14 @@ class StackImages:
             self._moving = max(self._moving, moving)
         if image.valid is None:
             return image
-        self._filling = self._filling or self._middle_image()
+        if self._filling is None:
+            self._filling = self._middle_image()
+            if self.known is not None and self.known.any():
+                self._nearest = nearest_known(self.known)
         image = self._filled(image, self._filling)
-        known = self.known
-        if known is None or not known.any():
+        if self._nearest is None:
             return image
-        return replace(image, pixels=continued(image.pixels, nearest_known(known)))
+        return replace(image, pixels=continued(image.pixels, self._nearest))
 
     def _filled(self, image: Image, other: Image) -> Image:
         """An image with another one's pixels where it holds no data."""

@@ -17,6 +17,7 @@ from adasffuse.models.options import ModelOptions
 _WIDTHS = ("channels", "head_dim", "d_state")
 _DEPTHS = ("band_blocks", "full_blocks")
 _UNEVEN = 0.25  # standard deviation of a copy's share
+_GAINED = ("kinds", "contrast", "exposure", "dark", "hot", "unshaded", "lights")  # options that may be new in `model`
 _BANDS = 3  # high bands of a channel, in neighbouring maps
 # Parameters of a block whose given dimension is the block's channels, in and out.
 _CHANNEL_DIM = {"mixer_norm": 0, "xBC_proj": 1, "z_dt_proj": 1, "out_proj": 0, "mlp_norm": 0, "expand": 1, "project": 0}
@@ -64,17 +65,8 @@ def _can_grow(start: ModelOptions, model: ModelOptions, factor: int) -> bool:
     """Whether a network of shape `start` can become one of shape `model`, `factor` times as wide."""
     wider = {name: factor * getattr(start, name) for name in _WIDTHS}
     deeper = {name: max(getattr(start, name), getattr(model, name)) for name in _DEPTHS}
-    changed = {
-        "kinds": start.kinds or model.kinds,
-        "contrast": start.contrast or model.contrast,
-        "exposure": start.exposure or model.exposure,
-        "residual": model.residual,
-        "dark": start.dark or model.dark,
-        "hot": start.hot or model.hot,
-        "unshaded": start.unshaded or model.unshaded,
-        "lights": start.lights or model.lights,
-        "targets": model.targets,
-    }
+    changed = {name: getattr(start, name) or getattr(model, name) for name in _GAINED}
+    changed |= {"residual": model.residual, "targets": model.targets}
     return asdict(model) == asdict(start) | wider | deeper | changed
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from adasffuse.models.precision import wide
-from adasffuse.models.reduced import CELL, MULTIPLE, OnReducedCopy
+from adasffuse.models.reduced import CELL, MULTIPLE, OnReducedCopy, ramp, shorter_side
 
 _LIT = (0.75, 0.9)  # luminance of a pixel: from the first on part of a light, wholly from the second on
 _HALO = (0.5, 0.65)  # the same of the halo, which does not count as surroundings, nor does a cell beside it
@@ -34,20 +34,20 @@ class LightLift(OnReducedCopy):
     def find(self, fused: Tensor, visible: Tensor) -> Tensor:
         """The luminance that lights lack, one value per cell, (B, 1, h / 2, w / 2) for the copy (h, w); 0 elsewhere."""
         shown, seen = (wide(self.copy_of(image)) for image in (fused, visible))  # (B, 1, h, w)
-        lead, lit = seen - shown, _from_to(_LIT, seen)
+        lead, lit = seen - shown, ramp(_LIT, seen)
         cells = F.avg_pool2d(torch.cat([lead, seen, lit, lit * lead], dim=1), CELL)
         lead, own, light, lacking = cells.split(1, dim=1)
-        others = 1 - F.max_pool2d(_from_to(_HALO, F.max_pool2d(seen, CELL)), 3, stride=1, padding=1)
+        others = 1 - F.max_pool2d(ramp(_HALO, F.max_pool2d(seen, CELL)), 3, stride=1, padding=1)
 
         blocks = F.avg_pool2d(torch.cat([others * lead, others * own, others, light], dim=1), MULTIPLE // CELL)
-        shorter = _shorter(blocks)
-        down, across = (_gaussian(length, shorter) for length in blocks.shape[-2:])
+        deviation = _AROUND * shorter_side(*blocks.shape[-2:], blocks.device)
+        down, across = (_gaussian(length, deviation, blocks) for length in blocks.shape[-2:])
         with torch.autocast(blocks.device.type, enabled=False):
             means = down @ blocks @ across.T  # over the surroundings
         lead, ambient, weight, share = means.split(1, dim=1)
         ambient = (ambient + _OWN * F.avg_pool2d(own, MULTIPLE // CELL)) / (weight + _OWN)
         share = F.max_pool2d(share, 5, stride=1, padding=2)  # the corners of large glare are no lights, either
-        counts = (1 - _from_to(_AMBIENT, ambient)) * (1 - _from_to(_COMPACT, share))
+        counts = (1 - ramp(_AMBIENT, ambient)) * (1 - ramp(_COMPACT, share))
         around = torch.cat([counts, lead / (weight + _OWN)], dim=1)
         counts, lead = F.interpolate(around, scale_factor=MULTIPLE // CELL, mode="bilinear").split(1, dim=1)
 
@@ -60,29 +60,15 @@ class LightLift(OnReducedCopy):
         Args:
             fused, visible: (B, 1, rows, W).
             lift: as `find` returns it for the whole image.
-            first: number of their first row in the whole image.
-            height: height of the whole image; 0: `fused` is the whole image.
+            first, height: as in `at_full_size`.
         """
-        rows = slice(first, first + fused.shape[2])
-        lift = self.at_full_size(lift, (height or fused.shape[2], fused.shape[3]), rows)
-        higher = fused + (_from_to(_LIT, visible) * lift).to(fused.dtype)
+        lift = self.at_full_size(lift, fused, first, height)
+        higher = fused + (ramp(_LIT, visible) * lift).to(fused.dtype)
         return torch.maximum(fused, torch.minimum(higher, visible))
 
 
-def _gaussian(count: int, shorter: Tensor) -> Tensor:
-    """Gaussian means along an axis of `count` blocks as a matrix, (count, count); `shorter` as of `_shorter`."""
-    place = torch.arange(count, device=shorter.device, dtype=shorter.dtype)
-    window = torch.exp(-0.5 * ((place[:, None] - place) / (_AROUND * shorter)) ** 2)
+def _gaussian(count: int, deviation: Tensor, like: Tensor) -> Tensor:
+    """Gaussian means along an axis of `count` blocks as a matrix, (count, count); standard deviation in blocks."""
+    place = torch.arange(count, device=like.device, dtype=like.dtype)
+    window = torch.exp(-0.5 * ((place[:, None] - place) / deviation) ** 2)
     return window / window.sum(dim=1, keepdim=True)
-
-
-def _shorter(grid: Tensor) -> Tensor:
-    """The shorter side of a grid, as a value, not a shape: a graph then serves any size."""
-    height, width = (torch.full((), n, device=grid.device, dtype=grid.dtype) for n in grid.shape[-2:])
-    return torch.minimum(height, width)
-
-
-def _from_to(limits: tuple[float, float], x: Tensor) -> Tensor:
-    """0 up to the first limit, 1 from the second on, linear between."""
-    low, high = limits
-    return ((x - low) / (high - low)).clamp(0, 1)

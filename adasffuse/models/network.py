@@ -153,12 +153,18 @@ class AdaSFFuse(nn.Module):
         """
         fused = self.blend(sources, maps, kinds)
         pairs = self.infrared_and_visible(sources, kinds)
-        if pairs is None or (self.lights is None and self.targets is None):
+        if pairs is None:
             return fused
         infrared, visible, chosen = pairs
-        raised = fused if self.lights is None else self.lights(fused, visible)
-        raised = raised if self.targets is None else self.targets(raised, infrared, visible)
-        return torch.where(chosen, raised, fused)
+        return torch.where(chosen, self.raised(fused, infrared, visible), fused)
+
+    def raised(self, fused: Tensor, infrared: Tensor, visible: Tensor) -> Tensor:
+        """The fused image of an infrared and a visible image, all (B, 1, H, W), with lights and people raised."""
+        if self.lights is not None:
+            fused = self.lights(fused, visible)
+        if self.targets is not None:
+            fused = self.targets(fused, infrared, visible)
+        return fused
 
     def blend(self, sources: Tensor, maps: tuple[Tensor, ...], kinds: Kinds = ()) -> Tensor:
         """`compose` without raised lights and people."""
@@ -175,15 +181,16 @@ class AdaSFFuse(nn.Module):
                 fused = fused + residual.clamp(-difference, difference)
         return self.from_patches(fused, *sources.shape[-2:])
 
-    @staticmethod
-    def infrared_and_visible(sources: Tensor | Sequence[Tensor], kinds: Kinds) -> tuple[Tensor, Tensor, Tensor] | None:
-        """The sources of samples that are pairs of one infrared and one visible image; lights and people are raised.
+    def infrared_and_visible(
+        self, sources: Tensor | Sequence[Tensor], kinds: Kinds
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The sources of samples in which lights or people are raised: pairs of one infrared and one visible image.
 
         Returns:
             infrared and visible images (B, 1, H, W), and which samples these are, (B, 1, 1, 1) or, where all have the
             same kinds, (1, 1, 1, 1); None if no sample is such a pair.
         """
-        if len(kinds) != 2 or len(sources) != 2:
+        if (self.lights is None and self.targets is None) or len(kinds) != 2 or len(sources) != 2:
             return None
         pairs = by_sample(kinds)
         chosen = [set(pair) == set(INFRARED_VISIBLE) for pair in pairs]

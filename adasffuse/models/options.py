@@ -13,7 +13,7 @@ from adasffuse.tasks import KINDS
 
 OUTPUTS = ("direct", "pyramid")
 INFRARED_VISIBLE = ("infrared", "visible")  # kinds of a pair in whose fused image lights and people are raised
-_KINDS_NEEDED = {  # option: kinds of sources without which it does nothing; () for any kind
+KINDS_NEEDED = {  # option: kinds of sources without which it does nothing; () for any kind
     "dark": (),
     "hot": (),
     "unshaded": ("infrared",),
@@ -85,7 +85,7 @@ def _idle_options(values: Mapping[str, Any]) -> list[str]:
     """Names of the options that are on in `values`, but need kinds of sources that are not there."""
     kinds = values.get("kinds")
     kinds = kinds if isinstance(kinds, list | tuple) else ()
-    lacking = [name for name, needed in _KINDS_NEEDED.items() if not kinds or any(kind not in kinds for kind in needed)]
+    lacking = [name for name, needed in KINDS_NEEDED.items() if not kinds or any(kind not in kinds for kind in needed)]
     return [name for name in lacking if values.get(name)]
 
 

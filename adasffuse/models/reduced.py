@@ -23,18 +23,36 @@ class OnReducedCopy(nn.Module):
         height, width = image.shape[-2:]
         return F.pad(image, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="replicate")
 
-    def at_full_size(self, grid: Tensor, size: tuple[int, int], rows: slice) -> Tensor:
-        """Some rows of a grid of cells (B, 1, h / 2, w / 2), enlarged to the image's size."""
-        step = reduction(*size) * CELL
-        above = max(0, rows.start // step - 1)
-        part = grid[..., above : (rows.stop - 1) // step + 2, :]
+    def at_full_size(self, grid: Tensor, rows: Tensor, first: int = 0, height: int = 0) -> Tensor:
+        """A grid of cells (B, 1, h / 2, w / 2), enlarged to the size of an image and cut to some of its rows.
+
+        Args:
+            rows: the image, or these rows of it, (B, 1, rows, W).
+            first: number of their first row in the whole image.
+            height: height of the whole image; 0: `rows` is the whole image.
+        """
+        count, width = rows.shape[-2:]
+        step = reduction(height or count, width) * CELL
+        above = max(0, first // step - 1)
+        part = grid[..., above : (first + count - 1) // step + 2, :]
         enlarged = F.interpolate(part, scale_factor=step, mode="bilinear")
-        return enlarged[..., rows.start - above * step : rows.stop - above * step, : size[1]]
+        return enlarged[..., first - above * step : first + count - above * step, :width]
 
 
 def reduction(height: int, width: int) -> int:
     """Reduction factor of the copy: pixels of the image per pixel of the copy, per side."""
     return max(1, -(-min(height, width) // SHORTER))
+
+
+def shorter_side(height: int, width: int, device: torch.device) -> Tensor:
+    """The shorter side as an int64 value, not a shape, so that an exported graph serves any size."""
+    return torch.minimum(*(torch.full((), n, device=device, dtype=torch.int64) for n in (height, width)))
+
+
+def ramp(limits: tuple[float, float], x: Tensor) -> Tensor:
+    """0 up to the first limit, 1 from the second on, linear between."""
+    low, high = limits
+    return ((x - low) / (high - low)).clamp(0, 1)
 
 
 def gaussian_means(deviation: float, *grids: Tensor) -> tuple[Tensor, ...]:

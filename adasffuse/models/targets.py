@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from adasffuse.models.bands import doubled
 from adasffuse.models.precision import mean_and_deviation, wide
-from adasffuse.models.reduced import CELL, OnReducedCopy, gaussian_means
+from adasffuse.models.reduced import CELL, OnReducedCopy, gaussian_means, ramp
 
 STRENGTH = 1.75  # factor of the missing contrast; people cover few pixels, and their surroundings are not plain
 _TOKEN = 2 * CELL  # pixels of the copy per side of a token
@@ -29,7 +29,7 @@ _PERSON = 1  # standard deviation of the Gaussian over the contrast that a targe
 _EDGE = 0.8  # standard deviation of the window in which the outline follows the infrared edge, in cells
 _EDGES = 1e-3  # variance of the infrared image, in that window, above which it has an edge
 _GAPS = 3  # cells: narrower gaps in a target are closed
-_OUT, _IN = 0.22, 0.5  # membership of a pixel at which it is not raised, and fully
+_INSIDE = (0.22, 0.5)  # membership of a pixel at which it is not raised, and fully
 _BRIGHT = 0.92  # local mean of a target up to which it is raised, so that detail is left below white
 _SHOULDER = 0.85  # level above which raised pixels approach white, without reaching it
 _WORTH = 0.06  # gain of contrast at which a target, dark before a bright background, is raised fully
@@ -134,14 +134,10 @@ class TargetLift(OnReducedCopy):
         Args:
             fused, infrared: (B, 1, rows, W).
             found: as `find` returns it for the whole image.
-            first: number of their first row in the whole image.
-            height: height of the whole image; 0: `fused` is the whole image.
+            first, height: as in `at_full_size`.
         """
-        rows = slice(first, first + fused.shape[2])
-        size = (height or fused.shape[2], fused.shape[3])
-        slope, offset, lift = (self.at_full_size(grid, size, rows) for grid in found)
-        inside = ((slope * infrared + offset - _OUT) / (_IN - _OUT)).clamp(0, 1)
-        added = inside * lift
+        slope, offset, lift = (self.at_full_size(grid, fused, first, height) for grid in found)
+        added = ramp(_INSIDE, slope * infrared + offset) * lift
         over = (fused + added - _SHOULDER).clamp(min=0)
         excess = over - over * torch.rsqrt(1 + (over / (1 - _SHOULDER)).square())  # 0 below the shoulder
         return fused + (added - excess).clamp(min=0).to(fused.dtype)
