@@ -14,7 +14,7 @@ training.  Larger logits choose between the sources more sharply; for infrared a
 base unchanged.  A residual of 0 removes the decoder from the file.  `--dark visible=2` keeps nights dark: the infrared
 background has less weight where a visible image of a night is dark.  `--hot infrared=6` shows what is hot by day, too.
 `--unshaded` fades cold infrared detail where what is shown is much brighter, such as a sky beside a warm building.
-`--lights` keeps lamps and headlights of a night that the infrared image puts out.
+`--lights` keeps lamps and headlights of a night that the infrared image puts out, and the ground around hot things.
 Without the residual of exposures, and with less power of exposure weights, shadows stay light.
 `release_weights.py --file` releases the result.
 """
@@ -70,7 +70,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--unshaded", action="store_true", help="cold infrared detail fades in what is much brighter")
     parser.add_argument(
-        "--lights", action="store_true", help="lights of a night keep their contrast in the visible image"
+        "--lights", action="store_true", help="lights of a night, and the ground around hot things, stay as the visible image shows them"
     )
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     return parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Lights of a night that are kept in the fused image."""
+"""Lights of a night, and the ground around hot things, that are kept in the fused image."""
 
 import pytest
 import torch
@@ -9,6 +9,8 @@ from adasffuse.models.lights import LightLift
 from adasffuse.models.options import INFRARED_VISIBLE, ModelOptions
 
 LAMP = (slice(100, 106), slice(200, 206))
+PERSON = (slice(90, 150), slice(150, 170))
+AROUND = (slice(70, 170), slice(130, 190))
 
 
 def night(height: int = 240, width: int = 320, level: float = 0.1) -> torch.Tensor:
@@ -21,9 +23,13 @@ def with_lamp(visible: torch.Tensor, level: float = 1.0, lamp: tuple[slice, slic
     return visible
 
 
+def lit(fused: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+    return LightLift()(fused, torch.full_like(fused, 0.2), visible)  # nothing is hot
+
+
 def test_a_lamp_has_the_contrast_of_the_visible_image():
     visible, fused = with_lamp(night()), night(level=0.3)
-    result = LightLift()(fused, visible)
+    result = lit(fused, visible)
     assert result[..., LAMP[0], LAMP[1]].min() > 0.98  # 0.3 and the contrast of 0.9, but not above the visible image
     outside = result == fused
     outside[..., LAMP[0], LAMP[1]] = True
@@ -35,7 +41,7 @@ def test_infrared_detail_on_a_lamp_stays():
     fused[..., LAMP[0], 200:203] = 0.2
     fused[..., LAMP[0], 203:206] = 0.3
     visible[..., LAMP[0], LAMP[1]] = 0.95
-    result = LightLift()(fused, visible)[..., 102, 200:206]
+    result = lit(fused, visible)[..., 102, 200:206]
     assert (result[..., :3] > 0.9).all() and (result[..., 3:] - result[..., :3] > 0.015).all()
 
 
@@ -50,7 +56,26 @@ def test_infrared_detail_on_a_lamp_stays():
     ],
 )
 def test_what_is_no_light_or_already_shown_stays(name, visible, fused):
-    assert torch.allclose(LightLift()(fused, visible), fused, atol=1e-4), name
+    assert torch.allclose(lit(fused, visible), fused, atol=1e-4), name
+
+
+def test_ground_around_a_hot_thing_is_as_bright_as_farther_away():
+    infrared = with_lamp(night(level=0.02), 0.9, PERSON)
+    for level in (0.3, 0.2):  # of the ground farther away in the fused image; 0.3 in the visible image
+        fused = with_lamp(with_lamp(night(level=level), 0.02, AROUND), 0.9, PERSON)
+        result = LightLift()(fused, infrared, with_lamp(night(level=0.3), 0.05, PERSON))
+        assert (result[..., PERSON[0], PERSON[1]] == fused[..., PERSON[0], PERSON[1]]).all()
+        assert result.amin() > level - 0.1  # beside the outline, a pixel wide
+        assert (result < level - 0.02).sum() < 200 and with_lamp(result, 0, PERSON).amax() < level + 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "ground", "cold"), [("day", 0.55, 0.02), ("warm ground", 0.3, 0.3), ("nothing hot", 0.3, 0.85)]
+)
+def test_ground_stays_where_it_is_no_halo(name, ground, cold):
+    infrared = with_lamp(night(level=cold), 0.9, PERSON)
+    fused = with_lamp(with_lamp(night(level=ground), 0.02, AROUND), 0.9, PERSON)
+    assert torch.equal(LightLift()(fused, infrared, night(level=ground)), fused), name
 
 
 def test_the_result_lies_between_the_fused_and_the_visible_image():
@@ -58,7 +83,7 @@ def test_the_result_lies_between_the_fused_and_the_visible_image():
     for size in ((1, 1), (1, 50), (37, 5), (200, 300), (900, 500)):
         fused, visible = torch.rand(2, 1, 1, *size, generator=draws).unbind(0)
         visible = visible**8  # few bright pixels
-        result = LightLift()(fused, visible)
+        result = lit(fused, visible)
         assert result.shape == fused.shape and (result >= fused).all()
         assert (result <= torch.maximum(fused, visible)).all()
 

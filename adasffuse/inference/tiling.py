@@ -56,7 +56,7 @@ def fuse_tiled(
     if pair is not None:
         infrared, visible, _ = pair
         if network.lights is not None:
-            _raise(network.lights, fused, visible, network.lights.find(fused, visible), band)
+            _raise(network.lights, fused, visible, network.lights.find(fused, infrared, visible), band)
         if network.targets is not None:
             _raise(network.targets, fused, infrared, network.targets.find(fused, infrared, visible), band)
     return fused

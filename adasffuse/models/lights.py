@@ -1,49 +1,85 @@
-"""Keeping the lights of a night in the fused image: lamps, traffic lights, headlights.
+"""Keeping what the visible image shows at night: lights, and the ground around people and other hot things.
 
 In the infrared image a lamp is gray or dark, so a weighting that prefers the infrared detail puts it out.  A smooth
 lift gives a light the contrast to its surroundings that it has in the visible image, and never more than that image
 shows.  A light is small: large glare is left to what the infrared image shows behind it.
+
+A hot thing is shown by the infrared image alone, with the cold ground beside it: a dark halo on a road that the visible
+image shows.  There the fused image is raised to what the visible image shows, less what it lacks farther away.
 """
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adasffuse.models.precision import wide
+from adasffuse.models.precision import mean_and_deviation, wide
 from adasffuse.models.reduced import CELL, MULTIPLE, OnReducedCopy, ramp, shorter_side
 
 _LIT = (0.75, 0.9)  # luminance of a pixel: from the first on part of a light, wholly from the second on
-_HALO = (0.5, 0.65)  # the same of the halo, which does not count as surroundings, nor does a cell beside it
+_GLOW = (0.5, 0.65)  # the same of the glow, which does not count as surroundings, nor does a cell beside it
 _AMBIENT = (0.75, 0.9)  # luminance of the surroundings up to which a light counts fully, and from which it does not
 _COMPACT = (0.3, 0.5)  # largest share nearby that is lit, up to which and from which, in the same way
-_AROUND = 1 / 16  # of the shorter side: standard deviation of the Gaussian over the surroundings
+_AROUND = 1 / 16  # of the shorter side: standard deviation of the Gaussian over the surroundings of a light
 _OWN = 0.02  # weight of a block's own value in the mean of its surroundings, for places full of lights
 _NO_CELLS = 1e-4  # avoids a division by zero where no light is near
+_HOT = (1.5, 2.5)  # standard deviations above the mean of the infrared image: something hot, wholly from the second on
+_EVEN = 0.02  # added to that deviation, against noise
+_NEAR = 9  # blocks: side of the square around something hot in which there may be a halo
+_HOTTER = (0.2, 0.4)  # luminance by which something near must be hotter than a cell that may be in its halo
+_COLD = (0.1, 0.25)  # luminance of the infrared image that is cold ground, and from which on it is none
+_DIM = (0.4, 0.6)  # of the visible image: brighter ground may be glare, which hides the person
+_FARTHER = 1 / 8  # as `_AROUND`, of a halo
+_HIDDEN = 2e-3  # as `_OWN`, of a halo
+_NIGHT = (0.3, 0.5)  # mean luminance of the visible image: a night up to the first, no longer from the second on
+
+
+class Lacking(NamedTuple):
+    """What the fused image lacks of the visible one, one value per cell, (B, 1, h / 2, w / 2) for the copy (h, w)."""
+
+    light: Tensor  # luminance that lights lack
+    halo: Tensor  # 1 in the halo of something hot, 0 outside
+    farther: Tensor  # luminance that the fused image lacks around the halo
 
 
 class LightLift(OnReducedCopy):
-    """Raises the lights of the visible image in a fused image.  It has no parameters.
+    """Raises lights, and the ground around hot things, in a fused image.  It has no parameters.
 
-    A fused image in which a light has the contrast of the visible image, e.g. of equal sources, is not changed.
+    Where the fused image shows as much as the visible one, e.g. of equal sources, it is not changed.
     """
 
-    def forward(self, fused: Tensor, visible: Tensor) -> Tensor:
-        """The fused image with lights raised, at most up to the visible image; both are (B, 1, H, W) in [0, 1]."""
-        return self.raised(fused, visible, self.find(fused, visible))
+    def forward(self, fused: Tensor, infrared: Tensor, visible: Tensor) -> Tensor:
+        """The fused image, raised at most up to the visible image; all are (B, 1, H, W) in [0, 1]."""
+        return self.raised(fused, visible, self.find(fused, infrared, visible))
 
-    def find(self, fused: Tensor, visible: Tensor) -> Tensor:
-        """The luminance that lights lack, one value per cell, (B, 1, h / 2, w / 2) for the copy (h, w); 0 elsewhere."""
-        shown, seen = (wide(self.copy_of(image)) for image in (fused, visible))  # (B, 1, h, w)
+    def find(self, fused: Tensor, infrared: Tensor, visible: Tensor) -> Lacking:
+        """What the fused image lacks; arguments as in `forward`."""
+        shown, hot, seen = (wide(self.copy_of(image)) for image in (fused, infrared, visible))  # (B, 1, h, w)
+        return Lacking(self._light(shown, seen), *self._halo(shown, hot, seen))
+
+    def raised(self, fused: Tensor, visible: Tensor, lacking: Lacking, first: int = 0, height: int = 0) -> Tensor:
+        """The fused image, or some of its rows, with lights and the ground around hot things raised.
+
+        Args:
+            fused, visible: (B, 1, rows, W).
+            lacking: as `find` returns it for the whole image.
+            first, height: as in `at_full_size`.
+        """
+        light, halo, farther = (self.at_full_size(grid, fused, first, height) for grid in lacking)
+        higher = fused + (ramp(_LIT, visible) * light).to(fused.dtype)
+        lit = torch.maximum(fused, torch.minimum(higher, visible))
+        return lit + (halo * (visible - farther - lit).clamp(min=0)).to(fused.dtype)
+
+    def _light(self, shown: Tensor, seen: Tensor) -> Tensor:
+        """`Lacking.light` of copies of the fused and the visible image, (B, 1, h, w)."""
         lead, lit = seen - shown, ramp(_LIT, seen)
         cells = F.avg_pool2d(torch.cat([lead, seen, lit, lit * lead], dim=1), CELL)
         lead, own, light, lacking = cells.split(1, dim=1)
-        others = 1 - F.max_pool2d(ramp(_HALO, F.max_pool2d(seen, CELL)), 3, stride=1, padding=1)
+        others = 1 - F.max_pool2d(ramp(_GLOW, F.max_pool2d(seen, CELL)), 3, stride=1, padding=1)
 
         blocks = F.avg_pool2d(torch.cat([others * lead, others * own, others, light], dim=1), MULTIPLE // CELL)
-        deviation = _AROUND * shorter_side(*blocks.shape[-2:], blocks.device)
-        down, across = (_gaussian(length, deviation, blocks) for length in blocks.shape[-2:])
-        with torch.autocast(blocks.device.type, enabled=False):
-            means = down @ blocks @ across.T  # over the surroundings
+        means = _gaussian_means(_AROUND, blocks)
         lead, ambient, weight, share = means.split(1, dim=1)
         ambient = (ambient + _OWN * F.avg_pool2d(own, MULTIPLE // CELL)) / (weight + _OWN)
         share = F.max_pool2d(share, 5, stride=1, padding=2)  # the corners of large glare are no lights, either
@@ -54,17 +90,30 @@ class LightLift(OnReducedCopy):
         light, lacking = (F.avg_pool2d(x, 3, stride=1, padding=1) for x in (light, lacking))
         return counts * (lacking / (light + _NO_CELLS) - lead).clamp(min=0)
 
-    def raised(self, fused: Tensor, visible: Tensor, lift: Tensor, first: int = 0, height: int = 0) -> Tensor:
-        """The fused image, or some of its rows, with lights raised.
+    def _halo(self, shown: Tensor, hot: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """`Lacking.halo` and `Lacking.farther` of copies of the fused, infrared and visible image, (B, 1, h, w)."""
+        mean, deviation = mean_and_deviation(hot)
+        night = 1 - ramp(_NIGHT, seen.mean(dim=(-2, -1), keepdim=True))
+        ground, cells = (F.avg_pool2d(image, CELL) for image in (hot, seen))
+        hottest = F.max_pool2d(ground, MULTIPLE // CELL)  # of each block
+        hottest = hottest * ramp(_HOT, (hottest - mean) / (deviation + _EVEN))
+        near = F.max_pool2d(hottest, _NEAR, stride=1, padding=_NEAR // 2)
 
-        Args:
-            fused, visible: (B, 1, rows, W).
-            lift: as `find` returns it for the whole image.
-            first, height: as in `at_full_size`.
-        """
-        lift = self.at_full_size(lift, fused, first, height)
-        higher = fused + (ramp(_LIT, visible) * lift).to(fused.dtype)
-        return torch.maximum(fused, torch.minimum(higher, visible))
+        lead = F.avg_pool2d((seen - shown).clamp(min=0), MULTIPLE)
+        others = 1 - ramp(_HOTTER, near)
+        weight, farther = _gaussian_means(_FARTHER, torch.cat([others, others * lead], dim=1)).split(1, dim=1)
+        blocks = torch.cat([near, (farther + _HIDDEN * lead) / (weight + _HIDDEN)], dim=1)
+        near, farther = F.interpolate(blocks, scale_factor=MULTIPLE // CELL, mode="bilinear").split(1, dim=1)
+        halo = night * ramp(_HOTTER, near - ground) * (1 - ramp(_COLD, ground)) * (1 - ramp(_DIM, cells))
+        return halo, farther
+
+
+def _gaussian_means(share: float, blocks: Tensor) -> Tensor:
+    """Gaussian means of blocks (B, C, h, w); standard deviation as a share of the shorter side."""
+    deviation = share * shorter_side(*blocks.shape[-2:], blocks.device)
+    down, across = (_gaussian(length, deviation, blocks) for length in blocks.shape[-2:])
+    with torch.autocast(blocks.device.type, enabled=False):
+        return down @ blocks @ across.T
 
 
 def _gaussian(count: int, deviation: Tensor, like: Tensor) -> Tensor:

@@ -161,7 +161,7 @@ class AdaSFFuse(nn.Module):
     def raised(self, fused: Tensor, infrared: Tensor, visible: Tensor) -> Tensor:
         """The fused image of an infrared and a visible image, all (B, 1, H, W), with lights and people raised."""
         if self.lights is not None:
-            fused = self.lights(fused, visible)
+            fused = self.lights(fused, infrared, visible)
         if self.targets is not None:
             fused = self.targets(fused, infrared, visible)
         return fused

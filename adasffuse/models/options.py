@@ -42,7 +42,7 @@ class ModelOptions:
     dark: bool = False  # needs kinds: each kind has a learned logit for the base where a source is dark, at night
     hot: bool = False  # needs kinds: the same where a source is conspicuously bright, and brighter than all others
     unshaded: bool = False  # needs kind infrared: its cold dark detail fades where the blend is much brighter
-    lights: bool = False  # needs kinds infrared and visible: raise lights of a night to their visible contrast
+    lights: bool = False  # needs kinds infrared and visible: keep a night's lights, and the ground around hot things
     targets: bool = False  # needs kinds infrared and visible: raise people to their contrast in the infrared image
 
     def __post_init__(self) -> None:
