@@ -70,7 +70,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--unshaded", action="store_true", help="cold infrared detail fades in what is much brighter")
     parser.add_argument(
-        "--lights", action="store_true", help="lights of a night, and the ground around hot things, stay as the visible image shows them"
+        "--lights", action="store_true", help="a night keeps its lights, and the ground around hot things"
     )
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     return parser.parse_args(argv)
