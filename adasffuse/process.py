@@ -54,8 +54,10 @@ def run_program(program: Callable[[], int], as_json: bool = False) -> int:
 
     Ctrl-C ends it with 130 and SIGTERM with 143, each with one line on standard error; a second signal kills.  Signals
     are handled only in the main thread.  If standard output cannot be written, e.g. on a full disk, the work is done,
-    one line on standard error says so, and the status is 1 instead of 0.  Nothing is begun in a folder that was removed:
-    relative paths mean nothing there, and PyTorch's libraries cannot be loaded.
+    one line on standard error says so, and the status is 1 instead of 0.
+
+    Nothing is begun in a folder that was removed: relative paths mean nothing there, and PyTorch's libraries cannot be
+    loaded.
 
     Args:
         program: does all the work, PyTorch's import included, and returns an exit status.

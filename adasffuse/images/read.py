@@ -63,7 +63,8 @@ def read_image(
         border: whether the border of a thermal image is looked at; of a sequence that is done for all frames at once.
         option: what gives the value range, such as '--range_a', for errors and notices that ask for one.
         result: the image is fused already.  Its range is known, not chosen: one that its values cannot have is an
-            error, where they go beyond it by more than its width, or use less than a hundredth of it.
+            error, where they go beyond it by more than its width, or use less than a hundredth of it.  Its dead pixels
+            stay without data.
         find_palette: tells the palette of a thermal image; of a sequence a `SteadyPalette`.
     Raises:
         ImageError: no such file, no regular one, too large, empty, damaged or no image; it holds floating-point,
@@ -139,7 +140,7 @@ def interpret(
         window = window[::-1]
     if valid is not None:
         pixels[~valid] = 0
-        pixels, known = fill_holes(pixels, valid, by_value)
+        pixels, known = (pixels, valid) if result else fill_holes(pixels, valid, by_value)
         if known is not valid:
             notices.append("single pixels without data have the values of their neighbours")
         valid = None if known.all() else known
